@@ -1,0 +1,88 @@
+"""The bodies of content resources: what a driver needs to make a bucket, a bundle or the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from algaenv.bundle.digest import Digest
+from algaenv.bundle.manifest import Manifest
+from algaenv.model.problem import Problem
+from algaenv.model.resource import Json
+from algaenv.model.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class BucketBody:
+    """A bucket of the object store."""
+
+    bucket: str
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaBody:
+    """Alga's extension tables, in a managed database."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantBody:
+    """A row of `tenants`, in a managed database."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class BundleBody:
+    """One bundle object. Its address is `bundle/<extension>@<short digest>`.
+
+    `archive` is the file to upload.
+    """
+
+    extension: str
+    bucket: str
+    key: str
+    tenant_id: str
+    registry_id: str
+    digest: Digest
+    size: int
+    archive: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseBody:
+    """All the rows of one extension of one tenant, written in one transaction.
+
+    Its address is `release/<extension>`. `registry_id` is the id the row has, or will get.
+    """
+
+    extension: str
+    publisher: str
+    manifest: Manifest
+    digest: Digest
+    size: int
+    storage_url: str
+    tenant_id: str
+    registry_id: str
+    granted: tuple[str, ...]
+    config: Mapping[str, Json]
+    secrets: Mapping[str, Secret]
+    enabled: bool
+    managed: bool
+    """True: the database is ours. False: only install rows are removed again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContentIds:
+    """What only the database can tell: ids that rows already have win over derived ones.
+
+    `registry` maps the extension's key in the spec to its registry id. `problems` are what an
+    external database lacks; with any of them nothing may be planned inside it.
+    """
+
+    tenant_id: str
+    tenant_name: str
+    registry: Mapping[str, str]
+    problems: tuple[Problem, ...] = ()
+    installs: Mapping[str, str] = field(default_factory=dict)
+    """Extension key → install id, for those that are installed."""

@@ -1,0 +1,212 @@
+"""What the author wants: the spec after `extends`, overlay, variables and defaults, as values.
+
+The pydantic models that read the file live in `algaenv.spec`; every other room sees only these
+dataclasses, which load from a cache without importing pydantic or yaml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from algaenv.model.problem import Where
+from algaenv.model.resource import Json
+from algaenv.model.secret import Secret
+
+RuntimeChoice = Literal["auto", "docker", "process"]
+ImagesChoice = Literal["auto", "pull", "build"]
+Port = int | None
+"""A fixed port on 127.0.0.1, or None for `auto`: one is chosen once and kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class PullRef:
+    """An image by digest, and the repositories that may have it, in the order they are tried.
+
+    `digest` is `sha256:…`; None for a reference the author gave without one (resolved once).
+    """
+
+    repositories: tuple[str, ...]
+    tag: str
+    digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How one engine (silo, minio, rustfs, rclone, valkey, postgres, …) is run.
+
+    Templates may hold `{host}`, `{port}`, `{console_port}`, `{data}`, `{user}`, `{password}`,
+    `{access_key}`, `{secret_key}`, `{database}`, `{persistence}`, `{etc}` (the directory of
+    `files`) and `{home}` (the installation the binary belongs to).
+    """
+
+    name: str
+    image: PullRef | None
+    """None: cannot be pulled, only built or run as a process."""
+    recipe: str
+    """The build recipe in stacks/images that makes the image here; empty: cannot be built."""
+    command: tuple[str, ...]
+    """Arguments of the image's entry point."""
+    environment: Mapping[str, str]
+    files: Mapping[str, str]
+    """File name inside `{etc}` → content template, written 0600 for the service's user."""
+    ports: Mapping[str, int]
+    """Port name (`api`, `console`, `main`) → port inside the container."""
+    data: str
+    """The directory inside the container that holds the data."""
+    uid: int
+    """The user that owns `data` inside the container; 0 when the image takes care of it."""
+    health: str
+    """Path that answers 200 without credentials when alive; empty when there is none."""
+    stop_signal: str
+    binaries: tuple[str, ...]
+    """Names looked for, in order, on this machine (PATH, wheels) for process and build."""
+    process: tuple[str, ...]
+    """Arguments after the binary when run as a local process."""
+    process_environment: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreIntent:
+    """The object store. `local` are the profiles to try, in order, where no image is pulled."""
+
+    profile: Profile
+    local: tuple[Profile, ...]
+    bucket: str
+    buckets: tuple[str, ...]
+    """All buckets, `bucket` (the one for bundles) first."""
+    port: Port
+    console_port: Port
+    region: str
+    access_key: Secret | None
+    secret_key: Secret | None
+
+
+@dataclass(frozen=True, slots=True)
+class RedisIntent:
+    """Redis or Valkey."""
+
+    profile: Profile
+    port: Port
+    password: Secret | None
+    """None: generated. An empty secret: no password."""
+    persistent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedDatabase:
+    """A PostgreSQL of ours: its tables and tenants are ours too."""
+
+    profile: Profile
+    port: Port
+    user: str
+    database: str
+    password: Secret | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalDatabase:
+    """Somebody else's PostgreSQL (Alga's own): looked at, never shaped."""
+
+    url: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class BundledImage:
+    """The runner of this package, in an image made from the installed package itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedImage:
+    """Any runner image that honours the contract."""
+
+    ref: PullRef
+
+
+@dataclass(frozen=True, slots=True)
+class ContextImage:
+    """A runner built by the engine from a Dockerfile (Alga's own `ee/runner`, say)."""
+
+    context: str
+    dockerfile: str
+    args: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerIntent:
+    """The extension runner."""
+
+    image: BundledImage | NamedImage | ContextImage
+    port: Port
+    environment: Mapping[str, str | Secret]
+    """Overrides, laid over what algaenv sets."""
+    volumes: tuple[str, ...]
+    """Extra mounts, `source:target[:ro]`; a relative source starts at the spec's directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantIntent:
+    """Which tenant the extensions are installed for; both None: the one there is, or the default.
+
+    For a managed database the tenant is created (`name` defaults to the environment's name, the
+    id to one derived from it); an external database must already hold it.
+    """
+
+    id: str | None
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildIntent:
+    """How an extension is built: `command` runs in a private copy of `workspace`.
+
+    A string of the author's is run by `sh -c`; a list is an argument vector.
+    """
+
+    command: tuple[str, ...]
+    shell: bool
+    workspace: str
+    """Absolute directory that is copied; the extension's source is inside it."""
+    environment: Mapping[str, str]
+    timeout: float
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionIntent:
+    """One extension to install."""
+
+    name: str
+    source: str
+    """Absolute directory that holds manifest.json."""
+    build: BuildIntent | None
+    config: Mapping[str, Json]
+    secrets: Mapping[str, Secret]
+    capabilities: tuple[str, ...] | None
+    """Granted; None: what the manifest asks for."""
+    enabled: bool
+    where: Where
+    """Where the `source` stands in the spec, for complaints."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """All of it."""
+
+    version: int
+    name: str
+    runtime: RuntimeChoice
+    images: ImagesChoice
+    store: StoreIntent
+    redis: RedisIntent
+    database: ManagedDatabase | ExternalDatabase
+    runner: RunnerIntent
+    tenant: TenantIntent
+    extensions: tuple[ExtensionIntent, ...]
+    keep_versions: int
+    """How many bundles older than the current one are kept for a rollback."""
+    ready_timeout: float
+    """Seconds a service or a page is given to answer."""
+    app_url: str
+    """Where Alga's app server is (the runner's registry); as seen from this machine."""

@@ -1,0 +1,86 @@
+"""The spec with every unknown settled: bundles built and hashed, ports and secrets chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from algaenv.bundle.digest import Digest
+from algaenv.bundle.manifest import Manifest
+from algaenv.model.intent import ExtensionIntent, Intent
+from algaenv.model.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Which environment this is.
+
+    `id` is ten hex digits over the spec's absolute path: a copy elsewhere is another environment,
+    and a renamed one is still the same. `home` is its private directory, `.algaenv/<id>`, 0700.
+    """
+
+    id: str
+    name: str
+    spec: Path
+    home: Path
+
+
+@dataclass(frozen=True, slots=True)
+class LockedExtension:
+    """An extension whose bundle exists as a file."""
+
+    intent: ExtensionIntent
+    manifest: Manifest
+    digest: Digest
+    size: int
+    archive: Path
+    page_sha256: str | None
+    """SHA-256 of the bundle's ui/index.html; None when it has no UI."""
+
+    @property
+    def name(self) -> str:
+        """The key in the spec."""
+        return self.intent.name
+
+    @property
+    def publisher(self) -> str:
+        """As in the manifest, or `local-dev`, as Alga's own installer assumes."""
+        return self.manifest.publisher or "local-dev"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The ports on 127.0.0.1; `database` is 0 for an external one, `console` 0 without one."""
+
+    store: int
+    console: int
+    redis: int
+    database: int
+    runner: int
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Given in the spec, or generated once and kept in the environment's home."""
+
+    access_key: Secret
+    secret_key: Secret
+    redis_password: Secret | None
+    database_password: Secret
+    auth_key: Secret
+    """What the runner shows to Alga's registry (`ALGA_AUTH_KEY`)."""
+    service_token: Secret
+    """What it shows to Alga's internal APIs (`RUNNER_STORAGE_API_TOKEN`)."""
+    fingerprint_key: Secret
+    """Keys the digests that stand for secrets in fingerprints."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Everything the plan needs to know."""
+
+    environment: Environment
+    intent: Intent
+    ports: Ports
+    credentials: Credentials
+    extensions: tuple[LockedExtension, ...]

@@ -1,0 +1,82 @@
+"""How each step ended, and all of them as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from algaenv.model.plan import Kept, Step
+from algaenv.model.problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """It ended well."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedStep:
+    """It ended badly; `error` is the exception's class name, for the exit code."""
+
+    problem: Problem
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """It was not tried, since `because` did not end well."""
+
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """It was not tried, since the run was interrupted."""
+
+
+Outcome = Done | FailedStep | Skipped | Cancelled
+
+
+def word(outcome: Outcome) -> str:
+    """`done`, `failed`, `skipped` or `cancelled`."""
+    match outcome:
+        case Done():
+            return "done"
+        case FailedStep():
+            return "failed"
+        case Skipped():
+            return "skipped"
+        case Cancelled():
+            return "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A step, how it ended, and the seconds it took."""
+
+    step: Step
+    outcome: Outcome
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything a run did; the exit code follows from it alone."""
+
+    verb: str
+    ended: tuple[Ended, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    """What stopped the run outside of any step."""
+    error: str = ""
+    """The class name of the exception behind `problems`, empty when there is none."""
+    kept: tuple[Kept, ...] = ()
+    interrupted: bool = False
+
+    @property
+    def changed(self) -> int:
+        """How many writing steps were done."""
+        return sum(e.step.writes and isinstance(e.outcome, Done) for e in self.ended)
+
+    @property
+    def failed(self) -> int:
+        """How many steps failed, awaits included, and problems outside of steps."""
+        return sum(isinstance(e.outcome, FailedStep) for e in self.ended) + len(self.problems)

@@ -1,0 +1,132 @@
+"""Decision, change, step, plan: what will be done, why, and in which order."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from algaenv.model.address import Address
+from algaenv.model.problem import Problem
+from algaenv.model.resource import Present, Resource
+
+
+class Verb(enum.StrEnum):
+    """What is done to a resource; `symbol` is how a plan prints it."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    REPLACE = "replace"
+    START = "start"
+    DELETE = "delete"
+    AWAIT = "await"
+
+    @property
+    def symbol(self) -> str:
+        """One or two characters, as in plans of infrastructure tools."""
+        return {"create": "+", "update": "~", "replace": "-/+", "start": ">", "delete": "-"}.get(
+            self.value, "?"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a change is in the plan.
+
+    `kind` is one of missing, spec changed, drifted, stopped, no longer in the spec, down,
+    superseded, not answering. `detail` says what exactly, field by field.
+    """
+
+    kind: str
+    detail: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {'; '.join(self.detail)}" if self.detail else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """Nothing to do, but its probe is still asked."""
+
+    resource: Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something to do."""
+
+    verb: Verb
+    address: Address
+    cause: Cause
+    resource: Resource | None
+    """What is wanted; None for a deletion."""
+    seen: Present | None
+    """What was there; None for a creation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """It cannot be decided until its host answers."""
+
+    resource: Resource
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Nothing may be done: something that is not ours is in the way."""
+
+    address: Address
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """It stays although nothing wants it, and the report says so."""
+
+    address: Address
+    why: str
+
+
+Decision = Same | Change | Deferred | Blocked | Kept
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A change with its place in the order; `needs` are addresses of steps that come first."""
+
+    verb: Verb
+    address: Address
+    cause: Cause
+    needs: frozenset[Address]
+    change: Change | None = None
+    resource: Resource | None = None
+
+    @property
+    def writes(self) -> bool:
+        """False for a step that only waits for an answer."""
+        return self.verb is not Verb.AWAIT
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.address}: {self.cause}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that will be done, in an order that can be walked, and what will not be, and why."""
+
+    steps: tuple[Step, ...]
+    deferred: tuple[Deferred, ...] = ()
+    blocked: tuple[Blocked, ...] = ()
+    kept: tuple[Kept, ...] = ()
+
+    @property
+    def changes(self) -> tuple[Step, ...]:
+        """The steps that write."""
+        return tuple(step for step in self.steps if step.writes)
+
+    def __str__(self) -> str:
+        lines = [str(step) for step in self.changes]
+        lines += [f"defer {d.resource.address}: {d.why}" for d in self.deferred]
+        lines += [f"blocked {b.address}: {b.problem.summary}" for b in self.blocked]
+        lines += [f"keep {k.address}: {k.why}" for k in self.kept]
+        return "\n".join(lines)

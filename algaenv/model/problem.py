@@ -1,0 +1,116 @@
+"""What went wrong, as data, and the error tree that carries it.
+
+AlgaenvError
+├─ SpecError            the file is wrong: fix the file
+├─ ResolveError         an unknown could not be settled: a build, a manifest, an image, a port
+├─ DriverError          raised only by drivers/ and runtimes/
+│  ├─ Unavailable       nobody answers; the same call may work later
+│  │  └─ EngineGone     the container engine itself does not answer
+│  ├─ Conflict          something that is not ours is in the way
+│  ├─ Refused           the other side says no, and will say no again
+│  └─ Failed            it was tried and ended badly (a container that exits, say)
+├─ NotReady             a probe did not pass in time
+└─ Locked               another run of this environment is under way
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Where:
+    """A place in a file; `line` and `column` count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One complaint: a stable `code`, a summary that starts with "cannot", and how to mend it.
+
+    `detail` holds evidence to print below it, such as the last lines of a log.
+    """
+
+    code: str
+    summary: str
+    hint: str = ""
+    where: Where | None = None
+    detail: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        lines = [f"{place}error[{self.code}]: {self.summary}"]
+        lines += [f"    | {line}" for line in self.detail]
+        if self.hint:
+            lines.append(f"  hint: {self.hint}")
+        return "\n".join(lines)
+
+
+class AlgaenvError(Exception):
+    """The root of everything this program raises on purpose; carries at least one problem."""
+
+    def __init__(self, *problems: Problem) -> None:
+        self.problems: tuple[Problem, ...] = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+    @classmethod
+    def of(cls, problems: Iterable[Problem]) -> AlgaenvError:
+        """The same error over many problems, in the order of their places."""
+        return cls(*sorted(problems, key=_by_place))
+
+    @property
+    def problem(self) -> Problem:
+        """The first problem, for callers that show one."""
+        return self.problems[0]
+
+
+def _by_place(problem: Problem) -> tuple[str, int, int]:
+    where = problem.where
+    return (where.file, where.line, where.column) if where else ("", 0, 0)
+
+
+class SpecError(AlgaenvError):
+    """The spec, or a file it names, is wrong."""
+
+
+class ResolveError(AlgaenvError):
+    """Something the plan needs to know could not be settled."""
+
+
+class DriverError(AlgaenvError):
+    """Something outside of this program said no, or nothing."""
+
+
+class Unavailable(DriverError):
+    """Nobody answers, or not yet: worth another try."""
+
+
+class EngineGone(Unavailable):
+    """The container engine does not answer."""
+
+
+class Conflict(DriverError):
+    """Something that is not ours is in the way; trying again will not help."""
+
+
+class Refused(DriverError):
+    """The other side refuses, and would refuse again."""
+
+
+class Failed(DriverError):
+    """It was tried, and it ended badly; the problem carries the evidence."""
+
+
+class NotReady(AlgaenvError):
+    """A probe did not pass in time; the problem carries the last answer."""
+
+
+class Locked(AlgaenvError):
+    """Another run holds this environment."""

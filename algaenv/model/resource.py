@@ -1,0 +1,81 @@
+"""One thing that should exist, and what was seen of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from algaenv.model.address import Address, Tier
+from algaenv.model.probe import Probe
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+Inputs = Mapping[str, Json]
+"""What a fingerprint is made of, field by field; secrets stand in it only as keyed digests."""
+
+
+def fingerprint(inputs: Inputs) -> str:
+    """16 hex digits over the canonical JSON of `inputs`."""
+    text = json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One thing that should exist.
+
+    `inputs` decide whether what is recorded is still what is wanted. `body` is what its driver
+    needs to make it, a type of that driver's own. `needs` must be done, and answer their probes,
+    before this one is touched. A `retained` resource outlives `down` (data volumes, buckets).
+    """
+
+    address: Address
+    tier: Tier
+    inputs: Inputs
+    body: object
+    needs: tuple[Address, ...] = ()
+    probe: Probe | None = None
+    retained: bool = False
+    replaced: bool = False
+    """True: a change means a new one in place of the old, not an update (containers)."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What its record must say for it to count as unchanged."""
+        return fingerprint(self.inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Looked for, and not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Could not be looked at: its host does not answer (yet)."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """There.
+
+    `recorded` is what we wrote on it when we made it, None when it carries no mark of ours.
+    `drift` names each live fact that no longer agrees with the record, in words.
+    `running` is None for things that do not run. `handle` is the driver's own (an engine id, …).
+    """
+
+    recorded: str | None
+    inputs: Inputs = field(default_factory=dict)
+    drift: tuple[str, ...] = ()
+    running: bool | None = None
+    handle: str = ""
+    note: str = ""
+    """One phrase for people: who made it, or what it holds."""
+    retained: bool = False
+    """Kept by `down` unless its data is asked to go too."""
+
+
+Observation = Absent | Unseen | Present

@@ -1,0 +1,55 @@
+"""What there is right now: services, extensions, addresses. The value behind `algaenv status`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from algaenv.model.lock import Environment
+from algaenv.model.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """One service. `state` is ready, running (does not answer yet), stopped, or absent.
+
+    `endpoints` maps a name (`api`, `console`, `url`) to an address on this machine.
+    `detail` is one phrase: the last answer of its probe, or an exit code.
+    """
+
+    name: str
+    state: str
+    endpoints: Mapping[str, str]
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionStatus:
+    """One extension as the rows have it, and whether it answers.
+
+    `page_url` is None without a UI. `endpoints` are (method, path) pairs; `call_url` is the
+    app server's address that runs its handlers, a prefix of each path.
+    """
+
+    name: str
+    registry_id: str
+    install_id: str
+    version: str
+    content_hash: str
+    page_url: str | None
+    call_url: str
+    endpoints: tuple[tuple[str, str], ...]
+    ready: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All of it. `variables` are what Alga's app server needs to find this environment."""
+
+    environment: Environment
+    runtime: str
+    services: tuple[ServiceStatus, ...]
+    extensions: tuple[ExtensionStatus, ...]
+    tenant_id: str = ""
+    variables: Mapping[str, str | Secret] | None = None

@@ -1,0 +1,54 @@
+"""What Alga's app server must be told to find this environment, as its own variable names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from algaenv.model.intent import ManagedDatabase
+from algaenv.model.lock import Lock
+from algaenv.model.secret import Secret
+
+
+def app_variables(lock: Lock, tenant_id: str) -> Mapping[str, str | Secret]:
+    """Variables the app server really reads, for this environment.
+
+    Both runner addresses are given: the product's UI proxy asks `RUNNER_DOCKER_HOST` when its
+    backend is `docker`, while its direct gateway and its schedules ask `RUNNER_BASE_URL`.
+    """
+    runner = f"http://127.0.0.1:{lock.ports.runner}"
+    store = lock.intent.store
+    redis_password = lock.credentials.redis_password or Secret("")
+    variables: dict[str, str | Secret] = {
+        "EDITION": "ee",
+        "NEXT_PUBLIC_EDITION": "enterprise",
+        "RUNNER_BACKEND": "docker",
+        "RUNNER_BASE_URL": runner,
+        "RUNNER_DOCKER_HOST": runner,
+        "RUNNER_PUBLIC_BASE": runner,
+        "RUNNER_STORAGE_API_TOKEN": lock.credentials.service_token,
+        "ALGA_AUTH_KEY": lock.credentials.auth_key,
+        "STORAGE_S3_ENDPOINT": f"http://127.0.0.1:{lock.ports.store}",
+        "STORAGE_S3_REGION": store.region,
+        "STORAGE_S3_BUCKET": store.bucket,
+        "STORAGE_S3_BUNDLE_BUCKET": store.bucket,
+        "STORAGE_S3_ACCESS_KEY": lock.credentials.access_key,
+        "STORAGE_S3_SECRET_KEY": lock.credentials.secret_key,
+        "STORAGE_S3_FORCE_PATH_STYLE": "true",
+        "REDIS_HOST": "127.0.0.1",
+        "REDIS_PORT": str(lock.ports.redis),
+        "REDIS_PASSWORD": redis_password,
+        "DEBUG_STREAM_REDIS_URL": f"redis://127.0.0.1:{lock.ports.redis}/0",
+        "DEBUG_STREAM_REDIS_PASSWORD": redis_password,
+        "RUNNER_DEBUG_REDIS_STREAM_PREFIX": "ext-debug:",
+        "DEV_TENANT_ID": tenant_id,
+    }
+    database = lock.intent.database
+    if isinstance(database, ManagedDatabase):
+        variables |= {
+            "DB_HOST": "127.0.0.1",
+            "DB_PORT": str(lock.ports.database),
+            "DB_NAME_SERVER": database.database,
+            "DB_USER_ADMIN": database.user,
+            "DB_PASSWORD_ADMIN": lock.credentials.database_password,
+        }
+    return variables

@@ -1,0 +1,178 @@
+"""Walks a plan: what can go on goes on, what leans on a failure is skipped, nothing is decided."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from algaenv.model.address import Address
+from algaenv.model.event import Emit, StepEnded, StepProgress, StepStarted, StepWaiting
+from algaenv.model.outcome import Cancelled, Done, Ended, FailedStep, Outcome, Skipped, word
+from algaenv.model.plan import Plan, Step, Verb
+from algaenv.model.problem import AlgaenvError, Problem
+from algaenv.model.resource import Present, Resource
+from algaenv.reconcile.protocols import Asker, Hands
+from algaenv.reconcile.ready import Patience, until_answered
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+WORKERS = 8
+GONE = Present(recorded=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Walker:
+    """Everything a walk needs. `hands` maps a kind to who makes it."""
+
+    hands: Mapping[str, Hands]
+    asker: Asker
+    emit: Emit
+    ready_seconds: float
+    cancelled: Callable[[], bool] = lambda: False
+
+    def walk(self, plan: Plan, before: tuple[Ended, ...] = ()) -> tuple[Ended, ...]:
+        """Take every step of `plan`, in parallel where the order allows; never raises.
+
+        What leans on a step of `before` that did not end well is skipped.
+        A plan that only asks is walked in this thread: a no-op must feel instant.
+        """
+        progress = _Progress(waiting={step.address: step for step in plan.steps})
+        for earlier in before:
+            progress.note(earlier.step.address, earlier.outcome)
+        for blocked in plan.blocked:
+            progress.stopped[blocked.address] = str(blocked.address)
+        if not plan.changes:
+            while (step := self._next(progress)) is not None:
+                progress.start(step)
+                self._settle(progress, step, *self._timed(step))
+        else:
+            self._walk_in_threads(progress)
+        for step in tuple(progress.waiting.values()):
+            self._settle(progress, step, Cancelled(), 0.0)
+        return tuple(progress.ended)
+
+    def _walk_in_threads(self, progress: _Progress) -> None:
+        from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+
+        running: dict[Future[tuple[Outcome, float]], Step] = {}
+        with ThreadPoolExecutor(WORKERS, thread_name_prefix="step") as pool:
+            while True:
+                while (step := self._next(progress)) is not None:
+                    progress.start(step)
+                    running[pool.submit(self._timed, step)] = step
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    self._settle(progress, running.pop(future), *future.result())
+
+    def _next(self, progress: _Progress) -> Step | None:
+        """The next step to take; what leans on a failure is settled as skipped on the way."""
+        while not self.cancelled() and (step := progress.next_ready()) is not None:
+            because = progress.stopped_by(step)
+            if because is None:
+                return step
+            self._settle(progress, step, Skipped(because), 0.0)
+        return None
+
+    def _timed(self, step: Step) -> tuple[Outcome, float]:
+        started = time.monotonic()
+        self.emit(StepStarted(step))
+        try:
+            self._take(step)
+            outcome: Outcome = Done()
+        except AlgaenvError as error:
+            outcome = FailedStep(error.problem, type(error).__name__)
+        except Exception as error:  # a bug of ours must not take the report with it
+            outcome = FailedStep(_bug(step, error), type(error).__name__)
+        return outcome, time.monotonic() - started
+
+    def _take(self, step: Step) -> None:
+        resource = step.resource
+        seen = step.change.seen if step.change and step.change.seen else GONE
+        say = self._say(step.address)
+        if step.writes:
+            hands = self.hands[step.address.kind]
+            match step.verb:
+                case Verb.DELETE:
+                    hands.delete(step.address, seen, say)
+                case Verb.CREATE:
+                    hands.create(_wanted(resource), say)
+                case Verb.REPLACE:
+                    hands.delete(step.address, seen, say)
+                    hands.create(_wanted(resource), say)
+                case _:
+                    hands.update(_wanted(resource), seen, say)
+        if resource is not None and resource.probe is not None:
+            until_answered(
+                self.asker, resource.probe, str(step.address), self._patience(step.address)
+            )
+
+    def _patience(self, address: Address) -> Patience:
+        evidence = getattr(self.hands.get(address.kind), "evidence", None)
+        return Patience(
+            seconds=self.ready_seconds,
+            cancelled=self.cancelled,
+            evidence=(lambda: evidence(address)) if evidence else (lambda: None),
+            waiting=lambda last, seconds: self.emit(StepWaiting(address, last, seconds)),
+        )
+
+    def _say(self, address: Address) -> Callable[[str], None]:
+        return lambda note: self.emit(StepProgress(address, note))
+
+    def _settle(self, progress: _Progress, step: Step, outcome: Outcome, seconds: float) -> None:
+        progress.end(step, outcome, seconds)
+        problem = outcome.problem if isinstance(outcome, FailedStep) else None
+        self.emit(StepEnded(step, word(outcome), seconds, problem))
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a walk has come."""
+
+    waiting: dict[Address, Step]
+    running: set[Address] = field(default_factory=set)
+    stopped: dict[Address, str] = field(default_factory=dict)
+    """Address that did not end well → the failure it goes back to."""
+    ended: list[Ended] = field(default_factory=list)
+
+    def next_ready(self) -> Step | None:
+        for step in self.waiting.values():
+            if not step.needs & (self.waiting.keys() | self.running):
+                return step
+        return None
+
+    def stopped_by(self, step: Step) -> str | None:
+        return next((self.stopped[need] for need in sorted(step.needs & self.stopped.keys())), None)
+
+    def start(self, step: Step) -> None:
+        del self.waiting[step.address]
+        self.running.add(step.address)
+
+    def end(self, step: Step, outcome: Outcome, seconds: float) -> None:
+        self.waiting.pop(step.address, None)
+        self.running.discard(step.address)
+        self.note(step.address, outcome)
+        self.ended.append(Ended(step, outcome, seconds))
+
+    def note(self, address: Address, outcome: Outcome) -> None:
+        if not isinstance(outcome, Done):
+            self.stopped[address] = (
+                outcome.because if isinstance(outcome, Skipped) else str(address)
+            )
+
+
+def _wanted(resource: Resource | None) -> Resource:
+    if resource is None:
+        raise TypeError("a step that makes something has a resource")
+    return resource
+
+
+def _bug(step: Step, error: Exception) -> Problem:
+    return Problem(
+        code="unexpected",
+        summary=f"cannot {step.verb} {step.address}: {type(error).__name__}: {error}",
+        hint="this looks like a bug in algaenv; please report it with the log file",
+    )

@@ -1,0 +1,212 @@
+"""Looks at both tiers, draws one plan over them, and walks it; the way down is here too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from algaenv.model.address import Address, Tier
+from algaenv.model.content import ContentIds
+from algaenv.model.event import Emit, Planned
+from algaenv.model.lock import Environment, Lock
+from algaenv.model.outcome import Done, Ended
+from algaenv.model.plan import Blocked, Change, Decision, Deferred, Kept, Plan, Same, Verb
+from algaenv.model.problem import Problem, Unavailable
+from algaenv.model.resource import Observation, Resource
+from algaenv.plan.content import desired_content, predicted_ids
+from algaenv.plan.diff import decide_all, decide_down
+from algaenv.plan.order import plan as ordered
+from algaenv.plan.scope import spare_older
+from algaenv.reconcile.apply import Walker
+from algaenv.reconcile.protocols import Asker, ContentHost, Hands, Look, Lowered, Runtime
+
+CONTENT_SERVICES = ("store", "database")
+DATA_KINDS = ("volume", "folder")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything outside that a run touches."""
+
+    runtime: Runtime
+    content: ContentHost
+    asker: Asker
+
+    def hands(self, environment: Environment) -> Mapping[str, Hands]:
+        """Kind → hands, of both tiers."""
+        return {**self.runtime.hands(environment), **self.content.hands()}
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A plan, with what it was drawn from.
+
+    `settled` is False when the content could only be guessed at, or not even that: it is looked
+    at again once its hosts answer.
+    """
+
+    lowered: Lowered
+    plan: Plan
+    ids: ContentIds | None
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How to converge: `adopt` takes rows of other tools over."""
+
+    adopt: bool = False
+    cancelled: Callable[[], bool] = field(default=lambda: False)
+
+
+def draw(lock: Lock, world: World, emit: Emit, ways: Ways) -> Drawn:
+    """Look at everything and draw the plan; writes nothing."""
+    lowered = world.runtime.lower(lock, _silent)
+    seen = world.runtime.eyes(lock.environment).observe(lowered.resources)
+    substrate = decide_all(lowered.resources, seen)
+    unready = _unready(lowered.hosts, substrate)
+    look = None if unready else _try_look(lock, world)
+    if look is not None:
+        content, answered = _content(lock, look, lowered, ways), _hosts(lowered)
+        ids, settled = look.ids, True
+    elif _all_new(lowered.hosts, substrate):
+        ids, settled, answered = predicted_ids(lock), False, frozenset()
+        content = decide_all(desired_content(lock, ids, lowered.hosts), {})
+    else:
+        ids, settled, answered = None, False, frozenset()
+        content = _deferred(lock, lowered, unready)
+    drawn = ordered((*substrate, *content), answered)
+    emit(Planned(drawn.steps))
+    return Drawn(lowered, drawn, ids, settled)
+
+
+def converge(lock: Lock, world: World, emit: Emit, ways: Ways) -> tuple[Drawn, tuple[Ended, ...]]:
+    """Draw the plan and walk it; content that could not be seen is planned once its hosts answer.
+
+    The second value is how every step ended. The first is the last plan drawn.
+    """
+    drawn = draw(lock, world, emit, ways)
+    walker = Walker(
+        world.hands(lock.environment), world.asker, emit, lock.intent.ready_timeout, ways.cancelled
+    )
+    if drawn.settled:
+        return drawn, walker.walk(drawn.plan)
+    ended = walker.walk(_tier(drawn.plan, Tier.SUBSTRATE))
+    if ways.cancelled() or not _hosts_answer(drawn.lowered, ended):
+        return drawn, (*ended, *walker.walk(_tier(drawn.plan, Tier.CONTENT), before=ended))
+    look = world.content.look(lock)
+    decisions = _content(lock, look, drawn.lowered, ways)
+    content = ordered(decisions, also=frozenset(e.step.address for e in ended))
+    if content.steps != _tier(drawn.plan, Tier.CONTENT).steps:
+        emit(Planned(content.steps))
+    final = Drawn(drawn.lowered, content, look.ids, settled=True)
+    return final, (*ended, *walker.walk(content, before=ended))
+
+
+def draw_down(
+    environment: Environment,
+    world: World,
+    lock: Lock | None,
+    emit: Emit,
+    *,
+    volumes: bool,
+    external: bool,
+) -> Plan:
+    """The plan that removes what is ours.
+
+    `lock` says where the content is; None when nobody knows any more. Content of hosts whose
+    data goes with `volumes` is not taken out piece by piece.
+    """
+    seen = world.runtime.eyes(environment).observe(())
+    substrate = decide_down(seen, data_goes=volumes)
+    content: tuple[Decision, ...] = ()
+    if lock is not None and (external or not volumes):
+        content = _content_down(lock, world, seen, external=external)
+    drawn = ordered((*content, *substrate))
+    emit(Planned(drawn.steps))
+    return drawn
+
+
+def _content_down(
+    lock: Lock, world: World, seen: Mapping[Address, Observation], *, external: bool
+) -> tuple[Decision, ...]:
+    try:
+        look = world.content.look(lock)
+    except Unavailable as error:
+        there = any(a.kind in DATA_KINDS and a.name in CONTENT_SERVICES for a in seen)
+        if not (there or external):
+            return ()
+        why = f"rows and bundles could not be reached: {error.problem.summary}"
+        return (Kept(Address("content", "rows and bundles"), why),)
+    return decide_down(look.observe(()))
+
+
+def _content(lock: Lock, look: Look, lowered: Lowered, ways: Ways) -> tuple[Decision, ...]:
+    """Decisions over rows and objects."""
+    if look.ids.problems:
+        return tuple(Blocked(Address("tenant", "main"), problem) for problem in look.ids.problems)
+    wanted = desired_content(lock, look.ids, lowered.hosts)
+    seen = look.observe(wanted)
+    blockers: Mapping[Address, Problem] = getattr(look, "blockers", lambda _: {})(wanted)
+    decisions = decide_all(wanted, seen, adopt=ways.adopt, blockers=blockers)
+    names = [extension.name for extension in lock.extensions]
+    return spare_older(decisions, seen, names, lock.intent.keep_versions)
+
+
+def _try_look(lock: Lock, world: World) -> Look | None:
+    try:
+        return world.content.look(lock)
+    except Unavailable:
+        return None
+
+
+def _hosts(lowered: Lowered) -> frozenset[Address]:
+    """The hosts a look has just been served by."""
+    return frozenset(a for name, a in lowered.hosts.items() if name in CONTENT_SERVICES)
+
+
+def _unready(hosts: Mapping[str, Address], substrate: tuple[Decision, ...]) -> tuple[Address, ...]:
+    """Content hosts that are not simply there and running."""
+    fine = {d.resource.address for d in substrate if isinstance(d, Same)}
+    return tuple(
+        address
+        for name, address in sorted(hosts.items())
+        if name in CONTENT_SERVICES and address not in fine
+    )
+
+
+def _all_new(hosts: Mapping[str, Address], substrate: tuple[Decision, ...]) -> bool:
+    """True when every content host starts with empty data, so its content is surely absent."""
+    created = {d.address for d in substrate if isinstance(d, Change) and d.verb is Verb.CREATE}
+    needed = set(CONTENT_SERVICES)
+    new = {a.name for a in created if a.kind in DATA_KINDS}
+    return set(hosts) >= needed and new >= needed
+
+
+def _deferred(lock: Lock, lowered: Lowered, unready: tuple[Address, ...]) -> tuple[Decision, ...]:
+    names = ", ".join(str(address) for address in unready) or "a host"
+    wanted = desired_content(lock, predicted_ids(lock), lowered.hosts)
+    return tuple(Deferred(want, f"cannot be seen until {names} answers") for want in wanted)
+
+
+def _tier(plan: Plan, tier: Tier) -> Plan:
+    """The part of a plan in one tier, with the edges inside it."""
+    steps = tuple(step for step in plan.steps if _tier_of(step.address, step.resource) is tier)
+    return Plan(steps=steps, blocked=plan.blocked if tier is Tier.SUBSTRATE else ())
+
+
+def _tier_of(address: Address, resource: Resource | None) -> Tier:
+    if resource is not None:
+        return resource.tier
+    content = ("release", "bundle", "bucket", "tenant", "schema")
+    return Tier.CONTENT if address.kind in content else Tier.SUBSTRATE
+
+
+def _hosts_answer(lowered: Lowered, ended: tuple[Ended, ...]) -> bool:
+    """True when no content host ended badly."""
+    bad = {e.step.address for e in ended if not isinstance(e.outcome, Done)}
+    return not bad & _hosts(lowered)
+
+
+def _silent(_note: str) -> None:
+    """Nobody listens while a plan is drawn."""

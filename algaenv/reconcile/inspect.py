@@ -1,0 +1,140 @@
+"""Looks at what is there right now and says so: the way to `status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from algaenv.bundle import layout
+from algaenv.bundle.digest import Digest
+from algaenv.model.address import Address
+from algaenv.model.content import ContentIds
+from algaenv.model.intent import ManagedDatabase
+from algaenv.model.lock import Lock
+from algaenv.model.probe import Never, NotYet, PageProbe, Yes
+from algaenv.model.problem import AlgaenvError
+from algaenv.model.resource import Absent, Observation, Present, Resource
+from algaenv.model.status import ExtensionStatus, ServiceStatus, Status
+from algaenv.plan.variables import app_variables
+from algaenv.reconcile.converge import World
+from algaenv.reconcile.protocols import Asker
+
+SERVICE_KINDS = ("container", "process")
+
+
+def inspect(lock: Lock, world: World) -> Status:
+    """Services, extensions and addresses, each asked the way its consumer would ask it."""
+    eyes = world.runtime.eyes(lock.environment)
+    resources, complaint = _services(lock, world)
+    seen = eyes.observe(resources)
+    services = tuple(_service(lock, resource, seen, world.asker) for resource in resources)
+    if not resources:
+        services = tuple(_unasked(address, seen[address], complaint) for address in _ours(seen))
+    extensions: tuple[ExtensionStatus, ...] = ()
+    tenant = ""
+    try:
+        look = world.content.look(lock)
+    except AlgaenvError:
+        pass
+    else:
+        tenant = look.ids.tenant_id
+        rows = look.observe(())
+        extensions = tuple(_extensions(lock, look.ids, rows, world.asker))
+    return Status(
+        environment=lock.environment,
+        runtime=world.runtime.name,
+        services=services,
+        extensions=extensions,
+        tenant_id=tenant,
+        variables=app_variables(lock, tenant),
+    )
+
+
+def _services(lock: Lock, world: World) -> tuple[tuple[Resource, ...], str]:
+    """The service resources, or none and why: a binary that is gone must not hide the rest."""
+    try:
+        lowered = world.runtime.lower(lock, lambda _note: None)
+    except AlgaenvError as error:
+        return (), error.problem.summary
+    return tuple(r for r in lowered.resources if r.address.kind in SERVICE_KINDS), ""
+
+
+def _ours(seen: Mapping[Address, Observation]) -> list[Address]:
+    return sorted(address for address in seen if address.kind in SERVICE_KINDS)
+
+
+def _service(
+    lock: Lock, resource: Resource, seen: Mapping[Address, Observation], asker: Asker
+) -> ServiceStatus:
+    name = resource.address.name
+    endpoints = service_endpoints(lock, name)
+    match seen.get(resource.address, Absent()):
+        case Present(recorded=str(), running=False, note=note):
+            return ServiceStatus(name, "stopped", endpoints, note)
+        case Present(recorded=str()):
+            if resource.probe is None:
+                return ServiceStatus(name, "running", endpoints)
+            match asker.ask(resource.probe):
+                case Yes():
+                    return ServiceStatus(name, "ready", endpoints)
+                case NotYet(last) | Never(last):
+                    return ServiceStatus(name, "running", endpoints, last)
+        case _:
+            return ServiceStatus(name, "absent", endpoints)
+
+
+def _unasked(address: Address, seen: Observation, complaint: str) -> ServiceStatus:
+    running = isinstance(seen, Present) and seen.running
+    return ServiceStatus(address.name, "running" if running else "stopped", {}, complaint)
+
+
+def service_endpoints(lock: Lock, name: str) -> Mapping[str, str]:
+    """Where a service is reached on this machine; no secret stands in any of them."""
+    ports = lock.ports
+    match name:
+        case "store":
+            found = {"api": f"http://127.0.0.1:{ports.store}"}
+            if ports.console and "console" in lock.intent.store.profile.ports:
+                found["console"] = f"http://127.0.0.1:{ports.console}"
+            return found
+        case "redis":
+            return {"url": f"redis://127.0.0.1:{ports.redis}"}
+        case "database" if isinstance(lock.intent.database, ManagedDatabase):
+            database = lock.intent.database
+            place = f"127.0.0.1:{ports.database}/{database.database}"
+            return {"url": f"postgresql://{database.user}@{place}"}
+        case "runner":
+            return {"url": f"http://127.0.0.1:{ports.runner}"}
+        case _:
+            return {}
+
+
+def _extensions(
+    lock: Lock, ids: ContentIds, rows: Mapping[Address, Observation], asker: Asker
+) -> Iterable[ExtensionStatus]:
+    runner = f"http://127.0.0.1:{lock.ports.runner}"
+    for address in sorted(a for a in rows if a.kind == "release"):
+        row = rows[address]
+        if not isinstance(row, Present) or row.recorded is None:
+            continue
+        facts = row.inputs
+        registry = str(facts.get("registry id", ""))
+        digest = Digest.parse(str(facts.get("bundle", "")))
+        url = runner + layout.page_path(registry, digest, ids.tenant_id)
+        has_page = facts.get("ui") is not None
+        answer = asker.ask(PageProbe(url, 200 if has_page else 404, None))
+        listed = facts.get("endpoints")
+        endpoints = listed if isinstance(listed, list) else []
+        yield ExtensionStatus(
+            name=address.name,
+            registry_id=registry,
+            install_id=ids.installs.get(address.name, ""),
+            version=str(facts.get("manifest version", "")),
+            content_hash=digest.prefixed,
+            page_url=url if has_page else None,
+            call_url=lock.intent.app_url.rstrip("/") + layout.call_path(registry, ""),
+            endpoints=tuple(
+                (str(row["method"]), str(row["path"])) for row in endpoints if isinstance(row, dict)
+            ),
+            ready=isinstance(answer, Yes) and not row.drift,
+            detail="; ".join(row.drift) or ("" if isinstance(answer, Yes) else answer.last),
+        )

@@ -1,0 +1,116 @@
+"""What reconcile asks of the rooms above it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from algaenv.model.address import Address
+from algaenv.model.content import ContentIds
+from algaenv.model.lock import Environment, Lock
+from algaenv.model.probe import Answer, Probe
+from algaenv.model.resource import Observation, Present, Resource
+
+Say = Callable[[str], None]
+"""One line of progress of the step at hand; never holds a secret."""
+
+
+class Eyes(Protocol):
+    """Looks in bulk: a handful of round trips, however many resources there are."""
+
+    def observe(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
+        """What is there of `wanted`, and everything else that carries this environment's mark.
+
+        Every wanted address has an answer. Raises Unavailable (EngineGone for the engine) when
+        the whole host does not answer. Writes nothing.
+        """
+        ...
+
+
+class Hands(Protocol):
+    """Makes and unmakes resources of one kind. Each method may be repeated after a crash.
+
+    Raises Unavailable when another try may help, Conflict, Refused or Failed when none will.
+    """
+
+    def create(self, resource: Resource, say: Say) -> None:
+        """Make it; it was absent, or half made by a run that died."""
+        ...
+
+    def update(self, resource: Resource, seen: Present, say: Say) -> None:
+        """Bring what is there to what is wanted; `seen.running is False` means start it."""
+        ...
+
+    def delete(self, address: Address, seen: Present, say: Say) -> None:
+        """Remove it; already gone counts as done."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """What a runtime makes of a lock: its substrate, hosts and services, in no special order.
+
+    `hosts` names the resource that must answer before content of that kind can be seen:
+    `{"store": Address, "database": Address, "runner": Address, "redis": Address}`; an external
+    database has none. `notes` are phrases for people: where an image or a binary comes from.
+    """
+
+    resources: tuple[Resource, ...]
+    hosts: Mapping[str, Address]
+    notes: tuple[str, ...] = ()
+
+
+class Runtime(Protocol):
+    """Docker, processes, …: how services become things."""
+
+    @property
+    def name(self) -> str:
+        """`docker` or `process`."""
+        ...
+
+    def lower(self, lock: Lock, say: Say) -> Lowered:
+        """The substrate of `lock`.
+
+        Looks up what it must (which binaries there are, which image a reference means) through
+        caches; changes nothing. Raises ResolveError with every problem at once, before anything
+        is touched.
+        """
+        ...
+
+    def eyes(self, environment: Environment) -> Eyes:
+        """Observes this environment's substrate; works with the spec missing."""
+        ...
+
+    def hands(self, environment: Environment) -> Mapping[str, Hands]:
+        """Kind → hands."""
+        ...
+
+
+class Look(Eyes, Protocol):
+    """One bulk look at the content, already taken; observing costs nothing more."""
+
+    @property
+    def ids(self) -> ContentIds:
+        """What the database says about tenant and registry ids."""
+        ...
+
+
+class ContentHost(Protocol):
+    """The object store and the database, as one place that holds content."""
+
+    def look(self, lock: Lock) -> Look:
+        """Look once at rows and objects; Unavailable when a host does not answer."""
+        ...
+
+    def hands(self) -> Mapping[str, Hands]:
+        """Kind → hands: bucket, schema, tenant, bundle, release."""
+        ...
+
+
+class Asker(Protocol):
+    """Puts one question to a service, once, within a second or two."""
+
+    def ask(self, probe: Probe) -> Answer:
+        """The answer; never raises for what the other side does."""
+        ...

@@ -1,0 +1,80 @@
+"""The one loop that waits: asks a probe until it answers, can never answer, or time is up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from algaenv.model.probe import Never, NotYet, Probe, Yes
+from algaenv.model.problem import Failed, NotReady, Problem
+from algaenv.reconcile.protocols import Asker
+
+FIRST_PAUSE = 0.005
+LONGEST_PAUSE = 0.25
+QUIET = 0.5
+"""Seconds before a wait is worth telling a watcher."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait, and what a wait may be cut short by.
+
+    `evidence` answers the last log lines of a service that has ended, None while it runs.
+    """
+
+    seconds: float
+    cancelled: Callable[[], bool] = lambda: False
+    evidence: Callable[[], tuple[str, ...] | None] = lambda: None
+    waiting: Callable[[str, float], None] = lambda _last, _seconds: None
+    clock: Callable[[], float] = time.monotonic
+    pause: Callable[[float], None] = time.sleep
+
+
+def until_answered(asker: Asker, probe: Probe, subject: str, patience: Patience) -> None:
+    """Return once `probe` is answered as it should be.
+
+    Raises NotReady when time is up or the answer can never come, with the last answer; Failed
+    when the service has ended meanwhile, with its last log lines.
+    """
+    started = patience.clock()
+    pause = FIRST_PAUSE
+    while True:
+        answer = asker.ask(probe)
+        match answer:
+            case Yes():
+                return
+            case Never(last, hint):
+                raise NotReady(_problem("not-answering", subject, last, hint, ()))
+            case NotYet(last):
+                pass
+        waited = patience.clock() - started
+        lines = patience.evidence()
+        if lines is not None:
+            raise Failed(
+                Problem(
+                    code="service-ended",
+                    summary=f"cannot bring up {subject}: it ended while starting",
+                    hint="its last lines are above; `algaenv up` tries again",
+                    detail=lines,
+                )
+            )
+        if patience.cancelled():
+            raise NotReady(_problem("not-ready", subject, last, "the run was interrupted", ()))
+        if waited >= patience.seconds:
+            hint = "raise `ready_timeout` in the spec if it only needs longer"
+            limit = f"{patience.seconds:g} s"
+            raise NotReady(_problem("not-ready", subject, f"{last} (waited {limit})", hint, ()))
+        if waited >= QUIET:
+            patience.waiting(last, waited)
+        patience.pause(min(pause, max(patience.seconds - waited, 0)))
+        pause = min(pause * 1.6, LONGEST_PAUSE)
+
+
+def _problem(code: str, subject: str, last: str, hint: str, detail: tuple[str, ...]) -> Problem:
+    return Problem(
+        code=code,
+        summary=f"cannot call {subject} ready: {last}",
+        hint=hint or "look at its log with `algaenv status` and mend what it says",
+        detail=detail,
+    )

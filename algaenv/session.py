@@ -1,0 +1,288 @@
+"""The use cases: what `up`, `plan`, `status` and `down` mean, over protocols and values."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from algaenv.model.event import Emit, Event, Reported, RuntimeChosen, Warned
+from algaenv.model.intent import ExternalDatabase, ImagesChoice, Intent, RuntimeChoice
+from algaenv.model.lock import Credentials, Environment, Lock, Ports
+from algaenv.model.outcome import Ended, Report
+from algaenv.model.plan import Kept, Plan
+from algaenv.model.problem import AlgaenvError, Problem
+from algaenv.model.status import Status
+from algaenv.reconcile.apply import Walker
+from algaenv.reconcile.converge import Drawn, Ways, World, converge, draw, draw_down
+from algaenv.reconcile.inspect import inspect
+from algaenv.reconcile.protocols import Asker, ContentHost, Hands, Look, Runtime
+from algaenv.reconcile.resolve import Packs, resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line says about which environment, and how.
+
+    `spec` is an absolute path that need not exist for `down`. `runtime` and `images` override
+    the spec; None leaves them. `cancelled` is asked between steps.
+    """
+
+    spec: Path
+    environ: Mapping[str, str]
+    runtime: RuntimeChoice | None = None
+    images: ImagesChoice | None = None
+    adopt: bool = False
+    cancelled: Callable[[], bool] = lambda: False
+
+
+class Session(Protocol):
+    """The whole program below its surface. SpecError, Locked, EngineGone, ResolveError and other
+    AlgaenvError are raised by `plan` and `status`; `up` and `down` put them into their report.
+    """
+
+    def up(self, request: Request, emit: Emit) -> Report:
+        """Converge; the report is also the last event."""
+        ...
+
+    def plan(self, request: Request, emit: Emit) -> Plan:
+        """What `up` would do; writes nothing but the cache."""
+        ...
+
+    def status(self, request: Request, emit: Emit) -> Status:
+        """What is there."""
+        ...
+
+    def down(self, request: Request, emit: Emit, *, volumes: bool) -> Report:
+        """Remove what is ours; data is kept unless `volumes`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the last `up` of an environment left in its home about itself."""
+
+    intent: Intent
+    runtime: str
+
+
+class House(Protocol):
+    """What a session needs of the rooms below, chosen in `algaenv.wiring`."""
+
+    def load(self, request: Request) -> tuple[Intent, Sequence[Problem]]:
+        """The spec and its warnings; SpecError."""
+        ...
+
+    def identify(self, spec: Path, name: str) -> Environment:
+        """Which environment a spec is; opens nothing."""
+        ...
+
+    def hold(self, environment: Environment, command: str) -> AbstractContextManager[None]:
+        """One run at a time; Locked."""
+        ...
+
+    def recall(self, environment: Environment) -> Recorded | None:
+        """What the last run wrote down, None when nothing readable is there."""
+        ...
+
+    def remember(self, environment: Environment, recorded: Recorded) -> None:
+        """Write it down for a later `down` and `status`."""
+        ...
+
+    def forget(self, environment: Environment) -> None:
+        """Remove the environment's home, after its data went too."""
+        ...
+
+    def credentials(
+        self, environment: Environment, intent: Intent, *, generate: bool
+    ) -> Credentials:
+        """Given or generated secrets; without `generate` missing ones stay provisional."""
+        ...
+
+    def ports(self, environment: Environment, intent: Intent) -> Ports:
+        """Ports as given, or chosen once."""
+        ...
+
+    def packer(self, environment: Environment) -> Packs:
+        """Builds and packs extensions."""
+        ...
+
+    def choose(
+        self, request: Request, environment: Environment, intent: Intent, recorded: Recorded | None
+    ) -> tuple[Runtime, str]:
+        """The runtime, and why it is this one; EngineGone, Conflict."""
+        ...
+
+    def present(self, environment: Environment, recorded: Recorded | None) -> Sequence[Runtime]:
+        """The runtimes that may hold something of this environment."""
+        ...
+
+    def content(self, lock: Lock) -> ContentHost:
+        """Where rows and objects of a lock live."""
+        ...
+
+    def asker(self) -> Asker:
+        """Puts probes to services."""
+        ...
+
+
+class Steward:
+    """The one Session there is: every use case as a few lines over a House."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    def up(self, request: Request, emit: Emit) -> Report:
+        """See Session."""
+        emit = _one_at_a_time(emit)
+        report = Report("up")
+        try:
+            intent, environment = self._load(request, emit)
+            with self._house.hold(environment, "up"):
+                report = self._up(request, intent, environment, emit)
+        except AlgaenvError as error:
+            report = _failed("up", error)
+        return _told(report, request, emit)
+
+    def plan(self, request: Request, emit: Emit) -> Plan:
+        """See Session."""
+        emit = _one_at_a_time(emit)
+        intent, environment = self._load(request, emit)
+        runtime, why = self._house.choose(
+            request, environment, intent, self._house.recall(environment)
+        )
+        emit(RuntimeChosen(runtime.name, why))
+        lock = self._lock(environment, intent, emit, generate=False)
+        ways = Ways(adopt=request.adopt, cancelled=request.cancelled)
+        return draw(lock, self._world(runtime, lock), emit, ways).plan
+
+    def status(self, request: Request, emit: Emit) -> Status:
+        """See Session."""
+        emit = _one_at_a_time(emit)
+        environment = self._house.identify(request.spec, request.spec.parent.name)
+        recorded = self._house.recall(environment)
+        if recorded is None:
+            intent, environment = self._load(request, emit)
+        else:
+            intent, environment = recorded.intent, replace(environment, name=recorded.intent.name)
+        runtime, why = self._house.choose(request, environment, intent, recorded)
+        emit(RuntimeChosen(runtime.name, why))
+        lock = self._bare_lock(environment, intent)
+        return inspect(lock, self._world(runtime, lock))
+
+    def down(self, request: Request, emit: Emit, *, volumes: bool) -> Report:
+        """See Session."""
+        emit = _one_at_a_time(emit)
+        report = Report("down")
+        try:
+            environment = self._house.identify(request.spec, request.spec.parent.name)
+            with self._house.hold(environment, "down"):
+                report = self._down(request, environment, emit, volumes=volumes)
+        except AlgaenvError as error:
+            report = _failed("down", error)
+        return _told(report, request, emit)
+
+    def _load(self, request: Request, emit: Emit) -> tuple[Intent, Environment]:
+        intent, warnings = self._house.load(request)
+        for warning in warnings:
+            emit(Warned(warning))
+        if request.runtime is not None:
+            intent = replace(intent, runtime=request.runtime)
+        if request.images is not None:
+            intent = replace(intent, images=request.images)
+        return intent, self._house.identify(request.spec, intent.name)
+
+    def _up(self, request: Request, intent: Intent, environment: Environment, emit: Emit) -> Report:
+        recorded = self._house.recall(environment)
+        runtime, why = self._house.choose(request, environment, intent, recorded)
+        emit(RuntimeChosen(runtime.name, why))
+        lock = self._lock(environment, intent, emit, generate=True)
+        ways = Ways(adopt=request.adopt, cancelled=request.cancelled)
+        now = Recorded(intent, runtime.name)
+        if now != recorded:
+            self._house.remember(environment, now)
+        drawn, ended = converge(lock, self._world(runtime, lock), emit, ways)
+        return _report("up", drawn, ended)
+
+    def _down(
+        self, request: Request, environment: Environment, emit: Emit, *, volumes: bool
+    ) -> Report:
+        recorded = self._house.recall(environment)
+        lock = self._bare_lock(environment, recorded.intent) if recorded else None
+        external = lock is not None and isinstance(lock.intent.database, ExternalDatabase)
+        ended: list[Ended] = []
+        kept: list[Kept] = []
+        for runtime in self._house.present(environment, recorded):
+            emit(RuntimeChosen(runtime.name, "it holds this environment"))
+            content = self._house.content(lock) if lock else _NoContent()
+            world = World(runtime, content, self._house.asker())
+            plan = draw_down(environment, world, lock, emit, volumes=volumes, external=external)
+            hands = world.hands(environment)
+            walker = Walker(hands, world.asker, emit, 0.0, request.cancelled)
+            ended += walker.walk(plan)
+            kept += plan.kept
+        report = Report("down", tuple(ended), kept=tuple(kept))
+        if volumes and not report.failed and not request.cancelled():
+            self._house.forget(environment)
+        return report
+
+    def _lock(
+        self, environment: Environment, intent: Intent, emit: Emit, *, generate: bool
+    ) -> Lock:
+        lock = self._bare_lock(environment, intent, generate=generate)
+        packer = self._house.packer(environment)
+        return replace(lock, extensions=resolve(intent.extensions, packer, emit))
+
+    def _bare_lock(
+        self, environment: Environment, intent: Intent, *, generate: bool = False
+    ) -> Lock:
+        return Lock(
+            environment=environment,
+            intent=intent,
+            ports=self._house.ports(environment, intent),
+            credentials=self._house.credentials(environment, intent, generate=generate),
+            extensions=(),
+        )
+
+    def _world(self, runtime: Runtime, lock: Lock) -> World:
+        return World(runtime, self._house.content(lock), self._house.asker())
+
+
+class _NoContent:
+    """Stands for hosts nobody knows the address of any more."""
+
+    def look(self, lock: Lock) -> Look:
+        raise NotImplementedError
+
+    def hands(self) -> Mapping[str, Hands]:
+        return {}
+
+
+def _report(verb: str, drawn: Drawn, ended: tuple[Ended, ...]) -> Report:
+    problems = tuple(blocked.problem for blocked in drawn.plan.blocked)
+    error = "Conflict" if problems else ""
+    return Report(verb, ended, problems, error, kept=drawn.plan.kept)
+
+
+def _failed(verb: str, error: AlgaenvError) -> Report:
+    return Report(verb, problems=error.problems, error=type(error).__name__)
+
+
+def _told(report: Report, request: Request, emit: Emit) -> Report:
+    report = replace(report, interrupted=request.cancelled())
+    emit(Reported(report))
+    return report
+
+
+def _one_at_a_time(emit: Emit) -> Emit:
+    """Steps run in threads; a sink hears one event at a time."""
+    gate = threading.Lock()
+
+    def tell(event: Event) -> None:
+        with gate:
+            emit(event)
+
+    return tell
