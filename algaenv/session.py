@@ -96,10 +96,12 @@ class House(Protocol):
         """Remove the environment's home, after its data went too."""
         ...
 
-    def credentials(
-        self, environment: Environment, intent: Intent, *, generate: bool
-    ) -> Credentials:
-        """Given or generated secrets; without `generate` missing ones stay provisional."""
+    def credentials(self, environment: Environment, intent: Intent) -> Credentials:
+        """Secrets as given, or generated once and kept."""
+        ...
+
+    def peek(self, environment: Environment, intent: Intent) -> Credentials | None:
+        """The same without generating any; None when one is missing."""
         ...
 
     def ports(self, environment: Environment, intent: Intent) -> Ports:
@@ -155,7 +157,7 @@ class Steward:
             request, environment, intent, self._house.recall(environment)
         )
         emit(RuntimeChosen(runtime.name, why))
-        lock = self._lock(environment, intent, emit, generate=False)
+        lock = self._lock(environment, intent, emit)
         ways = Ways(adopt=request.adopt, cancelled=request.cancelled)
         return draw(lock, self._world(runtime, lock), emit, ways).plan
 
@@ -199,7 +201,7 @@ class Steward:
         recorded = self._house.recall(environment)
         runtime, why = self._house.choose(request, environment, intent, recorded)
         emit(RuntimeChosen(runtime.name, why))
-        lock = self._lock(environment, intent, emit, generate=True)
+        lock = self._lock(environment, intent, emit)
         ways = Ways(adopt=request.adopt, cancelled=request.cancelled)
         now = Recorded(intent, runtime.name)
         if now != recorded:
@@ -211,7 +213,7 @@ class Steward:
         self, request: Request, environment: Environment, emit: Emit, *, volumes: bool
     ) -> Report:
         recorded = self._house.recall(environment)
-        lock = self._bare_lock(environment, recorded.intent) if recorded else None
+        lock = self._lock_of_last_run(environment, recorded)
         external = lock is not None and isinstance(lock.intent.database, ExternalDatabase)
         ended: list[Ended] = []
         kept: list[Kept] = []
@@ -225,25 +227,32 @@ class Steward:
             ended += walker.walk(plan)
             kept += plan.kept
         report = Report("down", tuple(ended), kept=tuple(kept))
-        if volumes and not report.failed and not request.cancelled():
+        nothing_left = volumes or (recorded is None and not kept)
+        if nothing_left and not report.failed and not request.cancelled():
             self._house.forget(environment)
         return report
 
-    def _lock(
-        self, environment: Environment, intent: Intent, emit: Emit, *, generate: bool
-    ) -> Lock:
-        lock = self._bare_lock(environment, intent, generate=generate)
+    def _lock_of_last_run(self, environment: Environment, recorded: Recorded | None) -> Lock | None:
+        """Where the content is; None when what it takes to reach it is lost."""
+        if recorded is None:
+            return None
+        credentials = self._house.peek(environment, recorded.intent)
+        if credentials is None:
+            return None
+        ports = self._house.ports(environment, recorded.intent)
+        return Lock(environment, recorded.intent, ports, credentials, ())
+
+    def _lock(self, environment: Environment, intent: Intent, emit: Emit) -> Lock:
+        lock = self._bare_lock(environment, intent)
         packer = self._house.packer(environment)
         return replace(lock, extensions=resolve(intent.extensions, packer, emit))
 
-    def _bare_lock(
-        self, environment: Environment, intent: Intent, *, generate: bool = False
-    ) -> Lock:
+    def _bare_lock(self, environment: Environment, intent: Intent) -> Lock:
         return Lock(
             environment=environment,
             intent=intent,
             ports=self._house.ports(environment, intent),
-            credentials=self._house.credentials(environment, intent, generate=generate),
+            credentials=self._house.credentials(environment, intent),
             extensions=(),
         )
 

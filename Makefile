@@ -1,0 +1,49 @@
+# Two commands matter on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo demo-down venv test lint bench clean
+
+help:
+	@echo "make demo       an extension that answers, with what this machine can offer"
+	@echo "make demo-down  take it down again, data included"
+	@echo "make test       everything: style, types, layers, tests on real servers"
+	@echo "make bench      speed, as ratios against Docker Compose in the same run"
+	@echo "make clean      remove the virtual environment and caches"
+
+$(VENV)/.embedded: pyproject.toml .ci/venv
+	PYTHON=$(PYTHON) .ci/venv $(VENV) embedded
+	@touch $@
+
+$(VENV)/.test: pyproject.toml .ci/venv
+	PYTHON=$(PYTHON) .ci/venv $(VENV) test
+	@touch $@ $(VENV)/.embedded
+
+venv: $(VENV)/.test
+
+demo: $(VENV)/.embedded
+	$(BIN)/algaenv up -f stacks/hello-world/algaenv.yaml
+
+demo-down:
+	$(BIN)/algaenv down -f stacks/hello-world/algaenv.yaml --volumes --yes
+
+test: $(VENV)/.test
+	.ci/engine
+	.ci/minio
+	$(MAKE) lint
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.test
+	.ci/engine
+	.ci/minio
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build

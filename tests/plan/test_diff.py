@@ -1,0 +1,153 @@
+"""The truth table, row by row."""
+
+from __future__ import annotations
+
+import pytest
+
+from algaenv.model.plan import Blocked, Change, Decision, Deferred, Kept, Same, Verb
+from algaenv.model.resource import Absent, Inputs, Observation, Present, Unseen
+from algaenv.plan.diff import decide, decide_all, decide_down, explain, unwanted
+from algaenv.plan.order import plan
+from tests.plan.desk import at, foreign, there, want
+
+C = "container/store"
+R = "release/hello"
+
+
+@pytest.mark.parametrize(
+    ("address", "seen", "text"),
+    [
+        (C, Absent(), "create container/store: missing"),
+        (C, there(C, inputs={"image": "a"}), "replace container/store: spec changed: "),
+        (R, there(R, inputs={"v": 1}), "update release/hello: spec changed: "),
+        (C, there(C, running=True, drift=("no network",)), "replace container/store: drifted: no"),
+        (R, there(R, drift=("enabled is false",)), "update release/hello: drifted: enabled is f"),
+        (C, there(C, running=False, note="exit 137"), "start container/store: stopped: exit 137"),
+    ],
+)
+def test_a_difference_becomes_a_change_with_its_cause(
+    address: str, seen: Observation, text: str
+) -> None:
+    decision = decide(want(address), seen)
+    assert isinstance(decision, Change)
+    assert f"{decision.verb} {decision.address}: {decision.cause}".startswith(text)
+
+
+@pytest.mark.parametrize(
+    "seen", [there(C, running=True), there(C, running=None)], ids=["running", "does not run"]
+)
+def test_nothing_is_decided_about_what_is_as_wanted(seen: Present) -> None:
+    assert decide(want(C), seen) == Same(want(C))
+
+
+def test_what_cannot_be_seen_is_deferred() -> None:
+    assert decide(want(R), Unseen("no answer")) == Deferred(want(R), "no answer")
+
+
+def test_what_somebody_else_made_is_not_touched() -> None:
+    decision = decide(want(R), foreign("made by another tool"))
+    assert isinstance(decision, Blocked)
+    assert decision.problem.code == "not-ours"
+    assert "made by another tool" in decision.problem.summary
+    assert "--adopt" in decision.problem.hint
+
+
+def test_what_somebody_else_made_is_taken_over_when_told() -> None:
+    decision = decide(want(R), foreign("made by another tool"), adopt=True)
+    assert isinstance(decision, Change)
+    assert decision.verb is Verb.UPDATE
+    assert str(decision.cause) == "adopted: made by another tool"
+
+
+def test_unwanted_things_of_ours_go_and_data_stays() -> None:
+    seen = {
+        at(R): there(R),
+        at("release/other"): foreign(),
+        at("volume/store"): there("volume/store", retained=True, note="12 MB"),
+    }
+    decisions = decide_all([], seen)
+    assert [type(d) for d in decisions] == [Change, Kept]
+    assert (
+        str(plan(decisions))
+        == "delete release/hello: no longer in the spec\nkeep volume/store: 12 MB"
+    )
+
+
+def test_down_takes_data_only_when_asked_and_images_never() -> None:
+    seen = {
+        at("volume/store"): there("volume/store", retained=True),
+        at("image/store"): there("image/store", retained=True, note="shared"),
+        at(C): there(C, running=True),
+    }
+    assert str(plan(decide_down(seen))) == (
+        "delete container/store: down\nkeep image/store: shared\nkeep volume/store: holds data"
+    )
+    assert str(plan(decide_down(seen, data_goes=True))) == (
+        "delete container/store: down\ndelete volume/store: down\nkeep image/store: shared"
+    )
+
+
+@pytest.mark.parametrize("seen", [foreign(), Absent(), Unseen("?")])
+def test_nothing_is_said_of_what_is_neither_wanted_nor_ours(seen: Observation) -> None:
+    from algaenv.model.plan import Cause
+
+    assert unwanted(at(R), seen, Cause("down")) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        (
+            {"manifest version": "0.1.1"},
+            {"manifest version": "0.1.2"},
+            ("manifest version 0.1.1 → 0.1.2",),
+        ),
+        ({"ports.api": 4569}, {"ports.api": 4570}, ("ports.api 4569 → 4570",)),
+        ({}, {"env.A": "x"}, ("env.A x added",)),
+        ({"env.A": "x"}, {}, ("env.A x removed",)),
+        ({"secrets.k": "0" * 16}, {"secrets.k": "1" * 16}, ("secrets.k changed",)),
+        ({}, {"secrets.k": "0" * 16}, ("secrets.k added",)),
+        ({"env.P": "a" * 16}, {"env.P": "b" * 16}, ("env.P changed",)),
+        (
+            {"bundle": "sha256:" + "a" * 64},
+            {"bundle": "sha256:" + "b" * 64},
+            ("bundle sha256:" + "a" * 12 + " → sha256:" + "b" * 12,),
+        ),
+        ({"enabled": True}, {"enabled": False}, ("enabled true → false",)),
+    ],
+)
+def test_a_change_is_explained_field_by_field(
+    old: Inputs, new: Inputs, text: tuple[str, ...]
+) -> None:
+    assert explain(old, new) == text
+
+
+def test_a_container_is_made_anew_when_its_network_was_removed() -> None:
+    wanted = [want("network/main"), want(C, "network/main", probed=True)]
+    for seen in (there(C, running=True), there(C, running=False)):
+        decisions = decide_all(wanted, {at("network/main"): Absent(), at(C): seen})
+        assert str(plan(decisions)) == (
+            "create network/main: missing\n"
+            "replace container/store: drifted: network/main was removed"
+        )
+
+
+def test_an_image_is_made_only_for_a_container_that_is_about_to_be() -> None:
+    wanted = [want("image/store"), want(C, "image/store")]
+    idle: list[Decision] = list(
+        decide_all(wanted, {at("image/store"): Absent(), at(C): there(C, running=True)})
+    )
+    assert str(plan(idle)) == ""
+    assert str(plan(decide_all(wanted, {}))) == (
+        "create image/store: missing\ncreate container/store: missing"
+    )
+
+
+def test_a_blocker_stops_a_change_but_not_what_stays_the_same() -> None:
+    from algaenv.model.problem import Problem
+
+    problem = Problem("schedule-endpoint-gone", "cannot update release/hello: …")
+    blocked = decide_all([want(R)], {at(R): there(R, inputs={})}, blockers={at(R): problem})
+    assert blocked == (Blocked(at(R), problem),)
+    same = decide_all([want(R)], {at(R): there(R)}, blockers={at(R): problem})
+    assert same == (Same(want(R)),)

@@ -1,0 +1,107 @@
+"""Plans compared as text: what waits for what."""
+
+from __future__ import annotations
+
+from algaenv.model.plan import Plan, Verb
+from algaenv.model.resource import Absent, Observation
+from algaenv.plan.diff import decide_all, decide_down
+from algaenv.plan.order import plan
+from algaenv.plan.scope import spare_older
+from tests.plan.desk import at, there, want
+
+NEW, OLD, OLDER = "bundle/hello@new", "bundle/hello@old", "bundle/hello@older"
+
+
+def needs(drawn: Plan, address: str) -> set[str]:
+    step = next(s for s in drawn.steps if s.address == at(address))
+    return {str(need) for need in step.needs}
+
+
+def edited(keep: int) -> Plan:
+    """An extension whose page was edited; two older bundles are there."""
+    wanted = [want(NEW, probed=True), want("release/hello", NEW, inputs={"bundle": "new"})]
+    seen: dict[str, Observation] = {
+        NEW: Absent(),
+        OLD: there(OLD, note="2026-01-02"),
+        OLDER: there(OLDER, note="2026-01-01"),
+        "release/hello": there("release/hello", inputs={"bundle": "old"}),
+    }
+    by_address = {at(k): v for k, v in seen.items()}
+    decisions = decide_all(wanted, by_address)
+    return plan(spare_older(decisions, by_address, ["hello"], keep))
+
+
+def test_an_edited_extension_is_created_switched_and_then_the_oldest_is_collected() -> None:
+    drawn = edited(keep=1)
+    assert str(drawn) == (
+        "create bundle/hello@new: missing\n"
+        "update release/hello: spec changed: bundle old → new\n"
+        "delete bundle/hello@older: superseded: older than the 1 kept for a rollback"
+    )
+    assert needs(drawn, "release/hello") == {NEW}
+    assert needs(drawn, OLDER) == {NEW, "release/hello"}
+
+
+def test_nothing_older_is_kept_when_told_so() -> None:
+    assert [str(s.address) for s in edited(keep=0).changes][2:] == [OLD, OLDER]
+
+
+def test_going_back_to_an_earlier_bundle_keeps_the_one_that_served_last() -> None:
+    wanted = [want(OLDER), want("release/hello", OLDER, inputs={"bundle": "older"})]
+    seen = {
+        at(OLDER): there(OLDER, note="2026-01-01"),
+        at(OLD): there(OLD, note="2026-01-02"),
+        at("release/hello"): there("release/hello", inputs={"bundle": "old"}),
+    }
+    drawn = plan(spare_older(decide_all(wanted, seen), seen, ["hello"], 1))
+    assert [str(s.address) for s in drawn.changes] == ["release/hello"]
+
+
+def test_bundles_of_an_extension_that_is_gone_are_not_spared() -> None:
+    seen = {at(OLD): there(OLD), at("release/hello"): there("release/hello")}
+    drawn = plan(spare_older(decide_all([], seen), seen, [], 1))
+    assert str(drawn) == (
+        "delete release/hello: no longer in the spec\n"
+        "delete bundle/hello@old: no longer in the spec"
+    )
+    assert needs(drawn, OLD) == {"release/hello"}
+
+
+def test_down_empties_hosts_before_it_stops_them() -> None:
+    addresses = [
+        "release/hello",
+        OLD,
+        "container/store",
+        "container/database",
+        "container/redis",
+        "container/runner",
+        "network/main",
+        "volume/store",
+    ]
+    seen = {at(a): there(a, retained=a.startswith("volume")) for a in addresses}
+    drawn = plan(decide_down(seen, data_goes=True))
+    assert needs(drawn, "container/store") == {"release/hello", OLD}
+    assert needs(drawn, "container/database") == {"release/hello", OLD}
+    assert needs(drawn, "container/redis") == set()
+    assert needs(drawn, "container/runner") == set()
+    assert needs(drawn, "volume/store") == {"container/store"}
+    assert needs(drawn, "network/main") >= {f"container/{n}" for n in ("store", "redis", "runner")}
+
+
+def test_what_stays_the_same_is_asked_unless_it_has_just_answered() -> None:
+    wanted = [want("container/store", probed=True), want("container/runner", probed=True)]
+    seen = {r.address: there(str(r.address), running=True) for r in wanted}
+    drawn = plan(decide_all(wanted, seen), frozenset({at("container/store")}))
+    assert [(s.verb, str(s.address)) for s in drawn.steps] == [(Verb.AWAIT, "container/runner")]
+    assert drawn.changes == ()
+
+
+def test_every_step_comes_after_what_it_needs() -> None:
+    wanted = [want("release/a", "bundle/a@1"), want("bundle/a@1", "container/runner")]
+    wanted += [want("container/runner", "network/main"), want("network/main")]
+    drawn = plan(decide_all(wanted, {}))
+    placed: set[str] = set()
+    for step in drawn.steps:
+        assert {str(n) for n in step.needs} <= placed
+        placed.add(str(step.address))
+    assert len(placed) == len(wanted)

@@ -1,0 +1,279 @@
+"""A project on disk, the real program run on it, and what it said: the words of scenarios."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PATIENCE = 60.0
+
+
+def until(what: str, holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    """Poll with a deadline."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:g} s for: {what}")
+        time.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the program with --json."""
+
+    code: int
+    events: tuple[dict[str, Any], ...]
+    stderr: str
+
+    @property
+    def report(self) -> dict[str, Any]:
+        assert self.events, self.stderr
+        assert self.events[-1]["event"] == "report", self.events[-1]
+        return self.events[-1]
+
+    @property
+    def changed(self) -> int:
+        return int(self.report["changed"])
+
+    def steps(self) -> dict[str, str]:
+        """`verb address` → outcome, for the steps that write."""
+        return {
+            f"{step['verb']} {step['address']}": step["outcome"]
+            for step in self.report["steps"]
+            if step["verb"] != "await"
+        }
+
+    def cause(self, address: str) -> str:
+        step = next(s for s in self.report["steps"] if s["address"] == address)
+        return str(step["cause"] if isinstance(step["cause"], str) else _cause(step["cause"]))
+
+    def problems(self) -> list[dict[str, Any]]:
+        found = list(self.report["problems"])
+        found += [step["problem"] for step in self.report["steps"] if step.get("problem")]
+        return found
+
+    def codes(self) -> set[str]:
+        return {problem["code"] for problem in self.problems()}
+
+    def ok(self) -> Run:
+        assert self.code == 0, json.dumps(self.report, indent=1) + self.stderr
+        return self
+
+
+def _cause(cause: dict[str, Any]) -> str:
+    detail = "; ".join(cause.get("detail") or ())
+    return f"{cause['kind']}: {detail}" if detail else str(cause["kind"])
+
+
+@dataclass
+class Project:
+    """A directory with a spec; ports are its own."""
+
+    root: Path
+    runtime: str
+    ports: dict[str, int]
+    name: str = "demo"
+    spec: dict[str, Any] = field(default_factory=dict)
+    environ: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def file(self) -> Path:
+        return self.root / "algaenv.yaml"
+
+    @property
+    def home(self) -> Path:
+        (home,) = [p for p in (self.root / ".algaenv").iterdir() if p.is_dir()]
+        return home
+
+    @property
+    def id(self) -> str:
+        return self.home.name
+
+    def write(self) -> None:
+        """Write the spec; JSON is YAML."""
+        ports = self.ports
+        document: dict[str, Any] = {
+            "version": 1,
+            "name": self.name,
+            "runtime": self.runtime,
+            "images": "build",
+            "ready_timeout": "60s",
+            "store": {
+                "engine": "minio",
+                "ports": {"api": ports["store"], "console": ports["console"]},
+            },
+            "redis": {"port": ports["redis"]},
+            "database": {"managed": {"version": 18, "port": ports["database"]}},
+            "runner": {"port": ports["runner"]},
+        }
+        for key, value in self.spec.items():
+            if value is None:
+                document.pop(key, None)
+            else:
+                document[key] = value
+        self.file.write_text(json.dumps(document, indent=1))
+
+    def extension(self, name: str = "hello", html: str = "<h1>hello</h1>", **manifest: Any) -> Path:
+        """Add (or rewrite) a UI-only extension, and list it in the spec."""
+        source = self.root / name
+        (source / "ui").mkdir(parents=True, exist_ok=True)
+        (source / "ui" / "index.html").write_text(page(html))
+        described = {
+            "name": f"com.example.{name}",
+            "publisher": "Example",
+            "version": "0.1.0",
+            "runtime": "ui-only@1",
+            "ui": {"type": "iframe", "entry": "ui/index.html"},
+        } | manifest
+        (source / "manifest.json").write_text(json.dumps(described, indent=1))
+        listed = self.spec.setdefault("extensions", {})
+        listed.setdefault(name, {"source": f"./{name}"})
+        self.write()
+        return source
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "algaenv", *arguments, "-f", str(self.file)]
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **self.environ}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start it and let it run, output captured."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment(),
+            cwd=self.root,
+        )
+
+    def run(self, *arguments: str) -> Run:
+        """Run it with --json to its end."""
+        process = self.start(*arguments, "--json")
+        stdout, stderr = process.communicate(timeout=180)
+        events = tuple(json.loads(line) for line in stdout.splitlines() if line.startswith("{"))
+        return Run(process.returncode, events, stderr)
+
+    def up(self, *arguments: str) -> Run:
+        return self.run("up", *arguments)
+
+    def down(self, *arguments: str) -> Run:
+        return self.run("down", *arguments)
+
+    def text(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run it as a person would, output as text."""
+        return subprocess.run(
+            self.command(*arguments),
+            capture_output=True,
+            text=True,
+            env=self.environment(),
+            cwd=self.root,
+            timeout=180,
+            check=False,
+        )
+
+    def status(self) -> dict[str, Any]:
+        done = self.text("status", "--json")
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def page(self, name: str = "hello") -> str:
+        """What the runner serves at the address that `status` gives."""
+        found = next(e for e in self.status()["extensions"] if e["name"] == name)
+        return get(found["page_url"])
+
+    def secrets(self) -> dict[str, str]:
+        """The app server's variables, secrets included."""
+        done = self.text("status", "-o", "env")
+        assert done.returncode == 0, done.stderr
+        pairs = (line.partition("=") for line in done.stdout.splitlines() if "=" in line)
+        return {name: value.strip("'\"") for name, _, value in pairs}
+
+    def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Run one statement in the managed database."""
+        import psycopg
+
+        found = self.secrets()
+        with psycopg.connect(
+            host="127.0.0.1",
+            port=int(found["DB_PORT"]),
+            user=found["DB_USER_ADMIN"],
+            password=found["DB_PASSWORD_ADMIN"],
+            dbname=found["DB_NAME_SERVER"],
+            autocommit=True,
+        ) as connection:
+            cursor = connection.execute(statement, values)  # type: ignore[arg-type]
+            return cursor.fetchall() if cursor.description else []
+
+    def objects(self) -> list[str]:
+        """Every key of the bundle bucket."""
+        listed = self.s3().list_objects_v2(Bucket="extensions")
+        return sorted(str(item["Key"]) for item in listed.get("Contents", []))
+
+    def s3(self) -> Any:
+        """A real client of the store."""
+        import boto3
+
+        found = self.secrets()
+        return boto3.client(
+            "s3",
+            endpoint_url=found["STORAGE_S3_ENDPOINT"],
+            aws_access_key_id=found["STORAGE_S3_ACCESS_KEY"],
+            aws_secret_access_key=found["STORAGE_S3_SECRET_KEY"],
+            region_name="us-east-1",
+        )
+
+    def clean(self) -> None:
+        """Leave nothing, whatever state a test left it in."""
+        if (self.root / ".algaenv").exists():
+            self.text("down", "--volumes", "--yes")
+
+
+def page(body: str) -> str:
+    """A whole HTML document around `body`."""
+    return textwrap.dedent(
+        f"""\
+        <!doctype html>
+        <html lang="en"><head><meta charset="utf-8"><title>t</title></head>
+        <body>{body}</body></html>
+        """
+    )
+
+
+def get(url: str) -> str:
+    """The body of a page that answers 200."""
+    assert url.startswith("http://127.0.0.1:")
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        assert answer.status == 200
+        return str(answer.read().decode())
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGINT)
+
+
+@contextmanager
+def killed_at(process: subprocess.Popen[str], sign: Callable[[str], bool]) -> Iterator[None]:
+    """Read the JSON events of a run until one fits, then SIGKILL it."""
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if sign(line):
+                break
+        yield
+    finally:
+        process.kill()
+        process.communicate(timeout=30)

@@ -1,0 +1,186 @@
+"""Bad input and things in the way: a clear error, the documented exit code, nothing changed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.scenario.project import Project, page
+
+
+def leftovers(project: Project) -> list[str]:
+    """Containers and processes that carry the environment's mark."""
+    homes = list((project.root / ".algaenv").glob("*/"))
+    if not homes:
+        return []
+    (home,) = homes
+    if project.runtime == "docker":
+        found = subprocess.run(
+            ["docker", "ps", "-aq", "--filter", f"label=dev.algaenv.environment={home.name}"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        )
+        return found.stdout.split()
+    mark = f"ALGAENV_ENVIRONMENT={home.name}".encode()
+    alive = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in environ.read_bytes():
+                alive.append(environ.parent.name)
+        except OSError:
+            continue
+    return alive
+
+
+def test_a_taken_port_names_its_holder_and_leaves_nothing_half_made(project: Project) -> None:
+    with socket.create_server(("127.0.0.1", project.ports["redis"])):
+        run = project.up()
+        assert run.code == 7
+        (problem,) = [p for p in run.problems() if p["code"] == "port-taken"]
+        assert str(project.ports["redis"]) in problem["summary"]
+        assert str(os.getpid()) in problem["summary"]
+        kind = "container" if project.runtime == "docker" else "process"
+        assert run.steps()[f"create {kind}/redis"] == "failed"
+        assert run.steps()[f"create {kind}/store"] == "done", "independent branches go on"
+        assert _of(project, "redis") == []
+    project.up().ok()
+    assert project.page() == page("<h1>hello</h1>")
+
+
+def _of(project: Project, service: str) -> list[str]:
+    if project.runtime != "docker":
+        record = project.home / "run" / f"{service}.json"
+        return [record.read_text()] if record.exists() else []
+    found = subprocess.run(
+        ["docker", "ps", "-aq", "--filter", f"label=dev.algaenv.environment={project.id}",
+         "--filter", f"label=dev.algaenv.address=container/{service}"],
+        capture_output=True, text=True, check=True, timeout=30,
+    )  # fmt: skip
+    return found.stdout.split()
+
+
+BAD_SPECS = {
+    "unknown key": ("version: 1\nname: demo\nstorre: {}\n", 3, "algaenv.yaml:3:1"),
+    "not yaml": ("version: 1\nname: [\n", 3, "algaenv.yaml:"),
+    "broken utf-8": (b"version: 1\nname: d\xe9mo\n", 3, "algaenv.yaml:2:8"),
+    "newer version": ("version: 2\nname: demo\n", 3, "algaenv.yaml:1:10"),
+    "source missing": (
+        "version: 1\nname: demo\nextensions:\n  a:\n    source: ./nowhere\n",
+        3,
+        "algaenv.yaml:5:13",
+    ),
+    "duplicate": ("version: 1\nname: demo\nname: again\n", 3, "algaenv.yaml:3:1"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SPECS)
+@pytest.mark.parametrize("command", ["up", "plan", "validate"])
+def test_a_bad_spec_is_refused_with_its_place(
+    make_project: Callable[..., Project], name: str, command: str
+) -> None:
+    project = make_project("process")
+    text, code, place = BAD_SPECS[name]
+    project.file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    done = project.text(command)
+    assert done.returncode == code
+    assert place in done.stderr
+    assert "hint: " in done.stderr
+    assert not (project.root / ".algaenv").exists()
+
+
+def _bad_manifest(source: Path) -> str:
+    (source / "manifest.json").write_text('{\n  "name": "x",\n  "versio": "1.0.0"\n}\n')
+    return "manifest.json:3:3"
+
+
+def _not_json(source: Path) -> str:
+    (source / "manifest.json").write_text('{\n  "name": "x",\n}\n')
+    return "manifest.json:3:1"
+
+
+def _no_manifest(source: Path) -> str:
+    (source / "manifest.json").unlink()
+    return "manifest.json"
+
+
+def _link(source: Path) -> str:
+    (source / "ui" / "secret.js").symlink_to("/etc/passwd")
+    return "secret.js"
+
+
+def _broken_utf8(source: Path) -> str:
+    (source / "ui" / "index.html").write_bytes(b"<p>caf\xe9</p>\n")
+    return "index.html:1:7"
+
+
+@pytest.mark.parametrize("spoil", [_bad_manifest, _not_json, _no_manifest, _link, _broken_utf8])
+def test_a_bad_source_is_refused_and_nothing_is_changed(
+    project: Project, spoil: Callable[[Path], str]
+) -> None:
+    project.up().ok()
+    before = project.objects()
+    place = spoil(project.root / "hello")
+    done = project.text("up")
+    assert done.returncode in (3, 8), done.stderr
+    assert place in done.stderr
+    assert "hint: " in done.stderr
+    assert project.objects() == before
+    assert project.page() == page("<h1>hello</h1>")
+
+
+def test_all_complaints_come_at_once(make_project: Callable[..., Project]) -> None:
+    project = make_project("process")
+    first, second = project.extension("first"), project.extension("second")
+    _bad_manifest(first)
+    _link(second)
+    done = project.text("up")
+    assert done.returncode == 8
+    assert "manifest.json:3:3" in done.stderr
+    assert "secret.js" in done.stderr
+
+
+def test_a_build_that_fails_shows_its_last_lines(make_project: Callable[..., Project]) -> None:
+    project = make_project("process")
+    project.extension()
+    project.spec["extensions"]["hello"]["build"] = (
+        "echo compiling; echo 'no such module' >&2; exit 3"
+    )
+    project.write()
+    run = project.up()
+    assert run.code == 8
+    (problem,) = run.problems()
+    assert problem["code"] == "build-failed"
+    assert any("no such module" in line for line in problem["detail"])
+
+
+def test_a_build_that_works_is_run_once_and_writes_nothing_of_the_authors(
+    make_project: Callable[..., Project],
+) -> None:
+    project = make_project("process")
+    source = project.extension()
+    project.spec["extensions"]["hello"]["build"] = (
+        "mkdir -p ui && sed s/hello/built/ ui/index.html > ui/i && mv ui/i ui/index.html"
+        ' && echo ran >> "$COUNT"'
+    )
+    project.write()
+    count = project.root / "count"
+    project.environ["COUNT"] = str(count)
+    project.up().ok()
+    assert project.page() == page("<h1>built</h1>")
+    assert (source / "ui" / "index.html").read_text() == page("<h1>hello</h1>")
+    assert project.up().ok().changed == 0
+    assert count.read_text() == "ran\n"
+
+
+def test_an_unknown_command_suggests_one(make_project: Callable[..., Project]) -> None:
+    project = make_project("process")
+    done = project.text("upp")
+    assert done.returncode == 64
+    assert "up" in done.stderr

@@ -1,0 +1,237 @@
+"""Several runs at once, and runs that are cut short: what is left is always mended by the next."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.scenario.project import Project, interrupt, killed_at, page, until
+
+
+def test_two_environments_live_side_by_side(
+    project: Project, make_project: Callable[..., Project]
+) -> None:
+    other = make_project(project.runtime, "demo")
+    other.extension(html="<h1>other</h1>")
+    project.up().ok()
+    other.up().ok()
+    assert (project.page(), other.page()) == (page("<h1>hello</h1>"), page("<h1>other</h1>"))
+    other.down("--volumes", "--yes").ok()
+    assert project.up().ok().changed == 0
+    assert project.page() == page("<h1>hello</h1>")
+
+
+def test_of_two_simultaneous_ups_one_runs_and_the_other_says_who(project: Project) -> None:
+    first = project.start("up", "--json")
+    assert first.stdout is not None
+    lines = iter(first.stdout)
+    for line in lines:
+        if json.loads(line)["event"] in ("planned", "step_started"):
+            break
+    second = project.up()
+    rest = [json.loads(line) for line in lines]
+    first.wait(timeout=120)
+    assert second.code == 5
+    (problem,) = second.problems()
+    assert problem["code"] == "locked"
+    assert str(first.pid) in problem["summary"]
+    assert first.returncode == 0
+    assert rest[-1]["event"] == "report"
+
+
+SIGNS = {
+    "before any step": lambda line: '"planned"' in line,
+    "in the first steps": lambda line: '"step_started"' in line,
+    "after the store": lambda line: '"step_ended"' in line and "/store" in line,
+    "at the schema": lambda line: '"step_started"' in line and "schema/" in line,
+    "at the bundle": lambda line: '"step_started"' in line and "bundle/" in line,
+    "at the rows": lambda line: '"step_started"' in line and "release/" in line,
+}
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+def test_a_run_killed_midway_is_finished_by_the_next(project: Project, sign: str) -> None:
+    process = project.start("up", "--json")
+    with killed_at(process, SIGNS[sign]):
+        pass
+    project.up().ok()
+    assert project.page() == page("<h1>hello</h1>")
+    assert project.up().ok().changed == 0
+
+
+def test_down_cleans_up_after_a_run_killed_midway(project: Project) -> None:
+    process = project.start("up", "--json")
+    with killed_at(process, SIGNS["at the bundle"]):
+        pass
+    project.down("--volumes", "--yes").ok()
+    assert not (project.root / ".algaenv").exists()
+
+
+def test_ctrl_c_stops_scheduling_and_reports(project: Project) -> None:
+    process = project.start("up", "--json")
+    assert process.stdout is not None
+    events = []
+    for line in process.stdout:
+        events.append(json.loads(line))
+        if events[-1]["event"] == "step_started":
+            interrupt(process)
+            break
+    events += [json.loads(line) for line in process.stdout]
+    process.wait(timeout=60)
+    assert process.returncode == 130
+    report = events[-1]
+    assert report["event"] == "report"
+    assert report["interrupted"] is True
+    assert "cancelled" in {step["outcome"] for step in report["steps"]}
+    project.up().ok()
+    assert project.page() == page("<h1>hello</h1>")
+
+
+@pytest.fixture
+def own_engine(tmp_path: Path, engine: None) -> OwnEngine:
+    """A second engine that may be killed: its own data, bridge and socket."""
+    return OwnEngine(tmp_path)
+
+
+class OwnEngine:
+    """A dockerd of our own on a unix socket; needs root."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "engine"
+        self.root.mkdir()
+        self.bridge = f"ae{os.getpid() % 100000}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def host(self) -> str:
+        return f"unix://{self.root}/docker.sock"
+
+    def _ip(self, *arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True, timeout=10)
+
+    def start(self) -> None:
+        if self.process is None:
+            self._ip("link", "add", self.bridge, "type", "bridge")
+            self._ip("addr", "add", "172.31.98.1/24", "dev", self.bridge)
+            self._ip("link", "set", self.bridge, "up")
+        (self.root / "pid").unlink(missing_ok=True)
+        log = (self.root / "log").open("ab")
+        namespace = f"algaenv-test-{os.getpid()}"
+        self.process = subprocess.Popen(
+            [
+                "dockerd", "--data-root", f"{self.root}/data", "--exec-root", f"{self.root}/exec",
+                "--pidfile", f"{self.root}/pid", "-H", self.host, "--bridge", self.bridge,
+                "--containerd", "/run/containerd/containerd.sock",
+                "--containerd-namespace", namespace,
+                "--containerd-plugins-namespace", f"{namespace}-plugins",
+                "--iptables=false", "--ip-masq=false", "--live-restore",
+            ],
+            stdout=log, stderr=log,
+        )  # fmt: skip
+        until("the second engine answers", self.answers)
+
+    def answers(self) -> bool:
+        done = subprocess.run(
+            ["docker", "-H", self.host, "info"], capture_output=True, check=False, timeout=30
+        )
+        return done.returncode == 0
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(timeout=10)
+
+    def remove(self) -> None:
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            left = subprocess.run(
+                ["docker", "-H", self.host, "ps", "-aq"], capture_output=True, text=True,
+                check=False, timeout=30,
+            ).stdout.split()  # fmt: skip
+            if left:
+                subprocess.run(
+                    ["docker", "-H", self.host, "rm", "-f", *left],
+                    check=False, capture_output=True, timeout=60,
+                )  # fmt: skip
+            self.process.terminate()
+            self.process.wait(timeout=30)
+        subprocess.run(["ip", "link", "del", self.bridge], check=False, timeout=10)
+
+
+@pytest.mark.docker
+def test_an_engine_gone_midway_is_exit_4_and_the_next_up_converges(
+    make_project: Callable[..., Project], own_engine: OwnEngine
+) -> None:
+    project = make_project("docker")
+    project.environ["DOCKER_HOST"] = own_engine.host
+    project.extension()
+    try:
+        own_engine.start()
+        process = project.start("up", "--json")
+        assert process.stdout is not None
+        events = []
+        for line in process.stdout:
+            events.append(json.loads(line))
+            if events[-1]["event"] == "step_started" and events[-1]["address"].startswith(
+                "container/"
+            ):
+                own_engine.kill()
+                break
+        events += [json.loads(line) for line in process.stdout]
+        process.wait(timeout=120)
+        assert process.returncode == 4, events[-1]
+        own_engine.start()
+        project.up().ok()
+        assert project.page() == page("<h1>hello</h1>")
+    finally:
+        if own_engine.process is not None and own_engine.process.poll() is not None:
+            own_engine.start()
+        project.clean()
+        own_engine.remove()
+
+
+def test_no_engine_at_all_is_exit_4_when_docker_is_asked_for(
+    make_project: Callable[..., Project], tmp_path: Path
+) -> None:
+    project = make_project("docker")
+    project.environ["DOCKER_HOST"] = f"unix://{tmp_path}/none.sock"
+    project.extension()
+    run = project.up()
+    assert run.code == 4
+    assert "hint" in run.problems()[0]
+
+
+def test_auto_takes_processes_where_no_engine_answers_and_says_why(
+    make_project: Callable[..., Project], tmp_path: Path
+) -> None:
+    project = make_project("auto")
+    project.environ["DOCKER_HOST"] = f"unix://{tmp_path}/none.sock"
+    project.extension()
+    run = project.up().ok()
+    (chosen,) = [e for e in run.events if e["event"] == "runtime_chosen"]
+    assert chosen["runtime"] == "process"
+    assert "engine" in chosen["why"]
+
+
+def test_many_runs_at_once_end_with_one_environment(project: Project) -> None:
+    results: list[int] = []
+
+    def up() -> None:
+        results.append(project.up().code)
+
+    threads = [threading.Thread(target=up) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 0 in results
+    assert set(results) <= {0, 5}
+    assert project.up().ok().changed == 0
