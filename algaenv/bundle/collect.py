@@ -1,0 +1,197 @@
+"""Which files of a source directory make its bundle, and whether they make a good one.
+
+The layout is the one Alga's own packer gives an archive, so that a project builds with either.
+Whatever the runner would skip, serve wrongly or not find is refused here, all at once, while
+there is still an author to tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from algaenv.bundle import names
+from algaenv.bundle.complaint import has_errors
+from algaenv.bundle.filefindings import FileFindings, shown
+from algaenv.bundle.gather import INDEX, MANIFEST, WASM, exists, gather
+from algaenv.bundle.limits import DEFAULT_LIMITS, MIB, Limits
+from algaenv.bundle.manifest import Manifest, ManifestError, parse
+from algaenv.bundle.tree import Entry, SourceError, Tree
+
+_UI = "ui/"
+
+
+def collect(source: Path, limits: Limits = DEFAULT_LIMITS) -> Tree:
+    """Find what to pack, in the order of the archive. Raises SourceError with all complaints.
+
+    Complaints name files by their path below `source` as it was given.
+    """
+    findings = FileFindings()
+    if not source.is_dir():
+        findings.error(
+            "source-missing",
+            source,
+            "cannot find the directory of the extension",
+            "correct its path",
+        )
+        raise SourceError(*findings.complaints())
+    entries = gather(source, findings)
+    manifest = _manifest(source, entries, findings)
+    _judge_parts(source, entries, manifest, findings)
+    _judge_pages(entries, findings)
+    _judge_served(entries, findings)
+    _judge_names(entries, findings)
+    _judge_sizes(source, entries, limits, findings)
+    complaints = findings.complaints()
+    if manifest is None or has_errors(complaints):
+        raise SourceError(*complaints)
+    return Tree(entries, manifest, complaints)
+
+
+def _manifest(source: Path, entries: Sequence[Entry], findings: FileFindings) -> Manifest | None:
+    entry = _find(MANIFEST, entries)
+    if entry is None:
+        if not exists(source / MANIFEST):
+            findings.error(
+                "source-manifest-missing",
+                source / MANIFEST,
+                "cannot make a bundle without a manifest",
+                "write one, or point at the directory that holds it",
+            )
+        return None
+    text = _text(entry, findings)
+    if text is None:
+        return None
+    try:
+        parsed = parse(text, shown(entry.source))
+    except ManifestError as error:
+        findings.add(*error.complaints)
+        return None
+    findings.add(*parsed.warnings)
+    return parsed.manifest
+
+
+def _judge_parts(
+    source: Path, entries: Sequence[Entry], manifest: Manifest | None, findings: FileFindings
+) -> None:
+    has_wasm = _find(WASM, entries) is not None
+    has_files = any(entry.path.startswith(_UI) for entry in entries)
+    wants_page = has_files or (manifest is not None and manifest.ui is not None)
+    if wants_page and not exists(source / INDEX) and not _find(INDEX, entries):
+        nested = exists(source / "ui/dist/index.html")
+        findings.error(
+            "source-ui-index",
+            source / INDEX,
+            "cannot show a page: only ui/index.html is ever opened, and there is none",
+            "let the build write to dist/ui/ instead of ui/dist/"
+            if nested
+            else "write the page to ui/index.html, or build it to dist/ui/index.html",
+        )
+    if manifest is not None and manifest.endpoints and not has_wasm:
+        findings.error(
+            "source-wasm-missing",
+            source / WASM,
+            "cannot answer the declared endpoints: there is no dist/main.wasm",
+            "build the handler to dist/main.wasm, or remove the endpoints",
+        )
+    elif not (has_wasm or wants_page):
+        findings.error(
+            "source-empty",
+            source,
+            "cannot make a bundle of neither a page nor a handler",
+            "add ui/index.html, or build dist/main.wasm",
+        )
+
+
+def _judge_pages(entries: Sequence[Entry], findings: FileFindings) -> None:
+    for entry in entries:
+        if entry.path.startswith(_UI) and entry.path.lower().endswith(".html"):
+            from algaenv.bundle.lint import lint
+
+            text = _text(entry, findings)
+            if text is not None:
+                findings.add(*lint(text, shown(entry.source)))
+
+
+def _judge_served(entries: Sequence[Entry], findings: FileFindings) -> None:
+    strange: dict[str, list[Entry]] = {}
+    for entry in entries:
+        extension = names.unserved(entry.path)
+        if entry.path.startswith(_UI) and extension is not None:
+            strange.setdefault(extension, []).append(entry)
+    for extension, found in strange.items():
+        count = "1 file" if len(found) == 1 else f"{len(found)} files"
+        findings.warn(
+            "source-unserved",
+            found[0].source,
+            f"cannot serve {count} ending in .{extension}: the runner answers 400",
+            f"use one of {', '.join(names.SERVED)}, or keep such files out of ui/",
+        )
+
+
+def _judge_names(entries: Sequence[Entry], findings: FileFindings) -> None:
+    seen: dict[str, Entry] = {}
+    for entry in entries:
+        twin = seen.setdefault(names.folded(entry.path), entry)
+        if twin is not entry:
+            findings.error(
+                "source-name-case",
+                entry.source,
+                f"cannot keep {entry.path} and {twin.path} apart on every file system",
+                "rename one of them",
+            )
+
+
+def _judge_sizes(
+    source: Path, entries: Sequence[Entry], limits: Limits, findings: FileFindings
+) -> None:
+    for entry in entries:
+        if entry.size > limits.file:
+            findings.error(
+                "source-too-large",
+                entry.source,
+                f"cannot pack {entry.path}: {_mib(entry.size)} is more than the "
+                f"{_mib(limits.file)} a file may have",
+                "make it smaller, or keep it out of the bundle",
+            )
+    total = sum(entry.size for entry in entries)
+    if total > limits.total or len(entries) > limits.entries:
+        largest = sorted(entries, key=lambda entry: -entry.size)[:3]
+        findings.error(
+            "source-too-large",
+            source,
+            f"cannot pack {len(entries)} files of {_mib(total)}: a bundle may have "
+            f"{limits.entries} files of {_mib(limits.total)} together",
+            f"begin with {', '.join(f'{it.path} ({_mib(it.size)})' for it in largest)}",
+        )
+
+
+def _find(archived: str, entries: Sequence[Entry]) -> Entry | None:
+    return next((entry for entry in entries if entry.path == archived), None)
+
+
+def _text(entry: Entry, findings: FileFindings) -> str | None:
+    try:
+        content = entry.source.read_bytes()
+    except OSError as error:
+        findings.unreadable(entry.source, error.strerror or str(error))
+        return None
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line_start = content.rfind(b"\n", 0, error.start) + 1
+        findings.error(
+            "source-encoding",
+            entry.source,
+            f"cannot read {entry.path} as UTF-8: byte 0x{content[error.start]:02x} is out of place",
+            "save it as UTF-8",
+            (
+                content.count(b"\n", 0, error.start) + 1,
+                len(content[line_start : error.start].decode()) + 1,
+            ),
+        )
+        return None
+
+
+def _mib(size: int) -> str:
+    return f"{size / MIB:.1f} MiB"

@@ -1,0 +1,29 @@
+"""How big a bundle may be; the packer refuses what the unpacker would."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Upper bounds, in bytes unless said otherwise. Alga's own runner has none."""
+
+    file: int = 64 * MIB
+    total: int = 200 * MIB
+    """Of all files together, unpacked."""
+    entries: int = 20_000
+    """Number of files."""
+    compressed: int = 200 * MIB
+    ratio: int = 1_000
+    """Unpacked bytes for each compressed one; not asked of archives below `ratio_from`."""
+    ratio_from: int = 16 * MIB
+
+    def is_bomb(self, *, unpacked: int, compressed: int) -> bool:
+        """Whether so many bytes out of so few look like a decompression bomb."""
+        return unpacked > self.ratio_from and unpacked > self.ratio * compressed
+
+
+DEFAULT_LIMITS = Limits()

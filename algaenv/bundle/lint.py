@@ -1,0 +1,141 @@
+"""What a browser will refuse to do with a page once Alga's runner serves it.
+
+The runner sends a content security policy that allows the bundle's own files, inline styles and
+`data:` images. A page that breaks it works when opened from disk and fails in the product. Only
+what stands in the HTML is looked at; scripts are not read.
+"""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+from algaenv.bundle.complaint import Complaint, quoted, visible
+
+_RUNNING = re.compile(
+    r"|module|importmap|speculationrules|.*(java|ecma|j|live)script.*", re.IGNORECASE
+)
+_STYLE_URL = re.compile(
+    r"(?:url\(\s*|@import\s+)[\"']?\s*((?:https?:)?//[^\s\"')]+)", re.IGNORECASE
+)
+_ELSEWHERE = re.compile(r"\s*(https?:)?//", re.IGNORECASE)
+_LOADING_LINKS = {
+    "apple-touch-icon",
+    "icon",
+    "manifest",
+    "mask-icon",
+    "modulepreload",
+    "prefetch",
+    "preload",
+    "stylesheet",
+}
+_LOADING = {
+    "audio": ("src",),
+    "embed": ("src",),
+    "iframe": ("src",),
+    "img": ("src", "srcset"),
+    "link": ("href",),
+    "object": ("data",),
+    "script": ("src",),
+    "source": ("src", "srcset"),
+    "track": ("src",),
+    "video": ("src", "poster"),
+}
+
+Attributes = list[tuple[str, str | None]]
+
+
+def lint(html: str, file: str) -> tuple[Complaint, ...]:
+    """Warn of what the policy blocks. `file` is what the warnings call the page."""
+    page = _Page(file)
+    try:
+        page.feed(html)
+        page.close()
+    except AssertionError:
+        # The standard parser gives up like this on malformed <![…]> sections; browsers do not.
+        pass
+    return tuple(page.warnings)
+
+
+class _Page(HTMLParser):
+    def __init__(self, file: str) -> None:
+        super().__init__()
+        self.warnings: list[Complaint] = []
+        self._file = file
+        self._script_at: tuple[int, int] | None = None
+        self._in_style = False
+
+    def handle_starttag(self, tag: str, attrs: Attributes) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self._in_style = tag == "style"
+        if tag == "script" and "src" not in values and _runs(values.get("type", "")):
+            self._script_at = self.getpos()
+        for name, value in values.items():
+            if name.startswith("on"):
+                self._warn_inline(f'the inline handler {name}="…"', self.getpos())
+            if value.strip().lower().startswith("javascript:"):
+                self._warn_inline(f'the script in {name}="…"', self.getpos())
+        if tag == "link" and not _LOADING_LINKS & set(values.get("rel", "").lower().split()):
+            return
+        for name in _LOADING.get(tag, ()):
+            for url in _urls(name, values.get(name, "")):
+                self._judge_url(url)
+        if "style" in values:
+            self._judge_style(values["style"])
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script":
+            self._script_at = None
+        elif tag == "style":
+            self._in_style = False
+
+    def handle_data(self, data: str) -> None:
+        if self._script_at and data.strip():
+            self._warn_inline("the inline script", self._script_at)
+            self._script_at = None
+        if self._in_style:
+            self._judge_style(data)
+
+    def _judge_style(self, style: str) -> None:
+        for match in _STYLE_URL.finditer(style):
+            self._judge_url(match[1])
+
+    def _judge_url(self, url: str) -> None:
+        if _ELSEWHERE.match(url):
+            self._warn(
+                "source-csp",
+                f"cannot load {quoted(url.strip())}: the page may load its own files only",
+                "copy the file into ui/ and refer to it by a relative path",
+                self.getpos(),
+            )
+        elif url.strip().startswith("/"):
+            self._warn(
+                "source-absolute-url",
+                f"cannot find {quoted(url.strip())}: the page is not served from the root",
+                'write a relative path (Vite: set base to "./")',
+                self.getpos(),
+            )
+
+    def _warn_inline(self, what: str, at: tuple[int, int]) -> None:
+        self._warn(
+            "source-csp",
+            f"cannot run {what}: the page may run scripts from its own files only",
+            "move it into a .js file beside the page",
+            at,
+        )
+
+    def _warn(self, code: str, summary: str, hint: str, at: tuple[int, int]) -> None:
+        line, offset = at
+        self.warnings.append(
+            Complaint(code, visible(summary), hint, self._file, line, offset + 1, "warning")
+        )
+
+
+def _runs(script_type: str) -> bool:
+    return _RUNNING.fullmatch(script_type.strip()) is not None
+
+
+def _urls(attribute: str, value: str) -> list[str]:
+    if attribute != "srcset" or "data:" in value:
+        return [value]
+    return [candidate.strip().split(" ")[0] for candidate in value.split(",")]

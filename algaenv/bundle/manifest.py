@@ -1,0 +1,152 @@
+"""The manifest: what an extension says about itself.
+
+`parse` applies the rules of the only parser that counts, the one of Alga's publish step, and
+reports everything at once. The methods of `Manifest` give the values in the form the product's
+publish step stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from algaenv.bundle import capabilities, jsontext, manifest_rules, manifest_shape
+from algaenv.bundle.complaint import Complaint, has_errors, listing
+from algaenv.bundle.findings import Findings
+from algaenv.bundle.ids import LOCAL_PUBLISHER
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A handler's address: upper-case method, path with leading slash and `:name` segments."""
+
+    method: str
+    path: str
+    handler: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ui:
+    """The page. A menu label is None where the extension asks for no menu entry."""
+
+    entry: str
+    app_menu: str | None = None
+    client_portal_menu: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A valid manifest. `raw` is the document as written and takes no part in comparisons."""
+
+    name: str
+    publisher: str
+    version: str
+    runtime: str
+    capabilities: tuple[str, ...] = ()
+    ui: Ui | None = None
+    endpoints: tuple[Endpoint, ...] = ()
+    raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def ui_row(self) -> dict[str, Any] | None:
+        """The value of `extension_version.ui`: type, entry and the two known hooks."""
+        if self.ui is None:
+            return None
+        labels = {"appMenu": self.ui.app_menu, "clientPortalMenu": self.ui.client_portal_menu}
+        hooks = {hook: {"label": label} for hook, label in labels.items() if label is not None}
+        row: dict[str, Any] = {"type": "iframe", "entry": self.ui.entry}
+        return row | {"hooks": hooks} if hooks else row
+
+    def endpoints_rows(self) -> list[dict[str, str]]:
+        """The value of `extension_version.api_endpoints`; the gateway denies all others."""
+        return [
+            {"method": it.method, "path": it.path, "handler": it.handler} for it in self.endpoints
+        ]
+
+    def main_entry(self) -> str:
+        """The value of `extension_version.main_entry`, which nothing executes."""
+        return self.ui.entry if self.ui else "main"
+
+    def known_capabilities(self) -> tuple[str, ...]:
+        """The declared capabilities the product knows, normalised."""
+        return capabilities.known(self.capabilities)
+
+    def providers(self) -> tuple[str, ...]:
+        """What the handler is granted: the known capabilities, then the missing defaults."""
+        return capabilities.effective(self.capabilities)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A manifest, and what its author should know although it is valid."""
+
+    manifest: Manifest
+    warnings: tuple[Complaint, ...]
+
+
+class ManifestError(Exception):
+    """The manifest is not valid. `complaints` holds all errors and warnings, by place."""
+
+    def __init__(self, complaints: tuple[Complaint, ...]) -> None:
+        super().__init__(listing(complaints))
+        self.complaints = complaints
+
+
+def parse(text: str, filename: str = "manifest.json") -> Parsed:
+    """Read a manifest. `filename` is what complaints call it. Raises ManifestError."""
+    findings = Findings(filename, text)
+    raw = _document(findings)
+    complaints = findings.complaints()
+    if has_errors(complaints):
+        raise ManifestError(complaints)
+    return Parsed(_built(raw), complaints)
+
+
+def _document(findings: Findings) -> Mapping[str, Any]:
+    try:
+        loaded = jsontext.load(findings.text)
+    except jsontext.Unreadable as unreadable:
+        fault = unreadable.fault
+        findings.at_offset(
+            fault.offset, unreadable.code, f"cannot read the manifest: {fault.what}", fault.hint
+        )
+        return {}
+    if loaded.repeats:
+        findings.repeated_keys()
+    if not isinstance(loaded.value, dict):
+        kind = manifest_shape.kind(loaded.value)
+        findings.error(
+            "manifest-type",
+            (),
+            f"cannot read the manifest: it is {kind}, not an object",
+            'write an object such as {"name": …}',
+        )
+        return {}
+    manifest_rules.judge(loaded.value, findings)
+    return loaded.value
+
+
+def _built(raw: Mapping[str, Any]) -> Manifest:
+    """Only for a document that passed every rule."""
+    version: str = raw["version"]
+    return Manifest(
+        name=raw["name"],
+        publisher=raw.get("publisher", LOCAL_PUBLISHER),
+        version=version.replace(".*", ".0"),
+        runtime=raw["runtime"],
+        capabilities=tuple(raw.get("capabilities", ())),
+        ui=_ui(raw["ui"]) if "ui" in raw else None,
+        endpoints=tuple(
+            Endpoint(it["method"].upper(), manifest_rules.normal_path(it["path"]), it["handler"])
+            for it in raw.get("api", {}).get("endpoints", ())
+        ),
+        raw=raw,
+    )
+
+
+def _ui(raw: Mapping[str, Any]) -> Ui:
+    hooks = raw.get("hooks", {})
+    app, portal = (
+        hooks[hook]["label"].strip() if hook in hooks else None for hook in manifest_rules.HOOKS
+    )
+    return Ui(raw["entry"], app, portal)

@@ -1,0 +1,70 @@
+"""Which names Alga's runner takes out of an archive, and which of them it serves.
+
+It skips a name it does not like without a word, so the packer must refuse what the unpacker skips.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+SERVED = ("html", "js", "css", "json", "map", "svg", "png", "jpg", "jpeg", "webp", "woff", "woff2")
+"""Extensions the runner answers; any other file with an extension is a 400."""
+
+MAX_PATH = 1024
+"""Bytes of a path in the archive; leaves room for the directory it is unpacked to."""
+
+_JUNK = {"node_modules", "__pycache__", "thumbs.db"}
+
+
+def is_junk(name: str) -> bool:
+    """Whether a directory entry never belongs into a bundle: hidden, left by a tool or editor."""
+    return (
+        name.startswith(".")
+        or name.lower() in _JUNK
+        or name.endswith("~")
+        or (name.startswith("#") and name.endswith("#"))
+    )
+
+
+def extracted(name: str) -> str | None:
+    """The path below the bundle that the runner gives an archive's name; None if it skips it."""
+    while name.startswith("./"):
+        name = name[2:]
+    if ".." in name or not is_utf8(name):
+        return None
+    if any(not segment or segment.startswith(".") for segment in name.split("/")):
+        return None
+    return name
+
+
+def fault(path: str) -> str | None:
+    """Why a file of this path would be lost on its way to a browser, if it would."""
+    if not is_utf8(path):
+        return "its name is not valid UTF-8"
+    if ".." in path:
+        return 'its name holds ".."'
+    if any(it == "\\" or unicodedata.category(it) == "Cc" for it in path):
+        return "its name holds a backslash or a control character"
+    if len(path.encode()) > MAX_PATH:
+        return f"its path is longer than {MAX_PATH} bytes"
+    return None
+
+
+def folded(path: str) -> str:
+    """Equal for paths that some file systems cannot keep apart."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def unserved(path: str) -> str | None:
+    """The extension for which the runner refuses a file of the page, if it does."""
+    _, dot, extension = path.rpartition("/")[2].rpartition(".")
+    return extension.lower() if dot and extension.lower() not in SERVED else None
+
+
+def is_utf8(text: str) -> bool:
+    """Whether the text holds no undecodable byte of a file name."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,180 @@
+"""Reads a tar that may be hostile, one regular file after the other.
+
+The standard library decodes the headers. Its reader is not used: it takes a damaged header for
+the end of the archive, and follows extended headers and sparse maps of any size into memory.
+Imported only when something is unpacked.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NoReturn, Protocol
+
+from algaenv.bundle.limits import Limits
+from algaenv.bundle.refusal import ArchiveError
+
+_BLOCK = tarfile.BLOCKSIZE
+_CHUNK = 1024 * 1024
+_MAX_EXTENDED = 64 * 1024
+"""Bytes of an extended header: enough for the longest path and a file's attributes."""
+
+_FILES = {tarfile.REGTYPE, tarfile.AREGTYPE}
+_IGNORED_EXTENDED = {tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK}
+_REFUSED = {
+    tarfile.LNKTYPE: "a hard link",
+    tarfile.SYMTYPE: "a symbolic link",
+    tarfile.CHRTYPE: "a character device",
+    tarfile.BLKTYPE: "a block device",
+    tarfile.FIFOTYPE: "a FIFO",
+    tarfile.GNUTYPE_SPARSE: "a sparse file",
+}
+
+
+class Readable(Protocol):
+    """Where the tar comes from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return `size` bytes, or fewer at the end."""
+
+
+@dataclass(slots=True)
+class Member:
+    """A regular file in the archive, read from the stream as it passes."""
+
+    name: str
+    """As written; bytes that are not UTF-8 are escaped as in file names."""
+    size: int
+    _stream: Readable
+    _left: int
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield what is left of the content. Raises ArchiveError."""
+        while self._left:
+            chunk = _exactly(self._stream, min(self._left, _CHUNK))
+            self._left -= len(chunk)
+            yield chunk
+
+
+@dataclass(slots=True)
+class _Extended:
+    """What extended headers say about the entry that follows them."""
+
+    name: str | None = None
+    size: int | None = None
+
+
+def members(stream: Readable, limits: Limits) -> Iterator[Member]:
+    """Yield the regular files of a tar in their order. Raises ArchiveError.
+
+    Directories and unknown kinds are passed over, as Alga's runner does; links and devices, which
+    it also passes over, are refused: no packer of bundles writes them.
+    """
+    extended = _Extended()
+    headers = files = total = 0
+    while header := _header(stream):
+        headers += 1
+        if header.type in {tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME}:
+            _extend(extended, header, stream)
+            continue
+        if header.type in _IGNORED_EXTENDED:
+            _extended_content(header, stream)
+            continue
+        size = header.size if extended.size is None else extended.size
+        member = Member(extended.name or header.name, size, stream, size)
+        extended = _Extended()
+        if kind := _REFUSED.get(header.type):
+            raise ArchiveError("archive-link", f"cannot unpack {member.name!a}: it is {kind}")
+        files += header.type in _FILES
+        total += size
+        _refuse_excess(member, files, headers, total, limits)
+        if header.type in _FILES:
+            yield member
+        for _ in member.chunks():
+            pass
+        _exactly(stream, -size % _BLOCK)
+
+
+def _header(stream: Readable) -> tarfile.TarInfo | None:
+    """Decode the next block; None at the end, whether it is marked or not."""
+    block = stream.read(_BLOCK)
+    if not any(block):
+        return None
+    try:
+        header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except (tarfile.HeaderError, ValueError) as error:
+        _damaged(str(error), error)
+    if header.size < 0:
+        _damaged("a negative size")
+    return header
+
+
+def _extend(extended: _Extended, header: tarfile.TarInfo, stream: Readable) -> None:
+    content = _extended_content(header, stream)
+    if header.type == tarfile.GNUTYPE_LONGNAME:
+        extended.name = _decoded(content.partition(b"\0")[0])
+        return
+    for key, value in _records(content):
+        if key == b"path":
+            extended.name = _decoded(value)
+        elif key == b"size":
+            extended.size = _number(value)
+        elif key.startswith(b"GNU.sparse."):
+            raise ArchiveError("archive-link", "cannot unpack a sparse file")
+
+
+def _extended_content(header: tarfile.TarInfo, stream: Readable) -> bytes:
+    if header.size > _MAX_EXTENDED:
+        raise ArchiveError(
+            "archive-header", f"cannot unpack: an extended header has {header.size} bytes"
+        )
+    content = _exactly(stream, header.size)
+    _exactly(stream, -header.size % _BLOCK)
+    return content
+
+
+def _records(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Split a pax header: `length key=value\\n`, the length counting itself."""
+    while content:
+        length = _number(content.partition(b" ")[0])
+        record, content = content[:length], content[length:]
+        key, separator, value = record.partition(b" ")[2].partition(b"=")
+        if not separator or len(record) != length or not value.endswith(b"\n"):
+            _damaged("an extended header is malformed")
+        yield key, value[:-1]
+
+
+def _number(digits: bytes) -> int:
+    if not digits.isdigit() or len(digits) > len(str(1 << 63)):
+        _damaged("a number is malformed")
+    return int(digits)
+
+
+def _decoded(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _exactly(stream: Readable, size: int) -> bytes:
+    content = stream.read(size) if size else b""
+    if len(content) != size:
+        _damaged("the tar is cut off")
+    return content
+
+
+def _refuse_excess(member: Member, files: int, headers: int, total: int, limits: Limits) -> None:
+    if files > limits.entries or headers > 4 * limits.entries:
+        raise ArchiveError("archive-too-large", f"cannot unpack more than {limits.entries} files")
+    if member.size > limits.file:
+        raise ArchiveError(
+            "archive-too-large",
+            f"cannot unpack {member.name!a}: {member.size} bytes, {limits.file} are allowed",
+        )
+    if total > limits.total:
+        raise ArchiveError(
+            "archive-too-large", f"cannot unpack more than {limits.total} bytes of files"
+        )
+
+
+def _damaged(why: str, cause: Exception | None = None) -> NoReturn:
+    raise ArchiveError("archive-damaged", f"cannot unpack: {why}") from cause
