@@ -1,0 +1,157 @@
+"""What the process environment says, read once.
+
+A process's environment cannot change from outside, so reading it once is no different for peers
+from Alga's runner, which reads some variables for every request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from algaenv.runner.policy import content_security_policy
+from algaenv.runner.source import Source
+
+DEFAULT_STORE = "http://localhost:9000/alga-ext/"
+DEFAULT_KEY_FILE = "/vault/secrets/alga_auth_key"
+DEFAULT_CACHE_ROOT = "/tmp/alga-ext-cache"  # noqa: S108 - Alga's runner has it there
+DEFAULT_PORT = 8080
+DEFAULT_DRAIN_SECONDS = 8
+
+_MAX_PORT = 65_535
+_MAX_U64 = 2**64 - 1
+_LONGEST_NUMBER = 20
+
+
+class BadEnvironment(Exception):
+    """The process cannot run with these variables; the text is one line for its operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Every setting of the service; see `read` for the variables behind it."""
+
+    host: str
+    port: int
+    log_level: str
+    drain_seconds: int
+    """How long requests under way may still take after SIGTERM; `docker stop` allows 10."""
+    auth_key: str = field(repr=False)
+    registry_base: str
+    source: Source
+    cache_root: Path
+    cache_max_bytes: int | None
+    cache_max_text: str | None
+    """The variable as it was spelled, which `/healthz` repeats."""
+    static_max_bytes: int | None
+    demands_tenant: bool
+    """Pages of no known tenant are refused."""
+    asks_registry: bool
+    """The registry must confirm that the tenant has the extension's bundle installed."""
+    policy: str
+
+    @classmethod
+    def read(cls, env: Mapping[str, str]) -> Environment:
+        """Read the variables of Alga's runner, and three of ours.
+
+        `EXT_STATIC_STRICT_VALIDATION` is read in two ways, as Alga does: any of `1`, `true` and
+        `yes` demands a tenant, but only `true` (and an unset variable) asks the registry.
+        `HOST` (0.0.0.0), `LOG_LEVEL` (info) and `RUNNER_DRAIN_SECONDS` (8) are ours.
+        Raises BadEnvironment with all that is wrong, in the order in which Alga checks it.
+        """
+        wrong: list[str] = []
+        auth_key = _auth_key(env, wrong)
+        registry_base = _registry_base(env, wrong)
+        source = _source(env, wrong)
+        if wrong or source is None:
+            raise BadEnvironment("; ".join(wrong))
+        strict = env.get("EXT_STATIC_STRICT_VALIDATION")
+        max_text = env.get("EXT_CACHE_MAX_BYTES")
+        return cls(
+            host=env.get("HOST") or "0.0.0.0",  # noqa: S104 - Alga's runner does too
+            port=_or(_number(env.get("PORT"), at_most=_MAX_PORT), DEFAULT_PORT),
+            log_level=(env.get("LOG_LEVEL") or "info").strip().lower(),
+            drain_seconds=_or(
+                _number(env.get("RUNNER_DRAIN_SECONDS"), at_most=86_400), DEFAULT_DRAIN_SECONDS
+            ),
+            auth_key=auth_key,
+            registry_base=registry_base,
+            source=source,
+            cache_root=Path(env.get("EXT_CACHE_ROOT") or DEFAULT_CACHE_ROOT),
+            cache_max_bytes=_number(max_text, at_most=_MAX_U64),
+            cache_max_text=max_text,
+            static_max_bytes=_number(env.get("EXT_STATIC_MAX_FILE_BYTES"), at_most=_MAX_U64),
+            demands_tenant=strict is None or strict.lower() in {"1", "true", "yes"},
+            asks_registry=strict is None or strict.strip().lower() == "true",
+            policy=content_security_policy(
+                override=env.get("EXT_UI_CONTENT_SECURITY_POLICY"),
+                frame_ancestors=env.get("EXT_UI_FRAME_ANCESTORS"),
+            ),
+        )
+
+
+def _auth_key(env: Mapping[str, str], wrong: list[str]) -> str:
+    if key := env.get("ALGA_AUTH_KEY", "").strip():
+        return key
+    file = Path(env.get("ALGA_AUTH_KEY_FILE") or DEFAULT_KEY_FILE)
+    try:
+        key = file.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        key = ""
+    if not key:
+        wrong.append(f"ALGA_AUTH_KEY not set, and no key in ALGA_AUTH_KEY_FILE ({file})")
+    return key
+
+
+def _registry_base(env: Mapping[str, str], wrong: list[str]) -> str:
+    value = env.get("REGISTRY_BASE_URL")
+    if value is None:
+        wrong.append("REGISTRY_BASE_URL not set")
+        return ""
+    if not is_http_url(value):
+        wrong.append(f"Invalid REGISTRY_BASE_URL: not an http(s) URL: {without_login(value)!r}")
+    return value.strip()
+
+
+def _source(env: Mapping[str, str], wrong: list[str]) -> Source | None:
+    value = env.get("BUNDLE_STORE_BASE", DEFAULT_STORE)
+    if not is_http_url(value):
+        wrong.append(f"Invalid BUNDLE_STORE_BASE: not an http(s) URL: {without_login(value)!r}")
+        return None
+    return Source.of(
+        value.strip(),
+        # An empty value counts as unset, unlike in Alga's runner: compose files pass those on.
+        access_key=env.get("S3_ACCESS_KEY") or env.get("MINIO_ACCESS_KEY") or "",
+        secret_key=env.get("S3_SECRET_KEY") or env.get("MINIO_SECRET_KEY") or "",
+        region=env.get("S3_REGION") or "us-east-1",
+    )
+
+
+def is_http_url(value: str) -> bool:
+    """Whether this is an absolute URL with a host that can be asked over HTTP."""
+    try:
+        parts = urlsplit(value.strip())
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def without_login(url: str) -> str:
+    """The URL without its query and without all that may be a password, for people to see."""
+    plain = url.partition("?")[0]
+    head, at, rest = plain.rpartition("@")
+    scheme, slashes, _ = head.partition("//")
+    return f"{scheme}{slashes}{rest}" if at and slashes else rest
+
+
+def _number(text: str | None, *, at_most: int) -> int | None:
+    if text is None or len(text) > _LONGEST_NUMBER or not (text.isascii() and text.isdigit()):
+        return None
+    value = int(text)
+    return value if value <= at_most else None
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value

@@ -1,0 +1,119 @@
+"""What the service says about itself: one JSON object a line on standard output.
+
+A line about a request names the tenant, the extension and the outcome. No line holds a key, a
+query or an address of the store.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from algaenv.runner.headers import header
+from algaenv.runner.lines import Batches, JsonLines
+
+LINE = "algaenv.runner.line"
+"""Where in the scope of a request its line is kept."""
+
+_requests = logging.getLogger("algaenv.runner.request")
+_LEVELS = {
+    "trace": logging.DEBUG,
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+_QUIET = frozenset(("/healthz", "/readyz"))
+_LONGEST = 300
+_SERVER_ERROR = 500
+
+
+def start_journal(level: str) -> None:
+    """Send all logging of this process to standard output; an unknown level means info."""
+    handler = Batches(sys.stdout)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(handlers=[handler], level=_LEVELS.get(level, logging.INFO), force=True)
+    for chatty in ("uvicorn", "httpx", "httpcore", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+@dataclass(slots=True)
+class Line:
+    """What is known about a request so far; the handler fills in what it learns."""
+
+    tenant: str | None = None
+    extension: str | None = None
+    hash: str | None = None
+    cache: str | None = None
+    """`hit`, `miss`, or `spa-fallback` where the index answered for another path."""
+    why: str | None = None
+    status: int = 500
+    sent: int = 0
+
+
+class Journal:
+    """Wraps an application and writes a line for each request once it is answered.
+
+    Questions about health are lines of level debug: they come every few seconds, for ever.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve as an ASGI application."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        line = scope[LINE] = Line()
+        started = time.perf_counter()
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                line.status = message["status"]
+            else:
+                line.sent += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            _write(scope, line, time.perf_counter() - started)
+
+
+def _write(scope: Scope, line: Line, seconds: float) -> None:
+    path = scope["path"]
+    level = logging.INFO
+    if line.status >= _SERVER_ERROR:
+        level = logging.ERROR
+    elif path in _QUIET:
+        level = logging.DEBUG
+    if not _requests.isEnabledFor(level):
+        return
+    fields: dict[str, object] = {
+        "request_id": header(scope, b"x-request-id"),
+        "method": scope["method"],
+        "path": path[:_LONGEST],
+        "tenant": line.tenant,
+        "extension": line.extension,
+        "hash": line.hash,
+        "status": line.status,
+        "duration_ms": round(seconds * 1000, 2),
+        "bytes": 0 if scope["method"] == "HEAD" else line.sent,
+        "cache": line.cache,
+        "why": line.why,
+    }
+    known = {
+        name: value[:_LONGEST] if isinstance(value, str) else value
+        for name, value in fields.items()
+        if value is not None
+    }
+    # Made by hand: looking up the line of code that says it would cost as much as the rest.
+    record = logging.LogRecord(_requests.name, level, "", 0, "request", (), None)
+    record.fields = known
+    _requests.handle(record)

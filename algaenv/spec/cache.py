@@ -1,0 +1,159 @@
+"""A spec that has not changed is not read again: most runs need neither YAML nor pydantic.
+
+A kept result holds as long as every file that was read or missing, every environment variable that
+was asked for, this program and the directories the spec names are as they were. Anything odd in
+here is a miss, never an error; a spec with complaints is not kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from algaenv import __version__
+from algaenv.model import intent as nouns
+from algaenv.model.intent import ContextImage, Intent
+from algaenv.model.problem import Problem, Where
+from algaenv.spec.codec import decode, encode, known
+from algaenv.spec.ledger import read_regular
+from algaenv.spec.loaded import Loaded
+from algaenv.spec.lookup import is_directory, is_file
+
+_FORMAT = 1
+
+
+def load_cached(path: Path, environ: Mapping[str, str], cache_dir: Path) -> Loaded:
+    """What `algaenv.spec.load.load` gives, from `cache_dir` when nothing has changed.
+
+    Raises SpecError as `load` does. The kept file is 0600, its directory 0700 when made here; a
+    directory that cannot be written costs only the speed.
+    """
+    kept = cache_dir / f"spec-{_short(str(path.absolute()))}.json"
+    hit = _fresh(kept, path, environ)
+    if hit is not None:
+        return hit
+    from algaenv.spec.load import trace
+
+    traced = trace(path, environ)
+    salt = secrets.token_hex(16)
+    entry = {
+        "format": _FORMAT,
+        "algaenv": __version__,
+        "code": _code(),
+        "spec": str(path),
+        "files": {str(file): digest for file, digest in traced.digests.items()},
+        "salt": salt,
+        "variables": {name: _sealed(salt, environ.get(name)) for name in traced.loaded.variables},
+        "intent": encode(traced.loaded.intent),
+        "warnings": encode(traced.loaded.warnings),
+    }
+    with contextlib.suppress(OSError):
+        _write(kept, json.dumps(entry, separators=(",", ":")))
+    return traced.loaded
+
+
+def _fresh(kept: Path, path: Path, environ: Mapping[str, str]) -> Loaded | None:
+    try:
+        entry = json.loads(kept.read_bytes())
+        if not _holds(entry, path, environ):
+            return None
+        classes = known(intent_classes())
+        intent = decode(entry["intent"], classes)
+        warnings = decode(entry["warnings"], classes)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    if not isinstance(intent, Intent) or not all(map(_there, _needed(intent))):
+        return None
+    files = tuple(Path(file) for file in entry["files"])
+    return Loaded(intent, warnings, files, tuple(entry["variables"]))
+
+
+def _holds(entry: dict[str, Any], path: Path, environ: Mapping[str, str]) -> bool:
+    return (
+        entry["format"] == _FORMAT
+        and entry["algaenv"] == __version__
+        and entry["spec"] == str(path)
+        and entry["code"] == _code()
+        and all(_digest(file) == digest for file, digest in entry["files"].items())
+        and all(
+            _sealed(entry["salt"], environ.get(name)) == seal
+            for name, seal in entry["variables"].items()
+        )
+    )
+
+
+def _digest(file: str) -> str | None:
+    try:
+        return hashlib.sha256(read_regular(Path(file))).hexdigest()
+    except OSError:
+        return None
+
+
+def _sealed(salt: str, value: str | None) -> str | None:
+    """Stands for a variable's value; the salt keeps two equal values from looking equal."""
+    if value is None:
+        return None
+    return hmac.new(salt.encode(), os.fsencode(value), hashlib.sha256).hexdigest()
+
+
+def _code() -> str:
+    """Stands for the program: in a checkout the version does not change with every edit."""
+    here = Path(__file__).parent
+    stamps = []
+    for directory in (here, here.parent / "model"):
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.name.endswith(".py"):
+                    seen = entry.stat()
+                    stamps.append(f"{entry.name} {seen.st_mtime_ns} {seen.st_size}")
+    return _short("\n".join(sorted(stamps)))
+
+
+def intent_classes() -> Iterator[type]:
+    """Every dataclass that an encoded intent, or a warning, may be made of."""
+    yield Problem
+    yield Where
+    for each in vars(nouns).values():
+        if isinstance(each, type) and each.__module__ == nouns.__name__:
+            yield from [each] if dataclasses.is_dataclass(each) else []
+
+
+def _needed(intent: Intent) -> Iterator[tuple[str, bool]]:
+    """What the spec was accepted for, and whether each is a directory."""
+    for extension in intent.extensions:
+        yield f"{extension.source}/manifest.json", False
+        if extension.build is not None:
+            yield extension.build.workspace, True
+    if isinstance(image := intent.runner.image, ContextImage):
+        yield f"{image.context}/{image.dockerfile}", False
+
+
+def _there(needed: tuple[str, bool]) -> bool:
+    path, directory = needed
+    return is_directory(path) if directory else is_file(path)
+
+
+def _write(kept: Path, text: str) -> None:
+    kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Made 0600 by mkstemp, and in place in one piece: a reader sees the old or the new.
+    handle, name = tempfile.mkstemp(dir=kept.parent, prefix=".spec-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        Path(name).replace(kept)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]

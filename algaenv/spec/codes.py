@@ -1,0 +1,72 @@
+"""Every problem code that reading a spec can end in, for the reference page that lists them."""
+
+from __future__ import annotations
+
+CODES: tuple[tuple[str, str], ...] = (
+    # The file
+    ("spec-missing", "the spec, or a file it extends, is not there"),
+    ("spec-unreadable", "a file is there but cannot be read"),
+    ("spec-encoding", "a file is not UTF-8"),
+    ("spec-character", "a file holds a control character"),
+    ("spec-empty", "a file holds no spec"),
+    ("spec-root", "a file holds something other than keys and values"),
+    ("spec-documents", "a file holds more than one YAML document"),
+    # YAML
+    ("spec-syntax", "the text is not YAML"),
+    ("spec-tab", "a line is indented with a tab"),
+    ("spec-tag", "a value carries a YAML tag that the spec does not take"),
+    ("spec-alias", "an alias stands for nothing, or for itself"),
+    ("spec-merge-key", "`<<` is given something other than mappings"),
+    ("spec-expansion", "aliases unfold into too many values"),
+    ("spec-depth", "values are nested too deeply"),
+    ("spec-number", "a number is not finite, too long, or not one"),
+    # Keys
+    ("spec-key-text", "a key is not text"),
+    ("spec-key-duplicate", "a key stands twice in one mapping"),
+    ("spec-key-unknown", "a key does not exist"),
+    ("spec-key-missing", "a key that is needed is not there"),
+    # Layers and variables
+    ("spec-version", "the spec is written for a newer algaenv"),
+    ("spec-stack-unknown", "`extends` names no stack"),
+    ("spec-extends-cycle", "files extend one another in a circle"),
+    ("spec-extends-local", "a local file has `extends`"),
+    ("spec-variable-unset", "an environment variable is not set and has no default"),
+    ("spec-variable-syntax", "`${…}` is malformed"),
+    # Values
+    ("spec-type", "a value is of another kind than the key takes"),
+    ("spec-text", "a text or list is empty"),
+    ("spec-choice", "a value is none of the few that are allowed"),
+    ("spec-range", "a number is too small or too large"),
+    ("spec-name", "a name holds characters it may not"),
+    ("spec-identifier", "a user or database name is none that PostgreSQL takes"),
+    ("spec-region", "a region is malformed"),
+    ("spec-uuid", "a tenant's id is not a UUID"),
+    ("spec-bucket", "a bucket's name breaks the rules of S3"),
+    ("spec-port", "a port is not from 1 to 65535"),
+    ("spec-port-loopback", "a port is asked for on another address than 127.0.0.1"),
+    ("spec-port-taken", "two services want one port"),
+    ("spec-duration", "a time is malformed, zero or longer than a day"),
+    ("spec-url", "a URL is malformed, or of the wrong kind"),
+    ("spec-path", "a path inside a container does not begin with /"),
+    ("spec-signal", "a signal's name is malformed"),
+    ("spec-image", "an image reference is malformed"),
+    ("spec-capability", "Alga knows no such capability"),
+    ("spec-variable-name", "the name of an environment variable is malformed"),
+    ("spec-variable-reserved", "a variable of the runner is set by algaenv itself"),
+    ("spec-volume", "a mount is malformed"),
+    ("spec-secret", "a secret holds characters that its service cannot take"),
+    ("spec-secret-file", "the file of a secret cannot be read, is empty, or is not text"),
+    # What the values name
+    ("spec-engine-unknown", "no such engine is shipped"),
+    ("spec-engine-role", "an engine cannot serve where it is named"),
+    ("spec-template", "a template of an engine is wrong, or would show a secret"),
+    ("spec-database-version", "a version is given beside an engine that has its own"),
+    ("spec-source-missing", "the source of an extension is not there, or has no manifest.json"),
+    ("spec-source-twice", "two extensions have the same source"),
+    ("spec-workspace", "a workspace is not there, or the source lies outside of it"),
+    ("spec-context-missing", "a build context is not there, or has no Dockerfile"),
+    # Warnings
+    ("spec-extension-ignored", "an extension's name makes it a note (a warning)"),
+    ("spec-console-unused", "a console port is given for an engine without one (a warning)"),
+    ("spec-engine-caution", "an engine is not one to rely on (a warning)"),
+)

@@ -1,0 +1,157 @@
+"""The spec as its author writes it, version 1: every key, its type, its default, its meaning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, JsonValue, Tag
+
+from algaenv.spec.scalars import meaning
+from algaenv.spec.secret_words import SecretText
+from algaenv.spec.services import Database, ManagedSpec, RedisSpec, RunnerSpec, StoreSpec
+from algaenv.spec.tree import BareVariable, FromVariable
+from algaenv.spec.words import (
+    ITEMS,
+    MAPPING,
+    TEXT,
+    Boolean,
+    Capability,
+    Choice,
+    Duration,
+    ExtensionName,
+    Name,
+    Spec,
+    TenantId,
+    Text,
+    Typed,
+    VariableName,
+    by_kind,
+)
+
+Words = Annotated[list[Text], Field(min_length=1)]
+Command = Annotated[
+    Annotated[Text, Tag(TEXT)] | Annotated[Words, Tag(ITEMS)],
+    by_kind("a shell command or a list of words is needed", TEXT, ITEMS),
+]
+
+
+def _json(value: object) -> object:
+    """A bare `${…}` in configuration means what its text would mean there."""
+    match value:
+        case BareVariable():
+            return meaning(value)
+        case FromVariable():
+            return str(value)
+        case list():
+            return [_json(item) for item in value]
+        case dict():
+            return {key: _json(item) for key, item in value.items()}
+    return value
+
+
+class BuildSpec(Spec):
+    """How an extension is built before it is packed."""
+
+    command: Command = Field(
+        description="A shell command, or a list of words that is run without a shell."
+    )
+    workspace: Text | None = Field(
+        default=None,
+        description="Directory that the build gets a private copy of; the source lies inside it. "
+        "Default: the source.",
+    )
+    environment: dict[VariableName, str] = Field(
+        default_factory=dict, description="Variables the build sees besides the usual ones."
+    )
+    timeout: Duration = Field(default=600.0, description="How long the build may take.")
+
+
+Build = Annotated[
+    Annotated[Text, Tag(TEXT)] | Annotated[Words, Tag(ITEMS)] | Annotated[BuildSpec, Tag(MAPPING)],
+    by_kind("a shell command, a list of words or a mapping is needed", TEXT, ITEMS, MAPPING),
+]
+
+
+class ExtensionSpec(Spec):
+    """One extension to install."""
+
+    source: Text = Field(
+        description="Directory that holds manifest.json; relative to this spec's directory."
+    )
+    build: Build | None = Field(
+        default=None, description="How the extension is built. Default: it is packed as it is."
+    )
+    config: dict[str, Annotated[JsonValue, BeforeValidator(_json)]] = Field(
+        default_factory=dict, description="The installation's configuration, any JSON values."
+    )
+    secrets: dict[Text, SecretText] = Field(
+        default_factory=dict, description="Values that the handler gets through `secrets.get`."
+    )
+    capabilities: list[Capability] | None = Field(
+        default=None, description="Capabilities granted. Default: what the manifest asks for."
+    )
+    enabled: Boolean = Field(default=True, description="False: installed, but switched off.")
+
+
+class TenantSpec(Spec):
+    """Which tenant the extensions are installed for."""
+
+    id: TenantId | None = Field(default=None, description="The tenant's UUID.")
+    name: Text | None = Field(
+        default=None,
+        description="The tenant's name. Default in a managed database: that of the spec.",
+    )
+
+
+Extension = Annotated[
+    Annotated[Text, Tag(TEXT)] | Annotated[ExtensionSpec, Tag(MAPPING)],
+    by_kind("the path of its source or a mapping with `source` is needed", TEXT, MAPPING),
+]
+
+
+class Document(Spec):
+    """An Alga PSA extension environment."""
+
+    name: Name = Field(description="Name of the environment, for people.")
+    version: Annotated[Literal[1], Typed] = Field(
+        default=1, description="Version of the spec's language; a newer one is refused by name."
+    )
+    extends: Text | None = Field(
+        default=None,
+        description="A stack by name, or the path of another spec, that this one is laid over.",
+    )
+    runtime: Annotated[Literal["auto", "docker", "process"], Choice] = Field(
+        default="auto",
+        description="Where services run. `auto`: docker where its engine answers, else as "
+        "processes.",
+    )
+    images: Annotated[Literal["auto", "pull", "build"], Choice] = Field(
+        default="auto",
+        description="Where images come from. `auto`: pulled, and built from programs of this "
+        "machine where no registry answers.",
+    )
+    store: StoreSpec = Field(default_factory=StoreSpec, description="The object store.")
+    redis: RedisSpec = Field(default_factory=RedisSpec, description="Redis or Valkey.")
+    database: Database = Field(
+        default_factory=ManagedSpec,
+        description="PostgreSQL: a managed one, or with `url` somebody else's.",
+    )
+    runner: RunnerSpec = Field(default_factory=RunnerSpec, description="The extension runner.")
+    tenant: TenantSpec = Field(
+        default_factory=TenantSpec,
+        description="The tenant that gets the extensions. Default: the only one there is.",
+    )
+    extensions: dict[ExtensionName, Extension] = Field(
+        default_factory=dict,
+        description="Extensions to install: a name of your own → its source, or a mapping.",
+    )
+    keep_versions: Annotated[int, Field(ge=0, le=100), Typed] = Field(
+        default=1, description="How many older bundles of each extension are kept for a rollback."
+    )
+    ready_timeout: Duration = Field(
+        default=60.0, description="How long a service or a page may take to answer."
+    )
+    app_url: Text = Field(
+        default="http://localhost:3000",
+        description="Where Alga's app server is, seen from this machine.",
+    )

@@ -1,0 +1,68 @@
+"""What one load has asked of the world, and what it has to complain about.
+
+A cached result holds only as long as every answer in here would be the same again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from algaenv.model.problem import Problem, Where
+
+LIMIT = 1 << 20
+"""Bytes of the largest file that is read: a spec or a secret above that is a mistake."""
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Lives for one load; every stage writes into it and none reads another's complaints."""
+
+    environ: Mapping[str, str]
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    digests: dict[Path, str | None] = field(default_factory=dict)
+    """Absolute path → SHA-256 of what was read there, None where nothing was."""
+    variables: dict[str, None] = field(default_factory=dict)
+    silent: set[Where] = field(default_factory=set)
+    """The places of values that have their complaint already, and mean nothing."""
+    homes: dict[str, Path] = field(default_factory=dict)
+    """File, as messages name it → the directory its relative paths start at."""
+
+    def complain(self, code: str, summary: str, hint: str, where: Where | None) -> None:
+        """Note what is wrong; `summary` goes on after "cannot "."""
+        self.problems.append(Problem(code, f"cannot {summary}", hint, where))
+
+    def warn(self, code: str, summary: str, hint: str, where: Where | None) -> None:
+        """Note what is odd, but stops nothing."""
+        self.warnings.append(Problem(code, f"cannot {summary}", hint, where))
+
+    def variable(self, name: str) -> str | None:
+        """An environment variable, None when it is not set."""
+        self.variables[name] = None
+        return self.environ.get(name)
+
+    def read(self, path: Path) -> bytes:
+        """The bytes of a regular file; raises OSError, FileNotFoundError among them."""
+        path = path.absolute()
+        self.digests.setdefault(path, None)
+        content = read_regular(path)
+        self.digests[path] = hashlib.sha256(content).hexdigest()
+        return content
+
+
+def read_regular(path: Path) -> bytes:
+    """The bytes of a regular file of at most LIMIT bytes; raises OSError.
+
+    A pipe or a device is refused unopened: reading it could wait for ever.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("not a regular file")
+    with path.open("rb") as stream:
+        content = stream.read(LIMIT + 1)
+    if len(content) > LIMIT:
+        raise OSError(f"larger than {LIMIT >> 20} MiB")
+    return content

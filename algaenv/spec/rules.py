@@ -1,0 +1,132 @@
+"""Rules that a single value's type cannot hold: ports apart, names taken, mounts, the app's URL."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from algaenv.model.intent import StoreIntent
+from algaenv.model.problem import Where
+from algaenv.spec.document import Document
+from algaenv.spec.ledger import Ledger
+from algaenv.spec.paths import Paths
+from algaenv.spec.services import ManagedSpec
+from algaenv.spec.tree import Path, Places
+
+_RESERVED = {
+    "HOST": "change runner.port, which is on 127.0.0.1",
+    "PORT": "change runner.port",
+    "BUNDLE_STORE_BASE": "change store.port or store.bucket",
+    "S3_ACCESS_KEY": "change store.credentials",
+    "S3_SECRET_KEY": "change store.credentials",
+    "S3_REGION": "change store.region",
+    "EXT_CACHE_ROOT": "delete it: algaenv keeps and clears this cache",
+}
+"""Variables of the runner that algaenv alone can know."""
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_APP = ("app_url",)
+
+
+def ports_apart(
+    document: Document,
+    store: StoreIntent | None,
+    places: Places,
+    ledger: Ledger,
+    cut: frozenset[Path],
+) -> None:
+    """Complains of every port that another service has; the one the author wrote is blamed."""
+    taken: dict[int, Path] = {}
+    # What the author wrote comes last, so that it is blamed for meeting a default.
+    wanted = [each for each in _ports(document, store) if each[0] not in cut]
+    wanted.sort(key=lambda each: places.node(each[0]) is not None)
+    for path, port in wanted:
+        other = taken.setdefault(port, path)
+        if other == path:
+            continue
+        where = places.value(path)
+        ledger.complain(
+            "spec-port-taken",
+            f"use port {port} as {'.'.join(map(str, path))}: {'.'.join(map(str, other))} has it",
+            "choose another port, or write auto",
+            where,
+        )
+
+
+def _ports(document: Document, store: StoreIntent | None) -> Iterator[tuple[Path, int]]:
+    try:
+        app = urlsplit(document.app_url)
+        if app.hostname in _LOOPBACK and app.port:
+            yield _APP, app.port
+    except ValueError:
+        pass
+    fixed: list[tuple[Path, int | str]] = [(("store", "port"), document.store.port)]
+    if store is None or "console" in store.profile.ports:
+        fixed.append((("store", "console_port"), document.store.console_port))
+    fixed.append((("redis", "port"), document.redis.port))
+    if isinstance(document.database, ManagedSpec):
+        fixed.append((("database", "port"), document.database.port))
+    fixed.append((("runner", "port"), document.runner.port))
+    for path, port in fixed:
+        if isinstance(port, int):
+            yield path, port
+
+
+def reserved(name: str, path: Path, places: Places, ledger: Ledger) -> None:
+    """Complains of a variable of the runner that algaenv sets itself."""
+    if name in _RESERVED:
+        ledger.complain(
+            "spec-variable-reserved",
+            f"set {name} for the runner: algaenv does",
+            _RESERVED[name],
+            places.key(path),
+        )
+
+
+def volume(text: str, where: Where, ledger: Ledger) -> str | None:
+    """A mount `source:target[:ro]` with its source absolute; None after a complaint."""
+    source, _, rest = text.partition(":")
+    target, colon, mode = rest.partition(":")
+    wanted = None
+    if not source.startswith(("./", "../", "/", "~/")) and source not in (".", "..", "~"):
+        wanted = "its source must be a path that begins with ./, ../, ~/ or /"
+    elif not target.startswith("/") or os.path.normpath(target) == "/":
+        wanted = "its target must be a path in the container that begins with /"
+    elif (colon and mode not in ("ro", "rw")) or ":" in mode:
+        wanted = "after the target only :ro or :rw may follow"
+    if wanted is not None:
+        ledger.complain(
+            "spec-volume",
+            f"mount {text}: {wanted}",
+            "write ./source:/target, or ./source:/target:ro",
+            where,
+        )
+        return None
+    path = Paths(ledger).absolute(source, where)
+    return f"{path}:{target}{':ro' if mode == 'ro' else ''}"
+
+
+def app_origin(url: str, places: Places, ledger: Ledger) -> str | None:
+    """Scheme, host and port of Alga's app server; None after a complaint."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        wanted: str | None = "its host or port is malformed"
+    else:
+        wanted = None
+        if parts.scheme not in ("http", "https"):
+            wanted = "it must begin with http:// or https://"
+        elif not parts.hostname or port == 0:
+            wanted = "it names no host" if not parts.hostname else "its port is malformed"
+        elif parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
+            wanted = "only scheme, host and port count"
+        else:
+            return f"{parts.scheme}://{parts.netloc}"
+    ledger.complain(
+        "spec-url",
+        f"use this as app_url: {wanted}",
+        "write http://localhost:3000 or the like",
+        places.value(_APP),
+    )
+    return None

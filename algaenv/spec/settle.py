@@ -1,0 +1,250 @@
+"""From what the author wrote to what the author wants: paths absolute, secrets read, engines found.
+
+The rules that need more than one value, the disk or the environment are checked on the way.
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from algaenv.model.intent import (
+    BuildIntent,
+    BundledImage,
+    ContextImage,
+    ExtensionIntent,
+    ExternalDatabase,
+    Intent,
+    ManagedDatabase,
+    NamedImage,
+    Port,
+    Profile,
+    RedisIntent,
+    RunnerIntent,
+    StoreIntent,
+    TenantIntent,
+)
+from algaenv.model.secret import Secret
+from algaenv.spec import secrets
+from algaenv.spec.document import BuildSpec, Document, ExtensionSpec
+from algaenv.spec.engines import Engines, Role
+from algaenv.spec.ledger import Ledger
+from algaenv.spec.paths import Paths
+from algaenv.spec.rules import app_origin, ports_apart, reserved, volume
+from algaenv.spec.secrets import Secrets
+from algaenv.spec.services import BuiltImage, ExternalSpec, InlineEngine, ManagedSpec
+from algaenv.spec.tree import Path, Places
+from algaenv.spec.words import image_reference
+
+
+def settle(
+    document: Document, places: Places, ledger: Ledger, cut: frozenset[Path]
+) -> Intent | None:
+    """The intent; None when a part of it could not be made, which has its complaint then.
+
+    `cut` are the paths that were taken out as broken, so nothing is said of their defaults.
+    """
+    engines, found = Engines(ledger), Secrets(ledger, places)
+    return _Settling(document, places, ledger, cut, engines, found).intent()
+
+
+@dataclass(frozen=True, slots=True)
+class _Settling:
+    document: Document
+    places: Places
+    ledger: Ledger
+    cut: frozenset[Path]
+    engines: Engines
+    secrets: Secrets
+
+    def intent(self) -> Intent | None:
+        document = self.document
+        store, redis, database = self._store(), self._redis(), self._database()
+        runner, extensions = self._runner(), self._extensions()
+        app_url = app_origin(document.app_url, self.places, self.ledger)
+        ports_apart(document, store, self.places, self.ledger, self.cut)
+        if store is None or redis is None or database is None or app_url is None:
+            return None
+        return Intent(
+            version=document.version,
+            name=document.name,
+            runtime=document.runtime,
+            images=document.images,
+            store=store,
+            redis=redis,
+            database=database,
+            runner=runner,
+            tenant=TenantIntent(document.tenant.id, document.tenant.name),
+            extensions=extensions,
+            keep_versions=document.keep_versions,
+            ready_timeout=document.ready_timeout,
+            app_url=app_url,
+        )
+
+    def _engine(
+        self, engine: str | InlineEngine | None, default: str, role: Role
+    ) -> Profile | None:
+        path = (role, "engine")
+        if isinstance(engine, InlineEngine):
+            return self.engines.made(engine, default, role, self.places, path)
+        return self.engines.named(engine or default, role, self.places.value(path))
+
+    def _store(self) -> StoreIntent | None:
+        spec = self.document.store
+        profile = self._engine(spec.engine, "silo", "store")
+        keys, path = spec.credentials, ("store", "credentials")
+        access = self.secrets.read(keys.access_key, (*path, "access_key"), secrets.ACCESS_KEY)
+        secret = self.secrets.read(keys.secret_key, (*path, "secret_key"), secrets.SECRET_KEY)
+        if profile is None:
+            return None
+        if "console" not in profile.ports and "console_port" in spec.model_fields_set:
+            self.ledger.warn(
+                "spec-console-unused",
+                f"use store.console_port: the engine {profile.name} has no console",
+                "delete it",
+                self.places.key(("store", "console_port")),
+            )
+        return StoreIntent(
+            profile=profile,
+            local=self.engines.local(profile),
+            bucket=spec.bucket,
+            buckets=tuple(dict.fromkeys((spec.bucket, *spec.buckets))),
+            port=_port(spec.port),
+            console_port=_port(spec.console_port),
+            region=spec.region,
+            access_key=access,
+            secret_key=secret,
+        )
+
+    def _redis(self) -> RedisIntent | None:
+        spec = self.document.redis
+        profile = self._engine(spec.engine, "valkey", "redis")
+        password = self.secrets.read(spec.password, ("redis", "password"), secrets.REDIS_PASSWORD)
+        if profile is None:
+            return None
+        return RedisIntent(profile, _port(spec.port), password, spec.persistent)
+
+    def _database(self) -> ManagedDatabase | ExternalDatabase | None:
+        spec = self.document.database
+        if isinstance(spec, ExternalSpec):
+            url = self.secrets.url(spec.url, ("database", "url"))
+            return ExternalDatabase(url) if url else None
+        return self._managed(spec)
+
+    def _managed(self, spec: ManagedSpec) -> ManagedDatabase | None:
+        shipped = f"postgres-{spec.version}"
+        profile = self._engine(spec.engine, shipped, "database")
+        if isinstance(spec.engine, str) and "version" in spec.model_fields_set:
+            self.ledger.complain(
+                "spec-database-version",
+                "take both database.version and the name in database.engine",
+                "delete one of them",
+                self.places.key(("database", "engine")),
+            )
+        password = self.secrets.read(
+            spec.password, ("database", "password"), secrets.DATABASE_PASSWORD
+        )
+        if profile is None:
+            return None
+        return ManagedDatabase(profile, _port(spec.port), spec.user, spec.name, password)
+
+    def _runner(self) -> RunnerIntent:
+        spec, root = self.document.runner, ("runner",)
+        environment: dict[str, str | Secret] = {}
+        for name, form in spec.environment.items():
+            path = (*root, "environment", name)
+            reserved(name, path, self.places, self.ledger)
+            if isinstance(form, str):
+                environment[name] = form
+            elif (value := self.secrets.read(form, path)) is not None:
+                environment[name] = value
+        volumes = []
+        for index, text in enumerate(spec.volumes):
+            where = self.places.value((*root, "volumes", index))
+            if mount := volume(text, where, self.ledger):
+                volumes.append(mount)
+        return RunnerIntent(
+            self._runner_image(spec.image), _port(spec.port), environment, tuple(volumes)
+        )
+
+    def _runner_image(self, image: str | BuiltImage) -> BundledImage | NamedImage | ContextImage:
+        if isinstance(image, BuiltImage):
+            build, path = image.build, ("runner", "image", "build", "context")
+            where = self.places.value(path)
+            context = Paths(self.ledger).context(build.context, build.dockerfile, where)
+            return ContextImage(context, build.dockerfile, dict(build.args))
+        return BundledImage() if image == "bundled" else NamedImage(image_reference(image))
+
+    def _extensions(self) -> tuple[ExtensionIntent, ...]:
+        intents: list[ExtensionIntent] = []
+        first: dict[str, str] = {}
+        for name, written in self.document.extensions.items():
+            intent = self._extension(name, written)
+            other = first.setdefault(os.path.realpath(intent.source), name)
+            if other != name:
+                self.ledger.complain(
+                    "spec-source-twice",
+                    f"install {name} from the source of {other}: they would be one extension",
+                    "delete one of them",
+                    intent.where,
+                )
+            intents.append(intent)
+        return tuple(intents)
+
+    def _extension(self, name: str, written: str | ExtensionSpec) -> ExtensionIntent:
+        path: Path = ("extensions", name)
+        at = path
+        if isinstance(written, str):
+            spec = ExtensionSpec(source=written)
+        else:
+            spec, at = written, (*path, "source")
+        where = self.places.value(at)
+        source = Paths(self.ledger).source(spec.source, where)
+        hidden: dict[str, Secret] = {}
+        for key, form in spec.secrets.items():
+            secret = self.secrets.read(form, (*path, "secrets", key))
+            if secret is not None:
+                hidden[key] = secret
+        return ExtensionIntent(
+            name=name,
+            source=source,
+            build=self._build(spec.build, source, (*path, "build")),
+            config=spec.config,
+            secrets=hidden,
+            capabilities=_once(spec.capabilities),
+            enabled=spec.enabled,
+            where=where,
+        )
+
+    def _build(
+        self, build: str | list[str] | BuildSpec | None, source: str, path: Path
+    ) -> BuildIntent | None:
+        match build:
+            case None:
+                return None
+            case BuildSpec():
+                spec = build
+            case _:
+                spec = BuildSpec(command=build)
+        workspace = source
+        if spec.workspace is not None:
+            where = self.places.value((*path, "workspace"))
+            workspace = Paths(self.ledger).workspace(spec.workspace, source, where)
+        shell = isinstance(spec.command, str)
+        return BuildIntent(
+            command=(spec.command,) if isinstance(spec.command, str) else tuple(spec.command),
+            shell=shell,
+            workspace=workspace,
+            environment=dict(spec.environment),
+            timeout=spec.timeout,
+        )
+
+
+def _port(port: int | Literal["auto"]) -> Port:
+    return None if port == "auto" else port
+
+
+def _once(words: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if words is None else tuple(dict.fromkeys(words))

@@ -1,0 +1,283 @@
+"""The small types of the spec: what one value may look like, and how that is said.
+
+Each type checks itself, explains itself in one phrase (the message goes on after "cannot use … as
+…: "), and describes itself to JSON Schema. None of them touches the disk or the environment.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from algaenv.bundle.capabilities import KNOWN
+from algaenv.model.intent import PullRef
+from algaenv.spec.scalars import meaning
+from algaenv.spec.suggest import suggestion
+from algaenv.spec.tree import FromVariable
+
+MARK = "\0"
+"""Begins the tag of a union's member, which stands between keys in the locations of errors; no key
+of an author's can hold it."""
+TEXT, ITEMS, MAPPING = f"{MARK}text", f"{MARK}items", f"{MARK}mapping"
+
+
+class Spec(BaseModel):
+    """A mapping of the spec: nothing unknown, nothing converted, never changed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def wrong(code: str, wanted: str, hint: str = "", *, quiet: bool = False) -> PydanticCustomError:
+    """A complaint about one value; a `quiet` one never shows the value."""
+    return PydanticCustomError(code, "{wanted}", {"wanted": wanted, "hint": hint, "quiet": quiet})
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """Asks of a text that it matches `pattern` as a whole."""
+
+    pattern: str
+    code: str
+    wanted: str
+    hint: str = ""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {**handler(schema), "pattern": f"^(?:{self.pattern})$"}
+
+    def _check(self, value: str) -> str:
+        if re.fullmatch(self.pattern, value) is None:
+            raise wrong(self.code, self.wanted, self.hint)
+        return value
+
+
+def _typed(value: object) -> object:
+    return meaning(value) if isinstance(value, FromVariable) else value
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, FromVariable) else value
+
+
+Typed = BeforeValidator(_typed)
+"""Lets a `${…}` be a number or a boolean."""
+Choice = BeforeValidator(_plain)
+"""Lets a `${…}` be one of a few words."""
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+Boolean = Annotated[bool, Typed]
+Name = Annotated[
+    str,
+    Matching(
+        r"[a-z0-9][a-z0-9-]{0,40}",
+        "spec-name",
+        "it may hold up to 41 lower-case letters, digits and hyphens, and begins with no hyphen",
+    ),
+]
+ExtensionName = Annotated[
+    str,
+    Matching(
+        r"[a-z0-9][a-z0-9._-]{0,62}",
+        "spec-name",
+        "it may hold up to 63 lower-case letters, digits, dots, hyphens and underscores, and "
+        "begins with a letter or digit",
+    ),
+]
+VariableName = Annotated[
+    str,
+    Matching(
+        r"[A-Za-z_][A-Za-z0-9_]*",
+        "spec-variable-name",
+        "the name of an environment variable holds letters, digits and underscores, and begins "
+        "with no digit",
+    ),
+]
+Identifier = Annotated[
+    str,
+    Matching(
+        r"(?!pg_)(?!template[01]$)[A-Za-z_][A-Za-z0-9_-]{0,62}",
+        "spec-identifier",
+        "PostgreSQL takes up to 63 letters, digits, underscores and hyphens, beginning with a "
+        "letter or underscore, and keeps names that begin with pg_ for itself",
+    ),
+]
+Region = Annotated[
+    str,
+    Matching(r"[a-z0-9][a-z0-9-]{0,62}", "spec-region", "a region looks like us-east-1"),
+]
+TenantId = Annotated[
+    str,
+    Matching(
+        r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}",
+        "spec-uuid",
+        "a UUID is needed, such as 51bbbfe5-0720-4d9b-b3e5-b5b43e441a52",
+        "name the tenant by `name:` if its id is unknown",
+    ),
+    AfterValidator(str.lower),
+]
+
+
+_BUCKET = re.compile(
+    r"(?!xn--|sthree-|amzn-s3-demo-)(?!.*(?:-s3alias|--ol-s3|\.mrap|--x-s3)$)"
+    r"(?!.*(?:\.\.|\.-|-\.))(?!\d+\.\d+\.\d+\.\d+$)(?!minio$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+)
+
+
+def _bucket(value: str) -> str:
+    if _BUCKET.fullmatch(value) is None:
+        raise wrong(
+            "spec-bucket",
+            "S3 takes 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending "
+            "with a letter or digit, no address, no reserved word",
+        )
+    return value
+
+
+BucketName = Annotated[
+    str,
+    AfterValidator(_bucket),
+    Field(json_schema_extra={"pattern": r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"}),
+]
+
+
+def _port(value: object) -> object:
+    value = _typed(value)
+    if value == "auto" or (type(value) is int and 1 <= value <= 65535):
+        return value
+    if isinstance(value, str) and ":" in value:
+        raise wrong(
+            "spec-port-loopback",
+            "every port is on 127.0.0.1 and nowhere else",
+            "write the number alone",
+        )
+    quoted = isinstance(value, str) and value.isdecimal()
+    hint = "take the quotes away" if quoted else ""
+    raise wrong("spec-port", "a number from 1 to 65535 or auto is needed", hint)
+
+
+PortNumber = Annotated[
+    int | Literal["auto"],
+    BeforeValidator(_port),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 65535}, {"const": "auto"}]}
+    ),
+]
+
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LONGEST = 24 * 3600.0
+
+
+def _duration(value: object) -> float:
+    value = _typed(value)
+    seconds = 0.0
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+        seconds = float(match[1]) * _SECONDS[match[2]]
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(min(value, _LONGEST + 1))
+    if not 0 < seconds <= _LONGEST:
+        raise wrong(
+            "spec-duration", "a time above zero and up to a day is needed, such as 90s, 2m or 60"
+        )
+    return seconds
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(_duration),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "maximum": _LONGEST},
+                {"type": "string", "pattern": r"^\d{1,9}(\.\d{1,9})?(ms|s|m|h)$"},
+            ]
+        }
+    ),
+]
+
+
+def _capability(value: str) -> str:
+    normal = value.strip().lower()
+    if normal not in KNOWN:
+        raise wrong("spec-capability", "Alga knows no such capability", suggestion(normal, KNOWN))
+    return normal
+
+
+Capability = Annotated[
+    str, AfterValidator(_capability), Field(json_schema_extra={"examples": list(KNOWN)})
+]
+
+_HOST = r"(?:(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9-]+(?=:\d))(?::\d{1,5})?/)?"
+"""As Docker tells a registry from the first part of a path: by its dot or its port."""
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+REPOSITORY = rf"{_HOST}{_COMPONENT}(?:/{_COMPONENT})*"
+TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+DIGEST = r"sha256:[0-9a-f]{64}"
+_REFERENCE = re.compile(rf"({REPOSITORY})(?::({TAG}))?(?:@({DIGEST}))?")
+_LONGEST_REFERENCE = 400
+
+
+def image_reference(value: str) -> PullRef:
+    """`repository[:tag][@sha256:…]`, the tag being `latest` when there is none."""
+    match = _REFERENCE.fullmatch(value) if len(value) <= _LONGEST_REFERENCE else None
+    if match is None:
+        raise wrong(
+            "spec-image",
+            "an image looks like repository:tag or repository:tag@sha256:digest, its repository "
+            "in lower case",
+        )
+    return PullRef((match[1],), match[2] or "latest", match[3])
+
+
+def _image(value: str) -> str:
+    image_reference(value)
+    return value
+
+
+ImageText = Annotated[
+    str, AfterValidator(_image), Field(json_schema_extra={"pattern": f"^{_REFERENCE.pattern}$"})
+]
+
+
+def by_kind(wanted: str, *kinds: str) -> Discriminator:
+    """Tells the members of a union apart by the kind of the value, one of `kinds`.
+
+    Only the member that fits is asked, so the author reads one complaint instead of one a member.
+    Members carry `Tag(TEXT)`, `Tag(ITEMS)` and `Tag(MAPPING)`.
+    """
+
+    def kind(value: object) -> str | None:
+        match value:
+            case str():
+                found = TEXT
+            case list():
+                found = ITEMS
+            case dict():
+                found = MAPPING
+            case _:
+                return None
+        return found if found in kinds else None
+
+    return Discriminator(kind, custom_error_type="spec-type", custom_error_message=wanted)

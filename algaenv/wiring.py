@@ -1,0 +1,184 @@
+"""The composition root: which class does what. Nothing else names a runtime or a driver."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from algaenv.drivers import home
+from algaenv.model.intent import Intent
+from algaenv.model.lock import Credentials, Environment, Lock, Ports
+from algaenv.model.problem import Conflict, EngineGone, Problem
+from algaenv.model.resource import Present
+from algaenv.reconcile.protocols import Asker, ContentHost, Runtime
+from algaenv.reconcile.resolve import Packs
+from algaenv.runtimes.docker.engine import EngineFacts, NoEngine, answers
+from algaenv.session import Recorded, Request, Session, Steward
+
+LAST = "last.json"
+"""In the home: the intent and runtime of the last `up`, so that `down` needs no spec."""
+
+
+def session(request: Request) -> Session:
+    """The program, ready to serve one request."""
+    return Steward(Wired(request.environ))
+
+
+class Wired:
+    """The House of real rooms."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._facts: EngineFacts | NoEngine | None = None
+
+    @property
+    def _cache(self) -> Path:
+        from algaenv.runtimes.binaries import cache_home
+
+        return cache_home(self._environ)
+
+    def load(self, request: Request) -> tuple[Intent, Sequence[Problem]]:
+        """The spec, from the cache when nothing it was read from has changed."""
+        from algaenv.spec.cache import load_cached
+
+        cache = home.identify(request.spec, "").home / "cache"
+        loaded = load_cached(request.spec, request.environ, cache)
+        return loaded.intent, loaded.warnings
+
+    def identify(self, spec: Path, name: str) -> Environment:
+        """By the real path of the spec."""
+        return home.identify(spec, name)
+
+    def hold(self, environment: Environment, command: str) -> AbstractContextManager[None]:
+        """One run at a time."""
+        from algaenv.drivers.hold import hold
+
+        return hold(environment, command)
+
+    def recall(self, environment: Environment) -> Recorded | None:
+        """What the last `up` left; anything unreadable counts as nothing."""
+        from algaenv.spec.cache import intent_classes
+        from algaenv.spec.codec import decode, known
+
+        try:
+            kept = json.loads(home.read_private(environment.home / LAST))
+            intent = decode(kept["intent"], known(intent_classes()))
+            return Recorded(intent, str(kept["runtime"]))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return None
+
+    def remember(self, environment: Environment, recorded: Recorded) -> None:
+        """Kept 0600: an intent may hold secrets that the author gave."""
+        from algaenv.spec.codec import encode
+
+        kept = {"runtime": recorded.runtime, "intent": encode(recorded.intent)}
+        home.keep(home.open_home(environment) / LAST, json.dumps(kept).encode())
+
+    def forget(self, environment: Environment) -> None:
+        """What somebody else put into the home stays."""
+        home.forget(environment)
+
+    def credentials(self, environment: Environment, intent: Intent) -> Credentials:
+        """Given ones win."""
+        from algaenv.drivers import vault
+
+        return vault.credentials(environment, intent)
+
+    def peek(self, environment: Environment, intent: Intent) -> Credentials | None:
+        """Generates nothing."""
+        from algaenv.drivers import vault
+
+        return vault.peek(environment, intent)
+
+    def ports(self, environment: Environment, intent: Intent) -> Ports:
+        """An `auto` port is one that nobody listens on when it is chosen."""
+        from algaenv.drivers import port_choice
+        from algaenv.runtimes.ports import holder_of
+
+        return port_choice.choose(environment, intent, lambda port: holder_of(port) is None)
+
+    def packer(self, environment: Environment) -> Packs:
+        """Packs into the environment's own cache."""
+        from algaenv.drivers.packing import Packer
+
+        return Packer(environment)
+
+    def content(self, lock: Lock) -> ContentHost:
+        """The store and the database of the lock."""
+        from algaenv.drivers.content import Content
+
+        return Content(lock)
+
+    def asker(self) -> Asker:
+        """Real clients, imported when first asked for."""
+        from algaenv.drivers.probes import Prober
+
+        return Prober()
+
+    def choose(
+        self, request: Request, environment: Environment, intent: Intent, recorded: Recorded | None
+    ) -> tuple[Runtime, str]:
+        """Docker if an engine answers, else processes; an environment that is up stays where it is.
+
+        Raises EngineGone when Docker is asked for and does not answer, and Conflict
+        (`runtime-switch`) when the environment is still up under the other runtime.
+        """
+        wish = intent.runtime
+        before = recorded.runtime if recorded else None
+        if wish == "auto":
+            if before is not None and self._is_up(before, environment):
+                return self._runtime(before), f"auto: the environment already runs as {before}"
+            match self._engine():
+                case NoEngine(reason):
+                    why = f"auto: no Docker engine answers ({reason})"
+                    return self._runtime("process"), why
+                case EngineFacts(version=version):
+                    return self._runtime("docker"), f"auto: Docker engine {version} answers"
+        if before is not None and before != wish and self._is_up(before, environment):
+            raise Conflict(
+                Problem(
+                    code="runtime-switch",
+                    summary=f"cannot bring {environment.name} up as {wish}: it is up as {before}",
+                    hint=f"run `algaenv down` first, or keep `runtime: {before}`",
+                )
+            )
+        asked = "--runtime" if request.runtime else "the spec"
+        return self._runtime(wish), f"{asked} says so"
+
+    def present(self, environment: Environment, recorded: Recorded | None) -> Sequence[Runtime]:
+        """The runtime of the last run; where that is not known, each one that can be looked at."""
+        if recorded is not None:
+            return (self._runtime(recorded.runtime),)
+        names = ["process"] if environment.home.exists() else []
+        names += ["docker"] if self._engine() else []
+        return tuple(self._runtime(name) for name in names)
+
+    def _is_up(self, name: str, environment: Environment) -> bool:
+        """True when something other than kept data is there under a runtime."""
+        if name == "docker" and not self._engine():
+            return False
+        seen = self._runtime(name).eyes(environment).observe(())
+        return any(isinstance(s, Present) and s.recorded and not s.retained for s in seen.values())
+
+    def _engine(self) -> EngineFacts | NoEngine:
+        if self._facts is None:
+            self._facts = answers(self._environ)
+        return self._facts
+
+    def _runtime(self, name: str) -> Runtime:
+        if name == "process":
+            from algaenv.runtimes.process.runtime import ProcessRuntime
+
+            return ProcessRuntime(self._environ, self._cache)
+        from algaenv.runtimes.docker.runtime import DockerRuntime
+
+        engine = self._engine()
+        if isinstance(engine, NoEngine):
+            hint = engine.hint or _START_ENGINE
+            raise EngineGone(Problem("engine-unreachable", engine.reason, hint))
+        return DockerRuntime(self._environ, self._cache)
+
+
+_START_ENGINE = "start the Docker engine, or use `--runtime process`"
