@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, Tag, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, ValidationError
 
 from algaenv.model.problem import Where
+from algaenv.spec.known_keys import known_keys
 from algaenv.spec.ledger import Ledger
-from algaenv.spec.parse import kind_of
 from algaenv.spec.suggest import nearest, suggestion
-from algaenv.spec.tree import Path, Places, Scalar, bare
+from algaenv.spec.tree import Path, Places, Scalar, bare, kind_of
 from algaenv.spec.words import MARK
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ class _Complaint:
         self._with: Mapping[str, Any] = detail.get("ctx") or {}
         self._path = _keys(detail["loc"], places)
         self._about_key = detail["loc"][-1:] == (_KEY,) != self._path[-1:]
-        self._siblings = _fields(model, detail["loc"][:-1])
+        self._siblings = known_keys(model, detail["loc"][:-1])
 
     def make(self) -> None:
         """Write it down, unless its place is to stay silent."""
@@ -229,35 +228,3 @@ def dotted(path: Sequence[str | int]) -> str:
     for key in path:
         shown += f"[{key}]" if isinstance(key, int) else f".{key}" if shown else key
     return shown
-
-
-def _fields(model: type[BaseModel], location: Path) -> tuple[str, ...]:
-    """The keys that the spec knows at a location, marks included."""
-    types: list[Any] = [model]
-    for key in location:
-        types = [inner for each in types for inner in _below(each, key)]
-    return tuple(name for each in types for name, _ in _model_fields(each))
-
-
-def _below(annotation: Any, key: str | int) -> list[Any]:
-    """The annotations of what stands under `key` in a value of this annotation.
-
-    A union's tag leads to the member that carries it.
-    """
-    origin, args = get_origin(annotation), get_args(annotation)
-    if origin in (Union, UnionType):
-        return [inner for arg in args for inner in _below(arg, key)]
-    if origin is Annotated:
-        tags = [mark.tag for mark in args[1:] if isinstance(mark, Tag)]
-        return [args[0]] if tags == [key] else [] if tags else _below(args[0], key)
-    if origin in (dict, list):
-        return [args[-1]]
-    return [info.annotation for name, info in _model_fields(annotation) if key == name]
-
-
-def _model_fields(annotation: Any) -> list[tuple[str, FieldInfo]]:
-    while get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [(info.alias or name, info) for name, info in annotation.model_fields.items()]
-    return []

@@ -10,6 +10,7 @@ from typing import Literal
 from algaenv.model.intent import Profile, PullRef
 from algaenv.model.problem import Where
 from algaenv.spec.complaints import dotted, validated
+from algaenv.spec.image_words import image_reference
 from algaenv.spec.ledger import Ledger
 from algaenv.spec.parse import decode, parse
 from algaenv.spec.services import EngineSpec, ImageSpec, InlineEngine, ProfileFile
@@ -17,7 +18,6 @@ from algaenv.spec.stacks import profile_file, profile_names
 from algaenv.spec.strip import strip
 from algaenv.spec.suggest import suggestion
 from algaenv.spec.tree import Path, Places, Table
-from algaenv.spec.words import image_reference
 
 Role = Literal["store", "redis", "database"]
 

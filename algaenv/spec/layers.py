@@ -13,10 +13,10 @@ from algaenv import __version__
 from algaenv.model.problem import Where
 from algaenv.spec.ledger import Ledger
 from algaenv.spec.lookup import absolute, is_directory
-from algaenv.spec.parse import decode, kind_of, parse
+from algaenv.spec.parse import decode, parse
 from algaenv.spec.stacks import SPEC_FILE, names_in
 from algaenv.spec.suggest import suggestion
-from algaenv.spec.tree import Entry, Node, Scalar, Table
+from algaenv.spec.tree import Entry, Node, Scalar, Table, kind_of
 
 VERSION = 1
 """The version of the spec's language that this program reads."""

@@ -6,18 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from algaenv.spec.image_words import DIGEST, REPOSITORY, TAG, ImageText
 from algaenv.spec.secret_words import SecretText, Value
 from algaenv.spec.words import (
-    DIGEST,
     MAPPING,
     MARK,
-    REPOSITORY,
-    TAG,
     TEXT,
     Boolean,
     BucketName,
     Identifier,
-    ImageText,
     Matching,
     PortNumber,
     Region,

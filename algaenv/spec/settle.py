@@ -30,13 +30,13 @@ from algaenv.model.secret import Secret
 from algaenv.spec import secrets
 from algaenv.spec.document import BuildSpec, Document, ExtensionSpec
 from algaenv.spec.engines import Engines, Role
+from algaenv.spec.image_words import image_reference
 from algaenv.spec.ledger import Ledger
 from algaenv.spec.paths import Paths
 from algaenv.spec.rules import app_origin, ports_apart, reserved, volume
 from algaenv.spec.secrets import Secrets
 from algaenv.spec.services import BuiltImage, ExternalSpec, InlineEngine, ManagedSpec
 from algaenv.spec.tree import Path, Places
-from algaenv.spec.words import image_reference
 
 
 def settle(

@@ -125,3 +125,20 @@ def bare(node: Node) -> Json:
             return {key: bare(entry.node) for key, entry in node.entries.items()}
         case Listing():
             return [bare(item) for item in node.items]
+
+
+def kind_of(node: Node) -> str:
+    """A node's kind, as a person says it."""
+    match node:
+        case Table():
+            return "a mapping"
+        case Listing(items=items):
+            return "a list" if items else "an empty list"
+        case Scalar(value=bool()):
+            return "a boolean"
+        case Scalar(value=int() | float()):
+            return "a number"
+        case Scalar(value=None):
+            return "nothing"
+        case Scalar():
+            return "text"

@@ -1,0 +1,179 @@
+"""Extending, local files over, and where each complaint points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from algaenv.model.intent import Intent, ManagedDatabase
+from algaenv.model.problem import SpecError
+from algaenv.spec.load import load
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def read(path: Path, environ: Mapping[str, str] | None = None) -> Intent:
+    return load(path, environ or {}).intent
+
+
+def complaints(path: Path, stacks: Path | None = None) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        load(path, {}, stacks=stacks)
+    return [str(problem).partition("\n")[0] for problem in caught.value.problems]
+
+
+def test_local_file_is_laid_over(tmp_path: Path) -> None:
+    spec = write(
+        tmp_path / "algaenv.yaml",
+        "name: demo\nredis: {port: 7000, persistent: false}\nstore: {buckets: [a-one, a-two]}\n",
+    )
+    write(tmp_path / "algaenv.local.yaml", "redis: {port: 7001}\nstore: {buckets: [b-one]}\n")
+    intent = read(spec)
+    assert (intent.redis.port, intent.redis.persistent) == (7001, False)
+    assert intent.store.buckets == ("extensions", "b-one")
+
+
+def test_null_in_the_local_file_removes(tmp_path: Path) -> None:
+    spec = write(
+        tmp_path / "algaenv.yaml",
+        "name: demo\nruntime: process\nrunner: {environment: {A: a, B: b}}\nredis: {port: 7000}\n",
+    )
+    write(
+        tmp_path / "algaenv.local.yaml",
+        "runtime: null\nredis:\nrunner: {environment: {A: null}}\n",
+    )
+    intent = read(spec)
+    assert (intent.runtime, intent.redis.port) == ("auto", 6380)
+    assert intent.runner.environment == {"B": "b"}
+
+
+def test_local_file_is_named_after_its_spec(tmp_path: Path) -> None:
+    spec = write(tmp_path / "other.yaml", "name: demo\n")
+    write(tmp_path / "algaenv.local.yaml", "redis: {port: 7001}\n")
+    write(tmp_path / "other.local.yaml", "redis: {port: 7002}\n")
+    assert read(spec).redis.port == 7002
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n"])
+def test_local_file_may_be_empty(tmp_path: Path, text: str) -> None:
+    spec = write(tmp_path / "algaenv.yaml", "name: demo\n")
+    write(tmp_path / "algaenv.local.yaml", text)
+    assert read(spec).name == "demo"
+
+
+def test_local_file_may_replace_another_kind(tmp_path: Path) -> None:
+    spec = write(
+        tmp_path / "algaenv.yaml",
+        "name: demo\nruntime: ${NOT_SET}\ndatabase: {url: '${NOT_SET}'}\n",
+    )
+    write(
+        tmp_path / "algaenv.local.yaml",
+        "runtime: docker\ndatabase: {url: null, port: 7003}\n",
+    )
+    database = read(spec).database
+    assert isinstance(database, ManagedDatabase)
+    assert database.port == 7003
+
+
+def test_local_file_cannot_extend(tmp_path: Path) -> None:
+    spec = write(tmp_path / "algaenv.yaml", "name: demo\n")
+    write(tmp_path / "algaenv.local.yaml", "extends: ./base.yaml\nredis: {prot: 1}\n")
+    local = tmp_path / "algaenv.local.yaml"
+    assert complaints(spec) == [
+        f"{local}:1:1: error[spec-extends-local]: cannot extend another file from a local one",
+        f"{local}:2:9: error[spec-key-unknown]: cannot use the key `prot` in redis: "
+        "there is no such key",
+    ]
+
+
+def test_the_nearer_file_wins_along_a_chain(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "one.yaml", "name: one\nredis: {port: 7001}\nkeep_versions: 1\n")
+    write(tmp_path / "a" / "two.yaml", "extends: ./one.yaml\nname: two\nkeep_versions: 2\n")
+    spec = write(tmp_path / "algaenv.yaml", "extends: a/two.yaml\nkeep_versions: 3\n")
+    intent = read(spec)
+    assert (intent.name, intent.redis.port, intent.keep_versions) == ("two", 7001, 3)
+
+
+def test_paths_start_where_they_stand(tmp_path: Path) -> None:
+    write(tmp_path / "lib" / "hello" / "manifest.json", "{}")
+    write(tmp_path / "lib" / "key", "a-long-secret\n")
+    write(
+        tmp_path / "lib" / "base.yaml",
+        "extensions: {hello: {source: ./hello, secrets: {k: {file: key}}}}\n"
+        "runner: {volumes: [./hello:/hello]}\n",
+    )
+    spec = write(tmp_path / "app" / "algaenv.yaml", "name: demo\nextends: ../lib/base.yaml\n")
+    intent = read(spec)
+    assert intent.extensions[0].source == str(tmp_path / "lib" / "hello")
+    assert intent.extensions[0].secrets["k"].reveal() == "a-long-secret"
+    assert intent.runner.volumes == (f"{tmp_path}/lib/hello:/hello",)
+    assert intent.extensions[0].where.file == str(tmp_path / "lib" / "base.yaml")
+
+
+def test_a_stack_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "stacks" / "small" / "algaenv.yaml", "name: small\nredis: {port: 7005}\n")
+    write(tmp_path / "stacks" / "engines" / "silo.yaml", "serves: store\n")
+    spec = write(tmp_path / "algaenv.yaml", "extends: small\n")
+    assert load(spec, {}, stacks=tmp_path / "stacks").intent.redis.port == 7005
+    other = write(tmp_path / "other.yaml", "name: demo\nextends: smal\n")
+    assert complaints(other, tmp_path / "stacks") == [
+        f"{other}:2:10: error[spec-stack-unknown]: cannot extend smal: there is no such stack"
+    ]
+
+
+def test_a_stack_that_extends_itself(tmp_path: Path) -> None:
+    stack = write(tmp_path / "stacks" / "loop" / "algaenv.yaml", "extends: loop\nname: a\n")
+    spec = write(tmp_path / "algaenv.yaml", "name: demo\nextends: loop\n")
+    (said,) = complaints(spec, tmp_path / "stacks")
+    assert said.startswith(f"{stack}:1:10: error[spec-extends-cycle]")
+
+
+def test_a_missing_spec(tmp_path: Path) -> None:
+    path = tmp_path / "algaenv.yaml"
+    assert complaints(path) == [f"error[spec-missing]: cannot find the file {path}"]
+    assert complaints(tmp_path / ("x" * 400))[0].startswith("error[spec-unreadable]: cannot read")
+    path.mkdir()
+    assert complaints(path)[0].endswith("not a regular file")
+
+
+def test_what_was_read_and_asked_for(tmp_path: Path) -> None:
+    write(tmp_path / "key", "a-long-secret")
+    write(tmp_path / "base.yaml", "redis: {password: {file: key}}\n")
+    spec = write(
+        tmp_path / "algaenv.yaml",
+        "name: ${NAME:-demo}\nextends: ./base.yaml\ndatabase: {password: {env: PASSWORD}}\n",
+    )
+    loaded = load(spec, {"PASSWORD": "a-password", "UNRELATED": "x"})
+    here = [path.name for path in loaded.files if path.parent == tmp_path]
+    assert sorted(here) == ["algaenv.local.yaml", "algaenv.yaml", "base.yaml", "key"]
+    assert {"silo.yaml", "valkey.yaml", "postgres-17.yaml"} <= {p.name for p in loaded.files}
+    assert sorted(loaded.variables) == ["NAME", "PASSWORD"]
+
+
+def test_warnings(tmp_path: Path) -> None:
+    spec = write(
+        tmp_path / "algaenv.yaml",
+        "name: demo\n"
+        "store: {engine: rclone, console_port: 7000}\n"
+        "extensions: {x-ray: ./ray, x-template: {enabled: false}, x-two: {source: a}}\n",
+    )
+    assert [f"{w.where}: {w.code}" for w in load(spec, {}).warnings] == [
+        f"{spec}:3:14: spec-extension-ignored",
+        f"{spec}:3:58: spec-extension-ignored",
+        f"{spec}:2:25: spec-console-unused",
+    ]
+    write(spec, "name: demo\nstore: {engine: minio}\n")
+    (warning,) = load(spec, {}).warnings
+    assert (warning.code, str(warning.where)) == ("spec-engine-caution", f"{spec}:2:17")
+    assert warning.summary.startswith("cannot ")
+
+
+def test_secrets_stay_out_of_reprs(tmp_path: Path) -> None:
+    spec = write(tmp_path / "algaenv.yaml", "name: demo\nredis: {password: hunter2-hunter2}\n")
+    assert "hunter2" not in repr(load(spec, {}))

@@ -1,0 +1,99 @@
+"""What is shipped: stacks that load, profiles that are whole."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from algaenv.model.problem import SpecError
+from algaenv.spec.engines import Engines
+from algaenv.spec.layers import real
+from algaenv.spec.ledger import Ledger
+from algaenv.spec.services import ManagedSpec
+from algaenv.spec.stacks import (
+    profile,
+    profile_names,
+    stack_file,
+    stack_names,
+    stacks_root,
+)
+
+STORES = ("silo", "minio", "rustfs", "rclone")
+
+
+def test_the_root_holds_engines() -> None:
+    assert (stacks_root() / "engines").is_dir()
+    assert real(stacks_root()) == real(Path(__file__).parents[2] / "stacks")
+
+
+def test_stacks_are_the_directories_with_a_spec() -> None:
+    assert "engines" not in stack_names()
+    for name in stack_names():
+        assert stack_file(name).is_file()
+    with pytest.raises(SpecError, match="spec-stack-unknown"):
+        stack_file("../engines")
+
+
+def test_the_engines_that_are_shipped() -> None:
+    assert profile_names() == (
+        "minio",
+        "postgres-17",
+        "postgres-18",
+        "rclone",
+        "redis",
+        "rustfs",
+        "silo",
+        "valkey",
+    )
+    with pytest.raises(SpecError, match="did you mean `silo`"):
+        profile("sillo")
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_a_profile_is_whole(name: str) -> None:
+    shipped = profile(name)
+    assert shipped.name == name
+    assert shipped.command
+    assert shipped.process
+    assert shipped.binaries
+    assert shipped.data.startswith("/")
+    assert set(shipped.ports) in ({"main"}, {"api"}, {"api", "console"})
+    assert shipped.image or shipped.recipe
+    if shipped.image:
+        assert shipped.image.digest
+        assert re.fullmatch(r"sha256:[0-9a-f]{64}", shipped.image.digest)
+        assert len(set(shipped.image.repositories)) == len(shipped.image.repositories)
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_listeners_are_told_their_place(name: str) -> None:
+    """A process that forgets its host or port would listen on every address of the machine."""
+    shipped = profile(name)
+    said = " ".join(
+        [*shipped.process, *shipped.process_environment.values(), *shipped.files.values()]
+    )
+    assert "{host}" in said
+    assert "{port}" in said
+    assert ("{console_port}" in said) is ("console" in shipped.ports)
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_local_stores_prefer_the_named_one(name: str) -> None:
+    local = [each.name for each in Engines(Ledger({})).local(profile(name))]
+    assert local[0] == name
+    assert sorted(local) == sorted({name, "minio", "silo", "rclone"})
+
+
+def test_every_version_has_its_profile() -> None:
+    versions = {name.removeprefix("postgres-") for name in profile_names() if "postgres" in name}
+    for version in versions:
+        assert ManagedSpec.model_validate({"version": int(version)}).version == int(version)
+    assert len(versions) == 2
+
+
+def test_a_cluster_lies_in_its_volume() -> None:
+    for name in ("postgres-17", "postgres-18"):
+        shipped = profile(name)
+        assert (shipped.environment["PGDATA"] + "/").startswith(shipped.data + "/")
