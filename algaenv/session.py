@@ -273,6 +273,9 @@ class _NoContent:
 def _report(verb: str, drawn: Drawn, ended: tuple[Ended, ...]) -> Report:
     problems = tuple(blocked.problem for blocked in drawn.plan.blocked)
     error = "Conflict" if problems else ""
+    if drawn.failure is not None:
+        problems += drawn.failure.problems
+        error = type(drawn.failure).__name__
     return Report(verb, ended, problems, error, kept=drawn.plan.kept)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from algaenv.model.address import Address, Tier
 from algaenv.model.content import ContentIds
@@ -11,7 +11,7 @@ from algaenv.model.event import Emit, Planned
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.outcome import Done, Ended
 from algaenv.model.plan import Blocked, Change, Decision, Deferred, Kept, Plan, Same, Verb
-from algaenv.model.problem import Problem, Unavailable
+from algaenv.model.problem import AlgaenvError, Problem, Unavailable
 from algaenv.model.resource import Observation, Resource
 from algaenv.plan.content import desired_content, predicted_ids
 from algaenv.plan.diff import decide_all, decide_down
@@ -19,9 +19,12 @@ from algaenv.plan.order import plan as ordered
 from algaenv.plan.scope import spare_older
 from algaenv.reconcile.apply import Walker
 from algaenv.reconcile.protocols import Asker, ContentHost, Hands, Look, Lowered, Runtime
+from algaenv.reconcile.ready import Patience, until_available
 
 CONTENT_SERVICES = ("store", "database")
 DATA_KINDS = ("volume", "folder")
+SECOND_LOOK = 10.0
+"""Seconds that hosts which have just answered are given to do so again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class Drawn:
     plan: Plan
     ids: ContentIds | None
     settled: bool
+    failure: AlgaenvError | None = None
+    """What stopped the run between its steps: hosts that answered and then did not any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,11 @@ def converge(lock: Lock, world: World, emit: Emit, ways: Ways) -> tuple[Drawn, t
     ended = walker.walk(_tier(drawn.plan, Tier.SUBSTRATE))
     if ways.cancelled() or not _hosts_answer(drawn.lowered, ended):
         return drawn, (*ended, *walker.walk(_tier(drawn.plan, Tier.CONTENT), before=ended))
-    look = world.content.look(lock)
+    patience = Patience(SECOND_LOOK, ways.cancelled)
+    try:
+        look = until_available(lambda: world.content.look(lock), patience)
+    except AlgaenvError as error:
+        return replace(drawn, failure=error), ended
     decisions = _content(lock, look, drawn.lowered, ways)
     content = ordered(decisions, also=frozenset(e.step.address for e in ended))
     if content.steps != _tier(drawn.plan, Tier.CONTENT).steps:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from algaenv.model.probe import Never, NotYet, Probe, Yes
-from algaenv.model.problem import Failed, NotReady, Problem
+from algaenv.model.problem import Failed, NotReady, Problem, Unavailable
 from algaenv.reconcile.protocols import Asker
+
+T = TypeVar("T")
 
 FIRST_PAUSE = 0.005
 LONGEST_PAUSE = 0.25
@@ -68,6 +71,23 @@ def until_answered(asker: Asker, probe: Probe, subject: str, patience: Patience)
         if waited >= QUIET:
             patience.waiting(last, waited)
         patience.pause(min(pause, max(patience.seconds - waited, 0)))
+        pause = min(pause * 1.6, LONGEST_PAUSE)
+
+
+def until_available(action: Callable[[], T], patience: Patience) -> T:
+    """What `action` gives, tried again while it raises Unavailable and there is time left."""
+    started = patience.clock()
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            return action()
+        except Unavailable as error:
+            waited = patience.clock() - started
+            if patience.cancelled() or waited >= patience.seconds:
+                raise
+            if waited >= QUIET:
+                patience.waiting(error.problem.summary, waited)
+        patience.pause(pause)
         pause = min(pause * 1.6, LONGEST_PAUSE)
 
 

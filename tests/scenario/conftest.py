@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import socket
 import subprocess
@@ -27,18 +28,20 @@ def engine() -> None:
 
 
 def free_ports(*names: str) -> dict[str, int]:
-    """Ports nobody listens on right now, below the range the kernel hands out by itself."""
-    held = [socket.socket() for _ in names]
-    try:
-        for held_socket in held:
-            held_socket.bind(("127.0.0.1", 0))
-        return {
-            name: held_socket.getsockname()[1]
-            for name, held_socket in zip(names, held, strict=True)
-        }
-    finally:
-        for held_socket in held:
-            held_socket.close()
+    """Ports nobody listens on, below the range that Linux takes for outgoing connections."""
+    found: dict[str, int] = {}
+    for name in names:
+        while name not in found:
+            port = random.randrange(10_000, 20_000)
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+            if port not in found.values():
+                found[name] = port
+    return found
 
 
 @pytest.fixture

@@ -111,10 +111,11 @@ class Project:
             "ready_timeout": "60s",
             "store": {
                 "engine": "minio",
-                "ports": {"api": ports["store"], "console": ports["console"]},
+                "port": ports["store"],
+                "console_port": ports["console"],
             },
             "redis": {"port": ports["redis"]},
-            "database": {"managed": {"version": 18, "port": ports["database"]}},
+            "database": {"version": 18, "port": ports["database"]},
             "runner": {"port": ports["runner"]},
         }
         for key, value in self.spec.items():
@@ -124,13 +125,13 @@ class Project:
                 document[key] = value
         self.file.write_text(json.dumps(document, indent=1))
 
-    def extension(self, name: str = "hello", html: str = "<h1>hello</h1>", **manifest: Any) -> Path:
+    def extension(self, key: str = "hello", html: str = "<h1>hello</h1>", **manifest: Any) -> Path:
         """Add (or rewrite) a UI-only extension, and list it in the spec."""
-        source = self.root / name
+        source = self.root / key
         (source / "ui").mkdir(parents=True, exist_ok=True)
         (source / "ui" / "index.html").write_text(page(html))
         described = {
-            "name": f"com.example.{name}",
+            "name": f"com.example.{key}",
             "publisher": "Example",
             "version": "0.1.0",
             "runtime": "ui-only@1",
@@ -138,7 +139,7 @@ class Project:
         } | manifest
         (source / "manifest.json").write_text(json.dumps(described, indent=1))
         listed = self.spec.setdefault("extensions", {})
-        listed.setdefault(name, {"source": f"./{name}"})
+        listed.setdefault(key, {"source": f"./{key}"})
         self.write()
         return source
 
@@ -161,8 +162,8 @@ class Project:
 
     def run(self, *arguments: str) -> Run:
         """Run it with --json to its end."""
-        process = self.start(*arguments, "--json")
-        stdout, stderr = process.communicate(timeout=180)
+        with self.start(*arguments, "--json") as process:
+            stdout, stderr = process.communicate(timeout=180)
         events = tuple(json.loads(line) for line in stdout.splitlines() if line.startswith("{"))
         return Run(process.returncode, events, stderr)
 
@@ -261,6 +262,17 @@ def get(url: str) -> str:
         return str(answer.read().decode())
 
 
+def drained(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
+    """The events that are still to come; both pipes are closed and the exit code is there."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout, process.stderr:
+        events = [json.loads(line) for line in process.stdout if line.endswith("}\n")]
+        process.stderr.read()
+    process.wait(timeout=60)
+    return events
+
+
 def interrupt(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGINT)
 
@@ -276,4 +288,4 @@ def killed_at(process: subprocess.Popen[str], sign: Callable[[str], bool]) -> It
         yield
     finally:
         process.kill()
-        process.communicate(timeout=30)
+        drained(process)

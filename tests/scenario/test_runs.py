@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenario.project import Project, interrupt, killed_at, page, until
+from tests.scenario.project import Project, drained, interrupt, killed_at, page, until
 
 
 def test_two_environments_live_side_by_side(
@@ -36,8 +36,7 @@ def test_of_two_simultaneous_ups_one_runs_and_the_other_says_who(project: Projec
         if json.loads(line)["event"] in ("planned", "step_started"):
             break
     second = project.up()
-    rest = [json.loads(line) for line in lines]
-    first.wait(timeout=120)
+    rest = drained(first)
     assert second.code == 5
     (problem,) = second.problems()
     assert problem["code"] == "locked"
@@ -83,8 +82,7 @@ def test_ctrl_c_stops_scheduling_and_reports(project: Project) -> None:
         if events[-1]["event"] == "step_started":
             interrupt(process)
             break
-    events += [json.loads(line) for line in process.stdout]
-    process.wait(timeout=60)
+    events += drained(process)
     assert process.returncode == 130
     report = events[-1]
     assert report["event"] == "report"
@@ -185,8 +183,7 @@ def test_an_engine_gone_midway_is_exit_4_and_the_next_up_converges(
             ):
                 own_engine.kill()
                 break
-        events += [json.loads(line) for line in process.stdout]
-        process.wait(timeout=120)
+        events += drained(process)
         assert process.returncode == 4, events[-1]
         own_engine.start()
         project.up().ok()

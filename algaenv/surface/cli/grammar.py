@@ -1,0 +1,138 @@
+"""What argparse does not do alone: strict options, errors that suggest, help that fits.
+
+Nothing heavy may be imported here, or `--help` becomes slow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+WIDEST = 96
+NARROWEST = 40
+
+Pairs = tuple[tuple[str, str], ...]
+"""Terms and what they mean: commands, or whole command lines."""
+
+
+class UsageError(Exception):
+    """The command line is wrong: what cannot be done, and what to do instead."""
+
+    def __init__(self, summary: str, hint: str) -> None:
+        self.summary = summary
+        self.hint = hint
+        super().__init__(f"{summary} ({hint})")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises UsageError, never abbreviates, and shows commands and examples."""
+
+    def __init__(
+        self, prog: str, *, usage: str, description: str, examples: Pairs, commands: Pairs = ()
+    ) -> None:
+        super().__init__(
+            prog=prog,
+            usage=f"{prog} {usage}",
+            description=description,
+            formatter_class=lambda prog: argparse.HelpFormatter(
+                prog, max_help_position=28, width=text_width()
+            ),
+            allow_abbrev=False,
+            exit_on_error=False,
+            add_help=False,
+        )
+        self._examples = examples
+        self._commands = commands
+
+    def error(self, message: str) -> NoReturn:
+        """What argparse itself complains about."""
+        raise UsageError(f"cannot read the command line: {message}", self._look_up())
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The options in `arguments`; raises UsageError."""
+        try:
+            options, unknown = self.parse_known_args(arguments)
+        except argparse.ArgumentError as error:
+            name = error.argument_name or "the command line"
+            raise UsageError(f"cannot use {name}: {error.message}", self._look_up()) from None
+        if unknown:
+            raise self._unknown(unknown[0])
+        return options
+
+    def format_help(self) -> str:
+        """Usage, description, commands, options, examples."""
+        head, body = self._get_formatter(), self._get_formatter()
+        head.add_usage(self.usage, self._actions, [])
+        head.add_text(self.description)
+        for group in self._action_groups:
+            body.start_section(group.title)
+            body.add_arguments(group._group_actions)
+            body.end_section()
+        parts = (
+            head.format_help(),
+            _listed("commands", self._commands, beside=True),
+            body.format_help(),
+            _listed("examples", self._examples, beside=False),
+        )
+        return "\n".join(part for part in parts if part)
+
+    def option_names(self) -> tuple[str, ...]:
+        """Every spelling of every option."""
+        return tuple(name for action in self._actions for name in action.option_strings)
+
+    def _unknown(self, word: str) -> UsageError:
+        name = word.partition("=")[0]
+        if not word.startswith("-"):
+            summary = f"cannot use {word!r}: `{self.prog}` takes no argument there"
+            return UsageError(summary, self._look_up())
+        near = nearest(name, [known for known in self.option_names() if known.startswith("--")])
+        return UsageError(
+            f"cannot use {name}: `{self.prog}` has no such option",
+            f"try `{near}`, or {self._look_up()}" if near else self._look_up(),
+        )
+
+    def _look_up(self) -> str:
+        return f"run `{self.prog} --help` for what it takes"
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """An argument type: one of a few words, with the nearest suggested."""
+
+    def chosen(text: str) -> str:
+        if text in choices:
+            return text
+        near = nearest(text, choices)
+        hint = f"; did you mean {near}?" if near else ""
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(choices)}{hint}")
+
+    return chosen
+
+
+def nearest(word: str, known: Sequence[str]) -> str | None:
+    """The known word that was probably meant."""
+    import difflib
+
+    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=0.6)), None)
+
+
+def text_width() -> int:
+    """Columns that help is set in."""
+    return min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST) - 2
+
+
+def _listed(title: str, pairs: Pairs, *, beside: bool) -> str:
+    """Terms and what they mean, wrapped; the meanings `beside` the terms or below them."""
+    if not pairs:
+        return ""
+    column = max(len(term) for term, _ in pairs) + 4 if beside else 6
+    lines = [f"{title}:"]
+    for term, meaning in pairs:
+        first = f"  {term}".ljust(column) if beside else " " * column
+        lines += [] if beside else [f"  {term}"]
+        lines += textwrap.wrap(
+            meaning, text_width(), initial_indent=first, subsequent_indent=" " * column
+        )
+    return "\n".join(lines) + "\n"

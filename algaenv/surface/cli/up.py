@@ -1,0 +1,79 @@
+"""`algaenv up`: make it so, and wait until it answers."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from algaenv.surface.cli.options import add_file, add_images, add_output, add_runtime
+from algaenv.surface.exit_codes import ExitCode, of_report
+
+if TYPE_CHECKING:
+    from algaenv.session import Request, Session
+    from algaenv.surface.cli.call import Call
+
+DESCRIPTION = (
+    "Build every extension, start every service, install the extensions, and wait until the whole "
+    "of it answers. What is already as the spec says is left alone, so running it again is cheap; "
+    "after a crash, running it again is the remedy."
+)
+EXAMPLES = (
+    ("algaenv up", "Everything that algaenv.yaml asks for, here or in a directory above."),
+    ("algaenv up -f team/algaenv.yaml --runtime process", "Another spec, without containers."),
+    ("algaenv up --json | jq -c 'select(.event == \"step_ended\")'", "Follow it from a program."),
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what it takes."""
+    add_file(parser)
+    add_runtime(parser)
+    add_images(parser)
+    parser.add_argument(
+        "--adopt",
+        action="store_true",
+        help="take over rows that another tool made for the same extensions",
+    )
+    add_output(parser)
+
+
+def run(call: Call) -> ExitCode:
+    """Converge, then show under which addresses it all answers."""
+    from algaenv.surface.cli.failure import abandoned
+    from algaenv.surface.interrupts import interrupts
+
+    spec = call.spec()
+    with (
+        call.run_sinks(spec) as sinks,
+        interrupts(sinks.stopping, lambda: abandoned(call, sinks)) as stop,
+    ):
+        request = call.request(spec, cancelled=stop.cancelled)
+        session = call.session(request)
+        report = session.up(request, sinks.emit)
+    code = of_report(report)
+    if code is ExitCode.DONE and not (call.json or call.quiet):
+        _show(call, session, request)
+    return code
+
+
+def _show(call: Call, session: Session, request: Request) -> None:
+    """The addresses; that they cannot be told does not undo what was done."""
+    from algaenv.model.problem import AlgaenvError
+    from algaenv.surface.problem_text import render
+    from algaenv.surface.status_text import status_text
+
+    try:
+        status = session.status(request, lambda _: None)
+    except AlgaenvError as error:
+        for problem in error.problems:
+            call.say(render(problem, call.terminal.err_paint, label="warning") + "\n")
+        return
+    terminal = call.terminal
+    text = status_text(
+        status, terminal.out_paint, width=terminal.width, variables=False, verbose=call.verbose
+    )
+    call.say("\n")
+    call.answer(text + "\n")
+    call.suggest(
+        ("status -o env", "prints what the app server needs"), ("down", "removes it all again")
+    )

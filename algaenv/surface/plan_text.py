@@ -1,0 +1,85 @@
+"""A plan as people read it: what would be done and why, what cannot be told yet, and the sum."""
+
+from __future__ import annotations
+
+from algaenv.model.plan import Plan, Step, Verb
+from algaenv.surface.lines import verb_style
+from algaenv.surface.problem_text import render
+from algaenv.surface.table import aligned
+from algaenv.surface.terminal import PLAIN, Paint
+
+NOTHING = "No changes. What is there is what the spec asks for."
+NOTHING_YET = "No changes so far; the rest can be told once its host answers."
+
+
+def plan_text(plan: Plan, paint: Paint = PLAIN) -> str:
+    """The whole plan; steps that only wait for an answer are not part of it."""
+    sections = [
+        _steps(plan.changes, paint),
+        _deferred(plan, paint),
+        _blocked(plan, paint),
+        _kept(plan, paint),
+        [total(plan, paint)],
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections if lines)
+
+
+def total(plan: Plan, paint: Paint = PLAIN) -> str:
+    """`Plan: 3 to create, 1 to update, 0 to delete.`"""
+    if not plan.changes and plan.blocked:
+        return paint(f"Nothing can be done: {len(plan.blocked)} in the way.", "bold")
+    if not plan.changes:
+        return paint(NOTHING_YET if plan.deferred else NOTHING, "bold")
+    verbs = [step.verb for step in plan.changes]
+    shown = [
+        f"{verbs.count(verb)} to {verb}"
+        for verb in Verb
+        if verb in verbs or verb in {Verb.CREATE, Verb.UPDATE, Verb.DELETE}
+    ]
+    more = f", {len(plan.deferred)} to be seen later" if plan.deferred else ""
+    return paint(f"Plan: {', '.join(shown)}{more}.", "bold")
+
+
+def _steps(steps: tuple[Step, ...], paint: Paint) -> list[str]:
+    cells = aligned(
+        [(f"{s.verb.symbol:>3}", str(s.verb), str(s.address), s.cause.kind) for s in steps]
+    )
+    lines = []
+    for step, (symbol, verb, address, kind) in zip(steps, cells, strict=True):
+        style = verb_style(step.verb)
+        head = f"{paint(symbol, style, 'bold')}{paint(verb, style)}{paint(address, 'bold')}{kind}"
+        lines.append(head)
+        lines += [f"{'':9}{paint(detail, 'dim')}" for detail in step.cause.detail]
+    return lines
+
+
+def _deferred(plan: Plan, paint: Paint) -> list[str]:
+    """One line for each reason, since whole hosts are out of sight at once."""
+    reasons: dict[str, list[str]] = {}
+    for one in plan.deferred:
+        reasons.setdefault(one.why, []).append(str(one.resource.address))
+    if not reasons:
+        return []
+    lines = [paint("Not decided yet:", "bold")]
+    for why, addresses in reasons.items():
+        lines.append(f"  {why}:")
+        lines += [f"    {address}" for address in addresses]
+    return lines
+
+
+def _blocked(plan: Plan, paint: Paint) -> list[str]:
+    if not plan.blocked:
+        return []
+    lines = [paint("In the way:", "bold")]
+    for one in plan.blocked:
+        lines.append(f"  {one.address}")
+        lines += [f"    {line}" for line in render(one.problem, paint).splitlines()]
+    return lines
+
+
+def _kept(plan: Plan, paint: Paint) -> list[str]:
+    if not plan.kept:
+        return []
+    lines = [paint("Kept:", "bold")]
+    lines += ["".join(c) for c in aligned([(str(k.address), k.why) for k in plan.kept], indent=2)]
+    return lines

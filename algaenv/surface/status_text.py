@@ -1,0 +1,124 @@
+"""What there is, as a compact table: services, extensions with their addresses, the tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from algaenv.model.secret import Secret
+from algaenv.model.status import ExtensionStatus, ServiceStatus, Status
+from algaenv.surface.table import GAP, aligned
+from algaenv.surface.terminal import PLAIN, Paint
+
+SHOWN_CALLS = 4
+"""Handlers told for each extension unless everything is asked for."""
+
+_STYLE = (("ready", "green"), ("running", "yellow"), ("stopped", "yellow"), ("absent", "red"))
+
+
+def status_text(
+    status: Status,
+    paint: Paint = PLAIN,
+    *,
+    width: int | None = None,
+    variables: bool = True,
+    verbose: bool = False,
+) -> str:
+    """The whole view. `width` None never folds a line; `variables` adds the masked variables."""
+    sections = [
+        [_title(status, paint)],
+        _services(status.services, paint, width),
+        _extensions(status.extensions, paint, verbose=verbose),
+        [f"{paint('tenant', 'bold')}  {status.tenant_id}"] if status.tenant_id else [],
+        _variables(status, paint) if variables else [],
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections if lines)
+
+
+def all_ready(status: Status) -> bool:
+    """True when every service and every extension answers."""
+    return all(s.state == "ready" for s in status.services) and all(
+        e.ready for e in status.extensions
+    )
+
+
+def nothing_there(status: Status) -> bool:
+    """True when no service exists."""
+    return all(service.state == "absent" for service in status.services)
+
+
+def _title(status: Status, paint: Paint) -> str:
+    environment = status.environment
+    rest = f"on {status.runtime}, from {environment.spec}" if status.runtime else environment.spec
+    return f"{paint(environment.name, 'bold')}  {paint(str(rest), 'dim')}"
+
+
+def _services(services: Sequence[ServiceStatus], paint: Paint, width: int | None) -> list[str]:
+    if not services:
+        return []
+    cells = aligned([("service", "state", ""), *((s.name, s.state, "") for s in services)])
+    left = len("".join(cells[0]))
+    lines = [paint("".join(cells[0]) + "endpoints", "dim")]
+    for service, (name, state, _) in zip(services, cells[1:], strict=True):
+        ends = [f"{key} {url}" for key, url in sorted(service.endpoints.items())]
+        if service.detail:
+            ends.append(f"({service.detail})")
+        head = f"{paint(name, 'bold')}{paint(state, dict(_STYLE).get(service.state, 'yellow'))}"
+        lines += _folded(head, left, ends, width)
+    return lines
+
+
+def _folded(head: str, left: int, ends: list[str], width: int | None) -> list[str]:
+    """The endpoints beside the head, or one below the other where they do not fit."""
+    together = (" " * GAP).join(ends)
+    if width is None or left + len(together) <= width:
+        return [f"{head}{together}".rstrip()]
+    first, *rest = ends
+    return [f"{head}{first}", *(f"{'':{left}}{end}" for end in rest)]
+
+
+def _extensions(extensions: Sequence[ExtensionStatus], paint: Paint, *, verbose: bool) -> list[str]:
+    if not extensions:
+        return []
+    rows = [(e.name, e.version, _short(e.content_hash), _state(e)) for e in extensions]
+    cells = aligned([("extension", "version", "bundle", "state"), *rows])
+    lines = [paint("".join(cells[0]), "dim")]
+    for extension, (name, version, bundle, state) in zip(extensions, cells[1:], strict=True):
+        style = "green" if extension.ready else "yellow"
+        lines.append(f"{paint(name, 'bold')}{version}{bundle}{paint(state, style)}")
+        lines += [f"  {line}" for line in _addresses(extension, paint, verbose=verbose)]
+    return lines
+
+
+def _addresses(extension: ExtensionStatus, paint: Paint, *, verbose: bool) -> list[str]:
+    rows = [("page", extension.page_url)] if extension.page_url else []
+    shown = extension.endpoints if verbose else extension.endpoints[:SHOWN_CALLS]
+    rows += [(method, call_url(extension, path)) for method, path in shown]
+    lines = [f"{paint(label, 'dim')}{address}" for label, address in aligned(rows)]
+    if hidden := len(extension.endpoints) - len(shown):
+        lines.append(paint(f"{hidden} more with --verbose", "dim"))
+    return lines
+
+
+def call_url(extension: ExtensionStatus, path: str) -> str:
+    """The address that runs one handler of an extension."""
+    return f"{extension.call_url.rstrip('/')}/{path.lstrip('/')}"
+
+
+def _state(extension: ExtensionStatus) -> str:
+    state = "ready" if extension.ready else "not ready"
+    return f"{state} ({extension.detail})" if extension.detail else state
+
+
+def _short(content_hash: str) -> str:
+    return content_hash.removeprefix("sha256:")[:12]
+
+
+def _variables(status: Status, paint: Paint) -> list[str]:
+    if not status.variables:
+        return []
+    lines = [paint("variables for the app server", "dim")]
+    lines += [
+        f"{paint(name, 'bold')}={'***' if isinstance(value, Secret) else value}"
+        for name, value in status.variables.items()
+    ]
+    return lines

@@ -1,0 +1,67 @@
+"""`python -m tests.surface.entry SCENE ARGUMENT…`: the command line over a session that plays."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from algaenv.model.problem import (
+    AlgaenvError,
+    EngineGone,
+    Locked,
+    NotReady,
+    Problem,
+    ResolveError,
+    SpecError,
+    Where,
+)
+from algaenv.surface.cli import main
+from tests.surface.play import BROKEN, Play, Script, everything
+
+
+def script(scene: str) -> Script:
+    gate = Path(os.environ.get("PLAY_GATE", "gate"))
+    pace = float(os.environ.get("PLAY_PACE", "0"))
+    match scene:
+        case "fresh":
+            return Script(pace=pace, builds=True, warns=True, slow_answers=int(pace * 40))
+        case "noop":
+            return Script(seen=everything())
+        case "failing":
+            return Script(pace=pace, broken={"container/store": BROKEN})
+        case "stuck":
+            return Script(stuck=frozenset({"network/main"}), gate=gate)
+        case "bug":
+            return Script(bug=KeyError("port"))
+        case _:
+            return Script(raises=error(scene))
+
+
+def error(scene: str) -> AlgaenvError:
+    kind = {
+        "spec": SpecError,
+        "engine": EngineGone,
+        "locked": Locked,
+        "late": NotReady,
+        "build": ResolveError,
+    }[scene]
+    problem = Problem(
+        code=scene, summary=f"cannot go on: {scene}", hint="mend it", where=Where("a.yaml", 3, 5)
+    )
+    return kind(problem)
+
+
+def take_terminal() -> None:
+    """Make stdin the controlling terminal, as a login does, so that its keys send signals."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+if __name__ == "__main__":
+    if os.environ.get("PLAY_TERMINAL"):
+        take_terminal()
+    play = Play(script(sys.argv[1]))
+    sys.exit(main(sys.argv[2:], make_session=lambda _request: play))

@@ -1,0 +1,111 @@
+"""The log of an environment: there when something happened, and only then."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from pathlib import Path
+
+from algaenv.drivers.home import identify
+from algaenv.model.event import Event, Reported, StepEnded, StepStarted
+from algaenv.model.outcome import Report
+from algaenv.surface.logfile import LARGEST, LogFile, append, home_log, write_trace
+from algaenv.surface.sink import Fan
+from tests.surface.story import BADLY, OPENING, PAGE, PLACED, WELL
+
+
+def spec_with_home(directory: Path) -> Path:
+    spec = directory / "algaenv.yaml"
+    identify(spec, "").home.mkdir(parents=True)
+    return spec
+
+
+def logged(spec: Path, events: tuple[Event, ...]) -> LogFile:
+    log = LogFile("up", spec)
+    for event in events:
+        log.emit(event)
+    log.close()
+    return log
+
+
+def test_a_run_that_does_something_is_told_from_its_beginning(tmp_path: Path) -> None:
+    spec = spec_with_home(tmp_path)
+    log = logged(spec, (*OPENING, *WELL))
+    assert log.path is not None
+    assert log.path == home_log(spec)
+    lines = log.path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == len(OPENING) + len(WELL)
+    stamp, _, first = lines[0].partition("Z up[")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}", stamp)
+    assert json.loads(first.partition("] ")[2])["event"] == "runtime_chosen"
+    assert '"event": "report"' in lines[-1]
+
+
+def test_the_log_is_its_owners(tmp_path: Path) -> None:
+    log = logged(spec_with_home(tmp_path), BADLY)
+    assert log.path is not None
+    assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(log.path.parent.stat().st_mode) == 0o700
+
+
+def test_a_run_with_nothing_to_do_leaves_no_trace(tmp_path: Path) -> None:
+    spec = spec_with_home(tmp_path)
+    quiet = (OPENING[0], StepStarted(PAGE), StepEnded(PAGE, "done", 0.0), Reported(Report("up")))
+    assert logged(spec, quiet).path is None
+    assert [path.name for path in identify(spec, "").home.iterdir()] == []
+
+
+def test_where_there_is_no_home_none_is_made(tmp_path: Path) -> None:
+    failed = Reported(Report("up", problems=(PLACED,), error="SpecError"))
+    assert logged(tmp_path / "algaenv.yaml", (failed,)).path is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_follow_one_another_and_an_old_log_is_set_aside(tmp_path: Path) -> None:
+    spec = spec_with_home(tmp_path)
+    first = logged(spec, BADLY)
+    assert first.path is not None
+    logged(spec, BADLY)
+    assert len(first.path.read_text().splitlines()) == 2 * len(BADLY)
+    with append(first.path) as file:
+        file.write("x" * LARGEST)
+    logged(spec, BADLY)
+    assert len(first.path.read_text().splitlines()) == len(BADLY)
+    assert first.path.with_name("algaenv.log.1").stat().st_size > LARGEST
+
+
+def test_a_traceback_goes_to_the_home_or_to_the_user(tmp_path: Path) -> None:
+    environ = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    homeless = write_trace("up", None, environ, "Traceback: here\n")
+    assert homeless == tmp_path / "state/algaenv/algaenv.log"
+    assert homeless.read_text().endswith("] traceback\nTraceback: here\n")
+    spec = spec_with_home(tmp_path)
+    assert write_trace("up", spec, environ, "Traceback: there\n") == home_log(spec)
+    (tmp_path / "full").write_text("")
+    assert write_trace("up", None, {"XDG_STATE_HOME": str(tmp_path / "full")}, "lost") is None
+
+
+def test_a_sink_that_cannot_write_hears_no_more_and_disturbs_nobody(tmp_path: Path) -> None:
+    class Broken:
+        heard = 0
+
+        def emit(self, event: Event) -> None:
+            self.heard += 1
+            raise BrokenPipeError
+
+        def stopping(self) -> None:
+            raise OSError
+
+        def close(self) -> None:
+            raise OSError
+
+    broken = Broken()
+    log = LogFile("up", spec_with_home(tmp_path))
+    with Fan([broken, log]) as fan:
+        fan.stopping()
+        for event in BADLY:
+            fan.emit(event)
+    assert broken.heard == 1
+    assert log.path is not None
+    assert len(log.path.read_text().splitlines()) == len(BADLY)
