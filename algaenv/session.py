@@ -12,13 +12,13 @@ from typing import Protocol
 from algaenv.model.event import Emit, Event, Reported, RuntimeChosen, Warned
 from algaenv.model.intent import ExternalDatabase, ImagesChoice, Intent, RuntimeChoice
 from algaenv.model.lock import Credentials, Environment, Lock, Ports
-from algaenv.model.outcome import Ended, Report
+from algaenv.model.outcome import Done, Ended, Report
 from algaenv.model.plan import Kept, Plan
 from algaenv.model.problem import AlgaenvError, Problem
 from algaenv.model.status import Status
 from algaenv.reconcile.apply import Walker
 from algaenv.reconcile.converge import Drawn, Ways, World, converge, draw, draw_down
-from algaenv.reconcile.inspect import inspect
+from algaenv.reconcile.inspect import inspect, nothing_yet
 from algaenv.reconcile.protocols import Asker, ContentHost, Hands, Look, Runtime
 from algaenv.reconcile.resolve import Packs, resolve
 
@@ -172,7 +172,11 @@ class Steward:
             intent, environment = recorded.intent, replace(environment, name=recorded.intent.name)
         runtime, why = self._house.choose(request, environment, intent, recorded)
         emit(RuntimeChosen(runtime.name, why))
-        lock = self._bare_lock(environment, intent)
+        credentials = self._house.peek(environment, intent)
+        if credentials is None:
+            return nothing_yet(environment, runtime.name)
+        ports = self._house.ports(environment, intent)
+        lock = Lock(environment, intent, ports, credentials, ())
         return inspect(lock, self._world(runtime, lock))
 
     def down(self, request: Request, emit: Emit, *, volumes: bool) -> Report:
@@ -243,17 +247,14 @@ class Steward:
         return Lock(environment, recorded.intent, ports, credentials, ())
 
     def _lock(self, environment: Environment, intent: Intent, emit: Emit) -> Lock:
-        lock = self._bare_lock(environment, intent)
-        packer = self._house.packer(environment)
-        return replace(lock, extensions=resolve(intent.extensions, packer, emit))
-
-    def _bare_lock(self, environment: Environment, intent: Intent) -> Lock:
+        # Bundles first: a bad manifest is told before anything is chosen or generated.
+        extensions = resolve(intent.extensions, self._house.packer(environment), emit)
         return Lock(
             environment=environment,
             intent=intent,
             ports=self._house.ports(environment, intent),
             credentials=self._house.credentials(environment, intent),
-            extensions=(),
+            extensions=extensions,
         )
 
     def _world(self, runtime: Runtime, lock: Lock) -> World:
@@ -284,7 +285,8 @@ def _failed(verb: str, error: AlgaenvError) -> Report:
 
 
 def _told(report: Report, request: Request, emit: Emit) -> Report:
-    report = replace(report, interrupted=request.cancelled())
+    unfinished = any(not isinstance(ended.outcome, Done) for ended in report.ended)
+    report = replace(report, interrupted=request.cancelled() and (unfinished or not report.ended))
     emit(Reported(report))
     return report
 

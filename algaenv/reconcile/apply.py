@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -58,15 +59,21 @@ class Walker:
         from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
         running: dict[Future[tuple[Outcome, float]], Step] = {}
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="step") as pool:
+        pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="step")
+        try:
             while True:
                 while (step := self._next(progress)) is not None:
                     progress.start(step)
                     running[pool.submit(self._timed, step)] = step
                 if not running:
-                    return
+                    break
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     self._settle(progress, running.pop(future), *future.result())
+        except BaseException:
+            # Whoever abandons the run does not want to wait for a step that hangs.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
 
     def _next(self, progress: _Progress) -> Step | None:
         """The next step to take; what leans on a failure is settled as skipped on the way."""
@@ -171,8 +178,12 @@ def _wanted(resource: Resource | None) -> Resource:
 
 
 def _bug(step: Step, error: Exception) -> Problem:
+    """The frames are told without their source lines, and the error without its text: either may
+    hold a secret."""
+    frames = traceback.extract_tb(error.__traceback__)
     return Problem(
         code="unexpected",
-        summary=f"cannot {step.verb} {step.address}: {type(error).__name__}: {error}",
-        hint="this looks like a bug in algaenv; please report it with the log file",
+        summary=f"cannot {step.verb} {step.address}: {type(error).__name__}",
+        hint="this looks like a bug in algaenv; please report it with the lines above",
+        detail=tuple(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames[-6:]),
     )

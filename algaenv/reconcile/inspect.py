@@ -9,7 +9,7 @@ from algaenv.bundle.digest import Digest
 from algaenv.model.address import Address
 from algaenv.model.content import ContentIds
 from algaenv.model.intent import ManagedDatabase
-from algaenv.model.lock import Lock
+from algaenv.model.lock import Environment, Lock
 from algaenv.model.probe import Never, NotYet, PageProbe, Yes
 from algaenv.model.problem import AlgaenvError
 from algaenv.model.resource import Absent, Observation, Present, Resource
@@ -19,6 +19,7 @@ from algaenv.reconcile.converge import World
 from algaenv.reconcile.protocols import Asker
 
 SERVICE_KINDS = ("container", "process")
+SERVICES = ("store", "redis", "database", "runner")
 
 
 def inspect(lock: Lock, world: World) -> Status:
@@ -47,6 +48,12 @@ def inspect(lock: Lock, world: World) -> Status:
         tenant_id=tenant,
         variables=app_variables(lock, tenant),
     )
+
+
+def nothing_yet(environment: Environment, runtime: str) -> Status:
+    """The status of an environment that was never brought up; asks nobody and writes nothing."""
+    services = tuple(ServiceStatus(name, "absent", {}) for name in SERVICES)
+    return Status(environment, runtime, services, ())
 
 
 def _services(lock: Lock, world: World) -> tuple[tuple[Resource, ...], str]:

@@ -125,7 +125,8 @@ def test_a_bug_of_ours_is_an_outcome_and_the_report_survives() -> None:
     bug = next(e.outcome for e in ended if str(e.step.address) == "container/redis")
     assert isinstance(bug, FailedStep)
     assert bug.problem.code == "unexpected"
-    assert "ZeroDivisionError" in bug.problem.summary
+    assert bug.problem.summary.endswith("ZeroDivisionError")
+    assert any("_note" in line for line in bug.problem.detail)
 
 
 def test_a_replacement_is_a_removal_and_a_creation() -> None:

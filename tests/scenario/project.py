@@ -216,7 +216,7 @@ class Project:
             dbname=found["DB_NAME_SERVER"],
             autocommit=True,
         ) as connection:
-            cursor = connection.execute(statement, values)  # type: ignore[arg-type]
+            cursor = connection.execute(statement.encode(), values)
             return cursor.fetchall() if cursor.description else []
 
     def objects(self) -> list[str]:

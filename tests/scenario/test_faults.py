@@ -66,7 +66,7 @@ def _of(project: Project, service: str) -> list[str]:
     return found.stdout.split()
 
 
-BAD_SPECS = {
+BAD_SPECS: dict[str, tuple[str | bytes, int, str]] = {
     "unknown key": ("version: 1\nname: demo\nstorre: {}\n", 3, "algaenv.yaml:3:1"),
     "not yaml": ("version: 1\nname: [\n", 3, "algaenv.yaml:"),
     "broken utf-8": (b"version: 1\nname: d\xe9mo\n", 3, "algaenv.yaml:2:8"),
@@ -102,7 +102,7 @@ def _bad_manifest(source: Path) -> str:
 
 def _not_json(source: Path) -> str:
     (source / "manifest.json").write_text('{\n  "name": "x",\n}\n')
-    return "manifest.json:3:1"
+    return "manifest.json:2:14"
 
 
 def _no_manifest(source: Path) -> str:

@@ -48,7 +48,8 @@ class Statements:
 
 def open_metrics(project: Project) -> None:
     """Let MinIO show its counters to a client without credentials."""
-    engine = {"from": "minio", "environment": {"MINIO_PROMETHEUS_AUTH_TYPE": "public"}}
+    shown = {"MINIO_PROMETHEUS_AUTH_TYPE": "public"}
+    engine = {"from": "minio", "environment": shown, "process_environment": shown}
     ports = project.ports
     project.spec["store"] = {
         "engine": engine,
