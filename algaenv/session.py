@@ -18,7 +18,7 @@ from algaenv.model.problem import AlgaenvError, Problem
 from algaenv.model.status import Status
 from algaenv.reconcile.apply import Walker
 from algaenv.reconcile.converge import Drawn, Ways, World, converge, draw, draw_down
-from algaenv.reconcile.inspect import inspect, nothing_yet
+from algaenv.reconcile.inspect import conclude, inspect, nothing_yet
 from algaenv.reconcile.protocols import Asker, ContentHost, Hands, Look, Runtime
 from algaenv.reconcile.resolve import Packs, resolve
 
@@ -211,7 +211,10 @@ class Steward:
         if now != recorded:
             self._house.remember(environment, now)
         drawn, ended = converge(lock, self._world(runtime, lock), emit, ways)
-        return _report("up", drawn, ended)
+        report = _report("up", drawn, ended)
+        if report.failed or any(not isinstance(it.outcome, Done) for it in ended):
+            return report
+        return replace(report, status=conclude(lock, drawn, runtime.name))
 
     def _down(
         self, request: Request, environment: Environment, emit: Emit, *, volumes: bool

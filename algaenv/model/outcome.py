@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from algaenv.model.plan import Kept, Step
 from algaenv.model.problem import Problem
+from algaenv.model.status import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ class Report:
     """The class name of the exception behind `problems`, empty when there is none."""
     kept: tuple[Kept, ...] = ()
     interrupted: bool = False
+    status: Status | None = None
+    """What there is after an `up` that ended well, known without looking again."""
 
     @property
     def changed(self) -> int:

@@ -59,21 +59,15 @@ class Walker:
         from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
         running: dict[Future[tuple[Outcome, float]], Step] = {}
-        pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="step")
-        try:
+        with ThreadPoolExecutor(WORKERS, thread_name_prefix="step") as pool:
             while True:
                 while (step := self._next(progress)) is not None:
                     progress.start(step)
                     running[pool.submit(self._timed, step)] = step
                 if not running:
-                    break
+                    return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     self._settle(progress, running.pop(future), *future.result())
-        except BaseException:
-            # Whoever abandons the run does not want to wait for a step that hangs.
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        pool.shutdown()
 
     def _next(self, progress: _Progress) -> Step | None:
         """The next step to take; what leans on a failure is settled as skipped on the way."""

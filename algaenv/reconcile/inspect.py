@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from algaenv.bundle import ids as bundle_ids
 from algaenv.bundle import layout
 from algaenv.bundle.digest import Digest
 from algaenv.model.address import Address
 from algaenv.model.content import ContentIds
 from algaenv.model.intent import ManagedDatabase
-from algaenv.model.lock import Environment, Lock
+from algaenv.model.lock import Environment, Lock, LockedExtension
 from algaenv.model.probe import Never, NotYet, PageProbe, Yes
 from algaenv.model.problem import AlgaenvError
 from algaenv.model.resource import Absent, Observation, Present, Resource
 from algaenv.model.status import ExtensionStatus, ServiceStatus, Status
+from algaenv.plan.content import page_url, predicted_ids
 from algaenv.plan.variables import app_variables
-from algaenv.reconcile.converge import World
+from algaenv.reconcile.converge import Drawn, World
 from algaenv.reconcile.protocols import Asker
 
 SERVICE_KINDS = ("container", "process")
@@ -48,6 +50,45 @@ def inspect(lock: Lock, world: World) -> Status:
         tenant_id=tenant,
         variables=app_variables(lock, tenant),
     )
+
+
+def conclude(lock: Lock, drawn: Drawn, runtime: str) -> Status:
+    """The status after an `up` in which every step ended well: nobody needs to be asked again."""
+    ids = drawn.ids or predicted_ids(lock)
+    services = tuple(
+        ServiceStatus(r.address.name, "ready", service_endpoints(lock, r.address.name))
+        for r in drawn.lowered.resources
+        if r.address.kind in SERVICE_KINDS
+    )
+    return Status(
+        environment=lock.environment,
+        runtime=runtime,
+        services=services,
+        extensions=tuple(_concluded(lock, ids, extension) for extension in lock.extensions),
+        tenant_id=ids.tenant_id,
+        variables=app_variables(lock, ids.tenant_id),
+    )
+
+
+def _concluded(lock: Lock, ids: ContentIds, extension: LockedExtension) -> ExtensionStatus:
+    registry = ids.registry[extension.name]
+    derived = bundle_ids.install_id(ids.tenant_id, extension.publisher, extension.manifest.name)
+    has_page = extension.page_sha256 is not None
+    return ExtensionStatus(
+        name=extension.name,
+        registry_id=registry,
+        install_id=ids.installs.get(extension.name, derived),
+        version=extension.manifest.version,
+        content_hash=extension.digest.prefixed,
+        page_url=page_url(lock, ids, extension) if has_page else None,
+        call_url=_call_url(lock, registry),
+        endpoints=tuple((it.method, it.path) for it in extension.manifest.endpoints),
+        ready=True,
+    )
+
+
+def _call_url(lock: Lock, registry: str) -> str:
+    return lock.intent.app_url.rstrip("/") + layout.call_path(registry, "")
 
 
 def nothing_yet(environment: Environment, runtime: str) -> Status:
@@ -138,7 +179,7 @@ def _extensions(
             version=str(facts.get("manifest version", "")),
             content_hash=digest.prefixed,
             page_url=url if has_page else None,
-            call_url=lock.intent.app_url.rstrip("/") + layout.call_path(registry, ""),
+            call_url=_call_url(lock, registry),
             endpoints=tuple(
                 (str(row["method"]), str(row["path"])) for row in endpoints if isinstance(row, dict)
             ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from algaenv.model.address import Address
@@ -25,7 +25,7 @@ from algaenv.model.event import (
     Warned,
 )
 from algaenv.model.lock import Environment
-from algaenv.model.outcome import Report
+from algaenv.model.outcome import Done, Report
 from algaenv.model.plan import Plan
 from algaenv.model.probe import Answer, NotYet, Probe, Yes
 from algaenv.model.problem import AlgaenvError, Failed, Problem
@@ -102,6 +102,8 @@ class Play:
         emit(Planned(plan.steps))
         ended = self._walker(request, emit).walk(plan)
         report = Report("up", ended, kept=plan.kept, interrupted=request.cancelled())
+        if all(isinstance(it.outcome, Done) for it in ended):
+            report = replace(report, status=status(request.spec))
         emit(Reported(report))
         return report
 

@@ -9,7 +9,7 @@ from algaenv.surface.cli.options import add_file, add_images, add_output, add_ru
 from algaenv.surface.exit_codes import ExitCode, of_report
 
 if TYPE_CHECKING:
-    from algaenv.session import Request, Session
+    from algaenv.model.status import Status
     from algaenv.surface.cli.call import Call
 
 DESCRIPTION = (
@@ -51,23 +51,15 @@ def run(call: Call) -> ExitCode:
         session = call.session(request)
         report = session.up(request, sinks.emit)
     code = of_report(report)
-    if code is ExitCode.DONE and not (call.json or call.quiet):
-        _show(call, session, request)
+    if report.status is not None and not (call.json or call.quiet):
+        _show(call, report.status)
     return code
 
 
-def _show(call: Call, session: Session, request: Request) -> None:
-    """The addresses; that they cannot be told does not undo what was done."""
-    from algaenv.model.problem import AlgaenvError
-    from algaenv.surface.problem_text import render
+def _show(call: Call, status: Status) -> None:
+    """The addresses under which it all answers."""
     from algaenv.surface.status_text import status_text
 
-    try:
-        status = session.status(request, lambda _: None)
-    except AlgaenvError as error:
-        for problem in error.problems:
-            call.say(render(problem, call.terminal.err_paint, label="warning") + "\n")
-        return
     terminal = call.terminal
     text = status_text(
         status, terminal.out_paint, width=terminal.width, variables=False, verbose=call.verbose
