@@ -1,0 +1,400 @@
+"""Builds an extension by its author's command, in a private mirror of its workspace.
+
+A `plan` builds too, and must harm nothing: the command runs in a copy below the environment's home,
+so that nothing of the author's tree is written. What the command makes stays in the copy, so that
+a tool that builds incrementally still does. When nothing changed, nothing runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import select
+import signal
+import stat
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
+
+from algaenv.drivers import hold, home, packing
+from algaenv.drivers.packing import Say, Stamp
+from algaenv.model.intent import BuildIntent, ExtensionIntent
+from algaenv.model.lock import Environment
+from algaenv.model.problem import Problem, ResolveError
+
+if TYPE_CHECKING:
+    import subprocess
+
+MARK: Final = "ALGAENV_BUILD"
+"""The variable by which the processes of a build are found again; its value is their room."""
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
+_CHUNK = 64 * 1024
+_NOT_FOUND = 127
+"""With which a shell ends that does not find the program."""
+_TAIL = 20
+_LONGEST_LINE = 400
+_PAUSE = 0.05
+_GRACE = 2.0
+
+
+def build(
+    intent: ExtensionIntent,
+    environment: Environment,
+    say: Say,
+    *,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Path:
+    """The directory that holds the built extension; the command runs only if something changed.
+
+    Each line it prints goes to `say` and to `logs/build-<extension>.log` in the home. Raises
+    ResolveError (`build-failed`, `build-program-missing`, `build-timeout`, `build-cancelled`,
+    `build-workspace`, `build-unreadable`) and what the home raises. Nothing of the command is left
+    running, however it ends.
+    """
+    if intent.build is None:
+        return Path(intent.source)
+    job = _job(intent, intent.build, environment)
+    with home.writing(job.room):
+        job.room.mkdir(mode=home.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+    with hold.alone(job.room / "lock", say, cancelled) as held:
+        if not held:
+            raise job.cancelled()
+        _make(job, say, cancelled)
+    return job.place
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    intent: ExtensionIntent
+    build: BuildIntent
+    workspace: Path
+    room: Path
+    log: Path
+    below: str
+    """The extension's source, relative to the workspace."""
+
+    @property
+    def tree(self) -> Path:
+        return self.room / "tree"
+
+    @property
+    def place(self) -> Path:
+        return self.tree / self.below
+
+    @property
+    def shown(self) -> str:
+        return self.build.command[0] if self.build.shell else " ".join(self.build.command)
+
+    def problem(self, code: str, why: str, hint: str, detail: Sequence[str] = ()) -> ResolveError:
+        summary = f"cannot build {self.intent.name}: {why}"
+        return ResolveError(Problem(code, summary, hint, self.intent.where, tuple(detail)))
+
+    def cancelled(self) -> ResolveError:
+        return self.problem("build-cancelled", "the run was interrupted", "run `algaenv up` again")
+
+
+def _job(intent: ExtensionIntent, build: BuildIntent, environment: Environment) -> _Job:
+    workspace = os.path.realpath(build.workspace)
+    below = os.path.relpath(os.path.realpath(intent.source), workspace)
+    base = Path(os.path.realpath(home.open_home(environment)))
+    job = _Job(
+        intent=intent,
+        build=build,
+        workspace=Path(workspace),
+        room=base / "build" / intent.name,
+        log=base / "logs" / f"build-{intent.name}.log",
+        below=below,
+    )
+    if Path(below).parts[:1] == (os.pardir,):
+        raise job.problem(
+            "build-workspace",
+            f"its source is not inside its workspace {workspace}",
+            "name a workspace that holds the source, or leave it out",
+        )
+    return job
+
+
+def _make(job: _Job, say: Say, cancelled: Callable[[], bool]) -> None:
+    running = job.room / "running"
+    if running.exists():
+        hold.reap(MARK, str(job.room))
+    known = _State.read(job.room)
+    seen = _look(job, known)
+    build = job.build
+    command = [build.command, build.shell, job.below, sorted(build.environment.items())]
+    key = _key_of(seen, command)
+    if known.key != key or known.made != packing.made_of(job.tree):
+        # Until all has ended well nothing counts as built, nor what changes now as mirrored.
+        same = {
+            it: was for it, was in known.files.items() if seen.files.get(it, was)[1:] == was[1:]
+        }
+        _State(same, known.links, known.directories).write(job.room)
+        _mirror(job, known, seen)
+        home.keep(running, b"")
+        try:
+            _run(job, say, cancelled)
+        finally:
+            home.remove(running)
+        seen.key, seen.made = key, packing.made_of(job.tree)
+    if seen != known:
+        seen.write(job.room)
+
+
+@dataclass(slots=True)
+class _State:
+    """What is known of a workspace: file → stamp, mode and SHA-256; link → what it leads to."""
+
+    files: dict[str, tuple[Stamp, int, str]] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    directories: list[str] = field(default_factory=list)
+    key: str = ""
+    """Of the build that last ended well; empty when none did since the tree was touched."""
+    made: str = ""
+    """The state it left the tree in."""
+
+    @classmethod
+    def read(cls, room: Path) -> _State:
+        try:
+            state = cls(**json.loads(home.read_private(room / "state.json")))
+            state.files = {
+                path: ((int(a), int(b), int(c), int(d)), int(mode), str(sha))
+                for path, ((a, b, c, d), mode, sha) in state.files.items()
+            }
+            _key_of(state, [])
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+            return cls()
+        return state
+
+    def write(self, room: Path) -> None:
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        home.keep(room / "state.json", json.dumps(fields).encode())
+
+
+def _look(job: _Job, known: _State) -> _State:
+    """The workspace as it is; only files whose stamp is new or too young are read."""
+    now = time.time_ns()
+    seen = _State(key=known.key, made=known.made)
+    try:
+        for found in packing.walk(str(job.workspace)):
+            match found.kind:
+                case "directory":
+                    seen.directories.append(found.path)
+                case "dependencies":
+                    seen.links[found.path] = found.full
+                case "link":
+                    seen.links[found.path] = _leads_to(job, found)
+                case "file":
+                    stamp, mode = packing.stamp_of(found.status), stat.S_IMODE(found.status.st_mode)
+                    kept = known.files.get(found.path)
+                    sha = kept[2] if kept and kept[0] == stamp else packing.sha256_of(found.full)
+                    believed = stamp if packing.is_settled(stamp, now) else packing.UNBELIEVED
+                    seen.files[found.path] = (believed, mode, sha)
+    except OSError as error:
+        raise _unreadable(job, error) from error
+    return seen
+
+
+def _leads_to(job: _Job, link: packing.Found) -> str:
+    """Where a link leads in the mirror: to its place there, or to what is outside the workspace."""
+    text = str(Path(link.full).readlink())
+    target = os.path.realpath(link.full)
+    if not target.startswith(f"{job.workspace}{os.sep}"):
+        return target
+    inside = os.path.relpath(target, job.workspace)
+    return str(job.tree / inside) if Path(text).is_absolute() else text
+
+
+def _key_of(seen: _State, command: Sequence[object]) -> str:
+    """Changes with everything a build depends on."""
+    files = sorted((path, mode & 0o111, sha) for path, (_, mode, sha) in seen.files.items())
+    text = json.dumps([files, sorted(seen.links.items()), sorted(seen.directories), command])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _mirror(job: _Job, known: _State, seen: _State) -> None:
+    """Bring the author's changes into the tree; what the build made there is left alone.
+
+    Nothing is written or removed through a link: one that the build made may lead anywhere.
+    """
+    tree = job.tree
+    with home.writing(tree):
+        for directory in ("", *sorted(seen.directories)):
+            path = tree / directory
+            if path.is_symlink() or not path.is_dir():
+                home.remove(path)
+                path.mkdir(mode=home.PRIVATE_DIRECTORY)
+        gone = (known.files.keys() | known.links.keys()) - seen.files.keys() - seen.links.keys()
+        for name in sorted(gone) + sorted(set(known.directories) - {*seen.directories})[::-1]:
+            path = tree / name
+            if os.path.realpath(path.parent) == str(path.parent):
+                with contextlib.suppress(OSError):
+                    path.unlink() if name in gone else path.rmdir()
+        for name, target in seen.links.items():
+            path = tree / name
+            if not path.is_symlink() or str(path.readlink()) != target:
+                home.remove(path)
+                path.symlink_to(target)
+    for name, about in seen.files.items():
+        kept = known.files.get(name)
+        if kept is None or kept[1:] != about[1:] or not (tree / name).is_file():
+            _copy(job, name, about[1])
+
+
+def _copy(job: _Job, name: str, mode: int) -> None:
+    import shutil
+
+    target = job.tree / name
+    try:
+        source = open(job.workspace / name, "rb", opener=packing.no_link)  # noqa: SIM115
+    except OSError as error:
+        raise _unreadable(job, error) from error
+    with source, home.writing(target):
+        home.remove(target)
+        with target.open("xb") as copy:
+            shutil.copyfileobj(source, copy)
+        status = os.fstat(source.fileno())
+        target.chmod(mode | stat.S_IRUSR | stat.S_IWUSR)
+        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _unreadable(job: _Job, error: OSError) -> ResolveError:
+    return job.problem(
+        "build-unreadable",
+        f"{error.filename or job.workspace}: {error.strerror or error}",
+        "let the current user read the whole workspace",
+    )
+
+
+def _run(job: _Job, say: Say, cancelled: Callable[[], bool]) -> None:
+    """Run the command and see it end well; however it ends, nothing of it stays running."""
+    say(f"$ {job.shown}")
+    with home.writing(job.log):
+        job.log.parent.mkdir(mode=home.PRIVATE_DIRECTORY, exist_ok=True)
+        log = job.log.open("wb", buffering=0)
+        job.log.chmod(home.PRIVATE_FILE)
+    output = _Output(log, say)
+    with log, _start(job) as process:
+        handle = os.pidfd_open(process.pid)
+        try:
+            _follow(job, process, handle, output, cancelled)
+        except BaseException:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                _signal(process, number)
+                select.select([handle], [], [], _GRACE)
+            hold.reap(MARK, str(job.room))
+            raise
+        finally:
+            os.close(handle)
+    _judge(job, process.returncode, output.tail)
+
+
+def _start(job: _Job) -> subprocess.Popen[bytes]:
+    import subprocess
+
+    argv = ["/bin/sh", "-c", job.shown] if job.build.shell else list(job.build.command)
+    try:
+        return subprocess.Popen(
+            argv,
+            cwd=job.place,
+            env={**os.environ, **job.build.environment, "ALGAENV": "1", MARK: str(job.room)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise _missing(job, f"{argv[0]}: {error.strerror}", ()) from error
+
+
+class _Output:
+    """Takes what a command prints: all of it into the log, line by line to a watcher."""
+
+    def __init__(self, log: IO[bytes], say: Say) -> None:
+        self.tail: list[str] = []
+        self._log = log
+        self._say = say
+        self._rest = b""
+
+    def take(self, chunk: bytes) -> None:
+        with contextlib.suppress(OSError):  # A full disk shows in the build itself.
+            self._log.write(chunk)
+        *lines, rest = (self._rest + chunk).split(b"\n")
+        self._rest = rest[-_CHUNK:]
+        for line in lines:
+            self._pass_on(line)
+
+    def end(self) -> None:
+        if self._rest:
+            self._pass_on(self._rest)
+
+    def _pass_on(self, line: bytes) -> None:
+        # A line that a tool redraws counts as it looked last, and without its colours.
+        shown = line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace")
+        text = "".join(it for it in _ESCAPES.sub("", shown) if it.isprintable() or it == "\t")
+        self.tail = [*self.tail, text[:_LONGEST_LINE]][-_TAIL:]
+        self._say(self.tail[-1])
+
+
+def _follow(
+    job: _Job,
+    process: subprocess.Popen[bytes],
+    handle: int,
+    output: _Output,
+    cancelled: Callable[[], bool],
+) -> None:
+    deadline = time.monotonic() + job.build.timeout
+    pipe = process.stdout.fileno() if process.stdout else -1
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    poll.register(handle, select.POLLIN)
+    flows, runs = True, True
+    while True:
+        ready = dict(poll.poll(_PAUSE * 1000))
+        if pipe in ready:
+            chunk = os.read(pipe, _CHUNK)
+            output.take(chunk)
+            if not chunk:
+                poll.unregister(pipe)
+                flows = False
+        if handle in ready:
+            # What it left in the background would keep the pipe, and write to the tree. It is
+            # not waited for yet, so that its number still means its group and no other.
+            _signal(process, signal.SIGKILL)
+            poll.unregister(handle)
+            runs = False
+        if not runs and not (flows and ready):
+            return output.end()
+        if cancelled():
+            raise job.cancelled()
+        if time.monotonic() > deadline:
+            raise job.problem(
+                "build-timeout",
+                f"`{job.shown}` ran longer than {job.build.timeout:g} s",
+                f"raise its timeout in the spec, or see in {job.log} what it waits for",
+                output.tail,
+            )
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def _judge(job: _Job, code: int, tail: Sequence[str]) -> None:
+    if code == _NOT_FOUND and job.build.shell:
+        raise _missing(job, f"`{job.shown}` ended with exit code {code}", tail)
+    if code:
+        how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
+        hint = f"mend what it complains of; all it said is in {job.log}"
+        raise job.problem("build-failed", f"`{job.shown}` ended with {how}", hint, tail)
+
+
+def _missing(job: _Job, why: str, tail: Sequence[str]) -> ResolveError:
+    hint = "install the program that its command names, or correct the command"
+    return job.problem("build-program-missing", why, hint, tail)

@@ -1,0 +1,123 @@
+"""Puts bundles into the store, proves that they arrived, and takes them away with their rows."""
+
+# ruff: noqa: ARG002 - the signatures are the protocol's
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from algaenv.bundle.digest import Digest
+from algaenv.bundle.layout import parse_bundle_key
+from algaenv.drivers import catalog_remove
+from algaenv.drivers.bodies import body_as
+from algaenv.drivers.catalog import Catalog
+from algaenv.drivers.objects import TRANSFER_SECONDS, Bucket, Found, Store
+from algaenv.drivers.patience import patiently
+from algaenv.model.address import Address
+from algaenv.model.content import BundleBody
+from algaenv.model.problem import Failed, Problem
+from algaenv.model.resource import Present, Resource
+from algaenv.reconcile.protocols import Say
+
+
+def handle_of(bucket: str, key: str) -> str:
+    """How an observation names an object."""
+    return f"{bucket}/{key}"
+
+
+class BundleHands:
+    """Bundle objects, for one environment. An object's key holds its digest."""
+
+    def __init__(self, store: Store, catalog: Catalog, environment: str) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._environment = environment
+        self._buckets: dict[str, Bucket] = {}
+
+    def create(self, resource: Resource, say: Say) -> None:
+        """Upload the archive unless it is there, then read it back.
+
+        Raises Failed when the archive is gone or the store gives back other bytes.
+        """
+        body = body_as(resource, BundleBody)
+        patiently(lambda: self._upload(body, say), say)
+
+    def update(self, resource: Resource, seen: Present, say: Say) -> None:
+        """The same: other bytes under this key are wrong bytes."""
+        self.create(resource, say)
+
+    def delete(self, address: Address, seen: Present, say: Say) -> None:
+        """Remove the rows of the build, then the object: what is left shows in the next look."""
+        name, _, key = seen.handle.partition("/")
+        parts = parse_bundle_key(key)
+
+        def remove() -> None:
+            if parts is not None:
+                with self._catalog.transaction() as connection:
+                    catalog_remove.bundle(
+                        connection,
+                        parts.tenant,
+                        parts.registry,
+                        parts.digest.prefixed,
+                        self._environment,
+                        managed=self._catalog.managed,
+                    )
+            self._bucket(name).delete(key)
+
+        patiently(remove, say)
+
+    def _bucket(self, name: str) -> Bucket:
+        """Shared by all steps, since a client keeps its connections."""
+        return self._buckets.setdefault(name, Bucket(self._store, name, TRANSFER_SECONDS))
+
+    def _upload(self, body: BundleBody, say: Say) -> None:
+        bucket, archive = self._bucket(body.bucket), Path(body.archive)
+        if not _same(bucket.head(body.key), body, archive):
+            say(f"uploading {body.size} bytes")
+            _check(archive, body)
+            bucket.put(body.key, archive)
+        _verify(bucket, body)
+
+
+def _same(found: Found | None, body: BundleBody, archive: Path) -> bool:
+    return found is not None and found.size == body.size and found.is_surely(archive)
+
+
+def _check(archive: Path, body: BundleBody) -> None:
+    """Nothing but the bytes that the key names may ever get into the store."""
+    try:
+        digest = Digest.of_file(archive)
+    except OSError as error:
+        raise Failed(
+            Problem(
+                "archive-missing",
+                f"cannot upload the bundle of {body.extension}: its archive cannot be read"
+                f" ({error.strerror})",
+                "run `algaenv up` again, which packs it anew",
+            )
+        ) from error
+    if digest != body.digest:
+        raise Failed(
+            Problem(
+                "archive-changed",
+                f"cannot upload the bundle of {body.extension}: its archive should be"
+                f" sha256:{body.digest.short} and is sha256:{digest.short}",
+                f"remove {archive} and run `algaenv up` again, which packs it anew",
+            )
+        )
+
+
+def _verify(bucket: Bucket, body: BundleBody) -> None:
+    """Read the object as the runner will; a store that mangles it must not go unnoticed."""
+    came_back = bucket.digest(body.key)
+    if came_back == (body.digest.hex, body.size):
+        return
+    said = "nothing" if came_back is None else f"{came_back[1]} bytes sha256:{came_back[0][:12]}"
+    raise Failed(
+        Problem(
+            "object-mismatch",
+            f"cannot trust the object store: {body.bucket}/{body.key} should be {body.size} bytes"
+            f" sha256:{body.digest.short}, and {said} came back",
+            "run `algaenv up` again; if it says the same, the store's disk or engine is at fault",
+        )
+    )

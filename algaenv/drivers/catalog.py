@@ -1,0 +1,77 @@
+"""The database that holds the rows: managed or external, read in bulk, written in transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from algaenv.drivers import catalog_read
+from algaenv.drivers.catalog_errors import Place, translated
+from algaenv.model.intent import ManagedDatabase
+from algaenv.model.lock import Lock
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[Any]
+
+CONNECT_SECONDS = 5
+LOCK_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """`dsn` are arguments of `psycopg.connect` and hold the password."""
+
+    dsn: Mapping[str, Any] = field(repr=False)
+    place: Place
+
+    @classmethod
+    def of(cls, lock: Lock) -> Catalog:
+        """The database of this lock."""
+        shared = {"connect_timeout": CONNECT_SECONDS, "application_name": "algaenv"}
+        match lock.intent.database:
+            case ManagedDatabase(user=user, database=database):
+                here = {
+                    "host": "127.0.0.1",
+                    "port": lock.ports.database,
+                    "user": user,
+                    "password": lock.credentials.database_password.reveal(),
+                    "dbname": database,
+                }
+                label = f"the database {database} at 127.0.0.1:{lock.ports.database}"
+                return cls({**shared, **here}, Place(label, managed=True))
+            case external:
+                there = {"conninfo": external.url.reveal()}
+                return cls({**there, **shared}, Place("the external database", managed=False))
+
+    @property
+    def managed(self) -> bool:
+        """Whether the database is ours."""
+        return self.place.managed
+
+    def read(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """See `catalog_read.read`. Raises Unavailable, Refused or Failed."""
+        import psycopg
+
+        try:
+            return catalog_read.read(self.dsn, question)
+        except psycopg.Error as error:
+            raise translated(error, self.place) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One connection with one transaction, committed unless the block raises.
+
+        Waits LOCK_SECONDS for rows that others hold. Raises errors of ours for the driver's.
+        """
+        import psycopg
+
+        try:
+            with psycopg.connect(**self.dsn, prepare_threshold=None) as connection:
+                connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+                yield connection
+        except psycopg.Error as error:
+            raise translated(error, self.place) from error

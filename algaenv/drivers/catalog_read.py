@@ -1,0 +1,174 @@
+"""Reads everything about extensions out of the database: plain JSON in, plain JSON out.
+
+The number of statements is three, however many extensions there are. Nothing of ours but constants
+is imported, so that the reading can happen in another process, with the slow import of the driver
+beside other work. Every statement stays within what Citus plans: no join of `tenants`, which is
+distributed there, with the local tables of extensions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from algaenv.drivers.catalog_shape import ENDPOINTS, NEEDED
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+TENANTS_SHOWN = 12
+
+_COLUMNS = """
+SELECT t.name, array_agg(a.attname::text)
+FROM unnest(%s::text[]) AS t(name)
+JOIN pg_attribute a ON a.attrelid = to_regclass(quote_ident(t.name))
+WHERE a.attnum > 0 AND NOT a.attisdropped
+GROUP BY t.name
+"""
+
+_TENANTS = """
+SELECT t.tenant::text, t.client_name, to_jsonb(t) ->> 'product_code',
+  t.tenant::text = %(id)s OR t.tenant::text = %(predicted)s OR t.client_name = %(name)s AS fits
+FROM tenants t
+ORDER BY fits DESC NULLS LAST, t.client_name, t.tenant
+LIMIT %(limit)s
+"""
+
+_ROWS = """
+WITH wanted AS (
+  SELECT w.publisher, w.name, w.version
+  FROM jsonb_to_recordset(%(extensions)s::jsonb) AS w(publisher text, name text, version text)
+), registry AS (
+  SELECT r.id, r.publisher, r.name FROM extension_registry r
+  WHERE (r.publisher, r.name) IN (SELECT w.publisher, w.name FROM wanted w)
+), install AS (
+  SELECT i.id, i.tenant_id, i.registry_id, i.version_id, i.granted_caps, i.is_enabled, i.status,
+    i.runner_status -> 'algaenv' AS mark
+  FROM tenant_extension_install i
+  WHERE (i.runner_status #>> '{algaenv,environment}' = %(environment)s
+      AND (%(all)s OR i.registry_id IN (SELECT id FROM registry)))
+    OR (lower(btrim(i.tenant_id)) = ANY (%(tenants)s)
+      AND i.registry_id IN (SELECT id FROM registry))
+), owner AS (
+  SELECT r.id, r.publisher, r.name FROM extension_registry r
+  WHERE r.id IN (SELECT registry_id FROM install)
+), version AS (
+  SELECT v.id, v.registry_id, v.version, v.runtime, v.main_entry, v.ui, v.capabilities,
+    v.api_endpoints
+  FROM extension_version v
+  WHERE v.id IN (SELECT version_id FROM install) OR (v.registry_id, v.version) IN (
+    SELECT r.id, w.version FROM registry r JOIN wanted w USING (publisher, name))
+), bundle AS (
+  SELECT b.version_id, b.content_hash, b.storage_url, b.size_bytes,
+    b.created_at IS NOT NULL AS dated,
+    rank() OVER (PARTITION BY b.version_id ORDER BY b.created_at DESC NULLS FIRST) AS place
+  FROM extension_bundle b WHERE b.version_id IN (SELECT id FROM version)
+), config AS (
+  SELECT c.install_id, c.tenant_id, c.config, c.providers
+  FROM tenant_extension_install_config c WHERE c.install_id IN (SELECT id FROM install)
+), secret AS (
+  SELECT s.install_id, s.tenant_id, s.ciphertext, s.algorithm
+  FROM tenant_extension_install_secrets s WHERE s.install_id IN (SELECT id FROM install)
+), other AS (
+  SELECT o.version_id, min(o.tenant_id) AS tenant, count(*) AS installs
+  FROM tenant_extension_install o
+  WHERE o.version_id IN (SELECT id FROM version) AND o.id NOT IN (SELECT id FROM install)
+  GROUP BY o.version_id
+), endpoint AS (%(endpoint)s), schedule AS (%(schedule)s)
+SELECT jsonb_build_object(
+  'registry', (SELECT coalesce(jsonb_agg(it), '[]') FROM registry it),
+  'owner', (SELECT coalesce(jsonb_agg(it), '[]') FROM owner it),
+  'install', (SELECT coalesce(jsonb_agg(it), '[]') FROM install it),
+  'version', (SELECT coalesce(jsonb_agg(it), '[]') FROM version it),
+  'bundle', (SELECT coalesce(jsonb_agg(it), '[]') FROM bundle it),
+  'config', (SELECT coalesce(jsonb_agg(it), '[]') FROM config it),
+  'secret', (SELECT coalesce(jsonb_agg(it), '[]') FROM secret it),
+  'other', (SELECT coalesce(jsonb_agg(it), '[]') FROM other it),
+  'endpoint', (SELECT coalesce(jsonb_agg(it), '[]') FROM endpoint it),
+  'schedule', (SELECT coalesce(jsonb_agg(it), '[]') FROM schedule it))
+"""
+
+_ENDPOINT = """
+  SELECT e.version_id, e.method, e.path, e.handler
+  FROM extension_api_endpoint e WHERE e.version_id IN (SELECT id FROM version)"""
+_SCHEDULE = """
+  SELECT s.id, s.install_id, s.name, s.endpoint_id, e.version_id, e.method, e.path
+  FROM tenant_extension_schedule s LEFT JOIN extension_api_endpoint e ON e.id = s.endpoint_id
+  WHERE s.install_id IN (SELECT id FROM install)"""
+_NOTHING = "SELECT 1 AS none WHERE false"
+
+
+def read(dsn: Mapping[str, Any], question: Mapping[str, Any]) -> dict[str, Any]:
+    """Answer `question` over one connection; `dsn` are arguments of `psycopg.connect`.
+
+    The question: `tables` (names whose columns are told), `tenant` (`id`, `name`, `predicted`, each
+    text or None), `environment` and `extensions` (objects with publisher, name and version).
+    The answer: `columns` (table → names), `tenants` (at most TENANTS_SHOWN, those that fit first)
+    and `rows` (table → list of rows; None when a needed table or column is missing).
+    Raises psycopg.Error.
+    """
+    import psycopg
+
+    with psycopg.connect(**dsn, autocommit=True, prepare_threshold=None) as connection:
+        live = columns(connection, question["tables"])
+        if not set(NEEDED["tenants"]) <= set(live.get("tenants", ())):
+            return {"columns": live, "tenants": [], "rows": None}
+        tenants = _tenants(connection, question["tenant"])
+        rows = None
+        if _complete(live):
+            scope = _scope(tenants, question["tenant"])
+            rows = read_rows(
+                connection, question, scope, with_endpoints=ENDPOINTS in live, whole=True
+            )
+    return {"columns": live, "tenants": tenants, "rows": rows}
+
+
+def columns(connection: Connection[Any], tables: Sequence[str]) -> dict[str, list[str]]:
+    """Table → its columns, for those of `tables` that are there. One statement."""
+    return dict(connection.execute(_COLUMNS, (list(tables),)).fetchall())
+
+
+def read_rows(
+    connection: Connection[Any],
+    question: Mapping[str, Any],
+    tenants: Sequence[str],
+    *,
+    with_endpoints: bool,
+    whole: bool,
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows of `extensions` in `tenants`, and of installs marked by `environment`.
+
+    Of those, `whole` brings the ones of all other extensions too.
+    """
+    query = _ROWS.replace("%(endpoint)s", _ENDPOINT if with_endpoints else _NOTHING)
+    query = query.replace("%(schedule)s", _SCHEDULE if with_endpoints else _NOTHING)
+    row = connection.execute(
+        query,
+        {
+            "extensions": json.dumps(question["extensions"]),
+            "environment": question["environment"],
+            "tenants": list(tenants),
+            "all": whole,
+        },
+    ).fetchone()
+    found: dict[str, list[dict[str, Any]]] = row[0] if row else {}
+    return found
+
+
+def _tenants(connection: Connection[Any], tenant: Mapping[str, str | None]) -> list[dict[str, Any]]:
+    rows = connection.execute(_TENANTS, {**tenant, "limit": TENANTS_SHOWN}).fetchall()
+    return [
+        {"id": id_, "name": name, "product": product, "fits": bool(fits)}
+        for id_, name, product, fits in rows
+    ]
+
+
+def _scope(tenants: Sequence[Mapping[str, Any]], asked: Mapping[str, str | None]) -> list[str]:
+    """The tenants whose installs matter: those that fit, else all there are."""
+    fitting = [it["id"] for it in tenants if it["fits"]] or [it["id"] for it in tenants]
+    return sorted({*fitting, *(it for it in (asked["id"], asked["predicted"]) if it)})
+
+
+def _complete(live: Mapping[str, Sequence[str]]) -> bool:
+    return all(set(needed) <= set(live.get(table, ())) for table, needed in NEEDED.items())

@@ -1,0 +1,192 @@
+"""One look at the content, already taken: what each resource of a plan finds there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from algaenv.bundle.layout import BundleKey, parse_bundle_key
+from algaenv.drivers import catalog_guard, schema
+from algaenv.drivers.bundles import handle_of
+from algaenv.drivers.catalog_drift import drift
+from algaenv.drivers.catalog_rows import Install, Rows
+from algaenv.drivers.objects import Found
+from algaenv.drivers.tenants import PRODUCT, Tenant
+from algaenv.model.address import Address
+from algaenv.model.content import (
+    BucketBody,
+    BundleBody,
+    ContentIds,
+    ReleaseBody,
+    SchemaBody,
+    TenantBody,
+)
+from algaenv.model.problem import Problem
+from algaenv.model.resource import Absent, Inputs, Observation, Present, Resource, fingerprint
+from algaenv.model.secret import Secret
+from algaenv.plan.content import bundle_address
+
+Home = tuple[str, str]
+"""Tenant and registry id: what an extension's rows and objects have in common."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContentLook:
+    """A `Look`. `objects` maps buckets to what is in them, None where the bucket is missing."""
+
+    environment: str
+    key: Secret = field(repr=False)
+    """What secrets are digested with."""
+    bucket: str
+    ids: ContentIds
+    rows: Rows
+    tenant: Tenant | None
+    columns: Mapping[str, Collection[str]]
+    objects: Mapping[str, tuple[Found, ...] | None]
+
+    def observe(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
+        """What is there of `wanted`, and all bundles and releases of this environment."""
+        releases = {r.address: b for r in wanted if isinstance(b := r.body, ReleaseBody)}
+        names = self._names(releases)
+        seen: dict[Address, Observation] = {
+            address: self._release(install, address)
+            for address, install in self._leftovers(releases, names)
+        }
+        seen |= {address: self._object(found) for address, found in self._bundles(names)}
+        there = {(name, it.key): it for name, found in self.objects.items() for it in found or ()}
+        for resource in wanted:
+            seen[resource.address] = self._wanted(resource, there)
+        return seen
+
+    def blockers(self, resources: Sequence[Resource]) -> Mapping[Address, Problem]:
+        """What must not be written, and why: it would break something of others."""
+        bodies = {r.address: b for r in resources if isinstance(b := r.body, ReleaseBody)}
+        twins = catalog_guard.twins(list(bodies.values()))
+        found: dict[Address, Problem] = {}
+        for address, body in bodies.items():
+            objections = catalog_guard.objections(body, self.rows, self.environment)
+            if body.extension in twins:
+                found[address] = twins[body.extension]
+            elif objections:
+                found[address] = objections[0]
+        return found
+
+    def _wanted(self, resource: Resource, objects: Mapping[tuple[str, str], Found]) -> Observation:
+        match resource.body:
+            case BucketBody(bucket):
+                there = self.objects.get(bucket) is not None
+                return self._kept(resource, bucket) if there else Absent()
+            case SchemaBody():
+                return self._schema(resource)
+            case TenantBody():
+                return self._tenant()
+            case BundleBody() as body:
+                found = objects.get((body.bucket, body.key))
+                return self._bundle(resource, body, found) if found else Absent()
+            case ReleaseBody() as body:
+                install = self.rows.installed(body.tenant_id, body.registry_id)
+                if install is None:
+                    return Absent()
+                renamed = f"the registry row is called {install.publisher}/{install.name}"
+                wrong = () if catalog_guard.is_named(install, body) else (renamed,)
+                return self._release(install, resource.address, wrong)
+            case _:
+                return Absent()
+
+    def _kept(self, resource: Resource, handle: str, lost: tuple[str, ...] = ()) -> Present:
+        """Something of our own host that has no room for a mark."""
+        return Present(
+            recorded=resource.fingerprint,
+            inputs=resource.inputs,
+            drift=lost,
+            handle=handle,
+            retained=True,
+        )
+
+    def _schema(self, resource: Resource) -> Observation:
+        if not self.columns:
+            return Absent()
+        return self._kept(resource, "", schema.missing(self.columns))
+
+    def _tenant(self) -> Observation:
+        row = self.tenant
+        if row is None:
+            return Absent()
+        inputs: Inputs = {"id": row.id, "name": row.name}
+        wrong = () if row.runs_extensions else (f"product_code is {row.product}, not {PRODUCT}",)
+        return Present(fingerprint(inputs), inputs, wrong, handle=row.id, retained=True)
+
+    def _bundle(self, resource: Resource, body: BundleBody, found: Found) -> Present:
+        """An object under the wanted key is ours even without rows: its key names its content."""
+        wrong: tuple[str, ...] = ()
+        if found.size != body.size:
+            wrong = (f"the object has {found.size} bytes, not {body.size}",)
+        elif found.is_surely_not(Path(body.archive)):
+            wrong = ("the object holds other bytes than the bundle",)
+        return Present(
+            recorded=resource.fingerprint,
+            inputs=resource.inputs,
+            drift=wrong,
+            handle=handle_of(body.bucket, body.key),
+            note=found.modified,
+        )
+
+    def _object(self, found: Found) -> Present:
+        inputs: Inputs = {"bucket": self.bucket, "key": found.key, "size": found.size}
+        handle = handle_of(self.bucket, found.key)
+        return Present(fingerprint(inputs), inputs, handle=handle, note=found.modified)
+
+    def _release(self, install: Install, address: Address, wrong: tuple[str, ...] = ()) -> Present:
+        mark = install.mark
+        version = f"version {install.version.version}"
+        if mark is None or mark.environment != self.environment:
+            maker = f"the environment {mark.environment}" if mark else "another tool"
+            return Present(None, handle=install.id, note=f"{version}, made by {maker}")
+        wrong = (*wrong, *drift(install, mark.inputs, self.key))
+        if mark.address != str(address) and "~" not in address.name:
+            wrong = (*wrong, f"recorded as {mark.address}")
+        return Present(mark.fingerprint, mark.inputs, wrong, handle=install.id, note=version)
+
+    def _names(self, releases: Mapping[Address, ReleaseBody]) -> dict[Home, str]:
+        """Tenant and registry id → the extension they belong to, for everything that is ours.
+
+        What a wanted release does not claim keeps the name it was made under, with a part of its
+        id where the spec has given that name to another extension since.
+        """
+        names = {(b.tenant_id, b.registry_id): b.extension for b in releases.values()}
+        taken = set(names.values())
+        for install in self.rows.installs:
+            if install.home in names or not install.made_by(self.environment):
+                continue
+            name = (install.mark.name if install.mark else "") or install.id
+            names[install.home] = f"{name}~{install.id[:8]}" if name in taken else name
+            taken.add(names[install.home])
+        return names
+
+    def _leftovers(
+        self, releases: Mapping[Address, ReleaseBody], names: Mapping[Home, str]
+    ) -> list[tuple[Address, Install]]:
+        """Installs of this environment that no wanted release claims."""
+        claimed = {(b.tenant_id, b.registry_id) for b in releases.values()}
+        return [
+            (Address("release", names[it.home]), it)
+            for it in self.rows.installs
+            if it.made_by(self.environment) and it.home not in claimed
+        ]
+
+    def _bundles(self, names: Mapping[Home, str]) -> list[tuple[Address, Found]]:
+        """The objects of extensions that are ours; those of others are never listed."""
+        found: list[tuple[Address, Found]] = []
+        for it in self.objects.get(self.bucket) or ():
+            key = parse_bundle_key(it.key)
+            if key is not None and self._is_ours(key, names):
+                name = names[key.tenant, key.registry]
+                found.append((bundle_address(name, key.digest.short), it))
+        return found
+
+    def _is_ours(self, key: BundleKey, names: Mapping[Home, str]) -> bool:
+        """A wanted extension that others have installed keeps the objects they serve."""
+        install = self.rows.installed(key.tenant, key.registry)
+        known = (key.tenant, key.registry) in names
+        return known and (install is None or install.made_by(self.environment))

@@ -1,0 +1,338 @@
+"""The private directory of an environment, `.algaenv/<id>` beside its spec, and what is kept there.
+
+Whatever an environment must remember between runs (secrets, ports, how to find its database when
+the spec is gone) lies here. It holds secrets, so it belongs to one user, and nothing in it is
+reached through a link. The truth about services, objects and rows is never kept here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Final
+
+from algaenv.model.lock import Environment, Ports
+from algaenv.model.problem import Failed, Problem, Refused
+
+DIRECTORY: Final = ".algaenv"
+PRIVATE_DIRECTORY: Final = 0o700
+PRIVATE_FILE: Final = 0o600
+
+_IGNORE = ".gitignore"
+_RECORD = "record.json"
+_LOCK = "lock"
+_OURS = (
+    "build",
+    "cache",
+    "logs",
+    "last.json",
+    _RECORD,
+    "ports.json",
+    "secrets.json",
+    "settling",
+)
+"""What `forget` removes."""
+_SHARED = ("data", "etc", "run")
+"""What the runtimes keep and remove themselves; `forget` takes only what is empty of files."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What `down` and `status` need when the spec is missing or broken.
+
+    `runtime` is the one last used; `database`, `user` and `tenant_id` are empty where unknown,
+    `database` and `user` also for a database that is not ours.
+    """
+
+    name: str
+    spec: str
+    runtime: str
+    ports: Ports
+    region: str
+    buckets: tuple[str, ...]
+    user: str
+    database: str
+    tenant_id: str
+
+
+def identify(spec: Path, name: str) -> Environment:
+    """The environment of a spec, which need not exist. Touches nothing.
+
+    The id follows the real path, so that a link to a spec means the same environment.
+    """
+    real = Path(os.path.realpath(spec))
+    identity = hashlib.sha256(os.fsencode(real)).hexdigest()[:10]
+    return Environment(identity, name, real, real.parent / DIRECTORY / identity)
+
+
+def open_home(environment: Environment) -> Path:
+    """Make the home if it is not there and hand it out; writes nothing when it is.
+
+    Raises Refused (`home-unsafe`) when it is a link, no directory, or another user's, and Failed
+    (`home-unwritable`, `disk-full`, `home-broken`) when it cannot be made.
+    """
+    shared = environment.home.parent
+    with writing(shared):
+        _own_directory(shared)
+        _write_once(shared / _IGNORE, b"*\n")
+        _own_directory(environment.home)
+    return environment.home
+
+
+def remember(environment: Environment, record: Recorded) -> None:
+    """Keep `record`; writes only when it says something new. Raises as `open_home` does."""
+    keep(open_home(environment) / _RECORD, json.dumps(asdict(record), indent=1).encode() + b"\n")
+
+
+def recall(spec: Path) -> Recorded | None:
+    """What was remembered about the environment of `spec`; None when nothing, or nothing legible.
+
+    Raises Refused (`home-unsafe`) rather than believe what another user may have written.
+    """
+    environment = identify(spec, "")
+    try:
+        _demand_ours(environment.home.parent)
+        _demand_ours(environment.home)
+        loaded = json.loads(read_private(environment.home / _RECORD))
+        loaded["ports"] = Ports(**loaded["ports"])
+        loaded["buckets"] = tuple(loaded["buckets"])
+        record = Recorded(**loaded)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return record if _is_whole(record) else None
+
+
+def forget(environment: Environment) -> tuple[str, ...]:
+    """Remove what is ours from the home, and each directory that this leaves empty.
+
+    Never follows a link and never leaves the home. The answer names what stays, because somebody
+    else put it there or a runtime still needs it. Raises as `open_home` does.
+    """
+    home = environment.home
+    if not os.path.lexists(home):
+        return ()
+    with writing(home):
+        _demand_ours(home.parent)
+        _demand_ours(home)
+        for name in _SHARED:
+            _remove_hollow(home / name)
+        for name in _OURS:
+            remove(home / name)
+        left = tuple(sorted({entry.name for entry in home.iterdir()} - {_LOCK}))
+        if not left:
+            # Last, since whoever calls this holds it; a home that stays keeps it.
+            remove(home / _LOCK)
+            _rmdir(home)
+            _leave(home.parent)
+    return left
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Make `path` hold `content`, 0600, wholly or not at all, and through a power failure.
+
+    Nothing is written when it holds it already. Raises Failed.
+    """
+    with contextlib.suppress(OSError):
+        if read_private(path) == content:
+            return
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    with writing(path):
+        try:
+            _write(fresh, content)
+            fresh.replace(path)
+            _sync(path.parent)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
+
+
+def read_private(path: Path) -> bytes:
+    """The bytes of a file, which is closed to others meanwhile. Raises OSError, for a link too."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
+            os.fchmod(descriptor, PRIVATE_FILE)
+        return stream.read()
+
+
+@contextlib.contextmanager
+def settling(environment: Environment) -> Iterator[Path]:
+    """Settle something in the home alone: two runs that both find it missing must agree on it.
+
+    Held for moments, unlike the environment's own lock, which a `plan` does not take. Yields the
+    home. Raises as `open_home` does.
+    """
+    import fcntl
+
+    path = open_home(environment) / "settling"
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with writing(path):
+        descriptor = os.open(path, flags, PRIVATE_FILE)
+    try:
+        with writing(path):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield environment.home
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a directory with all it holds; absent is done. Raises OSError.
+
+    Links are removed, never followed. Directories that a build made read-only are opened first.
+    """
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        path.unlink(missing_ok=True)
+        return
+    import shutil
+
+    try:
+        shutil.rmtree(path)
+    except PermissionError:
+        _open_up(path)
+        shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the file system says about `path` into a Failed that an author can act upon."""
+    try:
+        yield
+    except OSError as error:
+        raise Failed(_complaint(path, error)) from error
+
+
+def _complaint(path: Path, error: OSError) -> Problem:
+    said = error.strerror or str(error)
+    if error.errno in _FULL:
+        return Problem(
+            "disk-full",
+            f"cannot write {path}: {said}",
+            "make room on that file system, then run it again",
+        )
+    if error.errno == errno.EROFS:
+        return Problem(
+            "home-unwritable",
+            f"cannot write {path}: the file system is read-only",
+            "move the spec to a directory that can be written; state is kept beside it",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return Problem(
+            "home-unwritable",
+            f"cannot write {path}: {said}",
+            f"let the current user write to {path.parent}",
+        )
+    return Problem("home-broken", f"cannot use {path}: {said}", f"look at what is at {path}")
+
+
+def _own_directory(path: Path) -> None:
+    """A directory of ours at `path`, 0700, made if need be."""
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=PRIVATE_DIRECTORY)
+    _demand_ours(path)
+
+
+def _demand_ours(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            what = "a link" if path.is_symlink() else "not a directory"
+            raise Refused(_unsafe(path, f"it is {what}", "remove it")) from error
+        if error.errno == errno.EACCES and (owner := path.lstat().st_uid) != os.geteuid():
+            raise Refused(_foreign(path, owner)) from error
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid():
+            raise Refused(_foreign(path, status.st_uid))
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            os.fchmod(descriptor, PRIVATE_DIRECTORY)
+    finally:
+        os.close(descriptor)
+
+
+def _foreign(path: Path, owner: int) -> Problem:
+    return _unsafe(
+        path,
+        f"it belongs to user {owner}, and this is user {os.geteuid()}",
+        f"run algaenv as user {owner}, or remove the directory",
+    )
+
+
+def _unsafe(path: Path, why: str, hint: str) -> Problem:
+    return Problem("home-unsafe", f"cannot keep secrets in {path}: {why}", hint)
+
+
+def _write_once(path: Path, content: bytes) -> None:
+    with contextlib.suppress(FileExistsError):
+        _write(path, content)
+
+
+def _write(path: Path, content: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, PRIVATE_FILE), "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync(directory: Path) -> None:
+    """Make a renaming last: without it, a power failure may take back what was promised."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_whole(record: Recorded) -> bool:
+    texts = (getattr(record, field.name) for field in fields(record) if field.type == "str")
+    numbers = (getattr(record.ports, field.name) for field in fields(record.ports))
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(isinstance(number, int) for number in numbers)
+        and all(isinstance(bucket, str) for bucket in record.buckets)
+    )
+
+
+def _remove_hollow(path: Path) -> None:
+    """Remove a directory that holds no file, only directories like itself."""
+    if path.is_symlink():
+        return
+    for directory, _, _ in os.walk(path, topdown=False):
+        _rmdir(Path(directory))
+
+
+def _leave(shared: Path) -> None:
+    """Remove the directory of all homes beside a spec, once it holds none."""
+    if {entry.name for entry in shared.iterdir()} <= {_IGNORE}:
+        (shared / _IGNORE).unlink(missing_ok=True)
+        _rmdir(shared)
+
+
+def _rmdir(path: Path) -> None:
+    # Not empty, or a link, or already gone: all of them are fine.
+    with contextlib.suppress(OSError):
+        path.rmdir()
+
+
+def _open_up(path: Path) -> None:
+    """Let the owner list and empty every directory below `path`."""
+    path.chmod(PRIVATE_DIRECTORY)
+    for directory, names, _ in os.walk(path):
+        for below in (Path(directory, name) for name in names):
+            if not below.is_symlink():
+                below.chmod(PRIVATE_DIRECTORY)

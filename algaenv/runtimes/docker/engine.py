@@ -1,0 +1,281 @@
+"""The connection to a container engine: a quick one for looking, the SDK for everything else.
+
+Looking at an environment that needs nothing is most of what this program does, and it must feel
+instant. Importing the SDK takes longer than all the requests of such a look together; so the read
+path is the standard library over the engine's socket, and the SDK is imported by the first write,
+or when the engine is not behind a unix socket.
+"""
+
+from __future__ import annotations
+
+import collections
+import http.client
+import json
+import socket
+import threading
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from algaenv.model.problem import DriverError, Problem, Refused
+from algaenv.model.resource import Json
+from algaenv.runtimes.docker.endpoint import Endpoint, Remote, UnixSocket, locate
+from algaenv.runtimes.docker.translate import NOT_FOUND, Reply, asking
+
+_OLDEST: Final = (1, 40)
+"""Docker 19.03."""
+_NEWEST: Final = (1, 44)
+"""What this was written against; also the oldest that the newest engines still speak."""
+_PATIENCE: Final = 30.0
+_WRITE_PATIENCE: Final = 120
+_ERROR: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What an engine says of itself. `arch` is Go's name for it: `amd64`, `arm64`, …
+
+    `api_version` is the version that is spoken with it.
+    """
+
+    host: str
+    version: str
+    api_version: str
+    arch: str
+    os: str
+    rootless: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NoEngine:
+    """No engine can be used, and why; false, so that it can be asked for like an absence."""
+
+    reason: str
+    hint: str
+
+    def __bool__(self) -> bool:
+        return False
+
+
+def answers(environ: Mapping[str, str]) -> EngineFacts | NoEngine:
+    """The engine that `environ` points to, if it answers and runs Linux containers. Never raises.
+
+    Costs one round trip.
+    """
+    engine = Engine(locate(environ), environ)
+    try:
+        return engine.facts
+    except DriverError as error:
+        problem = error.problem
+        why = f" ({problem.detail[0]})" if problem.detail else ""
+        return NoEngine(f"{problem.summary}{why}", problem.hint)
+    finally:
+        engine.close()
+
+
+class Engine:
+    """One engine. Safe to use from several threads; `close` when done, or let it be collected."""
+
+    def __init__(self, endpoint: Endpoint, environ: Mapping[str, str]) -> None:
+        self.endpoint = endpoint
+        self._environ = environ
+        self._lock = threading.Lock()
+        self._facts: EngineFacts | None = None
+        self._idle: collections.deque[http.client.HTTPConnection] = collections.deque()
+        self._sdk: dict[str, Any] = {}
+        self._finalizer = weakref.finalize(self, _close_all, self._idle, self._sdk)
+
+    def close(self) -> None:
+        """Close the connections; the next request opens new ones."""
+        _close_all(self._idle, self._sdk)
+
+    @property
+    def facts(self) -> EngineFacts:
+        """Asked for once. Raises EngineGone, or Refused when it cannot be used."""
+        if self._facts is None:
+            with asking(f"reach the container engine at {self.endpoint}"):
+                said = as_map(self._answer("/version", _PATIENCE))
+            self._facts = _facts(str(self.endpoint), said)
+        return self._facts
+
+    def get(
+        self, path: str, query: Mapping[str, object] | None = None, *, patience: float = _PATIENCE
+    ) -> Json:
+        """The JSON answer to a GET; `filters` and other mappings are sent as JSON.
+
+        `patience` is in seconds. Raises Reply for an answer that is no success, and what the
+        transport raises; callers wrap it in `asking`.
+        """
+        sent = {
+            key: json.dumps(value) if isinstance(value, Mapping) else value
+            for key, value in (query or {}).items()
+        }
+        text = f"?{urlencode(sent)}" if sent else ""
+        return self._answer(f"/v{self.facts.api_version}{path}{text}", patience)
+
+    def find(self, path: str) -> Mapping[str, Json] | None:
+        """The same for one thing; None when there is no such thing."""
+        try:
+            return as_map(self.get(path))
+        except Reply as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+
+    @property
+    def api(self) -> Any:
+        """The SDK's client, for writing; made once."""
+        return self._client(self.facts.api_version)
+
+    def _client(self, version: str) -> Any:
+        with self._lock:
+            if version not in self._sdk:
+                self._sdk[version] = _sdk_client(self.endpoint, self._environ, version)
+            return self._sdk[version]
+
+    def _answer(self, path: str, patience: float) -> Json:
+        if isinstance(self.endpoint, UnixSocket):
+            return self._over_socket(self.endpoint.path, path, patience)
+        return self._over_sdk(path, patience)
+
+    def _over_socket(self, socket_path: str, path: str, patience: float) -> Json:
+        try:
+            connection, reused = self._idle.pop(), True
+        except IndexError:
+            connection, reused = _UnixConnection(socket_path), False
+        try:
+            status, body = _exchange(connection, path, patience)
+        except (ConnectionError, http.client.RemoteDisconnected):
+            connection.close()
+            if reused:  # An engine closes idle connections; a fresh one tells whether it is gone.
+                return self._over_socket(socket_path, path, patience)
+            raise
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append(connection)
+        return _read(status, body)
+
+    def _over_sdk(self, path: str, patience: float) -> Json:
+        # Our paths hold the version already; the SDK must be given one, or it asks before we do.
+        client = self._client(".".join(map(str, _NEWEST)))
+        reply = client.get(client.base_url + path, timeout=patience)
+        return _read(reply.status_code, reply.content)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("docker")
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        try:
+            self.sock.connect(self._path)
+        except BaseException:
+            self.close()
+            raise
+
+
+def _exchange(
+    connection: http.client.HTTPConnection, path: str, patience: float
+) -> tuple[int, bytes]:
+    connection.timeout = patience
+    if connection.sock is not None:
+        connection.sock.settimeout(patience)
+    connection.request("GET", path, headers={"Host": "docker"})
+    reply = connection.getresponse()
+    return reply.status, reply.read()
+
+
+def _read(status: int, body: bytes) -> Json:
+    try:
+        found: Json = json.loads(body) if body else None
+    except ValueError:
+        found = body.decode(errors="replace")
+    if status >= _ERROR:
+        message = found.get("message") if isinstance(found, dict) else found
+        raise Reply(status, str(message or http.client.responses.get(status, "")))
+    return found
+
+
+def _close_all(idle: collections.deque[http.client.HTTPConnection], sdk: dict[str, Any]) -> None:
+    while idle:
+        idle.pop().close()
+    while sdk:
+        sdk.popitem()[1].close()
+
+
+def _facts(host: str, said: Mapping[str, Json]) -> EngineFacts:
+    theirs, least = _version(said.get("ApiVersion")), _version(said.get("MinAPIVersion"))
+    spoken = max(min(theirs, _NEWEST), least)
+    found = EngineFacts(
+        host=host,
+        version=str(said.get("Version", "")),
+        api_version=".".join(map(str, spoken)),
+        arch=str(said.get("Arch", "")),
+        os=str(said.get("Os", "")),
+        rootless=any(
+            as_map(part).get("Name") == "rootlesskit" for part in as_list(said.get("Components"))
+        ),
+    )
+    if theirs < _OLDEST:
+        raise Refused(
+            Problem(
+                "engine-too-old",
+                f"cannot use the container engine {found.version} at {host}",
+                "upgrade it to Docker 19.03 or newer",
+            )
+        )
+    if found.os != "linux":
+        raise Refused(
+            Problem(
+                "engine-refused",
+                f"cannot run Linux containers on the engine at {host}, which runs {found.os}",
+                "switch the engine to Linux containers",
+            )
+        )
+    return found
+
+
+def _version(text: Json) -> tuple[int, ...]:
+    parts = str(text or "").split(".")
+    return tuple(int(part) for part in parts) if all(p.isdecimal() for p in parts) else (0,)
+
+
+def _sdk_client(endpoint: Endpoint, environ: Mapping[str, str], version: str) -> Any:
+    import docker
+
+    settings: dict[str, Any] = {"timeout": _WRITE_PATIENCE, "version": version}
+    match endpoint:
+        case UnixSocket():
+            settings["base_url"] = str(endpoint)
+        case Remote(host, ""):
+            found = docker.utils.kwargs_from_env(environment=dict(environ))
+            settings |= {"base_url": host} | {k: v for k, v in found.items() if k == "tls"}
+        case Remote(host, context):
+            known = docker.ContextAPI.get_context(context)
+            if known is None:
+                raise FileNotFoundError(f"there is no docker context {context}")
+            settings |= {"base_url": known.Host or host, "tls": known.TLSConfig or False}
+    if settings["base_url"].startswith("ssh://"):
+        settings["use_ssh_client"] = True
+    return docker.APIClient(**settings)
+
+
+def as_map(value: Json) -> Mapping[str, Json]:
+    """`value` if it is an object, else an empty one: the engine writes null for both."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: Json) -> list[Json]:
+    """`value` if it is an array, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def as_texts(value: Json) -> dict[str, str]:
+    """An object of strings, as labels are."""
+    return {key: text for key, text in as_map(value).items() if isinstance(text, str)}

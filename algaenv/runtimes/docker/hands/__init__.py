@@ -1,0 +1,1 @@
+"""What moves things on the engine: one module a kind. Decides nothing; the plan has decided."""

@@ -1,0 +1,96 @@
+"""What a container that ended, or keeps ending, has left to say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from algaenv.model.problem import Failed, Problem
+from algaenv.model.resource import Json
+from algaenv.runtimes.docker.engine import Engine, as_list, as_map
+from algaenv.runtimes.docker.translate import asking
+
+_LINES: Final = 20
+_LOOPS: Final = 3
+"""Restarts by the engine after which a container that happens to run does not count as running."""
+_HIDDEN: Final = re.compile(r"SECRET|PASSWORD|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
+_SHORTEST: Final = 6
+"""Characters; hiding shorter values would blot out words of the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """`state` is the engine's word for it: created, running, restarting, exited, dead, …
+
+    `exit_code` is that of its latest end; it says nothing while the container runs.
+    """
+
+    state: str
+    exit_code: int
+    restarts: int
+    out_of_memory: bool
+    last_log_lines: tuple[str, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """It runs, and has not been started again and again by the engine."""
+        return self.state in ("running", "paused") and self.restarts < _LOOPS
+
+    @property
+    def verdict(self) -> str:
+        """How it ended, in words."""
+        if self.state in ("restarting", "running"):
+            return f"keeps restarting, last with exit code {self.exit_code}"
+        why = "for want of memory " if self.out_of_memory else ""
+        return f"ended {why}with exit code {self.exit_code}"
+
+
+def evidence_of(engine: Engine, container: str) -> Evidence | None:
+    """What there is to know of a container by id or name; None when it is gone."""
+    with asking(f"look at the container {container}"):
+        found = engine.find(f"/containers/{container}/json")
+        if found is None:
+            return None
+        state = as_map(found.get("State"))
+        return Evidence(
+            state=str(state.get("Status", "")),
+            exit_code=_number(state.get("ExitCode")),
+            restarts=_number(found.get("RestartCount")),
+            out_of_memory=bool(state.get("OOMKilled")),
+            last_log_lines=_log(engine, found),
+        )
+
+
+def exited(service: str, name: str, seen: Evidence) -> Failed:
+    """The error for it (`container-exited`); the container stays for whoever wants to look."""
+    return Failed(
+        Problem(
+            "container-exited",
+            f"cannot keep {service} running: it {seen.verdict}",
+            f"read all of it with `docker logs {name}`",
+            detail=seen.last_log_lines,
+        )
+    )
+
+
+def _log(engine: Engine, found: Mapping[str, Json]) -> tuple[str, ...]:
+    text: bytes = engine.api.logs(str(found.get("Id")), stdout=True, stderr=True, tail=_LINES)
+    hidden = _secrets(found)
+    lines = []
+    for line in text.decode(errors="replace").splitlines()[-_LINES:]:
+        for secret in hidden:
+            line = line.replace(secret, "***")  # noqa: PLW2901
+        lines.append(line.rstrip())
+    return tuple(lines)
+
+
+def _secrets(found: Mapping[str, Json]) -> list[str]:
+    """Values of its environment that a careless server might print."""
+    pairs = (str(one).partition("=") for one in as_list(as_map(found.get("Config")).get("Env")))
+    return [value for name, _, value in pairs if _HIDDEN.search(name) and len(value) >= _SHORTEST]
+
+
+def _number(value: Json) -> int:
+    return value if isinstance(value, int) else 0

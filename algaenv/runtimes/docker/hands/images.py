@@ -1,0 +1,144 @@
+"""Has images on the engine: pulled, made from a recipe, or built from a Dockerfile.
+
+Images belong to no environment: what one has made, another uses. So nothing here removes one.
+"""
+
+# ruff: noqa: ARG002 - the signatures are the protocol's
+
+from __future__ import annotations
+
+import collections
+import io
+import tarfile
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from algaenv.model.address import Address
+from algaenv.model.problem import Failed, Problem
+from algaenv.model.resource import Present, Resource
+from algaenv.reconcile.protocols import Say
+from algaenv.runtimes.binaries import Memo
+from algaenv.runtimes.docker.body import DockerfileImage, PulledImage, RecipeImage
+from algaenv.runtimes.docker.engine import Engine
+from algaenv.runtimes.docker.images.assemble import assemble, certificates, settings
+from algaenv.runtimes.docker.images.local import find_image
+from algaenv.runtimes.docker.images.pull import pull
+from algaenv.runtimes.docker.images.recipe import load_recipe
+from algaenv.runtimes.docker.images.wheel import requirements, wheel
+from algaenv.runtimes.docker.labels import CONTEXT, IMAGE
+from algaenv.runtimes.docker.translate import asking
+from algaenv.spec.stacks import stacks_root
+
+_CHUNK: Final = 1 << 20
+_LAST: Final = 20
+_LINE: Final = 160
+
+
+class ImageHands:
+    """Hands for `image`; `cache` is a directory for large temporary files."""
+
+    def __init__(self, engine: Engine, cache: Path) -> None:
+        self._engine = engine
+        self._cache = cache
+
+    def create(self, resource: Resource, say: Say) -> None:
+        """Pull or make it, unless it has appeared meanwhile. Raises as `pull`, or Failed."""
+        image = resource.body
+        assert isinstance(image, PulledImage | RecipeImage | DockerfileImage)  # noqa: S101
+        with asking(f"look for the image {image.title}"):
+            if find_image(self._engine, image) is not None:
+                return
+        match image:
+            case PulledImage():
+                pull(self._engine, image, say)
+            case RecipeImage():
+                self._make(image, say)
+            case DockerfileImage():
+                self._build(image, say)
+
+    def update(self, resource: Resource, seen: Present, say: Say) -> None:
+        """An image is what its name says; another name is another image."""
+        self.create(resource, say)
+
+    def delete(self, address: Address, seen: Present, say: Say) -> None:
+        """Nothing: other environments may use it. `docker image rm` is for people."""
+
+    def _make(self, image: RecipeImage, say: Say) -> None:
+        recipe = load_recipe(stacks_root() / "images", image.recipe, Memo(None, ""))
+        say(f"collecting the files of {image.title}")
+        root = assemble(recipe, image.program, image.major)
+        repository, _, tag = image.title.rpartition(":")
+        marks = {IMAGE: image.recipe, CONTEXT: image.hash}
+        self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self._cache) as stream:
+            root.write(stream)
+            say(f"importing {image.title}, {stream.tell() >> 20} MB")
+            stream.seek(0)
+            with asking(f"import the image {image.title}"):
+                # In pieces: for a whole file the SDK announces a length that it does not keep.
+                self._engine.api.import_image_from_stream(
+                    iter(lambda: stream.read(_CHUNK), b""),
+                    repository=repository,
+                    tag=tag,
+                    changes=settings(recipe, image.program, image.major, marks),
+                )
+
+    def _build(self, image: DockerfileImage, say: Say) -> None:
+        request: dict[str, Any] = {
+            "tag": image.title,
+            "dockerfile": image.dockerfile,
+            "buildargs": dict(image.args),
+            "labels": {IMAGE: image.recipe, CONTEXT: image.hash},
+            # Otherwise every step leaves a container behind.
+            "rm": True,
+            "forcerm": True,
+            "decode": True,
+        }
+        with asking(f"build the image {image.title}"):
+            if image.wheel:
+                archive = _wheel_context(Path(image.context))
+                lines = self._engine.api.build(fileobj=archive, custom_context=True, **request)
+            else:
+                lines = self._engine.api.build(path=image.context, **request)
+            _follow(lines, image, say)
+
+
+def _follow(lines: Iterable[Mapping[str, Any]], image: DockerfileImage, say: Say) -> None:
+    last: collections.deque[str] = collections.deque(maxlen=_LAST)
+    for line in lines:
+        for text in str(line.get("stream", "") or line.get("status", "")).splitlines():
+            if text.strip():
+                last.append(text.rstrip())
+                say(text.strip()[:_LINE])
+        if "error" in line:
+            message = str(line["error"]).strip()
+            hint = f"try it by hand: docker build -f {image.dockerfile} {image.context}"
+            if "buildkit" in message.lower():
+                hint = "build it yourself with BuildKit, and name the image under `runner.image`"
+            detail = (*last, message)
+            raise Failed(
+                Problem("image-build-failed", f"cannot build {image.title}", hint, detail=detail)
+            )
+
+
+def _wheel_context(folder: Path) -> io.BytesIO:
+    """A build context for our own Dockerfile: it, the wheel, the pins and the authorities."""
+    recipe = load_recipe(folder.parent, folder.name, Memo(None, ""))
+    assert recipe.python is not None  # noqa: S101 - only the runner's recipe comes here
+    name, content = wheel(recipe.python.packages)
+    members = {
+        "Dockerfile": (folder / "Dockerfile").read_bytes(),
+        "certificates.pem": certificates(),
+        "requirements.txt": requirements(recipe.python.distributions).encode(),
+        name: content,
+    }
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for member, text in sorted(members.items()):
+            header = tarfile.TarInfo(member)
+            header.size = len(text)
+            archive.addfile(header, io.BytesIO(text))
+    stream.seek(0)
+    return stream

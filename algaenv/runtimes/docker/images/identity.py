@@ -1,0 +1,102 @@
+"""The hash of all that goes into an image, so that an unchanged one costs a look and no more.
+
+Hashing a large program takes longer than everything else of a run that changes nothing, so hashes
+are kept under a stamp of the files' sizes, times and numbers. Libraries do not count: an update of
+the system's C library is no reason to make every image again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from algaenv.model.problem import Failed, Problem
+from algaenv.runtimes.binaries import Binary, Memo, stamp_of
+from algaenv.runtimes.docker.images.installed import distributions, interpreter, own_files
+from algaenv.runtimes.docker.images.recipe import PythonPart, Recipe
+
+
+def identity(recipe: Recipe, program: Binary | None, memo: Memo) -> str:
+    """64 hex digits over the recipe, its program or packages, and the code that puts them in."""
+    parts: list[Path | str] = [*recipe.sources, *_makers()]
+    if program is not None:
+        parts += [program.path, program.home]
+    if recipe.python is not None:
+        parts += [interpreter().executable, *_own(recipe.python), *_site()]
+    key = f"identity:{recipe.folder}:{program.path if program else sys.prefix}"
+    return str(memo.get(key, stamp_of(parts), lambda: _compute(recipe, program)))
+
+
+def major_version(program: Binary, memo: Memo) -> str:
+    """The first number of what the program says to `--version`. Raises Failed when it says none."""
+    return str(
+        memo.get(f"major:{program.path}", stamp_of([program.path]), lambda: _ask_version(program))
+    )
+
+
+def _compute(recipe: Recipe, program: Binary | None) -> str:
+    total = hashlib.sha256(os.uname().machine.encode())
+    lines = [_line(path.name, file_sha256(path)) for path in (*recipe.sources, *_makers())]
+    if program is not None:
+        lines.append(_line(program.name, file_sha256(program.path), program.version))
+    if recipe.python is not None:
+        lines += _python_lines(recipe.python)
+    for line in lines:
+        total.update(line.encode())
+    return total.hexdigest()
+
+
+def _python_lines(part: PythonPart) -> Iterator[str]:
+    yield _line("python", sys.version, file_sha256(interpreter().executable))
+    for found in distributions(part.distributions):
+        record = found.read_text("RECORD") or ""
+        digest = hashlib.sha256(record.encode()).hexdigest()
+        yield _line(found.metadata["Name"], found.version, digest)
+    for place, source in own_files(part.packages):
+        yield _line(place, file_sha256(source))
+
+
+def file_sha256(path: Path) -> str:
+    """64 hex digits over the content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _line(*words: str) -> str:
+    return "\0".join(words) + "\n"
+
+
+def _makers() -> list[Path]:
+    return sorted(Path(__file__).parent.glob("*.py"))
+
+
+def _own(part: PythonPart) -> Iterable[Path]:
+    return (source for _, source in own_files(part.packages))
+
+
+def _site() -> list[str]:
+    return [entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))]
+
+
+def _ask_version(program: Binary) -> str:
+    try:
+        reply = subprocess.run(
+            [str(program.path), "--version"], check=True, capture_output=True, text=True, timeout=20
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise _no_version(program, str(error)) from error
+    found = re.search(r"\d+", reply.stdout)
+    if not found:
+        raise _no_version(program, reply.stdout)
+    return found[0]
+
+
+def _no_version(program: Binary, why: str) -> Failed:
+    summary = f"cannot tell the version of {program.path}"
+    hint = f"run `{program.path} --version` to see what it says"
+    return Failed(Problem("recipe-broken", summary, hint, detail=(why,)))

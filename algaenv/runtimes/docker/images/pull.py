@@ -1,0 +1,171 @@
+"""Pulling an image: the same digest from one repository after the other.
+
+A registry that denies has spoken for good, and the next is asked; one that stumbles is asked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from algaenv.model.problem import DriverError, Problem, Refused, Unavailable
+from algaenv.reconcile.protocols import Say
+from algaenv.runtimes.docker.body import PulledImage
+from algaenv.runtimes.docker.engine import Engine
+from algaenv.runtimes.docker.images.local import find_image, wrong_architecture
+from algaenv.runtimes.docker.registry import is_silent
+from algaenv.runtimes.docker.translate import (
+    FORBIDDEN,
+    NOT_FOUND,
+    UNAUTHORIZED,
+    asking,
+    message_of,
+    status_of,
+)
+
+_TRIES: Final = 4
+_DENIALS: Final = (
+    "denied",
+    "unauthorized",
+    "forbidden",
+    "manifest unknown",
+    "not found",
+    "no basic auth",
+)
+_PASSING: Final = (
+    "toomanyrequests",
+    "too many requests",
+    "timeout",
+    "deadline exceeded",
+    "unexpected eof",
+    "connection reset",
+    "http status: 5",
+    "service unavailable",
+    "bad gateway",
+    "internal server error",
+)
+_HINT: Final = (
+    "name another repository that has it, choose another engine, or set `images: build`; "
+    "logging in does not help where the publisher has withdrawn an image, as MinIO has"
+)
+
+
+class _Said(Exception):
+    """What a registry, or the engine about it, said instead of giving the image."""
+
+
+class _Denied(_Said):
+    """It does not give it out."""
+
+
+class _Corrupt(_Said):
+    """It gave out something else."""
+
+
+class _Silent(_Said):
+    """It could not be reached, and would not be in a second."""
+
+
+class _Passing(_Said):
+    """It may in a second."""
+
+
+def pull(engine: Engine, image: PulledImage, say: Say) -> None:
+    """Have `image` on the engine.
+
+    Raises Refused (`image-denied`, `image-wrong-digest`, `image-architecture`) when no repository
+    ever will give it out, Unavailable (`image-unreachable`) when one might later.
+    """
+    said: list[_Said] = []
+    for repository, reference in zip(image.repositories, image.references, strict=True):
+        say(f"pulling {reference}")
+        try:
+            _pull_patiently(engine, repository, image.digest or image.tag, say)
+        except _Said as error:
+            said.append(error)
+            say(f"{repository}: {error}")
+            continue
+        with asking(f"look at the image {reference}"):
+            if find_image(engine, image) is not None:
+                return
+        said.append(_Corrupt("the engine does not have it under its digest after pulling it"))
+    raise _exhausted(image, said) from said[-1]
+
+
+def _exhausted(image: PulledImage, said: list[_Said]) -> DriverError:
+    detail = tuple(f"{r}: {error}" for r, error in zip(image.references, said, strict=True))
+    summary = f"cannot pull {image.title}: none of its repositories gives it out"
+    if any(isinstance(error, _Silent | _Passing) for error in said):
+        hint = "look at the engine's network, then try again; or set `images: build`"
+        return Unavailable(Problem("image-unreachable", summary, hint, detail=detail))
+    code = "image-wrong-digest" if any(isinstance(e, _Corrupt) for e in said) else "image-denied"
+    return Refused(Problem(code, summary, _HINT, detail=detail))
+
+
+def _pull_patiently(engine: Engine, repository: str, version: str, say: Say) -> None:
+    from tenacity import (
+        RetryCallState,
+        Retrying,
+        retry_if_exception_type,
+        stop_after_attempt,
+        wait_random_exponential,
+    )
+
+    def tell(state: RetryCallState) -> None:
+        why = state.outcome.exception() if state.outcome else ""
+        say(f"{repository}: {why}; try {state.attempt_number + 1} of {_TRIES}")
+
+    Retrying(
+        retry=retry_if_exception_type(_Passing),
+        stop=stop_after_attempt(_TRIES),
+        wait=wait_random_exponential(multiplier=0.5, max=4),
+        before_sleep=tell,
+        reraise=True,
+    )(_pull_once, engine, repository, version, say)
+
+
+def _pull_once(engine: Engine, repository: str, version: str, say: Say) -> None:
+    try:
+        with asking(f"pull {repository}"):
+            for line in _told(engine, repository, version):
+                if progress := _progress(line):
+                    say(progress)
+    except DriverError as error:
+        # What the engine says about the registry, not about itself, comes with a status.
+        if isinstance(error.__cause__, Exception) and status_of(error.__cause__) is not None:
+            raise _classified(error.__cause__, engine) from error
+        raise
+
+
+def _told(engine: Engine, repository: str, version: str) -> Iterator[Mapping[str, Any]]:
+    """The engine's lines; one that reports an error ends them, since its status came too early."""
+    for line in engine.api.pull(repository, tag=version, stream=True, decode=True):
+        if "error" in line:
+            raise _kind(str(line["error"]), None, engine)
+        yield line
+
+
+def _classified(error: Exception, engine: Engine) -> Exception:
+    return _kind(message_of(error), status_of(error), engine)
+
+
+def _kind(message: str, status: int | None, engine: Engine) -> Exception:
+    lowered = message.lower()
+    if "no matching manifest" in lowered or "does not match the specified platform" in lowered:
+        return wrong_architecture(message, "", engine.facts.arch)
+    if "verification failed" in lowered or "digest mismatch" in lowered:
+        return _Corrupt(message)
+    if any(phrase in lowered for phrase in _PASSING):
+        return _Passing(message)
+    if is_silent(message):
+        return _Silent(message)
+    denied = status in (UNAUTHORIZED, FORBIDDEN, NOT_FOUND)
+    if denied or any(phrase in lowered for phrase in _DENIALS):
+        return _Denied(message)
+    return _Passing(message)
+
+
+def _progress(line: Mapping[str, Any]) -> str:
+    status = str(line.get("status", ""))
+    settled = status.startswith(("Pull complete", "Digest", "Status", "Already exists"))
+    return f"{line.get('id', '')} {status}".strip() if settled else ""

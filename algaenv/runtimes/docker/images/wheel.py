@@ -1,0 +1,49 @@
+"""A wheel of this package, made again from its installed files, for images built by a Dockerfile.
+
+The wheel it was installed from is gone, and a checkout never had one. What is installed is enough:
+a wheel is a zip file of the modules, the metadata and a list of hashes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import zipfile
+from collections.abc import Sequence
+from typing import Final
+
+from algaenv import __version__
+from algaenv.runtimes.docker.images.installed import distributions, own_files
+
+_FIRST_DAY: Final = (1980, 1, 1, 0, 0, 0)
+_METADATA: Final = f"Metadata-Version: 2.1\nName: algaenv\nVersion: {__version__}\n"
+_TAGS: Final = "Wheel-Version: 1.0\nGenerator: algaenv\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+
+
+def wheel(packages: Sequence[str]) -> tuple[str, bytes]:
+    """File name and content; the same bytes for the same `packages` (see `PythonPart`)."""
+    info = f"algaenv-{__version__}.dist-info"
+    members = {place: source.read_bytes() for place, source in own_files(packages)}
+    members[f"{info}/METADATA"] = _METADATA.encode()
+    members[f"{info}/WHEEL"] = _TAGS.encode()
+    record = "".join(
+        f"{name},{_digest(content)},{len(content)}\n" for name, content in members.items()
+    )
+    members[f"{info}/RECORD"] = (record + f"{info}/RECORD,,\n").encode()
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name, _FIRST_DAY), content)
+    return f"algaenv-{__version__}-py3-none-any.whl", stream.getvalue()
+
+
+def requirements(names: Sequence[str]) -> str:
+    """The lines that pin `names`, and all they need, to what is installed here."""
+    pins = (f"{found.metadata['Name']}=={found.version}\n" for found in distributions(names))
+    return "".join(sorted(pins, key=str.lower))
+
+
+def _digest(content: bytes) -> str:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
+    return f"sha256={digest.decode()}"

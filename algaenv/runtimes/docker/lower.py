@@ -1,0 +1,298 @@
+"""Lock and chosen images in, resources out: this runtime's code generator. Pure.
+
+What may differ between machines (which image, whose recipe, where a program lies) has been settled
+by `choose` and comes in as one `Supply` a service.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+from algaenv.model.address import Address, Tier
+from algaenv.model.intent import ExternalDatabase, Profile
+from algaenv.model.lock import Lock
+from algaenv.model.resource import Json, Resource
+from algaenv.reconcile.protocols import Lowered
+from algaenv.runtimes.docker.body import (
+    ETC,
+    ContainerBody,
+    ImageBody,
+    MountPoint,
+    NetworkBody,
+    Owned,
+    Port,
+    VolumeBody,
+)
+from algaenv.runtimes.services import (
+    LOOPBACK,
+    Rendered,
+    ServiceName,
+    Values,
+    fill,
+    flat,
+    probes,
+    profile_values,
+    render_container,
+    runner_environment,
+)
+
+NETWORK: Final = Address("network", "main")
+CACHE: Final = "/cache"
+RUNNER_PORT: Final = 8080
+HOST_GATEWAY: Final = "host.docker.internal"
+SERVICES: Final[tuple[ServiceName, ...]] = ("store", "redis", "database", "runner")
+_ANYWHERE: Final = "0.0.0.0"  # noqa: S104 - inside the container; published on loopback only
+# What entry points of well-known images need that start as root, take their data and step down.
+_STEP_DOWN: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
+_STOP_SECONDS: Final[Mapping[str, int]] = {"store": 15, "redis": 15, "database": 30, "runner": 10}
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """The image chosen for a service, and what that choice says about its container.
+
+    `profile` is None for the runner. `user` is who runs in an image of ours, and `places` are the
+    directories that already belong to that user; None when the image takes care of that itself.
+    `kept` names the volume's data format: data of another engine, or
+    of one made elsewhere, is never mounted. `environment` holds templates, as a profile's does.
+    """
+
+    image: ImageBody
+    profile: Profile | None
+    note: str
+    user: int | None = None
+    places: frozenset[str] = frozenset()
+    read_only: bool = False
+    kept: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    tmpfs: Mapping[str, str] = field(default_factory=dict)
+
+
+def lower(lock: Lock, supplies: Mapping[ServiceName, Supply]) -> Lowered:
+    """The substrate of `lock`. Raises ResolveError when a profile's templates do not hold."""
+    external = isinstance(lock.intent.database, ExternalDatabase)
+    wanted = [name for name in SERVICES if not (name == "database" and external)]
+    resources = [_network(lock)]
+    for service in wanted:
+        supply = supplies[service]
+        if service == "runner":
+            body = _runner(lock, supply, supplies)
+        else:
+            body = _server(lock, service, supply)
+        volumes = [mount.source for mount in body.mounts if mount.kind == "volume"]
+        resources += [_image(service, supply)]
+        resources += [_volume(service, name) for name in volumes]
+        resources += [_container(lock, body, with_volume=bool(volumes))]
+    return Lowered(
+        tuple(resources),
+        {name: Address("container", name) for name in wanted},
+        tuple(f"image/{name}: {supplies[name].note}" for name in wanted),
+    )
+
+
+def container_name(lock: Lock, service: str) -> str:
+    """`<environment's name>-<first six digits of its id>-<service>`."""
+    return f"{lock.environment.name}-{lock.environment.id[:6]}-{service}"
+
+
+def network_name(lock: Lock) -> str:
+    """By the id alone, as volumes are: a renamed environment keeps both."""
+    return f"algaenv-{lock.environment.id}"
+
+
+def seen_from_container(url: str) -> str:
+    """`url` with this machine's own names replaced by the one it has inside containers."""
+    parts = urlsplit(url)
+    if parts.hostname not in {"localhost", LOOPBACK, "::1", _ANYWHERE}:
+        return url
+    user, at, _ = parts.netloc.rpartition("@")
+    port = f":{parts.port}" if parts.port else ""
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{HOST_GATEWAY}{port}"))
+
+
+def _network(lock: Lock) -> Resource:
+    body = NetworkBody(network_name(lock))
+    inputs: dict[str, Json] = {"name": body.name, "driver": "bridge"}
+    return Resource(NETWORK, Tier.SUBSTRATE, inputs, body, replaced=True)
+
+
+def _image(service: ServiceName, supply: Supply) -> Resource:
+    inputs: dict[str, Json] = {"image": supply.image.title}
+    address = Address("image", service)
+    return Resource(address, Tier.SUBSTRATE, inputs, supply.image, retained=True)
+
+
+def _volume(service: ServiceName, name: str) -> Resource:
+    inputs: dict[str, Json] = {"name": name}
+    address = Address("volume", service)
+    return Resource(address, Tier.SUBSTRATE, inputs, VolumeBody(name), retained=True)
+
+
+def _container(lock: Lock, body: ContainerBody, *, with_volume: bool) -> Resource:
+    needs = [NETWORK, Address("image", body.service)]
+    if with_volume:
+        needs.append(Address("volume", body.service))
+    if body.service == "runner":
+        needs += [Address("container", "store"), Address("container", "redis")]
+    return Resource(
+        Address("container", body.service),
+        Tier.SUBSTRATE,
+        inputs_of(lock, body),
+        body,
+        tuple(needs),
+        probes(lock)[_service(body.service)],
+        replaced=True,
+    )
+
+
+def _service(name: str) -> ServiceName:
+    return next(service for service in SERVICES if service == name)
+
+
+def _server(lock: Lock, service: ServiceName, supply: Supply) -> ContainerBody:
+    profile = supply.profile
+    assert profile is not None, service  # noqa: S101 - choose gives every server a profile
+    main = next(iter(profile.ports.values()))
+    values = profile_values(
+        lock,
+        service,
+        host=_ANYWHERE,
+        port=main,
+        data=profile.data,
+        etc=ETC,
+        console_port=profile.ports.get("console", 0),
+    )
+    rendered = render_container(profile, values)
+    owner = profile.uid if supply.user is None else supply.user
+    mounts = (
+        (MountPoint("volume", volume_name(lock, service, supply), profile.data),)
+        if service != "redis" or lock.intent.redis.persistent
+        else ()
+    )
+    owned = tuple(
+        Owned(mount.target, owner, 0o750)
+        for mount in mounts
+        if owner and mount.target not in supply.places
+    )
+    return ContainerBody(
+        name=container_name(lock, service),
+        service=service,
+        image=supply.image,
+        network=network_name(lock),
+        command=rendered.command,
+        environment=_environment(supply, rendered, values),
+        files=rendered.files,
+        file_owner=owner,
+        ports=_ports(lock, service, profile),
+        mounts=mounts,
+        owned=owned,
+        capabilities=() if supply.user else _STEP_DOWN,
+        # The engine puts nothing into a container whose root is read-only.
+        read_only=supply.read_only and not (rendered.files or owned),
+        tmpfs=supply.tmpfs,
+        host_names=(),
+        init=False,
+        stop_signal=profile.stop_signal,
+        stop_timeout=_STOP_SECONDS[service],
+    )
+
+
+def _environment(supply: Supply, rendered: Rendered, values: Values) -> Values:
+    ours = {name: fill(template, values) for name, template in supply.environment.items()}
+    return {**rendered.environment, **ours}
+
+
+def _ports(lock: Lock, service: ServiceName, profile: Profile) -> tuple[Port, ...]:
+    numbers = {
+        "api": lock.ports.store,
+        "console": lock.ports.console,
+        "main": lock.ports.redis if service == "redis" else lock.ports.database,
+    }
+    return tuple(
+        Port(name, numbers[name], inside)
+        for name, inside in profile.ports.items()
+        if numbers.get(name)
+    )
+
+
+def _runner(lock: Lock, supply: Supply, supplies: Mapping[ServiceName, Supply]) -> ContainerBody:
+    environment = runner_environment(
+        lock,
+        store_url=f"http://store:{_inside(supplies['store'])}",
+        redis_host="redis",
+        redis_port=_inside(supplies["redis"]),
+        app_url=seen_from_container(lock.intent.app_url),
+        cache=CACHE,
+        host=_ANYWHERE,
+        port=RUNNER_PORT,
+    )
+    cache = MountPoint("volume", volume_name(lock, "runner", supply), CACHE)
+    extra = tuple(extra_mount(lock, text) for text in lock.intent.runner.volumes)
+    # Nobody can tell which user a foreign image runs as, and the cache is its own anyway.
+    owned = () if CACHE in supply.places else (Owned(CACHE, 0, 0o1777),)
+    return ContainerBody(
+        name=container_name(lock, "runner"),
+        service="runner",
+        image=supply.image,
+        network=network_name(lock),
+        command=(),
+        environment=environment,
+        files={},
+        file_owner=0,
+        ports=(Port("main", lock.ports.runner, RUNNER_PORT),),
+        mounts=(cache, *extra),
+        owned=owned,
+        capabilities=() if supply.user else _STEP_DOWN,
+        read_only=supply.read_only,
+        tmpfs=supply.tmpfs,
+        host_names=(f"{HOST_GATEWAY}:host-gateway",),
+        init=True,
+        stop_signal="SIGTERM",
+        stop_timeout=_STOP_SECONDS["runner"],
+    )
+
+
+def _inside(supply: Supply) -> int:
+    """The port that other containers use, the first of the profile."""
+    return next(iter(supply.profile.ports.values())) if supply.profile else RUNNER_PORT
+
+
+def volume_name(lock: Lock, service: ServiceName, supply: Supply) -> str:
+    """By the environment's id, the service, and the format of what is kept."""
+    suffix = f"-{supply.kept}" if supply.kept else ""
+    return f"algaenv-{lock.environment.id}-{service}{suffix}"
+
+
+def extra_mount(lock: Lock, text: str) -> MountPoint:
+    """`source:target[:ro]`; a relative source starts where the spec is."""
+    source, _, rest = text.partition(":")
+    target, _, mode = rest.partition(":")
+    return MountPoint("bind", str(lock.environment.spec.parent / source), target, mode == "ro")
+
+
+def inputs_of(lock: Lock, body: ContainerBody) -> dict[str, Json]:
+    """All that decides whether a container must be made anew, one readable field each."""
+    key = lock.credentials.fingerprint_key
+    fields: dict[str, Json] = {
+        "name": body.name,
+        "image": body.image.title,
+        "network": body.network,
+        "command": shlex.join(body.command),
+        "capabilities": ",".join(body.capabilities),
+        "read_only": body.read_only,
+        "init": body.init,
+        "stop_signal": body.stop_signal,
+        "stop_timeout": body.stop_timeout,
+    }
+    fields |= flat("env", body.environment, key)
+    fields |= flat("files", body.files, key)
+    fields |= {f"ports.{port.name}": str(port) for port in body.ports}
+    fields |= {f"mounts.{mount.target}": str(mount) for mount in body.mounts}
+    fields |= {f"owner.{owned.path}": f"{owned.uid}:{owned.mode:o}" for owned in body.owned}
+    fields |= {f"tmpfs.{path}": options for path, options in body.tmpfs.items()}
+    fields |= {f"hosts.{line.partition(':')[0]}": line for line in body.host_names}
+    return fields

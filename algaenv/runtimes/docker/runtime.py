@@ -1,0 +1,94 @@
+"""Docker as a runtime: what reconcile asks for, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from algaenv.model.lock import Environment, Lock
+from algaenv.model.problem import Problem, ResolveError
+from algaenv.reconcile.protocols import Eyes, Hands, Lowered, Say
+from algaenv.runtimes.binaries import cache_home
+from algaenv.runtimes.docker import labels
+from algaenv.runtimes.docker.choose import Chooser, Left
+from algaenv.runtimes.docker.endpoint import Remote, locate
+from algaenv.runtimes.docker.engine import Engine, as_list, as_map, as_texts
+from algaenv.runtimes.docker.eyes import DockerEyes, Found, find_environments
+from algaenv.runtimes.docker.hands.containers import ContainerHands
+from algaenv.runtimes.docker.hands.images import ImageHands
+from algaenv.runtimes.docker.hands.networks import NetworkHands
+from algaenv.runtimes.docker.hands.volumes import VolumeHands
+from algaenv.runtimes.docker.labels import read_mark
+from algaenv.runtimes.docker.lower import lower
+from algaenv.runtimes.docker.translate import asking
+
+
+class DockerRuntime:
+    """Services as containers of the engine that `environ` points to.
+
+    `cache` keeps hashes and paths between runs; by default the user's cache directory. Making one
+    talks to nobody. `close` it when done, or let it be collected.
+    """
+
+    def __init__(self, environ: Mapping[str, str], cache: Path | None = None) -> None:
+        self.engine = Engine(locate(environ), environ)
+        self._environ = environ
+        self._cache = cache or cache_home(environ)
+
+    @property
+    def name(self) -> str:
+        """`docker`."""
+        return "docker"
+
+    def lower(self, lock: Lock, say: Say) -> Lowered:
+        """See `reconcile.protocols.Runtime`; asks registries only when `images: auto` must."""
+        with asking("look at what the containers of this environment were made of"):
+            left = self._left(lock.environment)
+            chooser = Chooser(
+                self.engine, lock, left, environ=self._environ, cache=self._cache, say=say
+            )
+            supplies = chooser.choose()
+        lowered = lower(lock, supplies)
+        endpoint = self.engine.endpoint
+        if isinstance(endpoint, Remote) and not endpoint.is_here:
+            raise ResolveError(_elsewhere(str(endpoint)))
+        return lowered
+
+    def eyes(self, environment: Environment) -> Eyes:
+        """See `reconcile.protocols.Runtime`."""
+        return DockerEyes(self.engine, environment.id)
+
+    def hands(self, environment: Environment) -> Mapping[str, Hands]:
+        """Hands for `network`, `volume`, `image` and `container`."""
+        return {
+            "network": NetworkHands(self.engine, environment),
+            "volume": VolumeHands(self.engine, environment),
+            "image": ImageHands(self.engine, self._cache),
+            "container": ContainerHands(self.engine, environment),
+        }
+
+    def environments(self) -> tuple[Found, ...]:
+        """Every environment that has left something on the engine."""
+        return find_environments(self.engine)
+
+    def close(self) -> None:
+        """Close the connections to the engine."""
+        self.engine.close()
+
+    def _left(self, environment: Environment) -> Left:
+        query = {"filters": {"label": [f"{labels.ENVIRONMENT}={environment.id}"]}}
+        images: dict[str, str] = {}
+        for one in as_list(self.engine.get("/containers/json", {"all": 1, **query})):
+            mark = read_mark(as_texts(as_map(one).get("Labels")))
+            if mark is not None and mark.address.kind == "container":
+                images[mark.address.name] = str(mark.inputs.get("image", ""))
+        volumes = as_list(as_map(self.engine.get("/volumes", query)).get("Volumes"))
+        return Left(images, frozenset(str(as_map(one).get("Name")) for one in volumes))
+
+
+def _elsewhere(endpoint: str) -> Problem:
+    return Problem(
+        "engine-elsewhere",
+        f"cannot run an environment on the engine at {endpoint}: its loopback is not this one's",
+        "run algaenv on that machine, or set `runtime: process`",
+    )

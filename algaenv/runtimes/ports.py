@@ -1,0 +1,190 @@
+"""Who holds a port of this machine: a service cannot start on a port that somebody else has.
+
+"Address already in use" sends people to a search engine. The kernel knows the socket, /proc knows
+its process, and a process of another environment carries our marks; so the complaint can name it.
+Linux only; standard library only, for both runtimes ask before they start anything.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from algaenv.runtimes.process import procfs
+
+LOOPBACK: Final = "127.0.0.1"
+_IN_THE_WAY: Final = ("127.", "0.0.0.0")  # noqa: S104 - a listener on all addresses has ours too
+_LISTEN: Final = "0A"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The one that has the port.
+
+    `pid` is None, and `command` empty, when the process cannot be seen: it belongs to another
+    user (`uid`) or another container. `spec` and `resource` (`kind/name`) are set for a service of
+    an algaenv environment. `container` is the address of the container a docker-proxy serves.
+    """
+
+    port: int
+    address: str
+    uid: int
+    pid: int | None = None
+    command: str = ""
+    environment: str = ""
+    spec: str = ""
+    resource: str = ""
+    container: str = ""
+
+    def __str__(self) -> str:
+        if self.pid is None:
+            return f"a process that cannot be seen (user {self.uid})"
+        name = f"process {self.pid} ({self.command})"
+        if self.environment:
+            return f"{name}, {self.resource} of the environment of {self.spec}"
+        return f"{name}, for the container at {self.container}" if self.container else name
+
+
+@dataclass(frozen=True, slots=True)
+class _Socket:
+    address: str
+    uid: int
+    inode: str
+    listens: bool
+
+
+def holder_of(port: int) -> Holder | None:
+    """Who keeps a server from listening on 127.0.0.1:`port`; None when nobody does.
+
+    A holder that leaves while it is looked for is no holder. A port this user may not bind at all
+    (below 1024) counts as free here: the server itself says so better.
+    """
+    if not _taken(port):
+        return None
+    sockets = sorted(_sockets(port), key=lambda found: not found.listens)
+    if not sockets:
+        # Bound but not listening, or of another network namespace's kernel proxy: no table has it.
+        return Holder(port, LOOPBACK, os.geteuid()) if _taken(port) else None
+    processes = _owners({found.inode for found in sockets})
+    for found in sockets:
+        if found.inode in processes:
+            return _described(port, found, processes[found.inode])
+    return Holder(port, sockets[0].address, sockets[0].uid)
+
+
+def _taken(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: connections that linger from an earlier one do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
+
+
+def _sockets(port: int) -> Iterator[_Socket]:
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table, encoding="ascii") as stream:  # noqa: PTH123
+                next(stream)
+                yield from _matching(stream, port)
+        except (OSError, StopIteration):
+            continue
+
+
+def _matching(lines: Iterator[str], port: int) -> Iterator[_Socket]:
+    wanted = f":{port:04X}"
+    for line in lines:
+        fields = line.split()
+        local, state, uid, inode = fields[1], fields[3], fields[7], fields[9]
+        if not local.endswith(wanted) or inode == "0":
+            continue
+        address = _address(local.partition(":")[0])
+        if address == "::" or address.startswith(_IN_THE_WAY):
+            yield _Socket(address, int(uid), inode, state == _LISTEN)
+
+
+def _address(digits: str) -> str:
+    """The kernel prints addresses as words in the byte order of the machine."""
+    words = [digits[at : at + 8] for at in range(0, len(digits), 8)]
+    raw = b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words)
+    if len(raw) == 4:
+        return socket.inet_ntop(socket.AF_INET, raw)
+    text = socket.inet_ntop(socket.AF_INET6, raw)
+    return text.removeprefix("::ffff:")
+
+
+def _owners(inodes: set[str]) -> Mapping[str, int]:
+    """Inode → the process that has it; of several that share it, the one that was first."""
+    links = {f"socket:[{inode}]": inode for inode in inodes}
+    owners: dict[str, procfs.Identity] = {}
+    for pid in procfs.pids():
+        for link in _descriptors(pid):
+            inode = links.get(link)
+            process = procfs.identify(pid) if inode else None
+            if inode and process:
+                known = owners.get(inode)
+                owners[inode] = min(known, process, key=_age) if known else process
+    return {inode: process.pid for inode, process in owners.items()}
+
+
+def _age(process: procfs.Identity) -> tuple[int, int]:
+    return process.start, process.pid
+
+
+def _descriptors(pid: int) -> Iterator[str]:
+    directory = f"/proc/{pid}/fd"
+    try:
+        names = os.listdir(directory)  # noqa: PTH208
+    except OSError:
+        return
+    for name in names:
+        try:
+            yield os.readlink(f"{directory}/{name}")  # noqa: PTH115
+        except OSError:
+            continue
+
+
+def _described(port: int, found: _Socket, pid: int) -> Holder:
+    marks = _marks(pid)
+    command = procfs.command(pid)
+    return Holder(
+        port=port,
+        address=found.address,
+        uid=found.uid,
+        pid=pid,
+        command=command,
+        environment=marks.get(procfs.ENVIRONMENT, ""),
+        spec=marks.get(procfs.SPEC, ""),
+        resource=marks.get(procfs.ADDRESS, ""),
+        container=_container(pid) if command == "docker-proxy" else "",
+    )
+
+
+def _marks(pid: int) -> Mapping[str, str]:
+    """The marks of the process, or of the nearest ancestor: servers overwrite their own."""
+    while pid > 1:
+        found = procfs.marks(pid)
+        if procfs.ENVIRONMENT in found:
+            return found
+        seen = procfs.stat(pid)
+        pid = seen.parent if seen else 0
+    return {}
+
+
+def _container(pid: int) -> str:
+    """docker-proxy is told `-container-ip <address>` on its command line."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:  # noqa: PTH123
+            words = stream.read().decode(errors="replace").split("\0")
+    except OSError:
+        return ""
+    after = dict(itertools.pairwise(words))
+    return after.get("-container-ip", "")

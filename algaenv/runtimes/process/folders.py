@@ -1,0 +1,162 @@
+"""Hands for `folder`: the directories that hold what services store, and outlive them.
+
+A folder is ours when it carries our marker; and nothing is ever removed that is not ours, or that
+is not directly below the environment's own `data/`.
+"""
+
+# ruff: noqa: ARG002 - the signatures are the protocol's
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from algaenv.model.address import Address
+from algaenv.model.lock import Environment
+from algaenv.model.problem import Conflict, Problem
+from algaenv.model.resource import Inputs, Present, Resource
+from algaenv.reconcile.protocols import Say
+from algaenv.runtimes.process import records
+from algaenv.runtimes.process.bodies import PROCESS, FolderBody
+from algaenv.runtimes.process.disk import on_disk
+from algaenv.runtimes.process.layout import Layout, content, private, write_private
+from algaenv.runtimes.process.living import child_of
+
+MARKER = ".algaenv.json"
+_PASSING = ".algaenv-"
+"""Begins the names of directories that are being made or removed; no folder is called so."""
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What we wrote into a folder when we made it."""
+
+    environment: str
+    address: Address
+    fingerprint: str
+    inputs: Inputs
+
+
+def read_marker(folder: Path) -> Marker | None:
+    """None for a directory that carries no marker that makes sense."""
+    try:
+        kept = json.loads((folder / MARKER).read_bytes())
+        return Marker(
+            environment=kept["environment"],
+            address=Address.parse(kept["address"]),
+            fingerprint=kept["fingerprint"],
+            inputs=dict(kept["inputs"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def folders_in(layout: Layout) -> Iterator[Path]:
+    """Everything below `data/` that may be a folder, by name."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(layout.data) if entry.is_dir())
+    except OSError:
+        return
+    yield from (layout.folder(name) for name in names if not name.startswith(_PASSING))
+
+
+class FolderHands:
+    """Makes and removes folders."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._layout = Layout(environment.home)
+
+    def create(self, resource: Resource, say: Say) -> None:
+        """In one step: a folder with its marker, or none. Conflict when the place is taken."""
+        if not isinstance(resource.body, FolderBody):
+            raise TypeError(resource.body)
+        path = resource.body.path
+        with on_disk(path):
+            if self._owns(path):
+                self._mark(path, resource)
+                private(content(path))
+                return
+            self._sweep()
+            fresh = private(self._layout.folder(_passing()))
+            private(content(fresh))
+            self._mark(fresh, resource)
+            try:
+                fresh.rename(path)
+            except OSError as error:
+                shutil.rmtree(fresh)
+                if not (path.exists() or path.is_symlink()):
+                    raise
+                raise Conflict(_not_ours("make", path)) from error
+
+    def update(self, resource: Resource, seen: Present, say: Say) -> None:
+        """Bring marker and content directory back."""
+        self.create(resource, say)
+
+    def delete(self, address: Address, seen: Present, say: Say) -> None:
+        """Remove a folder and all that is stored in it; `seen.handle` is its path."""
+        path = Path(seen.handle)
+        if not path.exists() and not path.is_symlink():
+            return
+        self._refuse_strangers(path)
+        self._refuse_running(path)
+        with on_disk(path):
+            gone = self._layout.folder(_passing())
+            path.rename(gone)
+            shutil.rmtree(gone)
+            self._sweep()
+
+    def _mark(self, path: Path, resource: Resource) -> None:
+        marker = {
+            "environment": self._environment.id,
+            "address": str(resource.address),
+            "fingerprint": resource.fingerprint,
+            "inputs": dict(resource.inputs),
+        }
+        write_private(path / MARKER, json.dumps(marker, indent=1))
+
+    def _owns(self, path: Path) -> bool:
+        marker = None if path.is_symlink() else read_marker(path)
+        return marker is not None and marker.environment == self._environment.id
+
+    def _refuse_strangers(self, path: Path) -> None:
+        inside = os.path.realpath(path.parent) == os.path.realpath(self._layout.data)
+        if not inside or not self._owns(path):
+            raise Conflict(_not_ours("remove", path))
+
+    def _refuse_running(self, path: Path) -> None:
+        service = path.name.partition("-")[0]
+        record = records.read(str(self._layout.record(service)))
+        child = child_of(record) if record and record["folder"] == str(path) else None
+        if child:
+            raise Conflict(
+                Problem(
+                    "folder-in-use",
+                    f"cannot remove {path}: {PROCESS}/{service} (pid {child.pid}) works in it",
+                    "stop the service first",
+                )
+            )
+
+    def _sweep(self) -> None:
+        """Remove what a run that died was making or removing; ours may still be at it."""
+        for entry in private(self._layout.data).glob(f"{_PASSING}*"):
+            if not entry.name.startswith(f"{_PASSING}{os.getpid()}-"):
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _not_ours(verb: str, path: Path) -> Problem:
+    return Problem(
+        "not-ours",
+        f"cannot {verb} {path}: what is there carries no mark of this environment",
+        "see what it holds, and move it away by hand",
+    )
+
+
+def _passing() -> str:
+    return f"{_PASSING}{os.getpid()}-{next(_numbers)}"

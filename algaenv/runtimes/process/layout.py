@@ -1,0 +1,67 @@
+"""Where everything of one environment lies on disk."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths below an environment's home."""
+
+    home: Path
+
+    @property
+    def data(self) -> Path:
+        """The folders that hold what services store."""
+        return self.home / "data"
+
+    @property
+    def run(self) -> Path:
+        """The records."""
+        return self.home / "run"
+
+    def record(self, service: str) -> Path:
+        """The record of a service."""
+        return self.run / f"{service}.json"
+
+    def lock(self, service: str) -> Path:
+        """What the shim of a service holds while it lives."""
+        return self.run / f"{service}.json.lock"
+
+    def log(self, service: str) -> Path:
+        """What a service says."""
+        return self.home / "logs" / f"{service}.log"
+
+    def etc(self, service: str) -> Path:
+        """The generated files of a service."""
+        return self.home / "etc" / service
+
+    def folder(self, name: str) -> Path:
+        """A folder, by its name: `<service>-<engine>`."""
+        return self.data / name
+
+
+def content(folder: Path) -> Path:
+    """The part of a folder that belongs to the service; our marker lies beside it."""
+    return folder / "content"
+
+
+def private(directory: Path) -> Path:
+    """`directory`, made with its parents, for this user only."""
+    if not directory.is_dir():
+        # mkdir would make the parents with the usual permissions.
+        private(directory.parent)
+        directory.mkdir(mode=0o700, exist_ok=True)
+    return directory
+
+
+def write_private(path: Path, text: str) -> None:
+    """A file that only this user can read, in place in one step."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(text)
+    fresh.replace(path)

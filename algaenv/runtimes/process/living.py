@@ -1,0 +1,84 @@
+"""Which processes of an environment live: by their records, and where a record is lost, by mark.
+
+A record can be removed by hand or by a broken disk; its processes then still carry the marks that
+they were started with. They are looked for in all of /proc, which is slow, so only when something
+is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from algaenv.model.address import Address
+from algaenv.model.lock import Environment
+from algaenv.runtimes.process import procfs, records
+from algaenv.runtimes.process.bodies import PROCESS
+from algaenv.runtimes.process.layout import Layout
+from algaenv.runtimes.process.procfs import Identity, alive
+from algaenv.runtimes.process.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Processes of one service that carry our marks."""
+
+    shims: tuple[Identity, ...]
+    others: tuple[Identity, ...]
+    fingerprint: str
+
+
+def read_records(environment: Environment) -> Mapping[Address, Record]:
+    """The records of this environment's services."""
+    layout = Layout(environment.home)
+    kept: dict[Address, Record] = {}
+    for path in layout.run.glob("*.json"):
+        record = records.read(str(path))
+        address = Address(PROCESS, path.stem)
+        if record and record["environment"] == environment.id and record["address"] == str(address):
+            kept[address] = record
+    return kept
+
+
+def lost_records(environment: Environment, kept: Mapping[Address, Record]) -> bool:
+    """Whether a record that was there is gone: a lock without one, or no directory at all."""
+    layout = Layout(environment.home)
+    if not layout.run.is_dir():
+        return layout.home.is_dir()
+    locks = (path.name.partition(".")[0] for path in layout.run.glob("*.json.lock"))
+    return any(Address(PROCESS, service) not in kept for service in locks)
+
+
+def shim_of(record: Record) -> Identity | None:
+    """The living shim a record names."""
+    return _living(record, records.identity(record["shim"]))
+
+
+def child_of(record: Record) -> Identity | None:
+    """The living process of the service that a record names."""
+    return _living(record, records.identity(record["child"]))
+
+
+def runs(record: Record) -> bool:
+    """The service runs, and its shim stands over it."""
+    return bool(record["state"] == "running" and shim_of(record) and child_of(record))
+
+
+def by_mark(environment: Environment) -> Mapping[Address, Found]:
+    """Every living process that carries this environment's marks."""
+    found: dict[Address, Found] = {}
+    for process, marks in procfs.marked(environment.id):
+        address = Address.parse(marks[procfs.ADDRESS])
+        known = found.get(address, Found((), (), marks.get(procfs.FINGERPRINT, "")))
+        if procfs.SHIM in marks:
+            known = Found((*known.shims, process), known.others, known.fingerprint)
+        else:
+            known = Found(known.shims, (*known.others, process), known.fingerprint)
+        found[address] = known
+    return found
+
+
+def _living(record: Record, process: Identity | None) -> Identity | None:
+    if process and alive(process) and record["boot"] == procfs.boot_id():
+        return process
+    return None

@@ -1,0 +1,223 @@
+"""Lock and found programs in, resources out: this runtime's code generator.
+
+Inside and outside are the same here: every service listens on 127.0.0.1 at the port of the lock,
+and speaks to the others there.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import algaenv
+from algaenv.model.address import Address, Tier
+from algaenv.model.intent import ManagedDatabase
+from algaenv.model.lock import Lock
+from algaenv.model.resource import Json, Resource
+from algaenv.reconcile.protocols import Lowered
+from algaenv.runtimes.process.bodies import FOLDER, PROCESS, Access, FolderBody, ProcessBody
+from algaenv.runtimes.process.layout import Layout, content
+from algaenv.runtimes.process.supply import Supplies, Supply
+from algaenv.runtimes.services import (
+    LOOPBACK,
+    ServiceName,
+    digest_with,
+    flat,
+    probes,
+    profile_values,
+    render_process,
+    runner_environment,
+)
+
+_GRACE: Final[Mapping[ServiceName, float]] = {
+    "store": 15.0,
+    "redis": 15.0,
+    "database": 30.0,
+    "runner": 10.0,
+}
+_POSTGRES: Final = "postgres"
+"""One folder for every version of the profile: its content knows which version made it."""
+_INHERITED: Final = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+"""What every service has of the caller's environment; the rest is not its business."""
+_INHERITED_BY_RUNNER: Final = (
+    "HOME",
+    "PYTHONUSERBASE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
+
+
+def lower(lock: Lock, supplies: Supplies, environ: Mapping[str, str]) -> Lowered:
+    """The substrate of `lock`. Raises ResolveError when a profile's templates do not hold."""
+    bodies: dict[ServiceName, ProcessBody] = {
+        service: _server(lock, service, supply, environ) for service, supply in supplies.items()
+    }
+    bodies["runner"] = _runner(lock, environ)
+    resources: list[Resource] = []
+    for service, body in bodies.items():
+        if body.folder:
+            resources.append(_folder(lock, service, body.folder))
+        resources.append(_process(lock, service, body))
+    return Lowered(
+        tuple(resources),
+        {service: Address(PROCESS, service) for service in bodies},
+        tuple(f"{PROCESS}/{service}: {supply.note}" for service, supply in supplies.items()),
+    )
+
+
+def folder_name(service: ServiceName, engine: str) -> str:
+    """Data of one engine is nothing to another, so each has a folder of its own."""
+    return f"{service}-{_POSTGRES if service == 'database' else engine}"
+
+
+def _folder(lock: Lock, service: ServiceName, path: Path) -> Resource:
+    relative = str(path.relative_to(lock.environment.home))
+    inputs: dict[str, Json] = {"path": relative}
+    address = Address(FOLDER, service)
+    return Resource(address, Tier.SUBSTRATE, inputs, FolderBody(path), retained=True)
+
+
+def _process(lock: Lock, service: ServiceName, body: ProcessBody) -> Resource:
+    needs = [Address(FOLDER, service)] if body.folder else []
+    if service == "runner":
+        needs += [Address(PROCESS, "store"), Address(PROCESS, "redis")]
+    return Resource(
+        Address(PROCESS, service),
+        Tier.SUBSTRATE,
+        _inputs(lock, body),
+        body,
+        tuple(needs),
+        probes(lock)[service],
+    )
+
+
+def _server(
+    lock: Lock, service: ServiceName, supply: Supply, environ: Mapping[str, str]
+) -> ProcessBody:
+    layout, profile = Layout(lock.environment.home), supply.profile
+    ports = _ports(lock, service, supply)
+    keeps = service != "redis" or lock.intent.redis.persistent
+    folder = layout.folder(folder_name(service, profile.name)) if keeps else None
+    etc = str(layout.etc(service))
+    values = profile_values(
+        lock,
+        service,
+        host=LOOPBACK,
+        port=next(iter(ports.values())),
+        data=str(content(folder)) if folder else etc,
+        etc=etc,
+        console_port=ports.get("console", 0),
+        home=str(supply.binary.home),
+    )
+    rendered = render_process(profile, values)
+    # Its own files belong to the environment, not into the home of whoever started it.
+    environment = {**_inherited(environ, _INHERITED), "HOME": etc, **rendered.environment}
+    return ProcessBody(
+        engine=profile.name,
+        argv=(str(supply.binary.path), *rendered.command),
+        environment=environment,
+        wanted_environment=rendered.environment,
+        files=rendered.files,
+        ports=ports,
+        folder=folder,
+        stop_signal=profile.stop_signal,
+        grace=_GRACE[service],
+        access=_access(lock) if service == "database" else None,
+    )
+
+
+def _ports(lock: Lock, service: ServiceName, supply: Supply) -> Mapping[str, int]:
+    """Name → number, the main one first."""
+    match service:
+        case "store":
+            ports = {"api": lock.ports.store}
+            if "console" in supply.profile.ports and lock.ports.console:
+                ports["console"] = lock.ports.console
+            return ports
+        case "redis":
+            return {"main": lock.ports.redis}
+        case "database":
+            return {"main": lock.ports.database}
+        case "runner":
+            return {"main": lock.ports.runner}
+
+
+def _access(lock: Lock) -> Access | None:
+    database, password = lock.intent.database, lock.credentials.database_password
+    if not isinstance(database, ManagedDatabase):
+        return None
+    digest = digest_with(lock.credentials.fingerprint_key)(password)
+    return Access(database.user, password, database.database, digest)
+
+
+def _runner(lock: Lock, environ: Mapping[str, str]) -> ProcessBody:
+    layout = Layout(lock.environment.home)
+    folder = layout.folder(folder_name("runner", "bundled"))
+    wanted = runner_environment(
+        lock,
+        store_url=f"http://{LOOPBACK}:{lock.ports.store}",
+        redis_host=LOOPBACK,
+        redis_port=lock.ports.redis,
+        app_url=lock.intent.app_url,
+        cache=str(content(folder)),
+        host=LOOPBACK,
+        port=lock.ports.runner,
+    )
+    inherited = _inherited(environ, (*_INHERITED, *_INHERITED_BY_RUNNER))
+    return ProcessBody(
+        engine="bundled",
+        # -P: what lies in the working directory is not to be imported.
+        argv=(sys.executable, "-P", "-m", "algaenv.runner"),
+        environment={**inherited, **_python_path(), "PYTHONUNBUFFERED": "1", **wanted},
+        wanted_environment=wanted,
+        files={},
+        ports={"main": lock.ports.runner},
+        folder=folder,
+        stop_signal="SIGTERM",
+        grace=_GRACE["runner"],
+    )
+
+
+def _python_path() -> Mapping[str, str]:
+    """A checkout is not found by itself; what is installed is."""
+    root = Path(algaenv.__file__).resolve().parent.parent
+    installed = root.name in {"site-packages", "dist-packages"}
+    return {} if installed else {"PYTHONPATH": str(root)}
+
+
+def _inherited(environ: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
+    kept = {name: environ[name] for name in names if name in environ}
+    return {"PATH": os.defpath} | kept
+
+
+def _inputs(lock: Lock, body: ProcessBody) -> dict[str, Json]:
+    """All that decides whether a service must be started anew, one readable field each."""
+    key = lock.credentials.fingerprint_key
+    fields: dict[str, Json] = {
+        "engine": body.engine,
+        "program": body.argv[0],
+        "command": shlex.join(body.argv[1:]),
+        "stop_signal": body.stop_signal,
+    }
+    if body.engine == "bundled":
+        fields["version"] = algaenv.__version__
+    if body.folder:
+        fields["folder"] = body.folder.name
+    if body.access:
+        fields["access.user"] = body.access.user
+        fields["access.database"] = body.access.database
+        fields["access.password"] = body.access.digest
+    fields |= flat("env", body.wanted_environment, key)
+    fields |= flat("files", body.files, key)
+    fields |= {f"ports.{name}": str(port) for name, port in body.ports.items()}
+    return fields

@@ -1,0 +1,167 @@
+"""Hands for `process`: services, each under a shim that outlives this program.
+
+Whatever is left of a service is ended before it is started, so every method may be repeated after
+a crash at any point. Nothing here waits for a service to answer: that is asked by probes, while
+`evidence` tells at once when there is nothing left to wait for.
+"""
+
+# ruff: noqa: ARG002 - the signatures are the protocol's
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from algaenv.model.address import Address
+from algaenv.model.lock import Environment
+from algaenv.model.problem import Conflict, Failed, Problem
+from algaenv.model.resource import Present, Resource
+from algaenv.reconcile.protocols import Say
+from algaenv.runtimes.ports import Holder, holder_of
+from algaenv.runtimes.process import access, living, logfile, procfs, records
+from algaenv.runtimes.process.bodies import ProcessBody
+from algaenv.runtimes.process.cluster import Cluster
+from algaenv.runtimes.process.disk import on_disk
+from algaenv.runtimes.process.ending import end
+from algaenv.runtimes.process.layout import Layout, private, write_private
+from algaenv.runtimes.process.postgres import examine
+from algaenv.runtimes.process.privileges import Way
+from algaenv.runtimes.process.procfs import Identity
+from algaenv.runtimes.process.records import Record
+from algaenv.runtimes.process.starting import start
+from algaenv.runtimes.services import revealed
+
+_SPARE_SECONDS = 5.0
+"""What a shim needs on top of the grace of its service."""
+_GRACE_UNKNOWN = 30.0
+
+
+class ProcessHands:
+    """Starts and stops services. `templates` is where clusters to copy are kept, if anywhere."""
+
+    def __init__(self, environment: Environment, templates: Path | None) -> None:
+        self._environment = environment
+        self._layout = Layout(environment.home)
+        self._templates = templates
+
+    def create(self, resource: Resource, say: Say) -> None:
+        """Start the service; raises Conflict (`port-taken`, …) before anything is touched."""
+        body = resource.body
+        if not isinstance(body, ProcessBody):
+            raise TypeError(body)
+        self._end_all(resource.address, say)
+        _refuse_taken(resource.address, body.ports)
+        with on_disk(self._environment.home):
+            self._write_files(resource.address.name, body)
+            way = self._prepare(body, say)
+            try:
+                start(self._environment, resource, way)
+            except Failed:
+                self._end_all(resource.address, say)
+                raise
+
+    def update(self, resource: Resource, seen: Present, say: Say) -> None:
+        """Stop it if it runs, and start it as it is wanted."""
+        self.create(resource, say)
+
+    def delete(self, address: Address, seen: Present, say: Say) -> None:
+        """Stop it, and remove what was generated for it; its folder and its log stay."""
+        record = self._record(address)
+        self._end_all(address, say)
+        with on_disk(self._environment.home):
+            if record and record["folder"]:
+                access.forget(Path(record["folder"]))
+            shutil.rmtree(self._layout.etc(address.name), ignore_errors=True)
+            self._layout.record(address.name).unlink(missing_ok=True)
+            self._layout.lock(address.name).unlink(missing_ok=True)
+
+    def evidence(self, address: Address) -> tuple[str, ...] | None:
+        """None while the service runs; else how it ended, and the last lines it said."""
+        record = self._record(address)
+        if record is None:
+            lost = living.by_mark(self._environment).get(address)
+            return None if lost else ("it was not started",)
+        if record["state"] == "running" and living.shim_of(record):
+            return None  # If it has just died, its shim is about to write down how.
+        return (_ending(record), *logfile.tail(record["log"]))
+
+    def _record(self, address: Address) -> Record | None:
+        record = records.read(str(self._layout.record(address.name)))
+        return record if record and record["environment"] == self._environment.id else None
+
+    def _end_all(self, address: Address, say: Say) -> None:
+        """End what the record names and what carries our marks: shims first, gently."""
+        record = self._record(address)
+        found = living.by_mark(self._environment).get(address, living.Found((), (), ""))
+        shims, others = set(found.shims), set(found.others)
+        grace = _GRACE_UNKNOWN
+        if record:
+            grace = record["grace"]
+            shims |= _some(living.shim_of(record))
+            others |= _some(living.child_of(record))
+        if shims:
+            say("stopping")
+        for process in shims:
+            end(process, gently=grace + _SPARE_SECONDS)
+        for process in others:
+            # It lost its shim, and with it the right to an orderly end.
+            end(process, gently=0)
+
+    def _write_files(self, service: str, body: ProcessBody) -> None:
+        etc = self._layout.etc(service)
+        shutil.rmtree(etc, ignore_errors=True)
+        private(etc)
+        for name, text in revealed(body.files).items():
+            write_private(etc / name, text)
+
+    def _prepare(self, body: ProcessBody, say: Say) -> Way:
+        if not (body.access and body.folder):
+            return "plain"
+        postgres = examine(Path(body.argv[0]))
+        Cluster(postgres, body.folder, self._templates).prepare(body.access, say)
+        return postgres.way
+
+
+def _refuse_taken(address: Address, ports: Mapping[str, int]) -> None:
+    """Every port that is taken, in one Conflict."""
+    problems = []
+    for name, port in ports.items():
+        holder = holder_of(port)
+        if holder:
+            problems.append(_port_taken(address, name, holder))
+    if problems:
+        raise Conflict(*problems)
+
+
+def _port_taken(address: Address, name: str, holder: Holder) -> Problem:
+    what = address.name if name == "main" else f"{address.name}.{name}"
+    if holder.environment:
+        hint = f"run `algaenv down` for {holder.spec}, or choose another port"
+    elif holder.pid:
+        hint = f"end process {holder.pid}, or choose another port (`auto` finds a free one)"
+    else:
+        hint = "choose another port in the spec (`auto` finds a free one)"
+    return Problem(
+        "port-taken",
+        f"cannot start {address}: port {holder.port} ({what}) is held by {holder}",
+        hint,
+    )
+
+
+def _ending(record: Record) -> str:
+    code, ran = record["exit_code"], record["ran"]
+    if record["state"] in ("exited", "stopped", "waiting") and code is not None:
+        again = ", and will be started again" if record["state"] == "waiting" else ""
+        return f"{records.ending(code)} after {ran or 0.0:.1f} s{again}"
+    if record["state"] == "stopping" and living.shim_of(record):
+        return "it is being stopped"
+    if record["state"] == "new":
+        return "it was not started: the run that was to start it died"
+    if record["boot"] != procfs.boot_id():
+        return "it ended when the machine was shut down"
+    return "it was killed together with its shim"
+
+
+def _some(process: Identity | None) -> set[Identity]:
+    return {process} if process else set()

@@ -1,0 +1,60 @@
+"""The runtime `process`: what reconcile is handed."""
+
+# ruff: noqa: ARG002 - the signatures are the protocol's
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from algaenv.model.intent import Profile
+from algaenv.model.lock import Environment, Lock
+from algaenv.reconcile.protocols import Eyes, Hands, Lowered, Say
+from algaenv.runtimes.process.bodies import FOLDER, PROCESS
+from algaenv.runtimes.process.eyes import ProcessEyes
+from algaenv.runtimes.process.folders import FolderHands, read_marker
+from algaenv.runtimes.process.layout import Layout
+from algaenv.runtimes.process.lower import folder_name, lower
+from algaenv.runtimes.process.processes import ProcessHands
+from algaenv.runtimes.process.supply import choose
+from algaenv.runtimes.services import ServiceName
+
+
+class ProcessRuntime:
+    """Services as local processes.
+
+    `environ` is where programs are looked for and what services inherit a few names of. `cache`
+    keeps between runs what takes time to find out; None keeps nothing.
+    """
+
+    def __init__(self, environ: Mapping[str, str], cache: Path | None) -> None:
+        self._environ = environ
+        self._cache = cache
+
+    @property
+    def name(self) -> str:
+        """`process`."""
+        return "process"
+
+    def lower(self, lock: Lock, say: Say) -> Lowered:
+        """Folders and processes; raises ResolveError (`binary-missing`, `runtime-cannot`)."""
+        layout = Layout(lock.environment.home)
+
+        def holds_data(service: ServiceName, profile: Profile) -> bool:
+            marker = read_marker(layout.folder(folder_name(service, profile.name)))
+            return marker is not None and marker.environment == lock.environment.id
+
+        supplies = choose(lock, self._environ, self._cache, holds_data)
+        return lower(lock, supplies, self._environ)
+
+    def eyes(self, environment: Environment) -> Eyes:
+        """Reads records and /proc."""
+        return ProcessEyes(environment)
+
+    def hands(self, environment: Environment) -> Mapping[str, Hands]:
+        """For `folder` and `process`; the latter also has `evidence`."""
+        templates = self._cache / "postgres" if self._cache else None
+        return {
+            FOLDER: FolderHands(environment),
+            PROCESS: ProcessHands(environment, templates),
+        }

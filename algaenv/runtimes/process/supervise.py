@@ -1,0 +1,243 @@
+"""Stands over one service: starts it, keeps its log, stops it when told, and writes its end down.
+
+It outlives the command that started it and has no parent that would have to reap it. Its child
+dies with it, whatever it dies by, so a service without a shim does not exist. A service that
+dies after having run a while is started again, ever more slowly; one that dies as soon as it is
+started stays down, since the one who waits for it wants to know at once.
+
+Standard library only: it starts in the time that Python takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import sys
+import time
+from typing import Final
+
+from algaenv.runtimes.process import privileges, procfs, records
+from algaenv.runtimes.process.becoming import read_all, spawn
+from algaenv.runtimes.process.logfile import LogFile
+
+STARTED: Final = b"started"
+BUSY: Final = "another shim stands over this service"
+_BACKOFF: Final = (0.2, 1.0, 5.0, 15.0, 30.0)
+"""Seconds before the first, second, … start in a row; the last holds for all that follow."""
+_SETTLED: Final = 60.0
+"""Seconds after which a service that dies is no longer the one that died before."""
+_ORPHANS: Final = 2.0
+"""Seconds that processes of the service may outlive it."""
+
+
+def main(path: str) -> int:
+    """Leave a shim behind and say whether the service was started; 0 when it was."""
+    record = records.read(path)
+    if record is None:
+        print(f"no record at {path}", file=sys.stderr)  # noqa: T201 - its only way to tell
+        return 1
+    told, tell = os.pipe()
+    if os.fork():
+        os.close(tell)
+        word = read_all(told)
+        if word == STARTED:
+            return 0
+        print(word.decode() or "the shim died", file=sys.stderr)  # noqa: T201
+        return 1
+    try:
+        _detach()
+        _supervise(path, record, tell)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.write(tell, str(error).encode())
+        return 1
+    return 0
+
+
+def _detach() -> None:
+    os.setsid()
+    os.umask(0o077)
+    os.chdir("/")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nothing, standard)
+    os.close(nothing)
+
+
+def _supervise(path: str, record: records.Record, tell: int) -> None:
+    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        # Held for life: two of us over one data directory would destroy it.
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OSError(BUSY) from None
+    privileges.adopt_orphans()
+    shim = Shim(path, record)
+    shim.start()
+    os.write(tell, STARTED)
+    os.close(tell)
+    shim.watch()
+
+
+class Shim:
+    """One service and what has become of it."""
+
+    def __init__(self, path: str, record: records.Record) -> None:
+        self._path = path
+        self._record = record
+        self._log = LogFile(record["log"], record["log_limit"])
+        self._output, self._input = os.pipe()
+        os.set_blocking(self._output, False)
+        self._stirred = _wake_on(signal.SIGTERM, signal.SIGCHLD)
+        self._child = 0
+        self._since = 0.0
+        self._failures = 0
+        self._stop_asked = False
+        self._ended: int | None = None
+
+    def start(self) -> None:
+        """Start the service; raises OSError when its program cannot be run."""
+        self._ended = None
+        self._child = spawn(self._record, self._input)
+        self._since = time.monotonic()
+        self._record["boot"] = procfs.boot_id()
+        self._record["shim"] = records.named(procfs.identify(os.getpid()))
+        self._record["child"] = records.named(procfs.identify(self._child))
+        self._record["started_at"] = time.time()
+        self._note(f"started {os.path.basename(self._record['argv'][0])}, pid {self._child}")  # noqa: PTH119
+        self._become("running")
+
+    def watch(self) -> None:
+        """Until the service has ended for good."""
+        while True:
+            while self._runs() and not self._must_stop():
+                self._turn(None)
+            if self._runs():
+                self._stop()
+            ran = self._bury()
+            if ran >= self._record["steady"] and not self._must_stop():
+                self._wait_before_restart(ran)
+                if not self._must_stop() and self._restart():
+                    continue
+            return self._become("stopped" if self._must_stop() else "exited")
+
+    def _restart(self) -> bool:
+        self._record["restarts"] += 1
+        try:
+            self.start()
+        except OSError as error:
+            self._note(f"cannot be started again: {error}")
+            return False
+        return True
+
+    def _stop(self) -> None:
+        self._become("stopping")
+        os.kill(self._child, signal.Signals[self._record["stop_signal"]])
+        deadline = time.monotonic() + self._record["grace"]
+        while self._runs() and time.monotonic() < deadline:
+            self._turn(deadline)
+        if self._runs():
+            self._note(f"did not stop within {self._record['grace']:g} s: killed")
+            os.kill(self._child, signal.SIGKILL)
+        while self._runs():
+            self._turn(None)
+
+    def _runs(self) -> bool:
+        return self._ended is None
+
+    def _must_stop(self) -> bool:
+        return self._stop_asked
+
+    def _bury(self) -> float:
+        """Write its end down, once nothing of it is left; the seconds that it ran."""
+        ran = time.monotonic() - self._since
+        deadline = time.monotonic() + _ORPHANS
+        while self._reap():
+            if time.monotonic() >= deadline:
+                _kill_children()
+                deadline += _ORPHANS
+            self._turn(deadline)
+        self._drain()
+        code = os.waitstatus_to_exitcode(self._ended or 0)
+        self._record["child"] = None
+        self._record["ended_at"] = time.time()
+        self._record["ran"] = ran
+        self._record["exit_code"] = code
+        self._note(f"{records.ending(code)} after {ran:.1f} s")
+        return ran
+
+    def _wait_before_restart(self, ran: float) -> None:
+        self._failures = 0 if ran >= _SETTLED else self._failures
+        pause = _BACKOFF[min(self._failures, len(_BACKOFF) - 1)]
+        self._failures += 1
+        self._become("waiting")
+        deadline = time.monotonic() + pause
+        while not self._must_stop() and time.monotonic() < deadline:
+            self._turn(deadline)
+
+    def _turn(self, deadline: float | None) -> None:
+        """Wait for a signal or a line of output, and take note of it."""
+        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        ready, _, _ = select.select([self._output, self._stirred], [], [], timeout)
+        if self._output in ready:
+            self._drain()
+        if self._stirred in ready:
+            self._stop_asked |= signal.SIGTERM in os.read(self._stirred, 512)
+            self._reap()
+
+    def _reap(self) -> bool:
+        """Take in every child that has ended; False when there is none left at all."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if not pid:
+                return True
+            if pid == self._child:
+                self._ended = status
+
+    def _drain(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while text := os.read(self._output, 65536):
+                self._log.write(text)
+
+    def _note(self, text: str) -> None:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        self._log.write(f"[algaenv] {moment} {text}\n".encode())
+
+    def _become(self, state: records.State) -> None:
+        self._record["state"] = state
+        # A full disk, or a directory removed by hand: the service matters more than its record.
+        with contextlib.suppress(OSError):
+            records.write(self._path, self._record)
+
+
+def _wake_on(*signals: signal.Signals) -> int:
+    """A descriptor that becomes readable, one byte a signal, whenever one of them arrives."""
+    woken, wake = os.pipe()
+    for end in (woken, wake):
+        os.set_blocking(end, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    for number in signals:
+        signal.signal(number, _noticed)
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    return woken
+
+
+def _noticed(number: int, frame: object) -> None:
+    """The byte in the pipe says it all; but without a handler the signal would act."""
+
+
+def _kill_children() -> None:
+    own = os.getpid()
+    for pid in procfs.pids():
+        seen = procfs.stat(pid)
+        # A child of ours keeps its pid until we reap it, so this cannot hit another process.
+        if seen and seen.parent == own:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,267 @@
+"""What every runtime says about a service in the same way: its values, its probe, its secrets.
+
+A runtime decides where a service listens and where its files lie; given that, this module fills the
+templates of the engine's profile, computes the runner's environment and writes secrets into
+fingerprints as keyed digests, so that two runtimes cannot come to disagree about any of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from algaenv.model.intent import ExternalDatabase, Profile
+from algaenv.model.lock import Lock
+from algaenv.model.probe import PostgresProbe, Probe, RedisProbe, RunnerProbe, StoreProbe
+from algaenv.model.problem import Problem, ResolveError
+from algaenv.model.secret import Secret
+
+Text = str | Secret
+Values = Mapping[str, Text]
+ServiceName = Literal["store", "redis", "database", "runner"]
+
+LOOPBACK = "127.0.0.1"
+_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([a-z_]+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A profile with its templates filled; a text that took a secret in is a Secret itself."""
+
+    command: tuple[str, ...]
+    environment: Values
+    files: Values
+
+
+def profile_values(
+    lock: Lock,
+    service: ServiceName,
+    *,
+    host: str,
+    port: int,
+    data: str,
+    etc: str,
+    console_port: int = 0,
+    home: str = "",
+) -> Values:
+    """The value of every placeholder that a profile's templates may hold.
+
+    `host`, `port` and `console_port` are what the service listens on; `data` and `etc` are
+    directories as the service sees them. `{persistence}` is `yes` or `no`. `{password}` is the
+    password of the service at hand; of redis it is empty when there is none.
+    """
+    values: dict[str, Text] = {
+        "host": host,
+        "port": str(port),
+        "console_port": str(console_port),
+        "data": data,
+        "etc": etc,
+        "home": home,
+    }
+    credentials, intent = lock.credentials, lock.intent
+    match service:
+        case "store":
+            values |= {
+                "access_key": credentials.access_key,
+                "secret_key": credentials.secret_key,
+                "user": credentials.access_key,
+                "password": credentials.secret_key,
+                "region": intent.store.region,
+            }
+        case "redis":
+            values["password"] = credentials.redis_password or Secret("")
+            values["persistence"] = "yes" if intent.redis.persistent else "no"
+        case "database" if not isinstance(intent.database, ExternalDatabase):
+            values["user"] = intent.database.user
+            values["password"] = credentials.database_password
+            values["database"] = intent.database.database
+    return values
+
+
+def render_container(profile: Profile, values: Values) -> Rendered:
+    """`command`, `environment` and `files` of the profile, filled.
+
+    Raises ResolveError (`template-unknown`, `template-secret`) with every complaint at once.
+    """
+    return _render(profile, profile.command, profile.environment, values)
+
+
+def render_process(profile: Profile, values: Values) -> Rendered:
+    """`process`, `process_environment` and `files` of the profile, filled; raises likewise."""
+    return _render(profile, profile.process, profile.process_environment, values)
+
+
+def _render(
+    profile: Profile, command: Iterable[str], environment: Mapping[str, str], values: Values
+) -> Rendered:
+    problems: list[Problem] = []
+
+    def filled(template: str, *, quoted: bool = False) -> Text:
+        try:
+            return fill(template, values, quoted=quoted)
+        except KeyError as error:
+            problems.append(_unknown(profile.name, str(error.args[0]), values))
+            return ""
+
+    words = tuple(filled(word) for word in command)
+    if any(isinstance(word, Secret) for word in words):
+        problems.append(_in_command(profile.name))
+    rendered = Rendered(
+        command=tuple(word for word in words if isinstance(word, str)),
+        environment={name: filled(template) for name, template in environment.items()},
+        files={name: filled(text, quoted=True) for name, text in profile.files.items()},
+    )
+    if problems:
+        raise ResolveError(*dict.fromkeys(problems))
+    return rendered
+
+
+def fill(template: str, values: Values, *, quoted: bool = False) -> Text:
+    """Put `values` in place of `{name}`; `{{` and `}}` stand for braces.
+
+    The answer is a Secret when a secret went in. `quoted`: a placeholder right between double
+    quotes stands in a quoted string, so that quotes and backslashes of its value are escaped, as
+    the configuration files of servers want it. Raises KeyError for an unknown name.
+    """
+    secret = False
+
+    def value(match: re.Match[str]) -> str:
+        nonlocal secret
+        name = match[1]
+        if name is None:
+            return match[0][0]
+        text = values[name]
+        if isinstance(text, Secret):
+            secret = True
+            text = text.reveal()
+        before, after = template[: match.start()], template[match.end() :]
+        if quoted and before.endswith('"') and after.startswith('"'):
+            text = text.replace("\\", "\\\\").replace('"', '\\"')
+        return text
+
+    text = _PLACEHOLDER.sub(value, template)
+    return Secret(text) if secret else text
+
+
+def _unknown(profile: str, name: str, values: Values) -> Problem:
+    return Problem(
+        "template-unknown",
+        f"cannot fill {{{name}}} in the profile of engine {profile}",
+        f"use one of {', '.join(sorted(values))}, or write {{{{ for a brace",
+    )
+
+
+def _in_command(profile: str) -> Problem:
+    return Problem(
+        "template-secret",
+        f"cannot put a secret into the command line of engine {profile}",
+        "hand it over by `environment` or `files`, which other users cannot read",
+    )
+
+
+def digest_with(key: Secret) -> Callable[[Secret], str]:
+    """What stands for a secret in fingerprints: `hmac:` and 16 hex digits under the lock's key.
+
+    The key keeps a reader of labels from trying passwords against the digest.
+    """
+
+    def digest(secret: Secret) -> str:
+        code = hmac.new(key.reveal().encode(), secret.reveal().encode(), hashlib.sha256)
+        return f"hmac:{code.hexdigest()[:16]}"
+
+    return digest
+
+
+def flat(prefix: str, values: Values, key: Secret) -> dict[str, str]:
+    """`values` as flat inputs, `<prefix>.<name>` → text, secrets as keyed digests."""
+    digest = digest_with(key)
+    return {
+        f"{prefix}.{name}": digest(value) if isinstance(value, Secret) else value
+        for name, value in sorted(values.items())
+    }
+
+
+def revealed(values: Values) -> dict[str, str]:
+    """The plain texts, for handing over to the service itself and to nobody else."""
+    return {
+        name: value.reveal() if isinstance(value, Secret) else value
+        for name, value in values.items()
+    }
+
+
+def runner_environment(
+    lock: Lock,
+    *,
+    store_url: str,
+    redis_host: str,
+    redis_port: int,
+    app_url: str,
+    cache: str,
+    host: str,
+    port: int,
+) -> Values:
+    """The runner's environment, under the names that Alga's own runner reads.
+
+    `store_url` (without a path), the redis address and `app_url` are as the runner sees them;
+    `cache` is its bundle cache; `host` and `port` are what it listens on. The author's overrides
+    are laid over the rest.
+    """
+    credentials, intent = lock.credentials, lock.intent
+    environment: dict[str, Text] = {
+        "HOST": host,
+        "PORT": str(port),
+        "BUNDLE_STORE_BASE": f"{store_url.rstrip('/')}/{intent.store.bucket}",
+        "S3_ACCESS_KEY": credentials.access_key,
+        "S3_SECRET_KEY": credentials.secret_key,
+        "S3_REGION": intent.store.region,
+        "REGISTRY_BASE_URL": app_url,
+        "STORAGE_API_BASE_URL": app_url,
+        "ALGA_AUTH_KEY": credentials.auth_key,
+        "RUNNER_STORAGE_API_TOKEN": credentials.service_token,
+        # Strict validation asks the registry, which need not run while extensions are written.
+        "EXT_STATIC_STRICT_VALIDATION": "false",
+        "EXT_CACHE_ROOT": cache,
+        "EXT_UI_FRAME_ANCESTORS": _frame_ancestors(intent.app_url),
+        "RUNNER_DEBUG_REDIS_URL": f"redis://{redis_host}:{redis_port}/0",
+    }
+    if credentials.redis_password:
+        environment["RUNNER_DEBUG_REDIS_PASSWORD"] = credentials.redis_password
+    return environment | dict(intent.runner.environment)
+
+
+def _frame_ancestors(app_url: str) -> str:
+    """Who may frame a UI: the app, as the browser sees it, wherever its own pages come from."""
+    parts = urlsplit(app_url)
+    origins = ["'self'", "http://localhost:3000", "http://127.0.0.1:3000"]
+    if parts.scheme and parts.netloc:
+        origins.append(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+    return " ".join(dict.fromkeys(origins))
+
+
+def probes(lock: Lock) -> Mapping[ServiceName, Probe]:
+    """The question that shows each service of the lock ready, asked from this machine."""
+    credentials, ports, intent = lock.credentials, lock.ports, lock.intent
+    questions: dict[ServiceName, Probe] = {
+        "store": StoreProbe(
+            f"http://{LOOPBACK}:{ports.store}",
+            credentials.access_key,
+            credentials.secret_key,
+            intent.store.region,
+        ),
+        "redis": RedisProbe(LOOPBACK, ports.redis, credentials.redis_password),
+        "runner": RunnerProbe(f"http://{LOOPBACK}:{ports.runner}"),
+    }
+    if not isinstance(intent.database, ExternalDatabase):
+        questions["database"] = PostgresProbe(
+            LOOPBACK,
+            ports.database,
+            intent.database.user,
+            credentials.database_password,
+            intent.database.database,
+        )
+    return questions

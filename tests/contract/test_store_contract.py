@@ -1,0 +1,292 @@
+"""What every object store must do for us, whichever engine it is."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from algaenv.bundle.digest import Digest
+from algaenv.drivers.content import Content
+from algaenv.drivers.objects import Bucket, Store
+from algaenv.model.content import BundleBody
+from algaenv.model.problem import Conflict, Failed, Refused, Unavailable
+from algaenv.model.resource import Absent, Resource
+from algaenv.model.secret import Secret
+from tests.drivers.worlds import World
+from tests.servers import (
+    Database,
+    ObjectStore,
+    database,
+    free_port,
+    minio,
+    object_store,
+    postgres,
+    rclone,
+)
+
+__all__ = ["database", "minio", "object_store", "postgres", "rclone"]
+
+
+@pytest.fixture
+def world(database: Database, object_store: ObjectStore, tmp_path: Path) -> World:
+    return World(database, object_store, tmp_path)
+
+
+@pytest.fixture
+def bucket(world: World) -> Bucket:
+    """A bucket that is there."""
+    make_bucket(world)
+    return opened(world)
+
+
+def store_of(world: World, **changes: Secret | str) -> Store:
+    values = {
+        "endpoint": world.store.endpoint,
+        "access_key": Secret(world.store.access_key),
+        "secret_key": Secret(world.store.secret_key),
+        "region": "us-east-1",
+    }
+    return Store(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def opened(world: World, **changes: Secret | str) -> Bucket:
+    return Bucket(store_of(world, **changes), world.bucket)
+
+
+def make_bucket(world: World) -> None:
+    resource = world.resource(f"bucket/{world.bucket}")
+    Content(world.lock()).hands()["bucket"].create(resource, world.said.append)
+
+
+def bundle_of(world: World) -> tuple[Resource, BundleBody]:
+    for resource in world.wanted():
+        if isinstance(resource.body, BundleBody):
+            return resource, resource.body
+    raise AssertionError
+
+
+def file(tmp_path: Path, content: bytes) -> Path:
+    path = tmp_path / "archive"
+    path.write_bytes(content)
+    return path
+
+
+def test_objects_come_back_as_they_were_put(bucket: Bucket, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 5000
+    bucket.put("tenants/a/one", file(tmp_path, content))
+    assert bucket.digest("tenants/a/one") == (Digest.of(content).hex, len(content))
+    found = bucket.head("tenants/a/one")
+    assert found is not None
+    assert (found.key, found.size) == ("tenants/a/one", len(content))
+    assert found.is_surely(tmp_path / "archive")
+    assert not found.is_surely_not(tmp_path / "archive")
+    (listed,) = bucket.list("tenants/a/") or ()
+    assert (listed.key, listed.size, listed.etag) == (found.key, found.size, found.etag)
+    assert listed.modified[:16] == found.modified[:16]
+
+
+def test_an_object_is_overwritten_and_deleted_twice(bucket: Bucket, tmp_path: Path) -> None:
+    bucket.put("k/one", file(tmp_path, b"first"))
+    bucket.put("k/one", file(tmp_path, b"second!"))
+    found = bucket.head("k/one")
+    assert found is not None
+    assert found.size == 7
+    bucket.delete("k/one")
+    bucket.delete("k/one")
+    assert bucket.head("k/one") is None
+    assert bucket.digest("k/one") is None
+    assert bucket.list("k/") == ()
+
+
+def test_a_listing_has_as_many_pages_as_it_needs(bucket: Bucket, world: World) -> None:
+    s3 = world.store.s3()
+    with ThreadPoolExecutor(4) as pool:
+        list(
+            pool.map(
+                lambda n: s3.put_object(Bucket=world.bucket, Key=f"many/{n:04}", Body=b"x"),
+                range(1005),
+            )
+        )
+    assert len(bucket.list("many/") or ()) == 1005
+
+
+def test_a_missing_bucket_is_told_from_an_empty_one(world: World, tmp_path: Path) -> None:
+    bucket = opened(world)
+    assert bucket.list("tenants/") is None
+    assert bucket.head("k") is None
+    bucket.delete("k")
+    with pytest.raises(Refused) as caught:
+        bucket.put("k", file(tmp_path, b"x"))
+    assert caught.value.problem.code == "bucket-missing"
+    make_bucket(world)
+    make_bucket(world)
+    assert opened(world).list("tenants/") == ()
+
+
+@pytest.mark.parametrize("key", ["secret_key", "access_key"])
+def test_wrong_keys_are_refused_without_naming_them(
+    bucket: Bucket, world: World, tmp_path: Path, key: str
+) -> None:
+    wrong = opened(world, **{key: Secret("not-the-right-one")})
+    for attempt in (
+        lambda: wrong.list("k/"),
+        lambda: wrong.head("k"),
+        lambda: wrong.digest("k"),
+        lambda: wrong.put("k", file(tmp_path, b"x")),
+        lambda: wrong.delete("k"),
+    ):
+        with pytest.raises(Refused) as caught:
+            attempt()
+        assert caught.value.problem.code == "store-denied"
+        assert "not-the-right-one" not in str(caught.value)
+        assert world.store.secret_key not in str(caught.value)
+
+
+def test_nobody_at_the_port_is_unavailable_at_once(world: World, tmp_path: Path) -> None:
+    dead = opened(world, endpoint=f"http://127.0.0.1:{free_port()}")
+    for attempt in (
+        lambda: dead.list("k/"),
+        lambda: dead.head("k"),
+        lambda: dead.put("k", file(tmp_path, b"x")),
+    ):
+        with pytest.raises(Unavailable) as caught:
+            attempt()
+        assert caught.value.problem.code == "store-unreachable"
+        assert "secret" not in str(caught.value).lower()
+
+
+def test_the_environment_of_the_author_plays_no_part(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings for AWS and a company's proxy are for other things than a store on this machine."""
+    nobody = f"http://127.0.0.1:{free_port()}"
+    for name, value in {
+        "AWS_SESSION_TOKEN": "token",
+        "AWS_PROFILE": "work",
+        "AWS_ACCESS_KEY_ID": "other",
+        "AWS_SECRET_ACCESS_KEY": "other",
+        "AWS_ENDPOINT_URL": nobody,
+        "AWS_SKIP_SIGNATURE": "true",
+        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "true",
+        "AWS_REGION": "eu-west-9",
+        "HTTP_PROXY": nobody,
+        "http_proxy": nobody,
+        "ALL_PROXY": nobody,
+    }.items():
+        monkeypatch.setenv(name, value)
+    make_bucket(world)
+    bucket = opened(world)
+    bucket.put("k/one", file(tmp_path, b"x"))
+    assert [it.key for it in bucket.list("k/") or ()] == ["k/one"]
+
+
+def test_a_bucket_with_objects_is_not_removed(bucket: Bucket, world: World, tmp_path: Path) -> None:
+    seen = world.present(f"bucket/{world.bucket}")
+    address = world.resource(f"bucket/{world.bucket}").address
+    hands = Content(world.lock()).hands()["bucket"]
+    bucket.put("k/one", file(tmp_path, b"x"))
+    with pytest.raises(Conflict) as caught:
+        hands.delete(address, seen, world.said.append)
+    assert caught.value.problem.code == "bucket-not-empty"
+    bucket.delete("k/one")
+    hands.delete(address, seen, world.said.append)
+    hands.delete(address, seen, world.said.append)
+    assert isinstance(world.seen()[address], Absent)
+
+
+def test_several_buckets_are_seen_and_made(world: World) -> None:
+    world.buckets = (*world.buckets, f"{world.bucket}-more")
+    world.up()
+    assert world.settled()
+    world.store.s3().delete_bucket(Bucket=f"{world.bucket}-more")
+    assert world.up() == [f"create bucket/{world.bucket}-more"]
+
+
+def test_a_bundle_is_put_once(world: World) -> None:
+    world.up()
+    uploads = [it for it in world.said if it.startswith("uploading")]
+    assert len(uploads) == 1
+    resource, _ = bundle_of(world)
+    Content(world.lock()).hands()["bundle"].create(resource, world.said.append)
+    assert [it for it in world.said if it.startswith("uploading")] == uploads
+
+
+def test_the_content_type_is_the_one_alga_sets(world: World) -> None:
+    world.up()
+    (key,) = world.objects()
+    head = world.store.s3().head_object(Bucket=world.bucket, Key=key)
+    assert head["ContentType"] == "application/octet-stream"
+
+
+def test_a_bundle_of_another_size_or_content_is_seen_and_healed(world: World) -> None:
+    world.up()
+    resource, body = bundle_of(world)
+    address = str(resource.address)
+    for content in (b"short", b"x" * body.size):
+        world.store.s3().put_object(Bucket=world.bucket, Key=body.key, Body=content)
+        assert world.present(address).drift
+        assert world.up() == [f"update {address}"]
+        assert world.present(address).drift == ()
+    assert Bucket(store_of(world), world.bucket).digest(body.key) == (body.digest.hex, body.size)
+
+
+def test_older_bundles_say_when_they_were_put(world: World) -> None:
+    world.up()
+    world.change(build="second")
+    world.up()
+    notes = {
+        str(it): there.note
+        for it, there in world.look().observe(()).items()
+        if it.kind == "bundle" and hasattr(there, "note")
+    }
+    assert len(notes) == 2
+    assert sorted(notes.values())[-1] == notes[str(bundle_of(world)[0].address)]
+    assert all(it.endswith("Z") and "T" in it for it in notes.values())
+
+
+def test_an_archive_that_is_gone_or_changed_is_never_uploaded(world: World) -> None:
+    make_bucket(world)
+    resource, body = bundle_of(world)
+    hands, archive = Content(world.lock()).hands()["bundle"], Path(body.archive)
+    archive.write_bytes(b"y" * body.size)
+    with pytest.raises(Failed) as caught:
+        hands.create(resource, world.said.append)
+    assert caught.value.problem.code == "archive-changed"
+    archive.unlink()
+    with pytest.raises(Failed) as caught:
+        hands.create(resource, world.said.append)
+    assert caught.value.problem.code == "archive-missing"
+    assert world.objects() == []
+
+
+def test_a_large_bundle_arrives_whole(bucket: Bucket, world: World, tmp_path: Path) -> None:
+    content = b"0123456789abcdef" * (2 * 1024 * 1024)
+    bucket.put("large", file(tmp_path, content))
+    assert bucket.digest("large") == (Digest.of(content).hex, len(content))
+    found = bucket.head("large")
+    assert found is not None
+    assert found.is_surely(tmp_path / "archive"), "an ETag in parts would prove nothing"
+
+
+def test_many_bundles_at_once(world: World) -> None:
+    make_bucket(world)
+    resource, _ = bundle_of(world)
+    hands = Content(world.lock()).hands()["bundle"]
+    failed: list[BaseException] = []
+
+    def put() -> None:
+        try:
+            hands.create(resource, world.said.append)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=put) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(world.objects()) == 1
+    assert all(isinstance(it, Unavailable) for it in failed), failed

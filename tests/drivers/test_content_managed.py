@@ -1,0 +1,189 @@
+"""A database of our own: its tables and its tenant are ours too."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from algaenv.drivers import schema
+from algaenv.drivers.catalog_shape import ENDPOINTS, NEEDED, VALUES
+from algaenv.drivers.content import Content
+from algaenv.model.intent import TenantIntent
+from algaenv.model.problem import Conflict, Failed
+from tests.drivers import alga
+from tests.drivers.worlds import World
+
+
+def test_the_script_is_read_back_as_the_catalogue_has_it(world: World) -> None:
+    alga.migrate(world.database)
+    live: dict[str, set[str]] = {}
+    for table, column in world.sql(
+        "SELECT table_name, column_name FROM information_schema.columns"
+        " WHERE table_schema = 'public'"
+    ):
+        live.setdefault(table, set()).add(column)
+    assert {table: set(columns) for table, columns in schema.tables().items()} == live
+    assert len(live) == 15
+    indexes = world.sql("SELECT indexname FROM pg_indexes WHERE schemaname = 'public'")
+    named = set(re.findall(r"INDEX IF NOT EXISTS (\w+)", schema.script()))
+    assert named <= {it for (it,) in indexes}
+    assert len(named) == 26
+
+
+def test_what_the_drivers_need_is_in_the_script() -> None:
+    tables = schema.tables()
+    for table, needed in NEEDED.items():
+        assert set(needed) <= set(tables[table]), table
+    assert {ENDPOINTS, VALUES} <= set(tables)
+
+
+def test_missing_tables_columns_and_indexes_are_named_and_made(world: World) -> None:
+    world.up()
+    world.sql("DROP TABLE extension_quota_usage, extension_api_endpoint")
+    world.sql("ALTER TABLE tenant_extension_install DROP COLUMN runner_domain")
+    world.sql("ALTER TABLE extension_bundle DROP COLUMN size_bytes")
+    assert set(world.present("schema/extensions").drift) == {
+        "the table extension_quota_usage is missing",
+        "the table extension_api_endpoint is missing",
+        "the column tenant_extension_install.runner_domain is missing",
+        "the column extension_bundle.size_bytes is missing",
+    }
+    assert world.up()[0] == "update schema/extensions"
+    assert world.present("schema/extensions").drift == ()
+    world.up()
+    assert world.settled()
+    assert world.sql(
+        "SELECT count(*) FROM pg_indexes WHERE indexname ~ 'runner_domain_(idx|unique)'"
+    ) == [(2,)]
+
+
+def test_a_column_that_filled_rows_cannot_get_is_a_problem(world: World) -> None:
+    world.up()
+    world.sql("ALTER TABLE tenants DROP COLUMN email")
+    with pytest.raises(Failed) as caught:
+        world.up()
+    assert caught.value.problem.code == "schema-column"
+    assert "tenants.email" in caught.value.problem.summary
+
+
+def test_the_tables_may_be_made_by_several_at_once(world: World) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    resource = world.resource("schema/extensions")
+    hands = Content(world.lock()).hands()["schema"]
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(hands.create, resource, print) for _ in range(4)]:
+            done.result()
+    assert world.present("schema/extensions").drift == ()
+
+
+def test_the_tables_go_unless_something_leans_on_them(world: World) -> None:
+    world.up()
+    seen = world.present("schema/extensions")
+    address = world.resource("schema/extensions").address
+    hands = Content(world.lock()).hands()["schema"]
+    world.sql("CREATE VIEW mine AS SELECT client_name FROM tenants")
+    with pytest.raises(Conflict):
+        hands.delete(address, seen, world.said.append)
+    world.sql("DROP VIEW mine")
+    hands.delete(address, seen, world.said.append)
+    hands.delete(address, seen, world.said.append)
+    assert world.sql(
+        "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'"
+    ) == [(0,)]
+
+
+def test_the_tenant_is_named_after_the_environment(world: World) -> None:
+    world.up()
+    assert world.sql("SELECT client_name, email FROM tenants") == [("demo", "dev@demo.invalid")]
+
+
+def test_a_renamed_environment_keeps_its_tenant_and_its_rows(world: World) -> None:
+    world.up()
+    before = world.look().ids
+    world.name = "renamed"
+    assert world.up() == ["update tenant/main"]
+    assert world.sql("SELECT client_name FROM tenants") == [("renamed",)]
+    assert world.look().ids.installs == before.installs
+    assert world.settled()
+
+
+def test_another_tenant_gets_rows_of_its_own_and_the_former_ones_go(world: World) -> None:
+    world.up()
+    world.tenant = TenantIntent(None, "Kansas")
+    done = world.up()
+    assert "create tenant/main" in done
+    assert "create release/hello" in done
+    assert any(it.startswith("delete release/hello~") for it in done)
+    assert any(it.startswith("delete bundle/hello~") for it in done)
+    assert len(world.objects()) == 1
+    assert world.sql("SELECT count(*) FROM tenant_extension_install") == [(1,)]
+    assert world.settled()
+
+
+def test_a_tenant_by_id_is_made_with_it_and_keeps_its_name(world: World) -> None:
+    world.tenant = TenantIntent(alga.OZ, None)
+    world.up()
+    world.sql("UPDATE tenants SET client_name = 'Oz'")
+    assert world.settled()
+    world.tenant = TenantIntent(alga.OZ, "Emerald City")
+    assert world.up() == ["update tenant/main"]
+    assert world.sql("SELECT tenant::text, client_name FROM tenants") == [(alga.OZ, "Emerald City")]
+
+
+def test_a_tenant_that_is_there_already_is_used(world: World) -> None:
+    alga.migrate(world.database)
+    alga.tenant(world.database, "Kansas")
+    id_ = alga.tenant(world.database, "Oz")
+    world.tenant = TenantIntent(None, "Oz")
+    assert world.look().ids.tenant_id == id_
+    world.up()
+    assert world.sql("SELECT tenant_id FROM tenant_extension_install") == [(id_,)]
+
+
+def test_a_tenant_of_another_product_is_healed(world: World) -> None:
+    world.up()
+    world.sql("UPDATE tenants SET product_code = 'algadesk'")
+    assert world.present("tenant/main").drift == ("product_code is algadesk, not psa",)
+    assert world.up() == ["update tenant/main"]
+    assert world.settled()
+
+
+def test_the_tenant_goes_and_may_have_gone(world: World) -> None:
+    world.up()
+    seen, resource = world.present("tenant/main"), world.resource("tenant/main")
+    hands = Content(world.lock()).hands()["tenant"]
+    hands.delete(resource.address, seen, world.said.append)
+    hands.delete(resource.address, seen, world.said.append)
+    assert world.sql("SELECT count(*) FROM tenants") == [(0,)]
+
+
+def test_what_the_development_installer_made_here_is_taken_over_and_goes(world: World) -> None:
+    world.extensions, wanted = {}, world.extensions
+    world.up()
+    alga.install(world.database, world.look().ids.tenant_id)
+    world.extensions = wanted
+    assert "blocked release/hello" in world.plan()
+    world.up(adopt=True)
+    assert world.settled()
+    world.down()
+    for table in ("registry", "version", "bundle", "api_endpoint"):
+        assert world.sql(f"SELECT count(*) FROM extension_{table}") == [(0,)], table
+
+
+def test_a_foreign_install_of_the_same_extension_outlives_ours(world: World) -> None:
+    world.up()
+    kansas = alga.tenant(world.database, "Kansas")
+    digest = world.lock().extensions[0].digest.prefixed
+    install = alga.install(world.database, kansas, digest=digest)
+    alga.install(world.database, kansas, name="com.example.other")
+    world.down()
+    assert world.sql(
+        "SELECT id::text, (SELECT count(*) FROM extension_bundle b"
+        " WHERE b.version_id = i.version_id), (SELECT count(*) FROM extension_api_endpoint e"
+        " WHERE e.version_id = i.version_id) FROM tenant_extension_install i"
+        " WHERE id::text = %s",
+        install,
+    ) == [(install, 1, 1)]
+    assert world.sql("SELECT count(*) FROM extension_registry") == [(2,)]

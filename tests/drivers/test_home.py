@@ -1,0 +1,368 @@
+import json
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from algaenv.drivers import home
+from algaenv.model.lock import Environment, Ports
+from algaenv.model.problem import Failed, Refused
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Environment:
+    return home.identify(tmp_path / "project" / "algaenv.yaml", "demo")
+
+
+@pytest.fixture
+def opened(environment: Environment) -> Path:
+    environment.spec.parent.mkdir()
+    return home.open_home(environment)
+
+
+def record(environment: Environment) -> home.Recorded:
+    return home.Recorded(
+        name="demo",
+        spec=str(environment.spec),
+        runtime="process",
+        ports=Ports(20_000, 20_001, 20_002, 20_003, 20_004),
+        region="us-east-1",
+        buckets=("extensions", "more"),
+        user="alga",
+        database="algadb",
+        tenant_id="51bbbfe5-0720-4d9b-b3e5-b5b43e441a52",
+    )
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def everything(root: Path) -> dict[str, tuple[int, int]]:
+    return {
+        str(path): (path.lstat().st_mtime_ns, path.lstat().st_ino)
+        for path in [root, *root.rglob("*")]
+    }
+
+
+def test_the_id_follows_the_real_path_and_not_the_name(tmp_path: Path) -> None:
+    spec = tmp_path / "algaenv.yaml"
+    link = tmp_path / "elsewhere"
+    link.symlink_to(tmp_path)
+    one, renamed = home.identify(spec, "one"), home.identify(spec, "two")
+    assert one.id == renamed.id == home.identify(link / "algaenv.yaml", "one").id
+    assert len(one.id) == 10
+    assert int(one.id, 16) >= 0
+    assert one.home == tmp_path / ".algaenv" / one.id
+    assert home.identify(tmp_path / "copy" / "algaenv.yaml", "one").id != one.id
+    assert not (tmp_path / ".algaenv").exists()
+
+
+def test_a_home_is_private_and_ignored_by_git(environment: Environment, opened: Path) -> None:
+    assert opened == environment.home
+    assert mode(opened) == mode(opened.parent) == 0o700
+    assert (opened.parent / ".gitignore").read_text() == "*\n"
+
+
+def test_opening_again_writes_nothing(environment: Environment, opened: Path) -> None:
+    before = everything(opened.parent)
+    home.open_home(environment)
+    assert everything(opened.parent) == before
+
+
+def test_a_home_left_open_to_others_is_closed(environment: Environment, opened: Path) -> None:
+    opened.chmod(0o755)
+    home.open_home(environment)
+    assert mode(opened) == 0o700
+
+
+@pytest.mark.parametrize("which", ["shared", "own"])
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_a_home_that_is_no_directory_is_refused(
+    environment: Environment, tmp_path: Path, which: str, kind: str
+) -> None:
+    target = environment.home if which == "own" else environment.home.parent
+    target.parent.mkdir(parents=True)
+    if kind == "link":
+        (tmp_path / "trap").mkdir(mode=0o700)
+        target.symlink_to(tmp_path / "trap")
+    else:
+        target.write_text("")
+    with pytest.raises(Refused) as caught:
+        home.open_home(environment)
+    assert caught.value.problem.code == "home-unsafe"
+    assert str(target) in caught.value.problem.summary
+
+
+def test_a_home_of_another_user_is_refused(environment: Environment, opened: Path) -> None:
+    home.remember(environment, record(environment))
+    uses: list[Callable[[], object]] = [lambda: home.open_home(environment)]
+    if os.geteuid() == 0:
+        owner = 65534
+        os.chown(opened, owner, owner)
+        uses += [lambda: home.recall(environment.spec), lambda: home.forget(environment)]
+    else:
+        # Only root can give a directory away, but there is one that is root's.
+        owner, environment = 0, replace(environment, home=Path("/etc/algaenv"))
+    for use in uses:
+        with pytest.raises(Refused) as caught:
+            use()
+        assert caught.value.problem.code == "home-unsafe"
+        assert f"user {owner}" in caught.value.problem.hint
+
+
+def test_no_directory_for_the_home_is_a_problem(environment: Environment) -> None:
+    with pytest.raises(Failed) as caught:
+        home.open_home(environment)
+    assert caught.value.problem.code == "home-broken"
+
+
+IN_A_SMALL_WORLD = """
+import ctypes, os, sys
+from pathlib import Path
+from algaenv.drivers import home
+from algaenv.model.problem import Failed
+
+libc = ctypes.CDLL(None, use_errno=True)
+uid, gid = os.geteuid(), os.getegid()
+if libc.unshare(0x10000000 | 0x00020000):
+    sys.exit(77)
+Path("/proc/self/setgroups").write_text("deny")
+Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+place = Path(sys.argv[1])
+if libc.mount(b"tmpfs", os.fsencode(place), b"tmpfs", 0, b"size=64k"):
+    sys.exit(77)
+environment = home.identify(place / "algaenv.yaml", "demo")
+
+def said(use):
+    try:
+        use()
+    except Failed as error:
+        print(error.problem.code, "|", error.problem.summary)
+    else:
+        print("fine")
+
+if sys.argv[2] == "full":
+    home.open_home(environment)
+    said(lambda: home.keep(environment.home / "big", bytes(100_000)))
+    said(lambda: home.keep(environment.home / "small", b"small"))
+    print(sorted(path.name for path in environment.home.iterdir()))
+else:
+    REMOUNT_READ_ONLY = 32 | 1
+    if sys.argv[2] == "opened":
+        home.open_home(environment)
+    if libc.mount(None, os.fsencode(place), None, REMOUNT_READ_ONLY, None):
+        sys.exit(77)
+    said(lambda: home.open_home(environment))
+    said(lambda: home.keep(environment.home / "small", b"small"))
+"""
+
+
+def in_a_small_world(tmp_path: Path, what: str) -> list[str]:
+    """On a file system of its own, 64 KiB large, which no other process sees."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(IN_A_SMALL_WORLD), str(tmp_path), what],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 77:
+        pytest.skip("this machine lets nobody mount in a user namespace")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    big, small, left = in_a_small_world(tmp_path, "full")
+    assert big.startswith("disk-full | cannot write")
+    assert small == "fine"
+    assert left == "['small']"
+
+
+def test_a_read_only_file_system_is_said(tmp_path: Path) -> None:
+    opening, _ = in_a_small_world(tmp_path, "fresh")
+    assert opening.startswith("home-unwritable | cannot write")
+    assert "read-only" in opening
+
+
+def test_an_opened_home_can_be_read_where_nothing_can_be_written(tmp_path: Path) -> None:
+    opening, keeping = in_a_small_world(tmp_path, "opened")
+    assert opening == "fine"
+    assert keeping.startswith("home-unwritable | cannot write")
+
+
+def test_what_is_kept_is_private_and_written_once(opened: Path) -> None:
+    path = opened / "thing.json"
+    home.keep(path, b"one")
+    before = everything(opened)
+    home.keep(path, b"one")
+    assert everything(opened) == before
+    assert mode(path) == 0o600
+    home.keep(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert [found.name for found in opened.iterdir()] == ["thing.json"]
+
+
+def test_a_file_is_closed_to_others_when_it_is_read(opened: Path) -> None:
+    path = opened / "thing.json"
+    path.write_bytes(b"one")
+    path.chmod(0o644)
+    assert home.read_private(path) == b"one"
+    assert mode(path) == 0o600
+
+
+def test_neither_reading_nor_keeping_follows_a_link(opened: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"theirs")
+    (opened / "thing.json").symlink_to(outside)
+    with pytest.raises(OSError, match="symbolic"):
+        home.read_private(opened / "thing.json")
+    home.keep(opened / "thing.json", b"ours")
+    assert outside.read_bytes() == b"theirs"
+    assert (opened / "thing.json").read_bytes() == b"ours"
+
+
+def test_a_record_comes_back(environment: Environment, opened: Path) -> None:
+    assert home.recall(environment.spec) is None
+    home.remember(environment, record(environment))
+    assert home.recall(environment.spec) == record(environment)
+    before = everything(opened)
+    home.remember(environment, record(environment))
+    assert everything(opened) == before
+    home.remember(environment, replace(record(environment), runtime="docker"))
+    assert home.recall(environment.spec) == replace(record(environment), runtime="docker")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"ports": {}}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_damaged_record_counts_as_none(
+    environment: Environment, opened: Path, content: bytes
+) -> None:
+    (opened / "record.json").write_bytes(content)
+    assert home.recall(environment.spec) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", 1),
+        ("ports", None),
+        ("ports", {"store": "1", "console": 1, "redis": 1, "database": 1, "runner": 1}),
+        ("buckets", [1]),
+        ("surplus", "x"),
+    ],
+)
+def test_a_record_of_another_shape_counts_as_none(
+    environment: Environment, opened: Path, field: str, value: object
+) -> None:
+    home.remember(environment, record(environment))
+    path = opened / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    assert home.recall(environment.spec) is None
+
+
+def test_forgetting_leaves_no_trace(environment: Environment, opened: Path) -> None:
+    home.remember(environment, record(environment))
+    for name in ("build/hello/tree/src", "cache/bundles/hello", "logs", "data/store", "run", "etc"):
+        (opened / name).mkdir(parents=True)
+    (opened / "cache/bundles/hello/x.tar.zst").write_bytes(b"x")
+    (opened / "logs/runner.log").write_text("line\n")
+    for name in ("lock", "settling", "secrets.json", "ports.json", "last.json"):
+        (opened / name).write_text("{}")
+    assert home.forget(environment) == ()
+    assert list(environment.spec.parent.iterdir()) == []
+    assert home.forget(environment) == ()
+
+
+def test_forgetting_spares_what_is_not_ours(environment: Environment, opened: Path) -> None:
+    (opened / "data/database-postgres").mkdir(parents=True)
+    (opened / "data/database-postgres/PG_VERSION").write_text("18\n")
+    (opened / "notes.txt").write_text("mine\n")
+    (opened / "lock").write_text("")
+    (opened / "cache").mkdir()
+    assert home.forget(environment) == ("data", "notes.txt")
+    assert (opened / "notes.txt").read_text() == "mine\n"
+    assert (opened / "data/database-postgres/PG_VERSION").exists()
+    assert (opened / "lock").exists()
+    assert not (opened / "cache").exists()
+
+
+def test_forgetting_spares_other_environments(environment: Environment, opened: Path) -> None:
+    other = home.identify(environment.spec.with_name("other.yaml"), "other")
+    home.open_home(other)
+    home.forget(environment)
+    assert not opened.exists()
+    assert other.home.is_dir()
+    assert (other.home.parent / ".gitignore").exists()
+
+
+def test_forgetting_follows_no_link(environment: Environment, opened: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "empty").mkdir(parents=True)
+    (outside / "precious").write_text("precious")
+    (opened / "cache").symlink_to(outside)
+    (opened / "run").symlink_to(outside)
+    (opened / "build/hello").mkdir(parents=True)
+    (opened / "build/hello/node_modules").symlink_to(outside)
+    assert home.forget(environment) == ("run",)
+    assert (outside / "precious").read_text() == "precious"
+    assert (outside / "empty").is_dir()
+    assert not (opened / "cache").is_symlink()
+
+
+def test_forgetting_opens_what_a_build_has_closed(environment: Environment, opened: Path) -> None:
+    closed = opened / "build/hello/tree/cache/module"
+    closed.mkdir(parents=True)
+    (closed / "file").write_text("x")
+    closed.chmod(0o500)
+    closed.parent.chmod(0o500)
+    if os.geteuid() == 0:
+        # Root may remove it in any case; as nobody it takes the permission.
+        as_nobody(environment)
+    else:
+        home.forget(environment)
+    assert not opened.exists()
+
+
+def as_nobody(environment: Environment) -> None:
+    root = environment.spec.parent
+    for path in [root, *root.rglob("*")]:
+        os.chown(path, 65534, 65534, follow_symlinks=False)
+    reachable = [root.parent, *root.parent.parents]
+    closed = [path for path in reachable if not mode(path) & 0o001]
+    code = "\n".join(
+        [
+            "import os, sys",
+            "from pathlib import Path",
+            "from algaenv.drivers import home",
+            "environment = home.identify(Path(sys.argv[1]), 'demo')",
+            "import shutil, fcntl",  # loaded while it may still be read
+            "os.setgid(65534); os.setuid(65534)",
+            "home.forget(environment)",
+        ]
+    )
+    before = {path: mode(path) for path in closed}
+    try:
+        for path in closed:
+            path.chmod(before[path] | 0o001)
+        subprocess.run([sys.executable, "-c", code, str(environment.spec)], check=True)
+    finally:
+        for path, was in before.items():
+            path.chmod(was)

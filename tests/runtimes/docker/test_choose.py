@@ -1,0 +1,244 @@
+"""Which image is chosen, with a real engine and a registry on loopback."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from algaenv.model.intent import ContextImage, ImagesChoice, NamedImage, Profile, PullRef
+from algaenv.model.lock import Lock
+from algaenv.model.problem import ResolveError
+from algaenv.runtimes.binaries import INSTALL, cache_home
+from algaenv.runtimes.docker.body import BUILT, DockerfileImage, PulledImage, RecipeImage
+from algaenv.runtimes.docker.choose import RUNNER_BASE, Chooser, Left
+from algaenv.runtimes.docker.engine import Engine
+from algaenv.runtimes.docker.hands.images import ImageHands
+from algaenv.runtimes.docker.images.pull import pull
+from algaenv.runtimes.docker.lower import Supply, volume_name
+from algaenv.runtimes.docker.runtime import DockerRuntime
+from algaenv.runtimes.services import ServiceName
+from tests.runtimes.docker.conftest import QUIET
+from tests.runtimes.docker.registry import Registry
+from tests.runtimes.locks import MINIO, POSTGRES, VALKEY, make_lock
+
+pytestmark = pytest.mark.docker
+
+NOTHING = Left({}, frozenset())
+
+
+def choose(
+    engine: Engine, lock: Lock, left: Left = NOTHING, said: list[str] | None = None
+) -> dict[ServiceName, Supply]:
+    say = said.append if said is not None else QUIET
+    cache = cache_home(os.environ)
+    return dict(Chooser(engine, lock, left, environ=os.environ, cache=cache, say=say).choose())
+
+
+def _lock(tmp_path: Path, images: ImagesChoice, redis: Profile, **changes: object) -> Lock:
+    """The store is redis' program too, so that these need nothing but the wheel."""
+    settings: dict[str, object] = {
+        "store": replace(VALKEY, ports={"api": 6379}),
+        "database": replace(VALKEY, name="third"),
+        "runner": NamedImage(PullRef(("registry.invalid/runner",), "1")),
+        **changes,
+    }
+    return make_lock(tmp_path, images=images, redis=redis, **settings)  # type: ignore[arg-type]
+
+
+def _profile(registry: Registry, name: str = "good", *faults: int) -> Profile:
+    """Built from a program of its own, so that no other test has its image."""
+    ref = PullRef((registry.repository(name, *faults),), "1", registry.image.digest)
+    return replace(VALKEY, image=ref)
+
+
+@pytest.fixture
+def fresh_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program nobody has made an image of."""
+    program = tmp_path / f"valkey-{secrets.token_hex(4)}"
+    program.write_text(f"#!/bin/sh\n# {program.name}\n")
+    program.chmod(0o755)
+    return program
+
+
+def test_pull_pulls_and_build_builds(engine: Engine, registry: Registry, tmp_path: Path) -> None:
+    profile = _profile(registry)
+    pulled = choose(engine, _lock(tmp_path, "pull", profile))["redis"]
+    assert isinstance(pulled.image, PulledImage)
+    assert (pulled.user, pulled.kept) == (None, "valkey")
+    built = choose(engine, _lock(tmp_path, "build", profile))["redis"]
+    assert isinstance(built.image, RecipeImage)
+    assert (built.user, built.kept) == (1000, "valkey-server-local")
+    assert built.note.startswith("made on this machine from /")
+
+
+def test_auto_pulls_what_a_registry_gives(
+    engine: Engine, registry: Registry, tmp_path: Path, fresh_recipe: Path
+) -> None:
+    profile = replace(_profile(registry), binaries=(str(fresh_recipe),))
+    chosen = choose(engine, _lock(tmp_path, "auto", profile))["redis"]
+    assert isinstance(chosen.image, PulledImage)
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_auto_makes_what_no_registry_gives_and_says_why(
+    engine: Engine, registry: Registry, tmp_path: Path, fresh_recipe: Path, reached: bool
+) -> None:
+    repository = registry.repository("bad", *[404] * 9) if reached else "127.0.0.1:1/x"
+    ref = PullRef((repository,), "1", registry.image.digest)
+    profile = replace(VALKEY, image=ref, binaries=(str(fresh_recipe),))
+    chosen = choose(engine, _lock(tmp_path, "auto", profile))["redis"]
+    assert isinstance(chosen.image, RecipeImage)
+    assert ("does not give it out" if reached else "127.0.0.1:1 does not answer") in chosen.note
+
+
+def test_auto_prefers_what_is_here_and_asks_nobody(
+    engine: Engine, registry: Registry, tmp_path: Path, fresh_recipe: Path
+) -> None:
+    profile = replace(_profile(registry), binaries=(str(fresh_recipe),))
+    lock = _lock(tmp_path, "auto", profile)
+    pull(engine, PulledImage(profile.image.repositories, "1", profile.image.digest), QUIET)  # type: ignore[union-attr]
+    said: list[str] = []
+    chosen = choose(engine, lock, said=said)["redis"]
+    assert isinstance(chosen.image, PulledImage)
+    assert not [line for line in said if registry.host in line]
+
+
+def test_auto_stays_with_what_there_was(
+    engine: Engine, registry: Registry, tmp_path: Path, fresh_recipe: Path
+) -> None:
+    profile = replace(_profile(registry), binaries=(str(fresh_recipe),))
+    lock = _lock(tmp_path, "auto", profile)
+    said: list[str] = []
+    left = Left({"redis": f"{BUILT}redis:123456123456"}, frozenset())
+    assert isinstance(choose(engine, lock, left, said)["redis"].image, RecipeImage)
+    left = Left({"redis": "valkey/valkey:9@sha256:1"}, frozenset())
+    assert isinstance(choose(engine, lock, left, said)["redis"].image, PulledImage)
+    assert not [line for line in said if registry.host in line]
+
+
+def test_auto_stays_with_the_data(
+    engine: Engine, registry: Registry, tmp_path: Path, fresh_recipe: Path
+) -> None:
+    profile = replace(_profile(registry), binaries=(str(fresh_recipe),))
+    lock = _lock(tmp_path, "auto", profile)
+    built = choose(engine, replace(lock, intent=replace(lock.intent, images="build")))["redis"]
+    data = frozenset({volume_name(lock, "redis", built)})
+    assert isinstance(choose(engine, lock, Left({}, data))["redis"].image, RecipeImage)
+    pulled = choose(engine, replace(lock, intent=replace(lock.intent, images="pull")))["redis"]
+    data = frozenset({volume_name(lock, "redis", pulled)})
+    assert isinstance(choose(engine, lock, Left({}, data))["redis"].image, PulledImage)
+
+
+def test_the_store_that_has_the_data_is_preferred(
+    engine: Engine, tmp_path: Path, fresh_recipe: Path
+) -> None:
+    lock = _lock(tmp_path, "build", VALKEY)
+    other = replace(lock.intent.store.profile, name="other", binaries=(str(fresh_recipe),))
+    store = replace(lock.intent.store, local=(other,))
+    lock = replace(lock, intent=replace(lock.intent, store=store))
+    first = choose(engine, lock)["store"]
+    assert first.profile == store.profile
+    data = frozenset({f"algaenv-{lock.environment.id}-store-{fresh_recipe.name}-local"})
+    assert choose(engine, lock, Left({}, data))["store"].profile == other
+
+
+def test_all_that_is_missing_is_said_at_once(engine: Engine, tmp_path: Path) -> None:
+    nothing = replace(VALKEY, binaries=("no-such-program",))
+    lock = _lock(
+        tmp_path,
+        "build",
+        nothing,
+        store=replace(MINIO, binaries=("no-such-store",)),
+        database=replace(POSTGRES, recipe=""),
+        volumes=("./not-there:/x",),
+    )
+    with pytest.raises(ResolveError) as caught:
+        choose(engine, lock)
+    codes = sorted(problem.code for problem in caught.value.problems)
+    assert codes == ["binary-missing", "image-no-recipe", "mount-source-missing"]
+    text = str(caught.value)
+    assert "store: no-such-store" in text
+    assert "redis: no-such-program" in text
+    assert INSTALL in text
+
+
+def test_auto_with_no_way_at_all_says_both(
+    engine: Engine, registry: Registry, tmp_path: Path
+) -> None:
+    profile = replace(_profile(registry, "bad", *[401] * 9), binaries=("no-such-program",))
+    with pytest.raises(ResolveError) as caught:
+        choose(engine, _lock(tmp_path, "auto", profile))
+    codes = {problem.code for problem in caught.value.problems}
+    assert codes == {"image-unreachable", "binary-missing"}
+
+
+def test_pull_of_what_has_no_image(engine: Engine, tmp_path: Path) -> None:
+    with pytest.raises(ResolveError) as caught:
+        choose(engine, _lock(tmp_path, "pull", replace(VALKEY, image=None)))
+    assert [p.code for p in caught.value.problems] == ["image-not-pullable"]
+
+
+def test_a_runner_of_the_authors_own(engine: Engine, tmp_path: Path) -> None:
+    context = tmp_path / "runner"
+    context.mkdir()
+    (context / "Dockerfile").write_text("FROM scratch\n")
+    image = ContextImage(str(context), "Dockerfile", {"A": "1"})
+    chosen = choose(engine, _lock(tmp_path, "build", VALKEY, runner=image))["runner"]
+    assert isinstance(chosen.image, DockerfileImage)
+    (context / "Dockerfile").write_text("FROM scratch\nLABEL a=b\n")
+    again = choose(engine, _lock(tmp_path, "build", VALKEY, runner=image))["runner"]
+    assert isinstance(again.image, DockerfileImage)
+    assert again.image.hash != chosen.image.hash
+    gone = ContextImage(str(tmp_path / "no"), "Dockerfile", {})
+    with pytest.raises(ResolveError, match="there is no directory"):
+        choose(engine, _lock(tmp_path, "build", VALKEY, runner=gone))
+
+
+def test_the_bundled_runner(engine: Engine, tmp_path: Path) -> None:
+    lock = make_lock(
+        tmp_path,
+        store=replace(VALKEY, ports={"api": 6379}),
+        database=replace(VALKEY, name="third"),
+    )
+
+    def runner(images: ImagesChoice, left: Left = NOTHING) -> Supply:
+        changed = replace(lock, intent=replace(lock.intent, images=images))
+        return choose(engine, changed, left)["runner"]
+
+    built = runner("build")
+    assert isinstance(built.image, RecipeImage)
+    assert built.read_only
+    left = Left({"runner": f"{BUILT}runner-public:123456123456"}, frozenset())
+    public = runner("auto", left)
+    assert isinstance(public.image, DockerfileImage)
+    assert public.image.wheel
+    assert public.note == f"built on {RUNNER_BASE.title}"
+    left = Left({"runner": f"{BUILT}runner:123456123456"}, frozenset())
+    assert runner("auto", left).image == built.image
+
+
+def test_a_lowering_that_changes_nothing_is_repeatable_and_quick(
+    runtime: DockerRuntime, tmp_path: Path
+) -> None:
+    """The second time nothing is computed: no SDK, no recipe parsed, no registry asked."""
+    bare = replace(VALKEY, files={}, ports={"api": 6379})
+    lock = make_lock(tmp_path, store=bare, database=bare)
+    said: list[str] = []
+    one, two = runtime.lower(lock, said.append), runtime.lower(lock, said.append)
+    assert one == two
+    assert said == []
+
+
+def test_hands_make_what_was_chosen(engine: Engine, tmp_path: Path) -> None:
+    chosen = choose(engine, _lock(tmp_path, "build", VALKEY))["redis"]
+    from algaenv.model.address import Address, Tier
+    from algaenv.model.resource import Resource
+
+    resource = Resource(Address("image", "redis"), Tier.SUBSTRATE, {}, chosen.image)
+    ImageHands(engine, cache_home(os.environ)).create(resource, QUIET)
+    found = engine.find(f"/images/{chosen.image.title}/json")
+    assert found is not None

@@ -1,0 +1,300 @@
+"""Lowering, compared as values: no engine is asked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from algaenv.model.address import Address
+from algaenv.model.intent import ContextImage, ExternalDatabase, NamedImage, Profile, PullRef
+from algaenv.model.lock import Lock
+from algaenv.model.problem import ResolveError
+from algaenv.model.resource import Resource
+from algaenv.model.secret import Secret
+from algaenv.reconcile.protocols import Lowered
+from algaenv.runtimes.docker.body import ContainerBody, PulledImage, RecipeImage
+from algaenv.runtimes.docker.labels import INPUTS, labels_for, owner_of, read_mark
+from algaenv.runtimes.docker.lower import Supply, lower, seen_from_container
+from algaenv.runtimes.docker.wire import archive, container_request
+from algaenv.runtimes.services import ServiceName
+from tests.runtimes.locks import MINIO, POSTGRES, VALKEY, make_lock
+
+OWN = frozenset({"/data", "/cache", "/var/lib/postgresql", "/tmp"})
+
+
+def pulled(profile: Profile) -> Supply:
+    assert profile.image is not None
+    ref = profile.image
+    image = PulledImage(ref.repositories, ref.tag, ref.digest)
+    return Supply(image, profile, "pulled", kept=profile.name)
+
+
+def built(recipe: str, profile: Profile | None = None, **changes: Any) -> Supply:
+    image = RecipeImage(recipe, "f" * 64, None)
+    settings = {"user": 1000, "places": OWN, "read_only": True, "kept": recipe}
+    return Supply(image, profile, "made here", **{**settings, **changes})
+
+
+def supplies(lock: Lock, **changes: Supply) -> dict[ServiceName, Supply]:
+    chosen: dict[ServiceName, Supply] = {
+        "store": built("minio-local", lock.intent.store.profile),
+        "redis": built("valkey-local", lock.intent.redis.profile),
+        "runner": built("runner", kept=""),
+    }
+    if not isinstance(lock.intent.database, ExternalDatabase):
+        chosen["database"] = built("postgres18-local", lock.intent.database.profile)
+    return {**chosen, **changes}  # type: ignore[dict-item]
+
+
+def body(lowered: Lowered, service: str) -> ContainerBody:
+    found = _resource(lowered, f"container/{service}").body
+    assert isinstance(found, ContainerBody)
+    return found
+
+
+def _resource(lowered: Lowered, address: str) -> Resource:
+    return next(r for r in lowered.resources if str(r.address) == address)
+
+
+def test_everything_there_is(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path)
+    lowered = lower(lock, supplies(lock))
+    assert sorted(str(r.address) for r in lowered.resources) == [
+        *(f"container/{name}" for name in ("database", "redis", "runner", "store")),
+        *(f"image/{name}" for name in ("database", "redis", "runner", "store")),
+        "network/main",
+        *(f"volume/{name}" for name in ("database", "redis", "runner", "store")),
+    ]
+    assert {str(r.address) for r in lowered.resources if r.retained} == {
+        f"{kind}/{name}"
+        for kind in ("image", "volume")
+        for name in ("database", "redis", "runner", "store")
+    }
+    assert {str(r.address) for r in lowered.resources if r.replaced} == {
+        "network/main",
+        *(f"container/{name}" for name in ("database", "redis", "runner", "store")),
+    }
+    assert lowered.notes[0] == "image/store: made here"
+
+
+def test_order(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path)
+    lowered = lower(lock, supplies(lock))
+    needs = {str(r.address): sorted(map(str, r.needs)) for r in lowered.resources if r.needs}
+    assert needs == {
+        "container/store": ["image/store", "network/main", "volume/store"],
+        "container/redis": ["image/redis", "network/main", "volume/redis"],
+        "container/database": ["image/database", "network/main", "volume/database"],
+        "container/runner": [
+            "container/redis",
+            "container/store",
+            "image/runner",
+            "network/main",
+            "volume/runner",
+        ],
+    }
+
+
+def test_redis_without_persistence_has_no_volume(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path, persistent=False)
+    lowered = lower(lock, supplies(lock))
+    assert Address("volume", "redis") not in {r.address for r in lowered.resources}
+    assert body(lowered, "redis").mounts == ()
+
+
+def test_inputs_can_be_read(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path, ports=None)
+    redis = _resource(lower(lock, supplies(lock)), "container/redis")
+    env = lock.environment
+    files = redis.inputs["files.valkey.conf"]
+    assert isinstance(files, str)
+    assert files.startswith("hmac:")
+    assert {k: v for k, v in redis.inputs.items() if k != "files.valkey.conf"} == {
+        "name": f"check-{env.id[:6]}-redis",
+        "image": "algaenv/valkey-local:ffffffffffff",
+        "network": f"algaenv-{env.id}",
+        "command": "valkey-server /etc/algaenv/valkey.conf",
+        "capabilities": "",
+        "read_only": False,
+        "init": False,
+        "stop_signal": "SIGTERM",
+        "stop_timeout": 15,
+        "ports.main": f"127.0.0.1:{lock.ports.redis}->6379",
+        "mounts./data": f"volume algaenv-{env.id}-redis-valkey-local",
+    }
+
+
+def test_labels_hold_no_secret_and_can_be_read_back(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path, runner_environment={"MINE": Secret("my-own-secret")})
+    lowered = lower(lock, supplies(lock))
+    credentials = lock.credentials
+    for resource in lowered.resources:
+        marks = labels_for(lock.environment, resource)
+        text = json.dumps(marks)
+        for secret in (
+            credentials.access_key,
+            credentials.secret_key,
+            credentials.database_password,
+            credentials.auth_key,
+            credentials.service_token,
+            credentials.fingerprint_key,
+            Secret("my-own-secret"),
+        ):
+            assert secret.reveal() not in text
+        mark = read_mark(marks)
+        assert mark is not None
+        assert (mark.address, mark.fingerprint) == (resource.address, resource.fingerprint)
+        assert mark.inputs == dict(resource.inputs)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {},
+        {"dev.algaenv.environment": "x"},
+        {"dev.algaenv.environment": "x", "dev.algaenv.address": "nowhere"},
+        {"dev.algaenv.environment": "x", "dev.algaenv.address": "a/b", INPUTS: "{broken"},
+    ],
+)
+def test_a_mark_that_cannot_be_read_is_none(broken: dict[str, str]) -> None:
+    assert read_mark(broken) is None
+
+
+def test_owner_of() -> None:
+    assert owner_of({"com.docker.compose.project": "shop"}) == "of the compose project shop"
+    assert owner_of({}) == "not made by algaenv"
+
+
+def test_images_of_ours_have_no_powers_and_a_fixed_root(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path)
+    lowered = lower(lock, supplies(lock))
+    for service in ("store", "redis", "database", "runner"):
+        assert body(lowered, service).capabilities == ()
+        assert body(lowered, service).owned == ()
+    # Nothing can be put into a container with a fixed root, and redis needs its file.
+    assert [body(lowered, s).read_only for s in ("store", "redis", "runner")] == [True, False, True]
+
+
+def test_pulled_images_may_take_their_data_and_step_down(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path, database=replace(POSTGRES, uid=70))
+    database = lock.intent.database
+    assert not isinstance(database, ExternalDatabase)
+    lowered = lower(lock, supplies(lock, database=pulled(database.profile)))
+    found = body(lowered, "database")
+    assert found.capabilities == ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
+    assert not found.read_only
+    assert [(o.path, o.uid) for o in found.owned] == [("/var/lib/postgresql", 70)]
+    assert (found.stop_signal, found.stop_timeout) == ("SIGINT", 30)
+
+
+def test_data_of_one_supply_is_not_given_to_another(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path)
+    names = set()
+    for supply in (built("postgres18-local", POSTGRES), pulled(POSTGRES)):
+        lowered = lower(lock, supplies(lock, database=supply))
+        names.add(body(lowered, "database").mounts[0].source)
+    assert len(names) == 2
+
+
+def test_a_renamed_environment_keeps_its_data(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path)
+    renamed = replace(lock, environment=replace(lock.environment, name="other"))
+    one, two = lower(lock, supplies(lock)), lower(renamed, supplies(renamed))
+    for kind in ("volume/store", "network/main"):
+        assert _resource(one, kind).fingerprint == _resource(two, kind).fingerprint
+    assert (
+        _resource(one, "container/store").inputs["name"]
+        != (_resource(two, "container/store").inputs["name"])
+    )
+
+
+def test_the_runner_sees_services_by_name_and_this_machine_by_its_gateway(tmp_path: Path) -> None:
+    lock = make_lock(
+        tmp_path,
+        app_url="http://localhost:4000/base",
+        store=replace(MINIO, ports={"api": 7000}),
+        redis=replace(VALKEY, ports={"main": 7001}),
+    )
+    found = body(lower(lock, supplies(lock)), "runner")
+    assert found.environment["BUNDLE_STORE_BASE"] == "http://store:7000/extensions"
+    assert found.environment["RUNNER_DEBUG_REDIS_URL"] == "redis://redis:7001/0"
+    assert found.environment["REGISTRY_BASE_URL"] == "http://host.docker.internal:4000/base"
+    assert found.host_names == ("host.docker.internal:host-gateway",)
+    assert found.init
+    assert "http://localhost:4000" in str(found.environment["EXT_UI_FRAME_ANCESTORS"])
+
+
+@pytest.mark.parametrize(
+    ("url", "seen"),
+    [
+        ("http://localhost:3000", "http://host.docker.internal:3000"),
+        ("http://127.0.0.1", "http://host.docker.internal"),
+        ("https://me:pw@localhost:1/x?y", "https://me:pw@host.docker.internal:1/x?y"),
+        ("http://[::1]:3000/", "http://host.docker.internal:3000/"),
+        ("https://app.example:3000", "https://app.example:3000"),
+    ],
+)
+def test_seen_from_container(url: str, seen: str) -> None:
+    assert seen_from_container(url) == seen
+
+
+def test_a_foreign_runner_can_write_its_cache_whoever_it_runs_as(tmp_path: Path) -> None:
+    ref = PullRef(("registry.invalid/runner",), "1")
+    lock = make_lock(tmp_path, runner=NamedImage(ref), volumes=("./fixtures:/f:ro", "/abs:/g"))
+    supply = Supply(PulledImage(ref.repositories, "1", None), None, "pulled")
+    found = body(lower(lock, supplies(lock, runner=supply)), "runner")
+    assert [(o.path, o.mode) for o in found.owned] == [("/cache", 0o1777)]
+    assert not found.read_only
+    assert [str(mount) for mount in found.mounts[1:]] == [
+        f"bind {tmp_path}/fixtures (read-only)",
+        "bind /abs",
+    ]
+
+
+def test_a_store_without_a_console_publishes_none(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path, store=replace(MINIO, ports={"api": 9000}))
+    found = body(lower(lock, supplies(lock)), "store")
+    assert [port.name for port in found.ports] == ["api"]
+
+
+def test_what_a_recipe_says_of_its_containers_wins(tmp_path: Path) -> None:
+    profile = replace(POSTGRES, environment={"PGDATA": "/var/lib/postgresql"})
+    lock = make_lock(tmp_path, database=profile)
+    supply = built("postgres18-local", profile, environment={"PGDATA": "{data}/cluster"})
+    found = body(lower(lock, supplies(lock, database=supply)), "database")
+    assert found.environment["PGDATA"] == "/var/lib/postgresql/cluster"
+
+
+def test_templates_that_do_not_hold(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path, store=replace(MINIO, command=("{colour}", "{secret_key}")))
+    with pytest.raises(ResolveError) as caught:
+        lower(lock, supplies(lock))
+    assert {p.code for p in caught.value.problems} == {"template-unknown", "template-secret"}
+
+
+def test_the_request(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path)
+    resource = _resource(lower(lock, supplies(lock)), "container/store")
+    assert isinstance(resource.body, ContainerBody)
+    request = container_request(lock.environment, resource, resource.body, "image:1", "sha256:1")
+    assert request["Image"] == "image:1"
+    assert request["Cmd"][:2] == ["server", "/data"]
+    access = lock.credentials.access_key.reveal()
+    assert f"MINIO_ROOT_USER={access}" in request["Env"]
+    assert access not in json.dumps(request["Cmd"]) + json.dumps(request["Labels"])
+    assert request["HostConfig"]["PortBindings"]["9000/tcp"] == [
+        {"HostIp": "127.0.0.1", "HostPort": str(lock.ports.store)}
+    ]
+    assert archive(resource.body) == b""
+
+
+def test_context_images_are_named_by_their_hash() -> None:
+    from algaenv.runtimes.docker.body import DockerfileImage
+
+    image = DockerfileImage("runner-context", "ab" * 32, "/x", "Dockerfile", {})
+    assert image.title == "algaenv/runner-context:abababababab"
+    assert ContextImage("/x", "Dockerfile", {}).context == image.context

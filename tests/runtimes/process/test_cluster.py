@@ -1,0 +1,315 @@
+"""The data directory of PostgreSQL: whole or not there, and never somebody else's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from algaenv.model.problem import Conflict, Failed
+from algaenv.model.secret import Secret
+from algaenv.runtimes.binaries import cache_home, find
+from algaenv.runtimes.process import oneshot
+from algaenv.runtimes.process.bodies import Access
+from algaenv.runtimes.process.cluster import Cluster
+from algaenv.runtimes.process.layout import content, private
+from algaenv.runtimes.process.postgres import PASSING, Postgres, examine
+from algaenv.runtimes.process.starting import start
+from tests.runtimes.locks import free_ports
+from tests.runtimes.process.house import House, quiet, until
+
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs to be root")
+ACCESS = Access("alga", Secret("first"), "algadb", "digest-1")
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Postgres:
+    binary = find(("postgres",), os.environ)
+    if binary is None:
+        pytest.skip("needs PostgreSQL")
+    return examine(binary.path)
+
+
+def make(tmp_path: Path, postgres: Postgres, *, templates: bool = True) -> Cluster:
+    folder = private(tmp_path / "database-postgres")
+    private(content(folder))
+    return Cluster(postgres, folder, cache_home(os.environ) / "postgres" if templates else None)
+
+
+def serve(house: House, cluster: Cluster, access: Access) -> psycopg.Connection[tuple[object, ...]]:
+    """Start it, log in over TCP."""
+    (port,) = free_ports(1)
+    options = ("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=")
+    argv = (str(cluster.postgres.path), "-D", str(cluster.place), "-p", str(port), *options)
+    resource = house.resource(*argv, service="database", stop_signal="SIGINT", grace=20.0)
+    private(house.layout.etc("database"))
+    start(house.environment, resource, cluster.postgres.way)
+    words: dict[str, Any] = {"host": "127.0.0.1", "user": access.user, "dbname": access.database}
+    found: list[psycopg.Connection[tuple[object, ...]]] = []
+    refusals: list[str] = []
+
+    def logged_in() -> bool:
+        assert house.evidence("database") is None
+        try:
+            secret = access.password.reveal()
+            found.append(psycopg.connect(**words, port=port, password=secret, connect_timeout=5))
+        except psycopg.OperationalError as error:
+            refusals.extend(line for line in [str(error)] if "password" in line)
+        return bool(found or refusals)
+
+    until("it answers", logged_in)
+    assert refusals == []
+    return found[0]
+
+
+@pytest.mark.parametrize("templates", [True, False])
+def test_a_new_cluster_lets_exactly_one_user_in(
+    bare: House, tmp_path: Path, postgres: Postgres, templates: bool
+) -> None:
+    cluster = make(tmp_path, postgres, templates=templates)
+    cluster.prepare(ACCESS, quiet)
+    with serve(bare, cluster, ACCESS) as connection:
+        assert connection.execute("select current_user, current_database()").fetchone() == (
+            "alga",
+            "algadb",
+        )
+        secrets = connection.execute("select rolname, rolpassword from pg_authid").fetchall()
+    able = {str(name): str(secret) for name, secret in secrets if secret}
+    assert able.keys() == {"alga"}
+    assert able["alga"].startswith("SCRAM-SHA-256$")
+    assert not list(cluster.folder.glob(f"{PASSING}*"))
+
+
+@pytest.mark.parametrize(
+    "password", ["plain", "qu'o\"te", "back\\slash", "line\nbreak", "$do$ ; drop", "ümläut-日本"]
+)
+def test_any_password_works_and_none_is_shown(
+    bare: House, tmp_path: Path, postgres: Postgres, password: str
+) -> None:
+    said: list[str] = []
+    cluster = make(tmp_path, postgres)
+    access = replace(ACCESS, password=Secret(password))
+    cluster.prepare(access, said.append)
+    serve(bare, cluster, access).close()
+    assert password not in "".join(said)
+    written = [p for p in cluster.folder.glob("*") if p.is_file()]
+    assert not [p for p in written if password in p.read_text()]
+
+
+def test_a_changed_spec_is_written_into_what_is_there(
+    bare: House, tmp_path: Path, postgres: Postgres
+) -> None:
+    cluster = make(tmp_path, postgres)
+    cluster.prepare(ACCESS, quiet)
+    with serve(bare, cluster, ACCESS) as connection:
+        connection.execute("create table kept ()")
+    bare.delete("database")
+    other = Access("other", Secret("second"), "algadb", "digest-2")
+    cluster.prepare(other, quiet)
+    with serve(bare, cluster, other) as connection:
+        assert connection.execute("select count(*) from kept").fetchone() == (0,)
+    bare.delete("database")
+    elsewhere = replace(other, database='el"sewhere', digest="digest-3")
+    cluster.prepare(elsewhere, quiet)
+    serve(bare, cluster, elsewhere).close()
+
+
+def test_what_postgres_refuses_is_told_without_the_password(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    cluster = make(tmp_path, postgres)
+    reserved = replace(ACCESS, user="pg_reserved", password=Secret("s3cr3t-word"))
+    with pytest.raises(Failed) as caught:
+        cluster.prepare(reserved, quiet)
+    assert caught.value.problem.code == "cluster-failed"
+    assert any("pg_reserved" in line for line in caught.value.problem.detail)
+    assert "s3cr3t-word" not in str(caught.value)
+    assert not (cluster.place / "PG_VERSION").exists()
+    cluster.prepare(ACCESS, quiet)
+
+
+def test_what_did_not_change_is_not_written_again(tmp_path: Path, postgres: Postgres) -> None:
+    cluster = make(tmp_path, postgres)
+    cluster.prepare(ACCESS, quiet)
+    said: list[str] = []
+    cluster.prepare(ACCESS, said.append)
+    assert said == []
+
+
+def test_a_run_killed_while_making_it_leaves_nothing_that_counts(
+    bare: House, tmp_path: Path, postgres: Postgres
+) -> None:
+    cluster = make(tmp_path, postgres, templates=False)
+    code = (
+        "from pathlib import Path; import sys\n"
+        "from algaenv.runtimes.process.cluster import Cluster\n"
+        "from algaenv.runtimes.process.postgres import Postgres\n"
+        "from algaenv.runtimes.process.bodies import Access\n"
+        "from algaenv.model.secret import Secret\n"
+        "path, version, way, folder = sys.argv[1:]\n"
+        "Cluster(Postgres(Path(path), version, way), Path(folder), None)"
+        ".prepare(Access('alga', Secret('first'), 'algadb', 'd'), print)\n"
+    )
+    words = [str(postgres.path), postgres.version, postgres.way, str(cluster.folder)]
+    run = subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    until("initdb is at it", lambda: list(cluster.folder.glob(f"{PASSING}*/base")))
+    (fresh,) = cluster.folder.glob(f"{PASSING}*")
+    run.kill()
+    run.wait()
+    assert not (cluster.place / "PG_VERSION").exists()
+    until("initdb died with it", lambda: not working_on(fresh))
+    cluster.prepare(ACCESS, quiet)
+    serve(bare, cluster, ACCESS).close()
+    assert not fresh.exists()
+
+
+def working_on(directory: Path) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(directory).encode() in path.read_bytes():
+                found.append(path.parent.name)
+        except OSError:
+            continue
+    return found
+
+
+def test_data_of_another_version_is_a_conflict(tmp_path: Path, postgres: Postgres) -> None:
+    cluster = make(tmp_path, postgres)
+    cluster.prepare(ACCESS, quiet)
+    (cluster.place / "PG_VERSION").write_text("9\n")
+    with pytest.raises(Conflict) as caught:
+        cluster.prepare(ACCESS, quiet)
+    problem = caught.value.problem
+    assert problem.code == "data-version"
+    assert postgres.version in problem.summary
+    assert "PostgreSQL 9 made" in problem.summary
+    assert "install PostgreSQL 9" in problem.hint
+
+
+def test_data_of_others_is_a_conflict(tmp_path: Path, postgres: Postgres) -> None:
+    cluster = make(tmp_path, postgres)
+    (cluster.place / "thesis.txt").write_text("the only copy")
+    with pytest.raises(Conflict) as caught:
+        cluster.prepare(ACCESS, quiet)
+    assert caught.value.problem.code == "data-unknown"
+    assert (cluster.place / "thesis.txt").exists()
+
+
+def test_data_that_a_server_works_on_is_a_conflict(
+    bare: House, tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = make(tmp_path, postgres)
+    cluster.prepare(ACCESS, quiet)
+    serve(bare, cluster, ACCESS).close()
+    monkeypatch.setattr("algaenv.runtimes.process.cluster._LINGERING_SECONDS", 0.1)
+    with pytest.raises(Conflict) as caught:
+        cluster.prepare(ACCESS, quiet)
+    assert caught.value.problem.code == "data-in-use"
+    assert "(postgres)" in caught.value.problem.summary
+    assert (cluster.place / "postmaster.pid").exists()
+
+
+def test_a_tool_that_fails_shows_its_last_lines(tmp_path: Path, postgres: Postgres) -> None:
+    initdb = tmp_path / "initdb"
+    initdb.write_text("#!/bin/sh\necho no space left >&2\nexit 3\n")
+    initdb.chmod(0o755)
+    broken = replace(postgres, path=tmp_path / "postgres")
+    with pytest.raises(Failed) as caught:
+        make(tmp_path, broken, templates=False).prepare(ACCESS, quiet)
+    problem = caught.value.problem
+    assert problem.code == "cluster-failed"
+    assert problem.detail == ("no space left",)
+    assert "exit code 3" in problem.summary
+    assert not list((tmp_path / "database-postgres").glob(f"{PASSING}*"))
+
+
+@ROOT
+def test_root_runs_it_as_somebody_else_without_an_account(
+    bare: House, tmp_path: Path, postgres: Postgres
+) -> None:
+    if postgres.way != "namespace":
+        pytest.skip("needs user namespaces")
+    cluster = make(tmp_path, postgres)
+    cluster.prepare(ACCESS, quiet)
+    with serve(bare, cluster, ACCESS) as connection:
+        (row,) = connection.execute("select pg_read_file('/proc/self/uid_map')").fetchall()
+    assert str(row[0]).split() == ["1000", "0", "1"]
+    assert {p.stat().st_uid for p in cluster.place.rglob("*")} == {0}
+
+
+@ROOT
+def test_without_namespaces_root_runs_it_as_nobody(bare: House, postgres: Postgres) -> None:
+    # Only root may pass its home, as /root is: the server reaches its data all the same.
+    postgres = replace(postgres, way="nobody")
+    assert bare.environment.home.stat().st_mode & 0o77 == 0
+    cluster = make(bare.environment.home, postgres)
+    cluster.prepare(ACCESS, quiet)
+    with serve(bare, cluster, ACCESS) as connection:
+        (row,) = connection.execute("select pg_read_file('/proc/self/status')").fetchall()
+    users = next(line for line in str(row[0]).splitlines() if line.startswith("Uid:"))
+    assert set(users.split()[1:]) == {"65534"}
+    assert {p.stat().st_uid for p in cluster.place.rglob("*")} == {65534}
+    shim = bare.shim("database")
+    os.kill(shim.pid, signal.SIGKILL)
+    until("it died with its shim", lambda: not bare.alive())
+    until("and so did the server", lambda: not working_on(cluster.place))
+
+
+@ROOT
+def test_data_changes_hands_when_the_way_changes(
+    bare: House, tmp_path: Path, postgres: Postgres
+) -> None:
+    if postgres.way != "namespace":
+        pytest.skip("needs user namespaces")
+    make(tmp_path, replace(postgres, way="nobody")).prepare(ACCESS, quiet)
+    cluster = make(tmp_path, postgres)
+    cluster.prepare(ACCESS, quiet)
+    serve(bare, cluster, ACCESS).close()
+    assert {p.stat().st_uid for p in cluster.place.rglob("*")} == {0}
+
+
+@ROOT
+def test_where_nothing_is_allowed_there_is_one_clear_problem(tmp_path: Path) -> None:
+    program = tmp_path / "postgres"
+    program.write_text("#!/bin/sh\necho cannot execute as root >&2\nexit 1\n")
+    program.chmod(0o755)
+    with pytest.raises(Failed) as caught:
+        examine(program)
+    problem = caught.value.problem
+    assert problem.code == "root-postgres"
+    assert [line.partition(":")[0] for line in problem.detail] == ["namespace", "nobody"]
+
+
+def test_a_tool_dies_with_the_one_who_asked_for_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; from algaenv.runtimes.process import oneshot;"
+        "oneshot.run([sys.executable, '-c', sys.argv[1], sys.argv[2]], 'plain')"
+    )
+    mark = tmp_path / "begun"
+    tool = "import pathlib, signal, sys; pathlib.Path(sys.argv[1]).touch(); signal.pause()"
+    run = subprocess.Popen(
+        [sys.executable, "-c", code, tool, str(mark)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    until("the tool runs", mark.exists)
+    assert len(working_on(mark)) == 2
+    run.kill()
+    run.wait()
+    until("the tool is gone", lambda: not working_on(mark))
+
+
+def test_a_way_that_is_not_allowed_is_told(tmp_path: Path) -> None:
+    ended = oneshot.run([str(tmp_path / "nothing")], "plain")
+    assert ended.returncode == 96
+    assert "nothing" in ended.stderr

@@ -1,0 +1,28 @@
+"""Every problem this runtime can raise is in its list, and nothing else is."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from algaenv.runtimes import process
+from algaenv.runtimes.process.codes import CODES
+
+
+def raised() -> Iterator[tuple[str, str]]:
+    """Code and file of each Problem that is written out."""
+    for source in Path(process.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text())):
+            match node:
+                case ast.Call(
+                    func=ast.Name(id="Problem"), args=[ast.Constant(value=str(code)), *_]
+                ):
+                    yield code, source.name
+
+
+def test_the_list_is_complete_and_sorted() -> None:
+    codes = [code for code, _ in CODES]
+    assert codes == sorted(set(codes))
+    assert set(codes) == {code for code, _ in raised()}
+    assert all(meaning and not meaning.endswith(".") for _, meaning in CODES)

@@ -1,0 +1,175 @@
+"""What a lock becomes: values in, values out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from algaenv.model.address import Address
+from algaenv.model.intent import NamedImage, PullRef
+from algaenv.model.problem import ResolveError
+from algaenv.model.secret import Secret
+from algaenv.runtimes.process.bodies import ProcessBody
+from algaenv.spec.stacks import profile
+from tests.runtimes.process.house import House, external, quiet, without_binary
+
+
+def addresses(house: House) -> set[str]:
+    return {str(resource.address) for resource in house.lowered().resources}
+
+
+def body(house: House, service: str) -> ProcessBody:
+    found = {str(r.address): r.body for r in house.lowered().resources}[f"process/{service}"]
+    assert isinstance(found, ProcessBody)
+    return found
+
+
+def test_four_services_and_their_folders(house: House) -> None:
+    services = ("store", "redis", "database", "runner")
+    assert addresses(house) == {f"{kind}/{s}" for kind in ("folder", "process") for s in services}
+    lowered = house.lowered()
+    assert lowered.hosts == {service: Address("process", service) for service in services}
+    for resource in lowered.resources:
+        process = resource.address.kind == "process"
+        assert resource.retained is not process
+        assert (resource.probe is not None) is process
+        if process:
+            assert Address("folder", resource.address.name) in resource.needs
+    runner = next(r for r in lowered.resources if str(r.address) == "process/runner")
+    assert {Address("process", "store"), Address("process", "redis")} < set(runner.needs)
+    assert any("rclone" in note for note in lowered.notes)
+
+
+def test_an_external_database_is_not_ours(make_house: Callable[..., House]) -> None:
+    house = make_house(database=external("postgres://x"))
+    assert not {"process/database", "folder/database"} & addresses(house)
+    assert "database" not in house.lowered().hosts
+
+
+def test_no_secret_is_in_inputs_or_command_lines(house: House) -> None:
+    assert house.lock
+    credentials = house.lock.credentials
+    secrets = [
+        value.reveal()
+        for name in credentials.__slots__
+        if isinstance(value := getattr(credentials, name), Secret)
+    ]
+    for resource in house.lowered().resources:
+        shown = json.dumps(resource.inputs) + repr(resource.body)
+        assert not [secret for secret in secrets if secret in shown], resource.address
+
+
+def test_inputs_are_flat_and_each_setting_is_a_field_of_its_own(house: House) -> None:
+    before = {r.address: r for r in house.lowered().resources}
+    for resource in before.values():
+        assert all(not isinstance(value, dict | list) for value in resource.inputs.values())
+    assert house.lock
+    house.lock = replace(house.lock, ports=replace(house.lock.ports, redis=1234))
+    changed = {}
+    for resource in house.lowered().resources:
+        old = before[resource.address].inputs
+        fields = {key for key in resource.inputs if resource.inputs[key] != old.get(key)}
+        if fields:
+            changed[str(resource.address)] = fields
+    assert changed == {
+        "process/redis": {"ports.main", "files.valkey.conf"},
+        "process/runner": {"env.RUNNER_DEBUG_REDIS_URL"},
+    }
+
+
+def test_lowering_twice_gives_the_same(house: House) -> None:
+    first, second = house.lowered(), house.lowered()
+    assert [r.fingerprint for r in first.resources] == [r.fingerprint for r in second.resources]
+
+
+def test_what_the_caller_has_in_its_environment_changes_no_fingerprint(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [r.fingerprint for r in house.lowered().resources]
+    monkeypatch.setenv("TZ", "Pacific/Chatham")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
+    assert [r.fingerprint for r in house.lowered().resources] == before
+    assert body(house, "runner").environment["HTTPS_PROXY"] == "http://proxy:1"
+    assert "HTTPS_PROXY" not in body(house, "store").environment
+
+
+def test_what_a_server_writes_for_itself_stays_in_the_environment(house: House) -> None:
+    for service in ("store", "redis", "database"):
+        home = body(house, service).environment["HOME"]
+        assert home == str(house.layout.etc(service))
+
+
+def test_the_runner_is_this_package(house: House) -> None:
+    runner = body(house, "runner")
+    assert runner.argv[1:] == ("-P", "-m", "algaenv.runner")
+    assert runner.environment["HOST"] == "127.0.0.1"
+    assert runner.ports == {"main": house.lock.ports.runner if house.lock else 0}
+
+
+def test_everything_it_cannot_do_and_everything_missing_is_said_at_once(
+    make_house: Callable[..., House],
+) -> None:
+    house = make_house(
+        runner=NamedImage(PullRef(("registry.invalid/runner",), "1")),
+        volumes=("./a:/a",),
+    )
+    assert house.lock
+    intent = house.lock.intent
+    intent = replace(
+        intent,
+        store=replace(intent.store, local=(without_binary(profile("minio")),)),
+        redis=replace(intent.redis, profile=without_binary(intent.redis.profile)),
+    )
+    house.lock = replace(house.lock, intent=intent)
+    with pytest.raises(ResolveError) as caught:
+        house.lowered()
+    codes = [problem.code for problem in caught.value.problems]
+    assert codes == ["runtime-cannot", "runtime-cannot", "binary-missing"]
+    assert all(p.hint and p.summary.startswith("cannot ") for p in caught.value.problems)
+    missing = caught.value.problems[-1]
+    assert "pip install 'algaenv[embedded]'" in missing.hint
+    assert [line.partition(":")[0] for line in missing.detail] == ["store", "redis"]
+
+
+def test_the_first_engine_that_is_here_is_taken(make_house: Callable[..., House]) -> None:
+    house = make_house()
+    assert house.lock
+    store = replace(
+        house.lock.intent.store, local=(without_binary(profile("minio")), profile("rclone"))
+    )
+    house.lock = replace(house.lock, intent=replace(house.lock.intent, store=store))
+    assert body(house, "store").engine == "rclone"
+
+
+def test_an_engine_that_holds_data_goes_before_one_that_does_not(
+    make_house: Callable[..., House], tmp_path: Path
+) -> None:
+    house = make_house()
+    house.up("store")
+    assert house.lock
+    program = tmp_path / "minio"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    newer = replace(profile("minio"), binaries=(str(program),))
+    store = replace(house.lock.intent.store, local=(newer, profile("rclone")))
+    house.lock = replace(house.lock, intent=replace(house.lock.intent, store=store))
+    assert body(house, "store").engine == "rclone"
+    house.lock = replace(house.lock, environment=replace(house.environment, id="another"))
+    assert body(house, "store").engine == "minio"
+
+
+def test_lowering_writes_nothing(house: House) -> None:
+    house.lowered()
+    assert list(house.environment.home.iterdir()) == []
+
+
+def test_the_runtime_says_its_name_and_has_hands_for_both_kinds(house: House) -> None:
+    assert house.runtime.name == "process"
+    hands = house.runtime.hands(house.environment)
+    assert hands.keys() == {"folder", "process"}
+    assert house.runtime.eyes(house.environment).observe([]) == {}
+    house.runtime.lower(house.lock, quiet) if house.lock else None

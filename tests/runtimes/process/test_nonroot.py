@@ -1,0 +1,98 @@
+"""The same without any privilege, in a program of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import algaenv
+
+NOBODY = 65534
+SCRIPT = """
+import os, sys
+from pathlib import Path
+from algaenv.model.problem import Refused
+from algaenv.runtimes.process import procfs
+from algaenv.runtimes.process.ending import end
+from tests.runtimes.process.house import House, shipped_lock, quiet, until
+from tests.runtimes.process.clients import answers, kill_shim, lists, pongs, start_again
+
+assert os.geteuid() == 65534
+stranger = procfs.identify(os.getppid())  # Root's.
+try:
+    end(stranger, gently=1)
+except Refused as error:
+    assert error.problem.code == "process-denied"
+else:
+    raise AssertionError("ended a process of another user")
+home = Path(sys.argv[1])
+house = House(home, shipped_lock(home))
+try:
+    house.up("store", "redis", "database")
+    until("all answer", lambda: answers(house) and pongs(house) and lists(house))
+    assert house.record("database")["way"] == "plain"
+    house.delete("store")
+    house.delete("redis")
+    kill_shim(house, "database")
+    start_again(house, "database")
+    until("the database answers", lambda: answers(house))
+finally:
+    house.sweep()
+print("all well")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run without privilege already")
+def test_a_user_without_privileges_needs_none() -> None:
+    home = Path("/var/tmp") / f"algaenv-{os.getpid()}"  # Others may pass; pytest's they may not.
+    home.mkdir(mode=0o700)
+    os.chown(home, NOBODY, NOBODY)
+    try:
+        python = interpreter(home)
+        ended = run(python, "-c", SCRIPT, str(home / "home"), home=home)
+        assert ended.returncode == 0, ended.stderr + ended.stdout
+        assert ended.stdout.endswith("all well\n")
+    finally:
+        shutil.rmtree(home)
+
+
+def interpreter(home: Path) -> str:
+    """One that everybody may run, and that can import what the test needs."""
+    said = ""
+    for python in (sys.executable, "/usr/bin/python3"):
+        try:
+            tried = run(python, "-c", "import boto3, psycopg, algaenv.spec.stacks", home=home)
+        except OSError as error:
+            said = str(error)
+            continue
+        if not tried.returncode:
+            return python
+        said = tried.stderr[-300:]
+    pytest.skip(f"needs an interpreter and packages that every user can read: {said}")
+
+
+def run(*argv: str, home: Path) -> subprocess.CompletedProcess[str]:
+    root = str(Path(algaenv.__file__).parent.parent)
+    packages = [entry for entry in sys.path if entry.endswith("site-packages")]
+    return subprocess.run(
+        argv,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=home,
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        env={
+            "PATH": os.defpath,
+            "HOME": str(home),
+            "PYTHONPATH": os.pathsep.join([root, *packages]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
+    )

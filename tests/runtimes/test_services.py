@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from algaenv.model.intent import ExternalDatabase
+from algaenv.model.probe import PostgresProbe
+from algaenv.model.problem import ResolveError
+from algaenv.model.secret import Secret
+from algaenv.runtimes.services import (
+    Values,
+    digest_with,
+    fill,
+    flat,
+    probes,
+    profile_values,
+    render_container,
+    render_process,
+    revealed,
+    runner_environment,
+)
+
+from .locks import MINIO, POSTGRES, VALKEY, make_lock
+
+
+@pytest.mark.parametrize(
+    ("template", "values", "text"),
+    [
+        ("plain", {}, "plain"),
+        ("{host}:{port}", {"host": "h", "port": "1"}, "h:1"),
+        ("{{host}} {host}", {"host": "h"}, "{host} h"),
+        ("a value is not filled again: {a}", {"a": "{b}"}, "a value is not filled again: {b}"),
+        ("{Not a name} {}", {}, "{Not a name} {}"),
+    ],
+)
+def test_fill(template: str, values: Values, text: str) -> None:
+    assert fill(template, values) == text
+
+
+def test_a_text_with_a_secret_in_it_is_a_secret() -> None:
+    assert fill("pass={password}", {"password": Secret("s3")}) == Secret("pass=s3")
+
+
+def test_fill_names_what_it_does_not_know() -> None:
+    with pytest.raises(KeyError, match="colour"):
+        fill("{colour}", {"host": "h"})
+
+
+def test_render_container(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path, persistent=False)
+    values = profile_values(lock, "redis", host="0.0.0.0", port=6379, data="/data", etc="/etc/x")
+    rendered = render_container(VALKEY, values)
+    assert rendered.command == ("valkey-server", "/etc/x/valkey.conf")
+    conf = revealed(rendered.files)["valkey.conf"]
+    password = lock.credentials.redis_password
+    assert password
+    assert f'requirepass "{password.reveal()}"' in conf
+    assert "bind 0.0.0.0\nport 6379\ndir /data\n" in conf
+    assert "appendonly no" in conf
+    assert password.reveal() not in repr(rendered)
+
+
+def test_render_process_uses_its_own_templates(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path)
+    values = profile_values(lock, "store", host="127.0.0.1", port=7, data="/d", etc="/e")
+    rendered = render_process(MINIO, values)
+    assert rendered.command == ("server", "/d", "--address", "127.0.0.1:7")
+    assert rendered.environment["MINIO_ROOT_USER"] == lock.credentials.access_key
+
+
+def test_render_says_everything_that_is_wrong_at_once(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path)
+    values = profile_values(lock, "database", host="h", port=1, data="/d", etc="/e")
+    bad = dataclasses.replace(
+        POSTGRES, command=("--password={password}",), environment={"A": "{colour}", "B": "{size}"}
+    )
+    with pytest.raises(ResolveError) as caught:
+        render_container(bad, values)
+    assert [problem.code for problem in caught.value.problems] == [
+        "template-secret",
+        "template-unknown",
+        "template-unknown",
+    ]
+    assert lock.credentials.database_password.reveal() not in str(caught.value)
+
+
+def test_flat_hides_secrets_and_follows_them() -> None:
+    key = Secret("key")
+    values: Values = {"B": Secret("one"), "A": "text"}
+    inputs = flat("env", values, key)
+    assert list(inputs) == ["env.A", "env.B"]
+    assert inputs["env.A"] == "text"
+    assert inputs["env.B"].startswith("hmac:")
+    assert len(inputs["env.B"]) == len("hmac:") + 16
+    assert inputs["env.B"] == digest_with(key)(Secret("one"))
+    assert inputs["env.B"] != digest_with(key)(Secret("two"))
+    assert inputs["env.B"] != digest_with(Secret("other key"))(Secret("one"))
+
+
+def _environment(tmp_path: Path, **change: object) -> Values:
+    lock = make_lock(tmp_path, **change)  # type: ignore[arg-type]
+    return runner_environment(
+        lock,
+        store_url="http://store:9000/",
+        redis_host="redis",
+        redis_port=6379,
+        app_url="http://host.docker.internal:4000",
+        cache="/cache",
+        host="0.0.0.0",
+        port=8080,
+    )
+
+
+def test_runner_environment(tmp_path: Path) -> None:
+    environment = _environment(tmp_path, app_url="https://me@app.example:4000/base")
+    plain = {k: v for k, v in environment.items() if isinstance(v, str)}
+    assert plain == {
+        "HOST": "0.0.0.0",
+        "PORT": "8080",
+        "BUNDLE_STORE_BASE": "http://store:9000/extensions",
+        "S3_REGION": "r-1",
+        "REGISTRY_BASE_URL": "http://host.docker.internal:4000",
+        "STORAGE_API_BASE_URL": "http://host.docker.internal:4000",
+        "EXT_STATIC_STRICT_VALIDATION": "false",
+        "EXT_CACHE_ROOT": "/cache",
+        "EXT_UI_FRAME_ANCESTORS": "'self' http://localhost:3000 http://127.0.0.1:3000 "
+        "https://app.example:4000",
+        "RUNNER_DEBUG_REDIS_URL": "redis://redis:6379/0",
+    }
+    assert set(environment) - set(plain) == {
+        "S3_ACCESS_KEY",
+        "S3_SECRET_KEY",
+        "ALGA_AUTH_KEY",
+        "RUNNER_STORAGE_API_TOKEN",
+        "RUNNER_DEBUG_REDIS_PASSWORD",
+    }
+
+
+def test_the_author_has_the_last_word_on_the_runner(tmp_path: Path) -> None:
+    environment = _environment(
+        tmp_path, runner_environment={"RUST_LOG": "debug", "ALGA_AUTH_KEY": Secret("mine")}
+    )
+    assert environment["RUST_LOG"] == "debug"
+    assert environment["ALGA_AUTH_KEY"] == Secret("mine")
+
+
+def test_no_redis_password_is_not_an_empty_one(tmp_path: Path) -> None:
+    assert "RUNNER_DEBUG_REDIS_PASSWORD" not in _environment(tmp_path, redis_password=Secret(""))
+
+
+def test_probes(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path)
+    questions = probes(lock)
+    assert set(questions) == {"store", "redis", "database", "runner"}
+    database = questions["database"]
+    assert isinstance(database, PostgresProbe)
+    assert (database.host, database.port, database.user) == (
+        "127.0.0.1",
+        lock.ports.database,
+        "alga",
+    )
+    external = make_lock(tmp_path, database=ExternalDatabase(Secret("postgresql://x")))
+    assert set(probes(external)) == {"store", "redis", "runner"}
