@@ -11,8 +11,8 @@ from algaenv.model.event import Emit, Planned
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.outcome import Done, Ended
 from algaenv.model.plan import Blocked, Change, Decision, Deferred, Kept, Plan, Same, Verb
-from algaenv.model.problem import AlgaenvError, Problem, Unavailable
-from algaenv.model.resource import Observation, Resource
+from algaenv.model.problem import AlgaenvError, DriverError, Problem, Unavailable
+from algaenv.model.resource import Observation, Present, Resource
 from algaenv.plan.content import desired_content, predicted_ids
 from algaenv.plan.diff import decide_all, decide_down
 from algaenv.plan.order import plan as ordered
@@ -22,6 +22,7 @@ from algaenv.reconcile.protocols import Asker, ContentHost, Hands, Look, Lowered
 from algaenv.reconcile.ready import Patience, until_available
 
 CONTENT_SERVICES = ("store", "database")
+SERVICE_KINDS = ("container", "process")
 DATA_KINDS = ("volume", "folder")
 SECOND_LOOK = 10.0
 """Seconds that hosts which have just answered are given to do so again."""
@@ -139,15 +140,29 @@ def draw_down(
 def _content_down(
     lock: Lock, world: World, seen: Mapping[Address, Observation], *, external: bool
 ) -> tuple[Decision, ...]:
-    try:
-        look = world.content.look(lock)
-    except Unavailable as error:
-        there = any(a.kind in DATA_KINDS and a.name in CONTENT_SERVICES for a in seen)
-        if not (there or external):
-            return ()
-        why = f"rows and bundles could not be reached: {error.problem.summary}"
-        return (Kept(Address("content", "rows and bundles"), why),)
-    return decide_down(look.observe(()))
+    """What to take out of the hosts. A host of ours that does not run is not asked: somebody else
+    may listen on its port by now."""
+    hosts = ("store",) if external else CONTENT_SERVICES
+    asleep = [name for name in hosts if not _runs(name, seen)]
+    if asleep:
+        why = f"{' and '.join(asleep)} did not run, so rows and bundles could not be reached"
+    else:
+        try:
+            return decide_down(world.content.look(lock).observe(()))
+        except DriverError as error:
+            why = f"rows and bundles could not be reached: {error.problem.summary}"
+    there = any(a.kind in DATA_KINDS and a.name in CONTENT_SERVICES for a in seen)
+    return (Kept(Address("content", "rows and bundles"), why),) if there or external else ()
+
+
+def _runs(service: str, seen: Mapping[Address, Observation]) -> bool:
+    return any(
+        address.kind in SERVICE_KINDS
+        and address.name == service
+        and isinstance(there, Present)
+        and there.running is True
+        for address, there in seen.items()
+    )
 
 
 def _content(lock: Lock, look: Look, lowered: Lowered, ways: Ways) -> tuple[Decision, ...]:

@@ -36,6 +36,18 @@ def test_round_trips_of_a_look(world: World, count: int) -> None:
     ]
 
 
+def test_a_release_costs_the_same_beside_many_others(world: World) -> None:
+    counts = []
+    for others in (0, 30):
+        world.extensions |= {f"ext{n}": Wanted(name=f"com.example.ext{n}") for n in range(others)}
+        world.up()
+        world.change(enabled=not world.extensions["hello"].enabled)
+        with counted_statements(world.database) as sql:
+            assert world.up() == ["update release/hello"]
+        counts.append((sql.connections, sql.statements))
+    assert counts[0] == counts[1]
+
+
 def test_looking_imports_no_slow_library_that_it_does_not_need() -> None:
     code = (
         "import sys; import algaenv.drivers.content;"

@@ -70,6 +70,13 @@ def test_nobody_at_the_port(world: World) -> None:
     assert "pa55" not in str(error)
 
 
+def test_a_store_that_does_not_answer(world: World) -> None:
+    world.store_port = free_port()
+    error = refused(world)
+    assert isinstance(error, Unavailable)
+    assert error.problem.code == "store-unreachable"
+
+
 @pytest.mark.parametrize(
     ("url", "code"),
     [

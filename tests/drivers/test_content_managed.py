@@ -122,6 +122,16 @@ def test_another_tenant_gets_rows_of_its_own_and_the_former_ones_go(world: World
     assert world.settled()
 
 
+def test_another_tenant_and_another_build_at_once(world: World) -> None:
+    """The former install runs the same version with another build, but it is ours and goes."""
+    world.up()
+    world.tenant = TenantIntent(None, "Kansas")
+    world.change(build="second")
+    assert "create release/hello" in world.up()
+    world.up()
+    assert world.settled()
+
+
 def test_a_tenant_by_id_is_made_with_it_and_keeps_its_name(world: World) -> None:
     world.tenant = TenantIntent(alga.OZ, None)
     world.up()

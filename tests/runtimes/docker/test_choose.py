@@ -56,7 +56,7 @@ def _profile(registry: Registry, name: str = "good", *faults: int) -> Profile:
 
 
 @pytest.fixture
-def fresh_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def fresh_recipe(tmp_path: Path) -> Path:
     """A program nobody has made an image of."""
     program = tmp_path / f"valkey-{secrets.token_hex(4)}"
     program.write_text(f"#!/bin/sh\n# {program.name}\n")
