@@ -1,0 +1,1 @@
+"""Hands and eyes for content, and the craft around it: one foreign library a file."""

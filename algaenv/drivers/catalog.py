@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from algaenv.drivers import catalog_read
+from algaenv.drivers import catalog_quick, catalog_read
 from algaenv.drivers.catalog_errors import Place, translated
 from algaenv.model.intent import ManagedDatabase
 from algaenv.model.lock import Lock
@@ -54,6 +54,9 @@ class Catalog:
 
     def read(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """See `catalog_read.read`. Raises Unavailable, Refused or Failed."""
+        answer = catalog_quick.read(self.dsn, question)
+        if answer is not None:
+            return answer
         import psycopg
 
         try:

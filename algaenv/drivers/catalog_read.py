@@ -9,15 +9,33 @@ distributed there, with the local tables of extensions.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from algaenv.drivers.catalog_shape import ENDPOINTS, NEEDED
 
-if TYPE_CHECKING:
-    from psycopg import Connection
-
 TENANTS_SHOWN = 12
+
+
+class Fetches(Protocol):
+    """What a statement answers with."""
+
+    def fetchall(self) -> list[Any]:
+        """All rows."""
+        ...
+
+    def fetchone(self) -> Any:
+        """The next row, None after the last."""
+        ...
+
+
+class Executes(Protocol):
+    """What is needed of a connection: one of psycopg, or of the quick reader."""
+
+    @property
+    def execute(self) -> Callable[..., Fetches]:
+        """Run a statement with its values."""
+        ...
 
 _COLUMNS = """
 SELECT t.name, array_agg(a.attname::text)
@@ -47,7 +65,7 @@ WITH wanted AS (
     i.runner_status -> 'algaenv' AS mark
   FROM tenant_extension_install i
   WHERE (i.runner_status #>> '{algaenv,environment}' = %(environment)s
-      AND (%(all)s OR i.registry_id IN (SELECT id FROM registry)))
+      AND (%(only)s::uuid[] IS NULL OR i.registry_id = ANY (%(only)s::uuid[])))
     OR (lower(btrim(i.tenant_id)) = ANY (%(tenants)s)
       AND i.registry_id IN (SELECT id FROM registry))
 ), owner AS (
@@ -111,35 +129,38 @@ def read(dsn: Mapping[str, Any], question: Mapping[str, Any]) -> dict[str, Any]:
     import psycopg
 
     with psycopg.connect(**dsn, autocommit=True, prepare_threshold=None) as connection:
-        live = columns(connection, question["tables"])
-        if not set(NEEDED["tenants"]) <= set(live.get("tenants", ())):
-            return {"columns": live, "tenants": [], "rows": None}
-        tenants = _tenants(connection, question["tenant"])
-        rows = None
-        if _complete(live):
-            scope = _scope(tenants, question["tenant"])
-            rows = read_rows(
-                connection, question, scope, with_endpoints=ENDPOINTS in live, whole=True
-            )
+        return read_over(connection, question)
+
+
+def read_over(connection: Executes, question: Mapping[str, Any]) -> dict[str, Any]:
+    """The same over a connection that is there already."""
+    live = columns(connection, question["tables"])
+    if not set(NEEDED["tenants"]) <= set(live.get("tenants", ())):
+        return {"columns": live, "tenants": [], "rows": None}
+    tenants = _tenants(connection, question["tenant"])
+    rows = None
+    if _complete(live):
+        scope = _scope(tenants, question["tenant"])
+        rows = read_rows(connection, question, scope, with_endpoints=ENDPOINTS in live)
     return {"columns": live, "tenants": tenants, "rows": rows}
 
 
-def columns(connection: Connection[Any], tables: Sequence[str]) -> dict[str, list[str]]:
+def columns(connection: Executes, tables: Sequence[str]) -> dict[str, list[str]]:
     """Table → its columns, for those of `tables` that are there. One statement."""
     return dict(connection.execute(_COLUMNS, (list(tables),)).fetchall())
 
 
 def read_rows(
-    connection: Connection[Any],
+    connection: Executes,
     question: Mapping[str, Any],
     tenants: Sequence[str],
     *,
     with_endpoints: bool,
-    whole: bool,
+    only: Sequence[str] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """The rows of `extensions` in `tenants`, and of installs marked by `environment`.
 
-    Of those, `whole` brings the ones of all other extensions too.
+    Of the marked ones, `only` those of these registry ids if any are given.
     """
     query = _ROWS.replace("%(endpoint)s", _ENDPOINT if with_endpoints else _NOTHING)
     query = query.replace("%(schedule)s", _SCHEDULE if with_endpoints else _NOTHING)
@@ -149,14 +170,14 @@ def read_rows(
             "extensions": json.dumps(question["extensions"]),
             "environment": question["environment"],
             "tenants": list(tenants),
-            "all": whole,
+            "only": None if only is None else list(only),
         },
     ).fetchone()
     found: dict[str, list[dict[str, Any]]] = row[0] if row else {}
     return found
 
 
-def _tenants(connection: Connection[Any], tenant: Mapping[str, str | None]) -> list[dict[str, Any]]:
+def _tenants(connection: Executes, tenant: Mapping[str, str | None]) -> list[dict[str, Any]]:
     rows = connection.execute(_TENANTS, {**tenant, "limit": TENANTS_SHOWN}).fetchall()
     return [
         {"id": id_, "name": name, "product": product, "fits": bool(fits)}

@@ -165,8 +165,7 @@ class _Shelf:
                     status = os.lstat(self.archive(bundle.digest))
                 except OSError:
                     return None
-                whole = stat.S_ISREG(status.st_mode) and status.st_size == bundle.size
-                return bundle if whole else None
+                return bundle if status.st_size == bundle.size else None
         return None
 
     def locked(

@@ -255,7 +255,6 @@ def _signed_url(probe: StoreProbe) -> str:
         region=probe.region,
         client_options={"allow_http": True},
         virtual_hosted_style_request=False,
-        skip_signature=False,
         credential_provider=keys,
     )
     return obstore.sign(store, "GET", "probe", timedelta(minutes=1))

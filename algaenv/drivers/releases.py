@@ -129,7 +129,7 @@ class _Release:
             question,
             [self.body.tenant_id],
             with_endpoints=with_endpoints,
-            whole=False,
+            only=[self.body.registry_id],
         )
         return rows_of(answer, with_endpoints=with_endpoints)
 

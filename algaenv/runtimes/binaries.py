@@ -218,7 +218,8 @@ def stamp_of(paths: Iterable[Path | str]) -> str:
     for path in paths:
         try:
             seen = os.stat(path)  # noqa: PTH116 - a no-op stats hundreds of paths
-            facts = f"{path}\0{seen.st_size}\0{seen.st_mtime_ns}\0{seen.st_ino}\n"
+            numbers = (seen.st_mode, seen.st_size, seen.st_mtime_ns, seen.st_ino)
+            facts = f"{path}\0{numbers}\n"
         except OSError:
             facts = f"{path}\0-\n"
         digest.update(facts.encode(errors="surrogateescape"))

@@ -128,6 +128,12 @@ def test_data_outlives_what_serves_it(desk: Desk) -> None:
     assert run("SELECT number FROM kept") == [(7,)]
 
 
+def test_a_password_of_awkward_characters(make_desk: Callable[..., Desk]) -> None:
+    desk = make_desk(redis_password=Secret("a\"b\\c d'e$f#g{h}%é"))
+    desk.create("redis")
+    desk.await_answer("redis")
+
+
 def test_every_step_may_be_repeated(desk: Desk) -> None:
     desk.create("redis")
     desk.create("redis")

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -153,6 +154,13 @@ def test_an_edit_of_the_same_size_and_time_is_seen(shop: Workshop) -> None:
     path.write_text("b\n")
     os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
     assert (shop.build() / "dist/main.js").read_text() == "b\n"
+
+
+def test_a_young_file_is_not_believed(shop: Workshop) -> None:
+    """It may change once more within one tick of its clock, and look the same."""
+    shop.build()
+    known = json.loads((shop.room / "state.json").read_text())["files"]
+    assert [stamp for stamp, *_ in known.values()] == [[0, 0, 0, 0]] * 2
 
 
 def test_a_vanished_file_vanishes_from_the_mirror(shop: Workshop) -> None:

@@ -1,4 +1,6 @@
 import contextlib
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -13,7 +15,7 @@ import pytest
 from algaenv.drivers import home
 from algaenv.drivers.hold import alone, hold, reap
 from algaenv.model.lock import Environment
-from algaenv.model.problem import Locked
+from algaenv.model.problem import Failed, Locked
 
 HOLDER = """
 import subprocess, sys
@@ -139,22 +141,49 @@ def test_waiting_has_an_end(environment: Environment) -> None:
         assert 0.2 <= time.monotonic() - started < 2
 
 
+def opened(path: Path) -> int:
+    count = 0
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            count += link.readlink() == path
+    return count
+
+
 def test_a_home_that_is_removed_meanwhile_is_made_again(environment: Environment) -> None:
-    entered = threading.Event()
+    entered, leave = threading.Event(), threading.Event()
 
     def next_one() -> None:
         with hold(environment, "algaenv up", wait=20):
             entered.set()
+            leave.wait(20)
 
     with hold(environment, "algaenv down"):
         thread = threading.Thread(target=next_one)
         thread.start()
+        deadline = time.monotonic() + 20
+        while opened(environment.home / "lock") < 2:
+            assert time.monotonic() < deadline
         home.forget(environment)
         assert not entered.is_set()
-    thread.join()
-    assert entered.is_set()
+    assert entered.wait(20)
     # It holds a file that others meet, not the one that was removed under it.
-    assert (environment.home / "lock").exists()
+    with pytest.raises(Locked), hold(environment, "algaenv status"):
+        pytest.fail("two at once")
+    leave.set()
+    thread.join()
+
+
+def test_what_a_dead_holder_left_does_not_spoil_the_next_ones_name(
+    environment: Environment,
+) -> None:
+    (home.open_home(environment) / "lock").write_bytes(b"x" * 3000)
+    with (
+        hold(environment, "algaenv up"),
+        pytest.raises(Locked) as caught,
+        hold(environment, "again"),
+    ):
+        pytest.fail("two at once")
+    assert f"process {os.getpid()}" in caught.value.problem.summary
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b"{}", b'{"pid": "x"}'])
@@ -175,6 +204,18 @@ def test_a_dead_process_is_not_named(environment: Environment) -> None:
         with pytest.raises(Locked) as caught, hold(environment, "again"):
             pytest.fail("two at once")
     assert str(process.pid) not in str(caught.value.problem)
+
+
+def test_a_file_system_without_locks_is_a_problem(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(Failed) as caught, hold(environment, "algaenv up"):
+        pytest.fail("held by nothing")
+    assert caught.value.problem.code == "lock-unsupported"
 
 
 def test_alone_waits_and_says_so_once(tmp_path: Path) -> None:

@@ -140,7 +140,14 @@ def make_lock(
     return Lock(
         environment=Environment(secrets.token_hex(5), name, home / "algaenv.yaml", home),
         intent=intent,
-        ports=ports or Ports(*numbers[:3], numbers[3] if managed else 0, numbers[4]),
+        ports=ports
+        or Ports(
+            store=numbers[0],
+            console=numbers[1],
+            redis=numbers[2],
+            database=numbers[3] if managed else 0,
+            runner=numbers[4],
+        ),
         credentials=Credentials(
             access_key=Secret("access-" + secrets.token_hex(4)),
             secret_key=Secret(secrets.token_urlsafe(18)),

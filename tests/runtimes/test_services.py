@@ -39,6 +39,19 @@ def test_fill(template: str, values: Values, text: str) -> None:
     assert fill(template, values) == text
 
 
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ('pass "{a}"', 'pass "x\\"y\\\\z"'),
+        ("pass {a}", 'pass x"y\\z'),
+        ('pass "{a} "', 'pass "x"y\\z "'),
+    ],
+)
+def test_fill_escapes_what_stands_in_quotes_of_a_file(template: str, text: str) -> None:
+    assert fill(template, {"a": 'x"y\\z'}, quoted=True) == text
+    assert fill(template, {"a": "plain"}, quoted=True) == fill(template, {"a": "plain"})
+
+
 def test_a_text_with_a_secret_in_it_is_a_secret() -> None:
     assert fill("pass={password}", {"password": Secret("s3")}) == Secret("pass=s3")
 

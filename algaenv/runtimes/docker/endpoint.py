@@ -38,8 +38,10 @@ class Remote:
 
     @property
     def is_here(self) -> bool:
-        """True when it is on this machine all the same."""
-        return any(f"//{name}" in self.host for name in ("127.", "localhost", "[::1]"))
+        """True when it is on this machine all the same; a context nobody knows is nowhere."""
+        return not self.host or any(
+            f"//{name}" in self.host for name in ("127.", "localhost", "[::1]")
+        )
 
 
 Endpoint = UnixSocket | Remote

@@ -62,9 +62,13 @@ class NoEngine:
 def answers(environ: Mapping[str, str]) -> EngineFacts | NoEngine:
     """The engine that `environ` points to, if it answers and runs Linux containers. Never raises.
 
-    Costs one round trip.
+    Costs one round trip. One on another machine does not count: services are reached on loopback.
     """
-    engine = Engine(locate(environ), environ)
+    endpoint = locate(environ)
+    if isinstance(endpoint, Remote) and not endpoint.is_here:
+        found = elsewhere(endpoint)
+        return NoEngine(found.summary, found.hint)
+    engine = Engine(endpoint, environ)
     try:
         return engine.facts
     except DriverError as error:
@@ -189,6 +193,15 @@ def _exchange(
     connection.request("GET", path, headers={"Host": "docker"})
     reply = connection.getresponse()
     return reply.status, reply.read()
+
+
+def elsewhere(endpoint: Remote) -> Problem:
+    """What is said of an engine on another machine."""
+    return Problem(
+        "engine-elsewhere",
+        f"cannot use the engine at {endpoint}: its loopback is not that of this machine",
+        "run algaenv on that machine, or set `runtime: process` in the spec",
+    )
 
 
 def _read(status: int, body: bytes) -> Json:

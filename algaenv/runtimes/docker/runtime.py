@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from algaenv.model.lock import Environment, Lock
-from algaenv.model.problem import Problem, ResolveError
+from algaenv.model.problem import ResolveError
 from algaenv.reconcile.protocols import Eyes, Hands, Lowered, Say
 from algaenv.runtimes.binaries import cache_home
 from algaenv.runtimes.docker import labels
 from algaenv.runtimes.docker.choose import Chooser, Left
 from algaenv.runtimes.docker.endpoint import Remote, locate
-from algaenv.runtimes.docker.engine import Engine, as_list, as_map, as_texts
+from algaenv.runtimes.docker.engine import Engine, as_list, as_map, as_texts, elsewhere
 from algaenv.runtimes.docker.eyes import DockerEyes, Found, find_environments
 from algaenv.runtimes.docker.hands.containers import ContainerHands
 from algaenv.runtimes.docker.hands.images import ImageHands
@@ -42,17 +42,16 @@ class DockerRuntime:
 
     def lower(self, lock: Lock, say: Say) -> Lowered:
         """See `reconcile.protocols.Runtime`; asks registries only when `images: auto` must."""
+        endpoint = self.engine.endpoint
+        if isinstance(endpoint, Remote) and not endpoint.is_here:
+            raise ResolveError(elsewhere(endpoint))
         with asking("look at what the containers of this environment were made of"):
             left = self._left(lock.environment)
             chooser = Chooser(
                 self.engine, lock, left, environ=self._environ, cache=self._cache, say=say
             )
             supplies = chooser.choose()
-        lowered = lower(lock, supplies)
-        endpoint = self.engine.endpoint
-        if isinstance(endpoint, Remote) and not endpoint.is_here:
-            raise ResolveError(_elsewhere(str(endpoint)))
-        return lowered
+        return lower(lock, supplies)
 
     def eyes(self, environment: Environment) -> Eyes:
         """See `reconcile.protocols.Runtime`."""
@@ -84,11 +83,3 @@ class DockerRuntime:
                 images[mark.address.name] = str(mark.inputs.get("image", ""))
         volumes = as_list(as_map(self.engine.get("/volumes", query)).get("Volumes"))
         return Left(images, frozenset(str(as_map(one).get("Name")) for one in volumes))
-
-
-def _elsewhere(endpoint: str) -> Problem:
-    return Problem(
-        "engine-elsewhere",
-        f"cannot run an environment on the engine at {endpoint}: its loopback is not this one's",
-        "run algaenv on that machine, or set `runtime: process`",
-    )

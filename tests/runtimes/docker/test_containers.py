@@ -17,6 +17,7 @@ from algaenv.model.resource import Absent, Present, Resource
 from algaenv.model.secret import Secret
 from algaenv.runtimes.docker import labels
 from algaenv.runtimes.docker.body import ContainerBody, Owned, Port, RecipeImage
+from algaenv.runtimes.docker.wire import container_request
 from tests.contract.conftest import until
 from tests.runtimes.docker.conftest import QUIET, SLEEP, Bench
 from tests.runtimes.locks import free_ports
@@ -158,6 +159,22 @@ def test_start_what_was_stopped_or_paused(bench: Bench) -> None:
     bench.containers.update(resource, stopped, QUIET)
     assert bench.seen(resource).running is True
     assert bench.seen(resource).handle != handle
+
+
+def test_one_that_was_never_started_is_made_again_with_its_files(bench: Bench) -> None:
+    """As a run leaves it that is killed between making and starting it."""
+    resource = bench.shell(
+        f"read -r line < /etc/algaenv/f; echo $line; {SLEEP}", files={"f": "x1\n"}
+    )
+    assert isinstance(resource.body, ContainerBody)
+    request = container_request(
+        bench.environment, resource, resource.body, resource.body.image.title, "sha256:0"
+    )
+    bench.engine.api.create_container_from_config(request, bench.name(resource))
+    seen = bench.seen(resource)
+    assert (seen.recorded, seen.running) == (resource.fingerprint, False)
+    bench.containers.update(resource, seen, QUIET)
+    until("it has its file", lambda: b"x1" in bench.engine.api.logs(bench.name(resource)), 10)
 
 
 def test_what_is_paused_can_be_removed(bench: Bench) -> None:

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.model.problem import EngineGone, Problem, Refused, Unavailable
+from algaenv.model.problem import EngineGone, Problem, Refused, ResolveError, Unavailable
 from algaenv.runtimes.docker.endpoint import Endpoint, Remote, UnixSocket, locate
 from algaenv.runtimes.docker.engine import Engine, EngineFacts, NoEngine, answers
+from algaenv.runtimes.docker.runtime import DockerRuntime
 from algaenv.runtimes.docker.translate import Reply, asking
 
 
@@ -67,6 +68,15 @@ def test_no_engine_says_why(tmp_path: Path) -> None:
     assert not found
     assert found.reason.startswith(f"cannot reach the container engine at unix://{tmp_path}")
     assert "runtime: process" in found.hint
+
+
+def test_an_engine_on_another_machine_does_not_count() -> None:
+    found = answers({"DOCKER_HOST": "ssh://me@there"})
+    assert isinstance(found, NoEngine)
+    assert "ssh://me@there" in found.reason
+    with pytest.raises(ResolveError) as caught:
+        DockerRuntime({"DOCKER_HOST": "tcp://10.9.8.7:1"}).lower(None, print)  # type: ignore[arg-type]
+    assert caught.value.problem.code == "engine-elsewhere"
 
 
 @pytest.mark.docker

@@ -66,7 +66,8 @@ class ContainerHands:
         with asking(f"start the container {body.name}"):
             found = self._engine.find(f"/containers/{seen.handle}/json")
             state = as_map(found.get("State")) if found else {}
-            if found is None:
+            # One that never started may lack its files: a run died while it was making it.
+            if found is None or state.get("Status") == "created":
                 self.create(resource, say)
                 return
             if state.get("Paused"):

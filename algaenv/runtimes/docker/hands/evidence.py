@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from algaenv.model.problem import Failed, Problem
@@ -24,14 +24,15 @@ _SHORTEST: Final = 6
 class Evidence:
     """`state` is the engine's word for it: created, running, restarting, exited, dead, …
 
-    `exit_code` is that of its latest end; it says nothing while the container runs.
+    `exit_code` is that of its latest end; it says nothing while the container runs. The log is
+    read only of one that is not healthy: this is asked over and over while a service starts.
     """
 
     state: str
     exit_code: int
     restarts: int
     out_of_memory: bool
-    last_log_lines: tuple[str, ...]
+    last_log_lines: tuple[str, ...] = ()
 
     @property
     def healthy(self) -> bool:
@@ -54,13 +55,13 @@ def evidence_of(engine: Engine, container: str) -> Evidence | None:
         if found is None:
             return None
         state = as_map(found.get("State"))
-        return Evidence(
+        seen = Evidence(
             state=str(state.get("Status", "")),
             exit_code=_number(state.get("ExitCode")),
             restarts=_number(found.get("RestartCount")),
             out_of_memory=bool(state.get("OOMKilled")),
-            last_log_lines=_log(engine, found),
         )
+        return seen if seen.healthy else replace(seen, last_log_lines=_log(engine, found))
 
 
 def exited(service: str, name: str, seen: Evidence) -> Failed:

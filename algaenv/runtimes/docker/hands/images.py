@@ -23,7 +23,7 @@ from algaenv.runtimes.binaries import Memo
 from algaenv.runtimes.docker.body import DockerfileImage, PulledImage, RecipeImage
 from algaenv.runtimes.docker.engine import Engine
 from algaenv.runtimes.docker.images.assemble import assemble, certificates, settings
-from algaenv.runtimes.docker.images.local import find_image
+from algaenv.runtimes.docker.images.local import demand_same_machine, find_image
 from algaenv.runtimes.docker.images.pull import pull
 from algaenv.runtimes.docker.images.recipe import load_recipe
 from algaenv.runtimes.docker.images.wheel import requirements, wheel
@@ -66,6 +66,8 @@ class ImageHands:
         """Nothing: other environments may use it. `docker image rm` is for people."""
 
     def _make(self, image: RecipeImage, say: Say) -> None:
+        with asking(f"make the image {image.title}"):
+            demand_same_machine(self._engine, image.title)
         recipe = load_recipe(stacks_root() / "images", image.recipe, Memo(None, ""))
         say(f"collecting the files of {image.title}")
         root = assemble(recipe, image.program, image.major)
@@ -107,20 +109,20 @@ class ImageHands:
 
 def _follow(lines: Iterable[Mapping[str, Any]], image: DockerfileImage, say: Say) -> None:
     last: collections.deque[str] = collections.deque(maxlen=_LAST)
+    message = ""
     for line in lines:
         for text in str(line.get("stream", "") or line.get("status", "")).splitlines():
             if text.strip():
                 last.append(text.rstrip())
                 say(text.strip()[:_LINE])
-        if "error" in line:
-            message = str(line["error"]).strip()
-            hint = f"try it by hand: docker build -f {image.dockerfile} {image.context}"
-            if "buildkit" in message.lower():
-                hint = "build it yourself with BuildKit, and name the image under `runner.image`"
-            detail = (*last, message)
-            raise Failed(
-                Problem("image-build-failed", f"cannot build {image.title}", hint, detail=detail)
-            )
+        # Read to the end even so: an answer that is left half read keeps its connection.
+        message = message or str(line.get("error", "")).strip()
+    if message:
+        hint = f"try it by hand: docker build -f {image.dockerfile} {image.context}"
+        if "buildkit" in message.lower():
+            hint = "build it yourself with BuildKit, and name the image under `runner.image`"
+        summary = f"cannot build {image.title}"
+        raise Failed(Problem("image-build-failed", summary, hint, detail=(*last, message)))
 
 
 def _wheel_context(folder: Path) -> io.BytesIO:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from typing import Final
 
 from algaenv.model.problem import Problem, Refused, Unavailable
 from algaenv.runtimes.docker.body import ImageBody
 from algaenv.runtimes.docker.engine import Engine
+
+_GO_NAMES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +54,15 @@ def wrong_architecture(reference: str, theirs: str, ours: str) -> Refused:
             "name an image for this processor, or set `images: build`",
         )
     )
+
+
+def demand_same_machine(engine: Engine, title: str) -> None:
+    """Raise Refused (`image-architecture`) unless programs of this machine run on the engine."""
+    here = os.uname()
+    arch = _GO_NAMES.get(here.machine, here.machine)
+    if (here.sysname.lower(), arch) != (engine.facts.os, engine.facts.arch):
+        summary = (
+            f"cannot make {title} here: its engine is of {engine.facts.os}/{engine.facts.arch}"
+        )
+        hint = f"set `images: pull`: programs of {here.sysname}/{arch} do not run there"
+        raise Refused(Problem("image-architecture", summary, hint))

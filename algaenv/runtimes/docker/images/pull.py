@@ -138,11 +138,14 @@ def _pull_once(engine: Engine, repository: str, version: str, say: Say) -> None:
 
 
 def _told(engine: Engine, repository: str, version: str) -> Iterator[Mapping[str, Any]]:
-    """The engine's lines; one that reports an error ends them, since its status came too early."""
+    """The engine's lines. It reports errors among them, since their status came too early."""
+    said = ""
     for line in engine.api.pull(repository, tag=version, stream=True, decode=True):
-        if "error" in line:
-            raise _kind(str(line["error"]), None, engine)
+        # Read to the end even so: an answer that is left half read keeps its connection.
+        said = said or str(line.get("error", ""))
         yield line
+    if said:
+        raise _kind(said, None, engine)
 
 
 def _classified(error: Exception, engine: Engine) -> Exception:

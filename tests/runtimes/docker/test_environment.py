@@ -1,0 +1,80 @@
+"""The engines that this package ships as its defaults, all of it, as containers made here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from algaenv.model.lock import Lock
+from algaenv.runtimes.binaries import find
+from algaenv.runtimes.docker.runtime import DockerRuntime
+from algaenv.spec.stacks import profile
+from tests.contract.conftest import Case, Desk
+from tests.runtimes.locks import make_lock
+
+pytestmark = pytest.mark.docker
+
+
+def _shipped(home: Path) -> Lock:
+    lock = make_lock(
+        home,
+        store=profile("silo"),
+        redis=profile("valkey"),
+        database=profile("postgres-17"),
+    )
+    local = tuple(profile(name) for name in ("silo", "minio", "rclone"))
+    store = replace(lock.intent.store, local=local)
+    return replace(lock, intent=replace(lock.intent, store=store))
+
+
+@pytest.fixture
+def desk(runtime: DockerRuntime, tmp_path: Path) -> Iterator[Desk]:
+    case = Case(runtime, "container", "volume", lambda seen: None)
+    desk = Desk(case, _shipped(tmp_path))
+    yield desk
+    desk.sweep()
+
+
+def test_the_defaults_answer(desk: Desk) -> None:
+    desk.create()
+    for service in ("store", "redis", "database", "runner"):
+        desk.await_answer(service)
+        seen = desk.seen(desk.address(service))
+        assert (seen.running, seen.drift) == (True, ())
+        assert seen.recorded == desk.resource(service).fingerprint
+    engine = desk.case.runtime.engine  # type: ignore[attr-defined]
+    for service in ("store", "redis", "database", "runner"):
+        found = engine.api.inspect_container(desk.seen(desk.address(service)).handle)
+        assert found["Config"]["User"] == "1000:1000"
+        assert not found["HostConfig"]["CapAdd"]
+
+
+def test_the_runner_reaches_its_services_by_name(desk: Desk) -> None:
+    desk.create("store", "redis", "runner")
+    desk.await_answer("runner")
+    engine = desk.case.runtime.engine  # type: ignore[attr-defined]
+    looks = (
+        "import socket\n"
+        "for name, port in (('store', 9000), ('redis', 6379)):\n"
+        "    socket.create_connection((name, port), 5).close()\n"
+        "print(socket.gethostbyname('host.docker.internal') != '127.0.0.1')\n"
+    )
+    desk.await_answer("store")
+    desk.await_answer("redis")
+    container = desk.seen(desk.address("runner")).handle
+    made = engine.api.exec_create(container, ["python3", "-c", looks])
+    assert engine.api.exec_start(made).decode().strip() == "True"
+
+
+def test_the_store_is_the_first_whose_program_is_here(desk: Desk) -> None:
+    import os
+
+    expected = next(
+        name for name in ("silo", "minio", "rclone") if find(profile(name).binaries, os.environ)
+    )
+    note = next(note for note in desk.lowered.notes if note.startswith("image/store"))
+    assert note.startswith("image/store: made on this machine from ")
+    assert note.endswith(expected)
