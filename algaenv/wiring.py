@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from algaenv.drivers import home
 from algaenv.model.intent import Intent
@@ -14,8 +15,10 @@ from algaenv.model.problem import Conflict, EngineGone, Problem
 from algaenv.model.resource import Present
 from algaenv.reconcile.protocols import Asker, ContentHost, Runtime
 from algaenv.reconcile.resolve import Packs
-from algaenv.runtimes.docker.engine import EngineFacts, NoEngine, answers
 from algaenv.session import Recorded, Request, Session, Steward
+
+if TYPE_CHECKING:
+    from algaenv.runtimes.docker.engine import EngineFacts, NoEngine
 
 LAST = "last.json"
 """In the home: the intent and runtime of the last `up`, so that `down` needs no spec."""
@@ -130,12 +133,13 @@ class Wired:
         if wish == "auto":
             if before is not None and self._is_up(before, environment):
                 return self._runtime(before), f"auto: the environment already runs as {before}"
-            match self._engine():
-                case NoEngine(reason):
-                    why = f"auto: no Docker engine answers ({reason})"
-                    return self._runtime("process"), why
-                case EngineFacts(version=version):
-                    return self._runtime("docker"), f"auto: Docker engine {version} answers"
+            from algaenv.runtimes.docker.engine import NoEngine
+
+            engine = self._engine()
+            if isinstance(engine, NoEngine):
+                why = f"auto: no Docker engine answers ({engine.reason})"
+                return self._runtime("process"), why
+            return self._runtime("docker"), f"auto: Docker engine {engine.version} answers"
         if before is not None and before != wish and self._is_up(before, environment):
             raise Conflict(
                 Problem(
@@ -163,6 +167,8 @@ class Wired:
         return any(isinstance(s, Present) and s.recorded and not s.retained for s in seen.values())
 
     def _engine(self) -> EngineFacts | NoEngine:
+        from algaenv.runtimes.docker.engine import answers
+
         if self._facts is None:
             self._facts = answers(self._environ)
         return self._facts
@@ -172,6 +178,7 @@ class Wired:
             from algaenv.runtimes.process.runtime import ProcessRuntime
 
             return ProcessRuntime(self._environ, self._cache)
+        from algaenv.runtimes.docker.engine import NoEngine
         from algaenv.runtimes.docker.runtime import DockerRuntime
 
         engine = self._engine()

@@ -20,11 +20,6 @@ from algaenv.model.resource import Present, Resource
 from algaenv.reconcile.protocols import Say
 
 
-def handle_of(bucket: str, key: str) -> str:
-    """How an observation names an object."""
-    return f"{bucket}/{key}"
-
-
 class BundleHands:
     """Bundle objects, for one environment. An object's key holds its digest."""
 

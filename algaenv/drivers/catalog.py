@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from algaenv.drivers import catalog_quick, catalog_read
 from algaenv.drivers.catalog_errors import Place, translated
@@ -44,8 +45,8 @@ class Catalog:
                 label = f"the database {database} at 127.0.0.1:{lock.ports.database}"
                 return cls({**shared, **here}, Place(label, managed=True))
             case external:
-                there = {"conninfo": external.url.reveal()}
-                return cls({**there, **shared}, Place("the external database", managed=False))
+                url = external.url.reveal()
+                return cls({"conninfo": url, **shared}, Place(_label(url), managed=False))
 
     @property
     def managed(self) -> bool:
@@ -78,3 +79,13 @@ class Catalog:
                 yield connection
         except psycopg.Error as error:
             raise translated(error, self.place) from error
+
+
+def _label(url: str) -> str:
+    """An external database by its place, without user, password and settings."""
+    try:
+        parts = urlsplit(url)
+        place = f" at {parts.hostname}:{parts.port or 5432}" if parts.hostname else ""
+    except ValueError:
+        place = ""
+    return f"the external database{place}"

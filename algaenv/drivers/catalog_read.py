@@ -37,6 +37,7 @@ class Executes(Protocol):
         """Run a statement with its values."""
         ...
 
+
 _COLUMNS = """
 SELECT t.name, array_agg(a.attname::text)
 FROM unnest(%s::text[]) AS t(name)

@@ -110,6 +110,10 @@ class Install:
         """Tenant and registry id, the tenant spelled as it should be."""
         return self.tenant.strip().lower(), self.registry
 
+    def serves(self, digest: str) -> bool:
+        """Whether this build, spelled `sha256:…`, is the one that its pages come from."""
+        return bool(self.bundles) and self.bundles[0].digest == digest
+
     def made_by(self, environment: str) -> bool:
         """Whether it carries the mark of this environment."""
         return self.mark is not None and self.mark.environment == environment

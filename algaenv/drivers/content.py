@@ -7,14 +7,11 @@ from typing import Any
 
 from algaenv.bundle import layout
 from algaenv.drivers import catalog_guard, schema
-from algaenv.drivers.buckets import BucketHands
-from algaenv.drivers.bundles import BundleHands
 from algaenv.drivers.catalog import Catalog
 from algaenv.drivers.catalog_rows import NO_ROWS, Install, Rows, rows_of
 from algaenv.drivers.catalog_shape import ENDPOINTS, NEEDED
 from algaenv.drivers.content_look import ContentLook
 from algaenv.drivers.objects import Bucket, Found, Store
-from algaenv.drivers.releases import ReleaseHands
 from algaenv.drivers.tenants import Tenant, TenantHands, asked_of, chosen, tenants_of
 from algaenv.model.content import ContentIds
 from algaenv.model.lock import Lock
@@ -66,6 +63,10 @@ class Content(ContentHost):
 
     def hands(self) -> Mapping[str, Hands]:
         """Kind → hands."""
+        from algaenv.drivers.buckets import BucketHands
+        from algaenv.drivers.bundles import BundleHands
+        from algaenv.drivers.releases import ReleaseHands
+
         return {
             "bucket": BucketHands(self._store),
             "schema": schema.SchemaHands(self._catalog),

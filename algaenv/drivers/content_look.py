@@ -8,10 +8,9 @@ from pathlib import Path
 
 from algaenv.bundle.layout import BundleKey, parse_bundle_key
 from algaenv.drivers import catalog_guard, schema
-from algaenv.drivers.bundles import handle_of
 from algaenv.drivers.catalog_drift import drift
 from algaenv.drivers.catalog_rows import Install, Rows
-from algaenv.drivers.objects import Found
+from algaenv.drivers.objects import Found, handle_of
 from algaenv.drivers.tenants import PRODUCT, Tenant
 from algaenv.model.address import Address
 from algaenv.model.content import (
@@ -53,7 +52,9 @@ class ContentLook:
             address: self._release(install, address)
             for address, install in self._leftovers(releases, names)
         }
-        seen |= {address: self._object(found) for address, found in self._bundles(names)}
+        blocked = self.blockers(wanted)
+        stuck = {(b.tenant_id, b.registry_id) for it, b in releases.items() if it in blocked}
+        seen |= self._bundles(names, stuck)
         there = {(name, it.key): it for name, found in self.objects.items() for it in found or ()}
         for resource in wanted:
             seen[resource.address] = self._wanted(resource, there)
@@ -132,10 +133,11 @@ class ContentLook:
             note=found.modified,
         )
 
-    def _object(self, found: Found) -> Present:
+    def _object(self, found: Found, *, stuck: bool) -> Present:
         inputs: Inputs = {"bucket": self.bucket, "key": found.key, "size": found.size}
         handle = handle_of(self.bucket, found.key)
-        return Present(fingerprint(inputs), inputs, handle=handle, note=found.modified)
+        note = "served for as long as the release cannot be written" if stuck else found.modified
+        return Present(fingerprint(inputs), inputs, handle=handle, note=note, retained=stuck)
 
     def _release(self, install: Install, address: Address, wrong: tuple[str, ...] = ()) -> Present:
         mark = install.mark
@@ -175,15 +177,24 @@ class ContentLook:
             if it.made_by(self.environment) and it.home not in claimed
         ]
 
-    def _bundles(self, names: Mapping[Home, str]) -> list[tuple[Address, Found]]:
-        """The objects of extensions that are ours; those of others are never listed."""
-        found: list[tuple[Address, Found]] = []
-        for it in self.objects.get(self.bucket) or ():
-            key = parse_bundle_key(it.key)
-            if key is not None and self._is_ours(key, names):
-                name = names[key.tenant, key.registry]
-                found.append((bundle_address(name, key.digest.short), it))
-        return found
+    def _bundles(
+        self, names: Mapping[Home, str], stuck: Collection[Home]
+    ) -> dict[Address, Observation]:
+        """The objects of extensions that are ours; those of others are never listed.
+
+        What an install serves stays while its release is `stuck`: nothing takes its place.
+        """
+        seen: dict[Address, Observation] = {}
+        for found in self.objects.get(self.bucket) or ():
+            key = parse_bundle_key(found.key)
+            if key is None or not self._is_ours(key, names):
+                continue
+            home = (key.tenant, key.registry)
+            install = self.rows.installed(*home) if home in stuck else None
+            served = bool(install and install.serves(key.digest.prefixed))
+            address = bundle_address(names[home], key.digest.short)
+            seen[address] = self._object(found, stuck=served)
+        return seen
 
     def _is_ours(self, key: BundleKey, names: Mapping[Home, str]) -> bool:
         """A wanted extension that others have installed keeps the objects they serve."""

@@ -34,6 +34,11 @@ _FULL = {"XMinioStorageFull", "InsufficientStorage", "507"}
 _PLAIN_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
+def handle_of(bucket: str, key: str) -> str:
+    """How an observation names an object."""
+    return f"{bucket}/{key}"
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """Where the object store is. `endpoint` is an http URL without a path."""

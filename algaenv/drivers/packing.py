@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 from algaenv import __version__
-from algaenv.bundle.archive import SourceError, Tree, collect, fingerprint, pack
+from algaenv.bundle.collect import collect
 from algaenv.bundle.complaint import Complaint
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.filefindings import FileFindings, shown
 from algaenv.bundle.gather import INDEX, MANIFEST, gather
 from algaenv.bundle.manifest import Manifest, ManifestError, parse
+from algaenv.bundle.tree import SourceError, Tree, fingerprint
 from algaenv.drivers import home
 from algaenv.model.intent import ExtensionIntent
 from algaenv.model.lock import Environment, LockedExtension
@@ -190,6 +191,8 @@ def _packed(
         with home.writing(fresh):
             page = _page(tree)
             fresh.parent.mkdir(mode=home.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+            from algaenv.bundle.pack import pack
+
             packed = pack(tree, fresh)
             if packed.fingerprint == mark:
                 fresh.replace(shelf.archive(packed.digest.hex))

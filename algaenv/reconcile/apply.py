@@ -14,7 +14,7 @@ from algaenv.model.outcome import Cancelled, Done, Ended, FailedStep, Outcome, S
 from algaenv.model.plan import Plan, Step, Verb
 from algaenv.model.problem import AlgaenvError, Problem
 from algaenv.model.resource import Present, Resource
-from algaenv.reconcile.protocols import Asker, Hands
+from algaenv.reconcile.protocols import Asker, Hands, Testifies
 from algaenv.reconcile.ready import Patience, until_answered
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ GONE = Present(recorded=None)
 
 @dataclass(frozen=True, slots=True)
 class Walker:
-    """Everything a walk needs. `hands` maps a kind to who makes it."""
+    """Everything a walk needs. `hands` gives who makes each kind; a walk that only asks has no use
+    for them, and they bring the SDKs."""
 
-    hands: Mapping[str, Hands]
+    hands: Callable[[], Mapping[str, Hands]]
     asker: Asker
     emit: Emit
     ready_seconds: float
@@ -95,7 +96,7 @@ class Walker:
         seen = step.change.seen if step.change and step.change.seen else GONE
         say = self._say(step.address)
         if step.writes:
-            hands = self.hands[step.address.kind]
+            hands = self.hands()[step.address.kind]
             match step.verb:
                 case Verb.DELETE:
                     hands.delete(step.address, seen, say)
@@ -112,11 +113,14 @@ class Walker:
             )
 
     def _patience(self, address: Address) -> Patience:
-        evidence = getattr(self.hands.get(address.kind), "evidence", None)
+        def evidence() -> tuple[str, ...] | None:
+            hands = self.hands().get(address.kind)
+            return hands.evidence(address) if isinstance(hands, Testifies) else None
+
         return Patience(
             seconds=self.ready_seconds,
             cancelled=self.cancelled,
-            evidence=(lambda: evidence(address)) if evidence else (lambda: None),
+            evidence=evidence,
             waiting=lambda last, seconds: self.emit(StepWaiting(address, last, seconds)),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from algaenv.model.address import Address, Tier
 from algaenv.model.content import ContentIds
@@ -36,9 +37,9 @@ class World:
     content: ContentHost
     asker: Asker
 
-    def hands(self, environment: Environment) -> Mapping[str, Hands]:
-        """Kind → hands, of both tiers."""
-        return {**self.runtime.hands(environment), **self.content.hands()}
+    def hands(self, environment: Environment) -> Callable[[], Mapping[str, Hands]]:
+        """Gives kind → hands, of both tiers; made when first asked for."""
+        return cache(lambda: {**self.runtime.hands(environment), **self.content.hands()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,11 @@ def converge(lock: Lock, world: World, emit: Emit, ways: Ways) -> tuple[Drawn, t
     """
     drawn = draw(lock, world, emit, ways)
     walker = Walker(
-        world.hands(lock.environment), world.asker, emit, lock.intent.ready_timeout, ways.cancelled
+        world.hands(lock.environment),
+        world.asker,
+        emit,
+        lock.intent.ready_timeout,
+        ways.cancelled,
     )
     if drawn.settled:
         return drawn, walker.walk(drawn.plan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from algaenv.model.address import Address
 from algaenv.model.content import ContentIds
@@ -44,6 +44,15 @@ class Hands(Protocol):
 
     def delete(self, address: Address, seen: Present, say: Say) -> None:
         """Remove it; already gone counts as done."""
+        ...
+
+
+@runtime_checkable
+class Testifies(Protocol):
+    """Hands of things that run, and so may end while they are waited for."""
+
+    def evidence(self, address: Address) -> tuple[str, ...] | None:
+        """None while it runs as it should; its last lines, with how it ended, when it does not."""
         ...
 
 

@@ -1,0 +1,1 @@
+"""How services become things: one package a runtime, and what runtimes share."""

@@ -521,6 +521,27 @@ def test_an_endpoint_that_a_schedule_calls_cannot_be_taken_away(world: World, ve
     assert world.sql("SELECT count(*) FROM extension_bundle") == [(1,)]
 
 
+@pytest.mark.parametrize("keep_versions", [0, 1])
+def test_what_is_served_stays_while_its_successor_is_blocked(
+    world: World, keep_versions: int
+) -> None:
+    world.keep_versions = keep_versions
+    world.up()
+    (served,) = world.objects()
+    _schedule(world)
+    world.change(endpoints=())
+    for build in ("second", "third"):
+        world.change(build=build)
+        world.up()
+        assert served in world.objects()
+        assert "served for as long as" in world.plan()
+    world.change(endpoints=(ENDPOINT,))
+    world.up()
+    world.up()
+    assert len(world.objects()) == 1 + keep_versions
+    assert world.settled()
+
+
 def test_an_endpoint_that_no_schedule_calls_goes(world: World) -> None:
     world.change(endpoints=(ENDPOINT, {**ENDPOINT, "path": "/api/other"}))
     world.up()

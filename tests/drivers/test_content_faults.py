@@ -67,6 +67,7 @@ def test_nobody_at_the_port(world: World) -> None:
     assert isinstance(error, Unavailable)
     assert error.problem.code == "database-unreachable"
     assert "Connection refused" in error.problem.summary
+    assert world.url.partition("@")[2].removesuffix("/x") in error.problem.summary
     assert "pa55" not in str(error)
 
 

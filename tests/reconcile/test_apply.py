@@ -67,7 +67,11 @@ def walker(
     kinds = ("network", "container", "bucket", "bundle", "release", "volume")
     heard: list[Event] = [] if events is None else events
     return Walker(
-        dict.fromkeys(kinds, hands), asker or Answers(Yes()), heard.append, 0.2, cancelled
+        lambda: dict.fromkeys(kinds, hands),
+        asker or Answers(Yes()),
+        heard.append,
+        0.2,
+        cancelled,
     )
 
 

@@ -138,7 +138,8 @@ class Play:
     def _walker(self, request: Request, emit: Emit) -> Walker:
         hands: Hands = _Hands(self._script)
         kinds = {resource.address.kind: hands for resource in WORLD}
-        return Walker(kinds, _Asker(self._script.slow_answers), emit, 30.0, request.cancelled)
+        asker = _Asker(self._script.slow_answers)
+        return Walker(lambda: kinds, asker, emit, 30.0, request.cancelled)
 
     def _overture(self, emit: Emit) -> None:
         emit(RuntimeChosen("docker", "auto: Docker engine 28.5 answers"))

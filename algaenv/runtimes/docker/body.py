@@ -11,6 +11,8 @@ from algaenv.runtimes.binaries import Binary
 
 ETC: Final = "/etc/algaenv"
 """Where the files of a profile lie inside its container."""
+RESTART: Final = "unless-stopped"
+"""The restart policy of every container."""
 BUILT: Final = "algaenv/"
 """The repository prefix of every image made on this machine."""
 

@@ -14,10 +14,6 @@ from algaenv.runtimes.docker.choose import Chooser, Left
 from algaenv.runtimes.docker.endpoint import Remote, locate
 from algaenv.runtimes.docker.engine import Engine, as_list, as_map, as_texts, elsewhere
 from algaenv.runtimes.docker.eyes import DockerEyes, Found, find_environments
-from algaenv.runtimes.docker.hands.containers import ContainerHands
-from algaenv.runtimes.docker.hands.images import ImageHands
-from algaenv.runtimes.docker.hands.networks import NetworkHands
-from algaenv.runtimes.docker.hands.volumes import VolumeHands
 from algaenv.runtimes.docker.labels import read_mark
 from algaenv.runtimes.docker.lower import lower
 from algaenv.runtimes.docker.translate import asking
@@ -59,6 +55,12 @@ class DockerRuntime:
 
     def hands(self, environment: Environment) -> Mapping[str, Hands]:
         """Hands for `network`, `volume`, `image` and `container`."""
+        # A run that changes nothing, which should feel instant, never comes here.
+        from algaenv.runtimes.docker.hands.containers import ContainerHands
+        from algaenv.runtimes.docker.hands.images import ImageHands
+        from algaenv.runtimes.docker.hands.networks import NetworkHands
+        from algaenv.runtimes.docker.hands.volumes import VolumeHands
+
         return {
             "network": NetworkHands(self.engine, environment),
             "volume": VolumeHands(self.engine, environment),

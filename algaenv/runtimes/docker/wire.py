@@ -9,11 +9,10 @@ from typing import Any, Final
 
 from algaenv.model.lock import Environment
 from algaenv.model.resource import Resource
-from algaenv.runtimes.docker.body import ETC, ContainerBody, MountPoint
+from algaenv.runtimes.docker.body import ETC, RESTART, ContainerBody, MountPoint
 from algaenv.runtimes.docker.labels import IMAGE_ID, labels_for
 from algaenv.runtimes.services import LOOPBACK, revealed
 
-RESTART: Final = "unless-stopped"
 _LOGS: Final = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
 _MAC: Final = ("no-new-privileges:true",)
 

@@ -12,10 +12,8 @@ from algaenv.model.lock import Environment, Lock
 from algaenv.reconcile.protocols import Eyes, Hands, Lowered, Say
 from algaenv.runtimes.process.bodies import FOLDER, PROCESS
 from algaenv.runtimes.process.eyes import ProcessEyes
-from algaenv.runtimes.process.folders import FolderHands, read_marker
 from algaenv.runtimes.process.layout import Layout
 from algaenv.runtimes.process.lower import folder_name, lower
-from algaenv.runtimes.process.processes import ProcessHands
 from algaenv.runtimes.process.supply import choose
 from algaenv.runtimes.services import ServiceName
 
@@ -38,6 +36,8 @@ class ProcessRuntime:
 
     def lower(self, lock: Lock, say: Say) -> Lowered:
         """Folders and processes; raises ResolveError (`binary-missing`, `runtime-cannot`)."""
+        from algaenv.runtimes.process.folders import read_marker
+
         layout = Layout(lock.environment.home)
 
         def holds_data(service: ServiceName, profile: Profile) -> bool:
@@ -53,6 +53,9 @@ class ProcessRuntime:
 
     def hands(self, environment: Environment) -> Mapping[str, Hands]:
         """For `folder` and `process`; the latter also has `evidence`."""
+        from algaenv.runtimes.process.folders import FolderHands
+        from algaenv.runtimes.process.processes import ProcessHands
+
         templates = self._cache / "postgres" if self._cache else None
         return {
             FOLDER: FolderHands(environment),

@@ -10,15 +10,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 from algaenv.model.problem import Failed, Problem
 from algaenv.runtimes.binaries import Binary, Memo, stamp_of
 from algaenv.runtimes.docker.images.installed import distributions, interpreter, own_files
 from algaenv.runtimes.docker.images.recipe import PythonPart, Recipe
+
+_MAKERS: Final = ("assemble", "closure", "installed", "rootfs", "slim")
+"""The modules that decide what is in an image: an image made by others is another one."""
 
 
 def identity(recipe: Recipe, program: Binary | None, memo: Memo) -> str:
@@ -72,7 +75,7 @@ def _line(*words: str) -> str:
 
 
 def _makers() -> list[Path]:
-    return sorted(Path(__file__).parent.glob("*.py"))
+    return [Path(__file__).with_name(f"{name}.py") for name in _MAKERS]
 
 
 def _own(part: PythonPart) -> Iterable[Path]:
@@ -84,6 +87,8 @@ def _site() -> list[str]:
 
 
 def _ask_version(program: Binary) -> str:
+    import subprocess
+
     try:
         reply = subprocess.run(
             [str(program.path), "--version"], check=True, capture_output=True, text=True, timeout=20

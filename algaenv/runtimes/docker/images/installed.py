@@ -6,12 +6,9 @@ tried here, and needs no index to be made.
 
 from __future__ import annotations
 
-import fnmatch
-import importlib.util
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +18,11 @@ import algaenv
 from algaenv.model.problem import Failed, Problem
 from algaenv.runtimes.binaries import INSTALL
 from algaenv.runtimes.docker.images.recipe import PythonPart
-from algaenv.runtimes.docker.images.rootfs import File, Link, Rootfs
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
+
+    from algaenv.runtimes.docker.images.rootfs import Rootfs
 
 _PREFIX: Final = "/usr/local"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
@@ -98,6 +96,10 @@ def add_python(root: Rootfs, part: PythonPart) -> list[Path]:
 
     The answer are the directories here whose libraries have come along.
     """
+    import tempfile
+
+    from algaenv.runtimes.docker.images.rootfs import Link
+
     python = interpreter()
     library = f"{_PREFIX}/{sys.platlibdir}/{python.name}"
     root.copy(f"{_PREFIX}/bin/{python.name}", python.executable)
@@ -146,7 +148,9 @@ def walk(folder: Path, without: Sequence[str]) -> Iterator[Path]:
 
 
 def _left_out(parts: Iterable[str], without: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(part, pattern) for part in parts for pattern in without)
+    from fnmatch import fnmatchcase
+
+    return any(fnmatchcase(part, pattern) for part in parts for pattern in without)
 
 
 class _Modules:
@@ -157,6 +161,8 @@ class _Modules:
         self._scratch = scratch / "module.pyc"
 
     def add(self, place: str, source: Path) -> None:
+        from algaenv.runtimes.docker.images.rootfs import File
+
         self._root.copy(place, source)
         if source.suffix != ".py":
             return
@@ -181,6 +187,8 @@ class _Modules:
 
 def _kept(source: Path) -> bytes | None:
     """The compiled form that lies beside `source`, if it is current, under an unchecked header."""
+    import importlib.util
+
     try:
         compiled = Path(importlib.util.cache_from_source(str(source))).read_bytes()
         seen = source.stat()

@@ -1,0 +1,24 @@
+"""The problem codes of a run as a whole, for the reference page that lists them.
+
+They are raised here, and in the rooms around this one that have no list of their own: the plan,
+the use cases and the wiring.
+"""
+
+from __future__ import annotations
+
+CODES: tuple[tuple[str, str], ...] = (
+    (
+        "engine-unreachable",
+        "the Docker runtime is asked for, or holds the environment, and no engine answers",
+    ),
+    ("extension-twice", "two extensions of the spec have the same publisher and name"),
+    ("not-answering", "a service or page gave an answer that waiting does not mend"),
+    ("not-ours", "something in the way carries no mark of this environment"),
+    (
+        "not-ready",
+        "a service or page did not answer in time, or the run was interrupted before it did",
+    ),
+    ("runtime-switch", "the environment is still up under the other runtime"),
+    ("service-ended", "a service ended while it was starting; its last lines are shown"),
+    ("unexpected", "a step failed through a bug in algaenv; where it happened is shown"),
+)
