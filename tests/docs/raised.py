@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import algaenv
@@ -54,10 +54,9 @@ def _sources() -> Mapping[Path, ast.Module]:
     }
 
 
-def _places(trees: Iterator[ast.Module] | object) -> Mapping[str, set[int]]:
+def _places(trees: Iterable[ast.Module]) -> Mapping[str, set[int]]:
     """Name of a function or class → at which positions it takes a `code`."""
     found: dict[str, set[int]] = defaultdict(set)
-    assert hasattr(trees, "__iter__")
     for tree in trees:
         for node in ast.walk(tree):
             match node:

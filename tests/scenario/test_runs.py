@@ -98,6 +98,9 @@ def own_engine(tmp_path: Path, engine: None) -> OwnEngine:
     return OwnEngine(tmp_path)
 
 
+SECOND_POOL = "172.29.0.0/16"
+
+
 class OwnEngine:
     """A dockerd of our own on a unix socket; needs root."""
 
@@ -114,13 +117,19 @@ class OwnEngine:
     def _ip(self, *arguments: str) -> None:
         subprocess.run(["ip", *arguments], check=True, timeout=10)
 
+    def _let_through(self, verb: str) -> None:
+        """The first engine's firewall drops what passes between bridges it does not know."""
+        rule = ["FORWARD", "-s", SECOND_POOL, "-d", SECOND_POOL, "-j", "ACCEPT"]
+        subprocess.run(["iptables", verb, *rule], check=False, timeout=10)
+
     def start(self) -> None:
         if self.process is None:
+            self._let_through("-I")
             self._ip("link", "add", self.bridge, "type", "bridge")
             self._ip("addr", "add", "172.31.98.1/24", "dev", self.bridge)
             self._ip("link", "set", self.bridge, "up")
         (self.root / "pid").unlink(missing_ok=True)
-        log = (self.root / "log").open("ab")
+        log = os.open(self.root / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         namespace = f"algaenv-test-{os.getpid()}"
         self.process = subprocess.Popen(
             [
@@ -130,9 +139,11 @@ class OwnEngine:
                 "--containerd-namespace", namespace,
                 "--containerd-plugins-namespace", f"{namespace}-plugins",
                 "--iptables=false", "--ip-masq=false", "--live-restore",
+                "--default-address-pool", f"base={SECOND_POOL},size=24",
             ],
             stdout=log, stderr=log,
         )  # fmt: skip
+        os.close(log)
         until("the second engine answers", self.answers)
 
     def answers(self) -> bool:
@@ -149,6 +160,7 @@ class OwnEngine:
     def remove(self) -> None:
         if self.process is None:
             return
+        self._let_through("-D")
         if self.process.poll() is None:
             left = subprocess.run(
                 ["docker", "-H", self.host, "ps", "-aq"], capture_output=True, text=True,
@@ -162,6 +174,8 @@ class OwnEngine:
             self.process.terminate()
             self.process.wait(timeout=30)
         subprocess.run(["ip", "link", "del", self.bridge], check=False, timeout=10)
+        # The engine mounts its data directory over itself, and leaves it so when it was killed.
+        subprocess.run(["umount", f"{self.root}/data"], check=False, timeout=10)
 
 
 @pytest.mark.docker

@@ -51,7 +51,7 @@ make_cluster() {
     printf '\nhost all all all scram-sha-256\n' >> "$fresh/pg_hba.conf"
     if [ "$POSTGRES_DB" != postgres ]; then
         printf 'CREATE DATABASE %s;\n' "$(quoted "$POSTGRES_DB")" \
-            | postgres --single -D "$fresh" postgres > /dev/null
+            | postgres --single -c fsync=off -D "$fresh" postgres > /dev/null
     fi
     rm -rf "$PGDATA"
     mv "$fresh" "$PGDATA"

@@ -1,0 +1,110 @@
+"""The tutorial is typed, command by command, by somebody who sees nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import ROOT, blocks, read, typed
+from tests.docs.shell import Reader
+
+PAGE = read("docs/tutorial/first-extension.md")
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    """Somebody in an empty directory."""
+    (tmp_path / "reader").mkdir()
+    reader = Reader(tmp_path / "reader")
+    reader.tool("pipx", 'echo "$*" > "$(dirname "$0")/installed"')
+    yield reader
+    if (reader.here / ".algaenv").exists():
+        reader.types("algaenv down --volumes --yes")
+
+
+def steps() -> list[tuple[str, list[str]]]:
+    """The chapters of the tutorial with their commands."""
+    chapters = re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]
+    return [
+        (chapter.partition("\n")[0], [c for b in blocks(chapter, "console") for c in typed(b)])
+        for chapter in chapters
+    ]
+
+
+def page(reader: Reader) -> str:
+    """The page of `hello`, opened at the address that `status` gives."""
+    status = json.loads(reader.types("algaenv status --json"))
+    (hello,) = status["extensions"]
+    assert hello["ready"] is True
+    assert hello["name"] == "hello"
+    with urllib.request.urlopen(hello["page_url"], timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def test_the_tutorial_leads_where_it_says(reader: Reader) -> None:
+    (_, install), (_, extension), (_, spec), (_, up), (_, edit), (_, look) = steps()
+    for command in (*install, *extension):
+        reader.types(command)
+    assert reader.here.name == "shop"
+    for command in spec:
+        reader.types(command)
+    planned, done = [reader.types(command) for command in up]
+    for shown in (planned, done):
+        assert "process/runner" in shown
+        assert "release/hello" in shown
+    assert not (reader.here / "hello" / "dist").exists(), "nothing of the author's is touched"
+    assert "http://127.0.0.1:" in done.splitlines()[-1] + done
+    assert "Hello from my extension" in page(reader)
+
+    *changed, again = [reader.types(command) for command in edit]
+    assert changed == [""]
+    assert "release/hello" in again
+    assert "bundle/hello@" in again
+    assert "process/" not in "".join(re.findall(r"(?:create|update|start|replace) \S+", again))
+    assert "Greetings from my extension" in page(reader)
+
+    status, variables, down, volumes = [reader.types(command) for command in look]
+    assert "0.1.0" in status
+    assert "RUNNER_BASE_URL=http://127.0.0.1:" in variables
+    assert "kept" in down
+    assert "Delete all data of shop" in volumes
+    assert not (reader.here / ".algaenv").exists()
+
+
+def test_what_it_installs_is_what_this_project_offers(reader: Reader) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for name in ("docs/tutorial/first-extension.md", "README.md"):
+        for command in (c for b in blocks(read(name), "console") for c in typed(b)):
+            if command.startswith("pipx "):
+                reader.types(command)
+    said = (reader.home / ".tools" / "installed").read_text().split()
+    assert said[0] == "install"
+    wanted = re.fullmatch(r"(\w+)\[(\w+)\]", said[1])
+    assert wanted is not None
+    assert wanted[1] == project["name"]
+    assert wanted[2] in project["optional-dependencies"]
+
+
+def test_every_command_of_it_is_seen() -> None:
+    assert [len(commands) for _, commands in steps()] == [1, 3, 2, 2, 2, 4]
+    assert sum(PAGE.count(f"\n{sign} ") for sign in ("$",)) == sum(len(c) for _, c in steps())
+
+
+def test_the_example_spec_comes_up(reader: Reader) -> None:
+    """As it is shipped: with everything optional left out."""
+    example = (ROOT / "algaenv.yaml.example").read_text(encoding="utf-8")
+    (reader.here / "algaenv.yaml").write_text(example)
+    assert reader.types("algaenv validate")
+    reader.types("algaenv up")
+    status = json.loads(reader.types("algaenv status --json"))
+    assert status["environment"]["name"] == "my-environment"
+    assert {it["state"] for it in status["services"]} == {"ready"}
+    assert status["extensions"] == []
+    reader.types("algaenv down --volumes")
+    assert not (reader.here / ".algaenv").exists()
