@@ -108,8 +108,8 @@ class House(Protocol):
         """Ports as given, or chosen once."""
         ...
 
-    def packer(self, environment: Environment) -> Packs:
-        """Builds and packs extensions."""
+    def packer(self, environment: Environment, cancelled: Callable[[], bool]) -> Packs:
+        """Builds and packs extensions; a build ends early when `cancelled` says so."""
         ...
 
     def choose(
@@ -157,7 +157,7 @@ class Steward:
             request, environment, intent, self._house.recall(environment)
         )
         emit(RuntimeChosen(runtime.name, why))
-        lock = self._lock(environment, intent, emit)
+        lock = self._lock(request, environment, intent, emit)
         ways = Ways(adopt=request.adopt, cancelled=request.cancelled)
         return draw(lock, self._world(runtime, lock), emit, ways).plan
 
@@ -177,7 +177,7 @@ class Steward:
             return nothing_yet(environment, runtime.name)
         ports = self._house.ports(environment, intent)
         lock = Lock(environment, intent, ports, credentials, ())
-        return inspect(lock, self._world(runtime, lock))
+        return inspect(lock, self._world(runtime, lock), emit)
 
     def down(self, request: Request, emit: Emit, *, volumes: bool) -> Report:
         """See Session."""
@@ -205,7 +205,7 @@ class Steward:
         recorded = self._house.recall(environment)
         runtime, why = self._house.choose(request, environment, intent, recorded)
         emit(RuntimeChosen(runtime.name, why))
-        lock = self._lock(environment, intent, emit)
+        lock = self._lock(request, environment, intent, emit)
         ways = Ways(adopt=request.adopt, cancelled=request.cancelled)
         now = Recorded(intent, runtime.name)
         if now != recorded:
@@ -249,9 +249,10 @@ class Steward:
         ports = self._house.ports(environment, recorded.intent)
         return Lock(environment, recorded.intent, ports, credentials, ())
 
-    def _lock(self, environment: Environment, intent: Intent, emit: Emit) -> Lock:
+    def _lock(self, request: Request, environment: Environment, intent: Intent, emit: Emit) -> Lock:
         # Bundles first: a bad manifest is told before anything is chosen or generated.
-        extensions = resolve(intent.extensions, self._house.packer(environment), emit)
+        packer = self._house.packer(environment, request.cancelled)
+        extensions = resolve(intent.extensions, packer, emit)
         return Lock(
             environment=environment,
             intent=intent,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +18,6 @@ from algaenv.session import Recorded, Request, Session, Steward
 
 if TYPE_CHECKING:
     from algaenv.runtimes.docker.engine import EngineFacts, NoEngine
-
-LAST = "last.json"
-"""In the home: the intent and runtime of the last `up`, so that `down` needs no spec."""
 
 
 def session(request: Request) -> Session:
@@ -65,19 +61,21 @@ class Wired:
         from algaenv.spec.cache import intent_classes
         from algaenv.spec.codec import decode, known
 
-        try:
-            kept = json.loads(home.read_private(environment.home / LAST))
-            intent = decode(kept["intent"], known(intent_classes()))
-            return Recorded(intent, str(kept["runtime"]))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        kept = home.recall(environment)
+        if kept is None:
             return None
+        try:
+            intent = decode(kept["intent"], known(intent_classes()))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return None
+        return Recorded(intent, str(kept.get("runtime"))) if isinstance(intent, Intent) else None
 
     def remember(self, environment: Environment, recorded: Recorded) -> None:
         """Kept 0600: an intent may hold secrets that the author gave."""
         from algaenv.spec.codec import encode
 
-        kept = {"runtime": recorded.runtime, "intent": encode(recorded.intent)}
-        home.keep(home.open_home(environment) / LAST, json.dumps(kept).encode())
+        intent = encode(recorded.intent)
+        home.remember(environment, {"runtime": recorded.runtime, "intent": intent})
 
     def forget(self, environment: Environment) -> None:
         """What somebody else put into the home stays."""
@@ -102,11 +100,11 @@ class Wired:
 
         return port_choice.choose(environment, intent, lambda port: holder_of(port) is None)
 
-    def packer(self, environment: Environment) -> Packs:
+    def packer(self, environment: Environment, cancelled: Callable[[], bool]) -> Packs:
         """Packs into the environment's own cache."""
         from algaenv.drivers.packing import Packer
 
-        return Packer(environment)
+        return Packer(environment, cancelled=cancelled)
 
     def content(self, lock: Lock) -> ContentHost:
         """The store and the database of the lock."""

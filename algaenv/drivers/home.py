@@ -13,26 +13,25 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from algaenv.model.lock import Environment, Ports
+from algaenv.model.lock import Environment
 from algaenv.model.problem import Failed, Problem, Refused
+from algaenv.model.resource import Json
 
 DIRECTORY: Final = ".algaenv"
 PRIVATE_DIRECTORY: Final = 0o700
 PRIVATE_FILE: Final = 0o600
 
 _IGNORE = ".gitignore"
-_RECORD = "record.json"
+_RECORD = "last.json"
 _LOCK = "lock"
 _OURS = (
     "build",
     "cache",
     "logs",
-    "last.json",
     _RECORD,
     "ports.json",
     "secrets.json",
@@ -42,25 +41,6 @@ _OURS = (
 _SHARED = ("data", "etc", "run")
 """What the runtimes keep and remove themselves; `forget` takes only what is empty of files."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What `down` and `status` need when the spec is missing or broken.
-
-    `runtime` is the one last used; `database`, `user` and `tenant_id` are empty where unknown,
-    `database` and `user` also for a database that is not ours.
-    """
-
-    name: str
-    spec: str
-    runtime: str
-    ports: Ports
-    region: str
-    buckets: tuple[str, ...]
-    user: str
-    database: str
-    tenant_id: str
 
 
 def identify(spec: Path, name: str) -> Environment:
@@ -87,27 +67,23 @@ def open_home(environment: Environment) -> Path:
     return environment.home
 
 
-def remember(environment: Environment, record: Recorded) -> None:
+def remember(environment: Environment, record: Mapping[str, Json]) -> None:
     """Keep `record`; writes only when it says something new. Raises as `open_home` does."""
-    keep(open_home(environment) / _RECORD, json.dumps(asdict(record), indent=1).encode() + b"\n")
+    keep(open_home(environment) / _RECORD, json.dumps(record).encode() + b"\n")
 
 
-def recall(spec: Path) -> Recorded | None:
-    """What was remembered about the environment of `spec`; None when nothing, or nothing legible.
+def recall(environment: Environment) -> dict[str, Json] | None:
+    """What was remembered; None when nothing, or nothing legible.
 
     Raises Refused (`home-unsafe`) rather than believe what another user may have written.
     """
-    environment = identify(spec, "")
     try:
         _demand_ours(environment.home.parent)
         _demand_ours(environment.home)
         loaded = json.loads(read_private(environment.home / _RECORD))
-        loaded["ports"] = Ports(**loaded["ports"])
-        loaded["buckets"] = tuple(loaded["buckets"])
-        record = Recorded(**loaded)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return record if _is_whole(record) else None
+    return loaded if isinstance(loaded, dict) else None
 
 
 def forget(environment: Environment) -> tuple[str, ...]:
@@ -296,16 +272,6 @@ def _sync(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _is_whole(record: Recorded) -> bool:
-    texts = (getattr(record, field.name) for field in fields(record) if field.type == "str")
-    numbers = (getattr(record.ports, field.name) for field in fields(record.ports))
-    return (
-        all(isinstance(text, str) for text in texts)
-        and all(isinstance(number, int) for number in numbers)
-        and all(isinstance(bucket, str) for bucket in record.buckets)
-    )
 
 
 def _remove_hollow(path: Path) -> None:

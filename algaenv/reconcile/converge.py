@@ -72,8 +72,8 @@ def draw(lock: Lock, world: World, emit: Emit, ways: Ways) -> Drawn:
     seen = world.runtime.eyes(lock.environment).observe(lowered.resources)
     substrate = decide_all(lowered.resources, seen)
     unready = _unready(lowered.hosts, substrate)
-    look = None if unready else _try_look(lock, world)
-    if look is not None:
+    look = _try_look(lock, world) if not unready else _waiting_for(unready)
+    if not isinstance(look, str):
         content, answered = _content(lock, look, lowered, ways), _hosts(lowered)
         ids, settled = look.ids, True
     elif _all_new(lowered.hosts, substrate):
@@ -81,7 +81,7 @@ def draw(lock: Lock, world: World, emit: Emit, ways: Ways) -> Drawn:
         content = decide_all(desired_content(lock, ids, lowered.hosts), {})
     else:
         ids, settled, answered = None, False, frozenset()
-        content = _deferred(lock, lowered, unready)
+        content = _deferred(lock, lowered, look)
     drawn = ordered((*substrate, *content), answered)
     emit(Planned(drawn.steps))
     return Drawn(lowered, drawn, ids, settled)
@@ -182,11 +182,16 @@ def _content(lock: Lock, look: Look, lowered: Lowered, ways: Ways) -> tuple[Deci
     return spare_older(decisions, seen, names, lock.intent.keep_versions)
 
 
-def _try_look(lock: Lock, world: World) -> Look | None:
+def _try_look(lock: Lock, world: World) -> Look | str:
+    """The look, or why there is none."""
     try:
         return world.content.look(lock)
-    except Unavailable:
-        return None
+    except Unavailable as error:
+        return f"cannot be seen yet: {error.problem.summary}"
+
+
+def _waiting_for(hosts: tuple[Address, ...]) -> str:
+    return f"cannot be seen until {', '.join(map(str, hosts))} answers"
 
 
 def _hosts(lowered: Lowered) -> frozenset[Address]:
@@ -212,10 +217,9 @@ def _all_new(hosts: Mapping[str, Address], substrate: tuple[Decision, ...]) -> b
     return set(hosts) >= needed and new >= needed
 
 
-def _deferred(lock: Lock, lowered: Lowered, unready: tuple[Address, ...]) -> tuple[Decision, ...]:
-    names = ", ".join(str(address) for address in unready) or "a host"
+def _deferred(lock: Lock, lowered: Lowered, why: str) -> tuple[Decision, ...]:
     wanted = desired_content(lock, predicted_ids(lock), lowered.hosts)
-    return tuple(Deferred(want, f"cannot be seen until {names} answers") for want in wanted)
+    return tuple(Deferred(want, why) for want in wanted)
 
 
 def _tier(plan: Plan, tier: Tier) -> Plan:

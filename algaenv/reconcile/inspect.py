@@ -9,6 +9,7 @@ from algaenv.bundle import layout
 from algaenv.bundle.digest import Digest
 from algaenv.model.address import Address
 from algaenv.model.content import ContentIds
+from algaenv.model.event import Emit, Warned
 from algaenv.model.intent import ManagedDatabase
 from algaenv.model.lock import Environment, Lock, LockedExtension
 from algaenv.model.probe import Never, NotYet, PageProbe, Yes
@@ -17,14 +18,14 @@ from algaenv.model.resource import Absent, Observation, Present, Resource
 from algaenv.model.status import ExtensionStatus, ServiceStatus, Status
 from algaenv.plan.content import page_url, predicted_ids
 from algaenv.plan.variables import app_variables
-from algaenv.reconcile.converge import Drawn, World
+from algaenv.reconcile.converge import CONTENT_SERVICES, Drawn, World
 from algaenv.reconcile.protocols import Asker
 
 SERVICE_KINDS = ("container", "process")
 SERVICES = ("store", "redis", "database", "runner")
 
 
-def inspect(lock: Lock, world: World) -> Status:
+def inspect(lock: Lock, world: World, emit: Emit) -> Status:
     """Services, extensions and addresses, each asked the way its consumer would ask it."""
     eyes = world.runtime.eyes(lock.environment)
     resources, complaint = _services(lock, world)
@@ -36,8 +37,9 @@ def inspect(lock: Lock, world: World) -> Status:
     tenant = ""
     try:
         look = world.content.look(lock)
-    except AlgaenvError:
-        pass
+    except AlgaenvError as error:
+        if _hosts_seem_fine(services):
+            emit(Warned(error.problem))
     else:
         tenant = look.ids.tenant_id
         rows = look.observe(())
@@ -50,6 +52,11 @@ def inspect(lock: Lock, world: World) -> Status:
         tenant_id=tenant,
         variables=app_variables(lock, tenant),
     )
+
+
+def _hosts_seem_fine(services: Iterable[ServiceStatus]) -> bool:
+    """True when the services of ours do not explain why the content cannot be looked at."""
+    return all(it.state == "ready" for it in services if it.name in CONTENT_SERVICES)
 
 
 def conclude(lock: Lock, drawn: Drawn, runtime: str) -> Status:
@@ -166,7 +173,10 @@ def _extensions(
             continue
         facts = row.inputs
         registry = str(facts.get("registry id", ""))
-        digest = Digest.parse(str(facts.get("bundle", "")))
+        try:
+            digest = Digest.parse(str(facts.get("bundle", "")))
+        except ValueError:
+            continue  # a damaged mark, which the next `up` mends
         url = runner + layout.page_path(registry, digest, ids.tenant_id)
         has_page = facts.get("ui") is not None
         answer = asker.ask(PageProbe(url, 200 if has_page else 404, None))

@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -72,7 +73,13 @@ class Reader:
 def _at_a_terminal(argv: list[str], here: Path, environ: dict[str, str]) -> tuple[int, str]:
     screen, keyboard = pty.openpty()
     process = subprocess.Popen(
-        argv, stdin=keyboard, stdout=keyboard, stderr=keyboard, cwd=here, env=environ
+        argv,
+        stdin=keyboard,
+        stdout=keyboard,
+        stderr=keyboard,
+        cwd=here,
+        env=environ,
+        start_new_session=True,
     )
     os.close(keyboard)
     shown, answered = b"", 0
@@ -80,7 +87,7 @@ def _at_a_terminal(argv: list[str], here: Path, environ: dict[str, str]) -> tupl
     try:
         while True:
             if not select.select([screen], [], [], max(end - time.monotonic(), 0))[0]:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 raise AssertionError(f"{argv[-1]} does not end:\n{shown.decode()}")
             try:
                 read = os.read(screen, 65536)

@@ -1,4 +1,3 @@
-import json
 import os
 import stat
 import subprocess
@@ -11,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from algaenv.drivers import home
-from algaenv.model.lock import Environment, Ports
+from algaenv.model.lock import Environment
 from algaenv.model.problem import Failed, Refused
+from algaenv.model.resource import Json
 
 
 @pytest.fixture
@@ -26,18 +26,7 @@ def opened(environment: Environment) -> Path:
     return home.open_home(environment)
 
 
-def record(environment: Environment) -> home.Recorded:
-    return home.Recorded(
-        name="demo",
-        spec=str(environment.spec),
-        runtime="process",
-        ports=Ports(20_000, 20_001, 20_002, 20_003, 20_004),
-        region="us-east-1",
-        buckets=("extensions", "more"),
-        user="alga",
-        database="algadb",
-        tenant_id="51bbbfe5-0720-4d9b-b3e5-b5b43e441a52",
-    )
+RECORD: dict[str, Json] = {"runtime": "process", "intent": {"name": "demo", "ports": [1, 2]}}
 
 
 def mode(path: Path) -> int:
@@ -101,12 +90,12 @@ def test_a_home_that_is_no_directory_is_refused(
 
 
 def test_a_home_of_another_user_is_refused(environment: Environment, opened: Path) -> None:
-    home.remember(environment, record(environment))
+    home.remember(environment, RECORD)
     uses: list[Callable[[], object]] = [lambda: home.open_home(environment)]
     if os.geteuid() == 0:
         owner = 65534
         os.chown(opened, owner, owner)
-        uses += [lambda: home.recall(environment.spec), lambda: home.forget(environment)]
+        uses += [lambda: home.recall(environment), lambda: home.forget(environment)]
     else:
         # Only root can give a directory away, but there is one that is root's.
         owner, environment = 0, replace(environment, home=Path("/etc/algaenv"))
@@ -128,6 +117,7 @@ import ctypes, os, sys
 from pathlib import Path
 from algaenv.drivers import home
 from algaenv.model.problem import Failed
+from algaenv.model.resource import Json
 
 libc = ctypes.CDLL(None, use_errno=True)
 uid, gid = os.geteuid(), os.getegid()
@@ -230,56 +220,27 @@ def test_neither_reading_nor_keeping_follows_a_link(opened: Path, tmp_path: Path
 
 
 def test_a_record_comes_back(environment: Environment, opened: Path) -> None:
-    assert home.recall(environment.spec) is None
-    home.remember(environment, record(environment))
-    assert home.recall(environment.spec) == record(environment)
+    assert home.recall(environment) is None
+    home.remember(environment, RECORD)
+    assert home.recall(environment) == RECORD
     before = everything(opened)
-    home.remember(environment, record(environment))
+    home.remember(environment, RECORD)
     assert everything(opened) == before
-    home.remember(environment, replace(record(environment), runtime="docker"))
-    assert home.recall(environment.spec) == replace(record(environment), runtime="docker")
+    home.remember(environment, RECORD | {"runtime": "docker"})
+    assert home.recall(environment) == RECORD | {"runtime": "docker"}
+    assert mode(opened / "last.json") == 0o600
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"\xff\xfe",
-        b"[]",
-        b"null",
-        b"{}",
-        b'{"ports": {}}',
-        b"[" * 100_000,
-    ],
-)
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"null", b"1", b"[" * 100_000])
 def test_a_damaged_record_counts_as_none(
     environment: Environment, opened: Path, content: bytes
 ) -> None:
-    (opened / "record.json").write_bytes(content)
-    assert home.recall(environment.spec) is None
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("name", 1),
-        ("ports", None),
-        ("ports", {"store": "1", "console": 1, "redis": 1, "database": 1, "runner": 1}),
-        ("buckets", [1]),
-        ("surplus", "x"),
-    ],
-)
-def test_a_record_of_another_shape_counts_as_none(
-    environment: Environment, opened: Path, field: str, value: object
-) -> None:
-    home.remember(environment, record(environment))
-    path = opened / "record.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
-    assert home.recall(environment.spec) is None
+    (opened / "last.json").write_bytes(content)
+    assert home.recall(environment) is None
 
 
 def test_forgetting_leaves_no_trace(environment: Environment, opened: Path) -> None:
-    home.remember(environment, record(environment))
+    home.remember(environment, RECORD)
     for name in ("build/hello/tree/src", "cache/bundles/hello", "logs", "data/store", "run", "etc"):
         (opened / name).mkdir(parents=True)
     (opened / "cache/bundles/hello/x.tar.zst").write_bytes(b"x")

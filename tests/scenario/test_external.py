@@ -287,6 +287,7 @@ def test_rows_of_another_tool_are_taken_over_only_when_told(house: House) -> Non
     problem = house.refused("not-ours")
     assert "--adopt" in problem["hint"]
     assert "another tool" in problem["summary"]
+    assert house.project.text("plan").returncode == 7
     plan = house.project.text("plan", "--adopt")
     assert plan.returncode == 0
     assert "release/hello" in plan.stdout

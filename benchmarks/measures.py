@@ -1,0 +1,199 @@
+"""The measurements: what is run, in turn with what, and the limit each is held to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from benchmarks import anatomy
+from benchmarks.command import run
+from benchmarks.figures import Clock, Figure, Results, pairs
+from benchmarks.project import Project
+from benchmarks.stage import Stage
+
+MANY: Final = 200
+"""Extensions of the project that shows what their number costs."""
+QUICK: Final = 3
+"""What takes well under a second is measured so many times as often."""
+HELP_LIMIT, NOOP_LIMIT, COLD_LIMIT, DOWN_LIMIT = 5.0, 4.0, 1.3, 1.3
+
+Measurement = Callable[[Stage, int, Results], None]
+
+
+def help_text(stage: Stage, runs: int, results: Results) -> None:
+    """`algaenv --help` and an interpreter that does nothing."""
+    subject = stage.subject
+
+    def clock(*argv: object) -> Clock:
+        words = [str(word) for word in argv]
+        return lambda _: run(words, environ=subject.environ, cwd=subject.venv).seconds
+
+    results.figures.append(
+        pairs(
+            "help",
+            "`algaenv --help`",
+            runs * QUICK,
+            clock(subject.algaenv, "--help"),
+            clock(subject.python, "-c", "pass"),
+            against="`python -c pass`",
+            limit=HELP_LIMIT,
+        )
+    )
+
+
+def cold(stage: Stage, runs: int, results: Results) -> None:
+    """`up` with images and nothing else, then `down`; each time with volumes never seen before.
+
+    New volumes instead of removed ones: the disk would still be at work on the removal.
+    """
+    compose = stage.compose
+    stage.empty()
+    downs: list[float] = []
+    peer_downs: list[float] = []
+
+    def ours(turn: int) -> float:
+        project = stage.fresh("docker", f"cold-{turn}")
+        os.sync()
+        took = project.do("up").seconds
+        project.unchanged()
+        downs.append(project.do("down").seconds)
+        return took
+
+    def theirs(turn: int) -> float:
+        name = stage.peer_name(f"cold-{turn}")
+        os.sync()
+        took = compose.do(name, "up", "-d", "--wait").seconds
+        stage.check_peer(name)
+        peer_downs.append(compose.do(name, "down").seconds)
+        return took
+
+    figure = pairs(
+        "cold",
+        "cold `up`: images there, no volumes",
+        runs,
+        ours,
+        theirs,
+        against="Compose `up -d --wait`",
+        limit=COLD_LIMIT,
+    )
+    results.figures += [
+        figure,
+        Figure(
+            "down",
+            "`down`, data kept",
+            tuple(downs[1:]),
+            tuple(peer_downs[1:]),
+            "Compose `down`",
+            DOWN_LIMIT,
+            figure.load,
+        ),
+    ]
+
+
+def noop(stage: Stage, runs: int, results: Results) -> None:
+    """`up` with nothing to do, on Docker."""
+    figure = _noop(stage, runs, "noop", "no-op `up`", runtime="docker", limit=NOOP_LIMIT)
+    results.figures.append(figure)
+
+
+def noop_many(stage: Stage, runs: int, results: Results) -> None:
+    """The same with many extensions."""
+    title = f"no-op `up`, {MANY} extensions"
+    figure = _noop(stage, runs, "noop-many", title, runtime="docker", extensions=MANY)
+    results.figures.append(figure)
+
+
+def noop_process(stage: Stage, runs: int, results: Results) -> None:
+    """The same without an engine."""
+    title = "no-op `up`, process runtime"
+    results.figures.append(_noop(stage, runs, "noop-process", title, runtime="process"))
+
+
+def look(stage: Stage, runs: int, results: Results) -> None:
+    """`plan` and `status`, which change nothing."""
+    project = stage.standing("docker")
+    compose, name = stage.compose, stage.standing_peer()
+    results.figures += [
+        pairs("plan", "`plan`", runs * QUICK, lambda _: project.do("plan").seconds),
+        pairs(
+            "status",
+            "`status`",
+            runs * QUICK,
+            lambda _: project.do("status").seconds,
+            lambda _: compose.do(name, "ps").seconds,
+            against="Compose `ps`",
+        ),
+    ]
+
+
+def edit(stage: Stage, runs: int, results: Results) -> None:
+    """From an edit of a page until the runner answers with it."""
+    for runtime in ("docker", "process"):
+        clock = _edit_clock(stage.standing(runtime))
+        title = f"edit → `up` → answered page, {runtime} runtime"
+        results.figures.append(pairs(f"edit-{runtime}", title, runs * QUICK, clock))
+
+
+def cold_process(stage: Stage, runs: int, results: Results) -> None:
+    """From nothing to an answer without an engine."""
+    stage.empty()
+
+    def ours(turn: int) -> float:
+        project = stage.fresh("process", f"cold-{turn}")
+        os.sync()
+        took = project.do("up").seconds
+        project.do("down")
+        return took
+
+    title = "cold `up`, process runtime"
+    results.figures.append(pairs("cold-process", title, runs, ours))
+
+
+def dissect(stage: Stage, runs: int, results: Results) -> None:
+    """Where the time of a no-op goes."""
+    for runtime in ("docker", "process"):
+        results.anatomies[runtime] = anatomy.dissect(stage.standing(runtime), runs)
+
+
+MEASUREMENTS: Final[Mapping[str, Measurement]] = {
+    "help": help_text,
+    "noop": noop,
+    "look": look,
+    "edit": edit,
+    "anatomy": dissect,
+    "noop-process": noop_process,
+    "noop-many": noop_many,
+    "cold": cold,
+    "cold-process": cold_process,
+}
+"""In the order they are taken, which spares taking things down and up again."""
+
+
+def _edit_clock(project: Project) -> Clock:
+    return lambda turn: project.edit_to_answer(f"edit {turn}")
+
+
+def _noop(
+    stage: Stage,
+    runs: int,
+    name: str,
+    title: str,
+    *,
+    runtime: str,
+    extensions: int = 1,
+    limit: float | None = None,
+) -> Figure:
+    compose, peer = stage.compose, stage.standing_peer()
+    project = stage.standing(runtime, extensions)
+    figure = pairs(
+        name,
+        title,
+        runs * QUICK,
+        lambda _: project.do("up").seconds,
+        lambda _: compose.do(peer, "up", "-d").seconds,
+        against="Compose `up -d`",
+        limit=limit,
+    )
+    project.unchanged()
+    return figure
