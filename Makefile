@@ -32,7 +32,7 @@ test: $(VENV)/.test
 	.ci/engine
 	.ci/minio
 	$(MAKE) lint
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
