@@ -207,6 +207,8 @@ class Steward:
         emit(RuntimeChosen(runtime.name, why))
         lock = self._lock(request, environment, intent, emit)
         ways = Ways(adopt=request.adopt, cancelled=request.cancelled)
+        if recorded is not None and _moved(recorded.intent, intent):
+            emit(Warned(_LEFT_BEHIND))
         now = Recorded(intent, runtime.name)
         if now != recorded:
             self._house.remember(environment, now)
@@ -282,6 +284,18 @@ def _report(verb: str, drawn: Drawn, ended: tuple[Ended, ...]) -> Report:
         problems += drawn.failure.problems
         error = type(drawn.failure).__name__
     return Report(verb, ended, problems, error, kept=drawn.plan.kept)
+
+
+_LEFT_BEHIND = Problem(
+    code="database-moved",
+    summary="cannot look into the database of the last run any more: install rows of ours may stay",
+    hint="bring its `url` back, run `algaenv down`, and change the database then",
+)
+
+
+def _moved(before: Intent, now: Intent) -> bool:
+    """Whether an external database has been left for another one."""
+    return isinstance(before.database, ExternalDatabase) and before.database != now.database
 
 
 def _failed(verb: str, error: AlgaenvError) -> Report:

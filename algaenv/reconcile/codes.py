@@ -8,6 +8,10 @@ from __future__ import annotations
 
 CODES: tuple[tuple[str, str], ...] = (
     (
+        "database-moved",
+        "the spec names another database than the last run, whose rows of ours stay (a warning)",
+    ),
+    (
         "engine-unreachable",
         "the Docker runtime is asked for, or holds the environment, and no engine answers",
     ),
