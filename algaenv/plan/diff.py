@@ -24,6 +24,8 @@ from algaenv.model.problem import Problem
 from algaenv.model.resource import Absent, Inputs, Observation, Present, Resource, Unseen
 
 MISSING = Cause("missing")
+FOLLOWS = {"bundle address": "bundle", "bundle size": "bundle"}
+"""Fields whose change goes without saying when another one changed."""
 ATTACHED_KINDS = frozenset({"network", "volume", "folder"})
 """Kinds that a container is bound to when it is made: a new one needs a new container."""
 
@@ -109,6 +111,9 @@ def explain(recorded: Inputs, wanted: Inputs) -> tuple[str, ...]:
     for field in sorted(set(recorded) | set(wanted)):
         old, new = recorded.get(field), wanted.get(field)
         if field in recorded and field in wanted and old == new:
+            continue
+        leader = FOLLOWS.get(field)
+        if leader and recorded.get(leader) != wanted.get(leader):
             continue
         if field.startswith("secrets.") or (_is_digest(old) and _is_digest(new)):
             word = "added" if old is None else "removed" if new is None else "changed"

@@ -114,6 +114,12 @@ def test_nothing_is_said_of_what_is_neither_wanted_nor_ours(seen: Observation) -
             ("bundle sha256:" + "a" * 12 + " → sha256:" + "b" * 12,),
         ),
         ({"enabled": True}, {"enabled": False}, ("enabled true → false",)),
+        (
+            {"bundle": "sha256:" + "a" * 64, "bundle size": 1},
+            {"bundle": "sha256:" + "b" * 64, "bundle size": 2},
+            ("bundle sha256:" + "a" * 12 + " → sha256:" + "b" * 12,),
+        ),
+        ({"bundle size": 1}, {"bundle size": 2}, ("bundle size 1 → 2",)),
     ],
 )
 def test_a_change_is_explained_field_by_field(
