@@ -16,6 +16,7 @@ from algaenv.model.outcome import Done, Ended, Report
 from algaenv.model.plan import Kept, Plan
 from algaenv.model.problem import AlgaenvError, Problem
 from algaenv.model.status import Status
+from algaenv.reconcile.ahead import Ahead
 from algaenv.reconcile.apply import Walker
 from algaenv.reconcile.converge import Drawn, Ways, World, converge, draw, draw_down
 from algaenv.reconcile.inspect import conclude, inspect, nothing_yet
@@ -203,16 +204,24 @@ class Steward:
 
     def _up(self, request: Request, intent: Intent, environment: Environment, emit: Emit) -> Report:
         recorded = self._house.recall(environment)
+        lock = None
+        if recorded is not None:
+            # It has been up before, so its content may be looked at while the runtime is found.
+            lock = self._lock(request, environment, intent, emit)
+            content: ContentHost = Ahead(self._house.content(lock), lock)
         runtime, why = self._house.choose(request, environment, intent, recorded)
         emit(RuntimeChosen(runtime.name, why))
-        lock = self._lock(request, environment, intent, emit)
+        if lock is None:
+            lock = self._lock(request, environment, intent, emit)
+            content = self._house.content(lock)
         ways = Ways(adopt=request.adopt, cancelled=request.cancelled)
         if recorded is not None and _moved(recorded.intent, intent):
             emit(Warned(_LEFT_BEHIND))
         now = Recorded(intent, runtime.name)
         if now != recorded:
             self._house.remember(environment, now)
-        drawn, ended = converge(lock, self._world(runtime, lock), emit, ways)
+        world = World(runtime, content, self._house.asker())
+        drawn, ended = converge(lock, world, emit, ways)
         report = _report("up", drawn, ended)
         if report.failed or any(not isinstance(it.outcome, Done) for it in ended):
             return report

@@ -10,9 +10,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
 from benchmarks import machine, table
 from benchmarks.command import Unmeasured, run
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = Results()
     code = 0
     try:
-        with alone() as root, _terminable():
+        with alone() as root, _on_signals(_interrupt):
             stage = Stage(root, _say)
             try:
                 stage.clear()
@@ -49,27 +50,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _measure(stage: Stage, options: argparse.Namespace, results: Results) -> None:
     results.facts |= {**machine.facts(), **_versions(stage)}
-    before = f"{machine.busy():.1f} of {os.cpu_count()} processors"
     results.facts["runs"] = f"{options.runs}, thrice that for what is quick"
-    start, load = time.monotonic(), os.getloadavg()[1]
+    start = time.monotonic()
     for name in options.only or MEASUREMENTS:
         _say(f"measuring {name}")
         try:
             MEASUREMENTS[name](stage, options.runs, results)
-        except Unmeasured as error:
-            results.unmeasured[name] = str(error)
-            _say(f"NOT MEASURED: {error}")
+        except Exception as error:
+            # Whatever it was, the other measurements can still be taken.
+            why = str(error) if isinstance(error, Unmeasured) else repr(error)
+            results.unmeasured[name] = why
+            _say(f"NOT MEASURED: {why}")
             stage.clear()
-    results.notes.append(
-        f"The machine was shared: when the run began, others kept {before} busy (load {load:.1f} "
-        f"over five minutes). It took {(time.monotonic() - start) / 60:.0f} minutes; the load over "
-        f"one minute was {_loads(results)} while it measured."
-    )
-
-
-def _loads(results: Results) -> str:
-    loads = [figure.load for figure in results.figures]
-    return f"{min(loads):.1f} – {max(loads):.1f}" if loads else "not taken"
+    if results.figures:
+        taken = [figure.busy for figure in results.figures]
+        results.notes.append(
+            f"The run took {(time.monotonic() - start) / 60:.0f} minutes. Just before each "
+            f"measurement, others kept {median(taken):.1f} ({min(taken):.1f} – {max(taken):.1f}) "
+            f"of {os.cpu_count()} processors busy."
+        )
 
 
 def _versions(stage: Stage) -> dict[str, str]:
@@ -90,11 +89,8 @@ def _versions(stage: Stage) -> dict[str, str]:
 def _tidy(stage: Stage) -> None:
     """Remove everything, whatever else is pressed meanwhile."""
     _say("removing what was made")
-    kept = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+    with _on_signals(signal.SIG_IGN):
         stage.clear()
-    finally:
-        signal.signal(signal.SIGINT, kept)
 
 
 def _publish(results: Results, options: argparse.Namespace) -> None:
@@ -122,19 +118,20 @@ def _rewrite(page: Path, figures: str) -> None:
     page.write_text(f"{before}{opened}\n{figures}\n{closed}{after}")
 
 
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a run as Ctrl-C does: with everything removed."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    kept = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+def _on_signals(handler: Callable[..., None] | signal.Handlers) -> Iterator[None]:
+    """What ends a program is handled by `handler` inside."""
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    kept = {number: signal.signal(number, handler) for number in ends}
     try:
         yield
     finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
+        for number, before in kept.items():
+            signal.signal(number, before)
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:

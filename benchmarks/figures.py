@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from os import getloadavg
 from statistics import median
+
+from benchmarks import machine
 
 Clock = Callable[[int], float]
 """Does the thing for the n-th time and answers with the seconds it took; n = 0 is the warm-up."""
@@ -24,8 +25,8 @@ class Figure:
     peer: tuple[float, ...] = ()
     against: str = ""
     limit: float | None = None
-    load: float = 0.0
-    """The machine's one-minute load when it was taken."""
+    busy: float = 0.0
+    """The processors that others kept at work just before it was taken."""
 
     @property
     def ratios(self) -> tuple[float, ...]:
@@ -65,6 +66,8 @@ class Anatomy:
     """The ten most expensive imports, each without what it imports in turn."""
     bare: float = 0.0
     """The imports of an interpreter that does nothing, which are in `origins` as well."""
+    dataclasses: Part = Part("", 0.0)
+    """How many of them the imports generate, and what that costs; a part of `origins`."""
 
 
 @dataclass(slots=True)
@@ -91,11 +94,11 @@ def pairs(
     limit: float | None = None,
 ) -> Figure:
     """Warm up once, then measure ours and the peer in turn, `runs` times."""
-    load = getloadavg()[0]
+    busy = machine.busy()
     mine: list[float] = []
     theirs: list[float] = []
     for turn in range(runs + 1):
         mine.append(ours(turn))
         if peer is not None:
             theirs.append(peer(turn))
-    return Figure(name, title, tuple(mine[1:]), tuple(theirs[1:]), against, limit, load)
+    return Figure(name, title, tuple(mine[1:]), tuple(theirs[1:]), against, limit, busy)

@@ -20,7 +20,7 @@ def facts() -> dict[str, str]:
     }
 
 
-def busy(seconds: float = 2.0) -> float:
+def busy(seconds: float = 1.0) -> float:
     """The processors that are at work right now, 0 to their number, watched for `seconds`."""
     before, start = _worked(), time.monotonic()
     time.sleep(seconds)

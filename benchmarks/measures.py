@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from benchmarks import anatomy
-from benchmarks.command import run
+from benchmarks.command import Unmeasured, run
 from benchmarks.figures import Clock, Figure, Results, pairs
+from benchmarks.peer import WAITING
 from benchmarks.project import Project
 from benchmarks.stage import Stage
 
@@ -47,7 +48,7 @@ def cold(stage: Stage, runs: int, results: Results) -> None:
 
     New volumes instead of removed ones: the disk would still be at work on the removal.
     """
-    compose = stage.compose
+    compose = stage.compose(WAITING)
     stage.empty()
     downs: list[float] = []
     peer_downs: list[float] = []
@@ -86,7 +87,7 @@ def cold(stage: Stage, runs: int, results: Results) -> None:
             tuple(peer_downs[1:]),
             "Compose `down`",
             DOWN_LIMIT,
-            figure.load,
+            figure.busy,
         ),
     ]
 
@@ -105,15 +106,22 @@ def noop_many(stage: Stage, runs: int, results: Results) -> None:
 
 
 def noop_process(stage: Stage, runs: int, results: Results) -> None:
-    """The same without an engine."""
-    title = "no-op `up`, process runtime"
-    results.figures.append(_noop(stage, runs, "noop-process", title, runtime="process"))
+    """The same without an engine; the peer needs one."""
+    name, title = "noop-process", "no-op `up`, process runtime"
+    try:
+        stage.standing_peer()
+    except Unmeasured:
+        project = stage.standing("process")
+        figure = pairs(name, title, runs * QUICK, lambda _: project.do("up").seconds)
+    else:
+        figure = _noop(stage, runs, name, title, runtime="process")
+    results.figures.append(figure)
 
 
 def look(stage: Stage, runs: int, results: Results) -> None:
     """`plan` and `status`, which change nothing."""
     project = stage.standing("docker")
-    compose, name = stage.compose, stage.standing_peer()
+    theirs = stage.standing_peer()
     results.figures += [
         pairs("plan", "`plan`", runs * QUICK, lambda _: project.do("plan").seconds),
         pairs(
@@ -121,7 +129,7 @@ def look(stage: Stage, runs: int, results: Results) -> None:
             "`status`",
             runs * QUICK,
             lambda _: project.do("status").seconds,
-            lambda _: compose.do(name, "ps").seconds,
+            lambda _: theirs("ps"),
             against="Compose `ps`",
         ),
     ]
@@ -184,14 +192,14 @@ def _noop(
     extensions: int = 1,
     limit: float | None = None,
 ) -> Figure:
-    compose, peer = stage.compose, stage.standing_peer()
+    theirs = stage.standing_peer()
     project = stage.standing(runtime, extensions)
     figure = pairs(
         name,
         title,
         runs * QUICK,
         lambda _: project.do("up").seconds,
-        lambda _: compose.do(peer, "up", "-d").seconds,
+        lambda _: theirs("up", "-d"),
         against="Compose `up -d`",
         limit=limit,
     )

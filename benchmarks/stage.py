@@ -39,7 +39,7 @@ class Stage:
         self._peer_prefix = f"algaenv-benchmarks-{os.getuid()}-"
         self._projects: list[Project] = []
         self._standing: dict[str, Project] = {}
-        self._compose: Compose | None = None
+        self._composes: dict[str, Compose] = {}
         self._peer_stands = False
 
     @cached_property
@@ -81,30 +81,30 @@ class Stage:
         project.unchanged()
         return project
 
-    @property
-    def compose(self) -> Compose:
+    def compose(self, interval: str) -> Compose:
         """The peer, described from the containers of a standing project."""
-        if self._compose is None:
+        if not self._composes:
             containers = self.engine.containers(self.standing("docker").id())
             if len(containers) != _SERVICES:
                 raise Unmeasured(f"{len(containers)} containers are up instead of {_SERVICES}")
-            file = self._work / "peer" / "compose.yaml"
-            peer.write(file, peer.describe(containers, self._peer_ports))
-            self._compose = Compose(file, self.subject.environ)
-        return self._compose
+            for each in (peer.WAITING, peer.STANDING):
+                file = self._work / "peer" / f"every-{each}.yaml"
+                peer.write(file, peer.describe(containers, self._peer_ports, each))
+                self._composes[each] = Compose(file, self.subject.environ)
+        return self._composes[interval]
 
     def peer_name(self, name: str) -> str:
         """A project name of Compose that `clear` knows to be ours."""
         return self._peer_prefix + name
 
-    def standing_peer(self) -> str:
-        """The name of a Compose project that is up, healthy where it can be asked."""
-        name = self.peer_name("standing")
+    def standing_peer(self) -> Callable[..., float]:
+        """Clocks a command of Compose in a project that is up."""
+        name, compose = self.peer_name("standing"), self.compose(peer.STANDING)
         if not self._peer_stands:
-            self.compose.do(name, "up", "-d", "--wait")
+            compose.do(name, "up", "-d")
             self._peer_stands = True
-            self.check_peer(name)
-        return name
+        self.check_peer(name)
+        return lambda *words: compose.do(name, *words).seconds
 
     def check_peer(self, name: str) -> None:
         """Raise Unmeasured unless all containers of a Compose project run, and always did."""
@@ -117,7 +117,7 @@ class Stage:
         for runtime in list(self._standing):
             self._take_down(runtime)
         if self._peer_stands:
-            self.compose.do(self.peer_name("standing"), "down")
+            self.standing_peer()("down")
             self._peer_stands = False
 
     def clear(self) -> None:
@@ -135,7 +135,8 @@ class Stage:
                 failures.append(f"{folder} could not be taken down: {error}")
         self._projects.clear()
         self._standing.clear()
-        self._compose, self._peer_stands = None, False
+        self._composes.clear()
+        self._peer_stands = False
         self._sweep()
         if failures:
             raise Unmeasured("; ".join(failures))

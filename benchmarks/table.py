@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.figures import Figure, Part, Results
 
-_HEADER = ("what", "algaenv", "peer", "", "ratio (range)", "limit", "held")
+_HEADER = ("what", "algaenv", "peer", "the peer is", "ratio (range)", "limit", "held")
 
 
 def plain(results: Results) -> str:
@@ -59,7 +59,7 @@ def _ending(results: Results) -> list[str]:
         total = sum(part.seconds for part in anatomy.stretches)
         dissected += [f"a no-op on {runtime}, {_time(total)}:", *_listed(anatomy.stretches)]
         dissected += [f"  its imports (an idle interpreter: {_time(anatomy.bare)}):"]
-        dissected += [*_listed(anatomy.origins), "  the most expensive of them:"]
+        dissected += [*_listed(anatomy.origins), "  of which:", *_listed([anatomy.dataclasses])]
         dissected += [*_listed(anatomy.modules), ""]
     return [*dissected, *facts, *results.notes, *missing, *broken]
 
@@ -95,7 +95,9 @@ def _anatomy_tables(results: Results) -> Iterable[str]:
     for runtime, anatomy in results.anatomies.items():
         stretches = [(part.name, _time(part.seconds)) for part in anatomy.stretches]
         yield _table((f"a no-op on {runtime}", "time"), stretches)
-        imports = [*anatomy.origins, *(Part(f"`{p.name}`", p.seconds) for p in anatomy.modules)]
+        generated = Part(f"of these: {anatomy.dataclasses.name}", anatomy.dataclasses.seconds)
+        modules = (Part(f"`{part.name}`", part.seconds) for part in anatomy.modules)
+        imports = [*anatomy.origins, generated, *modules]
         rows = [(part.name, _time(part.seconds)) for part in imports]
         bare = (f"imports, {runtime}; an idle interpreter has {_time(anatomy.bare)}", "time")
         yield _table(bare, rows)

@@ -41,6 +41,8 @@ class Catalog:
                     "user": user,
                     "password": lock.credentials.database_password.reveal(),
                     "dbname": database,
+                    # Whoever else listens there is not told the password.
+                    "require_auth": "scram-sha-256",
                 }
                 label = f"the database {database} at 127.0.0.1:{lock.ports.database}"
                 return cls({**shared, **here}, Place(label, managed=True))
