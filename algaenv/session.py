@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.event import Emit, Event, Reported, RuntimeChosen, Warned
 from algaenv.model.intent import ExternalDatabase, ImagesChoice, Intent, RuntimeChoice
 from algaenv.model.lock import Credentials, Environment, Lock, Ports

@@ -6,8 +6,9 @@ Complaints are collected, not raised one by one, so that an author sees all of t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
+
+from algaenv.bundle.value import dataclass
 
 MAX_QUOTE = 60
 

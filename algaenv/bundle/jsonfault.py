@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+
+from algaenv.bundle.value import dataclass
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 

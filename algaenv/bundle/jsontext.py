@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import count
 from typing import Any
 
 from algaenv.bundle.jsonfault import Fault, explain, skip_space
+from algaenv.bundle.value import dataclass
 
 Path = tuple[str | int, ...]
 """How to get to a value: keys of objects, indices of lists."""

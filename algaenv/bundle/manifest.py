@@ -8,13 +8,14 @@ publish step stores.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from algaenv.bundle import capabilities, jsontext, manifest_rules, manifest_shape
 from algaenv.bundle.complaint import Complaint, has_errors, listing
 from algaenv.bundle.findings import Findings
 from algaenv.bundle.ids import LOCAL_PUBLISHER
+from algaenv.bundle.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ whose version the project pins.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +17,7 @@ from algaenv.bundle.digest import Digest
 from algaenv.bundle.filefindings import shown
 from algaenv.bundle.limits import DEFAULT_LIMITS, Limits
 from algaenv.bundle.tree import Fingerprint, Reading, SourceError, Tree
+from algaenv.bundle.value import dataclass
 
 LEVEL = 6
 _PIECE = 128 * 1024

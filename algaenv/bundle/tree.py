@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from algaenv.bundle.complaint import Complaint, listing
 from algaenv.bundle.filefindings import shown
 from algaenv.bundle.manifest import Manifest
+from algaenv.bundle.value import dataclass
 
 CHUNK = 1024 * 1024
 

@@ -17,10 +17,11 @@ import signal
 import stat
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
+from algaenv.bundle.value import dataclass
 from algaenv.drivers import hold, home, packing
 from algaenv.drivers.packing import Say, Stamp
 from algaenv.model.intent import BuildIntent, ExtensionIntent

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from algaenv.bundle.value import dataclass
 from algaenv.drivers import catalog_quick, catalog_read
 from algaenv.drivers.catalog_errors import Place, translated
 from algaenv.model.intent import ManagedDatabase

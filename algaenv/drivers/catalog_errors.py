@@ -7,9 +7,9 @@ an error is ever repeated: its details quote rows, and rows hold secrets.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Conflict, DriverError, Failed, Problem, Refused, Unavailable
 
 if TYPE_CHECKING:

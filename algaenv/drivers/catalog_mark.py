@@ -6,9 +6,10 @@ It stands in `runner_status`, which Alga only displays. A row without it was mad
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
 from algaenv.model.resource import Inputs, Json
 

@@ -8,9 +8,9 @@ psycopg: whatever goes wrong here is tried again there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from algaenv.bundle.value import dataclass
 from algaenv.drivers import catalog_read
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from algaenv.bundle.value import dataclass
 from algaenv.drivers.catalog_mark import Mark, parse_mark
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from algaenv.bundle import capabilities, ids
+from algaenv.bundle.value import dataclass
 from algaenv.drivers.catalog_drift import INLINE, ciphertext
 from algaenv.model.content import ReleaseBody
 from algaenv.model.resource import Json

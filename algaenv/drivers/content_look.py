@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from algaenv.bundle.layout import BundleKey, parse_bundle_key
+from algaenv.bundle.value import dataclass
 from algaenv.drivers import catalog_guard, schema
 from algaenv.drivers.catalog_drift import drift
 from algaenv.drivers.catalog_rows import Install, Rows

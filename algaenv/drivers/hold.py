@@ -14,10 +14,11 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from algaenv.bundle.value import dataclass
 from algaenv.drivers import home
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Failed, Locked, Problem

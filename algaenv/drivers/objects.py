@@ -10,11 +10,11 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.problem import DriverError, Failed, Problem, Refused, Unavailable
 from algaenv.model.secret import Secret
 

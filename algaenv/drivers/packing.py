@@ -13,7 +13,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final, Literal
 
@@ -24,7 +24,9 @@ from algaenv.bundle.digest import Digest
 from algaenv.bundle.filefindings import FileFindings, shown
 from algaenv.bundle.gather import INDEX, MANIFEST, gather
 from algaenv.bundle.manifest import Manifest, ManifestError, parse
+from algaenv.bundle.pack import pack
 from algaenv.bundle.tree import SourceError, Tree, fingerprint
+from algaenv.bundle.value import dataclass
 from algaenv.drivers import home
 from algaenv.model.intent import ExtensionIntent
 from algaenv.model.lock import Environment, LockedExtension
@@ -191,8 +193,6 @@ def _packed(
         with home.writing(fresh):
             page = _page(tree)
             fresh.parent.mkdir(mode=home.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-            from algaenv.bundle.pack import pack
-
             packed = pack(tree, fresh)
             if packed.fingerprint == mark:
                 fresh.replace(shelf.archive(packed.digest.hex))

@@ -13,10 +13,10 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never
 from urllib.parse import SplitResult, urlsplit
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.probe import (
     Answer,
     Never,

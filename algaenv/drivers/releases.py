@@ -8,9 +8,9 @@ be, and never in between.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from algaenv.bundle.value import dataclass
 from algaenv.drivers import catalog_guard, catalog_read, catalog_remove
 from algaenv.drivers.bodies import body_as
 from algaenv.drivers.catalog import Catalog

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from algaenv.bundle.value import dataclass
 from algaenv.drivers.bodies import body_as
 from algaenv.drivers.catalog import Catalog
 from algaenv.drivers.patience import patiently

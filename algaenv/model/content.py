@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.manifest import Manifest
+from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Problem
 from algaenv.model.resource import Json
 from algaenv.model.secret import Secret

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
 from algaenv.model.outcome import Report
 from algaenv.model.plan import Step

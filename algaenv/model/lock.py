@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.manifest import Manifest
+from algaenv.bundle.value import dataclass
 from algaenv.model.intent import ExtensionIntent, Intent
 from algaenv.model.secret import Secret
 

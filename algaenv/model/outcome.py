@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from algaenv.bundle.value import dataclass
 from algaenv.model.plan import Kept, Step
 from algaenv.model.problem import Problem
 from algaenv.model.status import Status

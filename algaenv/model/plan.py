@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
 from algaenv.model.problem import Problem
 from algaenv.model.resource import Present, Resource

@@ -16,7 +16,8 @@ AlgaenvError
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from algaenv.bundle.value import dataclass
 
 
 @dataclass(frozen=True, slots=True, order=True)

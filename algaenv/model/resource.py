@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address, Tier
 from algaenv.model.probe import Probe
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
 from algaenv.model.event import Emit, StepEnded, StepProgress, StepStarted, StepWaiting
 from algaenv.model.outcome import Cancelled, Done, Ended, FailedStep, Outcome, Skipped, word

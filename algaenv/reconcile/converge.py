@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cache
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address, Tier
 from algaenv.model.content import ContentIds
 from algaenv.model.event import Emit, Planned

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
 from algaenv.model.content import ContentIds
 from algaenv.model.lock import Environment, Lock

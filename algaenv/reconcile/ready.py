@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.probe import Never, NotYet, Probe, Yes
 from algaenv.model.problem import Failed, NotReady, Problem, Unavailable
 from algaenv.reconcile.protocols import Asker

@@ -17,10 +17,10 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Problem, ResolveError
 from algaenv.model.resource import Json
 

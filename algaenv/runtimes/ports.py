@@ -13,9 +13,9 @@ import os
 import socket
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from algaenv.bundle.value import dataclass
 from algaenv.runtimes.process import procfs
 
 LOOPBACK: Final = "127.0.0.1"

@@ -11,10 +11,10 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.intent import ExternalDatabase, Profile
 from algaenv.model.lock import Lock
 from algaenv.model.probe import PostgresProbe, Probe, RedisProbe, RunnerProbe, StoreProbe

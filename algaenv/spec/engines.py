@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.intent import Profile, PullRef
 from algaenv.model.problem import Where
 from algaenv.spec.complaints import dotted, validated

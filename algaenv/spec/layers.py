@@ -6,10 +6,11 @@ Later layers win: mappings are merged key by key, everything else is replaced, n
 from __future__ import annotations
 
 import os.path
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from algaenv import __version__
+from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Where
 from algaenv.spec.ledger import Ledger
 from algaenv.spec.lookup import absolute, is_directory

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.problem import SpecError
 from algaenv.spec.complaints import validated
 from algaenv.spec.document import Document

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.intent import Intent
 from algaenv.model.problem import Problem
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os.path
-from dataclasses import dataclass
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Where
 from algaenv.spec.ledger import Ledger
 from algaenv.spec.lookup import absolute, is_directory, is_file

@@ -6,10 +6,10 @@ No message of this module shows a value.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.secret import Secret
 from algaenv.spec.complaints import dotted
 from algaenv.spec.ledger import Ledger

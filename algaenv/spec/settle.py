@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.intent import (
     BuildIntent,
     BundledImage,

@@ -7,8 +7,8 @@ after `extends` and overlay, can still point at the file, line and column of the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Where
 from algaenv.model.resource import Json
 

@@ -7,8 +7,9 @@ its variables. Keys of the author's own that the spec ignores are gone by then, 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Where
 from algaenv.spec.ledger import Ledger
 from algaenv.spec.tree import Entry, Listing, Node, Scalar, Table

@@ -7,7 +7,6 @@ Each type checks itself, explains itself in one phrase (the message goes on afte
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -26,6 +25,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from algaenv.bundle.capabilities import KNOWN
+from algaenv.bundle.value import dataclass
 from algaenv.spec.scalars import meaning
 from algaenv.spec.suggest import suggestion
 from algaenv.spec.tree import FromVariable

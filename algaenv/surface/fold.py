@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
 from algaenv.model.event import (
     Event,

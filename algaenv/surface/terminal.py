@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TextIO
+
+from algaenv.bundle.value import dataclass
 
 NARROWEST = 40
 _CODES: Mapping[str, str] = MappingProxyType(

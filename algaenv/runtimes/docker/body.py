@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.secret import Secret
 from algaenv.runtimes.binaries import Binary
 

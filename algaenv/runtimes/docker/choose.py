@@ -8,10 +8,11 @@ pulling and making are the hands' work.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Final
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.intent import (
     BundledImage,
     ContextImage,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from algaenv.bundle.value import dataclass
 
 DEFAULT_SOCKET: Final = "/var/run/docker.sock"
 

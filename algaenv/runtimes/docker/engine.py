@@ -15,10 +15,10 @@ import socket
 import threading
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.problem import DriverError, Problem, Refused
 from algaenv.model.resource import Json
 from algaenv.runtimes.docker.endpoint import Endpoint, Remote, UnixSocket, locate

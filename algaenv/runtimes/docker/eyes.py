@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
 from algaenv.model.resource import Absent, Json, Observation, Present, Resource
 from algaenv.runtimes.docker import labels

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from algaenv import __version__
+from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
 from algaenv.model.lock import Environment
 from algaenv.model.resource import Inputs, Resource

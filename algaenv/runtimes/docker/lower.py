@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address, Tier
 from algaenv.model.intent import ExternalDatabase, Profile
 from algaenv.model.lock import Lock

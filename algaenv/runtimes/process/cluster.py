@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Conflict, Problem
 from algaenv.reconcile.protocols import Say
 from algaenv.runtimes.process import access as logins

@@ -13,9 +13,9 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Conflict, Problem

@@ -8,8 +8,8 @@ is missing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
 from algaenv.model.lock import Environment
 from algaenv.runtimes.process import procfs, records

@@ -14,9 +14,9 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Failed, Problem
 from algaenv.reconcile.protocols import Say
 from algaenv.runtimes.binaries import stamp_of

@@ -9,10 +9,10 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.intent import BundledImage, Intent, ManagedDatabase, Profile
 from algaenv.model.lock import Lock
 from algaenv.model.problem import Problem, ResolveError

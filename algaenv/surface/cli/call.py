@@ -7,10 +7,10 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from algaenv.bundle.value import dataclass
 from algaenv.surface.output import push
 from algaenv.surface.terminal import Terminal
 

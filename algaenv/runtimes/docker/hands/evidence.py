@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Failed, Problem
 from algaenv.model.resource import Json
 from algaenv.runtimes.docker.engine import Engine, as_list, as_map

@@ -10,11 +10,11 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import algaenv
+from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Failed, Problem
 from algaenv.runtimes.binaries import INSTALL
 from algaenv.runtimes.docker.images.recipe import PythonPart

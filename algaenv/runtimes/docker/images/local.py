@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Final
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Problem, Refused, Unavailable
 from algaenv.runtimes.docker.body import ImageBody
 from algaenv.runtimes.docker.engine import Engine

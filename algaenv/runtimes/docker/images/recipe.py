@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, cast
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Failed, Problem
 from algaenv.model.resource import Json
 from algaenv.runtimes.binaries import Memo, stamp_of

@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 import stat
 import tarfile
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
+
+from algaenv.bundle.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)
