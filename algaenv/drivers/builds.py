@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from algaenv.bundle.value import dataclass
-from algaenv.drivers import hold, home, packing
-from algaenv.drivers.packing import Say, Stamp
+from algaenv.drivers import hold, home, trees
+from algaenv.drivers.trees import Stamp
 from algaenv.model.intent import BuildIntent, ExtensionIntent
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Problem, ResolveError
+from algaenv.reconcile.protocols import Say
 
 if TYPE_CHECKING:
     import subprocess
@@ -130,7 +131,7 @@ def _make(job: _Job, say: Say, cancelled: Callable[[], bool]) -> None:
     build = job.build
     command = [build.command, build.shell, job.below, sorted(build.environment.items())]
     key = _key_of(seen, command)
-    if known.key != key or known.made != packing.made_of(job.tree):
+    if known.key != key or known.made != trees.made_of(job.tree):
         # Until all has ended well nothing counts as built, nor what changes now as mirrored.
         same = {
             it: was for it, was in known.files.items() if seen.files.get(it, was)[1:] == was[1:]
@@ -142,7 +143,7 @@ def _make(job: _Job, say: Say, cancelled: Callable[[], bool]) -> None:
             _run(job, say, cancelled)
         finally:
             home.remove(running)
-        seen.key, seen.made = key, packing.made_of(job.tree)
+        seen.key, seen.made = key, trees.made_of(job.tree)
     if seen != known:
         seen.write(job.room)
 
@@ -182,7 +183,7 @@ def _look(job: _Job, known: _State) -> _State:
     now = time.time_ns()
     seen = _State(key=known.key, made=known.made)
     try:
-        for found in packing.walk(str(job.workspace)):
+        for found in trees.walk(str(job.workspace)):
             match found.kind:
                 case "directory":
                     seen.directories.append(found.path)
@@ -191,17 +192,17 @@ def _look(job: _Job, known: _State) -> _State:
                 case "link":
                     seen.links[found.path] = _leads_to(job, found)
                 case "file":
-                    stamp, mode = packing.stamp_of(found.status), stat.S_IMODE(found.status.st_mode)
+                    stamp, mode = trees.stamp_of(found.status), stat.S_IMODE(found.status.st_mode)
                     kept = known.files.get(found.path)
-                    sha = kept[2] if kept and kept[0] == stamp else packing.sha256_of(found.full)
-                    believed = stamp if packing.is_settled(stamp, now) else packing.UNBELIEVED
+                    sha = kept[2] if kept and kept[0] == stamp else trees.sha256_of(found.full)
+                    believed = stamp if trees.is_settled(stamp, now) else trees.UNBELIEVED
                     seen.files[found.path] = (believed, mode, sha)
     except OSError as error:
         raise _unreadable(job, error) from error
     return seen
 
 
-def _leads_to(job: _Job, link: packing.Found) -> str:
+def _leads_to(job: _Job, link: trees.Found) -> str:
     """Where a link leads in the mirror: to its place there, or to what is outside the workspace."""
     text = str(Path(link.full).readlink())
     target = os.path.realpath(link.full)
@@ -252,7 +253,7 @@ def _copy(job: _Job, name: str, mode: int) -> None:
 
     target = job.tree / name
     try:
-        source = open(job.workspace / name, "rb", opener=packing.no_link)  # noqa: SIM115
+        source = open(job.workspace / name, "rb", opener=trees.no_link)  # noqa: SIM115
     except OSError as error:
         raise _unreadable(job, error) from error
     with source, home.writing(target):

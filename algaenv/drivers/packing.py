@@ -7,15 +7,13 @@ when it is older than the look that noted it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from algaenv import __version__
 from algaenv.bundle.collect import collect
@@ -28,23 +26,14 @@ from algaenv.bundle.pack import pack
 from algaenv.bundle.tree import SourceError, Tree, fingerprint
 from algaenv.bundle.value import dataclass
 from algaenv.drivers import home
+from algaenv.drivers.trees import UNBELIEVED, Stamp, is_settled, sha256_of, stamp_of
 from algaenv.model.intent import ExtensionIntent
 from algaenv.model.lock import Environment, LockedExtension
 from algaenv.model.problem import Problem, ResolveError, Where
-
-Say = Callable[[str], None]
-Stamp = tuple[int, int, int, int]
-"""Size, mtime and ctime in nanoseconds, inode: a file whose stamp is the same is the same."""
+from algaenv.reconcile.protocols import Say
 
 KEPT: Final = 4
 """Bundles of an extension that stay in the cache, the newest first."""
-SETTLED: Final = 2_000_000_000
-"""Nanoseconds after which a stamp is believed: a file may change twice within one tick of its
-clock, and the coarsest file systems tick every two seconds."""
-UNBELIEVED: Final[Stamp] = (0, 0, 0, 0)
-LEFT_OUT: Final = frozenset({".git", ".hg", ".svn", ".jj", ".algaenv", "__pycache__"})
-"""Names that are no part of a workspace."""
-
 _TRIES = 3
 
 
@@ -250,16 +239,6 @@ class _Place:
         return file.removeprefix(f"{shown(Path.cwd())}/")
 
 
-def stamp_of(status: os.stat_result) -> Stamp:
-    """What tells a file from a changed one."""
-    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-
-
-def is_settled(stamp: Stamp, now: int) -> bool:
-    """Whether a change after `now`, when the file was looked at, is sure to give a new stamp."""
-    return max(stamp[1], stamp[2]) < now - SETTLED
-
-
 def _believed(stamp: Stamp, now: int) -> Stamp:
     return stamp if is_settled(stamp, now) else UNBELIEVED
 
@@ -267,68 +246,3 @@ def _believed(stamp: Stamp, now: int) -> Stamp:
 def _stamp(loaded: Sequence[int]) -> Stamp:
     size, modified, changed, inode = loaded
     return (int(size), int(modified), int(changed), int(inode))
-
-
-def sha256_of(path: str | Path) -> str:
-    """Lower hex over a file that is no link. Raises OSError."""
-    with open(path, "rb", opener=no_link) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def no_link(path: str, flags: int) -> int:
-    """An opener that follows no link."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Something below a root; `path` is relative to it, `full` is not."""
-
-    path: str
-    full: str
-    kind: Literal["file", "directory", "link", "dependencies"]
-    status: os.stat_result
-
-
-def walk(root: str) -> Iterator[Found]:
-    """Everything below `root` that is part of a workspace, directories before what they hold.
-
-    Installed dependencies are named, not entered; caches that say so are left out. Links are not
-    followed. Raises OSError.
-    """
-    left = [("", root, os.lstat(root))]
-    while left:
-        below, directory, status = left.pop()
-        with os.scandir(directory) as found:
-            children = sorted(found, key=lambda child: child.name)
-        names = {child.name for child in children}
-        if below and "CACHEDIR.TAG" in names and "pyvenv.cfg" not in names:
-            continue
-        if below and (below.rpartition("/")[2] == "node_modules" or "pyvenv.cfg" in names):
-            yield Found(below, directory, "dependencies", status)
-            continue
-        if below:
-            yield Found(below, directory, "directory", status)
-        for child in children:
-            path = f"{below}/{child.name}" if below else child.name
-            about = child.stat(follow_symlinks=False)
-            if child.name in LEFT_OUT:
-                continue
-            if stat.S_ISDIR(about.st_mode):
-                left.append((path, child.path, about))
-            elif stat.S_ISLNK(about.st_mode):
-                yield Found(path, child.path, "link", about)
-            elif stat.S_ISREG(about.st_mode):
-                yield Found(path, child.path, "file", about)
-
-
-def made_of(tree: Path) -> str:
-    """Changes with whatever touches the tree; empty when there is none."""
-    digest = hashlib.sha256()
-    try:
-        for found in walk(str(tree)):
-            stamp = stamp_of(found.status) if found.kind == "file" else ()
-            digest.update(repr((found.path, found.kind, stamp)).encode())
-    except OSError:
-        return ""
-    return digest.hexdigest()

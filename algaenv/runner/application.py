@@ -22,12 +22,12 @@ from algaenv.runner.execute import execute, warmup
 from algaenv.runner.health import Health
 from algaenv.runner.host import HostDispatch
 from algaenv.runner.journal import Journal
+from algaenv.runner.opening import open_store
 from algaenv.runner.outbound import Outbound
 from algaenv.runner.pages import Pages
 from algaenv.runner.registry import Registry
 from algaenv.runner.room import Room
 from algaenv.runner.shelf import Shelf
-from algaenv.runner.store import open_store
 from algaenv.runner.tenancy import Tenancy
 
 _log = logging.getLogger(__name__)

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Protocol
-
-from algaenv.runner.source import Source
-
-if TYPE_CHECKING:
-    from algaenv.runner.outbound import Outbound
+from typing import Protocol
 
 PROBE_SECONDS = 1.0
 DOWNLOAD_SECONDS = 60.0
@@ -40,14 +35,3 @@ class Store(Protocol):
     async def reach(self) -> Reach:
         """Ask the store, as the service itself would, within `PROBE_SECONDS`."""
         ...
-
-
-def open_store(source: Source, outbound: Outbound) -> Store:
-    """Sign where credentials and a bucket are configured; ask plainly otherwise."""
-    if source.signed:
-        from algaenv.runner.signed import SignedStore
-
-        return SignedStore(source)
-    from algaenv.runner.unsigned import UnsignedStore
-
-    return UnsignedStore(source, outbound)

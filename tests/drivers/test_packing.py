@@ -13,7 +13,8 @@ import pytest
 from algaenv.bundle import archive
 from algaenv.bundle.digest import Digest
 from algaenv.drivers import home, packing
-from algaenv.drivers.packing import KEPT, SETTLED, Packer
+from algaenv.drivers.packing import KEPT, Packer
+from algaenv.drivers.trees import SETTLED
 from algaenv.model.intent import BuildIntent, ExtensionIntent
 from algaenv.model.lock import Environment, LockedExtension
 from algaenv.model.problem import Failed, Problem, ResolveError, Where

@@ -128,6 +128,13 @@ class Engine:
                 return None
             raise
 
+    def tell(self, method: str, path: str, *, patience: float = _WRITE_PATIENCE) -> None:
+        """A POST or DELETE without a body, for what has to be over quickly: stopping and removing.
+
+        The import of the SDK would be a good part of a `down`. Raises as `get` does.
+        """
+        self._answer(f"/v{self.facts.api_version}{path}", patience, method)
+
     @property
     def api(self) -> Any:
         """The SDK's client, for writing; made once."""
@@ -139,22 +146,22 @@ class Engine:
                 self._sdk[version] = _sdk_client(self.endpoint, self._environ, version)
             return self._sdk[version]
 
-    def _answer(self, path: str, patience: float) -> Json:
+    def _answer(self, path: str, patience: float, method: str = "GET") -> Json:
         if isinstance(self.endpoint, UnixSocket):
-            return self._over_socket(self.endpoint.path, path, patience)
-        return self._over_sdk(path, patience)
+            return self._over_socket(self.endpoint.path, path, patience, method)
+        return self._over_sdk(path, patience, method)
 
-    def _over_socket(self, socket_path: str, path: str, patience: float) -> Json:
+    def _over_socket(self, socket_path: str, path: str, patience: float, method: str) -> Json:
         try:
             connection, reused = self._idle.pop(), True
         except IndexError:
             connection, reused = _UnixConnection(socket_path), False
         try:
-            status, body = _exchange(connection, path, patience)
+            status, body = _exchange(connection, path, patience, method)
         except (ConnectionError, http.client.RemoteDisconnected):
             connection.close()
             if reused:  # An engine closes idle connections; a fresh one tells whether it is gone.
-                return self._over_socket(socket_path, path, patience)
+                return self._over_socket(socket_path, path, patience, method)
             raise
         except BaseException:
             connection.close()
@@ -162,10 +169,10 @@ class Engine:
         self._idle.append(connection)
         return _read(status, body)
 
-    def _over_sdk(self, path: str, patience: float) -> Json:
+    def _over_sdk(self, path: str, patience: float, method: str) -> Json:
         # Our paths hold the version already; the SDK must be given one, or it asks before we do.
         client = self._client(".".join(map(str, _NEWEST)))
-        reply = client.get(client.base_url + path, timeout=patience)
+        reply = client.request(method, client.base_url + path, timeout=patience)
         return _read(reply.status_code, reply.content)
 
 
@@ -185,12 +192,12 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def _exchange(
-    connection: http.client.HTTPConnection, path: str, patience: float
+    connection: http.client.HTTPConnection, path: str, patience: float, method: str
 ) -> tuple[int, bytes]:
     connection.timeout = patience
     if connection.sock is not None:
         connection.sock.settimeout(patience)
-    connection.request("GET", path, headers={"Host": "docker"})
+    connection.request(method, path, headers={"Host": "docker"})
     reply = connection.getresponse()
     return reply.status, reply.read()
 

@@ -94,7 +94,7 @@ class ContainerHands:
             if state.get("Running"):
                 say(f"stopping {_name(found)}")
                 with gone_is_fine():
-                    self._engine.api.stop(seen.handle)
+                    self._engine.tell("POST", f"/containers/{seen.handle}/stop")
             self._remove(seen.handle)
 
     def describe(self, address: Address) -> Evidence | None:
@@ -165,7 +165,7 @@ class ContainerHands:
         """Remove it and wait until its name and ports are free."""
         try:
             with gone_is_fine():
-                self._engine.api.remove_container(container, v=True, force=True)
+                self._engine.tell("DELETE", f"/containers/{container}?v=1&force=1")
         except Exception as error:
             if status_of(error) != CONFLICT or "in progress" not in message_of(error):
                 raise

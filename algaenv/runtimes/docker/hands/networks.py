@@ -54,7 +54,7 @@ class NetworkHands:
                 raise _in_use(str(found.get("Name")), attached)
             try:
                 with gone_is_fine():
-                    self._engine.api.remove_network(seen.handle)
+                    self._engine.tell("DELETE", f"/networks/{seen.handle}")
             except Exception as error:
                 # Somebody was quicker: attached between the look and the removal.
                 if status_of(error) != FORBIDDEN:

@@ -64,7 +64,7 @@ class VolumeHands:
                 raise not_ours("volume", name)
             try:
                 with gone_is_fine():
-                    self._engine.api.remove_volume(name)
+                    self._engine.tell("DELETE", f"/volumes/{quote(name)}")
             except Exception as error:
                 if status_of(error) != CONFLICT:
                     raise
