@@ -15,10 +15,10 @@ def main() -> NoReturn:
     gc.set_threshold(50_000, 20, 20)
     from algaenv.surface.cli import main as run
 
-    _leave(run())
+    leave(run())
 
 
-def _leave(code: int) -> NoReturn:
+def leave(code: int) -> NoReturn:
     """End at once, without taking the interpreter apart object by object.
 
     That takes a tenth of a run that finds nothing to do. It also spares whoever interrupted a run

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -93,9 +95,12 @@ def test_ctrl_c_stops_scheduling_and_reports(project: Project) -> None:
 
 
 @pytest.fixture
-def own_engine(tmp_path: Path, engine: None) -> OwnEngine:
+def own_engine(engine: None) -> Iterator[OwnEngine]:
     """A second engine that may be killed: its own data, bridge and socket."""
-    return OwnEngine(tmp_path)
+    # The path of a socket has to be short, which pytest's directories are not.
+    root = Path(tempfile.mkdtemp(prefix="ae-"))
+    yield OwnEngine(root)
+    shutil.rmtree(root)
 
 
 SECOND_POOL = "172.29.0.0/16"

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from algaenv.__main__ import leave
 from algaenv.model.problem import (
     AlgaenvError,
     EngineGone,
@@ -64,4 +65,4 @@ if __name__ == "__main__":
     if os.environ.get("PLAY_TERMINAL"):
         take_terminal()
     play = Play(script(sys.argv[1]))
-    sys.exit(main(sys.argv[2:], make_session=lambda _request: play))
+    leave(main(sys.argv[2:], make_session=lambda _request: play))
