@@ -234,11 +234,15 @@ class Steward:
         recorded = self._house.recall(environment)
         lock = self._lock_of_last_run(environment, recorded)
         external = lock is not None and isinstance(lock.intent.database, ExternalDatabase)
+        asked = lock is not None and (external or not volumes)
+        content: ContentHost = _NoContent()
+        if lock is not None:
+            content = self._house.content(lock)
+            content = Ahead(content, lock) if asked else content
         ended: list[Ended] = []
         kept: list[Kept] = []
         for runtime in self._house.present(environment, recorded):
             emit(RuntimeChosen(runtime.name, "it holds this environment"))
-            content = self._house.content(lock) if lock else _NoContent()
             world = World(runtime, content, self._house.asker())
             plan = draw_down(environment, world, lock, emit, volumes=volumes, external=external)
             hands = world.hands(environment)
