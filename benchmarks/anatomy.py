@@ -33,7 +33,7 @@ def timed(*words, **more):
     return made
 dataclasses._process_class = timed
 sys.argv = ["algaenv", "up", "--quiet"]
-from algaenv.__main__ import main
+from algaenv.surface.cli import main
 code = main()
 print(len(spent), sum(spent), file=sys.stderr)
 sys.exit(code)

@@ -22,10 +22,11 @@ class Unmeasured(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How long a command took, in seconds, and what it printed on stdout."""
+    """How long a command took, in seconds, and what it printed on stdout and stderr."""
 
     seconds: float
     output: bytes
+    errors: bytes
 
     @property
     def text(self) -> str:
@@ -65,7 +66,7 @@ def run(
         said = (errors or output).decode(errors="replace").splitlines()[-_TAIL_LINES:]
         told = f"ended with {code}" if code is not None else f"took more than {patience:g} s"
         raise Unmeasured(f"`{_short(words)}` {told}:\n  " + "\n  ".join(said))
-    return Ran(seconds, output)
+    return Ran(seconds, output, errors)
 
 
 def _wait(child: subprocess.Popen[bytes], patience: float) -> int | None:

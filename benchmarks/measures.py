@@ -48,7 +48,7 @@ def cold(stage: Stage, runs: int, results: Results) -> None:
 
     New volumes instead of removed ones: the disk would still be at work on the removal.
     """
-    compose = stage.compose(WAITING)
+    stage.compose("", WAITING)  # described while ours stand
     stage.empty()
     downs: list[float] = []
     peer_downs: list[float] = []
@@ -62,11 +62,11 @@ def cold(stage: Stage, runs: int, results: Results) -> None:
         return took
 
     def theirs(turn: int) -> float:
-        name = stage.peer_name(f"cold-{turn}")
+        compose = stage.compose(f"cold-{turn}", WAITING)
         os.sync()
-        took = compose.do(name, "up", "-d", "--wait").seconds
-        stage.check_peer(name)
-        peer_downs.append(compose.do(name, "down").seconds)
+        took = compose.do("up", "-d", "--wait").seconds
+        stage.check_peer(compose)
+        peer_downs.append(compose.do("down").seconds)
         return took
 
     figure = pairs(
@@ -112,7 +112,7 @@ def noop_process(stage: Stage, runs: int, results: Results) -> None:
         stage.standing_peer()
     except Unmeasured:
         project = stage.standing("process")
-        figure = pairs(name, title, runs * QUICK, lambda _: project.do("up").seconds)
+        figure = pairs(name, title, runs * QUICK, lambda _: project.noop())
     else:
         figure = _noop(stage, runs, name, title, runtime="process")
     results.figures.append(figure)
@@ -129,7 +129,7 @@ def look(stage: Stage, runs: int, results: Results) -> None:
             "`status`",
             runs * QUICK,
             lambda _: project.do("status").seconds,
-            lambda _: theirs("ps"),
+            lambda _: theirs.do("ps").seconds,
             against="Compose `ps`",
         ),
     ]
@@ -194,14 +194,12 @@ def _noop(
 ) -> Figure:
     theirs = stage.standing_peer()
     project = stage.standing(runtime, extensions)
-    figure = pairs(
+    return pairs(
         name,
         title,
         runs * QUICK,
-        lambda _: project.do("up").seconds,
-        lambda _: theirs("up", "-d"),
+        lambda _: project.noop(),
+        lambda _: theirs.noop(),
         against="Compose `up -d`",
         limit=limit,
     )
-    project.unchanged()
-    return figure

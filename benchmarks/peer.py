@@ -44,15 +44,24 @@ def program() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Compose:
-    """A Compose file; several projects may use it, one after the other."""
+    """A Compose project. Several may share a file, one after the other."""
 
     file: Path
+    name: str
     environ: Mapping[str, str]
 
-    def do(self, project: str, *words: str) -> Ran:
+    def do(self, *words: str) -> Ran:
         """Run a command of Compose. Raises Unmeasured when it fails."""
-        argv = [str(program()), "-p", project, "-f", str(self.file), *words]
+        argv = [str(program()), "-p", self.name, "-f", str(self.file), *words]
         return run(argv, environ=self.environ, cwd=self.file.parent)
+
+    def noop(self) -> float:
+        """Seconds of an `up -d`. Raises Unmeasured when it found something to do."""
+        ran = self.do("up", "-d")
+        if ran.errors.count(b" Running") != ran.errors.count(b"Container "):
+            told = ran.errors.decode(errors="replace")
+            raise Unmeasured(f"somebody disturbed Compose's containers; it had to act:\n{told}")
+        return ran.seconds
 
 
 def describe(containers: Sequence[Container], ports: Sequence[int], interval: str) -> Json:

@@ -63,6 +63,14 @@ class Project:
             raise Unmeasured(f"the page does not show the edit {text!r} after `algaenv up`")
         return took
 
+    def noop(self) -> float:
+        """Seconds of an `up`. Raises Unmeasured when it found something to do."""
+        ran = self.do("up")
+        if b"nothing to change" not in ran.errors:
+            told = ran.errors.decode(errors="replace")
+            raise Unmeasured(f"somebody disturbed the environment; `up` had to act:\n{told}")
+        return ran.seconds
+
     def unchanged(self) -> None:
         """Raise Unmeasured when an `up` here would be more than a no-op."""
         self.do("plan", "--detailed-exitcode")

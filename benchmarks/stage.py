@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks import peer
 from benchmarks.command import Unmeasured
-from benchmarks.engine import Engine
+from benchmarks.engine import Container, Engine
 from benchmarks.free_ports import Ports
 from benchmarks.peer import Compose
 from benchmarks.project import SERVICE_PORTS, Project, write
@@ -39,8 +39,8 @@ class Stage:
         self._peer_prefix = f"algaenv-benchmarks-{os.getuid()}-"
         self._projects: list[Project] = []
         self._standing: dict[str, Project] = {}
-        self._composes: dict[str, Compose] = {}
-        self._peer_stands = False
+        self._described: list[Container] = []
+        self._peer: Compose | None = None
 
     @cached_property
     def subject(self) -> Subject:
@@ -81,44 +81,42 @@ class Stage:
         project.unchanged()
         return project
 
-    def compose(self, interval: str) -> Compose:
-        """The peer, described from the containers of a standing project."""
-        if not self._composes:
-            containers = self.engine.containers(self.standing("docker").id())
-            if len(containers) != _SERVICES:
-                raise Unmeasured(f"{len(containers)} containers are up instead of {_SERVICES}")
-            for each in (peer.WAITING, peer.STANDING):
-                file = self._work / "peer" / f"every-{each}.yaml"
-                peer.write(file, peer.describe(containers, self._peer_ports, each))
-                self._composes[each] = Compose(file, self.subject.environ)
-        return self._composes[interval]
+    def compose(self, name: str, interval: str) -> Compose:
+        """The peer, not up yet: the containers of a standing project, as Compose describes them.
 
-    def peer_name(self, name: str) -> str:
-        """A project name of Compose that `clear` knows to be ours."""
-        return self._peer_prefix + name
+        `interval` is that between health checks.
+        """
+        if not self._described:
+            found = self.engine.containers(self.standing("docker").id())
+            if len(found) != _SERVICES:
+                raise Unmeasured(f"{len(found)} containers are up instead of {_SERVICES}")
+            self._described = found
+        file = self._work / "peer" / f"every-{interval}.yaml"
+        peer.write(file, peer.describe(self._described, self._peer_ports, interval))
+        # By such names `clear` knows what is ours.
+        return Compose(file, self._peer_prefix + name, self.subject.environ)
 
-    def standing_peer(self) -> Callable[..., float]:
-        """Clocks a command of Compose in a project that is up."""
-        name, compose = self.peer_name("standing"), self.compose(peer.STANDING)
-        if not self._peer_stands:
-            compose.do(name, "up", "-d")
-            self._peer_stands = True
-        self.check_peer(name)
-        return lambda *words: compose.do(name, *words).seconds
+    def standing_peer(self) -> Compose:
+        """A project of Compose that is up."""
+        if self._peer is None:
+            self._peer = self.compose("standing", peer.STANDING)
+            self._peer.do("up", "-d")
+        self.check_peer(self._peer)
+        return self._peer
 
-    def check_peer(self, name: str) -> None:
+    def check_peer(self, compose: Compose) -> None:
         """Raise Unmeasured unless all containers of a Compose project run, and always did."""
-        restarts = self.engine.restarts(name)
+        restarts = self.engine.restarts(compose.name)
         if len(restarts) != _SERVICES or any(restarts.values()):
-            raise Unmeasured(f"the containers of {name} do not all run: {restarts}")
+            raise Unmeasured(f"the containers of {compose.name} do not all run: {restarts}")
 
     def empty(self) -> None:
         """Take down whatever stands; data is kept."""
         for runtime in list(self._standing):
             self._take_down(runtime)
-        if self._peer_stands:
-            self.standing_peer()("down")
-            self._peer_stands = False
+        if self._peer is not None:
+            self._peer.do("down")
+            self._peer = None
 
     def clear(self) -> None:
         """Remove everything, also what a killed run left; safe to call again.
@@ -135,8 +133,7 @@ class Stage:
                 failures.append(f"{folder} could not be taken down: {error}")
         self._projects.clear()
         self._standing.clear()
-        self._composes.clear()
-        self._peer_stands = False
+        self._described, self._peer = [], None
         self._sweep()
         if failures:
             raise Unmeasured("; ".join(failures))

@@ -33,6 +33,10 @@ from algaenv.runtimes.docker.wire import archive, container_request
 _REMOVAL_SECONDS: Final = 15
 
 
+STATELESS = frozenset({"runner"})
+"""Services that may be killed: what the runner keeps is a cache, and is written atomically."""
+
+
 class ContainerHands:
     """Hands for `container`."""
 
@@ -81,7 +85,10 @@ class ContainerHands:
         self._check(seen.handle, body)
 
     def delete(self, address: Address, seen: Present, say: Say) -> None:
-        """Stop it in its own time, then remove it with its anonymous volumes."""
+        """Stop it in its own time, then remove it with its anonymous volumes.
+
+        What holds nothing is not asked to stop: it would only take its time.
+        """
         with asking(f"remove the container of {address}"):
             found = self._engine.find(f"/containers/{seen.handle}/json")
             if found is None:
@@ -91,7 +98,7 @@ class ContainerHands:
             state = as_map(found.get("State"))
             if state.get("Paused"):  # A frozen process cannot hear that it should stop.
                 self._engine.api.unpause(seen.handle)
-            if state.get("Running"):
+            if state.get("Running") and address.name not in STATELESS:
                 say(f"stopping {_name(found)}")
                 with gone_is_fine():
                     self._engine.tell("POST", f"/containers/{seen.handle}/stop")
