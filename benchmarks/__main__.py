@@ -65,7 +65,7 @@ def _measure(stage: Stage, options: argparse.Namespace, results: Results) -> Non
     if results.figures:
         taken = [figure.busy for figure in results.figures]
         results.notes.append(
-            f"The run took {(time.monotonic() - start) / 60:.0f} minutes. Just before each "
+            f"The run took {(time.monotonic() - start) / 60:.0f} min. Just before each "
             f"measurement, others kept {median(taken):.1f} ({min(taken):.1f} – {max(taken):.1f}) "
             f"of {os.cpu_count()} processors busy."
         )

@@ -14,8 +14,8 @@ from benchmarks.figures import Anatomy, Part
 from benchmarks.project import Project
 
 _STRETCHES = {
-    "runtime_chosen": "interpreter, imports, reading the spec, asking for the engine",
-    "planned": "packing, looking at everything, drawing the plan",
+    "runtime_chosen": "interpreter, imports, spec, packing, asking for the engine",
+    "planned": "looking at everything, drawing the plan",
     "report": "asking every service whether it answers",
     "": "leaving",
 }
