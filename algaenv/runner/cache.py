@@ -17,6 +17,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from algaenv.bundle.unpack import unpack
 from algaenv.runner.fetch import fetch
 from algaenv.runner.flight import Flights
 from algaenv.runner.hold import hold, lock_file
+from algaenv.runner.metrics.labels import Bundled
 from algaenv.runner.room import Room
 from algaenv.runner.store import Store, StoreError
 
@@ -55,8 +57,17 @@ class Held:
 class BundleCache:
     """The bundles of one directory; several processes may share it."""
 
-    def __init__(self, root: Path, store: Store, *, room: Room, limits: Limits) -> None:
+    def __init__(
+        self,
+        root: Path,
+        store: Store,
+        *,
+        room: Room,
+        limits: Limits,
+        tell: Callable[[Bundled], None] | None = None,
+    ) -> None:
         self._root = root
+        self._tell = tell or _nobody
         self._store = store
         self._room = room
         self._limits = limits
@@ -79,11 +90,17 @@ class BundleCache:
         folder = self._root / digest.hex
         if is_ready(folder):
             self._room.used(digest)
+            self._tell("hit")
             return Held(folder, fetched=False)
-        if not tenant:
-            raise StoreError("no tenant to look under")
-        key = bundle_key(tenant, extension, digest)
-        await self._flights.join(key, lambda: self._bring(key, digest))
+        try:
+            if not tenant:
+                raise StoreError("no tenant to look under")
+            key = bundle_key(tenant, extension, digest)
+            await self._flights.join(key, lambda: self._bring(key, digest))
+        except BaseException:
+            self._tell("failed")
+            raise
+        self._tell("fetched")
         return Held(folder, fetched=True)
 
     async def _bring(self, key: str, digest: Digest) -> None:
@@ -124,6 +141,10 @@ class BundleCache:
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
+
+
+def _nobody(result: Bundled) -> None:
+    """Nobody counts."""
 
 
 def is_ready(folder: Path) -> bool:

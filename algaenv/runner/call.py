@@ -86,6 +86,8 @@ class Call(_Shape):
 
 
 class Warmup(_Shape):
-    """The whole body of `POST /warmup`."""
+    """The whole body of `POST /warmup`; without the first two, headers must tell."""
 
+    tenant: str | None = None
+    extension: str | None = None
     content_hash: str

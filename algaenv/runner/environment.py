@@ -11,6 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from algaenv.runner.capabilities.peers import Peers
+from algaenv.runner.compiling.limits import CompileLimits
+from algaenv.runner.cores import Workforce
+from algaenv.runner.guestlog.settings import StreamSettings
+from algaenv.runner.idempotency import Memory
 from algaenv.runner.policy import content_security_policy
 from algaenv.runner.source import Source
 
@@ -19,6 +24,10 @@ DEFAULT_KEY_FILE = "/vault/secrets/alga_auth_key"
 DEFAULT_CACHE_ROOT = "/tmp/alga-ext-cache"  # noqa: S108 - Alga's runner has it there
 DEFAULT_PORT = 8080
 DEFAULT_DRAIN_SECONDS = 8
+DEFAULT_CONCURRENCY = 16
+MOST_CONCURRENCY = 512
+DEFAULT_QUEUE = 128
+MOST_QUEUE = 100_000
 
 _MAX_PORT = 65_535
 _MAX_U64 = 2**64 - 1
@@ -51,6 +60,18 @@ class Environment:
     asks_registry: bool
     """The registry must confirm that the tenant has the extension's bundle installed."""
     policy: str
+    has_store: bool
+    """`BUNDLE_STORE_BASE` is set; without it pages come from the default store, and no handler is
+    run, as in Alga's runner."""
+    concurrency: int
+    """Calls under way at once in one worker."""
+    queue: int
+    """Calls that wait for one of them to end."""
+    peers: Peers
+    stream: StreamSettings
+    compiling: CompileLimits
+    memory: Memory
+    workforce: Workforce
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> Environment:
@@ -58,7 +79,8 @@ class Environment:
 
         `EXT_STATIC_STRICT_VALIDATION` is read in two ways, as Alga does: any of `1`, `true` and
         `yes` demands a tenant, but only `true` (and an unset variable) asks the registry.
-        `HOST` (0.0.0.0), `LOG_LEVEL` (info) and `RUNNER_DRAIN_SECONDS` (8) are ours.
+        `HOST` (0.0.0.0), `LOG_LEVEL` (info), `RUNNER_DRAIN_SECONDS` (8), `RUNNER_CONCURRENCY` (16)
+        and `RUNNER_QUEUE` (128) are ours; the parts have more.
         Raises BadEnvironment with all that is wrong, in the order in which Alga checks it.
         """
         wrong: list[str] = []
@@ -89,6 +111,17 @@ class Environment:
                 override=env.get("EXT_UI_CONTENT_SECURITY_POLICY"),
                 frame_ancestors=env.get("EXT_UI_FRAME_ANCESTORS"),
             ),
+            has_store=bool(env.get("BUNDLE_STORE_BASE")),
+            concurrency=_or(
+                _number(env.get("RUNNER_CONCURRENCY"), at_most=MOST_CONCURRENCY) or None,
+                DEFAULT_CONCURRENCY,
+            ),
+            queue=_or(_number(env.get("RUNNER_QUEUE"), at_most=MOST_QUEUE), DEFAULT_QUEUE),
+            peers=Peers.read(env),
+            stream=StreamSettings.read(env),
+            compiling=CompileLimits.read(env),
+            memory=Memory.read(env),
+            workforce=Workforce.read(env),
         )
 
 

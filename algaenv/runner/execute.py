@@ -1,57 +1,157 @@
-"""`POST /v1/execute` and `POST /warmup`: requests are read, handlers are not run yet.
-
-The outcome of a call is the `status` inside the answer. The HTTP status is 200 even then, since
-the gateway takes any other for a runner that is broken.
-"""
+"""`POST /v1/execute`: reading the request, and giving up on it when its caller has left."""
 
 from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from algaenv.runner.answers import document, text
+from algaenv.runner.answers import text
 from algaenv.runner.body import Refusal, parse, read_json
+from algaenv.runner.envelope import Outcome, failed
 from algaenv.runner.headers import header
+from algaenv.runner.invocation import Spent
+from algaenv.runner.invoke import Routing
 from algaenv.runner.journal import LINE, Line
+from algaenv.runner.metrics.labels import Outcome as Label
+
+if TYPE_CHECKING:
+    from algaenv.runner.call import Call
+    from algaenv.runner.idempotency import Idempotency
+    from algaenv.runner.invoke import Invoker
+    from algaenv.runner.metrics.metrics import Metrics
+
+T = TypeVar("T")
+
+_LARGE = 64 * 1024
+"""A body from which on reading it is left to a thread: some milliseconds for all others."""
+_CLIENT_CLOSED_REQUEST = 499
+_STAGES = ("queued", "load", "instantiate", "run", "waiting")
+_OVERLOADED = "overloaded: all places to run and to wait are taken"
+_STOPPING = "stopping: this runner takes no more calls"
 
 
-async def execute(request: Request) -> Response:
-    """Check the request, and say that this build runs no handlers."""
+class Execute:
+    """Answers requests to run a handler."""
+
+    def __init__(self, invoker: Invoker, idempotency: Idempotency, metrics: Metrics) -> None:
+        self._invoker = invoker
+        self._idempotency = idempotency
+        self._metrics = metrics
+
+    async def answer(self, request: Request) -> Response:
+        """Run the handler, or replay what it said; see `Invoker` for what can go wrong."""
+        from algaenv.runner.wasm.lanes import Busy, Closed
+
+        try:
+            call = await _read(request)
+        except Refusal as refusal:
+            return text(refusal.status, refusal.message)
+        line: Line = request.scope[LINE]
+        line.tenant = header(request.scope, b"x-alga-tenant")
+        line.extension = header(request.scope, b"x-alga-extension")
+        line.hash = call.context.content_hash
+        call_line = _CallLine(line)
+        if not (line.tenant and line.extension):
+            return self._say(call_line, failed(400, "missing_routing_headers", Label.BAD_REQUEST))
+        routing = Routing(line.tenant, line.extension)
+        key = header(request.scope, b"x-idempotency-key")
+        try:
+            work = self._once(routing, call, key, call_line.spent)
+            return self._say(call_line, await _unless_gone(request, work))
+        except _Gone:
+            return self._say(call_line, failed(_CLIENT_CLOSED_REQUEST, "caller_left", Label.LEFT))
+        except Busy as busy:
+            return self._refuse(call_line, _OVERLOADED, busy.retry_after)
+        except Closed:
+            return self._refuse(call_line, _STOPPING, 1)
+
+    async def _once(self, routing: Routing, call: Call, key: str | None, spent: Spent) -> Outcome:
+        if not key:
+            return await self._invoker.run(routing, call, spent)
+        async with self._idempotency.once(routing.tenant, routing.extension, key) as turn:
+            if turn.answer is not None:
+                return Outcome(turn.answer, Label.REPLAYED, 200)
+            outcome = await self._invoker.run(routing, call, spent)
+            if outcome.answered:
+                turn.keep(outcome.document)
+            return outcome
+
+    def _say(self, call_line: _CallLine, outcome: Outcome) -> Response:
+        self._metrics.executed(outcome.label, call_line.spent, call_line.end(outcome))
+        if outcome.label is Label.REPLAYED:
+            self._metrics.replayed()
+        return _json(outcome.document)
+
+    def _refuse(self, call_line: _CallLine, why: str, seconds: float) -> Response:
+        answer = self._say(call_line, failed(503, why, Label.BUSY))
+        answer.status_code = 503
+        answer.headers["retry-after"] = str(math.ceil(seconds))
+        return answer
+
+
+class _CallLine:
+    """What the line of a request says about the call in it."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._started = time.perf_counter()
+        self.spent = Spent()
+
+    def end(self, outcome: Outcome) -> float:
+        """Write down how it ended; returns how many seconds it took."""
+        more: dict[str, object] = {"outcome": outcome.label, "guest_status": outcome.status}
+        for stage in _STAGES:
+            if seconds := getattr(self.spent, stage):
+                more[f"{stage}_ms"] = round(seconds * 1000, 2)
+        self._line.more = more
+        self._line.why = outcome.error
+        return time.perf_counter() - self._started
+
+
+class _Gone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Do the work as long as the client waits. Raises _Gone; the work is cancelled then."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(request))
     try:
-        body = await read_json(request)
-        await to_thread.run_sync(_read_call, body)
-    except Refusal as refusal:
-        return text(refusal.status, refusal.message)
-    line: Line = request.scope[LINE]
-    line.tenant = header(request.scope, b"x-alga-tenant")
-    line.extension = header(request.scope, b"x-alga-extension")
-    if not (line.tenant and line.extension):
-        return _envelope(400, "missing_routing_headers")
-    return _envelope(501, "execute_unsupported: this runner build serves UIs only")
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        working.cancel()
+        await asyncio.wait({working})
+        raise _Gone
+    finally:
+        leaving.cancel()
+        working.cancel()
 
 
-async def warmup(request: Request) -> Response:
-    """Refuse every request, as Alga's runner does: nothing says whose bundle to warm up."""
-    try:
-        body = await read_json(request)
-        await to_thread.run_sync(_read_warmup, body)
-    except Refusal as refusal:
-        return text(refusal.status, refusal.message)
-    return text(400, "warmup unsupported without tenant + extension context")
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
-def _envelope(status: int, error: str) -> Response:
-    return document(200, {"status": status, "headers": {}, "body_b64": None, "error": error})
+async def _read(request: Request) -> Call:
+    body = await read_json(request)
+    if len(body) < _LARGE:
+        return _parse(body)
+    return await to_thread.run_sync(_parse, body)
 
 
-def _read_call(body: bytes) -> None:
+def _parse(body: bytes) -> Call:
     from algaenv.runner.call import Call
 
-    parse(Call, body)
+    return parse(Call, body)
 
 
-def _read_warmup(body: bytes) -> None:
-    from algaenv.runner.call import Warmup
-
-    parse(Warmup, body)
+def _json(document: bytes) -> Response:
+    return Response(document, 200, {"cache-control": "no-store"}, media_type="application/json")

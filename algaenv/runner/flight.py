@@ -19,6 +19,9 @@ class Flights(Generic[K, V]):
     def __init__(self) -> None:
         self._under_way: dict[K, asyncio.Task[V]] = {}
 
+    def __len__(self) -> int:
+        return len(self._under_way)
+
     async def join(self, key: K, start: Callable[[], Coroutine[object, object, V]]) -> V:
         """Wait for the work under way for `key`, which `start` begins when there is none."""
         task = self._under_way.get(key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,16 +29,18 @@ _LEVELS = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
-_QUIET = frozenset(("/healthz", "/readyz"))
+_QUIET = frozenset(("/healthz", "/readyz", "/metrics"))
 _LONGEST = 300
 _SERVER_ERROR = 500
 
 
 def start_journal(level: str) -> None:
     """Send all logging of this process to standard output; an unknown level means info."""
-    handler = Batches(sys.stdout)
+    handler = Batches(sys.stdout.fileno())
     handler.setFormatter(JsonLines())
     logging.basicConfig(handlers=[handler], level=_LEVELS.get(level, logging.INFO), force=True)
+    # No line names them, and to find them out costs more than the rest of a record.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     for chatty in ("uvicorn", "httpx", "httpcore", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
@@ -54,16 +57,20 @@ class Line:
     why: str | None = None
     status: int = 500
     sent: int = 0
+    more: Mapping[str, object] | None = None
+    """What else the line says, such as the times of a call's parts."""
 
 
 class Journal:
     """Wraps an application and writes a line for each request once it is answered.
 
     Questions about health are lines of level debug: they come every few seconds, for ever.
+    `counted` is told the path and the status of every answer.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, counted: Callable[[str, int], None] | None = None) -> None:
         self._app = app
+        self._counted = counted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve as an ASGI application."""
@@ -83,6 +90,8 @@ class Journal:
         try:
             await self._app(scope, receive, sending)
         finally:
+            if self._counted is not None:
+                self._counted(scope["path"], line.status)
             _write(scope, line, time.perf_counter() - started)
 
 
@@ -108,6 +117,8 @@ def _write(scope: Scope, line: Line, seconds: float) -> None:
         "cache": line.cache,
         "why": line.why,
     }
+    if line.more is not None:
+        fields.update(line.more)
     known = {
         name: value[:_LONGEST] if isinstance(value, str) else value
         for name, value in fields.items()

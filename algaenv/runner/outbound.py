@@ -1,46 +1,111 @@
-"""The client for plain HTTP questions, made off the event loop.
+"""The clients for plain HTTP questions, made off the event loop.
 
 Importing the client library and reading the certificates of this system take longer than many
 requests; a thread does it while the service is already listening.
+
+There are three, so that nobody waits for a connection that somebody else's peer holds: `client`
+asks the registry and reads bundles, `peers` asks on behalf of guests what the environment names,
+and `guests` goes where guests say. None of them keeps a cookie: it would be another tenant's.
 """
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import httpx
 
+IDLE_SECONDS = 4.0
+"""A connection is not used again after it was idle for so long: Node's servers, which Alga's is
+one of, close theirs after 5 s, and a request that meets the close is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Clients:
+    own: httpx.AsyncClient
+    peers: httpx.AsyncClient
+    guests: httpx.AsyncClient
+
 
 class Outbound:
-    """Hands out one shared client; close it at the end."""
+    """Hands out shared clients; close it at the end."""
 
     def __init__(self) -> None:
-        self._making: asyncio.Task[httpx.AsyncClient] | None = None
+        self._making: asyncio.Task[_Clients] | None = None
 
     def begin(self) -> None:
-        """Start making the client; needs a running loop."""
+        """Start making the clients; needs a running loop."""
         if self._making is None:
             self._making = asyncio.create_task(asyncio.to_thread(_make))
 
     async def client(self) -> httpx.AsyncClient:
-        """Wait until the client is made, the first time, and return it."""
-        self.begin()
-        assert self._making is not None  # noqa: S101
-        return await asyncio.shield(self._making)
+        """The client of the service itself; the first to ask waits until it is made."""
+        return (await self._made()).own
+
+    async def peers(self) -> httpx.AsyncClient:
+        """The client for the application server, the UI's proxy and Vault: adds no header, limits
+        neither time nor connections, since each call has one question at a time and a limit."""
+        return (await self._made()).peers
+
+    async def guests(self) -> httpx.AsyncClient:
+        """The client for `http.fetch`. Like `peers`, and blind to redirects: a response lacks its
+        `location`, and `extensions["headers"]` has all headers as they came."""
+        return (await self._made()).guests
 
     async def aclose(self) -> None:
         """Close the connections kept open."""
         if self._making is not None:
-            await (await self._making).aclose()
+            made = await self._making
+            for client in (made.own, made.peers, made.guests):
+                await client.aclose()
+
+    async def _made(self) -> _Clients:
+        self.begin()
+        assert self._making is not None  # noqa: S101
+        return await asyncio.shield(self._making)
 
 
-def _make() -> httpx.AsyncClient:
+def _make() -> _Clients:
+    from http.cookiejar import CookieJar, DefaultCookiePolicy
+
     import httpx
 
-    return httpx.AsyncClient(
-        timeout=httpx.Timeout(60.0, connect=5.0),
-        limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
-        headers={"accept": "*/*", "accept-encoding": "identity", "user-agent": "algaenv-runner"},
+    trusted = httpx.create_ssl_context()
+    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+    patient = httpx.Timeout(None)
+    unbounded = httpx.Limits(
+        max_connections=None, max_keepalive_connections=64, keepalive_expiry=IDLE_SECONDS
     )
+    return _Clients(
+        own=httpx.AsyncClient(
+            verify=trusted,
+            cookies=no_cookies,
+            timeout=httpx.Timeout(60.0, connect=5.0),
+            limits=httpx.Limits(
+                max_connections=100, max_keepalive_connections=20, keepalive_expiry=IDLE_SECONDS
+            ),
+            headers={
+                "accept": "*/*",
+                "accept-encoding": "identity",
+                "user-agent": "algaenv-runner",
+            },
+        ),
+        peers=httpx.AsyncClient(
+            verify=trusted, cookies=no_cookies, timeout=patient, limits=unbounded
+        ),
+        guests=httpx.AsyncClient(
+            verify=trusted,
+            cookies=no_cookies,
+            timeout=patient,
+            limits=unbounded,
+            event_hooks={"response": [_blind]},
+        ),
+    )
+
+
+async def _blind(response: httpx.Response) -> None:
+    # The library would read `location` even when it does not go there, and fail on a bad one.
+    response.extensions["headers"] = response.headers.raw
+    response.headers.pop("location", None)

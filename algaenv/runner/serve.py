@@ -1,91 +1,84 @@
-"""The listening socket, the event loop and the end of both."""
+"""The service from its first moment to its last: what is done before there are workers."""
 
 from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 import socket
+import tempfile
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from algaenv import __version__
 from algaenv.runner.environment import Environment, without_login
+from algaenv.runner.listening import CannotListen, listen
+from algaenv.runner.metrics.ledger import Ledger
+from algaenv.runner.workers import Supervisor, WorkersFail
+
+__all__ = ["CannotListen", "serve"]
 
 _log = logging.getLogger("algaenv.runner")
 
-KEEP_ALIVE_SECONDS = 75
-"""Longer than the pools of usual HTTP clients keep a connection, so that they close it first."""
-BACKLOG = 2048
-
-
-class CannotListen(Exception):
-    """The address cannot be bound; the text is one line."""
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Bind a listening socket; port 0 takes a free one. Raises CannotListen."""
-    listening: socket.socket | None = None
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
-        )[0]
-        # With its protocol named: asyncio sends without delay only over sockets that say TCP.
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(BACKLOG)
-    except OSError as error:
-        if listening is not None:
-            listening.close()
-        # gaierror has numbers of its own; for the others Python adds words to the system's.
-        number = None if isinstance(error, socket.gaierror) else error.errno
-        why = error.strerror if number is None else os.strerror(number)
-        raise CannotListen(f"cannot listen on {host}:{port}: {why}") from None
-    return listening
+FILES = 65_536
+"""Open files that a worker may have, where the system allows it."""
 
 
 def serve(environment: Environment) -> None:
     """Serve until SIGTERM or SIGINT, then let requests under way end. Raises CannotListen.
 
-    Ends with SystemExit(0) when it was told to stop.
+    Ends with SystemExit when a signal comes before there are workers, with code 0, and when
+    these cannot be kept running, with words and code 1.
     """
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
-    listening = listen(environment.host, environment.port)
-    from uvicorn.config import Config
-    from uvicorn.server import Server
-
+    _allow_files()
+    sockets = listen(environment.host, environment.port, environment.workforce.workers)
+    # All that every worker needs is imported here, once for all of them.
     from algaenv.runner.application import build
     from algaenv.runner.journal import start_journal
+    from algaenv.runner.serving import http_work
 
     start_journal(environment.log_level)
-    server = Server(
-        Config(
-            build(environment),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            ws="none",
-            lifespan="on",
-            backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=environment.drain_seconds,
-        )
+    _announce(environment, sockets)
+    ledger = _ledger(environment)
+    supervisor = Supervisor(
+        sockets,
+        http_work(
+            lambda worker: build(environment, worker, ledger.path if ledger else None),
+            drain_seconds=environment.drain_seconds,
+        ),
+        drain_seconds=environment.drain_seconds,
+        worker_died=lambda worker, _: ledger.worker_died(worker) if ledger else None,
     )
-    _announce(environment, listening)
     try:
-        server.run(sockets=[listening])
+        supervisor.run()
+    except WorkersFail as failure:
+        raise SystemExit(f"Error: {failure}") from None
     finally:
+        if ledger is not None:
+            ledger.close()
         _log.info("stopped")
 
 
-def _announce(environment: Environment, listening: socket.socket) -> None:
-    host, port = listening.getsockname()[:2]
+def _ledger(environment: Environment) -> Ledger | None:
+    """Where the workers count together; in the cache, or beside it when that is read-only."""
+    for root in (environment.cache_root, Path(tempfile.gettempdir(), "algaenv-runner")):
+        with suppress(OSError):
+            return Ledger.make(root)
+    _log.warning("no metrics: neither the cache nor the temporary directory can be written to")
+    return None
+
+
+def _announce(environment: Environment, sockets: tuple[socket.socket, ...]) -> None:
+    host, port = sockets[0].getsockname()[:2]
     fields = {
         "version": __version__,
         "pid": os.getpid(),
+        "workers": len(sockets),
         "host": host,
         "port": port,
         "registry": without_login(environment.registry_base),
@@ -102,6 +95,14 @@ def _announce(environment: Environment, listening: socket.socket) -> None:
         _log.warning("EXT_CACHE_MAX_BYTES is not a number of bytes; the cache is not bounded")
 
 
+def _allow_files() -> None:
+    """Ask for more open files than the usual 1024: every connection is one."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
 def _leave(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
-    """Before and after the server's own handling of signals: nothing is left to wait for."""
     raise SystemExit(0)

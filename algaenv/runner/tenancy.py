@@ -7,20 +7,17 @@ the first is remembered for the others, once it turned out to be a good one.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from algaenv.bundle.digest import Digest
+from algaenv.runner.hints import Hints
 from algaenv.runner.registry import NoAnswer, Registry
-
-MOST_HINTS = 10_000
 
 
 class Tenancy:
-    """Remembers who opened which bundle of which extension, the last ones of them."""
+    """Asks what the request says, then what is remembered, then the registry."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, hints: Hints | None = None) -> None:
         self._registry = registry
-        self._hints: OrderedDict[tuple[str, Digest], str] = OrderedDict()
+        self._hints = hints or Hints(None)
 
     async def resolve(
         self, extension: str, digest: Digest, *, query: str | None, header: str, host: str
@@ -32,15 +29,12 @@ class Tenancy:
         knows about the host.
         """
         told = header if query is None else query
-        return told or self._hints.get((extension, digest), "") or await self._of_host(host)
+        return told or self._hints.get(extension, digest) or await self._of_host(host)
 
     def served(self, extension: str, digest: Digest, tenant: str) -> None:
         """Remember a tenant that was just served well."""
-        where = (extension, digest)
-        if tenant and self._hints.get(where) != tenant:
-            self._hints[where] = tenant
-            if len(self._hints) > MOST_HINTS:
-                self._hints.popitem(last=False)
+        if tenant:
+            self._hints.served(extension, digest, tenant)
 
     async def _of_host(self, host: str) -> str:
         name = host.partition(":")[0]

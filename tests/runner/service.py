@@ -100,7 +100,9 @@ class Service:
 
 
 def clean_env(extra: Mapping[str, str]) -> dict[str, str]:
-    return {"PATH": "/usr/bin:/bin", "HOST": "127.0.0.1", "PORT": "0", **extra}
+    """One worker unless told otherwise, so that what a process remembers can be counted on."""
+    plain = {"PATH": "/usr/bin:/bin", "HOST": "127.0.0.1", "PORT": "0", "RUNNER_WORKERS": "1"}
+    return plain | dict(extra)
 
 
 @contextmanager

@@ -1,14 +1,22 @@
-"""`POST /v1/execute` and `/warmup`: what is read, what is refused, and the honest answer."""
+"""`POST /v1/execute` and `/warmup`: what is read, what is refused, and what is answered."""
 
 from __future__ import annotations
 
+import base64
 import copy
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from tests.guests import built
+
+from .archives import EXTENSION, TENANT, Bundle, bundle
 from .conftest import Start
-from .service import Service
+from .peers import Files
+from .service import Answer, Service
 
 ROUTING = {"x-alga-tenant": "tenant-1", "x-alga-extension": "ext-1"}
 CALL: dict[str, Any] = {
@@ -46,17 +54,17 @@ def service(start: Start) -> Service:
     return start()
 
 
-def test_the_envelope(service: Service) -> None:
+def test_a_bundle_that_cannot_be(service: Service) -> None:
     for call in (CALL, FULL):
         answer = service.post("/v1/execute", call, ROUTING)
         assert answer.status == 200
         assert answer.headers["content-type"] == "application/json"
         assert answer.headers["cache-control"] == "no-store"
         assert answer.json == {
-            "status": 501,
+            "status": 502,
             "headers": {},
             "body_b64": None,
-            "error": "execute_unsupported: this runner build serves UIs only",
+            "error": "bundle_fetch_failed: content hash is not sha256 of 64 hexadecimal digits",
         }
 
 
@@ -148,3 +156,142 @@ def test_warmup(service: Service) -> None:
     assert answer.status == 400
     assert answer.body == b"warmup unsupported without tenant + extension context"
     assert service.post("/warmup", {"content_hash": None}).status == 422
+
+
+@pytest.fixture
+def scripted(files: Files) -> Bundle:
+    """A bundle whose handler does what the body of a request says, in the file server."""
+    made = bundle({"dist/main.wasm": built("script").read_bytes()})
+    files.objects[made.key] = made.archive
+    return made
+
+
+def _ask(service: Service, made: Bundle, script: object, **more: object) -> Answer:
+    body = base64.b64encode(json.dumps(script).encode()).decode()
+    call = {
+        "context": {
+            "tenant_id": TENANT,
+            "extension_id": EXTENSION,
+            "content_hash": made.digest.prefixed,
+        },
+        "http": {"method": "POST", "path": "/", "body_b64": body},
+        **more,
+    }
+    return service.post(
+        "/v1/execute", call, {"x-alga-tenant": TENANT, "x-alga-extension": EXTENSION}
+    )
+
+
+def test_warmup_compiles_and_a_call_finds_it_done(start: Start, scripted: Bundle) -> None:
+    service = start()
+    wanted = {
+        "tenant": TENANT,
+        "extension": EXTENSION,
+        "content_hash": scripted.digest.prefixed,
+    }
+    answer = service.post("/warmup", wanted)
+    assert answer.status == 200
+    assert answer.json.items() >= {"status": "ready", "handler": True, "bundle": "fetched"}.items()
+    service.line("compiled")
+    again = service.post("/warmup", wanted)
+    assert again.json["bundle"] == "cached"
+    # What a missing `timeout_ms` means: the usual limit, and not the end of the guest.
+    said = _ask(service, scripted, {"respond": {"status": 201, "body": "warm"}})
+    assert said.json == {"status": 201, "headers": {}, "body_b64": "d2FybQ==", "error": None}
+    assert not [line for line in service.lines if line["event"] == "compiled"][1:]
+
+
+def test_warmup_tells_what_cannot_run(start: Start, files: Files) -> None:
+    service = start()
+    broken = bundle({"dist/main.wasm": b"(component)", "ui/index.html": b"x"})
+    files.objects[broken.key] = broken.archive
+    routing = {"x-alga-tenant": TENANT, "x-alga-extension": EXTENSION}
+    answer = service.post("/warmup", {"content_hash": broken.digest.prefixed}, routing)
+    assert answer.status == 422
+    assert answer.json["code"] == "execute_failed"
+    assert answer.json["failure"]["kind"] == "malformed"
+    gone = service.post("/warmup", {"content_hash": "ab" * 32}, routing)
+    assert gone.status == 502
+    assert gone.json["code"] == "bundle_fetch_failed"
+
+
+def test_a_bundle_without_a_handler_is_warm(start: Start, demo: Bundle) -> None:
+    routing = {"x-alga-tenant": TENANT, "x-alga-extension": EXTENSION}
+    answer = start().post("/warmup", {"content_hash": demo.digest.prefixed}, routing)
+    assert answer.status == 200
+    assert answer.json["handler"] is False
+
+
+def test_past_the_queue(start: Start, scripted: Bundle) -> None:
+    service = start(RUNNER_CONCURRENCY="1", RUNNER_QUEUE="1")
+    _ask(service, scripted, {})
+    spin = {"calls": [{"fn": "clock.sleep", "args": [1500]}]}
+    with ThreadPoolExecutor(4) as threads:
+        asked = [threads.submit(_ask, service, scripted, spin) for _ in range(4)]
+        answers = [each.result() for each in asked]
+    statuses = sorted(answer.status for answer in answers)
+    assert statuses == [200, 200, 503, 503]
+    for answer in answers:
+        if answer.status == 503:
+            assert int(answer.headers["retry-after"]) >= 1
+            assert answer.json["status"] == 503
+            assert answer.json["error"].startswith("overloaded: ")
+    assert _ask(service, scripted, {}).json["status"] == 200
+
+
+def test_a_caller_who_leaves_ends_the_guest(start: Start, scripted: Bundle) -> None:
+    service = start(RUNNER_CONCURRENCY="1", RUNNER_QUEUE="0")
+    _ask(service, scripted, {})
+    with pytest.raises(TimeoutError):
+        _leave(service, scripted, {"then": "loop"})
+    until = time.monotonic() + 10
+    while (answer := _ask(service, scripted, {})).status == 503 and time.monotonic() < until:
+        pass
+    assert answer.json["status"] == 200
+
+
+def _leave(service: Service, made: Bundle, script: object) -> None:
+    body = base64.b64encode(json.dumps(script).encode()).decode()
+    call = {
+        "context": {
+            "tenant_id": TENANT,
+            "extension_id": EXTENSION,
+            "content_hash": made.digest.prefixed,
+        },
+        "http": {"method": "POST", "path": "/", "body_b64": body},
+        "limits": {"timeout_ms": 60_000},
+    }
+    headers = {
+        "content-type": "application/json",
+        "x-alga-tenant": TENANT,
+        "x-alga-extension": EXTENSION,
+    }
+    service.ask("/v1/execute", headers, method="POST", body=json.dumps(call).encode(), timeout=0.5)
+
+
+def test_a_stop_waits_for_calls(start: Start, scripted: Bundle) -> None:
+    service = start()
+    _ask(service, scripted, {})
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(
+            _ask,
+            service,
+            scripted,
+            {
+                "calls": [
+                    {"fn": "logging.log-info", "args": ["under way"]},
+                    {"fn": "clock.sleep", "args": [700]},
+                ],
+                "respond": {"status": 202},
+            },
+        )
+        service.line("guest", message="under way")
+        assert service.stop() == 0
+        assert asked.result().json["status"] == 202
+
+
+def test_a_store_that_is_silent(start: Start, scripted: Bundle) -> None:
+    service = start(BUNDLE_STORE_BASE="http://127.0.0.1:9/alga-ext")
+    answer = _ask(service, scripted, {})
+    assert answer.json["status"] == 502
+    assert answer.json["error"].startswith("bundle_fetch_failed: ")

@@ -182,3 +182,16 @@ def test_without_a_tenant_only_what_is_there_is_served(
     assert service.ask(demo.path()).json == {"code": "extract_failed"}
     assert service.ask(demo.path(), WHO).status == 200
     assert service.ask(demo.path(extension="another")).status == 200
+
+
+def test_what_one_worker_heard_the_others_know(start: Start, demo: Bundle) -> None:
+    service = start(RUNNER_WORKERS="2")
+    assert service.ask(demo.path(), WHO).status == 200
+    service.line("request")
+    for number in range(10):
+        service.ask(f"{demo.path()}?tenant=t{number}")
+        assert service.line("request")["tenant"] == f"t{number}"
+        # Each over a connection of its own, so that one worker or the other answers.
+        for _ in range(4):
+            assert service.ask(demo.path("assets/app.js")).status == 200
+            assert service.line("request")["tenant"] == f"t{number}"

@@ -1,0 +1,123 @@
+"""`http`: any request to a host that the egress list permits, exactly as the guest words it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from algaenv.runner.capabilities import address, grants, wire
+from algaenv.runner.capabilities.egress import permits
+from algaenv.runner.capabilities.exchange import MOST_BYTES
+from algaenv.runner.capabilities.head import BadHeader, is_token, pair
+from algaenv.runner.capabilities.peers import Peers
+from algaenv.runner.invocation import Invocation
+from algaenv.runner.outbound import Outbound
+from algaenv.runner.wasm.values import Err
+
+if TYPE_CHECKING:
+    import httpx
+
+_log = logging.getLogger(__name__)
+
+SECONDS = 30.0
+"""For a whole request; the call's own deadline may come first."""
+
+_VISIBLE = re.compile(rb"[\t\x20-\x7e]*")
+_SENDS_A_LENGTH = frozenset(("POST", "PUT", "PATCH"))
+
+_Record = dict[str, Any]
+
+
+class Http:
+    """Sends requests; redirects are answers like others, and nothing is unpacked."""
+
+    def __init__(self, peers: Peers, outbound: Outbound) -> None:
+        self._entries = peers.egress
+        self._outbound = outbound
+
+    def fetch(self, invocation: Invocation, request: _Record) -> _Record | Err:
+        """http-request to http-response. Not http or https, or headers that cannot be sent:
+        `transport`. A body that is cut short or longer than MOST_BYTES: `internal`."""
+        if grants.HTTP not in invocation.granted:
+            return Err("not-allowed")
+        try:
+            url = address.parse(request["url"])
+        except address.BadAddress:
+            return Err("invalid-url")
+        if not permits(self._entries, url):
+            return Err("not-allowed")
+        if not is_token(request["method"]):
+            return Err("invalid-url")
+        if url.scheme not in address.WEB:
+            return Err("transport")
+        try:
+            prepared = _prepare(url, request)
+        except BadHeader:
+            return Err("transport")
+        sent = invocation.wait(self._send(prepared))
+        if isinstance(sent, Err):
+            return sent
+        answer, chunks = sent
+        return {
+            "status": answer.status_code,
+            "headers": [_seen(*header) for header in answer.extensions["headers"]],
+            "body": b"".join(chunks),
+        }
+
+    async def _send(self, request: httpx.Request) -> tuple[httpx.Response, list[bytes]] | Err:
+        import httpx
+
+        answer: httpx.Response | None = None
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(SECONDS):
+                client = await self._outbound.guests()
+                # An `Auth` that adds nothing; without it, the library looks for a login itself.
+                answer = await client.send(request, stream=True, auth=httpx.Auth())
+                async for chunk in answer.aiter_raw():
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    if size > MOST_BYTES:
+                        return Err("internal")
+        except Exception as error:  # what a URL can provoke in a resolver has no list
+            _log.debug("fetch failed", extra={"fields": {"why": type(error).__name__}})
+            return Err("transport" if answer is None else "internal")
+        finally:
+            if answer is not None:
+                await answer.aclose()
+        return answer, chunks
+
+
+def _prepare(url: httpx.URL, request: Mapping[str, Any]) -> httpx.Request:
+    import httpx
+
+    method: str = request["method"]
+    body: bytes | None = request["body"]
+    headers = [pair(header["name"], header["value"]) for header in request["headers"]]
+    named = {name.lower() for name, _ in headers}
+    # The rest is what HTTP itself demands.
+    if b"host" not in named:
+        headers.insert(0, (b"host", url.netloc))
+    if url.userinfo and b"authorization" not in named:
+        login = wire.encode(f"{url.username}:{url.password}".encode())
+        headers.append((b"authorization", f"Basic {login}".encode()))
+    if not named & {b"content-length", b"transfer-encoding"} and (
+        body or method in _SENDS_A_LENGTH
+    ):
+        headers.append((b"content-length", b"%d" % len(body or b"")))
+    # With `stream`, the library adds nothing; a method it would turn into upper case.
+    prepared = httpx.Request(method, url, headers=headers, stream=httpx.ByteStream(body or b""))
+    prepared.method = method
+    return prepared
+
+
+def _seen(name: bytes, value: bytes) -> dict[str, str]:
+    visible = _VISIBLE.fullmatch(value) is not None
+    return {
+        "name": name.lower().decode("latin-1"),
+        "value": value.decode("ascii") if visible else "",
+    }

@@ -1,0 +1,142 @@
+"""The directory of compiled components, which only the service's own user may write to.
+
+Loading a compiled component is running native code, with no more ado than importing a module. So
+a directory or file that somebody else owns or can write to is refused, never repaired.
+
+A file is put in its place whole and never written to there: processes have it mapped.
+
+    compiled/<wasm>.<engine>.cwasm    native code of a component, for one kind of engine
+    compiled/bundles/<bundle>         the digest of a bundle's component, so that it is found
+                                      without being read
+    compiled/tmp/…  locks/…  queue/…  compiling under way
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from algaenv.bundle.digest import Digest
+from algaenv.runner.wasm.failure import GuestFailure, Kind
+
+SUFFIX = ".cwasm"
+_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_MODE = 0o700
+
+
+class Folder:
+    """`<root>/.algaenv/compiled`, where `root` is the service's cache directory."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.path = root / ".algaenv" / "compiled"
+        self.bundles = self.path / "bundles"
+        self.temporary = self.path / "tmp"
+        self.locks = self.path / "locks"
+        self.queue = self.path / "queue"
+        self._engine: str | None = None
+
+    @property
+    def engine(self) -> str:
+        """What engines that can load each other's files have in common, short."""
+        if self._engine is None:
+            from algaenv.runner.wasm.settings import fingerprint
+
+            self._engine = hashlib.sha256(fingerprint().encode()).hexdigest()[:16]
+        return self._engine
+
+    def prepare(self) -> None:
+        """Make what is missing. Raises GuestFailure(HOST), also for what others can write to."""
+        with faults():
+            self._root.mkdir(parents=True, exist_ok=True)
+            for folder in (self.path.parent, self.path):
+                folder.mkdir(mode=_MODE, exist_ok=True)
+            self._check()
+            for folder in (self.bundles, self.temporary, self.locks, self.queue):
+                folder.mkdir(mode=_MODE, exist_ok=True)
+
+    def place(self, wasm: Digest) -> Path:
+        """Where the compiled form of a component is, or would be."""
+        return self.path / f"{wasm.hex}.{self.engine}{SUFFIX}"
+
+    def has(self, file: Path) -> bool:
+        """Whether a compiled form is there and safe to load.
+
+        Raises GuestFailure(HOST) when it is there and not safe.
+        """
+        with faults():
+            try:
+                found = file.lstat()
+            except FileNotFoundError:
+                return False
+            self._check()
+            if not stat.S_ISREG(found.st_mode):
+                raise GuestFailure(Kind.HOST, f"cannot load {file.name}: it is not a plain file")
+            _private(file.name, found)
+        return True
+
+    def lock(self, wasm: Digest) -> Path:
+        """The file whose lock is held while a component is compiled."""
+        return self.locks / f"{wasm.hex[:3]}.lock"
+
+    def draft(self, wasm: Digest) -> Path:
+        """A new directory to compile into. Raises OSError."""
+        return Path(tempfile.mkdtemp(dir=self.temporary, prefix=f"{wasm.hex[:12]}."))
+
+    def component_of(self, bundle: Digest) -> Digest | None:
+        """The digest of a bundle's component, if it was noted."""
+        with suppress(OSError, ValueError):
+            return Digest((self.bundles / bundle.hex).read_text("ascii"))
+        return None
+
+    def note(self, bundle: Digest, wasm: Digest) -> None:
+        """Keep the digest of a bundle's component; it is only a short cut, so nothing is raised."""
+        with suppress(OSError):
+            descriptor, draft = tempfile.mkstemp(dir=self.temporary)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(wasm.hex)
+            Path(draft).rename(self.bundles / bundle.hex)
+
+    def doubt(self, bundle: Digest) -> None:
+        """Drop the note about a bundle, which may have been wrong."""
+        with suppress(OSError):
+            (self.bundles / bundle.hex).unlink()
+
+    def _check(self) -> None:
+        for folder in (self.path.parent, self.path):
+            found = folder.lstat()
+            if not stat.S_ISDIR(found.st_mode):
+                raise GuestFailure(Kind.HOST, f"cannot use {folder}: it is not a directory")
+            _private(str(folder), found)
+
+
+@contextmanager
+def faults() -> Iterator[None]:
+    """Say what is wrong with the directory in a way that callers see: GuestFailure(HOST)."""
+    try:
+        yield
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        message = f"cannot keep compiled components: {why}"
+        raise GuestFailure(Kind.HOST, message) from error
+
+
+def is_noexec(path: Path) -> bool:
+    """Whether native code cannot be mapped from here."""
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_NOEXEC)
+    except OSError:
+        return False
+
+
+def _private(name: str, found: os.stat_result) -> None:
+    if found.st_uid != os.geteuid():
+        raise GuestFailure(Kind.HOST, f"cannot trust {name}: it belongs to user {found.st_uid}")
+    if found.st_mode & _OTHERS_MAY_WRITE:
+        mode = stat.S_IMODE(found.st_mode)
+        raise GuestFailure(Kind.HOST, f"cannot trust {name}: others can write to it ({mode:04o})")

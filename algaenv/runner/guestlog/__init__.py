@@ -1,0 +1,1 @@
+"""What guests say: into the log of the service, and into a Redis stream for those who debug."""

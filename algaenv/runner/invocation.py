@@ -1,0 +1,90 @@
+"""One call of one handler: who asked, what it may do, and how long it has.
+
+Host functions get the invocation as their first argument. They run on the thread of the guest,
+so they block it and nothing else; whatever waits for another machine goes through `wait`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from algaenv.runner.call import User
+
+T = TypeVar("T")
+
+Level = Literal["info", "warn", "error"]
+Stream = Literal["log", "stderr", "stdout"]
+
+LAST_LINES = 20
+"""How many lines of a guest's stderr are kept for the answer to a call that failed."""
+
+
+class Waiter(Protocol):
+    """Blocks the calling thread until work on the event loop has ended."""
+
+    def __call__(self, work: Coroutine[Any, Any, T], /) -> T:
+        """Return what the work returns and raise what it raises. Raises Expired at the deadline,
+        and when the caller has left; the work is cancelled then."""
+        ...
+
+
+class Expired(Exception):
+    """The time of the call is over; the guest is ended as soon as a host function raises this."""
+
+
+class Listener(Protocol):
+    """Where the words of guests go: the log of the service and the debug stream."""
+
+    def heard(self, invocation: Invocation, stream: Stream, level: Level, message: str) -> None:
+        """Pass a message on. Called from threads of guests; never blocks, never fails."""
+        ...
+
+
+@dataclass(slots=True)
+class Spent:
+    """Seconds that one call took, by what it did."""
+
+    queued: float = 0.0
+    load: float = 0.0
+    instantiate: float = 0.0
+    run: float = 0.0
+    """In the handler, host functions included."""
+    waiting: float = 0.0
+    """Of `run`: for other machines."""
+
+
+@dataclass(slots=True, eq=False)
+class Invocation:
+    """A call under way. `deadline` is a moment of `time.monotonic`."""
+
+    request_id: str | None
+    tenant: str
+    extension: str
+    install: str | None
+    version: str | None
+    granted: frozenset[str]
+    """Capabilities, with the three that every handler has."""
+    secrets: Mapping[str, str] | None = field(repr=False)
+    """None when the request came without an envelope."""
+    user: User | None = field(repr=False)
+    deadline: float
+    wait: Waiter = field(repr=False)
+    listener: Listener = field(repr=False)
+    spent: Spent = field(default_factory=Spent)
+    last_words: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES), repr=False)
+    """The last lines the guest wrote to its stderr."""
+
+    def say(self, stream: Stream, level: Level, message: str) -> None:
+        """Pass on what the guest said."""
+        self.listener.heard(self, stream, level, message)
+
+
+HostFunction = Callable[..., object]
+"""Called with the invocation and the arguments of the guest; returns the value, or `Err`."""
+
+HostTable = Mapping[str, Mapping[str, HostFunction]]
+"""Interface (`storage`) and function (`list-entries`) to what runs."""

@@ -1,0 +1,1 @@
+"""Running handlers: WebAssembly components of the world `alga:extension/runner`."""

@@ -1,0 +1,333 @@
+"""Keeps the workers of the service: starts them, replaces those that die, ends with them.
+
+The process that does so serves nothing itself. It has no threads, no event loop and no engine,
+so that a worker can be forked off it at any time and shares its memory. It holds the listening
+sockets as long as the service lasts: what waits in the queue of a worker that died is there for
+the next one.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import NoReturn
+
+from algaenv.runner.lineage import adopt_orphans, children, die_with
+from algaenv.runner.listening import refuse_new
+
+_log = logging.getLogger("algaenv.runner")
+
+SETTLED_SECONDS = 10.0
+"""A worker that lived as long as this did not die of its beginning."""
+PAUSES = (0.0, 0.1, 0.3, 1.0, 2.0, 4.0, 4.0, 4.0)
+"""Seconds before a worker is replaced, by how many in its place died young, one after another."""
+KILL_MARGIN_SECONDS = 1.0
+"""How much longer than it may drain a worker has until it is killed."""
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+_PID = struct.Struct("=i")
+
+
+class WorkersFail(Exception):
+    """No worker stays alive; the text is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What a worker knows about itself."""
+
+    number: int
+    """From 0, and the lowest that no living worker has."""
+    listening: socket.socket
+    control: int
+
+    def recycle(self) -> None:
+        """Ask to be replaced: a new worker starts now, this one drains and ends.
+
+        Safe to call from any thread, and more than once.
+        """
+        with suppress(OSError):
+            os.write(self.control, _PID.pack(os.getpid()))
+
+
+Work = Callable[[Worker], None]
+"""Runs in the worker's process; back when SIGTERM came and all is done."""
+
+
+def _nothing(*ignored: object) -> None:
+    """Take the place of a hook that nobody set."""
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """A worker's socket and who works there; `pid` 0 means nobody."""
+
+    listening: socket.socket
+    pid: int = 0
+    since: float = 0.0
+    due: float = 0.0
+    died_young: int = 0
+    tired: bool = False
+    leaving: dict[int, float] = field(default_factory=dict)
+    """Those replaced at their own wish, and when they are killed."""
+
+
+class Supervisor:
+    """One worker for each socket.
+
+    `before_fork` runs once, before the first worker starts, and `worker_died` each time one has
+    ended, however it did, with its number and its pid. `work` runs in the workers.
+    """
+
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        work: Work,
+        *,
+        drain_seconds: float,
+        before_fork: Callable[[], None] = _nothing,
+        worker_died: Callable[[int, int], None] = _nothing,
+    ) -> None:
+        self._places = [_Place(each) for each in sockets]
+        self._numbers: dict[int, int] = {}
+        self._work = work
+        self._patience = drain_seconds + KILL_MARGIN_SECONDS
+        self._before_fork = before_fork
+        self._worker_died = worker_died
+        self._pid = os.getpid()
+        self._told = 0
+        self._failed = ""
+        self._draining = False
+        self._control: tuple[int, int] = (-1, -1)
+        self._woken: tuple[int, int] = (-1, -1)
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then let the workers drain; a second signal kills them.
+
+        Raises WorkersFail when they die as soon as they start, again and again.
+        """
+        self._before_fork()
+        adopt_orphans()
+        # What is there now stays: no worker needs to look at it, and so to copy it.
+        gc.collect()
+        gc.freeze()
+        self._control, self._woken = _pipe(), _pipe()
+        with _woken_by_signals(self._woken[1]):
+            try:
+                while not (self._told or self._failed):
+                    self._staff()
+                    self._turn(self._next_moment())
+                self._drain()
+            finally:
+                self._end()
+        for descriptor in (*self._control, *self._woken):
+            os.close(descriptor)
+        if self._failed:
+            raise WorkersFail(self._failed)
+
+    def _staff(self) -> None:
+        """Fill the places that wait for it."""
+        now = time.monotonic()
+        for place in self._places:
+            for pid, until in place.leaving.items():
+                if now >= until:
+                    _signal(pid, signal.SIGKILL)
+            if not place.pid:
+                if now >= place.due:
+                    self._start(place)
+            elif place.tired and not place.leaving:
+                self._replace(place)
+
+    def _next_moment(self) -> float | None:
+        moments = [until for place in self._places for until in place.leaving.values()]
+        moments += [place.due for place in self._places if not place.pid]
+        return min(moments, default=None)
+
+    def _replace(self, place: _Place) -> None:
+        """Let the next one begin before the old one stops to accept."""
+        old, place.pid, place.tired = place.pid, 0, False
+        self._start(place)
+        place.leaving[old] = time.monotonic() + self._patience
+        _signal(old, signal.SIGTERM)
+        fields = {"worker": self._numbers[old], "pid": old}
+        _log.info("worker recycled", extra={"fields": fields})
+
+    def _start(self, place: _Place) -> None:
+        place.since = time.monotonic()
+        taken = set(self._numbers.values())
+        number = next(free for free in range(len(taken) + 1) if free not in taken)
+        # A signal for a worker waits until it has its own ways with signals.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            place.pid = os.fork()
+            if not place.pid:
+                self._become(place, number)
+        except OSError as error:
+            self._miss(place, f"cannot be started: {error.strerror}")
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        if place.pid:
+            self._numbers[place.pid] = number
+            fields = {"worker": number, "pid": place.pid}
+            _log.debug("worker started", extra={"fields": fields})
+
+    def _become(self, place: _Place, number: int) -> NoReturn:
+        """Live the life of a worker; its end must not run what the supervisor has to end."""
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, _leave)
+            # A terminal sends it to all processes; the supervisor decides what it means.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            die_with(self._pid)
+            for descriptor in (*self._woken, self._control[0]):
+                os.close(descriptor)
+            for other in self._places:
+                if other is not place:
+                    other.listening.close()
+            self._work(Worker(number, place.listening, self._control[1]))
+            code = 0
+        except SystemExit as leaving:
+            code = leaving.code if isinstance(leaving.code, int) else int(bool(leaving.code))
+        except BaseException:
+            _log.exception("worker failed")
+        finally:
+            try:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                logging.shutdown()
+            finally:
+                # Threads that are stuck would keep a process that ends in the usual way.
+                os._exit(code)
+
+    def _turn(self, until: float | None) -> None:
+        """Wait for something to happen, and take note of it."""
+        seconds = None if until is None else max(0.0, until - time.monotonic())
+        ready, _, _ = select.select([self._woken[0], self._control[0]], [], [], seconds)
+        if self._woken[0] in ready:
+            arrived = os.read(self._woken[0], 4096)
+            self._told += arrived.count(signal.SIGTERM) + arrived.count(signal.SIGINT)
+        if self._control[0] in ready:
+            tired = {pid for (pid,) in _PID.iter_unpack(os.read(self._control[0], 4096))}
+            for place in self._places:
+                place.tired |= place.pid in tired
+        self._reap()
+
+    def _reap(self) -> None:
+        """Take in who has ended: workers, and as the first process of a container anybody."""
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if not pid:
+                    return
+                self._bury(pid, os.waitstatus_to_exitcode(status))
+
+    def _bury(self, pid: int, code: int) -> None:
+        number = self._numbers.pop(pid, None)
+        if number is None:
+            return
+        for place in self._places:
+            place.leaving.pop(pid, None)
+            if pid == place.pid:
+                place.pid, place.tired = 0, False
+                if not self._draining:
+                    self._miss(place, _ending(code), worker=number, pid=pid)
+        try:
+            self._worker_died(number, pid)
+        except Exception:
+            _log.exception("hook failed")
+
+    def _miss(self, place: _Place, why: str, **fields: object) -> None:
+        """Say when the place of a worker is to be filled again, if ever."""
+        now = time.monotonic()
+        lived = now - place.since
+        place.died_young = place.died_young + 1 if lived < SETTLED_SECONDS else 0
+        known = {**fields, "why": why, "lived_seconds": round(lived, 1)}
+        _log.warning("worker died", extra={"fields": known})
+        if place.died_young >= len(PAUSES):
+            self._failed = (
+                f"cannot keep a worker running: {place.died_young} of them died young, "
+                f"the last one {why}"
+            )
+        place.due = now + PAUSES[min(place.died_young, len(PAUSES) - 1)]
+
+    def _drain(self) -> None:
+        """Let requests under way end, within their time."""
+        self._draining = True
+        for place in self._places:
+            refuse_new(place.listening)
+            # A worker empties its queue through its own descriptor, and is the last to close.
+            place.listening.close()
+        for pid in self._alive():
+            _signal(pid, signal.SIGTERM)
+        until = time.monotonic() + self._patience
+        told = max(1, self._told)
+        while self._alive() and self._told <= told and time.monotonic() < until:
+            self._turn(until)
+
+    def _end(self) -> None:
+        """Leave nobody behind, whether all went well or not."""
+        self._draining = True
+        for pid in (*self._alive(), *children()):
+            _signal(pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, 0)
+                self._bury(pid, os.waitstatus_to_exitcode(status))
+
+    def _alive(self) -> list[int]:
+        alive = [place.pid for place in self._places if place.pid]
+        return alive + [pid for place in self._places for pid in place.leaving]
+
+
+@contextmanager
+def _woken_by_signals(descriptor: int) -> Iterator[None]:
+    """Have a byte written, one a signal, whenever one arrives that concerns the workers."""
+    signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, _noticed) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(-1)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _noticed(number: int, frame: FrameType | None) -> None:
+    """The byte in the pipe says it all; but without a handler the signal would act."""
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    raise SystemExit(0)
+
+
+def _pipe() -> tuple[int, int]:
+    ends = os.pipe()
+    for end in ends:
+        os.set_blocking(end, False)
+    return ends
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    # A child keeps its pid until it is reaped, so this hits nobody else.
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"with exit code {code}"
+    with suppress(ValueError):
+        return f"by {signal.Signals(-code).name}"
+    return f"by signal {-code}"

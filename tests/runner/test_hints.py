@@ -1,0 +1,82 @@
+"""Who opened a page is known to all workers."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import pytest
+
+from algaenv.bundle.digest import Digest
+from algaenv.runner import hints
+from algaenv.runner.hints import Hints
+
+from .tinies import lines, tiny
+
+ONE, TWO = Digest("1" * 64), Digest("2" * 64)
+
+
+def test_the_last_one_counts_whoever_heard_it(tmp_path: Path) -> None:
+    first, second = Hints(tmp_path), Hints(tmp_path)
+    assert second.get("e", ONE) == ""
+    first.served("e", ONE, "a")
+    assert (first.get("e", ONE), second.get("e", ONE)) == ("a", "a")
+    second.served("e", ONE, "b")
+    assert (first.get("e", ONE), second.get("e", ONE)) == ("b", "b")
+    assert (first.get("e", TWO), first.get("other", ONE)) == ("", "")
+
+
+def test_one_that_was_overwritten_elsewhere_is_told_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Hints(tmp_path), Hints(tmp_path)
+    first.served("e", ONE, "a")
+    second.served("e", ONE, "b")
+    later = time.monotonic() + hints.SURE_SECONDS * 2
+    monkeypatch.setattr("algaenv.runner.hints.monotonic", lambda: later)
+    first.served("e", ONE, "a")
+    assert second.get("e", ONE) == "a"
+
+
+def test_the_same_again_costs_nothing(tmp_path: Path) -> None:
+    known = Hints(tmp_path)
+    for _ in range(1000):
+        known.served("e", ONE, "a")
+    (file,) = (tmp_path / ".algaenv" / "hints").iterdir()
+    assert file.stat().st_size < 100
+
+
+def test_they_outlive_the_service(tmp_path: Path) -> None:
+    Hints(tmp_path).served("e", ONE, "ünlü")
+    assert Hints(tmp_path).get("e", ONE) == "ünlü"
+
+
+@pytest.mark.parametrize("root", ["none", "unusable"])
+def test_in_memory(tmp_path: Path, root: str, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / ".algaenv").write_text("in the way")
+    with caplog.at_level(logging.WARNING):
+        known = Hints(None if root == "none" else tmp_path)
+        known.served("e", ONE, "a")
+        known.served("e", TWO, "b")
+        known.served("e", ONE, "c")
+    assert (known.get("e", ONE), known.get("e", TWO), known.get("x", ONE)) == ("c", "b", "")
+    assert len(caplog.records) == (root == "unusable")
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hints, "MOST_HINTS", 3)
+    known = Hints(None)
+    for number in range(5):
+        known.served(f"e{number}", ONE, "a")
+    assert [known.get(f"e{number}", ONE) for number in range(5)] == ["", "", "a", "a", "a"]
+
+
+def test_across_workers(tmp_path: Path) -> None:
+    with tiny(2, tmp_path) as service:
+        first, second = lines(service, 2)
+        assert second.ask("/hint") == ""
+        for number in range(20):
+            one, other = (first, second) if number % 2 else (second, first)
+            one.ask(f"/served/t{number}")
+            assert (one.ask("/hint"), other.ask("/hint")) == (f"t{number}", f"t{number}")

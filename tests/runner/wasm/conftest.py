@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from algaenv.runner.wasm.guests import Guests
+from tests.guests import ToolMissing, built
+
+from .stage import MEMORY, Kitchen, invocation, request, table
+
+Script = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Kitchen:
+    return Kitchen(tmp_path_factory.mktemp("compiled"))
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Guests]]:
+    """Make engines with the host functions given."""
+    made: list[Guests] = []
+
+    def make(lanes: int = 4, *, pooled: bool = True, **functions: Any) -> Guests:
+        made.append(Guests(table(**functions), lanes, pooled=pooled))
+        return made[-1]
+
+    yield make
+    for guests in made:
+        guests.close()
+
+
+@pytest.fixture(scope="session")
+def script_bytes() -> bytes:
+    try:
+        return built("script").read_bytes()
+    except ToolMissing as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def script(make: Callable[..., Guests], kitchen: Kitchen, script_bytes: bytes) -> Script:
+    """Run a script in the Rust guest, with the host functions given; return its results."""
+
+    def run(*calls: Any, body: Any = None, call: Any = None, **functions: Any) -> Any:
+        guest = kitchen.load(make(**functions), script_bytes)
+        asked = body if body is not None else {
+            "calls": [{"fn": name, "args": list(args)} for name, *args in calls]
+        }  # fmt: skip
+        answer = guest.call(
+            call or invocation(), request(json.dumps(asked).encode()), memory_bytes=MEMORY
+        )
+        return json.loads(answer["body"])["results"] if answer["body"] else answer
+
+    return run

@@ -1,0 +1,98 @@
+"""What a test of the engine needs around a guest: a host, invocations, and compiled files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from algaenv.runner.invocation import HostTable, Invocation, Level, Stream, Waiter
+from algaenv.runner.wasm import settings, world
+from algaenv.runner.wasm.guest import Guest
+from algaenv.runner.wasm.guests import Guests
+
+MEGABYTE = 1 << 20
+MEMORY = 256 * MEGABYTE
+WHO = {
+    "request_id": "r-1",
+    "tenant_id": "t",
+    "extension_id": "e",
+    "install_id": None,
+    "version_id": "v",
+}
+
+
+@dataclass(slots=True)
+class Ears:
+    """A listener that keeps what it heard."""
+
+    heard_: list[tuple[Stream, Level, str]] = field(default_factory=list)
+
+    def heard(self, invocation: Invocation, stream: Stream, level: Level, message: str) -> None:
+        self.heard_.append((stream, level, message))
+
+
+def no_wait(work: Any) -> Any:
+    work.close()
+    raise AssertionError("nothing here waits")
+
+
+def invocation(
+    *, seconds: float = 20.0, wait: Waiter = no_wait, token: str = "r-1", ears: Ears | None = None
+) -> Invocation:
+    return Invocation(
+        request_id=token,
+        tenant="t",
+        extension="e",
+        install=None,
+        version=None,
+        granted=frozenset(),
+        secrets=None,
+        user=None,
+        deadline=time.monotonic() + seconds,
+        wait=wait,
+        listener=ears or Ears(),
+    )
+
+
+def request(body: bytes | None = None, **who: str | None) -> dict[str, Any]:
+    headers = [{"name": "accept", "value": "*/*"}]
+    http = {"method": "POST", "url": "/x?a=b", "headers": headers, "body": body}
+    return {"context": WHO | who, "http": http}
+
+
+def table(**functions: Callable[..., object]) -> HostTable:
+    """All functions of the world; those not given as `interface__function` must not be called."""
+
+    def unasked(*_: object) -> object:
+        raise AssertionError("not asked for")
+
+    given = {name.replace("_", "-"): function for name, function in functions.items()}
+    return {
+        interface: {name: given.get(f"{interface}--{name}", unasked) for name in names}
+        for interface, names in world.imports().items()
+    }
+
+
+class Kitchen:
+    """Compiles, once for all tests, into a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made: dict[bytes, Path] = {}
+
+    def compiled(self, source: str | bytes) -> Path:
+        from wasmtime import Engine, wat2wasm
+        from wasmtime.component import Component
+
+        data = bytes(wat2wasm(source)) if isinstance(source, str) else source
+        if data not in self._made:
+            file = self._folder / f"{len(self._made)}.cwasm"
+            file.write_bytes(Component(Engine(settings.config()), data).serialize())
+            self._made[data] = file
+        return self._made[data]
+
+    def load(self, guests: Guests, source: str | bytes) -> Guest:
+        return guests.load(self.compiled(source))

@@ -1,0 +1,436 @@
+"""A guest may do anything: each way to fail has its kind, and the next call is none the wiser."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from algaenv.runner.invocation import Expired
+from algaenv.runner.wasm import link, wasi
+from algaenv.runner.wasm.failure import GuestFailure, Kind
+from algaenv.runner.wasm.form import Form, demand_component, inspect
+from algaenv.runner.wasm.guests import Guests, Unusable
+from tests.guests import ToolMissing, built
+
+from .components import TYPES, calling, handler, importing
+from .stage import MEGABYTE, MEMORY, Ears, Kitchen, invocation, request
+
+Make = Callable[..., Guests]
+LOOP = "(loop $l (br $l)) unreachable"
+LOG = '(import "host" "called" (func $called (param i32 i32)))'
+
+
+def failing(
+    kitchen: Kitchen,
+    guests: Guests,
+    source: str | bytes,
+    *,
+    memory: int = MEMORY,
+    seconds: float = 20,
+    body: Any = None,
+) -> GuestFailure:
+    guest = kitchen.load(guests, source)
+    given = request(None if body is None else json.dumps(body).encode())
+    with pytest.raises(GuestFailure) as caught:
+        guest.call(invocation(seconds=seconds), given, memory_bytes=memory)
+    good = kitchen.load(guests, handler())
+    assert good.call(invocation(), request(), memory_bytes=MEMORY)["status"] == 200
+    return caught.value
+
+
+GROW = """(loop $more (br_if $more (i32.ne (i32.const -1) (memory.grow (i32.const 16)))))
+  unreachable"""
+
+TRAPS = {
+    "unreachable": ("unreachable", "wasm trap: wasm `unreachable` instruction executed"),
+    "division": ("(i32.div_u (i32.const 1) (i32.const 0))", "integer divide by zero"),
+    "bounds": ("(i32.load (i32.const -8))", "out of bounds memory access"),
+    "recursion": ("(call $deep (i32.const 0))", "call stack exhausted"),
+    "answer out of bounds": ("(i32.const -16)", "pointer out of bounds"),
+    "answer not aligned": ("(i32.const 17)", "pointer not aligned"),
+    "huge list": (
+        "(i32.store (i32.const 24) (i32.const -1)) (i32.const 16)", "out of bounds"),
+    "option of 7": ("(i32.store8 (i32.const 28) (i32.const 7)) (i32.const 16)", "discriminant"),
+    "text that is none": (
+        "(i32.store (i32.const 20) (i32.const 64)) (i32.store (i32.const 24) (i32.const 1))"
+        "(i32.store (i32.const 64) (i32.const 128)) (i32.store (i32.const 68) (i32.const 2))"
+        "(i32.store16 (i32.const 128) (i32.const 0xffff)) (i32.const 16)", "utf-8"),
+    "memory until the end": (GROW, "unreachable"),
+}  # fmt: skip
+DEEP = (
+    "(func $deep (param i32) (result i32)"
+    " (i32.add (i32.const 1) (call $deep (i32.add (local.get 0) (i32.const 1)))))"
+)
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize("name", TRAPS)
+def test_traps(make: Make, kitchen: Kitchen, name: str, pooled: bool) -> None:
+    code, reason = TRAPS[name]
+    failure = failing(kitchen, make(pooled=pooled), handler(code, more=DEEP), memory=MEGABYTE)
+    assert failure.kind is Kind.TRAP, failure.causes
+    assert reason in " ".join(failure.causes)
+    assert failure.causes[0] == failure.message
+
+
+def test_a_loop_ends_in_time(make: Make, kitchen: Kitchen) -> None:
+    guests = make()
+    kitchen.load(guests, handler(LOOP))
+    started = time.monotonic()
+    failure = failing(kitchen, guests, handler(LOOP), seconds=0.1)
+    assert 0.1 <= time.monotonic() - started < 0.15 + 0.1
+    assert failure.kind is Kind.TIMEOUT
+    assert failure.reason == "wasm trap: interrupt"
+    assert failure.message.startswith("error while executing at wasm backtrace:")
+
+
+def test_a_loop_while_it_is_instantiated(make: Make, kitchen: Kitchen) -> None:
+    source = handler(more=f"(func $go {LOOP}) (start $go)")
+    assert failing(kitchen, make(), source, seconds=0.05).kind is Kind.TIMEOUT
+
+
+def test_a_trap_while_it_is_instantiated(make: Make, kitchen: Kitchen) -> None:
+    source = handler(more="(func $go unreachable) (start $go)")
+    assert failing(kitchen, make(), source).kind is Kind.TRAP
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_memory_at_the_beginning(make: Make, kitchen: Kitchen, pooled: bool) -> None:
+    guests = make(pooled=pooled)
+    two_pages = handler(pages=2)
+    failure = failing(kitchen, guests, two_pages, memory=2 * 65536 - 1)
+    assert failure.kind is Kind.MEMORY
+    assert failure.message == "memory minimum size of 2 pages exceeds memory limits"
+    assert failing(kitchen, guests, two_pages, memory=0).kind is Kind.MEMORY
+    guest = kitchen.load(guests, two_pages)
+    assert guest.call(invocation(), request(), memory_bytes=2**80)["status"] == 200
+
+
+def test_growth_to_the_limit_and_no_further(make: Make, kitchen: Kitchen) -> None:
+    code = """(i32.store16 (i32.const 16) (memory.grow (i32.const 14)))
+      (if (i32.ne (i32.const -1) (memory.grow (i32.const 1))) (then unreachable)) (i32.const 16)"""
+    guest = kitchen.load(make(), handler(code))
+    answer = guest.call(invocation(), request(), memory_bytes=MEGABYTE)
+    assert answer == {"status": 2, "headers": [], "body": None}
+
+
+def test_a_component_too_large_for_the_pool(make: Make, kitchen: Kitchen) -> None:
+    guests = make()
+    if not guests.pooled:
+        pytest.skip("no address space for a pool")
+    for more in ("(memory 1) " * 6, "(table 20001 funcref)"):
+        guest = kitchen.load(guests, handler(more=more))
+        assert guest.call(invocation(), request(), memory_bytes=MEMORY)["status"] == 200
+
+
+def test_tables_do_not_grow_for_ever(make: Make, kitchen: Kitchen) -> None:
+    code = """(loop $l (br_if $l (i32.ne (i32.const -1)
+      (table.grow $t (ref.null func) (i32.const 10000))))) (i32.const 16)"""
+    for pooled in (True, False):
+        guest = kitchen.load(make(pooled=pooled), handler(code, more="(table $t 1 funcref)"))
+        assert guest.call(invocation(), request(), memory_bytes=MEMORY)["status"] == 200
+
+
+THEN = [
+    ("trap", Kind.TRAP, "unreachable"),
+    ("panic", Kind.TRAP, "unreachable"),
+    ("recurse", Kind.TRAP, ""),
+    ("grow", Kind.TRAP, "unreachable"),
+    ("exit", Kind.EXIT, "it exited with status 0"),
+    ({"exit": 3}, Kind.EXIT, "it exited with status"),
+    ("loop", Kind.TIMEOUT, "wasm trap: interrupt"),
+]
+
+
+@pytest.mark.parametrize(("then", "kind", "reason"), THEN)
+def test_guests_of_a_tool_chain(  # noqa: PLR0917
+    make: Make, kitchen: Kitchen, script_bytes: bytes, then: Any, kind: Kind, reason: str
+) -> None:
+    seconds = 0.1 if then == "loop" else 20
+    failure = failing(
+        kitchen, make(), script_bytes, body={"then": then}, seconds=seconds,
+        memory=16 * MEGABYTE,
+    )  # fmt: skip
+    assert failure.kind is kind, failure.causes
+    assert reason in failure.reason
+
+
+def test_last_words(make: Make, kitchen: Kitchen, script_bytes: bytes) -> None:
+    ears, call = Ears(), invocation()
+    call.listener = ears
+    guest = kitchen.load(make(), script_bytes)
+    script = {"stdout": ["a\nb"], "stderr": ["1\n", "2\n", {"b64": "/wo="}], "then": "trap"}
+    with pytest.raises(GuestFailure):
+        guest.call(call, request(json.dumps(script).encode()), memory_bytes=MEMORY)
+    assert [*call.last_words][:3] == ["1", "2", "\ufffd"]
+    assert ("stdout", "info", "a") in ears.heard_
+    assert ("stdout", "info", "b") in ears.heard_
+    assert ("stderr", "error", "2") in ears.heard_
+    after = invocation()
+    guest.call(after, request(b"{}"), memory_bytes=MEMORY)
+    assert not after.last_words
+
+
+@pytest.mark.parametrize("text", ["one\n" * 400_000, "x" * 2_000_000])
+def test_a_flood_of_words(make: Make, kitchen: Kitchen, script_bytes: bytes, text: str) -> None:
+    ears = Ears()
+    guest = kitchen.load(make(), script_bytes)
+    writes = [text[first : first + 40_000] for first in range(0, len(text), 40_000)]
+    script = json.dumps({"stdout": writes})
+    guest.call(invocation(ears=ears), request(script.encode()), memory_bytes=MEMORY)
+    assert len(ears.heard_) <= 1002
+    assert sum(len(words) for *_, words in ears.heard_) < 300_000
+    assert ears.heard_[-1][2].endswith("bytes of stdout were dropped]")
+    quiet = Ears()
+    guest.call(invocation(ears=quiet), request(b'{"stdout": ["z"]}'), memory_bytes=MEMORY)
+    assert quiet.heard_ == [("stdout", "info", "z")]
+
+
+def test_nothing_is_granted(script: Any) -> None:
+    names = ("env.vars", "env.args", "stdin.read")
+    assert script(*[(name,) for name in names]) == [{"ok": []}, {"ok": []}, {"ok": ""}]
+    calls = [("net.connect", "127.0.0.1:80"), ("net.resolve", "localhost:80")]
+    assert all("err" in result for result in script(*calls))
+
+
+class HostBug(Exception):
+    pass
+
+
+def test_a_bug_of_a_host_function(
+    make: Make, kitchen: Kitchen, script_bytes: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    def get(*_: object) -> object:
+        raise HostBug("s3cret")
+
+    guests = make(secrets__get=get)
+    body = {"calls": [{"fn": "secrets.get", "args": ["k"]}]}
+    with caplog.at_level(logging.ERROR):
+        failure = failing(kitchen, guests, script_bytes, body=body)
+    assert failure.kind is Kind.HOST
+    assert failure.reason == "secrets.get of this runner failed"
+    assert "s3cret" not in " ".join(failure.causes)
+    logged = [record for record in caplog.records if record.exc_info]
+    assert len(logged) == 1
+
+
+def test_a_host_function_that_has_no_time(
+    make: Make, kitchen: Kitchen, script_bytes: bytes
+) -> None:
+    def get(*_: object) -> object:
+        raise Expired
+
+    body = {"calls": [{"fn": "secrets.get", "args": ["k"]}]}
+    failure = failing(kitchen, make(secrets__get=get), script_bytes, body=body)
+    assert failure.kind is Kind.TIMEOUT
+    assert failure.reason == "wasm trap: interrupt"
+
+
+UNFIT = [
+    ("http__fetch", "http.fetch", [{"method": "", "url": "", "headers": [], "body": None}],
+     {"status": 70000, "headers": [], "body": None}, "status: a u16 is from 0 to 65535"),
+    ("http__fetch", "http.fetch", [{"method": "", "url": "", "headers": [], "body": None}],
+     {"status": 1, "headers": [{"name": "x"}], "body": None}, "headers.[0].value: must be string"),
+    ("secrets__get", "secrets.get", ["k"], 7, "must be string, not int"),
+    ("secrets__list_keys", "secrets.list-keys", [], None, "must be list; it is missing"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "fn", "args", "value", "words"), UNFIT)
+def test_a_host_value_that_does_not_fit(  # noqa: PLR0917
+    make: Make, kitchen: Kitchen, script_bytes: bytes, name: str, fn: str, args: Any, value: Any,
+    words: str,
+) -> None:  # fmt: skip
+    guests = make(**{name: lambda *_: value})
+    failure = failing(kitchen, guests, script_bytes, body={"calls": [{"fn": fn, "args": args}]})
+    assert failure.kind is Kind.HOST
+    assert words in failure.reason
+
+
+def test_surrogates_and_bytes_that_are_no_text(script: Any) -> None:
+    assert script(("secrets.get", "k"), secrets__get=lambda _, k: "a\ud800b\U0001f600") == [
+        {"ok": "a\ufffdb\U0001f600"}
+    ]
+    with pytest.raises(GuestFailure) as caught:
+        script(("secrets.get", {"b64": "/w=="}), secrets__get=lambda _, k: k)
+    assert caught.value.kind is Kind.TRAP
+
+
+def test_a_giant_string(script: Any) -> None:
+    def get(_: object, key: str) -> str:
+        return str(len(key)) + "y" * MEGABYTE
+
+    (result,) = script(("secrets.get", {"repeat": "x", "times": 8 * MEGABYTE}), secrets__get=get)
+    assert result["ok"].rstrip("y") == str(8 * MEGABYTE)
+    assert len(result["ok"]) == MEGABYTE + 7
+
+
+@pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, MEGABYTE])
+def test_bodies(make: Make, kitchen: Kitchen, script_bytes: bytes, size: int) -> None:
+    guest = kitchen.load(make(), script_bytes)
+    script = json.dumps({"respond": {"body_size": size}}).encode()
+    script += b" " * max(0, size - len(script))
+    answer = guest.call(invocation(), request(script), memory_bytes=MEMORY)
+    assert answer["body"] == b"x" * size
+
+
+LINKS = [
+    (importing("alga:extension/logging@1.0.0", '(export "log-info" (func))'), "no interface"),
+    (importing("alga:extension/magic", '(export "do" (func))'), "no interface"),
+    (importing("other:thing/x", '(export "do" (func))'), "nothing called other:thing/x"),
+    (importing("wasi:keyvalue/store@0.2.0", '(export "get" (func))'), ""),
+    (importing("alga:extension/storage", '(export "purge" (func))'), "no function purge"),
+    (importing("alga:extension/logging", '(export "log-info" (func (param "m" u32)))'),
+     "message is string, not u32"),
+    (importing("alga:extension/secrets", '(export "list-keys" (func (result (list u8))))'),
+     "result[] is u8, not string"),
+    (importing("alga:extension/secrets", '(export "list-keys" (func (param "x" u8)))'),
+     "has 1 parameters, not 0"),
+    (importing(
+        "alga:extension/user",
+        '(export "get-user" (func (result (result $u (error $e)))))',
+        types='(type $u\' (record (field "tenant-id" string) (field "shoe-size" u8)))'
+        '(export "user-data" (type $u (eq $u\'))) (type $e\' (enum "not-available"))'
+        '(export "user-error" (type $e (eq $e\')))'),
+     "result.ok.shoe-size is required and nobody gives it"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "words"), LINKS)
+def test_imports_that_are_not_there(make: Make, kitchen: Kitchen, source: str, words: str) -> None:
+    with pytest.raises(GuestFailure) as caught:
+        kitchen.load(make(), source)
+    assert caught.value.kind is Kind.LINK
+    assert words in caught.value.reason
+    name = source.split('(import "')[1].partition('"')[0]
+    assert caught.value.message == link.NOT_FOUND.format(name=name)
+
+
+def test_another_copy_of_the_world(make: Make, kitchen: Kitchen) -> None:
+    """One with a field more that is an option, and a parameter with one less."""
+    types = """
+      (type $u' (record (field "user-id" string) (field "nickname" (option string))))
+      (export "user-data" (type $u (eq $u')))
+      (type $e' (enum "not-available" "gone")) (export "user-error" (type $e (eq $e')))"""
+    kind = "(result (result $u (error $e)))"
+    code = """(call $called (i32.const 1024))
+      (i32.store16 (i32.const 16) (i32.add
+        (i32.mul (i32.const 100) (i32.load8_u (i32.const 1036))) (i32.load (i32.const 1032))))
+      (i32.const 16)"""
+    source = calling("alga:extension/user", "get-user", kind, types=types, core="(param i32)",
+                     code=code)  # fmt: skip
+    guest = kitchen.load(make(user__get_user=lambda _: {"user_id": "seven77"}), source)
+    assert guest.call(invocation(), request(), memory_bytes=MEMORY)["status"] == 7
+
+    seen: list[Any] = []
+    types = """
+      (type $i' (record (field "endpoint" string) (field "cron" string)))
+      (export "create-schedule-input" (type $i (eq $i')))
+      (type $r' (record (field "success" bool))) (export "result" (type $r (eq $r')))"""
+    source = calling(
+        "alga:extension/scheduler", "create-schedule", '(param "input" $i) (result $r)',
+        types=types, core="(param i32 i32 i32 i32) (result i32)",
+        code="(i32.store16 (i32.const 16) (call $called (i32.const 0) (i32.const 0)"
+        " (i32.const 0) (i32.const 0))) (i32.const 16)",
+    )  # fmt: skip
+
+    def create(_: object, given: Any) -> Any:
+        seen.append(given)
+        return {"success": True, "schedule_id": "ignored"}
+
+    guest = kitchen.load(make(scheduler__create_schedule=create), source)
+    assert guest.call(invocation(), request(), memory_bytes=MEMORY)["status"] == 1
+    assert seen == [{"endpoint": "", "cron": "", "timezone": None, "enabled": None, "name": None,
+                     "payload": None}]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("(call $called (i32.const -4) (i32.const 100)) (i32.const 16)", "out of bounds"),
+        ("(i32.store8 (i32.const 0) (i32.const 255)) (call $called (i32.const 0) (i32.const 1))"
+         "(i32.const 16)", "utf-8"),
+    ],
+)  # fmt: skip
+def test_arguments_that_are_none(make: Make, kitchen: Kitchen, code: str, reason: str) -> None:
+    source = calling("alga:extension/logging", "log-info", '(param "message" string)',
+                     core="(param i32 i32)", code=code)  # fmt: skip
+    failure = failing(kitchen, make(logging__log_info=lambda *_: None), source)
+    assert failure.kind is Kind.TRAP
+    assert reason in " ".join(failure.causes)
+
+
+def test_a_type_only_import_needs_nothing(make: Make, kitchen: Kitchen) -> None:
+    source = handler(before='(import "alga:extension/types" (instance (export "x" (type (eq 0)))))'
+                     .replace("(instance", "(instance (type u8)"))  # fmt: skip
+    assert kitchen.load(make(), source)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("(component)", "failed to find function export"),
+        ('(component (instance $i) (export "handler" (instance $i)))',
+         "failed to find function export"),
+        ("""(component (core module $m (func (export "f"))) (core instance $i (instantiate $m))
+         (func (export "handler") (canon lift (core func $i "f"))))""",
+         "failed to convert function to given type"),
+        (handler(types=TYPES.replace('"status" u16', '"status" u32')),
+         "failed to convert function to given type"),
+    ],
+)  # fmt: skip
+def test_handlers_that_are_none(make: Make, kitchen: Kitchen, source: str, message: str) -> None:
+    with pytest.raises(GuestFailure) as caught:
+        kitchen.load(make(), source)
+    assert caught.value.kind is Kind.SIGNATURE
+    assert caught.value.message == message
+
+
+@pytest.mark.parametrize(
+    ("data", "form"),
+    [
+        (b"\0asm\x0d\0\1\0...", Form.COMPONENT),
+        (b"\0asm\1\0\0\0", Form.MODULE),
+        (b"(component)", Form.OTHER),
+        (b"\0asm", Form.OTHER),
+        (b"", Form.OTHER),
+    ],
+)
+def test_forms(data: bytes, form: Form) -> None:
+    assert inspect(data) is form
+    if form is Form.COMPONENT:
+        demand_component(data)
+        return
+    with pytest.raises(GuestFailure, match="failed to parse WebAssembly module") as caught:
+        demand_component(data)
+    assert caught.value.kind is Kind.MALFORMED
+
+
+def test_files_that_cannot_be_loaded(make: Make, kitchen: Kitchen, tmp_path: Path) -> None:
+    guests = make()
+    whole = kitchen.compiled(handler()).read_bytes()
+    for number, data in enumerate((b"", b"garbage", whole[: len(whole) // 2], b"\0asm\x0d\0\1\0")):
+        file = tmp_path / str(number)
+        file.write_bytes(data)
+        with pytest.raises(Unusable):
+            guests.load(file)
+    with pytest.raises(OSError, match="No such file"):
+        guests.load(tmp_path / "none")
+
+
+def test_wasi_http_is_refused_when_it_is_used(make: Make, kitchen: Kitchen) -> None:
+    try:
+        source = built("fetch-js").read_bytes()
+    except ToolMissing as error:
+        pytest.skip(str(error))
+    assert wasi.HTTP.encode() in source
+    failure = failing(kitchen, make(), source, body={})
+    assert failure.kind is Kind.REFUSED
+    assert "EXT_EGRESS_ALLOWLIST" in failure.reason
+    assert "alga:extension/http" in failure.reason

@@ -1,0 +1,146 @@
+"""Many calls of every fate at once: each gets its own answer, and nothing stays behind.
+
+`ALGAENV_STRESS_CALLS` sets how many (20,000 without it).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from algaenv.runner.wasm.failure import GuestFailure, Kind
+from algaenv.runner.wasm.guests import Guests
+from algaenv.runner.wasm.lanes import Lanes
+
+from .stage import MEGABYTE, Kitchen, invocation, request
+
+CALLS = int(os.environ.get("ALGAENV_STRESS_CALLS", "20000"))
+CLIENTS = 24
+
+
+class Bug(Exception):
+    pass
+
+
+def resident() -> int:
+    """Bytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+FATES: dict[str, tuple[Any, Kind | None]] = {
+    "good": ({}, None),
+    "host": ({"calls": [{"fn": "secrets.get", "args": ["bug"]}]}, Kind.HOST),
+    "trap": ({"then": "trap"}, Kind.TRAP),
+    "exit": ({"then": {"exit": 1}}, Kind.EXIT),
+    "loop": ({"then": "loop"}, Kind.TIMEOUT),
+    "stall": ({"calls": [{"fn": "secrets.get", "args": ["stall"]}]}, Kind.TIMEOUT),
+}
+
+
+def test_twenty_thousand_calls_of_every_fate(  # noqa: PLR0915 - one story
+    make: Callable[..., Guests], kitchen: Kitchen, script_bytes: bytes
+) -> None:
+    loop = asyncio.new_event_loop()
+
+    def get(call: Any, key: str) -> str:
+        if key == "bug":
+            raise Bug(call.request_id)
+        if key == "stall":
+            call.wait(asyncio.sleep(60))
+        if key == "wait":
+            call.wait(asyncio.sleep(0))
+        return f"{call.request_id}:{key}"
+
+    guests = make(lanes=16, secrets__get=get)
+    guest = kitchen.load(guests, script_bytes)
+    told: Counter[str] = Counter()
+    logging.getLogger("algaenv.runner.wasm.running").setLevel(logging.CRITICAL)
+
+    async def one(lanes: Lanes, number: int, choose: random.Random) -> None:
+        fate = choose.choices([*FATES], [86, 4, 6, 3, 0.5, 0.5])[0]
+        token = f"{fate}-{number}"
+        script, kind = FATES[fate]
+        if fate == "good":
+            keys = [f"k{number}", choose.choice(["wait", "x"])]
+            script = {
+                "calls": [{"fn": "secrets.get", "args": [key]} for key in keys],
+                "stderr": [token] if number % 5 == 0 else [],
+            }
+        call = invocation(
+            seconds=0.05 if kind is Kind.TIMEOUT else 60, wait=lanes.waiter(), token=token
+        )
+        given = request(json.dumps(script).encode(), request_id=token)
+        told[fate] += 1
+        running = lanes.run(lambda: guest.call(call, given, memory_bytes=16 * MEGABYTE), call)
+        if kind is not None:
+            with pytest.raises(GuestFailure) as caught:
+                await running
+            assert caught.value.kind is kind, (token, caught.value.causes)
+            return
+        answer = await running
+        said = json.loads(answer["body"])
+        assert said["context"]["request_id"] == token
+        assert said["results"] == [{"ok": f"{token}:{key}"} for key in keys]
+        assert [*call.last_words] == script["stderr"]
+
+    async def main() -> tuple[int, int]:
+        lanes = Lanes(threads=16, queue=100, ticker=guests.ticker)
+        numbers = iter(range(CALLS))
+        warm = 0
+
+        async def client(seed: int) -> None:
+            nonlocal warm
+            choose = random.Random(seed)
+            for number in numbers:
+                await one(lanes, number, choose)
+                if number == CALLS // 4:
+                    warm = resident()
+
+        await asyncio.gather(*map(client, range(CLIENTS)))
+        assert lanes.stuck == lanes.running == lanes.waiting == 0
+        await lanes.close()
+        return warm, resident()
+
+    try:
+        warm, after = loop.run_until_complete(main())
+    finally:
+        loop.close()
+        logging.getLogger("algaenv.runner.wasm.running").setLevel(logging.NOTSET)
+    assert sum(told.values()) == CALLS
+    assert set(told) == set(FATES)
+    assert after - warm < 24 * MEGABYTE, (warm, after)
+
+
+def test_nothing_of_a_call_is_left_for_the_next(
+    make: Callable[..., Guests], kitchen: Kitchen, script_bytes: bytes
+) -> None:
+    """The same thread, after every fate."""
+
+    def get(call: Any, key: str) -> str:
+        if key == "bug":
+            raise Bug(key)
+        return key
+
+    guests = make(secrets__get=get)
+    guest = kitchen.load(guests, script_bytes)
+    for fate in ("host", "trap", "exit", "loop"):
+        script, kind = FATES[fate]
+        with pytest.raises(GuestFailure) as caught:
+            guest.call(
+                invocation(seconds=0.05 if fate == "loop" else 5),
+                request(json.dumps(script).encode()),
+                memory_bytes=16 * MEGABYTE,
+            )
+        assert caught.value.kind is kind
+        answer = guest.call(invocation(), request(b"{}"), memory_bytes=16 * MEGABYTE)
+        assert answer["status"] == 200
