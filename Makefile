@@ -31,6 +31,7 @@ demo-down:
 test: $(VENV)/.test
 	.ci/engine
 	.ci/minio
+	.ci/guests $(BIN)/python
 	$(MAKE) lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist worksteal
 
@@ -43,6 +44,7 @@ lint: $(VENV)/.test
 bench: $(VENV)/.test
 	.ci/engine
 	.ci/minio
+	.ci/guests $(BIN)/python
 	$(BIN)/python -m benchmarks
 
 clean:
