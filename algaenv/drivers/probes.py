@@ -6,17 +6,16 @@ first question of its kind is asked, since most runs ask only some of them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import socket
-import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, assert_never
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
-from algaenv.bundle.value import dataclass
+from algaenv.drivers.probes_http import Http, Reply, left
+from algaenv.drivers.probes_warmth import OTHER_BYTES, asked_of, judge_warmth
 from algaenv.model.probe import (
     Answer,
     Never,
@@ -30,10 +29,9 @@ from algaenv.model.probe import (
     Yes,
 )
 from algaenv.model.secret import Secret
+from algaenv.reconcile.protocols import Broken, Warming
 
 if TYPE_CHECKING:
-    from http.client import HTTPConnection
-
     from obstore.store import S3Credential
 
 SECONDS: Final = 2.0
@@ -42,15 +40,18 @@ PAGE_SECONDS: Final = 10.0
 """For a page: asking for it makes the runner fetch and unpack its bundle, which Alga's own runner
 gives up as soon as who asked hangs up. Hanging up early would start it over, for ever."""
 
+WARM_SECONDS: Final = 120.0
+"""For a handler: one of 12 MB takes five seconds to compile where nobody else is at work."""
+
 _HEAD = 64 * 1024
-"""Bytes of a body that are kept; the rest is only hashed."""
+"""Bytes that a Redis may say before it is no Redis."""
 
 
 class Prober:
     """Puts questions; safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._http = _Http()
+        self._http = Http()
 
     def ask(self, probe: Probe) -> Answer:
         """The answer, within SECONDS (a page: PAGE_SECONDS); never raises for the other side."""
@@ -71,11 +72,19 @@ class Prober:
             case _:
                 assert_never(probe)
 
-    def _get(self, url: str, seconds: float) -> Reply | NotYet | Never:
+    def warm(self, warming: Warming) -> Answer | Broken:
+        """What became of a handler, within WARM_SECONDS; never raises for the other side."""
+        url = f"{warming.base_url.rstrip('/')}/warmup"
+        reply = self._get(url, WARM_SECONDS, asked_of(warming))
+        return judge_warmth(_place(url), reply) if isinstance(reply, Reply) else reply
+
+    def _get(
+        self, url: str, seconds: float, document: bytes | None = None
+    ) -> Reply | NotYet | Never:
         from http.client import BadStatusLine, HTTPException, RemoteDisconnected
 
         try:
-            return self._http.get(url, seconds)
+            return self._http.ask(url, seconds, document)
         except RemoteDisconnected:
             return NotYet(f"{_place(url)} hung up without an answer")
         except BadStatusLine:
@@ -84,94 +93,6 @@ class Prober:
             return _silence(_place(url), error)
         except HTTPException as error:
             return NotYet(f"{_place(url)} broke off its answer ({type(error).__name__})")
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An HTTP answer: `head` is the begin of its body, `sha256` (lower hex) is of all of it."""
-
-    status: int
-    head: bytes
-    sha256: str
-
-    def fields(self) -> Mapping[str, object]:
-        """The body as a JSON object; empty when it is none."""
-        try:
-            loaded = json.loads(self.head)
-        except (ValueError, RecursionError):
-            return {}
-        return loaded if isinstance(loaded, dict) else {}
-
-
-class _Connections(dict[tuple[str, str], "HTTPConnection"]):
-    """Closes what is still open once its thread, or its Prober, is gone."""
-
-    def __del__(self) -> None:
-        for connection in self.values():
-            connection.close()
-
-
-class _Http(threading.local):
-    """Connections that stay open between questions, a set for each thread."""
-
-    def __init__(self) -> None:
-        self._connections = _Connections()
-
-    def get(self, url: str, seconds: float) -> Reply:
-        """GET `url`; no redirects are followed. Raises OSError and HTTPException."""
-        deadline = time.monotonic() + seconds
-        parts = urlsplit(url)
-        connection = self._connection(parts, seconds)
-        used_before = connection.sock is not None
-        try:
-            return _exchange(connection, parts, deadline)
-        except ConnectionError:
-            # RemoteDisconnected is one too. A server may close what was idle at any time.
-            if not used_before:
-                raise
-            return _exchange(connection, parts, deadline)
-
-    def _connection(self, parts: SplitResult, seconds: float) -> HTTPConnection:
-        from http.client import HTTPConnection, HTTPSConnection
-
-        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        key = (parts.scheme, parts.netloc)
-        connection = self._connections.get(key)
-        if connection is None:
-            connection = kind(parts.hostname or "", parts.port)
-            self._connections[key] = connection
-        connection.timeout = seconds
-        return connection
-
-
-def _exchange(connection: HTTPConnection, parts: SplitResult, deadline: float) -> Reply:
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    try:
-        if connection.sock is None:
-            connection.connect()
-        wire = connection.sock
-        wire.settimeout(_left(deadline))
-        connection.request("GET", target, headers={"Accept-Encoding": "identity"})
-        response = connection.getresponse()
-        digest, head = hashlib.sha256(), bytearray()
-        # A look ahead costs one read of the socket, so that a trickle cannot outlast the deadline.
-        while response.length != 0 and (ahead := response.peek()):
-            chunk = response.read(len(ahead))
-            digest.update(chunk)
-            head += chunk[: _HEAD - len(head)]
-            wire.settimeout(_left(deadline))
-        response.read()  # nothing, or the complaint that the body is incomplete
-    except BaseException:
-        connection.close()
-        raise
-    return Reply(response.status, bytes(head), digest.hexdigest())
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
 
 
 def _ask_postgres(probe: PostgresProbe) -> Answer:
@@ -315,7 +236,7 @@ def _lines(wire: socket.socket, count: int, deadline: float) -> Sequence[bytes]:
     """The first `count` lines the other side says, or fewer if it hangs up or rambles."""
     said = b""
     while said.count(b"\n") < count and len(said) < _HEAD:
-        wire.settimeout(_left(deadline))
+        wire.settimeout(left(deadline))
         chunk = wire.recv(4096)
         if not chunk:
             break
@@ -359,7 +280,7 @@ def _judge_page(probe: PageProbe, reply: Reply) -> Answer:
     if isinstance(code, str):
         last += f" {code[:80]}"
     if code == "archive_hash_mismatch":
-        return Never(last, "the stored bundle has other bytes than its name says: upload it again")
+        return Never(last, OTHER_BYTES)
     if reply.status == probe.status:
         wanted = probe.body_sha256
         if wanted is None or wanted == reply.sha256:

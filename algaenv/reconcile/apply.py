@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -15,14 +16,16 @@ from algaenv.model.outcome import Cancelled, Done, Ended, FailedStep, Outcome, S
 from algaenv.model.plan import Plan, Step, Verb
 from algaenv.model.problem import AlgaenvError, Problem
 from algaenv.model.resource import Present, Resource
-from algaenv.reconcile.protocols import Asker, Hands, Testifies
-from algaenv.reconcile.ready import Patience, until_answered
+from algaenv.reconcile.protocols import Asker, Hands, Testifies, Warming
+from algaenv.reconcile.ready import Patience, until_answered, until_warm
+from algaenv.reconcile.warming import Stove
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
 WORKERS = 8
 GONE = Present(recorded=None)
+COLD = Stove(runner="", handlers=frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,9 @@ class Walker:
     emit: Emit
     ready_seconds: float
     cancelled: Callable[[], bool] = lambda: False
+    stove: Stove = COLD
+    at_the_stove: threading.Lock = field(default_factory=threading.Lock)
+    """One compiler keeps every processor busy; and so each handler gets all of its patience."""
 
     def walk(self, plan: Plan, before: tuple[Ended, ...] = ()) -> tuple[Ended, ...]:
         """Take every step of `plan`, in parallel where the order allows; never raises.
@@ -42,7 +48,8 @@ class Walker:
         What leans on a step of `before` that did not end well is skipped.
         A plan that only asks is walked in this thread: a no-op must feel instant.
         """
-        progress = _Progress(waiting={step.address: step for step in plan.steps})
+        warmings = self.stove.wanted(plan, before)
+        progress = _Progress({step.address: step for step in plan.steps}, warmings)
         for earlier in before:
             progress.note(earlier.step.address, earlier.outcome)
         for blocked in plan.blocked:
@@ -50,7 +57,7 @@ class Walker:
         if not plan.changes:
             while (step := self._next(progress)) is not None:
                 progress.start(step)
-                self._settle(progress, step, *self._timed(step))
+                self._settle(progress, step, *self._timed(step, None))
         else:
             self._walk_in_threads(progress)
         for step in tuple(progress.waiting.values()):
@@ -65,7 +72,8 @@ class Walker:
             while True:
                 while (step := self._next(progress)) is not None:
                     progress.start(step)
-                    running[pool.submit(self._timed, step)] = step
+                    warming = progress.warmings.get(step.address)
+                    running[pool.submit(self._timed, step, warming)] = step
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -80,11 +88,13 @@ class Walker:
             self._settle(progress, step, Skipped(because), 0.0)
         return None
 
-    def _timed(self, step: Step) -> tuple[Outcome, float]:
+    def _timed(self, step: Step, warming: Warming | None) -> tuple[Outcome, float]:
         started = time.monotonic()
         self.emit(StepStarted(step))
         try:
             self._take(step)
+            if warming is not None:
+                self._warm(step, warming)
             outcome: Outcome = Done()
         except AlgaenvError as error:
             outcome = FailedStep(error.problem, type(error).__name__)
@@ -113,6 +123,12 @@ class Walker:
                 self.asker, resource.probe, str(step.address), self._patience(step.address)
             )
 
+    def _warm(self, step: Step, warming: Warming) -> None:
+        with self.at_the_stove:
+            if not self.cancelled():
+                subject, patience = str(step.address), self._patience(step.address)
+                until_warm(self.asker, warming, subject, patience)
+
     def _patience(self, address: Address) -> Patience:
         def evidence() -> tuple[str, ...] | None:
             hands = self.hands().get(address.kind)
@@ -139,6 +155,7 @@ class _Progress:
     """How far a walk has come."""
 
     waiting: dict[Address, Step]
+    warmings: Mapping[Address, Warming] = field(default_factory=dict)
     running: set[Address] = field(default_factory=set)
     stopped: dict[Address, str] = field(default_factory=dict)
     """Address that did not end well → the failure it goes back to."""

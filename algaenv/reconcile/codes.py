@@ -16,6 +16,7 @@ CODES: tuple[tuple[str, str], ...] = (
         "the Docker runtime is asked for, or holds the environment, and no engine answers",
     ),
     ("extension-twice", "two extensions of the spec have the same publisher and name"),
+    ("handler-broken", "the runner cannot compile or link an extension's handler"),
     ("not-answering", "a service or page gave an answer that waiting does not mend"),
     ("not-ours", "something in the way carries no mark of this environment"),
     (

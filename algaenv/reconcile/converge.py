@@ -22,6 +22,7 @@ from algaenv.plan.scope import spare_older
 from algaenv.reconcile.apply import Walker
 from algaenv.reconcile.protocols import Asker, ContentHost, Hands, Look, Lowered, Runtime
 from algaenv.reconcile.ready import Patience, until_available
+from algaenv.reconcile.warming import Stove
 
 CONTENT_SERVICES = ("store", "database")
 SERVICE_KINDS = ("container", "process")
@@ -100,6 +101,7 @@ def converge(lock: Lock, world: World, emit: Emit, ways: Ways) -> tuple[Drawn, t
         emit,
         lock.intent.ready_timeout,
         ways.cancelled,
+        Stove.of(lock),
     )
     if drawn.settled:
         return drawn, walker.walk(drawn.plan)

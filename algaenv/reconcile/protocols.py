@@ -117,9 +117,36 @@ class ContentHost(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Warming:
+    """A handler to be compiled and linked by the runner at `base_url`, before anybody calls it."""
+
+    base_url: str
+    tenant_id: str
+    registry_id: str
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The handler can never be called: `reason` in one line, and what lies beneath, outermost
+    first."""
+
+    reason: str
+    hint: str
+    causes: tuple[str, ...] = ()
+
+
 class Asker(Protocol):
-    """Puts one question to a service, once, within a second or two."""
+    """Puts questions to services."""
 
     def ask(self, probe: Probe) -> Answer:
-        """The answer; never raises for what the other side does."""
+        """The answer, within a second or two; never raises for what the other side does."""
+        ...
+
+    def warm(self, warming: Warming) -> Answer | Broken:
+        """Have a handler made ready, however long that takes. Never raises either.
+
+        Yes also when there is no handler, or when this runner warms none.
+        """
         ...

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.probe import Never, NotYet, Probe, Yes
+from algaenv.model.probe import Answer, Never, NotYet, Probe, Yes
 from algaenv.model.problem import Failed, NotReady, Problem, Unavailable
-from algaenv.reconcile.protocols import Asker
+from algaenv.reconcile.protocols import Asker, Broken, Warming
 
 T = TypeVar("T")
 
 FIRST_PAUSE = 0.005
 LONGEST_PAUSE = 0.25
 QUIET = 0.5
-"""Seconds before a wait is worth telling a watcher."""
+"""Seconds before a wait is worth telling a watcher, and between two tellings."""
+COMPILING = "its handler is being compiled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +43,14 @@ def until_answered(asker: Asker, probe: Probe, subject: str, patience: Patience)
     Raises NotReady when time is up or the answer can never come, with the last answer; Failed
     when the service has ended meanwhile, with its last log lines.
     """
+    _until(lambda: asker.ask(probe), subject, patience)
+
+
+def _until(ask: Callable[[], Answer], subject: str, patience: Patience) -> None:
     started = patience.clock()
     pause = FIRST_PAUSE
     while True:
-        answer = asker.ask(probe)
+        answer = ask()
         match answer:
             case Yes():
                 return
@@ -72,6 +79,43 @@ def until_answered(asker: Asker, probe: Probe, subject: str, patience: Patience)
             patience.waiting(last, waited)
         patience.pause(min(pause, max(patience.seconds - waited, 0)))
         pause = min(pause * 1.6, LONGEST_PAUSE)
+
+
+def until_warm(asker: Asker, warming: Warming, subject: str, patience: Patience) -> None:
+    """Return once the handler can be called at once, or when there is none.
+
+    Raises Failed (`handler-broken`) when it can be compiled or linked by nobody, NotReady as
+    `until_answered`.
+    """
+
+    def ask() -> Answer:
+        with _told(COMPILING, patience):
+            answer = asker.warm(warming)
+        if isinstance(answer, Broken):
+            summary = f"cannot call {subject} ready: its handler cannot run: {answer.reason}"
+            detail = tuple(cause for cause in answer.causes if cause not in summary)
+            raise Failed(Problem("handler-broken", summary, answer.hint, detail=detail))
+        return answer
+
+    _until(ask, subject, patience)
+
+
+@contextmanager
+def _told(what: str, patience: Patience) -> Iterator[None]:
+    """Tell the watcher of a wait, again and again while it lasts."""
+    started, over = patience.clock(), threading.Event()
+
+    def tell() -> None:
+        while not over.wait(QUIET):
+            patience.waiting(what, patience.clock() - started)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
 
 
 def until_available(action: Callable[[], T], patience: Patience) -> T:

@@ -14,7 +14,7 @@ from algaenv.model.resource import Present, Resource
 from algaenv.plan.diff import decide_all
 from algaenv.plan.order import plan
 from algaenv.reconcile.apply import Walker
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import Broken, Say, Warming
 from tests.plan.desk import at, there, want
 
 
@@ -56,6 +56,9 @@ class Answers:
     def ask(self, probe: Probe) -> Answer:
         self.asked += 1
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+    def warm(self, warming: Warming) -> Answer | Broken:
+        raise AssertionError(f"nothing here has a handler: {warming}")
 
 
 def walker(

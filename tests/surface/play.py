@@ -35,7 +35,7 @@ from algaenv.model.status import ExtensionStatus, ServiceStatus, Status
 from algaenv.plan.diff import decide_all, decide_down
 from algaenv.plan.order import plan as ordered
 from algaenv.reconcile.apply import Walker
-from algaenv.reconcile.protocols import Hands, Say
+from algaenv.reconcile.protocols import Broken, Hands, Say, Warming
 from algaenv.session import Request
 from tests.plan.desk import at, there, want
 
@@ -260,6 +260,9 @@ class _Asker:
         if self._left > 0:
             self._left -= 1
             return NotYet("HTTP 503")
+        return Yes()
+
+    def warm(self, warming: Warming) -> Answer | Broken:
         return Yes()
 
 

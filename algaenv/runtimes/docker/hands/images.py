@@ -25,7 +25,7 @@ from algaenv.runtimes.docker.engine import Engine
 from algaenv.runtimes.docker.images.assemble import assemble, certificates, settings
 from algaenv.runtimes.docker.images.local import demand_same_machine, find_image
 from algaenv.runtimes.docker.images.pull import pull
-from algaenv.runtimes.docker.images.recipe import load_recipe
+from algaenv.runtimes.docker.images.recipe import Recipe, load_recipe
 from algaenv.runtimes.docker.images.wheel import requirements, wheel
 from algaenv.runtimes.docker.labels import CONTEXT, IMAGE
 from algaenv.runtimes.docker.translate import asking
@@ -100,7 +100,10 @@ class ImageHands:
         }
         with asking(f"build the image {image.title}"):
             if image.wheel:
-                archive = _wheel_context(Path(image.context))
+                folder = Path(image.context)
+                recipe = load_recipe(folder.parent, folder.name, Memo(None, ""))
+                request["labels"] = {**recipe.marks, **request["labels"]}
+                archive = _wheel_context(recipe)
                 lines = self._engine.api.build(fileobj=archive, custom_context=True, **request)
             else:
                 lines = self._engine.api.build(path=image.context, **request)
@@ -125,13 +128,12 @@ def _follow(lines: Iterable[Mapping[str, Any]], image: DockerfileImage, say: Say
         raise Failed(Problem("image-build-failed", summary, hint, detail=(*last, message)))
 
 
-def _wheel_context(folder: Path) -> io.BytesIO:
-    """A build context for our own Dockerfile: it, the wheel, the pins and the authorities."""
-    recipe = load_recipe(folder.parent, folder.name, Memo(None, ""))
+def _wheel_context(recipe: Recipe) -> io.BytesIO:
+    """A build context: the recipe's own files, the wheel, the pins and the authorities."""
     assert recipe.python is not None  # noqa: S101 - only the runner's recipe comes here
     name, content = wheel(recipe.python.packages)
     members = {
-        "Dockerfile": (folder / "Dockerfile").read_bytes(),
+        **{source.name: source.read_bytes() for source in recipe.sources},
         "certificates.pem": certificates(),
         "requirements.txt": requirements(recipe.python.distributions).encode(),
         name: content,

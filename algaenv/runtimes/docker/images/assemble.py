@@ -64,7 +64,9 @@ def settings(
         f"ENV {name}={json.dumps(_filled(text, words))}"
         for name, text in recipe.environment.items()
     ]
-    lines += [f"LABEL {name}={json.dumps(text)}" for name, text in labels.items()]
+    marks = {**recipe.marks, **labels}
+    lines += [f"LABEL {name}={json.dumps(text)}" for name, text in marks.items()]
+    lines += [f"EXPOSE {port}" for port in recipe.ports]
     lines += [f"USER {recipe.user}:{recipe.user}", "WORKDIR /"]
     if recipe.entrypoint:
         lines.append(f"ENTRYPOINT {json.dumps([_filled(w, words) for w in recipe.entrypoint])}")

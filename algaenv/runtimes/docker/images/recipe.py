@@ -12,6 +12,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any, cast
 
+from algaenv import __version__
 from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Failed, Problem
 from algaenv.model.resource import Json
@@ -41,7 +42,8 @@ class Recipe:
 
     `siblings` are programs beside the main one; `tools` are programs of PATH; `trees` are copied
     from the installation, `system_trees` only when the distribution owns it. `environment` is the
-    image's; `container` is set on each container, with a profile's placeholders.
+    image's; `container` is set on each container, with a profile's placeholders. `labels` may hold
+    `{version}`, this package's.
     """
 
     name: str
@@ -67,13 +69,20 @@ class Recipe:
     """The data on disk belongs to one major version."""
     tmpfs: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[int, ...] = ()
     container: Mapping[str, str] = field(default_factory=dict)
     python: PythonPart | None = None
 
     @property
     def sources(self) -> tuple[Path, ...]:
         """The files of the recipe itself."""
-        return (self.folder / FILE, *(self.folder / name for name in self.files.values()))
+        return tuple(sorted(path for path in self.folder.iterdir() if path.is_file()))
+
+    @property
+    def marks(self) -> Mapping[str, str]:
+        """The labels, filled."""
+        return {name: text.replace("{version}", __version__) for name, text in self.labels.items()}
 
 
 def load_recipe(root: Path, name: str, memo: Memo) -> Recipe:

@@ -14,7 +14,7 @@ from typing import Final
 
 from algaenv.runtimes.docker.images.rootfs import File, Rootfs
 
-_WORTH_IT: Final = 1 << 20
+_WORTH_IT: Final = 1 << 17
 """Bytes; what is smaller costs more time than it saves."""
 
 

@@ -1,0 +1,116 @@
+"""The HTTP of a probe: connections that stay open, answers that are whole within their time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
+
+from algaenv.bundle.value import dataclass
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
+_HEAD = 64 * 1024
+"""Bytes of a body that are kept; the rest is only hashed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP answer: `head` is the begin of its body, `sha256` (lower hex) is of all of it."""
+
+    status: int
+    head: bytes
+    sha256: str
+
+    def fields(self) -> Mapping[str, object]:
+        """The body as a JSON object; empty when it is none."""
+        try:
+            loaded = json.loads(self.head)
+        except (ValueError, RecursionError):
+            return {}
+        return loaded if isinstance(loaded, dict) else {}
+
+
+class _Connections(dict[tuple[str, str], "HTTPConnection"]):
+    """Closes what is still open once its thread, or its Prober, is gone."""
+
+    def __del__(self) -> None:
+        for connection in self.values():
+            connection.close()
+
+
+class Http(threading.local):
+    """Connections that stay open between questions, a set for each thread."""
+
+    def __init__(self) -> None:
+        self._connections = _Connections()
+
+    def ask(self, url: str, seconds: float, document: bytes | None = None) -> Reply:
+        """GET `url`, or POST a JSON document to it; no redirects are followed.
+
+        What is posted may arrive twice. Raises OSError and HTTPException.
+        """
+        deadline = time.monotonic() + seconds
+        parts = urlsplit(url)
+        connection = self._connection(parts, seconds)
+        used_before = connection.sock is not None
+        try:
+            return _exchange(connection, parts, deadline, document)
+        except ConnectionError:
+            # RemoteDisconnected is one too. A server may close what was idle at any time.
+            if not used_before:
+                raise
+            return _exchange(connection, parts, deadline, document)
+
+    def _connection(self, parts: SplitResult, seconds: float) -> HTTPConnection:
+        from http.client import HTTPConnection, HTTPSConnection
+
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        key = (parts.scheme, parts.netloc)
+        connection = self._connections.get(key)
+        if connection is None:
+            connection = kind(parts.hostname or "", parts.port)
+            self._connections[key] = connection
+        connection.timeout = seconds
+        return connection
+
+
+def _exchange(
+    connection: HTTPConnection, parts: SplitResult, deadline: float, document: bytes | None
+) -> Reply:
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    headers = {"Accept-Encoding": "identity"}
+    if document is not None:
+        headers["Content-Type"] = "application/json"
+    try:
+        if connection.sock is None:
+            connection.connect()
+        wire = connection.sock
+        wire.settimeout(left(deadline))
+        connection.request("GET" if document is None else "POST", target, document, headers)
+        response = connection.getresponse()
+        digest, head = hashlib.sha256(), bytearray()
+        # A look ahead costs one read of the socket, so that a trickle cannot outlast the deadline.
+        while response.length != 0 and (ahead := response.peek()):
+            chunk = response.read(len(ahead))
+            digest.update(chunk)
+            head += chunk[: _HEAD - len(head)]
+            wire.settimeout(left(deadline))
+        response.read()  # nothing, or the complaint that the body is incomplete
+    except BaseException:
+        connection.close()
+        raise
+    return Reply(response.status, bytes(head), digest.hexdigest())
+
+
+def left(deadline: float) -> float:
+    """Seconds until `deadline`, a moment of time.monotonic. Raises TimeoutError past it."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left

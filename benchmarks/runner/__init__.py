@@ -1,0 +1,1 @@
+"""The bundled runner beside floors of the same machine, in the same run."""

@@ -1,0 +1,213 @@
+"""When a handler is warmed, how that is told, and what becomes of one that cannot run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from algaenv.bundle.digest import Digest
+from algaenv.model.address import Address
+from algaenv.model.content import BundleBody
+from algaenv.model.event import Event, StepWaiting
+from algaenv.model.outcome import Done, Ended, FailedStep, Skipped
+from algaenv.model.plan import Plan
+from algaenv.model.probe import Answer, NotYet, Probe, Yes
+from algaenv.model.resource import Observation, Resource
+from algaenv.plan.diff import decide_all
+from algaenv.plan.order import plan
+from algaenv.reconcile.apply import Walker
+from algaenv.reconcile.protocols import Broken, Warming
+from algaenv.reconcile.ready import QUIET
+from algaenv.reconcile.warming import Stove
+from tests.plan.desk import at, there, want
+from tests.reconcile.test_apply import Ledger
+
+RUNNER = "http://127.0.0.1:8085"
+DIGEST = Digest.of(b"an archive")
+
+
+def bundle(name: str) -> Resource:
+    body = BundleBody(
+        extension=name,
+        bucket="extensions",
+        key=f"{name}.tar.zst",
+        tenant_id="tenant",
+        registry_id=f"registry-of-{name}",
+        digest=DIGEST,
+        size=1,
+        archive="/archive",
+    )
+    made = want(f"bundle/{name}@abc", "container/runner", probed=True)
+    return replace(made, body=body)
+
+
+def release(name: str) -> Resource:
+    return want(f"release/{name}", f"bundle/{name}@abc")
+
+
+SERVICE = want("container/runner", probed=True)
+WANTED = (SERVICE, bundle("a"), release("a"), bundle("b"), release("b"))
+
+
+def seen(**other: Observation) -> dict[Address, Observation]:
+    """All of it is there; `other` says what is different, dots for the slash."""
+    found: dict[Address, Observation] = {
+        want.address: there(str(want.address), running=True if want is SERVICE else None)
+        for want in WANTED
+    }
+    return found | {at(name.replace("__", "/")): it for name, it in other.items()}
+
+
+def drawn(observed: Mapping[Address, Observation]) -> Plan:
+    return plan(decide_all(WANTED, observed))
+
+
+def warmed(
+    observed: Mapping[Address, Observation],
+    *,
+    handlers: tuple[str, ...] = ("a", "b"),
+    runner: str = RUNNER,
+    before: tuple[Ended, ...] = (),
+) -> set[str]:
+    wanted = Stove(runner, frozenset(handlers)).wanted(drawn(observed), before)
+    return {it.registry_id.removeprefix("registry-of-") for it in wanted.values()}
+
+
+def test_a_run_with_nothing_to_do_warms_nothing() -> None:
+    assert drawn(seen()).changes == ()
+    assert warmed(seen()) == set()
+
+
+def test_a_new_bundle_is_warmed_and_its_neighbour_is_not() -> None:
+    observed = seen()
+    del observed[at("bundle/a@abc")]
+    assert warmed(observed) == {"a"}
+
+
+def test_a_bundle_that_rows_are_about_to_point_to_is_warmed() -> None:
+    """The bundle came with an earlier run, which did not get as far as its rows."""
+    assert warmed(seen(release__a=there("release/a", inputs={"of": "another"}))) == {"a"}
+
+
+def test_all_are_warmed_for_a_new_runner() -> None:
+    stopped = seen(container__runner=there("container/runner", running=False))
+    assert warmed(stopped) == {"a", "b"}
+    (step,) = (it for it in drawn(stopped).steps if it.address == SERVICE.address)
+    without = seen()
+    del without[SERVICE.address]
+    content = plan(decide_all(WANTED[1:], seen()), also=frozenset({SERVICE.address}))
+    found = Stove(RUNNER, frozenset({"a"})).wanted(content, (Ended(step, Done(), 1.0),))
+    assert {str(address) for address in found} == {"bundle/a@abc"}
+
+
+def test_nothing_is_warmed_without_a_handler_or_by_somebody_elses_runner() -> None:
+    assert warmed({}, handlers=("b",)) == {"b"}
+    assert warmed({}, runner="") == set()
+
+
+def test_what_the_runner_is_asked() -> None:
+    found = Stove(RUNNER, frozenset({"a"})).wanted(drawn({}))
+    assert list(found.values()) == [Warming(RUNNER, "tenant", "registry-of-a", DIGEST.prefixed)]
+
+
+class Kitchen:
+    """Answers probes at once, and warms as it is told to; counts who is at it at a time."""
+
+    def __init__(self, *answers: Answer | Broken) -> None:
+        self.answers = list(answers)
+        self.most = self.now = 0
+        self.asked: list[Warming] = []
+        self.during: Callable[[], object] = lambda: None
+        self._lock = threading.Lock()
+
+    def ask(self, probe: Probe) -> Answer:
+        return Yes()
+
+    def warm(self, warming: Warming) -> Answer | Broken:
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            self.asked.append(warming)
+            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        self.during()
+        with self._lock:
+            self.now -= 1
+        return answer
+
+
+def walk(
+    kitchen: Kitchen, events: list[Event] | None = None, seconds: float = 5.0
+) -> dict[str, object]:
+    heard: list[Event] = [] if events is None else events
+    hands = dict.fromkeys(("container", "bundle", "release"), Ledger())
+    stove = Stove(RUNNER, frozenset({"a", "b"}))
+    walker = Walker(lambda: hands, kitchen, heard.append, seconds, stove=stove)
+    return {str(it.step.address): it.outcome for it in walker.walk(drawn({}))}
+
+
+def test_one_after_the_other() -> None:
+    kitchen = Kitchen(NotYet("busy"), Yes())
+    outcomes = walk(kitchen)
+    assert set(outcomes.values()) == {Done()}
+    assert sorted(it.registry_id for it in kitchen.asked)[:: len(kitchen.asked) - 1] == [
+        "registry-of-a",
+        "registry-of-b",
+    ]
+    assert (len(kitchen.asked), kitchen.most) == (3, 1)
+
+
+def test_a_handler_that_cannot_run_is_never_installed() -> None:
+    broken = Broken(
+        "component imports instance `alga:extension/xyz`", "build it anew", ("outer", "inner")
+    )
+    outcomes = walk(Kitchen(broken))
+    failed = outcomes["bundle/a@abc"]
+    assert isinstance(failed, FailedStep)
+    problem = failed.problem
+    assert (problem.code, failed.error) == ("handler-broken", "Failed")
+    assert problem.summary.startswith("cannot call bundle/a@abc ready: its handler cannot run")
+    assert "alga:extension/xyz" in problem.summary
+    assert problem.hint == "build it anew"
+    assert problem.detail == ("outer", "inner")
+    assert outcomes["release/a"] == Skipped("bundle/a@abc")
+
+
+def test_a_runner_that_never_warms_it_is_not_ready() -> None:
+    outcomes = walk(Kitchen(NotYet("answered 503")), seconds=0.1)
+    failed = outcomes["bundle/b@abc"]
+    assert isinstance(failed, FailedStep)
+    assert failed.problem.code == "not-ready"
+    assert "answered 503 (waited 0.1 s)" in failed.problem.summary
+
+
+def test_the_watcher_hears_what_is_waited_for() -> None:
+    events: list[Event] = []
+    told = threading.Event()
+    kitchen = Kitchen(Yes())
+
+    def heard_it() -> None:
+        assert told.wait(10 * QUIET)
+
+    def listen(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, StepWaiting):
+            told.set()
+
+    kitchen.during = heard_it
+    hands = dict.fromkeys(("container", "bundle", "release"), Ledger())
+    stove = Stove(RUNNER, frozenset({"a"}))
+    Walker(lambda: hands, kitchen, listen, 5.0, stove=stove).walk(drawn({}))
+    (waiting,) = {event.last for event in events if isinstance(event, StepWaiting)}
+    assert waiting == "its handler is being compiled"
+
+
+def test_an_interrupted_run_does_not_begin_to_warm() -> None:
+    kitchen = Kitchen(Yes())
+    hands = dict.fromkeys(("container", "bundle", "release"), Ledger())
+    stop = threading.Event()
+    hands["bundle"].before = lambda line: stop.set()
+    stove = Stove(RUNNER, frozenset({"a", "b"}))
+    walker = Walker(lambda: hands, kitchen, lambda _: None, 5.0, stop.is_set, stove)
+    walker.walk(drawn({}))
+    assert kitchen.asked == []
