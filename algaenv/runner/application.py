@@ -38,6 +38,7 @@ from algaenv.runner.metrics.metrics import Metrics
 from algaenv.runner.opening import open_store
 from algaenv.runner.outbound import Outbound
 from algaenv.runner.pages import Pages
+from algaenv.runner.recent import Recent
 from algaenv.runner.registry import Registry
 from algaenv.runner.room import Room
 from algaenv.runner.shelf import Shelf
@@ -129,26 +130,26 @@ def build(
             await metrics.aclose()
             await outbound.aclose()
 
-    return Journal(
-        Starlette(
-            routes=[
-                pages,
-                Route("/healthz", health.healthz),
-                Route("/readyz", health.readyz),
-                Route("/metrics", metrics.answer),
-                Route(
-                    "/v1/execute",
-                    Execute(invoker, idempotency, metrics).answer,
-                    methods=["POST"],
-                ),
-                Route("/warmup", Warm(components, engine).answer, methods=["POST"]),
-                Route("/", HostDispatch(registry).answer),
-            ],
-            exception_handlers={404: _bare, 405: _bare, Exception: _broken},
-            lifespan=lifespan,
-        ),
-        metrics.request,
+    serving = Starlette(
+        routes=[
+            pages,
+            Route("/healthz", health.healthz),
+            Route("/readyz", health.readyz),
+            Route("/metrics", metrics.answer),
+            Route(
+                "/v1/execute",
+                Execute(invoker, idempotency, metrics).answer,
+                methods=["POST"],
+            ),
+            Route("/warmup", Warm(components, engine).answer, methods=["POST"]),
+            Route("/", HostDispatch(registry).answer),
+        ],
+        exception_handlers={404: _bare, 405: _bare, Exception: _broken},
+        lifespan=lifespan,
     )
+    serving.router.redirect_slashes = False
+    app = Journal(serving, metrics.request)
+    return Recent(app, metrics.request)
 
 
 class _Teller:

@@ -53,6 +53,7 @@ class Delivery:
         if path and asset:
             self._cache.used(order.digest)
             line.cache = "hit"
+            line.asset = asset
             try:
                 return await _file(asset, order, cache_control=IMMUTABLE)
             except OSError:

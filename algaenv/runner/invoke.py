@@ -10,7 +10,7 @@ from base64 import b64decode
 from binascii import Error as NotBase64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 
 from algaenv.runner.capabilities.envelope import SecretFailure
 from algaenv.runner.capabilities.grants import UnknownCapabilities, granted
@@ -156,7 +156,13 @@ def _request(invocation: Invocation, http: GuestRequest) -> dict[str, object]:
 def _url(http: GuestRequest) -> str:
     if not http.query:
         return http.path
-    return f"{http.path}{'&' if '?' in http.path else '?'}{urlencode(http.query)}"
+    query = "&".join(f"{_form(name)}={_form(value)}" for name, value in http.query.items())
+    return f"{http.path}{'&' if '?' in http.path else '?'}{query}"
+
+
+def _form(text: str) -> str:
+    """As browsers encode a form; Python's own way differs in two characters."""
+    return quote_plus(text, safe="*", errors="replace").replace("~", "%7E")
 
 
 def _body(text: str) -> bytes:

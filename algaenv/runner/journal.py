@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from algaenv.runner.headers import header
-from algaenv.runner.lines import Batches, JsonLines
+from algaenv.runner.lines import Batches, JsonLines, encode
 
 LINE = "algaenv.runner.line"
 """Where in the scope of a request its line is kept."""
@@ -59,6 +59,8 @@ class Line:
     sent: int = 0
     more: Mapping[str, object] | None = None
     """What else the line says, such as the times of a call's parts."""
+    asset: object = None
+    """The file that was the answer, where the next one to ask may be given it unasked."""
 
 
 class Journal:
@@ -104,27 +106,58 @@ def _write(scope: Scope, line: Line, seconds: float) -> None:
         level = logging.DEBUG
     if not _requests.isEnabledFor(level):
         return
-    fields: dict[str, object] = {
-        "request_id": header(scope, b"x-request-id"),
+    record = _record(level)
+    record.fields = _known(
+        {
+            "request_id": header(scope, b"x-request-id"),
+            **_told(scope, line),
+            "status": line.status,
+            "duration_ms": round(seconds * 1000, 2),
+            "bytes": 0 if scope["method"] == "HEAD" else line.sent,
+            **(line.more or {}),
+        }
+    )
+    _requests.handle(record)
+
+
+def said(scope: Scope, line: Line) -> str:
+    """What the lines of all requests like this one say, for `say`."""
+    return encode(_known({**_told(scope, line), "cache": "hit"}))[1:-1]
+
+
+def say(told: str, request_id: bytes | None, status: int, sent: int, seconds: float) -> None:
+    """Write the line of a request about which the rest is known."""
+    if not _requests.isEnabledFor(logging.INFO):
+        return
+    name = "" if request_id is None else encode(request_id.decode("latin-1")[:_LONGEST])
+    record = _record(logging.INFO)
+    first = f'"request_id": {name}, ' if name else ""
+    record.rest = (
+        f'{first}{told}, "status": {status}, "duration_ms": {1000 * seconds:.2f}, "bytes": {sent}'
+    )
+    _requests.handle(record)
+
+
+def _told(scope: Scope, line: Line) -> dict[str, object]:
+    return {
         "method": scope["method"],
-        "path": path[:_LONGEST],
+        "path": scope["path"],
         "tenant": line.tenant,
         "extension": line.extension,
         "hash": line.hash,
-        "status": line.status,
-        "duration_ms": round(seconds * 1000, 2),
-        "bytes": 0 if scope["method"] == "HEAD" else line.sent,
         "cache": line.cache,
         "why": line.why,
     }
-    if line.more is not None:
-        fields.update(line.more)
-    known = {
+
+
+def _known(fields: Mapping[str, object]) -> dict[str, object]:
+    return {
         name: value[:_LONGEST] if isinstance(value, str) else value
         for name, value in fields.items()
         if value is not None
     }
+
+
+def _record(level: int) -> logging.LogRecord:
     # Made by hand: looking up the line of code that says it would cost as much as the rest.
-    record = logging.LogRecord(_requests.name, level, "", 0, "request", (), None)
-    record.fields = known
-    _requests.handle(record)
+    return logging.LogRecord(_requests.name, level, "", 0, "request", (), None)

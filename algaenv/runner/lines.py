@@ -25,7 +25,7 @@ _BATCH_SECONDS = 0.02
 _PATIENCE_SECONDS = 2.0
 _DIRECT_PATIENCE_MS = 1000
 
-_encode = json.JSONEncoder(default=str).encode
+encode = json.JSONEncoder(default=str).encode
 
 
 class JsonLines(logging.Formatter):
@@ -37,9 +37,14 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Time (UTC, milliseconds), level, event, fields, and a traceback if there is one."""
+        when = f"{self._of_second(int(record.created))}.{int(record.msecs):03}Z"
+        level = record.levelname.lower()
+        if (rest := getattr(record, "rest", None)) is not None:
+            # Encoded already, by somebody who says the same again and again.
+            return f'{{"time": "{when}", "level": "{level}", "event": "{record.msg}", {rest}}}'
         line: dict[str, object] = {
-            "time": f"{self._of_second(int(record.created))}.{int(record.msecs):03}Z",
-            "level": record.levelname.lower(),
+            "time": when,
+            "level": level,
             "event": record.getMessage(),
         }
         fields = getattr(record, "fields", None)
@@ -47,7 +52,7 @@ class JsonLines(logging.Formatter):
             line.update(fields)
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return _encode(line)
+        return encode(line)
 
     def _of_second(self, second: int) -> str:
         known, text = self._second

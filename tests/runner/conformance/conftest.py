@@ -101,6 +101,7 @@ class Runners:
     peers: Peers
     stack: ExitStack
     services: dict[str, Service] = field(default_factory=dict)
+    brief: list[Service] = field(default_factory=list)
 
     def at(self, profile: str) -> Runner:
         variables = PROFILES[profile](self.peers)
@@ -118,7 +119,21 @@ class Runners:
         """Start one for a case alone, with these variables on top of the plain ones."""
         if self.setting.url:
             pytest.skip("not applicable: the runner was started by somebody else")
-        return self.stack.enter_context(started(PROFILES["plain"](self.peers) | variables))
+        plain = PROFILES["plain"](self.peers) | {"RUNNER_WORKERS": "1"}
+        self.brief.append(self.stack.enter_context(started(plain | variables)))
+        return self.brief[-1]
+
+    def dismiss(self) -> None:
+        """Tell the runners of a case to end; nobody waits for that before the end of the run."""
+        for service in self.brief:
+            if service.process.poll() is None:
+                service.process.terminate()
+        self.brief.clear()
+
+    def end(self) -> None:
+        """Tell all others to end, together."""
+        self.brief.extend(self.services.values())
+        self.dismiss()
 
 
 @pytest.fixture(scope="session")
@@ -139,9 +154,17 @@ def _all_peers(setting: Setting, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture(scope="session")
-def runners(setting: Setting, _all_peers: Peers) -> Iterator[Runners]:
+def _all_runners(setting: Setting, _all_peers: Peers) -> Iterator[Runners]:
     with ExitStack() as stack:
-        yield Runners(setting, _all_peers, stack)
+        runners = Runners(setting, _all_peers, stack)
+        yield runners
+        runners.end()
+
+
+@pytest.fixture
+def runners(_all_runners: Runners) -> Iterator[Runners]:
+    yield _all_runners
+    _all_runners.dismiss()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 
 from .calls import ALL, DEFAULTS, USER, Caller, Json, do, envelope
 from .internal import Api
+from .kinds import Kind, differs, settle
 from .stub import Reply, said
 
 SCHEDULE = {"endpoint": "e", "cron": "* * * * *"}
@@ -205,12 +206,43 @@ class TestInternalCalls:
         for name in ("x-api-key", "x-tenant-id", "x-alga-tenant", "x-request-id"):
             assert asked.header(name) is None
 
-    def test_6_0_odd_installations(self, caller: Caller, api: str, function: str) -> None:
-        name = f"{caller.install}/ 1"
+    @pytest.mark.parametrize(
+        ("install", "path"),
+        [
+            pytest.param("{own} ü", "{own}%20%C3%BC", id="6.0-encoded"),
+            pytest.param(
+                "{own}/ 1",
+                differs(
+                    "installations-are-one-segment", ours="{own}%2F%201", original="{own}/%201"
+                ),
+                id="6.0-slash",
+            ),
+            pytest.param(
+                "{own}?a#b",
+                differs("installations-are-one-segment", ours="{own}%3Fa%23b", original="{own}?a"),
+                id="6.0-query",
+            ),
+        ],
+    )
+    def test_6_0_odd_installations(
+        self, caller: Caller, kind: Kind, *, api: str, function: str, install: str, path: object
+    ) -> None:
         caller.peers.app.on(caller.install, said({}))
-        caller.gets(CALLS[function], context__install_id=name)
+        caller.gets(CALLS[function], context__install_id=install.format(own=caller.install))
         (asked,) = caller.peers.app.seen(caller.install)
-        assert asked.target == f"/api/internal/{api}/install/{caller.install}/%201"
+        tail = settle(kind, path).format(own=caller.install)
+        assert asked.target == f"/api/internal/{api}/install/{tail}"
+
+    @pytest.mark.parametrize("install", ["..", "../../../v1"])
+    def test_6_0_installations_that_would_leave_their_place(
+        self, caller: Caller, kind: Kind, api: str, function: str, install: str
+    ) -> None:
+        caller.gets(CALLS[function], context__install_id=install)
+        inside = f"/api/internal/{api}/install/"
+        left = any(not asked.target.startswith(inside) for asked in caller.peers.app.seen("/"))
+        assert left == settle(
+            kind, differs("installations-are-one-segment", ours=False, original=True)
+        )
 
     def test_6_0_failures_are_not_tried_again(
         self, caller: Caller, api: str, function: str

@@ -9,6 +9,7 @@ import pytest
 
 from .calls import Caller, Json, do, snake
 from .internal import Api
+from .kinds import Kind, differs, settle
 from .stub import Reply, said
 from .test_capability_gates import refused
 
@@ -174,9 +175,16 @@ def test_6_8_statuses(api: Api, *, call: Json, status: int) -> None:
 @pytest.mark.parametrize("call", [CREATE, UPDATE, DELETE], ids=["create", "update", "delete"])
 def test_6_8_statuses_in_records(api: Api, *, call: Json, status: int) -> None:
     code, name = ERRORS[status]
-    answer = said({"success": False, "error": "lost", "fieldErrors": {"a": "b"}}, status)
     error = f'SchedulerError {{ code: {code}, name: "{name}", message: "" }}'
-    refused(api.gives(answer, call), error=error)
+    for answer in (Reply(status), Reply(status, b"no json"), said({"error": "lost"}, status)):
+        refused(api.gives(answer, call), error=error)
+
+
+@pytest.mark.parametrize("call", [CREATE, UPDATE], ids=["create", "update"])
+def test_6_8_field_errors_of_a_refusal(api: Api, kind: Kind, *, call: Json) -> None:
+    answer = said({"success": False, "fieldErrors": {"cron": ["bad"]}}, 400)
+    kept = differs("refused-schedules-keep-field-errors", ours='{"cron":["bad"]}', original=None)
+    assert api.gives(answer, call)["ok"]["field_errors"] == settle(kind, kept)
 
 
 # Records

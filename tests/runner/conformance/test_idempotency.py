@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from .asking import Outcome
-from .calls import Caller, Json, do
+from .asking import Outcome, Runner
+from .calls import Caller, Json, b64, do, merged
+from .conftest import Runners
+from .guests import script_bundle
 from .kinds import Kind, differs, settle
+from .peers import Peers
 from .stub import Reply, Request
 from .test_execute_rows import fails
 
@@ -178,11 +183,6 @@ def test_a_twin_of_a_failure_runs(counted: Counted, kind: Kind) -> None:
 
 def test_what_a_caller_who_left_leaves(counted: Counted) -> None:
     """Nothing is kept of a call whose caller left before its end."""
-    import json
-    import time
-
-    from .calls import b64, merged
-
     counted.caller.send()
     counted.reply = {"wait": 0.8}
     script = counted.script
@@ -205,3 +205,20 @@ def test_what_a_caller_who_left_leaves(counted: Counted) -> None:
     counted.reply = {}
     assert counted.call().status == 200
     assert counted.runs == 2
+
+
+def test_keys_expire(runners: Runners, peers: Peers, kind: Kind) -> None:
+    service = runners.start(
+        RUNNER_IDEMPOTENCY_SECONDS="1", EXT_CACHE_ROOT=str(peers.folder / "cache-expiry")
+    )
+    runner = Runner("127.0.0.1", service.port, peers.folder)
+    counted = Counted(Caller.fresh(runner, peers, script_bundle()))
+    counted.call()
+    counted.call()
+    assert counted.runs == 1
+    until = time.monotonic() + 5
+    while counted.runs == 1 and time.monotonic() < until:
+        time.sleep(0.1)
+        counted.call()
+    expected = differs("idempotency-keys-expire", ours=2, original=1)
+    assert counted.runs == settle(kind, expected)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import uuid
 
 import pytest
 
+from . import components as wat
 from .asking import Runner
+from .guests import holding
 from .kinds import Differs, Kind, differs, settle
+from .peers import Peers
+from .stub import Reply
 
 NO_JSON = "Expected request with `Content-Type: application/json`"
 SYNTAX = "Failed to parse the request body as JSON: "
@@ -56,7 +61,6 @@ def test_1_0_content_types(
         pytest.param(b"{'a': 1}", id="1.0-quotes"),
         pytest.param(b"\xef\xbb\xbf{}", id="1.0-byte-order-mark"),
         pytest.param(b'{"\xff": 1}', id="1.0-not-utf8"),
-        pytest.param(b'{"content_hash": NaN, "context": NaN}', id="1.0-nan"),
         pytest.param(b"no json", id="1.0-words"),
         pytest.param(b" " * MOST, id="1.0-blanks-of-the-greatest-size"),
     ],
@@ -140,3 +144,42 @@ def test_1_6_warmup_without_a_tenant_is_refused(runner: Runner) -> None:
 @pytest.mark.parametrize("value", [None, 5, ["a"]])
 def test_1_6_warmup_wants_a_string(runner: Runner, value: object) -> None:
     assert runner.post("/warmup", {"content_hash": value}).status == 422
+
+
+@pytest.mark.parametrize("place", ["headers", "body"])
+def test_1_6_warmup_of_somebody(runner: Runner, peers: Peers, kind: Kind, place: str) -> None:
+    """Which ours does; the original has no way to know whose bundle it is."""
+    made = holding(wat.PLAIN, note=uuid.uuid4().hex)
+    peers.store.on(made.digest.hex, Reply(body=made.archive))
+    fields = {"content_hash": made.digest.prefixed}
+    if place == "headers":
+        answer = runner.post("/warmup", fields, ROUTING)
+    else:
+        answer = runner.post("/warmup", fields | {"tenant": "t", "extension": "e"})
+    expected = differs("warmup-compiles", ours=(200, 1), original=(400, 0))
+    asked = len(peers.store.seen(made.digest.hex))
+    assert (answer.status, asked) == settle(kind, expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        pytest.param(None, 502, id="no-bundle"),
+        pytest.param(wat.CORE_MODULE, 422, id="no-component"),
+        pytest.param(wat.NO_HANDLER, 422, id="no-handler"),
+    ],
+)
+def test_1_6_warmups_that_fail(
+    runner: Runner, peers: Peers, kind: Kind, *, content: str | None, status: int
+) -> None:
+    made = holding(content or wat.PLAIN, note=uuid.uuid4().hex)
+    if content is not None:
+        peers.store.on(made.digest.hex, Reply(body=made.archive))
+    answer = runner.post("/warmup", {"content_hash": made.digest.prefixed}, ROUTING)
+    assert answer.status == settle(kind, differs("warmup-compiles", ours=status, original=400))
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_1_0_what_is_no_number(runner: Runner, kind: Kind, *, path: str) -> None:
+    answer = runner.post(path, b'{"content_hash": NaN, "context": NaN}', ROUTING)
+    assert answer.status == settle(kind, differs("nan-is-of-no-type", ours=422, original=400))

@@ -91,8 +91,11 @@ def test_5_4_a_guest_out_of_memory(caller: Caller) -> None:
         ),
     ],
 )
-def test_5_4_what_fits_no_slot(caller: Caller, *, component: str, text: str) -> None:
+def test_5_4_what_fits_no_slot(caller: Caller, kind: Kind, *, component: str, text: str) -> None:
     outcome = caller.of(holding(component)).send()
+    if settle(kind, differs("guests-may-be-larger", ours=True, original=False)):
+        assert outcome.status == 200
+        return
     fails(outcome, 500, "execute_failed: ")
     assert text in str(outcome.fields)
 

@@ -11,6 +11,7 @@ import pytest
 from tests.runner.archives import INDEX
 
 from .asking import Runner
+from .conftest import Runners
 from .kinds import Kind, differs, settle
 from .pages import NO_STORE, Page
 from .peers import AUTH_KEY, FILE_KEY, Peers
@@ -145,12 +146,15 @@ def test_4_3_who_may_break_an_open_page(page: Page, kind: Kind) -> None:
 
 @pytest.mark.profile("strict")
 def test_4_3_the_last_tenant_that_was_served_counts(page: Page) -> None:
-    for tenant in (page.tenant, f"second-{page.tenant}"):
-        page.peers.app.on(f"tenant={tenant}", YES)
+    second = f"second-{page.tenant}"
+    page.peers.app.on(page.tenant, YES)
+    for tenant in (page.tenant, second):
         assert page.get(f"index.html?tenant={tenant}", tenant=False).status == 200
-    page.peers.app.forget()
-    assert page.get("assets/app.js", tenant=False).status == 200
-    assert page.peers.app.seen("validate") == []
+    page.peers.app.on(f"tenant={page.tenant}&", NO)
+    for _ in range(4):
+        assert page.get("assets/app.js", tenant=False).status == 200
+    asked = page.peers.app.seen("validate")
+    assert [one.query["tenant"] for one in asked[2:]] == [[second]] * len(asked[2:])
 
 
 # Whether they may see it
@@ -203,7 +207,7 @@ def test_8_any_2xx_may_say_yes(page: Page) -> None:
 
 
 @pytest.mark.profile("strict")
-def test_8_yes_is_remembered(page: Page, runners: Any) -> None:
+def test_8_yes_is_remembered(page: Page, runners: Runners) -> None:
     page.peers.app.on(page.tenant, YES)
     for _ in range(12):
         assert page.get().status == 200
@@ -282,7 +286,7 @@ def test_4_2_true_with_blanks_is_not_strict_for_pages(page: Page) -> None:
     ],
 )
 def test_4_2_values_of_the_flag(
-    runners: Any, peers: Peers, *, value: str, without_tenant: int, asks: bool
+    runners: Runners, peers: Peers, *, value: str, without_tenant: int, asks: bool
 ) -> None:
     service = runners.start(
         EXT_STATIC_STRICT_VALIDATION=value, EXT_CACHE_ROOT=str(peers.folder / f"flag-{value}")

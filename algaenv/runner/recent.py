@@ -1,0 +1,105 @@
+"""Files of pages that were served a moment ago are served again without asking anybody.
+
+A browser that opens a page, and many that open the same one, ask for the same files within a
+second. For so long nothing that decided about the first answer is asked again: who may see the
+page, which file it is, and that its bundle is still on disk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from algaenv.runner.asset import IMMUTABLE, Asset
+from algaenv.runner.journal import LINE, Line, said, say
+
+SECONDS = 1.0
+MOST = 2_000
+_MOST_BYTES = 32 * 1024 * 1024
+
+_Header = tuple[bytes, bytes]
+_Question = tuple[bytes, bytes, bytes | None, bytes | None]
+"""Path and query as they were sent, and the headers that may tell the tenant."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    until: float
+    etag: bytes
+    body: bytes
+    ok: list[_Header]
+    unchanged: list[_Header]
+    path: str
+    line: str
+    """What a line of the journal says about it, but for the time and the status."""
+
+
+class Recent:
+    """Wraps an application whose lines name the asset that was the answer.
+
+    `counted` is told the path and the status of every answer that is given here.
+    """
+
+    def __init__(self, app: ASGIApp, counted: Callable[[str, int], None]) -> None:
+        self._app = app
+        self._counted = counted
+        self._known: OrderedDict[_Question, _Known] = OrderedDict()
+        self._bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve as an ASGI application."""
+        if scope["type"] != "http" or scope["method"] != "GET":
+            await self._app(scope, receive, send)
+            return
+        host = tenant = tag = request_id = None
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host = value
+            elif name == b"x-tenant-id":
+                tenant = value
+            elif name == b"if-none-match":
+                tag = value
+            elif name == b"x-request-id":
+                request_id = value
+        question = (scope["raw_path"], scope["query_string"], tenant, host)
+        known = self._known.get(question)
+        if known is None or known.until < time.monotonic():
+            await self._app(scope, receive, send)
+            self._learn(question, scope)
+            return
+        started = time.perf_counter()
+        if tag is not None and tag == known.etag:
+            status, headers, body = 304, known.unchanged, b""
+        elif tag is None:
+            status, headers, body = 200, known.ok, known.body
+        else:
+            await self._app(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        self._counted(known.path, status)
+        say(known.line, request_id, status, len(body), time.perf_counter() - started)
+
+    def _learn(self, question: _Question, scope: Scope) -> None:
+        line: Line | None = scope.get(LINE)
+        asset = line.asset if line is not None else None
+        if line is None or not isinstance(asset, Asset) or asset.ok is None or asset.body is None:
+            return
+        before = self._known.pop(question, None)
+        self._bytes += len(asset.body) - (len(before.body) if before else 0)
+        self._known[question] = _Known(
+            time.monotonic() + SECONDS,
+            asset.etag.encode(),
+            asset.body,
+            asset.ok.raw_headers,
+            asset.unchanged(cache_control=IMMUTABLE).raw_headers,
+            scope["path"],
+            said(scope, line),
+        )
+        while len(self._known) > MOST or self._bytes > _MOST_BYTES:
+            _, oldest = self._known.popitem(last=False)
+            self._bytes -= len(oldest.body)
