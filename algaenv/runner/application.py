@@ -149,7 +149,7 @@ def build(
     )
     serving.router.redirect_slashes = False
     app = Journal(serving, metrics.request)
-    return Recent(app, metrics.request)
+    return Recent(app, metrics.request, hints.get)
 
 
 class _Teller:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from algaenv.bundle.digest import Digest
 from algaenv.runner.asset import IMMUTABLE, Asset
 from algaenv.runner.journal import LINE, Line, said, say
 
@@ -36,16 +37,25 @@ class _Known:
     path: str
     line: str
     """What a line of the journal says about it, but for the time and the status."""
+    hinted: tuple[str, Digest, str] | None
+    """Which bundle of which extension, and whose page it was remembered to be."""
 
 
 class Recent:
     """Wraps an application whose lines name the asset that was the answer.
 
-    `counted` is told the path and the status of every answer that is given here.
+    `counted` is told the path and the status of every answer that is given here; `hint` tells
+    whose page of a bundle was opened last.
     """
 
-    def __init__(self, app: ASGIApp, counted: Callable[[str, int], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        counted: Callable[[str, int], None],
+        hint: Callable[[str, Digest], str],
+    ) -> None:
         self._app = app
+        self._hint = hint
         self._counted = counted
         self._known: OrderedDict[_Question, _Known] = OrderedDict()
         self._bytes = 0
@@ -67,7 +77,7 @@ class Recent:
                 request_id = value
         question = (scope["raw_path"], scope["query_string"], tenant, host)
         known = self._known.get(question)
-        if known is None or known.until < time.monotonic():
+        if known is None or known.until < time.monotonic() or self._heard_better(known):
             await self._app(scope, receive, send)
             self._learn(question, scope)
             return
@@ -84,6 +94,13 @@ class Recent:
         self._counted(known.path, status)
         say(known.line, request_id, status, len(body), time.perf_counter() - started)
 
+    def _heard_better(self, known: _Known) -> bool:
+        """Whether somebody else opened the page since, where nothing in the request says who."""
+        if known.hinted is None:
+            return False
+        extension, digest, tenant = known.hinted
+        return self._hint(extension, digest) != tenant
+
     def _learn(self, question: _Question, scope: Scope) -> None:
         line: Line | None = scope.get(LINE)
         asset = line.asset if line is not None else None
@@ -99,7 +116,17 @@ class Recent:
             asset.unchanged(cache_control=IMMUTABLE).raw_headers,
             scope["path"],
             said(scope, line),
+            _hinted(question, line),
         )
         while len(self._known) > MOST or self._bytes > _MOST_BYTES:
             _, oldest = self._known.popitem(last=False)
             self._bytes -= len(oldest.body)
+
+
+def _hinted(question: _Question, line: Line) -> tuple[str, Digest, str] | None:
+    _, query, tenant, _ = question
+    if tenant is not None or b"tenant=" in query:
+        return None
+    if line.extension is None or line.hash is None or line.tenant is None:
+        return None
+    return line.extension, Digest(line.hash), line.tenant
