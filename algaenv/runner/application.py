@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from algaenv.bundle.digest import Digest
 from algaenv.bundle.limits import DEFAULT_LIMITS
 from algaenv.runner.answers import empty
 from algaenv.runner.cache import BundleCache
@@ -35,6 +36,7 @@ from algaenv.runner.invoke import Invoker
 from algaenv.runner.journal import Journal
 from algaenv.runner.metrics.labels import Watched
 from algaenv.runner.metrics.metrics import Metrics
+from algaenv.runner.neighbours import Neighbours
 from algaenv.runner.opening import open_store
 from algaenv.runner.outbound import Outbound
 from algaenv.runner.pages import Pages
@@ -96,6 +98,11 @@ def build(
         recycle=worker.recycle if worker else _nothing,
     )
     components = Components(cache, engine)
+
+    async def load(bundle: Digest, component: Path) -> None:
+        await (await engine.works()).loaded.guest(bundle, component)
+
+    neighbours = Neighbours(worker, load)
     invoker = Invoker(
         components=components,
         envelopes=Envelopes(environment.peers, outbound),
@@ -112,6 +119,7 @@ def build(
         engine.begin()
         log.begin()
         metrics.begin()
+        neighbours.begin()
         for complaint in environment.peers.complaints:
             _log.warning(complaint)
         chores = [
@@ -125,6 +133,7 @@ def build(
             for chore in chores[1:]:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
+            neighbours.end()
             await engine.aclose()
             await log.aclose()
             await metrics.aclose()
@@ -141,7 +150,7 @@ def build(
                 Execute(invoker, idempotency, metrics).answer,
                 methods=["POST"],
             ),
-            Route("/warmup", Warm(components, engine).answer, methods=["POST"]),
+            Route("/warmup", Warm(components, engine, neighbours).answer, methods=["POST"]),
             Route("/", HostDispatch(registry).answer),
         ],
         exception_handlers={404: _bare, 405: _bare, Exception: _broken},

@@ -113,6 +113,9 @@ class Engine:
         )
 
     def _make_guests(self) -> Guests:
+        # What the first call would import otherwise, and wait for.
+        import algaenv.runner.call
+        import algaenv.runner.wasm.lanes  # noqa: F401
         from algaenv.runner.wasm.guests import Guests
 
         return Guests(self._table(), self._threads)

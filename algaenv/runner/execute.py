@@ -121,23 +121,27 @@ class _Gone(Exception):
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Do the work as long as the client waits. Raises _Gone; the work is cancelled then."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(request))
+    working = asyncio.current_task()
+    assert working is not None  # noqa: S101
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        working.cancel()
+
+    watching = asyncio.ensure_future(watch())
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        working.cancel()
-        await asyncio.wait({working})
-        raise _Gone
+        return await work
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+        working.uncancel()
+        raise _Gone from None
     finally:
-        leaving.cancel()
-        working.cancel()
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        watching.cancel()
 
 
 async def _read(request: Request) -> Call:

@@ -23,16 +23,18 @@ from algaenv.runner.wasm.failure import GuestFailure
 if TYPE_CHECKING:
     from algaenv.runner.components import Components
     from algaenv.runner.engine import Engine
+    from algaenv.runner.neighbours import Neighbours
 
 NOBODY = "warmup unsupported without tenant + extension context"
 
 
 class Warm:
-    """Answers when the bundle's handler, if it has one, is ready to be called at once."""
+    """Answers when the bundle's handler, if it has one, is ready to be called in every worker."""
 
-    def __init__(self, components: Components, engine: Engine) -> None:
+    def __init__(self, components: Components, engine: Engine, neighbours: Neighbours) -> None:
         self._components = components
         self._engine = engine
+        self._neighbours = neighbours
 
     async def answer(self, request: Request) -> Response:
         """200 with what was done, 502 where no bundle came, 422 where its handler cannot run."""
@@ -63,6 +65,7 @@ class Warm:
             started = time.perf_counter()
             try:
                 await self._components.guest(bundle, await self._engine.works())
+                await self._neighbours.warm(bundle.digest, bundle.component)
             except NoEngine as why:
                 line.why = str(why)
                 code = "engine_init_failed"

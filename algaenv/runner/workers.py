@@ -50,6 +50,11 @@ class Worker:
     """From 0, and the lowest that no living worker has."""
     listening: socket.socket
     control: int
+    place: int = 0
+    inbox: socket.socket | None = None
+    """Datagrams for the worker in this place."""
+    outboxes: tuple[socket.socket, ...] = ()
+    """One for each place, in order: what is sent there arrives in its inbox."""
 
     def recycle(self) -> None:
         """Ask to be replaced: a new worker starts now, this one drains and ends.
@@ -73,6 +78,8 @@ class _Place:
     """A worker's socket and who works there; `pid` 0 means nobody."""
 
     listening: socket.socket
+    inbox: socket.socket
+    outbox: socket.socket
     pid: int = 0
     since: float = 0.0
     due: float = 0.0
@@ -98,7 +105,9 @@ class Supervisor:
         before_fork: Callable[[], None] = _nothing,
         worker_died: Callable[[int, int], None] = _nothing,
     ) -> None:
-        self._places = [_Place(each) for each in sockets]
+        self._places = [
+            _Place(each, *socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)) for each in sockets
+        ]
         self._numbers: dict[int, int] = {}
         self._work = work
         self._patience = drain_seconds + KILL_MARGIN_SECONDS
@@ -197,7 +206,17 @@ class Supervisor:
             for other in self._places:
                 if other is not place:
                     other.listening.close()
-            self._work(Worker(number, place.listening, self._control[1]))
+                    other.inbox.close()
+            self._work(
+                Worker(
+                    number,
+                    place.listening,
+                    self._control[1],
+                    self._places.index(place),
+                    place.inbox,
+                    tuple(each.outbox for each in self._places),
+                )
+            )
             code = 0
         except SystemExit as leaving:
             code = leaving.code if isinstance(leaving.code, int) else int(bool(leaving.code))

@@ -295,3 +295,15 @@ def test_a_store_that_is_silent(start: Start, scripted: Bundle) -> None:
     answer = _ask(service, scripted, {})
     assert answer.json["status"] == 502
     assert answer.json["error"].startswith("bundle_fetch_failed: ")
+
+
+def test_warmth_is_for_all_workers(start: Start, scripted: Bundle) -> None:
+    service = start(RUNNER_WORKERS="2")
+    routing = {"x-alga-tenant": TENANT, "x-alga-extension": EXTENSION}
+    wanted = {"content_hash": scripted.digest.prefixed}
+    assert service.post("/warmup", wanted, routing).status == 200
+    until = time.monotonic() + 10
+    loaded = b"algaenv_runner_components_loaded 2.0"
+    while loaded not in service.ask("/metrics").body and time.monotonic() < until:
+        pass
+    assert loaded in service.ask("/metrics").body

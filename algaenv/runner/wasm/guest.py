@@ -20,6 +20,7 @@ from algaenv.runner.wasm.lower import Arena, Lowerer, Unfit
 from algaenv.runner.wasm.running import Here, Running
 from algaenv.runner.wasm.settings import LIMITS
 from algaenv.runner.wasm.ticker import Ticker
+from algaenv.runner.wasm.waiting import Wait
 
 _MOST = 2**63 - 1
 
@@ -65,12 +66,19 @@ class Guest:
             with self._ticker:
                 return self._run(running, store, request, memory_bytes)
         finally:
-            abi.store_delete(store)
+            self._drop(store, invocation)
             here.running = None
             if running.capture is not None:
                 running.capture.end(invocation)
             # A traceback would hold the frame that holds the traceback.
             running.fault = None
+
+    @staticmethod
+    def _drop(store: int, invocation: Invocation) -> None:
+        """Free a store, which takes as long as to clean its memory: after the answer, on a lane."""
+        wait = invocation.wait
+        if not (isinstance(wait, Wait) and wait.put_off(lambda: abi.store_delete(store))):
+            abi.store_delete(store)
 
     def check(self) -> None:
         """Instantiate once without running anything. Raises GuestFailure if it cannot be linked."""

@@ -158,13 +158,15 @@ class Lanes:
             more: _Job[Any] | None = job
             while more is not None:
                 result, error = more.perform(pause=self._pause, resume=self._resume)
-                current, more = more, self._ended(lane, more)
-                current.tell(result, error, self._told)
-                del current, result, error
+                self._ended(more)
+                more.tell(result, error, self._told)
+                more.clear_away()
+                del result, error
+                more = self._following(lane, more)
             del job
 
-    def _ended(self, lane: _Lane, job: _Job[Any]) -> _Job[Any] | None:
-        """Count a call as ended; return the next one for this lane."""
+    def _ended(self, job: _Job[Any]) -> None:
+        """Count a call as ended, before its caller hears of it and comes back with another."""
         with self._lock:
             if job.written_off:
                 self.stuck -= 1
@@ -172,6 +174,10 @@ class Lanes:
                 self._running -= 1
                 seconds = time.monotonic() - job.started
                 self._mean_seconds += _SMOOTHING * (seconds - self._mean_seconds)
+
+    def _following(self, lane: _Lane, job: _Job[Any]) -> _Job[Any] | None:
+        """Give up the turn of a call; return the next one for this lane."""
+        with self._lock:
             self._turn.give(job.claim)
             following = self._next()
             if following is None:
@@ -306,6 +312,11 @@ class _Job(Generic[T]):
             return None, error
         finally:
             self.over = True
+
+    def clear_away(self) -> None:
+        """Do what the call has left to be done, now that its caller has the answer."""
+        if isinstance(self._invocation.wait, Wait):
+            self._invocation.wait.clear_away()
 
     def leave(self) -> None:
         """End the guest at its next tick, and wake it if it waits."""

@@ -26,7 +26,9 @@ class Wait:
     `left`: whether the caller has gone; a guest is ended at its next tick then.
     """
 
-    __slots__ = ("_deadline", "_loop", "_pause", "_resume", "_spent", "_under_way", "left")
+    __slots__ = (
+        "_deadline", "_later", "_loop", "_pause", "_resume", "_spent", "_under_way", "left",
+    )  # fmt: skip
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self._loop = loop
@@ -35,6 +37,7 @@ class Wait:
         self._pause: Callable[[], None] | None = None
         self._resume: Callable[[], None] | None = None
         self._under_way: _Errand | None = None
+        self._later: list[Callable[[], object]] | None = None
         self.left = False
 
     def bind(
@@ -48,6 +51,20 @@ class Wait:
         """Say until when to wait, and what to do before and after the thread is blocked."""
         self._deadline, self._spent = deadline, spent
         self._pause, self._resume = pause, resume
+        self._later = []
+
+    def put_off(self, chore: Callable[[], object]) -> bool:
+        """Have a chore of the call done once its caller has the answer; False: do it now."""
+        if self._later is None:
+            return False
+        self._later.append(chore)
+        return True
+
+    def clear_away(self) -> None:
+        """Do what was put off."""
+        chores, self._later = self._later or (), None
+        for chore in chores:
+            chore()
 
     def leave(self) -> None:
         """Wake the thread, since nobody waits for it. On the event loop only."""

@@ -1,0 +1,107 @@
+"""What one worker tells the others: a component was asked to be warm, so load it as well.
+
+A request for warmth reaches one worker, and the first call may reach any. Messages are datagrams
+over sockets that only the workers of one service have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+from algaenv.bundle.digest import Digest
+from algaenv.runner.workers import Worker
+
+_log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 5.0
+"""How long the others may take; a call that finds a worker cold only takes longer."""
+_LONGEST = 16 * 1024
+
+Load = Callable[[Digest, Path], Awaitable[object]]
+
+
+class Neighbours:
+    """The other workers of the service; none without a worker, or when it is the only one."""
+
+    def __init__(self, worker: Worker | None, load: Load) -> None:
+        self._worker = worker
+        self._load = load
+        self._numbers = itertools.count()
+        self._awaited: dict[tuple[int, int], asyncio.Event] = {}
+        self._loading: set[asyncio.Task[None]] = set()
+
+    def begin(self) -> None:
+        """Listen; needs a running loop."""
+        if self._worker is not None and self._worker.inbox is not None:
+            self._worker.inbox.setblocking(False)
+            asyncio.get_running_loop().add_reader(self._worker.inbox, self._arrived)
+
+    def end(self) -> None:
+        """Listen no more."""
+        if self._worker is not None and self._worker.inbox is not None:
+            asyncio.get_running_loop().remove_reader(self._worker.inbox)
+
+    async def warm(self, bundle: Digest, component: Path) -> None:
+        """Have the others load a component that is compiled, and wait until they have."""
+        if self._worker is None:
+            return
+        number = next(self._numbers)
+        told: list[asyncio.Event] = []
+        for place in range(len(self._worker.outboxes)):
+            if place == self._worker.place:
+                continue
+            message = {
+                "load": bundle.hex,
+                "component": str(component),
+                "from": self._worker.place,
+                "number": number,
+            }
+            done = self._awaited[place, number] = asyncio.Event()
+            if self._send(place, message):
+                told.append(done)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    for done in told:
+                        await done.wait()
+        finally:
+            for place in range(len(self._worker.outboxes)):
+                self._awaited.pop((place, number), None)
+
+    def _send(self, place: int, message: dict[str, object]) -> bool:
+        assert self._worker is not None  # noqa: S101
+        try:
+            self._worker.outboxes[place].send(json.dumps(message).encode())
+        except OSError:
+            # Its inbox is full, since nobody reads it at the moment.
+            return False
+        return True
+
+    def _arrived(self) -> None:
+        assert self._worker is not None  # noqa: S101
+        assert self._worker.inbox is not None  # noqa: S101
+        with suppress(BlockingIOError):
+            while True:
+                message = json.loads(self._worker.inbox.recv(_LONGEST))
+                if "load" in message:
+                    task = asyncio.ensure_future(self._obey(message))
+                    self._loading.add(task)
+                    task.add_done_callback(self._loading.discard)
+                elif done := self._awaited.get((message["from"], message["loaded"])):
+                    done.set()
+
+    async def _obey(self, message: dict[str, object]) -> None:
+        assert self._worker is not None  # noqa: S101
+        try:
+            await self._load(Digest(str(message["load"])), Path(str(message["component"])))
+        except Exception:
+            # Whoever calls it next hears why.
+            _log.debug("not warmed", exc_info=True)
+        answer: dict[str, object] = {"loaded": message["number"], "from": self._worker.place}
+        self._send(int(str(message["from"])), answer)
