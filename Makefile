@@ -32,6 +32,7 @@ test: $(VENV)/.test
 	.ci/engine
 	.ci/minio
 	.ci/guests $(BIN)/python
+	.ci/browser
 	$(MAKE) lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist worksteal
 
@@ -45,6 +46,7 @@ bench: $(VENV)/.test
 	.ci/engine
 	.ci/minio
 	.ci/guests $(BIN)/python
+	.ci/browser
 	$(BIN)/python -m benchmarks
 
 clean:

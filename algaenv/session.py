@@ -11,16 +11,22 @@ from typing import Protocol
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.event import Emit, Event, Reported, RuntimeChosen, Warned
-from algaenv.model.intent import ExternalDatabase, ImagesChoice, Intent, RuntimeChoice
+from algaenv.model.intent import (
+    ExternalDatabase,
+    ImagesChoice,
+    Intent,
+    ManagedDatabase,
+    RuntimeChoice,
+)
 from algaenv.model.lock import Credentials, Environment, Lock, Ports
 from algaenv.model.outcome import Done, Ended, Report
 from algaenv.model.plan import Kept, Plan
-from algaenv.model.problem import AlgaenvError, Problem
-from algaenv.model.status import Status
+from algaenv.model.problem import AlgaenvError, NotReady, Problem
+from algaenv.model.status import Reach, Status
 from algaenv.reconcile.ahead import Ahead
 from algaenv.reconcile.apply import Walker
 from algaenv.reconcile.converge import Drawn, Ways, World, converge, draw, draw_down
-from algaenv.reconcile.inspect import conclude, inspect, nothing_yet
+from algaenv.reconcile.inspect import conclude, inspect, nothing_yet, reach
 from algaenv.reconcile.protocols import Asker, ContentHost, Hands, Look, Runtime
 from algaenv.reconcile.resolve import Packs, resolve
 
@@ -43,7 +49,8 @@ class Request:
 
 class Session(Protocol):
     """The whole program below its surface. SpecError, Locked, EngineGone, ResolveError and other
-    AlgaenvError are raised by `plan` and `status`; `up` and `down` put them into their report.
+    AlgaenvError are raised by `plan`, `status` and `reach`; `up` and `down` put them into their
+    report.
     """
 
     def up(self, request: Request, emit: Emit) -> Report:
@@ -62,6 +69,13 @@ class Session(Protocol):
         """Remove what is ours; data is kept unless `volumes`."""
         ...
 
+    def reach(self, request: Request, extension: str) -> Reach:
+        """Where an extension is called, by its name in the spec, or by any name the gateway knows.
+
+        Asks the gateway nothing.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
@@ -69,6 +83,8 @@ class Recorded:
 
     intent: Intent
     runtime: str
+    tenant_id: str = ""
+    """The tenant's id, empty where it was not learned."""
 
 
 class House(Protocol):
@@ -155,11 +171,10 @@ class Steward:
         """See Session."""
         emit = _one_at_a_time(emit)
         intent, environment = self._load(request, emit)
-        runtime, why = self._house.choose(
-            request, environment, intent, self._house.recall(environment)
-        )
+        recorded = self._house.recall(environment)
+        runtime, why = self._house.choose(request, environment, intent, recorded)
         emit(RuntimeChosen(runtime.name, why))
-        lock = self._lock(request, environment, intent, emit)
+        lock = self._lock(request, environment, intent, emit, recorded)
         ways = Ways(adopt=request.adopt, cancelled=request.cancelled)
         return draw(lock, self._world(runtime, lock), emit, ways).plan
 
@@ -176,9 +191,9 @@ class Steward:
         emit(RuntimeChosen(runtime.name, why))
         credentials = self._house.peek(environment, intent)
         if credentials is None:
-            return nothing_yet(environment, runtime.name)
+            return nothing_yet(environment, intent, runtime.name)
         ports = self._house.ports(environment, intent)
-        lock = Lock(environment, intent, ports, credentials, ())
+        lock = Lock(environment, intent, ports, credentials, (), _tenant_of(recorded, intent))
         return inspect(lock, self._world(runtime, lock), emit)
 
     def down(self, request: Request, emit: Emit, *, volumes: bool) -> Report:
@@ -192,6 +207,22 @@ class Steward:
         except AlgaenvError as error:
             report = _failed("down", error)
         return _told(report, request, emit)
+
+    def reach(self, request: Request, extension: str) -> Reach:
+        """See Session."""
+        environment = self._house.identify(request.spec, request.spec.parent.name)
+        recorded = self._house.recall(environment)
+        lock = self._lock_of_last_run(environment, recorded)
+        if lock is None:
+            intent, _ = self._load(request, lambda _: None)
+            raise NotReady(
+                Problem(
+                    "not-up",
+                    f"cannot reach {extension}: {intent.name} has not been brought up",
+                    "bring it up with `algaenv up`",
+                )
+            )
+        return reach(lock, extension, self._house.content(lock))
 
     def _load(self, request: Request, emit: Emit) -> tuple[Intent, Environment]:
         intent, warnings = self._house.load(request)
@@ -208,22 +239,25 @@ class Steward:
         lock = None
         if recorded is not None:
             # It has been up before, so its content may be looked at while the runtime is found.
-            lock = self._lock(request, environment, intent, emit)
+            lock = self._lock(request, environment, intent, emit, recorded)
             content: ContentHost = Ahead(self._house.content(lock), lock)
         runtime, why = self._house.choose(request, environment, intent, recorded)
         emit(RuntimeChosen(runtime.name, why))
         if lock is None:
-            lock = self._lock(request, environment, intent, emit)
+            lock = self._lock(request, environment, intent, emit, recorded)
             content = self._house.content(lock)
         ways = Ways(adopt=request.adopt, cancelled=request.cancelled)
         if recorded is not None and _moved(recorded.intent, intent):
             emit(Warned(_LEFT_BEHIND))
-        now = Recorded(intent, runtime.name)
+        now = Recorded(intent, runtime.name, lock.tenant_id)
         if now != recorded:
             self._house.remember(environment, now)
         world = World(runtime, content, self._house.asker())
         drawn, ended = converge(lock, world, emit, ways)
         report = _report("up", drawn, ended)
+        learned = drawn.ids.tenant_id if drawn.ids and not drawn.ids.problems else now.tenant_id
+        if learned != now.tenant_id:
+            self._house.remember(environment, replace(now, tenant_id=learned))
         if report.failed or any(not isinstance(it.outcome, Done) for it in ended):
             return report
         return replace(report, status=conclude(lock, drawn, runtime.name))
@@ -263,9 +297,16 @@ class Steward:
         if credentials is None:
             return None
         ports = self._house.ports(environment, recorded.intent)
-        return Lock(environment, recorded.intent, ports, credentials, ())
+        return Lock(environment, recorded.intent, ports, credentials, (), recorded.tenant_id)
 
-    def _lock(self, request: Request, environment: Environment, intent: Intent, emit: Emit) -> Lock:
+    def _lock(
+        self,
+        request: Request,
+        environment: Environment,
+        intent: Intent,
+        emit: Emit,
+        recorded: Recorded | None,
+    ) -> Lock:
         # Bundles first: a bad manifest is told before anything is chosen or generated.
         packer = self._house.packer(environment, request.cancelled)
         extensions = resolve(intent.extensions, packer, emit)
@@ -275,6 +316,7 @@ class Steward:
             ports=self._house.ports(environment, intent),
             credentials=self._house.credentials(environment, intent),
             extensions=extensions,
+            tenant_id=_tenant_of(recorded, intent),
         )
 
     def _world(self, runtime: Runtime, lock: Lock) -> World:
@@ -305,6 +347,18 @@ _LEFT_BEHIND = Problem(
     summary="cannot look into the database of the last run any more: install rows of ours may stay",
     hint="bring its `url` back, run `algaenv down`, and change the database then",
 )
+
+
+def _tenant_of(recorded: Recorded | None, intent: Intent) -> str:
+    """The tenant of the last run, as long as the spec asks for the same one of the same database.
+
+    A managed database keeps its tenant under a new name of the environment.
+    """
+    if recorded is None or recorded.intent.tenant != intent.tenant:
+        return ""
+    managed = [isinstance(it.database, ManagedDatabase) for it in (recorded.intent, intent)]
+    same = all(managed) or recorded.intent.database == intent.database
+    return recorded.tenant_id if same else ""
 
 
 def _moved(before: Intent, now: Intent) -> bool:

@@ -68,14 +68,19 @@ class Wired:
             intent = decode(kept["intent"], known(intent_classes()))
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
-        return Recorded(intent, str(kept.get("runtime"))) if isinstance(intent, Intent) else None
+        if not isinstance(intent, Intent):
+            return None
+        return Recorded(intent, str(kept.get("runtime")), str(kept.get("tenant_id", "")))
 
     def remember(self, environment: Environment, recorded: Recorded) -> None:
         """Kept 0600: an intent may hold secrets that the author gave."""
         from algaenv.spec.codec import encode
 
         intent = encode(recorded.intent)
-        home.remember(environment, {"runtime": recorded.runtime, "intent": intent})
+        home.remember(
+            environment,
+            {"runtime": recorded.runtime, "tenant_id": recorded.tenant_id, "intent": intent},
+        )
 
     def forget(self, environment: Environment) -> None:
         """What somebody else put into the home stays."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from algaenv.drivers import home
-from algaenv.model.intent import Intent, ManagedDatabase, Port
+from algaenv.model.intent import BundledGateway, Intent, ManagedDatabase, Port
 from algaenv.model.lock import Environment, Ports
 from algaenv.model.problem import Problem, ResolveError
 
@@ -53,7 +53,7 @@ def choose(environment: Environment, intent: Intent, probe_free: Callable[[int],
 
 def _wanted(intent: Intent) -> dict[str, Port]:
     """Service → the port the spec fixes, None where it leaves it open, 0 where none is needed."""
-    store, database = intent.store, intent.database
+    store, database, gateway = intent.store, intent.database, intent.gateway
     has_console = any("console" in profile.ports for profile in (store.profile, *store.local))
     return {
         "store": store.port,
@@ -61,6 +61,7 @@ def _wanted(intent: Intent) -> dict[str, Port]:
         "redis": intent.redis.port,
         "database": database.port if isinstance(database, ManagedDatabase) else _NONE,
         "runner": intent.runner.port,
+        "gateway": gateway.port if isinstance(gateway, BundledGateway) else _NONE,
     }
 
 

@@ -18,6 +18,7 @@ from algaenv.drivers.probes_http import Http, Reply, left
 from algaenv.drivers.probes_warmth import OTHER_BYTES, asked_of, judge_warmth
 from algaenv.model.probe import (
     Answer,
+    GatewayProbe,
     Never,
     NotYet,
     PageProbe,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 SECONDS: Final = 2.0
 """For one try."""
+GATEWAY_SECONDS: Final = 5.0
+"""For a gateway, which gives all that it asks three seconds before it answers."""
 PAGE_SECONDS: Final = 10.0
 """For a page: asking for it makes the runner fetch and unpack its bundle, which Alga's own runner
 gives up as soon as who asked hangs up. Hanging up early would start it over, for ever."""
@@ -43,6 +46,8 @@ gives up as soon as who asked hangs up. Hanging up early would start it over, fo
 WARM_SECONDS: Final = 120.0
 """For a handler: one of 12 MB takes five seconds to compile where nobody else is at work."""
 
+_GATEWAY_FINE = ("ok", "off", "UndefinedTable")
+"""Tables are content, which is made once its hosts answer."""
 _HEAD = 64 * 1024
 """Bytes that a Redis may say before it is no Redis."""
 
@@ -66,6 +71,9 @@ class Prober:
             case RunnerProbe():
                 reply = self._get(f"{probe.base_url.rstrip('/')}/healthz", SECONDS)
                 return _judge_health(reply) if isinstance(reply, Reply) else reply
+            case GatewayProbe():
+                reply = self._get(f"{probe.base_url.rstrip('/')}/readyz", GATEWAY_SECONDS)
+                return _judge_gateway(probe, reply) if isinstance(reply, Reply) else reply
             case PageProbe():
                 reply = self._get(probe.url, PAGE_SECONDS)
                 return _judge_page(probe, reply) if isinstance(reply, Reply) else reply
@@ -272,6 +280,18 @@ def _judge_health(reply: Reply) -> Answer:
         return NotYet(f"the runner's /healthz answered {reply.status} without a JSON object")
     facts = (f"{name} {json.dumps(body.get(name))}" for name in ("cache_writable", "bundle_store"))
     return NotYet(f"the runner's /healthz answered {reply.status}: {', '.join(facts)}")
+
+
+def _judge_gateway(probe: GatewayProbe, reply: Reply) -> Answer:
+    body = reply.fields()
+    if "ready" not in body:
+        return _other_server(_place(probe.base_url), "the gateway's language")
+    states = {name: body.get(name) for name in ("database", "runner", "redis")}
+    silent = {name: state for name, state in states.items() if state not in _GATEWAY_FINE}
+    if reply.status == 200 or not silent:
+        return Yes()
+    facts = ", ".join(f"{name} {json.dumps(state)}" for name, state in silent.items())
+    return NotYet(f"the gateway's /readyz answered {reply.status}: {facts}")
 
 
 def _judge_page(probe: PageProbe, reply: Reply) -> Answer:

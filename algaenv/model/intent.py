@@ -146,6 +146,52 @@ class RunnerIntent:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayUser:
+    """Somebody who may ask through the gateway; what is None the gateway fills in itself."""
+
+    key: str
+    type: Literal["internal", "client"]
+    name: str | None
+    """As people read it."""
+    id: str | None
+    email: str | None
+    client_id: str | None
+    client_name: str | None
+    permissions: tuple[str, ...] | None
+    """Spelled `resource:action`."""
+    additional_fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class BundledGateway:
+    """The gateway of this package, which stands in for the app server's extension surface."""
+
+    port: Port
+    users: tuple[GatewayUser, ...]
+    """Empty: the two that the gateway knows itself."""
+    checks_off: tuple[str, ...]
+    """Permissions and other checks that are turned off, by name."""
+    rate_limit: Literal["off", "product"]
+    faults_fixed: tuple[str, ...]
+    """Names of the product's faults that are not reproduced."""
+    timeout_ms: int
+    """Of one call."""
+    clients: tuple[Mapping[str, Json], ...]
+    """Fixtures, as the internal API answers them; what is not said is the gateway's to fill in."""
+    services: tuple[Mapping[str, Json], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AppServer:
+    """A real app server, at the intent's `app_url`: algaenv runs no gateway."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoGateway:
+    """Nobody answers for the app server, unless something listens at `app_url`."""
+
+
+@dataclass(frozen=True, slots=True)
 class TenantIntent:
     """Which tenant the extensions are installed for; both None: the one there is, or the default.
 
@@ -186,6 +232,8 @@ class ExtensionIntent:
     capabilities: tuple[str, ...] | None
     """Granted; None: what the manifest asks for."""
     enabled: bool
+    ui_dev_server: str | None
+    """Origin of a development server whose page the gateway shows instead of the bundle's."""
     where: Where
     """Where the `source` stands in the spec, for complaints."""
 
@@ -202,6 +250,7 @@ class Intent:
     redis: RedisIntent
     database: ManagedDatabase | ExternalDatabase
     runner: RunnerIntent
+    gateway: BundledGateway | AppServer | NoGateway
     tenant: TenantIntent
     extensions: tuple[ExtensionIntent, ...]
     keep_versions: int

@@ -50,13 +50,15 @@ class LockedExtension:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports on 127.0.0.1; `database` is 0 for an external one, `console` 0 without one."""
+    """The ports on 127.0.0.1; 0 for an external database, and for a console or a gateway that
+    there is none of."""
 
     store: int
     console: int
     redis: int
     database: int
     runner: int
+    gateway: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +86,5 @@ class Lock:
     ports: Ports
     credentials: Credentials
     extensions: tuple[LockedExtension, ...]
+    tenant_id: str = ""
+    """The tenant's id as the last run learned it; empty where that says nothing any more."""

@@ -52,7 +52,15 @@ class PageProbe:
     body_sha256: str | None
 
 
-Probe = PostgresProbe | StoreProbe | RedisProbe | RunnerProbe | PageProbe
+@dataclass(frozen=True, slots=True)
+class GatewayProbe:
+    """`GET {base_url}/readyz`: all that the gateway asks answers it. Tables that are not there yet
+    count as an answer: they are content, which comes later."""
+
+    base_url: str
+
+
+Probe = PostgresProbe | StoreProbe | RedisProbe | RunnerProbe | PageProbe | GatewayProbe
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.lock import Environment
@@ -41,6 +42,17 @@ class ExtensionStatus:
     endpoints: tuple[tuple[str, str], ...]
     ready: bool
     detail: str = ""
+    portal_urls: Mapping[str, str] = field(default_factory=dict)
+    """The page as the portals `msp` and `client` show it; empty without a gateway of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where an extension is called and looked at: the gateway's URL, without a slash at its end,
+    and what the gateway knows the extension by."""
+
+    gateway: str
+    extension: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +65,5 @@ class Status:
     extensions: tuple[ExtensionStatus, ...]
     tenant_id: str = ""
     variables: Mapping[str, str | Secret] | None = None
+    app_server: str = ""
+    """URL of the app server that has to have the variables; empty where nobody named one."""

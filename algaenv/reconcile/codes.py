@@ -15,10 +15,13 @@ CODES: tuple[tuple[str, str], ...] = (
         "engine-unreachable",
         "the Docker runtime is asked for, or holds the environment, and no engine answers",
     ),
+    ("extension-absent", "an extension is called that is in the spec, but not installed"),
     ("extension-twice", "two extensions of the spec have the same publisher and name"),
+    ("gateway-none", "an extension is called, but the spec wants no gateway"),
     ("handler-broken", "the runner cannot compile or link an extension's handler"),
     ("not-answering", "a service or page gave an answer that waiting does not mend"),
     ("not-ours", "something in the way carries no mark of this environment"),
+    ("not-up", "an extension is called, but the environment has not been brought up"),
     (
         "not-ready",
         "a service or page did not answer in time, or the run was interrupted before it did",

@@ -12,7 +12,7 @@ from algaenv.model.content import ContentIds
 from algaenv.model.event import Emit, Planned
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.outcome import Done, Ended
-from algaenv.model.plan import Blocked, Change, Decision, Deferred, Kept, Plan, Same, Verb
+from algaenv.model.plan import Blocked, Change, Decision, Deferred, Kept, Plan, Same, Step, Verb
 from algaenv.model.problem import AlgaenvError, DriverError, Problem, Unavailable
 from algaenv.model.resource import Observation, Present, Resource
 from algaenv.plan.content import desired_content, predicted_ids
@@ -105,9 +105,11 @@ def converge(lock: Lock, world: World, emit: Emit, ways: Ways) -> tuple[Drawn, t
     )
     if drawn.settled:
         return drawn, walker.walk(drawn.plan)
-    ended = walker.walk(_tier(drawn.plan, Tier.SUBSTRATE))
+    first, late = _apart(_tier(drawn.plan, Tier.SUBSTRATE), drawn.lowered)
+    ended = walker.walk(first)
     if ways.cancelled() or not _hosts_answer(drawn.lowered, ended):
-        return drawn, (*ended, *walker.walk(_tier(drawn.plan, Tier.CONTENT), before=ended))
+        rest = _with(late, _tier(drawn.plan, Tier.CONTENT))
+        return drawn, (*ended, *walker.walk(rest, before=ended))
     patience = Patience(SECOND_LOOK, ways.cancelled)
     try:
         look = until_available(lambda: world.content.look(lock), patience)
@@ -115,10 +117,11 @@ def converge(lock: Lock, world: World, emit: Emit, ways: Ways) -> tuple[Drawn, t
         return replace(drawn, failure=error), ended
     decisions = _content(lock, look, drawn.lowered, ways)
     content = ordered(decisions, also=frozenset(e.step.address for e in ended))
+    rest = _with(late, content)
     if content.steps != _tier(drawn.plan, Tier.CONTENT).steps:
-        emit(Planned(content.steps))
+        emit(Planned(rest.steps))
     final = Drawn(drawn.lowered, content, look.ids, settled=True)
-    return final, (*ended, *walker.walk(content, before=ended))
+    return final, (*ended, *walker.walk(rest, before=ended))
 
 
 def draw_down(
@@ -229,6 +232,17 @@ def _tier(plan: Plan, tier: Tier) -> Plan:
     """The part of a plan in one tier, with the edges inside it."""
     steps = tuple(step for step in plan.steps if _tier_of(step.address, step.resource) is tier)
     return Plan(steps=steps, blocked=plan.blocked if tier is Tier.SUBSTRATE else ())
+
+
+def _apart(substrate: Plan, lowered: Lowered) -> tuple[Plan, tuple[Step, ...]]:
+    """The steps that content waits for, and those of the gateway, which it need not wait for."""
+    gateway = lowered.hosts.get("gateway")
+    late = tuple(step for step in substrate.steps if step.address == gateway)
+    return replace(substrate, steps=tuple(s for s in substrate.steps if s not in late)), late
+
+
+def _with(late: tuple[Step, ...], content: Plan) -> Plan:
+    return replace(content, steps=(*late, *content.steps))
 
 
 def _tier_of(address: Address, resource: Resource | None) -> Tier:

@@ -10,19 +10,19 @@ from algaenv.bundle.digest import Digest
 from algaenv.model.address import Address
 from algaenv.model.content import ContentIds
 from algaenv.model.event import Emit, Warned
-from algaenv.model.intent import ManagedDatabase
+from algaenv.model.intent import AppServer, BundledGateway, Intent, ManagedDatabase
 from algaenv.model.lock import Environment, Lock, LockedExtension
 from algaenv.model.probe import Never, NotYet, PageProbe, Yes
-from algaenv.model.problem import AlgaenvError
+from algaenv.model.problem import AlgaenvError, Problem, Refused
 from algaenv.model.resource import Absent, Observation, Present, Resource
-from algaenv.model.status import ExtensionStatus, ServiceStatus, Status
+from algaenv.model.status import ExtensionStatus, Reach, ServiceStatus, Status
 from algaenv.plan.content import page_url, predicted_ids
+from algaenv.plan.portals import portal_path, portals_of
 from algaenv.plan.variables import app_variables
 from algaenv.reconcile.converge import CONTENT_SERVICES, Drawn, World
-from algaenv.reconcile.protocols import Asker
+from algaenv.reconcile.protocols import Asker, ContentHost
 
 SERVICE_KINDS = ("container", "process")
-SERVICES = ("store", "redis", "database", "runner")
 
 
 def inspect(lock: Lock, world: World, emit: Emit) -> Status:
@@ -51,6 +51,7 @@ def inspect(lock: Lock, world: World, emit: Emit) -> Status:
         extensions=extensions,
         tenant_id=tenant,
         variables=app_variables(lock, tenant),
+        app_server=_app_server(lock),
     )
 
 
@@ -74,6 +75,7 @@ def conclude(lock: Lock, drawn: Drawn, runtime: str) -> Status:
         extensions=tuple(_concluded(lock, ids, extension) for extension in lock.extensions),
         tenant_id=ids.tenant_id,
         variables=app_variables(lock, ids.tenant_id),
+        app_server=_app_server(lock),
     )
 
 
@@ -91,16 +93,68 @@ def _concluded(lock: Lock, ids: ContentIds, extension: LockedExtension) -> Exten
         call_url=_call_url(lock, registry),
         endpoints=tuple((it.method, it.path) for it in extension.manifest.endpoints),
         ready=True,
+        portal_urls=_portal_urls(lock, registry, extension.manifest.ui_row()),
     )
 
 
+def _app_url(lock: Lock) -> str:
+    """What answers as the app server does: the gateway of this environment, or the real one."""
+    if isinstance(lock.intent.gateway, BundledGateway):
+        return f"http://127.0.0.1:{lock.ports.gateway}"
+    return lock.intent.app_url.rstrip("/")
+
+
+def _app_server(lock: Lock) -> str:
+    return lock.intent.app_url if isinstance(lock.intent.gateway, AppServer) else ""
+
+
 def _call_url(lock: Lock, registry: str) -> str:
-    return lock.intent.app_url.rstrip("/") + layout.call_path(registry, "")
+    return _app_url(lock) + layout.call_path(registry, "")
 
 
-def nothing_yet(environment: Environment, runtime: str) -> Status:
+def _portal_urls(lock: Lock, registry: str, ui: object) -> Mapping[str, str]:
+    """The page in each portal; in that of clients only what their menu shows."""
+    if not isinstance(lock.intent.gateway, BundledGateway):
+        return {}
+    return {portal: _app_url(lock) + portal_path(portal, registry) for portal in portals_of(ui)}
+
+
+def reach(lock: Lock, extension: str, content: ContentHost) -> Reach:
+    """Where an extension is called: by the id in the rows, when it is named as in the spec.
+
+    Raises Refused (`gateway-none`, `extension-absent`), and what a look at the content raises.
+    """
+    intent = lock.intent
+    if not isinstance(intent.gateway, BundledGateway):
+        raise Refused(
+            Problem(
+                "gateway-none",
+                f"cannot reach {extension}: {intent.name} runs no gateway",
+                "set `gateway: bundled` in the spec, or ask the app server itself",
+            )
+        )
+    if extension not in {it.name for it in intent.extensions}:
+        return Reach(_app_url(lock), extension)
+    rows = content.look(lock).observe(())
+    row = rows.get(Address("release", extension), Absent())
+    if not isinstance(row, Present) or row.recorded is None:
+        raise Refused(
+            Problem(
+                "extension-absent",
+                f"cannot reach {extension}: it is in the spec, but not installed",
+                "run `algaenv up`",
+            )
+        )
+    return Reach(_app_url(lock), str(row.inputs.get("registry id", "")))
+
+
+def nothing_yet(environment: Environment, intent: Intent, runtime: str) -> Status:
     """The status of an environment that was never brought up; asks nobody and writes nothing."""
-    services = tuple(ServiceStatus(name, "absent", {}) for name in SERVICES)
+    names = ["store", "redis"]
+    names += ["database"] if isinstance(intent.database, ManagedDatabase) else []
+    names += ["runner"]
+    names += ["gateway"] if isinstance(intent.gateway, BundledGateway) else []
+    services = tuple(ServiceStatus(name, "absent", {}) for name in names)
     return Status(environment, runtime, services, ())
 
 
@@ -159,6 +213,8 @@ def service_endpoints(lock: Lock, name: str) -> Mapping[str, str]:
             return {"url": f"postgresql://{database.user}@{place}"}
         case "runner":
             return {"url": f"http://127.0.0.1:{ports.runner}"}
+        case "gateway":
+            return {"url": f"http://127.0.0.1:{ports.gateway}"}
         case _:
             return {}
 
@@ -195,4 +251,5 @@ def _extensions(
             ),
             ready=isinstance(answer, Yes) and not row.drift,
             detail="; ".join(row.drift) or ("" if isinstance(answer, Yes) else answer.last),
+            portal_urls=_portal_urls(lock, registry, facts.get("ui")),
         )

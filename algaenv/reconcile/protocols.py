@@ -62,7 +62,8 @@ class Lowered:
 
     `hosts` names the resource that must answer before content of that kind can be seen:
     `{"store": Address, "database": Address, "runner": Address, "redis": Address}`; an external
-    database has none. `notes` are phrases for people: where an image or a binary comes from.
+    database has none. A `gateway` of ours is there too, for which content does not wait. `notes`
+    are phrases for people: where an image or a binary comes from.
     """
 
     resources: tuple[Resource, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -9,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from anyio import to_thread
 from starlette.responses import Response, StreamingResponse
 
 from algaenv.runner.media import HTML, media_type
@@ -87,7 +87,7 @@ class Asset:
             return self.ok
         if self.body is not None:
             return self._with(self.body, cache_control)
-        opened = await to_thread.run_sync(self.file.open, "rb")
+        opened = await asyncio.to_thread(self.file.open, "rb")
         if bodiless:
             opened.close()
             return self._with(b"", cache_control)
@@ -104,5 +104,5 @@ class Asset:
 
 async def _chunks(opened: IO[bytes]) -> AsyncIterator[bytes]:
     with opened:
-        while chunk := await to_thread.run_sync(opened.read, _STREAM_BYTES):
+        while chunk := await asyncio.to_thread(opened.read, _STREAM_BYTES):
             yield chunk

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from algaenv.runner.importing import importing
+
 if TYPE_CHECKING:
     from algaenv.runner.compiling.compiled import Compiled
     from algaenv.runner.compiling.events import Tell
@@ -113,9 +115,11 @@ class Engine:
         )
 
     def _make_guests(self) -> Guests:
-        # What the first call would import otherwise, and wait for.
-        import algaenv.runner.call
-        import algaenv.runner.wasm.lanes  # noqa: F401
-        from algaenv.runner.wasm.guests import Guests
+        with importing():
+            # What the first call would import otherwise, and wait for.
+            import algaenv.runner.call
+            import algaenv.runner.wasm.lanes
+            import algaenv.runner.wasm.world  # noqa: F401
+            from algaenv.runner.wasm.guests import Guests
 
         return Guests(self._table(), self._threads)

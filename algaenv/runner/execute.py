@@ -8,7 +8,6 @@ import time
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -148,7 +147,7 @@ async def _read(request: Request) -> Call:
     body = await read_json(request)
     if len(body) < _LARGE:
         return _parse(body)
-    return await to_thread.run_sync(_parse, body)
+    return await asyncio.to_thread(_parse, body)
 
 
 def _parse(body: bytes) -> Call:

@@ -14,6 +14,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from algaenv.runner.importing import importing
+
 if TYPE_CHECKING:
     import httpx
 
@@ -70,7 +72,8 @@ class Outbound:
 def _make() -> _Clients:
     from http.cookiejar import CookieJar, DefaultCookiePolicy
 
-    import httpx
+    with importing():
+        import httpx
 
     trusted = httpx.create_ssl_context()
     no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))

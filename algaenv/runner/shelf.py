@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import OrderedDict
 from pathlib import Path
-
-from anyio import to_thread
 
 from algaenv.bundle.digest import Digest
 from algaenv.runner.asset import Asset
@@ -48,7 +47,7 @@ class Shelf:
 
     async def _read(self, where: _WHERE, ui: Path) -> Asset:
         file = ui / where[1]
-        asset = await to_thread.run_sync(
+        asset = await asyncio.to_thread(
             lambda: Asset.read(file, policy=self._policy, max_bytes=self._max_file_bytes)
         )
         self._assets[where] = asset

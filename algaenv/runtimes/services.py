@@ -15,15 +15,22 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.intent import ExternalDatabase, Profile
+from algaenv.model.intent import BundledGateway, ExternalDatabase, Profile
 from algaenv.model.lock import Lock
-from algaenv.model.probe import PostgresProbe, Probe, RedisProbe, RunnerProbe, StoreProbe
+from algaenv.model.probe import (
+    GatewayProbe,
+    PostgresProbe,
+    Probe,
+    RedisProbe,
+    RunnerProbe,
+    StoreProbe,
+)
 from algaenv.model.problem import Problem, ResolveError
 from algaenv.model.secret import Secret
 
 Text = str | Secret
 Values = Mapping[str, Text]
-ServiceName = Literal["store", "redis", "database", "runner"]
+ServiceName = Literal["store", "redis", "database", "runner", "gateway"]
 
 LOOPBACK = "127.0.0.1"
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([a-z_]+)\}")
@@ -207,7 +214,8 @@ def runner_environment(
 ) -> Values:
     """The runner's environment, under the names that Alga's own runner reads.
 
-    `store_url` (without a path), the redis address and `app_url` are as the runner sees them;
+    `store_url` (without a path), the redis address and `app_url` (the gateway, where there is one,
+    else the app server) are as the runner sees them;
     `cache` is its bundle cache; `host` and `port` are what it listens on. The author's overrides
     are laid over the rest.
     """
@@ -226,7 +234,7 @@ def runner_environment(
         # Strict validation asks the registry, which need not run while extensions are written.
         "EXT_STATIC_STRICT_VALIDATION": "false",
         "EXT_CACHE_ROOT": cache,
-        "EXT_UI_FRAME_ANCESTORS": _frame_ancestors(intent.app_url),
+        "EXT_UI_FRAME_ANCESTORS": _frame_ancestors(lock),
         "RUNNER_DEBUG_REDIS_URL": f"redis://{redis_host}:{redis_port}/0",
     }
     if credentials.redis_password:
@@ -234,12 +242,15 @@ def runner_environment(
     return environment | dict(intent.runner.environment)
 
 
-def _frame_ancestors(app_url: str) -> str:
-    """Who may frame a UI: the app, as the browser sees it, wherever its own pages come from."""
-    parts = urlsplit(app_url)
+def _frame_ancestors(lock: Lock) -> str:
+    """Who may frame a UI: app and gateway, as the browser sees them, wherever their pages come
+    from."""
+    parts = urlsplit(lock.intent.app_url)
     origins = ["'self'", "http://localhost:3000", "http://127.0.0.1:3000"]
     if parts.scheme and parts.netloc:
         origins.append(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+    if gateway := lock.ports.gateway:
+        origins += [f"http://localhost:{gateway}", f"http://127.0.0.1:{gateway}"]
     return " ".join(dict.fromkeys(origins))
 
 
@@ -264,4 +275,6 @@ def probes(lock: Lock) -> Mapping[ServiceName, Probe]:
             credentials.database_password,
             intent.database.database,
         )
+    if isinstance(intent.gateway, BundledGateway):
+        questions["gateway"] = GatewayProbe(f"http://{LOOPBACK}:{ports.gateway}")
     return questions

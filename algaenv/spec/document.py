@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue, Tag
 
+from algaenv.spec.gateway import Gateway
 from algaenv.spec.scalars import meaning
 from algaenv.spec.secret_words import SecretText
 from algaenv.spec.services import Database, ManagedSpec, RedisSpec, RunnerSpec, StoreSpec
@@ -91,6 +92,11 @@ class ExtensionSpec(Spec):
         default=None, description="Capabilities granted. Default: what the manifest asks for."
     )
     enabled: Boolean = Field(default=True, description="False: installed, but switched off.")
+    ui_dev_server: Text | None = Field(
+        default=None,
+        description="Origin of a development server, such as http://localhost:5173, whose page "
+        "the gateway shows instead of the bundle's.",
+    )
 
 
 class TenantSpec(Spec):
@@ -137,6 +143,12 @@ class Document(Spec):
         description="PostgreSQL: a managed one, or with `url` somebody else's.",
     )
     runner: RunnerSpec = Field(default_factory=RunnerSpec, description="The extension runner.")
+    gateway: Gateway | None = Field(
+        default=None,
+        description="What stands in for Alga's app server: `bundled`, `none`, a mapping for the "
+        "bundled one, or with `url` a real app server. Default: `bundled` with a managed "
+        "database, else `none`.",
+    )
     tenant: TenantSpec = Field(
         default_factory=TenantSpec,
         description="The tenant that gets the extensions. Default: the only one there is.",

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from algaenv.model.intent import StoreIntent
 from algaenv.model.problem import Where
 from algaenv.spec.document import Document
+from algaenv.spec.gateway import AppServerSpec, GatewaySpec
 from algaenv.spec.ledger import Ledger
 from algaenv.spec.paths import Paths
 from algaenv.spec.services import ManagedSpec
@@ -34,11 +35,16 @@ def ports_apart(
     places: Places,
     ledger: Ledger,
     cut: frozenset[Path],
+    *,
+    gateway: GatewaySpec | None,
 ) -> None:
     """Complains of every port that another service has; the one the author wrote is blamed."""
     taken: dict[int, Path] = {}
     # What the author wrote comes last, so that it is blamed for meeting a default.
-    wanted = [each for each in _ports(document, store) if each[0] not in cut]
+    wanted = [each for each in _ports(document, store, gateway) if each[0] not in cut]
+    if gateway is not None and places.node(_APP) is None:
+        # Nobody is expected at the default address then.
+        wanted = [each for each in wanted if each[0] != _APP]
     wanted.sort(key=lambda each: places.node(each[0]) is not None)
     for path, port in wanted:
         other = taken.setdefault(port, path)
@@ -53,9 +59,12 @@ def ports_apart(
         )
 
 
-def _ports(document: Document, store: StoreIntent | None) -> Iterator[tuple[Path, int]]:
+def _ports(
+    document: Document, store: StoreIntent | None, gateway: GatewaySpec | None
+) -> Iterator[tuple[Path, int]]:
+    written = document.gateway
     try:
-        app = urlsplit(document.app_url)
+        app = urlsplit(written.url if isinstance(written, AppServerSpec) else document.app_url)
         if app.hostname in _LOOPBACK and app.port:
             yield _APP, app.port
     except ValueError:
@@ -67,6 +76,8 @@ def _ports(document: Document, store: StoreIntent | None) -> Iterator[tuple[Path
     if isinstance(document.database, ManagedSpec):
         fixed.append((("database", "port"), document.database.port))
     fixed.append((("runner", "port"), document.runner.port))
+    if gateway is not None:
+        fixed.append((("gateway", "port"), gateway.port))
     for path, port in fixed:
         if isinstance(port, int):
             yield path, port
@@ -106,8 +117,9 @@ def volume(text: str, where: Where, ledger: Ledger) -> str | None:
     return f"{path}:{target}{':ro' if mode == 'ro' else ''}"
 
 
-def app_origin(url: str, places: Places, ledger: Ledger) -> str | None:
-    """Scheme, host and port of Alga's app server; None after a complaint."""
+def app_origin(url: str, places: Places, ledger: Ledger, path: Path = _APP) -> str | None:
+    """Scheme, host and port of Alga's app server, or of another at `path`; None after a
+    complaint."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -125,8 +137,8 @@ def app_origin(url: str, places: Places, ledger: Ledger) -> str | None:
             return f"{parts.scheme}://{parts.netloc}"
     ledger.complain(
         "spec-url",
-        f"use this as app_url: {wanted}",
+        f"use this as {'.'.join(map(str, path))}: {wanted}",
         "write http://localhost:3000 or the like",
-        places.value(_APP),
+        places.value(path),
     )
     return None

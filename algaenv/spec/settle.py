@@ -30,10 +30,11 @@ from algaenv.model.secret import Secret
 from algaenv.spec import secrets
 from algaenv.spec.document import BuildSpec, Document, ExtensionSpec
 from algaenv.spec.engines import Engines, Role
+from algaenv.spec.gateway_intent import bundled, dev_server, gateway_of
 from algaenv.spec.image_words import image_reference
 from algaenv.spec.ledger import Ledger
 from algaenv.spec.paths import Paths
-from algaenv.spec.rules import app_origin, ports_apart, reserved, volume
+from algaenv.spec.rules import ports_apart, reserved, volume
 from algaenv.spec.secrets import Secrets
 from algaenv.spec.services import BuiltImage, ExternalSpec, InlineEngine, ManagedSpec
 from algaenv.spec.tree import Path, Places
@@ -63,8 +64,8 @@ class _Settling:
         document = self.document
         store, redis, database = self._store(), self._redis(), self._database()
         runner, extensions = self._runner(), self._extensions()
-        app_url = app_origin(document.app_url, self.places, self.ledger)
-        ports_apart(document, store, self.places, self.ledger, self.cut)
+        gateway, app_url = gateway_of(document, self.places, self.ledger)
+        ports_apart(document, store, self.places, self.ledger, self.cut, gateway=bundled(document))
         if store is None or redis is None or database is None or app_url is None:
             return None
         return Intent(
@@ -76,6 +77,7 @@ class _Settling:
             redis=redis,
             database=database,
             runner=runner,
+            gateway=gateway,
             tenant=TenantIntent(document.tenant.id, document.tenant.name),
             extensions=extensions,
             keep_versions=document.keep_versions,
@@ -215,6 +217,9 @@ class _Settling:
             secrets=hidden,
             capabilities=_once(spec.capabilities),
             enabled=spec.enabled,
+            ui_dev_server=dev_server(
+                spec.ui_dev_server, (*path, "ui_dev_server"), self.places, self.ledger
+            ),
             where=where,
         )
 

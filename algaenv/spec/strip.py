@@ -10,7 +10,16 @@ from algaenv.spec.ledger import Ledger
 from algaenv.spec.tree import Entry, Listing, Node, Scalar, Table
 
 FREE = frozenset(
-    {"config", "secrets", "environment", "process_environment", "args", "files", "ports"}
+    {
+        "additional_fields",
+        "args",
+        "config",
+        "environment",
+        "files",
+        "ports",
+        "process_environment",
+        "secrets",
+    }
 )
 """Keys whose mappings hold the author's own names."""
 NAMED = "extensions"

@@ -6,5 +6,6 @@ CODES: tuple[tuple[str, str], ...] = (
     ("usage", "the command line is wrong, or data would go without anybody having agreed"),
     ("spec-missing", "no spec is named, and none is here or in a directory above"),
     ("no-variables", "the app server's variables were asked for, but nothing is there yet"),
+    ("gateway-silent", "an extension is called, and nobody answers where the gateway should be"),
     ("unexpected", "a bug in algaenv; the log that the message names holds the traceback"),
 )

@@ -23,6 +23,7 @@ class ExitCode(enum.IntEnum):
     NOT_READY = 6
     RESOURCE = 7
     BUILD = 8
+    CALL = 9
     USAGE = 64
     INTERRUPTED = 130
 
@@ -40,6 +41,7 @@ MEANINGS: tuple[tuple[ExitCode, str], ...] = (
         "a resource could not be made, changed or removed, or something is in the way",
     ),
     (ExitCode.BUILD, "a build failed, or a bundle, an image or a port could not be settled"),
+    (ExitCode.CALL, "`call` was answered with a status of 400 or more"),
     (ExitCode.USAGE, "the command line is wrong, or a question needs an answer by flag"),
     (ExitCode.INTERRUPTED, "stopped by Ctrl-C, SIGTERM or a declined question"),
 )

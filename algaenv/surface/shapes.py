@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from algaenv.model.problem import Problem
     from algaenv.model.resource import Json
     from algaenv.model.status import ExtensionStatus, ServiceStatus, Status
+    from algaenv.surface.calling import Answer, Asked
 
 VERSION = 1
 """Of these shapes; it changes only when a key changes its meaning or goes away."""
@@ -113,12 +114,36 @@ def of_status(status: Status, warnings: tuple[Problem, ...] = ()) -> Shape:
         },
         "runtime": status.runtime,
         "tenant_id": status.tenant_id,
+        "app_server": status.app_server,
         "services": [_service(service) for service in status.services],
         "extensions": [_extension(extension) for extension in status.extensions],
         "variables": {k: v for k, v in variables.items() if not isinstance(v, Secret)},
         "secret_variables": [k for k, v in variables.items() if isinstance(v, Secret)],
         "warnings": [of_problem(warning) for warning in warnings],
     }
+
+
+def of_answer(extension: str, asked: Asked, answer: Answer) -> Shape:
+    """What `call --json` prints."""
+    headers: Shape = dict(answer.headers)
+    shape: Shape = {
+        "version": VERSION,
+        "extension": extension,
+        "method": asked.method,
+        "path": asked.path,
+        "status": answer.status,
+        "ms": answer.ms,
+        "headers": headers,
+        "body": answer.read(),
+    }
+    if trouble := answer.trouble:
+        shape["trouble"] = {
+            "summary": trouble.summary,
+            "hint": trouble.hint,
+            "reason": trouble.reason,
+            "stderr": list(trouble.stderr),
+        }
+    return shape
 
 
 def _flat(fields: dict[str, object]) -> Shape:
@@ -197,6 +222,7 @@ def _extension(extension: ExtensionStatus) -> Shape:
         "page_url": extension.page_url,
         "call_url": extension.call_url,
         "endpoints": endpoints,
+        "portal_urls": dict(extension.portal_urls),
         "ready": extension.ready,
         "detail": extension.detail,
     }

@@ -90,7 +90,10 @@ def _extensions(extensions: Sequence[ExtensionStatus], paint: Paint, *, verbose:
 
 
 def _addresses(extension: ExtensionStatus, paint: Paint, *, verbose: bool) -> list[str]:
-    rows = [("page", extension.page_url)] if extension.page_url else []
+    labels = {"msp": "page", "client": "client page"}
+    rows = [(labels.get(name, name), url) for name, url in extension.portal_urls.items()]
+    if extension.page_url and (verbose or not rows):
+        rows.append(("runner page" if rows else "page", extension.page_url))
     shown = extension.endpoints if verbose else extension.endpoints[:SHOWN_CALLS]
     rows += [(method, call_url(extension, path)) for method, path in shown]
     lines = [f"{paint(label, 'dim')}{address}" for label, address in aligned(rows)]
@@ -116,7 +119,8 @@ def _short(content_hash: str) -> str:
 def _variables(status: Status, paint: Paint) -> list[str]:
     if not status.variables:
         return []
-    lines = [paint("variables for the app server", "dim")]
+    where = f" at {status.app_server}" if status.app_server else ""
+    lines = [paint(f"variables for the app server{where}", "dim")]
     lines += [
         f"{paint(name, 'bold')}={'***' if isinstance(value, Secret) else value}"
         for name, value in status.variables.items()

@@ -61,7 +61,7 @@ class Workshop:
     def intent(self) -> ExtensionIntent:
         workspace = str(self.root / self.workspace)
         made = BuildIntent(self.command, self.shell, workspace, self.environ, self.timeout)
-        return ExtensionIntent("hello", str(self.place), made, {}, {}, None, True, WHERE)
+        return ExtensionIntent("hello", str(self.place), made, {}, {}, None, True, None, WHERE)
 
     def write(self, name: str, text: str = "") -> Path:
         path = self.root / name

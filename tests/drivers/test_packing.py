@@ -48,7 +48,7 @@ class Bench:
         return self.environment.home / "cache/bundles/hello"
 
     def intent(self, build: BuildIntent | None = None) -> ExtensionIntent:
-        return ExtensionIntent("hello", str(self.place), build, {}, {}, None, True, WHERE)
+        return ExtensionIntent("hello", str(self.place), build, {}, {}, None, True, None, WHERE)
 
     def told(self, build: BuildIntent | None = None) -> tuple[LockedExtension, tuple[Problem, ...]]:
         self.said.clear()

@@ -12,7 +12,7 @@ from algaenv.model.lock import Environment, Ports
 from algaenv.model.problem import ResolveError
 from algaenv.model.secret import Secret
 from algaenv.runtimes.ports import holder_of
-from tests.runtimes.locks import make_lock
+from tests.runtimes.locks import GATEWAY, make_lock
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def environment(tmp_path: Path) -> Environment:
 
 @pytest.fixture
 def intent(tmp_path: Path) -> Intent:
-    return make_lock(tmp_path).intent
+    return make_lock(tmp_path, gateway=GATEWAY).intent
 
 
 def all_free(port: int) -> bool:
@@ -42,6 +42,7 @@ def fixed(intent: Intent) -> Intent:
         redis=replace(intent.redis, port=6380),
         database=replace(database, port=5436),
         runner=replace(intent.runner, port=8085),
+        gateway=replace(GATEWAY, port=3070),
     )
 
 
@@ -49,14 +50,16 @@ def test_fixed_ports_are_as_given_and_need_no_home(
     environment: Environment, intent: Intent
 ) -> None:
     ports = choose(environment, fixed(intent), lambda port: pytest.fail("nobody is asked"))
-    assert ports == Ports(store=4569, console=4570, redis=6380, database=5436, runner=8085)
+    assert ports == Ports(
+        store=4569, console=4570, redis=6380, database=5436, runner=8085, gateway=3070
+    )
     assert not environment.home.exists()
 
 
 def test_open_ports_lie_side_by_side_and_stay(environment: Environment, intent: Intent) -> None:
     ports = choose(environment, intent, all_free)
     first = ports.store
-    assert astuple(ports) == tuple(range(first, first + 5))
+    assert astuple(ports) == tuple(range(first, first + 6))
     assert FIRST <= first < FIRST + COUNT
     path = environment.home / "ports.json"
     written = path.stat()
@@ -76,7 +79,7 @@ def test_a_taken_port_is_passed_over(environment: Environment, intent: Intent) -
     (environment.home / "ports.json").unlink()
     ports = choose(environment, intent, all_but(ideal.store, ideal.redis))
     assert not {ideal.store, ideal.redis} & set(astuple(ports))
-    assert len(set(astuple(ports))) == 5
+    assert len(set(astuple(ports))) == 6
 
 
 def test_a_real_listener_is_passed_over(environment: Environment, intent: Intent) -> None:
@@ -97,7 +100,7 @@ def test_an_open_port_avoids_the_fixed_ones(environment: Environment, intent: In
     assert ports.redis == ideal.store
     assert ports.store != ideal.store
     assert ports.runner == ideal.runner
-    assert len(set(astuple(ports))) == 5
+    assert len(set(astuple(ports))) == 6
 
 
 def test_the_search_goes_round(environment: Environment, intent: Intent) -> None:

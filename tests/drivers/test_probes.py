@@ -21,6 +21,7 @@ from algaenv.drivers import probes
 from algaenv.drivers.probes import Prober
 from algaenv.model.probe import (
     Answer,
+    GatewayProbe,
     Never,
     NotYet,
     PageProbe,
@@ -381,6 +382,32 @@ def test_what_a_runner_may_say(status: int, body: bytes, kind: type, said: str) 
     assert said in getattr(answer, "last", "")
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "said"),
+    [
+        (200, b'{"ready": true, "database": "ok", "runner": "ok", "redis": "off"}', Yes, ""),
+        (
+            503,
+            b'{"ready": false, "database": "UndefinedTable", "runner": "ok", "redis": "ok"}',
+            Yes,
+            "",
+        ),
+        (
+            503,
+            b'{"ready": false, "database": "ok", "runner": "ConnectError", "redis": "ok"}',
+            NotYet,
+            'runner "ConnectError"',
+        ),
+        (404, b'{"error": "not_found"}', Never, "does not speak the gateway's language"),
+    ],
+)
+def test_what_a_gateway_may_say(status: int, body: bytes, kind: type, said: str) -> None:
+    with site(Site(status, body)) as url:
+        answer = ask(GatewayProbe(url))
+    assert isinstance(answer, kind), answer
+    assert said in getattr(answer, "last", "")
+
+
 # Pages
 
 PAGE = b"<!doctype html><title>hello</title>\n" * 10_000
@@ -476,6 +503,7 @@ def every_kind(port: int) -> list[Probe]:
         StoreProbe(url, Secret("access"), Secret("secret-key"), "us-east-1"),
         RedisProbe(HOST, port, Secret("password")),
         RunnerProbe(url),
+        GatewayProbe(url),
         PageProbe(f"{url}/page", 200, SHA),
     ]
 
@@ -489,7 +517,8 @@ def test_nobody_there_is_not_yet() -> None:
 
 def test_silence_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "PAGE_SECONDS", 0.5)
-    with silent() as port, ThreadPoolExecutor(5) as pool:
+    monkeypatch.setattr(probes, "GATEWAY_SECONDS", 0.5)
+    with silent() as port, ThreadPoolExecutor(6) as pool:
 
         def timed(probe: Probe) -> tuple[Answer, float]:
             begun = time.monotonic()

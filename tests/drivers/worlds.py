@@ -97,7 +97,7 @@ class World:
             self.root,
             name=self.name,
             database=database if self.external else POSTGRES,
-            ports=Ports(self.store_port or self.store.port, 0, 0, server.port, 18085),
+            ports=Ports(self.store_port or self.store.port, 0, 0, server.port, 18085, 0),
         )
         intent = made.intent
         if isinstance(intent.database, ManagedDatabase):
@@ -229,6 +229,7 @@ class World:
                 secrets={key: Secret(value) for key, value in wanted.secrets.items()},
                 capabilities=wanted.granted,
                 enabled=wanted.enabled,
+                ui_dev_server=None,
                 where=Where("algaenv.yaml", 1, 1),
             ),
             manifest=manifest,

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from algaenv.model.intent import (
+    AppServer,
+    BundledGateway,
     BundledImage,
     ContextImage,
     ExternalDatabase,
@@ -15,6 +17,7 @@ from algaenv.model.intent import (
     Intent,
     ManagedDatabase,
     NamedImage,
+    NoGateway,
     Profile,
     PullRef,
     RedisIntent,
@@ -86,6 +89,18 @@ POSTGRES = Profile(
 )
 
 
+GATEWAY = BundledGateway(
+    port=None,
+    users=(),
+    checks_off=(),
+    rate_limit="off",
+    faults_fixed=(),
+    timeout_ms=30_000,
+    clients=(),
+    services=(),
+)
+
+
 def free_ports(count: int) -> list[int]:
     """Ports on 127.0.0.1 that nobody held a moment ago, below the ephemeral range's reach."""
     sockets = [socket.socket() for _ in range(count)]
@@ -113,10 +128,11 @@ def make_lock(
     persistent: bool = True,
     redis_password: Secret | None = None,
     app_url: str = "http://localhost:3000",
+    gateway: BundledGateway | AppServer | NoGateway | None = None,
     ports: Ports | None = None,
 ) -> Lock:
     """A lock whose environment no other test shares."""
-    numbers = free_ports(5)
+    numbers = free_ports(6)
     managed = not isinstance(database, ExternalDatabase)
     intent = Intent(
         version=1,
@@ -131,6 +147,7 @@ def make_lock(
         if isinstance(database, Profile)
         else database,
         runner=RunnerIntent(runner or BundledImage(), None, runner_environment or {}, volumes),
+        gateway=gateway or NoGateway(),
         tenant=TenantIntent(None, None),
         extensions=(),
         keep_versions=1,
@@ -147,6 +164,7 @@ def make_lock(
             redis=numbers[2],
             database=numbers[3] if managed else 0,
             runner=numbers[4],
+            gateway=numbers[5] if isinstance(gateway, BundledGateway) else 0,
         ),
         credentials=Credentials(
             access_key=Secret("access-" + secrets.token_hex(4)),

@@ -51,7 +51,7 @@ def make_project(tmp_path: Path) -> Iterator[Callable[..., Project]]:
     def make(runtime: str, name: str = "demo") -> Project:
         root = tmp_path / f"{name}{len(made)}"
         root.mkdir()
-        ports = free_ports("store", "console", "redis", "database", "runner")
+        ports = free_ports("store", "console", "redis", "database", "runner", "gateway")
         project = Project(root, runtime, ports, name)
         project.write()
         made.append(project)

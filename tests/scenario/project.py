@@ -118,6 +118,9 @@ class Project:
             "database": {"version": 18, "port": ports["database"]},
             "runner": {"port": ports["runner"]},
         }
+        managed = "url" not in (self.spec.get("database") or {})
+        if "gateway" in ports and managed:
+            document["gateway"] = {"port": ports["gateway"]}
         for key, value in self.spec.items():
             if value is None:
                 document.pop(key, None)

@@ -44,7 +44,7 @@ def stop(project: Project, service: str) -> None:
     until(f"{service} has ended", lambda: not Path(f"/proc/{pid}").exists())
 
 
-@pytest.mark.parametrize("service", ["store", "redis", "database", "runner"])
+@pytest.mark.parametrize("service", ["store", "redis", "database", "runner", "gateway"])
 def test_a_service_stopped_by_hand_is_started(project: Project, service: str) -> None:
     project.up().ok()
     stop(project, service)

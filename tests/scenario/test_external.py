@@ -17,6 +17,7 @@ import pytest
 
 from tests import servers
 from tests.drivers import alga
+from tests.guests import built
 from tests.scenario.conftest import free_ports
 from tests.scenario.project import Project, Run, get, page
 from tests.servers import Database
@@ -49,8 +50,6 @@ ORDER BY 1
 """
 PING = {"method": "GET", "path": "/api/ping", "handler": "dist/main"}
 REPORT = {"method": "POST", "path": "/api/report", "handler": "dist/main"}
-HANDLER = b"\0asm\1\0\0\0"
-
 Tables = dict[str, list[tuple[str, dict[str, Any]]]]
 
 
@@ -76,7 +75,7 @@ class House:
         source = self.project.extension(html=html, **manifest)
         if endpoints:
             (source / "dist").mkdir(exist_ok=True)
-            (source / "dist" / "main.wasm").write_bytes(HANDLER)
+            (source / "dist" / "main.wasm").write_bytes(built("minimal").read_bytes())
 
     def up(self, *arguments: str) -> Run:
         return self.project.up(*arguments)

@@ -7,7 +7,7 @@ import shutil
 
 from tests.scenario.project import Project, get, page
 
-SERVICES = ("store", "redis", "database", "runner")
+SERVICES = ("store", "redis", "database", "runner", "gateway")
 
 
 def service_kind(project: Project) -> str:

@@ -12,14 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algaenv.model.intent import (
+    AppServer,
     BuildIntent,
+    BundledGateway,
     BundledImage,
     ContextImage,
     ExtensionIntent,
     ExternalDatabase,
+    GatewayUser,
     Intent,
     ManagedDatabase,
     NamedImage,
+    NoGateway,
     Profile,
     PullRef,
     RedisIntent,
@@ -63,8 +67,17 @@ def intents() -> st.SearchStrategy[Intent]:
         secrets=st.dictionaries(TEXT, SECRETS, max_size=2),
     )
     image = st.builds(BundledImage) | st.builds(NamedImage) | st.builds(ContextImage)
+    fixtures = st.lists(st.dictionaries(TEXT, JSON, max_size=2), max_size=2).map(tuple)
+    gateway = st.builds(
+        BundledGateway,
+        port=PORTS,
+        users=st.lists(st.builds(GatewayUser), max_size=1).map(tuple),
+        clients=fixtures,
+        services=fixtures,
+    )
     return st.builds(
         Intent,
+        gateway=gateway | st.builds(AppServer) | st.builds(NoGateway),
         store=store,
         redis=st.builds(RedisIntent, profile=PROFILES, password=st.none() | SECRETS),
         database=st.builds(ManagedDatabase, profile=PROFILES, password=st.none() | SECRETS)
@@ -86,6 +99,7 @@ CLASSES = known(
         *typing.get_args(ManagedDatabase | ExternalDatabase | BundledImage | NamedImage),
         *typing.get_args(ContextImage | Intent | StoreIntent | RedisIntent | RunnerIntent),
         *typing.get_args(TenantIntent | ExtensionIntent | BuildIntent | Profile | PullRef),
+        *typing.get_args(BundledGateway | AppServer | NoGateway | GatewayUser),
         *typing.get_args(Problem | Where),
     ]
 )

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from algaenv.spec.document import Document
+from algaenv.spec.gateway import GatewaySpec
 from algaenv.spec.load import load
 from algaenv.spec.services import (
     EngineSpec,
@@ -24,6 +25,7 @@ from algaenv.spec.strip import FREE, NAMED
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "spec.md").read_text(encoding="utf-8")
 EXAMPLE = ROOT / "algaenv.yaml.example"
+APP = "gateway:                          # or"
 FORMS = {"file", "env"}
 """Keys of a secret's own forms, explained once."""
 
@@ -75,6 +77,7 @@ def test_defaults_on_the_page_are_those_of_the_models() -> None:
         "redis": RedisSpec,
         "database": ManagedSpec,
         "runner": RunnerSpec,
+        "gateway": GatewaySpec,
     }
     for section, model in sections.items():
         for name, info in model.model_fields.items():
@@ -101,12 +104,16 @@ def test_the_example_is_the_shortest_spec() -> None:
 
 def test_the_example_works_with_its_comments_taken_away(tmp_path: Path) -> None:
     text = EXAMPLE.read_text(encoding="utf-8").partition("\n")[2]
-    kept = [line[2:] for line in text.splitlines() if re.match(r"# (?:  )*(?!#)[a-z_]+:", line)]
+    kept = [
+        line[2:] for line in text.splitlines() if re.match(r"# (?:  )*(?!#)(?:- \{)?[a-z_]+:", line)
+    ]
     # Of two ways to say one thing the first is kept.
-    first = "\n".join(kept).partition("database:                         #")
-    second = first[2].partition("runner:")
+    text = "\n".join(kept)
+    for twice, after in (("database:                         #", "runner:"), (APP, "tenant:")):
+        first, _, second = text.partition(twice)
+        text = f"{first}{after}{second.partition(after)[2]}"
     spec = tmp_path / "algaenv.yaml"
-    spec.write_text(f"name: demo\n{first[0]}runner:{second[2]}\n", encoding="utf-8")
+    spec.write_text(f"name: demo\n{text}\n", encoding="utf-8")
     for name in ("hello", "invoices"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").write_text("{}")

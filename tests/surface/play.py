@@ -31,7 +31,7 @@ from algaenv.model.probe import Answer, NotYet, Probe, Yes
 from algaenv.model.problem import AlgaenvError, Failed, Problem
 from algaenv.model.resource import Observation, Present, Resource
 from algaenv.model.secret import Secret
-from algaenv.model.status import ExtensionStatus, ServiceStatus, Status
+from algaenv.model.status import ExtensionStatus, Reach, ServiceStatus, Status
 from algaenv.plan.diff import decide_all, decide_down
 from algaenv.plan.order import plan as ordered
 from algaenv.reconcile.apply import Walker
@@ -131,6 +131,10 @@ class Play:
         report = Report("down", ended, kept=plan.kept, interrupted=request.cancelled())
         emit(Reported(report))
         return report
+
+    def reach(self, request: Request, extension: str) -> Reach:
+        self._fail()
+        return Reach(request.environ.get("GATEWAY", ""), f"id-of-{extension}")
 
     def _plan(self) -> Plan:
         return ordered(decide_all(WORLD, self._script.seen))

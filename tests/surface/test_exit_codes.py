@@ -116,6 +116,7 @@ def test_every_code_has_a_meaning_and_every_failure_a_rank() -> None:
     not_failures = {
         ExitCode.DONE,
         ExitCode.DIFFERENCES,
+        ExitCode.CALL,
         ExitCode.USAGE,
         ExitCode.INTERRUPTED,
     }

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from algaenv.runner.answers import text
+from algaenv.runner.importing import importing
 from algaenv.runner.invocation import Spent, Stream
 from algaenv.runner.metrics.labels import Bundled, Compiled, Outcome, Watched, route
 from algaenv.runner.wasm.failure import Kind
@@ -153,7 +154,8 @@ class Metrics:
         if self._ledger is None:
             return
         try:
-            from algaenv.runner.metrics.series import Series
+            with importing():
+                from algaenv.runner.metrics.series import Series
 
             series = Series(self._ledger, worker=self._worker, contract=self._contract)
         except (ImportError, OSError) as error:

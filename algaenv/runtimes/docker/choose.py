@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.intent import (
+    BundledGateway,
     BundledImage,
     ContextImage,
     ExternalDatabase,
@@ -41,7 +42,7 @@ from algaenv.runtimes.docker.registry import Registries
 from algaenv.runtimes.services import ServiceName
 from algaenv.spec.stacks import stacks_root
 
-RUNNER_BASE: Final = PulledImage(("docker.io/library/python",), "3.12-slim", None)
+PYTHON_BASE: Final = PulledImage(("docker.io/library/python",), "3.12-slim", None)
 _HERE: Final = "made on this machine"
 
 
@@ -100,6 +101,8 @@ class Chooser:
             servers["database"] = (intent.database.profile,)
         chosen = {name: self._server(name, profiles) for name, profiles in servers.items()}
         chosen["runner"] = self._runner()
+        if isinstance(intent.gateway, BundledGateway):
+            chosen["gateway"] = self._bundled("gateway", intent.images)
         self._check_mounts()
         if self._gaps.programs:
             self._gaps.problems += missing(self._gaps.programs).problems
@@ -179,7 +182,7 @@ class Chooser:
             case ContextImage():
                 return self._from_context(image)
             case BundledImage():
-                return self._bundled(self._lock.intent.images)
+                return self._bundled("runner", self._lock.intent.images)
 
     def _from_context(self, image: ContextImage) -> Supply | None:
         context = Path(image.context)
@@ -191,26 +194,29 @@ class Chooser:
         body = DockerfileImage("runner-context", hash_, str(context), image.dockerfile, image.args)
         return Supply(body, None, f"built from {context}")
 
-    def _bundled(self, images: ImagesChoice) -> Supply | None:
+    def _bundled(
+        self, service: Literal["runner", "gateway"], images: ImagesChoice
+    ) -> Supply | None:
+        """A service of this package, made here or from a public base image."""
         try:
-            recipe = load_recipe(self._recipes, "runner", self._memo)
+            recipe = load_recipe(self._recipes, service, self._memo)
             hash_ = identity(recipe, None, self._memo)
         except DriverError as error:
             return self._problem(*error.problems)
         built = _own(
-            recipe, RecipeImage("runner", hash_, None), None, f"{_HERE} from what is installed"
+            recipe, RecipeImage(service, hash_, None), None, f"{_HERE} from what is installed"
         )
         folder = str(recipe.folder)
-        body = DockerfileImage("runner-public", hash_, folder, "Dockerfile", {}, wheel=True)
-        public = _own(recipe, body, None, f"built on {RUNNER_BASE.title}")
+        body = DockerfileImage(f"{service}-public", hash_, folder, "Dockerfile", {}, wheel=True)
+        public = _own(recipe, body, None, f"built on {PYTHON_BASE.title}")
         if images != "auto":
             return public if images == "pull" else built
-        used = self._left.images.get("runner", "")
+        used = self._left.images.get(service, "")
         if used:
             return public if used.startswith(f"{BUILT}{body.recipe}:") else built
         if self._is_here(built.image):
             return built
-        refusal = self._refusal(RUNNER_BASE)
+        refusal = self._refusal(PYTHON_BASE)
         return _because(built, refusal) if refusal else public
 
     def _check_mounts(self) -> None:

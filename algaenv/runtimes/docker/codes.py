@@ -26,7 +26,10 @@ CODES: tuple[tuple[str, str], ...] = (
     ("network-in-use", "a container that is not ours is attached to the network"),
     ("network-pool-exhausted", "the engine has no addresses left for another network"),
     ("not-ours", "a thing to be removed carries no mark of this environment"),
-    ("package-missing", "a Python package that the runner's image needs is not installed"),
+    (
+        "package-missing",
+        "a Python package that the image of runner or gateway needs is not installed",
+    ),
     ("port-taken", "a port on 127.0.0.1 is held by something else"),
     ("recipe-broken", "a build recipe for an image cannot be read, or asks for what is not there"),
     ("volume-in-use", "a container that is not ours uses the volume"),

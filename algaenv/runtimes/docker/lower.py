@@ -14,9 +14,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address, Tier
-from algaenv.model.intent import ExternalDatabase, Profile
+from algaenv.model.intent import BundledGateway, ExternalDatabase, Profile
 from algaenv.model.lock import Lock
 from algaenv.model.resource import Json, Resource
+from algaenv.model.secret import Secret
 from algaenv.reconcile.protocols import Lowered
 from algaenv.runtimes.docker.body import (
     ETC,
@@ -28,6 +29,7 @@ from algaenv.runtimes.docker.body import (
     Port,
     VolumeBody,
 )
+from algaenv.runtimes.gateway import SETTINGS, database_url, gateway_environment, settings_files
 from algaenv.runtimes.services import (
     LOOPBACK,
     Rendered,
@@ -45,19 +47,27 @@ NETWORK: Final = Address("network", "main")
 CACHE: Final = "/cache"
 RUNNER_PORT: Final = 8080
 HOST_GATEWAY: Final = "host.docker.internal"
-SERVICES: Final[tuple[ServiceName, ...]] = ("store", "redis", "database", "runner")
+GATEWAY_PORT: Final = 3000
+SERVICES: Final[tuple[ServiceName, ...]] = ("store", "redis", "database", "runner", "gateway")
 _ANYWHERE: Final = "0.0.0.0"  # noqa: S104 - inside the container; published on loopback only
 # What entry points of well-known images need that start as root, take their data and step down.
 _STEP_DOWN: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
-_STOP_SECONDS: Final[Mapping[str, int]] = {"store": 15, "redis": 15, "database": 30, "runner": 10}
+_STOP_SECONDS: Final[Mapping[str, int]] = {
+    "store": 15,
+    "redis": 15,
+    "database": 30,
+    "runner": 10,
+    "gateway": 10,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Supply:
     """The image chosen for a service, and what that choice says about its container.
 
-    `profile` is None for the runner. `user` is who runs in an image of ours, and `places` are the
-    directories that already belong to that user; None when the image takes care of that itself.
+    `profile` is None for runner and gateway. `user` is who runs in an image of ours, and `places`
+    are the directories that already belong to that user; None when the image takes care of that
+    itself.
     `kept` names the volume's data format: data of another engine, or
     of one made elsewhere, is never mounted. `environment` holds templates, as a profile's does.
     """
@@ -75,13 +85,14 @@ class Supply:
 
 def lower(lock: Lock, supplies: Mapping[ServiceName, Supply]) -> Lowered:
     """The substrate of `lock`. Raises ResolveError when a profile's templates do not hold."""
-    external = isinstance(lock.intent.database, ExternalDatabase)
-    wanted = [name for name in SERVICES if not (name == "database" and external)]
+    wanted = _wanted(lock)
     resources = [_network(lock)]
     for service in wanted:
         supply = supplies[service]
         if service == "runner":
-            body = _runner(lock, supply, supplies)
+            body = runner = _runner(lock, supply, supplies)
+        elif service == "gateway":
+            body = _gateway(lock, supply, supplies, runner.environment)
         else:
             body = _server(lock, service, supply)
         volumes = [mount.source for mount in body.mounts if mount.kind == "volume"]
@@ -93,6 +104,16 @@ def lower(lock: Lock, supplies: Mapping[ServiceName, Supply]) -> Lowered:
         {name: Address("container", name) for name in wanted},
         tuple(f"image/{name}: {supplies[name].note}" for name in wanted),
     )
+
+
+def _wanted(lock: Lock) -> list[ServiceName]:
+    """The services there are to be; the gateway comes after the runner, whose tokens it has."""
+    without: set[ServiceName] = set()
+    if isinstance(lock.intent.database, ExternalDatabase):
+        without.add("database")
+    if not isinstance(lock.intent.gateway, BundledGateway):
+        without.add("gateway")
+    return [name for name in SERVICES if name not in without]
 
 
 def container_name(lock: Lock, service: str) -> str:
@@ -139,6 +160,9 @@ def _container(lock: Lock, body: ContainerBody, *, with_volume: bool) -> Resourc
         needs.append(Address("volume", body.service))
     if body.service == "runner":
         needs += [Address("container", "store"), Address("container", "redis")]
+    if body.service == "gateway":
+        others = ("database", "redis", "runner")
+        needs += [Address("container", name) for name in _wanted(lock) if name in others]
     return Resource(
         Address("container", body.service),
         Tier.SUBSTRATE,
@@ -226,7 +250,9 @@ def _runner(lock: Lock, supply: Supply, supplies: Mapping[ServiceName, Supply]) 
         store_url=f"http://store:{_inside(supplies['store'])}",
         redis_host="redis",
         redis_port=_inside(supplies["redis"]),
-        app_url=seen_from_container(lock.intent.app_url),
+        app_url=f"http://gateway:{GATEWAY_PORT}"
+        if isinstance(lock.intent.gateway, BundledGateway)
+        else seen_from_container(lock.intent.app_url),
         cache=CACHE,
         host=_ANYWHERE,
         port=RUNNER_PORT,
@@ -254,6 +280,46 @@ def _runner(lock: Lock, supply: Supply, supplies: Mapping[ServiceName, Supply]) 
         init=True,
         stop_signal="SIGTERM",
         stop_timeout=_STOP_SECONDS["runner"],
+    )
+
+
+def _gateway(
+    lock: Lock, supply: Supply, supplies: Mapping[ServiceName, Supply], runner: Values
+) -> ContainerBody:
+    if "database" in supplies:
+        url = database_url(lock, host="database", port=_inside(supplies["database"]))
+    else:
+        url = Secret(seen_from_container(database_url(lock, host="", port=0).reveal()))
+    files = settings_files(lock)
+    environment = gateway_environment(
+        lock,
+        runner=runner,
+        runner_url=f"http://runner:{RUNNER_PORT}",
+        database_url=url,
+        host=_ANYWHERE,
+        port=GATEWAY_PORT,
+        settings=f"{ETC}/{SETTINGS}" if files else "",
+    )
+    return ContainerBody(
+        name=container_name(lock, "gateway"),
+        service="gateway",
+        image=supply.image,
+        network=network_name(lock),
+        command=(),
+        environment=environment,
+        files=files,
+        file_owner=supply.user or 0,
+        ports=(Port("main", lock.ports.gateway, GATEWAY_PORT),),
+        mounts=(),
+        owned=(),
+        capabilities=(),
+        # The engine puts nothing into a container whose root is read-only.
+        read_only=supply.read_only and not files,
+        tmpfs=supply.tmpfs,
+        host_names=(f"{HOST_GATEWAY}:host-gateway",),
+        init=True,
+        stop_signal="SIGTERM",
+        stop_timeout=_STOP_SECONDS["gateway"],
     )
 
 

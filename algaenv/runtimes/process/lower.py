@@ -15,10 +15,11 @@ from typing import Final
 
 import algaenv
 from algaenv.model.address import Address, Tier
-from algaenv.model.intent import ManagedDatabase
+from algaenv.model.intent import BundledGateway, ManagedDatabase
 from algaenv.model.lock import Lock
 from algaenv.model.resource import Json, Resource
 from algaenv.reconcile.protocols import Lowered
+from algaenv.runtimes.gateway import SETTINGS, database_url, gateway_environment, settings_files
 from algaenv.runtimes.process.bodies import FOLDER, PROCESS, Access, FolderBody, ProcessBody
 from algaenv.runtimes.process.layout import Layout, content
 from algaenv.runtimes.process.supply import Supplies, Supply
@@ -38,12 +39,13 @@ _GRACE: Final[Mapping[ServiceName, float]] = {
     "redis": 15.0,
     "database": 30.0,
     "runner": 10.0,
+    "gateway": 10.0,
 }
 _POSTGRES: Final = "postgres"
 """One folder for every version of the profile: its content knows which version made it."""
 _INHERITED: Final = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 """What every service has of the caller's environment; the rest is not its business."""
-_INHERITED_BY_RUNNER: Final = (
+_INHERITED_BY_PYTHON: Final = (
     "HOME",
     "PYTHONUSERBASE",
     "SSL_CERT_FILE",
@@ -63,6 +65,8 @@ def lower(lock: Lock, supplies: Supplies, environ: Mapping[str, str]) -> Lowered
         service: _server(lock, service, supply, environ) for service, supply in supplies.items()
     }
     bodies["runner"] = _runner(lock, environ)
+    if isinstance(lock.intent.gateway, BundledGateway):
+        bodies["gateway"] = _gateway(lock, environ, bodies["runner"])
     resources: list[Resource] = []
     for service, body in bodies.items():
         if body.folder:
@@ -91,6 +95,10 @@ def _process(lock: Lock, service: ServiceName, body: ProcessBody) -> Resource:
     needs = [Address(FOLDER, service)] if body.folder else []
     if service == "runner":
         needs += [Address(PROCESS, "store"), Address(PROCESS, "redis")]
+    if service == "gateway":
+        needs += [Address(PROCESS, "redis"), Address(PROCESS, "runner")]
+        if isinstance(lock.intent.database, ManagedDatabase):
+            needs.append(Address(PROCESS, "database"))
     return Resource(
         Address(PROCESS, service),
         Tier.SUBSTRATE,
@@ -150,6 +158,8 @@ def _ports(lock: Lock, service: ServiceName, supply: Supply) -> Mapping[str, int
             return {"main": lock.ports.database}
         case "runner":
             return {"main": lock.ports.runner}
+        case "gateway":
+            return {"main": lock.ports.gateway}
 
 
 def _access(lock: Lock) -> Access | None:
@@ -168,12 +178,14 @@ def _runner(lock: Lock, environ: Mapping[str, str]) -> ProcessBody:
         store_url=f"http://{LOOPBACK}:{lock.ports.store}",
         redis_host=LOOPBACK,
         redis_port=lock.ports.redis,
-        app_url=lock.intent.app_url,
+        app_url=f"http://{LOOPBACK}:{lock.ports.gateway}"
+        if isinstance(lock.intent.gateway, BundledGateway)
+        else lock.intent.app_url,
         cache=str(content(folder)),
         host=LOOPBACK,
         port=lock.ports.runner,
     )
-    inherited = _inherited(environ, (*_INHERITED, *_INHERITED_BY_RUNNER))
+    inherited = _inherited(environ, (*_INHERITED, *_INHERITED_BY_PYTHON))
     return ProcessBody(
         engine="bundled",
         # -P: what lies in the working directory is not to be imported.
@@ -185,6 +197,32 @@ def _runner(lock: Lock, environ: Mapping[str, str]) -> ProcessBody:
         folder=folder,
         stop_signal="SIGTERM",
         grace=_GRACE["runner"],
+    )
+
+
+def _gateway(lock: Lock, environ: Mapping[str, str], runner: ProcessBody) -> ProcessBody:
+    files = settings_files(lock)
+    etc = Layout(lock.environment.home).etc("gateway")
+    wanted = gateway_environment(
+        lock,
+        runner=runner.wanted_environment,
+        runner_url=f"http://{LOOPBACK}:{lock.ports.runner}",
+        database_url=database_url(lock, host=LOOPBACK, port=lock.ports.database),
+        host=LOOPBACK,
+        port=lock.ports.gateway,
+        settings=str(etc / SETTINGS) if files else "",
+    )
+    inherited = _inherited(environ, (*_INHERITED, *_INHERITED_BY_PYTHON))
+    return ProcessBody(
+        engine="bundled",
+        argv=(sys.executable, "-P", "-m", "algaenv.gateway"),
+        environment={**inherited, **_python_path(), "PYTHONUNBUFFERED": "1", **wanted},
+        wanted_environment=wanted,
+        files=files,
+        ports={"main": lock.ports.gateway},
+        folder=None,
+        stop_signal="SIGTERM",
+        grace=_GRACE["gateway"],
     )
 
 

@@ -13,13 +13,20 @@ from pathlib import Path
 from typing import Final
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.intent import BundledImage, Intent, ManagedDatabase, Profile
+from algaenv.model.intent import (
+    BundledGateway,
+    BundledImage,
+    Intent,
+    ManagedDatabase,
+    Profile,
+)
 from algaenv.model.lock import Lock
 from algaenv.model.problem import Problem, ResolveError
 from algaenv.runtimes.binaries import Binary, find, missing
 from algaenv.runtimes.services import ServiceName
 
 _RUNNER_NEEDS: Final = ("starlette", "uvicorn", "httpx", "wasmtime")
+_GATEWAY_NEEDS: Final = ("starlette", "uvicorn", "httpx", "jinja2", "psycopg_pool", "redis")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,7 @@ HoldsData = Callable[[ServiceName, Profile], bool]
 def choose(
     lock: Lock, environ: Mapping[str, str], cache: Path | None, holds_data: HoldsData
 ) -> Supplies:
-    """A program for each service but the runner, which this package brings along.
+    """A program for each service but runner and gateway, which this package brings along.
 
     Raises ResolveError with everything that is missing, and everything the spec asks for that
     processes cannot do (`binary-missing`, `runtime-cannot`).
@@ -57,8 +64,12 @@ def choose(
             supplies[service] = (keeping or found)[0]
         else:
             absent[service] = dict.fromkeys(name for each in profiles for name in each.binaries)
-    if packages := [name for name in _RUNNER_NEEDS if not importlib.util.find_spec(name)]:
-        absent["runner"] = [f"for Python: {', '.join(packages)}"]
+    ours: dict[str, tuple[str, ...]] = {"runner": _RUNNER_NEEDS}
+    if isinstance(lock.intent.gateway, BundledGateway):
+        ours["gateway"] = _GATEWAY_NEEDS
+    for name, needs in ours.items():
+        if packages := [each for each in needs if not importlib.util.find_spec(each)]:
+            absent[name] = [f"for Python: {', '.join(packages)}"]
     if absent:
         problems += missing(absent).problems
     if problems:

@@ -1,171 +1,107 @@
-"""One command line, understood: where the spec is, who watches, and the session behind it."""
+"""The command `call`: run a handler of an extension, as its page would."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from algaenv.bundle.value import dataclass
-from algaenv.surface.output import push
-from algaenv.surface.terminal import Terminal
+from algaenv.surface.cli.grammar import UsageError
+from algaenv.surface.cli.options import add_file, add_output
+from algaenv.surface.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from algaenv.session import Request, Session
-    from algaenv.surface.sink import Fan, Sink
+    from algaenv.surface.calling import Answer, Asked
+    from algaenv.surface.cli.commandline import Call
 
-SPEC_NAME = "algaenv.yaml"
+USAGE = "EXT [METHOD] PATH [options]"
+DESCRIPTION = (
+    "Call a handler of an extension through the gateway's `/api/ext-proxy/`, by the rules that "
+    "hold for its page. The body of the answer goes to stdout, its status and time to stderr; "
+    "when it failed, also the reason, which the app server would keep to itself."
+)
+EXAMPLES = (
+    ("algaenv call hello /api/status", "GET an endpoint of the extension called hello."),
+    ("algaenv call notes POST /api/notes -d @note.json", "Send the content of a file."),
+    ("algaenv call notes /api/notes --user client | jq .", "As the user of the client portal."),
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What a command needs to run."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what it takes."""
+    parser.add_argument(
+        "extension",
+        metavar="EXT",
+        help="the extension: its name in the spec, its registry or install id, or publisher.name",
+    )
+    parser.add_argument(
+        "method", metavar="METHOD", nargs="?", help="default: GET, with a body POST"
+    )
+    parser.add_argument("path", metavar="PATH", help="the endpoint, with its query")
+    parser.add_argument(
+        "-d",
+        "--data",
+        metavar="BODY",
+        help="the body; @FILE takes it from a file, @- from standard input",
+    )
+    parser.add_argument(
+        "--user", metavar="NAME", help="who asks, one of gateway.users (default: the first)"
+    )
+    add_file(parser)
+    add_output(parser)
 
-    verb: str
-    options: argparse.Namespace
-    terminal: Terminal
-    environ: Mapping[str, str]
-    make_session: Callable[[Request], Session] | None = None
 
-    @classmethod
-    def of(
-        cls,
-        verb: str,
-        options: argparse.Namespace,
-        make_session: Callable[[Request], Session] | None,
-    ) -> Call:
-        """Over this process's own streams and environment."""
-        terminal = Terminal.of(
-            (sys.stdin, sys.stdout, sys.stderr),
-            os.environ,
-            no_color=options.no_color,
-            quiet=options.quiet,
+def run(call: Call) -> ExitCode:
+    """Ask, and show what came back."""
+    from algaenv.surface.calling import ask
+
+    asked = _asked(call)
+    request = call.request(call.spec())
+    reach = call.session(request).reach(request, call.options.extension)
+    answer = ask(reach, asked)
+    if call.json:
+        from algaenv.surface.shapes import of_answer
+
+        call.answer_json(of_answer(call.options.extension, asked, answer))
+    else:
+        _show(call, answer)
+    return ExitCode.CALL if answer.failed else ExitCode.DONE
+
+
+def _asked(call: Call) -> Asked:
+    from algaenv.surface.calling import METHODS, Asked
+
+    options = call.options
+    body = _body(options.data)
+    method = (options.method or ("GET" if body is None else "POST")).upper()
+    if options.method is None and options.path.upper() in METHODS:
+        raise UsageError(
+            f"cannot call {options.extension} without a path", "write the endpoint after the method"
         )
-        return cls(verb, options, terminal, dict(os.environ), make_session)
-
-    @property
-    def json(self) -> bool:
-        """True when stdout is for programs."""
-        return bool(self.options.json) or getattr(self.options, "output", None) == "json"
-
-    @property
-    def quiet(self) -> bool:
-        """True when only the answer, warnings and errors are wanted."""
-        return bool(self.options.quiet)
-
-    @property
-    def verbose(self) -> bool:
-        """True when everything is wanted."""
-        return bool(self.options.verbose)
-
-    def answer(self, text: str) -> None:
-        """Write data to stdout."""
-        push(self.terminal.out, text)
-
-    def say(self, text: str) -> None:
-        """Write a message to stderr, unless quiet."""
-        if not self.quiet:
-            push(self.terminal.err, text)
-
-    def answer_json(self, shape: object) -> None:
-        """Write one JSON document, laid out to be read, to stdout."""
-        import json
-
-        self.answer(json.dumps(shape, indent=2, ensure_ascii=False) + "\n")
-
-    def named_spec(self) -> Path | None:
-        """What `-f` or ALGAENV_FILE says, absolute; a directory means the spec inside it."""
-        name = self.options.file or self.environ.get("ALGAENV_FILE")
-        if not name:
-            return None
-        path = Path.cwd() / str(name)
-        return path / SPEC_NAME if path.is_dir() else path
-
-    def spec(self) -> Path:
-        """The spec this call is about; raises SpecError when none is named and none is found."""
-        if (named := self.named_spec()) is not None:
-            return named
-        from algaenv.spec.find import find_spec
-
-        found = find_spec(Path.cwd())
-        if found is None:
-            from algaenv.model.problem import Problem, SpecError
-
-            raise SpecError(
-                Problem(
-                    code="spec-missing",
-                    summary=f"cannot find {SPEC_NAME} in {Path.cwd()} or a directory above it",
-                    hint="change to the directory that holds it, or name it with `-f PATH`",
-                )
-            )
-        return found.absolute()
-
-    def request(self, spec: Path, *, cancelled: Callable[[], bool] = lambda: False) -> Request:
-        """What the session is asked."""
-        from algaenv.session import Request
-
-        return Request(
-            spec=spec,
-            environ=self.environ,
-            runtime=self.options.runtime,
-            images=getattr(self.options, "images", None),
-            adopt=getattr(self.options, "adopt", False),
-            cancelled=cancelled,
+    if method not in METHODS:
+        raise UsageError(
+            f"cannot use the method {options.method!r}", f"choose one of {', '.join(METHODS)}"
         )
+    return Asked(method, options.path, body, options.user)
 
-    def session(self, request: Request) -> Session:
-        """The program below the surface."""
-        if self.make_session is not None:
-            return self.make_session(request)
-        from algaenv import wiring
 
-        return wiring.session(request)
+def _body(data: str | None) -> bytes | None:
+    if data is None:
+        return None
+    if not data.startswith("@"):
+        return data.encode()
+    try:
+        return sys.stdin.buffer.read() if data == "@-" else Path(data[1:]).read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the body from {data[1:]}: {error.strerror}", "correct the path after @"
+        ) from None
 
-    def run_sinks(self, spec: Path) -> Fan:
-        """Who watches a run that changes things: the log, and one of JSON, live view, lines."""
-        from algaenv.surface.logfile import LogFile
-        from algaenv.surface.sink import Fan
 
-        log = LogFile(self.verb, spec)
-        if self.json:
-            from algaenv.surface.jsonl import JsonLines
+def _show(call: Call, answer: Answer) -> None:
+    from algaenv.surface.answer_text import answer_text
 
-            return Fan([log, JsonLines(self.terminal.out, self.terminal.err)])
-        return Fan([log, self._people(lambda: str(log.path or ""))])
-
-    def look_sinks(self) -> Fan:
-        """Who watches a command that only looks; with JSON its answer is all there is."""
-        from algaenv.surface.sink import Fan
-
-        if self.json and not self.verbose:
-            return Fan([])
-        return Fan([self._people(str)])
-
-    def suggest(self, *commands: tuple[str, str]) -> None:
-        """Say which commands may be wanted next, for the same spec, and what each is for."""
-        from algaenv.surface.table import aligned
-
-        named = f" -f {shlex.quote(self.options.file)}" if self.options.file else ""
-        lines = []
-        for command, purpose in commands:
-            verb, _, rest = command.partition(" ")
-            lines.append((f"algaenv {verb}{named}{' ' if rest else ''}{rest}", purpose))
-        leads = ["next: ", *("      " for _ in lines[1:])]
-        told = zip(leads, aligned(lines), strict=True)
-        self.say("\n" + "".join(f"{lead}{''.join(cells)}\n" for lead, cells in told))
-
-    def _people(self, log: Callable[[], str]) -> Sink:
-        terminal = self.terminal
-        if terminal.live:
-            from algaenv.surface.live import LiveView
-
-            return LiveView(terminal.err, terminal.err_paint, verbose=self.verbose, log=log)
-        from algaenv.surface.console import Console
-
-        return Console(
-            terminal.err, terminal.err_paint, quiet=self.quiet, verbose=self.verbose, log=log
-        )
+    call.say(answer_text(answer, call.terminal.err_paint) + "\n")
+    if text := answer.body.decode(errors="replace"):
+        call.answer(text if text.endswith("\n") else text + "\n")

@@ -10,13 +10,15 @@ from algaenv.surface.cli.grammar import Pairs, Parser
 from algaenv.surface.cli.options import add_help
 
 if TYPE_CHECKING:
-    from algaenv.surface.cli.call import Call
+    from algaenv.surface.cli.commandline import Call
     from algaenv.surface.exit_codes import ExitCode
 
 COMMANDS: tuple[tuple[str, str], ...] = (
     ("up", "bring the environment to what the spec says, and wait until it answers"),
     ("plan", "show what `up` would do, and change nothing"),
     ("status", "show what is there, and under which addresses"),
+    ("call", "call a handler of an extension through the gateway"),
+    ("open", "show the page of an extension in a browser"),
     ("down", "remove the environment; its data is kept unless asked"),
     ("validate", "check the spec without touching anything"),
     ("schema", "print the JSON Schema of the spec, for editors"),
@@ -49,7 +51,7 @@ def parser_of(name: str) -> Parser:
     module = command(name)
     parser = Parser(
         f"algaenv {name}",
-        usage="[options]",
+        usage=getattr(module, "USAGE", "[options]"),
         description=module.DESCRIPTION,
         examples=module.EXAMPLES,
     )

@@ -63,7 +63,7 @@ def _run(argv: Sequence[str], make_session: Callable[[Request], Session] | None)
     start = len(argv) - len(options.rest) - 1
     own = parser_of(name).read([*argv[:start], *options.rest])
 
-    from algaenv.surface.cli.call import Call
+    from algaenv.surface.cli.commandline import Call
     from algaenv.surface.cli.failure import telling
 
     call = Call.of(name, own, make_session)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from algaenv.surface.cli.call import SPEC_NAME
+from algaenv.surface.cli.commandline import SPEC_NAME
 from algaenv.surface.cli.grammar import UsageError
 from algaenv.surface.cli.options import add_file, add_output, add_runtime
 from algaenv.surface.exit_codes import ExitCode, of_report
@@ -14,7 +14,7 @@ from algaenv.surface.output import push
 
 if TYPE_CHECKING:
     from algaenv.session import Request, Session
-    from algaenv.surface.cli.call import Call
+    from algaenv.surface.cli.commandline import Call
 
 DESCRIPTION = (
     "Remove the environment: containers or processes, and what was installed where it would stay "
@@ -93,6 +93,7 @@ def _what_goes(session: Session, request: Request) -> str:
         status = session.status(request, lambda _: None)
     except AlgaenvError:
         return f"all data of the environment of {request.spec}"
-    names = [service.name for service in status.services if service.name != "runner"]
+    stateless = ("runner", "gateway")
+    names = [service.name for service in status.services if service.name not in stateless]
     holders = f" ({', '.join(names)})" if names else ""
     return f"all data of {status.environment.name}{holders}"

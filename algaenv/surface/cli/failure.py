@@ -7,7 +7,7 @@ from pathlib import Path
 
 from algaenv.model.outcome import Report
 from algaenv.model.problem import AlgaenvError, Problem
-from algaenv.surface.cli.call import Call
+from algaenv.surface.cli.commandline import Call
 from algaenv.surface.cli.commands import COMMANDS
 from algaenv.surface.cli.grammar import UsageError
 from algaenv.surface.exit_codes import ExitCode, of_exception

@@ -13,6 +13,8 @@ from typing import NoReturn
 
 WIDEST = 96
 NARROWEST = 40
+_USAGE = "usage: "
+"""What argparse writes before it."""
 
 Pairs = tuple[tuple[str, str], ...]
 """Terms and what they mean: commands, or whole command lines."""
@@ -35,7 +37,12 @@ class Parser(argparse.ArgumentParser):
     ) -> None:
         super().__init__(
             prog=prog,
-            usage=f"{prog} {usage}",
+            usage=textwrap.fill(
+                f"{prog} {usage}",
+                text_width() - len(_USAGE),
+                subsequent_indent=" " * len(_USAGE),
+                break_on_hyphens=False,
+            ),
             description=description,
             formatter_class=lambda prog: argparse.HelpFormatter(
                 prog, max_help_position=28, width=text_width()
@@ -54,13 +61,20 @@ class Parser(argparse.ArgumentParser):
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """The options in `arguments`; raises UsageError."""
         try:
-            options, unknown = self.parse_known_args(arguments)
+            # Intermixed: an option may stand between two arguments that need not both be there.
+            parse = (
+                self.parse_known_args if self._takes_rest() else self.parse_known_intermixed_args
+            )
+            options, unknown = parse(arguments)
         except argparse.ArgumentError as error:
             name = error.argument_name or "the command line"
             raise UsageError(f"cannot use {name}: {error.message}", self._look_up()) from None
         if unknown:
             raise self._unknown(unknown[0])
         return options
+
+    def _takes_rest(self) -> bool:
+        return any(action.nargs == argparse.REMAINDER for action in self._actions)
 
     def format_help(self) -> str:
         """Usage, description, commands, options, examples."""

@@ -11,7 +11,7 @@ from algaenv.surface.exit_codes import ExitCode, of_plan
 if TYPE_CHECKING:
     from algaenv.model.event import Event
     from algaenv.model.problem import Problem
-    from algaenv.surface.cli.call import Call
+    from algaenv.surface.cli.commandline import Call
 
 DESCRIPTION = (
     "Show what `up` would do and why, without doing it. Extensions are built for it, since only "

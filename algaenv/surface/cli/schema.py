@@ -9,7 +9,7 @@ from algaenv.surface.cli.options import add_output
 from algaenv.surface.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from algaenv.surface.cli.call import Call
+    from algaenv.surface.cli.commandline import Call
 
 DESCRIPTION = (
     "Print the JSON Schema (draft-07) that describes algaenv.yaml, with a description of every "

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from algaenv.model.event import Event
     from algaenv.model.problem import Problem
     from algaenv.model.status import Status
-    from algaenv.surface.cli.call import Call
+    from algaenv.surface.cli.commandline import Call
 
 DESCRIPTION = (
     "Show the services and extensions that are there, whether they answer, and their addresses. "

@@ -10,7 +10,7 @@ from algaenv.surface.exit_codes import ExitCode, of_report
 
 if TYPE_CHECKING:
     from algaenv.model.status import Status
-    from algaenv.surface.cli.call import Call
+    from algaenv.surface.cli.commandline import Call
 
 DESCRIPTION = (
     "Build every extension, start every service, install the extensions, and wait until the whole "
@@ -22,6 +22,8 @@ EXAMPLES = (
     ("algaenv up -f team/algaenv.yaml --runtime process", "Another spec, without containers."),
     ("algaenv up --json | jq -c 'select(.event == \"step_ended\")'", "Follow it from a program."),
 )
+
+_VARIABLES = ("status -o env", "prints what the app server needs")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -62,10 +64,14 @@ def _show(call: Call, status: Status) -> None:
 
     terminal = call.terminal
     text = status_text(
-        status, terminal.out_paint, width=terminal.width, variables=False, verbose=call.verbose
+        status,
+        terminal.out_paint,
+        width=terminal.width,
+        variables=bool(status.app_server),
+        verbose=call.verbose,
     )
     call.say("\n")
     call.answer(text + "\n")
-    call.suggest(
-        ("status -o env", "prints what the app server needs"), ("down", "removes it all again")
-    )
+    shown = [it.name for it in status.extensions if it.portal_urls]
+    first = (f"open {shown[0]}", "shows its page") if shown else _VARIABLES
+    call.suggest(first, ("down", "removes it all again"))

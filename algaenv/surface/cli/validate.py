@@ -9,7 +9,7 @@ from algaenv.surface.cli.options import add_file, add_output
 from algaenv.surface.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from algaenv.surface.cli.call import Call
+    from algaenv.surface.cli.commandline import Call
 
 DESCRIPTION = (
     "Read the spec, the stacks it extends, its local overlay and its variables, and tell every "

@@ -11,7 +11,7 @@ from algaenv.surface.cli.options import add_output
 from algaenv.surface.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from algaenv.surface.cli.call import Call
+    from algaenv.surface.cli.commandline import Call
 
 DESCRIPTION = "Print the version of algaenv and of the Python that runs it."
 EXAMPLES = (

@@ -108,7 +108,7 @@ def test_what_was_noted_of_a_bundle(folder: Folder) -> None:
 def noexec() -> Iterator[Path]:
     place = next((Path(each) for each in ("/dev/shm", "/run/lock") if is_noexec(Path(each))), None)
     if place is None or not os.access(place, os.W_OK):
-        pytest.skip("no writable noexec file system here")
+        pytest.skip("not applicable: no writable noexec file system here")
     with tempfile.TemporaryDirectory(dir=place) as inside:
         yield Path(inside)
 

@@ -14,7 +14,7 @@ from algaenv.model.lock import Lock
 from algaenv.model.problem import ResolveError
 from algaenv.runtimes.binaries import INSTALL, cache_home
 from algaenv.runtimes.docker.body import BUILT, DockerfileImage, PulledImage, RecipeImage
-from algaenv.runtimes.docker.choose import RUNNER_BASE, Chooser, Left
+from algaenv.runtimes.docker.choose import PYTHON_BASE, Chooser, Left
 from algaenv.runtimes.docker.engine import Engine
 from algaenv.runtimes.docker.hands.images import ImageHands
 from algaenv.runtimes.docker.images.pull import pull
@@ -216,7 +216,7 @@ def test_the_bundled_runner(engine: Engine, tmp_path: Path) -> None:
     public = runner("auto", left)
     assert isinstance(public.image, DockerfileImage)
     assert public.image.wheel
-    assert public.note == f"built on {RUNNER_BASE.title}"
+    assert public.note == f"built on {PYTHON_BASE.title}"
     left = Left({"runner": f"{BUILT}runner:123456123456"}, frozenset())
     assert runner("auto", left).image == built.image
 

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from algaenv.model.address import Address
-from algaenv.model.intent import ContextImage, ExternalDatabase, NamedImage, Profile, PullRef
+from algaenv.model.intent import (
+    BundledGateway,
+    ContextImage,
+    ExternalDatabase,
+    NamedImage,
+    Profile,
+    PullRef,
+)
 from algaenv.model.lock import Lock
 from algaenv.model.problem import ResolveError
 from algaenv.model.resource import Resource
@@ -21,7 +28,7 @@ from algaenv.runtimes.docker.labels import INPUTS, labels_for, owner_of, read_ma
 from algaenv.runtimes.docker.lower import Supply, lower, seen_from_container
 from algaenv.runtimes.docker.wire import archive, container_request
 from algaenv.runtimes.services import ServiceName
-from tests.runtimes.locks import MINIO, POSTGRES, VALKEY, make_lock
+from tests.runtimes.locks import GATEWAY, MINIO, POSTGRES, VALKEY, make_lock
 
 OWN = frozenset({"/data", "/cache", "/var/lib/postgresql", "/tmp"})
 
@@ -45,6 +52,8 @@ def supplies(lock: Lock, **changes: Supply) -> dict[ServiceName, Supply]:
         "redis": built("valkey-local", lock.intent.redis.profile),
         "runner": built("runner", kept=""),
     }
+    if isinstance(lock.intent.gateway, BundledGateway):
+        chosen["gateway"] = built("gateway", kept="")
     if not isinstance(lock.intent.database, ExternalDatabase):
         chosen["database"] = built("postgres18-local", lock.intent.database.profile)
     return {**chosen, **changes}  # type: ignore[dict-item]
@@ -97,6 +106,51 @@ def test_order(tmp_path: Path) -> None:
             "volume/runner",
         ],
     }
+
+
+def test_the_gateway_stands_between_the_runner_and_the_database(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path, gateway=GATEWAY)
+    lowered = lower(lock, supplies(lock))
+    assert sorted(map(str, _resource(lowered, "container/gateway").needs)) == [
+        "container/database",
+        "container/redis",
+        "container/runner",
+        "image/gateway",
+        "network/main",
+    ]
+    gateway, runner = body(lowered, "gateway"), body(lowered, "runner")
+    assert (gateway.read_only, gateway.mounts, gateway.files) == (True, (), {})
+    assert [(port.host, port.container) for port in gateway.ports] == [(lock.ports.gateway, 3000)]
+    assert runner.environment["REGISTRY_BASE_URL"] == "http://gateway:3000"
+    assert runner.environment["STORAGE_API_BASE_URL"] == "http://gateway:3000"
+    origins = str(runner.environment["EXT_UI_FRAME_ANCESTORS"]).split()
+    assert {f"http://{host}:{lock.ports.gateway}" for host in ("localhost", "127.0.0.1")} <= {
+        *origins
+    }
+    for name in ("ALGA_AUTH_KEY", "RUNNER_STORAGE_API_TOKEN", "RUNNER_DEBUG_REDIS_PASSWORD"):
+        assert gateway.environment[name] == runner.environment[name]
+    assert gateway.environment["RUNNER_BASE_URL"] == "http://runner:8080"
+    url = gateway.environment["DATABASE_URL"]
+    assert isinstance(url, Secret)
+    assert url.reveal().endswith("@database:5432/algadb")
+
+
+def test_the_gateway_of_an_external_database_sees_it_from_inside(tmp_path: Path) -> None:
+    external = ExternalDatabase(Secret("postgresql://u:p@localhost:5432/server"))
+    lock = make_lock(tmp_path, gateway=GATEWAY, database=external)
+    lowered = lower(lock, supplies(lock))
+    url = body(lowered, "gateway").environment["DATABASE_URL"]
+    assert url == Secret("postgresql://u:p@host.docker.internal:5432/server")
+    needs = _resource(lowered, "container/gateway").needs
+    assert Address("container", "database") not in needs
+
+
+def test_the_gateways_settings_are_a_file_of_its_own(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path, gateway=replace(GATEWAY, rate_limit="product"))
+    gateway = body(lower(lock, supplies(lock)), "gateway")
+    assert gateway.environment["GATEWAY_SETTINGS"] == "/etc/algaenv/settings.json"
+    assert json.loads(str(gateway.files["settings.json"])) == {"rate_limit": "product"}
+    assert (gateway.file_owner, gateway.read_only) == (1000, False)
 
 
 def test_redis_without_persistence_has_no_volume(tmp_path: Path) -> None:

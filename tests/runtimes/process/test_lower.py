@@ -15,6 +15,7 @@ from algaenv.model.problem import ResolveError
 from algaenv.model.secret import Secret
 from algaenv.runtimes.process.bodies import ProcessBody
 from algaenv.spec.stacks import profile
+from tests.runtimes.locks import GATEWAY
 from tests.runtimes.process.house import House, external, quiet, without_binary
 
 
@@ -42,6 +43,24 @@ def test_four_services_and_their_folders(house: House) -> None:
     runner = next(r for r in lowered.resources if str(r.address) == "process/runner")
     assert {Address("process", "store"), Address("process", "redis")} < set(runner.needs)
     assert any("rclone" in note for note in lowered.notes)
+
+
+def test_a_gateway_is_asked_by_the_runner(make_house: Callable[..., House]) -> None:
+    house = make_house(gateway=replace(GATEWAY, rate_limit="product"))
+    assert house.lock
+    found = next(r for r in house.lowered().resources if str(r.address) == "process/gateway")
+    assert set(found.needs) == {
+        Address("process", name) for name in ("database", "redis", "runner")
+    }
+    gateway, runner = body(house, "gateway"), body(house, "runner")
+    assert gateway.argv[1:] == ("-P", "-m", "algaenv.gateway")
+    assert (gateway.folder, gateway.ports) == (None, {"main": house.lock.ports.gateway})
+    url = f"http://127.0.0.1:{house.lock.ports.gateway}"
+    assert runner.environment["REGISTRY_BASE_URL"] == url
+    assert gateway.environment["ALGA_AUTH_KEY"] == runner.environment["ALGA_AUTH_KEY"]
+    settings = house.layout.etc("gateway") / "settings.json"
+    assert gateway.environment["GATEWAY_SETTINGS"] == str(settings)
+    assert json.loads(str(gateway.files["settings.json"])) == {"rate_limit": "product"}
 
 
 def test_an_external_database_is_not_ours(make_house: Callable[..., House]) -> None:

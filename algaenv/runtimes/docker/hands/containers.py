@@ -33,8 +33,9 @@ from algaenv.runtimes.docker.wire import archive, container_request
 _REMOVAL_SECONDS: Final = 15
 
 
-STATELESS = frozenset({"runner"})
-"""Services that may be killed: what the runner keeps is a cache, and is written atomically."""
+STATELESS = frozenset({"gateway", "runner"})
+"""Services that may be killed: what the runner keeps is a cache, and is written atomically; the
+gateway keeps nothing."""
 
 
 class ContainerHands:

@@ -78,7 +78,7 @@ def distributions(names: Iterable[str]) -> list[Distribution]:
             continue
         waiting += _requirements(found[name])
     if lacking:
-        summary = f"cannot make the runner's image: {', '.join(sorted(lacking))} not installed"
+        summary = f"cannot make the image: {', '.join(sorted(lacking))} not installed"
         raise Failed(Problem("package-missing", summary, f"run {INSTALL}"))
     return [found[name] for name in sorted(found)]
 

@@ -40,7 +40,8 @@ class PythonPart:
 class Recipe:
     """One recipe. `user` is uid and gid of `account`, who owns `directories` (path → mode).
 
-    `siblings` are programs beside the main one; `tools` are programs of PATH; `trees` are copied
+    `also` are further files of the build context, below the directory of all recipes. `siblings`
+    are programs beside the main one; `tools` are programs of PATH; `trees` are copied
     from the installation, `system_trees` only when the distribution owns it. `environment` is the
     image's; `container` is set on each container, with a profile's placeholders. `labels` may hold
     `{version}`, this package's.
@@ -73,11 +74,13 @@ class Recipe:
     ports: tuple[int, ...] = ()
     container: Mapping[str, str] = field(default_factory=dict)
     python: PythonPart | None = None
+    also: tuple[str, ...] = ()
 
     @property
     def sources(self) -> tuple[Path, ...]:
         """The files of the recipe itself."""
-        return tuple(sorted(path for path in self.folder.iterdir() if path.is_file()))
+        own = sorted(path for path in self.folder.iterdir() if path.is_file())
+        return (*own, *(self.folder.parent / name for name in self.also))
 
     @property
     def marks(self) -> Mapping[str, str]:

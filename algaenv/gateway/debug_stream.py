@@ -1,0 +1,103 @@
+"""`/api/ext-debug/stream`: what guests say, from the Redis stream that runners write to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from algaenv.gateway.answers import document
+from algaenv.gateway.house import House
+from algaenv.gateway.policy import unauthorized
+from algaenv.gateway.redis_link import NoRedis, RedisLink
+from algaenv.gateway.sse import stream
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+TAIL = 50
+"""Entries of the past that come first; `tail` in the query says another number."""
+MOST_TAIL = 1_000
+
+_BLOCK_MS = 1_000
+_AT_ONCE = 100
+_NARROWING = {"installId": "install", "requestId": "request"}
+
+
+class DebugStream:
+    """Answers with the entries of one extension; `installId` and `requestId` narrow them."""
+
+    def __init__(self, house: House, redis: RedisLink) -> None:
+        self._house = house
+        self._redis = redis
+
+    async def answer(self, request: Request) -> Response:
+        """400 without `extensionId`, 401, 403, 503 without a Redis that answers."""
+        import redis
+
+        house, query = self._house, request.query_params
+        user = house.users.choose(request.headers, query, request.cookies)
+        if user is None:
+            return document(401, unauthorized(house.users.all).body)
+        allowed = user.permissions | house.settings.checks_off
+        if user.is_client or "extension:read" not in allowed:
+            return document(403, {"error": "forbidden"})
+        extension = query.get("extensionId", "").strip()
+        if not extension or "\0" in extension:
+            return document(400, {"error": "extensionId is required"})
+        tenant = house.environment.tenant
+        if query.get("tenantId", tenant).strip().lower() != tenant:
+            return document(403, {"error": "tenant_mismatch"})
+        settings = house.environment.debug_stream
+        found = await house.installs.find(extension)
+        named = found.registry_id if found else extension
+        try:
+            client = self._redis.client()
+            await client.ping()
+        except (NoRedis, redis.RedisError, OSError):
+            return document(503, {"error": "debug_stream_unavailable"})
+        prefix = settings.prefix if settings else ""
+        wanted = {_NARROWING[name]: query[name] for name in _NARROWING if query.get(name)}
+        return stream(
+            self._entries(client, f"{prefix}{tenant}:{named}".lower(), wanted, _tail(query))
+        )
+
+    async def _entries(
+        self, client: Redis, key: str, wanted: Mapping[str, str], tail: int
+    ) -> AsyncIterator[dict[str, object]]:
+        import redis
+
+        try:
+            past: Any = await client.xrevrange(key, count=max(tail, 1))
+            last = past[0][0] if past else b"0-0"
+            for entry in reversed(past[:tail]):
+                if event := _event(entry, wanted):
+                    yield event
+            while not self._house.feed.ended:
+                found: Any = await client.xread({key: last}, count=_AT_ONCE, block=_BLOCK_MS)
+                for entry in found[0][1] if found else ():
+                    last = entry[0]
+                    if event := _event(entry, wanted):
+                        yield event
+        except (redis.RedisError, OSError):
+            # The browser comes back by itself, and is told 503 as long as Redis is away.
+            return
+
+
+def _tail(query: Mapping[str, str]) -> int:
+    text = query.get("tail", "")
+    return min(int(text), MOST_TAIL) if text.isascii() and text.isdigit() else TAIL
+
+
+def _event(entry: Any, wanted: Mapping[str, str]) -> dict[str, object] | None:
+    id_, fields = entry
+    told = {_text(name): _text(value) for name, value in fields.items()}
+    if any(told.get(name) != value for name, value in wanted.items()):
+        return None
+    return {"entry": _text(id_), **told}
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

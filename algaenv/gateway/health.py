@@ -1,0 +1,67 @@
+"""`/healthz` and `/readyz`: whether the process lives, and whether all it needs answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from algaenv import __version__
+from algaenv.gateway.answers import document
+from algaenv.gateway.house import House
+from algaenv.gateway.outbound import Outbound
+from algaenv.gateway.redis_link import RedisLink
+
+ANSWER_SECONDS = 3.0
+
+_OK = 200
+
+
+class Health:
+    """Asks the database, the runner and Redis, all at once."""
+
+    def __init__(self, house: House, outbound: Outbound, redis: RedisLink) -> None:
+        self._house = house
+        self._outbound = outbound
+        self._redis = redis
+
+    async def healthz(self, request: Request) -> Response:  # noqa: ARG002
+        """200 as long as the process can say so."""
+        return document(200, {"status": "ok", "version": __version__})
+
+    async def readyz(self, request: Request) -> Response:  # noqa: ARG002
+        """200 when all answer, else 503; each says `ok`, `off` or what is wrong with it."""
+        names = ("database", "runner", "redis")
+        looks = (self._database, self._runner, self._stream)
+        states = await asyncio.gather(*(_state(look) for look in looks))
+        ready = all(state in {"ok", "off"} for state in states)
+        return document(
+            200 if ready else 503, {"ready": ready, **dict(zip(names, states, strict=True))}
+        )
+
+    async def _database(self) -> str:
+        async with self._house.pool.connection() as connection:
+            await connection.execute("SELECT 1 FROM tenant_extension_install LIMIT 1")
+        return "ok"
+
+    async def _runner(self) -> str:
+        client = await self._outbound.client()
+        answer = await client.get(f"{self._house.environment.runner_url}/healthz")
+        return "ok" if answer.status_code == _OK else f"status {answer.status_code}"
+
+    async def _stream(self) -> str:
+        if not self._redis.configured:
+            return "off"
+        await self._redis.client().ping()
+        return "ok"
+
+
+async def _state(look: Callable[[], Awaitable[str]]) -> str:
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await look()
+    except Exception as error:
+        # Only the kind: words of these libraries may repeat a password.
+        return type(error).__name__

@@ -1,0 +1,261 @@
+"""The installed extensions of the tenant, as the tables say it at this moment.
+
+One statement reads an install with all that hangs on it, so what it says belongs together. The
+product reads twice and answers 503 when an install changed in between; that cannot happen here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, LiteralString
+
+from algaenv.bundle.capabilities import DEFAULTS, known
+from algaenv.gateway import installs_sql as sql
+
+if TYPE_CHECKING:
+    from algaenv.gateway.house import Pool
+
+PRODUCT = "psa"
+"""The only product whose tenants have extensions."""
+
+METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"))
+"""An endpoint declared with another method can never be called."""
+
+_REFERENCE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-5][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_PREFIXED = "sha256:"
+_HEX_DIGITS = re.compile(r"[0-9a-fA-F]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A call that the manifest declares; `path` may hold `:name` segments."""
+
+    method: str
+    path: str
+    handler: str
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """An extension in the tenant. Ids are canonical UUIDs, JSON columns are as they stand."""
+
+    install_id: str
+    registry_id: str
+    tenant: str
+    slug: str
+    """`publisher.name` in lower case."""
+    publisher: str
+    name: str
+    version: str
+    version_id: str
+    content_hash: str | None
+    """`sha256:…` of the newest bundle; None without one."""
+    endpoints: tuple[Endpoint, ...]
+    """Those that can be called."""
+    ui: Mapping[str, Any]
+    """`{"type", "entry", "hooks"?}`; empty without a page."""
+    granted_caps: tuple[str, ...]
+    """Of the column of this name, as it stands."""
+    providers: tuple[str, ...]
+    """All that the extension may do: what is granted, configured and declared, with the defaults;
+    names that nobody knows are dropped."""
+    config: Mapping[str, str]
+    secret_envelope: Mapping[str, Any] | None = field(repr=False)
+    """As the runner takes it."""
+    config_version: str | None
+    secrets_version: str | None
+    config_updated_at: datetime | None
+    is_enabled: bool
+    status: str
+    runner_domain: str | None
+
+    @property
+    def available(self) -> bool:
+        """Whether it may be called."""
+        return self.is_enabled and self.status == "enabled"
+
+    def menu_label(self, menu: str) -> str | None:
+        """The label under `appMenu` or `clientPortalMenu`; None without one."""
+        found: Any = self.ui
+        for key in ("hooks", menu, "label"):
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return found.strip() or None if isinstance(found, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was found under a reference, and the product that the tenant has."""
+
+    product: str
+    install: Install | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostOwner:
+    """Whose host name it is; `content_hash` is prefixed."""
+
+    tenant: str
+    registry_id: str
+    content_hash: str
+
+
+class Installs:
+    """Reads installs. Every method raises psycopg.Error when the database does not answer."""
+
+    def __init__(self, pool: Pool, tenant: str) -> None:
+        self._pool = pool
+        self._tenant = tenant
+
+    async def find(self, ref: str) -> Install | None:
+        """The install that a registry id, an install id or a slug names, enabled or not."""
+        return (await self.look(ref)).install
+
+    async def look(self, ref: str) -> Look:
+        """The same, with the product of the tenant.
+
+        A UUID of version 1 to 5 may be any of the three, everything else is a slug. Blanks around
+        a UUID break the statement (psycopg.DataError), as they do in the product.
+        """
+        ids = _REFERENCE.fullmatch(ref.strip().lower()) is not None
+        rows = await self._rows(
+            sql.BY_REFERENCE if ids else sql.BY_SLUG,
+            {"tenant": self._tenant, "ref": ref, "slug": _storable(ref).lower()},
+        )
+        found = rows[0]
+        return Look(found["product_code"], _install(found) if found["install_id"] else None)
+
+    async def get(self, install_id: str) -> Install | None:
+        """The install of this id in any tenant; None also for what is no UUID."""
+        if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", install_id.lower()):
+            return None
+        rows = await self._rows(sql.BY_INSTALL, {"install": install_id})
+        return _install(rows[0]) if rows else None
+
+    async def all(self) -> list[Install]:
+        """Every install of the tenant, by publisher and name."""
+        return list(map(_install, await self._rows(sql.ALL, {"tenant": self._tenant})))
+
+    async def validate(self, tenant: str, extension: str, content_hash: str) -> bool:
+        """Whether the installed version of an extension (registry id) has a bundle of this hash.
+
+        Enabled or not does not matter. False for a hash that is none, for names that are no UUIDs,
+        and for a tenant of another product; a tenant without a row has the right one.
+        """
+        import psycopg
+
+        if not content_hash.startswith(_PREFIXED):
+            if not _HEX_DIGITS.fullmatch(content_hash):
+                return False
+            content_hash = _PREFIXED + content_hash.lower()
+        asked = {"tenant": tenant, "extension": extension, "hash": content_hash}
+        if any("\0" in value for value in asked.values()):
+            return False
+        try:
+            return bool((await self._rows(sql.VALIDATE, asked))[0]["valid"])
+        except psycopg.DataError:
+            return False
+
+    async def lookup_by_host(self, host: str) -> HostOwner | None:
+        """Whose host name this is, enabled or not; a port is ignored."""
+        name = _storable(host).strip().lower().partition(":")[0]
+        rows = await self._rows(sql.BY_HOST, {"host": name})
+        if not rows:
+            return None
+        row = rows[0]
+        return HostOwner(row["tenant"], row["registry_id"], row["content_hash"])
+
+    async def _rows(
+        self, statement: LiteralString, values: Mapping[str, object]
+    ) -> list[dict[str, Any]]:
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(statement, values)
+            return await cursor.fetchall()
+
+
+def _storable(text: str) -> str:
+    """No name in the database holds U+0000, which no statement can carry."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _install(row: Mapping[str, Any]) -> Install:
+    configured = row["config_id"] is not None
+    granted = _strings(row["granted_caps"])
+    providers = known(
+        (
+            *DEFAULTS,
+            *(_strings(row["providers"]) if configured else ()),
+            *granted,
+            *_strings(row["capabilities"]),
+        )
+    )
+    return Install(
+        install_id=row["install_id"],
+        registry_id=row["registry_id"],
+        tenant=row["tenant_id"],
+        slug=row["slug"],
+        publisher=row["publisher"],
+        name=row["name"],
+        version=row["version"],
+        version_id=row["version_id"],
+        content_hash=row["content_hash"],
+        endpoints=_endpoints(row["api_endpoints"]),
+        ui=row["ui"] if isinstance(row["ui"], dict) else {},
+        granted_caps=granted,
+        providers=providers,
+        config=_config(row["config"] if configured else row["install_config"]),
+        secret_envelope=_envelope(row),
+        config_version=row["config_version"],
+        secrets_version=row["secrets_version"],
+        config_updated_at=row["config_updated_at"],
+        is_enabled=row["is_enabled"],
+        status=row["status"],
+        runner_domain=row["runner_domain"],
+    )
+
+
+def _endpoints(listed: object) -> tuple[Endpoint, ...]:
+    found: list[Endpoint] = []
+    for each in listed if isinstance(listed, list) else ():
+        if not isinstance(each, dict):
+            continue
+        method, path = each.get("method"), each.get("path")
+        if isinstance(method, str) and isinstance(path, str) and method.upper() in METHODS:
+            found.append(Endpoint(method.upper(), path, str(each.get("handler", ""))))
+    return tuple(found)
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    return tuple(it for it in value if isinstance(it, str)) if isinstance(value, list) else ()
+
+
+def _config(value: object) -> dict[str, str]:
+    """The runner takes strings only: null becomes the empty one, all else JSON."""
+    if not isinstance(value, dict):
+        return {}
+    return {name: _text(each) for name, each in value.items()}
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _envelope(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    if row["ciphertext"] is None:
+        return None
+    expires: datetime | None = row["secrets_expire"]
+    return {
+        "ciphertext_b64": row["ciphertext"],
+        "algorithm": row["algorithm"],
+        "key_path": row["transit_key"],
+        "mount": row["transit_mount"],
+        "version": row["secrets_version"],
+        "expires_at": expires.isoformat() if expires else None,
+    }

@@ -1,0 +1,1 @@
+"""Schedules of extensions: what handlers ask for, and the runs themselves."""

@@ -1,0 +1,1 @@
+"""What extensions keep: JSON under keys in namespaces, with revisions, expiry and quotas."""

@@ -1,0 +1,65 @@
+"""The clients for the runner, made when they are first needed and closed at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from algaenv.gateway.courier import CONNECT_SECONDS, IDLE_SECONDS, Courier
+
+if TYPE_CHECKING:
+    import httpx
+
+MOST_CONNECTIONS = 256
+
+
+class Outbound:
+    """Hands out one shared client, which keeps no cookie and follows no redirect, and couriers."""
+
+    def __init__(self) -> None:
+        self._making: asyncio.Task[httpx.AsyncClient] | None = None
+        self._couriers: list[Courier] = []
+
+    def begin(self) -> None:
+        """Start making the client, off the event loop; needs a running one."""
+        if self._making is None:
+            self._making = asyncio.create_task(asyncio.to_thread(_make))
+
+    async def client(self) -> httpx.AsyncClient:
+        """The client; the first to ask waits until it is made."""
+        self.begin()
+        assert self._making is not None  # noqa: S101
+        return await asyncio.shield(self._making)
+
+    async def courier(self, url: str) -> Courier:
+        """Somebody who carries calls to this URL."""
+        await self.client()  # Imports what a courier needs, off the event loop.
+        made = Courier(url)
+        self._couriers.append(made)
+        return made
+
+    async def aclose(self) -> None:
+        """Close the connections kept open."""
+        for courier in self._couriers:
+            await courier.aclose()
+        if self._making is not None:
+            await (await self._making).aclose()
+
+
+def _make() -> httpx.AsyncClient:
+    from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+    import httpx
+
+    return httpx.AsyncClient(
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+        limits=httpx.Limits(
+            max_connections=MOST_CONNECTIONS,
+            max_keepalive_connections=MOST_CONNECTIONS,
+            keepalive_expiry=IDLE_SECONDS,
+        ),
+        headers={"accept-encoding": "identity", "user-agent": "algaenv-gateway"},
+        # Somebody's proxy settings must not lead calls of this machine elsewhere.
+        trust_env=False,
+    )

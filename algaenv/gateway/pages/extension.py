@@ -1,0 +1,154 @@
+"""The page around an extension, in either portal: its frame, and the panel beside it.
+
+The product shows this page for an install whether it is enabled or not, by registry id only;
+other names are sent on to that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from algaenv.gateway.installs import Install
+from algaenv.gateway.pages.frame import SANDBOX, Frame, of_bundle, of_server
+from algaenv.gateway.pages.portal import PORTALS, Portal
+from algaenv.gateway.pages.reading import installs
+from algaenv.gateway.pages.rendering import Rendering
+from algaenv.gateway.problem import Problem
+from algaenv.gateway.users import COOKIE, HEADER, QUERY, User
+
+if TYPE_CHECKING:
+    from algaenv.gateway.house import House
+
+SOURCE = "source"
+"""Query: `bundle` shows the bundle although there is a development server."""
+MODE = "mode"
+"""Query: `host` shows the frame as a runner with host names would, on an origin of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that the author should know about this page, and what to do about it."""
+
+    code: str
+    summary: str
+    hint: str
+
+
+class ExtensionPage:
+    """Answers for one portal."""
+
+    def __init__(self, house: House, rendering: Rendering, portal: Portal) -> None:
+        self._house = house
+        self._rendering = rendering
+        self._portal = portal
+
+    async def answer(self, request: Request) -> Response:
+        """The page; 404 for an extension nobody installed, 503 when it cannot be known."""
+        found = await installs(self._house, self._rendering)
+        if isinstance(found, Response):
+            return found
+        named = request.path_params["extension"]
+        for install in found:
+            if install.registry_id == named:
+                return self._shown(request, install)
+        for install in found:
+            if named.lower() in {install.registry_id, install.slug, install.install_id}:
+                return RedirectResponse(self._portal.path(install.registry_id))
+        problem = Problem(
+            "gateway-extension-unknown",
+            f"cannot find an extension with the id {named[:200]!r}",
+            "choose one from the list; it names all that are installed",
+        )
+        return self._rendering.problem(404, problem)
+
+    def _shown(self, request: Request, install: Install) -> Response:
+        settings = self._house.settings.of(install.registry_id, install.slug)
+        server = settings.ui_dev_server
+        from_server = bool(server) and request.query_params.get(SOURCE) != "bundle"
+        runner = self._house.environment.runner_public
+        frame = of_server(install, server) if server and from_server else of_bundle(install, runner)
+        if isinstance(frame, Problem):
+            return self._rendering.problem(409, frame)
+        users = self._house.users
+        chosen = users.choose(request.headers, request.query_params, request.cookies)
+        named = bool(request.headers.get(HEADER) or request.query_params.get(QUERY))
+        user = self._portal.visitor(users, chosen, named=named)
+        response = self._rendering.page(
+            "extension.html",
+            install=install,
+            label=install.menu_label(self._portal.menu) or install.name,
+            portal=self._portal,
+            portals=[(it, it.path(install.registry_id)) for it in PORTALS],
+            frame=frame,
+            sandbox=SANDBOX,
+            mode="host" if request.query_params.get(MODE) == "host" else "path",
+            user=user,
+            users=users.all,
+            observer=_observer(users.all, user),
+            server=server,
+            from_server=from_server,
+            notices=notices(install, self._portal, user, frame, from_server=from_server),
+        )
+        response.set_cookie(COOKIE, user.key, httponly=True, samesite="lax")
+        return response
+
+
+def _observer(users: Iterable[User], user: User) -> User:
+    """Somebody who may read the debug stream; the panel is the author's, whoever the user is."""
+    may = (it for it in users if not it.is_client and "extension:read" in it.permissions)
+    return next(may, user)
+
+
+def notices(
+    install: Install, portal: Portal, user: User, frame: Frame, *, from_server: bool
+) -> list[Notice]:
+    """What can be said before the page has run."""
+    found = []
+    if not install.available:
+        found.append(
+            Notice(
+                "extension-disabled",
+                f"The install is switched off (status {install.status}): the product shows this "
+                "page, but answers every call with 404.",
+                "Enable it in the spec, then run algaenv up.",
+            )
+        )
+    if not install.ui:
+        found.append(
+            Notice(
+                "no-page-declared",
+                "The manifest declares no page, so no sidebar leads here.",
+                "Add ui to the manifest.",
+            )
+        )
+    elif install.available and not portal.label(install):
+        found.append(
+            Notice(
+                "no-menu-entry",
+                f"No entry in the sidebar ({portal.title}) leads here.",
+                f"Set ui.hooks.{portal.menu}.label in the manifest.",
+            )
+        )
+    if not portal.fits(user):
+        found.append(
+            Notice(
+                "wrong-portal",
+                f"The product would not let {user.name} into this portal.",
+                "Choose another user, or go to the other portal.",
+            )
+        )
+    if from_server:
+        found.append(
+            Notice(
+                "development-server",
+                f"The page comes from {frame.served_by}, not from the bundle: the runner's content "
+                "security policy does not apply, and what it would block is not seen.",
+                "Look at the bundle too before you publish.",
+            )
+        )
+    return found

@@ -1,0 +1,43 @@
+"""Which address shows which page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from algaenv.gateway.pages.assets import Assets
+from algaenv.gateway.pages.extension import ExtensionPage
+from algaenv.gateway.pages.index import IndexPage
+from algaenv.gateway.pages.portal import PORTALS
+from algaenv.gateway.pages.rendering import ASSETS, Rendering
+
+if TYPE_CHECKING:
+    from algaenv.gateway.house import House
+
+INVOICES = "/invoices"
+"""The page; `/algaenv/invoices` is what it shows, as JSON."""
+
+
+def routes(house: House) -> list[BaseRoute]:
+    """The pages, and the files that they load."""
+    rendering = Rendering()
+
+    async def invoices(request: Request) -> Response:  # noqa: ARG001
+        return rendering.page("invoices.html")
+
+    return [
+        Route("/", IndexPage(house, rendering).answer),
+        *(
+            Route(
+                f"{portal.prefix}/{{extension}}",
+                ExtensionPage(house, rendering, portal).answer,
+                name=f"extension-{portal.key}",
+            )
+            for portal in PORTALS
+        ),
+        Route(INVOICES, invoices),
+        Mount(ASSETS, Assets()),
+    ]

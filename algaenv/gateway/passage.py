@@ -1,0 +1,333 @@
+"""The way through a gateway: who asks, what may be called, the runner, and the answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from algaenv.gateway.answers import PROBLEM_JSON, document, is_header_value, refusal, wants_problem
+from algaenv.gateway.call import Call, request_id
+from algaenv.gateway.diagnosis import diagnose
+from algaenv.gateway.execution import Asked, Road
+from algaenv.gateway.house import House
+from algaenv.gateway.installs import Install
+from algaenv.gateway.limit import Limit, LimitUnavailable
+from algaenv.gateway.manner import FORWARDED, Manner
+from algaenv.gateway.policy import READS, Denied, authorise, other_tenant, unauthorized
+from algaenv.gateway.problem import Problem
+from algaenv.gateway.relay import Answered
+from algaenv.gateway.target import Target, target
+
+KEY = "x-idempotency-key"
+OVERRIDE = "__method"
+
+_BODILESS = frozenset((204, 205, 304))
+_UNAVAILABLE = {"error": "access_policy_unavailable"}
+_CLIENT_CLOSED_REQUEST = 499
+
+_log = logging.getLogger(__name__)
+
+
+class Stopped(Exception):
+    """The call does not go on."""
+
+    def __init__(self, denied: Denied) -> None:
+        self.denied = denied
+        super().__init__(denied.problem.summary)
+
+
+class Passage:
+    """One of the two gateways, as an ASGI application."""
+
+    def __init__(self, house: House, limit: Limit, manner: Manner) -> None:
+        self._house = house
+        self._limit = limit
+        self._manner = manner
+        self._told: set[str] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request below the prefix."""
+        request = Request(scope, receive)
+        found = target(scope, self._manner.prefix)
+        if found is None:
+            response: Response = document(404, {"error": "not_found"})
+        elif request.method == "OPTIONS":
+            response = Response(status_code=204)
+        elif request.method not in self._manner.methods:
+            response = Response(status_code=405)
+        else:
+            response = await self._answer(request, found)
+        self._share(request, response)
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request, found: Target) -> Response:
+        call = Call(
+            self._manner.road,
+            request_id(request.headers.get("x-request-id")),
+            request.method,
+            found.path,
+        )
+        try:
+            response = await self._go(request, found, call)
+        except Stopped as stopped:
+            response = _deny(request.scope, call, stopped.denied)
+        except ClientDisconnect:
+            response = Response(status_code=_CLIENT_CLOSED_REQUEST)
+        except Exception as error:
+            response = _deny(request.scope, call, _unavailable(error))
+        call.end(request.scope, response, self._house.feed)
+        return response
+
+    async def _go(self, request: Request, found: Target, call: Call) -> Response:
+        house, manner = self._house, self._manner
+        headers = request.headers
+        user = house.users.choose(headers, request.query_params, request.cookies)
+        if user is None:
+            raise Stopped(unauthorized(house.users.all))
+        call.user = user
+        if denied := other_tenant(headers, house.environment.tenant):
+            raise Stopped(denied)
+        body: bytes | None = None
+        if manner.overrides and request.method == "POST":
+            body = await self._body(request)
+            call.method, body = _overridden(found.query, body)
+        look = await house.installs.look(found.ref)
+        call.install = look.install
+        verdict = authorise(
+            look, user, call.method, found.path, ref=found.ref, off=house.settings.checks_off
+        )
+        if isinstance(verdict, Denied):
+            raise Stopped(verdict)
+        if not found.sound:
+            raise Stopped(_UNSOUND)
+        install = verdict.install
+        if seconds := await self._limit.take(install):
+            raise Stopped(_too_often(install, seconds))
+        if install.content_hash is None:
+            raise Stopped(self._without_bundle(install))
+        if call.method not in READS and body is None:
+            body = await self._body(request)
+        return await self._relay(request, found, call, install, body)
+
+    async def _relay(
+        self, request: Request, found: Target, call: Call, install: Install, body: bytes | None
+    ) -> Response:
+        house, manner = self._house, self._manner
+        key = request.headers.get(KEY)
+        forwarded = {
+            name: value for name in FORWARDED if (value := request.headers.get(name)) is not None
+        }
+        if manner.forwards_key and call.method not in READS:
+            forwarded[KEY] = key or str(uuid.uuid4())
+        timeout_ms = house.environment.timeout_ms
+        call.begin(house.feed)
+        relayed = call.relayed = await house.relay.call(
+            install,
+            Asked(call.method, found.path, found.query, forwarded, body),
+            road=manner.road,
+            request_id=call.request_id,
+            timeout_ms=timeout_ms,
+            user=call.user,
+            idempotency_key=key,
+        )
+        call.problem = diagnose(relayed, timeout_ms)
+        if isinstance(relayed, Answered):
+            return self._handled(request.scope, call, relayed)
+        said = manner.failed(relayed, call.request_id)
+        assert call.problem is not None  # noqa: S101
+        return refusal(request.scope, said.status, said.fields, call.problem)
+
+    def _handled(self, scope: Scope, call: Call, answered: Answered) -> Response:
+        if not 200 <= answered.status <= 599:
+            raise Stopped(_no_status(answered.status))
+        headers = {
+            name: value
+            for name, value in self._manner.headers(answered).items()
+            if is_header_value(value)
+        }
+        if call.problem is not None and wants_problem(scope):
+            told: dict[str, object] = {**call.problem.fields}
+            if answered.failure is not None:
+                told.update(reason=answered.failure.reason, stderr=answered.failure.stderr)
+            response = document(answered.status, {"problem": told})
+            response.headers["content-type"] = PROBLEM_JSON
+        else:
+            body = b"" if answered.status in _BODILESS else answered.body
+            response = Response(body, answered.status, headers)
+        self._announce(call, response)
+        return response
+
+    def _announce(self, call: Call, response: Response) -> None:
+        """Once for each extension in the feed and the log; in the header every time."""
+        faults, install = self._house.faults, call.install
+        name = "direct-cacheable"
+        bites = self._manner.road is Road.DIRECT and call.method in READS
+        if install is None or not bites or not faults.reproduces(name):
+            return
+        if install.registry_id not in self._told:
+            self._told.add(install.registry_id)
+            faults.announce(name, extension=install.registry_id, request_id=call.request_id)
+        response.headers.update(faults.header(name))
+
+    async def _body(self, request: Request) -> bytes:
+        most = self._manner.most_bytes
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and len(declared) < 20 and int(declared) > most:
+            raise Stopped(self._too_large())
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > most:
+                raise Stopped(self._too_large())
+        return bytes(body)
+
+    def _too_large(self) -> Denied:
+        most = self._manner.most_bytes >> 20
+        return Denied(
+            413,
+            {"error": self._manner.too_large},
+            Problem(
+                "gateway-body-too-large",
+                f"cannot take a body of more than {most} MiB",
+                "send less at once; Alga's runner takes about 1.5 MB anyway",
+            ),
+        )
+
+    def _without_bundle(self, install: Install) -> Denied:
+        said = self._manner.without_bundle
+        return Denied(
+            said.status,
+            said.fields,
+            Problem(
+                "gateway-bundle-missing",
+                f"cannot call {install.slug}: version {install.version} has no bundle",
+                "run algaenv up",
+            ),
+        )
+
+    def _share(self, request: Request, response: Response) -> None:
+        """Let a page of another origin read the answer, if the gateway is one for it."""
+        origin = request.headers.get("origin")
+        if origin is None:
+            return
+        response.headers.add_vary_header("Origin")
+        mine = origin == f"http://{request.headers.get('host', '')}"
+        listed = origin in self._house.environment.allowed_origins
+        if self._manner.road is Road.PROXY and not (mine or listed):
+            return
+        response.headers["access-control-allow-origin"] = origin
+        response.headers["access-control-allow-credentials"] = "true"
+        if request.method == "OPTIONS":
+            response.headers["access-control-allow-methods"] = (
+                "GET, POST, PUT, PATCH, DELETE, OPTIONS"
+            )
+            response.headers["access-control-allow-headers"] = (
+                "content-type, x-request-id, x-idempotency-key, x-alga-tenant, x-algaenv-user"
+            )
+            response.headers["access-control-max-age"] = "600"
+        else:
+            response.headers["access-control-expose-headers"] = (
+                "x-algaenv-request-id, x-algaenv-error, x-algaenv-reason, x-algaenv-runner-ms"
+            )
+
+
+def _overridden(query: dict[str, str], body: bytes) -> tuple[str, bytes]:
+    """The method that a POST stands for, and the body without the word that says so."""
+    if named := query.get(OVERRIDE):
+        return named.upper(), body
+    if b'"__method"' not in body:
+        return "POST", body
+    try:
+        said: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return "POST", body
+    if not isinstance(said, dict) or not isinstance(said.get(OVERRIDE), str):
+        return "POST", body
+    method = said.pop(OVERRIDE).upper()
+    kept = json.dumps(said, ensure_ascii=False, separators=(",", ":"))
+    return method, kept.encode(errors="replace")
+
+
+def _deny(scope: Scope, call: Call, denied: Denied) -> Response:
+    call.problem = denied.problem
+    response = refusal(scope, denied.status, denied.body, denied.problem)
+    if denied.retry_after is not None:
+        response.headers["retry-after"] = str(denied.retry_after)
+    if denied.status == 413:
+        # What the caller still sends is not read.
+        response.headers["connection"] = "close"
+    return response
+
+
+_UNSOUND = Denied(
+    404,
+    {"error": "endpoint_not_found"},
+    Problem(
+        "gateway-endpoint-undeclared",
+        "cannot call a path that climbs or hides a slash in a segment",
+        "spell the path out",
+    ),
+)
+
+
+def _too_often(install: Install, seconds: int) -> Denied:
+    return Denied(
+        429,
+        {"error": "rate_limited"},
+        Problem(
+            "gateway-rate-limited",
+            f"cannot call {install.slug} more than 60 times at once and once a second",
+            f"wait {seconds} s, or set gateway.rate_limit to off",
+        ),
+        retry_after=seconds,
+    )
+
+
+def _no_status(status: int) -> Denied:
+    return Denied(
+        503,
+        _UNAVAILABLE,
+        Problem(
+            "gateway-status-invalid",
+            f"cannot pass on the status {status} of the handler: answers have 200 to 599",
+            "answer with a status that exists",
+        ),
+    )
+
+
+def _unavailable(error: Exception) -> Denied:
+    """The product says the same of everything that it did not foresee."""
+    import psycopg
+
+    if isinstance(error, psycopg.DataError):
+        problem = Problem(
+            "gateway-extension-unknown",
+            "cannot look for an extension under this id: the database refuses it",
+            "write the id without blanks around it",
+        )
+    elif isinstance(error, psycopg.Error):
+        problem = Problem(
+            "gateway-database-down",
+            f"cannot ask the database: {error.diag.message_primary or type(error).__name__}",
+            "see algaenv status; algaenv up starts the database and makes its tables",
+        )
+    elif isinstance(error, LimitUnavailable):
+        problem = Problem(
+            "gateway-redis-down",
+            f"cannot count calls: {error}",
+            "start Redis with algaenv up, or set gateway.rate_limit to off",
+        )
+    else:
+        _log.exception("unexpected", exc_info=error)
+        problem = Problem(
+            "gateway-unexpected",
+            f"cannot go on: {type(error).__name__}",
+            "report it with the log of the gateway",
+        )
+    return Denied(503, _UNAVAILABLE, problem)

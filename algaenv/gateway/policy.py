@@ -1,0 +1,192 @@
+"""Who may call what: the rules of both gateways, in the product's order, as one pure function.
+
+Nothing here asks anybody. The rate limit comes after it, since it must ask Redis; a row of the
+product's audit is not written, since no part of an extension can read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from algaenv.gateway.installs import PRODUCT, Endpoint, Install, Look
+from algaenv.gateway.problem import Problem
+from algaenv.gateway.users import HEADER, User
+
+READS = frozenset(("GET", "HEAD"))
+TENANT_HEADERS = ("x-alga-tenant", "x-tenant-id")
+
+_LISTED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """The call may go on to this endpoint."""
+
+    install: Install
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """It may not: the product's status and body, and what an author should know."""
+
+    status: int
+    body: Mapping[str, object]
+    problem: Problem
+    retry_after: int | None = None
+    """Seconds."""
+
+
+Verdict = Allowed | Denied
+
+
+def unauthorized(users: Sequence[User]) -> Denied:
+    """Nobody is signed in, which is how a name that nobody has counts."""
+    names = ", ".join(user.key for user in users)
+    return Denied(
+        401,
+        {"error": "Unauthorized"},
+        Problem(
+            "gateway-user-unknown",
+            "cannot tell who asks: no user has that name",
+            f"name one of {names} in the header {HEADER}, or nobody",
+        ),
+    )
+
+
+def other_tenant(headers: Mapping[str, str], tenant: str) -> Denied | None:
+    """A refusal, when a header names another tenant than the session's."""
+    for name in TENANT_HEADERS:
+        named = headers.get(name, "").strip()
+        if named and named != tenant:
+            return _denied(
+                403,
+                "tenant_mismatch",
+                "gateway-tenant-mismatch",
+                f"cannot act for the tenant that {name} names: the session belongs to {tenant}",
+                f"leave {name} out",
+            )
+    return None
+
+
+def authorise(
+    look: Look,
+    user: User,
+    method: str,
+    path: str,
+    *,
+    ref: str,
+    off: Collection[str] = (),
+) -> Verdict:
+    """The first rule that is broken, or what may be called.
+
+    `path` is decoded and without query, `ref` what the extension was looked for under, and `off`
+    names checks that are not made.
+    """
+    if look.product != PRODUCT:
+        return Denied(
+            403,
+            {"error": "Product access denied", "code": "PRODUCT_ACCESS_DENIED"},
+            Problem(
+                "gateway-product-wrong",
+                f"cannot use extensions with the product {look.product!r}",
+                "set tenants.product_code of this tenant to psa",
+            ),
+        )
+    install = look.install
+    if install is None:
+        return _denied(
+            404,
+            "extension_not_available",
+            "gateway-extension-unknown",
+            f"cannot find an extension under {ref[:200]!r}",
+            "use its registry id, its install id, or publisher.name; / lists what is installed",
+        )
+    if not install.available:
+        return _denied(
+            404,
+            "extension_not_available",
+            "gateway-extension-disabled",
+            f"cannot call {install.slug}: its install is switched off (status {install.status})",
+            "enable it in the spec and run algaenv up",
+        )
+    endpoint = match(install.endpoints, method, path)
+    if endpoint is None:
+        return _denied(
+            404,
+            "endpoint_not_found",
+            "gateway-endpoint-undeclared",
+            f"cannot call {method[:16]} {path[:200]}: {install.slug} {install.version} declares "
+            f"{_declared(install)}",
+            "declare it under api.endpoints of the manifest, then run algaenv up",
+        )
+    return _refused(install, user, method, off) or Allowed(install, endpoint)
+
+
+def match(endpoints: Sequence[Endpoint], method: str, path: str) -> Endpoint | None:
+    """The first endpoint for this call: same method (HEAD counts as GET) and as many segments,
+    where `:name` takes any that is not empty. A slash at the end does not count."""
+    wanted = "GET" if method == "HEAD" else method
+    segments = _segments(path)
+    for endpoint in endpoints:
+        declared = "GET" if endpoint.method == "HEAD" else endpoint.method
+        if declared == wanted and _fits(_segments(endpoint.path), segments):
+            return endpoint
+    return None
+
+
+def _segments(path: str) -> list[str]:
+    return path.strip("/").split("/")
+
+
+def _fits(declared: list[str], asked: list[str]) -> bool:
+    return len(declared) == len(asked) and all(
+        bool(theirs) if ours.startswith(":") and len(ours) > 1 else ours == theirs
+        for ours, theirs in zip(declared, asked, strict=True)
+    )
+
+
+def _refused(
+    install: Install, user: User, method: str, checks_off: Collection[str]
+) -> Denied | None:
+    if not user.is_client:
+        wanted = "extension:read" if method in READS else "extension:write"
+        if wanted in user.permissions or wanted in checks_off:
+            return None
+        return _denied(
+            403,
+            "forbidden",
+            "gateway-permission-missing",
+            f"cannot call {method[:16]} as {user.key}: the permission {wanted} is missing",
+            f"give it to the user, or name {wanted} in gateway.checks_off",
+        )
+    if "client-portal-menu" not in checks_off and not install.menu_label("clientPortalMenu"):
+        return _denied(
+            403,
+            "forbidden",
+            "gateway-menu-missing",
+            f"cannot call {install.slug} from the client portal: it has no menu entry there",
+            "set ui.hooks.clientPortalMenu.label in the manifest",
+        )
+    if "client-portal-client" not in checks_off and not user.client_id:
+        return _denied(
+            403,
+            "forbidden",
+            "gateway-client-unknown",
+            f"cannot call as {user.key}: the user belongs to no client",
+            "give the user a client_id",
+        )
+    return None
+
+
+def _declared(install: Install) -> str:
+    names = [f"{it.method} {it.path}" for it in install.endpoints]
+    if not names:
+        return "no endpoint"
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+def _denied(status: int, error: str, code: str, summary: str, hint: str) -> Denied:
+    return Denied(status, {"error": error}, Problem(code, summary, hint))

@@ -1,0 +1,191 @@
+"""Carries a call to the runner and brings back all that it says, also what the product drops."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from base64 import b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from algaenv.gateway.execution import Asked, Road, document, routing
+from algaenv.gateway.installs import Install
+from algaenv.gateway.users import User
+
+if TYPE_CHECKING:
+    from algaenv.gateway.courier import Courier, Reply
+    from algaenv.gateway.outbound import Outbound
+
+EXECUTE = "/v1/execute"
+
+_ERROR = 400
+_SHOWN = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a handler came to give no answer, as our runner tells it; others do not."""
+
+    kind: str
+    reason: str
+    causes: tuple[str, ...]
+    stderr: tuple[str, ...]
+    """The last lines that the guest wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The runner answered, for the handler or in its place."""
+
+    status: int
+    headers: Mapping[str, str]
+    """The handler's, names in lower case."""
+    body: bytes | None
+    error: str | None
+    """Begins with the runner's word for what went wrong; the product drops it."""
+    failure: Failure | None
+    runner_headers: Mapping[str, str]
+    """Of the runner's own HTTP answer, names in lower case."""
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The runner answered with something that is no answer: HTTP `status` and how it begins."""
+
+    status: int
+    text: str
+    ms: float
+    error: str | None = None
+    """Its `error`, where the refusal is a JSON object that has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """Nobody answers there."""
+
+    why: str
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The time of the call was over before there was an answer."""
+
+    ms: float
+
+
+Relayed = Answered | Refused | Unreachable | TimedOut
+
+
+class Relay:
+    """Asks the runner."""
+
+    def __init__(self, outbound: Outbound, runner_url: str, service_token: str) -> None:
+        self._outbound = outbound
+        self._url = runner_url + EXECUTE
+        self._service_token = service_token
+        self._courier: Courier | None = None
+
+    async def call(
+        self,
+        install: Install,
+        asked: Asked,
+        *,
+        road: Road,
+        request_id: str,
+        timeout_ms: int,
+        user: User | None = None,
+        idempotency_key: str | None = None,
+        trigger: Mapping[str, str] | None = None,
+        most_bytes: int | None = None,
+    ) -> Relayed:
+        """Have a handler run; never raises for what the runner does.
+
+        `trigger` is added to the context (`{"trigger": "schedule", "schedule_id": …}`). An answer
+        of more than `most_bytes` is refused.
+        """
+        from algaenv.gateway.courier import NotDelivered
+
+        content = document(
+            install,
+            asked,
+            road=road,
+            request_id=request_id,
+            timeout_ms=timeout_ms,
+            user=user,
+            trigger=trigger or {},
+        )
+        headers = routing(
+            install,
+            asked.method,
+            road=road,
+            request_id=request_id,
+            idempotency_key=idempotency_key,
+            service_token=self._service_token,
+        )
+        started = time.perf_counter()
+        if self._courier is None:
+            self._courier = await self._outbound.courier(self._url)
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                answer = await self._courier.post(content, headers)
+        except TimeoutError:
+            return TimedOut(_since(started))
+        except NotDelivered as error:
+            return Unreachable(str(error), _since(started))
+        return _read(answer, _since(started), most_bytes)
+
+
+def _since(started: float) -> float:
+    return round((time.perf_counter() - started) * 1000, 2)
+
+
+def _read(answer: Reply, ms: float, most_bytes: int | None) -> Relayed:
+    content = answer.content
+    if most_bytes is not None and len(content) > most_bytes:
+        return Refused(answer.status, f"more than {most_bytes} bytes", ms)
+    try:
+        said: Any = json.loads(content)
+    except ValueError:
+        said = None
+    if answer.status >= _ERROR or not isinstance(said, dict):
+        error = said.get("error") if isinstance(said, dict) else None
+        return Refused(answer.status, content[:_SHOWN].decode(errors="replace"), ms, _words(error))
+    status, body = said.get("status"), said.get("body_b64")
+    try:
+        decoded = b64decode(body, validate=True) if isinstance(body, str) else None
+    except ValueError:
+        return Refused(answer.status, "its body_b64 is not base64", ms)
+    return Answered(
+        status=status if isinstance(status, int) else 200,
+        headers=_headers(said.get("headers")),
+        body=decoded,
+        error=_words(said.get("error")),
+        failure=_failure(said.get("failure")),
+        runner_headers=answer.headers,
+        ms=ms,
+    )
+
+
+def _words(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _headers(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    return {name.lower(): each for name, each in value.items() if isinstance(each, str)}
+
+
+def _failure(value: object) -> Failure | None:
+    if not isinstance(value, dict):
+        return None
+    return Failure(
+        kind=str(value.get("kind", "")),
+        reason=str(value.get("reason", "")),
+        causes=tuple(map(str, value.get("causes") or ())),
+        stderr=tuple(map(str, value.get("stderr") or ())),
+    )

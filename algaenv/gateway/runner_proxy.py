@@ -1,0 +1,120 @@
+"""`/runner/…`: the runner under the gateway's own origin, for pages in frames.
+
+GET and HEAD only, for anybody. Of the request only what caching and ranges need goes on, so a
+tenant must be named in the query; of the answer all but what belongs to the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from algaenv.gateway.answers import document, refusal
+from algaenv.gateway.outbound import Outbound
+from algaenv.gateway.problem import Problem
+from algaenv.gateway.target import target
+
+if TYPE_CHECKING:
+    import httpx
+
+PREFIX = "/runner/"
+
+_FORWARDED = (
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "if-modified-since",
+    "if-none-match",
+    "range",
+    "user-agent",
+)
+_HOP_BY_HOP = frozenset(
+    (
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+
+
+class RunnerProxy:
+    """Hands requests for pages on."""
+
+    def __init__(self, outbound: Outbound, runner_url: str, timeout_ms: int) -> None:
+        self._outbound = outbound
+        self._url = runner_url
+        self._seconds = timeout_ms / 1000
+
+    async def answer(self, request: Request) -> Response:
+        """The runner's answer, or 502 and 504 in its place."""
+        import httpx
+
+        try:
+            return await self._ask(request)
+        except (TimeoutError, httpx.TimeoutException):
+            return _failed(request, 504, "runner_timeout", "it took too long")
+        except httpx.ConnectError as error:
+            return _failed(request, 502, "runner_unreachable", str(error))
+        except httpx.HTTPError as error:
+            return _failed(request, 502, "runner_proxy_error", str(error) or type(error).__name__)
+
+    async def _ask(self, request: Request) -> Response:
+        import httpx
+
+        raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+        found = target(request.scope, PREFIX)
+        if found is None or not found.sound or found.ref in {".", ".."}:
+            return document(404, {"error": "not_found"})
+        query: bytes = request.scope["query_string"]
+        path = raw[len(PREFIX) - 1 :] + (b"?" + query if query else b"")
+        base = httpx.URL(self._url)
+        client = await self._outbound.client()
+        asked = client.build_request(
+            request.method,
+            base.copy_with(raw_path=base.raw_path.rstrip(b"/") + path),
+            headers={
+                "accept-encoding": "identity",
+                **{name: value for name in _FORWARDED if (value := request.headers.get(name))},
+            },
+        )
+        async with asyncio.timeout(self._seconds):
+            answer = await client.send(asked, stream=True)
+        passed = StreamingResponse(_content(answer), answer.status_code)
+        dropped = _HOP_BY_HOP | _named(answer.headers.get("connection", ""))
+        passed.raw_headers = [
+            (name.lower(), value)
+            for name, value in answer.headers.raw
+            if name.lower().decode("latin-1") not in dropped
+        ]
+        return passed
+
+
+async def _content(answer: httpx.Response) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in answer.aiter_raw():
+            yield chunk
+    finally:
+        await answer.aclose()
+
+
+def _named(connection: str) -> frozenset[str]:
+    return frozenset(name.strip().lower() for name in connection.split(","))
+
+
+def _failed(request: Request, status: int, error: str, why: str) -> Response:
+    problem = Problem(
+        "gateway-runner-down",
+        f"cannot have this page from the runner: {why}",
+        "see algaenv status and the log of the runner; algaenv up starts it",
+    )
+    return refusal(request.scope, status, {"error": error}, problem)

@@ -1,0 +1,96 @@
+"""Who asks: the users that a request may choose from, since nobody logs in here."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+HEADER = "x-algaenv-user"
+QUERY = "__user"
+COOKIE = "algaenv-user"
+
+MSP_PERMISSIONS = frozenset(
+    ("extension:read", "extension:write", "client:read", "service:read", "billing:create")
+)
+
+
+def fixed_id(name: str) -> str:
+    """An id for something that has only a name, the same in every run."""
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"algaenv/gateway/{name}"))
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody signed in. `key` is what requests choose them by, and `name` what people read."""
+
+    key: str
+    id: str
+    email: str
+    name: str
+    type: Literal["internal", "client"] = "internal"
+    client_id: str | None = None
+    client_name: str | None = None
+    permissions: frozenset[str] = frozenset()
+    """Spelled `resource:action`."""
+    additional_fields: Mapping[str, str] = field(default_factory=dict)
+    """Of `contact_id contactId username locale timezone`, what the handler is told."""
+
+    @property
+    def is_client(self) -> bool:
+        """Whether they use the client portal, and not the MSP's own pages."""
+        return self.type == "client"
+
+
+def default_users() -> tuple[User, ...]:
+    """An administrator of the MSP, then somebody who works for one of its clients."""
+    return (
+        User(
+            key="msp",
+            id=fixed_id("user/msp"),
+            email="admin@msp.example",
+            name="MSP Admin",
+            permissions=MSP_PERMISSIONS,
+            additional_fields={"username": "admin", "locale": "en", "timezone": "UTC"},
+        ),
+        User(
+            key="client",
+            id=fixed_id("user/client"),
+            email="someone@client.example",
+            name="Client User",
+            type="client",
+            client_id=fixed_id("client/default"),
+            client_name="Example Client",
+            additional_fields={"username": "someone", "locale": "en", "timezone": "UTC"},
+        ),
+    )
+
+
+class Users:
+    """The users of one environment; the first is the one who asks when nobody is named."""
+
+    def __init__(self, users: tuple[User, ...]) -> None:
+        self.all = users
+        self._by_key = {user.key: user for user in users}
+
+    @property
+    def default(self) -> User:
+        """Who asks when a request names nobody."""
+        return self.all[0]
+
+    def choose(
+        self,
+        headers: Mapping[str, str],
+        query: Mapping[str, str],
+        cookies: Mapping[str, str],
+    ) -> User | None:
+        """The user whom a request names: by header, else query, else cookie; None if unknown.
+
+        An empty name is none. An unknown name in a cookie does not count: it was left behind by
+        another environment on this port.
+        """
+        for named in (headers.get(HEADER), query.get(QUERY)):
+            if named:
+                return self._by_key.get(named)
+        return self._by_key.get(cookies.get(COOKIE, ""), self.default)

@@ -1,0 +1,218 @@
+"""What the author may say about the gateway: whether there is one, who asks, what it answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+)
+
+from algaenv.spec.suggest import suggestion
+from algaenv.spec.words import (
+    ITEMS,
+    MAPPING,
+    MARK,
+    TEXT,
+    Boolean,
+    Choice,
+    Matching,
+    PortNumber,
+    Spec,
+    Text,
+    Typed,
+    by_kind,
+    wrong,
+)
+
+DEFAULT_PORT = 3070
+APP = f"{MARK}app"
+KEYS = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}"
+
+
+def _check(value: str) -> str:
+    # Only a spec that names some pays for the import.
+    from algaenv.gateway.settings import CHECKS
+
+    if value not in CHECKS:
+        hint = suggestion(value, tuple(sorted(CHECKS)))
+        raise wrong("spec-choice", "the gateway makes no such check", hint)
+    return value
+
+
+def fault_names() -> tuple[str, ...]:
+    """The product's faults that the gateway reproduces."""
+    from algaenv.gateway.faults import FAULTS
+
+    return tuple(fault.name for fault in FAULTS)
+
+
+def _fault(value: str) -> str:
+    if value not in fault_names():
+        hint = suggestion(value, fault_names())
+        raise wrong("spec-choice", "the gateway reproduces no such fault", hint)
+    return value
+
+
+Check = Annotated[str, AfterValidator(_check)]
+Fault = Annotated[str, AfterValidator(_fault)]
+Permission = Annotated[
+    str,
+    Matching(r"[a-z_]+:[a-z_]+", "spec-name", "a permission looks like extension:read"),
+]
+Id = Annotated[
+    str,
+    Matching(
+        r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}",
+        "spec-uuid",
+        "a UUID is needed, such as 51bbbfe5-0720-4d9b-b3e5-b5b43e441a52",
+    ),
+    AfterValidator(str.lower),
+]
+
+
+def _off(value: object) -> object:
+    """A bare `off` is a boolean in YAML, and means what it says."""
+    return "off" if value is False else value
+
+
+RateLimit = Annotated[
+    Literal["off", "product"],
+    BeforeValidator(_off),
+    Choice,
+    WithJsonSchema({"enum": ["off", "product", False]}),
+]
+
+
+class UserSpec(Spec):
+    """Somebody who may ask through the gateway."""
+
+    name: Annotated[
+        str,
+        Matching(
+            KEYS,
+            "spec-name",
+            "it may hold up to 63 letters, digits and . _ @ -, and begins with a letter or digit",
+        ),
+    ] = Field(description="What requests choose this user by.")
+    type: Annotated[Literal["internal", "client"], Choice] = Field(
+        default="internal", description="Of the MSP (`internal`), or of one of its clients."
+    )
+    id: Id | None = Field(default=None, description="UUID. Default: derived from the name.")
+    email: Text | None = Field(default=None, description="E-mail address.")
+    display_name: Text | None = Field(
+        default=None, description="Name for people. Default: that of `name`."
+    )
+    client: Text | None = Field(
+        default=None,
+        description="Client the user belongs to: the id or name of one of `clients`, or any name.",
+    )
+    permissions: list[Permission] | None = Field(
+        default=None, description="Permissions. Default: those the gateway gives such a user."
+    )
+    additional_fields: dict[Text, str] = Field(
+        default_factory=dict, description="What handlers are told besides, such as `locale`."
+    )
+
+
+class ClientSpec(Spec):
+    """A client of the MSP, for handlers that read clients."""
+
+    name: Text = Field(description="Name of the client.")
+    id: Id | None = Field(default=None, description="UUID. Default: derived from the name.")
+    type: Annotated[Literal["company", "individual"], Choice] = Field(
+        default="company", description="What it is."
+    )
+    inactive: Boolean = Field(default=False, description="Whether it is inactive.")
+    default_currency_code: Text | None = Field(default=None, description="Default: USD.")
+    account_manager_id: Id | None = Field(default=None, description="UUID of a user.")
+    account_manager_name: Text | None = Field(default=None, description="Name of that user.")
+    billing_email: Text | None = Field(default=None, description="Where invoices go.")
+
+
+class ServiceSpec(Spec):
+    """Something the MSP sells, for handlers that read services."""
+
+    name: Text = Field(description="Name of the service.")
+    id: Id | None = Field(default=None, description="UUID. Default: derived from the name.")
+    kind: Annotated[Literal["service", "product"], Choice] = Field(
+        default="service", description="What it is."
+    )
+    billing_method: Annotated[Literal["fixed", "hourly", "usage"], Choice] = Field(
+        default="fixed", description="How it is billed."
+    )
+    type_id: Id | None = Field(default=None, description="UUID of its type.")
+    type_name: Text | None = Field(default=None, description="Name of its type.")
+    default_rate: Annotated[float, Field(ge=0, strict=False), Typed] = Field(
+        default=0.0, description="Its rate, in minor units."
+    )
+    unit_of_measure: Text | None = Field(default=None, description="Default: unit.")
+    active: Boolean = Field(default=True, description="Whether it is sold.")
+    sku: Text | None = Field(default=None, description="Its number in the catalogue.")
+
+
+class GatewaySpec(Spec):
+    """The gateway of this package."""
+
+    port: PortNumber = Field(default=DEFAULT_PORT, description="Port on 127.0.0.1, or auto.")
+    users: list[UserSpec] = Field(
+        default_factory=list,
+        description="Who may ask; the first does when nobody is named. Default: `msp`, an "
+        "administrator, and `client`, a user of the client portal.",
+    )
+    checks_off: list[Check] = Field(
+        default_factory=list, description="Permissions and other checks that are not made."
+    )
+    rate_limit: RateLimit = Field(
+        default="off", description="`product`: 60 calls at once, and one more a second."
+    )
+    faults: Annotated[
+        Annotated[Literal["reproduced", "fixed"], Choice, Tag(TEXT)]
+        | Annotated[list[Fault], Tag(ITEMS)],
+        by_kind("reproduced, fixed or a list of the faults that are fixed is needed", TEXT, ITEMS),
+    ] = Field(
+        default="reproduced",
+        description="Faults of Alga that extensions meet in production: `reproduced`, `fixed`, or "
+        "the names of those that are fixed.",
+    )
+    timeout_ms: Annotated[int, Field(ge=1, le=86_400_000), Typed] = Field(
+        default=30_000, description="How long one call may take, in milliseconds."
+    )
+    clients: list[ClientSpec] = Field(
+        default_factory=list, description="Clients that handlers can read."
+    )
+    services: list[ServiceSpec] = Field(
+        default_factory=list, description="Services and products that handlers can read."
+    )
+
+
+class AppServerSpec(Spec):
+    """A real app server in place of the gateway."""
+
+    url: Text = Field(description="Alga's app server, seen from this machine; as `app_url`.")
+
+
+def _form(value: Any) -> str | None:
+    match value:
+        case str():
+            return TEXT
+        case dict():
+            return APP if "url" in value else MAPPING
+    return None
+
+
+Gateway = Annotated[
+    Annotated[Literal["bundled", "none"], Choice, Tag(TEXT)]
+    | Annotated[AppServerSpec, Tag(APP)]
+    | Annotated[GatewaySpec, Tag(MAPPING)],
+    Discriminator(
+        _form,
+        custom_error_type="spec-type",
+        custom_error_message="bundled, none or a mapping is needed",
+    ),
+]

@@ -1,0 +1,147 @@
+"""One call of an extension's handler through the gateway, with all that the gateway says of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from algaenv.bundle.value import dataclass
+from algaenv.model.problem import NotReady, Problem
+
+if TYPE_CHECKING:
+    from algaenv.model.resource import Json
+    from algaenv.model.status import Reach
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+USER = "x-algaenv-user"
+PROBLEM = "application/problem+json"
+FAILED = 400
+"""The first status that is no success."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call. `path` may hold a query."""
+
+    method: str
+    path: str
+    body: bytes | None
+    user: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a call failed, as the gateway knows it: what is empty it did not say.
+
+    `reason` is the trap, or what the handler could not do; `stderr` are its last lines.
+    """
+
+    summary: str
+    hint: str = ""
+    reason: str = ""
+    stderr: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. `headers` have lower-case names; `ms` is the time until the last byte."""
+
+    status: int
+    phrase: str
+    headers: Mapping[str, str]
+    body: bytes
+    ms: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether the status says so."""
+        return self.status >= FAILED
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """None when nothing is known to be wrong."""
+        told = self._told()
+        summary = str(told.get("summary") or self.headers.get("x-algaenv-error", ""))
+        if not summary:
+            return None
+        code = str(told.get("code", ""))
+        lines = told.get("stderr") or self.headers.get("x-algaenv-stderr", "")
+        return Trouble(
+            f"{code}: {summary}" if code else summary,
+            str(told.get("hint") or self.headers.get("x-algaenv-hint", "")),
+            str(told.get("reason") or self.headers.get("x-algaenv-reason", "")),
+            tuple(map(str, lines)) if isinstance(lines, list) else tuple(str(lines).splitlines()),
+        )
+
+    def read(self) -> Json:
+        """The body: JSON where it is, else text."""
+        text = self.body.decode(errors="replace")
+        try:
+            read: Json = json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+        return read
+
+    def _told(self) -> Mapping[str, Any]:
+        if PROBLEM not in self.headers.get("content-type", ""):
+            return {}
+        body = self.read()
+        told = body.get("problem") if isinstance(body, dict) else None
+        return told if isinstance(told, dict) else {}
+
+
+def ask(reach: Reach, asked: Asked) -> Answer:
+    """Put the call. Raises NotReady (`gateway-silent`) when nobody answers."""
+    from http.client import HTTPConnection, HTTPException
+
+    parts = urlsplit(reach.gateway)
+    connection = HTTPConnection(parts.hostname or "", parts.port)
+    started = time.perf_counter()
+    try:
+        connection.request(asked.method, _target(reach, asked), asked.body, _headers(asked))
+        response = connection.getresponse()
+        body = response.read()
+    except (OSError, HTTPException) as error:
+        why = getattr(error, "strerror", None) or type(error).__name__
+        raise NotReady(
+            Problem(
+                code="gateway-silent",
+                summary=f"cannot reach the gateway at {reach.gateway}: {why}",
+                hint="run `algaenv up`, which starts it",
+            )
+        ) from error
+    finally:
+        connection.close()
+    return Answer(
+        status=response.status,
+        phrase=response.reason,
+        headers={name.lower(): value for name, value in response.getheaders()},
+        body=body,
+        ms=round((time.perf_counter() - started) * 1000, 1),
+    )
+
+
+def _target(reach: Reach, asked: Asked) -> str:
+    # What is no letter of a URL is written as one; what is escaped already stays.
+    path = quote(asked.path.lstrip("/"), safe="/?&=%:@!$'()*+,;~-._[]")
+    return f"/api/ext-proxy/{quote(reach.extension, safe='')}/{path}"
+
+
+def _headers(asked: Asked) -> dict[str, str]:
+    headers = {"accept": f"application/json, {PROBLEM}, */*"}
+    if asked.user:
+        headers[USER] = asked.user
+    if asked.body is not None:
+        headers["content-type"] = _kind(asked.body)
+    return headers
+
+
+def _kind(body: bytes) -> str:
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return "text/plain; charset=utf-8"
+    return "application/json"

@@ -1,0 +1,103 @@
+"""A database with the tables, a runner that says what it is told, and gateways before both.
+
+The database, the runner and the gateway without settings are there once; every test finds them
+empty. Starting a gateway takes longer than most tests.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.drivers.alga import OZ, migrate, tenant
+from tests.servers import Database, Postgres, database, postgres
+
+from .rows import Extension, install
+from .service import AUTH_KEY, TOKEN, Gateway, gateway, settings_file
+from .stub import Stub, envelope, stub
+
+__all__ = ["database", "postgres"]
+
+Start = Callable[..., Gateway]
+
+
+@pytest.fixture(scope="session")
+def _database(postgres: Postgres) -> Iterator[Database]:
+    name = f"gateway_{secrets.token_hex(6)}"
+    postgres.execute(f"CREATE DATABASE {name}")
+    made = Database(postgres, name)
+    migrate(made)
+    yield made
+    postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def tables(_database: Database) -> Database:
+    """The tables, and one tenant in them."""
+    ((names,),) = _database.sql(
+        "SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables WHERE schemaname = 'public'"
+    )
+    _database.sql(f"TRUNCATE {names} CASCADE")
+    tenant(_database, "Oz", OZ)
+    return _database
+
+
+@pytest.fixture
+def hello(tables: Database) -> Extension:
+    """An extension of the tenant."""
+    return install(tables, OZ)
+
+
+@pytest.fixture(scope="session")
+def _runner() -> Iterator[Stub]:
+    with stub() as server:
+        yield server
+
+
+@pytest.fixture
+def runner(_runner: Stub) -> Stub:
+    """It answers `{}` to whatever is asked."""
+    _runner.asked.clear()
+    _runner.says(envelope(200, b"{}"))
+    return _runner
+
+
+def _env(database: Database, runner: Stub) -> dict[str, str]:
+    return {
+        "DATABASE_URL": database.url,
+        "TENANT_ID": OZ,
+        "RUNNER_BASE_URL": runner.url,
+        "RUNNER_STORAGE_API_TOKEN": TOKEN,
+        "RUNNER_SERVICE_TOKEN": "service-token",
+        "ALGA_AUTH_KEY": AUTH_KEY,
+    }
+
+
+@pytest.fixture
+def start(tables: Database, runner: Stub, tmp_path: Path) -> Iterator[Start]:
+    """Start a gateway; `settings` become its file, variables are added or replaced."""
+    with ExitStack() as stack:
+
+        def begin(settings: object = None, **env: str) -> Gateway:
+            if settings is not None:
+                env["GATEWAY_SETTINGS"] = settings_file(tmp_path, settings)
+            return stack.enter_context(gateway(_env(tables, runner) | env))
+
+        yield begin
+
+
+@pytest.fixture(scope="session")
+def _service(_database: Database, _runner: Stub) -> Iterator[Gateway]:
+    with gateway(_env(_database, _runner)) as service:
+        yield service
+
+
+@pytest.fixture
+def service(_service: Gateway, tables: Database, runner: Stub) -> Gateway:
+    """A gateway without settings, which nobody may stop."""
+    _ = tables, runner
+    return _service

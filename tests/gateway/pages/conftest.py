@@ -1,0 +1,85 @@
+"""A stage for all tests here, and a real browser that looks at it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from algaenv.runtimes.binaries import find
+from tests.gateway.pages.stage import Stage, staged
+from tests.runner.guestlog.server import Server, running
+from tests.servers import Database, Postgres, postgres
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+__all__ = ["postgres"]
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | None]:
+    if find(("valkey-server", "redis-server"), os.environ) is None:
+        yield None
+        return
+    with running(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def stage(
+    postgres: Postgres, redis: Server | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
+    name = f"pages_{secrets.token_hex(6)}"
+    postgres.execute(f"CREATE DATABASE {name}")
+    settings = tmp_path_factory.mktemp("gateway") / "settings"
+    with staged(Database(postgres, name), settings, redis) as made:
+        yield made
+    postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs the playwright wheel")
+    binary = shutil.which("chromium") or shutil.which("google-chrome")
+    if binary is None:
+        pytest.skip("needs chromium on PATH")
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with playwright.sync_playwright() as started:
+        made = started.chromium.launch(executable_path=binary, args=arguments)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of a browser that has been nowhere; errors of the page's own scripts are failures."""
+    from playwright.sync_api import ViewportSize
+
+    context = browser.new_context(viewport=ViewportSize(width=1360, height=900))
+    context.set_default_timeout(8_000)
+    made = context.new_page()
+    broken: list[str] = []
+    made.on("pageerror", lambda error: broken.append(str(error)))
+    yield made
+    context.close()
+    unexpected = [it for it in broken if "nobody caught this" not in it]
+    assert not unexpected
+
+
+@pytest.fixture(scope="session")
+def shot(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Page, str], None]:
+    """Takes a picture of a page, to be looked at; kept where `ALGAENV_TEST_ARTEFACTS` says."""
+    named = os.environ.get("ALGAENV_TEST_ARTEFACTS")
+    folder = Path(named) if named else tmp_path_factory.mktemp("pictures")
+
+    def taken(page: Page, name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=folder / f"{name}.png", full_page=True)
+
+    return taken

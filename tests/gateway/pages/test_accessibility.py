@@ -1,0 +1,52 @@
+"""What axe finds on our pages, in light and dark, and whether they fit a phone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from tests.gateway.pages.looking import Shot, events, inside
+from tests.gateway.pages.stage import NOTES, TROUBLE, Stage
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+PAGES = {
+    "extensions": "/",
+    "invoices": "/invoices",
+    "msp": f"/msp/extensions/{TROUBLE.registry_id}",
+    "client-portal": f"/client-portal/extensions/{NOTES.registry_id}",
+    "problem": "/msp/extensions/nobody",
+}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_no_serious_fault(
+    stage: Stage, page: Page, shot: Shot, name: str, scheme: Literal["light", "dark"]
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
+    page.emulate_media(color_scheme=scheme)
+    page.goto(stage.url + PAGES[name])
+    if name in {"msp", "client-portal"}:
+        inside(page)
+        events(page, "message").first.wait_for() if name != "msp" else events(
+            page, "policy"
+        ).first.wait_for()
+    else:
+        page.wait_for_load_state("networkidle")
+    shot(page, f"axe-{name}-{scheme}")
+    found = axe.Axe().run(page, options={"iframes": False}).response["violations"]
+    serious = [it for it in found if it["impact"] in {"serious", "critical"}]
+    assert [(it["id"], [node["html"] for node in it["nodes"]]) for it in serious] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_phone_shows_all_without_scrolling_sideways(
+    stage: Stage, page: Page, shot: Shot, name: str
+) -> None:
+    page.set_viewport_size({"width": 375, "height": 720})
+    page.goto(stage.url + PAGES[name])
+    shot(page, f"phone-{name}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375

@@ -1,0 +1,60 @@
+"""The gateway as a process of its own, asked over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.runner.service import Answer, Service
+
+__all__ = ["Answer", "Gateway", "gateway", "settings_file"]
+
+TOKEN = "storage-token"
+AUTH_KEY = "registry-key"
+
+
+class Gateway(Service):
+    """A running gateway."""
+
+    def call(
+        self, path: str, body: bytes | None = None, /, *, method: str | None = None, **headers: str
+    ) -> Answer:
+        """Ask; header names with underscores for hyphens."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.ask(
+            path, named, method=method or ("GET" if body is None else "POST"), body=body
+        )
+
+
+def settings_file(folder: Path, content: object) -> str:
+    """A file of settings as its owner keeps it."""
+    file = folder / "settings.json"
+    file.touch(0o600)
+    file.write_text(json.dumps(content))
+    return str(file)
+
+
+@contextmanager
+def gateway(env: Mapping[str, str]) -> Iterator[Gateway]:
+    """Start one, and end it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "algaenv.gateway"],
+        env={"PATH": os.defpath, "PORT": "0", "LOG_FORMAT": "json", "LOG_LEVEL": "debug", **env},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    service: Gateway | None = None
+    try:
+        service = Gateway(process)
+        yield service
+    finally:
+        if service is None:
+            process.kill()
+            process.wait()
+        else:
+            service.stop()

@@ -1,0 +1,117 @@
+"""A runner whose answers a test decides, over real HTTP."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that came in, header names in lower case."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What is answered; a hop-by-hop header may be among the headers."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(
+        default_factory=lambda: {"content-type": "application/json", "etag": '"runner"'}
+    )
+
+
+def envelope(
+    status: int = 200,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    error: str | None = None,
+    **more: object,
+) -> Said:
+    """What a runner says for a handler."""
+    fields = {
+        "status": status,
+        "headers": dict(headers or {}),
+        "body_b64": None if body is None else base64.b64encode(body).decode(),
+        "error": error,
+        **more,
+    }
+    return Said(body=json.dumps(fields).encode())
+
+
+class Stub:
+    """A server on a free port."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.answer: Callable[[Asked], Said] = lambda asked: envelope(200, b"{}")
+        self.asked: list[Asked] = []
+
+    def says(self, said: Said) -> None:
+        self.answer = lambda asked: said
+
+    @property
+    def last(self) -> Asked:
+        return self.asked[-1]
+
+
+@contextmanager
+def stub() -> Iterator[Stub]:
+    """Run one."""
+    holder: list[Stub] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            named = {name.lower(): value for name, value in self.headers.items()}
+            asked = Asked(self.command, self.path, named, body)
+            holder[0].asked.append(asked)
+            said = holder[0].answer(asked)
+            self.send_response_only(said.status)
+            for name, value in said.headers.items():
+                self.send_header(name, value)
+            if "content-length" not in said.headers:
+                self.send_header("content-length", str(len(said.body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(said.body)
+
+        do_POST = do_HEAD = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Stay silent."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            """A client that leaves early is no news."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    holder.append(Stub(server.server_port))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield holder[0]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
