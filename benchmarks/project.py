@@ -102,6 +102,8 @@ def write(
         "redis": {"port": numbers["redis"]},
         "database": {"version": 18, "port": numbers["database"]},
         "runner": {"port": numbers["runner"]},
+        # The peer has four services, too.
+        "gateway": "none",
         "extensions": sources,
     }
     # JSON is YAML.
