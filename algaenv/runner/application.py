@@ -23,6 +23,7 @@ from algaenv.runner.compiling.compiled import Compiled
 from algaenv.runner.compiling.events import CompileEnded, Event
 from algaenv.runner.components import Components
 from algaenv.runner.delivery import Delivery
+from algaenv.runner.direct import Direct
 from algaenv.runner.engine import Engine, Works
 from algaenv.runner.environment import Environment
 from algaenv.runner.execute import Execute
@@ -51,6 +52,7 @@ from algaenv.runner.workers import Worker
 _log = logging.getLogger(__name__)
 
 
+EXECUTE = "/v1/execute"
 CONTRACT = "1"
 """Of the behaviour that peers rely on; it is Alga's, and a new number if that changes."""
 
@@ -139,17 +141,14 @@ def build(
             await metrics.aclose()
             await outbound.aclose()
 
+    execute = Execute(invoker, idempotency, metrics).answer
     serving = Starlette(
         routes=[
             pages,
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/metrics", metrics.answer),
-            Route(
-                "/v1/execute",
-                Execute(invoker, idempotency, metrics).answer,
-                methods=["POST"],
-            ),
+            Route(EXECUTE, execute, methods=["POST"]),
             Route("/warmup", Warm(components, engine, neighbours).answer, methods=["POST"]),
             Route("/", HostDispatch(registry).answer),
         ],
@@ -157,7 +156,7 @@ def build(
         lifespan=lifespan,
     )
     serving.router.redirect_slashes = False
-    app = Journal(serving, metrics.request)
+    app = Journal(Direct(serving, EXECUTE, execute), metrics.request)
     return Recent(app, metrics.request, hints.get)
 
 

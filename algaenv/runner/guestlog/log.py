@@ -7,12 +7,14 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Protocol
 
 from algaenv.runner.guestlog.event import Event, Origin, cut
 from algaenv.runner.guestlog.publisher import Publisher
 from algaenv.runner.guestlog.settings import StreamSettings
 from algaenv.runner.invocation import Invocation, Level, Stream
+from algaenv.runner.lines import encode
 
 LONGEST_LINE = 8192
 """Characters of a message in the log of the service, whatever the debug stream takes."""
@@ -86,18 +88,21 @@ def _write(invocation: Invocation, stream: Stream, level: Level, message: str) -
     number = _LEVELS[level]
     if not _guests.isEnabledFor(number):
         return
-    fields: dict[str, object] = {
-        "logger": _guests.name,
-        "stream": stream,
-        "message": message[:LONGEST_LINE],
-        "tenant": invocation.tenant,
-        "extension": invocation.extension,
-    }
-    if invocation.request_id is not None:
-        fields["request_id"] = invocation.request_id
-    if len(message) > LONGEST_LINE:
-        fields["truncated"] = True
+    origin = _origin(invocation.tenant, invocation.extension, invocation.request_id)
+    cut = ', "truncated": true' if len(message) > LONGEST_LINE else ""
     # The event is not the message: no guest can pass its words off as the service's own.
     record = logging.LogRecord(_guests.name, number, "", 0, "guest", (), None)
-    record.fields = fields
+    # Written out by hand: guests may say much, and all else is the same for a whole call.
+    record.rest = (
+        f'"logger": "{_guests.name}", "stream": "{stream}", '
+        f'"message": {encode(message[:LONGEST_LINE])}, {origin}{cut}'
+    )
     _guests.handle(record)
+
+
+@lru_cache(maxsize=256)
+def _origin(tenant: str, extension: str, request_id: str | None) -> str:
+    fields = {"tenant": tenant, "extension": extension}
+    if request_id is not None:
+        fields["request_id"] = request_id
+    return encode(fields)[1:-1]

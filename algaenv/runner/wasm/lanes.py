@@ -194,6 +194,7 @@ class Lanes:
         with self._lock:
             self._turn.queue(claim)
         claim.gate.acquire()
+        claim.begin()
 
     def _review(self) -> None:
         with self._lock:
@@ -295,6 +296,7 @@ class _Job(Generic[T]):
     ) -> tuple[T | None, BaseException | None]:
         """Do the work on this thread."""
         invocation, claim = self._invocation, self.claim
+        claim.begin()
         invocation.spent.queued = self.started - self.entered
         if isinstance(invocation.wait, Wait):
             invocation.wait.bind(

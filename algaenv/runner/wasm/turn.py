@@ -7,26 +7,45 @@ its turn up meanwhile, and one that computes for long loses it: it goes on besid
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from threading import Lock
 
 LONGEST_SECONDS = 0.005
-"""Of one turn, looked at once a tick; then the next begins, whatever the first is doing."""
+"""Of processor time in one turn, looked at once a tick; then the next begins as well. On a busy
+machine a short call takes long by the clock, and is no reason to have more of them at once."""
+LONGEST_WAIT_SECONDS = 0.05
+"""Of one turn by the clock: a guest may sleep inside the engine."""
 _WIDEST = 16
 
 
 class Claim:
     """A call's part in the turns. The thread of the call blocks on `gate` until it is its turn."""
 
-    __slots__ = ("exempt", "gate", "since")
+    __slots__ = ("_clock", "_used", "exempt", "gate", "since")
 
     def __init__(self) -> None:
         self.gate = Lock()
         self.gate.acquire()
         self.since = 0.0
+        self._clock: int | None = None
+        self._used = 0.0
         self.exempt = False
         """Whether it has lost its turn for good, and needs none any more."""
+
+    def begin(self) -> None:
+        """Have the processor time of this thread counted from now on."""
+        self._clock = time.pthread_getcpuclockid(threading.get_ident())
+        self._used = time.clock_gettime(self._clock)
+
+    def is_long(self, now: float) -> bool:
+        """Whether it has computed, or only been there, for longer than a turn may last."""
+        if now - self.since > LONGEST_WAIT_SECONDS:
+            return True
+        if self._clock is None or now - self.since < LONGEST_SECONDS:
+            return False
+        return time.clock_gettime(self._clock) - self._used > LONGEST_SECONDS
 
 
 class Turn:
@@ -66,8 +85,8 @@ class Turn:
         While that happens tick after tick, twice as many begin each time: behind a row of guests
         that compute for long, a quick one waits for a few of them and not for all.
         """
-        latest = time.monotonic() - LONGEST_SECONDS
-        lost = [claim for claim in self._holding if claim.since < latest]
+        now = time.monotonic()
+        lost = [claim for claim in self._holding if claim.is_long(now)]
         self._width = min(2 * self._width, _WIDEST) if lost else self._usual
         for claim in lost:
             claim.exempt = True
