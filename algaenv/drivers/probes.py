@@ -10,14 +10,16 @@ import json
 import re
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, assert_never
 from urllib.parse import urlsplit
 
+from algaenv.drivers.probes_extension import as_user, judge_call
 from algaenv.drivers.probes_http import Http, Reply, left
 from algaenv.drivers.probes_warmth import OTHER_BYTES, asked_of, judge_warmth
 from algaenv.model.probe import (
     Answer,
+    ExtensionProbe,
     GatewayProbe,
     Never,
     NotYet,
@@ -59,7 +61,8 @@ class Prober:
         self._http = Http()
 
     def ask(self, probe: Probe) -> Answer:
-        """The answer, within SECONDS (a page: PAGE_SECONDS); never raises for the other side."""
+        """The answer, within SECONDS (a page: PAGE_SECONDS, an endpoint: as its probe says); never
+        raises for the other side."""
         match probe:
             case PostgresProbe():
                 return _ask_postgres(probe)
@@ -77,8 +80,21 @@ class Prober:
             case PageProbe():
                 reply = self._get(probe.url, PAGE_SECONDS)
                 return _judge_page(probe, reply) if isinstance(reply, Reply) else reply
+            case ExtensionProbe():
+                return self._ask_extension(probe)
             case _:
                 assert_never(probe)
+
+    def _ask_extension(self, probe: ExtensionProbe) -> Answer:
+        """The first answer that is not as it should be."""
+        answer = self.ask(probe.page) if probe.page else Yes()
+        for path in probe.paths:
+            if not isinstance(answer, Yes):
+                break
+            headers = as_user(probe.user)
+            reply = self._get(probe.base + path, probe.seconds, headers=headers)
+            answer = judge_call(path, reply) if isinstance(reply, Reply) else reply
+        return answer
 
     def warm(self, warming: Warming) -> Answer | Broken:
         """What became of a handler, within WARM_SECONDS; never raises for the other side."""
@@ -87,12 +103,16 @@ class Prober:
         return judge_warmth(_place(url), reply) if isinstance(reply, Reply) else reply
 
     def _get(
-        self, url: str, seconds: float, document: bytes | None = None
+        self,
+        url: str,
+        seconds: float,
+        document: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Reply | NotYet | Never:
         from http.client import BadStatusLine, HTTPException, RemoteDisconnected
 
         try:
-            return self._http.ask(url, seconds, document)
+            return self._http.ask(url, seconds, document, headers)
         except RemoteDisconnected:
             return NotYet(f"{_place(url)} hung up without an answer")
         except BadStatusLine:

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import field
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
@@ -15,17 +16,22 @@ from algaenv.bundle.value import dataclass
 if TYPE_CHECKING:
     from http.client import HTTPConnection
 
+_TOLD = "x-algaenv-"
 _HEAD = 64 * 1024
 """Bytes of a body that are kept; the rest is only hashed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP answer: `head` is the begin of its body, `sha256` (lower hex) is of all of it."""
+    """An HTTP answer: `head` is the begin of its body, `sha256` (lower hex) is of all of it.
+
+    `told` are the headers that our own gateway adds, names in lower case.
+    """
 
     status: int
     head: bytes
     sha256: str
+    told: Mapping[str, str] = field(default_factory=dict)
 
     def fields(self) -> Mapping[str, object]:
         """The body as a JSON object; empty when it is none."""
@@ -50,22 +56,28 @@ class Http(threading.local):
     def __init__(self) -> None:
         self._connections = _Connections()
 
-    def ask(self, url: str, seconds: float, document: bytes | None = None) -> Reply:
+    def ask(
+        self,
+        url: str,
+        seconds: float,
+        document: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
         """GET `url`, or POST a JSON document to it; no redirects are followed.
 
-        What is posted may arrive twice. Raises OSError and HTTPException.
+        What is asked may arrive twice. Raises OSError and HTTPException.
         """
         deadline = time.monotonic() + seconds
         parts = urlsplit(url)
         connection = self._connection(parts, seconds)
         used_before = connection.sock is not None
         try:
-            return _exchange(connection, parts, deadline, document)
+            return _exchange(connection, parts, deadline, document, headers)
         except ConnectionError:
             # RemoteDisconnected is one too. A server may close what was idle at any time.
             if not used_before:
                 raise
-            return _exchange(connection, parts, deadline, document)
+            return _exchange(connection, parts, deadline, document, headers)
 
     def _connection(self, parts: SplitResult, seconds: float) -> HTTPConnection:
         from http.client import HTTPConnection, HTTPSConnection
@@ -81,10 +93,14 @@ class Http(threading.local):
 
 
 def _exchange(
-    connection: HTTPConnection, parts: SplitResult, deadline: float, document: bytes | None
+    connection: HTTPConnection,
+    parts: SplitResult,
+    deadline: float,
+    document: bytes | None,
+    more: Mapping[str, str] | None,
 ) -> Reply:
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    headers = {"Accept-Encoding": "identity"}
+    headers = {"Accept-Encoding": "identity", **(more or {})}
     if document is not None:
         headers["Content-Type"] = "application/json"
     try:
@@ -105,7 +121,9 @@ def _exchange(
     except BaseException:
         connection.close()
         raise
-    return Reply(response.status, bytes(head), digest.hexdigest())
+    told = {name.lower(): value for name, value in response.getheaders()}
+    told = {name: value for name, value in told.items() if name.startswith(_TOLD)}
+    return Reply(response.status, bytes(head), digest.hexdigest(), told)
 
 
 def left(deadline: float) -> float:

@@ -220,6 +220,15 @@ class BuildIntent:
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointProbe:
+    """An endpoint that must answer a GET before its extension is called ready."""
+
+    path: str
+    """With leading slash, parameters spelled out, perhaps with a query."""
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
 class ExtensionIntent:
     """One extension to install."""
 
@@ -236,6 +245,7 @@ class ExtensionIntent:
     """Origin of a development server whose page the gateway shows instead of the bundle's."""
     where: Where
     """Where the `source` stands in the spec, for complaints."""
+    probes: tuple[EndpointProbe, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

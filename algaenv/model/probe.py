@@ -60,7 +60,31 @@ class GatewayProbe:
     base_url: str
 
 
-Probe = PostgresProbe | StoreProbe | RedisProbe | RunnerProbe | PageProbe | GatewayProbe
+@dataclass(frozen=True, slots=True)
+class ExtensionProbe:
+    """What its users would ask of an extension through the gateway: `page`, then `GET {base}{path}`
+    for each of `paths`, which answers below 400 within `seconds`.
+
+    `user` is the key of who asks, empty for whom the gateway takes itself. `page` is None without a
+    page.
+    """
+
+    page: PageProbe | None
+    base: str
+    paths: tuple[str, ...]
+    user: str
+    seconds: float
+
+
+Probe = (
+    PostgresProbe
+    | StoreProbe
+    | RedisProbe
+    | RunnerProbe
+    | PageProbe
+    | GatewayProbe
+    | ExtensionProbe
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +101,14 @@ class NotYet:
 
 @dataclass(frozen=True, slots=True)
 class Never:
-    """It answered in a way that waiting does not mend (a wrong password, other bytes)."""
+    """It answered in a way that waiting does not mend (a wrong password, other bytes).
+
+    `detail` is what else it said, a line each.
+    """
 
     last: str
     hint: str = ""
+    detail: tuple[str, ...] = ()
 
 
 Answer = Yes | NotYet | Never

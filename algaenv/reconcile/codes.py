@@ -16,6 +16,10 @@ CODES: tuple[tuple[str, str], ...] = (
         "the Docker runtime is asked for, or holds the environment, and no engine answers",
     ),
     ("extension-absent", "an extension is called that is in the spec, but not installed"),
+    (
+        "extension-not-answering",
+        "an extension's page, or an endpoint of its `probe`, does not answer through the gateway",
+    ),
     ("extension-twice", "two extensions of the spec have the same publisher and name"),
     ("gateway-none", "an extension is called, but the spec wants no gateway"),
     ("handler-broken", "the runner cannot compile or link an extension's handler"),
@@ -26,6 +30,7 @@ CODES: tuple[tuple[str, str], ...] = (
         "not-ready",
         "a service or page did not answer in time, or the run was interrupted before it did",
     ),
+    ("probe-undeclared", "`probe` names an endpoint that the manifest does not declare"),
     ("runtime-switch", "the environment is still up under the other runtime"),
     ("service-ended", "a service ended while it was starting; its last lines are shown"),
     ("unexpected", "a step failed through a bug in algaenv; where it happened is shown"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, replace
 from functools import cache
 
@@ -18,6 +18,7 @@ from algaenv.model.resource import Observation, Present, Resource
 from algaenv.plan.content import desired_content, predicted_ids
 from algaenv.plan.diff import decide_all, decide_down
 from algaenv.plan.order import plan as ordered
+from algaenv.plan.proof import proofs
 from algaenv.plan.scope import spare_older
 from algaenv.reconcile.apply import Walker
 from algaenv.reconcile.protocols import Asker, ContentHost, Hands, Look, Lowered, Runtime
@@ -76,11 +77,13 @@ def draw(lock: Lock, world: World, emit: Emit, ways: Ways) -> Drawn:
     unready = _unready(lowered.hosts, substrate)
     look = _try_look(lock, world) if not unready else _waiting_for(unready)
     if not isinstance(look, str):
-        content, answered = _content(lock, look, lowered, ways), _hosts(lowered)
-        ids, settled = look.ids, True
+        content = _content(lock, look, lowered, ways, _written(substrate))
+        ids, settled, answered = look.ids, True, _hosts(lowered)
     elif _all_new(lowered.hosts, substrate):
         ids, settled, answered = predicted_ids(lock), False, frozenset()
         content = decide_all(desired_content(lock, ids, lowered.hosts), {})
+        written = _written((*substrate, *content))
+        content = (*content, *proofs(lock, ids, lowered.hosts, written))
     else:
         ids, settled, answered = None, False, frozenset()
         content = _deferred(lock, lowered, look)
@@ -115,8 +118,10 @@ def converge(lock: Lock, world: World, emit: Emit, ways: Ways) -> tuple[Drawn, t
         look = until_available(lambda: world.content.look(lock), patience)
     except AlgaenvError as error:
         return replace(drawn, failure=error), ended
-    decisions = _content(lock, look, drawn.lowered, ways)
-    content = ordered(decisions, also=frozenset(e.step.address for e in ended))
+    before = (*(e.step for e in ended), *late)
+    written = frozenset(step.address for step in before if step.writes)
+    decisions = _content(lock, look, drawn.lowered, ways, written)
+    content = ordered(decisions, also=frozenset(step.address for step in before))
     rest = _with(late, content)
     if content.steps != _tier(drawn.plan, Tier.CONTENT).steps:
         emit(Planned(rest.steps))
@@ -176,8 +181,10 @@ def _runs(service: str, seen: Mapping[Address, Observation]) -> bool:
     )
 
 
-def _content(lock: Lock, look: Look, lowered: Lowered, ways: Ways) -> tuple[Decision, ...]:
-    """Decisions over rows and objects."""
+def _content(
+    lock: Lock, look: Look, lowered: Lowered, ways: Ways, written: frozenset[Address]
+) -> tuple[Decision, ...]:
+    """Decisions over rows and objects, and what proves them; `written` is what else is changed."""
     if look.ids.problems:
         return tuple(Blocked(Address("tenant", "main"), problem) for problem in look.ids.problems)
     wanted = desired_content(lock, look.ids, lowered.hosts)
@@ -185,7 +192,13 @@ def _content(lock: Lock, look: Look, lowered: Lowered, ways: Ways) -> tuple[Deci
     blockers: Mapping[Address, Problem] = getattr(look, "blockers", lambda _: {})(wanted)
     decisions = decide_all(wanted, seen, adopt=ways.adopt, blockers=blockers)
     names = [extension.name for extension in lock.extensions]
-    return spare_older(decisions, seen, names, lock.intent.keep_versions)
+    decisions = spare_older(decisions, seen, names, lock.intent.keep_versions)
+    written |= _written(decisions)
+    return (*decisions, *proofs(lock, look.ids, lowered.hosts, written))
+
+
+def _written(decisions: Iterable[Decision]) -> frozenset[Address]:
+    return frozenset(d.address for d in decisions if isinstance(d, Change))
 
 
 def _try_look(lock: Lock, world: World) -> Look | str:

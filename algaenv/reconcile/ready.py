@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.probe import Answer, Never, NotYet, Probe, Yes
+from algaenv.model.probe import Answer, ExtensionProbe, Never, NotYet, Probe, Yes
 from algaenv.model.problem import Failed, NotReady, Problem, Unavailable
 from algaenv.reconcile.protocols import Asker, Broken, Warming
 
@@ -43,10 +43,13 @@ def until_answered(asker: Asker, probe: Probe, subject: str, patience: Patience)
     Raises NotReady when time is up or the answer can never come, with the last answer; Failed
     when the service has ended meanwhile, with its last log lines.
     """
-    _until(lambda: asker.ask(probe), subject, patience)
+    code = "extension-not-answering" if isinstance(probe, ExtensionProbe) else "not-answering"
+    _until(lambda: asker.ask(probe), subject, patience, code)
 
 
-def _until(ask: Callable[[], Answer], subject: str, patience: Patience) -> None:
+def _until(
+    ask: Callable[[], Answer], subject: str, patience: Patience, code: str = "not-answering"
+) -> None:
     started = patience.clock()
     pause = FIRST_PAUSE
     while True:
@@ -54,8 +57,8 @@ def _until(ask: Callable[[], Answer], subject: str, patience: Patience) -> None:
         match answer:
             case Yes():
                 return
-            case Never(last, hint):
-                raise NotReady(_problem("not-answering", subject, last, hint, ()))
+            case Never(last, hint, detail):
+                raise NotReady(_problem(code, subject, last, hint, detail))
             case NotYet(last):
                 pass
         waited = patience.clock() - started

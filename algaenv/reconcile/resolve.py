@@ -11,6 +11,7 @@ from algaenv.model.event import Emit, Resolved, Resolving, StepProgress, Warned
 from algaenv.model.intent import ExtensionIntent
 from algaenv.model.lock import LockedExtension
 from algaenv.model.problem import AlgaenvError, Problem, ResolveError
+from algaenv.plan.proof import declares
 from algaenv.reconcile.protocols import Say
 
 WORTH_TELLING = 0.05
@@ -42,6 +43,7 @@ def resolve(
         except AlgaenvError as error:
             problems += error.problems
     problems += _twins(locked)
+    problems += _undeclared(locked)
     if problems:
         raise ResolveError(*problems)
     return tuple(locked)
@@ -79,3 +81,19 @@ def _twins(extensions: Iterable[LockedExtension]) -> list[Problem]:
                 )
             )
     return problems
+
+
+def _undeclared(extensions: Iterable[LockedExtension]) -> list[Problem]:
+    """The gateway denies what a manifest does not declare, so such a probe could never answer."""
+    return [
+        Problem(
+            code="probe-undeclared",
+            summary=f"cannot ask GET {probe.path} of {extension.name}: its manifest declares no "
+            "such endpoint",
+            hint="declare it under api.endpoints of the manifest, or correct `probe`",
+            where=probe.where,
+        )
+        for extension in extensions
+        for probe in extension.intent.probes
+        if not declares(extension.manifest, probe.path)
+    ]

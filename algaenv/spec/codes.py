@@ -49,6 +49,7 @@ CODES: tuple[tuple[str, str], ...] = (
     ("spec-gateway-twice", "two users, clients or services of the gateway have one name or id"),
     ("spec-gateway-tenant", "the gateway is to serve an external database, and no tenant's id"),
     ("spec-duration", "a time is malformed, zero or longer than a day"),
+    ("spec-probe", "a probe is no path that can be asked by GET"),
     ("spec-url", "a URL is malformed, or of the wrong kind"),
     ("spec-path", "a path inside a container does not begin with /"),
     ("spec-signal", "a signal's name is malformed"),
@@ -71,5 +72,6 @@ CODES: tuple[tuple[str, str], ...] = (
     # Warnings
     ("spec-extension-ignored", "an extension's name makes it a note (a warning)"),
     ("spec-console-unused", "a console port is given for an engine without one (a warning)"),
+    ("spec-probe-unused", "a probe is given, and no gateway to ask (a warning)"),
     ("spec-engine-caution", "an engine is not one to rely on (a warning)"),
 )

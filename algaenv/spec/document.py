@@ -20,6 +20,7 @@ from algaenv.spec.words import (
     Choice,
     Duration,
     ExtensionName,
+    Matching,
     Name,
     Spec,
     TenantId,
@@ -73,6 +74,22 @@ Build = Annotated[
 ]
 
 
+EndpointProbe = Annotated[
+    str,
+    Matching(
+        r"(?:GET +)?/(?!:)(?:(?!/:)[!-\"$-~])*",
+        "spec-probe",
+        "only a path such as /items/42 can be asked, or GET and such a path, with every parameter "
+        "spelled out",
+        "write GET /items/42 or /items/42; other methods may change something",
+    ),
+]
+Probe = Annotated[
+    Annotated[EndpointProbe, Tag(TEXT)] | Annotated[list[EndpointProbe], Tag(ITEMS)],
+    by_kind("a path or a list of paths is needed", TEXT, ITEMS),
+]
+
+
 class ExtensionSpec(Spec):
     """One extension to install."""
 
@@ -96,6 +113,11 @@ class ExtensionSpec(Spec):
         default=None,
         description="Origin of a development server, such as http://localhost:5173, whose page "
         "the gateway shows instead of the bundle's.",
+    )
+    probe: Probe | None = Field(
+        default=None,
+        description="Endpoints that must answer a GET through the gateway, as an MSP user, before "
+        "the extension is called ready: a path, `GET /path`, or a list of them.",
     )
 
 

@@ -14,6 +14,7 @@ from algaenv.model.intent import (
     BuildIntent,
     BundledImage,
     ContextImage,
+    EndpointProbe,
     ExtensionIntent,
     ExternalDatabase,
     Intent,
@@ -221,6 +222,25 @@ class _Settling:
                 spec.ui_dev_server, (*path, "ui_dev_server"), self.places, self.ledger
             ),
             where=where,
+            probes=self._probes(spec.probe, (*path, "probe")),
+        )
+
+    def _probes(self, probe: str | list[str] | None, path: Path) -> tuple[EndpointProbe, ...]:
+        if probe is None:
+            return ()
+        if bundled(self.document) is None:
+            self.ledger.warn(
+                "spec-probe-unused",
+                f"ask what {'.'.join(map(str, path))} names: there is no gateway to ask",
+                "set `gateway: bundled`, or delete it",
+                self.places.key(path),
+            )
+        written = [(probe, path)] if isinstance(probe, str) else []
+        if isinstance(probe, list):
+            written = [(each, (*path, index)) for index, each in enumerate(probe)]
+        return tuple(
+            EndpointProbe(text.removeprefix("GET").lstrip(), self.places.value(at))
+            for text, at in written
         )
 
     def _build(

@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 
 import algaenv.gateway
+from algaenv.gateway.codes import CODES
 from algaenv.gateway.faults import FAULTS
-from algaenv.gateway.problem import CODES
 
 SOURCES = [
     path.read_text()
     for path in Path(algaenv.gateway.__file__).parent.glob("*.py")
-    if path.name != "problem.py"
+    if path.name != "codes.py"
 ]
 
 

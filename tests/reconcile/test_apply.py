@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from algaenv.model.address import Address
 from algaenv.model.event import Event, StepEnded
 from algaenv.model.outcome import Cancelled, Done, FailedStep, Skipped
-from algaenv.model.probe import Answer, Never, NotYet, Probe, Yes
+from algaenv.model.plan import Same
+from algaenv.model.probe import Answer, ExtensionProbe, Never, NotYet, Probe, Yes
 from algaenv.model.problem import Conflict, Problem
 from algaenv.model.resource import Present, Resource
 from algaenv.plan.diff import decide_all
@@ -215,3 +217,23 @@ def test_a_plan_that_only_asks_starts_no_thread() -> None:
     ended = walker(Ledger(), asker).walk(plan(decide_all(ALL, seen)))
     assert [str(e.step.address) for e in ended] == ["container/store"]
     assert (asker.asked, threading.active_count()) == (1, before)
+
+
+def test_an_extension_that_does_not_answer_has_a_code_of_its_own() -> None:
+    probe = ExtensionProbe(None, "http://127.0.0.1:1", ("/x",), "", 1.0)
+    wanted = replace(want("extension/hello", "release/hello"), probe=probe)
+    rows = want("release/hello")
+    steps = plan((*decide_all((rows,), {}), Same(wanted)))
+    asker = Answers(Never("GET /x answered 500", "mend it", ("stderr: one",)))
+    outcomes = {str(e.step.address): e.outcome for e in walker(Ledger(), asker).walk(steps)}
+    assert outcomes["release/hello"] == Done()
+    failed = outcomes["extension/hello"]
+    assert isinstance(failed, FailedStep)
+    problem = failed.problem
+    assert (problem.code, problem.hint) == ("extension-not-answering", "mend it")
+    assert problem.summary == "cannot call extension/hello ready: GET /x answered 500"
+    assert problem.detail == ("stderr: one",)
+    ended = walker(Ledger(frozenset({"create release/hello"})), asker).walk(steps)
+    assert [e.outcome for e in ended if e.step.address == wanted.address] == [
+        Skipped("release/hello")
+    ]

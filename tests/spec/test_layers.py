@@ -172,6 +172,10 @@ def test_warnings(tmp_path: Path) -> None:
     (warning,) = load(spec, {}).warnings
     assert (warning.code, str(warning.where)) == ("spec-engine-caution", f"{spec}:2:17")
     assert warning.summary.startswith("cannot ")
+    source = Path(__file__).parent / "good" / "with" / "hello"
+    text = f"name: demo\ngateway: none\nextensions: {{hello: {{source: {source}, probe: /x}}}}\n"
+    (warning,) = load(write(spec, text), {}).warnings
+    assert (warning.code, warning.where and warning.where.line) == ("spec-probe-unused", 3)
 
 
 def test_secrets_stay_out_of_reprs(tmp_path: Path) -> None:

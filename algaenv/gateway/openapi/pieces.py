@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from algaenv.gateway.answers import PROBLEM_JSON
+from algaenv.gateway.codes import CODES
 from algaenv.gateway.faults import FAULTS
 from algaenv.gateway.faults import HEADER as FAULT
-from algaenv.gateway.problem import CODES
 
 Json = dict[str, Any]
 

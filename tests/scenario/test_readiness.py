@@ -1,0 +1,93 @@
+"""Ready means that it answers through the gateway: its page, and the endpoints it is probed by."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests import guests
+from tests.scenario.project import Project, Run
+from tests.scenario.test_handlers import handler
+
+TEXT = Path(guests.__file__).parent / "text" / "minimal.wat"
+FINE = r'"\c8\00"'
+
+
+def minimal(status: str = FINE, body: str = "minimal", *, traps: bool = False) -> bytes:
+    """The smallest handler, answering with another status (as its bytes stand) or with none."""
+    from wasmtime import wat2wasm
+
+    text = TEXT.read_text()
+    answer = "(result i32) (i32.const 16)))"
+    assert text.count(FINE) == text.count(answer) == text.count('"minimal"') == 1
+    text = text.replace(FINE, status).replace('"minimal"', f'"{body:7.7}"')
+    return bytes(wat2wasm(text.replace(answer, "(result i32) unreachable))") if traps else text))
+
+
+def probe(project: Project, probe: Any) -> None:
+    project.spec["extensions"]["hello"]["probe"] = probe
+
+
+def calls(project: Project) -> int:
+    """How often the gateway was asked for the handler, by its own journal."""
+    said = (project.home / "logs" / "gateway.log").read_text()
+    return sum('"/api/ext-proxy/' in line for line in said.splitlines())
+
+
+def asked(run: Run) -> bool:
+    """Whether the extension itself was asked in a run, and answered."""
+    found = [s for s in run.ok().report["steps"] if s["address"] == "extension/hello"]
+    assert all((step["verb"], step["outcome"]) == ("await", "done") for step in found)
+    return bool(found)
+
+
+def test_an_endpoint_that_fails_keeps_it_from_being_ready(make_project: Any) -> None:
+    project: Project = make_project("process")
+    project.extension()
+    probe(project, ["GET /x"])
+    handler(project, minimal(r'"\f4\01"', "no luck"))
+    for _ in range(2):
+        run = project.up()
+        assert run.code == 6, run.stderr
+        assert run.codes() == {"extension-not-answering"}
+        (problem,) = run.problems()
+        assert problem["summary"] == (
+            "cannot call extension/hello ready: GET /x answered 500: no luck"
+        )
+        assert "algaenv call" in problem["hint"]
+    handler(project, minimal(traps=True))
+    (problem,) = project.up().problems()
+    assert problem["code"] == "extension-not-answering"
+    assert "unreachable" in problem["summary"]
+    handler(project, minimal())
+    project.up().ok()
+    # Nothing changed: only what the author named is asked.
+    before = calls(project)
+    assert before > 0
+    assert project.up().ok().changed == 0
+    assert calls(project) == before + 1
+
+
+def test_without_a_probe_only_a_change_is_asked_about(make_project: Any) -> None:
+    project: Project = make_project("process")
+    project.extension()
+    assert asked(project.up())
+    again = project.up()
+    assert (asked(again), again.changed) == (False, 0)
+    project.extension(html="<h1>other</h1>")
+    assert asked(project.up())
+
+
+def test_an_endpoint_that_is_not_declared_is_refused(make_project: Any) -> None:
+    project: Project = make_project("process")
+    project.extension()
+    probe(project, "/y")
+    handler(project, minimal())
+    run = project.up()
+    assert run.codes() == {"probe-undeclared"}, json.dumps(run.report)
+    (problem,) = run.problems()
+    assert problem["file"].endswith("algaenv.yaml")
+    line = project.file.read_text().splitlines()[problem["line"] - 1]
+    assert line[problem["column"] - 1 :].startswith('"/y"')
+    assert not run.steps()
