@@ -31,6 +31,7 @@ T = TypeVar("T")
 _LARGE = 64 * 1024
 """A body from which on reading it is left to a thread: some milliseconds for all others."""
 _CLIENT_CLOSED_REQUEST = 499
+_LOOK_SECONDS = 0.05
 _STAGES = ("queued", "load", "instantiate", "run", "waiting")
 _OVERLOADED = "overloaded: all places to run and to wait are taken"
 _STOPPING = "stopping: this runner takes no more calls"
@@ -119,28 +120,49 @@ class _Gone(Exception):
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Do the work as long as the client waits. Raises _Gone; the work is cancelled then."""
-    working = asyncio.current_task()
-    assert working is not None  # noqa: S101
-    gone = False
+    """Do the work as long as the client waits. Raises _Gone; the work is cancelled then.
 
-    async def watch() -> None:
-        nonlocal gone
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        gone = True
-        working.cancel()
-
-    watching = asyncio.ensure_future(watch())
+    Nobody looks at the client before the work has taken a while: most calls end before.
+    """
+    watch = _Watch(request)
+    look = asyncio.get_running_loop().call_later(_LOOK_SECONDS, watch.begin)
     try:
         return await work
     except asyncio.CancelledError:
-        if not gone:
+        if not watch.gone:
             raise
-        working.uncancel()
+        watch.working.uncancel()
         raise _Gone from None
     finally:
-        watching.cancel()
+        look.cancel()
+        watch.end()
+
+
+class _Watch:
+    """Cancels the task it is made in when the client has left."""
+
+    def __init__(self, request: Request) -> None:
+        working = asyncio.current_task()
+        assert working is not None  # noqa: S101
+        self.working = working
+        self.gone = False
+        self._request = request
+        self._watching: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Start to look."""
+        self._watching = asyncio.ensure_future(self._look())
+
+    def end(self) -> None:
+        """Look no more."""
+        if self._watching is not None:
+            self._watching.cancel()
+
+    async def _look(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        self.working.cancel()
 
 
 async def _read(request: Request) -> Call:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["postgres"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | None]:
     if find(("valkey-server", "redis-server"), os.environ) is None:
         yield None
@@ -31,7 +31,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | None]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stage(
     postgres: Postgres, redis: Server | None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
@@ -43,7 +43,7 @@ def stage(
     postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     playwright = pytest.importorskip("playwright.sync_api", reason="needs the playwright wheel")
     binary = shutil.which("chromium") or shutil.which("google-chrome")
@@ -72,7 +72,7 @@ def page(browser: Browser) -> Iterator[Page]:
     assert not unexpected
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shot(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Page, str], None]:
     """Takes a picture of a page, to be looked at; kept where `ALGAENV_TEST_ARTEFACTS` says."""
     named = os.environ.get("ALGAENV_TEST_ARTEFACTS")
