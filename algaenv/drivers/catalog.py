@@ -84,6 +84,17 @@ class Catalog:
             raise translated(error, self.place) from error
 
 
+def take_turn(connection: Connection, registry: str) -> None:
+    """Be the only one to change the rows of an extension, until the transaction ends.
+
+    Tenants and environments share the rows of a registry id. Whoever removes a build asks first
+    who is served by it, and the answer must not change before it is acted upon.
+    """
+    connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"algaenv/{registry}",)
+    )
+
+
 def _label(url: str) -> str:
     """An external database by its place, without user, password and settings."""
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from algaenv.drivers.catalog import take_turn
 from algaenv.drivers.catalog_mark import parse_mark
 from algaenv.drivers.catalog_read import columns
 from algaenv.drivers.catalog_shape import ENDPOINTS, VALUES
@@ -22,6 +23,12 @@ def install(
     connection: Connection, id_: str, environment: str, *, managed: bool
 ) -> tuple[str, ...]:
     """Remove an installation if this environment made it; what stays, in words."""
+    there = connection.execute(
+        "SELECT registry_id::text FROM tenant_extension_install WHERE id::text = %s", (id_,)
+    ).fetchone()
+    if there is None:
+        return ()
+    take_turn(connection, there[0])
     row = connection.execute(
         "SELECT tenant_id, registry_id::text, runner_status -> 'algaenv'"
         " FROM tenant_extension_install WHERE id::text = %s FOR UPDATE",
@@ -33,8 +40,8 @@ def install(
     mark = parse_mark(found)
     if mark is None or mark.environment != environment:
         return (f"the install {id_} stays: another tool or environment has taken it over",)
-    there = columns(connection, [VALUES, ENDPOINTS])
-    notes = _values(connection, tenant, id_) if VALUES in there else ()
+    tables = columns(connection, [VALUES, ENDPOINTS])
+    notes = _values(connection, tenant, id_) if VALUES in tables else ()
     connection.execute("DELETE FROM tenant_extension_schedule WHERE install_id = %s", (id_,))
     connection.execute("DELETE FROM tenant_extension_install WHERE id = %s", (id_,))
     if not managed:
@@ -44,7 +51,7 @@ def install(
         )
         return (*notes, *kept)
     unused = _unused_versions(connection, registry)
-    _drop_versions(connection, unused, with_endpoints=ENDPOINTS in there)
+    _drop_versions(connection, unused, with_endpoints=ENDPOINTS in tables)
     connection.execute(
         "DELETE FROM extension_registry r WHERE r.id = %s"
         " AND NOT EXISTS (SELECT 1 FROM extension_version v WHERE v.registry_id = r.id)",
@@ -67,6 +74,7 @@ def bundle(
     `digest` is spelled `sha256:…`. Raises Conflict while this tenant's install serves the build.
     A build that serves another tenant keeps its row.
     """
+    take_turn(connection, registry)
     serving = _serving(connection, registry, digest)
     if any(it.strip().lower() == tenant for it in serving):
         raise Conflict(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from algaenv.bundle.value import dataclass
 from algaenv.drivers import catalog_guard, catalog_read, catalog_remove
 from algaenv.drivers.bodies import body_as
-from algaenv.drivers.catalog import Catalog
+from algaenv.drivers.catalog import Catalog, take_turn
 from algaenv.drivers.catalog_mark import Mark
 from algaenv.drivers.catalog_rows import Install, Rows, rows_of
 from algaenv.drivers.catalog_shape import ENDPOINTS, NEEDED
@@ -78,7 +78,7 @@ class _Release:
     environment: str
 
     def write(self, *, may_take_over: bool) -> None:
-        self._wait_for_turn()
+        take_turn(self.connection, self.body.registry_id)
         live = self._columns()
         rows = self._rows(with_endpoints=ENDPOINTS in live)
         before = rows.installed(self.body.tenant_id, self.body.registry_id)
@@ -99,11 +99,6 @@ class _Release:
         writer.secrets(install)
         if ENDPOINTS in live:
             _write_endpoints(writer, version.id, before)
-
-    def _wait_for_turn(self) -> None:
-        """Two environments may write the same extension into one external database."""
-        name = f"algaenv/{self.body.publisher}/{self.body.manifest.name}"
-        self.connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
 
     def _columns(self) -> dict[str, list[str]]:
         live = catalog_read.columns(self.connection, [*NEEDED, ENDPOINTS])

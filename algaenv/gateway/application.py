@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, request_response
 from starlette.types import ASGIApp
 
 from algaenv.gateway import internal, openapi, pages
 from algaenv.gateway.answers import document
+from algaenv.gateway.audit import Audit
+from algaenv.gateway.below import Below
 from algaenv.gateway.debug_stream import DebugStream
 from algaenv.gateway.direct import direct
 from algaenv.gateway.environment import Environment
@@ -52,6 +54,7 @@ def build(environment: Environment, feed: Feed | None = None) -> ASGIApp:
         installs=Installs(pool, environment.tenant),
         users=Users(settings.users),
         relay=Relay(outbound, environment.runner_url, environment.service_token),
+        audit=Audit(pool),
         feed=feed,
         faults=Faults(settings.faults_fixed, feed),
         settings=settings,
@@ -59,7 +62,7 @@ def build(environment: Environment, feed: Feed | None = None) -> ASGIApp:
     limit = Limit(settings.rate_limit, redis)
     health = Health(house, outbound, redis)
     chores: list[Chore] = [*internal.chores(house)]
-    cacheable = house.faults.reproduces("direct-cacheable")
+    manners = (direct(cacheable=house.faults.reproduces("direct-cacheable")), proxy())
     runner = RunnerProxy(outbound, environment.runner_url, environment.timeout_ms)
 
     @asynccontextmanager
@@ -76,15 +79,15 @@ def build(environment: Environment, feed: Feed | None = None) -> ASGIApp:
             await asyncio.gather(*working, return_exceptions=True)
             await outbound.aclose()
             await redis.aclose()
+            await house.audit.aclose()
             await pool.close()
 
     served = Starlette(
         routes=[
-            Route("/api/ext/{rest:path}", Passage(house, limit, direct(cacheable=cacheable))),
-            Route("/api/ext-proxy/{rest:path}", Passage(house, limit, proxy())),
+            *(Below(manner.prefix, Passage(house, limit, manner)) for manner in manners),
             Route("/api/ext-debug/stream", DebugStream(house, redis).answer),
             Route("/algaenv/events", FeedStream(feed).answer),
-            Route("/runner/{rest:path}", runner.answer),
+            Below("/runner/", request_response(runner.answer), methods=("GET", "HEAD")),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             openapi.route(),

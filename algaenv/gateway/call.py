@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from algaenv.gateway.answers import shown
+from algaenv.gateway.audit import Audit, Entry
 from algaenv.gateway.execution import Road
 from algaenv.gateway.feed import Feed
 from algaenv.gateway.installs import Install
@@ -35,21 +36,24 @@ class Call:
     install: Install | None = None
     relayed: Relayed | None = None
     problem: Problem | None = None
+    entry: Entry | None = None
+    """Its row in the audit, from the moment that one is there."""
 
     def begin(self, feed: Feed) -> None:
         """Say that it goes to the runner."""
         feed.say({"type": "call-started", **self._told()})
 
-    def end(self, scope: Scope, response: Response, feed: Feed) -> None:
-        """Say how it ended: in the headers of the answer, in the feed and in the journal."""
+    def end(self, scope: Scope, response: Response, feed: Feed, audit: Audit) -> None:
+        """Say how it ended: in the headers of the answer, in feed, journal and audit."""
         headers = response.headers
         headers["x-algaenv-request-id"] = shown(self.request_id)
         relayed, problem = self.relayed, self.problem
+        ms = round((time.perf_counter() - self.started) * 1000, 2)
         event: dict[str, object] = {
             "type": "call-ended",
             **self._told(),
             "status": response.status_code,
-            "ms": round((time.perf_counter() - self.started) * 1000, 2),
+            "ms": ms,
         }
         if relayed is not None:
             headers["x-algaenv-runner-ms"] = f"{relayed.ms:g}"
@@ -67,6 +71,8 @@ class Call:
                 self._tell_failure(feed, relayed)
         feed.say(event)
         self._write(scope, relayed)
+        if self.entry is not None:
+            audit.end(self.entry, relayed, status=response.status_code, ms=ms)
 
     def _tell_failure(self, feed: Feed, answered: Answered) -> None:
         if (failure := answered.failure) is not None:

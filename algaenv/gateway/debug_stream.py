@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from algaenv.gateway.answers import document
+from algaenv.gateway.environment import MOST_TAIL
 from algaenv.gateway.house import House
 from algaenv.gateway.policy import unauthorized
 from algaenv.gateway.redis_link import NoRedis, RedisLink
@@ -17,17 +18,15 @@ from algaenv.gateway.sse import stream
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-TAIL = 50
-"""Entries of the past that come first; `tail` in the query says another number."""
-MOST_TAIL = 1_000
-
+_UNAVAILABLE = {"error": "debug_stream_unavailable"}
 _BLOCK_MS = 1_000
 _AT_ONCE = 100
 _NARROWING = {"installId": "install", "requestId": "request"}
 
 
 class DebugStream:
-    """Answers with the entries of one extension; `installId` and `requestId` narrow them."""
+    """Answers with the entries of one extension; `installId` and `requestId` narrow them, and
+    `tail` is how many of the past come first."""
 
     def __init__(self, house: House, redis: RedisLink) -> None:
         self._house = house
@@ -51,18 +50,18 @@ class DebugStream:
         if query.get("tenantId", tenant).strip().lower() != tenant:
             return document(403, {"error": "tenant_mismatch"})
         settings = house.environment.debug_stream
+        if settings is None:
+            return document(503, _UNAVAILABLE)
         found = await house.installs.find(extension)
         named = found.registry_id if found else extension
         try:
             client = self._redis.client()
             await client.ping()
         except (NoRedis, redis.RedisError, OSError):
-            return document(503, {"error": "debug_stream_unavailable"})
-        prefix = settings.prefix if settings else ""
+            return document(503, _UNAVAILABLE)
         wanted = {_NARROWING[name]: query[name] for name in _NARROWING if query.get(name)}
-        return stream(
-            self._entries(client, f"{prefix}{tenant}:{named}".lower(), wanted, _tail(query))
-        )
+        key = f"{settings.prefix}{tenant}:{named}".lower()
+        return stream(self._entries(client, key, wanted, _tail(query, settings.tail)))
 
     async def _entries(
         self, client: Redis, key: str, wanted: Mapping[str, str], tail: int
@@ -86,9 +85,9 @@ class DebugStream:
             return
 
 
-def _tail(query: Mapping[str, str]) -> int:
+def _tail(query: Mapping[str, str], usual: int) -> int:
     text = query.get("tail", "")
-    return min(int(text), MOST_TAIL) if text.isascii() and text.isdigit() else TAIL
+    return min(int(text), MOST_TAIL) if text.isascii() and text.isdigit() else usual
 
 
 def _event(entry: Any, wanted: Mapping[str, str]) -> dict[str, object] | None:

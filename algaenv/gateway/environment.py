@@ -19,6 +19,8 @@ DEFAULT_RUNNER = "http://localhost:8080"
 DEFAULT_PUBLIC = "/runner"
 DEFAULT_TIMEOUT_MS = 30_000
 DEFAULT_STREAM_PREFIX = "ext-debug:"
+DEFAULT_TAIL = 50
+MOST_TAIL = 1_000
 
 _MAX_PORT = 65_535
 _MAX_TIMEOUT_MS = 86_400_000
@@ -36,6 +38,8 @@ class DebugStream:
     url: str = field(repr=False)
     """With the password in it."""
     prefix: str = DEFAULT_STREAM_PREFIX
+    tail: int = DEFAULT_TAIL
+    """Entries of the past that come first, at most MOST_TAIL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ class Environment:
             config_token=env.get("RUNNER_CONFIG_API_TOKEN", ""),
             auth_key=env.get("ALGA_AUTH_KEY", "").strip(),
             tenant=_tenant(env.get("TENANT_ID", ""), wrong),
-            debug_stream=_debug_stream(env),
+            debug_stream=_debug_stream(env, wrong),
             timeout_ms=_number(
                 env, "EXT_GATEWAY_TIMEOUT_MS", DEFAULT_TIMEOUT_MS, _MAX_TIMEOUT_MS, wrong
             )
@@ -127,8 +131,9 @@ def _tenant(value: str, wrong: list[str]) -> str:
         return ""
 
 
-def _debug_stream(env: Mapping[str, str]) -> DebugStream | None:
+def _debug_stream(env: Mapping[str, str], wrong: list[str]) -> DebugStream | None:
     """As the runner reads it: the password becomes part of a URL that has no login."""
+    tail = _number(env, "EXT_DEBUG_SSE_TAIL_COUNT", DEFAULT_TAIL, MOST_TAIL, wrong)
     url = env.get("RUNNER_DEBUG_REDIS_URL", "").strip()
     if not url:
         return None
@@ -136,7 +141,8 @@ def _debug_stream(env: Mapping[str, str]) -> DebugStream | None:
     scheme, mark, rest = url.partition("://")
     if password and mark and "@" not in rest.partition("/")[0]:
         url = f"{scheme}://:{quote(password, safe='')}@{rest}"
-    return DebugStream(url, env.get("RUNNER_DEBUG_REDIS_STREAM_PREFIX", DEFAULT_STREAM_PREFIX))
+    prefix = env.get("RUNNER_DEBUG_REDIS_STREAM_PREFIX", DEFAULT_STREAM_PREFIX)
+    return DebugStream(url, prefix, tail)
 
 
 def _number(env: Mapping[str, str], name: str, default: int, at_most: int, wrong: list[str]) -> int:

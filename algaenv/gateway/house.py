@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from algaenv.gateway.audit import Audit
 from algaenv.gateway.environment import Environment
 from algaenv.gateway.faults import Faults
 from algaenv.gateway.feed import Feed
@@ -38,6 +39,7 @@ class House:
     installs: Installs
     users: Users
     relay: Relay
+    audit: Audit
     feed: Feed
     faults: Faults
     settings: Settings

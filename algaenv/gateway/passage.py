@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from algaenv.gateway.answers import PROBLEM_JSON, document, is_header_value, refusal, wants_problem
+from algaenv.gateway.audit import Entry
 from algaenv.gateway.call import Call, request_id
 from algaenv.gateway.diagnosis import diagnose
 from algaenv.gateway.execution import Asked, Road
@@ -81,7 +82,7 @@ class Passage:
             response = Response(status_code=_CLIENT_CLOSED_REQUEST)
         except Exception as error:
             response = _deny(request.scope, call, _unavailable(error))
-        call.end(request.scope, response, self._house.feed)
+        call.end(request.scope, response, self._house.feed, self._house.audit)
         return response
 
     async def _go(self, request: Request, found: Target, call: Call) -> Response:
@@ -109,6 +110,9 @@ class Passage:
         install = verdict.install
         if seconds := await self._limit.take(install):
             raise Stopped(_too_often(install, seconds))
+        entry = Entry(install, verdict.endpoint, user, call.request_id, call.method, found.path)
+        await house.audit.begin(entry)
+        call.entry = entry
         if install.content_hash is None:
             raise Stopped(self._without_bundle(install))
         if call.method not in READS and body is None:

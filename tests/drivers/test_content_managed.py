@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 
 from algaenv.drivers import schema
@@ -11,6 +15,7 @@ from algaenv.drivers.catalog_shape import ENDPOINTS, NEEDED, VALUES
 from algaenv.drivers.content import Content
 from algaenv.model.intent import TenantIntent
 from algaenv.model.problem import Conflict, Failed
+from algaenv.model.resource import Present
 from tests.drivers import alga
 from tests.drivers.worlds import World
 
@@ -68,8 +73,6 @@ def test_a_column_that_filled_rows_cannot_get_is_a_problem(world: World) -> None
 
 
 def test_the_tables_may_be_made_by_several_at_once(world: World) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     resource = world.resource("schema/extensions")
     hands = Content(world.lock()).hands()["schema"]
     with ThreadPoolExecutor(4) as pool:
@@ -197,3 +200,48 @@ def test_a_foreign_install_of_the_same_extension_outlives_ours(world: World) -> 
         install,
     ) == [(install, 1, 1)]
     assert world.sql("SELECT count(*) FROM extension_registry") == [(2,)]
+
+
+def test_a_build_stays_that_another_tenant_begins_to_serve(world: World) -> None:
+    """Who removes a build asks first who is served by it, and nobody may begin in between."""
+    world.up()
+    address = next(it for it in world.seen() if it.kind == "bundle")
+    old = world.present(str(address))
+    moved = dataclasses.replace(
+        world, tenant=TenantIntent(alga.tenant(world.database, "Kansas"), "Kansas")
+    )
+    release = moved.resource("release/hello")
+    moving, leaving = (Content(it.lock()).hands() for it in (moved, world))
+    leaving["release"].delete(world.resource("release/hello").address, world.release(), print)
+    world.sql(
+        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END';"
+        "CREATE TRIGGER wait BEFORE INSERT ON tenant_extension_install"
+        " FOR EACH ROW EXECUTE FUNCTION wait()"
+    )
+    with ThreadPoolExecutor(2) as pool:
+        with psycopg.connect(**world.database.dsn) as gate:
+            gate.execute("SELECT pg_advisory_xact_lock(1)")
+            writing = pool.submit(moving["release"].create, release, print)
+            _until_waiting(world, 1)
+            removing = pool.submit(leaving["bundle"].delete, address, old, print)
+            _until_waiting(world, 2)
+        writing.result(20)
+        removing.result(20)
+    assert world.sql("SELECT count(*) FROM extension_bundle") == [(1,)]
+    assert isinstance(moved.release(), Present)
+    assert moved.release().drift == ()
+
+
+def _until_waiting(world: World, transactions: int) -> None:
+    """Return when so many transactions wait for another."""
+    until = time.monotonic() + 4
+    while True:
+        ((waiting,),) = world.sql(
+            "SELECT count(DISTINCT l.pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+            " WHERE NOT l.granted AND a.datname = current_database()"
+        )
+        if waiting >= transactions:
+            return
+        assert time.monotonic() < until, f"{waiting} wait, not {transactions}"
+        time.sleep(0.01)

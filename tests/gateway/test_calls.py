@@ -350,7 +350,9 @@ def test_a_trap_is_told(service: Gateway, hello: Extension, runner: Stub, road: 
     assert answer.headers["x-algaenv-reason"] == "wasm trap: unreachable"
     assert answer.headers["x-algaenv-stderr"] == "panicked"
     answer = service.call(
-        f"{road}/{hello.slug}/hello", accept="application/problem+json, text/html"
+        f"{road}/{hello.slug}/hello",
+        accept="application/problem+json, text/html",
+        x_request_id=f"test-trap-{road}",
     )
     assert answer.status == 500
     assert answer.headers["content-type"] == "application/problem+json"
@@ -358,7 +360,8 @@ def test_a_trap_is_told(service: Gateway, hello: Extension, runner: Stub, road: 
     assert problem["code"] == "gateway-trap"
     assert problem["summary"].startswith("cannot ")
     assert problem["stderr"] == ["about to fail", "panicked"]
-    line = service.line("request", status=500)
+    line = service.line("request", request_id=f"test-trap-{road}")
+    assert line["status"] == 500
     assert "gateway-trap" in line["why"]
 
 
@@ -426,11 +429,12 @@ def test_a_slow_handler(start: Start, hello: Extension, runner: Stub) -> None:
         return envelope()
 
     runner.answer = slow
-    service = start(EXT_GATEWAY_TIMEOUT_MS="100")
+    # Long enough for the request to arrive on a machine that is busy.
+    service = start(EXT_GATEWAY_TIMEOUT_MS="1000")
     try:
         answer = service.call(f"{DIRECT}/{hello.slug}/hello", x_request_id="r")
         denied(answer, 502, {"error": "bad_gateway", "requestId": "r"}, "gateway-timeout")
-        assert runner.last.json["limits"] == {"timeout_ms": 100}
+        assert runner.last.json["limits"] == {"timeout_ms": 1000}
         answer = service.call(f"{PROXY}/{hello.slug}/hello")
         denied(answer, 504, {"error": "Gateway timeout"}, "gateway-timeout")
     finally:

@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Route
 
 from algaenv.gateway.application import build
+from algaenv.gateway.below import Below
 from algaenv.gateway.environment import Environment
 from algaenv.gateway.internal import invoice_fields
 from algaenv.gateway.internal.storage import asked
@@ -111,13 +112,12 @@ def routed(route: BaseRoute) -> Iterator[tuple[str, set[str]]]:
     if isinstance(route, Mount):
         yield f"{route.path}/{{file}}", {"GET"}
         return
+    if isinstance(route, Below):
+        named = "{path}" if route.prefix == "/runner/" else "{extension}/{path}"
+        yield route.prefix + named, set(route.methods or ())
+        return
     assert isinstance(route, Route)
-    methods = set(route.methods or ())
-    if "{rest:path}" in route.path:
-        named = "{path}" if route.path.startswith("/runner/") else "{extension}/{path}"
-        yield route.path.replace("{rest:path}", named), methods
-    else:
-        yield route.path, methods - {"HEAD"}
+    yield route.path, set(route.methods or ()) - {"HEAD"}
 
 
 @pytest.mark.parametrize("name", MOST_IN)

@@ -98,6 +98,13 @@ def test_debug_stream(start: Start, hello: Extension, redis: Server) -> None:
         assert _next(answer)["message"] == "past"
         say("now")
         assert _next(answer)["message"] == "now"
+    few = start(
+        RUNNER_DEBUG_REDIS_URL=redis.url,
+        RUNNER_DEBUG_REDIS_STREAM_PREFIX="Own:",
+        EXT_DEBUG_SSE_TAIL_COUNT="1",
+    )
+    with _stream(few, f"?extensionId={hello.registry}") as answer:
+        assert _next(answer)["message"] == "now"
     with _stream(service, f"?extensionId={hello.registry}&tail=0&requestId=r2") as answer:
         assert answer.readline()
         say("no", request="r1")

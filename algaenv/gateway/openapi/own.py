@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from algaenv.gateway.debug_stream import MOST_TAIL, TAIL
+from algaenv.gateway.environment import DEFAULT_TAIL, MOST_TAIL
 from algaenv.gateway.faults import HEADER as FAULT
 from algaenv.gateway.openapi import PATH
 from algaenv.gateway.openapi.gateways import USERS
@@ -120,7 +120,7 @@ def _debug_stream() -> Json:
         parameter("query", "tenantId", "If there, the tenant of the session."),
         parameter("query", "installId", "Only what this install says."),
         parameter("query", "requestId", "Only what is said during this call."),
-        parameter("query", "tail", f"Entries of the past; {TAIL}, at most {MOST_TAIL}."),
+        parameter("query", "tail", f"Entries of the past; {DEFAULT_TAIL}, at most {MOST_TAIL}."),
         *USERS,
     ]
 

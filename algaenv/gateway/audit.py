@@ -1,0 +1,167 @@
+"""The product's audit of calls: a row of `extension_execution_log` before the runner is asked.
+
+A call whose row cannot be written is refused, as in the product. Rows of calls that come at the
+same time are written by one statement; how a call ended is added after its caller has the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, LiteralString
+
+from algaenv.gateway.relay import Answered, Refused, Relayed, TimedOut, Unreachable
+
+if TYPE_CHECKING:
+    from algaenv.gateway.house import Pool
+    from algaenv.gateway.installs import Endpoint, Install
+    from algaenv.gateway.users import User
+
+_ERROR = 400
+_LONGEST = 2_000
+"""Characters kept of a path or an error."""
+
+_BEGIN: LiteralString = """
+INSERT INTO extension_execution_log
+  (id, tenant_id, registry_id, version_id, request_id, started_at, status, metrics)
+SELECT it.id, it.tenant, it.registry, it.version, it.request, clock_timestamp(), 'started',
+  it.metrics
+FROM jsonb_to_recordset(%(rows)s::jsonb)
+  AS it(id uuid, tenant text, registry uuid, version uuid, request text, metrics jsonb)"""
+_END: LiteralString = """
+UPDATE extension_execution_log log SET finished_at = clock_timestamp(), status = it.status,
+  error = it.error, metrics = log.metrics || it.metrics
+FROM jsonb_to_recordset(%(rows)s::jsonb) AS it(id uuid, status text, error text, metrics jsonb)
+WHERE log.id = it.id"""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The row of one call."""
+
+    install: Install
+    endpoint: Endpoint
+    user: User
+    request_id: str
+    method: str
+    path: str
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    @property
+    def row(self) -> dict[str, object]:
+        """As it begins."""
+        return {
+            "id": self.id,
+            "tenant": self.install.tenant,
+            "registry": self.install.registry_id,
+            "version": self.install.version_id,
+            "request": self.request_id,
+            "metrics": {
+                "method": self.method,
+                "path": _storable(self.path),
+                "endpoint_template": self.endpoint.path,
+                "principal_kind": self.user.type,
+                "user_id": self.user.id,
+            },
+        }
+
+
+class Audit:
+    """Writes the rows; for one event loop."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._beginning: list[tuple[Entry, asyncio.Future[None]]] = []
+        self._ending: list[dict[str, object]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def begin(self, entry: Entry) -> None:
+        """Return when the row is there. Raises psycopg.Error when it cannot be written."""
+        written = asyncio.get_running_loop().create_future()
+        self._beginning.append((entry, written))
+        self._work()
+        await written
+
+    def end(self, entry: Entry, relayed: Relayed | None, *, status: int, ms: float) -> None:
+        """Have written how it ended: `status` went to the caller, after so many milliseconds."""
+        word, error = _outcome(relayed)
+        self._ending.append(
+            {
+                "id": entry.id,
+                "status": word,
+                "error": None if error is None else _storable(error),
+                "metrics": {"http_status": status, "duration_ms": ms},
+            }
+        )
+        self._work()
+
+    async def aclose(self) -> None:
+        """Write what is left."""
+        if self._writing is not None:
+            await self._writing
+
+    def _work(self) -> None:
+        if self._writing is None:
+            self._writing = asyncio.ensure_future(self._write())
+
+    async def _write(self) -> None:
+        try:
+            while self._beginning or self._ending:
+                beginning, self._beginning = self._beginning, []
+                ending, self._ending = self._ending, []
+                if beginning:
+                    await self._begin(beginning)
+                if ending:
+                    await self._end(ending)
+        finally:
+            self._writing = None
+
+    async def _begin(self, entries: list[tuple[Entry, asyncio.Future[None]]]) -> None:
+        try:
+            await self._execute(_BEGIN, [entry.row for entry, _ in entries])
+        except Exception as error:
+            for _, written in entries:
+                if not written.done():
+                    written.set_exception(error)
+            return
+        for _, written in entries:
+            if not written.done():
+                written.set_result(None)
+
+    async def _end(self, rows: list[dict[str, object]]) -> None:
+        try:
+            await self._execute(_END, rows)
+        except Exception as error:
+            # Their callers have been answered; the rows go on to say `started`.
+            fields = {"rows": len(rows), "why": f"{type(error).__name__}: {error}"}
+            _log.warning("the end of calls is not in the audit", extra={"fields": fields})
+
+    async def _execute(self, statement: LiteralString, rows: list[dict[str, object]]) -> None:
+        async with self._pool.connection() as connection:
+            await connection.execute(statement, {"rows": json.dumps(rows)})
+
+
+def _outcome(relayed: Relayed | None) -> tuple[str, str | None]:
+    """The word of the row, and the error beside it; None is a call that never went out."""
+    match relayed:
+        case None:
+            return "policy_denied", None
+        case Answered(status=status, error=error):
+            return ("error" if error is not None or status >= _ERROR else "ok"), error
+        case TimedOut():
+            return "timeout", "the runner did not answer in time"
+        case Refused(status=status, text=text):
+            return "upstream_error", f"the runner answered {status}: {text}"
+        case Unreachable(why=why):
+            return "upstream_error", why
+
+
+def _storable(text: str) -> str:
+    """JSON of PostgreSQL holds neither U+0000 nor halves of surrogate pairs."""
+    plain = text[:_LONGEST].replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return plain.encode(errors="replace").decode()

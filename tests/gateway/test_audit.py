@@ -1,0 +1,169 @@
+"""Rows of `extension_execution_log`: before the runner is asked, and what they say in the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.drivers.alga import OZ
+from tests.servers import Database, free_port
+
+from .conftest import Start
+from .rows import Extension, install
+from .service import Gateway
+from .stub import Asked, Said, Stub, envelope
+from .test_calls import BOTH, DIRECT, PROXY, denied
+
+
+def rows(tables: Database, status: str | None = None, count: int = 1) -> list[tuple[Any, ...]]:
+    """So many rows that have ended, or say `status`; they are written after the answer."""
+    until = time.monotonic() + 10
+    while True:
+        found = tables.sql(
+            "SELECT status, error, metrics, request_id, finished_at >= started_at, tenant_id,"
+            " registry_id::text, version_id::text FROM extension_execution_log"
+            " WHERE status = %s OR (%s::text IS NULL AND finished_at IS NOT NULL)"
+            " ORDER BY started_at",
+            status,
+            status,
+        )
+        if len(found) >= count:
+            return found
+        assert time.monotonic() < until, found
+        time.sleep(0.01)
+
+
+@BOTH
+def test_a_call(service: Gateway, hello: Extension, tables: Database, road: str) -> None:
+    url = f"{road}/{hello.slug}/items/7?secret=1"
+    answer = service.call(url, b"{}", method="PUT", x_request_id="r", x_algaenv_user="msp")
+    assert answer.status == 200
+    ((status, error, metrics, request, ordered, *ids),) = rows(tables)
+    assert (status, error, request, ordered) == ("ok", None, "r", True)
+    assert ids == [OZ, hello.registry, hello.version]
+    assert metrics.pop("duration_ms") > 0
+    assert metrics.pop("user_id")
+    assert metrics == {
+        "method": "PUT",
+        "path": "/items/7",
+        "endpoint_template": "/items/:id",
+        "principal_kind": "internal",
+        "http_status": 200,
+    }
+
+
+def test_the_row_comes_first(
+    service: Gateway, hello: Extension, tables: Database, runner: Stub
+) -> None:
+    seen: list[tuple[Any, ...]] = []
+
+    def look(asked: Asked) -> Said:
+        seen.extend(rows(tables, "started"))
+        return envelope(200, b"{}")
+
+    runner.answer = look
+    service.call(f"{DIRECT}/{hello.slug}/hello", x_request_id="early")
+    ((status, _, metrics, request, *_),) = seen
+    assert (status, request) == ("started", "early")
+    assert "http_status" not in metrics
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (envelope(200, b""), "ok", None),
+        (envelope(404, b""), "error", None),
+        (envelope(500, error="execute_failed: it trapped"), "error", "execute_failed: it trapped"),
+        (Said(503, b"busy"), "upstream_error", "the runner answered 503: busy"),
+        (Said(200, b"\xff\x00"), "upstream_error", "the runner answered 200: \ufffd\ufffd"),
+    ],
+)
+def test_ends(
+    service: Gateway,
+    hello: Extension,
+    tables: Database,
+    runner: Stub,
+    case: tuple[Said, str, str | None],
+) -> None:
+    said, status, error = case
+    runner.says(said)
+    answer = service.call(f"{PROXY}/{hello.slug}/hello")
+    ((found, why, metrics, *_),) = rows(tables)
+    assert (found, why) == (status, error)
+    assert metrics["http_status"] == answer.status
+
+
+def test_nobody_there_and_too_late(
+    start: Start, hello: Extension, tables: Database, runner: Stub
+) -> None:
+    service = start(RUNNER_BASE_URL=f"http://127.0.0.1:{free_port()}")
+    service.call(f"{DIRECT}/{hello.slug}/hello")
+    ((status, error, *_),) = rows(tables)
+    assert status == "upstream_error"
+    assert error
+    done = threading.Event()
+    runner.answer = lambda asked: (done.wait(20), envelope())[1]
+    service = start(EXT_GATEWAY_TIMEOUT_MS="100")
+    try:
+        service.call(f"{DIRECT}/{hello.slug}/hello")
+        assert rows(tables, count=2)[1][0] == "timeout"
+    finally:
+        done.set()
+
+
+@BOTH
+def test_without_a_bundle(service: Gateway, tables: Database, road: str) -> None:
+    it = install(tables, OZ)
+    tables.sql("DELETE FROM extension_bundle")
+    answer = service.call(f"{road}/{it.slug}/hello")
+    ((status, _, metrics, *_),) = rows(tables)
+    assert (status, metrics["http_status"]) == ("policy_denied", answer.status)
+
+
+@BOTH
+def test_what_is_refused_before_has_none(
+    service: Gateway, hello: Extension, tables: Database, road: str
+) -> None:
+    for path in ("nothing", "items/%2e%2e", "../x"):
+        assert service.call(f"{road}/{hello.slug}/{path}").status == 404
+    assert service.call(f"{road}/{hello.slug}/hello", x_algaenv_user="client").status == 403
+    assert tables.sql("SELECT count(*) FROM extension_execution_log") == [(0,)]
+
+
+@BOTH
+def test_no_row_no_call(
+    service: Gateway, hello: Extension, tables: Database, runner: Stub, road: str
+) -> None:
+    tables.sql("ALTER TABLE extension_execution_log RENAME TO aside")
+    try:
+        answer = service.call(f"{road}/{hello.slug}/hello")
+    finally:
+        tables.sql("ALTER TABLE aside RENAME TO extension_execution_log")
+    denied(answer, 503, {"error": "access_policy_unavailable"}, "gateway-database-down")
+    assert runner.asked == []
+    assert service.call(f"{road}/{hello.slug}/hello").status == 200
+
+
+def test_many_at_once(service: Gateway, hello: Extension, tables: Database) -> None:
+    many = 200
+    with ThreadPoolExecutor(16) as pool:
+        urls = [f"{DIRECT}/{hello.slug}/items/{number}" for number in range(many)]
+        assert {answer.status for answer in pool.map(service.call, urls)} == {200}
+    found = rows(tables, count=many)
+    assert {row[0] for row in found} == {"ok"}
+    assert {row[2]["path"] for row in found} == {f"/items/{number}" for number in range(many)}
+    assert len({row[3] for row in found}) == many
+
+
+def test_all_rows_are_ended_before_the_gateway_is(
+    start: Start, hello: Extension, tables: Database
+) -> None:
+    service = start()
+    for _ in range(20):
+        service.call(f"{DIRECT}/{hello.slug}/hello")
+    service.stop()
+    assert tables.sql("SELECT DISTINCT status FROM extension_execution_log") == [("ok",)]
