@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import anyio
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -60,7 +61,7 @@ class Health:
 
 async def _state(look: Callable[[], Awaitable[str]]) -> str:
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
+        with anyio.fail_after(ANSWER_SECONDS):
             return await look()
     except Exception as error:
         # Only the kind: words of these libraries may repeat a password.

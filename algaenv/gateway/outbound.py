@@ -1,4 +1,8 @@
-"""The clients for the runner, made when they are first needed and closed at the end."""
+"""The clients for the runner, made when they are first needed and closed at the end.
+
+What asks through the shared one is to be cancelled by a scope of anyio and never by its task: the
+library shields its own cleaning up from the former only, and leaves connections open otherwise.
+"""
 
 from __future__ import annotations
 

@@ -6,10 +6,10 @@ tenant must be named in the query; of the answer all but what belongs to the con
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+import anyio
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -87,7 +87,7 @@ class RunnerProxy:
                 **{name: value for name in _FORWARDED if (value := request.headers.get(name))},
             },
         )
-        async with asyncio.timeout(self._seconds):
+        with anyio.fail_after(self._seconds):
             answer = await client.send(asked, stream=True)
         passed = StreamingResponse(_content(answer), answer.status_code)
         dropped = _HOP_BY_HOP | _named(answer.headers.get("connection", ""))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import tempfile
 from contextlib import aclosing
 from pathlib import Path
+
+import anyio
 
 from algaenv.bundle.digest import Digest
 from algaenv.runner.store import DOWNLOAD_SECONDS, Store, StoreError
@@ -43,13 +44,14 @@ async def _receive(store: Store, key: str, descriptor: int, limit: int) -> Diges
     size = 0
     with os.fdopen(descriptor, "wb", buffering=0) as file:
         try:
-            async with asyncio.timeout(DOWNLOAD_SECONDS), aclosing(store.read(key)) as chunks:
-                async for chunk in chunks:
-                    size += len(chunk)
-                    if size > limit:
-                        raise StoreError(f"more than {limit} bytes")
-                    seen.update(chunk)
-                    file.write(chunk)
+            with anyio.fail_after(DOWNLOAD_SECONDS):
+                async with aclosing(store.read(key)) as chunks:
+                    async for chunk in chunks:
+                        size += len(chunk)
+                        if size > limit:
+                            raise StoreError(f"more than {limit} bytes")
+                        seen.update(chunk)
+                        file.write(chunk)
         except TimeoutError:
             raise StoreError(f"not complete within {DOWNLOAD_SECONDS:g} s") from None
     return Digest(seen.hexdigest())

@@ -6,13 +6,21 @@ requests; a thread does it while the service is already listening.
 There are three, so that nobody waits for a connection that somebody else's peer holds: `client`
 asks the registry and reads bundles, `peers` asks on behalf of guests what the environment names,
 and `guests` goes where guests say. None of them keeps a cookie: it would be another tenant's.
+
+Whoever asks through them is to be cancelled by a scope of anyio and never by its task: the library
+shields its own cleaning up from the former only. A task that is cancelled while connections are
+being closed drops the others unclosed, and one that is while it connects leaves a connection that
+nobody will ever use or close.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from anyio import CancelScope
 
 from algaenv.runner.importing import importing
 
@@ -94,18 +102,43 @@ def _make() -> _Clients:
                 "accept-encoding": "identity",
                 "user-agent": "algaenv-runner",
             },
+            event_hooks={"request": [_watched]},
         ),
         peers=httpx.AsyncClient(
-            verify=trusted, cookies=no_cookies, timeout=patient, limits=unbounded
+            verify=trusted,
+            cookies=no_cookies,
+            timeout=patient,
+            limits=unbounded,
+            event_hooks={"request": [_watched]},
         ),
         guests=httpx.AsyncClient(
             verify=trusted,
             cookies=no_cookies,
             timeout=patient,
             limits=unbounded,
-            event_hooks={"response": [_blind]},
+            event_hooks={"request": [_watched], "response": [_blind]},
         ),
     )
+
+
+async def _watched(request: httpx.Request) -> None:
+    if request.url.scheme == "https":
+        request.extensions = {**request.extensions, "trace": _Handshake()}
+
+
+class _Handshake:
+    """Closes a connection whose TLS handshake is cancelled, which the library forgets to do: it
+    would stay open, before a peer that says nothing, until the interpreter comes across it."""
+
+    def __init__(self) -> None:
+        self._stream: Any = None
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            self._stream = info["return_value"]
+        elif event == "connection.start_tls.failed" and self._stream is not None:
+            with CancelScope(shield=True):
+                await self._stream.aclose()
 
 
 async def _blind(response: httpx.Response) -> None:

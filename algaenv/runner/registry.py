@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import time
@@ -11,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
+
+import anyio
 
 from algaenv.runner.flight import Flights
 from algaenv.runner.outbound import Outbound
@@ -109,10 +110,10 @@ class Registry:
                 f"{self._origin}/api/installs/{what}?{asked}",
                 headers={"x-api-key": self._auth_key},
             )
-            async with asyncio.timeout(seconds):
+            with anyio.fail_after(seconds):
                 answer = await _follow(client, request)
             try:
-                async with asyncio.timeout(BODY_SECONDS):
+                with anyio.fail_after(BODY_SECONDS):
                     return Reply(answer.status_code, _object(await _body(answer)))
             finally:
                 await answer.aclose()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from urllib.parse import quote
+
+import anyio
 
 from algaenv.runner.outbound import Outbound
 from algaenv.runner.source import Source
@@ -42,7 +43,7 @@ class UnsignedStore:
 
         client = await self._outbound.client()
         try:
-            async with asyncio.timeout(PROBE_SECONDS):
+            with anyio.fail_after(PROBE_SECONDS):
                 answer = await client.head(self._base, follow_redirects=True)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
             return Reach.UNREACHABLE

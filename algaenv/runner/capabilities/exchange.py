@@ -6,9 +6,10 @@ host the token and, as referer, the internal address; here the answer is then th
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import anyio
 
 from algaenv.runner.outbound import Outbound
 
@@ -63,7 +64,7 @@ async def exchange(outbound: Outbound, question: Question, *, seconds: float) ->
     chunks: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(seconds):
+        with anyio.fail_after(seconds):
             client = await outbound.peers()
             answer = await _send(client, question)
             async for chunk in answer.aiter_raw():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+import anyio
 
 from algaenv.runner.capabilities import address, grants, wire
 from algaenv.runner.capabilities.egress import permits
@@ -74,7 +75,7 @@ class Http:
         chunks: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(SECONDS):
+            with anyio.fail_after(SECONDS):
                 client = await self._outbound.guests()
                 # An `Auth` that adds nothing; without it, the library looks for a login itself.
                 answer = await client.send(request, stream=True, auth=httpx.Auth())

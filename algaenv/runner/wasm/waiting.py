@@ -1,7 +1,8 @@
 """How a guest's thread waits for work on the event loop.
 
 The thread wakes when the work has ended, at the deadline, or when the caller has left, whichever
-is first; in the last two cases the work is cancelled.
+is first; in the last two cases the work is cancelled, in the way that the HTTP client can bear (see
+`algaenv.runner.outbound`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from anyio import CancelScope
 
 from algaenv.runner.invocation import Expired, Spent
 
@@ -95,11 +98,12 @@ class Wait:
 class _Errand:
     """Work that a thread waits for."""
 
-    __slots__ = ("_abandoned", "_ended", "_loop", "_task", "_work")
+    __slots__ = ("_abandoned", "_ended", "_loop", "_scope", "_task", "_work")
 
     def __init__(self, work: Coroutine[Any, Any, Any], loop: AbstractEventLoop) -> None:
         self._work, self._loop = work, loop
         self._task: asyncio.Task[Any] | None = None
+        self._scope: CancelScope | None = None
         self._abandoned = False
         self._ended = threading.Lock()
         self._ended.acquire()
@@ -121,18 +125,25 @@ class _Errand:
     def abandon(self) -> None:
         """Cancel the work and wake the thread; on the loop."""
         self._abandoned = True
-        if self._task is not None:
-            self._task.cancel()
+        if self._scope is not None:
+            self._scope.cancel()
         else:
             self._work.close()
+            if self._task is not None:
+                self._task.cancel()
         self._wake()
 
     def _start(self) -> None:
         if self._abandoned:
             self._work.close()
             return
-        self._task = self._loop.create_task(self._work)
+        self._task = self._loop.create_task(self._within())
         self._task.add_done_callback(self._land)
+
+    async def _within(self) -> Any:
+        with CancelScope() as self._scope:
+            return await self._work
+        raise Expired
 
     def _land(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled():

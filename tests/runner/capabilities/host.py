@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Coroutine, Iterator, Mapping
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as Late
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,8 +14,9 @@ from typing import Any, TypeVar
 from algaenv.runner.capabilities.grants import KNOWN
 from algaenv.runner.capabilities.peers import Peers
 from algaenv.runner.capabilities.table import table
-from algaenv.runner.invocation import Expired, Invocation, Level, Stream
+from algaenv.runner.invocation import Invocation, Level, Spent, Stream
 from algaenv.runner.outbound import Outbound
+from algaenv.runner.wasm.waiting import Wait
 
 T = TypeVar("T")
 
@@ -50,6 +50,10 @@ def looping() -> Iterator[Loop]:
         running.loop.close()
 
 
+def _nothing() -> None:
+    """Nobody takes turns here."""
+
+
 @dataclass(slots=True)
 class Heard:
     """What guests said, in order."""
@@ -70,15 +74,8 @@ class Host:
 
     def invocation(self, *, seconds: float = 20.0, **fields: Any) -> Invocation:
         deadline = time.monotonic() + seconds
-
-        def wait(work: Coroutine[Any, Any, T], /) -> T:
-            future = self._running.start(work)
-            try:
-                return future.result(deadline - time.monotonic())
-            except Late:
-                future.cancel()
-                raise Expired from None
-
+        wait = Wait(self._running.loop)
+        wait.bind(deadline, Spent(), pause=_nothing, resume=_nothing)
         known: dict[str, Any] = {
             "request_id": "r1",
             "tenant": "t1",

@@ -268,7 +268,13 @@ def test_not_http(host: Host) -> None:
         url = f"127.0.0.1:{listening.getsockname()[1]}/"
         # TLS to somebody who never answers; the deadline of the call ends it.
         with pytest.raises(Expired):
-            host.call("http.fetch", request(f"https://{url}"), seconds=0.2)
+            host.call("http.fetch", request(f"https://{url}"), seconds=0.5)
+        listening.settimeout(5)
+        peer, _ = listening.accept()
+        with peer:
+            peer.settimeout(5)
+            while peer.recv(4096):
+                """Until it hangs up."""
 
 
 def test_a_body_that_ends_early(host: Host, server: Stub) -> None:
