@@ -67,9 +67,17 @@ class Service:
             named = {name.lower(): value for name, value in answer.getheaders()}
             return Answer(answer.status, named, content)
 
-    def post(self, path: str, fields: object, headers: Mapping[str, str] | None = None) -> Answer:
+    def post(
+        self,
+        path: str,
+        fields: object,
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout: float = 30,
+    ) -> Answer:
         kind = {"content-type": "application/json", **(headers or {})}
-        return self.ask(path, kind, method="POST", body=json.dumps(fields).encode())
+        body = json.dumps(fields).encode()
+        return self.ask(path, kind, method="POST", body=body, timeout=timeout)
 
     def line(self, event: str, **wanted: object) -> dict[str, Any]:
         """Wait for a line of the journal that was not looked at yet."""

@@ -109,10 +109,13 @@ class Client:
     def _fits(self, kind: str, token: str, said: Any) -> bool:
         if kind in {"trap", "exit", "timeout"}:
             failure = said["failure"]
+            self.seen[f"{kind}, spoke"] += failure["stderr"] == [token]
+            # On a busy machine the time of a call may be over before the guest has said a word.
+            silent = kind == "timeout" and failure["stderr"] == []
             return bool(
                 said["status"] == 500
                 and failure["kind"] == kind
-                and failure["stderr"] == [token]
+                and (failure["stderr"] == [token] or silent)
                 and said["body_b64"] is None
             )
         results = json.loads(base64.b64decode(said["body_b64"]))["results"]
@@ -153,8 +156,9 @@ def test_nobody_gets_what_is_anothers(start: Start, files: Files) -> None:
     assert len(pids) == 2
     before = _memory(service)
     seen = _load(service, made, CALLS, seed=1000)
-    assert seen.total() >= CALLS - CLIENTS
-    assert set(seen) == set(KINDS)
+    assert sum(seen[kind] for kind in KINDS) >= CALLS - CLIENTS
+    assert all(seen[kind] for kind in KINDS)
+    assert all(seen[f"{kind}, spoke"] for kind in ("trap", "exit", "timeout"))
     assert _memory(service) - before < SLACK
     # Nobody died on the way.
     assert pids == {worker.pid for worker in psutil.Process(service.process.pid).children()}
