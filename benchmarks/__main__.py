@@ -19,11 +19,11 @@ from benchmarks import machine, table
 from benchmarks.command import Unmeasured, run
 from benchmarks.figures import Results
 from benchmarks.measures import MEASUREMENTS
+from benchmarks.page import rewrite
 from benchmarks.peer import program
 from benchmarks.stage import Stage, alone
 
 LATEST = Path(__file__).with_name("results") / "latest.json"
-_OPEN, _CLOSE = "<!-- figures -->\n", "<!-- /figures -->\n"
 _INTERRUPTED = 130
 
 
@@ -105,17 +105,7 @@ def _publish(results: Results, options: argparse.Namespace) -> None:
         case "-":
             print("\n" + table.markdown(results))
         case page:
-            _rewrite(Path(page), table.markdown(results))
-
-
-def _rewrite(page: Path, figures: str) -> None:
-    """Put the figures between the marks of a page."""
-    text = page.read_text()
-    before, opened, rest = text.partition(_OPEN)
-    _, closed, after = rest.partition(_CLOSE)
-    if not (opened and closed):
-        raise SystemExit(f"{page} lacks the lines {_OPEN.strip()} and {_CLOSE.strip()}")
-    page.write_text(f"{before}{opened}\n{figures}\n{closed}{after}")
+            rewrite(Path(page), "figures", table.markdown(results))
 
 
 def _interrupt(*_: object) -> None:

@@ -17,12 +17,12 @@ from typing import Final
 
 from benchmarks import machine
 from benchmarks.command import Unmeasured
+from benchmarks.page import rewrite
 from benchmarks.runner import calls, holdings, statics
 from benchmarks.runner.bench import Bench
 from benchmarks.runner.rows import Table
 
 LATEST: Final = Path(__file__).parents[1] / "results" / "runner.json"
-_OPEN, _CLOSE = "<!-- runner figures -->\n", "<!-- /runner figures -->\n"
 
 MEASUREMENTS: Final[Mapping[str, Callable[[Bench], None]]] = {
     "typical": calls.typical,
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.markdown in (None, "-"):
         print(table.markdown())
     else:
-        _rewrite(Path(options.markdown), table.markdown())
+        rewrite(Path(options.markdown), "runner figures", table.markdown())
     return int(bool(table.unmeasured))
 
 
@@ -72,16 +72,6 @@ def _measure(bench: Bench, name: str) -> None:
         why = str(error) if isinstance(error, Unmeasured) else repr(error)
         bench.table.unmeasured[name] = why
         _say(f"NOT MEASURED: {why}")
-
-
-def _rewrite(page: Path, figures: str) -> None:
-    """Put the table between the marks of a page."""
-    text = page.read_text()
-    before, opened, rest = text.partition(_OPEN)
-    _, closed, after = rest.partition(_CLOSE)
-    if not (opened and closed):
-        raise SystemExit(f"{page} lacks the lines {_OPEN.strip()} and {_CLOSE.strip()}")
-    page.write_text(f"{before}{opened}\n{figures}\n{closed}{after}")
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:

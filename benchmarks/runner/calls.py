@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from base64 import b64decode
@@ -18,7 +19,9 @@ from benchmarks.runner.wrk import Load, load
 
 EXECUTE: Final = "/v1/execute"
 ROUND: Final = 200
-TYPICAL_LIMIT, RATE_LIMIT, FIRST_LIMIT, WELL_LIMIT = 2.0, 1_500, 0.020, 0.050
+TYPICAL_LIMIT, FIRST_LIMIT, WELL_LIMIT = 2.0, 0.020, 0.050
+RATE_SHARE: Final = 1_500 / (2 * 1_700)
+"""Of what the processors could do with nothing but the layer: machines differ, and so do hours."""
 CONNECTIONS: Final = 16
 """For throughput: enough to keep two workers busy, so few that nobody waits long."""
 OVERLOAD: Final = 4
@@ -71,18 +74,28 @@ def typical(bench: Bench) -> None:
 def throughput(bench: Bench) -> None:
     """Many clients; then the same with a request that leaves the process."""
     digest = bench.handler()
+    cores = len(os.sched_getaffinity(0))
+    layer = bench.floor("layer")
+    layer.calls(ROUND)
     with bench.service(bench.warm_cache) as service:
         service.warm(digest)
         body = components.call(digest.prefixed, "/typical")
         _flood(service, body, CONNECTIONS, 2)
-        rates = [_flood(service, body, CONNECTIONS, 5) for _ in range(max(1, bench.runs // 2))]
+        rates, alone = [], []
+        for _ in range(max(1, bench.runs // 2)):
+            alone.append(median(layer.calls(5 * ROUND)))
+            rates.append(_flood(service, body, CONNECTIONS, 5))
+        floor = cores / median(alone)
         best = sorted(rates, key=lambda it: it.rate)[len(rates) // 2]
         bench.table.rows.append(
             Row(
                 f"typical calls a second, {CONNECTIONS} connections, load on the same processors",
                 f"{best.rate:.0f}/s, p99 {milliseconds(best.p99)}",
-                limit=f"≥ {RATE_LIMIT}/s",
-                held=best.rate >= RATE_LIMIT and best.broken == 0,
+                f"{floor:.0f}/s",
+                f"our layer alone, one process on each of {cores} processors, nothing else there",
+                best.rate / floor,
+                f"≥ {RATE_SHARE:.2f} × (1,500 where it is 3,400)",
+                best.rate >= RATE_SHARE * floor and best.broken == 0,
             )
         )
         url = {"x-fetch-url": f"{bench.store.url}/fetch"}

@@ -1,0 +1,1 @@
+"""Speed of the gateway, in an environment as `algaenv up` makes it."""

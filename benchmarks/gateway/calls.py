@@ -1,0 +1,100 @@
+"""What going through the gateway adds to a call, and how many go through."""
+
+from __future__ import annotations
+
+import json
+import time
+from base64 import b64decode
+from statistics import median
+from typing import Final
+
+from benchmarks.command import Unmeasured
+from benchmarks.gateway.place import Place, ask, request
+from benchmarks.runner.rows import Row, Table, milliseconds
+from benchmarks.runner.service import Line
+from benchmarks.runner.wrk import load
+
+ROUND: Final = 100
+ADDED_LIMIT, RATE_LIMIT = 0.003, 500
+CONNECTIONS: Final = 16
+EXECUTE: Final = "/v1/execute"
+
+
+def added(place: Place, table: Table, runs: int) -> None:
+    """One client: the same call asked of the runner and of the gateway, in turn."""
+    direct = request(EXECUTE, place.routing, place.execute)
+    proxied = request(place.proxied, {})
+    pairs: list[tuple[float, float]] = []
+    with Line(place.runner) as runner, Line(place.gateway) as gateway:
+        _same(runner, gateway, place)
+        for turn in range(runs + 1):
+            pair = (_times(gateway, proxied), _times(runner, direct))
+            if turn:
+                pairs.append((median(pair[0]), median(pair[1])))
+    through, bare = (median(each) for each in zip(*pairs, strict=True))
+    more = median(mine - theirs for mine, theirs in pairs)
+    table.rows.append(
+        Row(
+            "typical call through the gateway, one client, p50",
+            f"{milliseconds(through)}, {milliseconds(more)} more",
+            milliseconds(bare),
+            "`/v1/execute` asked directly",
+            median(mine / theirs for mine, theirs in pairs),
+            f"≤ {ADDED_LIMIT * 1000:g} ms more",
+            more <= ADDED_LIMIT,
+        )
+    )
+
+
+def throughput(place: Place, table: Table, runs: int) -> None:
+    """Many clients; runner, database and load on the same processors."""
+    for seconds in (2, 0):
+        rates = []
+        for _ in range(1 if seconds else max(1, runs // 2)):
+            seen = load(
+                f"http://127.0.0.1:{place.gateway}{place.proxied}",
+                connections=CONNECTIONS,
+                seconds=seconds or 5,
+            )
+            if seen.good != seen.requests:
+                raise Unmeasured(f"not all calls were answered: {seen}")
+            rates.append(seen)
+    middle = sorted(rates, key=lambda it: it.rate)[len(rates) // 2]
+    direct = load(
+        f"http://127.0.0.1:{place.runner}{EXECUTE}",
+        connections=CONNECTIONS,
+        seconds=5,
+        body=place.execute,
+        headers=place.routing,
+    )
+    table.rows.append(
+        Row(
+            f"typical calls a second through the gateway, {CONNECTIONS} connections",
+            f"{middle.rate:.0f}/s, p99 {milliseconds(middle.p99)}",
+            f"{direct.rate:.0f}/s",
+            "`/v1/execute` asked directly",
+            middle.rate / direct.rate,
+            f"≥ {RATE_LIMIT}/s",
+            middle.rate >= RATE_LIMIT,
+        )
+    )
+
+
+def _times(line: Line, asked: bytes) -> list[float]:
+    took = []
+    for _ in range(ROUND):
+        began = time.perf_counter()
+        line.ask(asked)
+        took.append(time.perf_counter() - began)
+    return took
+
+
+def _same(runner: Line, gateway: Line, place: Place) -> None:
+    """Raise Unmeasured unless both ways bring what the handler said."""
+    said = json.loads(ask(runner, EXECUTE, place.routing, place.execute))
+    if said["status"] != 200:
+        raise Unmeasured(f"the call failed: {said}")
+    bare = json.loads(b64decode(said["body_b64"]))
+    through = json.loads(ask(gateway, place.proxied, {}))
+    if bare.keys() != through.keys() or bare["tenant"] != through["tenant"]:
+        raise Unmeasured(f"they do not do the same work: {through} – {bare}")

@@ -1,0 +1,152 @@
+"""An environment of plain processes with one handler, and how its services are asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.command import Unmeasured, run, surroundings
+from benchmarks.free_ports import Ports
+from benchmarks.runner import components
+from benchmarks.runner.service import Line
+
+PATH: Final = "/typical"
+"""Six host calls that stay in the runner's process, and some JSON."""
+_SERVICES: Final = ("store", "redis", "database", "runner", "gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where its services are, and what they want to be shown."""
+
+    runner: int
+    gateway: int
+    tenant: str
+    registry: str
+    install: str
+    content_hash: str
+    token: str
+
+    @property
+    def proxied(self) -> str:
+        """The path at the gateway that runs the handler."""
+        return f"/api/ext/{self.registry}{PATH}"
+
+    @property
+    def routing(self) -> dict[str, str]:
+        """Headers of a call to the runner."""
+        return {
+            "content-type": "application/json",
+            "x-alga-tenant": self.tenant,
+            "x-alga-extension": self.registry,
+        }
+
+    @property
+    def execute(self) -> bytes:
+        """The body of the same call, as a gateway sends it to the runner."""
+        return json.dumps(
+            {
+                "context": {
+                    "request_id": "r-1",
+                    "tenant_id": self.tenant,
+                    "extension_id": self.registry,
+                    "install_id": self.install,
+                    "content_hash": self.content_hash,
+                },
+                "http": {"method": "GET", "path": PATH},
+                "limits": {"timeout_ms": 30_000},
+                "providers": list(components.GRANTED),
+                "user": components.USER,
+            }
+        ).encode()
+
+
+@contextmanager
+def place(root: Path) -> Iterator[Place]:
+    """Bring one up below `root`, and take it down again. Raises Unmeasured."""
+    folder = root / "environment"
+    ports = dict(zip(_SERVICES, Ports().take(len(_SERVICES)), strict=True))
+    _write(folder, ports)
+    try:
+        _algaenv(folder, "up")
+        yield _found(folder, ports)
+    finally:
+        _algaenv(folder, "down", "--volumes", "--yes")
+
+
+def ask(line: Line, target: str, headers: Mapping[str, str], body: bytes | None = None) -> bytes:
+    """The body of an answer that must be one of success. Raises Unmeasured."""
+    status, said = line.ask(request(target, headers, body))
+    if status != 200:
+        raise Unmeasured(f"{target} answered {status}: {said[:300].decode(errors='replace')}")
+    return said
+
+
+def request(target: str, headers: Mapping[str, str], body: bytes | None = None) -> bytes:
+    """The bytes of a request: GET, or POST where there is a body."""
+    named = {"host": "127.0.0.1", **headers}
+    if body is not None:
+        named["content-length"] = str(len(body))
+    head = f"{'GET' if body is None else 'POST'} {target} HTTP/1.1\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in named.items())
+    return head.encode() + b"\r\n" + (body or b"")
+
+
+def _write(folder: Path, ports: Mapping[str, int]) -> None:
+    source = folder / "extension"
+    for name in ("ui", "dist"):
+        (source / name).mkdir(parents=True)
+    manifest = {
+        "name": "com.example.benchmark",
+        "publisher": "Example",
+        "version": "0.1.0",
+        "runtime": "wasm-js@1",
+        "capabilities": list(components.GRANTED),
+        "ui": {
+            "type": "iframe",
+            "entry": "ui/index.html",
+            "hooks": {"appMenu": {"label": "Benchmark"}},
+        },
+        "api": {"endpoints": [{"method": "GET", "path": PATH, "handler": "dist/main"}]},
+    }
+    (source / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    (source / "ui" / "index.html").write_text("<!doctype html><title>Benchmark</title>\n")
+    (source / "dist" / "main.wasm").write_bytes(components.everything())
+    spec = {
+        "version": 1,
+        "name": "gateway-benchmark",
+        "runtime": "process",
+        **{name: {"port": port} for name, port in ports.items()},
+        "extensions": {"benchmark": {"source": "./extension"}},
+    }
+    # JSON is YAML.
+    (folder / "algaenv.yaml").write_text(json.dumps(spec, indent=1))
+
+
+def _found(folder: Path, ports: Mapping[str, int]) -> Place:
+    status: Any = json.loads(_algaenv(folder, "status", "--json"))
+    (extension,) = status["extensions"]
+    variables = dict(
+        line.partition("=")[::2] for line in _algaenv(folder, "status", "-o", "env").splitlines()
+    )
+    return Place(
+        runner=ports["runner"],
+        gateway=ports["gateway"],
+        tenant=status["tenant_id"],
+        registry=extension["registry_id"],
+        install=extension["install_id"],
+        content_hash=extension["content_hash"],
+        token=variables["RUNNER_STORAGE_API_TOKEN"].strip("'\""),
+    )
+
+
+def _algaenv(folder: Path, *words: str) -> str:
+    argv = [sys.executable, "-m", "algaenv", *words]
+    paths = os.pathsep.join(filter(None, (str(Path.cwd()), os.environ.get("PYTHONPATH"))))
+    return run(argv, environ=surroundings({"PYTHONPATH": paths}), cwd=folder).text

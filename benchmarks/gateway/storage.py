@@ -1,0 +1,55 @@
+"""What handlers store: one record after another, asked as the runner asks."""
+
+from __future__ import annotations
+
+import json
+import time
+from statistics import median
+from typing import Final
+
+from benchmarks.gateway.place import Place, ask, request
+from benchmarks.runner.rows import Row, Table
+from benchmarks.runner.service import Line
+
+KEYS: Final = 100
+ROUND: Final = 500
+MANY: Final = 2_000
+RATE_LIMIT: Final = 1_000
+
+
+def storage(place: Place, table: Table, runs: int) -> None:
+    """One client: records written anew, written again, and read."""
+    headers = {"content-type": "application/json", "x-runner-auth": place.token}
+    target = f"/api/internal/ext-storage/install/{place.install}"
+
+    def asked(operation: str, number: int, **more: object) -> bytes:
+        fields = {"operation": operation, "namespace": "bench", "key": f"k{number:06}", **more}
+        return request(target, headers, json.dumps(fields).encode())
+
+    def put(number: int) -> bytes:
+        return asked("put", number, value={"text": "x" * 200, "number": number})
+
+    with Line(place.gateway) as line:
+        probe = {"operation": "put", "namespace": "other", "key": "k", "value": 1}
+        ask(line, target, headers, json.dumps(probe).encode())
+        fresh = _rate(line, [put(number) for number in range(MANY)])
+        puts, gets = [], []
+        for _ in range(runs):
+            numbers = [number % KEYS for number in range(ROUND)]
+            puts.append(_rate(line, [put(number) for number in numbers]))
+            gets.append(_rate(line, [asked("get", number) for number in numbers]))
+    for what, rate in (
+        (f"storage: {MANY} records written anew, a second, one client", fresh),
+        (f"storage: put again among {MANY}, a second, one client", median(puts)),
+        (f"storage: get among {MANY}, a second, one client", median(gets)),
+    ):
+        limit = f"≥ {RATE_LIMIT}/s"
+        table.rows.append(Row(what, f"{rate:.0f}/s", limit=limit, held=rate >= RATE_LIMIT))
+
+
+def _rate(line: Line, requests: list[bytes]) -> float:
+    began = time.perf_counter()
+    for each in requests:
+        status, said = line.ask(each)
+        assert status == 200, said
+    return len(requests) / (time.perf_counter() - began)
