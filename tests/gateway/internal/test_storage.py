@@ -443,11 +443,20 @@ def test_upper_case_install_id(world: World, storage: Api, extension: Extension)
 
 
 def test_usage_heals(world: World, storage: Api, extension: Extension) -> None:
-    """Rows that somebody wrote by hand are counted with the next key that comes or goes."""
+    """Rows that somebody wrote by hand are counted when a key goes, or a limit is near."""
     storage.ok("put", namespace="n", key="k", value=1)
     _fill(world, extension, "'other', 'k' || g", "generate_series(1, 3) g")
     storage.ok("put", namespace="n", key="new", value=1)
+    storage.ok("put", namespace="n", key="old", value=1)
+    storage.ok("delete", namespace="n", key="old")
     assert _usage(world, extension) == (6 + 3, 5, 2)
+    world.database.sql(
+        "UPDATE ext_storage_usage SET keys_count = 5120 WHERE extension_install_id = %s",
+        extension.install,
+    )
+    storage.ok("put", namespace="n", key="old", value=1)
+    assert _usage(world, extension) == (9 + 3, 6, 2)
+    storage.ok("delete", namespace="n", key="old")
     world.database.sql(
         "DELETE FROM ext_storage_usage WHERE extension_install_id = %s", extension.install
     )

@@ -115,13 +115,19 @@ before AS MATERIALIZED (
   SELECT b.* FROM install i CROSS JOIN change c CROSS JOIN LATERAL (
     SELECT EXISTS (
       SELECT 1 FROM ext_storage_usage u WHERE u.tenant = i.tenant AND u.extension_install_id = i.id
-    ) AND c.fresh = 0 AND NOT EXISTS (
+        AND u.bytes_used + c.bytes <= {limits.TOTAL_BYTES} AND (c.fresh = 0
+          OR (u.keys_count + c.fresh <= {limits.KEYS_IN_NAMESPACE}
+            AND u.namespaces_count < {limits.NAMESPACES}))
+    ) AND NOT EXISTS (
       SELECT 1 FROM ext_storage_records r WHERE r.tenant = i.tenant
         AND r.extension_install_id = i.id AND r.ttl_expires_at <= now()
     ) AS known
   ) q CROSS JOIN LATERAL (
     SELECT u.keys_count::numeric AS keys, u.bytes_used::numeric AS bytes,
-      u.namespaces_count::bigint AS namespaces, 1::numeric AS here
+      u.namespaces_count::bigint AS namespaces, (c.fresh = 0 OR EXISTS (
+        SELECT 1 FROM ext_storage_records r WHERE r.tenant = i.tenant
+          AND r.extension_install_id = i.id AND r.namespace = %(namespace)s
+      ))::int::numeric AS here
     FROM ext_storage_usage u
     WHERE q.known AND u.tenant = i.tenant AND u.extension_install_id = i.id
     UNION ALL
@@ -176,8 +182,9 @@ SELECT v.extension, v.word, v.bytes, v.schema_version, v.schema_document, w.*
 FROM verdict v LEFT JOIN written w ON true"""
 """All `items`, or none: then `word` says why.
 
-Everything is counted anew only when keys are added or something has expired; replacing a value
-among thousands would take as long as reading them all.
+The usage that was noted counts, and of the namespace only whether there is anything in it. All is
+counted anew, which takes as long as reading it all, when something has expired or when a limit
+might be passed: nothing is refused because of a note that is wrong.
 
 `checked` is the version of the schema that they fit. No row: no such install. One row for each
 record written, in no order.
