@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from base64 import b64decode
 from statistics import median
 from typing import Final
 
 from benchmarks.command import Unmeasured
-from benchmarks.gateway.place import Place, ask, request
-from benchmarks.runner.rows import Row, Table, milliseconds
+from benchmarks.gateway.place import Bench, Place, ask, request
+from benchmarks.runner.rows import Row, milliseconds
 from benchmarks.runner.service import Line
 from benchmarks.runner.wrk import load
 
@@ -20,20 +19,21 @@ CONNECTIONS: Final = 16
 EXECUTE: Final = "/v1/execute"
 
 
-def added(place: Place, table: Table, runs: int) -> None:
+def added(bench: Bench) -> None:
     """One client: the same call asked of the runner and of the gateway, in turn."""
+    place = bench.place
     direct = request(EXECUTE, place.routing, place.execute)
     proxied = request(place.proxied, {})
     pairs: list[tuple[float, float]] = []
     with Line(place.runner) as runner, Line(place.gateway) as gateway:
         _same(runner, gateway, place)
-        for turn in range(runs + 1):
-            pair = (_times(gateway, proxied), _times(runner, direct))
+        for turn in range(bench.runs + 1):
+            pair = (gateway.times(proxied, ROUND), runner.times(direct, ROUND))
             if turn:
                 pairs.append((median(pair[0]), median(pair[1])))
     through, bare = (median(each) for each in zip(*pairs, strict=True))
     more = median(mine - theirs for mine, theirs in pairs)
-    table.rows.append(
+    bench.table.rows.append(
         Row(
             "typical call through the gateway, one client, p50",
             f"{milliseconds(through)}, {milliseconds(more)} more",
@@ -46,19 +46,14 @@ def added(place: Place, table: Table, runs: int) -> None:
     )
 
 
-def throughput(place: Place, table: Table, runs: int) -> None:
+def throughput(bench: Bench) -> None:
     """Many clients; runner, database and load on the same processors."""
-    for seconds in (2, 0):
-        rates = []
-        for _ in range(1 if seconds else max(1, runs // 2)):
-            seen = load(
-                f"http://127.0.0.1:{place.gateway}{place.proxied}",
-                connections=CONNECTIONS,
-                seconds=seconds or 5,
-            )
-            if seen.good != seen.requests:
-                raise Unmeasured(f"not all calls were answered: {seen}")
-            rates.append(seen)
+    place = bench.place
+    url = f"http://127.0.0.1:{place.gateway}{place.proxied}"
+    load(url, connections=CONNECTIONS, seconds=2)
+    rates = [load(url, connections=CONNECTIONS, seconds=5) for _ in range(max(1, bench.runs // 2))]
+    if failed := [each for each in rates if each.good != each.requests]:
+        raise Unmeasured(f"not all calls were answered: {failed[0]}")
     middle = sorted(rates, key=lambda it: it.rate)[len(rates) // 2]
     direct = load(
         f"http://127.0.0.1:{place.runner}{EXECUTE}",
@@ -67,7 +62,7 @@ def throughput(place: Place, table: Table, runs: int) -> None:
         body=place.execute,
         headers=place.routing,
     )
-    table.rows.append(
+    bench.table.rows.append(
         Row(
             f"typical calls a second through the gateway, {CONNECTIONS} connections",
             f"{middle.rate:.0f}/s, p99 {milliseconds(middle.p99)}",
@@ -78,15 +73,6 @@ def throughput(place: Place, table: Table, runs: int) -> None:
             middle.rate >= RATE_LIMIT,
         )
     )
-
-
-def _times(line: Line, asked: bytes) -> list[float]:
-    took = []
-    for _ in range(ROUND):
-        began = time.perf_counter()
-        line.ask(asked)
-        took.append(time.perf_counter() - began)
-    return took
 
 
 def _same(runner: Line, gateway: Line, place: Place) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from benchmarks.command import Unmeasured, run, surroundings
 from benchmarks.free_ports import Ports
 from benchmarks.runner import components
+from benchmarks.runner.rows import Table
 from benchmarks.runner.service import Line
 
 PATH: Final = "/typical"
@@ -65,6 +66,15 @@ class Place:
                 "user": components.USER,
             }
         ).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every measurement is given; `runs` is how often what varies is repeated."""
+
+    place: Place
+    table: Table
+    runs: int
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import time
 from statistics import median
 from typing import Final
 
-from benchmarks.gateway.place import Place, ask, request
-from benchmarks.runner.rows import Row, Table
+from benchmarks.gateway.place import Bench, ask, request
+from benchmarks.runner.rows import Row
 from benchmarks.runner.service import Line
 
 KEYS: Final = 100
@@ -17,8 +17,9 @@ MANY: Final = 2_000
 RATE_LIMIT: Final = 1_000
 
 
-def storage(place: Place, table: Table, runs: int) -> None:
+def storage(bench: Bench) -> None:
     """One client: records written anew, written again, and read."""
+    place = bench.place
     headers = {"content-type": "application/json", "x-runner-auth": place.token}
     target = f"/api/internal/ext-storage/install/{place.install}"
 
@@ -34,7 +35,7 @@ def storage(place: Place, table: Table, runs: int) -> None:
         ask(line, target, headers, json.dumps(probe).encode())
         fresh = _rate(line, [put(number) for number in range(MANY)])
         puts, gets = [], []
-        for _ in range(runs):
+        for _ in range(bench.runs):
             numbers = [number % KEYS for number in range(ROUND)]
             puts.append(_rate(line, [put(number) for number in numbers]))
             gets.append(_rate(line, [asked("get", number) for number in numbers]))
@@ -44,7 +45,7 @@ def storage(place: Place, table: Table, runs: int) -> None:
         (f"storage: get among {MANY}, a second, one client", median(gets)),
     ):
         limit = f"≥ {RATE_LIMIT}/s"
-        table.rows.append(Row(what, f"{rate:.0f}/s", limit=limit, held=rate >= RATE_LIMIT))
+        bench.table.rows.append(Row(what, f"{rate:.0f}/s", limit=limit, held=rate >= RATE_LIMIT))
 
 
 def _rate(line: Line, requests: list[bytes]) -> float:

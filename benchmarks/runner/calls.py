@@ -44,7 +44,7 @@ def typical(bench: Bench) -> None:
     with bench.service(bench.warm_cache) as service, Line(service.port) as line:
         _same(line.ask(asked), stock.body, layer.body)
         for turn in range(bench.runs + 1):
-            took = (_times(line, asked), stock.calls(ROUND), layer.calls(ROUND))
+            took = (line.times(asked, ROUND), stock.calls(ROUND), layer.calls(ROUND))
             if turn:
                 http, bare, own = (median(each) for each in took)
                 over.append((http, bare, own))
@@ -231,15 +231,6 @@ def _quietly(service: Service, digest: object) -> None:
         service.warm(digest)  # type: ignore[arg-type]
     except Unmeasured:
         return  # Said again by the caller, who warms it once more.
-
-
-def _times(line: Line, asked: bytes) -> list[float]:
-    took = []
-    for _ in range(ROUND):
-        began = time.perf_counter()
-        line.ask(asked)
-        took.append(time.perf_counter() - began)
-    return took
 
 
 def _same(answer: tuple[int, bytes], *bodies: str) -> None:

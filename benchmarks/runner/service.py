@@ -133,6 +133,15 @@ class Line:
             body += self._more()
         return int(head.split(b" ", 2)[1]), body
 
+    def times(self, asked: bytes, count: int) -> list[float]:
+        """Seconds of each of so many requests, one after another."""
+        took = []
+        for _ in range(count):
+            began = time.perf_counter()
+            self.ask(asked)
+            took.append(time.perf_counter() - began)
+        return took
+
     def _more(self) -> bytes:
         chunk = self._wire.recv(1 << 18)
         if not chunk:
