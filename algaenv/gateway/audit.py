@@ -13,6 +13,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, LiteralString
 
+from algaenv.gateway.pool import run
 from algaenv.gateway.relay import Answered, Refused, Relayed, TimedOut, Unreachable
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ INSERT INTO extension_execution_log
 SELECT it.id, it.tenant, it.registry, it.version, it.request, clock_timestamp(), 'started',
   it.metrics
 FROM jsonb_to_recordset(%(rows)s::jsonb)
-  AS it(id uuid, tenant text, registry uuid, version uuid, request text, metrics jsonb)"""
+  AS it(id uuid, tenant text, registry uuid, version uuid, request text, metrics jsonb)
+ON CONFLICT DO NOTHING"""
 _END: LiteralString = """
 UPDATE extension_execution_log log SET finished_at = clock_timestamp(), status = it.status,
   error = it.error, metrics = log.metrics || it.metrics
@@ -142,8 +144,7 @@ class Audit:
             _log.warning("the end of calls is not in the audit", extra={"fields": fields})
 
     async def _execute(self, statement: LiteralString, rows: list[dict[str, object]]) -> None:
-        async with self._pool.connection() as connection:
-            await connection.execute(statement, {"rows": json.dumps(rows)})
+        await run(self._pool, statement, {"rows": json.dumps(rows)})
 
 
 def _outcome(relayed: Relayed | None) -> tuple[str, str | None]:

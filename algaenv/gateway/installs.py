@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 from algaenv.bundle.capabilities import DEFAULTS, known
 from algaenv.gateway import installs_sql as sql
+from algaenv.gateway.pool import run
 
 if TYPE_CHECKING:
     from algaenv.gateway.house import Pool
@@ -171,9 +172,7 @@ class Installs:
     async def _rows(
         self, statement: LiteralString, values: Mapping[str, object]
     ) -> list[dict[str, Any]]:
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(statement, values)
-            return await cursor.fetchall()
+        return await run(self._pool, statement, values)
 
 
 def _storable(text: str) -> str:

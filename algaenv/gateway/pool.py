@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import select
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, LiteralString
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -37,6 +38,32 @@ def make(url: str) -> Pool:
             "application_name": "algaenv-gateway",
         },
     )
+
+
+async def run(
+    pool: Pool, statement: LiteralString, values: Mapping[str, object]
+) -> list[dict[str, Any]]:
+    """The rows of one statement that may well be run twice: it is, over another connection, when
+    the server ends the first one meanwhile. Raises psycopg.Error."""
+    import psycopg
+
+    async with pool.connection() as connection:
+        try:
+            return await _rows(connection, statement, values)
+        except psycopg.OperationalError:
+            if not connection.closed:
+                raise
+    async with pool.connection() as connection:
+        return await _rows(connection, statement, values)
+
+
+async def _rows(
+    connection: AsyncConnection[dict[str, Any]],
+    statement: LiteralString,
+    values: Mapping[str, object],
+) -> list[dict[str, Any]]:
+    cursor = await connection.execute(statement, values)
+    return await cursor.fetchall() if cursor.description else []
 
 
 async def _look(connection: AsyncConnection[dict[str, Any]]) -> None:
