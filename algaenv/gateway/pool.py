@@ -43,16 +43,17 @@ def make(url: str) -> Pool:
 async def run(
     pool: Pool, statement: LiteralString, values: Mapping[str, object]
 ) -> list[dict[str, Any]]:
-    """The rows of one statement that may well be run twice: it is, over another connection, when
-    the server ends the first one meanwhile. Raises psycopg.Error."""
+    """The rows of one statement that may well be run again: it is, over another connection, when
+    the server ends one meanwhile, as it may all that the pool has. Raises psycopg.Error."""
     import psycopg
 
-    async with pool.connection() as connection:
-        try:
-            return await _rows(connection, statement, values)
-        except psycopg.OperationalError:
-            if not connection.closed:
-                raise
+    for _ in range(CONNECTIONS):
+        async with pool.connection() as connection:
+            try:
+                return await _rows(connection, statement, values)
+            except psycopg.OperationalError:
+                if not connection.closed:
+                    raise
     async with pool.connection() as connection:
         return await _rows(connection, statement, values)
 
