@@ -51,7 +51,7 @@ async def run(
         async with pool.connection() as connection:
             try:
                 return await _rows(connection, statement, values)
-            except psycopg.OperationalError:
+            except psycopg.Error:
                 if not connection.closed:
                     raise
     async with pool.connection() as connection:
