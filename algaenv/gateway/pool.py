@@ -51,8 +51,12 @@ async def run(
         async with pool.connection() as connection:
             try:
                 return await _rows(connection, statement, values)
-            except psycopg.Error:
-                if not connection.closed:
+            except psycopg.OperationalError as error:
+                # The good-bye may be read before the end of the connection is.
+                ended = isinstance(
+                    error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown
+                )
+                if not (ended or connection.closed):
                     raise
     async with pool.connection() as connection:
         return await _rows(connection, statement, values)
