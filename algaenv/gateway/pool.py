@@ -18,17 +18,29 @@ DATABASE_SECONDS = 3.0
 
 def make(url: str) -> Pool:
     """A pool that is not open yet. Its rows are mappings, and it commits by itself."""
+    import psycopg
     from psycopg import AsyncConnection
     from psycopg.rows import dict_row
     from psycopg_pool import AsyncConnectionPool
 
-    return AsyncConnectionPool(
+    async def check(connection: AsyncConnection[dict[str, Any]]) -> None:
+        if not _speaks(connection):
+            return
+        try:
+            await AsyncConnectionPool.check_connection(connection)
+        except psycopg.Error:
+            # A server rarely ends one alone, and the pool would find them out one by one with
+            # growing pauses between: a few dead connections would outlast any call.
+            await pool.drain()
+            raise
+
+    pool = AsyncConnectionPool(
         url,
         connection_class=AsyncConnection[dict[str, Any]],
         min_size=1,
         max_size=CONNECTIONS,
         timeout=DATABASE_SECONDS,
-        check=_look,
+        check=check,
         open=False,
         name="gateway",
         kwargs={
@@ -38,26 +50,27 @@ def make(url: str) -> Pool:
             "application_name": "algaenv-gateway",
         },
     )
+    return pool
 
 
 async def run(
     pool: Pool, statement: LiteralString, values: Mapping[str, object]
 ) -> list[dict[str, Any]]:
-    """The rows of one statement that may well be run again: it is, over another connection, when
-    the server ends one meanwhile, as it may all that the pool has. Raises psycopg.Error."""
+    """The rows of one statement that may well be run again: it is, once and over a new connection,
+    when the server ends the first one meanwhile. Raises psycopg.Error."""
     import psycopg
 
-    for _ in range(CONNECTIONS):
-        async with pool.connection() as connection:
-            try:
-                return await _rows(connection, statement, values)
-            except psycopg.OperationalError as error:
-                # The good-bye may be read before the end of the connection is.
-                ended = isinstance(
-                    error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown
-                )
-                if not (ended or connection.closed):
-                    raise
+    async with pool.connection() as connection:
+        try:
+            return await _rows(connection, statement, values)
+        except psycopg.OperationalError as error:
+            # The good-bye may be read before the end of the connection is.
+            good_bye = isinstance(
+                error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown
+            )
+            if not (good_bye or connection.closed):
+                raise
+    await pool.drain()
     async with pool.connection() as connection:
         return await _rows(connection, statement, values)
 
@@ -71,15 +84,11 @@ async def _rows(
     return await cursor.fetchall() if cursor.description else []
 
 
-async def _look(connection: AsyncConnection[dict[str, Any]]) -> None:
-    """Raises when the server ended the connection while it was idle, as a restart does.
+def _speaks(connection: AsyncConnection[dict[str, Any]]) -> bool:
+    """Whether the server has said something unasked, which is mostly good-bye, as on a restart.
 
-    Without a question to the server: one that has something to say unasked is saying good-bye,
-    and only then is it asked.
+    Found out without a trip to it.
     """
-    from psycopg_pool import AsyncConnectionPool
-
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
-    if poll.poll(0):
-        await AsyncConnectionPool.check_connection(connection)
+    return bool(poll.poll(0))

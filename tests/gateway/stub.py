@@ -101,6 +101,7 @@ def stub() -> Iterator[Stub]:
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+        request_queue_size = 128
 
         def handle_error(self, request: object, client_address: object) -> None:
             """A client that leaves early is no news."""
