@@ -19,7 +19,8 @@ from algaenv.bundle.value import dataclass
 from algaenv.runtimes.process import procfs
 
 LOOPBACK: Final = "127.0.0.1"
-_IN_THE_WAY: Final = ("127.", "0.0.0.0")  # noqa: S104 - a listener on all addresses has ours too
+# A listener on all addresses has ours too; one on another address of the loopback has not.
+_IN_THE_WAY: Final = frozenset((LOOPBACK, "0.0.0.0", "::"))  # noqa: S104
 _LISTEN: Final = "0A"
 
 
@@ -107,7 +108,7 @@ def _matching(lines: Iterator[str], port: int) -> Iterator[_Socket]:
         if not local.endswith(wanted) or inode == "0":
             continue
         address = _address(local.partition(":")[0])
-        if address == "::" or address.startswith(_IN_THE_WAY):
+        if address in _IN_THE_WAY:
             yield _Socket(address, int(uid), inode, state == _LISTEN)
 
 
