@@ -53,7 +53,7 @@ def build(environment: Environment, feed: Feed | None = None) -> ASGIApp:
         pool=pool,
         installs=Installs(pool, environment.tenant),
         users=Users(settings.users),
-        relay=Relay(outbound, environment.runner_url, environment.service_token),
+        relay=Relay(environment.runner_url, environment.service_token),
         audit=Audit(pool),
         feed=feed,
         faults=Faults(settings.faults_fixed, feed),
@@ -77,6 +77,7 @@ def build(environment: Environment, feed: Feed | None = None) -> ASGIApp:
             for work in working:
                 work.cancel()
             await asyncio.gather(*working, return_exceptions=True)
+            house.relay.close()
             await outbound.aclose()
             await redis.aclose()
             await house.audit.aclose()

@@ -1,98 +1,99 @@
-"""Carries calls to the runner over connections that are kept open, the last used first.
-
-httpx's pool looks at every open connection for every request, which is two thirds of the time of
-a call once there are a dozen. Its own connections, one level below, cost a fifth of that.
-"""
+"""Carries calls to the runner over connections that are kept open, the last used first."""
 
 from __future__ import annotations
 
+import asyncio
+import re
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from algaenv.gateway.connection import Broken, Connection, Reply
+
 if TYPE_CHECKING:
-    from httpcore import AsyncHTTPConnection
+    import ssl
 
 CONNECT_SECONDS = 5.0
 IDLE_SECONDS = 60.0
 """A connection is not used again after it was idle for so long; our runner keeps them for 75."""
 MOST_IDLE = 64
 
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_PORTS = {"http": 80, "https": 443}
+
 
 class NotDelivered(Exception):
     """There is no answer; the text is the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What the runner answered; names of headers in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
 
 
 class Courier:
     """Posts documents to one URL. As many at once as are asked for."""
 
     def __init__(self, url: str) -> None:
-        import httpcore
-
-        self._core = httpcore
-        self._url = httpcore.URL(url)
-        self._host = urlsplit(url).netloc.rpartition("@")[2].encode()
-        self._idle: list[AsyncHTTPConnection] = []
+        parts = urlsplit(url)
+        self._host = parts.hostname or ""
+        self._port = parts.port or _PORTS[parts.scheme]
+        self._tls: asyncio.Task[ssl.SSLContext] | None = None
+        self._encrypted = parts.scheme == "https"
+        self._idle: list[tuple[Connection, float]] = []
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._head = (
+            f"POST {target} HTTP/1.1\r\nhost: {parts.netloc.rpartition('@')[2]}\r\n"
+            "accept-encoding: identity\r\n"
+        )
 
     async def post(self, content: bytes, headers: Mapping[str, str]) -> Reply:
         """Send a document. Raises NotDelivered; to be cancelled when it takes too long."""
-        core = self._core
-        asked = core.Request(
-            "POST",
-            self._url,
-            headers=[
-                (b"host", self._host),
-                (b"content-length", b"%d" % len(content)),
-                (b"accept-encoding", b"identity"),
-                *((name.encode(), _value(value)) for name, value in headers.items()),
-            ],
-            content=content,
-            extensions={"timeout": {"connect": CONNECT_SECONDS}},
-        )
+        fields = "".join(f"{name}: {_value(name, value)}\r\n" for name, value in headers.items())
+        head = f"{self._head}content-length: {len(content)}\r\n{fields}\r\n"
         connection = await self._connection()
         try:
-            answer = await connection.handle_async_request(asked)
-            body = await answer.aread()
-            await answer.aclose()
-        except (core.NetworkError, core.ProtocolError, core.TimeoutException, OSError) as error:
-            raise NotDelivered(str(error) or type(error).__name__) from None
-        finally:
-            if connection.is_idle() and len(self._idle) < MOST_IDLE:
-                self._idle.append(connection)
-            else:
-                await connection.aclose()
-        named = {
-            name.lower().decode("latin-1"): value.decode("latin-1")
-            for name, value in answer.headers
-        }
-        return Reply(answer.status, named, body)
+            reply = await connection.ask(head.encode("latin-1", errors="replace") + content)
+        except Broken as error:
+            raise NotDelivered(str(error)) from None
+        if len(self._idle) < MOST_IDLE:
+            self._idle.append((connection, time.monotonic()))
+        else:
+            connection.abort()
+        return reply
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Close the connections kept open."""
         while self._idle:
-            await self._idle.pop().aclose()
+            self._idle.pop()[0].abort()
 
-    async def _connection(self) -> AsyncHTTPConnection:
+    async def _connection(self) -> Connection:
         while self._idle:
-            found = self._idle.pop()
-            if found.is_available() and not found.has_expired():
+            found, since = self._idle.pop()
+            if time.monotonic() - since < IDLE_SECONDS and found.usable():
                 return found
-            await found.aclose()
-        return self._core.AsyncHTTPConnection(
-            origin=self._url.origin, keepalive_expiry=IDLE_SECONDS
-        )
+            found.abort()
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                return await Connection.open(self._host, self._port, await self._context())
+        except TimeoutError:
+            raise NotDelivered(f"no connection within {CONNECT_SECONDS:g} s") from None
+        except OSError as error:
+            raise NotDelivered(str(error) or type(error).__name__) from None
+
+    async def _context(self) -> ssl.SSLContext | None:
+        if not self._encrypted:
+            return None
+        if self._tls is None:
+            self._tls = asyncio.ensure_future(asyncio.to_thread(_trusting))
+        return await asyncio.shield(self._tls)
 
 
-def _value(text: str) -> bytes:
-    """The value of a header; it came from a header or from the tables."""
-    return text.encode("latin-1", errors="replace")
+def _trusting() -> ssl.SSLContext:
+    """What httpx trusts, SSL_CERT_FILE included; reading all authorities takes a while."""
+    import httpx
+
+    return httpx.create_ssl_context()
+
+
+def _value(name: str, text: str) -> str:
+    """A value from a header or from the tables, which may hold anything. Raises NotDelivered."""
+    if _CONTROL.search(text):
+        raise NotDelivered(f"the header {name} cannot hold control characters")
+    return text

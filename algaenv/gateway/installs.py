@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from algaenv.bundle.capabilities import DEFAULTS, known
 from algaenv.gateway import installs_sql as sql
 from algaenv.gateway.pool import run
+from algaenv.gateway.sharing import Shared
 
 if TYPE_CHECKING:
     from algaenv.gateway.house import Pool
@@ -110,17 +111,21 @@ class Installs:
     def __init__(self, pool: Pool, tenant: str) -> None:
         self._pool = pool
         self._tenant = tenant
+        self._looks = Shared(self._look)
 
     async def find(self, ref: str) -> Install | None:
         """The install that a registry id, an install id or a slug names, enabled or not."""
         return (await self.look(ref)).install
 
     async def look(self, ref: str) -> Look:
-        """The same, with the product of the tenant.
+        """The same, with the product of the tenant; calls that come together share what is read.
 
         A UUID of version 1 to 5 may be any of the three, everything else is a slug. Blanks around
         a UUID break the statement (psycopg.DataError), as they do in the product.
         """
+        return await self._looks.get(ref)
+
+    async def _look(self, ref: str) -> Look:
         ids = _REFERENCE.fullmatch(ref.strip().lower()) is not None
         rows = await self._rows(
             sql.BY_REFERENCE if ids else sql.BY_SLUG,

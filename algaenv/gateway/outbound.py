@@ -1,6 +1,6 @@
-"""The clients for the runner, made when they are first needed and closed at the end.
+"""The client for what is not a call, made when it is first needed and closed at the end.
 
-What asks through the shared one is to be cancelled by a scope of anyio and never by its task: the
+What asks through it is to be cancelled by a scope of anyio and never by its task: the
 library shields its own cleaning up from the former only, and leaves connections open otherwise.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from algaenv.gateway.courier import CONNECT_SECONDS, IDLE_SECONDS, Courier
+from algaenv.gateway.courier import CONNECT_SECONDS, IDLE_SECONDS
 
 if TYPE_CHECKING:
     import httpx
@@ -18,11 +18,10 @@ MOST_CONNECTIONS = 256
 
 
 class Outbound:
-    """Hands out one shared client, which keeps no cookie and follows no redirect, and couriers."""
+    """Hands out one shared client, which keeps no cookie and follows no redirect."""
 
     def __init__(self) -> None:
         self._making: asyncio.Task[httpx.AsyncClient] | None = None
-        self._couriers: list[Courier] = []
 
     def begin(self) -> None:
         """Start making the client, off the event loop; needs a running one."""
@@ -35,17 +34,8 @@ class Outbound:
         assert self._making is not None  # noqa: S101
         return await asyncio.shield(self._making)
 
-    async def courier(self, url: str) -> Courier:
-        """Somebody who carries calls to this URL."""
-        await self.client()  # Imports what a courier needs, off the event loop.
-        made = Courier(url)
-        self._couriers.append(made)
-        return made
-
     async def aclose(self) -> None:
         """Close the connections kept open."""
-        for courier in self._couriers:
-            await courier.aclose()
         if self._making is not None:
             await (await self._making).aclose()
 

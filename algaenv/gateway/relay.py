@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from algaenv.gateway.courier import Courier, NotDelivered
 from algaenv.gateway.execution import Asked, Road, document, routing
 from algaenv.gateway.installs import Install
 from algaenv.gateway.users import User
 
 if TYPE_CHECKING:
-    from algaenv.gateway.courier import Courier, Reply
-    from algaenv.gateway.outbound import Outbound
+    from algaenv.gateway.connection import Reply
 
 EXECUTE = "/v1/execute"
 
@@ -83,11 +83,9 @@ Relayed = Answered | Refused | Unreachable | TimedOut
 class Relay:
     """Asks the runner."""
 
-    def __init__(self, outbound: Outbound, runner_url: str, service_token: str) -> None:
-        self._outbound = outbound
-        self._url = runner_url + EXECUTE
+    def __init__(self, runner_url: str, service_token: str) -> None:
+        self._courier = Courier(runner_url + EXECUTE)
         self._service_token = service_token
-        self._courier: Courier | None = None
 
     async def call(
         self,
@@ -107,8 +105,6 @@ class Relay:
         `trigger` is added to the context (`{"trigger": "schedule", "schedule_id": …}`). An answer
         of more than `most_bytes` is refused.
         """
-        from algaenv.gateway.courier import NotDelivered
-
         content = document(
             install,
             asked,
@@ -127,8 +123,6 @@ class Relay:
             service_token=self._service_token,
         )
         started = time.perf_counter()
-        if self._courier is None:
-            self._courier = await self._outbound.courier(self._url)
         try:
             async with asyncio.timeout(timeout_ms / 1000):
                 answer = await self._courier.post(content, headers)
@@ -137,6 +131,10 @@ class Relay:
         except NotDelivered as error:
             return Unreachable(str(error), _since(started))
         return _read(answer, _since(started), most_bytes)
+
+    def close(self) -> None:
+        """Close the connections kept open."""
+        self._courier.close()
 
 
 def _since(started: float) -> float:
