@@ -14,7 +14,9 @@ from benchmarks.runner.service import Line
 from benchmarks.runner.wrk import load
 
 ROUND: Final = 100
-ADDED_LIMIT, RATE_LIMIT = 0.003, 500
+ADDED_LIMIT: Final = 0.003
+RATE_SHARE: Final = 500 / 1_500
+"""Of what the runner does without it: machines differ, and so do hours."""
 CONNECTIONS: Final = 16
 EXECUTE: Final = "/v1/execute"
 
@@ -69,8 +71,8 @@ def throughput(bench: Bench) -> None:
             f"{direct.rate:.0f}/s",
             "`/v1/execute` asked directly",
             middle.rate / direct.rate,
-            f"≥ {RATE_LIMIT}/s",
-            middle.rate >= RATE_LIMIT,
+            f"≥ {RATE_SHARE:.2f} × (500 where it is 1,500)",
+            middle.rate >= RATE_SHARE * direct.rate,
         )
     )
 

@@ -7,8 +7,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 
+from algaenv.gateway.audit import END
+from algaenv.gateway.internal.storage.records_sql import WRITE
 from tests.drivers.alga import OZ
 from tests.servers import Database, free_port
 
@@ -167,3 +170,37 @@ def test_all_rows_are_ended_before_the_gateway_is(
         service.call(f"{DIRECT}/{hello.slug}/hello")
     service.stop()
     assert tables.sql("SELECT DISTINCT status FROM extension_execution_log") == [("ok",)]
+
+
+def test_what_has_ended_is_written_when_the_gateway_goes(
+    start: Start, hello: Extension, tables: Database
+) -> None:
+    service = start()
+    for _ in range(5):
+        assert service.call(f"{DIRECT}/{hello.slug}/hello").status == 200
+    service.stop()
+    found = tables.sql("SELECT status, finished_at IS NULL FROM extension_execution_log")
+    assert found == [("ok", False)] * 5
+
+
+@pytest.mark.parametrize(
+    ("statement", "values", "table"),
+    [
+        (END, {"rows": "[]"}, "extension_execution_log"),
+        (
+            WRITE,
+            {"install": OZ, "namespace": "n", "items": "[]", "checked": None},
+            "ext_storage_records",
+        ),
+    ],
+)
+def test_a_table_is_never_read_as_a_whole(
+    tables: Database, statement: str, values: dict[str, str | None], table: str
+) -> None:
+    # Plans are kept, and those of a table with no row yet are the ones that go wrong.
+    with psycopg.connect(**tables.dsn) as connection:
+        rows = connection.execute(f"EXPLAIN {statement}".encode(), values).fetchall()
+    plan = "\n".join(row[0] for row in rows)
+    assert f"on {table}" in plan
+    assert f"Seq Scan on {table}" not in plan
+    assert "Hash" not in plan

@@ -107,9 +107,11 @@ change AS MATERIALIZED (
     sum(a.value_bytes + a.metadata_bytes
       - coalesce(r.value_size_bytes + r.metadata_size_bytes, 0)) AS bytes,
     bool_and(a.revision IS NULL OR coalesce(r.revision = a.revision, false)) AS matches
-  FROM install i CROSS JOIN asked a LEFT JOIN ext_storage_records r
-    ON r.tenant = i.tenant AND r.extension_install_id = i.id
-    AND r.namespace = %(namespace)s AND r.key = a.key AND {_LIVE}
+  FROM install i CROSS JOIN asked a LEFT JOIN LATERAL (
+    SELECT r.key, r.revision, r.value_size_bytes, r.metadata_size_bytes FROM ext_storage_records r
+    WHERE r.tenant = i.tenant AND r.extension_install_id = i.id
+      AND r.namespace = %(namespace)s AND r.key = a.key AND {_LIVE} LIMIT 1
+  ) r ON true
 ),
 before AS MATERIALIZED (
   SELECT b.* FROM install i CROSS JOIN change c CROSS JOIN LATERAL (
@@ -185,6 +187,9 @@ FROM verdict v LEFT JOIN written w ON true"""
 The usage that was noted counts, and of the namespace only whether there is anything in it. All is
 counted anew, which takes as long as reading it all, when something has expired or when a limit
 might be passed: nothing is refused because of a note that is wrong.
+
+The records that are there already are looked up one by one: of a table that has just been filled
+the planner knows little, and would rather read the namespace as a whole.
 
 `checked` is the version of the schema that they fit. No row: no such install. One row for each
 record written, in no order.
