@@ -33,11 +33,15 @@ _QUIET = frozenset(("/healthz", "/readyz", "/metrics"))
 _LONGEST = 300
 _SERVER_ERROR = 500
 
+_voices: list[Batches] = []
+"""Where lines go past the machinery of logging; empty until the journal is started."""
+
 
 def start_journal(level: str) -> None:
     """Send all logging of this process to standard output; an unknown level means info."""
     handler = Batches(sys.stdout.fileno())
     handler.setFormatter(JsonLines())
+    _voices[:] = [handler]
     logging.basicConfig(handlers=[handler], level=_LEVELS.get(level, logging.INFO), force=True)
     # No line names them, and to find them out costs more than the rest of a record.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
@@ -130,12 +134,12 @@ def say(told: str, request_id: bytes | None, status: int, sent: int, seconds: fl
     if not _requests.isEnabledFor(logging.INFO):
         return
     name = "" if request_id is None else encode(request_id.decode("latin-1")[:_LONGEST])
-    record = _record(logging.INFO)
     first = f'"request_id": {name}, ' if name else ""
-    record.rest = (
+    rest = (
         f'{first}{told}, "status": {status}, "duration_ms": {1000 * seconds:.2f}, "bytes": {sent}'
     )
-    _requests.handle(record)
+    for voice in _voices:
+        voice.say("request", rest)
 
 
 def _told(scope: Scope, line: Line) -> dict[str, object]:

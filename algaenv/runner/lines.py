@@ -33,11 +33,11 @@ class JsonLines(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._second = (0, "")
+        self._clock = _Clock()
 
     def format(self, record: logging.LogRecord) -> str:
         """Time (UTC, milliseconds), level, event, fields, and a traceback if there is one."""
-        when = f"{self._of_second(int(record.created))}.{int(record.msecs):03}Z"
+        when = f"{self._clock.of(int(record.created))}.{int(record.msecs):03}Z"
         level = record.levelname.lower()
         if (rest := getattr(record, "rest", None)) is not None:
             # Encoded already, by somebody who says the same again and again.
@@ -54,7 +54,14 @@ class JsonLines(logging.Formatter):
             line["traceback"] = self.formatException(record.exc_info)
         return encode(line)
 
-    def _of_second(self, second: int) -> str:
+
+class _Clock:
+    """Seconds as text, which many lines share."""
+
+    def __init__(self) -> None:
+        self._second = (0, "")
+
+    def of(self, second: int) -> str:
         known, text = self._second
         if known != second:
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
@@ -75,6 +82,7 @@ class Batches(logging.Handler):
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
+        self._clock = _Clock()
         self._turn = os.memfd_create("journal")
         self._begin()
         os.register_at_fork(after_in_child=self._begin)
@@ -93,6 +101,18 @@ class Batches(logging.Handler):
         except Exception:
             self._lose()
             return
+        self._leave(line)
+
+    def say(self, event: str, rest: str) -> None:
+        """Leave a line of level info whose other fields are encoded already, and never raise.
+
+        For what is said thousands of times a second: a record costs three times as much.
+        """
+        now = time.time()
+        when = f"{self._clock.of(int(now))}.{int(now % 1 * 1000):03}Z"
+        self._leave(f'{{"time": "{when}", "level": "info", "event": "{event}", {rest}}}\n'.encode())
+
+    def _leave(self, line: bytes) -> None:
         if self._writer is None:
             if _alone():
                 self._write_now(line)

@@ -1,4 +1,4 @@
-"""What handlers store: one record after another, asked as the runner asks."""
+"""What handlers store: one record after another, and from many at once, as the runner asks."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ import time
 from statistics import median
 from typing import Final
 
+from benchmarks.command import Unmeasured
 from benchmarks.gateway.place import Bench, ask, request
 from benchmarks.runner.rows import Row
 from benchmarks.runner.service import Line
+from benchmarks.runner.wrk import load
 
 KEYS: Final = 100
 ROUND: Final = 500
 MANY: Final = 2_000
 RATE_LIMIT: Final = 1_000
+CONNECTIONS: Final = 16
+SECONDS: Final = 4.0
 
 
 def storage(bench: Bench) -> None:
-    """One client: records written anew, written again, and read."""
+    """Records written anew, written again, and read: by one client, then by many."""
     place = bench.place
     headers = {"content-type": "application/json", "x-runner-auth": place.token}
     target = f"/api/internal/ext-storage/install/{place.install}"
@@ -39,10 +43,26 @@ def storage(bench: Bench) -> None:
             numbers = [number % KEYS for number in range(ROUND)]
             puts.append(_rate(line, [put(number) for number in numbers]))
             gets.append(_rate(line, [asked("get", number) for number in numbers]))
+    url = f"http://127.0.0.1:{place.gateway}{target}"
+    together = {}
+    for operation, fields in (("put", {"value": {"text": "x" * 200}}), ("get", {})):
+        asks = {"operation": operation, "namespace": "bench", "key": f"k{KEYS:06}", **fields}
+        seen = load(
+            url,
+            connections=CONNECTIONS,
+            seconds=SECONDS,
+            body=json.dumps(asks).encode(),
+            headers=headers,
+        )
+        if seen.good != seen.requests:
+            raise Unmeasured(f"not all were answered: {seen}")
+        together[operation] = seen.rate
     for what, rate in (
         (f"storage: {MANY} records written anew, a second, one client", fresh),
         (f"storage: put again among {MANY}, a second, one client", median(puts)),
         (f"storage: get among {MANY}, a second, one client", median(gets)),
+        (f"storage: put, a second, {CONNECTIONS} clients of one install", together["put"]),
+        (f"storage: get, a second, {CONNECTIONS} clients of one install", together["get"]),
     ):
         limit = f"≥ {RATE_LIMIT}/s"
         bench.table.rows.append(Row(what, f"{rate:.0f}/s", limit=limit, held=rate >= RATE_LIMIT))
