@@ -51,7 +51,9 @@ def burst(bench: Bench) -> None:
     """500 quick calls with a limit of 30 s: nothing of them is there afterwards."""
     digest = bench.handler()
     with bench.service(bench.warm_cache) as service:
-        # What a first burst makes, it keeps for the next: threads, slots, buffers.
+        # What a first burst makes, it keeps for the next: threads, slots, buffers. Either burst
+        # goes to one worker, and not always to the same.
+        _everywhere(service, digest)
         _calls(service, digest, BURST)
         time.sleep(_SETTLING)
         before = [Footprint.of(pid) for pid in service.workers()]
