@@ -13,7 +13,7 @@ from algaenv.bundle import layout
 from algaenv.bundle.manifest import Manifest
 from algaenv.model.address import Address, Tier
 from algaenv.model.content import ContentIds
-from algaenv.model.intent import BundledGateway
+from algaenv.model.intent import BundledGateway, ExtensionIntent
 from algaenv.model.lock import Lock, LockedExtension
 from algaenv.model.plan import Same
 from algaenv.model.probe import ExtensionProbe, PageProbe
@@ -31,14 +31,13 @@ def proofs(
 
     `hosts` are the addresses of the services, as in a runtime's Lowered.
     """
-    gateway = lock.intent.gateway
-    if not isinstance(gateway, BundledGateway):
-        return
     services = {address for name, address in hosts.items() if name in ("runner", "gateway")}
     for extension in lock.extensions:
         rows = Address("release", extension.name)
         bundle = bundle_address(extension.name, extension.digest.short)
-        probe = _probe(lock, ids, extension, gateway)
+        probe = _probe(lock, ids, extension)
+        if probe is None:
+            return
         if probe.paths or (probe.page and not {rows, bundle, *services}.isdisjoint(written)):
             yield Same(
                 Resource(
@@ -71,19 +70,31 @@ def _fits(declared: list[str], asked: list[str]) -> bool:
     )
 
 
-def _probe(
-    lock: Lock, ids: ContentIds, extension: LockedExtension, gateway: BundledGateway
-) -> ExtensionProbe:
-    origin = f"http://127.0.0.1:{lock.ports.gateway}"
-    registry = ids.registry[extension.name]
-    path = layout.page_path(registry, extension.digest, ids.tenant_id)
-    page = PageProbe(f"{origin}/runner{path}", 200, extension.page_sha256)
-    intent = extension.intent
+def asked(
+    lock: Lock, extension: ExtensionIntent, registry: str, page: PageProbe | None = None
+) -> ExtensionProbe | None:
+    """The endpoints that the author named, asked of the extension with this registry id, and the
+    page before them; None without a gateway of ours."""
+    gateway = lock.intent.gateway
+    if not isinstance(gateway, BundledGateway):
+        return None
     return ExtensionProbe(
-        page=page if extension.page_sha256 is not None else None,
-        base=f"{origin}/api/ext-proxy/{quote(registry, safe='')}",
+        page=page,
+        base=f"{_origin(lock)}/api/ext-proxy/{quote(registry, safe='')}",
         # One that is switched off answers nobody, as it should.
-        paths=tuple(it.path for it in intent.probes) if intent.enabled else (),
+        paths=tuple(it.path for it in extension.probes) if extension.enabled else (),
         user=next((user.key for user in gateway.users if user.type == "internal"), ""),
         seconds=gateway.timeout_ms / 1000 + GRACE,
     )
+
+
+def _probe(lock: Lock, ids: ContentIds, extension: LockedExtension) -> ExtensionProbe | None:
+    registry = ids.registry[extension.name]
+    path = layout.page_path(registry, extension.digest, ids.tenant_id)
+    page = PageProbe(f"{_origin(lock)}/runner{path}", 200, extension.page_sha256)
+    shown = page if extension.page_sha256 is not None else None
+    return asked(lock, extension.intent, registry, shown)
+
+
+def _origin(lock: Lock) -> str:
+    return f"http://127.0.0.1:{lock.ports.gateway}"

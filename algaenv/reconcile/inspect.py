@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from algaenv.bundle import ids as bundle_ids
 from algaenv.bundle import layout
@@ -12,17 +13,20 @@ from algaenv.model.content import ContentIds
 from algaenv.model.event import Emit, Warned
 from algaenv.model.intent import AppServer, BundledGateway, Intent, ManagedDatabase
 from algaenv.model.lock import Environment, Lock, LockedExtension
-from algaenv.model.probe import Never, NotYet, PageProbe, Yes
+from algaenv.model.probe import ExtensionProbe, Never, NotYet, PageProbe, Yes
 from algaenv.model.problem import AlgaenvError, Problem, Refused
 from algaenv.model.resource import Absent, Observation, Present, Resource
 from algaenv.model.status import ExtensionStatus, Reach, ServiceStatus, Status
 from algaenv.plan.content import page_url, predicted_ids
 from algaenv.plan.portals import portal_path, portals_of
+from algaenv.plan.proof import asked
 from algaenv.plan.variables import app_variables
 from algaenv.reconcile.converge import CONTENT_SERVICES, Drawn, World
 from algaenv.reconcile.protocols import Asker, ContentHost
 
 SERVICE_KINDS = ("container", "process")
+_SECONDS = 5.0
+"""How long an endpoint may take here; `up` waits as long as the gateway does."""
 
 
 def inspect(lock: Lock, world: World, emit: Emit) -> Status:
@@ -106,6 +110,15 @@ def _app_url(lock: Lock) -> str:
 
 def _app_server(lock: Lock) -> str:
     return lock.intent.app_url if isinstance(lock.intent.gateway, AppServer) else ""
+
+
+def _endpoints(lock: Lock, name: str, registry: str) -> ExtensionProbe | None:
+    """What `up` would ask of its handler, with less patience; None where it asks nothing."""
+    extension = next((it for it in lock.intent.extensions if it.name == name), None)
+    probe = None if extension is None else asked(lock, extension, registry)
+    if probe is None or not probe.paths:
+        return None
+    return replace(probe, seconds=min(probe.seconds, _SECONDS))
 
 
 def _call_url(lock: Lock, registry: str) -> str:
@@ -236,6 +249,9 @@ def _extensions(
         url = runner + layout.page_path(registry, digest, ids.tenant_id)
         has_page = facts.get("ui") is not None
         answer = asker.ask(PageProbe(url, 200 if has_page else 404, None))
+        probe = _endpoints(lock, address.name, registry)
+        if isinstance(answer, Yes) and probe is not None:
+            answer = asker.ask(probe)
         listed = facts.get("endpoints")
         endpoints = listed if isinstance(listed, list) else []
         yield ExtensionStatus(

@@ -56,6 +56,9 @@ def test_an_endpoint_that_fails_keeps_it_from_being_ready(make_project: Any) -> 
             "cannot call extension/hello ready: GET /x answered 500: no luck"
         )
         assert "algaenv call" in problem["hint"]
+    (extension,) = project.status()["extensions"]
+    assert not extension["ready"]
+    assert extension["detail"] == "GET /x answered 500: no luck"
     handler(project, minimal(traps=True))
     (problem,) = project.up().problems()
     assert problem["code"] == "extension-not-answering"
@@ -67,6 +70,8 @@ def test_an_endpoint_that_fails_keeps_it_from_being_ready(make_project: Any) -> 
     assert before > 0
     assert project.up().ok().changed == 0
     assert calls(project) == before + 1
+    assert project.status()["extensions"][0]["ready"]
+    assert calls(project) == before + 2
 
 
 def test_without_a_probe_only_a_change_is_asked_about(make_project: Any) -> None:
