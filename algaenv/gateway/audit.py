@@ -21,8 +21,8 @@ from algaenv.gateway.pool import run
 from algaenv.gateway.relay import Answered, Refused, Relayed, TimedOut, Unreachable
 
 if TYPE_CHECKING:
-    from algaenv.gateway.house import Pool
     from algaenv.gateway.installs import Endpoint, Install
+    from algaenv.gateway.pool import Pool
     from algaenv.gateway.users import User
 
 _ERROR = 400

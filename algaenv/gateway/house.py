@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from algaenv.gateway.audit import Audit
 from algaenv.gateway.environment import Environment
@@ -21,11 +21,7 @@ from algaenv.gateway.settings import Settings
 from algaenv.gateway.users import Users
 
 if TYPE_CHECKING:
-    from psycopg import AsyncConnection
-    from psycopg_pool import AsyncConnectionPool
-
-    Pool = AsyncConnectionPool[AsyncConnection[dict[str, Any]]]
-    """Connections whose rows are mappings; autocommit, so say `connection.transaction()`."""
+    from algaenv.gateway.pool import Pool
 
 Chore = Callable[[], Awaitable[None]]
 

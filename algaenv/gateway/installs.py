@@ -19,7 +19,7 @@ from algaenv.gateway.pool import run
 from algaenv.gateway.sharing import Shared
 
 if TYPE_CHECKING:
-    from algaenv.gateway.house import Pool
+    from algaenv.gateway.pool import Pool
 
 PRODUCT = "psa"
 """The only product whose tenants have extensions."""

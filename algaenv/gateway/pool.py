@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
+    from psycopg_pool import AsyncConnectionPool
 
-    from algaenv.gateway.house import Pool
+    Pool = AsyncConnectionPool[AsyncConnection[dict[str, Any]]]
+    """Connections whose rows are mappings; autocommit, so say `connection.transaction()`."""
 
 CONNECTIONS = 16
 DATABASE_SECONDS = 3.0

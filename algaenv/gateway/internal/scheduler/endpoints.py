@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from algaenv.gateway.house import Pool
     from algaenv.gateway.installs import Install
+    from algaenv.gateway.pool import Pool
 
 SCHEDULABLE = ("GET", "POST")
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from algaenv.gateway.internal.scheduler.rules import BadField
 
 if TYPE_CHECKING:
-    from algaenv.gateway.house import Pool
     from algaenv.gateway.installs import Install
+    from algaenv.gateway.pool import Pool
 
 Row = Mapping[str, Any]
 

@@ -22,7 +22,7 @@ from algaenv.gateway.internal.storage.asked import Item, sizes
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
-    from algaenv.gateway.house import Pool
+    from algaenv.gateway.pool import Pool
 
 Row = Mapping[str, Any]
 
