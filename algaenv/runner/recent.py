@@ -19,6 +19,9 @@ from algaenv.runner.asset import IMMUTABLE, Asset
 from algaenv.runner.journal import LINE, Line, said, say
 
 SECONDS = 1.0
+SURE_SECONDS = 0.002
+"""How long nobody asks again whose page was opened last: less than a browser takes to ask for the
+first file of a page it has just been given."""
 MOST = 2_000
 _MOST_BYTES = 32 * 1024 * 1024
 
@@ -27,9 +30,10 @@ _Question = tuple[bytes, bytes, bytes | None, bytes | None]
 """Path and query as they were sent, and the headers that may tell the tenant."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Known:
     until: float
+    sure_until: float
     etag: bytes
     body: bytes
     ok: list[_Header]
@@ -77,11 +81,11 @@ class Recent:
                 request_id = value
         question = (scope["raw_path"], scope["query_string"], tenant, host)
         known = self._known.get(question)
-        if known is None or known.until < time.monotonic() or self._heard_better(known):
+        now = time.monotonic()
+        if known is None or known.until < now or self._heard_better(known, now):
             await self._app(scope, receive, send)
             self._learn(question, scope)
             return
-        started = time.perf_counter()
         if tag is not None and tag == known.etag:
             status, headers, body = 304, known.unchanged, b""
         elif tag is None:
@@ -92,14 +96,17 @@ class Recent:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         self._counted(known.path, status)
-        say(known.line, request_id, status, len(body), time.perf_counter() - started)
+        say(known.line, request_id, status, len(body), time.monotonic() - now)
 
-    def _heard_better(self, known: _Known) -> bool:
+    def _heard_better(self, known: _Known, now: float) -> bool:
         """Whether somebody else opened the page since, where nothing in the request says who."""
-        if known.hinted is None:
+        if known.hinted is None or now < known.sure_until:
             return False
         extension, digest, tenant = known.hinted
-        return self._hint(extension, digest) != tenant
+        if self._hint(extension, digest) != tenant:
+            return True
+        known.sure_until = now + SURE_SECONDS
+        return False
 
     def _learn(self, question: _Question, scope: Scope) -> None:
         line: Line | None = scope.get(LINE)
@@ -110,6 +117,7 @@ class Recent:
         self._bytes += len(asset.body) - (len(before.body) if before else 0)
         self._known[question] = _Known(
             time.monotonic() + SECONDS,
+            0.0,
             asset.etag.encode(),
             asset.body,
             asset.ok.raw_headers,

@@ -74,8 +74,10 @@ class _Corked:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Keep the first, and send it with the second."""
-        if self._held is None:
+        """Keep the first, and send it with the second, or alone when that is empty."""
+        if not data:
+            self._flush()
+        elif self._held is None:
             self._held = data
             self._loop.call_soon(self._flush)
         else:
