@@ -7,12 +7,13 @@ what the gateway added to a call; here it is the parser that the server side has
 from __future__ import annotations
 
 import asyncio
-import select
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from algaenv.gateway.hearing import has_spoken
 
 if TYPE_CHECKING:
     import ssl
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _INFORMATIONAL = range(100, 200)
 
 
-class Broken(Exception):
+class NotDelivered(Exception):
     """There is no answer; the text is the reason."""
 
 
@@ -52,9 +53,9 @@ class Connection(asyncio.Protocol):
         return made
 
     async def ask(self, request: bytes) -> Reply:
-        """Send a request. Raises Broken; the connection is closed then, and when cancelled."""
+        """Send a request. Raises NotDelivered; the connection ends then, and when cancelled."""
         if self._transport is None:
-            raise Broken("the connection is closed")
+            raise NotDelivered("the connection is closed")
         waiting: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting = waiting
         self._transport.write(request)
@@ -68,9 +69,7 @@ class Connection(asyncio.Protocol):
         """Whether it can be asked: it is open, and the server has not said that it is not."""
         if self._transport is None or self._transport.is_closing():
             return False
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return not poll.poll(0)
+        return not has_spoken(self._transport.get_extra_info("socket").fileno())
 
     def abort(self) -> None:
         """Close it at once."""
@@ -135,5 +134,5 @@ class Connection(asyncio.Protocol):
 
     def _fail(self, why: str) -> None:
         if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(Broken(why))
+            self._waiting.set_exception(NotDelivered(why))
         self.abort()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from algaenv.gateway.connection import Broken, Connection, Reply
+from algaenv.gateway.connection import Connection, NotDelivered, Reply
 
 if TYPE_CHECKING:
     import ssl
@@ -21,10 +21,6 @@ MOST_IDLE = 64
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _PORTS = {"http": 80, "https": 443}
-
-
-class NotDelivered(Exception):
-    """There is no answer; the text is the reason."""
 
 
 class Courier:
@@ -48,10 +44,7 @@ class Courier:
         fields = "".join(f"{name}: {_value(name, value)}\r\n" for name, value in headers.items())
         head = f"{self._head}content-length: {len(content)}\r\n{fields}\r\n"
         connection = await self._connection()
-        try:
-            reply = await connection.ask(head.encode("latin-1", errors="replace") + content)
-        except Broken as error:
-            raise NotDelivered(str(error)) from None
+        reply = await connection.ask(head.encode("latin-1", errors="replace") + content)
         if len(self._idle) < MOST_IDLE:
             self._idle.append((connection, time.monotonic()))
         else:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import select
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, LiteralString
+
+from algaenv.gateway.hearing import has_spoken
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -26,7 +27,8 @@ def make(url: str) -> Pool:
     from psycopg_pool import AsyncConnectionPool
 
     async def check(connection: AsyncConnection[dict[str, Any]]) -> None:
-        if not _speaks(connection):
+        # Mostly it says good-bye, as on a restart.
+        if not has_spoken(connection.fileno()):
             return
         try:
             await AsyncConnectionPool.check_connection(connection)
@@ -84,13 +86,3 @@ async def _rows(
 ) -> list[dict[str, Any]]:
     cursor = await connection.execute(statement, values)
     return await cursor.fetchall() if cursor.description else []
-
-
-def _speaks(connection: AsyncConnection[dict[str, Any]]) -> bool:
-    """Whether the server has said something unasked, which is mostly good-bye, as on a restart.
-
-    Found out without a trip to it.
-    """
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    return bool(poll.poll(0))

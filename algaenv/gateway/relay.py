@@ -8,15 +8,13 @@ import time
 from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from algaenv.gateway.courier import Courier, NotDelivered
+from algaenv.gateway.connection import NotDelivered, Reply
+from algaenv.gateway.courier import Courier
 from algaenv.gateway.execution import Asked, Road, document, routing
 from algaenv.gateway.installs import Install
 from algaenv.gateway.users import User
-
-if TYPE_CHECKING:
-    from algaenv.gateway.connection import Reply
 
 EXECUTE = "/v1/execute"
 

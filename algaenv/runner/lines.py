@@ -41,7 +41,7 @@ class JsonLines(logging.Formatter):
         level = record.levelname.lower()
         if (rest := getattr(record, "rest", None)) is not None:
             # Encoded already, by somebody who says the same again and again.
-            return f'{{"time": "{when}", "level": "{level}", "event": "{record.msg}", {rest}}}'
+            return _line(when, level, record.msg, rest)
         line: dict[str, object] = {
             "time": when,
             "level": level,
@@ -53,6 +53,11 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return encode(line)
+
+
+def _line(when: str, level: str, event: str, rest: str) -> str:
+    """A line whose other fields, `rest`, are encoded already."""
+    return f'{{"time": "{when}", "level": "{level}", "event": "{event}", {rest}}}'
 
 
 class _Clock:
@@ -110,7 +115,7 @@ class Batches(logging.Handler):
         """
         now = time.time()
         when = f"{self._clock.of(int(now))}.{int(now % 1 * 1000):03}Z"
-        self._leave(f'{{"time": "{when}", "level": "info", "event": "{event}", {rest}}}\n'.encode())
+        self._leave(f"{_line(when, 'info', event, rest)}\n".encode())
 
     def _leave(self, line: bytes) -> None:
         if self._writer is None:

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algaenv.gateway import courier as module
-from algaenv.gateway.connection import Reply
-from algaenv.gateway.courier import Courier, NotDelivered
+from algaenv.gateway.connection import NotDelivered, Reply
+from algaenv.gateway.courier import Courier
 from tests.runner.guestlog.server import certificate
 
 Scene = Callable[["Peer", Courier], Awaitable[None]]
@@ -33,7 +33,6 @@ class Peer:
         self.asked: list[bytes] = []
         self.connections = 0
         self.open = 0
-        self.silent = asyncio.Event()
         self.writers: list[asyncio.StreamWriter] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -121,8 +120,8 @@ def test_a_request_and_a_kept_connection() -> None:
         ([b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 E\r\nlink: x\r\n\r\n" + OK], b"ok"),
         ([b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok", None], b"ok"),
         (
-            [b"HTTP/1.1 200 OK\r\ncontent-length: 3000000\r\n\r\n", b"x" * 3_000_000],
-            b"x" * 3_000_000,
+            [b"HTTP/1.1 200 OK\r\ncontent-length: 3000000\r\n\r\n", LARGE],
+            LARGE,
         ),
     ],
 )
