@@ -65,6 +65,8 @@ class Profile:
     process: tuple[str, ...]
     """Arguments after the binary when run as a local process."""
     process_environment: Mapping[str, str]
+    version: str = ""
+    """The major version that a program of this machine must have; empty: any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import enum
 from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
 from algaenv.model.problem import Problem
-from algaenv.model.resource import Present, Resource
+from algaenv.model.resource import Present, Resource, ServiceEngine
 
 
 class Verb(enum.StrEnum):
@@ -118,6 +118,8 @@ class Plan:
     deferred: tuple[Deferred, ...] = ()
     blocked: tuple[Blocked, ...] = ()
     kept: tuple[Kept, ...] = ()
+    engines: tuple[ServiceEngine, ...] = ()
+    """What runs each service; none in a plan that removes."""
 
     @property
     def changes(self) -> tuple[Step, ...]:

@@ -48,6 +48,22 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceEngine:
+    """What runs a service: `postgres-18`, version `18.6`, and where that comes from.
+
+    `version` is empty where nothing says it; `source` is a phrase for people.
+    """
+
+    service: str
+    name: str
+    version: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
 class Absent:
     """Looked for, and not there."""
 

@@ -15,13 +15,15 @@ class ServiceStatus:
     """One service. `state` is ready, running (does not answer yet), stopped, or absent.
 
     `endpoints` maps a name (`api`, `console`, `url`) to an address on this machine.
-    `detail` is one phrase: the last answer of its probe, or an exit code.
+    `detail` is one phrase: the last answer of its probe, or an exit code. `engine` is what runs
+    it, with its version (`postgres-18 18.6`); empty where nobody knows.
     """
 
     name: str
     state: str
     endpoints: Mapping[str, str]
     detail: str = ""
+    engine: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def draw(lock: Lock, world: World, emit: Emit, ways: Ways) -> Drawn:
     else:
         ids, settled, answered = None, False, frozenset()
         content = _deferred(lock, lowered, look)
-    drawn = ordered((*substrate, *content), answered)
+    drawn = replace(ordered((*substrate, *content), answered), engines=lowered.engines)
     emit(Planned(drawn.steps))
     return Drawn(lowered, drawn, ids, settled)
 

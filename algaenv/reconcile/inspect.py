@@ -22,7 +22,7 @@ from algaenv.plan.portals import portal_path, portals_of
 from algaenv.plan.proof import asked
 from algaenv.plan.variables import app_variables
 from algaenv.reconcile.converge import CONTENT_SERVICES, Drawn, World
-from algaenv.reconcile.protocols import Asker, ContentHost
+from algaenv.reconcile.protocols import Asker, ContentHost, Lowered
 
 SERVICE_KINDS = ("container", "process")
 _SECONDS = 5.0
@@ -32,9 +32,12 @@ _SECONDS = 5.0
 def inspect(lock: Lock, world: World, emit: Emit) -> Status:
     """Services, extensions and addresses, each asked the way its consumer would ask it."""
     eyes = world.runtime.eyes(lock.environment)
-    resources, complaint = _services(lock, world)
+    resources, engines, complaint = _services(lock, world)
     seen = eyes.observe(resources)
-    services = tuple(_service(lock, resource, seen, world.asker) for resource in resources)
+    services = tuple(
+        replace(_service(lock, it, seen, world.asker), engine=engines.get(it.address.name, ""))
+        for it in resources
+    )
     if not resources:
         services = tuple(_unasked(address, seen[address], complaint) for address in _ours(seen))
     extensions: tuple[ExtensionStatus, ...] = ()
@@ -67,8 +70,14 @@ def _hosts_seem_fine(services: Iterable[ServiceStatus]) -> bool:
 def conclude(lock: Lock, drawn: Drawn, runtime: str) -> Status:
     """The status after an `up` in which every step ended well: nobody needs to be asked again."""
     ids = drawn.ids or predicted_ids(lock)
+    engines = _engines(drawn.lowered)
     services = tuple(
-        ServiceStatus(r.address.name, "ready", service_endpoints(lock, r.address.name))
+        ServiceStatus(
+            r.address.name,
+            "ready",
+            service_endpoints(lock, r.address.name),
+            engine=engines.get(r.address.name, ""),
+        )
         for r in drawn.lowered.resources
         if r.address.kind in SERVICE_KINDS
     )
@@ -171,13 +180,19 @@ def nothing_yet(environment: Environment, intent: Intent, runtime: str) -> Statu
     return Status(environment, runtime, services, ())
 
 
-def _services(lock: Lock, world: World) -> tuple[tuple[Resource, ...], str]:
-    """The service resources, or none and why: a binary that is gone must not hide the rest."""
+def _services(lock: Lock, world: World) -> tuple[tuple[Resource, ...], Mapping[str, str], str]:
+    """The service resources with their engines, or none and why: a binary that is gone must not
+    hide the rest."""
     try:
         lowered = world.runtime.lower(lock, lambda _note: None)
     except AlgaenvError as error:
-        return (), error.problem.summary
-    return tuple(r for r in lowered.resources if r.address.kind in SERVICE_KINDS), ""
+        return (), {}, error.problem.summary
+    resources = tuple(r for r in lowered.resources if r.address.kind in SERVICE_KINDS)
+    return resources, _engines(lowered), ""
+
+
+def _engines(lowered: Lowered) -> Mapping[str, str]:
+    return {engine.service: str(engine) for engine in lowered.engines}
 
 
 def _ours(seen: Mapping[Address, Observation]) -> list[Address]:

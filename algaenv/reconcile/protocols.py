@@ -10,7 +10,7 @@ from algaenv.model.address import Address
 from algaenv.model.content import ContentIds
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.probe import Answer, Probe
-from algaenv.model.resource import Observation, Present, Resource
+from algaenv.model.resource import Observation, Present, Resource, ServiceEngine
 
 Say = Callable[[str], None]
 """One line of progress of the step at hand; never holds a secret."""
@@ -62,13 +62,13 @@ class Lowered:
 
     `hosts` names the resource that must answer before content of that kind can be seen:
     `{"store": Address, "database": Address, "runner": Address, "redis": Address}`; an external
-    database has none. A `gateway` of ours is there too, for which content does not wait. `notes`
-    are phrases for people: where an image or a binary comes from.
+    database has none. A `gateway` of ours is there too, for which content does not wait. `engines`
+    are what runs each service.
     """
 
     resources: tuple[Resource, ...]
     hosts: Mapping[str, Address]
-    notes: tuple[str, ...] = ()
+    engines: tuple[ServiceEngine, ...] = ()
 
 
 class Runtime(Protocol):

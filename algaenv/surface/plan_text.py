@@ -19,6 +19,7 @@ def plan_text(plan: Plan, paint: Paint = PLAIN) -> str:
         _deferred(plan, paint),
         _blocked(plan, paint),
         _kept(plan, paint),
+        _engines(plan, paint),
         [total(plan, paint)],
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
@@ -75,6 +76,13 @@ def _blocked(plan: Plan, paint: Paint) -> list[str]:
         lines.append(f"  {one.address}")
         lines += [f"    {line}" for line in render(one.problem, paint).splitlines()]
     return lines
+
+
+def _engines(plan: Plan, paint: Paint) -> list[str]:
+    if not plan.engines:
+        return []
+    rows = [(it.service, f"{it.name} {it.version}".rstrip(), it.source) for it in plan.engines]
+    return [paint("Services:", "bold"), *("".join(cells) for cells in aligned(rows, indent=2))]
 
 
 def _kept(plan: Plan, paint: Paint) -> list[str]:

@@ -88,6 +88,10 @@ def of_plan(plan: Plan, warnings: tuple[Problem, ...] = ()) -> Shape:
     blocked: list[Json] = [
         {"address": str(one.address), "problem": of_problem(one.problem)} for one in plan.blocked
     ]
+    engines: list[Json] = [
+        {"service": it.service, "name": it.name, "version": it.version, "source": it.source}
+        for it in plan.engines
+    ]
     return {
         "version": VERSION,
         "plan": {
@@ -95,6 +99,7 @@ def of_plan(plan: Plan, warnings: tuple[Problem, ...] = ()) -> Shape:
             "deferred": deferred,
             "blocked": blocked,
             "kept": [_kept(kept) for kept in plan.kept],
+            "engines": engines,
         },
         "changes": len(plan.changes),
         "warnings": [of_problem(warning) for warning in warnings],
@@ -206,6 +211,7 @@ def _service(service: ServiceStatus) -> Shape:
         "state": service.state,
         "endpoints": dict(service.endpoints),
         "detail": service.detail,
+        "engine": service.engine,
     }
 
 

@@ -55,15 +55,18 @@ def _title(status: Status, paint: Paint) -> str:
 def _services(services: Sequence[ServiceStatus], paint: Paint, width: int | None) -> list[str]:
     if not services:
         return []
-    cells = aligned([("service", "state", ""), *((s.name, s.state, "") for s in services)])
-    left = len("".join(cells[0]))
-    lines = [paint("".join(cells[0]) + "endpoints", "dim")]
-    for service, (name, state, _) in zip(services, cells[1:], strict=True):
+    known = any(service.engine for service in services)
+    rows = [(it.name, *([it.engine or "-"] if known else []), it.state, "") for it in services]
+    head, *cells = aligned([("service", *(["engine"] if known else []), "state", ""), *rows])
+    left = len("".join(head))
+    lines = [paint("".join(head) + "endpoints", "dim")]
+    for service, (name, *engine, state, _) in zip(services, cells, strict=True):
         ends = [f"{key} {url}" for key, url in sorted(service.endpoints.items())]
         if service.detail:
             ends.append(f"({service.detail})")
-        head = f"{paint(name, 'bold')}{paint(state, dict(_STYLE).get(service.state, 'yellow'))}"
-        lines += _folded(head, left, ends, width)
+        style = dict(_STYLE).get(service.state, "yellow")
+        start = f"{paint(name, 'bold')}{''.join(engine)}{paint(state, style)}"
+        lines += _folded(start, left, ends, width)
     return lines
 
 

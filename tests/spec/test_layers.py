@@ -152,7 +152,7 @@ def test_what_was_read_and_asked_for(tmp_path: Path) -> None:
     loaded = load(spec, {"PASSWORD": "a-password", "UNRELATED": "x"})
     here = [path.name for path in loaded.files if path.parent == tmp_path]
     assert sorted(here) == ["algaenv.local.yaml", "algaenv.yaml", "base.yaml", "key"]
-    assert {"silo.yaml", "valkey.yaml", "postgres-17.yaml"} <= {p.name for p in loaded.files}
+    assert {"silo.yaml", "valkey.yaml", "postgres-18.yaml"} <= {p.name for p in loaded.files}
     assert sorted(loaded.variables) == ["NAME", "PASSWORD"]
 
 

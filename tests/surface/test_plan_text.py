@@ -6,6 +6,7 @@ import re
 
 from algaenv.model.plan import Blocked, Cause, Deferred, Kept, Plan, Step, Verb
 from algaenv.model.problem import Problem
+from algaenv.model.resource import ServiceEngine
 from algaenv.surface.plan_text import plan_text
 from algaenv.surface.terminal import Paint
 from tests.plan.desk import at, want
@@ -65,6 +66,19 @@ Plan: 1 to create, 1 to update, 1 to replace, 1 to start, 1 to delete, 2 to be s
 
 def test_everything_a_plan_can_say() -> None:
     assert plan_text(FULL) + "\n" == TOLD
+
+
+def test_engine_and_version_stand_in_the_plan() -> None:
+    engines = (
+        ServiceEngine("store", "minio", "", "/go/bin/minio, from PATH"),
+        ServiceEngine("database", "postgres", "18.6", "made here"),
+    )
+    assert plan_text(Plan((), engines=engines)) == (
+        "Services:\n"
+        "  store     minio          /go/bin/minio, from PATH\n"
+        "  database  postgres 18.6  made here\n\n"
+        "No changes. What is there is what the spec asks for."
+    )
 
 
 def test_nothing_to_do() -> None:

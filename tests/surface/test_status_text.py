@@ -52,6 +52,18 @@ def test_endpoints_that_do_not_fit_stand_below_one_another() -> None:
     ]
 
 
+def test_engine_and_version_stand_beside_the_service() -> None:
+    services = (
+        ServiceStatus("store", "absent", {}),
+        ServiceStatus("database", "ready", {"url": "postgresql://x"}, engine="postgres 18.6"),
+    )
+    assert status_text(replace(HERE, services=services)).splitlines()[2:5] == [
+        "service   engine         state   endpoints",
+        "store     -              absent",
+        "database  postgres 18.6  ready   url postgresql://x",
+    ]
+
+
 def test_a_service_without_endpoints_has_no_trailing_space() -> None:
     bare = replace(HERE, services=(ServiceStatus("store", "absent", {}),), extensions=())
     for width in (None, 40):

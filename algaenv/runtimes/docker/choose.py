@@ -12,6 +12,7 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import Final, Literal
 
+import algaenv
 from algaenv.bundle.value import dataclass
 from algaenv.model.intent import (
     BundledGateway,
@@ -25,7 +26,15 @@ from algaenv.model.intent import (
 from algaenv.model.lock import Lock
 from algaenv.model.problem import DriverError, Problem, ResolveError
 from algaenv.reconcile.protocols import Say
-from algaenv.runtimes.binaries import Binary, Memo, find, missing
+from algaenv.runtimes.binaries import (
+    Binary,
+    Memo,
+    candidates,
+    major_of,
+    missing,
+    other_version,
+    version_of,
+)
 from algaenv.runtimes.docker.body import (
     BUILT,
     DockerfileImage,
@@ -34,7 +43,7 @@ from algaenv.runtimes.docker.body import (
     RecipeImage,
 )
 from algaenv.runtimes.docker.engine import Engine
-from algaenv.runtimes.docker.images.identity import identity, major_version
+from algaenv.runtimes.docker.images.identity import identity
 from algaenv.runtimes.docker.images.recipe import Recipe, load_recipe
 from algaenv.runtimes.docker.images.tree import context_identity
 from algaenv.runtimes.docker.lower import Supply, extra_mount, volume_name
@@ -52,6 +61,8 @@ class _Gaps:
 
     problems: list[Problem] = field(default_factory=list)
     programs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    other_versions: dict[str, Problem] = field(default_factory=dict)
+    """Profile → its program is here, but not in the version asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +111,7 @@ class Chooser:
         if not isinstance(intent.database, ExternalDatabase):
             servers["database"] = (intent.database.profile,)
         chosen = {name: self._server(name, profiles) for name, profiles in servers.items()}
+        self._check_data(chosen.get("database"))
         chosen["runner"] = self._runner()
         if isinstance(intent.gateway, BundledGateway):
             chosen["gateway"] = self._bundled("gateway", intent.images)
@@ -154,7 +166,7 @@ class Chooser:
         """Of the first profile whose data is there; else of the first whose program is."""
         possible = []
         for profile in profiles:
-            program = find(profile.binaries, self._environ, self._cache) if profile.recipe else None
+            program = self._program(profile) if profile.recipe else None
             if program is None:
                 continue
             supply = self._from_recipe(profile, program)
@@ -163,22 +175,43 @@ class Chooser:
             possible.append(supply)
         return possible[0] if possible else None
 
+    def _program(self, profile: Profile) -> Binary | None:
+        """The first program of the profile that is of the version it asks for."""
+        found = candidates(profile.binaries, self._environ, self._cache)
+        if not profile.version:
+            return next(found, None)
+        others = []
+        for program in found:
+            try:
+                version = version_of(program, self._memo)
+            except DriverError:
+                continue
+            if major_of(version) == profile.version:
+                return program
+            others.append((program, version))
+        if others:
+            way_out = "set `images: pull`" if profile.image else "choose another engine"
+            self._gaps.other_versions[profile.name] = other_version(profile, others, way_out)
+        return None
+
     def _from_recipe(self, profile: Profile, program: Binary) -> Supply | None:
         try:
             recipe = load_recipe(self._recipes, profile.recipe, self._memo)
-            major = major_version(program, self._memo) if recipe.versioned else ""
+            version = version_of(program, self._memo) if recipe.versioned else program.version
+            major = major_of(version) if recipe.versioned else ""
             image = RecipeImage(recipe.name, identity(recipe, program, self._memo), program, major)
         except DriverError as error:
             return self._problem(*error.problems)
         kept = f"{program.name}{major}-local"
-        return _own(recipe, image, profile, f"{_HERE} from {program.path}", kept)
+        note = f"{_HERE} from {program.path}"
+        return _own(recipe, image, profile, version=version, note=note, kept=kept)
 
     def _runner(self) -> Supply | None:
         image = self._lock.intent.runner.image
         match image:
             case NamedImage(ref):
                 body = PulledImage(ref.repositories, ref.tag, ref.digest)
-                return Supply(body, None, f"pulled as {body.title}")
+                return Supply(body, None, f"pulled as {body.title}", ref.tag)
             case ContextImage():
                 return self._from_context(image)
             case BundledImage():
@@ -203,12 +236,12 @@ class Chooser:
             hash_ = identity(recipe, None, self._memo)
         except DriverError as error:
             return self._problem(*error.problems)
-        built = _own(
-            recipe, RecipeImage(service, hash_, None), None, f"{_HERE} from what is installed"
-        )
+        version = algaenv.__version__
+        image = RecipeImage(service, hash_, None)
+        built = _own(recipe, image, None, version=version, note=f"{_HERE} from what is installed")
         folder = str(recipe.folder)
         body = DockerfileImage(f"{service}-public", hash_, folder, "Dockerfile", {}, wheel=True)
-        public = _own(recipe, body, None, f"built on {PYTHON_BASE.title}")
+        public = _own(recipe, body, None, version=version, note=f"built on {PYTHON_BASE.title}")
         if images != "auto":
             return public if images == "pull" else built
         used = self._left.images.get(service, "")
@@ -218,6 +251,24 @@ class Chooser:
             return built
         refusal = self._refusal(PYTHON_BASE)
         return _because(built, refusal) if refusal else public
+
+    def _check_data(self, database: Supply | None) -> None:
+        """Volumes of another PostgreSQL are named: an environment never starts empty silently."""
+        if database is None or self._has_data("database", database):
+            return
+        prefix = volume_name(self._lock, "database", replace(database, kept="")) + "-"
+        left = sorted(name for name in self._left.volumes if name.startswith(prefix))
+        if left:
+            engine = f"PostgreSQL {major_of(database.version)}".rstrip()
+            self._problem(
+                Problem(
+                    "data-version",
+                    f"cannot use the data of this environment with {engine} of {database.note}: "
+                    f"another PostgreSQL made the volume {', '.join(left)}",
+                    "set `database.version` and `images` as they were, or start empty: "
+                    f"`docker volume rm {' '.join(left)}`",
+                )
+            )
 
     def _check_mounts(self) -> None:
         for text in self._lock.intent.runner.volumes:
@@ -233,7 +284,9 @@ class Chooser:
 
     def _cannot_build(self, service: str, profiles: tuple[Profile, ...]) -> Supply | None:
         names = tuple(name for p in profiles if p.recipe for name in p.binaries)
-        if names:
+        if problem := self._gaps.other_versions.get(profiles[0].name):
+            self._problem(problem)
+        elif names:
             self._gaps.programs[service] = tuple(dict.fromkeys(names))
         elif not self._gaps.problems:
             self._problem(_no_recipe(service, profiles[0]))
@@ -255,16 +308,24 @@ def _pulled(profile: Profile) -> Supply | None:
         return None
     ref = profile.image
     body = PulledImage(ref.repositories, ref.tag, ref.digest)
-    return Supply(body, profile, f"pulled as {body.title}", kept=profile.name)
+    version = profile.version or ref.tag
+    return Supply(body, profile, f"pulled as {body.title}", version, kept=profile.name)
 
 
 def _own(
-    recipe: Recipe, image: ImageBody, profile: Profile | None, note: str, kept: str = ""
+    recipe: Recipe,
+    image: ImageBody,
+    profile: Profile | None,
+    *,
+    version: str,
+    note: str,
+    kept: str = "",
 ) -> Supply:
     return Supply(
         image,
         profile,
         note,
+        version,
         user=recipe.user,
         places=frozenset(recipe.directories),
         read_only=recipe.read_only,

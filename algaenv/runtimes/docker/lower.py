@@ -12,13 +12,15 @@ from dataclasses import field
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
+import algaenv
 from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address, Tier
 from algaenv.model.intent import BundledGateway, ExternalDatabase, Profile
 from algaenv.model.lock import Lock
-from algaenv.model.resource import Json, Resource
+from algaenv.model.resource import Json, Resource, ServiceEngine
 from algaenv.model.secret import Secret
 from algaenv.reconcile.protocols import Lowered
+from algaenv.runtimes.binaries import engine_name
 from algaenv.runtimes.docker.body import (
     ETC,
     ContainerBody,
@@ -65,9 +67,10 @@ _STOP_SECONDS: Final[Mapping[str, int]] = {
 class Supply:
     """The image chosen for a service, and what that choice says about its container.
 
-    `profile` is None for runner and gateway. `user` is who runs in an image of ours, and `places`
-    are the directories that already belong to that user; None when the image takes care of that
-    itself.
+    `profile` is None for runner and gateway. `note` says where the image comes from; `version` is
+    that of the program in it, as far as it is known. `user` is who runs in an image of
+    ours, and `places` are the directories that already belong to that user; None when the image
+    takes care of that itself.
     `kept` names the volume's data format: data of another engine, or
     of one made elsewhere, is never mounted. `environment` holds templates, as a profile's does.
     """
@@ -75,6 +78,7 @@ class Supply:
     image: ImageBody
     profile: Profile | None
     note: str
+    version: str = ""
     user: int | None = None
     places: frozenset[str] = frozenset()
     read_only: bool = False
@@ -102,8 +106,16 @@ def lower(lock: Lock, supplies: Mapping[ServiceName, Supply]) -> Lowered:
     return Lowered(
         tuple(resources),
         {name: Address("container", name) for name in wanted},
-        tuple(f"image/{name}: {supplies[name].note}" for name in wanted),
+        tuple(_engine(name, supplies[name]) for name in wanted),
     )
+
+
+def _engine(service: ServiceName, supply: Supply) -> ServiceEngine:
+    if supply.profile is not None:
+        name = engine_name(supply.profile)
+    else:
+        name = "bundled" if supply.version == algaenv.__version__ else "image"
+    return ServiceEngine(service, name, supply.version, supply.note)
 
 
 def _wanted(lock: Lock) -> list[ServiceName]:

@@ -17,7 +17,7 @@ from algaenv.runtimes.process import access as logins
 from algaenv.runtimes.process import procfs
 from algaenv.runtimes.process.bodies import Access
 from algaenv.runtimes.process.ending import wait
-from algaenv.runtimes.process.layout import content
+from algaenv.runtimes.process.layout import content, data_version
 from algaenv.runtimes.process.postgres import PASSING, Postgres, passing_name
 
 _LOCK = "postmaster.pid"
@@ -90,7 +90,7 @@ class Cluster:
             )
 
     def _refuse_other_version(self) -> None:
-        made_by = (self.place / "PG_VERSION").read_text().strip()
+        made_by = data_version(self.folder)
         if self.postgres.major != made_by:
             raise Conflict(
                 Problem(

@@ -50,6 +50,14 @@ def content(folder: Path) -> Path:
     return folder / "content"
 
 
+def data_version(folder: Path) -> str:
+    """The major version of PostgreSQL that made the data in `folder`; empty when there is none."""
+    try:
+        return (content(folder) / "PG_VERSION").read_text().strip()
+    except OSError:
+        return ""
+
+
 def private(directory: Path) -> Path:
     """`directory`, made with its parents, for this user only."""
     if not directory.is_dir():

@@ -17,7 +17,7 @@ import algaenv
 from algaenv.model.address import Address, Tier
 from algaenv.model.intent import BundledGateway, ManagedDatabase
 from algaenv.model.lock import Lock
-from algaenv.model.resource import Json, Resource
+from algaenv.model.resource import Json, Resource, ServiceEngine
 from algaenv.reconcile.protocols import Lowered
 from algaenv.runtimes.gateway import SETTINGS, database_url, gateway_environment, settings_files
 from algaenv.runtimes.process.bodies import FOLDER, PROCESS, Access, FolderBody, ProcessBody
@@ -75,8 +75,15 @@ def lower(lock: Lock, supplies: Supplies, environ: Mapping[str, str]) -> Lowered
     return Lowered(
         tuple(resources),
         {service: Address(PROCESS, service) for service in bodies},
-        tuple(f"{PROCESS}/{service}: {supply.note}" for service, supply in supplies.items()),
+        tuple(_engine(service, supplies.get(service)) for service in bodies),
     )
+
+
+def _engine(service: ServiceName, supply: Supply | None) -> ServiceEngine:
+    """What runs a service; runner and gateway come with this package."""
+    if supply is not None:
+        return supply.engine(service)
+    return ServiceEngine(service, "bundled", algaenv.__version__, sys.executable)
 
 
 def folder_name(service: ServiceName, engine: str) -> str:

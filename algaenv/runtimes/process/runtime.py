@@ -40,11 +40,13 @@ class ProcessRuntime:
 
         layout = Layout(lock.environment.home)
 
-        def holds_data(service: ServiceName, profile: Profile) -> bool:
-            marker = read_marker(layout.folder(folder_name(service, profile.name)))
-            return marker is not None and marker.environment == lock.environment.id
+        def folder(service: ServiceName, profile: Profile) -> Path | None:
+            place = layout.folder(folder_name(service, profile.name))
+            marker = read_marker(place)
+            ours = marker is not None and marker.environment == lock.environment.id
+            return place if ours else None
 
-        supplies = choose(lock, self._environ, self._cache, holds_data)
+        supplies = choose(lock, self._environ, self._cache, folder)
         return lower(lock, supplies, self._environ)
 
     def eyes(self, environment: Environment) -> Eyes:

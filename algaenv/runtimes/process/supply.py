@@ -22,7 +22,18 @@ from algaenv.model.intent import (
 )
 from algaenv.model.lock import Lock
 from algaenv.model.problem import Problem, ResolveError
-from algaenv.runtimes.binaries import Binary, find, missing
+from algaenv.model.resource import ServiceEngine
+from algaenv.runtimes.binaries import (
+    Binary,
+    Memo,
+    candidates,
+    engine_name,
+    major_of,
+    missing,
+    other_version,
+    version_of,
+)
+from algaenv.runtimes.process.layout import data_version
 from algaenv.runtimes.services import ServiceName
 
 _RUNNER_NEEDS: Final = ("starlette", "uvicorn", "httpx", "wasmtime")
@@ -31,37 +42,48 @@ _GATEWAY_NEEDS: Final = ("starlette", "uvicorn", "httpx", "jinja2", "psycopg_poo
 
 @dataclass(frozen=True, slots=True)
 class Supply:
-    """A service's engine, and the program for it."""
+    """A service's engine, the program for it, and that program's version where it is known."""
 
     profile: Profile
     binary: Binary
+    version: str = ""
 
-    @property
-    def note(self) -> str:
-        """One phrase for people."""
-        return f"{self.profile.name} by {self.binary.path}, from {self.binary.origin}"
+    def engine(self, service: ServiceName) -> ServiceEngine:
+        """What `plan` and `status` show."""
+        source = f"{self.binary.path}, from {self.binary.origin}"
+        return ServiceEngine(service, engine_name(self.profile), self.version, source)
 
 
 Supplies = Mapping[ServiceName, Supply]
-HoldsData = Callable[[ServiceName, Profile], bool]
+Folders = Callable[[ServiceName, Profile], Path | None]
+"""The directory that holds a service's data; None when this environment has none yet."""
 
 
 def choose(
-    lock: Lock, environ: Mapping[str, str], cache: Path | None, holds_data: HoldsData
+    lock: Lock, environ: Mapping[str, str], cache: Path | None, folders: Folders
 ) -> Supplies:
     """A program for each service but runner and gateway, which this package brings along.
 
     Raises ResolveError with everything that is missing, and everything the spec asks for that
-    processes cannot do (`binary-missing`, `runtime-cannot`).
+    processes cannot do (`binary-missing`, `program-version`, `data-version`, `runtime-cannot`).
     """
     problems = list(_cannot(lock.intent))
+    memo = Memo(cache, "images")
     supplies: dict[ServiceName, Supply] = {}
     absent: dict[str, Iterable[str]] = {}
     for service, profiles in _candidates(lock.intent).items():
-        found = list(_found(service, profiles, environ, cache))
-        keeping = [each for each in found if holds_data(service, each.profile)]
+        found: list[Supply] = []
+        others: list[Supply] = []
+        for profile in profiles:
+            for each in _found(service, profile, environ, cache, memo):
+                fits = not profile.version or major_of(each.version) == profile.version
+                (found if fits else others).append(each)
+        keeping = [each for each in found if folders(service, each.profile)]
         if found:
             supplies[service] = (keeping or found)[0]
+        elif others:
+            there = [(each.binary, each.version) for each in others]
+            problems.append(other_version(others[0].profile, there, "use `runtime: docker`"))
         else:
             absent[service] = dict.fromkeys(name for each in profiles for name in each.binaries)
     ours: dict[str, tuple[str, ...]] = {"runner": _RUNNER_NEEDS}
@@ -72,6 +94,8 @@ def choose(
             absent[name] = [f"for Python: {', '.join(packages)}"]
     if absent:
         problems += missing(absent).problems
+    if "database" in supplies:
+        problems += _other_data(supplies["database"], folders)
     if problems:
         raise ResolveError(*problems)
     return supplies
@@ -89,15 +113,35 @@ def _candidates(intent: Intent) -> Mapping[ServiceName, tuple[Profile, ...]]:
 
 def _found(
     service: ServiceName,
-    profiles: Iterable[Profile],
+    profile: Profile,
     environ: Mapping[str, str],
     cache: Path | None,
+    memo: Memo,
 ) -> Iterator[Supply]:
-    for profile in profiles:
-        binary = find(profile.binaries, environ, cache)
+    """The programs of one profile; all of them where one of a certain version is needed."""
+    for binary in candidates(profile.binaries, environ, cache):
+        if service != "database":
+            yield Supply(profile, binary, binary.version)
+            return
         # PostgreSQL without the program that makes its data directory is of no use.
-        if binary and (service != "database" or binary.path.with_name("initdb").is_file()):
-            yield Supply(profile, binary)
+        if binary.path.with_name("initdb").is_file():
+            yield Supply(profile, binary, version_of(binary, memo))
+            if not profile.version:
+                return
+
+
+def _other_data(supply: Supply, folders: Folders) -> Iterator[Problem]:
+    """Data that another major version made is named before anything is stopped or started."""
+    folder = folders("database", supply.profile)
+    made_by = data_version(folder) if folder else ""
+    if folder and made_by and made_by != major_of(supply.version):
+        yield Problem(
+            "data-version",
+            f"cannot run PostgreSQL {supply.version} ({supply.binary.path}) on the data in "
+            f"{folder}, which PostgreSQL {made_by} made",
+            f"set `database: {{version: {made_by}}}` and put PostgreSQL {made_by} on PATH, or "
+            f"move that directory away to start empty",
+        )
 
 
 def _cannot(intent: Intent) -> Iterator[Problem]:

@@ -242,3 +242,32 @@ def test_hands_make_what_was_chosen(engine: Engine, tmp_path: Path) -> None:
     ImageHands(engine, cache_home(os.environ)).create(resource, QUIET)
     found = engine.find(f"/images/{chosen.image.title}/json")
     assert found is not None
+
+
+@pytest.mark.parametrize("images", ["auto", "build"])
+def test_a_version_that_is_not_here_is_refused(
+    engine: Engine, tmp_path: Path, images: ImagesChoice
+) -> None:
+    unreachable = PullRef(("127.0.0.1:1/pg",), "17", f"sha256:{'7' * 64}")
+    database = replace(POSTGRES, name="postgres-17", version="17", image=unreachable)
+    lock = _lock(tmp_path, images, VALKEY, database=database)
+    with pytest.raises(ResolveError) as caught:
+        choose(engine, lock)
+    problem = caught.value.problems[-1]
+    assert problem.code == "program-version"
+    assert "not 17" in problem.summary
+    assert "images: pull" in problem.hint
+
+
+def test_data_of_another_version_is_named(engine: Engine, tmp_path: Path) -> None:
+    lock = _lock(tmp_path, "build", VALKEY, database=replace(POSTGRES, version="18"))
+    older = f"algaenv-{lock.environment.id}-database-postgres-17"
+    with pytest.raises(ResolveError) as caught:
+        choose(engine, lock, Left({}, frozenset({older})))
+    (problem,) = caught.value.problems
+    assert problem.code == "data-version"
+    assert older in problem.summary
+    assert f"docker volume rm {older}" in problem.hint
+    wanted = choose(engine, lock)["database"]
+    both = frozenset({older, volume_name(lock, "database", wanted)})
+    assert choose(engine, lock, Left({}, both))["database"] == wanted

@@ -75,6 +75,6 @@ def test_the_store_is_the_first_whose_program_is_here(desk: Desk) -> None:
     expected = next(
         name for name in ("silo", "minio", "rclone") if find(profile(name).binaries, os.environ)
     )
-    note = next(note for note in desk.lowered.notes if note.startswith("image/store"))
-    assert note.startswith("image/store: made on this machine from ")
+    note = next(it.source for it in desk.lowered.engines if it.service == "store")
+    assert note.startswith("made on this machine from ")
     assert note.endswith(expected)

@@ -20,14 +20,14 @@ import pytest
 from algaenv.model.address import Address, Tier
 from algaenv.model.problem import Failed
 from algaenv.model.resource import Resource
-from algaenv.runtimes.binaries import INSTALL, Binary, Memo, cache_home, find
+from algaenv.runtimes.binaries import INSTALL, Binary, Memo, cache_home, find, major_of, version_of
 from algaenv.runtimes.docker import labels
 from algaenv.runtimes.docker.body import DockerfileImage, RecipeImage
 from algaenv.runtimes.docker.engine import Engine
 from algaenv.runtimes.docker.hands.images import ImageHands
 from algaenv.runtimes.docker.images.assemble import assemble
 from algaenv.runtimes.docker.images.closure import libraries
-from algaenv.runtimes.docker.images.identity import identity, major_version
+from algaenv.runtimes.docker.images.identity import identity
 from algaenv.runtimes.docker.images.installed import distributions
 from algaenv.runtimes.docker.images.recipe import Recipe, load_recipe
 from algaenv.runtimes.docker.images.rootfs import Directory, File, Link, Rootfs
@@ -246,7 +246,7 @@ def make_image(engine: Engine) -> Callable[..., str]:
     def make(name: str, program: Binary | None = None) -> str:
         recipe = recipe_of(name)
         memo = Memo(cache_home(os.environ), "images")
-        major = major_version(program, memo) if program and recipe.versioned else ""
+        major = major_of(version_of(program, memo)) if program and recipe.versioned else ""
         image = RecipeImage(name, identity(recipe, program, memo), program, major)
         resource = Resource(Address("image", name), Tier.SUBSTRATE, {}, image)
         ImageHands(engine, cache_home(os.environ)).create(resource, QUIET)

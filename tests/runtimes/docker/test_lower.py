@@ -20,7 +20,7 @@ from algaenv.model.intent import (
 )
 from algaenv.model.lock import Lock
 from algaenv.model.problem import ResolveError
-from algaenv.model.resource import Resource
+from algaenv.model.resource import Resource, ServiceEngine
 from algaenv.model.secret import Secret
 from algaenv.reconcile.protocols import Lowered
 from algaenv.runtimes.docker.body import ContainerBody, PulledImage, RecipeImage
@@ -87,7 +87,7 @@ def test_everything_there_is(tmp_path: Path) -> None:
         "network/main",
         *(f"container/{name}" for name in ("database", "redis", "runner", "store")),
     }
-    assert lowered.notes[0] == "image/store: made here"
+    assert lowered.engines[0] == ServiceEngine("store", "minio", "", "made here")
 
 
 def test_order(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_four_services_and_their_folders(house: House) -> None:
             assert Address("folder", resource.address.name) in resource.needs
     runner = next(r for r in lowered.resources if str(r.address) == "process/runner")
     assert {Address("process", "store"), Address("process", "redis")} < set(runner.needs)
-    assert any("rclone" in note for note in lowered.notes)
+    assert [it.name for it in lowered.engines] == ["rclone", "valkey", "postgres", "bundled"]
 
 
 def test_a_gateway_is_asked_by_the_runner(make_house: Callable[..., House]) -> None:
@@ -179,6 +179,59 @@ def test_an_engine_that_holds_data_goes_before_one_that_does_not(
     assert body(house, "store").engine == "rclone"
     house.lock = replace(house.lock, environment=replace(house.environment, id="another"))
     assert body(house, "store").engine == "minio"
+
+
+def postgres_program(directory: Path, version: str) -> Path:
+    """A program that only answers with its version, beside an initdb."""
+    directory.mkdir(parents=True)
+    for name in ("postgres", "initdb"):
+        program = directory / name
+        program.write_text(f"#!/bin/sh\necho '{name} (PostgreSQL) {version}'\n")
+        program.chmod(0o755)
+    return directory / "postgres"
+
+
+def test_a_version_that_is_not_here_is_refused(
+    make_house: Callable[..., House], tmp_path: Path
+) -> None:
+    there = postgres_program(tmp_path / "other", "18.2")
+    database = replace(profile("postgres-17"), binaries=(str(there),))
+    with pytest.raises(ResolveError) as caught:
+        make_house(database=database).lowered()
+    (problem,) = caught.value.problems
+    assert problem.code == "program-version"
+    assert problem.summary == "cannot run postgres-17: this machine has " + (f"{there} 18, not 17")
+    assert "runtime: docker" in problem.hint
+    assert problem.detail == (f"{there} is version 18.2",)
+
+
+def test_the_program_of_the_version_asked_for_is_taken(
+    make_house: Callable[..., House], tmp_path: Path
+) -> None:
+    newer = postgres_program(tmp_path / "18", "18.2")
+    asked = postgres_program(tmp_path / "17", "17.9")
+    database = replace(profile("postgres-17"), binaries=(str(newer), str(asked)))
+    house = make_house(database=database)
+    assert body(house, "database").argv[0] == str(asked)
+    engines = {it.service: str(it) for it in house.lowered().engines}
+    assert engines["database"] == "postgres 17.9"
+
+
+def test_data_of_another_version_is_named_before_anything_is_done(
+    make_house: Callable[..., House],
+) -> None:
+    house = make_house()
+    assert house.lock
+    folder = house.wanted("database")[0]
+    house.folders.create(folder, quiet)
+    place = house.layout.folder("database-postgres")
+    (place / "content" / "PG_VERSION").write_text("17\n")
+    with pytest.raises(ResolveError) as caught:
+        house.lowered()
+    (problem,) = caught.value.problems
+    assert problem.code == "data-version"
+    assert str(place) in problem.summary
+    assert "version: 17" in problem.hint
 
 
 def test_lowering_writes_nothing(house: House) -> None:

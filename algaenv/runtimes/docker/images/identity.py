@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from algaenv.model.problem import Failed, Problem
 from algaenv.runtimes.binaries import Binary, Memo, stamp_of
 from algaenv.runtimes.docker.images.installed import distributions, interpreter, own_files
 from algaenv.runtimes.docker.images.recipe import PythonPart, Recipe
@@ -33,13 +31,6 @@ def identity(recipe: Recipe, program: Binary | None, memo: Memo) -> str:
         parts += [interpreter().executable, *_own(recipe.python), *_site()]
     key = f"identity:{recipe.folder}:{program.path if program else sys.prefix}"
     return str(memo.get(key, stamp_of(parts), lambda: _compute(recipe, program)))
-
-
-def major_version(program: Binary, memo: Memo) -> str:
-    """The first number of what the program says to `--version`. Raises Failed when it says none."""
-    return str(
-        memo.get(f"major:{program.path}", stamp_of([program.path]), lambda: _ask_version(program))
-    )
 
 
 def _compute(recipe: Recipe, program: Binary | None) -> str:
@@ -84,24 +75,3 @@ def _own(part: PythonPart) -> Iterable[Path]:
 
 def _site() -> list[str]:
     return [entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))]
-
-
-def _ask_version(program: Binary) -> str:
-    import subprocess
-
-    try:
-        reply = subprocess.run(
-            [str(program.path), "--version"], check=True, capture_output=True, text=True, timeout=20
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise _no_version(program, str(error)) from error
-    found = re.search(r"\d+", reply.stdout)
-    if not found:
-        raise _no_version(program, reply.stdout)
-    return found[0]
-
-
-def _no_version(program: Binary, why: str) -> Failed:
-    summary = f"cannot tell the version of {program.path}"
-    hint = f"run `{program.path} --version` to see what it says"
-    return Failed(Problem("recipe-broken", summary, hint, detail=(why,)))
