@@ -493,6 +493,17 @@ def test_an_interrupt_ends_the_whole_group(shop: Workshop) -> None:
     assert marked_processes(shop.room) == []
 
 
+def test_the_suite_may_run_in_the_background_of_a_shell() -> None:
+    """A shell has its background jobs ignore SIGINT; the test above must pass all the same."""
+    test = f"{__file__}::{test_an_interrupt_ends_the_whole_group.__name__}"
+    pytest_ = f"exec {sys.executable} -m pytest -q -p no:cacheprovider -p no:xdist {test}"
+    done = subprocess.run(
+        ["sh", "-c", f"trap '' INT; {pytest_}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
 def test_what_a_killed_run_left_is_ended_before_the_next_build(shop: Workshop) -> None:
     code = "\n".join(
         [
