@@ -3,20 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-down venv test lint bench clean
+.PHONY: help demo demo-down venv test lint audit licences sbom bench clean
 
 help:
 	@echo "make demo       an extension that answers, with what this machine can offer"
 	@echo "make demo-down  take it down again, data included"
 	@echo "make test       everything: style, types, layers, tests on real servers"
+	@echo "make audit      known vulnerabilities of the locked dependencies"
+	@echo "make licences   the licence of every dependency"
+	@echo "make sbom       every dependency with its hashes, as CycloneDX JSON"
 	@echo "make bench      speed, as ratios against Docker Compose in the same run"
 	@echo "make clean      remove the virtual environment and caches"
 
-$(VENV)/.embedded: pyproject.toml .ci/venv
+$(VENV)/.embedded: pyproject.toml uv.lock .ci/venv .ci/uv
 	PYTHON=$(PYTHON) .ci/venv $(VENV) embedded
 	@touch $@
 
-$(VENV)/.test: pyproject.toml .ci/venv
+$(VENV)/.test: pyproject.toml uv.lock .ci/venv .ci/uv
 	PYTHON=$(PYTHON) .ci/venv $(VENV) test
 	@touch $@ $(VENV)/.embedded
 
@@ -42,6 +45,15 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+audit: $(VENV)/.test
+	.ci/audit $(BIN)/uv
+
+licences: $(VENV)/.test
+	@$(BIN)/pip-licenses --python $(BIN)/python --order license
+
+sbom: $(VENV)/.test
+	@$(BIN)/uv export --quiet --frozen --no-dev --extra embedded --format cyclonedx1.5
+
 bench: $(VENV)/.test
 	.ci/engine
 	.ci/minio
@@ -50,4 +62,4 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build

@@ -1,0 +1,74 @@
+"""What is installed: bounded, locked with hashes, audited."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REQUIREMENTS = [*PROJECT["dependencies"]] + [
+    each for extra in PROJECT["optional-dependencies"].values() for each in extra
+]
+
+
+@pytest.mark.parametrize("text", sorted(set(REQUIREMENTS)))
+def test_every_requirement_has_a_lower_and_an_upper_bound(text: str) -> None:
+    requirement = Requirement(text)
+    if requirement.name == "algaenv":
+        return
+    operators = {each.operator for each in requirement.specifier}
+    assert ">=" in operators
+    assert "<" in operators
+
+
+def test_the_lock_is_of_this_project_file() -> None:
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
+    assert uv, "uv is one of the requirements of the tests"
+    done = subprocess.run(
+        [uv, "lock", "--check", "--offline"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_file_of_the_lock_has_a_hash() -> None:
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())
+    for package in lock["package"]:
+        if package["name"] == "algaenv":
+            continue
+        files = [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]
+        assert files, package["name"]
+        assert all(each["hash"].startswith("sha256:") for each in files)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "expected", "shown"),
+    [
+        ("found no known vulnerabilities", 0, 0, "found no known"),
+        ("found 1 known vulnerability: PYSEC-1", 1, 1, "PYSEC-1"),
+        ("error sending request for url; dns error", 2, 0, "SKIPPED"),
+        ("cannot read uv.lock", 2, 2, "cannot read"),
+    ],
+)
+def test_an_audit_fails_on_a_vulnerability_and_is_skipped_offline(
+    tmp_path: Path, answer: str, status: int, expected: int, shown: str
+) -> None:
+    uv = tmp_path / "uv"
+    uv.write_text(f"#!/bin/sh\necho '{answer}' >&2\nexit {status}\n")
+    uv.chmod(0o755)
+    done = subprocess.run(
+        [ROOT / ".ci" / "audit", uv], capture_output=True, text=True, check=False, timeout=20
+    )
+    assert done.returncode == expected
+    assert shown in done.stdout
