@@ -132,12 +132,11 @@ def _make(job: _Job, say: Say, cancelled: Callable[[], bool]) -> None:
     command = [build.command, build.shell, job.below, sorted(build.environment.items())]
     key = _key_of(seen, command)
     if known.key != key or known.made != trees.made_of(job.tree):
-        # Until all has ended well nothing counts as built, nor what changes now as mirrored.
-        same = {
-            it: was for it, was in known.files.items() if seen.files.get(it, was)[1:] == was[1:]
-        }
-        _State(same, known.links, known.directories).write(job.room)
+        # Until all has ended well nothing counts as built. Whatever may be in the tree is on record
+        # before it gets there: what the author deletes is taken out again however a run ends.
+        _touched(known, seen).write(job.room)
         _mirror(job, known, seen)
+        _mirrored(known, seen).write(job.room)
         home.keep(running, b"")
         try:
             _run(job, say, cancelled)
@@ -146,6 +145,26 @@ def _make(job: _Job, say: Say, cancelled: Callable[[], bool]) -> None:
         seen.key, seen.made = key, trees.made_of(job.tree)
     if seen != known:
         seen.write(job.room)
+
+
+def _touched(known: _State, seen: _State) -> _State:
+    """While the tree is brought up to date: all that was in it, and all that will be."""
+    files = dict.fromkeys(known.files.keys() | seen.files.keys(), (trees.UNBELIEVED, 0, ""))
+    files |= {it: was for it, was in known.files.items() if seen.files.get(it, was)[1:] == was[1:]}
+    directories = sorted({*known.directories, *seen.directories})
+    return _State(files, {**known.links, **seen.links}, directories)
+
+
+def _mirrored(known: _State, seen: _State) -> _State:
+    """Once it is: what is new in it is copied again after a build that fails and may have
+    changed it."""
+    files = {
+        it: about
+        if (was := known.files.get(it)) is not None and was[1:] == about[1:]
+        else (trees.UNBELIEVED, 0, "")
+        for it, about in seen.files.items()
+    }
+    return _State(files, seen.links, seen.directories)
 
 
 @dataclass(slots=True)

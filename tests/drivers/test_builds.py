@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from algaenv.drivers import home
+from algaenv.drivers import builds, home
 from algaenv.drivers.builds import build
 from algaenv.model.intent import BuildIntent, ExtensionIntent
 from algaenv.model.lock import Environment
@@ -581,3 +584,106 @@ def test_damaged_notes_cost_a_build_and_nothing_else(shop: Workshop, content: by
 def test_a_workspace_that_is_not_there_is_a_problem(shop: Workshop) -> None:
     shop.workspace = shop.source = "elsewhere"
     assert shop.fails().code == "build-unreadable"
+
+
+def test_a_file_deleted_after_a_failed_build_is_gone(shop: Workshop) -> None:
+    shop.command = (f"{COUNTED} && test ! -e hello/wrong && test ! -e wrong",)
+    shop.write("hello/src/a.js", "a")
+    shop.write("hello/wrong")
+    secret = shop.write("hello/ui/deep/password.txt", "hunter2")
+    link = shop.place / "ui/link"
+    link.symlink_to("deep")
+    shop.fails()
+    secret.unlink()
+    secret.parent.rmdir()
+    link.unlink()
+    (shop.place / "wrong").unlink()
+    place = shop.build()
+    assert not (place / "ui/deep").exists()
+    assert not (place / "ui/link").is_symlink()
+
+
+def test_a_file_deleted_after_a_run_was_killed_while_it_mirrored_is_gone(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.write("hello/src/a.js", "a")
+    secret = shop.write("hello/ui/password.txt", "hunter2")
+    shop.write("hello/ui/z.txt")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(builds, "_mirrored", killed)
+        with pytest.raises(KeyboardInterrupt):
+            shop.build()
+    assert (shop.room / "tree/ui/password.txt").exists()
+    secret.unlink()
+    assert not (shop.build() / "ui/password.txt").exists()
+
+
+NAMES = st.sampled_from(["src/a.js", "src/b.js", "ui/x", "ui/x/y", "ui/.keep", "notes"])
+CHANGES = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), NAMES, st.sampled_from(["", "one", "two"])),
+        st.tuples(st.just("delete"), NAMES, st.just("")),
+        st.tuples(st.just("link"), NAMES, st.sampled_from(["a.js", "../notes"])),
+        st.tuples(st.sampled_from(["build", "fail"]), st.just(""), st.just("")),
+    ),
+    max_size=8,
+)
+MADE = "rm -rf dist && mkdir dist && cat src/*.js > dist/main.js; test ! -e wrong"
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(changes=CHANGES)
+def test_any_history_gives_what_a_fresh_clone_gives(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, str, str]]
+) -> None:
+    shop = Workshop(tmp_path_factory.mktemp("history"), command=(MADE,))
+    shop.write("hello/src/main.js", "main")
+    for what, name, text in changes:
+        if what in ("build", "fail"):
+            _attempt(shop, fails=what == "fail")
+        else:
+            _change(shop.place, what, name, text)
+    _attempt(shop, fails=False)
+    fresh = Workshop(tmp_path_factory.mktemp("clone"), command=(MADE,))
+    shutil.copytree(shop.place, fresh.place, symlinks=True)
+    fresh.build()
+    assert _content(shop.room / "tree") == _content(fresh.room / "tree")
+
+
+def _attempt(shop: Workshop, *, fails: bool) -> None:
+    wrong = shop.place / "wrong"
+    if fails:
+        wrong.write_text("")
+        shop.fails()
+        wrong.unlink()
+    else:
+        shop.build()
+
+
+def _change(place: Path, what: str, name: str, text: str) -> None:
+    """As an author would: what is in the way goes, and directories come and go with their files."""
+    path = place / name
+    for above in [it for it in (path.parent, path) if it != place]:
+        if above.is_symlink() or above.is_file() or (above == path and above.is_dir()):
+            home.remove(above)
+    if what == "delete":
+        if path.parent.is_dir() and path.parent != place and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text) if what == "write" else path.symlink_to(text)
+
+
+def _content(tree: Path) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for path in sorted(tree.rglob("*")):
+        inside = str(path.relative_to(tree))
+        if path.is_symlink():
+            found[inside] = f"-> {path.readlink()}"
+        else:
+            found[inside] = path.read_text() if path.is_file() else None
+    return found
