@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
 from algaenv.model.plan import (
     Blocked,
@@ -52,14 +54,12 @@ def plan(
     of a walk that came before, on which steps of this plan may lean.
     """
     decisions = tuple(decisions)
-    changes = [d for d in decisions if isinstance(d, Change)]
-    deletions = [c for c in changes if c.verb is Verb.DELETE]
+    leaning = _Leaning.of(d for d in decisions if isinstance(d, Change))
     steps: dict[Address, Step] = {}
     for decision in decisions:
         match decision:
             case Change(verb=Verb.DELETE):
-                needs = _deletion_needs(decision, changes, deletions)
-                steps[decision.address] = _step(decision, needs)
+                steps[decision.address] = _step(decision, leaning.on(decision.address))
             case Change(resource=resource):
                 needs = frozenset(resource.needs) if resource else frozenset()
                 steps[decision.address] = _step(decision, needs)
@@ -87,51 +87,80 @@ def _step(change: Change, needs: frozenset[Address]) -> Step:
     return Step(change.verb, change.address, change.cause, needs, change, change.resource)
 
 
-def _deletion_needs(
-    change: Change, changes: list[Change], deletions: list[Change]
-) -> frozenset[Address]:
-    """A deletion waits for whatever leans on it to let go."""
-    rank = DELETION_RANK.get(change.address.kind, 9)
-    needs = {d.address for d in deletions if _leans_on(d.address, change.address, rank)}
-    if change.address.kind == "bundle":
-        # The rows must point elsewhere, and the new page must answer, before the old one goes.
-        name = extension_of(change.address)
-        needs |= {
-            c.address
-            for c in changes
-            if c.address != change.address
-            and c.address.kind in ("release", "bundle")
-            and c.verb is not Verb.DELETE
-            and extension_of(c.address) == name
-        }
-    return frozenset(needs)
+@dataclass(frozen=True, slots=True)
+class _Leaning:
+    """What each deletion waits for. Made once for a plan, so that the work grows with its size."""
+
+    below: Mapping[int, frozenset[Address]]
+    """Rank → the deletions of all ranks below it."""
+    releases: Mapping[str, tuple[Address, ...]]
+    """Extension → its rows that are deleted."""
+    written: Mapping[str, tuple[Address, ...]]
+    """Extension → its rows and bundles that are made or changed."""
+    services: Mapping[str, tuple[Address, ...]]
+    """Name → the containers and processes that are deleted."""
+
+    @classmethod
+    def of(cls, changes: Iterable[Change]) -> _Leaning:
+        by_rank: dict[int, set[Address]] = defaultdict(set)
+        releases: dict[str, tuple[Address, ...]] = defaultdict(tuple)
+        written: dict[str, tuple[Address, ...]] = defaultdict(tuple)
+        services: dict[str, tuple[Address, ...]] = defaultdict(tuple)
+        for change in changes:
+            address = change.address
+            if change.verb is not Verb.DELETE:
+                if address.kind in ("release", "bundle"):
+                    written[extension_of(address)] += (address,)
+                continue
+            by_rank[_rank(address)].add(address)
+            if address.kind == "release":
+                releases[extension_of(address)] += (address,)
+            elif address.kind in ("container", "process"):
+                services[address.name] += (address,)
+        below: dict[int, frozenset[Address]] = {}
+        lower: frozenset[Address] = frozenset()
+        for rank in sorted(by_rank):
+            below[rank] = lower
+            lower |= by_rank[rank]
+        return cls(below, releases, written, services)
+
+    def on(self, address: Address) -> frozenset[Address]:
+        """What must be done before `address` is deleted: whatever leans on it has to let go."""
+        if address.kind == "bundle":
+            # The rows must point elsewhere, and the new page must answer, before the old one goes.
+            name = extension_of(address)
+            return frozenset(self.releases.get(name, ()) + self.written.get(name, ()))
+        if address.kind in ("container", "process") and address.name not in CONTENT_HOSTS:
+            return frozenset()
+        if address.kind in ("volume", "folder"):
+            return frozenset(self.services.get(address.name, ()))
+        return self.below[_rank(address)]
 
 
-def _leans_on(other: Address, address: Address, rank: int) -> bool:
-    other_rank = DELETION_RANK.get(other.kind, 9)
-    if other_rank >= rank:
-        return False
-    if address.kind == "bundle":
-        return other.kind == "release" and extension_of(other) == extension_of(address)
-    if address.kind in ("container", "process"):
-        return address.name in CONTENT_HOSTS
-    if address.kind in ("volume", "folder"):
-        return other.kind in ("container", "process") and other.name == address.name
-    return True
+def _rank(address: Address) -> int:
+    return DELETION_RANK.get(address.kind, 9)
 
 
 def _sorted(steps: list[Step]) -> tuple[Step, ...]:
     """A stable topological order; raises RuntimeError on a cycle, which is a bug of ours."""
-    waiting = {step.address: step for step in steps}
+    place = {step.address: number for number, step in enumerate(steps)}
+    missing = [len(step.needs & place.keys()) for step in steps]
+    leaning: dict[Address, list[int]] = defaultdict(list)
+    for number, step in enumerate(steps):
+        for need in step.needs & place.keys():
+            leaning[need].append(number)
     placed: list[Step] = []
-    done: set[Address] = set()
-    while waiting:
-        ready = [s for s in waiting.values() if not (s.needs - done) & set(waiting)]
-        if not ready:
-            cycle = ", ".join(sorted(str(address) for address in waiting))
-            raise RuntimeError(f"the plan has a cycle among {cycle}")
-        for step in ready:
-            placed.append(step)
-            done.add(step.address)
-            del waiting[step.address]
+    ready = [number for number, count in enumerate(missing) if not count]
+    while ready:
+        placed += (steps[number] for number in ready)
+        following = []
+        for number in ready:
+            for waiting in leaning[steps[number].address]:
+                missing[waiting] -= 1
+                if not missing[waiting]:
+                    following.append(waiting)
+        ready = sorted(following)
+    if len(placed) < len(steps):
+        cycle = ", ".join(sorted(str(steps[n].address) for n, count in enumerate(missing) if count))
+        raise RuntimeError(f"the plan has a cycle among {cycle}")
     return tuple(placed)

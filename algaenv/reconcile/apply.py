@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
 import traceback
@@ -161,11 +162,26 @@ class _Progress:
     """Address that did not end well → the failure it goes back to."""
     ended: list[Ended] = field(default_factory=list)
 
+    missing: dict[Address, int] = field(default_factory=dict)
+    """Address → how many of its needs have not ended."""
+    leaning: dict[Address, list[Address]] = field(default_factory=dict)
+    place: dict[Address, int] = field(default_factory=dict)
+    ready: list[tuple[int, Address]] = field(default_factory=list)
+    """A heap of the steps that may be taken, those that stand first in the plan first."""
+
+    def __post_init__(self) -> None:
+        for number, step in enumerate(self.waiting.values()):
+            needs = step.needs & self.waiting.keys()
+            self.place[step.address] = number
+            self.missing[step.address] = len(needs)
+            for need in needs:
+                self.leaning.setdefault(need, []).append(step.address)
+            if not needs:
+                self.ready.append((number, step.address))
+
     def next_ready(self) -> Step | None:
-        for step in self.waiting.values():
-            if not step.needs & (self.waiting.keys() | self.running):
-                return step
-        return None
+        """A step all of whose needs have ended; it is handed out once."""
+        return self.waiting[heapq.heappop(self.ready)[1]] if self.ready else None
 
     def stopped_by(self, step: Step) -> str | None:
         return next((self.stopped[need] for need in sorted(step.needs & self.stopped.keys())), None)
@@ -179,6 +195,10 @@ class _Progress:
         self.running.discard(step.address)
         self.note(step.address, outcome)
         self.ended.append(Ended(step, outcome, seconds))
+        for address in self.leaning.get(step.address, ()):
+            self.missing[address] -= 1
+            if not self.missing[address] and address in self.waiting:
+                heapq.heappush(self.ready, (self.place[address], address))
 
     def note(self, address: Address, outcome: Outcome) -> None:
         if not isinstance(outcome, Done):

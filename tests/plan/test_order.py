@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from typing import Any
+
+from algaenv.model.outcome import Done, Ended
 from algaenv.model.plan import Plan, Verb
+from algaenv.model.probe import Yes
 from algaenv.model.resource import Absent, Observation
 from algaenv.plan.diff import decide_all, decide_down
 from algaenv.plan.order import plan
 from algaenv.plan.scope import spare_older
+from algaenv.reconcile.apply import Walker
 from tests.plan.desk import at, there, want
 
 NEW, OLD, OLDER = "bundle/hello@new", "bundle/hello@old", "bundle/hello@older"
@@ -105,3 +111,33 @@ def test_every_step_comes_after_what_it_needs() -> None:
         assert {str(n) for n in step.needs} <= placed
         placed.add(str(step.address))
     assert len(placed) == len(wanted)
+
+
+def test_the_order_of_very_many_steps_costs_in_proportion() -> None:
+    """With work that grows with the square of this, the test would run into its time limit."""
+    many = 10_000
+    addresses = [f"release/e{n}" for n in range(many)] + [f"bundle/e{n}@a" for n in range(many)]
+    addresses += ["container/store", "container/database", "network/main", "volume/store"]
+    seen = {at(a): there(a, retained=a.startswith("volume")) for a in addresses}
+    drawn = plan(decide_down(seen, data_goes=True))
+    assert needs(drawn, "bundle/e7@a") == {"release/e7"}
+    assert len(needs(drawn, "container/store")) == 2 * many
+    ended = _walked(drawn)
+    assert len(ended) == len(addresses)
+    assert all(isinstance(it.outcome, Done) for it in ended)
+
+
+def _walked(drawn: Plan) -> tuple[Ended, ...]:
+    class Nothing:
+        def delete(self, *_: object) -> None: ...
+
+    class Asks:
+        def ask(self, _: object) -> Yes:
+            return Yes()
+
+        def warm(self, _: object) -> Yes:
+            return Yes()
+
+    hands: Any = defaultdict(Nothing)
+    asker: Any = Asks()
+    return Walker(lambda: hands, asker, lambda _: None, 0.0).walk(drawn)
