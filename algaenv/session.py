@@ -249,11 +249,13 @@ class Steward:
         ways = Ways(adopt=request.adopt, cancelled=request.cancelled)
         if recorded is not None and _moved(recorded.intent, intent):
             emit(Warned(_LEFT_BEHIND))
+        world = World(runtime, content, self._house.asker())
+        drawn = draw(lock, world, emit, ways)
+        drawn.refuse_obstacles()
         now = Recorded(intent, runtime.name, lock.tenant_id)
         if now != recorded:
             self._house.remember(environment, now)
-        world = World(runtime, content, self._house.asker())
-        drawn, ended = converge(lock, world, emit, ways)
+        drawn, ended = converge(drawn, lock, world, emit, ways)
         report = _report("up", drawn, ended)
         learned = drawn.ids.tenant_id if drawn.ids and not drawn.ids.problems else now.tenant_id
         if learned != now.tenant_id:

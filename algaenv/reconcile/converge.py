@@ -13,7 +13,7 @@ from algaenv.model.event import Emit, Planned
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.outcome import Done, Ended
 from algaenv.model.plan import Blocked, Change, Decision, Deferred, Kept, Plan, Same, Step, Verb
-from algaenv.model.problem import AlgaenvError, DriverError, Problem, Unavailable
+from algaenv.model.problem import AlgaenvError, Conflict, DriverError, Problem, Unavailable
 from algaenv.model.resource import Observation, Present, Resource
 from algaenv.plan.content import desired_content, predicted_ids
 from algaenv.plan.diff import decide_all, decide_down
@@ -59,6 +59,13 @@ class Drawn:
     settled: bool
     failure: AlgaenvError | None = None
     """What stopped the run between its steps: hosts that answered and then did not any more."""
+    obstacles: tuple[Blocked, ...] = ()
+    """What is in the way of the whole run: nothing is begun while there is any."""
+
+    def refuse_obstacles(self) -> None:
+        """Raises Conflict with every one of them."""
+        if self.obstacles:
+            raise Conflict(*(obstacle.problem for obstacle in self.obstacles))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,7 @@ def draw(lock: Lock, world: World, emit: Emit, ways: Ways) -> Drawn:
     lowered = world.runtime.lower(lock, _silent)
     seen = world.runtime.eyes(lock.environment).observe(lowered.resources)
     substrate = decide_all(lowered.resources, seen)
+    obstacles = world.runtime.obstacles(lock.environment, _changes(substrate))
     unready = _unready(lowered.hosts, substrate)
     look = _try_look(lock, world) if not unready else _waiting_for(unready)
     if not isinstance(look, str):
@@ -87,17 +95,22 @@ def draw(lock: Lock, world: World, emit: Emit, ways: Ways) -> Drawn:
     else:
         ids, settled, answered = None, False, frozenset()
         content = _deferred(lock, lowered, look)
-    drawn = replace(ordered((*substrate, *content), answered), engines=lowered.engines)
-    emit(Planned(drawn.steps))
-    return Drawn(lowered, drawn, ids, settled)
+    barred = {obstacle.address for obstacle in obstacles}
+    substrate = tuple(d for d in substrate if _address_of(d) not in barred)
+    drawn = ordered((*substrate, *obstacles, *content), answered)
+    drawn = replace(drawn, engines=lowered.engines)
+    if not obstacles:
+        emit(Planned(drawn.steps))
+    return Drawn(lowered, drawn, ids, settled, obstacles=obstacles)
 
 
-def converge(lock: Lock, world: World, emit: Emit, ways: Ways) -> tuple[Drawn, tuple[Ended, ...]]:
-    """Draw the plan and walk it; content that could not be seen is planned once its hosts answer.
+def converge(
+    drawn: Drawn, lock: Lock, world: World, emit: Emit, ways: Ways
+) -> tuple[Drawn, tuple[Ended, ...]]:
+    """Walk a plan; content that could not be seen is planned once its hosts answer.
 
     The second value is how every step ended. The first is the last plan drawn.
     """
-    drawn = draw(lock, world, emit, ways)
     walker = Walker(
         world.hands(lock.environment),
         world.asker,
@@ -141,10 +154,13 @@ def draw_down(
     """The plan that removes what is ours.
 
     `lock` says where the content is; None when nobody knows any more. Content of hosts whose
-    data goes with `volumes` is not taken out piece by piece.
+    data goes with `volumes` is not taken out piece by piece. Raises Conflict when something is in
+    the way of the whole of it.
     """
     seen = world.runtime.eyes(environment).observe(())
     substrate = decide_down(seen, data_goes=volumes)
+    if obstacles := world.runtime.obstacles(environment, _changes(substrate)):
+        raise Conflict(*(obstacle.problem for obstacle in obstacles))
     content: tuple[Decision, ...] = ()
     if lock is not None and (external or not volumes):
         content = _content_down(lock, world, seen, external=external)
@@ -195,6 +211,18 @@ def _content(
     decisions = spare_older(decisions, seen, names, lock.intent.keep_versions)
     written |= _written(decisions)
     return (*decisions, *proofs(lock, look.ids, lowered.hosts, written))
+
+
+def _changes(decisions: Iterable[Decision]) -> tuple[Change, ...]:
+    return tuple(d for d in decisions if isinstance(d, Change))
+
+
+def _address_of(decision: Decision) -> Address:
+    match decision:
+        case Same(resource) | Deferred(resource):
+            return resource.address
+        case Change(address=address) | Blocked(address=address) | Kept(address=address):
+            return address
 
 
 def _written(decisions: Iterable[Decision]) -> frozenset[Address]:

@@ -9,6 +9,7 @@ from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
 from algaenv.model.content import ContentIds
 from algaenv.model.lock import Environment, Lock
+from algaenv.model.plan import Blocked, Change
 from algaenv.model.probe import Answer, Probe
 from algaenv.model.resource import Observation, Present, Resource, ServiceEngine
 
@@ -85,6 +86,13 @@ class Runtime(Protocol):
         Looks up what it must (which binaries there are, which image a reference means) through
         caches; changes nothing. Raises ResolveError with every problem at once, before anything
         is touched.
+        """
+        ...
+
+    def obstacles(self, environment: Environment, changes: Sequence[Change]) -> tuple[Blocked, ...]:
+        """What keeps `changes` from being made before any of them is begun; looks, and no more.
+
+        A service that somebody else works on is told whether or not it is to be changed.
         """
         ...
 

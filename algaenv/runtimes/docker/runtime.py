@@ -1,11 +1,14 @@
 """Docker as a runtime: what reconcile asks for, put together."""
 
+# ruff: noqa: ARG002 - the signatures are the protocol's
+
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from algaenv.model.lock import Environment, Lock
+from algaenv.model.plan import Blocked, Change
 from algaenv.model.problem import ResolveError
 from algaenv.reconcile.protocols import Eyes, Hands, Lowered, Say
 from algaenv.runtimes.binaries import cache_home
@@ -48,6 +51,10 @@ class DockerRuntime:
             )
             supplies = chooser.choose()
         return lower(lock, supplies)
+
+    def obstacles(self, environment: Environment, changes: Sequence[Change]) -> tuple[Blocked, ...]:
+        """None: the engine itself sees to it that a container is there once."""
+        return ()
 
     def eyes(self, environment: Environment) -> Eyes:
         """See `reconcile.protocols.Runtime`."""

@@ -16,5 +16,5 @@ CODES: tuple[tuple[str, str], ...] = (
     ("process-stuck", "a process does not end, even when it is killed"),
     ("root-postgres", "PostgreSQL does not run as root, and this machine offers no other way"),
     ("runtime-cannot", "the spec asks for something this runtime does not do"),
-    ("shim-busy", "another shim stands over the service already"),
+    ("shim-busy", "a service is held by a shim that cannot be seen, in another PID namespace"),
 )

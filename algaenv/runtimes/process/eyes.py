@@ -36,8 +36,10 @@ class ProcessEyes:
 
     def _processes(self, wanted: Sequence[Address]) -> Mapping[Address, Observation]:
         kept = living.read_records(self._environment)
+        unseen = frozenset(living.out_of_sight(self._environment))
         seen: dict[Address, Observation] = {
-            address: _recorded(record) for address, record in kept.items()
+            address: _out_of_sight(record) if address in unseen else _recorded(record)
+            for address, record in kept.items()
         }
         unknown = any(address not in kept for address in wanted)
         if unknown or living.lost_records(self._environment, kept):
@@ -90,6 +92,12 @@ def _recorded(record: Record) -> Present:
     shim = record["shim"]
     handle = f"{shim['pid']}:{shim['start']}" if shim else ""
     return Present(record["fingerprint"], record["inputs"], drift, running, handle, note)
+
+
+def _out_of_sight(record: Record) -> Present:
+    """It runs: its shim's lock says so, although neither can be seen from here."""
+    note = f"{record['engine']}, out of sight: in another PID namespace"
+    return Present(record["fingerprint"], record["inputs"], running=True, note=note)
 
 
 def _drift(record: Record, child: int) -> Iterator[str]:

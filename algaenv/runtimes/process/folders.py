@@ -8,6 +8,7 @@ is not directly below the environment's own `data/`.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -21,11 +22,11 @@ from algaenv.model.lock import Environment
 from algaenv.model.problem import Conflict, Problem
 from algaenv.model.resource import Inputs, Present, Resource
 from algaenv.reconcile.protocols import Say
-from algaenv.runtimes.process import records
+from algaenv.runtimes.process import records, service_lock
 from algaenv.runtimes.process.bodies import PROCESS, FolderBody
 from algaenv.runtimes.process.disk import on_disk
 from algaenv.runtimes.process.layout import Layout, content, private, write_private
-from algaenv.runtimes.process.living import child_of
+from algaenv.runtimes.process.living import child_of, out_of_sight
 
 MARKER = ".algaenv.json"
 _PASSING = ".algaenv-"
@@ -79,6 +80,7 @@ class FolderHands:
             raise TypeError(resource.body)
         path = resource.body.path
         with on_disk(path):
+            self._refuse_out_of_sight(path)
             if self._owns(path):
                 self._mark(path, resource)
                 private(content(path))
@@ -106,11 +108,26 @@ class FolderHands:
             return
         self._refuse_strangers(path)
         self._refuse_running(path)
-        with on_disk(path):
+        with on_disk(path), self._held(path) as lock:
             gone = self._layout.folder(_passing())
             path.rename(gone)
             shutil.rmtree(gone)
             self._sweep()
+            lock.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _held(self, path: Path) -> Iterator[Path]:
+        """Hold the lock of the service that works in `path`: no pid tells of one out of sight."""
+        self._refuse_out_of_sight(path)
+        address = Address(PROCESS, _service_of(path))
+        lock = self._layout.lock(address.name)
+        with service_lock.holding(lock, address):
+            yield lock
+
+    def _refuse_out_of_sight(self, path: Path) -> None:
+        address = Address(PROCESS, _service_of(path))
+        if address in out_of_sight(self._environment):
+            raise service_lock.busy(address)
 
     def _mark(self, path: Path, resource: Resource) -> None:
         marker = {
@@ -131,7 +148,7 @@ class FolderHands:
             raise Conflict(_not_ours("remove", path))
 
     def _refuse_running(self, path: Path) -> None:
-        service = path.name.partition("-")[0]
+        service = _service_of(path)
         record = records.read(str(self._layout.record(service)))
         child = child_of(record) if record and record["folder"] == str(path) else None
         if child:
@@ -148,6 +165,11 @@ class FolderHands:
         for entry in private(self._layout.data).glob(f"{_PASSING}*"):
             if not entry.name.startswith(f"{_PASSING}{os.getpid()}-"):
                 shutil.rmtree(entry, ignore_errors=True)
+
+
+def _service_of(path: Path) -> str:
+    """A folder is called `<service>-<engine>`."""
+    return path.name.partition("-")[0]
 
 
 def _not_ours(verb: str, path: Path) -> Problem:

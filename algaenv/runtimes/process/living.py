@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
 from algaenv.model.lock import Environment
-from algaenv.runtimes.process import procfs, records
+from algaenv.runtimes.process import procfs, records, service_lock
 from algaenv.runtimes.process.bodies import PROCESS
 from algaenv.runtimes.process.layout import Layout
 from algaenv.runtimes.process.procfs import Identity, alive
@@ -47,6 +47,32 @@ def lost_records(environment: Environment, kept: Mapping[Address, Record]) -> bo
         return layout.home.is_dir()
     locks = (path.name.partition(".")[0] for path in layout.run.glob("*.json.lock"))
     return any(Address(PROCESS, service) not in kept for service in locks)
+
+
+def out_of_sight(environment: Environment) -> tuple[Address, ...]:
+    """The services that are held by a shim which this process cannot see.
+
+    They run in another PID namespace. Costs a lock each; only where one is held are records and
+    marks looked at. Raises OSError.
+    """
+    layout = Layout(environment.home)
+    names = sorted(path.name.partition(".")[0] for path in layout.run.glob("*.json.lock"))
+    held = [name for name in names if service_lock.is_held(layout.lock(name))]
+    if not held:
+        return ()
+    kept = read_records(environment)
+    unseen = [
+        address
+        for address in (Address(PROCESS, name) for name in held)
+        if not (address in kept and shim_of(kept[address]))
+    ]
+    marked = by_mark(environment) if unseen else {}
+    return tuple(
+        address
+        for address in unseen
+        # Asked again: a shim that was still there may have ended since.
+        if address not in marked and service_lock.is_held(layout.lock(address.name))
+    )
 
 
 def shim_of(record: Record) -> Identity | None:

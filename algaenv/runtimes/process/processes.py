@@ -9,8 +9,9 @@ a crash at any point. Nothing here waits for a service to answer: that is asked 
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from algaenv.model.address import Address
@@ -19,7 +20,7 @@ from algaenv.model.problem import Conflict, Failed, Problem
 from algaenv.model.resource import Present, Resource
 from algaenv.reconcile.protocols import Say
 from algaenv.runtimes.ports import Holder, holder_of
-from algaenv.runtimes.process import access, living, logfile, procfs, records
+from algaenv.runtimes.process import access, living, logfile, procfs, records, service_lock
 from algaenv.runtimes.process.bodies import ProcessBody
 from algaenv.runtimes.process.cluster import Cluster
 from algaenv.runtimes.process.disk import on_disk
@@ -46,17 +47,19 @@ class ProcessHands:
         self._templates = templates
 
     def create(self, resource: Resource, say: Say) -> None:
-        """Start the service; raises Conflict (`port-taken`, …) before anything is touched."""
+        """Start the service.
+
+        Raises Conflict (`shim-busy`, `port-taken`, …) before anything is touched.
+        """
         body = resource.body
         if not isinstance(body, ProcessBody):
             raise TypeError(body)
-        self._end_all(resource.address, say)
-        _refuse_taken(resource.address, body.ports)
-        with on_disk(self._environment.home):
+        with self._alone(resource.address, say) as lock:
+            _refuse_taken(resource.address, body.ports)
             self._write_files(resource.address.name, body)
             way = self._prepare(body, say)
             try:
-                start(self._environment, resource, way)
+                start(self._environment, resource, way, lock)
             except Failed:
                 self._end_all(resource.address, say)
                 raise
@@ -68,12 +71,12 @@ class ProcessHands:
     def delete(self, address: Address, seen: Present, say: Say) -> None:
         """Stop it, and remove what was generated for it; its folder and its log stay."""
         record = self._record(address)
-        self._end_all(address, say)
-        with on_disk(self._environment.home):
+        with self._alone(address, say):
             if record and record["folder"]:
                 access.forget(Path(record["folder"]))
             shutil.rmtree(self._layout.etc(address.name), ignore_errors=True)
             self._layout.record(address.name).unlink(missing_ok=True)
+            # Last, and while it is held: whoever waits for it looks for a new one then.
             self._layout.lock(address.name).unlink(missing_ok=True)
 
     def evidence(self, address: Address) -> tuple[str, ...] | None:
@@ -89,6 +92,20 @@ class ProcessHands:
     def _record(self, address: Address) -> Record | None:
         record = records.read(str(self._layout.record(address.name)))
         return record if record and record["environment"] == self._environment.id else None
+
+    @contextlib.contextmanager
+    def _alone(self, address: Address, say: Say) -> Iterator[int]:
+        """Hold the lock of a service of which nothing runs any more; yields its descriptor.
+
+        What can be seen of it is ended first. Raises Conflict (`shim-busy`) when a shim that cannot
+        be seen stands over it, before anything is ended.
+        """
+        with on_disk(self._environment.home):
+            if address in living.out_of_sight(self._environment):
+                raise service_lock.busy(address)
+            self._end_all(address, say)
+            with service_lock.holding(self._layout.lock(address.name), address) as lock:
+                yield lock
 
     def _end_all(self, address: Address, say: Say) -> None:
         """End what the record names and what carries our marks: shims first, gently."""

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from algaenv.model.intent import Profile
 from algaenv.model.lock import Environment, Lock
+from algaenv.model.plan import Blocked, Change
 from algaenv.reconcile.protocols import Eyes, Hands, Lowered, Say
 from algaenv.runtimes.process.bodies import FOLDER, PROCESS
 from algaenv.runtimes.process.eyes import ProcessEyes
@@ -48,6 +49,15 @@ class ProcessRuntime:
 
         supplies = choose(lock, self._environ, self._cache, folder)
         return lower(lock, supplies, self._environ)
+
+    def obstacles(self, environment: Environment, changes: Sequence[Change]) -> tuple[Blocked, ...]:
+        """Services held by a shim that cannot be seen (`shim-busy`)."""
+        from algaenv.runtimes.process import living, service_lock
+
+        return tuple(
+            Blocked(address, service_lock.busy(address).problem)
+            for address in living.out_of_sight(environment)
+        )
 
     def eyes(self, environment: Environment) -> Eyes:
         """Reads records and /proc."""

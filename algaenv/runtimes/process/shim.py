@@ -1,7 +1,7 @@
-"""The program that stands over one service: `python -I -S shim.py <record>`.
+"""The program that stands over one service: `python -I -S shim.py <record> <lock>`.
 
-Run by its path, so that it starts without looking at installed packages; what it does is in
-`supervise`.
+`lock` is the number of the descriptor by which it holds the lock of its service. Run by its path,
+so that it starts without looking at installed packages; what it does is in `supervise`.
 """
 
 from __future__ import annotations
@@ -14,4 +14,4 @@ if __name__ == "__main__":
     sys.path.append(os.path.abspath(f"{__file__}/../../../.."))  # noqa: PTH100
     from algaenv.runtimes.process import supervise
 
-    sys.exit(supervise.main(sys.argv[1]))
+    sys.exit(supervise.main(sys.argv[1], int(sys.argv[2])))

@@ -8,25 +8,24 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from algaenv.model.lock import Environment
-from algaenv.model.problem import Conflict, Failed, Problem
+from algaenv.model.problem import Failed, Problem
 from algaenv.model.resource import Resource
 from algaenv.runtimes.process import logfile, procfs, records
 from algaenv.runtimes.process.bodies import ProcessBody
 from algaenv.runtimes.process.layout import Layout, private
 from algaenv.runtimes.process.privileges import Way
 from algaenv.runtimes.process.records import Record
-from algaenv.runtimes.process.supervise import BUSY
 from algaenv.runtimes.services import revealed
 
 SHIM = Path(__file__).with_name("shim.py")
 _SECONDS = 30.0
 
 
-def start(environment: Environment, resource: Resource, way: Way) -> None:
+def start(environment: Environment, resource: Resource, way: Way, lock: int) -> None:
     """Back once the program runs, which is not yet to say that it answers.
 
-    Leaves no record when it cannot be run. Raises Failed (`process-failed`), or Conflict
-    (`shim-busy`) when somebody else has started the same service meanwhile.
+    `lock` is the descriptor by which the caller holds the service's lock; the shim goes on holding
+    it. Leaves no record when it cannot be run. Raises Failed (`process-failed`).
     """
     body = resource.body
     if not isinstance(body, ProcessBody):
@@ -36,17 +35,17 @@ def start(environment: Environment, resource: Resource, way: Way) -> None:
     private(path.parent)
     private(layout.log(resource.address.name).parent)
     records.write(str(path), _new_record(environment, resource, body, way))
-    said = _run_shim(path, _environ(environment, resource, body))
+    said = _run_shim(path, lock, _environ(environment, resource, body))
     if said is not None:
         path.unlink(missing_ok=True)
         raise _not_started(resource, said)
 
 
-def _run_shim(record: Path, environ: Mapping[str, str]) -> str | None:
+def _run_shim(record: Path, lock: int, environ: Mapping[str, str]) -> str | None:
     """None when the service was started, else what the shim said."""
     try:
         ended = subprocess.run(
-            [sys.executable, "-I", "-S", str(SHIM), str(record)],
+            [sys.executable, "-I", "-S", str(SHIM), str(record), str(lock)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
@@ -54,6 +53,7 @@ def _run_shim(record: Path, environ: Mapping[str, str]) -> str | None:
             timeout=_SECONDS,
             check=False,
             start_new_session=True,
+            pass_fds=(lock,),
             cwd="/",
             env=dict(environ),
         )
@@ -105,15 +105,7 @@ def _new_record(
     )
 
 
-def _not_started(resource: Resource, said: str) -> Failed | Conflict:
-    if BUSY in said:
-        return Conflict(
-            Problem(
-                "shim-busy",
-                f"cannot start {resource.address}: {BUSY}",
-                "see whether this environment is also used from inside a container",
-            )
-        )
+def _not_started(resource: Resource, said: str) -> Failed:
     return Failed(
         Problem(
             "process-failed",

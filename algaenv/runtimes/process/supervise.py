@@ -11,7 +11,6 @@ Standard library only: it starts in the time that Python takes.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import signal
@@ -24,7 +23,6 @@ from algaenv.runtimes.process.becoming import read_all, spawn
 from algaenv.runtimes.process.logfile import LogFile
 
 STARTED: Final = b"started"
-BUSY: Final = "another shim stands over this service"
 _BACKOFF: Final = (0.2, 1.0, 5.0, 15.0, 30.0)
 """Seconds before the first, second, … start in a row; the last holds for all that follow."""
 _SETTLED: Final = 60.0
@@ -33,8 +31,12 @@ _ORPHANS: Final = 2.0
 """Seconds that processes of the service may outlive it."""
 
 
-def main(path: str) -> int:
-    """Leave a shim behind and say whether the service was started; 0 when it was."""
+def main(path: str, lock: int) -> int:
+    """Leave a shim behind and say whether the service was started; 0 when it was.
+
+    `lock` is the descriptor of the service's lock, which whoever starts this holds already: two of
+    us over one data directory would destroy it. Inherited, it is held for as long as we live.
+    """
     record = records.read(path)
     if record is None:
         print(f"no record at {path}", file=sys.stderr)  # noqa: T201 - its only way to tell
@@ -49,6 +51,7 @@ def main(path: str) -> int:
         return 1
     try:
         _detach()
+        os.set_inheritable(lock, False)  # The service must not get it.
         _supervise(path, record, tell)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -68,12 +71,6 @@ def _detach() -> None:
 
 
 def _supervise(path: str, record: records.Record, tell: int) -> None:
-    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        # Held for life: two of us over one data directory would destroy it.
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise OSError(BUSY) from None
     privileges.adopt_orphans()
     shim = Shim(path, record)
     shim.start()

@@ -16,7 +16,7 @@ import pytest
 from algaenv.model.problem import Conflict, Failed
 from algaenv.model.secret import Secret
 from algaenv.runtimes.binaries import cache_home, find
-from algaenv.runtimes.process import oneshot
+from algaenv.runtimes.process import oneshot, service_lock
 from algaenv.runtimes.process.bodies import Access
 from algaenv.runtimes.process.cluster import Cluster
 from algaenv.runtimes.process.layout import content, private
@@ -50,7 +50,8 @@ def serve(house: House, cluster: Cluster, access: Access) -> psycopg.Connection[
     argv = (str(cluster.postgres.path), "-D", str(cluster.place), "-p", str(port), *options)
     resource = house.resource(*argv, service="database", stop_signal="SIGINT", grace=20.0)
     private(house.layout.etc("database"))
-    start(house.environment, resource, cluster.postgres.way)
+    with service_lock.holding(house.layout.lock("database"), resource.address) as lock:
+        start(house.environment, resource, cluster.postgres.way, lock)
     words: dict[str, Any] = {"host": "127.0.0.1", "user": access.user, "dbname": access.database}
     found: list[psycopg.Connection[tuple[object, ...]]] = []
     refusals: list[str] = []

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.model.problem import Conflict, Failed
+from algaenv.model.problem import Failed
 from algaenv.model.resource import Resource
 from algaenv.model.secret import Secret
-from algaenv.runtimes.process import ending, living, logfile, procfs, records
+from algaenv.runtimes.process import ending, living, logfile, procfs, records, service_lock
 from algaenv.runtimes.process.layout import private
-from algaenv.runtimes.process.starting import SHIM, start
+from algaenv.runtimes.process.starting import SHIM
 from tests.runtimes.process.house import House, quiet, until
 
 FOREVER = "import signal; print('up', flush=True); signal.pause()"
@@ -270,15 +270,17 @@ def test_a_starter_killed_at_any_moment_leaves_one_service_at_most(
 ) -> None:
     resource = half_started(bare)
     marks = {"ALGAENV_ENVIRONMENT": bare.environment.id, "ALGAENV_ADDRESS": "process/redis"}
-    begun = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(SHIM), str(bare.layout.record("redis"))],
-        env={"PATH": os.defpath, "ALGAENV_SHIM": "1", **marks},
-        start_new_session=True,
-    )
-    with suppress(subprocess.TimeoutExpired):
-        begun.wait(moment)
-    begun.kill()
-    begun.wait()
+    with service_lock.holding(bare.layout.lock("redis"), resource.address) as lock:
+        begun = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(SHIM), str(bare.layout.record("redis")), str(lock)],
+            env={"PATH": os.defpath, "ALGAENV_SHIM": "1", **marks},
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
+        with suppress(subprocess.TimeoutExpired):
+            begun.wait(moment)
+        begun.kill()
+        begun.wait()
     # Whether it got so far as to leave a service is a matter of luck; that it is healed is not.
     bare.processes.update(resource, bare.seen(), quiet)
     assert bare.seen().running is True
@@ -344,15 +346,6 @@ def test_a_process_lives_as_long_as_its_last_thread() -> None:
     ending.end(process, gently=0)
     assert not procfs.alive(process)
     child.communicate()
-
-
-def test_a_second_shim_of_the_same_service_is_refused(bare: House) -> None:
-    resource = bare.python(FOREVER)
-    first = bare.shim()
-    with pytest.raises(Conflict) as caught:
-        start(bare.environment, resource, "plain")
-    assert caught.value.problem.code == "shim-busy"
-    assert procfs.alive(first)
 
 
 def test_the_log_is_bounded_and_one_older_one_is_kept(tmp_path: Path) -> None:

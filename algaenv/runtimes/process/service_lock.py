@@ -1,0 +1,98 @@
+"""The lock of a service: its shim holds it for life, and so does whoever changes its files.
+
+The kernel keeps it, so it tells about processes that this one cannot see: those of another PID
+namespace, such as a container that shares the checkout. Nothing of a service may be touched by
+somebody who does not hold its lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from algaenv.model.address import Address
+from algaenv.model.problem import Conflict, Problem
+from algaenv.runtimes.process.layout import private
+
+LINGERING: Final = 10.0
+"""Seconds that a shim which was just ended may need to let go."""
+_PAUSE = 0.01
+_FLAGS: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody holds the lock at `path`; it is not made, nor kept. Raises OSError."""
+    try:
+        descriptor = os.open(path, _FLAGS)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _try(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def holding(path: Path, address: Address, seconds: float = LINGERING) -> Iterator[int]:
+    """Hold the lock at `path`, made if need be; yields its descriptor.
+
+    A process that inherits the descriptor goes on holding it. Raises Conflict (`shim-busy`) when
+    somebody else still has it after `seconds`, and OSError.
+    """
+    descriptor = _acquire(path, address, time.monotonic() + seconds)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def busy(address: Address) -> Conflict:
+    """The complaint about a service that somebody else holds."""
+    return Conflict(
+        Problem(
+            "shim-busy",
+            f"cannot touch {address}: it is held by a shim that cannot be seen from here",
+            "run the command where the service was started: the host, or the container that "
+            "shares this directory",
+        )
+    )
+
+
+def _acquire(path: Path, address: Address, deadline: float) -> int:
+    private(path.parent)
+    while True:
+        descriptor = os.open(path, _FLAGS | os.O_CREAT, 0o600)
+        try:
+            while not _try(descriptor):
+                if time.monotonic() >= deadline:
+                    raise busy(address)
+                time.sleep(_PAUSE)
+            # Its last holder may have removed the file: then nobody else would meet this lock.
+            if _is_at(descriptor, path):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _try(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    mine = os.fstat(descriptor)
+    try:
+        there = path.lstat()
+    except FileNotFoundError:
+        return False
+    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)

@@ -1,0 +1,129 @@
+"""Nobody touches a service whose lock somebody else holds, seen or unseen."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from algaenv.model.address import Address
+from algaenv.model.problem import Conflict
+from algaenv.model.resource import Present
+from algaenv.reconcile.converge import Drawn
+from algaenv.runtimes.process import living, procfs, service_lock
+from tests.runtimes.process.house import House, quiet
+from tests.runtimes.process.test_folders import folder
+
+FOREVER = "import signal; print('up', flush=True); signal.pause()"
+REDIS = Address("process", "redis")
+HOLDER = """
+import fcntl, sys
+with open(sys.argv[1], "a") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def held_by_a_stranger(house: House, service: str = "redis") -> Iterator[None]:
+    """As a shim in another PID namespace does: the lock is all that shows of it."""
+    lock = house.layout.lock(service)
+    lock.parent.mkdir(exist_ok=True)
+    command = [sys.executable, "-c", HOLDER, str(lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == b"held\n"
+        try:
+            yield
+        finally:
+            holder.communicate()
+
+
+def files(house: House) -> Mapping[Path, tuple[int, bytes]]:
+    """Every file of the environment: which one it is, and what it holds."""
+    found = (path for path in house.environment.home.rglob("*") if path.is_file())
+    return {path: (path.stat().st_ino, path.read_bytes()) for path in found}
+
+
+def refused(house: House, verb: str) -> str:
+    seen = Present(None, handle=str(house.layout.folder("redis-valkey")))
+    actions: dict[str, Callable[[], object]] = {
+        "create": lambda: house.python(FOREVER, files={"settings": "new"}),
+        "delete": house.delete,
+        "create folder": lambda: house.create(folder(house)),
+        "delete folder": lambda: house.folders.delete(Address("folder", "redis"), seen, quiet),
+    }
+    before = files(house)
+    with pytest.raises(Conflict) as caught:
+        actions[verb]()
+    assert files(house) == before
+    return caught.value.problem.code
+
+
+@pytest.mark.parametrize("verb", ["create", "delete", "create folder", "delete folder"])
+@pytest.mark.parametrize("recorded", [True, False])
+def test_what_is_held_out_of_sight_is_not_touched(bare: House, verb: str, recorded: bool) -> None:
+    bare.create(folder(bare))
+    bare.python(FOREVER, files={"settings": "old"})
+    record = bare.layout.record("redis").read_bytes()
+    bare.delete()
+    if recorded:
+        bare.layout.run.mkdir(exist_ok=True)
+        bare.layout.record("redis").write_bytes(record)
+    with held_by_a_stranger(bare):
+        assert refused(bare, verb) == "shim-busy"
+        assert living.out_of_sight(bare.environment) == (REDIS,)
+        assert [it.address for it in bare.runtime.obstacles(bare.environment, ())] == [REDIS]
+        if recorded:
+            assert bare.seen().running is True, "its lock says that it runs"
+    assert living.out_of_sight(bare.environment) == ()
+
+
+def test_what_can_be_seen_is_no_obstacle_and_may_be_made_anew(bare: House) -> None:
+    bare.python(FOREVER)
+    assert service_lock.is_held(bare.layout.lock("redis"))
+    assert living.out_of_sight(bare.environment) == ()
+    first = bare.shim()
+    bare.python(FOREVER)
+    assert not procfs.alive(first)
+    assert service_lock.is_held(bare.layout.lock("redis"))
+
+
+def test_a_shim_whose_record_is_lost_is_not_out_of_sight(bare: House) -> None:
+    bare.python(FOREVER)
+    bare.layout.record("redis").unlink()
+    assert living.out_of_sight(bare.environment) == ()
+
+
+def test_the_lock_ends_with_the_shim_however_that_dies(bare: House) -> None:
+    bare.python(FOREVER)
+    os.kill(bare.shim().pid, 9)
+    with service_lock.holding(bare.layout.lock("redis"), REDIS):
+        assert service_lock.is_held(bare.layout.lock("redis"))
+    assert not service_lock.is_held(bare.layout.lock("redis"))
+
+
+def test_a_lock_that_was_removed_by_its_holder_is_not_mistaken_for_the_lock(bare: House) -> None:
+    path = bare.layout.lock("redis")
+    with service_lock.holding(path, REDIS):
+        path.unlink()
+        with service_lock.holding(path, REDIS) as second:
+            assert os.fstat(second).st_ino == path.stat().st_ino
+
+
+def test_a_run_with_obstacles_is_refused_with_all_of_them(bare: House) -> None:
+    for service in ("redis", "store"):
+        bare.python(FOREVER, service=service)
+        bare.delete(service)
+    with held_by_a_stranger(bare, "redis"), held_by_a_stranger(bare, "store"):
+        obstacles = bare.runtime.obstacles(bare.environment, ())
+    drawn = Drawn(None, None, None, settled=False, obstacles=obstacles)  # type: ignore[arg-type]
+    with pytest.raises(Conflict) as caught:
+        drawn.refuse_obstacles()
+    assert [it.code for it in caught.value.problems] == ["shim-busy", "shim-busy"]

@@ -1,0 +1,101 @@
+"""One checkout used from two PID namespaces, as by a host and a dev container."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.scenario.project import Project, Run
+
+NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc")
+_WRITTEN_BY_SERVICES = ("data", "logs")
+
+
+def told_inside(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run it where nobody outside can be seen."""
+    return subprocess.run(
+        [*NAMESPACE, *project.command(*arguments, "--json")],
+        capture_output=True,
+        text=True,
+        env=project.environment(),
+        cwd=project.root,
+        timeout=180,
+        check=False,
+    )
+
+
+def inside(project: Project, *arguments: str) -> Run:
+    done = told_inside(project, *arguments)
+    events = tuple(json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+    return Run(done.returncode, events, done.stderr)
+
+
+@pytest.fixture
+def namespaces() -> None:
+    if shutil.which("unshare") is None:
+        pytest.skip("needs the program `unshare`")
+    if subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not make a PID namespace")
+
+
+def ours(project: Project) -> Mapping[Path, tuple[int, bytes]]:
+    """Every file of the environment that a run may write, and the server's own lock."""
+    found = {
+        path
+        for path in project.home.rglob("*")
+        if path.is_file() and path.relative_to(project.home).parts[0] not in _WRITTEN_BY_SERVICES
+    }
+    found |= set(project.home.rglob("postmaster.pid"))
+    return {path: (path.stat().st_ino, path.read_bytes()) for path in found if path.name != "lock"}
+
+
+@pytest.mark.usefixtures("namespaces")
+def test_services_of_another_namespace_are_refused_and_nothing_changes(
+    make_project: Callable[..., Project],
+) -> None:
+    project = make_project("process")
+    project.extension()
+    project.up().ok()
+    project.sql("CREATE TABLE kept (value text)")
+    project.sql("INSERT INTO kept VALUES ('all of it')")
+    (server,) = project.sql("SELECT pg_backend_pid(), pg_postmaster_start_time()")
+    before = ours(project)
+
+    assert told_inside(project, "plan").returncode == 7
+    for arguments in (("up",), ("down",), ("down", "--volumes", "--yes")):
+        run = inside(project, *arguments)
+        assert run.code == 7, arguments
+        assert run.codes() == {"shim-busy"}, arguments
+        assert run.changed == 0
+        assert ours(project) == before, arguments
+    # Another spec makes no difference: it is refused before anything is written.
+    spec = project.file.read_text()
+    project.extension("other")
+    assert inside(project, "up").codes() == {"shim-busy"}
+    assert {p: it for p, it in ours(project).items() if "cache" not in p.parts} == {
+        p: it for p, it in before.items() if "cache" not in p.parts
+    }
+    project.file.write_text(spec)
+
+    assert project.up().ok().changed == 0
+    assert project.sql("SELECT value FROM kept") == [("all of it",)]
+    (after,) = project.sql("SELECT pg_backend_pid(), pg_postmaster_start_time()")
+    assert after[1] == server[1], "it is the same server"
+
+
+@pytest.mark.usefixtures("namespaces")
+def test_what_ended_outside_may_be_taken_up_inside(make_project: Callable[..., Project]) -> None:
+    project = make_project("process")
+    project.extension()
+    project.up().ok()
+    project.sql("CREATE TABLE kept (value text)")
+    project.down().ok()
+    # The namespace ends with the command, and takes the services with it.
+    assert inside(project, "up").code == 0
+    project.up().ok()
+    assert project.sql("SELECT count(*) FROM kept") == [(0,)]
