@@ -21,7 +21,7 @@ from algaenv.model.intent import (
 from algaenv.model.lock import Credentials, Environment, Lock, Ports
 from algaenv.model.outcome import Done, Ended, Report
 from algaenv.model.plan import Kept, Plan
-from algaenv.model.problem import AlgaenvError, NotReady, Problem
+from algaenv.model.problem import AlgaenvError, Failed, NotReady, Problem
 from algaenv.model.status import Reach, Status
 from algaenv.reconcile.ahead import Ahead
 from algaenv.reconcile.apply import Walker
@@ -110,8 +110,16 @@ class House(Protocol):
         """Write it down for a later `down` and `status`."""
         ...
 
-    def forget(self, environment: Environment) -> None:
-        """Remove the environment's home, after its data went too."""
+    def sweep(self, environment: Environment, *, data: bool) -> None:
+        """Remove what killed runs have left; `data`: of runtimes as well. Raises AlgaenvError with
+        all that could not be removed."""
+        ...
+
+    def forget(self, environment: Environment) -> Sequence[Kept]:
+        """Remove the environment's home, after its data went too; what others put there stays.
+
+        Raises Failed (`left-behind`) with all of ours that could not be removed.
+        """
         ...
 
     def credentials(self, environment: Environment, intent: Intent) -> Credentials:
@@ -235,6 +243,8 @@ class Steward:
         return intent, self._house.identify(request.spec, intent.name)
 
     def _up(self, request: Request, intent: Intent, environment: Environment, emit: Emit) -> Report:
+        for problem in self._swept(environment, data=False):
+            emit(Warned(problem))
         recorded = self._house.recall(environment)
         lock = None
         if recorded is not None:
@@ -286,10 +296,25 @@ class Steward:
             ended += walker.walk(plan)
             kept += plan.kept
         report = Report("down", tuple(ended), kept=tuple(kept))
+        if request.cancelled():
+            return report
+        problems = self._swept(environment, data=volumes)
         nothing_left = volumes or (recorded is None and not kept)
-        if nothing_left and not report.failed and not request.cancelled():
-            self._house.forget(environment)
-        return report
+        if nothing_left and not report.failed and not problems:
+            try:
+                kept += self._house.forget(environment)
+            except Failed as error:
+                problems = error.problems
+        failed = Failed.__name__ if problems else ""
+        return replace(report, problems=problems, error=failed, kept=tuple(kept))
+
+    def _swept(self, environment: Environment, *, data: bool) -> tuple[Problem, ...]:
+        """Remove what killed runs have left; what could not be removed."""
+        try:
+            self._house.sweep(environment, data=data)
+        except AlgaenvError as error:
+            return tuple(error.problems)
+        return ()
 
     def _lock_of_last_run(self, environment: Environment, recorded: Recorded | None) -> Lock | None:
         """Where the content is; None when what it takes to reach it is lost."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from algaenv.drivers import home
+from algaenv.model.address import Address
 from algaenv.model.intent import Intent
 from algaenv.model.lock import Credentials, Environment, Lock, Ports
-from algaenv.model.problem import Conflict, EngineGone, Problem
+from algaenv.model.plan import Kept
+from algaenv.model.problem import Conflict, EngineGone, Failed, Problem
 from algaenv.model.resource import Present
 from algaenv.reconcile.protocols import Asker, ContentHost, Runtime
 from algaenv.reconcile.resolve import Packs
@@ -82,9 +85,22 @@ class Wired:
             {"runtime": recorded.runtime, "tenant_id": recorded.tenant_id, "intent": intent},
         )
 
-    def forget(self, environment: Environment) -> None:
-        """What somebody else put into the home stays."""
-        home.forget(environment)
+    def sweep(self, environment: Environment, *, data: bool) -> None:
+        """In the home, and where processes leave things; the engine leaves nothing half made."""
+        home.sweep(environment)
+        if any((environment.home / name).is_dir() for name in home.SHARED):
+            from algaenv.runtimes.process import leftovers
+
+            leftovers.sweep(environment, data=data)
+
+    def forget(self, environment: Environment) -> Sequence[Kept]:
+        """What somebody else put into the home stays, unless it lies among our data."""
+        left = home.forget(environment)
+        within = [environment.home / name for name in left if name in home.SHARED]
+        if within:
+            raise Failed(*(_still_there(path) for path in within))
+        why = "not made by algaenv"
+        return [Kept(Address("file", name), f"{environment.home / name}: {why}") for name in left]
 
     def credentials(self, environment: Environment, intent: Intent) -> Credentials:
         """Given ones win."""
@@ -189,6 +205,14 @@ class Wired:
             hint = engine.hint or _START_ENGINE
             raise EngineGone(Problem("engine-unreachable", engine.reason, hint))
         return DockerRuntime(self._environ, self._cache)
+
+
+def _still_there(path: Path) -> Problem:
+    return Problem(
+        "left-behind",
+        f"cannot remove {path}: it holds something that carries no mark of this environment",
+        f"see what it holds, then remove it with `rm -r {shlex.quote(str(path))}`",
+    )
 
 
 _START_ENGINE = "start the Docker engine, or use `--runtime process`"

@@ -13,6 +13,7 @@ CODES: tuple[tuple[str, str], ...] = (
     ("home-broken", "the environment's private directory cannot be used"),
     ("home-unsafe", "the environment's private directory is a link or another user's"),
     ("home-unwritable", "the environment's private directory cannot be written"),
+    ("left-behind", "something of this environment could not be removed"),
     ("lock-unsupported", "the file system beside the spec knows no locks"),
     ("locked", "another run is at work on the environment"),
     ("ports-exhausted", "no port is free where `auto` looks for one"),

@@ -12,7 +12,9 @@ import errno
 import hashlib
 import json
 import os
+import re
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -38,8 +40,13 @@ _OURS = (
     "settling",
 )
 """What `forget` removes."""
-_SHARED = ("data", "etc", "run")
+SHARED = ("data", "etc", "run")
 """What the runtimes keep and remove themselves; `forget` takes only what is empty of files."""
+_ASIDE = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
+"""Names of the files that `keep` writes aside."""
+_CACHE_ASIDE = ".spec-"
+_STALE = 60.0
+"""Seconds after which nobody writes a file of the cache any more."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -90,7 +97,8 @@ def forget(environment: Environment) -> tuple[str, ...]:
     """Remove what is ours from the home, and each directory that this leaves empty.
 
     Never follows a link and never leaves the home. The answer names what stays, because somebody
-    else put it there or a runtime still needs it. Raises as `open_home` does.
+    else put it there or a runtime still needs it. Raises as `open_home` does, and Failed
+    (`left-behind`) with everything of ours that could not be removed.
     """
     home = environment.home
     if not os.path.lexists(home):
@@ -98,10 +106,16 @@ def forget(environment: Environment) -> tuple[str, ...]:
     with writing(home):
         _demand_ours(home.parent)
         _demand_ours(home)
-        for name in _SHARED:
+        for name in SHARED:
             _remove_hollow(home / name)
-        for name in _OURS:
-            remove(home / name)
+        problems: list[Problem] = []
+        for path in (*(home / name for name in _OURS), *_written_aside(home)):
+            try:
+                remove(path)
+            except OSError as error:
+                problems.append(_left_behind(path, error))
+        if problems:
+            raise Failed(*problems)
         left = tuple(sorted({entry.name for entry in home.iterdir()} - {_LOCK}))
         if not left:
             # Last, since whoever calls this holds it; a home that stays keeps it.
@@ -109,6 +123,57 @@ def forget(environment: Environment) -> tuple[str, ...]:
             _rmdir(home)
             _leave(home.parent)
     return left
+
+
+def sweep(environment: Environment) -> None:
+    """Remove the files that a run which was killed was writing: they may hold secrets.
+
+    The caller holds the environment. Raises as `open_home` does, and Failed (`left-behind`).
+    """
+    cache = environment.home / "cache"
+    old = time.time() - _STALE
+    stale = [path for path in _starting_with(cache, _CACHE_ASIDE) if _changed(path) < old]
+    aside = _written_aside(environment.home)
+    if not stale and not aside:
+        return
+    problems: list[Problem] = []
+    # A `plan` holds this while it writes such a file.
+    with settling(environment):
+        for path in (*stale, *aside):
+            try:
+                remove(path)
+            except OSError as error:
+                problems.append(_left_behind(path, error))
+    if problems:
+        raise Failed(*problems)
+
+
+def _written_aside(home: Path) -> list[Path]:
+    """Files that `keep` was writing when it was killed."""
+    return [path for path in _starting_with(home, ".") if _ASIDE.fullmatch(path.name)]
+
+
+def _starting_with(directory: Path, prefix: str) -> list[Path]:
+    try:
+        names = os.listdir(directory)  # noqa: PTH208 - in every run
+    except OSError:
+        return []
+    return sorted(directory / name for name in names if name.startswith(prefix))
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except OSError:
+        return time.time()
+
+
+def _left_behind(path: Path, error: OSError) -> Problem:
+    return Problem(
+        "left-behind",
+        f"cannot remove {error.filename or path}: {error.strerror or error}",
+        "let the current user remove it, then run `algaenv down` again",
+    )
 
 
 def keep(path: Path, content: bytes) -> None:

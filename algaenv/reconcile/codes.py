@@ -23,6 +23,7 @@ CODES: tuple[tuple[str, str], ...] = (
     ("extension-twice", "two extensions of the spec have the same publisher and name"),
     ("gateway-none", "an extension is called, but the spec wants no gateway"),
     ("handler-broken", "the runner cannot compile or link an extension's handler"),
+    ("left-behind", "something of this environment could not be removed"),
     ("not-answering", "a service or page gave an answer that waiting does not mend"),
     ("not-ours", "something in the way carries no mark of this environment"),
     ("not-up", "an extension is called, but the environment has not been brought up"),

@@ -274,6 +274,51 @@ def test_forgetting_spares_other_environments(environment: Environment, opened: 
     assert (other.home.parent / ".gitignore").exists()
 
 
+ASIDE = (".secrets.json.4711.0a1b2c3d", ".last.json.1.ffffffff", "cache/.spec-x1y2")
+
+
+def test_what_was_being_written_by_a_killed_run_is_swept(
+    environment: Environment, opened: Path
+) -> None:
+    home.remember(environment, RECORD)
+    (opened / "cache").mkdir()
+    for name in (*ASIDE, ".mine", "cache/.spec-new"):
+        (opened / name).write_text("secret")
+    os.utime(opened / ASIDE[2], (1, 1))
+    home.sweep(environment)
+    assert not [name for name in ASIDE if (opened / name).exists()]
+    assert (opened / ".mine").exists()
+    assert (opened / "last.json").exists()
+    assert (opened / "cache/.spec-new").exists(), "a `plan` may be writing it right now"
+
+
+def test_forgetting_takes_what_was_being_written(environment: Environment, opened: Path) -> None:
+    (opened / ASIDE[0]).write_text("secret")
+    assert home.forget(environment) == ()
+    assert list(environment.spec.parent.iterdir()) == []
+
+
+def test_what_cannot_be_removed_is_told_and_the_rest_goes(
+    environment: Environment, opened: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.remember(environment, RECORD)
+    (opened / "logs").mkdir()
+    real = home.remove
+
+    def remove(path: Path) -> None:
+        if path.name == "logs":
+            raise PermissionError(1, "Operation not permitted", str(path))
+        real(path)
+
+    monkeypatch.setattr(home, "remove", remove)
+    with pytest.raises(Failed) as caught:
+        home.forget(environment)
+    (problem,) = caught.value.problems
+    assert problem.code == "left-behind"
+    assert str(opened / "logs") in problem.summary
+    assert not (opened / "last.json").exists()
+
+
 def test_forgetting_follows_no_link(environment: Environment, opened: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     (outside / "empty").mkdir(parents=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from algaenv.drivers.home import identify
 from tests.scenario.project import Project, drained, interrupt, killed_at, page, until
 
 
@@ -73,6 +74,44 @@ def test_down_cleans_up_after_a_run_killed_midway(project: Project) -> None:
         pass
     project.down("--volumes", "--yes").ok()
     assert not (project.root / ".algaenv").exists()
+
+
+def test_down_with_volumes_leaves_no_file_that_a_killed_run_left(
+    make_project: Callable[..., Project],
+) -> None:
+    project = make_project("process")
+    home = identify(project.file, "demo").home
+    for name in (
+        "run/redis.json.lock",
+        "run/store.json.4711.new",
+        "etc/gateway/settings.json",
+        "etc/store/.secret.4711.new",
+        "data/.algaenv-4711-0/content/row",
+        ".secrets.json.4711.0a1b2c3d",
+    ):
+        (home / name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (home / name).write_text("a secret")
+    project.down("--volumes", "--yes").ok()
+    assert not (project.root / ".algaenv").exists()
+
+
+def test_down_with_volumes_says_what_it_could_not_remove(
+    make_project: Callable[..., Project],
+) -> None:
+    project = make_project("process")
+    home = identify(project.file, "demo").home
+    (home / "data/database-postgres").mkdir(parents=True)
+    (home / "data/database-postgres/PG_VERSION").write_text("18")
+    (home / "notes.txt").write_text("mine")
+    run = project.down("--volumes", "--yes")
+    assert run.code == 7
+    (problem,) = run.problems()
+    assert problem["code"] == "left-behind"
+    assert str(home / "data") in problem["summary"]
+    shutil.rmtree(home / "data")
+    run = project.down("--volumes", "--yes").ok()
+    assert [it["address"] for it in run.report["kept"]] == ["file/notes.txt"]
+    shutil.rmtree(home)
 
 
 def test_ctrl_c_stops_scheduling_and_reports(project: Project) -> None:

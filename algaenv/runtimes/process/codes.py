@@ -9,6 +9,7 @@ CODES: tuple[tuple[str, str], ...] = (
     ("data-version", "a data directory was made by another major version of PostgreSQL"),
     ("disk-failed", "a file or directory of the environment could not be written or removed"),
     ("folder-in-use", "a folder cannot be removed while its service runs"),
+    ("left-behind", "something of this environment could not be removed"),
     ("not-ours", "a thing in our place carries no mark of this environment"),
     ("port-taken", "a port on 127.0.0.1 is held by something else"),
     ("process-denied", "a process of this environment belongs to another user"),

@@ -29,7 +29,7 @@ from algaenv.runtimes.process.layout import Layout, content, private, write_priv
 from algaenv.runtimes.process.living import child_of, out_of_sight
 
 MARKER = ".algaenv.json"
-_PASSING = ".algaenv-"
+PASSING = ".algaenv-"
 """Begins the names of directories that are being made or removed; no folder is called so."""
 _numbers = itertools.count()
 
@@ -64,7 +64,7 @@ def folders_in(layout: Layout) -> Iterator[Path]:
         names = sorted(entry.name for entry in os.scandir(layout.data) if entry.is_dir())
     except OSError:
         return
-    yield from (layout.folder(name) for name in names if not name.startswith(_PASSING))
+    yield from (layout.folder(name) for name in names if not name.startswith(PASSING))
 
 
 class FolderHands:
@@ -162,8 +162,8 @@ class FolderHands:
 
     def _sweep(self) -> None:
         """Remove what a run that died was making or removing; ours may still be at it."""
-        for entry in private(self._layout.data).glob(f"{_PASSING}*"):
-            if not entry.name.startswith(f"{_PASSING}{os.getpid()}-"):
+        for entry in private(self._layout.data).glob(f"{PASSING}*"):
+            if not entry.name.startswith(f"{PASSING}{os.getpid()}-"):
                 shutil.rmtree(entry, ignore_errors=True)
 
 
@@ -181,4 +181,4 @@ def _not_ours(verb: str, path: Path) -> Problem:
 
 
 def _passing() -> str:
-    return f"{_PASSING}{os.getpid()}-{next(_numbers)}"
+    return f"{PASSING}{os.getpid()}-{next(_numbers)}"

@@ -36,9 +36,14 @@ class Layout:
         """What a service says."""
         return self.home / "logs" / f"{service}.log"
 
+    @property
+    def etc_all(self) -> Path:
+        """The generated files of all services."""
+        return self.home / "etc"
+
     def etc(self, service: str) -> Path:
         """The generated files of a service."""
-        return self.home / "etc" / service
+        return self.etc_all / service
 
     def folder(self, name: str) -> Path:
         """A folder, by its name: `<service>-<engine>`."""

@@ -74,7 +74,7 @@ class ProcessHands:
         with self._alone(address, say):
             if record and record["folder"]:
                 access.forget(Path(record["folder"]))
-            shutil.rmtree(self._layout.etc(address.name), ignore_errors=True)
+            _remove_tree(self._layout.etc(address.name))
             self._layout.record(address.name).unlink(missing_ok=True)
             # Last, and while it is held: whoever waits for it looks for a new one then.
             self._layout.lock(address.name).unlink(missing_ok=True)
@@ -127,7 +127,7 @@ class ProcessHands:
 
     def _write_files(self, service: str, body: ProcessBody) -> None:
         etc = self._layout.etc(service)
-        shutil.rmtree(etc, ignore_errors=True)
+        _remove_tree(etc)
         private(etc)
         for name, text in revealed(body.files).items():
             write_private(etc / name, text)
@@ -178,6 +178,12 @@ def _ending(record: Record) -> str:
     if record["boot"] != procfs.boot_id():
         return "it ended when the machine was shut down"
     return "it was killed together with its shim"
+
+
+def _remove_tree(path: Path) -> None:
+    """Raises OSError when something of it stays: it may hold secrets."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(path)
 
 
 def _some(process: Identity | None) -> set[Identity]:

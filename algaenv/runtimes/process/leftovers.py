@@ -1,0 +1,97 @@
+"""Removes what a run that was killed has left between two unlinks, by the names it has.
+
+A file that is written aside, a lock without a record, settings of a service that has none: nothing
+refers to them, so no plan would ever remove them. Some hold secrets.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from algaenv.model.address import Address
+from algaenv.model.lock import Environment
+from algaenv.model.problem import AlgaenvError, Failed, Problem
+from algaenv.runtimes.process import living, service_lock
+from algaenv.runtimes.process.bodies import PROCESS
+from algaenv.runtimes.process.folders import PASSING
+from algaenv.runtimes.process.layout import Layout
+
+_RECORD: Final = re.compile(r"(?P<service>[a-z0-9-]+)\.json(\.lock|\.\d+\.new)?")
+
+
+def sweep(environment: Environment, *, data: bool = False) -> None:
+    """Remove them; what belongs to a service that is there, or is held, stays.
+
+    With `data`, records that nobody can read go too. The caller holds the environment, so nobody
+    else starts a service meanwhile. Raises Failed (`left-behind`) with everything that could not
+    be removed.
+    """
+    layout = Layout(environment.home)
+    problems: list[Problem] = []
+    for service in sorted(_without_record(environment, layout)):
+        try:
+            problems += _forget(layout, service, records=data)
+        except AlgaenvError:
+            continue  # Somebody out of sight works on it.
+        except OSError as error:
+            problems.append(left_behind(layout.run / service, error))
+    for path in _named(layout.data, PASSING):
+        problems += _remove(path)
+    if problems:
+        raise Failed(*problems)
+
+
+def left_behind(path: Path, error: OSError) -> Problem:
+    """What is told about a thing of ours that could not be removed."""
+    return Problem(
+        "left-behind",
+        f"cannot remove {error.filename or path}: {error.strerror or error}",
+        "let the current user remove it, then run `algaenv down` again",
+    )
+
+
+def _without_record(environment: Environment, layout: Layout) -> set[str]:
+    """The services that only leftovers tell of."""
+    names = {path.name for path in _named(layout.etc_all, "")}
+    for path in _named(layout.run, ""):
+        if found := _RECORD.fullmatch(path.name):
+            names.add(found["service"])
+    if not names:
+        return names
+    names -= {address.name for address in living.read_records(environment)}
+    marked = living.by_mark(environment) if names else {}
+    return {name for name in names if Address(PROCESS, name) not in marked}
+
+
+def _forget(layout: Layout, service: str, *, records: bool) -> list[Problem]:
+    """Raises Conflict when its lock is held, and OSError when it cannot be taken."""
+    lock = layout.lock(service)
+    with service_lock.holding(lock, Address(PROCESS, service), seconds=0):
+        problems = _remove(layout.etc(service))
+        for path in _named(layout.run, f"{service}.json."):
+            if path != lock:
+                problems += _remove(path)
+        if records:
+            problems += _remove(layout.record(service))
+        return problems + _remove(lock)
+
+
+def _named(directory: Path, prefix: str) -> Iterator[Path]:
+    if directory.is_symlink() or not directory.is_dir():
+        return
+    yield from sorted(path for path in directory.iterdir() if path.name.startswith(prefix))
+
+
+def _remove(path: Path) -> list[Problem]:
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        return [left_behind(path, error)]
+    return []

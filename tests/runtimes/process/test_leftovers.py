@@ -1,0 +1,95 @@
+"""What a killed run leaves between two unlinks is removed, and nothing that is in use."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from algaenv.model.problem import Failed
+from algaenv.runtimes.process import leftovers, procfs
+from algaenv.runtimes.process.layout import private, write_private
+from tests.runtimes.process.house import House
+from tests.runtimes.process.test_folders import folder
+from tests.runtimes.process.test_service_lock import FOREVER, held_by_a_stranger
+
+LEFT: dict[str, Callable[[House], Path]] = {
+    "a lock": lambda house: house.layout.lock("redis"),
+    "a record written aside": lambda house: house.layout.run / "redis.json.4711.new",
+    "settings": lambda house: house.layout.etc("redis") / "redis.conf",
+    "settings written aside": lambda house: house.layout.etc("redis") / ".redis.conf.4711.new",
+    "a folder half made": lambda house: house.layout.data / ".algaenv-4711-0" / "content" / "x",
+}
+
+
+def leave(house: House, what: str) -> Path:
+    path = LEFT[what](house)
+    private(path.parent)
+    write_private(path, "a secret")
+    return path
+
+
+def files(house: House) -> list[Path]:
+    return [path for path in house.environment.home.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("what", LEFT)
+def test_it_is_removed(bare: House, what: str) -> None:
+    leave(bare, what)
+    leftovers.sweep(bare.environment)
+    assert files(bare) == []
+    leftovers.sweep(bare.environment)
+
+
+def test_a_record_that_nobody_can_read_goes_with_the_data(bare: House) -> None:
+    private(bare.layout.run)
+    write_private(bare.layout.record("redis"), "{")
+    leftovers.sweep(bare.environment)
+    assert files(bare) == [bare.layout.record("redis")]
+    leftovers.sweep(bare.environment, data=True)
+    assert files(bare) == []
+
+
+@pytest.mark.parametrize("what", ["a lock", "a record written aside", "settings"])
+def test_what_is_held_out_of_sight_stays(bare: House, what: str) -> None:
+    left = leave(bare, what)
+    with held_by_a_stranger(bare):
+        leftovers.sweep(bare.environment, data=True)
+        assert left.exists()
+    leftovers.sweep(bare.environment)
+    assert not left.exists()
+
+
+def test_what_runs_stays_with_all_of_its_files(bare: House) -> None:
+    bare.create(folder(bare))
+    bare.python(FOREVER, files={"settings": "value"})
+    before = set(files(bare))
+    leftovers.sweep(bare.environment, data=True)
+    assert set(files(bare)) == before
+    bare.layout.record("redis").unlink()
+    leftovers.sweep(bare.environment, data=True)
+    assert set(files(bare)) == before - {bare.layout.record("redis")}
+    assert procfs.marked(bare.environment.id)
+
+
+def test_what_cannot_be_removed_is_told_and_the_rest_goes(
+    bare: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for what in LEFT:
+        leave(bare, what)
+    real = shutil.rmtree
+
+    def rmtree(path: Path, **_: object) -> None:
+        if path == bare.layout.etc("redis"):
+            raise PermissionError(1, "Operation not permitted", str(path))
+        real(path)
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    with pytest.raises(Failed) as caught:
+        leftovers.sweep(bare.environment)
+    (problem,) = caught.value.problems
+    assert problem.code == "left-behind"
+    assert str(bare.layout.etc("redis")) in problem.summary
+    assert {path.parent for path in files(bare)} == {bare.layout.etc("redis")}
