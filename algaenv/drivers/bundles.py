@@ -7,11 +7,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from algaenv.bundle.digest import Digest
-from algaenv.bundle.layout import parse_bundle_key
+from algaenv.bundle.layout import BundleKey, parse_bundle_key
 from algaenv.drivers import catalog_remove
 from algaenv.drivers.bodies import body_as
 from algaenv.drivers.catalog import Catalog
-from algaenv.drivers.objects import TRANSFER_SECONDS, Bucket, Found, Store
+from algaenv.drivers.objects import TRANSFER_SECONDS, Bucket, Found, Store, mark_key
 from algaenv.drivers.patience import patiently
 from algaenv.model.address import Address
 from algaenv.model.content import BundleBody
@@ -45,6 +45,7 @@ class BundleHands:
         """Remove the rows of the build, then the object: what is left shows in the next look."""
         name, _, key = seen.handle.partition("/")
         parts = parse_bundle_key(key)
+        mark = self._mark(parts)
 
         def remove() -> None:
             if parts is not None:
@@ -58,8 +59,15 @@ class BundleHands:
                         managed=self._catalog.managed,
                     )
             self._bucket(name).delete(key)
+            if mark is not None:
+                self._bucket(name).delete(mark)
 
         patiently(remove, say)
+
+    def _mark(self, key: BundleKey | None) -> str | None:
+        if key is None or self._catalog.managed:
+            return None
+        return mark_key(self._environment, key)
 
     def _bucket(self, name: str) -> Bucket:
         """Shared by all steps, since a client keeps its connections."""
@@ -67,6 +75,10 @@ class BundleHands:
 
     def _upload(self, body: BundleBody, say: Say) -> None:
         bucket, archive = self._bucket(body.bucket), Path(body.archive)
+        mark = self._mark(parse_bundle_key(body.key))
+        if mark is not None:
+            # First: what is left by a run that ends here is found again by it.
+            bucket.write(mark, b"")
         if not _same(bucket.head(body.key), body, archive):
             say(f"uploading {body.size} bytes")
             _check(archive, body)

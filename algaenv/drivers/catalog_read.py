@@ -94,6 +94,17 @@ WITH wanted AS (
   FROM tenant_extension_install o
   WHERE o.version_id IN (SELECT id FROM version) AND o.id NOT IN (SELECT id FROM install)
   GROUP BY o.version_id
+), holder AS (
+  SELECT DISTINCT lower(btrim(h.tenant_id)) AS tenant, h.registry_id
+  FROM tenant_extension_install h
+  WHERE lower(btrim(h.tenant_id)) = ANY (%(tenants)s)
+    OR h.tenant_id IN (SELECT tenant_id FROM install)
+), build AS (
+  SELECT p.registry_id, b.content_hash,
+    substring(b.storage_url FROM 'tenants/([^/]+)/extensions/') AS tenant
+  FROM extension_bundle b JOIN extension_version p ON p.id = b.version_id
+  WHERE %(whole)s OR p.registry_id IN (SELECT registry_id FROM install)
+    OR p.registry_id IN (SELECT id FROM registry)
 ), endpoint AS (%(endpoint)s), schedule AS (%(schedule)s)
 SELECT jsonb_build_object(
   'registry', (SELECT coalesce(jsonb_agg(it), '[]') FROM registry it),
@@ -104,6 +115,8 @@ SELECT jsonb_build_object(
   'config', (SELECT coalesce(jsonb_agg(it), '[]') FROM config it),
   'secret', (SELECT coalesce(jsonb_agg(it), '[]') FROM secret it),
   'other', (SELECT coalesce(jsonb_agg(it), '[]') FROM other it),
+  'holder', (SELECT coalesce(jsonb_agg(it), '[]') FROM holder it),
+  'build', (SELECT coalesce(jsonb_agg(it), '[]') FROM build it),
   'endpoint', (SELECT coalesce(jsonb_agg(it), '[]') FROM endpoint it),
   'schedule', (SELECT coalesce(jsonb_agg(it), '[]') FROM schedule it))
 """
@@ -122,7 +135,8 @@ def read(dsn: Mapping[str, Any], question: Mapping[str, Any]) -> dict[str, Any]:
     """Answer `question` over one connection; `dsn` are arguments of `psycopg.connect`.
 
     The question: `tables` (names whose columns are told), `tenant` (`id`, `name`, `predicted`, each
-    text or None), `environment` and `extensions` (objects with publisher, name and version).
+    text or None), `environment`, `extensions` (objects with publisher, name and version) and
+    `whole` (whether builds of every extension are read, and not only of those asked about).
     The answer: `columns` (table → names), `tenants` (at most TENANTS_SHOWN, those that fit first)
     and `rows` (table → list of rows; None when a needed table or column is missing).
     Raises psycopg.Error.
@@ -171,6 +185,7 @@ def read_rows(
             "extensions": json.dumps(question["extensions"]),
             "environment": question["environment"],
             "tenants": list(tenants),
+            "whole": bool(question.get("whole")),
             "only": None if only is None else list(only),
         },
     ).fetchone()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import field
 from typing import Any
 
 from algaenv.bundle.value import dataclass
@@ -123,7 +124,12 @@ class Install:
 class Rows:
     """`registries` maps publisher and name to the id; `versions` also holds wanted versions that
     are not installed, by registry id and version. `bundles`, `running` and `others` go by version
-    id; `homes` by tenant and registry id, where an install spelled canonically comes first."""
+    id; `homes` by tenant and registry id, where an install spelled canonically comes first.
+
+    `held` are the tenants and registry ids that have an install of whatever maker. `builds` maps
+    registry id and digest, spelled `sha256:…`, to the tenants in the addresses of the bundle rows,
+    None for an address that names none.
+    """
 
     registries: Mapping[tuple[str, str], str]
     installs: tuple[Install, ...]
@@ -132,6 +138,8 @@ class Rows:
     others: Mapping[str, Others]
     homes: Mapping[tuple[str, str], Install]
     running: Mapping[str, Sequence[Install]]
+    held: Collection[tuple[str, str]] = frozenset()
+    builds: Mapping[tuple[str, str], Collection[str | None]] = field(default_factory=dict)
 
     def installed(self, tenant: str, registry: str) -> Install | None:
         """The install of an extension in a tenant."""
@@ -188,6 +196,9 @@ def rows_of(answer: Mapping[str, Sequence[Mapping[str, Any]]], *, with_endpoints
         running[it.version.id].append(it)
         if it.home not in homes or it.tenant == it.home[0]:
             homes[it.home] = it
+    builds: defaultdict[tuple[str, str], set[str | None]] = defaultdict(set)
+    for row in answer["build"]:
+        builds[row["registry_id"], row["content_hash"]].add(row["tenant"])
     return Rows(
         registries={(row["publisher"], row["name"]): row["id"] for row in answer["registry"]},
         installs=installs,
@@ -198,6 +209,8 @@ def rows_of(answer: Mapping[str, Sequence[Mapping[str, Any]]], *, with_endpoints
         },
         homes=homes,
         running=dict(running),
+        held=frozenset((row["tenant"], row["registry_id"]) for row in answer["holder"]),
+        builds=dict(builds),
     )
 
 

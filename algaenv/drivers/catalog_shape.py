@@ -60,6 +60,9 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
 }
 """Without these nothing can be installed."""
 
+INSTALLS = "tenant_extension_install"
+BUNDLES = "extension_bundle"
+
 ENDPOINTS = "extension_api_endpoint"
 """A database that was migrated by the community edition first never gets this table, and Alga
 takes that for an extension without endpoints; so do we."""

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from algaenv.bundle import layout
+from algaenv.bundle.layout import BundleKey
 from algaenv.drivers import catalog_guard, schema
 from algaenv.drivers.catalog import Catalog
 from algaenv.drivers.catalog_rows import NO_ROWS, Install, Rows, rows_of
-from algaenv.drivers.catalog_shape import ENDPOINTS, NEEDED
+from algaenv.drivers.catalog_shape import BUNDLES, ENDPOINTS, INSTALLS, NEEDED
 from algaenv.drivers.content_look import ContentLook
-from algaenv.drivers.objects import Bucket, Found, Store
+from algaenv.drivers.objects import Bucket, Found, Store, marks_prefix, parse_mark_key
 from algaenv.drivers.tenants import Tenant, TenantHands, asked_of, chosen, tenants_of
 from algaenv.model.content import ContentIds
 from algaenv.model.lock import Lock
@@ -20,7 +21,7 @@ from algaenv.plan.content import predicted_ids
 from algaenv.reconcile.protocols import ContentHost, Hands
 
 NO_PREFIX = "algaenv/"
-"""Nothing stands below it: a listing that tells only whether the bucket is there."""
+"""Nothing but marks stands below it: a listing that tells whether the bucket is there."""
 
 
 class Content(ContentHost):
@@ -39,17 +40,22 @@ class Content(ContentHost):
     def look(self, lock: Lock) -> ContentLook:
         """One connection with three statements, and one listing for each bucket and tenant.
 
+        Beside an external database one more, of the marks of our uploads.
+
         Raises Unavailable when a host does not answer, Refused when it does not let us in.
         """
         managed, predicted = self._catalog.managed, predicted_ids(lock)
         answer = self._catalog.read(_question(lock, predicted, managed=managed))
         live = answer["columns"]
+        # Without the two tables there are surely no rows; with unreadable ones nobody knows.
+        rows_known = answer["rows"] is not None or not {INSTALLS, BUNDLES} & set(live)
         rows = NO_ROWS
         if answer["rows"] is not None:
             rows = rows_of(answer["rows"], with_endpoints=ENDPOINTS in live)
         tenant = chosen(lock.intent, predicted, tenants_of(answer["tenants"]))
         lacking = None if managed else catalog_guard.lacking(live)
         ids = _ids(lock, predicted, rows, tenant, lacking)
+        marks = None if managed else self._marks(lock)
         return ContentLook(
             environment=self._environment,
             key=lock.credentials.fingerprint_key,
@@ -59,6 +65,8 @@ class Content(ContentHost):
             tenant=_row(tenant, answer["tenants"]),
             columns=live,
             objects=self._objects(lock, ids, rows),
+            marks=marks,
+            rows_known=rows_known,
         )
 
     def hands(self) -> Mapping[str, Hands]:
@@ -91,12 +99,19 @@ class Content(ContentHost):
             **{name: Bucket(self._store, name).list(NO_PREFIX) for name in others},
         }
 
+    def _marks(self, lock: Lock) -> frozenset[BundleKey]:
+        """The bundles that this environment has uploaded beside a database of others."""
+        listed = Bucket(self._store, lock.intent.store.bucket).list(marks_prefix(self._environment))
+        found = (parse_mark_key(self._environment, it.key) for it in listed or ())
+        return frozenset(it for it in found if it is not None)
+
 
 def _question(lock: Lock, predicted: ContentIds, *, managed: bool) -> dict[str, Any]:
     return {
         "environment": lock.environment.id,
         "tables": list(schema.tables()) if managed else [*NEEDED, ENDPOINTS],
         "tenant": asked_of(lock.intent, predicted),
+        "whole": managed,
         "extensions": [
             {
                 "publisher": it.publisher,

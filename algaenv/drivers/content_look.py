@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 
-from algaenv.bundle.layout import BundleKey, parse_bundle_key
+from algaenv.bundle.layout import BundleKey, bundle_key, parse_bundle_key
 from algaenv.bundle.value import dataclass
 from algaenv.drivers import catalog_guard, schema
 from algaenv.drivers.catalog_drift import drift
@@ -44,6 +44,10 @@ class ContentLook:
     tenant: Tenant | None
     columns: Mapping[str, Collection[str]]
     objects: Mapping[str, tuple[Found, ...] | None]
+    marks: Collection[BundleKey] | None = None
+    """Beside an external database: the bundles that this environment has uploaded."""
+    rows_known: bool = True
+    """False: there may be rows that could not be read."""
 
     def observe(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
         """What is there of `wanted`, and all bundles and releases of this environment."""
@@ -134,10 +138,12 @@ class ContentLook:
             note=found.modified,
         )
 
-    def _object(self, found: Found, *, stuck: bool) -> Present:
+    def _object(self, found: Found, *, stuck: bool, released: bool) -> Present:
         inputs: Inputs = {"bucket": self.bucket, "key": found.key, "size": found.size}
         handle = handle_of(self.bucket, found.key)
-        note = "served for as long as the release cannot be written" if stuck else found.modified
+        note = found.modified if released else ""
+        if stuck:
+            note = "served for as long as the release cannot be written"
         return Present(fingerprint(inputs), inputs, handle=handle, note=note, retained=stuck)
 
     def _release(self, install: Install, address: Address, wrong: tuple[str, ...] = ()) -> Present:
@@ -185,20 +191,65 @@ class ContentLook:
 
         What an install serves stays while its release is `stuck`: nothing takes its place.
         """
+        names = dict(names)
         seen: dict[Address, Observation] = {}
-        for found in self.objects.get(self.bucket) or ():
-            key = parse_bundle_key(found.key)
-            if key is None or not self._is_ours(key, names):
-                continue
+        for key, found in self._found():
             home = (key.tenant, key.registry)
+            if home not in names and self._is_orphan(key):
+                names[home] = _nameless(home, names.values())
+            if not self._is_ours(key, names):
+                continue
             install = self.rows.installed(*home) if home in stuck else None
             served = bool(install and install.serves(key.digest.prefixed))
             address = bundle_address(names[home], key.digest.short)
-            seen[address] = self._object(found, stuck=served)
+            seen[address] = self._object(found, stuck=served, released=self._is_released(key))
         return seen
+
+    def _found(self) -> Iterator[tuple[BundleKey, Found]]:
+        """All bundles of the store, and those marked ones of which only the mark is left."""
+        there = set()
+        for found in self.objects.get(self.bucket) or ():
+            if (key := parse_bundle_key(found.key)) is not None:
+                there.add(key)
+                yield key, found
+        for key in sorted(set(self.marks or ()) - there):
+            yield key, Found(bundle_key(key.tenant, key.registry, key.digest), 0, "", "")
+
+    def _is_orphan(self, key: BundleKey) -> bool:
+        """Whether a run that was killed has left it: nothing wants it and no row names it.
+
+        A store of ours beside a database of ours holds nothing else under such a key. Where the
+        database is not ours, our own mark is asked as well.
+        """
+        if not self.rows_known or self.ids.problems:
+            return False
+        if self.marks is not None and key not in self.marks:
+            return False
+        tenants = {self.ids.tenant_id, *(it.home[0] for it in self._ours())}
+        named = self.rows.builds.get((key.registry, key.digest.prefixed), ())
+        return (
+            key.tenant in tenants
+            and (key.tenant, key.registry) not in self.rows.held
+            and (self.marks is not None or {None, key.tenant}.isdisjoint(named))
+        )
+
+    def _is_released(self, key: BundleKey) -> bool:
+        """Whether rows have ever pointed to it; else it is nothing to go back to."""
+        known = self.rows_known and (self.marks is None or key in self.marks)
+        return not known or (key.registry, key.digest.prefixed) in self.rows.builds
+
+    def _ours(self) -> list[Install]:
+        return [it for it in self.rows.installs if it.made_by(self.environment)]
 
     def _is_ours(self, key: BundleKey, names: Mapping[Home, str]) -> bool:
         """A wanted extension that others have installed keeps the objects they serve."""
         install = self.rows.installed(key.tenant, key.registry)
         known = (key.tenant, key.registry) in names
         return known and (install is None or install.made_by(self.environment))
+
+
+def _nameless(home: Home, taken: Collection[str]) -> str:
+    """A name for what no row and no extension of the spec accounts for."""
+    tenant, registry = home
+    short = f"orphan~{registry[:8]}"
+    return f"orphan~{registry}~{tenant}" if short in taken else short

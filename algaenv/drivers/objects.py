@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from algaenv.bundle.layout import BUNDLE_FILE, BundleKey, extension_prefix, parse_bundle_key
 from algaenv.bundle.value import dataclass
 from algaenv.model.problem import DriverError, Failed, Problem, Refused, Unavailable
 from algaenv.model.secret import Secret
@@ -37,6 +38,29 @@ _PLAIN_MD5 = re.compile(r"[0-9a-f]{32}")
 def handle_of(bucket: str, key: str) -> str:
     """How an observation names an object."""
     return f"{bucket}/{key}"
+
+
+def marks_prefix(environment: str) -> str:
+    """Begin of the keys of an environment's marks."""
+    return f"algaenv/{environment}/"
+
+
+def mark_key(environment: str, key: BundleKey) -> str:
+    """Key of the empty object that says: this environment uploaded the bundle `key`.
+
+    Written beside an external database only. Other tools may upload to the same tenant there before
+    they write a row, so an object without a row is not ours for that reason alone.
+    """
+    return f"{marks_prefix(environment)}{key.tenant}/{key.registry}/{key.digest.hex}"
+
+
+def parse_mark_key(environment: str, key: str) -> BundleKey | None:
+    """The bundle that a mark speaks of; None for what is no mark of this environment."""
+    parts = key.removeprefix(marks_prefix(environment)).split("/")
+    if len(parts) != 3:
+        return None
+    tenant, registry, digest = parts
+    return parse_bundle_key(f"{extension_prefix(tenant, registry)}sha256/{digest}/{BUNDLE_FILE}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +139,12 @@ class Bucket:
 
         Raises OSError when the file cannot be read.
         """
+        self.write(key, archive.read_bytes())
+
+    def write(self, key: str, content: bytes) -> None:
+        """Make an object of these bytes, in one request."""
         import obstore
 
-        content = archive.read_bytes()
         with self._translated("upload an object"):
             obstore.put(
                 self._s3(),

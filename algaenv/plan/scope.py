@@ -26,7 +26,7 @@ def spare_older(
 
     Age is the object's time of last change, which its observation carries as an ISO note, so that
     the one that served just before the current one stays. Bundles of an extension that is gone
-    from the spec are not spared.
+    from the spec are not spared, and none without a note: no row ever pointed to it.
     """
     decisions = tuple(decisions)
     wanted = set(wanted_extensions)
@@ -35,7 +35,8 @@ def spare_older(
         if _is_old_bundle(decision, wanted):
             there = seen[decision.address]
             note = there.note if isinstance(there, Present) else ""
-            older[extension_of(decision.address)].append((note, decision.address))
+            if note:
+                older[extension_of(decision.address)].append((note, decision.address))
     spared = {
         address
         for found in older.values()
@@ -46,15 +47,10 @@ def spare_older(
         if not _is_old_bundle(decision, wanted):
             result.append(decision)
         elif decision.address not in spared:
-            result.append(
-                Change(
-                    Verb.DELETE,
-                    decision.address,
-                    Cause("superseded", (f"older than the {keep_versions} kept for a rollback",)),
-                    None,
-                    decision.seen,
-                )
-            )
+            released = decision.seen is None or decision.seen.note
+            why = f"older than the {keep_versions} kept for a rollback"
+            cause = Cause("superseded", (why if released else "never released",))
+            result.append(Change(Verb.DELETE, decision.address, cause, None, decision.seen))
     return tuple(result)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from algaenv.drivers.bundles import BundleHands
 from algaenv.drivers.content import Content
+from algaenv.drivers.releases import ReleaseHands
 from algaenv.model.intent import TenantIntent
 from algaenv.model.problem import Conflict, Problem, Refused
 from tests.drivers import alga
@@ -327,3 +329,44 @@ def test_rows_from_before_cascades_name_the_constraint_in_the_way(world: World) 
     assert caught.value.problem.code == "rows-conflict"
     assert "old_log_install_fkey" in caught.value.problem.summary
     assert world.settled()
+
+
+def test_what_a_killed_run_uploaded_is_found_by_its_mark(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = alga.OZ
+    foreign = f"tenants/{tenant}/extensions/{alga.OZ}/sha256/{'7' * 64}/bundle.tar.zst"
+    world.up()
+    world.store.s3().put_object(Bucket=world.bucket, Key=foreign, Body=b"x")
+    before = world.objects()
+    world.extensions["late"] = Wanted(name="com.example.late")
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ReleaseHands, "create", die)
+        with pytest.raises(KeyboardInterrupt):
+            world.up()
+    assert len(world.objects()) == len(before) + 2
+    del world.extensions["late"]
+    assert not world.settled()
+    world.up()
+    assert world.objects() == before
+    assert world.settled()
+    with monkeypatch.context() as patched:
+        patched.setattr(BundleHands, "delete", die)
+        with pytest.raises(KeyboardInterrupt):
+            world.down()
+    world.down()
+    assert world.objects() == [foreign]
+
+
+def test_a_mark_whose_object_is_gone_goes_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.up()
+    (key,) = [it for it in world.objects() if it.startswith("tenants/")]
+    world.store.s3().delete_object(Bucket=world.bucket, Key=key)
+    world.down()
+    assert world.objects() == []

@@ -11,13 +11,15 @@ import psycopg
 import pytest
 
 from algaenv.drivers import schema
+from algaenv.drivers.bundles import BundleHands
 from algaenv.drivers.catalog_shape import ENDPOINTS, NEEDED, VALUES
 from algaenv.drivers.content import Content
+from algaenv.drivers.releases import ReleaseHands
 from algaenv.model.intent import TenantIntent
 from algaenv.model.problem import Conflict, Failed
 from algaenv.model.resource import Present
 from tests.drivers import alga
-from tests.drivers.worlds import World
+from tests.drivers.worlds import Wanted, World
 
 
 def test_the_script_is_read_back_as_the_catalogue_has_it(world: World) -> None:
@@ -245,3 +247,107 @@ def _until_waiting(world: World, transactions: int) -> None:
             return
         assert time.monotonic() < until, f"{waiting} wait, not {transactions}"
         time.sleep(0.01)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing after it is done."""
+
+
+def _killed_before(world: World, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """Walk the plan of `world` until just before the first step that begins with `step`."""
+    verb, _, address = step.partition(" ")
+    hands = {"release": ReleaseHands, "bundle": BundleHands}[address.partition("/")[0]]
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(hands, verb, die)
+        with pytest.raises(Killed):
+            world.up() if world.extensions or verb == "create" else world.down()
+
+
+def test_what_a_killed_removal_left_is_collected(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.up()
+    extensions, world.extensions = world.extensions, {"other": Wanted(name="com.example.other")}
+    _killed_before(world, monkeypatch, "delete bundle/hello")
+    assert world.sql("SELECT name FROM extension_registry") == [("com.example.other",)]
+    assert len(world.objects()) == 2
+    assert any(it.startswith("delete bundle/orphan~") for it in world.up())
+    assert len(world.objects()) == 1
+    assert world.settled()
+    world.extensions = extensions
+    world.up()
+    assert world.settled()
+
+
+def test_what_a_killed_down_left_is_collected_by_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.up()
+    world.extensions = {}
+    _killed_before(world, monkeypatch, "delete bundle/hello")
+    assert len(world.objects()) == 1
+    (done,) = world.down()
+    assert done.startswith("delete bundle/orphan~")
+    assert world.objects() == []
+
+
+@pytest.mark.parametrize("then", ["down", "up"])
+def test_an_extension_that_was_never_released_and_is_dropped_leaves_no_object(
+    world: World, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    world.extensions["late"] = Wanted(name="com.example.late")
+    _killed_before(world, monkeypatch, "create release/late")
+    del world.extensions["late"]
+    getattr(world, then)()
+    assert not [it for it in world.objects() if it not in _served(world)]
+
+
+def test_a_build_that_was_never_released_is_nothing_to_go_back_to(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.up()
+    world.change(build="second")
+    _killed_before(world, monkeypatch, "update release/hello")
+    assert len(world.objects()) == 2
+    world.change(build="third")
+    world.up()
+    assert len(world.objects()) == 2
+    world.change(build="first")
+    assert world.lock().extensions[0].digest.hex in "".join(world.objects())
+
+
+def test_an_object_that_any_row_names_is_not_collected(world: World) -> None:
+    world.up()
+    foreign = alga.install(
+        world.database, alga.tenant(world.database, "Kansas"), name="com.example.published"
+    )
+    ((registry, digest),) = world.sql(
+        "SELECT v.registry_id::text, b.content_hash FROM tenant_extension_install i"
+        " JOIN extension_version v ON v.id = i.version_id"
+        " JOIN extension_bundle b ON b.version_id = v.id WHERE i.id::text = %s",
+        foreign,
+    )
+    tenant = world.look().ids.tenant_id
+    key = f"tenants/{tenant}/extensions/{registry}/sha256/{digest.removeprefix('sha256:')}"
+    url = f"s3://{world.bucket}/{key}/bundle.tar.zst"
+    world.store.s3().put_object(Bucket=world.bucket, Key=f"{key}/bundle.tar.zst", Body=b"x")
+    world.sql("UPDATE extension_bundle SET storage_url = %s WHERE content_hash = %s", url, digest)
+    assert world.settled()
+    world.down()
+    assert world.objects() == [f"{key}/bundle.tar.zst"]
+
+
+def test_nothing_is_collected_while_rows_cannot_be_read(world: World) -> None:
+    world.up()
+    world.sql("ALTER TABLE extension_version DROP COLUMN main_entry CASCADE")
+    world.extensions = {}
+    assert not [it for it in world.seen() if it.kind == "bundle"]
+
+
+def _served(world: World) -> set[str]:
+    rows = world.sql("SELECT storage_url FROM extension_bundle")
+    return {url.partition(f"/{world.bucket}/")[2] for (url,) in rows}
