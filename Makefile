@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-down venv test lint audit licences sbom bench clean
+.PHONY: help demo demo-down venv test test-crash lint audit licences sbom bench clean
 
 help:
 	@echo "make demo       an extension that answers, with what this machine can offer"
 	@echo "make demo-down  take it down again, data included"
 	@echo "make test       everything: style, types, layers, tests on real servers"
+	@echo "make test-crash kills at every step boundary, on both runtimes (half an hour)"
 	@echo "make audit      known vulnerabilities of the locked dependencies"
 	@echo "make licences   the licence of every dependency"
 	@echo "make sbom       every dependency with its hashes, as CycloneDX JSON"
@@ -38,6 +39,11 @@ test: $(VENV)/.test
 	.ci/browser
 	$(MAKE) lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-crash: $(VENV)/.test
+	.ci/engine
+	.ci/minio
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -s tests/crash/long.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -86,6 +86,8 @@ class Project:
     name: str = "demo"
     spec: dict[str, Any] = field(default_factory=dict)
     environ: dict[str, str] = field(default_factory=dict)
+    identity: str = ""
+    """The environment's id, kept where its home will be gone."""
 
     @property
     def file(self) -> Path:

@@ -1,0 +1,7 @@
+"""Projects as the scenarios have them."""
+
+from __future__ import annotations
+
+from tests.scenario.conftest import engine, make_project
+
+__all__ = ["engine", "make_project"]
