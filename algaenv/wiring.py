@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from algaenv.drivers import home
 from algaenv.model.address import Address
-from algaenv.model.intent import Intent
+from algaenv.model.intent import Intent, ManagedDatabase
 from algaenv.model.lock import Credentials, Environment, Lock, Ports
 from algaenv.model.plan import Kept
 from algaenv.model.problem import Conflict, EngineGone, Failed, Problem
@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
 
 def session(request: Request) -> Session:
-    """The program, ready to serve one request."""
+    """The program, ready to serve one request.
+
+    What the shell tells S3 clients and HTTP clients is removed from this process's environment.
+    """
+    from algaenv.drivers.client_variables import set_aside_store
+
+    set_aside_store()
     return Steward(Wired(request.environ))
 
 
@@ -125,13 +131,20 @@ class Wired:
         """Packs into the environment's own cache."""
         from algaenv.drivers.packing import Packer
 
-        return Packer(environment, cancelled=cancelled)
+        return Packer(environment, cancelled=cancelled, environ=self._environ)
 
     def content(self, lock: Lock) -> ContentHost:
-        """The store and the database of the lock."""
+        """The store and the database of the lock.
+
+        What the shell tells libpq is removed for a database of ours, and named in the problems of
+        an external one.
+        """
+        from algaenv.drivers.client_variables import libpq_in, set_aside_database
         from algaenv.drivers.content import Content
 
-        return Content(lock)
+        if isinstance(lock.intent.database, ManagedDatabase):
+            set_aside_database()
+        return Content(lock, libpq_in(self._environ))
 
     def asker(self) -> Asker:
         """Real clients, imported when first asked for."""

@@ -16,7 +16,7 @@ import select
 import signal
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
@@ -51,17 +51,19 @@ def build(
     say: Say,
     *,
     cancelled: Callable[[], bool] = lambda: False,
+    environ: Mapping[str, str] = os.environ,
 ) -> Path:
     """The directory that holds the built extension; the command runs only if something changed.
 
-    Each line it prints goes to `say` and to `logs/build-<extension>.log` in the home. Raises
-    ResolveError (`build-failed`, `build-program-missing`, `build-timeout`, `build-cancelled`,
-    `build-workspace`, `build-unreadable`) and what the home raises. Nothing of the command is left
-    running, however it ends.
+    `environ` is what the command inherits. Each line it prints goes to `say` and to
+    `logs/build-<extension>.log` in the home. Raises ResolveError (`build-failed`,
+    `build-program-missing`, `build-timeout`, `build-cancelled`, `build-workspace`,
+    `build-unreadable`) and what the home raises. Nothing of the command is left running, however
+    it ends.
     """
     if intent.build is None:
         return Path(intent.source)
-    job = _job(intent, intent.build, environment)
+    job = _job(intent, intent.build, environment, environ)
     with home.writing(job.room):
         job.room.mkdir(mode=home.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
     with hold.alone(job.room / "lock", say, cancelled) as held:
@@ -80,6 +82,7 @@ class _Job:
     log: Path
     below: str
     """The extension's source, relative to the workspace."""
+    environ: Mapping[str, str] = field(repr=False)
 
     @property
     def tree(self) -> Path:
@@ -101,7 +104,12 @@ class _Job:
         return self.problem("build-cancelled", "the run was interrupted", "run `algaenv up` again")
 
 
-def _job(intent: ExtensionIntent, build: BuildIntent, environment: Environment) -> _Job:
+def _job(
+    intent: ExtensionIntent,
+    build: BuildIntent,
+    environment: Environment,
+    environ: Mapping[str, str],
+) -> _Job:
     workspace = os.path.realpath(build.workspace)
     below = os.path.relpath(os.path.realpath(intent.source), workspace)
     base = Path(os.path.realpath(home.open_home(environment)))
@@ -112,6 +120,7 @@ def _job(intent: ExtensionIntent, build: BuildIntent, environment: Environment) 
         room=base / "build" / intent.name,
         log=base / "logs" / f"build-{intent.name}.log",
         below=below,
+        environ=environ,
     )
     if Path(below).parts[:1] == (os.pardir,):
         raise job.problem(
@@ -323,7 +332,7 @@ def _start(job: _Job) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             argv,
             cwd=job.place,
-            env={**os.environ, **job.build.environment, "ALGAENV": "1", MARK: str(job.room)},
+            env={**job.environ, **job.build.environment, "ALGAENV": "1", MARK: str(job.room)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
@@ -31,8 +31,8 @@ class Catalog:
     place: Place
 
     @classmethod
-    def of(cls, lock: Lock) -> Catalog:
-        """The database of this lock."""
+    def of(cls, lock: Lock, variables: Sequence[str] = ()) -> Catalog:
+        """The database of this lock; `variables` of the shell say more about an external one."""
         shared = {"connect_timeout": CONNECT_SECONDS, "application_name": "algaenv"}
         match lock.intent.database:
             case ManagedDatabase(user=user, database=database):
@@ -49,7 +49,10 @@ class Catalog:
                 return cls({**shared, **here}, Place(label, managed=True))
             case external:
                 url = external.url.reveal()
-                return cls({"conninfo": url, **shared}, Place(_label(url), managed=False))
+                return cls(
+                    {"conninfo": url, **shared},
+                    Place(_label(url), managed=False, variables=tuple(variables)),
+                )
 
     @property
     def managed(self) -> bool:

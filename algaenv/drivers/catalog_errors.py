@@ -37,6 +37,15 @@ class Place:
 
     label: str
     managed: bool
+    variables: tuple[str, ...] = ()
+    """Names of the shell's variables that libpq reads beside the address of an external one."""
+
+    def with_variables(self, hint: str) -> str:
+        """`hint`, and what else decides where a connection goes and who logs in."""
+        if not self.variables:
+            return hint
+        named = ", ".join(self.variables)
+        return f"{hint}; {named} of your shell counts too: unset it, or write it into the address"
 
 
 def scrubbed(text: str) -> str:
@@ -59,7 +68,7 @@ def translated(error: psycopg.Error, place: Place) -> DriverError:
             Problem(
                 "database-url",
                 f"cannot understand the address of the database: {message}",
-                "write it as postgresql://user:password@host:port/database",
+                place.with_variables("write it as postgresql://user:password@host:port/database"),
             )
         )
     if not state or state.startswith("08") or state in _GOING_OR_COMING:
@@ -78,7 +87,7 @@ def _unreachable(message: str, place: Place) -> DriverError:
     hint = (
         "run `algaenv up`, which starts it; its log says why it ended"
         if place.managed
-        else "start it, or mend `database.url` in the spec"
+        else place.with_variables("start it, or mend `database.url` in the spec")
     )
     return Unavailable(Problem("database-unreachable", f"cannot reach {place.label}: {said}", hint))
 
@@ -158,7 +167,7 @@ def _password(message: str, place: Place) -> Problem:
         "a kept volume keeps the password it was first made with: write that one into"
         " `database.password`, or start afresh with `algaenv down --volumes`"
         if place.managed
-        else "mend the user and the password in `database.url`"
+        else place.with_variables("mend the user and the password in `database.url`")
     )
     said = message.rpartition("FATAL: ")[2].strip()
     return Problem("database-password", f"cannot log in to {place.label}: {said}", hint)
@@ -169,6 +178,6 @@ def _missing_database(place: Place) -> Problem:
         "a kept volume keeps the database it was first made with: write its name into"
         " `database.name`, or start afresh with `algaenv down --volumes`"
         if place.managed
-        else "run Alga's set-up, or mend the name in `database.url`"
+        else place.with_variables("run Alga's set-up, or mend the name in `database.url`")
     )
     return Problem("database-missing", f"cannot find {place.label}: no such database", hint)

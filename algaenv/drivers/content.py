@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from algaenv.bundle import layout
@@ -25,11 +25,14 @@ NO_PREFIX = "algaenv/"
 
 
 class Content(ContentHost):
-    """Store and database of one lock. Nothing is connected to before it is needed."""
+    """Store and database of one lock. Nothing is connected to before it is needed.
 
-    def __init__(self, lock: Lock) -> None:
+    `variables` are those of the shell by which libpq is told more about an external database.
+    """
+
+    def __init__(self, lock: Lock, variables: Sequence[str] = ()) -> None:
         self._environment = lock.environment.id
-        self._catalog = Catalog.of(lock)
+        self._catalog = Catalog.of(lock, variables)
         self._store = Store(
             endpoint=f"http://127.0.0.1:{lock.ports.store}",
             access_key=lock.credentials.access_key,

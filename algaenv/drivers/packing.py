@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -40,7 +40,8 @@ _TRIES = 3
 class Packer:
     """Packs the extensions of one environment into `cache`, by default the home's own.
 
-    `cancelled` ends a build early. `clock` tells nanoseconds since 1970.
+    `cancelled` ends a build early; `environ` is what its command inherits. `clock` tells
+    nanoseconds since 1970.
     """
 
     def __init__(
@@ -49,11 +50,13 @@ class Packer:
         cache: Path | None = None,
         *,
         cancelled: Callable[[], bool] = lambda: False,
+        environ: Mapping[str, str] = os.environ,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._environment = environment
         self._shelves = (cache or environment.home / "cache") / "bundles"
         self._cancelled = cancelled
+        self._environ = environ
         self._clock = clock
 
     def pack(
@@ -69,7 +72,9 @@ class Packer:
         if intent.build is not None:
             from algaenv.drivers.builds import build
 
-            source = build(intent, self._environment, say, cancelled=self._cancelled)
+            source = build(
+                intent, self._environment, say, cancelled=self._cancelled, environ=self._environ
+            )
         shelf = _Shelf(self._shelves / intent.name)
         now = self._clock()
         glance = _glance(source)

