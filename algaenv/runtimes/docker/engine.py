@@ -269,6 +269,9 @@ def _version(text: Json) -> tuple[int, ...]:
 def _sdk_client(endpoint: Endpoint, environ: Mapping[str, str], version: str) -> Any:
     import docker
 
+    from algaenv.runtimes.docker import credentials
+
+    credentials.check()
     settings: dict[str, Any] = {"timeout": _WRITE_PATIENCE, "version": version}
     match endpoint:
         case UnixSocket():
@@ -283,7 +286,11 @@ def _sdk_client(endpoint: Endpoint, environ: Mapping[str, str], version: str) ->
             settings |= {"base_url": known.Host or host, "tls": known.TLSConfig or False}
     if settings["base_url"].startswith("ssh://"):
         settings["use_ssh_client"] = True
-    return docker.APIClient(**settings)
+    client = docker.APIClient(**settings)
+    client._auth_configs = credentials.load(environ)
+    # The engine is on this machine: no proxy, and no login of ~/.netrc, leads to it.
+    client.trust_env = False
+    return client
 
 
 def as_map(value: Json) -> Mapping[str, Json]:

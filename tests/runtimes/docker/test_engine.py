@@ -183,6 +183,20 @@ def test_over_tcp_the_sdk_reads(engine: Engine) -> None:
             far.close()
 
 
+@pytest.mark.docker
+def test_no_proxy_of_the_shell_stands_before_the_engine(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert isinstance(engine.endpoint, UnixSocket)
+    with _relay(engine.endpoint.path) as port:
+        environ = {"DOCKER_HOST": f"tcp://127.0.0.1:{port}"}
+        far = Engine(locate(environ), environ)
+        assert far.facts.api_version == engine.facts.api_version
+        far.close()
+
+
 @pytest.mark.parametrize("host", ["tcp://127.0.0.1:1", "unix:///nowhere.sock"])
 def test_both_ways_an_engine_that_is_gone_is_gone(host: str) -> None:
     environ = {"DOCKER_HOST": host}

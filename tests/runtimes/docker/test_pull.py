@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+import secrets
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from algaenv.model.address import Address, Tier
 from algaenv.model.problem import Refused, Unavailable
 from algaenv.model.resource import Resource
 from algaenv.runtimes.binaries import cache_home
-from algaenv.runtimes.docker.body import PulledImage
+from algaenv.runtimes.docker import credentials
+from algaenv.runtimes.docker.body import DockerfileImage, PulledImage
+from algaenv.runtimes.docker.endpoint import locate
 from algaenv.runtimes.docker.engine import Engine
 from algaenv.runtimes.docker.hands.images import ImageHands
 from algaenv.runtimes.docker.images.local import find_image
@@ -142,3 +151,114 @@ def test_asking_registries(engine: Engine, registry: Registry) -> None:
 )
 def test_registry_of(reference: str, host: str) -> None:
     assert registry_of(reference) == host
+
+
+HELPERS = {
+    "stale": None,
+    "failing": "echo it is locked >&2; exit 3",
+    "chatty": "echo not json",
+    "empty": "echo credentials not found in native keychain; exit 1",
+}
+
+
+@pytest.mark.parametrize("helper", HELPERS)
+@pytest.mark.parametrize("key", ["credsStore", "credHelpers"])
+def test_a_helper_for_credentials_that_is_of_no_use_is_passed_over(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, helper: str
+) -> None:
+    script = HELPERS[helper]
+    if script is not None:
+        program = tmp_path / f"docker-credential-{helper}"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+    named = helper if key == "credsStore" else {registry.host: helper}
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {}, key: named}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with closing(Engine(locate(environ), environ)) as engine:
+        image = _image(registry, registry.repository("good"))
+        pull(engine, image, QUIET)
+        assert find_image(engine, image) is not None
+        missing = _image(registry, registry.repository("denied", *[401] * 9))
+        with pytest.raises(Refused) as caught:
+            pull(engine, replace(missing, digest=make_image("other").digest), QUIET)
+        hint = caught.value.problem.hint
+        _build(engine, tmp_path)
+    if helper == "empty":
+        assert "docker-credential" not in hint
+    else:
+        assert f"docker-credential-{helper}" in hint
+        assert key in hint
+        assert str(tmp_path / "config.json") in hint
+
+
+def _build(engine: Engine, tmp_path: Path) -> None:
+    """A build asks for the credentials of every registry."""
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text("FROM scratch\nLABEL algaenv.test=1\n")
+    image = DockerfileImage("test", secrets.token_hex(6), str(context), "Dockerfile", {})
+    resource = Resource(Address("image", "test"), Tier.SUBSTRATE, {}, image)
+    try:
+        ImageHands(engine, cache_home({})).create(resource, QUIET)
+    finally:
+        engine.api.remove_image(image.title)
+
+
+def test_a_helper_that_works_is_asked(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "docker-credential-good"
+    answer = json.dumps({"Username": "u", "Secret": "s"})
+    # The shell's variables are for such a program, too.
+    program.write_text(f"#!/bin/sh\ncat >/dev/null\ntest -n \"$AWS_PROFILE\" && echo '{answer}'\n")
+    program.chmod(0o755)
+    (tmp_path / "config.json").write_text(json.dumps({"credHelpers": {registry.host: "good"}}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "AWS_PROFILE": "there"}
+    found = credentials.load(environ)
+    assert found.resolve_authconfig(registry.host) == {
+        "ServerAddress": registry.host,
+        "Username": "u",
+        "Password": "s",
+    }
+    assert registry.host in found.get_all_credentials()
+    assert not found.missed
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("[1]", "no JSON object"),
+        ("null", "no JSON object"),
+        ('{"auths": []}', "`auths`"),
+        ('{"auths": {"x": 1}}', "`auths.x`"),
+        ('{"auths": {"x": {"auth": "?"}}}', "`auths.x.auth`"),
+        ('{"auths": {"x": {"auth": 3}}}', "`auths.x.auth`"),
+        ('{"credsStore": {}}', "`credsStore`"),
+        ('{"credHelpers": "x"}', "`credHelpers`"),
+        ('{"proxies": {"default": "x"}}', "`proxies.default`"),
+        ('{"HttpHeaders": []}', "`HttpHeaders`"),
+    ],
+)
+def test_a_malformed_configuration_is_named(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, named: str
+) -> None:
+    (tmp_path / "config.json").write_text(content)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with pytest.raises(Refused) as caught:
+        engine.api.version()
+    assert caught.value.problem.code == "docker-config"
+    assert named in caught.value.problem.summary
+    assert str(tmp_path / "config.json") in caught.value.problem.summary
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", '{"auths": null, "credsStore": ""}', '{"credHelpers": {"x": 3}}']
+)
+def test_what_is_no_configuration_is_no_obstacle(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    (tmp_path / "config.json").write_text(content)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    _build(engine, tmp_path)

@@ -11,7 +11,7 @@ import collections
 import io
 import tarfile
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from algaenv.runtimes.docker.body import DockerfileImage, PulledImage, RecipeIma
 from algaenv.runtimes.docker.engine import Engine
 from algaenv.runtimes.docker.images.assemble import assemble, certificates, settings
 from algaenv.runtimes.docker.images.local import demand_same_machine, find_image
-from algaenv.runtimes.docker.images.pull import pull
+from algaenv.runtimes.docker.images.pull import denied, pull
 from algaenv.runtimes.docker.images.recipe import Recipe, load_recipe
 from algaenv.runtimes.docker.images.wheel import requirements, wheel
 from algaenv.runtimes.docker.labels import CONTEXT, IMAGE
@@ -107,10 +107,20 @@ class ImageHands:
                 lines = self._engine.api.build(fileobj=archive, custom_context=True, **request)
             else:
                 lines = self._engine.api.build(path=image.context, **request)
-            _follow(lines, image, say)
+            _follow(lines, image, say, self._credentials_missed)
+
+    def _credentials_missed(self) -> str:
+        from algaenv.runtimes.docker.credentials import missed
+
+        return missed(self._engine.api)
 
 
-def _follow(lines: Iterable[Mapping[str, Any]], image: DockerfileImage, say: Say) -> None:
+def _follow(
+    lines: Iterable[Mapping[str, Any]],
+    image: DockerfileImage,
+    say: Say,
+    credentials_missed: Callable[[], str],
+) -> None:
     last: collections.deque[str] = collections.deque(maxlen=_LAST)
     message = ""
     for line in lines:
@@ -124,6 +134,8 @@ def _follow(lines: Iterable[Mapping[str, Any]], image: DockerfileImage, say: Say
         hint = f"try it by hand: docker build -f {image.dockerfile} {image.context}"
         if "buildkit" in message.lower():
             hint = "build it yourself with BuildKit, and name the image under `runner.image`"
+        if (missed := credentials_missed()) and denied(message):
+            hint = f"{missed}; or log in with `docker login`"
         summary = f"cannot build {image.title}"
         raise Failed(Problem("image-build-failed", summary, hint, detail=(*last, message)))
 

@@ -89,17 +89,30 @@ def pull(engine: Engine, image: PulledImage, say: Say) -> None:
             if find_image(engine, image) is not None:
                 return
         said.append(_Corrupt("the engine does not have it under its digest after pulling it"))
-    raise _exhausted(image, said) from said[-1]
+    raise _exhausted(image, said, _credentials_missed(engine)) from said[-1]
 
 
-def _exhausted(image: PulledImage, said: list[_Said]) -> DriverError:
+def denied(message: str) -> bool:
+    """Whether a registry said in these words that it does not give an image to this caller."""
+    lowered = message.lower()
+    return any(phrase in lowered for phrase in _DENIALS)
+
+
+def _credentials_missed(engine: Engine) -> str:
+    from algaenv.runtimes.docker.credentials import missed
+
+    return missed(engine.api)
+
+
+def _exhausted(image: PulledImage, said: list[_Said], missed: str) -> DriverError:
     detail = tuple(f"{r}: {error}" for r, error in zip(image.references, said, strict=True))
     summary = f"cannot pull {image.title}: none of its repositories gives it out"
     if any(isinstance(error, _Silent | _Passing) for error in said):
         hint = "look at the engine's network, then try again; or set `images: build`"
         return Unavailable(Problem("image-unreachable", summary, hint, detail=detail))
     code = "image-wrong-digest" if any(isinstance(e, _Corrupt) for e in said) else "image-denied"
-    return Refused(Problem(code, summary, _HINT, detail=detail))
+    hint = f"{missed}; or {_HINT}" if missed and code == "image-denied" else _HINT
+    return Refused(Problem(code, summary, hint, detail=detail))
 
 
 def _pull_patiently(engine: Engine, repository: str, version: str, say: Say) -> None:
@@ -162,8 +175,7 @@ def _kind(message: str, status: int | None, engine: Engine) -> Exception:
         return _Passing(message)
     if is_silent(message):
         return _Silent(message)
-    denied = status in (UNAUTHORIZED, FORBIDDEN, NOT_FOUND)
-    if denied or any(phrase in lowered for phrase in _DENIALS):
+    if status in (UNAUTHORIZED, FORBIDDEN, NOT_FOUND) or denied(message):
         return _Denied(message)
     return _Passing(message)
 
