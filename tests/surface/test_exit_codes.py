@@ -118,6 +118,7 @@ def test_every_code_has_a_meaning_and_every_failure_a_rank() -> None:
         ExitCode.DIFFERENCES,
         ExitCode.CALL,
         ExitCode.USAGE,
+        ExitCode.OUTPUT,
         ExitCode.INTERRUPTED,
     }
     assert set(PRECEDENCE) == set(ExitCode) - not_failures

@@ -367,3 +367,68 @@ def test_the_schema_is_one_that_accepts_a_spec(tmp_path: Path) -> None:
     Draft7Validator.check_schema(schema)
     assert list(Draft7Validator(schema).iter_errors({"name": "demo"})) == []
     assert list(Draft7Validator(schema).iter_errors({"nome": "demo"})) != []
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "scene"),
+    [
+        (["up"], "fresh"),
+        (["up", "--json"], "fresh"),
+        (["plan"], "fresh"),
+        (["plan", "--detailed-exitcode"], "fresh"),
+        (["plan", "--json"], "fresh"),
+        (["status"], "noop"),
+        (["status", "--json"], "noop"),
+        (["status", "-o", "env"], "noop"),
+        (["down", "--yes", "--json"], "noop"),
+        (["open", "hello"], "noop"),
+        (["validate"], None),
+        (["validate", "--json"], None),
+        (["schema"], None),
+        (["version"], None),
+        (["--version"], None),
+        (["--help"], None),
+        (["up", "--help"], None),
+        (["call", "--help"], None),
+    ],
+)
+def test_a_full_disk_behind_stdout_is_told_in_a_line(
+    place: Path, arguments: list[str], scene: str | None
+) -> None:
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            command(*arguments, scene=scene),
+            cwd=place,
+            env=environ(place),
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            timeout=30,
+            check=False,
+        )
+    line = "error[output-unwritable]: cannot write the answer: No space left on device"
+    assert done.stderr.splitlines()[-1] == line
+    assert done.stderr.count("error[") == 1
+    assert "Traceback" not in done.stderr
+    assert done.returncode == ExitCode.OUTPUT
+
+
+@pytest.mark.parametrize("scene", ["fresh", "failing"])
+def test_a_full_disk_behind_stderr_changes_nothing(place: Path, scene: str) -> None:
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            command("up", scene=scene),
+            cwd=place,
+            env=environ(place),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=full,
+            encoding="utf-8",
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == run(place, "up", scene=scene).returncode

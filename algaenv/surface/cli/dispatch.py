@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TextIO, cast
 
 from algaenv.surface.cli.commands import COMMANDS, command, parser_of
 from algaenv.surface.cli.grammar import Parser, UsageError, nearest
 from algaenv.surface.cli.options import add_file, add_help, add_output, add_runtime
 from algaenv.surface.exit_codes import ExitCode
+from algaenv.surface.output import Guarded
 
 if TYPE_CHECKING:
     from algaenv.session import Request, Session
@@ -35,17 +37,19 @@ def main(
     """
     argv = list(sys.argv[1:] if arguments is None else arguments)
     _mend_streams()
-    try:
-        return _flushed(_run(argv, make_session))
-    except UsageError as error:
-        from algaenv.surface.cli.failure import tell_usage
+    with _guarded_streams() as out:
+        try:
+            return _flushed(_run(argv, make_session), out)
+        except UsageError as error:
+            from algaenv.surface.cli.failure import tell_usage
 
-        return _flushed(tell_usage(error, argv))
-    except KeyboardInterrupt:  # before the command could begin
-        return ExitCode.INTERRUPTED
-    except SystemExit:
-        _flushed(ExitCode.DONE)
-        raise
+            return _flushed(tell_usage(error, argv), out)
+        except KeyboardInterrupt:  # before the command could begin
+            return ExitCode.INTERRUPTED
+        except SystemExit:
+            if _flushed(ExitCode.DONE, out) is not ExitCode.DONE:
+                raise SystemExit(ExitCode.OUTPUT) from None
+            raise
 
 
 def _run(argv: Sequence[str], make_session: Callable[[Request], Session] | None) -> ExitCode:
@@ -111,10 +115,27 @@ def _mend_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _flushed(code: ExitCode) -> ExitCode:
+@contextlib.contextmanager
+def _guarded_streams() -> Iterator[Guarded]:
+    """No command fails in the middle for a full disk behind stdout or stderr; yields stdout."""
+    before = sys.stdout, sys.stderr
+    out, err = map(Guarded, before)
+    sys.stdout, sys.stderr = cast(TextIO, out), cast(TextIO, err)
+    try:
+        yield out
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _flushed(code: ExitCode, out: Guarded) -> ExitCode:
     """Push out what was written; a reader that went away is no failure of ours."""
     from algaenv.surface.output import push
 
     for stream in (sys.stdout, sys.stderr):
         push(stream)
-    return code
+    if out.error is None:
+        return code
+    from algaenv.surface.cli.failure import tell_output
+
+    tell_output(out.error)
+    return ExitCode.OUTPUT if code in (ExitCode.DONE, ExitCode.DIFFERENCES) else code

@@ -63,6 +63,17 @@ def tell_usage(error: UsageError, arguments: Sequence[str]) -> ExitCode:
     return ExitCode.USAGE
 
 
+def tell_output(error: OSError) -> None:
+    """Standard output took nothing: told on the other stream, whatever form was asked for."""
+    import sys
+
+    from algaenv.surface.problem_text import render
+    from algaenv.surface.terminal import PLAIN
+
+    problem = Problem("output-unwritable", f"cannot write the answer: {error.strerror or error}")
+    push(sys.stderr, render(problem, PLAIN) + "\n")
+
+
 def _tell(call: Call, report: Report) -> None:
     if call.json:
         call.answer(_line(report))
