@@ -99,7 +99,8 @@ class Prober:
     def warm(self, warming: Warming) -> Answer | Broken:
         """What became of a handler, within WARM_SECONDS; never raises for the other side."""
         url = f"{warming.base_url.rstrip('/')}/warmup"
-        reply = self._get(url, WARM_SECONDS, asked_of(warming))
+        shown = {"x-runner-service-token": warming.token} if warming.token else None
+        reply = self._get(url, WARM_SECONDS, asked_of(warming), shown)
         return judge_warmth(_place(url), reply) if isinstance(reply, Reply) else reply
 
     def _get(

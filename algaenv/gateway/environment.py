@@ -61,6 +61,8 @@ class Environment:
     """`RUNNER_STORAGE_API_TOKEN`; empty when unset, as the other two tokens are."""
     service_token: str = field(repr=False)
     """`RUNNER_SERVICE_TOKEN`."""
+    inbound_token: str = field(repr=False)
+    """`RUNNER_INBOUND_TOKEN`, which the runner wants with every call."""
     config_token: str = field(repr=False)
     """`RUNNER_CONFIG_API_TOKEN`."""
     auth_key: str = field(repr=False)
@@ -108,6 +110,7 @@ class Environment:
             ),
             storage_token=env.get("RUNNER_STORAGE_API_TOKEN", ""),
             service_token=env.get("RUNNER_SERVICE_TOKEN", ""),
+            inbound_token=env.get("RUNNER_INBOUND_TOKEN", ""),
             config_token=env.get("RUNNER_CONFIG_API_TOKEN", ""),
             auth_key=env.get("ALGA_AUTH_KEY", "").strip(),
             tenant=_tenant(env.get("TENANT_ID", ""), wrong),

@@ -95,6 +95,7 @@ def routing(
     request_id: str,
     idempotency_key: str | None,
     service_token: str,
+    inbound_token: str,
 ) -> dict[str, str]:
     """The headers of the request. A key of the proxy's callers is not among them: the product
     hands it to the handler instead."""
@@ -104,6 +105,9 @@ def routing(
         "x-alga-tenant": install.tenant,
         "x-alga-extension": install.registry_id,
     }
+    if inbound_token:
+        # The product shows its token on the proxy's road only.
+        headers["x-runner-service-token"] = inbound_token
     if road is not Road.PROXY:
         if method not in {"GET", "HEAD"} or road is Road.SCHEDULE:
             headers["x-idempotency-key"] = idempotency_key or request_id
@@ -114,7 +118,7 @@ def routing(
     for name, value in (
         ("x-ext-config-version", install.config_version),
         ("x-ext-secrets-version", install.secrets_version),
-        ("x-runner-service-token", service_token),
+        ("x-runner-service-token", inbound_token or service_token),
     ):
         if value:
             headers[name] = value

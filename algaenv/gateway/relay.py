@@ -81,9 +81,10 @@ Relayed = Answered | Refused | Unreachable | TimedOut
 class Relay:
     """Asks the runner."""
 
-    def __init__(self, runner_url: str, service_token: str) -> None:
+    def __init__(self, runner_url: str, service_token: str, inbound_token: str = "") -> None:
         self._courier = Courier(runner_url + EXECUTE)
         self._service_token = service_token
+        self._inbound_token = inbound_token
 
     async def call(
         self,
@@ -119,6 +120,7 @@ class Relay:
             request_id=request_id,
             idempotency_key=idempotency_key,
             service_token=self._service_token,
+            inbound_token=self._inbound_token,
         )
         started = time.perf_counter()
         try:

@@ -145,6 +145,8 @@ class RunnerIntent:
     """Overrides, laid over what algaenv sets."""
     volumes: tuple[str, ...]
     """Extra mounts, `source:target[:ro]`; a relative source starts at the spec's directory."""
+    local_egress: tuple[str, ...] = ()
+    """What guests may ask of this machine and this environment, as `host[:port]`; `*`: all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ def app_variables(lock: Lock, tenant_id: str) -> Mapping[str, str | Secret]:
         "RUNNER_DOCKER_HOST": runner,
         "RUNNER_PUBLIC_BASE": runner,
         "RUNNER_STORAGE_API_TOKEN": lock.credentials.service_token,
+        "RUNNER_SERVICE_TOKEN": inbound_token(lock),
         "ALGA_AUTH_KEY": lock.credentials.auth_key,
         "STORAGE_S3_ENDPOINT": f"http://127.0.0.1:{lock.ports.store}",
         "STORAGE_S3_REGION": store.region,
@@ -52,3 +53,10 @@ def app_variables(lock: Lock, tenant_id: str) -> Mapping[str, str | Secret]:
             "DB_PASSWORD_ADMIN": lock.credentials.database_password,
         }
     return variables
+
+
+def inbound_token(lock: Lock) -> str | Secret:
+    """What callers of the runner show as `x-runner-service-token`; empty where the author lets
+    anybody call it."""
+    written, ours = lock.intent.runner.environment, lock.credentials.service_token
+    return written.get("RUNNER_INBOUND_TOKEN", written.get("RUNNER_SERVICE_TOKEN", ours))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
 from typing import Protocol, runtime_checkable
 
 from algaenv.bundle.value import dataclass
@@ -134,6 +135,8 @@ class Warming:
     tenant_id: str
     registry_id: str
     content_hash: str
+    token: str = field(default="", repr=False)
+    """What the runner wants to be shown; empty for nothing."""
 
 
 @dataclass(frozen=True, slots=True)

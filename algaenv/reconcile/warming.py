@@ -8,6 +8,7 @@ extension does not ask about its handler.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import field
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
@@ -17,6 +18,8 @@ from algaenv.model.lock import Lock, LockedExtension
 from algaenv.model.outcome import Ended
 from algaenv.model.plan import Plan, Step, Verb
 from algaenv.model.resource import Resource
+from algaenv.model.secret import Secret
+from algaenv.plan.variables import inbound_token
 from algaenv.reconcile.protocols import Warming
 
 UI_ONLY = "ui-only"
@@ -29,14 +32,18 @@ class Stove:
     runner: str
     handlers: frozenset[str]
     """Names of the extensions that may have one."""
+    token: str = field(default="", repr=False)
+    """What that runner wants to be shown."""
 
     @classmethod
     def of(cls, lock: Lock) -> Stove:
         """The stove of an environment; a cold one when its runner is not ours."""
+        token = inbound_token(lock)
         ours = isinstance(lock.intent.runner.image, BundledImage)
         return cls(
             runner=f"http://127.0.0.1:{lock.ports.runner}" if ours else "",
             handlers=frozenset(it.name for it in lock.extensions if _may_have_handler(it)),
+            token=token.reveal() if isinstance(token, Secret) else token,
         )
 
     def wanted(self, plan: Plan, before: Iterable[Ended] = ()) -> Mapping[Address, Warming]:
@@ -59,7 +66,9 @@ class Stove:
         body = step.resource.body if isinstance(step.resource, Resource) else None
         if not isinstance(body, BundleBody) or body.extension not in self.handlers:
             return None
-        return Warming(self.runner, body.tenant_id, body.registry_id, body.digest.prefixed)
+        return Warming(
+            self.runner, body.tenant_id, body.registry_id, body.digest.prefixed, self.token
+        )
 
 
 def _may_have_handler(extension: LockedExtension) -> bool:

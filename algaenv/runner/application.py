@@ -27,6 +27,7 @@ from algaenv.runner.direct import Direct
 from algaenv.runner.engine import Engine, Works
 from algaenv.runner.environment import Environment
 from algaenv.runner.execute import Execute
+from algaenv.runner.guard import Guard
 from algaenv.runner.guestlog.log import GuestLog
 from algaenv.runner.health import Health
 from algaenv.runner.hints import Hints
@@ -156,7 +157,10 @@ def build(
         lifespan=lifespan,
     )
     serving.router.redirect_slashes = False
-    app = Journal(Direct(serving, EXECUTE, execute), metrics.request)
+    guarded = Guard(
+        Direct(serving, EXECUTE, execute), environment.inbound_token, environment.allowed_hosts
+    )
+    app = Journal(guarded, metrics.request)
     return Recent(app, metrics.request, hints.get)
 
 

@@ -48,6 +48,10 @@ class Environment:
     drain_seconds: int
     """How long requests under way may still take after SIGTERM; `docker stop` allows 10."""
     auth_key: str = field(repr=False)
+    inbound_token: str | None = field(repr=False)
+    """What callers of handlers have to show as `x-runner-service-token`; None: nothing."""
+    allowed_hosts: frozenset[str]
+    """Public names under which handlers may be called, in lower case."""
     registry_base: str
     source: Source
     cache_root: Path
@@ -75,12 +79,13 @@ class Environment:
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> Environment:
-        """Read the variables of Alga's runner, and three of ours.
+        """Read the variables of Alga's runner, and some of ours.
 
         `EXT_STATIC_STRICT_VALIDATION` is read in two ways, as Alga does: any of `1`, `true` and
         `yes` demands a tenant, but only `true` (and an unset variable) asks the registry.
-        `HOST` (0.0.0.0), `LOG_LEVEL` (info), `RUNNER_DRAIN_SECONDS` (8), `RUNNER_CONCURRENCY` (16)
-        and `RUNNER_QUEUE` (128) are ours; the parts have more.
+        `HOST` (0.0.0.0), `LOG_LEVEL` (info), `RUNNER_DRAIN_SECONDS` (8), `RUNNER_CONCURRENCY` (16),
+        `RUNNER_QUEUE` (128), `RUNNER_INBOUND_TOKEN` (none) and `RUNNER_ALLOWED_HOSTS` (none) are
+        ours; the parts have more.
         Raises BadEnvironment with all that is wrong, in the order in which Alga checks it.
         """
         wrong: list[str] = []
@@ -99,6 +104,8 @@ class Environment:
                 _number(env.get("RUNNER_DRAIN_SECONDS"), at_most=86_400), DEFAULT_DRAIN_SECONDS
             ),
             auth_key=auth_key,
+            inbound_token=env.get("RUNNER_INBOUND_TOKEN") or None,
+            allowed_hosts=_names(env.get("RUNNER_ALLOWED_HOSTS", "")),
             registry_base=registry_base,
             source=source,
             cache_root=Path(env.get("EXT_CACHE_ROOT") or DEFAULT_CACHE_ROOT),
@@ -177,6 +184,10 @@ def without_login(url: str) -> str:
     head, at, rest = plain.rpartition("@")
     scheme, slashes, _ = head.partition("//")
     return f"{scheme}{slashes}{rest}" if at and slashes else rest
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(filter(None, (name.strip().lower().rstrip(".") for name in text.split(","))))
 
 
 def _number(text: str | None, *, at_most: int) -> int | None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope
 
+from algaenv.runner.capabilities.local_egress import Guarded
 from algaenv.runner.importing import importing
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _make() -> _Clients:
     unbounded = httpx.Limits(
         max_connections=None, max_keepalive_connections=64, keepalive_expiry=IDLE_SECONDS
     )
-    return _Clients(
+    clients = _Clients(
         own=httpx.AsyncClient(
             verify=trusted,
             cookies=no_cookies,
@@ -119,6 +120,20 @@ def _make() -> _Clients:
             event_hooks={"request": [_watched], "response": [_blind]},
         ),
     )
+    _guard(clients.guests)
+    return clients
+
+
+def _guard(client: httpx.AsyncClient) -> None:
+    """Have connections go where the guest may go, and nowhere else.
+
+    The library has no public way to give a network to a client that reads proxies from the
+    environment. Fails when its inside has changed, rather than guard nothing.
+    """
+    transports = [client._transport, *client._mounts.values()]
+    for transport in filter(None, transports):
+        pool: Any = transport._pool  # type: ignore[attr-defined]
+        pool._network_backend = Guarded(pool._network_backend)
 
 
 async def _watched(request: httpx.Request) -> None:

@@ -27,6 +27,7 @@ from algaenv.model.probe import (
 )
 from algaenv.model.problem import Problem, ResolveError
 from algaenv.model.secret import Secret
+from algaenv.plan.variables import inbound_token
 
 Text = str | Secret
 Values = Mapping[str, Text]
@@ -211,13 +212,15 @@ def runner_environment(
     cache: str,
     host: str,
     port: int,
+    own: Iterable[str] = (),
 ) -> Values:
     """The runner's environment, under the names that Alga's own runner reads.
 
     `store_url` (without a path), the redis address and `app_url` (the gateway, where there is one,
     else the app server) are as the runner sees them;
-    `cache` is its bundle cache; `host` and `port` are what it listens on. The author's overrides
-    are laid over the rest.
+    `cache` is its bundle cache; `host` and `port` are what it listens on; `own` are the
+    environment's services as `host:port`, which guests may not ask. The author's overrides are laid
+    over the rest.
     """
     credentials, intent = lock.credentials, lock.intent
     environment: dict[str, Text] = {
@@ -236,10 +239,27 @@ def runner_environment(
         "EXT_CACHE_ROOT": cache,
         "EXT_UI_FRAME_ANCESTORS": _frame_ancestors(lock),
         "RUNNER_DEBUG_REDIS_URL": f"redis://{redis_host}:{redis_port}/0",
+        # Without the variable a runner lets guests ask any address, as Alga's does.
+        "RUNNER_LOCAL_EGRESS": ",".join(intent.runner.local_egress) or "deny",
     }
+    if addresses := ",".join(own):
+        environment["RUNNER_OWN_ADDRESSES"] = addresses
     if credentials.redis_password:
         environment["RUNNER_DEBUG_REDIS_PASSWORD"] = credentials.redis_password
+    environment["RUNNER_INBOUND_TOKEN"] = inbound_token(lock)
     return environment | dict(intent.runner.environment)
+
+
+def own_ports(lock: Lock) -> frozenset[int]:
+    """Ports on this machine that the environment's services have, and the app server's."""
+    ports = lock.ports
+    taken = {ports.store, ports.console, ports.redis, ports.runner, ports.gateway}
+    if not isinstance(lock.intent.database, ExternalDatabase):
+        taken.add(ports.database)
+    parts = urlsplit(lock.intent.app_url)
+    if parts.hostname in ("localhost", LOOPBACK) and parts.port:
+        taken.add(parts.port)
+    return frozenset(port for port in taken if port)
 
 
 def _frame_ancestors(lock: Lock) -> str:

@@ -58,6 +58,7 @@ CODES: tuple[tuple[str, str], ...] = (
     ("spec-variable-name", "the name of an environment variable is malformed"),
     ("spec-variable-reserved", "a variable of the runner is set by algaenv itself"),
     ("spec-volume", "a mount is malformed"),
+    ("spec-egress", "what handlers may ask is neither a host nor host:port"),
     ("spec-secret", "a secret holds characters that its service cannot take"),
     ("spec-secret-file", "the file of a secret cannot be read, is empty, or is not text"),
     # What the values name

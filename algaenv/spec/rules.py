@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -22,9 +23,12 @@ _RESERVED = {
     "S3_ACCESS_KEY": "change store.credentials",
     "S3_SECRET_KEY": "change store.credentials",
     "S3_REGION": "change store.region",
+    "RUNNER_LOCAL_EGRESS": "write runner.local_egress",
+    "RUNNER_OWN_ADDRESSES": "open single addresses with runner.local_egress",
     "EXT_CACHE_ROOT": "delete it: algaenv keeps and clears this cache",
 }
 """Variables of the runner that algaenv alone can know."""
+_EGRESS = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _APP = ("app_url",)
 
@@ -115,6 +119,20 @@ def volume(text: str, where: Where, ledger: Ledger) -> str | None:
         return None
     path = Paths(ledger).absolute(source, where)
     return f"{path}:{target}{':ro' if mode == 'ro' else ''}"
+
+
+def egress_entry(text: str, where: Where, ledger: Ledger) -> str | None:
+    """`host[:port]` or `*`, in lower case; None after a complaint."""
+    entry = text.strip().lower()
+    if entry == "*" or _EGRESS.fullmatch(entry):
+        return entry
+    ledger.complain(
+        "spec-egress",
+        f"let handlers ask {text}: neither a host nor host:port",
+        "write localhost:9999 or host.docker.internal, without a scheme or a path, or *",
+        where,
+    )
+    return None
 
 
 def app_origin(url: str, places: Places, ledger: Ledger, path: Path = _APP) -> str | None:

@@ -265,3 +265,7 @@ class RunnerSpec(Spec):
     volumes: list[Text] = Field(
         default_factory=list, description="Extra mounts, `./source:/target` or `…:ro`."
     )
+    local_egress: list[Text] = Field(
+        default_factory=list,
+        description="What handlers may ask of this machine, as `host` or `host:port`; `*`: all.",
+    )

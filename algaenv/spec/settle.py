@@ -35,7 +35,7 @@ from algaenv.spec.gateway_intent import bundled, dev_server, gateway_of
 from algaenv.spec.image_words import image_reference
 from algaenv.spec.ledger import Ledger
 from algaenv.spec.paths import Paths
-from algaenv.spec.rules import ports_apart, reserved, volume
+from algaenv.spec.rules import egress_entry, ports_apart, reserved, volume
 from algaenv.spec.secrets import Secrets
 from algaenv.spec.services import BuiltImage, ExternalSpec, InlineEngine, ManagedSpec
 from algaenv.spec.tree import Path, Places
@@ -168,8 +168,17 @@ class _Settling:
             where = self.places.value((*root, "volumes", index))
             if mount := volume(text, where, self.ledger):
                 volumes.append(mount)
+        opened = []
+        for index, text in enumerate(spec.local_egress):
+            where = self.places.value((*root, "local_egress", index))
+            if entry := egress_entry(text, where, self.ledger):
+                opened.append(entry)
         return RunnerIntent(
-            self._runner_image(spec.image), _port(spec.port), environment, tuple(volumes)
+            self._runner_image(spec.image),
+            _port(spec.port),
+            environment,
+            tuple(volumes),
+            tuple(opened),
         )
 
     def _runner_image(self, image: str | BuiltImage) -> BundledImage | NamedImage | ContextImage:

@@ -35,6 +35,15 @@ def denied(answer: Answer, status: int, body: object, code: str) -> None:
 # What goes to the runner
 
 
+def test_a_runner_that_wants_a_token_is_shown_it_on_both_roads(
+    start: Start, hello: Extension, runner: Stub
+) -> None:
+    service = start(RUNNER_INBOUND_TOKEN="inbound")
+    for road in ("ext", "ext-proxy"):
+        service.call(f"/api/{road}/{hello.registry}/hello?__user=msp")
+        assert runner.last.headers["x-runner-service-token"] == "inbound"
+
+
 def test_direct_request(service: Gateway, hello: Extension, runner: Stub) -> None:
     answer = service.call(
         f"/api/ext/{hello.registry}/hello/?a=1&b=%26&a=2&__user=msp",

@@ -9,11 +9,13 @@ from algaenv.model.intent import ExternalDatabase
 from algaenv.model.probe import PostgresProbe
 from algaenv.model.problem import ResolveError
 from algaenv.model.secret import Secret
+from algaenv.plan.variables import inbound_token
 from algaenv.runtimes.services import (
     Values,
     digest_with,
     fill,
     flat,
+    own_ports,
     probes,
     profile_values,
     render_container,
@@ -141,8 +143,10 @@ def test_runner_environment(tmp_path: Path) -> None:
         "EXT_UI_FRAME_ANCESTORS": "'self' http://localhost:3000 http://127.0.0.1:3000 "
         "https://app.example:4000",
         "RUNNER_DEBUG_REDIS_URL": "redis://redis:6379/0",
+        "RUNNER_LOCAL_EGRESS": "deny",
     }
     assert set(environment) - set(plain) == {
+        "RUNNER_INBOUND_TOKEN",
         "S3_ACCESS_KEY",
         "S3_SECRET_KEY",
         "ALGA_AUTH_KEY",
@@ -157,6 +161,19 @@ def test_the_author_has_the_last_word_on_the_runner(tmp_path: Path) -> None:
     )
     assert environment["RUST_LOG"] == "debug"
     assert environment["ALGA_AUTH_KEY"] == Secret("mine")
+
+
+def test_the_token_that_callers_show(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path)
+    assert inbound_token(lock) == lock.credentials.service_token
+    for written, wanted in (
+        ({"RUNNER_SERVICE_TOKEN": Secret("mine")}, Secret("mine")),
+        ({"RUNNER_INBOUND_TOKEN": ""}, ""),
+    ):
+        environment = _environment(tmp_path, runner_environment=written)
+        assert environment["RUNNER_INBOUND_TOKEN"] == wanted
+    own = own_ports(lock)
+    assert {lock.ports.store, lock.ports.runner, lock.ports.database, lock.ports.redis} <= own
 
 
 def test_no_redis_password_is_not_an_empty_one(tmp_path: Path) -> None:

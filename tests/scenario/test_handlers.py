@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+import urllib.error
 import urllib.request
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from typing import Any
+
+import pytest
 
 from tests import guests
 from tests.scenario.project import Project, page
@@ -29,18 +34,78 @@ def warm_again(project: Project) -> dict[str, Any]:
     """What the runner says when it is asked once more."""
     status = project.status()
     (hello,) = status["extensions"]
-    url = next(s for s in status["services"] if s["name"] == "runner")["endpoints"]["url"]
     fields = {
         "tenant": status["tenant_id"],
         "extension": hello["registry_id"],
         "content_hash": hello["content_hash"],
     }
-    request = urllib.request.Request(
-        f"{url}/warmup", json.dumps(fields).encode(), {"content-type": "application/json"}
-    )
+    return post(project, "/warmup", fields)
+
+
+def post(
+    project: Project, path: str, fields: object, headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Ask the runner, with the token unless other headers are given."""
+    services = project.status()["services"]
+    url = next(each for each in services if each["name"] == "runner")["endpoints"]["url"]
+    if headers is None:
+        headers = {"x-runner-service-token": project.secrets()["RUNNER_SERVICE_TOKEN"]}
+    sent = {"content-type": "application/json", **headers}
+    request = urllib.request.Request(f"{url}{path}", json.dumps(fields).encode(), sent)
     with urllib.request.urlopen(request, timeout=60) as answer:
         found: dict[str, Any] = json.loads(answer.read())
         return found
+
+
+def test_handlers_are_nobody_elses_to_call_and_do_not_reach_the_environment(
+    project: Project,
+) -> None:
+    handler(project, script(), capabilities=["cap:http.fetch"])
+    project.up().ok()
+    status = project.status()
+    (hello,) = status["extensions"]
+    services = {each["name"]: each["endpoints"] for each in status["services"]}
+    ports = {
+        name: str(ends["url"]).rpartition(":")[2]
+        for name, ends in services.items()
+        if "url" in ends
+    }
+    closed = [
+        f"http://{host}:{port}/" for host in ("127.0.0.1", "localhost") for port in ports.values()
+    ]
+    if project.runtime == "docker":
+        closed += ["http://store:9000/", "http://runner:8080/", "http://gateway:3000/"]
+        closed += ["http://redis:6379/", "http://database:5432/"]
+    closed.append("http://169.254.169.254/latest/meta-data/")
+    ask: list[object] = [
+        {"method": "GET", "url": url, "headers": [], "body": None} for url in closed
+    ]
+    calls = {"calls": [{"fn": "http.fetch", "args": [each]} for each in ask]}
+    fields = {
+        "context": {
+            "tenant_id": status["tenant_id"],
+            "extension_id": hello["registry_id"],
+            "content_hash": hello["content_hash"],
+        },
+        "http": {
+            "method": "POST",
+            "path": "/x",
+            "body_b64": b64encode(json.dumps(calls).encode()).decode(),
+        },
+        "limits": {"timeout_ms": 30_000},
+        "providers": ["cap:http.fetch"],
+    }
+    routing = {"x-alga-tenant": status["tenant_id"], "x-alga-extension": hello["registry_id"]}
+    for path in ("/v1/execute", "/warmup"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            post(project, path, fields, routing)
+        with refused.value as answer:
+            assert answer.code == 401
+    token = {"x-runner-service-token": project.secrets()["RUNNER_SERVICE_TOKEN"]}
+    said = post(project, "/v1/execute", fields, {**routing, **token})
+    assert said["status"] == 200, said
+    results = json.loads(b64decode(said["body_b64"]))["results"]
+    assert results == [{"err": "not-allowed"}] * len(closed)
 
 
 def test_an_installed_handler_is_compiled_already(project: Project) -> None:

@@ -13,6 +13,7 @@ from algaenv.runner.capabilities import address, grants, wire
 from algaenv.runner.capabilities.egress import permits
 from algaenv.runner.capabilities.exchange import MOST_BYTES
 from algaenv.runner.capabilities.head import BadHeader, is_token, pair
+from algaenv.runner.capabilities.local_egress import Denied
 from algaenv.runner.capabilities.peers import Peers
 from algaenv.runner.invocation import Invocation
 from algaenv.runner.outbound import Outbound
@@ -37,6 +38,7 @@ class Http:
 
     def __init__(self, peers: Peers, outbound: Outbound) -> None:
         self._entries = peers.egress
+        self._local = peers.local
         self._outbound = outbound
 
     def fetch(self, invocation: Invocation, request: _Record) -> _Record | Err:
@@ -76,6 +78,10 @@ class Http:
         size = 0
         try:
             with anyio.fail_after(SECONDS):
+                url = request.url
+                await self._local.check(
+                    url.raw_host.decode(), url.port or (443 if url.scheme == "https" else 80)
+                )
                 client = await self._outbound.guests()
                 # An `Auth` that adds nothing; without it, the library looks for a login itself.
                 answer = await client.send(request, stream=True, auth=httpx.Auth())
@@ -84,6 +90,9 @@ class Http:
                     size += len(chunk)
                     if size > MOST_BYTES:
                         return Err("internal")
+        except Denied as denied:
+            _log.warning("fetch denied", extra={"fields": {"why": str(denied)}})
+            return Err("not-allowed")
         except Exception as error:  # what a URL can provoke in a resolver has no list
             _log.debug("fetch failed", extra={"fields": {"why": type(error).__name__}})
             return Err("transport" if answer is None else "internal")

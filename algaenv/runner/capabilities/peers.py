@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from algaenv.runner.capabilities.local_egress import LocalEgress
+
 DEFAULT_UI_PROXY_MS = 5000
 DEFAULT_VAULT_TOKEN_FILE = "/run/secrets/alga_vault_token"  # noqa: S105 - a path
 DEFAULT_VAULT_MOUNT = "transit"
@@ -32,6 +34,8 @@ class Peers:
     vault_token_file: Path
     vault_namespace: str | None
     vault_mount: str
+    local: LocalEgress = field(default_factory=LocalEgress)
+    """Which addresses of this machine `http.fetch` may ask."""
     complaints: tuple[str, ...] = ()
     """Variables that are not what they should be and were ignored; a line each, for a log."""
 
@@ -42,7 +46,8 @@ class Peers:
         `EXT_EGRESS_ALLOWLIST`, `UI_PROXY_BASE_URL`, `UI_PROXY_TIMEOUT_MS`,
         `STORAGE_API_BASE_URL` else `REGISTRY_BASE_URL`, `RUNNER_STORAGE_API_TOKEN` else
         `RUNNER_SERVICE_TOKEN` (not trimmed), `VAULT_ADDR` else `ALGA_VAULT_ADDR`,
-        `ALGA_VAULT_TOKEN_FILE`, `VAULT_NAMESPACE`, `ALGA_VAULT_TRANSIT_MOUNT`.
+        `ALGA_VAULT_TOKEN_FILE`, `VAULT_NAMESPACE`, `ALGA_VAULT_TRANSIT_MOUNT`; and ours, see
+        `LocalEgress`.
         """
         complaints: list[str] = []
         hosts = (host.strip().lower() for host in env.get("EXT_EGRESS_ALLOWLIST", "").split(","))
@@ -59,6 +64,7 @@ class Peers:
             vault_token_file=Path(env.get("ALGA_VAULT_TOKEN_FILE") or DEFAULT_VAULT_TOKEN_FILE),
             vault_namespace=env.get("VAULT_NAMESPACE") or None,
             vault_mount=env.get("ALGA_VAULT_TRANSIT_MOUNT") or DEFAULT_VAULT_MOUNT,
+            local=LocalEgress.read(env),
             complaints=tuple(complaints),
         )
 

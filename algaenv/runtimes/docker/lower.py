@@ -7,7 +7,7 @@ by `choose` and comes in as one `Supply` a service.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -39,6 +39,7 @@ from algaenv.runtimes.services import (
     Values,
     fill,
     flat,
+    own_ports,
     probes,
     profile_values,
     render_container,
@@ -268,6 +269,7 @@ def _runner(lock: Lock, supply: Supply, supplies: Mapping[ServiceName, Supply]) 
         cache=CACHE,
         host=_ANYWHERE,
         port=RUNNER_PORT,
+        own=_own_addresses(lock, supplies),
     )
     cache = MountPoint("volume", volume_name(lock, "runner", supply), CACHE)
     extra = tuple(extra_mount(lock, text) for text in lock.intent.runner.volumes)
@@ -293,6 +295,14 @@ def _runner(lock: Lock, supply: Supply, supplies: Mapping[ServiceName, Supply]) 
         stop_signal="SIGTERM",
         stop_timeout=_STOP_SECONDS["runner"],
     )
+
+
+def _own_addresses(lock: Lock, supplies: Mapping[ServiceName, Supply]) -> Iterator[str]:
+    """The services as containers see them: by their names, and past the host where its engine
+    leads there."""
+    for service, supply in supplies.items():
+        yield f"{service}:{GATEWAY_PORT if service == 'gateway' else _inside(supply)}"
+    yield from (f"{HOST_GATEWAY}:{port}" for port in sorted(own_ports(lock)))
 
 
 def _gateway(

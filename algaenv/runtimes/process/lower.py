@@ -29,6 +29,7 @@ from algaenv.runtimes.services import (
     ServiceName,
     digest_with,
     flat,
+    own_ports,
     probes,
     profile_values,
     render_process,
@@ -185,6 +186,7 @@ def _runner(lock: Lock, environ: Mapping[str, str]) -> ProcessBody:
         cache=str(content(folder)),
         host=LOOPBACK,
         port=lock.ports.runner,
+        own=(f"{LOOPBACK}:{port}" for port in sorted(own_ports(lock))),
     )
     return ProcessBody(
         engine="bundled",

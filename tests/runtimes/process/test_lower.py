@@ -96,7 +96,7 @@ def test_inputs_are_flat_and_each_setting_is_a_field_of_its_own(house: House) ->
             changed[str(resource.address)] = fields
     assert changed == {
         "process/redis": {"ports.main", "files.valkey.conf"},
-        "process/runner": {"env.RUNNER_DEBUG_REDIS_URL"},
+        "process/runner": {"env.RUNNER_DEBUG_REDIS_URL", "env.RUNNER_OWN_ADDRESSES"},
     }
 
 
