@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-down venv test test-crash lint audit licences sbom bench clean
+.PHONY: help demo demo-down venv test test-crash test-fuzz lint audit licences sbom bench clean
 
 help:
 	@echo "make demo       an extension that answers, with what this machine can offer"
 	@echo "make demo-down  take it down again, data included"
 	@echo "make test       everything: style, types, layers, tests on real servers"
 	@echo "make test-crash kills at every step boundary, on both runtimes (half an hour)"
+	@echo "make test-fuzz  1.5 minutes of made-up requests to gateway and runner"
 	@echo "make audit      known vulnerabilities of the locked dependencies"
 	@echo "make licences   the licence of every dependency"
 	@echo "make sbom       every dependency with its hashes, as CycloneDX JSON"
@@ -44,6 +45,9 @@ test-crash: $(VENV)/.test
 	.ci/engine
 	.ci/minio
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -s tests/crash/long.py
+
+test-fuzz: $(VENV)/.test
+	ALGAENV_FUZZ_SECONDS=30 $(BIN)/python -m pytest tests/gateway/test_limits.py tests/runner/test_limits.py -k nothing_that_comes
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

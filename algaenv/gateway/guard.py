@@ -19,6 +19,7 @@ from algaenv.gateway.problem import Problem
 OPEN = ("/api/internal/", "/api/installs/", "/healthz", "/readyz")
 """What needs a token, or says nothing worth stealing."""
 
+_LOOKED_AT = frozenset((b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode"))
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 
@@ -64,7 +65,11 @@ class Guard:
     def _may(self, scope: Scope, origin: str, host: str) -> bool:
         if origin == f"http://{host}" or origin in self._allowed:
             return True
-        if not is_loopback(urlsplit(origin).netloc):
+        try:
+            netloc = urlsplit(origin).netloc
+        except ValueError:
+            return False
+        if not is_loopback(netloc):
             return False
         # Any page may call the direct gateway of the product; here, any of this machine.
         return scope["path"].startswith(DIRECT) or scope["method"] in _SAFE
@@ -84,9 +89,10 @@ def is_loopback(netloc: str) -> bool:
 
 
 def _texts(scope: Scope) -> dict[str, str]:
-    """Headers by name; of a name that comes twice, all values, so that neither is overlooked."""
-    found: dict[str, str] = {}
+    """The headers that count, by name; of one that comes twice, all values, so that neither is
+    overlooked."""
+    found: dict[str, list[str]] = {}
     for key, value in scope["headers"]:
-        name, text = key.decode("latin-1"), value.decode("latin-1")
-        found[name] = f"{found[name]}, {text}" if name in found else text
-    return found
+        if key in _LOOKED_AT:
+            found.setdefault(key.decode("latin-1"), []).append(value.decode("latin-1"))
+    return {name: ", ".join(values) for name, values in found.items()}

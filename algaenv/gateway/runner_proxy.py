@@ -67,6 +67,8 @@ class RunnerProxy:
             return _failed(request, 502, "runner_unreachable", str(error))
         except httpx.HTTPError as error:
             return _failed(request, 502, "runner_proxy_error", str(error) or type(error).__name__)
+        except httpx.InvalidURL:
+            return document(404, {"error": "not_found"})
 
     async def _ask(self, request: Request) -> Response:
         import httpx
@@ -82,10 +84,7 @@ class RunnerProxy:
         asked = client.build_request(
             request.method,
             base.copy_with(raw_path=base.raw_path.rstrip(b"/") + path),
-            headers={
-                "accept-encoding": "identity",
-                **{name: value for name in _FORWARDED if (value := request.headers.get(name))},
-            },
+            headers=_forwarded(request),
         )
         with anyio.fail_after(self._seconds):
             answer = await client.send(asked, stream=True)
@@ -97,6 +96,16 @@ class RunnerProxy:
             if name.lower().decode("latin-1") not in dropped
         ]
         return passed
+
+
+def _forwarded(request: Request) -> list[tuple[bytes, bytes]]:
+    """As bytes: a value may be no ASCII, and goes on as it came."""
+    there = ((name, request.headers.get(name)) for name in _FORWARDED)
+    found = {name: value for name, value in there if value}
+    return [
+        (name.encode(), value.encode("latin-1"))
+        for name, value in {"accept-encoding": "identity", **found}.items()
+    ]
 
 
 async def _content(answer: httpx.Response) -> AsyncIterator[bytes]:

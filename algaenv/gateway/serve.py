@@ -18,6 +18,7 @@ from algaenv import __version__
 from algaenv.gateway.application import build
 from algaenv.gateway.environment import Environment
 from algaenv.gateway.feed import Feed
+from algaenv.gateway.head_limit import LimitedHead
 from algaenv.gateway.journal import start_journal
 
 BACKLOG = 2048
@@ -50,7 +51,7 @@ def serve(environment: Environment, env: Mapping[str, str]) -> None:
     config = Config(
         build(environment, feed),
         loop="uvloop",
-        http="httptools",
+        http=LimitedHead,
         log_config=None,
         access_log=False,
         server_header=False,

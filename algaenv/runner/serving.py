@@ -14,9 +14,9 @@ from typing import Any, cast
 import uvloop  # noqa: F401 - to be in memory before the workers are forked
 from starlette.types import ASGIApp
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import Server
 
+from algaenv.runner.head_limit import LimitedHead
 from algaenv.runner.listening import BACKLOG
 from algaenv.runner.workers import Work, Worker
 
@@ -56,7 +56,7 @@ def http_work(build: Build, *, drain_seconds: int) -> Work:
     return work
 
 
-class _InOneWrite(HttpToolsProtocol):
+class _InOneWrite(LimitedHead):
     """Sends the head of an answer together with its body, which saves a system call each."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
