@@ -21,7 +21,7 @@ from algaenv.model.intent import (
 from algaenv.model.lock import Credentials, Environment, Lock, Ports
 from algaenv.model.outcome import Done, Ended, Report
 from algaenv.model.plan import Kept, Plan
-from algaenv.model.problem import AlgaenvError, Failed, NotReady, Problem
+from algaenv.model.problem import AlgaenvError, Failed, NotReady, Problem, Refused
 from algaenv.model.status import Reach, Status
 from algaenv.reconcile.ahead import Ahead
 from algaenv.reconcile.apply import Walker
@@ -44,6 +44,8 @@ class Request:
     runtime: RuntimeChoice | None = None
     images: ImagesChoice | None = None
     adopt: bool = False
+    agreed: bool = False
+    """Whether data may be left behind."""
     cancelled: Callable[[], bool] = lambda: False
 
 
@@ -85,6 +87,8 @@ class Recorded:
     runtime: str
     tenant_id: str = ""
     """The tenant's id, empty where it was not learned."""
+    left: tuple[str, ...] = ()
+    """Other runtimes, with which data was left."""
 
 
 class House(Protocol):
@@ -144,8 +148,15 @@ class House(Protocol):
         """The runtime, and why it is this one; EngineGone, Conflict."""
         ...
 
-    def present(self, environment: Environment, recorded: Recorded | None) -> Sequence[Runtime]:
-        """The runtimes that may hold something of this environment."""
+    def left_by_moving(self, environment: Environment, before: str, runtime: str) -> Problem | None:
+        """What is told when an environment leaves `before` for `runtime`; None when it has no data
+        there."""
+        ...
+
+    def present(
+        self, environment: Environment, recorded: Recorded | None, *, data: bool
+    ) -> Sequence[Runtime]:
+        """The runtimes that may hold something of this environment; `data`: or data alone."""
         ...
 
     def content(self, lock: Lock) -> ContentHost:
@@ -182,6 +193,8 @@ class Steward:
         recorded = self._house.recall(environment)
         runtime, why = self._house.choose(request, environment, intent, recorded)
         emit(RuntimeChosen(runtime.name, why))
+        if leaving := self._leaving(environment, recorded, runtime):
+            emit(Warned(leaving))
         lock = self._lock(request, environment, intent, emit, recorded)
         ways = Ways(adopt=request.adopt, cancelled=request.cancelled)
         return draw(lock, self._world(runtime, lock), emit, ways).plan
@@ -253,6 +266,9 @@ class Steward:
             content: ContentHost = Ahead(self._house.content(lock), lock)
         runtime, why = self._house.choose(request, environment, intent, recorded)
         emit(RuntimeChosen(runtime.name, why))
+        leaving = self._leaving(environment, recorded, runtime)
+        if leaving is not None and not request.agreed:
+            raise Refused(leaving)
         if lock is None:
             lock = self._lock(request, environment, intent, emit, recorded)
             content = self._house.content(lock)
@@ -262,7 +278,10 @@ class Steward:
         world = World(runtime, content, self._house.asker())
         drawn = draw(lock, world, emit, ways)
         drawn.refuse_obstacles()
-        now = Recorded(intent, runtime.name, lock.tenant_id)
+        left = set(recorded.left) if recorded is not None else set()
+        if recorded is not None and leaving is not None:
+            left.add(recorded.runtime)
+        now = Recorded(intent, runtime.name, lock.tenant_id, tuple(sorted(left - {runtime.name})))
         if now != recorded:
             self._house.remember(environment, now)
         drawn, ended = converge(drawn, lock, world, emit, ways)
@@ -287,10 +306,11 @@ class Steward:
             content = Ahead(content, lock) if asked else content
         ended: list[Ended] = []
         kept: list[Kept] = []
-        for runtime in self._house.present(environment, recorded):
+        for runtime in self._house.present(environment, recorded, data=volumes):
             emit(RuntimeChosen(runtime.name, "it holds this environment"))
             world = World(runtime, content, self._house.asker())
-            plan = draw_down(environment, world, lock, emit, volumes=volumes, external=external)
+            reached = lock if recorded is not None and runtime.name == recorded.runtime else None
+            plan = draw_down(environment, world, reached, emit, volumes=volumes, external=external)
             hands = world.hands(environment)
             walker = Walker(hands, world.asker, emit, 0.0, request.cancelled)
             ended += walker.walk(plan)
@@ -307,6 +327,14 @@ class Steward:
                 problems = error.problems
         failed = Failed.__name__ if problems else ""
         return replace(report, problems=problems, error=failed, kept=tuple(kept))
+
+    def _leaving(
+        self, environment: Environment, recorded: Recorded | None, runtime: Runtime
+    ) -> Problem | None:
+        """What is told when the environment would leave its data with another runtime."""
+        if recorded is None or recorded.runtime == runtime.name:
+            return None
+        return self._house.left_by_moving(environment, recorded.runtime, runtime.name)
 
     def _swept(self, environment: Environment, *, data: bool) -> tuple[Problem, ...]:
         """Remove what killed runs have left; what could not be removed."""

@@ -79,7 +79,13 @@ class Wired:
             return None
         if not isinstance(intent, Intent):
             return None
-        return Recorded(intent, str(kept.get("runtime")), str(kept.get("tenant_id", "")))
+        left = kept.get("left")
+        return Recorded(
+            intent,
+            str(kept.get("runtime")),
+            str(kept.get("tenant_id", "")),
+            tuple(map(str, left)) if isinstance(left, list) else (),
+        )
 
     def remember(self, environment: Environment, recorded: Recorded) -> None:
         """Kept 0600: an intent may hold secrets that the author gave."""
@@ -88,7 +94,12 @@ class Wired:
         intent = encode(recorded.intent)
         home.remember(
             environment,
-            {"runtime": recorded.runtime, "tenant_id": recorded.tenant_id, "intent": intent},
+            {
+                "runtime": recorded.runtime,
+                "tenant_id": recorded.tenant_id,
+                "left": list(recorded.left),
+                "intent": intent,
+            },
         )
 
     def sweep(self, environment: Environment, *, data: bool) -> None:
@@ -155,23 +166,15 @@ class Wired:
     def choose(
         self, request: Request, environment: Environment, intent: Intent, recorded: Recorded | None
     ) -> tuple[Runtime, str]:
-        """Docker if an engine answers, else processes; an environment that is up stays where it is.
+        """Where the environment runs or has its data; else Docker if an engine answers.
 
-        Raises EngineGone when Docker is asked for and does not answer, and Conflict
-        (`runtime-switch`) when the environment is still up under the other runtime.
+        Raises EngineGone when Docker is asked for, or holds the environment, and does not answer,
+        and Conflict (`runtime-switch`) when the environment is still up under the other runtime.
         """
         wish = intent.runtime
-        before = recorded.runtime if recorded else None
+        before = recorded.runtime if recorded else self._where_data_is(environment)
         if wish == "auto":
-            if before is not None and self._is_up(before, environment):
-                return self._runtime(before), f"auto: the environment already runs as {before}"
-            from algaenv.runtimes.docker.engine import NoEngine
-
-            engine = self._engine()
-            if isinstance(engine, NoEngine):
-                why = f"auto: no Docker engine answers ({engine.reason})"
-                return self._runtime("process"), why
-            return self._runtime("docker"), f"auto: Docker engine {engine.version} answers"
+            return self._automatic(environment, before)
         if before is not None and before != wish and self._is_up(before, environment):
             raise Conflict(
                 Problem(
@@ -183,20 +186,68 @@ class Wired:
         asked = "--runtime" if request.runtime else "the spec"
         return self._runtime(wish), f"{asked} says so"
 
-    def present(self, environment: Environment, recorded: Recorded | None) -> Sequence[Runtime]:
-        """The runtime of the last run; where that is not known, each one that can be looked at."""
+    def _automatic(self, environment: Environment, before: str | None) -> tuple[Runtime, str]:
+        from algaenv.runtimes.docker.engine import NoEngine
+
+        engine = self._engine() if before != "process" else None
+        if before == "docker" and isinstance(engine, NoEngine):
+            raise EngineGone(_engine_has_data(environment, engine))
+        if before is not None and self._is_up(before, environment):
+            return self._runtime(before), f"auto: the environment already runs as {before}"
+        if before is not None and self._data(before, environment):
+            return self._runtime(before), f"auto: the data of the environment lies with {before}"
+        engine = self._engine()
+        if isinstance(engine, NoEngine):
+            why = f"auto: no Docker engine answers ({engine.reason})"
+            return self._runtime("process"), why
+        return self._runtime("docker"), f"auto: Docker engine {engine.version} answers"
+
+    def left_by_moving(self, environment: Environment, before: str, runtime: str) -> Problem | None:
+        """By the labels of volumes and the markers of folders; nothing is assumed of an engine
+        that does not answer but that it still has the data."""
+        silent = before == "docker" and not self._engine()
+        data = () if silent else self._data(before, environment)
+        if not silent and not data:
+            return None
+        what = ", ".join(data) if data else "an engine that does not answer"
+        return Problem(
+            "runtime-move",
+            f"cannot bring {environment.name} up as {runtime} just so: its data lies with "
+            f"{before} ({what}) and would stay there",
+            f"keep it with `--runtime {before}`, or leave it behind with "
+            f"`algaenv up --runtime {runtime} --yes`",
+        )
+
+    def present(
+        self, environment: Environment, recorded: Recorded | None, *, data: bool
+    ) -> Sequence[Runtime]:
+        """The runtime of the last run, and with `data` those that were left with data; where that
+        is not known, each one that can be looked at."""
         if recorded is not None:
-            return (self._runtime(recorded.runtime),)
+            left = recorded.left if data else ()
+            return tuple(self._runtime(name) for name in (recorded.runtime, *left))
         names = ["process"] if environment.home.exists() else []
         names += ["docker"] if self._engine() else []
         return tuple(self._runtime(name) for name in names)
 
     def _is_up(self, name: str, environment: Environment) -> bool:
         """True when something other than kept data is there under a runtime."""
+        return any(not it.retained for it in self._ours(name, environment))
+
+    def _data(self, name: str, environment: Environment) -> tuple[str, ...]:
+        """What a runtime keeps for the environment, by volume or path."""
+        return tuple(it.note or it.handle for it in self._ours(name, environment) if it.retained)
+
+    def _where_data_is(self, environment: Environment) -> str | None:
+        """For an environment whose last run nobody knows: a look at the disk, none at an engine."""
+        has_folders = (environment.home / "data").is_dir()
+        return "process" if has_folders and self._data("process", environment) else None
+
+    def _ours(self, name: str, environment: Environment) -> list[Present]:
         if name == "docker" and not self._engine():
-            return False
+            return []
         seen = self._runtime(name).eyes(environment).observe(())
-        return any(isinstance(s, Present) and s.recorded and not s.retained for s in seen.values())
+        return [it for it in seen.values() if isinstance(it, Present) and it.recorded]
 
     def _engine(self) -> EngineFacts | NoEngine:
         from algaenv.runtimes.docker.engine import answers
@@ -225,6 +276,15 @@ def _still_there(path: Path) -> Problem:
         "left-behind",
         f"cannot remove {path}: it holds something that carries no mark of this environment",
         f"see what it holds, then remove it with `rm -r {shlex.quote(str(path))}`",
+    )
+
+
+def _engine_has_data(environment: Environment, engine: NoEngine) -> Problem:
+    return Problem(
+        "engine-unreachable",
+        f"cannot reach the Docker engine that {environment.name} and its data lie with: "
+        f"{engine.reason}",
+        f"{engine.hint or 'start the Docker engine'}; `--runtime process` would leave the data",
     )
 
 

@@ -32,6 +32,7 @@ CODES: tuple[tuple[str, str], ...] = (
         "a service or page did not answer in time, or the run was interrupted before it did",
     ),
     ("probe-undeclared", "`probe` names an endpoint that the manifest does not declare"),
+    ("runtime-move", "the environment would leave its data with another runtime"),
     ("runtime-switch", "the environment is still up under the other runtime"),
     ("service-ended", "a service ended while it was starting; its last lines are shown"),
     ("unexpected", "a step failed through a bug in algaenv; where it happened is shown"),

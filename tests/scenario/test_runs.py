@@ -276,6 +276,34 @@ def test_auto_takes_processes_where_no_engine_answers_and_says_why(
     assert "engine" in chosen["why"]
 
 
+@pytest.mark.docker
+@pytest.mark.usefixtures("engine")
+def test_auto_stays_where_the_data_is_and_a_move_is_agreed_upon(
+    make_project: Callable[..., Project], tmp_path: Path
+) -> None:
+    project = make_project("auto")
+    project.extension()
+    project.environ["DOCKER_HOST"] = f"unix://{tmp_path}/none.sock"
+    project.up().ok()
+    project.sql("CREATE TABLE kept (value text)")
+    project.down().ok()
+    del project.environ["DOCKER_HOST"]
+
+    planned = project.text("plan", "--runtime", "docker", "--json")
+    assert "runtime-move" in {it["code"] for it in json.loads(planned.stdout)["warnings"]}
+    refused = project.up("--runtime", "docker")
+    assert refused.code == 7
+    assert refused.codes() == {"runtime-move"}
+    assert str(project.home / "data") in refused.problems()[0]["summary"]
+    assert refused.changed == 0
+
+    run = project.up().ok()
+    (chosen,) = [e for e in run.events if e["event"] == "runtime_chosen"]
+    assert chosen["runtime"] == "process"
+    assert "the data of the environment lies with process" in chosen["why"]
+    assert project.sql("SELECT count(*) FROM kept") == [(0,)]
+
+
 def test_many_runs_at_once_end_with_one_environment(project: Project) -> None:
     results: list[int] = []
 

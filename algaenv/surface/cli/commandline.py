@@ -104,8 +104,10 @@ class Call:
             )
         return found.absolute()
 
-    def request(self, spec: Path, *, cancelled: Callable[[], bool] = lambda: False) -> Request:
-        """What the session is asked."""
+    def request(
+        self, spec: Path, *, cancelled: Callable[[], bool] = lambda: False, agreed: bool = False
+    ) -> Request:
+        """What the session is asked; `agreed` as `--yes` would say."""
         from algaenv.session import Request
 
         return Request(
@@ -114,6 +116,7 @@ class Call:
             runtime=getattr(self.options, "runtime", None),
             images=getattr(self.options, "images", None),
             adopt=getattr(self.options, "adopt", False),
+            agreed=getattr(self.options, "yes", False) or agreed,
             cancelled=cancelled,
         )
 

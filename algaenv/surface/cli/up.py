@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 from algaenv.surface.cli.options import add_file, add_images, add_output, add_runtime
 from algaenv.surface.exit_codes import ExitCode, of_report
+from algaenv.surface.output import push
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from algaenv.model.outcome import Report
     from algaenv.model.status import Status
     from algaenv.surface.cli.commandline import Call
 
@@ -36,26 +40,43 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take over rows that another tool made for the same extensions",
     )
+    parser.add_argument(
+        "--yes",
+        action="store_true",
+        help="do not ask before data is left with another runtime; it begins without it",
+    )
     add_output(parser)
 
 
 def run(call: Call) -> ExitCode:
     """Converge, then show under which addresses it all answers."""
-    from algaenv.surface.cli.failure import abandoned
-    from algaenv.surface.interrupts import interrupts
-
     spec = call.spec()
-    with (
-        call.run_sinks(spec) as sinks,
-        interrupts(sinks.stopping, lambda: abandoned(call, sinks)) as stop,
-    ):
-        request = call.request(spec, cancelled=stop.cancelled)
-        session = call.session(request)
-        report = session.up(request, sinks.emit)
+    report = _converge(call, spec, agreed=False)
+    if _is_question(report) and call.terminal.asks and not call.json:
+        push(call.terminal.err, "Begin without the data that stays behind? [y/N] ")
+        if call.terminal.stdin.readline().strip().lower() in {"y", "yes"}:
+            report = _converge(call, spec, agreed=True)
     code = of_report(report)
     if report.status is not None and not (call.json or call.quiet):
         _show(call, report.status)
     return code
+
+
+def _converge(call: Call, spec: Path, *, agreed: bool) -> Report:
+    from algaenv.surface.cli.failure import abandoned
+    from algaenv.surface.interrupts import interrupts
+
+    with (
+        call.run_sinks(spec) as sinks,
+        interrupts(sinks.stopping, lambda: abandoned(call, sinks)) as stop,
+    ):
+        request = call.request(spec, cancelled=stop.cancelled, agreed=agreed)
+        return call.session(request).up(request, sinks.emit)
+
+
+def _is_question(report: Report) -> bool:
+    """Whether the run stopped only because somebody has to agree."""
+    return [problem.code for problem in report.problems] == ["runtime-move"]
 
 
 def _show(call: Call, status: Status) -> None:

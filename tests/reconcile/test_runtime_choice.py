@@ -1,0 +1,152 @@
+"""Which runtime an environment is brought up with: where it runs, else where its data is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from algaenv.model.address import Address
+from algaenv.model.intent import RuntimeChoice
+from algaenv.model.lock import Environment
+from algaenv.model.problem import Conflict, EngineGone
+from algaenv.model.resource import Present
+from algaenv.runtimes.docker.engine import EngineFacts, NoEngine
+from algaenv.session import Recorded, Request
+from algaenv.wiring import Wired
+from tests.runtimes.locks import make_lock
+
+SERVICE = Present("x", running=True, note="minio")
+DATA = Present("x", retained=True, note="data of store")
+SILENT = NoEngine("no socket", "")
+ANSWERING = EngineFacts("unix:///x", "99", "1.43", "amd64", "linux", rootless=False)
+
+
+class Runtime:
+    """A runtime, and what of the environment is there."""
+
+    def __init__(self, name: str, *there: Present) -> None:
+        self.name = name
+        self.there = there
+
+    def eyes(self, _: Environment) -> Runtime:
+        return self
+
+    def observe(self, _: object) -> dict[Address, Present]:
+        return {Address("thing", str(at)): it for at, it in enumerate(self.there)}
+
+
+class House(Wired):
+    """The real choice over runtimes that hold what a test says."""
+
+    def __init__(self, process: tuple[Present, ...], docker: tuple[Present, ...] | None) -> None:
+        super().__init__({})
+        self._facts = SILENT if docker is None else ANSWERING
+        self.runtimes = {
+            "process": Runtime("process", *process),
+            "docker": Runtime("docker", *(docker or ())),
+        }
+
+    def _runtime(self, name: str) -> Any:
+        return self.runtimes[name]
+
+
+def chosen(
+    house: House, root: Path, wish: RuntimeChoice, before: str | None, *, known: bool = True
+) -> tuple[str, str]:
+    lock = make_lock(root)
+    intent = replace(lock.intent, runtime=wish)
+    recorded = Recorded(intent, before) if before and known else None
+    request = Request(lock.environment.spec, {})
+    runtime, why = house.choose(request, lock.environment, intent, recorded)
+    return runtime.name, why
+
+
+ROWS: dict[str, tuple[tuple[Present, ...], tuple[Present, ...] | None, str | None, str]] = {
+    "a new one": ((), (), None, "docker"),
+    "a new one without an engine": ((), None, None, "process"),
+    "running processes": ((SERVICE, DATA), (), "process", "process"),
+    "data of processes": ((DATA,), (), "process", "process"),
+    "processes that left nothing": ((), (), "process", "docker"),
+    "data of containers": ((), (DATA,), "docker", "docker"),
+    "containers, and older data of processes": ((DATA,), (SERVICE,), "docker", "docker"),
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_auto_stays_where_the_environment_or_its_data_is(tmp_path: Path, row: str) -> None:
+    process, docker, before, expected = ROWS[row]
+    name, why = chosen(House(process, docker), tmp_path, "auto", before)
+    assert name == expected
+    assert why.startswith("auto: ")
+    if before and expected == before and row.startswith("data"):
+        assert f"the data of the environment lies with {before}" in why
+
+
+def test_data_on_disk_is_found_where_the_last_run_is_forgotten(tmp_path: Path) -> None:
+    home = make_lock(tmp_path).environment.home
+    (home / "data").mkdir(parents=True)
+    assert chosen(House((DATA,), ()), tmp_path, "auto", None)[0] == "process"
+    assert chosen(House((), ()), tmp_path, "auto", None)[0] == "docker"
+
+
+def test_auto_does_not_leave_an_engine_that_is_silent_for_a_while(tmp_path: Path) -> None:
+    with pytest.raises(EngineGone) as caught:
+        chosen(House((), None), tmp_path, "auto", "docker")
+    assert "data" in caught.value.problem.summary
+
+
+def test_what_is_up_elsewhere_has_to_go_down_first(tmp_path: Path) -> None:
+    with pytest.raises(Conflict) as caught:
+        chosen(House((SERVICE, DATA), ()), tmp_path, "docker", "process")
+    assert caught.value.problem.code == "runtime-switch"
+
+
+OTHER = {"process": "docker", "docker": "process"}
+
+
+@pytest.mark.parametrize(
+    ("house", "before", "left"),
+    [
+        (lambda: House((DATA,), ()), "process", "data of store"),
+        (lambda: House((), (DATA,)), "docker", "data of store"),
+        (lambda: House((), None), "docker", "does not answer"),
+        (lambda: House((), ()), "process", ""),
+        (lambda: House((), ()), "docker", ""),
+    ],
+)
+def test_a_move_names_what_would_stay(
+    tmp_path: Path, house: Callable[[], House], before: str, left: str
+) -> None:
+    environment, now = make_lock(tmp_path).environment, OTHER[before]
+    problem = house().left_by_moving(environment, before, now)
+    assert (problem is not None) is bool(left)
+    if problem is not None:
+        assert problem.code == "runtime-move"
+        assert left in problem.summary
+        assert f"--runtime {before}" in problem.hint
+        assert f"up --runtime {now} --yes" in problem.hint
+
+
+def test_down_with_volumes_looks_where_data_was_left(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path)
+    house = House((DATA,), (SERVICE,))
+    recorded = Recorded(lock.intent, "docker", left=("process",))
+
+    def names(*, data: bool) -> list[str]:
+        return [it.name for it in house.present(lock.environment, recorded, data=data)]
+
+    assert names(data=False) == ["docker"]
+    assert names(data=True) == ["docker", "process"]
+
+
+def test_what_was_left_is_remembered(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path)
+    house = Wired({})
+    house.remember(lock.environment, Recorded(lock.intent, "docker", left=("process",)))
+    recalled = house.recall(lock.environment)
+    assert recalled is not None
+    assert recalled.left == ("process",)
