@@ -21,14 +21,18 @@ from algaenv.model.intent import (
 from algaenv.model.lock import Credentials, Environment, Lock, Ports
 from algaenv.model.outcome import Done, Ended, Report
 from algaenv.model.plan import Kept, Plan
-from algaenv.model.problem import AlgaenvError, Failed, NotReady, Problem, Refused
+from algaenv.model.problem import AlgaenvError, Failed, NotReady, Problem, Refused, SpecError
 from algaenv.model.status import Reach, Status
 from algaenv.reconcile.ahead import Ahead
 from algaenv.reconcile.apply import Walker
 from algaenv.reconcile.converge import Drawn, Ways, World, converge, draw, draw_down
 from algaenv.reconcile.inspect import conclude, inspect, nothing_yet, reach
 from algaenv.reconcile.protocols import Asker, ContentHost, Hands, Look, Runtime
-from algaenv.reconcile.resolve import Packs, resolve
+from algaenv.reconcile.resolve import Packs, Resolution, Settling, resolve
+
+PROMPT = 0.1
+"""Seconds in which bundles are settled when there is nothing to build."""
+CUT_SHORT = "build-cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class Request:
     adopt: bool = False
     agreed: bool = False
     """Whether data may be left behind."""
+    extensions: tuple[str, ...] = ()
+    """The extensions that `up` and `plan` are about; none: all of them."""
     cancelled: Callable[[], bool] = lambda: False
 
 
@@ -191,11 +197,12 @@ class Steward:
         emit = _one_at_a_time(emit)
         intent, environment = self._load(request, emit)
         recorded = self._house.recall(environment)
+        settling = self._settling(request, environment, intent, emit, beside=False)
         runtime, why = self._house.choose(request, environment, intent, recorded)
         emit(RuntimeChosen(runtime.name, why))
         if leaving := self._leaving(environment, recorded, runtime):
             emit(Warned(leaving))
-        lock = self._lock(request, environment, intent, emit, recorded)
+        lock = self._lock(request, environment, intent, settling.result(), recorded)
         ways = Ways(adopt=request.adopt, cancelled=request.cancelled)
         return draw(lock, self._world(runtime, lock), emit, ways).plan
 
@@ -258,25 +265,48 @@ class Steward:
     def _up(self, request: Request, intent: Intent, environment: Environment, emit: Emit) -> Report:
         for problem in self._swept(environment, data=False):
             emit(Warned(problem))
+        settling = self._settling(request, environment, intent, emit, beside=_takes_time(intent))
+        try:
+            return self._converge(request, intent, environment, emit, settling)
+        finally:
+            settling.stop()
+
+    def _converge(
+        self,
+        request: Request,
+        intent: Intent,
+        environment: Environment,
+        emit: Emit,
+        settling: Settling,
+    ) -> Report:
         recorded = self._house.recall(environment)
-        lock = None
-        if recorded is not None:
+
+        def settled(seconds: float | None = None) -> Lock | None:
+            if seconds is not None and not settling.within(seconds):
+                return None
+            return self._lock(request, environment, intent, settling.result(), recorded)
+
+        lock = settled(PROMPT) if recorded is not None else None
+        if lock is not None:
             # It has been up before, so its content may be looked at while the runtime is found.
-            lock = self._lock(request, environment, intent, emit, recorded)
             content: ContentHost = Ahead(self._house.content(lock), lock)
         runtime, why = self._house.choose(request, environment, intent, recorded)
         emit(RuntimeChosen(runtime.name, why))
         leaving = self._leaving(environment, recorded, runtime)
         if leaving is not None and not request.agreed:
             raise Refused(leaving)
+        built = lock is not None
         if lock is None:
-            lock = self._lock(request, environment, intent, emit, recorded)
+            lock = settled(PROMPT)
+            built = lock is not None
+            lock = lock or self._lock(request, environment, intent, Resolution(), recorded)
             content = self._house.content(lock)
         ways = Ways(adopt=request.adopt, cancelled=request.cancelled)
         if recorded is not None and _moved(recorded.intent, intent):
             emit(Warned(_LEFT_BEHIND))
         world = World(runtime, content, self._house.asker())
-        drawn = draw(lock, world, emit, ways)
+        late = None if built else settled
+        drawn = draw(lock, world, emit, ways, late)
         drawn.refuse_obstacles()
         left = set(recorded.left) if recorded is not None else set()
         if recorded is not None and leaving is not None:
@@ -284,8 +314,9 @@ class Steward:
         now = Recorded(intent, runtime.name, lock.tenant_id, tuple(sorted(left - {runtime.name})))
         if now != recorded:
             self._house.remember(environment, now)
-        drawn, ended = converge(drawn, lock, world, emit, ways)
-        report = _report("up", drawn, ended)
+        drawn, ended = converge(drawn, lock, world, emit, ways, late_lock=late)
+        lock = lock if built else settled() or lock
+        report = _report("up", drawn, ended, cancelled=request.cancelled())
         learned = drawn.ids.tenant_id if drawn.ids and not drawn.ids.problems else now.tenant_id
         if learned != now.tenant_id:
             self._house.remember(environment, replace(now, tenant_id=learned))
@@ -354,24 +385,40 @@ class Steward:
         ports = self._house.ports(environment, recorded.intent)
         return Lock(environment, recorded.intent, ports, credentials, (), recorded.tenant_id)
 
-    def _lock(
+    def _settling(
         self,
         request: Request,
         environment: Environment,
         intent: Intent,
         emit: Emit,
+        *,
+        beside: bool,
+    ) -> Settling:
+        """The bundles of the extensions that the run is about; SpecError for one there is not."""
+        about = [it for it in intent.extensions if it.name in _about(request, intent)]
+
+        def settle(cancelled: Callable[[], bool]) -> Resolution:
+            return resolve(about, self._house.packer(environment, cancelled), emit)
+
+        return Settling(settle, request.cancelled, beside=beside)
+
+    def _lock(
+        self,
+        request: Request,
+        environment: Environment,
+        intent: Intent,
+        resolution: Resolution,
         recorded: Recorded | None,
     ) -> Lock:
-        # Bundles first: a bad manifest is told before anything is chosen or generated.
-        packer = self._house.packer(environment, request.cancelled)
-        extensions = resolve(intent.extensions, packer, emit)
         return Lock(
             environment=environment,
             intent=intent,
             ports=self._house.ports(environment, intent),
             credentials=self._house.credentials(environment, intent),
-            extensions=extensions,
+            extensions=resolution.extensions,
             tenant_id=_tenant_of(recorded, intent),
+            broken=resolution.broken,
+            only=request.extensions or None,
         )
 
     def _world(self, runtime: Runtime, lock: Lock) -> World:
@@ -388,13 +435,48 @@ class _NoContent:
         return {}
 
 
-def _report(verb: str, drawn: Drawn, ended: tuple[Ended, ...]) -> Report:
-    problems = tuple(blocked.problem for blocked in drawn.plan.blocked)
-    error = "Conflict" if problems else ""
+def _takes_time(intent: Intent) -> bool:
+    """Whether services are worth starting beside the builds.
+
+    The gateway's settings hold the ids of extensions with a server of their own, which only their
+    manifests tell.
+    """
+    extensions = intent.extensions
+    return any(it.build for it in extensions) and not any(it.ui_dev_server for it in extensions)
+
+
+def _about(request: Request, intent: Intent) -> frozenset[str]:
+    """The names of the extensions that a run is about."""
+    known = [it.name for it in intent.extensions]
+    unknown = [it for it in request.extensions if it not in known]
+    if unknown:
+        from algaenv.spec.suggest import suggestion
+
+        raise SpecError(
+            *(
+                Problem(
+                    "extension-unknown",
+                    f"cannot bring up {name}: the spec has no extension of that name",
+                    suggestion(name, known, "add it under `extensions`"),
+                )
+                for name in unknown
+            )
+        )
+    return frozenset(request.extensions or known)
+
+
+def _report(verb: str, drawn: Drawn, ended: tuple[Ended, ...], *, cancelled: bool) -> Report:
+    # A build that was cut short has not failed.
+    blocked = [b for b in drawn.plan.blocked if not (cancelled and b.problem.code == CUT_SHORT)]
+    problems = tuple(it.problem for it in blocked)
+    errors = {it.error for it in blocked}
+    # Without a bundle is nearer to the root than what is in the way.
+    error = min(errors, key=lambda it: (it != "ResolveError", it == "Conflict", it), default="")
     if drawn.failure is not None:
         problems += drawn.failure.problems
-        error = type(drawn.failure).__name__
-    return Report(verb, ended, problems, error, kept=drawn.plan.kept)
+        error = error or type(drawn.failure).__name__
+    cut = len(blocked) < len(drawn.plan.blocked)
+    return Report(verb, ended, problems, error, kept=drawn.plan.kept, interrupted=cut)
 
 
 _LEFT_BEHIND = Problem(
@@ -427,7 +509,8 @@ def _failed(verb: str, error: AlgaenvError) -> Report:
 
 def _told(report: Report, request: Request, emit: Emit) -> Report:
     unfinished = any(not isinstance(ended.outcome, Done) for ended in report.ended)
-    report = replace(report, interrupted=request.cancelled() and (unfinished or not report.ended))
+    cut = report.interrupted or unfinished or not report.ended
+    report = replace(report, interrupted=request.cancelled() and cut)
     emit(Reported(report))
     return report
 

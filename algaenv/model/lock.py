@@ -8,6 +8,7 @@ from algaenv.bundle.digest import Digest
 from algaenv.bundle.manifest import Manifest
 from algaenv.bundle.value import dataclass
 from algaenv.model.intent import ExtensionIntent, Intent
+from algaenv.model.problem import Problem
 from algaenv.model.secret import Secret
 
 
@@ -78,6 +79,18 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokenExtension:
+    """An extension that has no bundle now; what is installed of it stays as it is.
+
+    `error` is the class name of the exception that carried the problems.
+    """
+
+    name: str
+    problems: tuple[Problem, ...]
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
     """Everything the plan needs to know."""
 
@@ -88,3 +101,12 @@ class Lock:
     extensions: tuple[LockedExtension, ...]
     tenant_id: str = ""
     """The tenant's id as the last run learned it; empty where that says nothing any more."""
+    broken: tuple[BrokenExtension, ...] = ()
+    only: tuple[str, ...] | None = None
+    """The extensions that this run is about; None: all of them. Others stay as they are."""
+
+    def is_about(self, extension: str) -> bool:
+        """Whether rows and bundles of this name may be changed or removed."""
+        if self.only is not None and extension not in self.only:
+            return False
+        return all(it.name != extension for it in self.broken)

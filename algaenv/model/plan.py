@@ -73,10 +73,12 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """Nothing may be done: something that is not ours is in the way."""
+    """Nothing may be done: something that is not ours is in the way, or there is no bundle."""
 
     address: Address
     problem: Problem
+    error: str = "Conflict"
+    """The class name of the exception that it stands for, for the exit code."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,10 +55,14 @@ class Problem:
 
 
 class AlgaenvError(Exception):
-    """The root of everything this program raises on purpose; carries at least one problem."""
+    """The root of everything this program raises on purpose; carries at least one problem.
 
-    def __init__(self, *problems: Problem) -> None:
+    `warnings` are what else was found on the way, to be shown beside the problems.
+    """
+
+    def __init__(self, *problems: Problem, warnings: Iterable[Problem] = ()) -> None:
         self.problems: tuple[Problem, ...] = problems
+        self.warnings: tuple[Problem, ...] = tuple(warnings)
         super().__init__("\n".join(str(problem) for problem in problems))
 
     @classmethod

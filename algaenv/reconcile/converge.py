@@ -19,7 +19,7 @@ from algaenv.plan.content import desired_content, predicted_ids
 from algaenv.plan.diff import decide_all, decide_down
 from algaenv.plan.order import plan as ordered
 from algaenv.plan.proof import proofs
-from algaenv.plan.scope import spare_older
+from algaenv.plan.scope import extension_of, spare_older
 from algaenv.reconcile.apply import Walker
 from algaenv.reconcile.protocols import Asker, ContentHost, Hands, Look, Lowered, Runtime
 from algaenv.reconcile.ready import Patience, until_available
@@ -61,6 +61,9 @@ class Drawn:
     """What stopped the run between its steps: hosts that answered and then did not any more."""
     obstacles: tuple[Blocked, ...] = ()
     """What is in the way of the whole run: nothing is begun while there is any."""
+    substrate: tuple[Decision, ...] = ()
+    services_only: bool = False
+    """Bundles are still being built, so the plan says nothing about content yet."""
 
     def refuse_obstacles(self) -> None:
         """Raises Conflict with every one of them."""
@@ -76,53 +79,92 @@ class Ways:
     cancelled: Callable[[], bool] = field(default=lambda: False)
 
 
-def draw(lock: Lock, world: World, emit: Emit, ways: Ways) -> Drawn:
-    """Look at everything and draw the plan; writes nothing."""
+LateLock = Callable[[float | None], Lock | None]
+"""The lock with its bundles, waited for so many seconds, None: however long it takes. None when
+they are still being built."""
+
+
+def draw(
+    lock: Lock, world: World, emit: Emit, ways: Ways, late_lock: LateLock | None = None
+) -> Drawn:
+    """Look at everything and draw the plan; writes nothing.
+
+    With a `late_lock`, `lock` has no extensions yet. Where services are to be started first, only
+    they are planned: there is time for them while bundles are built.
+    """
     lowered = world.runtime.lower(lock, _silent)
     seen = world.runtime.eyes(lock.environment).observe(lowered.resources)
     substrate = decide_all(lowered.resources, seen)
     obstacles = world.runtime.obstacles(lock.environment, _changes(substrate))
     unready = _unready(lowered.hosts, substrate)
-    look = _try_look(lock, world) if not unready else _waiting_for(unready)
-    if not isinstance(look, str):
-        content = _content(lock, look, lowered, ways, _written(substrate))
-        ids, settled, answered = look.ids, True, _hosts(lowered)
-    elif _all_new(lowered.hosts, substrate):
-        ids, settled, answered = predicted_ids(lock), False, frozenset()
-        content = decide_all(desired_content(lock, ids, lowered.hosts), {})
-        written = _written((*substrate, *content))
-        content = (*content, *proofs(lock, ids, lowered.hosts, written))
+    if late_lock is not None and unready:
+        drawn = Drawn(lowered, ordered(()), None, settled=False, services_only=True)
     else:
-        ids, settled, answered = None, False, frozenset()
-        content = _deferred(lock, lowered, look)
+        lock = lock if late_lock is None else late_lock(None) or lock
+        look = _try_look(lock, world) if not unready else _waiting_for(unready)
+        if isinstance(look, str):
+            content, ids = _foreseen(lock, lowered, substrate, look)
+            drawn = Drawn(lowered, ordered(content), ids, settled=False)
+        else:
+            content = _content(lock, look, lowered, ways, _written(substrate))
+            drawn = Drawn(lowered, ordered(()), look.ids, settled=True)
+    content = () if drawn.services_only else content
     barred = {obstacle.address for obstacle in obstacles}
-    substrate = tuple(d for d in substrate if _address_of(d) not in barred)
-    drawn = ordered((*substrate, *obstacles, *content), answered)
-    drawn = replace(drawn, engines=lowered.engines)
+    kept = tuple(d for d in substrate if _address_of(d) not in barred)
+    answered = _hosts(lowered) if drawn.settled else frozenset()
+    plan = replace(ordered((*kept, *obstacles, *content), answered), engines=lowered.engines)
     if not obstacles:
-        emit(Planned(drawn.steps))
-    return Drawn(lowered, drawn, ids, settled, obstacles=obstacles)
+        emit(Planned(plan.steps))
+    return replace(drawn, plan=plan, substrate=substrate, obstacles=obstacles)
+
+
+def _foreseen(
+    lock: Lock, lowered: Lowered, substrate: tuple[Decision, ...], why: str
+) -> tuple[tuple[Decision, ...], ContentIds | None]:
+    """Content that cannot be looked at: surely absent where its hosts begin empty."""
+    if not _all_new(lowered.hosts, substrate):
+        return (*_deferred(lock, lowered, why), *_broken(lock)), None
+    ids = predicted_ids(lock)
+    content = decide_all(desired_content(lock, ids, lowered.hosts), {})
+    written = _written((*substrate, *content))
+    return (*content, *proofs(lock, ids, lowered.hosts, written), *_broken(lock)), ids
 
 
 def converge(
-    drawn: Drawn, lock: Lock, world: World, emit: Emit, ways: Ways
+    drawn: Drawn,
+    lock: Lock,
+    world: World,
+    emit: Emit,
+    ways: Ways,
+    *,
+    late_lock: LateLock | None = None,
 ) -> tuple[Drawn, tuple[Ended, ...]]:
     """Walk a plan; content that could not be seen is planned once its hosts answer.
 
-    The second value is how every step ended. The first is the last plan drawn.
+    `late_lock` as in `draw`. The second value is how every step ended. The first is the last plan
+    drawn.
     """
-    walker = Walker(
-        world.hands(lock.environment),
-        world.asker,
-        emit,
-        lock.intent.ready_timeout,
-        ways.cancelled,
-        Stove.of(lock),
-    )
-    if drawn.settled:
-        return drawn, walker.walk(drawn.plan)
-    first, late = _apart(_tier(drawn.plan, Tier.SUBSTRATE), drawn.lowered)
-    ended = walker.walk(first)
+    if drawn.services_only and late_lock is not None:
+        walker = _walker(lock, world, emit, ways)
+        first, late = _apart(drawn.plan, drawn.lowered)
+        ended = walker.walk(first)
+        if late_lock(0.0) is None:
+            # There is time for the gateway, too.
+            ended = (*ended, *walker.walk(replace(drawn.plan, steps=late), before=ended))
+            late = ()
+        lock = late_lock(None) or lock
+        content, ids = _foreseen(lock, drawn.lowered, drawn.substrate, "cannot be seen yet")
+        plan = ordered((*drawn.substrate, *content))
+        drawn = replace(drawn, plan=replace(plan, engines=drawn.lowered.engines), ids=ids)
+        emit(Planned((*late, *_tier(plan, Tier.CONTENT).steps)))
+        walker = _walker(lock, world, emit, ways)
+    else:
+        lock = lock if late_lock is None else late_lock(None) or lock
+        walker = _walker(lock, world, emit, ways)
+        if drawn.settled:
+            return drawn, walker.walk(drawn.plan)
+        first, late = _apart(_tier(drawn.plan, Tier.SUBSTRATE), drawn.lowered)
+        ended = walker.walk(first)
     if ways.cancelled() or not _hosts_answer(drawn.lowered, ended):
         rest = _with(late, _tier(drawn.plan, Tier.CONTENT))
         return drawn, (*ended, *walker.walk(rest, before=ended))
@@ -134,12 +176,23 @@ def converge(
     before = (*(e.step for e in ended), *late)
     written = frozenset(step.address for step in before if step.writes)
     decisions = _content(lock, look, drawn.lowered, ways, written)
-    content = ordered(decisions, also=frozenset(step.address for step in before))
-    rest = _with(late, content)
-    if content.steps != _tier(drawn.plan, Tier.CONTENT).steps:
+    content_plan = ordered(decisions, also=frozenset(step.address for step in before))
+    rest = _with(late, content_plan)
+    if content_plan.steps != _tier(drawn.plan, Tier.CONTENT).steps:
         emit(Planned(rest.steps))
-    final = Drawn(drawn.lowered, content, look.ids, settled=True)
+    final = Drawn(drawn.lowered, content_plan, look.ids, settled=True)
     return final, (*ended, *walker.walk(rest, before=ended))
+
+
+def _walker(lock: Lock, world: World, emit: Emit, ways: Ways) -> Walker:
+    return Walker(
+        world.hands(lock.environment),
+        world.asker,
+        emit,
+        lock.intent.ready_timeout,
+        ways.cancelled,
+        Stove.of(lock),
+    )
 
 
 def draw_down(
@@ -201,16 +254,38 @@ def _content(
     lock: Lock, look: Look, lowered: Lowered, ways: Ways, written: frozenset[Address]
 ) -> tuple[Decision, ...]:
     """Decisions over rows and objects, and what proves them; `written` is what else is changed."""
+    broken = _broken(lock)
     if look.ids.problems:
-        return tuple(Blocked(Address("tenant", "main"), problem) for problem in look.ids.problems)
+        in_the_way = (Blocked(Address("tenant", "main"), it) for it in look.ids.problems)
+        return (*in_the_way, *broken)
     wanted = desired_content(lock, look.ids, lowered.hosts)
     seen = look.observe(wanted)
     blockers: Mapping[Address, Problem] = getattr(look, "blockers", lambda _: {})(wanted)
     decisions = decide_all(wanted, seen, adopt=ways.adopt, blockers=blockers)
     names = [extension.name for extension in lock.extensions]
+    decisions = tuple(it for it in decisions if not _is_let_alone(it, lock))
     decisions = spare_older(decisions, seen, names, lock.intent.keep_versions)
     written |= _written(decisions)
-    return (*decisions, *proofs(lock, look.ids, lowered.hosts, written))
+    return (*decisions, *proofs(lock, look.ids, lowered.hosts, written), *broken)
+
+
+def _is_let_alone(decision: Decision, lock: Lock) -> bool:
+    """Whether it would remove what an extension has that this run says nothing about."""
+    return (
+        isinstance(decision, Change)
+        and decision.verb is Verb.DELETE
+        and decision.address.kind in ("release", "bundle")
+        and not lock.is_about(extension_of(decision.address))
+    )
+
+
+def _broken(lock: Lock) -> tuple[Blocked, ...]:
+    """What keeps extensions from being installed, where there is no bundle of them."""
+    return tuple(
+        Blocked(Address("bundle", it.name), problem, it.error)
+        for it in lock.broken
+        for problem in it.problems
+    )
 
 
 def _changes(decisions: Iterable[Decision]) -> tuple[Change, ...]:

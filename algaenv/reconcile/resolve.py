@@ -1,19 +1,24 @@
-"""Settles the bundles: every extension built, packed and hashed before anything is planned."""
+"""Settles the bundles: every extension built, packed and hashed before its content is planned."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
+from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
 from algaenv.model.event import Emit, Resolved, Resolving, StepProgress, Warned
 from algaenv.model.intent import ExtensionIntent
-from algaenv.model.lock import LockedExtension
+from algaenv.model.lock import BrokenExtension, LockedExtension
 from algaenv.model.problem import AlgaenvError, Problem, ResolveError
 from algaenv.plan.proof import declares
 from algaenv.reconcile.protocols import Say
 
+PLACES = 3
+"""How many places of further warnings of one kind are named."""
 WORTH_TELLING = 0.05
 """Seconds below which a bundle was simply known already."""
 
@@ -28,42 +33,120 @@ class Packs(Protocol):
         ...
 
 
-def resolve(
-    intents: Iterable[ExtensionIntent], packer: Packs, emit: Emit
-) -> tuple[LockedExtension, ...]:
-    """All extensions locked, in the order of the spec.
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The extensions that have a bundle, and those that have none."""
 
-    Raises ResolveError with the complaints of all of them at once.
-    """
+    extensions: tuple[LockedExtension, ...] = ()
+    broken: tuple[BrokenExtension, ...] = ()
+
+
+def resolve(intents: Iterable[ExtensionIntent], packer: Packs, emit: Emit) -> Resolution:
+    """Every extension locked that can be; one that is broken keeps no other back."""
     locked: list[LockedExtension] = []
-    problems: list[Problem] = []
+    broken: list[BrokenExtension] = []
+    warnings: list[Problem] = []
     for intent in intents:
         try:
-            locked.append(_one(intent, packer, emit))
+            locked.append(_one(intent, packer, emit, warnings))
         except AlgaenvError as error:
-            problems += error.problems
-    problems += _twins(locked)
-    problems += _undeclared(locked)
-    if problems:
-        raise ResolveError(*problems)
-    return tuple(locked)
+            warnings += error.warnings
+            broken.append(BrokenExtension(intent.name, error.problems, type(error).__name__))
+    for warning in _one_of_each_kind(warnings):
+        emit(Warned(warning))
+    objections = [*_twins(locked), *_undeclared(locked)]
+    for name in dict.fromkeys(name for name, _ in objections):
+        problems = tuple(problem for of, problem in objections if of == name)
+        broken.append(BrokenExtension(name, problems, ResolveError.__name__))
+    sound = tuple(it for it in locked if it.name not in {name for name, _ in objections})
+    return Resolution(sound, tuple(broken))
 
 
-def _one(intent: ExtensionIntent, packer: Packs, emit: Emit) -> LockedExtension:
+class Settling:
+    """Settles bundles: when first asked for, or, `beside` other work, in a thread of its own.
+
+    `settle` is handed what tells it to end early.
+    """
+
+    def __init__(
+        self,
+        settle: Callable[[Callable[[], bool]], Resolution],
+        cancelled: Callable[[], bool],
+        *,
+        beside: bool,
+    ) -> None:
+        self._settle = settle
+        self._cancelled = cancelled
+        self._stopped = threading.Event()
+        self._resolution: Resolution | None = None
+        self._error: BaseException | None = None
+        self._thread: threading.Thread | None = None
+        if beside:
+            self._thread = threading.Thread(target=self._run, name="bundles", daemon=True)
+            self._thread.start()
+
+    def within(self, seconds: float) -> bool:
+        """Whether the result is there, or will be as soon as it is asked for."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+        return self._thread is None or not self._thread.is_alive()
+
+    def result(self) -> Resolution:
+        """The result, waited for. Raises what `settle` raised."""
+        if self._thread is None and self._resolution is None and self._error is None:
+            self._run()
+        elif self._thread is not None:
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._resolution or Resolution()
+
+    def stop(self) -> None:
+        """End what is still going on, and return once it has."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._resolution = self._settle(lambda: self._stopped.is_set() or self._cancelled())
+        except BaseException as error:  # raised again for whoever asks
+            self._error = error
+
+
+def _one(
+    intent: ExtensionIntent, packer: Packs, emit: Emit, warnings: list[Problem]
+) -> LockedExtension:
     started = time.monotonic()
     subject = Address("bundle", intent.name)
     if intent.build is not None:
         emit(Resolving(str(subject), "build"))
-    extension, warnings = packer.pack(intent, lambda note: emit(StepProgress(subject, note)))
+    extension, found = packer.pack(intent, lambda note: emit(StepProgress(subject, note)))
     seconds = time.monotonic() - started
-    for warning in warnings:
-        emit(Warned(warning))
+    warnings += found
     if intent.build is not None or seconds >= WORTH_TELLING:
         emit(Resolved(str(subject), f"{extension.digest.short}, {extension.size} bytes", seconds))
     return extension
 
 
-def _twins(extensions: Iterable[LockedExtension]) -> list[Problem]:
+def _one_of_each_kind(warnings: Iterable[Problem]) -> list[Problem]:
+    """The first warning of each code, which says where there are more of its kind."""
+    kinds: dict[str, list[Problem]] = {}
+    for warning in warnings:
+        kinds.setdefault(warning.code, []).append(warning)
+    return [_with_places(first, more) for first, *more in kinds.values()]
+
+
+def _with_places(first: Problem, more: Sequence[Problem]) -> Problem:
+    if not more:
+        return first
+    places = list(dict.fromkeys(str(it.where) for it in more if it.where))
+    listed = ", ".join(places[:PLACES]) + (", …" if len(places) > PLACES else "")
+    there = f": {listed}" if listed else ""
+    return replace(first, summary=f"{first.summary} (and {len(more)} more of this kind{there})")
+
+
+def _twins(extensions: Iterable[LockedExtension]) -> list[tuple[str, Problem]]:
     """Two entries of the spec that are the same extension would fight over its rows."""
     first: dict[tuple[str, str], LockedExtension] = {}
     problems = []
@@ -71,27 +154,29 @@ def _twins(extensions: Iterable[LockedExtension]) -> list[Problem]:
         identity = (extension.publisher, extension.manifest.name)
         twin = first.setdefault(identity, extension)
         if twin is not extension:
-            problems.append(
-                Problem(
-                    code="extension-twice",
-                    summary=f"cannot install {extension.name}: {'/'.join(identity)} is already "
-                    f"installed by {twin.name}",
-                    hint="remove one of the two, or change a manifest's name",
-                    where=extension.intent.where,
-                )
+            problem = Problem(
+                code="extension-twice",
+                summary=f"cannot install {extension.name}: {'/'.join(identity)} is already "
+                f"installed by {twin.name}",
+                hint="remove one of the two, or change a manifest's name",
+                where=extension.intent.where,
             )
+            problems.append((extension.name, problem))
     return problems
 
 
-def _undeclared(extensions: Iterable[LockedExtension]) -> list[Problem]:
+def _undeclared(extensions: Sequence[LockedExtension]) -> list[tuple[str, Problem]]:
     """The gateway denies what a manifest does not declare, so such a probe could never answer."""
     return [
-        Problem(
-            code="probe-undeclared",
-            summary=f"cannot ask GET {probe.path} of {extension.name}: its manifest declares no "
-            "such endpoint",
-            hint="declare it under api.endpoints of the manifest, or correct `probe`",
-            where=probe.where,
+        (
+            extension.name,
+            Problem(
+                code="probe-undeclared",
+                summary=f"cannot ask GET {probe.path} of {extension.name}: its manifest declares "
+                "no such endpoint",
+                hint="declare it under api.endpoints of the manifest, or correct `probe`",
+                where=probe.where,
+            ),
         )
         for extension in extensions
         for probe in extension.intent.probes

@@ -107,7 +107,7 @@ def of_report(report: Report) -> ExitCode:
 def of_plan(plan: Plan, *, detailed: bool) -> ExitCode:
     """The code of a plan: what is in the way fails it, as it would fail the `up`."""
     if plan.blocked:
-        return ExitCode.RESOURCE
+        return gravest(of_error(blocked.error) for blocked in plan.blocked)
     if detailed and (plan.changes or plan.deferred):
         return ExitCode.DIFFERENCES
     return ExitCode.DONE

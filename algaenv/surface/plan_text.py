@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from algaenv.model.plan import Plan, Step, Verb
+from algaenv.model.address import Address
+from algaenv.model.plan import Blocked, Plan, Step, Verb
 from algaenv.surface.lines import verb_style
 from algaenv.surface.problem_text import render
 from algaenv.surface.table import aligned
@@ -27,8 +28,11 @@ def plan_text(plan: Plan, paint: Paint = PLAIN) -> str:
 
 def total(plan: Plan, paint: Paint = PLAIN) -> str:
     """`Plan: 3 to create, 1 to update, 0 to delete.`"""
+    in_the_way = [one for one in plan.blocked if not _lacks_bundle(one)]
+    if not plan.changes and in_the_way:
+        return paint(f"Nothing can be done: {len(in_the_way)} in the way.", "bold")
     if not plan.changes and plan.blocked:
-        return paint(f"Nothing can be done: {len(plan.blocked)} in the way.", "bold")
+        return paint("No changes, but for what has no bundle.", "bold")
     if not plan.changes:
         return paint(NOTHING_YET if plan.deferred else NOTHING, "bold")
     verbs = [step.verb for step in plan.changes]
@@ -69,12 +73,17 @@ def _deferred(plan: Plan, paint: Paint) -> list[str]:
 
 
 def _blocked(plan: Plan, paint: Paint) -> list[str]:
-    if not plan.blocked:
-        return []
-    lines = [paint("In the way:", "bold")]
-    for one in plan.blocked:
-        lines.append(f"  {one.address}")
-        lines += [f"    {line}" for line in render(one.problem, paint).splitlines()]
+    lines = []
+    for title, lacking in (
+        ("No bundle, so what is installed stays:", True),
+        ("In the way:", False),
+    ):
+        told: set[Address] = set()
+        for one in (it for it in plan.blocked if _lacks_bundle(it) is lacking):
+            lines += [] if told else [paint(title, "bold")]
+            lines += [] if one.address in told else [f"  {one.address}"]
+            lines += [f"    {line}" for line in render(one.problem, paint).splitlines()]
+            told.add(one.address)
     return lines
 
 
@@ -83,6 +92,10 @@ def _engines(plan: Plan, paint: Paint) -> list[str]:
         return []
     rows = [(it.service, f"{it.name} {it.version}".rstrip(), it.source) for it in plan.engines]
     return [paint("Services:", "bold"), *("".join(cells) for cells in aligned(rows, indent=2))]
+
+
+def _lacks_bundle(blocked: Blocked) -> bool:
+    return blocked.error != "Conflict"
 
 
 def _kept(plan: Plan, paint: Paint) -> list[str]:

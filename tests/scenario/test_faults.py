@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -184,3 +185,69 @@ def test_an_unknown_command_suggests_one(make_project: Callable[..., Project]) -
     done = project.text("upp")
     assert done.returncode == 64
     assert "up" in done.stderr
+
+
+def test_one_broken_extension_keeps_no_other_back(make_project: Callable[..., Project]) -> None:
+    project = make_project("process")
+    for key in ("hello", "other", "third"):
+        project.extension(key, f"<h1>{key}</h1>")
+    project.up().ok()
+    before = set(project.objects())
+    project.extension("hello", "<h1>edited</h1>")
+    _bad_manifest(project.root / "other")
+    project.spec["extensions"]["third"]["build"] = "echo 'no such module' >&2; exit 3"
+    project.write()
+    planned = project.text("plan")
+    assert planned.returncode == 8
+    assert "bundle/hello@" in planned.stdout
+    assert "manifest.json:3:3" in planned.stdout
+    run = project.up()
+    assert run.code == 8
+    assert {it["code"] for it in run.report["problems"]} >= {"build-failed"}
+    assert any("cannot build third" in it["summary"] for it in run.report["problems"])
+    assert not [step for step in run.steps() if step.startswith("delete")]
+    assert project.page("hello") == page("<h1>edited</h1>")
+    assert project.page("other") == page("<h1>other</h1>")
+    assert project.page("third") == page("<h1>third</h1>")
+    assert before <= set(project.objects())
+
+
+def test_up_of_some_leaves_the_others_as_they_are(make_project: Callable[..., Project]) -> None:
+    project = make_project("process")
+    project.extension("hello", "<h1>hello</h1>")
+    project.extension("other", "<h1>other</h1>")
+    project.extension("gone", "<h1>gone</h1>")
+    assert project.up("other", "gone").ok().code == 0
+    project.extension("other", "<h1>edited</h1>")
+    _bad_manifest(project.root / "other")
+    del project.spec["extensions"]["gone"]
+    project.write()
+    run = project.up("hello").ok()
+    assert {it for it in run.steps() if "other" in it or "gone" in it} == set()
+    assert project.page("hello") == page("<h1>hello</h1>")
+    assert project.page("other") == page("<h1>other</h1>")
+    assert project.page("gone") == page("<h1>gone</h1>")
+    unknown = project.text("up", "helo")
+    assert unknown.returncode == 3
+    assert "did you mean `hello`?" in unknown.stderr
+
+
+def test_services_start_while_extensions_are_built(make_project: Callable[..., Project]) -> None:
+    """The build waits for the database, which another order would start after it."""
+    project = make_project("process")
+    project.extension()
+    waits = (
+        "import socket, sys, time\n"
+        "until = time.monotonic() + 120\n"
+        "while time.monotonic() < until:\n"
+        "    with socket.socket() as s:\n"
+        f"        if not s.connect_ex(('127.0.0.1', {project.ports['database']})): sys.exit()\n"
+        "    time.sleep(0.05)\n"
+        "sys.exit('nobody listens')\n"
+    )
+    (project.root / "hello" / "wait.py").write_text(waits)
+    project.spec["extensions"]["hello"]["build"] = [sys.executable, "wait.py"]
+    project.write()
+    project.up().ok()
+    assert project.page() == page("<h1>hello</h1>")
+    assert project.up().ok().changed == 0

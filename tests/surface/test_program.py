@@ -292,7 +292,7 @@ USAGE = {
     "plan --detailed": ("cannot use --detailed:", "try `--detailed-exitcode`"),
     "up --runtime dokcer": ("'dokcer' is not one of auto, docker, process", "run `algaenv up"),
     "up -f": ("cannot use -f/--file: expected one argument", "run `algaenv up --help`"),
-    "up now": ("cannot use 'now': `algaenv up` takes no argument there", "run `algaenv up"),
+    "status now": ("cannot use 'now': `algaenv status` takes no argument there", "run `algaenv"),
     "up -q -v": ("cannot use -v/--verbose: not allowed with argument -q", "run `algaenv up"),
     "schema -f x": ("cannot use -f: `algaenv schema` has no such option", "run `algaenv schema"),
     "status -o env --json": ("cannot print both JSON and env", "leave out"),

@@ -117,6 +117,7 @@ class Call:
             images=getattr(self.options, "images", None),
             adopt=getattr(self.options, "adopt", False),
             agreed=getattr(self.options, "yes", False) or agreed,
+            extensions=tuple(getattr(self.options, "extensions", None) or ()),
             cancelled=cancelled,
         )
 

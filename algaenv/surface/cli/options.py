@@ -12,6 +12,17 @@ def add_help(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-h", "--help", action="help", help="show this help and exit")
 
 
+def add_extensions(parser: argparse.ArgumentParser) -> None:
+    """`EXTENSION…`."""
+    parser.add_argument(
+        "extensions",
+        metavar="EXTENSION",
+        nargs="*",
+        help="work on these extensions of the spec only, and leave the others as they are "
+        "(default: all)",
+    )
+
+
 def add_file(parser: argparse.ArgumentParser) -> None:
     """`-f`."""
     parser.add_argument(

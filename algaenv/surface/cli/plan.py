@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from algaenv.surface.cli.options import add_file, add_images, add_output, add_runtime
+from algaenv.surface.cli.options import (
+    add_extensions,
+    add_file,
+    add_images,
+    add_output,
+    add_runtime,
+)
 from algaenv.surface.exit_codes import ExitCode, of_plan
 
 if TYPE_CHECKING:
@@ -13,6 +19,7 @@ if TYPE_CHECKING:
     from algaenv.model.problem import Problem
     from algaenv.surface.cli.commandline import Call
 
+USAGE = "[EXTENSION ...] [options]"
 DESCRIPTION = (
     "Show what `up` would do and why, without doing it. Extensions are built for it, since only "
     "the bundle tells whether anything changed; nothing outside of the build cache is written. "
@@ -27,6 +34,7 @@ EXAMPLES = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what it takes."""
+    add_extensions(parser)
     add_file(parser)
     add_runtime(parser)
     add_images(parser)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from algaenv.surface.cli.options import add_file, add_images, add_output, add_runtime
+from algaenv.surface.cli.options import (
+    add_extensions,
+    add_file,
+    add_images,
+    add_output,
+    add_runtime,
+)
 from algaenv.surface.exit_codes import ExitCode, of_report
 from algaenv.surface.output import push
 
@@ -16,6 +22,7 @@ if TYPE_CHECKING:
     from algaenv.model.status import Status
     from algaenv.surface.cli.commandline import Call
 
+USAGE = "[EXTENSION ...] [options]"
 DESCRIPTION = (
     "Build every extension, start every service, install the extensions, and wait until the whole "
     "of it answers. What is already as the spec says is left alone, so running it again is cheap; "
@@ -24,6 +31,7 @@ DESCRIPTION = (
 EXAMPLES = (
     ("algaenv up", "Everything that algaenv.yaml asks for, here or in a directory above."),
     ("algaenv up -f team/algaenv.yaml --runtime process", "Another spec, without containers."),
+    ("algaenv up hello", "One extension; the others stay as they are."),
     ("algaenv up --json | jq -c 'select(.event == \"step_ended\")'", "Follow it from a program."),
 )
 
@@ -32,6 +40,7 @@ _VARIABLES = ("status -o env", "prints what the app server needs")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what it takes."""
+    add_extensions(parser)
     add_file(parser)
     add_runtime(parser)
     add_images(parser)
