@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import select
 import signal
 import stat
@@ -19,10 +18,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final
 
 from algaenv.bundle.value import dataclass
 from algaenv.drivers import hold, home, trees
+from algaenv.drivers.build_output import Output
 from algaenv.drivers.trees import Stamp
 from algaenv.model.intent import BuildIntent, ExtensionIntent
 from algaenv.model.lock import Environment
@@ -35,12 +35,9 @@ if TYPE_CHECKING:
 MARK: Final = "ALGAENV_BUILD"
 """The variable by which the processes of a build are found again; its value is their room."""
 
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
 _CHUNK = 64 * 1024
 _NOT_FOUND = 127
 """With which a shell ends that does not find the program."""
-_TAIL = 20
-_LONGEST_LINE = 400
 _PAUSE = 0.05
 _GRACE = 2.0
 
@@ -55,11 +52,11 @@ def build(
 ) -> Path:
     """The directory that holds the built extension; the command runs only if something changed.
 
-    `environ` is what the command inherits. Each line it prints goes to `say` and to
-    `logs/build-<extension>.log` in the home. Raises ResolveError (`build-failed`,
-    `build-program-missing`, `build-timeout`, `build-cancelled`, `build-workspace`,
-    `build-unreadable`) and what the home raises. Nothing of the command is left running, however
-    it ends.
+    `environ` is what the command inherits. What it prints goes to `say`, line by line, and to
+    `logs/build-<extension>.log` in the home; of a lot both get a part, and the author's files go by
+    their own paths in either. Raises ResolveError (`build-failed`, `build-program-missing`,
+    `build-timeout`, `build-cancelled`, `build-workspace`, `build-unreadable`) and what the home
+    raises. Nothing of the command is left running, however it ends.
     """
     if intent.build is None:
         return Path(intent.source)
@@ -308,7 +305,7 @@ def _run(job: _Job, say: Say, cancelled: Callable[[], bool]) -> None:
         job.log.parent.mkdir(mode=home.PRIVATE_DIRECTORY, exist_ok=True)
         log = job.log.open("wb", buffering=0)
         job.log.chmod(home.PRIVATE_FILE)
-    output = _Output(log, say)
+    output = Output(job.tree, job.workspace, log, say)
     with log, _start(job) as process:
         handle = os.pidfd_open(process.pid)
         try:
@@ -320,6 +317,7 @@ def _run(job: _Job, say: Say, cancelled: Callable[[], bool]) -> None:
             hold.reap(MARK, str(job.room))
             raise
         finally:
+            output.end()
             os.close(handle)
     _judge(job, process.returncode, output.tail)
 
@@ -342,40 +340,11 @@ def _start(job: _Job) -> subprocess.Popen[bytes]:
         raise _missing(job, f"{argv[0]}: {error.strerror}", ()) from error
 
 
-class _Output:
-    """Takes what a command prints: all of it into the log, line by line to a watcher."""
-
-    def __init__(self, log: IO[bytes], say: Say) -> None:
-        self.tail: list[str] = []
-        self._log = log
-        self._say = say
-        self._rest = b""
-
-    def take(self, chunk: bytes) -> None:
-        with contextlib.suppress(OSError):  # A full disk shows in the build itself.
-            self._log.write(chunk)
-        *lines, rest = (self._rest + chunk).split(b"\n")
-        self._rest = rest[-_CHUNK:]
-        for line in lines:
-            self._pass_on(line)
-
-    def end(self) -> None:
-        if self._rest:
-            self._pass_on(self._rest)
-
-    def _pass_on(self, line: bytes) -> None:
-        # A line that a tool redraws counts as it looked last, and without its colours.
-        shown = line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace")
-        text = "".join(it for it in _ESCAPES.sub("", shown) if it.isprintable() or it == "\t")
-        self.tail = [*self.tail, text[:_LONGEST_LINE]][-_TAIL:]
-        self._say(self.tail[-1])
-
-
 def _follow(
     job: _Job,
     process: subprocess.Popen[bytes],
     handle: int,
-    output: _Output,
+    output: Output,
     cancelled: Callable[[], bool],
 ) -> None:
     deadline = time.monotonic() + job.build.timeout
