@@ -38,7 +38,7 @@ def collect(source: Path, limits: Limits = DEFAULT_LIMITS) -> Tree:
     entries = gather(source, findings)
     manifest = _manifest(source, entries, findings)
     _judge_parts(source, entries, manifest, findings)
-    _judge_pages(entries, findings)
+    _judge_pages(source, entries, findings)
     _judge_served(entries, findings)
     _judge_names(entries, findings)
     _judge_sizes(source, entries, limits, findings)
@@ -94,6 +94,14 @@ def _judge_parts(
             "cannot answer the declared endpoints: there is no dist/main.wasm",
             "build the handler to dist/main.wasm, or remove the endpoints",
         )
+    elif manifest is not None and has_wasm and not manifest.endpoints:
+        findings.warn(
+            "source-handler-unreachable",
+            source / MANIFEST,
+            "cannot call the handler: the manifest declares no endpoints, and the gateway denies "
+            "what is not declared",
+            "declare what it answers under api.endpoints",
+        )
     elif not (has_wasm or wants_page):
         findings.error(
             "source-empty",
@@ -103,14 +111,23 @@ def _judge_parts(
         )
 
 
-def _judge_pages(entries: Sequence[Entry], findings: FileFindings) -> None:
+def _judge_pages(source: Path, entries: Sequence[Entry], findings: FileFindings) -> None:
+    packed = {entry.path for entry in entries}
+
+    def missing(path: str) -> str | None:
+        if path in packed or not path:
+            return None
+        from algaenv.bundle.remedy import remedy
+
+        return remedy(source, path, packed)
+
     for entry in entries:
         if entry.path.startswith(_UI) and entry.path.lower().endswith(".html"):
             from algaenv.bundle.lint import lint
 
             text = _text(entry, findings)
             if text is not None:
-                findings.add(*lint(text, shown(entry.source)))
+                findings.add(*lint(text, shown(entry.source), entry.path, missing))
 
 
 def _judge_served(entries: Sequence[Entry], findings: FileFindings) -> None:

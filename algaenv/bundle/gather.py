@@ -65,7 +65,10 @@ class _Gathering:
         while left:
             below, directory = left.pop()
             for name, child in self._children(directory):
-                if names.is_junk(name) or not self._is_fit(f"{below}/{name}", directory / name):
+                if names.is_junk(name):
+                    self._leave_out(f"{below}/{name}", directory / name)
+                    continue
+                if not self._is_fit(f"{below}/{name}", directory / name):
                     continue
                 if stat.S_ISLNK(child.st_mode):
                     self._link(directory / name)
@@ -102,6 +105,16 @@ class _Gathering:
             self._link(link)
             return None
         return status
+
+    def _leave_out(self, archived: str, path: Path) -> None:
+        """Say so of a hidden name that an author may have meant to be served."""
+        if archived.startswith("ui/") and names.is_hidden(path.name):
+            self._findings.warn(
+                "source-hidden",
+                path,
+                f"cannot serve {shown(archived)}: hidden names are left out of a bundle",
+                "rename it without the dot in front, or keep it out of ui/",
+            )
 
     def _is_fit(self, archived: str, path: Path) -> bool:
         why = names.fault(archived)

@@ -1,23 +1,26 @@
 """What a browser will refuse to do with a page once Alga's runner serves it.
 
 The runner sends a content security policy that allows the bundle's own files, inline styles and
-`data:` images. A page that breaks it works when opened from disk and fails in the product. Only
+`data:` images. A page that breaks it works when opened from disk and fails in the product. So does
+one that refers to a file that is not in the bundle: the runner answers with the page itself. Only
 what stands in the HTML is looked at; scripts are not read.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
+from urllib.parse import unquote, urljoin, urlsplit
 
 from algaenv.bundle.complaint import Complaint, quoted, visible
 
 _RUNNING = re.compile(
     r"|module|importmap|speculationrules|.*(java|ecma|j|live)script.*", re.IGNORECASE
 )
-_STYLE_URL = re.compile(
-    r"(?:url\(\s*|@import\s+)[\"']?\s*((?:https?:)?//[^\s\"')]+)", re.IGNORECASE
-)
+_STYLE_URL = re.compile(r"(?:url\(\s*[\"']?|@import\s+[\"'])\s*([^\s\"')]+)", re.IGNORECASE)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+_PLACEHOLDER = re.compile(r"\{\{|\$\{|<%")
 _ELSEWHERE = re.compile(r"\s*(https?:)?//", re.IGNORECASE)
 _LOADING_LINKS = {
     "apple-touch-icon",
@@ -45,9 +48,18 @@ _LOADING = {
 Attributes = list[tuple[str, str | None]]
 
 
-def lint(html: str, file: str) -> tuple[Complaint, ...]:
-    """Warn of what the policy blocks. `file` is what the warnings call the page."""
-    page = _Page(file)
+Missing = Callable[[str], str | None]
+"""A hint for a reference to this path of the archive; None when the path is there."""
+
+
+def lint(
+    html: str, file: str, path: str = "ui/index.html", missing: Missing = lambda _path: None
+) -> tuple[Complaint, ...]:
+    """Warn of what the policy blocks, and of files that are not in the bundle.
+
+    `file` is what the warnings call the page, `path` where it stands in the archive.
+    """
+    page = _Page(file, path, missing)
     try:
         page.feed(html)
         page.close()
@@ -58,15 +70,19 @@ def lint(html: str, file: str) -> tuple[Complaint, ...]:
 
 
 class _Page(HTMLParser):
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, path: str, missing: Missing) -> None:
         super().__init__()
         self.warnings: list[Complaint] = []
         self._file = file
+        self._base = f"/{path}"
+        self._missing = missing
         self._script_at: tuple[int, int] | None = None
         self._in_style = False
 
     def handle_starttag(self, tag: str, attrs: Attributes) -> None:
         values = {name: value or "" for name, value in attrs}
+        if tag == "base" and "href" in values:
+            self._base = urljoin(self._base, values["href"].strip())
         self._in_style = tag == "style"
         if tag == "script" and "src" not in values and _runs(values.get("type", "")):
             self._script_at = self.getpos()
@@ -115,6 +131,16 @@ class _Page(HTMLParser):
                 'write a relative path (Vite: set base to "./")',
                 self.getpos(),
             )
+        elif (path := _inside(self._base, url)) is not None:
+            hint = self._missing(path)
+            if hint is not None:
+                what = path if path.startswith("ui/") else f"{path or 'anything'} outside of ui/"
+                self._warn(
+                    "source-reference",
+                    f"cannot load {quoted(url.strip())}: there is no {what} in the bundle",
+                    hint,
+                    self.getpos(),
+                )
 
     def _warn_inline(self, what: str, at: tuple[int, int]) -> None:
         self._warn(
@@ -129,6 +155,18 @@ class _Page(HTMLParser):
         self.warnings.append(
             Complaint(code, visible(summary), hint, self._file, line, offset + 1, "warning")
         )
+
+
+def _inside(base: str, url: str) -> str | None:
+    """The path in the archive that a relative reference means; None when it means no file of it."""
+    bare = url.strip().partition("#")[0].partition("?")[0]
+    if not bare or _SCHEME.match(bare) or _PLACEHOLDER.search(bare):
+        return None
+    try:
+        found = urlsplit(urljoin(base, bare))
+    except ValueError:
+        return None
+    return None if found.scheme or found.netloc else unquote(found.path).lstrip("/")
 
 
 def _runs(script_type: str) -> bool:

@@ -13,6 +13,9 @@ SERVED = ("html", "js", "css", "json", "map", "svg", "png", "jpg", "jpeg", "webp
 MAX_PATH = 1024
 """Bytes of a path in the archive; leaves room for the directory it is unpacked to."""
 
+_LEFT_BY_TOOLS = frozenset(
+    {".DS_Store", ".git", ".gitattributes", ".gitignore", ".gitkeep", ".gitmodules"}
+)
 _JUNK = {"node_modules", "__pycache__", "thumbs.db"}
 
 
@@ -23,6 +26,16 @@ def is_junk(name: str) -> bool:
         or name.lower() in _JUNK
         or name.endswith("~")
         or (name.startswith("#") and name.endswith("#"))
+    )
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a hidden name is more than what a system or Git leaves in any directory."""
+    return (
+        name.startswith(".")
+        and not name.startswith("._")
+        and name not in _LEFT_BY_TOOLS
+        and not name.endswith("~")
     )
 
 

@@ -17,7 +17,7 @@ from typing import Final
 
 from algaenv import __version__
 from algaenv.bundle.collect import collect
-from algaenv.bundle.complaint import Complaint
+from algaenv.bundle.complaint import Complaint, has_errors
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.filefindings import FileFindings, shown
 from algaenv.bundle.gather import INDEX, MANIFEST, gather
@@ -92,7 +92,10 @@ class Packer:
             tree, bundle = _packed(intent, source, shelf, known, say)
         except SourceError as error:
             errors = (it for it in error.complaints if it.severity == "error")
-            raise ResolveError(*map(place.problem, errors)) from None
+            warnings = (it for it in error.complaints if it.severity == "warning")
+            raise ResolveError(
+                *map(place.problem, errors), warnings=map(place.problem, warnings)
+            ) from None
         bundles = [bundle, *(it for it in known.bundles if it.digest != bundle.digest)]
         believed = [(path, _believed(stamp, now)) for path, stamp in glance]
         shelf.write(_Index(believed, bundle.fingerprint, bundles[:KEPT], list(tree.warnings)))
@@ -206,13 +209,18 @@ def _page(tree: Tree) -> str | None:
 
 
 def _glance(source: Path) -> list[tuple[str, Stamp]]:
-    """Every file of the bundle with its stamp, without reading any; empty when all is not well."""
+    """Every file of the bundle with its stamp, without reading any; empty when all is not well.
+
+    What is left out with a warning stands in it, too, so that the warning comes and goes with it.
+    """
     findings = FileFindings()
     entries = gather(source, findings)
-    if findings.complaints():
+    complaints = findings.complaints()
+    if has_errors(complaints):
         return []
     try:
-        return [(str(it.source), stamp_of(os.lstat(it.source))) for it in entries]
+        found = [(str(it.source), stamp_of(os.lstat(it.source))) for it in entries]
+        return [*found, *((it.file, UNBELIEVED) for it in complaints)]
     except OSError:
         return []
 

@@ -63,7 +63,7 @@ def build(environment: Environment, feed: Feed | None = None) -> ASGIApp:
     health = Health(house, outbound, redis)
     chores: list[Chore] = [*internal.chores(house)]
     manners = (direct(cacheable=house.faults.reproduces("direct-cacheable")), proxy())
-    runner = RunnerProxy(outbound, environment.runner_url, environment.timeout_ms)
+    runner = RunnerProxy(outbound, environment.runner_url, environment.timeout_ms, feed)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001

@@ -8,6 +8,7 @@ has `type`, and `extension` (registry id) where it belongs to one; those that do
 | `call-started` | `request_id gateway method path user` |
 | `call-ended` | the same and `status ms`; where known `runner_ms error reason code summary hint` |
 | `guest-failure` | `request_id kind reason causes stderr` |
+| `page-error` | `path summary hint`: a file of the page was answered with the page |
 | `product-fault` | `name summary` and where known `request_id` |
 
 Other rooms say more types; watchers pass over what they do not know.

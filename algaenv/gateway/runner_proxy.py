@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from algaenv.gateway.answers import document, refusal
+from algaenv.gateway.feed import Feed
 from algaenv.gateway.outbound import Outbound
 from algaenv.gateway.problem import Problem
 from algaenv.gateway.target import target
@@ -32,6 +33,19 @@ _FORWARDED = (
     "range",
     "user-agent",
 )
+_KINDS = {
+    "script": "script",
+    "worker": "script",
+    "sharedworker": "script",
+    "serviceworker": "script",
+    "style": "style sheet",
+    "font": "font",
+    "image": "image",
+    "js": "script",
+    "mjs": "script",
+    "css": "style sheet",
+}
+"""What a browser says it wants a file for, or, where it does not say, the file's extension."""
 _HOP_BY_HOP = frozenset(
     (
         "connection",
@@ -50,7 +64,8 @@ _HOP_BY_HOP = frozenset(
 class RunnerProxy:
     """Hands requests for pages on."""
 
-    def __init__(self, outbound: Outbound, runner_url: str, timeout_ms: int) -> None:
+    def __init__(self, outbound: Outbound, runner_url: str, timeout_ms: int, feed: Feed) -> None:
+        self._feed = feed
         self._outbound = outbound
         self._url = runner_url
         self._seconds = timeout_ms / 1000
@@ -88,6 +103,8 @@ class RunnerProxy:
         )
         with anyio.fail_after(self._seconds):
             answer = await client.send(asked, stream=True)
+        if answer.status_code == 200 and _is_html(answer.headers.get("content-type", "")):
+            self._tell_fallback(request, found.path)
         passed = StreamingResponse(_content(answer), answer.status_code)
         dropped = _HOP_BY_HOP | _named(answer.headers.get("connection", ""))
         passed.raw_headers = [
@@ -96,6 +113,32 @@ class RunnerProxy:
             if name.lower().decode("latin-1") not in dropped
         ]
         return passed
+
+    def _tell_fallback(self, request: Request, path: str) -> None:
+        """Say on the feed that a script or style was answered with a page.
+
+        The runner does so for every file that the bundle does not hold. A browser runs no such
+        script, and a page whose script was never built stays blank without another word.
+        """
+        registry, _, rest = path.lstrip("/").partition("/")
+        file = rest.partition("/")[2]
+        wanted = request.headers.get("sec-fetch-dest", "")
+        kind = _KINDS.get(wanted) or ("" if wanted else _KINDS.get(file.rpartition(".")[2], ""))
+        if kind and file:
+            self._feed.say(
+                {
+                    "type": "page-error",
+                    "extension": registry,
+                    "path": file,
+                    "summary": f"cannot load the {kind} {file}: the bundle does not hold it, and"
+                    " the runner answered with the page instead",
+                    "hint": f"build it to ui/{file}, or correct the page, and run algaenv up",
+                }
+            )
+
+
+def _is_html(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() == "text/html"
 
 
 def _forwarded(request: Request) -> list[tuple[bytes, bytes]]:

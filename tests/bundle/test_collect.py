@@ -1,3 +1,4 @@
+import json
 import os
 import socket
 import tempfile
@@ -137,7 +138,8 @@ def test_a_page_where_alga_does_not_look(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("files", [{}, {"ui/app.js": b""}])
 def test_a_declared_page_without_an_index(tmp_path: Path, files: dict[str, bytes]) -> None:
-    write(tmp_path, {"manifest.json": manifest(), "dist/main.wasm": b"", **files})
+    described = manifest(api=ENDPOINTS)
+    write(tmp_path, {"manifest.json": described, "dist/main.wasm": b"", **files})
     assert codes(tmp_path) == ["source-ui-index"]
 
 
@@ -340,3 +342,63 @@ def test_warnings_of_pages_and_of_the_manifest(tmp_path: Path) -> None:
         ("manifest-capability-unknown", str(tmp_path / "manifest.json"), 1, 167),
         ("source-csp", str(tmp_path / "ui/sub/page.html"), 2, 1),
     ]
+
+
+# -- what a page refers to, and what is left out -------------------------------------------------
+
+
+def warned(root: Path) -> list[tuple[str, str]]:
+    return [(it.code, it.hint) for it in collect(root).warnings]
+
+
+@pytest.mark.parametrize(
+    ("scripts", "name"),
+    [
+        ({"test": "x", "build": "vite build"}, "build"),
+        ({"build": "tsc", "ui": "esbuild src/app.ts --outfile=ui/app.js"}, "ui"),
+        ({"dev": "x", "page": "esbuild src/app.tsx"}, "page"),
+        ({"build:handler": "x", "build:ui": "y"}, "build:ui"),
+    ],
+)
+def test_a_script_that_was_never_built_names_what_would_build_it(
+    tmp_path: Path, scripts: dict[str, str], name: str
+) -> None:
+    page = b'<!doctype html>\n<script src="app.js"></script>'
+    files = {"ui/index.html": page, "package.json": json.dumps({"scripts": scripts}).encode()}
+    (found,) = collect(source(tmp_path, files)).warnings
+    assert (found.code, found.line, found.column) == ("source-reference", 2, 1)
+    assert found.file.endswith("ui/index.html")
+    assert "there is no ui/app.js" in found.summary
+    assert f"`npm run {name}`" in found.hint
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b'{"scripts": 1}', b"\xff", b'{"scripts": {}}'])
+def test_without_a_script_the_hint_names_none(tmp_path: Path, text: bytes) -> None:
+    page = b'<script src="app.js"></script>'
+    root = source(tmp_path, {"ui/index.html": page, "package.json": text})
+    hint = "add the file, build it, or correct the reference"
+    assert warned(root) == [("source-reference", hint)]
+
+
+def test_another_spelling_is_named(tmp_path: Path) -> None:
+    root = source(tmp_path, {"ui/index.html": b'<script src="app.js"></script>', "ui/App.js": b""})
+    assert warned(root) == [("source-reference", "it is spelled ui/App.js")]
+
+
+def test_hidden_names_that_are_left_out_are_told(tmp_path: Path) -> None:
+    page = b'<script src=".assets/app.js"></script>'
+    root = source(tmp_path, {"ui/index.html": page, "ui/.assets/app.js": b"", "ui/x/.env": b""})
+    write(tmp_path, {f"ui/{it}": b"" for it in ("._a", ".DS_Store", ".gitkeep", ".a.js~")})
+    tree = collect(root)
+    assert paths(tree) == ["manifest.json", "ui/index.html"]
+    assert [(it.code, it.file.removeprefix(f"{root}/")) for it in tree.warnings] == [
+        ("source-hidden", "ui/.assets"),
+        ("source-reference", "ui/index.html"),
+        ("source-hidden", "ui/x/.env"),
+    ]
+    assert "hidden names are left out" in tree.warnings[1].hint
+
+
+def test_a_handler_without_endpoints_is_told(tmp_path: Path) -> None:
+    root = source(tmp_path, {"dist/main.wasm": b"\0asm"})
+    assert [code for code, _ in warned(root)] == ["source-handler-unreachable"]

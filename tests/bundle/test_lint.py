@@ -82,3 +82,50 @@ def test_places_count_from_one() -> None:
 def test_any_text_is_read(html: str) -> None:
     lint(html, "page.html")
     lint(f"<![{html}]><script>{html}", "page.html")
+
+
+PACKED = {"ui/app.js", "ui/sub/App.css", "ui/my file.js"}
+
+
+def missing(html: str, path: str = "ui/index.html") -> list[str]:
+    def hint(asked: str) -> str | None:
+        return None if asked in PACKED else f"not {asked}"
+
+    found = lint(f"<!doctype html>\n{html}", "page.html", path, hint)
+    assert all(it.line == 2 for it in found)
+    return [it.hint for it in found if it.code == "source-reference"]
+
+
+@pytest.mark.parametrize(
+    ("html", "path", "lost"),
+    [
+        ('<script src="dist/app.js"></script>', "ui/index.html", "ui/dist/app.js"),
+        ('<script src="./app.js?v=1#x"></script>', "ui/sub/page.html", "ui/sub/app.js"),
+        ('<link rel="stylesheet" href="sub/app.css">', "ui/index.html", "ui/sub/app.css"),
+        ('<img src=".assets/logo%20x.png">', "ui/index.html", "ui/.assets/logo x.png"),
+        ('<script src="../dist/main.js"></script>', "ui/index.html", "dist/main.js"),
+        ('<base href="sub/"><script src="app.js"></script>', "ui/index.html", "ui/sub/app.js"),
+        ('<p style="background: url(bg.png)">', "ui/index.html", "ui/bg.png"),
+        ("<style>@import 'theme.css';</style>", "ui/index.html", "ui/theme.css"),
+    ],
+)
+def test_a_file_that_is_not_there(html: str, path: str, lost: str) -> None:
+    assert missing(html, path) == [f"not {lost}"]
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<script src="app.js?v=1"></script>',
+        '<script src="sub/../app.js"></script>',
+        '<script src="my%20file.js"></script>',
+        '<link rel="stylesheet" href="sub/App.css">',
+        '<a href="settings/users">',
+        '<img src="{{logo}}"><img src="${logo}"><img src="<%= logo %>">',
+        '<img src="data:image/png;base64,AAAA"><img src="blob:x"><img src=""><img src="#a">',
+        '<base href="https://example/"><script src="other.js"></script>',
+        '<script src="http://[oops"></script>',
+    ],
+)
+def test_what_is_there_or_is_no_file_of_the_bundle(html: str) -> None:
+    assert missing(html) == []

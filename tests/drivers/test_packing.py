@@ -429,3 +429,27 @@ def test_nothing_to_do_opens_two_files_for_each_of_many(tmp_path: Path) -> None:
     openings = Openings(tmp_path).of(all_of_them)
     assert len(openings) == len(set(openings)) == 2 * len(intents)
     assert bench.said == []
+
+
+def test_a_hidden_name_costs_no_reading_and_its_warning_comes_and_goes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.pack()
+    hidden = bench.place / "ui/.assets"
+    hidden.mkdir()
+    for _ in range(2):
+        assert [it.code for it in bench.told()[1]] == ["source-hidden"]
+    with monkeypatch.context() as patched:
+        patched.setattr(packing, "collect", None)
+        assert [it.code for it in bench.told()[1]] == ["source-hidden"]
+    hidden.rmdir()
+    assert bench.told()[1] == ()
+
+
+def test_warnings_stand_beside_errors(bench: Bench) -> None:
+    (bench.place / "ui/index.html").write_text("<script>go()</script>")
+    (bench.place / "ui/other.js").symlink_to("index.html")
+    with pytest.raises(ResolveError) as caught:
+        bench.told()
+    assert [it.code for it in caught.value.problems] == ["source-link"]
+    assert [it.code for it in caught.value.warnings] == ["source-csp"]

@@ -257,6 +257,42 @@ def test_events(start: Start, hello: Extension) -> None:
     assert again[0]["request_id"] == "two"
 
 
+@pytest.mark.parametrize(
+    ("path", "asked_for", "told"),
+    [
+        ("dist/app.js?v=1", "script", "cannot load the script dist/app.js"),
+        ("dist/app.js", "", "cannot load the script dist/app.js"),
+        ("a.css", "style", "cannot load the style sheet a.css"),
+        ("worker", "worker", "cannot load the script worker"),
+        ("settings", "iframe", None),
+        ("settings.js", "document", None),
+        ("settings", "", None),
+    ],
+)
+def test_a_file_that_is_answered_with_the_page_is_an_error_of_the_page(
+    start: Start, runner: Stub, hello: Extension, path: str, asked_for: str, told: str | None
+) -> None:
+    service = start()
+    runner.says(Said(200, b"<!doctype html>", {"content-type": "text/html; charset=utf-8"}))
+    headers = {"sec_fetch_dest": asked_for} if asked_for else {}
+    place = f"/runner/ext-ui/{hello.registry}/sha256:{'1' * 64}/{path}"
+    assert service.call(place, **headers).status == 200
+    service.call(f"{DIRECT}/unknown/hello", x_request_id="last")
+    events = _events(service, f"?extension={hello.registry}", 1 if told is None else 2)
+    found = [it for it in events if it["type"] == "page-error"]
+    assert [it["summary"].partition(":")[0] for it in found] == ([] if told is None else [told])
+    assert all(it["hint"] for it in found)
+
+
+def test_a_script_that_is_there_is_no_error(start: Start, runner: Stub, hello: Extension) -> None:
+    service = start()
+    runner.says(Said(200, b"go()", {"content-type": "text/javascript"}))
+    place = f"/runner/ext-ui/{hello.registry}/sha256:{'1' * 64}/app.js"
+    assert service.call(place, sec_fetch_dest="script").status == 200
+    service.call(f"{DIRECT}/unknown/hello", x_request_id="last")
+    assert [it["type"] for it in _events(service, "", 1)] == ["call-ended"]
+
+
 def test_a_watcher_does_not_keep_it_from_stopping(start: Start) -> None:
     service = start()
     with closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)) as link:

@@ -117,6 +117,15 @@ function show(event, panel) {
         text: event.reason || "it failed",
         detail: event,
       });
+    case "page-error":
+      return panel.add({
+        kind: "page",
+        at,
+        badge: "missing",
+        tone: "bad",
+        text: event.summary ?? "",
+        detail: event,
+      });
     case "product-fault":
       panel.note("product-fault", event.name);
       return panel.add({
