@@ -13,7 +13,7 @@ from starlette.routing import Route, request_response
 from starlette.types import ASGIApp
 
 from algaenv.gateway import internal, openapi, pages
-from algaenv.gateway.answers import document
+from algaenv.gateway.answers import document, refusal
 from algaenv.gateway.audit import Audit
 from algaenv.gateway.below import Below
 from algaenv.gateway.debug_stream import DebugStream
@@ -30,6 +30,7 @@ from algaenv.gateway.limit import Limit
 from algaenv.gateway.outbound import Outbound
 from algaenv.gateway.passage import Passage
 from algaenv.gateway.pool import make
+from algaenv.gateway.problem import Problem
 from algaenv.gateway.proxy import proxy
 from algaenv.gateway.redis_link import RedisLink
 from algaenv.gateway.relay import Relay
@@ -43,6 +44,8 @@ def build(environment: Environment, feed: Feed | None = None) -> ASGIApp:
 
     A feed that is handed in can be ended from outside, which lets go of everybody who watches.
     """
+    from psycopg import OperationalError
+
     feed = feed or Feed()
     outbound = Outbound()
     pool = make(environment.database_url)
@@ -95,7 +98,12 @@ def build(environment: Environment, feed: Feed | None = None) -> ASGIApp:
             *internal.routes(house),
             *pages.routes(house),
         ],
-        exception_handlers={404: _bare, 405: _bare, Exception: _broken},
+        exception_handlers={
+            404: _bare,
+            405: _bare,
+            OperationalError: _database_down,
+            Exception: _broken,
+        },
         lifespan=lifespan,
     )
     return Journal(Guard(served, environment))
@@ -109,6 +117,15 @@ async def _bare(request: Request, error: Exception) -> Response:
         answer.headers["allow"] = allow
     _ = request
     return answer
+
+
+async def _database_down(request: Request, error: Exception) -> Response:
+    problem = Problem(
+        "gateway-database-down",
+        f"cannot ask the database: {type(error).__name__}",
+        "see algaenv status; algaenv up starts the database and makes its tables",
+    )
+    return refusal(request.scope, 503, {"error": "database_unavailable"}, problem)
 
 
 async def _broken(request: Request, error: Exception) -> Response:  # noqa: ARG001

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _ERROR = 400
 _LONGEST = 2_000
 """Characters kept of a path or an error."""
+CLOSE_SECONDS = 3.0
 _ENDS_SECONDS = 0.1
 """How long the end of a call may wait for others to be written with."""
 
@@ -118,11 +119,11 @@ class Audit:
             self._ends = asyncio.create_task(self._write_ends())
 
     async def aclose(self) -> None:
-        """Write what is left."""
+        """Write what is left, in CLOSE_SECONDS; a database that is silent keeps nobody."""
         self._closing.set()
-        for writing in (self._begins, self._ends):
-            if writing is not None:
-                await writing
+        writing = [task for task in (self._begins, self._ends) if task is not None]
+        if writing:
+            await asyncio.wait(writing, timeout=CLOSE_SECONDS)
 
     async def _write_begins(self) -> None:
         try:

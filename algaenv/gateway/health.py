@@ -13,6 +13,7 @@ from algaenv import __version__
 from algaenv.gateway.answers import document
 from algaenv.gateway.house import House
 from algaenv.gateway.outbound import Outbound
+from algaenv.gateway.pool import connected
 from algaenv.gateway.redis_link import RedisLink
 
 ANSWER_SECONDS = 3.0
@@ -43,7 +44,7 @@ class Health:
         )
 
     async def _database(self) -> str:
-        async with self._house.pool.connection() as connection:
+        async with connected(self._house.pool, ANSWER_SECONDS / 2) as connection:
             await connection.execute("SELECT 1 FROM tenant_extension_install LIMIT 1")
         return "ok"
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import uuid
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -28,6 +30,11 @@ from algaenv.gateway.target import Target, target
 KEY = "x-idempotency-key"
 OVERRIDE = "__method"
 
+BODY_SECONDS = 60.0
+"""For all of a caller's body."""
+
+T = TypeVar("T")
+
 _BODILESS = frozenset((204, 205, 304))
 _UNAVAILABLE = {"error": "access_policy_unavailable"}
 _CLIENT_CLOSED_REQUEST = 499
@@ -41,6 +48,14 @@ class Stopped(Exception):
     def __init__(self, denied: Denied) -> None:
         self.denied = denied
         super().__init__(denied.problem.summary)
+
+
+class DatabaseSilent(Exception):
+    """The database did not answer within the time of the call."""
+
+
+class _TooSlow(Exception):
+    """The body did not come within BODY_SECONDS."""
 
 
 class Passage:
@@ -80,6 +95,8 @@ class Passage:
             response = _deny(request.scope, call, stopped.denied)
         except ClientDisconnect:
             response = Response(status_code=_CLIENT_CLOSED_REQUEST)
+        except _TooSlow:
+            response = Response(status_code=408, headers={"connection": "close"})
         except Exception as error:
             response = _deny(request.scope, call, _unavailable(error))
         call.end(request.scope, response, self._house.feed, self._house.audit)
@@ -98,7 +115,9 @@ class Passage:
         if manner.overrides and request.method == "POST":
             body = await self._body(request)
             call.method, body = _overridden(found.query, body)
-        look = await house.installs.look(found.ref)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + house.environment.timeout_ms / 1000
+        look = await _from_database(house.installs.look(found.ref), deadline)
         call.install = look.install
         verdict = authorise(
             look, user, call.method, found.path, ref=found.ref, off=house.settings.checks_off
@@ -111,16 +130,26 @@ class Passage:
         if seconds := await self._limit.take(install):
             raise Stopped(_too_often(install, seconds))
         entry = Entry(install, verdict.endpoint, user, call.request_id, call.method, found.path)
-        await house.audit.begin(entry)
+        await _from_database(house.audit.begin(entry), deadline)
         call.entry = entry
         if install.content_hash is None:
             raise Stopped(self._without_bundle(install))
         if call.method not in READS and body is None:
+            since = clock()
             body = await self._body(request)
-        return await self._relay(request, found, call, install, body)
+            # How fast the caller sends is the caller's affair.
+            deadline += clock() - since
+        return await self._relay(request, found, call, install, body, deadline=deadline)
 
     async def _relay(
-        self, request: Request, found: Target, call: Call, install: Install, body: bytes | None
+        self,
+        request: Request,
+        found: Target,
+        call: Call,
+        install: Install,
+        body: bytes | None,
+        *,
+        deadline: float,
     ) -> Response:
         house, manner = self._house, self._manner
         key = request.headers.get(KEY)
@@ -137,6 +166,7 @@ class Passage:
             road=manner.road,
             request_id=call.request_id,
             timeout_ms=timeout_ms,
+            seconds=max(0.0, deadline - asyncio.get_running_loop().time()),
             user=call.user,
             idempotency_key=key,
         )
@@ -180,6 +210,13 @@ class Passage:
         response.headers.update(faults.header(name))
 
     async def _body(self, request: Request) -> bytes:
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await self._read(request)
+        except TimeoutError:
+            raise _TooSlow from None
+
+    async def _read(self, request: Request) -> bytes:
         most = self._manner.most_bytes
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and len(declared) < 20 and int(declared) > most:
@@ -239,6 +276,16 @@ class Passage:
             response.headers["access-control-expose-headers"] = (
                 "x-algaenv-request-id, x-algaenv-error, x-algaenv-reason, x-algaenv-runner-ms"
             )
+
+
+async def _from_database(work: Awaitable[T], deadline: float) -> T:
+    """What the database says before the call's time is over. Raises DatabaseSilent, and what the
+    work raises."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await work
+    except TimeoutError:
+        raise DatabaseSilent from None
 
 
 def _overridden(query: dict[str, str], body: bytes) -> tuple[str, bytes]:
@@ -315,10 +362,11 @@ def _unavailable(error: Exception) -> Denied:
             "cannot look for an extension under this id: the database refuses it",
             "write the id without blanks around it",
         )
-    elif isinstance(error, psycopg.Error):
+    elif isinstance(error, psycopg.Error | DatabaseSilent):
+        words = error.diag.message_primary if isinstance(error, psycopg.Error) else None
         problem = Problem(
             "gateway-database-down",
-            f"cannot ask the database: {error.diag.message_primary or type(error).__name__}",
+            f"cannot ask the database: {words or type(error).__name__}",
             "see algaenv status; algaenv up starts the database and makes its tables",
         )
     elif isinstance(error, LimitUnavailable):

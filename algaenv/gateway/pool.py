@@ -1,8 +1,16 @@
-"""The connections to the database, shared by all rooms."""
+"""The connections to the database, shared by all rooms, and how long anybody waits for one.
+
+A statement that is cancelled waits for the server to admit it, which one that is frozen, or behind
+a cut line, never does. So nothing here is cancelled: what takes too long loses its connection.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from algaenv.gateway.hearing import has_spoken
@@ -17,6 +25,8 @@ if TYPE_CHECKING:
 CONNECTIONS = 16
 DATABASE_SECONDS = 3.0
 """How long a call waits for a connection before it counts as a database that is down."""
+STATEMENT_SECONDS = 10.0
+"""For what one caller does with a connection: a statement, or a short transaction."""
 
 
 def make(url: str) -> Pool:
@@ -31,7 +41,8 @@ def make(url: str) -> Pool:
         if not has_spoken(connection.fileno()):
             return
         try:
-            await AsyncConnectionPool.check_connection(connection)
+            with bounded(connection, DATABASE_SECONDS):
+                await AsyncConnectionPool.check_connection(connection)
         except psycopg.Error:
             # A server rarely ends one alone, and the pool would find them out one by one with
             # growing pauses between: a few dead connections would outlast any call.
@@ -51,10 +62,51 @@ def make(url: str) -> Pool:
             "autocommit": True,
             "row_factory": dict_row,
             "connect_timeout": int(DATABASE_SECONDS),
+            # A line that was cut in silence is found out while nothing is sent over it.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
             "application_name": "algaenv-gateway",
         },
     )
     return pool
+
+
+@asynccontextmanager
+async def connected(
+    pool: Pool, seconds: float = STATEMENT_SECONDS
+) -> AsyncIterator[AsyncConnection[dict[str, Any]]]:
+    """A connection for so long. Raises psycopg.OperationalError when there is none, and whatever
+    is under way raises it when the time is over."""
+    async with pool.connection() as connection:
+        with bounded(connection, seconds):
+            yield connection
+
+
+@contextmanager
+def bounded(
+    connection: AsyncConnection[Any], seconds: float = STATEMENT_SECONDS
+) -> Iterator[list[bool]]:
+    """Take the connection away from whoever still uses it after so long; yields a list that is not
+    empty from then on."""
+    import psycopg
+
+    late: list[bool] = []
+
+    def sever() -> None:
+        late.append(True)
+        # The library goes on to own its descriptor; the line behind it is cut.
+        with (
+            suppress(OSError, psycopg.Error),
+            socket.socket(fileno=os.dup(connection.fileno())) as line,
+        ):
+            line.shutdown(socket.SHUT_RDWR)
+
+    timer = asyncio.get_running_loop().call_later(seconds, sever)
+    try:
+        yield late
+    finally:
+        timer.cancel()
 
 
 async def run(
@@ -66,8 +118,11 @@ async def run(
 
     async with pool.connection() as connection:
         try:
-            return await _rows(connection, statement, values)
+            with bounded(connection) as late:
+                return await _rows(connection, statement, values)
         except psycopg.OperationalError as error:
+            if late:
+                raise
             # The good-bye may be read before the end of the connection is.
             good_bye = isinstance(
                 error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown
@@ -75,7 +130,7 @@ async def run(
             if not (good_bye or connection.closed):
                 raise
     await pool.drain()
-    async with pool.connection() as connection:
+    async with connected(pool) as connection:
         return await _rows(connection, statement, values)
 
 

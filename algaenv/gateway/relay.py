@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from base64 import b64decode
 from collections.abc import Mapping
@@ -94,6 +95,7 @@ class Relay:
         road: Road,
         request_id: str,
         timeout_ms: int,
+        seconds: float = math.inf,
         user: User | None = None,
         idempotency_key: str | None = None,
         trigger: Mapping[str, str] | None = None,
@@ -101,8 +103,9 @@ class Relay:
     ) -> Relayed:
         """Have a handler run; never raises for what the runner does.
 
-        `trigger` is added to the context (`{"trigger": "schedule", "schedule_id": …}`). An answer
-        of more than `most_bytes` is refused.
+        The handler has `timeout_ms`, and the answer has to be there within `seconds`, if that is
+        less. `trigger` is added to the context (`{"trigger": "schedule", "schedule_id": …}`). An
+        answer of more than `most_bytes` is refused.
         """
         content = document(
             install,
@@ -124,7 +127,7 @@ class Relay:
         )
         started = time.perf_counter()
         try:
-            async with asyncio.timeout(timeout_ms / 1000):
+            async with asyncio.timeout(min(timeout_ms / 1000, seconds)):
                 answer = await self._courier.post(content, headers)
         except TimeoutError:
             return TimedOut(_since(started))

@@ -105,7 +105,7 @@ class RunnerProxy:
             answer = await client.send(asked, stream=True)
         if answer.status_code == 200 and _is_html(answer.headers.get("content-type", "")):
             self._tell_fallback(request, found.path)
-        passed = StreamingResponse(_content(answer), answer.status_code)
+        passed = StreamingResponse(_content(answer, self._seconds), answer.status_code)
         dropped = _HOP_BY_HOP | _named(answer.headers.get("connection", ""))
         passed.raw_headers = [
             (name.lower(), value)
@@ -151,9 +151,16 @@ def _forwarded(request: Request) -> list[tuple[bytes, bytes]]:
     ]
 
 
-async def _content(answer: httpx.Response) -> AsyncIterator[bytes]:
+async def _content(answer: httpx.Response, seconds: float) -> AsyncIterator[bytes]:
+    """The body, as long as its parts keep coming; one that is cut short ends the connection."""
+    parts = answer.aiter_raw()
     try:
-        async for chunk in answer.aiter_raw():
+        while True:
+            try:
+                with anyio.fail_after(seconds):
+                    chunk = await anext(parts)
+            except StopAsyncIteration:
+                return
             yield chunk
     finally:
         await answer.aclose()

@@ -19,6 +19,7 @@ from algaenv.gateway.internal.refusal import Invalid, Refused
 _log = logging.getLogger(__name__)
 
 _LONGEST_TOLD = 300
+_DOWN = {"error": "Database unavailable", "code": "INTERNAL_ERROR"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class Api(Protocol):
 def door(api: Api, expected: str, feed: Feed) -> Route:
     """The route of an API: POST with the token in `x-runner-auth`."""
 
+    import psycopg
+
     async def enter(request: Request) -> Response:
         started = time.perf_counter()
         call = Call(request.path_params["install_id"], None)
@@ -75,6 +78,9 @@ def door(api: Api, expected: str, feed: Feed) -> Route:
         except (Refused, Invalid) as error:
             said = api.refusal(error)
             why = str(error)
+        except psycopg.OperationalError as error:
+            said = Said(503, _DOWN, database_down(error))
+            why = f"{type(error).__name__}: {error}"
         except Exception as error:
             _log.exception("internal API failed", extra={"fields": {"api": api.name}})
             said = Said(500, {"error": "Internal error", "code": "INTERNAL_ERROR"})
@@ -83,6 +89,12 @@ def door(api: Api, expected: str, feed: Feed) -> Route:
         return answer(said)
 
     return Route(f"/api/internal/ext-{api.name}/install/{{install_id}}", enter, methods=["POST"])
+
+
+def database_down(error: Exception) -> dict[str, str]:
+    """Headers that say so; the words of the library may repeat a host, and never a password."""
+    summary = f"gateway-database-down: cannot ask the database: {type(error).__name__}"
+    return {"x-algaenv-error": summary, "x-algaenv-hint": "see algaenv status"}
 
 
 def answer(said: Said) -> Response:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 from algaenv.gateway.internal.scheduler.runs import Runs
 from algaenv.gateway.internal.scheduler.timetable import BadTimetable, following
+from algaenv.gateway.pool import connected
 
 if TYPE_CHECKING:
     from algaenv.gateway.house import House
@@ -84,7 +85,7 @@ class Clockwork:
                 await asyncio.sleep(pause(rows, now))
 
     async def _look(self) -> tuple[datetime, list[Mapping[str, Any]]]:
-        async with self._house.pool.connection() as connection:
+        async with connected(self._house.pool) as connection:
             cursor = await connection.execute(_ROWS, {"tenant": self._house.environment.tenant})
             rows = await cursor.fetchall()
         return rows[0]["now"], [row for row in rows if row["id"] is not None]

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from algaenv.gateway.pool import connected
+
 if TYPE_CHECKING:
     from algaenv.gateway.installs import Install
     from algaenv.gateway.pool import Pool
@@ -73,7 +75,7 @@ class Endpoints:
         return await self.find(install, f"{method} {path}")
 
     async def _list(self, install: Install) -> list[Row]:
-        async with self._pool.connection() as connection:
+        async with connected(self._pool) as connection:
             cursor = await connection.execute(_LIST, {"version": install.version_id})
             return [_row(it) for it in await cursor.fetchall()]
 
@@ -85,7 +87,7 @@ class Endpoints:
             for it in install.endpoints
             if it.handler
         ]
-        async with self._pool.connection() as connection:
+        async with connected(self._pool) as connection:
             values = {"version": install.version_id, "endpoints": Jsonb(endpoints)}
             await connection.execute(_MAKE, values)
 

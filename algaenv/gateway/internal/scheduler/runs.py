@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, LiteralString, assert_never
 
 from algaenv.gateway.execution import Asked, Road
 from algaenv.gateway.internal.scheduler.endpoints import Endpoints
+from algaenv.gateway.pool import DATABASE_SECONDS, bounded
 from algaenv.gateway.relay import Answered, Refused, TimedOut, Unreachable
 
 if TYPE_CHECKING:
-    from psycopg import AsyncConnection
+    from psycopg import AsyncConnection, AsyncCursor
 
     from algaenv.gateway.house import House
     from algaenv.gateway.installs import Install
@@ -83,14 +84,17 @@ class Runs:
 
         started = time.perf_counter()
         connection: Connection = await psycopg.AsyncConnection.connect(
-            self._house.environment.database_url, autocommit=True, row_factory=dict_row
+            self._house.environment.database_url,
+            autocommit=True,
+            row_factory=dict_row,
+            connect_timeout=int(DATABASE_SECONDS),
         )
         async with connection, connection.transaction():
-            cursor = await connection.execute(_LOCK, {"key": lock_key(schedule)})
+            cursor = await _execute(connection, _LOCK, {"key": lock_key(schedule)})
             if not (await cursor.fetchone() or {})["locked"]:
                 return Skipped("it is still running")
             tenant = self._house.environment.tenant
-            cursor = await connection.execute(_FIND, {"id": schedule, "tenant": tenant})
+            cursor = await _execute(connection, _FIND, {"id": schedule, "tenant": tenant})
             row = await cursor.fetchone()
             if row is None:
                 return Skipped("there is no such schedule")
@@ -103,14 +107,14 @@ class Runs:
                 error = ended.error[:_LONGEST_ERROR] if ended.error else None
                 status = "error" if error else "success"
                 values = {"id": schedule, "status": status, "error": error}
-                await connection.execute(_LEAVE, values)
+                await _execute(connection, _LEAVE, values)
         if isinstance(ended, Ran):
             await self._tell(row, ended, time.perf_counter() - started)
         return ended
 
     async def _attempt(self, connection: Connection, row: Mapping[str, Any]) -> Ran | Skipped:
         if row["version_id"] is None:
-            await connection.execute(_DISABLE, {"id": row["id"]})
+            await _execute(connection, _DISABLE, {"id": row["id"]})
             return Ran("Schedule endpoint not found; disabling schedule")
         install = await self._house.installs.get(row["install_id"])
         if install is None or install.tenant != row["tenant_id"]:
@@ -127,7 +131,7 @@ class Runs:
             twin = await self._endpoints.twin(install, row["method"], row["path"])
             if twin is None:
                 return Ran(f"The installed version has no {row['method']} {row['path']}")
-            await connection.execute(_POINT, {"id": row["id"], "endpoint": twin.id})
+            await _execute(connection, _POINT, {"id": row["id"], "endpoint": twin.id})
         return await self._call(install, row)
 
     async def _call(self, install: Install, row: Mapping[str, Any]) -> Ran:
@@ -161,6 +165,13 @@ class Runs:
         }
         told = {"error": ran.error, "detail": ran.detail}
         self._house.feed.say(event | {name: each for name, each in told.items() if each})
+
+
+async def _execute(
+    connection: Connection, statement: LiteralString, values: Mapping[str, object]
+) -> AsyncCursor[dict[str, Any]]:
+    with bounded(connection):
+        return await connection.execute(statement, values)
 
 
 def lock_key(schedule: str) -> int:

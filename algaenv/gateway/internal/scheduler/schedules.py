@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from algaenv.gateway.internal.scheduler.rules import BadField
+from algaenv.gateway.pool import connected
 
 if TYPE_CHECKING:
     from algaenv.gateway.installs import Install
@@ -118,7 +119,7 @@ class Schedules:
         return bool(await self._change(_REMOVE + " RETURNING id", values))
 
     async def _rows(self, statement: LiteralString, values: Row) -> list[dict[str, Any]]:
-        async with self._pool.connection() as connection:
+        async with connected(self._pool) as connection:
             return await (await connection.execute(statement, values)).fetchall()
 
     async def _change(self, statement: LiteralString, values: Row) -> list[dict[str, Any]]:
@@ -126,7 +127,7 @@ class Schedules:
         from psycopg.errors import UniqueViolation
 
         try:
-            async with self._pool.connection() as connection, connection.transaction():
+            async with connected(self._pool) as connection, connection.transaction():
                 rows = await (await connection.execute(statement, values)).fetchall()
                 await connection.execute(_TOUCH, values)
                 return rows

@@ -18,6 +18,7 @@ from algaenv.gateway.internal.refusal import Refused
 from algaenv.gateway.internal.storage import limits
 from algaenv.gateway.internal.storage import records_sql as sql
 from algaenv.gateway.internal.storage.asked import Item, sizes
+from algaenv.gateway.pool import STATEMENT_SECONDS, connected
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -136,15 +137,22 @@ class Records:
     @asynccontextmanager
     async def _changing(self, install: str) -> AsyncIterator[AsyncConnection[dict[str, Any]]]:
         """A transaction that no other write to the install comes between."""
-        async with (
-            self._lock(install),
-            self._pool.connection() as connection,
-            connection.transaction(),
-        ):
-            yield connection
+        import psycopg
+
+        lock = self._lock(install)
+        try:
+            async with asyncio.timeout(STATEMENT_SECONDS):
+                await lock.acquire()
+        except TimeoutError:
+            raise psycopg.OperationalError("writes before this one do not end") from None
+        try:
+            async with connected(self._pool) as connection, connection.transaction():
+                yield connection
+        finally:
+            lock.release()
 
     async def _rows(self, statement: LiteralString, values: Row) -> list[dict[str, Any]]:
-        async with self._pool.connection() as connection:
+        async with connected(self._pool) as connection:
             cursor = await connection.execute(statement, values)
             return await cursor.fetchall()
 
