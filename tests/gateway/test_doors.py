@@ -270,7 +270,7 @@ def test_events(start: Start, hello: Extension) -> None:
     ],
 )
 def test_a_file_that_is_answered_with_the_page_is_an_error_of_the_page(
-    start: Start, runner: Stub, hello: Extension, path: str, asked_for: str, told: str | None
+    start: Start, runner: Stub, hello: Extension, *, path: str, asked_for: str, told: str | None
 ) -> None:
     service = start()
     runner.says(Said(200, b"<!doctype html>", {"content-type": "text/html; charset=utf-8"}))
