@@ -18,7 +18,7 @@ PATIENCE = 120.0
 QUESTION = b"[y/N] "
 OVERLAY = """\
 runtime: process
-ready_timeout: 60s
+ready_timeout: 4m
 store: {port: auto, console_port: auto}
 redis: {port: auto}
 database: {port: auto}
@@ -55,14 +55,14 @@ class Reader:
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
 
-    def types(self, command: str) -> str:
+    def types(self, command: str, seconds: float = PATIENCE) -> str:
         """Run a command where the last one ended, say yes to every question; what was shown.
 
         Fails unless the command ends well.
         """
         end = self.home / ".tools" / "here"
         script = f"set -e\n{command}\npwd > {shlex.quote(str(end))}\n"
-        code, shown = _at_a_terminal(["bash", "-c", script], self.here, self.environ)
+        code, shown = _at_a_terminal(["bash", "-c", script], self.here, self.environ, seconds)
         assert code == 0, f"$ {command}\n{shown}"
         self.here = Path(end.read_text().strip())
         spec = self.here / "algaenv.yaml"
@@ -71,7 +71,9 @@ class Reader:
         return shown
 
 
-def _at_a_terminal(argv: list[str], here: Path, environ: dict[str, str]) -> tuple[int, str]:
+def _at_a_terminal(
+    argv: list[str], here: Path, environ: dict[str, str], seconds: float
+) -> tuple[int, str]:
     screen, keyboard = pty.openpty()
     process = subprocess.Popen(
         argv,
@@ -84,7 +86,7 @@ def _at_a_terminal(argv: list[str], here: Path, environ: dict[str, str]) -> tupl
     )
     os.close(keyboard)
     shown, answered = b"", 0
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + seconds
     try:
         while True:
             if not select.select([screen], [], [], max(end - time.monotonic(), 0))[0]:

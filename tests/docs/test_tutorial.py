@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tomllib
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ import pytest
 from tests.docs.pages import ROOT, blocks, read, typed
 from tests.docs.shell import Reader
 
+NPM_SECONDS = 280.0
+"""npm fetches its tools, and a component is compiled: half a minute on an idle machine."""
 PAGE = read("docs/tutorial/first-extension.md")
 
 
@@ -47,8 +50,9 @@ def page(reader: Reader) -> str:
         return str(answer.read().decode())
 
 
+@pytest.mark.timeout(900)
 def test_the_tutorial_leads_where_it_says(reader: Reader) -> None:
-    (_, install), (_, extension), (_, spec), (_, up), (_, edit), (_, look) = steps()
+    (_, install), (_, extension), (_, spec), (_, up), (_, edit), *handler, (_, look) = steps()
     for command in (*install, *extension):
         reader.types(command)
     assert reader.here.name == "shop"
@@ -68,12 +72,68 @@ def test_the_tutorial_leads_where_it_says(reader: Reader) -> None:
     assert written == {"bundle", "release"}, "nothing restarts"
     assert "Greetings from my extension" in page(reader)
 
+    the_handler_leads_where_it_says(reader, *(commands for _, commands in handler))
+
     status, variables, down, volumes = [reader.types(command) for command in look]
-    assert "0.1.0" in status
+    assert "0.2.0" in status
     assert "RUNNER_BASE_URL=http://127.0.0.1:" in variables
     assert "kept" in down
     assert "Delete all data of shop" in volumes
     assert not (reader.here / ".algaenv").exists()
+
+
+def the_handler_leads_where_it_says(
+    reader: Reader, written: list[str], built: list[str], failing: list[str]
+) -> None:
+    if shutil.which("npm") is None:
+        pytest.skip("needs npm: none is on PATH")
+    for command in written:
+        reader.types(command)
+    package, line, up, call = built
+    for command in (package, line):
+        reader.types(command)
+    assert "release/hello" in reader.types(up, seconds=NPM_SECONDS)
+    assert "Hello, Ada!" in reader.types(call)
+    wrong, logs, edit, again, right = failing
+    shown = reader.types(wrong)
+    assert "500" in shown
+    assert "exit code 9" in shown
+    for words in ('can\'t access property "trim", name is null', "handler@handler.js:9"):
+        assert words in shown
+        assert words in PAGE
+    assert "greeting Ada" in reader.types(logs.replace("-n 3", "-n 30"))
+    reader.types(edit)
+    reader.types(again, seconds=NPM_SECONDS)
+    assert "Hello, stranger!" in reader.types(right)
+
+
+def test_a_package_that_is_not_published_is_linked_by_its_path(reader: Reader) -> None:
+    if shutil.which("npm") is None:
+        pytest.skip("needs npm: none is on PATH")
+    (spec,) = blocks(read("docs/how-to/unpublished-packages.md"), "yaml")
+    (reader.here / "algaenv.yaml").write_text(f"version: 1\nname: shop\n{spec.text}")
+    tickets = reader.here / "extensions" / "tickets"
+    shared = reader.here / "packages" / "shared"
+    for directory in (tickets, shared):
+        directory.mkdir(parents=True)
+    (shared / "package.json").write_text('{"name": "@acme/shared", "version": "1.0.0"}')
+    (shared / "page.html").write_text("<h1>shared</h1>")
+    package = {
+        "private": True,
+        "scripts": {"build": "mkdir -p ui && cp node_modules/@acme/shared/page.html ui/index.html"},
+        "dependencies": {"@acme/shared": "file:../../packages/shared"},
+    }
+    (tickets / "package.json").write_text(json.dumps(package))
+    manifest = {
+        "name": "com.acme.tickets",
+        "publisher": "Acme",
+        "version": "1.0.0",
+        "runtime": "ui-only@1",
+        "ui": {"type": "iframe", "entry": "ui/index.html"},
+    }
+    (tickets / "manifest.json").write_text(json.dumps(manifest))
+    planned = reader.types("algaenv plan --runtime process", seconds=NPM_SECONDS)
+    assert "create  release/tickets" in planned
 
 
 def test_what_it_installs_is_what_this_project_offers(reader: Reader) -> None:
@@ -91,7 +151,7 @@ def test_what_it_installs_is_what_this_project_offers(reader: Reader) -> None:
 
 
 def test_every_command_of_it_is_seen() -> None:
-    assert [len(commands) for _, commands in steps()] == [1, 3, 2, 2, 2, 4]
+    assert [len(commands) for _, commands in steps()] == [1, 3, 2, 2, 2, 4, 4, 5, 4]
     assert PAGE.count("\n$ ") == sum(len(commands) for _, commands in steps())
 
 
