@@ -18,7 +18,7 @@ from algaenv.model.intent import (
     ManagedDatabase,
     RuntimeChoice,
 )
-from algaenv.model.lock import Credentials, Environment, Lock, Ports
+from algaenv.model.lock import Credentials, Environment, LeftState, Lock, Ports
 from algaenv.model.outcome import Done, Ended, Report
 from algaenv.model.plan import Kept, Plan
 from algaenv.model.problem import AlgaenvError, Failed, NotReady, Problem, Refused, SpecError
@@ -27,6 +27,7 @@ from algaenv.reconcile.ahead import Ahead
 from algaenv.reconcile.apply import Walker
 from algaenv.reconcile.converge import Drawn, Ways, World, converge, draw, draw_down
 from algaenv.reconcile.inspect import conclude, inspect, nothing_yet, reach
+from algaenv.reconcile.moved import found_again, not_found_again, remove_copy
 from algaenv.reconcile.protocols import Asker, ContentHost, Hands, Look, Runtime
 from algaenv.reconcile.resolve import Packs, Resolution, Settling, resolve
 
@@ -95,6 +96,8 @@ class Recorded:
     """The tenant's id, empty where it was not learned."""
     left: tuple[str, ...] = ()
     """Other runtimes, with which data was left."""
+    spec: str = ""
+    """The path of the spec then."""
 
 
 class House(Protocol):
@@ -123,6 +126,14 @@ class House(Protocol):
     def sweep(self, environment: Environment, *, data: bool) -> None:
         """Remove what killed runs have left; `data`: of runtimes as well. Raises AlgaenvError with
         all that could not be removed."""
+        ...
+
+    def left_beside(self, environment: Environment) -> Sequence[LeftState]:
+        """What other checkouts, or specs that are gone, have left beside this environment."""
+        ...
+
+    def discard(self, left: LeftState) -> None:
+        """Remove the directory of a copy; Failed."""
         ...
 
     def forget(self, environment: Environment) -> Sequence[Kept]:
@@ -197,6 +208,7 @@ class Steward:
         emit = _one_at_a_time(emit)
         intent, environment = self._load(request, emit)
         recorded = self._house.recall(environment)
+        self._tell_moves(environment, recorded, emit)
         settling = self._settling(request, environment, intent, emit, beside=False)
         runtime, why = self._house.choose(request, environment, intent, recorded)
         emit(RuntimeChosen(runtime.name, why))
@@ -215,6 +227,7 @@ class Steward:
             intent, environment = self._load(request, emit)
         else:
             intent, environment = recorded.intent, replace(environment, name=recorded.intent.name)
+        self._tell_moves(environment, recorded, emit)
         runtime, why = self._house.choose(request, environment, intent, recorded)
         emit(RuntimeChosen(runtime.name, why))
         credentials = self._house.peek(environment, intent)
@@ -232,6 +245,8 @@ class Steward:
             environment = self._house.identify(request.spec, request.spec.parent.name)
             with self._house.hold(environment, "down"):
                 report = self._down(request, environment, emit, volumes=volumes)
+            if volumes and not report.failed:
+                report = self._down_left(request, environment, emit, report)
         except AlgaenvError as error:
             report = _failed("down", error)
         return _told(report, request, emit)
@@ -280,6 +295,7 @@ class Steward:
         settling: Settling,
     ) -> Report:
         recorded = self._house.recall(environment)
+        self._tell_moves(environment, recorded, emit)
 
         def settled(seconds: float | None = None) -> Lock | None:
             if seconds is not None and not settling.within(seconds):
@@ -311,7 +327,8 @@ class Steward:
         left = set(recorded.left) if recorded is not None else set()
         if recorded is not None and leaving is not None:
             left.add(recorded.runtime)
-        now = Recorded(intent, runtime.name, lock.tenant_id, tuple(sorted(left - {runtime.name})))
+        others = tuple(sorted(left - {runtime.name}))
+        now = Recorded(intent, runtime.name, lock.tenant_id, others, str(environment.spec))
         if now != recorded:
             self._house.remember(environment, now)
         drawn, ended = converge(drawn, lock, world, emit, ways, late_lock=late)
@@ -358,6 +375,40 @@ class Steward:
                 problems = error.problems
         failed = Failed.__name__ if problems else ""
         return replace(report, problems=problems, error=failed, kept=tuple(kept))
+
+    def _down_left(
+        self, request: Request, environment: Environment, emit: Emit, report: Report
+    ) -> Report:
+        """Remove what checkouts that were moved or copied here brought along as well."""
+        for left in self._house.left_beside(environment):
+            if left.here or request.cancelled():
+                continue  # `down` for that spec removes it, which may come back.
+            other = left.environment
+            try:
+                with self._house.hold(other, "down"):
+                    if left.copied:
+                        more = Report("down", remove_copy(left, self._house.discard, emit))
+                    else:
+                        more = self._down(request, other, emit, volumes=True)
+            except AlgaenvError as error:
+                more = _failed("down", error)
+            report = replace(
+                report,
+                ended=report.ended + more.ended,
+                problems=report.problems + more.problems,
+                error=report.error or more.error,
+                kept=report.kept + more.kept,
+            )
+        return report
+
+    def _tell_moves(self, environment: Environment, recorded: Recorded | None, emit: Emit) -> None:
+        """Say that a moved checkout was found again, or where state lies that was not."""
+        before = recorded.spec if recorded is not None else ""
+        if before and before != str(environment.spec):
+            emit(Warned(found_again(environment, before)))
+        for left in self._house.left_beside(environment):
+            if recorded is None or not left.here:
+                emit(Warned(not_found_again(left)))
 
     def _leaving(
         self, environment: Environment, recorded: Recorded | None, runtime: Runtime

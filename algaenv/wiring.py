@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from algaenv.drivers import home
 from algaenv.model.address import Address
 from algaenv.model.intent import Intent, ManagedDatabase
-from algaenv.model.lock import Credentials, Environment, Lock, Ports
+from algaenv.model.lock import Credentials, Environment, LeftState, Lock, Ports
 from algaenv.model.plan import Kept
 from algaenv.model.problem import Conflict, EngineGone, Failed, Problem
 from algaenv.model.resource import Present
@@ -56,7 +56,7 @@ class Wired:
         return loaded.intent, loaded.warnings
 
     def identify(self, spec: Path, name: str) -> Environment:
-        """By the real path of the spec."""
+        """By the real path of the spec, or by what came here with a moved checkout."""
         return home.identify(spec, name)
 
     def hold(self, environment: Environment, command: str) -> AbstractContextManager[None]:
@@ -85,6 +85,7 @@ class Wired:
             str(kept.get("runtime")),
             str(kept.get("tenant_id", "")),
             tuple(map(str, left)) if isinstance(left, list) else (),
+            str(kept.get("spec", "")),
         )
 
     def remember(self, environment: Environment, recorded: Recorded) -> None:
@@ -98,6 +99,7 @@ class Wired:
                 "runtime": recorded.runtime,
                 "tenant_id": recorded.tenant_id,
                 "left": list(recorded.left),
+                "spec": str(environment.spec),
                 "intent": intent,
             },
         )
@@ -109,6 +111,14 @@ class Wired:
             from algaenv.runtimes.process import leftovers
 
             leftovers.sweep(environment, data=data)
+
+    def left_beside(self, environment: Environment) -> Sequence[LeftState]:
+        """By what their records say."""
+        return home.left_beside(environment)
+
+    def discard(self, left: LeftState) -> None:
+        """The directory alone: what its id stands for belongs to the one it is a copy of."""
+        home.discard(left.environment.home)
 
     def forget(self, environment: Environment) -> Sequence[Kept]:
         """What somebody else put into the home stays, unless it lies among our data."""

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from algaenv.model.lock import Environment
+from algaenv.model.lock import Environment, LeftState
 from algaenv.model.problem import Failed, Problem, Refused
 from algaenv.model.resource import Json
 
@@ -28,13 +28,14 @@ PRIVATE_DIRECTORY: Final = 0o700
 PRIVATE_FILE: Final = 0o600
 
 _IGNORE = ".gitignore"
-_RECORD = "last.json"
+RECORD: Final = "last.json"
+"""What the last `up` wrote down."""
 _LOCK = "lock"
 _OURS = (
     "build",
     "cache",
     "logs",
-    _RECORD,
+    RECORD,
     "ports.json",
     "secrets.json",
     "settling",
@@ -42,6 +43,9 @@ _OURS = (
 """What `forget` removes."""
 SHARED = ("data", "etc", "run")
 """What the runtimes keep and remove themselves; `forget` takes only what is empty of files."""
+_ID = re.compile(r"[0-9a-f]{10}")
+_STATE = ("secrets.json", "data", "run")
+"""What makes a home more than a place for logs and caches."""
 _ASIDE = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
 """Names of the files that `keep` writes aside."""
 _CACHE_ASIDE = ".spec-"
@@ -53,11 +57,92 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 def identify(spec: Path, name: str) -> Environment:
     """The environment of a spec, which need not exist. Touches nothing.
 
-    The id follows the real path, so that a link to a spec means the same environment.
+    The id follows the real path, so that a link to a spec means the same environment. A checkout
+    that was moved has its home with it: that one is found again, and keeps its id, by which
+    containers, volumes and rows know it.
     """
     real = Path(os.path.realpath(spec))
-    identity = hashlib.sha256(os.fsencode(real)).hexdigest()[:10]
-    return Environment(identity, name, real, real.parent / DIRECTORY / identity)
+    shared = real.parent / DIRECTORY
+    own = shared / hashlib.sha256(os.fsencode(real)).hexdigest()[:10]
+    home = own if _is_file(own / RECORD) else _found_again(real, own)
+    return Environment(home.name, name, real, home)
+
+
+def _found_again(real: Path, own: Path) -> Path:
+    """The home that says it is this spec's, or came here with it; else `own`."""
+    specs = _specs_of(own.parent)
+    for home, spec in specs.items():
+        if spec == real:
+            return home
+    if any(os.path.lexists(own / name) for name in _STATE):
+        return own
+    moved = [
+        home
+        for home, spec in specs.items()
+        if spec.name == real.name and spec.parent != real.parent and not spec.exists()
+    ]
+    return moved[0] if len(moved) == 1 else own
+
+
+def left_beside(environment: Environment) -> tuple[LeftState, ...]:
+    """The homes beside an environment's own that no spec here uses. Touches nothing."""
+    found = []
+    for home, spec in _specs_of(environment.home.parent).items():
+        here = spec.parent == environment.spec.parent
+        exists = spec.exists()
+        if home == environment.home or (here and exists):
+            continue
+        other = Environment(home.name, spec.parent.name, spec, home)
+        found.append(LeftState(other, _size(home), copied=exists, here=here))
+    return tuple(found)
+
+
+def _specs_of(shared: Path) -> dict[Path, Path]:
+    """Each home below `shared` that was brought up → the spec that it says it belongs to."""
+    try:
+        names = sorted(os.listdir(shared))  # noqa: PTH208 - in every run that begins something
+    except OSError:
+        return {}
+    found: dict[Path, Path] = {}
+    for name in names:
+        spec = _spec_of(shared / name) if _ID.fullmatch(name) else None
+        if spec is not None:
+            found[shared / name] = spec
+    return found
+
+
+def _spec_of(home: Path) -> Path | None:
+    """What stands in its record; None when that was written by another user, or nobody."""
+    try:
+        descriptor = os.open(home / RECORD, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as stream:
+            if home.is_symlink() or os.fstat(descriptor).st_uid != os.geteuid():
+                return None
+            spec = json.loads(stream.read())["spec"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return Path(spec) if isinstance(spec, str) and os.path.isabs(spec) else None  # noqa: PTH117
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - never raises, and is asked in every run
+
+
+def _size(directory: Path) -> int:
+    """Bytes on disk of everything in a directory, as far as it can be read."""
+    total = 0
+    for place, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += Path(place, name).lstat().st_blocks * 512
+    return total
+
+
+def discard(home: Path) -> None:
+    """Remove a whole home, as a copy is that nothing was ever started from. Raises Failed."""
+    with writing(home):
+        remove(home)
+        _leave(home.parent)
 
 
 def open_home(environment: Environment) -> Path:
@@ -76,7 +161,7 @@ def open_home(environment: Environment) -> Path:
 
 def remember(environment: Environment, record: Mapping[str, Json]) -> None:
     """Keep `record`; writes only when it says something new. Raises as `open_home` does."""
-    keep(open_home(environment) / _RECORD, json.dumps(record).encode() + b"\n")
+    keep(open_home(environment) / RECORD, json.dumps(record).encode() + b"\n")
 
 
 def recall(environment: Environment) -> dict[str, Json] | None:
@@ -87,7 +172,7 @@ def recall(environment: Environment) -> dict[str, Json] | None:
     try:
         _demand_ours(environment.home.parent)
         _demand_ours(environment.home)
-        loaded = json.loads(read_private(environment.home / _RECORD))
+        loaded = json.loads(read_private(environment.home / RECORD))
     except (OSError, ValueError, RecursionError):
         return None
     return loaded if isinstance(loaded, dict) else None

@@ -16,14 +16,29 @@ from algaenv.model.secret import Secret
 class Environment:
     """Which environment this is.
 
-    `id` is ten hex digits over the spec's absolute path: a copy elsewhere is another environment,
-    and a renamed one is still the same. `home` is its private directory, `.algaenv/<id>`, 0700.
+    `id` is ten hex digits over the absolute path that the spec had when it was first brought up: a
+    copy elsewhere is another environment, and a moved or renamed one is still the same. `home` is
+    its private directory, `.algaenv/<id>`, 0700.
     """
 
     id: str
     name: str
     spec: Path
     home: Path
+
+
+@dataclass(frozen=True, slots=True)
+class LeftState:
+    """The private directory of another spec that lies beside one, and that nobody uses there.
+
+    `copied`: its own spec is still at its place, so this is a copy. `size` is in bytes. `here`: its
+    spec was beside it, and was renamed or removed.
+    """
+
+    environment: Environment
+    size: int
+    copied: bool
+    here: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ the use cases and the wiring.
 from __future__ import annotations
 
 CODES: tuple[tuple[str, str], ...] = (
+    ("checkout-moved", "a checkout was moved here, and its environment was found again"),
     (
         "database-moved",
         "the spec names another database than the last run, whose rows of ours stay (a warning)",
@@ -36,5 +37,6 @@ CODES: tuple[tuple[str, str], ...] = (
     ("runtime-move", "the environment would leave its data with another runtime"),
     ("runtime-switch", "the environment is still up under the other runtime"),
     ("service-ended", "a service ended while it was starting; its last lines are shown"),
+    ("state-left", "another checkout, or a spec that is gone, left its state beside this one"),
     ("unexpected", "a step failed through a bug in algaenv; where it happened is shown"),
 )

@@ -1,4 +1,5 @@
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -51,6 +52,100 @@ def test_the_id_follows_the_real_path_and_not_the_name(tmp_path: Path) -> None:
     assert one.home == tmp_path / ".algaenv" / one.id
     assert home.identify(tmp_path / "copy" / "algaenv.yaml", "one").id != one.id
     assert not (tmp_path / ".algaenv").exists()
+
+
+def brought_up(spec: Path) -> Environment:
+    """An environment that has noted its spec, as every `up` does."""
+    spec.parent.mkdir(parents=True, exist_ok=True)
+    spec.touch()
+    environment = home.identify(spec, "demo")
+    home.remember(environment, {"spec": str(spec), "intent": {}})
+    (environment.home / "data").mkdir(exist_ok=True)
+    (environment.home / "data/rows").write_bytes(b"x" * 100_000)
+    return environment
+
+
+def test_a_moved_checkout_keeps_its_environment(tmp_path: Path) -> None:
+    old = brought_up(tmp_path / "old" / "algaenv.yaml")
+    old.spec.parent.rename(tmp_path / "new")
+    spec = tmp_path / "new" / "algaenv.yaml"
+    before = everything(tmp_path)
+    moved = home.identify(spec, "demo")
+    assert (moved.id, moved.spec) == (old.id, spec)
+    assert (moved.home / "data/rows").exists()
+    assert home.left_beside(moved) == ()
+    assert everything(tmp_path) == before, "looking writes nothing"
+    # What a first look may leave under the new path's own id makes no difference.
+    assert brought_up(spec).id == old.id
+    # Once it is noted, it is no matter what comes to the old path.
+    old.spec.parent.mkdir()
+    old.spec.touch()
+    assert home.identify(spec, "demo").id == old.id
+
+
+def test_a_checkout_that_comes_back_is_itself(tmp_path: Path) -> None:
+    old = brought_up(tmp_path / "old" / "algaenv.yaml")
+    old.spec.parent.rename(tmp_path / "new")
+    brought_up(tmp_path / "new" / "algaenv.yaml")
+    (tmp_path / "new").rename(tmp_path / "old")
+    assert home.identify(old.spec, "demo") == old
+
+
+def test_a_copy_is_another_environment_and_says_what_came_along(tmp_path: Path) -> None:
+    old = brought_up(tmp_path / "old" / "algaenv.yaml")
+    shutil.copytree(old.spec.parent, tmp_path / "copy")
+    copy = home.identify(tmp_path / "copy" / "algaenv.yaml", "demo")
+    assert copy.id != old.id
+    (left,) = home.left_beside(copy)
+    assert (left.environment.id, left.environment.spec) == (old.id, old.spec)
+    assert left.environment.home == copy.home.parent / old.id
+    assert left.copied
+    assert not left.here
+    assert left.size >= 100_000
+    home.discard(left.environment.home)
+    assert home.left_beside(copy) == ()
+    assert not copy.home.parent.exists()
+    assert (old.home / "data/rows").exists()
+
+
+def test_state_is_not_mixed_with_state_that_is_there(tmp_path: Path) -> None:
+    old = brought_up(tmp_path / "old" / "algaenv.yaml")
+    new = brought_up(tmp_path / "new" / "algaenv.yaml")
+    old.home.rename(new.home.parent / old.id)
+    shutil.rmtree(tmp_path / "old")
+    assert home.identify(new.spec, "demo") == new
+    (left,) = home.left_beside(new)
+    assert (left.environment.id, left.copied, left.here) == (old.id, False, False)
+
+
+def test_of_two_that_were_moved_to_one_place_none_is_guessed(tmp_path: Path) -> None:
+    first, second = (brought_up(tmp_path / name / "algaenv.yaml") for name in ("one", "two"))
+    first.spec.parent.rename(tmp_path / "new")
+    second.home.rename(tmp_path / "new" / ".algaenv" / second.id)
+    shutil.rmtree(tmp_path / "two")
+    found = home.identify(tmp_path / "new" / "algaenv.yaml", "demo")
+    assert found.id not in {first.id, second.id}
+    assert {it.environment.id for it in home.left_beside(found)} == {first.id, second.id}
+
+
+def test_a_renamed_spec_says_what_was_left(tmp_path: Path) -> None:
+    old = brought_up(tmp_path / "algaenv.yaml")
+    other = brought_up(tmp_path / "other.yaml")
+    old.spec.rename(tmp_path / "dev.yaml")
+    dev = home.identify(tmp_path / "dev.yaml", "demo")
+    assert dev.id not in {old.id, other.id}
+    (left,) = home.left_beside(dev)
+    assert (left.environment.id, left.copied, left.here) == (old.id, False, True)
+
+
+@pytest.mark.parametrize("record", [b"{", b"[]", b"{}", b'{"spec": 1}', b'{"spec": "relative"}'])
+def test_a_damaged_home_beside_is_no_candidate(tmp_path: Path, record: bytes) -> None:
+    old = brought_up(tmp_path / "old" / "algaenv.yaml")
+    (old.home / "last.json").write_bytes(record)
+    old.spec.parent.rename(tmp_path / "new")
+    found = home.identify(tmp_path / "new" / "algaenv.yaml", "demo")
+    assert found.id != old.id
+    assert home.left_beside(found) == ()
 
 
 def test_a_home_is_private_and_ignored_by_git(environment: Environment, opened: Path) -> None:

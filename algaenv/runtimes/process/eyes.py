@@ -38,7 +38,7 @@ class ProcessEyes:
         kept = living.read_records(self._environment)
         unseen = frozenset(living.out_of_sight(self._environment))
         seen: dict[Address, Observation] = {
-            address: _out_of_sight(record) if address in unseen else _recorded(record)
+            address: _out_of_sight(record) if address in unseen else self._recorded(address, record)
             for address, record in kept.items()
         }
         unknown = any(address not in kept for address in wanted)
@@ -47,6 +47,17 @@ class ProcessEyes:
                 if address not in kept:
                     seen[address] = _unrecorded(found)
         return seen
+
+    def _recorded(self, address: Address, record: Record) -> Present:
+        running = living.runs(record)
+        child = record["child"]["pid"] if record["child"] else 0
+        note = f"{record['engine']}, pid {child}" if running else f"{record['engine']}, not running"
+        drift = list(_drift(record, child)) if running else []
+        if running and record["log"] != str(self._layout.log(address.name)):
+            drift.append("it was started before the directory was moved")
+        shim = record["shim"]
+        handle = f"{shim['pid']}:{shim['start']}" if shim else ""
+        return Present(record["fingerprint"], record["inputs"], tuple(drift), running, handle, note)
 
     def _folders(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
         seen: dict[Address, Observation] = {}
@@ -82,16 +93,6 @@ def _folder(path: Path, marker: Marker | None) -> Present:
     return Present(
         marker.fingerprint, marker.inputs, drift, handle=str(path), note=str(path), retained=True
     )
-
-
-def _recorded(record: Record) -> Present:
-    running = living.runs(record)
-    child = record["child"]["pid"] if record["child"] else 0
-    note = f"{record['engine']}, pid {child}" if running else f"{record['engine']}, not running"
-    drift = tuple(_drift(record, child)) if running else ()
-    shim = record["shim"]
-    handle = f"{shim['pid']}:{shim['start']}" if shim else ""
-    return Present(record["fingerprint"], record["inputs"], drift, running, handle, note)
 
 
 def _out_of_sight(record: Record) -> Present:

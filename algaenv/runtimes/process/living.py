@@ -7,6 +7,7 @@ is missing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from algaenv.bundle.value import dataclass
@@ -94,6 +95,9 @@ def by_mark(environment: Environment) -> Mapping[Address, Found]:
     """Every living process that carries this environment's marks."""
     found: dict[Address, Found] = {}
     for process, marks in procfs.marked(environment.id):
+        spec = marks.get(procfs.SPEC, "")
+        if spec != str(environment.spec) and os.path.exists(spec):  # noqa: PTH110
+            continue  # A checkout that came to the place this one was moved away from.
         address = Address.parse(marks[procfs.ADDRESS])
         known = found.get(address, Found((), (), marks.get(procfs.FINGERPRINT, "")))
         if procfs.SHIM in marks:

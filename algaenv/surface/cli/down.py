@@ -92,8 +92,17 @@ def _what_goes(session: Session, request: Request) -> str:
     try:
         status = session.status(request, lambda _: None)
     except AlgaenvError:
-        return f"all data of the environment of {request.spec}"
+        return f"all data of the environment of {request.spec}{_left_beside(request.spec)}"
     stateless = ("runner", "gateway")
     names = [service.name for service in status.services if service.name not in stateless]
     holders = f" ({', '.join(names)})" if names else ""
-    return f"all data of {status.environment.name}{holders}"
+    return f"all data of {status.environment.name}{holders}{_left_beside(request.spec)}"
+
+
+def _left_beside(spec: Path) -> str:
+    """What a checkout that was moved or copied here brought along, which goes too."""
+    from algaenv.drivers.home import identify, left_beside
+    from algaenv.reconcile.moved import size_text
+
+    left = [it for it in left_beside(identify(spec, "")) if not it.here]
+    return "".join(f" and the state of {it.environment.spec} ({size_text(it.size)})" for it in left)

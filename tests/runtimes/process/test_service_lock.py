@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from algaenv.model.problem import Conflict
 from algaenv.model.resource import Present
 from algaenv.reconcile.converge import Drawn
 from algaenv.runtimes.process import living, procfs, service_lock
+from algaenv.runtimes.process.eyes import ProcessEyes
+from algaenv.runtimes.process.processes import ProcessHands
 from tests.runtimes.process.house import House, quiet
 from tests.runtimes.process.test_folders import folder
 
@@ -127,3 +130,37 @@ def test_a_run_with_obstacles_is_refused_with_all_of_them(bare: House) -> None:
     with pytest.raises(Conflict) as caught:
         drawn.refuse_obstacles()
     assert [it.code for it in caught.value.problems] == ["shim-busy", "shim-busy"]
+
+
+def test_a_checkout_that_came_to_the_place_of_a_moved_one_is_left_alone(
+    bare: House, tmp_path: Path
+) -> None:
+    """Both have the id of the one path; each only touches what was started from its own."""
+    other = House(tmp_path / "clone")
+    other.environment = replace(bare.environment, home=other.environment.home, spec=tmp_path)
+    other.processes = ProcessHands(other.environment, None)
+    other.python(FOREVER)
+    assert living.by_mark(other.environment).keys() == {REDIS}
+    assert living.by_mark(bare.environment) == {}
+    bare.delete()
+    assert procfs.alive(other.shim())
+    other.sweep()
+
+
+def test_what_was_started_before_the_directory_was_moved_is_made_anew(
+    bare: House, tmp_path: Path
+) -> None:
+    bare.python(FOREVER)
+    home = bare.environment.home.rename(tmp_path / "moved")
+    moved = House(home)
+    moved.environment = replace(bare.environment, home=home, spec=home)
+    moved.eyes = ProcessEyes(moved.environment)
+    moved.processes = ProcessHands(moved.environment, None)
+    seen = moved.seen()
+    assert seen.running is True
+    assert seen.drift == ("it was started before the directory was moved",)
+    first = moved.shim()
+    moved.python(FOREVER)
+    assert not procfs.alive(first)
+    assert moved.seen().drift == ()
+    moved.sweep()

@@ -1,0 +1,50 @@
+"""A checkout that is moved keeps its data; what a copy brings along is told and removed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from tests.scenario.project import Project, page
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_moved_checkout_goes_on_with_its_data(project: Project, running: bool) -> None:
+    project.up().ok()
+    project.sql("CREATE TABLE kept (value text)")
+    project.sql("INSERT INTO kept VALUES ('all of it')")
+    if not running:
+        project.down().ok()
+    identity = project.id
+    moved = replace(project, root=project.root.with_name("moved"))
+    project.root.rename(moved.root)
+    run = moved.up().ok()
+    assert "checkout-moved" in str(run.events)
+    assert moved.sql("SELECT value FROM kept") == [("all of it",)]
+    assert moved.page() == page("<h1>hello</h1>")
+    assert moved.id == identity
+    again = moved.up().ok()
+    assert again.changed == 0
+    assert "checkout-moved" not in str(again.events)
+    moved.down("--volumes", "--yes").ok()
+    assert not (moved.root / ".algaenv").exists()
+
+
+def test_what_a_copy_brings_along_is_told_and_goes_with_its_volumes(
+    make_project: Callable[..., Project],
+) -> None:
+    project = make_project("process")
+    project.extension()
+    project.up().ok()
+    copy = replace(project, root=project.root.with_name("copy"))
+    shutil.copytree(project.root, copy.root)
+    told = copy.text("status")
+    assert "state-left" in told.stderr
+    assert str(project.file) in told.stderr
+    run = copy.down("--volumes", "--yes").ok()
+    assert list(run.steps()) == [f"delete state/{project.id}"]
+    assert not (copy.root / ".algaenv").exists()
+    assert project.up().ok().changed == 0, "the original is none of its business"
