@@ -97,10 +97,10 @@ class Prober:
         return answer
 
     def warm(self, warming: Warming) -> Answer | Broken:
-        """What became of a handler, within WARM_SECONDS; never raises for the other side."""
+        """What became of a handler, within the time given; never raises for the other side."""
         url = f"{warming.base_url.rstrip('/')}/warmup"
         shown = {"x-runner-service-token": warming.token} if warming.token else None
-        reply = self._get(url, WARM_SECONDS, asked_of(warming), shown)
+        reply = self._get(url, warming.seconds or WARM_SECONDS, asked_of(warming), shown)
         return judge_warmth(_place(url), reply) if isinstance(reply, Reply) else reply
 
     def _get(

@@ -7,6 +7,7 @@ of the handler is slow, and nothing else is different.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -18,6 +19,7 @@ OTHER_BYTES: Final = "the stored bundle has other bytes than its name says: uplo
 _MENDING: Final = {
     "malformed": "build dist/main.wasm as a component: `jco componentize`, or your tool chain's",
     "compile": "build dist/main.wasm anew; if it stays so, try another version of its tool chain",
+    "limit": "",  # Which one to raise stands in the reason.
     "link": "build it for the world `alga:extension/runner`, which names all that it may import",
     "signature": "export `handler: func(request: execute-request) -> execute-response`",
     "instantiate": "look at what it does while it is being set up, before it is called",
@@ -60,11 +62,21 @@ def _broken(fields: Mapping[str, object], last: str) -> NotYet | Broken:
         return NotYet(f"{last}: {_line(told.get('reason'))}")
     causes = told.get("causes")
     said = str(fields.get("error", "")).removeprefix("execute_failed: ")
+    reason = _line(told.get("reason") or said)
     return Broken(
-        reason=_line(told.get("reason") or said),
-        hint=_MENDING.get(str(told.get("kind")), _MENDING["compile"]),
+        reason=reason,
+        hint=_MENDING.get(str(told.get("kind")), "") or _raising(reason),
         causes=tuple(_line(cause) for cause in causes) if isinstance(causes, list) else (),
     )
+
+
+def _raising(reason: str) -> str:
+    """How to raise the limit that was met; how to build it anew for what is not known."""
+    found = re.search(r"\((RUNNER_COMPILE_\w+)\)", reason)
+    if found is None:
+        return _MENDING["compile"]
+    more = "" if "MEMORY" in found[1] else "raise `ready_timeout` in the spec, or "
+    return f"the component may be fine: {more}set a higher {found[1]} under `runner.environment`"
 
 
 def _line(said: object) -> str:

@@ -15,6 +15,7 @@ _HINTS = {
 _KINDS = {
     "malformed": "build dist/main.wasm as a component, not as a core module",
     "compile": "build the component with a current toolchain",
+    "limit": "raise the limit that the reason names; `ready_timeout` in the spec raises time",
     "link": "import only what Alga's runner offers; the reason names what it does not",
     "signature": "export the handler of the world alga:extension/runner",
     "trap": "read the last lines of its stderr; the reason names the instruction that gave up",

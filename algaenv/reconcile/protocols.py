@@ -137,6 +137,8 @@ class Warming:
     content_hash: str
     token: str = field(default="", repr=False)
     """What the runner wants to be shown; empty for nothing."""
+    seconds: float = field(default=0.0, compare=False)
+    """How long it may take; 0: as long as is usual."""
 
 
 @dataclass(frozen=True, slots=True)

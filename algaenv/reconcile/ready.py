@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 from algaenv.bundle.value import dataclass
@@ -91,9 +92,13 @@ def until_warm(asker: Asker, warming: Warming, subject: str, patience: Patience)
     `until_answered`.
     """
 
+    until = patience.clock() + patience.seconds
+
     def ask() -> Answer:
+        # One question that takes all the time there is: hanging up and asking again gains nothing.
+        left = max(until - patience.clock(), LONGEST_PAUSE)
         with _told(COMPILING, patience):
-            answer = asker.warm(warming)
+            answer = asker.warm(replace(warming, seconds=left))
         if isinstance(answer, Broken):
             summary = f"cannot call {subject} ready: its handler cannot run: {answer.reason}"
             detail = tuple(cause for cause in answer.causes if cause not in summary)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
@@ -31,6 +32,10 @@ from algaenv.plan.variables import inbound_token
 
 Text = str | Secret
 Values = Mapping[str, Text]
+ROOMY_SECONDS = 60.0
+"""Up to this `ready_timeout` the runner's own limit of compiling is generous."""
+PROCESSORS = 16
+"""How many may be at work on one component at once, as far as its limit goes."""
 ServiceName = Literal["store", "redis", "database", "runner", "gateway"]
 
 LOOPBACK = "127.0.0.1"
@@ -242,6 +247,10 @@ def runner_environment(
         # Without the variable a runner lets guests ask any address, as Alga's does.
         "RUNNER_LOCAL_EGRESS": ",".join(intent.runner.local_egress) or "deny",
     }
+    if intent.ready_timeout > ROOMY_SECONDS:
+        # Else the runner's own limit would end what the author is ready to wait for.
+        seconds = math.ceil(intent.ready_timeout) * PROCESSORS
+        environment["RUNNER_COMPILE_CPU_SECONDS"] = str(seconds)
     if addresses := ",".join(own):
         environment["RUNNER_OWN_ADDRESSES"] = addresses
     if credentials.redis_password:

@@ -116,6 +116,23 @@ def test_a_handler_that_cannot_run(kind: str, hint: str) -> None:
     assert hint in answer.hint
 
 
+@pytest.mark.parametrize(
+    ("limit", "ready_timeout"),
+    [
+        ("RUNNER_COMPILE_CPU_SECONDS", True),
+        ("RUNNER_COMPILE_SECONDS", True),
+        ("RUNNER_COMPILE_MEMORY_BYTES", False),
+    ],
+)
+def test_a_limit_that_was_met_says_how_to_raise_it(limit: str, ready_timeout: bool) -> None:
+    failure = {"kind": "limit", "reason": f"it was ended ({limit})", "causes": ["x"]}
+    answer = warm(422, {"code": "execute_failed", "error": "execute_failed: x", "failure": failure})
+    assert isinstance(answer, Broken)
+    assert f"set a higher {limit} under `runner.environment`" in answer.hint
+    assert ("raise `ready_timeout`" in answer.hint) is ready_timeout
+    assert "tool chain" not in answer.hint
+
+
 def test_a_failure_without_its_details() -> None:
     answer = warm(422, {"code": "execute_failed", "error": "execute_failed: not a component"})
     assert isinstance(answer, Broken)

@@ -181,6 +181,12 @@ def test_a_runner_that_never_warms_it_is_not_ready() -> None:
     assert "answered 503 (waited 0.1 s)" in failed.problem.summary
 
 
+def test_one_question_may_take_all_the_time_there_is() -> None:
+    kitchen = Kitchen(Yes())
+    walk(kitchen, seconds=600.0)
+    assert all(590.0 < it.seconds <= 600.0 for it in kitchen.asked)
+
+
 def test_the_watcher_hears_what_is_waited_for() -> None:
     events: list[Event] = []
     told = threading.Event()

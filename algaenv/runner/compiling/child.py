@@ -115,19 +115,29 @@ class _Child:
         message = self._cause_of_death(code, words, late=late)
         fields = {"why": message, "status": code, "stderr": words}
         _log.warning("compiler died", extra={"fields": fields})
-        return Failed(Kind.COMPILE, message, (message, *words.splitlines()[-1:]))
+        # The same bytes meet the same limit again, until it is raised.
+        limited = message.endswith(")") and "RUNNER_COMPILE_" in message
+        kind = Kind.LIMIT if limited else Kind.COMPILE
+        causes = (message, *(() if limited else words.splitlines()[-1:]))
+        return Failed(kind, message, causes, settled=limited)
 
     def _cause_of_death(self, code: int, words: str, *, late: bool) -> str:
         limits = self._limits
         if late:
-            return f"compiling was ended after {limits.seconds:g} s"
+            return f"compiling was ended after {limits.seconds:g} s (RUNNER_COMPILE_SECONDS)"
         if "memory allocation of" in words:
-            return f"the compiler ran out of memory at {limits.memory_bytes >> 20} MiB"
+            return (
+                f"the compiler ran out of memory at {limits.memory_bytes >> 20} MiB"
+                " (RUNNER_COMPILE_MEMORY_BYTES)"
+            )
         if code >= 0:
             return f"the compiler gave no answer (exit status {code})"
         match -code:
             case signal.SIGXCPU:
-                return f"compiling was ended after {limits.cpu_seconds} s of processor time"
+                return (
+                    f"compiling was ended after {limits.cpu_seconds} s of processor time"
+                    " (RUNNER_COMPILE_CPU_SECONDS)"
+                )
             case signal.SIGKILL:
                 return "the compiler was killed, as happens when memory runs out"
             case number:

@@ -55,8 +55,8 @@ def compile_file(source: Path, target: Path) -> Verdict:
     try:
         compiled = _compile(content)
     except MemoryError:
-        message = "the compiler ran out of memory"
-        return Failed(Kind.COMPILE, message, (message,))
+        message = "the compiler ran out of memory (RUNNER_COMPILE_MEMORY_BYTES)"
+        return Failed(Kind.LIMIT, message, (message,), settled=True)
     if isinstance(compiled, Failed):
         return compiled
     try:

@@ -1,8 +1,9 @@
 """Components in native code on the disk, compiled once by whichever process needs one first.
 
 Failures are not kept there. That the compiler refuses certain bytes is remembered for seconds, so
-that callers who insist do not start a process each; whatever may be different the next time, such
-as a lack of memory or of disk, is not remembered at all.
+that callers who insist do not start a process each. That a limit was met is noted on the disk, for
+all who share it, until a limit is raised. Whatever may be different the next time, such as a lack
+of disk, is not remembered at all.
 """
 
 from __future__ import annotations
@@ -79,9 +80,9 @@ class Compiled:
 
         All who wait for the same component share one compile, which goes on when they leave.
         Raises GuestFailure: MALFORMED for what is no component; COMPILE for what the compiler
-        refuses, dies of, or cannot do within its limits; HOST for faults of the directory, such as
-        a full or read-only disk or one that others can write to. Raises OSError when `wasm` cannot
-        be read.
+        refuses or dies of; LIMIT for what it cannot do within its limits; HOST for faults of the
+        directory, such as a full or read-only disk or one that others can write to. Raises OSError
+        when `wasm` cannot be read.
         """
         file = self.place(bundle)
         if file is not None and self._folder.has(file):
@@ -150,11 +151,13 @@ class Compiled:
         with faults():
             async with hold(self._folder.lock(component)):
                 if not self._folder.has(file):
-                    verdict = await self._compile(component, wasm, file)
+                    verdict = self._limited(component) or await self._compile(component, wasm, file)
         match verdict:
             case Failed():
                 if verdict.settled:
                     self._refuse(component, verdict)
+                if verdict.kind is Kind.LIMIT:
+                    self._folder.note_limit(component, self._means, verdict.message)
                 raise _failure(verdict)
             case Unreadable(number):
                 raise OSError(number, os.strerror(number), str(wasm))
@@ -215,6 +218,20 @@ class Compiled:
         gone = await asyncio.to_thread(self.kept.tidy, keep=keep)
         if gone:
             self._tell(events.FilesEvicted(len(gone)))
+
+    @property
+    def _means(self) -> tuple[float, ...]:
+        limits = self.limits
+        return (limits.seconds, limits.cpu_seconds, limits.memory_bytes)
+
+    def _limited(self, component: Digest) -> Failed | None:
+        """The verdict of whoever met a limit with it, while none has been raised since."""
+        noted = self._folder.limit_of(component)
+        if noted is None or any(
+            now > then for now, then in zip(self._means, noted[0], strict=False)
+        ):
+            return None
+        return Failed(Kind.LIMIT, noted[1], (noted[1],), settled=True)
 
     def _refuse(self, component: Digest, failed: Failed) -> None:
         now = time.monotonic()

@@ -8,12 +8,14 @@ A file is put in its place whole and never written to there: processes have it m
     compiled/<wasm>.<engine>.cwasm    native code of a component, for one kind of engine
     compiled/bundles/<bundle>         the digest of a bundle's component, so that it is found
                                       without being read
+    compiled/bundles/<wasm>.limit     at which limits its compiling was ended
     compiled/tmp/…  locks/…  queue/…  compiling under way
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 import tempfile
@@ -25,6 +27,7 @@ from algaenv.bundle.digest import Digest
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 
 SUFFIX = ".cwasm"
+_LIMIT = ".limit"
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _MODE = 0o700
 
@@ -106,6 +109,21 @@ class Folder:
         """Drop the note about a bundle, which may have been wrong."""
         with suppress(OSError):
             (self.bundles / bundle.hex).unlink()
+
+    def limit_of(self, wasm: Digest) -> tuple[tuple[float, ...], str] | None:
+        """The limits at which compiling a component was ended last, and in which words."""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            noted = json.loads((self.bundles / f"{wasm.hex}{_LIMIT}").read_text("utf-8"))
+            return tuple(float(it) for it in noted["limits"]), str(noted["message"])
+        return None
+
+    def note_limit(self, wasm: Digest, limits: tuple[float, ...], message: str) -> None:
+        """Tell all who share the directory that a component is not to be tried again with these."""
+        with suppress(OSError):
+            descriptor, draft = tempfile.mkstemp(dir=self.temporary)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump({"limits": limits, "message": message}, file)
+            Path(draft).rename(self.bundles / f"{wasm.hex}{_LIMIT}")
 
     def _check(self) -> None:
         for folder in (self.path.parent, self.path):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 DEFAULT_MAX_BYTES = 4 << 30
 DEFAULT_LOADED_MAX = 32
-DEFAULT_SECONDS = 120
+DEFAULT_SECONDS = 3600
 DEFAULT_CPU_SECONDS = 300
 DEFAULT_MEMORY_BYTES = 8 << 30
 
@@ -38,7 +38,8 @@ class CompileLimits:
     loaded_max: int = DEFAULT_LOADED_MAX
     """Components that one process has in memory, ready to be called."""
     seconds: float = DEFAULT_SECONDS
-    """For one component, from the start of its compiling."""
+    """For one component, from the start of its compiling, however busy the machine is: this ends
+    what hangs. What computes is bounded by `cpu_seconds`."""
     cpu_seconds: int = DEFAULT_CPU_SECONDS
     memory_bytes: int = DEFAULT_MEMORY_BYTES
     """Of address space, most of which is never touched."""
@@ -48,7 +49,7 @@ class CompileLimits:
     @classmethod
     def read(cls, env: Mapping[str, str]) -> CompileLimits:
         """Read `RUNNER_COMPILED_MAX_BYTES` (4 GiB), `RUNNER_LOADED_MAX` (32),
-        `RUNNER_COMPILE_SECONDS` (120), `RUNNER_COMPILE_CPU_SECONDS` (300),
+        `RUNNER_COMPILE_SECONDS` (3600), `RUNNER_COMPILE_CPU_SECONDS` (300),
         `RUNNER_COMPILE_MEMORY_BYTES` (8 GiB) and `RUNNER_COMPILES_AT_ONCE` (half of the cores).
 
         What is not a number counts as unset, as with the other variables of the service.

@@ -11,6 +11,8 @@ class Kind(StrEnum):
     MALFORMED = "malformed"
     """Not a component: a core module, text, or bytes that mean nothing."""
     COMPILE = "compile"
+    LIMIT = "limit"
+    """Compiling it was ended at a limit of time or memory, which can be raised."""
     LINK = "link"
     """It imports something this runner does not offer, or not with this type."""
     SIGNATURE = "signature"

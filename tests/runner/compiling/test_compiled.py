@@ -174,6 +174,31 @@ def test_a_refusal_is_shared_and_remembered_for_a_while(
     assert leftovers(tmp_path) == []
 
 
+def test_a_limit_that_was_met_is_noted_for_all_until_it_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from algaenv.runner.compiling import compiled as module
+
+    monkeypatch.setattr(module, "SETTLED_SECONDS", -1.0)
+    told: list[Event] = []
+    bundle, wasm = kept(tmp_path, large(steps=20_000))
+
+    async def meets(limits: CompileLimits) -> GuestFailure:
+        with pytest.raises(GuestFailure) as caught:
+            await Compiled(tmp_path, limits, tell=told.append).ensure(bundle, wasm)
+        assert caught.value.kind is Kind.LIMIT
+        return caught.value
+
+    low = CompileLimits(memory_bytes=320 << 20)
+    first = run(meets(low))
+    assert "(RUNNER_COMPILE_MEMORY_BYTES)" in first.reason
+    assert [run(meets(low)).reason for _ in range(3)] == [first.reason] * 3
+    assert len(compiles(told)) == 1
+    run(Compiled(tmp_path, CompileLimits(), tell=told.append).ensure(bundle, wasm))
+    assert [it.failure for it in compiles(told)] == [Kind.LIMIT, None]
+    run(Compiled(tmp_path, low).ensure(bundle, wasm))
+
+
 def test_a_component_that_cannot_be_read(tmp_path: Path) -> None:
     bundle, wasm = kept(tmp_path, small())
     wasm.unlink()
