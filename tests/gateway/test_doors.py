@@ -258,7 +258,7 @@ def test_events(start: Start, hello: Extension) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "asked_for", "told"),
+    "case",
     [
         ("dist/app.js?v=1", "script", "cannot load the script dist/app.js"),
         ("dist/app.js", "", "cannot load the script dist/app.js"),
@@ -270,8 +270,9 @@ def test_events(start: Start, hello: Extension) -> None:
     ],
 )
 def test_a_file_that_is_answered_with_the_page_is_an_error_of_the_page(
-    start: Start, runner: Stub, hello: Extension, *, path: str, asked_for: str, told: str | None
+    start: Start, runner: Stub, hello: Extension, case: tuple[str, str, str | None]
 ) -> None:
+    path, asked_for, told = case
     service = start()
     runner.says(Said(200, b"<!doctype html>", {"content-type": "text/html; charset=utf-8"}))
     headers = {"sec_fetch_dest": asked_for} if asked_for else {}
