@@ -469,8 +469,24 @@ class Steward:
             extensions=resolution.extensions,
             tenant_id=_tenant_of(recorded, intent),
             broken=resolution.broken,
+            dev_servers=self._dev_servers(request, environment, intent, resolution),
             only=request.extensions or None,
         )
+
+    def _dev_servers(
+        self, request: Request, environment: Environment, intent: Intent, resolution: Resolution
+    ) -> Mapping[str, str]:
+        """Of extensions without a bundle in this run: the gateway is to know them as before."""
+        resolved = {it.name for it in resolution.extensions}
+        left = [it for it in intent.extensions if it.ui_dev_server and it.name not in resolved]
+        if not left:
+            return {}
+        packer = self._house.packer(environment, request.cancelled)
+        return {
+            id_: it.ui_dev_server
+            for it in left
+            if it.ui_dev_server and (id_ := packer.registry_id(it)) is not None
+        }
 
     def _world(self, runtime: Runtime, lock: Lock) -> World:
         return World(runtime, self._house.content(lock), self._house.asker())

@@ -28,7 +28,7 @@ from algaenv.bundle.value import dataclass
 from algaenv.drivers import home
 from algaenv.drivers.trees import UNBELIEVED, Stamp, is_settled, sha256_of, stamp_of
 from algaenv.model.intent import ExtensionIntent
-from algaenv.model.lock import Environment, LockedExtension
+from algaenv.model.lock import LOCAL_PUBLISHER, Environment, LockedExtension
 from algaenv.model.problem import Problem, ResolveError, Where
 from algaenv.reconcile.protocols import Say
 
@@ -101,6 +101,15 @@ class Packer:
         shelf.write(_Index(believed, bundle.fingerprint, bundles[:KEPT], list(tree.warnings)))
         locked = shelf.locked(intent, tree.manifest, bundle)
         return locked, tuple(map(place.problem, tree.warnings))
+
+    def registry_id(self, intent: ExtensionIntent) -> str | None:
+        """See the protocol: read from the source, which need not be in order otherwise."""
+        from algaenv.bundle import ids
+
+        manifest = _manifest(Path(intent.source))
+        if manifest is None:
+            return None
+        return ids.registry_id(manifest.publisher or LOCAL_PUBLISHER, manifest.name)
 
 
 @dataclass(frozen=True, slots=True)

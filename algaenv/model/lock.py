@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import field
 from pathlib import Path
 
 from algaenv.bundle.digest import Digest
@@ -10,6 +12,8 @@ from algaenv.bundle.value import dataclass
 from algaenv.model.intent import ExtensionIntent, Intent
 from algaenv.model.problem import Problem
 from algaenv.model.secret import Secret
+
+LOCAL_PUBLISHER = "local-dev"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class LockedExtension:
     @property
     def publisher(self) -> str:
         """As in the manifest, or `local-dev`, as Alga's own installer assumes."""
-        return self.manifest.publisher or "local-dev"
+        return self.manifest.publisher or LOCAL_PUBLISHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,9 @@ class Lock:
     broken: tuple[BrokenExtension, ...] = ()
     only: tuple[str, ...] | None = None
     """The extensions that this run is about; None: all of them. Others stay as they are."""
+
+    dev_servers: Mapping[str, str] = field(default_factory=dict)
+    """Registry id → `ui_dev_server` of extensions that this run leaves as they are."""
 
     def is_about(self, extension: str) -> bool:
         """Whether rows and bundles of this name may be changed or removed."""

@@ -32,6 +32,10 @@ class Packs(Protocol):
         """The extension with its bundle, and warnings; raises ResolveError with all complaints."""
         ...
 
+    def registry_id(self, intent: ExtensionIntent) -> str | None:
+        """The registry id that its manifest stands for, without building; None without one."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Resolution:

@@ -85,7 +85,7 @@ def settings_files(lock: Lock) -> Mapping[str, str]:
         bundle_ids.registry_id(it.publisher, it.manifest.name): it.intent.ui_dev_server
         for it in lock.extensions
         if it.intent.ui_dev_server
-    }
+    } | dict(lock.dev_servers)
     said: dict[str, Json] = {
         "users": {user.key: _user(user) for user in gateway.users},
         "checks_off": list(gateway.checks_off),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from algaenv.bundle import archive
+from algaenv.bundle import archive, ids
 from algaenv.bundle.digest import Digest
 from algaenv.drivers import home, packing
 from algaenv.drivers.packing import KEPT, Packer
@@ -453,3 +453,13 @@ def test_warnings_stand_beside_errors(bench: Bench) -> None:
         bench.told()
     assert [it.code for it in caught.value.problems] == ["source-link"]
     assert [it.code for it in caught.value.warnings] == ["source-csp"]
+
+
+def test_a_registry_id_is_known_without_a_bundle(bench: Bench) -> None:
+    packer = Packer(bench.environment)
+    made = bench.pack()
+    (bench.place / "ui/index.html").unlink()
+    known = ids.registry_id(made.publisher, made.manifest.name)
+    assert packer.registry_id(bench.intent()) == known
+    (bench.place / "manifest.json").write_text("{")
+    assert packer.registry_id(bench.intent()) is None

@@ -16,7 +16,7 @@ from algaenv.model.intent import ExtensionIntent
 from algaenv.model.lock import LockedExtension
 from algaenv.model.problem import Failed, Problem, ResolveError, Where
 from algaenv.reconcile.protocols import Say
-from algaenv.reconcile.resolve import Resolution, Settling, resolve
+from algaenv.reconcile.resolve import Packs, Resolution, Settling, resolve
 
 DEADLINE = 20.0
 
@@ -35,7 +35,7 @@ def intent(name: str) -> ExtensionIntent:
     )
 
 
-class Packer:
+class Packer(Packs):
     """Packs what is sound; of `broken` it raises what is written there. `same` share a manifest."""
 
     def __init__(self, broken: dict[str, Exception], same: tuple[str, ...] = ()) -> None:
@@ -54,6 +54,9 @@ class Packer:
         ).manifest
         archive = Path(f"/{intent.name}.tar.zst")
         return LockedExtension(intent, manifest, Digest("0" * 64), 1, archive, None), ()
+
+    def registry_id(self, intent: ExtensionIntent) -> str | None:
+        return None
 
 
 def names(resolution: Resolution) -> tuple[list[str], list[str]]:

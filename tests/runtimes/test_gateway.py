@@ -169,3 +169,9 @@ def test_fixtures_of_a_spec_are_taken(tmp_path: Path) -> None:
     known = fixtures.read(settings)
     assert "Oz" in repr(known)
     assert "Shoes" in repr(known)
+
+
+def test_servers_of_extensions_that_are_left_as_they_are_stay_known(tmp_path: Path) -> None:
+    lock = replace(make_lock(tmp_path, gateway=GATEWAY), dev_servers={TENANT: "http://localhost:5"})
+    said = json.loads(settings_files(lock)[SETTINGS])
+    assert said["extensions"] == {TENANT: {"ui_dev_server": "http://localhost:5"}}
