@@ -49,11 +49,13 @@ class Wired:
 
     def load(self, request: Request) -> tuple[Intent, Sequence[Problem]]:
         """The spec, from the cache when nothing it was read from has changed."""
+        from algaenv.runtimes.binaries import cache_problem
         from algaenv.spec.cache import load_cached
 
         cache = home.identify(request.spec, "").home / "cache"
         loaded = load_cached(request.spec, request.environ, cache)
-        return loaded.intent, loaded.warnings
+        warning = cache_problem(self._cache)
+        return loaded.intent, (*loaded.warnings, *([warning] if warning else ()))
 
     def identify(self, spec: Path, name: str) -> Environment:
         """By the real path of the spec, or by what came here with a moved checkout."""

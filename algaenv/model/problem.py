@@ -54,6 +54,12 @@ class Problem:
         return "\n".join(lines)
 
 
+def is_full(lines: Iterable[str]) -> bool:
+    """Whether a program says that the disk is full, in the words of the C library."""
+    full = ("No space left on device", "Disk quota exceeded")
+    return any(words in line for line in lines for words in full)
+
+
 class AlgaenvError(Exception):
     """The root of everything this program raises on purpose; carries at least one problem.
 

@@ -12,6 +12,7 @@ CODES: tuple[tuple[str, str], ...] = (
         "database-moved",
         "the spec names another database than the last run, whose rows of ours stay (a warning)",
     ),
+    ("disk-full", "a service ended while it was starting, for the disk is full"),
     (
         "engine-unreachable",
         "the Docker runtime is asked for, or holds the environment, and no engine answers",

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.probe import Answer, ExtensionProbe, Never, NotYet, Probe, Yes
-from algaenv.model.problem import Failed, NotReady, Problem, Unavailable
+from algaenv.model.problem import Failed, NotReady, Problem, Unavailable, is_full
 from algaenv.reconcile.protocols import Asker, Broken, Warming
 
 T = TypeVar("T")
@@ -65,6 +65,15 @@ def _until(
         waited = patience.clock() - started
         lines = patience.evidence()
         if lines is not None:
+            if is_full(lines):
+                raise Failed(
+                    Problem(
+                        code="disk-full",
+                        summary=f"cannot bring up {subject}: it ended, for the disk is full",
+                        hint="make room on the disk that holds its data; `algaenv up` tries again",
+                        detail=lines,
+                    )
+                )
             raise Failed(
                 Problem(
                     code="service-ended",

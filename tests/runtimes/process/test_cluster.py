@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from algaenv.model.problem import Conflict, Failed
+from algaenv.model.problem import Conflict, Failed, Problem
 from algaenv.model.secret import Secret
 from algaenv.runtimes.binaries import cache_home, find
 from algaenv.runtimes.process import oneshot, service_lock
@@ -233,6 +233,42 @@ def test_a_tool_that_fails_shows_its_last_lines(tmp_path: Path, postgres: Postgr
     assert problem.detail == ("no space left",)
     assert "exit code 3" in problem.summary
     assert not list((tmp_path / "database-postgres").glob(f"{PASSING}*"))
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere/postgres", "{file}/postgres", "{full}"])
+def test_without_a_cache_that_can_be_written_it_is_made_all_the_same(
+    bare: House, tmp_path: Path, postgres: Postgres, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    templates = Path(place.format(file=tmp_path / "file", full=tmp_path / "full"))
+    honest = Postgres._initialise
+
+    def initialise(self: Postgres, fresh: Path, *options: str) -> None:
+        if fresh.is_relative_to(tmp_path / "full"):
+            raise Failed(Problem("disk-full", "cannot set up PostgreSQL: the disk is full"))
+        honest(self, fresh, *options)
+
+    monkeypatch.setattr(Postgres, "_initialise", initialise)
+    said: list[str] = []
+    cluster = replace(make(tmp_path, postgres), templates=templates)
+    cluster.prepare(ACCESS, said.append)
+    assert any(it.startswith(f"going on without a template in {templates}: ") for it in said)
+    with serve(bare, cluster, ACCESS) as session:
+        assert session.execute("SELECT 1").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("words", ["No space left on device", "Disk quota exceeded"])
+def test_a_full_disk_is_called_one(tmp_path: Path, postgres: Postgres, words: str) -> None:
+    initdb = tmp_path / "initdb"
+    initdb.write_text(f"#!/bin/sh\necho 'initdb: error: could not write: {words}' >&2\nexit 1\n")
+    initdb.chmod(0o755)
+    broken = replace(postgres, path=tmp_path / "postgres")
+    with pytest.raises(Failed) as caught:
+        make(tmp_path, broken, templates=False).prepare(ACCESS, quiet)
+    problem = caught.value.problem
+    assert problem.code == "disk-full"
+    assert words in problem.detail[-1]
+    assert "make room" in problem.hint
 
 
 @ROOT

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.problem import Failed, Problem
+from algaenv.model.problem import Failed, Problem, is_full
 from algaenv.model.resource import Json
 from algaenv.runtimes.docker.engine import Engine, as_list, as_map
 from algaenv.runtimes.docker.translate import asking
@@ -66,7 +66,17 @@ def evidence_of(engine: Engine, container: str) -> Evidence | None:
 
 
 def exited(service: str, name: str, seen: Evidence) -> Failed:
-    """The error for it (`container-exited`); the container stays for whoever wants to look."""
+    """The error for it (`container-exited`, `engine-disk-full`); the container stays for whoever
+    wants to look."""
+    if is_full(seen.last_log_lines):
+        return Failed(
+            Problem(
+                "engine-disk-full",
+                f"cannot keep {service} running: it {seen.verdict}, for the disk is full",
+                "make room where the engine keeps volumes (`docker system df` shows what is there)",
+                detail=seen.last_log_lines,
+            )
+        )
     return Failed(
         Problem(
             "container-exited",

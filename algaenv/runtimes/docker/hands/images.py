@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from algaenv.model.address import Address
 from algaenv.model.problem import Failed, Problem
@@ -26,6 +26,7 @@ from algaenv.runtimes.docker.images.assemble import assemble, certificates, sett
 from algaenv.runtimes.docker.images.local import demand_same_machine, find_image
 from algaenv.runtimes.docker.images.pull import denied, pull
 from algaenv.runtimes.docker.images.recipe import Recipe, load_recipe
+from algaenv.runtimes.docker.images.rootfs import Rootfs
 from algaenv.runtimes.docker.images.wheel import requirements, wheel
 from algaenv.runtimes.docker.labels import CONTEXT, IMAGE
 from algaenv.runtimes.docker.translate import asking
@@ -73,9 +74,7 @@ class ImageHands:
         root = assemble(recipe, image.program, image.major)
         repository, _, tag = image.title.rpartition(":")
         marks = {IMAGE: image.recipe, CONTEXT: image.hash}
-        self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=self._cache) as stream:
-            root.write(stream)
+        with self._written(root) as stream:
             say(f"importing {image.title}, {stream.tell() >> 20} MB")
             stream.seek(0)
             with asking(f"import the image {image.title}"):
@@ -86,6 +85,14 @@ class ImageHands:
                     tag=tag,
                     changes=settings(recipe, image.program, image.major, marks),
                 )
+
+    def _written(self, root: Rootfs) -> IO[bytes]:
+        """The archive in a file without a name; elsewhere where the cache directory takes none."""
+        try:
+            self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return _archive(root, self._cache)
+        except OSError:
+            return _archive(root, None)
 
     def _build(self, image: DockerfileImage, say: Say) -> None:
         request: dict[str, Any] = {
@@ -157,4 +164,15 @@ def _wheel_context(recipe: Recipe) -> io.BytesIO:
             header.size = len(text)
             archive.addfile(header, io.BytesIO(text))
     stream.seek(0)
+    return stream
+
+
+def _archive(root: Rootfs, directory: Path | None) -> IO[bytes]:
+    """A file that holds `root` as an archive and is gone once it is closed. Raises OSError."""
+    stream = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - the caller closes it
+    try:
+        root.write(stream)
+    except BaseException:
+        stream.close()
+        raise
     return stream
