@@ -18,11 +18,23 @@ from algaenv.gateway.hearing import has_spoken
 if TYPE_CHECKING:
     import ssl
 
+MOST_BYTES = 64 * 1024 * 1024
+"""Of a body, unless told otherwise."""
+MOST_HEAD_BYTES = 256 * 1024
+
 _INFORMATIONAL = range(100, 200)
 
 
 class NotDelivered(Exception):
     """There is no answer; the text is the reason."""
+
+
+class TooLong(NotDelivered):
+    """The answer is longer than whoever asked wants to read; `status` is that of its head."""
+
+    def __init__(self, status: int, most_bytes: int) -> None:
+        self.status = status
+        super().__init__(f"more than {most_bytes} bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +56,8 @@ class Connection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._body = bytearray()
         self._in_body = False
+        self._most_bytes = MOST_BYTES
+        self._head_bytes = 0
 
     @staticmethod
     async def open(host: str, port: int, tls: ssl.SSLContext | None) -> Connection:
@@ -52,8 +66,9 @@ class Connection(asyncio.Protocol):
         _, made = await loop.create_connection(Connection, host, port, ssl=tls)
         return made
 
-    async def ask(self, request: bytes) -> Reply:
+    async def ask(self, request: bytes, most_bytes: int = MOST_BYTES) -> Reply:
         """Send a request. Raises NotDelivered; the connection ends then, and when cancelled."""
+        self._most_bytes = most_bytes
         if self._transport is None:
             raise NotDelivered("the connection is closed")
         waiting: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -86,12 +101,16 @@ class Connection(asyncio.Protocol):
         if self._waiting is None or self._waiting.done():
             self.abort()
             return
+        if not self._in_body:
+            self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except HttpParserError as error:
             self._fail(f"the answer is no HTTP: {error}")
         except HttpParserUpgrade:
             self._fail("the server wants to go on with another protocol")
+        if not self._in_body and self._head_bytes > MOST_HEAD_BYTES:
+            self._fail("the head of the answer is too long")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over, which is how an answer without a length ends."""
@@ -115,9 +134,13 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """The body is next."""
         self._in_body = self._parser.get_status_code() not in _INFORMATIONAL
+        self._head_bytes = 0
 
     def on_body(self, body: bytes) -> None:
         """A part of the body is there."""
+        if len(self._body) + len(body) > self._most_bytes:
+            self._give_up(TooLong(self._parser.get_status_code(), self._most_bytes))
+            return
         self._body += body
 
     def on_message_complete(self) -> None:
@@ -133,6 +156,9 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def _fail(self, why: str) -> None:
+        self._give_up(NotDelivered(why))
+
+    def _give_up(self, error: NotDelivered) -> None:
         if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(NotDelivered(why))
+            self._waiting.set_exception(error)
         self.abort()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from algaenv.gateway.connection import Connection, NotDelivered, Reply
+from algaenv.gateway.connection import MOST_BYTES, Connection, NotDelivered, Reply
 
 if TYPE_CHECKING:
     import ssl
@@ -39,12 +39,15 @@ class Courier:
             "accept-encoding: identity\r\n"
         )
 
-    async def post(self, content: bytes, headers: Mapping[str, str]) -> Reply:
-        """Send a document. Raises NotDelivered; to be cancelled when it takes too long."""
+    async def post(
+        self, content: bytes, headers: Mapping[str, str], most_bytes: int = MOST_BYTES
+    ) -> Reply:
+        """Send a document. Raises NotDelivered, TooLong for an answer of more than `most_bytes`;
+        to be cancelled when it takes too long."""
         fields = "".join(f"{name}: {_value(name, value)}\r\n" for name, value in headers.items())
         head = f"{self._head}content-length: {len(content)}\r\n{fields}\r\n"
         connection = await self._connection()
-        reply = await connection.ask(head.encode("latin-1", errors="replace") + content)
+        reply = await connection.ask(head.encode("latin-1", errors="replace") + content, most_bytes)
         if len(self._idle) < MOST_IDLE:
             self._idle.append((connection, time.monotonic()))
         else:
@@ -67,7 +70,7 @@ class Courier:
                 return await Connection.open(self._host, self._port, await self._context())
         except TimeoutError:
             raise NotDelivered(f"no connection within {CONNECT_SECONDS:g} s") from None
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise NotDelivered(str(error) or type(error).__name__) from None
 
     async def _context(self) -> ssl.SSLContext | None:

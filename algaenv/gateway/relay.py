@@ -11,13 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from algaenv.gateway.connection import NotDelivered, Reply
+from algaenv.gateway.connection import NotDelivered, Reply, TooLong
 from algaenv.gateway.courier import Courier
 from algaenv.gateway.execution import Asked, Road, document, routing
 from algaenv.gateway.installs import Install
 from algaenv.gateway.users import User
 
 EXECUTE = "/v1/execute"
+
+MOST_BYTES = 64 * 1024 * 1024
+"""Of an answer of the runner, where its caller wants no less."""
 
 _ERROR = 400
 _SHOWN = 500
@@ -105,7 +108,7 @@ class Relay:
 
         The handler has `timeout_ms`, and the answer has to be there within `seconds`, if that is
         less. `trigger` is added to the context (`{"trigger": "schedule", "schedule_id": …}`). An
-        answer of more than `most_bytes` is refused.
+        answer of more than `most_bytes`, else MOST_BYTES, is refused and not read to its end.
         """
         content = document(
             install,
@@ -128,12 +131,14 @@ class Relay:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(min(timeout_ms / 1000, seconds)):
-                answer = await self._courier.post(content, headers)
+                answer = await self._courier.post(content, headers, most_bytes or MOST_BYTES)
         except TimeoutError:
             return TimedOut(_since(started))
+        except TooLong as error:
+            return Refused(error.status, str(error), _since(started))
         except NotDelivered as error:
             return Unreachable(str(error), _since(started))
-        return _read(answer, _since(started), most_bytes)
+        return _read(answer, _since(started))
 
     def close(self) -> None:
         """Close the connections kept open."""
@@ -144,13 +149,11 @@ def _since(started: float) -> float:
     return round((time.perf_counter() - started) * 1000, 2)
 
 
-def _read(answer: Reply, ms: float, most_bytes: int | None) -> Relayed:
+def _read(answer: Reply, ms: float) -> Relayed:
     content = answer.content
-    if most_bytes is not None and len(content) > most_bytes:
-        return Refused(answer.status, f"more than {most_bytes} bytes", ms)
     try:
         said: Any = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     if answer.status >= _ERROR or not isinstance(said, dict):
         error = said.get("error") if isinstance(said, dict) else None
@@ -187,6 +190,10 @@ def _failure(value: object) -> Failure | None:
     return Failure(
         kind=str(value.get("kind", "")),
         reason=str(value.get("reason", "")),
-        causes=tuple(map(str, value.get("causes") or ())),
-        stderr=tuple(map(str, value.get("stderr") or ())),
+        causes=_lines(value.get("causes")),
+        stderr=_lines(value.get("stderr")),
     )
+
+
+def _lines(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()

@@ -33,6 +33,9 @@ PAUSES = (0.0, 0.1, 0.3, 1.0, 2.0, 4.0, 4.0, 4.0)
 """Seconds before a worker is replaced, by how many in its place died young, one after another."""
 KILL_MARGIN_SECONDS = 1.0
 """How much longer than it may drain a worker has until it is killed."""
+END_SECONDS = 10.0
+"""For what was killed to be gone; what hangs in the kernel is left to it."""
+_REAP_SECONDS = 0.01
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _PID = struct.Struct("=i")
@@ -151,6 +154,8 @@ class Supervisor:
             for pid, until in place.leaving.items():
                 if now >= until:
                     _signal(pid, signal.SIGKILL)
+                    # It may take its time, as in a read of a disk that hangs; look again then.
+                    place.leaving[pid] = now + KILL_MARGIN_SECONDS
             if not place.pid:
                 if now >= place.due:
                     self._start(place)
@@ -300,10 +305,14 @@ class Supervisor:
         self._draining = True
         for pid in (*self._alive(), *children()):
             _signal(pid, signal.SIGKILL)
+        until = time.monotonic() + END_SECONDS
         with suppress(ChildProcessError):
-            while True:
-                pid, status = os.waitpid(-1, 0)
-                self._bury(pid, os.waitstatus_to_exitcode(status))
+            while time.monotonic() < until:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid:
+                    self._bury(pid, os.waitstatus_to_exitcode(status))
+                else:
+                    time.sleep(_REAP_SECONDS)
 
     def _alive(self) -> list[int]:
         alive = [place.pid for place in self._places if place.pid]

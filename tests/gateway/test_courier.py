@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algaenv.gateway import courier as module
-from algaenv.gateway.connection import NotDelivered, Reply
+from algaenv.gateway.connection import NotDelivered, Reply, TooLong
 from algaenv.gateway.courier import Courier
 from tests.runner.guestlog.server import certificate
 
@@ -287,3 +287,36 @@ def test_a_line_break_is_refused() -> None:
         assert not peer.asked
 
     play(scene)
+
+
+def test_an_answer_is_read_no_further_than_wanted() -> None:
+    async def scene(peer: Peer, courier: Courier) -> None:
+        peer.pieces = [b"HTTP/1.1 201 OK\r\ncontent-length: 3000000\r\n\r\n", LARGE]
+        assert len((await courier.post(b"{}", {})).content) == len(LARGE)
+        with pytest.raises(TooLong) as caught:
+            await courier.post(b"{}", {}, 1000)
+        assert (caught.value.status, str(caught.value)) == (201, "more than 1000 bytes")
+        peer.pieces = [CHUNKED.encode(), b"800\r\n" + b"x" * 0x800 + b"\r\n", b"0\r\n\r\n"]
+        with pytest.raises(TooLong):
+            await courier.post(b"{}", {}, 1000)
+        peer.pieces = [OK]
+        assert (await courier.post(b"{}", {})).content == b"ok"
+
+    play(scene)
+
+
+def test_a_head_of_an_answer_has_an_end() -> None:
+    async def scene(peer: Peer, courier: Courier) -> None:
+        peer.pieces = [b"HTTP/1.1 200 OK\r\n", *[b"x: " + b"v" * 60_000 + b"\r\n"] * 8]
+        with pytest.raises(NotDelivered, match="head"):
+            await courier.post(b"{}", {})
+
+    play(scene)
+
+
+def test_a_host_that_is_no_name() -> None:
+    async def asked() -> None:
+        with pytest.raises(NotDelivered):
+            await Courier(f"http://{'x' * 80}.{'y' * 80}/").post(b"{}", {})
+
+    asyncio.run(asked())

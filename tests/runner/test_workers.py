@@ -19,8 +19,10 @@ from pathlib import Path
 
 import pytest
 
+from algaenv.runner import workers as workers_module
 from algaenv.runner.cores import MOST, Workforce, usable_cores
 from algaenv.runner.listening import CannotListen, listen, refuse_new
+from algaenv.runner.workers import Supervisor
 
 from .archives import TENANT, Bundle
 from .conftest import Start
@@ -416,3 +418,22 @@ def test_connections_begun_can_be_accepted_after_no_new_one_can_begin() -> None:
 def test_a_name_nobody_knows() -> None:
     with pytest.raises(CannotListen, match=r"cannot listen on nowhere\.invalid:0: "):
         listen("nowhere.invalid", 0, 2)
+
+
+def test_one_that_is_killed_and_not_gone_yet_is_looked_at_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process that hangs in the kernel stays after SIGKILL; nobody spins until it goes."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        supervisor = Supervisor([listening], lambda worker: None, drain_seconds=1)
+        (place,) = supervisor._places
+        killed: list[int] = []
+        monkeypatch.setattr(workers_module, "_signal", lambda pid, number: killed.append(pid))
+        place.pid, place.leaving = 1, {4_194_305: time.monotonic() - 1}
+        supervisor._staff()
+        assert killed == [4_194_305]
+        moment = supervisor._next_moment()
+        assert moment is not None
+        assert moment > time.monotonic()
+        place.inbox.close()
+        place.outbox.close()

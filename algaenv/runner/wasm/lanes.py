@@ -227,7 +227,8 @@ class Lanes:
 
     def _abandon(self, job: _Job[Any]) -> None:
         with self._lock:
-            if job.over:
+            # Its time may be over first, and its caller leave after that.
+            if job.over or job.written_off:
                 return
             job.written_off = True
             self._running -= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 import time
@@ -15,7 +16,7 @@ import pytest
 from algaenv.runner.invocation import Expired, Invocation
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 from algaenv.runner.wasm.guests import Guests
-from algaenv.runner.wasm.lanes import Busy, Closed, Lanes
+from algaenv.runner.wasm.lanes import Busy, Closed, Lanes, _Job
 from algaenv.runner.wasm.ticker import Ticker
 
 from .components import handler
@@ -311,3 +312,39 @@ def test_the_ticker_rests() -> None:
             threading.Event().wait(0.01)
     assert len(ticks) > count
     ticker.close()
+
+
+@pytest.mark.parametrize("leaves_first", [True, False])
+def test_a_lane_is_written_off_once(leaves_first: bool) -> None:
+    """Its time is over and its caller leaves, in either order; it sleeps where nothing ends it."""
+
+    async def main() -> None:
+        lanes = lanes_of()
+        begun, released = threading.Event(), threading.Event()
+
+        def work() -> None:
+            begun.set()
+            released.wait(20)
+
+        call = call_of(lanes, seconds=20 if leaves_first else 0.05)
+        task = asyncio.create_task(lanes.run(work, call))
+        await until(begun.is_set)
+        if leaves_first:
+            task.cancel()
+        await until(lambda: lanes.stuck == 1)
+        (job,) = written_off()
+        lanes._abandon(job)  # as a timer of the other kind does
+        assert (lanes.stuck, lanes.running) == (1, 0)
+        released.set()
+        await until(lambda: lanes.stuck == 0)
+        assert lanes.running == 0
+        await asyncio.gather(task, return_exceptions=True)
+        await lanes.close()
+
+    asyncio.run(main())
+
+
+def written_off() -> list[Any]:
+    """Calls whose lanes do not count at the moment."""
+    known = [each for each in gc.get_objects() if isinstance(each, _Job)]
+    return [each for each in known if each.written_off and not each.over]
