@@ -55,6 +55,10 @@ class Reach:
 
     gateway: str
     extension: str
+    installed: bool = True
+    """False: only the gateway can tell whether there is such an extension."""
+    names: tuple[str, ...] = ()
+    """The extensions of the spec, for a hint."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,10 @@ CODES: tuple[tuple[str, str], ...] = (
     ),
     ("extension-twice", "two extensions of the spec have the same publisher and name"),
     ("extension-unknown", "`up` or `plan` names an extension that the spec does not have"),
+    (
+        "extension-unknown",
+        "an extension is called or opened that neither the spec nor the gateway knows",
+    ),
     ("gateway-none", "an extension is called, but the spec wants no gateway"),
     ("handler-broken", "the runner cannot compile or link an extension's handler"),
     ("left-behind", "something of this environment could not be removed"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from algaenv.bundle import ids as bundle_ids
@@ -25,6 +27,7 @@ from algaenv.reconcile.converge import CONTENT_SERVICES, Drawn, World
 from algaenv.reconcile.protocols import Asker, ContentHost, Lowered
 
 SERVICE_KINDS = ("container", "process")
+_ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SECONDS = 5.0
 """How long an endpoint may take here; `up` waits as long as the gateway does."""
 
@@ -144,7 +147,8 @@ def _portal_urls(lock: Lock, registry: str, ui: object) -> Mapping[str, str]:
 def reach(lock: Lock, extension: str, content: ContentHost) -> Reach:
     """Where an extension is called: by the id in the rows, when it is named as in the spec.
 
-    Raises Refused (`gateway-none`, `extension-absent`), and what a look at the content raises.
+    Raises Refused (`gateway-none`, `extension-absent`, `extension-unknown`), and what a look at
+    the content raises.
     """
     intent = lock.intent
     if not isinstance(intent.gateway, BundledGateway):
@@ -155,8 +159,12 @@ def reach(lock: Lock, extension: str, content: ContentHost) -> Reach:
                 "set `gateway: bundled` in the spec, or ask the app server itself",
             )
         )
-    if extension not in {it.name for it in intent.extensions}:
-        return Reach(_app_url(lock), extension)
+    names = tuple(it.name for it in intent.extensions)
+    if extension not in names:
+        # An id, or a publisher and a name with a dot between them, is the gateway's to know.
+        if not _ID.fullmatch(extension) and "." not in extension:
+            raise Refused(unknown_extension(extension, names))
+        return Reach(_app_url(lock), extension, installed=False, names=names)
     rows = content.look(lock).observe(())
     row = rows.get(Address("release", extension), Absent())
     if not isinstance(row, Present) or row.recorded is None:
@@ -168,6 +176,19 @@ def reach(lock: Lock, extension: str, content: ContentHost) -> Reach:
             )
         )
     return Reach(_app_url(lock), str(row.inputs.get("registry id", "")))
+
+
+def unknown_extension(extension: str, names: Sequence[str]) -> Problem:
+    """What is said of an extension that is none; `names` are those of the spec."""
+    near = difflib.get_close_matches(extension, names, n=1)
+    if near:
+        hint = f"did you mean `{near[0]}`?"
+    elif names:
+        hint = f"the spec has {', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
+    else:
+        hint = "add it under `extensions` in the spec, and run `algaenv up`"
+    summary = f"cannot find the extension {extension}: neither the spec nor the gateway knows it"
+    return Problem("extension-unknown", summary, hint)
 
 
 def nothing_yet(environment: Environment, intent: Intent, runtime: str) -> Status:

@@ -31,6 +31,7 @@ CODES: tuple[tuple[str, str], ...] = (
     ("spec-extends-cycle", "files extend one another in a circle"),
     ("spec-extends-local", "a local file has `extends`"),
     ("spec-variable-unset", "an environment variable is not set and has no default"),
+    ("spec-dotenv", "the file `.env` beside the spec, or a line of it, cannot be read"),
     ("spec-variable-syntax", "`${…}` is malformed"),
     # Values
     ("spec-type", "a value is of another kind than the key takes"),

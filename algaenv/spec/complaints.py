@@ -16,8 +16,8 @@ from pydantic import BaseModel, ValidationError
 from algaenv.model.problem import Where
 from algaenv.spec.known_keys import known_keys
 from algaenv.spec.ledger import Ledger
-from algaenv.spec.suggest import nearest, suggestion
-from algaenv.spec.tree import Path, Places, Scalar, bare, kind_of
+from algaenv.spec.suggest import nearest, shortened, suggestion
+from algaenv.spec.tree import Listing, Path, Places, Scalar, bare, kind_of
 from algaenv.spec.words import MARK
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ _CODES = {
     "string_too_short": "spec-text",
     "literal_error": "spec-choice",
 }
+_PAIRS = frozenset(("environment", "process_environment", "args"))
+"""Mappings that Compose takes as a list of `NAME=value`, too."""
 _OTHER_WORDS = {
     "object_store": "store",
     "objectstore": "store",
@@ -200,12 +202,14 @@ class _Complaint:
         if node.value is None:
             return "nothing"
         kind = "" if isinstance(node.value, str) else f" ({kind_of(node)})"
-        return f"`{node.text[:60]}`{kind}" if node.text else "empty text"
+        return f"`{shortened(node.text, 60)}`{kind}" if node.text else "empty text"
 
     def _hint(self) -> str:
         if said := self._with.get("hint"):
             return str(said)
         node = self._places.node(self._path)
+        if isinstance(node, Listing) and self._kind in ("dict_type", "model_type"):
+            return _as_mapping(node) if self._path[-1:] and self._path[-1] in _PAIRS else ""
         if not isinstance(node, Scalar):
             return ""
         if self._kind == "string_type":
@@ -220,6 +224,16 @@ class _Complaint:
             near = nearest(str(node.value), choices)
             return f"did you mean `{near}`?" if near else ""
         return ""
+
+
+def _as_mapping(listing: Listing) -> str:
+    """How the list that Compose takes for variables is written here; empty for other lists."""
+    first = listing.items[0] if listing.items else None
+    if not isinstance(first, Scalar) or not (name := first.text.partition("=")[0]):
+        return ""
+    if "=" not in first.text:
+        return f"write `{name}: ${{{name}}}` instead of `- {name}`" if name.isidentifier() else ""
+    return f"write `{name}: {first.text.partition('=')[2]}` instead of `- {first.text}`"
 
 
 def dotted(path: Sequence[str | int]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from algaenv.model.problem import Where
 from algaenv.spec.ledger import Ledger
 from algaenv.spec.scalars import Words
+from algaenv.spec.suggest import shortened
 from algaenv.spec.tree import Entry, Listing, Node, Scalar, Table, kind_of
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class Composer:
         except ValueError:
             self._ledger.complain(
                 "spec-number",
-                f"use `{text[:40]}` as a {'number' if kind is None else kind}",
+                f"use `{shortened(text, 40)}` as a {'number' if kind is None else kind}",
                 "write a finite decimal number, or put the text into quotes",
                 where,
             )

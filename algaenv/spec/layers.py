@@ -181,16 +181,36 @@ class Layers:
         return None
 
 
-def merge(base: Node | None, over: Table) -> Table:
-    """`over` laid over `base`: tables by key, all else replaced, null removes."""
+def merge(base: Node | None, over: Table, path: tuple[str, ...] = ()) -> Table:
+    """`over` laid over `base`: tables by key, all else replaced, null removes.
+
+    Where one of two layers has the short form of a table, it counts as the table that it stands
+    for. `path` are the keys that lead to the two.
+    """
     entries: dict[str, Entry] = dict(base.entries) if isinstance(base, Table) else {}
     for key, entry in over.entries.items():
-        match entry.node:
-            case Scalar(value=None):
-                entries.pop(key, None)
-            case Table() as table:
-                under = entries.get(key)
-                entries[key] = Entry(entry.where, merge(under.node if under else None, table))
-            case _:
-                entries[key] = entry
+        if isinstance(entry.node, Scalar) and entry.node.value is None:
+            entries.pop(key, None)
+            continue
+        here = (*path, key)
+        under = entries.get(key)
+        node = entry.node
+        if under and isinstance(under.node, Table):
+            node = _long(node, here)
+        if isinstance(node, Table):
+            lower = _long(under.node, here) if under else None
+            node = merge(lower, node, here)
+        entries[key] = Entry(entry.where, node)
     return Table(entries, over.where)
+
+
+def _long(node: Node, path: tuple[str, ...]) -> Node:
+    """The table that a short form at `path` stands for; other nodes as they are."""
+    match path:
+        case ("extensions", _) if isinstance(node, Scalar):
+            key = "source"
+        case ("extensions", _, "build") if not isinstance(node, Table):
+            key = "command"
+        case _:
+            return node
+    return Table({key: Entry(node.where, node)}, node.where)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,11 +29,18 @@ class Ledger:
     variables: dict[str, None] = field(default_factory=dict)
     silent: set[Where] = field(default_factory=set)
     """The places of values that have their complaint already, and mean nothing."""
+    bare: dict[Where, str] = field(default_factory=dict)
+    """The place of a value → a variable in it that is written without braces, and stays text."""
+    beside: Callable[[], Mapping[str, str]] | None = None
+    """Reads the file `.env` beside the spec; asked once, when the environment lacks a variable."""
+    dotenv: Mapping[str, str] | None = None
     homes: dict[str, Path] = field(default_factory=dict)
     """File, as messages name it → the directory its relative paths start at."""
 
     def complain(self, code: str, summary: str, hint: str, where: Where | None) -> None:
         """Note what is wrong; `summary` goes on after "cannot "."""
+        if where is not None and (name := self.bare.get(where)):
+            hint = f"write ${{{name}}} if the variable is meant: only that form is filled"
         self.problems.append(Problem(code, f"cannot {summary}", hint, where))
 
     def warn(self, code: str, summary: str, hint: str, where: Where | None) -> None:
@@ -41,9 +48,13 @@ class Ledger:
         self.warnings.append(Problem(code, f"cannot {summary}", hint, where))
 
     def variable(self, name: str) -> str | None:
-        """An environment variable, None when it is not set."""
+        """An environment variable, else one of the file `.env`; None when it is not set."""
         self.variables[name] = None
-        return self.environ.get(name)
+        if (found := self.environ.get(name)) is not None:
+            return found
+        if self.dotenv is None:
+            self.dotenv = self.beside() if self.beside else {}
+        return self.dotenv.get(name)
 
     def read(self, path: Path) -> bytes:
         """The bytes of a regular file; raises OSError, FileNotFoundError among them."""

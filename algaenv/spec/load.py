@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.problem import SpecError
+from algaenv.spec import dotenv
 from algaenv.spec.complaints import validated
 from algaenv.spec.document import Document
 from algaenv.spec.layers import Layers
@@ -30,7 +32,7 @@ class Traced:
 
 
 def load(path: Path, environ: Mapping[str, str], *, stacks: Path | None = None) -> Loaded:
-    """Read the spec at `path`, with `environ` for its variables.
+    """Read the spec at `path`, with `environ` for its variables and below that the file `.env`.
 
     `stacks` is where `extends:` looks for names, by default the stacks of this package. Raises
     SpecError with every complaint, in the order of their places.
@@ -41,6 +43,7 @@ def load(path: Path, environ: Mapping[str, str], *, stacks: Path | None = None) 
 def trace(path: Path, environ: Mapping[str, str], *, stacks: Path | None = None) -> Traced:
     """The same, with what a cache must see unchanged; raises SpecError likewise."""
     ledger = Ledger(environ)
+    ledger.beside = functools.partial(dotenv.read, path, ledger)
     tree = Layers(ledger, stacks or stacks_root()).read(path)
     intent = None
     if tree is not None:

@@ -23,8 +23,8 @@ Schema = dict[str, Any]
 
 _VARIABLE = {
     "type": "string",
-    "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^${}]*)?\}",
-    "description": "A value from the environment: ${NAME} or ${NAME:-default}.",
+    "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:?[-?+].*)?\}",
+    "description": "A value from the environment: ${NAME}, ${NAME:-default} and such.",
 }
 _NOTE = {"description": "A note of your own; ignored."}
 _NOTHING = {"type": "null"}

@@ -12,6 +12,16 @@ def nearest(word: str, known: Sequence[str]) -> str | None:
     return near[0] if near else None
 
 
+def shortened(text: str, most: int) -> str:
+    """`text` on one line; what is longer than `most` characters ends after a word, with `…`."""
+    line = " ".join(text.split())
+    if len(line) <= most:
+        return line
+    head = line[:most]
+    cut = head if line[most] == " " else head.rpartition(" ")[0] or head
+    return f"{cut.rstrip()} …" if cut != head or line[most] == " " else f"{head}…"
+
+
 def suggestion(word: str, known: Sequence[str], otherwise: str = "") -> str:
     """A hint: the nearest word, or all there is to choose from, or `otherwise`."""
     if near := nearest(word, known):

@@ -171,8 +171,13 @@ def _port(value: object) -> object:
             "every port is on 127.0.0.1 and nowhere else",
             "write the number alone",
         )
-    quoted = isinstance(value, str) and value.isdecimal()
-    hint = "take the quotes away" if quoted else ""
+    hint = ""
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        plain = value.lstrip("0")
+        zeros = "zero" if len(value) - len(plain) == 1 else "zeros"
+        hint = "take the quotes away"
+        if plain and plain != value:
+            hint = f"write {plain}, without the {zeros} in front"
     raise wrong("spec-port", "a number from 1 to 65535 or auto is needed", hint)
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.problem import NotReady, Problem
+from algaenv.model.problem import NotReady, Problem, Refused
 
 if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
     from algaenv.model.resource import Json
     from algaenv.model.status import Reach
 
@@ -95,15 +98,42 @@ class Answer:
 
 def ask(reach: Reach, asked: Asked) -> Answer:
     """Put the call. Raises NotReady (`gateway-silent`) when nobody answers."""
+    started = time.perf_counter()
+    response, body = _exchange(
+        reach, asked.method, _target(reach, asked), asked.body, _headers(asked)
+    )
+    return Answer(
+        status=response.status,
+        phrase=response.reason,
+        headers={name.lower(): value for name, value in response.getheaders()},
+        body=body,
+        ms=round((time.perf_counter() - started) * 1000, 1),
+    )
+
+
+def demand_page(reach: Reach, url: str) -> None:
+    """Ask the gateway for the page of an extension that only it can know.
+
+    Raises Refused (`extension-unknown`) when there is none, NotReady when nobody answers.
+    """
+    from algaenv.reconcile.inspect import unknown_extension
+
+    response, _ = _exchange(reach, "GET", urlsplit(url).path, None, {"accept": "text/html"})
+    if response.status == HTTPStatus.NOT_FOUND:
+        raise Refused(unknown_extension(reach.extension, reach.names))
+
+
+def _exchange(
+    reach: Reach, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
+) -> tuple[HTTPResponse, bytes]:
     from http.client import HTTPConnection, HTTPException
 
     parts = urlsplit(reach.gateway)
     connection = HTTPConnection(parts.hostname or "", parts.port)
-    started = time.perf_counter()
     try:
-        connection.request(asked.method, _target(reach, asked), asked.body, _headers(asked))
+        connection.request(method, target, body, dict(headers))
         response = connection.getresponse()
-        body = response.read()
+        return response, response.read()
     except (OSError, HTTPException) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
         raise NotReady(
@@ -115,13 +145,6 @@ def ask(reach: Reach, asked: Asked) -> Answer:
         ) from error
     finally:
         connection.close()
-    return Answer(
-        status=response.status,
-        phrase=response.reason,
-        headers={name.lower(): value for name, value in response.getheaders()},
-        body=body,
-        ms=round((time.perf_counter() - started) * 1000, 1),
-    )
 
 
 def _target(reach: Reach, asked: Asked) -> str:

@@ -46,6 +46,13 @@ def test_it_calls_handlers_and_shows_pages(project: Project) -> None:
     page = hello["portal_urls"]["msp"]
     assert project.text("open", "hello").stdout == f"{page}\n"
     assert "Glinda of Oz" in get(page)
+    for wrong, hint in (("helo", "did you mean `hello`?"), ("com.example.none", "hello")):
+        done = project.text("open", wrong)
+        assert (done.returncode, done.stdout) == (7, "")
+        assert "error[extension-unknown]" in done.stderr
+        assert hint in done.stderr
+    assert "did you mean `hello`?" in project.text("call", "helo", "/x").stderr
+    assert project.text("open", hello["registry_id"]).stdout == f"{page}\n"
     assert hello["call_url"].startswith(endpoint(project, "gateway"))
 
 

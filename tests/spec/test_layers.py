@@ -151,7 +151,7 @@ def test_what_was_read_and_asked_for(tmp_path: Path) -> None:
     )
     loaded = load(spec, {"PASSWORD": "a-password", "UNRELATED": "x"})
     here = [path.name for path in loaded.files if path.parent == tmp_path]
-    assert sorted(here) == ["algaenv.local.yaml", "algaenv.yaml", "base.yaml", "key"]
+    assert sorted(here) == [".env", "algaenv.local.yaml", "algaenv.yaml", "base.yaml", "key"]
     assert {"silo.yaml", "valkey.yaml", "postgres-18.yaml"} <= {p.name for p in loaded.files}
     assert sorted(loaded.variables) == ["NAME", "PASSWORD"]
 
@@ -181,3 +181,63 @@ def test_warnings(tmp_path: Path) -> None:
 def test_secrets_stay_out_of_reprs(tmp_path: Path) -> None:
     spec = write(tmp_path / "algaenv.yaml", "name: demo\nredis: {password: hunter2-hunter2}\n")
     assert "hunter2" not in repr(load(spec, {}))
+
+
+@pytest.mark.parametrize(
+    ("below", "above"),
+    [
+        ("x: ./x", "x: {config: {a: 1}}"),
+        ("x: {config: {a: 1}}", "x: ./x"),
+        ("x: {source: ./y, config: {a: 1}}", "x: ./x"),
+        ("x: ./y", "x: {source: ./x, config: {a: 1}}"),
+    ],
+)
+@pytest.mark.parametrize("layer", ["local", "extends"])
+def test_short_and_long_form_of_an_extension_merge(
+    tmp_path: Path, layer: str, below: str, above: str
+) -> None:
+    for name in ("x", "y"):
+        write(tmp_path / name / "manifest.json", "{}")
+    low, high = f"extensions: {{{below}}}\n", f"extensions: {{{above}}}\n"
+    if layer == "local":
+        spec = write(tmp_path / "algaenv.yaml", f"name: demo\n{low}")
+        write(tmp_path / "algaenv.local.yaml", high)
+    else:
+        write(tmp_path / "base.yaml", low)
+        spec = write(tmp_path / "algaenv.yaml", f"name: demo\nextends: ./base.yaml\n{high}")
+    (extension,) = read(spec).extensions
+    assert extension.source == str(tmp_path / "x")
+    assert extension.config == {"a": 1}
+
+
+@pytest.mark.parametrize("short", ["npm run a", "[npm, run, a]"])
+@pytest.mark.parametrize("short_below", [True, False])
+def test_short_and_long_form_of_a_build_merge(
+    tmp_path: Path, short: str, short_below: bool
+) -> None:
+    write(tmp_path / "x" / "manifest.json", "{}")
+    forms = [f"{{x: {{source: ./x, build: {short}}}}}", "{x: {build: {timeout: 7s}}}"]
+    if not short_below:
+        forms = [
+            "{x: {source: ./x, build: {command: b, timeout: 7s}}}",
+            f"{{x: {{build: {short}}}}}",
+        ]
+    spec = write(tmp_path / "algaenv.yaml", f"name: demo\nextensions: {forms[0]}\n")
+    write(tmp_path / "algaenv.local.yaml", f"extensions: {forms[1]}\n")
+    build = read(spec).extensions[0].build
+    assert build is not None
+    assert build.timeout == 7
+    assert build.command == (("npm run a",) if short[0] == "n" else ("npm", "run", "a"))
+
+
+def test_two_short_forms_replace_and_configuration_is_left_alone(tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        write(tmp_path / name / "manifest.json", "{}")
+    spec = write(
+        tmp_path / "algaenv.yaml",
+        "name: demo\nextensions: {x: ./x, y: {source: ./y, config: {build: {a: 1}}}}\n",
+    )
+    write(tmp_path / "algaenv.local.yaml", "extensions: {y: {config: {build: text}}}\n")
+    write(tmp_path / "z" / "manifest.json", "{}")
+    found = {it.name: it for it in read(spec).extensions}
+    assert found["y"].config == {"build": "text"}

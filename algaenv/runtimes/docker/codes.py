@@ -6,6 +6,7 @@ CODES: tuple[tuple[str, str], ...] = (
     ("container-exited", "a container ended, or keeps restarting, soon after its start"),
     ("data-version", "a volume of the database was made by another PostgreSQL than is wanted"),
     ("docker-config", "the configuration of Docker's command line has something of a wrong kind"),
+    ("docker-host", "DOCKER_HOST is no address of an engine"),
     ("engine-conflict", "the engine says that something else is in the way"),
     ("engine-denied", "this user may not talk to the engine"),
     ("engine-disk-full", "the engine has no space left on its disk"),

@@ -8,13 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from algaenv.bundle.value import dataclass
+from algaenv.model.problem import Problem, Refused
 
 DEFAULT_SOCKET: Final = "/var/run/docker.sock"
+_EXAMPLES: Final[Mapping[str, str]] = {
+    "tcp": "127.0.0.1:2375",
+    "http": "127.0.0.1:2375",
+    "https": "127.0.0.1:2376",
+    "ssh": "user@host",
+    "npipe": "//./pipe/docker_engine",
+    "fd": "",
+}
+_SCHEMES: Final = frozenset(("unix", *_EXAMPLES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +61,10 @@ Endpoint = UnixSocket | Remote
 
 
 def locate(environ: Mapping[str, str]) -> Endpoint:
-    """The endpoint `environ` and the client's configuration ask for; asks nobody."""
+    """The endpoint `environ` and the client's configuration ask for; asks nobody.
+
+    Raises Refused (`docker-host`) for an address that is none.
+    """
     context = environ.get("DOCKER_CONTEXT", "")
     host = environ.get("DOCKER_HOST", "")
     if not context and host:
@@ -68,9 +83,52 @@ def locate(environ: Mapping[str, str]) -> Endpoint:
 
 
 def _by_host(host: str) -> Endpoint:
+    if better := _better(host):
+        raise Refused(
+            Problem(
+                "docker-host",
+                f"cannot read DOCKER_HOST {host}: it is no address of an engine",
+                f"write {better}, or unset DOCKER_HOST for the usual socket",
+            )
+        )
     if host.startswith("unix://"):
         return UnixSocket(host[len("unix://") :])
     return Remote(host)
+
+
+def _better(host: str) -> str:
+    """How a malformed address was probably meant; empty for one that is well formed."""
+    scheme, divider, rest = host.partition("://")
+    if not divider:
+        scheme, rest = "", host.strip()
+        if match := re.match(r"(unix|tcp|https?|ssh|npipe|fd):/*(?!\d+$)", rest, re.IGNORECASE):
+            scheme, rest = match[1].lower(), rest[match.end() :]
+    if scheme not in _SCHEMES or host != host.strip():
+        divider = ""
+    path = "/" + rest.strip().lstrip("/")
+    match scheme:
+        case "unix":
+            return "" if divider and rest.startswith("/") and path != "/" else _as_socket(path)
+        case "tcp" | "http" | "https" | "ssh" | "npipe" | "fd":
+            is_whole = divider and _is_place(scheme, rest)
+            return "" if is_whole else f"{scheme}://{rest.strip().strip('/') or _EXAMPLES[scheme]}"
+    if re.fullmatch(r"[\w.-]*:\d+|\[[0-9a-fA-F:]+\](?::\d+)?", rest):
+        return f"tcp://{'127.0.0.1' if rest.startswith(':') else ''}{rest}"
+    return _as_socket(path if rest.startswith(("/", "~")) or rest.endswith(".sock") else "/")
+
+
+def _as_socket(path: str) -> str:
+    return f"unix://{path if path != '/' and '~' not in path else DEFAULT_SOCKET}"
+
+
+def _is_place(scheme: str, rest: str) -> bool:
+    if scheme in ("npipe", "fd"):
+        return True
+    try:
+        parts = urlsplit(f"{scheme}://{rest}")
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
 
 
 def _configuration(environ: Mapping[str, str]) -> Path:

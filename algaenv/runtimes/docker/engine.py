@@ -64,7 +64,10 @@ def answers(environ: Mapping[str, str]) -> EngineFacts | NoEngine:
 
     Costs one round trip. One on another machine does not count: services are reached on loopback.
     """
-    endpoint = locate(environ)
+    try:
+        endpoint = locate(environ)
+    except Refused as error:
+        return NoEngine(error.problem.summary, error.problem.hint)
     if isinstance(endpoint, Remote) and not endpoint.is_here:
         found = elsewhere(endpoint)
         return NoEngine(found.summary, found.hint)

@@ -51,6 +51,10 @@ def run(call: Call) -> ExitCode:
     request = call.request(call.spec())
     reach = call.session(request).reach(request, call.options.extension)
     url = reach.gateway + portal_path(call.options.portal, reach.extension)
+    if not reach.installed:
+        from algaenv.surface.calling import demand_page
+
+        demand_page(reach, url)
     if call.json:
         call.answer_json({"version": 1, "url": url})
         return ExitCode.DONE

@@ -183,6 +183,36 @@ def test_over_tcp_the_sdk_reads(engine: Engine) -> None:
             far.close()
 
 
+@pytest.mark.parametrize(
+    ("host", "better"),
+    [
+        ("/var/run/docker.sock", "unix:///var/run/docker.sock"),
+        ("unix:/var/run/docker.sock", "unix:///var/run/docker.sock"),
+        ("unix://var/run/docker.sock", "unix:///var/run/docker.sock"),
+        ("unix://", "unix:///var/run/docker.sock"),
+        ("docker.sock", "unix:///docker.sock"),
+        (" unix:///var/run/docker.sock", "unix:///var/run/docker.sock"),
+        ("~/.docker/run/docker.sock", "unix:///var/run/docker.sock"),
+        ("nonsense", "unix:///var/run/docker.sock"),
+        ("localhost:2375", "tcp://localhost:2375"),
+        ("127.0.0.1:2375", "tcp://127.0.0.1:2375"),
+        (":2375", "tcp://127.0.0.1:2375"),
+        ("tcp:127.0.0.1:2375", "tcp://127.0.0.1:2375"),
+        ("tcp:/127.0.0.1:2375", "tcp://127.0.0.1:2375"),
+        ("tcp://", "tcp://127.0.0.1:2375"),
+        ("tpc://127.0.0.1:2375", "tcp://127.0.0.1:2375"),
+        ("ssh:user@there", "ssh://user@there"),
+    ],
+)
+def test_a_malformed_address_is_told_how_to_be_written(host: str, better: str) -> None:
+    found = answers({"DOCKER_HOST": host})
+    assert isinstance(found, NoEngine)
+    assert found.reason == f"cannot read DOCKER_HOST {host}: it is no address of an engine"
+    assert found.hint.startswith(f"write {better}, or unset DOCKER_HOST")
+    with pytest.raises(Refused):
+        DockerRuntime({"DOCKER_HOST": host})
+
+
 @pytest.mark.docker
 def test_no_proxy_of_the_shell_stands_before_the_engine(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
