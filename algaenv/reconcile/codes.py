@@ -23,11 +23,7 @@ CODES: tuple[tuple[str, str], ...] = (
         "an extension's page, or an endpoint of its `probe`, does not answer through the gateway",
     ),
     ("extension-twice", "two extensions of the spec have the same publisher and name"),
-    ("extension-unknown", "`up` or `plan` names an extension that the spec does not have"),
-    (
-        "extension-unknown",
-        "an extension is called or opened that neither the spec nor the gateway knows",
-    ),
+    ("extension-unknown", "a command names an extension that neither spec nor gateway knows"),
     ("gateway-none", "an extension is called, but the spec wants no gateway"),
     ("handler-broken", "the runner cannot compile or link an extension's handler"),
     ("left-behind", "something of this environment could not be removed"),

@@ -33,6 +33,9 @@ CODES: tuple[tuple[str, str], ...] = (
     ("spec-variable-unset", "an environment variable is not set and has no default"),
     ("spec-dotenv", "the file `.env` beside the spec, or a line of it, cannot be read"),
     ("spec-variable-syntax", "`${…}` is malformed"),
+    # Trust
+    ("spec-volume-wide", "a mount of the runner gives away more than anybody means to (a warning)"),
+    ("spec-secret-outside", "a secret is read from a file outside of the spec (a warning)"),
     # Values
     ("spec-type", "a value is of another kind than the key takes"),
     ("spec-text", "a text or list is empty"),

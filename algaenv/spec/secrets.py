@@ -10,10 +10,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from algaenv.bundle.value import dataclass
+from algaenv.model.problem import Where
 from algaenv.model.secret import Secret
 from algaenv.spec.complaints import dotted
 from algaenv.spec.ledger import Ledger
-from algaenv.spec.paths import Paths
+from algaenv.spec.paths import Paths, is_inside
 from algaenv.spec.secret_words import EnvSecret, FileSecret, SecretForm
 from algaenv.spec.tree import Path as TreePath
 from algaenv.spec.tree import Places
@@ -105,12 +106,25 @@ class Secrets:
         else:
             value = value.removesuffix("\n").removesuffix("\r")
             if value and "\0" not in value:
+                self._warn_of_strange(file, name, path, where)
                 return value
             said, hint = "it is empty" if not value else "it holds a NUL", "write the secret to it"
         self.ledger.complain(
             "spec-secret-file", f"read {dotted(path[:-1])} from {name}: {said}", hint, where
         )
         return None
+
+    def _warn_of_strange(self, file: Path, name: str, path: TreePath, where: Where) -> None:
+        """A spec reads with the rights of whoever runs it, so it should read its own secrets."""
+        directory = self.ledger.homes[where.file]
+        if not is_inside(str(file), str(directory)):
+            self.ledger.warn(
+                "spec-secret-outside",
+                f"tell whether {name} is meant for {dotted(path[:-1])}: it lies outside of "
+                f"{directory}",
+                "keep secrets below the directory of the spec, where git ignores them",
+                where,
+            )
 
 
 def _wanted_of_url(url: str) -> str | None:
