@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import shlex
 import socket
 import sys
 from collections.abc import Iterator, Mapping
@@ -30,7 +31,8 @@ class Holder:
 
     `pid` is None, and `command` empty, when the process cannot be seen: it belongs to another
     user (`uid`) or another container. `spec` and `resource` (`kind/name`) are set for a service of
-    an algaenv environment. `container` is the address of the container a docker-proxy serves.
+    an algaenv environment, `shim` for the process that stands over it. `container` is the address
+    of the container a docker-proxy serves.
     """
 
     port: int
@@ -42,6 +44,18 @@ class Holder:
     spec: str = ""
     resource: str = ""
     container: str = ""
+    shim: int | None = None
+
+    @property
+    def way_out(self) -> str:
+        """The command that frees the port; empty when nothing is known of the holder."""
+        if self.spec and os.path.exists(self.spec):  # noqa: PTH110
+            return f"run `algaenv down -f {shlex.quote(self.spec)}`"
+        if self.pid is None:
+            return ""
+        # What is under a shim would only be started again.
+        gone = f", which ends what {self.spec} left when it was moved" if self.spec else ""
+        return f"run `kill {self.shim or self.pid}`{gone}"
 
     def __str__(self) -> str:
         if self.pid is None:
@@ -165,6 +179,7 @@ def _described(port: int, found: _Socket, pid: int) -> Holder:
         environment=marks.get(procfs.ENVIRONMENT, ""),
         spec=marks.get(procfs.SPEC, ""),
         resource=marks.get(procfs.ADDRESS, ""),
+        shim=_shim(pid) if marks else None,
         container=_container(pid) if command == "docker-proxy" else "",
     )
 
@@ -178,6 +193,15 @@ def _marks(pid: int) -> Mapping[str, str]:
         seen = procfs.stat(pid)
         pid = seen.parent if seen else 0
     return {}
+
+
+def _shim(pid: int) -> int | None:
+    while pid > 1:
+        if procfs.SHIM in procfs.marks(pid):
+            return pid
+        seen = procfs.stat(pid)
+        pid = seen.parent if seen else 0
+    return None
 
 
 def _container(pid: int) -> str:

@@ -158,6 +158,11 @@ class Document(Spec):
         description="Where images come from. `auto`: pulled, and built from programs of this "
         "machine where no registry answers.",
     )
+    ports: Annotated[Literal["fixed", "auto"], Choice] = Field(
+        default="fixed",
+        description="Ports that are not given. `fixed`: the default of each service; `auto`: free "
+        "ones for all, chosen once and kept.",
+    )
     store: StoreSpec = Field(default_factory=StoreSpec, description="The object store.")
     redis: RedisSpec = Field(default_factory=RedisSpec, description="Redis or Valkey.")
     database: Database = Field(

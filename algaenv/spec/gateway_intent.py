@@ -18,7 +18,7 @@ from algaenv.spec.gateway import (
     fault_names,
 )
 from algaenv.spec.ledger import Ledger
-from algaenv.spec.rules import app_origin
+from algaenv.spec.rules import app_origin, port_of
 from algaenv.spec.services import ManagedSpec
 from algaenv.spec.tree import Path, Places
 
@@ -53,7 +53,7 @@ def gateway_of(
     _named_once(spec.users, "users", places, ledger)
     _named_once(spec.clients, "clients", places, ledger)
     _named_once(spec.services, "services", places, ledger)
-    return _intent(spec), app_url
+    return _intent(document, spec), app_url
 
 
 def _agreed(document: Document, spec: AppServerSpec, places: Places, ledger: Ledger) -> str | None:
@@ -103,12 +103,12 @@ def _named_once(
             seen.add((word, value))
 
 
-def _intent(spec: GatewaySpec) -> BundledGateway:
+def _intent(document: Document, spec: GatewaySpec) -> BundledGateway:
     fixed = spec.faults
     if isinstance(fixed, str):
         fixed = [] if fixed == "reproduced" else list(fault_names())
     return BundledGateway(
-        port=None if spec.port == "auto" else spec.port,
+        port=port_of(document, spec),
         users=tuple(_user(user, spec.clients) for user in spec.users),
         checks_off=tuple(dict.fromkeys(spec.checks_off)),
         rate_limit=spec.rate_limit,

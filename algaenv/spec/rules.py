@@ -5,15 +5,16 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Iterator, Mapping
+from typing import Literal
 from urllib.parse import urlsplit
 
-from algaenv.model.intent import StoreIntent
+from algaenv.model.intent import Port, StoreIntent
 from algaenv.model.problem import Where
 from algaenv.spec.document import Document
 from algaenv.spec.gateway import AppServerSpec, GatewaySpec
 from algaenv.spec.ledger import Ledger
 from algaenv.spec.paths import Paths, is_inside
-from algaenv.spec.services import ManagedSpec
+from algaenv.spec.services import ManagedSpec, RedisSpec, RunnerSpec, StoreSpec
 from algaenv.spec.tree import Path, Places
 
 _RESERVED = {
@@ -37,6 +38,9 @@ _SOCKETS = (
     "/run/containerd/containerd.sock",
 )
 _APP = ("app_url",)
+Ported = StoreSpec | RedisSpec | ManagedSpec | RunnerSpec | GatewaySpec
+"""What has ports."""
+PortKey = Literal["port", "console_port"]
 
 
 def ports_apart(
@@ -69,6 +73,13 @@ def ports_apart(
         )
 
 
+def port_of(document: Document, spec: Ported, name: PortKey = "port") -> Port:
+    """The port that the spec fixes; None where it leaves it open, or `ports: auto` does."""
+    port: int | Literal["auto"] = getattr(spec, name)
+    left_open = document.ports == "auto" and name not in spec.model_fields_set
+    return None if port == "auto" or left_open else port
+
+
 def _ports(
     document: Document, store: StoreIntent | None, gateway: GatewaySpec | None
 ) -> Iterator[tuple[Path, int]]:
@@ -79,18 +90,19 @@ def _ports(
             yield _APP, app.port
     except ValueError:
         pass
-    fixed: list[tuple[Path, int | str]] = [(("store", "port"), document.store.port)]
+    wanted: list[tuple[str, Ported, PortKey]] = [("store", document.store, "port")]
     if store is None or "console" in store.profile.ports:
-        fixed.append((("store", "console_port"), document.store.console_port))
-    fixed.append((("redis", "port"), document.redis.port))
+        wanted.append(("store", document.store, "console_port"))
+    wanted.append(("redis", document.redis, "port"))
     if isinstance(document.database, ManagedSpec):
-        fixed.append((("database", "port"), document.database.port))
-    fixed.append((("runner", "port"), document.runner.port))
+        wanted.append(("database", document.database, "port"))
+    wanted.append(("runner", document.runner, "port"))
     if gateway is not None:
-        fixed.append((("gateway", "port"), gateway.port))
-    for path, port in fixed:
-        if isinstance(port, int):
-            yield path, port
+        wanted.append(("gateway", gateway, "port"))
+    for service, spec, name in wanted:
+        port = port_of(document, spec, name)
+        if port is not None:
+            yield (service, name), port
 
 
 def reserved(name: str, path: Path, places: Places, ledger: Ledger) -> None:

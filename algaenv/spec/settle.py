@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Iterable
-from typing import Literal
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.intent import (
@@ -20,7 +19,6 @@ from algaenv.model.intent import (
     Intent,
     ManagedDatabase,
     NamedImage,
-    Port,
     Profile,
     RedisIntent,
     RunnerIntent,
@@ -35,7 +33,7 @@ from algaenv.spec.gateway_intent import bundled, dev_server, gateway_of
 from algaenv.spec.image_words import image_reference
 from algaenv.spec.ledger import Ledger
 from algaenv.spec.paths import Paths
-from algaenv.spec.rules import egress_entry, ports_apart, reserved, volume
+from algaenv.spec.rules import egress_entry, port_of, ports_apart, reserved, volume
 from algaenv.spec.secrets import Secrets
 from algaenv.spec.services import BuiltImage, ExternalSpec, InlineEngine, ManagedSpec
 from algaenv.spec.tree import Path, Places
@@ -114,8 +112,8 @@ class _Settling:
             local=self.engines.local(profile),
             bucket=spec.bucket,
             buckets=tuple(dict.fromkeys((spec.bucket, *spec.buckets))),
-            port=_port(spec.port),
-            console_port=_port(spec.console_port),
+            port=port_of(self.document, spec),
+            console_port=port_of(self.document, spec, "console_port"),
             region=spec.region,
             access_key=access,
             secret_key=secret,
@@ -127,7 +125,7 @@ class _Settling:
         password = self.secrets.read(spec.password, ("redis", "password"), secrets.REDIS_PASSWORD)
         if profile is None:
             return None
-        return RedisIntent(profile, _port(spec.port), password, spec.persistent)
+        return RedisIntent(profile, port_of(self.document, spec), password, spec.persistent)
 
     def _database(self) -> ManagedDatabase | ExternalDatabase | None:
         spec = self.document.database
@@ -151,7 +149,9 @@ class _Settling:
         )
         if profile is None:
             return None
-        return ManagedDatabase(profile, _port(spec.port), spec.user, spec.name, password)
+        return ManagedDatabase(
+            profile, port_of(self.document, spec), spec.user, spec.name, password
+        )
 
     def _runner(self) -> RunnerIntent:
         spec, root = self.document.runner, ("runner",)
@@ -175,7 +175,7 @@ class _Settling:
                 opened.append(entry)
         return RunnerIntent(
             self._runner_image(spec.image),
-            _port(spec.port),
+            port_of(self.document, spec),
             environment,
             tuple(volumes),
             tuple(opened),
@@ -274,10 +274,6 @@ class _Settling:
             environment=dict(spec.environment),
             timeout=spec.timeout,
         )
-
-
-def _port(port: int | Literal["auto"]) -> Port:
-    return None if port == "auto" else port
 
 
 def _once(words: Iterable[str] | None) -> tuple[str, ...] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -40,17 +41,22 @@ def leftovers(project: Project) -> list[str]:
     return alive
 
 
-def test_a_taken_port_names_its_holder_and_leaves_nothing_half_made(project: Project) -> None:
+def test_a_taken_port_is_seen_before_anything_starts(project: Project) -> None:
     with socket.create_server(("127.0.0.1", project.ports["redis"])):
+        planned = project.text("plan", "--json")
+        assert planned.returncode == 7
+        kind = "container" if project.runtime == "docker" else "process"
+        (blocked,) = json.loads(planned.stdout)["plan"]["blocked"]
+        assert blocked["address"] == f"{kind}/redis"
+        assert blocked["problem"]["code"] == "port-taken"
         run = project.up()
         assert run.code == 7
         (problem,) = [p for p in run.problems() if p["code"] == "port-taken"]
         assert str(project.ports["redis"]) in problem["summary"]
         assert str(os.getpid()) in problem["summary"]
-        kind = "container" if project.runtime == "docker" else "process"
-        assert run.steps()[f"create {kind}/redis"] == "failed"
-        assert run.steps()[f"create {kind}/store"] == "done", "independent branches go on"
-        assert _of(project, "redis") == []
+        assert run.steps() == {}
+        for service in project.ports:
+            assert _of(project, service) == []
     project.up().ok()
     assert project.page() == page("<h1>hello</h1>")
 

@@ -1,7 +1,5 @@
 """Docker as a runtime: what reconcile asks for, put together."""
 
-# ruff: noqa: ARG002 - the signatures are the protocol's
-
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -53,8 +51,14 @@ class DockerRuntime:
         return lower(lock, supplies)
 
     def obstacles(self, environment: Environment, changes: Sequence[Change]) -> tuple[Blocked, ...]:
-        """None: the engine itself sees to it that a container is there once."""
-        return ()
+        """Ports that others hold (`port-taken`); that a container is there once, the engine sees
+        to."""
+        if not any(change.resource and change.address.kind == "container" for change in changes):
+            return ()
+        from algaenv.runtimes.docker.hands.ports import taken_ports
+
+        with asking("look at the ports of other containers"):
+            return taken_ports(self.engine, environment, changes)
 
     def eyes(self, environment: Environment) -> Eyes:
         """See `reconcile.protocols.Runtime`."""

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from algaenv.model.address import Address
 from algaenv.model.lock import Environment
+from algaenv.model.plan import Blocked, Change
 from algaenv.model.problem import Conflict, Failed, Problem
 from algaenv.model.resource import Present, Resource
 from algaenv.reconcile.protocols import Say
@@ -140,6 +141,21 @@ class ProcessHands:
         return postgres.way
 
 
+def taken_ports(environment: Environment, changes: Sequence[Change]) -> tuple[Blocked, ...]:
+    """The services to be started whose ports others hold; what this environment holds is freed."""
+    found = []
+    for change in changes:
+        body = change.resource.body if change.resource else None
+        if not isinstance(body, ProcessBody):
+            continue
+        for name, port in body.ports.items():
+            holder = holder_of(port)
+            if holder is not None and holder.environment != environment.id:
+                problem = _port_taken(change.address, name, holder)
+                found.append(Blocked(change.address, problem))
+    return tuple(found)
+
+
 def _refuse_taken(address: Address, ports: Mapping[str, int]) -> None:
     """Every port that is taken, in one Conflict."""
     problems = []
@@ -153,16 +169,12 @@ def _refuse_taken(address: Address, ports: Mapping[str, int]) -> None:
 
 def _port_taken(address: Address, name: str, holder: Holder) -> Problem:
     what = address.name if name == "main" else f"{address.name}.{name}"
-    if holder.environment:
-        hint = f"run `algaenv down` for {holder.spec}, or choose another port"
-    elif holder.pid:
-        hint = f"end process {holder.pid}, or choose another port (`auto` finds a free one)"
-    else:
-        hint = "choose another port in the spec (`auto` finds a free one)"
+    other = "choose another port in the spec: `auto` takes a free one, `ports: auto` for all"
+    way_out = holder.way_out
     return Problem(
         "port-taken",
         f"cannot start {address}: port {holder.port} ({what}) is held by {holder}",
-        hint,
+        f"{way_out}, or {other}" if way_out else other,
     )
 
 

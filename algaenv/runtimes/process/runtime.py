@@ -51,13 +51,19 @@ class ProcessRuntime:
         return lower(lock, supplies, self._environ)
 
     def obstacles(self, environment: Environment, changes: Sequence[Change]) -> tuple[Blocked, ...]:
-        """Services held by a shim that cannot be seen (`shim-busy`)."""
+        """Services held by a shim that cannot be seen (`shim-busy`); else ports that others hold
+        (`port-taken`)."""
         from algaenv.runtimes.process import living, service_lock
 
-        return tuple(
+        busy = tuple(
             Blocked(address, service_lock.busy(address).problem)
             for address in living.out_of_sight(environment)
         )
+        if busy or not changes:
+            return busy
+        from algaenv.runtimes.process.processes import taken_ports
+
+        return taken_ports(environment, changes)
 
     def eyes(self, environment: Environment) -> Eyes:
         """Reads records and /proc."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,11 +14,13 @@ from typing import Any
 import pytest
 
 from algaenv.model.address import Address
+from algaenv.model.plan import Cause, Change, Verb
 from algaenv.model.problem import Conflict, DriverError, Failed
 from algaenv.model.resource import Absent, Present, Resource
 from algaenv.model.secret import Secret
 from algaenv.runtimes.docker import labels
 from algaenv.runtimes.docker.body import ContainerBody, Owned, Port, RecipeImage
+from algaenv.runtimes.docker.hands.ports import taken_ports
 from algaenv.runtimes.docker.wire import container_request
 from tests.contract.conftest import until
 from tests.runtimes.docker.conftest import QUIET, SLEEP, Bench
@@ -291,6 +295,27 @@ def test_a_port_another_container_has(bench: Bench, strays: list[str], ip: str) 
     assert f"docker stop {name}" in problem.hint
     assert "`redis.port`" in problem.hint
     assert bench.eyes.observe([resource])[resource.address] == Absent()
+
+
+def test_ports_are_looked_at_before_anything_is_made(bench: Bench, strays: list[str]) -> None:
+    taken, held, free = free_ports(3)
+    name = f"stray-{secrets.token_hex(4)}"
+    strays.append(name)
+    bench.run_stray(name, port_bindings={5432: ("127.0.0.1", taken)})
+    own = bench.shell(SLEEP, ports=(Port("main", held, 8080),))
+    bench.containers.create(own, QUIET)
+    wanted = bench.shell(SLEEP, ports=(Port("main", taken, 6379), Port("other", free, 6380)))
+    with socket.create_server(("127.0.0.1", free)):
+        found = taken_ports(bench.engine, bench.environment, [changed(own), changed(wanted)])
+    assert [it.address for it in found] == [wanted.address, wanted.address]
+    assert {it.problem.code for it in found} == {"port-taken"}
+    assert f"the container {name}" in found[0].problem.summary
+    assert f"process {os.getpid()}" in found[1].problem.summary
+    assert "`ports: auto`" in found[0].problem.hint
+
+
+def changed(resource: Resource) -> Change:
+    return Change(Verb.REPLACE, resource.address, Cause("spec changed"), resource, None)
 
 
 def test_a_port_that_is_taken_while_it_was_stopped(bench: Bench, strays: list[str]) -> None:

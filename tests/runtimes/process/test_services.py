@@ -16,9 +16,12 @@ import psycopg
 import pytest
 import redis
 
+from algaenv.model.address import Address
+from algaenv.model.plan import Cause, Change, Verb
 from algaenv.model.problem import Conflict, Failed
 from algaenv.model.resource import Present
 from algaenv.runtimes.process import procfs
+from algaenv.runtimes.process.processes import taken_ports
 from tests.runtimes.process.clients import (
     answers,
     kill_shim,
@@ -239,7 +242,25 @@ def test_a_port_held_by_another_environment_names_its_spec(
     problem = caught.value.problem
     assert f"process/redis of the environment of {first.environment.spec}" in problem.summary
     assert str(first.environment.spec) in problem.hint
+    assert f"run `kill {first.shim().pid}`" in problem.hint, "its spec is gone"
+    first.environment.spec.touch()
+    (blocked,) = taken_ports(second.environment, changes(second))
+    assert blocked.address == Address("process", "redis")
+    assert blocked.problem.code == "port-taken"
+    assert f"run `algaenv down -f {first.environment.spec}`" in blocked.problem.hint
+    assert "`ports: auto`" in blocked.problem.hint
+    assert second.runtime.obstacles(second.environment, changes(second)) == (blocked,)
     assert pongs(first)
+    # What holds its ports now is what will be made anew.
+    assert taken_ports(first.environment, changes(first)) == ()
+
+
+def changes(house: House) -> tuple[Change, ...]:
+    """Redis is to be made."""
+    return tuple(
+        Change(Verb.CREATE, wanted.address, Cause("missing"), wanted, None)
+        for wanted in house.wanted("redis")
+    )
 
 
 def test_a_changed_setting_is_an_update_that_restarts(make_house: Callable[..., House]) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from algaenv.model.lock import Environment
+from algaenv.model.plan import Blocked, Change
 from algaenv.model.problem import Conflict, Problem
 from algaenv.model.resource import Json
 from algaenv.runtimes.docker.body import ContainerBody, Port
@@ -30,6 +34,36 @@ def port_conflict(engine: Engine, body: ContainerBody) -> Conflict | None:
     return Conflict(*problems) if problems else None
 
 
+def taken_ports(
+    engine: Engine, environment: Environment, changes: Sequence[Change]
+) -> tuple[Blocked, ...]:
+    """The containers to be started whose ports others hold; what this environment holds is freed.
+
+    The engine is asked once for all of them.
+    """
+    containers = [as_map(one) for one in as_list(engine.get("/containers/json"))]
+    ours = [one for one in containers if _is_of(environment, one)]
+    others = [one for one in containers if one not in ours]
+    own = {as_map(port).get("PublicPort") for one in ours for port in as_list(one.get("Ports"))}
+    found = []
+    for change in changes:
+        body = change.resource.body if change.resource else None
+        if not isinstance(body, ContainerBody):
+            continue
+        for port in body.ports:
+            if port.host in own:
+                continue
+            holder = _container(others, port.host, body.name) or _process(engine, port.host)
+            if holder:
+                found.append(Blocked(change.address, _taken(body.service, port, *holder)))
+    return tuple(found)
+
+
+def _is_of(environment: Environment, one: Mapping[str, Json]) -> bool:
+    mark = read_mark(as_texts(one.get("Labels")))
+    return mark is not None and mark.environment == environment.id
+
+
 def taken_by_somebody(body: ContainerBody, number: int) -> Conflict:
     """The same for a port the engine could not bind although no holder can be found."""
     ports = [port for port in body.ports if port.host == number] or list(body.ports)
@@ -49,9 +83,10 @@ def _container(
             if published.get("PublicPort") == number and published.get("IP", "") in _IN_THE_WAY:
                 labels = as_texts(one.get("Labels"))
                 mark = read_mark(labels)
+                known = mark is not None and os.path.exists(mark.spec)  # noqa: PTH110
                 hint = (
-                    f"run `algaenv down` beside {mark.spec}"
-                    if mark
+                    f"run `algaenv down -f {shlex.quote(mark.spec)}`"
+                    if mark is not None and known
                     else f"run `docker stop {names[0]}`"
                 )
                 return f"the container {names[0]}, {owner_of(labels)}", hint
@@ -66,13 +101,12 @@ def _process(engine: Engine, number: int) -> tuple[str, str] | None:
     holder = holder_of(number)
     if holder is None:
         return None
-    hint = f"run `algaenv down` beside {holder.spec}" if holder.spec else "stop it"
-    return str(holder), hint
+    return str(holder), holder.way_out
 
 
 def _taken(service: str, port: Port, holder: str, hint: str) -> Problem:
     key = "console_port" if port.name == "console" else "port"
-    other = f"set `{service}.{key}` in the spec to another number, or to `auto`"
+    other = f"set `{service}.{key}` in the spec to another number or to `auto`, or `ports: auto`"
     return Problem(
         "port-taken",
         f"cannot publish {service} on port {port.host} of {LOOPBACK}: {holder} has it",
