@@ -51,7 +51,8 @@ class ProcessEyes:
     def _recorded(self, address: Address, record: Record) -> Present:
         running = living.runs(record)
         child = record["child"]["pid"] if record["child"] else 0
-        note = f"{record['engine']}, pid {child}" if running else f"{record['engine']}, not running"
+        state = f"pid {child}" if running else f"not running: {living.ending_of(record)}"
+        note = f"{record['engine']}, {state}"
         drift = list(_drift(record, child)) if running else []
         if running and record["log"] != str(self._layout.log(address.name)):
             drift.append("it was started before the directory was moved")

@@ -91,6 +91,21 @@ def runs(record: Record) -> bool:
     return bool(record["state"] == "running" and shim_of(record) and child_of(record))
 
 
+def ending_of(record: Record) -> str:
+    """How a service that does not run came to its end, in a phrase."""
+    code, ran = record["exit_code"], record["ran"]
+    if record["state"] in ("exited", "stopped", "waiting") and code is not None:
+        again = ", and will be started again" if record["state"] == "waiting" else ""
+        return f"{records.ending(code)} after {ran or 0.0:.1f} s{again}"
+    if record["state"] == "stopping" and shim_of(record):
+        return "it is being stopped"
+    if record["state"] == "new":
+        return "it was not started: the run that was to start it died"
+    if record["boot"] != procfs.boot_id():
+        return "it ended when the machine was shut down"
+    return "it was killed together with its shim"
+
+
 def by_mark(environment: Environment) -> Mapping[Address, Found]:
     """Every living process that carries this environment's marks."""
     found: dict[Address, Found] = {}

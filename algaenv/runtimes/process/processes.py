@@ -21,7 +21,7 @@ from algaenv.model.problem import Conflict, Failed, Problem
 from algaenv.model.resource import Present, Resource
 from algaenv.reconcile.protocols import Say
 from algaenv.runtimes.ports import Holder, holder_of
-from algaenv.runtimes.process import access, living, logfile, procfs, records, service_lock
+from algaenv.runtimes.process import access, living, logfile, records, service_lock
 from algaenv.runtimes.process.bodies import ProcessBody
 from algaenv.runtimes.process.cluster import Cluster
 from algaenv.runtimes.process.disk import on_disk
@@ -88,7 +88,7 @@ class ProcessHands:
             return None if lost else ("it was not started",)
         if record["state"] == "running" and living.shim_of(record):
             return None  # If it has just died, its shim is about to write down how.
-        return (_ending(record), *logfile.tail(record["log"]))
+        return (living.ending_of(record), *logfile.tail(record["log"]))
 
     def _record(self, address: Address) -> Record | None:
         record = records.read(str(self._layout.record(address.name)))
@@ -176,20 +176,6 @@ def _port_taken(address: Address, name: str, holder: Holder) -> Problem:
         f"cannot start {address}: port {holder.port} ({what}) is held by {holder}",
         f"{way_out}, or {other}" if way_out else other,
     )
-
-
-def _ending(record: Record) -> str:
-    code, ran = record["exit_code"], record["ran"]
-    if record["state"] in ("exited", "stopped", "waiting") and code is not None:
-        again = ", and will be started again" if record["state"] == "waiting" else ""
-        return f"{records.ending(code)} after {ran or 0.0:.1f} s{again}"
-    if record["state"] == "stopping" and living.shim_of(record):
-        return "it is being stopped"
-    if record["state"] == "new":
-        return "it was not started: the run that was to start it died"
-    if record["boot"] != procfs.boot_id():
-        return "it ended when the machine was shut down"
-    return "it was killed together with its shim"
 
 
 def _remove_tree(path: Path) -> None:

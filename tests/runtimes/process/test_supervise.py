@@ -314,6 +314,18 @@ def test_a_record_of_an_earlier_boot_names_nobody(bare: House) -> None:
     assert (bare.evidence() or ("",))[0] == "it ended when the machine was shut down"
 
 
+def test_a_service_ends_with_its_shim_and_says_so_until_it_is_started_again(bare: House) -> None:
+    resource = bare.python(FOREVER)
+    child = bare.child()
+    os.kill(bare.shim().pid, signal.SIGKILL)
+    until("the service has ended too", lambda: not procfs.alive(child))
+    seen = bare.seen()
+    assert seen.running is False
+    assert seen.note == "test, not running: it was killed together with its shim"
+    bare.processes.update(resource, seen, quiet)
+    assert bare.seen().running is True
+
+
 def test_a_zombie_counts_as_dead() -> None:
     child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=-1)
     process = procfs.identify(child.pid)
