@@ -575,6 +575,9 @@ def _failed(verb: str, error: AlgaenvError) -> Report:
 
 
 def _told(report: Report, request: Request, emit: Emit) -> Report:
+    if request.cancelled():
+        problems = tuple(p for p in report.problems if p.code != "build-cancelled")
+        report = replace(report, problems=problems, error=report.error if problems else "")
     unfinished = any(not isinstance(ended.outcome, Done) for ended in report.ended)
     cut = report.interrupted or unfinished or not report.ended
     report = replace(report, interrupted=request.cancelled() and cut)

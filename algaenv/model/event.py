@@ -69,7 +69,7 @@ class StepWaiting:
 
 @dataclass(frozen=True, slots=True)
 class StepEnded:
-    """A step ended: `done`, `failed`, `skipped` or `cancelled`."""
+    """A step ended: `done`, `failed`, `skipped`, `cancelled` or `cut-short`."""
 
     step: Step
     outcome: str

@@ -33,11 +33,16 @@ class Cancelled:
     """It was not tried, since the run was interrupted."""
 
 
-Outcome = Done | FailedStep | Skipped | Cancelled
+@dataclass(frozen=True, slots=True)
+class CutShort:
+    """It was begun, and the run was interrupted while its answer was waited for."""
+
+
+Outcome = Done | FailedStep | Skipped | Cancelled | CutShort
 
 
 def word(outcome: Outcome) -> str:
-    """`done`, `failed`, `skipped` or `cancelled`."""
+    """`done`, `failed`, `skipped`, `cancelled` or `cut-short`."""
     match outcome:
         case Done():
             return "done"
@@ -47,6 +52,8 @@ def word(outcome: Outcome) -> str:
             return "skipped"
         case Cancelled():
             return "cancelled"
+        case CutShort():
+            return "cut-short"
 
 
 @dataclass(frozen=True, slots=True)

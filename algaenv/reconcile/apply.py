@@ -13,12 +13,21 @@ from typing import TYPE_CHECKING
 from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
 from algaenv.model.event import Emit, StepEnded, StepProgress, StepStarted, StepWaiting
-from algaenv.model.outcome import Cancelled, Done, Ended, FailedStep, Outcome, Skipped, word
+from algaenv.model.outcome import (
+    Cancelled,
+    CutShort,
+    Done,
+    Ended,
+    FailedStep,
+    Outcome,
+    Skipped,
+    word,
+)
 from algaenv.model.plan import Plan, Step, Verb
 from algaenv.model.problem import AlgaenvError, Problem
 from algaenv.model.resource import Present, Resource
 from algaenv.reconcile.protocols import Asker, Hands, Testifies, Warming
-from algaenv.reconcile.ready import Patience, until_answered, until_warm
+from algaenv.reconcile.ready import InterruptedWait, Patience, until_answered, until_warm
 from algaenv.reconcile.warming import Stove
 
 if TYPE_CHECKING:
@@ -97,6 +106,8 @@ class Walker:
             if warming is not None:
                 self._warm(step, warming)
             outcome: Outcome = Done()
+        except InterruptedWait:
+            outcome = CutShort()
         except AlgaenvError as error:
             outcome = FailedStep(error.problem, type(error).__name__)
         except Exception as error:  # a bug of ours must not take the report with it

@@ -30,10 +30,7 @@ CODES: tuple[tuple[str, str], ...] = (
     ("not-answering", "a service or page gave an answer that waiting does not mend"),
     ("not-ours", "something in the way carries no mark of this environment"),
     ("not-up", "an extension is called, but the environment has not been brought up"),
-    (
-        "not-ready",
-        "a service or page did not answer in time, or the run was interrupted before it did",
-    ),
+    ("not-ready", "a service or page did not answer in time"),
     ("probe-undeclared", "`probe` names an endpoint that the manifest does not declare"),
     ("runtime-move", "the environment would leave its data with another runtime"),
     ("runtime-switch", "the environment is still up under the other runtime"),

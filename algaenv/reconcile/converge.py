@@ -172,6 +172,9 @@ def converge(
     try:
         look = until_available(lambda: world.content.look(lock), patience)
     except AlgaenvError as error:
+        if ways.cancelled():  # Perhaps they would have answered.
+            rest = _with(late, _tier(drawn.plan, Tier.CONTENT))
+            return drawn, (*ended, *walker.walk(rest, before=ended))
         return replace(drawn, failure=error), ended
     before = (*(e.step for e in ended), *late)
     written = frozenset(step.address for step in before if step.writes)

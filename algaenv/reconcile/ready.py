@@ -23,6 +23,10 @@ QUIET = 0.5
 COMPILING = "its handler is being compiled"
 
 
+class InterruptedWait(Exception):
+    """The run was interrupted while an answer was waited for, which would perhaps have come."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long to wait, and what a wait may be cut short by.
@@ -42,7 +46,7 @@ def until_answered(asker: Asker, probe: Probe, subject: str, patience: Patience)
     """Return once `probe` is answered as it should be.
 
     Raises NotReady when time is up or the answer can never come, with the last answer; Failed
-    when the service has ended meanwhile, with its last log lines.
+    when the service has ended meanwhile, with its last log lines; InterruptedWait when the run was.
     """
     code = "extension-not-answering" if isinstance(probe, ExtensionProbe) else "not-answering"
     _until(lambda: asker.ask(probe), subject, patience, code)
@@ -83,7 +87,7 @@ def _until(
                 )
             )
         if patience.cancelled():
-            raise NotReady(_problem("not-ready", subject, last, "the run was interrupted", ()))
+            raise InterruptedWait
         if waited >= patience.seconds:
             hint = "raise `ready_timeout` in the spec if it only needs longer"
             limit = f"{patience.seconds:g} s"

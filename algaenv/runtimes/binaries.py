@@ -100,6 +100,7 @@ def _ask(program: Binary) -> str:
             timeout=20,
             # A program's own variables (RCLONE_..., MINIO_...) are meant for other runs of it.
             env={name: os.environ[name] for name in _NEEDED if name in os.environ},
+            start_new_session=True,  # Away from a Ctrl-C that is meant for us.
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise _no_version(program, str(error)) from error

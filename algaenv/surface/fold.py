@@ -31,7 +31,7 @@ from algaenv.model.problem import Problem
 
 
 class Phase(enum.StrEnum):
-    """Where a step stands; the last four are the words of `StepEnded.outcome`."""
+    """Where a step stands; the last five are the words of `StepEnded.outcome`."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -39,6 +39,7 @@ class Phase(enum.StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
+    CUT_SHORT = "cut-short"
 
     @property
     def over(self) -> bool:

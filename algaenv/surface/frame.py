@@ -18,7 +18,14 @@ TURNS_A_SECOND = 12.5
 MARGIN = 3
 """Rows of the screen left to the footer and the prompt."""
 
-_IMPORTANCE = (Phase.RUNNING, Phase.FAILED, Phase.WAITING, Phase.SKIPPED, Phase.CANCELLED)
+_IMPORTANCE = (
+    Phase.RUNNING,
+    Phase.FAILED,
+    Phase.WAITING,
+    Phase.CUT_SHORT,
+    Phase.SKIPPED,
+    Phase.CANCELLED,
+)
 
 
 def visible(rows: tuple[Row, ...], room: int) -> tuple[Row, ...]:
@@ -96,14 +103,14 @@ def _mark(row: Row, turning: str) -> tuple[str, str]:
             return "✓", "green"
         case Phase.FAILED:
             return "✗", "red"
-        case Phase.SKIPPED | Phase.CANCELLED:
+        case Phase.SKIPPED | Phase.CANCELLED | Phase.CUT_SHORT:
             return "-", "yellow"
 
 
 def _time(row: Row, now: float) -> str:
     if row.phase is Phase.RUNNING:
         return duration(now - row.started)
-    return duration(row.seconds) if row.phase in {Phase.DONE, Phase.FAILED} else ""
+    return duration(row.seconds) if row.phase in {Phase.DONE, Phase.FAILED, Phase.CUT_SHORT} else ""
 
 
 def _remark(state: State, row: Row) -> str:
@@ -120,6 +127,8 @@ def _remark(state: State, row: Row) -> str:
             return skipped_text(row, state)
         case Phase.CANCELLED:
             return "not begun"
+        case Phase.CUT_SHORT:
+            return "cut short"
         case Phase.DONE:
             return "" if row.step.verb in {Verb.CREATE, Verb.AWAIT} else str(row.step.cause)
 

@@ -62,6 +62,9 @@ def step_line(row: Row, state: State, paint: Paint = PLAIN, *, verbose: bool = F
             return f"{paint('.', 'yellow')} {name}  {paint(skipped_text(row, state), 'yellow')}"
         case Phase.CANCELLED:
             return f"{paint('.', 'yellow')} {name}  {paint('not begun', 'yellow')}"
+        case Phase.CUT_SHORT:
+            after = paint(f"cut short after {duration(row.seconds)}", "yellow")
+            return f"{paint('.', 'yellow')} {name} {cause}  {after}"
         case _:
             mark = paint(step.verb.symbol, verb_style(step.verb), "bold")
             return f"{mark} {name} {cause}  {paint(duration(row.seconds), 'dim')}"
@@ -101,6 +104,7 @@ def summary(report: Report, seconds: float, paint: Paint = PLAIN) -> str:
     counts = [f"{report.failed} failed"] if report.failed and words else []
     counts += [f"{words.count('skipped')} skipped"] if "skipped" in words else []
     counts += [f"{words.count('cancelled')} not begun"] if "cancelled" in words else []
+    counts += [f"{words.count('cut-short')} cut short"] if "cut-short" in words else []
     counts.append(f"{report.changed} changed" if report.changed else "nothing changed")
     told = f"{', '.join(counts)} {tail}"
     if report.interrupted:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from algaenv.model.address import Address
 from algaenv.model.event import Event, StepEnded
-from algaenv.model.outcome import Cancelled, Done, FailedStep, Skipped
+from algaenv.model.outcome import Cancelled, CutShort, Done, FailedStep, Skipped
 from algaenv.model.plan import Same
 from algaenv.model.probe import Answer, ExtensionProbe, Never, NotYet, Probe, Yes
 from algaenv.model.problem import Conflict, Problem
@@ -154,6 +154,25 @@ def test_an_interruption_lets_running_steps_end_and_cancels_the_rest() -> None:
     assert hands.calls == ["create network/main"]
     assert outcomes.pop("network/main") == Done()
     assert set(outcomes.values()) == {Cancelled()}
+
+
+def test_an_interruption_cuts_a_wait_short_and_fails_nothing() -> None:
+    stop = threading.Event()
+
+    class Slow(Answers):
+        def ask(self, probe: Probe) -> Answer:
+            stop.set()
+            return NotYet("starting")
+
+    events: list[Event] = []
+    hands = Ledger()
+    ended = walker(hands, Slow(), events, stop.is_set).walk(plan(decide_all(ALL, {})))
+    outcomes = {str(e.step.address): e.outcome for e in ended}
+    assert outcomes["container/store"] == CutShort()
+    assert outcomes["bucket/extensions"] == Cancelled()
+    assert not any(isinstance(it, FailedStep) for it in outcomes.values())
+    told = [it for it in events if isinstance(it, StepEnded) and it.step.address == STORE.address]
+    assert [(it.outcome, it.problem) for it in told] == [("cut-short", None)]
 
 
 def test_a_step_is_done_only_when_it_answers() -> None:

@@ -128,9 +128,58 @@ def test_ctrl_c_stops_scheduling_and_reports(project: Project) -> None:
     report = events[-1]
     assert report["event"] == "report"
     assert report["interrupted"] is True
-    assert "cancelled" in {step["outcome"] for step in report["steps"]}
+    outcomes = {step["outcome"] for step in report["steps"]}
+    assert "cancelled" in outcomes
+    assert "failed" not in outcomes
+    assert report["problems"] == []
     project.up().ok()
     assert project.page() == page("<h1>hello</h1>")
+
+
+@pytest.mark.parametrize("sign", ["in the first steps", "after the store"])
+def test_ctrl_c_in_a_terminal_is_no_failure_of_what_is_under_way(
+    make_project: Callable[..., Project], sign: str
+) -> None:
+    """There it goes to every process of the group, tools that steps run included."""
+    project = make_project("process")
+    project.extension()
+    with subprocess.Popen(
+        project.command("up", "--json"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=project.environment(),
+        cwd=project.root,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if SIGNS[sign](line):
+                break
+        os.killpg(process.pid, signal.SIGINT)
+        report = drained(process)[-1]
+    assert process.returncode == 130
+    assert report["interrupted"] is True
+    assert report["problems"] == []
+    assert {step["outcome"] for step in report["steps"]} <= {"done", "cut-short", "cancelled"}
+    project.up().ok()
+
+
+def test_ctrl_c_during_a_build_is_no_failure_of_it(make_project: Callable[..., Project]) -> None:
+    project = make_project("process")
+    project.extension()
+    project.spec["extensions"]["hello"]["build"] = "touch begun; sleep 60"
+    project.write()
+    process = project.start("up", "--json")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "sleep 60" in line:
+            break
+    interrupt(process)
+    report = drained(process)[-1]
+    assert process.returncode == 130
+    assert report["interrupted"] is True
+    assert report["problems"] == []
 
 
 @pytest.fixture

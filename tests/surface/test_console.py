@@ -9,7 +9,7 @@ from textwrap import dedent
 import pytest
 
 from algaenv.model.event import Event, Planned, Reported, StepEnded, StepStarted, StepWaiting
-from algaenv.model.outcome import Cancelled, Done, Ended, Report
+from algaenv.model.outcome import Cancelled, CutShort, Done, Ended, Report
 from algaenv.surface.console import Console
 from algaenv.surface.lines import duration
 from algaenv.surface.problem_text import render
@@ -123,6 +123,20 @@ def test_interrupted() -> None:
     assert told(events) == dedent("""\
         . create container/store  not begun
         interrupted: 1 not begun, 1 changed in 3.2s
+        """)
+
+
+def test_cut_short_is_no_failure() -> None:
+    ended = (Ended(NETWORK, Done(), 0.1), Ended(STORE, CutShort(), 1.2))
+    events = (
+        Planned(STEPS),
+        StepStarted(STORE),
+        StepEnded(STORE, "cut-short", 1.2),
+        Reported(Report("up", ended, interrupted=True)),
+    )
+    assert told(events) == dedent("""\
+        . create container/store (missing)  cut short after 1.2s
+        interrupted: 1 cut short, 1 changed in 3.2s
         """)
 
 

@@ -56,6 +56,7 @@ def _asked(objects: list[str]) -> dict[str, str]:
             capture_output=True,
             text=True,
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+            start_new_session=True,  # Away from a Ctrl-C that is meant for us.
         )
     except OSError as error:
         raise _broken("cannot ask `ldd` for the libraries of a program", str(error)) from error

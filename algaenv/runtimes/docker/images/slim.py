@@ -32,5 +32,6 @@ def slim(root: Rootfs) -> None:
 
 def _stripped(program: str, source: Path, target: Path) -> bytes | None:
     command = [program, "--strip-debug", "-o", str(target), str(source)]
-    done = subprocess.run(command, check=False, capture_output=True)
+    # Away from a Ctrl-C that is meant for us: steps under way end.
+    done = subprocess.run(command, check=False, capture_output=True, start_new_session=True)
     return target.read_bytes() if done.returncode == 0 else None
