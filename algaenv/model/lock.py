@@ -128,7 +128,11 @@ class Lock:
     """Registry id → `ui_dev_server` of extensions that this run leaves as they are."""
 
     def is_about(self, extension: str) -> bool:
-        """Whether rows and bundles of this name may be changed or removed."""
-        if self.only is not None and extension not in self.only:
+        """Whether rows and bundles of this name may be changed or removed.
+
+        `hello~1a2b3c4d` is what the extension `hello` was before its manifest got another name.
+        """
+        name = extension.partition("~")[0]
+        if self.only is not None and name not in self.only:
             return False
-        return all(it.name != extension for it in self.broken)
+        return all(it.name != name for it in self.broken)

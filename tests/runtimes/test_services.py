@@ -114,8 +114,11 @@ def test_flat_hides_secrets_and_follows_them() -> None:
     assert inputs["env.B"] != digest_with(Secret("other key"))(Secret("one"))
 
 
-def _environment(tmp_path: Path, **change: object) -> Values:
+def _environment(tmp_path: Path, *, ready_timeout: float | None = None, **change: object) -> Values:
     lock = make_lock(tmp_path, **change)  # type: ignore[arg-type]
+    if ready_timeout is not None:
+        intent = dataclasses.replace(lock.intent, ready_timeout=ready_timeout)
+        lock = dataclasses.replace(lock, intent=intent)
     return runner_environment(
         lock,
         store_url="http://store:9000/",
@@ -193,3 +196,12 @@ def test_probes(tmp_path: Path) -> None:
     )
     external = make_lock(tmp_path, database=ExternalDatabase(Secret("postgresql://x")))
     assert set(probes(external)) == {"store", "redis", "runner"}
+
+
+def test_who_is_ready_to_wait_longer_is_not_kept_from_it(tmp_path: Path) -> None:
+    """A runner's own limit of compiling must not end what `ready_timeout` allows."""
+    name = "RUNNER_COMPILE_CPU_SECONDS"
+    assert name not in _environment(tmp_path, ready_timeout=60.0)
+    assert _environment(tmp_path, ready_timeout=90.5)[name] == str(91 * 16)
+    own = _environment(tmp_path, ready_timeout=90.5, runner_environment={name: "7"})
+    assert own[name] == "7"
