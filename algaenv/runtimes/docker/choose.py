@@ -7,6 +7,7 @@ pulling and making are the hands' work.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
 from pathlib import Path
@@ -49,6 +50,7 @@ from algaenv.runtimes.docker.images.tree import context_identity
 from algaenv.runtimes.docker.lower import Supply, extra_mount, volume_name
 from algaenv.runtimes.docker.registry import Registries
 from algaenv.runtimes.services import ServiceName
+from algaenv.spec.lookup import is_directory
 from algaenv.spec.stacks import stacks_root
 
 PYTHON_BASE: Final = PulledImage(("docker.io/library/python",), "3.12-slim", None)
@@ -219,7 +221,7 @@ class Chooser:
 
     def _from_context(self, image: ContextImage) -> Supply | None:
         context = Path(image.context)
-        if not context.is_dir():
+        if not is_directory(image.context):
             hint = "correct `runner.image.build.context`"
             summary = f"cannot build the runner's image: there is no directory {context}"
             return self._problem(Problem("image-build-failed", summary, hint))
@@ -273,7 +275,7 @@ class Chooser:
     def _check_mounts(self) -> None:
         for text in self._lock.intent.runner.volumes:
             mount = extra_mount(self._lock, text)
-            if not Path(mount.source).exists():
+            if not os.path.exists(mount.source):  # noqa: PTH110 - never raises
                 summary = f"cannot mount {mount.source}, which does not exist, into the runner"
                 hint = "create it, or correct `runner.volumes`"
                 self._problem(Problem("mount-source-missing", summary, hint))

@@ -35,6 +35,7 @@ from algaenv.runtimes.binaries import (
 )
 from algaenv.runtimes.process.layout import data_version
 from algaenv.runtimes.services import ServiceName
+from algaenv.spec.lookup import is_file
 
 _RUNNER_NEEDS: Final = ("starlette", "uvicorn", "httpx", "wasmtime")
 _GATEWAY_NEEDS: Final = ("starlette", "uvicorn", "httpx", "jinja2", "psycopg_pool", "redis")
@@ -124,7 +125,7 @@ def _found(
             yield Supply(profile, binary, binary.version)
             return
         # PostgreSQL without the program that makes its data directory is of no use.
-        if binary.path.with_name("initdb").is_file():
+        if is_file(str(binary.path.with_name("initdb"))):
             yield Supply(profile, binary, version_of(binary, memo))
             if not profile.version:
                 return

@@ -16,6 +16,7 @@ from algaenv.runtimes.docker.images.installed import add_python, walk
 from algaenv.runtimes.docker.images.recipe import Recipe
 from algaenv.runtimes.docker.images.rootfs import Directory, File, Link, Rootfs
 from algaenv.runtimes.docker.images.slim import slim
+from algaenv.spec.lookup import is_file
 
 _BUNDLE: Final = "/etc/ssl/certs/ca-certificates.crt"
 _BUNDLES: Final = (_BUNDLE, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
@@ -144,6 +145,6 @@ def certificates() -> bytes:
     """The authorities this machine trusts, as PEM; empty when it names none."""
     chosen = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or ""
     for name in (chosen, *_BUNDLES):
-        if name and Path(name).is_file():
+        if is_file(name) and os.access(name, os.R_OK):
             return Path(name).read_bytes()
     return b""
