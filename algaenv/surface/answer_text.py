@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from algaenv.surface.terminal import PLAIN, Paint
+from algaenv.surface.visible import visible
 
 if TYPE_CHECKING:
     from algaenv.surface.calling import Answer
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 def answer_text(answer: Answer, paint: Paint = PLAIN) -> str:
     """One line, and some more when something is wrong."""
+    answer = visible(answer)
     style = "red" if answer.failed else "green"
     head = f"{answer.status} {answer.phrase}".rstrip()
     times = f"{answer.ms:g} ms"
@@ -20,7 +22,7 @@ def answer_text(answer: Answer, paint: Paint = PLAIN) -> str:
     lines = [f"{paint(head, style, 'bold')}  {paint(times, 'dim')}"]
     if fault := answer.headers.get("x-algaenv-product-fault"):
         lines.append(f"  {paint('product fault:', 'yellow')} {fault}")
-    if trouble := answer.trouble:
+    if trouble := visible(answer.trouble):
         lines.append(f"  {paint(trouble.summary, 'red')}")
         lines += [f"  reason: {trouble.reason}"] if trouble.reason else []
         lines += [f"  stderr: {line}" for line in trouble.stderr]

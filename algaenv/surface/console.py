@@ -32,6 +32,7 @@ from algaenv.surface.lines import (
 from algaenv.surface.output import cut_in
 from algaenv.surface.problem_text import render
 from algaenv.surface.terminal import PLAIN, Paint
+from algaenv.surface.visible import visible
 
 PATIENCE = 5.0
 """Seconds of waiting between two lines that say so."""
@@ -65,6 +66,7 @@ class Console:
         """Write what this event is worth. Once closed, threads left behind are not heard."""
         if self._closed:
             return
+        event = visible(event)
         self._state = fold(self._state, event, self._clock())
         lines = self._urgent(event)
         if not self._quiet:

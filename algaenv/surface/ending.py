@@ -7,6 +7,7 @@ from algaenv.model.problem import Problem
 from algaenv.surface.lines import summary
 from algaenv.surface.problem_text import render
 from algaenv.surface.terminal import PLAIN, Paint
+from algaenv.surface.visible import visible
 
 
 def problems(report: Report) -> tuple[Problem, ...]:
@@ -21,7 +22,7 @@ def ending(
     """The closing lines. `log` is the file that tells the whole story, named when a run fails."""
     lines = [render(problem, paint) for problem in problems(report)]
     if lines and log:
-        lines.append(f"{paint('log:', 'cyan')} {log}")
+        lines.append(f"{paint('log:', 'cyan')} {visible(log)}")
     if quiet:
         return lines
     kept = [f"{paint('kept', 'cyan')} {one.address}: {one.why}" for one in report.kept]

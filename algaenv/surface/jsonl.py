@@ -9,11 +9,12 @@ from algaenv.model.event import Event
 from algaenv.surface.lines import STOPPING
 from algaenv.surface.output import cut_in
 from algaenv.surface.shapes import Shape, of_event
+from algaenv.surface.visible import visible_json
 
 
 def line(shape: Shape) -> str:
-    """One line of JSON, newline included; text stays readable instead of being escaped."""
-    return json.dumps(shape, ensure_ascii=False) + "\n"
+    """One line of JSON, newline included; text stays readable, controls are escaped."""
+    return visible_json(json.dumps(shape, ensure_ascii=False)) + "\n"
 
 
 class JsonLines:

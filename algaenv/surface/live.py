@@ -26,6 +26,7 @@ from algaenv.surface.lines import STOPPING, abandoned_lines, settled_line, step_
 from algaenv.surface.output import cut_in
 from algaenv.surface.problem_text import render
 from algaenv.surface.terminal import Paint
+from algaenv.surface.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -61,6 +62,7 @@ class LiveView:
         """Take it in; the next frame shows it. Once closed, threads left behind are not heard."""
         if self._over:
             return
+        event = visible(event)
         self._state = fold(self._state, event, self._clock())
         match event:
             case RuntimeChosen(runtime, why):

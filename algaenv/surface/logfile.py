@@ -14,6 +14,7 @@ from typing import TextIO
 
 from algaenv.model.event import Event, Reported, StepEnded, StepStarted
 from algaenv.surface.shapes import of_event
+from algaenv.surface.visible import visible_json, visible_text
 
 LARGEST = 1 << 20
 """Bytes after which a log is set aside; one older log is kept."""
@@ -24,7 +25,7 @@ def home_log(spec: Path) -> Path | None:
     from algaenv.drivers.home import identify
 
     home = identify(spec, "").home
-    return home / "logs" / "algaenv.log" if home.is_dir() else None
+    return home / "logs" / "algaenv.log" if os.path.isdir(home) else None  # noqa: PTH112 - never raises
 
 
 def user_log(environ: Mapping[str, str]) -> Path:
@@ -86,7 +87,7 @@ def write_trace(verb: str, spec: Path | None, environ: Mapping[str, str], text: 
     try:
         path = (home_log(spec) if spec else None) or user_log(environ)
         with append(path) as file:
-            file.write(f"{stamp(verb)} traceback\n{text}")
+            file.write(f"{stamp(verb)} traceback\n{visible_text(text)}")
     except OSError:
         return None
     return path
@@ -100,7 +101,7 @@ def stamp(verb: str) -> str:
 
 
 def _told(event: Event) -> str:
-    return json.dumps(of_event(event), ensure_ascii=False)
+    return visible_json(json.dumps(of_event(event), ensure_ascii=False))
 
 
 def _matters(event: Event) -> bool:

@@ -8,6 +8,7 @@ from algaenv.surface.lines import verb_style
 from algaenv.surface.problem_text import render
 from algaenv.surface.table import aligned
 from algaenv.surface.terminal import PLAIN, Paint
+from algaenv.surface.visible import visible
 
 NOTHING = "No changes. What is there is what the spec asks for."
 NOTHING_YET = "No changes so far; the rest can be told once its host answers."
@@ -15,6 +16,7 @@ NOTHING_YET = "No changes so far; the rest can be told once its host answers."
 
 def plan_text(plan: Plan, paint: Paint = PLAIN) -> str:
     """The whole plan; steps that only wait for an answer are not part of it."""
+    plan = visible(plan)
     sections = [
         _steps(plan.changes, paint),
         _deferred(plan, paint),

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 
 from algaenv.model.problem import Problem
 from algaenv.surface.terminal import PLAIN, Paint
+from algaenv.surface.visible import visible
 
 
 def render(problem: Problem, paint: Paint = PLAIN, *, label: str = "error") -> str:
     """`file:line:column: error[code]: cannot …`, its evidence, and the hint."""
+    problem = visible(problem)
     place = paint(f"{problem.where}: ", "bold") if problem.where else ""
     colour = "red" if label == "error" else "yellow"
     lines = [f"{place}{paint(f'{label}[{problem.code}]:', colour, 'bold')} {problem.summary}"]

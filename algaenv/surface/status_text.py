@@ -8,6 +8,7 @@ from algaenv.model.secret import Secret
 from algaenv.model.status import ExtensionStatus, ServiceStatus, Status
 from algaenv.surface.table import GAP, aligned
 from algaenv.surface.terminal import PLAIN, Paint
+from algaenv.surface.visible import visible
 
 SHOWN_CALLS = 4
 """Handlers told for each extension unless everything is asked for."""
@@ -24,6 +25,7 @@ def status_text(
     verbose: bool = False,
 ) -> str:
     """The whole view. `width` None never folds a line; `variables` adds the masked variables."""
+    status = visible(status)
     sections = [
         [_title(status, paint)],
         _services(status.services, paint, width),

@@ -129,7 +129,7 @@ class Screen:
         cls,
         directory: Path,
         *arguments: str,
-        scene: str,
+        scene: str | None,
         size: tuple[int, int] = (80, 24),
         extra: Mapping[str, str] | None = None,
     ) -> Self:

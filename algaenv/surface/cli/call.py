@@ -101,7 +101,8 @@ def _body(data: str | None) -> bytes | None:
 
 def _show(call: Call, answer: Answer) -> None:
     from algaenv.surface.answer_text import answer_text
+    from algaenv.surface.visible import visible_text
 
     call.say(answer_text(answer, call.terminal.err_paint) + "\n")
-    if text := answer.body.decode(errors="replace"):
+    if text := visible_text(answer.body.decode(errors="replace")):
         call.answer(text if text.endswith("\n") else text + "\n")

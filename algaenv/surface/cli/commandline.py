@@ -75,7 +75,9 @@ class Call:
         """Write one JSON document, laid out to be read, to stdout."""
         import json
 
-        self.answer(json.dumps(shape, indent=2, ensure_ascii=False) + "\n")
+        from algaenv.surface.visible import visible_json
+
+        self.answer(visible_json(json.dumps(shape, indent=2, ensure_ascii=False)) + "\n")
 
     def named_spec(self) -> Path | None:
         """What `-f` or ALGAENV_FILE says, absolute; a directory means the spec inside it."""
@@ -83,7 +85,7 @@ class Call:
         if not name:
             return None
         path = Path.cwd() / str(name)
-        return path / SPEC_NAME if path.is_dir() else path
+        return path / SPEC_NAME if os.path.isdir(path) else path  # noqa: PTH112 - never raises
 
     def spec(self) -> Path:
         """The spec this call is about; raises SpecError when none is named and none is found."""
@@ -152,6 +154,7 @@ class Call:
     def suggest(self, *commands: tuple[str, str]) -> None:
         """Say which commands may be wanted next, for the same spec, and what each is for."""
         from algaenv.surface.table import aligned
+        from algaenv.surface.visible import visible
 
         named = f" -f {shlex.quote(self.options.file)}" if self.options.file else ""
         lines = []
@@ -159,7 +162,7 @@ class Call:
             verb, _, rest = command.partition(" ")
             lines.append((f"algaenv {verb}{named}{' ' if rest else ''}{rest}", purpose))
         leads = ["next: ", *("      " for _ in lines[1:])]
-        told = zip(leads, aligned(lines), strict=True)
+        told = zip(leads, aligned(visible(lines)), strict=True)
         self.say("\n" + "".join(f"{lead}{''.join(cells)}\n" for lead, cells in told))
 
     def _people(self, log: Callable[[], str]) -> Sink:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ def _spec(call: Call) -> Path:
     except SpecError:
         here = Path.cwd()
         for directory in (here, *here.parents):
-            if (directory / ".algaenv").is_dir():
+            if os.path.isdir(directory / ".algaenv"):  # noqa: PTH112 - never raises
                 return directory / SPEC_NAME
         raise
 
@@ -80,7 +81,9 @@ def _agreed(call: Call, session: Session, request: Request) -> bool:
             "cannot delete data without being told so: there is nobody to ask",
             "add `--yes` if its data is to go for good",
         )
-    question = f"Delete {_what_goes(session, request)} for good? [y/N] "
+    from algaenv.surface.visible import visible
+
+    question = f"Delete {visible(_what_goes(session, request))} for good? [y/N] "
     push(call.terminal.err, question)
     return call.terminal.stdin.readline().strip().lower() in {"y", "yes"}
 

@@ -33,6 +33,7 @@ def run(call: Call) -> ExitCode:
     from algaenv.model.outcome import Report
     from algaenv.spec.load import load
     from algaenv.surface.problem_text import render
+    from algaenv.surface.visible import visible
 
     spec = call.spec()
     loaded = load(spec, call.environ)
@@ -50,6 +51,8 @@ def run(call: Call) -> ExitCode:
         paint = call.terminal.out_paint
         count = len(loaded.intent.extensions)
         noun = "extension" if count == 1 else "extensions"
-        call.answer(f"{paint('valid:', 'green', 'bold')} {spec} ({loaded.intent.name}, ")
+        call.answer(
+            f"{paint('valid:', 'green', 'bold')} {visible(str(spec))} ({loaded.intent.name}, "
+        )
         call.answer(f"{count} {noun})\n")
     return ExitCode.DONE
