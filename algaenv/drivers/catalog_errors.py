@@ -85,7 +85,7 @@ def _state_in(message: str) -> str:
 def _unreachable(message: str, place: Place) -> DriverError:
     said = message.rpartition(" failed: ")[2]
     hint = (
-        "run `algaenv up`, which starts it; its log says why it ended"
+        "run `algaenv up`, which starts it, or shows why it ends"
         if place.managed
         else place.with_variables("start it, or mend `database.url` in the spec")
     )
@@ -157,7 +157,7 @@ def _refusal(state: str, message: str, place: Place) -> DriverError:
         Problem(
             "database-error",
             f"cannot finish in {place.label}: {message} (SQLSTATE {state})",
-            "the server's log has the statement",
+            "look the SQLSTATE up in PostgreSQL's documentation, appendix A",
         )
     )
 

@@ -231,7 +231,7 @@ def store_error(code: str, said: str, action: str, bucket: str, endpoint: str) -
             Problem(
                 "store-unreachable",
                 f"cannot {action}: the object store at {endpoint} does not answer ({said})",
-                "run `algaenv up`, which starts it; its log says why it ended",
+                "run `algaenv up`, which starts it, or shows why it ends",
             )
         )
     if code in ("NoSuchBucket", "404"):
@@ -270,7 +270,7 @@ def store_error(code: str, said: str, action: str, bucket: str, endpoint: str) -
         Problem(
             "store-refused",
             f"cannot {action}: the object store answered {code}",
-            "look it up in the store's documentation; its log may say more",
+            "look this code up in the documentation of S3, or of the store",
         )
     )
 

@@ -168,7 +168,9 @@ def _judge_login(probe: PostgresProbe, said: str) -> Answer:
             "or begin anew with `algaenv down --volumes`",
         )
     if re.search(r'role ".*" does not exist|no pg_hba\.conf entry', said):
-        return Never(last, "correct the user in the spec, or begin anew with `down --volumes`")
+        return Never(
+            last, "correct the user in the spec, or begin anew with `algaenv down --volumes`"
+        )
     if "received invalid response to" in said or "expected authentication request" in said:
         return _other_server(f"port {probe.port}", "PostgreSQL")
     return NotYet(last)

@@ -26,7 +26,7 @@ from algaenv.model.outcome import (
 from algaenv.model.plan import Plan, Step, Verb
 from algaenv.model.problem import AlgaenvError, Problem
 from algaenv.model.resource import Present, Resource
-from algaenv.reconcile.protocols import Asker, Hands, Testifies, Warming
+from algaenv.reconcile.protocols import Asker, Hands, KeepsLog, Testifies, Warming
 from algaenv.reconcile.ready import InterruptedWait, Patience, until_answered, until_warm
 from algaenv.reconcile.warming import Stove
 
@@ -146,10 +146,15 @@ class Walker:
             hands = self.hands().get(address.kind)
             return hands.evidence(address) if isinstance(hands, Testifies) else None
 
+        def log() -> str:
+            hands = self.hands().get(address.kind)
+            return hands.log_of(address) if isinstance(hands, KeepsLog) else ""
+
         return Patience(
             seconds=self.ready_seconds,
             cancelled=self.cancelled,
             evidence=evidence,
+            log=log,
             waiting=lambda last, seconds: self.emit(StepWaiting(address, last, seconds)),
         )
 

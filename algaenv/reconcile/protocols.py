@@ -58,6 +58,15 @@ class Testifies(Protocol):
         ...
 
 
+@runtime_checkable
+class KeepsLog(Protocol):
+    """Hands of things whose output is kept."""
+
+    def log_of(self, address: Address) -> str:
+        """How a person reads it: a path, or a command in backticks; empty where there is none."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Lowered:
     """What a runtime makes of a lock: its substrate, hosts and services, in no special order.

@@ -31,12 +31,14 @@ class InterruptedWait(Exception):
 class Patience:
     """How long to wait, and what a wait may be cut short by.
 
-    `evidence` answers the last log lines of a service that has ended, None while it runs.
+    `evidence` answers the last log lines of a service that has ended, None while it runs; `log`
+    how all of them are read, empty where there are none.
     """
 
     seconds: float
     cancelled: Callable[[], bool] = lambda: False
     evidence: Callable[[], tuple[str, ...] | None] = lambda: None
+    log: Callable[[], str] = str
     waiting: Callable[[str, float], None] = lambda _last, _seconds: None
     clock: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
@@ -63,6 +65,7 @@ def _until(
             case Yes():
                 return
             case Never(last, hint, detail):
+                hint = hint or _look(patience.log())
                 raise NotReady(_problem(code, subject, last, hint, detail))
             case NotYet(last):
                 pass
@@ -82,14 +85,14 @@ def _until(
                 Problem(
                     code="service-ended",
                     summary=f"cannot bring up {subject}: it ended while starting",
-                    hint="its last lines are above; `algaenv up` tries again",
+                    hint=_after_the_end(patience.log()),
                     detail=lines,
                 )
             )
         if patience.cancelled():
             raise InterruptedWait
         if waited >= patience.seconds:
-            hint = "raise `ready_timeout` in the spec if it only needs longer"
+            hint = f"{_look(patience.log())}; raise `ready_timeout` if it only needs longer"
             limit = f"{patience.seconds:g} s"
             raise NotReady(_problem("not-ready", subject, f"{last} (waited {limit})", hint, ()))
         if waited >= QUIET:
@@ -113,7 +116,7 @@ def until_warm(asker: Asker, warming: Warming, subject: str, patience: Patience)
         with _told(COMPILING, patience):
             answer = asker.warm(replace(warming, seconds=left))
         if isinstance(answer, Broken):
-            summary = f"cannot call {subject} ready: its handler cannot run: {answer.reason}"
+            summary = f"{subject} is not ready: its handler cannot run: {answer.reason}"
             detail = tuple(cause for cause in answer.causes if cause not in summary)
             raise Failed(Problem("handler-broken", summary, answer.hint, detail=detail))
         return answer
@@ -159,7 +162,16 @@ def until_available(action: Callable[[], T], patience: Patience) -> T:
 def _problem(code: str, subject: str, last: str, hint: str, detail: tuple[str, ...]) -> Problem:
     return Problem(
         code=code,
-        summary=f"cannot call {subject} ready: {last}",
-        hint=hint or "look at its log with `algaenv status` and mend what it says",
+        summary=f"{subject} is not ready: {last}",
+        hint=hint,
         detail=detail,
     )
+
+
+def _look(log: str) -> str:
+    return f"see what it says in {log}" if log else "see with `algaenv status` what answers"
+
+
+def _after_the_end(log: str) -> str:
+    more = f", all of them in {log}" if log else ""
+    return f"its last lines are above{more}; `algaenv up` tries again"

@@ -12,7 +12,7 @@ from algaenv.surface.cli.commands import parser_of
 from algaenv.surface.cli.dispatch import top_parser
 from algaenv.surface.cli.grammar import UsageError
 from tests.docs.pages import INLINE, ROOT, blocks, pages, prose, read
-from tests.docs.raised import words
+from tests.docs.raised import PACKAGE, words
 
 LINE = re.compile(r"\balgaenv ((?:[^|>;)`\"#\n&]|>(?=\w))*)")
 
@@ -56,6 +56,35 @@ def test_command_lines_of_the_hints_can_be_read() -> None:
     }
     assert {"up --adopt", "down --volumes"} <= hints
     assert all(map(reads, hints))
+
+
+OURS = ("algaenv", "docker", "npm", "git", "pip", "kill", "node")
+"""Programs that a hint may tell somebody to run."""
+
+
+def test_what_a_hint_says_to_type_begins_with_a_program_or_a_key() -> None:
+    """In backticks stands a command, a key or value of the spec, or something of a manifest."""
+    runs = re.compile(r"(?:run|with|try|see|anew with) `([a-z][a-z-]*) [^`]*`")
+    apart = ("gateway", "runner")
+    found = {
+        match[1]
+        for path, texts in words().items()
+        for text in texts
+        for match in runs.finditer(text)
+        if path.relative_to(PACKAGE).parts[0] not in apart and "\n" not in text
+    }
+    assert "algaenv" in found
+    assert found <= set(OURS)
+
+
+def test_no_hint_sends_to_a_log_without_saying_where_it_is() -> None:
+    vague = re.compile(
+        r"\b(?:look at|read|see|in) (?:its|the) logs?\b|\bits log (?:has|says|may)\b"
+    )
+    apart = ("gateway", "runner")  # services that do not know where their output is kept
+    for path, texts in words().items():
+        if path.relative_to(PACKAGE).parts[0] not in apart:
+            assert not [text for text in texts if vague.search(text)], path
 
 
 def test_command_lines_are_seen() -> None:

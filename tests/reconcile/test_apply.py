@@ -209,6 +209,9 @@ class Ending(Ledger):
     def evidence(self, address: Address) -> tuple[str, ...] | None:
         return ("exit code 1", "FATAL: no space left")
 
+    def log_of(self, address: Address) -> str:
+        return f"/logs/{address.name}.log"
+
 
 def test_a_service_that_ends_while_it_is_waited_for_fails_with_its_last_lines() -> None:
     asker = Answers(NotYet("connection refused"))
@@ -217,6 +220,7 @@ def test_a_service_that_ends_while_it_is_waited_for_fails_with_its_last_lines() 
     assert isinstance(failed, FailedStep)
     assert failed.problem.code == "service-ended"
     assert failed.problem.detail == ("exit code 1", "FATAL: no space left")
+    assert "all of them in /logs/store.log" in failed.problem.hint
     assert asker.asked == 1
 
 
@@ -263,7 +267,7 @@ def test_an_extension_that_does_not_answer_has_a_code_of_its_own() -> None:
     assert isinstance(failed, FailedStep)
     problem = failed.problem
     assert (problem.code, problem.hint) == ("extension-not-answering", "mend it")
-    assert problem.summary == "cannot call extension/hello ready: GET /x answered 500"
+    assert problem.summary == "extension/hello is not ready: GET /x answered 500"
     assert problem.detail == ("stderr: one",)
     ended = walker(Ledger(frozenset({"create release/hello"})), asker).walk(steps)
     assert [e.outcome for e in ended if e.step.address == wanted.address] == [

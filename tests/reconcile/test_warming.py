@@ -166,7 +166,7 @@ def test_a_handler_that_cannot_run_is_never_installed() -> None:
     assert isinstance(failed, FailedStep)
     problem = failed.problem
     assert (problem.code, failed.error) == ("handler-broken", "Failed")
-    assert problem.summary.startswith("cannot call bundle/a@abc ready: its handler cannot run")
+    assert problem.summary.startswith("bundle/a@abc is not ready: its handler cannot run")
     assert "alga:extension/xyz" in problem.summary
     assert problem.hint == "build it anew"
     assert problem.detail == ("outer", "inner")

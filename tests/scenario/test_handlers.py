@@ -128,7 +128,7 @@ def test_one_that_cannot_run_does_not_replace_one_that_does(project: Project) ->
         assert run.code == 7
         assert run.codes() == {"handler-broken"}
         (problem,) = run.problems()
-        assert problem["summary"].startswith("cannot call bundle/hello@")
+        assert problem["summary"].startswith("bundle/hello@")
         assert "component" in problem["hint"]
         assert project.status()["extensions"] == before
         assert project.sql("SELECT xmin::text FROM tenant_extension_install") == rows

@@ -52,9 +52,7 @@ def test_an_endpoint_that_fails_keeps_it_from_being_ready(make_project: Any) -> 
         assert run.code == 6, run.stderr
         assert run.codes() == {"extension-not-answering"}
         (problem,) = run.problems()
-        assert problem["summary"] == (
-            "cannot call extension/hello ready: GET /x answered 500: no luck"
-        )
+        assert problem["summary"] == ("extension/hello is not ready: GET /x answered 500: no luck")
         assert "algaenv call" in problem["hint"]
     (extension,) = project.status()["extensions"]
     assert not extension["ready"]

@@ -161,7 +161,7 @@ def failed(what: str, said: Sequence[str]) -> Problem:
     return Problem(
         "cluster-failed",
         f"cannot set up PostgreSQL: {what} failed",
-        "look at what it said, and run this again",
+        "mend what its last lines say, and run `algaenv up` again",
         detail=tuple(said[-20:]),
     )
 

@@ -90,6 +90,10 @@ class ProcessHands:
             return None  # If it has just died, its shim is about to write down how.
         return (living.ending_of(record), *logfile.tail(record["log"]))
 
+    def log_of(self, address: Address) -> str:
+        """The file."""
+        return str(self._layout.log(address.name))
+
     def _record(self, address: Address) -> Record | None:
         record = records.read(str(self._layout.record(address.name)))
         return record if record and record["environment"] == self._environment.id else None

@@ -107,6 +107,15 @@ class ContainerHands:
 
     def describe(self, address: Address) -> Evidence | None:
         """How the container of `address` fares; None when there is none."""
+        found = self._listed(address)
+        return evidence_of(self._engine, str(found.get("Id"))) if found else None
+
+    def log_of(self, address: Address) -> str:
+        """The command that prints it."""
+        names = as_list(self._listed(address).get("Names"))
+        return f"`docker logs {str(names[0]).lstrip('/')}`" if names else ""
+
+    def _listed(self, address: Address) -> Mapping[str, Json]:
         query = {
             "all": 1,
             "filters": {
@@ -118,7 +127,7 @@ class ContainerHands:
         }
         with asking(f"look at {address}"):
             found = as_list(self._engine.get("/containers/json", query))
-        return evidence_of(self._engine, str(as_map(found[0]).get("Id"))) if found else None
+        return as_map(found[0]) if found else {}
 
     def evidence(self, address: Address) -> tuple[str, ...] | None:
         """None while it runs; once it has ended or keeps restarting, how, and its last lines."""
