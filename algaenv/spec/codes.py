@@ -33,9 +33,6 @@ CODES: tuple[tuple[str, str], ...] = (
     ("spec-variable-unset", "an environment variable is not set and has no default"),
     ("spec-dotenv", "the file `.env` beside the spec, or a line of it, cannot be read"),
     ("spec-variable-syntax", "`${…}` is malformed"),
-    # Trust
-    ("spec-volume-wide", "a mount of the runner gives away more than anybody means to (a warning)"),
-    ("spec-secret-outside", "a secret is read from a file outside of the spec (a warning)"),
     # Values
     ("spec-type", "a value is of another kind than the key takes"),
     ("spec-text", "a text or list is empty"),
@@ -61,6 +58,11 @@ CODES: tuple[tuple[str, str], ...] = (
     ("spec-capability", "Alga knows no such capability"),
     ("spec-variable-name", "the name of an environment variable is malformed"),
     ("spec-variable-reserved", "a variable of the runner is set by algaenv itself"),
+    (
+        "spec-mount-wide",
+        "the runner, or a build, is given much more than an extension needs (a warning)",
+    ),
+    ("spec-secret-outside", "a secret is read from outside the spec's directory (a warning)"),
     ("spec-volume", "a mount is malformed"),
     ("spec-egress", "what handlers may ask is neither a host nor host:port"),
     ("spec-secret", "a secret holds characters that its service cannot take"),

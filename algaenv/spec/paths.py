@@ -46,7 +46,7 @@ class Paths:
                 "correct the path",
                 where,
             )
-        elif not is_inside(source, path):
+        elif not _inside(source, path):
             self.ledger.complain(
                 "spec-workspace",
                 f"use {text} as a workspace: the source lies outside of it",
@@ -70,7 +70,6 @@ class Paths:
         return path
 
 
-def is_inside(path: str, directory: str) -> bool:
-    """Whether `path` is `directory` or lies below it, links followed."""
+def _inside(path: str, directory: str) -> bool:
     real = os.path.realpath(directory)
     return os.path.commonpath([os.path.realpath(path), real]) == real

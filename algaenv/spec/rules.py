@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ from algaenv.model.problem import Where
 from algaenv.spec.document import Document
 from algaenv.spec.gateway import AppServerSpec, GatewaySpec
 from algaenv.spec.ledger import Ledger
-from algaenv.spec.paths import Paths, is_inside
+from algaenv.spec.paths import Paths
 from algaenv.spec.services import ManagedSpec, RedisSpec, RunnerSpec, StoreSpec
 from algaenv.spec.tree import Path, Places
 
@@ -31,12 +31,6 @@ _RESERVED = {
 """Variables of the runner that algaenv alone can know."""
 _EGRESS = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_SOCKETS = (
-    "/var/run/docker.sock",
-    "/run/docker.sock",
-    "/run/podman/podman.sock",
-    "/run/containerd/containerd.sock",
-)
 _APP = ("app_url",)
 Ported = StoreSpec | RedisSpec | ManagedSpec | RunnerSpec | GatewaySpec
 """What has ports."""
@@ -136,27 +130,7 @@ def volume(text: str, where: Where, ledger: Ledger) -> str | None:
         )
         return None
     path = Paths(ledger).absolute(source, where)
-    if danger := _danger(path, ledger.environ):
-        ledger.warn(
-            "spec-volume-wide",
-            f"confine the runner: it mounts {path}, {danger}",
-            "mount the smallest directory that it needs, with :ro",
-            where,
-        )
     return f"{path}:{target}{':ro' if mode == 'ro' else ''}"
-
-
-def _danger(source: str, environ: Mapping[str, str]) -> str:
-    """What a mount gives away that nobody means to give; empty for an ordinary one."""
-    real = os.path.realpath(source)
-    engine = environ.get("DOCKER_HOST", "")
-    sockets = [*_SOCKETS, *([engine.removeprefix("unix://")] if engine.startswith("unix:") else [])]
-    if any(is_inside(os.path.realpath(socket), real) for socket in sockets) and real != "/":
-        return "and who reaches the engine's socket rules this machine"
-    homes = {environ.get("HOME", ""), os.path.expanduser("~")} - {"", "~"}  # noqa: PTH111
-    if real == "/" or any(is_inside(os.path.realpath(home), real) for home in homes):
-        return "with all that this user has on this machine"
-    return ""
 
 
 def egress_entry(text: str, where: Where, ledger: Ledger) -> str | None:

@@ -10,14 +10,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.problem import Where
 from algaenv.model.secret import Secret
 from algaenv.spec.complaints import dotted
 from algaenv.spec.ledger import Ledger
-from algaenv.spec.paths import Paths, is_inside
+from algaenv.spec.paths import Paths
 from algaenv.spec.secret_words import EnvSecret, FileSecret, SecretForm
 from algaenv.spec.tree import Path as TreePath
 from algaenv.spec.tree import Places
+from algaenv.spec.trust import judge_secret
 
 ACCESS_KEY = (r"[A-Za-z0-9._-]{3,128}", "3 to 128 letters, digits, dots, hyphens, underscores")
 SECRET_KEY = (
@@ -106,25 +106,13 @@ class Secrets:
         else:
             value = value.removesuffix("\n").removesuffix("\r")
             if value and "\0" not in value:
-                self._warn_of_strange(file, name, path, where)
+                judge_secret(file, name, where, self.ledger)
                 return value
             said, hint = "it is empty" if not value else "it holds a NUL", "write the secret to it"
         self.ledger.complain(
             "spec-secret-file", f"read {dotted(path[:-1])} from {name}: {said}", hint, where
         )
         return None
-
-    def _warn_of_strange(self, file: Path, name: str, path: TreePath, where: Where) -> None:
-        """A spec reads with the rights of whoever runs it, so it should read its own secrets."""
-        directory = self.ledger.homes[where.file]
-        if not is_inside(str(file), str(directory)):
-            self.ledger.warn(
-                "spec-secret-outside",
-                f"tell whether {name} is meant for {dotted(path[:-1])}: it lies outside of "
-                f"{directory}",
-                "keep secrets below the directory of the spec, where git ignores them",
-                where,
-            )
 
 
 def _wanted_of_url(url: str) -> str | None:

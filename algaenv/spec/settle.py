@@ -37,6 +37,7 @@ from algaenv.spec.rules import egress_entry, port_of, ports_apart, reserved, vol
 from algaenv.spec.secrets import Secrets
 from algaenv.spec.services import BuiltImage, ExternalSpec, InlineEngine, ManagedSpec
 from algaenv.spec.tree import Path, Places
+from algaenv.spec.trust import judge_mount
 
 
 def settle(
@@ -167,6 +168,7 @@ class _Settling:
         for index, text in enumerate(spec.volumes):
             where = self.places.value((*root, "volumes", index))
             if mount := volume(text, where, self.ledger):
+                judge_mount(mount.partition(":")[0], "mount", where, self.ledger)
                 volumes.append(mount)
         opened = []
         for index, text in enumerate(spec.local_egress):
@@ -186,6 +188,7 @@ class _Settling:
             build, path = image.build, ("runner", "image", "build", "context")
             where = self.places.value(path)
             context = Paths(self.ledger).context(build.context, build.dockerfile, where)
+            judge_mount(context, "send the build context", where, self.ledger)
             return ContextImage(context, build.dockerfile, dict(build.args))
         return BundledImage() if image == "bundled" else NamedImage(image_reference(image))
 

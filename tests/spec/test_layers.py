@@ -178,37 +178,6 @@ def test_warnings(tmp_path: Path) -> None:
     assert (warning.code, warning.where and warning.where.line) == ("spec-probe-unused", 3)
 
 
-@pytest.mark.parametrize("source", ["/", "~", "/home", "/var/run/docker.sock", "/run", "./link"])
-def test_a_mount_that_gives_everything_away_is_warned_of(tmp_path: Path, source: str) -> None:
-    (tmp_path / "link").symlink_to("/run/docker.sock")
-    spec = write(
-        tmp_path / "algaenv.yaml", f"name: demo\nrunner: {{volumes: ['{source}:/m', './a:/a']}}\n"
-    )
-    (warning,) = load(spec, {"HOME": "/home/me"}).warnings
-    assert (warning.code, str(warning.where)) == ("spec-volume-wide", f"{spec}:2:20")
-    assert warning.summary.startswith("cannot confine the runner: it mounts /")
-
-
-def test_the_socket_that_docker_host_names_is_warned_of(tmp_path: Path) -> None:
-    spec = write(tmp_path / "algaenv.yaml", "name: demo\nrunner: {volumes: ['/srv/d:/m']}\n")
-    assert load(spec, {"HOME": "/home/me"}).warnings == ()
-    (warning,) = load(spec, {"DOCKER_HOST": "unix:///srv/d/engine.sock"}).warnings
-    assert warning.code == "spec-volume-wide"
-
-
-def test_a_secret_outside_of_the_spec_is_warned_of(tmp_path: Path) -> None:
-    outside = write(tmp_path / "id_rsa", "a-private-key-of-mine")
-    inside = tmp_path / "checkout"
-    write(inside / "key", "hunter2-hunter2")
-    (inside / "link").symlink_to(outside)
-    for name, warns in (("./key", False), ("../id_rsa", True), ("./link", True)):
-        spec = write(
-            inside / "algaenv.yaml", f"name: demo\nredis: {{password: {{file: {name}}}}}\n"
-        )
-        found = [(w.code, str(w.where)) for w in load(spec, {}).warnings]
-        assert found == ([("spec-secret-outside", f"{spec}:2:26")] if warns else [])
-
-
 def test_secrets_stay_out_of_reprs(tmp_path: Path) -> None:
     spec = write(tmp_path / "algaenv.yaml", "name: demo\nredis: {password: hunter2-hunter2}\n")
     assert "hunter2" not in repr(load(spec, {}))
