@@ -131,17 +131,34 @@ class MountPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class User:
+    """Who a container's program runs as: numbers that its image need not know."""
+
+    uid: int
+    gid: int
+
+    def __str__(self) -> str:
+        return f"{self.uid}:{self.gid}"
+
+
+@dataclass(frozen=True, slots=True)
 class Owned:
     """The top directory of a mounted volume, whose owner and mode are set before the start."""
 
     path: str
-    uid: int
+    user: User
     mode: int
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerBody:
-    """A service's container. `files` lie in ETC, mode 0600, and belong to `file_owner`."""
+    """A service's container. `files` lie in ETC, mode 0400, and belong to `file_owner`.
+
+    `user` is who runs in an image of ours; None leaves it to the image. With a user, ETC is a
+    volume of the container's own, and `chown` is the program in the image, with its first
+    arguments, that makes `<uid>:<gid>` (one more argument) the owner of the directories that follow
+    and of all in them.
+    """
 
     name: str
     service: str
@@ -150,7 +167,9 @@ class ContainerBody:
     command: tuple[str, ...]
     environment: Mapping[str, str | Secret]
     files: Mapping[str, str | Secret]
-    file_owner: int
+    file_owner: User
+    user: User | None
+    chown: tuple[str, ...]
     ports: tuple[Port, ...]
     mounts: tuple[MountPoint, ...]
     owned: tuple[Owned, ...]

@@ -42,6 +42,7 @@ from algaenv.runtimes.docker.body import (
     ImageBody,
     PulledImage,
     RecipeImage,
+    User,
 )
 from algaenv.runtimes.docker.engine import Engine
 from algaenv.runtimes.docker.images.identity import identity
@@ -49,6 +50,7 @@ from algaenv.runtimes.docker.images.recipe import Recipe, load_recipe
 from algaenv.runtimes.docker.images.tree import context_identity
 from algaenv.runtimes.docker.lower import Supply, extra_mount, volume_name
 from algaenv.runtimes.docker.registry import Registries
+from algaenv.runtimes.docker.user import MAPPED, maps_users, user_of
 from algaenv.runtimes.services import ServiceName
 from algaenv.spec.lookup import is_directory
 from algaenv.spec.stacks import stacks_root
@@ -72,11 +74,12 @@ class Left:
     """What earlier runs of an environment left on the engine.
 
     `images` maps each service to the title of the image its container was made from; `volumes` are
-    the names of its volumes.
+    the names of its volumes; `users` are who its containers run as, `<uid>:<gid>`.
     """
 
     images: Mapping[str, str]
     volumes: frozenset[str]
+    users: frozenset[str] = frozenset()
 
 
 class Chooser:
@@ -101,6 +104,7 @@ class Chooser:
         self._registries = Registries(engine, say)
         self._recipes = stacks_root() / "images"
         self._gaps = _Gaps()
+        self._chosen_user: User | None = None
 
     def choose(self) -> Mapping[ServiceName, Supply]:
         """One supply a service. Raises ResolveError with every problem at once."""
@@ -206,7 +210,8 @@ class Chooser:
             return self._problem(*error.problems)
         kept = f"{program.name}{major}-local"
         note = f"{_HERE} from {program.path}"
-        return _own(recipe, image, profile, version=version, note=note, kept=kept)
+        user = self._user(recipe)
+        return _own(recipe, image, profile, user, version=version, note=note, kept=kept)
 
     def _runner(self) -> Supply | None:
         image = self._lock.intent.runner.image
@@ -240,10 +245,13 @@ class Chooser:
             return self._problem(*error.problems)
         version = algaenv.__version__
         image = RecipeImage(service, hash_, None)
-        built = _own(recipe, image, None, version=version, note=f"{_HERE} from what is installed")
+        user = self._user(recipe)
+        note = f"{_HERE} from what is installed"
+        built = _own(recipe, image, None, user, version=version, note=note)
         folder = str(recipe.folder)
         body = DockerfileImage(f"{service}-public", hash_, folder, "Dockerfile", {}, wheel=True)
-        public = _own(recipe, body, None, version=version, note=f"built on {PYTHON_BASE.title}")
+        note = f"built on {PYTHON_BASE.title}"
+        public = _own(recipe, body, None, user, version=version, note=note)
         if images != "auto":
             return public if images == "pull" else built
         used = self._left.images.get(service, "")
@@ -253,6 +261,18 @@ class Chooser:
             return built
         refusal = self._refusal(PYTHON_BASE)
         return _because(built, refusal) if refusal else public
+
+    def _user(self, recipe: Recipe) -> User:
+        """Who runs in an image made from `recipe`.
+
+        Asks the engine at most once, and only before it has run a container of that user.
+        """
+        if self._chosen_user is None:
+            wanted = user_of(self._lock.environment.id, os.geteuid(), os.getegid())
+            known = wanted.uid <= MAPPED or str(wanted) in self._left.users
+            maps = self._engine.facts.rootless or (not known and maps_users(self._engine))
+            self._chosen_user = User(recipe.user, recipe.user) if maps else wanted
+        return self._chosen_user
 
     def _check_data(self, database: Supply | None) -> None:
         """Volumes of another PostgreSQL are named: an environment never starts empty silently."""
@@ -318,6 +338,7 @@ def _own(
     recipe: Recipe,
     image: ImageBody,
     profile: Profile | None,
+    user: User,
     *,
     version: str,
     note: str,
@@ -328,8 +349,8 @@ def _own(
         profile,
         note,
         version,
-        user=recipe.user,
-        places=frozenset(recipe.directories),
+        user=user,
+        chown=recipe.chown,
         read_only=recipe.read_only,
         kept=kept,
         environment=recipe.container,

@@ -36,4 +36,5 @@ CODES: tuple[tuple[str, str], ...] = (
     ("port-taken", "a port on 127.0.0.1 is held by something else"),
     ("recipe-broken", "a build recipe for an image cannot be read, or asks for what is not there"),
     ("volume-in-use", "a container that is not ours uses the volume"),
+    ("volume-owner", "the data in a volume cannot be given to the user whose program needs it"),
 )

@@ -131,6 +131,25 @@ class Engine:
                 return None
             raise
 
+    def peek(self, path: str, query: Mapping[str, object], size: int) -> bytes:
+        """The first bytes, at most `size`, of the answer to a GET that may be a long one.
+
+        Raises as `get`. The connection is closed, so that the engine does not go on.
+        """
+        url = f"/v{self.facts.api_version}{path}?{urlencode(query)}"
+        if isinstance(self.endpoint, UnixSocket):
+            connection = _UnixConnection(self.endpoint.path)
+            connection.timeout = _PATIENCE
+            try:
+                connection.request("GET", url, headers={"Host": "docker"})
+                reply = connection.getresponse()
+                return _success(reply.status, reply.read(size))
+            finally:
+                connection.close()
+        client = self._client(".".join(map(str, _NEWEST)))
+        with client.get(client.base_url + url, timeout=_PATIENCE, stream=True) as streamed:
+            return _success(streamed.status_code, streamed.raw.read(size))
+
     def tell(self, method: str, path: str, *, patience: float = _WRITE_PATIENCE) -> None:
         """A POST or DELETE without a body, for what has to be over quickly: stopping and removing.
 
@@ -212,6 +231,12 @@ def elsewhere(endpoint: Remote) -> Problem:
         f"cannot use the engine at {endpoint}: its loopback is not that of this machine",
         "run algaenv on that machine, or set `runtime: process` in the spec",
     )
+
+
+def _success(status: int, body: bytes) -> bytes:
+    if status >= _ERROR:
+        _read(status, body)
+    return body
 
 
 def _read(status: int, body: bytes) -> Json:

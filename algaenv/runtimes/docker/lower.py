@@ -29,6 +29,7 @@ from algaenv.runtimes.docker.body import (
     NetworkBody,
     Owned,
     Port,
+    User,
     VolumeBody,
 )
 from algaenv.runtimes.gateway import SETTINGS, database_url, gateway_environment, settings_files
@@ -52,6 +53,7 @@ RUNNER_PORT: Final = 8080
 HOST_GATEWAY: Final = "host.docker.internal"
 GATEWAY_PORT: Final = 3000
 SERVICES: Final[tuple[ServiceName, ...]] = ("store", "redis", "database", "runner", "gateway")
+_ROOT: Final = User(0, 0)
 _ANYWHERE: Final = "0.0.0.0"  # noqa: S104 - inside the container; published on loopback only
 # What entry points of well-known images need that start as root, take their data and step down.
 _STEP_DOWN: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
@@ -70,8 +72,7 @@ class Supply:
 
     `profile` is None for runner and gateway. `note` says where the image comes from; `version` is
     that of the program in it, as far as it is known. `user` is who runs in an image of
-    ours, and `places` are the directories that already belong to that user; None when the image
-    takes care of that itself.
+    ours, None when the image takes care of that itself; `chown` is as in ContainerBody.
     `kept` names the volume's data format: data of another engine, or
     of one made elsewhere, is never mounted. `environment` holds templates, as a profile's does.
     """
@@ -80,8 +81,8 @@ class Supply:
     profile: Profile | None
     note: str
     version: str = ""
-    user: int | None = None
-    places: frozenset[str] = frozenset()
+    user: User | None = None
+    chown: tuple[str, ...] = ()
     read_only: bool = False
     kept: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -205,17 +206,14 @@ def _server(lock: Lock, service: ServiceName, supply: Supply) -> ContainerBody:
         console_port=profile.ports.get("console", 0),
     )
     rendered = render_container(profile, values)
-    owner = profile.uid if supply.user is None else supply.user
+    owner = supply.user or User(profile.uid, profile.uid)
     mounts = (
         (MountPoint("volume", volume_name(lock, service, supply), profile.data),)
         if service != "redis" or lock.intent.redis.persistent
         else ()
     )
-    owned = tuple(
-        Owned(mount.target, owner, 0o750)
-        for mount in mounts
-        if owner and mount.target not in supply.places
-    )
+    mode = 0o700 if supply.user else 0o750
+    owned = tuple(Owned(mount.target, owner, mode) for mount in mounts if owner.uid)
     return ContainerBody(
         name=container_name(lock, service),
         service=service,
@@ -225,18 +223,26 @@ def _server(lock: Lock, service: ServiceName, supply: Supply) -> ContainerBody:
         environment=_environment(supply, rendered, values),
         files=rendered.files,
         file_owner=owner,
+        user=supply.user,
+        chown=supply.chown,
         ports=_ports(lock, service, profile),
         mounts=mounts,
         owned=owned,
         capabilities=() if supply.user else _STEP_DOWN,
-        # The engine puts nothing into a container whose root is read-only.
-        read_only=supply.read_only and not (rendered.files or owned),
-        tmpfs=supply.tmpfs,
+        read_only=supply.read_only,
+        tmpfs=supply.tmpfs if mounts else {**supply.tmpfs, **_passing(profile.data, supply.user)},
         host_names=(),
         init=False,
         stop_signal=profile.stop_signal,
         stop_timeout=_STOP_SECONDS[service],
     )
+
+
+def _passing(place: str, user: User | None) -> Mapping[str, str]:
+    """Room for data that need not outlive its container, in an image of ours."""
+    if user is None:
+        return {}
+    return {place: f"rw,nosuid,nodev,noexec,mode=0700,uid={user.uid},gid={user.gid}"}
 
 
 def _environment(supply: Supply, rendered: Rendered, values: Values) -> Values:
@@ -274,7 +280,7 @@ def _runner(lock: Lock, supply: Supply, supplies: Mapping[ServiceName, Supply]) 
     cache = MountPoint("volume", volume_name(lock, "runner", supply), CACHE)
     extra = tuple(extra_mount(lock, text) for text in lock.intent.runner.volumes)
     # Nobody can tell which user a foreign image runs as, and the cache is its own anyway.
-    owned = () if CACHE in supply.places else (Owned(CACHE, 0, 0o1777),)
+    owned = Owned(CACHE, supply.user or _ROOT, 0o700 if supply.user else 0o1777)
     return ContainerBody(
         name=container_name(lock, "runner"),
         service="runner",
@@ -283,10 +289,12 @@ def _runner(lock: Lock, supply: Supply, supplies: Mapping[ServiceName, Supply]) 
         command=(),
         environment=environment,
         files={},
-        file_owner=0,
+        file_owner=supply.user or _ROOT,
+        user=supply.user,
+        chown=supply.chown,
         ports=(Port("main", lock.ports.runner, RUNNER_PORT),),
         mounts=(cache, *extra),
-        owned=owned,
+        owned=(owned,),
         capabilities=() if supply.user else _STEP_DOWN,
         read_only=supply.read_only,
         tmpfs=supply.tmpfs,
@@ -330,13 +338,14 @@ def _gateway(
         command=(),
         environment=environment,
         files=files,
-        file_owner=supply.user or 0,
+        file_owner=supply.user or _ROOT,
+        user=supply.user,
+        chown=supply.chown,
         ports=(Port("main", lock.ports.gateway, GATEWAY_PORT),),
         mounts=(),
         owned=(),
         capabilities=(),
-        # The engine puts nothing into a container whose root is read-only.
-        read_only=supply.read_only and not files,
+        read_only=supply.read_only,
         tmpfs=supply.tmpfs,
         host_names=(f"{HOST_GATEWAY}:host-gateway",),
         init=True,
@@ -370,6 +379,7 @@ def inputs_of(lock: Lock, body: ContainerBody) -> dict[str, Json]:
         "name": body.name,
         "image": body.image.title,
         "network": body.network,
+        "user": str(body.user or ""),
         "command": shlex.join(body.command),
         "capabilities": ",".join(body.capabilities),
         "read_only": body.read_only,
@@ -381,7 +391,7 @@ def inputs_of(lock: Lock, body: ContainerBody) -> dict[str, Json]:
     fields |= flat("files", body.files, key)
     fields |= {f"ports.{port.name}": str(port) for port in body.ports}
     fields |= {f"mounts.{mount.target}": str(mount) for mount in body.mounts}
-    fields |= {f"owner.{owned.path}": f"{owned.uid}:{owned.mode:o}" for owned in body.owned}
+    fields |= {f"owner.{owned.path}": f"{owned.user.uid}:{owned.mode:o}" for owned in body.owned}
     fields |= {f"tmpfs.{path}": options for path, options in body.tmpfs.items()}
     fields |= {f"hosts.{line.partition(':')[0]}": line for line in body.host_names}
     return fields

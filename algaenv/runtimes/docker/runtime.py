@@ -90,9 +90,12 @@ class DockerRuntime:
     def _left(self, environment: Environment) -> Left:
         query = {"filters": {"label": [f"{labels.ENVIRONMENT}={environment.id}"]}}
         images: dict[str, str] = {}
+        users: set[str] = set()
         for one in as_list(self.engine.get("/containers/json", {"all": 1, **query})):
             mark = read_mark(as_texts(as_map(one).get("Labels")))
             if mark is not None and mark.address.kind == "container":
                 images[mark.address.name] = str(mark.inputs.get("image", ""))
+                users.add(str(mark.inputs.get("user", "")))
         volumes = as_list(as_map(self.engine.get("/volumes", query)).get("Volumes"))
-        return Left(images, frozenset(str(as_map(one).get("Name")) for one in volumes))
+        names = frozenset(str(as_map(one).get("Name")) for one in volumes)
+        return Left(images, names, frozenset(users))

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from algaenv.model.lock import Environment
 from algaenv.model.resource import Resource
-from algaenv.runtimes.docker.body import ETC, RESTART, ContainerBody, MountPoint
+from algaenv.runtimes.docker.body import ETC, RESTART, ContainerBody, MountPoint, Owned, User
 from algaenv.runtimes.docker.labels import IMAGE_ID, labels_for
 from algaenv.runtimes.services import LOOPBACK, revealed
 
@@ -25,6 +25,8 @@ def container_request(
     request: dict[str, Any] = {
         "Hostname": body.service,
         "Image": image,
+        # Empty leaves it to the image.
+        "User": str(body.user or ""),
         "Env": [f"{name}={text}" for name, text in sorted(revealed(body.environment).items())],
         "Labels": {**labels_for(environment, resource), IMAGE_ID: image_id},
         "ExposedPorts": {inside: {} for inside in ports},
@@ -38,6 +40,36 @@ def container_request(
     return request
 
 
+def preparation_request(
+    environment: Environment,
+    resource: Resource,
+    body: ContainerBody,
+    image: str,
+    image_id: str,
+    *,
+    command: Iterable[str],
+) -> dict[str, Any]:
+    """The same of a container beside `body`'s, with its volumes, that runs `command` as root.
+
+    It may give files away and look into every directory, and nothing else.
+    """
+    return {
+        "Image": image,
+        "User": "0:0",
+        "Entrypoint": list(command),
+        "Cmd": [],
+        "Labels": {**labels_for(environment, resource), IMAGE_ID: image_id},
+        "HostConfig": {
+            "NetworkMode": "none",
+            "Mounts": [_mount(one, own=True) for one in body.mounts if one.kind == "volume"],
+            "CapDrop": ["ALL"],
+            "CapAdd": ["CHOWN", "DAC_READ_SEARCH"],
+            "SecurityOpt": list(_MAC),
+            "LogConfig": dict(_LOGS),
+        },
+    }
+
+
 def _host(body: ContainerBody) -> dict[str, Any]:
     return {
         "NetworkMode": body.network,
@@ -45,7 +77,10 @@ def _host(body: ContainerBody) -> dict[str, Any]:
             f"{port.container}/tcp": [{"HostIp": LOOPBACK, "HostPort": str(port.host)}]
             for port in body.ports
         },
-        "Mounts": [_mount(mount) for mount in body.mounts],
+        "Mounts": [
+            *(_mount(mount, own=body.user is not None) for mount in body.mounts),
+            *_etc_volume(body),
+        ],
         "Tmpfs": dict(body.tmpfs),
         "CapDrop": ["ALL"],
         "CapAdd": list(body.capabilities),
@@ -58,39 +93,74 @@ def _host(body: ContainerBody) -> dict[str, Any]:
     }
 
 
-def _mount(mount: MountPoint) -> dict[str, Any]:
-    return {
+def _mount(mount: MountPoint, *, own: bool) -> dict[str, Any]:
+    request: dict[str, Any] = {
         "Type": mount.kind,
         "Source": mount.source,
         "Target": mount.target,
         "ReadOnly": mount.read_only,
     }
+    if own and mount.kind == "volume":
+        # A new one is root's then, which says that nobody has used it.
+        request["VolumeOptions"] = {"NoCopy": True}
+    return request
+
+
+def _etc_volume(body: ContainerBody) -> list[dict[str, Any]]:
+    """A volume without a name, which goes with its container.
+
+    The engine puts nothing into a container whose root is read-only, but into its volumes it does.
+    """
+    if body.user is None or not body.files:
+        return []
+    return [{"Type": "volume", "Target": ETC, "VolumeOptions": {"NoCopy": True}}]
 
 
 def archive(body: ContainerBody) -> bytes:
     """A tar to be unpacked at `/` before the start; empty when there is nothing to unpack.
 
     It holds the profile's files, for their owner's eyes only, and the owners of mounts that the
-    image knows nothing of. The engine unpacks into volumes as well, but skips an entry for the
-    very directory it unpacks at; hence one archive at the root.
+    image knows nothing of.
     """
     folder, owner = ETC.lstrip("/"), body.file_owner
-    contents = {f"{folder}/{name}": text.encode() for name, text in revealed(body.files).items()}
-    headers = [_entry(folder, tarfile.DIRTYPE, owner, 0o700)] if contents else []
+    headers = [_entry(folder, tarfile.DIRTYPE, owner, 0o700)] if body.files else []
+    return _packed(headers, f"{folder}/", body, body.owned)
+
+
+def files_archive(body: ContainerBody) -> bytes:
+    """A tar of the files alone, to be unpacked at ETC; empty when there is none."""
+    return _packed([], "", body, ())
+
+
+def owners_archive(owned: Iterable[Owned]) -> bytes:
+    """A tar to be unpacked at `/` that sets owner and mode of directories.
+
+    The engine unpacks into volumes as well, but skips an entry for the very directory it unpacks
+    at; hence one archive at the root.
+    """
+    return _tar([_directory(one) for one in owned], {})
+
+
+def _packed(
+    headers: list[tarfile.TarInfo], below: str, body: ContainerBody, owned: Iterable[Owned]
+) -> bytes:
+    contents = {f"{below}{name}": text.encode() for name, text in revealed(body.files).items()}
     headers += [
-        _entry(name, tarfile.REGTYPE, owner, 0o600, len(text)) for name, text in contents.items()
+        _entry(name, tarfile.REGTYPE, body.file_owner, 0o400, len(text))
+        for name, text in contents.items()
     ]
-    headers += [
-        _entry(owned.path.lstrip("/"), tarfile.DIRTYPE, owned.uid, owned.mode)
-        for owned in body.owned
-    ]
+    headers += [_directory(one) for one in owned]
     return _tar(headers, contents) if headers else b""
 
 
-def _entry(name: str, kind: bytes, owner: int, mode: int, size: int = 0) -> tarfile.TarInfo:
+def _directory(owned: Owned) -> tarfile.TarInfo:
+    return _entry(owned.path.lstrip("/"), tarfile.DIRTYPE, owned.user, owned.mode)
+
+
+def _entry(name: str, kind: bytes, owner: User, mode: int, size: int = 0) -> tarfile.TarInfo:
     header = tarfile.TarInfo(name)
     header.type, header.mode, header.size = kind, mode, size
-    header.uid = header.gid = owner
+    header.uid, header.gid = owner.uid, owner.gid
     return header
 
 

@@ -29,6 +29,19 @@ quoted() {
     printf '"%s"' "$out$rest"
 }
 
+# initdb asks for the name of the user that runs it, who may be one that no image knows.
+name_user() {
+    user=1000 group=1000
+    while read -r key _ effective _; do
+        case $key in
+            Uid:) user=$effective ;;
+            Gid:) group=$effective ;;
+        esac
+    done < /proc/self/status
+    printf 'root:x:0:0:root:/:/sbin/nologin\npostgres:x:%s:%s::/tmp:/sbin/nologin\n' \
+        "$user" "$group" > /run/postgresql/passwd
+}
+
 make_cluster() {
     fresh="$PGDATA.new"
     rm -rf "$fresh"
@@ -61,6 +74,7 @@ if [ "${1:-postgres}" != postgres ] && [ "${1#-}" = "${1:-}" ]; then
     exec "$@"
 fi
 [ "${1:-}" = postgres ] && shift
+name_user
 : "${PGDATA:=/var/lib/postgresql/cluster}"
 export PGDATA
 if [ ! -s "$PGDATA/PG_VERSION" ]; then

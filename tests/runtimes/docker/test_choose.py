@@ -71,7 +71,8 @@ def test_pull_pulls_and_build_builds(engine: Engine, registry: Registry, tmp_pat
     assert (pulled.user, pulled.kept) == (None, "valkey")
     built = choose(engine, _lock(tmp_path, "build", profile))["redis"]
     assert isinstance(built.image, RecipeImage)
-    assert (built.user, built.kept) == (1000, "valkey-server-local")
+    assert built.kept == "valkey-server-local"
+    assert built.user is not None
     assert built.note.startswith("made on this machine from /")
 
 

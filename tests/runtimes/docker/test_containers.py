@@ -19,7 +19,7 @@ from algaenv.model.problem import Conflict, DriverError, Failed
 from algaenv.model.resource import Absent, Present, Resource
 from algaenv.model.secret import Secret
 from algaenv.runtimes.docker import labels
-from algaenv.runtimes.docker.body import ContainerBody, Owned, Port, RecipeImage
+from algaenv.runtimes.docker.body import ContainerBody, Owned, Port, RecipeImage, User
 from algaenv.runtimes.docker.hands.ports import taken_ports
 from algaenv.runtimes.docker.wire import container_request
 from tests.contract.conftest import until
@@ -47,7 +47,8 @@ def test_it_is_hardened_and_marked(bench: Bench) -> None:
         "Config": {"max-size": "10m", "max-file": "3"},
     }
     assert {b["HostIp"] for bound in host["PortBindings"].values() for b in bound} == {"127.0.0.1"}
-    assert config["User"] == "1000:1000"
+    assert config["User"] == resource.inputs["user"]
+    assert host["ReadonlyRootfs"] is True
     assert config["Hostname"] == "redis"
     assert found["NetworkSettings"]["Networks"][f"algaenv-{bench.environment.id}"]["Aliases"]
     marks = config["Labels"]
@@ -63,15 +64,29 @@ def test_files_belong_to_the_service_alone(bench: Bench) -> None:
     resource = bench.shell(
         f'cat() {{ read -r line < $1; echo "$line"; }}; cat /etc/algaenv/x.conf; {SLEEP}',
         files={"x.conf": Secret("secret line\n")},
-        file_owner=1000,
     )
     bench.containers.create(resource, QUIET)
     api, name = bench.engine.api, bench.name(resource)
     until("the file is read", lambda: b"secret line" in api.logs(name), 10)
     _, seen = api.get_archive(name, "/etc/algaenv/x.conf")
-    assert seen["mode"] & 0o777 == 0o600
-    _, seen = api.get_archive(name, "/etc/algaenv")
-    assert seen["mode"] & 0o777 == 0o700
+    assert seen["mode"] & 0o777 == 0o400
+
+
+def test_a_file_in_an_image_of_somebody_else_lies_in_a_directory_of_its_owner(
+    bench: Bench,
+) -> None:
+    resource = bench.shell(
+        f"read -r line < /etc/algaenv/x.conf; echo $line; {SLEEP}",
+        files={"x.conf": Secret("secret line\n")},
+        user=None,
+        file_owner=User(1000, 1000),
+        read_only=False,
+    )
+    bench.containers.create(resource, QUIET)
+    api, name = bench.engine.api, bench.name(resource)
+    until("the file is read", lambda: b"secret line" in api.logs(name), 10)
+    for place, mode in {"/etc/algaenv/x.conf": 0o400, "/etc/algaenv": 0o700}.items():
+        assert api.get_archive(name, place)[1]["mode"] & 0o777 == mode
 
 
 def test_a_mount_the_image_knows_nothing_of_gets_its_owner(bench: Bench) -> None:
@@ -83,7 +98,9 @@ def test_a_mount_the_image_knows_nothing_of_gets_its_owner(bench: Bench) -> None
     resource = bench.shell(
         f"mkdir /else/where/made && echo could; {SLEEP}",
         mounts=(mount,),
-        owned=(Owned("/else/where", 1000, 0o750),),
+        user=None,
+        read_only=False,
+        owned=(Owned("/else/where", User(1000, 1000), 0o750),),
     )
     bench.containers.create(resource, QUIET)
     until("it writes", lambda: b"could" in bench.engine.api.logs(bench.name(resource)), 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from algaenv.model.lock import Lock
 from algaenv.runtimes.binaries import find
 from algaenv.runtimes.docker.runtime import DockerRuntime
+from algaenv.runtimes.docker.user import user_of
 from algaenv.spec.stacks import profile
 from tests.contract.conftest import Case, Desk
 from tests.runtimes.locks import make_lock
@@ -23,7 +25,7 @@ def _shipped(home: Path) -> Lock:
         home,
         store=profile("silo"),
         redis=profile("valkey"),
-        database=profile("postgres-17"),
+        database=profile("postgres-18"),
     )
     local = tuple(profile(name) for name in ("silo", "minio", "rclone"))
     store = replace(lock.intent.store, local=local)
@@ -48,7 +50,10 @@ def test_the_defaults_answer(desk: Desk) -> None:
     engine = desk.case.runtime.engine  # type: ignore[attr-defined]
     for service in ("store", "redis", "database", "runner"):
         found = engine.api.inspect_container(desk.seen(desk.address(service)).handle)
-        assert found["Config"]["User"] == "1000:1000"
+        assert found["Config"]["User"] == str(
+            user_of(desk.environment.id, os.geteuid(), os.getegid())
+        )
+        assert found["HostConfig"]["ReadonlyRootfs"]
         assert not found["HostConfig"]["CapAdd"]
 
 
@@ -70,8 +75,6 @@ def test_the_runner_reaches_its_services_by_name(desk: Desk) -> None:
 
 
 def test_the_store_is_the_first_whose_program_is_here(desk: Desk) -> None:
-    import os
-
     expected = next(
         name for name in ("silo", "minio", "rclone") if find(profile(name).binaries, os.environ)
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,14 +25,14 @@ from algaenv.model.problem import ResolveError
 from algaenv.model.resource import Resource, ServiceEngine
 from algaenv.model.secret import Secret
 from algaenv.reconcile.protocols import Lowered
-from algaenv.runtimes.docker.body import ContainerBody, PulledImage, RecipeImage
+from algaenv.runtimes.docker.body import ContainerBody, PulledImage, RecipeImage, User
 from algaenv.runtimes.docker.labels import INPUTS, labels_for, owner_of, read_mark
 from algaenv.runtimes.docker.lower import Supply, lower, seen_from_container
-from algaenv.runtimes.docker.wire import archive, container_request
+from algaenv.runtimes.docker.wire import container_request, files_archive
 from algaenv.runtimes.services import ServiceName
 from tests.runtimes.locks import GATEWAY, MINIO, POSTGRES, VALKEY, make_lock
 
-OWN = frozenset({"/data", "/cache", "/var/lib/postgresql", "/tmp"})
+SOMEBODY = User(2_001_000_007, 2_001_000_008)
 
 
 def pulled(profile: Profile) -> Supply:
@@ -42,7 +44,7 @@ def pulled(profile: Profile) -> Supply:
 
 def built(recipe: str, profile: Profile | None = None, **changes: Any) -> Supply:
     image = RecipeImage(recipe, "f" * 64, None)
-    settings = {"user": 1000, "places": OWN, "read_only": True, "kept": recipe}
+    settings = {"user": SOMEBODY, "read_only": True, "kept": recipe}
     return Supply(image, profile, "made here", **{**settings, **changes})
 
 
@@ -150,14 +152,18 @@ def test_the_gateways_settings_are_a_file_of_its_own(tmp_path: Path) -> None:
     gateway = body(lower(lock, supplies(lock)), "gateway")
     assert gateway.environment["GATEWAY_SETTINGS"] == "/etc/algaenv/settings.json"
     assert json.loads(str(gateway.files["settings.json"])) == {"rate_limit": "product"}
-    assert (gateway.file_owner, gateway.read_only) == (1000, False)
+    assert (gateway.file_owner, gateway.read_only) == (SOMEBODY, True)
 
 
 def test_redis_without_persistence_has_no_volume(tmp_path: Path) -> None:
     lock = make_lock(tmp_path, persistent=False)
     lowered = lower(lock, supplies(lock))
     assert Address("volume", "redis") not in {r.address for r in lowered.resources}
-    assert body(lowered, "redis").mounts == ()
+    redis = body(lowered, "redis")
+    assert (redis.mounts, redis.owned) == ((), ())
+    assert set(redis.tmpfs["/data"].split(",")) > {"mode=0700", "uid=2001000007", "gid=2001000008"}
+    foreign = body(lower(lock, supplies(lock, redis=pulled(VALKEY))), "redis")
+    assert "/data" not in foreign.tmpfs
 
 
 def test_inputs_can_be_read(tmp_path: Path) -> None:
@@ -173,7 +179,9 @@ def test_inputs_can_be_read(tmp_path: Path) -> None:
         "network": f"algaenv-{env.id}",
         "command": "valkey-server /etc/algaenv/valkey.conf",
         "capabilities": "",
-        "read_only": False,
+        "user": "2001000007:2001000008",
+        "owner./data": "2001000007:700",
+        "read_only": True,
         "init": False,
         "stop_signal": "SIGTERM",
         "stop_timeout": 15,
@@ -228,9 +236,9 @@ def test_images_of_ours_have_no_powers_and_a_fixed_root(tmp_path: Path) -> None:
     lowered = lower(lock, supplies(lock))
     for service in ("store", "redis", "database", "runner"):
         assert body(lowered, service).capabilities == ()
-        assert body(lowered, service).owned == ()
-    # Nothing can be put into a container with a fixed root, and redis needs its file.
-    assert [body(lowered, s).read_only for s in ("store", "redis", "runner")] == [True, False, True]
+        assert body(lowered, service).read_only
+        assert body(lowered, service).user == SOMEBODY
+        assert [one.user for one in body(lowered, service).owned] == [SOMEBODY]
 
 
 def test_pulled_images_may_take_their_data_and_step_down(tmp_path: Path) -> None:
@@ -241,7 +249,7 @@ def test_pulled_images_may_take_their_data_and_step_down(tmp_path: Path) -> None
     found = body(lowered, "database")
     assert found.capabilities == ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
     assert not found.read_only
-    assert [(o.path, o.uid) for o in found.owned] == [("/var/lib/postgresql", 70)]
+    assert [(o.path, o.user.uid) for o in found.owned] == [("/var/lib/postgresql", 70)]
     assert (found.stop_signal, found.stop_timeout) == ("SIGINT", 30)
 
 
@@ -343,7 +351,21 @@ def test_the_request(tmp_path: Path) -> None:
     assert request["HostConfig"]["PortBindings"]["9000/tcp"] == [
         {"HostIp": "127.0.0.1", "HostPort": str(lock.ports.store)}
     ]
-    assert archive(resource.body) == b""
+    assert request["User"] == "2001000007:2001000008"
+    assert [mount["Target"] for mount in request["HostConfig"]["Mounts"]] == ["/data"]
+
+
+def test_files_of_ours_go_into_a_volume_that_goes_with_its_container(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path)
+    resource = _resource(lower(lock, supplies(lock)), "container/redis")
+    assert isinstance(resource.body, ContainerBody)
+    request = container_request(lock.environment, resource, resource.body, "image:1", "sha256:1")
+    (mount,) = [it for it in request["HostConfig"]["Mounts"] if it["Target"] == "/etc/algaenv"]
+    assert (mount["Type"], mount.get("Source")) == ("volume", None)
+    with tarfile.open(fileobj=io.BytesIO(files_archive(resource.body))) as archive:
+        (entry,) = archive.getmembers()
+    assert (entry.name, entry.mode) == ("valkey.conf", 0o400)
+    assert (entry.uid, entry.gid) == (2_001_000_007, 2_001_000_008)
 
 
 def test_context_images_are_named_by_their_hash() -> None:

@@ -1,7 +1,5 @@
 """Makes, starts and removes containers. Whether a service is ready, probes ask elsewhere."""
 
-# ruff: noqa: ARG002 - the signatures are the protocol's
-
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -14,10 +12,11 @@ from algaenv.model.problem import Conflict, Problem, Unavailable
 from algaenv.model.resource import Json, Present, Resource
 from algaenv.reconcile.protocols import Say
 from algaenv.runtimes.docker import labels
-from algaenv.runtimes.docker.body import ContainerBody
+from algaenv.runtimes.docker.body import ETC, ContainerBody
 from algaenv.runtimes.docker.engine import Engine, as_list, as_map, as_texts
 from algaenv.runtimes.docker.hands.evidence import Evidence, evidence_of, exited
 from algaenv.runtimes.docker.hands.networks import not_ours
+from algaenv.runtimes.docker.hands.owners import give_directories
 from algaenv.runtimes.docker.hands.ports import port_conflict, taken_by_somebody
 from algaenv.runtimes.docker.images.local import usable_image
 from algaenv.runtimes.docker.translate import (
@@ -28,7 +27,7 @@ from algaenv.runtimes.docker.translate import (
     port_in,
     status_of,
 )
-from algaenv.runtimes.docker.wire import archive, container_request
+from algaenv.runtimes.docker.wire import archive, container_request, files_archive
 
 _REMOVAL_SECONDS: Final = 15
 
@@ -58,7 +57,7 @@ class ContainerHands:
                 raise conflict
             made = self._make(resource, body)
             try:
-                self._equip(made, body)
+                self._equip(made, resource, body, say)
                 self._start(made, body)
             except BaseException:
                 self._remove(made)
@@ -157,9 +156,15 @@ class ContainerHands:
         made = self._engine.api.create_container_from_config(request, body.name)
         return str(made["Id"])
 
-    def _equip(self, container: str, body: ContainerBody) -> None:
-        if content := archive(body):
-            self._engine.api.put_archive(container, "/", content)
+    def _equip(self, container: str, resource: Resource, body: ContainerBody, say: Say) -> None:
+        api = self._engine.api
+        if body.user is None:
+            if content := archive(body):
+                api.put_archive(container, "/", content)
+            return
+        give_directories(self._engine, self._environment, resource, container, say)
+        if content := files_archive(body):
+            api.put_archive(container, ETC, content)
 
     def _start(self, container: str, body: ContainerBody) -> None:
         try:

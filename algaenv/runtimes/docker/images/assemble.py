@@ -122,7 +122,8 @@ def _copy_tree(root: Rootfs, folder: Path, place: str, without: Sequence[str]) -
 def _accounts(root: Rootfs, recipe: Recipe) -> None:
     user, name = recipe.user, recipe.account
     passwd = f"root:x:0:0:root:/:/sbin/nologin\n{name}:x:{user}:{user}::/tmp:/sbin/nologin\n"
-    root.put("/etc/passwd", File(passwd.encode()))
+    if "/etc/passwd" not in recipe.links:
+        root.put("/etc/passwd", File(passwd.encode()))
     root.put("/etc/group", File(f"root:x:0:\n{name}:x:{user}:\n".encode()))
     root.put("/etc/nsswitch.conf", File(b"passwd: files\ngroup: files\nhosts: files dns\n"))
 

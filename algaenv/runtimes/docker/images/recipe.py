@@ -41,7 +41,8 @@ class Recipe:
     """One recipe. `user` is uid and gid of `account`, who owns `directories` (path → mode).
 
     `also` are further files of the build context, below the directory of all recipes. `siblings`
-    are programs beside the main one; `tools` are programs of PATH; `trees` are copied
+    are programs beside the main one; `tools` are programs of PATH; `chown` is
+    the one that makes `<uid>:<gid>` the owner of a directory and all in it; `trees` are copied
     from the installation, `system_trees` only when the distribution owns it. `environment` is the
     image's; `container` is set on each container, with a profile's placeholders. `labels` may hold
     `{version}`, this package's.
@@ -57,6 +58,7 @@ class Recipe:
     prefix: str = "/usr/local"
     siblings: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
+    chown: tuple[str, ...] = ()
     directories: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
