@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
 from algaenv import __version__
-from algaenv.gateway.environment import DEFAULT_PORT, BadEnvironment, Environment
+from algaenv.gateway.environment import DEFAULT_PORT, BadEnvironment, Environment, secrets
 
 _NEEDED = ("starlette", "uvicorn", "httptools", "uvloop", "httpx", "psycopg_pool", "redis")
 _EVERYWHERE = frozenset(("", "0.0.0.0", "::"))  # noqa: S104 - compared with, not bound
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"cannot start the gateway without {', '.join(missing)}: pip install 'algaenv[gateway]'"
         )
     try:
-        environment = Environment.read(os.environ)
+        environment = Environment.read({**os.environ, **secrets(os.environ)})
     except BadEnvironment as problem:
         return _fail(str(problem))
     from algaenv.gateway.serve import CannotListen, serve

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,9 @@ MOST_TAIL = 1_000
 _MAX_PORT = 65_535
 _MAX_TIMEOUT_MS = 86_400_000
 _LONGEST_NUMBER = 10
+
+
+SECRETS_FILE = "GATEWAY_SECRETS_FILE"
 
 
 class BadEnvironment(Exception):
@@ -124,6 +128,23 @@ class Environment:
         if wrong:
             raise BadEnvironment("; ".join(wrong))
         return read
+
+
+def secrets(env: Mapping[str, str]) -> Mapping[str, str]:
+    """What the file of `GATEWAY_SECRETS_FILE` holds, JSON of names and texts; goes before `env`.
+
+    Raises BadEnvironment.
+    """
+    path = env.get(SECRETS_FILE, "")
+    try:
+        held = json.loads(Path(path).read_text("utf-8")) if path else {}
+    except OSError as error:
+        raise BadEnvironment(f"{SECRETS_FILE}: cannot read {path}: {error.strerror}") from None
+    except ValueError:
+        held = None  # The complaint would quote what it found.
+    if isinstance(held, dict) and all(isinstance(text, str) for text in held.values()):
+        return held
+    raise BadEnvironment(f"{SECRETS_FILE}: {path} is not a JSON object of texts")
 
 
 def _tenant(value: str, wrong: list[str]) -> str:

@@ -14,6 +14,7 @@ from algaenv.runner.environment import (
     DEFAULT_PORT,
     BadEnvironment,
     Environment,
+    read_secrets,
 )
 
 _NEEDED = ("starlette", "uvicorn", "httpx", "anyio")
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from algaenv.runner.serve import CannotListen, serve
 
     try:
+        os.environ.update(read_secrets(os.environ))
         serve(Environment.read(os.environ))
     except (BadEnvironment, CannotListen) as problem:
         return _fail(str(problem))

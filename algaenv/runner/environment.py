@@ -6,6 +6,7 @@ from Alga's runner, which reads some variables for every request.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,9 @@ MOST_QUEUE = 100_000
 _MAX_PORT = 65_535
 _MAX_U64 = 2**64 - 1
 _LONGEST_NUMBER = 20
+
+
+SECRETS_FILE = "RUNNER_SECRETS_FILE"
 
 
 class BadEnvironment(Exception):
@@ -130,6 +134,25 @@ class Environment:
             memory=Memory.read(env),
             workforce=Workforce.read(env),
         )
+
+
+def read_secrets(env: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables in the file that `RUNNER_SECRETS_FILE` names: JSON, name → text.
+
+    They go before those of the process, which others can look at. Raises BadEnvironment.
+    """
+    name = env.get(SECRETS_FILE)
+    if not name:
+        return {}
+    try:
+        found = json.loads(Path(name).read_bytes())
+    except (OSError, ValueError) as error:
+        # What JSON complains of may be a secret, so only the place is told.
+        why = error.strerror if isinstance(error, OSError) else "it is not JSON"
+        raise BadEnvironment(f"cannot read {SECRETS_FILE} ({name}): {why}") from None
+    if not isinstance(found, dict) or not all(isinstance(it, str) for it in found.values()):
+        raise BadEnvironment(f"cannot read {SECRETS_FILE} ({name}): it is not names with texts")
+    return found
 
 
 def _auth_key(env: Mapping[str, str], wrong: list[str]) -> str:

@@ -20,6 +20,8 @@ from algaenv.plan.content import predicted_ids
 from algaenv.runtimes.services import Text, Values
 
 SETTINGS: Final = "settings.json"
+GATEWAY_SECRETS: Final = "GATEWAY_SECRETS_FILE"
+"""The variable that names the gateway's file of secrets."""
 _SHARED: Final = (
     "ALGA_AUTH_KEY",
     "RUNNER_STORAGE_API_TOKEN",

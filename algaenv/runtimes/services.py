@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -99,18 +100,26 @@ def profile_values(
 def render_container(profile: Profile, values: Values) -> Rendered:
     """`command`, `environment` and `files` of the profile, filled.
 
+    A file that only the other runtime's command or environment names is not among them.
+
     Raises ResolveError (`template-unknown`, `template-secret`) with every complaint at once.
     """
-    return _render(profile, profile.command, profile.environment, values)
+    others = (*profile.process, *profile.process_environment.values())
+    return _render(profile, profile.command, profile.environment, others, values)
 
 
 def render_process(profile: Profile, values: Values) -> Rendered:
     """`process`, `process_environment` and `files` of the profile, filled; raises likewise."""
-    return _render(profile, profile.process, profile.process_environment, values)
+    others = (*profile.command, *profile.environment.values())
+    return _render(profile, profile.process, profile.process_environment, others, values)
 
 
 def _render(
-    profile: Profile, command: Iterable[str], environment: Mapping[str, str], values: Values
+    profile: Profile,
+    command: tuple[str, ...],
+    environment: Mapping[str, str],
+    others: Iterable[str],
+    values: Values,
 ) -> Rendered:
     problems: list[Problem] = []
 
@@ -127,11 +136,19 @@ def _render(
     rendered = Rendered(
         command=tuple(word for word in words if isinstance(word, str)),
         environment={name: filled(template) for name, template in environment.items()},
-        files={name: filled(text, quoted=True) for name, text in profile.files.items()},
+        files={
+            name: filled(text, quoted=True)
+            for name, text in profile.files.items()
+            if _named(name, (*command, *environment.values())) or not _named(name, others)
+        },
     )
     if problems:
         raise ResolveError(*dict.fromkeys(problems))
     return rendered
+
+
+def _named(file: str, templates: Iterable[str]) -> bool:
+    return any(f"{{etc}}/{file}" in template for template in templates)
 
 
 def fill(template: str, values: Values, *, quoted: bool = False) -> Text:
@@ -197,6 +214,26 @@ def flat(prefix: str, values: Values, key: Secret) -> dict[str, str]:
         f"{prefix}.{name}": digest(value) if isinstance(value, Secret) else value
         for name, value in sorted(values.items())
     }
+
+
+RUNNER_SECRETS = "RUNNER_SECRETS_FILE"
+"""The variable that names the runner's file of secrets."""
+SECRETS = "secrets.json"
+"""The file of variables that are secrets, for services of this package."""
+
+
+def with_secrets_in_file(environment: Values, variable: str, etc: str) -> tuple[Values, Values]:
+    """`environment` without its secrets, and the files that hold them instead.
+
+    An environment can be read by others of the same user, and an engine shows it to everybody who
+    may ask. `variable` is the one by which the service is told of the file in `etc`.
+    """
+    secrets = {name: it.reveal() for name, it in environment.items() if isinstance(it, Secret)}
+    if not secrets:
+        return environment, {}
+    public = {name: it for name, it in environment.items() if name not in secrets}
+    text = json.dumps(secrets, indent=1, sort_keys=True)
+    return {**public, variable: f"{etc}/{SECRETS}"}, {SECRETS: Secret(text)}
 
 
 def revealed(values: Values) -> dict[str, str]:

@@ -6,9 +6,36 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.runner.environment import Environment, without_login
+from algaenv.runner.environment import (
+    BadEnvironment,
+    Environment,
+    read_secrets,
+    without_login,
+)
 
 NEEDED = {"ALGA_AUTH_KEY": " key ", "REGISTRY_BASE_URL": "https://app.example.com/base"}
+
+
+def test_secrets_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "secrets.json"
+    file.write_text('{"ALGA_AUTH_KEY": "of the file", "MINE": ""}')
+    assert read_secrets({}) == {}
+    assert read_secrets({"RUNNER_SECRETS_FILE": ""}) == {}
+    found = read_secrets({**NEEDED, "RUNNER_SECRETS_FILE": str(file)})
+    assert Environment.read({**NEEDED, **found}).auth_key == "of the file"
+
+
+@pytest.mark.parametrize("text", ["{hidden", '["hidden"]', '{"A": 7, "B": "hidden"}', None])
+def test_a_file_of_secrets_that_cannot_be_read_is_named_and_not_shown(
+    tmp_path: Path, text: str | None
+) -> None:
+    file = tmp_path / "secrets.json"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(BadEnvironment) as caught:
+        read_secrets({"RUNNER_SECRETS_FILE": str(file)})
+    assert str(file) in str(caught.value)
+    assert "hidden" not in str(caught.value)
 
 
 def test_defaults() -> None:

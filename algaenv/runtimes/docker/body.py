@@ -8,6 +8,7 @@ from typing import Final, Literal
 from algaenv.bundle.value import dataclass
 from algaenv.model.secret import Secret
 from algaenv.runtimes.binaries import Binary
+from algaenv.runtimes.services import with_secrets_in_file
 
 ETC: Final = "/etc/algaenv"
 """Where the files of a profile lie inside its container."""
@@ -166,6 +167,8 @@ class ContainerBody:
     network: str
     command: tuple[str, ...]
     environment: Mapping[str, str | Secret]
+    secrets_by: str
+    """The variable that names a file of those that are secrets; empty: they stay variables."""
     files: Mapping[str, str | Secret]
     file_owner: User
     user: User | None
@@ -183,3 +186,11 @@ class ContainerBody:
     stop_signal: str
     stop_timeout: int
     """Seconds between that signal and SIGKILL."""
+
+    @property
+    def handed_over(self) -> tuple[Mapping[str, str | Secret], Mapping[str, str | Secret]]:
+        """The environment and the files as the program gets them."""
+        if not self.secrets_by:
+            return self.environment, self.files
+        environment, more = with_secrets_in_file(self.environment, self.secrets_by, ETC)
+        return environment, {**self.files, **more}

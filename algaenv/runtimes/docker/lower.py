@@ -32,9 +32,16 @@ from algaenv.runtimes.docker.body import (
     User,
     VolumeBody,
 )
-from algaenv.runtimes.gateway import SETTINGS, database_url, gateway_environment, settings_files
+from algaenv.runtimes.gateway import (
+    GATEWAY_SECRETS,
+    SETTINGS,
+    database_url,
+    gateway_environment,
+    settings_files,
+)
 from algaenv.runtimes.services import (
     LOOPBACK,
+    RUNNER_SECRETS,
     Rendered,
     ServiceName,
     Values,
@@ -221,6 +228,7 @@ def _server(lock: Lock, service: ServiceName, supply: Supply) -> ContainerBody:
         network=network_name(lock),
         command=rendered.command,
         environment=_environment(supply, rendered, values),
+        secrets_by="",
         files=rendered.files,
         file_owner=owner,
         user=supply.user,
@@ -288,6 +296,8 @@ def _runner(lock: Lock, supply: Supply, supplies: Mapping[ServiceName, Supply]) 
         network=network_name(lock),
         command=(),
         environment=environment,
+        # How a foreign image takes its secrets is not known.
+        secrets_by=RUNNER_SECRETS if supply.user else "",
         files={},
         file_owner=supply.user or _ROOT,
         user=supply.user,
@@ -337,6 +347,7 @@ def _gateway(
         network=network_name(lock),
         command=(),
         environment=environment,
+        secrets_by=GATEWAY_SECRETS,
         files=files,
         file_owner=supply.user or _ROOT,
         user=supply.user,
@@ -380,6 +391,7 @@ def inputs_of(lock: Lock, body: ContainerBody) -> dict[str, Json]:
         "image": body.image.title,
         "network": body.network,
         "user": str(body.user or ""),
+        "secrets": body.secrets_by or "environment",
         "command": shlex.join(body.command),
         "capabilities": ",".join(body.capabilities),
         "read_only": body.read_only,

@@ -21,13 +21,14 @@ def container_request(
     environment: Environment, resource: Resource, body: ContainerBody, image: str, image_id: str
 ) -> dict[str, Any]:
     """The body of a create request; `image` is how the engine knows the image."""
+    environ, _ = body.handed_over
     ports = {f"{port.container}/tcp": port for port in body.ports}
     request: dict[str, Any] = {
         "Hostname": body.service,
         "Image": image,
         # Empty leaves it to the image.
         "User": str(body.user or ""),
-        "Env": [f"{name}={text}" for name, text in sorted(revealed(body.environment).items())],
+        "Env": [f"{name}={text}" for name, text in sorted(revealed(environ).items())],
         "Labels": {**labels_for(environment, resource), IMAGE_ID: image_id},
         "ExposedPorts": {inside: {} for inside in ports},
         "StopSignal": body.stop_signal,
@@ -111,7 +112,7 @@ def _etc_volume(body: ContainerBody) -> list[dict[str, Any]]:
 
     The engine puts nothing into a container whose root is read-only, but into its volumes it does.
     """
-    if body.user is None or not body.files:
+    if body.user is None or not body.handed_over[1]:
         return []
     return [{"Type": "volume", "Target": ETC, "VolumeOptions": {"NoCopy": True}}]
 
@@ -123,7 +124,7 @@ def archive(body: ContainerBody) -> bytes:
     image knows nothing of.
     """
     folder, owner = ETC.lstrip("/"), body.file_owner
-    headers = [_entry(folder, tarfile.DIRTYPE, owner, 0o700)] if body.files else []
+    headers = [_entry(folder, tarfile.DIRTYPE, owner, 0o700)] if body.handed_over[1] else []
     return _packed(headers, f"{folder}/", body, body.owned)
 
 
@@ -144,7 +145,8 @@ def owners_archive(owned: Iterable[Owned]) -> bytes:
 def _packed(
     headers: list[tarfile.TarInfo], below: str, body: ContainerBody, owned: Iterable[Owned]
 ) -> bytes:
-    contents = {f"{below}{name}": text.encode() for name, text in revealed(body.files).items()}
+    _, files = body.handed_over
+    contents = {f"{below}{name}": text.encode() for name, text in revealed(files).items()}
     headers += [
         _entry(name, tarfile.REGTYPE, body.file_owner, 0o400, len(text))
         for name, text in contents.items()

@@ -41,7 +41,7 @@ class ProcessBody:
     engine: str
     argv: tuple[str, ...]
     environment: Values
-    """All of it."""
+    """All of it, but for secrets that `files` hold."""
     wanted_environment: Values
     """The part that the spec decides, and that makes another process when it changes."""
     files: Values

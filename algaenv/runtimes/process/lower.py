@@ -20,12 +20,19 @@ from algaenv.model.intent import BundledGateway, ManagedDatabase
 from algaenv.model.lock import Lock
 from algaenv.model.resource import Json, Resource, ServiceEngine
 from algaenv.reconcile.protocols import Lowered
-from algaenv.runtimes.gateway import SETTINGS, database_url, gateway_environment, settings_files
+from algaenv.runtimes.gateway import (
+    GATEWAY_SECRETS,
+    SETTINGS,
+    database_url,
+    gateway_environment,
+    settings_files,
+)
 from algaenv.runtimes.process.bodies import FOLDER, PROCESS, Access, FolderBody, ProcessBody
 from algaenv.runtimes.process.layout import Layout, content
 from algaenv.runtimes.process.supply import Supplies, Supply
 from algaenv.runtimes.services import (
     LOOPBACK,
+    RUNNER_SECRETS,
     ServiceName,
     digest_with,
     flat,
@@ -34,6 +41,7 @@ from algaenv.runtimes.services import (
     profile_values,
     render_process,
     runner_environment,
+    with_secrets_in_file,
 )
 
 _GRACE: Final[Mapping[ServiceName, float]] = {
@@ -188,13 +196,14 @@ def _runner(lock: Lock, environ: Mapping[str, str]) -> ProcessBody:
         port=lock.ports.runner,
         own=(f"{LOOPBACK}:{port}" for port in sorted(own_ports(lock))),
     )
+    own, files = with_secrets_in_file(wanted, RUNNER_SECRETS, str(layout.etc("runner")))
     return ProcessBody(
         engine="bundled",
         # -P: what lies in the working directory is not to be imported.
         argv=(sys.executable, "-P", "-m", "algaenv.runner"),
-        environment={**_of_the_shell(environ), **_python_path(), "PYTHONUNBUFFERED": "1", **wanted},
+        environment={**_of_the_shell(environ), **_python_path(), "PYTHONUNBUFFERED": "1", **own},
         wanted_environment=wanted,
-        files={},
+        files=files,
         ports={"main": lock.ports.runner},
         folder=folder,
         stop_signal="SIGTERM",
@@ -214,12 +223,13 @@ def _gateway(lock: Lock, environ: Mapping[str, str], runner: ProcessBody) -> Pro
         port=lock.ports.gateway,
         settings=str(etc / SETTINGS) if files else "",
     )
+    own, more = with_secrets_in_file(wanted, GATEWAY_SECRETS, str(etc))
     return ProcessBody(
         engine="bundled",
         argv=(sys.executable, "-P", "-m", "algaenv.gateway"),
-        environment={**_of_the_shell(environ), **_python_path(), "PYTHONUNBUFFERED": "1", **wanted},
+        environment={**_of_the_shell(environ), **_python_path(), "PYTHONUNBUFFERED": "1", **own},
         wanted_environment=wanted,
-        files=files,
+        files={**files, **more},
         ports={"main": lock.ports.gateway},
         folder=None,
         stop_signal="SIGTERM",

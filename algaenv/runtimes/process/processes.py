@@ -136,6 +136,7 @@ class ProcessHands:
         private(etc)
         for name, text in revealed(body.files).items():
             write_private(etc / name, text)
+            (etc / name).chmod(0o400)
 
     def _prepare(self, body: ProcessBody, say: Say) -> Way:
         if not (body.access and body.folder):

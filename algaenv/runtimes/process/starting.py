@@ -63,7 +63,7 @@ def _run_shim(record: Path, lock: int, environ: Mapping[str, str]) -> str | None
 
 
 def _environ(environment: Environment, resource: Resource, body: ProcessBody) -> Mapping[str, str]:
-    """Secrets reach the service this way: other users cannot read it, and no disk keeps it."""
+    """The service's own, and our marks. A secret is in it only if its program takes no file."""
     return revealed(body.environment) | {
         procfs.ENVIRONMENT: environment.id,
         procfs.ADDRESS: str(resource.address),

@@ -133,6 +133,31 @@ def test_one_that_ends_at_once_fails_with_its_last_words(bench: Bench) -> None:
     assert bench.seen(healthy).running is True
 
 
+def test_words_of_its_files_are_hidden_in_what_it_said(bench: Bench) -> None:
+    lines = "read -r it < /etc/algaenv/whole; echo whole $it >&2; echo quoted in-quotes-1 >&2"
+    resource = bench.shell(
+        f"{lines}; echo token json-token-1 url pass-of-url >&2; {SLEEP}",
+        files={
+            "whole": Secret("whole-file-1\n"),
+            "x.conf": Secret('dir "/data"\nrequirepass "in-quotes-1"\n'),
+        },
+        environment={
+            "TOKEN": Secret("json-token-1"),
+            "URL": Secret("postgresql://me:pass-of-url@x/y"),
+        },
+        secrets_by="RUNNER_SECRETS_FILE",
+    )
+    bench.containers.create(resource, QUIET)
+    logs, name = bench.engine.api.logs, bench.name(resource)
+    until("it has said all", lambda: b"pass-of-url" in logs(name), 15)
+    bench.engine.api.stop(name)
+    assert (bench.evidence(resource) or ())[1:] == (
+        "whole ***",
+        "quoted ***",
+        "token *** url ***",
+    )
+
+
 def test_evidence(bench: Bench) -> None:
     resource = bench.shell(f"echo started; {SLEEP}")
     assert bench.evidence(resource) == ("its container is gone",)

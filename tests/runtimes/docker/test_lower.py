@@ -180,6 +180,7 @@ def test_inputs_can_be_read(tmp_path: Path) -> None:
         "command": "valkey-server /etc/algaenv/valkey.conf",
         "capabilities": "",
         "user": "2001000007:2001000008",
+        "secrets": "environment",
         "owner./data": "2001000007:700",
         "read_only": True,
         "init": False,

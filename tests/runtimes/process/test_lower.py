@@ -57,7 +57,16 @@ def test_a_gateway_is_asked_by_the_runner(make_house: Callable[..., House]) -> N
     assert (gateway.folder, gateway.ports) == (None, {"main": house.lock.ports.gateway})
     url = f"http://127.0.0.1:{house.lock.ports.gateway}"
     assert runner.environment["REGISTRY_BASE_URL"] == url
-    assert gateway.environment["ALGA_AUTH_KEY"] == runner.environment["ALGA_AUTH_KEY"]
+    both = (gateway.wanted_environment, runner.wanted_environment)
+    assert len({it["ALGA_AUTH_KEY"] for it in both}) == 1
+    for service, found_body in (("gateway", gateway), ("runner", runner)):
+        named = str(found_body.environment[f"{service.upper()}_SECRETS_FILE"])
+        assert named == str(house.layout.etc(service) / "secrets.json")
+        secrets = found_body.files["secrets.json"]
+        assert isinstance(secrets, Secret)
+        kept = house.lock.credentials.auth_key.reveal()
+        assert json.loads(secrets.reveal())["ALGA_AUTH_KEY"] == kept
+        assert not [it for it in found_body.environment.values() if isinstance(it, Secret)]
     settings = house.layout.etc("gateway") / "settings.json"
     assert gateway.environment["GATEWAY_SETTINGS"] == str(settings)
     assert json.loads(str(gateway.files["settings.json"])) == {"rate_limit": "product"}

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Mapping
+import tarfile
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
+from urllib.parse import unquote
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Failed, Problem, is_full
 from algaenv.model.resource import Json
+from algaenv.runtimes.docker.body import ETC
 from algaenv.runtimes.docker.engine import Engine, as_list, as_map
-from algaenv.runtimes.docker.translate import asking
+from algaenv.runtimes.docker.translate import Reply, asking
 
 _LINES: Final = 20
 _LOOPS: Final = 3
 """Restarts by the engine after which a container that happens to run does not count as running."""
 _HIDDEN: Final = re.compile(r"SECRET|PASSWORD|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
+_QUOTED: Final = re.compile(r'(?:requirepass|:) "([^"\n]+)"')
+_LOGIN: Final = re.compile(r"://[^/@\s:]*:([^/@\s]+)@")
+_FILES: Final = 1 << 18
+"""Bytes of an archive of its files that are looked at."""
 _SHORTEST: Final = 6
 """Characters; hiding shorter values would blot out words of the log."""
 
@@ -89,7 +97,7 @@ def exited(service: str, name: str, seen: Evidence) -> Failed:
 
 def _log(engine: Engine, found: Mapping[str, Json]) -> tuple[str, ...]:
     text: bytes = engine.api.logs(str(found.get("Id")), stdout=True, stderr=True, tail=_LINES)
-    hidden = _secrets(found)
+    hidden = sorted({*_secrets(found), *_secrets_in_files(engine, found)}, key=len, reverse=True)
     lines = []
     for line in text.decode(errors="replace").splitlines()[-_LINES:]:
         for secret in hidden:
@@ -102,6 +110,22 @@ def _secrets(found: Mapping[str, Json]) -> list[str]:
     """Values of its environment that a careless server might print."""
     pairs = (str(one).partition("=") for one in as_list(as_map(found.get("Config")).get("Env")))
     return [value for name, _, value in pairs if _HIDDEN.search(name) and len(value) >= _SHORTEST]
+
+
+def _secrets_in_files(engine: Engine, found: Mapping[str, Json]) -> Iterator[str]:
+    """The same of the files that were put into it: whole ones, texts in JSON and between quotes."""
+    try:
+        content = engine.peek(f"/containers/{found.get('Id')}/archive", {"path": ETC}, _FILES)
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r|") as archive:
+            files = [
+                it.read().decode(errors="replace") for it in map(archive.extractfile, archive) if it
+            ]
+    except (Reply, tarfile.TarError):
+        return  # There are none.
+    for text in files:
+        words = [text.strip(), *_QUOTED.findall(text)]
+        words += [unquote(word) for word in _LOGIN.findall(text)]
+        yield from (word for word in words if len(word) >= _SHORTEST)
 
 
 def _number(value: Json) -> int:

@@ -1,0 +1,114 @@
+"""What others may learn of services: alike on every runtime.
+
+Every engine that is here runs once, and is looked at from outside.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from algaenv.model.resource import Present
+from algaenv.model.secret import Secret
+from algaenv.spec.stacks import profile
+from tests.runtimes.locks import GATEWAY
+
+from .conftest import Desk
+
+SERVICES = ("store", "redis", "database", "runner", "gateway")
+KEYS_IN_VARIABLES = {"rclone", "rustfs"}
+"""Engines whose programs take their keys from variables only, as the reference says."""
+STORES = [
+    pytest.param(name, marks=() if shutil.which(name) else pytest.mark.skip(f"no {name} here"))
+    for name in ("minio", "rclone")
+]
+
+
+def _inspected(desk: Desk, seen: Present) -> dict[str, Any]:
+    engine = desk.case.runtime.engine  # type: ignore[attr-defined]
+    found: dict[str, Any] = engine.api.inspect_container(seen.handle)
+    return found
+
+
+def _processes(desk: Desk) -> Mapping[str, list[int]]:
+    """Service → the processes that belong to it and can be seen: its supervisor and all below."""
+    found: dict[str, list[int]] = {}
+    for service in SERVICES:
+        seen = desk.seen(desk.address(service))
+        if desk.case.running == "container":
+            top = int(_inspected(desk, seen)["State"]["Pid"])
+        else:
+            top = int(seen.handle.partition(":")[0])
+        found[service] = [top, *_below(top)]
+    return found
+
+
+def _below(pid: int) -> Iterator[int]:
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if parent == pid:
+            yield int(path.parent.name)
+            yield from _below(int(path.parent.name))
+
+
+def _read(pid: int, name: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""  # It has ended meanwhile.
+
+
+@pytest.fixture(params=STORES)
+def running(request: pytest.FixtureRequest, make_desk: Callable[..., Desk]) -> Desk:
+    """All five services, with secrets of the author's own beside the generated ones."""
+    desk = make_desk(
+        store=profile(request.param),
+        gateway=GATEWAY,
+        runner_environment={"MY_OWN_TOKEN": Secret("the-authors-own-token")},
+    )
+    desk.create()
+    for service in SERVICES[:-1]:
+        desk.await_answer(service)
+    return desk
+
+
+def _hidden(desk: Desk) -> dict[str, str]:
+    credentials = desk.lock.credentials
+    return {
+        "access_key": credentials.access_key.reveal(),
+        "secret_key": credentials.secret_key.reveal(),
+        "redis_password": (credentials.redis_password or Secret("")).reveal(),
+        "database_password": credentials.database_password.reveal(),
+        "auth_key": credentials.auth_key.reveal(),
+        "service_token": credentials.service_token.reveal(),
+        "fingerprint_key": credentials.fingerprint_key.reveal(),
+        "the author's": "the-authors-own-token",
+    }
+
+
+def test_secrets_are_not_seen_from_outside(running: Desk) -> None:
+    """Neither in what the engine shows nor in what other processes of the user can read."""
+    engine = running.lock.intent.store.profile.name
+    texts: dict[str, list[str]] = {}
+    for service, pids in _processes(running).items():
+        texts[service] = [_read(pid, name) for pid in pids for name in ("environ", "cmdline")]
+        assert any(texts[service]), service
+        if running.case.running == "container":
+            seen = running.seen(running.address(service))
+            texts[service].append(json.dumps(_inspected(running, seen)))
+    shown = {
+        (service, name)
+        for service, said in texts.items()
+        for name, secret in _hidden(running).items()
+        if any(secret in text for text in said)
+    }
+    excepted = {("store", "access_key"), ("store", "secret_key")}
+    assert shown == (excepted if engine in KEYS_IN_VARIABLES else set())
