@@ -2,7 +2,8 @@
 
 A `plan` builds too, and must harm nothing: the command runs in a copy below the environment's home,
 so that nothing of the author's tree is written. What the command makes stays in the copy, so that
-a tool that builds incrementally still does. When nothing changed, nothing runs.
+a tool that builds incrementally still does, until the author deletes something: what was made of
+that must not be packed. When nothing changed, nothing runs.
 """
 
 from __future__ import annotations
@@ -257,6 +258,8 @@ def _mirror(job: _Job, known: _State, seen: _State) -> None:
                 home.remove(path)
                 path.mkdir(mode=home.PRIVATE_DIRECTORY)
         gone = (known.files.keys() | known.links.keys()) - seen.files.keys() - seen.links.keys()
+        if known.files.keys() - seen.files.keys() or known.links.keys() - seen.links.keys():
+            _forget_made(tree, seen)
         for name in sorted(gone) + sorted(set(known.directories) - {*seen.directories})[::-1]:
             path = tree / name
             if os.path.realpath(path.parent) == str(path.parent):
@@ -271,6 +274,26 @@ def _mirror(job: _Job, known: _State, seen: _State) -> None:
         kept = known.files.get(name)
         if kept is None or kept[1:] != about[1:] or not (tree / name).is_file():
             _copy(job, name, about[1])
+
+
+def _forget_made(tree: Path, seen: _State) -> None:
+    """Take out what the build made, for some of it may come from what the author has deleted.
+
+    A command that copies a directory copies nothing away. Installed dependencies and caches that
+    say so stay: no bundle is packed from them.
+    """
+    emptied = []
+    for found in list(trees.walk(str(tree))):
+        if found.kind == "directory":
+            emptied.append(found.full)
+        elif found.kind != "dependencies" and not (
+            found.path in seen.files or found.path in seen.links
+        ):
+            home.remove(Path(found.full))
+    for directory in reversed(emptied):
+        if os.path.relpath(directory, tree) not in seen.directories:
+            with contextlib.suppress(OSError):
+                Path(directory).rmdir()
 
 
 def _copy(job: _Job, name: str, mode: int) -> None:
