@@ -66,6 +66,10 @@ class Call:
             if relayed.failure is not None:
                 headers["x-algaenv-reason"] = shown(relayed.failure.reason)
                 event["reason"] = relayed.failure.reason
+                if relayed.failure.host_call:
+                    headers["x-algaenv-host-call"] = shown(relayed.failure.host_call)
+                if relayed.failure.hint:
+                    headers["x-algaenv-hint"] = shown(relayed.failure.hint)
                 if relayed.failure.stderr:
                     headers["x-algaenv-stderr"] = shown(relayed.failure.stderr[-1])
                 self._tell_failure(feed, relayed)
@@ -84,6 +88,8 @@ class Call:
                     "reason": failure.reason,
                     "causes": failure.causes,
                     "stderr": failure.stderr,
+                    "hint": failure.hint,
+                    "host_call": failure.host_call,
                 }
             )
 

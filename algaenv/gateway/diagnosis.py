@@ -37,7 +37,7 @@ def diagnose(relayed: Relayed, timeout_ms: int) -> Problem | None:
             return Problem(
                 "gateway-trap",
                 f"cannot have an answer from the handler: {_sentence(error)}",
-                _KINDS.get(failure.kind, _ANY_HINT),
+                failure.hint or _KINDS.get(failure.kind, _ANY_HINT),
             )
         case Answered(error=error):
             word = (error or "").partition(":")[0].strip()

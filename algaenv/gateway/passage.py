@@ -188,7 +188,9 @@ class Passage:
         if call.problem is not None and wants_problem(scope):
             told: dict[str, object] = {**call.problem.fields}
             if answered.failure is not None:
-                told.update(reason=answered.failure.reason, stderr=answered.failure.stderr)
+                failure = answered.failure
+                told.update(reason=failure.reason, stderr=failure.stderr)
+                told.update({"host_call": failure.host_call} if failure.host_call else {})
             response = document(answered.status, {"problem": told})
             response.headers["content-type"] = PROBLEM_JSON
         else:
@@ -347,7 +349,7 @@ def _no_status(status: int) -> Denied:
         Problem(
             "gateway-status-invalid",
             f"cannot pass on the status {status} of the handler: answers have 200 to 599",
-            "answer with a status that exists",
+            "answer with a status that exists; one that is no number arrives as 0",
         ),
     )
 

@@ -34,7 +34,10 @@ class Failure:
     reason: str
     causes: tuple[str, ...]
     stderr: tuple[str, ...]
-    """The last lines that the guest wrote."""
+    """The first and the last lines that the guest wrote."""
+    hint: str = ""
+    host_call: str = ""
+    """The last call of its host: `http.fetch: transport (ConnectError)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +195,8 @@ def _failure(value: object) -> Failure | None:
         reason=str(value.get("reason", "")),
         causes=_lines(value.get("causes")),
         stderr=_lines(value.get("stderr")),
+        hint=_words(value.get("hint")) or "",
+        host_call=_words(value.get("host_call")) or "",
     )
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from algaenv.runner.metrics.labels import Outcome as Label
+from algaenv.runner.wasm.advice import HostCall, advise
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -53,17 +54,22 @@ def failed(status: int, error: str, label: Label) -> Outcome:
     return Outcome(_bytes(_failure(status, error)), label, status, error)
 
 
-def execute_failed(failure: GuestFailure, stderr: Iterable[str]) -> Outcome:
+def execute_failed(
+    failure: GuestFailure, stderr: Sequence[str], call: HostCall | None = None
+) -> Outcome:
     """A handler that did not answer, with all that is known of it under `failure`."""
+    advice = advise(failure, stderr, call)
     error = f"execute_failed: {failure.message}"
-    if failure.reason not in failure.message:
-        error += f" ({failure.reason})"
+    if advice.reason not in failure.message:
+        error += f" ({advice.reason})"
     fields = _failure(500, error)
     fields["failure"] = {
         "kind": failure.kind,
-        "reason": failure.reason,
+        "reason": advice.reason,
+        "hint": advice.hint,
         "causes": list(failure.causes),
         "stderr": list(stderr),
+        "host_call": None if call is None else call.text,
     }
     return Outcome(_bytes(fields), failure.kind, 500, error)
 

@@ -19,7 +19,9 @@ T = TypeVar("T")
 Level = Literal["info", "warn", "error"]
 Stream = Literal["log", "stderr", "stdout"]
 
-LAST_LINES = 20
+NOT_GRANTED = "{} is not granted"
+FIRST_LINES = 4
+LAST_LINES = 16
 """How many lines of a guest's stderr are kept for the answer to a call that failed."""
 
 
@@ -75,8 +77,24 @@ class Invocation:
     wait: Waiter = field(repr=False)
     listener: Listener = field(repr=False)
     spent: Spent = field(default_factory=Spent)
-    last_words: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES), repr=False)
-    """The last lines the guest wrote to its stderr."""
+    _first: list[str] = field(default_factory=list, repr=False)
+    _last: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES), repr=False)
+    asked: tuple[str, object] | None = None
+    """The last function of the host that the guest called, and the error it was told, else None."""
+    why: str = ""
+    """What that function knows about its error and cannot tell the guest."""
+
+    def wrote(self, line: str) -> None:
+        """Keep a line of stderr, if it is one of the first or of the last."""
+        if len(self._first) < FIRST_LINES:
+            self._first.append(line)
+        else:
+            self._last.append(line)
+
+    @property
+    def last_words(self) -> tuple[str, ...]:
+        """The last lines the guest wrote to its stderr, and the first, where an error is named."""
+        return (*self._first, *self._last)
 
     def say(self, stream: Stream, level: Level, message: str) -> None:
         """Pass on what the guest said."""

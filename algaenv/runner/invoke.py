@@ -20,6 +20,7 @@ from algaenv.runner.envelope import Outcome, answered, execute_failed, failed
 from algaenv.runner.guestlog.event import Origin
 from algaenv.runner.invocation import Invocation, Spent
 from algaenv.runner.metrics.labels import Outcome as Label
+from algaenv.runner.wasm.advice import HostCall
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Invoker:
             return await self._call(works, bundle, invocation, call)
         except GuestFailure as failure:
             self._log.execute_failed(origin, failure.causes)
-            return execute_failed(failure, invocation.last_words)
+            return execute_failed(failure, invocation.last_words, _host_call(invocation))
 
     async def _call(
         self, works: Works, bundle: Bundle, invocation: Invocation, call: Call
@@ -132,6 +133,13 @@ class Invoker:
             listener=self._log,
             spent=spent,
         )
+
+
+def _host_call(invocation: Invocation) -> HostCall | None:
+    if invocation.asked is None:
+        return None
+    function, error = invocation.asked
+    return HostCall(function, None if error is None else str(error), invocation.why)
 
 
 def _request(invocation: Invocation, http: GuestRequest) -> dict[str, object]:

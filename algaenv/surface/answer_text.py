@@ -25,6 +25,7 @@ def answer_text(answer: Answer, paint: Paint = PLAIN) -> str:
     if trouble := visible(answer.trouble):
         lines.append(f"  {paint(trouble.summary, 'red')}")
         lines += [f"  reason: {trouble.reason}"] if trouble.reason else []
+        lines += [f"  last host call: {trouble.host_call}"] if trouble.host_call else []
         lines += [f"  stderr: {line}" for line in trouble.stderr]
         lines += [f"  hint: {trouble.hint}"] if trouble.hint else []
     return "\n".join(lines)

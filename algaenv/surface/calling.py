@@ -46,6 +46,8 @@ class Trouble:
     hint: str = ""
     reason: str = ""
     stderr: tuple[str, ...] = ()
+    host_call: str = ""
+    """The last call of its host, and how that ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Answer:
             str(told.get("hint") or self.headers.get("x-algaenv-hint", "")),
             str(told.get("reason") or self.headers.get("x-algaenv-reason", "")),
             tuple(map(str, lines)) if isinstance(lines, list) else tuple(str(lines).splitlines()),
+            str(told.get("host_call") or self.headers.get("x-algaenv-host-call", "")),
         )
 
     def read(self) -> Json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,13 +14,16 @@ from .recipe import HERE, WIT, Prebuilt, Recipe
 
 JAVASCRIPT = HERE / "javascript"
 SAMPLES = WIT.parents[1]
+ALL_BUT_STDIO = ("random", "clocks", "http", "fetch-event")
 NOT_SOURCES = ("node_modules", "dist", "generated", ".algaenv")
 Build = Callable[[Shelf, Path, Told], Path]
 
 
-def _javascript(name: str, entry: str, *, wasi: bool = False) -> Recipe:
+def _javascript(
+    name: str, entry: str, *, wasi: bool = False, disabled: Sequence[str] = ("all",)
+) -> Recipe:
     """esbuild bundles `entry`, jco makes a component of it: as Alga's CLI does, unless `wasi`."""
-    options = () if wasi else ("--disable", "all")
+    options = () if wasi else tuple(word for it in disabled for word in ("--disable", it))
 
     def build(shelf: Shelf, into: Path, told: Told) -> Path:
         bin_ = node_modules(shelf, JAVASCRIPT, told) / ".bin"
@@ -153,6 +156,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             _javascript("everything-js", "everything.js"),
             _javascript("plain-js", "everything.js", wasi=True),
             _javascript("fetch-js", "fetch.js", wasi=True),
+            _javascript("mistakes-js", "mistakes.js", disabled=ALL_BUT_STDIO),
+            _javascript("mistakes-mute-js", "mistakes.js"),
             _python("python"),
             _python("python-stub", "--stub-wasi"),
             _sample("capabilities"),

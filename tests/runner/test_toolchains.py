@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -24,8 +25,10 @@ CONTEXT = {"calls": [{"fn": "context.get-context", "args": []}]}
 class Handlers:
     """Any guest, behind one runner."""
 
-    def __init__(self, service: Service, files: Files) -> None:
-        self._service, self._files = service, files
+    def __init__(
+        self, service: Service, files: Files, granted: Sequence[str] = ("cap:secrets.get",)
+    ) -> None:
+        self._service, self._files, self._granted = service, files, granted
 
     def call(self, guest: str, path: str = "/", body: object = None, **headers: str) -> Any:
         made = bundle({"dist/main.wasm": built(guest).read_bytes()}, note=guest)
@@ -46,7 +49,7 @@ class Handlers:
                 "body_b64": content,
             },
             "limits": {"timeout_ms": 20_000},
-            "providers": ["cap:secrets.get"],
+            "providers": list(self._granted),
         }
         # The first call has the component compiled, niced, which a busy machine takes its time for.
         answer = self._service.post("/v1/execute", call, ROUTING, timeout=COMPILING)

@@ -15,7 +15,7 @@ from algaenv.runner.capabilities.exchange import MOST_BYTES
 from algaenv.runner.capabilities.head import BadHeader, is_token, pair
 from algaenv.runner.capabilities.local_egress import Denied
 from algaenv.runner.capabilities.peers import Peers
-from algaenv.runner.invocation import Invocation
+from algaenv.runner.invocation import NOT_GRANTED, Invocation
 from algaenv.runner.outbound import Outbound
 from algaenv.runner.wasm.values import Err
 
@@ -45,12 +45,14 @@ class Http:
         """http-request to http-response. Not http or https, or headers that cannot be sent:
         `transport`. A body that is cut short or longer than MOST_BYTES: `internal`."""
         if grants.HTTP not in invocation.granted:
+            invocation.why = NOT_GRANTED.format(grants.HTTP)
             return Err("not-allowed")
         try:
             url = address.parse(request["url"])
         except address.BadAddress:
             return Err("invalid-url")
         if not permits(self._entries, url):
+            invocation.why = "the host is not in EXT_EGRESS_ALLOWLIST"
             return Err("not-allowed")
         if not is_token(request["method"]):
             return Err("invalid-url")
@@ -60,7 +62,7 @@ class Http:
             prepared = _prepare(url, request)
         except BadHeader:
             return Err("transport")
-        sent = invocation.wait(self._send(prepared))
+        sent = invocation.wait(self._send(prepared, invocation))
         if isinstance(sent, Err):
             return sent
         answer, chunks = sent
@@ -70,7 +72,9 @@ class Http:
             "body": b"".join(chunks),
         }
 
-    async def _send(self, request: httpx.Request) -> tuple[httpx.Response, list[bytes]] | Err:
+    async def _send(
+        self, request: httpx.Request, invocation: Invocation
+    ) -> tuple[httpx.Response, list[bytes]] | Err:
         import httpx
 
         answer: httpx.Response | None = None
@@ -92,9 +96,11 @@ class Http:
                         return Err("internal")
         except Denied as denied:
             _log.warning("fetch denied", extra={"fields": {"why": str(denied)}})
+            invocation.why = str(denied)
             return Err("not-allowed")
         except Exception as error:  # what a URL can provoke in a resolver has no list
             _log.debug("fetch failed", extra={"fields": {"why": type(error).__name__}})
+            invocation.why = type(error).__name__
             return Err("transport" if answer is None else "internal")
         finally:
             if answer is not None:

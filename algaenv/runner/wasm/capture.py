@@ -99,7 +99,7 @@ class _Stream:
 
     def _pass(self, invocation: Invocation, text: str) -> None:
         if self._name == "stderr":
-            invocation.last_words.append(text)
+            invocation.wrote(text)
         invocation.say(self._name, self._level, text)
 
     def __del__(self) -> None:

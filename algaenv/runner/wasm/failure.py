@@ -44,4 +44,6 @@ class GuestFailure(Exception):
         self.kind, self.message = kind, message
         self.reason = reason or message
         self.causes = causes or (message,)
+        self.mute = False
+        """Whether the guest has no stderr to write to."""
         super().__init__(message)

@@ -38,6 +38,8 @@ class Prepared:
     lower: Lowerer
     lift: Lifter
     wasi: bool
+    stderr: bool
+    """Whether it imports the stream."""
     on_epoch: Any
 
 
@@ -65,6 +67,9 @@ class Guest:
         try:
             with self._ticker:
                 return self._run(running, store, request, memory_bytes)
+        except GuestFailure as failure:
+            failure.mute = not self._prepared.stderr
+            raise
         finally:
             self._drop(store, invocation)
             here.running = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import faulthandler
 import mmap
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from algaenv.runner.wasm.link import Definitions, extension, missing, read
 from algaenv.runner.wasm.lower import lowerer
 from algaenv.runner.wasm.running import Here
 from algaenv.runner.wasm.ticker import Ticker
-from algaenv.runner.wasm.wasi import HTTP, PREFIX, Refusals
+from algaenv.runner.wasm.wasi import HTTP, PREFIX, STDERR, Refusals
 
 SPARE = 8
 """Guests beyond those of the lanes: the ones that sleep where nothing can end them."""
@@ -97,14 +98,18 @@ class Guests:
                 extension(definitions, name, functions, self._table)
             elif functions and not name.startswith(PREFIX):
                 raise missing(name, [f"this runner has nothing called {name}"])
-        guest = Guest(
-            self._prepare(engine, linker, component, definitions, wasi), self._here, self.ticker
-        )
+        prepared = self._prepare(engine, linker, component, definitions, imports)
+        guest = Guest(prepared, self._here, self.ticker)
         guest.check()
         return guest
 
     def _prepare(
-        self, engine: Any, linker: Any, component: Any, definitions: Definitions, wasi: bool
+        self,
+        engine: Any,
+        linker: Any,
+        component: Any,
+        definitions: Definitions,
+        imports: Collection[str],
     ) -> Prepared:
         from wasmtime.component import FuncType
 
@@ -130,7 +135,8 @@ class Guests:
             kept=(*definitions.kept, self._on_epoch),
             lower=lowerer(theirs.parameters[0][1]),
             lift=lifter(theirs.result, ours.result),
-            wasi=wasi,
+            wasi=any(name.startswith(PREFIX) for name in imports),
+            stderr=any(name.startswith(STDERR) for name in imports),
             on_epoch=self._on_epoch,
         )
 

@@ -18,6 +18,7 @@ from algaenv.runner.wasm.lift import lifter
 from algaenv.runner.wasm.lower import Arena, lowerer
 from algaenv.runner.wasm.running import Callback, Here
 from algaenv.runner.wasm.shape import Signature, TooLarge, signature
+from algaenv.runner.wasm.values import Err
 
 NOT_FOUND = (
     "component imports instance `{name}`, but a matching implementation was not found in the linker"
@@ -123,7 +124,10 @@ def _callback(
             return abi.error_new(b"no call is under way")  # type: ignore[no-any-return]
         try:
             raw = string_at(given, size) if size else b""
-            value = function(running.invocation, *[lift(raw, place) for lift, place in lifts])
+            invocation = running.invocation
+            invocation.why = ""
+            value = function(invocation, *[lift(raw, place) for lift, place in lifts])
+            invocation.asked = (where, value.value if type(value) is Err else None)
             if lower is not None:
                 arena = Arena()
                 made = lower(value, arena)

@@ -15,6 +15,7 @@ from algaenv.runner.wasm.running import Callback, Here, refusal
 
 PREFIX = "wasi:"
 HTTP = "wasi:http/"
+STDERR = "wasi:cli/stderr"
 
 _LENT = {
     "error": "wasi:io/error@0.2.0",

@@ -434,3 +434,5 @@ def test_wasi_http_is_refused_when_it_is_used(make: Make, kitchen: Kitchen) -> N
     assert failure.kind is Kind.REFUSED
     assert "EXT_EGRESS_ALLOWLIST" in failure.reason
     assert "alga:extension/http" in failure.reason
+
+
