@@ -22,6 +22,7 @@ CODES: tuple[tuple[str, str], ...] = (
     ("manifest-slug", "Publisher and name make a slug that URLs must escape (warning)."),
     ("manifest-syntax", "The manifest is not JSON."),
     ("manifest-text", "A string holds a character that the database cannot store."),
+    ("manifest-too-large", "The manifest is larger than 1 MiB."),
     ("manifest-too-long", "A string does not fit into its database column."),
     ("manifest-type", "A value has the wrong type."),
     ("manifest-ui-entry", "The page always starts at `ui/index.html` (warning)."),

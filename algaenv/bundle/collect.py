@@ -15,6 +15,7 @@ from algaenv.bundle import names
 from algaenv.bundle.complaint import has_errors
 from algaenv.bundle.filefindings import FileFindings, shown
 from algaenv.bundle.gather import INDEX, MANIFEST, WASM, exists, gather
+from algaenv.bundle.jsontext import MAX_BYTES, TOO_LARGE
 from algaenv.bundle.limits import DEFAULT_LIMITS, MIB, Limits
 from algaenv.bundle.manifest import Manifest, ManifestError, parse
 from algaenv.bundle.tree import Entry, SourceError, Tree
@@ -59,6 +60,16 @@ def _manifest(source: Path, entries: Sequence[Entry], findings: FileFindings) ->
                 "cannot make a bundle without a manifest",
                 "write one, or point at the directory that holds it",
             )
+        return None
+    if entry.size > MAX_BYTES:
+        # Before it is read: no manifest is like that.
+        findings.error(
+            "manifest-too-large",
+            entry.source,
+            f"cannot read the manifest: {TOO_LARGE.what}",
+            TOO_LARGE.hint,
+            (1, 1),
+        )
         return None
     text = _text(entry, findings)
     if text is None:

@@ -8,7 +8,6 @@ there is something to say.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import field
 from itertools import count
 from typing import Any
@@ -21,7 +20,15 @@ Path = tuple[str | int, ...]
 
 MAX_DEPTH = 64
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]|NaN|-?Infinity', re.DOTALL)
+MAX_BYTES = 1024 * 1024
+"""Of a manifest; a thousand times what one is like."""
+
+_WORDS = {"N": ("NaN",), "I": ("Infinity",), "-": ("-Infinity",)}
+TOO_LARGE = Fault(
+    0,
+    "it is larger than 1 MiB",
+    "move data into a file of the page, or into the extension's storage",
+)
 _decode = json.JSONDecoder().raw_decode
 
 
@@ -44,8 +51,9 @@ class Loaded:
 
 def load(text: str) -> Loaded:
     """Parse `text`. Raises Unreadable."""
-    _refuse_tokens(text)
-    repeats = False
+    if is_too_long(text):
+        raise Unreadable("manifest-too-large", TOO_LARGE)
+    repeats = strange = False
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         nonlocal repeats
@@ -53,14 +61,35 @@ def load(text: str) -> Loaded:
         repeats = repeats or len(value) != len(items)
         return value
 
+    def constant(word: str) -> None:  # noqa: ARG001
+        nonlocal strange
+        strange = True
+
     try:
-        return Loaded(json.loads(text, object_pairs_hook=pairs), repeats)
+        value = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
+        if (strange or _too_deep(value)) and (refused := _first_refused(text)) is not None:
+            raise refused
+        return Loaded(value, repeats)
+    except RecursionError:
+        # Nothing else makes the standard parser recurse.
+        refused = _first_refused(text)
+        assert refused is not None  # noqa: S101
+        raise refused from None
     except json.JSONDecodeError as error:
+        if (refused := _first_refused(text)) is not None:
+            raise refused from None
         raise Unreadable("manifest-syntax", explain(text, error)) from None
     except ValueError:
+        if (refused := _first_refused(text)) is not None:
+            raise refused from None
         # Python's guard against numbers of thousands of digits tells no place.
         fault = Fault(0, "a number is too long", "write a shorter number")
         raise Unreadable("manifest-syntax", fault) from None
+
+
+def is_too_long(text: str) -> bool:
+    """Whether a text has more than MAX_BYTES in UTF-8; without encoding one that surely has."""
+    return len(text) > MAX_BYTES or len(text.encode(errors="replace")) > MAX_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,20 +141,59 @@ class Places:
         return at + 1
 
 
-def _refuse_tokens(text: str) -> None:
-    """Refuse what the standard parser accepts, or dies of, although no other parser would."""
-    depth = 0
-    for token in _TOKEN.finditer(text):
-        match token[0]:
+def _first_refused(text: str) -> Unreadable | None:
+    """The first thing that no other parser accepts: a level too deep, or a number that is none.
+
+    In one pass: who gets here has a text that is not valid, whatever its size.
+    """
+    at, depth, length = 0, 0, len(text)
+    while at < length:
+        match text[at]:
+            case '"':
+                end = _string_end(text, at)
+                if end < 0:
+                    return None
+                at = end
             case "{" | "[":
                 depth += 1
                 if depth > MAX_DEPTH:
                     what = f"it nests deeper than {MAX_DEPTH} levels"
-                    fault = Fault(token.start(), what, "flatten it")
-                    raise Unreadable("manifest-nesting", fault)
+                    return Unreadable("manifest-nesting", Fault(at, what, "flatten it"))
             case "}" | "]":
                 depth -= 1
-            case "NaN" | "Infinity" | "-Infinity" as word:
-                what = f"{word} is not a JSON value"
-                fault = Fault(token.start(), what, "write a number or null")
-                raise Unreadable("manifest-syntax", fault)
+            case "N" | "I" | "-" as first:
+                word = next((word for word in _WORDS[first] if text.startswith(word, at)), None)
+                if word is not None:
+                    fault = Fault(at, f"{word} is not a JSON value", "write a number or null")
+                    return Unreadable("manifest-syntax", fault)
+        at += 1
+    return None
+
+
+def _string_end(text: str, at: int) -> int:
+    """Where the string that begins at `at` is closed; -1 where it is not."""
+    end = text.find('"', at + 1)
+    while end >= 0:
+        before = end - 1
+        while text[before] == "\\":
+            before -= 1
+        if (end - before) % 2:
+            return end
+        end = text.find('"', end + 1)
+    return -1
+
+
+def _too_deep(value: object) -> bool:
+    """Whether lists and objects stand in each other more than MAX_DEPTH levels deep."""
+    level: list[object] = [value]
+    for _ in range(MAX_DEPTH):
+        inner: list[object] = []
+        for each in level:
+            if isinstance(each, dict):
+                inner += each.values()
+            elif isinstance(each, list):
+                inner += each
+        level = [each for each in inner if isinstance(each, dict | list)]
+        if not level:
+            return False
+    return True

@@ -21,6 +21,7 @@ from algaenv.bundle.complaint import Complaint, has_errors
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.filefindings import FileFindings, shown
 from algaenv.bundle.gather import INDEX, MANIFEST, gather
+from algaenv.bundle.jsontext import MAX_BYTES
 from algaenv.bundle.manifest import Manifest, ManifestError, parse
 from algaenv.bundle.pack import pack
 from algaenv.bundle.tree import SourceError, Tree, fingerprint
@@ -235,8 +236,11 @@ def _glance(source: Path) -> list[tuple[str, Stamp]]:
 
 
 def _manifest(source: Path) -> Manifest | None:
+    file = source / MANIFEST
     try:
-        return parse((source / MANIFEST).read_text("utf-8")).manifest
+        if file.stat().st_size > MAX_BYTES:
+            return None
+        return parse(file.read_text("utf-8")).manifest
     except (OSError, ValueError, ManifestError):
         return None
 

@@ -402,3 +402,20 @@ def test_hidden_names_that_are_left_out_are_told(tmp_path: Path) -> None:
 def test_a_handler_without_endpoints_is_told(tmp_path: Path) -> None:
     root = source(tmp_path, {"dist/main.wasm": b"\0asm"})
     assert [code for code, _ in warned(root)] == ["source-handler-unreachable"]
+
+
+def test_a_manifest_above_1_mib_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = source(tmp_path, {})
+    with (root / "manifest.json").open("r+b") as file:
+        file.truncate(1024 * 1024 + 1)
+    genuine = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        assert path.name != "manifest.json"
+        return genuine(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    (complaint,) = complaints(root)
+    assert (complaint.code, complaint.line, complaint.column) == ("manifest-too-large", 1, 1)

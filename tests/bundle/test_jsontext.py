@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algaenv.bundle.jsontext import Path, Places, Unreadable, load
+from algaenv.bundle.jsontext import MAX_BYTES, Path, Places, Unreadable, load
 from tests.bundle.sources import QUICK
 
 JSON = st.recursive(
@@ -71,3 +71,42 @@ def test_depth_is_bounded(text: str) -> None:
 def test_brackets_in_strings_do_not_nest() -> None:
     text = json.dumps("[" * 100 + '"\\')
     assert load(text).value == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "offset", "word"),
+    [
+        ('{"a": NaN}', 6, "NaN"),
+        ('{"a": [1, -Infinity, Infinity]}', 10, "-Infinity"),
+        ('{"NaN": "Infinity", "b": Infinity, }', 25, "Infinity"),
+        ('{"\\\\\\"": "\\\\", "b": NaN', 20, "NaN"),
+    ],
+)
+def test_numbers_that_are_none_are_found_where_they_stand(
+    text: str, offset: int, word: str
+) -> None:
+    with pytest.raises(Unreadable) as refused:
+        load(text)
+    assert refused.value.fault.offset == text.index(f" {word}") + 1 == offset
+    assert refused.value.fault.what == f"{word} is not a JSON value"
+
+
+@pytest.mark.parametrize("text", ['"' * (1 << 20), '{"' + '\\"' * (1 << 19), "[" * (1 << 20)])
+def test_a_text_that_is_not_closed_is_read_once(text: str) -> None:
+    """A pass for each of its quotes would take hours."""
+    with pytest.raises(Unreadable):
+        load(text)
+
+
+def test_a_large_text_is_refused_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loads(*args: object, **more: object) -> object:
+        raise AssertionError("parsed")
+
+    text = json.dumps({"name": "x" * MAX_BYTES})
+    monkeypatch.setattr(json, "loads", loads)
+    for each in (text, json.dumps("\u00e9" * (MAX_BYTES // 2), ensure_ascii=False)):
+        with pytest.raises(Unreadable) as refused:
+            load(each)
+        assert refused.value.code == "manifest-too-large"
+    monkeypatch.undo()
+    assert load(json.dumps("x" * (MAX_BYTES - 2))).value == "x" * (MAX_BYTES - 2)

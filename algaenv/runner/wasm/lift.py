@@ -91,6 +91,18 @@ def _text(raw: bytes, at: int) -> str:
     return string_at(start, size).decode() if size else ""
 
 
+def cut_text(most: int) -> Lifter:
+    """A lifter of text that reads `most` bytes of it; a character that is cut is left out."""
+
+    def lift(raw: bytes, at: int) -> str:
+        size, start = _vector(raw, at + 8)
+        if size <= most:
+            return string_at(start, size).decode() if size else ""
+        return string_at(start, most).decode(errors="ignore")
+
+    return lift
+
+
 def _octets(raw: bytes, at: int) -> bytes:
     size, start = _vector(raw, at + 8)
     if size <= SLICE:

@@ -14,11 +14,16 @@ from typing import Any
 from algaenv.runner.invocation import HostFunction, HostTable
 from algaenv.runner.wasm import abi, world
 from algaenv.runner.wasm.failure import GuestFailure, Kind
-from algaenv.runner.wasm.lift import lifter
+from algaenv.runner.wasm.lift import cut_text, lifter
 from algaenv.runner.wasm.lower import Arena, lowerer
 from algaenv.runner.wasm.running import Callback, Here
 from algaenv.runner.wasm.shape import Signature, TooLarge, signature
 from algaenv.runner.wasm.values import Err
+
+LOGGING = "logging."
+LOG_BYTES = 1024 * 1024
+"""That are read of one message to the log, which takes 8,192 characters; the debug stream may be
+told to take more."""
 
 NOT_FOUND = (
     "component imports instance `{name}`, but a matching implementation was not found in the linker"
@@ -106,8 +111,10 @@ def _callback(
     here: Here, where: str, function: HostFunction, theirs: Signature, ours: Signature
 ) -> Callback:
     """Return what the engine calls when a guest calls a host function."""
+    # A long line would be copied and decoded while everybody else waits, only to be cut then.
+    says = where.startswith(LOGGING)
     lifts = [
-        (lifter(shape, wanted), place * abi.VALUE)
+        (cut_text(LOG_BYTES) if says else lifter(shape, wanted), place * abi.VALUE)
         for place, ((_, shape), (_, wanted)) in enumerate(
             zip(theirs.parameters, ours.parameters, strict=True)
         )

@@ -436,3 +436,22 @@ def test_wasi_http_is_refused_when_it_is_used(make: Make, kitchen: Kitchen) -> N
     assert "alga:extension/http" in failure.reason
 
 
+def test_a_long_line_is_cut_where_it_is_read(make: Make, kitchen: Kitchen) -> None:
+    """Fifty megabytes to the log: what is cut anyway is neither copied nor decoded."""
+    heard: list[str] = []
+    code = """(drop (memory.grow (i32.const 1000)))
+      (memory.fill (i32.const 65536) (i32.const 0xc3) (i32.const 1))
+      (memory.fill (i32.const 65537) (i32.const 0xa9) (i32.const 1))
+      (memory.fill (i32.const 65538) (i32.const 97) (i32.const 50000000))
+      (call $called (i32.const 65536) (i32.const 50000002)) (i32.const 16)"""
+    source = calling(
+        "alga:extension/logging",
+        "log-info",
+        '(param "message" string)',
+        core="(param i32 i32)",
+        code=code,
+    )
+    guest = kitchen.load(make(logging__log_info=lambda call, text: heard.append(text)), source)
+    guest.call(invocation(), request(), memory_bytes=MEMORY)
+    assert [len(text.encode()) for text in heard] == [link.LOG_BYTES]
+    assert heard[0].startswith("\u00e9aaa")
