@@ -404,10 +404,14 @@ class Openings:
 def test_nothing_to_do_opens_no_file_but_manifest_and_index(bench: Bench) -> None:
     (bench.place / "dist").mkdir()
     (bench.place / "dist/main.wasm").write_bytes(os.urandom(12_000_000))
-    openings = Openings(bench.root)
-    assert "hello/dist/main.wasm" in openings.of(bench.pack)
+    openings, packer = Openings(bench.root), Packer(bench.environment, clock=later)
+
+    def pack() -> None:
+        packer.pack(bench.intent(), bench.said.append)
+
+    assert "hello/dist/main.wasm" in openings.of(pack)
     index = str((bench.shelf / "index.json").relative_to(bench.root))
-    assert sorted(openings.of(bench.pack)) == sorted(["hello/manifest.json", index])
+    assert sorted(openings.of(pack)) == sorted(["hello/manifest.json", index])
 
 
 def test_nothing_to_do_opens_two_files_for_each_of_many(tmp_path: Path) -> None:
