@@ -54,7 +54,9 @@ def build(environment: Environment, feed: Feed | None = None) -> ASGIApp:
     house = House(
         environment=environment,
         pool=pool,
-        installs=Installs(pool, environment.tenant),
+        installs=Installs(
+            pool, environment.tenant, narrow="capabilities-union" in settings.faults_fixed
+        ),
         users=Users(settings.users),
         relay=Relay(environment.runner_url, environment.service_token, environment.inbound_token),
         audit=Audit(pool),

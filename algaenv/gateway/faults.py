@@ -66,6 +66,11 @@ FAULTS = (
         "answers of /api/ext may be cached for a year and are always called JSON",
         "add a query that changes, or call through /api/ext-proxy",
     ),
+    Fault(
+        "capabilities-union",
+        "a handler has what its manifest declares, however little it was granted",
+        "declare no more in the manifest than every install may have",
+    ),
 )
 
 

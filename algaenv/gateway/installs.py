@@ -108,8 +108,10 @@ class HostOwner:
 class Installs:
     """Reads installs. Every method raises psycopg.Error when the database does not answer."""
 
-    def __init__(self, pool: Pool, tenant: str) -> None:
+    def __init__(self, pool: Pool, tenant: str, *, narrow: bool = False) -> None:
+        """`narrow`: an install has what it was granted, not what its manifest declares as well."""
         self._pool = pool
+        self._narrow = narrow
         self._tenant = tenant
         self._looks = Shared(self._look)
 
@@ -132,18 +134,18 @@ class Installs:
             {"tenant": self._tenant, "ref": ref, "slug": _storable(ref).lower()},
         )
         found = rows[0]
-        return Look(found["product_code"], _install(found) if found["install_id"] else None)
+        return Look(found["product_code"], self._install(found) if found["install_id"] else None)
 
     async def get(self, install_id: str) -> Install | None:
         """The install of this id in any tenant; None also for what is no UUID."""
         if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", install_id.lower()):
             return None
         rows = await self._rows(sql.BY_INSTALL, {"install": install_id})
-        return _install(rows[0]) if rows else None
+        return self._install(rows[0]) if rows else None
 
     async def all(self) -> list[Install]:
         """Every install of the tenant, by publisher and name."""
-        return list(map(_install, await self._rows(sql.ALL, {"tenant": self._tenant})))
+        return list(map(self._install, await self._rows(sql.ALL, {"tenant": self._tenant})))
 
     async def validate(self, tenant: str, extension: str, content_hash: str) -> bool:
         """Whether the installed version of an extension (registry id) has a bundle of this hash.
@@ -174,6 +176,9 @@ class Installs:
         row = rows[0]
         return HostOwner(row["tenant"], row["registry_id"], row["content_hash"])
 
+    def _install(self, row: Mapping[str, Any]) -> Install:
+        return _install(row, narrow=self._narrow)
+
     async def _rows(
         self, statement: LiteralString, values: Mapping[str, object]
     ) -> list[dict[str, Any]]:
@@ -185,15 +190,17 @@ def _storable(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def _install(row: Mapping[str, Any]) -> Install:
+def _install(row: Mapping[str, Any], *, narrow: bool) -> Install:
     configured = row["config_id"] is not None
     granted = _strings(row["granted_caps"])
+    # A column without a list grants nothing and withholds nothing.
+    narrow = narrow and isinstance(row["granted_caps"], list)
     providers = known(
         (
             *DEFAULTS,
             *(_strings(row["providers"]) if configured else ()),
             *granted,
-            *_strings(row["capabilities"]),
+            *(() if narrow else _strings(row["capabilities"])),
         )
     )
     return Install(

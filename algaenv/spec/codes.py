@@ -56,6 +56,10 @@ CODES: tuple[tuple[str, str], ...] = (
     ("spec-signal", "a signal's name is malformed"),
     ("spec-image", "an image reference is malformed"),
     ("spec-capability", "Alga knows no such capability"),
+    (
+        "spec-capabilities-kept",
+        "fewer capabilities are granted than the manifest declares (warning)",
+    ),
     ("spec-variable-name", "the name of an environment variable is malformed"),
     ("spec-variable-reserved", "a variable of the runner is set by algaenv itself"),
     (

@@ -103,16 +103,21 @@ def _named_once(
             seen.add((word, value))
 
 
-def _intent(document: Document, spec: GatewaySpec) -> BundledGateway:
+def faults_fixed(spec: GatewaySpec) -> tuple[str, ...]:
+    """The product's faults that this gateway does not have."""
     fixed = spec.faults
     if isinstance(fixed, str):
         fixed = [] if fixed == "reproduced" else list(fault_names())
+    return tuple(dict.fromkeys(fixed))
+
+
+def _intent(document: Document, spec: GatewaySpec) -> BundledGateway:
     return BundledGateway(
         port=port_of(document, spec),
         users=tuple(_user(user, spec.clients) for user in spec.users),
         checks_off=tuple(dict.fromkeys(spec.checks_off)),
         rate_limit=spec.rate_limit,
-        faults_fixed=tuple(dict.fromkeys(fixed)),
+        faults_fixed=faults_fixed(spec),
         timeout_ms=spec.timeout_ms,
         clients=tuple(map(_client, spec.clients)),
         services=tuple(map(_service, spec.services)),

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Iterable
+from pathlib import Path as File
 
+from algaenv.bundle.capabilities import effective, known
+from algaenv.bundle.jsontext import Unreadable, load
 from algaenv.bundle.value import dataclass
 from algaenv.model.intent import (
     BuildIntent,
@@ -29,7 +32,7 @@ from algaenv.model.secret import Secret
 from algaenv.spec import secrets
 from algaenv.spec.document import BuildSpec, Document, ExtensionSpec
 from algaenv.spec.engines import Engines, Role
-from algaenv.spec.gateway_intent import bundled, dev_server, gateway_of
+from algaenv.spec.gateway_intent import bundled, dev_server, faults_fixed, gateway_of
 from algaenv.spec.image_words import image_reference
 from algaenv.spec.ledger import Ledger
 from algaenv.spec.paths import Paths
@@ -38,6 +41,9 @@ from algaenv.spec.secrets import Secrets
 from algaenv.spec.services import BuiltImage, ExternalSpec, InlineEngine, ManagedSpec
 from algaenv.spec.tree import Path, Places
 from algaenv.spec.trust import judge_mount
+
+UNION = "capabilities-union"
+"""The fault of the product that takes nothing away."""
 
 
 def settle(
@@ -228,7 +234,7 @@ class _Settling:
             build=self._build(spec.build, source, (*path, "build")),
             config=spec.config,
             secrets=hidden,
-            capabilities=_once(spec.capabilities),
+            capabilities=self._granted(spec.capabilities, source, (*path, "capabilities")),
             enabled=spec.enabled,
             ui_dev_server=dev_server(
                 spec.ui_dev_server, (*path, "ui_dev_server"), self.places, self.ledger
@@ -236,6 +242,35 @@ class _Settling:
             where=where,
             probes=self._probes(spec.probe, (*path, "probe")),
         )
+
+    def _granted(
+        self, written: list[str] | None, source: str, path: Path
+    ) -> tuple[str, ...] | None:
+        """The capabilities granted; says when the product would grant more."""
+        granted = _once(written)
+        gateway = bundled(self.document)
+        if granted is None or (gateway is not None and UNION in faults_fixed(gateway)):
+            return granted
+        more = [it for it in self._declared(source) if it not in effective(granted)]
+        if more:
+            self.ledger.warn(
+                "spec-capabilities-kept",
+                f"take {', '.join(more)} away: the manifest declares it, and Alga grants that too",
+                f"remove it from the manifest, or write `gateway: {{faults: [{UNION}]}}`"
+                " to have the gateway grant only what is listed",
+                self.places.value(path),
+            )
+        return granted
+
+    def _declared(self, source: str) -> tuple[str, ...]:
+        """The known capabilities of a manifest; none of one that cannot be read, which is told
+        when it is built."""
+        try:
+            raw = load(self.ledger.read(File(source, "manifest.json")).decode()).value
+        except (OSError, UnicodeDecodeError, Unreadable):
+            return ()
+        listed = raw.get("capabilities") if isinstance(raw, dict) else None
+        return known(it for it in listed if isinstance(it, str)) if isinstance(listed, list) else ()
 
     def _probes(self, probe: str | list[str] | None, path: Path) -> tuple[EndpointProbe, ...]:
         if probe is None:

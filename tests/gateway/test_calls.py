@@ -35,6 +35,26 @@ def denied(answer: Answer, status: int, body: object, code: str) -> None:
 # What goes to the runner
 
 
+def test_a_grant_takes_away_what_the_manifest_declares_if_wished(
+    start: Start, tables: Database, runner: Stub
+) -> None:
+    it = install(tables, OZ, name="narrow", capabilities=["cap:secrets.get"], config={})
+    defaults = {"cap:context.read", "cap:log.emit", "cap:user.read"}
+    granted = defaults | {"cap:http.fetch", "cap:storage.kv"}
+    for settings, wanted in (
+        ({}, granted | {"cap:secrets.get"}),
+        ({"faults_fixed": ["capabilities-union"]}, granted),
+    ):
+        service = start(settings)
+        assert service.call(f"/api/ext/{it.registry}/hello").status == 200
+        assert set(runner.last.json["providers"]) == wanted
+    # An install that nobody granted anything has what its manifest declares.
+    tables.sql("UPDATE tenant_extension_install SET granted_caps = 'null'")
+    tables.sql("DELETE FROM tenant_extension_install_config")
+    service.call(f"/api/ext/{it.registry}/hello")
+    assert set(runner.last.json["providers"]) == defaults | {"cap:secrets.get"}
+
+
 def test_a_runner_that_wants_a_token_is_shown_it_on_both_roads(
     start: Start, hello: Extension, runner: Stub
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -241,3 +242,39 @@ def test_two_short_forms_replace_and_configuration_is_left_alone(tmp_path: Path)
     write(tmp_path / "z" / "manifest.json", "{}")
     found = {it.name: it for it in read(spec).extensions}
     assert found["y"].config == {"build": "text"}
+
+
+@pytest.mark.parametrize(
+    ("declared", "granted", "gateway", "warned"),
+    [
+        ("cap:http.fetch", "", "", True),
+        ("cap:http.fetch", "cap:storage.kv", "", True),
+        ("cap:http.fetch", "", "gateway: none\n", True),
+        ("cap:http.fetch", "cap:http.fetch", "", False),
+        ("cap:log.emit", "", "", False),
+        ("cap:http.fetch", "", "gateway: {faults: [capabilities-union]}\n", False),
+        ("cap:http.fetch", "", "gateway: {faults: fixed}\n", False),
+    ],
+)
+def test_a_grant_that_takes_nothing_away(
+    tmp_path: Path, declared: str, granted: str, gateway: str, warned: bool
+) -> None:
+    manifest = {"name": "a.b", "version": "1.0.0", "capabilities": [declared]}
+    (tmp_path / "hello").mkdir()
+    (tmp_path / "hello" / "manifest.json").write_text(json.dumps(manifest))
+    hello = f"{{source: ./hello, capabilities: [{granted}]}}"
+    text = f"name: demo\nextensions:\n  hello: {hello}\n{gateway}"
+    warnings = load(write(tmp_path / "algaenv.yaml", text), {}).warnings
+    assert [w.code for w in warnings] == (["spec-capabilities-kept"] if warned else [])
+    for warning in warnings:
+        assert declared in warning.summary
+        assert warning.where
+        assert warning.where.line == 3
+
+
+def test_a_manifest_that_cannot_be_read_is_told_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "hello").mkdir()
+    text = "name: demo\nextensions: {hello: {source: ./hello, capabilities: []}}\n"
+    for content in ("{", "[]", '{"capabilities": 7}', "[" * 100_000, "x" * (2 << 20)):
+        (tmp_path / "hello" / "manifest.json").write_text(content)
+        assert load(write(tmp_path / "algaenv.yaml", text), {}).warnings == ()
