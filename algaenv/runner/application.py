@@ -101,6 +101,7 @@ def build(
         queue=environment.queue,
         tell=tell,
         recycle=worker.recycle if worker else _nothing,
+        budget=environment.budget,
     )
     components = Components(cache, engine)
 

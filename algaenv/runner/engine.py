@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from algaenv.runner.compiling.events import Tell
     from algaenv.runner.compiling.loaded import Loaded
     from algaenv.runner.invocation import HostTable
+    from algaenv.runner.wasm.budget import Budget
     from algaenv.runner.wasm.guest import Guest
     from algaenv.runner.wasm.guests import Guests
     from algaenv.runner.wasm.lanes import Lanes
@@ -45,7 +46,8 @@ class Engine:
     """Hands out the works of this process; close it at the end.
 
     `table` gives the host functions, `threads` is how many calls run at once and `queue` how many
-    may wait. `recycle` asks for another process in place of this one.
+    may wait. `recycle` asks for another process in place of this one; `budget` is what all guests
+    may hold together.
     """
 
     def __init__(
@@ -57,7 +59,9 @@ class Engine:
         queue: int,
         tell: Tell,
         recycle: Callable[[], None],
+        budget: Budget | None = None,
     ) -> None:
+        self._budget = budget
         self._table, self._compiled, self._tell = table, compiled, tell
         self._threads, self._queue = threads, queue
         self._recycle = recycle
@@ -122,4 +126,4 @@ class Engine:
             import algaenv.runner.wasm.world  # noqa: F401
             from algaenv.runner.wasm.guests import Guests
 
-        return Guests(self._table(), self._threads)
+        return Guests(self._table(), self._threads, budget=self._budget)

@@ -19,6 +19,7 @@ from algaenv.runner.guestlog.settings import StreamSettings
 from algaenv.runner.idempotency import Memory
 from algaenv.runner.policy import content_security_policy
 from algaenv.runner.source import Source
+from algaenv.runner.wasm.budget import Budget
 
 DEFAULT_STORE = "http://localhost:9000/alga-ext/"
 DEFAULT_KEY_FILE = "/vault/secrets/alga_auth_key"
@@ -80,6 +81,8 @@ class Environment:
     compiling: CompileLimits
     memory: Memory
     workforce: Workforce
+    budget: Budget
+    """Memory that the guests of one worker may take together."""
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> Environment:
@@ -98,6 +101,7 @@ class Environment:
         source = _source(env, wrong)
         if wrong or source is None:
             raise BadEnvironment("; ".join(wrong))
+        workforce = Workforce.read(env)
         strict = env.get("EXT_STATIC_STRICT_VALIDATION")
         max_text = env.get("EXT_CACHE_MAX_BYTES")
         return cls(
@@ -132,7 +136,8 @@ class Environment:
             stream=StreamSettings.read(env),
             compiling=CompileLimits.read(env),
             memory=Memory.read(env),
-            workforce=Workforce.read(env),
+            workforce=workforce,
+            budget=Budget.read(env, workforce.workers),
         )
 
 

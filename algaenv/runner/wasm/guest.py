@@ -12,6 +12,7 @@ from typing import Any
 
 from algaenv.runner.invocation import Expired, Invocation
 from algaenv.runner.wasm import abi
+from algaenv.runner.wasm.budget import Budget
 from algaenv.runner.wasm.capture import Capture
 from algaenv.runner.wasm.diagnosis import INTERRUPT, causes, diagnose
 from algaenv.runner.wasm.failure import GuestFailure, Kind
@@ -46,8 +47,11 @@ class Prepared:
 class Guest:
     """Made by `Guests.load`. Dropping the last reference frees it."""
 
-    def __init__(self, prepared: Prepared, here: Here, ticker: Ticker) -> None:
+    def __init__(
+        self, prepared: Prepared, here: Here, ticker: Ticker, budget: Budget | None = None
+    ) -> None:
         self._prepared, self._here, self._ticker = prepared, here, ticker
+        self._budget = budget
         self._engine = abi.address(prepared.engine.ptr())
         self._linker = abi.address(prepared.linker.ptr())
         self._component = abi.address(prepared.component.ptr())
@@ -63,6 +67,8 @@ class Guest:
         """
         here = self._here
         running = here.running = Running(invocation, self._capture())
+        if self._budget is not None:
+            running.budget, running.grown = self._budget, self._budget.begin()
         store = abi.store_new(self._engine, None, None)
         try:
             with self._ticker:

@@ -17,6 +17,7 @@ from typing import Any
 
 from algaenv.runner.invocation import HostTable
 from algaenv.runner.wasm import abi, settings, world
+from algaenv.runner.wasm.budget import Budget
 from algaenv.runner.wasm.diagnosis import POOL
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 from algaenv.runner.wasm.guest import Guest, Prepared
@@ -42,11 +43,18 @@ class Unusable(Exception):
 class Guests:
     """Loads compiled components and links them with the host functions of `table`.
 
-    `lanes`: how many calls run at once. Make it after forking, once a process: engines have
-    threads and signal handlers.
+    `lanes`: how many calls run at once; `budget`: what they may hold together. Make it after
+    forking, once a process: engines have threads and signal handlers.
     """
 
-    def __init__(self, table: HostTable, lanes: int, *, pooled: bool = True) -> None:
+    def __init__(
+        self,
+        table: HostTable,
+        lanes: int,
+        *,
+        pooled: bool = True,
+        budget: Budget | None = None,
+    ) -> None:
         import wasmtime
 
         # Enabled later, it would take the signals of traps away from the engine.
@@ -54,6 +62,7 @@ class Guests:
             with suppress(OSError, ValueError):
                 faulthandler.enable(sys.__stderr__)
         self._table = table
+        self._budget = budget
         self._here = Here()
         self.ticker = Ticker()
         self._on_epoch = abi.EPOCH(self._epoch)
@@ -99,7 +108,7 @@ class Guests:
             elif functions and not name.startswith(PREFIX):
                 raise missing(name, [f"this runner has nothing called {name}"])
         prepared = self._prepare(engine, linker, component, definitions, imports)
-        guest = Guest(prepared, self._here, self.ticker)
+        guest = Guest(prepared, self._here, self.ticker, self._budget)
         guest.check()
         return guest
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from algaenv.runner.invocation import Expired, Invocation
+from algaenv.runner.wasm.budget import Budget, Grown
 from algaenv.runner.wasm.capture import Capture
 from algaenv.runner.wasm.diagnosis import INTERRUPT
 from algaenv.runner.wasm.failure import GuestFailure, Kind
@@ -35,6 +36,8 @@ class Running:
     fault: BaseException | None = None
     where: str = ""
     """The function whose fault it was."""
+    budget: Budget | None = None
+    grown: Grown | None = None
 
     @property
     def over(self) -> bool:
@@ -49,6 +52,8 @@ class Running:
         try:
             if self.over:
                 raise Expired
+            if self.budget is not None and self.grown is not None:
+                self.budget.look(self.grown)
             if self.capture is not None:
                 self.capture.drain(self.invocation)
         except BaseException as error:
