@@ -34,7 +34,7 @@ class Failure:
     reason: str
     causes: tuple[str, ...]
     stderr: tuple[str, ...]
-    """The first and the last lines that the guest wrote."""
+    """The last lines that the guest wrote."""
     hint: str = ""
     host_call: str = ""
     """The last call of its host: `http.fetch: transport (ConnectError)`."""
@@ -171,7 +171,7 @@ def _read(answer: Reply, ms: float) -> Relayed:
         headers=_headers(said.get("headers")),
         body=decoded,
         error=_words(said.get("error")),
-        failure=_failure(said.get("failure")),
+        failure=_failure(said.get("failure"), answer.headers),
         runner_headers=answer.headers,
         ms=ms,
     )
@@ -187,7 +187,7 @@ def _headers(value: object) -> dict[str, str]:
     return {name.lower(): each for name, each in value.items() if isinstance(each, str)}
 
 
-def _failure(value: object) -> Failure | None:
+def _failure(value: object, headers: Mapping[str, str]) -> Failure | None:
     if not isinstance(value, dict):
         return None
     return Failure(
@@ -195,8 +195,8 @@ def _failure(value: object) -> Failure | None:
         reason=str(value.get("reason", "")),
         causes=_lines(value.get("causes")),
         stderr=_lines(value.get("stderr")),
-        hint=_words(value.get("hint")) or "",
-        host_call=_words(value.get("host_call")) or "",
+        hint=headers.get("x-algaenv-hint", ""),
+        host_call=headers.get("x-algaenv-host-call", ""),
     )
 
 

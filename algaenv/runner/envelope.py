@@ -7,15 +7,21 @@ takes any other for a runner that is broken.
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from algaenv.runner.metrics.labels import Outcome as Label
 from algaenv.runner.wasm.advice import HostCall, advise
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+HINT = "x-algaenv-hint"
+HOST_CALL = "x-algaenv-host-call"
+_LONGEST = 500
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,8 @@ class Outcome:
     label: Label | Kind
     status: int
     error: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Of the HTTP answer."""
 
     @property
     def answered(self) -> bool:
@@ -55,10 +63,17 @@ def failed(status: int, error: str, label: Label) -> Outcome:
 
 
 def execute_failed(
-    failure: GuestFailure, stderr: Sequence[str], call: HostCall | None = None
+    failure: GuestFailure,
+    first: Sequence[str],
+    stderr: Iterable[str],
+    call: HostCall | None = None,
 ) -> Outcome:
-    """A handler that did not answer, with all that is known of it under `failure`."""
-    advice = advise(failure, stderr, call)
+    """A handler that did not answer, with all that is known of it under `failure`.
+
+    `first` are the first lines of its stderr, `stderr` the last. Advice, which other runners do not
+    give, goes into headers of the answer.
+    """
+    advice = advise(failure, (*first, *stderr), call)
     error = f"execute_failed: {failure.message}"
     if advice.reason not in failure.message:
         error += f" ({advice.reason})"
@@ -66,12 +81,17 @@ def execute_failed(
     fields["failure"] = {
         "kind": failure.kind,
         "reason": advice.reason,
-        "hint": advice.hint,
         "causes": list(failure.causes),
         "stderr": list(stderr),
-        "host_call": None if call is None else call.text,
     }
-    return Outcome(_bytes(fields), failure.kind, 500, error)
+    told = {HINT: advice.hint, HOST_CALL: "" if call is None else call.text}
+    headers = {name: _visible(text) for name, text in told.items() if text}
+    return Outcome(_bytes(fields), failure.kind, 500, error, headers)
+
+
+def _visible(text: str) -> str:
+    """Text as the value of a header: printable ASCII of one line, of bounded length."""
+    return _UNPRINTABLE.sub("?", text[:_LONGEST]).strip()
 
 
 def _failure(status: int, error: str) -> dict[str, object]:

@@ -87,7 +87,7 @@ class Execute:
         self._metrics.executed(outcome.label, call_line.spent, call_line.end(outcome))
         if outcome.label is Label.REPLAYED:
             self._metrics.replayed()
-        return _json(outcome.document)
+        return _json(outcome)
 
     def _refuse(self, call_line: _CallLine, why: str, seconds: float) -> Response:
         answer = self._say(call_line, failed(503, why, Label.BUSY))
@@ -178,5 +178,6 @@ def _parse(body: bytes) -> Call:
     return parse(Call, body)
 
 
-def _json(document: bytes) -> Response:
-    return Response(document, 200, {"cache-control": "no-store"}, media_type="application/json")
+def _json(outcome: Outcome) -> Response:
+    headers = {"cache-control": "no-store", **outcome.headers}
+    return Response(outcome.document, 200, headers, media_type="application/json")

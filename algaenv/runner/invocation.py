@@ -21,7 +21,7 @@ Stream = Literal["log", "stderr", "stdout"]
 
 NOT_GRANTED = "{} is not granted"
 FIRST_LINES = 4
-LAST_LINES = 16
+LAST_LINES = 20
 """How many lines of a guest's stderr are kept for the answer to a call that failed."""
 
 
@@ -77,8 +77,10 @@ class Invocation:
     wait: Waiter = field(repr=False)
     listener: Listener = field(repr=False)
     spent: Spent = field(default_factory=Spent)
-    _first: list[str] = field(default_factory=list, repr=False)
-    _last: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES), repr=False)
+    first_words: list[str] = field(default_factory=list, repr=False)
+    """The first lines the guest wrote to its stderr, where an error is named."""
+    last_words: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES), repr=False)
+    """The last lines the guest wrote to its stderr."""
     asked: tuple[str, object] | None = None
     """The last function of the host that the guest called, and the error it was told, else None."""
     why: str = ""
@@ -86,15 +88,9 @@ class Invocation:
 
     def wrote(self, line: str) -> None:
         """Keep a line of stderr, if it is one of the first or of the last."""
-        if len(self._first) < FIRST_LINES:
-            self._first.append(line)
-        else:
-            self._last.append(line)
-
-    @property
-    def last_words(self) -> tuple[str, ...]:
-        """The last lines the guest wrote to its stderr, and the first, where an error is named."""
-        return (*self._first, *self._last)
+        if len(self.first_words) < FIRST_LINES:
+            self.first_words.append(line)
+        self.last_words.append(line)
 
     def say(self, stream: Stream, level: Level, message: str) -> None:
         """Pass on what the guest said."""

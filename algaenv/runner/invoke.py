@@ -94,7 +94,8 @@ class Invoker:
             return await self._call(works, bundle, invocation, call)
         except GuestFailure as failure:
             self._log.execute_failed(origin, failure.causes)
-            return execute_failed(failure, invocation.last_words, _host_call(invocation))
+            words = (invocation.first_words, invocation.last_words)
+            return execute_failed(failure, *words, _host_call(invocation))
 
     async def _call(
         self, works: Works, bundle: Bundle, invocation: Invocation, call: Call

@@ -37,10 +37,19 @@ def handlers(start: Start, files: Files) -> Handlers:
     return Handlers(start(RUNNER_COMPILE_SECONDS="230"), files, GRANTED)
 
 
+def failed(handlers: Handlers, guest: str, mistake: str) -> dict[str, Any]:
+    """What is said of a failure, in the answer and in its headers."""
+    failure: dict[str, Any] = handlers.call(guest, f"/{mistake}")["failure"]
+    headers = handlers.headers
+    told = {"hint": headers.get("x-algaenv-hint"), "host_call": headers.get("x-algaenv-host-call")}
+    return failure | told
+
+
 def test_ten_mistakes_are_told_apart(handlers: Handlers) -> None:
     said: dict[str, Any] = {}
     for mistake, (reason, hint) in REASONS.items():
-        said[mistake] = failure = handlers.call("mistakes-js", f"/{mistake}")["failure"]
+        failure = failed(handlers, "mistakes-js", mistake)
+        said[mistake] = failure
         assert failure["kind"] == "trap", failure
         assert failure["reason"].startswith(reason), failure
         assert hint in failure["hint"], failure
@@ -57,11 +66,11 @@ def test_ten_mistakes_are_told_apart(handlers: Handlers) -> None:
 
 def test_a_component_without_stderr_names_the_flag(handlers: Handlers) -> None:
     for mistake in ("throw", "type-error", "undefined", "recursion"):
-        failure = handlers.call("mistakes-mute-js", f"/{mistake}")["failure"]
+        failure = failed(handlers, "mistakes-mute-js", mistake)
         assert (failure["reason"], failure["stderr"]) == (TRAP, []), failure
         assert "--disable all" in failure["hint"], failure
     for mistake in ("secret", "host-fetch", "timeout", "fetch"):
-        failure = handlers.call("mistakes-mute-js", f"/{mistake}")["failure"]
+        failure = failed(handlers, "mistakes-mute-js", mistake)
         assert REASONS[mistake][1] in failure["hint"], failure
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -29,6 +29,8 @@ class Handlers:
         self, service: Service, files: Files, granted: Sequence[str] = ("cap:secrets.get",)
     ) -> None:
         self._service, self._files, self._granted = service, files, granted
+        self.headers: Mapping[str, str] = {}
+        """Of the last answer."""
 
     def call(self, guest: str, path: str = "/", body: object = None, **headers: str) -> Any:
         made = bundle({"dist/main.wasm": built(guest).read_bytes()}, note=guest)
@@ -54,6 +56,7 @@ class Handlers:
         # The first call has the component compiled, niced, which a busy machine takes its time for.
         answer = self._service.post("/v1/execute", call, ROUTING, timeout=COMPILING)
         assert answer.status == 200
+        self.headers = answer.headers
         return answer.json
 
 
