@@ -78,7 +78,7 @@ def conclude(lock: Lock, drawn: Drawn, runtime: str) -> Status:
         ServiceStatus(
             r.address.name,
             "ready",
-            service_endpoints(lock, r.address.name),
+            service_endpoints(lock, r),
             engine=engines.get(r.address.name, ""),
         )
         for r in drawn.lowered.resources
@@ -224,7 +224,7 @@ def _service(
     lock: Lock, resource: Resource, seen: Mapping[Address, Observation], asker: Asker
 ) -> ServiceStatus:
     name = resource.address.name
-    endpoints = service_endpoints(lock, name)
+    endpoints = service_endpoints(lock, resource)
     match seen.get(resource.address, Absent()):
         case Present(recorded=str(), running=False, note=note):
             return ServiceStatus(name, "stopped", endpoints, note)
@@ -245,13 +245,14 @@ def _unasked(address: Address, seen: Observation, complaint: str) -> ServiceStat
     return ServiceStatus(address.name, "running" if running else "stopped", {}, complaint)
 
 
-def service_endpoints(lock: Lock, name: str) -> Mapping[str, str]:
+def service_endpoints(lock: Lock, resource: Resource) -> Mapping[str, str]:
     """Where a service is reached on this machine; no secret stands in any of them."""
     ports = lock.ports
-    match name:
+    match resource.address.name:
         case "store":
             found = {"api": f"http://127.0.0.1:{ports.store}"}
-            if ports.console and "console" in lock.intent.store.profile.ports:
+            # What runs may be another engine than the one asked for, and have no console.
+            if ports.console and "ports.console" in resource.inputs:
                 found["console"] = f"http://127.0.0.1:{ports.console}"
             return found
         case "redis":
