@@ -1,4 +1,4 @@
-"""What others may learn of services: alike on every runtime.
+"""What others may learn of services, and what services may do: alike on every runtime.
 
 Every engine that is here runs once, and is looked at from outside.
 """
@@ -6,6 +6,7 @@ Every engine that is here runs once, and is looked at from outside.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -112,3 +113,20 @@ def test_secrets_are_not_seen_from_outside(running: Desk) -> None:
     }
     excepted = {("store", "access_key"), ("store", "secret_key")}
     assert shown == (excepted if engine in KEYS_IN_VARIABLES else set())
+
+
+def test_services_have_no_powers_and_get_none(running: Desk) -> None:
+    for service, pids in _processes(running).items():
+        # The supervisor of a process runs nothing of others.
+        for pid in pids if running.case.running == "container" else pids[1:]:
+            status = dict(
+                line.split(":\t", 1) for line in _read(pid, "status").splitlines() if ":\t" in line
+            )
+            if not status:
+                continue
+            assert int(status["CapEff"], 16) == 0, (service, status)
+            assert int(status["CapPrm"], 16) == 0, (service, status)
+            assert int(status["CapAmb"], 16) == 0, (service, status)
+            assert status["NoNewPrivs"].strip() == "1", (service, status)
+            if running.case.running == "container":
+                assert status["Uid"].split()[0] not in {"0", "1000"} or os.geteuid(), service

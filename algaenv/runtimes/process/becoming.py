@@ -50,7 +50,9 @@ def _become(record: Record, output: int, shim: int, fail: int) -> NoReturn:
         os.chdir(record["directory"])
         environ = dict(os.environ)
         environ.pop(procfs.SHIM, None)
+        privileges.bound(record["way"])
         privileges.enter(record["way"])
+        privileges.give_up(record["way"])
         privileges.die_with(shim)
         argv = record["argv"]
         os.execve(argv[0], argv, environ)  # noqa: S606 - no shell is what is wanted

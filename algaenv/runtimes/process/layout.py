@@ -63,6 +63,15 @@ def data_version(folder: Path) -> str:
         return ""
 
 
+def give(place: Path, user: int) -> None:
+    """Make `user` the owner of everything in `place`, which may not be there yet."""
+    if not place.exists() or place.stat().st_uid == user:
+        return
+    for directory, _, names in os.walk(place, topdown=False):
+        for name in (*names, "."):
+            os.chown(Path(directory, name), user, user, follow_symlinks=False)
+
+
 def private(directory: Path) -> Path:
     """`directory`, made with its parents, for this user only."""
     if not directory.is_dir():

@@ -291,6 +291,7 @@ def _inputs(lock: Lock, body: ProcessBody) -> dict[str, Json]:
         "program": body.argv[0],
         "command": shlex.join(body.argv[1:]),
         "stop_signal": body.stop_signal,
+        "privileges": "none",
     }
     if body.engine == "bundled":
         fields["version"] = algaenv.__version__

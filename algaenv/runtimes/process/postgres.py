@@ -21,7 +21,7 @@ from algaenv.model.problem import Failed, Problem, is_full
 from algaenv.reconcile.protocols import Say
 from algaenv.runtimes.binaries import stamp_of
 from algaenv.runtimes.process import oneshot
-from algaenv.runtimes.process.layout import private
+from algaenv.runtimes.process.layout import give, private
 from algaenv.runtimes.process.privileges import Way, owner
 
 PASSING = ".algaenv-cluster-"
@@ -84,12 +84,7 @@ class Postgres:
 
     def give(self, place: Path) -> None:
         """Make the user that the server runs as the owner of everything in `place`."""
-        user = owner(self.way)
-        if place.stat().st_uid == user:
-            return
-        for directory, _, names in os.walk(place, topdown=False):
-            for name in (*names, "."):
-                os.chown(Path(directory, name), user, user, follow_symlinks=False)
+        give(place, owner(self.way))
 
     def _template(self, templates: Path, say: Say) -> Path:
         private(templates)

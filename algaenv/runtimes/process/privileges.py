@@ -1,5 +1,8 @@
 """Who a service runs as, and how it is tied to the life of its parent.
 
+No service keeps a power of root's, or can get one: a root user's other services own what they work
+on, and may at most look into directories of others, where their programs lie in such.
+
 PostgreSQL refuses to run as root. Rather than making an account, a root user of this program gets
 one of two ways: a user namespace of one entry, in which the same user has another number (nothing
 changes owner, nothing needs to be readable by others), or, where namespaces are switched off, the
@@ -10,12 +13,16 @@ from the standard library, and imports nothing slow.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
+import stat
+from collections.abc import Iterable
 from typing import Final, Literal
 
-Way = Literal["plain", "namespace", "nobody"]
-WAYS: Final[tuple[Way, ...]] = ("plain", "namespace", "nobody")
+Way = Literal["plain", "reading", "namespace", "nobody"]
+"""`reading`: as the user, root, and able to read files and directories of others."""
+WAYS: Final[tuple[Way, ...]] = ("plain", "reading", "namespace", "nobody")
 INSIDE: Final = 1000
 """The number root has inside its namespace; any but 0 will do."""
 NOBODY: Final = 65534
@@ -27,19 +34,81 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_CAP_AMBIENT: Final = 47
 _PR_CAP_AMBIENT_RAISE: Final = 2
 _CAPABILITY_VERSION_3: Final = 0x20080522
+_PR_CAPBSET_DROP: Final = 24
+_PR_SET_NO_NEW_PRIVS: Final = 38
 _CAP_DAC_OVERRIDE: Final = 1
 """Without it nobody could not reach a program or a directory below root's own home."""
+_CAP_DAC_READ_SEARCH: Final = 2
+_KEPT: Final[dict[Way, int]] = {
+    "plain": 0,
+    "reading": 1 << _CAP_DAC_READ_SEARCH,
+    "namespace": 0,
+    "nobody": 1 << _CAP_DAC_OVERRIDE,
+}
+"""The capabilities, as bits, that a service keeps."""
+_CAPABILITIES: Final = 64
 
 
 def enter(way: Way) -> None:
     """Become what `way` says, for good; raises OSError when this machine does not let us."""
     match way:
-        case "plain":
+        case "plain" | "reading":
             return
         case "namespace":
             _enter_namespace()
         case "nobody":
             _become_nobody()
+
+
+def bound(way: Way) -> None:
+    """Have no program get more than `way` keeps; comes before `enter`, which gives up the right.
+
+    A user without privileges has none that could be taken.
+    """
+    if os.geteuid():
+        return
+    for number in range(_CAPABILITIES):
+        if not _KEPT[way] >> number & 1:
+            try:
+                _prctl(_PR_CAPBSET_DROP, number)
+            except OSError as error:
+                if error.errno == errno.EINVAL:
+                    return  # The kernel knows no more of them.
+                if error.errno != errno.EPERM:
+                    raise
+                return
+
+
+def give_up(way: Way) -> None:
+    """Keep what `way` keeps and nothing else, and never get more; comes after `enter`."""
+    if way in {"plain", "reading"}:
+        _set_capabilities(_KEPT[way], 0)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def way_for(paths: Iterable[str]) -> Way:
+    """How a service that refuses nobody is run, if it has to reach `paths`."""
+    if os.geteuid() or all(map(_reaches, paths)):
+        return "plain"
+    return "reading"
+
+
+def _reaches(path: str) -> bool:
+    """Whether root reaches it without a capability: as its owner, or as everybody does."""
+    place = os.path.realpath(path)
+    while True:
+        try:
+            seen = os.stat(place)  # noqa: PTH116 - pathlib is slow to import
+        except OSError:
+            return True  # What is not there keeps nobody out.
+        needed = 0o5 if stat.S_ISDIR(seen.st_mode) else 0o4
+        if seen.st_uid == 0:
+            needed <<= 6
+        if seen.st_mode & needed != needed:
+            return False
+        if place == "/":
+            return True
+        place = os.path.dirname(place)  # noqa: PTH120
 
 
 def owner(way: Way) -> int:
@@ -71,17 +140,19 @@ def _enter_namespace() -> None:
     _write("/proc/self/gid_map", f"{INSIDE} {group} 1")
 
 
+def _set_capabilities(held: int, inheritable: int) -> None:
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    # effective, permitted, inheritable; then the same for capabilities from 32 on.
+    wanted = (ctypes.c_uint32 * 6)(held, held, inheritable, 0, 0, 0)
+    _checked(_libc().capset(header, wanted), "capset")
+
+
 def _become_nobody() -> None:
-    libc = _libc()
     _prctl(_PR_SET_KEEPCAPS, 1)
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
-    bit = 1 << _CAP_DAC_OVERRIDE
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    # effective, permitted, inheritable; then the same for capabilities from 32 on.
-    wanted = (ctypes.c_uint32 * 6)(bit, bit, bit, 0, 0, 0)
-    _checked(libc.capset(header, wanted), "capset")
+    _set_capabilities(_KEPT["nobody"], _KEPT["nobody"])
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE)
 
 

@@ -10,10 +10,13 @@ a crash at any point. Nothing here waits for a service to answer: that is asked 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import algaenv
 from algaenv.model.address import Address
 from algaenv.model.lock import Environment
 from algaenv.model.plan import Blocked, Change
@@ -26,9 +29,9 @@ from algaenv.runtimes.process.bodies import ProcessBody
 from algaenv.runtimes.process.cluster import Cluster
 from algaenv.runtimes.process.disk import on_disk
 from algaenv.runtimes.process.ending import end
-from algaenv.runtimes.process.layout import Layout, private, write_private
+from algaenv.runtimes.process.layout import Layout, content, give, private, write_private
 from algaenv.runtimes.process.postgres import examine
-from algaenv.runtimes.process.privileges import Way
+from algaenv.runtimes.process.privileges import Way, way_for
 from algaenv.runtimes.process.procfs import Identity
 from algaenv.runtimes.process.records import Record
 from algaenv.runtimes.process.starting import start
@@ -140,7 +143,9 @@ class ProcessHands:
 
     def _prepare(self, body: ProcessBody, say: Say) -> Way:
         if not (body.access and body.folder):
-            return "plain"
+            if body.folder and not os.geteuid():  # Without powers it works on what is its own.
+                give(content(body.folder), os.geteuid())
+            return way_for(_needed(body, self._layout))
         postgres = examine(Path(body.argv[0]))
         Cluster(postgres, body.folder, self._templates).prepare(body.access, say)
         return postgres.way
@@ -159,6 +164,15 @@ def taken_ports(environment: Environment, changes: Sequence[Change]) -> tuple[Bl
                 problem = _port_taken(change.address, name, holder)
                 found.append(Blocked(change.address, problem))
     return tuple(found)
+
+
+def _needed(body: ProcessBody, layout: Layout) -> list[str]:
+    """What a service has to reach, for what runs in this interpreter the directories it imports
+    from."""
+    places = [body.argv[0], str(body.folder or ""), str(layout.etc_all)]
+    if body.engine == "bundled":
+        places += [sys.prefix, sys.base_prefix, str(Path(algaenv.__file__).parent), *sys.path]
+    return [place for place in places if place]
 
 
 def _refuse_taken(address: Address, ports: Mapping[str, int]) -> None:

@@ -85,7 +85,7 @@ def test_redis_keeps_what_it_is_told_and_its_password(house: House) -> None:
     until("redis answers", lambda: pongs(house))
     assert redis_client(house).get("key") == "value"
     files = list(house.layout.etc("redis").iterdir())
-    assert [path.stat().st_mode & 0o777 for path in files] == [0o600]
+    assert [path.stat().st_mode & 0o777 for path in files] == [0o400]
 
 
 def test_redis_without_persistence_has_no_folder(make_house: Callable[..., House]) -> None:

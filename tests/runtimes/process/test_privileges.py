@@ -1,0 +1,107 @@
+"""What a service may do when root brings it up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import algaenv
+from algaenv.runtimes.process.bodies import ProcessBody
+from algaenv.runtimes.process.layout import content
+from algaenv.runtimes.process.privileges import WAYS, Way, way_for
+from tests.runtimes.process.clients import pongs
+from tests.runtimes.process.house import House, until
+
+OTHER = 65533
+SCRIPT = """
+import os, sys
+sys.path.append(sys.argv[1])
+from algaenv.runtimes.process import privileges
+privileges.bound(sys.argv[2])
+privileges.enter(sys.argv[2])
+privileges.give_up(sys.argv[2])
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has powers to give up")
+
+
+def run(way: Way, *argv: str) -> subprocess.CompletedProcess[str]:
+    root = str(Path(algaenv.__file__).parent.parent)
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-c", SCRIPT, root, way, *argv],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Path:
+    """A file that only another user reaches."""
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o700)
+    file = folder / "file"
+    file.write_text("theirs\n")
+    file.chmod(0o600)
+    os.chown(file, OTHER, OTHER)
+    os.chown(folder, OTHER, OTHER)
+    return file
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_is_kept_but_what_the_way_needs(way: Way) -> None:
+    ended = run(way, "/bin/cat", "/proc/self/status")
+    if way == "namespace" and ended.returncode:
+        pytest.skip(f"this machine allows no user namespaces: {ended.stderr[-200:]}")
+    status = dict(line.split(":\t", 1) for line in ended.stdout.splitlines() if ":\t" in line)
+    kept = {"reading": 1 << 2, "nobody": 1 << 1}.get(way, 0)
+    assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == kept
+    assert status["NoNewPrivs"] == "1"
+    if way != "namespace":  # In which they mean nothing outside.
+        assert int(status["CapBnd"], 16) == kept
+
+
+def test_only_reading_reaches_what_is_closed_and_writes_none_of_it(closed: Path) -> None:
+    assert run("plain", "/bin/cat", str(closed)).returncode != 0
+    assert run("reading", "/bin/cat", str(closed)).stdout == "theirs\n"
+    assert run("reading", "/usr/bin/env", "touch", str(closed.parent / "new")).returncode != 0
+
+
+def test_the_way_follows_from_what_has_to_be_reached(closed: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir(mode=0o700)
+    assert way_for([str(own), "/usr/bin/env"]) == "plain"
+    assert way_for([str(own / "not" / "there")]) == "plain"
+    assert way_for([str(own), str(closed)]) == "reading"
+    (tmp_path / "link").symlink_to(closed)
+    assert way_for([str(tmp_path / "link")]) == "reading"
+    closed.parent.chmod(0o755)
+    closed.chmod(0o644)
+    assert way_for([str(closed)]) == "plain"
+
+
+def test_data_of_another_user_comes_along(make_house: Callable[..., House]) -> None:
+    """Root without its powers cannot write what somebody else brought up before."""
+    house = make_house()
+    house.up("redis")
+    until("it answers", lambda: pongs(house))
+    house.delete("redis")
+    (folder,) = (each.folder for each in _bodies(house) if each.folder)
+    place = content(folder)
+    for path in (place, *place.rglob("*")):
+        os.chown(path, OTHER, OTHER)
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    house.up("redis")
+    until("it answers again", lambda: pongs(house))
+    assert {path.stat().st_uid for path in (place, *place.rglob("*"))} == {0}
+
+
+def _bodies(house: House) -> list[ProcessBody]:
+    found = [it.body for it in house.wanted("redis")]
+    return [body for body in found if isinstance(body, ProcessBody)]
