@@ -148,6 +148,7 @@ class Credentials(auth.AuthConfig):  # type: ignore[misc]  # the SDK has no type
                 timeout=_SECONDS,
                 check=False,
                 env=None if self._environ is None else dict(self._environ),
+                start_new_session=True,  # Away from a Ctrl-C that is meant for us.
             )
         except subprocess.TimeoutExpired:
             raise _Missed(f"gave no answer within {_SECONDS:g} s") from None
