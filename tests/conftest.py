@@ -31,5 +31,6 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     cache = os.environ.get("ALGAENV_TEST_CACHE") or str(tmp_path_factory.getbasetemp() / "cache")
     Path(cache).mkdir(parents=True, exist_ok=True)
     monkeypatch.setenv("XDG_CACHE_HOME", cache)
+    monkeypatch.setenv("XDG_STATE_HOME", f"{cache}/state")
     for name in ("ALGAENV_FILE", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)

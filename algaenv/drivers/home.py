@@ -44,6 +44,8 @@ _OURS = (
 SHARED = ("data", "etc", "run")
 """What the runtimes keep and remove themselves; `forget` takes only what is empty of files."""
 _ID = re.compile(r"[0-9a-f]{10}")
+_SALT = "2"
+"""Makes the id of a path whose first id went with a checkout that was moved."""
 _STATE = ("secrets.json", "data", "run")
 """What makes a home more than a place for logs and caches."""
 _ASIDE = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
@@ -59,13 +61,47 @@ def identify(spec: Path, name: str) -> Environment:
 
     The id follows the real path, so that a link to a spec means the same environment. A checkout
     that was moved has its home with it: that one is found again, and keeps its id, by which
-    containers, volumes and rows know it.
+    containers, volumes and rows know it. Whoever takes the old path then gets another id.
     """
     real = Path(os.path.realpath(spec))
     shared = real.parent / DIRECTORY
-    own = shared / hashlib.sha256(os.fsencode(real)).hexdigest()[:10]
+    own = shared / _id_of(real)
     home = own if _is_file(own / RECORD) else _found_again(real, own)
+    if home == own and not os.path.lexists(own) and _went_elsewhere(own.name, real):
+        home = shared / _id_of(real, _SALT)
     return Environment(home.name, name, real, home)
+
+
+def _id_of(real: Path, salt: str = "") -> str:
+    return hashlib.sha256(os.fsencode(real) + salt.encode()).hexdigest()[:10]
+
+
+def _note(identity: str) -> Path:
+    """Where the new spec of a moved environment is noted: outside of every checkout."""
+    configured = os.environ.get("XDG_STATE_HOME", "")
+    base = Path(configured) if configured.startswith("/") else Path.home() / ".local" / "state"
+    return base / "algaenv" / "moved" / identity
+
+
+def _went_elsewhere(identity: str, real: Path) -> bool:
+    """Whether a checkout that was once at `real` still has that id at another place."""
+    try:
+        spec = Path(os.fsdecode(_note(identity).read_bytes()))
+    except (OSError, RuntimeError, ValueError):
+        return False
+    return spec != real and _is_file(spec.parent / DIRECTORY / identity / RECORD)
+
+
+def _note_move(environment: Environment) -> None:
+    """Note where a moved environment is, and forget it once it is back. Costs nothing but a name:
+    without the note only a new checkout at the old path is taken for the moved one."""
+    note = _note(environment.id)
+    with contextlib.suppress(OSError, RuntimeError):
+        if environment.id == _id_of(environment.spec):
+            note.unlink(missing_ok=True)
+        elif environment.id != _id_of(environment.spec, _SALT):
+            note.parent.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+            keep(note, os.fsencode(environment.spec))
 
 
 def _found_again(real: Path, own: Path) -> Path:
@@ -162,6 +198,7 @@ def open_home(environment: Environment) -> Path:
 def remember(environment: Environment, record: Mapping[str, Json]) -> None:
     """Keep `record`; writes only when it says something new. Raises as `open_home` does."""
     keep(open_home(environment) / RECORD, json.dumps(record).encode() + b"\n")
+    _note_move(environment)
 
 
 def recall(environment: Environment) -> dict[str, Json] | None:
@@ -203,6 +240,8 @@ def forget(environment: Environment) -> tuple[str, ...]:
             raise Failed(*problems)
         left = tuple(sorted({entry.name for entry in home.iterdir()} - {_LOCK}))
         if not left:
+            with contextlib.suppress(OSError, RuntimeError):
+                _note(environment.id).unlink(missing_ok=True)
             # Last, since whoever calls this holds it; a home that stays keeps it.
             remove(home / _LOCK)
             _rmdir(home)

@@ -83,6 +83,23 @@ def test_a_moved_checkout_keeps_its_environment(tmp_path: Path) -> None:
     assert home.identify(spec, "demo").id == old.id
 
 
+def test_a_new_checkout_at_the_old_path_is_another_environment(tmp_path: Path) -> None:
+    """Containers and volumes are known by the id alone, and the moved one has it."""
+    old = brought_up(tmp_path / "old" / "algaenv.yaml")
+    old.spec.parent.rename(tmp_path / "new")
+    moved = brought_up(tmp_path / "new" / "algaenv.yaml")
+    old.spec.parent.mkdir()
+    old.spec.touch()
+    clone = home.identify(old.spec, "demo")
+    assert clone.id != moved.id
+    assert brought_up(old.spec).id == clone.id
+    assert home.identify(old.spec, "demo") == clone
+    # Once the moved one is gone for good, the path may have its id again.
+    shutil.rmtree(moved.spec.parent)
+    shutil.rmtree(old.spec.parent / ".algaenv")
+    assert home.identify(old.spec, "demo").id == moved.id
+
+
 def test_a_checkout_that_comes_back_is_itself(tmp_path: Path) -> None:
     old = brought_up(tmp_path / "old" / "algaenv.yaml")
     old.spec.parent.rename(tmp_path / "new")
