@@ -7,6 +7,7 @@ dataclasses, which load from a cache without importing pydantic or yaml.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Literal
 
 from algaenv.bundle.value import dataclass
@@ -273,3 +274,5 @@ class Intent:
     """Seconds a service or a page is given to answer."""
     app_url: str
     """Where Alga's app server is (the runner's registry); as seen from this machine."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """`<service>.memory` in bytes and `<service>.pids`, as the author has them; 0: no limit."""

@@ -49,6 +49,7 @@ CODES: tuple[tuple[str, str], ...] = (
     ("spec-gateway-url", "`gateway.url` and `app_url` name two servers"),
     ("spec-gateway-twice", "two users, clients or services of the gateway have one name or id"),
     ("spec-gateway-tenant", "the gateway is to serve an external database, and no tenant's id"),
+    ("spec-memory", "a limit of memory is no size, or too small"),
     ("spec-duration", "a time is malformed, zero or longer than a day"),
     ("spec-probe", "a probe is no path that can be asked by GET"),
     ("spec-url", "a URL is malformed, or of the wrong kind"),

@@ -9,7 +9,14 @@ from pydantic import BeforeValidator, Field, JsonValue, Tag
 from algaenv.spec.gateway import Gateway
 from algaenv.spec.scalars import meaning
 from algaenv.spec.secret_words import SecretText
-from algaenv.spec.services import Database, ManagedSpec, RedisSpec, RunnerSpec, StoreSpec
+from algaenv.spec.services import (
+    Database,
+    LimitsOfAll,
+    ManagedSpec,
+    RedisSpec,
+    RunnerSpec,
+    StoreSpec,
+)
 from algaenv.spec.tree import BareVariable, FromVariable
 from algaenv.spec.words import (
     ITEMS,
@@ -186,6 +193,10 @@ class Document(Spec):
     )
     keep_versions: Annotated[int, Field(ge=0, le=100), Typed] = Field(
         default=1, description="How many older bundles of each extension are kept for a rollback."
+    )
+    limits: LimitsOfAll = Field(
+        default_factory=LimitsOfAll,
+        description="How much each service's container may take; processes have no limits.",
     )
     ready_timeout: Duration = Field(
         default=60.0, description="How long a service or a page may take to answer."

@@ -16,7 +16,9 @@ from algaenv.spec.words import (
     BucketName,
     Identifier,
     Matching,
+    Memory,
     PortNumber,
+    ProcessCount,
     Region,
     Spec,
     Text,
@@ -249,6 +251,37 @@ RunnerImage = Annotated[
     Annotated[ImageText, Tag(TEXT)] | Annotated[BuiltImage, Tag(MAPPING)],
     by_kind("bundled, a reference or a mapping with `build` is needed", TEXT, MAPPING),
 ]
+
+
+class LimitsSpec(Spec):
+    """How much of the machine a container may take."""
+
+    memory: Memory | None = Field(
+        default=None, description="Memory, such as 512m or 2g; none: all there is."
+    )
+    pids: ProcessCount | None = Field(
+        default=None, description="Processes and threads; none: as many as the engine allows."
+    )
+
+
+class LimitsOfAll(Spec):
+    """The limits of each service's container."""
+
+    store: LimitsSpec = Field(default_factory=LimitsSpec, description="Limits of the store.")
+    redis: LimitsSpec = Field(default_factory=LimitsSpec, description="Limits of Redis.")
+    database: LimitsSpec = Field(default_factory=LimitsSpec, description="Limits of the database.")
+    runner: LimitsSpec = Field(default_factory=LimitsSpec, description="Limits of the runner.")
+    gateway: LimitsSpec = Field(default_factory=LimitsSpec, description="Limits of the gateway.")
+
+    @property
+    def flat(self) -> dict[str, int]:
+        """What was said, `<service>.memory` and `<service>.pids`."""
+        return {
+            f"{service}.{what}": number
+            for service, limits in self
+            for what, number in limits
+            if number is not None
+        }
 
 
 class RunnerSpec(Spec):

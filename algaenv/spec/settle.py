@@ -88,6 +88,7 @@ class _Settling:
             extensions=extensions,
             keep_versions=document.keep_versions,
             ready_timeout=document.ready_timeout,
+            limits=document.limits.flat,
             app_url=app_url,
         )
 

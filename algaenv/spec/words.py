@@ -222,6 +222,50 @@ Duration = Annotated[
 ]
 
 
+_MEMORY = re.compile(r"(\d{1,9})(k|m|g|t)", re.IGNORECASE)
+_BYTES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_LEAST_MEMORY = 32 << 20
+_MOST_MEMORY = 1 << 50
+
+
+def _memory(value: object) -> int:
+    if value == "none":
+        return 0
+    size = 0
+    if isinstance(value, str) and (match := _MEMORY.fullmatch(value)):
+        size = int(match[1]) * _BYTES[match[2].lower()]
+    if not _LEAST_MEMORY <= size <= _MOST_MEMORY:
+        raise wrong("spec-memory", "none, or a size from 32m on is needed, such as 512m or 2g")
+    return size
+
+
+Memory = Annotated[
+    int,
+    BeforeValidator(_memory),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "pattern": "^[0-9]{1,9}[kmgtKMGT]$"}, {"const": "none"}]}
+    ),
+]
+
+
+def _processes(value: object) -> int:
+    if value == "none":
+        return 0
+    value = _typed(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 16 <= value <= 1 << 22:
+        return value
+    raise wrong("spec-range", "none, or a number from 16 to 4194304 is needed")
+
+
+ProcessCount = Annotated[
+    int,
+    BeforeValidator(_processes),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 16, "maximum": 1 << 22}, {"const": "none"}]}
+    ),
+]
+
+
 def _capability(value: str) -> str:
     normal = value.strip().lower()
     if normal not in KNOWN:

@@ -128,6 +128,7 @@ def make_lock(
     persistent: bool = True,
     redis_password: Secret | None = None,
     app_url: str = "http://localhost:3000",
+    limits: Mapping[str, int] | None = None,
     gateway: BundledGateway | AppServer | NoGateway | None = None,
     ports: Ports | None = None,
 ) -> Lock:
@@ -152,6 +153,7 @@ def make_lock(
         extensions=(),
         keep_versions=1,
         ready_timeout=60.0,
+        limits=limits or {},
         app_url=app_url,
     )
     return Lock(

@@ -179,6 +179,10 @@ class ContainerBody:
     capabilities: tuple[str, ...]
     """Added again after all were dropped."""
     read_only: bool
+    memory: int
+    """Bytes; 0: no limit."""
+    pids: int
+    """Processes and threads; 0: no limit."""
     tmpfs: Mapping[str, str]
     host_names: tuple[str, ...]
     """Extra hosts, `name:address`."""

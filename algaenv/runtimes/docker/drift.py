@@ -16,7 +16,6 @@ from algaenv.runtimes.docker.engine import as_list, as_map
 from algaenv.runtimes.docker.labels import Mark
 
 _LIMITS: Final = {
-    "Memory": "memory limit",
     "NanoCpus": "processor limit",
     "CpusetCpus": "set of processors",
     "CpuQuota": "processor quota",
@@ -32,6 +31,7 @@ def drift(seen: Mapping[str, Json], mark: Mark, networks: Mapping[str, str]) -> 
         *_mounts(seen, mark),
         *_network(seen, mark, networks),
         *_limits(seen),
+        *_recorded_limits(seen, mark),
         *_paused(seen),
     )
 
@@ -101,6 +101,18 @@ def _limits(seen: Mapping[str, Json]) -> Iterator[str]:
     policy = as_map(host.get("RestartPolicy")).get("Name")
     if policy and policy != RESTART:
         yield f"restart policy is {policy} instead of {RESTART}"
+
+
+def _recorded_limits(seen: Mapping[str, Json], mark: Mark) -> Iterator[str]:
+    host = as_map(seen.get("HostConfig"))
+    for key, name, title in (
+        ("Memory", "limits.memory", "memory limit"),
+        ("PidsLimit", "limits.pids", "limit of processes"),
+    ):
+        live, recorded = host.get(key) or 0, mark.inputs.get(name, 0)
+        # An engine whose kernel knows no such limit leaves it out.
+        if live not in {0, -1, recorded}:
+            yield f"{title} set to {live}"
 
 
 def _paused(seen: Mapping[str, Json]) -> Iterator[str]:

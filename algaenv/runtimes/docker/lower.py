@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import field
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import algaenv
@@ -71,6 +71,23 @@ _STOP_SECONDS: Final[Mapping[str, int]] = {
     "runner": 10,
     "gateway": 10,
 }
+
+
+LIMITS: Final[Mapping[str, int]] = {
+    "store.memory": 2 << 30,
+    "store.pids": 2048,
+    "redis.memory": 1 << 30,
+    "redis.pids": 256,
+    "database.memory": 2 << 30,
+    "database.pids": 1024,
+    # It has a worker a core, and each of them runs guests that may grow.
+    "runner.memory": 8 << 30,
+    "runner.pids": 8192,
+    "gateway.memory": 1 << 30,
+    "gateway.pids": 512,
+}
+"""What a container may take at most, unless the author says otherwise: room for any use, and an end
+to what runs away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,12 +255,19 @@ def _server(lock: Lock, service: ServiceName, supply: Supply) -> ContainerBody:
         owned=owned,
         capabilities=() if supply.user else _STEP_DOWN,
         read_only=supply.read_only,
+        memory=_limit(lock, service, "memory"),
+        pids=_limit(lock, service, "pids"),
         tmpfs=supply.tmpfs if mounts else {**supply.tmpfs, **_passing(profile.data, supply.user)},
         host_names=(),
         init=False,
         stop_signal=profile.stop_signal,
         stop_timeout=_STOP_SECONDS[service],
     )
+
+
+def _limit(lock: Lock, service: str, what: Literal["memory", "pids"]) -> int:
+    name = f"{service}.{what}"
+    return lock.intent.limits.get(name, LIMITS[name])
 
 
 def _passing(place: str, user: User | None) -> Mapping[str, str]:
@@ -307,6 +331,8 @@ def _runner(lock: Lock, supply: Supply, supplies: Mapping[ServiceName, Supply]) 
         owned=(owned,),
         capabilities=() if supply.user else _STEP_DOWN,
         read_only=supply.read_only,
+        memory=_limit(lock, "runner", "memory"),
+        pids=_limit(lock, "runner", "pids"),
         tmpfs=supply.tmpfs,
         host_names=(f"{HOST_GATEWAY}:host-gateway",),
         init=True,
@@ -357,6 +383,8 @@ def _gateway(
         owned=(),
         capabilities=(),
         read_only=supply.read_only,
+        memory=_limit(lock, "gateway", "memory"),
+        pids=_limit(lock, "gateway", "pids"),
         tmpfs=supply.tmpfs,
         host_names=(f"{HOST_GATEWAY}:host-gateway",),
         init=True,
@@ -395,6 +423,8 @@ def inputs_of(lock: Lock, body: ContainerBody) -> dict[str, Json]:
         "command": shlex.join(body.command),
         "capabilities": ",".join(body.capabilities),
         "read_only": body.read_only,
+        "limits.memory": body.memory,
+        "limits.pids": body.pids,
         "init": body.init,
         "stop_signal": body.stop_signal,
         "stop_timeout": body.stop_timeout,

@@ -87,6 +87,10 @@ def _host(body: ContainerBody) -> dict[str, Any]:
         "CapAdd": list(body.capabilities),
         "SecurityOpt": list(_MAC),
         "ReadonlyRootfs": body.read_only,
+        # As much again of swap would let it slow everything down before it ends.
+        "Memory": body.memory,
+        "MemorySwap": body.memory,
+        "PidsLimit": body.pids or None,
         "ExtraHosts": list(body.host_names),
         "Init": body.init,
         "RestartPolicy": {"Name": RESTART},

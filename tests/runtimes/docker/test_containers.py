@@ -49,6 +49,9 @@ def test_it_is_hardened_and_marked(bench: Bench) -> None:
     assert {b["HostIp"] for bound in host["PortBindings"].values() for b in bound} == {"127.0.0.1"}
     assert config["User"] == resource.inputs["user"]
     assert host["ReadonlyRootfs"] is True
+    # An engine without the control group leaves a limit out.
+    assert host["Memory"] in {0, resource.inputs["limits.memory"]}
+    assert host["PidsLimit"] in {None, 0, resource.inputs["limits.pids"]}
     assert config["Hostname"] == "redis"
     assert found["NetworkSettings"]["Networks"][f"algaenv-{bench.environment.id}"]["Aliases"]
     marks = config["Labels"]

@@ -183,6 +183,8 @@ def test_inputs_can_be_read(tmp_path: Path) -> None:
         "secrets": "environment",
         "owner./data": "2001000007:700",
         "read_only": True,
+        "limits.memory": 1 << 30,
+        "limits.pids": 256,
         "init": False,
         "stop_signal": "SIGTERM",
         "stop_timeout": 15,
@@ -322,6 +324,22 @@ def test_a_store_without_a_console_publishes_none(tmp_path: Path) -> None:
     lock = make_lock(tmp_path, store=replace(MINIO, ports={"api": 9000}))
     found = body(lower(lock, supplies(lock)), "store")
     assert [port.name for port in found.ports] == ["api"]
+
+
+def test_limits_are_those_of_the_service_unless_the_author_says_others(tmp_path: Path) -> None:
+    lock = make_lock(
+        tmp_path, gateway=GATEWAY, limits={"runner.memory": 0, "store.pids": 99, "redis.pids": 0}
+    )
+    lowered = lower(lock, supplies(lock))
+    assert all(body(lowered, it).memory for it in ("store", "redis", "database", "gateway"))
+    assert all(body(lowered, it).pids for it in ("store", "database", "runner", "gateway"))
+    assert (body(lowered, "runner").memory, body(lowered, "store").pids) == (0, 99)
+    resource = _resource(lowered, "container/redis")
+    assert isinstance(resource.body, ContainerBody)
+    host = container_request(lock.environment, resource, resource.body, "i", "s")["HostConfig"]
+    assert (host["Memory"], host["MemorySwap"], host["PidsLimit"]) == (1 << 30, 1 << 30, None)
+    others = lower(make_lock(tmp_path), supplies(lock))
+    assert _resource(others, "container/redis").inputs["limits.pids"] == 256
 
 
 def test_what_a_recipe_says_of_its_containers_wins(tmp_path: Path) -> None:
