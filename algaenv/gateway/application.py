@@ -23,7 +23,7 @@ from algaenv.gateway.faults import Faults
 from algaenv.gateway.feed import Feed
 from algaenv.gateway.guard import Guard
 from algaenv.gateway.health import Health
-from algaenv.gateway.house import Chore, House, kept
+from algaenv.gateway.house import Chore, House
 from algaenv.gateway.installs import Installs
 from algaenv.gateway.journal import Journal
 from algaenv.gateway.limit import Limit
@@ -37,6 +37,7 @@ from algaenv.gateway.relay import Relay
 from algaenv.gateway.runner_proxy import RunnerProxy
 from algaenv.gateway.sse import FeedStream
 from algaenv.gateway.users import Users
+from algaenv.serving.chores import restarted
 
 
 def build(environment: Environment, feed: Feed | None = None) -> ASGIApp:
@@ -74,7 +75,7 @@ def build(environment: Environment, feed: Feed | None = None) -> ASGIApp:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
         outbound.begin()
         await pool.open(wait=False)
-        working = [asyncio.ensure_future(kept(chore)) for chore in chores]
+        working = [asyncio.ensure_future(restarted(chore)) for chore in chores]
         try:
             yield
         finally:

@@ -7,8 +7,6 @@ without arguments that run from the start of the service and are cancelled at it
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,23 +24,6 @@ if TYPE_CHECKING:
     from algaenv.gateway.pool import Pool
 
 Chore = Callable[[], Awaitable[None]]
-
-CHORE_PAUSE_SECONDS = 5.0
-"""Before work that failed is begun again."""
-
-_log = logging.getLogger(__name__)
-
-
-async def kept(chore: Chore, pause: float = CHORE_PAUSE_SECONDS) -> None:
-    """Do the work, and begin it again, with a line in the log, when it fails."""
-    while True:
-        try:
-            await chore()
-        except Exception:
-            _log.exception("a chore failed and begins again", extra={"fields": {"pause": pause}})
-            await asyncio.sleep(pause)
-        else:
-            return
 
 
 @dataclass(frozen=True, slots=True)

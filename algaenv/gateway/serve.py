@@ -18,8 +18,8 @@ from algaenv import __version__
 from algaenv.gateway.application import build
 from algaenv.gateway.environment import Environment
 from algaenv.gateway.feed import Feed
-from algaenv.gateway.head_limit import LimitedHead
 from algaenv.gateway.journal import start_journal
+from algaenv.serving.head_limit import LimitedHead
 
 BACKLOG = 2048
 DRAIN_SECONDS = 5

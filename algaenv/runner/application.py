@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -49,13 +49,12 @@ from algaenv.runner.shelf import Shelf
 from algaenv.runner.tenancy import Tenancy
 from algaenv.runner.warm import Warm
 from algaenv.runner.workers import Worker
+from algaenv.serving.chores import restarted
 
 _log = logging.getLogger(__name__)
 
 
 EXECUTE = "/v1/execute"
-CHORE_PAUSE_SECONDS = 5.0
-"""Before work that failed is begun again."""
 CONTRACT = "1"
 """Of the behaviour that peers rely on; it is Alga's, and a new number if that changes."""
 
@@ -130,8 +129,8 @@ def build(
             _log.warning(complaint)
         chores = [
             asyncio.create_task(asyncio.to_thread(_tidy, room)),
-            asyncio.create_task(kept(compiled.keep_tidy)),
-            asyncio.create_task(kept(idempotency.tend)),
+            asyncio.create_task(restarted(compiled.keep_tidy)),
+            asyncio.create_task(restarted(idempotency.tend)),
         ]
         try:
             yield
@@ -199,18 +198,6 @@ def _table(environment: Environment, outbound: Outbound) -> HostTable:
 
 def _nothing() -> None:
     """Without a supervisor nobody can replace this process."""
-
-
-async def kept(chore: Callable[[], Awaitable[None]], pause: float = CHORE_PAUSE_SECONDS) -> None:
-    """Do the work, and begin it again, with a line in the log, when it fails."""
-    while True:
-        try:
-            await chore()
-        except Exception:
-            _log.exception("a chore failed and begins again", extra={"fields": {"pause": pause}})
-            await asyncio.sleep(pause)
-        else:
-            return
 
 
 def _tidy(room: Room) -> None:

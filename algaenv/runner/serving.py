@@ -16,9 +16,9 @@ from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.server import Server
 
-from algaenv.runner.head_limit import LimitedHead
 from algaenv.runner.listening import BACKLOG
 from algaenv.runner.workers import Work, Worker
+from algaenv.serving.head_limit import LimitedHead
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than the pools of usual HTTP clients keep a connection, so that they close it first."""

@@ -8,9 +8,8 @@ import json
 import pytest
 
 from algaenv.gateway.connection import Reply
-from algaenv.gateway.house import kept
 from algaenv.gateway.relay import Answered, Refused, _read
-from algaenv.runner.application import kept as kept_by_the_runner
+from algaenv.serving.chores import restarted
 
 
 def read(content: bytes, status: int = 200) -> object:
@@ -44,8 +43,7 @@ def test_a_failure_of_any_shape(failure: object) -> None:
     assert isinstance(read(json.dumps(answer).encode()), Answered)
 
 
-@pytest.mark.parametrize("keep", [kept, kept_by_the_runner])
-def test_a_chore_that_fails_begins_again(keep: object, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_chore_that_fails_begins_again(caplog: pytest.LogCaptureFixture) -> None:
     begun = 0
 
     async def chore() -> None:
@@ -54,7 +52,6 @@ def test_a_chore_that_fails_begins_again(keep: object, caplog: pytest.LogCapture
         if begun < 3:
             raise OverflowError("nobody thought of it")
 
-    assert callable(keep)
-    asyncio.run(keep(chore, 0.0))
+    asyncio.run(restarted(chore, 0.0))
     assert begun == 3
     assert caplog.text.count("begins again") == 2

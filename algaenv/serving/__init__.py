@@ -1,0 +1,1 @@
+"""What the HTTP services, runner and gateway, have in common."""
