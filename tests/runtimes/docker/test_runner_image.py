@@ -177,7 +177,7 @@ def ask(url: str, body: object = None, **headers: str) -> tuple[int, bytes]:
     if body is not None:
         request.data = json.dumps(body).encode()
         request.add_header("content-type", "application/json")
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=240) as answer:
         return answer.status, answer.read()
 
 
