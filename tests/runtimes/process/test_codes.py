@@ -15,10 +15,18 @@ def raised() -> Iterator[tuple[str, str]]:
     for source in Path(process.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(source.read_text())):
             match node:
-                case ast.Call(
-                    func=ast.Name(id="Problem"), args=[ast.Constant(value=str(code)), *_]
-                ):
-                    yield code, source.name
+                case ast.Call(func=ast.Name(id="Problem"), args=[code, *_]):
+                    yield from ((text, source.name) for text in _texts(code))
+
+
+def _texts(node: ast.expr) -> Iterator[str]:
+    """The text that an expression is, or chooses from."""
+    match node:
+        case ast.Constant(value=str(text)):
+            yield text
+        case ast.IfExp(body=body, orelse=orelse):
+            yield from _texts(body)
+            yield from _texts(orelse)
 
 
 def test_the_list_is_complete_and_sorted() -> None:
