@@ -11,11 +11,15 @@ from contextlib import contextmanager
 
 
 class Freezing:
-    """Passes on what comes, while `flowing` is set."""
+    """Passes on what comes, while `flowing` is set.
+
+    `left` is how many bytes still pass, both ways together, before it freezes; None: no limit.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self.flowing = threading.Event()
         self.flowing.set()
+        self.left: int | None = None
         self._target = (host, port)
         self._server = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port: int = self._server.getsockname()[1]
@@ -54,6 +58,10 @@ class Freezing:
                         return
                     if not data:
                         return
+                    if self.left is not None:
+                        self.left -= len(data)
+                        if self.left <= 0:
+                            self.flowing.clear()
 
 
 @contextmanager

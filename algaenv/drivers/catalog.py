@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from algaenv.bundle.value import dataclass
 from algaenv.drivers import catalog_quick, catalog_read
-from algaenv.drivers.catalog_errors import Place, translated
+from algaenv.drivers.catalog_errors import Place, translated, unreachable
 from algaenv.model.intent import ManagedDatabase
 from algaenv.model.lock import Lock
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5
 LOCK_SECONDS = 5
+STATEMENT_SECONDS = 30.0
+"""For each statement, from this side: a frozen server keeps no limit of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +63,16 @@ class Catalog:
 
     def read(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """See `catalog_read.read`. Raises Unavailable, Refused or Failed."""
-        answer = catalog_quick.read(self.dsn, question)
+        try:
+            answer = catalog_quick.read(self.dsn, question, STATEMENT_SECONDS)
+        except TimeoutError as error:
+            raise unreachable(str(error), self.place) from error
         if answer is not None:
             return answer
         import psycopg
 
         try:
-            return catalog_read.read(self.dsn, question)
+            return catalog_read.read(self.dsn, question, STATEMENT_SECONDS)
         except psycopg.Error as error:
             raise translated(error, self.place) from error
 
@@ -75,12 +80,15 @@ class Catalog:
     def transaction(self) -> Iterator[Connection]:
         """One connection with one transaction, committed unless the block raises.
 
-        Waits LOCK_SECONDS for rows that others hold. Raises errors of ours for the driver's.
+        Waits LOCK_SECONDS for rows that others hold, and STATEMENT_SECONDS for the answer to a
+        statement. Raises errors of ours for the driver's.
         """
         import psycopg
 
+        from algaenv.drivers.catalog_connection import connect
+
         try:
-            with psycopg.connect(**self.dsn, prepare_threshold=None) as connection:
+            with connect(STATEMENT_SECONDS, **self.dsn, prepare_threshold=None) as connection:
                 connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
                 yield connection
         except psycopg.Error as error:

@@ -72,7 +72,7 @@ def translated(error: psycopg.Error, place: Place) -> DriverError:
             )
         )
     if not state or state.startswith("08") or state in _GOING_OR_COMING:
-        return _unreachable(message, place)
+        return unreachable(message, place)
     return _refusal(state, message, place)
 
 
@@ -82,7 +82,8 @@ def _state_in(message: str) -> str:
     return next((state for state, words in _WORDS.items() if words.search(message)), "")
 
 
-def _unreachable(message: str, place: Place) -> DriverError:
+def unreachable(message: str, place: Place) -> DriverError:
+    """The error for a server that does not answer; `message` says how that was noticed."""
     said = message.rpartition(" failed: ")[2]
     hint = (
         "run `algaenv up`, which starts it, or shows why it ends"

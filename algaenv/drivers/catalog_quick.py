@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from algaenv.bundle.value import dataclass
 from algaenv.drivers import catalog_read
+from algaenv.drivers.deadline import cut_after
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -22,16 +23,32 @@ class Quick:
     """Gives a connection of psycopg2 the one method that `catalog_read` needs."""
 
     connection: Connection
+    seconds: float
+    """For each statement."""
 
     def execute(self, statement: str, values: Any = None) -> catalog_read.Fetches:
-        """Run it on a cursor of its own."""
+        """Run it on a cursor of its own. Raises TimeoutError, and what psycopg2 raises."""
+        import psycopg2
+
         cursor = self.connection.cursor()
-        cursor.execute(statement, values)
+        with cut_after(self.connection.fileno(), self.seconds) as expired:
+            try:
+                cursor.execute(statement, values)
+            except psycopg2.Error as error:
+                if not expired.is_set():
+                    raise
+                raise TimeoutError(f"no answer within {self.seconds:g} s") from error
         return cursor
 
 
-def read(dsn: Mapping[str, Any], question: Mapping[str, Any]) -> dict[str, Any] | None:
-    """As `catalog_read.read`; None when it could not be done, for whatever reason."""
+def read(
+    dsn: Mapping[str, Any], question: Mapping[str, Any], seconds: float
+) -> dict[str, Any] | None:
+    """As `catalog_read.read`; None when it could not be done, for whatever reason but one.
+
+    Raises TimeoutError when a server that let us in does not answer: asking it again with the other
+    library would only wait once more.
+    """
     import psycopg2
 
     given = {"dsn" if name == "conninfo" else name: value for name, value in dsn.items()}
@@ -39,7 +56,7 @@ def read(dsn: Mapping[str, Any], question: Mapping[str, Any]) -> dict[str, Any] 
         connection = psycopg2.connect(**given)
         try:
             connection.autocommit = True
-            return catalog_read.read_over(Quick(connection), question)
+            return catalog_read.read_over(Quick(connection, seconds), question)
         finally:
             connection.close()
     except psycopg2.Error:

@@ -131,8 +131,10 @@ _SCHEDULE = """
 _NOTHING = "SELECT 1 AS none WHERE false"
 
 
-def read(dsn: Mapping[str, Any], question: Mapping[str, Any]) -> dict[str, Any]:
+def read(dsn: Mapping[str, Any], question: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     """Answer `question` over one connection; `dsn` are arguments of `psycopg.connect`.
+
+    Each statement is given `seconds`.
 
     The question: `tables` (names whose columns are told), `tenant` (`id`, `name`, `predicted`, each
     text or None), `environment`, `extensions` (objects with publisher, name and version) and
@@ -141,9 +143,9 @@ def read(dsn: Mapping[str, Any], question: Mapping[str, Any]) -> dict[str, Any]:
     and `rows` (table → list of rows; None when a needed table or column is missing).
     Raises psycopg.Error.
     """
-    import psycopg
+    from algaenv.drivers.catalog_connection import connect
 
-    with psycopg.connect(**dsn, autocommit=True, prepare_threshold=None) as connection:
+    with connect(seconds, **dsn, autocommit=True, prepare_threshold=None) as connection:
         return read_over(connection, question)
 
 

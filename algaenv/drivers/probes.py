@@ -127,8 +127,11 @@ class Prober:
 def _ask_postgres(probe: PostgresProbe) -> Answer:
     import psycopg
 
+    from algaenv.drivers.catalog_connection import connect
+
     try:
-        with psycopg.connect(
+        with connect(
+            SECONDS,
             host=probe.host,
             port=probe.port,
             user=probe.user,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from algaenv.bundle.value import dataclass
+from algaenv.drivers.deadline import cut_after
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
@@ -99,6 +100,8 @@ def _exchange(
     document: bytes | None,
     more: Mapping[str, str] | None,
 ) -> Reply:
+    from http.client import HTTPException
+
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     headers = {"Accept-Encoding": "identity", **(more or {})}
     if document is not None:
@@ -108,16 +111,23 @@ def _exchange(
             connection.connect()
         wire = connection.sock
         wire.settimeout(left(deadline))
-        connection.request("GET" if document is None else "POST", target, document, headers)
-        response = connection.getresponse()
         digest, head = hashlib.sha256(), bytearray()
-        # A look ahead costs one read of the socket, so that a trickle cannot outlast the deadline.
-        while response.length != 0 and (ahead := response.peek()):
-            chunk = response.read(len(ahead))
-            digest.update(chunk)
-            head += chunk[: _HEAD - len(head)]
-            wire.settimeout(left(deadline))
-        response.read()  # nothing, or the complaint that the body is incomplete
+        # The timeout of a socket is for each read: a trickle, of headers too, would outlast it.
+        with cut_after(wire.fileno(), left(deadline)) as expired:
+            try:
+                connection.request("GET" if document is None else "POST", target, document, headers)
+                response = connection.getresponse()
+                while response.length != 0 and (ahead := response.peek()):
+                    chunk = response.read(len(ahead))
+                    digest.update(chunk)
+                    head += chunk[: _HEAD - len(head)]
+                response.read()  # nothing, or the complaint that the body is incomplete
+            except (OSError, HTTPException) as error:
+                if expired.is_set():
+                    raise TimeoutError from error
+                raise
+        if expired.is_set():  # A body without a length ends with the connection, however it ends.
+            raise TimeoutError
     except BaseException:
         connection.close()
         raise

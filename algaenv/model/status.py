@@ -59,6 +59,8 @@ class Reach:
     """False: only the gateway can tell whether there is such an extension."""
     names: tuple[str, ...] = ()
     """The extensions of the spec, for a hint."""
+    seconds: float = 60.0
+    """The longest that the gateway may stay silent."""
 
 
 @dataclass(frozen=True, slots=True)

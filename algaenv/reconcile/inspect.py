@@ -30,6 +30,8 @@ SERVICE_KINDS = ("container", "process")
 _ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SECONDS = 5.0
 """How long an endpoint may take here; `up` waits as long as the gateway does."""
+_SPARE_SECONDS = 30.0
+"""What a call is given beyond the time that the gateway gives it."""
 
 
 def inspect(lock: Lock, world: World, emit: Emit) -> Status:
@@ -160,11 +162,12 @@ def reach(lock: Lock, extension: str, content: ContentHost) -> Reach:
             )
         )
     names = tuple(it.name for it in intent.extensions)
+    seconds = intent.gateway.timeout_ms / 1000 + _SPARE_SECONDS
     if extension not in names:
         # An id, or a publisher and a name with a dot between them, is the gateway's to know.
         if not _ID.fullmatch(extension) and "." not in extension:
             raise Refused(unknown_extension(extension, names))
-        return Reach(_app_url(lock), extension, installed=False, names=names)
+        return Reach(_app_url(lock), extension, installed=False, names=names, seconds=seconds)
     rows = content.look(lock).observe(())
     row = rows.get(Address("release", extension), Absent())
     if not isinstance(row, Present) or row.recorded is None:
@@ -175,7 +178,7 @@ def reach(lock: Lock, extension: str, content: ContentHost) -> Reach:
                 "run `algaenv up`",
             )
         )
-    return Reach(_app_url(lock), str(row.inputs.get("registry id", "")))
+    return Reach(_app_url(lock), str(row.inputs.get("registry id", "")), seconds=seconds)
 
 
 def unknown_extension(extension: str, names: Sequence[str]) -> Problem:

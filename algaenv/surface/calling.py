@@ -132,11 +132,20 @@ def _exchange(
     from http.client import HTTPConnection, HTTPException
 
     parts = urlsplit(reach.gateway)
-    connection = HTTPConnection(parts.hostname or "", parts.port)
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=reach.seconds)
     try:
         connection.request(method, target, body, dict(headers))
         response = connection.getresponse()
         return response, response.read()
+    except TimeoutError as error:
+        raise NotReady(
+            Problem(
+                code="gateway-silent",
+                summary=f"cannot reach the gateway at {reach.gateway}: no answer within"
+                f" {reach.seconds:g} s",
+                hint="run `algaenv status`, which says what does not answer",
+            )
+        ) from error
     except (OSError, HTTPException) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
         raise NotReady(

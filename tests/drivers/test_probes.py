@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -527,6 +527,24 @@ def test_silence_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
         for answer, seconds in pool.map(timed, every_kind(port)):
             assert "time" in not_yet(answer)
             assert seconds < 2.9
+
+
+def test_a_trickle_of_headers_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "SECONDS", 0.3)
+    done = threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            with suppress(OSError):
+                while not done.wait(0.05):
+                    self.request.sendall(b"x")
+
+    with serving(Listener((HOST, 0), Handler)) as port:
+        try:
+            assert "time" in not_yet(ask(RunnerProbe(f"http://{HOST}:{port}")))
+        finally:
+            done.set()
 
 
 def test_a_trickle_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,11 @@ class Play:
 
     def reach(self, request: Request, extension: str) -> Reach:
         self._fail()
-        return Reach(request.environ.get("GATEWAY", ""), f"id-of-{extension}")
+        return Reach(
+            request.environ.get("GATEWAY", ""),
+            f"id-of-{extension}",
+            seconds=float(request.environ.get("GATEWAY_SECONDS", "60")),
+        )
 
     def _plan(self) -> Plan:
         return ordered(decide_all(WORLD, self._script.seen))

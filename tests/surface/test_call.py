@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+
+import pytest
 
 from algaenv.surface.exit_codes import ExitCode
 from tests.servers import free_port
@@ -154,6 +157,18 @@ def test_nobody_there_is_told_from_a_refusal(tmp_path: Path) -> None:
     done = run(tmp_path, "call", "hello", "/x", scene="noop", extra=extra)
     assert done.returncode == ExitCode.NOT_READY
     assert "gateway-silent" in done.stderr
+
+
+@pytest.mark.timeout(90)
+def test_a_gateway_that_does_not_answer(tmp_path: Path) -> None:
+    spec(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        extra = {"GATEWAY": address, "GATEWAY_SECONDS": "0.5"}
+        done = run(tmp_path, "call", "hello", "/x", scene="noop", extra=extra)
+    assert done.returncode == ExitCode.NOT_READY
+    assert f"cannot reach the gateway at {address}: no answer within 0.5 s" in done.stderr
+    assert "algaenv status" in done.stderr
 
 
 def test_a_wrong_call_is_a_usage_error(tmp_path: Path) -> None:

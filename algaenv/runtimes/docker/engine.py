@@ -30,6 +30,10 @@ _NEWEST: Final = (1, 44)
 """What this was written against; also the oldest that the newest engines still speak."""
 _PATIENCE: Final = 30.0
 _WRITE_PATIENCE: Final = 120
+_SILENCE: Final = 900.0
+"""For an engine that pulls an image. The SDK itself would wait for ever."""
+BUILD_SILENCE: Final = 3600.0
+"""For one that builds: a step of a Dockerfile may well print nothing for long."""
 _ERROR: Final = 400
 
 
@@ -318,6 +322,12 @@ def _sdk_client(endpoint: Endpoint, environ: Mapping[str, str], version: str) ->
     client._auth_configs = credentials.load(environ)
     # The engine is on this machine: no proxy, and no login of ~/.netrc, leads to it.
     client.trust_env = False
+    send = client.send
+
+    def bounded(request: Any, **given: Any) -> Any:
+        return send(request, **{**given, "timeout": given.get("timeout") or _SILENCE})
+
+    client.send = bounded
     return client
 
 

@@ -32,6 +32,8 @@ _PORT_TAKEN: Final = (
     "ports are not available",
 )
 NOT_MODIFIED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT = 304, 401, 403, 404, 409
+_TRANSPORT: Final = "urllib3.exceptions"
+"""What the SDK raises while an answer arrives piece by piece."""
 _CLIENT_ERROR, _SERVER_ERROR, _SERVICE_UNAVAILABLE = 400, 500, 503
 
 
@@ -101,7 +103,7 @@ def _translated(error: Exception, what: str) -> DriverError | None:
     status = status_of(error)
     if status is not None:
         return _from_reply(status, message_of(error), what)
-    if isinstance(error, OSError | http.client.HTTPException):
+    if isinstance(error, OSError | http.client.HTTPException) or _is_from(error, _TRANSPORT):
         return _from_transport(error, what)
     if _is_from_sdk(error):
         return Failed(Problem("engine-failed", f"cannot {what}", detail=(message_of(error),)))
@@ -155,4 +157,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _is_from_sdk(error: Exception) -> bool:
     # By name, since importing the SDK to ask costs a hundred times what the question is worth.
-    return any(kind.__module__ == "docker.errors" for kind in type(error).__mro__)
+    return _is_from(error, "docker.errors")
+
+
+def _is_from(error: Exception, module: str) -> bool:
+    return any(kind.__module__ == module for kind in type(error).__mro__)

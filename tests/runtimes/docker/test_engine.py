@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -311,6 +314,46 @@ def test_a_slow_engine_is_slow_not_gone() -> None:
         raise TimeoutError("timed out")
     assert caught.value.problem.code == "engine-slow"
     assert not isinstance(caught.value, EngineGone)
+
+
+ACTIONS: dict[str, Callable[[Any], object]] = {
+    "pull": lambda api: list(api.pull("x", tag="1", stream=True, decode=True)),
+    "build": lambda api: list(api.build(fileobj=io.BytesIO(), custom_context=True, decode=True)),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("silent_after", ["request", "head", "line"])
+@pytest.mark.parametrize("action", ACTIONS)
+def test_an_engine_that_stops_in_the_middle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str, silent_after: str
+) -> None:
+    monkeypatch.setattr("algaenv.runtimes.docker.engine._SILENCE", 0.5)
+    path, ended = str(tmp_path / "engine.sock"), threading.Event()
+    version = _http({"Os": "linux", "ApiVersion": "1.44", "MinAPIVersion": "1.24", "Version": "1"})
+    said = {"request": b"", "head": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"}
+    said["line"] = said["head"] + b'e\r\n{"stream":""}\n\r\n'
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            asked = self.request.recv(65536)
+            if b"/version" in asked:
+                self.request.sendall(version)
+            elif asked:
+                self.request.sendall(said[silent_after])
+                ended.wait(60)
+
+    with socketserver.ThreadingUnixStreamServer(path, Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        engine = Engine(UnixSocket(path), {"HOME": str(tmp_path)})
+        try:
+            with pytest.raises(Unavailable) as caught, asking("do it"):
+                ACTIONS[action](engine.api)
+        finally:
+            ended.set()
+            engine.close()
+            server.shutdown()
+    assert caught.value.problem.code == "engine-slow"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")

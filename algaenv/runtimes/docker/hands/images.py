@@ -21,7 +21,7 @@ from algaenv.model.resource import Present, Resource
 from algaenv.reconcile.protocols import Say
 from algaenv.runtimes.binaries import Memo
 from algaenv.runtimes.docker.body import DockerfileImage, PulledImage, RecipeImage
-from algaenv.runtimes.docker.engine import Engine
+from algaenv.runtimes.docker.engine import BUILD_SILENCE, Engine
 from algaenv.runtimes.docker.images.assemble import assemble, certificates, settings
 from algaenv.runtimes.docker.images.local import demand_same_machine, find_image
 from algaenv.runtimes.docker.images.pull import denied, pull
@@ -104,6 +104,7 @@ class ImageHands:
             "rm": True,
             "forcerm": True,
             "decode": True,
+            "timeout": BUILD_SILENCE,
         }
         with asking(f"build the image {image.title}"):
             if image.wheel:
