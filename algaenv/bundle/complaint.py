@@ -5,6 +5,8 @@ Complaints are collected, not raised one by one, so that an author sees all of t
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Literal
 
@@ -59,6 +61,13 @@ def quoted(text: str) -> str:
     return f'"{text}"' if len(text) <= MAX_QUOTE else f'"{text[:MAX_QUOTE]}…"'
 
 
-def line_and_column(text: str, offset: int) -> tuple[int, int]:
-    """Turn an offset into `text` into a line and a column, both from 1."""
-    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
+class Lines:
+    """Where the lines of a text begin: found once, since a text can have a complaint on each."""
+
+    def __init__(self, text: str) -> None:
+        self._breaks = [found.start() for found in re.finditer("\n", text)]
+
+    def place(self, offset: int) -> tuple[int, int]:
+        """The line and the column of an offset into the text, both from 1."""
+        line = bisect_left(self._breaks, offset)
+        return line + 1, offset - (self._breaks[line - 1] if line else -1)

@@ -6,7 +6,7 @@ something to say, so that a manifest without faults costs one parse and no more.
 
 from __future__ import annotations
 
-from algaenv.bundle.complaint import Complaint, Severity, in_order, line_and_column, quoted, visible
+from algaenv.bundle.complaint import Complaint, Lines, Severity, in_order, quoted, visible
 from algaenv.bundle.jsontext import Path, Places
 
 _BYTE_ORDER_MARK = "\ufeff"
@@ -20,6 +20,7 @@ class Findings:
         self.text = text.removeprefix(_BYTE_ORDER_MARK)
         self._complaints: list[Complaint] = []
         self._places: Places | None = None
+        self._lines: Lines | None = None
         if self.text != text:
             self.at_offset(
                 0,
@@ -52,7 +53,9 @@ class Findings:
         self, offset: int, code: str, summary: str, hint: str, severity: Severity = "error"
     ) -> None:
         """Complain about a place in the text."""
-        place = line_and_column(self.text, offset)
+        if self._lines is None:
+            self._lines = Lines(self.text)
+        place = self._lines.place(offset)
         self._complaints.append(
             Complaint(code, visible(summary), visible(hint), self.file, *place, severity)
         )

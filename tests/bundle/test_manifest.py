@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algaenv.bundle.complaint import has_errors, listing
+from algaenv.bundle import findings
+from algaenv.bundle.complaint import Lines, has_errors, listing
 from algaenv.bundle.manifest import Endpoint, Manifest, ManifestError, Parsed, Ui, parse
 from algaenv.bundle.manifest_rules import KEYS
 from tests.bundle.sources import QUICK
@@ -154,3 +155,30 @@ def test_anything_is_judged_and_nothing_else_raised(text: str) -> None:
         assert complaint.line
         assert complaint.column
         assert complaint.line <= text.count("\n") + 1
+
+
+@QUICK
+@given(st.text("a\n\u00e9"), st.data())
+def test_a_place_is_what_counting_gives(text: str, data: st.DataObject) -> None:
+    offset = data.draw(st.integers(0, len(text)))
+    before = text[:offset]
+    assert Lines(text).place(offset) == (
+        before.count("\n") + 1,
+        len(before.rpartition("\n")[2]) + 1,
+    )
+
+
+def test_lines_are_found_once_for_many_complaints(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def counted(text: str) -> Lines:
+        made.append(text)
+        return Lines(text)
+
+    monkeypatch.setattr(findings, "Lines", counted)
+    text = "{\n" + ",\n".join(f'"key{number}": 1' for number in range(2000)) + "\n}"
+    with pytest.raises(ManifestError) as caught:
+        parse(text)
+    unknown = [it for it in caught.value.complaints if it.code == "manifest-unknown-key"]
+    assert [(it.line, it.column) for it in unknown] == [(number + 2, 1) for number in range(2000)]
+    assert len(made) == 1
