@@ -174,7 +174,7 @@ def nothing_extra(project: Project) -> None:
         f"{content.removeprefix('sha256:')}/bundle.tar.zst"
         for registry, content, _ in rows
     }
-    assert set(project.objects()) == named
+    assert set(project.keys()) == named
     wanted = {f"com.example.{key}" for key in project.spec.get("extensions", {})}
     assert {name for _, _, name in rows} == wanted
     assert {str(it) for (it,) in project.sql("SELECT name FROM extension_registry")} == wanted

@@ -225,6 +225,10 @@ class Project:
             return cursor.fetchall() if cursor.description else []
 
     def objects(self) -> list[str]:
+        """The keys of the bundles; beside an external database our marks are there too."""
+        return [key for key in self.keys() if not key.startswith("algaenv/")]
+
+    def keys(self) -> list[str]:
         """Every key of the bundle bucket."""
         listed = self.s3().list_objects_v2(Bucket="extensions")
         return sorted(str(item["Key"]) for item in listed.get("Contents", []))
