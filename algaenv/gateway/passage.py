@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from algaenv.gateway.answers import PROBLEM_JSON, document, is_header_value, refusal, wants_problem
 from algaenv.gateway.audit import Entry
+from algaenv.gateway.body_limit import BodyTooSlow, in_time, too_slow
 from algaenv.gateway.call import Call, request_id
 from algaenv.gateway.diagnosis import diagnose
 from algaenv.gateway.execution import Asked, Road
@@ -29,9 +30,6 @@ from algaenv.gateway.target import Target, target
 
 KEY = "x-idempotency-key"
 OVERRIDE = "__method"
-
-BODY_SECONDS = 60.0
-"""For all of a caller's body."""
 
 T = TypeVar("T")
 
@@ -52,10 +50,6 @@ class Stopped(Exception):
 
 class DatabaseSilent(Exception):
     """The database did not answer within the time of the call."""
-
-
-class _TooSlow(Exception):
-    """The body did not come within BODY_SECONDS."""
 
 
 class Passage:
@@ -95,8 +89,8 @@ class Passage:
             response = _deny(request.scope, call, stopped.denied)
         except ClientDisconnect:
             response = Response(status_code=_CLIENT_CLOSED_REQUEST)
-        except _TooSlow:
-            response = Response(status_code=408, headers={"connection": "close"})
+        except BodyTooSlow:
+            response = too_slow()
         except Exception as error:
             response = _deny(request.scope, call, _unavailable(error))
         call.end(request.scope, response, self._house.feed, self._house.audit)
@@ -212,11 +206,7 @@ class Passage:
         response.headers.update(faults.header(name))
 
     async def _body(self, request: Request) -> bytes:
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                return await self._read(request)
-        except TimeoutError:
-            raise _TooSlow from None
+        return await in_time(self._read(request))
 
     async def _read(self, request: Request) -> bytes:
         most = self._manner.most_bytes

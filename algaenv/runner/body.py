@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 from starlette.requests import Request
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     M = TypeVar("M", bound=BaseModel)
 
 MOST_BYTES = 2 * 1024 * 1024
+BODY_SECONDS = 60.0
+"""For the whole body to arrive."""
 
 
 class Refusal(Exception):
@@ -23,16 +26,20 @@ class Refusal(Exception):
 
 
 async def read_json(request: Request) -> bytes:
-    """The bytes of a body that says it is JSON. Raises Refusal (415, 413)."""
+    """The bytes of a body that says it is JSON. Raises Refusal (415, 413, 408)."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     main, _, sub = kind.partition("/")
     if main != "application" or not (sub == "json" or sub.endswith("+json")):
         raise Refusal(415, "Expected request with `Content-Type: application/json`")
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BYTES:
-            raise Refusal(413, "Failed to buffer the request body: length limit exceeded")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MOST_BYTES:
+                    raise Refusal(413, "Failed to buffer the request body: length limit exceeded")
+    except TimeoutError:
+        raise Refusal(408, f"The request body did not arrive within {BODY_SECONDS:g} s") from None
     return bytes(body)
 
 

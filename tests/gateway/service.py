@@ -40,10 +40,11 @@ def settings_file(folder: Path, content: object) -> str:
 
 
 @contextmanager
-def gateway(env: Mapping[str, str]) -> Iterator[Gateway]:
-    """Start one, and end it."""
+def gateway(env: Mapping[str, str], first: str = "") -> Iterator[Gateway]:
+    """Start one, and end it. `first` is Python that runs before: for limits nobody can wait for."""
+    code = f"{first}\nimport sys\nfrom algaenv.gateway.__main__ import main\nsys.exit(main())"
     process = subprocess.Popen(
-        [sys.executable, "-m", "algaenv.gateway"],
+        [sys.executable, *(["-c", code] if first else ["-m", "algaenv.gateway"])],
         env={"PATH": os.defpath, "PORT": "0", "LOG_FORMAT": "json", "LOG_LEVEL": "debug", **env},
         stdout=subprocess.PIPE,
         text=True,

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+from collections.abc import MutableMapping
+from typing import Any
 
+import pytest
+from starlette.requests import Request
+
+from algaenv.runner import body
 from tests.fuzzing import ask, fuzz, tracebacks
 
 from .archives import TENANT, Bundle
@@ -42,3 +48,18 @@ def test_nothing_that_comes_is_our_own_failure(start: Start, demo: Bundle, stric
             assert b"/ext-ui/" in taken.request, taken
     assert service.ask("/healthz").status == 200
     assert tracebacks(service) == []
+
+
+def test_a_body_that_does_not_come_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "BODY_SECONDS", 0.2)
+    parts = [{"type": "http.request", "body": b"{", "more_body": True}]
+
+    async def receive() -> MutableMapping[str, Any]:
+        if not parts:
+            await asyncio.Event().wait()
+        return parts.pop()
+
+    scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
+    with pytest.raises(body.Refusal) as caught:
+        asyncio.run(body.read_json(Request(scope, receive)))
+    assert caught.value.status == 408

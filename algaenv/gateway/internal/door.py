@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from algaenv.gateway.body_limit import BodyTooSlow, in_time, too_slow
 from algaenv.gateway.feed import Feed
 from algaenv.gateway.internal import jsontext, token
 from algaenv.gateway.internal.refusal import Invalid, Refused
@@ -73,11 +74,13 @@ def door(api: Api, expected: str, feed: Feed) -> Route:
         try:
             if not token.shown(request.headers.get(token.RUNNER_HEADER), expected):
                 raise Refused("UNAUTHORIZED", "The runner token is not the right one")
-            call.body = jsontext.read(await request.body())
+            call.body = jsontext.read(await in_time(request.body()))
             said = await api.answer(call)
         except (Refused, Invalid) as error:
             said = api.refusal(error)
             why = str(error)
+        except BodyTooSlow:
+            return too_slow()
         except psycopg.OperationalError as error:
             said = Said(503, _DOWN, database_down(error))
             why = f"{type(error).__name__}: {error}"

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from algaenv.gateway.body_limit import BodyTooSlow, in_time, too_slow
 from algaenv.gateway.internal import jsontext, token
 from algaenv.gateway.internal.door import Said, answer
 from algaenv.gateway.internal.moments import spelled
@@ -84,10 +85,12 @@ class Lookup:
         if not token.shown(request.headers.get(token.RUNNER_HEADER), self._token):
             return answer(Said(401, {"error": "unauthorized"}))
         try:
-            asked = shaped(_Asked, jsontext.read(await request.body()))
+            asked = shaped(_Asked, jsontext.read(await in_time(request.body())))
             install = await self._installs.find(asked.extensionId)
         except Invalid as error:
             return answer(Said(400, {"error": "invalid_request", "details": error.details}))
+        except BodyTooSlow:
+            return too_slow()
         except Exception:
             _log.exception("cannot read the configuration of an install")
             return answer(Said(500, {"error": "internal_error"}))
