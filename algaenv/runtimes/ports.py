@@ -48,11 +48,14 @@ class Holder:
 
     @property
     def way_out(self) -> str:
-        """The command that frees the port; empty when nothing is known of the holder."""
+        """How the port is freed, by a command; empty when nothing is known of the holder."""
         if self.spec and os.path.exists(self.spec):  # noqa: PTH110
             return f"run `algaenv down -f {shlex.quote(self.spec)}`"
         if self.pid is None:
             return ""
+        if self.container:
+            # The engine goes on to hold the port for its container when the proxy is killed.
+            return f"stop the container that `docker ps --filter publish={self.port}` shows"
         # What is under a shim would only be started again.
         gone = f", which ends what {self.spec} left when it was moved" if self.spec else ""
         return f"run `kill {self.shim or self.pid}`{gone}"

@@ -145,6 +145,7 @@ def test_of_several_processes_with_the_socket_the_first_is_named() -> None:
 def test_a_docker_proxy_tells_its_container() -> None:
     holder = Holder(80, "127.0.0.1", 0, 7, "docker-proxy", container="172.17.0.2")
     assert str(holder) == "process 7 (docker-proxy), for the container at 172.17.0.2"
+    assert holder.way_out == "stop the container that `docker ps --filter publish=80` shows"
 
 
 def test_a_process_that_cannot_be_seen_is_still_a_holder() -> None:
