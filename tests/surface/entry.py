@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 from algaenv.__main__ import leave
+from algaenv.model.address import Address
+from algaenv.model.plan import Blocked
 from algaenv.model.problem import (
     AlgaenvError,
     EngineGone,
@@ -31,6 +33,8 @@ def script(scene: str) -> Script:
             return Script(seen=everything())
         case "failing":
             return Script(pace=pace, broken={"container/store": BROKEN})
+        case "taken":
+            return Script(blocked=(Blocked(Address("container", "store"), BROKEN),))
         case "stuck":
             return Script(stuck=frozenset({"network/main"}), gate=gate)
         case "bug":

@@ -26,7 +26,7 @@ from algaenv.model.event import (
 )
 from algaenv.model.lock import Environment
 from algaenv.model.outcome import Done, Report
-from algaenv.model.plan import Plan
+from algaenv.model.plan import Blocked, Plan
 from algaenv.model.probe import Answer, NotYet, Probe, Yes
 from algaenv.model.problem import AlgaenvError, Failed, Problem
 from algaenv.model.resource import Observation, Present, Resource
@@ -82,6 +82,7 @@ class Script:
     bug: Exception | None = None
     warns: bool = False
     builds: bool = False
+    blocked: tuple[Blocked, ...] = ()
 
 
 class Play:
@@ -110,7 +111,7 @@ class Play:
     def plan(self, request: Request, emit: Emit) -> Plan:
         self._fail()
         self._overture(emit)
-        plan = self._plan()
+        plan = replace(self._plan(), blocked=self._script.blocked)
         emit(Planned(plan.steps))
         return plan
 

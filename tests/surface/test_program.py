@@ -136,6 +136,18 @@ def test_plan_for_people_and_for_programs(place: Path) -> None:
     assert (done.stderr, document["changes"], len(document["warnings"])) == ("", 12, 1)
 
 
+def test_plan_suggests_no_up_that_would_be_refused(place: Path) -> None:
+    told = run(place, "plan", scene="taken")
+    assert told.returncode == ExitCode.RESOURCE
+    assert "In the way:" in told.stdout
+    assert "next:" not in told.stderr
+
+
+def test_plan_suggests_the_up_it_was_drawn_for(place: Path) -> None:
+    told = run(place, "plan", "--runtime", "process", scene="fresh")
+    assert told.stderr.endswith("\nnext: algaenv up --runtime process  does this\n")
+
+
 def test_plan_tells_differences_by_its_code_when_asked(place: Path) -> None:
     codes = [
         run(place, "plan", *options, scene=scene).returncode

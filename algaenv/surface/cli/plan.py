@@ -74,6 +74,7 @@ def run(call: Call) -> ExitCode:
         from algaenv.surface.plan_text import plan_text
 
         call.answer(plan_text(plan, call.terminal.out_paint) + "\n")
-        if plan.changes:
-            call.suggest(("up", "does this"))
+        if plan.changes and of_plan(plan, detailed=False) is not ExitCode.RESOURCE:
+            chosen = call.options.runtime
+            call.suggest((f"up --runtime {chosen}" if chosen else "up", "does this"))
     return of_plan(plan, detailed=call.options.detailed_exitcode)
