@@ -72,9 +72,9 @@ class AlgaenvError(Exception):
         super().__init__("\n".join(str(problem) for problem in problems))
 
     @classmethod
-    def of(cls, problems: Iterable[Problem]) -> AlgaenvError:
+    def of(cls, problems: Iterable[Problem], warnings: Iterable[Problem] = ()) -> AlgaenvError:
         """The same error over many problems, in the order of their places."""
-        return cls(*sorted(problems, key=_by_place))
+        return cls(*sorted(problems, key=_by_place), warnings=warnings)
 
     @property
     def problem(self) -> Problem:

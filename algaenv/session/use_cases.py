@@ -114,7 +114,12 @@ class Steward:
         return reach(lock, extension, self._house.content(lock))
 
     def _load(self, request: Request, emit: Emit) -> tuple[Intent, Environment]:
-        intent, warnings = self._house.load(request)
+        try:
+            intent, warnings = self._house.load(request)
+        except SpecError as error:
+            for warning in error.warnings:
+                emit(Warned(warning))
+            raise
         for warning in warnings:
             emit(Warned(warning))
         if request.runtime is not None:

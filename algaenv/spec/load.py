@@ -35,7 +35,7 @@ def load(path: Path, environ: Mapping[str, str], *, stacks: Path | None = None) 
     """Read the spec at `path`, with `environ` for its variables and below that the file `.env`.
 
     `stacks` is where `extends:` looks for names, by default the stacks of this package. Raises
-    SpecError with every complaint, in the order of their places.
+    SpecError with every complaint, in the order of their places, and with what it warns of.
     """
     return trace(path, environ, stacks=stacks).loaded
 
@@ -52,6 +52,6 @@ def trace(path: Path, environ: Mapping[str, str], *, stacks: Path | None = None)
         if document is not None:
             intent = settle(document, places, ledger, cut)
     if ledger.problems or intent is None:
-        raise SpecError.of(dict.fromkeys(ledger.problems))
+        raise SpecError.of(dict.fromkeys(ledger.problems), ledger.warnings)
     loaded = Loaded(intent, tuple(ledger.warnings), tuple(ledger.digests), tuple(ledger.variables))
     return Traced(loaded, ledger.digests)

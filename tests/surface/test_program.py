@@ -148,6 +148,16 @@ def test_plan_suggests_the_up_it_was_drawn_for(place: Path) -> None:
     assert told.stderr.endswith("\nnext: algaenv up --runtime process  does this\n")
 
 
+@pytest.mark.parametrize("verb", ["validate", "plan", "up", "status"])
+def test_warnings_stand_beside_the_errors_of_a_spec(place: Path, verb: str) -> None:
+    (place / ".env").write_bytes(b"N=\xff\n")
+    (place / "algaenv.yaml").write_text("name: ${N}\n")
+    done = run(place, verb)
+    assert done.returncode == ExitCode.SPEC
+    assert "warning[spec-dotenv]" in done.stderr
+    assert done.stderr.count("error[spec-variable-unset]") == 1
+
+
 def test_plan_tells_differences_by_its_code_when_asked(place: Path) -> None:
     codes = [
         run(place, "plan", *options, scene=scene).returncode

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from algaenv.surface.cli.options import add_file, add_output
 from algaenv.surface.exit_codes import ExitCode
 
 if TYPE_CHECKING:
+    from algaenv.model.problem import Problem
     from algaenv.surface.cli.commandline import Call
 
 DESCRIPTION = (
@@ -29,24 +31,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(call: Call) -> ExitCode:
     """Load it; what is wrong is raised as SpecError."""
-    from algaenv.model.event import Reported, Warned
+    from algaenv.model.event import Reported
     from algaenv.model.outcome import Report
+    from algaenv.model.problem import SpecError
     from algaenv.spec.load import load
-    from algaenv.surface.problem_text import render
     from algaenv.surface.visible import visible
 
     spec = call.spec()
-    loaded = load(spec, call.environ)
+    try:
+        loaded = load(spec, call.environ)
+    except SpecError as error:
+        _warn(call, error.warnings)
+        raise
+    _warn(call, loaded.warnings)
     if call.json:
         from algaenv.surface.jsonl import JsonLines
 
-        sink = JsonLines(call.terminal.out, call.terminal.err)
-        for warning in loaded.warnings:
-            sink.emit(Warned(warning))
-        sink.emit(Reported(Report(call.verb)))
+        JsonLines(call.terminal.out, call.terminal.err).emit(Reported(Report(call.verb)))
         return ExitCode.DONE
-    for warning in loaded.warnings:
-        call.say(render(warning, call.terminal.err_paint, label="warning") + "\n")
     if not call.quiet:
         paint = call.terminal.out_paint
         count = len(loaded.intent.extensions)
@@ -56,3 +58,18 @@ def run(call: Call) -> ExitCode:
         )
         call.answer(f"{count} {noun})\n")
     return ExitCode.DONE
+
+
+def _warn(call: Call, warnings: Iterable[Problem]) -> None:
+    if call.json:
+        from algaenv.model.event import Warned
+        from algaenv.surface.jsonl import JsonLines
+
+        sink = JsonLines(call.terminal.out, call.terminal.err)
+        for warning in warnings:
+            sink.emit(Warned(warning))
+        return
+    from algaenv.surface.problem_text import render
+
+    for warning in warnings:
+        call.say(render(warning, call.terminal.err_paint, label="warning") + "\n")
