@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def answer_text(answer: Answer, paint: Paint = PLAIN) -> str:
     """One line, and some more when something is wrong."""
+    told = answer.trouble
     answer = visible(answer)
     style = "red" if answer.failed else "green"
     head = f"{answer.status} {answer.phrase}".rstrip()
@@ -22,8 +23,11 @@ def answer_text(answer: Answer, paint: Paint = PLAIN) -> str:
     lines = [f"{paint(head, style, 'bold')}  {paint(times, 'dim')}"]
     if fault := answer.headers.get("x-algaenv-product-fault"):
         lines.append(f"  {paint('product fault:', 'yellow')} {fault}")
-    if trouble := visible(answer.trouble):
-        lines.append(f"  {paint(trouble.summary, 'red')}")
+    if told and (trouble := visible(told)):
+        # A backtrace has lines of its own; the mark keeps them from passing for lines of ours.
+        first, *further = visible(told.summary.split("\n"))
+        lines.append(f"  {paint(first, 'red')}")
+        lines += [f"    | {line}" for line in further]
         lines += [f"  reason: {trouble.reason}"] if trouble.reason else []
         lines += [f"  last host call: {trouble.host_call}"] if trouble.host_call else []
         lines += [f"  stderr: {line}" for line in trouble.stderr]

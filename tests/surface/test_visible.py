@@ -173,6 +173,17 @@ def test_an_answer() -> None:
     clean(answer_text(answer))
 
 
+def test_an_answer_of_several_lines_keeps_them_and_none_passes_for_ours() -> None:
+    told = {"code": "gateway-trap", "summary": "cannot go on:\n    0: 0x1\nhint: \x1b[2J"}
+    headers = {"content-type": "application/problem+json"}
+    answer = Answer(500, "Oops", headers, json.dumps({"problem": told}).encode(), 1.0)
+    assert answer_text(answer).splitlines()[1:] == [
+        "  gateway-trap: cannot go on:",
+        "    |     0: 0x1",
+        "    | hint: \\x1b[2J",
+    ]
+
+
 @pytest.mark.parametrize("event", EVENTS, ids=lambda it: type(it).__name__)
 def test_json_lines_and_the_log(event: Event) -> None:
     text = line(of_event(event))
