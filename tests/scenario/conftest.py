@@ -17,7 +17,7 @@ from tests.scenario.project import Project
 def engine_answers() -> bool:
     if shutil.which("docker") is None:
         return False
-    done = subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=30)
+    done = subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=120)
     return done.returncode == 0
 
 
