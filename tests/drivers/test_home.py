@@ -431,6 +431,20 @@ def test_what_cannot_be_removed_is_told_and_the_rest_goes(
     assert not (opened / "last.json").exists()
 
 
+def test_what_stays_deep_in_a_directory_is_told_with_its_place(
+    environment: Environment, opened: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def remove(path: Path) -> None:
+        if path.name == "logs":
+            # As shutil.rmtree raises it, which works with names within an open directory.
+            raise PermissionError(1, "Operation not permitted", "x")
+
+    monkeypatch.setattr(home, "remove", remove)
+    with pytest.raises(Failed) as caught:
+        home.forget(environment)
+    assert f"cannot remove x in {opened / 'logs'}:" in caught.value.problem.summary
+
+
 def test_forgetting_follows_no_link(environment: Environment, opened: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     (outside / "empty").mkdir(parents=True)

@@ -47,9 +47,12 @@ def sweep(environment: Environment, *, data: bool = False) -> None:
 
 def left_behind(path: Path, error: OSError) -> Problem:
     """What is told about a thing of ours that could not be removed."""
+    # What lies within a tree is known to the system by its last name only.
+    name = str(error.filename or path)
+    place = name if name.startswith("/") else f"{name} in {path}"
     return Problem(
         "left-behind",
-        f"cannot remove {error.filename or path}: {error.strerror or error}",
+        f"cannot remove {place}: {error.strerror or error}",
         "let the current user remove it, then run `algaenv down` again",
     )
 
