@@ -37,6 +37,8 @@ WHEELS: Final[Mapping[str, str]] = {
 _LEAST_ROOM: Final = 1024 * 1024
 """Bytes below which a disk counts as full."""
 _NEEDED: Final = ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR")
+PYTHON: Final = "for Python: "
+"""Begins what is missing of Python's packages."""
 INSTALL: Final = "pip install 'algaenv[embedded]'"
 
 
@@ -137,15 +139,25 @@ def other_version(profile: Profile, there: Sequence[tuple[Binary, str]], way_out
 
 def missing(wanted: Mapping[str, Iterable[str]]) -> ResolveError:
     """One error for every service of `wanted` (service → names looked for) that was not found."""
-    lines = tuple(f"{service}: {' or '.join(names)}" for service, names in wanted.items())
+    looked_for = {service: tuple(names) for service, names in wanted.items()}
+    lines = tuple(f"{service}: {' or '.join(names)}" for service, names in looked_for.items())
     return ResolveError(
         Problem(
             "binary-missing",
             f"cannot find a program for {', '.join(wanted)} on this machine",
-            f"run {INSTALL}, or put one of them on PATH",
+            _how_to_get(looked_for.values()),
             detail=lines,
         )
     )
+
+
+def _how_to_get(wanted: Iterable[tuple[str, ...]]) -> str:
+    """Wheels of ours carry some of the programs; an engine that an author names may have none."""
+    carried = [any(it in WHEELS or it.startswith(PYTHON) for it in names) for names in wanted]
+    if all(carried):
+        return f"run {INSTALL}, or put one of them on PATH"
+    install = f"run {INSTALL}, " if any(carried) else ""
+    return f"{install}put one of them on PATH, or leave `engine` out of the spec"
 
 
 def _explicit(name: str) -> Iterator[Binary]:

@@ -33,6 +33,7 @@ CODES: tuple[tuple[str, str], ...] = (
     ("spec-variable-unset", "an environment variable is not set and has no default"),
     ("spec-dotenv", "the file `.env` beside the spec, or a line of it, cannot be read"),
     ("spec-variable-syntax", "`${…}` is malformed"),
+    ("spec-variable-bare", "a variable is written without braces, and stays text (a warning)"),
     # Values
     ("spec-type", "a value is of another kind than the key takes"),
     ("spec-text", "a text or list is empty"),

@@ -110,6 +110,18 @@ def reserved(name: str, path: Path, places: Places, ledger: Ledger) -> None:
         )
 
 
+def warn_of_bare(where: Where, ledger: Ledger) -> None:
+    """Warns of a value that looks like a shell's variable; it may be a password, so it is not
+    shown."""
+    if where in ledger.bare:
+        ledger.warn(
+            "spec-variable-bare",
+            "fill a variable that is written without braces: the text stays as it is",
+            "write ${NAME} for the variable, or $$NAME for the text",
+            where,
+        )
+
+
 def volume(text: str, where: Where, ledger: Ledger) -> str | None:
     """A mount `source:target[:ro]` with its source absolute; None after a complaint."""
     source, _, rest = text.partition(":")

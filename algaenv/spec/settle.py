@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path as File
 
 from algaenv.bundle.capabilities import effective, known
@@ -36,7 +37,14 @@ from algaenv.spec.gateway_intent import bundled, dev_server, faults_fixed, gatew
 from algaenv.spec.image_words import image_reference
 from algaenv.spec.ledger import Ledger
 from algaenv.spec.paths import Paths
-from algaenv.spec.rules import egress_entry, port_of, ports_apart, reserved, volume
+from algaenv.spec.rules import (
+    egress_entry,
+    port_of,
+    ports_apart,
+    reserved,
+    volume,
+    warn_of_bare,
+)
 from algaenv.spec.secrets import Secrets
 from algaenv.spec.services import BuiltImage, ExternalSpec, InlineEngine, ManagedSpec
 from algaenv.spec.tree import Path, Places
@@ -98,7 +106,17 @@ class _Settling:
         path = (role, "engine")
         if isinstance(engine, InlineEngine):
             return self.engines.made(engine, default, role, self.places, path)
-        return self.engines.named(engine or default, role, self.places.value(path))
+        profile = self.engines.named(engine or default, role, self.places.value(path))
+        if profile is not None and self.places.node(path) is not None:
+            # A program that can stand in for the engine is not the one that the author names.
+            return replace(profile, binaries=profile.binaries[:1])
+        return profile
+
+    def _is_named(self, engine: str | InlineEngine | None, role: Role) -> bool:
+        """Whether the author says which engine it is, so that no other may take its place."""
+        if isinstance(engine, InlineEngine):
+            return engine.origin is not None
+        return self.places.node((role, "engine")) is not None
 
     def _store(self) -> StoreIntent | None:
         spec = self.document.store
@@ -115,9 +133,10 @@ class _Settling:
                 "delete it",
                 self.places.key(("store", "console_port")),
             )
+        alone = (profile,) if profile.binaries else ()
         return StoreIntent(
             profile=profile,
-            local=self.engines.local(profile),
+            local=alone if self._is_named(spec.engine, "store") else self.engines.local(profile),
             bucket=spec.bucket,
             buckets=tuple(dict.fromkeys((spec.bucket, *spec.buckets))),
             port=port_of(self.document, spec),
@@ -168,6 +187,7 @@ class _Settling:
             path = (*root, "environment", name)
             reserved(name, path, self.places, self.ledger)
             if isinstance(form, str):
+                warn_of_bare(self.places.value(path), self.ledger)
                 environment[name] = form
             elif (value := self.secrets.read(form, path)) is not None:
                 environment[name] = value
@@ -305,6 +325,10 @@ class _Settling:
         if spec.workspace is not None:
             where = self.places.value((*path, "workspace"))
             workspace = Paths(self.ledger).workspace(spec.workspace, source, where)
+        for name in spec.environment:
+            where = self.places.value((*path, "environment", name))
+            if where is not None:
+                warn_of_bare(where, self.ledger)
         shell = isinstance(spec.command, str)
         return BuildIntent(
             command=(spec.command,) if isinstance(spec.command, str) else tuple(spec.command),

@@ -165,3 +165,18 @@ def test_a_cache_directory_that_takes_nothing_is_told(
     problem = cache_problem(tmp_path)
     assert problem is not None
     assert "is full" in problem.summary
+
+
+@pytest.mark.parametrize(
+    ("wanted", "hint"),
+    [
+        ({"store": ["rclone"]}, f"run {INSTALL}, or put one of them on PATH"),
+        ({"store": ["rustfs"]}, "put one of them on PATH, or leave `engine` out of the spec"),
+        (
+            {"store": ["rustfs"], "runner": ["for Python: wasmtime"]},
+            f"run {INSTALL}, put one of them on PATH, or leave `engine` out of the spec",
+        ),
+    ],
+)
+def test_the_way_out_is_one_that_leads_somewhere(wanted: dict[str, list[str]], hint: str) -> None:
+    assert missing(wanted).problem.hint == hint

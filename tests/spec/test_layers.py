@@ -179,6 +179,42 @@ def test_warnings(tmp_path: Path) -> None:
     assert (warning.code, warning.where and warning.where.line) == ("spec-probe-unused", 3)
 
 
+@pytest.mark.parametrize(
+    ("store", "names"),
+    [
+        ("", ["minio", "silo", "rclone"]),
+        ("store: {port: 7000}\n", ["minio", "silo", "rclone"]),
+        ("store: {engine: {environment: {A: b}}}\n", ["silo", "minio", "rclone"]),
+        ("store: {engine: rustfs}\n", ["rustfs"]),
+        ("store: {engine: {from: silo}}\n", ["silo"]),
+    ],
+)
+def test_an_engine_that_is_named_has_no_stand_in(
+    tmp_path: Path, store: str, names: list[str]
+) -> None:
+    spec = write(tmp_path / "algaenv.yaml", f"name: demo\n{store}")
+    assert sorted(it.name for it in read(spec).store.local) == sorted(names)
+    redis = read(write(spec, "name: demo\nredis: {engine: redis}\n")).redis.profile
+    assert redis.binaries == ("redis-server",)
+    assert len(read(write(spec, "name: demo\n")).redis.profile.binaries) == 2
+
+
+@pytest.mark.parametrize("text", ["$FOO", "a$FOO/b"])
+def test_a_variable_without_braces_is_warned_of_where_it_stays_text(
+    tmp_path: Path, text: str
+) -> None:
+    write(tmp_path / "x" / "manifest.json", "{}")
+    spec = write(
+        tmp_path / "algaenv.yaml",
+        f"name: demo\nrunner: {{environment: {{A: {text}, B: '$$E', C: 1$2}}}}\n"
+        f"extensions: {{x: {{source: ./x, build: {{command: 'ls $HOME', environment: "
+        f"{{D: {text}}}}}}}}}\n",
+    )
+    found = [(w.code, w.where and w.where.line) for w in load(spec, {"FOO": "f"}).warnings]
+    assert found == [("spec-variable-bare", 2), ("spec-variable-bare", 3)]
+    assert "FOO" not in str(load(spec, {"FOO": "f"}).warnings)
+
+
 def test_secrets_stay_out_of_reprs(tmp_path: Path) -> None:
     spec = write(tmp_path / "algaenv.yaml", "name: demo\nredis: {password: hunter2-hunter2}\n")
     assert "hunter2" not in repr(load(spec, {}))

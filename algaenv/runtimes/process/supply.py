@@ -24,6 +24,7 @@ from algaenv.model.lock import Lock
 from algaenv.model.problem import Problem, ResolveError
 from algaenv.model.resource import ServiceEngine
 from algaenv.runtimes.binaries import (
+    PYTHON,
     Binary,
     Memo,
     candidates,
@@ -92,7 +93,7 @@ def choose(
         ours["gateway"] = _GATEWAY_NEEDS
     for name, needs in ours.items():
         if packages := [each for each in needs if not importlib.util.find_spec(each)]:
-            absent[name] = [f"for Python: {', '.join(packages)}"]
+            absent[name] = [f"{PYTHON}{', '.join(packages)}"]
     if absent:
         problems += missing(absent).problems
     if "database" in supplies:
