@@ -110,4 +110,4 @@ def test_database_down(start: Start, database: Database) -> None:
     )
     for name in CALLS.keys() - {"invoicing"}:
         answer = Api(service, name, hello.install)(CALLS[name])
-        assert (answer.status, answer.json["code"]) == (500, "INTERNAL_ERROR")
+        assert (answer.status, answer.json["code"]) == (503, "INTERNAL_ERROR")
