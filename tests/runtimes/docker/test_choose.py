@@ -12,7 +12,7 @@ import pytest
 from algaenv.model.intent import ContextImage, ImagesChoice, NamedImage, Profile, PullRef
 from algaenv.model.lock import Lock
 from algaenv.model.problem import ResolveError
-from algaenv.runtimes.binaries import INSTALL, cache_home
+from algaenv.runtimes.binaries import cache_home
 from algaenv.runtimes.docker.body import BUILT, DockerfileImage, PulledImage, RecipeImage
 from algaenv.runtimes.docker.choose import PYTHON_BASE, Chooser, Left
 from algaenv.runtimes.docker.engine import Engine
@@ -164,7 +164,7 @@ def test_all_that_is_missing_is_said_at_once(engine: Engine, tmp_path: Path) -> 
     text = str(caught.value)
     assert "store: no-such-store" in text
     assert "redis: no-such-program" in text
-    assert INSTALL in text
+    assert "put one of them on PATH" in text
 
 
 def test_auto_with_no_way_at_all_says_both(
