@@ -13,7 +13,7 @@ def main() -> NoReturn:
     # A run is short, and most of its objects live as long as it does: looking for garbage among
     # them while modules are imported only costs time.
     gc.set_threshold(50_000, 20, 20)
-    from algaenv.surface.cli import main as run
+    from algaenv.cli import main as run
 
     leave(run())
 

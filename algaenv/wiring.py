@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 from algaenv.drivers import home
 from algaenv.model.address import Address
 from algaenv.model.intent import Intent, ManagedDatabase
-from algaenv.model.lock import Credentials, Environment, LeftState, Lock, Ports
+from algaenv.model.lock import Credentials, Environment, Lock, OrphanedState, Ports
 from algaenv.model.plan import Kept
 from algaenv.model.problem import Conflict, EngineGone, Failed, Problem
 from algaenv.model.resource import Present
-from algaenv.reconcile.protocols import Asker, ContentHost, Runtime
-from algaenv.reconcile.resolve import Packs
-from algaenv.session import Recorded, Request, Session, Steward
+from algaenv.reconcile.protocols import ContentHost, Prober, Runtime
+from algaenv.reconcile.resolve import BundleBuilder
+from algaenv.session import Application, Request, SavedState, UseCases
 
 if TYPE_CHECKING:
     from algaenv.runtimes.docker.engine import EngineFacts, NoEngine
 
 
-def session(request: Request) -> Session:
+def build_application(request: Request) -> UseCases:
     """The program, ready to serve one request.
 
     What the shell tells S3 clients and HTTP clients is removed from this process's environment.
@@ -31,10 +31,10 @@ def session(request: Request) -> Session:
     from algaenv.drivers.client_variables import set_aside_store
 
     set_aside_store()
-    return Steward(Wired(request.environ))
+    return Application(Container(request.environ))
 
 
-class Wired:
+class Container:
     """The House of real rooms."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -67,7 +67,7 @@ class Wired:
 
         return hold(environment, command)
 
-    def recall(self, environment: Environment) -> Recorded | None:
+    def recall(self, environment: Environment) -> SavedState | None:
         """What the last `up` left; anything unreadable counts as nothing."""
         from algaenv.spec.cache import intent_classes
         from algaenv.spec.codec import decode, known
@@ -82,7 +82,7 @@ class Wired:
         if not isinstance(intent, Intent):
             return None
         left = kept.get("left")
-        return Recorded(
+        return SavedState(
             intent,
             str(kept.get("runtime")),
             str(kept.get("tenant_id", "")),
@@ -90,7 +90,7 @@ class Wired:
             str(kept.get("spec", "")),
         )
 
-    def remember(self, environment: Environment, recorded: Recorded) -> None:
+    def remember(self, environment: Environment, recorded: SavedState) -> None:
         """Kept 0600: an intent may hold secrets that the author gave."""
         from algaenv.spec.codec import encode
 
@@ -114,11 +114,11 @@ class Wired:
 
             leftovers.sweep(environment, data=data)
 
-    def left_beside(self, environment: Environment) -> Sequence[LeftState]:
+    def left_beside(self, environment: Environment) -> Sequence[OrphanedState]:
         """By what their records say."""
         return home.left_beside(environment)
 
-    def discard(self, left: LeftState) -> None:
+    def discard(self, left: OrphanedState) -> None:
         """The directory alone: what its id stands for belongs to the one it is a copy of."""
         home.discard(left.environment.home)
 
@@ -150,8 +150,10 @@ class Wired:
 
         return port_choice.choose(environment, intent, lambda port: holder_of(port) is None)
 
-    def packer(self, environment: Environment, cancelled: Callable[[], bool]) -> Packs:
-        """Packs into the environment's own cache."""
+    def bundle_builder(
+        self, environment: Environment, cancelled: Callable[[], bool]
+    ) -> BundleBuilder:
+        """BundleBuilder into the environment's own cache."""
         from algaenv.drivers.packing import Packer
 
         return Packer(environment, cancelled=cancelled, environ=self._environ)
@@ -169,14 +171,18 @@ class Wired:
             set_aside_database()
         return Content(lock, libpq_in(self._environ))
 
-    def asker(self) -> Asker:
+    def prober(self) -> Prober:
         """Real clients, imported when first asked for."""
         from algaenv.drivers.probes import Prober
 
         return Prober()
 
     def choose(
-        self, request: Request, environment: Environment, intent: Intent, recorded: Recorded | None
+        self,
+        request: Request,
+        environment: Environment,
+        intent: Intent,
+        recorded: SavedState | None,
     ) -> tuple[Runtime, str]:
         """Where the environment runs or has its data; else Docker if an engine answers.
 
@@ -214,7 +220,9 @@ class Wired:
             return self._runtime("process"), why
         return self._runtime("docker"), f"auto: Docker engine {engine.version} answers"
 
-    def left_by_moving(self, environment: Environment, before: str, runtime: str) -> Problem | None:
+    def runtime_move_warning(
+        self, environment: Environment, before: str, runtime: str
+    ) -> Problem | None:
         """By the labels of volumes and the markers of folders; nothing is assumed of an engine
         that does not answer but that it still has the data."""
         silent = before == "docker" and not self._engine()
@@ -231,7 +239,7 @@ class Wired:
         )
 
     def present(
-        self, environment: Environment, recorded: Recorded | None, *, data: bool
+        self, environment: Environment, recorded: SavedState | None, *, data: bool
     ) -> Sequence[Runtime]:
         """The runtime of the last run, and with `data` those that were left with data; where that
         is not known, each one that can be looked at."""
@@ -258,7 +266,7 @@ class Wired:
     def _ours(self, name: str, environment: Environment) -> list[Present]:
         if name == "docker" and not self._engine():
             return []
-        seen = self._runtime(name).eyes(environment).observe(())
+        seen = self._runtime(name).observer(environment).observe(())
         return [it for it in seen.values() if isinstance(it, Present) and it.recorded]
 
     def _engine(self) -> EngineFacts | NoEngine:

@@ -33,7 +33,7 @@ def timed(*words, **more):
     return made
 dataclasses._process_class = timed
 sys.argv = ["algaenv", "up", "--quiet"]
-from algaenv.surface.cli import main
+from algaenv.cli import main
 code = main()
 print(len(spent), sum(spent), file=sys.stderr)
 sys.exit(code)

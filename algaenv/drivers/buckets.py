@@ -13,10 +13,10 @@ from algaenv.drivers.bodies import body_as
 from algaenv.drivers.objects import Store, store_error
 from algaenv.drivers.patience import patiently
 from algaenv.model.address import Address
-from algaenv.model.content import BucketBody
+from algaenv.model.content import BucketSpec
 from algaenv.model.problem import Conflict, Problem
 from algaenv.model.resource import Present, Resource
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 
 SECONDS = 10
 _ALREADY = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
@@ -28,21 +28,21 @@ class BucketHands:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def create(self, resource: Resource, say: Say) -> None:
+    def create(self, resource: Resource, on_progress: OnProgress) -> None:
         """Make it, unless it is there."""
-        name = body_as(resource, BucketBody).bucket
+        name = body_as(resource, BucketSpec).bucket
 
         def make() -> None:
             with self._translated("make a bucket", name, fine=_ALREADY):
                 self._client().create_bucket(Bucket=name)
 
-        patiently(make, say)
+        patiently(make, on_progress)
 
-    def update(self, resource: Resource, seen: Present, say: Say) -> None:
+    def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
         """Nothing about a bucket can change; make sure that it is there."""
-        self.create(resource, say)
+        self.create(resource, on_progress)
 
-    def delete(self, address: Address, seen: Present, say: Say) -> None:
+    def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
         """Remove it when it is empty; raises Conflict when it is not."""
         name = seen.handle or address.name
 
@@ -50,7 +50,7 @@ class BucketHands:
             with self._translated("remove a bucket", name, fine={"NoSuchBucket"}):
                 self._client().delete_bucket(Bucket=name)
 
-        patiently(remove, say)
+        patiently(remove, on_progress)
 
     def _client(self) -> Any:
         import boto3

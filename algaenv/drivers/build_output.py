@@ -10,7 +10,7 @@ from collections import deque
 from pathlib import Path
 from typing import IO
 
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
 _CHUNK = 64 * 1024
@@ -33,10 +33,12 @@ class Output:
     anybody could follow: a build may print faster than lines can be looked at.
     """
 
-    def __init__(self, tree: Path, workspace: Path, log: IO[bytes], say: Say) -> None:
+    def __init__(
+        self, tree: Path, workspace: Path, log: IO[bytes], on_progress: OnProgress
+    ) -> None:
         self._paths = _AuthorsPaths(tree, workspace)
         self._log = log
-        self._say = say
+        self._on_progress = on_progress
         self._rest = b""
         self._last: deque[bytes] = deque(maxlen=_TAIL)
         self._logged = 0
@@ -73,7 +75,7 @@ class Output:
         with contextlib.suppress(OSError):
             self._log.write(held)
         if self._silent and self._last:
-            self._say(self.tail[-1])
+            self._on_progress(self.tail[-1])
             self._silent = False
 
     def _pass_on(self, block: bytes) -> None:
@@ -87,7 +89,7 @@ class Output:
         self._last.extend(lines[-_TAIL:])
         for line in lines[-int(self._budget) :] if self._budget >= 1 else ():
             self._budget -= 1
-            self._say(_legible(line))
+            self._on_progress(_legible(line))
         self._silent = self._budget < 1
 
     def _keep(self, block: bytes) -> None:

@@ -28,7 +28,7 @@ from algaenv.drivers.trees import Stamp
 from algaenv.model.intent import BuildIntent, ExtensionIntent
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Problem, ResolveError
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 
 if TYPE_CHECKING:
     import subprocess
@@ -46,7 +46,7 @@ _GRACE = 2.0
 def build(
     intent: ExtensionIntent,
     environment: Environment,
-    say: Say,
+    on_progress: OnProgress,
     *,
     cancelled: Callable[[], bool] = lambda: False,
     environ: Mapping[str, str] = os.environ,
@@ -64,10 +64,10 @@ def build(
     job = _job(intent, intent.build, environment, environ)
     with home.writing(job.room):
         job.room.mkdir(mode=home.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-    with hold.alone(job.room / "lock", say, cancelled) as held:
+    with hold.alone(job.room / "lock", on_progress, cancelled) as held:
         if not held:
             raise job.cancelled()
-        _make(job, say, cancelled)
+        _make(job, on_progress, cancelled)
     return job.place
 
 
@@ -129,7 +129,7 @@ def _job(
     return job
 
 
-def _make(job: _Job, say: Say, cancelled: Callable[[], bool]) -> None:
+def _make(job: _Job, on_progress: OnProgress, cancelled: Callable[[], bool]) -> None:
     running = job.room / "running"
     if running.exists():
         hold.reap(MARK, str(job.room))
@@ -146,7 +146,7 @@ def _make(job: _Job, say: Say, cancelled: Callable[[], bool]) -> None:
         _mirrored(known, seen).write(job.room)
         home.keep(running, b"")
         try:
-            _run(job, say, cancelled)
+            _run(job, on_progress, cancelled)
         finally:
             home.remove(running)
         seen.key, seen.made = key, trees.made_of(job.tree)
@@ -321,14 +321,14 @@ def _unreadable(job: _Job, error: OSError) -> ResolveError:
     )
 
 
-def _run(job: _Job, say: Say, cancelled: Callable[[], bool]) -> None:
+def _run(job: _Job, on_progress: OnProgress, cancelled: Callable[[], bool]) -> None:
     """Run the command and see it end well; however it ends, nothing of it stays running."""
-    say(f"$ {job.shown}")
+    on_progress(f"$ {job.shown}")
     with home.writing(job.log):
         job.log.parent.mkdir(mode=home.PRIVATE_DIRECTORY, exist_ok=True)
         log = job.log.open("wb", buffering=0)
         job.log.chmod(home.PRIVATE_FILE)
-    output = Output(job.tree, job.workspace, log, say)
+    output = Output(job.tree, job.workspace, log, on_progress)
     with log, _start(job) as process:
         handle = os.pidfd_open(process.pid)
         try:

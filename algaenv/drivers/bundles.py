@@ -14,10 +14,10 @@ from algaenv.drivers.catalog import Catalog
 from algaenv.drivers.objects import TRANSFER_SECONDS, Bucket, Found, Store, mark_key
 from algaenv.drivers.patience import patiently
 from algaenv.model.address import Address
-from algaenv.model.content import BundleBody
+from algaenv.model.content import BundleSpec
 from algaenv.model.problem import Failed, Problem
 from algaenv.model.resource import Present, Resource
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 
 
 class BundleHands:
@@ -29,19 +29,19 @@ class BundleHands:
         self._environment = environment
         self._buckets: dict[str, Bucket] = {}
 
-    def create(self, resource: Resource, say: Say) -> None:
+    def create(self, resource: Resource, on_progress: OnProgress) -> None:
         """Upload the archive unless it is there, then read it back.
 
         Raises Failed when the archive is gone or the store gives back other bytes.
         """
-        body = body_as(resource, BundleBody)
-        patiently(lambda: self._upload(body, say), say)
+        body = body_as(resource, BundleSpec)
+        patiently(lambda: self._upload(body, on_progress), on_progress)
 
-    def update(self, resource: Resource, seen: Present, say: Say) -> None:
+    def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
         """The same: other bytes under this key are wrong bytes."""
-        self.create(resource, say)
+        self.create(resource, on_progress)
 
-    def delete(self, address: Address, seen: Present, say: Say) -> None:
+    def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
         """Remove the rows of the build, then the object: what is left shows in the next look."""
         name, _, key = seen.handle.partition("/")
         parts = parse_bundle_key(key)
@@ -62,7 +62,7 @@ class BundleHands:
             if mark is not None:
                 self._bucket(name).delete(mark)
 
-        patiently(remove, say)
+        patiently(remove, on_progress)
 
     def _mark(self, key: BundleKey | None) -> str | None:
         if key is None or self._catalog.managed:
@@ -73,24 +73,24 @@ class BundleHands:
         """Shared by all steps, since a client keeps its connections."""
         return self._buckets.setdefault(name, Bucket(self._store, name, TRANSFER_SECONDS))
 
-    def _upload(self, body: BundleBody, say: Say) -> None:
+    def _upload(self, body: BundleSpec, on_progress: OnProgress) -> None:
         bucket, archive = self._bucket(body.bucket), Path(body.archive)
         mark = self._mark(parse_bundle_key(body.key))
         if mark is not None:
             # First: what is left by a run that ends here is found again by it.
             bucket.write(mark, b"")
         if not _same(bucket.head(body.key), body, archive):
-            say(f"uploading {body.size} bytes")
+            on_progress(f"uploading {body.size} bytes")
             _check(archive, body)
             bucket.put(body.key, archive)
         _verify(bucket, body)
 
 
-def _same(found: Found | None, body: BundleBody, archive: Path) -> bool:
+def _same(found: Found | None, body: BundleSpec, archive: Path) -> bool:
     return found is not None and found.size == body.size and found.is_surely(archive)
 
 
-def _check(archive: Path, body: BundleBody) -> None:
+def _check(archive: Path, body: BundleSpec) -> None:
     """Nothing but the bytes that the key names may ever get into the store."""
     try:
         digest = Digest.of_file(archive)
@@ -114,7 +114,7 @@ def _check(archive: Path, body: BundleBody) -> None:
         )
 
 
-def _verify(bucket: Bucket, body: BundleBody) -> None:
+def _verify(bucket: Bucket, body: BundleSpec) -> None:
     """Read the object as the runner will; a store that mangles it must not go unnoticed."""
     came_back = bucket.digest(body.key)
     if came_back == (body.digest.hex, body.size):

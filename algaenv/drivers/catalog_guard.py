@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from algaenv.drivers.catalog_rows import Install, Rows, Version
 from algaenv.drivers.catalog_shape import NEEDED
-from algaenv.model.content import ReleaseBody
+from algaenv.model.content import ReleaseSpec
 from algaenv.model.problem import Problem
 
 
-def objections(body: ReleaseBody, rows: Rows, environment: str) -> tuple[Problem, ...]:
+def objections(body: ReleaseSpec, rows: Rows, environment: str) -> tuple[Problem, ...]:
     """Why this release must not be written; empty when it may."""
     install = rows.installed(body.tenant_id, body.registry_id)
     found = list(_shared(body, rows, install, environment))
@@ -22,7 +22,7 @@ def objections(body: ReleaseBody, rows: Rows, environment: str) -> tuple[Problem
     return tuple(found)
 
 
-def is_named(install: Install, body: ReleaseBody) -> bool:
+def is_named(install: Install, body: ReleaseSpec) -> bool:
     """Whether the registry row still has the publisher and name of the manifest."""
     return (install.publisher, install.name) == (body.publisher, body.manifest.name)
 
@@ -45,7 +45,7 @@ def lacking(live: Mapping[str, Collection[str]]) -> Problem | None:
     )
 
 
-def twins(bodies: Sequence[ReleaseBody]) -> dict[str, Problem]:
+def twins(bodies: Sequence[ReleaseSpec]) -> dict[str, Problem]:
     """Extensions of the spec that would fight for the same rows, by extension."""
     first: dict[tuple[str, str], str] = {}
     found: dict[str, Problem] = {}
@@ -62,7 +62,7 @@ def twins(bodies: Sequence[ReleaseBody]) -> dict[str, Problem]:
     return found
 
 
-def _lost_endpoints(body: ReleaseBody, install: Install) -> Iterator[Problem]:
+def _lost_endpoints(body: ReleaseSpec, install: Install) -> Iterator[Problem]:
     offered = {(it.method, it.path) for it in body.manifest.endpoints}
     lost = [
         f"the schedule {it.words} calls {it.method} {it.path}"
@@ -80,7 +80,7 @@ def _lost_endpoints(body: ReleaseBody, install: Install) -> Iterator[Problem]:
 
 
 def _shared(
-    body: ReleaseBody, rows: Rows, install: Install | None, environment: str
+    body: ReleaseSpec, rows: Rows, install: Install | None, environment: str
 ) -> Iterator[Problem]:
     version = rows.versions.get((body.registry_id, body.manifest.version))
     if version is None:
@@ -104,7 +104,7 @@ def _shared(
     )
 
 
-def _serves(version: Version, rows: Rows, body: ReleaseBody) -> bool:
+def _serves(version: Version, rows: Rows, body: ReleaseSpec) -> bool:
     """Whether the version's newest bundle already is ours, and so its manifest is too.
 
     A version without any bundle serves nobody, so nothing can be taken from the others.

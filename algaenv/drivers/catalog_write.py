@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from algaenv.bundle import capabilities, ids
 from algaenv.bundle.value import dataclass
 from algaenv.drivers.catalog_drift import INLINE, ciphertext
-from algaenv.model.content import ReleaseBody
+from algaenv.model.content import ReleaseSpec
 from algaenv.model.resource import Json
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Writer:
     """Writes within one transaction; `now` is the database's clock."""
 
     connection: Connection
-    body: ReleaseBody
+    body: ReleaseSpec
     now: datetime
 
     def rename(self, registry: str) -> None:

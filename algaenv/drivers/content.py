@@ -17,8 +17,8 @@ from algaenv.drivers.tenants import Tenant, TenantHands, asked_of, chosen, tenan
 from algaenv.model.content import ContentIds
 from algaenv.model.lock import Lock
 from algaenv.model.problem import Problem
-from algaenv.plan.content import predicted_ids
-from algaenv.reconcile.protocols import ContentHost, Hands
+from algaenv.plan.desired import predicted_ids
+from algaenv.reconcile.protocols import ContentHost, ResourceDriver
 
 NO_PREFIX = "algaenv/"
 """Nothing but marks stands below it: a listing that tells whether the bucket is there."""
@@ -40,7 +40,7 @@ class Content(ContentHost):
             region=lock.intent.store.region,
         )
 
-    def look(self, lock: Lock) -> ContentLook:
+    def snapshot(self, lock: Lock) -> ContentLook:
         """One connection with three statements, and one listing for each bucket and tenant.
 
         Beside an external database one more, of the marks of our uploads.
@@ -72,7 +72,7 @@ class Content(ContentHost):
             rows_known=rows_known,
         )
 
-    def hands(self) -> Mapping[str, Hands]:
+    def drivers(self) -> Mapping[str, ResourceDriver]:
         """Kind → hands."""
         from algaenv.drivers.buckets import BucketHands
         from algaenv.drivers.bundles import BundleHands

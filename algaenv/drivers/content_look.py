@@ -15,17 +15,17 @@ from algaenv.drivers.objects import Found, handle_of
 from algaenv.drivers.tenants import PRODUCT, Tenant
 from algaenv.model.address import Address
 from algaenv.model.content import (
-    BucketBody,
-    BundleBody,
+    BucketSpec,
+    BundleSpec,
     ContentIds,
-    ReleaseBody,
-    SchemaBody,
-    TenantBody,
+    ReleaseSpec,
+    SchemaSpec,
+    TenantSpec,
 )
 from algaenv.model.problem import Problem
 from algaenv.model.resource import Absent, Inputs, Observation, Present, Resource, fingerprint
 from algaenv.model.secret import Secret
-from algaenv.plan.content import bundle_address
+from algaenv.plan.desired import bundle_address
 
 Home = tuple[str, str]
 """Tenant and registry id: what an extension's rows and objects have in common."""
@@ -51,7 +51,7 @@ class ContentLook:
 
     def observe(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
         """What is there of `wanted`, and all bundles and releases of this environment."""
-        releases = {r.address: b for r in wanted if isinstance(b := r.body, ReleaseBody)}
+        releases = {r.address: b for r in wanted if isinstance(b := r.body, ReleaseSpec)}
         names = self._names(releases)
         seen: dict[Address, Observation] = {
             address: self._release(install, address)
@@ -67,7 +67,7 @@ class ContentLook:
 
     def blockers(self, resources: Sequence[Resource]) -> Mapping[Address, Problem]:
         """What must not be written, and why: it would break something of others."""
-        bodies = {r.address: b for r in resources if isinstance(b := r.body, ReleaseBody)}
+        bodies = {r.address: b for r in resources if isinstance(b := r.body, ReleaseSpec)}
         twins = catalog_guard.twins(list(bodies.values()))
         found: dict[Address, Problem] = {}
         for address, body in bodies.items():
@@ -80,17 +80,17 @@ class ContentLook:
 
     def _wanted(self, resource: Resource, objects: Mapping[tuple[str, str], Found]) -> Observation:
         match resource.body:
-            case BucketBody(bucket):
+            case BucketSpec(bucket):
                 there = self.objects.get(bucket) is not None
                 return self._kept(resource, bucket) if there else Absent()
-            case SchemaBody():
+            case SchemaSpec():
                 return self._schema(resource)
-            case TenantBody():
+            case TenantSpec():
                 return self._tenant()
-            case BundleBody() as body:
+            case BundleSpec() as body:
                 found = objects.get((body.bucket, body.key))
                 return self._bundle(resource, body, found) if found else Absent()
-            case ReleaseBody() as body:
+            case ReleaseSpec() as body:
                 install = self.rows.installed(body.tenant_id, body.registry_id)
                 if install is None:
                     return Absent()
@@ -123,7 +123,7 @@ class ContentLook:
         wrong = () if row.runs_extensions else (f"product_code is {row.product}, not {PRODUCT}",)
         return Present(fingerprint(inputs), inputs, wrong, handle=row.id, retained=True)
 
-    def _bundle(self, resource: Resource, body: BundleBody, found: Found) -> Present:
+    def _bundle(self, resource: Resource, body: BundleSpec, found: Found) -> Present:
         """An object under the wanted key is ours even without rows: its key names its content."""
         wrong: tuple[str, ...] = ()
         if found.size != body.size:
@@ -157,7 +157,7 @@ class ContentLook:
             wrong = (*wrong, f"recorded as {mark.address}")
         return Present(mark.fingerprint, mark.inputs, wrong, handle=install.id, note=version)
 
-    def _names(self, releases: Mapping[Address, ReleaseBody]) -> dict[Home, str]:
+    def _names(self, releases: Mapping[Address, ReleaseSpec]) -> dict[Home, str]:
         """Tenant and registry id → the extension they belong to, for everything that is ours.
 
         What a wanted release does not claim keeps the name it was made under, with a part of its
@@ -174,7 +174,7 @@ class ContentLook:
         return names
 
     def _leftovers(
-        self, releases: Mapping[Address, ReleaseBody], names: Mapping[Home, str]
+        self, releases: Mapping[Address, ReleaseSpec], names: Mapping[Home, str]
     ) -> list[tuple[Address, Install]]:
         """Installs of this environment that no wanted release claims."""
         claimed = {(b.tenant_id, b.registry_id) for b in releases.values()}

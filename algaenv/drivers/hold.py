@@ -67,7 +67,9 @@ def hold(environment: Environment, command: str, *, wait: float = 0.0) -> Iterat
 
 
 @contextlib.contextmanager
-def alone(path: Path, say: Callable[[str], None], cancelled: Callable[[], bool]) -> Iterator[bool]:
+def alone(
+    path: Path, on_progress: Callable[[str], None], cancelled: Callable[[], bool]
+) -> Iterator[bool]:
     """Do something that takes a while alone, waiting for whoever does it already.
 
     `path` is the file that is locked; `say` is told once that there is a wait. Yields False when
@@ -78,7 +80,7 @@ def alone(path: Path, say: Callable[[str], None], cancelled: Callable[[], bool])
         told = False
         while not (held := _locked(descriptor, path)) and not cancelled():
             if not told:
-                say("waiting until another run of algaenv is done with it")
+                on_progress("waiting until another run of algaenv is done with it")
             told = True
             time.sleep(_PAUSE)
         yield held

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from algaenv.model.lock import Environment, LeftState
+from algaenv.model.lock import Environment, OrphanedState
 from algaenv.model.problem import Failed, Problem, Refused
 from algaenv.model.resource import Json
 
@@ -120,7 +120,7 @@ def _found_again(real: Path, own: Path) -> Path:
     return moved[0] if len(moved) == 1 else own
 
 
-def left_beside(environment: Environment) -> tuple[LeftState, ...]:
+def left_beside(environment: Environment) -> tuple[OrphanedState, ...]:
     """The homes beside an environment's own that no spec here uses. Touches nothing."""
     found = []
     for home, spec in _specs_of(environment.home.parent).items():
@@ -129,7 +129,7 @@ def left_beside(environment: Environment) -> tuple[LeftState, ...]:
         if home == environment.home or (here and exists):
             continue
         other = Environment(home.name, spec.parent.name, spec, home)
-        found.append(LeftState(other, _size(home), copied=exists, here=here))
+        found.append(OrphanedState(other, _size(home), copied=exists, here=here))
     return tuple(found)
 
 

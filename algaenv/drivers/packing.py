@@ -31,7 +31,7 @@ from algaenv.drivers.trees import UNBELIEVED, Stamp, is_settled, sha256_of, stam
 from algaenv.model.intent import ExtensionIntent
 from algaenv.model.lock import LOCAL_PUBLISHER, Environment, LockedExtension
 from algaenv.model.problem import Problem, ResolveError, Where
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 
 KEPT: Final = 4
 """Bundles of an extension that stay in the cache, the newest first."""
@@ -61,7 +61,7 @@ class Packer:
         self._clock = clock
 
     def pack(
-        self, intent: ExtensionIntent, say: Say
+        self, intent: ExtensionIntent, on_progress: OnProgress
     ) -> tuple[LockedExtension, tuple[Problem, ...]]:
         """The extension with its bundle as a file, and warnings; built first if the spec says how.
 
@@ -74,7 +74,11 @@ class Packer:
             from algaenv.drivers.builds import build
 
             source = build(
-                intent, self._environment, say, cancelled=self._cancelled, environ=self._environ
+                intent,
+                self._environment,
+                on_progress,
+                cancelled=self._cancelled,
+                environ=self._environ,
             )
         shelf = _Shelf(self._shelves / intent.name)
         now = self._clock()
@@ -90,7 +94,7 @@ class Packer:
                     tuple(map(place.problem, known.warnings)),
                 )
         try:
-            tree, bundle = _packed(intent, source, shelf, known, say)
+            tree, bundle = _packed(intent, source, shelf, known, on_progress)
         except SourceError as error:
             errors = (it for it in error.complaints if it.severity == "error")
             warnings = (it for it in error.complaints if it.severity == "warning")
@@ -187,7 +191,7 @@ class _Shelf:
 
 
 def _packed(
-    intent: ExtensionIntent, source: Path, shelf: _Shelf, known: _Index, say: Say
+    intent: ExtensionIntent, source: Path, shelf: _Shelf, known: _Index, on_progress: OnProgress
 ) -> tuple[Tree, _Bundle]:
     """A bundle of what the source holds now, packed unless it is on the shelf."""
     for _ in range(_TRIES):
@@ -195,7 +199,7 @@ def _packed(
         mark = fingerprint(tree)
         if bundle := shelf.find(known.bundles, mark):
             return tree, bundle
-        say(f"packing {len(tree.entries)} files")
+        on_progress(f"packing {len(tree.entries)} files")
         fresh = shelf.archive(".fresh")
         with home.writing(fresh):
             page = _page(tree)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from algaenv.model.problem import Unavailable
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -19,7 +19,7 @@ LONGEST_PAUSE = 2.0
 T = TypeVar("T")
 
 
-def patiently(action: Callable[[], T], say: Say) -> T:
+def patiently(action: Callable[[], T], on_progress: OnProgress) -> T:
     """Call `action`, which must be idempotent, until it stops raising Unavailable.
 
     Raises what the last of ATTEMPTS raised; anything else at once.
@@ -35,7 +35,7 @@ def patiently(action: Callable[[], T], say: Say) -> T:
     def tell(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         if isinstance(error, Unavailable):
-            say(f"try {state.attempt_number} of {ATTEMPTS}: {error.problem.summary}")
+            on_progress(f"try {state.attempt_number} of {ATTEMPTS}: {error.problem.summary}")
 
     retrying = Retrying(
         retry=retry_if_exception_type(Unavailable),

@@ -18,7 +18,6 @@ from algaenv.drivers.probes_extension import as_user, judge_call
 from algaenv.drivers.probes_http import Http, Reply, left
 from algaenv.drivers.probes_warmth import OTHER_BYTES, asked_of, judge_warmth
 from algaenv.model.probe import (
-    Answer,
     ExtensionProbe,
     GatewayProbe,
     Never,
@@ -26,13 +25,14 @@ from algaenv.model.probe import (
     PageProbe,
     PostgresProbe,
     Probe,
+    ProbeResult,
     RedisProbe,
     RunnerProbe,
     StoreProbe,
     Yes,
 )
 from algaenv.model.secret import Secret
-from algaenv.reconcile.protocols import Broken, Warming
+from algaenv.reconcile.protocols import BrokenHandler, PrewarmRequest
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential
@@ -60,7 +60,7 @@ class Prober:
     def __init__(self) -> None:
         self._http = Http()
 
-    def ask(self, probe: Probe) -> Answer:
+    def probe(self, probe: Probe) -> ProbeResult:
         """The answer, within SECONDS (a page: PAGE_SECONDS, an endpoint: as its probe says); never
         raises for the other side."""
         match probe:
@@ -85,9 +85,9 @@ class Prober:
             case _:
                 assert_never(probe)
 
-    def _ask_extension(self, probe: ExtensionProbe) -> Answer:
+    def _ask_extension(self, probe: ExtensionProbe) -> ProbeResult:
         """The first answer that is not as it should be."""
-        answer = self.ask(probe.page) if probe.page else Yes()
+        answer = self.probe(probe.page) if probe.page else Yes()
         for path in probe.paths:
             if not isinstance(answer, Yes):
                 break
@@ -96,7 +96,7 @@ class Prober:
             answer = judge_call(path, reply) if isinstance(reply, Reply) else reply
         return answer
 
-    def warm(self, warming: Warming) -> Answer | Broken:
+    def prewarm(self, warming: PrewarmRequest) -> ProbeResult | BrokenHandler:
         """What became of a handler, within the time given; never raises for the other side."""
         url = f"{warming.base_url.rstrip('/')}/warmup"
         shown = {"x-runner-service-token": warming.token} if warming.token else None
@@ -113,7 +113,7 @@ class Prober:
         from http.client import BadStatusLine, HTTPException, RemoteDisconnected
 
         try:
-            return self._http.ask(url, seconds, document, headers)
+            return self._http.probe(url, seconds, document, headers)
         except RemoteDisconnected:
             return NotYet(f"{_place(url)} hung up without an answer")
         except BadStatusLine:
@@ -124,7 +124,7 @@ class Prober:
             return NotYet(f"{_place(url)} broke off its answer ({type(error).__name__})")
 
 
-def _ask_postgres(probe: PostgresProbe) -> Answer:
+def _ask_postgres(probe: PostgresProbe) -> ProbeResult:
     import psycopg
 
     from algaenv.drivers.catalog_connection import connect
@@ -155,7 +155,7 @@ def _ask_postgres(probe: PostgresProbe) -> Answer:
     return Yes()
 
 
-def _judge_login(probe: PostgresProbe, said: str) -> Answer:
+def _judge_login(probe: PostgresProbe, said: str) -> ProbeResult:
     """Read what libpq says; a failed login has no SQLSTATE, so its words are all there is."""
     last = f"PostgreSQL at port {probe.port}: {_gist(said)}"
     if "password authentication failed" in said:
@@ -215,7 +215,7 @@ def _signed_url(probe: StoreProbe) -> str:
     return obstore.sign(store, "GET", "probe", timedelta(minutes=1))
 
 
-def _judge_store(probe: StoreProbe, reply: Reply) -> Answer:
+def _judge_store(probe: StoreProbe, reply: Reply) -> ProbeResult:
     found = re.search(rb"<Code>([A-Za-z]+)</Code>", reply.head)
     code = found[1].decode() if found else ""
     last = f"{_place(probe.endpoint)} answered {reply.status}{f' {code}' if code else ''}"
@@ -236,7 +236,7 @@ def _judge_store(probe: StoreProbe, reply: Reply) -> Answer:
             return NotYet(last)
 
 
-def _ask_redis(probe: RedisProbe) -> Answer:
+def _ask_redis(probe: RedisProbe) -> ProbeResult:
     place = f"port {probe.port}"
     requests = _redis_requests(probe.password)
     deadline = time.monotonic() + SECONDS
@@ -278,7 +278,7 @@ def _lines(wire: socket.socket, count: int, deadline: float) -> Sequence[bytes]:
     return said.splitlines()[:count]
 
 
-def _judge_redis(place: str, said: str) -> Answer:
+def _judge_redis(place: str, said: str) -> ProbeResult:
     last = f"Redis at {place} answered {said[:200]}"
     match said.partition(" ")[0]:
         case "WRONGPASS":
@@ -293,7 +293,7 @@ def _judge_redis(place: str, said: str) -> Answer:
             return NotYet(last)
 
 
-def _judge_health(reply: Reply) -> Answer:
+def _judge_health(reply: Reply) -> ProbeResult:
     """What the runner says of the store does not decide, but is worth telling.
 
     It calls the store unreachable as long as the bucket is missing, which is made later, and Alga's
@@ -308,7 +308,7 @@ def _judge_health(reply: Reply) -> Answer:
     return NotYet(f"the runner's /healthz answered {reply.status}: {', '.join(facts)}")
 
 
-def _judge_gateway(probe: GatewayProbe, reply: Reply) -> Answer:
+def _judge_gateway(probe: GatewayProbe, reply: Reply) -> ProbeResult:
     body = reply.fields()
     if "ready" not in body:
         return _other_server(_place(probe.base_url), "the gateway's language")
@@ -320,7 +320,7 @@ def _judge_gateway(probe: GatewayProbe, reply: Reply) -> Answer:
     return NotYet(f"the gateway's /readyz answered {reply.status}: {facts}")
 
 
-def _judge_page(probe: PageProbe, reply: Reply) -> Answer:
+def _judge_page(probe: PageProbe, reply: Reply) -> ProbeResult:
     last = f"{_place(probe.url)} answered {reply.status}"
     code = reply.fields().get("code") if reply.status >= 400 else None
     if isinstance(code, str):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from algaenv.drivers.probes_http import Reply
-from algaenv.model.probe import Answer, Never, NotYet, Yes
+from algaenv.model.probe import Never, NotYet, ProbeResult, Yes
 
 _MENDING: Final = (
     "mend its handler, or take it out of `probe`; `algaenv call EXT PATH` asks it by hand"
@@ -24,7 +24,7 @@ def as_user(key: str) -> Mapping[str, str]:
     return {"x-algaenv-user": key} if key else {}
 
 
-def judge_call(path: str, reply: Reply) -> Answer:
+def judge_call(path: str, reply: Reply) -> ProbeResult:
     """Read what the gateway answered to `GET path`; a query is not repeated to anybody."""
     if reply.status < 400:
         return Yes()

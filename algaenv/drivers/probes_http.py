@@ -57,7 +57,7 @@ class Http(threading.local):
     def __init__(self) -> None:
         self._connections = _Connections()
 
-    def ask(
+    def probe(
         self,
         url: str,
         seconds: float,

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from algaenv.drivers.probes_http import Reply
-from algaenv.model.probe import Answer, Never, NotYet, Yes
-from algaenv.reconcile.protocols import Broken, Warming
+from algaenv.model.probe import Never, NotYet, ProbeResult, Yes
+from algaenv.reconcile.protocols import BrokenHandler, PrewarmRequest
 
 OTHER_BYTES: Final = "the stored bundle has other bytes than its name says: upload it again"
 _MENDING: Final = {
@@ -28,7 +28,7 @@ _MENDING: Final = {
 _LONGEST: Final = 300
 
 
-def asked_of(warming: Warming) -> bytes:
+def asked_of(warming: PrewarmRequest) -> bytes:
     """The body of the request."""
     fields = {
         "tenant": warming.tenant_id,
@@ -38,7 +38,7 @@ def asked_of(warming: Warming) -> bytes:
     return json.dumps(fields).encode()
 
 
-def judge_warmth(place: str, reply: Reply) -> Answer | Broken:
+def judge_warmth(place: str, reply: Reply) -> ProbeResult | BrokenHandler:
     """Read the reply of the runner at `place`."""
     fields = reply.fields()
     code, last = fields.get("code"), f"{place} answered {reply.status}"
@@ -55,7 +55,7 @@ def judge_warmth(place: str, reply: Reply) -> Answer | Broken:
             return NotYet(last)
 
 
-def _broken(fields: Mapping[str, object], last: str) -> NotYet | Broken:
+def _broken(fields: Mapping[str, object], last: str) -> NotYet | BrokenHandler:
     failure = fields.get("failure")
     told: Mapping[str, object] = failure if isinstance(failure, dict) else {}
     if told.get("kind") == "host":  # The runner's own fault, which may pass.
@@ -63,7 +63,7 @@ def _broken(fields: Mapping[str, object], last: str) -> NotYet | Broken:
     causes = told.get("causes")
     said = str(fields.get("error", "")).removeprefix("execute_failed: ")
     reason = _line(told.get("reason") or said)
-    return Broken(
+    return BrokenHandler(
         reason=reason,
         hint=_MENDING.get(str(told.get("kind")), "") or _raising(reason),
         causes=tuple(_line(cause) for cause in causes) if isinstance(causes, list) else (),

@@ -20,10 +20,10 @@ from algaenv.drivers.catalog_shape import ENDPOINTS, NEEDED
 from algaenv.drivers.catalog_write import Row, Writer
 from algaenv.drivers.patience import patiently
 from algaenv.model.address import Address
-from algaenv.model.content import ReleaseBody
+from algaenv.model.content import ReleaseSpec
 from algaenv.model.problem import Conflict, Problem, Refused
 from algaenv.model.resource import Present, Resource
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 
 if TYPE_CHECKING:
     from algaenv.drivers.catalog import Connection
@@ -36,15 +36,15 @@ class ReleaseHands:
         self._catalog = catalog
         self._environment = environment
 
-    def create(self, resource: Resource, say: Say) -> None:
+    def create(self, resource: Resource, on_progress: OnProgress) -> None:
         """Write all rows. Raises Conflict when somebody else has installed the extension since."""
-        self._write(resource, say, may_take_over=False)
+        self._write(resource, on_progress, may_take_over=False)
 
-    def update(self, resource: Resource, seen: Present, say: Say) -> None:
+    def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
         """Write all rows; what was made by others is taken over only if it was seen as such."""
-        self._write(resource, say, may_take_over=seen.recorded is None)
+        self._write(resource, on_progress, may_take_over=seen.recorded is None)
 
-    def delete(self, address: Address, seen: Present, say: Say) -> None:
+    def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
         """Remove the install, and in a managed database all rows that nothing else refers to."""
 
         def remove() -> tuple[str, ...]:
@@ -53,11 +53,11 @@ class ReleaseHands:
                     connection, seen.handle, self._environment, managed=self._catalog.managed
                 )
 
-        for note in patiently(remove, say):
-            say(note)
+        for note in patiently(remove, on_progress):
+            on_progress(note)
 
-    def _write(self, resource: Resource, say: Say, *, may_take_over: bool) -> None:
-        body = body_as(resource, ReleaseBody)
+    def _write(self, resource: Resource, on_progress: OnProgress, *, may_take_over: bool) -> None:
+        body = body_as(resource, ReleaseSpec)
 
         def write() -> None:
             with self._catalog.transaction() as connection:
@@ -65,7 +65,7 @@ class ReleaseHands:
                     may_take_over=may_take_over
                 )
 
-        patiently(write, say)
+        patiently(write, on_progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class _Release:
 
     connection: Connection
     resource: Resource
-    body: ReleaseBody
+    body: ReleaseSpec
     environment: str
 
     def write(self, *, may_take_over: bool) -> None:

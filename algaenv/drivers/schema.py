@@ -15,7 +15,7 @@ from algaenv.drivers.patience import patiently
 from algaenv.model.address import Address
 from algaenv.model.problem import Failed, Problem
 from algaenv.model.resource import Present, Resource
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 
 if TYPE_CHECKING:
     from algaenv.drivers.catalog import Connection
@@ -52,22 +52,22 @@ class SchemaHands:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    def create(self, resource: Resource, say: Say) -> None:
+    def create(self, resource: Resource, on_progress: OnProgress) -> None:
         """Make what is missing. Raises Failed when a column cannot be added to filled rows."""
-        patiently(self._make, say)
+        patiently(self._make, on_progress)
 
-    def update(self, resource: Resource, seen: Present, say: Say) -> None:
+    def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
         """The same: everything in the script is made only if it is not there."""
-        patiently(self._make, say)
+        patiently(self._make, on_progress)
 
-    def delete(self, address: Address, seen: Present, say: Say) -> None:
+    def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
         """Drop the tables; what others have built on them stops it."""
 
         def drop() -> None:
             with self._catalog.transaction() as connection:
                 connection.execute(f"DROP TABLE IF EXISTS {', '.join(tables())}")
 
-        patiently(drop, say)
+        patiently(drop, on_progress)
 
     def _make(self) -> None:
         text = script()

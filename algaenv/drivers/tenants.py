@@ -13,11 +13,11 @@ from algaenv.drivers.bodies import body_as
 from algaenv.drivers.catalog import Catalog
 from algaenv.drivers.patience import patiently
 from algaenv.model.address import Address
-from algaenv.model.content import ContentIds, TenantBody
+from algaenv.model.content import ContentIds, TenantSpec
 from algaenv.model.intent import Intent, ManagedDatabase
 from algaenv.model.problem import Problem
 from algaenv.model.resource import Present, Resource
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 
 PRODUCT = "psa"
 """The product that runs extensions; a tenant of another one is refused by Alga."""
@@ -121,9 +121,9 @@ class TenantHands:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    def create(self, resource: Resource, say: Say) -> None:
+    def create(self, resource: Resource, on_progress: OnProgress) -> None:
         """Insert it; a row with that id is brought up to date."""
-        body = body_as(resource, TenantBody)
+        body = body_as(resource, TenantSpec)
         slug = re.sub(r"[^a-z0-9]+", "-", body.name.lower()).strip("-") or "tenant"
         values = (body.id, body.name, f"dev@{slug}.invalid", PRODUCT)
 
@@ -138,17 +138,17 @@ class TenantHands:
                     values,
                 )
 
-        patiently(insert, say)
+        patiently(insert, on_progress)
 
-    def update(self, resource: Resource, seen: Present, say: Say) -> None:
+    def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
         """Its name, and the product that runs extensions; everything else stays."""
-        self.create(resource, say)
+        self.create(resource, on_progress)
 
-    def delete(self, address: Address, seen: Present, say: Say) -> None:
+    def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
         """Remove the row."""
 
         def remove() -> None:
             with self._catalog.transaction() as connection:
                 connection.execute("DELETE FROM tenants WHERE tenant::text = %s", (seen.handle,))
 
-        patiently(remove, say)
+        patiently(remove, on_progress)

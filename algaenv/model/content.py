@@ -14,19 +14,19 @@ from algaenv.model.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
-class BucketBody:
+class BucketSpec:
     """A bucket of the object store."""
 
     bucket: str
 
 
 @dataclass(frozen=True, slots=True)
-class SchemaBody:
+class SchemaSpec:
     """Alga's extension tables, in a managed database."""
 
 
 @dataclass(frozen=True, slots=True)
-class TenantBody:
+class TenantSpec:
     """A row of `tenants`, in a managed database."""
 
     id: str
@@ -34,7 +34,7 @@ class TenantBody:
 
 
 @dataclass(frozen=True, slots=True)
-class BundleBody:
+class BundleSpec:
     """One bundle object. Its address is `bundle/<extension>@<short digest>`.
 
     `archive` is the file to upload.
@@ -51,7 +51,7 @@ class BundleBody:
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseBody:
+class ReleaseSpec:
     """All the rows of one extension of one tenant, written in one transaction.
 
     Its address is `release/<extension>`. `registry_id` is the id the row has, or will get.

@@ -32,7 +32,7 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftState:
+class OrphanedState:
     """The private directory of another spec that lies beside one, and that nobody uses there.
 
     `copied`: its own spec is still at its place, so this is a copy. `size` is in bytes. `here`: its

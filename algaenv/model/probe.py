@@ -111,4 +111,4 @@ class Never:
     detail: tuple[str, ...] = ()
 
 
-Answer = Yes | NotYet | Never
+ProbeResult = Yes | NotYet | Never

@@ -49,7 +49,7 @@ class ExtensionStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class ExtensionEndpoint:
     """Where an extension is called and looked at: the gateway's URL, without a slash at its end,
     and what the gateway knows the extension by."""
 

@@ -70,7 +70,7 @@ def unwanted(
             return Change(Verb.DELETE, address, cause, None, seen)
 
 
-def decide_down(
+def decide_destroy(
     seen: Mapping[Address, Observation], *, data_goes: bool = False
 ) -> tuple[Decision, ...]:
     """What `down` decides: everything of ours goes, but data only when asked."""

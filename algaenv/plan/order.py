@@ -19,7 +19,7 @@ from algaenv.model.plan import (
     Step,
     Verb,
 )
-from algaenv.plan.scope import extension_of
+from algaenv.plan.retention import extension_of
 
 ASKED = Cause("does it answer?")
 
@@ -42,7 +42,7 @@ CONTENT_HOSTS = frozenset({"store", "database"})
 """Only these services hold content; the others need not wait for its removal."""
 
 
-def plan(
+def build_plan(
     decisions: Iterable[Decision],
     answered: frozenset[Address] = frozenset(),
     also: frozenset[Address] = frozenset(),

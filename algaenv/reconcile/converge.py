@@ -9,44 +9,50 @@ from functools import cache
 from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address, Tier
 from algaenv.model.content import ContentIds
-from algaenv.model.event import Emit, Planned
+from algaenv.model.event import Done, Emit, Ended, Planned
 from algaenv.model.lock import Environment, Lock
-from algaenv.model.outcome import Done, Ended
 from algaenv.model.plan import Blocked, Change, Decision, Deferred, Kept, Plan, Same, Step, Verb
 from algaenv.model.problem import AlgaenvError, Conflict, DriverError, Problem, Unavailable
 from algaenv.model.resource import Observation, Present, Resource
-from algaenv.plan.content import desired_content, predicted_ids
-from algaenv.plan.diff import decide_all, decide_down
-from algaenv.plan.order import plan as ordered
-from algaenv.plan.proof import proofs
-from algaenv.plan.scope import extension_of, spare_older
-from algaenv.reconcile.apply import Walker
-from algaenv.reconcile.protocols import Asker, ContentHost, Hands, Look, Lowered, Runtime
-from algaenv.reconcile.ready import Patience, until_available
-from algaenv.reconcile.warming import Stove
+from algaenv.plan.desired import desired_content, predicted_ids
+from algaenv.plan.diff import decide_all, decide_destroy
+from algaenv.plan.order import build_plan as ordered
+from algaenv.plan.prewarm import PrewarmSelector
+from algaenv.plan.readiness import readiness_checks
+from algaenv.plan.retention import extension_of, retain_recent
+from algaenv.reconcile.executor import Executor
+from algaenv.reconcile.protocols import (
+    ContentHost,
+    Lowered,
+    Prober,
+    ResourceDriver,
+    Runtime,
+    Snapshot,
+)
+from algaenv.reconcile.wait import WaitOptions, wait_until_available
 
 CONTENT_SERVICES = ("store", "database")
 SERVICE_KINDS = ("container", "process")
 DATA_KINDS = ("volume", "folder")
-SECOND_LOOK = 10.0
+SNAPSHOT_SECONDS = 10.0
 """Seconds that hosts which have just answered are given to do so again."""
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Backends:
     """Everything outside that a run touches."""
 
     runtime: Runtime
     content: ContentHost
-    asker: Asker
+    prober: Prober
 
-    def hands(self, environment: Environment) -> Callable[[], Mapping[str, Hands]]:
+    def drivers(self, environment: Environment) -> Callable[[], Mapping[str, ResourceDriver]]:
         """Gives kind → hands, of both tiers; made when first asked for."""
-        return cache(lambda: {**self.runtime.hands(environment), **self.content.hands()})
+        return cache(lambda: {**self.runtime.drivers(environment), **self.content.drivers()})
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class PlanResult:
     """A plan, with what it was drawn from.
 
     `settled` is False when the content could only be guessed at, or not even that: it is looked
@@ -72,50 +78,54 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
+class Options:
     """How to converge: `adopt` takes rows of other tools over."""
 
     adopt: bool = False
     cancelled: Callable[[], bool] = field(default=lambda: False)
 
 
-LateLock = Callable[[float | None], Lock | None]
+LockSource = Callable[[float | None], Lock | None]
 """The lock with its bundles, waited for so many seconds, None: however long it takes. None when
 they are still being built."""
 
 
-def draw(
-    lock: Lock, world: World, emit: Emit, ways: Ways, late_lock: LateLock | None = None
-) -> Drawn:
-    """Look at everything and draw the plan; writes nothing.
+def make_plan(
+    lock: Lock,
+    backends: Backends,
+    emit: Emit,
+    options: Options,
+    lock_source: LockSource | None = None,
+) -> PlanResult:
+    """Snapshot at everything and draw the plan; writes nothing.
 
-    With a `late_lock`, `lock` has no extensions yet. Where services are to be started first, only
+    With a `lock_source`, `lock` has no extensions yet. Where services are to be started first, only
     they are planned: there is time for them while bundles are built.
     """
-    lowered = world.runtime.lower(lock, _silent)
-    seen = world.runtime.eyes(lock.environment).observe(lowered.resources)
+    lowered = backends.runtime.lower(lock, _silent)
+    seen = backends.runtime.observer(lock.environment).observe(lowered.resources)
     substrate = decide_all(lowered.resources, seen)
-    obstacles = world.runtime.obstacles(lock.environment, _changes(substrate))
+    obstacles = backends.runtime.obstacles(lock.environment, _changes(substrate))
     unready = _unready(lowered.hosts, substrate)
-    if late_lock is not None and unready:
-        drawn = Drawn(lowered, ordered(()), None, settled=False, services_only=True)
+    if lock_source is not None and unready:
+        planned = PlanResult(lowered, ordered(()), None, settled=False, services_only=True)
     else:
-        lock = lock if late_lock is None else late_lock(None) or lock
-        look = _try_look(lock, world) if not unready else _waiting_for(unready)
-        if isinstance(look, str):
-            content, ids = _foreseen(lock, lowered, substrate, look)
-            drawn = Drawn(lowered, ordered(content), ids, settled=False)
+        lock = lock if lock_source is None else lock_source(None) or lock
+        snapshot = _try_look(lock, backends) if not unready else _waiting_for(unready)
+        if isinstance(snapshot, str):
+            content, ids = _foreseen(lock, lowered, substrate, snapshot)
+            planned = PlanResult(lowered, ordered(content), ids, settled=False)
         else:
-            content = _content(lock, look, lowered, ways, _written(substrate))
-            drawn = Drawn(lowered, ordered(()), look.ids, settled=True)
-    content = () if drawn.services_only else content
+            content = _content(lock, snapshot, lowered, options, _written(substrate))
+            planned = PlanResult(lowered, ordered(()), snapshot.ids, settled=True)
+    content = () if planned.services_only else content
     barred = {obstacle.address for obstacle in obstacles}
     kept = tuple(d for d in substrate if _address_of(d) not in barred)
-    answered = _hosts(lowered) if drawn.settled else frozenset()
+    answered = _hosts(lowered) if planned.settled else frozenset()
     plan = replace(ordered((*kept, *obstacles, *content), answered), engines=lowered.engines)
     if not obstacles:
         emit(Planned(plan.steps))
-    return replace(drawn, plan=plan, substrate=substrate, obstacles=obstacles)
+    return replace(planned, plan=plan, substrate=substrate, obstacles=obstacles)
 
 
 def _foreseen(
@@ -127,80 +137,80 @@ def _foreseen(
     ids = predicted_ids(lock)
     content = decide_all(desired_content(lock, ids, lowered.hosts), {})
     written = _written((*substrate, *content))
-    return (*content, *proofs(lock, ids, lowered.hosts, written), *_broken(lock)), ids
+    return (*content, *readiness_checks(lock, ids, lowered.hosts, written), *_broken(lock)), ids
 
 
 def converge(
-    drawn: Drawn,
+    planned: PlanResult,
     lock: Lock,
-    world: World,
+    backends: Backends,
     emit: Emit,
-    ways: Ways,
+    options: Options,
     *,
-    late_lock: LateLock | None = None,
-) -> tuple[Drawn, tuple[Ended, ...]]:
+    lock_source: LockSource | None = None,
+) -> tuple[PlanResult, tuple[Ended, ...]]:
     """Walk a plan; content that could not be seen is planned once its hosts answer.
 
-    `late_lock` as in `draw`. The second value is how every step ended. The first is the last plan
+    `lock_source` as in `draw`. The second value is how every step ended. The first is the last plan
     drawn.
     """
-    if drawn.services_only and late_lock is not None:
-        walker = _walker(lock, world, emit, ways)
-        first, late = _apart(drawn.plan, drawn.lowered)
-        ended = walker.walk(first)
-        if late_lock(0.0) is None:
+    if planned.services_only and lock_source is not None:
+        executor = _executor(lock, backends, emit, options)
+        first, late = _apart(planned.plan, planned.lowered)
+        ended = executor.execute(first)
+        if lock_source(0.0) is None:
             # There is time for the gateway, too.
-            ended = (*ended, *walker.walk(replace(drawn.plan, steps=late), before=ended))
+            ended = (*ended, *executor.execute(replace(planned.plan, steps=late), before=ended))
             late = ()
-        lock = late_lock(None) or lock
-        content, ids = _foreseen(lock, drawn.lowered, drawn.substrate, "cannot be seen yet")
-        plan = ordered((*drawn.substrate, *content))
-        drawn = replace(drawn, plan=replace(plan, engines=drawn.lowered.engines), ids=ids)
+        lock = lock_source(None) or lock
+        content, ids = _foreseen(lock, planned.lowered, planned.substrate, "cannot be seen yet")
+        plan = ordered((*planned.substrate, *content))
+        planned = replace(planned, plan=replace(plan, engines=planned.lowered.engines), ids=ids)
         emit(Planned((*late, *_tier(plan, Tier.CONTENT).steps)))
-        walker = _walker(lock, world, emit, ways)
+        executor = _executor(lock, backends, emit, options)
     else:
-        lock = lock if late_lock is None else late_lock(None) or lock
-        walker = _walker(lock, world, emit, ways)
-        if drawn.settled:
-            return drawn, walker.walk(drawn.plan)
-        first, late = _apart(_tier(drawn.plan, Tier.SUBSTRATE), drawn.lowered)
-        ended = walker.walk(first)
-    if ways.cancelled() or not _hosts_answer(drawn.lowered, ended):
-        rest = _with(late, _tier(drawn.plan, Tier.CONTENT))
-        return drawn, (*ended, *walker.walk(rest, before=ended))
-    patience = Patience(SECOND_LOOK, ways.cancelled)
+        lock = lock if lock_source is None else lock_source(None) or lock
+        executor = _executor(lock, backends, emit, options)
+        if planned.settled:
+            return planned, executor.execute(planned.plan)
+        first, late = _apart(_tier(planned.plan, Tier.SUBSTRATE), planned.lowered)
+        ended = executor.execute(first)
+    if options.cancelled() or not _hosts_answer(planned.lowered, ended):
+        rest = _with(late, _tier(planned.plan, Tier.CONTENT))
+        return planned, (*ended, *executor.execute(rest, before=ended))
+    wait = WaitOptions(SNAPSHOT_SECONDS, options.cancelled)
     try:
-        look = until_available(lambda: world.content.look(lock), patience)
+        snapshot = wait_until_available(lambda: backends.content.snapshot(lock), wait)
     except AlgaenvError as error:
-        if ways.cancelled():  # Perhaps they would have answered.
-            rest = _with(late, _tier(drawn.plan, Tier.CONTENT))
-            return drawn, (*ended, *walker.walk(rest, before=ended))
-        return replace(drawn, failure=error), ended
+        if options.cancelled():  # Perhaps they would have answered.
+            rest = _with(late, _tier(planned.plan, Tier.CONTENT))
+            return planned, (*ended, *executor.execute(rest, before=ended))
+        return replace(planned, failure=error), ended
     before = (*(e.step for e in ended), *late)
     written = frozenset(step.address for step in before if step.writes)
-    decisions = _content(lock, look, drawn.lowered, ways, written)
+    decisions = _content(lock, snapshot, planned.lowered, options, written)
     content_plan = ordered(decisions, also=frozenset(step.address for step in before))
     rest = _with(late, content_plan)
-    if content_plan.steps != _tier(drawn.plan, Tier.CONTENT).steps:
+    if content_plan.steps != _tier(planned.plan, Tier.CONTENT).steps:
         emit(Planned(rest.steps))
-    final = Drawn(drawn.lowered, content_plan, look.ids, settled=True)
-    return final, (*ended, *walker.walk(rest, before=ended))
+    final = PlanResult(planned.lowered, content_plan, snapshot.ids, settled=True)
+    return final, (*ended, *executor.execute(rest, before=ended))
 
 
-def _walker(lock: Lock, world: World, emit: Emit, ways: Ways) -> Walker:
-    return Walker(
-        world.hands(lock.environment),
-        world.asker,
+def _executor(lock: Lock, backends: Backends, emit: Emit, options: Options) -> Executor:
+    return Executor(
+        backends.drivers(lock.environment),
+        backends.prober,
         emit,
         lock.intent.ready_timeout,
-        ways.cancelled,
-        Stove.of(lock),
+        options.cancelled,
+        PrewarmSelector.of(lock),
     )
 
 
-def draw_down(
+def make_destroy_plan(
     environment: Environment,
-    world: World,
+    backends: Backends,
     lock: Lock | None,
     emit: Emit,
     *,
@@ -213,20 +223,20 @@ def draw_down(
     data goes with `volumes` is not taken out piece by piece. Raises Conflict when something is in
     the way of the whole of it.
     """
-    seen = world.runtime.eyes(environment).observe(())
-    substrate = decide_down(seen, data_goes=volumes)
-    if obstacles := world.runtime.obstacles(environment, _changes(substrate)):
+    seen = backends.runtime.observer(environment).observe(())
+    substrate = decide_destroy(seen, data_goes=volumes)
+    if obstacles := backends.runtime.obstacles(environment, _changes(substrate)):
         raise Conflict(*(obstacle.problem for obstacle in obstacles))
     content: tuple[Decision, ...] = ()
     if lock is not None and (external or not volumes):
-        content = _content_down(lock, world, seen, external=external)
-    drawn = ordered((*content, *substrate))
-    emit(Planned(drawn.steps))
-    return drawn
+        content = _content_down(lock, backends, seen, external=external)
+    planned = ordered((*content, *substrate))
+    emit(Planned(planned.steps))
+    return planned
 
 
 def _content_down(
-    lock: Lock, world: World, seen: Mapping[Address, Observation], *, external: bool
+    lock: Lock, backends: Backends, seen: Mapping[Address, Observation], *, external: bool
 ) -> tuple[Decision, ...]:
     """What to take out of the hosts. A host of ours that does not run is not asked: somebody else
     may listen on its port by now."""
@@ -236,7 +246,7 @@ def _content_down(
         why = f"{' and '.join(asleep)} did not run, so rows and bundles could not be reached"
     else:
         try:
-            return decide_down(world.content.look(lock).observe(()))
+            return decide_destroy(backends.content.snapshot(lock).observe(()))
         except DriverError as error:
             why = f"rows and bundles could not be reached: {error.problem.summary}"
     there = any(a.kind in DATA_KINDS and a.name in CONTENT_SERVICES for a in seen)
@@ -254,22 +264,22 @@ def _runs(service: str, seen: Mapping[Address, Observation]) -> bool:
 
 
 def _content(
-    lock: Lock, look: Look, lowered: Lowered, ways: Ways, written: frozenset[Address]
+    lock: Lock, snapshot: Snapshot, lowered: Lowered, options: Options, written: frozenset[Address]
 ) -> tuple[Decision, ...]:
     """Decisions over rows and objects, and what proves them; `written` is what else is changed."""
     broken = _broken(lock)
-    if look.ids.problems:
-        in_the_way = (Blocked(Address("tenant", "main"), it) for it in look.ids.problems)
+    if snapshot.ids.problems:
+        in_the_way = (Blocked(Address("tenant", "main"), it) for it in snapshot.ids.problems)
         return (*in_the_way, *broken)
-    wanted = desired_content(lock, look.ids, lowered.hosts)
-    seen = look.observe(wanted)
-    blockers: Mapping[Address, Problem] = getattr(look, "blockers", lambda _: {})(wanted)
-    decisions = decide_all(wanted, seen, adopt=ways.adopt, blockers=blockers)
+    wanted = desired_content(lock, snapshot.ids, lowered.hosts)
+    seen = snapshot.observe(wanted)
+    blockers: Mapping[Address, Problem] = getattr(snapshot, "blockers", lambda _: {})(wanted)
+    decisions = decide_all(wanted, seen, adopt=options.adopt, blockers=blockers)
     names = [extension.name for extension in lock.extensions]
     decisions = tuple(it for it in decisions if not _is_let_alone(it, lock))
-    decisions = spare_older(decisions, seen, names, lock.intent.keep_versions)
+    decisions = retain_recent(decisions, seen, names, lock.intent.keep_versions)
     written |= _written(decisions)
-    return (*decisions, *proofs(lock, look.ids, lowered.hosts, written), *broken)
+    return (*decisions, *readiness_checks(lock, snapshot.ids, lowered.hosts, written), *broken)
 
 
 def _is_let_alone(decision: Decision, lock: Lock) -> bool:
@@ -307,10 +317,10 @@ def _written(decisions: Iterable[Decision]) -> frozenset[Address]:
     return frozenset(d.address for d in decisions if isinstance(d, Change))
 
 
-def _try_look(lock: Lock, world: World) -> Look | str:
+def _try_look(lock: Lock, backends: Backends) -> Snapshot | str:
     """The look, or why there is none."""
     try:
-        return world.content.look(lock)
+        return backends.content.snapshot(lock)
     except Unavailable as error:
         return f"cannot be seen yet: {error.problem.summary}"
 

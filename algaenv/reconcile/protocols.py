@@ -11,14 +11,14 @@ from algaenv.model.address import Address
 from algaenv.model.content import ContentIds
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.plan import Blocked, Change
-from algaenv.model.probe import Answer, Probe
+from algaenv.model.probe import Probe, ProbeResult
 from algaenv.model.resource import Observation, Present, Resource, ServiceEngine
 
-Say = Callable[[str], None]
+OnProgress = Callable[[str], None]
 """One line of progress of the step at hand; never holds a secret."""
 
 
-class Eyes(Protocol):
+class Observer(Protocol):
     """Looks in bulk: a handful of round trips, however many resources there are."""
 
     def observe(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
@@ -30,39 +30,39 @@ class Eyes(Protocol):
         ...
 
 
-class Hands(Protocol):
+class ResourceDriver(Protocol):
     """Makes and unmakes resources of one kind. Each method may be repeated after a crash.
 
     Raises Unavailable when another try may help, Conflict, Refused or Failed when none will.
     """
 
-    def create(self, resource: Resource, say: Say) -> None:
+    def create(self, resource: Resource, on_progress: OnProgress) -> None:
         """Make it; it was absent, or half made by a run that died."""
         ...
 
-    def update(self, resource: Resource, seen: Present, say: Say) -> None:
+    def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
         """Bring what is there to what is wanted; `seen.running is False` means start it."""
         ...
 
-    def delete(self, address: Address, seen: Present, say: Say) -> None:
+    def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
         """Remove it; already gone counts as done."""
         ...
 
 
 @runtime_checkable
-class Testifies(Protocol):
-    """Hands of things that run, and so may end while they are waited for."""
+class ReportsDiagnostics(Protocol):
+    """ResourceDriver of things that run, and so may end while they are waited for."""
 
-    def evidence(self, address: Address) -> tuple[str, ...] | None:
+    def diagnostics(self, address: Address) -> tuple[str, ...] | None:
         """None while it runs as it should; its last lines, with how it ended, when it does not."""
         ...
 
 
 @runtime_checkable
-class KeepsLog(Protocol):
-    """Hands of things whose output is kept."""
+class HasLog(Protocol):
+    """ResourceDriver of things whose output is kept."""
 
-    def log_of(self, address: Address) -> str:
+    def log_location(self, address: Address) -> str:
         """How a person reads it: a path, or a command in backticks; empty where there is none."""
         ...
 
@@ -90,7 +90,7 @@ class Runtime(Protocol):
         """`docker` or `process`."""
         ...
 
-    def lower(self, lock: Lock, say: Say) -> Lowered:
+    def lower(self, lock: Lock, on_progress: OnProgress) -> Lowered:
         """The substrate of `lock`.
 
         Looks up what it must (which binaries there are, which image a reference means) through
@@ -106,16 +106,16 @@ class Runtime(Protocol):
         """
         ...
 
-    def eyes(self, environment: Environment) -> Eyes:
+    def observer(self, environment: Environment) -> Observer:
         """Observes this environment's substrate; works with the spec missing."""
         ...
 
-    def hands(self, environment: Environment) -> Mapping[str, Hands]:
+    def drivers(self, environment: Environment) -> Mapping[str, ResourceDriver]:
         """Kind → hands."""
         ...
 
 
-class Look(Eyes, Protocol):
+class Snapshot(Observer, Protocol):
     """One bulk look at the content, already taken; observing costs nothing more."""
 
     @property
@@ -127,17 +127,17 @@ class Look(Eyes, Protocol):
 class ContentHost(Protocol):
     """The object store and the database, as one place that holds content."""
 
-    def look(self, lock: Lock) -> Look:
-        """Look once at rows and objects; Unavailable when a host does not answer."""
+    def snapshot(self, lock: Lock) -> Snapshot:
+        """Snapshot once at rows and objects; Unavailable when a host does not answer."""
         ...
 
-    def hands(self) -> Mapping[str, Hands]:
+    def drivers(self) -> Mapping[str, ResourceDriver]:
         """Kind → hands: bucket, schema, tenant, bundle, release."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Warming:
+class PrewarmRequest:
     """A handler to be compiled and linked by the runner at `base_url`, before anybody calls it."""
 
     base_url: str
@@ -151,7 +151,7 @@ class Warming:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class BrokenHandler:
     """The handler can never be called: `reason` in one line, and what lies beneath, outermost
     first."""
 
@@ -160,14 +160,14 @@ class Broken:
     causes: tuple[str, ...] = ()
 
 
-class Asker(Protocol):
+class Prober(Protocol):
     """Puts questions to services."""
 
-    def ask(self, probe: Probe) -> Answer:
+    def probe(self, probe: Probe) -> ProbeResult:
         """The answer, within a second or two; never raises for what the other side does."""
         ...
 
-    def warm(self, warming: Warming) -> Answer | Broken:
+    def prewarm(self, warming: PrewarmRequest) -> ProbeResult | BrokenHandler:
         """Have a handler made ready, however long that takes. Never raises either.
 
         Yes also when there is no handler, or when this runner warms none.

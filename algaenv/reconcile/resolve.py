@@ -14,8 +14,8 @@ from algaenv.model.event import Emit, Resolved, Resolving, StepProgress, Warned
 from algaenv.model.intent import ExtensionIntent
 from algaenv.model.lock import BrokenExtension, LockedExtension
 from algaenv.model.problem import AlgaenvError, Problem, ResolveError
-from algaenv.plan.proof import declares
-from algaenv.reconcile.protocols import Say
+from algaenv.plan.readiness import declares_endpoint
+from algaenv.reconcile.protocols import OnProgress
 
 PLACES = 3
 """How many places of further warnings of one kind are named."""
@@ -23,11 +23,11 @@ WORTH_TELLING = 0.05
 """Seconds below which a bundle was simply known already."""
 
 
-class Packs(Protocol):
+class BundleBuilder(Protocol):
     """Builds, checks and packs one extension into the cache."""
 
     def pack(
-        self, intent: ExtensionIntent, say: Say
+        self, intent: ExtensionIntent, on_progress: OnProgress
     ) -> tuple[LockedExtension, tuple[Problem, ...]]:
         """The extension with its bundle, and warnings; raises ResolveError with all complaints."""
         ...
@@ -45,7 +45,7 @@ class Resolution:
     broken: tuple[BrokenExtension, ...] = ()
 
 
-def resolve(intents: Iterable[ExtensionIntent], packer: Packs, emit: Emit) -> Resolution:
+def resolve(intents: Iterable[ExtensionIntent], packer: BundleBuilder, emit: Emit) -> Resolution:
     """Every extension locked that can be; one that is broken keeps no other back."""
     locked: list[LockedExtension] = []
     broken: list[BrokenExtension] = []
@@ -66,7 +66,7 @@ def resolve(intents: Iterable[ExtensionIntent], packer: Packs, emit: Emit) -> Re
     return Resolution(sound, tuple(broken))
 
 
-class Settling:
+class BackgroundResolver:
     """Settles bundles: when first asked for, or, `beside` other work, in a thread of its own.
 
     `settle` is handed what tells it to end early.
@@ -77,7 +77,7 @@ class Settling:
         settle: Callable[[Callable[[], bool]], Resolution],
         cancelled: Callable[[], bool],
         *,
-        beside: bool,
+        in_background: bool,
     ) -> None:
         self._settle = settle
         self._cancelled = cancelled
@@ -85,11 +85,11 @@ class Settling:
         self._resolution: Resolution | None = None
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
-        if beside:
+        if in_background:
             self._thread = threading.Thread(target=self._run, name="bundles", daemon=True)
             self._thread.start()
 
-    def within(self, seconds: float) -> bool:
+    def ready_within(self, seconds: float) -> bool:
         """Whether the result is there, or will be as soon as it is asked for."""
         if self._thread is not None:
             self._thread.join(seconds)
@@ -119,7 +119,7 @@ class Settling:
 
 
 def _one(
-    intent: ExtensionIntent, packer: Packs, emit: Emit, warnings: list[Problem]
+    intent: ExtensionIntent, packer: BundleBuilder, emit: Emit, warnings: list[Problem]
 ) -> LockedExtension:
     started = time.monotonic()
     subject = Address("bundle", intent.name)
@@ -184,5 +184,5 @@ def _undeclared(extensions: Sequence[LockedExtension]) -> list[tuple[str, Proble
         )
         for extension in extensions
         for probe in extension.intent.probes
-        if not declares(extension.manifest, probe.path)
+        if not declares_endpoint(extension.manifest, probe.path)
     ]

@@ -16,7 +16,7 @@ from algaenv.model.intent import BundledGateway, ExternalDatabase, GatewayUser
 from algaenv.model.lock import Lock
 from algaenv.model.resource import Json
 from algaenv.model.secret import Secret
-from algaenv.plan.content import predicted_ids
+from algaenv.plan.desired import predicted_ids
 from algaenv.runtimes.services import Text, Values
 
 SETTINGS: Final = "settings.json"

@@ -29,7 +29,7 @@ from algaenv.model.probe import (
 )
 from algaenv.model.problem import Problem, ResolveError
 from algaenv.model.secret import Secret
-from algaenv.plan.variables import inbound_token
+from algaenv.plan.app_variables import inbound_token
 
 Text = str | Secret
 Values = Mapping[str, Text]

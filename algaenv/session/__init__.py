@@ -1,6 +1,6 @@
 """The use cases, and what they are asked by and need."""
 
-from algaenv.session.protocols import House, Recorded, Request, Session
-from algaenv.session.use_cases import Steward
+from algaenv.app import Application
+from algaenv.dependencies import Dependencies, Request, SavedState, UseCases
 
 __all__ = ["House", "Recorded", "Request", "Session", "Steward"]

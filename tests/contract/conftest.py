@@ -19,7 +19,7 @@ import pytest
 from algaenv.drivers.probes import Prober
 from algaenv.model.address import Address
 from algaenv.model.lock import Environment, Lock
-from algaenv.model.probe import Answer, Never, Yes
+from algaenv.model.probe import Never, ProbeResult, Yes
 from algaenv.model.resource import Absent, Observation, Present, Resource
 from algaenv.reconcile.protocols import Runtime
 from algaenv.spec.stacks import profile
@@ -92,7 +92,7 @@ class Desk:
         self.lock = lock
         self.lowered = case.runtime.lower(lock, quiet)
         self.by_address = {resource.address: resource for resource in self.lowered.resources}
-        self.hands = case.runtime.hands(lock.environment)
+        self.drivers = case.runtime.drivers(lock.environment)
         self.prober = Prober()
 
     @property
@@ -105,11 +105,11 @@ class Desk:
     def resource(self, service: str) -> Resource:
         return self.by_address[self.address(service)]
 
-    def look(self, *wanted: Resource) -> Mapping[Address, Observation]:
-        return self.case.runtime.eyes(self.environment).observe(wanted)
+    def snapshot(self, *wanted: Resource) -> Mapping[Address, Observation]:
+        return self.case.runtime.observer(self.environment).observe(wanted)
 
     def seen(self, address: Address) -> Present:
-        found = self.look(*self.lowered.resources)[address]
+        found = self.snapshot(*self.lowered.resources)[address]
         assert isinstance(found, Present), f"{address} is {found}"
         return found
 
@@ -123,25 +123,25 @@ class Desk:
                 and (not services or r.address.name in services or kind == "network")
             ]
             with ThreadPoolExecutor(4) as pool:
-                for done in [pool.submit(self.hands[kind].create, r, quiet) for r in chosen]:
+                for done in [pool.submit(self.drivers[kind].create, r, quiet) for r in chosen]:
                     done.result()
 
     def await_answer(self, service: str) -> None:
         probe = self.resource(service).probe
         assert probe is not None
-        answers: list[Answer] = []
+        answers: list[ProbeResult] = []
 
         def ready() -> bool:
-            answers.append(self.prober.ask(probe))
+            answers.append(self.prober.probe(probe))
             assert not isinstance(answers[-1], Never), answers[-1]
-            if not isinstance(answers[-1], Yes) and (lines := self.evidence(service)):
+            if not isinstance(answers[-1], Yes) and (lines := self.diagnostics(service)):
                 raise AssertionError("\n".join((service, *lines)))
             return isinstance(answers[-1], Yes)
 
         until(f"{service} answers", ready)
 
-    def evidence(self, service: str) -> tuple[str, ...] | None:
-        found: tuple[str, ...] | None = self.hands[self.case.running].evidence(  # type: ignore[attr-defined]
+    def diagnostics(self, service: str) -> tuple[str, ...] | None:
+        found: tuple[str, ...] | None = self.drivers[self.case.running].diagnostics(  # type: ignore[attr-defined]
             self.address(service)
         )
         return found
@@ -150,12 +150,12 @@ class Desk:
         """Remove all that carries the environment's mark, last made first."""
         for connection in self.prober._http._connections.values():
             connection.close()
-        found = self.look()
+        found = self.snapshot()
         for kind in reversed(_MAKING):
             for address, seen in found.items():
                 if address.kind == kind and isinstance(seen, Present):
-                    self.hands[kind].delete(address, seen, quiet)
-        left = [str(a) for a, o in self.look().items() if not isinstance(o, Absent)]
+                    self.drivers[kind].delete(address, seen, quiet)
+        left = [str(a) for a, o in self.snapshot().items() if not isinstance(o, Absent)]
         assert not left, left
 
 

@@ -58,14 +58,14 @@ def test_an_external_database_is_not_made(make_desk: Callable[..., Desk]) -> Non
 
 
 def test_a_life(desk: Desk) -> None:
-    before = desk.look(*desk.lowered.resources)
+    before = desk.snapshot(*desk.lowered.resources)
     assert set(before) >= set(desk.by_address)
     assert not [str(a) for a, o in before.items() if a.kind != "image" and o != Absent()]
 
     desk.create()
     for service in SERVICES:
         desk.await_answer(service)
-        assert desk.evidence(service) is None
+        assert desk.diagnostics(service) is None
     for address, resource in desk.by_address.items():
         seen = desk.seen(address)
         assert seen.recorded == resource.fingerprint, address
@@ -77,8 +77,8 @@ def test_a_life(desk: Desk) -> None:
 
     for service in reversed(SERVICES):
         address = desk.address(service)
-        desk.hands[desk.case.running].delete(address, desk.seen(address), quiet)
-    after = desk.look(*desk.lowered.resources)
+        desk.drivers[desk.case.running].delete(address, desk.seen(address), quiet)
+    after = desk.snapshot(*desk.lowered.resources)
     assert not [a for a, o in after.items() if a.kind == desk.case.running and o != Absent()]
     kept = [a.name for a, o in after.items() if a.kind == desk.case.kept]
     assert set(kept) >= {"store", "database"}
@@ -93,10 +93,10 @@ def _heals_what_was_stopped(desk: Desk, service: str) -> None:
     until(f"{service} is seen stopped", lambda: desk.seen(address).running is False)
     assert desk.seen(address).recorded == desk.resource(service).fingerprint
     assert desk.seen(address).drift == ()
-    said = desk.evidence(service)
+    said = desk.diagnostics(service)
     assert said is not None
     assert said[0]
-    desk.hands[desk.case.running].update(desk.resource(service), desk.seen(address), quiet)
+    desk.drivers[desk.case.running].update(desk.resource(service), desk.seen(address), quiet)
     assert desk.seen(address).running is True
     desk.await_answer(service)
 
@@ -122,7 +122,7 @@ def test_data_outlives_what_serves_it(desk: Desk) -> None:
 
     run("CREATE TABLE kept AS SELECT 7 AS number")
     address = desk.address("database")
-    desk.hands[desk.case.running].delete(address, desk.seen(address), quiet)
+    desk.drivers[desk.case.running].delete(address, desk.seen(address), quiet)
     desk.create("database")
     desk.await_answer("database")
     assert run("SELECT number FROM kept") == [(7,)]
@@ -140,9 +140,9 @@ def test_every_step_may_be_repeated(desk: Desk) -> None:
     desk.await_answer("redis")
     address = desk.address("redis")
     seen = desk.seen(address)
-    desk.hands[desk.case.running].delete(address, seen, quiet)
-    desk.hands[desk.case.running].delete(address, seen, quiet)
-    assert desk.look(desk.resource("redis"))[address] == Absent()
+    desk.drivers[desk.case.running].delete(address, seen, quiet)
+    desk.drivers[desk.case.running].delete(address, seen, quiet)
+    assert desk.snapshot(desk.resource("redis"))[address] == Absent()
 
 
 def test_eyes_see_what_is_there_without_a_spec_and_nothing_of_others(
@@ -150,9 +150,9 @@ def test_eyes_see_what_is_there_without_a_spec_and_nothing_of_others(
 ) -> None:
     one, other = make_desk(), make_desk()
     one.create("redis")
-    assert {one.address("redis"), Address(one.case.kept, "redis")} <= set(one.look())
-    assert not other.look()
-    assert other.look(*other.lowered.resources)[other.address("redis")] == Absent()
+    assert {one.address("redis"), Address(one.case.kept, "redis")} <= set(one.snapshot())
+    assert not other.snapshot()
+    assert other.snapshot(*other.lowered.resources)[other.address("redis")] == Absent()
 
 
 def test_a_changed_spec_is_seen_against_the_record(make_desk: Callable[..., Desk]) -> None:
@@ -161,7 +161,7 @@ def test_a_changed_spec_is_seen_against_the_record(make_desk: Callable[..., Desk
     ports = replace(desk.lock.ports, redis=desk.lock.ports.redis + 1)
     changed = desk.case.runtime.lower(replace(desk.lock, ports=ports), quiet)
     wanted = next(r for r in changed.resources if r.address == desk.address("redis"))
-    seen = desk.look(*changed.resources)[desk.address("redis")]
+    seen = desk.snapshot(*changed.resources)[desk.address("redis")]
     assert isinstance(seen, Present)
     assert seen.recorded == desk.resource("redis").fingerprint != wanted.fingerprint
     assert seen.drift == ()
@@ -177,7 +177,7 @@ def test_a_taken_port_is_named_and_nothing_half_made_stays(desk: Desk) -> None:
         assert problem.code == "port-taken"
         assert str(desk.lock.ports.redis) in problem.summary
         assert "python" in problem.summary
-        assert desk.look(desk.resource("redis"))[desk.address("redis")] == Absent()
+        assert desk.snapshot(desk.resource("redis"))[desk.address("redis")] == Absent()
     desk.create("redis")
     desk.await_answer("redis")
 

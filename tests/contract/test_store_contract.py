@@ -11,7 +11,7 @@ import pytest
 from algaenv.bundle.digest import Digest
 from algaenv.drivers.content import Content
 from algaenv.drivers.objects import Bucket, Store
-from algaenv.model.content import BundleBody
+from algaenv.model.content import BundleSpec
 from algaenv.model.problem import Conflict, Failed, Refused, Unavailable
 from algaenv.model.resource import Absent, Resource
 from algaenv.model.secret import Secret
@@ -58,12 +58,12 @@ def opened(world: World, **changes: Secret | str) -> Bucket:
 
 def make_bucket(world: World) -> None:
     resource = world.resource(f"bucket/{world.bucket}")
-    Content(world.lock()).hands()["bucket"].create(resource, world.said.append)
+    Content(world.lock()).drivers()["bucket"].create(resource, world.said.append)
 
 
-def bundle_of(world: World) -> tuple[Resource, BundleBody]:
+def bundle_of(world: World) -> tuple[Resource, BundleSpec]:
     for resource in world.wanted():
-        if isinstance(resource.body, BundleBody):
+        if isinstance(resource.body, BundleSpec):
             return resource, resource.body
     raise AssertionError
 
@@ -186,14 +186,14 @@ def test_the_environment_of_the_author_plays_no_part(
 def test_a_bucket_with_objects_is_not_removed(bucket: Bucket, world: World, tmp_path: Path) -> None:
     seen = world.present(f"bucket/{world.bucket}")
     address = world.resource(f"bucket/{world.bucket}").address
-    hands = Content(world.lock()).hands()["bucket"]
+    drivers = Content(world.lock()).drivers()["bucket"]
     bucket.put("k/one", file(tmp_path, b"x"))
     with pytest.raises(Conflict) as caught:
-        hands.delete(address, seen, world.said.append)
+        drivers.delete(address, seen, world.said.append)
     assert caught.value.problem.code == "bucket-not-empty"
     bucket.delete("k/one")
-    hands.delete(address, seen, world.said.append)
-    hands.delete(address, seen, world.said.append)
+    drivers.delete(address, seen, world.said.append)
+    drivers.delete(address, seen, world.said.append)
     assert isinstance(world.seen()[address], Absent)
 
 
@@ -210,7 +210,7 @@ def test_a_bundle_is_put_once(world: World) -> None:
     uploads = [it for it in world.said if it.startswith("uploading")]
     assert len(uploads) == 1
     resource, _ = bundle_of(world)
-    Content(world.lock()).hands()["bundle"].create(resource, world.said.append)
+    Content(world.lock()).drivers()["bundle"].create(resource, world.said.append)
     assert [it for it in world.said if it.startswith("uploading")] == uploads
 
 
@@ -239,7 +239,7 @@ def test_older_bundles_say_when_they_were_put(world: World) -> None:
     world.up()
     notes = {
         str(it): there.note
-        for it, there in world.look().observe(()).items()
+        for it, there in world.snapshot().observe(()).items()
         if it.kind == "bundle" and hasattr(there, "note")
     }
     assert len(notes) == 2
@@ -250,14 +250,14 @@ def test_older_bundles_say_when_they_were_put(world: World) -> None:
 def test_an_archive_that_is_gone_or_changed_is_never_uploaded(world: World) -> None:
     make_bucket(world)
     resource, body = bundle_of(world)
-    hands, archive = Content(world.lock()).hands()["bundle"], Path(body.archive)
+    drivers, archive = Content(world.lock()).drivers()["bundle"], Path(body.archive)
     archive.write_bytes(b"y" * body.size)
     with pytest.raises(Failed) as caught:
-        hands.create(resource, world.said.append)
+        drivers.create(resource, world.said.append)
     assert caught.value.problem.code == "archive-changed"
     archive.unlink()
     with pytest.raises(Failed) as caught:
-        hands.create(resource, world.said.append)
+        drivers.create(resource, world.said.append)
     assert caught.value.problem.code == "archive-missing"
     assert world.objects() == []
 
@@ -274,12 +274,12 @@ def test_a_large_bundle_arrives_whole(bucket: Bucket, world: World, tmp_path: Pa
 def test_many_bundles_at_once(world: World) -> None:
     make_bucket(world)
     resource, _ = bundle_of(world)
-    hands = Content(world.lock()).hands()["bundle"]
+    drivers = Content(world.lock()).drivers()["bundle"]
     failed: list[BaseException] = []
 
     def put() -> None:
         try:
-            hands.create(resource, world.said.append)
+            drivers.create(resource, world.said.append)
         except BaseException as error:
             failed.append(error)
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.surface.cli.commands import parser_of
-from algaenv.surface.cli.dispatch import top_parser
-from algaenv.surface.cli.grammar import UsageError
+from algaenv.cli.dispatch import parser_of, top_parser
+from algaenv.cli.parser import UsageError
 from tests.docs.pages import INLINE, ROOT, blocks, pages, prose, read
 from tests.docs.raised import PACKAGE, words
 

@@ -11,7 +11,7 @@ from algaenv.bundle.digest import Digest
 from algaenv.drivers.catalog_drift import revealed
 from algaenv.drivers.content import Content
 from algaenv.model.address import Address
-from algaenv.model.content import BundleBody
+from algaenv.model.content import BundleSpec
 from algaenv.model.plan import Same
 from algaenv.model.problem import Conflict
 from algaenv.model.resource import Absent, Present, fingerprint
@@ -19,7 +19,7 @@ from tests.drivers.worlds import ENDPOINT, Wanted, World
 
 
 def test_a_fresh_environment_is_made_and_then_left_alone(world: World) -> None:
-    assert world.look().observe(world.wanted()).keys() == {it.address for it in world.wanted()}
+    assert world.snapshot().observe(world.wanted()).keys() == {it.address for it in world.wanted()}
     assert all(isinstance(it, Absent) for it in world.seen().values())
     assert {it.partition("@")[0] for it in world.up()} == {
         f"create bucket/{world.bucket}",
@@ -57,7 +57,7 @@ def test_the_rows_of_a_sample_of_alga_have_the_ids_its_own_installer_derives(wor
             "16a77336-ea5a-5b0e-9402-db2e9936f29d",
         )
     ]
-    assert world.look().ids.installs == {"hello": "16a77336-ea5a-5b0e-9402-db2e9936f29d"}
+    assert world.snapshot().ids.installs == {"hello": "16a77336-ea5a-5b0e-9402-db2e9936f29d"}
 
 
 def test_every_row_says_what_the_product_reads(world: World) -> None:
@@ -83,7 +83,7 @@ def test_every_row_says_what_the_product_reads(world: World) -> None:
         "SELECT tenant_id, granted_caps, is_enabled, status, runner_status->>'state'"
         " FROM tenant_extension_install"
     )
-    tenant = world.look().ids.tenant_id
+    tenant = world.snapshot().ids.tenant_id
     assert install == (tenant, capabilities, True, "enabled", "ready")
     (config,) = world.sql(
         "SELECT tenant_id, config, providers FROM tenant_extension_install_config"
@@ -312,8 +312,8 @@ def test_an_object_removed_or_overwritten_by_hand_is_put_right(world: World) -> 
 def test_an_extension_taken_out_of_the_spec_goes_with_everything(world: World) -> None:
     world.extensions["second"] = Wanted(name="com.example.second")
     world.up()
-    install = world.look().ids.installs["second"]
-    tenant = world.look().ids.tenant_id
+    install = world.snapshot().ids.installs["second"]
+    tenant = world.snapshot().ids.tenant_id
     world.sql(
         "INSERT INTO ext_storage_records (tenant, extension_install_id, namespace, key, value)"
         " VALUES (%s, %s, 'n', 'k', '1')",
@@ -353,37 +353,37 @@ def test_down_takes_the_content_and_up_brings_it_back(world: World) -> None:
 def test_every_step_may_be_repeated(world: World) -> None:
     """A run that died did a step without knowing; the next one does it again."""
     world.up()
-    hands = Content(world.lock()).hands()
+    drivers = Content(world.lock()).drivers()
     for resource in world.wanted():
-        hands[resource.address.kind].create(resource, world.said.append)
+        drivers[resource.address.kind].create(resource, world.said.append)
     assert world.settled()
-    seen = world.look().observe(())
+    seen = world.snapshot().observe(())
     for address in sorted(seen, key=lambda it: it.kind, reverse=True):
         there = seen[address]
         assert isinstance(there, Present)
-        hands[address.kind].delete(address, there, world.said.append)
-        hands[address.kind].delete(address, there, world.said.append)
+        drivers[address.kind].delete(address, there, world.said.append)
+        drivers[address.kind].delete(address, there, world.said.append)
     assert world.objects() == []
 
 
 def test_a_bundle_that_is_served_cannot_be_removed(world: World) -> None:
     world.up()
-    resource = next(it for it in world.wanted() if isinstance(it.body, BundleBody))
+    resource = next(it for it in world.wanted() if isinstance(it.body, BundleSpec))
     seen = world.present(str(resource.address))
     with pytest.raises(Conflict) as caught:
-        Content(world.lock()).hands()["bundle"].delete(resource.address, seen, world.said.append)
+        Content(world.lock()).drivers()["bundle"].delete(resource.address, seen, world.said.append)
     assert caught.value.problem.code == "bundle-in-use"
     assert world.settled()
 
 
 def test_an_extension_with_a_new_key_in_the_spec_keeps_its_rows(world: World) -> None:
     world.up()
-    before = world.look().ids.installs["hello"]
+    before = world.snapshot().ids.installs["hello"]
     world.extensions = {"renamed": world.extensions["hello"]}
     done = world.up()
     assert "update release/renamed" in done
     assert not any("delete" in it for it in done)
-    assert world.look().ids.installs == {"renamed": before}
+    assert world.snapshot().ids.installs == {"renamed": before}
     assert world.settled()
 
 
@@ -412,8 +412,8 @@ def test_an_extension_with_a_new_name_in_its_manifest_is_another_one(world: Worl
 
 def test_the_same_manifest_twice_is_refused_before_anything_is_written(world: World) -> None:
     world.extensions["again"] = world.extensions["hello"]
-    look = world.look()
-    blockers = look.blockers(world.wanted(look))
+    snapshot = world.snapshot()
+    blockers = snapshot.blockers(world.wanted(snapshot))
     assert {str(it): problem.code for it, problem in blockers.items()} == {
         "release/again": "extension-twice"
     }
@@ -421,7 +421,7 @@ def test_the_same_manifest_twice_is_refused_before_anything_is_written(world: Wo
 
 def test_foreign_things_are_never_seen(world: World) -> None:
     world.up()
-    tenant = world.look().ids.tenant_id
+    tenant = world.snapshot().ids.tenant_id
     foreign = "aaaaaaaa-0000-4000-8000-000000000001"
     world.sql(
         "INSERT INTO extension_registry (id, publisher, name) VALUES (%s, 'Other', 'x')", foreign
@@ -508,12 +508,12 @@ def test_an_endpoint_that_a_schedule_calls_cannot_be_taken_away(world: World, ve
     assert 'the schedule "nightly" calls GET /api/ping' in plan
     rows = "SELECT xmin::text, * FROM extension_version"
     before: Any = world.sql(rows)
-    look = world.look()
-    wanted = world.wanted(look)
-    seen = look.observe(wanted)[Address("release", "hello")]
+    snapshot = world.snapshot()
+    wanted = world.wanted(snapshot)
+    seen = snapshot.observe(wanted)[Address("release", "hello")]
     assert isinstance(seen, Present)
     with pytest.raises(Conflict) as caught:
-        Content(world.lock()).hands()["release"].update(
+        Content(world.lock()).drivers()["release"].update(
             world.resource("release/hello"), seen, world.said.append
         )
     assert caught.value.problem.code == "schedule-endpoint-gone"

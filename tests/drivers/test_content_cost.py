@@ -22,14 +22,14 @@ def test_round_trips_of_a_look(world: World, count: int) -> None:
     world.up()
     with counting_proxy(world.store.port) as requests, counted_statements(world.database) as sql:
         world.store_port = requests.port
-        look = world.look()
-        wanted = world.wanted(look)
-        seen = look.observe(wanted)
-        assert look.blockers(wanted) == {}
+        snapshot = world.snapshot()
+        wanted = world.wanted(snapshot)
+        seen = snapshot.observe(wanted)
+        assert snapshot.blockers(wanted) == {}
     assert len(seen) == 2 * count + 4
     assert all(getattr(it, "drift", None) == () for it in seen.values())
     assert (sql.connections, sql.statements) == (1, 3)
-    tenant = look.ids.tenant_id
+    tenant = snapshot.ids.tenant_id
     assert requests.lines == [
         f"GET /{world.bucket}?list-type=2&prefix=tenants%2F{tenant}%2Fextensions%2F",
         f"GET /{world.bucket}-more?list-type=2&prefix=algaenv%2F",

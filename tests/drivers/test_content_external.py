@@ -24,7 +24,7 @@ def world(world: World) -> World:
 
 
 def problem(world: World) -> Problem:
-    (found,) = world.look().ids.problems
+    (found,) = world.snapshot().ids.problems
     return found
 
 
@@ -41,7 +41,7 @@ def test_neither_tables_nor_tenants_are_made_and_rows_are(world: World) -> None:
 
 def test_down_takes_the_install_and_names_what_stays(world: World) -> None:
     world.up()
-    registry = world.look().ids.registry["hello"]
+    registry = world.snapshot().ids.registry["hello"]
     world.sql(
         "INSERT INTO tenant_extension_schedule (install_id, tenant_id, endpoint_id, cron)"
         " SELECT i.id, i.tenant_id, e.id, '* * * * *' FROM tenant_extension_install i"
@@ -80,7 +80,7 @@ def test_a_version_that_others_published_outlives_our_bundle_of_it(world: World)
         " SELECT gen_random_uuid(), id, '0.1.0', 'wasm-js@1', 'main' FROM extension_registry"
     )
     ((registry,),) = world.sql("SELECT id::text FROM extension_registry")
-    assert world.look().ids.registry == {"hello": registry}
+    assert world.snapshot().ids.registry == {"hello": registry}
     world.up()
     assert registry in world.objects()[0]
     assert world.settled()
@@ -98,7 +98,7 @@ def test_the_tenant_is_found(world: World, by: str) -> None:
         world.tenant = TenantIntent(None, "Oz")
     if by == "nothing":
         world.tenant = TenantIntent(None, None)
-    ids = world.look().ids
+    ids = world.snapshot().ids
     assert (ids.problems, ids.tenant_id, ids.tenant_name) == ((), alga.OZ, "Oz")
 
 
@@ -133,7 +133,7 @@ def test_a_tenant_among_very_many_is_found(world: World) -> None:
         "INSERT INTO tenants (tenant, client_name, email)"
         " SELECT gen_random_uuid(), 'A' || n, 'x' FROM generate_series(1, 200) n"
     )
-    assert world.look().ids.problems == ()
+    assert world.snapshot().ids.problems == ()
     world.tenant = TenantIntent(None, None)
     assert len(problem(world).detail) == 12
 
@@ -193,7 +193,7 @@ def test_what_another_tool_installed_is_taken_over_only_when_told(world: World) 
     assert "blocked release/hello" in world.plan()
     done = world.up(adopt=True)
     assert "update release/hello" in done
-    assert world.look().ids.installs == {"hello": install}
+    assert world.snapshot().ids.installs == {"hello": install}
     assert world.settled()
     ((status,),) = world.sql("SELECT runner_status FROM tenant_extension_install")
     assert status["algaenv"]["made"] == {"registry": False, "versions": []}
@@ -207,7 +207,7 @@ def test_what_others_have_installed_in_the_meantime_is_not_overwritten(world: Wo
     alga.install(world.database, alga.OZ)
     before = world.sql("SELECT xmin::text FROM tenant_extension_install")
     with pytest.raises(Conflict) as caught:
-        Content(world.lock()).hands()["release"].create(resource, world.said.append)
+        Content(world.lock()).drivers()["release"].create(resource, world.said.append)
     assert caught.value.problem.code == "not-ours"
     assert world.sql("SELECT xmin::text FROM tenant_extension_install") == before
     assert world.sql("SELECT count(*) FROM extension_bundle") == [(1,)]
@@ -215,7 +215,7 @@ def test_what_others_have_installed_in_the_meantime_is_not_overwritten(world: Wo
 
 def test_the_objects_that_others_serve_are_left_alone_while_they_do(world: World) -> None:
     alga.install(world.database, alga.OZ)
-    registry = world.look().ids.registry["hello"]
+    registry = world.snapshot().ids.registry["hello"]
     key = f"tenants/{alga.OZ}/extensions/{registry}/sha256/{'1' * 64}/bundle.tar.zst"
     world.store.s3().create_bucket(Bucket=world.bucket)
     world.store.s3().put_object(Bucket=world.bucket, Key=key, Body=b"x")
@@ -249,8 +249,8 @@ def test_an_environment_takes_over_from_another_and_that_one_lets_go(world: Worl
     assert other.settled()
     ((status,),) = world.sql("SELECT runner_status FROM tenant_extension_install")
     assert status["algaenv"]["made"]["registry"] is True
-    hands = Content(world.lock()).hands()["release"]
-    hands.delete(world.resource("release/hello").address, seen, world.said.append)
+    drivers = Content(world.lock()).drivers()["release"]
+    drivers.delete(world.resource("release/hello").address, seen, world.said.append)
     assert "taken it over" in world.said[-1]
     assert other.settled()
 
@@ -280,7 +280,7 @@ def test_a_version_that_another_tenant_runs_is_not_overwritten(world: World, by:
     resource = world.resource("release/hello")
     bundles = world.sql("SELECT content_hash, created_at FROM extension_bundle")
     with pytest.raises(Conflict) as caught:
-        Content(world.lock()).hands()["release"].create(resource, world.said.append)
+        Content(world.lock()).drivers()["release"].create(resource, world.said.append)
     assert caught.value.problem.code == "version-shared"
     assert world.sql("SELECT content_hash, created_at FROM extension_bundle") == bundles
     world.change(version="0.1.1")
@@ -305,7 +305,7 @@ def test_an_id_that_changed_since_the_plan_is_a_conflict(world: World) -> None:
         " VALUES (gen_random_uuid(), 'Example', 'com.example.hello')"
     )
     with pytest.raises(Conflict) as caught:
-        Content(world.lock()).hands()["release"].create(resource, world.said.append)
+        Content(world.lock()).drivers()["release"].create(resource, world.said.append)
     assert caught.value.problem.code == "registry-moved"
 
 
@@ -313,7 +313,7 @@ def test_tables_that_vanish_after_the_plan_are_a_refusal(world: World) -> None:
     resource = world.resource("release/hello")
     world.sql("DROP TABLE extension_bundle")
     with pytest.raises(Refused) as caught:
-        Content(world.lock()).hands()["release"].create(resource, world.said.append)
+        Content(world.lock()).drivers()["release"].create(resource, world.said.append)
     assert caught.value.problem.code == "schema-missing"
 
 

@@ -28,7 +28,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refused(world: World) -> DriverError:
     with pytest.raises(DriverError) as caught:
-        world.look()
+        world.snapshot()
     assert world.database.server.password not in str(caught.value)
     return caught.value
 
@@ -168,7 +168,7 @@ def test_a_user_that_may_not_write(world: World) -> None:
     assert caught.value.problem.code == "database-permission"
     world.sql(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}")
     with pytest.raises(Refused) as caught:
-        world.look()
+        world.snapshot()
     assert caught.value.problem.code == "database-permission"
     world.sql(f"DROP ROLE {role}")
 
@@ -238,11 +238,11 @@ def test_the_same_release_from_many_threads(world: World) -> None:
     world.up()
     world.sql("DELETE FROM extension_registry")
     resource = world.resource("release/hello")
-    hands, failed = Content(world.lock()).hands()["release"], list[BaseException]()
+    drivers, failed = Content(world.lock()).drivers()["release"], list[BaseException]()
 
     def write() -> None:
         try:
-            hands.create(resource, world.said.append)
+            drivers.create(resource, world.said.append)
         except BaseException as error:
             failed.append(error)
 

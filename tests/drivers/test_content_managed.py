@@ -76,9 +76,9 @@ def test_a_column_that_filled_rows_cannot_get_is_a_problem(world: World) -> None
 
 def test_the_tables_may_be_made_by_several_at_once(world: World) -> None:
     resource = world.resource("schema/extensions")
-    hands = Content(world.lock()).hands()["schema"]
+    drivers = Content(world.lock()).drivers()["schema"]
     with ThreadPoolExecutor(4) as pool:
-        for done in [pool.submit(hands.create, resource, print) for _ in range(4)]:
+        for done in [pool.submit(drivers.create, resource, print) for _ in range(4)]:
             done.result()
     assert world.present("schema/extensions").drift == ()
 
@@ -87,13 +87,13 @@ def test_the_tables_go_unless_something_leans_on_them(world: World) -> None:
     world.up()
     seen = world.present("schema/extensions")
     address = world.resource("schema/extensions").address
-    hands = Content(world.lock()).hands()["schema"]
+    drivers = Content(world.lock()).drivers()["schema"]
     world.sql("CREATE VIEW mine AS SELECT client_name FROM tenants")
     with pytest.raises(Conflict):
-        hands.delete(address, seen, world.said.append)
+        drivers.delete(address, seen, world.said.append)
     world.sql("DROP VIEW mine")
-    hands.delete(address, seen, world.said.append)
-    hands.delete(address, seen, world.said.append)
+    drivers.delete(address, seen, world.said.append)
+    drivers.delete(address, seen, world.said.append)
     assert world.sql(
         "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'"
     ) == [(0,)]
@@ -106,11 +106,11 @@ def test_the_tenant_is_named_after_the_environment(world: World) -> None:
 
 def test_a_renamed_environment_keeps_its_tenant_and_its_rows(world: World) -> None:
     world.up()
-    before = world.look().ids
+    before = world.snapshot().ids
     world.name = "renamed"
     assert world.up() == ["update tenant/main"]
     assert world.sql("SELECT client_name FROM tenants") == [("renamed",)]
-    assert world.look().ids.installs == before.installs
+    assert world.snapshot().ids.installs == before.installs
     assert world.settled()
 
 
@@ -152,7 +152,7 @@ def test_a_tenant_that_is_there_already_is_used(world: World) -> None:
     alga.tenant(world.database, "Kansas")
     id_ = alga.tenant(world.database, "Oz")
     world.tenant = TenantIntent(None, "Oz")
-    assert world.look().ids.tenant_id == id_
+    assert world.snapshot().ids.tenant_id == id_
     world.up()
     assert world.sql("SELECT tenant_id FROM tenant_extension_install") == [(id_,)]
 
@@ -168,16 +168,16 @@ def test_a_tenant_of_another_product_is_healed(world: World) -> None:
 def test_the_tenant_goes_and_may_have_gone(world: World) -> None:
     world.up()
     seen, resource = world.present("tenant/main"), world.resource("tenant/main")
-    hands = Content(world.lock()).hands()["tenant"]
-    hands.delete(resource.address, seen, world.said.append)
-    hands.delete(resource.address, seen, world.said.append)
+    drivers = Content(world.lock()).drivers()["tenant"]
+    drivers.delete(resource.address, seen, world.said.append)
+    drivers.delete(resource.address, seen, world.said.append)
     assert world.sql("SELECT count(*) FROM tenants") == [(0,)]
 
 
 def test_what_the_development_installer_made_here_is_taken_over_and_goes(world: World) -> None:
     world.extensions, wanted = {}, world.extensions
     world.up()
-    alga.install(world.database, world.look().ids.tenant_id)
+    alga.install(world.database, world.snapshot().ids.tenant_id)
     world.extensions = wanted
     assert "blocked release/hello" in world.plan()
     world.up(adopt=True)
@@ -213,7 +213,7 @@ def test_a_build_stays_that_another_tenant_begins_to_serve(world: World) -> None
         world, tenant=TenantIntent(alga.tenant(world.database, "Kansas"), "Kansas")
     )
     release = moved.resource("release/hello")
-    moving, leaving = (Content(it.lock()).hands() for it in (moved, world))
+    moving, leaving = (Content(it.lock()).drivers() for it in (moved, world))
     leaving["release"].delete(world.resource("release/hello").address, world.release(), print)
     world.sql(
         "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS"
@@ -256,13 +256,13 @@ class Killed(BaseException):
 def _killed_before(world: World, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """Walk the plan of `world` until just before the first step that begins with `step`."""
     verb, _, address = step.partition(" ")
-    hands = {"release": ReleaseHands, "bundle": BundleHands}[address.partition("/")[0]]
+    drivers = {"release": ReleaseHands, "bundle": BundleHands}[address.partition("/")[0]]
 
     def die(*_: object) -> None:
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(hands, verb, die)
+        patched.setattr(drivers, verb, die)
         with pytest.raises(Killed):
             world.up() if world.extensions or verb == "create" else world.down()
 
@@ -331,7 +331,7 @@ def test_an_object_that_any_row_names_is_not_collected(world: World) -> None:
         " JOIN extension_bundle b ON b.version_id = v.id WHERE i.id::text = %s",
         foreign,
     )
-    tenant = world.look().ids.tenant_id
+    tenant = world.snapshot().ids.tenant_id
     key = f"tenants/{tenant}/extensions/{registry}/sha256/{digest.removeprefix('sha256:')}"
     url = f"s3://{world.bucket}/{key}/bundle.tar.zst"
     world.store.s3().put_object(Bucket=world.bucket, Key=f"{key}/bundle.tar.zst", Body=b"x")

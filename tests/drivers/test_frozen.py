@@ -49,7 +49,7 @@ def frozen_world(world: World, line: Freezing) -> World:
     world.up()
     world.external = True
     world.url = world.database.url.replace(f":{world.database.server.port}/", f":{line.port}/")
-    assert world.look().ids.problems == ()
+    assert world.snapshot().ids.problems == ()
     return world
 
 
@@ -74,7 +74,7 @@ def test_a_look(
     if library == "psycopg":
         monkeypatch.setattr(catalog_quick, "read", lambda *_: None)
     with pytest.raises(DriverError) as caught:
-        frozen_world.look()
+        frozen_world.snapshot()
     unanswered(caught.value, frozen_world)
 
 
@@ -173,14 +173,14 @@ def test_an_object_that_stalls_midway(
 def test_a_bucket(world: World, store_line: tuple[Store, Freezing], verb: str) -> None:
     store, relay = store_line
     relay.flowing.clear()
-    hands = BucketHands(store)
+    drivers = BucketHands(store)
     (bucket,) = [it for it in world.wanted() if it.address.kind == "bucket"]
 
     def act() -> None:
         if verb == "make":
-            hands.create(bucket, world.said.append)
+            drivers.create(bucket, world.said.append)
         else:
-            hands.delete(bucket.address, Present("x"), world.said.append)
+            drivers.delete(bucket.address, Present("x"), world.said.append)
 
     with pytest.raises(Unavailable) as caught:
         act()

@@ -20,13 +20,13 @@ import pytest
 from algaenv.drivers import probes
 from algaenv.drivers.probes import Prober
 from algaenv.model.probe import (
-    Answer,
     GatewayProbe,
     Never,
     NotYet,
     PageProbe,
     PostgresProbe,
     Probe,
+    ProbeResult,
     RedisProbe,
     RunnerProbe,
     StoreProbe,
@@ -40,16 +40,16 @@ from tests.servers import ObjectStore, Postgres, free_port, listens, until
 HOST = "127.0.0.1"
 
 
-def ask(probe: Probe) -> Answer:
+def ask(probe: Probe) -> ProbeResult:
     return Prober().ask(probe)
 
 
-def not_yet(answer: Answer) -> str:
+def not_yet(answer: ProbeResult) -> str:
     assert isinstance(answer, NotYet), answer
     return answer.last
 
 
-def never(answer: Answer) -> Never:
+def never(answer: ProbeResult) -> Never:
     assert isinstance(answer, Never), answer
     assert answer.hint
     return answer
@@ -520,7 +520,7 @@ def test_silence_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "GATEWAY_SECONDS", 0.5)
     with silent() as port, ThreadPoolExecutor(6) as pool:
 
-        def timed(probe: Probe) -> tuple[Answer, float]:
+        def timed(probe: Probe) -> tuple[ProbeResult, float]:
             begun = time.monotonic()
             return ask(probe), time.monotonic() - begun
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from algaenv.drivers.probes import Prober
-from algaenv.model.probe import Answer, ExtensionProbe, Never, NotYet, PageProbe, Yes
+from algaenv.model.probe import ExtensionProbe, Never, NotYet, PageProbe, ProbeResult, Yes
 from tests.drivers.test_probes import HOST, serving
 from tests.servers import free_port
 
@@ -49,7 +49,7 @@ def gateway(answers: Mapping[str, Said], heard: list[Any]) -> Iterator[str]:
 
 def ask(
     answers: Mapping[str, Said], *paths: str, user: str = "", heard: list[Any] | None = None
-) -> Answer:
+) -> ProbeResult:
     with gateway(answers, [] if heard is None else heard) as url:
         page = PageProbe(f"{url}/page", 200, SHA) if "/page" in answers else None
         return Prober().ask(ExtensionProbe(page, f"{url}/ext", paths, user, 5.0))

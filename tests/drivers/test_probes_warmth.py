@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from algaenv.drivers.probes import Prober
-from algaenv.model.probe import Answer, Never, NotYet, Yes
-from algaenv.reconcile.protocols import Broken, Warming
+from algaenv.model.probe import Never, NotYet, ProbeResult, Yes
+from algaenv.reconcile.protocols import BrokenHandler, PrewarmRequest
 from tests.drivers.test_probes import HOST, serving, silent
 
 HASH = "sha256:" + "ab" * 32
@@ -43,10 +43,12 @@ def runner(status: int, body: bytes, heard: list[Any]) -> Iterator[str]:
         yield f"http://{HOST}:{port}"
 
 
-def warm(status: int, said: object, heard: list[Any] | None = None) -> Answer | Broken:
+def prewarm(
+    status: int, said: object, heard: list[Any] | None = None
+) -> ProbeResult | BrokenHandler:
     body = said if isinstance(said, bytes) else json.dumps(said).encode()
     with runner(status, body, [] if heard is None else heard) as url:
-        return Prober().warm(Warming(url, "tenant", "registry", HASH))
+        return Prober().prewarm(PrewarmRequest(url, "tenant", "registry", HASH))
 
 
 READY = {"status": "ready", "handler": True, "bundle": "cached", "compiled": "new"}
@@ -54,7 +56,7 @@ READY = {"status": "ready", "handler": True, "bundle": "cached", "compiled": "ne
 
 def test_what_is_asked() -> None:
     heard: list[Any] = []
-    assert warm(200, READY, heard) == Yes()
+    assert prewarm(200, READY, heard) == Yes()
     ((path, kind, body),) = heard
     assert (path, kind) == ("/warmup", "application/json")
     assert json.loads(body) == {"tenant": "tenant", "extension": "registry", "content_hash": HASH}
@@ -71,7 +73,7 @@ def test_what_is_asked() -> None:
     ],
 )
 def test_runners_that_have_nothing_to_warm(status: int, said: object) -> None:
-    assert warm(status, said) == Yes()
+    assert prewarm(status, said) == Yes()
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_runners_that_have_nothing_to_warm(status: int, said: object) -> None:
     ],
 )
 def test_what_may_pass(status: int, said: object) -> None:
-    answer = warm(status, said)
+    answer = prewarm(status, said)
     assert isinstance(answer, NotYet)
     assert f"/warmup answered {status}" in answer.last
     if isinstance(said, dict):
@@ -92,7 +94,7 @@ def test_what_may_pass(status: int, said: object) -> None:
 
 
 def test_other_bytes_never_become_right() -> None:
-    answer = warm(502, {"code": "archive_hash_mismatch", "error": "…"})
+    answer = prewarm(502, {"code": "archive_hash_mismatch", "error": "…"})
     assert isinstance(answer, Never)
     assert "upload it again" in answer.hint
 
@@ -109,8 +111,10 @@ def test_other_bytes_never_become_right() -> None:
 )
 def test_a_handler_that_cannot_run(kind: str, hint: str) -> None:
     failure = {"kind": kind, "reason": "why\n it is so", "causes": ["outer", "inner"]}
-    answer = warm(422, {"code": "execute_failed", "error": "execute_failed: x", "failure": failure})
-    assert isinstance(answer, Broken)
+    answer = prewarm(
+        422, {"code": "execute_failed", "error": "execute_failed: x", "failure": failure}
+    )
+    assert isinstance(answer, BrokenHandler)
     assert answer.reason == "why it is so"
     assert answer.causes == ("outer", "inner")
     assert hint in answer.hint
@@ -126,25 +130,27 @@ def test_a_handler_that_cannot_run(kind: str, hint: str) -> None:
 )
 def test_a_limit_that_was_met_says_how_to_raise_it(limit: str, ready_timeout: bool) -> None:
     failure = {"kind": "limit", "reason": f"it was ended ({limit})", "causes": ["x"]}
-    answer = warm(422, {"code": "execute_failed", "error": "execute_failed: x", "failure": failure})
-    assert isinstance(answer, Broken)
+    answer = prewarm(
+        422, {"code": "execute_failed", "error": "execute_failed: x", "failure": failure}
+    )
+    assert isinstance(answer, BrokenHandler)
     assert f"set a higher {limit} under `runner.environment`" in answer.hint
     assert ("raise `ready_timeout`" in answer.hint) is ready_timeout
     assert "tool chain" not in answer.hint
 
 
 def test_a_failure_without_its_details() -> None:
-    answer = warm(422, {"code": "execute_failed", "error": "execute_failed: not a component"})
-    assert isinstance(answer, Broken)
+    answer = prewarm(422, {"code": "execute_failed", "error": "execute_failed: not a component"})
+    assert isinstance(answer, BrokenHandler)
     assert (answer.reason, answer.causes) == ("not a component", ())
 
 
 def test_nobody_there_and_nobody_who_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("algaenv.drivers.probes.WARM_SECONDS", 0.2)
     with silent() as port:
-        answer = Prober().warm(Warming(f"http://{HOST}:{port}", "t", "e", HASH))
+        answer = Prober().prewarm(PrewarmRequest(f"http://{HOST}:{port}", "t", "e", HASH))
     assert isinstance(answer, NotYet)
     assert "did not answer in time" in answer.last
-    gone = Prober().warm(Warming(f"http://{HOST}:{port}", "t", "e", HASH))
+    gone = Prober().prewarm(PrewarmRequest(f"http://{HOST}:{port}", "t", "e", HASH))
     assert isinstance(gone, NotYet)
     assert "refuses connections" in gone.last

@@ -21,10 +21,10 @@ from algaenv.model.plan import Change, Decision, Plan, Same, Verb
 from algaenv.model.problem import Where
 from algaenv.model.resource import Json, Observation, Present, Resource
 from algaenv.model.secret import Secret
-from algaenv.plan.content import desired_content
-from algaenv.plan.diff import decide_all, decide_down
-from algaenv.plan.order import plan
-from algaenv.plan.scope import spare_older
+from algaenv.plan.desired import desired_content
+from algaenv.plan.diff import decide_all, decide_destroy
+from algaenv.plan.order import build_plan
+from algaenv.plan.retention import retain_recent
 from tests.runtimes.locks import POSTGRES, make_lock
 from tests.servers import Database, ObjectStore
 
@@ -126,20 +126,20 @@ class World:
             extensions=tuple(self._locked(name, it) for name, it in self.extensions.items()),
         )
 
-    def look(self) -> ContentLook:
+    def snapshot(self) -> ContentLook:
         lock = self.lock()
-        return Content(lock).look(lock)
+        return Content(lock).snapshot(lock)
 
-    def wanted(self, look: ContentLook | None = None) -> tuple[Resource, ...]:
-        return desired_content(self.lock(), (look or self.look()).ids, {})
+    def wanted(self, snapshot: ContentLook | None = None) -> tuple[Resource, ...]:
+        return desired_content(self.lock(), (snapshot or self.snapshot()).ids, {})
 
     def resource(self, address: str) -> Resource:
         (found,) = [it for it in self.wanted() if str(it.address) == address]
         return found
 
     def seen(self) -> Mapping[Address, Observation]:
-        look = self.look()
-        return look.observe(self.wanted(look))
+        snapshot = self.snapshot()
+        return snapshot.observe(self.wanted(snapshot))
 
     def present(self, address: str) -> Present:
         found = self.seen()[Address.parse(address)]
@@ -150,14 +150,14 @@ class World:
         return self.present(f"release/{name}")
 
     def decisions(self, *, adopt: bool = False) -> tuple[Decision, ...]:
-        look = self.look()
-        assert look.ids.problems == (), look.ids.problems
-        wanted = self.wanted(look)
-        seen = look.observe(wanted)
-        decided = decide_all(wanted, seen, adopt=adopt, blockers=look.blockers(wanted))
-        return spare_older(decided, seen, self.extensions, self.keep_versions)
+        snapshot = self.snapshot()
+        assert snapshot.ids.problems == (), snapshot.ids.problems
+        wanted = self.wanted(snapshot)
+        seen = snapshot.observe(wanted)
+        decided = decide_all(wanted, seen, adopt=adopt, blockers=snapshot.blockers(wanted))
+        return retain_recent(decided, seen, self.extensions, self.keep_versions)
 
-    def plan(self, *, adopt: bool = False) -> str:
+    def build_plan(self, *, adopt: bool = False) -> str:
         return str(self._ordered(self.decisions(adopt=adopt)))
 
     def up(self, *, adopt: bool = False) -> list[str]:
@@ -165,7 +165,7 @@ class World:
         return self._walk(self._ordered(self.decisions(adopt=adopt)))
 
     def down(self) -> list[str]:
-        return self._walk(plan(decide_down(self.look().observe(()))))
+        return self._walk(build_plan(decide_destroy(self.snapshot().observe(()))))
 
     def settled(self) -> bool:
         """Whether nothing would be changed, and nothing has drifted."""
@@ -193,15 +193,15 @@ class World:
         self.extensions["hello"] = dataclasses.replace(self.extensions["hello"], **changes)
 
     def _ordered(self, decisions: tuple[Decision, ...]) -> Plan:
-        return plan(decisions)
+        return build_plan(decisions)
 
     def _walk(self, ordered: Plan) -> list[str]:
-        hands = Content(self.lock()).hands()
+        drivers = Content(self.lock()).drivers()
         done = []
         for step in ordered.changes:
             change = step.change
             assert isinstance(change, Change)
-            hand = hands[step.address.kind]
+            hand = drivers[step.address.kind]
             if change.verb is Verb.DELETE:
                 assert change.seen
                 hand.delete(step.address, change.seen, self.said.append)

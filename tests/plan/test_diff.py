@@ -6,9 +6,9 @@ import pytest
 
 from algaenv.model.plan import Blocked, Change, Decision, Deferred, Kept, Same, Verb
 from algaenv.model.resource import Absent, Inputs, Observation, Present, Unseen
-from algaenv.plan.diff import decide, decide_all, decide_down, explain, unwanted
-from algaenv.plan.order import plan
-from tests.plan.desk import at, foreign, there, want
+from algaenv.plan.diff import decide, decide_all, decide_destroy, explain, unwanted
+from algaenv.plan.order import build_plan
+from tests.plan.builders import make_foreign, make_present, make_resource, parse_address
 
 C = "container/store"
 R = "release/hello"
@@ -18,34 +18,48 @@ R = "release/hello"
     ("address", "seen", "text"),
     [
         (C, Absent(), "create container/store: missing"),
-        (C, there(C, inputs={"image": "a"}), "replace container/store: spec changed: "),
-        (R, there(R, inputs={"v": 1}), "update release/hello: spec changed: "),
-        (C, there(C, running=True, drift=("no network",)), "replace container/store: drifted: no"),
-        (R, there(R, drift=("enabled is false",)), "update release/hello: drifted: enabled is f"),
-        (C, there(C, running=False, note="exit 137"), "start container/store: stopped: exit 137"),
+        (C, make_present(C, inputs={"image": "a"}), "replace container/store: spec changed: "),
+        (R, make_present(R, inputs={"v": 1}), "update release/hello: spec changed: "),
+        (
+            C,
+            make_present(C, running=True, drift=("no network",)),
+            "replace container/store: drifted: no",
+        ),
+        (
+            R,
+            make_present(R, drift=("enabled is false",)),
+            "update release/hello: drifted: enabled is f",
+        ),
+        (
+            C,
+            make_present(C, running=False, note="exit 137"),
+            "start container/store: stopped: exit 137",
+        ),
     ],
 )
 def test_a_difference_becomes_a_change_with_its_cause(
     address: str, seen: Observation, text: str
 ) -> None:
-    decision = decide(want(address), seen)
+    decision = decide(make_resource(address), seen)
     assert isinstance(decision, Change)
     assert f"{decision.verb} {decision.address}: {decision.cause}".startswith(text)
 
 
 @pytest.mark.parametrize(
-    "seen", [there(C, running=True), there(C, running=None)], ids=["running", "does not run"]
+    "seen",
+    [make_present(C, running=True), make_present(C, running=None)],
+    ids=["running", "does not run"],
 )
 def test_nothing_is_decided_about_what_is_as_wanted(seen: Present) -> None:
-    assert decide(want(C), seen) == Same(want(C))
+    assert decide(make_resource(C), seen) == Same(make_resource(C))
 
 
 def test_what_cannot_be_seen_is_deferred() -> None:
-    assert decide(want(R), Unseen("no answer")) == Deferred(want(R), "no answer")
+    assert decide(make_resource(R), Unseen("no answer")) == Deferred(make_resource(R), "no answer")
 
 
 def test_what_somebody_else_made_is_not_touched() -> None:
-    decision = decide(want(R), foreign("made by another tool"))
+    decision = decide(make_resource(R), make_foreign("made by another tool"))
     assert isinstance(decision, Blocked)
     assert decision.problem.code == "not-ours"
     assert "made by another tool" in decision.problem.summary
@@ -53,7 +67,7 @@ def test_what_somebody_else_made_is_not_touched() -> None:
 
 
 def test_what_somebody_else_made_is_taken_over_when_told() -> None:
-    decision = decide(want(R), foreign("made by another tool"), adopt=True)
+    decision = decide(make_resource(R), make_foreign("made by another tool"), adopt=True)
     assert isinstance(decision, Change)
     assert decision.verb is Verb.UPDATE
     assert str(decision.cause) == "adopted: made by another tool"
@@ -61,37 +75,37 @@ def test_what_somebody_else_made_is_taken_over_when_told() -> None:
 
 def test_unwanted_things_of_ours_go_and_data_stays() -> None:
     seen = {
-        at(R): there(R),
-        at("release/other"): foreign(),
-        at("volume/store"): there("volume/store", retained=True, note="12 MB"),
+        parse_address(R): make_present(R),
+        parse_address("release/other"): make_foreign(),
+        parse_address("volume/store"): make_present("volume/store", retained=True, note="12 MB"),
     }
     decisions = decide_all([], seen)
     assert [type(d) for d in decisions] == [Change, Kept]
     assert (
-        str(plan(decisions))
+        str(build_plan(decisions))
         == "delete release/hello: no longer in the spec\nkeep volume/store: 12 MB"
     )
 
 
 def test_down_takes_data_only_when_asked_and_images_never() -> None:
     seen = {
-        at("volume/store"): there("volume/store", retained=True),
-        at("image/store"): there("image/store", retained=True, note="shared"),
-        at(C): there(C, running=True),
+        parse_address("volume/store"): make_present("volume/store", retained=True),
+        parse_address("image/store"): make_present("image/store", retained=True, note="shared"),
+        parse_address(C): make_present(C, running=True),
     }
-    assert str(plan(decide_down(seen))) == (
+    assert str(build_plan(decide_destroy(seen))) == (
         "delete container/store: down\nkeep image/store: shared\nkeep volume/store: holds data"
     )
-    assert str(plan(decide_down(seen, data_goes=True))) == (
+    assert str(build_plan(decide_destroy(seen, data_goes=True))) == (
         "delete container/store: down\ndelete volume/store: down\nkeep image/store: shared"
     )
 
 
-@pytest.mark.parametrize("seen", [foreign(), Absent(), Unseen("?")])
+@pytest.mark.parametrize("seen", [make_foreign(), Absent(), Unseen("?")])
 def test_nothing_is_said_of_what_is_neither_wanted_nor_ours(seen: Observation) -> None:
     from algaenv.model.plan import Cause
 
-    assert unwanted(at(R), seen, Cause("down")) is None
+    assert unwanted(parse_address(R), seen, Cause("down")) is None
 
 
 @pytest.mark.parametrize(
@@ -129,22 +143,30 @@ def test_a_change_is_explained_field_by_field(
 
 
 def test_a_container_is_made_anew_when_its_network_was_removed() -> None:
-    wanted = [want("network/main"), want(C, "network/main", probed=True)]
-    for seen in (there(C, running=True), there(C, running=False)):
-        decisions = decide_all(wanted, {at("network/main"): Absent(), at(C): seen})
-        assert str(plan(decisions)) == (
+    wanted = [make_resource("network/main"), make_resource(C, "network/main", probed=True)]
+    for seen in (make_present(C, running=True), make_present(C, running=False)):
+        decisions = decide_all(
+            wanted, {parse_address("network/main"): Absent(), parse_address(C): seen}
+        )
+        assert str(build_plan(decisions)) == (
             "create network/main: missing\n"
             "replace container/store: drifted: network/main was removed"
         )
 
 
 def test_an_image_is_made_only_for_a_container_that_is_about_to_be() -> None:
-    wanted = [want("image/store"), want(C, "image/store")]
+    wanted = [make_resource("image/store"), make_resource(C, "image/store")]
     idle: list[Decision] = list(
-        decide_all(wanted, {at("image/store"): Absent(), at(C): there(C, running=True)})
+        decide_all(
+            wanted,
+            {
+                parse_address("image/store"): Absent(),
+                parse_address(C): make_present(C, running=True),
+            },
+        )
     )
-    assert str(plan(idle)) == ""
-    assert str(plan(decide_all(wanted, {}))) == (
+    assert str(build_plan(idle)) == ""
+    assert str(build_plan(decide_all(wanted, {}))) == (
         "create image/store: missing\ncreate container/store: missing"
     )
 
@@ -153,7 +175,15 @@ def test_a_blocker_stops_a_change_but_not_what_stays_the_same() -> None:
     from algaenv.model.problem import Problem
 
     problem = Problem("schedule-endpoint-gone", "cannot update release/hello: …")
-    blocked = decide_all([want(R)], {at(R): there(R, inputs={})}, blockers={at(R): problem})
-    assert blocked == (Blocked(at(R), problem),)
-    same = decide_all([want(R)], {at(R): there(R)}, blockers={at(R): problem})
-    assert same == (Same(want(R)),)
+    blocked = decide_all(
+        [make_resource(R)],
+        {parse_address(R): make_present(R, inputs={})},
+        blockers={parse_address(R): problem},
+    )
+    assert blocked == (Blocked(parse_address(R), problem),)
+    same = decide_all(
+        [make_resource(R)],
+        {parse_address(R): make_present(R)},
+        blockers={parse_address(R): problem},
+    )
+    assert same == (Same(make_resource(R)),)

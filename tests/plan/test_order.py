@@ -5,36 +5,39 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from algaenv.model.outcome import Done, Ended
+from algaenv.model.event import Done, Ended
 from algaenv.model.plan import Plan, Verb
 from algaenv.model.probe import Yes
 from algaenv.model.resource import Absent, Observation
-from algaenv.plan.diff import decide_all, decide_down
-from algaenv.plan.order import plan
-from algaenv.plan.scope import spare_older
-from algaenv.reconcile.apply import Walker
-from tests.plan.desk import at, there, want
+from algaenv.plan.diff import decide_all, decide_destroy
+from algaenv.plan.order import build_plan
+from algaenv.plan.retention import retain_recent
+from algaenv.reconcile.executor import Executor
+from tests.plan.builders import make_present, make_resource, parse_address
 
 NEW, OLD, OLDER = "bundle/hello@new", "bundle/hello@old", "bundle/hello@older"
 
 
 def needs(drawn: Plan, address: str) -> set[str]:
-    step = next(s for s in drawn.steps if s.address == at(address))
+    step = next(s for s in drawn.steps if s.address == parse_address(address))
     return {str(need) for need in step.needs}
 
 
 def edited(keep: int) -> Plan:
     """An extension whose page was edited; two older bundles are there."""
-    wanted = [want(NEW, probed=True), want("release/hello", NEW, inputs={"bundle": "new"})]
+    wanted = [
+        make_resource(NEW, probed=True),
+        make_resource("release/hello", NEW, inputs={"bundle": "new"}),
+    ]
     seen: dict[str, Observation] = {
         NEW: Absent(),
-        OLD: there(OLD, note="2026-01-02"),
-        OLDER: there(OLDER, note="2026-01-01"),
-        "release/hello": there("release/hello", inputs={"bundle": "old"}),
+        OLD: make_present(OLD, note="2026-01-02"),
+        OLDER: make_present(OLDER, note="2026-01-01"),
+        "release/hello": make_present("release/hello", inputs={"bundle": "old"}),
     }
-    by_address = {at(k): v for k, v in seen.items()}
+    by_address = {parse_address(k): v for k, v in seen.items()}
     decisions = decide_all(wanted, by_address)
-    return plan(spare_older(decisions, by_address, ["hello"], keep))
+    return build_plan(retain_recent(decisions, by_address, ["hello"], keep))
 
 
 def test_an_edited_extension_is_created_switched_and_then_the_oldest_is_collected() -> None:
@@ -53,19 +56,25 @@ def test_nothing_older_is_kept_when_told_so() -> None:
 
 
 def test_going_back_to_an_earlier_bundle_keeps_the_one_that_served_last() -> None:
-    wanted = [want(OLDER), want("release/hello", OLDER, inputs={"bundle": "older"})]
+    wanted = [
+        make_resource(OLDER),
+        make_resource("release/hello", OLDER, inputs={"bundle": "older"}),
+    ]
     seen = {
-        at(OLDER): there(OLDER, note="2026-01-01"),
-        at(OLD): there(OLD, note="2026-01-02"),
-        at("release/hello"): there("release/hello", inputs={"bundle": "old"}),
+        parse_address(OLDER): make_present(OLDER, note="2026-01-01"),
+        parse_address(OLD): make_present(OLD, note="2026-01-02"),
+        parse_address("release/hello"): make_present("release/hello", inputs={"bundle": "old"}),
     }
-    drawn = plan(spare_older(decide_all(wanted, seen), seen, ["hello"], 1))
+    drawn = build_plan(retain_recent(decide_all(wanted, seen), seen, ["hello"], 1))
     assert [str(s.address) for s in drawn.changes] == ["release/hello"]
 
 
 def test_bundles_of_an_extension_that_is_gone_are_not_spared() -> None:
-    seen = {at(OLD): there(OLD), at("release/hello"): there("release/hello")}
-    drawn = plan(spare_older(decide_all([], seen), seen, [], 1))
+    seen = {
+        parse_address(OLD): make_present(OLD),
+        parse_address("release/hello"): make_present("release/hello"),
+    }
+    drawn = build_plan(retain_recent(decide_all([], seen), seen, [], 1))
     assert str(drawn) == (
         "delete release/hello: no longer in the spec\n"
         "delete bundle/hello@old: no longer in the spec"
@@ -84,8 +93,8 @@ def test_down_empties_hosts_before_it_stops_them() -> None:
         "network/main",
         "volume/store",
     ]
-    seen = {at(a): there(a, retained=a.startswith("volume")) for a in addresses}
-    drawn = plan(decide_down(seen, data_goes=True))
+    seen = {parse_address(a): make_present(a, retained=a.startswith("volume")) for a in addresses}
+    drawn = build_plan(decide_destroy(seen, data_goes=True))
     assert needs(drawn, "container/store") == {"release/hello", OLD}
     assert needs(drawn, "container/database") == {"release/hello", OLD}
     assert needs(drawn, "container/redis") == set()
@@ -95,17 +104,23 @@ def test_down_empties_hosts_before_it_stops_them() -> None:
 
 
 def test_what_stays_the_same_is_asked_unless_it_has_just_answered() -> None:
-    wanted = [want("container/store", probed=True), want("container/runner", probed=True)]
-    seen = {r.address: there(str(r.address), running=True) for r in wanted}
-    drawn = plan(decide_all(wanted, seen), frozenset({at("container/store")}))
+    wanted = [
+        make_resource("container/store", probed=True),
+        make_resource("container/runner", probed=True),
+    ]
+    seen = {r.address: make_present(str(r.address), running=True) for r in wanted}
+    drawn = build_plan(decide_all(wanted, seen), frozenset({parse_address("container/store")}))
     assert [(s.verb, str(s.address)) for s in drawn.steps] == [(Verb.AWAIT, "container/runner")]
     assert drawn.changes == ()
 
 
 def test_every_step_comes_after_what_it_needs() -> None:
-    wanted = [want("release/a", "bundle/a@1"), want("bundle/a@1", "container/runner")]
-    wanted += [want("container/runner", "network/main"), want("network/main")]
-    drawn = plan(decide_all(wanted, {}))
+    wanted = [
+        make_resource("release/a", "bundle/a@1"),
+        make_resource("bundle/a@1", "container/runner"),
+    ]
+    wanted += [make_resource("container/runner", "network/main"), make_resource("network/main")]
+    drawn = build_plan(decide_all(wanted, {}))
     placed: set[str] = set()
     for step in drawn.steps:
         assert {str(n) for n in step.needs} <= placed
@@ -118,8 +133,8 @@ def test_the_order_of_very_many_steps_costs_in_proportion() -> None:
     many = 10_000
     addresses = [f"release/e{n}" for n in range(many)] + [f"bundle/e{n}@a" for n in range(many)]
     addresses += ["container/store", "container/database", "network/main", "volume/store"]
-    seen = {at(a): there(a, retained=a.startswith("volume")) for a in addresses}
-    drawn = plan(decide_down(seen, data_goes=True))
+    seen = {parse_address(a): make_present(a, retained=a.startswith("volume")) for a in addresses}
+    drawn = build_plan(decide_destroy(seen, data_goes=True))
     assert needs(drawn, "bundle/e7@a") == {"release/e7"}
     assert len(needs(drawn, "container/store")) == 2 * many
     ended = _walked(drawn)
@@ -132,12 +147,12 @@ def _walked(drawn: Plan) -> tuple[Ended, ...]:
         def delete(self, *_: object) -> None: ...
 
     class Asks:
-        def ask(self, _: object) -> Yes:
+        def probe(self, _: object) -> Yes:
             return Yes()
 
-        def warm(self, _: object) -> Yes:
+        def prewarm(self, _: object) -> Yes:
             return Yes()
 
-    hands: Any = defaultdict(Nothing)
-    asker: Any = Asks()
-    return Walker(lambda: hands, asker, lambda _: None, 0.0).walk(drawn)
+    drivers: Any = defaultdict(Nothing)
+    prober: Any = Asks()
+    return Executor(lambda: drivers, prober, lambda _: None, 0.0).execute(drawn)

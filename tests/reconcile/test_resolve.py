@@ -1,4 +1,4 @@
-"""Settling bundles: what is broken keeps nothing else back, and other work goes on meanwhile."""
+"""BackgroundResolver bundles: what is broken keeps nothing else back, and other work goes on meanwhile."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from algaenv.model.event import Event, Warned
 from algaenv.model.intent import ExtensionIntent
 from algaenv.model.lock import LockedExtension
 from algaenv.model.problem import Failed, Problem, ResolveError, Where
-from algaenv.reconcile.protocols import Say
-from algaenv.reconcile.resolve import Packs, Resolution, Settling, resolve
+from algaenv.reconcile.protocols import OnProgress
+from algaenv.reconcile.resolve import BackgroundResolver, BundleBuilder, Resolution, resolve
 
 DEADLINE = 20.0
 
@@ -35,15 +35,15 @@ def intent(name: str) -> ExtensionIntent:
     )
 
 
-class Packer(Packs):
-    """Packs what is sound; of `broken` it raises what is written there. `same` share a manifest."""
+class Packer(BundleBuilder):
+    """BundleBuilder what is sound; of `broken` it raises what is written there. `same` share a manifest."""
 
     def __init__(self, broken: dict[str, Exception], same: tuple[str, ...] = ()) -> None:
         self.broken = broken
         self.same = same
 
     def pack(
-        self, intent: ExtensionIntent, say: Say
+        self, intent: ExtensionIntent, on_progress: OnProgress
     ) -> tuple[LockedExtension, tuple[Problem, ...]]:
         if intent.name in self.broken:
             raise self.broken[intent.name]
@@ -91,19 +91,19 @@ def test_beside_other_work_it_is_begun_at_once_and_waited_for() -> None:
         assert go.wait(DEADLINE)
         return Resolution()
 
-    settling = Settling(settle, lambda: False, beside=True)
+    settling = BackgroundResolver(settle, lambda: False, in_background=True)
     assert begun.wait(DEADLINE)
-    assert not settling.within(0.0)
+    assert not settling.ready_within(0.0)
     go.set()
     assert settling.result() == Resolution()
-    assert settling.within(0.0)
+    assert settling.ready_within(0.0)
 
 
 def test_what_goes_wrong_beside_other_work_is_raised_where_it_is_asked_for() -> None:
     def settle(_: Callable[[], bool]) -> Resolution:
         raise ZeroDivisionError
 
-    settling = Settling(settle, lambda: False, beside=True)
+    settling = BackgroundResolver(settle, lambda: False, in_background=True)
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             settling.result()
@@ -118,7 +118,7 @@ def test_a_run_that_ends_early_ends_the_builds() -> None:
         ended.set()
         return Resolution()
 
-    Settling(settle, lambda: False, beside=True).stop()
+    BackgroundResolver(settle, lambda: False, in_background=True).stop()
     assert ended.is_set()
 
 
@@ -129,8 +129,8 @@ def test_alone_it_is_done_when_first_asked_for_and_once() -> None:
         done.append(None)
         return Resolution()
 
-    settling = Settling(settle, lambda: False, beside=False)
-    assert settling.within(0.0)
+    settling = BackgroundResolver(settle, lambda: False, in_background=False)
+    assert settling.ready_within(0.0)
     assert done == []
     assert settling.result() is settling.result()
     assert len(done) == 1

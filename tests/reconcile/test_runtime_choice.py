@@ -15,8 +15,8 @@ from algaenv.model.lock import Environment
 from algaenv.model.problem import Conflict, EngineGone
 from algaenv.model.resource import Present
 from algaenv.runtimes.docker.engine import EngineFacts, NoEngine
-from algaenv.session import Recorded, Request
-from algaenv.wiring import Wired
+from algaenv.session import Request, SavedState
+from algaenv.wiring import Container
 from tests.runtimes.locks import make_lock
 
 SERVICE = Present("x", running=True, note="minio")
@@ -32,14 +32,14 @@ class Runtime:
         self.name = name
         self.there = there
 
-    def eyes(self, _: Environment) -> Runtime:
+    def observer(self, _: Environment) -> Runtime:
         return self
 
     def observe(self, _: object) -> dict[Address, Present]:
         return {Address("thing", str(at)): it for at, it in enumerate(self.there)}
 
 
-class House(Wired):
+class Dependencies(Container):
     """The real choice over runtimes that hold what a test says."""
 
     def __init__(self, process: tuple[Present, ...], docker: tuple[Present, ...] | None) -> None:
@@ -55,13 +55,13 @@ class House(Wired):
 
 
 def chosen(
-    house: House, root: Path, wish: RuntimeChoice, before: str | None, *, known: bool = True
+    house: Dependencies, root: Path, wish: RuntimeChoice, before: str | None, *, known: bool = True
 ) -> tuple[str, str]:
     lock = make_lock(root)
     intent = replace(lock.intent, runtime=wish)
-    recorded = Recorded(intent, before) if before and known else None
+    recorded = SavedState(intent, before) if before and known else None
     request = Request(lock.environment.spec, {})
-    runtime, why = house.choose(request, lock.environment, intent, recorded)
+    runtime, why = house.choose_runtime(request, lock.environment, intent, recorded)
     return runtime.name, why
 
 
@@ -79,7 +79,7 @@ ROWS: dict[str, tuple[tuple[Present, ...], tuple[Present, ...] | None, str | Non
 @pytest.mark.parametrize("row", ROWS)
 def test_auto_stays_where_the_environment_or_its_data_is(tmp_path: Path, row: str) -> None:
     process, docker, before, expected = ROWS[row]
-    name, why = chosen(House(process, docker), tmp_path, "auto", before)
+    name, why = chosen(Dependencies(process, docker), tmp_path, "auto", before)
     assert name == expected
     assert why.startswith("auto: ")
     if before and expected == before and row.startswith("data"):
@@ -89,19 +89,19 @@ def test_auto_stays_where_the_environment_or_its_data_is(tmp_path: Path, row: st
 def test_data_on_disk_is_found_where_the_last_run_is_forgotten(tmp_path: Path) -> None:
     home = make_lock(tmp_path).environment.home
     (home / "data").mkdir(parents=True)
-    assert chosen(House((DATA,), ()), tmp_path, "auto", None)[0] == "process"
-    assert chosen(House((), ()), tmp_path, "auto", None)[0] == "docker"
+    assert chosen(Dependencies((DATA,), ()), tmp_path, "auto", None)[0] == "process"
+    assert chosen(Dependencies((), ()), tmp_path, "auto", None)[0] == "docker"
 
 
 def test_auto_does_not_leave_an_engine_that_is_silent_for_a_while(tmp_path: Path) -> None:
     with pytest.raises(EngineGone) as caught:
-        chosen(House((), None), tmp_path, "auto", "docker")
+        chosen(Dependencies((), None), tmp_path, "auto", "docker")
     assert "data" in caught.value.problem.summary
 
 
 def test_what_is_up_elsewhere_has_to_go_down_first(tmp_path: Path) -> None:
     with pytest.raises(Conflict) as caught:
-        chosen(House((SERVICE, DATA), ()), tmp_path, "docker", "process")
+        chosen(Dependencies((SERVICE, DATA), ()), tmp_path, "docker", "process")
     assert caught.value.problem.code == "runtime-switch"
 
 
@@ -111,18 +111,18 @@ OTHER = {"process": "docker", "docker": "process"}
 @pytest.mark.parametrize(
     ("house", "before", "left"),
     [
-        (lambda: House((DATA,), ()), "process", "data of store"),
-        (lambda: House((), (DATA,)), "docker", "data of store"),
-        (lambda: House((), None), "docker", "does not answer"),
-        (lambda: House((), ()), "process", ""),
-        (lambda: House((), ()), "docker", ""),
+        (lambda: Dependencies((DATA,), ()), "process", "data of store"),
+        (lambda: Dependencies((), (DATA,)), "docker", "data of store"),
+        (lambda: Dependencies((), None), "docker", "does not answer"),
+        (lambda: Dependencies((), ()), "process", ""),
+        (lambda: Dependencies((), ()), "docker", ""),
     ],
 )
 def test_a_move_names_what_would_stay(
-    tmp_path: Path, house: Callable[[], House], before: str, left: str
+    tmp_path: Path, house: Callable[[], Dependencies], before: str, left: str
 ) -> None:
     environment, now = make_lock(tmp_path).environment, OTHER[before]
-    problem = house().left_by_moving(environment, before, now)
+    problem = house().runtime_move_warning(environment, before, now)
     assert (problem is not None) is bool(left)
     if problem is not None:
         assert problem.code == "runtime-move"
@@ -133,8 +133,8 @@ def test_a_move_names_what_would_stay(
 
 def test_down_with_volumes_looks_where_data_was_left(tmp_path: Path) -> None:
     lock = make_lock(tmp_path)
-    house = House((DATA,), (SERVICE,))
-    recorded = Recorded(lock.intent, "docker", left=("process",))
+    house = Dependencies((DATA,), (SERVICE,))
+    recorded = SavedState(lock.intent, "docker", left=("process",))
 
     def names(*, data: bool) -> list[str]:
         return [it.name for it in house.present(lock.environment, recorded, data=data)]
@@ -145,8 +145,8 @@ def test_down_with_volumes_looks_where_data_was_left(tmp_path: Path) -> None:
 
 def test_what_was_left_is_remembered(tmp_path: Path) -> None:
     lock = make_lock(tmp_path)
-    house = Wired({})
-    house.remember(lock.environment, Recorded(lock.intent, "docker", left=("process",)))
+    house = Container({})
+    house.remember(lock.environment, SavedState(lock.intent, "docker", left=("process",)))
     recalled = house.recall(lock.environment)
     assert recalled is not None
     assert recalled.left == ("process",)

@@ -18,8 +18,8 @@ from algaenv.model.intent import (
     TenantIntent,
 )
 from algaenv.model.secret import Secret
-from algaenv.plan.content import predicted_ids
-from algaenv.plan.portals import CLIENT_MENU, portal_path
+from algaenv.plan.desired import predicted_ids
+from algaenv.reconcile.endpoints import CLIENT_MENU, portal_path
 from algaenv.runtimes.gateway import (
     SETTINGS,
     database_url,

@@ -9,7 +9,7 @@ from algaenv.model.intent import ExternalDatabase
 from algaenv.model.probe import PostgresProbe
 from algaenv.model.problem import ResolveError
 from algaenv.model.secret import Secret
-from algaenv.plan.variables import inbound_token
+from algaenv.plan.app_variables import inbound_token
 from algaenv.runtimes.services import (
     Values,
     digest_with,

@@ -26,7 +26,7 @@ from algaenv.model.intent import (
 )
 from algaenv.model.lock import Lock
 from algaenv.model.problem import DriverError, Problem, ResolveError
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.binaries import (
     Binary,
     Memo,
@@ -93,7 +93,7 @@ class Chooser:
         *,
         environ: Mapping[str, str],
         cache: Path,
-        say: Say,
+        on_progress: OnProgress,
     ) -> None:
         self._engine = engine
         self._lock = lock
@@ -101,7 +101,7 @@ class Chooser:
         self._environ = environ
         self._cache = cache
         self._memo = Memo(cache, "images")
-        self._registries = Registries(engine, say)
+        self._registries = Registries(engine, on_progress)
         self._recipes = stacks_root() / "images"
         self._gaps = _Gaps()
         self._chosen_user: User | None = None

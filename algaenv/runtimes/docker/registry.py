@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.docker.body import PulledImage
 from algaenv.runtimes.docker.engine import Engine
 from algaenv.runtimes.docker.translate import Reply, message_of
@@ -25,9 +25,9 @@ _SILENT: Final = (
 class Registries:
     """Asks each registry at most until it has failed to answer once; lives for one lowering."""
 
-    def __init__(self, engine: Engine, say: Say) -> None:
+    def __init__(self, engine: Engine, on_progress: OnProgress) -> None:
         self._engine = engine
-        self._say = say
+        self._on_progress = on_progress
         self._silent: dict[str, str] = {}
 
     def refusal(self, image: PulledImage) -> str:
@@ -43,7 +43,7 @@ class Registries:
     def _asked(self, reference: str) -> str:
         host = registry_of(reference)
         if host not in self._silent:
-            self._say(f"asking {host} for {reference}")
+            self._on_progress(f"asking {host} for {reference}")
             try:
                 self._engine.get(f"/distribution/{reference}/json", patience=_PATIENCE)
             except TimeoutError:

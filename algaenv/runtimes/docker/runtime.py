@@ -8,7 +8,7 @@ from pathlib import Path
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.plan import Blocked, Change
 from algaenv.model.problem import ResolveError
-from algaenv.reconcile.protocols import Eyes, Hands, Lowered, Say
+from algaenv.reconcile.protocols import Lowered, Observer, OnProgress, ResourceDriver
 from algaenv.runtimes.binaries import cache_home
 from algaenv.runtimes.docker import labels
 from algaenv.runtimes.docker.choose import Chooser, Left
@@ -37,7 +37,7 @@ class DockerRuntime:
         """`docker`."""
         return "docker"
 
-    def lower(self, lock: Lock, say: Say) -> Lowered:
+    def lower(self, lock: Lock, on_progress: OnProgress) -> Lowered:
         """See `reconcile.protocols.Runtime`; asks registries only when `images: auto` must."""
         endpoint = self.engine.endpoint
         if isinstance(endpoint, Remote) and not endpoint.is_here:
@@ -45,7 +45,12 @@ class DockerRuntime:
         with asking("look at what the containers of this environment were made of"):
             left = self._left(lock.environment)
             chooser = Chooser(
-                self.engine, lock, left, environ=self._environ, cache=self._cache, say=say
+                self.engine,
+                lock,
+                left,
+                environ=self._environ,
+                cache=self._cache,
+                on_progress=on_progress,
             )
             supplies = chooser.choose()
         return lower(lock, supplies)
@@ -60,12 +65,12 @@ class DockerRuntime:
         with asking("look at the ports of other containers"):
             return taken_ports(self.engine, environment, changes)
 
-    def eyes(self, environment: Environment) -> Eyes:
+    def eyes(self, environment: Environment) -> Observer:
         """See `reconcile.protocols.Runtime`."""
         return DockerEyes(self.engine, environment.id)
 
-    def hands(self, environment: Environment) -> Mapping[str, Hands]:
-        """Hands for `network`, `volume`, `image` and `container`."""
+    def hands(self, environment: Environment) -> Mapping[str, ResourceDriver]:
+        """ResourceDriver for `network`, `volume`, `image` and `container`."""
         # A run that changes nothing, which should feel instant, never comes here.
         from algaenv.runtimes.docker.hands.containers import ContainerHands
         from algaenv.runtimes.docker.hands.images import ImageHands

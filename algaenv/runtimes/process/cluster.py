@@ -12,7 +12,7 @@ from pathlib import Path
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Conflict, Problem
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.process import access as logins
 from algaenv.runtimes.process import procfs
 from algaenv.runtimes.process.bodies import Access
@@ -46,7 +46,7 @@ class Cluster:
         """What the server is told as its data directory."""
         return content(self.folder)
 
-    def prepare(self, access: Access, say: Say) -> None:
+    def prepare(self, access: Access, on_progress: OnProgress) -> None:
         """Make it, or check it and write `access` into it if that changed; nothing runs on it.
 
         Raises Conflict for data of another version or of others, Failed when a tool fails.
@@ -55,21 +55,21 @@ class Cluster:
             shutil.rmtree(left, ignore_errors=True)
         if not (self.place / "PG_VERSION").exists():
             self._refuse_unknown()
-            self._make(access, say)
+            self._make(access, on_progress)
             return
         self._refuse_other_version()
         self._clear_lock()
         self.postgres.give(self.place)
         if not logins.known(self.folder, access):
-            say("writing user, password and database")
+            on_progress("writing user, password and database")
             logins.admit(self.postgres, self.place, access)
             logins.remember(self.folder, access)
 
-    def _make(self, access: Access, say: Say) -> None:
+    def _make(self, access: Access, on_progress: OnProgress) -> None:
         fresh = passing_name(self.folder)
         try:
-            say("making the data directory")
-            self.postgres.make(fresh, self.templates, say)
+            on_progress("making the data directory")
+            self.postgres.make(fresh, self.templates, on_progress)
             (fresh / "pg_hba.conf").write_text(_WHO_MAY)
             self.postgres.give(fresh)
             # Syncing hundreds of files that nobody has written to yet would take a second.

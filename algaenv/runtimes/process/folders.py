@@ -21,7 +21,7 @@ from algaenv.model.address import Address
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Conflict, Problem
 from algaenv.model.resource import Inputs, Present, Resource
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.process import records, service_lock
 from algaenv.runtimes.process.bodies import PROCESS, FolderBody
 from algaenv.runtimes.process.disk import on_disk
@@ -74,7 +74,7 @@ class FolderHands:
         self._environment = environment
         self._layout = Layout(environment.home)
 
-    def create(self, resource: Resource, say: Say) -> None:
+    def create(self, resource: Resource, on_progress: OnProgress) -> None:
         """In one step: a folder with its marker, or none. Conflict when the place is taken."""
         if not isinstance(resource.body, FolderBody):
             raise TypeError(resource.body)
@@ -97,11 +97,11 @@ class FolderHands:
                     raise
                 raise Conflict(_not_ours("make", path)) from error
 
-    def update(self, resource: Resource, seen: Present, say: Say) -> None:
+    def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
         """Bring marker and content directory back."""
-        self.create(resource, say)
+        self.create(resource, on_progress)
 
-    def delete(self, address: Address, seen: Present, say: Say) -> None:
+    def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
         """Remove a folder and all that is stored in it; `seen.handle` is its path."""
         path = Path(seen.handle)
         if not path.exists() and not path.is_symlink():

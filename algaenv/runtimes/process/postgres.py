@@ -18,7 +18,7 @@ from pathlib import Path
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Failed, Problem, is_full
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.binaries import stamp_of
 from algaenv.runtimes.process import oneshot
 from algaenv.runtimes.process.layout import give, private
@@ -49,18 +49,18 @@ class Postgres:
         """What makes data directories; it lies beside the server."""
         return self.path.with_name("initdb")
 
-    def make(self, fresh: Path, templates: Path | None, say: Say) -> None:
+    def make(self, fresh: Path, templates: Path | None, on_progress: OnProgress) -> None:
         """A cluster at `fresh` in which there is no user but one who cannot log in.
 
         A template is only a short cut: where none can be kept, the cluster is made without.
         """
         if templates is not None:
             try:
-                self._copy(self._template(templates, say), fresh)
+                self._copy(self._template(templates, on_progress), fresh)
                 return
             except (OSError, Failed) as error:
                 why = error.strerror if isinstance(error, OSError) else error.problem.summary
-                say(f"going on without a template in {templates}: {why}")
+                on_progress(f"going on without a template in {templates}: {why}")
                 shutil.rmtree(fresh, ignore_errors=True)
         self._initialise(fresh, "--no-sync")
 
@@ -86,12 +86,12 @@ class Postgres:
         """Make the user that the server runs as the owner of everything in `place`."""
         give(place, owner(self.way))
 
-    def _template(self, templates: Path, say: Say) -> Path:
+    def _template(self, templates: Path, on_progress: OnProgress) -> Path:
         private(templates)
         stamp = stamp_of([self.path, self.initdb])
         template = templates / f"{stamp}-{owner(self.way)}"
         if not (template / "PG_VERSION").exists():
-            say("preparing this version of PostgreSQL for the first time")
+            on_progress("preparing this version of PostgreSQL for the first time")
             fresh = passing_name(templates)
             try:
                 # It lives long, so unlike a cluster that is made again it is synced to disk.

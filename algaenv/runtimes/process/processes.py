@@ -22,7 +22,7 @@ from algaenv.model.lock import Environment
 from algaenv.model.plan import Blocked, Change
 from algaenv.model.problem import Conflict, Failed, Problem
 from algaenv.model.resource import Present, Resource
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.ports import Holder, holder_of
 from algaenv.runtimes.process import access, living, logfile, records, service_lock
 from algaenv.runtimes.process.bodies import ProcessBody
@@ -50,7 +50,7 @@ class ProcessHands:
         self._layout = Layout(environment.home)
         self._templates = templates
 
-    def create(self, resource: Resource, say: Say) -> None:
+    def create(self, resource: Resource, on_progress: OnProgress) -> None:
         """Start the service.
 
         Raises Conflict (`shim-busy`, `port-taken`, …) before anything is touched.
@@ -58,24 +58,24 @@ class ProcessHands:
         body = resource.body
         if not isinstance(body, ProcessBody):
             raise TypeError(body)
-        with self._alone(resource.address, say) as lock:
+        with self._alone(resource.address, on_progress) as lock:
             _refuse_taken(resource.address, body.ports)
             self._write_files(resource.address.name, body)
-            way = self._prepare(body, say)
+            way = self._prepare(body, on_progress)
             try:
                 start(self._environment, resource, way, lock)
             except Failed:
-                self._end_all(resource.address, say)
+                self._end_all(resource.address, on_progress)
                 raise
 
-    def update(self, resource: Resource, seen: Present, say: Say) -> None:
+    def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
         """Stop it if it runs, and start it as it is wanted."""
-        self.create(resource, say)
+        self.create(resource, on_progress)
 
-    def delete(self, address: Address, seen: Present, say: Say) -> None:
+    def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
         """Stop it, and remove what was generated for it; its folder and its log stay."""
         record = self._record(address)
-        with self._alone(address, say):
+        with self._alone(address, on_progress):
             if record and record["folder"]:
                 access.forget(Path(record["folder"]))
             _remove_tree(self._layout.etc(address.name))
@@ -83,7 +83,7 @@ class ProcessHands:
             # Last, and while it is held: whoever waits for it looks for a new one then.
             self._layout.lock(address.name).unlink(missing_ok=True)
 
-    def evidence(self, address: Address) -> tuple[str, ...] | None:
+    def diagnostics(self, address: Address) -> tuple[str, ...] | None:
         """None while the service runs; else how it ended, and the last lines it said."""
         record = self._record(address)
         if record is None:
@@ -93,7 +93,7 @@ class ProcessHands:
             return None  # If it has just died, its shim is about to write down how.
         return (living.ending_of(record), *logfile.tail(record["log"]))
 
-    def log_of(self, address: Address) -> str:
+    def log_location(self, address: Address) -> str:
         """The file."""
         return str(self._layout.log(address.name))
 
@@ -102,7 +102,7 @@ class ProcessHands:
         return record if record and record["environment"] == self._environment.id else None
 
     @contextlib.contextmanager
-    def _alone(self, address: Address, say: Say) -> Iterator[int]:
+    def _alone(self, address: Address, on_progress: OnProgress) -> Iterator[int]:
         """Hold the lock of a service of which nothing runs any more; yields its descriptor.
 
         What can be seen of it is ended first. Raises Conflict (`shim-busy`) when a shim that cannot
@@ -111,11 +111,11 @@ class ProcessHands:
         with on_disk(self._environment.home):
             if address in living.out_of_sight(self._environment):
                 raise service_lock.busy(address)
-            self._end_all(address, say)
+            self._end_all(address, on_progress)
             with service_lock.holding(self._layout.lock(address.name), address) as lock:
                 yield lock
 
-    def _end_all(self, address: Address, say: Say) -> None:
+    def _end_all(self, address: Address, on_progress: OnProgress) -> None:
         """End what the record names and what carries our marks: shims first, gently."""
         record = self._record(address)
         found = living.by_mark(self._environment).get(address, living.Found((), (), ""))
@@ -126,7 +126,7 @@ class ProcessHands:
             shims |= _some(living.shim_of(record))
             others |= _some(living.child_of(record))
         if shims:
-            say("stopping")
+            on_progress("stopping")
         for process in shims:
             end(process, gently=grace + _SPARE_SECONDS)
         for process in others:
@@ -141,13 +141,13 @@ class ProcessHands:
             write_private(etc / name, text)
             (etc / name).chmod(0o400)
 
-    def _prepare(self, body: ProcessBody, say: Say) -> Way:
+    def _prepare(self, body: ProcessBody, on_progress: OnProgress) -> Way:
         if not (body.access and body.folder):
             if body.folder and not os.geteuid():  # Without powers it works on what is its own.
                 give(content(body.folder), os.geteuid())
             return way_for(_needed(body, self._layout))
         postgres = examine(Path(body.argv[0]))
-        Cluster(postgres, body.folder, self._templates).prepare(body.access, say)
+        Cluster(postgres, body.folder, self._templates).prepare(body.access, on_progress)
         return postgres.way
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from algaenv.model.intent import Profile
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.plan import Blocked, Change
-from algaenv.reconcile.protocols import Eyes, Hands, Lowered, Say
+from algaenv.reconcile.protocols import Lowered, Observer, OnProgress, ResourceDriver
 from algaenv.runtimes.process.bodies import FOLDER, PROCESS
 from algaenv.runtimes.process.eyes import ProcessEyes
 from algaenv.runtimes.process.layout import Layout
@@ -35,7 +35,7 @@ class ProcessRuntime:
         """`process`."""
         return "process"
 
-    def lower(self, lock: Lock, say: Say) -> Lowered:
+    def lower(self, lock: Lock, on_progress: OnProgress) -> Lowered:
         """Folders and processes; raises ResolveError (`binary-missing`, `runtime-cannot`)."""
         from algaenv.runtimes.process.folders import read_marker
 
@@ -65,11 +65,11 @@ class ProcessRuntime:
 
         return taken_ports(environment, changes)
 
-    def eyes(self, environment: Environment) -> Eyes:
+    def eyes(self, environment: Environment) -> Observer:
         """Reads records and /proc."""
         return ProcessEyes(environment)
 
-    def hands(self, environment: Environment) -> Mapping[str, Hands]:
+    def drivers(self, environment: Environment) -> Mapping[str, ResourceDriver]:
         """For `folder` and `process`; the latter also has `evidence`."""
         from algaenv.runtimes.process.folders import FolderHands
         from algaenv.runtimes.process.processes import ProcessHands

@@ -141,9 +141,9 @@ class Bench:
     def seen(self, resource: Resource) -> Present:
         return seen_as(self.eyes.observe([resource])[resource.address])
 
-    def evidence(self, resource: Resource) -> tuple[str, ...] | None:
+    def diagnostics(self, resource: Resource) -> tuple[str, ...] | None:
         assert isinstance(self.containers, ContainerHands)
-        return self.containers.evidence(resource.address)
+        return self.containers.diagnostics(resource.address)
 
     def run_stray(self, name: str, **settings: Any) -> str:
         """A container of somebody else's."""

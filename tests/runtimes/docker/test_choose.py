@@ -33,9 +33,13 @@ NOTHING = Left({}, frozenset())
 def choose(
     engine: Engine, lock: Lock, left: Left = NOTHING, said: list[str] | None = None
 ) -> dict[ServiceName, Supply]:
-    say = said.append if said is not None else QUIET
+    on_progress = said.append if said is not None else QUIET
     cache = cache_home(os.environ)
-    return dict(Chooser(engine, lock, left, environ=os.environ, cache=cache, say=say).choose())
+    return dict(
+        Chooser(
+            engine, lock, left, environ=os.environ, cache=cache, on_progress=on_progress
+        ).choose()
+    )
 
 
 def _lock(tmp_path: Path, images: ImagesChoice, redis: Profile, **changes: object) -> Lock:

@@ -121,10 +121,10 @@ def test_one_that_ends_at_once_fails_with_its_last_words(bench: Bench) -> None:
             bench.containers.create(resource, QUIET)
         except Failed as error:
             said.append(error)
-        return bool(said) or bench.evidence(resource) is not None
+        return bool(said) or bench.diagnostics(resource) is not None
 
     until("it is known to have ended", fails, 10)
-    lines = said[0].problem.detail if said else (bench.evidence(resource) or ())
+    lines = said[0].problem.detail if said else (bench.diagnostics(resource) or ())
     if said:
         assert said[0].problem.code == "container-exited"
         assert "exit code 3" in said[0].problem.summary
@@ -154,7 +154,7 @@ def test_words_of_its_files_are_hidden_in_what_it_said(bench: Bench) -> None:
     logs, name = bench.engine.api.logs, bench.name(resource)
     until("it has said all", lambda: b"pass-of-url" in logs(name), 15)
     bench.engine.api.stop(name)
-    assert (bench.evidence(resource) or ())[1:] == (
+    assert (bench.diagnostics(resource) or ())[1:] == (
         "whole ***",
         "quoted ***",
         "token *** url ***",
@@ -163,11 +163,11 @@ def test_words_of_its_files_are_hidden_in_what_it_said(bench: Bench) -> None:
 
 def test_evidence(bench: Bench) -> None:
     resource = bench.shell(f"echo started; {SLEEP}")
-    assert bench.evidence(resource) == ("its container is gone",)
+    assert bench.diagnostics(resource) == ("its container is gone",)
     bench.containers.create(resource, QUIET)
-    assert bench.evidence(resource) is None
+    assert bench.diagnostics(resource) is None
     bench.engine.api.stop(bench.name(resource))
-    lines = bench.evidence(resource)
+    lines = bench.diagnostics(resource)
     assert lines is not None
     assert lines[0].startswith("ended with exit code")
     assert "started" in lines
@@ -178,7 +178,7 @@ def test_one_that_keeps_restarting_is_not_running(bench: Bench) -> None:
     with pytest.raises(Failed):
         _create_until_it_fails(bench, resource)
     until("the engine gives it pauses", lambda: bench.seen(resource).running is False, 20)
-    assert bench.evidence(resource) is not None
+    assert bench.diagnostics(resource) is not None
 
 
 def _create_until_it_fails(bench: Bench, resource: Resource) -> None:

@@ -496,12 +496,12 @@ def context(tmp_path: Path, make_image: Callable[..., str]) -> Path:
 
 
 def _build(
-    engine: Engine, context: Path, say: Callable[[str], None], **args: str
+    engine: Engine, context: Path, on_progress: Callable[[str], None], **args: str
 ) -> DockerfileImage:
     unique = secrets.token_hex(32)
     image = DockerfileImage("image-check", unique, str(context), "Dockerfile", args)
     resource = Resource(Address("image", "runner"), Tier.SUBSTRATE, {}, image)
-    ImageHands(engine, context).create(resource, say)
+    ImageHands(engine, context).create(resource, on_progress)
     return image
 
 

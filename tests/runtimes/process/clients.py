@@ -31,8 +31,8 @@ def answers(house: House) -> bool:
     try:
         log_in(house).close()
     except psycopg.OperationalError:
-        evidence = house.evidence("database")
-        assert evidence is None, evidence
+        diagnostics = house.diagnostics("database")
+        assert diagnostics is None, diagnostics
         return False
     return True
 
@@ -60,7 +60,7 @@ def pongs(house: House) -> bool:
             with connection.makefile("rb") as answer:
                 return [answer.readline(), answer.readline()] == [b"+OK\r\n", b"+PONG\r\n"]
     except ConnectionError:
-        assert house.evidence() is None
+        assert house.diagnostics() is None
         return False
 
 
@@ -85,7 +85,7 @@ def lists(house: House) -> bool:
     try:
         s3(house).list_buckets()
     except (BotoCoreError, ClientError):
-        assert house.evidence("store") is None
+        assert house.diagnostics("store") is None
         return False
     return True
 

@@ -92,8 +92,8 @@ class House:
             self.create(resource)
 
     def create(self, resource: Resource) -> None:
-        hands = self.folders if resource.address.kind == "folder" else self.processes
-        hands.create(resource, quiet)
+        drivers = self.folders if resource.address.kind == "folder" else self.processes
+        drivers.create(resource, quiet)
 
     def start(self, *argv: str, service: str = "redis", **changes: object) -> Resource:
         """Start any program as a service."""
@@ -146,8 +146,8 @@ class House:
         except FileNotFoundError:
             return ""
 
-    def evidence(self, service: str = "redis") -> tuple[str, ...] | None:
-        return self.processes.evidence(Address("process", service))
+    def diagnostics(self, service: str = "redis") -> tuple[str, ...] | None:
+        return self.processes.diagnostics(Address("process", service))
 
     def delete(self, service: str = "redis") -> None:
         self.processes.delete(Address("process", service), Present(None), quiet)

@@ -57,7 +57,7 @@ def serve(house: House, cluster: Cluster, access: Access) -> psycopg.Connection[
     refusals: list[str] = []
 
     def logged_in() -> bool:
-        assert house.evidence("database") is None
+        assert house.diagnostics("database") is None
         try:
             secret = access.password.reveal()
             found.append(psycopg.connect(**words, port=port, password=secret, connect_timeout=5))

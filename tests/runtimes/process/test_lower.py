@@ -283,7 +283,7 @@ def test_lowering_writes_nothing(house: House) -> None:
 
 def test_the_runtime_says_its_name_and_has_hands_for_both_kinds(house: House) -> None:
     assert house.runtime.name == "process"
-    hands = house.runtime.hands(house.environment)
-    assert hands.keys() == {"folder", "process"}
+    drivers = house.runtime.drivers(house.environment)
+    assert drivers.keys() == {"folder", "process"}
     assert house.runtime.eyes(house.environment).observe([]) == {}
     house.runtime.lower(house.lock, quiet) if house.lock else None

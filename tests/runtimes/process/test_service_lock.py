@@ -15,7 +15,7 @@ import pytest
 from algaenv.model.address import Address
 from algaenv.model.problem import Conflict
 from algaenv.model.resource import Present
-from algaenv.reconcile.converge import Drawn
+from algaenv.reconcile.converge import PlanResult
 from algaenv.runtimes.process import living, procfs, service_lock
 from algaenv.runtimes.process.eyes import ProcessEyes
 from algaenv.runtimes.process.processes import ProcessHands
@@ -126,7 +126,7 @@ def test_a_run_with_obstacles_is_refused_with_all_of_them(bare: House) -> None:
         bare.delete(service)
     with held_by_a_stranger(bare, "redis"), held_by_a_stranger(bare, "store"):
         obstacles = bare.runtime.obstacles(bare.environment, ())
-    drawn = Drawn(None, None, None, settled=False, obstacles=obstacles)  # type: ignore[arg-type]
+    drawn = PlanResult(None, None, None, settled=False, obstacles=obstacles)  # type: ignore[arg-type]
     with pytest.raises(Conflict) as caught:
         drawn.refuse_obstacles()
     assert [it.code for it in caught.value.problems] == ["shim-busy", "shim-busy"]

@@ -125,7 +125,7 @@ def test_the_database_is_made_once_and_lives_through_everything(house: House) ->
         assert connection.execute("select count(*) from kept").fetchone() == (1000,)
 
     os.kill(house.child("database").pid, signal.SIGKILL)
-    until("it ended", lambda: house.evidence("database") is not None)
+    until("it ended", lambda: house.diagnostics("database") is not None)
     until("nothing is left", lambda: not house.alive())
     start_again(house, "database")
     until("the database answers", lambda: answers(house))
@@ -173,8 +173,8 @@ def test_the_runner_answers_and_sees_nothing_of_the_caller(
     url = f"http://127.0.0.1:{house.lock.ports.runner}/healthz"
 
     def healthy() -> bool:
-        evidence = house.evidence("runner")
-        assert evidence is None, evidence
+        diagnostics = house.diagnostics("runner")
+        assert diagnostics is None, diagnostics
         try:
             with urllib.request.urlopen(url, timeout=2) as answer:
                 assert json.loads(answer.read())
@@ -317,8 +317,8 @@ def test_a_configuration_that_cannot_be_is_evident_at_once(
     intent = replace(house.lock.intent, redis=replace(house.lock.intent.redis, profile=spoilt))
     house.lock = replace(house.lock, intent=intent)
     house.up("redis")
-    until("it has ended", lambda: house.evidence() is not None, seconds=3)
-    lines = house.evidence() or ()
+    until("it has ended", lambda: house.diagnostics() is not None, seconds=3)
+    lines = house.diagnostics() or ()
     assert lines[0].startswith("exited with code 1")
     assert any("nonsense" in line for line in lines)
 

@@ -30,7 +30,7 @@ def test_a_service_outlives_its_starter_and_belongs_to_nobody(bare: House) -> No
     assert os.getsid(shim.pid) != os.getsid(0)
     assert (procfs.stat(shim.pid) or ("?", 0))[1] != os.getpid(), "nobody would reap it"
     assert bare.record()["state"] == "running"
-    assert bare.evidence() is None
+    assert bare.diagnostics() is None
 
 
 def test_a_service_gets_no_descriptor_signal_or_mark_of_the_shim(bare: House) -> None:
@@ -94,7 +94,7 @@ def test_one_that_does_not_stop_is_killed_after_its_grace(bare: House) -> None:
 def test_a_crash_at_start_is_final_and_evident(bare: House) -> None:
     bare.python("import sys; print('port is wrong'); sys.exit(4)")
     until("it has ended", lambda: bare.record()["state"] == "exited")
-    lines = bare.evidence()
+    lines = bare.diagnostics()
     assert lines
     assert lines[0].startswith("exited with code 4 after 0.")
     assert "port is wrong" in lines
@@ -108,7 +108,7 @@ def test_a_crash_at_start_is_final_and_evident(bare: House) -> None:
 def test_evidence_of_a_signal_names_it(bare: House) -> None:
     bare.python("import os; os.abort()")
     until("it has ended", lambda: bare.record()["state"] == "exited")
-    assert (bare.evidence() or ("",))[0].startswith("was ended by SIGABRT")
+    assert (bare.diagnostics() or ("",))[0].startswith("was ended by SIGABRT")
 
 
 def test_nothing_is_evident_before_the_shim_has_written_it_down(bare: House) -> None:
@@ -120,10 +120,10 @@ def test_nothing_is_evident_before_the_shim_has_written_it_down(bare: House) -> 
         "sys.exit(5)"
     )
     until("it has ended", lambda: not procfs.alive(bare.child()))
-    assert bare.evidence() is None
+    assert bare.diagnostics() is None
     assert bare.seen().running is False
-    until("it is written down", bare.evidence)
-    assert (bare.evidence() or ("",))[0].startswith("exited with code 5")
+    until("it is written down", bare.diagnostics)
+    assert (bare.diagnostics() or ("",))[0].startswith("exited with code 5")
 
 
 def test_one_that_is_being_stopped_says_so(bare: House) -> None:
@@ -131,7 +131,7 @@ def test_one_that_is_being_stopped_says_so(bare: House) -> None:
     until("it is up", lambda: "up" in bare.log())
     os.kill(bare.shim().pid, signal.SIGTERM)
     until("it is being stopped", lambda: bare.record()["state"] == "stopping")
-    assert (bare.evidence() or ("",))[0] == "it is being stopped"
+    assert (bare.diagnostics() or ("",))[0] == "it is being stopped"
     os.kill(bare.child().pid, signal.SIGKILL)
 
 
@@ -141,7 +141,7 @@ def test_one_that_ran_a_while_is_started_again(bare: House) -> None:
     os.kill(first.pid, signal.SIGKILL)
     until("it runs again", lambda: bare.seen().running and bare.record()["restarts"] == 1)
     assert bare.child() != first
-    assert bare.evidence() is None
+    assert bare.diagnostics() is None
     assert "was ended by SIGKILL" in bare.log()
 
 
@@ -149,7 +149,7 @@ def test_restarts_come_ever_more_slowly_and_can_be_stopped_in_between(bare: Hous
     bare.python("print('again', flush=True)", steady=0.0)
     until("the second pause", lambda: bare.record()["restarts"] >= 1)
     until("it waits", lambda: bare.record()["state"] == "waiting")
-    lines = bare.evidence()
+    lines = bare.diagnostics()
     assert lines
     assert "will be started again" in lines[0]
     assert bare.seen().running is False
@@ -188,7 +188,7 @@ def test_when_the_shim_is_killed_its_service_dies_too(bare: House) -> None:
     os.kill(shim.pid, signal.SIGKILL)
     until("its service is gone", lambda: not procfs.alive(child))
     assert bare.seen().running is False
-    assert bare.evidence()
+    assert bare.diagnostics()
     bare.processes.update(resource, bare.seen(), quiet)
     assert bare.seen().running is True
 
@@ -228,7 +228,7 @@ def test_a_lost_record_is_made_good_by_the_marks(bare: House) -> None:
     assert bare.seen().drift == ("its record is gone",)
     assert bare.seen().recorded == resource.fingerprint
     assert bare.seen().running is True
-    assert bare.evidence() is None
+    assert bare.diagnostics() is None
     bare.processes.update(resource, bare.seen(), quiet)
     assert not procfs.alive(old)
     assert bare.seen().drift == ()
@@ -259,7 +259,7 @@ def half_started(house: House) -> Resource:
 def test_a_run_that_was_killed_before_the_shim_started_is_taken_up(bare: House) -> None:
     resource = half_started(bare)
     assert bare.seen().running is False
-    assert (bare.evidence() or ("",))[0].startswith("it was not started")
+    assert (bare.diagnostics() or ("",))[0].startswith("it was not started")
     bare.processes.update(resource, bare.seen(), quiet)
     assert bare.seen().running is True
 
@@ -311,7 +311,7 @@ def test_a_record_of_an_earlier_boot_names_nobody(bare: House) -> None:
     record["boot"] = "00000000-0000-0000-0000-000000000000"
     records.write(str(bare.layout.record("redis")), record)
     assert bare.seen().running is False
-    assert (bare.evidence() or ("",))[0] == "it ended when the machine was shut down"
+    assert (bare.diagnostics() or ("",))[0] == "it ended when the machine was shut down"
 
 
 def test_a_service_ends_with_its_shim_and_says_so_until_it_is_started_again(bare: House) -> None:

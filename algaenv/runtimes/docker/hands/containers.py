@@ -10,7 +10,7 @@ from algaenv.model.address import Address
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Conflict, Problem, Unavailable
 from algaenv.model.resource import Json, Present, Resource
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.docker import labels
 from algaenv.runtimes.docker.body import ETC, ContainerBody
 from algaenv.runtimes.docker.engine import Engine, as_list, as_map, as_texts
@@ -44,7 +44,7 @@ class ContainerHands:
         self._engine = engine
         self._environment = environment
 
-    def create(self, resource: Resource, say: Say) -> None:
+    def create(self, resource: Resource, on_progress: OnProgress) -> None:
         """Make and start it, in place of what an earlier run left half made or ended.
 
         Raises Conflict (`port-taken`, `name-taken`), or Failed (`container-exited`) when it has
@@ -57,14 +57,14 @@ class ContainerHands:
                 raise conflict
             made = self._make(resource, body)
             try:
-                self._equip(made, resource, body, say)
+                self._equip(made, resource, body, on_progress)
                 self._start(made, body)
             except BaseException:
                 self._remove(made)
                 raise
         self._check(made, body)
 
-    def update(self, resource: Resource, seen: Present, say: Say) -> None:
+    def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
         """Start what is stopped, go on with what is paused, restart what keeps restarting."""
         body = _body(resource)
         with asking(f"start the container {body.name}"):
@@ -72,7 +72,7 @@ class ContainerHands:
             state = as_map(found.get("State")) if found else {}
             # One that never started may lack its files: a run died while it was making it.
             if found is None or state.get("Status") == "created":
-                self.create(resource, say)
+                self.create(resource, on_progress)
                 return
             if state.get("Paused"):
                 self._engine.api.unpause(seen.handle)
@@ -84,7 +84,7 @@ class ContainerHands:
                 self._start(seen.handle, body)
         self._check(seen.handle, body)
 
-    def delete(self, address: Address, seen: Present, say: Say) -> None:
+    def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
         """Stop it in its own time, then remove it with its anonymous volumes.
 
         What holds nothing is not asked to stop: it would only take its time.
@@ -99,7 +99,7 @@ class ContainerHands:
             if state.get("Paused"):  # A frozen process cannot hear that it should stop.
                 self._engine.api.unpause(seen.handle)
             if state.get("Running") and address.name not in STATELESS:
-                say(f"stopping {_name(found)}")
+                on_progress(f"stopping {_name(found)}")
                 with gone_is_fine():
                     self._engine.tell("POST", f"/containers/{seen.handle}/stop")
             self._remove(seen.handle)
@@ -109,7 +109,7 @@ class ContainerHands:
         found = self._listed(address)
         return evidence_of(self._engine, str(found.get("Id"))) if found else None
 
-    def log_of(self, address: Address) -> str:
+    def log_location(self, address: Address) -> str:
         """The command that prints it."""
         names = as_list(self._listed(address).get("Names"))
         return f"`docker logs {str(names[0]).lstrip('/')}`" if names else ""
@@ -156,13 +156,15 @@ class ContainerHands:
         made = self._engine.api.create_container_from_config(request, body.name)
         return str(made["Id"])
 
-    def _equip(self, container: str, resource: Resource, body: ContainerBody, say: Say) -> None:
+    def _equip(
+        self, container: str, resource: Resource, body: ContainerBody, on_progress: OnProgress
+    ) -> None:
         api = self._engine.api
         if body.user is None:
             if content := archive(body):
                 api.put_archive(container, "/", content)
             return
-        give_directories(self._engine, self._environment, resource, container, say)
+        give_directories(self._engine, self._environment, resource, container, on_progress)
         if content := files_archive(body):
             api.put_archive(container, ETC, content)
 

@@ -18,7 +18,7 @@ from typing import IO, Any, Final
 from algaenv.model.address import Address
 from algaenv.model.problem import Failed, Problem
 from algaenv.model.resource import Present, Resource
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.binaries import Memo
 from algaenv.runtimes.docker.body import DockerfileImage, PulledImage, RecipeImage
 from algaenv.runtimes.docker.engine import BUILD_SILENCE, Engine
@@ -44,7 +44,7 @@ class ImageHands:
         self._engine = engine
         self._cache = cache
 
-    def create(self, resource: Resource, say: Say) -> None:
+    def create(self, resource: Resource, on_progress: OnProgress) -> None:
         """Pull or make it, unless it has appeared meanwhile. Raises as `pull`, or Failed."""
         image = resource.body
         assert isinstance(image, PulledImage | RecipeImage | DockerfileImage)  # noqa: S101
@@ -53,29 +53,29 @@ class ImageHands:
                 return
         match image:
             case PulledImage():
-                pull(self._engine, image, say)
+                pull(self._engine, image, on_progress)
             case RecipeImage():
-                self._make(image, say)
+                self._make(image, on_progress)
             case DockerfileImage():
-                self._build(image, say)
+                self._build(image, on_progress)
 
-    def update(self, resource: Resource, seen: Present, say: Say) -> None:
+    def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
         """An image is what its name says; another name is another image."""
-        self.create(resource, say)
+        self.create(resource, on_progress)
 
-    def delete(self, address: Address, seen: Present, say: Say) -> None:
+    def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
         """Nothing: other environments may use it. `docker image rm` is for people."""
 
-    def _make(self, image: RecipeImage, say: Say) -> None:
+    def _make(self, image: RecipeImage, on_progress: OnProgress) -> None:
         with asking(f"make the image {image.title}"):
             demand_same_machine(self._engine, image.title)
         recipe = load_recipe(stacks_root() / "images", image.recipe, Memo(None, ""))
-        say(f"collecting the files of {image.title}")
+        on_progress(f"collecting the files of {image.title}")
         root = assemble(recipe, image.program, image.major)
         repository, _, tag = image.title.rpartition(":")
         marks = {IMAGE: image.recipe, CONTEXT: image.hash}
         with self._written(root) as stream:
-            say(f"importing {image.title}, {stream.tell() >> 20} MB")
+            on_progress(f"importing {image.title}, {stream.tell() >> 20} MB")
             stream.seek(0)
             with asking(f"import the image {image.title}"):
                 # In pieces: for a whole file the SDK announces a length that it does not keep.
@@ -94,7 +94,7 @@ class ImageHands:
         except OSError:
             return _archive(root, None)
 
-    def _build(self, image: DockerfileImage, say: Say) -> None:
+    def _build(self, image: DockerfileImage, on_progress: OnProgress) -> None:
         request: dict[str, Any] = {
             "tag": image.title,
             "dockerfile": image.dockerfile,
@@ -115,7 +115,7 @@ class ImageHands:
                 lines = self._engine.api.build(fileobj=archive, custom_context=True, **request)
             else:
                 lines = self._engine.api.build(path=image.context, **request)
-            _follow(lines, image, say, self._credentials_missed)
+            _follow(lines, image, on_progress, self._credentials_missed)
 
     def _credentials_missed(self) -> str:
         from algaenv.runtimes.docker.credentials import missed
@@ -126,7 +126,7 @@ class ImageHands:
 def _follow(
     lines: Iterable[Mapping[str, Any]],
     image: DockerfileImage,
-    say: Say,
+    on_progress: OnProgress,
     credentials_missed: Callable[[], str],
 ) -> None:
     last: collections.deque[str] = collections.deque(maxlen=_LAST)
@@ -135,7 +135,7 @@ def _follow(
         for text in str(line.get("stream", "") or line.get("status", "")).splitlines():
             if text.strip():
                 last.append(text.rstrip())
-                say(text.strip()[:_LINE])
+                on_progress(text.strip()[:_LINE])
         # Read to the end even so: an answer that is left half read keeps its connection.
         message = message or str(line.get("error", "")).strip()
     if message:

@@ -10,7 +10,7 @@ from algaenv.model.address import Address
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Conflict, Problem
 from algaenv.model.resource import Json, Present, Resource
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.docker.body import NetworkBody
 from algaenv.runtimes.docker.engine import Engine, as_list, as_map, as_texts
 from algaenv.runtimes.docker.labels import labels_for, owner_of, read_mark
@@ -24,7 +24,7 @@ class NetworkHands:
         self._engine = engine
         self._environment = environment
 
-    def create(self, resource: Resource, say: Say) -> None:
+    def create(self, resource: Resource, on_progress: OnProgress) -> None:
         """A bridge with this environment's mark. Raises Conflict (`name-taken`)."""
         body = resource.body
         assert isinstance(body, NetworkBody)  # noqa: S101 - made by this runtime's lowering
@@ -38,12 +38,12 @@ class NetworkHands:
                 labels=labels_for(self._environment, resource),
             )
 
-    def update(self, resource: Resource, seen: Present, say: Say) -> None:
+    def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
         """Nothing about a network can be changed in place; it is replaced instead."""
-        self.delete(resource.address, seen, say)
-        self.create(resource, say)
+        self.delete(resource.address, seen, on_progress)
+        self.create(resource, on_progress)
 
-    def delete(self, address: Address, seen: Present, say: Say) -> None:
+    def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
         """Remove it. Raises Conflict (`network-in-use`) naming who is attached."""
         with asking(f"remove the network of {address}"):
             found = self._engine.find(f"/networks/{seen.handle}")

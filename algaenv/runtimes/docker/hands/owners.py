@@ -17,7 +17,7 @@ from algaenv.model.address import Address
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Failed, Problem
 from algaenv.model.resource import Resource
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.docker.body import ContainerBody
 from algaenv.runtimes.docker.engine import Engine
 from algaenv.runtimes.docker.images.local import usable_image
@@ -33,7 +33,11 @@ _SECONDS: Final = 600
 
 
 def give_directories(
-    engine: Engine, environment: Environment, resource: Resource, container: str, say: Say
+    engine: Engine,
+    environment: Environment,
+    resource: Resource,
+    container: str,
+    on_progress: OnProgress,
 ) -> None:
     """See that all of `owned` of the resource's container belongs to its user.
 
@@ -58,7 +62,7 @@ def give_directories(
     made = str(engine.api.create_container_from_config(request, name)["Id"])
     try:
         if others:
-            say(f"giving {', '.join(one.path for one in others)} to user {body.user}")
+            on_progress(f"giving {', '.join(one.path for one in others)} to user {body.user}")
             _run(engine, made, body)
         engine.api.put_archive(made, "/", owners_archive(body.owned))
     finally:

@@ -10,7 +10,7 @@ from algaenv.model.address import Address
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Conflict, Problem
 from algaenv.model.resource import Present, Resource
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.docker.body import VolumeBody
 from algaenv.runtimes.docker.engine import Engine, as_list, as_map, as_texts
 from algaenv.runtimes.docker.hands.networks import not_ours
@@ -25,7 +25,7 @@ class VolumeHands:
         self._engine = engine
         self._environment = environment
 
-    def create(self, resource: Resource, say: Say) -> None:
+    def create(self, resource: Resource, on_progress: OnProgress) -> None:
         """A volume with this environment's mark. Raises Conflict (`name-taken`).
 
         The engine takes making one that exists for success, whoever made it; so it is looked for.
@@ -49,10 +49,10 @@ class VolumeHands:
                 )
             )
 
-    def update(self, resource: Resource, seen: Present, say: Say) -> None:
+    def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
         """A volume is its name; there is nothing about it to change."""
 
-    def delete(self, address: Address, seen: Present, say: Say) -> None:
+    def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
         """Remove it, with its data. Raises Conflict (`not-ours`, `volume-in-use`)."""
         name = seen.handle
         with asking(f"remove the volume {name}"):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from algaenv.model.problem import DriverError, Problem, Refused, Unavailable
-from algaenv.reconcile.protocols import Say
+from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.docker.body import PulledImage
 from algaenv.runtimes.docker.engine import Engine
 from algaenv.runtimes.docker.images.local import find_image, wrong_architecture
@@ -70,7 +70,7 @@ class _Passing(_Said):
     """It may in a second."""
 
 
-def pull(engine: Engine, image: PulledImage, say: Say) -> None:
+def pull(engine: Engine, image: PulledImage, on_progress: OnProgress) -> None:
     """Have `image` on the engine.
 
     Raises Refused (`image-denied`, `image-wrong-digest`, `image-architecture`) when no repository
@@ -78,12 +78,12 @@ def pull(engine: Engine, image: PulledImage, say: Say) -> None:
     """
     said: list[_Said] = []
     for repository, reference in zip(image.repositories, image.references, strict=True):
-        say(f"pulling {reference}")
+        on_progress(f"pulling {reference}")
         try:
-            _pull_patiently(engine, repository, image.digest or image.tag, say)
+            _pull_patiently(engine, repository, image.digest or image.tag, on_progress)
         except _Said as error:
             said.append(error)
-            say(f"{repository}: {error}")
+            on_progress(f"{repository}: {error}")
             continue
         with asking(f"look at the image {reference}"):
             if find_image(engine, image) is not None:
@@ -115,7 +115,7 @@ def _exhausted(image: PulledImage, said: list[_Said], missed: str) -> DriverErro
     return Refused(Problem(code, summary, hint, detail=detail))
 
 
-def _pull_patiently(engine: Engine, repository: str, version: str, say: Say) -> None:
+def _pull_patiently(engine: Engine, repository: str, version: str, on_progress: OnProgress) -> None:
     from tenacity import (
         RetryCallState,
         Retrying,
@@ -126,7 +126,7 @@ def _pull_patiently(engine: Engine, repository: str, version: str, say: Say) -> 
 
     def tell(state: RetryCallState) -> None:
         why = state.outcome.exception() if state.outcome else ""
-        say(f"{repository}: {why}; try {state.attempt_number + 1} of {_TRIES}")
+        on_progress(f"{repository}: {why}; try {state.attempt_number + 1} of {_TRIES}")
 
     Retrying(
         retry=retry_if_exception_type(_Passing),
@@ -134,15 +134,15 @@ def _pull_patiently(engine: Engine, repository: str, version: str, say: Say) -> 
         wait=wait_random_exponential(multiplier=0.5, max=4),
         before_sleep=tell,
         reraise=True,
-    )(_pull_once, engine, repository, version, say)
+    )(_pull_once, engine, repository, version, on_progress)
 
 
-def _pull_once(engine: Engine, repository: str, version: str, say: Say) -> None:
+def _pull_once(engine: Engine, repository: str, version: str, on_progress: OnProgress) -> None:
     try:
         with asking(f"pull {repository}"):
             for line in _told(engine, repository, version):
                 if progress := _progress(line):
-                    say(progress)
+                    on_progress(progress)
     except DriverError as error:
         # What the engine says about the registry, not about itself, comes with a status.
         if isinstance(error.__cause__, Exception) and status_of(error.__cause__) is not None:

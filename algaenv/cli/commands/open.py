@@ -1,0 +1,75 @@
+"""The command `open`: the page of an extension, in a browser where there is one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from algaenv.cli.exit_codes import ExitCode
+from algaenv.cli.parser import add_file, add_output, one_of
+
+if TYPE_CHECKING:
+    from algaenv.cli.invocation import Invocation
+
+USAGE = "EXT [options]"
+DESCRIPTION = (
+    "Print the address of an extension's page, as the gateway shows it, and open it in a browser "
+    "when this is a terminal of a desktop."
+)
+EXAMPLES = (
+    ("algaenv open hello", "The page as the MSP sees it."),
+    ("algaenv open hello --portal client", "As a user of the client portal sees it."),
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what it takes."""
+    parser.add_argument(
+        "extension",
+        metavar="EXT",
+        help="the extension: its name in the spec, its registry or install id, or publisher.name",
+    )
+    parser.add_argument(
+        "--portal",
+        metavar="NAME",
+        type=one_of("msp", "client"),
+        default="msp",
+        help="msp (the default) or client",
+    )
+    parser.add_argument("--print", action="store_true", help="only print the address")
+    add_file(parser)
+    add_output(parser)
+
+
+def run(invocation: Invocation) -> ExitCode:
+    """Print it, and hand it to a browser."""
+    from algaenv.reconcile.endpoints import portal_path
+
+    request = invocation.request(invocation.spec())
+    endpoint_of = invocation.session(request).endpoint_of(request, invocation.options.extension)
+    url = endpoint_of.gateway + portal_path(invocation.options.portal, endpoint_of.extension)
+    if not endpoint_of.installed:
+        from algaenv.cli.gateway_client import require_page
+
+        require_page(endpoint_of, url)
+    if invocation.json:
+        invocation.answer_json({"version": 1, "url": url})
+        return ExitCode.DONE
+    invocation.answer(f"{url}\n")
+    if (
+        not invocation.options.print
+        and invocation.terminal.live
+        and _has_desktop(invocation.environ)
+    ):
+        import webbrowser
+
+        if not webbrowser.open(url):
+            invocation.say("no browser could be started; open the address yourself\n")
+    return ExitCode.DONE
+
+
+def _has_desktop(environ: Mapping[str, str]) -> bool:
+    names = ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY")
+    return sys.platform == "darwin" or any(environ.get(name) for name in names)

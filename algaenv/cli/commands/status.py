@@ -1,0 +1,98 @@
+"""`algaenv status`: what is there, and where it answers."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from algaenv.cli.exit_codes import ExitCode
+from algaenv.cli.parser import UsageError, add_file, add_output, add_runtime, one_of
+
+if TYPE_CHECKING:
+    from algaenv.cli.invocation import Invocation
+    from algaenv.model.event import Event
+    from algaenv.model.problem import Problem
+    from algaenv.model.status import Status
+
+DESCRIPTION = (
+    "Show the services and extensions that are there, whether they answer, and their addresses. "
+    "Secrets are shown by `-o env` only, which prints the variables that the app server needs."
+)
+EXAMPLES = (
+    ("algaenv status", "Services, extensions, addresses."),
+    ("algaenv status -o env > .env.algaenv", "The app server's variables, secrets included."),
+    ("algaenv status --json | jq '.extensions[].page_url'", "The pages of all extensions."),
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what it takes."""
+    add_file(parser)
+    add_runtime(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FORM",
+        type=one_of("table", "json", "env"),
+        help="table (the default), json, or env for KEY=value lines with the secrets in them",
+    )
+    add_output(parser)
+
+
+def run(invocation: Invocation) -> ExitCode:
+    """Look, and print."""
+    from algaenv.model.event import Warned
+
+    if invocation.options.json and invocation.options.output not in {None, "json"}:
+        raise UsageError(
+            f"cannot print both JSON and {call.options.output}", "leave out `--json` or `-o`"
+        )
+    warnings: list[Problem] = []
+    request = invocation.request(invocation.spec())
+    with invocation.read_sinks() as sinks:
+
+        def emit(event: Event) -> None:
+            if isinstance(event, Warned):
+                warnings.append(event.problem)
+            if invocation.verbose or isinstance(event, Warned):
+                sinks.emit(event)
+
+        status = invocation.session(request).status(request, emit)
+    if invocation.json:
+        from algaenv.cli.output.json import status_to_json
+
+        invocation.answer_json(status_to_json(status, tuple(warnings)))
+    elif invocation.options.output == "env":
+        _print_variables(invocation, status)
+    else:
+        _print_table(invocation, status)
+    return ExitCode.DONE
+
+
+def _print_variables(invocation: Invocation, status: Status) -> None:
+    from algaenv.cli.output.status_text import env_text
+    from algaenv.model.problem import NotReady, Problem
+
+    if not status.variables:
+        raise NotReady(
+            Problem(
+                code="no-variables",
+                summary=f"cannot print the variables of {status.environment.name}: it is not there",
+                hint="bring it up with `algaenv up`",
+            )
+        )
+    invocation.answer(env_text(status.variables))
+
+
+def _print_table(invocation: Invocation, status: Status) -> None:
+    from algaenv.cli.output.status_text import all_ready, nothing_there, status_text
+
+    terminal = invocation.terminal
+    text = status_text(status, terminal.out_paint, width=terminal.width, verbose=invocation.verbose)
+    invocation.answer(text + "\n")
+    if nothing_there(status):
+        invocation.suggest(("up", "brings it up"))
+    elif all_ready(status):
+        invocation.suggest(("plan", "shows whether the spec asks for something else by now"))
+    else:
+        invocation.suggest(("up", "mends what is not ready"))

@@ -1,0 +1,77 @@
+"""`algaenv validate`: is the spec right? Offline."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from algaenv.cli.exit_codes import ExitCode
+from algaenv.cli.parser import add_file, add_output
+
+if TYPE_CHECKING:
+    from algaenv.cli.invocation import Invocation
+    from algaenv.model.problem import Problem
+
+DESCRIPTION = (
+    "Read the spec, the stacks it extends, its local overlay and its variables, and tell every "
+    "complaint at once with its place. Nothing is built, started or asked over the network."
+)
+EXAMPLES = (
+    ("algaenv validate", "Check algaenv.yaml, here or in a directory above."),
+    ("algaenv validate -f team/algaenv.yaml --json", "Another spec, told to a program."),
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what it takes."""
+    add_file(parser)
+    add_output(parser)
+
+
+def run(invocation: Invocation) -> ExitCode:
+    """Load it; what is wrong is raised as SpecError."""
+    from algaenv.model.event import Report, Reported
+    from algaenv.model.problem import SpecError
+    from algaenv.spec.load import load
+
+    spec = invocation.spec()
+    try:
+        loaded = load(spec, invocation.environ)
+    except SpecError as error:
+        _warn(invocation, error.warnings)
+        raise
+    _warn(invocation, loaded.warnings)
+    if invocation.json:
+        from algaenv.cli.output.json import JsonLines
+
+        JsonLines(invocation.terminal.out, invocation.terminal.err).emit(
+            Reported(Report(invocation.verb))
+        )
+        return ExitCode.DONE
+    if not invocation.quiet:
+        paint = invocation.terminal.out_paint
+        count = len(loaded.intent.extensions)
+        noun = "extension" if count == 1 else "extensions"
+        invocation.answer(
+            f"{paint('valid:', 'green', 'bold')} {visible(str(spec))} ({loaded.intent.name}, "
+        )
+        invocation.answer(f"{count} {noun})\n")
+    return ExitCode.DONE
+
+
+def _warn(invocation: Invocation, warnings: Iterable[Problem]) -> None:
+    if invocation.json:
+        from algaenv.cli.output.json import JsonLines
+        from algaenv.model.event import Warned
+
+        sink = JsonLines(invocation.terminal.out, invocation.terminal.err)
+        for warning in warnings:
+            sink.emit(Warned(warning))
+        return
+    from algaenv.cli.output.escape import render_problem
+
+    for warning in warnings:
+        invocation.say(
+            render_problem(warning, invocation.terminal.err_paint, label="warning") + "\n"
+        )

@@ -1,0 +1,44 @@
+"""`algaenv version`: which one this is."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from algaenv import __version__
+from algaenv.cli.exit_codes import ExitCode
+from algaenv.cli.parser import add_output
+
+if TYPE_CHECKING:
+    from algaenv.cli.invocation import Invocation
+
+DESCRIPTION = "Print the version of algaenv and of the Python that runs it."
+EXAMPLES = (
+    ("algaenv version", "For people."),
+    ("algaenv version --json", "For programs."),
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what it takes."""
+    add_output(parser)
+
+
+def run(invocation: Invocation) -> ExitCode:
+    """Print it."""
+    if invocation.json:
+        shape = {"version": __version__, "python": _python(), "platform": sys.platform}
+        invocation.answer_json(shape)
+    else:
+        invocation.answer(line())
+    return ExitCode.DONE
+
+
+def line() -> str:
+    """What `algaenv --version` prints without loading anything else."""
+    return f"algaenv {__version__} (Python {_python()}, {sys.platform})\n"
+
+
+def _python() -> str:
+    return ".".join(str(part) for part in sys.version_info[:3])

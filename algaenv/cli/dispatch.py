@@ -1,0 +1,201 @@
+"""From an argument list to an exit code: finds the command, runs it, tells how it failed."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol, TextIO, cast
+
+from algaenv.cli.exit_codes import ExitCode
+from algaenv.cli.output.streams import TolerantStream
+from algaenv.cli.parser import (
+    CommandParser,
+    Pairs,
+    UsageError,
+    add_file,
+    add_help,
+    add_output,
+    add_runtime,
+    closest_match,
+)
+
+if TYPE_CHECKING:
+    from algaenv.cli.exit_codes import ExitCode
+    from algaenv.cli.invocation import Invocation
+    from algaenv.session import Request, UseCases
+
+
+EXAMPLES = (
+    ("algaenv up", "Build, start and install everything that algaenv.yaml asks for."),
+    ("algaenv status -o env", "Print what the app server needs to find it."),
+    ("algaenv down", "Remove it again and keep its data."),
+)
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    make_application: Callable[[Request], UseCases] | None = None,
+) -> int:
+    """Run one command line and return the code to exit with; `--help` raises SystemExit.
+
+    `make_application` builds the program below the surface; by default the real one.
+    """
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    _mend_streams()
+    with _guarded_streams() as out:
+        try:
+            return _flushed(_run(argv, make_application), out)
+        except UsageError as error:
+            from algaenv.cli.errors import report_usage_error
+
+            return _flushed(report_usage_error(error, argv), out)
+        except KeyboardInterrupt:  # before the command could begin
+            return ExitCode.INTERRUPTED
+        except SystemExit:
+            if _flushed(ExitCode.DONE, out) is not ExitCode.DONE:
+                raise SystemExit(ExitCode.OUTPUT) from None
+            raise
+
+
+def _run(argv: Sequence[str], make_application: Callable[[Request], UseCases] | None) -> ExitCode:
+    top = top_parser()
+    options = top.read(argv)
+    if options.version:
+        from algaenv.cli.commands.version import line
+
+        sys.stdout.write(line())
+        return ExitCode.DONE
+    if options.command is None:
+        sys.stderr.write(top.format_help())
+        return ExitCode.USAGE
+    name = _known(options.command)
+    start = len(argv) - len(options.rest) - 1
+    own = parser_of(name).read([*argv[:start], *options.rest])
+
+    from algaenv.cli.errors import run_reporting_errors
+    from algaenv.cli.invocation import Invocation
+
+    invocation = Invocation.of(name, own, make_application)
+    return run_reporting_errors(invocation, command_module(name).run)
+
+
+def top_parser() -> CommandParser:
+    """The grammar before the command. What a command takes may stand there too."""
+    parser = CommandParser(
+        "algaenv",
+        usage="<command> [options]",
+        description="One file and one command for an Alga PSA extension environment that answers. "
+        "`algaenv <command> --help` tells more of each command; options may stand before it, too.",
+        examples=EXAMPLES,
+        commands=COMMANDS,
+    )
+    add_help(parser)
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    add_file(parser)
+    add_runtime(parser)
+    add_output(parser)
+    parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def _known(name: str) -> str:
+    names = [known for known, _ in COMMANDS]
+    if name in names:
+        return name
+    near = closest_match(name, names)
+    look_up = "run `algaenv --help` for the commands there are"
+    raise UsageError(
+        f"cannot run {name!r}: there is no such command",
+        f"try `algaenv {near}`, or {look_up}" if near else look_up,
+    )
+
+
+def _mend_streams() -> None:
+    """Nothing is lost or fails for a stream that is closed, or a character it cannot show."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def _guarded_streams() -> Iterator[TolerantStream]:
+    """No command fails in the middle for a full disk behind stdout or stderr; yields stdout."""
+    before = sys.stdout, sys.stderr
+    out, err = map(TolerantStream, before)
+    sys.stdout, sys.stderr = cast(TextIO, out), cast(TextIO, err)
+    try:
+        yield out
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _flushed(code: ExitCode, out: TolerantStream) -> ExitCode:
+    """Push out what was written; a reader that went away is no failure of ours."""
+    from algaenv.cli.output.streams import write_text
+
+    for stream in (sys.stdout, sys.stderr):
+        write_text(stream)
+    if out.error is None:
+        return code
+    from algaenv.cli.errors import report_output_error
+
+    report_output_error(out.error)
+    return ExitCode.OUTPUT if code in (ExitCode.DONE, ExitCode.DIFFERENCES) else code
+
+
+# MERGED commands: Which commands there are. Each has a module of its name, loaded only when it is run.
+
+COMMANDS: tuple[tuple[str, str], ...] = (
+    ("up", "bring the environment to what the spec says, and wait until it answers"),
+    ("plan", "show what `up` would do, and change nothing"),
+    ("status", "show what is there, and under which addresses"),
+    ("call", "call a handler of an extension through the gateway"),
+    ("open", "show the page of an extension in a browser"),
+    ("down", "remove the environment; its data is kept unless asked"),
+    ("validate", "check the spec without touching anything"),
+    ("schema", "print the JSON Schema of the spec, for editors"),
+    ("version", "print the version"),
+)
+
+
+class Command(Protocol):
+    """What a command's module offers."""
+
+    DESCRIPTION: str
+    EXAMPLES: Pairs
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        """Declare what it takes."""
+        ...
+
+    def run(self, invocation: Invocation) -> ExitCode:
+        """Do it. AlgaenvError and KeyboardInterrupt may pass: the dispatcher tells them."""
+        ...
+
+
+def command_module(name: str) -> Command:
+    """The module of a command."""
+    return cast(Command, importlib.import_module(f"algaenv.cli.{name}"))
+
+
+def parser_of(name: str) -> CommandParser:
+    """The grammar of a command."""
+    module = command_module(name)
+    parser = CommandParser(
+        f"algaenv {name}",
+        usage=getattr(module, "USAGE", "[options]"),
+        description=module.DESCRIPTION,
+        examples=module.EXAMPLES,
+    )
+    add_help(parser)
+    module.add_options(parser)
+    return parser

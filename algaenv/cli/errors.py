@@ -1,0 +1,128 @@
+"""How a command that could not go on says so, to people and to programs, and its exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from algaenv.cli.dispatch import COMMANDS
+from algaenv.cli.exit_codes import ExitCode, exception_exit_code
+from algaenv.cli.invocation import Invocation
+from algaenv.cli.output.sink import MultiSink
+from algaenv.cli.output.streams import write_text
+from algaenv.cli.parser import UsageError
+from algaenv.model.event import Report
+from algaenv.model.problem import AlgaenvError, Problem
+
+
+def run_reporting_errors(invocation: Invocation, run: Callable[[Invocation], ExitCode]) -> ExitCode:
+    """Run a command; whatever it raises becomes a message and a code."""
+    from algaenv.cli.signals import sigterm_as_interrupt
+
+    try:
+        with sigterm_as_interrupt():
+            return run(invocation)
+    except AlgaenvError as error:
+        report = Report(invocation.verb, problems=error.problems, error=type(error).__name__)
+        _tell(invocation, report)
+        return exception_exit_code(error)
+    except KeyboardInterrupt:
+        _tell(invocation, Report(invocation.verb, interrupted=True))
+        return ExitCode.INTERRUPTED
+    except Exception as error:  # the last place that can still name the file to report
+        if isinstance(error, UsageError):
+            raise
+        _tell(
+            invocation,
+            Report(
+                invocation.verb, problems=(_bug(invocation, error),), error=type(error).__name__
+            ),
+        )
+        return ExitCode.UNEXPECTED
+
+
+def report_abandoned(invocation: Invocation, sinks: MultiSink) -> None:
+    """The same for a run that does not come to its end although it was told twice."""
+    sinks.close()
+    _tell(invocation, Report(invocation.verb, interrupted=True))
+
+
+def report_usage_error(error: UsageError, arguments: Sequence[str]) -> ExitCode:
+    """A wrong command line, told before its options are known."""
+    import os
+    import sys
+
+    from algaenv.cli.output.escape import render_problem
+    from algaenv.cli.output.terminal import Terminal
+
+    problem = Problem("usage", error.summary, error.hint)
+    if "--json" in arguments:
+        names = [name for name, _ in COMMANDS]
+        verb = next((word for word in arguments if word in names), "")
+        write_text(sys.stdout, _line(Report(verb, problems=(problem,), error="UsageError")))
+        return ExitCode.USAGE
+    terminal = Terminal.of(
+        (sys.stdin, sys.stdout, sys.stderr), os.environ, no_color="--no-color" in arguments
+    )
+    write_text(sys.stderr, render_problem(problem, terminal.err_paint) + "\n")
+    return ExitCode.USAGE
+
+
+def report_output_error(error: OSError) -> None:
+    """Standard output took nothing: told on the other stream, whatever form was asked for."""
+    import sys
+
+    from algaenv.cli.output.escape import render_problem
+    from algaenv.cli.output.terminal import PLAIN
+
+    problem = Problem("output-unwritable", f"cannot write the answer: {error.strerror or error}")
+    write_text(sys.stderr, render_problem(problem, PLAIN) + "\n")
+
+
+def _tell(invocation: Invocation, report: Report) -> None:
+    if invocation.json:
+        invocation.answer(_line(report))
+        return
+    from algaenv.cli.output.escape import render_problems
+
+    paint = invocation.terminal.err_paint
+    text = render_problems(report.problems, paint)
+    if report.interrupted:
+        text = paint("interrupted", "yellow", "bold")
+    write_text(invocation.terminal.err, text + "\n")
+
+
+def _line(report: Report) -> str:
+    from algaenv.cli.output.json import json_line, report_to_json
+
+    return json_line(report_to_json(report))
+
+
+def _bug(invocation: Invocation, error: Exception) -> Problem:
+    """An exception nobody foresaw, with its traceback in the log instead of on the screen."""
+    import traceback
+
+    from algaenv.cli.output.logfile import log_traceback
+
+    path = log_traceback(
+        invocation.verb, _spec_if_any(invocation), invocation.environ, traceback.format_exc()
+    )
+    return Problem(
+        code="unexpected",
+        summary=f"cannot finish `{call.verb}`, this is a bug in algaenv: {_short(error)}",
+        hint=f"report it with {path}" if path else "report it with the steps that lead to it",
+        detail=() if path else tuple(traceback.format_exc().splitlines()),
+    )
+
+
+def _spec_if_any(invocation: Invocation) -> Path | None:
+    if not hasattr(invocation.options, "file"):
+        return None
+    try:
+        return invocation.spec()
+    except (AlgaenvError, OSError):
+        return None
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0]

@@ -1,0 +1,134 @@
+"""How a run ends, as the one number a script sees. Scripts rely on these: they only ever grow."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from algaenv.model.event import Report
+    from algaenv.model.plan import Plan
+
+
+class ExitCode(enum.IntEnum):
+    """Every code this program exits with; `MEANINGS` says what each stands for."""
+
+    DONE = 0
+    UNEXPECTED = 1
+    DIFFERENCES = 2
+    SPEC = 3
+    ENGINE = 4
+    LOCKED = 5
+    NOT_READY = 6
+    RESOURCE = 7
+    BUILD = 8
+    CALL = 9
+    USAGE = 64
+    OUTPUT = 74
+    INTERRUPTED = 130
+
+
+MEANINGS: tuple[tuple[ExitCode, str], ...] = (
+    (ExitCode.DONE, "done, or nothing to do"),
+    (ExitCode.UNEXPECTED, "a bug in algaenv; the message names the file that holds the traceback"),
+    (ExitCode.DIFFERENCES, "`plan --detailed-exitcode` found something to change"),
+    (ExitCode.SPEC, "the spec, or a file it names, is wrong or missing"),
+    (ExitCode.ENGINE, "the container engine does not answer"),
+    (ExitCode.LOCKED, "another run holds this environment"),
+    (ExitCode.NOT_READY, "something did not answer in time"),
+    (
+        ExitCode.RESOURCE,
+        "a resource could not be made, changed or removed, or something is in the way",
+    ),
+    (ExitCode.BUILD, "a build failed, or a bundle, an image or a port could not be settled"),
+    (ExitCode.CALL, "`call` was answered with a status of 400 or more"),
+    (ExitCode.USAGE, "the command line is wrong, or a question needs an answer by flag"),
+    (ExitCode.OUTPUT, "all went well, but the answer could not be written to standard output"),
+    (ExitCode.INTERRUPTED, "stopped by Ctrl-C, SIGTERM or a declined question"),
+)
+
+PRECEDENCE = (
+    ExitCode.ENGINE,
+    ExitCode.LOCKED,
+    ExitCode.SPEC,
+    ExitCode.BUILD,
+    ExitCode.RESOURCE,
+    ExitCode.NOT_READY,
+    ExitCode.UNEXPECTED,
+)
+"""Which failure names the run when there are several: the one nearest to the root of the rest."""
+
+_BY_ERROR = (
+    ("EngineGone", ExitCode.ENGINE),
+    ("Locked", ExitCode.LOCKED),
+    ("SpecError", ExitCode.SPEC),
+    ("ResolveError", ExitCode.BUILD),
+    ("NotReady", ExitCode.NOT_READY),
+    ("Unavailable", ExitCode.RESOURCE),
+    ("Conflict", ExitCode.RESOURCE),
+    ("Refused", ExitCode.RESOURCE),
+    ("Failed", ExitCode.RESOURCE),
+    ("DriverError", ExitCode.RESOURCE),
+    ("AlgaenvError", ExitCode.RESOURCE),
+)
+
+
+def error_exit_code(name: str) -> ExitCode:
+    """The code for an exception's class name; a name that is not ours is a bug."""
+    return dict(_BY_ERROR).get(name, ExitCode.UNEXPECTED)
+
+
+def exception_exit_code(error: BaseException) -> ExitCode:
+    """The code for an exception, or for the nearest of its bases that has one."""
+    codes = (error_exit_code(kind.__name__) for kind in type(error).__mro__)
+    return next((code for code in codes if code is not ExitCode.UNEXPECTED), ExitCode.UNEXPECTED)
+
+
+def report_exit_code(report: Report) -> ExitCode:
+    """The code of a run that did something; a bug inside one step counts as a failed resource."""
+    from algaenv.model.event import FailedStep
+
+    if report.interrupted:
+        return ExitCode.INTERRUPTED
+    found: set[ExitCode] = {
+        ExitCode.RESOURCE if code is ExitCode.UNEXPECTED else code
+        for code in (
+            error_exit_code(ended.outcome.error)
+            for ended in report.ended
+            if isinstance(ended.outcome, FailedStep)
+        )
+    }
+    if report.problems or report.error:
+        found.add(error_exit_code(report.error))
+    return most_severe(found)
+
+
+def plan_exit_code(plan: Plan, *, detailed: bool) -> ExitCode:
+    """The code of a plan: what is in the way fails it, as it would fail the `up`."""
+    if plan.blocked:
+        return most_severe(error_exit_code(blocked.error) for blocked in plan.blocked)
+    if detailed and (plan.changes or plan.deferred):
+        return ExitCode.DIFFERENCES
+    return ExitCode.DONE
+
+
+def most_severe(codes: Iterable[ExitCode]) -> ExitCode:
+    """The one that names the run; DONE when there is none."""
+    found = set(codes)
+    return next((code for code in PRECEDENCE if code in found), ExitCode.DONE)
+
+
+# MERGED codes: The problem codes that the command line itself raises, for the page that lists them all.
+
+CODES: tuple[tuple[str, str], ...] = (
+    ("usage", "the command line is wrong, or data would go without anybody having agreed"),
+    ("spec-missing", "no spec is named, and none is here or in a directory above"),
+    ("no-variables", "the app server's variables were asked for, but nothing is there yet"),
+    ("gateway-silent", "an extension is called, and nobody answers where the gateway should be"),
+    (
+        "output-unwritable",
+        "standard output takes no answer, since its disk is full, say",
+    ),
+    ("unexpected", "a bug in algaenv; the log that the message names holds the traceback"),
+)

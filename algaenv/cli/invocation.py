@@ -1,0 +1,178 @@
+"""One command line, understood: where the spec is, who watches, and the session behind it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from algaenv.bundle.value import dataclass
+from algaenv.cli.output.streams import write_text
+from algaenv.cli.output.terminal import Terminal
+
+if TYPE_CHECKING:
+    from algaenv.cli.output.sink import MultiSink, Sink
+    from algaenv.session import Request, UseCases
+
+SPEC_NAME = "algaenv.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What a command needs to run."""
+
+    verb: str
+    options: argparse.Namespace
+    terminal: Terminal
+    environ: Mapping[str, str]
+    make_application: Callable[[Request], UseCases] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        verb: str,
+        options: argparse.Namespace,
+        make_application: Callable[[Request], UseCases] | None,
+    ) -> Invocation:
+        """Over this process's own streams and environment."""
+        terminal = Terminal.of(
+            (sys.stdin, sys.stdout, sys.stderr),
+            os.environ,
+            no_color=options.no_color,
+            quiet=options.quiet,
+        )
+        return cls(verb, options, terminal, dict(os.environ), make_application)
+
+    @property
+    def json(self) -> bool:
+        """True when stdout is for programs."""
+        return bool(self.options.json) or getattr(self.options, "output", None) == "json"
+
+    @property
+    def quiet(self) -> bool:
+        """True when only the answer, warnings and errors are wanted."""
+        return bool(self.options.quiet)
+
+    @property
+    def verbose(self) -> bool:
+        """True when everything is wanted."""
+        return bool(self.options.verbose)
+
+    def answer(self, text: str) -> None:
+        """Write data to stdout."""
+        write_text(self.terminal.out, text)
+
+    def say(self, text: str) -> None:
+        """Write a message to stderr, unless quiet."""
+        if not self.quiet:
+            write_text(self.terminal.err, text)
+
+    def answer_json(self, shape: object) -> None:
+        """Write one JSON document, laid out to be read, to stdout."""
+        import json
+
+        from algaenv.cli.output.escape import escape_json
+
+        self.answer(escape_json(json.dumps(shape, indent=2, ensure_ascii=False)) + "\n")
+
+    def named_spec(self) -> Path | None:
+        """What `-f` or ALGAENV_FILE says, absolute; a directory means the spec inside it."""
+        name = self.options.file or self.environ.get("ALGAENV_FILE")
+        if not name:
+            return None
+        path = Path.cwd() / str(name)
+        return path / SPEC_NAME if os.path.isdir(path) else path  # noqa: PTH112 - never raises
+
+    def spec(self) -> Path:
+        """The spec this call is about; raises SpecError when none is named and none is found."""
+        if (named := self.named_spec()) is not None:
+            return named
+        from algaenv.spec.find import find_spec
+
+        found = find_spec(Path.cwd())
+        if found is None:
+            from algaenv.model.problem import Problem, SpecError
+
+            raise SpecError(
+                Problem(
+                    code="spec-missing",
+                    summary=f"cannot find {SPEC_NAME} in {Path.cwd()} or a directory above it",
+                    hint="change to the directory that holds it, or name it with `-f PATH`",
+                )
+            )
+        return found.absolute()
+
+    def request(
+        self, spec: Path, *, cancelled: Callable[[], bool] = lambda: False, leave_data: bool = False
+    ) -> Request:
+        """What the session is asked; `agreed` as `--yes` would say."""
+        from algaenv.session import Request
+
+        return Request(
+            spec=spec,
+            environ=self.environ,
+            runtime=getattr(self.options, "runtime", None),
+            images=getattr(self.options, "images", None),
+            adopt=getattr(self.options, "adopt", False),
+            leave_data=getattr(self.options, "yes", False) or leave_data,
+            extensions=tuple(getattr(self.options, "extensions", None) or ()),
+            cancelled=cancelled,
+        )
+
+    def session(self, request: Request) -> UseCases:
+        """The program below the surface."""
+        if self.make_application is not None:
+            return self.make_application(request)
+        from algaenv import wiring
+
+        return wiring.build_application(request)
+
+    def run_sinks(self, spec: Path) -> MultiSink:
+        """Who watches a run that changes things: the log, and one of JSON, live view, lines."""
+        from algaenv.cli.output.logfile import LogFile
+        from algaenv.cli.output.sink import MultiSink
+
+        log = LogFile(self.verb, spec)
+        if self.json:
+            from algaenv.cli.output.json import JsonLines
+
+            return MultiSink([log, JsonLines(self.terminal.out, self.terminal.err)])
+        return MultiSink([log, self._people(lambda: str(log.path or ""))])
+
+    def read_sinks(self) -> MultiSink:
+        """Who watches a command that only looks; with JSON its answer is all there is."""
+        from algaenv.cli.output.sink import MultiSink
+
+        if self.json and not self.verbose:
+            return MultiSink([])
+        return MultiSink([self._people(str)])
+
+    def suggest(self, *commands: tuple[str, str]) -> None:
+        """Say which commands may be wanted next, for the same spec, and what each is for."""
+        from algaenv.cli.output.escape import escape_controls
+        from algaenv.cli.output.terminal import aligned
+
+        named = f" -f {shlex.quote(self.options.file)}" if self.options.file else ""
+        lines = []
+        for command, purpose in commands:
+            verb, _, rest = command.partition(" ")
+            lines.append((f"algaenv {verb}{named}{' ' if rest else ''}{rest}", purpose))
+        leads = ["next: ", *("      " for _ in lines[1:])]
+        told = zip(leads, aligned(escape_controls(lines)), strict=True)
+        self.say("\n" + "".join(f"{lead}{''.join(cells)}\n" for lead, cells in told))
+
+    def _people(self, log: Callable[[], str]) -> Sink:
+        terminal = self.terminal
+        if terminal.live:
+            from algaenv.cli.output.live import LiveView
+
+            return LiveView(terminal.err, terminal.err_paint, verbose=self.verbose, log=log)
+        from algaenv.cli.output.plain import PlainView
+
+        return PlainView(
+            terminal.err, terminal.err_paint, quiet=self.quiet, verbose=self.verbose, log=log
+        )

@@ -1,0 +1,268 @@
+"""How values look in JSON: the shapes that docs/reference/*.schema.json describe.
+
+Keys are only ever added. No secret has a place in any of them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, TextIO
+
+from algaenv.cli.output.escape import escape_json
+from algaenv.cli.output.lines import STOPPING
+from algaenv.cli.output.streams import write_from_signal
+from algaenv.model.event import Event, Planned, Reported
+from algaenv.model.secret import Secret
+
+if TYPE_CHECKING:
+    from algaenv.cli.gateway_client import GatewayRequest, GatewayResponse
+    from algaenv.model.event import Ended, Report
+    from algaenv.model.plan import Cause, Kept, Plan, Step
+    from algaenv.model.problem import Problem
+    from algaenv.model.resource import Json
+    from algaenv.model.status import ExtensionStatus, ServiceStatus, Status
+
+
+VERSION = 1
+"""Of these shapes; it changes only when a key changes its meaning or goes away."""
+
+JsonObject = dict[str, "Json"]
+
+
+def problem_to_json(problem: Problem) -> JsonObject:
+    """Code, summary, hint, detail; and file, line, column when the problem has a place."""
+    shape: JsonObject = {"code": problem.code, "summary": problem.summary}
+    if problem.hint:
+        shape["hint"] = problem.hint
+    if problem.detail:
+        shape["detail"] = list(problem.detail)
+    if problem.where:
+        shape |= {
+            "file": problem.where.file,
+            "line": problem.where.line,
+            "column": problem.where.column,
+        }
+    return shape
+
+
+def step_to_json(step: Step) -> JsonObject:
+    """A step of a plan."""
+    needs: list[Json] = [str(need) for need in sorted(step.needs)]
+    return {
+        "verb": str(step.verb),
+        "address": str(step.address),
+        "cause": _cause(step.cause),
+        "needs": needs,
+    }
+
+
+def event_to_json(event: Event) -> JsonObject:
+    """`{"event": "<snake_name>", …}` with the fields of the event."""
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(event).__name__).lower()
+    match event:
+        case Reported(report):
+            return report_to_json(report)
+        case Planned(steps):
+            return {"event": name, "steps": [step_to_json(step) for step in steps]}
+        case _:
+            fields = {key: getattr(event, key) for key in event.__dataclass_fields__}
+            return {"event": name} | _flat(fields)
+
+
+def report_to_json(report: Report) -> JsonObject:
+    """The last event of a run, and the whole answer of a command that failed."""
+    return {
+        "event": "report",
+        "version": VERSION,
+        "verb": report.verb,
+        "changed": report.changed,
+        "failed": report.failed,
+        "interrupted": report.interrupted,
+        "steps": [_ended(ended) for ended in report.ended],
+        "problems": [problem_to_json(problem) for problem in report.problems],
+        "kept": [_kept(kept) for kept in report.kept],
+    }
+
+
+def plan_to_json(plan: Plan, warnings: tuple[Problem, ...] = ()) -> JsonObject:
+    """What `plan --json` prints."""
+    deferred: list[Json] = [
+        {"address": str(one.resource.address), "why": one.why} for one in plan.deferred
+    ]
+    blocked: list[Json] = [
+        {"address": str(one.address), "problem": problem_to_json(one.problem)}
+        for one in plan.blocked
+    ]
+    engines: list[Json] = [
+        {"service": it.service, "name": it.name, "version": it.version, "source": it.source}
+        for it in plan.engines
+    ]
+    return {
+        "version": VERSION,
+        "plan": {
+            "steps": [step_to_json(step) for step in plan.steps],
+            "deferred": deferred,
+            "blocked": blocked,
+            "kept": [_kept(kept) for kept in plan.kept],
+            "engines": engines,
+        },
+        "changes": len(plan.changes),
+        "warnings": [problem_to_json(warning) for warning in warnings],
+    }
+
+
+def status_to_json(status: Status, warnings: tuple[Problem, ...] = ()) -> JsonObject:
+    """What `status --json` prints; of a secret variable only the name is told."""
+    variables = status.variables or {}
+    environment = status.environment
+    return {
+        "version": VERSION,
+        "environment": {
+            "id": environment.id,
+            "name": environment.name,
+            "spec": str(environment.spec),
+        },
+        "runtime": status.runtime,
+        "tenant_id": status.tenant_id,
+        "app_server": status.app_server,
+        "services": [_service(service) for service in status.services],
+        "extensions": [_extension(extension) for extension in status.extensions],
+        "variables": {k: v for k, v in variables.items() if not isinstance(v, Secret)},
+        "secret_variables": [k for k, v in variables.items() if isinstance(v, Secret)],
+        "warnings": [problem_to_json(warning) for warning in warnings],
+    }
+
+
+def response_to_json(extension: str, asked: GatewayRequest, answer: GatewayResponse) -> JsonObject:
+    """What `call --json` prints."""
+    headers: JsonObject = dict(answer.headers)
+    shape: JsonObject = {
+        "version": VERSION,
+        "extension": extension,
+        "method": asked.method,
+        "path": asked.path,
+        "status": answer.status,
+        "ms": answer.ms,
+        "headers": headers,
+        "body": answer.read(),
+    }
+    if trouble := answer.trouble:
+        shape["trouble"] = {
+            "summary": trouble.summary,
+            "hint": trouble.hint,
+            "reason": trouble.reason,
+            "stderr": list(trouble.stderr),
+        }
+    return shape
+
+
+def _flat(fields: dict[str, object]) -> JsonObject:
+    """The fields of a small event: a step becomes its address, verb and cause."""
+    from algaenv.model.plan import Step
+    from algaenv.model.problem import Problem
+
+    shape: JsonObject = {}
+    for key, value in fields.items():
+        match value:
+            case None:
+                continue
+            case Step():
+                shape |= {
+                    "address": str(value.address),
+                    "verb": str(value.verb),
+                    "cause": _cause(value.cause),
+                }
+            case Problem():
+                shape[key] = problem_to_json(value)
+            case float():
+                shape[key] = round(value, 3)
+            case _:
+                shape[key] = str(value)
+    return shape
+
+
+def _cause(cause: Cause) -> JsonObject:
+    return {"kind": cause.kind, "detail": list(cause.detail)}
+
+
+def _kept(kept: Kept) -> JsonObject:
+    return {"address": str(kept.address), "why": kept.why}
+
+
+def _ended(ended: Ended) -> JsonObject:
+    from algaenv.model.event import FailedStep, Skipped, outcome_name
+
+    step = ended.step
+    shape: JsonObject = {
+        "address": str(step.address),
+        "verb": str(step.verb),
+        "cause": _cause(step.cause),
+        "outcome": outcome_name(ended.outcome),
+        "seconds": round(ended.seconds, 3),
+    }
+    match ended.outcome:
+        case FailedStep(problem, error):
+            shape |= {"problem": problem_to_json(problem), "error": error}
+        case Skipped(because):
+            shape["because"] = because
+        case _:
+            pass
+    return shape
+
+
+def _service(service: ServiceStatus) -> JsonObject:
+    return {
+        "name": service.name,
+        "state": service.state,
+        "endpoints": dict(service.endpoints),
+        "detail": service.detail,
+        "engine": service.engine,
+    }
+
+
+def _extension(extension: ExtensionStatus) -> JsonObject:
+    endpoints: list[Json] = [
+        {"method": method, "path": path} for method, path in extension.endpoints
+    ]
+    return {
+        "name": extension.name,
+        "registry_id": extension.registry_id,
+        "install_id": extension.install_id,
+        "version": extension.version,
+        "content_hash": extension.content_hash,
+        "page_url": extension.page_url,
+        "call_url": extension.call_url,
+        "endpoints": endpoints,
+        "portal_urls": dict(extension.portal_urls),
+        "ready": extension.ready,
+        "detail": extension.detail,
+    }
+
+
+# MERGED jsonl: Events as lines of JSON on stdout, the report last: for programs that follow a run.
+
+
+def json_line(shape: JsonObject) -> str:
+    """One line of JSON, newline included; text stays readable, controls are escaped."""
+    return escape_json(json.dumps(shape, ensure_ascii=False)) + "\n"
+
+
+class JsonLines:
+    """Writes every event as soon as it is heard."""
+
+    def __init__(self, stream: TextIO, messages: TextIO) -> None:
+        self._stream = stream
+        self._messages = messages
+
+    def emit(self, event: Event) -> None:
+        """Write it."""
+        self._stream.write(json_line(event_to_json(event)))
+        self._stream.flush()
+
+    def stopping(self) -> None:
+        """Whoever pressed the key hears it; the program will read it in the report."""
+        write_from_signal(self._messages, f"{STOPPING}\n")
+
+    def close(self) -> None:
+        """Nothing to tidy."""

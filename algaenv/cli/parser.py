@@ -1,0 +1,220 @@
+"""What argparse does not do alone: strict options, errors that suggest, help that fits.
+
+Nothing heavy may be imported here, or `--help` becomes slow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+WIDEST = 96
+NARROWEST = 40
+_USAGE = "usage: "
+"""What argparse writes before it."""
+
+Pairs = tuple[tuple[str, str], ...]
+"""Terms and what they mean: commands, or whole command lines."""
+
+
+class UsageError(Exception):
+    """The command line is wrong: what cannot be done, and what to do instead."""
+
+    def __init__(self, summary: str, hint: str) -> None:
+        self.summary = summary
+        self.hint = hint
+        super().__init__(f"{summary} ({hint})")
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that raises UsageError, never abbreviates, and shows commands and examples."""
+
+    def __init__(
+        self, prog: str, *, usage: str, description: str, examples: Pairs, commands: Pairs = ()
+    ) -> None:
+        super().__init__(
+            prog=prog,
+            usage=textwrap.fill(
+                f"{prog} {usage}",
+                text_width() - len(_USAGE),
+                subsequent_indent=" " * len(_USAGE),
+                break_on_hyphens=False,
+            ),
+            description=description,
+            formatter_class=lambda prog: argparse.HelpFormatter(
+                prog, max_help_position=28, width=text_width()
+            ),
+            allow_abbrev=False,
+            exit_on_error=False,
+            add_help=False,
+        )
+        self._examples = examples
+        self._commands = commands
+
+    def error(self, message: str) -> NoReturn:
+        """What argparse itself complains about."""
+        raise UsageError(f"cannot read the command line: {message}", self._look_up())
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The options in `arguments`; raises UsageError."""
+        try:
+            # Intermixed: an option may stand between two arguments that need not both be there.
+            parse = (
+                self.parse_known_args if self._takes_rest() else self.parse_known_intermixed_args
+            )
+            options, unknown = parse(arguments)
+        except argparse.ArgumentError as error:
+            name = error.argument_name or "the command line"
+            raise UsageError(f"cannot use {name}: {error.message}", self._look_up()) from None
+        if unknown:
+            raise self._unknown(unknown[0])
+        return options
+
+    def _takes_rest(self) -> bool:
+        return any(action.nargs == argparse.REMAINDER for action in self._actions)
+
+    def format_help(self) -> str:
+        """Usage, description, commands, options, examples."""
+        head, body = self._get_formatter(), self._get_formatter()
+        head.add_usage(self.usage, self._actions, [])
+        head.add_text(self.description)
+        for group in self._action_groups:
+            body.start_section(group.title)
+            body.add_arguments(group._group_actions)
+            body.end_section()
+        parts = (
+            head.format_help(),
+            _listed("commands", self._commands, beside=True),
+            body.format_help(),
+            _listed("examples", self._examples, beside=False),
+        )
+        return "\n".join(part for part in parts if part)
+
+    def option_names(self) -> tuple[str, ...]:
+        """Every spelling of every option."""
+        return tuple(name for action in self._actions for name in action.option_strings)
+
+    def _unknown(self, word: str) -> UsageError:
+        name = word.partition("=")[0]
+        if not word.startswith("-"):
+            summary = f"cannot use {word!r}: `{self.prog}` takes no argument there"
+            return UsageError(summary, self._look_up())
+        near = closest_match(
+            name, [known for known in self.option_names() if known.startswith("--")]
+        )
+        return UsageError(
+            f"cannot use {name}: `{self.prog}` has no such option",
+            f"try `{near}`, or {self._look_up()}" if near else self._look_up(),
+        )
+
+    def _look_up(self) -> str:
+        return f"run `{self.prog} --help` for what it takes"
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """An argument type: one of a few words, with the nearest suggested."""
+
+    def chosen(text: str) -> str:
+        if text in choices:
+            return text
+        near = closest_match(text, choices)
+        hint = f"; did you mean {near}?" if near else ""
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(choices)}{hint}")
+
+    return chosen
+
+
+def closest_match(word: str, known: Sequence[str]) -> str | None:
+    """The known word that was probably meant."""
+    import difflib
+
+    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=0.6)), None)
+
+
+def text_width() -> int:
+    """Columns that help is set in."""
+    return min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST) - 2
+
+
+def _listed(title: str, pairs: Pairs, *, beside: bool) -> str:
+    """Terms and what they mean, wrapped; the meanings `beside` the terms or below them."""
+    if not pairs:
+        return ""
+    column = max(len(term) for term, _ in pairs) + 4 if beside else 6
+    lines = [f"{title}:"]
+    for term, meaning in pairs:
+        first = f"  {term}".ljust(column) if beside else " " * column
+        lines += [] if beside else [f"  {term}"]
+        lines += textwrap.wrap(
+            meaning, text_width(), initial_indent=first, subsequent_indent=" " * column
+        )
+    return "\n".join(lines) + "\n"
+
+
+# MERGED options: The options that several commands share, declared once.
+
+
+def add_help(parser: argparse.ArgumentParser) -> None:
+    """`-h`."""
+    parser.add_argument("-h", "--help", action="help", help="show this help and exit")
+
+
+def add_extensions(parser: argparse.ArgumentParser) -> None:
+    """`EXTENSION…`."""
+    parser.add_argument(
+        "extensions",
+        metavar="EXTENSION",
+        nargs="*",
+        help="work on these extensions of the spec only, and leave the others as they are "
+        "(default: all)",
+    )
+
+
+def add_file(parser: argparse.ArgumentParser) -> None:
+    """`-f`."""
+    parser.add_argument(
+        "-f",
+        "--file",
+        metavar="PATH",
+        help="the spec, or the directory that holds algaenv.yaml "
+        "(default: ALGAENV_FILE, else algaenv.yaml here or in a directory above)",
+    )
+
+
+def add_runtime(parser: argparse.ArgumentParser) -> None:
+    """`--runtime`."""
+    parser.add_argument(
+        "--runtime",
+        metavar="NAME",
+        type=one_of("auto", "docker", "process"),
+        help="where the services run, instead of what the spec says: auto, docker or process",
+    )
+
+
+def add_images(parser: argparse.ArgumentParser) -> None:
+    """`--images`."""
+    parser.add_argument(
+        "--images",
+        metavar="HOW",
+        type=one_of("auto", "pull", "build"),
+        help="where images come from, instead of what the spec says: auto, pull or build",
+    )
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """`--json`, `--no-color`, `-q`, `-v`."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="print JSON, for programs")
+    group.add_argument(
+        "--no-color", action="store_true", help="no colour (also by setting NO_COLOR)"
+    )
+    loudness = group.add_mutually_exclusive_group()
+    loudness.add_argument(
+        "-q", "--quiet", action="store_true", help="only warnings, errors and the answer itself"
+    )
+    loudness.add_argument(
+        "-v", "--verbose", action="store_true", help="every step, and what each has to say"
+    )

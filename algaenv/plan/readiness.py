@@ -1,0 +1,100 @@
+"""What proves an extension ready: questions that its users would ask, through the gateway.
+
+They come last, since the gateway reads the rows. Whoever changes nothing about an extension, its
+runner or its gateway has been served before; only endpoints that the author named are asked then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from urllib.parse import quote, unquote
+
+from algaenv.bundle import layout
+from algaenv.bundle.manifest import Manifest
+from algaenv.model.address import Address, Tier
+from algaenv.model.content import ContentIds
+from algaenv.model.intent import BundledGateway, ExtensionIntent
+from algaenv.model.lock import Lock, LockedExtension
+from algaenv.model.plan import Same
+from algaenv.model.probe import ExtensionProbe, PageProbe
+from algaenv.model.resource import Resource
+from algaenv.plan.desired import bundle_address
+
+GRACE = 5.0
+"""Seconds that the gateway is given beyond what it gives a call."""
+
+
+def readiness_checks(
+    lock: Lock, ids: ContentIds, hosts: Mapping[str, Address], written: Collection[Address]
+) -> Iterator[Same]:
+    """The questions of a run that writes `written`; none without a gateway of ours.
+
+    `hosts` are the addresses of the services, as in a runtime's Lowered.
+    """
+    services = {address for name, address in hosts.items() if name in ("runner", "gateway")}
+    for extension in lock.extensions:
+        rows = Address("release", extension.name)
+        bundle = bundle_address(extension.name, extension.digest.short)
+        probe = _probe(lock, ids, extension)
+        if probe is None:
+            return
+        if probe.paths or (probe.page and not {rows, bundle, *services}.isdisjoint(written)):
+            yield Same(
+                Resource(
+                    address=Address("extension", extension.name),
+                    tier=Tier.CONTENT,
+                    inputs={},
+                    body=None,
+                    needs=(rows, bundle, *sorted(services)),
+                    probe=probe,
+                )
+            )
+
+
+def declares_endpoint(manifest: Manifest, path: str) -> bool:
+    """Whether a GET of `path`, which may have a query, is one of the manifest's endpoints.
+
+    As both gateways look it up: segment by segment, `:name` takes any that is not empty.
+    """
+    endpoint_probe = unquote(path.partition("?")[0]).strip("/").split("/")
+    return any(
+        it.method in ("GET", "HEAD") and _fits(it.path.strip("/").split("/"), endpoint_probe)
+        for it in manifest.endpoints
+    )
+
+
+def _fits(declared: list[str], endpoint_probe: list[str]) -> bool:
+    return len(declared) == len(endpoint_probe) and all(
+        bool(theirs) if ours.startswith(":") and len(ours) > 1 else ours == theirs
+        for ours, theirs in zip(declared, endpoint_probe, strict=True)
+    )
+
+
+def endpoint_probe(
+    lock: Lock, extension: ExtensionIntent, registry: str, page: PageProbe | None = None
+) -> ExtensionProbe | None:
+    """The endpoints that the author named, asked of the extension with this registry id, and the
+    page before them; None without a gateway of ours."""
+    gateway = lock.intent.gateway
+    if not isinstance(gateway, BundledGateway):
+        return None
+    return ExtensionProbe(
+        page=page,
+        base=f"{_origin(lock)}/api/ext-proxy/{quote(registry, safe='')}",
+        # One that is switched off answers nobody, as it should.
+        paths=tuple(it.path for it in extension.probes) if extension.enabled else (),
+        user=next((user.key for user in gateway.users if user.type == "internal"), ""),
+        seconds=gateway.timeout_ms / 1000 + GRACE,
+    )
+
+
+def _probe(lock: Lock, ids: ContentIds, extension: LockedExtension) -> ExtensionProbe | None:
+    registry = ids.registry[extension.name]
+    path = layout.page_path(registry, extension.digest, ids.tenant_id)
+    page = PageProbe(f"{_origin(lock)}/runner{path}", 200, extension.page_sha256)
+    shown = page if extension.page_sha256 is not None else None
+    return endpoint_probe(lock, extension.intent, registry, shown)
+
+
+def _origin(lock: Lock) -> str:
+    return f"http://127.0.0.1:{lock.ports.gateway}"

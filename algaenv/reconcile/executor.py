@@ -1,0 +1,256 @@
+"""Walks a plan: what can go on goes on, what leans on a failure is skipped, nothing is decided."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import field
+from typing import TYPE_CHECKING
+
+from algaenv.bundle.value import dataclass
+from algaenv.model.address import Address
+from algaenv.model.event import (
+    Cancelled,
+    CutShort,
+    Done,
+    Emit,
+    Ended,
+    FailedStep,
+    Outcome,
+    Skipped,
+    StepEnded,
+    StepProgress,
+    StepStarted,
+    StepWaiting,
+    outcome_name,
+)
+from algaenv.model.plan import Plan, Step, Verb
+from algaenv.model.problem import AlgaenvError, Problem
+from algaenv.model.resource import Present, Resource
+from algaenv.plan.prewarm import PrewarmSelector
+from algaenv.reconcile.protocols import (
+    HasLog,
+    PrewarmRequest,
+    Prober,
+    ReportsDiagnostics,
+    ResourceDriver,
+)
+from algaenv.reconcile.wait import (
+    WaitInterrupted,
+    WaitOptions,
+    wait_until_answered,
+    wait_until_prewarmed,
+)
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+WORKERS = 8
+GONE = Present(recorded=None)
+NO_PREWARM = PrewarmSelector(runner="", handlers=frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """Everything a walk needs. `hands` gives who makes each kind; a walk that only asks has no use
+    for them, and they bring the SDKs."""
+
+    drivers: Callable[[], Mapping[str, ResourceDriver]]
+    prober: Prober
+    emit: Emit
+    ready_seconds: float
+    cancelled: Callable[[], bool] = lambda: False
+    prewarm: PrewarmSelector = NO_PREWARM
+    compile_lock: threading.Lock = field(default_factory=threading.Lock)
+    """One compiler keeps every processor busy; and so each handler gets all of its patience."""
+
+    def execute(self, plan: Plan, before: tuple[Ended, ...] = ()) -> tuple[Ended, ...]:
+        """Take every step of `plan`, in parallel where the order allows; never raises.
+
+        What leans on a step of `before` that did not end well is skipped.
+        A plan that only asks is walked in this thread: a no-op must feel instant.
+        """
+        warmings = self.prewarm.wanted(plan, before)
+        progress = _Progress({step.address: step for step in plan.steps}, warmings)
+        for earlier in before:
+            progress.note(earlier.step.address, earlier.outcome)
+        for blocked in plan.blocked:
+            progress.stopped[blocked.address] = str(blocked.address)
+        if not plan.changes:
+            while (step := self._next(progress)) is not None:
+                progress.start(step)
+                self._settle(progress, step, *self._timed(step, None))
+        else:
+            self._walk_in_threads(progress)
+        for step in tuple(progress.waiting.values()):
+            self._settle(progress, step, Cancelled(), 0.0)
+        return tuple(progress.ended)
+
+    def _walk_in_threads(self, progress: _Progress) -> None:
+        from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+
+        running: dict[Future[tuple[Outcome, float]], Step] = {}
+        with ThreadPoolExecutor(WORKERS, thread_name_prefix="step") as pool:
+            while True:
+                while (step := self._next(progress)) is not None:
+                    progress.start(step)
+                    warming = progress.warmings.get(step.address)
+                    running[pool.submit(self._timed, step, warming)] = step
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    self._settle(progress, running.pop(future), *future.result())
+
+    def _next(self, progress: _Progress) -> Step | None:
+        """The next step to take; what leans on a failure is settled as skipped on the way."""
+        while not self.cancelled() and (step := progress.next_ready()) is not None:
+            because = progress.stopped_by(step)
+            if because is None:
+                return step
+            self._settle(progress, step, Skipped(because), 0.0)
+        return None
+
+    def _timed(self, step: Step, warming: PrewarmRequest | None) -> tuple[Outcome, float]:
+        started = time.monotonic()
+        self.emit(StepStarted(step))
+        try:
+            self._take(step)
+            if warming is not None:
+                self._warm(step, warming)
+            outcome: Outcome = Done()
+        except WaitInterrupted:
+            outcome = CutShort()
+        except AlgaenvError as error:
+            outcome = FailedStep(error.problem, type(error).__name__)
+        except Exception as error:  # a bug of ours must not take the report with it
+            outcome = FailedStep(_bug(step, error), type(error).__name__)
+        return outcome, time.monotonic() - started
+
+    def _take(self, step: Step) -> None:
+        resource = step.resource
+        seen = step.change.seen if step.change and step.change.seen else GONE
+        on_progress = self._on_progress(step.address)
+        if step.writes:
+            drivers = self.drivers()[step.address.kind]
+            match step.verb:
+                case Verb.DELETE:
+                    drivers.delete(step.address, seen, on_progress)
+                case Verb.CREATE:
+                    drivers.create(_wanted(resource), on_progress)
+                case Verb.REPLACE:
+                    drivers.delete(step.address, seen, on_progress)
+                    drivers.create(_wanted(resource), on_progress)
+                case _:
+                    drivers.update(_wanted(resource), seen, on_progress)
+        if resource is not None and resource.probe is not None:
+            wait_until_answered(
+                self.prober, resource.probe, str(step.address), self._patience(step.address)
+            )
+
+    def _warm(self, step: Step, warming: PrewarmRequest) -> None:
+        with self.compile_lock:
+            if not self.cancelled():
+                subject, wait = str(step.address), self._patience(step.address)
+                wait_until_prewarmed(self.prober, warming, subject, wait)
+
+    def _patience(self, address: Address) -> WaitOptions:
+        def diagnostics() -> tuple[str, ...] | None:
+            drivers = self.drivers().get(address.kind)
+            return drivers.diagnostics(address) if isinstance(drivers, ReportsDiagnostics) else None
+
+        def log() -> str:
+            drivers = self.drivers().get(address.kind)
+            return drivers.log_location(address) if isinstance(drivers, HasLog) else ""
+
+        return WaitOptions(
+            seconds=self.ready_seconds,
+            cancelled=self.cancelled,
+            diagnostics=diagnostics,
+            log=log,
+            waiting=lambda last, seconds: self.emit(StepWaiting(address, last, seconds)),
+        )
+
+    def _on_progress(self, address: Address) -> Callable[[str], None]:
+        return lambda note: self.emit(StepProgress(address, note))
+
+    def _settle(self, progress: _Progress, step: Step, outcome: Outcome, seconds: float) -> None:
+        progress.end(step, outcome, seconds)
+        problem = outcome.problem if isinstance(outcome, FailedStep) else None
+        self.emit(StepEnded(step, outcome_name(outcome), seconds, problem))
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a walk has come."""
+
+    waiting: dict[Address, Step]
+    warmings: Mapping[Address, PrewarmRequest] = field(default_factory=dict)
+    running: set[Address] = field(default_factory=set)
+    stopped: dict[Address, str] = field(default_factory=dict)
+    """Address that did not end well → the failure it goes back to."""
+    ended: list[Ended] = field(default_factory=list)
+
+    missing: dict[Address, int] = field(default_factory=dict)
+    """Address → how many of its needs have not ended."""
+    leaning: dict[Address, list[Address]] = field(default_factory=dict)
+    place: dict[Address, int] = field(default_factory=dict)
+    ready: list[tuple[int, Address]] = field(default_factory=list)
+    """A heap of the steps that may be taken, those that stand first in the plan first."""
+
+    def __post_init__(self) -> None:
+        for number, step in enumerate(self.waiting.values()):
+            needs = step.needs & self.waiting.keys()
+            self.place[step.address] = number
+            self.missing[step.address] = len(needs)
+            for need in needs:
+                self.leaning.setdefault(need, []).append(step.address)
+            if not needs:
+                self.ready.append((number, step.address))
+
+    def next_ready(self) -> Step | None:
+        """A step all of whose needs have ended; it is handed out once."""
+        return self.waiting[heapq.heappop(self.ready)[1]] if self.ready else None
+
+    def stopped_by(self, step: Step) -> str | None:
+        return next((self.stopped[need] for need in sorted(step.needs & self.stopped.keys())), None)
+
+    def start(self, step: Step) -> None:
+        del self.waiting[step.address]
+        self.running.add(step.address)
+
+    def end(self, step: Step, outcome: Outcome, seconds: float) -> None:
+        self.waiting.pop(step.address, None)
+        self.running.delete_copy(step.address)
+        self.note(step.address, outcome)
+        self.ended.append(Ended(step, outcome, seconds))
+        for address in self.leaning.get(step.address, ()):
+            self.missing[address] -= 1
+            if not self.missing[address] and address in self.waiting:
+                heapq.heappush(self.ready, (self.place[address], address))
+
+    def note(self, address: Address, outcome: Outcome) -> None:
+        if not isinstance(outcome, Done):
+            self.stopped[address] = (
+                outcome.because if isinstance(outcome, Skipped) else str(address)
+            )
+
+
+def _wanted(resource: Resource | None) -> Resource:
+    if resource is None:
+        raise TypeError("a step that makes something has a resource")
+    return resource
+
+
+def _bug(step: Step, error: Exception) -> Problem:
+    """The frames are told without their source lines, and the error without its text: either may
+    hold a secret."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return Problem(
+        code="unexpected",
+        summary=f"cannot {step.verb} {step.address}: {type(error).__name__}",
+        hint="this looks like a bug in algaenv; please report it with the lines above",
+        detail=tuple(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames[-6:]),
+    )

@@ -1,0 +1,179 @@
+"""The one loop that waits: asks a probe until it answers, can never answer, or time is up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TypeVar
+
+from algaenv.bundle.value import dataclass
+from algaenv.model.probe import ExtensionProbe, Never, NotYet, Probe, ProbeResult, Yes
+from algaenv.model.problem import Failed, NotReady, Problem, Unavailable, is_full
+from algaenv.reconcile.protocols import BrokenHandler, PrewarmRequest, Prober
+
+T = TypeVar("T")
+
+FIRST_PAUSE = 0.005
+LONGEST_PAUSE = 0.25
+REPORT_INTERVAL = 0.5
+"""Seconds before a wait is worth telling a watcher, and between two tellings."""
+COMPILING = "its handler is being compiled"
+
+
+class WaitInterrupted(Exception):
+    """The run was interrupted while an answer was waited for, which would perhaps have come."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitOptions:
+    """How long to wait, and what a wait may be cut short by.
+
+    `evidence` answers the last log lines of a service that has ended, None while it runs; `log`
+    how all of them are read, empty where there are none.
+    """
+
+    seconds: float
+    cancelled: Callable[[], bool] = lambda: False
+    diagnostics: Callable[[], tuple[str, ...] | None] = lambda: None
+    log: Callable[[], str] = str
+    waiting: Callable[[str, float], None] = lambda _last, _seconds: None
+    clock: Callable[[], float] = time.monotonic
+    pause: Callable[[float], None] = time.sleep
+
+
+def wait_until_answered(prober: Prober, probe: Probe, subject: str, wait: WaitOptions) -> None:
+    """Return once `probe` is answered as it should be.
+
+    Raises NotReady when time is up or the answer can never come, with the last answer; Failed
+    when the service has ended meanwhile, with its last log lines; WaitInterrupted when the run was.
+    """
+    code = "extension-not-answering" if isinstance(probe, ExtensionProbe) else "not-answering"
+    _until(lambda: prober.probe(probe), subject, wait, code)
+
+
+def _until(
+    probe: Callable[[], ProbeResult], subject: str, wait: WaitOptions, code: str = "not-answering"
+) -> None:
+    started = wait.clock()
+    pause = FIRST_PAUSE
+    while True:
+        answer = probe()
+        match answer:
+            case Yes():
+                return
+            case Never(last, hint, detail):
+                hint = hint or _look(wait.log())
+                raise NotReady(_problem(code, subject, last, hint, detail))
+            case NotYet(last):
+                pass
+        waited = wait.clock() - started
+        lines = wait.diagnostics()
+        if lines is not None:
+            if is_full(lines):
+                raise Failed(
+                    Problem(
+                        code="disk-full",
+                        summary=f"cannot bring up {subject}: it ended, for the disk is full",
+                        hint="make room on the disk that holds its data; `algaenv up` tries again",
+                        detail=lines,
+                    )
+                )
+            raise Failed(
+                Problem(
+                    code="service-ended",
+                    summary=f"cannot bring up {subject}: it ended while starting",
+                    hint=_after_the_end(wait.log()),
+                    detail=lines,
+                )
+            )
+        if wait.cancelled():
+            raise WaitInterrupted
+        if waited >= wait.seconds:
+            hint = f"{_look(patience.log())}; raise `ready_timeout` if it only needs longer"
+            limit = f"{patience.seconds:g} s"
+            raise NotReady(_problem("not-ready", subject, f"{last} (waited {limit})", hint, ()))
+        if waited >= REPORT_INTERVAL:
+            wait.waiting(last, waited)
+        wait.pause(min(pause, max(wait.seconds - waited, 0)))
+        pause = min(pause * 1.6, LONGEST_PAUSE)
+
+
+def wait_until_prewarmed(
+    prober: Prober, warming: PrewarmRequest, subject: str, wait: WaitOptions
+) -> None:
+    """Return once the handler can be called at once, or when there is none.
+
+    Raises Failed (`handler-broken`) when it can be compiled or linked by nobody, NotReady as
+    `wait_until_answered`.
+    """
+
+    until = wait.clock() + wait.seconds
+
+    def probe() -> ProbeResult:
+        # One question that takes all the time there is: hanging up and asking again gains nothing.
+        left = max(until - wait.clock(), LONGEST_PAUSE)
+        with _told(COMPILING, wait):
+            answer = prober.prewarm(replace(warming, seconds=left))
+        if isinstance(answer, BrokenHandler):
+            summary = f"{subject} is not ready: its handler cannot run: {answer.reason}"
+            detail = tuple(cause for cause in answer.causes if cause not in summary)
+            raise Failed(Problem("handler-broken", summary, answer.hint, detail=detail))
+        return answer
+
+    _until(probe, subject, wait)
+
+
+@contextmanager
+def _told(what: str, wait: WaitOptions) -> Iterator[None]:
+    """Tell the watcher of a wait, again and again while it lasts."""
+    started, over = wait.clock(), threading.Event()
+
+    def tell() -> None:
+        while not over.wait(REPORT_INTERVAL):
+            wait.waiting(what, wait.clock() - started)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
+
+
+def wait_until_available(action: Callable[[], T], wait: WaitOptions) -> T:
+    """What `action` gives, tried again while it raises Unavailable and there is time left."""
+    started = wait.clock()
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            return action()
+        except Unavailable as error:
+            waited = wait.clock() - started
+            if wait.cancelled() or waited >= wait.seconds:
+                raise
+            if waited >= REPORT_INTERVAL:
+                wait.waiting(error.problem.summary, waited)
+        wait.pause(pause)
+        pause = min(pause * 1.6, LONGEST_PAUSE)
+
+
+def _problem(code: str, subject: str, last: str, hint: str, detail: tuple[str, ...]) -> Problem:
+    return Problem(
+        code=code,
+        summary=f"{subject} is not ready: {last}",
+        hint=hint,
+        detail=detail,
+    )
+
+
+def _look(log: str) -> str:
+    return f"see what it says in {log}" if log else "see with `algaenv status` what answers"
+
+
+def _after_the_end(log: str) -> str:
+    more = f", all of them in {log}" if log else ""
+    return f"its last lines are above{more}; `algaenv up` tries again"

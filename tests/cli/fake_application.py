@@ -1,0 +1,284 @@
+"""A session that only plays: real plans walked by the real walker, with hands that do nothing.
+
+What the surface shows is thus what a real run would make it show: the events, their order, what
+is skipped and what is cancelled are not invented here.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from algaenv.model.address import Address
+from algaenv.model.event import (
+    Done,
+    Emit,
+    Event,
+    Planned,
+    Report,
+    Reported,
+    Resolved,
+    Resolving,
+    RuntimeChosen,
+    StepProgress,
+    Warned,
+)
+from algaenv.model.lock import Environment
+from algaenv.model.plan import Blocked, Plan
+from algaenv.model.probe import NotYet, Probe, ProbeResult, Yes
+from algaenv.model.problem import AlgaenvError, Failed, Problem
+from algaenv.model.resource import Observation, Present, Resource
+from algaenv.model.secret import Secret
+from algaenv.model.status import ExtensionEndpoint, ExtensionStatus, ServiceStatus, Status
+from algaenv.plan.diff import decide_all, decide_destroy
+from algaenv.plan.order import build_plan as ordered
+from algaenv.reconcile.executor import Executor
+from algaenv.reconcile.protocols import BrokenHandler, OnProgress, PrewarmRequest, ResourceDriver
+from algaenv.session import Request
+from tests.plan.builders import make_present, make_resource, parse_address
+
+DIGEST = "sha256:1a2b3c4d5e6f" + "0" * 52
+RESOURCES: tuple[Resource, ...] = (
+    make_resource("network/main"),
+    make_resource("volume/store", retained=True),
+    make_resource("volume/database", retained=True),
+    make_resource("container/store", "network/main", "volume/store", probed=True),
+    make_resource("container/redis", "network/main", probed=True),
+    make_resource("container/database", "network/main", "volume/database", probed=True),
+    make_resource("container/runner", "container/store", "container/redis", probed=True),
+    make_resource("bucket/extensions", "container/store"),
+    make_resource("schema/main", "container/database"),
+    make_resource("tenant/main", "schema/main"),
+    make_resource("bundle/hello@1a2b3c4d5e6f", "bucket/extensions"),
+    make_resource("release/hello", "bundle/hello@1a2b3c4d5e6f", "tenant/main", "container/runner"),
+)
+EXIT_LOG = ("listening on 127.0.0.1:9000", "panic: disk full")
+BROKEN = Problem(
+    code="service-ended",
+    summary="cannot bring up container/store: it ended while starting",
+    hint="its last lines are above; `algaenv up` tries again",
+    detail=EXIT_LOG,
+)
+WARNING = Problem(
+    code="capability-unknown",
+    summary="cannot tell what the capability `cap:teleport` grants",
+    hint="take it out of the manifest",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What happens. `gate` is a file that `stuck` steps wait for."""
+
+    pace: float = 0.0
+    broken: Mapping[str, Problem] = field(default_factory=dict)
+    stuck: frozenset[str] = frozenset()
+    gate: Path | None = None
+    seen: Mapping[Address, Observation] = field(default_factory=dict)
+    slow_answers: int = 0
+    raises: AlgaenvError | None = None
+    bug: Exception | None = None
+    warns: bool = False
+    builds: bool = False
+    blocked: tuple[Blocked, ...] = ()
+
+
+class FakeApplication:
+    """A Session."""
+
+    def __init__(self, script: Scenario) -> None:
+        self._script = script
+
+    def up(self, request: Request, emit: Emit) -> Report:
+        emit = _serial(emit)
+        self._stumble()
+        if (error := self._script.raises) is not None:
+            report = Report("up", problems=error.problems, error=type(error).__name__)
+            emit(Reported(report))
+            return report
+        self._overture(emit)
+        plan = self._plan()
+        emit(Planned(plan.steps))
+        ended = self._executor(request, emit).execute(plan)
+        report = Report("up", ended, kept=plan.kept, interrupted=request.cancelled())
+        if all(isinstance(it.outcome, Done) for it in ended):
+            report = replace(report, status=status(request.spec))
+        emit(Reported(report))
+        return report
+
+    def plan(self, request: Request, emit: Emit) -> Plan:
+        self._fail()
+        self._overture(emit)
+        plan = replace(self._plan(), blocked=self._script.blocked)
+        emit(Planned(plan.steps))
+        return plan
+
+    def status(self, request: Request, emit: Emit) -> Status:
+        self._fail()
+        if self._script.warns:
+            emit(Warned(WARNING))
+        return status(request.spec)
+
+    def down(self, request: Request, emit: Emit, *, volumes: bool) -> Report:
+        emit = _serial(emit)
+        self._stumble()
+        emit(RuntimeChosen("docker", "it holds this environment"))
+        seen = {r.address: _present(r) for r in RESOURCES if r.address.kind in _SUBSTRATE}
+        plan = ordered(decide_destroy(seen, data_goes=volumes))
+        emit(Planned(plan.steps))
+        ended = self._executor(request, emit).execute(plan)
+        report = Report("down", ended, kept=plan.kept, interrupted=request.cancelled())
+        emit(Reported(report))
+        return report
+
+    def endpoint_of(self, request: Request, extension: str) -> ExtensionEndpoint:
+        self._fail()
+        return ExtensionEndpoint(
+            request.environ.get("GATEWAY", ""),
+            f"id-of-{extension}",
+            seconds=float(request.environ.get("GATEWAY_SECONDS", "60")),
+        )
+
+    def _plan(self) -> Plan:
+        return ordered(decide_all(RESOURCES, self._script.seen))
+
+    def _executor(self, request: Request, emit: Emit) -> Executor:
+        drivers: ResourceDriver = _Driver(self._script)
+        kinds = {resource.address.kind: drivers for resource in RESOURCES}
+        prober = _Prober(self._script.slow_answers)
+        return Executor(lambda: kinds, prober, emit, 30.0, request.cancelled)
+
+    def _overture(self, emit: Emit) -> None:
+        emit(RuntimeChosen("docker", "auto: Docker engine 28.5 answers"))
+        if self._script.warns:
+            emit(Warned(WARNING))
+        if self._script.builds:
+            emit(Resolving("bundle/hello", "build"))
+            emit(StepProgress(parse_address("bundle/hello"), "compiling hello v0.1.0"))
+            time.sleep(self._script.pace)
+            emit(Resolved("bundle/hello", "1a2b3c4d5e6f, 5120 bytes", 1.8))
+
+    def _stumble(self) -> None:
+        if self._script.bug is not None:
+            raise self._script.bug
+
+    def _fail(self) -> None:
+        self._stumble()
+        if self._script.raises is not None:
+            raise self._script.raises
+
+
+_SUBSTRATE = ("network", "volume", "container")
+
+
+def all_present() -> Mapping[Address, Observation]:
+    """What is seen once all of it is there, as wanted."""
+    return {resource.address: _present(resource) for resource in RESOURCES}
+
+
+def status(spec: Path) -> Status:
+    """An environment that is up, with one extension."""
+    return Status(
+        environment=Environment("0123456789", "demo", spec, spec.parent / ".algaenv/0123456789"),
+        runtime="docker",
+        services=(
+            ServiceStatus(
+                "store",
+                "ready",
+                {"api": "http://127.0.0.1:4569", "console": "http://127.0.0.1:4570"},
+            ),
+            ServiceStatus("redis", "ready", {"url": "redis://127.0.0.1:6380"}),
+            ServiceStatus("database", "ready", {"url": "postgresql://alga@127.0.0.1:5436/alga"}),
+            ServiceStatus("runner", "running", {"url": "http://127.0.0.1:8085"}, "HTTP 503"),
+        ),
+        extensions=(
+            ExtensionStatus(
+                name="hello",
+                registry_id="7d444840-9dc0-11d1-b245-5ffdce74fad2",
+                install_id="9a1f0c2e-5b1d-5c3a-8f4e-0123456789ab",
+                version="0.1.2",
+                content_hash=DIGEST,
+                page_url="http://127.0.0.1:8085/ext-ui/7d444840/index.html",
+                call_url="http://localhost:3000/api/ext/7d444840",
+                endpoints=(("GET", "/hello"), ("POST", "/hello/{id}")),
+                ready=True,
+            ),
+        ),
+        tenant_id="11111111-2222-5333-8444-555555555555",
+        variables={
+            "RUNNER_BASE_URL": "http://127.0.0.1:8085",
+            "STORAGE_S3_ACCESS_KEY": Secret("AKIAEXAMPLE"),
+            "STORAGE_S3_SECRET_KEY": Secret("it's $ecret"),
+        },
+    )
+
+
+def _present(resource: Resource) -> Present:
+    running = True if resource.address.kind == "container" else None
+    return make_present(
+        str(resource.address),
+        inputs=resource.inputs,
+        running=running,
+        retained=resource.retained,
+    )
+
+
+def _serial(emit: Emit) -> Emit:
+    gate = threading.Lock()
+
+    def tell(event: Event) -> None:
+        with gate:
+            emit(event)
+
+    return tell
+
+
+@dataclass(frozen=True, slots=True)
+class _Driver:
+    """ResourceDriver that take their time."""
+
+    script: Scenario
+
+    def create(self, resource: Resource, on_progress: OnProgress) -> None:
+        self._work(resource.address, on_progress)
+
+    def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
+        self._work(resource.address, on_progress)
+
+    def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
+        self._work(address, on_progress)
+
+    def _work(self, address: Address, on_progress: OnProgress) -> None:
+        on_progress(f"working on {address.name}")
+        if str(address) in self.script.stuck and self.script.gate is not None:
+            _until(self.script.gate.exists)
+        time.sleep(self.script.pace)
+        if (problem := self.script.broken.get(str(address))) is not None:
+            raise Failed(problem)
+
+
+class _Prober:
+    """Answers each probe only after so many questions."""
+
+    def __init__(self, patience: int) -> None:
+        self._left = patience
+
+    def probe(self, probe: Probe) -> ProbeResult:
+        if self._left > 0:
+            self._left -= 1
+            return NotYet("HTTP 503")
+        return Yes()
+
+    def prewarm(self, warming: PrewarmRequest) -> ProbeResult | BrokenHandler:
+        return Yes()
+
+
+def _until(done: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the gate was never opened")
+        time.sleep(0.01)

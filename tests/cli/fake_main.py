@@ -1,0 +1,72 @@
+"""`python -m tests.cli.fake_main SCENE ARGUMENT…`: the command line over a session that plays."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from algaenv.__main__ import leave
+from algaenv.cli import main
+from algaenv.model.address import Address
+from algaenv.model.plan import Blocked
+from algaenv.model.problem import (
+    AlgaenvError,
+    EngineGone,
+    Locked,
+    NotReady,
+    Problem,
+    ResolveError,
+    SpecError,
+    Where,
+)
+from tests.cli.fake_application import BROKEN, FakeApplication, Scenario, all_present
+
+
+def script(scene: str) -> Scenario:
+    gate = Path(os.environ.get("PLAY_GATE", "gate"))
+    pace = float(os.environ.get("PLAY_PACE", "0"))
+    match scene:
+        case "fresh":
+            return Scenario(pace=pace, builds=True, warns=True, slow_answers=int(pace * 40))
+        case "noop":
+            return Scenario(seen=all_present())
+        case "failing":
+            return Scenario(pace=pace, broken={"container/store": BROKEN})
+        case "taken":
+            return Scenario(blocked=(Blocked(Address("container", "store"), BROKEN),))
+        case "stuck":
+            return Scenario(stuck=frozenset({"network/main"}), gate=gate)
+        case "bug":
+            return Scenario(bug=KeyError("port"))
+        case _:
+            return Scenario(raises=error(scene))
+
+
+def error(scene: str) -> AlgaenvError:
+    kind = {
+        "spec": SpecError,
+        "engine": EngineGone,
+        "locked": Locked,
+        "late": NotReady,
+        "build": ResolveError,
+    }[scene]
+    problem = Problem(
+        code=scene, summary=f"cannot go on: {scene}", hint="mend it", where=Where("a.yaml", 3, 5)
+    )
+    return kind(problem)
+
+
+def take_terminal() -> None:
+    """Make stdin the controlling terminal, as a login does, so that its keys send signals."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+if __name__ == "__main__":
+    if os.environ.get("PLAY_TERMINAL"):
+        take_terminal()
+    play = FakeApplication(script(sys.argv[1]))
+    leave(main(sys.argv[2:], make_application=lambda _request: play))

@@ -1,0 +1,86 @@
+"""What programs read agrees with the schemas that describe it, and holds no secret."""
+
+from __future__ import annotations
+
+import io
+import json
+import typing
+from pathlib import Path
+
+import pytest
+from jsonschema import ValidationError
+
+from algaenv.cli.output.json import JsonLines, event_to_json, plan_to_json, status_to_json
+from algaenv.model import event as events
+from algaenv.model.event import Event, Report, Reported, Warned
+from algaenv.model.plan import Plan
+from tests.cli.event_samples import FAILURE, OPENING, PLACED, SUCCESS
+from tests.cli.fake_application import WARNING, status
+from tests.cli.schemas import REFERENCE, check, validator
+from tests.cli.test_plan_text import FULL
+
+ALL = (
+    *OPENING,
+    *SUCCESS,
+    *FAILURE,
+    Warned(PLACED),
+    Reported(Report("", (), (PLACED,), "SpecError")),
+)
+
+
+@pytest.mark.parametrize("event", ALL, ids=lambda e: type(e).__name__)
+def test_every_event_is_as_its_schema_says(event: Event) -> None:
+    shape = event_to_json(event)
+    check("events", shape)
+    assert json.loads(json.dumps(shape)) == shape
+
+
+def test_every_kind_of_event_is_told_here_and_described() -> None:
+    kinds = set(typing.get_args(events.Event))
+    assert {type(event) for event in ALL} == kinds
+    names = {event_to_json(event)["event"] for event in ALL}
+    schema = json.loads((REFERENCE / "events.schema.json").read_text(encoding="utf-8"))
+    described = {ref["$ref"].rpartition("/")[2] for ref in schema["oneOf"]}
+    assert names == described
+
+
+def test_plans_are_as_their_schema_says() -> None:
+    for plan in (FULL, Plan(())):
+        check("plan", plan_to_json(plan, (WARNING, PLACED)))
+    shape = plan_to_json(FULL)
+    assert shape["changes"] == 5
+
+
+def test_statuses_are_as_their_schema_says_and_keep_secrets() -> None:
+    shape = status_to_json(status(Path("/home/me/algaenv.yaml")), (WARNING,))
+    check("status", shape)
+    assert shape["variables"] == {"RUNNER_BASE_URL": "http://127.0.0.1:8085"}
+    assert shape["secret_variables"] == ["STORAGE_S3_ACCESS_KEY", "STORAGE_S3_SECRET_KEY"]
+    assert "AKIAEXAMPLE" not in json.dumps(shape)
+
+
+def test_the_strict_schemas_refuse_what_they_do_not_know() -> None:
+    shape = event_to_json(ALL[0]) | {"surprise": 1}
+    with pytest.raises(ValidationError):
+        validator("events").validate(shape)
+    with pytest.raises(ValidationError):
+        validator("plan").validate(plan_to_json(FULL) | {"surprise": 1})
+
+
+def test_a_word_means_the_same_in_every_schema() -> None:
+    seen: dict[str, object] = {}
+    for path in sorted(REFERENCE.glob("*.schema.json")):
+        if path.name == "algaenv.schema.json":
+            continue
+        for name, definition in json.loads(path.read_text())["definitions"].items():
+            assert seen.setdefault(name, definition) == definition, (path.name, name)
+
+
+def test_lines_are_lines_and_readable() -> None:
+    stream = io.StringIO()
+    sink = JsonLines(stream, io.StringIO())
+    for event in ALL:
+        sink.emit(event)
+    lines = stream.getvalue().splitlines()
+    assert [json.loads(line)["event"] for line in lines] == [event_to_json(e)["event"] for e in ALL]
+    assert "0.1.1 → 0.1.2" in stream.getvalue()
