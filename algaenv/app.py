@@ -1,4 +1,4 @@
-"""The use cases: what `up`, `plan`, `status` and `down` mean, over protocols and values."""
+"""The use cases: `up`, `plan`, `status`, `down` and `endpoint_of`, over protocols."""
 
 from __future__ import annotations
 
@@ -22,30 +22,31 @@ from algaenv.reconcile.converge import (
     Options,
     PlanResult,
     converge,
-    make_destroy_plan,
     make_plan,
 )
+from algaenv.reconcile.destroy import make_destroy_plan
+from algaenv.reconcile.endpoints import endpoint_of
 from algaenv.reconcile.executor import Executor
 from algaenv.reconcile.prefetch import PrefetchedContent
 from algaenv.reconcile.protocols import ContentHost, ResourceDriver, Runtime, Snapshot
 from algaenv.reconcile.relocation import moved_warning, orphan_warning, remove_copy
 from algaenv.reconcile.resolve import BackgroundResolver, Resolution, resolve
-from algaenv.reconcile.status import empty_status, endpoint_of, read_status, status_after_up
+from algaenv.reconcile.status import empty_status, read_status, status_after_up
 
-PROMPT = 0.1
-"""Seconds in which bundles are settled when there is nothing to build."""
-CUT_SHORT = "build-cancelled"
+QUICK_RESOLVE_SECONDS = 0.1
+"""Seconds in which bundles are resolved when there is nothing to build."""
+BUILD_CANCELLED = "build-cancelled"
 
 
 class Application:
-    """The one UseCases there is: every use case as a few lines over a Dependencies."""
+    """Implements UseCases over Dependencies."""
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._dependencies = dependencies
 
     def up(self, request: Request, emit: Emit) -> Report:
         """See UseCases."""
-        emit = _one_at_a_time(emit)
+        emit = _serialized(emit)
         report = Report("up")
         try:
             intent, environment = self._load(request, emit)
@@ -53,61 +54,61 @@ class Application:
                 report = self._up(request, intent, environment, emit)
         except AlgaenvError as error:
             report = _failed("up", error)
-        return _told(report, request, emit)
+        return _finish(report, request, emit)
 
     def plan(self, request: Request, emit: Emit) -> Plan:
         """See UseCases."""
-        emit = _one_at_a_time(emit)
+        emit = _serialized(emit)
         intent, environment = self._load(request, emit)
-        recorded = self._dependencies.load_state(environment)
-        self._tell_moves(environment, recorded, emit)
-        settling = self._settling(request, environment, intent, emit, in_background=False)
-        runtime, why = self._dependencies.choose_runtime(request, environment, intent, recorded)
+        saved = self._dependencies.load_state(environment)
+        self._warn_of_moves(environment, saved, emit)
+        resolver = self._resolver(request, environment, intent, emit, in_background=False)
+        runtime, why = self._dependencies.choose_runtime(request, environment, intent, saved)
         emit(RuntimeChosen(runtime.name, why))
-        if leaving := self._leaving(environment, recorded, runtime):
-            emit(Warned(leaving))
-        lock = self._lock(request, environment, intent, settling.result(), recorded)
+        if move_warning := self._runtime_move_warning(environment, saved, runtime):
+            emit(Warned(move_warning))
+        lock = self._lock(request, environment, intent, resolver.result(), saved)
         options = Options(adopt=request.adopt, cancelled=request.cancelled)
-        return make_plan(lock, self._world(runtime, lock), emit, options).plan
+        return make_plan(lock, self._backends(runtime, lock), emit, options).plan
 
     def status(self, request: Request, emit: Emit) -> Status:
         """See UseCases."""
-        emit = _one_at_a_time(emit)
+        emit = _serialized(emit)
         environment = self._dependencies.identify(request.spec, request.spec.parent.name)
-        recorded = self._dependencies.load_state(environment)
-        if recorded is None:
+        saved = self._dependencies.load_state(environment)
+        if saved is None:
             intent, environment = self._load(request, emit)
         else:
-            intent, environment = recorded.intent, replace(environment, name=recorded.intent.name)
-        self._tell_moves(environment, recorded, emit)
-        runtime, why = self._dependencies.choose_runtime(request, environment, intent, recorded)
+            intent, environment = saved.intent, replace(environment, name=saved.intent.name)
+        self._warn_of_moves(environment, saved, emit)
+        runtime, why = self._dependencies.choose_runtime(request, environment, intent, saved)
         emit(RuntimeChosen(runtime.name, why))
         credentials = self._dependencies.existing_credentials(environment, intent)
         if credentials is None:
             return empty_status(environment, intent, runtime.name)
         ports = self._dependencies.ports(environment, intent)
-        lock = Lock(environment, intent, ports, credentials, (), _tenant_of(recorded, intent))
-        return read_status(lock, self._world(runtime, lock), emit)
+        lock = Lock(environment, intent, ports, credentials, (), _tenant_of(saved, intent))
+        return read_status(lock, self._backends(runtime, lock), emit)
 
     def down(self, request: Request, emit: Emit, *, volumes: bool) -> Report:
         """See UseCases."""
-        emit = _one_at_a_time(emit)
+        emit = _serialized(emit)
         report = Report("down")
         try:
             environment = self._dependencies.identify(request.spec, request.spec.parent.name)
             with self._dependencies.lock_environment(environment, "down"):
                 report = self._down(request, environment, emit, volumes=volumes)
             if volumes and not report.failed:
-                report = self._down_left(request, environment, emit, report)
+                report = self._down_orphans(request, environment, emit, report)
         except AlgaenvError as error:
             report = _failed("down", error)
-        return _told(report, request, emit)
+        return _finish(report, request, emit)
 
     def endpoint_of(self, request: Request, extension: str) -> ExtensionEndpoint:
         """See UseCases."""
         environment = self._dependencies.identify(request.spec, request.spec.parent.name)
-        recorded = self._dependencies.load_state(environment)
-        lock = self._lock_of_last_run(environment, recorded)
+        saved = self._dependencies.load_state(environment)
+        lock = self._lock_of_last_run(environment, saved)
         if lock is None:
             intent, _ = self._load(request, lambda _: None)
             raise NotReady(
@@ -117,7 +118,7 @@ class Application:
                     "bring it up with `algaenv up`",
                 )
             )
-        return endpoint_of(lock, extension, self._dependencies.content(lock))
+        return endpoint_of(lock, extension, self._dependencies.content_host(lock))
 
     def _load(self, request: Request, emit: Emit) -> tuple[Intent, Environment]:
         try:
@@ -135,15 +136,15 @@ class Application:
         return intent, self._dependencies.identify(request.spec, intent.name)
 
     def _up(self, request: Request, intent: Intent, environment: Environment, emit: Emit) -> Report:
-        for problem in self._swept(environment, data=False):
+        for problem in self._remove_leftovers(environment, data=False):
             emit(Warned(problem))
-        settling = self._settling(
-            request, environment, intent, emit, in_background=_takes_time(intent)
+        resolver = self._resolver(
+            request, environment, intent, emit, in_background=_worth_background(intent)
         )
         try:
-            return self._converge(request, intent, environment, emit, settling)
+            return self._converge(request, intent, environment, emit, resolver)
         finally:
-            settling.stop()
+            resolver.stop()
 
     def _converge(
         self,
@@ -151,53 +152,55 @@ class Application:
         intent: Intent,
         environment: Environment,
         emit: Emit,
-        settling: BackgroundResolver,
+        resolver: BackgroundResolver,
     ) -> Report:
-        recorded = self._dependencies.load_state(environment)
-        self._tell_moves(environment, recorded, emit)
+        saved = self._dependencies.load_state(environment)
+        self._warn_of_moves(environment, saved, emit)
 
-        def settled(seconds: float | None = None) -> Lock | None:
-            if seconds is not None and not settling.ready_within(seconds):
+        def resolved_lock(seconds: float | None = None) -> Lock | None:
+            if seconds is not None and not resolver.ready_within(seconds):
                 return None
-            return self._lock(request, environment, intent, settling.result(), recorded)
+            return self._lock(request, environment, intent, resolver.result(), saved)
 
-        lock = settled(PROMPT) if recorded is not None else None
+        lock = resolved_lock(QUICK_RESOLVE_SECONDS) if saved is not None else None
         if lock is not None:
-            # It has been up before, so its content may be looked at while the runtime is found.
-            content: ContentHost = PrefetchedContent(self._dependencies.content(lock), lock)
-        runtime, why = self._dependencies.choose_runtime(request, environment, intent, recorded)
+            # It has been up before, so its content can be read while the runtime is chosen.
+            content: ContentHost = PrefetchedContent(self._dependencies.content_host(lock), lock)
+        runtime, why = self._dependencies.choose_runtime(request, environment, intent, saved)
         emit(RuntimeChosen(runtime.name, why))
-        leaving = self._leaving(environment, recorded, runtime)
-        if leaving is not None and not request.leave_data:
-            raise Refused(leaving)
+        move_warning = self._runtime_move_warning(environment, saved, runtime)
+        if move_warning is not None and not request.leave_data:
+            raise Refused(move_warning)
         built = lock is not None
         if lock is None:
-            lock = settled(PROMPT)
+            lock = resolved_lock(QUICK_RESOLVE_SECONDS)
             built = lock is not None
-            lock = lock or self._lock(request, environment, intent, Resolution(), recorded)
-            content = self._dependencies.content(lock)
+            lock = lock or self._lock(request, environment, intent, Resolution(), saved)
+            content = self._dependencies.content_host(lock)
         options = Options(adopt=request.adopt, cancelled=request.cancelled)
-        if recorded is not None and _moved(recorded.intent, intent):
-            emit(Warned(_LEFT_BEHIND))
+        if saved is not None and _leaves_external_database(saved.intent, intent):
+            emit(Warned(_DATABASE_MOVED))
         backends = Backends(runtime, content, self._dependencies.prober())
-        late = None if built else settled
-        planned = make_plan(lock, backends, emit, options, late)
+        lock_source = None if built else resolved_lock
+        planned = make_plan(lock, backends, emit, options, lock_source)
         planned.refuse_obstacles()
-        left = set(recorded.left) if recorded is not None else set()
-        if recorded is not None and leaving is not None:
-            left.add(recorded.runtime)
-        others = tuple(sorted(left - {runtime.name}))
-        now = SavedState(intent, runtime.name, lock.tenant_id, others, str(environment.spec))
-        if now != recorded:
-            self._dependencies.save_state(environment, now)
-        planned, ended = converge(planned, lock, backends, emit, options, lock_source=late)
-        lock = lock if built else settled() or lock
-        report = _report("up", planned, ended, cancelled=request.cancelled())
-        learned = (
-            planned.ids.tenant_id if planned.ids and not planned.ids.problems else now.tenant_id
+        left = set(saved.data_runtimes) if saved is not None else set()
+        if saved is not None and move_warning is not None:
+            left.add(saved.runtime)
+        data_runtimes = tuple(sorted(left - {runtime.name}))
+        state = SavedState(
+            intent, runtime.name, lock.tenant_id, data_runtimes, str(environment.spec)
         )
-        if learned != now.tenant_id:
-            self._dependencies.save_state(environment, replace(now, tenant_id=learned))
+        if state != saved:
+            self._dependencies.save_state(environment, state)
+        planned, ended = converge(planned, lock, backends, emit, options, lock_source=lock_source)
+        lock = lock if built else resolved_lock() or lock
+        report = _report("up", planned, ended, cancelled=request.cancelled())
+        tenant_id = (
+            planned.ids.tenant_id if planned.ids and not planned.ids.problems else state.tenant_id
+        )
+        if tenant_id != state.tenant_id:
+            self._dependencies.save_state(environment, replace(state, tenant_id=tenant_id))
         if report.failed or any(not isinstance(it.outcome, Done) for it in ended):
             return report
         return replace(report, status=status_after_up(lock, planned, runtime.name))
@@ -205,20 +208,20 @@ class Application:
     def _down(
         self, request: Request, environment: Environment, emit: Emit, *, volumes: bool
     ) -> Report:
-        recorded = self._dependencies.load_state(environment)
-        lock = self._lock_of_last_run(environment, recorded)
+        saved = self._dependencies.load_state(environment)
+        lock = self._lock_of_last_run(environment, saved)
         external = lock is not None and isinstance(lock.intent.database, ExternalDatabase)
         asked = lock is not None and (external or not volumes)
-        content: ContentHost = _NoContent()
+        content: ContentHost = _NoContentHost()
         if lock is not None:
-            content = self._dependencies.content(lock)
+            content = self._dependencies.content_host(lock)
             content = PrefetchedContent(content, lock) if asked else content
         ended: list[Ended] = []
         kept: list[Kept] = []
-        for runtime in self._dependencies.runtimes_present(environment, recorded, data=volumes):
+        for runtime in self._dependencies.runtimes_present(environment, saved, data=volumes):
             emit(RuntimeChosen(runtime.name, "it holds this environment"))
             backends = Backends(runtime, content, self._dependencies.prober())
-            reached = lock if recorded is not None and runtime.name == recorded.runtime else None
+            reached = lock if saved is not None and runtime.name == saved.runtime else None
             plan = make_destroy_plan(
                 environment, backends, reached, emit, volumes=volumes, external=external
             )
@@ -229,8 +232,8 @@ class Application:
         report = Report("down", tuple(ended), kept=tuple(kept))
         if request.cancelled():
             return report
-        problems = self._swept(environment, data=volumes)
-        nothing_left = volumes or (recorded is None and not kept)
+        problems = self._remove_leftovers(environment, data=volumes)
+        nothing_left = volumes or (saved is None and not kept)
         if nothing_left and not report.failed and not problems:
             try:
                 kept += self._dependencies.delete_state(environment)
@@ -239,19 +242,19 @@ class Application:
         failed = Failed.__name__ if problems else ""
         return replace(report, problems=problems, error=failed, kept=tuple(kept))
 
-    def _down_left(
+    def _down_orphans(
         self, request: Request, environment: Environment, emit: Emit, report: Report
     ) -> Report:
-        """Remove what checkouts that were moved or copied here brought along as well."""
-        for left in self._dependencies.orphaned_states(environment):
-            if left.here or request.cancelled():
-                continue  # `down` for that spec removes it, which may come back.
-            other = left.environment
+        """Remove the states of moved or copied checkouts beside this one as well."""
+        for orphan in self._dependencies.orphaned_states(environment):
+            if orphan.here or request.cancelled():
+                continue  # Its spec may come back; `down` for that spec removes it.
+            other = orphan.environment
             try:
                 with self._dependencies.lock_environment(other, "down"):
-                    if left.copied:
+                    if orphan.copied:
                         more = Report(
-                            "down", remove_copy(left, self._dependencies.delete_copy, emit)
+                            "down", remove_copy(orphan, self._dependencies.delete_copy, emit)
                         )
                     else:
                         more = self._down(request, other, emit, volumes=True)
@@ -266,46 +269,44 @@ class Application:
             )
         return report
 
-    def _tell_moves(
-        self, environment: Environment, recorded: SavedState | None, emit: Emit
+    def _warn_of_moves(
+        self, environment: Environment, saved: SavedState | None, emit: Emit
     ) -> None:
-        """Say that a moved checkout was found again, or where state lies that was not."""
-        before = recorded.spec if recorded is not None else ""
+        """Warn of a recognised moved checkout, and of states that belong to no spec here."""
+        before = saved.spec if saved is not None else ""
         if before and before != str(environment.spec):
             emit(Warned(moved_warning(environment, before)))
-        for left in self._dependencies.orphaned_states(environment):
-            if recorded is None or not left.here:
-                emit(Warned(orphan_warning(left)))
+        for orphan in self._dependencies.orphaned_states(environment):
+            if saved is None or not orphan.here:
+                emit(Warned(orphan_warning(orphan)))
 
-    def _leaving(
-        self, environment: Environment, recorded: SavedState | None, runtime: Runtime
+    def _runtime_move_warning(
+        self, environment: Environment, saved: SavedState | None, runtime: Runtime
     ) -> Problem | None:
-        """What is told when the environment would leave its data with another runtime."""
-        if recorded is None or recorded.runtime == runtime.name:
+        """The warning when the environment would leave its data with another runtime."""
+        if saved is None or saved.runtime == runtime.name:
             return None
-        return self._dependencies.runtime_move_warning(environment, recorded.runtime, runtime.name)
+        return self._dependencies.runtime_move_warning(environment, saved.runtime, runtime.name)
 
-    def _swept(self, environment: Environment, *, data: bool) -> tuple[Problem, ...]:
-        """Remove what killed runs have left; what could not be removed."""
+    def _remove_leftovers(self, environment: Environment, *, data: bool) -> tuple[Problem, ...]:
+        """Remove what killed runs have left; returns what could not be removed."""
         try:
             self._dependencies.remove_leftovers(environment, data=data)
         except AlgaenvError as error:
             return tuple(error.problems)
         return ()
 
-    def _lock_of_last_run(
-        self, environment: Environment, recorded: SavedState | None
-    ) -> Lock | None:
-        """Where the content is; None when what it takes to reach it is lost."""
-        if recorded is None:
+    def _lock_of_last_run(self, environment: Environment, saved: SavedState | None) -> Lock | None:
+        """The lock of the last run, to reach its content; None when its credentials are lost."""
+        if saved is None:
             return None
-        credentials = self._dependencies.existing_credentials(environment, recorded.intent)
+        credentials = self._dependencies.existing_credentials(environment, saved.intent)
         if credentials is None:
             return None
-        ports = self._dependencies.ports(environment, recorded.intent)
-        return Lock(environment, recorded.intent, ports, credentials, (), recorded.tenant_id)
+        ports = self._dependencies.ports(environment, saved.intent)
+        return Lock(environment, saved.intent, ports, credentials, (), saved.tenant_id)
 
-    def _settling(
+    def _resolver(
         self,
         request: Request,
         environment: Environment,
@@ -314,13 +315,15 @@ class Application:
         *,
         in_background: bool,
     ) -> BackgroundResolver:
-        """The bundles of the extensions that the run is about; SpecError for one there is not."""
-        about = [it for it in intent.extensions if it.name in _about(request, intent)]
+        """Resolves the bundles of the selected extensions; SpecError for an unknown one."""
+        selected = [it for it in intent.extensions if it.name in _selected(request, intent)]
 
-        def settle(cancelled: Callable[[], bool]) -> Resolution:
-            return resolve(about, self._dependencies.bundle_builder(environment, cancelled), emit)
+        def run_resolve(cancelled: Callable[[], bool]) -> Resolution:
+            return resolve(
+                selected, self._dependencies.bundle_builder(environment, cancelled), emit
+            )
 
-        return BackgroundResolver(settle, request.cancelled, in_background=in_background)
+        return BackgroundResolver(run_resolve, request.cancelled, in_background=in_background)
 
     def _lock(
         self,
@@ -328,7 +331,7 @@ class Application:
         environment: Environment,
         intent: Intent,
         resolution: Resolution,
-        recorded: SavedState | None,
+        saved: SavedState | None,
     ) -> Lock:
         return Lock(
             environment=environment,
@@ -336,7 +339,7 @@ class Application:
             ports=self._dependencies.ports(environment, intent),
             credentials=self._dependencies.credentials(environment, intent),
             extensions=resolution.extensions,
-            tenant_id=_tenant_of(recorded, intent),
+            tenant_id=_tenant_of(saved, intent),
             broken=resolution.broken,
             dev_servers=self._dev_servers(request, environment, intent, resolution),
             only=request.extensions or None,
@@ -345,7 +348,7 @@ class Application:
     def _dev_servers(
         self, request: Request, environment: Environment, intent: Intent, resolution: Resolution
     ) -> Mapping[str, str]:
-        """Of extensions without a bundle in this run: the gateway is to know them as before."""
+        """Development servers of extensions that have no bundle in this run."""
         resolved = {it.name for it in resolution.extensions}
         left = [it for it in intent.extensions if it.ui_dev_server and it.name not in resolved]
         if not left:
@@ -357,12 +360,12 @@ class Application:
             if it.ui_dev_server and (id_ := bundle_builder.registry_id(it)) is not None
         }
 
-    def _world(self, runtime: Runtime, lock: Lock) -> Backends:
-        return Backends(runtime, self._dependencies.content(lock), self._dependencies.prober())
+    def _backends(self, runtime: Runtime, lock: Lock) -> Backends:
+        return Backends(runtime, self._dependencies.content_host(lock), self._dependencies.prober())
 
 
-class _NoContent:
-    """Stands for hosts nobody knows the address of any more."""
+class _NoContentHost:
+    """Stands for content hosts whose addresses are lost."""
 
     def snapshot(self, lock: Lock) -> Snapshot:
         raise NotImplementedError
@@ -371,18 +374,18 @@ class _NoContent:
         return {}
 
 
-def _takes_time(intent: Intent) -> bool:
-    """Whether services are worth starting beside the builds.
+def _worth_background(intent: Intent) -> bool:
+    """True when services can start while bundles are built.
 
-    The gateway's settings hold the ids of extensions with a server of their own, which only their
-    manifests tell.
+    False with a `ui_dev_server`: the gateway's settings hold the ids of such extensions, which are
+    known only from their manifests.
     """
     extensions = intent.extensions
     return any(it.build for it in extensions) and not any(it.ui_dev_server for it in extensions)
 
 
-def _about(request: Request, intent: Intent) -> frozenset[str]:
-    """The names of the extensions that a run is about."""
+def _selected(request: Request, intent: Intent) -> frozenset[str]:
+    """The names of the extensions that a run is about; SpecError for an unknown one."""
     known = [it.name for it in intent.extensions]
     unknown = [it for it in request.extensions if it not in known]
     if unknown:
@@ -402,11 +405,13 @@ def _about(request: Request, intent: Intent) -> frozenset[str]:
 
 
 def _report(verb: str, planned: PlanResult, ended: tuple[Ended, ...], *, cancelled: bool) -> Report:
-    # A build that was cut short has not failed.
-    blocked = [b for b in planned.plan.blocked if not (cancelled and b.problem.code == CUT_SHORT)]
+    # A cancelled build has not failed.
+    blocked = [
+        b for b in planned.plan.blocked if not (cancelled and b.problem.code == BUILD_CANCELLED)
+    ]
     problems = tuple(it.problem for it in blocked)
     errors = {it.error for it in blocked}
-    # Without a bundle is nearer to the root than what is in the way.
+    # A missing bundle is nearer to the root cause than a conflict.
     error = min(errors, key=lambda it: (it != "ResolveError", it == "Conflict", it), default="")
     if planned.failure is not None:
         problems += planned.failure.problems
@@ -415,27 +420,27 @@ def _report(verb: str, planned: PlanResult, ended: tuple[Ended, ...], *, cancell
     return Report(verb, ended, problems, error, kept=planned.plan.kept, interrupted=cut)
 
 
-_LEFT_BEHIND = Problem(
+_DATABASE_MOVED = Problem(
     code="database-moved",
     summary="cannot look into the database of the last run any more: install rows of ours may stay",
     hint="bring its `url` back, run `algaenv down`, and change the database then",
 )
 
 
-def _tenant_of(recorded: SavedState | None, intent: Intent) -> str:
-    """The tenant of the last run, as long as the spec asks for the same one of the same database.
+def _tenant_of(saved: SavedState | None, intent: Intent) -> str:
+    """The tenant of the last run, if the spec names the same tenant of the same database.
 
     A managed database keeps its tenant under a new name of the environment.
     """
-    if recorded is None or recorded.intent.tenant != intent.tenant:
+    if saved is None or saved.intent.tenant != intent.tenant:
         return ""
-    managed = [isinstance(it.database, ManagedDatabase) for it in (recorded.intent, intent)]
-    same = all(managed) or recorded.intent.database == intent.database
-    return recorded.tenant_id if same else ""
+    managed = [isinstance(it.database, ManagedDatabase) for it in (saved.intent, intent)]
+    same = all(managed) or saved.intent.database == intent.database
+    return saved.tenant_id if same else ""
 
 
-def _moved(before: Intent, now: Intent) -> bool:
-    """Whether an external database has been left for another one."""
+def _leaves_external_database(before: Intent, now: Intent) -> bool:
+    """True when the spec names another database than the external one of the last run."""
     return isinstance(before.database, ExternalDatabase) and before.database != now.database
 
 
@@ -443,9 +448,9 @@ def _failed(verb: str, error: AlgaenvError) -> Report:
     return Report(verb, problems=error.problems, error=type(error).__name__)
 
 
-def _told(report: Report, request: Request, emit: Emit) -> Report:
+def _finish(report: Report, request: Request, emit: Emit) -> Report:
     if request.cancelled():
-        problems = tuple(p for p in report.problems if p.code != "build-cancelled")
+        problems = tuple(p for p in report.problems if p.code != BUILD_CANCELLED)
         report = replace(report, problems=problems, error=report.error if problems else "")
     unfinished = any(not isinstance(ended.outcome, Done) for ended in report.ended)
     cut = report.interrupted or unfinished or not report.ended
@@ -454,12 +459,12 @@ def _told(report: Report, request: Request, emit: Emit) -> Report:
     return report
 
 
-def _one_at_a_time(emit: Emit) -> Emit:
-    """Steps run in threads; a sink hears one event at a time."""
-    gate = threading.Lock()
+def _serialized(emit: Emit) -> Emit:
+    """`emit` under a lock: steps run in threads, and a sink takes one event at a time."""
+    emit_lock = threading.Lock()
 
-    def tell(event: Event) -> None:
-        with gate:
+    def emit_locked(event: Event) -> None:
+        with emit_lock:
             emit(event)
 
-    return tell
+    return emit_locked

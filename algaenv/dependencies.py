@@ -1,4 +1,4 @@
-"""What a request is, what the use cases offer, and what they need of the packages below."""
+"""Interfaces of the application: its requests, its use cases, and what it depends on."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from algaenv.reconcile.resolve import BundleBuilder
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the command line says about which environment, and how.
+    """What the command line asks for.
 
     `spec` is an absolute path that need not exist for `down`. `runtime` and `images` override
-    the spec; None leaves them. `cancelled` is asked between steps.
+    the spec; None leaves them. `cancelled` is called between steps.
     """
 
     spec: Path
@@ -36,117 +36,119 @@ class Request:
     images: ImagesChoice | None = None
     adopt: bool = False
     leave_data: bool = False
-    """Whether data may be left behind."""
+    """True: the environment may move to another runtime and leave its data behind."""
     extensions: tuple[str, ...] = ()
     """The extensions that `up` and `plan` are about; none: all of them."""
     cancelled: Callable[[], bool] = lambda: False
 
 
 class UseCases(Protocol):
-    """The whole program below its surface. SpecError, Locked, EngineGone, ResolveError and other
+    """The use cases. SpecError, Locked, EngineGone, ResolveError and other
     AlgaenvError are raised by `plan`, `status` and `reach`; `up` and `down` put them into their
     report.
     """
 
     def up(self, request: Request, emit: Emit) -> Report:
-        """Converge; the report is also the last event."""
+        """Bring the environment to what the spec says; the report is also the last event."""
         ...
 
     def plan(self, request: Request, emit: Emit) -> Plan:
-        """What `up` would do; writes nothing but the cache."""
+        """The plan of `up`; writes nothing but the cache."""
         ...
 
     def status(self, request: Request, emit: Emit) -> Status:
-        """What is there."""
+        """The services and extensions that are there."""
         ...
 
     def down(self, request: Request, emit: Emit, *, volumes: bool) -> Report:
-        """Remove what is ours; data is kept unless `volumes`."""
+        """Remove the environment; data is kept unless `volumes`."""
         ...
 
     def endpoint_of(self, request: Request, extension: str) -> ExtensionEndpoint:
         """Where an extension is called, by its name in the spec, or by any name the gateway knows.
 
-        Asks the gateway nothing.
+        Sends no request to the gateway.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SavedState:
-    """What the last `up` of an environment left in its home about itself."""
+    """What the last `up` saved in the state directory of its environment."""
 
     intent: Intent
     runtime: str
     tenant_id: str = ""
-    """The tenant's id, empty where it was not learned."""
-    left: tuple[str, ...] = ()
-    """Other runtimes, with which data was left."""
+    """The tenant's id; empty while unknown."""
+    data_runtimes: tuple[str, ...] = ()
+    """Other runtimes that still hold data of the environment."""
     spec: str = ""
-    """The path of the spec then."""
+    """The path of the spec at that time."""
 
 
 class Dependencies(Protocol):
-    """What a session needs of the rooms below, chosen in `algaenv.wiring`."""
+    """What the use cases need of runtimes, drivers and spec; implemented by `wiring.Container`."""
 
     def load_spec(self, request: Request) -> tuple[Intent, Sequence[Problem]]:
-        """The spec and its warnings; SpecError."""
+        """The spec and its warnings; raises SpecError."""
         ...
 
     def identify(self, spec: Path, name: str) -> Environment:
-        """Which environment a spec is; opens nothing."""
+        """The environment of a spec; reads no file of it."""
         ...
 
     def lock_environment(
         self, environment: Environment, command: str
     ) -> AbstractContextManager[None]:
-        """One run at a time; Locked."""
+        """Hold the lock of the environment; raises Locked."""
         ...
 
     def load_state(self, environment: Environment) -> SavedState | None:
-        """What the last run wrote down, None when nothing readable is there."""
+        """The saved state; None when there is none, or none that can be read."""
         ...
 
-    def save_state(self, environment: Environment, recorded: SavedState) -> None:
-        """Write it down for a later `down` and `status`."""
+    def save_state(self, environment: Environment, saved: SavedState) -> None:
+        """Save the state for a later `down` and `status`."""
         ...
 
     def remove_leftovers(self, environment: Environment, *, data: bool) -> None:
-        """Remove what killed runs have left; `data`: of runtimes as well. Raises AlgaenvError with
-        all that could not be removed."""
+        """Remove what killed runs have left; with `data` that of runtimes as well.
+
+        Raises AlgaenvError with everything that could not be removed.
+        """
         ...
 
     def orphaned_states(self, environment: Environment) -> Sequence[OrphanedState]:
-        """What other checkouts, or specs that are gone, have left beside this environment."""
+        """States beside this environment of other checkouts, or of specs that are gone."""
         ...
 
-    def delete_copy(self, left: OrphanedState) -> None:
-        """Remove the directory of a copy; Failed."""
+    def delete_copy(self, orphan: OrphanedState) -> None:
+        """Remove the state directory of a copied checkout; raises Failed."""
         ...
 
     def delete_state(self, environment: Environment) -> Sequence[Kept]:
-        """Remove the environment's home, after its data went too; what others put there stays.
+        """Remove the state directory, after the data; returns foreign files, which stay.
 
-        Raises Failed (`left-behind`) with all of ours that could not be removed.
+        Raises Failed (`left-behind`) with everything of ours that could not be removed.
         """
         ...
 
     def credentials(self, environment: Environment, intent: Intent) -> Credentials:
-        """Secrets as given, or generated once and kept."""
+        """Secrets as given in the spec, or generated once and kept."""
         ...
 
     def existing_credentials(self, environment: Environment, intent: Intent) -> Credentials | None:
-        """The same without generating any; None when one is missing."""
+        """The credentials without generating any; None when one is missing."""
         ...
 
     def ports(self, environment: Environment, intent: Intent) -> Ports:
-        """Ports as given, or chosen once."""
+        """Ports as given in the spec, or chosen once and kept."""
         ...
 
     def bundle_builder(
         self, environment: Environment, cancelled: Callable[[], bool]
     ) -> BundleBuilder:
-        """Builds and packs extensions; a build ends early when `cancelled` says so."""
+        """Builds and packs extensions; a build ends early once `cancelled` returns True."""
         ...
 
     def choose_runtime(
@@ -154,28 +156,28 @@ class Dependencies(Protocol):
         request: Request,
         environment: Environment,
         intent: Intent,
-        recorded: SavedState | None,
+        saved: SavedState | None,
     ) -> tuple[Runtime, str]:
-        """The runtime, and why it is this one; EngineGone, Conflict."""
+        """The runtime and the reason of the choice; raises EngineGone or Conflict."""
         ...
 
     def runtime_move_warning(
         self, environment: Environment, before: str, runtime: str
     ) -> Problem | None:
-        """What is told when an environment leaves `before` for `runtime`; None when it has no data
+        """The warning when an environment moves from `before` to `runtime`; None without data
         there."""
         ...
 
     def runtimes_present(
-        self, environment: Environment, recorded: SavedState | None, *, data: bool
+        self, environment: Environment, saved: SavedState | None, *, data: bool
     ) -> Sequence[Runtime]:
-        """The runtimes that may hold something of this environment; `data`: or data alone."""
+        """The runtimes that may hold parts of this environment; with `data` also mere data."""
         ...
 
     def content_host(self, lock: Lock) -> ContentHost:
-        """Where rows and objects of a lock live."""
+        """The database and the object store of a lock."""
         ...
 
     def prober(self) -> Prober:
-        """Puts probes to services."""
+        """Sends probes to services."""
         ...

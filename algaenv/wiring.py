@@ -1,4 +1,4 @@
-"""The composition root: which class does what. Nothing else names a runtime or a driver."""
+"""The composition root: the only module that names runtime and driver classes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from algaenv.app import Application
+from algaenv.dependencies import Request, SavedState, UseCases
 from algaenv.drivers import home
 from algaenv.model.address import Address
 from algaenv.model.intent import Intent, ManagedDatabase
@@ -17,16 +19,15 @@ from algaenv.model.problem import Conflict, EngineGone, Failed, Problem
 from algaenv.model.resource import Present
 from algaenv.reconcile.protocols import ContentHost, Prober, Runtime
 from algaenv.reconcile.resolve import BundleBuilder
-from algaenv.session import Application, Request, SavedState, UseCases
 
 if TYPE_CHECKING:
     from algaenv.runtimes.docker.engine import EngineFacts, NoEngine
 
 
 def build_application(request: Request) -> UseCases:
-    """The program, ready to serve one request.
+    """Build the application for one request.
 
-    What the shell tells S3 clients and HTTP clients is removed from this process's environment.
+    Removes the variables of S3 and HTTP clients from the environment of this process.
     """
     from algaenv.drivers.client_variables import set_aside_store
 
@@ -35,7 +36,7 @@ def build_application(request: Request) -> UseCases:
 
 
 class Container:
-    """The House of real rooms."""
+    """Implements Dependencies with the real runtimes and drivers."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -47,8 +48,8 @@ class Container:
 
         return cache_home(self._environ)
 
-    def load(self, request: Request) -> tuple[Intent, Sequence[Problem]]:
-        """The spec, from the cache when nothing it was read from has changed."""
+    def load_spec(self, request: Request) -> tuple[Intent, Sequence[Problem]]:
+        """The spec, from the cache when none of its sources has changed."""
         from algaenv.runtimes.binaries import cache_problem
         from algaenv.spec.cache import load_cached
 
@@ -58,17 +59,19 @@ class Container:
         return loaded.intent, (*loaded.warnings, *([warning] if warning else ()))
 
     def identify(self, spec: Path, name: str) -> Environment:
-        """By the real path of the spec, or by what came here with a moved checkout."""
+        """By the real path of the spec, or by the state that a moved checkout brought along."""
         return home.identify(spec, name)
 
-    def hold(self, environment: Environment, command: str) -> AbstractContextManager[None]:
-        """One run at a time."""
+    def lock_environment(
+        self, environment: Environment, command: str
+    ) -> AbstractContextManager[None]:
+        """A lock on a file of the state directory."""
         from algaenv.drivers.hold import hold
 
         return hold(environment, command)
 
-    def recall(self, environment: Environment) -> SavedState | None:
-        """What the last `up` left; anything unreadable counts as nothing."""
+    def load_state(self, environment: Environment) -> SavedState | None:
+        """The saved state; an unreadable one counts as none."""
         from algaenv.spec.cache import intent_classes
         from algaenv.spec.codec import decode, known
 
@@ -90,61 +93,63 @@ class Container:
             str(kept.get("spec", "")),
         )
 
-    def remember(self, environment: Environment, recorded: SavedState) -> None:
-        """Kept 0600: an intent may hold secrets that the author gave."""
+    def save_state(self, environment: Environment, saved: SavedState) -> None:
+        """Written with mode 0600: an intent may hold secrets of the author."""
         from algaenv.spec.codec import encode
 
-        intent = encode(recorded.intent)
+        intent = encode(saved.intent)
         home.remember(
             environment,
             {
-                "runtime": recorded.runtime,
-                "tenant_id": recorded.tenant_id,
-                "left": list(recorded.left),
+                "runtime": saved.runtime,
+                "tenant_id": saved.tenant_id,
+                "left": list(saved.data_runtimes),
                 "spec": str(environment.spec),
                 "intent": intent,
             },
         )
 
-    def sweep(self, environment: Environment, *, data: bool) -> None:
-        """In the home, and where processes leave things; the engine leaves nothing half made."""
+    def remove_leftovers(self, environment: Environment, *, data: bool) -> None:
+        """In the state directory, and of processes; the engine leaves nothing half made."""
         home.sweep(environment)
         if any((environment.home / name).is_dir() for name in home.SHARED):
             from algaenv.runtimes.process import leftovers
 
             leftovers.sweep(environment, data=data)
 
-    def left_beside(self, environment: Environment) -> Sequence[OrphanedState]:
-        """By what their records say."""
+    def orphaned_states(self, environment: Environment) -> Sequence[OrphanedState]:
+        """By the records in the directories."""
         return home.left_beside(environment)
 
-    def discard(self, left: OrphanedState) -> None:
-        """The directory alone: what its id stands for belongs to the one it is a copy of."""
-        home.discard(left.environment.home)
+    def delete_copy(self, orphan: OrphanedState) -> None:
+        """Only the directory: services and volumes of its id belong to the original."""
+        home.discard(orphan.environment.home)
 
-    def forget(self, environment: Environment) -> Sequence[Kept]:
-        """What somebody else put into the home stays, unless it lies among our data."""
-        left = home.forget(environment)
-        within = [environment.home / name for name in left if name in home.SHARED]
+    def delete_state(self, environment: Environment) -> Sequence[Kept]:
+        """Foreign files stay, unless they lie among our data."""
+        foreign = home.forget(environment)
+        within = [environment.home / name for name in foreign if name in home.SHARED]
         if within:
-            raise Failed(*(_still_there(path) for path in within))
+            raise Failed(*(_not_removed(path) for path in within))
         why = "not made by algaenv"
-        return [Kept(Address("file", name), f"{environment.home / name}: {why}") for name in left]
+        return [
+            Kept(Address("file", name), f"{environment.home / name}: {why}") for name in foreign
+        ]
 
     def credentials(self, environment: Environment, intent: Intent) -> Credentials:
-        """Given ones win."""
+        """Values of the spec win."""
         from algaenv.drivers import vault
 
         return vault.credentials(environment, intent)
 
-    def peek(self, environment: Environment, intent: Intent) -> Credentials | None:
+    def existing_credentials(self, environment: Environment, intent: Intent) -> Credentials | None:
         """Generates nothing."""
         from algaenv.drivers import vault
 
         return vault.peek(environment, intent)
 
     def ports(self, environment: Environment, intent: Intent) -> Ports:
-        """An `auto` port is one that nobody listens on when it is chosen."""
+        """An `auto` port is one without a listener when it is chosen."""
         from algaenv.drivers import port_choice
         from algaenv.runtimes.ports import holder_of
 
@@ -153,16 +158,16 @@ class Container:
     def bundle_builder(
         self, environment: Environment, cancelled: Callable[[], bool]
     ) -> BundleBuilder:
-        """BundleBuilder into the environment's own cache."""
+        """Packs into the cache of the environment."""
         from algaenv.drivers.packing import Packer
 
         return Packer(environment, cancelled=cancelled, environ=self._environ)
 
-    def content(self, lock: Lock) -> ContentHost:
-        """The store and the database of the lock.
+    def content_host(self, lock: Lock) -> ContentHost:
+        """The object store and the database of the lock.
 
-        What the shell tells libpq is removed for a database of ours, and named in the problems of
-        an external one.
+        Variables of libpq are removed for a managed database, and named in the problems of an
+        external one.
         """
         from algaenv.drivers.client_variables import libpq_in, set_aside_database
         from algaenv.drivers.content import Content
@@ -172,25 +177,25 @@ class Container:
         return Content(lock, libpq_in(self._environ))
 
     def prober(self) -> Prober:
-        """Real clients, imported when first asked for."""
+        """Clients of each service, imported on first use."""
         from algaenv.drivers.probes import Prober
 
         return Prober()
 
-    def choose(
+    def choose_runtime(
         self,
         request: Request,
         environment: Environment,
         intent: Intent,
-        recorded: SavedState | None,
+        saved: SavedState | None,
     ) -> tuple[Runtime, str]:
-        """Where the environment runs or has its data; else Docker if an engine answers.
+        """The runtime that runs the environment or has its data; else Docker if an engine answers.
 
         Raises EngineGone when Docker is asked for, or holds the environment, and does not answer,
         and Conflict (`runtime-switch`) when the environment is still up under the other runtime.
         """
         wish = intent.runtime
-        before = recorded.runtime if recorded else self._where_data_is(environment)
+        before = saved.runtime if saved else self._where_data_is(environment)
         if wish == "auto":
             return self._automatic(environment, before)
         if before is not None and before != wish and self._is_up(before, environment):
@@ -223,8 +228,10 @@ class Container:
     def runtime_move_warning(
         self, environment: Environment, before: str, runtime: str
     ) -> Problem | None:
-        """By the labels of volumes and the markers of folders; nothing is assumed of an engine
-        that does not answer but that it still has the data."""
+        """By the labels of volumes and the markers of folders.
+
+        An engine that does not answer is assumed to have data.
+        """
         silent = before == "docker" and not self._engine()
         data = () if silent else self._data(before, environment)
         if not silent and not data:
@@ -238,28 +245,30 @@ class Container:
             f"`algaenv up --runtime {runtime} --yes`",
         )
 
-    def present(
-        self, environment: Environment, recorded: SavedState | None, *, data: bool
+    def runtimes_present(
+        self, environment: Environment, saved: SavedState | None, *, data: bool
     ) -> Sequence[Runtime]:
-        """The runtime of the last run, and with `data` those that were left with data; where that
-        is not known, each one that can be looked at."""
-        if recorded is not None:
-            left = recorded.left if data else ()
-            return tuple(self._runtime(name) for name in (recorded.runtime, *left))
+        """The runtime of the last run, and with `data` those that still hold data.
+
+        Without a saved state, every runtime that can be observed.
+        """
+        if saved is not None:
+            others = saved.data_runtimes if data else ()
+            return tuple(self._runtime(name) for name in (saved.runtime, *others))
         names = ["process"] if environment.home.exists() else []
         names += ["docker"] if self._engine() else []
         return tuple(self._runtime(name) for name in names)
 
     def _is_up(self, name: str, environment: Environment) -> bool:
-        """True when something other than kept data is there under a runtime."""
+        """True when a runtime holds more than kept data of the environment."""
         return any(not it.retained for it in self._ours(name, environment))
 
     def _data(self, name: str, environment: Environment) -> tuple[str, ...]:
-        """What a runtime keeps for the environment, by volume or path."""
+        """The data that a runtime holds for the environment, by volume or path."""
         return tuple(it.note or it.handle for it in self._ours(name, environment) if it.retained)
 
     def _where_data_is(self, environment: Environment) -> str | None:
-        """For an environment whose last run nobody knows: a look at the disk, none at an engine."""
+        """Without a saved state: looks at the disk, not at an engine."""
         has_folders = (environment.home / "data").is_dir()
         return "process" if has_folders and self._data("process", environment) else None
 
@@ -291,7 +300,7 @@ class Container:
         return DockerRuntime(self._environ, self._cache)
 
 
-def _still_there(path: Path) -> Problem:
+def _not_removed(path: Path) -> Problem:
     return Problem(
         "left-behind",
         f"cannot remove {path}: it holds something that carries no mark of this environment",

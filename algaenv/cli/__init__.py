@@ -1,4 +1,4 @@
-"""The command line: one file a verb, and what they share."""
+"""The command line: one module a command in `commands`, and its views in `output`."""
 
 from algaenv.cli.dispatch import main
 

@@ -1,4 +1,4 @@
-"""From an argument list to an exit code: finds the command, runs it, tells how it failed."""
+"""Entry point of the command line: parses the arguments and runs one command."""
 
 from __future__ import annotations
 
@@ -25,16 +25,60 @@ from algaenv.cli.parser import (
 )
 
 if TYPE_CHECKING:
-    from algaenv.cli.exit_codes import ExitCode
     from algaenv.cli.invocation import Invocation
-    from algaenv.session import Request, UseCases
+    from algaenv.dependencies import Request, UseCases
 
-
+COMMANDS: tuple[tuple[str, str], ...] = (
+    ("up", "bring the environment to what the spec says, and wait until it answers"),
+    ("plan", "show what `up` would do, and change nothing"),
+    ("status", "show what is there, and under which addresses"),
+    ("call", "call a handler of an extension through the gateway"),
+    ("open", "show the page of an extension in a browser"),
+    ("down", "remove the environment; its data is kept unless asked"),
+    ("validate", "check the spec without touching anything"),
+    ("schema", "print the JSON Schema of the spec, for editors"),
+    ("version", "print the version"),
+)
+"""Each command has a module of its name in `commands`, imported only when it runs."""
 EXAMPLES = (
     ("algaenv up", "Build, start and install everything that algaenv.yaml asks for."),
     ("algaenv status -o env", "Print what the app server needs to find it."),
     ("algaenv down", "Remove it again and keep its data."),
 )
+
+
+class Command(Protocol):
+    """The interface of a command's module."""
+
+    DESCRIPTION: str
+    EXAMPLES: Pairs
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        ...
+
+    def run(self, invocation: Invocation) -> ExitCode:
+        """Run the command. AlgaenvError and KeyboardInterrupt are reported by the caller."""
+        ...
+
+
+def command_module(name: str) -> Command:
+    """Import the module of a command."""
+    return cast(Command, importlib.import_module(f"algaenv.cli.commands.{name}"))
+
+
+def parser_of(name: str) -> CommandParser:
+    """The argument parser of a command."""
+    module = command_module(name)
+    parser = CommandParser(
+        f"algaenv {name}",
+        usage=getattr(module, "USAGE", "[options]"),
+        description=module.DESCRIPTION,
+        examples=module.EXAMPLES,
+    )
+    add_help(parser)
+    module.add_options(parser)
+    return parser
 
 
 def main(
@@ -44,11 +88,11 @@ def main(
 ) -> int:
     """Run one command line and return the code to exit with; `--help` raises SystemExit.
 
-    `make_application` builds the program below the surface; by default the real one.
+    `make_application` builds the application; None means the real one.
     """
     argv = list(sys.argv[1:] if arguments is None else arguments)
-    _mend_streams()
-    with _guarded_streams() as out:
+    _repair_streams()
+    with _tolerant_streams() as out:
         try:
             return _flushed(_run(argv, make_application), out)
         except UsageError as error:
@@ -74,7 +118,7 @@ def _run(argv: Sequence[str], make_application: Callable[[Request], UseCases] | 
     if options.command is None:
         sys.stderr.write(top.format_help())
         return ExitCode.USAGE
-    name = _known(options.command)
+    name = _known_command(options.command)
     start = len(argv) - len(options.rest) - 1
     own = parser_of(name).read([*argv[:start], *options.rest])
 
@@ -86,7 +130,7 @@ def _run(argv: Sequence[str], make_application: Callable[[Request], UseCases] | 
 
 
 def top_parser() -> CommandParser:
-    """The grammar before the command. What a command takes may stand there too."""
+    """The parser of what precedes the command. Shared options may stand there too."""
     parser = CommandParser(
         "algaenv",
         usage="<command> [options]",
@@ -105,7 +149,7 @@ def top_parser() -> CommandParser:
     return parser
 
 
-def _known(name: str) -> str:
+def _known_command(name: str) -> str:
     names = [known for known, _ in COMMANDS]
     if name in names:
         return name
@@ -117,8 +161,8 @@ def _known(name: str) -> str:
     )
 
 
-def _mend_streams() -> None:
-    """Nothing is lost or fails for a stream that is closed, or a character it cannot show."""
+def _repair_streams() -> None:
+    """Replace closed streams, and escape characters that stdout cannot encode."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
@@ -127,8 +171,8 @@ def _mend_streams() -> None:
 
 
 @contextlib.contextmanager
-def _guarded_streams() -> Iterator[TolerantStream]:
-    """No command fails in the middle for a full disk behind stdout or stderr; yields stdout."""
+def _tolerant_streams() -> Iterator[TolerantStream]:
+    """Make stdout and stderr survive a full disk inside the block; yields stdout."""
     before = sys.stdout, sys.stderr
     out, err = map(TolerantStream, before)
     sys.stdout, sys.stderr = cast(TextIO, out), cast(TextIO, err)
@@ -139,7 +183,7 @@ def _guarded_streams() -> Iterator[TolerantStream]:
 
 
 def _flushed(code: ExitCode, out: TolerantStream) -> ExitCode:
-    """Push out what was written; a reader that went away is no failure of ours."""
+    """Flush both streams. A closed reader is no failure; a full disk changes the code."""
     from algaenv.cli.output.streams import write_text
 
     for stream in (sys.stdout, sys.stderr):
@@ -150,52 +194,3 @@ def _flushed(code: ExitCode, out: TolerantStream) -> ExitCode:
 
     report_output_error(out.error)
     return ExitCode.OUTPUT if code in (ExitCode.DONE, ExitCode.DIFFERENCES) else code
-
-
-# MERGED commands: Which commands there are. Each has a module of its name, loaded only when it is run.
-
-COMMANDS: tuple[tuple[str, str], ...] = (
-    ("up", "bring the environment to what the spec says, and wait until it answers"),
-    ("plan", "show what `up` would do, and change nothing"),
-    ("status", "show what is there, and under which addresses"),
-    ("call", "call a handler of an extension through the gateway"),
-    ("open", "show the page of an extension in a browser"),
-    ("down", "remove the environment; its data is kept unless asked"),
-    ("validate", "check the spec without touching anything"),
-    ("schema", "print the JSON Schema of the spec, for editors"),
-    ("version", "print the version"),
-)
-
-
-class Command(Protocol):
-    """What a command's module offers."""
-
-    DESCRIPTION: str
-    EXAMPLES: Pairs
-
-    def add_options(self, parser: argparse.ArgumentParser) -> None:
-        """Declare what it takes."""
-        ...
-
-    def run(self, invocation: Invocation) -> ExitCode:
-        """Do it. AlgaenvError and KeyboardInterrupt may pass: the dispatcher tells them."""
-        ...
-
-
-def command_module(name: str) -> Command:
-    """The module of a command."""
-    return cast(Command, importlib.import_module(f"algaenv.cli.{name}"))
-
-
-def parser_of(name: str) -> CommandParser:
-    """The grammar of a command."""
-    module = command_module(name)
-    parser = CommandParser(
-        f"algaenv {name}",
-        usage=getattr(module, "USAGE", "[options]"),
-        description=module.DESCRIPTION,
-        examples=module.EXAMPLES,
-    )
-    add_help(parser)
-    module.add_options(parser)
-    return parser

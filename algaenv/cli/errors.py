@@ -1,4 +1,4 @@
-"""How a command that could not go on says so, to people and to programs, and its exit code."""
+"""Reports the errors that end a command, as text or as JSON, and chooses the exit code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from algaenv.model.problem import AlgaenvError, Problem
 
 
 def run_reporting_errors(invocation: Invocation, run: Callable[[Invocation], ExitCode]) -> ExitCode:
-    """Run a command; whatever it raises becomes a message and a code."""
+    """Run a command; an exception becomes a message and an exit code."""
     from algaenv.cli.signals import sigterm_as_interrupt
 
     try:
@@ -24,15 +24,15 @@ def run_reporting_errors(invocation: Invocation, run: Callable[[Invocation], Exi
             return run(invocation)
     except AlgaenvError as error:
         report = Report(invocation.verb, problems=error.problems, error=type(error).__name__)
-        _tell(invocation, report)
+        _report(invocation, report)
         return exception_exit_code(error)
     except KeyboardInterrupt:
-        _tell(invocation, Report(invocation.verb, interrupted=True))
+        _report(invocation, Report(invocation.verb, interrupted=True))
         return ExitCode.INTERRUPTED
     except Exception as error:  # the last place that can still name the file to report
         if isinstance(error, UsageError):
             raise
-        _tell(
+        _report(
             invocation,
             Report(
                 invocation.verb, problems=(_bug(invocation, error),), error=type(error).__name__
@@ -42,13 +42,13 @@ def run_reporting_errors(invocation: Invocation, run: Callable[[Invocation], Exi
 
 
 def report_abandoned(invocation: Invocation, sinks: MultiSink) -> None:
-    """The same for a run that does not come to its end although it was told twice."""
+    """Report a run that does not end after a second interrupt."""
     sinks.close()
-    _tell(invocation, Report(invocation.verb, interrupted=True))
+    _report(invocation, Report(invocation.verb, interrupted=True))
 
 
 def report_usage_error(error: UsageError, arguments: Sequence[str]) -> ExitCode:
-    """A wrong command line, told before its options are known."""
+    """Report a wrong command line, whose options may be unknown."""
     import os
     import sys
 
@@ -69,7 +69,7 @@ def report_usage_error(error: UsageError, arguments: Sequence[str]) -> ExitCode:
 
 
 def report_output_error(error: OSError) -> None:
-    """Standard output took nothing: told on the other stream, whatever form was asked for."""
+    """Report on stderr that stdout cannot be written, with or without `--json`."""
     import sys
 
     from algaenv.cli.output.escape import render_problem
@@ -79,9 +79,9 @@ def report_output_error(error: OSError) -> None:
     write_text(sys.stderr, render_problem(problem, PLAIN) + "\n")
 
 
-def _tell(invocation: Invocation, report: Report) -> None:
+def _report(invocation: Invocation, report: Report) -> None:
     if invocation.json:
-        invocation.answer(_line(report))
+        invocation.print_result(_line(report))
         return
     from algaenv.cli.output.escape import render_problems
 
@@ -99,7 +99,7 @@ def _line(report: Report) -> str:
 
 
 def _bug(invocation: Invocation, error: Exception) -> Problem:
-    """An exception nobody foresaw, with its traceback in the log instead of on the screen."""
+    """The problem of an unexpected exception, whose traceback goes to the log."""
     import traceback
 
     from algaenv.cli.output.logfile import log_traceback
@@ -109,7 +109,7 @@ def _bug(invocation: Invocation, error: Exception) -> Problem:
     )
     return Problem(
         code="unexpected",
-        summary=f"cannot finish `{call.verb}`, this is a bug in algaenv: {_short(error)}",
+        summary=f"cannot finish `{invocation.verb}`, this is a bug in algaenv: {_short(error)}",
         hint=f"report it with {path}" if path else "report it with the steps that lead to it",
         detail=() if path else tuple(traceback.format_exc().splitlines()),
     )

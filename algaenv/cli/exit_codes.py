@@ -1,4 +1,4 @@
-"""How a run ends, as the one number a script sees. Scripts rely on these: they only ever grow."""
+"""Exit codes of the command line. Scripts rely on them: codes are only added."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ExitCode(enum.IntEnum):
-    """Every code this program exits with; `MEANINGS` says what each stands for."""
+    """Every exit code; `MEANINGS` describes each."""
 
     DONE = 0
     UNEXPECTED = 1
@@ -57,7 +57,7 @@ PRECEDENCE = (
     ExitCode.NOT_READY,
     ExitCode.UNEXPECTED,
 )
-"""Which failure names the run when there are several: the one nearest to the root of the rest."""
+"""The most severe first: when a run fails in several ways, the first of these is its code."""
 
 _BY_ERROR = (
     ("EngineGone", ExitCode.ENGINE),
@@ -75,7 +75,7 @@ _BY_ERROR = (
 
 
 def error_exit_code(name: str) -> ExitCode:
-    """The code for an exception's class name; a name that is not ours is a bug."""
+    """The code for an exception's class name; an unknown name means a bug."""
     return dict(_BY_ERROR).get(name, ExitCode.UNEXPECTED)
 
 
@@ -86,7 +86,7 @@ def exception_exit_code(error: BaseException) -> ExitCode:
 
 
 def report_exit_code(report: Report) -> ExitCode:
-    """The code of a run that did something; a bug inside one step counts as a failed resource."""
+    """The code of a run with steps; a bug inside one step counts as a failed resource."""
     from algaenv.model.event import FailedStep
 
     if report.interrupted:
@@ -105,7 +105,7 @@ def report_exit_code(report: Report) -> ExitCode:
 
 
 def plan_exit_code(plan: Plan, *, detailed: bool) -> ExitCode:
-    """The code of a plan: what is in the way fails it, as it would fail the `up`."""
+    """The code of a plan; blocked resources fail it, as they would fail `up`."""
     if plan.blocked:
         return most_severe(error_exit_code(blocked.error) for blocked in plan.blocked)
     if detailed and (plan.changes or plan.deferred):
@@ -114,12 +114,10 @@ def plan_exit_code(plan: Plan, *, detailed: bool) -> ExitCode:
 
 
 def most_severe(codes: Iterable[ExitCode]) -> ExitCode:
-    """The one that names the run; DONE when there is none."""
+    """The first of PRECEDENCE among `codes`; DONE when there is none."""
     found = set(codes)
     return next((code for code in PRECEDENCE if code in found), ExitCode.DONE)
 
-
-# MERGED codes: The problem codes that the command line itself raises, for the page that lists them all.
 
 CODES: tuple[tuple[str, str], ...] = (
     ("usage", "the command line is wrong, or data would go without anybody having agreed"),
@@ -132,3 +130,4 @@ CODES: tuple[tuple[str, str], ...] = (
     ),
     ("unexpected", "a bug in algaenv; the log that the message names holds the traceback"),
 )
+"""Problem codes that the command line itself raises."""

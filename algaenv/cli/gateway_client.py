@@ -1,4 +1,4 @@
-"""One call of an extension's handler through the gateway, with all that the gateway says of it."""
+"""HTTP client of the gateway: calls a handler of an extension and returns the whole response."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 USER = "x-algaenv-user"
 PROBLEM = "application/problem+json"
 FAILED = 400
-"""The first status that is no success."""
+"""The first status that means failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayRequest:
-    """A call. `path` may hold a query."""
+    """A call of a handler. `path` may hold a query."""
 
     method: str
     path: str
@@ -37,9 +37,9 @@ class GatewayRequest:
 
 @dataclass(frozen=True, slots=True)
 class HandlerError:
-    """Why a call failed, as the gateway knows it: what is empty it did not say.
+    """Why a call failed, as the gateway reports it. Fields it does not report are empty.
 
-    `reason` is the trap, or what the handler could not do; `stderr` are its last lines.
+    `reason` is the trap, or what the handler could not do; `stderr` holds its last lines.
     """
 
     summary: str
@@ -47,12 +47,12 @@ class HandlerError:
     reason: str = ""
     stderr: tuple[str, ...] = ()
     host_call: str = ""
-    """The last call of its host, and how that ended."""
+    """The last host call of the handler, and how it ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayResponse:
-    """What came back. `headers` have lower-case names; `ms` is the time until the last byte."""
+    """A response. `headers` have lower-case names; `ms` is the time until the last byte."""
 
     status: int
     phrase: str
@@ -62,28 +62,28 @@ class GatewayResponse:
 
     @property
     def failed(self) -> bool:
-        """Whether the status says so."""
+        """True for a status of 400 or more."""
         return self.status >= FAILED
 
     @property
-    def trouble(self) -> HandlerError | None:
-        """None when nothing is known to be wrong."""
-        told = self._told()
-        summary = str(told.get("summary") or self.headers.get("x-algaenv-error", ""))
+    def error(self) -> HandlerError | None:
+        """The reported error; None when none is reported."""
+        fields = self._problem_fields()
+        summary = str(fields.get("summary") or self.headers.get("x-algaenv-error", ""))
         if not summary:
             return None
-        code = str(told.get("code", ""))
-        lines = told.get("stderr") or self.headers.get("x-algaenv-stderr", "")
+        code = str(fields.get("code", ""))
+        lines = fields.get("stderr") or self.headers.get("x-algaenv-stderr", "")
         return HandlerError(
             f"{code}: {summary}" if code else summary,
-            str(told.get("hint") or self.headers.get("x-algaenv-hint", "")),
-            str(told.get("reason") or self.headers.get("x-algaenv-reason", "")),
+            str(fields.get("hint") or self.headers.get("x-algaenv-hint", "")),
+            str(fields.get("reason") or self.headers.get("x-algaenv-reason", "")),
             tuple(map(str, lines)) if isinstance(lines, list) else tuple(str(lines).splitlines()),
-            str(told.get("host_call") or self.headers.get("x-algaenv-host-call", "")),
+            str(fields.get("host_call") or self.headers.get("x-algaenv-host-call", "")),
         )
 
     def read(self) -> Json:
-        """The body: JSON where it is, else text."""
+        """The body: decoded when it is JSON, else as text."""
         text = self.body.decode(errors="replace")
         try:
             read: Json = json.loads(text)
@@ -91,19 +91,19 @@ class GatewayResponse:
             return text
         return read
 
-    def _told(self) -> Mapping[str, Any]:
+    def _problem_fields(self) -> Mapping[str, Any]:
         if PROBLEM not in self.headers.get("content-type", ""):
             return {}
         body = self.read()
-        told = body.get("problem") if isinstance(body, dict) else None
-        return told if isinstance(told, dict) else {}
+        fields = body.get("problem") if isinstance(body, dict) else None
+        return fields if isinstance(fields, dict) else {}
 
 
-def send_request(endpoint_of: ExtensionEndpoint, asked: GatewayRequest) -> GatewayResponse:
-    """Put the call. Raises NotReady (`gateway-silent`) when nobody answers."""
+def send_request(endpoint: ExtensionEndpoint, request: GatewayRequest) -> GatewayResponse:
+    """Send the call. Raises NotReady (`gateway-silent`) when the gateway does not answer."""
     started = time.perf_counter()
     response, body = _exchange(
-        endpoint_of, asked.method, _target(endpoint_of, asked), asked.body, _headers(asked)
+        endpoint, request.method, _target(endpoint, request), request.body, _headers(request)
     )
     return GatewayResponse(
         status=response.status,
@@ -114,20 +114,20 @@ def send_request(endpoint_of: ExtensionEndpoint, asked: GatewayRequest) -> Gatew
     )
 
 
-def require_page(endpoint_of: ExtensionEndpoint, url: str) -> None:
-    """Ask the gateway for the page of an extension that only it can know.
+def require_page(endpoint: ExtensionEndpoint, url: str) -> None:
+    """Check that the gateway serves the page of an extension that the spec does not name.
 
-    Raises Refused (`extension-unknown`) when there is none, NotReady when nobody answers.
+    Raises Refused (`extension-unknown`) when it does not, NotReady when nothing answers.
     """
-    from algaenv.reconcile.status import unknown_extension
+    from algaenv.reconcile.endpoints import unknown_extension
 
-    response, _ = _exchange(endpoint_of, "GET", urlsplit(url).path, None, {"accept": "text/html"})
+    response, _ = _exchange(endpoint, "GET", urlsplit(url).path, None, {"accept": "text/html"})
     if response.status == HTTPStatus.NOT_FOUND:
-        raise Refused(unknown_extension(endpoint_of.extension, endpoint_of.names))
+        raise Refused(unknown_extension(endpoint.extension, endpoint.names))
 
 
 def _exchange(
-    endpoint_of: ExtensionEndpoint,
+    endpoint: ExtensionEndpoint,
     method: str,
     target: str,
     body: bytes | None,
@@ -135,8 +135,8 @@ def _exchange(
 ) -> tuple[HTTPResponse, bytes]:
     from http.client import HTTPConnection, HTTPException
 
-    parts = urlsplit(endpoint_of.gateway)
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=endpoint_of.seconds)
+    parts = urlsplit(endpoint.gateway)
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=endpoint.seconds)
     try:
         connection.request(method, target, body, dict(headers))
         response = connection.getresponse()
@@ -145,8 +145,8 @@ def _exchange(
         raise NotReady(
             Problem(
                 code="gateway-silent",
-                summary=f"cannot reach the gateway at {reach.gateway}: no answer within"
-                f" {reach.seconds:g} s",
+                summary=f"cannot reach the gateway at {endpoint.gateway}: no answer within"
+                f" {endpoint.seconds:g} s",
                 hint="run `algaenv status`, which says what does not answer",
             )
         ) from error
@@ -155,7 +155,7 @@ def _exchange(
         raise NotReady(
             Problem(
                 code="gateway-silent",
-                summary=f"cannot reach the gateway at {reach.gateway}: {why}",
+                summary=f"cannot reach the gateway at {endpoint.gateway}: {why}",
                 hint="run `algaenv up`, which starts it",
             )
         ) from error
@@ -163,22 +163,22 @@ def _exchange(
         connection.close()
 
 
-def _target(endpoint_of: ExtensionEndpoint, asked: GatewayRequest) -> str:
-    # What is no letter of a URL is written as one; what is escaped already stays.
-    path = quote(asked.path.lstrip("/"), safe="/?&=%:@!$'()*+,;~-._[]")
-    return f"/api/ext-proxy/{quote(reach.extension, safe='')}/{path}"
+def _target(endpoint: ExtensionEndpoint, request: GatewayRequest) -> str:
+    # Characters that a URL cannot hold are escaped; existing escapes stay.
+    path = quote(request.path.lstrip("/"), safe="/?&=%:@!$'()*+,;~-._[]")
+    return f"/api/ext-proxy/{quote(endpoint.extension, safe='')}/{path}"
 
 
-def _headers(asked: GatewayRequest) -> dict[str, str]:
+def _headers(request: GatewayRequest) -> dict[str, str]:
     headers = {"accept": f"application/json, {PROBLEM}, */*"}
-    if asked.user:
-        headers[USER] = asked.user
-    if asked.body is not None:
-        headers["content-type"] = _kind(asked.body)
+    if request.user:
+        headers[USER] = request.user
+    if request.body is not None:
+        headers["content-type"] = _content_type(request.body)
     return headers
 
 
-def _kind(body: bytes) -> str:
+def _content_type(body: bytes) -> str:
     try:
         json.loads(body)
     except (ValueError, RecursionError):

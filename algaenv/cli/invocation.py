@@ -1,4 +1,4 @@
-"""One command line, understood: where the spec is, who watches, and the session behind it."""
+"""One parsed command line: its spec, its sinks and the application it runs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from algaenv.cli.output.terminal import Terminal
 
 if TYPE_CHECKING:
     from algaenv.cli.output.sink import MultiSink, Sink
-    from algaenv.session import Request, UseCases
+    from algaenv.dependencies import Request, UseCases
 
 SPEC_NAME = "algaenv.yaml"
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """What a command needs to run."""
+    """A command, its options and the process it runs in.
+
+    `make_application` replaces the real application in tests.
+    """
 
     verb: str
     options: argparse.Namespace
@@ -38,7 +41,7 @@ class Invocation:
         options: argparse.Namespace,
         make_application: Callable[[Request], UseCases] | None,
     ) -> Invocation:
-        """Over this process's own streams and environment."""
+        """An invocation over the streams and the environment of this process."""
         terminal = Terminal.of(
             (sys.stdin, sys.stdout, sys.stderr),
             os.environ,
@@ -49,38 +52,38 @@ class Invocation:
 
     @property
     def json(self) -> bool:
-        """True when stdout is for programs."""
+        """True when stdout carries JSON."""
         return bool(self.options.json) or getattr(self.options, "output", None) == "json"
 
     @property
     def quiet(self) -> bool:
-        """True when only the answer, warnings and errors are wanted."""
+        """True when only the result, warnings and errors are printed."""
         return bool(self.options.quiet)
 
     @property
     def verbose(self) -> bool:
-        """True when everything is wanted."""
+        """True when every step is printed."""
         return bool(self.options.verbose)
 
-    def answer(self, text: str) -> None:
+    def print_result(self, text: str) -> None:
         """Write data to stdout."""
         write_text(self.terminal.out, text)
 
-    def say(self, text: str) -> None:
+    def print_message(self, text: str) -> None:
         """Write a message to stderr, unless quiet."""
         if not self.quiet:
             write_text(self.terminal.err, text)
 
-    def answer_json(self, shape: object) -> None:
-        """Write one JSON document, laid out to be read, to stdout."""
+    def print_json(self, shape: object) -> None:
+        """Write one indented JSON document to stdout."""
         import json
 
         from algaenv.cli.output.escape import escape_json
 
-        self.answer(escape_json(json.dumps(shape, indent=2, ensure_ascii=False)) + "\n")
+        self.print_result(escape_json(json.dumps(shape, indent=2, ensure_ascii=False)) + "\n")
 
     def named_spec(self) -> Path | None:
-        """What `-f` or ALGAENV_FILE says, absolute; a directory means the spec inside it."""
+        """The absolute path from `-f` or ALGAENV_FILE; a directory means the spec inside it."""
         name = self.options.file or self.environ.get("ALGAENV_FILE")
         if not name:
             return None
@@ -88,7 +91,7 @@ class Invocation:
         return path / SPEC_NAME if os.path.isdir(path) else path  # noqa: PTH112 - never raises
 
     def spec(self) -> Path:
-        """The spec this call is about; raises SpecError when none is named and none is found."""
+        """The path of the spec; raises SpecError when none is named and none is found."""
         if (named := self.named_spec()) is not None:
             return named
         from algaenv.spec.find import find_spec
@@ -109,8 +112,8 @@ class Invocation:
     def request(
         self, spec: Path, *, cancelled: Callable[[], bool] = lambda: False, leave_data: bool = False
     ) -> Request:
-        """What the session is asked; `agreed` as `--yes` would say."""
-        from algaenv.session import Request
+        """The request to the application; `leave_data` has the effect of `--yes`."""
+        from algaenv.dependencies import Request
 
         return Request(
             spec=spec,
@@ -123,8 +126,8 @@ class Invocation:
             cancelled=cancelled,
         )
 
-    def session(self, request: Request) -> UseCases:
-        """The program below the surface."""
+    def application(self, request: Request) -> UseCases:
+        """The application that serves the request."""
         if self.make_application is not None:
             return self.make_application(request)
         from algaenv import wiring
@@ -132,7 +135,7 @@ class Invocation:
         return wiring.build_application(request)
 
     def run_sinks(self, spec: Path) -> MultiSink:
-        """Who watches a run that changes things: the log, and one of JSON, live view, lines."""
+        """The sinks of a run that makes changes: the log, and JSON, live view or plain lines."""
         from algaenv.cli.output.logfile import LogFile
         from algaenv.cli.output.sink import MultiSink
 
@@ -141,18 +144,18 @@ class Invocation:
             from algaenv.cli.output.json import JsonLines
 
             return MultiSink([log, JsonLines(self.terminal.out, self.terminal.err)])
-        return MultiSink([log, self._people(lambda: str(log.path or ""))])
+        return MultiSink([log, self._human_sink(lambda: str(log.path or ""))])
 
     def read_sinks(self) -> MultiSink:
-        """Who watches a command that only looks; with JSON its answer is all there is."""
+        """The sinks of a command that only reads; with JSON only its result is printed."""
         from algaenv.cli.output.sink import MultiSink
 
         if self.json and not self.verbose:
             return MultiSink([])
-        return MultiSink([self._people(str)])
+        return MultiSink([self._human_sink(str)])
 
     def suggest(self, *commands: tuple[str, str]) -> None:
-        """Say which commands may be wanted next, for the same spec, and what each is for."""
+        """Print likely next commands for the same spec, each with its purpose."""
         from algaenv.cli.output.escape import escape_controls
         from algaenv.cli.output.terminal import aligned
 
@@ -162,10 +165,10 @@ class Invocation:
             verb, _, rest = command.partition(" ")
             lines.append((f"algaenv {verb}{named}{' ' if rest else ''}{rest}", purpose))
         leads = ["next: ", *("      " for _ in lines[1:])]
-        told = zip(leads, aligned(escape_controls(lines)), strict=True)
-        self.say("\n" + "".join(f"{lead}{''.join(cells)}\n" for lead, cells in told))
+        rows = zip(leads, aligned(escape_controls(lines)), strict=True)
+        self.print_message("\n" + "".join(f"{lead}{''.join(cells)}\n" for lead, cells in rows))
 
-    def _people(self, log: Callable[[], str]) -> Sink:
+    def _human_sink(self, log: Callable[[], str]) -> Sink:
         terminal = self.terminal
         if terminal.live:
             from algaenv.cli.output.live import LiveView

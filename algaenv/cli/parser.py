@@ -1,4 +1,4 @@
-"""What argparse does not do alone: strict options, errors that suggest, help that fits.
+"""Argument parsing on argparse: strict options, errors with suggestions, formatted help.
 
 Nothing heavy may be imported here, or `--help` becomes slow.
 """
@@ -14,14 +14,14 @@ from typing import NoReturn
 WIDEST = 96
 NARROWEST = 40
 _USAGE = "usage: "
-"""What argparse writes before it."""
+"""The prefix that argparse writes."""
 
 Pairs = tuple[tuple[str, str], ...]
-"""Terms and what they mean: commands, or whole command lines."""
+"""Terms with their meanings: commands, or whole command lines."""
 
 
 class UsageError(Exception):
-    """The command line is wrong: what cannot be done, and what to do instead."""
+    """The command line is wrong. `summary` says what cannot be done, `hint` what to do instead."""
 
     def __init__(self, summary: str, hint: str) -> None:
         self.summary = summary
@@ -55,7 +55,7 @@ class CommandParser(argparse.ArgumentParser):
         self._commands = commands
 
     def error(self, message: str) -> NoReturn:
-        """What argparse itself complains about."""
+        """Raise an error of argparse as UsageError."""
         raise UsageError(f"cannot read the command line: {message}", self._look_up())
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
@@ -77,7 +77,7 @@ class CommandParser(argparse.ArgumentParser):
         return any(action.nargs == argparse.REMAINDER for action in self._actions)
 
     def format_help(self) -> str:
-        """Usage, description, commands, options, examples."""
+        """The help: usage, description, commands, options, examples."""
         head, body = self._get_formatter(), self._get_formatter()
         head.add_usage(self.usage, self._actions, [])
         head.add_text(self.description)
@@ -115,7 +115,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
-    """An argument type: one of a few words, with the nearest suggested."""
+    """An argument type that accepts `choices`, and suggests the closest otherwise."""
 
     def chosen(text: str) -> str:
         if text in choices:
@@ -128,19 +128,19 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 
 def closest_match(word: str, known: Sequence[str]) -> str | None:
-    """The known word that was probably meant."""
+    """The most similar known word; None when none is similar."""
     import difflib
 
     return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=0.6)), None)
 
 
 def text_width() -> int:
-    """Columns that help is set in."""
+    """The width of help, in columns."""
     return min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST) - 2
 
 
 def _listed(title: str, pairs: Pairs, *, beside: bool) -> str:
-    """Terms and what they mean, wrapped; the meanings `beside` the terms or below them."""
+    """Terms with their meanings, wrapped; meanings stand `beside` the terms or below them."""
     if not pairs:
         return ""
     column = max(len(term) for term, _ in pairs) + 4 if beside else 6
@@ -154,7 +154,7 @@ def _listed(title: str, pairs: Pairs, *, beside: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-# MERGED options: The options that several commands share, declared once.
+# Options that several commands share.
 
 
 def add_help(parser: argparse.ArgumentParser) -> None:

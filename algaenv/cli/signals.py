@@ -1,4 +1,4 @@
-"""Ctrl-C in two strokes: the first lets the steps under way end, the second abandons them."""
+"""Signal handling: a first Ctrl-C lets running steps end, a second abandons them."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from types import FrameType
 from algaenv.cli.exit_codes import ExitCode
 
 GRACE = 0.5
-"""Seconds that a run which is being abandoned has to tidy up."""
+"""Seconds that an abandoned run has for its cleanup."""
 
 
 class InterruptHandler:
-    """What was asked for by signals so far.
+    """Counts the interrupts of a run.
 
-    `announce` is called in the signal handler at the first stroke, so it must take no lock.
-    `abandon` is called in a thread when the second one has not ended the run within GRACE.
+    `announce` is called in the signal handler at the first interrupt, so it must take no lock.
+    `abandon` is called in a thread when the second has not ended the run within GRACE.
     """
 
     def __init__(self, announce: Callable[[], None], abandon: Callable[[], None]) -> None:
         self._announce = announce
         self._abandon = abandon
-        self._strokes = 0
+        self._count = 0
         self.over = threading.Event()
 
     def cancelled(self) -> bool:
-        """True once somebody asked to stop."""
-        return self._strokes > 0
+        """True after the first interrupt."""
+        return self._count > 0
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
-        """Count a stroke; asking by SIGTERM again changes nothing."""
-        if number == signal.SIGTERM and self._strokes:
+        """Handle a signal; a repeated SIGTERM changes nothing."""
+        if number == signal.SIGTERM and self._count:
             return
-        self._strokes += 1
-        match self._strokes:
+        self._count += 1
+        match self._count:
             case 1:
                 self._announce()
             case 2:
-                threading.Thread(target=self._leave_soon, name="leaving", daemon=True).start()
+                threading.Thread(target=self._exit_after_grace, name="abandon", daemon=True).start()
                 raise KeyboardInterrupt
             case _:
                 os._exit(ExitCode.INTERRUPTED)
 
-    def _leave_soon(self) -> None:
-        """Threads that are stuck in a step must not hold up somebody who asked twice."""
+    def _exit_after_grace(self) -> None:
+        """Exit even when threads are stuck in a step."""
         if not self.over.wait(GRACE):
             self._abandon()
             os._exit(ExitCode.INTERRUPTED)
@@ -57,7 +57,7 @@ class InterruptHandler:
 def handle_interrupts(
     announce: Callable[[], None], abandon: Callable[[], None]
 ) -> Iterator[InterruptHandler]:
-    """Both signals counted inside the block, handled as before after it."""
+    """Handle SIGINT and SIGTERM inside the block; restores the handlers after it."""
     state = InterruptHandler(announce, abandon)
     try:
         with _handling(state.handle, signal.SIGINT, signal.SIGTERM):
@@ -68,8 +68,8 @@ def handle_interrupts(
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that whatever it started is cleaned up."""
-    with _handling(_at_once, signal.SIGTERM):
+    """SIGTERM raises KeyboardInterrupt in the block, so that the block cleans up."""
+    with _handling(_interrupt, signal.SIGTERM):
         yield
 
 
@@ -77,7 +77,7 @@ def sigterm_as_interrupt() -> Iterator[None]:
 def _handling(
     handler: Callable[[int, FrameType | None], None], *numbers: signal.Signals
 ) -> Iterator[None]:
-    """Outside of the main thread signals are somebody else's business."""
+    """Install `handler` inside the block; does nothing outside of the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -89,5 +89,5 @@ def _handling(
             signal.signal(number, earlier)
 
 
-def _at_once(_number: int, _frame: FrameType | None) -> None:
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt

@@ -1,6 +1,6 @@
 """Asks a service what its consumer would ask, once, and tells hopeful answers from hopeless ones.
 
-Nothing here waits or repeats: the loop that does is reconcile.ready. A library is imported when the
+Nothing here waits or repeats: the loop that does is reconcile.wait. A library is imported when the
 first question of its kind is asked, since most runs ask only some of them.
 """
 
@@ -18,12 +18,14 @@ from algaenv.drivers.probes_extension import as_user, judge_call
 from algaenv.drivers.probes_http import Http, Reply, left
 from algaenv.drivers.probes_warmth import OTHER_BYTES, asked_of, judge_warmth
 from algaenv.model.probe import (
+    BrokenHandler,
     ExtensionProbe,
     GatewayProbe,
     Never,
     NotYet,
     PageProbe,
     PostgresProbe,
+    PrewarmRequest,
     Probe,
     ProbeResult,
     RedisProbe,
@@ -32,7 +34,6 @@ from algaenv.model.probe import (
     Yes,
 )
 from algaenv.model.secret import Secret
-from algaenv.reconcile.protocols import BrokenHandler, PrewarmRequest
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from algaenv.drivers.probes_http import Reply
-from algaenv.model.probe import Never, NotYet, ProbeResult, Yes
-from algaenv.reconcile.protocols import BrokenHandler, PrewarmRequest
+from algaenv.model.probe import BrokenHandler, Never, NotYet, PrewarmRequest, ProbeResult, Yes
 
 OTHER_BYTES: Final = "the stored bundle has other bytes than its name says: upload it again"
 _MENDING: Final = {

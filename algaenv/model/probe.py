@@ -1,6 +1,8 @@
-"""Questions that a real client of a service would ask, as data. Who waits is reconcile.ready."""
+"""Probes as data: requests that a real client of a service would send, and their results."""
 
 from __future__ import annotations
+
+from dataclasses import field
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.secret import Secret
@@ -54,19 +56,18 @@ class PageProbe:
 
 @dataclass(frozen=True, slots=True)
 class GatewayProbe:
-    """`GET {base_url}/readyz`: all that the gateway asks answers it. Tables that are not there yet
-    count as an answer: they are content, which comes later."""
+    """`GET {base_url}/readyz`: the services behind the gateway answer. Missing tables are no
+    failure: they are content, which comes later."""
 
     base_url: str
 
 
 @dataclass(frozen=True, slots=True)
 class ExtensionProbe:
-    """What its users would ask of an extension through the gateway: `page`, then `GET {base}{path}`
-    for each of `paths`, which answers below 400 within `seconds`.
+    """Requests to an extension through the gateway: `page`, then `GET {base}{path}` for each of
+    `paths`, which must answer below 400 within `seconds`.
 
-    `user` is the key of who asks, empty for whom the gateway takes itself. `page` is None without a
-    page.
+    `user` is the key of a gateway user, empty for the default. `page` is None without a page.
     """
 
     page: PageProbe | None
@@ -89,21 +90,21 @@ Probe = (
 
 @dataclass(frozen=True, slots=True)
 class Yes:
-    """It answered as it should."""
+    """The probe succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """It did not, but it may; `last` is what it said, in one line."""
+    """The probe failed, and may succeed later; `last` is the answer in one line."""
 
     last: str
 
 
 @dataclass(frozen=True, slots=True)
 class Never:
-    """It answered in a way that waiting does not mend (a wrong password, other bytes).
+    """The probe failed in a way that waiting does not change (a wrong password, other bytes).
 
-    `detail` is what else it said, a line each.
+    `detail` holds further lines of the answer.
     """
 
     last: str
@@ -112,3 +113,26 @@ class Never:
 
 
 ProbeResult = Yes | NotYet | Never
+
+
+@dataclass(frozen=True, slots=True)
+class PrewarmRequest:
+    """A handler that the runner at `base_url` shall compile and link before its first call."""
+
+    base_url: str
+    tenant_id: str
+    registry_id: str
+    content_hash: str
+    token: str = field(default="", repr=False)
+    """The service token of the runner; empty for none."""
+    seconds: float = field(default=0.0, compare=False)
+    """Timeout; 0: the default."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenHandler:
+    """The handler can never be called: `reason` in one line, and its causes, outermost first."""
+
+    reason: str
+    hint: str
+    causes: tuple[str, ...] = ()

@@ -1,8 +1,8 @@
-"""Which handlers are warmed in a run: those whose bundle, release or runner is being changed.
+"""Selects the handlers that a run compiles in advance.
 
-A component takes seconds to compile, and the first person to call it should not pay for that; and
-one that does not compile must not replace one that does. A run that changes nothing about an
-extension does not ask about its handler.
+Compiling a component takes seconds, which its first caller should not wait for, and a component
+that does not compile must not replace one that does. Only handlers whose bundle, release or runner
+changes are selected.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from algaenv.model.event import Ended
 from algaenv.model.intent import BundledImage
 from algaenv.model.lock import Lock, LockedExtension
 from algaenv.model.plan import Plan, Step, Verb
+from algaenv.model.probe import PrewarmRequest
 from algaenv.model.resource import Resource
 from algaenv.model.secret import Secret
 from algaenv.plan.app_variables import inbound_token
-from algaenv.reconcile.protocols import PrewarmRequest
 
 UI_ONLY = "ui-only"
 
 
 @dataclass(frozen=True, slots=True)
 class PrewarmSelector:
-    """Knows what can be warmed: `runner` is the URL of a runner of ours, empty for others."""
+    """Selects handlers; `runner` is the URL of the bundled runner, empty for another one."""
 
     runner: str
     handlers: frozenset[str]
-    """Names of the extensions that may have one."""
+    """Names of the extensions that may have a handler."""
     token: str = field(default="", repr=False)
-    """What that runner wants to be shown."""
+    """The service token of the runner."""
 
     @classmethod
     def of(cls, lock: Lock) -> PrewarmSelector:
-        """The stove of an environment; a cold one when its runner is not ours."""
+        """The selector of an environment; selects nothing for a runner of another maker."""
         token = inbound_token(lock)
         ours = isinstance(lock.intent.runner.image, BundledImage)
         return cls(
@@ -46,23 +46,25 @@ class PrewarmSelector:
             token=token.reveal() if isinstance(token, Secret) else token,
         )
 
-    def wanted(self, plan: Plan, before: Iterable[Ended] = ()) -> Mapping[Address, PrewarmRequest]:
-        """What is to be warmed in a walk of `plan`, by the address of its bundle."""
+    def requests(
+        self, plan: Plan, before: Iterable[Ended] = ()
+    ) -> Mapping[Address, PrewarmRequest]:
+        """The requests for an execution of `plan`, by the address of the bundle."""
         if not self.runner:
             return {}
         written = {step.address for step in plan.changes if step.verb is not Verb.DELETE}
         written |= {ended.step.address for ended in before if ended.step.writes}
-        leant_on = {
+        needed = {
             need for step in plan.changes if step.verb is not Verb.DELETE for need in step.needs
         }
         return {
-            step.address: warming
+            step.address: request
             for step in plan.steps
-            if (step.writes or step.address in leant_on or step.needs & written)
-            and (warming := self._warming(step)) is not None
+            if (step.writes or step.address in needed or step.needs & written)
+            and (request := self._request(step)) is not None
         }
 
-    def _warming(self, step: Step) -> PrewarmRequest | None:
+    def _request(self, step: Step) -> PrewarmRequest | None:
         body = step.resource.body if isinstance(step.resource, Resource) else None
         if not isinstance(body, BundleSpec) or body.extension not in self.handlers:
             return None
@@ -72,7 +74,7 @@ class PrewarmSelector:
 
 
 def _may_have_handler(extension: LockedExtension) -> bool:
-    """Only the runner looks into the archive; a bundle without a UI can be nothing else."""
+    """False only where the manifest rules a handler out; the archive is not read."""
     manifest = extension.manifest
     return (
         bool(manifest.endpoints)

@@ -1,4 +1,4 @@
-"""Looks at both tiers, draws one plan over them, and walks it; the way down is here too."""
+"""Plans both tiers at once, and executes the plan: the way up."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from algaenv.model.content import ContentIds
 from algaenv.model.event import Done, Emit, Ended, Planned
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.plan import Blocked, Change, Decision, Deferred, Kept, Plan, Same, Step, Verb
-from algaenv.model.problem import AlgaenvError, Conflict, DriverError, Problem, Unavailable
-from algaenv.model.resource import Observation, Present, Resource
+from algaenv.model.problem import AlgaenvError, Conflict, Problem, Unavailable
+from algaenv.model.resource import Resource
 from algaenv.plan.desired import desired_content, predicted_ids
-from algaenv.plan.diff import decide_all, decide_destroy
-from algaenv.plan.order import build_plan as ordered
+from algaenv.plan.diff import decide_all
+from algaenv.plan.order import build_plan
 from algaenv.plan.prewarm import PrewarmSelector
 from algaenv.plan.readiness import readiness_checks
 from algaenv.plan.retention import extension_of, retain_recent
@@ -35,28 +35,28 @@ CONTENT_SERVICES = ("store", "database")
 SERVICE_KINDS = ("container", "process")
 DATA_KINDS = ("volume", "folder")
 SNAPSHOT_SECONDS = 10.0
-"""Seconds that hosts which have just answered are given to do so again."""
+"""Seconds that hosts which have just answered get to answer the snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """Everything outside that a run touches."""
+    """The external systems of a run."""
 
     runtime: Runtime
     content: ContentHost
     prober: Prober
 
     def drivers(self, environment: Environment) -> Callable[[], Mapping[str, ResourceDriver]]:
-        """Gives kind → hands, of both tiers; made when first asked for."""
+        """Returns kind → driver of both tiers; created on first use."""
         return cache(lambda: {**self.runtime.drivers(environment), **self.content.drivers()})
 
 
 @dataclass(frozen=True, slots=True)
 class PlanResult:
-    """A plan, with what it was drawn from.
+    """A plan, with what it was made from.
 
-    `settled` is False when the content could only be guessed at, or not even that: it is looked
-    at again once its hosts answer.
+    `settled` is False while the content could not be observed: it is planned again once its hosts
+    answer.
     """
 
     lowered: Lowered
@@ -64,30 +64,30 @@ class PlanResult:
     ids: ContentIds | None
     settled: bool
     failure: AlgaenvError | None = None
-    """What stopped the run between its steps: hosts that answered and then did not any more."""
+    """What stopped the run between its steps: hosts that stopped answering."""
     obstacles: tuple[Blocked, ...] = ()
-    """What is in the way of the whole run: nothing is begun while there is any."""
+    """What blocks the whole run: no step starts while there is any."""
     substrate: tuple[Decision, ...] = ()
     services_only: bool = False
-    """Bundles are still being built, so the plan says nothing about content yet."""
+    """True while bundles are being built: the plan has no content yet."""
 
     def refuse_obstacles(self) -> None:
-        """Raises Conflict with every one of them."""
+        """Raise Conflict with every obstacle."""
         if self.obstacles:
             raise Conflict(*(obstacle.problem for obstacle in self.obstacles))
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to converge: `adopt` takes rows of other tools over."""
+    """Options of a run: `adopt` takes over rows of other tools."""
 
     adopt: bool = False
     cancelled: Callable[[], bool] = field(default=lambda: False)
 
 
 LockSource = Callable[[float | None], Lock | None]
-"""The lock with its bundles, waited for so many seconds, None: however long it takes. None when
-they are still being built."""
+"""Waits up to so many seconds (None: without limit) for the lock with its bundles; returns None
+while they are still being built."""
 
 
 def make_plan(
@@ -97,32 +97,32 @@ def make_plan(
     options: Options,
     lock_source: LockSource | None = None,
 ) -> PlanResult:
-    """Snapshot at everything and draw the plan; writes nothing.
+    """Observe both tiers and make the plan; writes nothing.
 
-    With a `lock_source`, `lock` has no extensions yet. Where services are to be started first, only
-    they are planned: there is time for them while bundles are built.
+    With a `lock_source`, `lock` has no extensions yet. Where services have to start first, only
+    they are planned, and start while bundles are built.
     """
-    lowered = backends.runtime.lower(lock, _silent)
+    lowered = backends.runtime.lower(lock, _ignore_progress)
     seen = backends.runtime.observer(lock.environment).observe(lowered.resources)
     substrate = decide_all(lowered.resources, seen)
     obstacles = backends.runtime.obstacles(lock.environment, _changes(substrate))
     unready = _unready(lowered.hosts, substrate)
     if lock_source is not None and unready:
-        planned = PlanResult(lowered, ordered(()), None, settled=False, services_only=True)
+        planned = PlanResult(lowered, build_plan(()), None, settled=False, services_only=True)
     else:
         lock = lock if lock_source is None else lock_source(None) or lock
-        snapshot = _try_look(lock, backends) if not unready else _waiting_for(unready)
+        snapshot = _try_snapshot(lock, backends) if not unready else _unready_reason(unready)
         if isinstance(snapshot, str):
             content, ids = _foreseen(lock, lowered, substrate, snapshot)
-            planned = PlanResult(lowered, ordered(content), ids, settled=False)
+            planned = PlanResult(lowered, build_plan(content), ids, settled=False)
         else:
             content = _content(lock, snapshot, lowered, options, _written(substrate))
-            planned = PlanResult(lowered, ordered(()), snapshot.ids, settled=True)
+            planned = PlanResult(lowered, build_plan(()), snapshot.ids, settled=True)
     content = () if planned.services_only else content
     barred = {obstacle.address for obstacle in obstacles}
     kept = tuple(d for d in substrate if _address_of(d) not in barred)
-    answered = _hosts(lowered) if planned.settled else frozenset()
-    plan = replace(ordered((*kept, *obstacles, *content), answered), engines=lowered.engines)
+    answered = _content_hosts(lowered) if planned.settled else frozenset()
+    plan = replace(build_plan((*kept, *obstacles, *content), answered), engines=lowered.engines)
     if not obstacles:
         emit(Planned(plan.steps))
     return replace(planned, plan=plan, substrate=substrate, obstacles=obstacles)
@@ -131,7 +131,7 @@ def make_plan(
 def _foreseen(
     lock: Lock, lowered: Lowered, substrate: tuple[Decision, ...], why: str
 ) -> tuple[tuple[Decision, ...], ContentIds | None]:
-    """Content that cannot be looked at: surely absent where its hosts begin empty."""
+    """Plan content that cannot be observed: surely absent where its hosts begin empty."""
     if not _all_new(lowered.hosts, substrate):
         return (*_deferred(lock, lowered, why), *_broken(lock)), None
     ids = predicted_ids(lock)
@@ -149,55 +149,57 @@ def converge(
     *,
     lock_source: LockSource | None = None,
 ) -> tuple[PlanResult, tuple[Ended, ...]]:
-    """Walk a plan; content that could not be seen is planned once its hosts answer.
+    """Execute a plan; content that could not be observed is planned once its hosts answer.
 
-    `lock_source` as in `draw`. The second value is how every step ended. The first is the last plan
-    drawn.
+    `lock_source` as in `make_plan`. Returns the last plan, and how every step ended.
     """
     if planned.services_only and lock_source is not None:
-        executor = _executor(lock, backends, emit, options)
-        first, late = _apart(planned.plan, planned.lowered)
+        executor = _make_executor(lock, backends, emit, options)
+        first, gateway_steps = _split_gateway(planned.plan, planned.lowered)
         ended = executor.execute(first)
         if lock_source(0.0) is None:
-            # There is time for the gateway, too.
-            ended = (*ended, *executor.execute(replace(planned.plan, steps=late), before=ended))
-            late = ()
+            # There is time for the gateway as well.
+            ended = (
+                *ended,
+                *executor.execute(replace(planned.plan, steps=gateway_steps), before=ended),
+            )
+            gateway_steps = ()
         lock = lock_source(None) or lock
         content, ids = _foreseen(lock, planned.lowered, planned.substrate, "cannot be seen yet")
-        plan = ordered((*planned.substrate, *content))
+        plan = build_plan((*planned.substrate, *content))
         planned = replace(planned, plan=replace(plan, engines=planned.lowered.engines), ids=ids)
-        emit(Planned((*late, *_tier(plan, Tier.CONTENT).steps)))
-        executor = _executor(lock, backends, emit, options)
+        emit(Planned((*gateway_steps, *_tier(plan, Tier.CONTENT).steps)))
+        executor = _make_executor(lock, backends, emit, options)
     else:
         lock = lock if lock_source is None else lock_source(None) or lock
-        executor = _executor(lock, backends, emit, options)
+        executor = _make_executor(lock, backends, emit, options)
         if planned.settled:
             return planned, executor.execute(planned.plan)
-        first, late = _apart(_tier(planned.plan, Tier.SUBSTRATE), planned.lowered)
+        first, gateway_steps = _split_gateway(_tier(planned.plan, Tier.SUBSTRATE), planned.lowered)
         ended = executor.execute(first)
     if options.cancelled() or not _hosts_answer(planned.lowered, ended):
-        rest = _with(late, _tier(planned.plan, Tier.CONTENT))
+        rest = _after_gateway(gateway_steps, _tier(planned.plan, Tier.CONTENT))
         return planned, (*ended, *executor.execute(rest, before=ended))
     wait = WaitOptions(SNAPSHOT_SECONDS, options.cancelled)
     try:
         snapshot = wait_until_available(lambda: backends.content.snapshot(lock), wait)
     except AlgaenvError as error:
-        if options.cancelled():  # Perhaps they would have answered.
-            rest = _with(late, _tier(planned.plan, Tier.CONTENT))
+        if options.cancelled():  # They might still have answered.
+            rest = _after_gateway(gateway_steps, _tier(planned.plan, Tier.CONTENT))
             return planned, (*ended, *executor.execute(rest, before=ended))
         return replace(planned, failure=error), ended
-    before = (*(e.step for e in ended), *late)
+    before = (*(e.step for e in ended), *gateway_steps)
     written = frozenset(step.address for step in before if step.writes)
     decisions = _content(lock, snapshot, planned.lowered, options, written)
-    content_plan = ordered(decisions, also=frozenset(step.address for step in before))
-    rest = _with(late, content_plan)
+    content_plan = build_plan(decisions, also=frozenset(step.address for step in before))
+    rest = _after_gateway(gateway_steps, content_plan)
     if content_plan.steps != _tier(planned.plan, Tier.CONTENT).steps:
         emit(Planned(rest.steps))
     final = PlanResult(planned.lowered, content_plan, snapshot.ids, settled=True)
     return final, (*ended, *executor.execute(rest, before=ended))
 
 
-def _executor(lock: Lock, backends: Backends, emit: Emit, options: Options) -> Executor:
+def _make_executor(lock: Lock, backends: Backends, emit: Emit, options: Options) -> Executor:
     return Executor(
         backends.drivers(lock.environment),
         backends.prober,
@@ -208,65 +210,10 @@ def _executor(lock: Lock, backends: Backends, emit: Emit, options: Options) -> E
     )
 
 
-def make_destroy_plan(
-    environment: Environment,
-    backends: Backends,
-    lock: Lock | None,
-    emit: Emit,
-    *,
-    volumes: bool,
-    external: bool,
-) -> Plan:
-    """The plan that removes what is ours.
-
-    `lock` says where the content is; None when nobody knows any more. Content of hosts whose
-    data goes with `volumes` is not taken out piece by piece. Raises Conflict when something is in
-    the way of the whole of it.
-    """
-    seen = backends.runtime.observer(environment).observe(())
-    substrate = decide_destroy(seen, data_goes=volumes)
-    if obstacles := backends.runtime.obstacles(environment, _changes(substrate)):
-        raise Conflict(*(obstacle.problem for obstacle in obstacles))
-    content: tuple[Decision, ...] = ()
-    if lock is not None and (external or not volumes):
-        content = _content_down(lock, backends, seen, external=external)
-    planned = ordered((*content, *substrate))
-    emit(Planned(planned.steps))
-    return planned
-
-
-def _content_down(
-    lock: Lock, backends: Backends, seen: Mapping[Address, Observation], *, external: bool
-) -> tuple[Decision, ...]:
-    """What to take out of the hosts. A host of ours that does not run is not asked: somebody else
-    may listen on its port by now."""
-    hosts = ("store",) if external else CONTENT_SERVICES
-    asleep = [name for name in hosts if not _runs(name, seen)]
-    if asleep:
-        why = f"{' and '.join(asleep)} did not run, so rows and bundles could not be reached"
-    else:
-        try:
-            return decide_destroy(backends.content.snapshot(lock).observe(()))
-        except DriverError as error:
-            why = f"rows and bundles could not be reached: {error.problem.summary}"
-    there = any(a.kind in DATA_KINDS and a.name in CONTENT_SERVICES for a in seen)
-    return (Kept(Address("content", "rows and bundles"), why),) if there or external else ()
-
-
-def _runs(service: str, seen: Mapping[Address, Observation]) -> bool:
-    return any(
-        address.kind in SERVICE_KINDS
-        and address.name == service
-        and isinstance(there, Present)
-        and there.running is True
-        for address, there in seen.items()
-    )
-
-
 def _content(
     lock: Lock, snapshot: Snapshot, lowered: Lowered, options: Options, written: frozenset[Address]
 ) -> tuple[Decision, ...]:
-    """Decisions over rows and objects, and what proves them; `written` is what else is changed."""
+    """Decisions on rows and objects, with readiness checks; `written` is what else is changed."""
     broken = _broken(lock)
     if snapshot.ids.problems:
         in_the_way = (Blocked(Address("tenant", "main"), it) for it in snapshot.ids.problems)
@@ -276,14 +223,14 @@ def _content(
     blockers: Mapping[Address, Problem] = getattr(snapshot, "blockers", lambda _: {})(wanted)
     decisions = decide_all(wanted, seen, adopt=options.adopt, blockers=blockers)
     names = [extension.name for extension in lock.extensions]
-    decisions = tuple(it for it in decisions if not _is_let_alone(it, lock))
+    decisions = tuple(it for it in decisions if not _is_out_of_scope(it, lock))
     decisions = retain_recent(decisions, seen, names, lock.intent.keep_versions)
     written |= _written(decisions)
     return (*decisions, *readiness_checks(lock, snapshot.ids, lowered.hosts, written), *broken)
 
 
-def _is_let_alone(decision: Decision, lock: Lock) -> bool:
-    """Whether it would remove what an extension has that this run says nothing about."""
+def _is_out_of_scope(decision: Decision, lock: Lock) -> bool:
+    """True when it would remove content of an extension that this run is not about."""
     return (
         isinstance(decision, Change)
         and decision.verb is Verb.DELETE
@@ -293,7 +240,7 @@ def _is_let_alone(decision: Decision, lock: Lock) -> bool:
 
 
 def _broken(lock: Lock) -> tuple[Blocked, ...]:
-    """What keeps extensions from being installed, where there is no bundle of them."""
+    """The extensions without a bundle, and why."""
     return tuple(
         Blocked(Address("bundle", it.name), problem, it.error)
         for it in lock.broken
@@ -317,25 +264,25 @@ def _written(decisions: Iterable[Decision]) -> frozenset[Address]:
     return frozenset(d.address for d in decisions if isinstance(d, Change))
 
 
-def _try_look(lock: Lock, backends: Backends) -> Snapshot | str:
-    """The look, or why there is none."""
+def _try_snapshot(lock: Lock, backends: Backends) -> Snapshot | str:
+    """The snapshot, or why there is none."""
     try:
         return backends.content.snapshot(lock)
     except Unavailable as error:
         return f"cannot be seen yet: {error.problem.summary}"
 
 
-def _waiting_for(hosts: tuple[Address, ...]) -> str:
+def _unready_reason(hosts: tuple[Address, ...]) -> str:
     return f"cannot be seen until {', '.join(map(str, hosts))} answers"
 
 
-def _hosts(lowered: Lowered) -> frozenset[Address]:
-    """The hosts a look has just been served by."""
+def _content_hosts(lowered: Lowered) -> frozenset[Address]:
+    """The hosts that a snapshot was just read from."""
     return frozenset(a for name, a in lowered.hosts.items() if name in CONTENT_SERVICES)
 
 
 def _unready(hosts: Mapping[str, Address], substrate: tuple[Decision, ...]) -> tuple[Address, ...]:
-    """Content hosts that are not simply there and running."""
+    """Content hosts that do not run unchanged."""
     fine = {d.resource.address for d in substrate if isinstance(d, Same)}
     return tuple(
         address
@@ -358,20 +305,22 @@ def _deferred(lock: Lock, lowered: Lowered, why: str) -> tuple[Decision, ...]:
 
 
 def _tier(plan: Plan, tier: Tier) -> Plan:
-    """The part of a plan in one tier, with the edges inside it."""
+    """The part of a plan in one tier, with its edges."""
     steps = tuple(step for step in plan.steps if _tier_of(step.address, step.resource) is tier)
     return Plan(steps=steps, blocked=plan.blocked if tier is Tier.SUBSTRATE else ())
 
 
-def _apart(substrate: Plan, lowered: Lowered) -> tuple[Plan, tuple[Step, ...]]:
-    """The steps that content waits for, and those of the gateway, which it need not wait for."""
+def _split_gateway(substrate: Plan, lowered: Lowered) -> tuple[Plan, tuple[Step, ...]]:
+    """The steps that content waits for, and those of the gateway, for which it does not wait."""
     gateway = lowered.hosts.get("gateway")
-    late = tuple(step for step in substrate.steps if step.address == gateway)
-    return replace(substrate, steps=tuple(s for s in substrate.steps if s not in late)), late
+    gateway_steps = tuple(step for step in substrate.steps if step.address == gateway)
+    return replace(
+        substrate, steps=tuple(s for s in substrate.steps if s not in gateway_steps)
+    ), gateway_steps
 
 
-def _with(late: tuple[Step, ...], content: Plan) -> Plan:
-    return replace(content, steps=(*late, *content.steps))
+def _after_gateway(gateway_steps: tuple[Step, ...], content: Plan) -> Plan:
+    return replace(content, steps=(*gateway_steps, *content.steps))
 
 
 def _tier_of(address: Address, resource: Resource | None) -> Tier:
@@ -384,8 +333,8 @@ def _tier_of(address: Address, resource: Resource | None) -> Tier:
 def _hosts_answer(lowered: Lowered, ended: tuple[Ended, ...]) -> bool:
     """True when no content host ended badly."""
     bad = {e.step.address for e in ended if not isinstance(e.outcome, Done)}
-    return not bad & _hosts(lowered)
+    return not bad & _content_hosts(lowered)
 
 
-def _silent(_note: str) -> None:
-    """Nobody listens while a plan is drawn."""
+def _ignore_progress(_note: str) -> None:
+    """Progress is not reported while a plan is made."""

@@ -1,4 +1,7 @@
-"""Walks a plan: what can go on goes on, what leans on a failure is skipped, nothing is decided."""
+"""Executes a plan in parallel; steps that depend on a failed step are skipped.
+
+It decides nothing: the plan holds every decision.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +31,11 @@ from algaenv.model.event import (
     outcome_name,
 )
 from algaenv.model.plan import Plan, Step, Verb
+from algaenv.model.probe import PrewarmRequest
 from algaenv.model.problem import AlgaenvError, Problem
 from algaenv.model.resource import Present, Resource
 from algaenv.plan.prewarm import PrewarmSelector
-from algaenv.reconcile.protocols import (
-    HasLog,
-    PrewarmRequest,
-    Prober,
-    ReportsDiagnostics,
-    ResourceDriver,
-)
+from algaenv.reconcile.protocols import HasLog, Prober, ReportsDiagnostics, ResourceDriver
 from algaenv.reconcile.wait import (
     WaitInterrupted,
     WaitOptions,
@@ -49,14 +47,16 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 WORKERS = 8
-GONE = Present(recorded=None)
+_UNKNOWN = Present(recorded=None)
 NO_PREWARM = PrewarmSelector(runner="", handlers=frozenset())
 
 
 @dataclass(frozen=True, slots=True)
 class Executor:
-    """Everything a walk needs. `hands` gives who makes each kind; a walk that only asks has no use
-    for them, and they bring the SDKs."""
+    """Executes plans.
+
+    `drivers` returns the driver of each kind. Only plans that write call it: drivers import SDKs.
+    """
 
     drivers: Callable[[], Mapping[str, ResourceDriver]]
     prober: Prober
@@ -65,31 +65,32 @@ class Executor:
     cancelled: Callable[[], bool] = lambda: False
     prewarm: PrewarmSelector = NO_PREWARM
     compile_lock: threading.Lock = field(default_factory=threading.Lock)
-    """One compiler keeps every processor busy; and so each handler gets all of its patience."""
+    """One compilation uses every core, so handlers are compiled one at a time, each with its own
+    timeout."""
 
     def execute(self, plan: Plan, before: tuple[Ended, ...] = ()) -> tuple[Ended, ...]:
-        """Take every step of `plan`, in parallel where the order allows; never raises.
+        """Execute every step of `plan`, in parallel where the order allows; never raises.
 
-        What leans on a step of `before` that did not end well is skipped.
-        A plan that only asks is walked in this thread: a no-op must feel instant.
+        Steps that depend on a step of `before` that did not end well are skipped. A plan that
+        writes nothing is executed in this thread, since a no-op must be fast.
         """
-        warmings = self.prewarm.wanted(plan, before)
-        progress = _Progress({step.address: step for step in plan.steps}, warmings)
+        prewarms = self.prewarm.requests(plan, before)
+        progress = _Progress({step.address: step for step in plan.steps}, prewarms)
         for earlier in before:
-            progress.note(earlier.step.address, earlier.outcome)
+            progress.record(earlier.step.address, earlier.outcome)
         for blocked in plan.blocked:
-            progress.stopped[blocked.address] = str(blocked.address)
+            progress.unavailable[blocked.address] = str(blocked.address)
         if not plan.changes:
             while (step := self._next(progress)) is not None:
                 progress.start(step)
-                self._settle(progress, step, *self._timed(step, None))
+                self._finish(progress, step, *self._run_timed(step, None))
         else:
-            self._walk_in_threads(progress)
+            self._execute_in_threads(progress)
         for step in tuple(progress.waiting.values()):
-            self._settle(progress, step, Cancelled(), 0.0)
+            self._finish(progress, step, Cancelled(), 0.0)
         return tuple(progress.ended)
 
-    def _walk_in_threads(self, progress: _Progress) -> None:
+    def _execute_in_threads(self, progress: _Progress) -> None:
         from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
         running: dict[Future[tuple[Outcome, float]], Step] = {}
@@ -97,41 +98,41 @@ class Executor:
             while True:
                 while (step := self._next(progress)) is not None:
                     progress.start(step)
-                    warming = progress.warmings.get(step.address)
-                    running[pool.submit(self._timed, step, warming)] = step
+                    prewarm = progress.prewarms.get(step.address)
+                    running[pool.submit(self._run_timed, step, prewarm)] = step
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    self._settle(progress, running.pop(future), *future.result())
+                    self._finish(progress, running.pop(future), *future.result())
 
     def _next(self, progress: _Progress) -> Step | None:
-        """The next step to take; what leans on a failure is settled as skipped on the way."""
+        """The next step to run; steps that depend on a failure are skipped on the way."""
         while not self.cancelled() and (step := progress.next_ready()) is not None:
-            because = progress.stopped_by(step)
+            because = progress.failure_before(step)
             if because is None:
                 return step
-            self._settle(progress, step, Skipped(because), 0.0)
+            self._finish(progress, step, Skipped(because), 0.0)
         return None
 
-    def _timed(self, step: Step, warming: PrewarmRequest | None) -> tuple[Outcome, float]:
+    def _run_timed(self, step: Step, prewarm: PrewarmRequest | None) -> tuple[Outcome, float]:
         started = time.monotonic()
         self.emit(StepStarted(step))
         try:
-            self._take(step)
-            if warming is not None:
-                self._warm(step, warming)
+            self._run(step)
+            if prewarm is not None:
+                self._prewarm(step, prewarm)
             outcome: Outcome = Done()
         except WaitInterrupted:
             outcome = CutShort()
         except AlgaenvError as error:
             outcome = FailedStep(error.problem, type(error).__name__)
-        except Exception as error:  # a bug of ours must not take the report with it
+        except Exception as error:  # the report must survive a bug of ours
             outcome = FailedStep(_bug(step, error), type(error).__name__)
         return outcome, time.monotonic() - started
 
-    def _take(self, step: Step) -> None:
+    def _run(self, step: Step) -> None:
         resource = step.resource
-        seen = step.change.seen if step.change and step.change.seen else GONE
+        seen = step.change.seen if step.change and step.change.seen else _UNKNOWN
         on_progress = self._on_progress(step.address)
         if step.writes:
             drivers = self.drivers()[step.address.kind]
@@ -147,16 +148,16 @@ class Executor:
                     drivers.update(_wanted(resource), seen, on_progress)
         if resource is not None and resource.probe is not None:
             wait_until_answered(
-                self.prober, resource.probe, str(step.address), self._patience(step.address)
+                self.prober, resource.probe, str(step.address), self._wait_options(step.address)
             )
 
-    def _warm(self, step: Step, warming: PrewarmRequest) -> None:
+    def _prewarm(self, step: Step, prewarm: PrewarmRequest) -> None:
         with self.compile_lock:
             if not self.cancelled():
-                subject, wait = str(step.address), self._patience(step.address)
-                wait_until_prewarmed(self.prober, warming, subject, wait)
+                subject, wait = str(step.address), self._wait_options(step.address)
+                wait_until_prewarmed(self.prober, prewarm, subject, wait)
 
-    def _patience(self, address: Address) -> WaitOptions:
+    def _wait_options(self, address: Address) -> WaitOptions:
         def diagnostics() -> tuple[str, ...] | None:
             drivers = self.drivers().get(address.kind)
             return drivers.diagnostics(address) if isinstance(drivers, ReportsDiagnostics) else None
@@ -176,7 +177,7 @@ class Executor:
     def _on_progress(self, address: Address) -> Callable[[str], None]:
         return lambda note: self.emit(StepProgress(address, note))
 
-    def _settle(self, progress: _Progress, step: Step, outcome: Outcome, seconds: float) -> None:
+    def _finish(self, progress: _Progress, step: Step, outcome: Outcome, seconds: float) -> None:
         progress.end(step, outcome, seconds)
         problem = outcome.problem if isinstance(outcome, FailedStep) else None
         self.emit(StepEnded(step, outcome_name(outcome), seconds, problem))
@@ -184,38 +185,40 @@ class Executor:
 
 @dataclass(slots=True)
 class _Progress:
-    """How far a walk has come."""
+    """The progress of an execution."""
 
     waiting: dict[Address, Step]
-    warmings: Mapping[Address, PrewarmRequest] = field(default_factory=dict)
+    prewarms: Mapping[Address, PrewarmRequest] = field(default_factory=dict)
     running: set[Address] = field(default_factory=set)
-    stopped: dict[Address, str] = field(default_factory=dict)
-    """Address that did not end well → the failure it goes back to."""
+    unavailable: dict[Address, str] = field(default_factory=dict)
+    """Address of a step that did not end well → the failure it goes back to."""
     ended: list[Ended] = field(default_factory=list)
 
     missing: dict[Address, int] = field(default_factory=dict)
-    """Address → how many of its needs have not ended."""
-    leaning: dict[Address, list[Address]] = field(default_factory=dict)
-    place: dict[Address, int] = field(default_factory=dict)
+    """Address → number of its needs that have not ended."""
+    dependents: dict[Address, list[Address]] = field(default_factory=dict)
+    position: dict[Address, int] = field(default_factory=dict)
     ready: list[tuple[int, Address]] = field(default_factory=list)
-    """A heap of the steps that may be taken, those that stand first in the plan first."""
+    """A heap of the steps that can start, in the order of the plan."""
 
     def __post_init__(self) -> None:
         for number, step in enumerate(self.waiting.values()):
             needs = step.needs & self.waiting.keys()
-            self.place[step.address] = number
+            self.position[step.address] = number
             self.missing[step.address] = len(needs)
             for need in needs:
-                self.leaning.setdefault(need, []).append(step.address)
+                self.dependents.setdefault(need, []).append(step.address)
             if not needs:
                 self.ready.append((number, step.address))
 
     def next_ready(self) -> Step | None:
-        """A step all of whose needs have ended; it is handed out once."""
+        """A step whose needs have all ended; each step is returned once."""
         return self.waiting[heapq.heappop(self.ready)[1]] if self.ready else None
 
-    def stopped_by(self, step: Step) -> str | None:
-        return next((self.stopped[need] for need in sorted(step.needs & self.stopped.keys())), None)
+    def failure_before(self, step: Step) -> str | None:
+        return next(
+            (self.unavailable[need] for need in sorted(step.needs & self.unavailable.keys())), None
+        )
 
     def start(self, step: Step) -> None:
         del self.waiting[step.address]
@@ -223,17 +226,17 @@ class _Progress:
 
     def end(self, step: Step, outcome: Outcome, seconds: float) -> None:
         self.waiting.pop(step.address, None)
-        self.running.delete_copy(step.address)
-        self.note(step.address, outcome)
+        self.running.discard(step.address)
+        self.record(step.address, outcome)
         self.ended.append(Ended(step, outcome, seconds))
-        for address in self.leaning.get(step.address, ()):
+        for address in self.dependents.get(step.address, ()):
             self.missing[address] -= 1
             if not self.missing[address] and address in self.waiting:
-                heapq.heappush(self.ready, (self.place[address], address))
+                heapq.heappush(self.ready, (self.position[address], address))
 
-    def note(self, address: Address, outcome: Outcome) -> None:
+    def record(self, address: Address, outcome: Outcome) -> None:
         if not isinstance(outcome, Done):
-            self.stopped[address] = (
+            self.unavailable[address] = (
                 outcome.because if isinstance(outcome, Skipped) else str(address)
             )
 
@@ -245,8 +248,8 @@ def _wanted(resource: Resource | None) -> Resource:
 
 
 def _bug(step: Step, error: Exception) -> Problem:
-    """The frames are told without their source lines, and the error without its text: either may
-    hold a secret."""
+    """The problem of a bug. Source lines and the text of the error are left out: they may hold a
+    secret."""
     frames = traceback.extract_tb(error.__traceback__)
     return Problem(
         code="unexpected",

@@ -1,7 +1,7 @@
-"""A look at the content that begins before it is asked for.
+"""Reads the content in a thread before it is needed.
 
-Looking at rows and objects is mostly waiting, and importing what looks at the containers is mostly
-not: where an environment has been up before, the two are done at the same time.
+Reading rows and objects is mostly waiting; importing the code that observes containers is not.
+Where an environment has been up before, both happen at the same time.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from algaenv.reconcile.protocols import ContentHost, ResourceDriver, Snapshot
 
 
 class PrefetchedContent(ContentHost):
-    """Looks once in a thread of its own, and hands that look to the first who asks.
+    """Takes a snapshot in a thread, and returns it to the first caller.
 
-    A look that failed is forgotten: the hosts may just not have been up yet, and whoever asks
-    knows whether they should be.
+    A failed snapshot is dropped: the hosts may not have been up yet, and the caller knows whether
+    they should be.
     """
 
     def __init__(self, content: ContentHost, lock: Lock) -> None:
         self._content = content
         self._lock = lock
-        self._look: Snapshot | None = None
+        self._snapshot: Snapshot | None = None
         self._thread: threading.Thread | None = threading.Thread(
-            target=self._begin, name="look-ahead", daemon=True
+            target=self._prefetch, name="prefetch", daemon=True
         )
         self._thread.start()
 
-    def _begin(self) -> None:
+    def _prefetch(self) -> None:
         try:
-            self._look = self._content.snapshot(self._lock)
+            self._snapshot = self._content.snapshot(self._lock)
         except AlgaenvError:
-            self._look = None
+            self._snapshot = None
 
     def snapshot(self, lock: Lock) -> Snapshot:
-        """The look that was begun, if it came to something; else one of now."""
+        """The prefetched snapshot if it succeeded; else a new one."""
         thread, self._thread = self._thread, None
         if thread is not None and lock is self._lock:
             thread.join()
-            if self._look is not None:
-                return self._look
+            if self._snapshot is not None:
+                return self._snapshot
         return self._content.snapshot(lock)
 
     def drivers(self) -> Mapping[str, ResourceDriver]:
-        """Those of the content itself."""
+        """The drivers of the wrapped content host."""
         return self._content.drivers()

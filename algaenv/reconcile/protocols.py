@@ -1,9 +1,8 @@
-"""What reconcile asks of the rooms above it."""
+"""The interfaces that runtimes and drivers implement for reconcile."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
 from typing import Protocol, runtime_checkable
 
 from algaenv.bundle.value import dataclass
@@ -11,70 +10,71 @@ from algaenv.model.address import Address
 from algaenv.model.content import ContentIds
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.plan import Blocked, Change
-from algaenv.model.probe import Probe, ProbeResult
+from algaenv.model.probe import BrokenHandler, PrewarmRequest, Probe, ProbeResult
 from algaenv.model.resource import Observation, Present, Resource, ServiceEngine
 
 OnProgress = Callable[[str], None]
-"""One line of progress of the step at hand; never holds a secret."""
+"""Takes one line of progress of the current step; the line never holds a secret."""
 
 
 class Observer(Protocol):
-    """Looks in bulk: a handful of round trips, however many resources there are."""
+    """Observes in bulk: a constant number of round trips, whatever the number of resources."""
 
     def observe(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
-        """What is there of `wanted`, and everything else that carries this environment's mark.
+        """Observe `wanted`, and everything else that carries this environment's mark.
 
-        Every wanted address has an answer. Raises Unavailable (EngineGone for the engine) when
+        Every wanted address is in the result. Raises Unavailable (EngineGone for the engine) when
         the whole host does not answer. Writes nothing.
         """
         ...
 
 
 class ResourceDriver(Protocol):
-    """Makes and unmakes resources of one kind. Each method may be repeated after a crash.
+    """Creates, updates and deletes resources of one kind.
 
-    Raises Unavailable when another try may help, Conflict, Refused or Failed when none will.
+    Each method may be repeated after a crash. Raises Unavailable when a retry may help, Conflict,
+    Refused or Failed when none will.
     """
 
     def create(self, resource: Resource, on_progress: OnProgress) -> None:
-        """Make it; it was absent, or half made by a run that died."""
+        """Create it; it was absent, or half made by a killed run."""
         ...
 
     def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
-        """Bring what is there to what is wanted; `seen.running is False` means start it."""
+        """Change what is there to what is wanted; `seen.running is False` means start it."""
         ...
 
     def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
-        """Remove it; already gone counts as done."""
+        """Delete it; succeeds when it is already gone."""
         ...
 
 
 @runtime_checkable
 class ReportsDiagnostics(Protocol):
-    """ResourceDriver of things that run, and so may end while they are waited for."""
+    """A driver of resources that run, and so may end during a wait."""
 
     def diagnostics(self, address: Address) -> tuple[str, ...] | None:
-        """None while it runs as it should; its last lines, with how it ended, when it does not."""
+        """None while it runs; else how it ended, and its last lines of output."""
         ...
 
 
 @runtime_checkable
 class HasLog(Protocol):
-    """ResourceDriver of things whose output is kept."""
+    """A driver of resources whose output is kept."""
 
     def log_location(self, address: Address) -> str:
-        """How a person reads it: a path, or a command in backticks; empty where there is none."""
+        """Where the log is: a path, or a command in backticks; empty without a log."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """What a runtime makes of a lock: its substrate, hosts and services, in no special order.
+    """The result of lowering a lock: substrate resources, in no special order.
 
-    `hosts` names the resource that must answer before content of that kind can be seen:
+    `hosts` names the resource that must answer before content of that kind can be observed:
     `{"store": Address, "database": Address, "runner": Address, "redis": Address}`; an external
-    database has none. A `gateway` of ours is there too, for which content does not wait. `engines`
-    are what runs each service.
+    database has none. A bundled `gateway` is there too; content does not wait for it. `engines`
+    describe the program behind each service.
     """
 
     resources: tuple[Resource, ...]
@@ -83,7 +83,7 @@ class Lowered:
 
 
 class Runtime(Protocol):
-    """Docker, processes, …: how services become things."""
+    """Turns services into resources: containers, processes, …"""
 
     @property
     def name(self) -> str:
@@ -93,34 +93,33 @@ class Runtime(Protocol):
     def lower(self, lock: Lock, on_progress: OnProgress) -> Lowered:
         """The substrate of `lock`.
 
-        Looks up what it must (which binaries there are, which image a reference means) through
-        caches; changes nothing. Raises ResolveError with every problem at once, before anything
-        is touched.
+        Looks up binaries and image references through caches; changes nothing. Raises ResolveError
+        with every problem at once.
         """
         ...
 
     def obstacles(self, environment: Environment, changes: Sequence[Change]) -> tuple[Blocked, ...]:
-        """What keeps `changes` from being made before any of them is begun; looks, and no more.
+        """What keeps `changes` from being made; changes nothing.
 
-        A service that somebody else works on is told whether or not it is to be changed.
+        A service whose lock another process holds is reported even when it does not change.
         """
         ...
 
     def observer(self, environment: Environment) -> Observer:
-        """Observes this environment's substrate; works with the spec missing."""
+        """The observer of this environment's substrate; needs no spec."""
         ...
 
     def drivers(self, environment: Environment) -> Mapping[str, ResourceDriver]:
-        """Kind → hands."""
+        """Kind → driver."""
         ...
 
 
 class Snapshot(Observer, Protocol):
-    """One bulk look at the content, already taken; observing costs nothing more."""
+    """The content as read once; observing it does no further I/O."""
 
     @property
     def ids(self) -> ContentIds:
-        """What the database says about tenant and registry ids."""
+        """Tenant and registry ids of the database."""
         ...
 
 
@@ -128,48 +127,24 @@ class ContentHost(Protocol):
     """The object store and the database, as one place that holds content."""
 
     def snapshot(self, lock: Lock) -> Snapshot:
-        """Snapshot once at rows and objects; Unavailable when a host does not answer."""
+        """Read rows and objects once; raises Unavailable when a host does not answer."""
         ...
 
     def drivers(self) -> Mapping[str, ResourceDriver]:
-        """Kind → hands: bucket, schema, tenant, bundle, release."""
+        """Kind → driver: bucket, schema, tenant, bundle, release."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class PrewarmRequest:
-    """A handler to be compiled and linked by the runner at `base_url`, before anybody calls it."""
-
-    base_url: str
-    tenant_id: str
-    registry_id: str
-    content_hash: str
-    token: str = field(default="", repr=False)
-    """What the runner wants to be shown; empty for nothing."""
-    seconds: float = field(default=0.0, compare=False)
-    """How long it may take; 0: as long as is usual."""
-
-
-@dataclass(frozen=True, slots=True)
-class BrokenHandler:
-    """The handler can never be called: `reason` in one line, and what lies beneath, outermost
-    first."""
-
-    reason: str
-    hint: str
-    causes: tuple[str, ...] = ()
 
 
 class Prober(Protocol):
-    """Puts questions to services."""
+    """Sends probes to services."""
 
     def probe(self, probe: Probe) -> ProbeResult:
-        """The answer, within a second or two; never raises for what the other side does."""
+        """The result, within a second or two; never raises for what the other side does."""
         ...
 
-    def prewarm(self, warming: PrewarmRequest) -> ProbeResult | BrokenHandler:
-        """Have a handler made ready, however long that takes. Never raises either.
+    def prewarm(self, request: PrewarmRequest) -> ProbeResult | BrokenHandler:
+        """Compile and link a handler, within `request.seconds`. Never raises either.
 
-        Yes also when there is no handler, or when this runner warms none.
+        Yes also when there is no handler, or when this runner prewarms none.
         """
         ...

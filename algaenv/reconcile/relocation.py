@@ -1,4 +1,4 @@
-"""What is told of checkouts that were moved, and of the state that they left."""
+"""Moved and copied checkouts: the warnings about them, and the removal of a copied state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from algaenv.model.problem import Problem
 
 
 def moved_warning(environment: Environment, before: str) -> Problem:
-    """A warning: the environment of the spec that was at `before` goes on here."""
+    """Warns that the environment of the spec that was at `before` goes on here."""
     return Problem(
         "checkout-moved",
         f"{before} is gone, and its environment lies here: {environment.name} goes on with its "
@@ -23,10 +23,10 @@ def moved_warning(environment: Environment, before: str) -> Problem:
     )
 
 
-def orphan_warning(left: OrphanedState) -> Problem:
-    """A warning: state lies here that the spec does not use, and how to be rid of it."""
-    other = left.environment
-    if left.here:
+def orphan_warning(orphan: OrphanedState) -> Problem:
+    """Warns of a state here that the spec does not use, and how to remove it."""
+    other = orphan.environment
+    if orphan.here:
         hint = (
             f"rename the spec back to have it, or remove it with "
             f"`algaenv down --volumes -f {shlex.quote(str(other.spec))}`"
@@ -36,32 +36,32 @@ def orphan_warning(left: OrphanedState) -> Problem:
     return Problem(
         "state-left",
         f"the environment of {other.spec} left its state here, which this spec does not use: "
-        f"{size_text(left.size)} in {other.home}",
+        f"{size_text(orphan.size)} in {other.home}",
         hint,
     )
 
 
 def remove_copy(
-    left: OrphanedState, delete_copy: Callable[[OrphanedState], None], emit: Emit
+    orphan: OrphanedState, delete_copy: Callable[[OrphanedState], None], emit: Emit
 ) -> tuple[Ended, ...]:
-    """Remove the state of a copied checkout as a step of its own; raises what `discard` does.
+    """Remove the state of a copied checkout as a step; raises what `delete_copy` raises.
 
-    Only the directory goes: services and volumes of its id belong to what it is a copy of.
+    Only the directory is removed: services and volumes of its id belong to the original.
     """
-    other = left.environment
+    other = orphan.environment
     cause = Cause("down", (f"copied from {other.spec.parent}",))
     step = Step(Verb.DELETE, Address("state", other.id), cause, frozenset())
     started = time.monotonic()
     emit(Planned((step,)))
     emit(StepStarted(step))
-    delete_copy(left)
+    delete_copy(orphan)
     seconds = time.monotonic() - started
     emit(StepEnded(step, outcome_name(Done()), seconds))
     return (Ended(step, Done(), seconds),)
 
 
 def size_text(size: int) -> str:
-    """Bytes for people: `47 MB`."""
+    """A number of bytes as text: `47 MB`."""
     for unit in ("bytes", "kB", "MB"):
         if size < 1000:
             return f"{size} {unit}"

@@ -1,4 +1,4 @@
-"""The one loop that waits: asks a probe until it answers, can never answer, or time is up."""
+"""Waits: repeats a probe until it succeeds, can never succeed, or time is up."""
 
 from __future__ import annotations
 
@@ -10,21 +10,30 @@ from dataclasses import replace
 from typing import TypeVar
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.probe import ExtensionProbe, Never, NotYet, Probe, ProbeResult, Yes
+from algaenv.model.probe import (
+    BrokenHandler,
+    ExtensionProbe,
+    Never,
+    NotYet,
+    PrewarmRequest,
+    Probe,
+    ProbeResult,
+    Yes,
+)
 from algaenv.model.problem import Failed, NotReady, Problem, Unavailable, is_full
-from algaenv.reconcile.protocols import BrokenHandler, PrewarmRequest, Prober
+from algaenv.reconcile.protocols import Prober
 
 T = TypeVar("T")
 
 FIRST_PAUSE = 0.005
 LONGEST_PAUSE = 0.25
 REPORT_INTERVAL = 0.5
-"""Seconds before a wait is worth telling a watcher, and between two tellings."""
+"""Seconds before a wait is reported, and between two reports."""
 COMPILING = "its handler is being compiled"
 
 
 class WaitInterrupted(Exception):
-    """The run was interrupted while an answer was waited for, which would perhaps have come."""
+    """The run was interrupted during a wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +54,16 @@ class WaitOptions:
 
 
 def wait_until_answered(prober: Prober, probe: Probe, subject: str, wait: WaitOptions) -> None:
-    """Return once `probe` is answered as it should be.
+    """Return once `probe` succeeds.
 
-    Raises NotReady when time is up or the answer can never come, with the last answer; Failed
-    when the service has ended meanwhile, with its last log lines; WaitInterrupted when the run was.
+    Raises NotReady with the last answer when time is up or the probe can never succeed, Failed with
+    the last log lines when the service has ended, WaitInterrupted when the run was interrupted.
     """
     code = "extension-not-answering" if isinstance(probe, ExtensionProbe) else "not-answering"
-    _until(lambda: prober.probe(probe), subject, wait, code)
+    _wait(lambda: prober.probe(probe), subject, wait, code)
 
 
-def _until(
+def _wait(
     probe: Callable[[], ProbeResult], subject: str, wait: WaitOptions, code: str = "not-answering"
 ) -> None:
     started = wait.clock()
@@ -65,7 +74,7 @@ def _until(
             case Yes():
                 return
             case Never(last, hint, detail):
-                hint = hint or _look(wait.log())
+                hint = hint or _see_log(wait.log())
                 raise NotReady(_problem(code, subject, last, hint, detail))
             case NotYet(last):
                 pass
@@ -92,8 +101,8 @@ def _until(
         if wait.cancelled():
             raise WaitInterrupted
         if waited >= wait.seconds:
-            hint = f"{_look(patience.log())}; raise `ready_timeout` if it only needs longer"
-            limit = f"{patience.seconds:g} s"
+            hint = f"{_see_log(wait.log())}; raise `ready_timeout` if it only needs longer"
+            limit = f"{wait.seconds:g} s"
             raise NotReady(_problem("not-ready", subject, f"{last} (waited {limit})", hint, ()))
         if waited >= REPORT_INTERVAL:
             wait.waiting(last, waited)
@@ -102,50 +111,50 @@ def _until(
 
 
 def wait_until_prewarmed(
-    prober: Prober, warming: PrewarmRequest, subject: str, wait: WaitOptions
+    prober: Prober, request: PrewarmRequest, subject: str, wait: WaitOptions
 ) -> None:
-    """Return once the handler can be called at once, or when there is none.
+    """Return once the handler is compiled and linked, or when there is none.
 
-    Raises Failed (`handler-broken`) when it can be compiled or linked by nobody, NotReady as
+    Raises Failed (`handler-broken`) when it cannot be compiled or linked, NotReady as
     `wait_until_answered`.
     """
 
     until = wait.clock() + wait.seconds
 
     def probe() -> ProbeResult:
-        # One question that takes all the time there is: hanging up and asking again gains nothing.
+        # One request for the whole time: repeating it would gain nothing.
         left = max(until - wait.clock(), LONGEST_PAUSE)
-        with _told(COMPILING, wait):
-            answer = prober.prewarm(replace(warming, seconds=left))
+        with _reported(COMPILING, wait):
+            answer = prober.prewarm(replace(request, seconds=left))
         if isinstance(answer, BrokenHandler):
             summary = f"{subject} is not ready: its handler cannot run: {answer.reason}"
             detail = tuple(cause for cause in answer.causes if cause not in summary)
             raise Failed(Problem("handler-broken", summary, answer.hint, detail=detail))
         return answer
 
-    _until(probe, subject, wait)
+    _wait(probe, subject, wait)
 
 
 @contextmanager
-def _told(what: str, wait: WaitOptions) -> Iterator[None]:
-    """Tell the watcher of a wait, again and again while it lasts."""
+def _reported(what: str, wait: WaitOptions) -> Iterator[None]:
+    """Report the wait periodically while the block runs."""
     started, over = wait.clock(), threading.Event()
 
-    def tell() -> None:
+    def report() -> None:
         while not over.wait(REPORT_INTERVAL):
             wait.waiting(what, wait.clock() - started)
 
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
+    reporter = threading.Thread(target=report, daemon=True)
+    reporter.start()
     try:
         yield
     finally:
         over.set()
-        teller.join()
+        reporter.join()
 
 
 def wait_until_available(action: Callable[[], T], wait: WaitOptions) -> T:
-    """What `action` gives, tried again while it raises Unavailable and there is time left."""
+    """The result of `action`, retried while it raises Unavailable and there is time left."""
     started = wait.clock()
     pause = FIRST_PAUSE
     while True:
@@ -170,7 +179,7 @@ def _problem(code: str, subject: str, last: str, hint: str, detail: tuple[str, .
     )
 
 
-def _look(log: str) -> str:
+def _see_log(log: str) -> str:
     return f"see what it says in {log}" if log else "see with `algaenv status` what answers"
 
 

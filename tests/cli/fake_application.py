@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from algaenv.dependencies import Request
 from algaenv.model.address import Address
 from algaenv.model.event import (
     Done,
@@ -28,7 +29,7 @@ from algaenv.model.event import (
 )
 from algaenv.model.lock import Environment
 from algaenv.model.plan import Blocked, Plan
-from algaenv.model.probe import NotYet, Probe, ProbeResult, Yes
+from algaenv.model.probe import BrokenHandler, NotYet, PrewarmRequest, Probe, ProbeResult, Yes
 from algaenv.model.problem import AlgaenvError, Failed, Problem
 from algaenv.model.resource import Observation, Present, Resource
 from algaenv.model.secret import Secret
@@ -36,8 +37,7 @@ from algaenv.model.status import ExtensionEndpoint, ExtensionStatus, ServiceStat
 from algaenv.plan.diff import decide_all, decide_destroy
 from algaenv.plan.order import build_plan as ordered
 from algaenv.reconcile.executor import Executor
-from algaenv.reconcile.protocols import BrokenHandler, OnProgress, PrewarmRequest, ResourceDriver
-from algaenv.session import Request
+from algaenv.reconcile.protocols import OnProgress, ResourceDriver
 from tests.plan.builders import make_present, make_resource, parse_address
 
 DIGEST = "sha256:1a2b3c4d5e6f" + "0" * 52

@@ -171,14 +171,14 @@ def test_an_answer() -> None:
         json.dumps({"problem": told}).encode(),
         1.0,
     )
-    clean(response_text(answer))
+    clean(response_text(answer, PLAIN))
 
 
 def test_an_answer_of_several_lines_keeps_them_and_none_passes_for_ours() -> None:
     told = {"code": "gateway-trap", "summary": "cannot go on:\n    0: 0x1\nhint: \x1b[2J"}
     headers = {"content-type": "application/problem+json"}
     answer = GatewayResponse(500, "Oops", headers, json.dumps({"problem": told}).encode(), 1.0)
-    assert response_text(answer).splitlines()[1:] == [
+    assert response_text(answer, PLAIN).splitlines()[1:] == [
         "  gateway-trap: cannot go on:",
         "    |     0: 0x1",
         "    | hint: \\x1b[2J",

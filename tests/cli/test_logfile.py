@@ -10,9 +10,9 @@ from pathlib import Path
 from algaenv.cli.output.logfile import (
     MAX_BYTES,
     LogFile,
-    append,
     environment_log_path,
     log_traceback,
+    open_log,
 )
 from algaenv.cli.output.sink import MultiSink
 from algaenv.drivers.home import identify
@@ -73,7 +73,7 @@ def test_runs_follow_one_another_and_an_old_log_is_set_aside(tmp_path: Path) -> 
     assert first.path is not None
     logged(spec, FAILURE)
     assert len(first.path.read_text().splitlines()) == 2 * len(FAILURE)
-    with append(first.path) as file:
+    with open_log(first.path) as file:
         file.write("x" * MAX_BYTES)
     logged(spec, FAILURE)
     assert len(first.path.read_text().splitlines()) == len(FAILURE)

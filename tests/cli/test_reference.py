@@ -79,14 +79,16 @@ def test_links_between_the_pages_lead_somewhere() -> None:
             assert (REFERENCE / target).is_file(), target
 
 
-def test_every_problem_code_of_the_surface_is_listed_and_used() -> None:
+def test_every_problem_code_of_the_command_line_is_listed_and_used() -> None:
     from pathlib import Path
 
-    import algaenv.surface
+    import algaenv.cli
     from algaenv.cli.exit_codes import CODES
 
-    root = Path(algaenv.surface.__file__).parent
-    source = "".join(path.read_text() for path in root.rglob("*.py") if path.name != "codes.py")
+    root = Path(algaenv.cli.__file__).parent
+    source = "".join(
+        path.read_text() for path in root.rglob("*.py") if path.name != "exit_codes.py"
+    )
     used = set(re.findall(r'code="([a-z-]+)"', source)) | set(
         re.findall(r'Problem\("([a-z-]+)"', source)
     )

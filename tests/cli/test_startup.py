@@ -48,7 +48,9 @@ def test_help_and_version_load_nothing_but_the_grammar(
     loaded = imported(tmp_path, *arguments)
     assert "argparse" in loaded
     assert heavy(loaded) == set()
-    assert loaded.isdisjoint({"algaenv.session", "dataclasses", "json", "pathlib"})
+    assert loaded.isdisjoint(
+        {"algaenv.app", "algaenv.dependencies", "dataclasses", "json", "pathlib"}
+    )
 
 
 def test_a_run_with_nothing_to_do_never_loads_the_drawing_library(tmp_path: Path) -> None:

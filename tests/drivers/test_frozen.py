@@ -117,7 +117,7 @@ def test_a_probe_of_the_database(
     asked = PostgresProbe(
         "127.0.0.1", line.port, server.user, Secret(server.password), database.name
     )
-    answer = Prober().ask(asked)
+    answer = Prober().probe(asked)
     assert isinstance(answer, NotYet)
     assert f"no answer within {probes.SECONDS:g} s" in answer.last
 

@@ -41,7 +41,7 @@ HOST = "127.0.0.1"
 
 
 def ask(probe: Probe) -> ProbeResult:
-    return Prober().ask(probe)
+    return Prober().probe(probe)
 
 
 def not_yet(answer: ProbeResult) -> str:
@@ -455,7 +455,7 @@ def test_a_connection_is_kept_for_the_next_question() -> None:
     with site(answer) as url:
         prober = Prober()
         for _ in range(5):
-            assert prober.ask(PageProbe(f"{url}/page", 200, SHA)) == Yes()
+            assert prober.probe(PageProbe(f"{url}/page", 200, SHA)) == Yes()
     assert answer.connections == 1
 
 
@@ -464,7 +464,7 @@ def test_a_connection_that_was_dropped_meanwhile_is_made_again() -> None:
     with site(answer) as url:
         prober = Prober()
         for _ in range(3):
-            assert prober.ask(PageProbe(f"{url}/page", 200, SHA)) == Yes()
+            assert prober.probe(PageProbe(f"{url}/page", 200, SHA)) == Yes()
     assert len(answer.asked) == 3
 
 
@@ -472,15 +472,15 @@ def test_a_server_that_went_away_is_not_there() -> None:
     prober = Prober()
     with site(Site(200, PAGE, hangs_up=True)) as url:
         probe = PageProbe(f"{url}/page", 200, SHA)
-        assert prober.ask(probe) == Yes()
-    assert "refuses connections" in not_yet(prober.ask(probe))
+        assert prober.probe(probe) == Yes()
+    assert "refuses connections" in not_yet(prober.probe(probe))
 
 
 def test_threads_do_not_share_a_connection() -> None:
     with site(Site(200, PAGE)) as url, ThreadPoolExecutor(8) as pool:
         prober = Prober()
         probe = PageProbe(f"{url}/page", 200, SHA)
-        assert set(pool.map(prober.ask, [probe] * 64)) == {Yes()}
+        assert set(pool.map(prober.probe, [probe] * 64)) == {Yes()}
 
 
 def test_half_an_answer_is_no_answer() -> None:
@@ -579,7 +579,7 @@ def test_a_question_loads_only_what_it_needs(kind: str, foreign: tuple[str, ...]
         "from algaenv.model.probe import *\n"
         "from algaenv.model.secret import Secret\n"
         "from algaenv.drivers.probes import Prober\n"
-        f"Prober().ask({kind})\n"
+        f"Prober().probe({kind})\n"
         f"print([name for name in {foreign!r} if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -52,7 +52,7 @@ def ask(
 ) -> ProbeResult:
     with gateway(answers, [] if heard is None else heard) as url:
         page = PageProbe(f"{url}/page", 200, SHA) if "/page" in answers else None
-        return Prober().ask(ExtensionProbe(page, f"{url}/ext", paths, user, 5.0))
+        return Prober().probe(ExtensionProbe(page, f"{url}/ext", paths, user, 5.0))
 
 
 def test_page_and_endpoints_are_asked_in_turn() -> None:
@@ -118,6 +118,6 @@ def test_what_may_pass(status: int) -> None:
 
 def test_nobody_there_is_not_yet() -> None:
     probe = ExtensionProbe(None, f"http://{HOST}:{free_port()}", ("/a",), "", 5.0)
-    answer = Prober().ask(probe)
+    answer = Prober().probe(probe)
     assert isinstance(answer, NotYet)
     assert "refuses connections" in answer.last

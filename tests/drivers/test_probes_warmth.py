@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from algaenv.drivers.probes import Prober
-from algaenv.model.probe import Never, NotYet, ProbeResult, Yes
-from algaenv.reconcile.protocols import BrokenHandler, PrewarmRequest
+from algaenv.model.probe import BrokenHandler, Never, NotYet, PrewarmRequest, ProbeResult, Yes
 from tests.drivers.test_probes import HOST, serving, silent
 
 HASH = "sha256:" + "ab" * 32

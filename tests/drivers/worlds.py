@@ -157,7 +157,7 @@ class World:
         decided = decide_all(wanted, seen, adopt=adopt, blockers=snapshot.blockers(wanted))
         return retain_recent(decided, seen, self.extensions, self.keep_versions)
 
-    def build_plan(self, *, adopt: bool = False) -> str:
+    def plan(self, *, adopt: bool = False) -> str:
         return str(self._ordered(self.decisions(adopt=adopt)))
 
     def up(self, *, adopt: bool = False) -> list[str]:

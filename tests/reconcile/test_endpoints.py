@@ -9,7 +9,7 @@ import pytest
 
 from algaenv.model.address import Address, Tier
 from algaenv.model.resource import Resource
-from algaenv.reconcile.status import service_endpoints
+from algaenv.reconcile.endpoints import service_endpoints
 from tests.runtimes.locks import make_lock
 
 

@@ -9,13 +9,22 @@ from dataclasses import replace
 from algaenv.model.address import Address
 from algaenv.model.event import Cancelled, CutShort, Done, Event, FailedStep, Skipped, StepEnded
 from algaenv.model.plan import Same
-from algaenv.model.probe import ExtensionProbe, Never, NotYet, Probe, ProbeResult, Yes
+from algaenv.model.probe import (
+    BrokenHandler,
+    ExtensionProbe,
+    Never,
+    NotYet,
+    PrewarmRequest,
+    Probe,
+    ProbeResult,
+    Yes,
+)
 from algaenv.model.problem import Conflict, Problem
 from algaenv.model.resource import Present, Resource
 from algaenv.plan.diff import decide_all
 from algaenv.plan.order import build_plan
 from algaenv.reconcile.executor import Executor
-from algaenv.reconcile.protocols import BrokenHandler, OnProgress, PrewarmRequest
+from algaenv.reconcile.protocols import OnProgress
 from tests.plan.builders import make_present, make_resource, parse_address
 
 

@@ -11,13 +11,12 @@ from algaenv.model.address import Address
 from algaenv.model.content import BundleSpec
 from algaenv.model.event import Done, Ended, Event, FailedStep, Skipped, StepWaiting
 from algaenv.model.plan import Plan
-from algaenv.model.probe import NotYet, Probe, ProbeResult, Yes
+from algaenv.model.probe import BrokenHandler, NotYet, PrewarmRequest, Probe, ProbeResult, Yes
 from algaenv.model.resource import Observation, Resource
 from algaenv.plan.diff import decide_all
 from algaenv.plan.order import build_plan
 from algaenv.plan.prewarm import PrewarmSelector
 from algaenv.reconcile.executor import Executor
-from algaenv.reconcile.protocols import BrokenHandler, PrewarmRequest
 from algaenv.reconcile.wait import REPORT_INTERVAL
 from tests.plan.builders import make_present, make_resource, parse_address
 from tests.reconcile.test_executor import RecordingDriver
@@ -71,7 +70,7 @@ def warmed(
     runner: str = RUNNER,
     before: tuple[Ended, ...] = (),
 ) -> set[str]:
-    wanted = PrewarmSelector(runner, frozenset(handlers)).wanted(drawn(observed), before)
+    wanted = PrewarmSelector(runner, frozenset(handlers)).requests(drawn(observed), before)
     return {it.registry_id.removeprefix("registry-of-") for it in wanted.values()}
 
 
@@ -98,7 +97,7 @@ def test_all_are_warmed_for_a_new_runner() -> None:
     without = seen()
     del without[SERVICE.address]
     content = build_plan(decide_all(WANTED[1:], seen()), also=frozenset({SERVICE.address}))
-    found = PrewarmSelector(RUNNER, frozenset({"a"})).wanted(content, (Ended(step, Done(), 1.0),))
+    found = PrewarmSelector(RUNNER, frozenset({"a"})).requests(content, (Ended(step, Done(), 1.0),))
     assert {str(address) for address in found} == {"bundle/a@abc"}
 
 
@@ -108,7 +107,7 @@ def test_nothing_is_warmed_without_a_handler_or_by_somebody_elses_runner() -> No
 
 
 def test_what_the_runner_is_asked() -> None:
-    found = PrewarmSelector(RUNNER, frozenset({"a"})).wanted(drawn({}))
+    found = PrewarmSelector(RUNNER, frozenset({"a"})).requests(drawn({}))
     assert list(found.values()) == [
         PrewarmRequest(RUNNER, "tenant", "registry-of-a", DIGEST.prefixed)
     ]

@@ -1,4 +1,4 @@
-"""BackgroundResolver bundles: what is broken keeps nothing else back, and other work goes on meanwhile."""
+"""Resolving bundles: a broken extension does not stop the others; other work goes on meanwhile."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def intent(name: str) -> ExtensionIntent:
 
 
 class Packer(BundleBuilder):
-    """BundleBuilder what is sound; of `broken` it raises what is written there. `same` share a manifest."""
+    """Packs every extension except those in `broken`, whose error it raises.
+
+    `same` name extensions that share a manifest.
+    """
 
     def __init__(self, broken: dict[str, Exception], same: tuple[str, ...] = ()) -> None:
         self.broken = broken

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from algaenv.dependencies import Request, SavedState
 from algaenv.model.address import Address
 from algaenv.model.intent import RuntimeChoice
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Conflict, EngineGone
 from algaenv.model.resource import Present
 from algaenv.runtimes.docker.engine import EngineFacts, NoEngine
-from algaenv.session import Request, SavedState
 from algaenv.wiring import Container
 from tests.runtimes.locks import make_lock
 
@@ -39,8 +39,8 @@ class Runtime:
         return {Address("thing", str(at)): it for at, it in enumerate(self.there)}
 
 
-class Dependencies(Container):
-    """The real choice over runtimes that hold what a test says."""
+class FakeContainer(Container):
+    """The real container over fake runtimes."""
 
     def __init__(self, process: tuple[Present, ...], docker: tuple[Present, ...] | None) -> None:
         super().__init__({})
@@ -55,13 +55,18 @@ class Dependencies(Container):
 
 
 def chosen(
-    house: Dependencies, root: Path, wish: RuntimeChoice, before: str | None, *, known: bool = True
+    container: FakeContainer,
+    root: Path,
+    wish: RuntimeChoice,
+    before: str | None,
+    *,
+    known: bool = True,
 ) -> tuple[str, str]:
     lock = make_lock(root)
     intent = replace(lock.intent, runtime=wish)
-    recorded = SavedState(intent, before) if before and known else None
+    saved = SavedState(intent, before) if before and known else None
     request = Request(lock.environment.spec, {})
-    runtime, why = house.choose_runtime(request, lock.environment, intent, recorded)
+    runtime, why = container.choose_runtime(request, lock.environment, intent, saved)
     return runtime.name, why
 
 
@@ -79,7 +84,7 @@ ROWS: dict[str, tuple[tuple[Present, ...], tuple[Present, ...] | None, str | Non
 @pytest.mark.parametrize("row", ROWS)
 def test_auto_stays_where_the_environment_or_its_data_is(tmp_path: Path, row: str) -> None:
     process, docker, before, expected = ROWS[row]
-    name, why = chosen(Dependencies(process, docker), tmp_path, "auto", before)
+    name, why = chosen(FakeContainer(process, docker), tmp_path, "auto", before)
     assert name == expected
     assert why.startswith("auto: ")
     if before and expected == before and row.startswith("data"):
@@ -89,19 +94,19 @@ def test_auto_stays_where_the_environment_or_its_data_is(tmp_path: Path, row: st
 def test_data_on_disk_is_found_where_the_last_run_is_forgotten(tmp_path: Path) -> None:
     home = make_lock(tmp_path).environment.home
     (home / "data").mkdir(parents=True)
-    assert chosen(Dependencies((DATA,), ()), tmp_path, "auto", None)[0] == "process"
-    assert chosen(Dependencies((), ()), tmp_path, "auto", None)[0] == "docker"
+    assert chosen(FakeContainer((DATA,), ()), tmp_path, "auto", None)[0] == "process"
+    assert chosen(FakeContainer((), ()), tmp_path, "auto", None)[0] == "docker"
 
 
 def test_auto_does_not_leave_an_engine_that_is_silent_for_a_while(tmp_path: Path) -> None:
     with pytest.raises(EngineGone) as caught:
-        chosen(Dependencies((), None), tmp_path, "auto", "docker")
+        chosen(FakeContainer((), None), tmp_path, "auto", "docker")
     assert "data" in caught.value.problem.summary
 
 
 def test_what_is_up_elsewhere_has_to_go_down_first(tmp_path: Path) -> None:
     with pytest.raises(Conflict) as caught:
-        chosen(Dependencies((SERVICE, DATA), ()), tmp_path, "docker", "process")
+        chosen(FakeContainer((SERVICE, DATA), ()), tmp_path, "docker", "process")
     assert caught.value.problem.code == "runtime-switch"
 
 
@@ -109,20 +114,20 @@ OTHER = {"process": "docker", "docker": "process"}
 
 
 @pytest.mark.parametrize(
-    ("house", "before", "left"),
+    ("container", "before", "left"),
     [
-        (lambda: Dependencies((DATA,), ()), "process", "data of store"),
-        (lambda: Dependencies((), (DATA,)), "docker", "data of store"),
-        (lambda: Dependencies((), None), "docker", "does not answer"),
-        (lambda: Dependencies((), ()), "process", ""),
-        (lambda: Dependencies((), ()), "docker", ""),
+        (lambda: FakeContainer((DATA,), ()), "process", "data of store"),
+        (lambda: FakeContainer((), (DATA,)), "docker", "data of store"),
+        (lambda: FakeContainer((), None), "docker", "does not answer"),
+        (lambda: FakeContainer((), ()), "process", ""),
+        (lambda: FakeContainer((), ()), "docker", ""),
     ],
 )
 def test_a_move_names_what_would_stay(
-    tmp_path: Path, house: Callable[[], Dependencies], before: str, left: str
+    tmp_path: Path, container: Callable[[], FakeContainer], before: str, left: str
 ) -> None:
     environment, now = make_lock(tmp_path).environment, OTHER[before]
-    problem = house().runtime_move_warning(environment, before, now)
+    problem = container().runtime_move_warning(environment, before, now)
     assert (problem is not None) is bool(left)
     if problem is not None:
         assert problem.code == "runtime-move"
@@ -133,11 +138,11 @@ def test_a_move_names_what_would_stay(
 
 def test_down_with_volumes_looks_where_data_was_left(tmp_path: Path) -> None:
     lock = make_lock(tmp_path)
-    house = Dependencies((DATA,), (SERVICE,))
-    recorded = SavedState(lock.intent, "docker", left=("process",))
+    container = FakeContainer((DATA,), (SERVICE,))
+    saved = SavedState(lock.intent, "docker", data_runtimes=("process",))
 
     def names(*, data: bool) -> list[str]:
-        return [it.name for it in house.present(lock.environment, recorded, data=data)]
+        return [it.name for it in container.runtimes_present(lock.environment, saved, data=data)]
 
     assert names(data=False) == ["docker"]
     assert names(data=True) == ["docker", "process"]
@@ -145,8 +150,10 @@ def test_down_with_volumes_looks_where_data_was_left(tmp_path: Path) -> None:
 
 def test_what_was_left_is_remembered(tmp_path: Path) -> None:
     lock = make_lock(tmp_path)
-    house = Container({})
-    house.remember(lock.environment, SavedState(lock.intent, "docker", left=("process",)))
-    recalled = house.recall(lock.environment)
+    container = Container({})
+    container.save_state(
+        lock.environment, SavedState(lock.intent, "docker", data_runtimes=("process",))
+    )
+    recalled = container.load_state(lock.environment)
     assert recalled is not None
-    assert recalled.left == ("process",)
+    assert recalled.data_runtimes == ("process",)

@@ -1,1 +1,1 @@
-"""TODO: say what this package holds."""
+"""One module a command: its help texts, its arguments and `run`."""

@@ -1,4 +1,4 @@
-"""The command `call`: run a handler of an extension, as its page would."""
+"""The command `call`: call a handler of an extension through the gateway."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.output.escape import escape_controls
-from algaenv.cli.output.terminal import PLAIN, Paint
 from algaenv.cli.parser import UsageError, add_file, add_output
 
 if TYPE_CHECKING:
     from algaenv.cli.gateway_client import GatewayRequest, GatewayResponse
     from algaenv.cli.invocation import Invocation
-
+    from algaenv.cli.output.terminal import Paint
 
 USAGE = "EXT [METHOD] PATH [options]"
 DESCRIPTION = (
@@ -31,7 +29,7 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what it takes."""
+    """Declare the arguments."""
     parser.add_argument(
         "extension",
         metavar="EXT",
@@ -55,23 +53,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(invocation: Invocation) -> ExitCode:
-    """Ask, and show what came back."""
+    """Send the call, then print the response."""
     from algaenv.cli.gateway_client import send_request
 
-    asked = _asked(invocation)
+    call = _gateway_request(invocation)
     request = invocation.request(invocation.spec())
-    endpoint_of = invocation.session(request).endpoint_of(request, invocation.options.extension)
-    answer = send_request(endpoint_of, asked)
+    extension = invocation.options.extension
+    endpoint = invocation.application(request).endpoint_of(request, extension)
+    response = send_request(endpoint, call)
     if invocation.json:
         from algaenv.cli.output.json import response_to_json
 
-        invocation.answer_json(response_to_json(invocation.options.extension, asked, answer))
+        invocation.print_json(response_to_json(extension, call, response))
     else:
-        _show(invocation, answer)
-    return ExitCode.CALL if answer.failed else ExitCode.DONE
+        _print_response(invocation, response)
+    return ExitCode.CALL if response.failed else ExitCode.DONE
 
 
-def _asked(invocation: Invocation) -> GatewayRequest:
+def _gateway_request(invocation: Invocation) -> GatewayRequest:
     from algaenv.cli.gateway_client import METHODS, GatewayRequest
 
     options = invocation.options
@@ -101,36 +100,35 @@ def _body(data: str | None) -> bytes | None:
         ) from None
 
 
-def _show(invocation: Invocation, answer: GatewayResponse) -> None:
+def _print_response(invocation: Invocation, response: GatewayResponse) -> None:
     from algaenv.cli.output.escape import escape_text
 
-    invocation.say(response_text(answer, invocation.terminal.err_paint) + "\n")
-    if text := escape_text(answer.body.decode(errors="replace")):
-        invocation.answer(text if text.endswith("\n") else text + "\n")
+    invocation.print_message(response_text(response, invocation.terminal.err_paint) + "\n")
+    if text := escape_text(response.body.decode(errors="replace")):
+        invocation.print_result(text if text.endswith("\n") else text + "\n")
 
 
-# MERGED answer_text: What is told of a call beside its body: `200 OK  12 ms`, and why it failed.
+def response_text(response: GatewayResponse, paint: Paint) -> str:
+    """Status and time in one line, `200 OK  12 ms`; the reported error in further lines."""
+    from algaenv.cli.output.escape import escape_controls
 
-
-def response_text(answer: GatewayResponse, paint: Paint = PLAIN) -> str:
-    """One line, and some more when something is wrong."""
-    told = answer.trouble
-    answer = escape_controls(answer)
-    style = "red" if answer.failed else "green"
-    head = f"{answer.status} {answer.phrase}".rstrip()
-    times = f"{answer.ms:g} ms"
-    if runner := answer.headers.get("x-algaenv-runner-ms"):
+    reported = response.error
+    response = escape_controls(response)
+    style = "red" if response.failed else "green"
+    head = f"{response.status} {response.phrase}".rstrip()
+    times = f"{response.ms:g} ms"
+    if runner := response.headers.get("x-algaenv-runner-ms"):
         times += f", {runner} ms of it in the runner"
     lines = [f"{paint(head, style, 'bold')}  {paint(times, 'dim')}"]
-    if fault := answer.headers.get("x-algaenv-product-fault"):
+    if fault := response.headers.get("x-algaenv-product-fault"):
         lines.append(f"  {paint('product fault:', 'yellow')} {fault}")
-    if told and (trouble := escape_controls(told)):
-        # A backtrace has lines of its own; the mark keeps them from passing for lines of ours.
-        first, *further = escape_controls(told.summary.split("\n"))
+    if reported and (error := escape_controls(reported)):
+        # A backtrace has several lines; the mark tells them from lines of algaenv.
+        first, *further = escape_controls(reported.summary.split("\n"))
         lines.append(f"  {paint(first, 'red')}")
         lines += [f"    | {line}" for line in further]
-        lines += [f"  reason: {trouble.reason}"] if trouble.reason else []
-        lines += [f"  last host call: {trouble.host_call}"] if trouble.host_call else []
-        lines += [f"  stderr: {line}" for line in trouble.stderr]
-        lines += [f"  hint: {trouble.hint}"] if trouble.hint else []
+        lines += [f"  reason: {error.reason}"] if error.reason else []
+        lines += [f"  last host call: {error.host_call}"] if error.host_call else []
+        lines += [f"  stderr: {line}" for line in error.stderr]
+        lines += [f"  hint: {error.hint}"] if error.hint else []
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""`algaenv down`: take away what is ours, and keep the data unless asked."""
+"""The command `down`: remove the environment; its data stays unless `--volumes` is given."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from algaenv.cli.parser import UsageError, add_file, add_output, add_runtime
 
 if TYPE_CHECKING:
     from algaenv.cli.invocation import Invocation
-    from algaenv.session import Request, UseCases
+    from algaenv.dependencies import Request, UseCases
 
 DESCRIPTION = (
     "Remove the environment: containers or processes, and what was installed where it would stay "
@@ -29,7 +29,7 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what it takes."""
+    """Declare the arguments."""
     add_file(parser)
     add_runtime(parser)
     parser.add_argument(
@@ -40,29 +40,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(invocation: Invocation) -> ExitCode:
-    """Ask if data would go, then remove."""
+    """Confirm the deletion of data, then remove."""
     from algaenv.cli.errors import report_abandoned
     from algaenv.cli.signals import handle_interrupts
 
     spec = _spec(invocation)
     if invocation.options.volumes and not invocation.options.yes:
         request = invocation.request(spec)
-        if not _agreed(invocation, invocation.session(request), request):
-            invocation.say("nothing was removed\n")
+        if not _confirmed(invocation, invocation.application(request), request):
+            invocation.print_message("nothing was removed\n")
             return ExitCode.INTERRUPTED
     with (
         invocation.run_sinks(spec) as sinks,
         handle_interrupts(sinks.stopping, lambda: report_abandoned(invocation, sinks)) as stop,
     ):
         request = invocation.request(spec, cancelled=stop.cancelled)
-        report = invocation.session(request).down(
+        report = invocation.application(request).down(
             request, sinks.emit, volumes=invocation.options.volumes
         )
     return report_exit_code(report)
 
 
 def _spec(invocation: Invocation) -> Path:
-    """The spec, or where it was: an environment outlives the file it came from."""
+    """The path of the spec; it need not exist, since an environment outlives its spec."""
     from algaenv.model.problem import SpecError
 
     try:
@@ -75,35 +75,37 @@ def _spec(invocation: Invocation) -> Path:
         raise
 
 
-def _agreed(invocation: Invocation, session: UseCases, request: Request) -> bool:
-    """Ask once, naming what goes; raises UsageError where nobody can answer."""
+def _confirmed(invocation: Invocation, application: UseCases, request: Request) -> bool:
+    """Ask once, naming what is deleted; raises UsageError without a terminal."""
     if invocation.json or not invocation.terminal.asks:
         raise UsageError(
             "cannot delete data without being told so: there is nobody to ask",
             "add `--yes` if its data is to go for good",
         )
 
-    question = f"Delete {visible(_what_goes(session, request))} for good? [y/N] "
+    from algaenv.cli.output.escape import escape_controls
+
+    question = f"Delete {escape_controls(_deleted_data(application, request))} for good? [y/N] "
     write_text(invocation.terminal.err, question)
     return invocation.terminal.stdin.readline().strip().lower() in {"y", "yes"}
 
 
-def _what_goes(session: UseCases, request: Request) -> str:
-    """The environment and its services by name, as far as they can be seen."""
+def _deleted_data(application: UseCases, request: Request) -> str:
+    """The data that is deleted: the environment and its services, as far as they are known."""
     from algaenv.model.problem import AlgaenvError
 
     try:
-        status = session.status(request, lambda _: None)
+        status = application.status(request, lambda _: None)
     except AlgaenvError:
-        return f"all data of the environment of {request.spec}{_left_beside(request.spec)}"
+        return f"all data of the environment of {request.spec}{_orphaned_states(request.spec)}"
     stateless = ("runner", "gateway")
     names = [service.name for service in status.services if service.name not in stateless]
     holders = f" ({', '.join(names)})" if names else ""
-    return f"all data of {status.environment.name}{holders}{_left_beside(request.spec)}"
+    return f"all data of {status.environment.name}{holders}{_orphaned_states(request.spec)}"
 
 
-def _left_beside(spec: Path) -> str:
-    """What a checkout that was moved or copied here brought along, which goes too."""
+def _orphaned_states(spec: Path) -> str:
+    """The states of moved or copied checkouts in this directory, which are deleted too."""
     from algaenv.drivers.home import identify, left_beside
     from algaenv.reconcile.relocation import size_text
 

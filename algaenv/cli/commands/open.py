@@ -1,4 +1,4 @@
-"""The command `open`: the page of an extension, in a browser where there is one."""
+"""The command `open`: open the page of an extension in a browser."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what it takes."""
+    """Declare the arguments."""
     parser.add_argument(
         "extension",
         metavar="EXT",
@@ -44,20 +44,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(invocation: Invocation) -> ExitCode:
-    """Print it, and hand it to a browser."""
+    """Print the URL, and open it in a browser on a desktop."""
     from algaenv.reconcile.endpoints import portal_path
 
     request = invocation.request(invocation.spec())
-    endpoint_of = invocation.session(request).endpoint_of(request, invocation.options.extension)
-    url = endpoint_of.gateway + portal_path(invocation.options.portal, endpoint_of.extension)
-    if not endpoint_of.installed:
+    endpoint = invocation.application(request).endpoint_of(request, invocation.options.extension)
+    url = endpoint.gateway + portal_path(invocation.options.portal, endpoint.extension)
+    if not endpoint.installed:
         from algaenv.cli.gateway_client import require_page
 
-        require_page(endpoint_of, url)
+        require_page(endpoint, url)
     if invocation.json:
-        invocation.answer_json({"version": 1, "url": url})
+        invocation.print_json({"version": 1, "url": url})
         return ExitCode.DONE
-    invocation.answer(f"{url}\n")
+    invocation.print_result(f"{url}\n")
     if (
         not invocation.options.print
         and invocation.terminal.live
@@ -66,7 +66,7 @@ def run(invocation: Invocation) -> ExitCode:
         import webbrowser
 
         if not webbrowser.open(url):
-            invocation.say("no browser could be started; open the address yourself\n")
+            invocation.print_message("no browser could be started; open the address yourself\n")
     return ExitCode.DONE
 
 

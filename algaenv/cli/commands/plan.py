@@ -1,4 +1,4 @@
-"""`algaenv plan`: what `up` would do."""
+"""The command `plan`: what `up` would do."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what it takes."""
+    """Declare the arguments."""
     add_extensions(parser)
     add_file(parser)
     add_runtime(parser)
@@ -52,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(invocation: Invocation) -> ExitCode:
-    """Draw the plan and print it."""
+    """Make the plan and print it."""
     from algaenv.model.event import Planned, Warned
 
     warnings: list[Problem] = []
@@ -62,18 +62,18 @@ def run(invocation: Invocation) -> ExitCode:
         def emit(event: Event) -> None:
             if isinstance(event, Warned):
                 warnings.append(event.problem)
-            if not isinstance(event, Planned):  # its steps will not be taken
+            if not isinstance(event, Planned):  # its steps are not executed
                 sinks.emit(event)
 
-        plan = invocation.session(request).plan(request, emit)
+        plan = invocation.application(request).plan(request, emit)
     if invocation.json:
         from algaenv.cli.output.json import plan_to_json as shape_of_plan
 
-        invocation.answer_json(shape_of_plan(plan, tuple(warnings)))
+        invocation.print_json(shape_of_plan(plan, tuple(warnings)))
     else:
         from algaenv.cli.output.plan_text import plan_text
 
-        invocation.answer(plan_text(plan, invocation.terminal.out_paint) + "\n")
+        invocation.print_result(plan_text(plan, invocation.terminal.out_paint) + "\n")
         if plan.changes and plan_exit_code(plan, detailed=False) is not ExitCode.RESOURCE:
             chosen = invocation.options.runtime
             invocation.suggest((f"up --runtime {chosen}" if chosen else "up", "does this"))

@@ -1,4 +1,4 @@
-"""`algaenv schema`: the JSON Schema of the spec."""
+"""The command `schema`: the JSON Schema of the spec."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what it takes."""
+    """Declare the arguments."""
     add_output(parser)
 
 
 def run(invocation: Invocation) -> ExitCode:
-    """Print it; it is JSON with or without `--json`."""
+    """Print the schema, with or without `--json`."""
     from algaenv.spec.schema import schema
 
-    invocation.answer_json(schema())
+    invocation.print_json(schema())
     return ExitCode.DONE

@@ -1,4 +1,4 @@
-"""`algaenv status`: what is there, and where it answers."""
+"""The command `status`: services, extensions and their addresses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what it takes."""
+    """Declare the arguments."""
     add_file(parser)
     add_runtime(parser)
     parser.add_argument(
@@ -40,12 +40,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(invocation: Invocation) -> ExitCode:
-    """Look, and print."""
+    """Read the status and print it."""
     from algaenv.model.event import Warned
 
     if invocation.options.json and invocation.options.output not in {None, "json"}:
         raise UsageError(
-            f"cannot print both JSON and {call.options.output}", "leave out `--json` or `-o`"
+            f"cannot print both JSON and {invocation.options.output}", "leave out `--json` or `-o`"
         )
     warnings: list[Problem] = []
     request = invocation.request(invocation.spec())
@@ -57,11 +57,11 @@ def run(invocation: Invocation) -> ExitCode:
             if invocation.verbose or isinstance(event, Warned):
                 sinks.emit(event)
 
-        status = invocation.session(request).status(request, emit)
+        status = invocation.application(request).status(request, emit)
     if invocation.json:
         from algaenv.cli.output.json import status_to_json
 
-        invocation.answer_json(status_to_json(status, tuple(warnings)))
+        invocation.print_json(status_to_json(status, tuple(warnings)))
     elif invocation.options.output == "env":
         _print_variables(invocation, status)
     else:
@@ -81,7 +81,7 @@ def _print_variables(invocation: Invocation, status: Status) -> None:
                 hint="bring it up with `algaenv up`",
             )
         )
-    invocation.answer(env_text(status.variables))
+    invocation.print_result(env_text(status.variables))
 
 
 def _print_table(invocation: Invocation, status: Status) -> None:
@@ -89,7 +89,7 @@ def _print_table(invocation: Invocation, status: Status) -> None:
 
     terminal = invocation.terminal
     text = status_text(status, terminal.out_paint, width=terminal.width, verbose=invocation.verbose)
-    invocation.answer(text + "\n")
+    invocation.print_result(text + "\n")
     if nothing_there(status):
         invocation.suggest(("up", "brings it up"))
     elif all_ready(status):

@@ -1,4 +1,4 @@
-"""`algaenv up`: make it so, and wait until it answers."""
+"""The command `up`: bring the environment to what the spec says, and wait until it answers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _VARIABLES = ("status -o env", "prints what the app server needs")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what it takes."""
+    """Declare the arguments."""
     add_extensions(parser)
     add_file(parser)
     add_runtime(parser)
@@ -58,16 +58,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(invocation: Invocation) -> ExitCode:
-    """Converge, then show under which addresses it all answers."""
+    """Converge, then print the addresses."""
     spec = invocation.spec()
     report = _converge(invocation, spec, leave_data=False)
-    if _is_question(report) and invocation.terminal.asks and not invocation.json:
+    if _needs_confirmation(report) and invocation.terminal.asks and not invocation.json:
         write_text(invocation.terminal.err, "Begin without the data that stays behind? [y/N] ")
         if invocation.terminal.stdin.readline().strip().lower() in {"y", "yes"}:
             report = _converge(invocation, spec, leave_data=True)
     code = report_exit_code(report)
     if report.status is not None and not (invocation.json or invocation.quiet):
-        _show(invocation, report.status)
+        _print_status(invocation, report.status)
     return code
 
 
@@ -80,16 +80,16 @@ def _converge(invocation: Invocation, spec: Path, *, leave_data: bool) -> Report
         handle_interrupts(sinks.stopping, lambda: report_abandoned(invocation, sinks)) as stop,
     ):
         request = invocation.request(spec, cancelled=stop.cancelled, leave_data=leave_data)
-        return invocation.session(request).up(request, sinks.emit)
+        return invocation.application(request).up(request, sinks.emit)
 
 
-def _is_question(report: Report) -> bool:
-    """Whether the run stopped only because somebody has to agree."""
+def _needs_confirmation(report: Report) -> bool:
+    """True when the run stopped only because leaving data behind needs confirmation."""
     return [problem.code for problem in report.problems] == ["runtime-move"]
 
 
-def _show(invocation: Invocation, status: Status) -> None:
-    """The addresses under which it all answers."""
+def _print_status(invocation: Invocation, status: Status) -> None:
+    """Print the addresses and the next commands."""
     from algaenv.cli.output.status_text import status_text
 
     terminal = invocation.terminal
@@ -100,8 +100,8 @@ def _show(invocation: Invocation, status: Status) -> None:
         variables=bool(status.app_server),
         verbose=invocation.verbose,
     )
-    invocation.say("\n")
-    invocation.answer(text + "\n")
+    invocation.print_message("\n")
+    invocation.print_result(text + "\n")
     shown = [it.name for it in status.extensions if it.portal_urls]
     first = (f"open {shown[0]}", "shows its page") if shown else _VARIABLES
     invocation.suggest(first, ("down", "removes it all again"))

@@ -1,4 +1,4 @@
-"""`algaenv validate`: is the spec right? Offline."""
+"""The command `validate`: check the spec offline."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what it takes."""
+    """Declare the arguments."""
     add_file(parser)
     add_output(parser)
 
 
 def run(invocation: Invocation) -> ExitCode:
-    """Load it; what is wrong is raised as SpecError."""
+    """Load the spec; raises SpecError with every problem."""
+    from algaenv.cli.output.escape import escape_controls
     from algaenv.model.event import Report, Reported
     from algaenv.model.problem import SpecError
     from algaenv.spec.load import load
@@ -53,10 +54,11 @@ def run(invocation: Invocation) -> ExitCode:
         paint = invocation.terminal.out_paint
         count = len(loaded.intent.extensions)
         noun = "extension" if count == 1 else "extensions"
-        invocation.answer(
-            f"{paint('valid:', 'green', 'bold')} {visible(str(spec))} ({loaded.intent.name}, "
+        invocation.print_result(
+            f"{paint('valid:', 'green', 'bold')} {escape_controls(str(spec))}"
+            f" ({loaded.intent.name}, "
         )
-        invocation.answer(f"{count} {noun})\n")
+        invocation.print_result(f"{count} {noun})\n")
     return ExitCode.DONE
 
 
@@ -72,6 +74,6 @@ def _warn(invocation: Invocation, warnings: Iterable[Problem]) -> None:
     from algaenv.cli.output.escape import render_problem
 
     for warning in warnings:
-        invocation.say(
+        invocation.print_message(
             render_problem(warning, invocation.terminal.err_paint, label="warning") + "\n"
         )

@@ -1,4 +1,4 @@
-"""`algaenv version`: which one this is."""
+"""The command `version`."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what it takes."""
+    """Declare the arguments."""
     add_output(parser)
 
 
 def run(invocation: Invocation) -> ExitCode:
-    """Print it."""
+    """Print the version."""
     if invocation.json:
         shape = {"version": __version__, "python": _python(), "platform": sys.platform}
-        invocation.answer_json(shape)
+        invocation.print_json(shape)
     else:
-        invocation.answer(line())
+        invocation.print_result(line())
     return ExitCode.DONE
 
 
 def line() -> str:
-    """What `algaenv --version` prints without loading anything else."""
+    """The output of `algaenv --version`, which imports nothing else."""
     return f"algaenv {__version__} (Python {_python()}, {sys.platform})\n"
 
 

@@ -1,1 +1,1 @@
-"""TODO: say what this package holds."""
+"""What is printed: views of a run, texts of plans and statuses, JSON, and the log."""

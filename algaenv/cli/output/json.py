@@ -1,6 +1,6 @@
-"""How values look in JSON: the shapes that docs/reference/*.schema.json describe.
+"""JSON output, as docs/reference/*.schema.json describe it.
 
-Keys are only ever added. No secret has a place in any of them.
+Keys are only added. No document holds a secret.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
 
 
 VERSION = 1
-"""Of these shapes; it changes only when a key changes its meaning or goes away."""
+"""Version of the documents; it changes only when a key changes its meaning or goes away."""
 
 JsonObject = dict[str, "Json"]
 
 
 def problem_to_json(problem: Problem) -> JsonObject:
     """Code, summary, hint, detail; and file, line, column when the problem has a place."""
-    shape: JsonObject = {"code": problem.code, "summary": problem.summary}
+    document: JsonObject = {"code": problem.code, "summary": problem.summary}
     if problem.hint:
-        shape["hint"] = problem.hint
+        document["hint"] = problem.hint
     if problem.detail:
-        shape["detail"] = list(problem.detail)
+        document["detail"] = list(problem.detail)
     if problem.where:
-        shape |= {
+        document |= {
             "file": problem.where.file,
             "line": problem.where.line,
             "column": problem.where.column,
         }
-    return shape
+    return document
 
 
 def step_to_json(step: Step) -> JsonObject:
@@ -71,7 +71,7 @@ def event_to_json(event: Event) -> JsonObject:
 
 
 def report_to_json(report: Report) -> JsonObject:
-    """The last event of a run, and the whole answer of a command that failed."""
+    """The last event of a run, and the whole output of a command that failed."""
     return {
         "event": "report",
         "version": VERSION,
@@ -86,7 +86,7 @@ def report_to_json(report: Report) -> JsonObject:
 
 
 def plan_to_json(plan: Plan, warnings: tuple[Problem, ...] = ()) -> JsonObject:
-    """What `plan --json` prints."""
+    """The document of `plan --json`."""
     deferred: list[Json] = [
         {"address": str(one.resource.address), "why": one.why} for one in plan.deferred
     ]
@@ -113,7 +113,7 @@ def plan_to_json(plan: Plan, warnings: tuple[Problem, ...] = ()) -> JsonObject:
 
 
 def status_to_json(status: Status, warnings: tuple[Problem, ...] = ()) -> JsonObject:
-    """What `status --json` prints; of a secret variable only the name is told."""
+    """The document of `status --json`; of a secret variable only the name is listed."""
     variables = status.variables or {}
     environment = status.environment
     return {
@@ -134,27 +134,29 @@ def status_to_json(status: Status, warnings: tuple[Problem, ...] = ()) -> JsonOb
     }
 
 
-def response_to_json(extension: str, asked: GatewayRequest, answer: GatewayResponse) -> JsonObject:
-    """What `call --json` prints."""
-    headers: JsonObject = dict(answer.headers)
-    shape: JsonObject = {
+def response_to_json(
+    extension: str, request: GatewayRequest, response: GatewayResponse
+) -> JsonObject:
+    """The document of `call --json`."""
+    headers: JsonObject = dict(response.headers)
+    document: JsonObject = {
         "version": VERSION,
         "extension": extension,
-        "method": asked.method,
-        "path": asked.path,
-        "status": answer.status,
-        "ms": answer.ms,
+        "method": request.method,
+        "path": request.path,
+        "status": response.status,
+        "ms": response.ms,
         "headers": headers,
-        "body": answer.read(),
+        "body": response.read(),
     }
-    if trouble := answer.trouble:
-        shape["trouble"] = {
-            "summary": trouble.summary,
-            "hint": trouble.hint,
-            "reason": trouble.reason,
-            "stderr": list(trouble.stderr),
+    if error := response.error:
+        document["trouble"] = {
+            "summary": error.summary,
+            "hint": error.hint,
+            "reason": error.reason,
+            "stderr": list(error.stderr),
         }
-    return shape
+    return document
 
 
 def _flat(fields: dict[str, object]) -> JsonObject:
@@ -162,24 +164,24 @@ def _flat(fields: dict[str, object]) -> JsonObject:
     from algaenv.model.plan import Step
     from algaenv.model.problem import Problem
 
-    shape: JsonObject = {}
+    document: JsonObject = {}
     for key, value in fields.items():
         match value:
             case None:
                 continue
             case Step():
-                shape |= {
+                document |= {
                     "address": str(value.address),
                     "verb": str(value.verb),
                     "cause": _cause(value.cause),
                 }
             case Problem():
-                shape[key] = problem_to_json(value)
+                document[key] = problem_to_json(value)
             case float():
-                shape[key] = round(value, 3)
+                document[key] = round(value, 3)
             case _:
-                shape[key] = str(value)
-    return shape
+                document[key] = str(value)
+    return document
 
 
 def _cause(cause: Cause) -> JsonObject:
@@ -194,7 +196,7 @@ def _ended(ended: Ended) -> JsonObject:
     from algaenv.model.event import FailedStep, Skipped, outcome_name
 
     step = ended.step
-    shape: JsonObject = {
+    document: JsonObject = {
         "address": str(step.address),
         "verb": str(step.verb),
         "cause": _cause(step.cause),
@@ -203,12 +205,12 @@ def _ended(ended: Ended) -> JsonObject:
     }
     match ended.outcome:
         case FailedStep(problem, error):
-            shape |= {"problem": problem_to_json(problem), "error": error}
+            document |= {"problem": problem_to_json(problem), "error": error}
         case Skipped(because):
-            shape["because"] = because
+            document["because"] = because
         case _:
             pass
-    return shape
+    return document
 
 
 def _service(service: ServiceStatus) -> JsonObject:
@@ -240,29 +242,26 @@ def _extension(extension: ExtensionStatus) -> JsonObject:
     }
 
 
-# MERGED jsonl: Events as lines of JSON on stdout, the report last: for programs that follow a run.
-
-
-def json_line(shape: JsonObject) -> str:
+def json_line(document: JsonObject) -> str:
     """One line of JSON, newline included; text stays readable, controls are escaped."""
-    return escape_json(json.dumps(shape, ensure_ascii=False)) + "\n"
+    return escape_json(json.dumps(document, ensure_ascii=False)) + "\n"
 
 
 class JsonLines:
-    """Writes every event as soon as it is heard."""
+    """Writes every event as a line of JSON at once; the report is the last."""
 
     def __init__(self, stream: TextIO, messages: TextIO) -> None:
         self._stream = stream
         self._messages = messages
 
     def emit(self, event: Event) -> None:
-        """Write it."""
+        """Write the event."""
         self._stream.write(json_line(event_to_json(event)))
         self._stream.flush()
 
     def stopping(self) -> None:
-        """Whoever pressed the key hears it; the program will read it in the report."""
+        """Acknowledge the interrupt on stderr; the report states it on stdout."""
         write_from_signal(self._messages, f"{STOPPING}\n")
 
     def close(self) -> None:
-        """Nothing to tidy."""
+        """Nothing to do."""

@@ -1,8 +1,8 @@
-"""The lines of a run: one for each step that ended, one for what was settled, one for the whole."""
+"""Lines of text about a run: a step, a resolved value, the summary at the end."""
 
 from __future__ import annotations
 
-from algaenv.cli.output.escape import render_problem
+from algaenv.cli.output.escape import escape_controls, render_problem
 from algaenv.cli.output.reducer import Phase, ResolvingRow, RunState, StepRow
 from algaenv.cli.output.terminal import PLAIN, Paint
 from algaenv.model.event import FailedStep, Report, outcome_name
@@ -10,7 +10,7 @@ from algaenv.model.plan import Cause, Verb
 from algaenv.model.problem import Problem
 
 SLOW = 2.0
-"""Seconds after which an answer that was waited for is worth a line of its own."""
+"""Seconds of waiting after which a step that only waits gets a line."""
 
 STOPPING = "stopping after the steps under way; press Ctrl-C again to abandon them"
 
@@ -37,14 +37,14 @@ def verb_style(verb: Verb) -> str:
 
 
 def cause_text(cause: Cause, *, verbose: bool = False) -> str:
-    """Why, in a phrase: one detail is told, several are counted unless `verbose`."""
+    """The cause in a phrase: one detail is printed, several are counted unless `verbose`."""
     if len(cause.detail) <= 1 or verbose:
         return str(cause)
     return f"{cause.kind}: {cause.detail[0]} and {len(cause.detail) - 1} more"
 
 
 def deserves_line(row: StepRow, *, verbose: bool) -> bool:
-    """False for an answer that came at once, and for a step that never ended."""
+    """False for a probe that was answered at once, and for a step that has not ended."""
     if not row.phase.over:
         return False
     asked = row.step.verb is Verb.AWAIT and row.phase is Phase.DONE
@@ -82,7 +82,7 @@ def skipped_text(row: StepRow, state: RunState) -> str:
 
 
 def abandoned_lines(state: RunState, paint: Paint = PLAIN) -> list[str]:
-    """What was under way when a run was left without a report."""
+    """The steps that were running when a run ended without a report."""
     if state.report is not None:
         return []
     return [
@@ -94,35 +94,32 @@ def abandoned_lines(state: RunState, paint: Paint = PLAIN) -> list[str]:
 
 
 def resolved_line(one: ResolvingRow, paint: Paint = PLAIN) -> str:
-    """What an unknown turned out to be: `= bundle/hello 1a2b3c4d5e6f, 5120 bytes  1.8s`."""
+    """A resolved value: `= bundle/hello 1a2b3c4d5e6f, 5120 bytes  1.8s`."""
     seconds = paint(duration(one.seconds or 0.0), "dim")
     return f"{paint('=', 'cyan')} {paint(one.subject, 'bold')} {one.answer}  {seconds}"
 
 
 def summary_line(report: Report, seconds: float, paint: Paint = PLAIN) -> str:
     """The last line: `done: 12 changed in 3.2s`."""
-    words = [outcome_name(ended.outcome) for ended in report.ended]
+    outcomes = [outcome_name(ended.outcome) for ended in report.ended]
     tail = f"in {duration(seconds)}"
-    counts = [f"{report.failed} failed"] if report.failed and words else []
-    counts += [f"{words.count('skipped')} skipped"] if "skipped" in words else []
-    counts += [f"{words.count('cancelled')} not begun"] if "cancelled" in words else []
-    counts += [f"{words.count('cut-short')} cut short"] if "cut-short" in words else []
+    counts = [f"{report.failed} failed"] if report.failed and outcomes else []
+    counts += [f"{outcomes.count('skipped')} skipped"] if "skipped" in outcomes else []
+    counts += [f"{outcomes.count('cancelled')} not begun"] if "cancelled" in outcomes else []
+    counts += [f"{outcomes.count('cut-short')} cut short"] if "cut-short" in outcomes else []
     counts.append(f"{report.changed} changed" if report.changed else "nothing changed")
-    told = f"{', '.join(counts)} {tail}"
+    totals = f"{', '.join(counts)} {tail}"
     if report.interrupted:
-        return f"{paint('interrupted:', 'yellow', 'bold')} {told}"
-    if report.failed or "skipped" in words:
-        return f"{paint('failed:', 'red', 'bold')} {told}"
+        return f"{paint('interrupted:', 'yellow', 'bold')} {totals}"
+    if report.failed or "skipped" in outcomes:
+        return f"{paint('failed:', 'red', 'bold')} {totals}"
     if report.changed == 0:
         return f"{paint('done:', 'green', 'bold')} nothing to change {tail}"
-    return f"{paint('done:', 'green', 'bold')} {told}"
-
-
-# MERGED ending: How the end of a run is told to people: what was kept, every problem once, and the summary.
+    return f"{paint('done:', 'green', 'bold')} {totals}"
 
 
 def report_problems(report: Report) -> tuple[Problem, ...]:
-    """Every problem of the run once: those of its steps, then what stopped it."""
+    """Every problem of the run once: those of its steps, then those outside of steps."""
     failed = [e.outcome.problem for e in report.ended if isinstance(e.outcome, FailedStep)]
     return tuple(dict.fromkeys((*failed, *report.problems)))
 
@@ -130,10 +127,10 @@ def report_problems(report: Report) -> tuple[Problem, ...]:
 def summary_lines(
     report: Report, seconds: float, paint: Paint = PLAIN, *, log: str = "", quiet: bool = False
 ) -> list[str]:
-    """The closing lines. `log` is the file that tells the whole story, named when a run fails."""
+    """The last lines of a run. `log` is the path of its log, named when the run fails."""
     lines = [render_problem(problem, paint) for problem in report_problems(report)]
     if lines and log:
-        lines.append(f"{paint('log:', 'cyan')} {visible(log)}")
+        lines.append(f"{paint('log:', 'cyan')} {escape_controls(log)}")
     if quiet:
         return lines
     kept = [f"{paint('kept', 'cyan')} {one.address}: {one.why}" for one in report.kept]

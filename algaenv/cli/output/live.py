@@ -1,8 +1,7 @@
-"""A run drawn in place on a terminal: what is under way, what waits and for what, how far it is.
+"""The live view of a run, redrawn in place: running and waiting steps, and the progress.
 
-The region appears only once something takes long enough to be worth it, so that a run with
-nothing to do never pays for the drawing library; when it ends, plain lines take its place and
-stay in the scrollback.
+The table appears only once a step writes or waits, so that a no-op never imports rich. At the end
+plain lines replace it and stay in the scrollback.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ FRAMES_A_SECOND = 10
 
 
 class LiveView:
-    """Draws the fold of the events a few times a second."""
+    """Draws the state of the run a few times a second."""
 
     def __init__(
         self,
@@ -62,15 +61,15 @@ class LiveView:
         self._verbose = verbose
         self._log = log
         self._clock = clock
-        self._begun = clock()
+        self._started = clock()
         self._state = RunState()
         self._live: Live | None = None
         self._stopping = False
-        self._over = False
+        self._closed = False
 
     def emit(self, event: Event) -> None:
-        """Take it in; the next frame shows it. Once closed, threads left behind are not heard."""
-        if self._over:
+        """Update the state. Events of abandoned threads after `close` are dropped."""
+        if self._closed:
             return
         event = escape_controls(event)
         self._state = reduce(self._state, event, self._clock())
@@ -80,13 +79,13 @@ class LiveView:
             case Warned(problem):
                 self._write([render_problem(problem, self._paint, label="warning")])
             case StepStarted(step) if step.writes:
-                self._appear()
+                self._show_table()
             case Resolving() | StepWaiting():
-                self._appear()
+                self._show_table()
             case Reported(report):
-                self._over = True
-                self._vanish()
-                took = self._clock() - self._begun
+                self._closed = True
+                self._hide_table()
+                took = self._clock() - self._started
                 self._write(
                     self._results() + summary_lines(report, took, self._paint, log=self._log())
                 )
@@ -94,19 +93,19 @@ class LiveView:
                 pass
 
     def stopping(self) -> None:
-        """The next frame says it, or a line where there is none."""
+        """Acknowledge the interrupt in the next frame, or in a line without one."""
         self._stopping = True
         if self._live is None:
             write_from_signal(self._stream, f"{STOPPING}\n")
 
     def close(self) -> None:
-        """Leave the screen as plain lines, however the run came to its end."""
-        over, self._over = self._over, True
-        self._vanish()
+        """Replace the table by plain lines."""
+        over, self._closed = self._closed, True
+        self._hide_table()
         if not over:
             self._write(self._results() + abandoned_lines(self._state, self._paint))
 
-    def _appear(self) -> None:
+    def _show_table(self) -> None:
         if self._live is not None:
             return
         from rich.console import Console
@@ -131,7 +130,7 @@ class LiveView:
         )
         self._live.start()
 
-    def _vanish(self) -> None:
+    def _hide_table(self) -> None:
         live, self._live = self._live, None
         if live is not None:
             live.stop()
@@ -142,7 +141,7 @@ class LiveView:
         return live_table(
             self._state,
             now=self._clock(),
-            since=self._begun,
+            since=self._started,
             width=width,
             height=height,
             stopping=self._stopping,
@@ -154,7 +153,7 @@ class LiveView:
         return lines + [step_line(r, self._state, self._paint, verbose=self._verbose) for r in rows]
 
     def _write(self, lines: list[str]) -> None:
-        """Above the region when it is up, else straight to the stream."""
+        """Write above the table when it is shown, else straight to the stream."""
         if not lines:
             return
         text = "\n".join(lines) + "\n"
@@ -167,13 +166,11 @@ class LiveView:
         self._stream.flush()
 
 
-# MERGED frame: One frame of the live view: the rows that fit, with the ones that matter most kept longest.
-
 NARROWEST = 16
-"""Columns an address keeps on the narrowest screen."""
-TURNS_A_SECOND = 12.5
+"""Minimum width of an address, in columns."""
+SPINNER_FRAMES_A_SECOND = 12.5
 MARGIN = 3
-"""Rows of the screen left to the footer and the prompt."""
+"""Screen rows reserved for the footer and the prompt."""
 
 _IMPORTANCE = (
     Phase.RUNNING,
@@ -185,29 +182,29 @@ _IMPORTANCE = (
 )
 
 
-def rows_that_fit(rows: tuple[StepRow, ...], room: int) -> tuple[StepRow, ...]:
-    """At most `room` rows, in their order: running first to stay, then failed, then the rest.
+def rows_that_fit(rows: tuple[StepRow, ...], limit: int) -> tuple[StepRow, ...]:
+    """At most `limit` rows, in their order.
 
-    Of the finished the latest stay.
+    Running rows stay first, then failed ones, then the rest; of the finished the latest stay.
     """
-    if len(rows) <= room:
+    if len(rows) <= limit:
         return rows
     ranked = [n for phase in _IMPORTANCE for n, row in enumerate(rows) if row.phase is phase]
     ranked += [n for n in reversed(range(len(rows))) if rows[n].phase is Phase.DONE]
-    kept = sorted(ranked[: max(room, 0)])
+    kept = sorted(ranked[: max(limit, 0)])
     return tuple(rows[n] for n in kept)
 
 
 def live_table(
     state: RunState, *, now: float, since: float, width: int, height: int, stopping: bool
 ) -> RenderableType:
-    """What the screen shows at `now`; both times are on the clock of the fold."""
+    """The screen at `now`; both times are on the clock of `reduce`."""
     from rich.console import Group
     from rich.text import Text
 
-    room = max(height - MARGIN - stopping, 1)
-    resolving = [one for one in state.resolving if one.seconds is None][:room]
-    rows = rows_that_fit(state.rows, room - len(resolving))
+    limit = max(height - MARGIN - stopping, 1)
+    resolving = [one for one in state.resolving if one.seconds is None][:limit]
+    rows = rows_that_fit(state.rows, limit - len(resolving))
     parts: list[RenderableType] = [_table(state, resolving, rows, now=now, width=width)]
     if stopping:
         parts.append(Text(STOPPING, style="yellow", no_wrap=True, overflow="ellipsis"))
@@ -229,7 +226,7 @@ def _table(
     from rich.text import Text
 
     frames = Spinner("dots").frames
-    turning = frames[int(now * TURNS_A_SECOND) % len(frames)]
+    turning = frames[int(now * SPINNER_FRAMES_A_SECOND) % len(frames)]
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(no_wrap=True, width=1)
     table.add_column(no_wrap=True, width=7)
@@ -276,7 +273,7 @@ def _time(row: StepRow, now: float) -> str:
 
 
 def _remark(state: RunState, row: StepRow) -> str:
-    """What is most worth knowing of a row right now."""
+    """The most useful remark about a row right now."""
     match row.phase:
         case Phase.WAITING:
             held = state.blocked_on(row)

@@ -1,6 +1,6 @@
-"""The story of every run that did something, kept in a file beside the environment.
+"""The log of an environment: every event of each run that changed something or failed.
 
-A run that finds everything in place writes nothing at all, so that looking stays free of traces.
+A run that changes nothing writes nothing.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
-from algaenv.cli.output.escape import escape_json
+from algaenv.cli.output.escape import escape_json, escape_text
 from algaenv.cli.output.json import event_to_json
 from algaenv.model.event import Event, Reported, StepEnded, StepStarted
 
 MAX_BYTES = 1 << 20
-"""Bytes after which a log is set aside; one older log is kept."""
+"""Size at which a log is rotated; one older log is kept."""
 
 
 def environment_log_path(spec: Path) -> Path | None:
-    """`logs/algaenv.log` in the environment's home; None while there is no home."""
+    """`logs/algaenv.log` in the environment's state directory; None while that does not exist."""
     from algaenv.drivers.home import identify
 
     home = identify(spec, "").home
@@ -29,13 +29,13 @@ def environment_log_path(spec: Path) -> Path | None:
 
 
 def user_log_path(environ: Mapping[str, str]) -> Path:
-    """Where a traceback goes that belongs to no environment: `$XDG_STATE_HOME/algaenv`."""
+    """The log of tracebacks without an environment: `$XDG_STATE_HOME/algaenv`."""
     state = environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "algaenv" / "algaenv.log"
 
 
-def append(path: Path) -> TextIO:
-    """The log, opened at its end, readable by its owner only. Raises OSError."""
+def open_log(path: Path) -> TextIO:
+    """Open the log at its end, mode 0600; rotates a large one. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size > MAX_BYTES:  # logging's handlers cost a slow import
         path.replace(path.with_suffix(".log.1"))
@@ -44,69 +44,69 @@ def append(path: Path) -> TextIO:
 
 
 class LogFile:
-    """Holds events back until one of them matters, then writes them all, and each that follows."""
+    """Buffers events until one is worth logging, then writes them all, and each that follows."""
 
     def __init__(self, verb: str, spec: Path) -> None:
         self._verb = verb
         self._spec = spec
-        self._held: list[str] = []
+        self._buffer: list[str] = []
         self._file: TextIO | None = None
         self.path: Path | None = None
-        """Where it is written; None while nothing was."""
+        """The file; None while nothing was written."""
 
     def emit(self, event: Event) -> None:
-        """Keep it, or write it."""
-        self._held.append(f"{stamp(self._verb)} {_told(event)}\n")
-        if self._file is None and _matters(event):
+        """Buffer the event, or write it."""
+        self._buffer.append(f"{stamp(self._verb)} {_event_line(event)}\n")
+        if self._file is None and _is_notable(event):
             self._open()
         if self._file is not None:
-            self._file.writelines(self._held)
+            self._file.writelines(self._buffer)
             self._file.flush()
-            self._held.clear()
+            self._buffer.clear()
 
     def _open(self) -> None:
-        """A run that fails before there is a home leaves no log: its messages say it all."""
+        """A run that fails before there is a state directory leaves no log."""
         path = environment_log_path(self._spec)
         if path is not None:
-            self._file = append(path)
+            self._file = open_log(path)
             self.path = path
 
     def stopping(self) -> None:
-        """The report will say it."""
+        """Nothing to do; the report says it."""
 
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
-            self._held.clear()
+            self._buffer.clear()
 
 
 def log_traceback(
     verb: str, spec: Path | None, environ: Mapping[str, str], text: str
 ) -> Path | None:
-    """Add a traceback to a log and say which; None when that cannot be written, either."""
+    """Append a traceback to a log; returns its path, None when it cannot be written."""
     try:
         path = (environment_log_path(spec) if spec else None) or user_log_path(environ)
-        with append(path) as file:
-            file.write(f"{stamp(verb)} traceback\n{visible_text(text)}")
+        with open_log(path) as file:
+            file.write(f"{stamp(verb)} traceback\n{escape_text(text)}")
     except OSError:
         return None
     return path
 
 
 def stamp(verb: str) -> str:
-    """What every entry starts with: the time in UTC, the verb and the process."""
+    """The prefix of every entry: the time in UTC, the verb and the process id."""
     now = time.time()
     whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
     return f"{whole}.{int(now % 1 * 1000):03}Z {verb}[{os.getpid()}]"
 
 
-def _told(event: Event) -> str:
+def _event_line(event: Event) -> str:
     return escape_json(json.dumps(event_to_json(event), ensure_ascii=False))
 
 
-def _matters(event: Event) -> bool:
+def _is_notable(event: Event) -> bool:
     match event:
         case StepStarted(step):
             return step.writes

@@ -1,4 +1,4 @@
-"""Plain lines, one for each thing that ended: for pipes, CI, dumb terminals, and `--quiet`."""
+"""The plain view of a run: one line a step that ended. For pipes, CI and dumb terminals."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from algaenv.model.event import (
     Warned,
 )
 
-PATIENCE = 5.0
-"""Seconds of waiting between two lines that say so."""
+WAITING_INTERVAL = 5.0
+"""Seconds between two lines about the same wait."""
 
 
 class PlainView:
-    """Writes lines as things happen; never goes back over one."""
+    """Writes lines as events arrive; never redraws."""
 
     def __init__(
         self,
@@ -56,13 +56,13 @@ class PlainView:
         self._verbose = verbose
         self._log = log
         self._clock = clock
-        self._begun = clock()
+        self._started = clock()
         self._state = RunState()
         self._closed = False
-        self._said: dict[Address, float] = {}
+        self._last_waiting: dict[Address, float] = {}
 
     def emit(self, event: Event) -> None:
-        """Write what this event is worth. Once closed, threads left behind are not heard."""
+        """Write the lines of an event. Events of abandoned threads after `close` are dropped."""
         if self._closed:
             return
         event = escape_controls(event)
@@ -73,11 +73,11 @@ class PlainView:
         self._write(lines)
 
     def stopping(self) -> None:
-        """Say at once that the request was heard."""
+        """Acknowledge the interrupt at once."""
         write_from_signal(self._stream, f"{STOPPING}\n")
 
     def close(self) -> None:
-        """Name what was left in the middle, if anything was."""
+        """List the abandoned steps, if any."""
         if not self._closed:
             self._closed = True
             self._write(abandoned_lines(self._state, self._paint))
@@ -88,12 +88,12 @@ class PlainView:
             self._stream.flush()
 
     def _urgent(self, event: Event) -> list[str]:
-        """What is told even when quiet."""
+        """Lines that are written even when quiet."""
         match event:
             case Warned(problem):
                 return [render_problem(problem, self._paint, label="warning")]
             case Reported(report):
-                took = self._clock() - self._begun
+                took = self._clock() - self._started
                 return summary_lines(report, took, self._paint, log=self._log(), quiet=self._quiet)
             case _:
                 return []
@@ -105,7 +105,7 @@ class PlainView:
             case Resolving(subject, what):
                 return [self._paint(f"  {subject}: {what} …", "dim")]
             case Resolved(subject):
-                return [resolved_line(one, self._paint) for one in self._just_settled(subject)]
+                return [resolved_line(one, self._paint) for one in self._just_resolved(subject)]
             case StepEnded(step):
                 row = self._state.row(step.address)
                 if row is not None and deserves_line(row, verbose=self._verbose):
@@ -120,11 +120,11 @@ class PlainView:
             case _:
                 return []
 
-    def _just_settled(self, subject: str) -> list[ResolvingRow]:
+    def _just_resolved(self, subject: str) -> list[ResolvingRow]:
         return [one for one in self._state.resolving if one.subject == subject][-1:]
 
     def _waiting(self, address: Address, last: str, seconds: float) -> list[str]:
-        if seconds - self._said.get(address, 0.0) < PATIENCE:
+        if seconds - self._last_waiting.get(address, 0.0) < WAITING_INTERVAL:
             return []
-        self._said[address] = seconds
+        self._last_waiting[address] = seconds
         return [self._paint(f"  waiting for {address}: {last} ({duration(seconds)})", "dim")]

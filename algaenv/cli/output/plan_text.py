@@ -1,4 +1,4 @@
-"""A plan as people read it: what would be done and why, what cannot be told yet, and the sum."""
+"""A plan as text: its changes with causes, what is deferred or blocked, and the totals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOTHING_YET = "No changes so far; the rest can be told once its host answers."
 
 
 def plan_text(plan: Plan, paint: Paint = PLAIN) -> str:
-    """The whole plan; steps that only wait for an answer are not part of it."""
+    """The whole plan without the steps that only wait for an answer."""
     plan = escape_controls(plan)
     sections = [
         _steps(plan.changes, paint),
@@ -59,7 +59,7 @@ def _steps(steps: tuple[Step, ...], paint: Paint) -> list[str]:
 
 
 def _deferred(plan: Plan, paint: Paint) -> list[str]:
-    """One line for each reason, since whole hosts are out of sight at once."""
+    """Grouped by reason, since a whole host is unavailable at once."""
     reasons: dict[str, list[str]] = {}
     for one in plan.deferred:
         reasons.setdefault(one.why, []).append(str(one.resource.address))
@@ -78,12 +78,12 @@ def _blocked(plan: Plan, paint: Paint) -> list[str]:
         ("No bundle, so what is installed stays:", True),
         ("In the way:", False),
     ):
-        told: set[Address] = set()
+        listed: set[Address] = set()
         for one in (it for it in plan.blocked if _lacks_bundle(it) is lacking):
-            lines += [] if told else [paint(title, "bold")]
-            lines += [] if one.address in told else [f"  {one.address}"]
+            lines += [] if listed else [paint(title, "bold")]
+            lines += [] if one.address in listed else [f"  {one.address}"]
             lines += [f"    {line}" for line in render_problem(one.problem, paint).splitlines()]
-            told.add(one.address)
+            listed.add(one.address)
     return lines
 
 

@@ -1,7 +1,6 @@
-"""Events folded into one value that can be drawn at any moment: what runs, what ended, what waits.
+"""Reduces the events of a run to one state: which steps run, ended or wait, and for what.
 
-Pure: the time is handed in. The live view draws it; the plain console asks it why steps were
-skipped.
+Pure: the caller passes the time. Both views of a run use it.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from algaenv.model.problem import Problem
 
 
 class Phase(enum.StrEnum):
-    """Where a step stands; the last five are the words of `StepEnded.outcome`."""
+    """The phase of a step; the last five are the values of `StepEnded.outcome`."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -43,31 +42,31 @@ class Phase(enum.StrEnum):
 
     @property
     def over(self) -> bool:
-        """True once nothing more will be heard of it."""
+        """True once no further event will follow."""
         return self not in {Phase.WAITING, Phase.RUNNING}
 
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """One step as a watcher sees it. `started` is on the clock of the fold, `seconds` final."""
+    """The state of one step. `started` is on the clock of `reduce`; `seconds` is final."""
 
     step: Step
     phase: Phase = Phase.WAITING
     started: float = 0.0
     seconds: float = 0.0
     note: str = ""
-    """The latest thing it said, or the latest answer of its probe."""
+    """Its latest progress, or the latest answer of its probe."""
     problem: Problem | None = None
 
     @property
     def address(self) -> Address:
-        """What the step is about."""
+        """The address of the step."""
         return self.step.address
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvingRow:
-    """An unknown being settled before the plan; `seconds` is None while it goes on."""
+    """Something that is resolved before the plan; `seconds` is None while that goes on."""
 
     subject: str
     what: str
@@ -79,7 +78,7 @@ class ResolvingRow:
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """All a watcher knows. `index` says where in `rows` an address stands."""
+    """The state of a run. `index` maps an address to its position in `rows`."""
 
     runtime: str = ""
     why: str = ""
@@ -99,7 +98,7 @@ class RunState:
         return sum(row.phase in phases for row in self.rows)
 
     def blocked_on(self, row: StepRow) -> StepRow | None:
-        """What `row` waits for; of what will never be there, the failure at the root of it."""
+        """The step that `row` waits for; for a skipped need, the failure it goes back to."""
         for need in sorted(row.step.needs):
             other = self.row(need)
             if other is not None and other.phase is not Phase.DONE:
@@ -109,14 +108,14 @@ class RunState:
 
 
 def reduce(state: RunState, event: Event, at: float) -> RunState:
-    """The state after `event`, heard at `at` seconds of a clock that only goes forward."""
+    """The state after `event`, received at `at` seconds of a monotonic clock."""
     match event:
         case RuntimeChosen(runtime, why):
             return replace(state, runtime=runtime, why=why)
         case Resolving(subject, what):
             return replace(state, resolving=(*state.resolving, ResolvingRow(subject, what, at)))
         case Resolved(subject, answer, seconds):
-            return _settled(state, subject, answer, seconds, at)
+            return _resolved(state, subject, answer, seconds, at)
         case Planned(steps):
             return _planned(state, steps)
         case StepStarted(step):
@@ -137,7 +136,7 @@ def reduce(state: RunState, event: Event, at: float) -> RunState:
 
 
 def _put(state: RunState, row: StepRow) -> RunState:
-    """`row` in the place of the one with its address, or at the end."""
+    """Replace the row with the same address, or append."""
     position = state.index.get(row.address)
     if position is None:
         index = {**state.index, row.address: len(state.rows)}
@@ -147,7 +146,7 @@ def _put(state: RunState, row: StepRow) -> RunState:
 
 
 def _planned(state: RunState, steps: tuple[Step, ...]) -> RunState:
-    """A newer plan takes the place of whatever of the older one had not begun."""
+    """A newer plan replaces the steps of the older one that have not begun."""
     begun = tuple(row for row in state.rows if row.phase is not Phase.WAITING)
     known = {row.address for row in begun}
     rows = (*begun, *(StepRow(step) for step in steps if step.address not in known))
@@ -166,8 +165,8 @@ def _noted(state: RunState, address: Address, note: str) -> RunState:
     return replace(state, resolving=resolving)
 
 
-def _settled(state: RunState, subject: str, answer: str, seconds: float, at: float) -> RunState:
-    """What was never announced is still worth a line once it is settled."""
+def _resolved(state: RunState, subject: str, answer: str, seconds: float, at: float) -> RunState:
+    """Resolved events without a Resolving one get a row as well."""
     if not any(one.subject == subject and one.seconds is None for one in state.resolving):
         quick = ResolvingRow(subject, "", at, answer=answer, seconds=seconds)
         return replace(state, resolving=(*state.resolving, quick))

@@ -1,4 +1,4 @@
-"""Where events go: what every sink answers to, and the one that hands on to several."""
+"""The interface of event sinks, and the sink that forwards to several."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from algaenv.model.event import Event
 
 
 class Sink(Protocol):
-    """Somebody who watches a run. A session emits one event at a time, from any thread."""
+    """Receives the events of a run, one at a time, from any thread."""
 
     def emit(self, event: Event) -> None:
-        """Something happened."""
+        """Handle one event."""
         ...
 
     def stopping(self) -> None:
@@ -22,22 +22,21 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Nothing more will happen; the screen is left tidy. May be called twice."""
+        """Finish the output; no event follows. May be called twice."""
         ...
 
 
 class MultiSink:
-    """Hands every event to every sink.
+    """Forwards every event to every sink.
 
-    A sink that cannot write (its reader is gone, the disk is full) hears no more; the run is
-    not disturbed by who watches it.
+    A sink that cannot write (its reader is gone, the disk is full) is dropped; the run goes on.
     """
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = list(sinks)
 
     def emit(self, event: Event) -> None:
-        """Hand it on."""
+        """Forward to every sink."""
         for sink in tuple(self._sinks):
             try:
                 sink.emit(event)
@@ -47,13 +46,13 @@ class MultiSink:
                     sink.close()
 
     def stopping(self) -> None:
-        """Hand it on."""
+        """Forward to every sink."""
         for sink in tuple(self._sinks):
             with contextlib.suppress(OSError):
                 sink.stopping()
 
     def close(self) -> None:
-        """Close them all."""
+        """Close every sink."""
         for sink in tuple(self._sinks):
             with contextlib.suppress(OSError):
                 sink.close()

@@ -1,4 +1,4 @@
-"""What there is, as a compact table: services, extensions with their addresses, the tenant."""
+"""A status as text: services, extensions with their addresses, the tenant, the variables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from algaenv.model.secret import Secret
 from algaenv.model.status import ExtensionStatus, ServiceStatus, Status
 
 SHOWN_CALLS = 4
-"""Handlers told for each extension unless everything is asked for."""
+"""Handlers listed for each extension unless `verbose`."""
 
 _STYLE = (("ready", "green"), ("running", "yellow"), ("stopped", "yellow"), ("absent", "red"))
 
@@ -24,7 +24,7 @@ def status_text(
     variables: bool = True,
     verbose: bool = False,
 ) -> str:
-    """The whole view. `width` None never folds a line; `variables` adds the masked variables."""
+    """The whole status. `width` None never folds a line; `variables` adds masked variables."""
     status = escape_controls(status)
     sections = [
         [_title(status, paint)],
@@ -133,13 +133,8 @@ def _variables(status: Status, paint: Paint) -> list[str]:
     return lines
 
 
-# MERGED env_text: Variables as `KEY=value` lines that a shell can source and an env file can hold.
-#
-# This is the one place where secrets are shown, because somebody asked for exactly them.
-
-
 def env_text(variables: Mapping[str, str | Secret]) -> str:
-    """One line a variable, quoted only where a shell would read something else."""
+    """Variables as `KEY=value` lines, quoted for a shell where needed, secrets in clear text."""
     return "".join(f"{name}={_quoted(value)}\n" for name, value in variables.items())
 
 

@@ -1,4 +1,4 @@
-"""Writing to streams: to one whose reader may have gone, and to one in the middle of a write."""
+"""Writes to streams that may fail: closed readers, full disks, signal handlers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any, TextIO
 
 
 class TolerantStream:
-    """A stream that a full disk cannot make fail: what cannot be written is dropped.
+    """A text stream that drops what cannot be written, as on a full disk.
 
-    `error` is the first thing that went wrong. A reader that went away is told by BrokenPipeError,
-    as ever: see `push`.
+    `error` is the first failure. A closed reader still raises BrokenPipeError: see `write_text`.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -19,7 +18,7 @@ class TolerantStream:
         self.error: OSError | None = None
 
     def write(self, text: str) -> int:
-        """As that of a text stream."""
+        """As of a text stream; never raises for a full disk."""
         try:
             return self._stream.write(text)
         except BrokenPipeError:
@@ -29,7 +28,7 @@ class TolerantStream:
         return len(text)
 
     def flush(self) -> None:
-        """As that of a text stream."""
+        """As of a text stream; never raises for a full disk."""
         try:
             self._stream.flush()
         except BrokenPipeError:
@@ -46,7 +45,7 @@ class TolerantStream:
 
 
 def write_text(stream: TextIO, text: str = "") -> None:
-    """Write and flush; when nobody reads any more (`… | head -1`), fall silent for good."""
+    """Write and flush; after the reader has closed (`… | head -1`), discard everything."""
     try:
         stream.write(text)
         stream.flush()
@@ -55,13 +54,13 @@ def write_text(stream: TextIO, text: str = "") -> None:
 
 
 def write_from_signal(stream: TextIO, text: str) -> None:
-    """Write from a signal handler: past Python's buffers, since one may be half written."""
+    """Write from a signal handler, past Python's buffers, which may be in the middle of a write."""
     with contextlib.suppress(OSError):
         os.write(stream.fileno(), text.encode())
 
 
 def _silence(stream: TextIO) -> None:
-    """Let it lead nowhere, so that what its buffer still holds does not fail again."""
+    """Redirect to the null device, so that flushing the buffer does not fail again."""
     with contextlib.suppress(OSError):
         silent = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silent, stream.fileno())

@@ -1,4 +1,4 @@
-"""What the screen at the other end can do: colour, width, redrawing, answering a question."""
+"""Capabilities of the terminal (colour, width, redrawing, questions), and aligned columns."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PLAIN = Paint(enabled=False)
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """The three streams, and what may be done with them.
+    """The standard streams and their capabilities.
 
     `width` is in columns, None when data goes to a pipe or file, where nothing is ever cut or
     folded. `live` means that messages may be redrawn in place, `asks` that a person can answer.
@@ -57,7 +57,7 @@ class Terminal:
         no_color: bool = False,
         quiet: bool = False,
     ) -> Terminal:
-        """Look at stdin, stdout and stderr, and at what the environment asks for."""
+        """Detect the capabilities from the streams and the environment."""
         stdin, out, err = streams
         dumb = environ.get("TERM", "") in {"dumb", ""}
         unattended = bool(environ.get("CI"))
@@ -76,7 +76,7 @@ class Terminal:
 
 
 def columns() -> int:
-    """The width of the terminal (or `COLUMNS`), never less than is readable."""
+    """The width of the terminal (or `COLUMNS`), at least NARROWEST."""
     return max(NARROWEST, shutil.get_terminal_size().columns)
 
 
@@ -84,15 +84,13 @@ def _unicode(stream: TextIO) -> bool:
     return (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
-# MERGED table: Columns that line up, in plain text: colour is laid on after the widths are known.
-
 GAP = 2
 
 
 def aligned(rows: Sequence[Sequence[str]], *, indent: int = 0) -> list[list[str]]:
-    """The same cells padded to the widest of their column; the last one of a row stays bare.
+    """Pad each cell to the width of its column; the last cell of a row stays as it is.
 
-    The first cell carries the indent. Joined with nothing, each row is a line.
+    The first cell carries the indent, so the joined cells of a row are a line. Colours come later.
     """
     if not rows:
         return []

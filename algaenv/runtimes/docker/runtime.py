@@ -65,11 +65,11 @@ class DockerRuntime:
         with asking("look at the ports of other containers"):
             return taken_ports(self.engine, environment, changes)
 
-    def eyes(self, environment: Environment) -> Observer:
+    def observer(self, environment: Environment) -> Observer:
         """See `reconcile.protocols.Runtime`."""
         return DockerEyes(self.engine, environment.id)
 
-    def hands(self, environment: Environment) -> Mapping[str, ResourceDriver]:
+    def drivers(self, environment: Environment) -> Mapping[str, ResourceDriver]:
         """ResourceDriver for `network`, `volume`, `image` and `container`."""
         # A run that changes nothing, which should feel instant, never comes here.
         from algaenv.runtimes.docker.hands.containers import ContainerHands

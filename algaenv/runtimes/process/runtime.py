@@ -65,7 +65,7 @@ class ProcessRuntime:
 
         return taken_ports(environment, changes)
 
-    def eyes(self, environment: Environment) -> Observer:
+    def observer(self, environment: Environment) -> Observer:
         """Reads records and /proc."""
         return ProcessEyes(environment)
 

@@ -106,13 +106,13 @@ class Bench:
         lock = make_lock(home, name=environment.name)
         self.lock = replace(lock, environment=environment)
         self.lowered = runtime.lower(self.lock, QUIET)
-        hands = runtime.hands(environment)
+        hands = runtime.drivers(environment)
         self.containers = hands["container"]
         self.networks = hands["network"]
         self.volumes = hands["volume"]
         self.images = hands["image"]
         assert isinstance(self.containers, ContainerHands)
-        self.eyes = runtime.eyes(environment)
+        self.eyes = runtime.observer(environment)
 
     def wanted(self, address: str) -> Resource:
         return next(r for r in self.lowered.resources if str(r.address) == address)

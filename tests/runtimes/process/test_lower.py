@@ -285,5 +285,5 @@ def test_the_runtime_says_its_name_and_has_hands_for_both_kinds(house: House) ->
     assert house.runtime.name == "process"
     drivers = house.runtime.drivers(house.environment)
     assert drivers.keys() == {"folder", "process"}
-    assert house.runtime.eyes(house.environment).observe([]) == {}
+    assert house.runtime.observer(house.environment).observe([]) == {}
     house.runtime.lower(house.lock, quiet) if house.lock else None

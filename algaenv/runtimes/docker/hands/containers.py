@@ -128,7 +128,7 @@ class ContainerHands:
             found = as_list(self._engine.get("/containers/json", query))
         return as_map(found[0]) if found else {}
 
-    def evidence(self, address: Address) -> tuple[str, ...] | None:
+    def diagnostics(self, address: Address) -> tuple[str, ...] | None:
         """None while it runs; once it has ended or keeps restarting, how, and its last lines."""
         seen = self.describe(address)
         if seen is None:

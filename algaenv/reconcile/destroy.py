@@ -1,0 +1,71 @@
+"""Plans the way down: removes what is ours from the content and the substrate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from algaenv.model.address import Address
+from algaenv.model.event import Emit, Planned
+from algaenv.model.lock import Environment, Lock
+from algaenv.model.plan import Change, Decision, Kept, Plan
+from algaenv.model.problem import Conflict, DriverError
+from algaenv.model.resource import Observation, Present
+from algaenv.plan.diff import decide_destroy
+from algaenv.plan.order import build_plan
+from algaenv.reconcile.converge import CONTENT_SERVICES, DATA_KINDS, SERVICE_KINDS, Backends
+
+
+def make_destroy_plan(
+    environment: Environment,
+    backends: Backends,
+    lock: Lock | None,
+    emit: Emit,
+    *,
+    volumes: bool,
+    external: bool,
+) -> Plan:
+    """The plan that removes the environment.
+
+    `lock` locates the content; None when that is unknown. Content of hosts whose data is deleted
+    by `volumes` is not removed piece by piece. Raises Conflict when something blocks the whole run.
+    """
+    seen = backends.runtime.observer(environment).observe(())
+    substrate = decide_destroy(seen, data_goes=volumes)
+    if obstacles := backends.runtime.obstacles(
+        environment, tuple(d for d in substrate if isinstance(d, Change))
+    ):
+        raise Conflict(*(obstacle.problem for obstacle in obstacles))
+    content: tuple[Decision, ...] = ()
+    if lock is not None and (external or not volumes):
+        content = _content_down(lock, backends, seen, external=external)
+    plan = build_plan((*content, *substrate))
+    emit(Planned(plan.steps))
+    return plan
+
+
+def _content_down(
+    lock: Lock, backends: Backends, seen: Mapping[Address, Observation], *, external: bool
+) -> tuple[Decision, ...]:
+    """Decisions on content. A host of ours that does not run is not asked: another program may
+    listen on its port by now."""
+    hosts = ("store",) if external else CONTENT_SERVICES
+    stopped = [name for name in hosts if not _runs(name, seen)]
+    if stopped:
+        why = f"{' and '.join(stopped)} did not run, so rows and bundles could not be reached"
+    else:
+        try:
+            return decide_destroy(backends.content.snapshot(lock).observe(()))
+        except DriverError as error:
+            why = f"rows and bundles could not be reached: {error.problem.summary}"
+    there = any(a.kind in DATA_KINDS and a.name in CONTENT_SERVICES for a in seen)
+    return (Kept(Address("content", "rows and bundles"), why),) if there or external else ()
+
+
+def _runs(service: str, seen: Mapping[Address, Observation]) -> bool:
+    return any(
+        address.kind in SERVICE_KINDS
+        and address.name == service
+        and isinstance(there, Present)
+        and there.running is True
+        for address, there in seen.items()
+    )

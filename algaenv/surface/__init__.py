@@ -1,1 +1,0 @@
-"""What is seen: by people at a terminal, by programs over JSON. Only here is anything printed."""
