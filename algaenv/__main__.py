@@ -10,8 +10,8 @@ def main() -> NoReturn:
     """Run the command line of this process, and end it with its exit code."""
     import gc
 
-    # A run is short, and most of its objects live as long as it does: looking for garbage among
-    # them while modules are imported only costs time.
+    # A run is short, and most of its objects live until its end, so frequent garbage collection
+    # while modules are imported only costs time.
     gc.set_threshold(50_000, 20, 20)
     from algaenv.cli import main as run
 
@@ -19,11 +19,10 @@ def main() -> NoReturn:
 
 
 def leave(code: int) -> NoReturn:
-    """End at once, without taking the interpreter apart object by object.
+    """Exit at once, without the finalization of the interpreter.
 
-    That takes a tenth of a run that finds nothing to do. It also spares whoever interrupted a run
-    the wait for abandoned steps, which may still run in threads. Nothing is lost: files and
-    connections were closed by those who opened them, and what was said is flushed here.
+    Finalization takes a tenth of a no-op, and would wait for abandoned steps in threads. Nothing is
+    lost: files and connections are closed by their owners, and the streams are flushed here.
     """
     import contextlib
     import os

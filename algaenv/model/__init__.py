@@ -1,1 +1,1 @@
-"""The nouns: frozen values that every other room passes around. No verbs, no I/O, no logging."""
+"""Frozen values that every other package uses. No I/O, no logging."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class Tier(enum.IntEnum):
-    """Content lives inside substrate, so it can be seen only once its host answers."""
+    """Content lives inside substrate, so it can be observed only once its host answers."""
 
     SUBSTRATE = 0
     CONTENT = 1

@@ -1,4 +1,4 @@
-"""The bodies of content resources: what a driver needs to make a bucket, a bundle or the rows."""
+"""Specifications of content resources: what a driver needs to create a bucket, bundle or rows."""
 
 from __future__ import annotations
 
@@ -70,15 +70,15 @@ class ReleaseSpec:
     secrets: Mapping[str, Secret]
     enabled: bool
     managed: bool
-    """True: the database is ours. False: only install rows are removed again."""
+    """True: the database is managed. False: `down` removes only install rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContentIds:
-    """What only the database can tell: ids that rows already have win over derived ones.
+    """Ids that are read from the database: ids of existing rows win over derived ones.
 
     `registry` maps the extension's key in the spec to its registry id. `problems` are what an
-    external database lacks; with any of them nothing may be planned inside it.
+    external database lacks; with any of them no content is planned in it.
     """
 
     tenant_id: str

@@ -1,4 +1,4 @@
-"""What is happening, typed, for whoever watches: numbers and addresses, never sentences."""
+"""Events of a run, outcomes of its steps, and its report. Names and fields appear in JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RuntimeChosen:
 
 @dataclass(frozen=True, slots=True)
 class Resolving:
-    """An unknown is being settled: a build runs, a bundle is packed, a registry is asked."""
+    """Something is being resolved: a build runs, a bundle is packed, a registry is queried."""
 
     subject: str
     what: str
@@ -29,7 +29,7 @@ class Resolving:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """It is settled; `answer` in one phrase."""
+    """It is resolved; `answer` in one phrase."""
 
     subject: str
     answer: str
@@ -38,7 +38,7 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan was drawn; `steps` in order. It may be drawn again once hosts answer."""
+    """A plan was made; `steps` in order. It may be made again once hosts answer."""
 
     steps: tuple[Step, ...]
 
@@ -52,7 +52,7 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepProgress:
-    """A step has something to say: a layer pulled, a build line, the try number."""
+    """A step makes progress: a layer pulled, a line of a build, the number of a retry."""
 
     address: Address
     note: str
@@ -79,7 +79,7 @@ class StepEnded:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something the author should know that stops nothing."""
+    """A warning, which stops nothing."""
 
     problem: Problem
 
@@ -106,9 +106,6 @@ Event = (
 Emit = Callable[[Event], None]
 
 
-# MERGED outcome: How each step ended, and all of them as one value.
-
-
 @dataclass(frozen=True, slots=True)
 class Done:
     """It ended well."""
@@ -116,7 +113,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class FailedStep:
-    """It ended badly; `error` is the exception's class name, for the exit code."""
+    """It failed; `error` is the exception's class name, for the exit code."""
 
     problem: Problem
     error: str
@@ -124,19 +121,19 @@ class FailedStep:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """It was not tried, since `because` did not end well."""
+    """It did not run, because `because` did not end well."""
 
     because: str
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """It was not tried, since the run was interrupted."""
+    """It did not run, because the run was interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
 class CutShort:
-    """It was begun, and the run was interrupted while its answer was waited for."""
+    """It ran, and the run was interrupted while it waited for an answer."""
 
 
 Outcome = Done | FailedStep | Skipped | Cancelled | CutShort
@@ -168,7 +165,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything a run did; the exit code follows from it alone."""
+    """The result of a run; the exit code is derived from it alone."""
 
     verb: str
     ended: tuple[Ended, ...] = ()
@@ -179,7 +176,7 @@ class Report:
     kept: tuple[Kept, ...] = ()
     interrupted: bool = False
     status: Status | None = None
-    """What there is after an `up` that ended well, known without looking again."""
+    """The status after a successful `up`."""
 
     @property
     def changed(self) -> int:

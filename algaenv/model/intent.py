@@ -1,6 +1,6 @@
-"""What the author wants: the spec after `extends`, overlay, variables and defaults, as values.
+"""The intent: the spec after `extends`, overlay, variables and defaults, as values.
 
-The pydantic models that read the file live in `algaenv.spec`; every other room sees only these
+The pydantic models that read the file live in `algaenv.spec`; every other package uses only these
 dataclasses, which load from a cache without importing pydantic or yaml.
 """
 
@@ -99,7 +99,7 @@ class RedisIntent:
 
 @dataclass(frozen=True, slots=True)
 class ManagedDatabase:
-    """A PostgreSQL of ours: its tables and tenants are ours too."""
+    """A PostgreSQL that algaenv runs, with its tables and tenants."""
 
     profile: Profile
     port: Port
@@ -110,7 +110,7 @@ class ManagedDatabase:
 
 @dataclass(frozen=True, slots=True)
 class ExternalDatabase:
-    """Somebody else's PostgreSQL (Alga's own): looked at, never shaped."""
+    """An existing PostgreSQL, such as Alga's own: its tables are read, never changed."""
 
     url: Secret
 
@@ -147,12 +147,12 @@ class RunnerIntent:
     volumes: tuple[str, ...]
     """Extra mounts, `source:target[:ro]`; a relative source starts at the spec's directory."""
     local_egress: tuple[str, ...] = ()
-    """What guests may ask of this machine and this environment, as `host[:port]`; `*`: all."""
+    """What guests may reach on this machine and in this environment, as `host[:port]`; `*`: all."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayUser:
-    """Somebody who may ask through the gateway; what is None the gateway fills in itself."""
+    """A user of the gateway; the gateway fills in the fields that are None."""
 
     key: str
     type: Literal["internal", "client"]
@@ -182,7 +182,7 @@ class BundledGateway:
     timeout_ms: int
     """Of one call."""
     clients: tuple[Mapping[str, Json], ...]
-    """Fixtures, as the internal API answers them; what is not said is the gateway's to fill in."""
+    """Fixtures, as the internal API returns them; the gateway fills in missing fields."""
     services: tuple[Mapping[str, Json], ...]
 
 
@@ -193,7 +193,7 @@ class AppServer:
 
 @dataclass(frozen=True, slots=True)
 class NoGateway:
-    """Nobody answers for the app server, unless something listens at `app_url`."""
+    """No gateway; something else may listen at `app_url`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +249,7 @@ class ExtensionIntent:
     ui_dev_server: str | None
     """Origin of a development server whose page the gateway shows instead of the bundle's."""
     where: Where
-    """Where the `source` stands in the spec, for complaints."""
+    """The place of `source` in the spec, for problems."""
     probes: tuple[EndpointProbe, ...] = ()
 
 

@@ -1,4 +1,4 @@
-"""The spec with every unknown settled: bundles built and hashed, ports and secrets chosen."""
+"""The intent with everything resolved: bundles built and hashed, ports and secrets chosen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOCAL_PUBLISHER = "local-dev"
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Which environment this is.
+    """The identity of an environment.
 
     `id` is ten hex digits over the absolute path that the spec had when it was first brought up: a
     copy elsewhere is another environment, and a moved or renamed one is still the same. `home` is
@@ -33,10 +33,10 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class OrphanedState:
-    """The private directory of another spec that lies beside one, and that nobody uses there.
+    """An unused state directory of another spec, beside that of a spec.
 
-    `copied`: its own spec is still at its place, so this is a copy. `size` is in bytes. `here`: its
-    spec was beside it, and was renamed or removed.
+    `copied`: its own spec still exists elsewhere, so this is a copy. `size` is in bytes. `here`:
+    its spec was in this directory, and was renamed or removed.
     """
 
     environment: Environment
@@ -70,8 +70,8 @@ class LockedExtension:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports on 127.0.0.1; 0 for an external database, and for a console or a gateway that
-    there is none of."""
+    """The ports on 127.0.0.1; 0 for an external database, and for a console or a gateway that does
+    not exist."""
 
     store: int
     console: int
@@ -90,9 +90,9 @@ class Credentials:
     redis_password: Secret | None
     database_password: Secret
     auth_key: Secret
-    """What the runner shows to Alga's registry (`ALGA_AUTH_KEY`)."""
+    """The runner's key for Alga's registry (`ALGA_AUTH_KEY`)."""
     service_token: Secret
-    """What it shows to Alga's internal APIs (`RUNNER_STORAGE_API_TOKEN`)."""
+    """The runner's token for Alga's internal APIs (`RUNNER_STORAGE_API_TOKEN`)."""
     fingerprint_key: Secret
     """Keys the digests that stand for secrets in fingerprints."""
 
@@ -119,7 +119,7 @@ class Lock:
     credentials: Credentials
     extensions: tuple[LockedExtension, ...]
     tenant_id: str = ""
-    """The tenant's id as the last run learned it; empty where that says nothing any more."""
+    """The tenant's id of the last run; empty when unknown or no longer valid."""
     broken: tuple[BrokenExtension, ...] = ()
     only: tuple[str, ...] | None = None
     """The extensions that this run is about; None: all of them. Others stay as they are."""

@@ -1,4 +1,4 @@
-"""Decision, change, step, plan: what will be done, why, and in which order."""
+"""Decisions, changes, steps and plans: what is done, why, and in which order."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Same:
-    """Nothing to do, but its probe is still asked."""
+    """Nothing to do; its probe is still sent."""
 
     resource: Resource
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something to do."""
+    """A change of one resource."""
 
     verb: Verb
     address: Address
@@ -83,7 +83,7 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """It stays although nothing wants it, and the report says so."""
+    """It stays although the spec does not want it; the report lists it."""
 
     address: Address
     why: str
@@ -114,14 +114,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that will be done, in an order that can be walked, and what will not be, and why."""
+    """All steps in an executable order, and what is not done, with the reason."""
 
     steps: tuple[Step, ...]
     deferred: tuple[Deferred, ...] = ()
     blocked: tuple[Blocked, ...] = ()
     kept: tuple[Kept, ...] = ()
     engines: tuple[ServiceEngine, ...] = ()
-    """What runs each service; none in a plan that removes."""
+    """The program behind each service; empty in a plan of `down`."""
 
     @property
     def changes(self) -> tuple[Step, ...]:

@@ -1,14 +1,14 @@
-"""What went wrong, as data, and the error tree that carries it.
+"""Problems as data, and the exceptions that carry them.
 
 AlgaenvError
 ├─ SpecError            the file is wrong: fix the file
-├─ ResolveError         an unknown could not be settled: a build, a manifest, an image, a port
+├─ ResolveError         a value could not be resolved: a build, a manifest, an image, a port
 ├─ DriverError          raised only by drivers/ and runtimes/
-│  ├─ Unavailable       nobody answers; the same call may work later
+│  ├─ Unavailable       no answer; the same call may work later
 │  │  └─ EngineGone     the container engine itself does not answer
-│  ├─ Conflict          something that is not ours is in the way
-│  ├─ Refused           the other side says no, and will say no again
-│  └─ Failed            it was tried and ended badly (a container that exits, say)
+│  ├─ Conflict          a foreign resource is in the way
+│  ├─ Refused           the other side refuses, and would refuse a retry
+│  └─ Failed            it failed (a container that exits, for example)
 ├─ NotReady             a probe did not pass in time
 └─ Locked               another run of this environment is under way
 """
@@ -34,9 +34,9 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One complaint: a stable `code`, a summary that starts with "cannot", and how to mend it.
+    """A problem: a stable `code`, a summary that starts with "cannot", and a hint.
 
-    `detail` holds evidence to print below it, such as the last lines of a log.
+    `detail` holds lines to print below it, such as the last lines of a log.
     """
 
     code: str
@@ -55,15 +55,15 @@ class Problem:
 
 
 def is_full(lines: Iterable[str]) -> bool:
-    """Whether a program says that the disk is full, in the words of the C library."""
+    """True when the output of a program has the C library's text for a full disk."""
     full = ("No space left on device", "Disk quota exceeded")
     return any(words in line for line in lines for words in full)
 
 
 class AlgaenvError(Exception):
-    """The root of everything this program raises on purpose; carries at least one problem.
+    """Base of all exceptions that this program raises on purpose; carries at least one problem.
 
-    `warnings` are what else was found on the way, to be shown beside the problems.
+    `warnings` are reported beside the problems.
     """
 
     def __init__(self, *problems: Problem, warnings: Iterable[Problem] = ()) -> None:
@@ -92,15 +92,15 @@ class SpecError(AlgaenvError):
 
 
 class ResolveError(AlgaenvError):
-    """Something the plan needs to know could not be settled."""
+    """A value that the plan needs could not be resolved."""
 
 
 class DriverError(AlgaenvError):
-    """Something outside of this program said no, or nothing."""
+    """An external system failed, refused or did not answer."""
 
 
 class Unavailable(DriverError):
-    """Nobody answers, or not yet: worth another try."""
+    """No answer (yet): worth a retry."""
 
 
 class EngineGone(Unavailable):
@@ -108,15 +108,15 @@ class EngineGone(Unavailable):
 
 
 class Conflict(DriverError):
-    """Something that is not ours is in the way; trying again will not help."""
+    """A foreign resource is in the way; a retry does not help."""
 
 
 class Refused(DriverError):
-    """The other side refuses, and would refuse again."""
+    """The other side refuses, and would refuse a retry."""
 
 
 class Failed(DriverError):
-    """It was tried, and it ended badly; the problem carries the evidence."""
+    """It failed; the problem carries the diagnostics."""
 
 
 class NotReady(AlgaenvError):

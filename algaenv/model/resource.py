@@ -1,4 +1,4 @@
-"""One thing that should exist, and what was seen of it."""
+"""A resource that should exist, and what was observed of it."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class Resource:
 
     @property
     def fingerprint(self) -> str:
-        """What its record must say for it to count as unchanged."""
+        """The value that its record must have for it to count as unchanged."""
         return fingerprint(self.inputs)
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceEngine:
-    """What runs a service: `postgres-18`, version `18.6`, and where that comes from.
+    """The program behind a service: `postgres-18`, version `18.6`, and its origin.
 
-    `version` is empty where nothing says it; `source` is a phrase for people.
+    `version` is empty when unknown; `source` is a phrase for people.
     """
 
     service: str
@@ -65,21 +65,21 @@ class ServiceEngine:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Looked for, and not there."""
+    """It does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """Could not be looked at: its host does not answer (yet)."""
+    """It could not be observed: its host does not answer (yet)."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """There.
+    """It exists.
 
-    `recorded` is what we wrote on it when we made it, None when it carries no mark of ours.
+    `recorded` is the fingerprint in its mark, None when it carries no mark of ours.
     `drift` names each live fact that no longer agrees with the record, in words.
     `running` is None for things that do not run. `handle` is the driver's own (an engine id, …).
     """
@@ -90,9 +90,9 @@ class Present:
     running: bool | None = None
     handle: str = ""
     note: str = ""
-    """One phrase for people: who made it, or what it holds."""
+    """A phrase for people: who made it, or what it holds."""
     retained: bool = False
-    """Kept by `down` unless its data is asked to go too."""
+    """Kept by `down` unless data is deleted as well."""
 
 
 Observation = Absent | Unseen | Present

@@ -1,10 +1,10 @@
-"""A value that must not be seen: not in a repr, a log, an event, a label or an argument list."""
+"""A value that must not appear in a repr, a log, an event, a label or an argument list."""
 
 from __future__ import annotations
 
 
 class Secret:
-    """A string that shows itself only to the one who asks for it by `reveal()`."""
+    """A string that only `reveal()` returns."""
 
     __slots__ = ("_value",)
 
@@ -12,7 +12,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The text itself; call it only where it is handed to its user."""
+        """The text; call it only where the text is used."""
         return self._value
 
     def __eq__(self, other: object) -> bool:
@@ -31,7 +31,7 @@ class Secret:
 
 
 def keyed_digest(secret: Secret, key: Secret) -> str:
-    """16 hex digits that change when the secret does and tell nothing without the key."""
+    """16 hex digits that change when the secret does and reveal nothing without the key."""
     import hashlib
     import hmac
 

@@ -1,4 +1,4 @@
-"""What there is right now: services, extensions, addresses. The value behind `algaenv status`."""
+"""The status of an environment: services, extensions, addresses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ServiceStatus:
 
     `endpoints` maps a name (`api`, `console`, `url`) to an address on this machine.
     `detail` is one phrase: the last answer of its probe, or an exit code. `engine` is what runs
-    it, with its version (`postgres-18 18.6`); empty where nobody knows.
+    it, with its version (`postgres-18 18.6`); empty when unknown.
     """
 
     name: str
@@ -28,7 +28,7 @@ class ServiceStatus:
 
 @dataclass(frozen=True, slots=True)
 class ExtensionStatus:
-    """One extension as the rows have it, and whether it answers.
+    """One extension according to its rows, and whether it answers.
 
     `page_url` is None without a UI. `endpoints` are (method, path) pairs; `call_url` is the
     app server's address that runs its handlers, a prefix of each path.
@@ -50,22 +50,22 @@ class ExtensionStatus:
 
 @dataclass(frozen=True, slots=True)
 class ExtensionEndpoint:
-    """Where an extension is called and looked at: the gateway's URL, without a slash at its end,
-    and what the gateway knows the extension by."""
+    """Where an extension is called: the gateway's URL without a trailing slash, and the gateway's
+    name of the extension."""
 
     gateway: str
     extension: str
     installed: bool = True
-    """False: only the gateway can tell whether there is such an extension."""
+    """False: only the gateway knows whether the extension exists."""
     names: tuple[str, ...] = ()
     """The extensions of the spec, for a hint."""
     seconds: float = 60.0
-    """The longest that the gateway may stay silent."""
+    """Timeout of a call, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """All of it. `variables` are what Alga's app server needs to find this environment."""
+    """The whole status. `variables` are what Alga's app server needs to find this environment."""
 
     environment: Environment
     runtime: str
@@ -74,4 +74,4 @@ class Status:
     tenant_id: str = ""
     variables: Mapping[str, str | Secret] | None = None
     app_server: str = ""
-    """URL of the app server that has to have the variables; empty where nobody named one."""
+    """URL of the app server that has to have the variables; empty when the spec names none."""

@@ -1,1 +1,1 @@
-"""The decisions, pure: what should be there, how it differs from what is, and in which order."""
+"""Planning, without I/O: what should exist, how it differs from what exists, and in which order."""

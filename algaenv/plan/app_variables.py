@@ -1,4 +1,4 @@
-"""What Alga's app server must be told to find this environment, as its own variable names."""
+"""The environment variables by which Alga's app server finds an environment."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def app_variables(lock: Lock, tenant_id: str) -> Mapping[str, str | Secret]:
 
 
 def inbound_token(lock: Lock) -> str | Secret:
-    """What callers of the runner show as `x-runner-service-token`; empty where the author lets
-    anybody call it."""
+    """The `x-runner-service-token` that the runner accepts; empty when the author turned the check
+    off."""
     written, ours = lock.intent.runner.environment, lock.credentials.service_token
     return written.get("RUNNER_INBOUND_TOKEN", written.get("RUNNER_SERVICE_TOKEN", ours))

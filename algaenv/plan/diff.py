@@ -102,7 +102,7 @@ def decide_all(
         leftover = unwanted(address, seen[address], gone)
         if leftover is not None:
             decisions.append(leftover)
-    return _without_idle_images(_with_rebound_containers(decisions, seen))
+    return _without_unused_images(_with_rebound_containers(decisions, seen))
 
 
 def explain(recorded: Inputs, wanted: Inputs) -> tuple[str, ...]:
@@ -180,8 +180,8 @@ def _with_rebound_containers(
     return [rebound(decision) for decision in decisions]
 
 
-def _without_idle_images(decisions: list[Decision]) -> tuple[Decision, ...]:
-    """An image is made only for a container that is about to be."""
+def _without_unused_images(decisions: list[Decision]) -> tuple[Decision, ...]:
+    """Drop images that no container of the plan needs."""
     used = {
         need
         for d in decisions

@@ -1,4 +1,4 @@
-"""Edges and order: which step waits for which, and one order that respects them all."""
+"""The order of a plan: which step waits for which, sorted topologically in linear time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DELETION_RANK = {
     "folder": 5,
     "image": 6,
 }
-"""What leans on others goes first; the kinds of one rank do not wait for each other."""
+"""Dependents are deleted first; kinds of one rank do not wait for each other."""
 
 CONTENT_HOSTS = frozenset({"store", "database"})
 """Only these services hold content; the others need not wait for its removal."""
@@ -47,19 +47,19 @@ def build_plan(
     answered: frozenset[Address] = frozenset(),
     also: frozenset[Address] = frozenset(),
 ) -> Plan:
-    """A plan that can be walked.
+    """Order the decisions into a plan.
 
     A resource that stays the same but has a probe becomes a step that only waits, unless its
-    address is in `answered`: a real client has just been served by it. `also` are the addresses
-    of a walk that came before, on which steps of this plan may lean.
+    address is in `answered`: a real client was just served by it. `also` are the addresses of an
+    earlier execution, which steps of this plan may depend on.
     """
     decisions = tuple(decisions)
-    leaning = _Leaning.of(d for d in decisions if isinstance(d, Change))
+    deletion_needs = _DeletionNeeds.collect(d for d in decisions if isinstance(d, Change))
     steps: dict[Address, Step] = {}
     for decision in decisions:
         match decision:
             case Change(verb=Verb.DELETE):
-                steps[decision.address] = _step(decision, leaning.on(decision.address))
+                steps[decision.address] = _step(decision, deletion_needs.of(decision.address))
             case Change(resource=resource):
                 needs = frozenset(resource.needs) if resource else frozenset()
                 steps[decision.address] = _step(decision, needs)
@@ -88,8 +88,8 @@ def _step(change: Change, needs: frozenset[Address]) -> Step:
 
 
 @dataclass(frozen=True, slots=True)
-class _Leaning:
-    """What each deletion waits for. Made once for a plan, so that the work grows with its size."""
+class _DeletionNeeds:
+    """What each deletion waits for. Computed once a plan, so the work is linear in its size."""
 
     below: Mapping[int, frozenset[Address]]
     """Rank → the deletions of all ranks below it."""
@@ -101,7 +101,7 @@ class _Leaning:
     """Name → the containers and processes that are deleted."""
 
     @classmethod
-    def of(cls, changes: Iterable[Change]) -> _Leaning:
+    def collect(cls, changes: Iterable[Change]) -> _DeletionNeeds:
         by_rank: dict[int, set[Address]] = defaultdict(set)
         releases: dict[str, tuple[Address, ...]] = defaultdict(tuple)
         written: dict[str, tuple[Address, ...]] = defaultdict(tuple)
@@ -124,8 +124,8 @@ class _Leaning:
             lower |= by_rank[rank]
         return cls(below, releases, written, services)
 
-    def on(self, address: Address) -> frozenset[Address]:
-        """What must be done before `address` is deleted: whatever leans on it has to let go."""
+    def of(self, address: Address) -> frozenset[Address]:
+        """What must end before `address` is deleted: everything that depends on it."""
         if address.kind == "bundle":
             # The rows must point elsewhere, and the new page must answer, before the old one goes.
             name = extension_of(address)
@@ -145,17 +145,17 @@ def _sorted(steps: list[Step]) -> tuple[Step, ...]:
     """A stable topological order; raises RuntimeError on a cycle, which is a bug of ours."""
     place = {step.address: number for number, step in enumerate(steps)}
     missing = [len(step.needs & place.keys()) for step in steps]
-    leaning: dict[Address, list[int]] = defaultdict(list)
+    dependents: dict[Address, list[int]] = defaultdict(list)
     for number, step in enumerate(steps):
         for need in step.needs & place.keys():
-            leaning[need].append(number)
+            dependents[need].append(number)
     placed: list[Step] = []
     ready = [number for number, count in enumerate(missing) if not count]
     while ready:
         placed += (steps[number] for number in ready)
         following = []
         for number in ready:
-            for waiting in leaning[steps[number].address]:
+            for waiting in dependents[steps[number].address]:
                 missing[waiting] -= 1
                 if not missing[waiting]:
                     following.append(waiting)

@@ -1,7 +1,7 @@
-"""What proves an extension ready: questions that its users would ask, through the gateway.
+"""Readiness checks of extensions: requests of their users, through the gateway.
 
-They come last, since the gateway reads the rows. Whoever changes nothing about an extension, its
-runner or its gateway has been served before; only endpoints that the author named are asked then.
+They come last, since the gateway reads the rows. A run that changes nothing about an extension, its
+runner or its gateway sends only the probes that the author named.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from algaenv.model.resource import Resource
 from algaenv.plan.desired import bundle_address
 
 GRACE = 5.0
-"""Seconds that the gateway is given beyond what it gives a call."""
+"""Seconds beyond the gateway's timeout of a call."""
 
 
 def readiness_checks(
     lock: Lock, ids: ContentIds, hosts: Mapping[str, Address], written: Collection[Address]
 ) -> Iterator[Same]:
-    """The questions of a run that writes `written`; none without a gateway of ours.
+    """The checks of a run that writes `written`; none without a bundled gateway.
 
     `hosts` are the addresses of the services, as in a runtime's Lowered.
     """
@@ -73,15 +73,15 @@ def _fits(declared: list[str], endpoint_probe: list[str]) -> bool:
 def endpoint_probe(
     lock: Lock, extension: ExtensionIntent, registry: str, page: PageProbe | None = None
 ) -> ExtensionProbe | None:
-    """The endpoints that the author named, asked of the extension with this registry id, and the
-    page before them; None without a gateway of ours."""
+    """A probe of the endpoints that the author named, by registry id, and of the
+    page before them; None without a bundled gateway."""
     gateway = lock.intent.gateway
     if not isinstance(gateway, BundledGateway):
         return None
     return ExtensionProbe(
         page=page,
         base=f"{_origin(lock)}/api/ext-proxy/{quote(registry, safe='')}",
-        # One that is switched off answers nobody, as it should.
+        # A disabled extension answers no call.
         paths=tuple(it.path for it in extension.probes) if extension.enabled else (),
         user=next((user.key for user in gateway.users if user.type == "internal"), ""),
         seconds=gateway.timeout_ms / 1000 + GRACE,

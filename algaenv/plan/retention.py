@@ -1,4 +1,4 @@
-"""Which older bundles stay for a rollback, and which have had their day."""
+"""Retention of older bundles for a rollback."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def retain_recent(
 
     Age is the object's time of last change, which its observation carries as an ISO note, so that
     the one that served just before the current one stays. Bundles of an extension that is gone
-    from the spec are not spared, and none without a note: no row ever pointed to it.
+    from the spec are deleted, and so are those without a note: no row ever pointed to it.
     """
     decisions = tuple(decisions)
     wanted = set(wanted_extensions)
@@ -37,7 +37,7 @@ def retain_recent(
             note = there.note if isinstance(there, Present) else ""
             if note:
                 older[extension_of(decision.address)].append((note, decision.address))
-    spared = {
+    retained = {
         address
         for found in older.values()
         for _, address in sorted(found, reverse=True)[:keep_versions]
@@ -46,7 +46,7 @@ def retain_recent(
     for decision in decisions:
         if not _is_old_bundle(decision, wanted):
             result.append(decision)
-        elif decision.address not in spared:
+        elif decision.address not in retained:
             released = decision.seen is None or decision.seen.note
             why = f"older than the {keep_versions} kept for a rollback"
             cause = Cause("superseded", (why if released else "never released",))

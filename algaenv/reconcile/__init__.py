@@ -1,4 +1,4 @@
-"""The choreography: settle the unknowns, look, plan, walk the plan, ask until it answers.
+"""Resolves, observes, plans, executes and waits.
 
-It imports no SDK; the world is reached through the protocols in `algaenv.reconcile.protocols`.
+Imports no SDK; external systems are reached through `algaenv.reconcile.protocols`.
 """

@@ -1,7 +1,7 @@
 """The problem codes of a run as a whole, for the reference page that lists them.
 
-They are raised here, and in the rooms around this one that have no list of their own: the plan,
-the use cases and the wiring.
+They are raised here, and in modules without a list of their own: the plan, the use cases and the
+wiring.
 """
 
 from __future__ import annotations

@@ -55,14 +55,14 @@ class Backends:
 class PlanResult:
     """A plan, with what it was made from.
 
-    `settled` is False while the content could not be observed: it is planned again once its hosts
-    answer.
+    `content_known` is False while the content could not be observed: it is planned again once its
+    hosts answer.
     """
 
     lowered: Lowered
     plan: Plan
     ids: ContentIds | None
-    settled: bool
+    content_known: bool
     failure: AlgaenvError | None = None
     """What stopped the run between its steps: hosts that stopped answering."""
     obstacles: tuple[Blocked, ...] = ()
@@ -108,20 +108,20 @@ def make_plan(
     obstacles = backends.runtime.obstacles(lock.environment, _changes(substrate))
     unready = _unready(lowered.hosts, substrate)
     if lock_source is not None and unready:
-        planned = PlanResult(lowered, build_plan(()), None, settled=False, services_only=True)
+        planned = PlanResult(lowered, build_plan(()), None, content_known=False, services_only=True)
     else:
         lock = lock if lock_source is None else lock_source(None) or lock
         snapshot = _try_snapshot(lock, backends) if not unready else _unready_reason(unready)
         if isinstance(snapshot, str):
             content, ids = _foreseen(lock, lowered, substrate, snapshot)
-            planned = PlanResult(lowered, build_plan(content), ids, settled=False)
+            planned = PlanResult(lowered, build_plan(content), ids, content_known=False)
         else:
             content = _content(lock, snapshot, lowered, options, _written(substrate))
-            planned = PlanResult(lowered, build_plan(()), snapshot.ids, settled=True)
+            planned = PlanResult(lowered, build_plan(()), snapshot.ids, content_known=True)
     content = () if planned.services_only else content
     barred = {obstacle.address for obstacle in obstacles}
     kept = tuple(d for d in substrate if _address_of(d) not in barred)
-    answered = _content_hosts(lowered) if planned.settled else frozenset()
+    answered = _content_hosts(lowered) if planned.content_known else frozenset()
     plan = replace(build_plan((*kept, *obstacles, *content), answered), engines=lowered.engines)
     if not obstacles:
         emit(Planned(plan.steps))
@@ -173,7 +173,7 @@ def converge(
     else:
         lock = lock if lock_source is None else lock_source(None) or lock
         executor = _make_executor(lock, backends, emit, options)
-        if planned.settled:
+        if planned.content_known:
             return planned, executor.execute(planned.plan)
         first, gateway_steps = _split_gateway(_tier(planned.plan, Tier.SUBSTRATE), planned.lowered)
         ended = executor.execute(first)
@@ -195,7 +195,7 @@ def converge(
     rest = _after_gateway(gateway_steps, content_plan)
     if content_plan.steps != _tier(planned.plan, Tier.CONTENT).steps:
         emit(Planned(rest.steps))
-    final = PlanResult(planned.lowered, content_plan, snapshot.ids, settled=True)
+    final = PlanResult(planned.lowered, content_plan, snapshot.ids, content_known=True)
     return final, (*ended, *executor.execute(rest, before=ended))
 
 

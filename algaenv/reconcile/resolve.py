@@ -1,4 +1,4 @@
-"""Settles the bundles: every extension built, packed and hashed before its content is planned."""
+"""Resolves bundles: builds, packs and hashes every extension before its content is planned."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from algaenv.plan.readiness import declares_endpoint
 from algaenv.reconcile.protocols import OnProgress
 
 PLACES = 3
-"""How many places of further warnings of one kind are named."""
-WORTH_TELLING = 0.05
-"""Seconds below which a bundle was simply known already."""
+"""Number of places that are listed for further warnings of one kind."""
+REPORT_SECONDS = 0.05
+"""Seconds above which the resolution of a bundle is reported; below it was cached."""
 
 
 class BundleBuilder(Protocol):
@@ -29,57 +29,59 @@ class BundleBuilder(Protocol):
     def pack(
         self, intent: ExtensionIntent, on_progress: OnProgress
     ) -> tuple[LockedExtension, tuple[Problem, ...]]:
-        """The extension with its bundle, and warnings; raises ResolveError with all complaints."""
+        """The extension with its bundle, and warnings; raises ResolveError with every problem."""
         ...
 
     def registry_id(self, intent: ExtensionIntent) -> str | None:
-        """The registry id that its manifest stands for, without building; None without one."""
+        """The registry id of its manifest, without building; None without a manifest."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The extensions that have a bundle, and those that have none."""
+    """The extensions with a bundle, and those without."""
 
     extensions: tuple[LockedExtension, ...] = ()
     broken: tuple[BrokenExtension, ...] = ()
 
 
-def resolve(intents: Iterable[ExtensionIntent], packer: BundleBuilder, emit: Emit) -> Resolution:
-    """Every extension locked that can be; one that is broken keeps no other back."""
+def resolve(
+    intents: Iterable[ExtensionIntent], bundle_builder: BundleBuilder, emit: Emit
+) -> Resolution:
+    """Lock every extension; a broken one does not stop the others."""
     locked: list[LockedExtension] = []
     broken: list[BrokenExtension] = []
     warnings: list[Problem] = []
     for intent in intents:
         try:
-            locked.append(_one(intent, packer, emit, warnings))
+            locked.append(_lock_extension(intent, bundle_builder, emit, warnings))
         except AlgaenvError as error:
             warnings += error.warnings
             broken.append(BrokenExtension(intent.name, error.problems, type(error).__name__))
     for warning in _one_of_each_kind(warnings):
         emit(Warned(warning))
-    objections = [*_twins(locked), *_undeclared(locked)]
-    for name in dict.fromkeys(name for name, _ in objections):
-        problems = tuple(problem for of, problem in objections if of == name)
+    rejected = [*_duplicates(locked), *_undeclared(locked)]
+    for name in dict.fromkeys(name for name, _ in rejected):
+        problems = tuple(problem for of, problem in rejected if of == name)
         broken.append(BrokenExtension(name, problems, ResolveError.__name__))
-    sound = tuple(it for it in locked if it.name not in {name for name, _ in objections})
+    sound = tuple(it for it in locked if it.name not in {name for name, _ in rejected})
     return Resolution(sound, tuple(broken))
 
 
 class BackgroundResolver:
-    """Settles bundles: when first asked for, or, `beside` other work, in a thread of its own.
+    """Runs `resolve` on the first call of `result`, or with `in_background` in a thread at once.
 
-    `settle` is handed what tells it to end early.
+    `resolve` gets a callable that returns True once it should end early.
     """
 
     def __init__(
         self,
-        settle: Callable[[Callable[[], bool]], Resolution],
+        resolve: Callable[[Callable[[], bool]], Resolution],
         cancelled: Callable[[], bool],
         *,
         in_background: bool,
     ) -> None:
-        self._settle = settle
+        self._resolve = resolve
         self._cancelled = cancelled
         self._stopped = threading.Event()
         self._resolution: Resolution | None = None
@@ -90,13 +92,13 @@ class BackgroundResolver:
             self._thread.start()
 
     def ready_within(self, seconds: float) -> bool:
-        """Whether the result is there, or will be as soon as it is asked for."""
+        """True when `result` needs no further waiting for the thread."""
         if self._thread is not None:
             self._thread.join(seconds)
         return self._thread is None or not self._thread.is_alive()
 
     def result(self) -> Resolution:
-        """The result, waited for. Raises what `settle` raised."""
+        """Wait for the result. Raises what `resolve` raised."""
         if self._thread is None and self._resolution is None and self._error is None:
             self._run()
         elif self._thread is not None:
@@ -106,35 +108,35 @@ class BackgroundResolver:
         return self._resolution or Resolution()
 
     def stop(self) -> None:
-        """End what is still going on, and return once it has."""
+        """Stop the resolution, and wait for its thread."""
         self._stopped.set()
         if self._thread is not None:
             self._thread.join()
 
     def _run(self) -> None:
         try:
-            self._resolution = self._settle(lambda: self._stopped.is_set() or self._cancelled())
-        except BaseException as error:  # raised again for whoever asks
+            self._resolution = self._resolve(lambda: self._stopped.is_set() or self._cancelled())
+        except BaseException as error:  # raised again in `result`
             self._error = error
 
 
-def _one(
-    intent: ExtensionIntent, packer: BundleBuilder, emit: Emit, warnings: list[Problem]
+def _lock_extension(
+    intent: ExtensionIntent, bundle_builder: BundleBuilder, emit: Emit, warnings: list[Problem]
 ) -> LockedExtension:
     started = time.monotonic()
     subject = Address("bundle", intent.name)
     if intent.build is not None:
         emit(Resolving(str(subject), "build"))
-    extension, found = packer.pack(intent, lambda note: emit(StepProgress(subject, note)))
+    extension, found = bundle_builder.pack(intent, lambda note: emit(StepProgress(subject, note)))
     seconds = time.monotonic() - started
     warnings += found
-    if intent.build is not None or seconds >= WORTH_TELLING:
+    if intent.build is not None or seconds >= REPORT_SECONDS:
         emit(Resolved(str(subject), f"{extension.digest.short}, {extension.size} bytes", seconds))
     return extension
 
 
 def _one_of_each_kind(warnings: Iterable[Problem]) -> list[Problem]:
-    """The first warning of each code, which says where there are more of its kind."""
+    """The first warning of each code, with the places of the others."""
     kinds: dict[str, list[Problem]] = {}
     for warning in warnings:
         kinds.setdefault(warning.code, []).append(warning)
@@ -150,18 +152,18 @@ def _with_places(first: Problem, more: Sequence[Problem]) -> Problem:
     return replace(first, summary=f"{first.summary} (and {len(more)} more of this kind{there})")
 
 
-def _twins(extensions: Iterable[LockedExtension]) -> list[tuple[str, Problem]]:
-    """Two entries of the spec that are the same extension would fight over its rows."""
+def _duplicates(extensions: Iterable[LockedExtension]) -> list[tuple[str, Problem]]:
+    """Entries of the spec that are the same extension: they would overwrite each other's rows."""
     first: dict[tuple[str, str], LockedExtension] = {}
     problems = []
     for extension in extensions:
         identity = (extension.publisher, extension.manifest.name)
-        twin = first.setdefault(identity, extension)
-        if twin is not extension:
+        first_entry = first.setdefault(identity, extension)
+        if first_entry is not extension:
             problem = Problem(
                 code="extension-twice",
                 summary=f"cannot install {extension.name}: {'/'.join(identity)} is already "
-                f"installed by {twin.name}",
+                f"installed by {first_entry.name}",
                 hint="remove one of the two, or change a manifest's name",
                 where=extension.intent.where,
             )
@@ -170,7 +172,7 @@ def _twins(extensions: Iterable[LockedExtension]) -> list[tuple[str, Problem]]:
 
 
 def _undeclared(extensions: Sequence[LockedExtension]) -> list[tuple[str, Problem]]:
-    """The gateway denies what a manifest does not declare, so such a probe could never answer."""
+    """Probes of endpoints that a manifest does not declare: the gateway would deny them."""
     return [
         (
             extension.name,

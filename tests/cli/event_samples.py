@@ -1,4 +1,4 @@
-"""A run told as events, for tests of whatever listens to one."""
+"""The events of a run, for tests of event sinks."""
 
 from __future__ import annotations
 

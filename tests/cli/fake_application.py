@@ -1,7 +1,6 @@
-"""A session that only plays: real plans walked by the real walker, with hands that do nothing.
+"""A fake application: real plans, executed by the real executor with drivers that do nothing.
 
-What the surface shows is thus what a real run would make it show: the events, their order, what
-is skipped and what is cancelled are not invented here.
+Its events and their order are thus those of a real run, and so are skipped and cancelled steps.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ WARNING = Problem(
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What happens. `gate` is a file that `stuck` steps wait for."""
+    """What happens in a run. `gate` is a file that `stuck` steps wait for."""
 
     pace: float = 0.0
     broken: Mapping[str, Problem] = field(default_factory=dict)
@@ -87,19 +86,19 @@ class Scenario:
 
 
 class FakeApplication:
-    """A Session."""
+    """Implements UseCases."""
 
-    def __init__(self, script: Scenario) -> None:
-        self._script = script
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
 
     def up(self, request: Request, emit: Emit) -> Report:
-        emit = _serial(emit)
-        self._stumble()
-        if (error := self._script.raises) is not None:
+        emit = _serialized(emit)
+        self._raise_bug()
+        if (error := self._scenario.raises) is not None:
             report = Report("up", problems=error.problems, error=type(error).__name__)
             emit(Reported(report))
             return report
-        self._overture(emit)
+        self._emit_start(emit)
         plan = self._plan()
         emit(Planned(plan.steps))
         ended = self._executor(request, emit).execute(plan)
@@ -110,23 +109,23 @@ class FakeApplication:
         return report
 
     def plan(self, request: Request, emit: Emit) -> Plan:
-        self._fail()
-        self._overture(emit)
-        plan = replace(self._plan(), blocked=self._script.blocked)
+        self._raise_error()
+        self._emit_start(emit)
+        plan = replace(self._plan(), blocked=self._scenario.blocked)
         emit(Planned(plan.steps))
         return plan
 
     def status(self, request: Request, emit: Emit) -> Status:
-        self._fail()
-        if self._script.warns:
+        self._raise_error()
+        if self._scenario.warns:
             emit(Warned(WARNING))
         return status(request.spec)
 
     def down(self, request: Request, emit: Emit, *, volumes: bool) -> Report:
-        emit = _serial(emit)
-        self._stumble()
+        emit = _serialized(emit)
+        self._raise_bug()
         emit(RuntimeChosen("docker", "it holds this environment"))
-        seen = {r.address: _present(r) for r in RESOURCES if r.address.kind in _SUBSTRATE}
+        seen = {r.address: _present(r) for r in RESOURCES if r.address.kind in _SUBSTRATE_KINDS}
         plan = ordered(decide_destroy(seen, data_goes=volumes))
         emit(Planned(plan.steps))
         ended = self._executor(request, emit).execute(plan)
@@ -135,7 +134,7 @@ class FakeApplication:
         return report
 
     def endpoint_of(self, request: Request, extension: str) -> ExtensionEndpoint:
-        self._fail()
+        self._raise_error()
         return ExtensionEndpoint(
             request.environ.get("GATEWAY", ""),
             f"id-of-{extension}",
@@ -143,35 +142,35 @@ class FakeApplication:
         )
 
     def _plan(self) -> Plan:
-        return ordered(decide_all(RESOURCES, self._script.seen))
+        return ordered(decide_all(RESOURCES, self._scenario.seen))
 
     def _executor(self, request: Request, emit: Emit) -> Executor:
-        drivers: ResourceDriver = _Driver(self._script)
+        drivers: ResourceDriver = _Driver(self._scenario)
         kinds = {resource.address.kind: drivers for resource in RESOURCES}
-        prober = _Prober(self._script.slow_answers)
+        prober = _Prober(self._scenario.slow_answers)
         return Executor(lambda: kinds, prober, emit, 30.0, request.cancelled)
 
-    def _overture(self, emit: Emit) -> None:
+    def _emit_start(self, emit: Emit) -> None:
         emit(RuntimeChosen("docker", "auto: Docker engine 28.5 answers"))
-        if self._script.warns:
+        if self._scenario.warns:
             emit(Warned(WARNING))
-        if self._script.builds:
+        if self._scenario.builds:
             emit(Resolving("bundle/hello", "build"))
             emit(StepProgress(parse_address("bundle/hello"), "compiling hello v0.1.0"))
-            time.sleep(self._script.pace)
+            time.sleep(self._scenario.pace)
             emit(Resolved("bundle/hello", "1a2b3c4d5e6f, 5120 bytes", 1.8))
 
-    def _stumble(self) -> None:
-        if self._script.bug is not None:
-            raise self._script.bug
+    def _raise_bug(self) -> None:
+        if self._scenario.bug is not None:
+            raise self._scenario.bug
 
-    def _fail(self) -> None:
-        self._stumble()
-        if self._script.raises is not None:
-            raise self._script.raises
+    def _raise_error(self) -> None:
+        self._raise_bug()
+        if self._scenario.raises is not None:
+            raise self._scenario.raises
 
 
-_SUBSTRATE = ("network", "volume", "container")
+_SUBSTRATE_KINDS = ("network", "volume", "container")
 
 
 def all_present() -> Mapping[Address, Observation]:
@@ -226,21 +225,21 @@ def _present(resource: Resource) -> Present:
     )
 
 
-def _serial(emit: Emit) -> Emit:
-    gate = threading.Lock()
+def _serialized(emit: Emit) -> Emit:
+    lock = threading.Lock()
 
-    def tell(event: Event) -> None:
-        with gate:
+    def emit_locked(event: Event) -> None:
+        with lock:
             emit(event)
 
-    return tell
+    return emit_locked
 
 
 @dataclass(frozen=True, slots=True)
 class _Driver:
-    """ResourceDriver that take their time."""
+    """A driver that sleeps."""
 
-    script: Scenario
+    scenario: Scenario
 
     def create(self, resource: Resource, on_progress: OnProgress) -> None:
         self._work(resource.address, on_progress)
@@ -253,22 +252,22 @@ class _Driver:
 
     def _work(self, address: Address, on_progress: OnProgress) -> None:
         on_progress(f"working on {address.name}")
-        if str(address) in self.script.stuck and self.script.gate is not None:
-            _until(self.script.gate.exists)
-        time.sleep(self.script.pace)
-        if (problem := self.script.broken.get(str(address))) is not None:
+        if str(address) in self.scenario.stuck and self.scenario.gate is not None:
+            _until(self.scenario.gate.exists)
+        time.sleep(self.scenario.pace)
+        if (problem := self.scenario.broken.get(str(address))) is not None:
             raise Failed(problem)
 
 
 class _Prober:
-    """Answers each probe only after so many questions."""
+    """Fails a number of probes, then succeeds."""
 
-    def __init__(self, patience: int) -> None:
-        self._left = patience
+    def __init__(self, failures: int) -> None:
+        self._failures_left = failures
 
     def probe(self, probe: Probe) -> ProbeResult:
-        if self._left > 0:
-            self._left -= 1
+        if self._failures_left > 0:
+            self._failures_left -= 1
             return NotYet("HTTP 503")
         return Yes()
 

@@ -1,4 +1,4 @@
-"""`python -m tests.cli.fake_main SCENE ARGUMENT…`: the command line over a session that plays."""
+"""`python -m tests.cli.fake_main SCENARIO ARGUMENT…`: the command line over a fake application."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from algaenv.model.problem import (
 from tests.cli.fake_application import BROKEN, FakeApplication, Scenario, all_present
 
 
-def script(scene: str) -> Scenario:
-    gate = Path(os.environ.get("PLAY_GATE", "gate"))
-    pace = float(os.environ.get("PLAY_PACE", "0"))
-    match scene:
+def make_scenario(name: str) -> Scenario:
+    gate = Path(os.environ.get("FAKE_GATE", "gate"))
+    pace = float(os.environ.get("FAKE_PACE", "0"))
+    match name:
         case "fresh":
             return Scenario(pace=pace, builds=True, warns=True, slow_answers=int(pace * 40))
         case "noop":
@@ -40,19 +40,19 @@ def script(scene: str) -> Scenario:
         case "bug":
             return Scenario(bug=KeyError("port"))
         case _:
-            return Scenario(raises=error(scene))
+            return Scenario(raises=make_error(name))
 
 
-def error(scene: str) -> AlgaenvError:
+def make_error(name: str) -> AlgaenvError:
     kind = {
         "spec": SpecError,
         "engine": EngineGone,
         "locked": Locked,
         "late": NotReady,
         "build": ResolveError,
-    }[scene]
+    }[name]
     problem = Problem(
-        code=scene, summary=f"cannot go on: {scene}", hint="mend it", where=Where("a.yaml", 3, 5)
+        code=name, summary=f"cannot go on: {name}", hint="mend it", where=Where("a.yaml", 3, 5)
     )
     return kind(problem)
 
@@ -66,7 +66,7 @@ def take_terminal() -> None:
 
 
 if __name__ == "__main__":
-    if os.environ.get("PLAY_TERMINAL"):
+    if os.environ.get("FAKE_TERMINAL"):
         take_terminal()
-    play = FakeApplication(script(sys.argv[1]))
-    leave(main(sys.argv[2:], make_application=lambda _request: play))
+    application = FakeApplication(make_scenario(sys.argv[1]))
+    leave(main(sys.argv[2:], make_application=lambda _request: application))

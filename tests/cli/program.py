@@ -39,23 +39,23 @@ def environ(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str
     )
 
 
-def command(*arguments: str, scene: str | None) -> list[str]:
-    """The real program, or with a `scene` the one whose session plays."""
-    if scene is None:
+def command(*arguments: str, scenario: str | None) -> list[str]:
+    """The real program, or with a `scenario` the one with a fake application."""
+    if scenario is None:
         return [sys.executable, "-m", "algaenv", *arguments]
-    return [sys.executable, "-m", "tests.cli.fake_main", scene, *arguments]
+    return [sys.executable, "-m", "tests.cli.fake_main", scenario, *arguments]
 
 
 def run(
     directory: Path,
     *arguments: str,
-    scene: str | None = None,
+    scenario: str | None = None,
     extra: Mapping[str, str] | None = None,
     text: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """To the end, in pipes."""
     return subprocess.run(
-        command(*arguments, scene=scene),
+        command(*arguments, scenario=scenario),
         cwd=directory,
         env=environ(directory, extra),
         input=text if text is not None else "",
@@ -75,10 +75,10 @@ class Piped:
 
     @classmethod
     def start(
-        cls, directory: Path, *arguments: str, scene: str, extra: Mapping[str, str] | None = None
+        cls, directory: Path, *arguments: str, scenario: str, extra: Mapping[str, str] | None = None
     ) -> Self:
         process = subprocess.Popen(
-            command(*arguments, scene=scene),
+            command(*arguments, scenario=scenario),
             cwd=directory,
             env=environ(directory, extra),
             stdin=subprocess.DEVNULL,
@@ -129,7 +129,7 @@ class Screen:
         cls,
         directory: Path,
         *arguments: str,
-        scene: str | None,
+        scenario: str | None,
         size: tuple[int, int] = (80, 24),
         extra: Mapping[str, str] | None = None,
     ) -> Self:
@@ -139,9 +139,9 @@ class Screen:
 
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
         process = subprocess.Popen(
-            command(*arguments, scene=scene),
+            command(*arguments, scenario=scenario),
             cwd=directory,
-            env=environ(directory, {"PLAY_TERMINAL": "1", **(extra or {})}),
+            env=environ(directory, {"FAKE_TERMINAL": "1", **(extra or {})}),
             stdin=slave,
             stdout=slave,
             stderr=slave,

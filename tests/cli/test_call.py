@@ -20,7 +20,7 @@ from tests.servers import free_port
 
 
 @dataclass
-class Told:
+class FakeGateway:
     """A gateway that answers one thing, and what it was asked."""
 
     status: int = 200
@@ -30,18 +30,18 @@ class Told:
 
 
 @contextmanager
-def gateway(told: Told) -> Iterator[dict[str, str]]:
+def gateway(fake: FakeGateway) -> Iterator[dict[str, str]]:
     class Handler(BaseHTTPRequestHandler):
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", "0")))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            told.asked.append((self.command, self.path, body, headers))
-            self.send_response(told.status)
-            for name, value in told.headers.items():
+            fake.asked.append((self.command, self.path, body, headers))
+            self.send_response(fake.status)
+            for name, value in fake.headers.items():
                 self.send_header(name, value)
-            self.send_header("content-length", str(len(told.body)))
+            self.send_header("content-length", str(len(fake.body)))
             self.end_headers()
-            self.wfile.write(told.body)
+            self.wfile.write(fake.body)
 
         do_GET = do_POST = do_PUT = do_DELETE = handle_any
 
@@ -65,13 +65,13 @@ def spec(directory: Path) -> None:
 
 def test_a_call_goes_through_the_proxy_and_its_body_to_stdout(tmp_path: Path) -> None:
     spec(tmp_path)
-    told = Told(headers={"x-algaenv-runner-ms": "3.5"})
-    with gateway(told) as extra:
-        done = run(tmp_path, "call", "hello", "/api/a b?x=1&y=%20", scene="noop", extra=extra)
+    fake = FakeGateway(headers={"x-algaenv-runner-ms": "3.5"})
+    with gateway(fake) as extra:
+        done = run(tmp_path, "call", "hello", "/api/a b?x=1&y=%20", scenario="noop", extra=extra)
     assert (done.returncode, done.stdout) == (0, '{"hello": "world"}\n')
     assert done.stderr.startswith("200 OK  ")
     assert "3.5 ms of it in the runner" in done.stderr
-    ((method, path, body, headers),) = told.asked
+    ((method, path, body, headers),) = fake.asked
     assert (method, body) == ("GET", b"")
     assert path == "/api/ext-proxy/id-of-hello/api/a%20b?x=1&y=%20"
     assert "x-algaenv-user" not in headers
@@ -81,16 +81,16 @@ def test_a_call_goes_through_the_proxy_and_its_body_to_stdout(tmp_path: Path) ->
 def test_a_body_makes_it_a_post_and_options_may_stand_anywhere(tmp_path: Path) -> None:
     spec(tmp_path)
     (tmp_path / "note.txt").write_text("no json")
-    told = Told(status=204, body=b"")
-    with gateway(told) as extra:
+    fake = FakeGateway(status=204, body=b"")
+    with gateway(fake) as extra:
         for arguments in (
             ("hello", "-d", '{"a":1}', "/x", "--user", "glinda"),
             ("hello", "put", "-d", "@note.txt", "x"),
             ("-d", "@-", "hello", "/x"),
         ):
-            done = run(tmp_path, "call", *arguments, scene="noop", extra=extra, text="typed")
+            done = run(tmp_path, "call", *arguments, scenario="noop", extra=extra, text="typed")
             assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    first, second, third = told.asked
+    first, second, third = fake.asked
     assert first[:3] == ("POST", "/api/ext-proxy/id-of-hello/x", b'{"a":1}')
     assert first[3]["content-type"] == "application/json"
     assert first[3]["x-algaenv-user"] == "glinda"
@@ -110,14 +110,14 @@ PROBLEM = {
 
 def test_a_failure_says_all_that_is_known(tmp_path: Path) -> None:
     spec(tmp_path)
-    told = Told(
+    fake = FakeGateway(
         500,
         json.dumps({"problem": PROBLEM}).encode(),
         {"content-type": "application/problem+json"},
     )
-    with gateway(told) as extra:
-        done = run(tmp_path, "call", "hello", "/x", scene="noop", extra=extra)
-        shown = run(tmp_path, "call", "hello", "/x", "--json", scene="noop", extra=extra)
+    with gateway(fake) as extra:
+        done = run(tmp_path, "call", "hello", "/x", scenario="noop", extra=extra)
+        shown = run(tmp_path, "call", "hello", "/x", "--json", scenario="noop", extra=extra)
     assert done.returncode == shown.returncode == ExitCode.CALL
     assert [line.strip() for line in done.stderr.splitlines()[1:]] == [
         "gateway-guest-trapped: cannot finish GET /x: the handler trapped",
@@ -134,16 +134,16 @@ def test_a_failure_says_all_that_is_known(tmp_path: Path) -> None:
 
 def test_headers_do_where_the_body_says_nothing(tmp_path: Path) -> None:
     spec(tmp_path)
-    said = {
+    reported = {
         "x-algaenv-error": "execution_failed",
         "x-algaenv-reason": "out of memory",
         "x-algaenv-stderr": "last words",
         "x-algaenv-product-fault": "direct-cacheable",
     }
-    with gateway(Told(502, b"bad gateway", said)) as extra:
-        done = run(tmp_path, "call", "hello", "/x", scene="noop", extra=extra)
+    with gateway(FakeGateway(502, b"bad gateway", reported)) as extra:
+        done = run(tmp_path, "call", "hello", "/x", scenario="noop", extra=extra)
         document = json.loads(
-            run(tmp_path, "call", "hello", "/x", "--json", scene="noop", extra=extra).stdout
+            run(tmp_path, "call", "hello", "/x", "--json", scenario="noop", extra=extra).stdout
         )
     for text in ("execution_failed", "out of memory", "last words", "direct-cacheable"):
         assert text in done.stderr
@@ -154,7 +154,7 @@ def test_headers_do_where_the_body_says_nothing(tmp_path: Path) -> None:
 def test_nobody_there_is_told_from_a_refusal(tmp_path: Path) -> None:
     spec(tmp_path)
     extra = {"GATEWAY": f"http://127.0.0.1:{free_port()}"}
-    done = run(tmp_path, "call", "hello", "/x", scene="noop", extra=extra)
+    done = run(tmp_path, "call", "hello", "/x", scenario="noop", extra=extra)
     assert done.returncode == ExitCode.NOT_READY
     assert "gateway-silent" in done.stderr
 
@@ -165,7 +165,7 @@ def test_a_gateway_that_does_not_answer(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         extra = {"GATEWAY": address, "GATEWAY_SECONDS": "0.5"}
-        done = run(tmp_path, "call", "hello", "/x", scene="noop", extra=extra)
+        done = run(tmp_path, "call", "hello", "/x", scenario="noop", extra=extra)
     assert done.returncode == ExitCode.NOT_READY
     assert f"cannot reach the gateway at {address}: no answer within 0.5 s" in done.stderr
     assert "algaenv status" in done.stderr
@@ -174,15 +174,17 @@ def test_a_gateway_that_does_not_answer(tmp_path: Path) -> None:
 def test_a_wrong_call_is_a_usage_error(tmp_path: Path) -> None:
     spec(tmp_path)
     for arguments in (("hello", "GET"), ("hello", "FETCH", "/x"), ("hello", "/x", "-d", "@none")):
-        done = run(tmp_path, "call", *arguments, scene="noop")
+        done = run(tmp_path, "call", *arguments, scenario="noop")
         assert done.returncode == ExitCode.USAGE, done.stderr
 
 
 def test_open_prints_the_address(tmp_path: Path) -> None:
     spec(tmp_path)
     extra = {"GATEWAY": "http://127.0.0.1:3070"}
-    done = run(tmp_path, "open", "hello", scene="noop", extra=extra)
+    done = run(tmp_path, "open", "hello", scenario="noop", extra=extra)
     assert done.stdout == "http://127.0.0.1:3070/msp/extensions/id-of-hello\n"
-    done = run(tmp_path, "open", "--json", "hello", "--portal", "client", scene="noop", extra=extra)
+    done = run(
+        tmp_path, "open", "--json", "hello", "--portal", "client", scenario="noop", extra=extra
+    )
     url = "http://127.0.0.1:3070/client-portal/extensions/id-of-hello"
     assert json.loads(done.stdout) == {"version": 1, "url": url}

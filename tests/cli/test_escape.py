@@ -159,7 +159,7 @@ def test_problems_plans_and_status(tmp_path: Path) -> None:
 
 
 def test_an_answer() -> None:
-    told = {"code": EVIL, "summary": EVIL, "hint": EVIL, "reason": EVIL, "stderr": [EVIL]}
+    problem = {"code": EVIL, "summary": EVIL, "hint": EVIL, "reason": EVIL, "stderr": [EVIL]}
     answer = GatewayResponse(
         500,
         EVIL,
@@ -168,16 +168,16 @@ def test_an_answer() -> None:
             "x-algaenv-runner-ms": EVIL,
             "x-algaenv-product-fault": EVIL,
         },
-        json.dumps({"problem": told}).encode(),
+        json.dumps({"problem": problem}).encode(),
         1.0,
     )
     clean(response_text(answer, PLAIN))
 
 
 def test_an_answer_of_several_lines_keeps_them_and_none_passes_for_ours() -> None:
-    told = {"code": "gateway-trap", "summary": "cannot go on:\n    0: 0x1\nhint: \x1b[2J"}
+    problem = {"code": "gateway-trap", "summary": "cannot go on:\n    0: 0x1\nhint: \x1b[2J"}
     headers = {"content-type": "application/problem+json"}
-    answer = GatewayResponse(500, "Oops", headers, json.dumps({"problem": told}).encode(), 1.0)
+    answer = GatewayResponse(500, "Oops", headers, json.dumps({"problem": problem}).encode(), 1.0)
     assert response_text(answer, PLAIN).splitlines()[1:] == [
         "  gateway-trap: cannot go on:",
         "    |     0: 0x1",
@@ -213,6 +213,6 @@ def _in_pipe(place: Path, *arguments: str) -> str:
 
 
 def _on_terminal(place: Path, *arguments: str) -> str:
-    with Screen.start(place, *arguments, scene=None) as screen:
+    with Screen.start(place, *arguments, scenario=None) as screen:
         screen.end()
         return screen.raw

@@ -17,11 +17,11 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-PACE = {"PLAY_PACE": "0.2"}
+PACE = {"FAKE_PACE": "0.2"}
 
 
 def test_rows_while_it_runs_and_lines_when_it_is_over(place: Path) -> None:
-    with Screen.start(place, "up", scene="fresh", extra=PACE) as screen:
+    with Screen.start(place, "up", scenario="fresh", extra=PACE) as screen:
         screen.until("compiling hello")
         screen.until("waits for network/main")
         screen.until("of 12 steps")
@@ -36,7 +36,7 @@ def test_rows_while_it_runs_and_lines_when_it_is_over(place: Path) -> None:
 
 
 def test_a_failure_stays_on_the_screen(place: Path) -> None:
-    with Screen.start(place, "up", scene="failing", extra=PACE) as screen:
+    with Screen.start(place, "up", scenario="failing", extra=PACE) as screen:
         screen.until("✗")
         assert screen.end() == ExitCode.RESOURCE
     tail = screen.text.splitlines()[-5:]
@@ -45,7 +45,7 @@ def test_a_failure_stays_on_the_screen(place: Path) -> None:
 
 
 def test_nothing_is_drawn_when_there_is_nothing_to_do(place: Path) -> None:
-    with Screen.start(place, "up", scene="noop") as screen:
+    with Screen.start(place, "up", scenario="noop") as screen:
         assert screen.end() == 0
     assert "done: nothing to change in " in screen.text
     assert "\x1b[?25l" not in screen.raw
@@ -59,14 +59,14 @@ def test_nothing_is_drawn_when_there_is_nothing_to_do(place: Path) -> None:
 def test_without_colour_it_moves_but_has_none(
     place: Path, options: tuple[str, ...], extra: dict[str, str]
 ) -> None:
-    with Screen.start(place, "up", *options, scene="fresh", extra=PACE | extra) as screen:
+    with Screen.start(place, "up", *options, scenario="fresh", extra=PACE | extra) as screen:
         screen.until("of 12 steps")
         assert screen.end() == 0
     assert re.findall(r"\x1b\[[0-9;]*m", screen.raw) == []
 
 
 def test_with_colour_it_has_some(place: Path) -> None:
-    with Screen.start(place, "up", scene="fresh", extra=PACE) as screen:
+    with Screen.start(place, "up", scenario="fresh", extra=PACE) as screen:
         screen.until("of 12 steps")
         assert screen.end() == 0
     assert "\x1b[32;1m+\x1b[0m create" in screen.raw
@@ -76,7 +76,7 @@ def test_with_colour_it_has_some(place: Path) -> None:
 def test_nothing_is_redrawn_where_it_cannot_be_or_nobody_looks(
     place: Path, extra: dict[str, str]
 ) -> None:
-    with Screen.start(place, "up", scene="fresh", extra=PACE | extra) as screen:
+    with Screen.start(place, "up", scenario="fresh", extra=PACE | extra) as screen:
         assert screen.end() == 0
     assert "\x1b[?25l" not in screen.raw
     assert "+ create network/main (missing)" in screen.text
@@ -85,7 +85,7 @@ def test_nothing_is_redrawn_where_it_cannot_be_or_nobody_looks(
 @pytest.mark.parametrize("size", [(40, 8), (60, 10), (200, 50)])
 def test_a_frame_never_overflows_the_screen(place: Path, size: tuple[int, int]) -> None:
     width, height = size
-    with Screen.start(place, "up", scene="fresh", size=size, extra=PACE) as screen:
+    with Screen.start(place, "up", scenario="fresh", size=size, extra=PACE) as screen:
         screen.until("of 12 steps")
         assert screen.end() == 0
     ups = [int(n or 1) for n in re.findall(r"\x1b\[(\d*)A", screen.raw)]
@@ -101,7 +101,7 @@ def test_a_frame_never_overflows_the_screen(place: Path, size: tuple[int, int]) 
 def test_data_goes_only_after_a_yes(place: Path) -> None:
     question = "Delete all data of demo (store, redis, database) for good? [y/N] "
     for answer, code in (("n", 130), ("", 130), ("y", 0)):
-        with Screen.start(place, "down", "--volumes", scene="fresh") as screen:
+        with Screen.start(place, "down", "--volumes", scenario="fresh") as screen:
             screen.until(question)
             screen.press(f"{answer}\n")
             assert screen.end() == code
@@ -110,7 +110,7 @@ def test_data_goes_only_after_a_yes(place: Path) -> None:
 
 
 def test_a_plan_shows_its_builds_and_leaves_only_the_plan(place: Path) -> None:
-    with Screen.start(place, "plan", scene="fresh", extra=PACE) as screen:
+    with Screen.start(place, "plan", scenario="fresh", extra=PACE) as screen:
         screen.until("settle  bundle/hello")
         assert screen.end() == 0
     assert "waits for" not in screen.text

@@ -1,4 +1,4 @@
-"""Frames of the live view, drawn onto a screen of a given size and compared as text."""
+"""Frames of the live view, rendered on a screen of a given size and compared as text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from tests.cli.test_reducer import after
 from tests.plan.builders import parse_address
 
 
-def drawn(state: RunState, *, width: int, height: int = 24, stopping: bool = False) -> list[str]:
+def screen_lines(
+    state: RunState, *, width: int, height: int = 24, stopping: bool = False
+) -> list[str]:
     stream = io.StringIO()
     console = Console(file=stream, width=width, height=height, color_system=None)
     console.print(
@@ -33,7 +35,7 @@ def lines(text: str) -> list[str]:
 
 
 def test_on_a_screen_of_eighty_columns() -> None:
-    assert drawn(after(OPENING), width=80) == lines("""
+    assert screen_lines(after(OPENING), width=80) == lines("""
         ✓ create  network/main     0.1s
         ⠋ create  container/store  4.0s connection refused
         · update  release/hello         waits for container/store
@@ -43,7 +45,7 @@ def test_on_a_screen_of_eighty_columns() -> None:
 
 
 def test_a_failure_says_why_and_what_leans_on_it() -> None:
-    assert drawn(after((*OPENING, *FAILURE)), width=90) == lines("""
+    assert screen_lines(after((*OPENING, *FAILURE)), width=90) == lines("""
         ✓ create  network/main     0.1s
         ✗ create  container/store 1m15s cannot bring up container/store: it ended while starting
         - update  release/hello         skipped, since container/store failed
@@ -53,7 +55,7 @@ def test_a_failure_says_why_and_what_leans_on_it() -> None:
 
 
 def test_on_a_narrow_screen_nothing_wraps() -> None:
-    assert drawn(after(OPENING), width=44) == lines("""
+    assert screen_lines(after(OPENING), width=44) == lines("""
         ✓ create  network/main     0.1s
         ⠋ create  container/store  4.0s connection …
         · update  release/hello         waits for c…
@@ -63,14 +65,14 @@ def test_on_a_narrow_screen_nothing_wraps() -> None:
 
 
 def test_what_is_being_settled_comes_first() -> None:
-    assert drawn(after(OPENING[:4]), width=80) == lines("""
+    assert screen_lines(after(OPENING[:4]), width=80) == lines("""
         ⠋ settle  bundle/hello   10s compiling
         12s
         """)
 
 
 def test_that_it_is_stopping_stands_below() -> None:
-    text = drawn(after(OPENING), width=80, stopping=True)
+    text = screen_lines(after(OPENING), width=80, stopping=True)
     assert text[-2:] == [
         "stopping after the steps under way; press Ctrl-C again to abandon them",
         "1 of 4 steps · 12s",
@@ -90,7 +92,7 @@ def many(count: int) -> RunState:
 
 @pytest.mark.parametrize("height", [1, 4, 10, 24])
 def test_more_steps_than_rows_never_overflow(height: int) -> None:
-    text = drawn(many(300), width=80, height=height)
+    text = screen_lines(many(300), width=80, height=height)
     assert len(text) <= max(height - 1, 2)
     shown = len(text) - 1
     assert text[-1] == f"150 of 300 steps · {300 - shown} not shown · 12s"
@@ -103,7 +105,7 @@ def test_running_rows_stay_then_failed_then_waiting_then_the_latest_done() -> No
         StepRow(Step(Verb.CREATE, parse_address(f"a/{n}"), MISSING, frozenset()), phase)
         for n, phase in enumerate(order)
     )
-    chosen = [[row.address.name for row in rows_that_fit(rows, room)] for room in range(9)]
+    chosen = [[row.address.name for row in rows_that_fit(rows, limit)] for limit in range(9)]
     assert chosen == [
         [],
         ["6"],

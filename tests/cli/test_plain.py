@@ -29,7 +29,7 @@ from tests.cli.event_samples import FAILURE, NETWORK, OPENING, PAGE, PLACED, STE
 from tests.cli.fake_application import BROKEN
 
 
-def told(events: Iterable[Event], *, colour: bool = False, **options: bool) -> str:
+def output_of(events: Iterable[Event], *, colour: bool = False, **options: bool) -> str:
     stream = io.StringIO()
     clock = iter((0.0, *(3.2 for _ in range(1000))))
     console = PlainView(
@@ -57,7 +57,7 @@ warning[capability-unknown]: cannot tell what the capability `cap:teleport` gran
 
 
 def test_a_run_that_goes_well() -> None:
-    assert told((*OPENING, *SUCCESS)) == OPENED + dedent("""\
+    assert output_of((*OPENING, *SUCCESS)) == OPENED + dedent("""\
         + create container/store (missing)  12s
         ~ update release/hello (spec changed: manifest version 0.1.1 → 0.1.2 and 1 more)  0.1s
         kept bundle/hello@000000000000: the version before, for a rollback
@@ -66,7 +66,7 @@ def test_a_run_that_goes_well() -> None:
 
 
 def test_a_run_that_does_not() -> None:
-    assert told((*OPENING, *FAILURE)) == OPENED + dedent("""\
+    assert output_of((*OPENING, *FAILURE)) == OPENED + dedent("""\
         x create container/store (missing)  failed after 1m15s
         . update release/hello  skipped, since container/store failed
         . await install/hello  skipped, since container/store failed
@@ -80,15 +80,15 @@ def test_a_run_that_does_not() -> None:
 
 
 def test_quiet_tells_warnings_and_problems_only() -> None:
-    assert told((*OPENING, *SUCCESS), quiet=True) == dedent("""\
+    assert output_of((*OPENING, *SUCCESS), quiet=True) == dedent("""\
         warning[capability-unknown]: cannot tell what the capability `cap:teleport` grants
           hint: take it out of the manifest
         """)
-    assert told(FAILURE, quiet=True).splitlines()[0].startswith("error[service-ended]: ")
+    assert output_of(FAILURE, quiet=True).splitlines()[0].startswith("error[service-ended]: ")
 
 
 def test_verbose_tells_every_step_and_every_reason() -> None:
-    text = told((*OPENING, *SUCCESS), verbose=True)
+    text = output_of((*OPENING, *SUCCESS), verbose=True)
     assert "  create container/store …\n" in text
     assert "  container/store: layer 3 of 7\n" in text
     assert "(spec changed: manifest version 0.1.1 → 0.1.2; enabled false → true)" in text
@@ -96,13 +96,13 @@ def test_verbose_tells_every_step_and_every_reason() -> None:
 
 
 def test_an_answer_that_took_long_is_worth_a_line() -> None:
-    text = told((StepEnded(PAGE, "done", 2.5), StepEnded(PAGE, "done", 0.5)))
+    text = output_of((StepEnded(PAGE, "done", 2.5), StepEnded(PAGE, "done", 0.5)))
     assert text == "? await install/hello (not answering)  2.5s\n"
 
 
 def test_waiting_is_told_every_few_seconds_only() -> None:
     waits = [StepWaiting(STORE.address, "refused", n / 4) for n in range(1, 60)]
-    lines = told((StepStarted(STORE), *waits)).splitlines()
+    lines = output_of((StepStarted(STORE), *waits)).splitlines()
     assert lines == [
         "  waiting for container/store: refused (5.0s)",
         "  waiting for container/store: refused (10s)",
@@ -111,12 +111,12 @@ def test_waiting_is_told_every_few_seconds_only() -> None:
 
 
 def test_nothing_to_do() -> None:
-    assert told((Reported(Report("up")),)) == "done: nothing to change in 3.2s\n"
+    assert output_of((Reported(Report("up")),)) == "done: nothing to change in 3.2s\n"
 
 
 def test_what_stopped_the_run_outside_of_any_step() -> None:
     report = Report("up", problems=(PLACED,), error="SpecError")
-    assert told((Reported(report),)) == dedent("""\
+    assert output_of((Reported(report),)) == dedent("""\
         algaenv.yaml:3:1: error[spec-key]: cannot use `runtme`
           hint: write `runtime`
         log: /home/me/.algaenv/ab/logs/algaenv.log
@@ -131,7 +131,7 @@ def test_interrupted() -> None:
         StepEnded(STORE, "cancelled", 0.0),
         Reported(Report("up", ended, interrupted=True)),
     )
-    assert told(events) == dedent("""\
+    assert output_of(events) == dedent("""\
         . create container/store  not begun
         interrupted: 1 not begun, 1 changed in 3.2s
         """)
@@ -145,7 +145,7 @@ def test_cut_short_is_no_failure() -> None:
         StepEnded(STORE, "cut-short", 1.2),
         Reported(Report("up", ended, interrupted=True)),
     )
-    assert told(events) == dedent("""\
+    assert output_of(events) == dedent("""\
         . create container/store (missing)  cut short after 1.2s
         interrupted: 1 cut short, 1 changed in 3.2s
         """)
@@ -156,7 +156,7 @@ def test_one_problem_behind_several_failures_is_told_once() -> None:
 
     failed = FailedStep(BROKEN, "Failed")
     ended = (Ended(STORE, failed, 0.1), Ended(NETWORK, failed, 0.1))
-    text = told((Reported(Report("up", ended)),))
+    text = output_of((Reported(Report("up", ended)),))
     assert text.count("error[service-ended]") == 1
     assert "failed: 2 failed, nothing changed" in text
 
@@ -175,9 +175,9 @@ def test_colour_changes_no_text() -> None:
     import re
 
     events = (*OPENING, *FAILURE)
-    painted = told(events, colour=True)
+    painted = output_of(events, colour=True)
     assert "\x1b[31;1mx\x1b[0m" in painted
-    assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == told(events)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == output_of(events)
 
 
 @pytest.mark.parametrize("problem", [BROKEN, PLACED])

@@ -41,7 +41,7 @@ FULL = Plan(
 )
 
 
-TOLD = """\
+FULL_TEXT = """\
   +  create   container/store            missing
 -/+  replace  container/runner           spec changed
          image a → b
@@ -70,7 +70,7 @@ Plan: 1 to create, 1 to update, 1 to replace, 1 to start, 1 to delete, 2 to be s
 
 
 def test_everything_a_plan_can_say() -> None:
-    assert plan_text(FULL) + "\n" == TOLD
+    assert plan_text(FULL) + "\n" == FULL_TEXT
 
 
 def test_engine_and_version_stand_in_the_plan() -> None:

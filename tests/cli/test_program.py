@@ -31,7 +31,7 @@ def events(text: str) -> list[dict[str, Any]]:
 
 
 def test_up_ends_with_the_addresses(place: Path) -> None:
-    done = run(place, "up", scene="fresh")
+    done = run(place, "up", scenario="fresh")
     assert done.returncode == 0
     assert done.stdout.startswith("demo  on docker, from ")
     assert "\n  page  http://127.0.0.1:8085/" in done.stdout
@@ -44,23 +44,23 @@ def test_up_ends_with_the_addresses(place: Path) -> None:
 
 
 def test_up_quietly(place: Path) -> None:
-    done = run(place, "up", "-q", scene="noop")
+    done = run(place, "up", "-q", scenario="noop")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_up_as_events(place: Path) -> None:
-    done = run(place, "up", "--json", scene="fresh")
+    done = run(place, "up", "--json", scenario="fresh")
     assert (done.returncode, done.stderr) == (0, "")
-    told = events(done.stdout)
-    assert told[0]["event"] == "runtime_chosen"
-    assert told[-1]["event"] == "report"
-    assert told[-1]["changed"] == len(RESOURCES)
-    kinds = {str(event["event"]) for event in told}
+    found = events(done.stdout)
+    assert found[0]["event"] == "runtime_chosen"
+    assert found[-1]["event"] == "report"
+    assert found[-1]["changed"] == len(RESOURCES)
+    kinds = {str(event["event"]) for event in found}
     assert {"resolving", "resolved", "planned", "step_started", "step_ended", "warned"} <= kinds
 
 
 def test_a_failed_step_names_itself_its_evidence_and_what_to_do(place: Path) -> None:
-    done = run(place, "up", scene="failing")
+    done = run(place, "up", scenario="failing")
     assert done.returncode == ExitCode.RESOURCE
     assert done.stdout == ""
     lines = done.stderr.splitlines()
@@ -75,7 +75,7 @@ def test_a_failed_step_names_itself_its_evidence_and_what_to_do(place: Path) -> 
 
 
 def test_a_failed_step_as_events(place: Path) -> None:
-    done = run(place, "up", "--json", scene="failing")
+    done = run(place, "up", "--json", scenario="failing")
     assert done.returncode == ExitCode.RESOURCE
     report = events(done.stdout)[-1]
     assert report["failed"] == 1
@@ -84,7 +84,7 @@ def test_a_failed_step_as_events(place: Path) -> None:
     assert steps["release/hello"]["because"] == "container/store"
 
 
-SCENES = {
+EXIT_CODES_BY_SCENARIO = {
     "spec": ExitCode.SPEC,
     "engine": ExitCode.ENGINE,
     "locked": ExitCode.LOCKED,
@@ -95,30 +95,32 @@ SCENES = {
 
 
 @pytest.mark.parametrize("verb", ["up", "plan", "status"])
-@pytest.mark.parametrize(("scene", "code"), SCENES.items())
+@pytest.mark.parametrize(("scenario", "code"), EXIT_CODES_BY_SCENARIO.items())
 def test_what_stops_a_command_decides_its_code(
-    place: Path, verb: str, scene: str, code: ExitCode
+    place: Path, verb: str, scenario: str, code: ExitCode
 ) -> None:
-    done = run(place, verb, scene=scene)
+    done = run(place, verb, scenario=scenario)
     assert (done.returncode, done.stdout) == (code, "")
-    assert ("error[unexpected]" if scene == "bug" else f"a.yaml:3:5: error[{scene}]") in done.stderr
+    assert (
+        "error[unexpected]" if scenario == "bug" else f"a.yaml:3:5: error[{scenario}]"
+    ) in done.stderr
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("verb", ["up", "plan", "status"])
-@pytest.mark.parametrize("scene", ["spec", "bug"])
-def test_errors_are_json_where_the_answer_would_be(place: Path, verb: str, scene: str) -> None:
-    done = run(place, verb, "--json", scene=scene)
-    assert (done.returncode, done.stderr) == (SCENES[scene], "")
+@pytest.mark.parametrize("scenario", ["spec", "bug"])
+def test_errors_are_json_where_the_answer_would_be(place: Path, verb: str, scenario: str) -> None:
+    done = run(place, verb, "--json", scenario=scenario)
+    assert (done.returncode, done.stderr) == (EXIT_CODES_BY_SCENARIO[scenario], "")
     (report,) = events(done.stdout)
     (problem,) = report["problems"]
     assert (report["event"], report["verb"], report["failed"]) == ("report", verb, 1)
-    if scene == "spec":
+    if scenario == "spec":
         assert (problem["file"], problem["line"], problem["column"]) == ("a.yaml", 3, 5)
 
 
 def test_a_bug_leaves_its_traceback_in_a_file_that_the_message_names(place: Path) -> None:
-    done = run(place, "up", scene="bug")
+    done = run(place, "up", scenario="bug")
     log = place / "state" / "algaenv" / "algaenv.log"
     assert f"report it with {log}" in done.stderr
     assert "this is a bug in algaenv: KeyError: 'port'" in done.stderr
@@ -126,26 +128,26 @@ def test_a_bug_leaves_its_traceback_in_a_file_that_the_message_names(place: Path
 
 
 def test_plan_for_people_and_for_programs(place: Path) -> None:
-    told = run(place, "plan", scene="fresh")
-    assert told.returncode == 0
-    assert told.stdout.endswith("\nPlan: 12 to create, 0 to update, 0 to delete.\n")
-    assert told.stderr.endswith("\nnext: algaenv up  does this\n")
-    done = run(place, "plan", "--json", scene="fresh")
+    result = run(place, "plan", scenario="fresh")
+    assert result.returncode == 0
+    assert result.stdout.endswith("\nPlan: 12 to create, 0 to update, 0 to delete.\n")
+    assert result.stderr.endswith("\nnext: algaenv up  does this\n")
+    done = run(place, "plan", "--json", scenario="fresh")
     document = json.loads(done.stdout)
     check("plan", document)
     assert (done.stderr, document["changes"], len(document["warnings"])) == ("", 12, 1)
 
 
 def test_plan_suggests_no_up_that_would_be_refused(place: Path) -> None:
-    told = run(place, "plan", scene="taken")
-    assert told.returncode == ExitCode.RESOURCE
-    assert "In the way:" in told.stdout
-    assert "next:" not in told.stderr
+    result = run(place, "plan", scenario="taken")
+    assert result.returncode == ExitCode.RESOURCE
+    assert "In the way:" in result.stdout
+    assert "next:" not in result.stderr
 
 
 def test_plan_suggests_the_up_it_was_drawn_for(place: Path) -> None:
-    told = run(place, "plan", "--runtime", "process", scene="fresh")
-    assert told.stderr.endswith("\nnext: algaenv up --runtime process  does this\n")
+    result = run(place, "plan", "--runtime", "process", scenario="fresh")
+    assert result.stderr.endswith("\nnext: algaenv up --runtime process  does this\n")
 
 
 @pytest.mark.parametrize("verb", ["validate", "plan", "up", "status"])
@@ -160,20 +162,20 @@ def test_warnings_stand_beside_the_errors_of_a_spec(place: Path, verb: str) -> N
 
 def test_plan_tells_differences_by_its_code_when_asked(place: Path) -> None:
     codes = [
-        run(place, "plan", *options, scene=scene).returncode
-        for scene in ("fresh", "noop")
+        run(place, "plan", *options, scenario=scenario).returncode
+        for scenario in ("fresh", "noop")
         for options in ((), ("--detailed-exitcode",))
     ]
     assert codes == [0, 2, 0, 0]
 
 
 def test_status_in_its_three_forms(place: Path) -> None:
-    table = run(place, "status", scene="fresh").stdout
+    table = run(place, "status", scenario="fresh").stdout
     assert "STORAGE_S3_SECRET_KEY=***" in table
     for option in (("--json",), ("-o", "json"), ("--output=json", "--json")):
-        document = json.loads(run(place, "status", *option, scene="fresh").stdout)
+        document = json.loads(run(place, "status", *option, scenario="fresh").stdout)
         check("status", document)
-    env = run(place, "status", "-o", "env", scene="noop")
+    env = run(place, "status", "-o", "env", scenario="noop")
     assert env.stderr == ""
     assert env.stdout.splitlines()[:2] == [
         "RUNNER_BASE_URL=http://127.0.0.1:8085",
@@ -182,17 +184,17 @@ def test_status_in_its_three_forms(place: Path) -> None:
 
 
 def test_down_keeps_data_unless_told(place: Path) -> None:
-    done = run(place, "down", scene="fresh")
+    done = run(place, "down", scenario="fresh")
     assert (done.returncode, done.stdout) == (0, "")
     assert "kept volume/store" in done.stderr
-    gone = run(place, "down", "--volumes", "--yes", scene="fresh")
+    gone = run(place, "down", "--volumes", "--yes", scenario="fresh")
     assert gone.returncode == 0
     assert "- delete volume/store" in gone.stderr
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_data_never_goes_where_nobody_can_be_asked(place: Path, options: tuple[str, ...]) -> None:
-    done = run(place, "down", "--volumes", *options, scene="fresh", text="y\n")
+    done = run(place, "down", "--volumes", *options, scenario="fresh", text="y\n")
     assert done.returncode == ExitCode.USAGE
     assert "--yes" in done.stdout + done.stderr
     assert "delete volume" not in done.stdout + done.stderr
@@ -202,9 +204,9 @@ def test_down_works_where_the_spec_was(place: Path) -> None:
     (place / "algaenv.yaml").unlink()
     below = place / "deep" / "down"
     below.mkdir(parents=True)
-    assert run(below, "down", scene="fresh").returncode == ExitCode.SPEC
+    assert run(below, "down", scenario="fresh").returncode == ExitCode.SPEC
     (place / ".algaenv").mkdir()
-    assert run(below, "down", scene="fresh").returncode == 0
+    assert run(below, "down", scenario="fresh").returncode == 0
 
 
 def test_where_the_spec_is_looked_for(place: Path) -> None:
@@ -218,29 +220,29 @@ def test_where_the_spec_is_looked_for(place: Path) -> None:
         ((), {"ALGAENV_FILE": str(place)}),
         (("-f", str(place)), {"ALGAENV_FILE": "/nowhere/else.yaml"}),
     ):
-        done = run(below, "status", "--json", *arguments, scene="noop", extra=extra)
+        done = run(below, "status", "--json", *arguments, scenario="noop", extra=extra)
         found = json.loads(done.stdout)["environment"]["spec"]
         assert Path(found).resolve() == spec.resolve(), arguments
 
 
 def test_without_a_spec_the_hint_says_how_to_name_one(tmp_path: Path) -> None:
-    done = run(tmp_path, "up", scene="fresh")
+    done = run(tmp_path, "up", scenario="fresh")
     assert done.returncode == ExitCode.SPEC
     assert done.stderr.startswith("error[spec-missing]: cannot find algaenv.yaml in ")
     assert "`-f PATH`" in done.stderr
 
 
 def test_suggestions_name_the_same_spec(place: Path) -> None:
-    done = run(place, "-f", "algaenv.yaml", "status", scene="fresh")
+    done = run(place, "-f", "algaenv.yaml", "status", scenario="fresh")
     assert done.stderr.endswith("next: algaenv up -f algaenv.yaml  mends what is not ready\n")
 
 
 @pytest.mark.parametrize("verb", ["plan", "schema", "up"])
 def test_a_reader_that_goes_away_changes_nothing(place: Path, verb: str) -> None:
-    scene = None if verb == "schema" else "fresh"
+    scenario = None if verb == "schema" else "fresh"
     options = ["--json"] if verb == "up" else []
     program = subprocess.Popen(
-        command(verb, *options, scene=scene),
+        command(verb, *options, scenario=scenario),
         cwd=place,
         env=environ(place),
         stdout=subprocess.PIPE,
@@ -258,16 +260,16 @@ def test_a_reader_that_goes_away_changes_nothing(place: Path, verb: str) -> None
 
 def test_a_stream_that_cannot_show_everything_still_gets_the_answer(place: Path) -> None:
     ascii_only = {"PYTHONIOENCODING": "ascii"}
-    done = run(place, "up", "-v", "--json", scene="fresh", extra=ascii_only)
+    done = run(place, "up", "-v", "--json", scenario="fresh", extra=ascii_only)
     assert done.returncode == 0
-    done = run(place, "up", scene="fresh", extra=ascii_only)
+    done = run(place, "up", scenario="fresh", extra=ascii_only)
     assert (done.returncode, "build \\u2026" in done.stderr) == (0, True)
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_change_nothing(place: Path, closed: str) -> None:
     line = f'exec "$@" {closed}'
-    words = ["sh", "-c", line, "sh", *command("up", scene="fresh")]
+    words = ["sh", "-c", line, "sh", *command("up", scenario="fresh")]
     done = subprocess.run(words, cwd=place, env=environ(place), capture_output=True, check=False)
     assert done.returncode == 0
     assert b"Traceback" not in done.stderr
@@ -275,9 +277,9 @@ def test_closed_streams_change_nothing(place: Path, closed: str) -> None:
 
 def test_colour_can_be_forced_and_forbidden(place: Path) -> None:
     forced = {"FORCE_COLOR": "1"}
-    assert "\x1b[32" in run(place, "plan", scene="fresh", extra=forced).stdout
+    assert "\x1b[32" in run(place, "plan", scenario="fresh", extra=forced).stdout
     for options, extra in ((("--no-color",), forced), ((), forced | {"NO_COLOR": "1"})):
-        done = run(place, "plan", *options, scene="fresh", extra=extra)
+        done = run(place, "plan", *options, scenario="fresh", extra=extra)
         assert "\x1b" not in done.stdout + done.stderr
 
 
@@ -296,8 +298,8 @@ def test_every_command_has_help(tmp_path: Path) -> None:
 def test_help_fits_the_terminal(tmp_path: Path, columns: int) -> None:
     for arguments in (["--help"], *([name, "--help"] for name, _ in COMMANDS)):
         text = run(tmp_path, *arguments, extra={"COLUMNS": str(columns)}).stdout
-        told = [line for line in text.splitlines() if not line.startswith(("  algaenv ", "  # "))]
-        assert max(map(len, told)) <= min(columns, 96)
+        lines = [line for line in text.splitlines() if not line.startswith(("  algaenv ", "  # "))]
+        assert max(map(len, lines)) <= min(columns, 96)
 
 
 def test_no_command_is_a_usage_error_that_helps(tmp_path: Path) -> None:
@@ -323,10 +325,10 @@ USAGE = {
 }
 
 
-@pytest.mark.parametrize(("line", "told"), USAGE.items())
-def test_usage_errors_suggest(place: Path, line: str, told: tuple[str, str]) -> None:
-    done = run(place, *line.split(), scene="fresh")
-    summary, hint = told
+@pytest.mark.parametrize(("line", "expected"), USAGE.items())
+def test_usage_errors_suggest(place: Path, line: str, expected: tuple[str, str]) -> None:
+    done = run(place, *line.split(), scenario="fresh")
+    summary, hint = expected
     assert done.returncode == ExitCode.USAGE
     if "--json" in line.split():
         (problem,) = events(done.stdout)[0]["problems"]
@@ -341,14 +343,14 @@ def test_usage_errors_suggest(place: Path, line: str, told: tuple[str, str]) -> 
 
 
 def test_usage_errors_are_json_when_json_is_asked_for(place: Path) -> None:
-    done = run(place, "-f", "x", "plan", "--nope", "--json", scene="fresh")
+    done = run(place, "-f", "x", "plan", "--nope", "--json", scenario="fresh")
     (report,) = events(done.stdout)
     assert (done.returncode, report["verb"], done.stderr) == (ExitCode.USAGE, "plan", "")
 
 
 def test_options_may_stand_before_the_command(place: Path) -> None:
-    before = run(place, "--json", "-f", "algaenv.yaml", "plan", scene="noop")
-    after = run(place, "plan", "--json", "-f", "algaenv.yaml", scene="noop")
+    before = run(place, "--json", "-f", "algaenv.yaml", "plan", scenario="noop")
+    after = run(place, "plan", "--json", "-f", "algaenv.yaml", scenario="noop")
     assert before.returncode == 0
     assert before.stdout == after.stdout
 
@@ -395,7 +397,7 @@ FULL = Path("/dev/full")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "scene"),
+    ("arguments", "scenario"),
     [
         (["up"], "fresh"),
         (["up", "--json"], "fresh"),
@@ -418,11 +420,11 @@ FULL = Path("/dev/full")
     ],
 )
 def test_a_full_disk_behind_stdout_is_told_in_a_line(
-    place: Path, arguments: list[str], scene: str | None
+    place: Path, arguments: list[str], scenario: str | None
 ) -> None:
     with FULL.open("w") as full:
         done = subprocess.run(
-            command(*arguments, scene=scene),
+            command(*arguments, scenario=scenario),
             cwd=place,
             env=environ(place),
             stdin=subprocess.DEVNULL,
@@ -439,11 +441,11 @@ def test_a_full_disk_behind_stdout_is_told_in_a_line(
     assert done.returncode == ExitCode.OUTPUT
 
 
-@pytest.mark.parametrize("scene", ["fresh", "failing"])
-def test_a_full_disk_behind_stderr_changes_nothing(place: Path, scene: str) -> None:
+@pytest.mark.parametrize("scenario", ["fresh", "failing"])
+def test_a_full_disk_behind_stderr_changes_nothing(place: Path, scenario: str) -> None:
     with FULL.open("w") as full:
         done = subprocess.run(
-            command("up", scene=scene),
+            command("up", scenario=scenario),
             cwd=place,
             env=environ(place),
             stdin=subprocess.DEVNULL,
@@ -453,4 +455,4 @@ def test_a_full_disk_behind_stderr_changes_nothing(place: Path, scene: str) -> N
             timeout=30,
             check=False,
         )
-    assert done.returncode == run(place, "up", scene=scene).returncode
+    assert done.returncode == run(place, "up", scenario=scenario).returncode

@@ -24,8 +24,8 @@ STOPPING = "stopping after the steps under way; press Ctrl-C again to abandon th
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_lets_what_is_under_way_end(place: Path, number: signal.Signals) -> None:
-    extra = {"PLAY_GATE": str(place / "gate")}
-    with Piped.start(place, "up", "-v", scene="stuck", extra=extra) as program:
+    extra = {"FAKE_GATE": str(place / "gate")}
+    with Piped.start(place, "up", "-v", scenario="stuck", extra=extra) as program:
         program.until(*UNDER_WAY)
         program.signal(number)
         program.until(STOPPING)
@@ -39,7 +39,7 @@ def test_the_first_lets_what_is_under_way_end(place: Path, number: signal.Signal
 
 
 def test_the_second_abandons_what_is_under_way(place: Path) -> None:
-    with Piped.start(place, "up", "-v", scene="stuck") as program:
+    with Piped.start(place, "up", "-v", scenario="stuck") as program:
         program.until(*UNDER_WAY)
         program.signal(signal.SIGINT)
         program.until(STOPPING)
@@ -53,8 +53,8 @@ def test_the_second_abandons_what_is_under_way(place: Path) -> None:
 
 
 def test_another_sigterm_abandons_nothing(place: Path) -> None:
-    extra = {"PLAY_GATE": str(place / "gate")}
-    with Piped.start(place, "up", "-v", scene="stuck", extra=extra) as program:
+    extra = {"FAKE_GATE": str(place / "gate")}
+    with Piped.start(place, "up", "-v", scenario="stuck", extra=extra) as program:
         program.until(*UNDER_WAY)
         program.signal(signal.SIGTERM)
         program.until(STOPPING)
@@ -67,8 +67,8 @@ def test_another_sigterm_abandons_nothing(place: Path) -> None:
 
 @pytest.mark.parametrize("strokes", [1, 2])
 def test_programs_read_that_it_was_interrupted(place: Path, strokes: int) -> None:
-    extra = {"PLAY_GATE": str(place / "gate")}
-    with Piped.start(place, "up", "--json", scene="stuck", extra=extra) as program:
+    extra = {"FAKE_GATE": str(place / "gate")}
+    with Piped.start(place, "up", "--json", scenario="stuck", extra=extra) as program:
         assert program.process.stdout is not None
         line = b""
         while b"working on main" not in line:
@@ -86,8 +86,8 @@ def test_programs_read_that_it_was_interrupted(place: Path, strokes: int) -> Non
 
 
 def test_at_a_keyboard(place: Path) -> None:
-    extra = {"PLAY_GATE": str(place / "gate")}
-    with Screen.start(place, "up", scene="stuck", extra=extra) as screen:
+    extra = {"FAKE_GATE": str(place / "gate")}
+    with Screen.start(place, "up", scenario="stuck", extra=extra) as screen:
         screen.until("working on main", "2 of 12 steps")
         screen.press("\x03")
         screen.until(STOPPING)
@@ -98,7 +98,7 @@ def test_at_a_keyboard(place: Path) -> None:
 
 
 def test_twice_at_a_keyboard_leaves_the_screen_tidy(place: Path) -> None:
-    with Screen.start(place, "up", scene="stuck") as screen:
+    with Screen.start(place, "up", scenario="stuck") as screen:
         screen.until("working on main", "2 of 12 steps")
         screen.press("\x03")
         screen.until(STOPPING)

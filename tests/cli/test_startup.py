@@ -26,9 +26,9 @@ HEAVY = (
 )
 
 
-def imported(directory: Path, *arguments: str, scene: str | None = None) -> set[str]:
+def imported(directory: Path, *arguments: str, scenario: str | None = None) -> set[str]:
     """The modules that a command line loads."""
-    watched = command(*arguments, scene=scene)
+    watched = command(*arguments, scenario=scenario)
     watched[1:1] = ["-X", "importtime"]
     done = subprocess.run(
         watched, cwd=directory, env=environ(directory), capture_output=True, text=True, check=True
@@ -55,7 +55,7 @@ def test_help_and_version_load_nothing_but_the_grammar(
 
 def test_a_run_with_nothing_to_do_never_loads_the_drawing_library(tmp_path: Path) -> None:
     (tmp_path / "algaenv.yaml").write_text("name: demo\n")
-    loaded = imported(tmp_path, "up", scene="noop")
+    loaded = imported(tmp_path, "up", scenario="noop")
     assert heavy(loaded) == set()
 
 
@@ -68,6 +68,6 @@ def test_help_costs_less_than_five_empty_interpreters(tmp_path: Path) -> None:
         return time.perf_counter() - begun
 
     # The quickest of many, taken in turns: whatever else the machine does only adds.
-    empty, asked = [sys.executable, "-c", "pass"], command("--help", scene=None)
+    empty, asked = [sys.executable, "-c", "pass"], command("--help", scenario=None)
     took = [(seconds(empty), seconds(asked)) for _ in range(15)]
     assert min(help_ for _, help_ in took) < 5 * min(bare for bare, _ in took)

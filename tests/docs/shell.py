@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 QUESTION = b"[y/N] "
 OVERLAY = """\
 runtime: process
@@ -55,7 +55,7 @@ class Reader:
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
 
-    def types(self, command: str, seconds: float = PATIENCE) -> str:
+    def types(self, command: str, seconds: float = TIMEOUT) -> str:
         """Run a command where the last one ended, say yes to every question; what was shown.
 
         Fails unless the command ends well.
@@ -102,5 +102,5 @@ def _at_a_terminal(
                 os.write(screen, b"y\n")
     finally:
         os.close(screen)
-    code = process.wait(timeout=PATIENCE)
+    code = process.wait(timeout=TIMEOUT)
     return code, re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode()).replace("\r\n", "\n")

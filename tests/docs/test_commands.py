@@ -58,7 +58,7 @@ def test_command_lines_of_the_hints_can_be_read() -> None:
 
 
 OURS = ("algaenv", "docker", "npm", "git", "pip", "kill", "node")
-"""Programs that a hint may tell somebody to run."""
+"""Programs that a hint may suggest."""
 
 
 def test_what_a_hint_says_to_type_begins_with_a_program_or_a_key() -> None:

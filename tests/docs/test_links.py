@@ -1,4 +1,4 @@
-"""Whoever follows a link arrives, and every page can be arrived at."""
+"""Every link has a target, and every page is linked."""
 
 from __future__ import annotations
 

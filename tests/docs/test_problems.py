@@ -12,7 +12,7 @@ PAGE = read("docs/reference/problems.md")
 SECTION = re.compile(r"^## [^\n]+\n\n<!-- (\S+) -->\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\| `([a-z0-9-]+)` \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 WHOLE_RUN = "algaenv.reconcile.codes"
-"""Lists the codes of rooms that have no list of their own."""
+"""Lists the codes of packages that have no list of their own."""
 
 
 def plain(meaning: str) -> str:
@@ -20,8 +20,8 @@ def plain(meaning: str) -> str:
     return meaning[0].lower() + meaning[1:].rstrip(".")
 
 
-def rooms(path: Path) -> list[str]:
-    """The lists in whose rooms a file lies."""
+def lists_of(path: Path) -> list[str]:
+    """The lists of the packages that hold a file."""
     inside = [
         name for name in lists() if path.is_relative_to(PACKAGE.joinpath(*name.split(".")[1:-1]))
     ]
@@ -52,22 +52,22 @@ def test_within_a_list_a_code_stands_once() -> None:
         assert len(codes) == len(dict(codes)), name
 
 
-def test_every_code_that_is_raised_is_listed_in_its_room() -> None:
+def test_every_code_that_is_raised_is_listed_in_its_package() -> None:
     known = {name: {code for code, _ in codes} for name, codes in lists().items()}
     unlisted = {
         f"{path.relative_to(PACKAGE)}: {code}"
         for path, codes in raised().items()
         for code in codes
-        if not any(code in known[name] for name in rooms(path))
+        if not any(code in known[name] for name in lists_of(path))
     }
     assert unlisted == set()
     assert sum(map(len, raised().values())) > 150
 
 
-def test_every_code_that_is_listed_is_raised_in_its_room() -> None:
+def test_every_code_that_is_listed_is_raised_in_its_package() -> None:
     spoken: dict[str, set[str]] = {name: set() for name in lists()}
     for path, texts in words().items():
-        for name in rooms(path):
+        for name in lists_of(path):
             spoken[name] |= texts
     idle = {
         f"{name}: {code}"

@@ -1,4 +1,4 @@
-"""The tutorial is typed, command by command, by somebody who sees nothing else."""
+"""The commands of the tutorial work in an empty directory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAGE = read("docs/tutorial/first-extension.md")
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[Reader]:
-    """Somebody in an empty directory."""
+    """A shell in an empty directory."""
     (tmp_path / "reader").mkdir()
     reader = Reader(tmp_path / "reader")
     reader.tool("pipx", 'echo "$*" > "$(dirname "$0")/installed"')
@@ -142,9 +142,9 @@ def test_what_it_installs_is_what_this_project_offers(reader: Reader) -> None:
         for command in (c for b in blocks(read(name), "console") for c in typed(b)):
             if command.startswith("pipx "):
                 reader.types(command)
-    said = (reader.home / ".tools" / "installed").read_text().split()
-    assert said[0] == "install"
-    wanted = re.fullmatch(r"(\w+)\[(\w+)\]", said[1])
+    arguments = (reader.home / ".tools" / "installed").read_text().split()
+    assert arguments[0] == "install"
+    wanted = re.fullmatch(r"(\w+)\[(\w+)\]", arguments[1])
     assert wanted is not None
     assert wanted[1] == project["name"]
     assert wanted[2] in project["optional-dependencies"]

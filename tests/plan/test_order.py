@@ -18,8 +18,8 @@ from tests.plan.builders import make_present, make_resource, parse_address
 NEW, OLD, OLDER = "bundle/hello@new", "bundle/hello@old", "bundle/hello@older"
 
 
-def needs(drawn: Plan, address: str) -> set[str]:
-    step = next(s for s in drawn.steps if s.address == parse_address(address))
+def needs(plan: Plan, address: str) -> set[str]:
+    step = next(s for s in plan.steps if s.address == parse_address(address))
     return {str(need) for need in step.needs}
 
 
@@ -41,14 +41,14 @@ def edited(keep: int) -> Plan:
 
 
 def test_an_edited_extension_is_created_switched_and_then_the_oldest_is_collected() -> None:
-    drawn = edited(keep=1)
-    assert str(drawn) == (
+    plan = edited(keep=1)
+    assert str(plan) == (
         "create bundle/hello@new: missing\n"
         "update release/hello: spec changed: bundle old → new\n"
         "delete bundle/hello@older: superseded: older than the 1 kept for a rollback"
     )
-    assert needs(drawn, "release/hello") == {NEW}
-    assert needs(drawn, OLDER) == {NEW, "release/hello"}
+    assert needs(plan, "release/hello") == {NEW}
+    assert needs(plan, OLDER) == {NEW, "release/hello"}
 
 
 def test_nothing_older_is_kept_when_told_so() -> None:
@@ -65,8 +65,8 @@ def test_going_back_to_an_earlier_bundle_keeps_the_one_that_served_last() -> Non
         parse_address(OLD): make_present(OLD, note="2026-01-02"),
         parse_address("release/hello"): make_present("release/hello", inputs={"bundle": "old"}),
     }
-    drawn = build_plan(retain_recent(decide_all(wanted, seen), seen, ["hello"], 1))
-    assert [str(s.address) for s in drawn.changes] == ["release/hello"]
+    plan = build_plan(retain_recent(decide_all(wanted, seen), seen, ["hello"], 1))
+    assert [str(s.address) for s in plan.changes] == ["release/hello"]
 
 
 def test_bundles_of_an_extension_that_is_gone_are_not_spared() -> None:
@@ -74,12 +74,12 @@ def test_bundles_of_an_extension_that_is_gone_are_not_spared() -> None:
         parse_address(OLD): make_present(OLD),
         parse_address("release/hello"): make_present("release/hello"),
     }
-    drawn = build_plan(retain_recent(decide_all([], seen), seen, [], 1))
-    assert str(drawn) == (
+    plan = build_plan(retain_recent(decide_all([], seen), seen, [], 1))
+    assert str(plan) == (
         "delete release/hello: no longer in the spec\n"
         "delete bundle/hello@old: no longer in the spec"
     )
-    assert needs(drawn, OLD) == {"release/hello"}
+    assert needs(plan, OLD) == {"release/hello"}
 
 
 def test_down_empties_hosts_before_it_stops_them() -> None:
@@ -94,13 +94,13 @@ def test_down_empties_hosts_before_it_stops_them() -> None:
         "volume/store",
     ]
     seen = {parse_address(a): make_present(a, retained=a.startswith("volume")) for a in addresses}
-    drawn = build_plan(decide_destroy(seen, data_goes=True))
-    assert needs(drawn, "container/store") == {"release/hello", OLD}
-    assert needs(drawn, "container/database") == {"release/hello", OLD}
-    assert needs(drawn, "container/redis") == set()
-    assert needs(drawn, "container/runner") == set()
-    assert needs(drawn, "volume/store") == {"container/store"}
-    assert needs(drawn, "network/main") >= {f"container/{n}" for n in ("store", "redis", "runner")}
+    plan = build_plan(decide_destroy(seen, data_goes=True))
+    assert needs(plan, "container/store") == {"release/hello", OLD}
+    assert needs(plan, "container/database") == {"release/hello", OLD}
+    assert needs(plan, "container/redis") == set()
+    assert needs(plan, "container/runner") == set()
+    assert needs(plan, "volume/store") == {"container/store"}
+    assert needs(plan, "network/main") >= {f"container/{n}" for n in ("store", "redis", "runner")}
 
 
 def test_what_stays_the_same_is_asked_unless_it_has_just_answered() -> None:
@@ -109,9 +109,9 @@ def test_what_stays_the_same_is_asked_unless_it_has_just_answered() -> None:
         make_resource("container/runner", probed=True),
     ]
     seen = {r.address: make_present(str(r.address), running=True) for r in wanted}
-    drawn = build_plan(decide_all(wanted, seen), frozenset({parse_address("container/store")}))
-    assert [(s.verb, str(s.address)) for s in drawn.steps] == [(Verb.AWAIT, "container/runner")]
-    assert drawn.changes == ()
+    plan = build_plan(decide_all(wanted, seen), frozenset({parse_address("container/store")}))
+    assert [(s.verb, str(s.address)) for s in plan.steps] == [(Verb.AWAIT, "container/runner")]
+    assert plan.changes == ()
 
 
 def test_every_step_comes_after_what_it_needs() -> None:
@@ -120,9 +120,9 @@ def test_every_step_comes_after_what_it_needs() -> None:
         make_resource("bundle/a@1", "container/runner"),
     ]
     wanted += [make_resource("container/runner", "network/main"), make_resource("network/main")]
-    drawn = build_plan(decide_all(wanted, {}))
+    plan = build_plan(decide_all(wanted, {}))
     placed: set[str] = set()
-    for step in drawn.steps:
+    for step in plan.steps:
         assert {str(n) for n in step.needs} <= placed
         placed.add(str(step.address))
     assert len(placed) == len(wanted)
@@ -134,15 +134,15 @@ def test_the_order_of_very_many_steps_costs_in_proportion() -> None:
     addresses = [f"release/e{n}" for n in range(many)] + [f"bundle/e{n}@a" for n in range(many)]
     addresses += ["container/store", "container/database", "network/main", "volume/store"]
     seen = {parse_address(a): make_present(a, retained=a.startswith("volume")) for a in addresses}
-    drawn = build_plan(decide_destroy(seen, data_goes=True))
-    assert needs(drawn, "bundle/e7@a") == {"release/e7"}
-    assert len(needs(drawn, "container/store")) == 2 * many
-    ended = _walked(drawn)
+    plan = build_plan(decide_destroy(seen, data_goes=True))
+    assert needs(plan, "bundle/e7@a") == {"release/e7"}
+    assert len(needs(plan, "container/store")) == 2 * many
+    ended = _executed(plan)
     assert len(ended) == len(addresses)
     assert all(isinstance(it.outcome, Done) for it in ended)
 
 
-def _walked(drawn: Plan) -> tuple[Ended, ...]:
+def _executed(plan: Plan) -> tuple[Ended, ...]:
     class Nothing:
         def delete(self, *_: object) -> None: ...
 
@@ -155,4 +155,4 @@ def _walked(drawn: Plan) -> tuple[Ended, ...]:
 
     drivers: Any = defaultdict(Nothing)
     prober: Any = Asks()
-    return Executor(lambda: drivers, prober, lambda _: None, 0.0).execute(drawn)
+    return Executor(lambda: drivers, prober, lambda _: None, 0.0).execute(plan)

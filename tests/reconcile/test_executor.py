@@ -1,4 +1,4 @@
-"""Walking a plan: what goes on, what is skipped, what an interruption leaves."""
+"""Executing a plan: parallel steps, skipped steps, interruptions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.plan.builders import make_present, make_resource, parse_address
 
 
 class RecordingDriver:
-    """Hands that write down what they are told, and fail where they are told to."""
+    """Records its calls, and fails those in `failing`."""
 
     def __init__(self, failing: frozenset[str] = frozenset(), bug: bool = False) -> None:
         self.calls: list[str] = []
@@ -57,7 +57,7 @@ class RecordingDriver:
 
 
 class ScriptedProber:
-    """ScriptedProber each probe from a list, the last one again and again."""
+    """Returns results from a list, the last one repeatedly."""
 
     def __init__(self, *answers: ProbeResult) -> None:
         self.answers = list(answers)
@@ -78,11 +78,11 @@ def executor(
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Executor:
     kinds = ("network", "container", "bucket", "bundle", "release", "volume")
-    heard: list[Event] = [] if events is None else events
+    recorded: list[Event] = [] if events is None else events
     return Executor(
         lambda: dict.fromkeys(kinds, drivers),
         prober or ScriptedProber(Yes()),
-        heard.append,
+        recorded.append,
         0.2,
         cancelled,
     )
@@ -181,8 +181,10 @@ def test_an_interruption_cuts_a_wait_short_and_fails_nothing() -> None:
     assert outcomes["container/store"] == CutShort()
     assert outcomes["bucket/extensions"] == Cancelled()
     assert not any(isinstance(it, FailedStep) for it in outcomes.values())
-    told = [it for it in events if isinstance(it, StepEnded) and it.step.address == STORE.address]
-    assert [(it.outcome, it.problem) for it in told] == [("cut-short", None)]
+    ended_events = [
+        it for it in events if isinstance(it, StepEnded) and it.step.address == STORE.address
+    ]
+    assert [(it.outcome, it.problem) for it in ended_events] == [("cut-short", None)]
 
 
 def test_a_step_is_done_only_when_it_answers() -> None:
@@ -218,7 +220,7 @@ def test_an_answer_that_can_never_come_fails_at_once() -> None:
 
 
 class EndedServiceDriver(RecordingDriver):
-    """Hands whose service ends while it is waited for."""
+    """A driver whose service ends during a wait."""
 
     def diagnostics(self, address: Address) -> tuple[str, ...] | None:
         return ("exit code 1", "FATAL: no space left")

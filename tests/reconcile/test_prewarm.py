@@ -1,4 +1,4 @@
-"""When a handler is warmed, how that is told, and what becomes of one that cannot run."""
+"""Which handlers are prewarmed, how that is reported, and what happens when one cannot run."""
 
 from __future__ import annotations
 
@@ -59,41 +59,41 @@ def seen(**other: Observation) -> dict[Address, Observation]:
     return found | {parse_address(name.replace("__", "/")): it for name, it in other.items()}
 
 
-def drawn(observed: Mapping[Address, Observation]) -> Plan:
+def plan_of(observed: Mapping[Address, Observation]) -> Plan:
     return build_plan(decide_all(WANTED, observed))
 
 
-def warmed(
+def prewarmed(
     observed: Mapping[Address, Observation],
     *,
     handlers: tuple[str, ...] = ("a", "b"),
     runner: str = RUNNER,
     before: tuple[Ended, ...] = (),
 ) -> set[str]:
-    wanted = PrewarmSelector(runner, frozenset(handlers)).requests(drawn(observed), before)
+    wanted = PrewarmSelector(runner, frozenset(handlers)).requests(plan_of(observed), before)
     return {it.registry_id.removeprefix("registry-of-") for it in wanted.values()}
 
 
 def test_a_run_with_nothing_to_do_warms_nothing() -> None:
-    assert drawn(seen()).changes == ()
-    assert warmed(seen()) == set()
+    assert plan_of(seen()).changes == ()
+    assert prewarmed(seen()) == set()
 
 
 def test_a_new_bundle_is_warmed_and_its_neighbour_is_not() -> None:
     observed = seen()
     del observed[parse_address("bundle/a@abc")]
-    assert warmed(observed) == {"a"}
+    assert prewarmed(observed) == {"a"}
 
 
 def test_a_bundle_that_rows_are_about_to_point_to_is_warmed() -> None:
     """The bundle came with an earlier run, which did not get as far as its rows."""
-    assert warmed(seen(release__a=make_present("release/a", inputs={"of": "another"}))) == {"a"}
+    assert prewarmed(seen(release__a=make_present("release/a", inputs={"of": "another"}))) == {"a"}
 
 
 def test_all_are_warmed_for_a_new_runner() -> None:
     stopped = seen(container__runner=make_present("container/runner", running=False))
-    assert warmed(stopped) == {"a", "b"}
-    (step,) = (it for it in drawn(stopped).steps if it.address == SERVICE.address)
+    assert prewarmed(stopped) == {"a", "b"}
+    (step,) = (it for it in plan_of(stopped).steps if it.address == SERVICE.address)
     without = seen()
     del without[SERVICE.address]
     content = build_plan(decide_all(WANTED[1:], seen()), also=frozenset({SERVICE.address}))
@@ -102,19 +102,19 @@ def test_all_are_warmed_for_a_new_runner() -> None:
 
 
 def test_nothing_is_warmed_without_a_handler_or_by_somebody_elses_runner() -> None:
-    assert warmed({}, handlers=("b",)) == {"b"}
-    assert warmed({}, runner="") == set()
+    assert prewarmed({}, handlers=("b",)) == {"b"}
+    assert prewarmed({}, runner="") == set()
 
 
 def test_what_the_runner_is_asked() -> None:
-    found = PrewarmSelector(RUNNER, frozenset({"a"})).requests(drawn({}))
+    found = PrewarmSelector(RUNNER, frozenset({"a"})).requests(plan_of({}))
     assert list(found.values()) == [
         PrewarmRequest(RUNNER, "tenant", "registry-of-a", DIGEST.prefixed)
     ]
 
 
-class Kitchen:
-    """Answers probes at once, and warms as it is told to; counts who is at it at a time."""
+class PrewarmProber:
+    """Succeeds at once, returns the given prewarm results, and counts concurrent requests."""
 
     def __init__(self, *answers: ProbeResult | BrokenHandler) -> None:
         self.answers = list(answers)
@@ -139,31 +139,31 @@ class Kitchen:
 
 
 def execute(
-    kitchen: Kitchen, events: list[Event] | None = None, seconds: float = 5.0
+    prober: PrewarmProber, events: list[Event] | None = None, seconds: float = 5.0
 ) -> dict[str, object]:
-    heard: list[Event] = [] if events is None else events
+    recorded: list[Event] = [] if events is None else events
     drivers = dict.fromkeys(("container", "bundle", "release"), RecordingDriver())
     prewarm = PrewarmSelector(RUNNER, frozenset({"a", "b"}))
-    executor = Executor(lambda: drivers, kitchen, heard.append, seconds, prewarm=prewarm)
-    return {str(it.step.address): it.outcome for it in executor.execute(drawn({}))}
+    executor = Executor(lambda: drivers, prober, recorded.append, seconds, prewarm=prewarm)
+    return {str(it.step.address): it.outcome for it in executor.execute(plan_of({}))}
 
 
 def test_one_after_the_other() -> None:
-    kitchen = Kitchen(NotYet("busy"), Yes())
-    outcomes = execute(kitchen)
+    prober = PrewarmProber(NotYet("busy"), Yes())
+    outcomes = execute(prober)
     assert set(outcomes.values()) == {Done()}
-    assert sorted(it.registry_id for it in kitchen.asked)[:: len(kitchen.asked) - 1] == [
+    assert sorted(it.registry_id for it in prober.asked)[:: len(prober.asked) - 1] == [
         "registry-of-a",
         "registry-of-b",
     ]
-    assert (len(kitchen.asked), kitchen.most) == (3, 1)
+    assert (len(prober.asked), prober.most) == (3, 1)
 
 
 def test_a_handler_that_cannot_run_is_never_installed() -> None:
     broken = BrokenHandler(
         "component imports instance `alga:extension/xyz`", "build it anew", ("outer", "inner")
     )
-    outcomes = execute(Kitchen(broken))
+    outcomes = execute(PrewarmProber(broken))
     failed = outcomes["bundle/a@abc"]
     assert isinstance(failed, FailedStep)
     problem = failed.problem
@@ -176,7 +176,7 @@ def test_a_handler_that_cannot_run_is_never_installed() -> None:
 
 
 def test_a_runner_that_never_warms_it_is_not_ready() -> None:
-    outcomes = execute(Kitchen(NotYet("answered 503")), seconds=0.1)
+    outcomes = execute(PrewarmProber(NotYet("answered 503")), seconds=0.1)
     failed = outcomes["bundle/b@abc"]
     assert isinstance(failed, FailedStep)
     assert failed.problem.code == "not-ready"
@@ -184,38 +184,38 @@ def test_a_runner_that_never_warms_it_is_not_ready() -> None:
 
 
 def test_one_question_may_take_all_the_time_there_is() -> None:
-    kitchen = Kitchen(Yes())
-    execute(kitchen, seconds=600.0)
-    assert all(590.0 < it.seconds <= 600.0 for it in kitchen.asked)
+    prober = PrewarmProber(Yes())
+    execute(prober, seconds=600.0)
+    assert all(590.0 < it.seconds <= 600.0 for it in prober.asked)
 
 
 def test_the_watcher_hears_what_is_waited_for() -> None:
     events: list[Event] = []
-    told = threading.Event()
-    kitchen = Kitchen(Yes())
+    reported = threading.Event()
+    prober = PrewarmProber(Yes())
 
-    def heard_it() -> None:
-        assert told.wait(10 * REPORT_INTERVAL)
+    def wait_for_report() -> None:
+        assert reported.wait(10 * REPORT_INTERVAL)
 
     def listen(event: Event) -> None:
         events.append(event)
         if isinstance(event, StepWaiting):
-            told.set()
+            reported.set()
 
-    kitchen.during = heard_it
+    prober.during = wait_for_report
     drivers = dict.fromkeys(("container", "bundle", "release"), RecordingDriver())
     prewarm = PrewarmSelector(RUNNER, frozenset({"a"}))
-    Executor(lambda: drivers, kitchen, listen, 5.0, prewarm=prewarm).execute(drawn({}))
+    Executor(lambda: drivers, prober, listen, 5.0, prewarm=prewarm).execute(plan_of({}))
     (waiting,) = {event.last for event in events if isinstance(event, StepWaiting)}
     assert waiting == "its handler is being compiled"
 
 
 def test_an_interrupted_run_does_not_begin_to_warm() -> None:
-    kitchen = Kitchen(Yes())
+    prober = PrewarmProber(Yes())
     drivers = dict.fromkeys(("container", "bundle", "release"), RecordingDriver())
     stop = threading.Event()
     drivers["bundle"].before = lambda line: stop.set()
     prewarm = PrewarmSelector(RUNNER, frozenset({"a", "b"}))
-    executor = Executor(lambda: drivers, kitchen, lambda _: None, 5.0, stop.is_set, prewarm)
-    executor.execute(drawn({}))
-    assert kitchen.asked == []
+    executor = Executor(lambda: drivers, prober, lambda _: None, 5.0, stop.is_set, prewarm)
+    executor.execute(plan_of({}))
+    assert prober.asked == []

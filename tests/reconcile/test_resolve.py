@@ -69,15 +69,15 @@ def names(resolution: Resolution) -> tuple[list[str], list[str]]:
 def test_what_is_broken_keeps_no_other_back_and_its_warnings_are_told() -> None:
     wrong, full = Problem("manifest-json", "cannot read it"), Problem("disk-full", "cannot write")
     warned = Problem("manifest-icon", "a warning")
-    heard: list[Event] = []
+    events: list[Event] = []
     packer = Packer({"b": ResolveError(wrong, wrong, warnings=[warned]), "d": Failed(full)})
-    found = resolve([intent(it) for it in "abcd"], packer, heard.append)
+    found = resolve([intent(it) for it in "abcd"], packer, events.append)
     assert names(found) == (["a", "c"], ["b", "d"])
     assert [(it.problems, it.error) for it in found.broken] == [
         ((wrong, wrong), "ResolveError"),
         ((full,), "Failed"),
     ]
-    assert [it for it in heard if isinstance(it, Warned)] == [Warned(warned)]
+    assert [it for it in events if isinstance(it, Warned)] == [Warned(warned)]
 
 
 def test_of_two_that_are_the_same_extension_the_first_is_sound() -> None:
@@ -89,53 +89,53 @@ def test_of_two_that_are_the_same_extension_the_first_is_sound() -> None:
 def test_beside_other_work_it_is_begun_at_once_and_waited_for() -> None:
     go, begun = threading.Event(), threading.Event()
 
-    def settle(_: Callable[[], bool]) -> Resolution:
+    def run(_: Callable[[], bool]) -> Resolution:
         begun.set()
         assert go.wait(DEADLINE)
         return Resolution()
 
-    settling = BackgroundResolver(settle, lambda: False, in_background=True)
+    resolver = BackgroundResolver(run, lambda: False, in_background=True)
     assert begun.wait(DEADLINE)
-    assert not settling.ready_within(0.0)
+    assert not resolver.ready_within(0.0)
     go.set()
-    assert settling.result() == Resolution()
-    assert settling.ready_within(0.0)
+    assert resolver.result() == Resolution()
+    assert resolver.ready_within(0.0)
 
 
 def test_what_goes_wrong_beside_other_work_is_raised_where_it_is_asked_for() -> None:
-    def settle(_: Callable[[], bool]) -> Resolution:
+    def run(_: Callable[[], bool]) -> Resolution:
         raise ZeroDivisionError
 
-    settling = BackgroundResolver(settle, lambda: False, in_background=True)
+    resolver = BackgroundResolver(run, lambda: False, in_background=True)
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
-            settling.result()
+            resolver.result()
 
 
 def test_a_run_that_ends_early_ends_the_builds() -> None:
     ended = threading.Event()
 
-    def settle(cancelled: Callable[[], bool]) -> Resolution:
+    def run(cancelled: Callable[[], bool]) -> Resolution:
         while not cancelled():
             ended.wait(0.01)
         ended.set()
         return Resolution()
 
-    BackgroundResolver(settle, lambda: False, in_background=True).stop()
+    BackgroundResolver(run, lambda: False, in_background=True).stop()
     assert ended.is_set()
 
 
 def test_alone_it_is_done_when_first_asked_for_and_once() -> None:
     done: list[None] = []
 
-    def settle(_: Callable[[], bool]) -> Resolution:
+    def run(_: Callable[[], bool]) -> Resolution:
         done.append(None)
         return Resolution()
 
-    settling = BackgroundResolver(settle, lambda: False, in_background=False)
-    assert settling.ready_within(0.0)
+    resolver = BackgroundResolver(run, lambda: False, in_background=False)
+    assert resolver.ready_within(0.0)
     assert done == []
-    assert settling.result() is settling.result()
+    assert resolver.result() is resolver.result()
     assert len(done) == 1
 
 
@@ -144,10 +144,10 @@ def test_of_a_kind_of_warning_the_first_is_told_with_the_places_of_the_others() 
         return Problem(code, "cannot load it", "mend it", Where("a.html", line, 1))
 
     warnings = [warning("x", 1), warning("y", 1), *(warning("x", line) for line in range(2, 7))]
-    heard: list[Event] = []
+    events: list[Event] = []
     packer = Packer({"a": ResolveError(warning("z", 1), warnings=warnings)})
-    resolve([intent("a")], packer, heard.append)
-    told = [it.problem for it in heard if isinstance(it, Warned)]
+    resolve([intent("a")], packer, events.append)
+    problems = [it.problem for it in events if isinstance(it, Warned)]
     places = "a.html:2:1, a.html:3:1, a.html:4:1, …"
     summary = f"cannot load it (and 5 more of this kind: {places})"
-    assert told == [replace(warnings[0], summary=summary), warnings[1]]
+    assert problems == [replace(warnings[0], summary=summary), warnings[1]]

@@ -126,7 +126,7 @@ def test_a_run_with_obstacles_is_refused_with_all_of_them(bare: House) -> None:
         bare.delete(service)
     with held_by_a_stranger(bare, "redis"), held_by_a_stranger(bare, "store"):
         obstacles = bare.runtime.obstacles(bare.environment, ())
-    drawn = PlanResult(None, None, None, settled=False, obstacles=obstacles)  # type: ignore[arg-type]
+    drawn = PlanResult(None, None, None, content_known=False, obstacles=obstacles)  # type: ignore[arg-type]
     with pytest.raises(Conflict) as caught:
         drawn.refuse_obstacles()
     assert [it.code for it in caught.value.problems] == ["shim-busy", "shim-busy"]
