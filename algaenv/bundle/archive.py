@@ -3,12 +3,27 @@
 Nothing here costs an import: tar and zstd are loaded by the functions that use them.
 """
 
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+from algaenv.bundle import names
 from algaenv.bundle.collect import collect
-from algaenv.bundle.limits import Limits
-from algaenv.bundle.pack import Packed, pack
-from algaenv.bundle.refusal import ArchiveError
-from algaenv.bundle.tree import Entry, SourceError, Tree, fingerprint
-from algaenv.bundle.unpack import unpack
+from algaenv.bundle.diagnostics import ArchiveError, Diagnostic, printable_path
+from algaenv.bundle.digest import Digest
+from algaenv.bundle.limits import DEFAULT_LIMITS, Limits
+from algaenv.bundle.source_tree import (
+    EntryReader,
+    SourceError,
+    SourceTree,
+    TreeFingerprint,
+    fingerprint,
+)
+from algaenv.bundle.value import dataclass
 
 __all__ = [
     "ArchiveError",
@@ -22,3 +37,155 @@ __all__ = [
     "pack",
     "unpack",
 ]
+
+
+# MERGED pack: Packs a tree into the one archive that has its bytes.
+#
+# The digest of the archive names the extension everywhere, so equal files must give equal bytes on
+# every machine: nothing of the file system but paths and contents goes in, tar and zstd run with
+# fixed parameters, and both are fed in pieces of a fixed size. The bytes follow the zstd library,
+# whose version the project pins.
+
+LEVEL = 6
+_PIECE = 128 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PackedArchive:
+    """An archive: its digest, its size in bytes, and the fingerprint of what was really packed."""
+
+    digest: Digest
+    size: int
+    fingerprint: str
+
+
+def pack(tree: SourceTree, destination: Path, limits: Limits = DEFAULT_LIMITS) -> PackedArchive:
+    """Write the archive to `destination`, which exists afterwards complete or not at all.
+
+    Raises SourceError if a file changed since it was collected, or if what comes out is so small
+    that it would be refused as a decompression bomb, and OSError.
+    """
+    from tempfile import NamedTemporaryFile
+
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(
+        dir=destination.parent, prefix=f".{destination.name}.", delete=False
+    ) as file:
+        temporary = Path(file.name)
+        try:
+            fingerprint, unpacked = _write_archive(tree, file)
+            os.fchmod(file.fileno(), 0o644)
+            file.flush()
+            os.fsync(file.fileno())
+            packed = PackedArchive(Digest.of_file(temporary), temporary.stat().st_size, fingerprint)
+            _refuse_bomb(tree, unpacked, packed.size, limits)
+            temporary.replace(destination)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    return packed
+
+
+def _write_archive(tree: SourceTree, file: IO[bytes]) -> tuple[str, int]:
+    """Write the archive; return the tree's fingerprint and the bytes before compression."""
+    import tarfile
+
+    import zstandard
+
+    fingerprint = TreeFingerprint()
+    compressor = zstandard.ZstdCompressor(
+        level=LEVEL, threads=0, write_checksum=True, write_content_size=False
+    )
+    with compressor.stream_writer(file, closefd=False) as zstd:
+        with tarfile.open(
+            fileobj=zstd,
+            mode="w|",
+            bufsize=_PIECE,
+            format=tarfile.PAX_FORMAT,
+            encoding="utf-8",
+            errors="strict",
+        ) as tar:
+            for entry in tree.entries:
+                header = tarfile.TarInfo(entry.path)
+                header.size = entry.size
+                header.mode = 0o644
+                with EntryReader(entry, fingerprint) as content:
+                    tar.addfile(header, content)
+        records = -(-tar.offset // tarfile.RECORDSIZE)
+    return fingerprint.hex(), records * tarfile.RECORDSIZE
+
+
+def _refuse_bomb(tree: SourceTree, unpacked: int, packed: int, limits: Limits) -> None:
+    if limits.is_bomb(unpacked=unpacked, compressed=packed):
+        largest = max(tree.entries, key=lambda entry: entry.size)
+        raise SourceError(
+            Diagnostic(
+                "source-too-large",
+                f"cannot pack {unpacked} bytes into {packed}: a runner takes such an archive "
+                "for a decompression bomb",
+                f"look at {largest.path}, which repeats itself",
+                printable_path(largest.source),
+            )
+        )
+
+
+# MERGED unpack: Unpacks a bundle the way Alga's runner does, from an archive that may be hostile.
+#
+# `ui/…` becomes the root of the page, everything else the bundle. Entries the runner skips are
+# skipped; what it would ignore or choke on, and what only an attacker writes, is refused.
+
+_MODE = 0o444
+_UNUSABLE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
+_OCCUPIED = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
+
+
+def unpack(archive: Path, destination: Path, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Write `destination/ui` and `destination/bundle`, neither of which may exist yet.
+
+    Files are read-only. Of two entries with one name the later wins. A caller who wants all or
+    nothing unpacks beside the final place and renames; after an error what was written remains.
+    Raises ArchiveError, and OSError for what is not the archive's fault.
+    """
+    from algaenv.bundle.archive_reader import DecompressedStream, read_members
+
+    destination.mkdir(parents=True, exist_ok=True)
+    for part in ("ui", "bundle"):
+        # Made here and now, so no link below them can lead outside.
+        (destination / part).mkdir()
+    with DecompressedStream(archive, limits) as stream:
+        for member in read_members(stream, limits):
+            name = names.extracted_path(member.name)
+            if name is not None:
+                _write_file(destination, _place(name), member.chunks())
+        stream.drain()
+
+
+def _place(name: str) -> str:
+    return name if name.startswith("ui/") else f"bundle/{name}"
+
+
+def _write_file(destination: Path, place: str, content: Iterable[bytes]) -> None:
+    path = destination / place
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+    except ValueError as error:
+        raise ArchiveError("archive-name", f"cannot unpack {place!a}: {error}") from error
+    except OSError as error:
+        raise _fault(place, error) from error
+    with os.fdopen(descriptor, "wb") as file:
+        for chunk in content:
+            file.write(chunk)
+        os.fchmod(file.fileno(), _MODE)
+
+
+def _fault(place: str, error: OSError) -> Exception:
+    if error.errno in _UNUSABLE:
+        return ArchiveError("archive-name", f"cannot unpack {place!a}: {error.strerror}")
+    if error.errno in _OCCUPIED:
+        return ArchiveError(
+            "archive-collision",
+            f"cannot unpack {place!a}: it is a file and a directory at once",
+        )
+    return error

@@ -12,49 +12,56 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from algaenv.bundle import names
-from algaenv.bundle.complaint import has_errors
-from algaenv.bundle.filefindings import FileFindings, shown
-from algaenv.bundle.gather import INDEX, MANIFEST, WASM, exists, gather
-from algaenv.bundle.jsontext import MAX_BYTES, TOO_LARGE
+from algaenv.bundle.diagnostics import FileReport, has_errors, printable_path
 from algaenv.bundle.limits import DEFAULT_LIMITS, MIB, Limits
-from algaenv.bundle.manifest import Manifest, ManifestError, parse
-from algaenv.bundle.tree import Entry, SourceError, Tree
+from algaenv.bundle.manifest.json_text import MAX_BYTES, TOO_LARGE
+from algaenv.bundle.manifest.model import Manifest, ManifestError, parse
+from algaenv.bundle.source_tree import (
+    INDEX,
+    MANIFEST,
+    WASM,
+    SourceEntry,
+    SourceError,
+    SourceTree,
+    exists,
+    gather,
+)
 
 _UI = "ui/"
 
 
-def collect(source: Path, limits: Limits = DEFAULT_LIMITS) -> Tree:
+def collect(source: Path, limits: Limits = DEFAULT_LIMITS) -> SourceTree:
     """Find what to pack, in the order of the archive. Raises SourceError with all complaints.
 
     Complaints name files by their path below `source` as it was given.
     """
-    findings = FileFindings()
+    report = FileReport()
     if not os.path.isdir(source):  # noqa: PTH112 - never raises
-        findings.error(
+        report.error(
             "source-missing",
             source,
             "cannot find the directory of the extension",
             "correct its path",
         )
-        raise SourceError(*findings.complaints())
-    entries = gather(source, findings)
-    manifest = _manifest(source, entries, findings)
-    _judge_parts(source, entries, manifest, findings)
-    _judge_pages(source, entries, findings)
-    _judge_served(entries, findings)
-    _judge_names(entries, findings)
-    _judge_sizes(source, entries, limits, findings)
-    complaints = findings.complaints()
-    if manifest is None or has_errors(complaints):
-        raise SourceError(*complaints)
-    return Tree(entries, manifest, complaints)
+        raise SourceError(*report.diagnostics())
+    entries = gather(source, report)
+    manifest = _manifest(source, entries, report)
+    _check_parts(source, entries, manifest, report)
+    _check_pages(source, entries, report)
+    _check_served(entries, report)
+    _check_names(entries, report)
+    _check_sizes(source, entries, limits, report)
+    diagnostics = report.diagnostics()
+    if manifest is None or has_errors(diagnostics):
+        raise SourceError(*diagnostics)
+    return SourceTree(entries, manifest, diagnostics)
 
 
-def _manifest(source: Path, entries: Sequence[Entry], findings: FileFindings) -> Manifest | None:
+def _manifest(source: Path, entries: Sequence[SourceEntry], report: FileReport) -> Manifest | None:
     entry = _find(MANIFEST, entries)
     if entry is None:
         if not exists(source / MANIFEST):
-            findings.error(
+            report.error(
                 "source-manifest-missing",
                 source / MANIFEST,
                 "cannot make a bundle without a manifest",
@@ -63,7 +70,7 @@ def _manifest(source: Path, entries: Sequence[Entry], findings: FileFindings) ->
         return None
     if entry.size > MAX_BYTES:
         # Before it is read: no manifest is like that.
-        findings.error(
+        report.error(
             "manifest-too-large",
             entry.source,
             f"cannot read the manifest: {TOO_LARGE.what}",
@@ -71,27 +78,27 @@ def _manifest(source: Path, entries: Sequence[Entry], findings: FileFindings) ->
             (1, 1),
         )
         return None
-    text = _text(entry, findings)
+    text = _text(entry, report)
     if text is None:
         return None
     try:
-        parsed = parse(text, shown(entry.source))
+        parsed = parse(text, printable_path(entry.source))
     except ManifestError as error:
-        findings.add(*error.complaints)
+        report.add(*error.diagnostics)
         return None
-    findings.add(*parsed.warnings)
+    report.add(*parsed.warnings)
     return parsed.manifest
 
 
-def _judge_parts(
-    source: Path, entries: Sequence[Entry], manifest: Manifest | None, findings: FileFindings
+def _check_parts(
+    source: Path, entries: Sequence[SourceEntry], manifest: Manifest | None, report: FileReport
 ) -> None:
     has_wasm = _find(WASM, entries) is not None
     has_files = any(entry.path.startswith(_UI) for entry in entries)
     wants_page = has_files or (manifest is not None and manifest.ui is not None)
     if wants_page and not exists(source / INDEX) and not _find(INDEX, entries):
         nested = exists(source / "ui/dist/index.html")
-        findings.error(
+        report.error(
             "source-ui-index",
             source / INDEX,
             "cannot show a page: only ui/index.html is ever opened, and there is none",
@@ -100,14 +107,14 @@ def _judge_parts(
             else "write the page to ui/index.html, or build it to dist/ui/index.html",
         )
     if manifest is not None and manifest.endpoints and not has_wasm:
-        findings.error(
+        report.error(
             "source-wasm-missing",
             source / WASM,
             "cannot answer the declared endpoints: there is no dist/main.wasm",
             "build the handler to dist/main.wasm, or remove the endpoints",
         )
     elif manifest is not None and has_wasm and not manifest.endpoints:
-        findings.warn(
+        report.warn(
             "source-handler-unreachable",
             source / MANIFEST,
             "cannot call the handler: the manifest declares no endpoints, and the gateway denies "
@@ -115,7 +122,7 @@ def _judge_parts(
             "declare what it answers under api.endpoints",
         )
     elif not (has_wasm or wants_page):
-        findings.error(
+        report.error(
             "source-empty",
             source,
             "cannot make a bundle of neither a page nor a handler",
@@ -123,34 +130,34 @@ def _judge_parts(
         )
 
 
-def _judge_pages(source: Path, entries: Sequence[Entry], findings: FileFindings) -> None:
+def _check_pages(source: Path, entries: Sequence[SourceEntry], report: FileReport) -> None:
     packed = {entry.path for entry in entries}
 
     def missing(path: str) -> str | None:
         if path in packed or not path:
             return None
-        from algaenv.bundle.remedy import remedy
+        from algaenv.bundle.page_lint import missing_file_hint
 
-        return remedy(source, path, packed)
+        return missing_file_hint(source, path, packed)
 
     for entry in entries:
         if entry.path.startswith(_UI) and entry.path.lower().endswith(".html"):
-            from algaenv.bundle.lint import lint
+            from algaenv.bundle.page_lint import lint
 
-            text = _text(entry, findings)
+            text = _text(entry, report)
             if text is not None:
-                findings.add(*lint(text, shown(entry.source), entry.path, missing))
+                report.add(*lint(text, printable_path(entry.source), entry.path, missing))
 
 
-def _judge_served(entries: Sequence[Entry], findings: FileFindings) -> None:
-    strange: dict[str, list[Entry]] = {}
+def _check_served(entries: Sequence[SourceEntry], report: FileReport) -> None:
+    strange: dict[str, list[SourceEntry]] = {}
     for entry in entries:
-        extension = names.unserved(entry.path)
+        extension = names.unserved_extension(entry.path)
         if entry.path.startswith(_UI) and extension is not None:
             strange.setdefault(extension, []).append(entry)
     for extension, found in strange.items():
         count = "1 file" if len(found) == 1 else f"{len(found)} files"
-        findings.warn(
+        report.warn(
             "source-unserved",
             found[0].source,
             f"cannot serve {count} ending in .{extension}: the runner answers 400",
@@ -158,12 +165,12 @@ def _judge_served(entries: Sequence[Entry], findings: FileFindings) -> None:
         )
 
 
-def _judge_names(entries: Sequence[Entry], findings: FileFindings) -> None:
-    seen: dict[str, Entry] = {}
+def _check_names(entries: Sequence[SourceEntry], report: FileReport) -> None:
+    seen: dict[str, SourceEntry] = {}
     for entry in entries:
-        twin = seen.setdefault(names.folded(entry.path), entry)
+        twin = seen.setdefault(names.casefold_path(entry.path), entry)
         if twin is not entry:
-            findings.error(
+            report.error(
                 "source-name-case",
                 entry.source,
                 f"cannot keep {entry.path} and {twin.path} apart on every file system",
@@ -171,12 +178,12 @@ def _judge_names(entries: Sequence[Entry], findings: FileFindings) -> None:
             )
 
 
-def _judge_sizes(
-    source: Path, entries: Sequence[Entry], limits: Limits, findings: FileFindings
+def _check_sizes(
+    source: Path, entries: Sequence[SourceEntry], limits: Limits, report: FileReport
 ) -> None:
     for entry in entries:
         if entry.size > limits.file:
-            findings.error(
+            report.error(
                 "source-too-large",
                 entry.source,
                 f"cannot pack {entry.path}: {_mib(entry.size)} is more than the "
@@ -186,7 +193,7 @@ def _judge_sizes(
     total = sum(entry.size for entry in entries)
     if total > limits.total or len(entries) > limits.entries:
         largest = sorted(entries, key=lambda entry: -entry.size)[:3]
-        findings.error(
+        report.error(
             "source-too-large",
             source,
             f"cannot pack {len(entries)} files of {_mib(total)}: a bundle may have "
@@ -195,21 +202,21 @@ def _judge_sizes(
         )
 
 
-def _find(archived: str, entries: Sequence[Entry]) -> Entry | None:
+def _find(archived: str, entries: Sequence[SourceEntry]) -> SourceEntry | None:
     return next((entry for entry in entries if entry.path == archived), None)
 
 
-def _text(entry: Entry, findings: FileFindings) -> str | None:
+def _text(entry: SourceEntry, report: FileReport) -> str | None:
     try:
         content = entry.source.read_bytes()
     except OSError as error:
-        findings.unreadable(entry.source, error.strerror or str(error))
+        report.unreadable(entry.source, error.strerror or str(error))
         return None
     try:
         return content.decode()
     except UnicodeDecodeError as error:
         line_start = content.rfind(b"\n", 0, error.start) + 1
-        findings.error(
+        report.error(
             "source-encoding",
             entry.source,
             f"cannot read {entry.path} as UTF-8: byte 0x{content[error.start]:02x} is out of place",

@@ -39,7 +39,7 @@ def is_hidden(name: str) -> bool:
     )
 
 
-def extracted(name: str) -> str | None:
+def extracted_path(name: str) -> str | None:
     """The path below the bundle that the runner gives an archive's name; None if it skips it."""
     while name.startswith("./"):
         name = name[2:]
@@ -50,7 +50,7 @@ def extracted(name: str) -> str | None:
     return name
 
 
-def fault(path: str) -> str | None:
+def name_problem(path: str) -> str | None:
     """Why a file of this path would be lost on its way to a browser, if it would."""
     if not is_utf8(path):
         return "its name is not valid UTF-8"
@@ -63,12 +63,12 @@ def fault(path: str) -> str | None:
     return None
 
 
-def folded(path: str) -> str:
+def casefold_path(path: str) -> str:
     """Equal for paths that some file systems cannot keep apart."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
-def unserved(path: str) -> str | None:
+def unserved_extension(path: str) -> str | None:
     """The extension for which the runner refuses a file of the page, if it does."""
     _, dot, extension = path.rpartition("/")[2].rpartition(".")
     return extension.lower() if dot and extension.lower() not in SERVED else None

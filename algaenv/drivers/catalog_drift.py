@@ -7,7 +7,7 @@ import binascii
 import json
 from collections.abc import Iterator, Mapping
 
-from algaenv.bundle import capabilities
+from algaenv.bundle.manifest import capabilities
 from algaenv.drivers.catalog_rows import Install
 from algaenv.model.resource import Inputs, Json
 from algaenv.model.secret import Secret, keyed_digest

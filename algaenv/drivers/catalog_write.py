@@ -13,7 +13,8 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from algaenv.bundle import capabilities, ids
+from algaenv.bundle import ids
+from algaenv.bundle.manifest import capabilities
 from algaenv.bundle.value import dataclass
 from algaenv.drivers.catalog_drift import INLINE, ciphertext
 from algaenv.model.content import ReleaseSpec

@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import Final
 
 from algaenv import __version__
+from algaenv.bundle.archive import pack
 from algaenv.bundle.collect import collect
-from algaenv.bundle.complaint import Complaint, has_errors
+from algaenv.bundle.diagnostics import Diagnostic, FileReport, has_errors, printable_path
 from algaenv.bundle.digest import Digest
-from algaenv.bundle.filefindings import FileFindings, shown
-from algaenv.bundle.gather import INDEX, MANIFEST, gather
-from algaenv.bundle.jsontext import MAX_BYTES
-from algaenv.bundle.manifest import Manifest, ManifestError, parse
-from algaenv.bundle.pack import pack
-from algaenv.bundle.tree import SourceError, Tree, fingerprint
+from algaenv.bundle.manifest.json_text import MAX_BYTES
+from algaenv.bundle.manifest.model import Manifest, ManifestError, parse
+from algaenv.bundle.source_tree import INDEX, MANIFEST, SourceError, SourceTree, fingerprint, gather
 from algaenv.bundle.value import dataclass
 from algaenv.drivers import home
 from algaenv.drivers.trees import UNBELIEVED, Stamp, is_settled, sha256_of, stamp_of
@@ -96,8 +94,8 @@ class Packer:
         try:
             tree, bundle = _packed(intent, source, shelf, known, on_progress)
         except SourceError as error:
-            errors = (it for it in error.complaints if it.severity == "error")
-            warnings = (it for it in error.complaints if it.severity == "warning")
+            errors = (it for it in error.diagnostics if it.severity == "error")
+            warnings = (it for it in error.diagnostics if it.severity == "warning")
             raise ResolveError(
                 *map(place.problem, errors), warnings=map(place.problem, warnings)
             ) from None
@@ -134,7 +132,7 @@ class _Index:
     glance: list[tuple[str, Stamp]]
     fingerprint: str
     bundles: list[_Bundle]
-    warnings: list[Complaint]
+    warnings: list[Diagnostic]
 
 
 class _Shelf:
@@ -156,7 +154,7 @@ class _Shelf:
                     [(str(path), _stamp(stamp)) for path, stamp in loaded["glance"]],
                     str(loaded["fingerprint"]),
                     [_Bundle(**it) for it in loaded["bundles"]],
-                    [Complaint(**it) for it in loaded["warnings"]],
+                    [Diagnostic(**it) for it in loaded["warnings"]],
                 )
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             pass
@@ -192,7 +190,7 @@ class _Shelf:
 
 def _packed(
     intent: ExtensionIntent, source: Path, shelf: _Shelf, known: _Index, on_progress: OnProgress
-) -> tuple[Tree, _Bundle]:
+) -> tuple[SourceTree, _Bundle]:
     """A bundle of what the source holds now, packed unless it is on the shelf."""
     for _ in range(_TRIES):
         tree = collect(source)
@@ -218,7 +216,7 @@ def _packed(
     )
 
 
-def _page(tree: Tree) -> str | None:
+def _page(tree: SourceTree) -> str | None:
     return next((sha256_of(it.source) for it in tree.entries if it.path == INDEX), None)
 
 
@@ -227,14 +225,14 @@ def _glance(source: Path) -> list[tuple[str, Stamp]]:
 
     What is left out with a warning stands in it, too, so that the warning comes and goes with it.
     """
-    findings = FileFindings()
-    entries = gather(source, findings)
-    complaints = findings.complaints()
-    if has_errors(complaints):
+    report = FileReport()
+    entries = gather(source, report)
+    diagnostics = report.diagnostics()
+    if has_errors(diagnostics):
         return []
     try:
         found = [(str(it.source), stamp_of(os.lstat(it.source))) for it in entries]
-        return [*found, *((it.file, UNBELIEVED) for it in complaints)]
+        return [*found, *((it.file, UNBELIEVED) for it in diagnostics)]
     except OSError:
         return []
 
@@ -256,13 +254,13 @@ class _Place:
     read: str
     known: str
 
-    def problem(self, complaint: Complaint) -> Problem:
-        where = Where(self._spelled(complaint.file), complaint.line or 1, complaint.column or 1)
-        return Problem(complaint.code, complaint.summary, complaint.hint, where)
+    def problem(self, diagnostic: Diagnostic) -> Problem:
+        where = Where(self._spelled(diagnostic.file), diagnostic.line or 1, diagnostic.column or 1)
+        return Problem(diagnostic.code, diagnostic.summary, diagnostic.hint, where)
 
     def _spelled(self, file: str) -> str:
         """As an author would: their own file, not its mirror, and as short as it can be."""
-        mirror, own = shown(self.read), shown(self.known)
+        mirror, own = printable_path(self.read), printable_path(self.known)
         if mirror != own and file.startswith(mirror):
             original = own + file.removeprefix(mirror)
             file = original if Path(original).exists() else file

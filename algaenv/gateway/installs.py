@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, LiteralString
 
-from algaenv.bundle.capabilities import DEFAULTS, known
+from algaenv.bundle.manifest.capabilities import DEFAULTS, known
 from algaenv.gateway import installs_sql as sql
 from algaenv.gateway.pool import run
 from algaenv.gateway.sharing import Shared

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import field
 
 from algaenv.bundle.digest import Digest
-from algaenv.bundle.manifest import Manifest
+from algaenv.bundle.manifest.model import Manifest
 from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Problem
 from algaenv.model.resource import Json

@@ -7,7 +7,7 @@ from dataclasses import field
 from pathlib import Path
 
 from algaenv.bundle.digest import Digest
-from algaenv.bundle.manifest import Manifest
+from algaenv.bundle.manifest.model import Manifest
 from algaenv.bundle.value import dataclass
 from algaenv.model.intent import ExtensionIntent, Intent
 from algaenv.model.problem import Problem

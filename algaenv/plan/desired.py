@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from algaenv.bundle import ids as bundle_ids
 from algaenv.bundle import layout
-from algaenv.bundle.manifest import Manifest
+from algaenv.bundle.manifest.model import Manifest
 from algaenv.model.address import Address, Tier
 from algaenv.model.content import (
     BucketSpec,

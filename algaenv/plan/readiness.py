@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from urllib.parse import quote, unquote
 
 from algaenv.bundle import layout
-from algaenv.bundle.manifest import Manifest
+from algaenv.bundle.manifest.model import Manifest
 from algaenv.model.address import Address, Tier
 from algaenv.model.content import ContentIds
 from algaenv.model.intent import BundledGateway, ExtensionIntent

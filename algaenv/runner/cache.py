@@ -22,10 +22,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from algaenv.bundle.archive import unpack
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.layout import bundle_key
 from algaenv.bundle.limits import Limits
-from algaenv.bundle.unpack import unpack
 from algaenv.runner.fetch import fetch
 from algaenv.runner.flight import Flights
 from algaenv.runner.hold import hold, lock_file

@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from algaenv.bundle.diagnostics import ArchiveError
 from algaenv.bundle.digest import Digest
-from algaenv.bundle.refusal import ArchiveError
 from algaenv.runner.fetch import HashMismatch
 from algaenv.runner.names import is_name
 from algaenv.runner.store import StoreError

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
+from algaenv.bundle.diagnostics import ArchiveError
 from algaenv.bundle.digest import Digest
-from algaenv.bundle.refusal import ArchiveError
 from algaenv.runner.answers import document, empty, text
 from algaenv.runner.asset import IMMUTABLE, NO_STORE, Asset, TooLarge
 from algaenv.runner.cache import BundleCache, Held, is_ready

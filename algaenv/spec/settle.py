@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path as File
 
-from algaenv.bundle.capabilities import effective, known
-from algaenv.bundle.jsontext import Unreadable, load
+from algaenv.bundle.manifest.capabilities import effective, known
+from algaenv.bundle.manifest.json_text import JsonError, load
 from algaenv.bundle.value import dataclass
 from algaenv.model.intent import (
     BuildIntent,
@@ -288,7 +288,7 @@ class _Settling:
         when it is built."""
         try:
             raw = load(self.ledger.read(File(source, "manifest.json")).decode()).value
-        except (OSError, UnicodeDecodeError, Unreadable):
+        except (OSError, UnicodeDecodeError, JsonError):
             return ()
         listed = raw.get("capabilities") if isinstance(raw, dict) else None
         return known(it for it in listed if isinstance(it, str)) if isinstance(listed, list) else ()

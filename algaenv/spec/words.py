@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from algaenv.bundle.capabilities import KNOWN
+from algaenv.bundle.manifest.capabilities import KNOWN
 from algaenv.bundle.value import dataclass
 from algaenv.spec.scalars import meaning
 from algaenv.spec.suggest import suggestion

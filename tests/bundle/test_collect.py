@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from algaenv.bundle.archive import Limits, SourceError, Tree, collect
-from algaenv.bundle.complaint import Complaint, has_errors
+from algaenv.bundle.diagnostics import Diagnostic, has_errors
 from tests.bundle.sources import PAGE, manifest, source, write
 
 ENDPOINTS = {"endpoints": [{"method": "GET", "path": "/a", "handler": "h"}]}
@@ -19,20 +19,20 @@ def paths(tree: Tree) -> list[str]:
     return [entry.path for entry in tree.entries]
 
 
-def complaints(root: Path, limits: Limits | None = None) -> tuple[Complaint, ...]:
+def diagnostics(root: Path, limits: Limits | None = None) -> tuple[Diagnostic, ...]:
     with pytest.raises(SourceError) as refused:
         collect(root, limits or Limits())
-    assert has_errors(refused.value.complaints)
-    for complaint in refused.value.complaints:
-        assert complaint.summary.startswith("cannot ")
-        assert complaint.hint
-        assert complaint.file.startswith(str(root))
-        assert str(complaint).encode()
-    return refused.value.complaints
+    assert has_errors(refused.value.diagnostics)
+    for diagnostic in refused.value.diagnostics:
+        assert diagnostic.summary.startswith("cannot ")
+        assert diagnostic.hint
+        assert diagnostic.file.startswith(str(root))
+        assert str(diagnostic).encode()
+    return refused.value.diagnostics
 
 
 def codes(root: Path, limits: Limits | None = None) -> list[str]:
-    return [complaint.code for complaint in complaints(root, limits)]
+    return [diagnostic.code for diagnostic in diagnostics(root, limits)]
 
 
 # -- what is packed -----------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def test_an_empty_directory(tmp_path: Path) -> None:
 
 def test_a_page_where_alga_does_not_look(tmp_path: Path) -> None:
     write(tmp_path, {"manifest.json": manifest(), "ui/dist/index.html": PAGE})
-    (found,) = complaints(tmp_path)
+    (found,) = diagnostics(tmp_path)
     assert found.code == "source-ui-index"
     assert "only ui/index.html" in found.summary
     assert "dist/ui/ instead of ui/dist/" in found.hint
@@ -188,7 +188,7 @@ def test_names_that_would_be_lost(tmp_path: Path, name: str) -> None:
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     root = source(tmp_path)
     Path(os.fsdecode(os.fsencode(root / "ui") + b"/a\xff.js")).touch()
-    (found,) = complaints(root)
+    (found,) = diagnostics(root)
     assert found.code == "source-name"
     assert "a\\xff.js" in found.summary
 
@@ -226,7 +226,7 @@ def test_links(tmp_path: Path, name: str, target: str) -> None:
     root = source(tmp_path)
     (root / name).parent.mkdir(exist_ok=True)
     (root / name).symlink_to(target)
-    (found,) = complaints(root)
+    (found,) = diagnostics(root)
     assert (found.code, found.file) == ("source-link", str(root / name))
 
 
@@ -242,7 +242,7 @@ def test_a_link_on_the_way(tmp_path: Path) -> None:
     root = source(tmp_path / "root")
     write(tmp_path / "elsewhere", {"ui/index.html": PAGE, "main.wasm": b""})
     (root / "dist").symlink_to(tmp_path / "elsewhere")
-    assert [(it.code, it.file) for it in complaints(root)] == [("source-link", str(root / "dist"))]
+    assert [(it.code, it.file) for it in diagnostics(root)] == [("source-link", str(root / "dist"))]
 
 
 def test_special_files(tmp_path: Path) -> None:
@@ -270,17 +270,17 @@ def test_sizes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["manifest.json", "ui/index.html", "ui/Other.HTML"])
 def test_text_that_is_not_utf8(tmp_path: Path, name: str) -> None:
     root = source(tmp_path, {name: "<p>\nähm \xe4".encode("latin-1")})
-    (found,) = complaints(root)
+    (found,) = diagnostics(root)
     assert (found.code, found.file) == ("source-encoding", str(root / name))
     assert (found.line, found.column) == (2, 1)
     write(root, {name: "<p>\nähm ".encode() + b"\xff"})
-    (found,) = complaints(root)
+    (found,) = diagnostics(root)
     assert (found.line, found.column) == (2, 5)
     assert "0xff" in found.summary
 
 
 def test_complaints_about_a_manifest_name_its_path(tmp_path: Path) -> None:
-    (found,) = complaints(source(tmp_path, displayName="x"))
+    (found,) = diagnostics(source(tmp_path, displayName="x"))
     assert found.file == str(tmp_path / "manifest.json")
     assert (found.code, found.line) == ("manifest-unknown-key", 1)
 
@@ -313,7 +313,7 @@ def test_what_may_not_be_read(open_directory: Path) -> None:
         path.chmod(0)
     try:
         with without_privileges():
-            found = complaints(root)
+            found = diagnostics(root)
     finally:
         for path in closed:
             path.chmod(0o755)
@@ -417,5 +417,5 @@ def test_a_manifest_above_1_mib_is_not_read(
         return genuine(path)
 
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
-    (complaint,) = complaints(root)
-    assert (complaint.code, complaint.line, complaint.column) == ("manifest-too-large", 1, 1)
+    (diagnostic,) = diagnostics(root)
+    assert (diagnostic.code, diagnostic.line, diagnostic.column) == ("manifest-too-large", 1, 1)

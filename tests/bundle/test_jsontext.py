@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algaenv.bundle.jsontext import MAX_BYTES, Path, Places, Unreadable, load
+from algaenv.bundle.manifest.json_text import MAX_BYTES, JsonError, JsonPositions, Path, load
 from tests.bundle.sources import QUICK
 
 JSON = st.recursive(
@@ -27,7 +27,7 @@ def test_every_value_is_found_where_it_stands(
     text = json.dumps(value, indent=indent, ensure_ascii=ascii)
     loaded = load(text)
     assert (loaded.value, loaded.repeats) == (value, False)
-    places = Places.of(text)
+    places = JsonPositions.of(text)
     assert places.repeated == []
     found = {path: json.JSONDecoder().raw_decode(text, at)[0] for path, at in places.values.items()}
     assert found == dict(_walk(value, ()))
@@ -47,7 +47,11 @@ def _walk(value: Any, path: Path) -> list[tuple[Path, Any]]:
 def test_repeated_keys_are_found_at_any_depth() -> None:
     text = '{"a": {"b": 1, "b": 2}, "c": [{"d": 1, "d": {}}], "a": 3}'
     assert load(text).repeats
-    assert [path for path, _ in Places.of(text).repeated] == [("a", "b"), ("c", 0, "d"), ("a",)]
+    assert [path for path, _ in JsonPositions.of(text).repeated] == [
+        ("a", "b"),
+        ("c", 0, "d"),
+        ("a",),
+    ]
 
 
 @QUICK
@@ -56,14 +60,14 @@ def test_text_is_read_or_refused(text: str) -> None:
     offset = 0
     try:
         load(text)
-    except Unreadable as refused:
+    except JsonError as refused:
         offset = refused.fault.offset
     assert 0 <= offset <= len(text)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[" * 65 + "]" * 65])
 def test_depth_is_bounded(text: str) -> None:
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(JsonError) as refused:
         load(text)
     assert refused.value.code == "manifest-nesting"
 
@@ -85,7 +89,7 @@ def test_brackets_in_strings_do_not_nest() -> None:
 def test_numbers_that_are_none_are_found_where_they_stand(
     text: str, offset: int, word: str
 ) -> None:
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(JsonError) as refused:
         load(text)
     assert refused.value.fault.offset == text.index(f" {word}") + 1 == offset
     assert refused.value.fault.what == f"{word} is not a JSON value"
@@ -94,7 +98,7 @@ def test_numbers_that_are_none_are_found_where_they_stand(
 @pytest.mark.parametrize("text", ['"' * (1 << 20), '{"' + '\\"' * (1 << 19), "[" * (1 << 20)])
 def test_a_text_that_is_not_closed_is_read_once(text: str) -> None:
     """A pass for each of its quotes would take hours."""
-    with pytest.raises(Unreadable):
+    with pytest.raises(JsonError):
         load(text)
 
 
@@ -105,7 +109,7 @@ def test_a_large_text_is_refused_before_it_is_parsed(monkeypatch: pytest.MonkeyP
     text = json.dumps({"name": "x" * MAX_BYTES})
     monkeypatch.setattr(json, "loads", loads)
     for each in (text, json.dumps("\u00e9" * (MAX_BYTES // 2), ensure_ascii=False)):
-        with pytest.raises(Unreadable) as refused:
+        with pytest.raises(JsonError) as refused:
             load(each)
         assert refused.value.code == "manifest-too-large"
     monkeypatch.undo()

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algaenv.bundle.lint import lint
+from algaenv.bundle.page_lint import lint
 from tests.bundle.sources import QUICK
 
 

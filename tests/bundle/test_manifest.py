@@ -6,10 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algaenv.bundle import findings
-from algaenv.bundle.complaint import Lines, has_errors, listing
-from algaenv.bundle.manifest import Endpoint, Manifest, ManifestError, Parsed, Ui, parse
-from algaenv.bundle.manifest_rules import KEYS
+from algaenv.bundle.diagnostics import LineIndex, format_diagnostics, has_errors
+from algaenv.bundle.manifest.model import (
+    Endpoint,
+    Manifest,
+    ManifestError,
+    ParsedManifest,
+    Ui,
+    parse,
+)
+from algaenv.bundle.manifest.rules import KEYS
 from tests.bundle.sources import QUICK
 
 PAIRS = sorted((Path(__file__).parent / "manifests").glob("*.json"))
@@ -20,12 +26,12 @@ def test_complaints_are_exactly(path: Path) -> None:
     text = path.read_bytes().decode()
     expected = path.with_suffix(".err").read_text(encoding="utf-8")
     try:
-        complaints = parse(text, path.name).warnings
-        assert not has_errors(complaints)
+        diagnostics = parse(text, path.name).warnings
+        assert not has_errors(diagnostics)
     except ManifestError as error:
-        complaints = error.complaints
-        assert has_errors(complaints)
-    assert listing(complaints) == expected.rstrip("\n")
+        diagnostics = error.diagnostics
+        assert has_errors(diagnostics)
+    assert format_diagnostics(diagnostics) == expected.rstrip("\n")
 
 
 def test_every_pair_is_complete() -> None:
@@ -34,7 +40,7 @@ def test_every_pair_is_complete() -> None:
     assert errors == {path.stem for path in PAIRS}
 
 
-def parsed(**raw: Any) -> Parsed:
+def parsed(**raw: Any) -> ParsedManifest:
     whole = {"name": "n", "publisher": "p", "version": "1.2.3", "runtime": "wasm-js@1", **raw}
     return parse(json.dumps(whole))
 
@@ -144,17 +150,17 @@ VALUES = st.recursive(
 @given(st.dictionaries(NAMES, VALUES, max_size=9).map(json.dumps) | st.text())
 def test_anything_is_judged_and_nothing_else_raised(text: str) -> None:
     try:
-        complaints = parse(text, "m").warnings
+        diagnostics = parse(text, "m").warnings
     except ManifestError as error:
-        complaints = error.complaints
-        assert has_errors(complaints)
-    for complaint in complaints:
-        assert complaint.summary.startswith("cannot ")
-        assert complaint.hint
-        assert str(complaint).encode()
-        assert complaint.line
-        assert complaint.column
-        assert complaint.line <= text.count("\n") + 1
+        diagnostics = error.diagnostics
+        assert has_errors(diagnostics)
+    for diagnostic in diagnostics:
+        assert diagnostic.summary.startswith("cannot ")
+        assert diagnostic.hint
+        assert str(diagnostic).encode()
+        assert diagnostic.line
+        assert diagnostic.column
+        assert diagnostic.line <= text.count("\n") + 1
 
 
 @QUICK
@@ -162,7 +168,7 @@ def test_anything_is_judged_and_nothing_else_raised(text: str) -> None:
 def test_a_place_is_what_counting_gives(text: str, data: st.DataObject) -> None:
     offset = data.draw(st.integers(0, len(text)))
     before = text[:offset]
-    assert Lines(text).place(offset) == (
+    assert LineIndex(text).place(offset) == (
         before.count("\n") + 1,
         len(before.rpartition("\n")[2]) + 1,
     )
@@ -171,14 +177,14 @@ def test_a_place_is_what_counting_gives(text: str, data: st.DataObject) -> None:
 def test_lines_are_found_once_for_many_complaints(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
-    def counted(text: str) -> Lines:
+    def counted(text: str) -> LineIndex:
         made.append(text)
-        return Lines(text)
+        return LineIndex(text)
 
-    monkeypatch.setattr(findings, "Lines", counted)
+    monkeypatch.setattr(report, "Lines", counted)
     text = "{\n" + ",\n".join(f'"key{number}": 1' for number in range(2000)) + "\n}"
     with pytest.raises(ManifestError) as caught:
         parse(text)
-    unknown = [it for it in caught.value.complaints if it.code == "manifest-unknown-key"]
+    unknown = [it for it in caught.value.diagnostics if it.code == "manifest-unknown-key"]
     assert [(it.line, it.column) for it in unknown] == [(number + 2, 1) for number in range(2000)]
     assert len(made) == 1

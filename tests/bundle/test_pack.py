@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import algaenv
 from algaenv.bundle.archive import Limits, SourceError, collect, fingerprint, pack, unpack
 from algaenv.bundle.digest import Digest
-from algaenv.bundle.names import folded
+from algaenv.bundle.names import casefold_path
 from tests.bundle.sources import PAGE, QUICK, read, source, write
 
 FILES = {
@@ -156,7 +156,7 @@ def test_a_file_that_changes_meanwhile(tmp_path: Path, change: str) -> None:
     write(tmp_path, {"out/bundle.tar.zst": b"former"})
     with pytest.raises(SourceError) as refused:
         pack(tree, archive)
-    assert [it.code for it in refused.value.complaints] == ["source-changed"]
+    assert [it.code for it in refused.value.diagnostics] == ["source-changed"]
     with pytest.raises(SourceError, match="source-changed"):
         fingerprint(tree)
     assert read(tmp_path / "out") == {"bundle.tar.zst": b"former"}
@@ -167,8 +167,8 @@ def test_what_nobody_would_unpack_is_not_packed(tmp_path: Path) -> None:
     limits = Limits(ratio=100, ratio_from=1_000_000)
     with pytest.raises(SourceError) as refused:
         pack(tree, tmp_path / "out/bundle.tar.zst", limits)
-    assert [it.code for it in refused.value.complaints] == ["source-too-large"]
-    assert "ui/app.js" in refused.value.complaints[0].hint
+    assert [it.code for it in refused.value.diagnostics] == ["source-too-large"]
+    assert "ui/app.js" in refused.value.diagnostics[0].hint
     assert read(tmp_path / "out") == {}
 
 
@@ -182,7 +182,7 @@ TREES = st.dictionaries(
 
 
 def _is_possible(files: dict[str, bytes]) -> bool:
-    keys = [folded(name) for name in files]
+    keys = [casefold_path(name) for name in files]
     clash = any(one != other and other.startswith(f"{one}/") for one in keys for other in keys)
     return len(set(keys)) == len(keys) and not clash
 

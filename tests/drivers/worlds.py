@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from algaenv.bundle.digest import Digest
-from algaenv.bundle.manifest import parse
+from algaenv.bundle.manifest.model import parse
 from algaenv.drivers.content import Content
 from algaenv.drivers.content_look import ContentLook
 from algaenv.model.address import Address

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from wasmtime.component import Variant
 
-from algaenv.bundle import capabilities
 from algaenv.bundle.archive import collect
+from algaenv.bundle.manifest import capabilities
 
 from . import built
 from .host import call, record

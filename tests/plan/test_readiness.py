@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from algaenv.bundle.digest import Digest
-from algaenv.bundle.manifest import Endpoint, Manifest
+from algaenv.bundle.manifest.model import Endpoint, Manifest
 from algaenv.model.intent import EndpointProbe, ExtensionIntent, GatewayUser, NoGateway
 from algaenv.model.lock import Lock, LockedExtension
 from algaenv.model.probe import ExtensionProbe, PageProbe

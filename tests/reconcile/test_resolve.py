@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from algaenv.bundle.digest import Digest
-from algaenv.bundle.manifest import parse
+from algaenv.bundle.manifest.model import parse
 from algaenv.model.event import Event, Warned
 from algaenv.model.intent import ExtensionIntent
 from algaenv.model.lock import LockedExtension

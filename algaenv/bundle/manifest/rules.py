@@ -10,12 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from algaenv.bundle import capabilities
-from algaenv.bundle.complaint import quoted
-from algaenv.bundle.findings import Findings
+from algaenv.bundle.diagnostics import quoted
 from algaenv.bundle.ids import LOCAL_PUBLISHER, slug
-from algaenv.bundle.jsontext import Path
-from algaenv.bundle.manifest_shape import Shape, dotted, strings_of
+from algaenv.bundle.manifest import capabilities
+from algaenv.bundle.manifest.fields import FieldReader, JsonReport, dotted, strings_of
+from algaenv.bundle.manifest.json_text import Path
 
 KEYS = (
     "name",
@@ -49,9 +48,9 @@ _ENTRIES = {"index.html", "ui/index.html"}
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
-def judge(raw: Mapping[str, Any], findings: Findings) -> None:
+def check_manifest(raw: Mapping[str, Any], report: JsonReport) -> None:
     """Apply every rule to the top-level object."""
-    rules = _Rules(findings)
+    rules = _Rules(report)
     rules.texts(raw)
     rules.keys(raw)
     rules.names(raw)
@@ -63,17 +62,17 @@ def judge(raw: Mapping[str, Any], findings: Findings) -> None:
     rules.unused(raw)
 
 
-def normal_path(path: str) -> str:
+def normalize_path(path: str) -> str:
     """Spell an endpoint's path as the product stores it."""
     stripped = re.sub(r"^(\./)+", "", path)
     return re.sub(r"/{2,}", "/", f"/{stripped}")
 
 
 class _Rules:
-    def __init__(self, findings: Findings) -> None:
-        self._error = findings.error
-        self._warn = findings.warn
-        self._shape = Shape(findings)
+    def __init__(self, report: JsonReport) -> None:
+        self._error = report.error
+        self._warn = report.warn
+        self._shape = FieldReader(report)
 
     def texts(self, raw: Mapping[str, Any]) -> None:
         for path, text, at_key in strings_of(raw):
@@ -146,7 +145,7 @@ class _Rules:
 
     def capabilities(self, raw: Mapping[str, Any]) -> None:
         for path, item in self._shape.strings(raw, "capabilities"):
-            wanted = capabilities.normal(item)
+            wanted = capabilities.normalize(item)
             prefixed = capabilities.PREFIX + wanted
             if wanted in capabilities.KNOWN:
                 continue
@@ -248,7 +247,7 @@ class _Rules:
                 at_key=True,
             )
         self._shape.ignored(item, above, ("method", "path", "handler", "schedulable"))
-        return (method, normal_path(path)) if method and path else None
+        return (method, normalize_path(path)) if method and path else None
 
     def _method(self, item: Mapping[str, Any], above: Path) -> str | None:
         written = self._shape.string(item, "method", above, required=True)

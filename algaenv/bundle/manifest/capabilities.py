@@ -24,14 +24,14 @@ KNOWN = (
 )
 
 
-def normal(capability: str) -> str:
+def normalize(capability: str) -> str:
     """Spell it as the product compares it: trimmed and in lower case."""
     return capability.strip().lower()
 
 
 def known(capabilities: Iterable[str]) -> tuple[str, ...]:
     """Keep the known ones, normalised, each once, in the given order."""
-    return tuple(dict.fromkeys(it for it in map(normal, capabilities) if it in KNOWN))
+    return tuple(dict.fromkeys(it for it in map(normalize, capabilities) if it in KNOWN))
 
 
 def effective(capabilities: Iterable[str]) -> tuple[str, ...]:

@@ -9,14 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from algaenv.bundle.findings import Findings
-from algaenv.bundle.jsontext import Path
+from algaenv.bundle.diagnostics import (
+    Diagnostic,
+    LineIndex,
+    Severity,
+    escape_unprintable,
+    quoted,
+    sort_by_position,
+)
+from algaenv.bundle.manifest.json_text import JsonPositions, Path
 
 MAX_COLUMN = 255
 """Characters that fit into the columns for names, version, runtime and entry."""
 
 
-def kind(value: Any) -> str:
+def type_name(value: Any) -> str:
     """Name the JSON type of a value, with its article."""
     names: dict[type, str] = {
         type(None): "null",
@@ -34,11 +41,11 @@ def dotted(path: Path) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)[1:]
 
 
-class Shape:
+class FieldReader:
     """The door between a document and the rules. `above` is the path of `parent`."""
 
-    def __init__(self, findings: Findings) -> None:
-        self._findings = findings
+    def __init__(self, report: JsonReport) -> None:
+        self._report = report
 
     def string(
         self,
@@ -55,7 +62,7 @@ class Shape:
             case str() as value if not value.strip():
                 self.empty(path)
             case str() as value if column and len(value) > MAX_COLUMN:
-                self._findings.error(
+                self._report.error(
                     "manifest-too-long",
                     path,
                     f"cannot store a {dotted(path)} of {len(value)} characters",
@@ -104,7 +111,7 @@ class Shape:
 
     def missing(self, path: Path) -> None:
         """Complain that the object above `path` lacks its last key."""
-        self._findings.error(
+        self._report.error(
             "manifest-missing",
             path[:-1],
             f"cannot do without {dotted(path)}",
@@ -113,13 +120,13 @@ class Shape:
 
     def empty(self, path: Path) -> None:
         """Complain about a blank string."""
-        self._findings.error(
+        self._report.error(
             "manifest-empty", path, f"cannot use an empty {dotted(path)}", "write a value"
         )
 
     def wrong_type(self, path: Path, value: Any, wanted: str) -> None:
         """Complain about a value of another type than `wanted`."""
-        self._findings.error(
+        self._report.error(
             "manifest-type",
             path,
             f"cannot use {kind(value)} as {dotted(path)}",
@@ -134,7 +141,7 @@ class Shape:
 
     def no_effect(self, path: Path) -> None:
         """Warn of a key that is accepted and then read by nothing."""
-        self._findings.warn(
+        self._report.warn(
             "manifest-no-effect",
             path,
             f"cannot make use of {dotted(path)}: nothing in Alga reads it",
@@ -155,3 +162,83 @@ def strings_of(value: Any, path: Path = ()) -> Iterator[tuple[Path, str, bool]]:
         case list():
             for index, item in enumerate(value):
                 yield from strings_of(item, (*path, index))
+
+
+# MERGED findings: Gathers complaints about one JSON text.
+#
+# Rules name the value they mean by its path; where that stands is worked out only if there is
+# something to say, so that a manifest without faults costs one parse and no more.
+
+_BYTE_ORDER_MARK = "\ufeff"
+
+
+class JsonReport:
+    """Complaints about `text`, which is kept without its byte-order mark."""
+
+    def __init__(self, file: str, text: str) -> None:
+        self.file = file
+        self.text = text.removeprefix(_BYTE_ORDER_MARK)
+        self._diagnostics: list[Diagnostic] = []
+        self._places: JsonPositions | None = None
+        self._lines: LineIndex | None = None
+        if self.text != text:
+            self.at_offset(
+                0,
+                "manifest-bom",
+                "cannot read the manifest: it begins with a byte-order mark",
+                "save it as UTF-8 without one",
+            )
+
+    def error(
+        self, code: str, path: Path, summary: str, hint: str, *, at_key: bool = False
+    ) -> None:
+        """Complain about the value at `path`, or about its key."""
+        self._add(code, path, summary, hint, "error", at_key=at_key)
+
+    def warn(self, code: str, path: Path, summary: str, hint: str, *, at_key: bool = False) -> None:
+        """Say that the value at `path`, or its key, will not do what it seems to."""
+        self._add(code, path, summary, hint, "warning", at_key=at_key)
+
+    def repeated_keys(self) -> None:
+        """Complain about every key that an object writes twice."""
+        for path, offset in self._where().repeated:
+            self.at_offset(
+                offset,
+                "manifest-duplicate-key",
+                f"cannot tell which {quoted(str(path[-1]))} is meant: the key is written twice",
+                "remove one of them",
+            )
+
+    def at_offset(
+        self, offset: int, code: str, summary: str, hint: str, severity: Severity = "error"
+    ) -> None:
+        """Complain about a place in the text."""
+        if self._lines is None:
+            self._lines = LineIndex(self.text)
+        place = self._lines.place(offset)
+        self._diagnostics.append(
+            Diagnostic(
+                code,
+                escape_unprintable(summary),
+                escape_unprintable(hint),
+                self.file,
+                *place,
+                severity,
+            )
+        )
+
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """All of them, by place."""
+        return sort_by_position(self._diagnostics)
+
+    def _add(
+        self, code: str, path: Path, summary: str, hint: str, severity: Severity, *, at_key: bool
+    ) -> None:
+        places = self._where()
+        offset = places.keys[path] if at_key else places.values[path]
+        self.at_offset(offset, code, summary, hint, severity)
+
+    def _where(self) -> JsonPositions:
+        if self._places is None:
+            self._places = JsonPositions.of(self.text)
+        return self._places

@@ -8,11 +8,11 @@ there is something to say.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import field
 from itertools import count
 from typing import Any
 
-from algaenv.bundle.jsonfault import Fault, explain, skip_space
 from algaenv.bundle.value import dataclass
 
 Path = tuple[str | int, ...]
@@ -24,7 +24,7 @@ MAX_BYTES = 1024 * 1024
 """Of a manifest; a thousand times what one is like."""
 
 _WORDS = {"N": ("NaN",), "I": ("Infinity",), "-": ("-Infinity",)}
-TOO_LARGE = Fault(
+TOO_LARGE = JsonFault(
     0,
     "it is larger than 1 MiB",
     "move data into a file of the page, or into the extension's storage",
@@ -32,27 +32,27 @@ TOO_LARGE = Fault(
 _decode = json.JSONDecoder().raw_decode
 
 
-class Unreadable(Exception):
+class JsonError(Exception):
     """The text is not JSON, or not such as anything else would read."""
 
-    def __init__(self, code: str, fault: Fault) -> None:
+    def __init__(self, code: str, fault: JsonFault) -> None:
         super().__init__(fault.what)
         self.code = code
         self.fault = fault
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class JsonDocument:
     """The value, and whether some object in the text repeats a key."""
 
     value: Any
     repeats: bool
 
 
-def load(text: str) -> Loaded:
-    """Parse `text`. Raises Unreadable."""
+def load(text: str) -> JsonDocument:
+    """Parse `text`. Raises JsonError."""
     if is_too_long(text):
-        raise Unreadable("manifest-too-large", TOO_LARGE)
+        raise JsonError("manifest-too-large", TOO_LARGE)
     repeats = strange = False
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -67,9 +67,9 @@ def load(text: str) -> Loaded:
 
     try:
         value = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
-        if (strange or _too_deep(value)) and (refused := _first_refused(text)) is not None:
+        if (strange or _nests_too_deep(value)) and (refused := _first_refused(text)) is not None:
             raise refused
-        return Loaded(value, repeats)
+        return JsonDocument(value, repeats)
     except RecursionError:
         # Nothing else makes the standard parser recurse.
         refused = _first_refused(text)
@@ -78,13 +78,13 @@ def load(text: str) -> Loaded:
     except json.JSONDecodeError as error:
         if (refused := _first_refused(text)) is not None:
             raise refused from None
-        raise Unreadable("manifest-syntax", explain(text, error)) from None
+        raise JsonError("manifest-syntax", explain_syntax_error(text, error)) from None
     except ValueError:
         if (refused := _first_refused(text)) is not None:
             raise refused from None
         # Python's guard against numbers of thousands of digits tells no place.
-        fault = Fault(0, "a number is too long", "write a shorter number")
-        raise Unreadable("manifest-syntax", fault) from None
+        fault = JsonFault(0, "a number is too long", "write a shorter number")
+        raise JsonError("manifest-syntax", fault) from None
 
 
 def is_too_long(text: str) -> bool:
@@ -93,7 +93,7 @@ def is_too_long(text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class JsonPositions:
     """Offsets of the keys and values of one valid JSON text."""
 
     keys: dict[Path, int] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class Places:
     repeated: list[tuple[Path, int]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, text: str) -> Places:
+    def of(cls, text: str) -> JsonPositions:
         """Walk the text once. It must have passed `load`."""
         places = cls()
         places._walk(text, skip_space(text, 0), ())
@@ -141,7 +141,7 @@ class Places:
         return at + 1
 
 
-def _first_refused(text: str) -> Unreadable | None:
+def _first_refused(text: str) -> JsonError | None:
     """The first thing that no other parser accepts: a level too deep, or a number that is none.
 
     In one pass: who gets here has a text that is not valid, whatever its size.
@@ -158,14 +158,14 @@ def _first_refused(text: str) -> Unreadable | None:
                 depth += 1
                 if depth > MAX_DEPTH:
                     what = f"it nests deeper than {MAX_DEPTH} levels"
-                    return Unreadable("manifest-nesting", Fault(at, what, "flatten it"))
+                    return JsonError("manifest-nesting", JsonFault(at, what, "flatten it"))
             case "}" | "]":
                 depth -= 1
             case "N" | "I" | "-" as first:
                 word = next((word for word in _WORDS[first] if text.startswith(word, at)), None)
                 if word is not None:
-                    fault = Fault(at, f"{word} is not a JSON value", "write a number or null")
-                    return Unreadable("manifest-syntax", fault)
+                    fault = JsonFault(at, f"{word} is not a JSON value", "write a number or null")
+                    return JsonError("manifest-syntax", fault)
         at += 1
     return None
 
@@ -183,7 +183,7 @@ def _string_end(text: str, at: int) -> int:
     return -1
 
 
-def _too_deep(value: object) -> bool:
+def _nests_too_deep(value: object) -> bool:
     """Whether lists and objects stand in each other more than MAX_DEPTH levels deep."""
     level: list[object] = [value]
     for _ in range(MAX_DEPTH):
@@ -197,3 +197,74 @@ def _too_deep(value: object) -> bool:
         if not level:
             return False
     return True
+
+
+# MERGED jsonfault: What is wrong with a text that is not JSON, in words that do not change with the Python version.
+#
+# The standard parser's messages do, and they speak of delimiters and expectations where an author
+# wrote a comment or one comma too many.
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+_EMPTY = ("the file is empty", 'write an object such as {"name": …}')
+_SHORT = ("it ends too early", "close every { and [")
+_COMMA = ("a comma stands before a closing bracket", "remove the comma")
+_COMMENT = ("JSON has no comments", "remove the comment")
+_QUOTES = ("strings stand in double quotes", 'write "…"')
+
+_BY_MESSAGE = {
+    "Unterminated string": ("a string is not closed", 'close it with "'),
+    "Invalid control character": (
+        "a string is not closed on its line, or holds a raw control character",
+        'close it with ", or write the character as \\n, \\t or \\u00XX',
+    ),
+    "Invalid \\": ("a string holds an unknown escape", "write \\\\ for a backslash"),
+    "Extra data": ("text follows the end of the document", "remove what follows"),
+}
+_BY_CHARACTER = {"/": _COMMENT, "#": _COMMENT, "'": _QUOTES, "\u201c": _QUOTES, "\u201d": _QUOTES}
+_BY_DELIMITER = {
+    "Expecting ',' delimiter": ("a comma is missing", "write a comma between the values"),
+    "Expecting ':' delimiter": ("a colon is missing", "write a colon between key and value"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFault:
+    """Where, why, and what to do about it."""
+
+    offset: int
+    what: str
+    hint: str
+
+
+def explain_syntax_error(text: str, error: json.JSONDecodeError) -> JsonFault:
+    """Word the parser's complaint about `text`."""
+    for beginning, words in _BY_MESSAGE.items():
+        if error.msg.startswith(beginning):
+            return JsonFault(error.pos, *words)
+    at = skip_space(text, error.pos)
+    if not text.strip():
+        return JsonFault(0, *_EMPTY)
+    if at == len(text):
+        return JsonFault(at, *_SHORT)
+    if (comma := _trailing_comma(text, at)) is not None:
+        return JsonFault(comma, *_COMMA)
+    otherwise = (f"unexpected {text[at]!r}", "write a JSON value in its place")
+    return JsonFault(
+        at, *(_BY_CHARACTER.get(text[at]) or _BY_DELIMITER.get(error.msg) or otherwise)
+    )
+
+
+def skip_space(text: str, at: int) -> int:
+    """Offset of the first character from `at` on that is no JSON white space."""
+    space = _SPACE.match(text, at)
+    return space.end() if space else at
+
+
+def _trailing_comma(text: str, at: int) -> int | None:
+    """Python 3.13 points at the comma, older ones at the bracket behind it."""
+    if text[at] == ",":
+        after = skip_space(text, at + 1)
+        return at if text[after : after + 1] in {"}", "]"} else None
+    before = text[:at].rstrip()
+    return len(before) - 1 if text[at] in "}]" and before.endswith(",") else None

@@ -8,12 +8,15 @@ what stands in the HTML is looked at; scripts are not read.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
-from algaenv.bundle.complaint import Complaint, quoted, visible
+from algaenv.bundle.diagnostics import Diagnostic, escape_unprintable, quoted
+from algaenv.bundle.names import casefold_path
 
 _RUNNING = re.compile(
     r"|module|importmap|speculationrules|.*(java|ecma|j|live)script.*", re.IGNORECASE
@@ -54,7 +57,7 @@ Missing = Callable[[str], str | None]
 
 def lint(
     html: str, file: str, path: str = "ui/index.html", missing: Missing = lambda _path: None
-) -> tuple[Complaint, ...]:
+) -> tuple[Diagnostic, ...]:
     """Warn of what the policy blocks, and of files that are not in the bundle.
 
     `file` is what the warnings call the page, `path` where it stands in the archive.
@@ -72,7 +75,7 @@ def lint(
 class _Page(HTMLParser):
     def __init__(self, file: str, path: str, missing: Missing) -> None:
         super().__init__()
-        self.warnings: list[Complaint] = []
+        self.warnings: list[Diagnostic] = []
         self._file = file
         self._base = f"/{path}"
         self._missing = missing
@@ -95,9 +98,9 @@ class _Page(HTMLParser):
             return
         for name in _LOADING.get(tag, ()):
             for url in _urls(name, values.get(name, "")):
-                self._judge_url(url)
+                self._check_url(url)
         if "style" in values:
-            self._judge_style(values["style"])
+            self._check_style(values["style"])
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "script":
@@ -110,13 +113,13 @@ class _Page(HTMLParser):
             self._warn_inline("the inline script", self._script_at)
             self._script_at = None
         if self._in_style:
-            self._judge_style(data)
+            self._check_style(data)
 
-    def _judge_style(self, style: str) -> None:
+    def _check_style(self, style: str) -> None:
         for match in _STYLE_URL.finditer(style):
-            self._judge_url(match[1])
+            self._check_url(match[1])
 
-    def _judge_url(self, url: str) -> None:
+    def _check_url(self, url: str) -> None:
         if _ELSEWHERE.match(url):
             self._warn(
                 "source-csp",
@@ -153,7 +156,9 @@ class _Page(HTMLParser):
     def _warn(self, code: str, summary: str, hint: str, at: tuple[int, int]) -> None:
         line, offset = at
         self.warnings.append(
-            Complaint(code, visible(summary), hint, self._file, line, offset + 1, "warning")
+            Diagnostic(
+                code, escape_unprintable(summary), hint, self._file, line, offset + 1, "warning"
+            )
         )
 
 
@@ -177,3 +182,50 @@ def _urls(attribute: str, value: str) -> list[str]:
     if attribute != "srcset" or "data:" in value:
         return [value]
     return [candidate.strip().split(" ")[0] for candidate in value.split(",")]
+
+
+# MERGED remedy: What an author can do about a page that refers to a file which is not in the bundle.
+
+_PACKAGE = "package.json"
+_FROM_SOURCE = (".ts", ".tsx", ".jsx", ".mts", ".scss", ".sass", ".less", ".vue", ".svelte")
+_BUILDING = ("build", "bundle", "compile", "prepare", "dist")
+
+
+def missing_file_hint(source: Path, path: str, packed: Collection[str]) -> str:
+    """A hint for a reference to `path` of the archive; `packed` is what is there."""
+    if any(part.startswith(".") for part in path.split("/")):
+        return "hidden names are left out of a bundle: rename it, without a dot in front"
+    like = next((it for it in sorted(packed) if casefold_path(it) == casefold_path(path)), None)
+    if like is not None:
+        return f"it is spelled {like}"
+    if not path.startswith("ui/"):
+        return "move it into ui/, which is all that is served"
+    script = _script(_scripts(source), path)
+    if script is not None:
+        return (
+            f"`npm run {script}` in {_PACKAGE} would build it: run it, or set"
+            f" `build: npm run {script}` in the spec"
+        )
+    return "add the file, build it, or correct the reference"
+
+
+def _scripts(source: Path) -> Mapping[str, str]:
+    try:
+        found = json.loads((source / _PACKAGE).read_text("utf-8"))["scripts"]
+        return {name: str(command) for name, command in found.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _script(scripts: Mapping[str, str], path: str) -> str | None:
+    """The script that speaks of the file, else the one whose name says that it builds the page."""
+    name = path.rpartition("/")[2]
+    stem = name.partition(".")[0]
+    sources = tuple(f"{stem}{ending}" for ending in _FROM_SOURCE)
+    for wanted in ((path.removeprefix("ui/"), name), sources):
+        for script, command in scripts.items():
+            if any(it in command for it in wanted):
+                return script
+    named = [it for prefix in _BUILDING for it in scripts if it.startswith(prefix)]
+    pages = [it for it in named if "ui" in it.replace("-", ":").split(":")]
+    return next(iter([it for it in named if it == "build"] or pages or named), None)

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
-from algaenv.bundle import capabilities, jsontext, manifest_rules, manifest_shape
-from algaenv.bundle.complaint import Complaint, has_errors, listing
-from algaenv.bundle.findings import Findings
+from algaenv.bundle.diagnostics import Diagnostic, format_diagnostics, has_errors
 from algaenv.bundle.ids import LOCAL_PUBLISHER
+from algaenv.bundle.manifest import capabilities, fields, json_text, rules
+from algaenv.bundle.manifest.fields import JsonReport
 from algaenv.bundle.value import dataclass
 
 
@@ -78,52 +78,52 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
+class ParsedManifest:
     """A manifest, and what its author should know although it is valid."""
 
     manifest: Manifest
-    warnings: tuple[Complaint, ...]
+    warnings: tuple[Diagnostic, ...]
 
 
 class ManifestError(Exception):
     """The manifest is not valid. `complaints` holds all errors and warnings, by place."""
 
-    def __init__(self, complaints: tuple[Complaint, ...]) -> None:
-        super().__init__(listing(complaints))
-        self.complaints = complaints
+    def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
+        super().__init__(format_diagnostics(diagnostics))
+        self.diagnostics = diagnostics
 
 
-def parse(text: str, filename: str = "manifest.json") -> Parsed:
+def parse(text: str, filename: str = "manifest.json") -> ParsedManifest:
     """Read a manifest. `filename` is what complaints call it. Raises ManifestError."""
-    findings = Findings(filename, text)
-    raw = _document(findings)
-    complaints = findings.complaints()
-    if has_errors(complaints):
-        raise ManifestError(complaints)
-    return Parsed(_built(raw), complaints)
+    report = JsonReport(filename, text)
+    raw = _document(report)
+    diagnostics = report.diagnostics()
+    if has_errors(diagnostics):
+        raise ManifestError(diagnostics)
+    return ParsedManifest(_built(raw), diagnostics)
 
 
-def _document(findings: Findings) -> Mapping[str, Any]:
+def _document(report: JsonReport) -> Mapping[str, Any]:
     try:
-        loaded = jsontext.load(findings.text)
-    except jsontext.Unreadable as unreadable:
+        loaded = json_text.load(report.text)
+    except json_text.JsonError as unreadable:
         fault = unreadable.fault
-        findings.at_offset(
+        report.at_offset(
             fault.offset, unreadable.code, f"cannot read the manifest: {fault.what}", fault.hint
         )
         return {}
     if loaded.repeats:
-        findings.repeated_keys()
+        report.repeated_keys()
     if not isinstance(loaded.value, dict):
-        kind = manifest_shape.kind(loaded.value)
-        findings.error(
+        kind = fields.type_name(loaded.value)
+        report.error(
             "manifest-type",
             (),
             f"cannot read the manifest: it is {kind}, not an object",
             'write an object such as {"name": …}',
         )
         return {}
-    manifest_rules.judge(loaded.value, findings)
+    rules.check_manifest(loaded.value, report)
     return loaded.value
 
 
@@ -138,7 +138,7 @@ def _built(raw: Mapping[str, Any]) -> Manifest:
         capabilities=tuple(raw.get("capabilities", ())),
         ui=_ui(raw["ui"]) if "ui" in raw else None,
         endpoints=tuple(
-            Endpoint(it["method"].upper(), manifest_rules.normal_path(it["path"]), it["handler"])
+            Endpoint(it["method"].upper(), manifest_rules.normalize_path(it["path"]), it["handler"])
             for it in raw.get("api", {}).get("endpoints", ())
         ),
         raw=raw,
@@ -147,7 +147,5 @@ def _built(raw: Mapping[str, Any]) -> Manifest:
 
 def _ui(raw: Mapping[str, Any]) -> Ui:
     hooks = raw.get("hooks", {})
-    app, portal = (
-        hooks[hook]["label"].strip() if hook in hooks else None for hook in manifest_rules.HOOKS
-    )
+    app, portal = (hooks[hook]["label"].strip() if hook in hooks else None for hook in rules.HOOKS)
     return Ui(raw["entry"], app, portal)
