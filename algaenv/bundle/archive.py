@@ -1,6 +1,15 @@
-"""The way into an archive and out of it, for those who need no more than that.
+"""Packs a source tree into a `bundle.tar.zst`, and unpacks an archive that may be hostile.
 
-Nothing here costs an import: tar and zstd are loaded by the functions that use them.
+Packing is deterministic. The digest of the archive names the extension everywhere, so equal files
+must give equal bytes on every machine: only paths and contents are taken from the file system, tar
+and zstd run with fixed parameters, and both are fed in pieces of a fixed size. The bytes depend on
+the zstd library, whose version the project pins.
+
+Unpacking follows Alga's runner: `ui/…` becomes the root of the page, everything else the bundle.
+Entries that the runner skips are skipped. Entries that only an attacker writes are refused.
+
+tar, zstd and the source tree are imported by the functions that use them, so that the runner, which
+only unpacks, starts fast.
 """
 
 from __future__ import annotations
@@ -9,45 +18,22 @@ import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from algaenv.bundle import names
-from algaenv.bundle.collect import collect
 from algaenv.bundle.diagnostics import ArchiveError, Diagnostic, printable_path
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.limits import DEFAULT_LIMITS, Limits
-from algaenv.bundle.source_tree import (
-    EntryReader,
-    SourceError,
-    SourceTree,
-    TreeFingerprint,
-    fingerprint,
-)
 from algaenv.bundle.value import dataclass
 
-__all__ = [
-    "ArchiveError",
-    "Entry",
-    "Limits",
-    "Packed",
-    "SourceError",
-    "Tree",
-    "collect",
-    "fingerprint",
-    "pack",
-    "unpack",
-]
-
-
-# MERGED pack: Packs a tree into the one archive that has its bytes.
-#
-# The digest of the archive names the extension everywhere, so equal files must give equal bytes on
-# every machine: nothing of the file system but paths and contents goes in, tar and zstd run with
-# fixed parameters, and both are fed in pieces of a fixed size. The bytes follow the zstd library,
-# whose version the project pins.
+if TYPE_CHECKING:
+    from algaenv.bundle.source_tree import SourceTree
 
 LEVEL = 6
 _PIECE = 128 * 1024
+_MODE = 0o444
+_UNUSABLE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
+_OCCUPIED = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +78,8 @@ def _write_archive(tree: SourceTree, file: IO[bytes]) -> tuple[str, int]:
 
     import zstandard
 
+    from algaenv.bundle.source_tree import EntryReader, TreeFingerprint
+
     fingerprint = TreeFingerprint()
     compressor = zstandard.ZstdCompressor(
         level=LEVEL, threads=0, write_checksum=True, write_content_size=False
@@ -117,6 +105,8 @@ def _write_archive(tree: SourceTree, file: IO[bytes]) -> tuple[str, int]:
 
 def _refuse_bomb(tree: SourceTree, unpacked: int, packed: int, limits: Limits) -> None:
     if limits.is_bomb(unpacked=unpacked, compressed=packed):
+        from algaenv.bundle.source_tree import SourceError
+
         largest = max(tree.entries, key=lambda entry: entry.size)
         raise SourceError(
             Diagnostic(
@@ -129,63 +119,53 @@ def _refuse_bomb(tree: SourceTree, unpacked: int, packed: int, limits: Limits) -
         )
 
 
-# MERGED unpack: Unpacks a bundle the way Alga's runner does, from an archive that may be hostile.
-#
-# `ui/…` becomes the root of the page, everything else the bundle. Entries the runner skips are
-# skipped; what it would ignore or choke on, and what only an attacker writes, is refused.
-
-_MODE = 0o444
-_UNUSABLE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
-_OCCUPIED = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
-
-
 def unpack(archive: Path, destination: Path, limits: Limits = DEFAULT_LIMITS) -> None:
     """Write `destination/ui` and `destination/bundle`, neither of which may exist yet.
 
-    Files are read-only. Of two entries with one name the later wins. A caller who wants all or
-    nothing unpacks beside the final place and renames; after an error what was written remains.
-    Raises ArchiveError, and OSError for what is not the archive's fault.
+    Files are read-only. Of two entries with one name the later wins. After an error the files
+    written so far remain; a caller who wants all or nothing unpacks into a temporary directory and
+    renames it. Raises ArchiveError, and OSError for failures that the archive did not cause.
     """
     from algaenv.bundle.archive_reader import DecompressedStream, read_members
 
     destination.mkdir(parents=True, exist_ok=True)
     for part in ("ui", "bundle"):
-        # Made here and now, so no link below them can lead outside.
+        # Created here, so no link below them can lead outside.
         (destination / part).mkdir()
     with DecompressedStream(archive, limits) as stream:
         for member in read_members(stream, limits):
             name = names.extracted_path(member.name)
             if name is not None:
-                _write_file(destination, _place(name), member.chunks())
+                _write_file(destination, _relative_path(name), member.chunks())
         stream.drain()
 
 
-def _place(name: str) -> str:
+def _relative_path(name: str) -> str:
     return name if name.startswith("ui/") else f"bundle/{name}"
 
 
-def _write_file(destination: Path, place: str, content: Iterable[bytes]) -> None:
-    path = destination / place
+def _write_file(destination: Path, relative: str, content: Iterable[bytes]) -> None:
+    path = destination / relative
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
     except ValueError as error:
-        raise ArchiveError("archive-name", f"cannot unpack {place!a}: {error}") from error
+        raise ArchiveError("archive-name", f"cannot unpack {relative!a}: {error}") from error
     except OSError as error:
-        raise _fault(place, error) from error
+        raise _archive_error(relative, error) from error
     with os.fdopen(descriptor, "wb") as file:
         for chunk in content:
             file.write(chunk)
         os.fchmod(file.fileno(), _MODE)
 
 
-def _fault(place: str, error: OSError) -> Exception:
+def _archive_error(relative: str, error: OSError) -> Exception:
     if error.errno in _UNUSABLE:
-        return ArchiveError("archive-name", f"cannot unpack {place!a}: {error.strerror}")
+        return ArchiveError("archive-name", f"cannot unpack {relative!a}: {error.strerror}")
     if error.errno in _OCCUPIED:
         return ArchiveError(
             "archive-collision",
-            f"cannot unpack {place!a}: it is a file and a directory at once",
+            f"cannot unpack {relative!a}: it is a file and a directory at once",
         )
     return error

@@ -1,7 +1,12 @@
-"""Reads a tar that may be hostile, one regular file after the other.
+"""Reads a `tar.zst` archive that may be hostile, one regular file after the other.
 
-The standard library decodes the headers. Its reader is not used: it takes a damaged header for
-the end of the archive, and follows extended headers and sparse maps of any size into memory.
+The standard library decodes tar headers. Its reader is not used: it takes a damaged header for the
+end of the archive, and reads extended headers and sparse maps of any size into memory.
+
+zstd is decompressed in small slices. The library's own streams either hide a frame that ends too
+early or return as much as the input unfolds to; here memory is bounded, truncation is an error, and
+so are more bytes than the limits allow. The library itself refuses windows above 128 MiB.
+
 Imported only when something is unpacked.
 """
 
@@ -181,12 +186,6 @@ def _refuse_excess(member: TarMember, files: int, headers: int, total: int, limi
 def _damaged(why: str, cause: Exception | None = None) -> NoReturn:
     raise ArchiveError("archive-damaged", f"cannot unpack: {why}") from cause
 
-
-# MERGED zstream: Decompresses an archive whose bytes nobody vouches for.
-#
-# The library's own streams either hide a frame that ends too early or hand out as much as the
-# input unfolds to; here memory is bounded, truncation is an error, and so are more bytes than the
-# limits allow. Windows above 128 MiB the library refuses by itself.
 
 _SLICE = 512
 """Compressed bytes taken at a time: one byte can unfold to 32 KiB, so this bounds memory."""

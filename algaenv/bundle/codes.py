@@ -1,4 +1,4 @@
-"""Every complaint and refusal of this room, with its meaning; the documentation lists them all."""
+"""Every diagnostic code of this package with its meaning, for the reference page."""
 
 CODES: tuple[tuple[str, str], ...] = (
     ("manifest-bom", "The manifest begins with a byte-order mark."),
@@ -60,4 +60,4 @@ CODES: tuple[tuple[str, str], ...] = (
     ("archive-name", "A name in the archive cannot exist on this file system."),
     ("archive-too-large", "The archive, or something in it, exceeds the limits."),
 )
-"""Pairs of code and meaning, by room and then by name."""
+"""Pairs of code and meaning, by subject and then by name."""

@@ -1,8 +1,7 @@
-"""Which files of a source directory make its bundle, and whether they make a good one.
+"""Collects the files of a bundle from a source directory and checks them.
 
-The layout is the one Alga's own packer gives an archive, so that a project builds with either.
-Whatever the runner would skip, serve wrongly or not find is refused here, all at once, while
-there is still an author to tell.
+The layout of the archive is the one of Alga's own packer, so a project builds with either. Files
+that the runner would skip, serve wrongly or not find are reported here, all at once.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ _UI = "ui/"
 
 
 def collect(source: Path, limits: Limits = DEFAULT_LIMITS) -> SourceTree:
-    """Find what to pack, in the order of the archive. Raises SourceError with all complaints.
+    """List what to pack, in the order of the archive. Raises SourceError with all diagnostics.
 
-    Complaints name files by their path below `source` as it was given.
+    Diagnostics name files by `source`, as given, and the path below it.
     """
     report = FileReport()
     if not os.path.isdir(source):  # noqa: PTH112 - never raises

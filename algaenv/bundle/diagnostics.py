@@ -1,6 +1,6 @@
-"""What is wrong with a file an author wrote, and where.
+"""Errors and warnings about the files of an extension, and the error for a refused archive.
 
-Complaints are collected, not raised one by one, so that an author sees all of them at once.
+Diagnostics are collected, not raised one by one, so that an author sees all of them at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One finding. `line` and `column` count from 1; None where a place makes no sense."""
+    """One error or warning. `line` and `column` count from 1; None where they make no sense."""
 
     code: str
     summary: str
@@ -37,7 +37,7 @@ class Diagnostic:
 
 
 def sort_by_position(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Sort by place, keeping the order of discovery within one."""
+    """Sort by file, line and column; stable."""
     return tuple(sorted(diagnostics, key=lambda it: (it.file, it.line or 0, it.column or 0)))
 
 
@@ -52,75 +52,72 @@ def format_diagnostics(diagnostics: Iterable[Diagnostic]) -> str:
 
 
 def escape_unprintable(text: str) -> str:
-    """Escape what a terminal could not show, or would obey."""
+    """Escape characters that a terminal cannot show or would interpret."""
     return "".join(
         it if it.isprintable() else it.encode("unicode_escape").decode("ascii") for it in text
     )
 
 
 def quoted(text: str) -> str:
-    """Quote an author's words, cut to a length that fits into a sentence."""
+    """Quote `text`, truncated to MAX_QUOTE characters."""
     return f'"{text}"' if len(text) <= MAX_QUOTE else f'"{text[:MAX_QUOTE]}…"'
 
 
 class LineIndex:
-    """Where the lines of a text begin: found once, since a text can have a complaint on each."""
+    """Offsets of line breaks, computed once: a text can have a diagnostic on every line."""
 
     def __init__(self, text: str) -> None:
         self._breaks = [found.start() for found in re.finditer("\n", text)]
 
-    def place(self, offset: int) -> tuple[int, int]:
+    def position(self, offset: int) -> tuple[int, int]:
         """The line and the column of an offset into the text, both from 1."""
         line = bisect_left(self._breaks, offset)
         return line + 1, offset - (self._breaks[line - 1] if line else -1)
 
 
-# MERGED filefindings: Gathers complaints about the files of a source directory.
-#
-# Names come from a disk and may hold anything; here they are made fit to be shown.
-
-
 class FileReport:
-    """Complaints, each about one path."""
+    """Collects diagnostics about files."""
 
     def __init__(self) -> None:
         self._diagnostics: list[Diagnostic] = []
 
     def error(
-        self, code: str, path: Path, summary: str, hint: str, place: tuple[int, int] | None = None
+        self,
+        code: str,
+        path: Path,
+        summary: str,
+        hint: str,
+        position: tuple[int, int] | None = None,
     ) -> None:
-        """Complain about a file, or about a line and column in it."""
-        line, column = place or (None, None)
+        """Add an error about a file, or about a line and column in it."""
+        line, column = position or (None, None)
         self.add(Diagnostic(code, summary, hint, printable_path(path), line, column))
 
     def warn(self, code: str, path: Path, summary: str, hint: str) -> None:
-        """Say that a file will not do what it seems to."""
+        """Add a warning about a file."""
         self.add(Diagnostic(code, summary, hint, printable_path(path), severity="warning"))
 
     def unreadable(self, path: Path, why: str) -> None:
-        """Complain that the operating system keeps a file or directory closed."""
+        """Add an error about a file or directory that cannot be read."""
         self.error(
             "source-unreadable",
             path,
-            f"cannot read {shown(path.name)}: {why}",
+            f"cannot read {printable_path(path.name)}: {why}",
             "let the current user read it",
         )
 
     def add(self, *diagnostics: Diagnostic) -> None:
-        """Take over what others found."""
+        """Add diagnostics found elsewhere."""
         self._diagnostics += diagnostics
 
     def diagnostics(self) -> tuple[Diagnostic, ...]:
-        """All of them, by place, each once."""
+        """All of them, by position, each once."""
         return sort_by_position(dict.fromkeys(self._diagnostics))
 
 
 def printable_path(path: Path | str) -> str:
-    """Spell a path so that a terminal can show it, with its undecodable bytes escaped."""
+    """Format a path for a terminal; unprintable characters and undecodable bytes are escaped."""
     return escape_unprintable(os.fsencode(path).decode("utf-8", "backslashreplace"))
-
-
-# MERGED refusal: Why an archive is not unpacked.
 
 
 class ArchiveError(Exception):

@@ -1,7 +1,7 @@
-"""The name of a bundle: SHA-256 of its compressed archive.
+"""The digest of a bundle: SHA-256 of its compressed archive.
 
-The digest stands in the object's key, in a database row and in the URL of the page, in two
-spellings. One type, validated where it is made, keeps them from drifting apart.
+The digest is part of the object's key, of a database row and of the page's URL, in two spellings.
+One type, validated when it is created, covers both.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Where a bundle lives: the key of its object and the paths of its pages and calls.
-
-Alga spells these in several places; here they are spelled once, by pure functions.
-"""
+"""The key of a bundle's object and the URL paths of its pages and calls, as pure functions."""
 
 from __future__ import annotations
 

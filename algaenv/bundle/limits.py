@@ -1,4 +1,4 @@
-"""How big a bundle may be; the packer refuses what the unpacker would."""
+"""Size limits of a bundle; the packer enforces the limits of the unpacker."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Which names Alga's runner takes out of an archive, and which of them it serves.
+"""Which names Alga's runner unpacks from an archive, and which of them it serves.
 
-It skips a name it does not like without a word, so the packer must refuse what the unpacker skips.
+The runner skips an invalid name silently, so the packer must refuse the names it would skip.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def extracted_path(name: str) -> str | None:
 
 
 def name_problem(path: str) -> str | None:
-    """Why a file of this path would be lost on its way to a browser, if it would."""
+    """Why the runner would not serve a file of this path; None if it would."""
     if not is_utf8(path):
         return "its name is not valid UTF-8"
     if ".." in path:

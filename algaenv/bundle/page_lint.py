@@ -1,9 +1,9 @@
-"""What a browser will refuse to do with a page once Alga's runner serves it.
+"""Warns of what a browser will refuse to load or run in a page served by Alga's runner.
 
 The runner sends a content security policy that allows the bundle's own files, inline styles and
 `data:` images. A page that breaks it works when opened from disk and fails in the product. So does
-one that refers to a file that is not in the bundle: the runner answers with the page itself. Only
-what stands in the HTML is looked at; scripts are not read.
+a page that refers to a file that is not in the bundle: the runner answers with the page itself.
+Only the HTML is read, no scripts.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def lint(
 ) -> tuple[Diagnostic, ...]:
     """Warn of what the policy blocks, and of files that are not in the bundle.
 
-    `file` is what the warnings call the page, `path` where it stands in the archive.
+    `file` is the name of the page in the warnings, `path` its path in the archive.
     """
     page = _Page(file, path, missing)
     try:
@@ -184,15 +184,13 @@ def _urls(attribute: str, value: str) -> list[str]:
     return [candidate.strip().split(" ")[0] for candidate in value.split(",")]
 
 
-# MERGED remedy: What an author can do about a page that refers to a file which is not in the bundle.
-
 _PACKAGE = "package.json"
 _FROM_SOURCE = (".ts", ".tsx", ".jsx", ".mts", ".scss", ".sass", ".less", ".vue", ".svelte")
 _BUILDING = ("build", "bundle", "compile", "prepare", "dist")
 
 
 def missing_file_hint(source: Path, path: str, packed: Collection[str]) -> str:
-    """A hint for a reference to `path` of the archive; `packed` is what is there."""
+    """A hint for a reference to `path`, which is not among the `packed` paths of the archive."""
     if any(part.startswith(".") for part in path.split("/")):
         return "hidden names are left out of a bundle: rename it, without a dot in front"
     like = next((it for it in sorted(packed) if casefold_path(it) == casefold_path(path)), None)

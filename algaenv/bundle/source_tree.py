@@ -1,4 +1,8 @@
-"""The files that make a bundle, before they are packed."""
+"""The files of a bundle before they are packed: found on disk, read and fingerprinted.
+
+Links are refused, not followed: their target may be missing on another machine, and the digest
+would depend on it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,7 @@ class SourceEntry:
 
 @dataclass(frozen=True, slots=True)
 class SourceTree:
-    """What `collect` found: entries in the order of their paths, and the manifest among them."""
+    """The result of `collect`: entries in the order of their paths, and the parsed manifest."""
 
     entries: tuple[SourceEntry, ...]
     manifest: Manifest
@@ -39,7 +43,7 @@ class SourceTree:
 
 
 class SourceError(Exception):
-    """The source makes no bundle. `complaints` holds all errors and warnings."""
+    """The source directory is no valid bundle. `diagnostics` holds all errors and warnings."""
 
     def __init__(self, *diagnostics: Diagnostic) -> None:
         super().__init__(format_diagnostics(diagnostics))
@@ -67,7 +71,7 @@ class TreeFingerprint:
 
 
 class EntryReader:
-    """Reads an entry and takes its fingerprint; raises SourceError if it is not what it was."""
+    """Reads an entry and updates the fingerprint. Raises SourceError if the file has changed."""
 
     def __init__(self, entry: SourceEntry, fingerprint: TreeFingerprint) -> None:
         self._entry = entry
@@ -113,7 +117,7 @@ class EntryReader:
 
 
 def fingerprint(tree: SourceTree) -> str:
-    """Tell trees apart without packing them. Raises SourceError if a file changed meanwhile."""
+    """Fingerprint a tree without packing it. Raises SourceError if a file changed meanwhile."""
     result = TreeFingerprint()
     for entry in tree.entries:
         with EntryReader(entry, result) as reading:
@@ -121,11 +125,6 @@ def fingerprint(tree: SourceTree) -> str:
                 pass
     return result.hex()
 
-
-# MERGED gather: Finds the files of a bundle on disk, following nothing that leads out of the source.
-#
-# A link is refused rather than followed: what it points to is not in the author's repository, or
-# not in everybody's, and the digest would depend on it.
 
 MANIFEST = "manifest.json"
 WASM = "dist/main.wasm"
@@ -225,20 +224,21 @@ class _Gatherer:
             self._report.warn(
                 "source-hidden",
                 path,
-                f"cannot serve {shown(archived)}: hidden names are left out of a bundle",
+                f"cannot serve {printable_path(archived)}: hidden names are left out of a bundle",
                 "rename it without the dot in front, or keep it out of ui/",
             )
 
     def _is_fit(self, archived: str, path: Path) -> bool:
-        why = names.name_problem(archived)
-        if why is not None:
+        problem = names.name_problem(archived)
+        if problem is not None:
+            name = printable_path(path.name)
             self._report.error(
                 "source-name",
                 path,
-                f"cannot pack {shown(path.name)}: {why}, and the runner would not serve it",
+                f"cannot pack {name}: {problem}, and the runner would not serve it",
                 "rename it",
             )
-        return why is None
+        return problem is None
 
     def _add(self, archived: str, path: Path, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
@@ -252,7 +252,7 @@ class _Gatherer:
         self._report.error(
             "source-kind",
             path,
-            f"cannot pack {shown(path.name)}: it is not {wanted}",
+            f"cannot pack {printable_path(path.name)}: it is not {wanted}",
             f"replace it by {wanted}, or remove it",
         )
 
@@ -260,6 +260,6 @@ class _Gatherer:
         self._report.error(
             "source-link",
             path,
-            f"cannot pack {shown(path.name)}: it is a symbolic link",
+            f"cannot pack {printable_path(path.name)}: it is a symbolic link",
             "copy what it points to into its place",
         )

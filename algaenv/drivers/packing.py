@@ -264,7 +264,7 @@ class _Place:
         if mirror != own and file.startswith(mirror):
             original = own + file.removeprefix(mirror)
             file = original if Path(original).exists() else file
-        return file.removeprefix(f"{shown(Path.cwd())}/")
+        return file.removeprefix(f"{printable_path(Path.cwd())}/")
 
 
 def _believed(stamp: Stamp, now: int) -> Stamp:

@@ -1,4 +1,4 @@
-"""Source directories and archives for the tests of the bundle room."""
+"""Source directories and archives for the tests of algaenv.bundle."""
 
 from __future__ import annotations
 

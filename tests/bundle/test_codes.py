@@ -4,13 +4,13 @@ from pathlib import Path
 import algaenv.bundle
 from algaenv.bundle.codes import CODES
 
-ROOM = Path(algaenv.bundle.__file__).parent
+PACKAGE = Path(algaenv.bundle.__file__).parent
 
 
 def test_every_code_is_listed_and_every_listed_one_used() -> None:
     used = {
         code
-        for path in ROOM.glob("*.py")
+        for path in PACKAGE.rglob("*.py")
         if path.name != "codes.py"
         for code in re.findall(r'"((?:manifest|source|archive)(?:-[a-z0-9]+)+)"', path.read_text())
     }

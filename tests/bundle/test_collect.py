@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.bundle.archive import Limits, SourceError, Tree, collect
+from algaenv.bundle.collect import collect
 from algaenv.bundle.diagnostics import Diagnostic, has_errors
+from algaenv.bundle.limits import Limits
+from algaenv.bundle.source_tree import SourceError, SourceTree
 from tests.bundle.sources import PAGE, manifest, source, write
 
 ENDPOINTS = {"endpoints": [{"method": "GET", "path": "/a", "handler": "h"}]}
 
 
-def paths(tree: Tree) -> list[str]:
+def paths(tree: SourceTree) -> list[str]:
     return [entry.path for entry in tree.entries]
 
 
@@ -156,7 +158,7 @@ def test_neither_page_nor_handler(tmp_path: Path) -> None:
 # -- what is refused ----------------------------------------------------------------------------
 
 
-def test_all_complaints_come_at_once(tmp_path: Path) -> None:
+def test_all_diagnostics_come_at_once(tmp_path: Path) -> None:
     root = source(tmp_path, {"ui/bad\\name.js": b"", "ui/A.js": b"", "ui/a.js": b""}, foo=1)
     (root / "ui/link.js").symlink_to("a.js")
     found = codes(root, Limits(file=10))
@@ -279,7 +281,7 @@ def test_text_that_is_not_utf8(tmp_path: Path, name: str) -> None:
     assert "0xff" in found.summary
 
 
-def test_complaints_about_a_manifest_name_its_path(tmp_path: Path) -> None:
+def test_diagnostics_about_a_manifest_name_its_path(tmp_path: Path) -> None:
     (found,) = diagnostics(source(tmp_path, displayName="x"))
     assert found.file == str(tmp_path / "manifest.json")
     assert (found.code, found.line) == ("manifest-unknown-key", 1)

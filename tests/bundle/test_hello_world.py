@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import algaenv
-from algaenv.bundle.archive import collect
+from algaenv.bundle.collect import collect
 from algaenv.bundle.ids import registry_id
 
 STACK = Path(algaenv.__file__).parents[1] / "stacks/hello-world"

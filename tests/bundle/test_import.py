@@ -1,4 +1,4 @@
-"""The room lies on the path of a run that has nothing to do; its import must cost nothing."""
+"""A no-op run imports this package, so its import must be cheap."""
 
 import subprocess
 import sys
@@ -9,7 +9,8 @@ import algaenv
 SCRIPT = """
 import sys
 before = set(sys.modules)
-from algaenv.bundle import archive, codes, digest, ids, layout, manifest
+from algaenv.bundle import archive, codes, digest, ids, layout
+from algaenv.bundle.manifest import model
 print(*sorted(set(sys.modules) - before))
 """
 

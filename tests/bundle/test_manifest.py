@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algaenv.bundle.diagnostics import LineIndex, format_diagnostics, has_errors
+from algaenv.bundle.manifest import fields
 from algaenv.bundle.manifest.model import (
     Endpoint,
     Manifest,
@@ -22,7 +23,7 @@ PAIRS = sorted((Path(__file__).parent / "manifests").glob("*.json"))
 
 
 @pytest.mark.parametrize("path", PAIRS, ids=lambda path: path.stem)
-def test_complaints_are_exactly(path: Path) -> None:
+def test_diagnostics_are_exactly(path: Path) -> None:
     text = path.read_bytes().decode()
     expected = path.with_suffix(".err").read_text(encoding="utf-8")
     try:
@@ -168,7 +169,7 @@ def test_anything_is_judged_and_nothing_else_raised(text: str) -> None:
 def test_a_place_is_what_counting_gives(text: str, data: st.DataObject) -> None:
     offset = data.draw(st.integers(0, len(text)))
     before = text[:offset]
-    assert LineIndex(text).place(offset) == (
+    assert LineIndex(text).position(offset) == (
         before.count("\n") + 1,
         len(before.rpartition("\n")[2]) + 1,
     )
@@ -181,7 +182,7 @@ def test_lines_are_found_once_for_many_complaints(monkeypatch: pytest.MonkeyPatc
         made.append(text)
         return LineIndex(text)
 
-    monkeypatch.setattr(report, "Lines", counted)
+    monkeypatch.setattr(fields, "LineIndex", counted)
     text = "{\n" + ",\n".join(f'"key{number}": 1' for number in range(2000)) + "\n}"
     with pytest.raises(ManifestError) as caught:
         parse(text)

@@ -15,9 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import algaenv
-from algaenv.bundle.archive import Limits, SourceError, collect, fingerprint, pack, unpack
+from algaenv.bundle.archive import pack, unpack
+from algaenv.bundle.collect import collect
 from algaenv.bundle.digest import Digest
+from algaenv.bundle.limits import Limits
 from algaenv.bundle.names import casefold_path
+from algaenv.bundle.source_tree import SourceError, fingerprint
 from tests.bundle.sources import PAGE, QUICK, read, source, write
 
 FILES = {
@@ -91,7 +94,8 @@ PACKER = """
 import os, sys
 from pathlib import Path
 os.umask(int(sys.argv[1], 8))
-from algaenv.bundle.archive import collect, pack
+from algaenv.bundle.archive import pack
+from algaenv.bundle.collect import collect
 print(pack(collect(Path("in")), Path(sys.argv[2])).digest.hex)
 """
 

@@ -12,7 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algaenv.bundle.archive import ArchiveError, Limits, collect, pack, unpack
+from algaenv.bundle.archive import pack, unpack
+from algaenv.bundle.collect import collect
+from algaenv.bundle.diagnostics import ArchiveError
+from algaenv.bundle.limits import Limits
 from tests.bundle.sources import QUICK, member, raw_header, read, source, tar, write, zstd
 
 GOOD = tar([member("manifest.json", b"{}"), member("ui/index.html", b"<p>")])
@@ -330,7 +333,7 @@ def test_a_bomb_behind_the_end_of_the_tar(tmp_path: Path) -> None:
     assert refusal(tmp_path, content) == "archive-bomb"
 
 
-# -- what nobody thought of ---------------------------------------------------------------------
+# -- arbitrary input ---------------------------------------------------------------------
 
 
 def _packed() -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from wasmtime.component import Variant
 
-from algaenv.bundle.archive import collect
+from algaenv.bundle.collect import collect
 from algaenv.bundle.manifest import capabilities
 
 from . import built

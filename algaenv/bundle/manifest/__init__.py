@@ -1,1 +1,1 @@
-"""TODO: say what this package holds."""
+"""The manifest of an extension: strict JSON, the rules it must pass, and the values it gives."""

@@ -25,7 +25,7 @@ KNOWN = (
 
 
 def normalize(capability: str) -> str:
-    """Spell it as the product compares it: trimmed and in lower case."""
+    """Normalize a name as the product compares it: trimmed and in lower case."""
     return capability.strip().lower()
 
 
@@ -35,5 +35,5 @@ def known(capabilities: Iterable[str]) -> tuple[str, ...]:
 
 
 def effective(capabilities: Iterable[str]) -> tuple[str, ...]:
-    """What an installation gets: the known ones, then the defaults that are missing."""
+    """The capabilities of an installation: the known ones, then the missing defaults."""
     return tuple(dict.fromkeys((*known(capabilities), *DEFAULTS)))

@@ -1,7 +1,7 @@
-"""Takes values out of a manifest and complains where their shape is not what it must be.
+"""Reads the fields of a manifest and reports those of a wrong type.
 
-A rule that is handed a value may trust its type; one that is handed None has nothing to judge,
-and the author has already been told why.
+A rule that gets a value may rely on its type. A rule that gets None has nothing to check: the error
+has been reported already.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def dotted(path: Path) -> str:
 
 
 class FieldReader:
-    """The door between a document and the rules. `above` is the path of `parent`."""
+    """Reads typed values of a document, reports wrong types. `above` is the path of `parent`."""
 
     def __init__(self, report: JsonReport) -> None:
         self._report = report
@@ -110,7 +110,7 @@ class FieldReader:
         return found
 
     def missing(self, path: Path) -> None:
-        """Complain that the object above `path` lacks its last key."""
+        """Add an error: the object above `path` lacks its last key."""
         self._report.error(
             "manifest-missing",
             path[:-1],
@@ -119,28 +119,28 @@ class FieldReader:
         )
 
     def empty(self, path: Path) -> None:
-        """Complain about a blank string."""
+        """Add an error about a blank string."""
         self._report.error(
             "manifest-empty", path, f"cannot use an empty {dotted(path)}", "write a value"
         )
 
     def wrong_type(self, path: Path, value: Any, wanted: str) -> None:
-        """Complain about a value of another type than `wanted`."""
+        """Add an error about a value of another type than `wanted`."""
         self._report.error(
             "manifest-type",
             path,
-            f"cannot use {kind(value)} as {dotted(path)}",
+            f"cannot use {type_name(value)} as {dotted(path)}",
             f"write {wanted}",
         )
 
     def ignored(self, value: Mapping[str, Any], above: Path, used: Sequence[str]) -> None:
-        """Warn of every key that is not among the `used`."""
+        """Add a warning about every key that is not among the `used`."""
         for key in value:
             if key not in used:
                 self.no_effect((*above, key))
 
     def no_effect(self, path: Path) -> None:
-        """Warn of a key that is accepted and then read by nothing."""
+        """Add a warning about a key that nothing reads."""
         self._report.warn(
             "manifest-no-effect",
             path,
@@ -164,22 +164,21 @@ def strings_of(value: Any, path: Path = ()) -> Iterator[tuple[Path, str, bool]]:
                 yield from strings_of(item, (*path, index))
 
 
-# MERGED findings: Gathers complaints about one JSON text.
-#
-# Rules name the value they mean by its path; where that stands is worked out only if there is
-# something to say, so that a manifest without faults costs one parse and no more.
-
 _BYTE_ORDER_MARK = "\ufeff"
 
 
 class JsonReport:
-    """Complaints about `text`, which is kept without its byte-order mark."""
+    """Collects diagnostics about one JSON text; `text` is kept without its byte-order mark.
+
+    Rules name a value by its path. Positions are computed only when there is something to report,
+    so a manifest without errors is parsed once.
+    """
 
     def __init__(self, file: str, text: str) -> None:
         self.file = file
         self.text = text.removeprefix(_BYTE_ORDER_MARK)
         self._diagnostics: list[Diagnostic] = []
-        self._places: JsonPositions | None = None
+        self._positions: JsonPositions | None = None
         self._lines: LineIndex | None = None
         if self.text != text:
             self.at_offset(
@@ -192,16 +191,16 @@ class JsonReport:
     def error(
         self, code: str, path: Path, summary: str, hint: str, *, at_key: bool = False
     ) -> None:
-        """Complain about the value at `path`, or about its key."""
+        """Add an error about the value at `path`, or about its key."""
         self._add(code, path, summary, hint, "error", at_key=at_key)
 
     def warn(self, code: str, path: Path, summary: str, hint: str, *, at_key: bool = False) -> None:
-        """Say that the value at `path`, or its key, will not do what it seems to."""
+        """Add a warning about the value at `path`, or about its key."""
         self._add(code, path, summary, hint, "warning", at_key=at_key)
 
     def repeated_keys(self) -> None:
-        """Complain about every key that an object writes twice."""
-        for path, offset in self._where().repeated:
+        """Add an error for every key that an object writes twice."""
+        for path, offset in self._json_positions().repeated:
             self.at_offset(
                 offset,
                 "manifest-duplicate-key",
@@ -212,33 +211,33 @@ class JsonReport:
     def at_offset(
         self, offset: int, code: str, summary: str, hint: str, severity: Severity = "error"
     ) -> None:
-        """Complain about a place in the text."""
+        """Add a diagnostic at an offset into the text."""
         if self._lines is None:
             self._lines = LineIndex(self.text)
-        place = self._lines.place(offset)
+        position = self._lines.position(offset)
         self._diagnostics.append(
             Diagnostic(
                 code,
                 escape_unprintable(summary),
                 escape_unprintable(hint),
                 self.file,
-                *place,
+                *position,
                 severity,
             )
         )
 
     def diagnostics(self) -> tuple[Diagnostic, ...]:
-        """All of them, by place."""
+        """All of them, by position."""
         return sort_by_position(self._diagnostics)
 
     def _add(
         self, code: str, path: Path, summary: str, hint: str, severity: Severity, *, at_key: bool
     ) -> None:
-        places = self._where()
-        offset = places.keys[path] if at_key else places.values[path]
+        positions = self._json_positions()
+        offset = positions.keys[path] if at_key else positions.values[path]
         self.at_offset(offset, code, summary, hint, severity)
 
-    def _where(self) -> JsonPositions:
-        if self._places is None:
-            self._places = JsonPositions.of(self.text)
-        return self._places
+    def _json_positions(self) -> JsonPositions:
+        if self._positions is None:
+            self._positions = JsonPositions.of(self.text)
+        return self._positions

@@ -1,8 +1,9 @@
-"""JSON as an author's file: strict, and every value can be pointed at.
+"""Strict JSON with positions: every key and value of a text can be located.
 
-The standard parser does the reading. It forgets where things stood and lets some things pass
-which Alga's server or its database does not, so what it lost is looked up again, and only when
-there is something to say.
+The standard parser reads the text. It keeps no positions and accepts some texts that Alga's server
+or its database does not, so positions are computed in a second pass, only when there is an error
+to report. Syntax errors are worded here: the messages of the standard parser change with the Python
+version, and speak of delimiters where an author wrote a comment or one comma too many.
 """
 
 from __future__ import annotations
@@ -14,6 +15,39 @@ from itertools import count
 from typing import Any
 
 from algaenv.bundle.value import dataclass
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+_EMPTY = ("the file is empty", 'write an object such as {"name": …}')
+_SHORT = ("it ends too early", "close every { and [")
+_COMMA = ("a comma stands before a closing bracket", "remove the comma")
+_COMMENT = ("JSON has no comments", "remove the comment")
+_QUOTES = ("strings stand in double quotes", 'write "…"')
+
+_BY_MESSAGE = {
+    "Unterminated string": ("a string is not closed", 'close it with "'),
+    "Invalid control character": (
+        "a string is not closed on its line, or holds a raw control character",
+        'close it with ", or write the character as \\n, \\t or \\u00XX',
+    ),
+    "Invalid \\": ("a string holds an unknown escape", "write \\\\ for a backslash"),
+    "Extra data": ("text follows the end of the document", "remove what follows"),
+}
+_BY_CHARACTER = {"/": _COMMENT, "#": _COMMENT, "'": _QUOTES, "\u201c": _QUOTES, "\u201d": _QUOTES}
+_BY_DELIMITER = {
+    "Expecting ',' delimiter": ("a comma is missing", "write a comma between the values"),
+    "Expecting ':' delimiter": ("a colon is missing", "write a colon between key and value"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFault:
+    """An error in a JSON text: offset, reason and hint."""
+
+    offset: int
+    what: str
+    hint: str
+
 
 Path = tuple[str | int, ...]
 """How to get to a value: keys of objects, indices of lists."""
@@ -199,46 +233,8 @@ def _nests_too_deep(value: object) -> bool:
     return True
 
 
-# MERGED jsonfault: What is wrong with a text that is not JSON, in words that do not change with the Python version.
-#
-# The standard parser's messages do, and they speak of delimiters and expectations where an author
-# wrote a comment or one comma too many.
-
-_SPACE = re.compile(r"[ \t\r\n]*")
-
-_EMPTY = ("the file is empty", 'write an object such as {"name": …}')
-_SHORT = ("it ends too early", "close every { and [")
-_COMMA = ("a comma stands before a closing bracket", "remove the comma")
-_COMMENT = ("JSON has no comments", "remove the comment")
-_QUOTES = ("strings stand in double quotes", 'write "…"')
-
-_BY_MESSAGE = {
-    "Unterminated string": ("a string is not closed", 'close it with "'),
-    "Invalid control character": (
-        "a string is not closed on its line, or holds a raw control character",
-        'close it with ", or write the character as \\n, \\t or \\u00XX',
-    ),
-    "Invalid \\": ("a string holds an unknown escape", "write \\\\ for a backslash"),
-    "Extra data": ("text follows the end of the document", "remove what follows"),
-}
-_BY_CHARACTER = {"/": _COMMENT, "#": _COMMENT, "'": _QUOTES, "\u201c": _QUOTES, "\u201d": _QUOTES}
-_BY_DELIMITER = {
-    "Expecting ',' delimiter": ("a comma is missing", "write a comma between the values"),
-    "Expecting ':' delimiter": ("a colon is missing", "write a colon between key and value"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class JsonFault:
-    """Where, why, and what to do about it."""
-
-    offset: int
-    what: str
-    hint: str
-
-
 def explain_syntax_error(text: str, error: json.JSONDecodeError) -> JsonFault:
-    """Word the parser's complaint about `text`."""
+    """Translate the parser's error about `text`."""
     for beginning, words in _BY_MESSAGE.items():
         if error.msg.startswith(beginning):
             return JsonFault(error.pos, *words)

@@ -1,8 +1,7 @@
-"""The manifest: what an extension says about itself.
+"""The manifest of an extension as values, and its parser.
 
-`parse` applies the rules of the only parser that counts, the one of Alga's publish step, and
-reports everything at once. The methods of `Manifest` give the values in the form the product's
-publish step stores.
+`parse` applies the rules of Alga's publish step and reports all diagnostics at once. The methods of
+`Manifest` return the values in the form that the publish step stores.
 """
 
 from __future__ import annotations
@@ -79,14 +78,14 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class ParsedManifest:
-    """A manifest, and what its author should know although it is valid."""
+    """A valid manifest and its warnings."""
 
     manifest: Manifest
     warnings: tuple[Diagnostic, ...]
 
 
 class ManifestError(Exception):
-    """The manifest is not valid. `complaints` holds all errors and warnings, by place."""
+    """The manifest is not valid. `diagnostics` holds all errors and warnings, by position."""
 
     def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
         super().__init__(format_diagnostics(diagnostics))
@@ -94,7 +93,7 @@ class ManifestError(Exception):
 
 
 def parse(text: str, filename: str = "manifest.json") -> ParsedManifest:
-    """Read a manifest. `filename` is what complaints call it. Raises ManifestError."""
+    """Parse a manifest; `filename` is its name in diagnostics. Raises ManifestError."""
     report = JsonReport(filename, text)
     raw = _document(report)
     diagnostics = report.diagnostics()
@@ -138,7 +137,7 @@ def _built(raw: Mapping[str, Any]) -> Manifest:
         capabilities=tuple(raw.get("capabilities", ())),
         ui=_ui(raw["ui"]) if "ui" in raw else None,
         endpoints=tuple(
-            Endpoint(it["method"].upper(), manifest_rules.normalize_path(it["path"]), it["handler"])
+            Endpoint(it["method"].upper(), rules.normalize_path(it["path"]), it["handler"])
             for it in raw.get("api", {}).get("endpoints", ())
         ),
         raw=raw,

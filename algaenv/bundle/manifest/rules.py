@@ -1,4 +1,4 @@
-"""The rules a manifest is judged by.
+"""The rules that a manifest must pass.
 
 Errors are what the parser of Alga's publish step refuses, and what its database cannot store.
 Warnings are what passes there and then does nothing, or not what its author expects.
@@ -230,7 +230,7 @@ class _Rules:
                 self._shape.no_effect((key,))
 
     def _endpoint(self, item: Mapping[str, Any], above: Path) -> tuple[str, str] | None:
-        """Judge one endpoint; return its address if it has one."""
+        """Check one endpoint; return its method and path if both are valid."""
         method = self._method(item, above)
         path = self._shape.string(item, "path", above, required=True)
         if path is not None:
