@@ -151,9 +151,9 @@ class Container:
     def ports(self, environment: Environment, intent: Intent) -> Ports:
         """An `auto` port is one without a listener when it is chosen."""
         from algaenv.drivers import port_choice
-        from algaenv.runtimes.ports import holder_of
+        from algaenv.runtimes.ports import find_port_holder
 
-        return port_choice.choose(environment, intent, lambda port: holder_of(port) is None)
+        return port_choice.choose(environment, intent, lambda port: find_port_holder(port) is None)
 
     def bundle_builder(
         self, environment: Environment, cancelled: Callable[[], bool]
@@ -279,10 +279,10 @@ class Container:
         return [it for it in seen.values() if isinstance(it, Present) and it.recorded]
 
     def _engine(self) -> EngineFacts | NoEngine:
-        from algaenv.runtimes.docker.engine import answers
+        from algaenv.runtimes.docker.engine import probe_engine
 
         if self._facts is None:
-            self._facts = answers(self._environ)
+            self._facts = probe_engine(self._environ)
         return self._facts
 
     def _runtime(self, name: str) -> Runtime:

@@ -37,9 +37,9 @@ WHEELS: Final[Mapping[str, str]] = {
 _LEAST_ROOM: Final = 1024 * 1024
 """Bytes below which a disk counts as full."""
 _NEEDED: Final = ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR")
-PYTHON: Final = "for Python: "
+PYTHON_PREFIX: Final = "for Python: "
 """Begins what is missing of Python's packages."""
-INSTALL: Final = "pip install 'algaenv[embedded]'"
+INSTALL_COMMAND: Final = "pip install 'algaenv[embedded]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def engine_name(profile: Profile) -> str:
     return profile.name.removesuffix(f"-{profile.version}") if profile.version else profile.name
 
 
-def other_version(profile: Profile, there: Sequence[tuple[Binary, str]], way_out: str) -> Problem:
+def wrong_version(profile: Profile, there: Sequence[tuple[Binary, str]], remedy: str) -> Problem:
     """The program is here, but in other versions (program, version) than `profile` asks for."""
     found = tuple(f"{program.path} is version {version}" for program, version in there)
     majors = " or ".join(dict.fromkeys(major_of(version) for _, version in there))
@@ -137,7 +137,7 @@ def other_version(profile: Profile, there: Sequence[tuple[Binary, str]], way_out
     )
 
 
-def missing(wanted: Mapping[str, Iterable[str]]) -> ResolveError:
+def missing_programs(wanted: Mapping[str, Iterable[str]]) -> ResolveError:
     """One error for every service of `wanted` (service → names looked for) that was not found."""
     looked_for = {service: tuple(names) for service, names in wanted.items()}
     lines = tuple(f"{service}: {' or '.join(names)}" for service, names in looked_for.items())
@@ -153,7 +153,9 @@ def missing(wanted: Mapping[str, Iterable[str]]) -> ResolveError:
 
 def _how_to_get(wanted: Iterable[tuple[str, ...]]) -> str:
     """Wheels of ours carry some of the programs; an engine that an author names may have none."""
-    carried = [any(it in WHEELS or it.startswith(PYTHON) for it in names) for names in wanted]
+    carried = [
+        any(it in WHEELS or it.startswith(PYTHON_PREFIX) for it in names) for names in wanted
+    ]
     if all(carried):
         return f"run {INSTALL}, or put one of them on PATH"
     install = f"run {INSTALL}, " if any(carried) else ""

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from algaenv.bundle.value import dataclass
-from algaenv.runtimes.process import procfs
+from algaenv.runtimes.process.supervisor import procfs
 
 LOOPBACK: Final = "127.0.0.1"
 # A listener on all addresses has ours too; one on another address of the loopback has not.
@@ -26,7 +26,7 @@ _LISTEN: Final = "0A"
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class PortHolder:
     """The one that has the port.
 
     `pid` is None, and `command` empty, when the process cannot be seen: it belongs to another
@@ -44,10 +44,10 @@ class Holder:
     spec: str = ""
     resource: str = ""
     container: str = ""
-    shim: int | None = None
+    supervisor: int | None = None
 
     @property
-    def way_out(self) -> str:
+    def remedy(self) -> str:
         """How the port is freed, by a command; empty when nothing is known of the holder."""
         if self.spec and os.path.exists(self.spec):  # noqa: PTH110
             return f"run `algaenv down -f {shlex.quote(self.spec)}`"
@@ -77,7 +77,7 @@ class _Socket:
     listens: bool
 
 
-def holder_of(port: int) -> Holder | None:
+def find_port_holder(port: int) -> PortHolder | None:
     """Who keeps a server from listening on 127.0.0.1:`port`; None when nobody does.
 
     A holder that leaves while it is looked for is no holder. A port this user may not bind at all
@@ -88,12 +88,12 @@ def holder_of(port: int) -> Holder | None:
     sockets = sorted(_sockets(port), key=lambda found: not found.listens)
     if not sockets:
         # Bound but not listening, or of another network namespace's kernel proxy: no table has it.
-        return Holder(port, LOOPBACK, os.geteuid()) if _taken(port) else None
+        return PortHolder(port, LOOPBACK, os.geteuid()) if _taken(port) else None
     processes = _owners({found.inode for found in sockets})
     for found in sockets:
         if found.inode in processes:
             return _described(port, found, processes[found.inode])
-    return Holder(port, sockets[0].address, sockets[0].uid)
+    return PortHolder(port, sockets[0].address, sockets[0].uid)
 
 
 def _taken(port: int) -> bool:
@@ -170,10 +170,10 @@ def _descriptors(pid: int) -> Iterator[str]:
             continue
 
 
-def _described(port: int, found: _Socket, pid: int) -> Holder:
+def _described(port: int, found: _Socket, pid: int) -> PortHolder:
     marks = _marks(pid)
     command = procfs.command(pid)
-    return Holder(
+    return PortHolder(
         port=port,
         address=found.address,
         uid=found.uid,
@@ -182,7 +182,7 @@ def _described(port: int, found: _Socket, pid: int) -> Holder:
         environment=marks.get(procfs.ENVIRONMENT, ""),
         spec=marks.get(procfs.SPEC, ""),
         resource=marks.get(procfs.ADDRESS, ""),
-        shim=_shim(pid) if marks else None,
+        supervisor=_supervisor(pid) if marks else None,
         container=_container(pid) if command == "docker-proxy" else "",
     )
 
@@ -198,9 +198,9 @@ def _marks(pid: int) -> Mapping[str, str]:
     return {}
 
 
-def _shim(pid: int) -> int | None:
+def _supervisor(pid: int) -> int | None:
     while pid > 1:
-        if procfs.SHIM in procfs.marks(pid):
+        if procfs.SUPERVISOR in procfs.marks(pid):
             return pid
         seen = procfs.stat(pid)
         pid = seen.parent if seen else 0

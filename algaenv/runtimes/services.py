@@ -33,9 +33,9 @@ from algaenv.plan.app_variables import inbound_token
 
 Text = str | Secret
 Values = Mapping[str, Text]
-ROOMY_SECONDS = 60.0
+DEFAULT_COMPILE_SECONDS = 60.0
 """Up to this `ready_timeout` the runner's own limit of compiling is generous."""
-PROCESSORS = 16
+COMPILE_PROCESSORS = 16
 """How many may be at work on one component at once, as far as its limit goes."""
 ServiceName = Literal["store", "redis", "database", "runner", "gateway"]
 
@@ -44,7 +44,7 @@ _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([a-z_]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class RenderedProfile:
     """A profile with its templates filled; a text that took a secret in is a Secret itself."""
 
     command: tuple[str, ...]
@@ -97,7 +97,7 @@ def profile_values(
     return values
 
 
-def render_container(profile: Profile, values: Values) -> Rendered:
+def render_container(profile: Profile, values: Values) -> RenderedProfile:
     """`command`, `environment` and `files` of the profile, filled.
 
     A file that only the other runtime's command or environment names is not among them.
@@ -108,7 +108,7 @@ def render_container(profile: Profile, values: Values) -> Rendered:
     return _render(profile, profile.command, profile.environment, others, values)
 
 
-def render_process(profile: Profile, values: Values) -> Rendered:
+def render_process(profile: Profile, values: Values) -> RenderedProfile:
     """`process`, `process_environment` and `files` of the profile, filled; raises likewise."""
     others = (*profile.command, *profile.environment.values())
     return _render(profile, profile.process, profile.process_environment, others, values)
@@ -120,12 +120,12 @@ def _render(
     environment: Mapping[str, str],
     others: Iterable[str],
     values: Values,
-) -> Rendered:
+) -> RenderedProfile:
     problems: list[Problem] = []
 
     def filled(template: str, *, quoted: bool = False) -> Text:
         try:
-            return fill(template, values, quoted=quoted)
+            return fill_template(template, values, quoted=quoted)
         except KeyError as error:
             problems.append(_unknown(profile.name, str(error.args[0]), values))
             return ""
@@ -133,7 +133,7 @@ def _render(
     words = tuple(filled(word) for word in command)
     if any(isinstance(word, Secret) for word in words):
         problems.append(_in_command(profile.name))
-    rendered = Rendered(
+    rendered = RenderedProfile(
         command=tuple(word for word in words if isinstance(word, str)),
         environment={name: filled(template) for name, template in environment.items()},
         files={
@@ -151,7 +151,7 @@ def _named(file: str, templates: Iterable[str]) -> bool:
     return any(f"{{etc}}/{file}" in template for template in templates)
 
 
-def fill(template: str, values: Values, *, quoted: bool = False) -> Text:
+def fill_template(template: str, values: Values, *, quoted: bool = False) -> Text:
     """Put `values` in place of `{name}`; `{{` and `}}` stand for braces.
 
     The answer is a Secret when a secret went in. `quoted`: a placeholder right between double
@@ -194,7 +194,7 @@ def _in_command(profile: str) -> Problem:
     )
 
 
-def digest_with(key: Secret) -> Callable[[Secret], str]:
+def keyed_digest(key: Secret) -> Callable[[Secret], str]:
     """What stands for a secret in fingerprints: `hmac:` and 16 hex digits under the lock's key.
 
     The key keeps a reader of labels from trying passwords against the digest.
@@ -207,9 +207,9 @@ def digest_with(key: Secret) -> Callable[[Secret], str]:
     return digest
 
 
-def flat(prefix: str, values: Values, key: Secret) -> dict[str, str]:
+def flat_inputs(prefix: str, values: Values, key: Secret) -> dict[str, str]:
     """`values` as flat inputs, `<prefix>.<name>` → text, secrets as keyed digests."""
-    digest = digest_with(key)
+    digest = keyed_digest(key)
     return {
         f"{prefix}.{name}": digest(value) if isinstance(value, Secret) else value
         for name, value in sorted(values.items())
@@ -236,7 +236,7 @@ def with_secrets_in_file(environment: Values, variable: str, etc: str) -> tuple[
     return {**public, variable: f"{etc}/{SECRETS}"}, {SECRETS: Secret(text)}
 
 
-def revealed(values: Values) -> dict[str, str]:
+def reveal_all(values: Values) -> dict[str, str]:
     """The plain texts, for handing over to the service itself and to nobody else."""
     return {
         name: value.reveal() if isinstance(value, Secret) else value
@@ -284,9 +284,9 @@ def runner_environment(
         # Without the variable a runner lets guests ask any address, as Alga's does.
         "RUNNER_LOCAL_EGRESS": ",".join(intent.runner.local_egress) or "deny",
     }
-    if intent.ready_timeout > ROOMY_SECONDS:
+    if intent.ready_timeout > DEFAULT_COMPILE_SECONDS:
         # Else the runner's own limit would end what the author is ready to wait for.
-        seconds = math.ceil(intent.ready_timeout) * PROCESSORS
+        seconds = math.ceil(intent.ready_timeout) * COMPILE_PROCESSORS
         environment["RUNNER_COMPILE_CPU_SECONDS"] = str(seconds)
     if addresses := ",".join(own):
         environment["RUNNER_OWN_ADDRESSES"] = addresses

@@ -55,10 +55,10 @@ class Case:
 
 @contextmanager
 def docker_case() -> Iterator[Case]:
-    from algaenv.runtimes.docker.engine import NoEngine, answers
+    from algaenv.runtimes.docker.engine import NoEngine, probe_engine
     from algaenv.runtimes.docker.runtime import DockerRuntime
 
-    found = answers(os.environ)
+    found = probe_engine(os.environ)
     if isinstance(found, NoEngine):
         pytest.skip(f"needs a Docker engine: {found.reason}")
     runtime = DockerRuntime(os.environ)
@@ -84,7 +84,7 @@ def process_case() -> Iterator[Case]:
 CASES = {"docker": docker_case, "process": process_case}
 
 
-class Desk:
+class Harness:
     """One environment on one runtime, worked by hand: nothing here plans."""
 
     def __init__(self, case: Case, lock: Lock) -> None:
@@ -129,14 +129,14 @@ class Desk:
     def await_answer(self, service: str) -> None:
         probe = self.resource(service).probe
         assert probe is not None
-        answers: list[ProbeResult] = []
+        probe_engine: list[ProbeResult] = []
 
         def ready() -> bool:
-            answers.append(self.prober.probe(probe))
-            assert not isinstance(answers[-1], Never), answers[-1]
-            if not isinstance(answers[-1], Yes) and (lines := self.diagnostics(service)):
+            probe_engine.append(self.prober.probe(probe))
+            assert not isinstance(probe_engine[-1], Never), probe_engine[-1]
+            if not isinstance(probe_engine[-1], Yes) and (lines := self.diagnostics(service)):
                 raise AssertionError("\n".join((service, *lines)))
-            return isinstance(answers[-1], Yes)
+            return isinstance(probe_engine[-1], Yes)
 
         until(f"{service} answers", ready)
 
@@ -166,10 +166,10 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
 
 
 @pytest.fixture
-def make_desk(case: Case, tmp_path: Path) -> Iterator[Callable[..., Desk]]:
-    made: list[Desk] = []
+def make_harness(case: Case, tmp_path: Path) -> Iterator[Callable[..., Harness]]:
+    made: list[Harness] = []
 
-    def make(**changes: object) -> Desk:
+    def make(**changes: object) -> Harness:
         home = tmp_path / f"home{len(made)}"
         home.mkdir(mode=0o700)
         settings = {
@@ -181,15 +181,15 @@ def make_desk(case: Case, tmp_path: Path) -> Iterator[Callable[..., Desk]]:
             **changes,
         }
         lock = make_lock(home, **settings)  # type: ignore[arg-type]
-        made.append(Desk(case, lock))
+        made.append(Harness(case, lock))
         return made[-1]
 
     yield make
-    for desk in made:
-        desk.sweep()
+    for harness in made:
+        harness.sweep()
 
 
 @pytest.fixture
-def desk(make_desk: Callable[..., Desk]) -> Desk:
+def harness(make_harness: Callable[..., Harness]) -> Harness:
     """An environment of which nothing exists yet."""
-    return make_desk()
+    return make_harness()

@@ -30,19 +30,19 @@ STORES = [
 ]
 
 
-def _inspected(desk: Desk, seen: Present) -> dict[str, Any]:
-    engine = desk.case.runtime.engine  # type: ignore[attr-defined]
+def _inspected(harness: Desk, seen: Present) -> dict[str, Any]:
+    engine = harness.case.runtime.engine  # type: ignore[attr-defined]
     found: dict[str, Any] = engine.api.inspect_container(seen.handle)
     return found
 
 
-def _processes(desk: Desk) -> Mapping[str, list[int]]:
+def _processes(harness: Desk) -> Mapping[str, list[int]]:
     """Service → the processes that belong to it and can be seen: its supervisor and all below."""
     found: dict[str, list[int]] = {}
     for service in SERVICES:
-        seen = desk.seen(desk.address(service))
-        if desk.case.running == "container":
-            top = int(_inspected(desk, seen)["State"]["Pid"])
+        seen = harness.seen(harness.address(service))
+        if harness.case.running == "container":
+            top = int(_inspected(harness, seen)["State"]["Pid"])
         else:
             top = int(seen.handle.partition(":")[0])
         found[service] = [top, *_below(top)]
@@ -68,21 +68,21 @@ def _read(pid: int, name: str) -> str:
 
 
 @pytest.fixture(params=STORES)
-def running(request: pytest.FixtureRequest, make_desk: Callable[..., Desk]) -> Desk:
+def running(request: pytest.FixtureRequest, make_harness: Callable[..., Desk]) -> Desk:
     """All five services, with secrets of the author's own beside the generated ones."""
-    desk = make_desk(
+    harness = make_harness(
         store=profile(request.param),
         gateway=GATEWAY,
         runner_environment={"MY_OWN_TOKEN": Secret("the-authors-own-token")},
     )
-    desk.create()
+    harness.create()
     for service in SERVICES[:-1]:
-        desk.await_answer(service)
-    return desk
+        harness.await_answer(service)
+    return harness
 
 
-def _hidden(desk: Desk) -> dict[str, str]:
-    credentials = desk.lock.credentials
+def _hidden(harness: Desk) -> dict[str, str]:
+    credentials = harness.lock.credentials
     return {
         "access_key": credentials.access_key.reveal(),
         "secret_key": credentials.secret_key.reveal(),

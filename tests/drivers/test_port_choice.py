@@ -11,7 +11,7 @@ from algaenv.model.intent import ExternalDatabase, Intent, ManagedDatabase
 from algaenv.model.lock import Environment, Ports
 from algaenv.model.problem import ResolveError
 from algaenv.model.secret import Secret
-from algaenv.runtimes.ports import holder_of
+from algaenv.runtimes.ports import find_port_holder
 from tests.runtimes.locks import GATEWAY, make_lock
 
 
@@ -83,12 +83,12 @@ def test_a_taken_port_is_passed_over(environment: Environment, intent: Intent) -
 
 
 def test_a_real_listener_is_passed_over(environment: Environment, intent: Intent) -> None:
-    ideal = choose(environment, intent, lambda port: holder_of(port) is None)
+    ideal = choose(environment, intent, lambda port: find_port_holder(port) is None)
     (environment.home / "ports.json").unlink()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", ideal.store))
         listener.listen()
-        ports = choose(environment, intent, lambda port: holder_of(port) is None)
+        ports = choose(environment, intent, lambda port: find_port_holder(port) is None)
     assert ideal.store not in astuple(ports)
 
 

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from algaenv.runtimes.binaries import (
-    INSTALL,
+    INSTALL_COMMAND,
     Memo,
     cache_home,
     cache_problem,
     find,
-    missing,
+    missing_programs,
     stamp_of,
 )
 
@@ -84,10 +84,10 @@ def test_in_a_wheel_and_kept(tmp_path: Path, name: str) -> None:
 
 
 def test_missing_names_all_of_it_and_the_command() -> None:
-    text = str(missing({"store": ("minio", "silo"), "redis": ("valkey-server",)}))
+    text = str(missing_programs({"store": ("minio", "silo"), "redis": ("valkey-server",)}))
     assert "cannot find a program for store, redis" in text
     assert "store: minio or silo" in text
-    assert INSTALL in text
+    assert INSTALL_COMMAND in text
 
 
 def test_memo_computes_once_per_stamp(tmp_path: Path) -> None:
@@ -179,4 +179,4 @@ def test_a_cache_directory_that_takes_nothing_is_told(
     ],
 )
 def test_the_way_out_is_one_that_leads_somewhere(wanted: dict[str, list[str]], hint: str) -> None:
-    assert missing(wanted).problem.hint == hint
+    assert missing_programs(wanted).problem.hint == hint

@@ -20,14 +20,14 @@ from algaenv.model.intent import (
 from algaenv.model.secret import Secret
 from algaenv.plan.desired import predicted_ids
 from algaenv.reconcile.endpoints import CLIENT_MENU, portal_path
-from algaenv.runtimes.gateway import (
+from algaenv.runtimes.gateway_settings import (
     SETTINGS,
     database_url,
     gateway_environment,
     settings_files,
     tenant_id,
 )
-from algaenv.runtimes.services import Values, probes, revealed
+from algaenv.runtimes.services import Values, probes, reveal_all
 from algaenv.spec.gateway import fault_names
 from tests.runtimes.locks import GATEWAY, make_lock
 
@@ -72,7 +72,7 @@ def test_the_gateway_takes_its_environment(tmp_path: Path) -> None:
     assert "S3_SECRET_KEY" not in said
     shown = {name for name, text in said.items() if not isinstance(text, Secret)}
     assert not shown & {"DATABASE_URL", "ALGA_AUTH_KEY", "RUNNER_STORAGE_API_TOKEN"}
-    read = Environment.read(revealed(said))
+    read = Environment.read(reveal_all(said))
     assert (read.host, read.port, read.timeout_ms) == ("127.0.0.1", 3000, 5_000)
     assert read.runner_url == "http://runner:8080"
     assert (read.auth_key, read.storage_token) == ("key of the author", "token")
@@ -86,7 +86,7 @@ def test_the_gateway_takes_its_settings(tmp_path: Path) -> None:
     file = tmp_path / SETTINGS
     file.touch(0o600)
     file.write_text(settings_files(lock)[SETTINGS])
-    read = Environment.read(revealed(environment(tmp_path, FULL, str(file)))).settings
+    read = Environment.read(reveal_all(environment(tmp_path, FULL, str(file)))).settings
     glinda, toto = read.users
     assert (glinda.key, glinda.name, glinda.id, glinda.permissions) == (
         "glinda",

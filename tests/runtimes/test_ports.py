@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from algaenv.runtimes.ports import Holder, holder_of
+from algaenv.runtimes.ports import PortHolder, find_port_holder
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -42,26 +42,26 @@ def free_port() -> int:
 
 
 def test_nobody_holds_a_free_port() -> None:
-    assert holder_of(free_port()) is None
+    assert find_port_holder(free_port()) is None
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::", "::ffff:127.0.0.1"])
 def test_the_process_that_is_in_the_way_is_named(address: str) -> None:
     with listener(address) as (pid, port):
-        holder = holder_of(port)
+        holder = find_port_holder(port)
         assert holder is not None
         assert (holder.pid, holder.port, holder.uid) == (pid, port, os.geteuid())
         assert holder.address == address.removeprefix("::ffff:")
         assert holder.command
         assert str(holder) == f"process {pid} ({holder.command})"
-    assert holder_of(port) is None
+    assert find_port_holder(port) is None
 
 
 @pytest.mark.parametrize("address", ["127.0.0.2", "::1"])
 def test_a_listener_on_another_address_is_not_in_the_way(address: str) -> None:
     for _ in range(3):
         with listener(address) as (pid, port):
-            holder = holder_of(port)
+            holder = find_port_holder(port)
         if holder is None:
             return
         # The kernel may give the number to somebody's connection on our own address meanwhile.
@@ -76,7 +76,7 @@ def test_of_two_with_the_same_number_the_one_in_the_way_is_named() -> None:
         except OSError:
             pytest.skip("not applicable: somebody's connection has just been given the number")
         mine.listen()
-        holder = holder_of(port)
+        holder = find_port_holder(port)
         assert holder is not None
         assert (holder.pid, holder.address) == (os.getpid(), "127.0.0.1")
         assert holder.pid != pid
@@ -89,7 +89,7 @@ def test_an_environment_of_ours_is_named_by_its_spec() -> None:
         "ALGAENV_SPEC": "/home/me/algaenv.yaml",
     }
     with listener("127.0.0.1", **marks) as (pid, port):
-        holder = holder_of(port)
+        holder = find_port_holder(port)
         assert holder is not None
         assert (holder.environment, holder.resource) == ("0123456789", "process/redis")
         assert "process/redis of the environment of /home/me/algaenv.yaml" in str(holder)
@@ -106,7 +106,7 @@ def test_the_marks_of_an_ancestor_count() -> None:
         parent,
         port,
     ):
-        holder = holder_of(port)
+        holder = find_port_holder(port)
         assert holder is not None
         assert holder.pid != parent
         assert holder.environment == "feed"
@@ -119,7 +119,7 @@ def test_a_connection_that_has_the_port_as_its_own_end_is_named() -> None:
         socket.create_server(("127.0.0.1", 0)) as server,
         socket.create_connection(server.getsockname()[:2]) as client,
     ):
-        holder = holder_of(client.getsockname()[1])
+        holder = find_port_holder(client.getsockname()[1])
     assert holder is not None
     assert holder.pid == os.getpid()
 
@@ -136,17 +136,17 @@ def test_of_several_processes_with_the_socket_the_first_is_named() -> None:
     )
     with process:
         assert process.stdout
-        holder = holder_of(int(process.stdout.readline()))
+        holder = find_port_holder(int(process.stdout.readline()))
         os.killpg(process.pid, 9)
     assert holder is not None
     assert holder.pid == process.pid
 
 
 def test_a_docker_proxy_tells_its_container() -> None:
-    holder = Holder(80, "127.0.0.1", 0, 7, "docker-proxy", container="172.17.0.2")
+    holder = PortHolder(80, "127.0.0.1", 0, 7, "docker-proxy", container="172.17.0.2")
     assert str(holder) == "process 7 (docker-proxy), for the container at 172.17.0.2"
-    assert holder.way_out == "stop the container that `docker ps --filter publish=80` shows"
+    assert holder.remedy == "stop the container that `docker ps --filter publish=80` shows"
 
 
 def test_a_process_that_cannot_be_seen_is_still_a_holder() -> None:
-    assert str(Holder(80, "127.0.0.1", 33)) == "a process that cannot be seen (user 33)"
+    assert str(PortHolder(80, "127.0.0.1", 33)) == "a process that cannot be seen (user 33)"

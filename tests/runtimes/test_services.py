@@ -12,15 +12,15 @@ from algaenv.model.secret import Secret
 from algaenv.plan.app_variables import inbound_token
 from algaenv.runtimes.services import (
     Values,
-    digest_with,
-    fill,
-    flat,
+    fill_template,
+    flat_inputs,
+    keyed_digest,
     own_ports,
     probes,
     profile_values,
     render_container,
     render_process,
-    revealed,
+    reveal_all,
     runner_environment,
 )
 
@@ -38,7 +38,7 @@ from .locks import MINIO, POSTGRES, VALKEY, make_lock
     ],
 )
 def test_fill(template: str, values: Values, text: str) -> None:
-    assert fill(template, values) == text
+    assert fill_template(template, values) == text
 
 
 @pytest.mark.parametrize(
@@ -50,17 +50,19 @@ def test_fill(template: str, values: Values, text: str) -> None:
     ],
 )
 def test_fill_escapes_what_stands_in_quotes_of_a_file(template: str, text: str) -> None:
-    assert fill(template, {"a": 'x"y\\z'}, quoted=True) == text
-    assert fill(template, {"a": "plain"}, quoted=True) == fill(template, {"a": "plain"})
+    assert fill_template(template, {"a": 'x"y\\z'}, quoted=True) == text
+    assert fill_template(template, {"a": "plain"}, quoted=True) == fill_template(
+        template, {"a": "plain"}
+    )
 
 
 def test_a_text_with_a_secret_in_it_is_a_secret() -> None:
-    assert fill("pass={password}", {"password": Secret("s3")}) == Secret("pass=s3")
+    assert fill_template("pass={password}", {"password": Secret("s3")}) == Secret("pass=s3")
 
 
 def test_fill_names_what_it_does_not_know() -> None:
     with pytest.raises(KeyError, match="colour"):
-        fill("{colour}", {"host": "h"})
+        fill_template("{colour}", {"host": "h"})
 
 
 def test_render_container(tmp_path: Path) -> None:
@@ -68,7 +70,7 @@ def test_render_container(tmp_path: Path) -> None:
     values = profile_values(lock, "redis", host="0.0.0.0", port=6379, data="/data", etc="/etc/x")
     rendered = render_container(VALKEY, values)
     assert rendered.command == ("valkey-server", "/etc/x/valkey.conf")
-    conf = revealed(rendered.files)["valkey.conf"]
+    conf = reveal_all(rendered.files)["valkey.conf"]
     password = lock.credentials.redis_password
     assert password
     assert f'requirepass "{password.reveal()}"' in conf
@@ -104,14 +106,14 @@ def test_render_says_everything_that_is_wrong_at_once(tmp_path: Path) -> None:
 def test_flat_hides_secrets_and_follows_them() -> None:
     key = Secret("key")
     values: Values = {"B": Secret("one"), "A": "text"}
-    inputs = flat("env", values, key)
+    inputs = flat_inputs("env", values, key)
     assert list(inputs) == ["env.A", "env.B"]
     assert inputs["env.A"] == "text"
     assert inputs["env.B"].startswith("hmac:")
     assert len(inputs["env.B"]) == len("hmac:") + 16
-    assert inputs["env.B"] == digest_with(key)(Secret("one"))
-    assert inputs["env.B"] != digest_with(key)(Secret("two"))
-    assert inputs["env.B"] != digest_with(Secret("other key"))(Secret("one"))
+    assert inputs["env.B"] == keyed_digest(key)(Secret("one"))
+    assert inputs["env.B"] != keyed_digest(key)(Secret("two"))
+    assert inputs["env.B"] != keyed_digest(Secret("other key"))(Secret("one"))
 
 
 def _environment(tmp_path: Path, *, ready_timeout: float | None = None, **change: object) -> Values:

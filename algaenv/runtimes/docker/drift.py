@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from algaenv.model.resource import Json
-from algaenv.runtimes.docker.body import RESTART
 from algaenv.runtimes.docker.engine import as_list, as_map
 from algaenv.runtimes.docker.labels import Mark
+from algaenv.runtimes.docker.specs import RESTART
 
 _LIMITS: Final = {
     "NanoCpus": "processor limit",

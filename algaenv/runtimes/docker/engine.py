@@ -22,17 +22,17 @@ from algaenv.bundle.value import dataclass
 from algaenv.model.problem import DriverError, Problem, Refused
 from algaenv.model.resource import Json
 from algaenv.runtimes.docker.endpoint import Endpoint, Remote, UnixSocket, locate
-from algaenv.runtimes.docker.translate import NOT_FOUND, Reply, asking
+from algaenv.runtimes.docker.errors import NOT_FOUND, ApiError, translate_errors
 
 _OLDEST: Final = (1, 40)
 """Docker 19.03."""
 _NEWEST: Final = (1, 44)
 """What this was written against; also the oldest that the newest engines still speak."""
-_PATIENCE: Final = 30.0
-_WRITE_PATIENCE: Final = 120
-_SILENCE: Final = 900.0
+_TIMEOUT: Final = 30.0
+_WRITE_TIMEOUT: Final = 120
+_STREAM_TIMEOUT: Final = 900.0
 """For an engine that pulls an image. The SDK itself would wait for ever."""
-BUILD_SILENCE: Final = 3600.0
+BUILD_TIMEOUT: Final = 3600.0
 """For one that builds: a step of a Dockerfile may well print nothing for long."""
 _ERROR: Final = 400
 
@@ -63,7 +63,7 @@ class NoEngine:
         return False
 
 
-def answers(environ: Mapping[str, str]) -> EngineFacts | NoEngine:
+def probe_engine(environ: Mapping[str, str]) -> EngineFacts | NoEngine:
     """The engine that `environ` points to, if it answers and runs Linux containers. Never raises.
 
     Costs one round trip. One on another machine does not count: services are reached on loopback.
@@ -73,7 +73,7 @@ def answers(environ: Mapping[str, str]) -> EngineFacts | NoEngine:
     except Refused as error:
         return NoEngine(error.problem.summary, error.problem.hint)
     if isinstance(endpoint, Remote) and not endpoint.is_here:
-        found = elsewhere(endpoint)
+        found = remote_engine_problem(endpoint)
         return NoEngine(found.summary, found.hint)
     engine = Engine(endpoint, environ)
     try:
@@ -106,17 +106,17 @@ class Engine:
     def facts(self) -> EngineFacts:
         """Asked for once. Raises EngineGone, or Refused when it cannot be used."""
         if self._facts is None:
-            with asking(f"reach the container engine at {self.endpoint}"):
-                said = as_map(self._answer("/version", _PATIENCE))
+            with translate_errors(f"reach the container engine at {self.endpoint}"):
+                said = as_map(self._answer("/version", _TIMEOUT))
             self._facts = _facts(str(self.endpoint), said)
         return self._facts
 
     def get(
-        self, path: str, query: Mapping[str, object] | None = None, *, patience: float = _PATIENCE
+        self, path: str, query: Mapping[str, object] | None = None, *, timeout: float = _TIMEOUT
     ) -> Json:
         """The JSON answer to a GET; `filters` and other mappings are sent as JSON.
 
-        `patience` is in seconds. Raises Reply for an answer that is no success, and what the
+        `patience` is in seconds. Raises ApiError for an answer that is no success, and what the
         transport raises; callers wrap it in `asking`.
         """
         sent = {
@@ -124,18 +124,18 @@ class Engine:
             for key, value in (query or {}).items()
         }
         text = f"?{urlencode(sent)}" if sent else ""
-        return self._answer(f"/v{self.facts.api_version}{path}{text}", patience)
+        return self._answer(f"/v{self.facts.api_version}{path}{text}", timeout)
 
     def find(self, path: str) -> Mapping[str, Json] | None:
         """The same for one thing; None when there is no such thing."""
         try:
             return as_map(self.get(path))
-        except Reply as error:
+        except ApiError as error:
             if error.status == NOT_FOUND:
                 return None
             raise
 
-    def peek(self, path: str, query: Mapping[str, object], size: int) -> bytes:
+    def read_prefix(self, path: str, query: Mapping[str, object], size: int) -> bytes:
         """The first bytes, at most `size`, of the answer to a GET that may be a long one.
 
         Raises as `get`. The connection is closed, so that the engine does not go on.
@@ -143,7 +143,7 @@ class Engine:
         url = f"/v{self.facts.api_version}{path}?{urlencode(query)}"
         if isinstance(self.endpoint, UnixSocket):
             connection = _UnixConnection(self.endpoint.path)
-            connection.timeout = _PATIENCE
+            connection.timeout = _TIMEOUT
             try:
                 connection.request("GET", url, headers={"Host": "docker"})
                 reply = connection.getresponse()
@@ -151,15 +151,15 @@ class Engine:
             finally:
                 connection.close()
         client = self._client(".".join(map(str, _NEWEST)))
-        with client.get(client.base_url + url, timeout=_PATIENCE, stream=True) as streamed:
+        with client.get(client.base_url + url, timeout=_TIMEOUT, stream=True) as streamed:
             return _success(streamed.status_code, streamed.raw.read(size))
 
-    def tell(self, method: str, path: str, *, patience: float = _WRITE_PATIENCE) -> None:
+    def send(self, method: str, path: str, *, timeout: float = _WRITE_TIMEOUT) -> None:
         """A POST or DELETE without a body, for what has to be over quickly: stopping and removing.
 
         The import of the SDK would be a good part of a `down`. Raises as `get` does.
         """
-        self._answer(f"/v{self.facts.api_version}{path}", patience, method)
+        self._answer(f"/v{self.facts.api_version}{path}", timeout, method)
 
     @property
     def api(self) -> Any:
@@ -172,22 +172,22 @@ class Engine:
                 self._sdk[version] = _sdk_client(self.endpoint, self._environ, version)
             return self._sdk[version]
 
-    def _answer(self, path: str, patience: float, method: str = "GET") -> Json:
+    def _answer(self, path: str, timeout: float, method: str = "GET") -> Json:
         if isinstance(self.endpoint, UnixSocket):
-            return self._over_socket(self.endpoint.path, path, patience, method)
-        return self._over_sdk(path, patience, method)
+            return self._over_socket(self.endpoint.path, path, timeout, method)
+        return self._over_sdk(path, timeout, method)
 
-    def _over_socket(self, socket_path: str, path: str, patience: float, method: str) -> Json:
+    def _over_socket(self, socket_path: str, path: str, timeout: float, method: str) -> Json:
         try:
             connection, reused = self._idle.pop(), True
         except IndexError:
             connection, reused = _UnixConnection(socket_path), False
         try:
-            status, body = _exchange(connection, path, patience, method)
+            status, body = _exchange(connection, path, timeout, method)
         except (ConnectionError, http.client.RemoteDisconnected):
             connection.close()
             if reused:  # An engine closes idle connections; a fresh one tells whether it is gone.
-                return self._over_socket(socket_path, path, patience, method)
+                return self._over_socket(socket_path, path, timeout, method)
             raise
         except BaseException:
             connection.close()
@@ -195,10 +195,10 @@ class Engine:
         self._idle.append(connection)
         return _read(status, body)
 
-    def _over_sdk(self, path: str, patience: float, method: str) -> Json:
+    def _over_sdk(self, path: str, timeout: float, method: str) -> Json:
         # Our paths hold the version already; the SDK must be given one, or it asks before we do.
         client = self._client(".".join(map(str, _NEWEST)))
-        reply = client.request(method, client.base_url + path, timeout=patience)
+        reply = client.request(method, client.base_url + path, timeout=timeout)
         return _read(reply.status_code, reply.content)
 
 
@@ -218,17 +218,17 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def _exchange(
-    connection: http.client.HTTPConnection, path: str, patience: float, method: str
+    connection: http.client.HTTPConnection, path: str, timeout: float, method: str
 ) -> tuple[int, bytes]:
-    connection.timeout = patience
+    connection.timeout = timeout
     if connection.sock is not None:
-        connection.sock.settimeout(patience)
+        connection.sock.settimeout(timeout)
     connection.request(method, path, headers={"Host": "docker"})
     reply = connection.getresponse()
     return reply.status, reply.read()
 
 
-def elsewhere(endpoint: Remote) -> Problem:
+def remote_engine_problem(endpoint: Remote) -> Problem:
     """What is said of an engine on another machine."""
     return Problem(
         "engine-elsewhere",
@@ -250,7 +250,7 @@ def _read(status: int, body: bytes) -> Json:
         found = body.decode(errors="replace")
     if status >= _ERROR:
         message = found.get("message") if isinstance(found, dict) else found
-        raise Reply(status, str(message or http.client.responses.get(status, "")))
+        raise ApiError(status, str(message or http.client.responses.get(status, "")))
     return found
 
 
@@ -304,7 +304,7 @@ def _sdk_client(endpoint: Endpoint, environ: Mapping[str, str], version: str) ->
     from algaenv.runtimes.docker import credentials
 
     credentials.check()
-    settings: dict[str, Any] = {"timeout": _WRITE_PATIENCE, "version": version}
+    settings: dict[str, Any] = {"timeout": _WRITE_TIMEOUT, "version": version}
     match endpoint:
         case UnixSocket():
             settings["base_url"] = str(endpoint)
@@ -325,7 +325,7 @@ def _sdk_client(endpoint: Endpoint, environ: Mapping[str, str], version: str) ->
     send = client.send
 
     def bounded(request: Any, **given: Any) -> Any:
-        return send(request, **{**given, "timeout": given.get("timeout") or _SILENCE})
+        return send(request, **{**given, "timeout": given.get("timeout") or _STREAM_TIMEOUT})
 
     client.send = bounded
     return client

@@ -1,7 +1,7 @@
 """Lock and chosen images in, resources out: this runtime's code generator. Pure.
 
 What may differ between machines (which image, whose recipe, where a program lies) has been settled
-by `choose` and comes in as one `Supply` a service.
+by `choose` and comes in as one `ImageChoice` a service.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from algaenv.model.resource import Json, Resource, ServiceEngine
 from algaenv.model.secret import Secret
 from algaenv.reconcile.protocols import Lowered
 from algaenv.runtimes.binaries import engine_name
-from algaenv.runtimes.docker.body import (
+from algaenv.runtimes.docker.specs import (
     ETC,
-    ContainerBody,
-    ImageBody,
+    ContainerSpec,
+    ImageSpec,
     MountPoint,
-    NetworkBody,
-    Owned,
+    NetworkSpec,
+    OwnedDirectory,
     Port,
     User,
-    VolumeBody,
+    VolumeSpec,
 )
-from algaenv.runtimes.gateway import (
+from algaenv.runtimes.gateway_settings import (
     GATEWAY_SECRETS,
     SETTINGS,
     database_url,
@@ -42,11 +42,11 @@ from algaenv.runtimes.gateway import (
 from algaenv.runtimes.services import (
     LOOPBACK,
     RUNNER_SECRETS,
-    Rendered,
+    RenderedProfile,
     ServiceName,
     Values,
-    fill,
-    flat,
+    fill_template,
+    flat_inputs,
     own_ports,
     probes,
     profile_values,
@@ -91,17 +91,17 @@ to what runs away."""
 
 
 @dataclass(frozen=True, slots=True)
-class Supply:
+class ImageChoice:
     """The image chosen for a service, and what that choice says about its container.
 
     `profile` is None for runner and gateway. `note` says where the image comes from; `version` is
     that of the program in it, as far as it is known. `user` is who runs in an image of
-    ours, None when the image takes care of that itself; `chown` is as in ContainerBody.
+    ours, None when the image takes care of that itself; `chown` is as in ContainerSpec.
     `kept` names the volume's data format: data of another engine, or
     of one made elsewhere, is never mounted. `environment` holds templates, as a profile's does.
     """
 
-    image: ImageBody
+    image: ImageSpec
     profile: Profile | None
     note: str
     version: str = ""
@@ -113,35 +113,35 @@ class Supply:
     tmpfs: Mapping[str, str] = field(default_factory=dict)
 
 
-def lower(lock: Lock, supplies: Mapping[ServiceName, Supply]) -> Lowered:
+def lower(lock: Lock, choices: Mapping[ServiceName, ImageChoice]) -> Lowered:
     """The substrate of `lock`. Raises ResolveError when a profile's templates do not hold."""
     wanted = _wanted(lock)
     resources = [_network(lock)]
     for service in wanted:
-        supply = supplies[service]
+        choice = choices[service]
         if service == "runner":
-            body = runner = _runner(lock, supply, supplies)
+            body = runner = _runner(lock, choice, choices)
         elif service == "gateway":
-            body = _gateway(lock, supply, supplies, runner.environment)
+            body = _gateway(lock, choice, choices, runner.environment)
         else:
-            body = _server(lock, service, supply)
+            body = _server(lock, service, choice)
         volumes = [mount.source for mount in body.mounts if mount.kind == "volume"]
-        resources += [_image(service, supply)]
+        resources += [_image(service, choice)]
         resources += [_volume(service, name) for name in volumes]
         resources += [_container(lock, body, with_volume=bool(volumes))]
     return Lowered(
         tuple(resources),
         {name: Address("container", name) for name in wanted},
-        tuple(_engine(name, supplies[name]) for name in wanted),
+        tuple(_engine(name, choices[name]) for name in wanted),
     )
 
 
-def _engine(service: ServiceName, supply: Supply) -> ServiceEngine:
-    if supply.profile is not None:
-        name = engine_name(supply.profile)
+def _engine(service: ServiceName, choice: ImageChoice) -> ServiceEngine:
+    if choice.profile is not None:
+        name = engine_name(choice.profile)
     else:
-        name = "bundled" if supply.version == algaenv.__version__ else "image"
-    return ServiceEngine(service, name, supply.version, supply.note)
+        name = "bundled" if choice.version == algaenv.__version__ else "image"
+    return ServiceEngine(service, name, choice.version, choice.note)
 
 
 def _wanted(lock: Lock) -> list[ServiceName]:
@@ -175,24 +175,24 @@ def seen_from_container(url: str) -> str:
 
 
 def _network(lock: Lock) -> Resource:
-    body = NetworkBody(network_name(lock))
+    body = NetworkSpec(network_name(lock))
     inputs: dict[str, Json] = {"name": body.name, "driver": "bridge"}
     return Resource(NETWORK, Tier.SUBSTRATE, inputs, body, replaced=True)
 
 
-def _image(service: ServiceName, supply: Supply) -> Resource:
-    inputs: dict[str, Json] = {"image": supply.image.title}
+def _image(service: ServiceName, choice: ImageChoice) -> Resource:
+    inputs: dict[str, Json] = {"image": choice.image.title}
     address = Address("image", service)
-    return Resource(address, Tier.SUBSTRATE, inputs, supply.image, retained=True)
+    return Resource(address, Tier.SUBSTRATE, inputs, choice.image, retained=True)
 
 
 def _volume(service: ServiceName, name: str) -> Resource:
     inputs: dict[str, Json] = {"name": name}
     address = Address("volume", service)
-    return Resource(address, Tier.SUBSTRATE, inputs, VolumeBody(name), retained=True)
+    return Resource(address, Tier.SUBSTRATE, inputs, VolumeSpec(name), retained=True)
 
 
-def _container(lock: Lock, body: ContainerBody, *, with_volume: bool) -> Resource:
+def _container(lock: Lock, body: ContainerSpec, *, with_volume: bool) -> Resource:
     needs = [NETWORK, Address("image", body.service)]
     if with_volume:
         needs.append(Address("volume", body.service))
@@ -216,8 +216,8 @@ def _service(name: str) -> ServiceName:
     return next(service for service in SERVICES if service == name)
 
 
-def _server(lock: Lock, service: ServiceName, supply: Supply) -> ContainerBody:
-    profile = supply.profile
+def _server(lock: Lock, service: ServiceName, choice: ImageChoice) -> ContainerSpec:
+    profile = choice.profile
     assert profile is not None, service  # noqa: S101 - choose gives every server a profile
     main = next(iter(profile.ports.values()))
     values = profile_values(
@@ -230,34 +230,34 @@ def _server(lock: Lock, service: ServiceName, supply: Supply) -> ContainerBody:
         console_port=profile.ports.get("console", 0),
     )
     rendered = render_container(profile, values)
-    owner = supply.user or User(profile.uid, profile.uid)
+    owner = choice.user or User(profile.uid, profile.uid)
     mounts = (
-        (MountPoint("volume", volume_name(lock, service, supply), profile.data),)
+        (MountPoint("volume", volume_name(lock, service, choice), profile.data),)
         if service != "redis" or lock.intent.redis.persistent
         else ()
     )
-    mode = 0o700 if supply.user else 0o750
-    owned = tuple(Owned(mount.target, owner, mode) for mount in mounts if owner.uid)
-    return ContainerBody(
+    mode = 0o700 if choice.user else 0o750
+    owned = tuple(OwnedDirectory(mount.target, owner, mode) for mount in mounts if owner.uid)
+    return ContainerSpec(
         name=container_name(lock, service),
         service=service,
-        image=supply.image,
+        image=choice.image,
         network=network_name(lock),
         command=rendered.command,
-        environment=_environment(supply, rendered, values),
+        environment=_environment(choice, rendered, values),
         secrets_by="",
         files=rendered.files,
         file_owner=owner,
-        user=supply.user,
-        chown=supply.chown,
+        user=choice.user,
+        chown=choice.chown,
         ports=_ports(lock, service, profile),
         mounts=mounts,
         owned=owned,
-        capabilities=() if supply.user else _STEP_DOWN,
-        read_only=supply.read_only,
+        capabilities=() if choice.user else _STEP_DOWN,
+        read_only=choice.read_only,
         memory=_limit(lock, service, "memory"),
         pids=_limit(lock, service, "pids"),
-        tmpfs=supply.tmpfs if mounts else {**supply.tmpfs, **_passing(profile.data, supply.user)},
+        tmpfs=choice.tmpfs if mounts else {**choice.tmpfs, **_passing(profile.data, choice.user)},
         host_names=(),
         init=False,
         stop_signal=profile.stop_signal,
@@ -277,8 +277,8 @@ def _passing(place: str, user: User | None) -> Mapping[str, str]:
     return {place: f"rw,nosuid,nodev,noexec,mode=0700,uid={user.uid},gid={user.gid}"}
 
 
-def _environment(supply: Supply, rendered: Rendered, values: Values) -> Values:
-    ours = {name: fill(template, values) for name, template in supply.environment.items()}
+def _environment(choice: ImageChoice, rendered: RenderedProfile, values: Values) -> Values:
+    ours = {name: fill_template(template, values) for name, template in choice.environment.items()}
     return {**rendered.environment, **ours}
 
 
@@ -295,45 +295,47 @@ def _ports(lock: Lock, service: ServiceName, profile: Profile) -> tuple[Port, ..
     )
 
 
-def _runner(lock: Lock, supply: Supply, supplies: Mapping[ServiceName, Supply]) -> ContainerBody:
+def _runner(
+    lock: Lock, choice: ImageChoice, choices: Mapping[ServiceName, ImageChoice]
+) -> ContainerSpec:
     environment = runner_environment(
         lock,
         store_url=f"http://store:{_inside(supplies['store'])}",
         redis_host="redis",
-        redis_port=_inside(supplies["redis"]),
+        redis_port=_inside(choices["redis"]),
         app_url=f"http://gateway:{GATEWAY_PORT}"
         if isinstance(lock.intent.gateway, BundledGateway)
         else seen_from_container(lock.intent.app_url),
         cache=CACHE,
         host=_ANYWHERE,
         port=RUNNER_PORT,
-        own=_own_addresses(lock, supplies),
+        own=_own_addresses(lock, choices),
     )
-    cache = MountPoint("volume", volume_name(lock, "runner", supply), CACHE)
+    cache = MountPoint("volume", volume_name(lock, "runner", choice), CACHE)
     extra = tuple(extra_mount(lock, text) for text in lock.intent.runner.volumes)
     # Nobody can tell which user a foreign image runs as, and the cache is its own anyway.
-    owned = Owned(CACHE, supply.user or _ROOT, 0o700 if supply.user else 0o1777)
-    return ContainerBody(
+    owned = OwnedDirectory(CACHE, choice.user or _ROOT, 0o700 if choice.user else 0o1777)
+    return ContainerSpec(
         name=container_name(lock, "runner"),
         service="runner",
-        image=supply.image,
+        image=choice.image,
         network=network_name(lock),
         command=(),
         environment=environment,
         # How a foreign image takes its secrets is not known.
-        secrets_by=RUNNER_SECRETS if supply.user else "",
+        secrets_by=RUNNER_SECRETS if choice.user else "",
         files={},
-        file_owner=supply.user or _ROOT,
-        user=supply.user,
-        chown=supply.chown,
+        file_owner=choice.user or _ROOT,
+        user=choice.user,
+        chown=choice.chown,
         ports=(Port("main", lock.ports.runner, RUNNER_PORT),),
         mounts=(cache, *extra),
         owned=(owned,),
-        capabilities=() if supply.user else _STEP_DOWN,
-        read_only=supply.read_only,
+        capabilities=() if choice.user else _STEP_DOWN,
+        read_only=choice.read_only,
         memory=_limit(lock, "runner", "memory"),
         pids=_limit(lock, "runner", "pids"),
-        tmpfs=supply.tmpfs,
+        tmpfs=choice.tmpfs,
         host_names=(f"{HOST_GATEWAY}:host-gateway",),
         init=True,
         stop_signal="SIGTERM",
@@ -341,19 +343,19 @@ def _runner(lock: Lock, supply: Supply, supplies: Mapping[ServiceName, Supply]) 
     )
 
 
-def _own_addresses(lock: Lock, supplies: Mapping[ServiceName, Supply]) -> Iterator[str]:
+def _own_addresses(lock: Lock, choices: Mapping[ServiceName, ImageChoice]) -> Iterator[str]:
     """The services as containers see them: by their names, and past the host where its engine
     leads there."""
-    for service, supply in supplies.items():
+    for service, choice in choices.items():
         yield f"{service}:{GATEWAY_PORT if service == 'gateway' else _inside(supply)}"
     yield from (f"{HOST_GATEWAY}:{port}" for port in sorted(own_ports(lock)))
 
 
 def _gateway(
-    lock: Lock, supply: Supply, supplies: Mapping[ServiceName, Supply], runner: Values
-) -> ContainerBody:
-    if "database" in supplies:
-        url = database_url(lock, host="database", port=_inside(supplies["database"]))
+    lock: Lock, choice: ImageChoice, choices: Mapping[ServiceName, ImageChoice], runner: Values
+) -> ContainerSpec:
+    if "database" in choices:
+        url = database_url(lock, host="database", port=_inside(choices["database"]))
     else:
         url = Secret(seen_from_container(database_url(lock, host="", port=0).reveal()))
     files = settings_files(lock)
@@ -366,26 +368,26 @@ def _gateway(
         port=GATEWAY_PORT,
         settings=f"{ETC}/{SETTINGS}" if files else "",
     )
-    return ContainerBody(
+    return ContainerSpec(
         name=container_name(lock, "gateway"),
         service="gateway",
-        image=supply.image,
+        image=choice.image,
         network=network_name(lock),
         command=(),
         environment=environment,
         secrets_by=GATEWAY_SECRETS,
         files=files,
-        file_owner=supply.user or _ROOT,
-        user=supply.user,
-        chown=supply.chown,
+        file_owner=choice.user or _ROOT,
+        user=choice.user,
+        chown=choice.chown,
         ports=(Port("main", lock.ports.gateway, GATEWAY_PORT),),
         mounts=(),
         owned=(),
         capabilities=(),
-        read_only=supply.read_only,
+        read_only=choice.read_only,
         memory=_limit(lock, "gateway", "memory"),
         pids=_limit(lock, "gateway", "pids"),
-        tmpfs=supply.tmpfs,
+        tmpfs=choice.tmpfs,
         host_names=(f"{HOST_GATEWAY}:host-gateway",),
         init=True,
         stop_signal="SIGTERM",
@@ -393,14 +395,14 @@ def _gateway(
     )
 
 
-def _inside(supply: Supply) -> int:
+def _inside(choice: ImageChoice) -> int:
     """The port that other containers use, the first of the profile."""
-    return next(iter(supply.profile.ports.values())) if supply.profile else RUNNER_PORT
+    return next(iter(choice.profile.ports.values())) if choice.profile else RUNNER_PORT
 
 
-def volume_name(lock: Lock, service: ServiceName, supply: Supply) -> str:
+def volume_name(lock: Lock, service: ServiceName, choice: ImageChoice) -> str:
     """By the environment's id, the service, and the format of what is kept."""
-    suffix = f"-{supply.kept}" if supply.kept else ""
+    suffix = f"-{supply.kept}" if choice.kept else ""
     return f"algaenv-{lock.environment.id}-{service}{suffix}"
 
 
@@ -411,7 +413,7 @@ def extra_mount(lock: Lock, text: str) -> MountPoint:
     return MountPoint("bind", str(lock.environment.spec.parent / source), target, mode == "ro")
 
 
-def inputs_of(lock: Lock, body: ContainerBody) -> dict[str, Json]:
+def inputs_of(lock: Lock, body: ContainerSpec) -> dict[str, Json]:
     """All that decides whether a container must be made anew, one readable field each."""
     key = lock.credentials.fingerprint_key
     fields: dict[str, Json] = {
@@ -429,8 +431,8 @@ def inputs_of(lock: Lock, body: ContainerBody) -> dict[str, Json]:
         "stop_signal": body.stop_signal,
         "stop_timeout": body.stop_timeout,
     }
-    fields |= flat("env", body.environment, key)
-    fields |= flat("files", body.files, key)
+    fields |= flat_inputs("env", body.environment, key)
+    fields |= flat_inputs("files", body.files, key)
     fields |= {f"ports.{port.name}": str(port) for port in body.ports}
     fields |= {f"mounts.{mount.target}": str(mount) for mount in body.mounts}
     fields |= {f"owner.{owned.path}": f"{owned.user.uid}:{owned.mode:o}" for owned in body.owned}

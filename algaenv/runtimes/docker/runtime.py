@@ -11,13 +11,13 @@ from algaenv.model.problem import ResolveError
 from algaenv.reconcile.protocols import Lowered, Observer, OnProgress, ResourceDriver
 from algaenv.runtimes.binaries import cache_home
 from algaenv.runtimes.docker import labels
-from algaenv.runtimes.docker.choose import Chooser, Left
 from algaenv.runtimes.docker.endpoint import Remote, locate
-from algaenv.runtimes.docker.engine import Engine, as_list, as_map, as_texts, elsewhere
-from algaenv.runtimes.docker.eyes import DockerEyes, Found, find_environments
+from algaenv.runtimes.docker.engine import Engine, as_list, as_map, as_texts, remote_engine_problem
+from algaenv.runtimes.docker.errors import translate_errors
+from algaenv.runtimes.docker.image_selection import ExistingResources, ImageSelector
 from algaenv.runtimes.docker.labels import read_mark
 from algaenv.runtimes.docker.lower import lower
-from algaenv.runtimes.docker.translate import asking
+from algaenv.runtimes.docker.observer import DockerObserver, FoundEnvironment, find_environments
 
 
 class DockerRuntime:
@@ -41,10 +41,10 @@ class DockerRuntime:
         """See `reconcile.protocols.Runtime`; asks registries only when `images: auto` must."""
         endpoint = self.engine.endpoint
         if isinstance(endpoint, Remote) and not endpoint.is_here:
-            raise ResolveError(elsewhere(endpoint))
-        with asking("look at what the containers of this environment were made of"):
-            left = self._left(lock.environment)
-            chooser = Chooser(
+            raise ResolveError(remote_engine_problem(endpoint))
+        with translate_errors("look at what the containers of this environment were made of"):
+            left = self._existing(lock.environment)
+            selector = ImageSelector(
                 self.engine,
                 lock,
                 left,
@@ -52,39 +52,39 @@ class DockerRuntime:
                 cache=self._cache,
                 on_progress=on_progress,
             )
-            supplies = chooser.choose()
-        return lower(lock, supplies)
+            choices = selector.select()
+        return lower(lock, choices)
 
     def obstacles(self, environment: Environment, changes: Sequence[Change]) -> tuple[Blocked, ...]:
         """Ports that others hold (`port-taken`); that a container is there once, the engine sees
         to."""
         if not any(change.resource and change.address.kind == "container" for change in changes):
             return ()
-        from algaenv.runtimes.docker.hands.ports import taken_ports
+        from algaenv.runtimes.docker.drivers.ports import port_obstacles
 
-        with asking("look at the ports of other containers"):
-            return taken_ports(self.engine, environment, changes)
+        with translate_errors("look at the ports of other containers"):
+            return port_obstacles(self.engine, environment, changes)
 
     def observer(self, environment: Environment) -> Observer:
         """See `reconcile.protocols.Runtime`."""
-        return DockerEyes(self.engine, environment.id)
+        return DockerObserver(self.engine, environment.id)
 
     def drivers(self, environment: Environment) -> Mapping[str, ResourceDriver]:
         """ResourceDriver for `network`, `volume`, `image` and `container`."""
         # A run that changes nothing, which should feel instant, never comes here.
-        from algaenv.runtimes.docker.hands.containers import ContainerHands
-        from algaenv.runtimes.docker.hands.images import ImageHands
-        from algaenv.runtimes.docker.hands.networks import NetworkHands
-        from algaenv.runtimes.docker.hands.volumes import VolumeHands
+        from algaenv.runtimes.docker.drivers.containers import ContainerDriver
+        from algaenv.runtimes.docker.drivers.images import ImageDriver
+        from algaenv.runtimes.docker.drivers.networks import NetworkDriver
+        from algaenv.runtimes.docker.drivers.volumes import VolumeDriver
 
         return {
-            "network": NetworkHands(self.engine, environment),
-            "volume": VolumeHands(self.engine, environment),
-            "image": ImageHands(self.engine, self._cache),
-            "container": ContainerHands(self.engine, environment),
+            "network": NetworkDriver(self.engine, environment),
+            "volume": VolumeDriver(self.engine, environment),
+            "image": ImageDriver(self.engine, self._cache),
+            "container": ContainerDriver(self.engine, environment),
         }
 
-    def environments(self) -> tuple[Found, ...]:
+    def environments(self) -> tuple[FoundEnvironment, ...]:
         """Every environment that has left something on the engine."""
         return find_environments(self.engine)
 
@@ -92,7 +92,7 @@ class DockerRuntime:
         """Close the connections to the engine."""
         self.engine.close()
 
-    def _left(self, environment: Environment) -> Left:
+    def _existing(self, environment: Environment) -> ExistingResources:
         query = {"filters": {"label": [f"{labels.ENVIRONMENT}={environment.id}"]}}
         images: dict[str, str] = {}
         users: set[str] = set()
@@ -103,4 +103,4 @@ class DockerRuntime:
                 users.add(str(mark.inputs.get("user", "")))
         volumes = as_list(as_map(self.engine.get("/volumes", query)).get("Volumes"))
         names = frozenset(str(as_map(one).get("Name")) for one in volumes)
-        return Left(images, names, frozenset(users))
+        return ExistingResources(images, names, frozenset(users))

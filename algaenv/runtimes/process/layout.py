@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from algaenv.bundle.value import dataclass
+from algaenv.model.problem import Failed, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ def data_version(folder: Path) -> str:
         return ""
 
 
-def give(place: Path, user: int) -> None:
+def chown_tree(place: Path, user: int) -> None:
     """Make `user` the owner of everything in `place`, which may not be there yet."""
     if not place.exists() or place.stat().st_uid == user:
         return
@@ -72,11 +76,11 @@ def give(place: Path, user: int) -> None:
             os.chown(Path(directory, name), user, user, follow_symlinks=False)
 
 
-def private(directory: Path) -> Path:
+def private_directory(directory: Path) -> Path:
     """`directory`, made with its parents, for this user only."""
     if not directory.is_dir():
         # mkdir would make the parents with the usual permissions.
-        private(directory.parent)
+        private_directory(directory.parent)
         directory.mkdir(mode=0o700, exist_ok=True)
     return directory
 
@@ -88,3 +92,31 @@ def write_private(path: Path, text: str) -> None:
     with os.fdopen(descriptor, "w") as stream:
         stream.write(text)
     fresh.replace(path)
+
+
+# MERGED disk: What the disk says no to, in the words of this program.
+
+_HINTS = {
+    errno.ENOSPC: "free some space on this disk",
+    errno.EDQUOT: "free some space: this user's share of the disk is used up",
+    errno.EACCES: "see who owns it, and whether another user ran this before",
+    errno.EPERM: "see who owns it, and whether another user ran this before",
+    errno.EROFS: "the disk is mounted read-only: move the spec to another one",
+}
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turns an OSError inside into Failed (`disk-failed`, `disk-full`) about `path`, or what it
+    names itself."""
+    try:
+        yield
+    except OSError as error:
+        raise Failed(
+            Problem(
+                "disk-full" if error.errno in _FULL else "disk-failed",
+                f"cannot work with {error.filename or path}: {error.strerror or error}",
+                _HINTS.get(error.errno or 0, "see what is there, and run this again"),
+            )
+        ) from error

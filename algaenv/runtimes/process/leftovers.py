@@ -15,10 +15,10 @@ from typing import Final
 from algaenv.model.address import Address
 from algaenv.model.lock import Environment
 from algaenv.model.problem import AlgaenvError, Failed, Problem
-from algaenv.runtimes.process import living, service_lock
-from algaenv.runtimes.process.bodies import PROCESS
-from algaenv.runtimes.process.folders import PASSING
+from algaenv.runtimes.process import discovery, service_lock
+from algaenv.runtimes.process.drivers.folders import TEMPORARY_PREFIX
 from algaenv.runtimes.process.layout import Layout
+from algaenv.runtimes.process.specs import PROCESS
 
 _RECORD: Final = re.compile(r"(?P<service>[a-z0-9-]+)\.json(\.lock|\.\d+\.new)?")
 
@@ -39,7 +39,7 @@ def sweep(environment: Environment, *, data: bool = False) -> None:
             continue  # Somebody out of sight works on it.
         except OSError as error:
             problems.append(left_behind(layout.run / service, error))
-    for path in _named(layout.data, PASSING):
+    for path in _named(layout.data, TEMPORARY_PREFIX):
         problems += _remove(path)
     if problems:
         raise Failed(*problems)
@@ -65,15 +65,15 @@ def _without_record(environment: Environment, layout: Layout) -> set[str]:
             names.add(found["service"])
     if not names:
         return names
-    names -= {address.name for address in living.read_records(environment)}
-    marked = living.by_mark(environment) if names else {}
+    names -= {address.name for address in discovery.read_records(environment)}
+    marked = discovery.find_marked(environment) if names else {}
     return {name for name in names if Address(PROCESS, name) not in marked}
 
 
 def _forget(layout: Layout, service: str, *, records: bool) -> list[Problem]:
     """Raises Conflict when its lock is held, and OSError when it cannot be taken."""
     lock = layout.lock(service)
-    with service_lock.holding(lock, Address(PROCESS, service), seconds=0):
+    with service_lock.hold(lock, Address(PROCESS, service), seconds=0):
         problems = _remove(layout.etc(service))
         for path in _named(layout.run, f"{service}.json."):
             if path != lock:

@@ -20,22 +20,22 @@ from algaenv.model.intent import BundledGateway, ManagedDatabase
 from algaenv.model.lock import Lock
 from algaenv.model.resource import Json, Resource, ServiceEngine
 from algaenv.reconcile.protocols import Lowered
-from algaenv.runtimes.gateway import (
+from algaenv.runtimes.gateway_settings import (
     GATEWAY_SECRETS,
     SETTINGS,
     database_url,
     gateway_environment,
     settings_files,
 )
-from algaenv.runtimes.process.bodies import FOLDER, PROCESS, Access, FolderBody, ProcessBody
 from algaenv.runtimes.process.layout import Layout, content
-from algaenv.runtimes.process.supply import Supplies, Supply
+from algaenv.runtimes.process.programs import ServiceProgram, ServicePrograms
+from algaenv.runtimes.process.specs import FOLDER, PROCESS, DatabaseAccess, FolderSpec, ProcessSpec
 from algaenv.runtimes.services import (
     LOOPBACK,
     RUNNER_SECRETS,
     ServiceName,
-    digest_with,
-    flat,
+    flat_inputs,
+    keyed_digest,
     own_ports,
     probes,
     profile_values,
@@ -62,10 +62,10 @@ _PROXY: Final = re.compile(r"https?://\S+|[^:/\s]+(?::\d+)?/?", re.IGNORECASE)
 _DIRECT: Final = (LOOPBACK, "localhost", "::1")
 
 
-def lower(lock: Lock, supplies: Supplies, environ: Mapping[str, str]) -> Lowered:
+def lower(lock: Lock, programs: ServicePrograms, environ: Mapping[str, str]) -> Lowered:
     """The substrate of `lock`. Raises ResolveError when a profile's templates do not hold."""
-    bodies: dict[ServiceName, ProcessBody] = {
-        service: _server(lock, service, supply, environ) for service, supply in supplies.items()
+    bodies: dict[ServiceName, ProcessSpec] = {
+        service: _server(lock, service, program, environ) for service, program in programs.items()
     }
     bodies["runner"] = _runner(lock, environ)
     if isinstance(lock.intent.gateway, BundledGateway):
@@ -78,14 +78,14 @@ def lower(lock: Lock, supplies: Supplies, environ: Mapping[str, str]) -> Lowered
     return Lowered(
         tuple(resources),
         {service: Address(PROCESS, service) for service in bodies},
-        tuple(_engine(service, supplies.get(service)) for service in bodies),
+        tuple(_engine(service, programs.get(service)) for service in bodies),
     )
 
 
-def _engine(service: ServiceName, supply: Supply | None) -> ServiceEngine:
+def _engine(service: ServiceName, program: ServiceProgram | None) -> ServiceEngine:
     """What runs a service; runner and gateway come with this package."""
-    if supply is not None:
-        return supply.engine(service)
+    if program is not None:
+        return program.engine(service)
     return ServiceEngine(service, "bundled", algaenv.__version__, sys.executable)
 
 
@@ -98,10 +98,10 @@ def _folder(lock: Lock, service: ServiceName, path: Path) -> Resource:
     relative = str(path.relative_to(lock.environment.home))
     inputs: dict[str, Json] = {"path": relative}
     address = Address(FOLDER, service)
-    return Resource(address, Tier.SUBSTRATE, inputs, FolderBody(path), retained=True)
+    return Resource(address, Tier.SUBSTRATE, inputs, FolderSpec(path), retained=True)
 
 
-def _process(lock: Lock, service: ServiceName, body: ProcessBody) -> Resource:
+def _process(lock: Lock, service: ServiceName, body: ProcessSpec) -> Resource:
     needs = [Address(FOLDER, service)] if body.folder else []
     if service == "runner":
         needs += [Address(PROCESS, "store"), Address(PROCESS, "redis")]
@@ -120,10 +120,10 @@ def _process(lock: Lock, service: ServiceName, body: ProcessBody) -> Resource:
 
 
 def _server(
-    lock: Lock, service: ServiceName, supply: Supply, environ: Mapping[str, str]
-) -> ProcessBody:
-    layout, profile = Layout(lock.environment.home), supply.profile
-    ports = _ports(lock, service, supply)
+    lock: Lock, service: ServiceName, program: ServiceProgram, environ: Mapping[str, str]
+) -> ProcessSpec:
+    layout, profile = Layout(lock.environment.home), program.profile
+    ports = _ports(lock, service, program)
     keeps = service != "redis" or lock.intent.redis.persistent
     folder = layout.folder(folder_name(service, profile.name)) if keeps else None
     etc = str(layout.etc(service))
@@ -135,14 +135,14 @@ def _server(
         data=str(content(folder)) if folder else etc,
         etc=etc,
         console_port=ports.get("console", 0),
-        home=str(supply.binary.home),
+        home=str(program.binary.home),
     )
     rendered = render_process(profile, values)
     # Its own files belong to the environment, not into the home of whoever started it.
     environment = {**_inherited(environ, _INHERITED), "HOME": etc, **rendered.environment}
-    return ProcessBody(
+    return ProcessSpec(
         engine=profile.name,
-        argv=(str(supply.binary.path), *rendered.command),
+        argv=(str(program.binary.path), *rendered.command),
         environment=environment,
         wanted_environment=rendered.environment,
         files=rendered.files,
@@ -154,12 +154,12 @@ def _server(
     )
 
 
-def _ports(lock: Lock, service: ServiceName, supply: Supply) -> Mapping[str, int]:
+def _ports(lock: Lock, service: ServiceName, program: ServiceProgram) -> Mapping[str, int]:
     """Name → number, the main one first."""
     match service:
         case "store":
             ports = {"api": lock.ports.store}
-            if "console" in supply.profile.ports and lock.ports.console:
+            if "console" in program.profile.ports and lock.ports.console:
                 ports["console"] = lock.ports.console
             return ports
         case "redis":
@@ -172,15 +172,15 @@ def _ports(lock: Lock, service: ServiceName, supply: Supply) -> Mapping[str, int
             return {"main": lock.ports.gateway}
 
 
-def _access(lock: Lock) -> Access | None:
+def _access(lock: Lock) -> DatabaseAccess | None:
     database, password = lock.intent.database, lock.credentials.database_password
     if not isinstance(database, ManagedDatabase):
         return None
-    digest = digest_with(lock.credentials.fingerprint_key)(password)
-    return Access(database.user, password, database.database, digest)
+    digest = keyed_digest(lock.credentials.fingerprint_key)(password)
+    return DatabaseAccess(database.user, password, database.database, digest)
 
 
-def _runner(lock: Lock, environ: Mapping[str, str]) -> ProcessBody:
+def _runner(lock: Lock, environ: Mapping[str, str]) -> ProcessSpec:
     layout = Layout(lock.environment.home)
     folder = layout.folder(folder_name("runner", "bundled"))
     wanted = runner_environment(
@@ -197,7 +197,7 @@ def _runner(lock: Lock, environ: Mapping[str, str]) -> ProcessBody:
         own=(f"{LOOPBACK}:{port}" for port in sorted(own_ports(lock))),
     )
     own, files = with_secrets_in_file(wanted, RUNNER_SECRETS, str(layout.etc("runner")))
-    return ProcessBody(
+    return ProcessSpec(
         engine="bundled",
         # -P: what lies in the working directory is not to be imported.
         argv=(sys.executable, "-P", "-m", "algaenv.runner"),
@@ -211,7 +211,7 @@ def _runner(lock: Lock, environ: Mapping[str, str]) -> ProcessBody:
     )
 
 
-def _gateway(lock: Lock, environ: Mapping[str, str], runner: ProcessBody) -> ProcessBody:
+def _gateway(lock: Lock, environ: Mapping[str, str], runner: ProcessSpec) -> ProcessSpec:
     files = settings_files(lock)
     etc = Layout(lock.environment.home).etc("gateway")
     wanted = gateway_environment(
@@ -224,7 +224,7 @@ def _gateway(lock: Lock, environ: Mapping[str, str], runner: ProcessBody) -> Pro
         settings=str(etc / SETTINGS) if files else "",
     )
     own, more = with_secrets_in_file(wanted, GATEWAY_SECRETS, str(etc))
-    return ProcessBody(
+    return ProcessSpec(
         engine="bundled",
         argv=(sys.executable, "-P", "-m", "algaenv.gateway"),
         environment={**_of_the_shell(environ), **_python_path(), "PYTHONUNBUFFERED": "1", **own},
@@ -283,7 +283,7 @@ def _inherited(environ: Mapping[str, str], names: tuple[str, ...]) -> dict[str, 
     return {"PATH": os.defpath} | kept
 
 
-def _inputs(lock: Lock, body: ProcessBody) -> dict[str, Json]:
+def _inputs(lock: Lock, body: ProcessSpec) -> dict[str, Json]:
     """All that decides whether a service must be started anew, one readable field each."""
     key = lock.credentials.fingerprint_key
     fields: dict[str, Json] = {
@@ -301,7 +301,7 @@ def _inputs(lock: Lock, body: ProcessBody) -> dict[str, Json]:
         fields["access.user"] = body.access.user
         fields["access.database"] = body.access.database
         fields["access.password"] = body.access.digest
-    fields |= flat("env", body.wanted_environment, key)
-    fields |= flat("files", body.files, key)
+    fields |= flat_inputs("env", body.wanted_environment, key)
+    fields |= flat_inputs("files", body.files, key)
     fields |= {f"ports.{name}": str(port) for name, port in body.ports.items()}
     return fields

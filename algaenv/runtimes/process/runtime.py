@@ -11,11 +11,11 @@ from algaenv.model.intent import Profile
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.plan import Blocked, Change
 from algaenv.reconcile.protocols import Lowered, Observer, OnProgress, ResourceDriver
-from algaenv.runtimes.process.bodies import FOLDER, PROCESS
-from algaenv.runtimes.process.eyes import ProcessEyes
 from algaenv.runtimes.process.layout import Layout
 from algaenv.runtimes.process.lower import folder_name, lower
-from algaenv.runtimes.process.supply import choose
+from algaenv.runtimes.process.observer import ProcessObserver
+from algaenv.runtimes.process.programs import select_programs
+from algaenv.runtimes.process.specs import FOLDER, PROCESS
 from algaenv.runtimes.services import ServiceName
 
 
@@ -37,7 +37,7 @@ class ProcessRuntime:
 
     def lower(self, lock: Lock, on_progress: OnProgress) -> Lowered:
         """Folders and processes; raises ResolveError (`binary-missing`, `runtime-cannot`)."""
-        from algaenv.runtimes.process.folders import read_marker
+        from algaenv.runtimes.process.drivers.folders import read_marker
 
         layout = Layout(lock.environment.home)
 
@@ -47,35 +47,35 @@ class ProcessRuntime:
             ours = marker is not None and marker.environment == lock.environment.id
             return place if ours else None
 
-        supplies = choose(lock, self._environ, self._cache, folder)
-        return lower(lock, supplies, self._environ)
+        programs = select_programs(lock, self._environ, self._cache, folder)
+        return lower(lock, programs, self._environ)
 
     def obstacles(self, environment: Environment, changes: Sequence[Change]) -> tuple[Blocked, ...]:
         """Services held by a shim that cannot be seen (`shim-busy`); else ports that others hold
         (`port-taken`)."""
-        from algaenv.runtimes.process import living, service_lock
+        from algaenv.runtimes.process import discovery, service_lock
 
         busy = tuple(
-            Blocked(address, service_lock.busy(address).problem)
-            for address in living.out_of_sight(environment)
+            Blocked(address, service_lock.busy_error(address).problem)
+            for address in discovery.hidden_services(environment)
         )
         if busy or not changes:
             return busy
-        from algaenv.runtimes.process.processes import taken_ports
+        from algaenv.runtimes.process.drivers.processes import port_obstacles
 
-        return taken_ports(environment, changes)
+        return port_obstacles(environment, changes)
 
     def observer(self, environment: Environment) -> Observer:
         """Reads records and /proc."""
-        return ProcessEyes(environment)
+        return ProcessObserver(environment)
 
     def drivers(self, environment: Environment) -> Mapping[str, ResourceDriver]:
         """For `folder` and `process`; the latter also has `evidence`."""
-        from algaenv.runtimes.process.folders import FolderHands
-        from algaenv.runtimes.process.processes import ProcessHands
+        from algaenv.runtimes.process.drivers.folders import FolderDriver
+        from algaenv.runtimes.process.drivers.processes import ProcessDriver
 
         templates = self._cache / "postgres" if self._cache else None
         return {
-            FOLDER: FolderHands(environment),
-            PROCESS: ProcessHands(environment, templates),
+            FOLDER: FolderDriver(environment),
+            PROCESS: ProcessDriver(environment, templates),
         }

@@ -17,7 +17,7 @@ from typing import Final
 
 from algaenv.model.address import Address
 from algaenv.model.problem import Conflict, Problem
-from algaenv.runtimes.process.layout import private
+from algaenv.runtimes.process.layout import private_directory
 
 LINGERING: Final = 10.0
 """Seconds that a shim which was just ended may need to let go."""
@@ -38,7 +38,7 @@ def is_held(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def holding(path: Path, address: Address, seconds: float = LINGERING) -> Iterator[int]:
+def hold(path: Path, address: Address, seconds: float = LINGERING) -> Iterator[int]:
     """Hold the lock at `path`, made if need be; yields its descriptor.
 
     A process that inherits the descriptor goes on holding it. Raises Conflict (`shim-busy`) when
@@ -51,7 +51,7 @@ def holding(path: Path, address: Address, seconds: float = LINGERING) -> Iterato
         os.close(descriptor)
 
 
-def busy(address: Address) -> Conflict:
+def busy_error(address: Address) -> Conflict:
     """The complaint about a service that somebody else holds."""
     return Conflict(
         Problem(
@@ -64,13 +64,13 @@ def busy(address: Address) -> Conflict:
 
 
 def _acquire(path: Path, address: Address, deadline: float) -> int:
-    private(path.parent)
+    private_directory(path.parent)
     while True:
         descriptor = os.open(path, _FLAGS | os.O_CREAT, 0o600)
         try:
             while not _try(descriptor):
                 if time.monotonic() >= deadline:
-                    raise busy(address)
+                    raise busy_error(address)
                 time.sleep(_PAUSE)
             # Its last holder may have removed the file: then nobody else would meet this lock.
             if _is_at(descriptor, path):

@@ -14,12 +14,12 @@ import pytest
 from algaenv.model.lock import Environment
 from algaenv.model.resource import Present, Resource
 from algaenv.runtimes.binaries import cache_home
-from algaenv.runtimes.docker.body import ContainerBody
+from algaenv.runtimes.docker.drivers.containers import ContainerDriver
 from algaenv.runtimes.docker.endpoint import locate
-from algaenv.runtimes.docker.engine import Engine, NoEngine, answers
-from algaenv.runtimes.docker.hands.containers import ContainerHands
+from algaenv.runtimes.docker.engine import Engine, NoEngine, probe_engine
 from algaenv.runtimes.docker.lower import inputs_of
 from algaenv.runtimes.docker.runtime import DockerRuntime
+from algaenv.runtimes.docker.specs import ContainerSpec
 from tests.runtimes.docker.registry import Registry, make_image, serve
 from tests.runtimes.locks import make_lock
 
@@ -30,7 +30,7 @@ QUIET: Callable[[str], None] = lambda _: None  # noqa: E731
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    found = answers(os.environ)
+    found = probe_engine(os.environ)
     if isinstance(found, NoEngine):
         pytest.skip(f"needs a Docker engine: {found.reason}")
     engine = Engine(locate(os.environ), os.environ)
@@ -111,7 +111,7 @@ class Bench:
         self.networks = hands["network"]
         self.volumes = hands["volume"]
         self.images = hands["image"]
-        assert isinstance(self.containers, ContainerHands)
+        assert isinstance(self.containers, ContainerDriver)
         self.eyes = runtime.observer(environment)
 
     def wanted(self, address: str) -> Resource:
@@ -122,7 +122,7 @@ class Bench:
         self.images.create(self.wanted("image/database"), QUIET)
         self.networks.create(self.wanted("network/main"), QUIET)
         resource = self.wanted("container/redis")
-        assert isinstance(resource.body, ContainerBody)
+        assert isinstance(resource.body, ContainerSpec)
         settings: dict[str, object] = {
             "image": self.wanted("image/database").body,
             "command": ("sh", "-c", script),
@@ -135,14 +135,14 @@ class Bench:
         return replace(resource, body=body, inputs=inputs_of(self.lock, body))
 
     def name(self, resource: Resource) -> str:
-        assert isinstance(resource.body, ContainerBody)
+        assert isinstance(resource.body, ContainerSpec)
         return resource.body.name
 
     def seen(self, resource: Resource) -> Present:
         return seen_as(self.eyes.observe([resource])[resource.address])
 
     def diagnostics(self, resource: Resource) -> tuple[str, ...] | None:
-        assert isinstance(self.containers, ContainerHands)
+        assert isinstance(self.containers, ContainerDriver)
         return self.containers.diagnostics(resource.address)
 
     def run_stray(self, name: str, **settings: Any) -> str:

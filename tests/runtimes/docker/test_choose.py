@@ -13,13 +13,13 @@ from algaenv.model.intent import ContextImage, ImagesChoice, NamedImage, Profile
 from algaenv.model.lock import Lock
 from algaenv.model.problem import ResolveError
 from algaenv.runtimes.binaries import cache_home
-from algaenv.runtimes.docker.body import BUILT, DockerfileImage, PulledImage, RecipeImage
-from algaenv.runtimes.docker.choose import PYTHON_BASE, Chooser, Left
+from algaenv.runtimes.docker.drivers.images import ImageDriver
 from algaenv.runtimes.docker.engine import Engine
-from algaenv.runtimes.docker.hands.images import ImageHands
+from algaenv.runtimes.docker.image_selection import PYTHON_BASE, ExistingResources, ImageSelector
 from algaenv.runtimes.docker.images.pull import pull
-from algaenv.runtimes.docker.lower import Supply, volume_name
+from algaenv.runtimes.docker.lower import ImageChoice, volume_name
 from algaenv.runtimes.docker.runtime import DockerRuntime
+from algaenv.runtimes.docker.specs import DockerfileImage, PulledImage, RecipeImage
 from algaenv.runtimes.services import ServiceName
 from tests.runtimes.docker.conftest import QUIET
 from tests.runtimes.docker.registry import Registry
@@ -27,18 +27,18 @@ from tests.runtimes.locks import MINIO, POSTGRES, VALKEY, make_lock
 
 pytestmark = pytest.mark.docker
 
-NOTHING = Left({}, frozenset())
+NOTHING = ExistingResources({}, frozenset())
 
 
-def choose(
+def select(
     engine: Engine, lock: Lock, left: Left = NOTHING, said: list[str] | None = None
-) -> dict[ServiceName, Supply]:
+) -> dict[ServiceName, ImageChoice]:
     on_progress = said.append if said is not None else QUIET
     cache = cache_home(os.environ)
     return dict(
-        Chooser(
+        ImageSelector(
             engine, lock, left, environ=os.environ, cache=cache, on_progress=on_progress
-        ).choose()
+        ).select()
     )
 
 
@@ -70,10 +70,10 @@ def fresh_recipe(tmp_path: Path) -> Path:
 
 def test_pull_pulls_and_build_builds(engine: Engine, registry: Registry, tmp_path: Path) -> None:
     profile = _profile(registry)
-    pulled = choose(engine, _lock(tmp_path, "pull", profile))["redis"]
+    pulled = select(engine, _lock(tmp_path, "pull", profile))["redis"]
     assert isinstance(pulled.image, PulledImage)
     assert (pulled.user, pulled.kept) == (None, "valkey")
-    built = choose(engine, _lock(tmp_path, "build", profile))["redis"]
+    built = select(engine, _lock(tmp_path, "build", profile))["redis"]
     assert isinstance(built.image, RecipeImage)
     assert built.kept == "valkey-server-local"
     assert built.user is not None
@@ -84,7 +84,7 @@ def test_auto_pulls_what_a_registry_gives(
     engine: Engine, registry: Registry, tmp_path: Path, fresh_recipe: Path
 ) -> None:
     profile = replace(_profile(registry), binaries=(str(fresh_recipe),))
-    chosen = choose(engine, _lock(tmp_path, "auto", profile))["redis"]
+    chosen = select(engine, _lock(tmp_path, "auto", profile))["redis"]
     assert isinstance(chosen.image, PulledImage)
 
 
@@ -95,7 +95,7 @@ def test_auto_makes_what_no_registry_gives_and_says_why(
     repository = registry.repository("bad", *[404] * 9) if reached else "127.0.0.1:1/x"
     ref = PullRef((repository,), "1", registry.image.digest)
     profile = replace(VALKEY, image=ref, binaries=(str(fresh_recipe),))
-    chosen = choose(engine, _lock(tmp_path, "auto", profile))["redis"]
+    chosen = select(engine, _lock(tmp_path, "auto", profile))["redis"]
     assert isinstance(chosen.image, RecipeImage)
     assert ("does not give it out" if reached else "127.0.0.1:1 does not answer") in chosen.note
 
@@ -107,7 +107,7 @@ def test_auto_prefers_what_is_here_and_asks_nobody(
     lock = _lock(tmp_path, "auto", profile)
     pull(engine, PulledImage(profile.image.repositories, "1", profile.image.digest), QUIET)  # type: ignore[union-attr]
     said: list[str] = []
-    chosen = choose(engine, lock, said=said)["redis"]
+    chosen = select(engine, lock, said=said)["redis"]
     assert isinstance(chosen.image, PulledImage)
     assert not [line for line in said if registry.host in line]
 
@@ -118,10 +118,10 @@ def test_auto_stays_with_what_there_was(
     profile = replace(_profile(registry), binaries=(str(fresh_recipe),))
     lock = _lock(tmp_path, "auto", profile)
     said: list[str] = []
-    left = Left({"redis": f"{BUILT}redis:123456123456"}, frozenset())
-    assert isinstance(choose(engine, lock, left, said)["redis"].image, RecipeImage)
-    left = Left({"redis": "valkey/valkey:9@sha256:1"}, frozenset())
-    assert isinstance(choose(engine, lock, left, said)["redis"].image, PulledImage)
+    left = ExistingResources({"redis": f"{BUILT}redis:123456123456"}, frozenset())
+    assert isinstance(select(engine, lock, left, said)["redis"].image, RecipeImage)
+    left = ExistingResources({"redis": "valkey/valkey:9@sha256:1"}, frozenset())
+    assert isinstance(select(engine, lock, left, said)["redis"].image, PulledImage)
     assert not [line for line in said if registry.host in line]
 
 
@@ -130,12 +130,12 @@ def test_auto_stays_with_the_data(
 ) -> None:
     profile = replace(_profile(registry), binaries=(str(fresh_recipe),))
     lock = _lock(tmp_path, "auto", profile)
-    built = choose(engine, replace(lock, intent=replace(lock.intent, images="build")))["redis"]
+    built = select(engine, replace(lock, intent=replace(lock.intent, images="build")))["redis"]
     data = frozenset({volume_name(lock, "redis", built)})
-    assert isinstance(choose(engine, lock, Left({}, data))["redis"].image, RecipeImage)
-    pulled = choose(engine, replace(lock, intent=replace(lock.intent, images="pull")))["redis"]
+    assert isinstance(select(engine, lock, ExistingResources({}, data))["redis"].image, RecipeImage)
+    pulled = select(engine, replace(lock, intent=replace(lock.intent, images="pull")))["redis"]
     data = frozenset({volume_name(lock, "redis", pulled)})
-    assert isinstance(choose(engine, lock, Left({}, data))["redis"].image, PulledImage)
+    assert isinstance(select(engine, lock, ExistingResources({}, data))["redis"].image, PulledImage)
 
 
 def test_the_store_that_has_the_data_is_preferred(
@@ -145,10 +145,10 @@ def test_the_store_that_has_the_data_is_preferred(
     other = replace(lock.intent.store.profile, name="other", binaries=(str(fresh_recipe),))
     store = replace(lock.intent.store, local=(other,))
     lock = replace(lock, intent=replace(lock.intent, store=store))
-    first = choose(engine, lock)["store"]
+    first = select(engine, lock)["store"]
     assert first.profile == store.profile
     data = frozenset({f"algaenv-{lock.environment.id}-store-{fresh_recipe.name}-local"})
-    assert choose(engine, lock, Left({}, data))["store"].profile == other
+    assert select(engine, lock, ExistingResources({}, data))["store"].profile == other
 
 
 def test_all_that_is_missing_is_said_at_once(engine: Engine, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_all_that_is_missing_is_said_at_once(engine: Engine, tmp_path: Path) -> 
         volumes=("./not-there:/x",),
     )
     with pytest.raises(ResolveError) as caught:
-        choose(engine, lock)
+        select(engine, lock)
     codes = sorted(problem.code for problem in caught.value.problems)
     assert codes == ["binary-missing", "image-no-recipe", "mount-source-missing"]
     text = str(caught.value)
@@ -176,14 +176,14 @@ def test_auto_with_no_way_at_all_says_both(
 ) -> None:
     profile = replace(_profile(registry, "bad", *[401] * 9), binaries=("no-such-program",))
     with pytest.raises(ResolveError) as caught:
-        choose(engine, _lock(tmp_path, "auto", profile))
+        select(engine, _lock(tmp_path, "auto", profile))
     codes = {problem.code for problem in caught.value.problems}
     assert codes == {"image-unreachable", "binary-missing"}
 
 
 def test_pull_of_what_has_no_image(engine: Engine, tmp_path: Path) -> None:
     with pytest.raises(ResolveError) as caught:
-        choose(engine, _lock(tmp_path, "pull", replace(VALKEY, image=None)))
+        select(engine, _lock(tmp_path, "pull", replace(VALKEY, image=None)))
     assert [p.code for p in caught.value.problems] == ["image-not-pullable"]
 
 
@@ -192,15 +192,15 @@ def test_a_runner_of_the_authors_own(engine: Engine, tmp_path: Path) -> None:
     context.mkdir()
     (context / "Dockerfile").write_text("FROM scratch\n")
     image = ContextImage(str(context), "Dockerfile", {"A": "1"})
-    chosen = choose(engine, _lock(tmp_path, "build", VALKEY, runner=image))["runner"]
+    chosen = select(engine, _lock(tmp_path, "build", VALKEY, runner=image))["runner"]
     assert isinstance(chosen.image, DockerfileImage)
     (context / "Dockerfile").write_text("FROM scratch\nLABEL a=b\n")
-    again = choose(engine, _lock(tmp_path, "build", VALKEY, runner=image))["runner"]
+    again = select(engine, _lock(tmp_path, "build", VALKEY, runner=image))["runner"]
     assert isinstance(again.image, DockerfileImage)
     assert again.image.hash != chosen.image.hash
     gone = ContextImage(str(tmp_path / "no"), "Dockerfile", {})
     with pytest.raises(ResolveError, match="there is no directory"):
-        choose(engine, _lock(tmp_path, "build", VALKEY, runner=gone))
+        select(engine, _lock(tmp_path, "build", VALKEY, runner=gone))
 
 
 def test_the_bundled_runner(engine: Engine, tmp_path: Path) -> None:
@@ -210,19 +210,19 @@ def test_the_bundled_runner(engine: Engine, tmp_path: Path) -> None:
         database=replace(VALKEY, name="third"),
     )
 
-    def runner(images: ImagesChoice, left: Left = NOTHING) -> Supply:
+    def runner(images: ImagesChoice, left: Left = NOTHING) -> ImageChoice:
         changed = replace(lock, intent=replace(lock.intent, images=images))
-        return choose(engine, changed, left)["runner"]
+        return select(engine, changed, left)["runner"]
 
     built = runner("build")
     assert isinstance(built.image, RecipeImage)
     assert built.read_only
-    left = Left({"runner": f"{BUILT}runner-public:123456123456"}, frozenset())
+    left = ExistingResources({"runner": f"{BUILT}runner-public:123456123456"}, frozenset())
     public = runner("auto", left)
     assert isinstance(public.image, DockerfileImage)
     assert public.image.wheel
     assert public.note == f"built on {PYTHON_BASE.title}"
-    left = Left({"runner": f"{BUILT}runner:123456123456"}, frozenset())
+    left = ExistingResources({"runner": f"{BUILT}runner:123456123456"}, frozenset())
     assert runner("auto", left).image == built.image
 
 
@@ -239,12 +239,12 @@ def test_a_lowering_that_changes_nothing_is_repeatable_and_quick(
 
 
 def test_hands_make_what_was_chosen(engine: Engine, tmp_path: Path) -> None:
-    chosen = choose(engine, _lock(tmp_path, "build", VALKEY))["redis"]
+    chosen = select(engine, _lock(tmp_path, "build", VALKEY))["redis"]
     from algaenv.model.address import Address, Tier
     from algaenv.model.resource import Resource
 
     resource = Resource(Address("image", "redis"), Tier.SUBSTRATE, {}, chosen.image)
-    ImageHands(engine, cache_home(os.environ)).create(resource, QUIET)
+    ImageDriver(engine, cache_home(os.environ)).create(resource, QUIET)
     found = engine.find(f"/images/{chosen.image.title}/json")
     assert found is not None
 
@@ -257,7 +257,7 @@ def test_a_version_that_is_not_here_is_refused(
     database = replace(POSTGRES, name="postgres-17", version="17", image=unreachable)
     lock = _lock(tmp_path, images, VALKEY, database=database)
     with pytest.raises(ResolveError) as caught:
-        choose(engine, lock)
+        select(engine, lock)
     problem = caught.value.problems[-1]
     assert problem.code == "program-version"
     assert "not 17" in problem.summary
@@ -268,11 +268,11 @@ def test_data_of_another_version_is_named(engine: Engine, tmp_path: Path) -> Non
     lock = _lock(tmp_path, "build", VALKEY, database=replace(POSTGRES, version="18"))
     older = f"algaenv-{lock.environment.id}-database-postgres-17"
     with pytest.raises(ResolveError) as caught:
-        choose(engine, lock, Left({}, frozenset({older})))
+        select(engine, lock, ExistingResources({}, frozenset({older})))
     (problem,) = caught.value.problems
     assert problem.code == "data-version"
     assert older in problem.summary
     assert f"docker volume rm {older}" in problem.hint
-    wanted = choose(engine, lock)["database"]
+    wanted = select(engine, lock)["database"]
     both = frozenset({older, volume_name(lock, "database", wanted)})
-    assert choose(engine, lock, Left({}, both))["database"] == wanted
+    assert select(engine, lock, ExistingResources({}, both))["database"] == wanted

@@ -19,9 +19,9 @@ from algaenv.model.problem import Conflict, DriverError, Failed
 from algaenv.model.resource import Absent, Present, Resource
 from algaenv.model.secret import Secret
 from algaenv.runtimes.docker import labels
-from algaenv.runtimes.docker.body import ContainerBody, Owned, Port, RecipeImage, User
-from algaenv.runtimes.docker.hands.ports import taken_ports
-from algaenv.runtimes.docker.wire import container_request
+from algaenv.runtimes.docker.create_request import container_request
+from algaenv.runtimes.docker.drivers.ports import port_obstacles
+from algaenv.runtimes.docker.specs import ContainerSpec, OwnedDirectory, Port, RecipeImage, User
 from tests.contract.conftest import until
 from tests.runtimes.docker.conftest import QUIET, SLEEP, Bench
 from tests.runtimes.locks import free_ports
@@ -96,14 +96,14 @@ def test_a_mount_the_image_knows_nothing_of_gets_its_owner(bench: Bench) -> None
     volume = bench.wanted("volume/redis")
     bench.volumes.create(volume, QUIET)
     wanted = bench.wanted("container/redis")
-    assert isinstance(wanted.body, ContainerBody)
+    assert isinstance(wanted.body, ContainerSpec)
     mount = replace(wanted.body.mounts[0], target="/else/where")
     resource = bench.shell(
         f"mkdir /else/where/made && echo could; {SLEEP}",
         mounts=(mount,),
         user=None,
         read_only=False,
-        owned=(Owned("/else/where", User(1000, 1000), 0o750),),
+        owned=(OwnedDirectory("/else/where", User(1000, 1000), 0o750),),
     )
     bench.containers.create(resource, QUIET)
     until("it writes", lambda: b"could" in bench.engine.api.logs(bench.name(resource)), 10)
@@ -215,7 +215,7 @@ def test_one_that_was_never_started_is_made_again_with_its_files(bench: Bench) -
     resource = bench.shell(
         f"read -r line < /etc/algaenv/f; echo $line; {SLEEP}", files={"f": "x1\n"}
     )
-    assert isinstance(resource.body, ContainerBody)
+    assert isinstance(resource.body, ContainerSpec)
     request = container_request(
         bench.environment, resource, resource.body, resource.body.image.title, "sha256:0"
     )
@@ -351,7 +351,7 @@ def test_ports_are_looked_at_before_anything_is_made(bench: Bench, strays: list[
     bench.containers.create(own, QUIET)
     wanted = bench.shell(SLEEP, ports=(Port("main", taken, 6379), Port("other", free, 6380)))
     with socket.create_server(("127.0.0.1", free)):
-        found = taken_ports(bench.engine, bench.environment, [changed(own), changed(wanted)])
+        found = port_obstacles(bench.engine, bench.environment, [changed(own), changed(wanted)])
     assert [it.address for it in found] == [wanted.address, wanted.address]
     assert {it.problem.code for it in found} == {"port-taken"}
     assert f"the container {name}" in found[0].problem.summary
@@ -401,7 +401,7 @@ def test_a_start_that_fails_leaves_nothing(bench: Bench) -> None:
 
 def test_an_image_that_is_gone(bench: Bench) -> None:
     resource = bench.shell(SLEEP)
-    assert isinstance(resource.body, ContainerBody)
+    assert isinstance(resource.body, ContainerSpec)
     body = replace(resource.body, image=RecipeImage("none", "0" * 64, None))
     with pytest.raises(DriverError) as caught:
         bench.containers.create(replace(resource, body=body), QUIET)

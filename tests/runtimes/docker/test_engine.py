@@ -20,9 +20,9 @@ import pytest
 
 from algaenv.model.problem import EngineGone, Problem, Refused, ResolveError, Unavailable
 from algaenv.runtimes.docker.endpoint import Endpoint, Remote, UnixSocket, locate
-from algaenv.runtimes.docker.engine import Engine, EngineFacts, NoEngine, answers
+from algaenv.runtimes.docker.engine import Engine, EngineFacts, NoEngine, probe_engine
+from algaenv.runtimes.docker.errors import ApiError, translate_errors
 from algaenv.runtimes.docker.runtime import DockerRuntime
-from algaenv.runtimes.docker.translate import Reply, asking
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_here_or_elsewhere(host: str, here: bool) -> None:
 
 
 def test_no_engine_says_why(tmp_path: Path) -> None:
-    found = answers({"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
+    found = probe_engine({"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
     assert isinstance(found, NoEngine)
     assert not found
     assert found.reason.startswith(f"cannot reach the container engine at unix://{tmp_path}")
@@ -74,7 +74,7 @@ def test_no_engine_says_why(tmp_path: Path) -> None:
 
 
 def test_an_engine_on_another_machine_does_not_count() -> None:
-    found = answers({"DOCKER_HOST": "ssh://me@there"})
+    found = probe_engine({"DOCKER_HOST": "ssh://me@there"})
     assert isinstance(found, NoEngine)
     assert "ssh://me@there" in found.reason
     with pytest.raises(ResolveError) as caught:
@@ -87,7 +87,7 @@ def test_facts(engine: Engine) -> None:
     facts = engine.facts
     assert (facts.os, facts.host) == ("linux", str(engine.endpoint))
     assert facts.arch in {"amd64", "arm64"}
-    assert answers(os.environ) == facts
+    assert probe_engine(os.environ) == facts
 
 
 @pytest.mark.docker
@@ -96,7 +96,7 @@ def test_reading_does_not_import_the_sdk(engine: Engine) -> None:
         "import os, sys\n"
         "from algaenv.runtimes.docker.engine import Engine\n"
         "from algaenv.runtimes.docker.endpoint import locate\n"
-        "from algaenv.runtimes.docker.eyes import find_environments\n"
+        "from algaenv.runtimes.docker.observer import find_environments\n"
         "find_environments(Engine(locate(os.environ), os.environ))\n"
         "print([m for m in ('docker', 'requests', 'tenacity', 'tomllib') if m in sys.modules])\n"
     )
@@ -107,7 +107,7 @@ def test_reading_does_not_import_the_sdk(engine: Engine) -> None:
 @pytest.mark.docker
 def test_find_and_get(engine: Engine) -> None:
     assert engine.find("/containers/no-such-container/json") is None
-    with pytest.raises(Reply) as caught:
+    with pytest.raises(ApiError) as caught:
         engine.get("/containers/no-such-container/json")
     assert caught.value.status == 404
     assert "no-such-container" in caught.value.message
@@ -174,7 +174,7 @@ def test_over_tcp_the_sdk_reads(engine: Engine) -> None:
     assert isinstance(engine.endpoint, UnixSocket)
     with _relay(engine.endpoint.path) as port:
         environ = {"DOCKER_HOST": f"tcp://127.0.0.1:{port}"}
-        found = answers(environ)
+        found = probe_engine(environ)
         assert isinstance(found, EngineFacts)
         assert found.api_version == engine.facts.api_version
         far = Engine(locate(environ), environ)
@@ -208,7 +208,7 @@ def test_over_tcp_the_sdk_reads(engine: Engine) -> None:
     ],
 )
 def test_a_malformed_address_is_told_how_to_be_written(host: str, better: str) -> None:
-    found = answers({"DOCKER_HOST": host})
+    found = probe_engine({"DOCKER_HOST": host})
     assert isinstance(found, NoEngine)
     assert found.reason == f"cannot read DOCKER_HOST {host}: it is no address of an engine"
     assert found.hint.startswith(f"write {better}, or unset DOCKER_HOST")
@@ -247,7 +247,7 @@ def test_an_engine_that_dies_between_two_calls(engine: Engine) -> None:
         environ = {"DOCKER_HOST": f"tcp://127.0.0.1:{port}"}
         far = Engine(locate(environ), environ)
         assert far.facts
-    with pytest.raises(EngineGone), asking("look"):
+    with pytest.raises(EngineGone), translate_errors("look"):
         far.get("/info")
     far.close()
 
@@ -290,7 +290,7 @@ def _http(body: object) -> bytes:
 def test_what_is_no_engine_for_us(tmp_path: Path, reply: bytes | None, reason: str) -> None:
     server, path = _listener(tmp_path, reply)
     with server:
-        found = answers({"DOCKER_HOST": f"unix://{path}"})
+        found = probe_engine({"DOCKER_HOST": f"unix://{path}"})
     assert isinstance(found, NoEngine)
     assert reason in found.reason
 
@@ -304,13 +304,13 @@ def test_the_version_that_is_spoken(tmp_path: Path, theirs: str, least: str, spo
     said["Version"] = "1"
     server, path = _listener(tmp_path, _http(said))
     with server:
-        found = answers({"DOCKER_HOST": f"unix://{path}"})
+        found = probe_engine({"DOCKER_HOST": f"unix://{path}"})
     assert isinstance(found, EngineFacts)
     assert (found.api_version, found.arch, found.rootless) == (spoken, "arm64", False)
 
 
 def test_a_slow_engine_is_slow_not_gone() -> None:
-    with pytest.raises(Unavailable) as caught, asking("look"):
+    with pytest.raises(Unavailable) as caught, translate_errors("look"):
         raise TimeoutError("timed out")
     assert caught.value.problem.code == "engine-slow"
     assert not isinstance(caught.value, EngineGone)
@@ -328,7 +328,7 @@ ACTIONS: dict[str, Callable[[Any], object]] = {
 def test_an_engine_that_stops_in_the_middle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str, silent_after: str
 ) -> None:
-    monkeypatch.setattr("algaenv.runtimes.docker.engine._SILENCE", 0.5)
+    monkeypatch.setattr("algaenv.runtimes.docker.engine._STREAM_TIMEOUT", 0.5)
     path, ended = str(tmp_path / "engine.sock"), threading.Event()
     version = _http({"Os": "linux", "ApiVersion": "1.44", "MinAPIVersion": "1.24", "Version": "1"})
     said = {"request": b"", "head": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"}
@@ -347,7 +347,7 @@ def test_an_engine_that_stops_in_the_middle(
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         engine = Engine(UnixSocket(path), {"HOME": str(tmp_path)})
         try:
-            with pytest.raises(Unavailable) as caught, asking("do it"):
+            with pytest.raises(Unavailable) as caught, translate_errors("do it"):
                 ACTIONS[action](engine.api)
         finally:
             ended.set()
@@ -362,7 +362,7 @@ def test_who_may_not_is_told_of_the_group(tmp_path: Path) -> None:
     code = (
         "import os; from algaenv.runtimes.docker.engine import answers\n"
         "from algaenv.runtimes.docker.engine import Engine, locate\n"
-        "import algaenv.runtimes.docker.translate, http.client, json, encodings.idna\n"
+        "import algaenv.runtimes.docker.errors, http.client, json, encodings.idna\n"
         f"e = {{'DOCKER_HOST': 'unix://{path}'}}\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "found = answers(e); print(found.reason, '|', found.hint)\n"
@@ -394,18 +394,18 @@ def test_who_may_not_is_told_of_the_group(tmp_path: Path) -> None:
 def test_replies_become_problems(status: int, message: str, kind: str, code: str) -> None:
     from algaenv.model.problem import DriverError
 
-    with pytest.raises(DriverError) as caught, asking("do it"):
-        raise Reply(status, message)
+    with pytest.raises(DriverError) as caught, translate_errors("do it"):
+        raise ApiError(status, message)
     assert type(caught.value).__name__ == kind
     assert caught.value.problem.code == code
     assert caught.value.problem.summary == "cannot do it"
-    assert isinstance(caught.value.__cause__, Reply)
+    assert isinstance(caught.value.__cause__, ApiError)
 
 
 def test_our_own_mistakes_pass_unchanged() -> None:
-    with pytest.raises(ZeroDivisionError), asking("do it"):
+    with pytest.raises(ZeroDivisionError), translate_errors("do it"):
         _ = 1 // 0
     ours = Refused(Problem("x", "cannot"))
-    with pytest.raises(Refused) as caught, asking("do it"):
+    with pytest.raises(Refused) as caught, translate_errors("do it"):
         raise ours
     assert caught.value is ours

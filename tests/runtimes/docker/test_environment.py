@@ -11,10 +11,10 @@ import pytest
 
 from algaenv.model.lock import Lock
 from algaenv.runtimes.binaries import find
+from algaenv.runtimes.docker.image_selection import container_user
 from algaenv.runtimes.docker.runtime import DockerRuntime
-from algaenv.runtimes.docker.user import user_of
 from algaenv.spec.stacks import profile
-from tests.contract.conftest import Case, Desk
+from tests.contract.conftest import Case, Harness
 from tests.runtimes.locks import make_lock
 
 pytestmark = pytest.mark.docker
@@ -33,14 +33,14 @@ def _shipped(home: Path) -> Lock:
 
 
 @pytest.fixture
-def desk(runtime: DockerRuntime, tmp_path: Path) -> Iterator[Desk]:
+def desk(runtime: DockerRuntime, tmp_path: Path) -> Iterator[Harness]:
     case = Case(runtime, "container", "volume", lambda seen: None)
-    desk = Desk(case, _shipped(tmp_path))
+    desk = Harness(case, _shipped(tmp_path))
     yield desk
     desk.sweep()
 
 
-def test_the_defaults_answer(desk: Desk) -> None:
+def test_the_defaults_answer(desk: Harness) -> None:
     desk.create()
     for service in ("store", "redis", "database", "runner"):
         desk.await_answer(service)
@@ -51,13 +51,13 @@ def test_the_defaults_answer(desk: Desk) -> None:
     for service in ("store", "redis", "database", "runner"):
         found = engine.api.inspect_container(desk.seen(desk.address(service)).handle)
         assert found["Config"]["User"] == str(
-            user_of(desk.environment.id, os.geteuid(), os.getegid())
+            container_user(desk.environment.id, os.geteuid(), os.getegid())
         )
         assert found["HostConfig"]["ReadonlyRootfs"]
         assert not found["HostConfig"]["CapAdd"]
 
 
-def test_the_runner_reaches_its_services_by_name(desk: Desk) -> None:
+def test_the_runner_reaches_its_services_by_name(desk: Harness) -> None:
     desk.create("store", "redis", "runner")
     desk.await_answer("runner")
     engine = desk.case.runtime.engine  # type: ignore[attr-defined]
@@ -74,7 +74,7 @@ def test_the_runner_reaches_its_services_by_name(desk: Desk) -> None:
     assert engine.api.exec_start(made).decode().strip() == "True"
 
 
-def test_the_store_is_the_first_whose_program_is_here(desk: Desk) -> None:
+def test_the_store_is_the_first_whose_program_is_here(desk: Harness) -> None:
     expected = next(
         name for name in ("silo", "minio", "rclone") if find(profile(name).binaries, os.environ)
     )

@@ -20,19 +20,26 @@ import pytest
 from algaenv.model.address import Address, Tier
 from algaenv.model.problem import Failed
 from algaenv.model.resource import Resource
-from algaenv.runtimes.binaries import INSTALL, Binary, Memo, cache_home, find, major_of, version_of
+from algaenv.runtimes.binaries import (
+    INSTALL_COMMAND,
+    Binary,
+    Memo,
+    cache_home,
+    find,
+    major_of,
+    version_of,
+)
 from algaenv.runtimes.docker import labels
-from algaenv.runtimes.docker.body import DockerfileImage, RecipeImage
+from algaenv.runtimes.docker.drivers.images import ImageDriver
 from algaenv.runtimes.docker.engine import Engine
-from algaenv.runtimes.docker.hands.images import ImageHands
 from algaenv.runtimes.docker.images.assemble import assemble
-from algaenv.runtimes.docker.images.closure import libraries
-from algaenv.runtimes.docker.images.identity import identity
+from algaenv.runtimes.docker.images.elf import shared_libraries
+from algaenv.runtimes.docker.images.identity import context_identity, identity
 from algaenv.runtimes.docker.images.installed import distributions
 from algaenv.runtimes.docker.images.recipe import Recipe, load_recipe
 from algaenv.runtimes.docker.images.rootfs import Directory, File, Link, Rootfs
-from algaenv.runtimes.docker.images.tree import context_identity
-from algaenv.runtimes.docker.images.wheel import requirements, wheel
+from algaenv.runtimes.docker.images.wheel_context import requirements, wheel
+from algaenv.runtimes.docker.specs import DockerfileImage, RecipeImage
 from algaenv.spec.stacks import stacks_root
 from tests.contract.conftest import until
 from tests.runtimes.docker.conftest import QUIET
@@ -98,12 +105,12 @@ def test_no_place_outside_of_the_root(path: str) -> None:
 def test_the_closure_of_this_interpreter(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("no program")
-    found = libraries([Path(sys.executable).resolve(), text])
+    found = shared_libraries([Path(sys.executable).resolve(), text])
     names = {Path(path).name for path in found}
     assert any(name.startswith("libc.") for name in names)
     assert all(path.is_file() for path in found.values())
     assert all(place.startswith("/") and ".." not in place for place in found)
-    assert libraries([text]) == {}
+    assert shared_libraries([text]) == {}
 
 
 @pytest.mark.parametrize("name", [p.parent.name for p in sorted(RECIPES.glob("*/recipe.toml"))])
@@ -177,7 +184,7 @@ def test_a_package_that_is_not_installed_is_named() -> None:
     with pytest.raises(Failed, match="no-such-distribution") as caught:
         distributions(["zstandard", "no-such-distribution"])
     assert caught.value.problem.code == "package-missing"
-    assert INSTALL in caught.value.problem.hint
+    assert INSTALL_COMMAND in caught.value.problem.hint
 
 
 def test_the_wheel_can_be_installed_from(tmp_path: Path) -> None:
@@ -249,7 +256,7 @@ def make_image(engine: Engine) -> Callable[..., str]:
         major = major_of(version_of(program, memo)) if program and recipe.versioned else ""
         image = RecipeImage(name, identity(recipe, program, memo), program, major)
         resource = Resource(Address("image", name), Tier.SUBSTRATE, {}, image)
-        ImageHands(engine, cache_home(os.environ)).create(resource, QUIET)
+        ImageDriver(engine, cache_home(os.environ)).create(resource, QUIET)
         return image.title
 
     return make
@@ -501,7 +508,7 @@ def _build(
     unique = secrets.token_hex(32)
     image = DockerfileImage("image-check", unique, str(context), "Dockerfile", args)
     resource = Resource(Address("image", "runner"), Tier.SUBSTRATE, {}, image)
-    ImageHands(engine, context).create(resource, on_progress)
+    ImageDriver(engine, context).create(resource, on_progress)
     return image
 
 

@@ -25,31 +25,31 @@ from algaenv.model.problem import ResolveError
 from algaenv.model.resource import Resource, ServiceEngine
 from algaenv.model.secret import Secret
 from algaenv.reconcile.protocols import Lowered
-from algaenv.runtimes.docker.body import ContainerBody, PulledImage, RecipeImage, User
+from algaenv.runtimes.docker.create_request import container_request, files_archive
 from algaenv.runtimes.docker.labels import INPUTS, labels_for, owner_of, read_mark
-from algaenv.runtimes.docker.lower import Supply, lower, seen_from_container
-from algaenv.runtimes.docker.wire import container_request, files_archive
+from algaenv.runtimes.docker.lower import ImageChoice, lower, seen_from_container
+from algaenv.runtimes.docker.specs import ContainerSpec, PulledImage, RecipeImage, User
 from algaenv.runtimes.services import ServiceName
 from tests.runtimes.locks import GATEWAY, MINIO, POSTGRES, VALKEY, make_lock
 
 SOMEBODY = User(2_001_000_007, 2_001_000_008)
 
 
-def pulled(profile: Profile) -> Supply:
+def pulled(profile: Profile) -> ImageChoice:
     assert profile.image is not None
     ref = profile.image
     image = PulledImage(ref.repositories, ref.tag, ref.digest)
-    return Supply(image, profile, "pulled", kept=profile.name)
+    return ImageChoice(image, profile, "pulled", kept=profile.name)
 
 
-def built(recipe: str, profile: Profile | None = None, **changes: Any) -> Supply:
+def built(recipe: str, profile: Profile | None = None, **changes: Any) -> ImageChoice:
     image = RecipeImage(recipe, "f" * 64, None)
     settings = {"user": SOMEBODY, "read_only": True, "kept": recipe}
-    return Supply(image, profile, "made here", **{**settings, **changes})
+    return ImageChoice(image, profile, "made here", **{**settings, **changes})
 
 
-def supplies(lock: Lock, **changes: Supply) -> dict[ServiceName, Supply]:
-    chosen: dict[ServiceName, Supply] = {
+def choices(lock: Lock, **changes: ImageChoice) -> dict[ServiceName, ImageChoice]:
+    chosen: dict[ServiceName, ImageChoice] = {
         "store": built("minio-local", lock.intent.store.profile),
         "redis": built("valkey-local", lock.intent.redis.profile),
         "runner": built("runner", kept=""),
@@ -61,9 +61,9 @@ def supplies(lock: Lock, **changes: Supply) -> dict[ServiceName, Supply]:
     return {**chosen, **changes}  # type: ignore[dict-item]
 
 
-def body(lowered: Lowered, service: str) -> ContainerBody:
+def body(lowered: Lowered, service: str) -> ContainerSpec:
     found = _resource(lowered, f"container/{service}").body
-    assert isinstance(found, ContainerBody)
+    assert isinstance(found, ContainerSpec)
     return found
 
 
@@ -73,7 +73,7 @@ def _resource(lowered: Lowered, address: str) -> Resource:
 
 def test_everything_there_is(tmp_path: Path) -> None:
     lock = make_lock(tmp_path)
-    lowered = lower(lock, supplies(lock))
+    lowered = lower(lock, choices(lock))
     assert sorted(str(r.address) for r in lowered.resources) == [
         *(f"container/{name}" for name in ("database", "redis", "runner", "store")),
         *(f"image/{name}" for name in ("database", "redis", "runner", "store")),
@@ -94,7 +94,7 @@ def test_everything_there_is(tmp_path: Path) -> None:
 
 def test_order(tmp_path: Path) -> None:
     lock = make_lock(tmp_path)
-    lowered = lower(lock, supplies(lock))
+    lowered = lower(lock, choices(lock))
     needs = {str(r.address): sorted(map(str, r.needs)) for r in lowered.resources if r.needs}
     assert needs == {
         "container/store": ["image/store", "network/main", "volume/store"],
@@ -112,7 +112,7 @@ def test_order(tmp_path: Path) -> None:
 
 def test_the_gateway_stands_between_the_runner_and_the_database(tmp_path: Path) -> None:
     lock = make_lock(tmp_path, gateway=GATEWAY)
-    lowered = lower(lock, supplies(lock))
+    lowered = lower(lock, choices(lock))
     assert sorted(map(str, _resource(lowered, "container/gateway").needs)) == [
         "container/database",
         "container/redis",
@@ -140,7 +140,7 @@ def test_the_gateway_stands_between_the_runner_and_the_database(tmp_path: Path) 
 def test_the_gateway_of_an_external_database_sees_it_from_inside(tmp_path: Path) -> None:
     external = ExternalDatabase(Secret("postgresql://u:p@localhost:5432/server"))
     lock = make_lock(tmp_path, gateway=GATEWAY, database=external)
-    lowered = lower(lock, supplies(lock))
+    lowered = lower(lock, choices(lock))
     url = body(lowered, "gateway").environment["DATABASE_URL"]
     assert url == Secret("postgresql://u:p@host.docker.internal:5432/server")
     needs = _resource(lowered, "container/gateway").needs
@@ -149,7 +149,7 @@ def test_the_gateway_of_an_external_database_sees_it_from_inside(tmp_path: Path)
 
 def test_the_gateways_settings_are_a_file_of_its_own(tmp_path: Path) -> None:
     lock = make_lock(tmp_path, gateway=replace(GATEWAY, rate_limit="product"))
-    gateway = body(lower(lock, supplies(lock)), "gateway")
+    gateway = body(lower(lock, choices(lock)), "gateway")
     assert gateway.environment["GATEWAY_SETTINGS"] == "/etc/algaenv/settings.json"
     assert json.loads(str(gateway.files["settings.json"])) == {"rate_limit": "product"}
     assert (gateway.file_owner, gateway.read_only) == (SOMEBODY, True)
@@ -157,18 +157,18 @@ def test_the_gateways_settings_are_a_file_of_its_own(tmp_path: Path) -> None:
 
 def test_redis_without_persistence_has_no_volume(tmp_path: Path) -> None:
     lock = make_lock(tmp_path, persistent=False)
-    lowered = lower(lock, supplies(lock))
+    lowered = lower(lock, choices(lock))
     assert Address("volume", "redis") not in {r.address for r in lowered.resources}
     redis = body(lowered, "redis")
     assert (redis.mounts, redis.owned) == ((), ())
     assert set(redis.tmpfs["/data"].split(",")) > {"mode=0700", "uid=2001000007", "gid=2001000008"}
-    foreign = body(lower(lock, supplies(lock, redis=pulled(VALKEY))), "redis")
+    foreign = body(lower(lock, choices(lock, redis=pulled(VALKEY))), "redis")
     assert "/data" not in foreign.tmpfs
 
 
 def test_inputs_can_be_read(tmp_path: Path) -> None:
     lock = make_lock(tmp_path, ports=None)
-    redis = _resource(lower(lock, supplies(lock)), "container/redis")
+    redis = _resource(lower(lock, choices(lock)), "container/redis")
     env = lock.environment
     files = redis.inputs["files.valkey.conf"]
     assert isinstance(files, str)
@@ -195,7 +195,7 @@ def test_inputs_can_be_read(tmp_path: Path) -> None:
 
 def test_labels_hold_no_secret_and_can_be_read_back(tmp_path: Path) -> None:
     lock = make_lock(tmp_path, runner_environment={"MINE": Secret("my-own-secret")})
-    lowered = lower(lock, supplies(lock))
+    lowered = lower(lock, choices(lock))
     credentials = lock.credentials
     for resource in lowered.resources:
         marks = labels_for(lock.environment, resource)
@@ -236,7 +236,7 @@ def test_owner_of() -> None:
 
 def test_images_of_ours_have_no_powers_and_a_fixed_root(tmp_path: Path) -> None:
     lock = make_lock(tmp_path)
-    lowered = lower(lock, supplies(lock))
+    lowered = lower(lock, choices(lock))
     for service in ("store", "redis", "database", "runner"):
         assert body(lowered, service).capabilities == ()
         assert body(lowered, service).read_only
@@ -248,7 +248,7 @@ def test_pulled_images_may_take_their_data_and_step_down(tmp_path: Path) -> None
     lock = make_lock(tmp_path, database=replace(POSTGRES, uid=70))
     database = lock.intent.database
     assert not isinstance(database, ExternalDatabase)
-    lowered = lower(lock, supplies(lock, database=pulled(database.profile)))
+    lowered = lower(lock, choices(lock, database=pulled(database.profile)))
     found = body(lowered, "database")
     assert found.capabilities == ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
     assert not found.read_only
@@ -259,8 +259,8 @@ def test_pulled_images_may_take_their_data_and_step_down(tmp_path: Path) -> None
 def test_data_of_one_supply_is_not_given_to_another(tmp_path: Path) -> None:
     lock = make_lock(tmp_path)
     names = set()
-    for supply in (built("postgres18-local", POSTGRES), pulled(POSTGRES)):
-        lowered = lower(lock, supplies(lock, database=supply))
+    for choice in (built("postgres18-local", POSTGRES), pulled(POSTGRES)):
+        lowered = lower(lock, choices(lock, database=choice))
         names.add(body(lowered, "database").mounts[0].source)
     assert len(names) == 2
 
@@ -268,7 +268,7 @@ def test_data_of_one_supply_is_not_given_to_another(tmp_path: Path) -> None:
 def test_a_renamed_environment_keeps_its_data(tmp_path: Path) -> None:
     lock = make_lock(tmp_path)
     renamed = replace(lock, environment=replace(lock.environment, name="other"))
-    one, two = lower(lock, supplies(lock)), lower(renamed, supplies(renamed))
+    one, two = lower(lock, choices(lock)), lower(renamed, choices(renamed))
     for kind in ("volume/store", "network/main"):
         assert _resource(one, kind).fingerprint == _resource(two, kind).fingerprint
     assert (
@@ -284,7 +284,7 @@ def test_the_runner_sees_services_by_name_and_this_machine_by_its_gateway(tmp_pa
         store=replace(MINIO, ports={"api": 7000}),
         redis=replace(VALKEY, ports={"main": 7001}),
     )
-    found = body(lower(lock, supplies(lock)), "runner")
+    found = body(lower(lock, choices(lock)), "runner")
     assert found.environment["BUNDLE_STORE_BASE"] == "http://store:7000/extensions"
     assert found.environment["RUNNER_DEBUG_REDIS_URL"] == "redis://redis:7001/0"
     assert found.environment["REGISTRY_BASE_URL"] == "http://host.docker.internal:4000/base"
@@ -310,8 +310,8 @@ def test_seen_from_container(url: str, seen: str) -> None:
 def test_a_foreign_runner_can_write_its_cache_whoever_it_runs_as(tmp_path: Path) -> None:
     ref = PullRef(("registry.invalid/runner",), "1")
     lock = make_lock(tmp_path, runner=NamedImage(ref), volumes=("./fixtures:/f:ro", "/abs:/g"))
-    supply = Supply(PulledImage(ref.repositories, "1", None), None, "pulled")
-    found = body(lower(lock, supplies(lock, runner=supply)), "runner")
+    choice = ImageChoice(PulledImage(ref.repositories, "1", None), None, "pulled")
+    found = body(lower(lock, choices(lock, runner=choice)), "runner")
     assert [(o.path, o.mode) for o in found.owned] == [("/cache", 0o1777)]
     assert not found.read_only
     assert [str(mount) for mount in found.mounts[1:]] == [
@@ -322,7 +322,7 @@ def test_a_foreign_runner_can_write_its_cache_whoever_it_runs_as(tmp_path: Path)
 
 def test_a_store_without_a_console_publishes_none(tmp_path: Path) -> None:
     lock = make_lock(tmp_path, store=replace(MINIO, ports={"api": 9000}))
-    found = body(lower(lock, supplies(lock)), "store")
+    found = body(lower(lock, choices(lock)), "store")
     assert [port.name for port in found.ports] == ["api"]
 
 
@@ -330,37 +330,37 @@ def test_limits_are_those_of_the_service_unless_the_author_says_others(tmp_path:
     lock = make_lock(
         tmp_path, gateway=GATEWAY, limits={"runner.memory": 0, "store.pids": 99, "redis.pids": 0}
     )
-    lowered = lower(lock, supplies(lock))
+    lowered = lower(lock, choices(lock))
     assert all(body(lowered, it).memory for it in ("store", "redis", "database", "gateway"))
     assert all(body(lowered, it).pids for it in ("store", "database", "runner", "gateway"))
     assert (body(lowered, "runner").memory, body(lowered, "store").pids) == (0, 99)
     resource = _resource(lowered, "container/redis")
-    assert isinstance(resource.body, ContainerBody)
+    assert isinstance(resource.body, ContainerSpec)
     host = container_request(lock.environment, resource, resource.body, "i", "s")["HostConfig"]
     assert (host["Memory"], host["MemorySwap"], host["PidsLimit"]) == (1 << 30, 1 << 30, None)
-    others = lower(make_lock(tmp_path), supplies(lock))
+    others = lower(make_lock(tmp_path), choices(lock))
     assert _resource(others, "container/redis").inputs["limits.pids"] == 256
 
 
 def test_what_a_recipe_says_of_its_containers_wins(tmp_path: Path) -> None:
     profile = replace(POSTGRES, environment={"PGDATA": "/var/lib/postgresql"})
     lock = make_lock(tmp_path, database=profile)
-    supply = built("postgres18-local", profile, environment={"PGDATA": "{data}/cluster"})
-    found = body(lower(lock, supplies(lock, database=supply)), "database")
+    choice = built("postgres18-local", profile, environment={"PGDATA": "{data}/cluster"})
+    found = body(lower(lock, choices(lock, database=choice)), "database")
     assert found.environment["PGDATA"] == "/var/lib/postgresql/cluster"
 
 
 def test_templates_that_do_not_hold(tmp_path: Path) -> None:
     lock = make_lock(tmp_path, store=replace(MINIO, command=("{colour}", "{secret_key}")))
     with pytest.raises(ResolveError) as caught:
-        lower(lock, supplies(lock))
+        lower(lock, choices(lock))
     assert {p.code for p in caught.value.problems} == {"template-unknown", "template-secret"}
 
 
 def test_the_request(tmp_path: Path) -> None:
     lock = make_lock(tmp_path)
-    resource = _resource(lower(lock, supplies(lock)), "container/store")
-    assert isinstance(resource.body, ContainerBody)
+    resource = _resource(lower(lock, choices(lock)), "container/store")
+    assert isinstance(resource.body, ContainerSpec)
     request = container_request(lock.environment, resource, resource.body, "image:1", "sha256:1")
     assert request["Image"] == "image:1"
     assert request["Cmd"][:2] == ["server", "/data"]
@@ -376,8 +376,8 @@ def test_the_request(tmp_path: Path) -> None:
 
 def test_files_of_ours_go_into_a_volume_that_goes_with_its_container(tmp_path: Path) -> None:
     lock = make_lock(tmp_path)
-    resource = _resource(lower(lock, supplies(lock)), "container/redis")
-    assert isinstance(resource.body, ContainerBody)
+    resource = _resource(lower(lock, choices(lock)), "container/redis")
+    assert isinstance(resource.body, ContainerSpec)
     request = container_request(lock.environment, resource, resource.body, "image:1", "sha256:1")
     (mount,) = [it for it in request["HostConfig"]["Mounts"] if it["Target"] == "/etc/algaenv"]
     assert (mount["Type"], mount.get("Source")) == ("volume", None)
@@ -388,7 +388,7 @@ def test_files_of_ours_go_into_a_volume_that_goes_with_its_container(tmp_path: P
 
 
 def test_context_images_are_named_by_their_hash() -> None:
-    from algaenv.runtimes.docker.body import DockerfileImage
+    from algaenv.runtimes.docker.specs import DockerfileImage
 
     image = DockerfileImage("runner-context", "ab" * 32, "/x", "Dockerfile", {})
     assert image.title == "algaenv/runner-context:abababababab"

@@ -10,7 +10,7 @@ import pytest
 from algaenv.model.address import Address
 from algaenv.model.problem import Conflict
 from algaenv.model.resource import Absent, Present
-from algaenv.runtimes.docker.body import NetworkBody, VolumeBody
+from algaenv.runtimes.docker.specs import NetworkSpec, VolumeSpec
 from tests.runtimes.docker.conftest import QUIET, SLEEP, Bench, seen_as
 
 pytestmark = pytest.mark.docker
@@ -34,7 +34,7 @@ def test_a_network_in_use_is_not_removed(bench: Bench, strays: list[str]) -> Non
     name = f"stray-{secrets.token_hex(4)}"
     strays.append(name)
     bench.run_stray(name)
-    assert isinstance(network.body, NetworkBody)
+    assert isinstance(network.body, NetworkSpec)
     bench.engine.api.connect_container_to_network(name, network.body.name)
     with pytest.raises(Conflict) as caught:
         bench.networks.delete(network.address, bench.seen(network), QUIET)
@@ -45,7 +45,7 @@ def test_a_network_in_use_is_not_removed(bench: Bench, strays: list[str]) -> Non
 
 def test_a_foreign_network_is_left_alone(bench: Bench) -> None:
     network = bench.wanted("network/main")
-    assert isinstance(network.body, NetworkBody)
+    assert isinstance(network.body, NetworkSpec)
     made = bench.engine.api.create_network(network.body.name)
     try:
         seen = bench.seen(network)
@@ -86,7 +86,7 @@ def test_a_volume_in_use_is_not_removed(bench: Bench, strays: list[str]) -> None
 
 def test_a_foreign_volume_is_left_alone(bench: Bench) -> None:
     volume = bench.wanted("volume/store")
-    assert isinstance(volume.body, VolumeBody)
+    assert isinstance(volume.body, VolumeSpec)
     bench.engine.api.create_volume(volume.body.name)
     try:
         seen = bench.seen(volume)
@@ -103,8 +103,8 @@ def test_a_foreign_volume_is_left_alone(bench: Bench) -> None:
 
 def test_data_of_an_earlier_engine_goes_by_its_own_name(bench: Bench) -> None:
     volume = bench.wanted("volume/store")
-    assert isinstance(volume.body, VolumeBody)
-    earlier = replace(volume, body=VolumeBody(f"{volume.body.name}-earlier"))
+    assert isinstance(volume.body, VolumeSpec)
+    earlier = replace(volume, body=VolumeSpec(f"{volume.body.name}-earlier"))
     bench.volumes.create(earlier, QUIET)
     bench.volumes.create(volume, QUIET)
     seen = bench.eyes.observe([volume])

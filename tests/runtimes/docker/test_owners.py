@@ -10,10 +10,9 @@ import pytest
 from algaenv.model.address import Address
 from algaenv.model.problem import Failed
 from algaenv.model.resource import Absent, Json, Present, Resource
-from algaenv.runtimes.docker.body import ContainerBody, MountPoint, Owned, User
 from algaenv.runtimes.docker.engine import Engine
-from algaenv.runtimes.docker.hands import owners
-from algaenv.runtimes.docker.user import FIRST, SPAN, maps_users, user_of
+from algaenv.runtimes.docker.image_selection import FIRST_UID, UID_SPAN, container_user, maps_users
+from algaenv.runtimes.docker.specs import ContainerSpec, MountPoint, OwnedDirectory, User
 from tests.contract.conftest import until
 from tests.runtimes.docker.conftest import QUIET, SLEEP, Bench
 
@@ -21,14 +20,16 @@ OTHER = User(1000, 1000)
 
 
 def test_it_is_who_runs_this() -> None:
-    assert str(user_of("ab12", 1003, 100)) == "1003:100"
+    assert str(container_user("ab12", 1003, 100)) == "1003:100"
 
 
 def test_for_root_it_is_a_number_of_the_environments_own() -> None:
-    one, again, other = (user_of(name, 0, 0) for name in ("0a0b0c0d0e", "0a0b0c0d0e", "ffffffffff"))
+    one, again, other = (
+        container_user(name, 0, 0) for name in ("0a0b0c0d0e", "0a0b0c0d0e", "ffffffffff")
+    )
     assert one == again != other
     for user in (one, other):
-        assert FIRST <= user.uid < FIRST + SPAN < 2**31
+        assert FIRST_UID <= user.uid < FIRST_UID + UID_SPAN < 2**31
         assert user.gid == user.uid
 
 
@@ -55,13 +56,13 @@ def test_an_engine_says_whether_its_users_are_others_outside(
 def _with_data(bench: Bench, script: str, **changes: object) -> Resource:
     bench.volumes.create(bench.wanted("volume/redis"), QUIET)
     body = bench.wanted("container/redis").body
-    assert isinstance(body, ContainerBody)
+    assert isinstance(body, ContainerSpec)
     user = changes.get("user", body.user)
     assert isinstance(user, User)
     return bench.shell(
         f"umask 077; {script}; {SLEEP}",
         mounts=(MountPoint("volume", body.mounts[0].source, "/data"),),
-        owned=(Owned("/data", user, 0o700),),
+        owned=(OwnedDirectory("/data", user, 0o700),),
         **changes,
     )
 
@@ -129,6 +130,6 @@ def test_nobody_that_is_known_runs_them(bench: Bench) -> None:
     resource = bench.shell(
         f"while read -r a b c; do [ $a = Uid: ] && echo user $c; done < /proc/self/status; {SLEEP}"
     )
-    assert isinstance(resource.body, ContainerBody)
+    assert isinstance(resource.body, ContainerSpec)
     assert resource.body.user is not None
     _says(bench, resource, f"user {resource.body.user.uid}".encode())

@@ -16,13 +16,12 @@ from algaenv.model.problem import Refused, Unavailable
 from algaenv.model.resource import Resource
 from algaenv.runtimes.binaries import cache_home
 from algaenv.runtimes.docker import credentials
-from algaenv.runtimes.docker.body import DockerfileImage, PulledImage
+from algaenv.runtimes.docker.drivers.images import ImageDriver
 from algaenv.runtimes.docker.endpoint import locate
 from algaenv.runtimes.docker.engine import Engine
-from algaenv.runtimes.docker.hands.images import ImageHands
-from algaenv.runtimes.docker.images.local import find_image
+from algaenv.runtimes.docker.images.availability import Registries, find_image, registry_of
 from algaenv.runtimes.docker.images.pull import pull
-from algaenv.runtimes.docker.registry import Registries, registry_of
+from algaenv.runtimes.docker.specs import DockerfileImage, PulledImage
 from tests.runtimes.docker.conftest import QUIET
 from tests.runtimes.docker.registry import Registry, make_image, serve
 
@@ -50,7 +49,7 @@ def test_by_tag(engine: Engine, registry: Registry) -> None:
 def test_hands_do_not_pull_what_is_there(engine: Engine, registry: Registry) -> None:
     image = _image(registry, registry.repository("good"))
     resource = Resource(Address("image", "store"), Tier.SUBSTRATE, {}, image)
-    hands = ImageHands(engine, cache_home({}))
+    hands = ImageDriver(engine, cache_home({}))
     hands.create(resource, QUIET)
     asked = len(registry.asked)
     assert asked
@@ -200,7 +199,7 @@ def _build(engine: Engine, tmp_path: Path) -> None:
     image = DockerfileImage("test", secrets.token_hex(6), str(context), "Dockerfile", {})
     resource = Resource(Address("image", "test"), Tier.SUBSTRATE, {}, image)
     try:
-        ImageHands(engine, cache_home({})).create(resource, QUIET)
+        ImageDriver(engine, cache_home({})).create(resource, QUIET)
     finally:
         engine.api.remove_image(image.title)
 

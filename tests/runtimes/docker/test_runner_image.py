@@ -21,16 +21,16 @@ from algaenv import __version__
 from algaenv.model.address import Address, Tier
 from algaenv.model.resource import Resource
 from algaenv.runtimes.binaries import Memo, cache_home
-from algaenv.runtimes.docker.body import DockerfileImage, RecipeImage
+from algaenv.runtimes.docker.drivers.images import ImageDriver
 from algaenv.runtimes.docker.endpoint import locate
-from algaenv.runtimes.docker.engine import Engine, NoEngine, answers
-from algaenv.runtimes.docker.hands.images import ImageHands
+from algaenv.runtimes.docker.engine import Engine, NoEngine, probe_engine
 from algaenv.runtimes.docker.images.assemble import assemble
-from algaenv.runtimes.docker.images.closure import libraries
+from algaenv.runtimes.docker.images.elf import shared_libraries
 from algaenv.runtimes.docker.images.identity import identity
 from algaenv.runtimes.docker.images.installed import add_python
 from algaenv.runtimes.docker.images.recipe import PythonPart, Recipe, load_recipe
 from algaenv.runtimes.docker.images.rootfs import Directory, File, Rootfs
+from algaenv.runtimes.docker.specs import DockerfileImage, RecipeImage
 from algaenv.spec.stacks import stacks_root
 from tests import guests
 from tests.contract.conftest import until
@@ -53,7 +53,7 @@ def recipe() -> Recipe:
 
 def make(engine: Engine, image: RecipeImage | DockerfileImage) -> str:
     resource = Resource(Address("image", "runner"), Tier.SUBSTRATE, {}, image)
-    ImageHands(engine, cache_home(os.environ)).create(resource, QUIET)
+    ImageDriver(engine, cache_home(os.environ)).create(resource, QUIET)
     return image.title
 
 
@@ -68,7 +68,7 @@ def base() -> bytes:
     root.put("/bin/bash", File(Path("/bin/bash").resolve(), 0o755))
     part = PythonPart(("pip",), (), "/usr/local/lib/site", without=("test", "tests", "__pycache__"))
     own = add_python(root, part)
-    for place, library in libraries(root.files(), own).items():
+    for place, library in shared_libraries(root.files(), own).items():
         root.put(place, File(library, 0o755))
     stream = io.BytesIO()
     root.write(stream)
@@ -77,7 +77,7 @@ def base() -> bytes:
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    found = answers(os.environ)
+    found = probe_engine(os.environ)
     if isinstance(found, NoEngine):
         pytest.skip(f"needs a Docker engine: {found.reason}")
     engine = Engine(locate(os.environ), os.environ)

@@ -7,31 +7,31 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtimes.process.house import House, shipped_lock
+from tests.runtimes.process.harness import Harness, shipped_lock
 
 
 @pytest.fixture
-def make_house(tmp_path: Path) -> Iterator[Callable[..., House]]:
-    made: list[House] = []
+def make_harness(tmp_path: Path) -> Iterator[Callable[..., Harness]]:
+    made: list[Harness] = []
 
-    def make(*, bare: bool = False, **changes: object) -> House:
+    def make(*, bare: bool = False, **changes: object) -> Harness:
         home = tmp_path / f"home{len(made)}"
-        house = House(home, None if bare else shipped_lock(home, **changes))  # type: ignore[arg-type]
-        made.append(house)
-        return house
+        harness = Harness(home, None if bare else shipped_lock(home, **changes))  # type: ignore[arg-type]
+        made.append(harness)
+        return harness
 
     yield make
-    for house in made:
-        house.sweep()
+    for harness in made:
+        harness.sweep()
 
 
 @pytest.fixture
-def house(make_house: Callable[..., House]) -> House:
+def harness(make_harness: Callable[..., Harness]) -> Harness:
     """An environment with the shipped profiles."""
-    return make_house()
+    return make_harness()
 
 
 @pytest.fixture
-def bare(make_house: Callable[..., House]) -> House:
+def bare(make_harness: Callable[..., Harness]) -> Harness:
     """An environment without a spec."""
-    return make_house(bare=True)
+    return make_harness(bare=True)

@@ -16,17 +16,18 @@ import pytest
 from algaenv.model.problem import Conflict, Failed, Problem
 from algaenv.model.secret import Secret
 from algaenv.runtimes.binaries import cache_home, find
-from algaenv.runtimes.process import oneshot, service_lock
-from algaenv.runtimes.process.bodies import Access
-from algaenv.runtimes.process.cluster import Cluster
-from algaenv.runtimes.process.layout import content, private
-from algaenv.runtimes.process.postgres import PASSING, Postgres, examine
-from algaenv.runtimes.process.starting import start
+from algaenv.runtimes.process import service_lock
+from algaenv.runtimes.process.drivers import postgres
+from algaenv.runtimes.process.drivers.cluster import Cluster
+from algaenv.runtimes.process.drivers.lifecycle import start_service
+from algaenv.runtimes.process.drivers.postgres import Postgres, detect_postgres
+from algaenv.runtimes.process.layout import content, private_directory
+from algaenv.runtimes.process.specs import DatabaseAccess
 from tests.runtimes.locks import free_ports
-from tests.runtimes.process.house import House, quiet, until
+from tests.runtimes.process.harness import Harness, quiet, until
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs to be root")
-ACCESS = Access("alga", Secret("first"), "algadb", "digest-1")
+ACCESS = DatabaseAccess("alga", Secret("first"), "algadb", "digest-1")
 
 
 @pytest.fixture(scope="module")
@@ -34,30 +35,32 @@ def postgres() -> Postgres:
     binary = find(("postgres",), os.environ)
     if binary is None:
         pytest.skip("needs PostgreSQL")
-    return examine(binary.path)
+    return detect_postgres(binary.path)
 
 
 def make(tmp_path: Path, postgres: Postgres, *, templates: bool = True) -> Cluster:
-    folder = private(tmp_path / "database-postgres")
-    private(content(folder))
+    folder = private_directory(tmp_path / "database-postgres")
+    private_directory(content(folder))
     return Cluster(postgres, folder, cache_home(os.environ) / "postgres" if templates else None)
 
 
-def serve(house: House, cluster: Cluster, access: Access) -> psycopg.Connection[tuple[object, ...]]:
+def serve(
+    harness: Harness, cluster: Cluster, access: DatabaseAccess
+) -> psycopg.Connection[tuple[object, ...]]:
     """Start it, log in over TCP."""
     (port,) = free_ports(1)
     options = ("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=")
     argv = (str(cluster.postgres.path), "-D", str(cluster.place), "-p", str(port), *options)
-    resource = house.resource(*argv, service="database", stop_signal="SIGINT", grace=20.0)
-    private(house.layout.etc("database"))
-    with service_lock.holding(house.layout.lock("database"), resource.address) as lock:
-        start(house.environment, resource, cluster.postgres.way, lock)
+    resource = harness.resource(*argv, service="database", stop_signal="SIGINT", grace=20.0)
+    private_directory(harness.layout.etc("database"))
+    with service_lock.hold(harness.layout.lock("database"), resource.address) as lock:
+        start_service(harness.environment, resource, cluster.postgres.way, lock)
     words: dict[str, Any] = {"host": "127.0.0.1", "user": access.user, "dbname": access.database}
     found: list[psycopg.Connection[tuple[object, ...]]] = []
     refusals: list[str] = []
 
     def logged_in() -> bool:
-        assert house.diagnostics("database") is None
+        assert harness.diagnostics("database") is None
         try:
             secret = access.password.reveal()
             found.append(psycopg.connect(**words, port=port, password=secret, connect_timeout=5))
@@ -72,7 +75,7 @@ def serve(house: House, cluster: Cluster, access: Access) -> psycopg.Connection[
 
 @pytest.mark.parametrize("templates", [True, False])
 def test_a_new_cluster_lets_exactly_one_user_in(
-    bare: House, tmp_path: Path, postgres: Postgres, templates: bool
+    bare: Harness, tmp_path: Path, postgres: Postgres, templates: bool
 ) -> None:
     cluster = make(tmp_path, postgres, templates=templates)
     cluster.prepare(ACCESS, quiet)
@@ -92,7 +95,7 @@ def test_a_new_cluster_lets_exactly_one_user_in(
     "password", ["plain", "qu'o\"te", "back\\slash", "line\nbreak", "$do$ ; drop", "ümläut-日本"]
 )
 def test_any_password_works_and_none_is_shown(
-    bare: House, tmp_path: Path, postgres: Postgres, password: str
+    bare: Harness, tmp_path: Path, postgres: Postgres, password: str
 ) -> None:
     said: list[str] = []
     cluster = make(tmp_path, postgres)
@@ -105,14 +108,14 @@ def test_any_password_works_and_none_is_shown(
 
 
 def test_a_changed_spec_is_written_into_what_is_there(
-    bare: House, tmp_path: Path, postgres: Postgres
+    bare: Harness, tmp_path: Path, postgres: Postgres
 ) -> None:
     cluster = make(tmp_path, postgres)
     cluster.prepare(ACCESS, quiet)
     with serve(bare, cluster, ACCESS) as connection:
         connection.execute("create table kept ()")
     bare.delete("database")
-    other = Access("other", Secret("second"), "algadb", "digest-2")
+    other = DatabaseAccess("other", Secret("second"), "algadb", "digest-2")
     cluster.prepare(other, quiet)
     with serve(bare, cluster, other) as connection:
         assert connection.execute("select count(*) from kept").fetchone() == (0,)
@@ -145,14 +148,14 @@ def test_what_did_not_change_is_not_written_again(tmp_path: Path, postgres: Post
 
 
 def test_a_run_killed_while_making_it_leaves_nothing_that_counts(
-    bare: House, tmp_path: Path, postgres: Postgres
+    bare: Harness, tmp_path: Path, postgres: Postgres
 ) -> None:
     cluster = make(tmp_path, postgres, templates=False)
     code = (
         "from pathlib import Path; import sys\n"
-        "from algaenv.runtimes.process.cluster import Cluster\n"
-        "from algaenv.runtimes.process.postgres import Postgres\n"
-        "from algaenv.runtimes.process.bodies import Access\n"
+        "from algaenv.runtimes.process.drivers.cluster import Cluster\n"
+        "from algaenv.runtimes.process.drivers.postgres import Postgres\n"
+        "from algaenv.runtimes.process.specs import Access\n"
         "from algaenv.model.secret import Secret\n"
         "path, version, way, folder = sys.argv[1:]\n"
         "Cluster(Postgres(Path(path), version, way), Path(folder), None)"
@@ -208,12 +211,12 @@ def test_data_of_others_is_a_conflict(tmp_path: Path, postgres: Postgres) -> Non
 
 
 def test_data_that_a_server_works_on_is_a_conflict(
-    bare: House, tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+    bare: Harness, tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = make(tmp_path, postgres)
     cluster.prepare(ACCESS, quiet)
     serve(bare, cluster, ACCESS).close()
-    monkeypatch.setattr("algaenv.runtimes.process.cluster._LINGERING_SECONDS", 0.1)
+    monkeypatch.setattr("algaenv.runtimes.process.drivers.cluster._LINGERING_SECONDS", 0.1)
     with pytest.raises(Conflict) as caught:
         cluster.prepare(ACCESS, quiet)
     assert caught.value.problem.code == "data-in-use"
@@ -237,7 +240,7 @@ def test_a_tool_that_fails_shows_its_last_lines(tmp_path: Path, postgres: Postgr
 
 @pytest.mark.parametrize("place", ["/proc/nowhere/postgres", "{file}/postgres", "{full}"])
 def test_without_a_cache_that_can_be_written_it_is_made_all_the_same(
-    bare: House, tmp_path: Path, postgres: Postgres, place: str, monkeypatch: pytest.MonkeyPatch
+    bare: Harness, tmp_path: Path, postgres: Postgres, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
     templates = Path(place.format(file=tmp_path / "file", full=tmp_path / "full"))
@@ -273,7 +276,7 @@ def test_a_full_disk_is_called_one(tmp_path: Path, postgres: Postgres, words: st
 
 @ROOT
 def test_root_runs_it_as_somebody_else_without_an_account(
-    bare: House, tmp_path: Path, postgres: Postgres
+    bare: Harness, tmp_path: Path, postgres: Postgres
 ) -> None:
     if postgres.way != "namespace":
         pytest.skip("needs user namespaces")
@@ -286,7 +289,7 @@ def test_root_runs_it_as_somebody_else_without_an_account(
 
 
 @ROOT
-def test_without_namespaces_root_runs_it_as_nobody(bare: House, postgres: Postgres) -> None:
+def test_without_namespaces_root_runs_it_as_nobody(bare: Harness, postgres: Postgres) -> None:
     # Only root may pass its home, as /root is: the server reaches its data all the same.
     postgres = replace(postgres, way="nobody")
     assert bare.environment.home.stat().st_mode & 0o77 == 0
@@ -305,7 +308,7 @@ def test_without_namespaces_root_runs_it_as_nobody(bare: House, postgres: Postgr
 
 @ROOT
 def test_data_changes_hands_when_the_way_changes(
-    bare: House, tmp_path: Path, postgres: Postgres
+    bare: Harness, tmp_path: Path, postgres: Postgres
 ) -> None:
     if postgres.way != "namespace":
         pytest.skip("needs user namespaces")
@@ -322,7 +325,7 @@ def test_where_nothing_is_allowed_there_is_one_clear_problem(tmp_path: Path) -> 
     program.write_text("#!/bin/sh\necho cannot execute as root >&2\nexit 1\n")
     program.chmod(0o755)
     with pytest.raises(Failed) as caught:
-        examine(program)
+        detect_postgres(program)
     problem = caught.value.problem
     assert problem.code == "root-postgres"
     assert [line.partition(":")[0] for line in problem.detail] == ["namespace", "nobody"]
@@ -331,7 +334,7 @@ def test_where_nothing_is_allowed_there_is_one_clear_problem(tmp_path: Path) -> 
 def test_a_tool_dies_with_the_one_who_asked_for_it(tmp_path: Path) -> None:
     code = (
         "import sys; from algaenv.runtimes.process import oneshot;"
-        "oneshot.run([sys.executable, '-c', sys.argv[1], sys.argv[2]], 'plain')"
+        "oneshot.run_once([sys.executable, '-c', sys.argv[1], sys.argv[2]], 'plain')"
     )
     mark = tmp_path / "begun"
     tool = "import pathlib, signal, sys; pathlib.Path(sys.argv[1]).touch(); signal.pause()"
@@ -347,6 +350,6 @@ def test_a_tool_dies_with_the_one_who_asked_for_it(tmp_path: Path) -> None:
 
 
 def test_a_way_that_is_not_allowed_is_told(tmp_path: Path) -> None:
-    ended = oneshot.run([str(tmp_path / "nothing")], "plain")
+    ended = postgres.run_once([str(tmp_path / "nothing")], "plain")
     assert ended.returncode == 96
     assert "nothing" in ended.stderr

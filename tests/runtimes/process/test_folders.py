@@ -10,29 +10,29 @@ import pytest
 from algaenv.model.address import Address, Tier
 from algaenv.model.problem import Conflict, Failed
 from algaenv.model.resource import Absent, Present, Resource
-from algaenv.runtimes.process.bodies import FolderBody
-from algaenv.runtimes.process.folders import MARKER
-from algaenv.runtimes.process.layout import content, private
-from tests.runtimes.process.house import House, quiet
+from algaenv.runtimes.process.drivers.folders import MARKER
+from algaenv.runtimes.process.layout import content, private_directory
+from algaenv.runtimes.process.specs import FolderSpec
+from tests.runtimes.process.harness import Harness, quiet
 
 
-def folder(house: House, name: str = "redis-valkey", service: str = "redis") -> Resource:
-    path = house.layout.folder(name)
+def folder(harness: Harness, name: str = "redis-valkey", service: str = "redis") -> Resource:
+    path = harness.layout.folder(name)
     address = Address("folder", service)
-    return Resource(address, Tier.SUBSTRATE, {"path": name}, FolderBody(path), retained=True)
+    return Resource(address, Tier.SUBSTRATE, {"path": name}, FolderSpec(path), retained=True)
 
 
-def look(house: House, resource: Resource) -> object:
-    return house.eyes.observe([resource])[resource.address]
+def look(harness: Harness, resource: Resource) -> object:
+    return harness.eyes.observe([resource])[resource.address]
 
 
-def present(house: House, resource: Resource) -> Present:
-    found = look(house, resource)
+def present(harness: Harness, resource: Resource) -> Present:
+    found = look(harness, resource)
     assert isinstance(found, Present)
     return found
 
 
-def test_it_is_made_private_and_carries_its_marker(bare: House) -> None:
+def test_it_is_made_private_and_carries_its_marker(bare: Harness) -> None:
     resource = folder(bare)
     assert look(bare, resource) == Absent()
     bare.create(resource)
@@ -47,7 +47,7 @@ def test_it_is_made_private_and_carries_its_marker(bare: House) -> None:
         assert directory.stat().st_mode & 0o777 == 0o700
 
 
-def test_what_is_in_it_stays_when_it_is_made_again(bare: House) -> None:
+def test_what_is_in_it_stays_when_it_is_made_again(bare: Harness) -> None:
     resource = folder(bare)
     bare.create(resource)
     kept = content(bare.layout.folder("redis-valkey")) / "kept"
@@ -56,7 +56,7 @@ def test_what_is_in_it_stays_when_it_is_made_again(bare: House) -> None:
     assert kept.read_text() == "data"
 
 
-def test_a_missing_content_directory_is_drift_and_is_mended(bare: House) -> None:
+def test_a_missing_content_directory_is_drift_and_is_mended(bare: Harness) -> None:
     resource = folder(bare)
     bare.create(resource)
     content(bare.layout.folder("redis-valkey")).rmdir()
@@ -66,9 +66,9 @@ def test_a_missing_content_directory_is_drift_and_is_mended(bare: House) -> None
     assert present(bare, resource).drift == ()
 
 
-def test_a_strangers_directory_is_neither_taken_nor_removed(bare: House) -> None:
+def test_a_strangers_directory_is_neither_taken_nor_removed(bare: Harness) -> None:
     resource = folder(bare)
-    path = private(bare.layout.folder("redis-valkey"))
+    path = private_directory(bare.layout.folder("redis-valkey"))
     (path / "thesis").write_text("the only copy")
     seen = present(bare, resource)
     assert seen.recorded is None
@@ -81,7 +81,7 @@ def test_a_strangers_directory_is_neither_taken_nor_removed(bare: House) -> None
     assert [entry.name for entry in bare.layout.data.iterdir()] == ["redis-valkey"]
 
 
-def test_a_folder_of_another_environment_is_a_strangers(bare: House, tmp_path: Path) -> None:
+def test_a_folder_of_another_environment_is_a_strangers(bare: Harness, tmp_path: Path) -> None:
     resource = folder(bare)
     bare.create(resource)
     marker = bare.layout.folder("redis-valkey") / MARKER
@@ -93,7 +93,7 @@ def test_a_folder_of_another_environment_is_a_strangers(bare: House, tmp_path: P
 
 
 @pytest.mark.parametrize("broken", ["", "[]", "{}", "{", '{"environment": 1}', "\udcff"])
-def test_a_broken_marker_is_no_marker(bare: House, broken: str) -> None:
+def test_a_broken_marker_is_no_marker(bare: Harness, broken: str) -> None:
     resource = folder(bare)
     bare.create(resource)
     marker = bare.layout.folder("redis-valkey") / MARKER
@@ -101,8 +101,8 @@ def test_a_broken_marker_is_no_marker(bare: House, broken: str) -> None:
     assert present(bare, resource).recorded is None
 
 
-def test_a_link_is_never_followed(bare: House, tmp_path: Path) -> None:
-    elsewhere = private(tmp_path / "elsewhere")
+def test_a_link_is_never_followed(bare: Harness, tmp_path: Path) -> None:
+    elsewhere = private_directory(tmp_path / "elsewhere")
     (elsewhere / "thesis").write_text("the only copy")
     other = folder(bare, "store-x", "store")
     bare.create(other)
@@ -118,8 +118,8 @@ def test_a_link_is_never_followed(bare: House, tmp_path: Path) -> None:
     assert (elsewhere / "thesis").exists()
 
 
-def test_a_link_inside_is_removed_and_not_followed(bare: House, tmp_path: Path) -> None:
-    elsewhere = private(tmp_path / "elsewhere")
+def test_a_link_inside_is_removed_and_not_followed(bare: Harness, tmp_path: Path) -> None:
+    elsewhere = private_directory(tmp_path / "elsewhere")
     (elsewhere / "thesis").write_text("the only copy")
     resource = folder(bare)
     bare.create(resource)
@@ -132,7 +132,7 @@ def test_a_link_inside_is_removed_and_not_followed(bare: House, tmp_path: Path) 
 @pytest.mark.parametrize(
     "outside", ["{home}", "{home}/data", "{home}/..", "/", "{home}/data/redis-valkey/.."]
 )
-def test_nothing_outside_of_the_data_directory_is_removed(bare: House, outside: str) -> None:
+def test_nothing_outside_of_the_data_directory_is_removed(bare: Harness, outside: str) -> None:
     bare.create(folder(bare))
     path = Path(outside.format(home=bare.environment.home))
     with pytest.raises(Conflict) as caught:
@@ -141,7 +141,7 @@ def test_nothing_outside_of_the_data_directory_is_removed(bare: House, outside: 
     assert bare.layout.folder("redis-valkey").exists()
 
 
-def test_removing_is_complete_and_may_be_repeated(bare: House) -> None:
+def test_removing_is_complete_and_may_be_repeated(bare: Harness) -> None:
     resource = folder(bare)
     bare.create(resource)
     (content(bare.layout.folder("redis-valkey")) / "data").write_text("x")
@@ -151,7 +151,7 @@ def test_removing_is_complete_and_may_be_repeated(bare: House) -> None:
     assert list(bare.layout.data.iterdir()) == []
 
 
-def test_what_a_killed_run_left_half_done_is_neither_seen_nor_kept(bare: House) -> None:
+def test_what_a_killed_run_left_half_done_is_neither_seen_nor_kept(bare: Harness) -> None:
     resource = folder(bare)
     bare.create(resource)
     path = bare.layout.folder("redis-valkey")
@@ -162,7 +162,7 @@ def test_what_a_killed_run_left_half_done_is_neither_seen_nor_kept(bare: House) 
     assert not gone.exists()
 
 
-def test_a_folder_in_use_is_not_removed(bare: House) -> None:
+def test_a_folder_in_use_is_not_removed(bare: Harness) -> None:
     resource = folder(bare)
     bare.create(resource)
     path = bare.layout.folder("redis-valkey")
@@ -174,7 +174,7 @@ def test_a_folder_in_use_is_not_removed(bare: House) -> None:
     bare.folders.delete(resource.address, present(bare, resource), quiet)
 
 
-def test_the_folder_of_an_earlier_engine_is_seen_beside_its_successor(bare: House) -> None:
+def test_the_folder_of_an_earlier_engine_is_seen_beside_its_successor(bare: Harness) -> None:
     old, new = folder(bare, "store-rclone", "store"), folder(bare, "store-minio", "store")
     bare.create(old)
     assert look(bare, new) == Absent()
@@ -188,14 +188,14 @@ def test_the_folder_of_an_earlier_engine_is_seen_beside_its_successor(bare: Hous
     assert list(bare.layout.data.iterdir()) == []
 
 
-def test_without_a_spec_every_folder_is_still_seen(bare: House) -> None:
+def test_without_a_spec_every_folder_is_still_seen(bare: Harness) -> None:
     for name in ("store-rclone", "store-minio"):
         bare.create(folder(bare, name, "store"))
     seen = bare.eyes.observe([])
     assert set(map(str, seen)) == {"folder/store", "folder/store-rclone"}
 
 
-def test_a_disk_that_says_no_is_a_problem_with_a_place(bare: House) -> None:
+def test_a_disk_that_says_no_is_a_problem_with_a_place(bare: Harness) -> None:
     bare.layout.home.joinpath("data").write_text("a file where a directory should be")
     with pytest.raises(Failed) as caught:
         bare.create(folder(bare))

@@ -9,42 +9,43 @@ from pathlib import Path
 import pytest
 
 from algaenv.model.problem import Failed
-from algaenv.runtimes.process import leftovers, procfs
-from algaenv.runtimes.process.layout import private, write_private
-from tests.runtimes.process.house import House
+from algaenv.runtimes.process import leftovers
+from algaenv.runtimes.process.layout import private_directory, write_private
+from algaenv.runtimes.process.supervisor import procfs
+from tests.runtimes.process.harness import Harness
 from tests.runtimes.process.test_folders import folder
 from tests.runtimes.process.test_service_lock import FOREVER, held_by_a_stranger
 
-LEFT: dict[str, Callable[[House], Path]] = {
-    "a lock": lambda house: house.layout.lock("redis"),
-    "a record written aside": lambda house: house.layout.run / "redis.json.4711.new",
-    "settings": lambda house: house.layout.etc("redis") / "redis.conf",
-    "settings written aside": lambda house: house.layout.etc("redis") / ".redis.conf.4711.new",
-    "a folder half made": lambda house: house.layout.data / ".algaenv-4711-0" / "content" / "x",
+LEFT: dict[str, Callable[[Harness], Path]] = {
+    "a lock": lambda harness: harness.layout.lock("redis"),
+    "a record written aside": lambda harness: harness.layout.run / "redis.json.4711.new",
+    "settings": lambda harness: harness.layout.etc("redis") / "redis.conf",
+    "settings written aside": lambda harness: harness.layout.etc("redis") / ".redis.conf.4711.new",
+    "a folder half made": lambda harness: harness.layout.data / ".algaenv-4711-0" / "content" / "x",
 }
 
 
-def leave(house: House, what: str) -> Path:
-    path = LEFT[what](house)
-    private(path.parent)
+def leave(harness: Harness, what: str) -> Path:
+    path = LEFT[what](harness)
+    private_directory(path.parent)
     write_private(path, "a secret")
     return path
 
 
-def files(house: House) -> list[Path]:
-    return [path for path in house.environment.home.rglob("*") if path.is_file()]
+def files(harness: Harness) -> list[Path]:
+    return [path for path in harness.environment.home.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("what", LEFT)
-def test_it_is_removed(bare: House, what: str) -> None:
+def test_it_is_removed(bare: Harness, what: str) -> None:
     leave(bare, what)
     leftovers.sweep(bare.environment)
     assert files(bare) == []
     leftovers.sweep(bare.environment)
 
 
-def test_a_record_that_nobody_can_read_goes_with_the_data(bare: House) -> None:
-    private(bare.layout.run)
+def test_a_record_that_nobody_can_read_goes_with_the_data(bare: Harness) -> None:
+    private_directory(bare.layout.run)
     write_private(bare.layout.record("redis"), "{")
     leftovers.sweep(bare.environment)
     assert files(bare) == [bare.layout.record("redis")]
@@ -53,7 +54,7 @@ def test_a_record_that_nobody_can_read_goes_with_the_data(bare: House) -> None:
 
 
 @pytest.mark.parametrize("what", ["a lock", "a record written aside", "settings"])
-def test_what_is_held_out_of_sight_stays(bare: House, what: str) -> None:
+def test_what_is_held_out_of_sight_stays(bare: Harness, what: str) -> None:
     left = leave(bare, what)
     with held_by_a_stranger(bare):
         leftovers.sweep(bare.environment, data=True)
@@ -62,7 +63,7 @@ def test_what_is_held_out_of_sight_stays(bare: House, what: str) -> None:
     assert not left.exists()
 
 
-def test_what_runs_stays_with_all_of_its_files(bare: House) -> None:
+def test_what_runs_stays_with_all_of_its_files(bare: Harness) -> None:
     bare.create(folder(bare))
     bare.python(FOREVER, files={"settings": "value"})
     before = set(files(bare))
@@ -71,11 +72,11 @@ def test_what_runs_stays_with_all_of_its_files(bare: House) -> None:
     bare.layout.record("redis").unlink()
     leftovers.sweep(bare.environment, data=True)
     assert set(files(bare)) == before - {bare.layout.record("redis")}
-    assert procfs.marked(bare.environment.id)
+    assert procfs.marked_processes(bare.environment.id)
 
 
 def test_what_cannot_be_removed_is_told_and_the_rest_goes(
-    bare: House, monkeypatch: pytest.MonkeyPatch
+    bare: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for what in LEFT:
         leave(bare, what)

@@ -13,26 +13,26 @@ from algaenv.model.address import Address
 from algaenv.model.intent import NamedImage, PullRef
 from algaenv.model.problem import ResolveError
 from algaenv.model.secret import Secret
-from algaenv.runtimes.process.bodies import ProcessBody
+from algaenv.runtimes.process.specs import ProcessSpec
 from algaenv.spec.stacks import profile
 from tests.runtimes.locks import GATEWAY
-from tests.runtimes.process.house import House, external, quiet, without_binary
+from tests.runtimes.process.harness import Harness, external, quiet, without_binary
 
 
-def addresses(house: House) -> set[str]:
-    return {str(resource.address) for resource in house.lowered().resources}
+def addresses(harness: Harness) -> set[str]:
+    return {str(resource.address) for resource in harness.lowered().resources}
 
 
-def body(house: House, service: str) -> ProcessBody:
-    found = {str(r.address): r.body for r in house.lowered().resources}[f"process/{service}"]
-    assert isinstance(found, ProcessBody)
+def body(harness: Harness, service: str) -> ProcessSpec:
+    found = {str(r.address): r.body for r in harness.lowered().resources}[f"process/{service}"]
+    assert isinstance(found, ProcessSpec)
     return found
 
 
-def test_four_services_and_their_folders(house: House) -> None:
+def test_four_services_and_their_folders(harness: Harness) -> None:
     services = ("store", "redis", "database", "runner")
-    assert addresses(house) == {f"{kind}/{s}" for kind in ("folder", "process") for s in services}
-    lowered = house.lowered()
+    assert addresses(harness) == {f"{kind}/{s}" for kind in ("folder", "process") for s in services}
+    lowered = harness.lowered()
     assert lowered.hosts == {service: Address("process", service) for service in services}
     for resource in lowered.resources:
         process = resource.address.kind == "process"
@@ -45,60 +45,60 @@ def test_four_services_and_their_folders(house: House) -> None:
     assert [it.name for it in lowered.engines] == ["rclone", "valkey", "postgres", "bundled"]
 
 
-def test_a_gateway_is_asked_by_the_runner(make_house: Callable[..., House]) -> None:
-    house = make_house(gateway=replace(GATEWAY, rate_limit="product"))
-    assert house.lock
-    found = next(r for r in house.lowered().resources if str(r.address) == "process/gateway")
+def test_a_gateway_is_asked_by_the_runner(make_harness: Callable[..., Harness]) -> None:
+    harness = make_harness(gateway=replace(GATEWAY, rate_limit="product"))
+    assert harness.lock
+    found = next(r for r in harness.lowered().resources if str(r.address) == "process/gateway")
     assert set(found.needs) == {
         Address("process", name) for name in ("database", "redis", "runner")
     }
-    gateway, runner = body(house, "gateway"), body(house, "runner")
+    gateway, runner = body(harness, "gateway"), body(harness, "runner")
     assert gateway.argv[1:] == ("-P", "-m", "algaenv.gateway")
-    assert (gateway.folder, gateway.ports) == (None, {"main": house.lock.ports.gateway})
+    assert (gateway.folder, gateway.ports) == (None, {"main": harness.lock.ports.gateway})
     url = f"http://127.0.0.1:{house.lock.ports.gateway}"
     assert runner.environment["REGISTRY_BASE_URL"] == url
     both = (gateway.wanted_environment, runner.wanted_environment)
     assert len({it["ALGA_AUTH_KEY"] for it in both}) == 1
     for service, found_body in (("gateway", gateway), ("runner", runner)):
         named = str(found_body.environment[f"{service.upper()}_SECRETS_FILE"])
-        assert named == str(house.layout.etc(service) / "secrets.json")
+        assert named == str(harness.layout.etc(service) / "secrets.json")
         secrets = found_body.files["secrets.json"]
         assert isinstance(secrets, Secret)
-        kept = house.lock.credentials.auth_key.reveal()
+        kept = harness.lock.credentials.auth_key.reveal()
         assert json.loads(secrets.reveal())["ALGA_AUTH_KEY"] == kept
         assert not [it for it in found_body.environment.values() if isinstance(it, Secret)]
-    settings = house.layout.etc("gateway") / "settings.json"
+    settings = harness.layout.etc("gateway") / "settings.json"
     assert gateway.environment["GATEWAY_SETTINGS"] == str(settings)
     assert json.loads(str(gateway.files["settings.json"])) == {"rate_limit": "product"}
 
 
-def test_an_external_database_is_not_ours(make_house: Callable[..., House]) -> None:
-    house = make_house(database=external("postgres://x"))
-    assert not {"process/database", "folder/database"} & addresses(house)
-    assert "database" not in house.lowered().hosts
+def test_an_external_database_is_not_ours(make_harness: Callable[..., Harness]) -> None:
+    harness = make_harness(database=external("postgres://x"))
+    assert not {"process/database", "folder/database"} & addresses(harness)
+    assert "database" not in harness.lowered().hosts
 
 
-def test_no_secret_is_in_inputs_or_command_lines(house: House) -> None:
-    assert house.lock
-    credentials = house.lock.credentials
+def test_no_secret_is_in_inputs_or_command_lines(harness: Harness) -> None:
+    assert harness.lock
+    credentials = harness.lock.credentials
     secrets = [
         value.reveal()
         for name in credentials.__slots__
         if isinstance(value := getattr(credentials, name), Secret)
     ]
-    for resource in house.lowered().resources:
+    for resource in harness.lowered().resources:
         shown = json.dumps(resource.inputs) + repr(resource.body)
         assert not [secret for secret in secrets if secret in shown], resource.address
 
 
-def test_inputs_are_flat_and_each_setting_is_a_field_of_its_own(house: House) -> None:
-    before = {r.address: r for r in house.lowered().resources}
+def test_inputs_are_flat_and_each_setting_is_a_field_of_its_own(harness: Harness) -> None:
+    before = {r.address: r for r in harness.lowered().resources}
     for resource in before.values():
         assert all(not isinstance(value, dict | list) for value in resource.inputs.values())
-    assert house.lock
-    house.lock = replace(house.lock, ports=replace(house.lock.ports, redis=1234))
+    assert harness.lock
+    harness.lock = replace(harness.lock, ports=replace(harness.lock.ports, redis=1234))
     changed = {}
-    for resource in house.lowered().resources:
+    for resource in harness.lowered().resources:
         old = before[resource.address].inputs
         fields = {key for key in resource.inputs if resource.inputs[key] != old.get(key)}
         if fields:
@@ -109,37 +109,37 @@ def test_inputs_are_flat_and_each_setting_is_a_field_of_its_own(house: House) ->
     }
 
 
-def test_lowering_twice_gives_the_same(house: House) -> None:
-    first, second = house.lowered(), house.lowered()
+def test_lowering_twice_gives_the_same(harness: Harness) -> None:
+    first, second = harness.lowered(), harness.lowered()
     assert [r.fingerprint for r in first.resources] == [r.fingerprint for r in second.resources]
 
 
 def test_what_the_caller_has_in_its_environment_changes_no_fingerprint(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = [r.fingerprint for r in house.lowered().resources]
+    before = [r.fingerprint for r in harness.lowered().resources]
     monkeypatch.setenv("TZ", "Pacific/Chatham")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
-    assert [r.fingerprint for r in house.lowered().resources] == before
-    assert body(house, "runner").environment["HTTPS_PROXY"] == "http://proxy:1"
-    assert "HTTPS_PROXY" not in body(house, "store").environment
+    assert [r.fingerprint for r in harness.lowered().resources] == before
+    assert body(harness, "runner").environment["HTTPS_PROXY"] == "http://proxy:1"
+    assert "HTTPS_PROXY" not in body(harness, "store").environment
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "https_proxy"])
 @pytest.mark.parametrize("value", ["/nowhere", "socks5://127.0.0.1:9", "", "ftp://proxy"])
 def test_what_would_fail_every_request_of_a_service_is_not_inherited(
-    house: House, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    assert name not in body(house, "runner").environment
+    assert name not in body(harness, "runner").environment
 
 
 def test_certificates_that_are_none_are_not_inherited(
-    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ca.pem").write_text("nonsense")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    assert "SSL_CERT_FILE" not in body(house, "runner").environment
+    assert "SSL_CERT_FILE" not in body(harness, "runner").environment
 
 
 @pytest.mark.parametrize(
@@ -150,44 +150,44 @@ def test_certificates_that_are_none_are_not_inherited(
     ],
 )
 def test_services_of_the_environment_are_asked_past_every_proxy(
-    house: House, monkeypatch: pytest.MonkeyPatch, listed: str, direct: str
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, listed: str, direct: str
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://proxy:1")
     monkeypatch.setenv("no_proxy", listed)
-    found = body(house, "runner").environment
+    found = body(harness, "runner").environment
     assert found["NO_PROXY"] == found["no_proxy"] == direct
 
 
-def test_what_a_server_writes_for_itself_stays_in_the_environment(house: House) -> None:
+def test_what_a_server_writes_for_itself_stays_in_the_environment(harness: Harness) -> None:
     for service in ("store", "redis", "database"):
-        home = body(house, service).environment["HOME"]
-        assert home == str(house.layout.etc(service))
+        home = body(harness, service).environment["HOME"]
+        assert home == str(harness.layout.etc(service))
 
 
-def test_the_runner_is_this_package(house: House) -> None:
-    runner = body(house, "runner")
+def test_the_runner_is_this_package(harness: Harness) -> None:
+    runner = body(harness, "runner")
     assert runner.argv[1:] == ("-P", "-m", "algaenv.runner")
     assert runner.environment["HOST"] == "127.0.0.1"
-    assert runner.ports == {"main": house.lock.ports.runner if house.lock else 0}
+    assert runner.ports == {"main": harness.lock.ports.runner if harness.lock else 0}
 
 
 def test_everything_it_cannot_do_and_everything_missing_is_said_at_once(
-    make_house: Callable[..., House],
+    make_harness: Callable[..., Harness],
 ) -> None:
-    house = make_house(
+    harness = make_harness(
         runner=NamedImage(PullRef(("registry.invalid/runner",), "1")),
         volumes=("./a:/a",),
     )
-    assert house.lock
-    intent = house.lock.intent
+    assert harness.lock
+    intent = harness.lock.intent
     intent = replace(
         intent,
         store=replace(intent.store, local=(without_binary(profile("minio")),)),
         redis=replace(intent.redis, profile=without_binary(intent.redis.profile)),
     )
-    house.lock = replace(house.lock, intent=intent)
+    harness.lock = replace(harness.lock, intent=intent)
     with pytest.raises(ResolveError) as caught:
-        house.lowered()
+        harness.lowered()
     codes = [problem.code for problem in caught.value.problems]
     assert codes == ["runtime-cannot", "runtime-cannot", "binary-missing"]
     assert all(p.hint and p.summary.startswith("cannot ") for p in caught.value.problems)
@@ -196,31 +196,31 @@ def test_everything_it_cannot_do_and_everything_missing_is_said_at_once(
     assert [line.partition(":")[0] for line in missing.detail] == ["store", "redis"]
 
 
-def test_the_first_engine_that_is_here_is_taken(make_house: Callable[..., House]) -> None:
-    house = make_house()
-    assert house.lock
+def test_the_first_engine_that_is_here_is_taken(make_harness: Callable[..., Harness]) -> None:
+    harness = make_harness()
+    assert harness.lock
     store = replace(
-        house.lock.intent.store, local=(without_binary(profile("minio")), profile("rclone"))
+        harness.lock.intent.store, local=(without_binary(profile("minio")), profile("rclone"))
     )
-    house.lock = replace(house.lock, intent=replace(house.lock.intent, store=store))
-    assert body(house, "store").engine == "rclone"
+    harness.lock = replace(harness.lock, intent=replace(harness.lock.intent, store=store))
+    assert body(harness, "store").engine == "rclone"
 
 
 def test_an_engine_that_holds_data_goes_before_one_that_does_not(
-    make_house: Callable[..., House], tmp_path: Path
+    make_harness: Callable[..., Harness], tmp_path: Path
 ) -> None:
-    house = make_house()
-    house.up("store")
-    assert house.lock
+    harness = make_harness()
+    harness.up("store")
+    assert harness.lock
     program = tmp_path / "minio"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     newer = replace(profile("minio"), binaries=(str(program),))
-    store = replace(house.lock.intent.store, local=(newer, profile("rclone")))
-    house.lock = replace(house.lock, intent=replace(house.lock.intent, store=store))
-    assert body(house, "store").engine == "rclone"
-    house.lock = replace(house.lock, environment=replace(house.environment, id="another"))
-    assert body(house, "store").engine == "minio"
+    store = replace(harness.lock.intent.store, local=(newer, profile("rclone")))
+    harness.lock = replace(harness.lock, intent=replace(harness.lock.intent, store=store))
+    assert body(harness, "store").engine == "rclone"
+    harness.lock = replace(harness.lock, environment=replace(harness.environment, id="another"))
+    assert body(harness, "store").engine == "minio"
 
 
 def postgres_program(directory: Path, version: str) -> Path:
@@ -234,12 +234,12 @@ def postgres_program(directory: Path, version: str) -> Path:
 
 
 def test_a_version_that_is_not_here_is_refused(
-    make_house: Callable[..., House], tmp_path: Path
+    make_harness: Callable[..., Harness], tmp_path: Path
 ) -> None:
     there = postgres_program(tmp_path / "other", "18.2")
     database = replace(profile("postgres-17"), binaries=(str(there),))
     with pytest.raises(ResolveError) as caught:
-        make_house(database=database).lowered()
+        make_harness(database=database).lowered()
     (problem,) = caught.value.problems
     assert problem.code == "program-version"
     assert problem.summary == "cannot run postgres-17: this machine has " + (f"{there} 18, not 17")
@@ -248,42 +248,42 @@ def test_a_version_that_is_not_here_is_refused(
 
 
 def test_the_program_of_the_version_asked_for_is_taken(
-    make_house: Callable[..., House], tmp_path: Path
+    make_harness: Callable[..., Harness], tmp_path: Path
 ) -> None:
     newer = postgres_program(tmp_path / "18", "18.2")
     asked = postgres_program(tmp_path / "17", "17.9")
     database = replace(profile("postgres-17"), binaries=(str(newer), str(asked)))
-    house = make_house(database=database)
-    assert body(house, "database").argv[0] == str(asked)
-    engines = {it.service: str(it) for it in house.lowered().engines}
+    harness = make_harness(database=database)
+    assert body(harness, "database").argv[0] == str(asked)
+    engines = {it.service: str(it) for it in harness.lowered().engines}
     assert engines["database"] == "postgres 17.9"
 
 
 def test_data_of_another_version_is_named_before_anything_is_done(
-    make_house: Callable[..., House],
+    make_harness: Callable[..., Harness],
 ) -> None:
-    house = make_house()
-    assert house.lock
-    folder = house.wanted("database")[0]
-    house.folders.create(folder, quiet)
-    place = house.layout.folder("database-postgres")
+    harness = make_harness()
+    assert harness.lock
+    folder = harness.wanted("database")[0]
+    harness.folders.create(folder, quiet)
+    place = harness.layout.folder("database-postgres")
     (place / "content" / "PG_VERSION").write_text("17\n")
     with pytest.raises(ResolveError) as caught:
-        house.lowered()
+        harness.lowered()
     (problem,) = caught.value.problems
     assert problem.code == "data-version"
     assert str(place) in problem.summary
     assert "version: 17" in problem.hint
 
 
-def test_lowering_writes_nothing(house: House) -> None:
-    house.lowered()
-    assert list(house.environment.home.iterdir()) == []
+def test_lowering_writes_nothing(harness: Harness) -> None:
+    harness.lowered()
+    assert list(harness.environment.home.iterdir()) == []
 
 
-def test_the_runtime_says_its_name_and_has_hands_for_both_kinds(house: House) -> None:
-    assert house.runtime.name == "process"
-    drivers = house.runtime.drivers(house.environment)
+def test_the_runtime_says_its_name_and_has_hands_for_both_kinds(harness: Harness) -> None:
+    assert harness.runtime.name == "process"
+    drivers = harness.runtime.drivers(harness.environment)
     assert drivers.keys() == {"folder", "process"}
-    assert house.runtime.observer(house.environment).observe([]) == {}
-    house.runtime.lower(house.lock, quiet) if house.lock else None
+    assert harness.runtime.observer(harness.environment).observe([]) == {}
+    harness.runtime.lower(harness.lock, quiet) if harness.lock else None

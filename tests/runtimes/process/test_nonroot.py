@@ -18,8 +18,8 @@ import os, sys
 from pathlib import Path
 from algaenv.model.problem import Refused
 from algaenv.runtimes.process import procfs
-from algaenv.runtimes.process.ending import end
-from tests.runtimes.process.house import House, shipped_lock, quiet, until
+from algaenv.runtimes.process.drivers.lifecycle import end
+from tests.runtimes.process.harness import House, shipped_lock, quiet, until
 from tests.runtimes.process.clients import answers, kill_shim, lists, pongs, start_again
 
 assert os.geteuid() == 65534

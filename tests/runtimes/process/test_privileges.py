@@ -11,11 +11,15 @@ from pathlib import Path
 import pytest
 
 import algaenv
-from algaenv.runtimes.process.bodies import ProcessBody
 from algaenv.runtimes.process.layout import content
-from algaenv.runtimes.process.privileges import WAYS, Way, way_for
+from algaenv.runtimes.process.specs import ProcessSpec
+from algaenv.runtimes.process.supervisor.privileges import (
+    ISOLATION_MODES,
+    IsolationMode,
+    isolation_for,
+)
 from tests.runtimes.process.clients import pongs
-from tests.runtimes.process.house import House, until
+from tests.runtimes.process.harness import Harness, until
 
 OTHER = 65533
 SCRIPT = """
@@ -30,7 +34,7 @@ os.execv(sys.argv[3], sys.argv[3:])
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has powers to give up")
 
 
-def run(way: Way, *argv: str) -> subprocess.CompletedProcess[str]:
+def run(way: IsolationMode, *argv: str) -> subprocess.CompletedProcess[str]:
     root = str(Path(algaenv.__file__).parent.parent)
     return subprocess.run(
         [sys.executable, "-I", "-S", "-c", SCRIPT, root, way, *argv],
@@ -54,8 +58,8 @@ def closed(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_nothing_is_kept_but_what_the_way_needs(way: Way) -> None:
+@pytest.mark.parametrize("way", ISOLATION_MODES)
+def test_nothing_is_kept_but_what_the_way_needs(way: IsolationMode) -> None:
     ended = run(way, "/bin/cat", "/proc/self/status")
     if way == "namespace" and ended.returncode:
         pytest.skip(f"this machine allows no user namespaces: {ended.stderr[-200:]}")
@@ -76,32 +80,32 @@ def test_only_reading_reaches_what_is_closed_and_writes_none_of_it(closed: Path)
 def test_the_way_follows_from_what_has_to_be_reached(closed: Path, tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.mkdir(mode=0o700)
-    assert way_for([str(own), "/usr/bin/env"]) == "plain"
-    assert way_for([str(own / "not" / "there")]) == "plain"
-    assert way_for([str(own), str(closed)]) == "reading"
+    assert isolation_for([str(own), "/usr/bin/env"]) == "plain"
+    assert isolation_for([str(own / "not" / "there")]) == "plain"
+    assert isolation_for([str(own), str(closed)]) == "reading"
     (tmp_path / "link").symlink_to(closed)
-    assert way_for([str(tmp_path / "link")]) == "reading"
+    assert isolation_for([str(tmp_path / "link")]) == "reading"
     closed.parent.chmod(0o755)
     closed.chmod(0o644)
-    assert way_for([str(closed)]) == "plain"
+    assert isolation_for([str(closed)]) == "plain"
 
 
-def test_data_of_another_user_comes_along(make_house: Callable[..., House]) -> None:
+def test_data_of_another_user_comes_along(make_harness: Callable[..., Harness]) -> None:
     """Root without its powers cannot write what somebody else brought up before."""
-    house = make_house()
-    house.up("redis")
-    until("it answers", lambda: pongs(house))
-    house.delete("redis")
-    (folder,) = (each.folder for each in _bodies(house) if each.folder)
+    harness = make_harness()
+    harness.up("redis")
+    until("it answers", lambda: pongs(harness))
+    harness.delete("redis")
+    (folder,) = (each.folder for each in _bodies(harness) if each.folder)
     place = content(folder)
     for path in (place, *place.rglob("*")):
         os.chown(path, OTHER, OTHER)
         path.chmod(0o700 if path.is_dir() else 0o600)
-    house.up("redis")
-    until("it answers again", lambda: pongs(house))
+    harness.up("redis")
+    until("it answers again", lambda: pongs(harness))
     assert {path.stat().st_uid for path in (place, *place.rglob("*"))} == {0}
 
 
-def _bodies(house: House) -> list[ProcessBody]:
-    found = [it.body for it in house.wanted("redis")]
-    return [body for body in found if isinstance(body, ProcessBody)]
+def _bodies(harness: Harness) -> list[ProcessSpec]:
+    found = [it.body for it in harness.wanted("redis")]
+    return [body for body in found if isinstance(body, ProcessSpec)]

@@ -16,10 +16,11 @@ from algaenv.model.address import Address
 from algaenv.model.problem import Conflict
 from algaenv.model.resource import Present
 from algaenv.reconcile.converge import PlanResult
-from algaenv.runtimes.process import living, procfs, service_lock
-from algaenv.runtimes.process.eyes import ProcessEyes
-from algaenv.runtimes.process.processes import ProcessHands
-from tests.runtimes.process.house import House, quiet
+from algaenv.runtimes.process import discovery, service_lock
+from algaenv.runtimes.process.drivers.processes import ProcessDriver
+from algaenv.runtimes.process.observer import ProcessObserver
+from algaenv.runtimes.process.supervisor import procfs
+from tests.runtimes.process.harness import Harness, quiet
 from tests.runtimes.process.test_folders import folder
 
 FOREVER = "import signal; print('up', flush=True); signal.pause()"
@@ -34,9 +35,9 @@ with open(sys.argv[1], "a") as file:
 
 
 @contextmanager
-def held_by_a_stranger(house: House, service: str = "redis") -> Iterator[None]:
+def held_by_a_stranger(harness: Harness, service: str = "redis") -> Iterator[None]:
     """As a shim in another PID namespace does: the lock is all that shows of it."""
-    lock = house.layout.lock(service)
+    lock = harness.layout.lock(service)
     lock.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-c", HOLDER, str(lock)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
@@ -48,30 +49,30 @@ def held_by_a_stranger(house: House, service: str = "redis") -> Iterator[None]:
             holder.communicate()
 
 
-def files(house: House) -> Mapping[Path, tuple[int, bytes]]:
+def files(harness: Harness) -> Mapping[Path, tuple[int, bytes]]:
     """Every file of the environment: which one it is, and what it holds."""
-    found = (path for path in house.environment.home.rglob("*") if path.is_file())
+    found = (path for path in harness.environment.home.rglob("*") if path.is_file())
     return {path: (path.stat().st_ino, path.read_bytes()) for path in found}
 
 
-def refused(house: House, verb: str) -> str:
-    seen = Present(None, handle=str(house.layout.folder("redis-valkey")))
+def refused(harness: Harness, verb: str) -> str:
+    seen = Present(None, handle=str(harness.layout.folder("redis-valkey")))
     actions: dict[str, Callable[[], object]] = {
-        "create": lambda: house.python(FOREVER, files={"settings": "new"}),
-        "delete": house.delete,
-        "create folder": lambda: house.create(folder(house)),
-        "delete folder": lambda: house.folders.delete(Address("folder", "redis"), seen, quiet),
+        "create": lambda: harness.python(FOREVER, files={"settings": "new"}),
+        "delete": harness.delete,
+        "create folder": lambda: harness.create(folder(harness)),
+        "delete folder": lambda: harness.folders.delete(Address("folder", "redis"), seen, quiet),
     }
-    before = files(house)
+    before = files(harness)
     with pytest.raises(Conflict) as caught:
         actions[verb]()
-    assert files(house) == before
+    assert files(harness) == before
     return caught.value.problem.code
 
 
 @pytest.mark.parametrize("verb", ["create", "delete", "create folder", "delete folder"])
 @pytest.mark.parametrize("recorded", [True, False])
-def test_what_is_held_out_of_sight_is_not_touched(bare: House, verb: str, recorded: bool) -> None:
+def test_what_is_held_out_of_sight_is_not_touched(bare: Harness, verb: str, recorded: bool) -> None:
     bare.create(folder(bare))
     bare.python(FOREVER, files={"settings": "old"})
     record = bare.layout.record("redis").read_bytes()
@@ -81,46 +82,46 @@ def test_what_is_held_out_of_sight_is_not_touched(bare: House, verb: str, record
         bare.layout.record("redis").write_bytes(record)
     with held_by_a_stranger(bare):
         assert refused(bare, verb) == "shim-busy"
-        assert living.out_of_sight(bare.environment) == (REDIS,)
+        assert discovery.hidden_services(bare.environment) == (REDIS,)
         assert [it.address for it in bare.runtime.obstacles(bare.environment, ())] == [REDIS]
         if recorded:
             assert bare.seen().running is True, "its lock says that it runs"
-    assert living.out_of_sight(bare.environment) == ()
+    assert discovery.hidden_services(bare.environment) == ()
 
 
-def test_what_can_be_seen_is_no_obstacle_and_may_be_made_anew(bare: House) -> None:
+def test_what_can_be_seen_is_no_obstacle_and_may_be_made_anew(bare: Harness) -> None:
     bare.python(FOREVER)
     assert service_lock.is_held(bare.layout.lock("redis"))
-    assert living.out_of_sight(bare.environment) == ()
+    assert discovery.hidden_services(bare.environment) == ()
     first = bare.shim()
     bare.python(FOREVER)
-    assert not procfs.alive(first)
+    assert not procfs.is_alive(first)
     assert service_lock.is_held(bare.layout.lock("redis"))
 
 
-def test_a_shim_whose_record_is_lost_is_not_out_of_sight(bare: House) -> None:
+def test_a_shim_whose_record_is_lost_is_not_out_of_sight(bare: Harness) -> None:
     bare.python(FOREVER)
     bare.layout.record("redis").unlink()
-    assert living.out_of_sight(bare.environment) == ()
+    assert discovery.hidden_services(bare.environment) == ()
 
 
-def test_the_lock_ends_with_the_shim_however_that_dies(bare: House) -> None:
+def test_the_lock_ends_with_the_shim_however_that_dies(bare: Harness) -> None:
     bare.python(FOREVER)
     os.kill(bare.shim().pid, 9)
-    with service_lock.holding(bare.layout.lock("redis"), REDIS):
+    with service_lock.hold(bare.layout.lock("redis"), REDIS):
         assert service_lock.is_held(bare.layout.lock("redis"))
     assert not service_lock.is_held(bare.layout.lock("redis"))
 
 
-def test_a_lock_that_was_removed_by_its_holder_is_not_mistaken_for_the_lock(bare: House) -> None:
+def test_a_lock_that_was_removed_by_its_holder_is_not_mistaken_for_the_lock(bare: Harness) -> None:
     path = bare.layout.lock("redis")
-    with service_lock.holding(path, REDIS):
+    with service_lock.hold(path, REDIS):
         path.unlink()
-        with service_lock.holding(path, REDIS) as second:
+        with service_lock.hold(path, REDIS) as second:
             assert os.fstat(second).st_ino == path.stat().st_ino
 
 
-def test_a_run_with_obstacles_is_refused_with_all_of_them(bare: House) -> None:
+def test_a_run_with_obstacles_is_refused_with_all_of_them(bare: Harness) -> None:
     for service in ("redis", "store"):
         bare.python(FOREVER, service=service)
         bare.delete(service)
@@ -133,34 +134,34 @@ def test_a_run_with_obstacles_is_refused_with_all_of_them(bare: House) -> None:
 
 
 def test_a_checkout_that_came_to_the_place_of_a_moved_one_is_left_alone(
-    bare: House, tmp_path: Path
+    bare: Harness, tmp_path: Path
 ) -> None:
     """Both have the id of the one path; each only touches what was started from its own."""
-    other = House(tmp_path / "clone")
+    other = Harness(tmp_path / "clone")
     other.environment = replace(bare.environment, home=other.environment.home, spec=tmp_path)
-    other.processes = ProcessHands(other.environment, None)
+    other.processes = ProcessDriver(other.environment, None)
     other.python(FOREVER)
-    assert living.by_mark(other.environment).keys() == {REDIS}
-    assert living.by_mark(bare.environment) == {}
+    assert discovery.find_marked(other.environment).keys() == {REDIS}
+    assert discovery.find_marked(bare.environment) == {}
     bare.delete()
-    assert procfs.alive(other.shim())
+    assert procfs.is_alive(other.shim())
     other.sweep()
 
 
 def test_what_was_started_before_the_directory_was_moved_is_made_anew(
-    bare: House, tmp_path: Path
+    bare: Harness, tmp_path: Path
 ) -> None:
     bare.python(FOREVER)
     home = bare.environment.home.rename(tmp_path / "moved")
-    moved = House(home)
+    moved = Harness(home)
     moved.environment = replace(bare.environment, home=home, spec=home)
-    moved.eyes = ProcessEyes(moved.environment)
-    moved.processes = ProcessHands(moved.environment, None)
+    moved.eyes = ProcessObserver(moved.environment)
+    moved.processes = ProcessDriver(moved.environment, None)
     seen = moved.seen()
     assert seen.running is True
     assert seen.drift == ("it was started before the directory was moved",)
     first = moved.shim()
     moved.python(FOREVER)
-    assert not procfs.alive(first)
+    assert not procfs.is_alive(first)
     assert moved.seen().drift == ()
     moved.sweep()

@@ -14,16 +14,18 @@ import pytest
 from algaenv.model.problem import Failed
 from algaenv.model.resource import Resource
 from algaenv.model.secret import Secret
-from algaenv.runtimes.process import ending, living, logfile, procfs, records, service_lock
-from algaenv.runtimes.process.layout import private
-from algaenv.runtimes.process.starting import SHIM
-from tests.runtimes.process.house import House, quiet, until
+from algaenv.runtimes.process import discovery, service_lock
+from algaenv.runtimes.process.drivers import lifecycle
+from algaenv.runtimes.process.drivers.lifecycle import SUPERVISOR_SCRIPT
+from algaenv.runtimes.process.layout import private_directory
+from algaenv.runtimes.process.supervisor import logfile, procfs, records
+from tests.runtimes.process.harness import Harness, quiet, until
 
 FOREVER = "import signal; print('up', flush=True); signal.pause()"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + FOREVER
 
 
-def test_a_service_outlives_its_starter_and_belongs_to_nobody(bare: House) -> None:
+def test_a_service_outlives_its_starter_and_belongs_to_nobody(bare: Harness) -> None:
     bare.python(FOREVER)
     shim, child = bare.shim(), bare.child()
     assert (procfs.stat(child.pid) or ("?", 0))[1] == shim.pid
@@ -33,7 +35,7 @@ def test_a_service_outlives_its_starter_and_belongs_to_nobody(bare: House) -> No
     assert bare.diagnostics() is None
 
 
-def test_a_service_gets_no_descriptor_signal_or_mark_of_the_shim(bare: House) -> None:
+def test_a_service_gets_no_descriptor_signal_or_mark_of_the_shim(bare: Harness) -> None:
     bare.python(
         "import os, signal\n"
         "print('fds', sorted(os.listdir('/proc/self/fd'))[:4], os.readlink('/proc/self/fd/0'))\n"
@@ -51,7 +53,7 @@ def test_a_service_gets_no_descriptor_signal_or_mark_of_the_shim(bare: House) ->
     assert not mask & (1 << (signal.SIGHUP - 1) | 1 << (signal.SIGINT - 1))
 
 
-def test_a_secret_is_in_no_command_line_and_in_no_file(bare: House) -> None:
+def test_a_secret_is_in_no_command_line_and_in_no_file(bare: Harness) -> None:
     secret = "s3cr3t-" + os.urandom(8).hex()
     bare.python(FOREVER, environment={"PASSWORD": Secret(secret)})
     child = bare.child().pid
@@ -65,7 +67,7 @@ def test_a_secret_is_in_no_command_line_and_in_no_file(bare: House) -> None:
         assert path.stat().st_mode & 0o77 == 0, path
 
 
-def test_delete_ends_it_by_its_stop_signal_and_leaves_nothing_but_the_log(bare: House) -> None:
+def test_delete_ends_it_by_its_stop_signal_and_leaves_nothing_but_the_log(bare: Harness) -> None:
     bare.python(
         "import signal, sys\n"
         "signal.signal(signal.SIGINT, lambda *_: (print('bye', flush=True), sys.exit(3)))\n"
@@ -82,7 +84,7 @@ def test_delete_ends_it_by_its_stop_signal_and_leaves_nothing_but_the_log(bare: 
     bare.delete()  # Gone already counts as done.
 
 
-def test_one_that_does_not_stop_is_killed_after_its_grace(bare: House) -> None:
+def test_one_that_does_not_stop_is_killed_after_its_grace(bare: Harness) -> None:
     bare.python(STUBBORN, grace=0.2)
     until("it is up", lambda: "up" in bare.log())
     bare.delete()
@@ -91,7 +93,7 @@ def test_one_that_does_not_stop_is_killed_after_its_grace(bare: House) -> None:
     assert "SIGKILL" in bare.log()
 
 
-def test_a_crash_at_start_is_final_and_evident(bare: House) -> None:
+def test_a_crash_at_start_is_final_and_evident(bare: Harness) -> None:
     bare.python("import sys; print('port is wrong'); sys.exit(4)")
     until("it has ended", lambda: bare.record()["state"] == "exited")
     lines = bare.diagnostics()
@@ -105,13 +107,13 @@ def test_a_crash_at_start_is_final_and_evident(bare: House) -> None:
     assert seen.recorded
 
 
-def test_evidence_of_a_signal_names_it(bare: House) -> None:
+def test_evidence_of_a_signal_names_it(bare: Harness) -> None:
     bare.python("import os; os.abort()")
     until("it has ended", lambda: bare.record()["state"] == "exited")
     assert (bare.diagnostics() or ("",))[0].startswith("was ended by SIGABRT")
 
 
-def test_nothing_is_evident_before_the_shim_has_written_it_down(bare: House) -> None:
+def test_nothing_is_evident_before_the_shim_has_written_it_down(bare: Harness) -> None:
     # A descendant that lingers keeps the shim from it for a while.
     bare.python(
         "import subprocess, sys\n"
@@ -119,14 +121,14 @@ def test_nothing_is_evident_before_the_shim_has_written_it_down(bare: House) -> 
         " start_new_session=True)\n"
         "sys.exit(5)"
     )
-    until("it has ended", lambda: not procfs.alive(bare.child()))
+    until("it has ended", lambda: not procfs.is_alive(bare.child()))
     assert bare.diagnostics() is None
     assert bare.seen().running is False
     until("it is written down", bare.diagnostics)
     assert (bare.diagnostics() or ("",))[0].startswith("exited with code 5")
 
 
-def test_one_that_is_being_stopped_says_so(bare: House) -> None:
+def test_one_that_is_being_stopped_says_so(bare: Harness) -> None:
     bare.python(STUBBORN, grace=30.0)
     until("it is up", lambda: "up" in bare.log())
     os.kill(bare.shim().pid, signal.SIGTERM)
@@ -135,7 +137,7 @@ def test_one_that_is_being_stopped_says_so(bare: House) -> None:
     os.kill(bare.child().pid, signal.SIGKILL)
 
 
-def test_one_that_ran_a_while_is_started_again(bare: House) -> None:
+def test_one_that_ran_a_while_is_started_again(bare: Harness) -> None:
     bare.python(FOREVER, steady=0.0)
     first = bare.child()
     os.kill(first.pid, signal.SIGKILL)
@@ -145,7 +147,7 @@ def test_one_that_ran_a_while_is_started_again(bare: House) -> None:
     assert "was ended by SIGKILL" in bare.log()
 
 
-def test_restarts_come_ever_more_slowly_and_can_be_stopped_in_between(bare: House) -> None:
+def test_restarts_come_ever_more_slowly_and_can_be_stopped_in_between(bare: Harness) -> None:
     bare.python("print('again', flush=True)", steady=0.0)
     until("the second pause", lambda: bare.record()["restarts"] >= 1)
     until("it waits", lambda: bare.record()["state"] == "waiting")
@@ -159,7 +161,7 @@ def test_restarts_come_ever_more_slowly_and_can_be_stopped_in_between(bare: Hous
 
 
 def test_one_whose_program_is_gone_when_it_should_start_again_stays_down(
-    bare: House, tmp_path: Path
+    bare: Harness, tmp_path: Path
 ) -> None:
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\nexec sleep 60\n")
@@ -171,7 +173,7 @@ def test_one_whose_program_is_gone_when_it_should_start_again_stays_down(
     assert "cannot be started again" in bare.log()
 
 
-def test_a_program_that_cannot_run_leaves_nothing_half_made(bare: House, tmp_path: Path) -> None:
+def test_a_program_that_cannot_run_leaves_nothing_half_made(bare: Harness, tmp_path: Path) -> None:
     with pytest.raises(Failed) as caught:
         bare.start(str(tmp_path / "no-such-program"))
     assert caught.value.problem.code == "process-failed"
@@ -180,20 +182,20 @@ def test_a_program_that_cannot_run_leaves_nothing_half_made(bare: House, tmp_pat
     assert not bare.layout.record("redis").exists()
 
 
-def test_when_the_shim_is_killed_its_service_dies_too(bare: House) -> None:
+def test_when_the_shim_is_killed_its_service_dies_too(bare: Harness) -> None:
     resource = bare.python(FOREVER)
     # Once it is silent, or else it might die of having nobody to write to.
     until("it is up", lambda: "up" in bare.log())
     shim, child = bare.shim(), bare.child()
     os.kill(shim.pid, signal.SIGKILL)
-    until("its service is gone", lambda: not procfs.alive(child))
+    until("its service is gone", lambda: not procfs.is_alive(child))
     assert bare.seen().running is False
     assert bare.diagnostics()
     bare.processes.update(resource, bare.seen(), quiet)
     assert bare.seen().running is True
 
 
-def test_what_a_service_leaves_behind_is_ended_with_it(bare: House) -> None:
+def test_what_a_service_leaves_behind_is_ended_with_it(bare: Harness) -> None:
     bare.python(
         "import subprocess, sys\n"
         "subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'],"
@@ -205,7 +207,7 @@ def test_what_a_service_leaves_behind_is_ended_with_it(bare: House) -> None:
     assert not bare.alive()
 
 
-def test_nothing_of_the_one_that_died_is_left_when_it_is_started_again(bare: House) -> None:
+def test_nothing_of_the_one_that_died_is_left_when_it_is_started_again(bare: Harness) -> None:
     bare.python(
         "import subprocess, sys\n"
         "subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'],"
@@ -219,7 +221,7 @@ def test_nothing_of_the_one_that_died_is_left_when_it_is_started_again(bare: Hou
     assert before & set(bare.alive()) == {bare.shim()}
 
 
-def test_a_lost_record_is_made_good_by_the_marks(bare: House) -> None:
+def test_a_lost_record_is_made_good_by_the_marks(bare: Harness) -> None:
     resource = bare.python(FOREVER)
     old = bare.child()
     bare.layout.record("redis").unlink()
@@ -230,12 +232,12 @@ def test_a_lost_record_is_made_good_by_the_marks(bare: House) -> None:
     assert bare.seen().running is True
     assert bare.diagnostics() is None
     bare.processes.update(resource, bare.seen(), quiet)
-    assert not procfs.alive(old)
+    assert not procfs.is_alive(old)
     assert bare.seen().drift == ()
-    assert len(living.by_mark(bare.environment)) == 1
+    assert len(discovery.find_marked(bare.environment)) == 1
 
 
-def test_a_service_without_any_record_is_stopped_by_its_marks(bare: House) -> None:
+def test_a_service_without_any_record_is_stopped_by_its_marks(bare: Harness) -> None:
     bare.python(FOREVER)
     for path in bare.layout.run.iterdir():
         path.unlink()
@@ -245,18 +247,18 @@ def test_a_service_without_any_record_is_stopped_by_its_marks(bare: House) -> No
     assert not bare.alive()
 
 
-def half_started(house: House) -> Resource:
+def half_started(harness: Harness) -> Resource:
     """As a run leaves it that is killed between writing the record and starting the shim."""
-    resource = house.python(FOREVER)
-    record = house.record()
-    house.delete()
-    private(house.layout.etc("redis"))
+    resource = harness.python(FOREVER)
+    record = harness.record()
+    harness.delete()
+    private_directory(harness.layout.etc("redis"))
     record.update({"state": "new", "shim": None, "child": None})
-    records.write(str(house.layout.record("redis")), record)
+    records.write(str(harness.layout.record("redis")), record)
     return resource
 
 
-def test_a_run_that_was_killed_before_the_shim_started_is_taken_up(bare: House) -> None:
+def test_a_run_that_was_killed_before_the_shim_started_is_taken_up(bare: Harness) -> None:
     resource = half_started(bare)
     assert bare.seen().running is False
     assert (bare.diagnostics() or ("",))[0].startswith("it was not started")
@@ -266,13 +268,20 @@ def test_a_run_that_was_killed_before_the_shim_started_is_taken_up(bare: House) 
 
 @pytest.mark.parametrize("moment", [0.0, 0.01, 0.02, 0.03, 0.05])
 def test_a_starter_killed_at_any_moment_leaves_one_service_at_most(
-    bare: House, moment: float
+    bare: Harness, moment: float
 ) -> None:
     resource = half_started(bare)
     marks = {"ALGAENV_ENVIRONMENT": bare.environment.id, "ALGAENV_ADDRESS": "process/redis"}
-    with service_lock.holding(bare.layout.lock("redis"), resource.address) as lock:
+    with service_lock.hold(bare.layout.lock("redis"), resource.address) as lock:
         begun = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(SHIM), str(bare.layout.record("redis")), str(lock)],
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                str(SUPERVISOR_SCRIPT),
+                str(bare.layout.record("redis")),
+                str(lock),
+            ],
             env={"PATH": os.defpath, "ALGAENV_SHIM": "1", **marks},
             start_new_session=True,
             pass_fds=(lock,),
@@ -288,14 +297,14 @@ def test_a_starter_killed_at_any_moment_leaves_one_service_at_most(
     assert len(bare.alive()) == 2
 
 
-def test_another_process_with_the_recorded_pid_is_left_alone(bare: House) -> None:
+def test_another_process_with_the_recorded_pid_is_left_alone(bare: Harness) -> None:
     bare.python(FOREVER)
     record = bare.record()
     bare.delete()
     stranger = subprocess.Popen([sys.executable, "-c", FOREVER], stdout=subprocess.DEVNULL)
     now = procfs.identify(stranger.pid)
     assert now
-    earlier = records.Process(pid=now.pid, start=now.start - 1)
+    earlier = records.ProcessEntry(pid=now.pid, start=now.start - 1)
     record.update({"state": "running", "shim": earlier, "child": earlier})
     records.write(str(bare.layout.record("redis")), record)
     assert bare.seen().running is False
@@ -305,7 +314,7 @@ def test_another_process_with_the_recorded_pid_is_left_alone(bare: House) -> Non
     stranger.wait()
 
 
-def test_a_record_of_an_earlier_boot_names_nobody(bare: House) -> None:
+def test_a_record_of_an_earlier_boot_names_nobody(bare: Harness) -> None:
     bare.python(FOREVER)
     record = bare.record()
     record["boot"] = "00000000-0000-0000-0000-000000000000"
@@ -314,11 +323,11 @@ def test_a_record_of_an_earlier_boot_names_nobody(bare: House) -> None:
     assert (bare.diagnostics() or ("",))[0] == "it ended when the machine was shut down"
 
 
-def test_a_service_ends_with_its_shim_and_says_so_until_it_is_started_again(bare: House) -> None:
+def test_a_service_ends_with_its_shim_and_says_so_until_it_is_started_again(bare: Harness) -> None:
     resource = bare.python(FOREVER)
     child = bare.child()
     os.kill(bare.shim().pid, signal.SIGKILL)
-    until("the service has ended too", lambda: not procfs.alive(child))
+    until("the service has ended too", lambda: not procfs.is_alive(child))
     seen = bare.seen()
     assert seen.running is False
     assert seen.note == "test, not running: it was killed together with its shim"
@@ -333,7 +342,7 @@ def test_a_zombie_counts_as_dead() -> None:
     assert child.stdin
     child.stdin.close()
     until("it is a zombie", lambda: (procfs.stat(child.pid) or "?")[0] == "Z")
-    assert not procfs.alive(process)
+    assert not procfs.is_alive(process)
     assert procfs.identify(child.pid) is None
     child.wait()
 
@@ -351,12 +360,12 @@ def test_a_process_lives_as_long_as_its_last_thread() -> None:
     process = procfs.identify(child.pid)
     assert process
     until("its first thread has ended", lambda: (procfs.stat(child.pid) or "?")[0] == "Z")
-    assert procfs.alive(process)
-    with ending.handle(process) as descriptor:
+    assert procfs.is_alive(process)
+    with lifecycle.open_pidfd(process) as descriptor:
         assert descriptor is not None
-        assert not ending.ended(descriptor, 0)
-    ending.end(process, gently=0)
-    assert not procfs.alive(process)
+        assert not lifecycle.has_exited(descriptor, 0)
+    lifecycle.terminate(process, gently=0)
+    assert not procfs.is_alive(process)
     child.communicate()
 
 
@@ -379,7 +388,7 @@ def test_a_log_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_output_without_end_does_not_fill_the_disk(bare: House) -> None:
+def test_output_without_end_does_not_fill_the_disk(bare: Harness) -> None:
     bare.python(
         "import os, signal\n"
         "for _ in range(200): os.write(1, b'y' * 65535 + b'\\n')\n"
@@ -390,8 +399,8 @@ def test_output_without_end_does_not_fill_the_disk(bare: House) -> None:
     assert sum(path.stat().st_size for path in directory.iterdir()) <= 2 * logfile.LIMIT
 
 
-def test_two_environments_side_by_side_do_not_see_each_other(bare: House, tmp_path: Path) -> None:
-    other = House(tmp_path / "other")
+def test_two_environments_side_by_side_do_not_see_each_other(bare: Harness, tmp_path: Path) -> None:
+    other = Harness(tmp_path / "other")
     bare.python(FOREVER)
     other.python(FOREVER)
     bare.layout.record("redis").unlink()

@@ -11,11 +11,10 @@ from typing import Final
 
 from algaenv.model.problem import Failed, Problem
 from algaenv.runtimes.binaries import Binary
-from algaenv.runtimes.docker.images.closure import libraries
+from algaenv.runtimes.docker.images.elf import shared_libraries, strip_debug_symbols
 from algaenv.runtimes.docker.images.installed import add_python, walk
 from algaenv.runtimes.docker.images.recipe import Recipe
 from algaenv.runtimes.docker.images.rootfs import Directory, File, Link, Rootfs
-from algaenv.runtimes.docker.images.slim import slim
 from algaenv.spec.lookup import is_file
 
 _BUNDLE: Final = "/etc/ssl/certs/ca-certificates.crt"
@@ -47,10 +46,10 @@ def assemble(recipe: Recipe, program: Binary | None, major: str) -> Rootfs:
         root.put(_BUNDLE, File(certificates()))
     if recipe.locale:
         _copy_tree(root, Path(_LOCALE), _LOCALE, ())
-    for place, library in libraries(root.files(), own).items():
+    for place, library in shared_libraries(root.files(), own).items():
         root.put(place, File(library, 0o755))
     if recipe.python is not None:
-        slim(root)
+        strip_debug_symbols(root)
     return root
 
 

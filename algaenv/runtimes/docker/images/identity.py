@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -30,10 +30,10 @@ def identity(recipe: Recipe, program: Binary | None, memo: Memo) -> str:
     if recipe.python is not None:
         parts += [interpreter().executable, *_own(recipe.python), *_site()]
     key = f"identity:{recipe.folder}:{program.path if program else sys.prefix}"
-    return str(memo.get(key, stamp_of(parts), lambda: _compute(recipe, program)))
+    return str(memo.get(key, stamp_of(parts), lambda: _hash_image(recipe, program)))
 
 
-def _compute(recipe: Recipe, program: Binary | None) -> str:
+def _hash_image(recipe: Recipe, program: Binary | None) -> str:
     total = hashlib.sha256(os.uname().machine.encode())
     lines = [_line(path.name, file_sha256(path)) for path in (*recipe.sources, *_makers())]
     if program is not None:
@@ -75,3 +75,72 @@ def _own(part: PythonPart) -> Iterable[Path]:
 
 def _site() -> list[str]:
     return [entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))]
+
+
+# MERGED tree: The hash of a build context: a directory of the author's, with a Dockerfile and ignore rules.
+#
+# Reading every file on every run would cost more than the rest of it, so the hash is kept under a
+# stamp of the tree. What `.dockerignore` leaves out by plain names is not even walked; its patterns
+# are left to the SDK, which applies them when a context is hashed and when it is sent.
+
+_WILD = frozenset("*?[\\!")
+
+
+def context_identity(context: Path, dockerfile: str, args: Mapping[str, str], memo: Memo) -> str:
+    """64 hex digits over the files that are sent, their modes, the Dockerfile's path and `args`."""
+    rules = _rules(context)
+    walked = stamp_of(_walk(context, _plain(rules)))
+    said = hashlib.sha256(repr((dockerfile, sorted(args.items()))).encode()).hexdigest()
+    key = f"context:{context}:{said}"
+    return str(memo.get(key, walked, lambda: _hash_context(context, dockerfile, rules, said)))
+
+
+def _rules(context: Path) -> list[str]:
+    try:
+        lines = (context / ".dockerignore").read_text().splitlines()
+    except OSError:
+        return []
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _plain(rules: list[str]) -> frozenset[str]:
+    """Names at the top that no later rule can take back in."""
+    if any(rule.startswith("!") for rule in rules):
+        return frozenset()
+    names = (rule.strip("/") for rule in rules if not _WILD & set(rule))
+    return frozenset(name for name in names if "/" not in name)
+
+
+def _walk(context: Path, skipped: frozenset[str]) -> Iterator[str]:
+    waiting = [str(context)]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        for entry in entries:
+            if folder == str(context) and entry.name in skipped:
+                continue
+            yield entry.path
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(entry.path)
+
+
+def _hash_context(context: Path, dockerfile: str, rules: list[str], said: str) -> str:
+    from docker.utils.build import exclude_paths
+
+    total = hashlib.sha256(said.encode())
+    for name in sorted(exclude_paths(str(context), rules, dockerfile=dockerfile)):
+        path = context / name
+        if path.is_symlink():
+            content = f"link {path.readlink()}"
+        elif path.is_file():
+            content = f"{path.stat().st_mode & 0o777:o} {file_sha256(path)}"
+        else:
+            continue
+        total.update(f"{name}\0{content}\n".encode(errors="surrogateescape"))
+    outside = Path(dockerfile)
+    if outside.is_absolute() and not outside.is_relative_to(context) and outside.is_file():
+        total.update(file_sha256(outside).encode())
+    return total.hexdigest()

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 import algaenv
 from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Failed, Problem
-from algaenv.runtimes.binaries import INSTALL
 from algaenv.runtimes.docker.images.recipe import PythonPart
 
 if TYPE_CHECKING:

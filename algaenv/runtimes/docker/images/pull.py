@@ -10,18 +10,21 @@ from typing import Any, Final
 
 from algaenv.model.problem import DriverError, Problem, Refused, Unavailable
 from algaenv.reconcile.protocols import OnProgress
-from algaenv.runtimes.docker.body import PulledImage
 from algaenv.runtimes.docker.engine import Engine
-from algaenv.runtimes.docker.images.local import find_image, wrong_architecture
-from algaenv.runtimes.docker.registry import is_silent
-from algaenv.runtimes.docker.translate import (
+from algaenv.runtimes.docker.errors import (
     FORBIDDEN,
     NOT_FOUND,
     UNAUTHORIZED,
-    asking,
     message_of,
     status_of,
+    translate_errors,
 )
+from algaenv.runtimes.docker.images.availability import (
+    find_image,
+    is_unreachable,
+    wrong_architecture,
+)
+from algaenv.runtimes.docker.specs import PulledImage
 
 _TRIES: Final = 4
 _DENIALS: Final = (
@@ -32,7 +35,7 @@ _DENIALS: Final = (
     "not found",
     "no basic auth",
 )
-_PASSING: Final = (
+_TRANSIENT: Final = (
     "toomanyrequests",
     "too many requests",
     "timeout",
@@ -50,23 +53,23 @@ _HINT: Final = (
 )
 
 
-class _Said(Exception):
+class _PullError(Exception):
     """What a registry, or the engine about it, said instead of giving the image."""
 
 
-class _Denied(_Said):
+class _Denied(_PullError):
     """It does not give it out."""
 
 
-class _Corrupt(_Said):
+class _Corrupt(_PullError):
     """It gave out something else."""
 
 
-class _Silent(_Said):
+class _Unreachable(_PullError):
     """It could not be reached, and would not be in a second."""
 
 
-class _Passing(_Said):
+class _Transient(_PullError):
     """It may in a second."""
 
 
@@ -76,16 +79,16 @@ def pull(engine: Engine, image: PulledImage, on_progress: OnProgress) -> None:
     Raises Refused (`image-denied`, `image-wrong-digest`, `image-architecture`) when no repository
     ever will give it out, Unavailable (`image-unreachable`) when one might later.
     """
-    said: list[_Said] = []
+    said: list[_PullError] = []
     for repository, reference in zip(image.repositories, image.references, strict=True):
         on_progress(f"pulling {reference}")
         try:
-            _pull_patiently(engine, repository, image.digest or image.tag, on_progress)
-        except _Said as error:
+            _pull_with_retries(engine, repository, image.digest or image.tag, on_progress)
+        except _PullError as error:
             said.append(error)
             on_progress(f"{repository}: {error}")
             continue
-        with asking(f"look at the image {reference}"):
+        with translate_errors(f"look at the image {reference}"):
             if find_image(engine, image) is not None:
                 return
         said.append(_Corrupt("the engine does not have it under its digest after pulling it"))
@@ -104,10 +107,10 @@ def _credentials_missed(engine: Engine) -> str:
     return missed(engine.api)
 
 
-def _exhausted(image: PulledImage, said: list[_Said], missed: str) -> DriverError:
+def _exhausted(image: PulledImage, said: list[_PullError], missed: str) -> DriverError:
     detail = tuple(f"{r}: {error}" for r, error in zip(image.references, said, strict=True))
     summary = f"cannot pull {image.title}: none of its repositories gives it out"
-    if any(isinstance(error, _Silent | _Passing) for error in said):
+    if any(isinstance(error, _Unreachable | _Transient) for error in said):
         hint = "look at the engine's network, then try again; or set `images: build`"
         return Unavailable(Problem("image-unreachable", summary, hint, detail=detail))
     code = "image-wrong-digest" if any(isinstance(e, _Corrupt) for e in said) else "image-denied"
@@ -115,7 +118,9 @@ def _exhausted(image: PulledImage, said: list[_Said], missed: str) -> DriverErro
     return Refused(Problem(code, summary, hint, detail=detail))
 
 
-def _pull_patiently(engine: Engine, repository: str, version: str, on_progress: OnProgress) -> None:
+def _pull_with_retries(
+    engine: Engine, repository: str, version: str, on_progress: OnProgress
+) -> None:
     from tenacity import (
         RetryCallState,
         Retrying,
@@ -129,7 +134,7 @@ def _pull_patiently(engine: Engine, repository: str, version: str, on_progress: 
         on_progress(f"{repository}: {why}; try {state.attempt_number + 1} of {_TRIES}")
 
     Retrying(
-        retry=retry_if_exception_type(_Passing),
+        retry=retry_if_exception_type(_Transient),
         stop=stop_after_attempt(_TRIES),
         wait=wait_random_exponential(multiplier=0.5, max=4),
         before_sleep=tell,
@@ -139,8 +144,8 @@ def _pull_patiently(engine: Engine, repository: str, version: str, on_progress: 
 
 def _pull_once(engine: Engine, repository: str, version: str, on_progress: OnProgress) -> None:
     try:
-        with asking(f"pull {repository}"):
-            for line in _told(engine, repository, version):
+        with translate_errors(f"pull {repository}"):
+            for line in _progress_lines(engine, repository, version):
                 if progress := _progress(line):
                     on_progress(progress)
     except DriverError as error:
@@ -150,7 +155,7 @@ def _pull_once(engine: Engine, repository: str, version: str, on_progress: OnPro
         raise
 
 
-def _told(engine: Engine, repository: str, version: str) -> Iterator[Mapping[str, Any]]:
+def _progress_lines(engine: Engine, repository: str, version: str) -> Iterator[Mapping[str, Any]]:
     """The engine's lines. It reports errors among them, since their status came too early."""
     said = ""
     for line in engine.api.pull(repository, tag=version, stream=True, decode=True):
@@ -171,13 +176,13 @@ def _kind(message: str, status: int | None, engine: Engine) -> Exception:
         return wrong_architecture(message, "", engine.facts.arch)
     if "verification failed" in lowered or "digest mismatch" in lowered:
         return _Corrupt(message)
-    if any(phrase in lowered for phrase in _PASSING):
-        return _Passing(message)
-    if is_silent(message):
-        return _Silent(message)
+    if any(phrase in lowered for phrase in _TRANSIENT):
+        return _Transient(message)
+    if is_unreachable(message):
+        return _Unreachable(message)
     if status in (UNAUTHORIZED, FORBIDDEN, NOT_FOUND) or denied(message):
         return _Denied(message)
-    return _Passing(message)
+    return _Transient(message)
 
 
 def _progress(line: Mapping[str, Any]) -> str:

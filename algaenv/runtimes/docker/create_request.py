@@ -1,0 +1,186 @@
+"""A container's body in the words of the engine's API. Pure."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from algaenv.model.lock import Environment
+from algaenv.model.resource import Resource
+from algaenv.runtimes.docker.labels import IMAGE_ID, labels_for
+from algaenv.runtimes.docker.specs import (
+    ETC,
+    RESTART,
+    ContainerSpec,
+    MountPoint,
+    OwnedDirectory,
+    User,
+)
+from algaenv.runtimes.services import LOOPBACK, reveal_all
+
+_LOGS: Final = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
+_MAC: Final = ("no-new-privileges:true",)
+
+
+def container_request(
+    environment: Environment, resource: Resource, body: ContainerSpec, image: str, image_id: str
+) -> dict[str, Any]:
+    """The body of a create request; `image` is how the engine knows the image."""
+    environ, _ = body.handed_over
+    ports = {f"{port.container}/tcp": port for port in body.ports}
+    request: dict[str, Any] = {
+        "Hostname": body.service,
+        "Image": image,
+        # Empty leaves it to the image.
+        "User": str(body.user or ""),
+        "Env": [f"{name}={text}" for name, text in sorted(reveal_all(environ).items())],
+        "Labels": {**labels_for(environment, resource), IMAGE_ID: image_id},
+        "ExposedPorts": {inside: {} for inside in ports},
+        "StopSignal": body.stop_signal,
+        "StopTimeout": body.stop_timeout,
+        "HostConfig": _host(body),
+        "NetworkingConfig": {"EndpointsConfig": {body.network: {"Aliases": [body.service]}}},
+    }
+    if body.command:
+        request["Cmd"] = list(body.command)
+    return request
+
+
+def preparation_request(
+    environment: Environment,
+    resource: Resource,
+    body: ContainerSpec,
+    image: str,
+    image_id: str,
+    *,
+    command: Iterable[str],
+) -> dict[str, Any]:
+    """The same of a container beside `body`'s, with its volumes, that runs `command` as root.
+
+    It may give files away and look into every directory, and nothing else.
+    """
+    return {
+        "Image": image,
+        "User": "0:0",
+        "Entrypoint": list(command),
+        "Cmd": [],
+        "Labels": {**labels_for(environment, resource), IMAGE_ID: image_id},
+        "HostConfig": {
+            "NetworkMode": "none",
+            "Mounts": [_mount(one, own=True) for one in body.mounts if one.kind == "volume"],
+            "CapDrop": ["ALL"],
+            "CapAdd": ["CHOWN", "DAC_READ_SEARCH"],
+            "SecurityOpt": list(_MAC),
+            "LogConfig": dict(_LOGS),
+        },
+    }
+
+
+def _host(body: ContainerSpec) -> dict[str, Any]:
+    return {
+        "NetworkMode": body.network,
+        "PortBindings": {
+            f"{port.container}/tcp": [{"HostIp": LOOPBACK, "HostPort": str(port.host)}]
+            for port in body.ports
+        },
+        "Mounts": [
+            *(_mount(mount, own=body.user is not None) for mount in body.mounts),
+            *_etc_volume(body),
+        ],
+        "Tmpfs": dict(body.tmpfs),
+        "CapDrop": ["ALL"],
+        "CapAdd": list(body.capabilities),
+        "SecurityOpt": list(_MAC),
+        "ReadonlyRootfs": body.read_only,
+        # As much again of swap would let it slow everything down before it ends.
+        "Memory": body.memory,
+        "MemorySwap": body.memory,
+        "PidsLimit": body.pids or None,
+        "ExtraHosts": list(body.host_names),
+        "Init": body.init,
+        "RestartPolicy": {"Name": RESTART},
+        "LogConfig": dict(_LOGS),
+    }
+
+
+def _mount(mount: MountPoint, *, own: bool) -> dict[str, Any]:
+    request: dict[str, Any] = {
+        "Type": mount.kind,
+        "Source": mount.source,
+        "Target": mount.target,
+        "ReadOnly": mount.read_only,
+    }
+    if own and mount.kind == "volume":
+        # A new one is root's then, which says that nobody has used it.
+        request["VolumeOptions"] = {"NoCopy": True}
+    return request
+
+
+def _etc_volume(body: ContainerSpec) -> list[dict[str, Any]]:
+    """A volume without a name, which goes with its container.
+
+    The engine puts nothing into a container whose root is read-only, but into its volumes it does.
+    """
+    if body.user is None or not body.handed_over[1]:
+        return []
+    return [{"Type": "volume", "Target": ETC, "VolumeOptions": {"NoCopy": True}}]
+
+
+def root_archive(body: ContainerSpec) -> bytes:
+    """A tar to be unpacked at `/` before the start; empty when there is nothing to unpack.
+
+    It holds the profile's files, for their owner's eyes only, and the owners of mounts that the
+    image knows nothing of.
+    """
+    folder, owner = ETC.lstrip("/"), body.file_owner
+    headers = [_entry(folder, tarfile.DIRTYPE, owner, 0o700)] if body.handed_over[1] else []
+    return _packed(headers, f"{folder}/", body, body.owned)
+
+
+def files_archive(body: ContainerSpec) -> bytes:
+    """A tar of the files alone, to be unpacked at ETC; empty when there is none."""
+    return _packed([], "", body, ())
+
+
+def owners_archive(owned: Iterable[OwnedDirectory]) -> bytes:
+    """A tar to be unpacked at `/` that sets owner and mode of directories.
+
+    The engine unpacks into volumes as well, but skips an entry for the very directory it unpacks
+    at; hence one archive at the root.
+    """
+    return _tar([_directory(one) for one in owned], {})
+
+
+def _packed(
+    headers: list[tarfile.TarInfo], below: str, body: ContainerSpec, owned: Iterable[OwnedDirectory]
+) -> bytes:
+    _, files = body.handed_over
+    contents = {f"{below}{name}": text.encode() for name, text in reveal_all(files).items()}
+    headers += [
+        _entry(name, tarfile.REGTYPE, body.file_owner, 0o400, len(text))
+        for name, text in contents.items()
+    ]
+    headers += [_directory(one) for one in owned]
+    return _tar(headers, contents) if headers else b""
+
+
+def _directory(owned: OwnedDirectory) -> tarfile.TarInfo:
+    return _entry(owned.path.lstrip("/"), tarfile.DIRTYPE, owned.user, owned.mode)
+
+
+def _entry(name: str, kind: bytes, owner: User, mode: int, size: int = 0) -> tarfile.TarInfo:
+    header = tarfile.TarInfo(name)
+    header.type, header.mode, header.size = kind, mode, size
+    header.uid, header.gid = owner.uid, owner.gid
+    return header
+
+
+def _tar(headers: Iterable[tarfile.TarInfo], contents: Mapping[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as root_archive:
+        for header in headers:
+            content = contents.get(header.name)
+            root_archive.addfile(header, io.BytesIO(content) if content is not None else None)
+    return stream.getvalue()

@@ -1,0 +1,134 @@
+"""What a container that ended, or keeps ending, has left to say."""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Final
+from urllib.parse import unquote
+
+from algaenv.bundle.value import dataclass
+from algaenv.model.problem import Failed, Problem, is_full
+from algaenv.model.resource import Json
+from algaenv.runtimes.docker.engine import Engine, as_list, as_map
+from algaenv.runtimes.docker.errors import ApiError, translate_errors
+from algaenv.runtimes.docker.specs import ETC
+
+_LINES: Final = 20
+_LOOPS: Final = 3
+"""Restarts by the engine after which a container that happens to run does not count as running."""
+_HIDDEN: Final = re.compile(r"SECRET|PASSWORD|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
+_QUOTED: Final = re.compile(r'(?:requirepass|:) "([^"\n]+)"')
+_LOGIN: Final = re.compile(r"://[^/@\s:]*:([^/@\s]+)@")
+_FILES: Final = 1 << 18
+"""Bytes of an archive of its files that are looked at."""
+_SHORTEST: Final = 6
+"""Characters; hiding shorter values would blot out words of the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerDiagnostics:
+    """`state` is the engine's word for it: created, running, restarting, exited, dead, …
+
+    `exit_code` is that of its latest end; it says nothing while the container runs. The log is
+    read only of one that is not healthy: this is asked over and over while a service starts.
+    """
+
+    state: str
+    exit_code: int
+    restarts: int
+    out_of_memory: bool
+    last_log_lines: tuple[str, ...] = ()
+
+    @property
+    def healthy(self) -> bool:
+        """It runs, and has not been started again and again by the engine."""
+        return self.state in ("running", "paused") and self.restarts < _LOOPS
+
+    @property
+    def verdict(self) -> str:
+        """How it ended, in words."""
+        if self.state in ("restarting", "running"):
+            return f"keeps restarting, last with exit code {self.exit_code}"
+        why = "for want of memory " if self.out_of_memory else ""
+        return f"ended {why}with exit code {self.exit_code}"
+
+
+def diagnose_container(engine: Engine, container: str) -> ContainerDiagnostics | None:
+    """What there is to know of a container by id or name; None when it is gone."""
+    with translate_errors(f"look at the container {container}"):
+        found = engine.find(f"/containers/{container}/json")
+        if found is None:
+            return None
+        state = as_map(found.get("State"))
+        seen = ContainerDiagnostics(
+            state=str(state.get("Status", "")),
+            exit_code=_number(state.get("ExitCode")),
+            restarts=_number(found.get("RestartCount")),
+            out_of_memory=bool(state.get("OOMKilled")),
+        )
+        return seen if seen.healthy else replace(seen, last_log_lines=_log(engine, found))
+
+
+def exited_error(service: str, name: str, seen: ContainerDiagnostics) -> Failed:
+    """The error for it (`container-exited`, `engine-disk-full`); the container stays for whoever
+    wants to look."""
+    if is_full(seen.last_log_lines):
+        return Failed(
+            Problem(
+                "engine-disk-full",
+                f"cannot keep {service} running: it {seen.verdict}, for the disk is full",
+                "make room where the engine keeps volumes (`docker system df` shows what is there)",
+                detail=seen.last_log_lines,
+            )
+        )
+    return Failed(
+        Problem(
+            "container-exited",
+            f"cannot keep {service} running: it {seen.verdict}",
+            f"read all of it with `docker logs {name}`",
+            detail=seen.last_log_lines,
+        )
+    )
+
+
+def _log(engine: Engine, found: Mapping[str, Json]) -> tuple[str, ...]:
+    text: bytes = engine.api.logs(str(found.get("Id")), stdout=True, stderr=True, tail=_LINES)
+    hidden = sorted({*_secrets(found), *_secrets_in_files(engine, found)}, key=len, reverse=True)
+    lines = []
+    for line in text.decode(errors="replace").splitlines()[-_LINES:]:
+        for secret in hidden:
+            line = line.replace(secret, "***")  # noqa: PLW2901
+        lines.append(line.rstrip())
+    return tuple(lines)
+
+
+def _secrets(found: Mapping[str, Json]) -> list[str]:
+    """Values of its environment that a careless server might print."""
+    pairs = (str(one).partition("=") for one in as_list(as_map(found.get("Config")).get("Env")))
+    return [value for name, _, value in pairs if _HIDDEN.search(name) and len(value) >= _SHORTEST]
+
+
+def _secrets_in_files(engine: Engine, found: Mapping[str, Json]) -> Iterator[str]:
+    """The same of the files that were put into it: whole ones, texts in JSON and between quotes."""
+    try:
+        content = engine.read_prefix(
+            f"/containers/{found.get('Id')}/archive", {"path": ETC}, _FILES
+        )
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r|") as archive:
+            files = [
+                it.read().decode(errors="replace") for it in map(archive.extractfile, archive) if it
+            ]
+    except (ApiError, tarfile.TarError):
+        return  # There are none.
+    for text in files:
+        words = [text.strip(), *_QUOTED.findall(text)]
+        words += [unquote(word) for word in _LOGIN.findall(text)]
+        yield from (word for word in words if len(word) >= _SHORTEST)
+
+
+def _number(value: Json) -> int:
+    return value if isinstance(value, int) else 0

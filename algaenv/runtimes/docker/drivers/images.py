@@ -1,0 +1,179 @@
+"""Has images on the engine: pulled, made from a recipe, or built from a Dockerfile.
+
+Images belong to no environment: what one has made, another uses. So nothing here removes one.
+"""
+
+# ruff: noqa: ARG002 - the signatures are the protocol's
+
+from __future__ import annotations
+
+import collections
+import io
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any, Final
+
+from algaenv.model.address import Address
+from algaenv.model.problem import Failed, Problem
+from algaenv.model.resource import Present, Resource
+from algaenv.reconcile.protocols import OnProgress
+from algaenv.runtimes.binaries import Memo
+from algaenv.runtimes.docker.engine import BUILD_TIMEOUT, Engine
+from algaenv.runtimes.docker.errors import translate_errors
+from algaenv.runtimes.docker.images.assemble import assemble, certificates, settings
+from algaenv.runtimes.docker.images.availability import demand_same_machine, find_image
+from algaenv.runtimes.docker.images.pull import denied, pull
+from algaenv.runtimes.docker.images.recipe import Recipe, load_recipe
+from algaenv.runtimes.docker.images.rootfs import Rootfs
+from algaenv.runtimes.docker.images.wheel_context import requirements, wheel
+from algaenv.runtimes.docker.labels import CONTEXT, IMAGE
+from algaenv.runtimes.docker.specs import DockerfileImage, PulledImage, RecipeImage
+from algaenv.spec.stacks import stacks_root
+
+_CHUNK: Final = 1 << 20
+_LAST: Final = 20
+_LINE: Final = 160
+
+
+class ImageDriver:
+    """Hands for `image`; `cache` is a directory for large temporary files."""
+
+    def __init__(self, engine: Engine, cache: Path) -> None:
+        self._engine = engine
+        self._cache = cache
+
+    def create(self, resource: Resource, on_progress: OnProgress) -> None:
+        """Pull or make it, unless it has appeared meanwhile. Raises as `pull`, or Failed."""
+        image = resource.body
+        assert isinstance(image, PulledImage | RecipeImage | DockerfileImage)  # noqa: S101
+        with translate_errors(f"look for the image {image.title}"):
+            if find_image(self._engine, image) is not None:
+                return
+        match image:
+            case PulledImage():
+                pull(self._engine, image, on_progress)
+            case RecipeImage():
+                self._make(image, on_progress)
+            case DockerfileImage():
+                self._build(image, on_progress)
+
+    def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
+        """An image is what its name says; another name is another image."""
+        self.create(resource, on_progress)
+
+    def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
+        """Nothing: other environments may use it. `docker image rm` is for people."""
+
+    def _make(self, image: RecipeImage, on_progress: OnProgress) -> None:
+        with translate_errors(f"make the image {image.title}"):
+            demand_same_machine(self._engine, image.title)
+        recipe = load_recipe(stacks_root() / "images", image.recipe, Memo(None, ""))
+        on_progress(f"collecting the files of {image.title}")
+        root = assemble(recipe, image.program, image.major)
+        repository, _, tag = image.title.rpartition(":")
+        marks = {IMAGE: image.recipe, CONTEXT: image.hash}
+        with self._written(root) as stream:
+            on_progress(f"importing {image.title}, {stream.tell() >> 20} MB")
+            stream.seek(0)
+            with translate_errors(f"import the image {image.title}"):
+                # In pieces: for a whole file the SDK announces a length that it does not keep.
+                self._engine.api.import_image_from_stream(
+                    iter(lambda: stream.read(_CHUNK), b""),
+                    repository=repository,
+                    tag=tag,
+                    changes=settings(recipe, image.program, image.major, marks),
+                )
+
+    def _written(self, root: Rootfs) -> IO[bytes]:
+        """The archive in a file without a name; elsewhere where the cache directory takes none."""
+        try:
+            self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return _archive(root, self._cache)
+        except OSError:
+            return _archive(root, None)
+
+    def _build(self, image: DockerfileImage, on_progress: OnProgress) -> None:
+        request: dict[str, Any] = {
+            "tag": image.title,
+            "dockerfile": image.dockerfile,
+            "buildargs": dict(image.args),
+            "labels": {IMAGE: image.recipe, CONTEXT: image.hash},
+            # Otherwise every step leaves a container behind.
+            "rm": True,
+            "forcerm": True,
+            "decode": True,
+            "timeout": BUILD_TIMEOUT,
+        }
+        with translate_errors(f"build the image {image.title}"):
+            if image.wheel:
+                folder = Path(image.context)
+                recipe = load_recipe(folder.parent, folder.name, Memo(None, ""))
+                request["labels"] = {**recipe.marks, **request["labels"]}
+                archive = _wheel_context(recipe)
+                lines = self._engine.api.build(fileobj=archive, custom_context=True, **request)
+            else:
+                lines = self._engine.api.build(path=image.context, **request)
+            _follow(lines, image, on_progress, self._credentials_missed)
+
+    def _credentials_missed(self) -> str:
+        from algaenv.runtimes.docker.credentials import missed
+
+        return missed(self._engine.api)
+
+
+def _follow(
+    lines: Iterable[Mapping[str, Any]],
+    image: DockerfileImage,
+    on_progress: OnProgress,
+    credentials_missed: Callable[[], str],
+) -> None:
+    last: collections.deque[str] = collections.deque(maxlen=_LAST)
+    message = ""
+    for line in lines:
+        for text in str(line.get("stream", "") or line.get("status", "")).splitlines():
+            if text.strip():
+                last.append(text.rstrip())
+                on_progress(text.strip()[:_LINE])
+        # Read to the end even so: an answer that is left half read keeps its connection.
+        message = message or str(line.get("error", "")).strip()
+    if message:
+        hint = f"try it by hand: docker build -f {image.dockerfile} {image.context}"
+        if "buildkit" in message.lower():
+            hint = "build it yourself with BuildKit, and name the image under `runner.image`"
+        if (missed := credentials_missed()) and denied(message):
+            hint = f"{missed}; or log in with `docker login`"
+        summary = f"cannot build {image.title}"
+        raise Failed(Problem("image-build-failed", summary, hint, detail=(*last, message)))
+
+
+def _wheel_context(recipe: Recipe) -> io.BytesIO:
+    """A build context: the recipe's own files, the wheel, the pins and the authorities."""
+    assert recipe.python is not None  # noqa: S101 - only the runner's recipe comes here
+    name, content = wheel(recipe.python.packages)
+    members = {
+        **{source.name: source.read_bytes() for source in recipe.sources},
+        "certificates.pem": certificates(),
+        "requirements.txt": requirements(recipe.python.distributions).encode(),
+        name: content,
+    }
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for member, text in sorted(members.items()):
+            header = tarfile.TarInfo(member)
+            header.size = len(text)
+            archive.addfile(header, io.BytesIO(text))
+    stream.seek(0)
+    return stream
+
+
+def _archive(root: Rootfs, directory: Path | None) -> IO[bytes]:
+    """A file that holds `root` as an archive and is gone once it is closed. Raises OSError."""
+    stream = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - the caller closes it
+    try:
+        root.write(stream)
+    except BaseException:
+        stream.close()
+        raise
+    return stream

@@ -1,0 +1,220 @@
+"""What is there of an environment, by its mark, in a handful of round trips over one connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+from urllib.parse import quote
+
+from algaenv.bundle.value import dataclass
+from algaenv.model.address import Address
+from algaenv.model.resource import Absent, Json, Observation, Present, Resource
+from algaenv.runtimes.docker import labels
+from algaenv.runtimes.docker.drift import drift
+from algaenv.runtimes.docker.engine import Engine, as_list, as_map, as_texts
+from algaenv.runtimes.docker.errors import translate_errors
+from algaenv.runtimes.docker.labels import Mark, owner_of, read_mark
+from algaenv.runtimes.docker.specs import (
+    ContainerSpec,
+    DockerfileImage,
+    NetworkSpec,
+    PulledImage,
+    RecipeImage,
+    VolumeSpec,
+)
+
+_Things = list[Mapping[str, Json]]
+_LOOK: Final = "look at the containers of this environment"
+
+
+class DockerObserver:
+    """Sees containers, networks, volumes and images of one environment."""
+
+    def __init__(self, engine: Engine, environment_id: str) -> None:
+        self._engine = engine
+        self._id = environment_id
+
+    def observe(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
+        """See `reconcile.protocols.Eyes`. Raises EngineGone when the engine does not answer."""
+        with translate_errors(_LOOK):
+            networks = [as_map(one) for one in as_list(self._engine.get("/networks"))]
+            seen: dict[Address, Observation] = {}
+            seen |= self._containers(wanted, networks)
+            seen |= self._networks(wanted, networks)
+            seen |= self._volumes(wanted)
+            seen |= self._images(wanted)
+        return seen
+
+    def _containers(
+        self, wanted: Sequence[Resource], networks: Sequence[Mapping[str, Json]]
+    ) -> Mapping[Address, Observation]:
+        ids = {str(one.get("Name")): str(one.get("Id")) for one in networks}
+        ours = self._marked("/containers/json", {"all": 1})
+        seen: dict[Address, Observation] = {}
+        for one in ours:
+            found = self._engine.find(f"/containers/{one.get('Id')}/json")
+            mark = read_mark(as_texts(one.get("Labels")))
+            if found is not None and mark is not None:
+                address = mark.address
+                if address in seen:  # A copy made by hand, label and all.
+                    address = Address("container", str(found.get("Name", "")).lstrip("/"))
+                seen[address] = self._container(found, ids)
+        for resource in wanted:
+            match resource.body:
+                case ContainerSpec(name=name) if resource.address not in seen:
+                    found = self._engine.find(f"/containers/{quote(name)}/json")
+                    seen[resource.address] = self._container(found, ids) if found else Absent()
+        return seen
+
+    def _container(self, found: Mapping[str, Json], networks: Mapping[str, str]) -> Observation:
+        texts = as_texts(as_map(found.get("Config")).get("Labels"))
+        mark, handle = read_mark(texts), str(found.get("Id"))
+        if mark is None or mark.environment != self._id:
+            return Present(None, handle=handle, note=owner_of(texts))
+        state = as_map(found.get("State"))
+        return Present(
+            mark.fingerprint,
+            mark.inputs,
+            drift(found, mark, networks),
+            running=bool(state.get("Running")) and not state.get("Restarting"),
+            handle=handle,
+            note=str(mark.inputs.get("image", "")),
+        )
+
+    def _networks(
+        self, wanted: Sequence[Resource], networks: Sequence[Mapping[str, Json]]
+    ) -> Mapping[Address, Observation]:
+        seen: dict[Address, Observation] = {}
+        for one in networks:
+            mark = self._mark(one)
+            if mark is not None:
+                seen[mark.address] = Present(
+                    mark.fingerprint, mark.inputs, handle=str(one.get("Id"))
+                )
+        by_name = {str(one.get("Name")): one for one in networks}
+        for resource in wanted:
+            match resource.body:
+                case NetworkSpec(name) if resource.address not in seen:
+                    seen[resource.address] = _foreign(by_name.get(name), "Id")
+        return seen
+
+    def _volumes(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
+        """A volume is known by its name, which holds what it is for, who made it and its format.
+
+        Of several volumes that once served one address, those that nothing wants go by their own
+        names: data of an earlier engine, which only the user may throw away.
+        """
+        names = {r.body.name: r for r in wanted if isinstance(r.body, VolumeSpec)}
+        taken = {resource.address for resource in names.values()}
+        seen: dict[Address, Observation] = {}
+        for one in sorted(self._marked("/volumes"), key=lambda one: str(one.get("Name"))):
+            name, mark = str(one.get("Name")), self._mark(one)
+            if mark is None:
+                continue
+            if name in names:
+                resource = names[name]
+                seen[resource.address] = Present(
+                    resource.fingerprint, resource.inputs, handle=name, retained=True
+                )
+                continue
+            free = mark.address not in taken and mark.address not in seen
+            address = mark.address if free else Address("volume", name)
+            note = f"data of {name}"
+            seen[address] = Present(
+                mark.fingerprint, mark.inputs, handle=name, note=note, retained=True
+            )
+        for name, resource in names.items():
+            if resource.address not in seen:
+                seen[resource.address] = _foreign(
+                    self._engine.find(f"/volumes/{quote(name)}"), "Name"
+                )
+        return seen
+
+    def _images(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
+        seen: dict[Address, Observation] = {}
+        for resource in wanted:
+            match resource.body:
+                case PulledImage() | RecipeImage() | DockerfileImage():
+                    seen[resource.address] = self._image(resource, resource.body.references)
+        return seen
+
+    def _image(self, resource: Resource, references: Iterable[str]) -> Observation:
+        for reference in references:
+            found = self._engine.find(f"/images/{reference}/json")
+            if found is not None:
+                return Present(
+                    resource.fingerprint,
+                    resource.inputs,
+                    handle=str(found.get("Id")),
+                    note="shared by all environments",
+                    retained=True,
+                )
+        return Absent()
+
+    def _marked(self, path: str, query: Mapping[str, object] | None = None) -> _Things:
+        filters = {"label": [f"{labels.ENVIRONMENT}={self._id}"]}
+        found = self._engine.get(path, {"filters": filters, **(query or {})})
+        if path == "/volumes":
+            found = as_map(found).get("Volumes")
+        return [as_map(one) for one in as_list(found)]
+
+    def _mark(self, one: Mapping[str, Json]) -> Mark | None:
+        mark = read_mark(as_texts(one.get("Labels")))
+        return mark if mark and mark.environment == self._id else None
+
+
+def _foreign(found: Mapping[str, Json] | None, handle: str) -> Observation:
+    """Something under the name of a wanted thing, without this environment's mark."""
+    if found is None:
+        return Absent()
+    return Present(
+        None, handle=str(found.get(handle)), note=owner_of(as_texts(found.get("Labels")))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEnvironment:
+    """An environment that has left something on the engine."""
+
+    id: str
+    name: str
+    spec: str
+    containers: int
+    running: int
+    volumes: int
+    networks: int
+
+
+def find_environments(engine: Engine) -> tuple[FoundEnvironment, ...]:
+    """Every environment on the engine, by spec. Raises EngineGone when it does not answer."""
+    query = {"filters": {"label": [labels.ENVIRONMENT]}}
+    with translate_errors("look for environments on the container engine"):
+        kinds = {
+            "containers": as_list(engine.get("/containers/json", query | {"all": 1})),
+            "volumes": as_list(as_map(engine.get("/volumes", query)).get("Volumes")),
+            "networks": as_list(engine.get("/networks", query)),
+        }
+    marks: dict[str, Mark] = {}
+    counts: dict[str, dict[str, int]] = {}
+    for kind, things in kinds.items():
+        for thing in map(as_map, things):
+            mark = read_mark(as_texts(thing.get("Labels")))
+            if mark is None:
+                continue
+            marks.setdefault(mark.environment, mark)
+            count = counts.setdefault(mark.environment, {})
+            count[kind] = count.get(kind, 0) + 1
+            count["running"] = count.get("running", 0) + (thing.get("State") == "running")
+    found = [
+        FoundEnvironment(
+            id=mark.environment,
+            name=mark.name,
+            spec=mark.spec,
+            containers=counts[mark.environment].get("containers", 0),
+            running=counts[mark.environment].get("running", 0),
+            volumes=counts[mark.environment].get("volumes", 0),
+            networks=counts[mark.environment].get("networks", 0),
+        )
+        for mark in marks.values()
+    ]
+    return tuple(sorted(found, key=lambda one: (one.spec, one.id)))

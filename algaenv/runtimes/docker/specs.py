@@ -1,0 +1,200 @@
+"""The bodies of this runtime's resources: all that its hands need, settled before they move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from algaenv.bundle.value import dataclass
+from algaenv.model.secret import Secret
+from algaenv.runtimes.binaries import Binary
+from algaenv.runtimes.services import with_secrets_in_file
+
+ETC: Final = "/etc/algaenv"
+"""Where the files of a profile lie inside its container."""
+RESTART: Final = "unless-stopped"
+"""The restart policy of every container."""
+LOCAL_PREFIX: Final = "algaenv/"
+"""The repository prefix of every image made on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """A bridge network of the environment's own."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeSpec:
+    """A named volume."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PulledImage:
+    """An image from a registry: the first of `repositories` that gives it out.
+
+    Without a digest, the tag is taken as it stands when it is first pulled.
+    """
+
+    repositories: tuple[str, ...]
+    tag: str
+    digest: str | None
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What it may be called on this engine, in the order of the repositories."""
+        mark = f"@{self.digest}" if self.digest else f":{self.tag}"
+        return tuple(f"{repository}{mark}" for repository in self.repositories)
+
+    @property
+    def title(self) -> str:
+        """Its name for people and inputs: that of the first repository, tag and digest."""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.repositories[0]}:{self.tag}{digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeImage:
+    """An image made by one of our recipes, from programs and packages of this machine."""
+
+    recipe: str
+    hash: str
+    """Of all that goes in; 12 hex digits of it are the tag."""
+    program: Binary | None
+    major: str = ""
+    """The program's major version, where its data depends on it."""
+
+    @property
+    def title(self) -> str:
+        """Repository and tag."""
+        return f"{BUILT}{self.recipe}:{self.hash[:12]}"
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What it is called on this engine."""
+        return (self.title,)
+
+
+@dataclass(frozen=True, slots=True)
+class DockerfileImage:
+    """An image the engine builds from a Dockerfile: the author's, or our own of the runner.
+
+    `wheel` says that the wheel of this package, built on the fly, is put into the build context.
+    """
+
+    recipe: str
+    hash: str
+    context: str
+    dockerfile: str
+    args: Mapping[str, str]
+    wheel: bool = False
+
+    @property
+    def title(self) -> str:
+        """Repository and tag."""
+        return f"{BUILT}{self.recipe}:{self.hash[:12]}"
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What it is called on this engine."""
+        return (self.title,)
+
+
+ImageSpec = PulledImage | RecipeImage | DockerfileImage
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """`host` on 127.0.0.1 leads to `container`; `name` is the profile's (`api`, `main`, …)."""
+
+    name: str
+    host: int
+    container: int
+
+    def __str__(self) -> str:
+        return f"127.0.0.1:{self.host}->{self.container}"
+
+
+@dataclass(frozen=True, slots=True)
+class MountPoint:
+    """A volume (by name) or a bind mount (by absolute path) at `target`."""
+
+    kind: Literal["volume", "bind"]
+    source: str
+    target: str
+    read_only: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.source}{' (read-only)' if self.read_only else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who a container's program runs as: numbers that its image need not know."""
+
+    uid: int
+    gid: int
+
+    def __str__(self) -> str:
+        return f"{self.uid}:{self.gid}"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedDirectory:
+    """The top directory of a mounted volume, whose owner and mode are set before the start."""
+
+    path: str
+    user: User
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """A service's container. `files` lie in ETC, mode 0400, and belong to `file_owner`.
+
+    `user` is who runs in an image of ours; None leaves it to the image. With a user, ETC is a
+    volume of the container's own, and `chown` is the program in the image, with its first
+    arguments, that makes `<uid>:<gid>` (one more argument) the owner of the directories that follow
+    and of all in them.
+    """
+
+    name: str
+    service: str
+    image: ImageSpec
+    network: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str | Secret]
+    secrets_by: str
+    """The variable that names a file of those that are secrets; empty: they stay variables."""
+    files: Mapping[str, str | Secret]
+    file_owner: User
+    user: User | None
+    chown: tuple[str, ...]
+    ports: tuple[Port, ...]
+    mounts: tuple[MountPoint, ...]
+    owned: tuple[OwnedDirectory, ...]
+    capabilities: tuple[str, ...]
+    """Added again after all were dropped."""
+    read_only: bool
+    memory: int
+    """Bytes; 0: no limit."""
+    pids: int
+    """Processes and threads; 0: no limit."""
+    tmpfs: Mapping[str, str]
+    host_names: tuple[str, ...]
+    """Extra hosts, `name:address`."""
+    init: bool
+    stop_signal: str
+    stop_timeout: int
+    """Seconds between that signal and SIGKILL."""
+
+    @property
+    def handed_over(self) -> tuple[Mapping[str, str | Secret], Mapping[str, str | Secret]]:
+        """The environment and the files as the program gets them."""
+        if not self.secrets_by:
+            return self.environment, self.files
+        environment, more = with_secrets_in_file(self.environment, self.secrets_by, ETC)
+        return environment, {**self.files, **more}

@@ -1,0 +1,130 @@
+"""Which processes of an environment live: by their records, and where a record is lost, by mark.
+
+A record can be removed by hand or by a broken disk; its processes then still carry the marks that
+they were started with. They are looked for in all of /proc, which is slow, so only when something
+is missing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from algaenv.bundle.value import dataclass
+from algaenv.model.address import Address
+from algaenv.model.lock import Environment
+from algaenv.runtimes.process import service_lock
+from algaenv.runtimes.process.layout import Layout
+from algaenv.runtimes.process.specs import PROCESS
+from algaenv.runtimes.process.supervisor import procfs, records
+from algaenv.runtimes.process.supervisor.procfs import Identity, is_alive
+from algaenv.runtimes.process.supervisor.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedProcesses:
+    """Processes of one service that carry our marks."""
+
+    supervisors: tuple[Identity, ...]
+    others: tuple[Identity, ...]
+    fingerprint: str
+
+
+def read_records(environment: Environment) -> Mapping[Address, Record]:
+    """The records of this environment's services."""
+    layout = Layout(environment.home)
+    kept: dict[Address, Record] = {}
+    for path in layout.run.glob("*.json"):
+        record = records.read(str(path))
+        address = Address(PROCESS, path.stem)
+        if record and record["environment"] == environment.id and record["address"] == str(address):
+            kept[address] = record
+    return kept
+
+
+def has_lost_records(environment: Environment, kept: Mapping[Address, Record]) -> bool:
+    """Whether a record that was there is gone: a lock without one, or no directory at all."""
+    layout = Layout(environment.home)
+    if not layout.run.is_dir():
+        return layout.home.is_dir()
+    locks = (path.name.partition(".")[0] for path in layout.run.glob("*.json.lock"))
+    return any(Address(PROCESS, service) not in kept for service in locks)
+
+
+def hidden_services(environment: Environment) -> tuple[Address, ...]:
+    """The services that are held by a shim which this process cannot see.
+
+    They run in another PID namespace. Costs a lock each; only where one is held are records and
+    marks looked at. Raises OSError.
+    """
+    layout = Layout(environment.home)
+    names = sorted(path.name.partition(".")[0] for path in layout.run.glob("*.json.lock"))
+    held = [name for name in names if service_lock.is_held(layout.lock(name))]
+    if not held:
+        return ()
+    kept = read_records(environment)
+    unseen = [
+        address
+        for address in (Address(PROCESS, name) for name in held)
+        if not (address in kept and supervisor_of(kept[address]))
+    ]
+    marked = find_marked(environment) if unseen else {}
+    return tuple(
+        address
+        for address in unseen
+        # Asked again: a shim that was still there may have ended since.
+        if address not in marked and service_lock.is_held(layout.lock(address.name))
+    )
+
+
+def supervisor_of(record: Record) -> Identity | None:
+    """The living shim a record names."""
+    return _if_alive(record, records.process_identity(record["shim"]))
+
+
+def child_of(record: Record) -> Identity | None:
+    """The living process of the service that a record names."""
+    return _if_alive(record, records.process_identity(record["child"]))
+
+
+def is_running(record: Record) -> bool:
+    """The service runs, and its shim stands over it."""
+    return bool(record["state"] == "running" and supervisor_of(record) and child_of(record))
+
+
+def exit_summary(record: Record) -> str:
+    """How a service that does not run came to its end, in a phrase."""
+    code, ran = record["exit_code"], record["ran"]
+    if record["state"] in ("exited", "stopped", "waiting") and code is not None:
+        again = ", and will be started again" if record["state"] == "waiting" else ""
+        return f"{records.describe_exit(code)} after {ran or 0.0:.1f} s{again}"
+    if record["state"] == "stopping" and supervisor_of(record):
+        return "it is being stopped"
+    if record["state"] == "new":
+        return "it was not started: the run that was to start it died"
+    if record["boot"] != procfs.boot_id():
+        return "it ended when the machine was shut down"
+    return "it was killed together with its shim"
+
+
+def find_marked(environment: Environment) -> Mapping[Address, MarkedProcesses]:
+    """Every living process that carries this environment's marks."""
+    found: dict[Address, MarkedProcesses] = {}
+    for process, marks in procfs.marked_processes(environment.id):
+        spec = marks.get(procfs.SPEC, "")
+        if spec != str(environment.spec) and os.path.exists(spec):  # noqa: PTH110
+            continue  # A checkout that came to the place this one was moved away from.
+        address = Address.parse(marks[procfs.ADDRESS])
+        known = found.get(address, MarkedProcesses((), (), marks.get(procfs.FINGERPRINT, "")))
+        if procfs.SUPERVISOR in marks:
+            known = MarkedProcesses((*known.supervisors, process), known.others, known.fingerprint)
+        else:
+            known = MarkedProcesses(known.supervisors, (*known.others, process), known.fingerprint)
+        found[address] = known
+    return found
+
+
+def _if_alive(record: Record, process: Identity | None) -> Identity | None:
+    if process and is_alive(process) and record["boot"] == procfs.boot_id():
+        return process
+    return None

@@ -1,0 +1,213 @@
+"""PostgreSQL's data directory: made, checked and brought up to the spec before the server starts.
+
+A new one comes into its place complete or not at all, so one that is there can be trusted; what a
+server that was killed leaves in it is cleared away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from algaenv.bundle.value import dataclass
+from algaenv.model.problem import Conflict, Failed, Problem
+from algaenv.reconcile.protocols import OnProgress
+from algaenv.runtimes.process.drivers.lifecycle import wait_for_exit
+from algaenv.runtimes.process.drivers.postgres import (
+    Postgres,
+    cluster_problem,
+    temporary_name,
+)
+from algaenv.runtimes.process.layout import content, data_version, write_private
+from algaenv.runtimes.process.specs import DatabaseAccess
+from algaenv.runtimes.process.supervisor import procfs
+
+_LOCK = "postmaster.pid"
+_LINGERING_SECONDS = 10.0
+_PG_HBA = """\
+# Written by algaenv: whoever knows a password, from this machine.
+local all all scram-sha-256
+host all all 127.0.0.1/32 scram-sha-256
+host all all ::1/128 scram-sha-256
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The cluster of one environment, and the program that works on it.
+
+    `templates` is where clusters to copy are kept; None makes every cluster from nothing.
+    """
+
+    postgres: Postgres
+    folder: Path
+    templates: Path | None
+
+    @property
+    def place(self) -> Path:
+        """What the server is told as its data directory."""
+        return content(self.folder)
+
+    def prepare(self, access: DatabaseAccess, on_progress: OnProgress) -> None:
+        """Make it, or check it and write `access` into it if that changed; nothing runs on it.
+
+        Raises Conflict for data of another version or of others, Failed when a tool fails.
+        """
+        for left in self.folder.glob(f"{PASSING}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        if not (self.place / "PG_VERSION").exists():
+            self._refuse_unknown()
+            self._make(access, on_progress)
+            return
+        self._refuse_other_version()
+        self._clear_lock()
+        self.postgres.give(self.place)
+        if not is_access_current(self.folder, access):
+            on_progress("writing user, password and database")
+            grant_access(self.postgres, self.place, access)
+            save_access(self.folder, access)
+
+    def _make(self, access: DatabaseAccess, on_progress: OnProgress) -> None:
+        fresh = temporary_name(self.folder)
+        try:
+            on_progress("making the data directory")
+            self.postgres.make(fresh, self.templates, on_progress)
+            (fresh / "pg_hba.conf").write_text(_PG_HBA)
+            self.postgres.give(fresh)
+            # Syncing hundreds of files that nobody has written to yet would take a second.
+            grant_access(self.postgres, fresh, access, fsync="off")
+            save_access(self.folder, access)
+            fresh.rename(self.place)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+    def _refuse_unknown(self) -> None:
+        if self.place.is_dir() and any(self.place.iterdir()):
+            raise Conflict(
+                Problem(
+                    "data-unknown",
+                    f"cannot make a PostgreSQL data directory at {self.place}: it is not empty",
+                    "see what it holds, and move it away",
+                )
+            )
+
+    def _refuse_other_version(self) -> None:
+        made_by = data_version(self.folder)
+        if self.postgres.major != made_by:
+            raise Conflict(
+                Problem(
+                    "data-version",
+                    f"cannot run PostgreSQL {self.postgres.version} ({self.postgres.path}) on "
+                    f"data that PostgreSQL {made_by} made",
+                    f"install PostgreSQL {made_by}, or move {self.folder} away to start afresh",
+                )
+            )
+
+    def _clear_lock(self) -> None:
+        """A server that was killed leaves its lock; its pid may be a stranger's by now."""
+        lock = self.place / _LOCK
+        if not lock.exists():
+            return
+        here = os.path.realpath(self.place)
+        workers = [
+            process
+            for pid in procfs.pids()
+            if procfs.working_directory(pid) == here and (process := procfs.identify(pid))
+        ]
+        # Those of a server that was just killed notice it and leave within moments.
+        left = wait_for_exit(workers, _LINGERING_SECONDS)
+        if left:
+            names = ", ".join(f"{each.pid} ({procfs.command(each.pid)})" for each in left)
+            raise Conflict(
+                Problem(
+                    "data-in-use",
+                    f"cannot start PostgreSQL on {self.place}: in use by process {names}",
+                    "end it, and run this again",
+                )
+            )
+        lock.unlink(missing_ok=True)
+
+
+# MERGED access: Who may log in to a cluster: a user, a password and a database, written into it as rows.
+#
+# PostgreSQL takes none of them at start. They are typed into the server in single-user mode, which
+# needs neither a port nor an older password; so this also brings a cluster up to a changed spec, and
+# makes good what was changed by hand.
+
+_ACCESS_FILE = ".algaenv-access.json"
+"""Beside the cluster: what was written into it, the password as a digest."""
+_DUPLICATE_DATABASE = "42P04"
+_SETTINGS = {
+    # A statement that fails is logged as it stands, password and all, unless told not to.
+    "log_min_error_statement": "panic",
+    # Each line then begins with its SQLSTATE.
+    "log_line_prefix": "%e ",
+    "log_destination": "stderr",
+    "logging_collector": "off",
+    "log_checkpoints": "off",
+    "password_encryption": "scram-sha-256",
+}
+
+
+def is_access_current(folder: Path, access: DatabaseAccess) -> bool:
+    """Whether just this was written into the cluster in `folder` before."""
+    try:
+        return (folder / _ACCESS_FILE).read_text() == _spelled(access)
+    except OSError:
+        return False
+
+
+def forget_access(folder: Path) -> None:
+    """Have it written again next time, whatever became of it."""
+    (folder / _ACCESS_FILE).unlink(missing_ok=True)
+
+
+def save_access(folder: Path, access: DatabaseAccess) -> None:
+    """Note what was written."""
+    write_private(folder / _ACCESS_FILE, _spelled(access))
+
+
+def grant_access(
+    postgres: Postgres, place: Path, access: DatabaseAccess, *, fsync: str = "on"
+) -> None:
+    """Let the user in with this password, and make the database if it is not there.
+
+    Typed, since a password on a command line is public. Raises Failed (`cluster-failed`).
+    """
+    user, database = _identifier(access.user), _identifier(access.database)
+    found = f"SELECT FROM pg_catalog.pg_roles WHERE rolname = {_literal(access.user)}"
+    said = postgres.type_in(
+        place,
+        {**_SETTINGS, "fsync": fsync},
+        (
+            f"DO $do$BEGIN IF NOT EXISTS ({found}) THEN CREATE ROLE {user}; END IF; END$do$",
+            f"ALTER ROLE {user} SUPERUSER LOGIN PASSWORD {_literal(access.password.reveal())}",
+            f"CREATE DATABASE {database} OWNER {user}",
+        ),
+    )
+    if any(_is_error(line) for line in said):
+        raise Failed(cluster_problem("writing user, password and database", said))
+
+
+def _spelled(access: DatabaseAccess) -> str:
+    facts = {"user": access.user, "database": access.database, "password": access.digest}
+    return json.dumps(facts, indent=1, sort_keys=True)
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    """Line breaks are escaped, since a statement ends with its line."""
+    for plain, escaped in (("\\", "\\\\"), ("'", "''"), ("\n", "\\n"), ("\r", "\\r")):
+        text = text.replace(plain, escaped)
+    return f"E'{text}'"
+
+
+def _is_error(line: str) -> bool:
+    state, _, rest = line.partition(" ")
+    severe = rest.startswith(("ERROR:", "FATAL:", "PANIC:"))
+    return severe and state != _DUPLICATE_DATABASE

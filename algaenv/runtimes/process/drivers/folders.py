@@ -1,0 +1,190 @@
+"""Hands for `folder`: the directories that hold what services store, and outlive them.
+
+A folder is ours when it carries our marker; and nothing is ever removed that is not ours, or that
+is not directly below the environment's own `data/`.
+"""
+
+# ruff: noqa: ARG002 - the signatures are the protocol's
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from algaenv.bundle.value import dataclass
+from algaenv.model.address import Address
+from algaenv.model.lock import Environment
+from algaenv.model.problem import Conflict, Problem
+from algaenv.model.resource import Inputs, Present, Resource
+from algaenv.reconcile.protocols import OnProgress
+from algaenv.runtimes.process import service_lock
+from algaenv.runtimes.process.discovery import child_of, hidden_services
+from algaenv.runtimes.process.layout import (
+    Layout,
+    content,
+    disk_errors,
+    private_directory,
+    write_private,
+)
+from algaenv.runtimes.process.specs import PROCESS, FolderSpec
+from algaenv.runtimes.process.supervisor import records
+
+MARKER = ".algaenv.json"
+TEMPORARY_PREFIX = ".algaenv-"
+"""Begins the names of directories that are being made or removed; no folder is called so."""
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What we wrote into a folder when we made it."""
+
+    environment: str
+    address: Address
+    fingerprint: str
+    inputs: Inputs
+
+
+def read_marker(folder: Path) -> Marker | None:
+    """None for a directory that carries no marker that makes sense."""
+    try:
+        kept = json.loads((folder / MARKER).read_bytes())
+        return Marker(
+            environment=kept["environment"],
+            address=Address.parse(kept["address"]),
+            fingerprint=kept["fingerprint"],
+            inputs=dict(kept["inputs"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def folders_in(layout: Layout) -> Iterator[Path]:
+    """Everything below `data/` that may be a folder, by name."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(layout.data) if entry.is_dir())
+    except OSError:
+        return
+    yield from (layout.folder(name) for name in names if not name.startswith(TEMPORARY_PREFIX))
+
+
+class FolderDriver:
+    """Makes and removes folders."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._layout = Layout(environment.home)
+
+    def create(self, resource: Resource, on_progress: OnProgress) -> None:
+        """In one step: a folder with its marker, or none. Conflict when the place is taken."""
+        if not isinstance(resource.body, FolderSpec):
+            raise TypeError(resource.body)
+        path = resource.body.path
+        with disk_errors(path):
+            self._refuse_out_of_sight(path)
+            if self._owns(path):
+                self._mark(path, resource)
+                private_directory(content(path))
+                return
+            self._sweep()
+            fresh = private_directory(self._layout.folder(_temporary_name()))
+            private_directory(content(fresh))
+            self._mark(fresh, resource)
+            try:
+                fresh.rename(path)
+            except OSError as error:
+                shutil.rmtree(fresh)
+                if not (path.exists() or path.is_symlink()):
+                    raise
+                raise Conflict(_not_ours("make", path)) from error
+
+    def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
+        """Bring marker and content directory back."""
+        self.create(resource, on_progress)
+
+    def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
+        """Remove a folder and all that is stored in it; `seen.handle` is its path."""
+        path = Path(seen.handle)
+        if not path.exists() and not path.is_symlink():
+            return
+        self._refuse_strangers(path)
+        self._refuse_running(path)
+        with disk_errors(path), self._held(path) as lock:
+            gone = self._layout.folder(_temporary_name())
+            path.rename(gone)
+            shutil.rmtree(gone)
+            self._sweep()
+            lock.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _held(self, path: Path) -> Iterator[Path]:
+        """Hold the lock of the service that works in `path`: no pid tells of one out of sight."""
+        self._refuse_out_of_sight(path)
+        address = Address(PROCESS, _service_of(path))
+        lock = self._layout.lock(address.name)
+        with service_lock.hold(lock, address):
+            yield lock
+
+    def _refuse_out_of_sight(self, path: Path) -> None:
+        address = Address(PROCESS, _service_of(path))
+        if address in hidden_services(self._environment):
+            raise service_lock.busy_error(address)
+
+    def _mark(self, path: Path, resource: Resource) -> None:
+        marker = {
+            "environment": self._environment.id,
+            "address": str(resource.address),
+            "fingerprint": resource.fingerprint,
+            "inputs": dict(resource.inputs),
+        }
+        write_private(path / MARKER, json.dumps(marker, indent=1))
+
+    def _owns(self, path: Path) -> bool:
+        marker = None if path.is_symlink() else read_marker(path)
+        return marker is not None and marker.environment == self._environment.id
+
+    def _refuse_strangers(self, path: Path) -> None:
+        inside = os.path.realpath(path.parent) == os.path.realpath(self._layout.data)
+        if not inside or not self._owns(path):
+            raise Conflict(_not_ours("remove", path))
+
+    def _refuse_running(self, path: Path) -> None:
+        service = _service_of(path)
+        record = records.read(str(self._layout.record(service)))
+        child = child_of(record) if record and record["folder"] == str(path) else None
+        if child:
+            raise Conflict(
+                Problem(
+                    "folder-in-use",
+                    f"cannot remove {path}: {PROCESS}/{service} (pid {child.pid}) works in it",
+                    "stop the service first",
+                )
+            )
+
+    def _sweep(self) -> None:
+        """Remove what a run that died was making or removing; ours may still be at it."""
+        for entry in private_directory(self._layout.data).glob(f"{PASSING}*"):
+            if not entry.name.startswith(f"{PASSING}{os.getpid()}-"):
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _service_of(path: Path) -> str:
+    """A folder is called `<service>-<engine>`."""
+    return path.name.partition("-")[0]
+
+
+def _not_ours(verb: str, path: Path) -> Problem:
+    return Problem(
+        "not-ours",
+        f"cannot {verb} {path}: what is there carries no mark of this environment",
+        "see what it holds, and move it away by hand",
+    )
+
+
+def _temporary_name() -> str:
+    return f"{PASSING}{os.getpid()}-{next(_numbers)}"

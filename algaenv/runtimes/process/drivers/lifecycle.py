@@ -1,0 +1,204 @@
+"""Puts a service under a shim: the record it works by, its environment, and its first word."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from algaenv.model.lock import Environment
+from algaenv.model.problem import Failed, Problem, Refused
+from algaenv.model.resource import Resource
+from algaenv.runtimes.process.layout import Layout, private_directory
+from algaenv.runtimes.process.specs import ProcessSpec
+from algaenv.runtimes.process.supervisor import logfile, procfs, records
+from algaenv.runtimes.process.supervisor.privileges import IsolationMode
+from algaenv.runtimes.process.supervisor.procfs import Identity
+from algaenv.runtimes.process.supervisor.records import Record
+from algaenv.runtimes.services import reveal_all
+
+SUPERVISOR_SCRIPT = Path(__file__).with_name("shim.py")
+_SECONDS = 30.0
+
+
+def start_service(
+    environment: Environment, resource: Resource, isolation: IsolationMode, lock: int
+) -> None:
+    """Back once the program runs, which is not yet to say that it answers.
+
+    `lock` is the descriptor by which the caller holds the service's lock; the shim goes on holding
+    it. Leaves no record when it cannot be run. Raises Failed (`process-failed`).
+    """
+    body = resource.body
+    if not isinstance(body, ProcessSpec):
+        raise TypeError(body)
+    layout = Layout(environment.home)
+    path = layout.record(resource.address.name)
+    private_directory(path.parent)
+    private_directory(layout.log(resource.address.name).parent)
+    records.write(str(path), _new_record(environment, resource, body, isolation))
+    said = _run_supervisor(path, lock, _environ(environment, resource, body))
+    if said is not None:
+        path.unlink(missing_ok=True)
+        raise _not_started(resource, said)
+
+
+def _run_supervisor(record: Path, lock: int, environ: Mapping[str, str]) -> str | None:
+    """None when the service was started, else what the shim said."""
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-I", "-S", str(SUPERVISOR_SCRIPT), str(record), str(lock)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+            start_new_session=True,
+            pass_fds=(lock,),
+            cwd="/",
+            env=dict(environ),
+        )
+    except subprocess.TimeoutExpired:
+        return f"its shim said nothing for {_SECONDS:g} s"
+    return ended.stderr.strip() if ended.returncode else None
+
+
+def _environ(environment: Environment, resource: Resource, body: ProcessSpec) -> Mapping[str, str]:
+    """The service's own, and our marks. A secret is in it only if its program takes no file."""
+    return reveal_all(body.environment) | {
+        procfs.ENVIRONMENT: environment.id,
+        procfs.ADDRESS: str(resource.address),
+        procfs.SPEC: str(environment.spec),
+        procfs.FINGERPRINT: resource.fingerprint,
+        procfs.SUPERVISOR: "1",
+    }
+
+
+def _new_record(
+    environment: Environment, resource: Resource, body: ProcessSpec, isolation: IsolationMode
+) -> Record:
+    service, layout = resource.address.name, Layout(environment.home)
+    return Record(
+        version=records.VERSION,
+        environment=environment.id,
+        address=str(resource.address),
+        fingerprint=resource.fingerprint,
+        inputs=dict(resource.inputs),
+        engine=body.engine,
+        boot=procfs.boot_id(),
+        argv=list(body.argv),
+        directory=str(layout.etc(service)),
+        folder=str(body.folder) if body.folder else "",
+        isolation=isolation,
+        stop_signal=body.stop_signal,
+        grace=body.grace,
+        steady=body.steady,
+        log=str(layout.log(service)),
+        log_limit=logfile.LIMIT,
+        state="new",
+        shim=None,
+        child=None,
+        started_at=None,
+        ended_at=None,
+        ran=None,
+        exit_code=None,
+        restarts=0,
+    )
+
+
+def _not_started(resource: Resource, said: str) -> Failed:
+    return Failed(
+        Problem(
+            "process-failed",
+            f"cannot start {resource.address}: {said}",
+            "see that its program can be run by this user",
+        )
+    )
+
+
+# MERGED ending: Ends processes exactly: through a handle that cannot come to mean another process.
+#
+# Between reading a pid and sending it a signal the process may end and its pid be given away. A
+# pidfd stays with its process, and becomes readable when that ends; so nothing here can hit a
+# stranger, and nothing waits longer than it must.
+
+_KILL_SECONDS = 10.0
+
+
+def terminate(process: Identity, *, gently: float) -> None:
+    """SIGTERM, and SIGKILL after `gently` seconds; back as soon as the process has ended.
+
+    Raises Failed (`process-stuck`) when even that does not end it, since it hangs in the kernel,
+    and Refused (`process-denied`) for a process of another user.
+    """
+    with open_pidfd(process) as descriptor:
+        if descriptor is None:
+            return
+        if gently > 0:
+            _signal(descriptor, process, signal.SIGTERM)
+            if has_exited(descriptor, gently):
+                return
+        _signal(descriptor, process, signal.SIGKILL)
+        if not has_exited(descriptor, _KILL_SECONDS):
+            raise Failed(
+                Problem(
+                    "process-stuck",
+                    f"cannot end process {process.pid} ({procfs.command(process.pid)})",
+                    "it does not react to SIGKILL: look for a disk or a mount that hangs",
+                )
+            )
+
+
+def wait_for_exit(processes: Iterable[Identity], seconds: float) -> tuple[Identity, ...]:
+    """Wait until all have ended, at most so long; those that have not."""
+    deadline = time.monotonic() + seconds
+    left = []
+    for process in processes:
+        with open_pidfd(process) as descriptor:
+            if descriptor is not None and not has_exited(descriptor, deadline - time.monotonic()):
+                left.append(process)
+    return tuple(left)
+
+
+@contextlib.contextmanager
+def open_pidfd(process: Identity) -> Iterator[int | None]:
+    """A pidfd of exactly this process; None when it has ended."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except OSError:
+        yield None
+        return
+    try:
+        # The pid may have been given away before the handle was made, not after.
+        yield descriptor if procfs.is_alive(process) else None
+    finally:
+        os.close(descriptor)
+
+
+def has_exited(descriptor: int, seconds: float) -> bool:
+    """Whether the process of a pidfd has ended, after waiting at most so long for it."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(max(0.0, seconds) * 1000))
+
+
+def _signal(descriptor: int, process: Identity, number: signal.Signals) -> None:
+    try:
+        signal.pidfd_send_signal(descriptor, number)
+    except ProcessLookupError:
+        return  # It ended meanwhile, which the descriptor shows.
+    except PermissionError as error:
+        raise Refused(
+            Problem(
+                "process-denied",
+                f"cannot end process {process.pid} ({procfs.command(process.pid)}): not allowed",
+                "run this as the user who started the environment",
+            )
+        ) from error

@@ -1,0 +1,227 @@
+"""PostgreSQL's programs: how this user can run them, and what they make.
+
+`initdb` takes half a second, so it is run once for every build of PostgreSQL: what it makes is
+kept as a template, in which nobody can log in, and copied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from algaenv.bundle.value import dataclass
+from algaenv.model.problem import Failed, Problem, is_full
+from algaenv.reconcile.protocols import OnProgress
+from algaenv.runtimes.binaries import stamp_of
+from algaenv.runtimes.process.layout import chown_tree, private_directory
+from algaenv.runtimes.process.supervisor.privileges import IsolationMode, file_owner
+
+TEMPORARY_PREFIX = ".algaenv-cluster-"
+"""Begins the names of clusters that are not complete yet."""
+_VERSION = re.compile(r"\(PostgreSQL\) (\d[\w.]*)")
+_TEMPLATE_DAYS = 30
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    """A server program, its version (`18.6`), and how this user can run it."""
+
+    path: Path
+    version: str
+    isolation: IsolationMode
+
+    @property
+    def major(self) -> str:
+        """What has to agree with the data."""
+        return self.version.partition(".")[0]
+
+    @property
+    def initdb(self) -> Path:
+        """What makes data directories; it lies beside the server."""
+        return self.path.with_name("initdb")
+
+    def make(self, fresh: Path, templates: Path | None, on_progress: OnProgress) -> None:
+        """A cluster at `fresh` in which there is no user but one who cannot log in.
+
+        A template is only a short cut: where none can be kept, the cluster is made without.
+        """
+        if templates is not None:
+            try:
+                self._copy(self._template(templates, on_progress), fresh)
+                return
+            except (OSError, Failed) as error:
+                why = error.strerror if isinstance(error, OSError) else error.problem.summary
+                on_progress(f"going on without a template in {templates}: {why}")
+                shutil.rmtree(fresh, ignore_errors=True)
+        self._initialise(fresh, "--no-sync")
+
+    def _copy(self, template: Path, fresh: Path) -> None:
+        # cp shares the blocks where the file system can, and is four times as fast as Python.
+        ended = run_once(["cp", "-Rp", str(template), str(fresh)], "plain")
+        check(ended, "copying the template")
+
+    def type_in(
+        self, place: Path, settings: Mapping[str, str], statements: Sequence[str]
+    ) -> tuple[str, ...]:
+        """Run statements as the superuser, without a port and without a password.
+
+        What it says on standard error, by lines. In this mode a statement ends with its line.
+        """
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        argv = [str(self.path), "--single", "-D", str(place), *options, "template1"]
+        ended = run_once(
+            argv, self.isolation, stdin_text="".join(f"{line}\n" for line in statements)
+        )
+        check(ended, "writing to it")
+        return tuple(ended.stderr.splitlines())
+
+    def chown_tree(self, place: Path) -> None:
+        """Make the user that the server runs as the owner of everything in `place`."""
+        chown_tree(place, file_owner(self.isolation))
+
+    def _template(self, templates: Path, on_progress: OnProgress) -> Path:
+        private_directory(templates)
+        stamp = stamp_of([self.path, self.initdb])
+        template = templates / f"{stamp}-{owner(self.way)}"
+        if not (template / "PG_VERSION").exists():
+            on_progress("preparing this version of PostgreSQL for the first time")
+            fresh = temporary_name(templates)
+            try:
+                # It lives long, so unlike a cluster that is made again it is synced to disk.
+                self._initialise(fresh)
+                with contextlib.suppress(OSError):  # Another environment was quicker.
+                    fresh.rename(template)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+            _prune(templates, keep=template)
+        os.utime(template)
+        return template
+
+    def _initialise(self, fresh: Path, *options: str) -> None:
+        private_directory(fresh)
+        self.give(fresh)
+        program = [str(self.initdb), "-D", str(fresh)]
+        # Who may log in is decided by the one who takes the cluster into use.
+        argv = [*program, "-U", "postgres", "-E", "UTF8", "--auth=reject", *options]
+        ended = run_once([*argv, "--locale=C.UTF-8"], self.isolation)
+        if ended.returncode and "locale" in ended.stderr:
+            ended = run_once([*argv, "--locale=C"], self.isolation)
+        check(ended, "initdb")
+
+
+def detect_postgres(path: Path) -> Postgres:
+    """How PostgreSQL can be run by this user; tried, since only the kernel knows.
+
+    Raises Failed (`root-postgres`, `process-failed`) when there is no way.
+    """
+    ways: tuple[IsolationMode, ...] = ("plain",) if os.geteuid() else ("namespace", "nobody")
+    answers: list[str] = []
+    for isolation in ways:
+        ended = run_once([str(path), "--version"], isolation)
+        if version := _VERSION.search(ended.stdout):
+            return Postgres(path, version[1], isolation)
+        answers.append(f"{way}: {ended.stderr.strip() or f'exit code {ended.returncode}'}")
+    raise Failed(_cannot_run(path, answers))
+
+
+def temporary_name(directory: Path) -> Path:
+    """A name for a cluster that is being made."""
+    return directory / f"{PASSING}{os.getpid()}-{next(_numbers)}"
+
+
+def check(ended: subprocess.CompletedProcess[str], what: str) -> None:
+    """Raises Failed (`cluster-failed`, `disk-full`) with the last lines when a tool did not end
+    well."""
+    if ended.returncode:
+        said = (ended.stderr or ended.stdout).strip().splitlines()
+        raise Failed(cluster_problem(f"{what} (exit code {ended.returncode})", said))
+
+
+def cluster_problem(what: str, said: Sequence[str]) -> Problem:
+    """The complaint about a tool, with what it said."""
+    if is_full(said):
+        return Problem(
+            "disk-full",
+            f"cannot set up PostgreSQL: the disk is full ({what} failed)",
+            "make room on the disk that holds the spec, and run this again",
+            detail=tuple(said[-20:]),
+        )
+    return Problem(
+        "cluster-failed",
+        f"cannot set up PostgreSQL: {what} failed",
+        "mend what its last lines say, and run `algaenv up` again",
+        detail=tuple(said[-20:]),
+    )
+
+
+def _cannot_run(path: Path, answers: Sequence[str]) -> Problem:
+    if os.geteuid():
+        return Problem(
+            "process-failed", f"cannot run {path}", "install it anew", detail=tuple(answers)
+        )
+    return Problem(
+        "root-postgres",
+        "cannot run PostgreSQL as root: it refuses to, and this machine allows no other way",
+        "run this as another user, or allow user namespaces (sysctl user.max_user_namespaces)",
+        detail=tuple(answers),
+    )
+
+
+def _prune(templates: Path, *, keep: Path) -> None:
+    oldest = time.time() - _TEMPLATE_DAYS * 86400
+    for entry in templates.iterdir():
+        with contextlib.suppress(OSError):
+            if entry != keep and entry.stat().st_mtime < oldest:
+                shutil.rmtree(entry)
+
+
+# MERGED oneshot: Runs a tool to its end the way a service would be run, and lets it not outlive this program.
+
+LAUNCHER = Path(__file__).with_name("launch.py")
+_SECONDS = 120.0
+
+
+def run_once(
+    argv: Sequence[str], isolation: IsolationMode, *, stdin_text: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """What it said and its exit code, whatever that is; `typed` goes to its standard input.
+
+    A session of its own keeps a Ctrl-C meant for us away from it: we let running steps end. Raises
+    Failed (`process-failed`) when it takes too long.
+    """
+    caller = str(os.getpid())
+    try:
+        return subprocess.run(
+            [sys.executable, "-I", "-S", str(LAUNCHER), isolation, caller, *argv],
+            input=stdin_text,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+            start_new_session=True,
+            env=_environment(os.environ),
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Failed(
+            Problem(
+                "process-failed",
+                f"cannot finish {Path(argv[0]).name} within {_SECONDS:g} s",
+                "see whether the disk is slow or full",
+            )
+        ) from error
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Messages we can read, and none of the settings that PG… variables would make."""
+    kept = ("PATH", "HOME", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
+    return {"LC_ALL": "C"} | {name: environ[name] for name in kept if name in environ}

@@ -1,0 +1,166 @@
+"""Which program runs each service: the first engine of the spec's list that this machine has.
+
+An engine that already holds data of this environment goes before one that does not: installing
+another program must not make an environment look empty.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from algaenv.bundle.value import dataclass
+from algaenv.model.intent import (
+    BundledGateway,
+    BundledImage,
+    Intent,
+    ManagedDatabase,
+    Profile,
+)
+from algaenv.model.lock import Lock
+from algaenv.model.problem import Problem, ResolveError
+from algaenv.model.resource import ServiceEngine
+from algaenv.runtimes.binaries import (
+    Binary,
+    Memo,
+    candidates,
+    engine_name,
+    major_of,
+    missing_programs,
+    version_of,
+    wrong_version,
+)
+from algaenv.runtimes.process.layout import data_version
+from algaenv.runtimes.services import ServiceName
+from algaenv.spec.lookup import is_file
+
+_RUNNER_NEEDS: Final = ("starlette", "uvicorn", "httpx", "wasmtime")
+_GATEWAY_NEEDS: Final = ("starlette", "uvicorn", "httpx", "jinja2", "psycopg_pool", "redis")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceProgram:
+    """A service's engine, the program for it, and that program's version where it is known."""
+
+    profile: Profile
+    binary: Binary
+    version: str = ""
+
+    def engine(self, service: ServiceName) -> ServiceEngine:
+        """What `plan` and `status` show."""
+        source = f"{self.binary.path}, from {self.binary.origin}"
+        return ServiceEngine(service, engine_name(self.profile), self.version, source)
+
+
+ServicePrograms = Mapping[ServiceName, ServiceProgram]
+FindDataFolder = Callable[[ServiceName, Profile], Path | None]
+"""The directory that holds a service's data; None when this environment has none yet."""
+
+
+def select_programs(
+    lock: Lock, environ: Mapping[str, str], cache: Path | None, folders: FindDataFolder
+) -> ServicePrograms:
+    """A program for each service but runner and gateway, which this package brings along.
+
+    Raises ResolveError with everything that is missing, and everything the spec asks for that
+    processes cannot do (`binary-missing`, `program-version`, `data-version`, `runtime-cannot`).
+    """
+    problems = list(_unsupported(lock.intent))
+    memo = Memo(cache, "images")
+    programs: dict[ServiceName, ServiceProgram] = {}
+    absent: dict[str, Iterable[str]] = {}
+    for service, profiles in _candidates(lock.intent).items():
+        found: list[ServiceProgram] = []
+        others: list[ServiceProgram] = []
+        for profile in profiles:
+            for each in _programs_of(service, profile, environ, cache, memo):
+                fits = not profile.version or major_of(each.version) == profile.version
+                (found if fits else others).append(each)
+        keeping = [each for each in found if folders(service, each.profile)]
+        if found:
+            programs[service] = (keeping or found)[0]
+        elif others:
+            there = [(each.binary, each.version) for each in others]
+            problems.append(wrong_version(others[0].profile, there, "use `runtime: docker`"))
+        else:
+            absent[service] = dict.fromkeys(name for each in profiles for name in each.binaries)
+    ours: dict[str, tuple[str, ...]] = {"runner": _RUNNER_NEEDS}
+    if isinstance(lock.intent.gateway, BundledGateway):
+        ours["gateway"] = _GATEWAY_NEEDS
+    for name, needs in ours.items():
+        if packages := [each for each in needs if not importlib.util.find_spec(each)]:
+            absent[name] = [f"{PYTHON}{', '.join(packages)}"]
+    if absent:
+        problems += missing_programs(absent).problems
+    if "database" in programs:
+        problems += _other_data(programs["database"], folders)
+    if problems:
+        raise ResolveError(*problems)
+    return programs
+
+
+def _candidates(intent: Intent) -> Mapping[ServiceName, tuple[Profile, ...]]:
+    candidates: dict[ServiceName, tuple[Profile, ...]] = {
+        "store": intent.store.local or (intent.store.profile,),
+        "redis": (intent.redis.profile,),
+    }
+    if isinstance(intent.database, ManagedDatabase):
+        candidates["database"] = (intent.database.profile,)
+    return candidates
+
+
+def _programs_of(
+    service: ServiceName,
+    profile: Profile,
+    environ: Mapping[str, str],
+    cache: Path | None,
+    memo: Memo,
+) -> Iterator[ServiceProgram]:
+    """The programs of one profile; all of them where one of a certain version is needed."""
+    for binary in candidates(profile.binaries, environ, cache):
+        if service != "database":
+            yield ServiceProgram(profile, binary, binary.version)
+            return
+        # PostgreSQL without the program that makes its data directory is of no use.
+        if is_file(str(binary.path.with_name("initdb"))):
+            yield ServiceProgram(profile, binary, version_of(binary, memo))
+            if not profile.version:
+                return
+
+
+def _other_data(program: ServiceProgram, folders: FindDataFolder) -> Iterator[Problem]:
+    """Data that another major version made is named before anything is stopped or started."""
+    folder = folders("database", program.profile)
+    made_by = data_version(folder) if folder else ""
+    if folder and made_by and made_by != major_of(program.version):
+        yield Problem(
+            "data-version",
+            f"cannot run PostgreSQL {supply.version} ({supply.binary.path}) on the data in "
+            f"{folder}, which PostgreSQL {made_by} made",
+            f"set `database: {{version: {made_by}}}` and put PostgreSQL {made_by} on PATH, or "
+            f"move that directory away to start empty",
+        )
+
+
+def _unsupported(intent: Intent) -> Iterator[Problem]:
+    if sys.platform != "linux":
+        yield Problem(
+            "runtime-cannot",
+            f"cannot run services as processes on {sys.platform}: only on Linux",
+            "use `runtime: docker`",
+        )
+    if not isinstance(intent.runner.image, BundledImage):
+        yield Problem(
+            "runtime-cannot",
+            "cannot run an image as a process: runner.image names one",
+            "use `image: bundled`, or `runtime: docker`",
+        )
+    if intent.runner.volumes:
+        yield Problem(
+            "runtime-cannot",
+            "cannot mount volumes into a process: runner.volumes names some",
+            "remove runner.volumes (a process sees every directory), or use `runtime: docker`",
+        )

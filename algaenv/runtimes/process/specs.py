@@ -1,0 +1,55 @@
+"""What the hands of this runtime need to make a folder or a process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from algaenv.bundle.value import dataclass
+from algaenv.model.secret import Secret
+from algaenv.runtimes.services import Values
+
+FOLDER = "folder"
+PROCESS = "process"
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSpec:
+    """A directory that outlives its service."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAccess:
+    """Who may log in to which database; `digest` stands for the password in files of ours."""
+
+    user: str
+    password: Secret
+    database: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """A service, ready to run.
+
+    `argv` starts with an absolute path and holds no secret. `ports` are all that it listens on.
+    `access` is set for PostgreSQL alone, whose data directory has to be made first.
+    """
+
+    engine: str
+    argv: tuple[str, ...]
+    environment: Values
+    """All of it, but for secrets that `files` hold."""
+    wanted_environment: Values
+    """The part that the spec decides, and that makes another process when it changes."""
+    files: Values
+    ports: Mapping[str, int]
+    folder: Path | None
+    stop_signal: str
+    grace: float
+    """Seconds it is given to stop."""
+    steady: float = 5.0
+    """Seconds it must have run to be started again when it dies."""
+    access: DatabaseAccess | None = None

@@ -1,0 +1,38 @@
+"""Runs one program the way a service would be run, and never outlives the one who asked.
+
+    python -I -S launch.py <way> <pid of the caller> <program> [argument ...]
+
+A program of its own, since a process with threads can neither enter a user namespace nor safely
+run Python between fork and exec.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+CANNOT_ENTER = 96
+"""The exit code when this machine does not let us enter that way, or run the program in it."""
+
+
+def main(arguments: list[str]) -> int:
+    """Does not come back when all is well."""
+    from algaenv.runtimes.process.supervisor import privileges
+
+    isolation, caller, program = arguments[0], int(arguments[1]), arguments[2:]
+    os.umask(0o077)
+    try:
+        for known in privileges.ISOLATION_MODES:
+            if known == isolation:
+                privileges.enter_isolation(known)
+        privileges.die_with_parent(caller)
+        os.execvp(program[0], program)  # noqa: S606 - no shell is what is wanted
+    except OSError as error:
+        print(f"{program[0]}: {error}", file=sys.stderr)  # noqa: T201 - its only way to tell
+        return CANNOT_ENTER
+
+
+if __name__ == "__main__":
+    # Last, so that nothing installed beside us can stand in for the standard library.
+    sys.path.append(os.path.abspath(f"{__file__}/../../../.."))  # noqa: PTH100
+    sys.exit(main(sys.argv[1:]))
