@@ -132,7 +132,7 @@ def wrong_version(profile: Profile, there: Sequence[tuple[Binary, str]], remedy:
         "program-version",
         f"cannot run {profile.name}: this machine has {profile.binaries[0]} {majors}, "
         f"not {profile.version}",
-        f"ask for the version that is here, put version {profile.version} on PATH, or {way_out}",
+        f"ask for the version that is here, put version {profile.version} on PATH, or {remedy}",
         detail=found,
     )
 
@@ -157,8 +157,8 @@ def _how_to_get(wanted: Iterable[tuple[str, ...]]) -> str:
         any(it in WHEELS or it.startswith(PYTHON_PREFIX) for it in names) for names in wanted
     ]
     if all(carried):
-        return f"run {INSTALL}, or put one of them on PATH"
-    install = f"run {INSTALL}, " if any(carried) else ""
+        return f"run {INSTALL_COMMAND}, or put one of them on PATH"
+    install = f"run {INSTALL_COMMAND}, " if any(carried) else ""
     return f"{install}put one of them on PATH, or leave `engine` out of the spec"
 
 

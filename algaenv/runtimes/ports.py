@@ -58,7 +58,7 @@ class PortHolder:
             return f"stop the container that `docker ps --filter publish={self.port}` shows"
         # What is under a shim would only be started again.
         gone = f", which ends what {self.spec} left when it was moved" if self.spec else ""
-        return f"run `kill {self.shim or self.pid}`{gone}"
+        return f"run `kill {self.supervisor or self.pid}`{gone}"
 
     def __str__(self) -> str:
         if self.pid is None:

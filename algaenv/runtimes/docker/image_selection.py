@@ -258,7 +258,7 @@ class ImageSelector:
             return public if images == "pull" else built
         used = self._existing.images.get(service, "")
         if used:
-            return public if used.startswith(f"{BUILT}{body.recipe}:") else built
+            return public if used.startswith(f"{LOCAL_PREFIX}{body.recipe}:") else built
         if self._is_here(built.image):
             return built
         refusal = self._refusal(PYTHON_BASE)
@@ -363,7 +363,7 @@ def _own(
 
 
 def _because(choice: ImageChoice, reason: str) -> ImageChoice:
-    return replace(choice, note=f"{supply.note} ({reason})")
+    return replace(choice, note=f"{choice.note} ({reason})")
 
 
 def _not_pullable(service: str, profile: Profile) -> Problem:

@@ -300,7 +300,7 @@ def _runner(
 ) -> ContainerSpec:
     environment = runner_environment(
         lock,
-        store_url=f"http://store:{_inside(supplies['store'])}",
+        store_url=f"http://store:{_inside(choices['store'])}",
         redis_host="redis",
         redis_port=_inside(choices["redis"]),
         app_url=f"http://gateway:{GATEWAY_PORT}"
@@ -347,7 +347,7 @@ def _own_addresses(lock: Lock, choices: Mapping[ServiceName, ImageChoice]) -> It
     """The services as containers see them: by their names, and past the host where its engine
     leads there."""
     for service, choice in choices.items():
-        yield f"{service}:{GATEWAY_PORT if service == 'gateway' else _inside(supply)}"
+        yield f"{service}:{GATEWAY_PORT if service == 'gateway' else _inside(choice)}"
     yield from (f"{HOST_GATEWAY}:{port}" for port in sorted(own_ports(lock)))
 
 
@@ -402,7 +402,7 @@ def _inside(choice: ImageChoice) -> int:
 
 def volume_name(lock: Lock, service: ServiceName, choice: ImageChoice) -> str:
     """By the environment's id, the service, and the format of what is kept."""
-    suffix = f"-{supply.kept}" if choice.kept else ""
+    suffix = f"-{choice.kept}" if choice.kept else ""
     return f"algaenv-{lock.environment.id}-{service}{suffix}"
 
 

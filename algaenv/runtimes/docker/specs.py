@@ -70,7 +70,7 @@ class RecipeImage:
     @property
     def title(self) -> str:
         """Repository and tag."""
-        return f"{BUILT}{self.recipe}:{self.hash[:12]}"
+        return f"{LOCAL_PREFIX}{self.recipe}:{self.hash[:12]}"
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ class DockerfileImage:
     @property
     def title(self) -> str:
         """Repository and tag."""
-        return f"{BUILT}{self.recipe}:{self.hash[:12]}"
+        return f"{LOCAL_PREFIX}{self.recipe}:{self.hash[:12]}"
 
     @property
     def references(self) -> tuple[str, ...]:

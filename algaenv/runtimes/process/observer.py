@@ -52,7 +52,7 @@ class ProcessObserver:
     def _recorded(self, address: Address, record: Record) -> Present:
         running = discovery.is_running(record)
         child = record["child"]["pid"] if record["child"] else 0
-        state = f"pid {child}" if running else f"not running: {living.exit_summary(record)}"
+        state = f"pid {child}" if running else f"not running: {discovery.exit_summary(record)}"
         note = f"{record['engine']}, {state}"
         drift = list(_drift(record, child)) if running else []
         if running and record["log"] != str(self._layout.log(address.name)):

@@ -24,6 +24,7 @@ from algaenv.model.lock import Lock
 from algaenv.model.problem import Problem, ResolveError
 from algaenv.model.resource import ServiceEngine
 from algaenv.runtimes.binaries import (
+    PYTHON_PREFIX,
     Binary,
     Memo,
     candidates,
@@ -92,7 +93,7 @@ def select_programs(
         ours["gateway"] = _GATEWAY_NEEDS
     for name, needs in ours.items():
         if packages := [each for each in needs if not importlib.util.find_spec(each)]:
-            absent[name] = [f"{PYTHON}{', '.join(packages)}"]
+            absent[name] = [f"{PYTHON_PREFIX}{', '.join(packages)}"]
     if absent:
         problems += missing_programs(absent).problems
     if "database" in programs:
@@ -138,7 +139,7 @@ def _other_data(program: ServiceProgram, folders: FindDataFolder) -> Iterator[Pr
     if folder and made_by and made_by != major_of(program.version):
         yield Problem(
             "data-version",
-            f"cannot run PostgreSQL {supply.version} ({supply.binary.path}) on the data in "
+            f"cannot run PostgreSQL {program.version} ({program.binary.path}) on the data in "
             f"{folder}, which PostgreSQL {made_by} made",
             f"set `database: {{version: {made_by}}}` and put PostgreSQL {made_by} on PATH, or "
             f"move that directory away to start empty",

@@ -19,7 +19,7 @@ from algaenv.runtimes.docker.image_selection import PYTHON_BASE, ExistingResourc
 from algaenv.runtimes.docker.images.pull import pull
 from algaenv.runtimes.docker.lower import ImageChoice, volume_name
 from algaenv.runtimes.docker.runtime import DockerRuntime
-from algaenv.runtimes.docker.specs import DockerfileImage, PulledImage, RecipeImage
+from algaenv.runtimes.docker.specs import LOCAL_PREFIX, DockerfileImage, PulledImage, RecipeImage
 from algaenv.runtimes.services import ServiceName
 from tests.runtimes.docker.conftest import QUIET
 from tests.runtimes.docker.registry import Registry
@@ -31,7 +31,7 @@ NOTHING = ExistingResources({}, frozenset())
 
 
 def select(
-    engine: Engine, lock: Lock, left: Left = NOTHING, said: list[str] | None = None
+    engine: Engine, lock: Lock, left: ExistingResources = NOTHING, said: list[str] | None = None
 ) -> dict[ServiceName, ImageChoice]:
     on_progress = said.append if said is not None else QUIET
     cache = cache_home(os.environ)
@@ -118,7 +118,7 @@ def test_auto_stays_with_what_there_was(
     profile = replace(_profile(registry), binaries=(str(fresh_recipe),))
     lock = _lock(tmp_path, "auto", profile)
     said: list[str] = []
-    left = ExistingResources({"redis": f"{BUILT}redis:123456123456"}, frozenset())
+    left = ExistingResources({"redis": f"{LOCAL_PREFIX}redis:123456123456"}, frozenset())
     assert isinstance(select(engine, lock, left, said)["redis"].image, RecipeImage)
     left = ExistingResources({"redis": "valkey/valkey:9@sha256:1"}, frozenset())
     assert isinstance(select(engine, lock, left, said)["redis"].image, PulledImage)
@@ -210,19 +210,19 @@ def test_the_bundled_runner(engine: Engine, tmp_path: Path) -> None:
         database=replace(VALKEY, name="third"),
     )
 
-    def runner(images: ImagesChoice, left: Left = NOTHING) -> ImageChoice:
+    def runner(images: ImagesChoice, left: ExistingResources = NOTHING) -> ImageChoice:
         changed = replace(lock, intent=replace(lock.intent, images=images))
         return select(engine, changed, left)["runner"]
 
     built = runner("build")
     assert isinstance(built.image, RecipeImage)
     assert built.read_only
-    left = ExistingResources({"runner": f"{BUILT}runner-public:123456123456"}, frozenset())
+    left = ExistingResources({"runner": f"{LOCAL_PREFIX}runner-public:123456123456"}, frozenset())
     public = runner("auto", left)
     assert isinstance(public.image, DockerfileImage)
     assert public.image.wheel
     assert public.note == f"built on {PYTHON_BASE.title}"
-    left = ExistingResources({"runner": f"{BUILT}runner:123456123456"}, frozenset())
+    left = ExistingResources({"runner": f"{LOCAL_PREFIX}runner:123456123456"}, frozenset())
     assert runner("auto", left).image == built.image
 
 

@@ -56,7 +56,7 @@ def recipe_of(name: str) -> Recipe:
 def program_of(*names: str) -> Binary:
     found = find(names, os.environ, cache_home(os.environ))
     if found is None:
-        pytest.skip(f"none of {', '.join(names)} is here: {INSTALL}")
+        pytest.skip(f"none of {', '.join(names)} is here: {INSTALL_COMMAND}")
     return found
 
 

@@ -10,6 +10,7 @@ import pytest
 from algaenv.model.address import Address
 from algaenv.model.problem import Failed
 from algaenv.model.resource import Absent, Json, Present, Resource
+from algaenv.runtimes.docker.drivers import volumes
 from algaenv.runtimes.docker.engine import Engine
 from algaenv.runtimes.docker.image_selection import FIRST_UID, UID_SPAN, container_user, maps_users
 from algaenv.runtimes.docker.specs import ContainerSpec, MountPoint, OwnedDirectory, User
@@ -92,7 +93,7 @@ def test_data_of_another_user_comes_along(bench: Bench) -> None:
     said.clear()
     bench.containers.create(after, said.append)
     assert said == [], "it is theirs now"
-    assert not bench.engine.api.containers(all=True, filters={"name": f"{name}-{owners.PREPARE}"})
+    assert not bench.engine.api.containers(all=True, filters={"name": f"{name}-{volumes.PREPARE}"})
 
 
 @pytest.mark.docker
@@ -114,9 +115,9 @@ def test_what_a_killed_run_leaves_is_seen_and_made_good(
 ) -> None:
     """The container that gives data away outlives a run that is killed beside it."""
     with monkeypatch.context() as patched:
-        patched.setattr(owners, "_remove", lambda engine, container: None)
+        patched.setattr(volumes, "_remove", lambda engine, container: None)
         _says(bench, _with_data(bench, "echo made"), b"made")
-    address = Address("container", f"redis-{owners.PREPARE}")
+    address = Address("container", f"redis-{volumes.PREPARE}")
     left = bench.eyes.observe([])[address]
     assert isinstance(left, Present)
     other = _with_data(bench, "echo again", user=OTHER)

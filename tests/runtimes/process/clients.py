@@ -73,7 +73,7 @@ def s3(harness: Harness, secret: str | None = None) -> Any:
     assert harness.lock
     return boto3.client(
         "s3",
-        endpoint_url=f"http://127.0.0.1:{house.lock.ports.store}",
+        endpoint_url=f"http://127.0.0.1:{harness.lock.ports.store}",
         aws_access_key_id=harness.lock.credentials.access_key.reveal(),
         aws_secret_access_key=secret or harness.lock.credentials.secret_key.reveal(),
         region_name="r-1",

@@ -17,10 +17,14 @@ from algaenv.model.problem import Conflict, Failed, Problem
 from algaenv.model.secret import Secret
 from algaenv.runtimes.binaries import cache_home, find
 from algaenv.runtimes.process import service_lock
-from algaenv.runtimes.process.drivers import postgres
 from algaenv.runtimes.process.drivers.cluster import Cluster
 from algaenv.runtimes.process.drivers.lifecycle import start_service
-from algaenv.runtimes.process.drivers.postgres import Postgres, detect_postgres
+from algaenv.runtimes.process.drivers.postgres import (
+    TEMPORARY_PREFIX,
+    Postgres,
+    detect_postgres,
+    run_once,
+)
 from algaenv.runtimes.process.layout import content, private_directory
 from algaenv.runtimes.process.specs import DatabaseAccess
 from tests.runtimes.locks import free_ports
@@ -54,7 +58,7 @@ def serve(
     resource = harness.resource(*argv, service="database", stop_signal="SIGINT", grace=20.0)
     private_directory(harness.layout.etc("database"))
     with service_lock.hold(harness.layout.lock("database"), resource.address) as lock:
-        start_service(harness.environment, resource, cluster.postgres.way, lock)
+        start_service(harness.environment, resource, cluster.postgres.isolation, lock)
     words: dict[str, Any] = {"host": "127.0.0.1", "user": access.user, "dbname": access.database}
     found: list[psycopg.Connection[tuple[object, ...]]] = []
     refusals: list[str] = []
@@ -88,7 +92,7 @@ def test_a_new_cluster_lets_exactly_one_user_in(
     able = {str(name): str(secret) for name, secret in secrets if secret}
     assert able.keys() == {"alga"}
     assert able["alga"].startswith("SCRAM-SHA-256$")
-    assert not list(cluster.folder.glob(f"{PASSING}*"))
+    assert not list(cluster.folder.glob(f"{TEMPORARY_PREFIX}*"))
 
 
 @pytest.mark.parametrize(
@@ -155,19 +159,19 @@ def test_a_run_killed_while_making_it_leaves_nothing_that_counts(
         "from pathlib import Path; import sys\n"
         "from algaenv.runtimes.process.drivers.cluster import Cluster\n"
         "from algaenv.runtimes.process.drivers.postgres import Postgres\n"
-        "from algaenv.runtimes.process.specs import Access\n"
+        "from algaenv.runtimes.process.specs import DatabaseAccess\n"
         "from algaenv.model.secret import Secret\n"
-        "path, version, way, folder = sys.argv[1:]\n"
-        "Cluster(Postgres(Path(path), version, way), Path(folder), None)"
-        ".prepare(Access('alga', Secret('first'), 'algadb', 'd'), print)\n"
+        "path, version, isolation, folder = sys.argv[1:]\n"
+        "Cluster(Postgres(Path(path), version, isolation), Path(folder), None)"
+        ".prepare(DatabaseAccess('alga', Secret('first'), 'algadb', 'd'), print)\n"
     )
-    words = [str(postgres.path), postgres.version, postgres.way, str(cluster.folder)]
+    words = [str(postgres.path), postgres.version, postgres.isolation, str(cluster.folder)]
     run = subprocess.Popen(
         [sys.executable, "-c", code, *words],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    until("initdb is at it", lambda: list(cluster.folder.glob(f"{PASSING}*/base")))
-    (fresh,) = cluster.folder.glob(f"{PASSING}*")
+    until("initdb is at it", lambda: list(cluster.folder.glob(f"{TEMPORARY_PREFIX}*/base")))
+    (fresh,) = cluster.folder.glob(f"{TEMPORARY_PREFIX}*")
     run.kill()
     run.wait()
     assert not (cluster.place / "PG_VERSION").exists()
@@ -235,7 +239,7 @@ def test_a_tool_that_fails_shows_its_last_lines(tmp_path: Path, postgres: Postgr
     assert problem.code == "cluster-failed"
     assert problem.detail == ("no space left",)
     assert "exit code 3" in problem.summary
-    assert not list((tmp_path / "database-postgres").glob(f"{PASSING}*"))
+    assert not list((tmp_path / "database-postgres").glob(f"{TEMPORARY_PREFIX}*"))
 
 
 @pytest.mark.parametrize("place", ["/proc/nowhere/postgres", "{file}/postgres", "{full}"])
@@ -278,7 +282,7 @@ def test_a_full_disk_is_called_one(tmp_path: Path, postgres: Postgres, words: st
 def test_root_runs_it_as_somebody_else_without_an_account(
     bare: Harness, tmp_path: Path, postgres: Postgres
 ) -> None:
-    if postgres.way != "namespace":
+    if postgres.isolation != "namespace":
         pytest.skip("needs user namespaces")
     cluster = make(tmp_path, postgres)
     cluster.prepare(ACCESS, quiet)
@@ -291,7 +295,7 @@ def test_root_runs_it_as_somebody_else_without_an_account(
 @ROOT
 def test_without_namespaces_root_runs_it_as_nobody(bare: Harness, postgres: Postgres) -> None:
     # Only root may pass its home, as /root is: the server reaches its data all the same.
-    postgres = replace(postgres, way="nobody")
+    postgres = replace(postgres, isolation="nobody")
     assert bare.environment.home.stat().st_mode & 0o77 == 0
     cluster = make(bare.environment.home, postgres)
     cluster.prepare(ACCESS, quiet)
@@ -310,9 +314,9 @@ def test_without_namespaces_root_runs_it_as_nobody(bare: Harness, postgres: Post
 def test_data_changes_hands_when_the_way_changes(
     bare: Harness, tmp_path: Path, postgres: Postgres
 ) -> None:
-    if postgres.way != "namespace":
+    if postgres.isolation != "namespace":
         pytest.skip("needs user namespaces")
-    make(tmp_path, replace(postgres, way="nobody")).prepare(ACCESS, quiet)
+    make(tmp_path, replace(postgres, isolation="nobody")).prepare(ACCESS, quiet)
     cluster = make(tmp_path, postgres)
     cluster.prepare(ACCESS, quiet)
     serve(bare, cluster, ACCESS).close()
@@ -333,8 +337,8 @@ def test_where_nothing_is_allowed_there_is_one_clear_problem(tmp_path: Path) -> 
 
 def test_a_tool_dies_with_the_one_who_asked_for_it(tmp_path: Path) -> None:
     code = (
-        "import sys; from algaenv.runtimes.process import oneshot;"
-        "oneshot.run_once([sys.executable, '-c', sys.argv[1], sys.argv[2]], 'plain')"
+        "import sys; from algaenv.runtimes.process.drivers.postgres import run_once;"
+        "run_once([sys.executable, '-c', sys.argv[1], sys.argv[2]], 'plain')"
     )
     mark = tmp_path / "begun"
     tool = "import pathlib, signal, sys; pathlib.Path(sys.argv[1]).touch(); signal.pause()"
@@ -350,6 +354,6 @@ def test_a_tool_dies_with_the_one_who_asked_for_it(tmp_path: Path) -> None:
 
 
 def test_a_way_that_is_not_allowed_is_told(tmp_path: Path) -> None:
-    ended = postgres.run_once([str(tmp_path / "nothing")], "plain")
+    ended = run_once([str(tmp_path / "nothing")], "plain")
     assert ended.returncode == 96
     assert "nothing" in ended.stderr

@@ -55,7 +55,7 @@ def test_a_gateway_is_asked_by_the_runner(make_harness: Callable[..., Harness]) 
     gateway, runner = body(harness, "gateway"), body(harness, "runner")
     assert gateway.argv[1:] == ("-P", "-m", "algaenv.gateway")
     assert (gateway.folder, gateway.ports) == (None, {"main": harness.lock.ports.gateway})
-    url = f"http://127.0.0.1:{house.lock.ports.gateway}"
+    url = f"http://127.0.0.1:{harness.lock.ports.gateway}"
     assert runner.environment["REGISTRY_BASE_URL"] == url
     both = (gateway.wanted_environment, runner.wanted_environment)
     assert len({it["ALGA_AUTH_KEY"] for it in both}) == 1

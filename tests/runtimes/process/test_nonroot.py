@@ -17,32 +17,32 @@ SCRIPT = """
 import os, sys
 from pathlib import Path
 from algaenv.model.problem import Refused
-from algaenv.runtimes.process import procfs
-from algaenv.runtimes.process.drivers.lifecycle import end
-from tests.runtimes.process.harness import House, shipped_lock, quiet, until
+from algaenv.runtimes.process.drivers.lifecycle import terminate
+from algaenv.runtimes.process.supervisor import procfs
+from tests.runtimes.process.harness import Harness, shipped_lock, quiet, until
 from tests.runtimes.process.clients import answers, kill_shim, lists, pongs, start_again
 
 assert os.geteuid() == 65534
 stranger = procfs.identify(os.getppid())  # Root's.
 try:
-    end(stranger, gently=1)
+    terminate(stranger, grace=1)
 except Refused as error:
     assert error.problem.code == "process-denied"
 else:
     raise AssertionError("ended a process of another user")
 home = Path(sys.argv[1])
-house = House(home, shipped_lock(home))
+harness = Harness(home, shipped_lock(home))
 try:
-    house.up("store", "redis", "database")
-    until("all answer", lambda: answers(house) and pongs(house) and lists(house))
-    assert house.record("database")["way"] == "plain"
-    house.delete("store")
-    house.delete("redis")
-    kill_shim(house, "database")
-    start_again(house, "database")
-    until("the database answers", lambda: answers(house))
+    harness.up("store", "redis", "database")
+    until("all answer", lambda: answers(harness) and pongs(harness) and lists(harness))
+    assert harness.record("database")["way"] == "plain"
+    harness.delete("store")
+    harness.delete("redis")
+    kill_shim(harness, "database")
+    start_again(harness, "database")
+    until("the database answers", lambda: answers(harness))
 finally:
-    house.sweep()
+    harness.sweep()
 print("all well")
 """
 

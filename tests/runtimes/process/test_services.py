@@ -65,7 +65,7 @@ def test_the_store_keeps_objects_and_its_keys(
     start_again(harness, "store")
     until("the store answers", lambda: lists(harness))
     assert client.get_object(Bucket="extensions", Key="a/b")["Body"].read() == b"hello"
-    argv = Path(f"/proc/{house.child('store').pid}/cmdline").read_bytes().decode()
+    argv = Path(f"/proc/{harness.child('store').pid}/cmdline").read_bytes().decode()
     assert engine in argv
     assert client.meta.endpoint_url.removeprefix("http://") in argv
 
@@ -170,7 +170,7 @@ def test_the_runner_answers_and_sees_nothing_of_the_caller(
     monkeypatch.setenv("SOME_TOKEN", "of the caller")
     assert harness.lock
     harness.up()
-    url = f"http://127.0.0.1:{house.lock.ports.runner}/healthz"
+    url = f"http://127.0.0.1:{harness.lock.ports.runner}/healthz"
 
     def healthy() -> bool:
         diagnostics = harness.diagnostics("runner")
@@ -183,8 +183,8 @@ def test_the_runner_answers_and_sees_nothing_of_the_caller(
             return False
 
     until("the runner answers", healthy)
-    environ = Path(f"/proc/{house.child('runner').pid}/environ").read_bytes().decode().split("\0")
-    assert f"EXT_CACHE_ROOT={house.layout.data}/runner-bundled/content" in environ
+    environ = Path(f"/proc/{harness.child('runner').pid}/environ").read_bytes().decode().split("\0")
+    assert f"EXT_CACHE_ROOT={harness.layout.data}/runner-bundled/content" in environ
     assert "HOST=127.0.0.1" in environ
     assert not [line for line in environ if line.startswith("SOME_TOKEN")]
     wanted = harness.wanted()

@@ -364,7 +364,7 @@ def test_a_process_lives_as_long_as_its_last_thread() -> None:
     with lifecycle.open_pidfd(process) as descriptor:
         assert descriptor is not None
         assert not lifecycle.has_exited(descriptor, 0)
-    lifecycle.terminate(process, gently=0)
+    lifecycle.terminate(process, grace=0)
     assert not procfs.is_alive(process)
     child.communicate()
 

@@ -18,8 +18,8 @@ from algaenv.runtimes.binaries import Binary, Memo, stamp_of
 from algaenv.runtimes.docker.images.installed import distributions, interpreter, own_files
 from algaenv.runtimes.docker.images.recipe import PythonPart, Recipe
 
-_MAKERS: Final = ("assemble", "closure", "installed", "rootfs", "slim")
-"""The modules that decide what is in an image: an image made by others is another one."""
+_MAKERS: Final = ("assemble", "elf", "installed", "rootfs")
+"""The modules whose code decides what is in an image, so their content is part of its hash."""
 
 
 def identity(recipe: Recipe, program: Binary | None, memo: Memo) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import algaenv
 from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Failed, Problem
+from algaenv.runtimes.binaries import INSTALL_COMMAND
 from algaenv.runtimes.docker.images.recipe import PythonPart
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def distributions(names: Iterable[str]) -> list[Distribution]:
         waiting += _requirements(found[name])
     if lacking:
         summary = f"cannot make the image: {', '.join(sorted(lacking))} not installed"
-        raise Failed(Problem("package-missing", summary, f"run {INSTALL}"))
+        raise Failed(Problem("package-missing", summary, f"run {INSTALL_COMMAND}"))
     return [found[name] for name in sorted(found)]
 
 

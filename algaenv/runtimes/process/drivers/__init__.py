@@ -1,1 +1,1 @@
-"""TODO: say what this package holds."""
+"""Drivers of the process runtime: folders, processes, and the PostgreSQL cluster."""

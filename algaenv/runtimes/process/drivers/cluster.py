@@ -16,6 +16,7 @@ from algaenv.model.problem import Conflict, Failed, Problem
 from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.process.drivers.lifecycle import wait_for_exit
 from algaenv.runtimes.process.drivers.postgres import (
+    TEMPORARY_PREFIX,
     Postgres,
     cluster_problem,
     temporary_name,
@@ -55,7 +56,7 @@ class Cluster:
 
         Raises Conflict for data of another version or of others, Failed when a tool fails.
         """
-        for left in self.folder.glob(f"{PASSING}*"):
+        for left in self.folder.glob(f"{TEMPORARY_PREFIX}*"):
             shutil.rmtree(left, ignore_errors=True)
         if not (self.place / "PG_VERSION").exists():
             self._refuse_unknown()
@@ -63,7 +64,7 @@ class Cluster:
             return
         self._refuse_other_version()
         self._clear_lock()
-        self.postgres.give(self.place)
+        self.postgres.chown_data(self.place)
         if not is_access_current(self.folder, access):
             on_progress("writing user, password and database")
             grant_access(self.postgres, self.place, access)
@@ -75,7 +76,7 @@ class Cluster:
             on_progress("making the data directory")
             self.postgres.make(fresh, self.templates, on_progress)
             (fresh / "pg_hba.conf").write_text(_PG_HBA)
-            self.postgres.give(fresh)
+            self.postgres.chown_data(fresh)
             # Syncing hundreds of files that nobody has written to yet would take a second.
             grant_access(self.postgres, fresh, access, fsync="off")
             save_access(self.folder, access)

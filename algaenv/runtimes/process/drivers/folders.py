@@ -168,8 +168,8 @@ class FolderDriver:
 
     def _sweep(self) -> None:
         """Remove what a run that died was making or removing; ours may still be at it."""
-        for entry in private_directory(self._layout.data).glob(f"{PASSING}*"):
-            if not entry.name.startswith(f"{PASSING}{os.getpid()}-"):
+        for entry in private_directory(self._layout.data).glob(f"{TEMPORARY_PREFIX}*"):
+            if not entry.name.startswith(f"{TEMPORARY_PREFIX}{os.getpid()}-"):
                 shutil.rmtree(entry, ignore_errors=True)
 
 
@@ -187,4 +187,4 @@ def _not_ours(verb: str, path: Path) -> Problem:
 
 
 def _temporary_name() -> str:
-    return f"{PASSING}{os.getpid()}-{next(_numbers)}"
+    return f"{TEMPORARY_PREFIX}{os.getpid()}-{next(_numbers)}"

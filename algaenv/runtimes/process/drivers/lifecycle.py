@@ -1,4 +1,9 @@
-"""Puts a service under a shim: the record it works by, its environment, and its first word."""
+"""Starts a service under a supervisor, and terminates processes.
+
+Processes are ended through a pidfd. Between reading a pid and sending a signal the process may end
+and its pid be reused; a pidfd stays with its process and becomes readable when that ends. So no
+signal can reach another process, and nothing waits longer than needed.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +20,7 @@ from pathlib import Path
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Failed, Problem, Refused
 from algaenv.model.resource import Resource
+from algaenv.runtimes.process import supervisor
 from algaenv.runtimes.process.layout import Layout, private_directory
 from algaenv.runtimes.process.specs import ProcessSpec
 from algaenv.runtimes.process.supervisor import logfile, procfs, records
@@ -23,17 +29,18 @@ from algaenv.runtimes.process.supervisor.procfs import Identity
 from algaenv.runtimes.process.supervisor.records import Record
 from algaenv.runtimes.services import reveal_all
 
-SUPERVISOR_SCRIPT = Path(__file__).with_name("shim.py")
-_SECONDS = 30.0
+SUPERVISOR_SCRIPT = Path(supervisor.__file__).with_name("__main__.py")
+_START_SECONDS = 30.0
+_KILL_SECONDS = 10.0
 
 
 def start_service(
     environment: Environment, resource: Resource, isolation: IsolationMode, lock: int
 ) -> None:
-    """Back once the program runs, which is not yet to say that it answers.
+    """Return once the program runs; it may not answer yet.
 
-    `lock` is the descriptor by which the caller holds the service's lock; the shim goes on holding
-    it. Leaves no record when it cannot be run. Raises Failed (`process-failed`).
+    `lock` is the descriptor by which the caller holds the service's lock; the supervisor keeps it.
+    Leaves no record when the program cannot be run. Raises Failed (`process-failed`).
     """
     body = resource.body
     if not isinstance(body, ProcessSpec):
@@ -58,7 +65,7 @@ def _run_supervisor(record: Path, lock: int, environ: Mapping[str, str]) -> str 
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            timeout=_SECONDS,
+            timeout=_START_SECONDS,
             check=False,
             start_new_session=True,
             pass_fds=(lock,),
@@ -66,7 +73,7 @@ def _run_supervisor(record: Path, lock: int, environ: Mapping[str, str]) -> str 
             env=dict(environ),
         )
     except subprocess.TimeoutExpired:
-        return f"its shim said nothing for {_SECONDS:g} s"
+        return f"its shim said nothing for {_START_SECONDS:g} s"
     return ended.stderr.strip() if ended.returncode else None
 
 
@@ -96,7 +103,7 @@ def _new_record(
         argv=list(body.argv),
         directory=str(layout.etc(service)),
         folder=str(body.folder) if body.folder else "",
-        isolation=isolation,
+        way=isolation,
         stop_signal=body.stop_signal,
         grace=body.grace,
         steady=body.steady,
@@ -123,27 +130,18 @@ def _not_started(resource: Resource, said: str) -> Failed:
     )
 
 
-# MERGED ending: Ends processes exactly: through a handle that cannot come to mean another process.
-#
-# Between reading a pid and sending it a signal the process may end and its pid be given away. A
-# pidfd stays with its process, and becomes readable when that ends; so nothing here can hit a
-# stranger, and nothing waits longer than it must.
+def terminate(process: Identity, *, grace: float) -> None:
+    """Send SIGTERM, and SIGKILL after `grace` seconds; return as soon as the process has ended.
 
-_KILL_SECONDS = 10.0
-
-
-def terminate(process: Identity, *, gently: float) -> None:
-    """SIGTERM, and SIGKILL after `gently` seconds; back as soon as the process has ended.
-
-    Raises Failed (`process-stuck`) when even that does not end it, since it hangs in the kernel,
-    and Refused (`process-denied`) for a process of another user.
+    With a `grace` of 0 SIGKILL is sent at once. Raises Failed (`process-stuck`) when the process
+    hangs in the kernel, and Refused (`process-denied`) for a process of another user.
     """
     with open_pidfd(process) as descriptor:
         if descriptor is None:
             return
-        if gently > 0:
+        if grace > 0:
             _signal(descriptor, process, signal.SIGTERM)
-            if has_exited(descriptor, gently):
+            if has_exited(descriptor, grace):
                 return
         _signal(descriptor, process, signal.SIGKILL)
         if not has_exited(descriptor, _KILL_SECONDS):

@@ -1,7 +1,7 @@
-"""PostgreSQL's programs: how this user can run them, and what they make.
+"""Runs the programs of PostgreSQL: isolation mode, `initdb`, and single-user statements.
 
-`initdb` takes half a second, so it is run once for every build of PostgreSQL: what it makes is
-kept as a template, in which nobody can log in, and copied.
+`initdb` takes half a second, so it is run once for every build of PostgreSQL. Its result is kept as
+a template, in which no role can log in, and copied.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Failed, Problem, is_full
 from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.binaries import stamp_of
+from algaenv.runtimes.process import supervisor
 from algaenv.runtimes.process.layout import chown_tree, private_directory
 from algaenv.runtimes.process.supervisor.privileges import IsolationMode, file_owner
 
+LAUNCHER = Path(supervisor.__file__).with_name("launch.py")
 TEMPORARY_PREFIX = ".algaenv-cluster-"
 """Begins the names of clusters that are not complete yet."""
+_SECONDS = 120.0
 _VERSION = re.compile(r"\(PostgreSQL\) (\d[\w.]*)")
 _TEMPLATE_DAYS = 30
 _numbers = itertools.count()
@@ -84,14 +87,14 @@ class Postgres:
         check(ended, "writing to it")
         return tuple(ended.stderr.splitlines())
 
-    def chown_tree(self, place: Path) -> None:
+    def chown_data(self, place: Path) -> None:
         """Make the user that the server runs as the owner of everything in `place`."""
         chown_tree(place, file_owner(self.isolation))
 
     def _template(self, templates: Path, on_progress: OnProgress) -> Path:
         private_directory(templates)
         stamp = stamp_of([self.path, self.initdb])
-        template = templates / f"{stamp}-{owner(self.way)}"
+        template = templates / f"{stamp}-{file_owner(self.isolation)}"
         if not (template / "PG_VERSION").exists():
             on_progress("preparing this version of PostgreSQL for the first time")
             fresh = temporary_name(templates)
@@ -108,7 +111,7 @@ class Postgres:
 
     def _initialise(self, fresh: Path, *options: str) -> None:
         private_directory(fresh)
-        self.give(fresh)
+        self.chown_data(fresh)
         program = [str(self.initdb), "-D", str(fresh)]
         # Who may log in is decided by the one who takes the cluster into use.
         argv = [*program, "-U", "postgres", "-E", "UTF8", "--auth=reject", *options]
@@ -129,13 +132,13 @@ def detect_postgres(path: Path) -> Postgres:
         ended = run_once([str(path), "--version"], isolation)
         if version := _VERSION.search(ended.stdout):
             return Postgres(path, version[1], isolation)
-        answers.append(f"{way}: {ended.stderr.strip() or f'exit code {ended.returncode}'}")
+        answers.append(f"{isolation}: {ended.stderr.strip() or f'exit code {ended.returncode}'}")
     raise Failed(_cannot_run(path, answers))
 
 
 def temporary_name(directory: Path) -> Path:
     """A name for a cluster that is being made."""
-    return directory / f"{PASSING}{os.getpid()}-{next(_numbers)}"
+    return directory / f"{TEMPORARY_PREFIX}{os.getpid()}-{next(_numbers)}"
 
 
 def check(ended: subprocess.CompletedProcess[str], what: str) -> None:
@@ -184,19 +187,13 @@ def _prune(templates: Path, *, keep: Path) -> None:
                 shutil.rmtree(entry)
 
 
-# MERGED oneshot: Runs a tool to its end the way a service would be run, and lets it not outlive this program.
-
-LAUNCHER = Path(__file__).with_name("launch.py")
-_SECONDS = 120.0
-
-
 def run_once(
     argv: Sequence[str], isolation: IsolationMode, *, stdin_text: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """What it said and its exit code, whatever that is; `typed` goes to its standard input.
+    """Run a tool in an isolation mode; returns its output and exit code, whatever that is.
 
-    A session of its own keeps a Ctrl-C meant for us away from it: we let running steps end. Raises
-    Failed (`process-failed`) when it takes too long.
+    `stdin_text` goes to its standard input. It runs in a session of its own, because a Ctrl-C lets
+    running steps end, and dies with this process. Raises Failed (`process-failed`) on a timeout.
     """
     caller = str(os.getpid())
     try:
@@ -222,6 +219,6 @@ def run_once(
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Messages we can read, and none of the settings that PG… variables would make."""
+    """English messages, and none of the PG… variables."""
     kept = ("PATH", "HOME", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
     return {"LC_ALL": "C"} | {name: environ[name] for name in kept if name in environ}

@@ -126,7 +126,7 @@ class ProcessDriver:
         """End what the record names and what carries our marks: shims first, gently."""
         record = self._record(address)
         found = discovery.find_marked(self._environment).get(
-            address, living.MarkedProcesses((), (), "")
+            address, discovery.MarkedProcesses((), (), "")
         )
         supervisors, others = set(found.supervisors), set(found.others)
         grace = _GRACE_UNKNOWN
@@ -137,10 +137,10 @@ class ProcessDriver:
         if supervisors:
             on_progress("stopping")
         for process in supervisors:
-            terminate(process, gently=grace + _SPARE_SECONDS)
+            terminate(process, grace=grace + _SPARE_SECONDS)
         for process in others:
             # It lost its shim, and with it the right to an orderly end.
-            terminate(process, gently=0)
+            terminate(process, grace=0)
 
     def _write_files(self, service: str, body: ProcessSpec) -> None:
         etc = self._layout.etc(service)
@@ -202,7 +202,7 @@ def _port_taken(address: Address, name: str, holder: PortHolder) -> Problem:
     return Problem(
         "port-taken",
         f"cannot start {address}: port {holder.port} ({what}) is held by {holder}",
-        f"{way_out}, or {other}" if remedy else other,
+        f"{remedy}, or {other}" if remedy else other,
     )
 
 

@@ -1,7 +1,7 @@
-"""The program that stands over one service: `python -I -S shim.py <record> <lock>`.
+"""Entry point of the supervisor of one service: `python -I -S __main__.py <record> <lock>`.
 
-`lock` is the number of the descriptor by which it holds the lock of its service. Run by its path,
-so that it starts without looking at installed packages; what it does is in `supervise`.
+`record` is the path of the service's record, `lock` the inherited descriptor of the service's lock.
+Run by its path, so that it starts without scanning installed packages.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import os
 import sys
 
 if __name__ == "__main__":
-    # Last, so that nothing installed beside us can stand in for the standard library.
-    sys.path.append(os.path.abspath(f"{__file__}/../../../.."))  # noqa: PTH100
+    # Appended, so that no installed package can shadow the standard library.
+    sys.path.append(os.path.abspath(f"{__file__}/../../../../.."))  # noqa: PTH100
     from algaenv.runtimes.process.supervisor import supervise
 
     sys.exit(supervise.main(sys.argv[1], int(sys.argv[2])))

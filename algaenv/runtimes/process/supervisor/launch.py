@@ -1,9 +1,9 @@
-"""Runs one program the way a service would be run, and never outlives the one who asked.
+"""Runs one program in an isolation mode and ends it with its caller.
 
-    python -I -S launch.py <way> <pid of the caller> <program> [argument ...]
+    python -I -S launch.py <isolation mode> <pid of the caller> <program> [argument ...]
 
-A program of its own, since a process with threads can neither enter a user namespace nor safely
-run Python between fork and exec.
+A separate program, because a process with threads can neither enter a user namespace nor safely run
+Python between fork and exec.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import os
 import sys
 
 CANNOT_ENTER = 96
-"""The exit code when this machine does not let us enter that way, or run the program in it."""
+"""The exit code when this machine refuses the isolation mode or the program."""
 
 
 def main(arguments: list[str]) -> int:
-    """Does not come back when all is well."""
+    """Replace this process by the program; returns only on failure."""
     from algaenv.runtimes.process.supervisor import privileges
 
     isolation, caller, program = arguments[0], int(arguments[1]), arguments[2:]
@@ -33,6 +33,6 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    # Last, so that nothing installed beside us can stand in for the standard library.
-    sys.path.append(os.path.abspath(f"{__file__}/../../../.."))  # noqa: PTH100
+    # Appended, so that no installed package can shadow the standard library.
+    sys.path.append(os.path.abspath(f"{__file__}/../../../../.."))  # noqa: PTH100
     sys.exit(main(sys.argv[1:]))

@@ -136,8 +136,8 @@ def _enter_namespace() -> None:
     user, group = os.geteuid(), os.getegid()
     _checked(_libc().unshare(_CLONE_NEWUSER), "unshare")
     _write("/proc/self/setgroups", "deny")
-    _write("/proc/self/uid_map", f"{INSIDE} {user} 1")
-    _write("/proc/self/gid_map", f"{INSIDE} {group} 1")
+    _write("/proc/self/uid_map", f"{NAMESPACE_UID} {user} 1")
+    _write("/proc/self/gid_map", f"{NAMESPACE_UID} {group} 1")
 
 
 def _set_capabilities(held: int, inheritable: int) -> None:

@@ -1,11 +1,12 @@
-"""Stands over one service: starts it, keeps its log, stops it when told, and writes its end down.
+"""Supervises one service: starts it, keeps its log, stops it on SIGTERM, and records its exit.
 
-It outlives the command that started it and has no parent that would have to reap it. Its child
-dies with it, whatever it dies by, so a service without a shim does not exist. A service that
-dies after having run a while is started again, ever more slowly; one that dies as soon as it is
-started stays down, since the one who waits for it wants to know at once.
+The supervisor outlives the command that started it and has no parent that would have to reap it.
+Its child dies with it, so no service runs without a supervisor. A service that dies after it has
+run for a while is restarted with growing delays; one that dies at once stays down, so that the
+caller who waits for it learns so at once.
 
-Standard library only: it starts in the time that Python takes.
+Between fork and exec the child drops every descriptor, signal handler and mark of the supervisor;
+an error there is sent to the parent through a pipe that exec closes.
 """
 
 from __future__ import annotations
@@ -26,36 +27,36 @@ STARTED: Final = b"started"
 _BACKOFF: Final = (0.2, 1.0, 5.0, 15.0, 30.0)
 """Seconds before the first, second, … start in a row; the last holds for all that follow."""
 _STABLE_SECONDS: Final = 60.0
-"""Seconds after which a service that dies is no longer the one that died before."""
+"""Seconds of uptime after which earlier failures no longer count."""
 _ORPHAN_SECONDS: Final = 2.0
 """Seconds that processes of the service may outlive it."""
 
 
 def main(path: str, lock: int) -> int:
-    """Leave a shim behind and say whether the service was started; 0 when it was.
+    """Fork the supervisor; the exit code is 0 once the service was started.
 
-    `lock` is the descriptor of the service's lock, which whoever starts this holds already: two of
-    us over one data directory would destroy it. Inherited, it is held for as long as we live.
+    `lock` is the descriptor of the service's lock, which the caller holds already: two supervisors
+    over one data directory would destroy it. The supervisor inherits it and holds it for life.
     """
     record = records.read(path)
     if record is None:
         print(f"no record at {path}", file=sys.stderr)  # noqa: T201 - its only way to tell
         return 1
-    told, tell = os.pipe()
+    status_end, report_end = os.pipe()
     if os.fork():
-        os.close(tell)
-        word = read_all(told)
-        if word == STARTED:
+        os.close(report_end)
+        status = read_all(status_end)
+        if status == STARTED:
             return 0
-        print(word.decode() or "the shim died", file=sys.stderr)  # noqa: T201
+        print(status.decode() or "the shim died", file=sys.stderr)  # noqa: T201
         return 1
     try:
         _detach()
         os.set_inheritable(lock, False)  # The service must not get it.
-        _supervise(path, record, tell)
+        _supervise(path, record, report_end)
     except OSError as error:
         with contextlib.suppress(OSError):
-            os.write(tell, str(error).encode())
+            os.write(report_end, str(error).encode())
         return 1
     return 0
 
@@ -70,17 +71,17 @@ def _detach() -> None:
     os.close(nothing)
 
 
-def _supervise(path: str, record: records.Record, tell: int) -> None:
+def _supervise(path: str, record: records.Record, report_end: int) -> None:
     privileges.become_subreaper()
-    shim = Supervisor(path, record)
-    shim.start()
-    os.write(tell, STARTED)
-    os.close(tell)
-    shim.watch()
+    supervisor = Supervisor(path, record)
+    supervisor.start()
+    os.write(report_end, STARTED)
+    os.close(report_end)
+    supervisor.watch()
 
 
 class Supervisor:
-    """One service and what has become of it."""
+    """One service, its log and its record."""
 
     def __init__(self, path: str, record: records.Record) -> None:
         self._path = path
@@ -108,7 +109,7 @@ class Supervisor:
         self._set_state("running")
 
     def watch(self) -> None:
-        """Until the service has ended for good."""
+        """Return when the service has ended for good."""
         while True:
             while self._is_running() and not self._stop_requested():
                 self._wait_event(None)
@@ -149,7 +150,7 @@ class Supervisor:
         return self._stop_signalled
 
     def _on_exit(self) -> float:
-        """Write its end down, once nothing of it is left; the seconds that it ran."""
+        """Reap all descendants and record the exit; returns the seconds that the service ran."""
         ran = time.monotonic() - self._since
         deadline = time.monotonic() + _ORPHAN_SECONDS
         while self._reap():
@@ -176,7 +177,7 @@ class Supervisor:
             self._wait_event(deadline)
 
     def _wait_event(self, deadline: float | None) -> None:
-        """Wait for a signal or a line of output, and take note of it."""
+        """Wait for a signal, for output or for `deadline`, and handle it."""
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
         ready, _, _ = select.select([self._output, self._wakeup], [], [], timeout)
         if self._output in ready:
@@ -186,7 +187,7 @@ class Supervisor:
             self._reap()
 
     def _reap(self) -> bool:
-        """Take in every child that has ended; False when there is none left at all."""
+        """Reap every child that has ended; False when no child is left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -208,7 +209,7 @@ class Supervisor:
 
     def _set_state(self, state: records.State) -> None:
         self._record["state"] = state
-        # A full disk, or a directory removed by hand: the service matters more than its record.
+        # The disk may be full, or the directory removed by hand: the service is more important.
         with contextlib.suppress(OSError):
             records.write(self._path, self._record)
 
@@ -227,7 +228,7 @@ def _wake_on(*signals: signal.Signals) -> int:
 
 
 def _wake_only(number: int, frame: object) -> None:
-    """The byte in the pipe says it all; but without a handler the signal would act."""
+    """Keep the default action away; the byte in the wake-up pipe reports the signal."""
 
 
 def _kill_children() -> None:
@@ -240,41 +241,35 @@ def _kill_children() -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-# MERGED becoming: From a record to a running service: fork, and in the child become it.
-#
-# Between fork and exec nothing is left to chance: no descriptor, signal or mark of the shim's own
-# goes with the service, and what fails there is told by the one who tried. Standard library only.
-
-
 def spawn(record: Record, output: int) -> int:
-    """Start the service with `output` as where it writes; its pid, once its program runs.
+    """Start the service with stdout and stderr on `output`; returns its pid once its program runs.
 
     Raises OSError, with the program's name, when it cannot be run.
     """
-    failed, fail = os.pipe()
-    shim = os.getpid()
+    error_read, error_write = os.pipe()
+    supervisor = os.getpid()
     pid = os.fork()
     if not pid:
-        _exec_service(record, output, shim, fail)
-    os.close(fail)
-    # Closed by exec, so this ends at once: empty, or with what went wrong.
-    word = read_all(failed)
-    os.close(failed)
-    if word:
+        _exec_service(record, output, supervisor, error_write)
+    os.close(error_write)
+    # exec closes the pipe, so this returns at once: empty, or with the error.
+    error = read_all(error_read)
+    os.close(error_read)
+    if error:
         os.waitpid(pid, 0)
-        raise OSError(word.decode(errors="replace"))
+        raise OSError(error.decode(errors="replace"))
     return pid
 
 
 def read_all(descriptor: int) -> bytes:
-    """Until the other end is closed by everybody who has it."""
+    """Read until every process has closed the other end."""
     chunks = []
     while chunk := os.read(descriptor, 4096):
         chunks.append(chunk)
     return b"".join(chunks)
 
 
-def _exec_service(record: Record, output: int, shim: int, fail: int) -> NoReturn:
+def _exec_service(record: Record, output: int, supervisor: int, error_write: int) -> NoReturn:
     try:
         for standard in (1, 2):
             os.dup2(output, standard)
@@ -285,17 +280,17 @@ def _exec_service(record: Record, output: int, shim: int, fail: int) -> NoReturn
         privileges.limit_capabilities(record["way"])
         privileges.enter_isolation(record["way"])
         privileges.drop_privileges(record["way"])
-        privileges.die_with_parent(shim)
+        privileges.die_with_parent(supervisor)
         argv = record["argv"]
         os.execve(argv[0], argv, environ)  # noqa: S606 - no shell is what is wanted
     except BaseException as error:
-        os.write(fail, f"{record['argv'][0]}: {error}".encode())
+        os.write(error_write, f"{record['argv'][0]}: {error}".encode())
     finally:
         os._exit(127)
 
 
 def _reset_signals() -> None:
-    """What Python and the shim have set would else be the service's own."""
+    """Undo the settings of Python and of the supervisor, which exec would keep."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
