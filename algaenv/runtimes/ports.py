@@ -1,8 +1,8 @@
-"""Who holds a port of this machine: a service cannot start on a port that somebody else has.
+"""Finds the process that holds a port of this machine.
 
-"Address already in use" sends people to a search engine. The kernel knows the socket, /proc knows
-its process, and a process of another environment carries our marks; so the complaint can name it.
-Linux only; standard library only, for both runtimes ask before they start anything.
+"Address already in use" is no help. The kernel knows the socket, /proc its process, and a process
+of another environment carries our marks, so the problem can name the holder. Linux and standard
+library only: both runtimes check ports before they start anything.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from algaenv.bundle.value import dataclass
 from algaenv.runtimes.process.supervisor import procfs
 
 LOOPBACK: Final = "127.0.0.1"
-# A listener on all addresses has ours too; one on another address of the loopback has not.
-_IN_THE_WAY: Final = frozenset((LOOPBACK, "0.0.0.0", "::"))  # noqa: S104
+# A listener on all addresses blocks ours; one on another loopback address does not.
+_BLOCKING: Final = frozenset((LOOPBACK, "0.0.0.0", "::"))  # noqa: S104
 _LISTEN: Final = "0A"
 
 
 @dataclass(frozen=True, slots=True)
 class PortHolder:
-    """The one that has the port.
+    """The process that holds a port.
 
     `pid` is None, and `command` empty, when the process cannot be seen: it belongs to another
     user (`uid`) or another container. `spec` and `resource` (`kind/name`) are set for a service of
-    an algaenv environment, `shim` for the process that stands over it. `container` is the address
-    of the container a docker-proxy serves.
+    an algaenv environment, `supervisor` is the pid of its supervisor. `container` is the address of
+    the container that a docker-proxy serves.
     """
 
     port: int
@@ -48,7 +48,7 @@ class PortHolder:
 
     @property
     def remedy(self) -> str:
-        """How the port is freed, by a command; empty when nothing is known of the holder."""
+        """The command that frees the port; empty when nothing is known of the holder."""
         if self.spec and os.path.exists(self.spec):  # noqa: PTH110
             return f"run `algaenv down -f {shlex.quote(self.spec)}`"
         if self.pid is None:
@@ -56,7 +56,7 @@ class PortHolder:
         if self.container:
             # The engine goes on to hold the port for its container when the proxy is killed.
             return f"stop the container that `docker ps --filter publish={self.port}` shows"
-        # What is under a shim would only be started again.
+        # A supervisor would restart the service.
         gone = f", which ends what {self.spec} left when it was moved" if self.spec else ""
         return f"run `kill {self.supervisor or self.pid}`{gone}"
 
@@ -78,17 +78,17 @@ class _Socket:
 
 
 def find_port_holder(port: int) -> PortHolder | None:
-    """Who keeps a server from listening on 127.0.0.1:`port`; None when nobody does.
+    """The process that keeps a server from listening on 127.0.0.1:`port`; None when it is free.
 
-    A holder that leaves while it is looked for is no holder. A port this user may not bind at all
-    (below 1024) counts as free here: the server itself says so better.
+    A holder that exits during the search does not count. A port that this user may not bind at all
+    (below 1024) counts as free: the server reports that itself.
     """
-    if not _taken(port):
+    if not _is_taken(port):
         return None
     sockets = sorted(_sockets(port), key=lambda found: not found.listens)
     if not sockets:
         # Bound but not listening, or of another network namespace's kernel proxy: no table has it.
-        return PortHolder(port, LOOPBACK, os.geteuid()) if _taken(port) else None
+        return PortHolder(port, LOOPBACK, os.geteuid()) if _is_taken(port) else None
     processes = _owners({found.inode for found in sockets})
     for found in sockets:
         if found.inode in processes:
@@ -96,7 +96,7 @@ def find_port_holder(port: int) -> PortHolder | None:
     return PortHolder(port, sockets[0].address, sockets[0].uid)
 
 
-def _taken(port: int) -> bool:
+def _is_taken(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # As servers do: connections that linger from an earlier one do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -125,7 +125,7 @@ def _matching(lines: Iterator[str], port: int) -> Iterator[_Socket]:
         if not local.endswith(wanted) or inode == "0":
             continue
         address = _address(local.partition(":")[0])
-        if address in _IN_THE_WAY:
+        if address in _BLOCKING:
             yield _Socket(address, int(uid), inode, state == _LISTEN)
 
 
@@ -140,7 +140,7 @@ def _address(digits: str) -> str:
 
 
 def _owners(inodes: set[str]) -> Mapping[str, int]:
-    """Inode → the process that has it; of several that share it, the one that was first."""
+    """Inode → the process that has it; of several that share it, the oldest."""
     links = {f"socket:[{inode}]": inode for inode in inodes}
     owners: dict[str, procfs.Identity] = {}
     for pid in procfs.pids():

@@ -1,8 +1,8 @@
-"""What every runtime says about a service in the same way: its values, its probe, its secrets.
+"""What every runtime derives from a lock in the same way: values, probes and secrets of services.
 
-A runtime decides where a service listens and where its files lie; given that, this module fills the
-templates of the engine's profile, computes the runner's environment and writes secrets into
-fingerprints as keyed digests, so that two runtimes cannot come to disagree about any of it.
+A runtime decides where a service listens and where its files are. This module then fills the
+templates of the engine's profile, computes the runner's environment, and turns secrets into keyed
+digests for fingerprints.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from algaenv.plan.app_variables import inbound_token
 Text = str | Secret
 Values = Mapping[str, Text]
 DEFAULT_COMPILE_SECONDS = 60.0
-"""Up to this `ready_timeout` the runner's own limit of compiling is generous."""
+"""Up to this `ready_timeout` the runner's default limit of compile time is enough."""
 COMPILE_PROCESSORS = 16
-"""How many may be at work on one component at once, as far as its limit goes."""
+"""Processors that may compile one component at once, for the limit of compile time."""
 ServiceName = Literal["store", "redis", "database", "runner", "gateway"]
 
 LOOPBACK = "127.0.0.1"
@@ -45,7 +45,7 @@ _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([a-z_]+)\}")
 
 @dataclass(frozen=True, slots=True)
 class RenderedProfile:
-    """A profile with its templates filled; a text that took a secret in is a Secret itself."""
+    """A profile with its templates filled; a text that contains a secret is a Secret."""
 
     command: tuple[str, ...]
     environment: Values
@@ -102,7 +102,7 @@ def render_container(profile: Profile, values: Values) -> RenderedProfile:
 
     A file that only the other runtime's command or environment names is not among them.
 
-    Raises ResolveError (`template-unknown`, `template-secret`) with every complaint at once.
+    Raises ResolveError (`template-unknown`, `template-secret`) with all problems at once.
     """
     others = (*profile.process, *profile.process_environment.values())
     return _render(profile, profile.command, profile.environment, others, values)
@@ -152,11 +152,11 @@ def _named(file: str, templates: Iterable[str]) -> bool:
 
 
 def fill_template(template: str, values: Values, *, quoted: bool = False) -> Text:
-    """Put `values` in place of `{name}`; `{{` and `}}` stand for braces.
+    """Replace `{name}` by its value; `{{` and `}}` stand for braces.
 
-    The answer is a Secret when a secret went in. `quoted`: a placeholder right between double
-    quotes stands in a quoted string, so that quotes and backslashes of its value are escaped, as
-    the configuration files of servers want it. Raises KeyError for an unknown name.
+    The result is a Secret when a value was. `quoted`: a placeholder directly between double quotes
+    is part of a quoted string, so quotes and backslashes of its value are escaped, as configuration
+    files of servers require. Raises KeyError for an unknown name.
     """
     secret = False
 
@@ -195,9 +195,9 @@ def _in_command(profile: str) -> Problem:
 
 
 def keyed_digest(key: Secret) -> Callable[[Secret], str]:
-    """What stands for a secret in fingerprints: `hmac:` and 16 hex digits under the lock's key.
+    """A function that maps a secret to its digest in fingerprints: `hmac:` and 16 hex digits.
 
-    The key keeps a reader of labels from trying passwords against the digest.
+    The key keeps a reader of labels from guessing passwords by their digest.
     """
 
     def digest(secret: Secret) -> str:
@@ -219,14 +219,14 @@ def flat_inputs(prefix: str, values: Values, key: Secret) -> dict[str, str]:
 RUNNER_SECRETS = "RUNNER_SECRETS_FILE"
 """The variable that names the runner's file of secrets."""
 SECRETS = "secrets.json"
-"""The file of variables that are secrets, for services of this package."""
+"""The file with the secret variables, for services of this package."""
 
 
 def with_secrets_in_file(environment: Values, variable: str, etc: str) -> tuple[Values, Values]:
     """`environment` without its secrets, and the files that hold them instead.
 
-    An environment can be read by others of the same user, and an engine shows it to everybody who
-    may ask. `variable` is the one by which the service is told of the file in `etc`.
+    Other processes of the same user can read an environment, and an engine shows it to everybody
+    who may inspect. `variable` gives the service the path of the file in `etc`.
     """
     secrets = {name: it.reveal() for name, it in environment.items() if isinstance(it, Secret)}
     if not secrets:
@@ -237,7 +237,7 @@ def with_secrets_in_file(environment: Values, variable: str, etc: str) -> tuple[
 
 
 def reveal_all(values: Values) -> dict[str, str]:
-    """The plain texts, for handing over to the service itself and to nobody else."""
+    """The plain texts, to be passed to the service itself only."""
     return {
         name: value.reveal() if isinstance(value, Secret) else value
         for name, value in values.items()
@@ -281,11 +281,11 @@ def runner_environment(
         "EXT_CACHE_ROOT": cache,
         "EXT_UI_FRAME_ANCESTORS": _frame_ancestors(lock),
         "RUNNER_DEBUG_REDIS_URL": f"redis://{redis_host}:{redis_port}/0",
-        # Without the variable a runner lets guests ask any address, as Alga's does.
+        # Without the variable a runner lets guests connect to any address, as Alga's does.
         "RUNNER_LOCAL_EGRESS": ",".join(intent.runner.local_egress) or "deny",
     }
     if intent.ready_timeout > DEFAULT_COMPILE_SECONDS:
-        # Else the runner's own limit would end what the author is ready to wait for.
+        # Else the runner's default limit would end a compilation that the author allows.
         seconds = math.ceil(intent.ready_timeout) * COMPILE_PROCESSORS
         environment["RUNNER_COMPILE_CPU_SECONDS"] = str(seconds)
     if addresses := ",".join(own):
@@ -297,7 +297,7 @@ def runner_environment(
 
 
 def own_ports(lock: Lock) -> frozenset[int]:
-    """Ports on this machine that the environment's services have, and the app server's."""
+    """Ports of this machine used by the environment's services and by the app server."""
     ports = lock.ports
     taken = {ports.store, ports.console, ports.redis, ports.runner, ports.gateway}
     if not isinstance(lock.intent.database, ExternalDatabase):
@@ -309,8 +309,7 @@ def own_ports(lock: Lock) -> frozenset[int]:
 
 
 def _frame_ancestors(lock: Lock) -> str:
-    """Who may frame a UI: app and gateway, as the browser sees them, wherever their pages come
-    from."""
+    """Origins that may frame a UI: app and gateway, as the browser sees them."""
     parts = urlsplit(lock.intent.app_url)
     origins = ["'self'", "http://localhost:3000", "http://127.0.0.1:3000"]
     if parts.scheme and parts.netloc:
@@ -321,9 +320,9 @@ def _frame_ancestors(lock: Lock) -> str:
 
 
 def probes(lock: Lock) -> Mapping[ServiceName, Probe]:
-    """The question that shows each service of the lock ready, asked from this machine."""
+    """The readiness probe of each service of the lock, as sent from this machine."""
     credentials, ports, intent = lock.credentials, lock.ports, lock.intent
-    questions: dict[ServiceName, Probe] = {
+    found: dict[ServiceName, Probe] = {
         "store": StoreProbe(
             f"http://{LOOPBACK}:{ports.store}",
             credentials.access_key,
@@ -334,7 +333,7 @@ def probes(lock: Lock) -> Mapping[ServiceName, Probe]:
         "runner": RunnerProbe(f"http://{LOOPBACK}:{ports.runner}"),
     }
     if not isinstance(intent.database, ExternalDatabase):
-        questions["database"] = PostgresProbe(
+        found["database"] = PostgresProbe(
             LOOPBACK,
             ports.database,
             intent.database.user,
@@ -342,5 +341,5 @@ def probes(lock: Lock) -> Mapping[ServiceName, Probe]:
             intent.database.database,
         )
     if isinstance(intent.gateway, BundledGateway):
-        questions["gateway"] = GatewayProbe(f"http://{LOOPBACK}:{ports.gateway}")
-    return questions
+        found["gateway"] = GatewayProbe(f"http://{LOOPBACK}:{ports.gateway}")
+    return found

@@ -1,4 +1,4 @@
-"""Every problem code this runtime raises, with its meaning in one line, for the reference page."""
+"""Problem codes of this runtime with their meanings, for the reference page."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Which processes of an environment live: by their records, and where a record is lost, by mark.
+"""Finds the live processes of an environment: by their records, or by their marks.
 
-A record can be removed by hand or by a broken disk; its processes then still carry the marks that
-they were started with. They are looked for in all of /proc, which is slow, so only when something
-is missing.
+A record can get lost; its processes then still carry the marks that they were started with. Marks
+are searched in all of /proc, which is slow, so only when a record is missing.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def read_records(environment: Environment) -> Mapping[Address, Record]:
 
 
 def has_lost_records(environment: Environment, kept: Mapping[Address, Record]) -> bool:
-    """Whether a record that was there is gone: a lock without one, or no directory at all."""
+    """Whether a record is missing: there is a lock without one, or no directory at all."""
     layout = Layout(environment.home)
     if not layout.run.is_dir():
         return layout.home.is_dir()
@@ -52,10 +51,10 @@ def has_lost_records(environment: Environment, kept: Mapping[Address, Record]) -
 
 
 def hidden_services(environment: Environment) -> tuple[Address, ...]:
-    """The services that are held by a shim which this process cannot see.
+    """Services whose supervisor cannot be seen, since it runs in another PID namespace.
 
-    They run in another PID namespace. Costs a lock each; only where one is held are records and
-    marks looked at. Raises OSError.
+    Tries one lock per service; records and marks are read only where a lock is held. Raises
+    OSError.
     """
     layout = Layout(environment.home)
     names = sorted(path.name.partition(".")[0] for path in layout.run.glob("*.json.lock"))
@@ -72,28 +71,28 @@ def hidden_services(environment: Environment) -> tuple[Address, ...]:
     return tuple(
         address
         for address in unseen
-        # Asked again: a shim that was still there may have ended since.
+        # Tried again: the supervisor may have ended in the meantime.
         if address not in marked and service_lock.is_held(layout.lock(address.name))
     )
 
 
 def supervisor_of(record: Record) -> Identity | None:
-    """The living shim a record names."""
+    """The supervisor of a record, if it is alive."""
     return _if_alive(record, records.process_identity(record["shim"]))
 
 
 def child_of(record: Record) -> Identity | None:
-    """The living process of the service that a record names."""
+    """The service's process of a record, if it is alive."""
     return _if_alive(record, records.process_identity(record["child"]))
 
 
 def is_running(record: Record) -> bool:
-    """The service runs, and its shim stands over it."""
+    """The service and its supervisor are alive."""
     return bool(record["state"] == "running" and supervisor_of(record) and child_of(record))
 
 
 def exit_summary(record: Record) -> str:
-    """How a service that does not run came to its end, in a phrase."""
+    """A phrase that tells how a service ended that is not running."""
     code, ran = record["exit_code"], record["ran"]
     if record["state"] in ("exited", "stopped", "waiting") and code is not None:
         again = ", and will be started again" if record["state"] == "waiting" else ""
@@ -108,12 +107,12 @@ def exit_summary(record: Record) -> str:
 
 
 def find_marked(environment: Environment) -> Mapping[Address, MarkedProcesses]:
-    """Every living process that carries this environment's marks."""
+    """Every live process that carries this environment's marks."""
     found: dict[Address, MarkedProcesses] = {}
     for process, marks in procfs.marked_processes(environment.id):
         spec = marks.get(procfs.SPEC, "")
         if spec != str(environment.spec) and os.path.exists(spec):  # noqa: PTH110
-            continue  # A checkout that came to the place this one was moved away from.
+            continue  # Another checkout at the path that this one was moved away from.
         address = Address.parse(marks[procfs.ADDRESS])
         known = found.get(address, MarkedProcesses((), (), marks.get(procfs.FINGERPRINT, "")))
         if procfs.SUPERVISOR in marks:

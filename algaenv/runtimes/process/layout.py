@@ -1,4 +1,4 @@
-"""Where everything of one environment lies on disk."""
+"""The files of one environment on disk, and helpers to write them privately."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from algaenv.model.problem import Failed, Problem
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The paths below an environment's home."""
+    """The paths below an environment's state directory."""
 
     home: Path
 
@@ -33,11 +33,11 @@ class Layout:
         return self.run / f"{service}.json"
 
     def lock(self, service: str) -> Path:
-        """What the shim of a service holds while it lives."""
+        """The lock that the supervisor of a service holds for life."""
         return self.run / f"{service}.json.lock"
 
     def log(self, service: str) -> Path:
-        """What a service says."""
+        """The log of a service."""
         return self.home / "logs" / f"{service}.log"
 
     @property
@@ -68,7 +68,7 @@ def data_version(folder: Path) -> str:
 
 
 def chown_tree(place: Path, user: int) -> None:
-    """Make `user` the owner of everything in `place`, which may not be there yet."""
+    """Make `user` the owner of everything in `place`, if it exists."""
     if not place.exists() or place.stat().st_uid == user:
         return
     for directory, _, names in os.walk(place, topdown=False):
@@ -94,8 +94,6 @@ def write_private(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-# MERGED disk: What the disk says no to, in the words of this program.
-
 _HINTS = {
     errno.ENOSPC: "free some space on this disk",
     errno.EDQUOT: "free some space: this user's share of the disk is used up",
@@ -108,8 +106,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turns an OSError inside into Failed (`disk-failed`, `disk-full`) about `path`, or what it
-    names itself."""
+    """Turn an OSError into Failed (`disk-failed`, `disk-full`) about its file, else `path`."""
     try:
         yield
     except OSError as error:

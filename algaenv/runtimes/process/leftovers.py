@@ -1,7 +1,7 @@
-"""Removes what a run that was killed has left between two unlinks, by the names it has.
+"""Removes files that a killed run has left behind, by their names.
 
-A file that is written aside, a lock without a record, settings of a service that has none: nothing
-refers to them, so no plan would ever remove them. Some hold secrets.
+Temporary files, locks and settings without a record: nothing refers to them, so no plan removes
+them. Some hold secrets.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _RECORD: Final = re.compile(r"(?P<service>[a-z0-9-]+)\.json(\.lock|\.\d+\.new)?"
 
 
 def sweep(environment: Environment, *, data: bool = False) -> None:
-    """Remove them; what belongs to a service that is there, or is held, stays.
+    """Remove leftovers; files of an existing or locked service stay.
 
-    With `data`, records that nobody can read go too. The caller holds the environment, so nobody
-    else starts a service meanwhile. Raises Failed (`left-behind`) with everything that could not
-    be removed.
+    With `data`, unreadable records are removed too. The caller holds the environment's lock, so no
+    other run starts a service meanwhile. Raises Failed (`left-behind`) with everything that could
+    not be removed.
     """
     layout = Layout(environment.home)
     problems: list[Problem] = []
     for service in sorted(_without_record(environment, layout)):
         try:
-            problems += _forget(layout, service, records=data)
+            problems += _remove_files(layout, service, records=data)
         except AlgaenvError:
-            continue  # Somebody out of sight works on it.
+            continue  # Its supervisor runs in another PID namespace.
         except OSError as error:
             problems.append(left_behind(layout.run / service, error))
     for path in _named(layout.data, TEMPORARY_PREFIX):
@@ -46,8 +46,8 @@ def sweep(environment: Environment, *, data: bool = False) -> None:
 
 
 def left_behind(path: Path, error: OSError) -> Problem:
-    """What is told about a thing of ours that could not be removed."""
-    # What lies within a tree is known to the system by its last name only.
+    """The problem of a file that could not be removed."""
+    # Errors inside a tree name only the last component.
     name = str(error.filename or path)
     place = name if name.startswith("/") else f"{name} in {path}"
     return Problem(
@@ -58,7 +58,7 @@ def left_behind(path: Path, error: OSError) -> Problem:
 
 
 def _without_record(environment: Environment, layout: Layout) -> set[str]:
-    """The services that only leftovers tell of."""
+    """Services that have leftovers but no record and no process."""
     names = {path.name for path in _named(layout.etc_all, "")}
     for path in _named(layout.run, ""):
         if found := _RECORD.fullmatch(path.name):
@@ -70,7 +70,7 @@ def _without_record(environment: Environment, layout: Layout) -> set[str]:
     return {name for name in names if Address(PROCESS, name) not in marked}
 
 
-def _forget(layout: Layout, service: str, *, records: bool) -> list[Problem]:
+def _remove_files(layout: Layout, service: str, *, records: bool) -> list[Problem]:
     """Raises Conflict when its lock is held, and OSError when it cannot be taken."""
     lock = layout.lock(service)
     with service_lock.hold(lock, Address(PROCESS, service), seconds=0):

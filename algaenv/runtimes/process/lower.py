@@ -1,7 +1,6 @@
-"""Lock and found programs in, resources out: this runtime's code generator.
+"""Lowers a lock and the selected programs to folder and process resources.
 
-Inside and outside are the same here: every service listens on 127.0.0.1 at the port of the lock,
-and speaks to the others there.
+Every service listens on 127.0.0.1 at its port of the lock, and connects to the others there.
 """
 
 from __future__ import annotations
@@ -52,13 +51,13 @@ _GRACE: Final[Mapping[ServiceName, float]] = {
     "gateway": 10.0,
 }
 _POSTGRES: Final = "postgres"
-"""One folder for every version of the profile: its content knows which version made it."""
+"""One folder for every version of the profile: its content records its version."""
 _INHERITED: Final = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
-"""What every service has of the caller's environment; the rest is not its business."""
+"""Variables that every service inherits from the caller."""
 _INHERITED_BY_PYTHON: Final = (*_INHERITED, "HOME", "PYTHONUSERBASE")
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 _PROXY: Final = re.compile(r"https?://\S+|[^:/\s]+(?::\d+)?/?", re.IGNORECASE)
-"""A proxy that the services' HTTP client can use; another one would fail every request."""
+"""A proxy that the services' HTTP client supports; any other would fail every request."""
 _DIRECT: Final = (LOOPBACK, "localhost", "::1")
 
 
@@ -83,14 +82,14 @@ def lower(lock: Lock, programs: ServicePrograms, environ: Mapping[str, str]) -> 
 
 
 def _engine(service: ServiceName, program: ServiceProgram | None) -> ServiceEngine:
-    """What runs a service; runner and gateway come with this package."""
+    """The engine of a service; runner and gateway come with this package."""
     if program is not None:
         return program.engine(service)
     return ServiceEngine(service, "bundled", algaenv.__version__, sys.executable)
 
 
 def folder_name(service: ServiceName, engine: str) -> str:
-    """Data of one engine is nothing to another, so each has a folder of its own."""
+    """Data of one engine is useless to another, so each has a folder of its own."""
     return f"{service}-{_POSTGRES if service == 'database' else engine}"
 
 
@@ -138,7 +137,7 @@ def _server(
         home=str(program.binary.home),
     )
     rendered = render_process(profile, values)
-    # Its own files belong to the environment, not into the home of whoever started it.
+    # Its own files belong into the state directory, not into the user's home.
     environment = {**_inherited(environ, _INHERITED), "HOME": etc, **rendered.environment}
     return ProcessSpec(
         engine=profile.name,
@@ -201,7 +200,12 @@ def _runner(lock: Lock, environ: Mapping[str, str]) -> ProcessSpec:
         engine="bundled",
         # -P: what lies in the working directory is not to be imported.
         argv=(sys.executable, "-P", "-m", "algaenv.runner"),
-        environment={**_of_the_shell(environ), **_python_path(), "PYTHONUNBUFFERED": "1", **own},
+        environment={
+            **_inherited_by_python(environ),
+            **_python_path(),
+            "PYTHONUNBUFFERED": "1",
+            **own,
+        },
         wanted_environment=wanted,
         files=files,
         ports={"main": lock.ports.runner},
@@ -227,7 +231,12 @@ def _gateway(lock: Lock, environ: Mapping[str, str], runner: ProcessSpec) -> Pro
     return ProcessSpec(
         engine="bundled",
         argv=(sys.executable, "-P", "-m", "algaenv.gateway"),
-        environment={**_of_the_shell(environ), **_python_path(), "PYTHONUNBUFFERED": "1", **own},
+        environment={
+            **_inherited_by_python(environ),
+            **_python_path(),
+            "PYTHONUNBUFFERED": "1",
+            **own,
+        },
         wanted_environment=wanted,
         files={**files, **more},
         ports={"main": lock.ports.gateway},
@@ -237,11 +246,11 @@ def _gateway(lock: Lock, environ: Mapping[str, str], runner: ProcessSpec) -> Pro
     )
 
 
-def _of_the_shell(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a service in Python has of the caller's environment: also the way to other machines.
+def _inherited_by_python(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that a Python service inherits: also proxies and certificates.
 
-    The other services are asked directly, whatever proxy there is. A file of certificates that
-    cannot be read would fail every request, so it is left out like a proxy that speaks no HTTP.
+    The other services are reached directly, whatever proxy is set. A file of certificates that
+    cannot be read, or a proxy that speaks no HTTP, would fail every request, so it is left out.
     """
     proxies = {name: environ[name] for name in _PROXIES if _PROXY.fullmatch(environ.get(name, ""))}
     if proxies:
@@ -272,7 +281,7 @@ def _is_there(path: str) -> bool:
 
 
 def _python_path() -> Mapping[str, str]:
-    """A checkout is not found by itself; what is installed is."""
+    """PYTHONPATH for a checkout; an installed package needs none."""
     root = Path(algaenv.__file__).resolve().parent.parent
     installed = root.name in {"site-packages", "dist-packages"}
     return {} if installed else {"PYTHONPATH": str(root)}
@@ -284,7 +293,7 @@ def _inherited(environ: Mapping[str, str], names: tuple[str, ...]) -> dict[str, 
 
 
 def _inputs(lock: Lock, body: ProcessSpec) -> dict[str, Json]:
-    """All that decides whether a service must be started anew, one readable field each."""
+    """The inputs that decide whether a service must be restarted, one readable field each."""
     key = lock.credentials.fingerprint_key
     fields: dict[str, Json] = {
         "engine": body.engine,

@@ -1,7 +1,7 @@
-"""Eyes for folders and processes: reads small files and /proc, asks nobody, writes nothing.
+"""Observes folders and processes: reads small files and /proc, writes nothing.
 
-A look costs about a millisecond, so that a run which changes nothing is not felt. Only where a
-record is missing are the processes of this user searched for our marks.
+An observation takes about a millisecond. The processes of this user are searched for our marks only
+when a record is missing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from algaenv.runtimes.process.supervisor.records import Record
 
 
 class ProcessObserver:
-    """Looks at one environment, whether or not its spec is still there."""
+    """Observes one environment, whether or not its spec still exists."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
@@ -57,8 +57,8 @@ class ProcessObserver:
         drift = list(_drift(record, child)) if running else []
         if running and record["log"] != str(self._layout.log(address.name)):
             drift.append("it was started before the directory was moved")
-        shim = record["shim"]
-        handle = f"{shim['pid']}:{shim['start']}" if shim else ""
+        supervisor = record["shim"]
+        handle = f"{supervisor['pid']}:{supervisor['start']}" if supervisor else ""
         return Present(record["fingerprint"], record["inputs"], tuple(drift), running, handle, note)
 
     def _folders(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
@@ -71,7 +71,7 @@ class ProcessObserver:
             marker = self._own_marker(path)
             if path in places or marker is None:
                 continue
-            # What an earlier engine of the service left: its own address is its successor's.
+            # Data of an earlier engine of the service: its successor has the address.
             taken = marker.address in seen or marker.address in places.values()
             address = Address(FOLDER, path.name) if taken else marker.address
             seen[address] = _folder(path, marker)
@@ -98,7 +98,7 @@ def _folder(path: Path, marker: Marker | None) -> Present:
 
 
 def _hidden(record: Record) -> Present:
-    """It runs: its shim's lock says so, although neither can be seen from here."""
+    """It runs, since its supervisor's lock is held, but cannot be seen from here."""
     note = f"{record['engine']}, out of sight: in another PID namespace"
     return Present(record["fingerprint"], record["inputs"], running=True, note=note)
 
@@ -111,7 +111,7 @@ def _drift(record: Record, child: int) -> Iterator[str]:
 
 
 def _unrecorded(found: MarkedProcesses) -> Present:
-    """Ours, but how it was started nobody knows any more; it is started afresh."""
+    """Ours, but without a record; it will be started afresh."""
     first = (*found.supervisors, *found.others)[0]
     return Present(
         found.fingerprint,

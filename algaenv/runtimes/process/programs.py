@@ -1,6 +1,6 @@
-"""Which program runs each service: the first engine of the spec's list that this machine has.
+"""Selects the program of each service: the first engine of the spec's list that this machine has.
 
-An engine that already holds data of this environment goes before one that does not: installing
+An engine that already has data of this environment comes before one that has none: installing
 another program must not make an environment look empty.
 """
 
@@ -51,7 +51,7 @@ class ServiceProgram:
     version: str = ""
 
     def engine(self, service: ServiceName) -> ServiceEngine:
-        """What `plan` and `status` show."""
+        """The engine as `plan` and `status` show it."""
         source = f"{self.binary.path}, from {self.binary.origin}"
         return ServiceEngine(service, engine_name(self.profile), self.version, source)
 
@@ -64,10 +64,10 @@ FindDataFolder = Callable[[ServiceName, Profile], Path | None]
 def select_programs(
     lock: Lock, environ: Mapping[str, str], cache: Path | None, folders: FindDataFolder
 ) -> ServicePrograms:
-    """A program for each service but runner and gateway, which this package brings along.
+    """A program for each service but runner and gateway, which are part of this package.
 
-    Raises ResolveError with everything that is missing, and everything the spec asks for that
-    processes cannot do (`binary-missing`, `program-version`, `data-version`, `runtime-cannot`).
+    Raises ResolveError with everything that is missing or unsupported (`binary-missing`,
+    `program-version`, `data-version`, `runtime-cannot`).
     """
     problems = list(_unsupported(lock.intent))
     memo = Memo(cache, "images")
@@ -125,7 +125,7 @@ def _programs_of(
         if service != "database":
             yield ServiceProgram(profile, binary, binary.version)
             return
-        # PostgreSQL without the program that makes its data directory is of no use.
+        # PostgreSQL is useless without the program that makes its data directory.
         if is_file(str(binary.path.with_name("initdb"))):
             yield ServiceProgram(profile, binary, version_of(binary, memo))
             if not profile.version:
@@ -133,7 +133,7 @@ def _programs_of(
 
 
 def _other_data(program: ServiceProgram, folders: FindDataFolder) -> Iterator[Problem]:
-    """Data that another major version made is named before anything is stopped or started."""
+    """Data of another major version, reported before anything is stopped or started."""
     folder = folders("database", program.profile)
     made_by = data_version(folder) if folder else ""
     if folder and made_by and made_by != major_of(program.version):

@@ -1,4 +1,4 @@
-"""The runtime `process`: what reconcile is handed."""
+"""The process runtime."""
 
 # ruff: noqa: ARG002 - the signatures are the protocol's
 
@@ -22,8 +22,8 @@ from algaenv.runtimes.services import ServiceName
 class ProcessRuntime:
     """Services as local processes.
 
-    `environ` is where programs are looked for and what services inherit a few names of. `cache`
-    keeps between runs what takes time to find out; None keeps nothing.
+    Programs are searched in `environ`, and services inherit a few variables of it. `cache` is a
+    directory for slow results; None keeps nothing.
     """
 
     def __init__(self, environ: Mapping[str, str], cache: Path | None) -> None:
@@ -51,7 +51,7 @@ class ProcessRuntime:
         return lower(lock, programs, self._environ)
 
     def obstacles(self, environment: Environment, changes: Sequence[Change]) -> tuple[Blocked, ...]:
-        """Services held by a shim that cannot be seen (`shim-busy`); else ports that others hold
+        """Services whose supervisor cannot be seen (`shim-busy`); else taken ports
         (`port-taken`)."""
         from algaenv.runtimes.process import discovery, service_lock
 

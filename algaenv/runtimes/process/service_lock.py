@@ -1,8 +1,7 @@
-"""The lock of a service: its shim holds it for life, and so does whoever changes its files.
+"""The lock of a service: held by its supervisor for life, and by a driver that changes its files.
 
-The kernel keeps it, so it tells about processes that this one cannot see: those of another PID
-namespace, such as a container that shares the checkout. Nothing of a service may be touched by
-somebody who does not hold its lock.
+It is a kernel lock, so it also shows processes of another PID namespace, such as a container that
+shares the checkout. Files of a service may be changed only under its lock.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from algaenv.model.problem import Conflict, Problem
 from algaenv.runtimes.process.layout import private_directory
 
 LINGERING: Final = 10.0
-"""Seconds that a shim which was just ended may need to let go."""
+"""Seconds that a supervisor which was just ended may need to release the lock."""
 _PAUSE = 0.01
 _FLAGS: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody holds the lock at `path`; it is not made, nor kept. Raises OSError."""
+    """Whether the lock at `path` is held; the file is not created. Raises OSError."""
     try:
         descriptor = os.open(path, _FLAGS)
     except FileNotFoundError:
@@ -41,8 +40,8 @@ def is_held(path: Path) -> bool:
 def hold(path: Path, address: Address, seconds: float = LINGERING) -> Iterator[int]:
     """Hold the lock at `path`, made if need be; yields its descriptor.
 
-    A process that inherits the descriptor goes on holding it. Raises Conflict (`shim-busy`) when
-    somebody else still has it after `seconds`, and OSError.
+    A process that inherits the descriptor keeps the lock. Raises Conflict (`shim-busy`) when it is
+    still held elsewhere after `seconds`, and OSError.
     """
     descriptor = _acquire(path, address, time.monotonic() + seconds)
     try:
@@ -52,7 +51,7 @@ def hold(path: Path, address: Address, seconds: float = LINGERING) -> Iterator[i
 
 
 def busy_error(address: Address) -> Conflict:
-    """The complaint about a service that somebody else holds."""
+    """The error for a service whose lock is held elsewhere."""
     return Conflict(
         Problem(
             "shim-busy",
@@ -72,7 +71,7 @@ def _acquire(path: Path, address: Address, deadline: float) -> int:
                 if time.monotonic() >= deadline:
                     raise busy_error(address)
                 time.sleep(_PAUSE)
-            # Its last holder may have removed the file: then nobody else would meet this lock.
+            # Its last holder may have removed the file: then no other process would see this lock.
             if _is_at(descriptor, path):
                 return descriptor
         except BaseException:

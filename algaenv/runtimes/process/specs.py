@@ -1,4 +1,4 @@
-"""What the hands of this runtime need to make a folder or a process."""
+"""The bodies of this runtime's resources: all that a driver needs to create one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FolderSpec:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseAccess:
-    """Who may log in to which database; `digest` stands for the password in files of ours."""
+    """A database login; `digest` stands for the password in our own files."""
 
     user: str
     password: Secret
@@ -41,9 +41,9 @@ class ProcessSpec:
     engine: str
     argv: tuple[str, ...]
     environment: Values
-    """All of it, but for secrets that `files` hold."""
+    """All variables, except for secrets that `files` hold."""
     wanted_environment: Values
-    """The part that the spec decides, and that makes another process when it changes."""
+    """The variables that come from the spec; a change restarts the service."""
     files: Values
     ports: Mapping[str, int]
     folder: Path | None

@@ -54,7 +54,14 @@ def serve(
     """Start it, log in over TCP."""
     (port,) = free_ports(1)
     options = ("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=")
-    argv = (str(cluster.postgres.path), "-D", str(cluster.place), "-p", str(port), *options)
+    argv = (
+        str(cluster.postgres.path),
+        "-D",
+        str(cluster.data_directory),
+        "-p",
+        str(port),
+        *options,
+    )
     resource = harness.resource(*argv, service="database", stop_signal="SIGINT", grace=20.0)
     private_directory(harness.layout.etc("database"))
     with service_lock.hold(harness.layout.lock("database"), resource.address) as lock:
@@ -139,7 +146,7 @@ def test_what_postgres_refuses_is_told_without_the_password(
     assert caught.value.problem.code == "cluster-failed"
     assert any("pg_reserved" in line for line in caught.value.problem.detail)
     assert "s3cr3t-word" not in str(caught.value)
-    assert not (cluster.place / "PG_VERSION").exists()
+    assert not (cluster.data_directory / "PG_VERSION").exists()
     cluster.prepare(ACCESS, quiet)
 
 
@@ -174,7 +181,7 @@ def test_a_run_killed_while_making_it_leaves_nothing_that_counts(
     (fresh,) = cluster.folder.glob(f"{TEMPORARY_PREFIX}*")
     run.kill()
     run.wait()
-    assert not (cluster.place / "PG_VERSION").exists()
+    assert not (cluster.data_directory / "PG_VERSION").exists()
     until("initdb died with it", lambda: not working_on(fresh))
     cluster.prepare(ACCESS, quiet)
     serve(bare, cluster, ACCESS).close()
@@ -195,7 +202,7 @@ def working_on(directory: Path) -> list[str]:
 def test_data_of_another_version_is_a_conflict(tmp_path: Path, postgres: Postgres) -> None:
     cluster = make(tmp_path, postgres)
     cluster.prepare(ACCESS, quiet)
-    (cluster.place / "PG_VERSION").write_text("9\n")
+    (cluster.data_directory / "PG_VERSION").write_text("9\n")
     with pytest.raises(Conflict) as caught:
         cluster.prepare(ACCESS, quiet)
     problem = caught.value.problem
@@ -207,11 +214,11 @@ def test_data_of_another_version_is_a_conflict(tmp_path: Path, postgres: Postgre
 
 def test_data_of_others_is_a_conflict(tmp_path: Path, postgres: Postgres) -> None:
     cluster = make(tmp_path, postgres)
-    (cluster.place / "thesis.txt").write_text("the only copy")
+    (cluster.data_directory / "thesis.txt").write_text("the only copy")
     with pytest.raises(Conflict) as caught:
         cluster.prepare(ACCESS, quiet)
     assert caught.value.problem.code == "data-unknown"
-    assert (cluster.place / "thesis.txt").exists()
+    assert (cluster.data_directory / "thesis.txt").exists()
 
 
 def test_data_that_a_server_works_on_is_a_conflict(
@@ -225,7 +232,7 @@ def test_data_that_a_server_works_on_is_a_conflict(
         cluster.prepare(ACCESS, quiet)
     assert caught.value.problem.code == "data-in-use"
     assert "(postgres)" in caught.value.problem.summary
-    assert (cluster.place / "postmaster.pid").exists()
+    assert (cluster.data_directory / "postmaster.pid").exists()
 
 
 def test_a_tool_that_fails_shows_its_last_lines(tmp_path: Path, postgres: Postgres) -> None:
@@ -289,7 +296,7 @@ def test_root_runs_it_as_somebody_else_without_an_account(
     with serve(bare, cluster, ACCESS) as connection:
         (row,) = connection.execute("select pg_read_file('/proc/self/uid_map')").fetchall()
     assert str(row[0]).split() == ["1000", "0", "1"]
-    assert {p.stat().st_uid for p in cluster.place.rglob("*")} == {0}
+    assert {p.stat().st_uid for p in cluster.data_directory.rglob("*")} == {0}
 
 
 @ROOT
@@ -303,11 +310,11 @@ def test_without_namespaces_root_runs_it_as_nobody(bare: Harness, postgres: Post
         (row,) = connection.execute("select pg_read_file('/proc/self/status')").fetchall()
     users = next(line for line in str(row[0]).splitlines() if line.startswith("Uid:"))
     assert set(users.split()[1:]) == {"65534"}
-    assert {p.stat().st_uid for p in cluster.place.rglob("*")} == {65534}
+    assert {p.stat().st_uid for p in cluster.data_directory.rglob("*")} == {65534}
     shim = bare.shim("database")
     os.kill(shim.pid, signal.SIGKILL)
     until("it died with its shim", lambda: not bare.alive())
-    until("and so did the server", lambda: not working_on(cluster.place))
+    until("and so did the server", lambda: not working_on(cluster.data_directory))
 
 
 @ROOT
@@ -320,7 +327,7 @@ def test_data_changes_hands_when_the_way_changes(
     cluster = make(tmp_path, postgres)
     cluster.prepare(ACCESS, quiet)
     serve(bare, cluster, ACCESS).close()
-    assert {p.stat().st_uid for p in cluster.place.rglob("*")} == {0}
+    assert {p.stat().st_uid for p in cluster.data_directory.rglob("*")} == {0}
 
 
 @ROOT

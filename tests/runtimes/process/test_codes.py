@@ -12,7 +12,7 @@ from algaenv.runtimes.process.codes import CODES
 
 def raised() -> Iterator[tuple[str, str]]:
     """Code and file of each Problem that is written out."""
-    for source in Path(process.__file__).parent.glob("*.py"):
+    for source in Path(process.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(source.read_text())):
             match node:
                 case ast.Call(func=ast.Name(id="Problem"), args=[code, *_]):

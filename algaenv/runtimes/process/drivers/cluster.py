@@ -1,7 +1,11 @@
-"""PostgreSQL's data directory: made, checked and brought up to the spec before the server starts.
+"""Prepares PostgreSQL's data directory before the server starts: initdb, version check, login.
 
-A new one comes into its place complete or not at all, so one that is there can be trusted; what a
-server that was killed leaves in it is cleared away.
+A new directory is renamed into place once it is complete, so an existing one can be trusted. Stale
+locks of a killed server are removed.
+
+PostgreSQL takes no user, password and database at start. They are written in single-user mode,
+which needs neither a port nor the previous password. This also applies a changed spec, and undoes
+changes made by hand.
 """
 
 from __future__ import annotations
@@ -37,9 +41,9 @@ host all all ::1/128 scram-sha-256
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The cluster of one environment, and the program that works on it.
+    """The cluster of one environment and its server program.
 
-    `templates` is where clusters to copy are kept; None makes every cluster from nothing.
+    `templates` is the directory of template clusters; None runs initdb for every cluster.
     """
 
     postgres: Postgres
@@ -47,27 +51,27 @@ class Cluster:
     templates: Path | None
 
     @property
-    def place(self) -> Path:
-        """What the server is told as its data directory."""
+    def data_directory(self) -> Path:
+        """The data directory of the server."""
         return content(self.folder)
 
     def prepare(self, access: DatabaseAccess, on_progress: OnProgress) -> None:
-        """Make it, or check it and write `access` into it if that changed; nothing runs on it.
+        """Create or check the cluster, and write `access` if it changed; no server may run on it.
 
-        Raises Conflict for data of another version or of others, Failed when a tool fails.
+        Raises Conflict for foreign data or data of another version, Failed when a tool fails.
         """
         for left in self.folder.glob(f"{TEMPORARY_PREFIX}*"):
             shutil.rmtree(left, ignore_errors=True)
-        if not (self.place / "PG_VERSION").exists():
+        if not (self.data_directory / "PG_VERSION").exists():
             self._refuse_unknown()
             self._make(access, on_progress)
             return
         self._refuse_other_version()
         self._clear_lock()
-        self.postgres.chown_data(self.place)
+        self.postgres.chown_data(self.data_directory)
         if not is_access_current(self.folder, access):
             on_progress("writing user, password and database")
-            grant_access(self.postgres, self.place, access)
+            grant_access(self.postgres, self.data_directory, access)
             save_access(self.folder, access)
 
     def _make(self, access: DatabaseAccess, on_progress: OnProgress) -> None:
@@ -77,19 +81,19 @@ class Cluster:
             self.postgres.make(fresh, self.templates, on_progress)
             (fresh / "pg_hba.conf").write_text(_PG_HBA)
             self.postgres.chown_data(fresh)
-            # Syncing hundreds of files that nobody has written to yet would take a second.
+            # Syncing hundreds of unchanged files would take a second.
             grant_access(self.postgres, fresh, access, fsync="off")
             save_access(self.folder, access)
-            fresh.rename(self.place)
+            fresh.rename(self.data_directory)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
     def _refuse_unknown(self) -> None:
-        if self.place.is_dir() and any(self.place.iterdir()):
+        if self.data_directory.is_dir() and any(self.data_directory.iterdir()):
             raise Conflict(
                 Problem(
                     "data-unknown",
-                    f"cannot make a PostgreSQL data directory at {self.place}: it is not empty",
+                    f"cannot make a PostgreSQL data directory at {self.data_directory}: it is not empty",
                     "see what it holds, and move it away",
                 )
             )
@@ -107,41 +111,35 @@ class Cluster:
             )
 
     def _clear_lock(self) -> None:
-        """A server that was killed leaves its lock; its pid may be a stranger's by now."""
-        lock = self.place / _LOCK
+        """Remove the lock of a killed server; its pid may belong to another process by now."""
+        lock = self.data_directory / _LOCK
         if not lock.exists():
             return
-        here = os.path.realpath(self.place)
+        here = os.path.realpath(self.data_directory)
         workers = [
             process
             for pid in procfs.pids()
             if procfs.working_directory(pid) == here and (process := procfs.identify(pid))
         ]
-        # Those of a server that was just killed notice it and leave within moments.
+        # Workers of a server that was just killed exit within moments.
         left = wait_for_exit(workers, _LINGERING_SECONDS)
         if left:
             names = ", ".join(f"{each.pid} ({procfs.command(each.pid)})" for each in left)
             raise Conflict(
                 Problem(
                     "data-in-use",
-                    f"cannot start PostgreSQL on {self.place}: in use by process {names}",
+                    f"cannot start PostgreSQL on {self.data_directory}: in use by process {names}",
                     "end it, and run this again",
                 )
             )
         lock.unlink(missing_ok=True)
 
 
-# MERGED access: Who may log in to a cluster: a user, a password and a database, written into it as rows.
-#
-# PostgreSQL takes none of them at start. They are typed into the server in single-user mode, which
-# needs neither a port nor an older password; so this also brings a cluster up to a changed spec, and
-# makes good what was changed by hand.
-
 _ACCESS_FILE = ".algaenv-access.json"
-"""Beside the cluster: what was written into it, the password as a digest."""
+"""Beside the cluster: the login that was written, the password as a digest."""
 _DUPLICATE_DATABASE = "42P04"
 _SETTINGS = {
-    # A statement that fails is logged as it stands, password and all, unless told not to.
+    # Else a failed statement is logged, password included.
     "log_min_error_statement": "panic",
     # Each line then begins with its SQLSTATE.
     "log_line_prefix": "%e ",
@@ -153,33 +151,33 @@ _SETTINGS = {
 
 
 def is_access_current(folder: Path, access: DatabaseAccess) -> bool:
-    """Whether just this was written into the cluster in `folder` before."""
+    """Whether `access` is what was last written into the cluster in `folder`."""
     try:
-        return (folder / _ACCESS_FILE).read_text() == _spelled(access)
+        return (folder / _ACCESS_FILE).read_text() == _access_json(access)
     except OSError:
         return False
 
 
 def forget_access(folder: Path) -> None:
-    """Have it written again next time, whatever became of it."""
+    """Have the login written again next time."""
     (folder / _ACCESS_FILE).unlink(missing_ok=True)
 
 
 def save_access(folder: Path, access: DatabaseAccess) -> None:
-    """Note what was written."""
-    write_private(folder / _ACCESS_FILE, _spelled(access))
+    """Record that `access` was written."""
+    write_private(folder / _ACCESS_FILE, _access_json(access))
 
 
 def grant_access(
     postgres: Postgres, place: Path, access: DatabaseAccess, *, fsync: str = "on"
 ) -> None:
-    """Let the user in with this password, and make the database if it is not there.
+    """Create or alter the role, and create the database if it does not exist.
 
-    Typed, since a password on a command line is public. Raises Failed (`cluster-failed`).
+    Uses standard input, since a command line is public. Raises Failed (`cluster-failed`).
     """
     user, database = _identifier(access.user), _identifier(access.database)
     found = f"SELECT FROM pg_catalog.pg_roles WHERE rolname = {_literal(access.user)}"
-    said = postgres.type_in(
+    output = postgres.run_single_user(
         place,
         {**_SETTINGS, "fsync": fsync},
         (
@@ -188,11 +186,11 @@ def grant_access(
             f"CREATE DATABASE {database} OWNER {user}",
         ),
     )
-    if any(_is_error(line) for line in said):
-        raise Failed(cluster_problem("writing user, password and database", said))
+    if any(_is_error(line) for line in output):
+        raise Failed(cluster_problem("writing user, password and database", output))
 
 
-def _spelled(access: DatabaseAccess) -> str:
+def _access_json(access: DatabaseAccess) -> str:
     facts = {"user": access.user, "database": access.database, "password": access.digest}
     return json.dumps(facts, indent=1, sort_keys=True)
 

@@ -1,7 +1,7 @@
-"""Hands for `folder`: the directories that hold what services store, and outlive them.
+"""Driver of `folder`: the directories that hold the data of services, and outlive them.
 
-A folder is ours when it carries our marker; and nothing is ever removed that is not ours, or that
-is not directly below the environment's own `data/`.
+A folder is ours when it carries our marker. Only our folders directly below the environment's
+`data/` are ever removed.
 """
 
 # ruff: noqa: ARG002 - the signatures are the protocol's
@@ -36,13 +36,13 @@ from algaenv.runtimes.process.supervisor import records
 
 MARKER = ".algaenv.json"
 TEMPORARY_PREFIX = ".algaenv-"
-"""Begins the names of directories that are being made or removed; no folder is called so."""
+"""Prefix of directories that are being created or removed; no folder has such a name."""
 _numbers = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """What we wrote into a folder when we made it."""
+    """The marker that is written into a folder when it is created."""
 
     environment: str
     address: Address
@@ -51,7 +51,7 @@ class Marker:
 
 
 def read_marker(folder: Path) -> Marker | None:
-    """None for a directory that carries no marker that makes sense."""
+    """None for a directory without a valid marker."""
     try:
         kept = json.loads((folder / MARKER).read_bytes())
         return Marker(
@@ -74,19 +74,19 @@ def folders_in(layout: Layout) -> Iterator[Path]:
 
 
 class FolderDriver:
-    """Makes and removes folders."""
+    """Creates and removes folders."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self._layout = Layout(environment.home)
 
     def create(self, resource: Resource, on_progress: OnProgress) -> None:
-        """In one step: a folder with its marker, or none. Conflict when the place is taken."""
+        """Create a folder with its marker atomically. Raises Conflict for a foreign directory."""
         if not isinstance(resource.body, FolderSpec):
             raise TypeError(resource.body)
         path = resource.body.path
         with disk_errors(path):
-            self._refuse_out_of_sight(path)
+            self._refuse_hidden(path)
             if self._owns(path):
                 self._mark(path, resource)
                 private_directory(content(path))
@@ -104,15 +104,15 @@ class FolderDriver:
                 raise Conflict(_not_ours("make", path)) from error
 
     def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
-        """Bring marker and content directory back."""
+        """Restore marker and content directory."""
         self.create(resource, on_progress)
 
     def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
-        """Remove a folder and all that is stored in it; `seen.handle` is its path."""
+        """Remove a folder and its content; `seen.handle` is its path."""
         path = Path(seen.handle)
         if not path.exists() and not path.is_symlink():
             return
-        self._refuse_strangers(path)
+        self._refuse_foreign(path)
         self._refuse_running(path)
         with disk_errors(path), self._held(path) as lock:
             gone = self._layout.folder(_temporary_name())
@@ -123,14 +123,14 @@ class FolderDriver:
 
     @contextlib.contextmanager
     def _held(self, path: Path) -> Iterator[Path]:
-        """Hold the lock of the service that works in `path`: no pid tells of one out of sight."""
-        self._refuse_out_of_sight(path)
+        """Hold the lock of the service of `path`, which may run in another PID namespace."""
+        self._refuse_hidden(path)
         address = Address(PROCESS, _service_of(path))
         lock = self._layout.lock(address.name)
         with service_lock.hold(lock, address):
             yield lock
 
-    def _refuse_out_of_sight(self, path: Path) -> None:
+    def _refuse_hidden(self, path: Path) -> None:
         address = Address(PROCESS, _service_of(path))
         if address in hidden_services(self._environment):
             raise service_lock.busy_error(address)
@@ -148,7 +148,7 @@ class FolderDriver:
         marker = None if path.is_symlink() else read_marker(path)
         return marker is not None and marker.environment == self._environment.id
 
-    def _refuse_strangers(self, path: Path) -> None:
+    def _refuse_foreign(self, path: Path) -> None:
         inside = os.path.realpath(path.parent) == os.path.realpath(self._layout.data)
         if not inside or not self._owns(path):
             raise Conflict(_not_ours("remove", path))
@@ -167,14 +167,14 @@ class FolderDriver:
             )
 
     def _sweep(self) -> None:
-        """Remove what a run that died was making or removing; ours may still be at it."""
+        """Remove temporary directories of runs that died; another thread of ours may be active."""
         for entry in private_directory(self._layout.data).glob(f"{TEMPORARY_PREFIX}*"):
             if not entry.name.startswith(f"{TEMPORARY_PREFIX}{os.getpid()}-"):
                 shutil.rmtree(entry, ignore_errors=True)
 
 
 def _service_of(path: Path) -> str:
-    """A folder is called `<service>-<engine>`."""
+    """The service of a folder `<service>-<engine>`."""
     return path.name.partition("-")[0]
 
 

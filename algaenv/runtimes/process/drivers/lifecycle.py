@@ -50,14 +50,14 @@ def start_service(
     private_directory(path.parent)
     private_directory(layout.log(resource.address.name).parent)
     records.write(str(path), _new_record(environment, resource, body, isolation))
-    said = _run_supervisor(path, lock, _environ(environment, resource, body))
-    if said is not None:
+    error = _run_supervisor(path, lock, _environ(environment, resource, body))
+    if error is not None:
         path.unlink(missing_ok=True)
-        raise _not_started(resource, said)
+        raise _not_started(resource, error)
 
 
 def _run_supervisor(record: Path, lock: int, environ: Mapping[str, str]) -> str | None:
-    """None when the service was started, else what the shim said."""
+    """None when the service was started, else the supervisor's error."""
     try:
         ended = subprocess.run(
             [sys.executable, "-I", "-S", str(SUPERVISOR_SCRIPT), str(record), str(lock)],
@@ -78,7 +78,7 @@ def _run_supervisor(record: Path, lock: int, environ: Mapping[str, str]) -> str 
 
 
 def _environ(environment: Environment, resource: Resource, body: ProcessSpec) -> Mapping[str, str]:
-    """The service's own, and our marks. A secret is in it only if its program takes no file."""
+    """The service's variables and our marks; secrets only if its program reads no file."""
     return reveal_all(body.environment) | {
         procfs.ENVIRONMENT: environment.id,
         procfs.ADDRESS: str(resource.address),
@@ -120,11 +120,11 @@ def _new_record(
     )
 
 
-def _not_started(resource: Resource, said: str) -> Failed:
+def _not_started(resource: Resource, error: str) -> Failed:
     return Failed(
         Problem(
             "process-failed",
-            f"cannot start {resource.address}: {said}",
+            f"cannot start {resource.address}: {error}",
             "see that its program can be run by this user",
         )
     )
@@ -155,7 +155,7 @@ def terminate(process: Identity, *, grace: float) -> None:
 
 
 def wait_for_exit(processes: Iterable[Identity], seconds: float) -> tuple[Identity, ...]:
-    """Wait until all have ended, at most so long; those that have not."""
+    """Wait at most `seconds` until all have ended; returns those that have not."""
     deadline = time.monotonic() + seconds
     left = []
     for process in processes:
@@ -174,14 +174,14 @@ def open_pidfd(process: Identity) -> Iterator[int | None]:
         yield None
         return
     try:
-        # The pid may have been given away before the handle was made, not after.
+        # The pid may have been reused before the pidfd was opened, not after.
         yield descriptor if procfs.is_alive(process) else None
     finally:
         os.close(descriptor)
 
 
 def has_exited(descriptor: int, seconds: float) -> bool:
-    """Whether the process of a pidfd has ended, after waiting at most so long for it."""
+    """Whether the process of a pidfd has ended; waits at most `seconds` for it."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(max(0.0, seconds) * 1000))

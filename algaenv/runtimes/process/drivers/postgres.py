@@ -44,18 +44,18 @@ class Postgres:
 
     @property
     def major(self) -> str:
-        """What has to agree with the data."""
+        """The major version, which must match the data."""
         return self.version.partition(".")[0]
 
     @property
     def initdb(self) -> Path:
-        """What makes data directories; it lies beside the server."""
+        """The program that creates data directories, beside the server."""
         return self.path.with_name("initdb")
 
     def make(self, fresh: Path, templates: Path | None, on_progress: OnProgress) -> None:
-        """A cluster at `fresh` in which there is no user but one who cannot log in.
+        """Create a cluster at `fresh` with one role, which cannot log in.
 
-        A template is only a short cut: where none can be kept, the cluster is made without.
+        A template is only a short cut: where none can be kept, initdb is run.
         """
         if templates is not None:
             try:
@@ -72,12 +72,12 @@ class Postgres:
         ended = run_once(["cp", "-Rp", str(template), str(fresh)], "plain")
         check(ended, "copying the template")
 
-    def type_in(
+    def run_single_user(
         self, place: Path, settings: Mapping[str, str], statements: Sequence[str]
     ) -> tuple[str, ...]:
         """Run statements as the superuser, without a port and without a password.
 
-        What it says on standard error, by lines. In this mode a statement ends with its line.
+        Returns the lines of standard error. In this mode a statement ends with its line.
         """
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         argv = [str(self.path), "--single", "-D", str(place), *options, "template1"]
@@ -88,7 +88,7 @@ class Postgres:
         return tuple(ended.stderr.splitlines())
 
     def chown_data(self, place: Path) -> None:
-        """Make the user that the server runs as the owner of everything in `place`."""
+        """Make the server's user the owner of everything in `place`."""
         chown_tree(place, file_owner(self.isolation))
 
     def _template(self, templates: Path, on_progress: OnProgress) -> Path:
@@ -99,9 +99,9 @@ class Postgres:
             on_progress("preparing this version of PostgreSQL for the first time")
             fresh = temporary_name(templates)
             try:
-                # It lives long, so unlike a cluster that is made again it is synced to disk.
+                # A template is long-lived, so it is synced to disk.
                 self._initialise(fresh)
-                with contextlib.suppress(OSError):  # Another environment was quicker.
+                with contextlib.suppress(OSError):  # Another environment was faster.
                     fresh.rename(template)
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
@@ -113,7 +113,7 @@ class Postgres:
         private_directory(fresh)
         self.chown_data(fresh)
         program = [str(self.initdb), "-D", str(fresh)]
-        # Who may log in is decided by the one who takes the cluster into use.
+        # pg_hba.conf is replaced when the cluster is taken into use.
         argv = [*program, "-U", "postgres", "-E", "UTF8", "--auth=reject", *options]
         ended = run_once([*argv, "--locale=C.UTF-8"], self.isolation)
         if ended.returncode and "locale" in ended.stderr:
@@ -122,13 +122,13 @@ class Postgres:
 
 
 def detect_postgres(path: Path) -> Postgres:
-    """How PostgreSQL can be run by this user; tried, since only the kernel knows.
+    """Try the isolation modes in which this user may run PostgreSQL.
 
-    Raises Failed (`root-postgres`, `process-failed`) when there is no way.
+    Raises Failed (`root-postgres`, `process-failed`) when none works.
     """
-    ways: tuple[IsolationMode, ...] = ("plain",) if os.geteuid() else ("namespace", "nobody")
+    modes: tuple[IsolationMode, ...] = ("plain",) if os.geteuid() else ("namespace", "nobody")
     answers: list[str] = []
-    for isolation in ways:
+    for isolation in modes:
         ended = run_once([str(path), "--version"], isolation)
         if version := _VERSION.search(ended.stdout):
             return Postgres(path, version[1], isolation)
@@ -137,32 +137,31 @@ def detect_postgres(path: Path) -> Postgres:
 
 
 def temporary_name(directory: Path) -> Path:
-    """A name for a cluster that is being made."""
+    """A name for a cluster that is not complete yet."""
     return directory / f"{TEMPORARY_PREFIX}{os.getpid()}-{next(_numbers)}"
 
 
 def check(ended: subprocess.CompletedProcess[str], what: str) -> None:
-    """Raises Failed (`cluster-failed`, `disk-full`) with the last lines when a tool did not end
-    well."""
+    """Raise Failed (`cluster-failed`, `disk-full`) with the last lines of a tool that failed."""
     if ended.returncode:
-        said = (ended.stderr or ended.stdout).strip().splitlines()
-        raise Failed(cluster_problem(f"{what} (exit code {ended.returncode})", said))
+        output = (ended.stderr or ended.stdout).strip().splitlines()
+        raise Failed(cluster_problem(f"{what} (exit code {ended.returncode})", output))
 
 
-def cluster_problem(what: str, said: Sequence[str]) -> Problem:
-    """The complaint about a tool, with what it said."""
-    if is_full(said):
+def cluster_problem(what: str, output: Sequence[str]) -> Problem:
+    """The problem of a failed tool, with its last lines."""
+    if is_full(output):
         return Problem(
             "disk-full",
             f"cannot set up PostgreSQL: the disk is full ({what} failed)",
             "make room on the disk that holds the spec, and run this again",
-            detail=tuple(said[-20:]),
+            detail=tuple(output[-20:]),
         )
     return Problem(
         "cluster-failed",
         f"cannot set up PostgreSQL: {what} failed",
         "mend what its last lines say, and run `algaenv up` again",
-        detail=tuple(said[-20:]),
+        detail=tuple(output[-20:]),
     )
 
 

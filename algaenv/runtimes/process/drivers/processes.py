@@ -1,8 +1,8 @@
-"""Hands for `process`: services, each under a shim that outlives this program.
+"""Driver of `process`: services, each under a supervisor that outlives this program.
 
-Whatever is left of a service is ended before it is started, so every method may be repeated after
-a crash at any point. Nothing here waits for a service to answer: that is asked by probes, while
-`evidence` tells at once when there is nothing left to wait for.
+Remains of a service are terminated before it is started, so every method may be repeated after a
+crash at any point. No method waits for a service to answer: probes do that, while `evidence`
+returns at once why a service has ended.
 """
 
 # ruff: noqa: ARG002 - the signatures are the protocol's
@@ -45,12 +45,12 @@ from algaenv.runtimes.process.supervisor.records import Record
 from algaenv.runtimes.services import reveal_all
 
 _SPARE_SECONDS = 5.0
-"""What a shim needs on top of the grace of its service."""
+"""Seconds that a supervisor needs on top of the grace of its service."""
 _GRACE_UNKNOWN = 30.0
 
 
 class ProcessDriver:
-    """Starts and stops services. `templates` is where clusters to copy are kept, if anywhere."""
+    """Starts and stops services. `templates` is the directory of template clusters, or None."""
 
     def __init__(self, environment: Environment, templates: Path | None) -> None:
         self._environment = environment
@@ -80,24 +80,24 @@ class ProcessDriver:
         self.create(resource, on_progress)
 
     def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
-        """Stop it, and remove what was generated for it; its folder and its log stay."""
+        """Stop it and remove its generated files; its folder and its log stay."""
         record = self._record(address)
         with self._exclusive(address, on_progress):
             if record and record["folder"]:
                 cluster.forget_access(Path(record["folder"]))
             _remove_tree(self._layout.etc(address.name))
             self._layout.record(address.name).unlink(missing_ok=True)
-            # Last, and while it is held: whoever waits for it looks for a new one then.
+            # Last, and while it is held: a process that waits for it then opens a new file.
             self._layout.lock(address.name).unlink(missing_ok=True)
 
     def diagnostics(self, address: Address) -> tuple[str, ...] | None:
-        """None while the service runs; else how it ended, and the last lines it said."""
+        """None while the service runs; else how it ended and its last log lines."""
         record = self._record(address)
         if record is None:
             lost = discovery.find_marked(self._environment).get(address)
             return None if lost else ("it was not started",)
         if record["state"] == "running" and discovery.supervisor_of(record):
-            return None  # If it has just died, its shim is about to write down how.
+            return None  # If it has just died, its supervisor is about to record how.
         return (discovery.exit_summary(record), *logfile.tail(record["log"]))
 
     def log_location(self, address: Address) -> str:
@@ -110,10 +110,9 @@ class ProcessDriver:
 
     @contextlib.contextmanager
     def _exclusive(self, address: Address, on_progress: OnProgress) -> Iterator[int]:
-        """Hold the lock of a service of which nothing runs any more; yields its descriptor.
+        """Terminate the service's processes, then hold its lock; yields the descriptor.
 
-        What can be seen of it is ended first. Raises Conflict (`shim-busy`) when a shim that cannot
-        be seen stands over it, before anything is ended.
+        Raises Conflict (`shim-busy`) when its supervisor cannot be seen, before anything is ended.
         """
         with disk_errors(self._environment.home):
             if address in discovery.hidden_services(self._environment):
@@ -123,7 +122,7 @@ class ProcessDriver:
                 yield lock
 
     def _terminate_all(self, address: Address, on_progress: OnProgress) -> None:
-        """End what the record names and what carries our marks: shims first, gently."""
+        """Terminate the recorded and the marked processes: supervisors first, with a grace."""
         record = self._record(address)
         found = discovery.find_marked(self._environment).get(
             address, discovery.MarkedProcesses((), (), "")
@@ -132,14 +131,14 @@ class ProcessDriver:
         grace = _GRACE_UNKNOWN
         if record:
             grace = record["grace"]
-            supervisors |= _some(discovery.supervisor_of(record))
-            others |= _some(discovery.child_of(record))
+            supervisors |= _as_set(discovery.supervisor_of(record))
+            others |= _as_set(discovery.child_of(record))
         if supervisors:
             on_progress("stopping")
         for process in supervisors:
             terminate(process, grace=grace + _SPARE_SECONDS)
         for process in others:
-            # It lost its shim, and with it the right to an orderly end.
+            # Without a supervisor there is no orderly stop.
             terminate(process, grace=0)
 
     def _write_files(self, service: str, body: ProcessSpec) -> None:
@@ -152,7 +151,7 @@ class ProcessDriver:
 
     def _prepare(self, body: ProcessSpec, on_progress: OnProgress) -> IsolationMode:
         if not (body.access and body.folder):
-            if body.folder and not os.geteuid():  # Without powers it works on what is its own.
+            if body.folder and not os.geteuid():  # Without capabilities it must own its files.
                 chown_tree(content(body.folder), os.geteuid())
             return isolation_for(_needed(body, self._layout))
         postgres = detect_postgres(Path(body.argv[0]))
@@ -161,7 +160,7 @@ class ProcessDriver:
 
 
 def port_obstacles(environment: Environment, changes: Sequence[Change]) -> tuple[Blocked, ...]:
-    """The services to be started whose ports others hold; what this environment holds is freed."""
+    """Services to be started whose ports are held by others; ports of this environment are freed."""
     found = []
     for change in changes:
         body = change.resource.body if change.resource else None
@@ -176,8 +175,7 @@ def port_obstacles(environment: Environment, changes: Sequence[Change]) -> tuple
 
 
 def _needed(body: ProcessSpec, layout: Layout) -> list[str]:
-    """What a service has to reach, for what runs in this interpreter the directories it imports
-    from."""
+    """Paths that a service must reach; a Python service also needs its import directories."""
     places = [body.argv[0], str(body.folder or ""), str(layout.etc_all)]
     if body.engine == "bundled":
         places += [sys.prefix, sys.base_prefix, str(Path(algaenv.__file__).parent), *sys.path]
@@ -185,7 +183,7 @@ def _needed(body: ProcessSpec, layout: Layout) -> list[str]:
 
 
 def _refuse_taken(address: Address, ports: Mapping[str, int]) -> None:
-    """Every port that is taken, in one Conflict."""
+    """Raise one Conflict for all taken ports."""
     problems = []
     for name, port in ports.items():
         holder = find_port_holder(port)
@@ -207,10 +205,10 @@ def _port_taken(address: Address, name: str, holder: PortHolder) -> Problem:
 
 
 def _remove_tree(path: Path) -> None:
-    """Raises OSError when something of it stays: it may hold secrets."""
+    """Remove a directory that may hold secrets. Raises OSError when something remains."""
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(path)
 
 
-def _some(process: Identity | None) -> set[Identity]:
+def _as_set(process: Identity | None) -> set[Identity]:
     return {process} if process else set()

@@ -1,7 +1,4 @@
-"""The log of a service: bounded on disk, and its last lines as evidence.
-
-Standard library only, and nothing slow to import: the shim writes it.
-"""
+"""The log of a service: rotated at a limit, and its last lines for diagnostics."""
 
 from __future__ import annotations
 
@@ -14,9 +11,9 @@ LIMIT: Final = 5 * 1024 * 1024
 
 
 class LogFile:
-    """Appends; begins a new file when it is opened and when the current one is full.
+    """Appends to a log; starts a new file when it is opened and when the current one is full.
 
-    A disk that is full must not stop the service, so what cannot be written is dropped.
+    A full disk must not stop the service, so lines that cannot be written are dropped.
     """
 
     def __init__(self, path: str, limit: int = LIMIT) -> None:

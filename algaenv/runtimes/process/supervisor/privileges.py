@@ -1,13 +1,12 @@
-"""Who a service runs as, and how it is tied to the life of its parent.
+"""User, capabilities and parent-death signal of a service.
 
-No service keeps a power of root's, or can get one: a root user's other services own what they work
-on, and may at most look into directories of others, where their programs lie in such.
+No service keeps or regains a capability of root, except that services of a root user may read
+directories of other users where their programs are in such.
 
-PostgreSQL refuses to run as root. Rather than making an account, a root user of this program gets
-one of two ways: a user namespace of one entry, in which the same user has another number (nothing
-changes owner, nothing needs to be readable by others), or, where namespaces are switched off, the
-user `nobody` who keeps the right to pass directories. Runs between fork and exec, so it is small,
-from the standard library, and imports nothing slow.
+PostgreSQL refuses to run as root. For a root user it runs in one of two isolation modes: a user
+namespace with one entry, in which the same user has another uid (no file changes owner), or, where
+namespaces are disabled, as the user `nobody` with the capability to pass directories. This code
+runs between fork and exec, so it is small.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from collections.abc import Iterable
 from typing import Final, Literal
 
 IsolationMode = Literal["plain", "reading", "namespace", "nobody"]
-"""`reading`: as the user, root, and able to read files and directories of others."""
+"""`reading`: as root, able to read files and directories of other users."""
 ISOLATION_MODES: Final[tuple[IsolationMode, ...]] = ("plain", "reading", "namespace", "nobody")
 NAMESPACE_UID: Final = 1000
-"""The number root has inside its namespace; any but 0 will do."""
+"""The uid of root inside its namespace; any but 0 works."""
 NOBODY: Final = 65534
 
 _CLONE_NEWUSER: Final = 0x10000000
@@ -37,7 +36,7 @@ _CAPABILITY_VERSION_3: Final = 0x20080522
 _PR_CAPBSET_DROP: Final = 24
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _CAP_DAC_OVERRIDE: Final = 1
-"""Without it nobody could not reach a program or a directory below root's own home."""
+"""Without it the user nobody could not reach files below root's home."""
 _CAP_DAC_READ_SEARCH: Final = 2
 _KEPT: Final[dict[IsolationMode, int]] = {
     "plain": 0,
@@ -50,7 +49,7 @@ _CAPABILITIES: Final = 64
 
 
 def enter_isolation(isolation: IsolationMode) -> None:
-    """Become what `way` says, for good; raises OSError when this machine does not let us."""
+    """Switch to the isolation mode for good. Raises OSError when this machine refuses it."""
     match isolation:
         case "plain" | "reading":
             return
@@ -61,9 +60,10 @@ def enter_isolation(isolation: IsolationMode) -> None:
 
 
 def limit_capabilities(isolation: IsolationMode) -> None:
-    """Have no program get more than `way` keeps; comes before `enter`, which gives up the right.
+    """Drop all capabilities but those of the mode from the bounding set.
 
-    A user without privileges has none that could be taken.
+    Call it before `enter_isolation`, which gives up the right to. Does nothing for users other than
+    root.
     """
     if os.geteuid():
         return
@@ -80,27 +80,27 @@ def limit_capabilities(isolation: IsolationMode) -> None:
 
 
 def drop_privileges(isolation: IsolationMode) -> None:
-    """Keep what `way` keeps and nothing else, and never get more; comes after `enter`."""
+    """Keep only the capabilities of the mode, and set no_new_privs; call after isolation."""
     if isolation in {"plain", "reading"}:
         _set_capabilities(_KEPT[isolation], 0)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def isolation_for(paths: Iterable[str]) -> IsolationMode:
-    """How a service that refuses nobody is run, if it has to reach `paths`."""
+    """The isolation mode for a service that must reach `paths` and accepts to run as root."""
     if os.geteuid() or all(map(_reaches, paths)):
         return "plain"
     return "reading"
 
 
 def _reaches(path: str) -> bool:
-    """Whether root reaches it without a capability: as its owner, or as everybody does."""
+    """Whether root reaches `path` without a capability: as its owner, or by the world's bits."""
     place = os.path.realpath(path)
     while True:
         try:
             seen = os.stat(place)  # noqa: PTH116 - pathlib is slow to import
         except OSError:
-            return True  # What is not there keeps nobody out.
+            return True  # A missing file is no obstacle.
         needed = 0o5 if stat.S_ISDIR(seen.st_mode) else 0o4
         if seen.st_uid == 0:
             needed <<= 6
@@ -112,15 +112,15 @@ def _reaches(path: str) -> bool:
 
 
 def file_owner(isolation: IsolationMode) -> int:
-    """The user, seen from outside, whose files a service entered this way has."""
+    """The uid, seen from outside, that owns the files of a service in this mode."""
     return NOBODY if isolation == "nobody" else os.geteuid()
 
 
 def die_with_parent(parent: int) -> None:
-    """Be killed when the thread that started us ends, whatever it ends by.
+    """Set the parent-death signal: SIGKILL when the thread that started us ends.
 
-    Comes after `enter`, since a change of credentials takes it back. Exits at once when `parent`
-    has gone already.
+    Call it after `enter_isolation`, since a change of credentials clears it. Exits at once when
+    `parent` has ended already.
     """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -128,7 +128,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def become_subreaper() -> None:
-    """Descendants whose own parent dies become our children, so that they can be waited for."""
+    """Adopt orphaned descendants, so that they can be waited for."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 

@@ -1,8 +1,7 @@
-"""What the kernel tells about processes: who lives, since when, and which carry our marks.
+"""Reads /proc: which processes are alive, since when, and which carry our marks.
 
-A pid alone names nothing: it is given away again as soon as its process is reaped. A process is
-named by its pid, its start time and the boot it belongs to. Standard library only, and nothing
-slow to import: the shim of every service starts with it.
+A pid is reused as soon as its process is reaped. A process is identified by its pid, its start time
+and the boot it belongs to.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ ADDRESS: Final = "ALGAENV_ADDRESS"
 SPEC: Final = "ALGAENV_SPEC"
 FINGERPRINT: Final = "ALGAENV_FINGERPRINT"
 SUPERVISOR: Final = "ALGAENV_SHIM"
-"""Set for the shim alone; the service it runs carries all the other marks."""
+"""Set for the supervisor only; its service carries all other marks."""
 
 _MARK: Final = b"ALGAENV_"
 _ZOMBIE: Final = "Z"
@@ -26,14 +25,14 @@ _STATE, _PARENT, _THREADS, _START = 0, 1, 17, 19
 
 
 class Identity(NamedTuple):
-    """A process, exactly: `start` is in clock ticks since boot."""
+    """Identifies a process: `start` is in clock ticks since boot."""
 
     pid: int
     start: int
 
 
 class Stat(NamedTuple):
-    """What /proc/<pid>/stat says."""
+    """Fields of /proc/<pid>/stat."""
 
     state: str
     parent: int
@@ -42,7 +41,7 @@ class Stat(NamedTuple):
 
     @property
     def dead(self) -> bool:
-        """A zombie is; but not while other threads, and with them its sockets, live on."""
+        """True for a zombie, unless other threads, and with them its sockets, are alive."""
         return self.state in _GONE or (self.state == _ZOMBIE and self.threads <= 1)
 
 
@@ -59,18 +58,18 @@ def stat(pid: int) -> Stat | None:
 
 
 def identify(pid: int) -> Identity | None:
-    """The process that has this pid now; None when there is none, or only a zombie."""
+    """The process that has this pid now; None when there is none or only a zombie."""
     seen = stat(pid)
     return None if seen is None or seen.dead else Identity(pid, seen.start)
 
 
 def is_alive(process: Identity) -> bool:
-    """It runs still; a zombie does not, and neither does another process with its pid."""
+    """Whether it still runs; False for a zombie and for another process with its pid."""
     return identify(process.pid) == process
 
 
 def boot_id() -> str:
-    """Another one after every boot: start times are worth nothing across boots."""
+    """Changes with every boot: start times are not comparable across boots."""
     return _read("/proc/sys/kernel/random/boot_id").decode().strip()
 
 
@@ -83,7 +82,7 @@ def command(pid: int) -> str:
 
 
 def program_replaced(pid: int) -> bool:
-    """The file this process was started from has been deleted or overwritten by another."""
+    """Whether the program file of this process has been deleted or replaced."""
     try:
         return os.readlink(f"/proc/{pid}/exe").endswith(" (deleted)")  # noqa: PTH115
     except OSError:
@@ -116,7 +115,7 @@ def pids() -> list[int]:
 
 
 def marked_processes(environment: str) -> Iterator[tuple[Identity, Mapping[str, str]]]:
-    """The living processes of this very user that carry the environment's id, and their marks."""
+    """The live processes of this user that carry the environment's id, with their marks."""
     user = os.geteuid()
     for pid in pids():
         try:

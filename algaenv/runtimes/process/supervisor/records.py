@@ -1,8 +1,7 @@
-"""What is kept of a service that was started: the one file its shim and we both write.
+"""The record of a service: a JSON file that both the driver and the supervisor write.
 
-Whoever starts a service writes the file with all the shim must know; from then on the
-shim writes what becomes of it. It holds no secret: those reach the shim by its
-environment. Standard library only, and nothing slow to import.
+The driver writes it with all that the supervisor must know; from then on the supervisor updates it.
+It holds no secrets: those reach the supervisor by its environment.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ State = Literal["new", "running", "waiting", "stopping", "exited", "stopped"]
 
 
 class ProcessEntry(TypedDict):
-    """A process, exactly; see `procfs.Identity`."""
+    """A process as records have it; see `procfs.Identity`."""
 
     pid: int
     start: int
@@ -66,7 +65,7 @@ class Record(TypedDict):
 
 
 def read(path: str) -> Record | None:
-    """None when there is no record, or none that can be made sense of."""
+    """None when there is no valid record."""
     try:
         with open(path, "rb") as stream:  # noqa: PTH123 - pathlib is slow to import
             kept = json.load(stream)
@@ -92,17 +91,17 @@ def write(path: str, record: Record) -> None:
 
 
 def process_entry(process: Identity | None) -> ProcessEntry | None:
-    """A process as records have it."""
+    """The record's form of a process."""
     return ProcessEntry(pid=process.pid, start=process.start) if process else None
 
 
 def process_identity(process: ProcessEntry | None) -> Identity | None:
-    """The process a record names."""
+    """The process of a record's entry."""
     return Identity(process["pid"], process["start"]) if process else None
 
 
 def describe_exit(code: int) -> str:
-    """How a process ended, from its exit code."""
+    """A phrase that tells how a process ended, from its exit code."""
     if code >= 0:
         return f"exited with code {code}"
     try:
