@@ -1,1 +1,1 @@
-"""Services as containers of a Docker engine, in images pulled by digest or made on this machine."""
+"""Services as containers of a Docker engine, in images that are pulled or built on this machine."""

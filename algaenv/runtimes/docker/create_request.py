@@ -1,4 +1,4 @@
-"""A container's body in the words of the engine's API. Pure."""
+"""Create requests of the engine's API, and the archives unpacked into containers. Pure."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def preparation_request(
     *,
     command: Iterable[str],
 ) -> dict[str, Any]:
-    """The same of a container beside `body`'s, with its volumes, that runs `command` as root.
+    """A create request of a helper container with the volumes of `body`, which runs `command`.
 
-    It may give files away and look into every directory, and nothing else.
+    It runs as root, with the capabilities to change owners and to read every directory only.
     """
     return {
         "Image": image,
@@ -94,7 +94,7 @@ def _host(body: ContainerSpec) -> dict[str, Any]:
         "CapAdd": list(body.capabilities),
         "SecurityOpt": list(_MAC),
         "ReadonlyRootfs": body.read_only,
-        # As much again of swap would let it slow everything down before it ends.
+        # With swap on top, a runaway process would slow the machine down before it ends.
         "Memory": body.memory,
         "MemorySwap": body.memory,
         "PidsLimit": body.pids or None,
@@ -113,15 +113,15 @@ def _mount(mount: MountPoint, *, own: bool) -> dict[str, Any]:
         "ReadOnly": mount.read_only,
     }
     if own and mount.kind == "volume":
-        # A new one is root's then, which says that nobody has used it.
+        # A new volume is then owned by root, which shows that it is unused.
         request["VolumeOptions"] = {"NoCopy": True}
     return request
 
 
 def _etc_volume(body: ContainerSpec) -> list[dict[str, Any]]:
-    """A volume without a name, which goes with its container.
+    """An anonymous volume, which is removed with its container.
 
-    The engine puts nothing into a container whose root is read-only, but into its volumes it does.
+    The engine copies nothing into a read-only root, but it does into volumes.
     """
     if body.user is None or not body.handed_over[1]:
         return []
@@ -131,8 +131,8 @@ def _etc_volume(body: ContainerSpec) -> list[dict[str, Any]]:
 def root_archive(body: ContainerSpec) -> bytes:
     """A tar to be unpacked at `/` before the start; empty when there is nothing to unpack.
 
-    It holds the profile's files, for their owner's eyes only, and the owners of mounts that the
-    image knows nothing of.
+    It holds the profile's files, readable by their owner only, and the owners of mounts that the
+    image does not know.
     """
     folder, owner = ETC.lstrip("/"), body.file_owner
     headers = [_entry(folder, tarfile.DIRTYPE, owner, 0o700)] if body.handed_over[1] else []

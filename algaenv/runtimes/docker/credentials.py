@@ -1,7 +1,7 @@
 """Credentials for registries, from the configuration of Docker's command line.
 
-Most images need none. So a helper program that is not installed, fails or hangs is noted and passed
-over; what could not be asked is named when a registry then refuses. Imported with the SDK only.
+Most images need none, so a credential helper that is not installed, fails or hangs is recorded and
+skipped. It is named when a registry then refuses. Imported with the SDK only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from algaenv.model.problem import Problem, Refused
 
 _HELPER: Final = "docker-credential-"
 _SECONDS: Final = 20.0
-"""For one answer of a helper, which may have to ask a keychain."""
+"""Timeout of a helper, which may have to unlock a keychain."""
 _NOTHING: Final = ("credentials not found", "no credentials server URL", "no credentials username")
 _TOKEN: Final = "<token>"  # noqa: S105 - the user name by which helpers mark a token
 _SHAPES: Final[tuple[tuple[str, type, str], ...]] = (
@@ -40,7 +40,7 @@ def file_of() -> Path:
 def check() -> None:
     """Raise Refused (`docker-config`) when the configuration would break the SDK.
 
-    What is no JSON at all counts as no configuration, as it does for the SDK.
+    A file that is no JSON counts as no configuration, as for the SDK.
     """
     path = file_of()
     try:
@@ -76,7 +76,7 @@ def _unreadable(path: Path, why: str) -> Refused:
 
 
 class Credentials(auth.AuthConfig):  # type: ignore[misc]  # the SDK has no types
-    """What the SDK asks for credentials. `missed` says of which it got none, and why."""
+    """The SDK's source of credentials. `missed` maps a failed helper to the reason."""
 
     def __init__(self, dct: dict[str, Any], credstore_env: Mapping[str, str] | None = None) -> None:
         super().__init__(dct, credstore_env)
@@ -115,7 +115,7 @@ class Credentials(auth.AuthConfig):  # type: ignore[misc]  # the SDK has no type
     def _resolve_authconfig_credstore(
         self, registry: str | None, credstore_name: str
     ) -> dict[str, str] | None:
-        # The SDK's own name for it, which it calls for a pull.
+        # Overrides the SDK's method, which it calls for a pull.
         if not registry or registry == auth.INDEX_NAME:
             registry = auth.INDEX_URL
         answer = self._asked(credstore_name, "get", registry)

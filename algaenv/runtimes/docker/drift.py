@@ -1,8 +1,8 @@
-"""What somebody else changed about a container of ours: a short list of live facts. Pure.
+"""Detects changes made to a container behind our back. Pure.
 
-Each fact is compared with the container's own record, the inputs in its label, never with the spec:
-that is another question. A fact the engine does not tell, or tells in a way of its own, is no
-drift: making a healthy container anew for nothing is worse than missing a change.
+Live values are compared with the inputs in the container's label, not with the spec. A value that
+the engine does not report, or reports in another form, is no drift: recreating a healthy container
+for nothing is worse than missing a change.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def _mounts(seen: Mapping[str, Json], mark: Mark) -> Iterator[str]:
     for key, text in mark.inputs.items():
         target = key.removeprefix("mounts.")
         # More mounts than ours are no drift: images declare volumes of their own.
-        if target != key and (said := _mount(live.get(target), str(text))) != text:
-            yield f"{target} is {said} instead of {text}"
+        if target != key and (actual := _mount(live.get(target), str(text))) != text:
+            yield f"{target} is {actual} instead of {text}"
 
 
 def _mount(live: Mapping[str, Json] | None, text: str) -> str:

@@ -1,7 +1,7 @@
-"""Where the engine is: the same answer that the docker command line would give.
+"""Locates the engine as Docker's command line does.
 
 `DOCKER_CONTEXT`, then `DOCKER_HOST`, then the current context of the client's configuration, then
-the usual socket. What ends in a unix socket is reached without any SDK.
+the default socket. A unix socket is used without the SDK.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Remote:
 
     @property
     def is_here(self) -> bool:
-        """True when it is on this machine all the same; a context nobody knows is nowhere."""
+        """Whether it is on this machine all the same; an unknown context counts as local."""
         return not self.host or any(
             f"//{name}" in self.host for name in ("127.", "localhost", "[::1]")
         )
@@ -61,9 +61,9 @@ Endpoint = UnixSocket | Remote
 
 
 def locate(environ: Mapping[str, str]) -> Endpoint:
-    """The endpoint `environ` and the client's configuration ask for; asks nobody.
+    """The endpoint according to `environ` and the client's configuration; connects to nothing.
 
-    Raises Refused (`docker-host`) for an address that is none.
+    Raises Refused (`docker-host`) for an invalid address.
     """
     context = environ.get("DOCKER_CONTEXT", "")
     host = environ.get("DOCKER_HOST", "")
@@ -83,12 +83,12 @@ def locate(environ: Mapping[str, str]) -> Endpoint:
 
 
 def _by_host(host: str) -> Endpoint:
-    if better := _better(host):
+    if corrected := _corrected(host):
         raise Refused(
             Problem(
                 "docker-host",
                 f"cannot read DOCKER_HOST {host}: it is no address of an engine",
-                f"write {better}, or unset DOCKER_HOST for the usual socket",
+                f"write {corrected}, or unset DOCKER_HOST for the usual socket",
             )
         )
     if host.startswith("unix://"):
@@ -96,8 +96,8 @@ def _by_host(host: str) -> Endpoint:
     return Remote(host)
 
 
-def _better(host: str) -> str:
-    """How a malformed address was probably meant; empty for one that is well formed."""
+def _corrected(host: str) -> str:
+    """The probable correction of a malformed address; empty for a well-formed one."""
     scheme, divider, rest = host.partition("://")
     if not divider:
         scheme, rest = "", host.strip()

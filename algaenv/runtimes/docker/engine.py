@@ -1,9 +1,8 @@
-"""The connection to a container engine: a quick one for looking, the SDK for everything else.
+"""The connection to a container engine: a fast client for reading, the SDK for everything else.
 
-Looking at an environment that needs nothing is most of what this program does, and it must feel
-instant. Importing the SDK takes longer than all the requests of such a look together; so the read
-path is the standard library over the engine's socket, and the SDK is imported by the first write,
-or when the engine is not behind a unix socket.
+Most runs only observe, and must feel instant. Importing the SDK takes longer than all requests of
+an observation together. So reads use the standard library over the engine's socket; the SDK is
+imported by the first write, or when the engine is not behind a unix socket.
 """
 
 from __future__ import annotations
@@ -27,21 +26,21 @@ from algaenv.runtimes.docker.errors import NOT_FOUND, ApiError, translate_errors
 _OLDEST: Final = (1, 40)
 """Docker 19.03."""
 _NEWEST: Final = (1, 44)
-"""What this was written against; also the oldest that the newest engines still speak."""
+"""The version this was written for; also the oldest that the newest engines support."""
 _TIMEOUT: Final = 30.0
 _WRITE_TIMEOUT: Final = 120
 _STREAM_TIMEOUT: Final = 900.0
-"""For an engine that pulls an image. The SDK itself would wait for ever."""
+"""While an engine pulls an image. The SDK itself would wait for ever."""
 BUILD_TIMEOUT: Final = 3600.0
-"""For one that builds: a step of a Dockerfile may well print nothing for long."""
+"""While it builds: a step of a Dockerfile may print nothing for long."""
 _ERROR: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """What an engine says of itself. `arch` is Go's name for it: `amd64`, `arm64`, …
+    """Facts about an engine. `arch` is Go's name: `amd64`, `arm64`, …
 
-    `api_version` is the version that is spoken with it.
+    `api_version` is the version used to talk to it.
     """
 
     host: str
@@ -54,7 +53,7 @@ class EngineFacts:
 
 @dataclass(frozen=True, slots=True)
 class NoEngine:
-    """No engine can be used, and why; false, so that it can be asked for like an absence."""
+    """Why no engine can be used; false in a condition."""
 
     reason: str
     hint: str
@@ -66,7 +65,7 @@ class NoEngine:
 def probe_engine(environ: Mapping[str, str]) -> EngineFacts | NoEngine:
     """The engine that `environ` points to, if it answers and runs Linux containers. Never raises.
 
-    Costs one round trip. One on another machine does not count: services are reached on loopback.
+    Takes one round trip. A remote engine does not count: services are reached on loopback.
     """
     try:
         endpoint = locate(environ)
@@ -104,11 +103,11 @@ class Engine:
 
     @property
     def facts(self) -> EngineFacts:
-        """Asked for once. Raises EngineGone, or Refused when it cannot be used."""
+        """Requested once. Raises EngineGone, or Refused when the engine cannot be used."""
         if self._facts is None:
             with translate_errors(f"reach the container engine at {self.endpoint}"):
-                said = as_map(self._answer("/version", _TIMEOUT))
-            self._facts = _facts(str(self.endpoint), said)
+                version = as_map(self._answer("/version", _TIMEOUT))
+            self._facts = _facts(str(self.endpoint), version)
         return self._facts
 
     def get(
@@ -116,8 +115,8 @@ class Engine:
     ) -> Json:
         """The JSON answer to a GET; `filters` and other mappings are sent as JSON.
 
-        `patience` is in seconds. Raises ApiError for an answer that is no success, and what the
-        transport raises; callers wrap it in `asking`.
+        `timeout` is in seconds. Raises ApiError for an answer that is no success, and what the
+        transport raises; callers wrap it in `translate_errors`.
         """
         sent = {
             key: json.dumps(value) if isinstance(value, Mapping) else value
@@ -127,7 +126,7 @@ class Engine:
         return self._answer(f"/v{self.facts.api_version}{path}{text}", timeout)
 
     def find(self, path: str) -> Mapping[str, Json] | None:
-        """The same for one thing; None when there is no such thing."""
+        """GET one object; None when it does not exist."""
         try:
             return as_map(self.get(path))
         except ApiError as error:
@@ -136,9 +135,9 @@ class Engine:
             raise
 
     def read_prefix(self, path: str, query: Mapping[str, object], size: int) -> bytes:
-        """The first bytes, at most `size`, of the answer to a GET that may be a long one.
+        """The first bytes, at most `size`, of the answer to a GET.
 
-        Raises as `get`. The connection is closed, so that the engine does not go on.
+        Raises as `get`. The connection is closed, so that the engine stops sending.
         """
         url = f"/v{self.facts.api_version}{path}?{urlencode(query)}"
         if isinstance(self.endpoint, UnixSocket):
@@ -155,15 +154,15 @@ class Engine:
             return _success(streamed.status_code, streamed.raw.read(size))
 
     def send(self, method: str, path: str, *, timeout: float = _WRITE_TIMEOUT) -> None:
-        """A POST or DELETE without a body, for what has to be over quickly: stopping and removing.
+        """Send a POST or DELETE without a body, to stop or remove something.
 
-        The import of the SDK would be a good part of a `down`. Raises as `get` does.
+        Importing the SDK would take a good part of a `down`. Raises as `get` does.
         """
         self._answer(f"/v{self.facts.api_version}{path}", timeout, method)
 
     @property
     def api(self) -> Any:
-        """The SDK's client, for writing; made once."""
+        """The SDK's client, for writing; created once."""
         return self._client(self.facts.api_version)
 
     def _client(self, version: str) -> Any:
@@ -186,7 +185,7 @@ class Engine:
             status, body = _exchange(connection, path, timeout, method)
         except (ConnectionError, http.client.RemoteDisconnected):
             connection.close()
-            if reused:  # An engine closes idle connections; a fresh one tells whether it is gone.
+            if reused:  # An engine closes idle connections; a new one shows whether it is gone.
                 return self._over_socket(socket_path, path, timeout, method)
             raise
         except BaseException:
@@ -196,7 +195,7 @@ class Engine:
         return _read(status, body)
 
     def _over_sdk(self, path: str, timeout: float, method: str) -> Json:
-        # Our paths hold the version already; the SDK must be given one, or it asks before we do.
+        # Our paths hold the version already; without one the SDK would request it first.
         client = self._client(".".join(map(str, _NEWEST)))
         reply = client.request(method, client.base_url + path, timeout=timeout)
         return _read(reply.status_code, reply.content)
@@ -229,7 +228,7 @@ def _exchange(
 
 
 def remote_engine_problem(endpoint: Remote) -> Problem:
-    """What is said of an engine on another machine."""
+    """The problem of an engine on another machine."""
     return Problem(
         "engine-elsewhere",
         f"cannot use the engine at {endpoint}: its loopback is not that of this machine",
@@ -261,17 +260,17 @@ def _close_all(idle: collections.deque[http.client.HTTPConnection], sdk: dict[st
         sdk.popitem()[1].close()
 
 
-def _facts(host: str, said: Mapping[str, Json]) -> EngineFacts:
-    theirs, least = _version(said.get("ApiVersion")), _version(said.get("MinAPIVersion"))
+def _facts(host: str, version: Mapping[str, Json]) -> EngineFacts:
+    theirs, least = _version(version.get("ApiVersion")), _version(version.get("MinAPIVersion"))
     spoken = max(min(theirs, _NEWEST), least)
     found = EngineFacts(
         host=host,
-        version=str(said.get("Version", "")),
+        version=str(version.get("Version", "")),
         api_version=".".join(map(str, spoken)),
-        arch=str(said.get("Arch", "")),
-        os=str(said.get("Os", "")),
+        arch=str(version.get("Arch", "")),
+        os=str(version.get("Os", "")),
         rootless=any(
-            as_map(part).get("Name") == "rootlesskit" for part in as_list(said.get("Components"))
+            as_map(part).get("Name") == "rootlesskit" for part in as_list(version.get("Components"))
         ),
     )
     if theirs < _OLDEST:

@@ -1,7 +1,7 @@
-"""The one place that knows how the engine and its SDK fail, and turns it into our own errors.
+"""Translates errors of the engine and of its SDK into our own.
 
-Two clients talk to the engine (see `engine`); whatever either of them raises comes out of `asking`
-as Unavailable, EngineGone, Conflict, Refused or Failed, raised from the original.
+Two clients talk to the engine (see `engine`). Errors of both leave `translate_errors` as
+Unavailable, EngineGone, Conflict, Refused or Failed, raised from the original.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _PORT_TAKEN: Final = (
 )
 NOT_MODIFIED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT = 304, 401, 403, 404, 409
 _TRANSPORT: Final = "urllib3.exceptions"
-"""What the SDK raises while an answer arrives piece by piece."""
+"""The SDK raises these while it streams an answer."""
 _CLIENT_ERROR, _SERVER_ERROR, _SERVICE_UNAVAILABLE = 400, 500, 503
 
 
 class ApiError(Exception):
-    """An answer of the engine with a status that is no success, from our own client."""
+    """An answer of the engine with an error status, from our own client."""
 
     def __init__(self, status: int, message: str) -> None:
         self.status = status
@@ -48,7 +48,7 @@ class ApiError(Exception):
 
 @contextmanager
 def translate_errors(what: str) -> Iterator[None]:
-    """Translate what goes wrong inside; `what` completes "cannot …".
+    """Translate errors raised inside; `what` completes "cannot …".
 
     Errors that neither client raises pass unchanged: they are bugs, or ours already.
     """
@@ -65,7 +65,7 @@ def translate_errors(what: str) -> Iterator[None]:
 
 @contextmanager
 def ignore_missing() -> Iterator[None]:
-    """Take "no such thing" and "already so" for success: it is what was to be reached."""
+    """Take "no such object" and "not modified" for success."""
     try:
         yield
     except Exception as error:
@@ -82,7 +82,7 @@ def status_of(error: Exception) -> int | None:
 
 
 def message_of(error: Exception) -> str:
-    """What the engine says, in one line."""
+    """The engine's message, in one line."""
     if isinstance(error, ApiError):
         text = error.message
     else:
@@ -143,7 +143,7 @@ def _from_transport(error: Exception, what: str) -> DriverError:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what lies behind it; the SDK's HTTP library hides causes in arguments."""
+    """The error and its causes; the SDK's HTTP library hides causes in arguments."""
     waiting, seen = [error], set[int]()
     while waiting:
         one = waiting.pop()
@@ -156,7 +156,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_from_sdk(error: Exception) -> bool:
-    # By name, since importing the SDK to ask costs a hundred times what the question is worth.
+    # By name, since importing the SDK for a check is too slow.
     return _is_from(error, "docker.errors")
 
 

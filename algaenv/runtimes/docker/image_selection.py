@@ -1,8 +1,11 @@
-"""Which image serves each service: pulled from a registry, or made on this machine, and of what.
+"""Selects the image of each service: pulled from a registry, or built on this machine.
 
-`auto` stays with what the environment's containers were made of, then prefers what this engine has,
-then asks whether a registry answers, and makes the image here when none does. Nothing is changed:
-pulling and making are the hands' work.
+`auto` keeps the images of existing containers, then prefers images that the engine has, then pulls
+if a registry answers, and else builds. Nothing is changed here: drivers pull and build.
+
+Containers of images that are built here run as the user of this program. A root user gets a uid of
+the environment's own instead: a fixed uid could be a person's on this machine, who could then read
+the memory of its processes.
 """
 
 from __future__ import annotations
@@ -54,12 +57,12 @@ from algaenv.spec.lookup import is_directory
 from algaenv.spec.stacks import stacks_root
 
 PYTHON_BASE: Final = PulledImage(("docker.io/library/python",), "3.12-slim", None)
-_HERE: Final = "made on this machine"
+_BUILT_HERE: Final = "made on this machine"
 
 
 @dataclass(slots=True)
 class _SelectionProblems:
-    """What stands in the way, collected so that it is all said at once."""
+    """Collects problems, so that all are reported at once."""
 
     problems: list[Problem] = field(default_factory=list)
     programs: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -69,10 +72,10 @@ class _SelectionProblems:
 
 @dataclass(frozen=True, slots=True)
 class ExistingResources:
-    """What earlier runs of an environment left on the engine.
+    """What an environment already has on the engine.
 
-    `images` maps each service to the title of the image its container was made from; `volumes` are
-    the names of its volumes; `users` are who its containers run as, `<uid>:<gid>`.
+    `images` maps each service to the title of its container's image; `volumes` are the names of its
+    volumes; `users` are the users of its containers, `<uid>:<gid>`.
     """
 
     images: Mapping[str, str]
@@ -81,7 +84,7 @@ class ExistingResources:
 
 
 class ImageSelector:
-    """Chooses for one lock. `cache` is the directory that keeps hashes and paths between runs."""
+    """Selects for one lock. `cache` is the directory that keeps hashes and paths between runs."""
 
     def __init__(
         self,
@@ -105,7 +108,7 @@ class ImageSelector:
         self._chosen_user: User | None = None
 
     def select(self) -> Mapping[ServiceName, ImageChoice]:
-        """One supply a service. Raises ResolveError with every problem at once."""
+        """One image per service. Raises ResolveError with all problems at once."""
         intent = self._lock.intent
         store = intent.store
         servers: dict[ServiceName, tuple[Profile, ...]] = {
@@ -136,12 +139,14 @@ class ImageSelector:
         built = self._built(service, profiles)
         if images == "build":
             return built or self._cannot_build(service, profiles)
-        return self._settle(service, pulled, built) or self._unobtainable(service, profiles, pulled)
+        return self._choose_auto(service, pulled, built) or self._unobtainable(
+            service, profiles, pulled
+        )
 
-    def _settle(
+    def _choose_auto(
         self, service: ServiceName, pulled: ImageChoice | None, built: ImageChoice | None
     ) -> ImageChoice | None:
-        """What `auto` comes to; None when neither way is open."""
+        """The choice of `auto`; None when the image can neither be pulled nor built."""
         used = self._existing.images.get(service, "")
         if pulled is None or built is None:
             return built or (pulled if pulled and self._obtainable(pulled.image) else None)
@@ -154,7 +159,7 @@ class ImageSelector:
         if self._is_here(built.image):
             return built
         refusal = self._refusal(pulled.image)
-        return _because(built, refusal) if refusal else pulled
+        return _with_reason(built, refusal) if refusal else pulled
 
     def _obtainable(self, image: ImageSpec) -> bool:
         return self._is_here(image) or not self._refusal(image)
@@ -169,7 +174,7 @@ class ImageSelector:
         return volume_name(self._lock, service, choice) in self._existing.volumes
 
     def _built(self, service: ServiceName, profiles: Iterable[Profile]) -> ImageChoice | None:
-        """Of the first profile whose data is there; else of the first whose program is."""
+        """The image of the first profile that has data, else of the first that has a program."""
         possible = []
         for profile in profiles:
             program = self._program(profile) if profile.recipe else None
@@ -182,7 +187,7 @@ class ImageSelector:
         return possible[0] if possible else None
 
     def _program(self, profile: Profile) -> Binary | None:
-        """The first program of the profile that is of the version it asks for."""
+        """The first program of the profile with the version it asks for."""
         found = candidates(profile.binaries, self._environ, self._cache)
         if not profile.version:
             return next(found, None)
@@ -211,9 +216,9 @@ class ImageSelector:
         except DriverError as error:
             return self._problem(*error.problems)
         kept = f"{program.name}{major}-local"
-        note = f"{_HERE} from {program.path}"
+        note = f"{_BUILT_HERE} from {program.path}"
         user = self._user(recipe)
-        return _own(recipe, image, profile, user, version=version, note=note, kept=kept)
+        return _local_choice(recipe, image, profile, user, version=version, note=note, kept=kept)
 
     def _runner(self) -> ImageChoice | None:
         image = self._lock.intent.runner.image
@@ -239,7 +244,7 @@ class ImageSelector:
     def _bundled(
         self, service: Literal["runner", "gateway"], images: ImagesChoice
     ) -> ImageChoice | None:
-        """A service of this package, made here or from a public base image."""
+        """A service of this package, built here or on a public base image."""
         try:
             recipe = load_recipe(self._recipes, service, self._memo)
             hash_ = identity(recipe, None, self._memo)
@@ -248,12 +253,12 @@ class ImageSelector:
         version = algaenv.__version__
         image = RecipeImage(service, hash_, None)
         user = self._user(recipe)
-        note = f"{_HERE} from what is installed"
-        built = _own(recipe, image, None, user, version=version, note=note)
+        note = f"{_BUILT_HERE} from what is installed"
+        built = _local_choice(recipe, image, None, user, version=version, note=note)
         folder = str(recipe.folder)
         body = DockerfileImage(f"{service}-public", hash_, folder, "Dockerfile", {}, wheel=True)
         note = f"built on {PYTHON_BASE.title}"
-        public = _own(recipe, body, None, user, version=version, note=note)
+        public = _local_choice(recipe, body, None, user, version=version, note=note)
         if images != "auto":
             return public if images == "pull" else built
         used = self._existing.images.get(service, "")
@@ -262,12 +267,12 @@ class ImageSelector:
         if self._is_here(built.image):
             return built
         refusal = self._refusal(PYTHON_BASE)
-        return _because(built, refusal) if refusal else public
+        return _with_reason(built, refusal) if refusal else public
 
     def _user(self, recipe: Recipe) -> User:
-        """Who runs in an image made from `recipe`.
+        """The user of containers of an image built from `recipe`.
 
-        Asks the engine at most once, and only before it has run a container of that user.
+        Requests the engine's settings at most once, and only if no container ran as that user yet.
         """
         if self._chosen_user is None:
             wanted = container_user(self._lock.environment.id, os.geteuid(), os.getegid())
@@ -277,7 +282,7 @@ class ImageSelector:
         return self._chosen_user
 
     def _check_data(self, database: ImageChoice | None) -> None:
-        """Volumes of another PostgreSQL are named: an environment never starts empty silently."""
+        """Report volumes of another PostgreSQL: an environment never starts empty silently."""
         if database is None or self._has_data("database", database):
             return
         prefix = volume_name(self._lock, "database", replace(database, kept="")) + "-"
@@ -338,7 +343,7 @@ def _pulled(profile: Profile) -> ImageChoice | None:
     return ImageChoice(body, profile, f"pulled as {body.title}", version, kept=profile.name)
 
 
-def _own(
+def _local_choice(
     recipe: Recipe,
     image: ImageSpec,
     profile: Profile | None,
@@ -362,7 +367,7 @@ def _own(
     )
 
 
-def _because(choice: ImageChoice, reason: str) -> ImageChoice:
+def _with_reason(choice: ImageChoice, reason: str) -> ImageChoice:
     return replace(choice, note=f"{choice.note} ({reason})")
 
 
@@ -376,18 +381,12 @@ def _no_recipe(service: str, profile: Profile) -> Problem:
     return Problem("image-no-recipe", summary, "set `images: pull`, or choose another engine")
 
 
-# MERGED user: Who runs in containers of images that are made here.
-#
-# Numbers of an image's own would be somebody's on this machine, who could then read what its
-# processes hold. So it is whoever runs this; and for root, who should run nothing, a number of the
-# environment's own that nobody has.
-
 FIRST_UID: Final = 2_001_000_000
-"""Above what is given to people, to directories of users, to user namespaces and to services."""
+"""Above the ranges for people, directory services, user namespaces and system services."""
 UID_SPAN: Final = 146_000_000
-"""All of them fit into 31 bits, which is what some programs keep a number in."""
+"""All uids fit into 31 bits, the limit of some programs."""
 LAST_COMMON_UID: Final = 65_535
-"""The last number that every engine has, one that maps its containers' users to others too."""
+"""The last uid that every engine has, even one that maps users of containers."""
 
 
 def container_user(environment_id: str, uid: int, gid: int) -> User:
@@ -399,6 +398,6 @@ def container_user(environment_id: str, uid: int, gid: int) -> User:
 
 
 def maps_users(engine: Engine) -> bool:
-    """Whether users in containers are others outside; then none of their numbers is a person's."""
-    said = as_list(as_map(engine.get("/info")).get("SecurityOptions"))
-    return any(str(one).startswith(("name=userns", "name=rootless")) for one in said)
+    """Whether the engine maps users of containers to other uids outside."""
+    options = as_list(as_map(engine.get("/info")).get("SecurityOptions"))
+    return any(str(one).startswith(("name=userns", "name=rootless")) for one in options)

@@ -1,7 +1,7 @@
-"""The marks on what we make: whose it is, what it is, and what it was made of.
+"""Labels on everything that we create: environment, address, inputs.
 
-There is no state file. An environment is what carries its mark, so these names are a public
-contract: other versions of this program read them, and people filter by them.
+There is no state file. Everything that carries its mark belongs to an environment, so label names
+are a public contract: other versions of this program read them, and people filter by them.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ FINGERPRINT: Final = PREFIX + "fingerprint"
 INPUTS: Final = PREFIX + "inputs"
 VERSION: Final = PREFIX + "version"
 IMAGE_ID: Final = PREFIX + "image-id"
-"""On containers: the id of the image it was made from, as the engine gave it."""
+"""On containers: the id of its image, as the engine gave it."""
 IMAGE: Final = PREFIX + "image"
-"""On images: the recipe they were made by."""
+"""On images: their recipe."""
 CONTEXT: Final = PREFIX + "context"
-"""On images: the hash of what they were made of."""
+"""On images: the hash of their content."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What the labels of a thing of ours say."""
+    """The labels of an object of ours, parsed."""
 
     environment: str
     name: str
@@ -60,7 +60,7 @@ def labels_for(environment: Environment, resource: Resource) -> dict[str, str]:
 
 
 def read_mark(labels: Mapping[str, str]) -> Mark | None:
-    """The mark in `labels`; None when there is none, or one that cannot be read as ours."""
+    """The mark in `labels`; None when there is no valid one."""
     environment, address = labels.get(ENVIRONMENT), labels.get(ADDRESS, "")
     if not environment:
         return None
@@ -82,7 +82,7 @@ def read_mark(labels: Mapping[str, str]) -> Mark | None:
 
 
 def owner_of(labels: Mapping[str, str]) -> str:
-    """A phrase for people: whose the thing with `labels` is."""
+    """A phrase for people: the owner of the object with `labels`."""
     mark = read_mark(labels)
     if mark:
         return f"{mark.address} of the environment {mark.name} of {mark.spec}"

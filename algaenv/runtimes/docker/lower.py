@@ -1,7 +1,7 @@
-"""Lock and chosen images in, resources out: this runtime's code generator. Pure.
+"""Lowers a lock and the selected images to network, volume, image and container resources. Pure.
 
-What may differ between machines (which image, whose recipe, where a program lies) has been settled
-by `choose` and comes in as one `ImageChoice` a service.
+Everything that may differ between machines (image, recipe, program) has been decided by
+`image_selection` and comes in as one `ImageChoice` per service.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ GATEWAY_PORT: Final = 3000
 SERVICES: Final[tuple[ServiceName, ...]] = ("store", "redis", "database", "runner", "gateway")
 _ROOT: Final = User(0, 0)
 _ANYWHERE: Final = "0.0.0.0"  # noqa: S104 - inside the container; published on loopback only
-# What entry points of well-known images need that start as root, take their data and step down.
-_STEP_DOWN: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
+# Needed by entry points of well-known images: they start as root, chown their data and drop root.
+_ENTRYPOINT_CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
 _STOP_SECONDS: Final[Mapping[str, int]] = {
     "store": 15,
     "redis": 15,
@@ -80,25 +80,24 @@ LIMITS: Final[Mapping[str, int]] = {
     "redis.pids": 256,
     "database.memory": 2 << 30,
     "database.pids": 1024,
-    # It has a worker a core, and each of them runs guests that may grow.
+    # It has a worker per core, and each of them runs guests that may grow.
     "runner.memory": 8 << 30,
     "runner.pids": 8192,
     "gateway.memory": 1 << 30,
     "gateway.pids": 512,
 }
-"""What a container may take at most, unless the author says otherwise: room for any use, and an end
-to what runs away."""
+"""Default limits of containers: enough for any use, and an end to runaway processes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageChoice:
-    """The image chosen for a service, and what that choice says about its container.
+    """The image selected for a service, and what it implies for the container.
 
-    `profile` is None for runner and gateway. `note` says where the image comes from; `version` is
-    that of the program in it, as far as it is known. `user` is who runs in an image of
-    ours, None when the image takes care of that itself; `chown` is as in ContainerSpec.
-    `kept` names the volume's data format: data of another engine, or
-    of one made elsewhere, is never mounted. `environment` holds templates, as a profile's does.
+    `profile` is None for runner and gateway. `note` describes the origin of the image; `version` is
+    that of the program in it, if known. `user` runs the program in an image of ours; None leaves it
+    to the image. `chown` is as in ContainerSpec. `kept` names the data format of the volume: data
+    of another engine, or of an image built elsewhere, is never mounted. `environment` holds
+    templates, as a profile's does.
     """
 
     image: ImageSpec
@@ -145,7 +144,7 @@ def _engine(service: ServiceName, choice: ImageChoice) -> ServiceEngine:
 
 
 def _wanted(lock: Lock) -> list[ServiceName]:
-    """The services there are to be; the gateway comes after the runner, whose tokens it has."""
+    """The services to run; the gateway comes after the runner, whose tokens it shares."""
     without: set[ServiceName] = set()
     if isinstance(lock.intent.database, ExternalDatabase):
         without.add("database")
@@ -160,12 +159,12 @@ def container_name(lock: Lock, service: str) -> str:
 
 
 def network_name(lock: Lock) -> str:
-    """By the id alone, as volumes are: a renamed environment keeps both."""
+    """Named by the id alone, as volumes are: a renamed environment keeps both."""
     return f"algaenv-{lock.environment.id}"
 
 
 def seen_from_container(url: str) -> str:
-    """`url` with this machine's own names replaced by the one it has inside containers."""
+    """`url` with this machine's names replaced by the name it has inside containers."""
     parts = urlsplit(url)
     if parts.hostname not in {"localhost", LOOPBACK, "::1", _ANYWHERE}:
         return url
@@ -218,7 +217,7 @@ def _service(name: str) -> ServiceName:
 
 def _server(lock: Lock, service: ServiceName, choice: ImageChoice) -> ContainerSpec:
     profile = choice.profile
-    assert profile is not None, service  # noqa: S101 - choose gives every server a profile
+    assert profile is not None, service  # noqa: S101 - selection gives every server a profile
     main = next(iter(profile.ports.values()))
     values = profile_values(
         lock,
@@ -253,11 +252,13 @@ def _server(lock: Lock, service: ServiceName, choice: ImageChoice) -> ContainerS
         ports=_ports(lock, service, profile),
         mounts=mounts,
         owned=owned,
-        capabilities=() if choice.user else _STEP_DOWN,
+        capabilities=() if choice.user else _ENTRYPOINT_CAPABILITIES,
         read_only=choice.read_only,
         memory=_limit(lock, service, "memory"),
         pids=_limit(lock, service, "pids"),
-        tmpfs=choice.tmpfs if mounts else {**choice.tmpfs, **_passing(profile.data, choice.user)},
+        tmpfs=choice.tmpfs
+        if mounts
+        else {**choice.tmpfs, **_temporary_data(profile.data, choice.user)},
         host_names=(),
         init=False,
         stop_signal=profile.stop_signal,
@@ -270,8 +271,8 @@ def _limit(lock: Lock, service: str, what: Literal["memory", "pids"]) -> int:
     return lock.intent.limits.get(name, LIMITS[name])
 
 
-def _passing(place: str, user: User | None) -> Mapping[str, str]:
-    """Room for data that need not outlive its container, in an image of ours."""
+def _temporary_data(place: str, user: User | None) -> Mapping[str, str]:
+    """A tmpfs for data that need not outlive its container, in an image of ours."""
     if user is None:
         return {}
     return {place: f"rw,nosuid,nodev,noexec,mode=0700,uid={user.uid},gid={user.gid}"}
@@ -313,7 +314,7 @@ def _runner(
     )
     cache = MountPoint("volume", volume_name(lock, "runner", choice), CACHE)
     extra = tuple(extra_mount(lock, text) for text in lock.intent.runner.volumes)
-    # Nobody can tell which user a foreign image runs as, and the cache is its own anyway.
+    # The user of a foreign image is unknown, and the cache is its own anyway.
     owned = OwnedDirectory(CACHE, choice.user or _ROOT, 0o700 if choice.user else 0o1777)
     return ContainerSpec(
         name=container_name(lock, "runner"),
@@ -322,7 +323,7 @@ def _runner(
         network=network_name(lock),
         command=(),
         environment=environment,
-        # How a foreign image takes its secrets is not known.
+        # Whether a foreign image reads a file of secrets is unknown.
         secrets_by=RUNNER_SECRETS if choice.user else "",
         files={},
         file_owner=choice.user or _ROOT,
@@ -331,7 +332,7 @@ def _runner(
         ports=(Port("main", lock.ports.runner, RUNNER_PORT),),
         mounts=(cache, *extra),
         owned=(owned,),
-        capabilities=() if choice.user else _STEP_DOWN,
+        capabilities=() if choice.user else _ENTRYPOINT_CAPABILITIES,
         read_only=choice.read_only,
         memory=_limit(lock, "runner", "memory"),
         pids=_limit(lock, "runner", "pids"),
@@ -344,8 +345,7 @@ def _runner(
 
 
 def _own_addresses(lock: Lock, choices: Mapping[ServiceName, ImageChoice]) -> Iterator[str]:
-    """The services as containers see them: by their names, and past the host where its engine
-    leads there."""
+    """Addresses of the services as containers see them: by name, and through the host."""
     for service, choice in choices.items():
         yield f"{service}:{GATEWAY_PORT if service == 'gateway' else _inside(choice)}"
     yield from (f"{HOST_GATEWAY}:{port}" for port in sorted(own_ports(lock)))
@@ -396,12 +396,12 @@ def _gateway(
 
 
 def _inside(choice: ImageChoice) -> int:
-    """The port that other containers use, the first of the profile."""
+    """The port inside the network: the first of the profile."""
     return next(iter(choice.profile.ports.values())) if choice.profile else RUNNER_PORT
 
 
 def volume_name(lock: Lock, service: ServiceName, choice: ImageChoice) -> str:
-    """By the environment's id, the service, and the format of what is kept."""
+    """Named by the environment's id, the service, and the data format."""
     suffix = f"-{choice.kept}" if choice.kept else ""
     return f"algaenv-{lock.environment.id}-{service}{suffix}"
 
@@ -414,7 +414,7 @@ def extra_mount(lock: Lock, text: str) -> MountPoint:
 
 
 def inputs_of(lock: Lock, body: ContainerSpec) -> dict[str, Json]:
-    """All that decides whether a container must be made anew, one readable field each."""
+    """The inputs that decide whether a container must be recreated, one readable field each."""
     key = lock.credentials.fingerprint_key
     fields: dict[str, Json] = {
         "name": body.name,

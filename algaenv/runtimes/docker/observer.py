@@ -1,4 +1,4 @@
-"""What is there of an environment, by its mark, in a handful of round trips over one connection."""
+"""Observes an environment by its mark, in a few round trips over one connection."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOOK: Final = "look at the containers of this environment"
 
 
 class DockerObserver:
-    """Sees containers, networks, volumes and images of one environment."""
+    """Observes containers, networks, volumes and images of one environment."""
 
     def __init__(self, engine: Engine, environment_id: str) -> None:
         self._engine = engine
@@ -99,10 +99,10 @@ class DockerObserver:
         return seen
 
     def _volumes(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
-        """A volume is known by its name, which holds what it is for, who made it and its format.
+        """Volumes are identified by name, which contains service, environment and data format.
 
-        Of several volumes that once served one address, those that nothing wants go by their own
-        names: data of an earlier engine, which only the user may throw away.
+        Of several volumes of one address, unwanted ones get an address by their own name: data of
+        an earlier engine, which only the user may delete.
         """
         names = {r.body.name: r for r in wanted if isinstance(r.body, VolumeSpec)}
         taken = {resource.address for resource in names.values()}
@@ -164,7 +164,7 @@ class DockerObserver:
 
 
 def _foreign(found: Mapping[str, Json] | None, handle: str) -> Observation:
-    """Something under the name of a wanted thing, without this environment's mark."""
+    """An object with the name of a wanted one, without this environment's mark."""
     if found is None:
         return Absent()
     return Present(
@@ -174,7 +174,7 @@ def _foreign(found: Mapping[str, Json] | None, handle: str) -> Observation:
 
 @dataclass(frozen=True, slots=True)
 class FoundEnvironment:
-    """An environment that has left something on the engine."""
+    """An environment that has objects on the engine."""
 
     id: str
     name: str

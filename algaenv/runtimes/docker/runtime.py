@@ -1,4 +1,4 @@
-"""Docker as a runtime: what reconcile asks for, put together."""
+"""The Docker runtime."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from algaenv.runtimes.docker.observer import DockerObserver, FoundEnvironment, f
 class DockerRuntime:
     """Services as containers of the engine that `environ` points to.
 
-    `cache` keeps hashes and paths between runs; by default the user's cache directory. Making one
-    talks to nobody. `close` it when done, or let it be collected.
+    `cache` keeps hashes and paths between runs; by default the user's cache directory. The
+    constructor opens no connection. `close` it when done, or let it be collected.
     """
 
     def __init__(self, environ: Mapping[str, str], cache: Path | None = None) -> None:
@@ -56,8 +56,7 @@ class DockerRuntime:
         return lower(lock, choices)
 
     def obstacles(self, environment: Environment, changes: Sequence[Change]) -> tuple[Blocked, ...]:
-        """Ports that others hold (`port-taken`); that a container is there once, the engine sees
-        to."""
+        """Ports that others hold (`port-taken`); the engine itself keeps names unique."""
         if not any(change.resource and change.address.kind == "container" for change in changes):
             return ()
         from algaenv.runtimes.docker.drivers.ports import port_obstacles
@@ -71,7 +70,7 @@ class DockerRuntime:
 
     def drivers(self, environment: Environment) -> Mapping[str, ResourceDriver]:
         """ResourceDriver for `network`, `volume`, `image` and `container`."""
-        # A run that changes nothing, which should feel instant, never comes here.
+        # Imported here: a no-op run needs no drivers.
         from algaenv.runtimes.docker.drivers.containers import ContainerDriver
         from algaenv.runtimes.docker.drivers.images import ImageDriver
         from algaenv.runtimes.docker.drivers.networks import NetworkDriver
@@ -85,7 +84,7 @@ class DockerRuntime:
         }
 
     def environments(self) -> tuple[FoundEnvironment, ...]:
-        """Every environment that has left something on the engine."""
+        """Every environment that has objects on the engine."""
         return find_environments(self.engine)
 
     def close(self) -> None:

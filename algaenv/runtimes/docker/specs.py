@@ -1,4 +1,4 @@
-"""The bodies of this runtime's resources: all that its hands need, settled before they move."""
+"""The bodies of this runtime's resources: all that a driver needs to create one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from algaenv.runtimes.binaries import Binary
 from algaenv.runtimes.services import with_secrets_in_file
 
 ETC: Final = "/etc/algaenv"
-"""Where the files of a profile lie inside its container."""
+"""The directory of a profile's files inside its container."""
 RESTART: Final = "unless-stopped"
 """The restart policy of every container."""
 LOCAL_PREFIX: Final = "algaenv/"
@@ -34,9 +34,9 @@ class VolumeSpec:
 
 @dataclass(frozen=True, slots=True)
 class PulledImage:
-    """An image from a registry: the first of `repositories` that gives it out.
+    """An image from the first of `repositories` that provides it.
 
-    Without a digest, the tag is taken as it stands when it is first pulled.
+    Without a digest, the tag is resolved when it is first pulled.
     """
 
     repositories: tuple[str, ...]
@@ -45,7 +45,7 @@ class PulledImage:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """What it may be called on this engine, in the order of the repositories."""
+        """Its possible names on this engine, in the order of the repositories."""
         mark = f"@{self.digest}" if self.digest else f":{self.tag}"
         return tuple(f"{repository}{mark}" for repository in self.repositories)
 
@@ -58,11 +58,11 @@ class PulledImage:
 
 @dataclass(frozen=True, slots=True)
 class RecipeImage:
-    """An image made by one of our recipes, from programs and packages of this machine."""
+    """An image built by one of our recipes, from programs and packages of this machine."""
 
     recipe: str
     hash: str
-    """Of all that goes in; 12 hex digits of it are the tag."""
+    """Hash of the content; its first 12 hex digits are the tag."""
     program: Binary | None
     major: str = ""
     """The program's major version, where its data depends on it."""
@@ -74,13 +74,13 @@ class RecipeImage:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """What it is called on this engine."""
+        """Its name on this engine."""
         return (self.title,)
 
 
 @dataclass(frozen=True, slots=True)
 class DockerfileImage:
-    """An image the engine builds from a Dockerfile: the author's, or our own of the runner.
+    """An image that the engine builds from a Dockerfile: the author's, or ours of the runner.
 
     `wheel` says that the wheel of this package, built on the fly, is put into the build context.
     """
@@ -99,7 +99,7 @@ class DockerfileImage:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """What it is called on this engine."""
+        """Its name on this engine."""
         return (self.title,)
 
 
@@ -133,7 +133,7 @@ class MountPoint:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who a container's program runs as: numbers that its image need not know."""
+    """The uid and gid of a container's program; the image need not know them."""
 
     uid: int
     gid: int
@@ -153,12 +153,11 @@ class OwnedDirectory:
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """A service's container. `files` lie in ETC, mode 0400, and belong to `file_owner`.
+    """A service's container. `files` are in ETC, mode 0400, owned by `file_owner`.
 
-    `user` is who runs in an image of ours; None leaves it to the image. With a user, ETC is a
-    volume of the container's own, and `chown` is the program in the image, with its first
-    arguments, that makes `<uid>:<gid>` (one more argument) the owner of the directories that follow
-    and of all in them.
+    `user` runs the program in an image of ours; None leaves it to the image. With a user, ETC is an
+    anonymous volume of the container, and `chown` is a command in the image, to which `<uid>:<gid>`
+    and directories are appended: it changes their owner recursively.
     """
 
     name: str
@@ -168,7 +167,7 @@ class ContainerSpec:
     command: tuple[str, ...]
     environment: Mapping[str, str | Secret]
     secrets_by: str
-    """The variable that names a file of those that are secrets; empty: they stay variables."""
+    """The variable with the path of a file of secret variables; empty: they stay variables."""
     files: Mapping[str, str | Secret]
     file_owner: User
     user: User | None
@@ -193,7 +192,7 @@ class ContainerSpec:
 
     @property
     def handed_over(self) -> tuple[Mapping[str, str | Secret], Mapping[str, str | Secret]]:
-        """The environment and the files as the program gets them."""
+        """The environment and the files that the program gets."""
         if not self.secrets_by:
             return self.environment, self.files
         environment, more = with_secrets_in_file(self.environment, self.secrets_by, ETC)

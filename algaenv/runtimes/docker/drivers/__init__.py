@@ -1,1 +1,1 @@
-"""What moves things on the engine: one module a kind. Decides nothing; the plan has decided."""
+"""Drivers of the Docker runtime: one module per kind. They decide nothing; the plan has decided."""

@@ -1,4 +1,4 @@
-"""Makes, starts and removes containers. Whether a service is ready, probes ask elsewhere."""
+"""Creates, starts and removes containers. Readiness is checked by probes elsewhere."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ gateway keeps nothing."""
 
 
 class ContainerDriver:
-    """Hands for `container`."""
+    """Driver of `container`."""
 
     def __init__(self, engine: Engine, environment: Environment) -> None:
         self._engine = engine
         self._environment = environment
 
     def create(self, resource: Resource, on_progress: OnProgress) -> None:
-        """Make and start it, in place of what an earlier run left half made or ended.
+        """Create and start it, replacing an incomplete or ended one of an earlier run.
 
         Raises Conflict (`port-taken`, `name-taken`), or Failed (`container-exited`) when it has
-        ended already; then it stays as evidence. Nothing else stays of a failure.
+        ended already; then it is kept for diagnosis. Other failures leave nothing behind.
         """
         body = _body(resource)
         with translate_errors(f"make the container {body.name}"):
@@ -69,12 +69,12 @@ class ContainerDriver:
         self._check(made, body)
 
     def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
-        """Start what is stopped, go on with what is paused, restart what keeps restarting."""
+        """Start a stopped, unpause a paused, and restart a restarting container."""
         body = _body(resource)
         with translate_errors(f"start the container {body.name}"):
             found = self._engine.find(f"/containers/{seen.handle}/json")
             state = as_map(found.get("State")) if found else {}
-            # One that never started may lack its files: a run died while it was making it.
+            # One that never started may lack its files: a run died while creating it.
             if found is None or state.get("Status") == "created":
                 self.create(resource, on_progress)
                 return
@@ -89,9 +89,9 @@ class ContainerDriver:
         self._check(seen.handle, body)
 
     def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
-        """Stop it in its own time, then remove it with its anonymous volumes.
+        """Stop it within its timeout, then remove it with its anonymous volumes.
 
-        What holds nothing is not asked to stop: it would only take its time.
+        Stateless services are killed.
         """
         with translate_errors(f"remove the container of {address}"):
             found = self._engine.find(f"/containers/{seen.handle}/json")
@@ -100,7 +100,7 @@ class ContainerDriver:
             if not self._is_ours(found):
                 raise not_ours("container", _name(found))
             state = as_map(found.get("State"))
-            if state.get("Paused"):  # A frozen process cannot hear that it should stop.
+            if state.get("Paused"):  # A frozen process receives no signal.
                 self._engine.api.unpause(seen.handle)
             if state.get("Running") and address.name not in STATELESS:
                 on_progress(f"stopping {_name(found)}")
@@ -109,7 +109,7 @@ class ContainerDriver:
             self._remove(seen.handle)
 
     def describe(self, address: Address) -> ContainerDiagnostics | None:
-        """How the container of `address` fares; None when there is none."""
+        """The state of the container of `address`; None when there is none."""
         found = self._listed(address)
         return diagnose_container(self._engine, str(found.get("Id"))) if found else None
 
@@ -133,7 +133,7 @@ class ContainerDriver:
         return as_map(found[0]) if found else {}
 
     def diagnostics(self, address: Address) -> tuple[str, ...] | None:
-        """None while it runs; once it has ended or keeps restarting, how, and its last lines."""
+        """None while it runs; else how it ended or keeps restarting, and its last lines."""
         seen = self.describe(address)
         if seen is None:
             return ("its container is gone",)
@@ -184,7 +184,7 @@ class ContainerDriver:
             raise conflict from error
 
     def _check(self, container: str, body: ContainerSpec) -> None:
-        """One look right after the start: most mistakes end a server at once."""
+        """Check right after the start: most mistakes end a server at once."""
         seen = diagnose_container(self._engine, container)
         if seen is not None and not seen.healthy:
             raise exited_error(body.service, body.name, seen)

@@ -1,4 +1,4 @@
-"""What a container that ended, or keeps ending, has left to say."""
+"""Diagnoses a container that ended or keeps restarting: state, exit code and last log lines."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _LOGIN: Final = re.compile(r"://[^/@\s:]*:([^/@\s]+)@")
 _FILES: Final = 1 << 18
 """Bytes of an archive of its files that are looked at."""
 _SHORTEST: Final = 6
-"""Characters; hiding shorter values would blot out words of the log."""
+"""Characters; hiding shorter values would hide ordinary words of the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerDiagnostics:
-    """`state` is the engine's word for it: created, running, restarting, exited, dead, …
+    """`state` is the engine's: created, running, restarting, exited, dead, …
 
-    `exit_code` is that of its latest end; it says nothing while the container runs. The log is
-    read only of one that is not healthy: this is asked over and over while a service starts.
+    `exit_code` is the latest one, and meaningless while the container runs. The log is read only of
+    an unhealthy container, since this is polled while a service starts.
     """
 
     state: str
@@ -58,7 +58,7 @@ class ContainerDiagnostics:
 
 
 def diagnose_container(engine: Engine, container: str) -> ContainerDiagnostics | None:
-    """What there is to know of a container by id or name; None when it is gone."""
+    """The diagnostics of a container by id or name; None when it is gone."""
     with translate_errors(f"look at the container {container}"):
         found = engine.find(f"/containers/{container}/json")
         if found is None:
@@ -74,8 +74,7 @@ def diagnose_container(engine: Engine, container: str) -> ContainerDiagnostics |
 
 
 def exited_error(service: str, name: str, seen: ContainerDiagnostics) -> Failed:
-    """The error for it (`container-exited`, `engine-disk-full`); the container stays for whoever
-    wants to look."""
+    """The error for an unhealthy container (`container-exited`, `engine-disk-full`)."""
     if is_full(seen.last_log_lines):
         return Failed(
             Problem(
@@ -107,13 +106,13 @@ def _log(engine: Engine, found: Mapping[str, Json]) -> tuple[str, ...]:
 
 
 def _secrets(found: Mapping[str, Json]) -> list[str]:
-    """Values of its environment that a careless server might print."""
+    """Secret values of its environment, which a server might log."""
     pairs = (str(one).partition("=") for one in as_list(as_map(found.get("Config")).get("Env")))
     return [value for name, _, value in pairs if _HIDDEN.search(name) and len(value) >= _SHORTEST]
 
 
 def _secrets_in_files(engine: Engine, found: Mapping[str, Json]) -> Iterator[str]:
-    """The same of the files that were put into it: whole ones, texts in JSON and between quotes."""
+    """Secrets of its files: whole files, JSON strings and quoted strings."""
     try:
         content = engine.read_prefix(
             f"/containers/{found.get('Id')}/archive", {"path": ETC}, _FILES

@@ -1,6 +1,6 @@
-"""Has images on the engine: pulled, made from a recipe, or built from a Dockerfile.
+"""Provides images on the engine: pulled, built from a recipe, or built from a Dockerfile.
 
-Images belong to no environment: what one has made, another uses. So nothing here removes one.
+Images are shared by all environments, so none is ever removed here.
 """
 
 # ruff: noqa: ARG002 - the signatures are the protocol's
@@ -38,14 +38,14 @@ _LINE: Final = 160
 
 
 class ImageDriver:
-    """Hands for `image`; `cache` is a directory for large temporary files."""
+    """Driver of `image`; `cache` is a directory for large temporary files."""
 
     def __init__(self, engine: Engine, cache: Path) -> None:
         self._engine = engine
         self._cache = cache
 
     def create(self, resource: Resource, on_progress: OnProgress) -> None:
-        """Pull or make it, unless it has appeared meanwhile. Raises as `pull`, or Failed."""
+        """Pull or build it, unless it exists by now. Raises as `pull`, or Failed."""
         image = resource.body
         assert isinstance(image, PulledImage | RecipeImage | DockerfileImage)  # noqa: S101
         with translate_errors(f"look for the image {image.title}"):
@@ -60,11 +60,11 @@ class ImageDriver:
                 self._build(image, on_progress)
 
     def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
-        """An image is what its name says; another name is another image."""
+        """Same as `create`: an image of one name never changes."""
         self.create(resource, on_progress)
 
     def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
-        """Nothing: other environments may use it. `docker image rm` is for people."""
+        """Do nothing: other environments may use it."""
 
     def _make(self, image: RecipeImage, on_progress: OnProgress) -> None:
         with translate_errors(f"make the image {image.title}"):
@@ -78,7 +78,7 @@ class ImageDriver:
             on_progress(f"importing {image.title}, {stream.tell() >> 20} MB")
             stream.seek(0)
             with translate_errors(f"import the image {image.title}"):
-                # In pieces: for a whole file the SDK announces a length that it does not keep.
+                # In chunks: for a whole file the SDK announces a wrong length.
                 self._engine.api.import_image_from_stream(
                     iter(lambda: stream.read(_CHUNK), b""),
                     repository=repository,
@@ -87,7 +87,7 @@ class ImageDriver:
                 )
 
     def _written(self, root: Rootfs) -> IO[bytes]:
-        """The archive in a file without a name; elsewhere where the cache directory takes none."""
+        """The archive in an anonymous file, in the cache directory if possible."""
         try:
             self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
             return _archive(root, self._cache)
@@ -136,7 +136,7 @@ def _follow(
             if text.strip():
                 last.append(text.rstrip())
                 on_progress(text.strip()[:_LINE])
-        # Read to the end even so: an answer that is left half read keeps its connection.
+        # Read to the end: an answer that is read in part keeps its connection.
         message = message or str(line.get("error", "")).strip()
     if message:
         hint = f"try it by hand: docker build -f {image.dockerfile} {image.context}"

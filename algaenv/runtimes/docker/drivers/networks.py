@@ -1,4 +1,4 @@
-"""Makes and removes the environment's network."""
+"""Creates and removes the environment's network."""
 
 # ruff: noqa: ARG002 - the signatures are the protocol's
 
@@ -18,7 +18,7 @@ from algaenv.runtimes.docker.specs import NetworkSpec
 
 
 class NetworkDriver:
-    """Hands for `network`."""
+    """Driver of `network`."""
 
     def __init__(self, engine: Engine, environment: Environment) -> None:
         self._engine = engine
@@ -44,7 +44,7 @@ class NetworkDriver:
         self.create(resource, on_progress)
 
     def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
-        """Remove it. Raises Conflict (`network-in-use`) naming who is attached."""
+        """Remove it. Raises Conflict (`network-in-use`) that names the attached containers."""
         with translate_errors(f"remove the network of {address}"):
             found = self._engine.find(f"/networks/{seen.handle}")
             if found is None:
@@ -56,14 +56,14 @@ class NetworkDriver:
                 with ignore_missing():
                     self._engine.send("DELETE", f"/networks/{seen.handle}")
             except Exception as error:
-                # Somebody was quicker: attached between the look and the removal.
+                # A container was attached between the check and the removal.
                 if status_of(error) != FORBIDDEN:
                     raise
                 again = self._engine.find(f"/networks/{seen.handle}") or {}
                 raise _in_use(str(found.get("Name")), self._attached(again)) from error
 
     def _exists(self, name: str) -> bool:
-        """True when it is there and ours already."""
+        """Whether it exists and is ours. Raises Conflict when it is not ours."""
         for one in map(as_map, as_list(self._engine.get("/networks"))):
             if one.get("Name") == name:
                 labels = as_texts(one.get("Labels"))
@@ -91,7 +91,7 @@ class NetworkDriver:
 
 
 def not_ours(kind: str, name: str) -> Conflict:
-    """The answer to being asked to remove what carries no mark of this environment."""
+    """The error for removing an object without this environment's mark."""
     summary = f"cannot remove the {kind} {name}, which is not of this environment"
     return Conflict(Problem("not-ours", summary, f"remove it by hand if nobody needs it: {name}"))
 

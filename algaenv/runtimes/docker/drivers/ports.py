@@ -1,4 +1,4 @@
-"""Who keeps a container from publishing its port: another container, or a program here."""
+"""Finds what holds a port that a container should publish: another container or a process."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from algaenv.runtimes.docker.labels import owner_of, read_mark
 from algaenv.runtimes.docker.specs import ContainerSpec, Port
 from algaenv.runtimes.services import LOOPBACK
 
-_IN_THE_WAY: Final = frozenset(("", LOOPBACK, "0.0.0.0", "::"))  # noqa: S104 - compared with
+_BLOCKING: Final = frozenset(("", LOOPBACK, "0.0.0.0", "::"))  # noqa: S104 - compared with
 
 
 def port_conflict(engine: Engine, body: ContainerSpec) -> Conflict | None:
     """The Conflict (`port-taken`) for every port of `body` that is held; None when all are free.
 
-    The engine is asked first: it knows a container where the kernel shows only its proxy.
+    The engine comes first: it knows the container where the kernel shows only its proxy.
     """
     containers = [as_map(one) for one in as_list(engine.get("/containers/json"))]
     problems = []
@@ -37,9 +37,9 @@ def port_conflict(engine: Engine, body: ContainerSpec) -> Conflict | None:
 def port_obstacles(
     engine: Engine, environment: Environment, changes: Sequence[Change]
 ) -> tuple[Blocked, ...]:
-    """The containers to be started whose ports others hold; what this environment holds is freed.
+    """Containers to be started whose ports others hold; ports of this environment are freed.
 
-    The engine is asked once for all of them.
+    Sends one request for all of them.
     """
     containers = [as_map(one) for one in as_list(engine.get("/containers/json"))]
     ours = [one for one in containers if _is_of(environment, one)]
@@ -65,7 +65,7 @@ def _is_of(environment: Environment, one: Mapping[str, Json]) -> bool:
 
 
 def unknown_holder_conflict(body: ContainerSpec, number: int) -> Conflict:
-    """The same for a port the engine could not bind although no holder can be found."""
+    """The Conflict for a port that the engine could not bind although no holder can be found."""
     ports = [port for port in body.ports if port.host == number] or list(body.ports)
     return Conflict(
         *(_taken(body.service, port, "something that cannot be seen", "") for port in ports)
@@ -80,7 +80,7 @@ def _container(
         if own_name in names:
             continue
         for published in map(as_map, as_list(one.get("Ports"))):
-            if published.get("PublicPort") == number and published.get("IP", "") in _IN_THE_WAY:
+            if published.get("PublicPort") == number and published.get("IP", "") in _BLOCKING:
                 labels = as_texts(one.get("Labels"))
                 mark = read_mark(labels)
                 known = mark is not None and os.path.exists(mark.spec)  # noqa: PTH110

@@ -1,4 +1,9 @@
-"""Makes and removes volumes: the only things here whose loss cannot be mended."""
+"""Creates and removes volumes, and changes the owner of their directories.
+
+The top directory of a new volume belongs to root and gets its owner before the container starts.
+Data of another user, from an earlier version of this program or another caller, is chowned by a
+helper container that runs once, as root, without a network, and with no other capability.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +30,7 @@ from algaenv.runtimes.docker.specs import ContainerSpec, VolumeSpec
 
 
 class VolumeDriver:
-    """Hands for `volume`."""
+    """Driver of `volume`."""
 
     def __init__(self, engine: Engine, environment: Environment) -> None:
         self._engine = engine
@@ -34,7 +39,7 @@ class VolumeDriver:
     def create(self, resource: Resource, on_progress: OnProgress) -> None:
         """A volume with this environment's mark. Raises Conflict (`name-taken`).
 
-        The engine takes making one that exists for success, whoever made it; so it is looked for.
+        The engine reports success for an existing volume of any owner, so it is looked up first.
         """
         body = resource.body
         assert isinstance(body, VolumeSpec)  # noqa: S101 - made by this runtime's lowering
@@ -56,7 +61,7 @@ class VolumeDriver:
             )
 
     def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
-        """A volume is its name; there is nothing about it to change."""
+        """Do nothing: a volume has nothing but its name."""
 
     def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
         """Remove it, with its data. Raises Conflict (`not-ours`, `volume-in-use`)."""
@@ -92,18 +97,12 @@ class VolumeDriver:
         )
 
 
-# MERGED owners: Gives the directories of a container's volumes to the user who runs in it.
-#
-# The top of a new volume is root's, and is given away before anything starts. What another user has
-# written, of an earlier version of this program or of another caller, is handed over by a container
-# that runs once, as root, without a network, and that may do nothing but that.
-
 PREPARE: Final = "prepare"
-"""Ends the name and the address of the container that hands over."""
+"""Suffix of the name and the address of the helper container."""
 _HEADERS: Final = 8192
-"""Bytes within which an archive tells of its first entry."""
+"""Bytes that contain the header of an archive's first entry."""
 _SECONDS: Final = 600
-"""What a data directory of many files may take."""
+"""Timeout; a data directory may have many files."""
 
 
 def give_directories(
@@ -113,9 +112,9 @@ def give_directories(
     container: str,
     on_progress: OnProgress,
 ) -> None:
-    """See that all of `owned` of the resource's container belongs to its user.
+    """Make the user of the resource's container the owner of all its `owned` directories.
 
-    `container` is the one that was made and does not run yet. Raises Failed (`volume-owner`).
+    `container` was created and is not running yet. Raises Failed (`volume-owner`).
     """
     body = resource.body
     assert isinstance(body, ContainerSpec)  # noqa: S101 - made by this runtime's lowering
@@ -144,7 +143,7 @@ def give_directories(
 
 
 def _owner(engine: Engine, container: str, path: str) -> int:
-    """The uid of a directory in a container, as the first entry of its archive tells it."""
+    """The uid of a directory in a container, from the first entry of its archive."""
     found = engine.read_prefix(f"/containers/{container}/archive", {"path": path}, _HEADERS)
     with tarfile.open(fileobj=io.BytesIO(found), mode="r|") as archive:
         first = archive.next()
@@ -156,13 +155,13 @@ def _run(engine: Engine, container: str, body: ContainerSpec) -> None:
     api.start(container)
     code = api.wait(container, timeout=_SECONDS)["StatusCode"]
     if code:
-        said = api.logs(container).decode(errors="replace").strip().splitlines()
+        output = api.logs(container).decode(errors="replace").strip().splitlines()
         raise Failed(
             Problem(
                 "volume-owner",
                 f"cannot give the data of {body.service} to user {body.user} (exit code {code})",
                 f"look at what `docker volume inspect {body.mounts[0].source}` says of its driver",
-                detail=tuple(said[-20:]),
+                detail=tuple(output[-20:]),
             )
         )
 

@@ -1,5 +1,5 @@
-"""Images made on this machine: what goes in, what it hashes to, and how it becomes a root tree.
+"""Images built on this machine: recipes, content hashes and root file systems.
 
-No registry and no base image are needed. A program runs with the libraries it is linked to and a
-handful of files; those are on this machine already, since the program runs here too.
+No registry and no base image are needed. A program runs with its shared libraries and a few files,
+which are on this machine already.
 """

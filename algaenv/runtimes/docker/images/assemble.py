@@ -1,4 +1,4 @@
-"""A recipe and a program in, a root tree out, and the settings that the image carries."""
+"""Assembles the root file system and the settings of an image from a recipe and a program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image as this engine has it: under which name, and whether its processor can run it."""
+"""Whether an image is on the engine, can run on its processor, or is provided by a registry."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def find_image(engine: Engine, image: ImageSpec) -> LocalImage | None:
 
 
 def usable_image(engine: Engine, image: ImageSpec) -> LocalImage:
-    """The same; raises Unavailable (`image-gone`) when there is none."""
+    """As `find_image`; raises Unavailable (`image-gone`) when there is none."""
     found = find_image(engine, image)
     if found is None:
         summary = f"cannot use the image {image.title}, which is no longer there"
@@ -48,7 +48,7 @@ def usable_image(engine: Engine, image: ImageSpec) -> LocalImage:
 
 
 def wrong_architecture(reference: str, theirs: str, ours: str) -> Refused:
-    """Emulation would start it, slowly, and fail in ways nobody can read."""
+    """The error for an image of another architecture: emulation is slow and fails obscurely."""
     return Refused(
         Problem(
             "image-architecture",
@@ -70,10 +70,8 @@ def demand_same_machine(engine: Engine, title: str) -> None:
         raise Refused(Problem("image-architecture", summary, hint))
 
 
-# MERGED registry: Whether a registry gives an image out, asked through the engine: it knows mirrors and proxies.
-
 _TIMEOUT: Final = 3.0
-"""Seconds a registry is given: this is asked before anything is planned."""
+"""Seconds for a registry to answer: this runs before planning."""
 _UNREACHABLE: Final = (
     "no such host",
     "dial tcp",
@@ -86,45 +84,48 @@ _UNREACHABLE: Final = (
 
 
 class Registries:
-    """Asks each registry at most until it has failed to answer once; lives for one lowering."""
+    """Queries registries through the engine, which knows mirrors and proxies.
+
+    A registry that failed to answer once is not queried again. Lives for one lowering.
+    """
 
     def __init__(self, engine: Engine, on_progress: OnProgress) -> None:
         self._engine = engine
         self._on_progress = on_progress
-        self._silent: dict[str, str] = {}
+        self._unreachable: dict[str, str] = {}
 
     def refusal(self, image: PulledImage) -> str:
         """Why `image` cannot be pulled from any of its repositories; empty when it can."""
         reasons = []
         for reference in image.references:
-            reason = self._asked(reference)
+            reason = self._query(reference)
             if not reason:
                 return ""
             reasons.append(reason)
         return "; ".join(dict.fromkeys(reasons))
 
-    def _asked(self, reference: str) -> str:
+    def _query(self, reference: str) -> str:
         host = registry_of(reference)
-        if host not in self._silent:
+        if host not in self._unreachable:
             self._on_progress(f"asking {host} for {reference}")
             try:
                 self._engine.get(f"/distribution/{reference}/json", timeout=_TIMEOUT)
             except TimeoutError:
-                self._silent[host] = f"{host} does not answer"
+                self._unreachable[host] = f"{host} does not answer"
             except ApiError as error:
                 if not is_unreachable(message_of(error)):
                     return f"{host} does not give it out"
-                self._silent[host] = f"{host} does not answer"
-        return self._silent.get(host, "")
+                self._unreachable[host] = f"{host} does not answer"
+        return self._unreachable.get(host, "")
 
 
 def registry_of(reference: str) -> str:
-    """The host of the registry: the first part, when it looks like one, else Docker Hub's."""
+    """The host of the registry: the first component if it looks like a host, else Docker Hub."""
     first, slash, _ = reference.partition("/")
     named = slash and ("." in first or ":" in first or first == "localhost")
     return first if named else "docker.io"
 
 
 def is_unreachable(message: str) -> bool:
-    """True when the engine says that the registry could not be talked to."""
+    """Whether the engine's message means that the registry could not be reached."""
     return any(phrase in message for phrase in _UNREACHABLE)

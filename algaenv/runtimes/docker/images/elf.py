@@ -1,7 +1,10 @@
-"""The shared libraries that programs are linked to, as the dynamic linker itself resolves them.
+"""ELF files of an image: finds shared libraries with `ldd`, removes debugging symbols with `strip`.
 
-A library of the system keeps its path. One that lies elsewhere (beside a wheel's program, under an
-interpreter's prefix) goes where the C library is, a place every program looks in.
+A library of the system keeps its path. One from elsewhere (beside a wheel's program, under an
+interpreter's prefix) is placed beside the C library, where every program finds it.
+
+Interpreters and wheels that were compiled on a developer's machine carry several times their size
+in symbols. Where there is no `strip`, the image is just larger.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from algaenv.runtimes.docker.images.rootfs import File, Rootfs
 
 _LINE: Final = re.compile(r"^\s*(?:(\S+) => )?(/\S+|not found)(?: \(0x[0-9a-f]+\))?$")
 _SYSTEM: Final = ("/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/")
-# The C library loads these by name when it first looks a host up.
+# The C library loads these by name at the first host lookup.
 _BY_NAME: Final = ("libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2")
 _ELF: Final = b"\x7fELF"
 
@@ -28,8 +31,8 @@ _ELF: Final = b"\x7fELF"
 def shared_libraries(files: Iterable[Path], own: Sequence[Path] = ()) -> Mapping[str, Path]:
     """Path in the image → file here, of all libraries that `files` need, directly or not.
 
-    Files that are no ELF objects need none. Libraries below a directory of `own` are left out:
-    they are copied with it. Raises Failed (`recipe-broken`) for one that cannot be found.
+    Files other than ELF objects need none. Libraries below a directory of `own` are left out: they
+    are copied with it. Raises Failed (`recipe-broken`) for one that cannot be found.
     """
     objects = [str(file) for file in files if _is_elf(file)]
     found = _ldd(objects) if objects else {}
@@ -84,13 +87,8 @@ def _broken(summary: str, why: str) -> Failed:
     return Failed(Problem("recipe-broken", summary, hint, detail=(why,)))
 
 
-# MERGED slim: Taking debugging symbols out of libraries, which nobody reads inside a container.
-#
-# Interpreters and wheels that were compiled on a developer's machine carry several times their size
-# in symbols. Where there is no `strip`, the image is just larger.
-
 _WORTH_IT: Final = 1 << 17
-"""Bytes; what is smaller costs more time than it saves."""
+"""Bytes; stripping smaller files is not worth the time."""
 
 
 def strip_debug_symbols(root: Rootfs) -> None:

@@ -1,8 +1,11 @@
-"""The hash of all that goes into an image, so that an unchanged one costs a look and no more.
+"""Content hashes of images: of a recipe with its program, and of a Dockerfile's build context.
 
-Hashing a large program takes longer than everything else of a run that changes nothing, so hashes
-are kept under a stamp of the files' sizes, times and numbers. Libraries do not count: an update of
-the system's C library is no reason to make every image again.
+Hashing takes longer than the rest of a no-op run, so hashes are kept under a stamp of the files'
+sizes, times and inodes. Shared libraries do not count: an update of the system's C library is no
+reason to rebuild every image.
+
+Names at the top of a build context that `.dockerignore` excludes are not even walked. Its patterns
+are left to the SDK, which applies them when a context is hashed and when it is sent.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ _MAKERS: Final = ("assemble", "elf", "installed", "rootfs")
 
 
 def identity(recipe: Recipe, program: Binary | None, memo: Memo) -> str:
-    """64 hex digits over the recipe, its program or packages, and the code that puts them in."""
+    """64 hex digits over the recipe, its program or packages, and the code that assembles them."""
     parts: list[Path | str] = [*recipe.sources, *_makers()]
     if program is not None:
         parts += [program.path, program.home]
@@ -77,12 +80,6 @@ def _site() -> list[str]:
     return [entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))]
 
 
-# MERGED tree: The hash of a build context: a directory of the author's, with a Dockerfile and ignore rules.
-#
-# Reading every file on every run would cost more than the rest of it, so the hash is kept under a
-# stamp of the tree. What `.dockerignore` leaves out by plain names is not even walked; its patterns
-# are left to the SDK, which applies them when a context is hashed and when it is sent.
-
 _WILD = frozenset("*?[\\!")
 
 
@@ -90,9 +87,9 @@ def context_identity(context: Path, dockerfile: str, args: Mapping[str, str], me
     """64 hex digits over the files that are sent, their modes, the Dockerfile's path and `args`."""
     rules = _rules(context)
     walked = stamp_of(_walk(context, _plain(rules)))
-    said = hashlib.sha256(repr((dockerfile, sorted(args.items()))).encode()).hexdigest()
-    key = f"context:{context}:{said}"
-    return str(memo.get(key, walked, lambda: _hash_context(context, dockerfile, rules, said)))
+    options = hashlib.sha256(repr((dockerfile, sorted(args.items()))).encode()).hexdigest()
+    key = f"context:{context}:{options}"
+    return str(memo.get(key, walked, lambda: _hash_context(context, dockerfile, rules, options)))
 
 
 def _rules(context: Path) -> list[str]:
@@ -104,7 +101,7 @@ def _rules(context: Path) -> list[str]:
 
 
 def _plain(rules: list[str]) -> frozenset[str]:
-    """Names at the top that no later rule can take back in."""
+    """Excluded names at the top that no later rule includes again."""
     if any(rule.startswith("!") for rule in rules):
         return frozenset()
     names = (rule.strip("/") for rule in rules if not _WILD & set(rule))
@@ -127,10 +124,10 @@ def _walk(context: Path, skipped: frozenset[str]) -> Iterator[str]:
                 waiting.append(entry.path)
 
 
-def _hash_context(context: Path, dockerfile: str, rules: list[str], said: str) -> str:
+def _hash_context(context: Path, dockerfile: str, rules: list[str], options: str) -> str:
     from docker.utils.build import exclude_paths
 
-    total = hashlib.sha256(said.encode())
+    total = hashlib.sha256(options.encode())
     for name in sorted(exclude_paths(str(context), rules, dockerfile=dockerfile)):
         path = context / name
         if path.is_symlink():

@@ -1,7 +1,7 @@
-"""The Python part of an image: this interpreter, the packages that are asked for, and our own.
+"""The Python part of an image: this interpreter, the requested packages, and our own.
 
-Everything is taken from what is installed here, so the image runs exactly the versions that were
-tried here, and needs no index to be made.
+Everything is copied from what is installed here, so the image has exactly these versions and needs
+no package index.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = "/usr/local"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
-# Under this flag nobody compares a source's time, which a tar does not keep.
+# With this flag the time of the source, which a tar does not keep, is not compared.
 _UNCHECKED: Final = 0b01
 _HEADER: Final = 16
 
@@ -95,7 +95,7 @@ def _requirements(found: Distribution) -> Iterator[tuple[str, bool]]:
 def add_python(root: Rootfs, part: PythonPart) -> list[Path]:
     """Put interpreter, standard library and packages into `root`.
 
-    The answer are the directories here whose libraries have come along.
+    Returns the directories here whose libraries were copied with them.
     """
     import tempfile
 
@@ -155,7 +155,7 @@ def _left_out(parts: Iterable[str], without: Sequence[str]) -> bool:
 
 
 class _Modules:
-    """Puts files in, and beside each module its compiled form: a read-only root cannot grow it."""
+    """Adds files, and beside each module its compiled form, since the root may be read-only."""
 
     def __init__(self, root: Rootfs, scratch: Path) -> None:
         self._root = root
@@ -186,12 +186,12 @@ class _Modules:
                 str(source), str(self._scratch), place, doraise=True, invalidation_mode=mode
             )
         except py_compile.PyCompileError:
-            return None  # Templates and tests of packages need not be valid; importing one says so.
+            return None  # Templates and tests of packages need not be valid Python.
         return self._scratch.read_bytes()
 
 
 def _kept(source: Path) -> bytes | None:
-    """The compiled form that lies beside `source`, if it is current, under an unchecked header."""
+    """The current compiled form beside `source`, if there is one, with an unchecked header."""
     import importlib.util
 
     try:

@@ -1,6 +1,6 @@
-"""Pulling an image: the same digest from one repository after the other.
+"""Pulls an image: the same digest from one repository after the other.
 
-A registry that denies has spoken for good, and the next is asked; one that stumbles is asked again.
+After a denial the next repository is tried; transient errors are retried.
 """
 
 from __future__ import annotations
@@ -54,49 +54,49 @@ _HINT: Final = (
 
 
 class _PullError(Exception):
-    """What a registry, or the engine about it, said instead of giving the image."""
+    """Why a registry did not provide the image."""
 
 
 class _Denied(_PullError):
-    """It does not give it out."""
+    """The registry refuses it."""
 
 
 class _Corrupt(_PullError):
-    """It gave out something else."""
+    """The registry sent something else."""
 
 
 class _Unreachable(_PullError):
-    """It could not be reached, and would not be in a second."""
+    """The registry cannot be reached; a retry would not help."""
 
 
 class _Transient(_PullError):
-    """It may in a second."""
+    """A retry may help."""
 
 
 def pull(engine: Engine, image: PulledImage, on_progress: OnProgress) -> None:
-    """Have `image` on the engine.
+    """Pull `image` to the engine.
 
     Raises Refused (`image-denied`, `image-wrong-digest`, `image-architecture`) when no repository
-    ever will give it out, Unavailable (`image-unreachable`) when one might later.
+    will ever provide it, Unavailable (`image-unreachable`) when one might later.
     """
-    said: list[_PullError] = []
+    errors: list[_PullError] = []
     for repository, reference in zip(image.repositories, image.references, strict=True):
         on_progress(f"pulling {reference}")
         try:
             _pull_with_retries(engine, repository, image.digest or image.tag, on_progress)
         except _PullError as error:
-            said.append(error)
+            errors.append(error)
             on_progress(f"{repository}: {error}")
             continue
         with translate_errors(f"look at the image {reference}"):
             if find_image(engine, image) is not None:
                 return
-        said.append(_Corrupt("the engine does not have it under its digest after pulling it"))
-    raise _exhausted(image, said, _credentials_missed(engine)) from said[-1]
+        errors.append(_Corrupt("the engine does not have it under its digest after pulling it"))
+    raise _exhausted(image, errors, _credentials_missed(engine)) from errors[-1]
 
 
 def denied(message: str) -> bool:
-    """Whether a registry said in these words that it does not give an image to this caller."""
+    """Whether a registry's message means that this caller may not pull the image."""
     lowered = message.lower()
     return any(phrase in lowered for phrase in _DENIALS)
 
@@ -107,13 +107,13 @@ def _credentials_missed(engine: Engine) -> str:
     return missed(engine.api)
 
 
-def _exhausted(image: PulledImage, said: list[_PullError], missed: str) -> DriverError:
-    detail = tuple(f"{r}: {error}" for r, error in zip(image.references, said, strict=True))
+def _exhausted(image: PulledImage, errors: list[_PullError], missed: str) -> DriverError:
+    detail = tuple(f"{r}: {error}" for r, error in zip(image.references, errors, strict=True))
     summary = f"cannot pull {image.title}: none of its repositories gives it out"
-    if any(isinstance(error, _Unreachable | _Transient) for error in said):
+    if any(isinstance(error, _Unreachable | _Transient) for error in errors):
         hint = "look at the engine's network, then try again; or set `images: build`"
         return Unavailable(Problem("image-unreachable", summary, hint, detail=detail))
-    code = "image-wrong-digest" if any(isinstance(e, _Corrupt) for e in said) else "image-denied"
+    code = "image-wrong-digest" if any(isinstance(e, _Corrupt) for e in errors) else "image-denied"
     hint = f"{missed}; or {_HINT}" if missed and code == "image-denied" else _HINT
     return Refused(Problem(code, summary, hint, detail=detail))
 
@@ -129,7 +129,7 @@ def _pull_with_retries(
         wait_random_exponential,
     )
 
-    def tell(state: RetryCallState) -> None:
+    def report(state: RetryCallState) -> None:
         why = state.outcome.exception() if state.outcome else ""
         on_progress(f"{repository}: {why}; try {state.attempt_number + 1} of {_TRIES}")
 
@@ -137,7 +137,7 @@ def _pull_with_retries(
         retry=retry_if_exception_type(_Transient),
         stop=stop_after_attempt(_TRIES),
         wait=wait_random_exponential(multiplier=0.5, max=4),
-        before_sleep=tell,
+        before_sleep=report,
         reraise=True,
     )(_pull_once, engine, repository, version, on_progress)
 
@@ -149,28 +149,28 @@ def _pull_once(engine: Engine, repository: str, version: str, on_progress: OnPro
                 if progress := _progress(line):
                     on_progress(progress)
     except DriverError as error:
-        # What the engine says about the registry, not about itself, comes with a status.
+        # Errors about the registry, not about the engine itself, come with a status.
         if isinstance(error.__cause__, Exception) and status_of(error.__cause__) is not None:
             raise _classified(error.__cause__, engine) from error
         raise
 
 
 def _progress_lines(engine: Engine, repository: str, version: str) -> Iterator[Mapping[str, Any]]:
-    """The engine's lines. It reports errors among them, since their status came too early."""
-    said = ""
+    """The engine's progress lines. Errors are among them, since the status was sent earlier."""
+    message = ""
     for line in engine.api.pull(repository, tag=version, stream=True, decode=True):
-        # Read to the end even so: an answer that is left half read keeps its connection.
-        said = said or str(line.get("error", ""))
+        # Read to the end: an answer that is read in part keeps its connection.
+        message = message or str(line.get("error", ""))
         yield line
-    if said:
-        raise _kind(said, None, engine)
+    if message:
+        raise _pull_error(message, None, engine)
 
 
 def _classified(error: Exception, engine: Engine) -> Exception:
-    return _kind(message_of(error), status_of(error), engine)
+    return _pull_error(message_of(error), status_of(error), engine)
 
 
-def _kind(message: str, status: int | None, engine: Engine) -> Exception:
+def _pull_error(message: str, status: int | None, engine: Engine) -> Exception:
     lowered = message.lower()
     if "no matching manifest" in lowered or "does not match the specified platform" in lowered:
         return wrong_architecture(message, "", engine.facts.arch)

@@ -1,7 +1,7 @@
-"""What an image is made of, as data: `stacks/images/<recipe>/recipe.toml`, read and checked.
+"""The recipe of an image, `stacks/images/<recipe>/recipe.toml`, read and checked.
 
-Texts may hold `{program}` (the name of the program that was found), `{home}` (the installation it
-belongs to), `{prefix}` (where that goes in the image) and `{major}` (its major version).
+Texts may hold `{program}` (the name of the program), `{home}` (the directory of its installation),
+`{prefix}` (the place of that in the image) and `{major}` (its major version).
 """
 
 from __future__ import annotations

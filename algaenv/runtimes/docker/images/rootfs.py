@@ -1,7 +1,7 @@
-"""A root tree as a value, and as a tar file that is the same for the same tree.
+"""A root file system in memory, written as a reproducible tar file.
 
-Sorted names, no times, owners by number: an image made twice of the same things differs in nothing
-but the engine's own time stamp.
+Names are sorted, times left out and owners numeric: two builds of the same content differ only in
+the engine's own time stamp.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from algaenv.bundle.value import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """A directory; those that nobody mentions belong to root, mode 0755."""
+    """A directory; parents that are not added belong to root, mode 0755."""
 
     mode: int = 0o755
     owner: int = 0

@@ -1,7 +1,7 @@
-"""A wheel of this package, made again from its installed files, for images built by a Dockerfile.
+"""The build context of images on a public base: a wheel of this package and pinned requirements.
 
-The wheel it was installed from is gone, and a checkout never had one. What is installed is enough:
-a wheel is a zip file of the modules, the metadata and a list of hashes.
+The wheel that was installed is gone, and a checkout never had one, so it is built from the
+installed files: a zip file of modules, metadata and a list of hashes.
 """
 
 from __future__ import annotations

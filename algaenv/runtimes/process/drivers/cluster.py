@@ -89,11 +89,12 @@ class Cluster:
             shutil.rmtree(fresh, ignore_errors=True)
 
     def _refuse_unknown(self) -> None:
-        if self.data_directory.is_dir() and any(self.data_directory.iterdir()):
+        directory = self.data_directory
+        if directory.is_dir() and any(directory.iterdir()):
             raise Conflict(
                 Problem(
                     "data-unknown",
-                    f"cannot make a PostgreSQL data directory at {self.data_directory}: it is not empty",
+                    f"cannot make a PostgreSQL data directory at {directory}: it is not empty",
                     "see what it holds, and move it away",
                 )
             )

@@ -160,7 +160,7 @@ class ProcessDriver:
 
 
 def port_obstacles(environment: Environment, changes: Sequence[Change]) -> tuple[Blocked, ...]:
-    """Services to be started whose ports are held by others; ports of this environment are freed."""
+    """Services to be started whose ports others hold; ports of this environment are freed."""
     found = []
     for change in changes:
         body = change.resource.body if change.resource else None
