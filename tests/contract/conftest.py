@@ -25,15 +25,15 @@ from algaenv.reconcile.protocols import Runtime
 from algaenv.spec.stacks import profile
 from tests.runtimes.locks import make_lock
 
-PATIENCE = 45.0
+TIMEOUT = 45.0
 _MAKING = ("network", "volume", "folder", "image", "container", "process")
 
 
 def quiet(_: str) -> None:
-    """Nobody listens."""
+    """Ignore a message."""
 
 
-def until(what: str, holds: Callable[[], object], seconds: float = PATIENCE) -> None:
+def until(what: str, holds: Callable[[], object], seconds: float = TIMEOUT) -> None:
     """Poll with a deadline."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -107,9 +107,9 @@ def test_secrets_are_not_seen_from_outside(running: Harness) -> None:
             texts[service].append(json.dumps(_inspected(running, seen)))
     shown = {
         (service, name)
-        for service, said in texts.items()
+        for service, found_texts in texts.items()
         for name, secret in _hidden(running).items()
-        if any(secret in text for text in said)
+        if any(secret in text for text in found_texts)
     }
     excepted = {("store", "access_key"), ("store", "secret_key")}
     assert shown == (excepted if engine in KEYS_IN_VARIABLES else set())

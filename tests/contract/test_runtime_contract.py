@@ -95,9 +95,9 @@ def _heals_what_was_stopped(harness: Harness, service: str) -> None:
     until(f"{service} is seen stopped", lambda: harness.seen(address).running is False)
     assert harness.seen(address).recorded == harness.resource(service).fingerprint
     assert harness.seen(address).drift == ()
-    said = harness.diagnostics(service)
-    assert said is not None
-    assert said[0]
+    lines = harness.diagnostics(service)
+    assert lines is not None
+    assert lines[0]
     harness.drivers[harness.case.running].update(
         harness.resource(service), harness.seen(address), quiet
     )

@@ -113,7 +113,7 @@ def test_a_listing_has_as_many_pages_as_it_needs(bucket: Bucket, world: World) -
     assert len(bucket.list("many/") or ()) == 1005
 
 
-def test_a_missing_bucket_is_told_from_an_empty_one(world: World, tmp_path: Path) -> None:
+def test_a_missing_bucket_differs_from_an_empty_one(world: World, tmp_path: Path) -> None:
     bucket = opened(world)
     assert bucket.list("tenants/") is None
     assert bucket.head("k") is None
@@ -162,19 +162,19 @@ def test_the_environment_of_the_author_plays_no_part(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Settings for AWS and a company's proxy are for other things than a store on this machine."""
-    nobody = f"http://127.0.0.1:{free_port()}"
+    unreachable = f"http://127.0.0.1:{free_port()}"
     for name, value in {
         "AWS_SESSION_TOKEN": "token",
         "AWS_PROFILE": "work",
         "AWS_ACCESS_KEY_ID": "other",
         "AWS_SECRET_ACCESS_KEY": "other",
-        "AWS_ENDPOINT_URL": nobody,
+        "AWS_ENDPOINT_URL": unreachable,
         "AWS_SKIP_SIGNATURE": "true",
         "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "true",
         "AWS_REGION": "eu-west-9",
-        "HTTP_PROXY": nobody,
-        "http_proxy": nobody,
-        "ALL_PROXY": nobody,
+        "HTTP_PROXY": unreachable,
+        "http_proxy": unreachable,
+        "ALL_PROXY": unreachable,
     }.items():
         monkeypatch.setenv(name, value)
     make_bucket(world)

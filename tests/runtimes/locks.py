@@ -102,7 +102,7 @@ GATEWAY = BundledGateway(
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on 127.0.0.1 that nobody held a moment ago, below the ephemeral range's reach."""
+    """Ports on 127.0.0.1 that were free a moment ago, below the ephemeral range."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:

@@ -149,7 +149,7 @@ def test_a_cache_directory_that_can_be_used_is_no_problem(tmp_path: Path) -> Non
     assert not (tmp_path / "not").exists()
 
 
-def test_a_cache_directory_that_takes_nothing_is_told(
+def test_a_cache_directory_that_takes_nothing_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "file"
@@ -159,8 +159,8 @@ def test_a_cache_directory_that_takes_nothing_is_told(
         assert problem is not None
         assert (problem.code, "XDG_CACHE_HOME" in problem.hint) == ("cache-unusable", True)
         assert str(place) in problem.summary
-    room = os.statvfs(tmp_path)
-    full = SimpleNamespace(f_bavail=1, f_frsize=room.f_frsize)
+    usage = os.statvfs(tmp_path)
+    full = SimpleNamespace(f_bavail=1, f_frsize=usage.f_frsize)
     monkeypatch.setattr(os, "statvfs", lambda _: full)
     problem = cache_problem(tmp_path)
     assert problem is not None

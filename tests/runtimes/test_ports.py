@@ -64,7 +64,7 @@ def test_a_listener_on_another_address_is_not_in_the_way(address: str) -> None:
             holder = find_port_holder(port)
         if holder is None:
             return
-        # The kernel may give the number to somebody's connection on our own address meanwhile.
+        # The kernel may give the number to another connection on our own address meanwhile.
         assert holder.pid != pid
     pytest.fail("the number was taken on our own address three times")
 
@@ -74,7 +74,7 @@ def test_of_two_with_the_same_number_the_one_in_the_way_is_named() -> None:
         try:
             mine.bind(("127.0.0.1", port))
         except OSError:
-            pytest.skip("not applicable: somebody's connection has just been given the number")
+            pytest.skip("not applicable: another connection has just been given the number")
         mine.listen()
         holder = find_port_holder(port)
         assert holder is not None

@@ -87,7 +87,7 @@ def test_render_process_uses_its_own_templates(tmp_path: Path) -> None:
     assert rendered.environment["MINIO_ROOT_USER"] == lock.credentials.access_key
 
 
-def test_render_says_everything_that_is_wrong_at_once(tmp_path: Path) -> None:
+def test_render_reports_everything_that_is_wrong_at_once(tmp_path: Path) -> None:
     lock = make_lock(tmp_path)
     values = profile_values(lock, "database", host="h", port=1, data="/d", etc="/e")
     bad = dataclasses.replace(

@@ -11,7 +11,7 @@ import algaenv
 
 ROOT = Path(algaenv.__file__).parent
 BELOW = ("runtimes", "drivers", "reconcile")
-"""Where steps are taken; a tool that ended by our Ctrl-C would be told as a step that failed."""
+"""Where steps are taken; a tool that ended by our Ctrl-C would be reported as a failed step."""
 
 
 def starts(path: Path) -> list[ast.Call]:

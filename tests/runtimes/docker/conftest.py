@@ -24,7 +24,7 @@ from tests.runtimes.docker.registry import Registry, make_image, serve
 from tests.runtimes.locks import make_lock
 
 SLEEP = "trap 'exit 0' TERM INT; exec 3<>/dev/ptmx; read -r _ <&3"
-"""A shell that waits for nothing until it is told to stop."""
+"""A shell that sleeps until it is signalled."""
 QUIET: Callable[[str], None] = lambda _: None  # noqa: E731
 
 
@@ -47,7 +47,7 @@ def runtime(engine: Engine) -> Iterator[DockerRuntime]:
 
 @pytest.fixture
 def environment(engine: Engine, tmp_path: Path) -> Iterator[Environment]:
-    """An environment nobody else has; all that carries its mark is removed afterwards."""
+    """A new environment; everything with its mark is removed afterwards."""
     made = Environment(secrets.token_hex(5), "check", tmp_path / "algaenv.yaml", tmp_path)
     yield made
     sweep(engine, made.id)
@@ -94,7 +94,7 @@ def seen_as(found: object) -> Present:
 
 
 class Bench:
-    """Hands and eyes on one environment, and containers that run any program.
+    """Drivers and observer of one environment, and containers that run any program.
 
     Their image is the database's, the one of ours that has a shell.
     """
@@ -106,13 +106,13 @@ class Bench:
         lock = make_lock(home, name=environment.name)
         self.lock = replace(lock, environment=environment)
         self.lowered = runtime.lower(self.lock, QUIET)
-        hands = runtime.drivers(environment)
-        self.containers = hands["container"]
-        self.networks = hands["network"]
-        self.volumes = hands["volume"]
-        self.images = hands["image"]
+        drivers = runtime.drivers(environment)
+        self.containers = drivers["container"]
+        self.networks = drivers["network"]
+        self.volumes = drivers["volume"]
+        self.images = drivers["image"]
         assert isinstance(self.containers, ContainerDriver)
-        self.eyes = runtime.observer(environment)
+        self.observer = runtime.observer(environment)
 
     def wanted(self, address: str) -> Resource:
         return next(r for r in self.lowered.resources if str(r.address) == address)
@@ -139,14 +139,14 @@ class Bench:
         return resource.body.name
 
     def seen(self, resource: Resource) -> Present:
-        return seen_as(self.eyes.observe([resource])[resource.address])
+        return seen_as(self.observer.observe([resource])[resource.address])
 
     def diagnostics(self, resource: Resource) -> tuple[str, ...] | None:
         assert isinstance(self.containers, ContainerDriver)
         return self.containers.diagnostics(resource.address)
 
     def run_stray(self, name: str, **settings: Any) -> str:
-        """A container of somebody else's."""
+        """A container without our labels."""
         self.images.create(self.wanted("image/database"), QUIET)
         api = self.engine.api
         host = api.create_host_config(**settings)

@@ -87,8 +87,8 @@ class Registry:
         if fault != 200:
             code = {401: "UNAUTHORIZED", 403: "DENIED", 404: "MANIFEST_UNKNOWN"}
             word = code.get(fault, "TOOMANYREQUESTS" if fault == 429 else "UNKNOWN")
-            said = {"errors": [{"code": word, "message": word.lower().replace("_", " ")}]}
-            return fault, json.dumps(said).encode(), "application/json"
+            response = {"errors": [{"code": word, "message": word.lower().replace("_", " ")}]}
+            return fault, json.dumps(response).encode(), "application/json"
         return 200, self.image.manifest, MANIFEST
 
 

@@ -114,21 +114,21 @@ def test_one_that_ends_at_once_fails_with_its_last_words(bench: Bench) -> None:
         "echo first >&2; echo the password is $DB_PASSWORD >&2; exit 3",
         environment={"DB_PASSWORD": Secret("correct-horse")},
     )
-    said: list[DriverError] = []
+    errors: list[DriverError] = []
 
     def fails() -> bool:
         try:
             bench.containers.create(resource, QUIET)
         except Failed as error:
-            said.append(error)
-        return bool(said) or bench.diagnostics(resource) is not None
+            errors.append(error)
+        return bool(errors) or bench.diagnostics(resource) is not None
 
     until("it is known to have ended", fails, 10)
-    lines = said[0].problem.detail if said else (bench.diagnostics(resource) or ())
-    if said:
-        assert said[0].problem.code == "container-exited"
-        assert "exit code 3" in said[0].problem.summary
-        assert bench.name(resource) in said[0].problem.hint
+    lines = errors[0].problem.detail if errors else (bench.diagnostics(resource) or ())
+    if errors:
+        assert errors[0].problem.code == "container-exited"
+        assert "exit code 3" in errors[0].problem.summary
+        assert bench.name(resource) in errors[0].problem.hint
     assert "the password is ***" in lines
     assert bench.seen(resource).recorded == resource.fingerprint  # It stays, as evidence …
     healthy = bench.shell(SLEEP)
@@ -231,7 +231,7 @@ def test_what_is_paused_can_be_removed(bench: Bench) -> None:
     bench.containers.create(resource, QUIET)
     bench.engine.api.pause(bench.name(resource))
     bench.containers.delete(resource.address, bench.seen(resource), QUIET)
-    assert bench.eyes.observe([resource])[resource.address] == Absent()
+    assert bench.observer.observe([resource])[resource.address] == Absent()
 
 
 def test_it_is_stopped_by_its_signal_in_its_own_time(bench: Bench) -> None:
@@ -276,7 +276,7 @@ def test_drift(bench: Bench, meddle: Callable[[Any, str, str], None], drift: str
     assert seen.drift[0].startswith(drift)
     assert seen.recorded == resource.fingerprint
     bench.containers.delete(resource.address, seen, QUIET)
-    assert bench.eyes.observe([resource])[resource.address] == Absent()
+    assert bench.observer.observe([resource])[resource.address] == Absent()
 
 
 def test_an_earlier_network_of_the_same_name_is_drift(bench: Bench) -> None:
@@ -339,7 +339,7 @@ def test_a_port_another_container_has(bench: Bench, strays: list[str], ip: str) 
     assert f"the container {name}" in problem.summary
     assert f"docker stop {name}" in problem.hint
     assert "`redis.port`" in problem.hint
-    assert bench.eyes.observe([resource])[resource.address] == Absent()
+    assert bench.observer.observe([resource])[resource.address] == Absent()
 
 
 def test_ports_are_looked_at_before_anything_is_made(bench: Bench, strays: list[str]) -> None:
@@ -378,7 +378,7 @@ def test_a_port_that_is_taken_while_it_was_stopped(bench: Bench, strays: list[st
 
 
 def test_the_engine_itself_finds_the_port_taken(bench: Bench) -> None:
-    """As when somebody takes it between our look and the start; here it is the container itself."""
+    """As when the port is taken between check and start; here by the container itself."""
     (number,) = free_ports(1)
     twice = (Port("main", number, 6379), Port("again", number, 6380))
     resource = bench.shell(SLEEP, ports=twice)
@@ -387,7 +387,7 @@ def test_the_engine_itself_finds_the_port_taken(bench: Bench) -> None:
     assert caught.value.problem.code == "port-taken"
     assert str(number) in caught.value.problem.summary
     assert caught.value.__cause__ is not None
-    assert bench.eyes.observe([resource])[resource.address] == Absent()
+    assert bench.observer.observe([resource])[resource.address] == Absent()
 
 
 def test_a_start_that_fails_leaves_nothing(bench: Bench) -> None:
@@ -396,7 +396,7 @@ def test_a_start_that_fails_leaves_nothing(bench: Bench) -> None:
     with pytest.raises(DriverError) as caught:
         bench.containers.create(resource, QUIET)
     assert caught.value.problem.summary == f"cannot make the container {bench.name(resource)}"
-    assert bench.eyes.observe([resource])[resource.address] == Absent()
+    assert bench.observer.observe([resource])[resource.address] == Absent()
 
 
 def test_an_image_that_is_gone(bench: Bench) -> None:
@@ -429,4 +429,4 @@ def test_several_threads_at_once(bench: Bench) -> None:
     with ThreadPoolExecutor(5) as pool:
         seen = list(pool.map(life, range(5)))
     assert len({one.handle for one in seen}) == 5
-    assert not [a for a in bench.eyes.observe([]) if a.kind == "container"]
+    assert not [a for a in bench.observer.observe([]) if a.kind == "container"]

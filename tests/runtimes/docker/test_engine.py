@@ -65,7 +65,7 @@ def test_here_or_elsewhere(host: str, here: bool) -> None:
     assert Remote(host).is_here is here
 
 
-def test_no_engine_says_why(tmp_path: Path) -> None:
+def test_no_engine_has_a_reason(tmp_path: Path) -> None:
     found = probe_engine({"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
     assert isinstance(found, NoEngine)
     assert not found
@@ -207,7 +207,7 @@ def test_over_tcp_the_sdk_reads(engine: Engine) -> None:
         ("ssh:user@there", "ssh://user@there"),
     ],
 )
-def test_a_malformed_address_is_told_how_to_be_written(host: str, better: str) -> None:
+def test_a_malformed_address_gets_a_correction(host: str, better: str) -> None:
     found = probe_engine({"DOCKER_HOST": host})
     assert isinstance(found, NoEngine)
     assert found.reason == f"cannot read DOCKER_HOST {host}: it is no address of an engine"
@@ -300,9 +300,9 @@ def test_what_is_no_engine_for_us(tmp_path: Path, reply: bytes | None, reason: s
     [("1.41", "1.12", "1.41"), ("1.52", "1.44", "1.44"), ("1.60", "1.50", "1.50")],
 )
 def test_the_version_that_is_spoken(tmp_path: Path, theirs: str, least: str, spoken: str) -> None:
-    said = {"Os": "linux", "Arch": "arm64", "ApiVersion": theirs, "MinAPIVersion": least}
-    said["Version"] = "1"
-    server, path = _listener(tmp_path, _http(said))
+    response = {"Os": "linux", "Arch": "arm64", "ApiVersion": theirs, "MinAPIVersion": least}
+    response["Version"] = "1"
+    server, path = _listener(tmp_path, _http(response))
     with server:
         found = probe_engine({"DOCKER_HOST": f"unix://{path}"})
     assert isinstance(found, EngineFacts)
@@ -331,8 +331,8 @@ def test_an_engine_that_stops_in_the_middle(
     monkeypatch.setattr("algaenv.runtimes.docker.engine._STREAM_TIMEOUT", 0.5)
     path, ended = str(tmp_path / "engine.sock"), threading.Event()
     version = _http({"Os": "linux", "ApiVersion": "1.44", "MinAPIVersion": "1.24", "Version": "1"})
-    said = {"request": b"", "head": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"}
-    said["line"] = said["head"] + b'e\r\n{"stream":""}\n\r\n'
+    response = {"request": b"", "head": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"}
+    response["line"] = response["head"] + b'e\r\n{"stream":""}\n\r\n'
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -340,7 +340,7 @@ def test_an_engine_that_stops_in_the_middle(
             if b"/version" in asked:
                 self.request.sendall(version)
             elif asked:
-                self.request.sendall(said[silent_after])
+                self.request.sendall(response[silent_after])
                 ended.wait(60)
 
     with socketserver.ThreadingUnixStreamServer(path, Handler) as server:
@@ -356,8 +356,8 @@ def test_an_engine_that_stops_in_the_middle(
     assert caught.value.problem.code == "engine-slow"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
-def test_who_may_not_is_told_of_the_group(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to switch to another user")
+def test_who_may_not_gets_a_hint_about_the_group(tmp_path: Path) -> None:
     server, path = _listener(tmp_path, None)
     code = (
         "import os; from algaenv.runtimes.docker.engine import answers\n"

@@ -33,51 +33,51 @@ def _shipped(home: Path) -> Lock:
 
 
 @pytest.fixture
-def desk(runtime: DockerRuntime, tmp_path: Path) -> Iterator[Harness]:
+def harness(runtime: DockerRuntime, tmp_path: Path) -> Iterator[Harness]:
     case = Case(runtime, "container", "volume", lambda seen: None)
-    desk = Harness(case, _shipped(tmp_path))
-    yield desk
-    desk.sweep()
+    harness = Harness(case, _shipped(tmp_path))
+    yield harness
+    harness.sweep()
 
 
-def test_the_defaults_answer(desk: Harness) -> None:
-    desk.create()
+def test_the_defaults_answer(harness: Harness) -> None:
+    harness.create()
     for service in ("store", "redis", "database", "runner"):
-        desk.await_answer(service)
-        seen = desk.seen(desk.address(service))
+        harness.await_answer(service)
+        seen = harness.seen(harness.address(service))
         assert (seen.running, seen.drift) == (True, ())
-        assert seen.recorded == desk.resource(service).fingerprint
-    engine = desk.case.runtime.engine  # type: ignore[attr-defined]
+        assert seen.recorded == harness.resource(service).fingerprint
+    engine = harness.case.runtime.engine  # type: ignore[attr-defined]
     for service in ("store", "redis", "database", "runner"):
-        found = engine.api.inspect_container(desk.seen(desk.address(service)).handle)
+        found = engine.api.inspect_container(harness.seen(harness.address(service)).handle)
         assert found["Config"]["User"] == str(
-            container_user(desk.environment.id, os.geteuid(), os.getegid())
+            container_user(harness.environment.id, os.geteuid(), os.getegid())
         )
         assert found["HostConfig"]["ReadonlyRootfs"]
         assert not found["HostConfig"]["CapAdd"]
 
 
-def test_the_runner_reaches_its_services_by_name(desk: Harness) -> None:
-    desk.create("store", "redis", "runner")
-    desk.await_answer("runner")
-    engine = desk.case.runtime.engine  # type: ignore[attr-defined]
+def test_the_runner_reaches_its_services_by_name(harness: Harness) -> None:
+    harness.create("store", "redis", "runner")
+    harness.await_answer("runner")
+    engine = harness.case.runtime.engine  # type: ignore[attr-defined]
     looks = (
         "import socket\n"
         "for name, port in (('store', 9000), ('redis', 6379)):\n"
         "    socket.create_connection((name, port), 5).close()\n"
         "print(socket.gethostbyname('host.docker.internal') != '127.0.0.1')\n"
     )
-    desk.await_answer("store")
-    desk.await_answer("redis")
-    container = desk.seen(desk.address("runner")).handle
+    harness.await_answer("store")
+    harness.await_answer("redis")
+    container = harness.seen(harness.address("runner")).handle
     made = engine.api.exec_create(container, ["python3", "-c", looks])
     assert engine.api.exec_start(made).decode().strip() == "True"
 
 
-def test_the_store_is_the_first_whose_program_is_here(desk: Harness) -> None:
+def test_the_store_is_the_first_whose_program_is_here(harness: Harness) -> None:
     expected = next(
         name for name in ("silo", "minio", "rclone") if find(profile(name).binaries, os.environ)
     )
-    note = next(it.source for it in desk.lowered.engines if it.service == "store")
+    note = next(it.source for it in harness.lowered.engines if it.service == "store")
     assert note.startswith("made on this machine from ")
     assert note.endswith(expected)

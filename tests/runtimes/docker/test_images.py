@@ -122,7 +122,7 @@ def test_recipes_can_be_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["user = ", "user = 1\ncolour = 2", "account = 'no user'"])
-def test_a_broken_recipe_says_so(tmp_path: Path, text: str) -> None:
+def test_a_broken_recipe_is_reported(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "recipe.toml").write_text(text)
     with pytest.raises(Failed) as caught:
@@ -437,15 +437,15 @@ def test_postgres_reads_its_password_from_a_file(
         ),
     ],
 )
-def test_postgres_says_what_it_lacks(
+def test_postgres_reports_what_it_lacks(
     engine: Engine,
     make_image: Callable[..., str],
     run: Callable[..., str],
     environment: dict[str, str],
-    said: str,
+    messages: str,
 ) -> None:
     container = run(make_image("postgres", program_of("postgres")), environment=environment)
-    until("it says so", lambda: said in _output(engine, container), 10)
+    until("it says so", lambda: messages in _output(engine, container), 10)
     assert engine.api.wait(container)["StatusCode"] == 1
 
 
@@ -515,13 +515,13 @@ def _build(
 @pytest.mark.docker
 def test_a_dockerfile_is_built_and_tells_its_steps(engine: Engine, context: Path) -> None:
     containers = len(engine.api.containers(all=True, filters={"ancestor": "algaenv/image-check"}))
-    said: list[str] = []
-    image = _build(engine, context, said.append, WORD="well")
+    messages: list[str] = []
+    image = _build(engine, context, messages.append, WORD="well")
     try:
         found = engine.api.inspect_image(image.title)
         assert found["Config"]["Labels"][labels.CONTEXT] == image.hash
-        assert any(line.startswith("Step 1/") for line in said)
-        assert "built well" in said
+        assert any(line.startswith("Step 1/") for line in messages)
+        assert "built well" in messages
         left = engine.api.containers(all=True, filters={"ancestor": "algaenv/image-check"})
         assert len(left) == containers
     finally:

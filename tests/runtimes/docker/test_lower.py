@@ -32,7 +32,7 @@ from algaenv.runtimes.docker.specs import ContainerSpec, PulledImage, RecipeImag
 from algaenv.runtimes.services import ServiceName
 from tests.runtimes.locks import GATEWAY, MINIO, POSTGRES, VALKEY, make_lock
 
-SOMEBODY = User(2_001_000_007, 2_001_000_008)
+OTHER_USER = User(2_001_000_007, 2_001_000_008)
 
 
 def pulled(profile: Profile) -> ImageChoice:
@@ -44,7 +44,7 @@ def pulled(profile: Profile) -> ImageChoice:
 
 def built(recipe: str, profile: Profile | None = None, **changes: Any) -> ImageChoice:
     image = RecipeImage(recipe, "f" * 64, None)
-    settings = {"user": SOMEBODY, "read_only": True, "kept": recipe}
+    settings = {"user": OTHER_USER, "read_only": True, "kept": recipe}
     return ImageChoice(image, profile, "made here", **{**settings, **changes})
 
 
@@ -152,7 +152,7 @@ def test_the_gateways_settings_are_a_file_of_its_own(tmp_path: Path) -> None:
     gateway = body(lower(lock, choices(lock)), "gateway")
     assert gateway.environment["GATEWAY_SETTINGS"] == "/etc/algaenv/settings.json"
     assert json.loads(str(gateway.files["settings.json"])) == {"rate_limit": "product"}
-    assert (gateway.file_owner, gateway.read_only) == (SOMEBODY, True)
+    assert (gateway.file_owner, gateway.read_only) == (OTHER_USER, True)
 
 
 def test_redis_without_persistence_has_no_volume(tmp_path: Path) -> None:
@@ -240,8 +240,8 @@ def test_images_of_ours_have_no_powers_and_a_fixed_root(tmp_path: Path) -> None:
     for service in ("store", "redis", "database", "runner"):
         assert body(lowered, service).capabilities == ()
         assert body(lowered, service).read_only
-        assert body(lowered, service).user == SOMEBODY
-        assert [one.user for one in body(lowered, service).owned] == [SOMEBODY]
+        assert body(lowered, service).user == OTHER_USER
+        assert [one.user for one in body(lowered, service).owned] == [OTHER_USER]
 
 
 def test_pulled_images_may_take_their_data_and_step_down(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_seen_from_container(url: str, seen: str) -> None:
     assert seen_from_container(url) == seen
 
 
-def test_a_foreign_runner_can_write_its_cache_whoever_it_runs_as(tmp_path: Path) -> None:
+def test_a_foreign_runner_can_write_its_cache_as_any_user(tmp_path: Path) -> None:
     ref = PullRef(("registry.invalid/runner",), "1")
     lock = make_lock(tmp_path, runner=NamedImage(ref), volumes=("./fixtures:/f:ro", "/abs:/g"))
     choice = ImageChoice(PulledImage(ref.repositories, "1", None), None, "pulled")
@@ -326,7 +326,7 @@ def test_a_store_without_a_console_publishes_none(tmp_path: Path) -> None:
     assert [port.name for port in found.ports] == ["api"]
 
 
-def test_limits_are_those_of_the_service_unless_the_author_says_others(tmp_path: Path) -> None:
+def test_limits_are_those_of_the_service_unless_the_spec_sets_others(tmp_path: Path) -> None:
     lock = make_lock(
         tmp_path, gateway=GATEWAY, limits={"runner.memory": 0, "store.pids": 99, "redis.pids": 0}
     )
@@ -342,7 +342,7 @@ def test_limits_are_those_of_the_service_unless_the_author_says_others(tmp_path:
     assert _resource(others, "container/redis").inputs["limits.pids"] == 256
 
 
-def test_what_a_recipe_says_of_its_containers_wins(tmp_path: Path) -> None:
+def test_container_settings_of_a_recipe_win(tmp_path: Path) -> None:
     profile = replace(POSTGRES, environment={"PGDATA": "/var/lib/postgresql"})
     lock = make_lock(tmp_path, database=profile)
     choice = built("postgres18-local", profile, environment={"PGDATA": "{data}/cluster"})

@@ -25,7 +25,7 @@ def test_a_network_is_made_once_and_removed_once(bench: Bench) -> None:
     assert (first.recorded, first.drift) == (network.fingerprint, ())
     bench.networks.delete(network.address, first, QUIET)
     bench.networks.delete(network.address, first, QUIET)
-    assert bench.eyes.observe([network])[network.address] == Absent()
+    assert bench.observer.observe([network])[network.address] == Absent()
 
 
 def test_a_network_in_use_is_not_removed(bench: Bench, strays: list[str]) -> None:
@@ -68,7 +68,7 @@ def test_a_volume_is_made_once_kept_and_removed_once(bench: Bench) -> None:
     assert (seen.recorded, seen.retained, seen.running) == (volume.fingerprint, True, None)
     bench.volumes.delete(volume.address, seen, QUIET)
     bench.volumes.delete(volume.address, seen, QUIET)
-    assert bench.eyes.observe([volume])[volume.address] == Absent()
+    assert bench.observer.observe([volume])[volume.address] == Absent()
 
 
 def test_a_volume_in_use_is_not_removed(bench: Bench, strays: list[str]) -> None:
@@ -107,15 +107,15 @@ def test_data_of_an_earlier_engine_goes_by_its_own_name(bench: Bench) -> None:
     earlier = replace(volume, body=VolumeSpec(f"{volume.body.name}-earlier"))
     bench.volumes.create(earlier, QUIET)
     bench.volumes.create(volume, QUIET)
-    seen = bench.eyes.observe([volume])
+    seen = bench.observer.observe([volume])
     assert seen_as(seen[volume.address]).handle == volume.body.name
     old = Address("volume", f"{volume.body.name}-earlier")
     assert seen_as(seen[old]).retained
-    without_spec = bench.eyes.observe([])
+    without_spec = bench.observer.observe([])
     assert {seen_as(one).handle for one in without_spec.values()} == {volume.body.name, old.name}
     for address, one in without_spec.items():
         bench.volumes.delete(address, seen_as(one), QUIET)
-    assert not bench.eyes.observe([])
+    assert not bench.observer.observe([])
 
 
 def test_environments_are_found_over_the_whole_engine(bench: Bench) -> None:
@@ -136,4 +136,4 @@ def test_images_are_shared_and_kept(bench: Bench) -> None:
     assert (seen.recorded, seen.retained) == (image.fingerprint, True)
     bench.images.delete(image.address, seen, QUIET)
     assert bench.seen(image) == seen
-    assert image.address not in bench.eyes.observe([])
+    assert image.address not in bench.observer.observe([])

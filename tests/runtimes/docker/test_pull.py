@@ -49,11 +49,11 @@ def test_by_tag(engine: Engine, registry: Registry) -> None:
 def test_hands_do_not_pull_what_is_there(engine: Engine, registry: Registry) -> None:
     image = _image(registry, registry.repository("good"))
     resource = Resource(Address("image", "store"), Tier.SUBSTRATE, {}, image)
-    hands = ImageDriver(engine, cache_home({}))
-    hands.create(resource, QUIET)
+    driver = ImageDriver(engine, cache_home({}))
+    driver.create(resource, QUIET)
     asked = len(registry.asked)
     assert asked
-    hands.create(resource, QUIET)
+    driver.create(resource, QUIET)
     assert len(registry.asked) == asked
 
 
@@ -61,12 +61,12 @@ def test_hands_do_not_pull_what_is_there(engine: Engine, registry: Registry) -> 
 def test_the_next_repository_has_it(engine: Engine, registry: Registry, status: int) -> None:
     first = registry.repository("first", *[status] * 9)
     image = _image(registry, first, registry.repository("second"))
-    said: list[str] = []
-    pull(engine, image, said.append)
+    messages: list[str] = []
+    pull(engine, image, messages.append)
     found = find_image(engine, image)
     assert found is not None
     assert found.reference.startswith(f"{registry.host}/second@")
-    assert any(line.startswith(f"{first}: ") for line in said)
+    assert any(line.startswith(f"{first}: ") for line in messages)
 
 
 def test_denied_by_all_is_final_and_names_each(engine: Engine, registry: Registry) -> None:
@@ -88,10 +88,10 @@ def test_denied_by_all_is_final_and_names_each(engine: Engine, registry: Registr
 @pytest.mark.parametrize("status", [500, 503, 429])
 def test_a_passing_fault_is_tried_again(engine: Engine, registry: Registry, status: int) -> None:
     image = _image(registry, registry.repository("good", status))
-    said: list[str] = []
-    pull(engine, image, said.append)
+    messages: list[str] = []
+    pull(engine, image, messages.append)
     assert find_image(engine, image) is not None
-    assert any("try 2 of" in line for line in said), said
+    assert any("try 2 of" in line for line in messages), messages
 
 
 def test_a_fault_that_lasts_may_pass_later(engine: Engine, registry: Registry) -> None:
@@ -128,14 +128,14 @@ def test_the_wrong_architecture_is_refused_at_once(engine: Engine) -> None:
 
 
 def test_asking_registries(engine: Engine, registry: Registry) -> None:
-    said: list[str] = []
-    registries = Registries(engine, said.append)
+    messages: list[str] = []
+    registries = Registries(engine, messages.append)
     assert registries.refusal(_image(registry, registry.repository("good"))) == ""
     refused = registries.refusal(_image(registry, registry.repository("bad", *[401] * 9)))
     assert refused == f"{registry.host} does not give it out"
     silent = PulledImage(("127.0.0.1:1/x", "127.0.0.1:1/y"), "1", registry.image.digest)
     assert registries.refusal(silent) == "127.0.0.1:1 does not answer"
-    assert len([line for line in said if "127.0.0.1:1 " in line]) == 1
+    assert len([line for line in messages if "127.0.0.1:1 " in line]) == 1
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def ask(url: str, body: object = None, **headers: str) -> tuple[int, bytes]:
         return answer.status, answer.read()
 
 
-def test_what_the_image_says_of_itself(engine: Engine, image: str) -> None:
+def test_labels_and_settings_of_the_image(engine: Engine, image: str) -> None:
     found = engine.api.inspect_image(image)
     config = found["Config"]
     assert found["Size"] <= LIMIT
@@ -222,7 +222,7 @@ def test_what_the_runner_may_do_in_it(engine: Engine, image: str, store: str) ->
         assert (code, text.strip()) == (0, f"algaenv-runner {__version__}")
 
 
-def test_it_stops_when_it_is_told_to(engine: Engine, image: str, store: str) -> None:
+def test_it_stops_on_a_signal(engine: Engine, image: str, store: str) -> None:
     with serving(engine, image, store) as (name, _):
         engine.api.stop(name, timeout=20)
         state = engine.api.inspect_container(name)["State"]
@@ -297,11 +297,11 @@ def test_runner_container_executes_dynamic_component(
         assert outcome["status"] == 200, (outcome, engine.api.logs(name))
         assert outcome["headers"]["content-type"] == "application/json"
         assert outcome["headers"]["x-generated-by"] == "js-component"
-        said = json.loads(b64decode(outcome["body_b64"]))
-        assert said["ok"] is True
-        assert (said["tenantId"], said["extensionId"]) == (TENANT, EXTENSION)
-        assert (said["method"], said["path"]) == ("POST", "/dynamic/echo?foo=bar")
-        assert bytes(said["echo"]) == sent
+        response = json.loads(b64decode(outcome["body_b64"]))
+        assert response["ok"] is True
+        assert (response["tenantId"], response["extensionId"]) == (TENANT, EXTENSION)
+        assert (response["method"], response["path"]) == ("POST", "/dynamic/echo?foo=bar")
+        assert bytes(response["echo"]) == sent
         code, mapped = inside(engine, name, PYTHON, "-c", MAPPED)
         assert code == 0, mapped
         assert "/cache/.algaenv/compiled/" in mapped

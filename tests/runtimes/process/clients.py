@@ -92,16 +92,16 @@ def lists(harness: Harness) -> bool:
     return True
 
 
-def kill_shim(harness: Harness, service: str) -> None:
+def kill_supervisor(harness: Harness, service: str) -> None:
     """Nothing of it is left afterwards, not even a socket."""
-    processes = [harness.shim(service), harness.child(service)]
+    processes = [harness.supervisor(service), harness.child(service)]
     os.kill(processes[0].pid, signal.SIGKILL)
     until("both are gone", lambda: not any(map(procfs.is_alive, processes)))
 
 
 def start_again(harness: Harness, service: str) -> None:
     (resource,) = [r for r in harness.wanted(service) if r.address.kind == "process"]
-    seen = harness.eyes.observe([resource])[resource.address]
+    seen = harness.observer.observe([resource])[resource.address]
     assert isinstance(seen, Present)
     assert seen.running is False
     harness.processes.update(resource, seen, quiet)

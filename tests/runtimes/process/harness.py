@@ -33,7 +33,7 @@ TIMEOUT = 20.0
 
 
 def quiet(_: str) -> None:
-    """Nobody listens."""
+    """Ignore a message."""
 
 
 def until(what: str, holds: Callable[[], object], seconds: float = TIMEOUT) -> None:
@@ -65,11 +65,11 @@ class Harness:
         self.steady = 1e9
         """Seconds a service must have run to be started again; by default none is."""
         self.environment = (
-            lock.environment if lock else Environment(os.urandom(5).hex(), "house", home, home)
+            lock.environment if lock else Environment(os.urandom(5).hex(), "test", home, home)
         )
         self.layout = Layout(private_directory(home))
         self.runtime = ProcessRuntime(os.environ, cache_home(os.environ))
-        self.eyes = ProcessObserver(self.environment)
+        self.observer = ProcessObserver(self.environment)
         self.processes = ProcessDriver(self.environment, cache_home(os.environ) / "postgres")
         self.folders = FolderDriver(self.environment)
 
@@ -93,8 +93,8 @@ class Harness:
             self.create(resource)
 
     def create(self, resource: Resource) -> None:
-        drivers = self.folders if resource.address.kind == "folder" else self.processes
-        drivers.create(resource, quiet)
+        driver = self.folders if resource.address.kind == "folder" else self.processes
+        driver.create(resource, quiet)
 
     def start(self, *argv: str, service: str = "redis", **changes: object) -> Resource:
         """Start any program as a service."""
@@ -126,7 +126,7 @@ class Harness:
         assert kept is not None
         return kept
 
-    def shim(self, service: str = "redis") -> Identity:
+    def supervisor(self, service: str = "redis") -> Identity:
         process = records.process_identity(self.record(service)["shim"])
         assert process
         return process
@@ -137,7 +137,7 @@ class Harness:
         return process
 
     def seen(self, service: str = "redis", kind: str = "process") -> Present:
-        found = self.eyes.observe([])[Address(kind, service)]
+        found = self.observer.observe([])[Address(kind, service)]
         assert isinstance(found, Present)
         return found
 

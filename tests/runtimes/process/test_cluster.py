@@ -1,4 +1,4 @@
-"""The data directory of PostgreSQL: whole or not there, and never somebody else's."""
+"""The data directory of PostgreSQL: complete or absent, and never a foreign one."""
 
 from __future__ import annotations
 
@@ -108,12 +108,12 @@ def test_a_new_cluster_lets_exactly_one_user_in(
 def test_any_password_works_and_none_is_shown(
     bare: Harness, tmp_path: Path, postgres: Postgres, password: str
 ) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     cluster = make(tmp_path, postgres)
     access = replace(ACCESS, password=Secret(password))
-    cluster.prepare(access, said.append)
+    cluster.prepare(access, messages.append)
     serve(bare, cluster, access).close()
-    assert password not in "".join(said)
+    assert password not in "".join(messages)
     written = [p for p in cluster.folder.glob("*") if p.is_file()]
     assert not [p for p in written if password in p.read_text()]
 
@@ -136,7 +136,7 @@ def test_a_changed_spec_is_written_into_what_is_there(
     serve(bare, cluster, elsewhere).close()
 
 
-def test_what_postgres_refuses_is_told_without_the_password(
+def test_what_postgres_refuses_is_reported_without_the_password(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     cluster = make(tmp_path, postgres)
@@ -153,9 +153,9 @@ def test_what_postgres_refuses_is_told_without_the_password(
 def test_what_did_not_change_is_not_written_again(tmp_path: Path, postgres: Postgres) -> None:
     cluster = make(tmp_path, postgres)
     cluster.prepare(ACCESS, quiet)
-    said: list[str] = []
-    cluster.prepare(ACCESS, said.append)
-    assert said == []
+    messages: list[str] = []
+    cluster.prepare(ACCESS, messages.append)
+    assert messages == []
 
 
 def test_a_run_killed_while_making_it_leaves_nothing_that_counts(
@@ -263,10 +263,10 @@ def test_without_a_cache_that_can_be_written_it_is_made_all_the_same(
         honest(self, fresh, *options)
 
     monkeypatch.setattr(Postgres, "_initialise", initialise)
-    said: list[str] = []
+    messages: list[str] = []
     cluster = replace(make(tmp_path, postgres), templates=templates)
-    cluster.prepare(ACCESS, said.append)
-    assert any(it.startswith(f"going on without a template in {templates}: ") for it in said)
+    cluster.prepare(ACCESS, messages.append)
+    assert any(it.startswith(f"going on without a template in {templates}: ") for it in messages)
     with serve(bare, cluster, ACCESS) as session:
         assert session.execute("SELECT 1").fetchone() == (1,)
 
@@ -311,9 +311,9 @@ def test_without_namespaces_root_runs_it_as_nobody(bare: Harness, postgres: Post
     users = next(line for line in str(row[0]).splitlines() if line.startswith("Uid:"))
     assert set(users.split()[1:]) == {"65534"}
     assert {p.stat().st_uid for p in cluster.data_directory.rglob("*")} == {65534}
-    shim = bare.shim("database")
-    os.kill(shim.pid, signal.SIGKILL)
-    until("it died with its shim", lambda: not bare.alive())
+    supervisor = bare.supervisor("database")
+    os.kill(supervisor.pid, signal.SIGKILL)
+    until("it died with its supervisor", lambda: not bare.alive())
     until("and so did the server", lambda: not working_on(cluster.data_directory))
 
 
@@ -360,7 +360,7 @@ def test_a_tool_dies_with_the_one_who_asked_for_it(tmp_path: Path) -> None:
     until("the tool is gone", lambda: not working_on(mark))
 
 
-def test_a_way_that_is_not_allowed_is_told(tmp_path: Path) -> None:
+def test_a_mode_that_is_not_allowed_is_reported(tmp_path: Path) -> None:
     ended = run_once([str(tmp_path / "nothing")], "plain")
     assert ended.returncode == 96
     assert "nothing" in ended.stderr

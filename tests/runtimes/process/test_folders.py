@@ -23,7 +23,7 @@ def folder(harness: Harness, name: str = "redis-valkey", service: str = "redis")
 
 
 def look(harness: Harness, resource: Resource) -> object:
-    return harness.eyes.observe([resource])[resource.address]
+    return harness.observer.observe([resource])[resource.address]
 
 
 def present(harness: Harness, resource: Resource) -> Present:
@@ -157,7 +157,7 @@ def test_what_a_killed_run_left_half_done_is_neither_seen_nor_kept(bare: Harness
     path = bare.layout.folder("redis-valkey")
     gone = path.rename(bare.layout.data / ".algaenv-1-0")
     assert look(bare, resource) == Absent()
-    assert bare.eyes.observe([]) == {}
+    assert bare.observer.observe([]) == {}
     bare.create(resource)
     assert not gone.exists()
 
@@ -179,7 +179,7 @@ def test_the_folder_of_an_earlier_engine_is_seen_beside_its_successor(bare: Harn
     bare.create(old)
     assert look(bare, new) == Absent()
     bare.create(new)
-    seen = bare.eyes.observe([new])
+    seen = bare.observer.observe([new])
     assert seen.keys() == {new.address, Address("folder", "store-rclone")}
     for address, found in seen.items():
         assert isinstance(found, Present)
@@ -191,11 +191,11 @@ def test_the_folder_of_an_earlier_engine_is_seen_beside_its_successor(bare: Harn
 def test_without_a_spec_every_folder_is_still_seen(bare: Harness) -> None:
     for name in ("store-rclone", "store-minio"):
         bare.create(folder(bare, name, "store"))
-    seen = bare.eyes.observe([])
+    seen = bare.observer.observe([])
     assert set(map(str, seen)) == {"folder/store", "folder/store-rclone"}
 
 
-def test_a_disk_that_says_no_is_a_problem_with_a_place(bare: Harness) -> None:
+def test_a_disk_that_refuses_is_a_problem_with_a_place(bare: Harness) -> None:
     bare.layout.home.joinpath("data").write_text("a file where a directory should be")
     with pytest.raises(Failed) as caught:
         bare.create(folder(bare))

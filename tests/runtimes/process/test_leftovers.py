@@ -75,7 +75,7 @@ def test_what_runs_stays_with_all_of_its_files(bare: Harness) -> None:
     assert procfs.marked_processes(bare.environment.id)
 
 
-def test_what_cannot_be_removed_is_told_and_the_rest_goes(
+def test_what_cannot_be_removed_is_reported_and_the_rest_goes(
     bare: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for what in LEFT:

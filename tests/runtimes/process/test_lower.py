@@ -171,7 +171,7 @@ def test_the_runner_is_this_package(harness: Harness) -> None:
     assert runner.ports == {"main": harness.lock.ports.runner if harness.lock else 0}
 
 
-def test_everything_it_cannot_do_and_everything_missing_is_said_at_once(
+def test_everything_it_cannot_do_and_everything_missing_is_reported_at_once(
     make_harness: Callable[..., Harness],
 ) -> None:
     harness = make_harness(
@@ -281,7 +281,7 @@ def test_lowering_writes_nothing(harness: Harness) -> None:
     assert list(harness.environment.home.iterdir()) == []
 
 
-def test_the_runtime_says_its_name_and_has_hands_for_both_kinds(harness: Harness) -> None:
+def test_the_runtime_has_a_name_and_drivers_for_both_kinds(harness: Harness) -> None:
     assert harness.runtime.name == "process"
     drivers = harness.runtime.drivers(harness.environment)
     assert drivers.keys() == {"folder", "process"}

@@ -20,12 +20,12 @@ from algaenv.model.problem import Refused
 from algaenv.runtimes.process.drivers.lifecycle import terminate
 from algaenv.runtimes.process.supervisor import procfs
 from tests.runtimes.process.harness import Harness, shipped_lock, quiet, until
-from tests.runtimes.process.clients import answers, kill_shim, lists, pongs, start_again
+from tests.runtimes.process.clients import answers, kill_supervisor, lists, pongs, start_again
 
 assert os.geteuid() == 65534
-stranger = procfs.identify(os.getppid())  # Root's.
+unrelated = procfs.identify(os.getppid())  # Root's.
 try:
-    terminate(stranger, grace=1)
+    terminate(unrelated, grace=1)
 except Refused as error:
     assert error.problem.code == "process-denied"
 else:
@@ -38,7 +38,7 @@ try:
     assert harness.record("database")["way"] == "plain"
     harness.delete("store")
     harness.delete("redis")
-    kill_shim(harness, "database")
+    kill_supervisor(harness, "database")
     start_again(harness, "database")
     until("the database answers", lambda: answers(harness))
 finally:
@@ -63,17 +63,17 @@ def test_a_user_without_privileges_needs_none() -> None:
 
 def interpreter(home: Path) -> str:
     """One that everybody may run, and that can import what the test needs."""
-    said = ""
+    output = ""
     for python in (sys.executable, "/usr/bin/python3"):
         try:
             tried = run(python, "-c", "import boto3, psycopg, algaenv.spec.stacks", home=home)
         except OSError as error:
-            said = str(error)
+            output = str(error)
             continue
         if not tried.returncode:
             return python
-        said = tried.stderr[-300:]
-    pytest.skip(f"needs an interpreter and packages that every user can read: {said}")
+        output = tried.stderr[-300:]
+    pytest.skip(f"needs an interpreter and packages that every user can read: {output}")
 
 
 def run(*argv: str, home: Path) -> subprocess.CompletedProcess[str]:

@@ -25,19 +25,19 @@ OTHER = 65533
 SCRIPT = """
 import os, sys
 sys.path.append(sys.argv[1])
-from algaenv.runtimes.process import privileges
-privileges.bound(sys.argv[2])
-privileges.enter(sys.argv[2])
-privileges.give_up(sys.argv[2])
+from algaenv.runtimes.process.supervisor import privileges
+privileges.limit_capabilities(sys.argv[2])
+privileges.enter_isolation(sys.argv[2])
+privileges.drop_privileges(sys.argv[2])
 os.execv(sys.argv[3], sys.argv[3:])
 """
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has powers to give up")
 
 
-def run(way: IsolationMode, *argv: str) -> subprocess.CompletedProcess[str]:
+def run(isolation: IsolationMode, *argv: str) -> subprocess.CompletedProcess[str]:
     root = str(Path(algaenv.__file__).parent.parent)
     return subprocess.run(
-        [sys.executable, "-I", "-S", "-c", SCRIPT, root, way, *argv],
+        [sys.executable, "-I", "-S", "-c", SCRIPT, root, isolation, *argv],
         capture_output=True,
         text=True,
         timeout=60,
@@ -58,16 +58,16 @@ def closed(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("way", ISOLATION_MODES)
-def test_nothing_is_kept_but_what_the_way_needs(way: IsolationMode) -> None:
-    ended = run(way, "/bin/cat", "/proc/self/status")
-    if way == "namespace" and ended.returncode:
+@pytest.mark.parametrize("isolation", ISOLATION_MODES)
+def test_nothing_is_kept_but_what_the_mode_needs(isolation: IsolationMode) -> None:
+    ended = run(isolation, "/bin/cat", "/proc/self/status")
+    if isolation == "namespace" and ended.returncode:
         pytest.skip(f"this machine allows no user namespaces: {ended.stderr[-200:]}")
     status = dict(line.split(":\t", 1) for line in ended.stdout.splitlines() if ":\t" in line)
-    kept = {"reading": 1 << 2, "nobody": 1 << 1}.get(way, 0)
+    kept = {"reading": 1 << 2, "nobody": 1 << 1}.get(isolation, 0)
     assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == kept
     assert status["NoNewPrivs"] == "1"
-    if way != "namespace":  # In which they mean nothing outside.
+    if isolation != "namespace":  # In which they mean nothing outside.
         assert int(status["CapBnd"], 16) == kept
 
 
@@ -91,7 +91,7 @@ def test_the_way_follows_from_what_has_to_be_reached(closed: Path, tmp_path: Pat
 
 
 def test_data_of_another_user_comes_along(make_harness: Callable[..., Harness]) -> None:
-    """Root without its powers cannot write what somebody else brought up before."""
+    """Root without capabilities cannot write what another user brought up before."""
     harness = make_harness()
     harness.up("redis")
     until("it answers", lambda: pongs(harness))

@@ -1,4 +1,4 @@
-"""Nobody touches a service whose lock somebody else holds, seen or unseen."""
+"""A service whose lock is held elsewhere is not touched."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ with open(sys.argv[1], "a") as file:
 
 @contextmanager
 def held_by_a_stranger(harness: Harness, service: str = "redis") -> Iterator[None]:
-    """As a shim in another PID namespace does: the lock is all that shows of it."""
+    """As a supervisor in another PID namespace: only its lock can be seen."""
     lock = harness.layout.lock(service)
     lock.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-c", HOLDER, str(lock)]
@@ -93,21 +93,21 @@ def test_what_can_be_seen_is_no_obstacle_and_may_be_made_anew(bare: Harness) -> 
     bare.python(FOREVER)
     assert service_lock.is_held(bare.layout.lock("redis"))
     assert discovery.hidden_services(bare.environment) == ()
-    first = bare.shim()
+    first = bare.supervisor()
     bare.python(FOREVER)
     assert not procfs.is_alive(first)
     assert service_lock.is_held(bare.layout.lock("redis"))
 
 
-def test_a_shim_whose_record_is_lost_is_not_out_of_sight(bare: Harness) -> None:
+def test_a_supervisor_whose_record_is_lost_is_not_out_of_sight(bare: Harness) -> None:
     bare.python(FOREVER)
     bare.layout.record("redis").unlink()
     assert discovery.hidden_services(bare.environment) == ()
 
 
-def test_the_lock_ends_with_the_shim_however_that_dies(bare: Harness) -> None:
+def test_the_lock_ends_with_the_supervisor_however_that_dies(bare: Harness) -> None:
     bare.python(FOREVER)
-    os.kill(bare.shim().pid, 9)
+    os.kill(bare.supervisor().pid, 9)
     with service_lock.hold(bare.layout.lock("redis"), REDIS):
         assert service_lock.is_held(bare.layout.lock("redis"))
     assert not service_lock.is_held(bare.layout.lock("redis"))
@@ -144,7 +144,7 @@ def test_a_checkout_that_came_to_the_place_of_a_moved_one_is_left_alone(
     assert discovery.find_marked(other.environment).keys() == {REDIS}
     assert discovery.find_marked(bare.environment) == {}
     bare.delete()
-    assert procfs.is_alive(other.shim())
+    assert procfs.is_alive(other.supervisor())
     other.sweep()
 
 
@@ -155,12 +155,12 @@ def test_what_was_started_before_the_directory_was_moved_is_made_anew(
     home = bare.environment.home.rename(tmp_path / "moved")
     moved = Harness(home)
     moved.environment = replace(bare.environment, home=home, spec=home)
-    moved.eyes = ProcessObserver(moved.environment)
+    moved.observer = ProcessObserver(moved.environment)
     moved.processes = ProcessDriver(moved.environment, None)
     seen = moved.seen()
     assert seen.running is True
     assert seen.drift == ("it was started before the directory was moved",)
-    first = moved.shim()
+    first = moved.supervisor()
     moved.python(FOREVER)
     assert not procfs.is_alive(first)
     assert moved.seen().drift == ()

@@ -24,7 +24,7 @@ from algaenv.runtimes.process.drivers.processes import port_obstacles
 from algaenv.runtimes.process.supervisor import procfs
 from tests.runtimes.process.clients import (
     answers,
-    kill_shim,
+    kill_supervisor,
     lists,
     log_in,
     pongs,
@@ -61,7 +61,7 @@ def test_the_store_keeps_objects_and_its_keys(
     client.put_object(Bucket="extensions", Key="a/b", Body=b"hello")
     with pytest.raises(Exception, match=r"403|SignatureDoesNotMatch"):
         s3(harness, "wrong").list_buckets()
-    kill_shim(harness, "store")
+    kill_supervisor(harness, "store")
     start_again(harness, "store")
     until("the store answers", lambda: lists(harness))
     assert client.get_object(Bucket="extensions", Key="a/b")["Body"].read() == b"hello"
@@ -70,7 +70,7 @@ def test_the_store_keeps_objects_and_its_keys(
     assert client.meta.endpoint_url.removeprefix("http://") in argv
 
 
-def test_redis_keeps_what_it_is_told_and_its_password(harness: Harness) -> None:
+def test_redis_keeps_its_data_and_its_password(harness: Harness) -> None:
     harness.up("redis")
     until("redis answers", lambda: pongs(harness))
     client = redis_client(harness)
@@ -80,7 +80,7 @@ def test_redis_keeps_what_it_is_told_and_its_password(harness: Harness) -> None:
     with pytest.raises(redis.AuthenticationError):
         redis_client(harness, "wrong").ping()
     assert client.config_get("bind") == {"bind": "127.0.0.1"}
-    kill_shim(harness, "redis")
+    kill_supervisor(harness, "redis")
     start_again(harness, "redis")
     until("redis answers", lambda: pongs(harness))
     assert redis_client(harness).get("key") == "value"
@@ -118,7 +118,7 @@ def test_the_database_is_made_once_and_lives_through_everything(harness: Harness
     with pytest.raises(psycopg.OperationalError, match="refused"):
         psycopg.connect(host="127.0.0.2", port=harness.lock.ports.database if harness.lock else 0)
 
-    kill_shim(harness, "database")
+    kill_supervisor(harness, "database")
     start_again(harness, "database")
     until("the database answers", lambda: answers(harness))
     with log_in(harness) as connection:
@@ -151,10 +151,10 @@ def test_a_database_that_is_killed_is_up_again_by_itself(harness: Harness) -> No
         assert connection.execute("select n from kept").fetchone() == (1,)
 
 
-def test_a_stale_lock_that_names_a_living_stranger_is_cleared(harness: Harness) -> None:
+def test_a_stale_lock_that_names_a_living_unrelated_process_is_cleared(harness: Harness) -> None:
     harness.up("database")
     until("the database answers", lambda: answers(harness))
-    kill_shim(harness, "database")
+    kill_supervisor(harness, "database")
     lock = harness.layout.data / "database-postgres" / "content" / "postmaster.pid"
     lines = lock.read_text().splitlines()
     # As after a reboot: the pid was given away again, to one that postgres may signal.
@@ -188,7 +188,7 @@ def test_the_runner_answers_and_sees_nothing_of_the_caller(
     assert "HOST=127.0.0.1" in environ
     assert not [line for line in environ if line.startswith("SOME_TOKEN")]
     wanted = harness.wanted()
-    seen = harness.eyes.observe(wanted)
+    seen = harness.observer.observe(wanted)
     for resource in wanted:
         found = seen[resource.address]
         assert isinstance(found, Present)
@@ -244,7 +244,7 @@ def test_a_port_held_by_another_environment_names_its_spec(
     problem = caught.value.problem
     assert f"process/redis of the environment of {first.environment.spec}" in problem.summary
     assert str(first.environment.spec) in problem.hint
-    assert f"run `kill {first.shim().pid}`" in problem.hint, "its spec is gone"
+    assert f"run `kill {first.supervisor().pid}`" in problem.hint, "its spec is gone"
     first.environment.spec.touch()
     (blocked,) = port_obstacles(second.environment, changes(second))
     assert blocked.address == Address("process", "redis")
@@ -348,7 +348,7 @@ def test_services_can_be_started_and_stopped_at_the_same_time(harness: Harness) 
     assert not harness.alive()
 
 
-def test_a_failed_start_is_told_by_its_program(harness: Harness) -> None:
+def test_a_failed_start_names_its_program(harness: Harness) -> None:
     with pytest.raises(Failed, match="Permission denied"):
         harness.start(str(harness.environment.home), service="store")
     assert sys.executable

@@ -1,4 +1,4 @@
-"""The shim, with small programs for services: how they begin, end, and are told apart."""
+"""The supervisor with small programs as services: start, exit, identity."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + FOR
 
 def test_a_service_outlives_its_starter_and_belongs_to_nobody(bare: Harness) -> None:
     bare.python(FOREVER)
-    shim, child = bare.shim(), bare.child()
-    assert (procfs.stat(child.pid) or ("?", 0))[1] == shim.pid
-    assert os.getsid(shim.pid) != os.getsid(0)
-    assert (procfs.stat(shim.pid) or ("?", 0))[1] != os.getpid(), "nobody would reap it"
+    supervisor, child = bare.supervisor(), bare.child()
+    assert (procfs.stat(child.pid) or ("?", 0))[1] == supervisor.pid
+    assert os.getsid(supervisor.pid) != os.getsid(0)
+    assert (procfs.stat(supervisor.pid) or ("?", 0))[1] != os.getpid(), "no process would reap it"
     assert bare.record()["state"] == "running"
     assert bare.diagnostics() is None
 
 
-def test_a_service_gets_no_descriptor_signal_or_mark_of_the_shim(bare: Harness) -> None:
+def test_a_service_gets_no_descriptor_signal_or_mark_of_the_supervisor(bare: Harness) -> None:
     bare.python(
         "import os, signal\n"
         "print('fds', sorted(os.listdir('/proc/self/fd'))[:4], os.readlink('/proc/self/fd/0'))\n"
@@ -58,7 +58,7 @@ def test_a_secret_is_in_no_command_line_and_in_no_file(bare: Harness) -> None:
     bare.python(FOREVER, environment={"PASSWORD": Secret(secret)})
     child = bare.child().pid
     assert f"PASSWORD={secret}".encode() in Path(f"/proc/{child}/environ").read_bytes()
-    for pid in (child, bare.shim().pid):
+    for pid in (child, bare.supervisor().pid):
         assert secret.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
     files = [path for path in bare.environment.home.rglob("*") if path.is_file()]
     assert files
@@ -101,7 +101,7 @@ def test_a_crash_at_start_is_final_and_evident(bare: Harness) -> None:
     assert lines[0].startswith("exited with code 4 after 0.")
     assert "port is wrong" in lines
     assert bare.record()["restarts"] == 0
-    until("the shim has left", lambda: not bare.alive())
+    until("the supervisor has ended", lambda: not bare.alive())
     seen = bare.seen()
     assert seen.running is False
     assert seen.recorded
@@ -113,8 +113,8 @@ def test_evidence_of_a_signal_names_it(bare: Harness) -> None:
     assert (bare.diagnostics() or ("",))[0].startswith("was ended by SIGABRT")
 
 
-def test_nothing_is_evident_before_the_shim_has_written_it_down(bare: Harness) -> None:
-    # A descendant that lingers keeps the shim from it for a while.
+def test_nothing_is_evident_before_the_supervisor_has_written_it_down(bare: Harness) -> None:
+    # A descendant that lingers keeps the supervisor from it for a while.
     bare.python(
         "import subprocess, sys\n"
         "subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'],"
@@ -128,10 +128,10 @@ def test_nothing_is_evident_before_the_shim_has_written_it_down(bare: Harness) -
     assert (bare.diagnostics() or ("",))[0].startswith("exited with code 5")
 
 
-def test_one_that_is_being_stopped_says_so(bare: Harness) -> None:
+def test_one_that_is_being_stopped_is_reported(bare: Harness) -> None:
     bare.python(STUBBORN, grace=30.0)
     until("it is up", lambda: "up" in bare.log())
-    os.kill(bare.shim().pid, signal.SIGTERM)
+    os.kill(bare.supervisor().pid, signal.SIGTERM)
     until("it is being stopped", lambda: bare.record()["state"] == "stopping")
     assert (bare.diagnostics() or ("",))[0] == "it is being stopped"
     os.kill(bare.child().pid, signal.SIGKILL)
@@ -182,12 +182,12 @@ def test_a_program_that_cannot_run_leaves_nothing_half_made(bare: Harness, tmp_p
     assert not bare.layout.record("redis").exists()
 
 
-def test_when_the_shim_is_killed_its_service_dies_too(bare: Harness) -> None:
+def test_when_the_supervisor_is_killed_its_service_dies_too(bare: Harness) -> None:
     resource = bare.python(FOREVER)
-    # Once it is silent, or else it might die of having nobody to write to.
+    # Only once it is silent: it might die of a broken pipe otherwise.
     until("it is up", lambda: "up" in bare.log())
-    shim, child = bare.shim(), bare.child()
-    os.kill(shim.pid, signal.SIGKILL)
+    supervisor, child = bare.supervisor(), bare.child()
+    os.kill(supervisor.pid, signal.SIGKILL)
     until("its service is gone", lambda: not procfs.is_alive(child))
     assert bare.seen().running is False
     assert bare.diagnostics()
@@ -218,14 +218,14 @@ def test_nothing_of_the_one_that_died_is_left_when_it_is_started_again(bare: Har
     before = set(bare.alive())
     os.kill(bare.child().pid, signal.SIGKILL)
     until("it is up again", lambda: bare.log().count("up\n") == 2)
-    assert before & set(bare.alive()) == {bare.shim()}
+    assert before & set(bare.alive()) == {bare.supervisor()}
 
 
 def test_a_lost_record_is_made_good_by_the_marks(bare: Harness) -> None:
     resource = bare.python(FOREVER)
     old = bare.child()
     bare.layout.record("redis").unlink()
-    seen = bare.eyes.observe([resource])[resource.address]
+    seen = bare.observer.observe([resource])[resource.address]
     assert seen == bare.seen()
     assert bare.seen().drift == ("its record is gone",)
     assert bare.seen().recorded == resource.fingerprint
@@ -248,7 +248,7 @@ def test_a_service_without_any_record_is_stopped_by_its_marks(bare: Harness) -> 
 
 
 def half_started(harness: Harness) -> Resource:
-    """As a run leaves it that is killed between writing the record and starting the shim."""
+    """As a run leaves it that is killed between writing the record and starting the supervisor."""
     resource = harness.python(FOREVER)
     record = harness.record()
     harness.delete()
@@ -258,7 +258,7 @@ def half_started(harness: Harness) -> Resource:
     return resource
 
 
-def test_a_run_that_was_killed_before_the_shim_started_is_taken_up(bare: Harness) -> None:
+def test_a_run_that_was_killed_before_the_supervisor_started_is_taken_up(bare: Harness) -> None:
     resource = half_started(bare)
     assert bare.seen().running is False
     assert (bare.diagnostics() or ("",))[0].startswith("it was not started")
@@ -301,17 +301,17 @@ def test_another_process_with_the_recorded_pid_is_left_alone(bare: Harness) -> N
     bare.python(FOREVER)
     record = bare.record()
     bare.delete()
-    stranger = subprocess.Popen([sys.executable, "-c", FOREVER], stdout=subprocess.DEVNULL)
-    now = procfs.identify(stranger.pid)
+    unrelated = subprocess.Popen([sys.executable, "-c", FOREVER], stdout=subprocess.DEVNULL)
+    now = procfs.identify(unrelated.pid)
     assert now
     earlier = records.ProcessEntry(pid=now.pid, start=now.start - 1)
     record.update({"state": "running", "shim": earlier, "child": earlier})
     records.write(str(bare.layout.record("redis")), record)
     assert bare.seen().running is False
     bare.delete()
-    assert stranger.poll() is None
-    stranger.kill()
-    stranger.wait()
+    assert unrelated.poll() is None
+    unrelated.kill()
+    unrelated.wait()
 
 
 def test_a_record_of_an_earlier_boot_names_nobody(bare: Harness) -> None:
@@ -323,10 +323,12 @@ def test_a_record_of_an_earlier_boot_names_nobody(bare: Harness) -> None:
     assert (bare.diagnostics() or ("",))[0] == "it ended when the machine was shut down"
 
 
-def test_a_service_ends_with_its_shim_and_says_so_until_it_is_started_again(bare: Harness) -> None:
+def test_a_service_ends_with_its_supervisor_and_is_reported_until_it_is_started_again(
+    bare: Harness,
+) -> None:
     resource = bare.python(FOREVER)
     child = bare.child()
-    os.kill(bare.shim().pid, signal.SIGKILL)
+    os.kill(bare.supervisor().pid, signal.SIGKILL)
     until("the service has ended too", lambda: not procfs.is_alive(child))
     seen = bare.seen()
     assert seen.running is False

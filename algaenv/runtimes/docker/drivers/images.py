@@ -8,8 +8,6 @@ Images are shared by all environments, so none is ever removed here.
 from __future__ import annotations
 
 import collections
-import io
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -22,12 +20,12 @@ from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.binaries import Memo
 from algaenv.runtimes.docker.engine import BUILD_TIMEOUT, Engine
 from algaenv.runtimes.docker.errors import translate_errors
-from algaenv.runtimes.docker.images.assemble import assemble, certificates, settings
+from algaenv.runtimes.docker.images.assemble import assemble, settings
 from algaenv.runtimes.docker.images.availability import demand_same_machine, find_image
 from algaenv.runtimes.docker.images.pull import denied, pull
-from algaenv.runtimes.docker.images.recipe import Recipe, load_recipe
+from algaenv.runtimes.docker.images.recipe import load_recipe
 from algaenv.runtimes.docker.images.rootfs import Rootfs
-from algaenv.runtimes.docker.images.wheel_context import requirements, wheel
+from algaenv.runtimes.docker.images.wheel_context import wheel_context
 from algaenv.runtimes.docker.labels import CONTEXT, IMAGE
 from algaenv.runtimes.docker.specs import DockerfileImage, PulledImage, RecipeImage
 from algaenv.spec.stacks import stacks_root
@@ -111,7 +109,7 @@ class ImageDriver:
                 folder = Path(image.context)
                 recipe = load_recipe(folder.parent, folder.name, Memo(None, ""))
                 request["labels"] = {**recipe.marks, **request["labels"]}
-                archive = _wheel_context(recipe)
+                archive = wheel_context(recipe)
                 lines = self._engine.api.build(fileobj=archive, custom_context=True, **request)
             else:
                 lines = self._engine.api.build(path=image.context, **request)
@@ -146,26 +144,6 @@ def _follow(
             hint = f"{missed}; or log in with `docker login`"
         summary = f"cannot build {image.title}"
         raise Failed(Problem("image-build-failed", summary, hint, detail=(*last, message)))
-
-
-def _wheel_context(recipe: Recipe) -> io.BytesIO:
-    """A build context: the recipe's own files, the wheel, the pins and the authorities."""
-    assert recipe.python is not None  # noqa: S101 - only the runner's recipe comes here
-    name, content = wheel(recipe.python.packages)
-    members = {
-        **{source.name: source.read_bytes() for source in recipe.sources},
-        "certificates.pem": certificates(),
-        "requirements.txt": requirements(recipe.python.distributions).encode(),
-        name: content,
-    }
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
-        for member, text in sorted(members.items()):
-            header = tarfile.TarInfo(member)
-            header.size = len(text)
-            archive.addfile(header, io.BytesIO(text))
-    stream.seek(0)
-    return stream
 
 
 def _archive(root: Rootfs, directory: Path | None) -> IO[bytes]:

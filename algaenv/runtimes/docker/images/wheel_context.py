@@ -9,16 +9,39 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import tarfile
 import zipfile
 from collections.abc import Sequence
 from typing import Final
 
 from algaenv import __version__
+from algaenv.runtimes.docker.images.assemble import certificates
 from algaenv.runtimes.docker.images.installed import distributions, own_files
+from algaenv.runtimes.docker.images.recipe import Recipe
 
 _FIRST_DAY: Final = (1980, 1, 1, 0, 0, 0)
 _METADATA: Final = f"Metadata-Version: 2.1\nName: algaenv\nVersion: {__version__}\n"
 _TAGS: Final = "Wheel-Version: 1.0\nGenerator: algaenv\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+
+
+def wheel_context(recipe: Recipe) -> io.BytesIO:
+    """A tar of the recipe's files, the wheel, the pinned requirements and the certificates."""
+    assert recipe.python is not None  # noqa: S101 - only the runner's recipe comes here
+    name, content = wheel(recipe.python.packages)
+    members = {
+        **{source.name: source.read_bytes() for source in recipe.sources},
+        "certificates.pem": certificates(),
+        "requirements.txt": requirements(recipe.python.distributions).encode(),
+        name: content,
+    }
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for member, text in sorted(members.items()):
+            header = tarfile.TarInfo(member)
+            header.size = len(text)
+            archive.addfile(header, io.BytesIO(text))
+    stream.seek(0)
+    return stream
 
 
 def wheel(packages: Sequence[str]) -> tuple[str, bytes]:

@@ -31,9 +31,9 @@ NOTHING = ExistingResources({}, frozenset())
 
 
 def select(
-    engine: Engine, lock: Lock, left: ExistingResources = NOTHING, said: list[str] | None = None
+    engine: Engine, lock: Lock, left: ExistingResources = NOTHING, messages: list[str] | None = None
 ) -> dict[ServiceName, ImageChoice]:
-    on_progress = said.append if said is not None else QUIET
+    on_progress = messages.append if messages is not None else QUIET
     cache = cache_home(os.environ)
     return dict(
         ImageSelector(
@@ -61,7 +61,7 @@ def _profile(registry: Registry, name: str = "good", *faults: int) -> Profile:
 
 @pytest.fixture
 def fresh_recipe(tmp_path: Path) -> Path:
-    """A program nobody has made an image of."""
+    """A program without an image."""
     program = tmp_path / f"valkey-{secrets.token_hex(4)}"
     program.write_text(f"#!/bin/sh\n# {program.name}\n")
     program.chmod(0o755)
@@ -89,7 +89,7 @@ def test_auto_pulls_what_a_registry_gives(
 
 
 @pytest.mark.parametrize("reached", [True, False])
-def test_auto_makes_what_no_registry_gives_and_says_why(
+def test_auto_makes_what_no_registry_gives_and_gives_a_reason(
     engine: Engine, registry: Registry, tmp_path: Path, fresh_recipe: Path, reached: bool
 ) -> None:
     repository = registry.repository("bad", *[404] * 9) if reached else "127.0.0.1:1/x"
@@ -106,10 +106,10 @@ def test_auto_prefers_what_is_here_and_asks_nobody(
     profile = replace(_profile(registry), binaries=(str(fresh_recipe),))
     lock = _lock(tmp_path, "auto", profile)
     pull(engine, PulledImage(profile.image.repositories, "1", profile.image.digest), QUIET)  # type: ignore[union-attr]
-    said: list[str] = []
-    chosen = select(engine, lock, said=said)["redis"]
+    messages: list[str] = []
+    chosen = select(engine, lock, messages=messages)["redis"]
     assert isinstance(chosen.image, PulledImage)
-    assert not [line for line in said if registry.host in line]
+    assert not [line for line in messages if registry.host in line]
 
 
 def test_auto_stays_with_what_there_was(
@@ -117,12 +117,12 @@ def test_auto_stays_with_what_there_was(
 ) -> None:
     profile = replace(_profile(registry), binaries=(str(fresh_recipe),))
     lock = _lock(tmp_path, "auto", profile)
-    said: list[str] = []
+    messages: list[str] = []
     left = ExistingResources({"redis": f"{LOCAL_PREFIX}redis:123456123456"}, frozenset())
-    assert isinstance(select(engine, lock, left, said)["redis"].image, RecipeImage)
+    assert isinstance(select(engine, lock, left, messages)["redis"].image, RecipeImage)
     left = ExistingResources({"redis": "valkey/valkey:9@sha256:1"}, frozenset())
-    assert isinstance(select(engine, lock, left, said)["redis"].image, PulledImage)
-    assert not [line for line in said if registry.host in line]
+    assert isinstance(select(engine, lock, left, messages)["redis"].image, PulledImage)
+    assert not [line for line in messages if registry.host in line]
 
 
 def test_auto_stays_with_the_data(
@@ -151,7 +151,7 @@ def test_the_store_that_has_the_data_is_preferred(
     assert select(engine, lock, ExistingResources({}, data))["store"].profile == other
 
 
-def test_all_that_is_missing_is_said_at_once(engine: Engine, tmp_path: Path) -> None:
+def test_all_that_is_missing_is_reported_at_once(engine: Engine, tmp_path: Path) -> None:
     nothing = replace(VALKEY, binaries=("no-such-program",))
     lock = _lock(
         tmp_path,
@@ -171,7 +171,7 @@ def test_all_that_is_missing_is_said_at_once(engine: Engine, tmp_path: Path) -> 
     assert "put one of them on PATH" in text
 
 
-def test_auto_with_no_way_at_all_says_both(
+def test_auto_with_no_way_at_all_reports_both(
     engine: Engine, registry: Registry, tmp_path: Path
 ) -> None:
     profile = replace(_profile(registry, "bad", *[401] * 9), binaries=("no-such-program",))
@@ -232,10 +232,10 @@ def test_a_lowering_that_changes_nothing_is_repeatable_and_quick(
     """The second time nothing is computed: no SDK, no recipe parsed, no registry asked."""
     bare = replace(VALKEY, files={}, ports={"api": 6379})
     lock = make_lock(tmp_path, store=bare, database=bare)
-    said: list[str] = []
-    one, two = runtime.lower(lock, said.append), runtime.lower(lock, said.append)
+    messages: list[str] = []
+    one, two = runtime.lower(lock, messages.append), runtime.lower(lock, messages.append)
     assert one == two
-    assert said == []
+    assert messages == []
 
 
 def test_hands_make_what_was_chosen(engine: Engine, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is said to the gateway, read back by the gateway itself."""
+"""The gateway's environment and settings, read back by the gateway itself."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ def environment(tmp_path: Path, gateway: BundledGateway, settings: str = "") -> 
 
 
 def test_the_gateway_takes_its_environment(tmp_path: Path) -> None:
-    said = environment(tmp_path, replace(GATEWAY, timeout_ms=5_000))
-    assert "S3_SECRET_KEY" not in said
-    shown = {name for name, text in said.items() if not isinstance(text, Secret)}
+    found = environment(tmp_path, replace(GATEWAY, timeout_ms=5_000))
+    assert "S3_SECRET_KEY" not in found
+    shown = {name for name, text in found.items() if not isinstance(text, Secret)}
     assert not shown & {"DATABASE_URL", "ALGA_AUTH_KEY", "RUNNER_STORAGE_API_TOKEN"}
-    read = Environment.read(reveal_all(said))
+    read = Environment.read(reveal_all(found))
     assert (read.host, read.port, read.timeout_ms) == ("127.0.0.1", 3000, 5_000)
     assert read.runner_url == "http://runner:8080"
     assert (read.auth_key, read.storage_token) == ("key of the author", "token")
@@ -126,7 +126,7 @@ def test_any_password_can_stand_in_the_url(tmp_path: Path) -> None:
     assert database_url(external, host="", port=0) == Secret("postgresql://x/y")
 
 
-def test_the_tenant_is_as_told_else_as_learned_else_as_it_will_be(tmp_path: Path) -> None:
+def test_the_tenant_is_given_else_recorded_else_predicted(tmp_path: Path) -> None:
     lock = make_lock(tmp_path, gateway=GATEWAY)
     assert tenant_id(lock) == predicted_ids(lock).tenant_id
     learned = replace(lock, tenant_id="11111111-2222-5333-8444-555555555555")
@@ -163,8 +163,8 @@ def test_fixtures_of_a_spec_are_taken(tmp_path: Path) -> None:
         "  services: [{name: Rides, default_rate: 12.5}, {name: Shoes, kind: product, sku: S}]\n"
     )
     gateway = load(spec, {}).intent.gateway
-    said = settings_files(make_lock(tmp_path, gateway=gateway))[SETTINGS]
-    settings = Settings.parse(json.loads(said))
+    found = settings_files(make_lock(tmp_path, gateway=gateway))[SETTINGS]
+    settings = Settings.parse(json.loads(found))
     assert len(settings.clients) == len(settings.services) == 2
     known = fixtures.read(settings)
     assert "Oz" in repr(known)
@@ -173,5 +173,5 @@ def test_fixtures_of_a_spec_are_taken(tmp_path: Path) -> None:
 
 def test_servers_of_extensions_that_are_left_as_they_are_stay_known(tmp_path: Path) -> None:
     lock = replace(make_lock(tmp_path, gateway=GATEWAY), dev_servers={TENANT: "http://localhost:5"})
-    said = json.loads(settings_files(lock)[SETTINGS])
-    assert said["extensions"] == {TENANT: {"ui_dev_server": "http://localhost:5"}}
+    found = json.loads(settings_files(lock)[SETTINGS])
+    assert found["extensions"] == {TENANT: {"ui_dev_server": "http://localhost:5"}}

@@ -43,9 +43,7 @@ def test_for_root_it_is_a_number_of_the_environments_own() -> None:
         (None, False),
     ],
 )
-def test_an_engine_says_whether_its_users_are_others_outside(
-    options: list[Json] | None, maps: bool
-) -> None:
+def test_an_engine_reports_whether_it_maps_users(options: list[Json] | None, maps: bool) -> None:
     class Says:
         def get(self, path: str) -> Mapping[str, Json]:
             assert path == "/info"
@@ -81,18 +79,18 @@ def test_data_of_another_user_comes_along(bench: Bench) -> None:
         bench, "mkdir -p /data/deep/er; echo kept > /data/deep/er/file; echo made", user=OTHER
     )
     _says(bench, before, b"made")
-    said: list[str] = []
+    messages: list[str] = []
     after = _with_data(
         bench, "read -r it < /data/deep/er/file; echo more > /data/deep/er/new; echo it is $it"
     )
-    bench.containers.create(after, said.append)
+    bench.containers.create(after, messages.append)
     logs, name = bench.engine.api.logs, bench.name(after)
     until("it reads and writes", lambda: b"it is kept" in logs(name), 15)
     assert b"denied" not in logs(name)
-    assert any("/data" in line for line in said)
-    said.clear()
-    bench.containers.create(after, said.append)
-    assert said == [], "it is theirs now"
+    assert any("/data" in line for line in messages)
+    messages.clear()
+    bench.containers.create(after, messages.append)
+    assert messages == [], "it is theirs now"
     assert not bench.engine.api.containers(all=True, filters={"name": f"{name}-{volumes.PREPARE}"})
 
 
@@ -104,7 +102,7 @@ def test_data_that_cannot_be_given_is_left_as_it_is(bench: Bench) -> None:
         bench.containers.create(after, QUIET)
     assert caught.value.problem.code == "volume-owner"
     assert caught.value.problem.detail == ("no such luck",)
-    assert bench.eyes.observe([after])[after.address] == Absent()
+    assert bench.observer.observe([after])[after.address] == Absent()
     again = _with_data(bench, "read -r it < /data/file; echo it is $it", user=OTHER)
     _says(bench, again, b"it is kept")
 
@@ -118,11 +116,11 @@ def test_what_a_killed_run_leaves_is_seen_and_made_good(
         patched.setattr(volumes, "_remove", lambda engine, container: None)
         _says(bench, _with_data(bench, "echo made"), b"made")
     address = Address("container", f"redis-{volumes.PREPARE}")
-    left = bench.eyes.observe([])[address]
+    left = bench.observer.observe([])[address]
     assert isinstance(left, Present)
     other = _with_data(bench, "echo again", user=OTHER)
     _says(bench, other, b"again")
-    assert address not in bench.eyes.observe([])
+    assert address not in bench.observer.observe([])
     bench.containers.delete(address, left, QUIET)
 
 
