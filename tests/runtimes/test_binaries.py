@@ -10,13 +10,12 @@ import pytest
 
 from algaenv.runtimes.binaries import (
     INSTALL_COMMAND,
-    Memo,
     cache_home,
     cache_problem,
     find,
     missing_programs,
-    stamp_of,
 )
+from algaenv.runtimes.memo import Memo, stamp_of
 
 
 def _program(path: Path) -> Path:

@@ -10,18 +10,20 @@ from algaenv.model.probe import PostgresProbe
 from algaenv.model.problem import ResolveError
 from algaenv.model.secret import Secret
 from algaenv.plan.app_variables import inbound_token
+from algaenv.runtimes.environments import runner_environment
 from algaenv.runtimes.services import (
     Values,
-    fill_template,
     flat_inputs,
     keyed_digest,
     own_ports,
     probes,
+    reveal_all,
+)
+from algaenv.runtimes.templates import (
+    fill_template,
     profile_values,
     render_container,
     render_process,
-    reveal_all,
-    runner_environment,
 )
 
 from .locks import MINIO, POSTGRES, VALKEY, make_lock

@@ -32,7 +32,6 @@ from algaenv.model.problem import DriverError, Problem, ResolveError
 from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.binaries import (
     Binary,
-    Memo,
     candidates,
     major_of,
     missing_programs,
@@ -52,6 +51,7 @@ from algaenv.runtimes.docker.specs import (
     RecipeImage,
     User,
 )
+from algaenv.runtimes.memo import Memo
 from algaenv.runtimes.services import ServiceName
 from algaenv.spec.lookup import is_directory
 from algaenv.spec.stacks import stacks_root

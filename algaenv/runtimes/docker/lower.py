@@ -32,26 +32,28 @@ from algaenv.runtimes.docker.specs import (
     User,
     VolumeSpec,
 )
-from algaenv.runtimes.gateway_settings import (
+from algaenv.runtimes.environments import (
     GATEWAY_SECRETS,
     SETTINGS,
     database_url,
     gateway_environment,
+    runner_environment,
     settings_files,
 )
 from algaenv.runtimes.services import (
     LOOPBACK,
     RUNNER_SECRETS,
-    RenderedProfile,
     ServiceName,
     Values,
-    fill_template,
     flat_inputs,
     own_ports,
     probes,
+)
+from algaenv.runtimes.templates import (
+    RenderedProfile,
+    fill_template,
     profile_values,
     render_container,
-    runner_environment,
 )
 
 NETWORK: Final = Address("network", "main")

@@ -19,11 +19,12 @@ from algaenv.model.intent import BundledGateway, ManagedDatabase
 from algaenv.model.lock import Lock
 from algaenv.model.resource import Json, Resource, ServiceEngine
 from algaenv.reconcile.protocols import Lowered
-from algaenv.runtimes.gateway_settings import (
+from algaenv.runtimes.environments import (
     GATEWAY_SECRETS,
     SETTINGS,
     database_url,
     gateway_environment,
+    runner_environment,
     settings_files,
 )
 from algaenv.runtimes.process.layout import Layout, content
@@ -37,11 +38,9 @@ from algaenv.runtimes.services import (
     keyed_digest,
     own_ports,
     probes,
-    profile_values,
-    render_process,
-    runner_environment,
     with_secrets_in_file,
 )
+from algaenv.runtimes.templates import profile_values, render_process
 
 _GRACE: Final[Mapping[ServiceName, float]] = {
     "store": 15.0,

@@ -26,7 +26,6 @@ from algaenv.model.resource import ServiceEngine
 from algaenv.runtimes.binaries import (
     PYTHON_PREFIX,
     Binary,
-    Memo,
     candidates,
     engine_name,
     major_of,
@@ -34,6 +33,7 @@ from algaenv.runtimes.binaries import (
     version_of,
     wrong_version,
 )
+from algaenv.runtimes.memo import Memo
 from algaenv.runtimes.process.layout import data_version
 from algaenv.runtimes.services import ServiceName
 from algaenv.spec.lookup import is_file

@@ -23,7 +23,6 @@ from algaenv.model.resource import Resource
 from algaenv.runtimes.binaries import (
     INSTALL_COMMAND,
     Binary,
-    Memo,
     cache_home,
     find,
     major_of,
@@ -40,6 +39,7 @@ from algaenv.runtimes.docker.images.recipe import Recipe, load_recipe
 from algaenv.runtimes.docker.images.rootfs import Directory, File, Link, Rootfs
 from algaenv.runtimes.docker.images.wheel_context import requirements, wheel
 from algaenv.runtimes.docker.specs import DockerfileImage, RecipeImage
+from algaenv.runtimes.memo import Memo
 from algaenv.spec.stacks import stacks_root
 from tests.contract.conftest import until
 from tests.runtimes.docker.conftest import QUIET
@@ -428,7 +428,7 @@ def test_postgres_reads_its_password_from_a_file(
 
 @pytest.mark.docker
 @pytest.mark.parametrize(
-    ("environment", "said"),
+    ("environment", "messages"),
     [
         ({}, "cannot make a database cluster without POSTGRES_PASSWORD"),
         (

@@ -20,7 +20,7 @@ from docker.errors import APIError
 from algaenv import __version__
 from algaenv.model.address import Address, Tier
 from algaenv.model.resource import Resource
-from algaenv.runtimes.binaries import Memo, cache_home
+from algaenv.runtimes.binaries import cache_home
 from algaenv.runtimes.docker.drivers.images import ImageDriver
 from algaenv.runtimes.docker.endpoint import locate
 from algaenv.runtimes.docker.engine import Engine, NoEngine, probe_engine
@@ -31,6 +31,7 @@ from algaenv.runtimes.docker.images.installed import add_python
 from algaenv.runtimes.docker.images.recipe import PythonPart, Recipe, load_recipe
 from algaenv.runtimes.docker.images.rootfs import Directory, File, Rootfs
 from algaenv.runtimes.docker.specs import DockerfileImage, RecipeImage
+from algaenv.runtimes.memo import Memo
 from algaenv.spec.stacks import stacks_root
 from tests import guests
 from tests.contract.conftest import until

@@ -17,7 +17,6 @@ from algaenv.model.address import Address
 from algaenv.model.problem import Failed, Problem
 from algaenv.model.resource import Present, Resource
 from algaenv.reconcile.protocols import OnProgress
-from algaenv.runtimes.binaries import Memo
 from algaenv.runtimes.docker.engine import BUILD_TIMEOUT, Engine
 from algaenv.runtimes.docker.errors import translate_errors
 from algaenv.runtimes.docker.images.assemble import assemble, settings
@@ -28,6 +27,7 @@ from algaenv.runtimes.docker.images.rootfs import Rootfs
 from algaenv.runtimes.docker.images.wheel_context import wheel_context
 from algaenv.runtimes.docker.labels import CONTEXT, IMAGE
 from algaenv.runtimes.docker.specs import DockerfileImage, PulledImage, RecipeImage
+from algaenv.runtimes.memo import Memo
 from algaenv.spec.stacks import stacks_root
 
 _CHUNK: Final = 1 << 20

@@ -17,9 +17,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from algaenv.runtimes.binaries import Binary, Memo, stamp_of
+from algaenv.runtimes.binaries import Binary
 from algaenv.runtimes.docker.images.installed import distributions, interpreter, own_files
 from algaenv.runtimes.docker.images.recipe import PythonPart, Recipe
+from algaenv.runtimes.memo import Memo, stamp_of
 
 _MAKERS: Final = ("assemble", "elf", "installed", "rootfs")
 """The modules whose code decides what is in an image, so their content is part of its hash."""

@@ -16,7 +16,7 @@ from algaenv import __version__
 from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Failed, Problem
 from algaenv.model.resource import Json
-from algaenv.runtimes.binaries import Memo, stamp_of
+from algaenv.runtimes.memo import Memo, stamp_of
 
 FILE = "recipe.toml"
 

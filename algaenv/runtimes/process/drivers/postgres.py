@@ -20,7 +20,7 @@ from pathlib import Path
 from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Failed, Problem, is_full
 from algaenv.reconcile.protocols import OnProgress
-from algaenv.runtimes.binaries import stamp_of
+from algaenv.runtimes.memo import stamp_of
 from algaenv.runtimes.process import supervisor
 from algaenv.runtimes.process.layout import chown_tree, private_directory
 from algaenv.runtimes.process.supervisor.privileges import IsolationMode, file_owner

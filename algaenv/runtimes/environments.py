@@ -1,15 +1,17 @@
-"""The gateway's environment variables and settings file, the same for every runtime.
+"""The environments of runner and gateway, and the gateway's settings file.
 
-The gateway takes the place of Alga's app server. The values on which runner and app server must
-agree, tokens and streams, are taken from the runner's environment.
+They are the same for every runtime, except for addresses and paths. The gateway takes the place of
+Alga's app server: values on which runner and app server must agree, tokens and streams, are copied
+from the runner's environment.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from algaenv.bundle import ids as bundle_ids
 from algaenv.model.intent import BundledGateway, ExternalDatabase, GatewayUser
@@ -17,6 +19,7 @@ from algaenv.model.lock import Lock
 from algaenv.model.resource import Json
 from algaenv.model.secret import Secret
 from algaenv.plan.desired import predicted_ids
+from algaenv.plan.variables import inbound_token
 from algaenv.runtimes.services import Text, Values
 
 SETTINGS: Final = "settings.json"
@@ -32,6 +35,73 @@ _SHARED: Final = (
     "RUNNER_DEBUG_REDIS_STREAM_PREFIX",
 )
 """Variables that the app server and the runner have in common."""
+DEFAULT_COMPILE_SECONDS = 60.0
+"""Up to this `ready_timeout` the runner's default limit of compile time is enough."""
+COMPILE_PROCESSORS = 16
+"""Processors that may compile one component at once, for the limit of compile time."""
+
+
+def runner_environment(
+    lock: Lock,
+    *,
+    store_url: str,
+    redis_host: str,
+    redis_port: int,
+    app_url: str,
+    cache: str,
+    host: str,
+    port: int,
+    own: Iterable[str] = (),
+) -> Values:
+    """The runner's environment, under the names that Alga's own runner reads.
+
+    `store_url` (without a path), the redis address and `app_url` (the gateway, where there is one,
+    else the app server) are as the runner sees them;
+    `cache` is its bundle cache; `host` and `port` are what it listens on; `own` are the
+    environment's services as `host:port`, which guests may not ask. The author's overrides are laid
+    over the rest.
+    """
+    credentials, intent = lock.credentials, lock.intent
+    environment: dict[str, Text] = {
+        "HOST": host,
+        "PORT": str(port),
+        "BUNDLE_STORE_BASE": f"{store_url.rstrip('/')}/{intent.store.bucket}",
+        "S3_ACCESS_KEY": credentials.access_key,
+        "S3_SECRET_KEY": credentials.secret_key,
+        "S3_REGION": intent.store.region,
+        "REGISTRY_BASE_URL": app_url,
+        "STORAGE_API_BASE_URL": app_url,
+        "ALGA_AUTH_KEY": credentials.auth_key,
+        "RUNNER_STORAGE_API_TOKEN": credentials.service_token,
+        # Strict validation asks the registry, which need not run while extensions are written.
+        "EXT_STATIC_STRICT_VALIDATION": "false",
+        "EXT_CACHE_ROOT": cache,
+        "EXT_UI_FRAME_ANCESTORS": _frame_ancestors(lock),
+        "RUNNER_DEBUG_REDIS_URL": f"redis://{redis_host}:{redis_port}/0",
+        # Without the variable a runner lets guests connect to any address, as Alga's does.
+        "RUNNER_LOCAL_EGRESS": ",".join(intent.runner.local_egress) or "deny",
+    }
+    if intent.ready_timeout > DEFAULT_COMPILE_SECONDS:
+        # Else the runner's default limit would end a compilation that the author allows.
+        seconds = math.ceil(intent.ready_timeout) * COMPILE_PROCESSORS
+        environment["RUNNER_COMPILE_CPU_SECONDS"] = str(seconds)
+    if addresses := ",".join(own):
+        environment["RUNNER_OWN_ADDRESSES"] = addresses
+    if credentials.redis_password:
+        environment["RUNNER_DEBUG_REDIS_PASSWORD"] = credentials.redis_password
+    environment["RUNNER_INBOUND_TOKEN"] = inbound_token(lock)
+    return environment | dict(intent.runner.environment)
+
+
+def _frame_ancestors(lock: Lock) -> str:
+    """Origins that may frame a UI: app and gateway, as the browser sees them."""
+    parts = urlsplit(lock.intent.app_url)
+    origins = ["'self'", "http://localhost:3000", "http://127.0.0.1:3000"]
+    if parts.scheme and parts.netloc:
+        origins.append(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+    if gateway := lock.ports.gateway:
+        origins += [f"http://localhost:{gateway}", f"http://127.0.0.1:{gateway}"]
+    return " ".join(dict.fromkeys(origins))
 
 
 def gateway_environment(

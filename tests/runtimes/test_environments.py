@@ -20,7 +20,7 @@ from algaenv.model.intent import (
 from algaenv.model.secret import Secret
 from algaenv.plan.desired import predicted_ids
 from algaenv.reconcile.endpoints import CLIENT_MENU, portal_path
-from algaenv.runtimes.gateway_settings import (
+from algaenv.runtimes.environments import (
     SETTINGS,
     database_url,
     gateway_environment,
