@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from algaenv.bundle.source_tree import SourceTree
 
 LEVEL = 6
-_PIECE = 128 * 1024
+_PACK_CHUNK = 128 * 1024
 _MODE = 0o444
 _UNUSABLE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 _OCCUPIED = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
@@ -88,7 +88,7 @@ def _write_archive(tree: SourceTree, file: IO[bytes]) -> tuple[str, int]:
         with tarfile.open(
             fileobj=zstd,
             mode="w|",
-            bufsize=_PIECE,
+            bufsize=_PACK_CHUNK,
             format=tarfile.PAX_FORMAT,
             encoding="utf-8",
             errors="strict",

@@ -187,7 +187,7 @@ def _damaged(why: str, cause: Exception | None = None) -> NoReturn:
     raise ArchiveError("archive-damaged", f"cannot unpack: {why}") from cause
 
 
-_SLICE = 512
+_INPUT_CHUNK = 512
 """Compressed bytes taken at a time: one byte can unfold to 32 KiB, so this bounds memory."""
 
 _HEADERS = 4096
@@ -242,7 +242,7 @@ class DecompressedStream:
 
     def _advance(self) -> bool:
         """Decompress one slice; False at the end of the file."""
-        piece = self._rest or self._file.read(_SLICE)
+        piece = self._rest or self._file.read(_INPUT_CHUNK)
         self._rest = b""
         if not piece:
             if self._frame is not None:

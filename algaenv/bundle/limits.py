@@ -9,7 +9,7 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Upper bounds, in bytes unless said otherwise. Alga's own runner has none."""
+    """Upper bounds, in bytes unless noted. Alga's own runner has none."""
 
     file: int = 64 * MIB
     total: int = 200 * MIB

@@ -11,7 +11,7 @@ SERVED = ("html", "js", "css", "json", "map", "svg", "png", "jpg", "jpeg", "webp
 """Extensions the runner answers; any other file with an extension is a 400."""
 
 MAX_PATH = 1024
-"""Bytes of a path in the archive; leaves room for the directory it is unpacked to."""
+"""Bytes of a path in the archive; PATH_MAX minus the directory it is unpacked to."""
 
 _LEFT_BY_TOOLS = frozenset(
     {".DS_Store", ".git", ".gitattributes", ".gitignore", ".gitkeep", ".gitmodules"}

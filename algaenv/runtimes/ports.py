@@ -208,7 +208,7 @@ def _supervisor(pid: int) -> int | None:
 
 
 def _container(pid: int) -> str:
-    """docker-proxy is told `-container-ip <address>` on its command line."""
+    """The `-container-ip <address>` of docker-proxy's command line."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as stream:  # noqa: PTH123
             words = stream.read().decode(errors="replace").split("\0")

@@ -116,7 +116,7 @@ def load(text: str) -> JsonDocument:
     except ValueError:
         if (refused := _first_refused(text)) is not None:
             raise refused from None
-        # Python's guard against numbers of thousands of digits tells no place.
+        # Python's guard against numbers of thousands of digits gives no position.
         fault = JsonFault(0, "a number is too long", "write a shorter number")
         raise JsonError("manifest-syntax", fault) from None
 

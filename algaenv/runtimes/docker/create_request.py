@@ -21,14 +21,14 @@ from algaenv.runtimes.docker.specs import (
 from algaenv.runtimes.services import LOOPBACK, reveal_all
 
 _LOGS: Final = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
-_MAC: Final = ("no-new-privileges:true",)
+_SECURITY_OPTIONS: Final = ("no-new-privileges:true",)
 
 
 def container_request(
     environment: Environment, resource: Resource, body: ContainerSpec, image: str, image_id: str
 ) -> dict[str, Any]:
     """The body of a create request; `image` is how the engine knows the image."""
-    environ, _ = body.handed_over
+    environ, _ = body.injected
     ports = {f"{port.container}/tcp": port for port in body.ports}
     request: dict[str, Any] = {
         "Hostname": body.service,
@@ -72,7 +72,7 @@ def preparation_request(
             "Mounts": [_mount(one, own=True) for one in body.mounts if one.kind == "volume"],
             "CapDrop": ["ALL"],
             "CapAdd": ["CHOWN", "DAC_READ_SEARCH"],
-            "SecurityOpt": list(_MAC),
+            "SecurityOpt": list(_SECURITY_OPTIONS),
             "LogConfig": dict(_LOGS),
         },
     }
@@ -92,7 +92,7 @@ def _host(body: ContainerSpec) -> dict[str, Any]:
         "Tmpfs": dict(body.tmpfs),
         "CapDrop": ["ALL"],
         "CapAdd": list(body.capabilities),
-        "SecurityOpt": list(_MAC),
+        "SecurityOpt": list(_SECURITY_OPTIONS),
         "ReadonlyRootfs": body.read_only,
         # With swap on top, a runaway process would slow the machine down before it ends.
         "Memory": body.memory,
@@ -123,7 +123,7 @@ def _etc_volume(body: ContainerSpec) -> list[dict[str, Any]]:
 
     The engine copies nothing into a read-only root, but it does into volumes.
     """
-    if body.user is None or not body.handed_over[1]:
+    if body.user is None or not body.injected[1]:
         return []
     return [{"Type": "volume", "Target": ETC, "VolumeOptions": {"NoCopy": True}}]
 
@@ -135,7 +135,7 @@ def root_archive(body: ContainerSpec) -> bytes:
     image does not know.
     """
     folder, owner = ETC.lstrip("/"), body.file_owner
-    headers = [_entry(folder, tarfile.DIRTYPE, owner, 0o700)] if body.handed_over[1] else []
+    headers = [_entry(folder, tarfile.DIRTYPE, owner, 0o700)] if body.injected[1] else []
     return _packed(headers, f"{folder}/", body, body.owned)
 
 
@@ -156,7 +156,7 @@ def owners_archive(owned: Iterable[OwnedDirectory]) -> bytes:
 def _packed(
     headers: list[tarfile.TarInfo], below: str, body: ContainerSpec, owned: Iterable[OwnedDirectory]
 ) -> bytes:
-    _, files = body.handed_over
+    _, files = body.injected
     contents = {f"{below}{name}": text.encode() for name, text in reveal_all(files).items()}
     headers += [
         _entry(name, tarfile.REGTYPE, body.file_owner, 0o400, len(text))

@@ -23,7 +23,7 @@ _SECONDS: Final = 20.0
 """Timeout of a helper, which may have to unlock a keychain."""
 _NOTHING: Final = ("credentials not found", "no credentials server URL", "no credentials username")
 _TOKEN: Final = "<token>"  # noqa: S105 - the user name by which helpers mark a token
-_SHAPES: Final[tuple[tuple[str, type, str], ...]] = (
+_EXPECTED_TYPES: Final[tuple[tuple[str, type, str], ...]] = (
     ("auths", dict, "an object"),
     ("credHelpers", dict, "an object"),
     ("credsStore", str, "a text"),
@@ -49,7 +49,7 @@ def check() -> None:
         return
     if not isinstance(found, dict):
         raise _unreadable(path, "it is no JSON object")
-    for key, kind, name in _SHAPES:
+    for key, kind, name in _EXPECTED_TYPES:
         if found.get(key) is not None and not isinstance(found[key], kind):
             raise _unreadable(path, f"`{key}` is not {name}")
     for key in ("auths", "proxies"):
@@ -132,14 +132,14 @@ class Credentials(auth.AuthConfig):  # type: ignore[misc]  # the SDK has no type
         """The helper's JSON; None when it has nothing, or cannot be asked."""
         try:
             return self._answer(f"{_HELPER}{helper}", verb, typed)
-        except _Missed as why:
+        except _HelperFailed as why:
             self._miss(helper, str(why))
             return None
 
     def _answer(self, name: str, verb: str, typed: str) -> object:
         program = shutil.which(name, path=(self._environ or {}).get("PATH"))
         if program is None:
-            raise _Missed("is not installed")
+            raise _HelperFailed("is not installed")
         try:
             done = subprocess.run(
                 [program, verb],
@@ -151,19 +151,19 @@ class Credentials(auth.AuthConfig):  # type: ignore[misc]  # the SDK has no type
                 start_new_session=True,  # Away from a Ctrl-C that is meant for us.
             )
         except subprocess.TimeoutExpired:
-            raise _Missed(f"gave no answer within {_SECONDS:g} s") from None
+            raise _HelperFailed(f"gave no answer within {_SECONDS:g} s") from None
         except OSError as error:
-            raise _Missed(f"cannot be run ({error.strerror})") from None
+            raise _HelperFailed(f"cannot be run ({error.strerror})") from None
         if done.returncode:
             output = (done.stdout + done.stderr).decode(errors="replace").strip()
             if any(words in output for words in _NOTHING):
                 return None
             first = (output.splitlines() or ["no word"])[0]
-            raise _Missed(f"failed with {done.returncode} ({first[:120]})")
+            raise _HelperFailed(f"failed with {done.returncode} ({first[:120]})")
         try:
             found: object = json.loads(done.stdout)
         except (ValueError, RecursionError):
-            raise _Missed("answered what is no JSON") from None
+            raise _HelperFailed("answered what is no JSON") from None
         return found
 
     def _miss(self, helper: str, why: str) -> None:
@@ -175,7 +175,7 @@ class Credentials(auth.AuthConfig):  # type: ignore[misc]  # the SDK has no type
         )
 
 
-class _Missed(Exception):
+class _HelperFailed(Exception):
     """Why a helper could not be asked, as the predicate of a sentence."""
 
 

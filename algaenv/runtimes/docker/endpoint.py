@@ -50,7 +50,7 @@ class Remote:
         return self.host or f"the docker context {self.context}"
 
     @property
-    def is_here(self) -> bool:
+    def is_local(self) -> bool:
         """Whether it is on this machine all the same; an unknown context counts as local."""
         return not self.host or any(
             f"//{name}" in self.host for name in ("127.", "localhost", "[::1]")

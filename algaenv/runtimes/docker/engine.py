@@ -71,7 +71,7 @@ def probe_engine(environ: Mapping[str, str]) -> EngineFacts | NoEngine:
         endpoint = locate(environ)
     except Refused as error:
         return NoEngine(error.problem.summary, error.problem.hint)
-    if isinstance(endpoint, Remote) and not endpoint.is_here:
+    if isinstance(endpoint, Remote) and not endpoint.is_local:
         found = remote_engine_problem(endpoint)
         return NoEngine(found.summary, found.hint)
     engine = Engine(endpoint, environ)

@@ -129,7 +129,7 @@ def _from_status(status: int, message: str, what: str) -> DriverError:
 
 
 def _from_transport(error: Exception, what: str) -> DriverError:
-    causes = list(_chain(error))
+    causes = list(_causes(error))
     detail = (" ".join(str(error).split()) or type(error).__name__,)
     if any(isinstance(cause, PermissionError) for cause in causes):
         hint = "add your user to the group that owns the engine's socket, usually `docker`"
@@ -142,7 +142,7 @@ def _from_transport(error: Exception, what: str) -> DriverError:
     return EngineGone(Problem("engine-gone", f"cannot {what}", START_ENGINE, detail=detail))
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _causes(error: BaseException) -> Iterator[BaseException]:
     """The error and its causes; the SDK's HTTP library hides causes in arguments."""
     waiting, seen = [error], set[int]()
     while waiting:

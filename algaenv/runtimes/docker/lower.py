@@ -63,7 +63,7 @@ HOST_GATEWAY: Final = "host.docker.internal"
 GATEWAY_PORT: Final = 3000
 SERVICES: Final[tuple[ServiceName, ...]] = ("store", "redis", "database", "runner", "gateway")
 _ROOT: Final = User(0, 0)
-_ANYWHERE: Final = "0.0.0.0"  # noqa: S104 - inside the container; published on loopback only
+_ALL_INTERFACES: Final = "0.0.0.0"  # noqa: S104 - inside the container; published on loopback only
 # Needed by entry points of well-known images: they start as root, chown their data and drop root.
 _ENTRYPOINT_CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
 _STOP_SECONDS: Final[Mapping[str, int]] = {
@@ -165,10 +165,10 @@ def network_name(lock: Lock) -> str:
     return f"algaenv-{lock.environment.id}"
 
 
-def seen_from_container(url: str) -> str:
+def container_url(url: str) -> str:
     """`url` with this machine's names replaced by the name it has inside containers."""
     parts = urlsplit(url)
-    if parts.hostname not in {"localhost", LOOPBACK, "::1", _ANYWHERE}:
+    if parts.hostname not in {"localhost", LOOPBACK, "::1", _ALL_INTERFACES}:
         return url
     user, at, _ = parts.netloc.rpartition("@")
     port = f":{parts.port}" if parts.port else ""
@@ -224,7 +224,7 @@ def _server(lock: Lock, service: ServiceName, choice: ImageChoice) -> ContainerS
     values = profile_values(
         lock,
         service,
-        host=_ANYWHERE,
+        host=_ALL_INTERFACES,
         port=main,
         data=profile.data,
         etc=ETC,
@@ -308,9 +308,9 @@ def _runner(
         redis_port=_inside(choices["redis"]),
         app_url=f"http://gateway:{GATEWAY_PORT}"
         if isinstance(lock.intent.gateway, BundledGateway)
-        else seen_from_container(lock.intent.app_url),
+        else container_url(lock.intent.app_url),
         cache=CACHE,
-        host=_ANYWHERE,
+        host=_ALL_INTERFACES,
         port=RUNNER_PORT,
         own=_own_addresses(lock, choices),
     )
@@ -359,14 +359,14 @@ def _gateway(
     if "database" in choices:
         url = database_url(lock, host="database", port=_inside(choices["database"]))
     else:
-        url = Secret(seen_from_container(database_url(lock, host="", port=0).reveal()))
+        url = Secret(container_url(database_url(lock, host="", port=0).reveal()))
     files = settings_files(lock)
     environment = gateway_environment(
         lock,
         runner=runner,
         runner_url=f"http://runner:{RUNNER_PORT}",
         database_url=url,
-        host=_ANYWHERE,
+        host=_ALL_INTERFACES,
         port=GATEWAY_PORT,
         settings=f"{ETC}/{SETTINGS}" if files else "",
     )

@@ -23,8 +23,8 @@ from algaenv.runtimes.docker.specs import (
     VolumeSpec,
 )
 
-_Things = list[Mapping[str, Json]]
-_LOOK: Final = "look at the containers of this environment"
+_Objects = list[Mapping[str, Json]]
+_OBSERVING: Final = "look at the containers of this environment"
 
 
 class DockerObserver:
@@ -36,7 +36,7 @@ class DockerObserver:
 
     def observe(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
         """See `reconcile.protocols.Eyes`. Raises EngineGone when the engine does not answer."""
-        with translate_errors(_LOOK):
+        with translate_errors(_OBSERVING):
             networks = [as_map(one) for one in as_list(self._engine.get("/networks"))]
             seen: dict[Address, Observation] = {}
             seen |= self._containers(wanted, networks)
@@ -151,7 +151,7 @@ class DockerObserver:
                 )
         return Absent()
 
-    def _marked(self, path: str, query: Mapping[str, object] | None = None) -> _Things:
+    def _marked(self, path: str, query: Mapping[str, object] | None = None) -> _Objects:
         filters = {"label": [f"{labels.ENVIRONMENT}={self._id}"]}
         found = self._engine.get(path, {"filters": filters, **(query or {})})
         if path == "/volumes":

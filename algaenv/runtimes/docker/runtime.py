@@ -40,7 +40,7 @@ class DockerRuntime:
     def lower(self, lock: Lock, on_progress: OnProgress) -> Lowered:
         """See `reconcile.protocols.Runtime`; asks registries only when `images: auto` must."""
         endpoint = self.engine.endpoint
-        if isinstance(endpoint, Remote) and not endpoint.is_here:
+        if isinstance(endpoint, Remote) and not endpoint.is_local:
             raise ResolveError(remote_engine_problem(endpoint))
         with translate_errors("look at what the containers of this environment were made of"):
             left = self._existing(lock.environment)
@@ -69,7 +69,7 @@ class DockerRuntime:
         return DockerObserver(self.engine, environment.id)
 
     def drivers(self, environment: Environment) -> Mapping[str, ResourceDriver]:
-        """ResourceDriver for `network`, `volume`, `image` and `container`."""
+        """The drivers of `network`, `volume`, `image` and `container`."""
         # Imported here: a no-op run needs no drivers.
         from algaenv.runtimes.docker.drivers.containers import ContainerDriver
         from algaenv.runtimes.docker.drivers.images import ImageDriver

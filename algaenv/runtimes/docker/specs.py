@@ -191,7 +191,7 @@ class ContainerSpec:
     """Seconds between that signal and SIGKILL."""
 
     @property
-    def handed_over(self) -> tuple[Mapping[str, str | Secret], Mapping[str, str | Secret]]:
+    def injected(self) -> tuple[Mapping[str, str | Secret], Mapping[str, str | Secret]]:
         """The environment and the files that the program gets."""
         if not self.secrets_by:
             return self.environment, self.files

@@ -92,7 +92,7 @@ def is_running(record: Record) -> bool:
 
 
 def exit_summary(record: Record) -> str:
-    """A phrase that tells how a service ended that is not running."""
+    """A phrase about how a service ended that is not running."""
     code, ran = record["exit_code"], record["ran"]
     if record["state"] in ("exited", "stopped", "waiting") and code is not None:
         again = ", and will be started again" if record["state"] == "waiting" else ""

@@ -18,7 +18,7 @@ from algaenv.model.address import Address
 from algaenv.model.problem import Conflict, Problem
 from algaenv.runtimes.process.layout import private_directory
 
-LINGERING: Final = 10.0
+RELEASE_SECONDS: Final = 10.0
 """Seconds that a supervisor which was just ended may need to release the lock."""
 _PAUSE = 0.01
 _FLAGS: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -31,13 +31,13 @@ def is_held(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return not _try(descriptor)
+        return not _try_lock(descriptor)
     finally:
         os.close(descriptor)
 
 
 @contextlib.contextmanager
-def hold(path: Path, address: Address, seconds: float = LINGERING) -> Iterator[int]:
+def hold(path: Path, address: Address, seconds: float = RELEASE_SECONDS) -> Iterator[int]:
     """Hold the lock at `path`, made if need be; yields its descriptor.
 
     A process that inherits the descriptor keeps the lock. Raises Conflict (`shim-busy`) when it is
@@ -67,12 +67,12 @@ def _acquire(path: Path, address: Address, deadline: float) -> int:
     while True:
         descriptor = os.open(path, _FLAGS | os.O_CREAT, 0o600)
         try:
-            while not _try(descriptor):
+            while not _try_lock(descriptor):
                 if time.monotonic() >= deadline:
                     raise busy_error(address)
                 time.sleep(_PAUSE)
             # Its last holder may have removed the file: then no other process would see this lock.
-            if _is_at(descriptor, path):
+            if _is_same_file(descriptor, path):
                 return descriptor
         except BaseException:
             os.close(descriptor)
@@ -80,7 +80,7 @@ def _acquire(path: Path, address: Address, deadline: float) -> int:
         os.close(descriptor)
 
 
-def _try(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -88,7 +88,7 @@ def _try(descriptor: int) -> bool:
     return True
 
 
-def _is_at(descriptor: int, path: Path) -> bool:
+def _is_same_file(descriptor: int, path: Path) -> bool:
     mine = os.fstat(descriptor)
     try:
         there = path.lstat()

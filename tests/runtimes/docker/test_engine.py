@@ -62,7 +62,7 @@ def test_locate_by_context(tmp_path: Path) -> None:
     [("tcp://127.0.0.1:1", True), ("tcp://localhost:1", True), ("ssh://me@there", False)],
 )
 def test_here_or_elsewhere(host: str, here: bool) -> None:
-    assert Remote(host).is_here is here
+    assert Remote(host).is_local is here
 
 
 def test_no_engine_has_a_reason(tmp_path: Path) -> None:

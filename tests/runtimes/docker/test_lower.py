@@ -27,7 +27,7 @@ from algaenv.model.secret import Secret
 from algaenv.reconcile.protocols import Lowered
 from algaenv.runtimes.docker.create_request import container_request, files_archive
 from algaenv.runtimes.docker.labels import INPUTS, labels_for, owner_of, read_mark
-from algaenv.runtimes.docker.lower import ImageChoice, lower, seen_from_container
+from algaenv.runtimes.docker.lower import ImageChoice, container_url, lower
 from algaenv.runtimes.docker.specs import ContainerSpec, PulledImage, RecipeImage, User
 from algaenv.runtimes.services import ServiceName
 from tests.runtimes.locks import GATEWAY, MINIO, POSTGRES, VALKEY, make_lock
@@ -304,7 +304,7 @@ def test_the_runner_sees_services_by_name_and_this_machine_by_its_gateway(tmp_pa
     ],
 )
 def test_seen_from_container(url: str, seen: str) -> None:
-    assert seen_from_container(url) == seen
+    assert container_url(url) == seen
 
 
 def test_a_foreign_runner_can_write_its_cache_as_any_user(tmp_path: Path) -> None:

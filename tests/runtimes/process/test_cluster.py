@@ -227,7 +227,7 @@ def test_data_that_a_server_works_on_is_a_conflict(
     cluster = make(tmp_path, postgres)
     cluster.prepare(ACCESS, quiet)
     serve(bare, cluster, ACCESS).close()
-    monkeypatch.setattr("algaenv.runtimes.process.drivers.cluster._LINGERING_SECONDS", 0.1)
+    monkeypatch.setattr("algaenv.runtimes.process.drivers.cluster._EXIT_SECONDS", 0.1)
     with pytest.raises(Conflict) as caught:
         cluster.prepare(ACCESS, quiet)
     assert caught.value.problem.code == "data-in-use"

@@ -56,12 +56,12 @@ class ContainerDriver:
         """
         body = _body(resource)
         with translate_errors(f"make the container {body.name}"):
-            self._clear(body.name)
+            self._remove_stale(body.name)
             if conflict := port_conflict(self._engine, body):
                 raise conflict
             made = self._make(resource, body)
             try:
-                self._equip(made, resource, body, on_progress)
+                self._install_files(made, resource, body, on_progress)
                 self._start(made, body)
             except BaseException:
                 self._remove(made)
@@ -137,9 +137,9 @@ class ContainerDriver:
         seen = self.describe(address)
         if seen is None:
             return ("its container is gone",)
-        return None if seen.healthy else (seen.verdict, *seen.last_log_lines)
+        return None if seen.healthy else (seen.description, *seen.last_log_lines)
 
-    def _clear(self, name: str) -> None:
+    def _remove_stale(self, name: str) -> None:
         found = self._engine.find(f"/containers/{quote(name)}/json")
         if found is None:
             return
@@ -160,8 +160,8 @@ class ContainerDriver:
         made = self._engine.api.create_container_from_config(request, body.name)
         return str(made["Id"])
 
-    def _equip(
-        self, container: str, resource: Resource, body: ContainerSpec, on_progress: OnProgress
+    def _install_files(
+        self, container: str, resource: Resource, body: ContainerSpec, on_progress: Say
     ) -> None:
         api = self._engine.api
         if body.user is None:

@@ -18,14 +18,14 @@ from algaenv.runtimes.docker.errors import ApiError, translate_errors
 from algaenv.runtimes.docker.specs import ETC
 
 _LINES: Final = 20
-_LOOPS: Final = 3
+_MAX_RESTARTS: Final = 3
 """Restarts by the engine after which a container that happens to run does not count as running."""
-_HIDDEN: Final = re.compile(r"SECRET|PASSWORD|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
+_SECRET_NAMES: Final = re.compile(r"SECRET|PASSWORD|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
 _QUOTED: Final = re.compile(r'(?:requirepass|:) "([^"\n]+)"')
 _LOGIN: Final = re.compile(r"://[^/@\s:]*:([^/@\s]+)@")
 _FILES: Final = 1 << 18
 """Bytes of an archive of its files that are looked at."""
-_SHORTEST: Final = 6
+_MIN_SECRET_LENGTH: Final = 6
 """Characters; hiding shorter values would hide ordinary words of the log."""
 
 
@@ -46,10 +46,10 @@ class ContainerDiagnostics:
     @property
     def healthy(self) -> bool:
         """It runs, and has not been started again and again by the engine."""
-        return self.state in ("running", "paused") and self.restarts < _LOOPS
+        return self.state in ("running", "paused") and self.restarts < _MAX_RESTARTS
 
     @property
-    def verdict(self) -> str:
+    def description(self) -> str:
         """How it ended, in words."""
         if self.state in ("restarting", "running"):
             return f"keeps restarting, last with exit code {self.exit_code}"
@@ -79,7 +79,7 @@ def exited_error(service: str, name: str, seen: ContainerDiagnostics) -> Failed:
         return Failed(
             Problem(
                 "engine-disk-full",
-                f"cannot keep {service} running: it {seen.verdict}, for the disk is full",
+                f"cannot keep {service} running: it {seen.description}, for the disk is full",
                 "make room where the engine keeps volumes (`docker system df` shows what is there)",
                 detail=seen.last_log_lines,
             )
@@ -87,7 +87,7 @@ def exited_error(service: str, name: str, seen: ContainerDiagnostics) -> Failed:
     return Failed(
         Problem(
             "container-exited",
-            f"cannot keep {service} running: it {seen.verdict}",
+            f"cannot keep {service} running: it {seen.description}",
             f"read all of it with `docker logs {name}`",
             detail=seen.last_log_lines,
         )
@@ -108,7 +108,11 @@ def _log(engine: Engine, found: Mapping[str, Json]) -> tuple[str, ...]:
 def _secrets(found: Mapping[str, Json]) -> list[str]:
     """Secret values of its environment, which a server might log."""
     pairs = (str(one).partition("=") for one in as_list(as_map(found.get("Config")).get("Env")))
-    return [value for name, _, value in pairs if _HIDDEN.search(name) and len(value) >= _SHORTEST]
+    return [
+        value
+        for name, _, value in pairs
+        if _SECRET_NAMES.search(name) and len(value) >= _MIN_SECRET_LENGTH
+    ]
 
 
 def _secrets_in_files(engine: Engine, found: Mapping[str, Json]) -> Iterator[str]:
@@ -126,7 +130,7 @@ def _secrets_in_files(engine: Engine, found: Mapping[str, Json]) -> Iterator[str
     for text in files:
         words = [text.strip(), *_QUOTED.findall(text)]
         words += [unquote(word) for word in _LOGIN.findall(text)]
-        yield from (word for word in words if len(word) >= _SHORTEST)
+        yield from (word for word in words if len(word) >= _MIN_SECRET_LENGTH)
 
 
 def _number(value: Json) -> int:

@@ -20,7 +20,7 @@ from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.docker.engine import BUILD_TIMEOUT, Engine
 from algaenv.runtimes.docker.errors import translate_errors
 from algaenv.runtimes.docker.images.assemble import assemble, settings
-from algaenv.runtimes.docker.images.availability import demand_same_machine, find_image
+from algaenv.runtimes.docker.images.availability import find_image, require_same_platform
 from algaenv.runtimes.docker.images.pull import denied, pull
 from algaenv.runtimes.docker.images.recipe import load_recipe
 from algaenv.runtimes.docker.images.rootfs import Rootfs
@@ -66,13 +66,13 @@ class ImageDriver:
 
     def _make(self, image: RecipeImage, on_progress: OnProgress) -> None:
         with translate_errors(f"make the image {image.title}"):
-            demand_same_machine(self._engine, image.title)
+            require_same_platform(self._engine, image.title)
         recipe = load_recipe(stacks_root() / "images", image.recipe, Memo(None, ""))
         on_progress(f"collecting the files of {image.title}")
         root = assemble(recipe, image.program, image.major)
         repository, _, tag = image.title.rpartition(":")
         marks = {IMAGE: image.recipe, CONTEXT: image.hash}
-        with self._written(root) as stream:
+        with self._write_archive(root) as stream:
             on_progress(f"importing {image.title}, {stream.tell() >> 20} MB")
             stream.seek(0)
             with translate_errors(f"import the image {image.title}"):
@@ -84,7 +84,7 @@ class ImageDriver:
                     changes=settings(recipe, image.program, image.major, marks),
                 )
 
-    def _written(self, root: Rootfs) -> IO[bytes]:
+    def _write_archive(self, root: Rootfs) -> IO[bytes]:
         """The archive in an anonymous file, in the cache directory if possible."""
         try:
             self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ class ImageDriver:
                 lines = self._engine.api.build(fileobj=archive, custom_context=True, **request)
             else:
                 lines = self._engine.api.build(path=image.context, **request)
-            _follow(lines, image, on_progress, self._credentials_missed)
+            _follow_build(lines, image, on_progress, self._credentials_missed)
 
     def _credentials_missed(self) -> str:
         from algaenv.runtimes.docker.credentials import missed
@@ -121,7 +121,7 @@ class ImageDriver:
         return missed(self._engine.api)
 
 
-def _follow(
+def _follow_build(
     lines: Iterable[Mapping[str, Any]],
     image: DockerfileImage,
     on_progress: OnProgress,

@@ -58,7 +58,7 @@ def wrong_architecture(reference: str, theirs: str, ours: str) -> Refused:
     )
 
 
-def demand_same_machine(engine: Engine, title: str) -> None:
+def require_same_platform(engine: Engine, title: str) -> None:
     """Raise Refused (`image-architecture`) unless programs of this machine run on the engine."""
     here = os.uname()
     arch = _GO_NAMES.get(here.machine, here.machine)

@@ -87,7 +87,7 @@ def _broken(summary: str, why: str) -> Failed:
     return Failed(Problem("recipe-broken", summary, hint, detail=(why,)))
 
 
-_WORTH_IT: Final = 1 << 17
+_MIN_STRIP_BYTES: Final = 1 << 17
 """Bytes; stripping smaller files is not worth the time."""
 
 
@@ -97,7 +97,7 @@ def strip_debug_symbols(root: Rootfs) -> None:
     if program is None:
         return
     with tempfile.TemporaryDirectory() as scratch:
-        for place, source in root.large_files(_WORTH_IT):
+        for place, source in root.large_files(_MIN_STRIP_BYTES):
             stripped = _stripped(program, source, Path(scratch, "stripped"))
             if stripped is not None and len(stripped) < source.stat().st_size:
                 root.put(place, File(stripped, 0o755))

@@ -116,12 +116,14 @@ def _recipe(name: str, folder: Path, found: dict[str, Any]) -> Recipe:
     known = {spot.name for spot in dataclasses.fields(Recipe)}
     if stray := sorted(found.keys() - known):
         raise TypeError(f"there is no key {stray[0]}")
-    part = PythonPart(**{key: _frozen(value) for key, value in python.items()}) if python else None
-    settled = {key: _frozen(value) for key, value in found.items()}
+    part = (
+        PythonPart(**{key: _as_tuple(value) for key, value in python.items()}) if python else None
+    )
+    settled = {key: _as_tuple(value) for key, value in found.items()}
     return Recipe(name=name, folder=folder, python=part, **settled)
 
 
-def _frozen(value: Any) -> Any:
+def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 

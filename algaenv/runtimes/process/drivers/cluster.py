@@ -30,7 +30,7 @@ from algaenv.runtimes.process.specs import DatabaseAccess
 from algaenv.runtimes.process.supervisor import procfs
 
 _LOCK = "postmaster.pid"
-_LINGERING_SECONDS = 10.0
+_EXIT_SECONDS = 10.0
 _PG_HBA = """\
 # Written by algaenv: whoever knows a password, from this machine.
 local all all scram-sha-256
@@ -123,7 +123,7 @@ class Cluster:
             if procfs.working_directory(pid) == here and (process := procfs.identify(pid))
         ]
         # Workers of a server that was just killed exit within moments.
-        left = wait_for_exit(workers, _LINGERING_SECONDS)
+        left = wait_for_exit(workers, _EXIT_SECONDS)
         if left:
             names = ", ".join(f"{each.pid} ({procfs.command(each.pid)})" for each in left)
             raise Conflict(

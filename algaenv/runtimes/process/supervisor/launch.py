@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
-CANNOT_ENTER = 96
+ISOLATION_FAILED = 96
 """The exit code when this machine refuses the isolation mode or the program."""
 
 
@@ -28,8 +28,8 @@ def main(arguments: list[str]) -> int:
         privileges.die_with_parent(caller)
         os.execvp(program[0], program)  # noqa: S606 - no shell is what is wanted
     except OSError as error:
-        print(f"{program[0]}: {error}", file=sys.stderr)  # noqa: T201 - its only way to tell
-        return CANNOT_ENTER
+        print(f"{program[0]}: {error}", file=sys.stderr)  # noqa: T201 - its only output
+        return ISOLATION_FAILED
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ _PR_SET_NO_NEW_PRIVS: Final = 38
 _CAP_DAC_OVERRIDE: Final = 1
 """Without it the user nobody could not reach files below root's home."""
 _CAP_DAC_READ_SEARCH: Final = 2
-_KEPT: Final[dict[IsolationMode, int]] = {
+_KEPT_CAPABILITIES: Final[dict[IsolationMode, int]] = {
     "plain": 0,
     "reading": 1 << _CAP_DAC_READ_SEARCH,
     "namespace": 0,
@@ -68,7 +68,7 @@ def limit_capabilities(isolation: IsolationMode) -> None:
     if os.geteuid():
         return
     for number in range(_CAPABILITIES):
-        if not _KEPT[isolation] >> number & 1:
+        if not _KEPT_CAPABILITIES[isolation] >> number & 1:
             try:
                 _prctl(_PR_CAPBSET_DROP, number)
             except OSError as error:
@@ -82,18 +82,18 @@ def limit_capabilities(isolation: IsolationMode) -> None:
 def drop_privileges(isolation: IsolationMode) -> None:
     """Keep only the capabilities of the mode, and set no_new_privs; call after isolation."""
     if isolation in {"plain", "reading"}:
-        _set_capabilities(_KEPT[isolation], 0)
+        _set_capabilities(_KEPT_CAPABILITIES[isolation], 0)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def isolation_for(paths: Iterable[str]) -> IsolationMode:
     """The isolation mode for a service that must reach `paths` and accepts to run as root."""
-    if os.geteuid() or all(map(_reaches, paths)):
+    if os.geteuid() or all(map(_is_accessible, paths)):
         return "plain"
     return "reading"
 
 
-def _reaches(path: str) -> bool:
+def _is_accessible(path: str) -> bool:
     """Whether root reaches `path` without a capability: as its owner, or by the world's bits."""
     place = os.path.realpath(path)
     while True:
@@ -152,7 +152,7 @@ def _switch_to_nobody() -> None:
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
-    _set_capabilities(_KEPT["nobody"], _KEPT["nobody"])
+    _set_capabilities(_KEPT_CAPABILITIES["nobody"], _KEPT_CAPABILITIES["nobody"])
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE)
 
 

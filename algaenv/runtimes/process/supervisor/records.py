@@ -101,7 +101,7 @@ def process_identity(process: ProcessEntry | None) -> Identity | None:
 
 
 def describe_exit(code: int) -> str:
-    """A phrase that tells how a process ended, from its exit code."""
+    """A phrase about how a process ended, from its exit code."""
     if code >= 0:
         return f"exited with code {code}"
     try:

@@ -40,7 +40,7 @@ def main(path: str, lock: int) -> int:
     """
     record = records.read(path)
     if record is None:
-        print(f"no record at {path}", file=sys.stderr)  # noqa: T201 - its only way to tell
+        print(f"no record at {path}", file=sys.stderr)  # noqa: T201 - its only output
         return 1
     status_end, report_end = os.pipe()
     if os.fork():
