@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from algaenv.app import Application
 from algaenv.dependencies import Request, SavedState, UseCases
-from algaenv.drivers import home
+from algaenv.drivers.state import state_dir
 from algaenv.model.address import Address
 from algaenv.model.intent import Intent, ManagedDatabase
 from algaenv.model.lock import Credentials, Environment, Lock, OrphanedState, Ports
 from algaenv.model.plan import Kept
 from algaenv.model.problem import Conflict, EngineGone, Failed, Problem
 from algaenv.model.resource import Present
-from algaenv.reconcile.protocols import ContentHost, Prober, Runtime
+from algaenv.reconcile.protocols import ContentHost, Runtime, ServiceProber
 from algaenv.reconcile.resolve import BundleBuilder
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def build_application(request: Request) -> UseCases:
 
     Removes the variables of S3 and HTTP clients from the environment of this process.
     """
-    from algaenv.drivers.client_variables import set_aside_store
+    from algaenv.drivers.client_environment import remove_store_variables
 
-    set_aside_store()
+    remove_store_variables()
     return Application(Container(request.environ))
 
 
@@ -53,33 +53,33 @@ class Container:
         from algaenv.runtimes.binaries import cache_problem
         from algaenv.spec.cache import load_cached
 
-        cache = home.identify(request.spec, "").home / "cache"
+        cache = state_dir.identify(request.spec, "").home / "cache"
         loaded = load_cached(request.spec, request.environ, cache)
         warning = cache_problem(self._cache)
         return loaded.intent, (*loaded.warnings, *([warning] if warning else ()))
 
     def identify(self, spec: Path, name: str) -> Environment:
         """By the real path of the spec, or by the state that a moved checkout brought along."""
-        return home.identify(spec, name)
+        return state_dir.identify(spec, name)
 
     def lock_environment(
         self, environment: Environment, command: str
     ) -> AbstractContextManager[None]:
         """A lock on a file of the state directory."""
-        from algaenv.drivers.hold import hold
+        from algaenv.drivers.state.environment_lock import hold
 
         return hold(environment, command)
 
     def load_state(self, environment: Environment) -> SavedState | None:
         """The saved state; an unreadable one counts as none."""
         from algaenv.spec.cache import intent_classes
-        from algaenv.spec.codec import decode, known
+        from algaenv.spec.codec import class_table, decode
 
-        kept = home.recall(environment)
+        kept = state_dir.load(environment)
         if kept is None:
             return None
         try:
-            intent = decode(kept["intent"], known(intent_classes()))
+            intent = decode(kept["intent"], class_table(intent_classes()))
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
         if not isinstance(intent, Intent):
@@ -98,7 +98,7 @@ class Container:
         from algaenv.spec.codec import encode
 
         intent = encode(saved.intent)
-        home.remember(
+        state_dir.save(
             environment,
             {
                 "runtime": saved.runtime,
@@ -111,24 +111,26 @@ class Container:
 
     def remove_leftovers(self, environment: Environment, *, data: bool) -> None:
         """In the state directory, and of processes; the engine leaves nothing half made."""
-        home.sweep(environment)
-        if any((environment.home / name).is_dir() for name in home.SHARED):
+        state_dir.remove_leftover_files(environment)
+        if any((environment.home / name).is_dir() for name in state_dir.RUNTIME_DIRECTORIES):
             from algaenv.runtimes.process import leftovers
 
             leftovers.sweep(environment, data=data)
 
     def orphaned_states(self, environment: Environment) -> Sequence[OrphanedState]:
         """By the records in the directories."""
-        return home.left_beside(environment)
+        return state_dir.left_beside(environment)
 
     def delete_copy(self, orphan: OrphanedState) -> None:
         """Only the directory: services and volumes of its id belong to the original."""
-        home.discard(orphan.environment.home)
+        state_dir.delete_copy(orphan.environment.home)
 
     def delete_state(self, environment: Environment) -> Sequence[Kept]:
         """Foreign files stay, unless they lie among our data."""
-        foreign = home.forget(environment)
-        within = [environment.home / name for name in foreign if name in home.SHARED]
+        foreign = state_dir.delete(environment)
+        within = [
+            environment.home / name for name in foreign if name in state_dir.RUNTIME_DIRECTORIES
+        ]
         if within:
             raise Failed(*(_not_removed(path) for path in within))
         why = "not made by algaenv"
@@ -138,30 +140,32 @@ class Container:
 
     def credentials(self, environment: Environment, intent: Intent) -> Credentials:
         """Values of the spec win."""
-        from algaenv.drivers import vault
+        from algaenv.drivers.state import secret_store
 
-        return vault.credentials(environment, intent)
+        return secret_store.load_or_create(environment, intent)
 
     def existing_credentials(self, environment: Environment, intent: Intent) -> Credentials | None:
         """Generates nothing."""
-        from algaenv.drivers import vault
+        from algaenv.drivers.state import secret_store
 
-        return vault.peek(environment, intent)
+        return secret_store.load_existing(environment, intent)
 
     def ports(self, environment: Environment, intent: Intent) -> Ports:
         """An `auto` port is one without a listener when it is chosen."""
-        from algaenv.drivers import port_choice
+        from algaenv.drivers.state import port_choice
         from algaenv.runtimes.ports import find_port_holder
 
-        return port_choice.choose(environment, intent, lambda port: find_port_holder(port) is None)
+        return port_choice.choose_ports(
+            environment, intent, lambda port: find_port_holder(port) is None
+        )
 
     def bundle_builder(
         self, environment: Environment, cancelled: Callable[[], bool]
     ) -> BundleBuilder:
         """Packs into the cache of the environment."""
-        from algaenv.drivers.packing import Packer
+        from algaenv.drivers.build.bundle_builder import CachingBundleBuilder
 
-        return Packer(environment, cancelled=cancelled, environ=self._environ)
+        return CachingBundleBuilder(environment, cancelled=cancelled, environ=self._environ)
 
     def content_host(self, lock: Lock) -> ContentHost:
         """The object store and the database of the lock.
@@ -169,18 +173,18 @@ class Container:
         Variables of libpq are removed for a managed database, and named in the problems of an
         external one.
         """
-        from algaenv.drivers.client_variables import libpq_in, set_aside_database
-        from algaenv.drivers.content import Content
+        from algaenv.drivers.client_environment import libpq_variables, remove_libpq_variables
+        from algaenv.drivers.content.backend import StoreAndDatabase
 
         if isinstance(lock.intent.database, ManagedDatabase):
-            set_aside_database()
-        return Content(lock, libpq_in(self._environ))
+            remove_libpq_variables()
+        return StoreAndDatabase(lock, libpq_variables(self._environ))
 
-    def prober(self) -> Prober:
+    def prober(self) -> ServiceProber:
         """Clients of each service, imported on first use."""
-        from algaenv.drivers.probes import Prober
+        from algaenv.drivers.probes.prober import ServiceProber
 
-        return Prober()
+        return ServiceProber()
 
     def choose_runtime(
         self,

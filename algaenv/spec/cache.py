@@ -23,36 +23,36 @@ from algaenv import __version__
 from algaenv.model import intent as nouns
 from algaenv.model.intent import ContextImage, Intent
 from algaenv.model.problem import Problem, Where
-from algaenv.spec.codec import decode, encode, known
-from algaenv.spec.ledger import read_regular
-from algaenv.spec.loaded import Loaded
-from algaenv.spec.lookup import is_directory, is_file
+from algaenv.spec.codec import class_table, decode, encode
+from algaenv.spec.diagnostics import read_regular
+from algaenv.spec.load import LoadedSpec
+from algaenv.spec.paths import is_directory, is_file
 
 _FORMAT = 1
 
 
-def load_cached(path: Path, environ: Mapping[str, str], cache_dir: Path) -> Loaded:
+def load_cached(path: Path, environ: Mapping[str, str], cache_dir: Path) -> LoadedSpec:
     """What `algaenv.spec.load.load` gives, from `cache_dir` when nothing has changed.
 
     Raises SpecError as `load` does. The kept file is 0600, its directory 0700 when made here; a
     directory that cannot be written costs only the speed.
     """
     kept = cache_dir / f"spec-{_short(str(path.absolute()))}.json"
-    hit = _fresh(kept, path, environ)
+    hit = _read_if_current(kept, path, environ)
     if hit is not None:
         return hit
-    from algaenv.spec.load import trace
+    from algaenv.spec.load import load_with_trace
 
-    traced = trace(path, environ)
+    traced = load_with_trace(path, environ)
     salt = secrets.token_hex(16)
     entry = {
         "format": _FORMAT,
         "algaenv": __version__,
-        "code": _code(),
+        "code": _program_stamp(),
         "spec": str(path),
         "files": {str(file): digest for file, digest in traced.digests.items()},
         "salt": salt,
-        "variables": {name: _sealed(salt, environ.get(name)) for name in traced.loaded.variables},
+        "variables": {name: _hmac_of(salt, environ.get(name)) for name in traced.loaded.variables},
         "intent": encode(traced.loaded.intent),
         "warnings": encode(traced.loaded.warnings),
     }
@@ -61,31 +61,31 @@ def load_cached(path: Path, environ: Mapping[str, str], cache_dir: Path) -> Load
     return traced.loaded
 
 
-def _fresh(kept: Path, path: Path, environ: Mapping[str, str]) -> Loaded | None:
+def _read_if_current(kept: Path, path: Path, environ: Mapping[str, str]) -> LoadedSpec | None:
     try:
         entry = json.loads(kept.read_bytes())
-        if not _holds(entry, path, environ):
+        if not _is_current(entry, path, environ):
             return None
-        classes = known(intent_classes())
+        classes = class_table(intent_classes())
         intent = decode(entry["intent"], classes)
         warnings = decode(entry["warnings"], classes)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    if not isinstance(intent, Intent) or not all(map(_there, _needed(intent))):
+    if not isinstance(intent, Intent) or not all(map(_exists, _required_paths(intent))):
         return None
     files = tuple(Path(file) for file in entry["files"])
-    return Loaded(intent, warnings, files, tuple(entry["variables"]))
+    return LoadedSpec(intent, warnings, files, tuple(entry["variables"]))
 
 
-def _holds(entry: dict[str, Any], path: Path, environ: Mapping[str, str]) -> bool:
+def _is_current(entry: dict[str, Any], path: Path, environ: Mapping[str, str]) -> bool:
     return (
         entry["format"] == _FORMAT
         and entry["algaenv"] == __version__
         and entry["spec"] == str(path)
-        and entry["code"] == _code()
+        and entry["code"] == _program_stamp()
         and all(_digest(file) == digest for file, digest in entry["files"].items())
         and all(
-            _sealed(entry["salt"], environ.get(name)) == seal
+            _hmac_of(entry["salt"], environ.get(name)) == seal
             for name, seal in entry["variables"].items()
         )
     )
@@ -98,14 +98,14 @@ def _digest(file: str) -> str | None:
         return None
 
 
-def _sealed(salt: str, value: str | None) -> str | None:
+def _hmac_of(salt: str, value: str | None) -> str | None:
     """Stands for a variable's value; the salt keeps two equal values from looking equal."""
     if value is None:
         return None
     return hmac.new(salt.encode(), os.fsencode(value), hashlib.sha256).hexdigest()
 
 
-def _code() -> str:
+def _program_stamp() -> str:
     """Stands for the program: in a checkout the version does not change with every edit."""
     here = Path(__file__).parent
     stamps = []
@@ -127,7 +127,7 @@ def intent_classes() -> Iterator[type]:
             yield from [each] if dataclasses.is_dataclass(each) else []
 
 
-def _needed(intent: Intent) -> Iterator[tuple[str, bool]]:
+def _required_paths(intent: Intent) -> Iterator[tuple[str, bool]]:
     """What the spec was accepted for, and whether each is a directory."""
     for extension in intent.extensions:
         yield f"{extension.source}/manifest.json", False
@@ -137,7 +137,7 @@ def _needed(intent: Intent) -> Iterator[tuple[str, bool]]:
         yield f"{image.context}/{image.dockerfile}", False
 
 
-def _there(needed: tuple[str, bool]) -> bool:
+def _exists(needed: tuple[str, bool]) -> bool:
     path, directory = needed
     return is_directory(path) if directory else is_file(path)
 

@@ -40,7 +40,7 @@ def encode(value: object) -> Any:
     raise TypeError(f"cannot encode a {type(value).__name__}")
 
 
-def known(classes: Iterable[type]) -> Mapping[str, tuple[type, frozenset[str]]]:
+def class_table(classes: Iterable[type]) -> Mapping[str, tuple[type, frozenset[str]]]:
     """The dataclasses that `decode` may make, by name, with the fields each must get."""
     return {
         each.__name__: (each, frozenset(f.name for f in dataclasses.fields(each)))

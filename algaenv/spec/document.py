@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, JsonValue, Tag
 
 from algaenv.spec.gateway import Gateway
-from algaenv.spec.scalars import meaning
-from algaenv.spec.secret_words import SecretText
+from algaenv.spec.nodes import SubstitutedText, UnquotedSubstitutedText
+from algaenv.spec.scalars import resolve_scalar
+from algaenv.spec.secrets import SecretText
 from algaenv.spec.services import (
     Database,
     LimitsOfAll,
@@ -17,29 +18,28 @@ from algaenv.spec.services import (
     RunnerSpec,
     StoreSpec,
 )
-from algaenv.spec.tree import BareVariable, FromVariable
-from algaenv.spec.words import (
+from algaenv.spec.types import (
     ITEMS,
     MAPPING,
     TEXT,
     Boolean,
     Capability,
-    Choice,
     Duration,
     ExtensionName,
-    Matching,
+    MatchesPattern,
     Name,
-    Spec,
+    ResolveVariable,
+    SpecModel,
     TenantId,
     Text,
-    Typed,
+    TextVariable,
     VariableName,
     by_kind,
 )
 
-Words = Annotated[list[Text], Field(min_length=1)]
+WordList = Annotated[list[Text], Field(min_length=1)]
 Command = Annotated[
-    Annotated[Text, Tag(TEXT)] | Annotated[Words, Tag(ITEMS)],
+    Annotated[Text, Tag(TEXT)] | Annotated[WordList, Tag(ITEMS)],
     by_kind("a shell command or a list of words is needed", TEXT, ITEMS),
 ]
 
@@ -47,9 +47,9 @@ Command = Annotated[
 def _json(value: object) -> object:
     """A bare `${…}` in configuration means what its text would mean there."""
     match value:
-        case BareVariable():
-            return meaning(value)
-        case FromVariable():
+        case UnquotedSubstitutedText():
+            return resolve_scalar(value)
+        case SubstitutedText():
             return str(value)
         case list():
             return [_json(item) for item in value]
@@ -58,7 +58,7 @@ def _json(value: object) -> object:
     return value
 
 
-class BuildSpec(Spec):
+class BuildSpec(SpecModel):
     """How an extension is built before it is packed."""
 
     command: Command = Field(
@@ -76,14 +76,16 @@ class BuildSpec(Spec):
 
 
 Build = Annotated[
-    Annotated[Text, Tag(TEXT)] | Annotated[Words, Tag(ITEMS)] | Annotated[BuildSpec, Tag(MAPPING)],
+    Annotated[Text, Tag(TEXT)]
+    | Annotated[WordList, Tag(ITEMS)]
+    | Annotated[BuildSpec, Tag(MAPPING)],
     by_kind("a shell command, a list of words or a mapping is needed", TEXT, ITEMS, MAPPING),
 ]
 
 
 EndpointProbe = Annotated[
     str,
-    Matching(
+    MatchesPattern(
         r"(?:GET +)?/(?!:)(?:(?!/:)[!-\"$-~])*",
         "spec-probe",
         "only a path such as /items/42 can be asked, or GET and such a path, with every parameter "
@@ -97,7 +99,7 @@ Probe = Annotated[
 ]
 
 
-class ExtensionSpec(Spec):
+class ExtensionSpec(SpecModel):
     """One extension to install."""
 
     source: Text = Field(
@@ -128,7 +130,7 @@ class ExtensionSpec(Spec):
     )
 
 
-class TenantSpec(Spec):
+class TenantSpec(SpecModel):
     """Which tenant the extensions are installed for."""
 
     id: TenantId | None = Field(default=None, description="The tenant's UUID.")
@@ -144,28 +146,28 @@ Extension = Annotated[
 ]
 
 
-class Document(Spec):
+class Document(SpecModel):
     """An Alga PSA extension environment."""
 
     name: Name = Field(description="Name of the environment, for people.")
-    version: Annotated[Literal[1], Typed] = Field(
+    version: Annotated[Literal[1], ResolveVariable] = Field(
         default=1, description="Version of the spec's language; a newer one is refused by name."
     )
     extends: Text | None = Field(
         default=None,
         description="A stack by name, or the path of another spec, that this one is laid over.",
     )
-    runtime: Annotated[Literal["auto", "docker", "process"], Choice] = Field(
+    runtime: Annotated[Literal["auto", "docker", "process"], TextVariable] = Field(
         default="auto",
         description="Where services run. `auto`: docker where its engine answers, else as "
         "processes.",
     )
-    images: Annotated[Literal["auto", "pull", "build"], Choice] = Field(
+    images: Annotated[Literal["auto", "pull", "build"], TextVariable] = Field(
         default="auto",
         description="Where images come from. `auto`: pulled, and built from programs of this "
         "machine where no registry answers.",
     )
-    ports: Annotated[Literal["fixed", "auto"], Choice] = Field(
+    ports: Annotated[Literal["fixed", "auto"], TextVariable] = Field(
         default="fixed",
         description="Ports that are not given. `fixed`: the default of each service; `auto`: free "
         "ones for all, chosen once and kept.",
@@ -191,7 +193,7 @@ class Document(Spec):
         default_factory=dict,
         description="Extensions to install: a name of your own → its source, or a mapping.",
     )
-    keep_versions: Annotated[int, Field(ge=0, le=100), Typed] = Field(
+    keep_versions: Annotated[int, Field(ge=0, le=100), ResolveVariable] = Field(
         default=1, description="How many older bundles of each extension are kept for a rollback."
     )
     limits: LimitsOfAll = Field(

@@ -14,25 +14,24 @@ from pydantic import (
 )
 
 from algaenv.spec.suggest import suggestion
-from algaenv.spec.words import (
+from algaenv.spec.types import (
     ITEMS,
     MAPPING,
-    MARK,
     TEXT,
     Boolean,
-    Choice,
-    Matching,
+    MatchesPattern,
     PortNumber,
-    Spec,
+    ResolveVariable,
+    SpecModel,
     Text,
-    Typed,
+    TextVariable,
     by_kind,
-    wrong,
+    value_error,
 )
 
 DEFAULT_PORT = 3070
-APP = f"{MARK}app"
-KEYS = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}"
+APP_SERVER = f"{MARK}app"
+USER_KEY_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}"
 
 
 def _check(value: str) -> str:
@@ -41,33 +40,33 @@ def _check(value: str) -> str:
 
     if value not in CHECKS:
         hint = suggestion(value, tuple(sorted(CHECKS)))
-        raise wrong("spec-choice", "the gateway makes no such check", hint)
+        raise value_error("spec-choice", "the gateway makes no such check", hint)
     return value
 
 
-def fault_names() -> tuple[str, ...]:
+def quirk_names() -> tuple[str, ...]:
     """The product's faults that the gateway reproduces."""
     from algaenv.gateway.faults import FAULTS
 
     return tuple(fault.name for fault in FAULTS)
 
 
-def _fault(value: str) -> str:
-    if value not in fault_names():
-        hint = suggestion(value, fault_names())
-        raise wrong("spec-choice", "the gateway reproduces no such fault", hint)
+def _quirk(value: str) -> str:
+    if value not in quirk_names():
+        hint = suggestion(value, quirk_names())
+        raise value_error("spec-choice", "the gateway reproduces no such fault", hint)
     return value
 
 
 Check = Annotated[str, AfterValidator(_check)]
-Fault = Annotated[str, AfterValidator(_fault)]
+QuirkName = Annotated[str, AfterValidator(_quirk)]
 Permission = Annotated[
     str,
-    Matching(r"[a-z_]+:[a-z_]+", "spec-name", "a permission looks like extension:read"),
+    MatchesPattern(r"[a-z_]+:[a-z_]+", "spec-name", "a permission looks like extension:read"),
 ]
 Id = Annotated[
     str,
-    Matching(
+    MatchesPattern(
         r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}",
         "spec-uuid",
         "a UUID is needed, such as 51bbbfe5-0720-4d9b-b3e5-b5b43e441a52",
@@ -76,31 +75,31 @@ Id = Annotated[
 ]
 
 
-def _off(value: object) -> object:
+def _off_text(value: object) -> object:
     """A bare `off` is a boolean in YAML, and means what it says."""
     return "off" if value is False else value
 
 
 RateLimit = Annotated[
     Literal["off", "product"],
-    BeforeValidator(_off),
-    Choice,
+    BeforeValidator(_off_text),
+    TextVariable,
     WithJsonSchema({"enum": ["off", "product", False]}),
 ]
 
 
-class UserSpec(Spec):
+class UserSpec(SpecModel):
     """Somebody who may ask through the gateway."""
 
     name: Annotated[
         str,
-        Matching(
-            KEYS,
+        MatchesPattern(
+            USER_KEY_PATTERN,
             "spec-name",
             "it may hold up to 63 letters, digits and . _ @ -, and begins with a letter or digit",
         ),
     ] = Field(description="What requests choose this user by.")
-    type: Annotated[Literal["internal", "client"], Choice] = Field(
+    type: Annotated[Literal["internal", "client"], TextVariable] = Field(
         default="internal", description="Of the MSP (`internal`), or of one of its clients."
     )
     id: Id | None = Field(default=None, description="UUID. Default: derived from the name.")
@@ -120,12 +119,12 @@ class UserSpec(Spec):
     )
 
 
-class ClientSpec(Spec):
+class ClientSpec(SpecModel):
     """A client of the MSP, for handlers that read clients."""
 
     name: Text = Field(description="Name of the client.")
     id: Id | None = Field(default=None, description="UUID. Default: derived from the name.")
-    type: Annotated[Literal["company", "individual"], Choice] = Field(
+    type: Annotated[Literal["company", "individual"], TextVariable] = Field(
         default="company", description="What it is."
     )
     inactive: Boolean = Field(default=False, description="Whether it is inactive.")
@@ -135,20 +134,20 @@ class ClientSpec(Spec):
     billing_email: Text | None = Field(default=None, description="Where invoices go.")
 
 
-class ServiceSpec(Spec):
+class ServiceSpec(SpecModel):
     """Something the MSP sells, for handlers that read services."""
 
     name: Text = Field(description="Name of the service.")
     id: Id | None = Field(default=None, description="UUID. Default: derived from the name.")
-    kind: Annotated[Literal["service", "product"], Choice] = Field(
+    kind: Annotated[Literal["service", "product"], TextVariable] = Field(
         default="service", description="What it is."
     )
-    billing_method: Annotated[Literal["fixed", "hourly", "usage"], Choice] = Field(
+    billing_method: Annotated[Literal["fixed", "hourly", "usage"], TextVariable] = Field(
         default="fixed", description="How it is billed."
     )
     type_id: Id | None = Field(default=None, description="UUID of its type.")
     type_name: Text | None = Field(default=None, description="Name of its type.")
-    default_rate: Annotated[float, Field(ge=0, strict=False), Typed] = Field(
+    default_rate: Annotated[float, Field(ge=0, strict=False), ResolveVariable] = Field(
         default=0.0, description="Its rate, in minor units."
     )
     unit_of_measure: Text | None = Field(default=None, description="Default: unit.")
@@ -156,7 +155,7 @@ class ServiceSpec(Spec):
     sku: Text | None = Field(default=None, description="Its number in the catalogue.")
 
 
-class GatewaySpec(Spec):
+class GatewaySpec(SpecModel):
     """The gateway of this package."""
 
     port: PortNumber = Field(default=DEFAULT_PORT, description="Port on 127.0.0.1, or auto.")
@@ -172,15 +171,15 @@ class GatewaySpec(Spec):
         default="off", description="`product`: 60 calls at once, and one more a second."
     )
     faults: Annotated[
-        Annotated[Literal["reproduced", "fixed"], Choice, Tag(TEXT)]
-        | Annotated[list[Fault], Tag(ITEMS)],
+        Annotated[Literal["reproduced", "fixed"], TextVariable, Tag(TEXT)]
+        | Annotated[list[QuirkName], Tag(ITEMS)],
         by_kind("reproduced, fixed or a list of the faults that are fixed is needed", TEXT, ITEMS),
     ] = Field(
         default="reproduced",
         description="Faults of Alga that extensions meet in production: `reproduced`, `fixed`, or "
         "the names of those that are fixed.",
     )
-    timeout_ms: Annotated[int, Field(ge=1, le=86_400_000), Typed] = Field(
+    timeout_ms: Annotated[int, Field(ge=1, le=86_400_000), ResolveVariable] = Field(
         default=30_000, description="How long one call may take, in milliseconds."
     )
     clients: list[ClientSpec] = Field(
@@ -191,27 +190,27 @@ class GatewaySpec(Spec):
     )
 
 
-class AppServerSpec(Spec):
+class AppServerSpec(SpecModel):
     """A real app server in place of the gateway."""
 
     url: Text = Field(description="Alga's app server, seen from this machine; as `app_url`.")
 
 
-def _form(value: Any) -> str | None:
+def _gateway_tag(value: Any) -> str | None:
     match value:
         case str():
             return TEXT
         case dict():
-            return APP if "url" in value else MAPPING
+            return APP_SERVER if "url" in value else MAPPING
     return None
 
 
 Gateway = Annotated[
-    Annotated[Literal["bundled", "none"], Choice, Tag(TEXT)]
-    | Annotated[AppServerSpec, Tag(APP)]
+    Annotated[Literal["bundled", "none"], TextVariable, Tag(TEXT)]
+    | Annotated[AppServerSpec, Tag(APP_SERVER)]
     | Annotated[GatewaySpec, Tag(MAPPING)],
     Discriminator(
-        _form,
+        _gateway_tag,
         custom_error_type="spec-type",
         custom_error_message="bundled, none or a mapping is needed",
     ),

@@ -7,51 +7,79 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.problem import SpecError
-from algaenv.spec import dotenv
-from algaenv.spec.complaints import validated
+from algaenv.model.intent import Intent
+from algaenv.model.problem import Problem, SpecError
+from algaenv.spec import variables
+from algaenv.spec.diagnostics import Diagnostics
 from algaenv.spec.document import Document
-from algaenv.spec.layers import Layers
-from algaenv.spec.ledger import Ledger
-from algaenv.spec.loaded import Loaded
-from algaenv.spec.settle import settle
+from algaenv.spec.errors import validate_tree
+from algaenv.spec.extension_fields import remove_extension_fields
+from algaenv.spec.merge import LayerReader
+from algaenv.spec.nodes import SourceMap
+from algaenv.spec.resolve.intent import resolve_intent
 from algaenv.spec.stacks import stacks_root
-from algaenv.spec.strip import strip
-from algaenv.spec.tree import Places
-from algaenv.spec.variables import Variables
+from algaenv.spec.variables import VariableExpander
 
 __all__ = ["Loaded", "Traced", "load", "trace"]
 
 
 @dataclass(frozen=True, slots=True)
-class Traced:
+class LoadTrace:
     """A load, and a digest (SHA-256, lower hex) of what was read in each file, None for absent."""
 
-    loaded: Loaded
+    loaded: LoadedSpec
     digests: Mapping[Path, str | None]
 
 
-def load(path: Path, environ: Mapping[str, str], *, stacks: Path | None = None) -> Loaded:
+def load(path: Path, environ: Mapping[str, str], *, stacks: Path | None = None) -> LoadedSpec:
     """Read the spec at `path`, with `environ` for its variables and below that the file `.env`.
 
     `stacks` is where `extends:` looks for names, by default the stacks of this package. Raises
     SpecError with every complaint, in the order of their places, and with what it warns of.
     """
-    return trace(path, environ, stacks=stacks).loaded
+    return load_with_trace(path, environ, stacks=stacks).loaded
 
 
-def trace(path: Path, environ: Mapping[str, str], *, stacks: Path | None = None) -> Traced:
+def load_with_trace(
+    path: Path, environ: Mapping[str, str], *, stacks: Path | None = None
+) -> LoadTrace:
     """The same, with what a cache must see unchanged; raises SpecError likewise."""
-    ledger = Ledger(environ)
-    ledger.beside = functools.partial(dotenv.read, path, ledger)
-    tree = Layers(ledger, stacks or stacks_root()).read(path)
+    diagnostics = Diagnostics(environ)
+    diagnostics.load_dotenv = functools.partial(variables.read_dotenv, path, diagnostics)
+    tree = LayerReader(diagnostics, stacks or stacks_root()).read(path)
     intent = None
     if tree is not None:
-        places = Places(Variables(ledger).fill(strip(tree, ledger)))
-        document, cut = validated(Document, places, ledger, stand_ins={"name": "unnamed"})
+        source_map = SourceMap(
+            VariableExpander(diagnostics).fill(remove_extension_fields(tree, diagnostics))
+        )
+        document, cut = validate_tree(
+            Document, source_map, diagnostics, stand_ins={"name": "unnamed"}
+        )
         if document is not None:
-            intent = settle(document, places, ledger, cut)
-    if ledger.problems or intent is None:
-        raise SpecError.of(dict.fromkeys(ledger.problems), ledger.warnings)
-    loaded = Loaded(intent, tuple(ledger.warnings), tuple(ledger.digests), tuple(ledger.variables))
-    return Traced(loaded, ledger.digests)
+            intent = resolve_intent(document, source_map, diagnostics, cut)
+    if diagnostics.problems or intent is None:
+        raise SpecError.of(dict.fromkeys(diagnostics.problems), diagnostics.warnings)
+    loaded = LoadedSpec(
+        intent,
+        tuple(diagnostics.warnings),
+        tuple(diagnostics.digests),
+        tuple(diagnostics.variables),
+    )
+    return LoadTrace(loaded, diagnostics.digests)
+
+
+# MERGED loaded: What a load gives back; importable without YAML and pydantic, for the cache.
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSpec:
+    """A spec that is right.
+
+    `files` are all that were read or looked for in vain: the spec and what it extends, the local
+    file, secrets, engines. `variables` are the names of the environment variables asked for.
+    """
+
+    intent: Intent
+    warnings: tuple[Problem, ...]
+    files: tuple[Path, ...]
+    variables: tuple[str, ...]

@@ -1,26 +1,77 @@
-"""What the author's paths lead to; each starts at the directory of the file it stands in."""
+"""Questions about paths that never raise: a name too long or out of reach is simply not there."""
 
 from __future__ import annotations
 
+import os
 import os.path
+import re
+import stat
+from pathlib import Path
+from typing import Final
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Where
-from algaenv.spec.ledger import Ledger
-from algaenv.spec.lookup import absolute, is_directory, is_file
+from algaenv.spec.diagnostics import Diagnostics
+
+
+def absolute(home: Path, text: str) -> str:
+    """`text` as an absolute path that starts at `home`, with `~`, `.` and `..` worked out."""
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:  # a user that this machine does not know
+        path = Path(text)
+    return os.path.normpath(home / path)
+
+
+def is_directory(path: str) -> bool:
+    """Whether a directory is there."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def is_file(path: str) -> bool:
+    """Whether a regular file is there."""
+    return stat.S_ISREG(_mode(path))
+
+
+def _mode(path: str) -> int:
+    try:
+        return Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return 0
+
+
+# MERGED find: Where the spec is when nobody says: here, or in the nearest directory above.
+
+SPEC_FILE = "algaenv.yaml"
+
+
+def find_spec(start: Path) -> Path | None:
+    """`algaenv.yaml` in `start` or the nearest parent that has one; None when none has."""
+    here = start.absolute()
+    for directory in (here, *here.parents):
+        candidate = directory / SPEC_FILE
+        try:
+            if candidate.is_file():
+                return candidate
+        except OSError:  # a directory out of reach has no spec for us
+            continue
+    return None
+
+
+# MERGED paths: What the author's paths lead to; each starts at the directory of the file it stands in.
 
 MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Paths:
+class PathResolver:
     """Resolves and checks the paths of one load."""
 
-    ledger: Ledger
+    diagnostics: Diagnostics
 
     def absolute(self, text: str, where: Where) -> str:
         """`text` as an absolute path, `~` and `..` worked out."""
-        return absolute(self.ledger.homes[where.file], text)
+        return absolute(self.diagnostics.base_directories[where.file], text)
 
     def source(self, text: str, where: Where) -> str:
         """The directory of an extension; complains unless it holds a manifest."""
@@ -31,7 +82,7 @@ class Paths:
             missing, hint = f"it holds no {MANIFEST}", "name the directory of the manifest"
         else:
             return path
-        self.ledger.complain(
+        self.diagnostics.add_error(
             "spec-source-missing", f"use {text} as a source: {missing}", hint, where
         )
         return path
@@ -40,14 +91,14 @@ class Paths:
         """The directory that a build copies; complains unless the source lies inside."""
         path = self.absolute(text, where)
         if not is_directory(path):
-            self.ledger.complain(
+            self.diagnostics.add_error(
                 "spec-workspace",
                 f"use {text} as a workspace: there is no such directory",
                 "correct the path",
                 where,
             )
-        elif not _inside(source, path):
-            self.ledger.complain(
+        elif not _is_inside(source, path):
+            self.diagnostics.add_error(
                 "spec-workspace",
                 f"use {text} as a workspace: the source lies outside of it",
                 "name a directory that the source is in",
@@ -64,12 +115,79 @@ class Paths:
             missing, hint = f"it holds no {dockerfile}", "name the file in `dockerfile`"
         else:
             return path
-        self.ledger.complain(
+        self.diagnostics.add_error(
             "spec-context-missing", f"build an image from {text}: {missing}", hint, where
         )
         return path
 
 
-def _inside(path: str, directory: str) -> bool:
+def _is_inside(path: str, directory: str) -> bool:
     real = os.path.realpath(directory)
     return os.path.commonpath([os.path.realpath(path), real]) == real
+
+
+# MERGED trust: What a spec of somebody else should not get without a word: the machine, the home, other secrets.
+#
+# Warnings only: an author may mean it. Whoever brings up a stranger's spec reads them first, since
+# `validate` and `plan` show them too.
+
+_SOCKETS: Final = re.compile(r"(?:docker|podman|containerd|crio|buildkitd)\.sock")
+_SYSTEM_DIRECTORIES: Final = frozenset(
+    map(Path, ("/boot", "/dev", "/etc", "/home", "/proc", "/root", "/run", "/sys", "/var/run"))
+)
+_CREDENTIAL_PATHS: Final = (
+    ".aws",
+    ".config",
+    ".docker",
+    ".gnupg",
+    ".kube",
+    ".netrc",
+    ".npmrc",
+    ".ssh",
+)
+
+
+def warn_broad_mount(source: str, what: str, where: Where, diagnostics: Diagnostics) -> None:
+    """Warn of a mount, or a build context, that gives away more than an extension needs.
+
+    `source` is absolute; `what` completes "cannot ".
+    """
+    if given := _exposure(Path(source), diagnostics):
+        hint = "mount the one directory that is needed, or trust whoever wrote this"
+        diagnostics.add_warning("spec-mount-wide", f"{what} {source} safely: {given}", hint, where)
+
+
+def warn_outside_secret(file: Path, named: str, where: Where, diagnostics: Diagnostics) -> None:
+    """Warn of a secret that is read from a file outside the directory of the spec."""
+    home = diagnostics.base_directories[where.file].resolve()
+    if not file.resolve().is_relative_to(home):
+        diagnostics.add_warning(
+            "spec-secret-outside",
+            f"tell whether {named} is meant for this: it lies outside of {home}",
+            "keep the secret beside the spec, or trust whoever wrote this",
+            where,
+        )
+
+
+def _exposure(source: Path, diagnostics: Diagnostics) -> str:
+    """What somebody with `source` has; empty when it is nothing special."""
+    real = Path(os.path.realpath(source))
+    if _SOCKETS.fullmatch(source.name) or _SOCKETS.fullmatch(real.name) or _is_socket(real):
+        return "it is a socket, and with that of an engine one can do anything on this machine"
+    if real == Path("/"):
+        return "it is the whole machine"
+    home = Path(os.path.realpath(diagnostics.variable("HOME") or Path.home()))
+    if home.is_relative_to(real):
+        return "it holds your home directory, with the keys in it"
+    if any(real.is_relative_to(home / name) for name in _CREDENTIAL_PATHS):
+        return "keys and passwords of yours are usually there"
+    if real in _SYSTEM_DIRECTORIES or source in _SYSTEM_DIRECTORIES:
+        return "it is a directory of the system"
+    return ""
+
+
+def _is_socket(path: Path) -> bool:
+    try:
+        return stat.S_ISSOCK(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False

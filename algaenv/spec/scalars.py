@@ -21,7 +21,7 @@ _LONGEST_NUMBER = 78
 """Digits of 2**256; what is longer is no number anybody meant."""
 
 
-class Words:
+class ScalarResolver:
     """Reads bare words; holds on to PyYAML's tables, which take a while to import."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Words:
         self._resolver: Resolver = Resolver()
         self._constructor: SafeConstructor = SafeConstructor()
 
-    def meaning(self, text: str) -> str | int | float | bool | None:
+    def resolve_scalar(self, text: str) -> str | int | float | bool | None:
         """What `text` means when it stands without quotes; raises ValueError for NaN and such."""
         from yaml import ScalarNode
 
@@ -60,9 +60,9 @@ class Words:
         raise ValueError(f"not a {kind}")
 
 
-def meaning(text: str) -> str | int | float | bool | None:
+def resolve_scalar(text: str) -> str | int | float | bool | None:
     """What one bare word means; text where it would not be a number JSON can hold."""
     try:
-        return Words().meaning(text)
+        return ScalarResolver().resolve_scalar(text)
     except ValueError:
         return text

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from algaenv.spec.document import Document
-from algaenv.spec.strip import NAMED
+from algaenv.spec.extension_fields import EXTENSIONS_KEY
 
 Schema = dict[str, Any]
 
@@ -83,7 +83,7 @@ def _alone() -> Schema:
         "required": ["name"],
         "properties": {
             "name": something,
-            NAMED: {"patternProperties": {"^(?!x-)": extension}},
+            EXTENSIONS_KEY: {"patternProperties": {"^(?!x-)": extension}},
             "runner": {"properties": runner},
         },
     }
@@ -108,7 +108,7 @@ def _property(key: str, schema: JsonSchemaValue, *, required: bool) -> Schema:
     if schema.get("default") is not None:
         about["default"] = schema["default"]
     value = _value({k: v for k, v in schema.items() if k not in ("description", "default")})
-    if key == NAMED:
+    if key == EXTENSIONS_KEY:
         (pattern, extension), *_ = value["patternProperties"].items()
         named = pattern.replace("^", "^(?!x-)", 1)
         value["patternProperties"] = {named: extension, "^x-": _NOTE}

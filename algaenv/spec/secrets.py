@@ -1,23 +1,81 @@
-"""Where secrets come from, and what each kind of secret may hold.
+"""How a secret may be written: plainly, by a file, or by an environment variable.
 
-No message of this module shows a value.
+No complaint from here ever shows what was written, since that may be the secret itself.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.secret import Secret
-from algaenv.spec.complaints import dotted
-from algaenv.spec.ledger import Ledger
-from algaenv.spec.paths import Paths
-from algaenv.spec.secret_words import EnvSecret, FileSecret, SecretForm
-from algaenv.spec.tree import Path as TreePath
-from algaenv.spec.tree import Places
-from algaenv.spec.trust import judge_secret
+from algaenv.spec.diagnostics import Diagnostics
+from algaenv.spec.nodes import NodePath as TreePath
+from algaenv.spec.nodes import SourceMap, SubstitutedText
+from algaenv.spec.paths import PathResolver, warn_outside_secret
+from algaenv.spec.types import TEXT, SpecModel, Text, VariableName, value_error
+
+FILE, ENV = f"{MARK}file", f"{MARK}env"
+
+
+class FileSecret(SpecModel):
+    """A secret that stands in a file, without the line break at its end."""
+
+    file: Text = Field(description="File that holds the value; relative to this spec's directory.")
+
+
+class EnvSecret(SpecModel):
+    """A secret that an environment variable holds."""
+
+    env: VariableName = Field(description="Environment variable that holds the value.")
+
+
+def _secret_text(value: object) -> str:
+    if isinstance(value, str):
+        return str(value)
+    raise value_error(
+        "spec-type",
+        "text, {file: path} or {env: NAME} is needed",
+        "put a number or boolean that is meant as text into quotes",
+        hide_value=True,
+    )
+
+
+def _shown_text(value: object) -> object:
+    return str(value) if isinstance(value, SubstitutedText) else value
+
+
+def _secret_tag(value: object) -> str:
+    if isinstance(value, dict):
+        return ENV if "env" in value and "file" not in value else FILE
+    return TEXT
+
+
+SecretText = Annotated[
+    Annotated[str, BeforeValidator(_secret_text), Tag(TEXT)]
+    | Annotated[FileSecret, Tag(FILE)]
+    | Annotated[EnvSecret, Tag(ENV)],
+    Discriminator(_secret_tag),
+]
+"""A value nobody may see."""
+VariableValue = Annotated[
+    Annotated[str, BeforeValidator(_shown_text), Tag(TEXT)]
+    | Annotated[FileSecret, Tag(FILE)]
+    | Annotated[EnvSecret, Tag(ENV)],
+    Discriminator(_secret_tag),
+]
+"""A value of the environment: plain text may be seen, a file's or variable's content may not."""
+SecretForm = str | FileSecret | EnvSecret
+
+
+# MERGED secrets: Where secrets come from, and what each kind of secret may hold.
+#
+# No message of this module shows a value.
 
 ACCESS_KEY = (r"[A-Za-z0-9._-]{3,128}", "3 to 128 letters, digits, dots, hyphens, underscores")
 SECRET_KEY = (
@@ -33,11 +91,11 @@ _SCHEMES = ("postgres", "postgresql")
 
 
 @dataclass(frozen=True, slots=True)
-class Secrets:
+class SecretReader:
     """Reads the secrets of one load."""
 
-    ledger: Ledger
-    places: Places
+    diagnostics: Diagnostics
+    source_map: SourceMap
 
     def read(
         self, form: SecretForm | None, path: TreePath, kind: tuple[str, str] | None = None
@@ -58,11 +116,11 @@ class Secrets:
         if value is None:
             return None
         if kind is not None and re.fullmatch(kind[0], value) is None:
-            self.ledger.complain(
+            self.diagnostics.add_error(
                 "spec-secret",
                 f"use this as {dotted(path)}: it must hold {kind[1]}",
                 "choose another one",
-                self.places.value(path),
+                self.source_map.value(path),
             )
             return None
         return Secret(value)
@@ -72,33 +130,33 @@ class Secrets:
         secret = self.read(form, path)
         if secret is None:
             return None
-        wanted = _wanted_of_url(secret.reveal())
+        wanted = _url_error(secret.reveal())
         if wanted is None:
             return secret
-        self.ledger.complain(
+        self.diagnostics.add_error(
             "spec-url",
             f"use this as {dotted(path)}: {wanted}",
             "write postgresql://user:password@host:port/database, special characters as %XX",
-            self.places.value(path),
+            self.source_map.value(path),
         )
         return None
 
     def _variable(self, name: str, path: TreePath) -> str | None:
-        value = self.ledger.variable(name)
+        value = self.diagnostics.variable(name)
         if value is None:
-            self.ledger.complain(
+            self.diagnostics.add_error(
                 "spec-variable-unset",
                 f"read {dotted(path[:-1])} from {name}: the variable is not set",
                 f"set {name}",
-                self.places.value(path),
+                self.source_map.value(path),
             )
         return value
 
     def _file(self, name: str, path: TreePath) -> str | None:
-        where = self.places.value(path)
-        file = Path(Paths(self.ledger).absolute(name, where))
+        where = self.source_map.value(path)
+        file = Path(PathResolver(self.diagnostics).absolute(name, where))
         try:
-            value = self.ledger.read(file).decode()
+            value = self.diagnostics.read(file).decode()
         except UnicodeDecodeError as error:
             said, hint = f"byte {error.start + 1} is not UTF-8", "save it as UTF-8 text"
         except OSError as error:
@@ -106,16 +164,16 @@ class Secrets:
         else:
             value = value.removesuffix("\n").removesuffix("\r")
             if value and "\0" not in value:
-                judge_secret(file, name, where, self.ledger)
+                warn_outside_secret(file, name, where, self.diagnostics)
                 return value
             said, hint = "it is empty" if not value else "it holds a NUL", "write the secret to it"
-        self.ledger.complain(
+        self.diagnostics.add_error(
             "spec-secret-file", f"read {dotted(path[:-1])} from {name}: {said}", hint, where
         )
         return None
 
 
-def _wanted_of_url(url: str) -> str | None:
+def _url_error(url: str) -> str | None:
     """What the URL of a database lacks; None when it is well formed."""
     try:
         parts = urlsplit(url)

@@ -6,59 +6,71 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from algaenv.spec.image_words import DIGEST, REPOSITORY, TAG, ImageText
-from algaenv.spec.secret_words import SecretText, Value
-from algaenv.spec.words import (
+from algaenv.spec.secrets import SecretText, VariableValue
+from algaenv.spec.types import (
+    IMAGE_DIGEST,
+    IMAGE_REPOSITORY,
+    IMAGE_TAG,
     MAPPING,
-    MARK,
     TEXT,
     Boolean,
     BucketName,
     Identifier,
-    Matching,
+    ImageText,
+    MatchesPattern,
     Memory,
     PortNumber,
     ProcessCount,
     Region,
-    Spec,
+    ResolveVariable,
+    SpecModel,
     Text,
-    Typed,
     VariableName,
     by_kind,
 )
 
 Signal = Annotated[
-    str, Matching(r"SIG[A-Z0-9]{2,10}", "spec-signal", "a signal looks like SIGTERM")
+    str, MatchesPattern(r"SIG[A-Z0-9]{2,10}", "spec-signal", "a signal looks like SIGTERM")
 ]
 FileName = Annotated[
     str,
-    Matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "spec-name", "a file name without slashes is needed"),
+    MatchesPattern(
+        r"[A-Za-z0-9][A-Za-z0-9._-]*", "spec-name", "a file name without slashes is needed"
+    ),
 ]
 PortName = Annotated[
-    str, Matching("api|console|main", "spec-choice", "it must be api, console or main")
+    str, MatchesPattern("api|console|main", "spec-choice", "it must be api, console or main")
 ]
 Repository = Annotated[
-    str, Matching(REPOSITORY, "spec-image", "a repository looks like host/path, in lower case")
+    str,
+    MatchesPattern(
+        IMAGE_REPOSITORY, "spec-image", "a repository looks like host/path, in lower case"
+    ),
 ]
-Absolute = Annotated[str, Matching(r"/.*", "spec-path", "a path that begins with / is needed")]
+AbsolutePath = Annotated[
+    str, MatchesPattern(r"/.*", "spec-path", "a path that begins with / is needed")
+]
 HealthPath = Annotated[
-    str, Matching(r"(?:/\S*)?", "spec-path", "a path that begins with / is needed, or nothing")
+    str,
+    MatchesPattern(r"(?:/\S*)?", "spec-path", "a path that begins with / is needed, or nothing"),
 ]
 
 
-class ImageSpec(Spec):
+class ImageSpec(SpecModel):
     """An image, and every repository that may hold it."""
 
     repositories: Annotated[list[Repository], Field(min_length=1)] = Field(
         description="Repositories with the same image, in the order they are tried."
     )
-    tag: Annotated[str, Matching(TAG, "spec-image", "a tag looks like 1.2.3")] = Field(
+    tag: Annotated[str, MatchesPattern(IMAGE_TAG, "spec-image", "a tag looks like 1.2.3")] = Field(
         default="latest", description="Tag of the image; beside a digest it is for people only."
     )
     digest: (
         Annotated[
             str,
-            Matching(DIGEST, "spec-image", "a digest is sha256: and 64 hexadecimal digits"),
+            MatchesPattern(
+                IMAGE_DIGEST, "spec-image", "a digest is sha256: and 64 hexadecimal digits"
+            ),
         ]
         | None
     ) = Field(default=None, description="Digest that decides, `sha256:…`.")
@@ -70,7 +82,7 @@ AnyImage = Annotated[
 ]
 
 
-class EngineSpec(Spec):
+class EngineSpec(SpecModel):
     """How an engine is run; what is not said is taken from the profile named by `from`."""
 
     image: AnyImage | None = Field(default=None, description="The image to pull.")
@@ -88,13 +100,13 @@ class EngineSpec(Spec):
         default_factory=dict,
         description="Files in the directory `{etc}`, readable by the service alone; templates.",
     )
-    ports: dict[PortName, Annotated[int, Field(ge=1, le=65535), Typed]] = Field(
+    ports: dict[PortName, Annotated[int, Field(ge=1, le=65535), ResolveVariable]] = Field(
         default_factory=dict, description="Ports inside the container, by purpose."
     )
-    data: Absolute = Field(
+    data: AbsolutePath = Field(
         default="/data", description="Directory of the data inside the container."
     )
-    uid: Annotated[int, Field(ge=0, le=65535), Typed] = Field(
+    uid: Annotated[int, Field(ge=0, le=65535), ResolveVariable] = Field(
         default=0, description="Numeric user that owns the data; 0: the image sees to that itself."
     )
     health: HealthPath = Field(
@@ -113,7 +125,7 @@ class EngineSpec(Spec):
         default_factory=dict, description="The process's environment; templates."
     )
     version: Annotated[
-        str, Matching(r"\d{0,4}", "spec-name", "a major version is a number in quotes")
+        str, MatchesPattern(r"\d{0,4}", "spec-name", "a major version is a number in quotes")
     ] = Field(
         default="",
         description="Major version that a program of this machine must have; empty: any.",
@@ -143,7 +155,7 @@ Engine = Annotated[
 ]
 
 
-class CredentialsSpec(Spec):
+class CredentialsSpec(SpecModel):
     """The store's root credentials."""
 
     access_key: SecretText | None = Field(
@@ -154,7 +166,7 @@ class CredentialsSpec(Spec):
     )
 
 
-class StoreSpec(Spec):
+class StoreSpec(SpecModel):
     """The object store that holds the bundles."""
 
     engine: Engine = Field(
@@ -175,7 +187,7 @@ class StoreSpec(Spec):
     )
 
 
-class RedisSpec(Spec):
+class RedisSpec(SpecModel):
     """Redis, for the runner's debug stream."""
 
     engine: Engine = Field(
@@ -188,10 +200,10 @@ class RedisSpec(Spec):
     persistent: Boolean = Field(default=True, description="Whether its data outlives a restart.")
 
 
-class ManagedSpec(Spec):
+class ManagedSpec(SpecModel):
     """A PostgreSQL of this environment's own."""
 
-    version: Annotated[Literal[17, 18], Typed] = Field(
+    version: Annotated[Literal[17, 18], ResolveVariable] = Field(
         default=18, description="Major version of PostgreSQL."
     )
     engine: Engine | None = Field(
@@ -206,7 +218,7 @@ class ManagedSpec(Spec):
     )
 
 
-class ExternalSpec(Spec):
+class ExternalSpec(SpecModel):
     """Somebody else's PostgreSQL, such as the one of a running Alga."""
 
     url: SecretText = Field(
@@ -217,17 +229,17 @@ class ExternalSpec(Spec):
 MANAGED, EXTERNAL = f"{MARK}managed", f"{MARK}external"
 
 
-def _whose(value: Any) -> str:
+def _database_tag(value: Any) -> str:
     return EXTERNAL if isinstance(value, dict) and "url" in value else MANAGED
 
 
 Database = Annotated[
     Annotated[ManagedSpec, Tag(MANAGED)] | Annotated[ExternalSpec, Tag(EXTERNAL)],
-    Discriminator(_whose),
+    Discriminator(_database_tag),
 ]
 
 
-class ContextSpec(Spec):
+class ContextSpec(SpecModel):
     """A directory that an image is built from."""
 
     context: Text = Field(
@@ -241,7 +253,7 @@ class ContextSpec(Spec):
     )
 
 
-class BuiltImage(Spec):
+class BuiltImage(SpecModel):
     """A runner built on this machine."""
 
     build: ContextSpec = Field(description="What the image is built from.")
@@ -253,7 +265,7 @@ RunnerImage = Annotated[
 ]
 
 
-class LimitsSpec(Spec):
+class LimitsSpec(SpecModel):
     """How much of the machine a container may take."""
 
     memory: Memory | None = Field(
@@ -264,7 +276,7 @@ class LimitsSpec(Spec):
     )
 
 
-class LimitsOfAll(Spec):
+class LimitsOfAll(SpecModel):
     """The limits of each service's container."""
 
     store: LimitsSpec = Field(default_factory=LimitsSpec, description="Limits of the store.")
@@ -284,7 +296,7 @@ class LimitsOfAll(Spec):
         }
 
 
-class RunnerSpec(Spec):
+class RunnerSpec(SpecModel):
     """The service that runs handlers and serves UIs."""
 
     image: RunnerImage = Field(
@@ -292,7 +304,7 @@ class RunnerSpec(Spec):
         description="`bundled` for the runner of this package, a reference, or what to build.",
     )
     port: PortNumber = Field(default=8085, description="Port on 127.0.0.1, or auto.")
-    environment: dict[VariableName, Value] = Field(
+    environment: dict[VariableName, VariableValue] = Field(
         default_factory=dict, description="Variables laid over those that algaenv sets."
     )
     volumes: list[Text] = Field(

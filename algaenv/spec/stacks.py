@@ -58,11 +58,11 @@ def profile_file(name: str) -> Path:
 def profile(name: str) -> Profile:
     """The profile of a shipped engine; raises SpecError for an unknown or broken one."""
     from algaenv.model.problem import SpecError
-    from algaenv.spec.engines import Engines
-    from algaenv.spec.ledger import Ledger
+    from algaenv.spec.diagnostics import Diagnostics
+    from algaenv.spec.resolve.engines import EngineRegistry
 
-    ledger = Ledger({})
-    shipped = Engines(ledger).shipped(name, None)
+    diagnostics = Diagnostics({})
+    shipped = EngineRegistry(diagnostics).shipped(name, None)
     if shipped is None:
-        raise SpecError.of(ledger.problems)
+        raise SpecError.of(diagnostics.problems)
     return shipped.profile

@@ -12,7 +12,7 @@ def nearest(word: str, known: Sequence[str]) -> str | None:
     return near[0] if near else None
 
 
-def shortened(text: str, most: int) -> str:
+def shorten(text: str, most: int) -> str:
     """`text` on one line; what is longer than `most` characters ends after a word, with `…`."""
     line = " ".join(text.split())
     if len(line) <= most:

@@ -11,19 +11,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import field, replace
+from pathlib import Path
+from typing import Final
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Where
-from algaenv.spec.ledger import Ledger
-from algaenv.spec.suggest import shortened
-from algaenv.spec.tree import Entry, Listing, Node, Scalar, Table
+from algaenv.spec.diagnostics import Diagnostics
+from algaenv.spec.nodes import MappingEntry, MappingNode, Node, ScalarNode, SequenceNode
+from algaenv.spec.suggest import shorten
 
 _HEAD = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<operator>:?[-?+]|\})")
-_BARE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
+_UNBRACED = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Unset:
+class UnsetVariable:
     """A variable that is needed and has no value; `message` is the author's, if there is one."""
 
     name: str
@@ -37,13 +39,13 @@ class Expansion:
 
     text: str
     lookup: Callable[[str], str | None]
-    unset: list[Unset] = field(default_factory=list)
+    unset: list[UnsetVariable] = field(default_factory=list)
     broken: list[int] = field(default_factory=list)
     """Where something begins with `${` that is no variable."""
     used: bool = False
     """A variable had a say in it."""
 
-    def whole(self) -> str:
+    def expand(self) -> str:
         """The text with all filled; it means nothing when `unset` or `broken` has something."""
         return self._run(0, inside=False, live=True)[0]
 
@@ -81,7 +83,7 @@ class Expansion:
         found = self.lookup(name) if live else None
         if operator == "}":
             if live and found is None:
-                self.unset.append(Unset(name, at, None))
+                self.unset.append(UnsetVariable(name, at, None))
             return found or "", match.end()
         lacks = found is None or (operator[0] == ":" and not found)
         alternative = operator[-1] == "+"
@@ -91,58 +93,58 @@ class Expansion:
             self.broken.append(at)
             return "${", at + 2
         if operator[-1] == "?" and live and lacks:
-            self.unset.append(Unset(name, at, word))
+            self.unset.append(UnsetVariable(name, at, word))
         return word if lacks is not alternative else "" if alternative else found or "", end
 
 
 @dataclass(frozen=True, slots=True)
-class Variables:
+class VariableExpander:
     """Fills trees from the environment of one load."""
 
-    ledger: Ledger
+    diagnostics: Diagnostics
 
     def fill(self, node: Node) -> Node:
         """The same tree with every value filled; what cannot be filled is complained about."""
         match node:
-            case Scalar(value=str() as text) if "$" in text:
+            case ScalarNode(value=str() as text) if "$" in text:
                 return self._scalar(node, text)
-            case Table():
-                return Table(
+            case MappingNode():
+                return MappingNode(
                     {
-                        key: Entry(entry.where, self.fill(entry.node))
+                        key: MappingEntry(entry.where, self.fill(entry.node))
                         for key, entry in node.entries.items()
                     },
                     node.where,
                 )
-            case Listing():
-                return Listing(tuple(self.fill(item) for item in node.items), node.where)
+            case SequenceNode():
+                return SequenceNode(tuple(self.fill(item) for item in node.items), node.where)
         return node
 
-    def _scalar(self, node: Scalar, text: str) -> Scalar:
-        expansion = Expansion(text, self.ledger.variable)
-        filled = expansion.whole()
+    def _scalar(self, node: ScalarNode, text: str) -> ScalarNode:
+        expansion = Expansion(text, self.diagnostics.variable)
+        filled = expansion.expand()
         for each in expansion.unset:
-            self._unset(each, _inside(node, each.offset))
+            self._unset(each, _position_in(node, each.offset))
         for offset in expansion.broken:
-            self._broken(text[offset:], _inside(node, offset))
+            self._broken(text[offset:], _position_in(node, offset))
         if expansion.unset or expansion.broken:
-            self.ledger.silent.add(node.where)
+            self.diagnostics.reported.add(node.where)
             return replace(node, value=None)
-        if bare := _BARE.search(text.replace("$$", "")):
-            self.ledger.bare[node.where] = bare[1]
+        if unbraced := _UNBRACED.search(text.replace("$$", "")):
+            self.diagnostics.unbraced[node.where] = unbraced[1]
         return replace(node, value=filled, filled=expansion.used)
 
-    def _unset(self, unset: Unset, where: Where) -> None:
+    def _unset(self, unset: UnsetVariable, where: Where) -> None:
         name, message = unset.name, unset.message
         hint = f"set {name} in the shell, or in a file .env beside the spec"
         if message is None:
             hint += f", or write ${{{name}:-default}}"
-        state = "not set" if self.ledger.variable(name) is None else "empty"
-        said = shortened(message, 200) if message else f"the variable is {state}"
-        self.ledger.complain("spec-variable-unset", f"fill ${{{name}}}: {said}", hint, where)
+        state = "not set" if self.diagnostics.variable(name) is None else "empty"
+        said = shorten(message, 200) if message else f"the variable is {state}"
+        self.diagnostics.add_error("spec-variable-unset", f"fill ${{{name}}}: {said}", hint, where)
 
     def _broken(self, text: str, where: Where) -> None:
-        self.ledger.complain(
+        self.diagnostics.add_error(
             "spec-variable-syntax",
             f"read {shortened(text, 40)} as a variable",
             "write ${NAME}, ${NAME:-default}, or $${ for the two characters themselves",
@@ -150,8 +152,83 @@ class Variables:
         )
 
 
-def _inside(node: Scalar, offset: int) -> Where:
+def _position_in(node: ScalarNode, offset: int) -> Where:
     if not node.verbatim:
         return node.where
     opening = 0 if node.plain else 1
     return replace(node.where, column=node.where.column + opening + offset)
+
+
+# MERGED dotenv: The file `.env` beside the spec: variables for it, below those of the shell, as Compose has it.
+#
+# A line is `DOTENV_FILE=value`, with `export` before it if one likes, or a comment. A value in single quotes
+# is taken as it stands; in others `${…}` is filled, and in double quotes `
+# `, `"` and such mean
+# what they mean in a shell.
+
+DOTENV_FILE: Final = ".env"
+
+_LINE: Final = re.compile(
+    r"""[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)[ \t]*[=:][ \t]*
+    (?:'(?P<literal>[^']*)'|"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^\n]*?))
+    [ \t]*(?:(?<=[ \t'"=:])\#[^\n]*)?(?:\r?\n|\Z)""",
+    re.VERBOSE | re.DOTALL,
+)
+_BLANK_OR_COMMENT: Final = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\r?\n|\Z)")
+_ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "\n": ""}
+
+
+def read_dotenv(spec: Path, diagnostics: Diagnostics) -> dict[str, str]:
+    """What the file beside `spec` says, nothing without one; what is odd in it is warned of."""
+    path, shown = spec.with_name(DOTENV_FILE), str(spec.with_name(DOTENV_FILE))
+    try:
+        text = diagnostics.read(path).decode("utf-8-sig")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        why = "it is not UTF-8" if isinstance(error, ValueError) else error.strerror or str(error)
+        diagnostics.add_warning(
+            "spec-dotenv", f"read {shown}: {why}", "make it a readable file", None
+        )
+        return {}
+    values: dict[str, str] = {}
+    at = 0
+    while at < len(text):
+        if (skipped := _BLANK_OR_COMMENT.match(text, at)) and skipped.end() > at:
+            at = skipped.end()
+            continue
+        where = Where(shown, text.count("\n", 0, at) + 1, 1)
+        match = _LINE.match(text, at)
+        if match is None:
+            end = text.find("\n", at)
+            at = len(text) if end < 0 else end + 1
+            diagnostics.add_warning("spec-dotenv", "read this line", "write NAME=value", where)
+            continue
+        at = match.end()
+        values[match["name"]] = _dotenv_value(match, values, diagnostics, where)
+    return values
+
+
+def _dotenv_value(
+    match: re.Match[str], earlier: dict[str, str], diagnostics: Diagnostics, where: Where
+) -> str:
+    if match["literal"] is not None:
+        return match["literal"]
+    text = match["plain"]
+    if match["quoted"] is not None:
+        # A dollar sign that is escaped is text, which is what two of them stand for.
+        text = match["quoted"].replace("\\$", "$$")
+        text = _ESCAPE.sub(lambda it: _ESCAPES.get(it[1], it[1]), text)
+
+    def lookup(name: str) -> str | None:
+        diagnostics.variables[name] = None
+        return diagnostics.environ.get(name, earlier.get(name, ""))
+
+    expansion = Expansion(text, lookup)
+    filled = expansion.expand()
+    if expansion.broken or expansion.unset:
+        diagnostics.add_warning(
+            "spec-dotenv", "fill a variable in this line", "write ${NAME}", where
+        )
+    return filled

@@ -15,7 +15,7 @@ from algaenv.cli.output.logfile import (
     open_log,
 )
 from algaenv.cli.output.sink import MultiSink
-from algaenv.drivers.home import identify
+from algaenv.drivers.state.state_dir import identify
 from algaenv.model.event import Event, Report, Reported, StepEnded, StepStarted
 from tests.cli.event_samples import FAILURE, OPENING, PAGE, PLACED, SUCCESS
 

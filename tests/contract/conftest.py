@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.drivers.probes import Prober
+from algaenv.drivers.probes.prober import ServiceProber
 from algaenv.model.address import Address
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.probe import Never, ProbeResult, Yes
@@ -93,7 +93,7 @@ class Harness:
         self.lowered = case.runtime.lower(lock, quiet)
         self.by_address = {resource.address: resource for resource in self.lowered.resources}
         self.drivers = case.runtime.drivers(lock.environment)
-        self.prober = Prober()
+        self.prober = ServiceProber()
 
     @property
     def environment(self) -> Environment:

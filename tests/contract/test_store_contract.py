@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from algaenv.bundle.digest import Digest
-from algaenv.drivers.content import Content
-from algaenv.drivers.objects import Bucket, Store
+from algaenv.drivers.content.backend import StoreAndDatabase
+from algaenv.drivers.store.objects import Bucket, StoreEndpoint
 from algaenv.model.content import BundleSpec
 from algaenv.model.problem import Conflict, Failed, Refused, Unavailable
 from algaenv.model.resource import Absent, Resource
 from algaenv.model.secret import Secret
-from tests.drivers.worlds import World
+from tests.drivers.content_environment import ContentEnvironment
 from tests.servers import (
     Database,
     ObjectStore,
@@ -31,38 +31,38 @@ __all__ = ["database", "minio", "object_store", "postgres", "rclone"]
 
 
 @pytest.fixture
-def world(database: Database, object_store: ObjectStore, tmp_path: Path) -> World:
-    return World(database, object_store, tmp_path)
+def env(database: Database, object_store: ObjectStore, tmp_path: Path) -> ContentEnvironment:
+    return ContentEnvironment(database, object_store, tmp_path)
 
 
 @pytest.fixture
-def bucket(world: World) -> Bucket:
+def bucket(env: ContentEnvironment) -> Bucket:
     """A bucket that is there."""
-    make_bucket(world)
-    return opened(world)
+    make_bucket(env)
+    return opened(env)
 
 
-def store_of(world: World, **changes: Secret | str) -> Store:
+def store_of(env: ContentEnvironment, **changes: Secret | str) -> StoreEndpoint:
     values = {
-        "endpoint": world.store.endpoint,
-        "access_key": Secret(world.store.access_key),
-        "secret_key": Secret(world.store.secret_key),
+        "endpoint": env.store.endpoint,
+        "access_key": Secret(env.store.access_key),
+        "secret_key": Secret(env.store.secret_key),
         "region": "us-east-1",
     }
-    return Store(**{**values, **changes})  # type: ignore[arg-type]
+    return StoreEndpoint(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def opened(world: World, **changes: Secret | str) -> Bucket:
-    return Bucket(store_of(world, **changes), world.bucket)
+def opened(env: ContentEnvironment, **changes: Secret | str) -> Bucket:
+    return Bucket(store_of(env, **changes), env.bucket)
 
 
-def make_bucket(world: World) -> None:
-    resource = world.resource(f"bucket/{world.bucket}")
-    Content(world.lock()).drivers()["bucket"].create(resource, world.said.append)
+def make_bucket(env: ContentEnvironment) -> None:
+    resource = env.resource(f"bucket/{world.bucket}")
+    StoreAndDatabase(env.lock()).drivers()["bucket"].create(resource, env.said.append)
 
 
-def bundle_of(world: World) -> tuple[Resource, BundleSpec]:
-    for resource in world.wanted():
+def bundle_of(env: ContentEnvironment) -> tuple[Resource, BundleSpec]:
+    for resource in env.wanted():
         if isinstance(resource.body, BundleSpec):
             return resource, resource.body
     raise AssertionError
@@ -81,8 +81,8 @@ def test_objects_come_back_as_they_were_put(bucket: Bucket, tmp_path: Path) -> N
     found = bucket.head("tenants/a/one")
     assert found is not None
     assert (found.key, found.size) == ("tenants/a/one", len(content))
-    assert found.is_surely(tmp_path / "archive")
-    assert not found.is_surely_not(tmp_path / "archive")
+    assert found.md5_matches(tmp_path / "archive")
+    assert not found.md5_differs(tmp_path / "archive")
     (listed,) = bucket.list("tenants/a/") or ()
     assert (listed.key, listed.size, listed.etag) == (found.key, found.size, found.etag)
     assert listed.modified[:16] == found.modified[:16]
@@ -101,36 +101,38 @@ def test_an_object_is_overwritten_and_deleted_twice(bucket: Bucket, tmp_path: Pa
     assert bucket.list("k/") == ()
 
 
-def test_a_listing_has_as_many_pages_as_it_needs(bucket: Bucket, world: World) -> None:
-    s3 = world.store.s3()
+def test_a_listing_has_as_many_pages_as_it_needs(bucket: Bucket, env: ContentEnvironment) -> None:
+    s3 = env.store.s3()
     with ThreadPoolExecutor(4) as pool:
         list(
             pool.map(
-                lambda n: s3.put_object(Bucket=world.bucket, Key=f"many/{n:04}", Body=b"x"),
+                lambda n: s3.put_object(Bucket=env.bucket, Key=f"many/{n:04}", Body=b"x"),
                 range(1005),
             )
         )
     assert len(bucket.list("many/") or ()) == 1005
 
 
-def test_a_missing_bucket_differs_from_an_empty_one(world: World, tmp_path: Path) -> None:
-    bucket = opened(world)
+def test_a_missing_bucket_differs_from_an_empty_one(
+    env: ContentEnvironment, tmp_path: Path
+) -> None:
+    bucket = opened(env)
     assert bucket.list("tenants/") is None
     assert bucket.head("k") is None
     bucket.delete("k")
     with pytest.raises(Refused) as caught:
         bucket.put("k", file(tmp_path, b"x"))
     assert caught.value.problem.code == "bucket-missing"
-    make_bucket(world)
-    make_bucket(world)
-    assert opened(world).list("tenants/") == ()
+    make_bucket(env)
+    make_bucket(env)
+    assert opened(env).list("tenants/") == ()
 
 
 @pytest.mark.parametrize("key", ["secret_key", "access_key"])
 def test_wrong_keys_are_refused_without_naming_them(
-    bucket: Bucket, world: World, tmp_path: Path, key: str
+    bucket: Bucket, env: ContentEnvironment, tmp_path: Path, key: str
 ) -> None:
-    wrong = opened(world, **{key: Secret("not-the-right-one")})
+    wrong = opened(env, **{key: Secret("not-the-right-one")})
     for attempt in (
         lambda: wrong.list("k/"),
         lambda: wrong.head("k"),
@@ -142,11 +144,11 @@ def test_wrong_keys_are_refused_without_naming_them(
             attempt()
         assert caught.value.problem.code == "store-denied"
         assert "not-the-right-one" not in str(caught.value)
-        assert world.store.secret_key not in str(caught.value)
+        assert env.store.secret_key not in str(caught.value)
 
 
-def test_nobody_at_the_port_is_unavailable_at_once(world: World, tmp_path: Path) -> None:
-    dead = opened(world, endpoint=f"http://127.0.0.1:{free_port()}")
+def test_nobody_at_the_port_is_unavailable_at_once(env: ContentEnvironment, tmp_path: Path) -> None:
+    dead = opened(env, endpoint=f"http://127.0.0.1:{free_port()}")
     for attempt in (
         lambda: dead.list("k/"),
         lambda: dead.head("k"),
@@ -159,7 +161,7 @@ def test_nobody_at_the_port_is_unavailable_at_once(world: World, tmp_path: Path)
 
 
 def test_the_environment_of_the_author_plays_no_part(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    env: ContentEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Settings for AWS and a company's proxy are for other things than a store on this machine."""
     unreachable = f"http://127.0.0.1:{free_port()}"
@@ -177,109 +179,113 @@ def test_the_environment_of_the_author_plays_no_part(
         "ALL_PROXY": unreachable,
     }.items():
         monkeypatch.setenv(name, value)
-    make_bucket(world)
-    bucket = opened(world)
+    make_bucket(env)
+    bucket = opened(env)
     bucket.put("k/one", file(tmp_path, b"x"))
     assert [it.key for it in bucket.list("k/") or ()] == ["k/one"]
 
 
-def test_a_bucket_with_objects_is_not_removed(bucket: Bucket, world: World, tmp_path: Path) -> None:
-    seen = world.present(f"bucket/{world.bucket}")
-    address = world.resource(f"bucket/{world.bucket}").address
-    drivers = Content(world.lock()).drivers()["bucket"]
+def test_a_bucket_with_objects_is_not_removed(
+    bucket: Bucket, env: ContentEnvironment, tmp_path: Path
+) -> None:
+    seen = env.present(f"bucket/{world.bucket}")
+    address = env.resource(f"bucket/{world.bucket}").address
+    drivers = StoreAndDatabase(env.lock()).drivers()["bucket"]
     bucket.put("k/one", file(tmp_path, b"x"))
     with pytest.raises(Conflict) as caught:
-        drivers.delete(address, seen, world.said.append)
+        drivers.delete(address, seen, env.said.append)
     assert caught.value.problem.code == "bucket-not-empty"
     bucket.delete("k/one")
-    drivers.delete(address, seen, world.said.append)
-    drivers.delete(address, seen, world.said.append)
-    assert isinstance(world.seen()[address], Absent)
+    drivers.delete(address, seen, env.said.append)
+    drivers.delete(address, seen, env.said.append)
+    assert isinstance(env.seen()[address], Absent)
 
 
-def test_several_buckets_are_seen_and_made(world: World) -> None:
-    world.buckets = (*world.buckets, f"{world.bucket}-more")
-    world.up()
-    assert world.settled()
-    world.store.s3().delete_bucket(Bucket=f"{world.bucket}-more")
-    assert world.up() == [f"create bucket/{world.bucket}-more"]
+def test_several_buckets_are_seen_and_made(env: ContentEnvironment) -> None:
+    env.buckets = (*env.buckets, f"{world.bucket}-more")
+    env.up()
+    assert env.settled()
+    env.store.s3().delete_bucket(Bucket=f"{world.bucket}-more")
+    assert env.up() == [f"create bucket/{world.bucket}-more"]
 
 
-def test_a_bundle_is_put_once(world: World) -> None:
-    world.up()
-    uploads = [it for it in world.said if it.startswith("uploading")]
+def test_a_bundle_is_put_once(env: ContentEnvironment) -> None:
+    env.up()
+    uploads = [it for it in env.said if it.startswith("uploading")]
     assert len(uploads) == 1
-    resource, _ = bundle_of(world)
-    Content(world.lock()).drivers()["bundle"].create(resource, world.said.append)
-    assert [it for it in world.said if it.startswith("uploading")] == uploads
+    resource, _ = bundle_of(env)
+    StoreAndDatabase(env.lock()).drivers()["bundle"].create(resource, env.said.append)
+    assert [it for it in env.said if it.startswith("uploading")] == uploads
 
 
-def test_the_content_type_is_the_one_alga_sets(world: World) -> None:
-    world.up()
-    (key,) = world.objects()
-    head = world.store.s3().head_object(Bucket=world.bucket, Key=key)
+def test_the_content_type_is_the_one_alga_sets(env: ContentEnvironment) -> None:
+    env.up()
+    (key,) = env.objects()
+    head = env.store.s3().head_object(Bucket=env.bucket, Key=key)
     assert head["ContentType"] == "application/octet-stream"
 
 
-def test_a_bundle_of_another_size_or_content_is_seen_and_healed(world: World) -> None:
-    world.up()
-    resource, body = bundle_of(world)
+def test_a_bundle_of_another_size_or_content_is_seen_and_healed(env: ContentEnvironment) -> None:
+    env.up()
+    resource, body = bundle_of(env)
     address = str(resource.address)
     for content in (b"short", b"x" * body.size):
-        world.store.s3().put_object(Bucket=world.bucket, Key=body.key, Body=content)
-        assert world.present(address).drift
-        assert world.up() == [f"update {address}"]
-        assert world.present(address).drift == ()
-    assert Bucket(store_of(world), world.bucket).digest(body.key) == (body.digest.hex, body.size)
+        env.store.s3().put_object(Bucket=env.bucket, Key=body.key, Body=content)
+        assert env.present(address).drift
+        assert env.up() == [f"update {address}"]
+        assert env.present(address).drift == ()
+    assert Bucket(store_of(env), env.bucket).digest(body.key) == (body.digest.hex, body.size)
 
 
-def test_older_bundles_say_when_they_were_put(world: World) -> None:
-    world.up()
-    world.change(build="second")
-    world.up()
+def test_older_bundles_say_when_they_were_put(env: ContentEnvironment) -> None:
+    env.up()
+    env.change(build="second")
+    env.up()
     notes = {
         str(it): there.note
-        for it, there in world.snapshot().observe(()).items()
+        for it, there in env.snapshot().observe(()).items()
         if it.kind == "bundle" and hasattr(there, "note")
     }
     assert len(notes) == 2
-    assert sorted(notes.values())[-1] == notes[str(bundle_of(world)[0].address)]
+    assert sorted(notes.values())[-1] == notes[str(bundle_of(env)[0].address)]
     assert all(it.endswith("Z") and "T" in it for it in notes.values())
 
 
-def test_an_archive_that_is_gone_or_changed_is_never_uploaded(world: World) -> None:
-    make_bucket(world)
-    resource, body = bundle_of(world)
-    drivers, archive = Content(world.lock()).drivers()["bundle"], Path(body.archive)
+def test_an_archive_that_is_gone_or_changed_is_never_uploaded(env: ContentEnvironment) -> None:
+    make_bucket(env)
+    resource, body = bundle_of(env)
+    drivers, archive = StoreAndDatabase(env.lock()).drivers()["bundle"], Path(body.archive)
     archive.write_bytes(b"y" * body.size)
     with pytest.raises(Failed) as caught:
-        drivers.create(resource, world.said.append)
+        drivers.create(resource, env.said.append)
     assert caught.value.problem.code == "archive-changed"
     archive.unlink()
     with pytest.raises(Failed) as caught:
-        drivers.create(resource, world.said.append)
+        drivers.create(resource, env.said.append)
     assert caught.value.problem.code == "archive-missing"
-    assert world.objects() == []
+    assert env.objects() == []
 
 
-def test_a_large_bundle_arrives_whole(bucket: Bucket, world: World, tmp_path: Path) -> None:
+def test_a_large_bundle_arrives_whole(
+    bucket: Bucket, env: ContentEnvironment, tmp_path: Path
+) -> None:
     content = b"0123456789abcdef" * (2 * 1024 * 1024)
     bucket.put("large", file(tmp_path, content))
     assert bucket.digest("large") == (Digest.of(content).hex, len(content))
     found = bucket.head("large")
     assert found is not None
-    assert found.is_surely(tmp_path / "archive"), "an ETag in parts would prove nothing"
+    assert found.md5_matches(tmp_path / "archive"), "an ETag in parts would prove nothing"
 
 
-def test_many_bundles_at_once(world: World) -> None:
-    make_bucket(world)
-    resource, _ = bundle_of(world)
-    drivers = Content(world.lock()).drivers()["bundle"]
+def test_many_bundles_at_once(env: ContentEnvironment) -> None:
+    make_bucket(env)
+    resource, _ = bundle_of(env)
+    drivers = StoreAndDatabase(env.lock()).drivers()["bundle"]
     failed: list[BaseException] = []
 
     def put() -> None:
         try:
-            drivers.create(resource, world.said.append)
+            drivers.create(resource, env.said.append)
         except BaseException as error:
             failed.append(error)
 
@@ -288,5 +294,5 @@ def test_many_bundles_at_once(world: World) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(world.objects()) == 1
+    assert len(env.objects()) == 1
     assert all(isinstance(it, Unavailable) for it in failed), failed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 
-from algaenv.drivers import schema
+from algaenv.drivers.database import schema
 from tests.servers import Database
 
 OZ = "51bbbfe5-0720-4d9b-b3e5-b5b43e441a52"

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.drivers.worlds import World
+from tests.drivers.content_environment import ContentEnvironment
 from tests.servers import Database, ObjectStore, database, minio, object_store, postgres, rclone
 
 __all__ = ["database", "minio", "object_store", "postgres", "rclone"]
 
 
 @pytest.fixture
-def world(database: Database, minio: ObjectStore, tmp_path: Path) -> World:
+def env(database: Database, minio: ObjectStore, tmp_path: Path) -> ContentEnvironment:
     """A managed database and one extension, nothing of it made yet."""
-    return World(database, minio, tmp_path)
+    return ContentEnvironment(database, minio, tmp_path)

@@ -7,23 +7,24 @@ import sys
 
 import pytest
 
-from tests.drivers.tally import counted_statements, counting_proxy
-from tests.drivers.worlds import Wanted, World
+from tests.drivers.content_environment import ContentEnvironment, ExtensionFixture
+from tests.drivers.wire_counters import counted_statements, counting_proxy
 
 MANY = 200
 
 
 @pytest.mark.parametrize("count", [1, MANY])
-def test_round_trips_of_a_look(world: World, count: int) -> None:
-    world.buckets = (*world.buckets, f"{world.bucket}-more")
-    world.extensions = {
-        f"ext{n}": Wanted(name=f"com.example.ext{n}") for n in range(1 if count == 1 else MANY)
+def test_round_trips_of_a_look(env: ContentEnvironment, count: int) -> None:
+    env.buckets = (*env.buckets, f"{world.bucket}-more")
+    env.extensions = {
+        f"ext{n}": ExtensionFixture(name=f"com.example.ext{n}")
+        for n in range(1 if count == 1 else MANY)
     }
-    world.up()
-    with counting_proxy(world.store.port) as requests, counted_statements(world.database) as sql:
-        world.store_port = requests.port
-        snapshot = world.snapshot()
-        wanted = world.wanted(snapshot)
+    env.up()
+    with counting_proxy(env.store.port) as requests, counted_statements(env.database) as sql:
+        env.store_port = requests.port
+        snapshot = env.snapshot()
+        wanted = env.wanted(snapshot)
         seen = snapshot.observe(wanted)
         assert snapshot.blockers(wanted) == {}
     assert len(seen) == 2 * count + 4
@@ -36,21 +37,23 @@ def test_round_trips_of_a_look(world: World, count: int) -> None:
     ]
 
 
-def test_a_release_costs_the_same_beside_many_others(world: World) -> None:
+def test_a_release_costs_the_same_beside_many_others(env: ContentEnvironment) -> None:
     counts = []
     for others in (0, 30):
-        world.extensions |= {f"ext{n}": Wanted(name=f"com.example.ext{n}") for n in range(others)}
-        world.up()
-        world.change(enabled=not world.extensions["hello"].enabled)
-        with counted_statements(world.database) as sql:
-            assert world.up() == ["update release/hello"]
+        env.extensions |= {
+            f"ext{n}": ExtensionFixture(name=f"com.example.ext{n}") for n in range(others)
+        }
+        env.up()
+        env.change(enabled=not env.extensions["hello"].enabled)
+        with counted_statements(env.database) as sql:
+            assert env.up() == ["update release/hello"]
         counts.append((sql.connections, sql.statements))
     assert counts[0] == counts[1]
 
 
 def test_looking_imports_no_slow_library_that_it_does_not_need() -> None:
     code = (
-        "import sys; import algaenv.drivers.content;"
+        "import sys; import algaenv.drivers.content.backend;"
         "print(*{it.partition('.')[0] for it in sys.modules})"
     )
     done = subprocess.run(
@@ -62,7 +65,7 @@ def test_looking_imports_no_slow_library_that_it_does_not_need() -> None:
 
 def test_the_reading_of_rows_imports_nothing_of_ours_but_constants() -> None:
     code = (
-        "import sys; import algaenv.drivers.catalog_read;"
+        "import sys; import algaenv.drivers.database.queries;"
         "print(*(it for it in sys.modules if it.startswith('algaenv')))"
     )
     done = subprocess.run(
@@ -71,6 +74,6 @@ def test_the_reading_of_rows_imports_nothing_of_ours_but_constants() -> None:
     assert set(done.stdout.split()) == {
         "algaenv",
         "algaenv.drivers",
-        "algaenv.drivers.catalog_read",
-        "algaenv.drivers.catalog_shape",
+        "algaenv.drivers.database.queries",
+        "algaenv.drivers.database.queries",
     }

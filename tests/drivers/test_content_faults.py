@@ -8,15 +8,15 @@ import traceback
 import psycopg
 import pytest
 
-from algaenv.drivers import catalog, patience
-from algaenv.drivers.catalog_errors import Place, scrubbed, translated
-from algaenv.drivers.content import Content
+from algaenv.drivers import retry
+from algaenv.drivers.content.backend import StoreAndDatabase
+from algaenv.drivers.database.errors import DatabaseLocation, redact_passwords, translate_error
 from algaenv.model.problem import Conflict, DriverError, Failed, Refused, Unavailable
 from tests.drivers import alga
-from tests.drivers.worlds import World
+from tests.drivers.content_environment import ContentEnvironment
 from tests.servers import free_port
 
-PLACE = Place("the database x", managed=True)
+PLACE = DatabaseLocation("the database x", managed=True)
 
 
 @pytest.fixture(autouse=True)
@@ -26,26 +26,26 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog, "LOCK_SECONDS", 0.1)
 
 
-def refused(world: World) -> DriverError:
+def refused(env: ContentEnvironment) -> DriverError:
     with pytest.raises(DriverError) as caught:
-        world.snapshot()
-    assert world.database.server.password not in str(caught.value)
+        env.snapshot()
+    assert env.database.server.password not in str(caught.value)
     return caught.value
 
 
-def test_the_password_of_a_kept_volume(world: World) -> None:
-    world.password = "another-one"
-    error = refused(world)
+def test_the_password_of_a_kept_volume(env: ContentEnvironment) -> None:
+    env.password = "another-one"
+    error = refused(env)
     assert isinstance(error, Refused)
     assert error.problem.code == "database-password"
     assert "keeps the password it was first made with" in error.problem.hint
     assert "another-one" not in str(error)
 
 
-def test_the_password_of_an_external_database(world: World) -> None:
-    world.external = True
-    world.url = world.database.url.replace(world.database.server.password, "wr%40ng")
-    error = refused(world)
+def test_the_password_of_an_external_database(env: ContentEnvironment) -> None:
+    env.external = True
+    env.url = env.database.url.replace(env.database.server.password, "wr%40ng")
+    error = refused(env)
     assert isinstance(error, Refused)
     assert error.problem.code == "database-password"
     assert "database.url" in error.problem.hint
@@ -54,26 +54,26 @@ def test_the_password_of_an_external_database(world: World) -> None:
 
 
 @pytest.mark.parametrize("external", [False, True])
-def test_a_database_that_is_not_there(world: World, external: bool) -> None:
-    world.database = type(world.database)(world.database.server, "nowhere")
-    world.external = external
-    assert refused(world).problem.code == "database-missing"
+def test_a_database_that_is_not_there(env: ContentEnvironment, external: bool) -> None:
+    env.database = type(env.database)(env.database.server, "nowhere")
+    env.external = external
+    assert refused(env).problem.code == "database-missing"
 
 
-def test_nobody_at_the_port(world: World) -> None:
-    world.external = True
-    world.url = f"postgresql://u:pa55@127.0.0.1:{free_port()}/x"
-    error = refused(world)
+def test_nobody_at_the_port(env: ContentEnvironment) -> None:
+    env.external = True
+    env.url = f"postgresql://u:pa55@127.0.0.1:{free_port()}/x"
+    error = refused(env)
     assert isinstance(error, Unavailable)
     assert error.problem.code == "database-unreachable"
     assert "Connection refused" in error.problem.summary
-    assert world.url.partition("@")[2].removesuffix("/x") in error.problem.summary
+    assert env.url.partition("@")[2].removesuffix("/x") in error.problem.summary
     assert "pa55" not in str(error)
 
 
-def test_a_store_that_does_not_answer(world: World) -> None:
-    world.store_port = free_port()
-    error = refused(world)
+def test_a_store_that_does_not_answer(env: ContentEnvironment) -> None:
+    env.store_port = free_port()
+    error = refused(env)
     assert isinstance(error, Unavailable)
     assert error.problem.code == "store-unreachable"
 
@@ -87,9 +87,9 @@ def test_a_store_that_does_not_answer(world: World) -> None:
         ("postgresql://u:no@pa55@host.invalid/x", "database-unreachable"),
     ],
 )
-def test_an_address_that_cannot_be_understood(world: World, url: str, code: str) -> None:
-    world.external, world.url = True, url
-    error = refused(world)
+def test_an_address_that_cannot_be_understood(env: ContentEnvironment, url: str, code: str) -> None:
+    env.external, env.url = True, url
+    error = refused(env)
     assert error.problem.code == code
     told = "".join(traceback.format_exception(error))
     assert "pa55" not in told
@@ -111,17 +111,17 @@ def test_an_address_that_cannot_be_understood(world: World, url: str, code: str)
 def test_logins_that_fail_have_no_state_but_words(
     message: str, kind: type[DriverError], code: str
 ) -> None:
-    error = translated(psycopg.OperationalError(f"connection failed: {message}"), PLACE)
+    error = translate_error(psycopg.OperationalError(f"connection failed: {message}"), PLACE)
     assert type(error) is kind
     assert error.problem.code == code
 
 
 def test_addresses_lose_their_passwords() -> None:
     text = 'bad "postgresql://u:pa55@h/x" and http://a:b@c\nsecond line'
-    assert scrubbed(text) == 'bad "postgresql://u:***@h/x" and http://a:***@c'
-    assert scrubbed("cannot resolve host 'rest@host'") == "cannot resolve host '***@host'"
-    assert scrubbed('bad token: "pa%%ss"') == 'bad token: "***"'
-    assert scrubbed("") == ""
+    assert redact_passwords(text) == 'bad "postgresql://u:***@h/x" and http://a:***@c'
+    assert redact_passwords("cannot resolve host 'rest@host'") == "cannot resolve host '***@host'"
+    assert redact_passwords('bad token: "pa%%ss"') == 'bad token: "***"'
+    assert redact_passwords("") == ""
 
 
 @pytest.mark.parametrize(
@@ -138,13 +138,13 @@ def test_addresses_lose_their_passwords() -> None:
     ],
 )
 def test_states_decide_where_there_is_one(
-    world: World, state: str, kind: type[DriverError], code: str
+    env: ContentEnvironment, state: str, kind: type[DriverError], code: str
 ) -> None:
     body = f"BEGIN RAISE EXCEPTION 'sad' USING ERRCODE = '{state}', DETAIL = 'ciphertext'; END"
     try:
-        world.sql(f"DO $$ {body} $$")
+        env.sql(f"DO $$ {body} $$")
     except psycopg.Error as raised:
-        error = translated(raised, PLACE)
+        error = translate_error(raised, PLACE)
         assert type(error) is kind
         assert error.problem.code == code
         assert "sad" in error.problem.summary
@@ -154,54 +154,54 @@ def test_states_decide_where_there_is_one(
         pytest.fail("nothing was raised")
 
 
-def test_a_user_that_may_not_write(world: World) -> None:
-    world.external = True
-    alga.migrate(world.database)
-    alga.tenant(world.database, "Oz")
+def test_a_user_that_may_not_write(env: ContentEnvironment) -> None:
+    env.external = True
+    alga.migrate(env.database)
+    alga.tenant(env.database, "Oz")
     role = f"reader_{world.environment}"
-    world.sql(f"CREATE ROLE {role} LOGIN PASSWORD 'pa55'")
-    world.sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
-    server = world.database.server
-    world.url = f"postgresql://{role}:pa55@127.0.0.1:{server.port}/{world.database.name}"
+    env.sql(f"CREATE ROLE {role} LOGIN PASSWORD 'pa55'")
+    env.sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+    server = env.database.server
+    env.url = f"postgresql://{role}:pa55@127.0.0.1:{server.port}/{world.database.name}"
     with pytest.raises(Refused) as caught:
-        world.up()
+        env.up()
     assert caught.value.problem.code == "database-permission"
-    world.sql(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}")
+    env.sql(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}")
     with pytest.raises(Refused) as caught:
-        world.snapshot()
+        env.snapshot()
     assert caught.value.problem.code == "database-permission"
-    world.sql(f"DROP ROLE {role}")
+    env.sql(f"DROP ROLE {role}")
 
 
-def test_a_standby_takes_no_writes(world: World) -> None:
-    world.up()
-    world.change(enabled=False)
-    name = world.database.name
-    world.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+def test_a_standby_takes_no_writes(env: ContentEnvironment) -> None:
+    env.up()
+    env.change(enabled=False)
+    name = env.database.name
+    env.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     with pytest.raises(Refused) as caught:
-        world.up()
+        env.up()
     assert caught.value.problem.code == "database-read-only"
 
 
-def test_rows_that_somebody_holds_are_waited_for(world: World) -> None:
-    world.up()
-    world.change(enabled=False)
-    with psycopg.connect(**world.database.dsn) as holder:
+def test_rows_that_somebody_holds_are_waited_for(env: ContentEnvironment) -> None:
+    env.up()
+    env.change(enabled=False)
+    with psycopg.connect(**env.database.dsn) as holder:
         holder.execute("SELECT 1 FROM tenant_extension_install FOR UPDATE")
         with pytest.raises(Unavailable) as caught:
-            world.up()
+            env.up()
         assert caught.value.problem.code == "database-busy"
-        tries = [it for it in world.said if it.startswith("try ")]
-        assert len(tries) == patience.ATTEMPTS - 1
+        tries = [it for it in env.said if it.startswith("try ")]
+        assert len(tries) == retry.ATTEMPTS - 1
         threading.Timer(0.15, holder.rollback).start()
-        assert world.up() == ["update release/hello"]
-    assert world.settled()
+        assert env.up() == ["update release/hello"]
+    assert env.settled()
 
 
-def test_a_text_with_a_null_character(world: World) -> None:
-    world.change(config={"region": "e\0u"})
+def test_a_text_with_a_null_character(env: ContentEnvironment) -> None:
+    env.change(config={"region": "e\0u"})
     with pytest.raises(Refused) as caught:
-        world.up()
+        env.up()
     assert caught.value.problem.code == "text-unstorable"
     assert "s3cr3t-value" not in str(caught.value)
 
@@ -214,35 +214,35 @@ def test_a_text_with_a_null_character(world: World) -> None:
         "extension_api_endpoint",
     ],
 )
-def test_a_release_is_written_whole_or_not_at_all(world: World, table: str) -> None:
-    extensions, world.extensions = world.extensions, {}
-    world.up()
-    world.extensions = extensions
-    world.sql(
+def test_a_release_is_written_whole_or_not_at_all(env: ContentEnvironment, table: str) -> None:
+    extensions, env.extensions = env.extensions, {}
+    env.up()
+    env.extensions = extensions
+    env.sql(
         "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
         " $$ BEGIN RAISE EXCEPTION 'no: %', NEW; END $$"
     )
-    world.sql(f"CREATE TRIGGER fail BEFORE INSERT ON {table} EXECUTE FUNCTION fail()")
+    env.sql(f"CREATE TRIGGER fail BEFORE INSERT ON {table} EXECUTE FUNCTION fail()")
     with pytest.raises(Failed):
-        world.up()
+        env.up()
     for each in ("registry", "version", "bundle", "api_endpoint"):
-        assert world.sql(f"SELECT count(*) FROM extension_{each}") == [(0,)], each
-    assert world.sql("SELECT count(*) FROM tenant_extension_install") == [(0,)]
-    world.sql(f"DROP TRIGGER fail ON {table}")
-    done = world.up()
+        assert env.sql(f"SELECT count(*) FROM extension_{each}") == [(0,)], each
+    assert env.sql("SELECT count(*) FROM tenant_extension_install") == [(0,)]
+    env.sql(f"DROP TRIGGER fail ON {table}")
+    done = env.up()
     assert done == ["create release/hello"]
-    assert world.settled()
+    assert env.settled()
 
 
-def test_the_same_release_from_many_threads(world: World) -> None:
-    world.up()
-    world.sql("DELETE FROM extension_registry")
-    resource = world.resource("release/hello")
-    drivers, failed = Content(world.lock()).drivers()["release"], list[BaseException]()
+def test_the_same_release_from_many_threads(env: ContentEnvironment) -> None:
+    env.up()
+    env.sql("DELETE FROM extension_registry")
+    resource = env.resource("release/hello")
+    drivers, failed = StoreAndDatabase(env.lock()).drivers()["release"], list[BaseException]()
 
     def write() -> None:
         try:
-            drivers.create(resource, world.said.append)
+            drivers.create(resource, env.said.append)
         except BaseException as error:
             failed.append(error)
 
@@ -252,4 +252,4 @@ def test_the_same_release_from_many_threads(world: World) -> None:
     for thread in threads:
         thread.join()
     assert [it for it in failed if not isinstance(it, Unavailable)] == []
-    assert world.settled()
+    assert env.settled()

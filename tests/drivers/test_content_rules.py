@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from algaenv.drivers import content
-from algaenv.drivers.content_codes import CODES
+from algaenv.drivers.codes import CONTENT_CODES
+from algaenv.drivers.content.backend import backend
 
-ROOM = Path(content.__file__).parent
+ROOM = Path(backend.__file__).parent
 FILES = sorted(
     path
     for path in ROOM.glob("*.py")
@@ -45,8 +45,8 @@ def test_every_code_is_listed_and_every_listed_code_is_raised() -> None:
         if it.args and isinstance(it.args[0], ast.Constant)
     }
     assert all(it.args for it in calls("Problem")), "codes are first arguments here"
-    assert raised == {code for code, _ in CODES}
-    assert [code for code, _ in CODES] == sorted(code for code, _ in CODES)
+    assert raised == {code for code, _ in CONTENT_CODES}
+    assert [code for code, _ in CONTENT_CODES] == sorted(code for code, _ in CONTENT_CODES)
 
 
 def test_summaries_say_cannot() -> None:

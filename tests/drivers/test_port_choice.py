@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.drivers import home
-from algaenv.drivers.port_choice import COUNT, FIRST, choose
+from algaenv.drivers.state import state_dir
+from algaenv.drivers.state.port_choice import FIRST_PORT, PORT_COUNT, choose_ports
 from algaenv.model.intent import ExternalDatabase, Intent, ManagedDatabase
 from algaenv.model.lock import Environment, Ports
 from algaenv.model.problem import ResolveError
@@ -17,7 +17,7 @@ from tests.runtimes.locks import GATEWAY, make_lock
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Environment:
-    return home.identify(tmp_path / "algaenv.yaml", "demo")
+    return state_dir.identify(tmp_path / "algaenv.yaml", "demo")
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def fixed(intent: Intent) -> Intent:
 def test_fixed_ports_are_as_given_and_need_no_home(
     environment: Environment, intent: Intent
 ) -> None:
-    ports = choose(environment, fixed(intent), lambda port: pytest.fail("nobody is asked"))
+    ports = choose_ports(environment, fixed(intent), lambda port: pytest.fail("nobody is asked"))
     assert ports == Ports(
         store=4569, console=4570, redis=6380, database=5436, runner=8085, gateway=3070
     )
@@ -57,46 +57,48 @@ def test_fixed_ports_are_as_given_and_need_no_home(
 
 
 def test_open_ports_lie_side_by_side_and_stay(environment: Environment, intent: Intent) -> None:
-    ports = choose(environment, intent, all_free)
+    ports = choose_ports(environment, intent, all_free)
     first = ports.store
     assert astuple(ports) == tuple(range(first, first + 6))
-    assert FIRST <= first < FIRST + COUNT
+    assert FIRST_PORT <= first < FIRST_PORT + PORT_COUNT
     path = environment.home / "ports.json"
     written = path.stat()
-    again = choose(environment, intent, lambda port: pytest.fail("a kept port is in use by us"))
+    again = choose_ports(
+        environment, intent, lambda port: pytest.fail("a kept port is in use by us")
+    )
     assert again == ports
     assert path.stat() == written
 
 
 def test_they_follow_from_the_id(environment: Environment, intent: Intent) -> None:
-    ports = choose(environment, intent, all_free)
+    ports = choose_ports(environment, intent, all_free)
     (environment.home / "ports.json").unlink()
-    assert choose(environment, intent, all_free) == ports
+    assert choose_ports(environment, intent, all_free) == ports
 
 
 def test_a_taken_port_is_passed_over(environment: Environment, intent: Intent) -> None:
-    ideal = choose(environment, intent, all_free)
+    ideal = choose_ports(environment, intent, all_free)
     (environment.home / "ports.json").unlink()
-    ports = choose(environment, intent, all_but(ideal.store, ideal.redis))
+    ports = choose_ports(environment, intent, all_but(ideal.store, ideal.redis))
     assert not {ideal.store, ideal.redis} & set(astuple(ports))
     assert len(set(astuple(ports))) == 6
 
 
 def test_a_real_listener_is_passed_over(environment: Environment, intent: Intent) -> None:
-    ideal = choose(environment, intent, lambda port: find_port_holder(port) is None)
+    ideal = choose_ports(environment, intent, lambda port: find_port_holder(port) is None)
     (environment.home / "ports.json").unlink()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", ideal.store))
         listener.listen()
-        ports = choose(environment, intent, lambda port: find_port_holder(port) is None)
+        ports = choose_ports(environment, intent, lambda port: find_port_holder(port) is None)
     assert ideal.store not in astuple(ports)
 
 
 def test_an_open_port_avoids_the_fixed_ones(environment: Environment, intent: Intent) -> None:
-    ideal = choose(environment, intent, all_free)
+    ideal = choose_ports(environment, intent, all_free)
     # What was kept for the store is now fixed for redis: the store moves.
     moved = replace(intent, redis=replace(intent.redis, port=ideal.store))
-    ports = choose(environment, moved, all_free)
+    ports = choose_ports(environment, moved, all_free)
     assert ports.redis == ideal.store
     assert ports.store != ideal.store
     assert ports.runner == ideal.runner
@@ -105,13 +107,13 @@ def test_an_open_port_avoids_the_fixed_ones(environment: Environment, intent: In
 
 def test_the_search_goes_round(environment: Environment, intent: Intent) -> None:
     last = replace(environment, id="00000003e7")  # 999: the last block
-    ports = choose(last, intent, lambda port: port < FIRST + 20)
-    assert max(astuple(ports)) < FIRST + 20
+    ports = choose_ports(last, intent, lambda port: port < FIRST_PORT + 20)
+    assert max(astuple(ports)) < FIRST_PORT + 20
 
 
 def test_no_free_port_is_a_problem(environment: Environment, intent: Intent) -> None:
     with pytest.raises(ResolveError) as caught:
-        choose(environment, intent, lambda port: False)
+        choose_ports(environment, intent, lambda port: False)
     assert caught.value.problem.code == "ports-exhausted"
 
 
@@ -122,7 +124,7 @@ def test_what_is_not_needed_gets_no_port(environment: Environment, intent: Inten
         store=replace(intent.store, profile=plain, local=(plain,)),
         database=ExternalDatabase(Secret("postgresql://u:p@h/d")),
     )
-    ports = choose(environment, bare, all_free)
+    ports = choose_ports(environment, bare, all_free)
     assert (ports.console, ports.database) == (0, 0)
     assert ports.store > 0
 
@@ -133,6 +135,6 @@ def test_what_is_not_needed_gets_no_port(environment: Environment, intent: Inten
 def test_a_damaged_file_leads_to_the_same_ports(
     environment: Environment, intent: Intent, content: bytes
 ) -> None:
-    ports = choose(environment, intent, all_free)
+    ports = choose_ports(environment, intent, all_free)
     (environment.home / "ports.json").write_bytes(content)
-    assert choose(environment, intent, all_free) == ports
+    assert choose_ports(environment, intent, all_free) == ports

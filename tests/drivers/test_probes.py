@@ -17,8 +17,7 @@ from typing import Any
 
 import pytest
 
-from algaenv.drivers import probes
-from algaenv.drivers.probes import Prober
+from algaenv.drivers.probes.prober import ServiceProber
 from algaenv.model.probe import (
     GatewayProbe,
     Never,
@@ -41,7 +40,7 @@ HOST = "127.0.0.1"
 
 
 def ask(probe: Probe) -> ProbeResult:
-    return Prober().probe(probe)
+    return ServiceProber().probe(probe)
 
 
 def not_yet(answer: ProbeResult) -> str:
@@ -453,7 +452,7 @@ def test_an_address_is_asked_for_in_full_and_told_without_its_query() -> None:
 def test_a_connection_is_kept_for_the_next_question() -> None:
     answer = Site(200, PAGE)
     with site(answer) as url:
-        prober = Prober()
+        prober = ServiceProber()
         for _ in range(5):
             assert prober.probe(PageProbe(f"{url}/page", 200, SHA)) == Yes()
     assert answer.connections == 1
@@ -462,14 +461,14 @@ def test_a_connection_is_kept_for_the_next_question() -> None:
 def test_a_connection_that_was_dropped_meanwhile_is_made_again() -> None:
     answer = Site(200, PAGE, hangs_up=True)
     with site(answer) as url:
-        prober = Prober()
+        prober = ServiceProber()
         for _ in range(3):
             assert prober.probe(PageProbe(f"{url}/page", 200, SHA)) == Yes()
     assert len(answer.asked) == 3
 
 
 def test_a_server_that_went_away_is_not_there() -> None:
-    prober = Prober()
+    prober = ServiceProber()
     with site(Site(200, PAGE, hangs_up=True)) as url:
         probe = PageProbe(f"{url}/page", 200, SHA)
         assert prober.probe(probe) == Yes()
@@ -478,7 +477,7 @@ def test_a_server_that_went_away_is_not_there() -> None:
 
 def test_threads_do_not_share_a_connection() -> None:
     with site(Site(200, PAGE)) as url, ThreadPoolExecutor(8) as pool:
-        prober = Prober()
+        prober = ServiceProber()
         probe = PageProbe(f"{url}/page", 200, SHA)
         assert set(pool.map(prober.probe, [probe] * 64)) == {Yes()}
 
@@ -578,7 +577,7 @@ def test_a_question_loads_only_what_it_needs(kind: str, foreign: tuple[str, ...]
         "import sys\n"
         "from algaenv.model.probe import *\n"
         "from algaenv.model.secret import Secret\n"
-        "from algaenv.drivers.probes import Prober\n"
+        "from algaenv.drivers.probes.prober import Prober\n"
         f"Prober().probe({kind})\n"
         f"print([name for name in {foreign!r} if name in sys.modules])\n"
     )

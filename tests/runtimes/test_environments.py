@@ -28,7 +28,7 @@ from algaenv.runtimes.environments import (
     tenant_id,
 )
 from algaenv.runtimes.services import Values, probes, reveal_all
-from algaenv.spec.gateway import fault_names
+from algaenv.spec.gateway import quirk_names
 from tests.runtimes.locks import GATEWAY, make_lock
 
 TENANT = "51bbbfe5-0720-4d9b-b3e5-b5b43e441a52"
@@ -47,7 +47,7 @@ FULL = replace(
     ),
     checks_off=("client-portal-menu",),
     rate_limit="product",
-    faults_fixed=fault_names(),
+    faults_fixed=quirk_names(),
     timeout_ms=5_000,
     clients=({"clientId": TENANT, "clientName": "Oz"},),
     services=({"serviceId": TENANT, "serviceName": "Rides"},),
@@ -98,7 +98,7 @@ def test_the_gateway_takes_its_settings(tmp_path: Path) -> None:
     assert toto.additional_fields == {"locale": "en"}
     assert read.checks_off == {"client-portal-menu"}
     assert read.rate_limit == "product"
-    assert read.faults_fixed == set(fault_names())
+    assert read.faults_fixed == set(quirk_names())
     assert read.clients == FULL.clients
     assert read.services == FULL.services
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.drivers.catalog import Catalog
-from algaenv.drivers.catalog_errors import Place
-from algaenv.drivers.client_variables import libpq_in
+from algaenv.drivers.client_environment import libpq_variables
+from algaenv.drivers.database.errors import DatabaseLocation
+from algaenv.drivers.database.session import DatabaseSession
 from algaenv.model.problem import Unavailable
 from tests.scenario.conftest import free_ports
 from tests.scenario.project import Project, page
@@ -141,13 +141,15 @@ def test_what_services_inherit_of_the_shell(up: Project, service: str) -> None:
 
 
 def test_an_external_database_names_the_variables_that_count() -> None:
-    variables = libpq_in({"PGSSLMODE": "x", "PGOPTIONS": "x", "PGDATA": "x", "PG_COLOR": "x"})
+    variables = libpq_variables(
+        {"PGSSLMODE": "x", "PGOPTIONS": "x", "PGDATA": "x", "PG_COLOR": "x"}
+    )
     with socket.socket() as nobody:  # bound, and never listened on
         nobody.bind(("127.0.0.1", 0))
         url = f"postgresql://u:p@127.0.0.1:{nobody.getsockname()[1]}/x"
-        place = Place("the external database", managed=False, variables=variables)
+        place = DatabaseLocation("the external database", managed=False, variables=variables)
         with pytest.raises(Unavailable) as caught:
-            Catalog({"conninfo": url}, place).read({})
+            DatabaseSession({"conninfo": url}, place).read({})
     assert "PGOPTIONS, PGSSLMODE of your shell" in caught.value.problem.hint
 
 
@@ -156,7 +158,7 @@ def test_every_variable_of_libpq_is_known() -> None:
 
     known = [it.envvar.decode() for it in Conninfo.get_defaults() if it.envvar]
     assert known
-    assert libpq_in(dict.fromkeys(known, "x")) == tuple(sorted(known))
+    assert libpq_variables(dict.fromkeys(known, "x")) == tuple(sorted(known))
 
 
 def _environ_of(process: Path) -> dict[str, str]:

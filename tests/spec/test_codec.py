@@ -33,7 +33,7 @@ from algaenv.model.intent import (
 )
 from algaenv.model.problem import Problem, Where
 from algaenv.model.secret import Secret
-from algaenv.spec.codec import decode, encode, known
+from algaenv.spec.codec import class_table, decode, encode
 
 TEXT = st.text(max_size=6)
 JSON = st.recursive(
@@ -94,7 +94,7 @@ def intents() -> st.SearchStrategy[Intent]:
     )
 
 
-CLASSES = known(
+CLASSES = class_table(
     [
         *typing.get_args(ManagedDatabase | ExternalDatabase | BundledImage | NamedImage),
         *typing.get_args(ContextImage | Intent | StoreIntent | RedisIntent | RunnerIntent),

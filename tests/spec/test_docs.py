@@ -10,6 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from algaenv.spec.document import Document
+from algaenv.spec.extension_fields import EXTENSIONS_KEY, FREE_FORM_KEYS
 from algaenv.spec.gateway import GatewaySpec
 from algaenv.spec.load import load
 from algaenv.spec.services import (
@@ -20,7 +21,6 @@ from algaenv.spec.services import (
     RunnerSpec,
     StoreSpec,
 )
-from algaenv.spec.strip import FREE, NAMED
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "spec.md").read_text(encoding="utf-8")
@@ -132,4 +132,4 @@ def test_free_mappings_are_those_of_the_models() -> None:
         found = [kind, *get_args(kind)]
         if any(get_origin(each) is dict for each in found):
             free.add(path.split(".")[-1])
-    assert free == FREE | {NAMED}
+    assert free == FREE_FORM_KEYS | {EXTENSIONS_KEY}

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from algaenv.model.problem import SpecError
-from algaenv.spec.engines import Engines
-from algaenv.spec.layers import real
-from algaenv.spec.ledger import Ledger
+from algaenv.spec.diagnostics import Diagnostics
+from algaenv.spec.merge import real_path
+from algaenv.spec.resolve.engines import EngineRegistry
 from algaenv.spec.services import ManagedSpec
 from algaenv.spec.stacks import (
     profile,
@@ -25,7 +25,7 @@ STORES = ("silo", "minio", "rustfs", "rclone")
 
 def test_the_root_holds_engines() -> None:
     assert (stacks_root() / "engines").is_dir()
-    assert real(stacks_root()) == real(Path(__file__).parents[2] / "stacks")
+    assert real_path(stacks_root()) == real_path(Path(__file__).parents[2] / "stacks")
 
 
 def test_stacks_are_the_directories_with_a_spec() -> None:
@@ -81,7 +81,7 @@ def test_listeners_are_told_their_place(name: str) -> None:
 
 @pytest.mark.parametrize("name", STORES)
 def test_local_stores_prefer_the_named_one(name: str) -> None:
-    local = [each.name for each in Engines(Ledger({})).local(profile(name))]
+    local = [each.name for each in EngineRegistry(Diagnostics({})).local(profile(name))]
     assert local[0] == name
     assert sorted(local) == sorted({name, "minio", "silo", "rclone"})
 

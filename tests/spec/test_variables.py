@@ -10,15 +10,14 @@ from hypothesis import strategies as st
 
 from algaenv.model.problem import Problem, SpecError
 from algaenv.spec.cache import load_cached
-from algaenv.spec.load import load
-from algaenv.spec.loaded import Loaded
-from algaenv.spec.suggest import shortened
+from algaenv.spec.load import LoadedSpec, load
+from algaenv.spec.suggest import shorten
 from algaenv.spec.variables import Expansion
 
 ENVIRON = {"FULL": "full", "EMPTY": "", "OTHER": "other"}
 
 
-def read(place: Path, text: str, environ: dict[str, str] | None = None) -> Loaded:
+def read(place: Path, text: str, environ: dict[str, str] | None = None) -> LoadedSpec:
     (place / "algaenv.yaml").write_text(text, encoding="utf-8")
     return load(place / "algaenv.yaml", environ or {})
 
@@ -62,7 +61,7 @@ def complaints(place: Path, text: str, environ: dict[str, str] | None = None) ->
 )
 def test_the_forms_of_compose(text: str, meaning: str) -> None:
     expansion = Expansion(text, ENVIRON.get)
-    assert expansion.whole() == meaning
+    assert expansion.expand() == meaning
     assert not expansion.unset
     assert not expansion.broken
 
@@ -70,7 +69,7 @@ def test_the_forms_of_compose(text: str, meaning: str) -> None:
 @given(st.text(alphabet="${}:-?+aAB \n", max_size=40))
 def test_any_text_comes_to_an_end(text: str) -> None:
     expansion = Expansion(text, {"A": "", "B": "b"}.get)
-    filled = expansion.whole()
+    filled = expansion.expand()
     if "$" not in text:
         assert filled == text
     assert all(text.startswith("${", at) for at in expansion.broken)
@@ -199,11 +198,11 @@ def test_what_is_kept_follows_the_file(tmp_path: Path) -> None:
 
 @given(st.text(alphabet="ab ", max_size=80))
 def test_text_is_never_cut_inside_of_a_word_without_a_mark(text: str) -> None:
-    short, whole = shortened(text, 20), " ".join(text.split())
+    short, expand = shorten(text, 20), " ".join(text.split())
     assert len(short) <= 22
-    assert short == whole or (short.endswith("…") and whole.startswith(short.rstrip("… ")))
+    assert short == expand or (short.endswith("…") and expand.startswith(short.rstrip("… ")))
     if " …" in short:
-        assert set(short.removesuffix(" …").split()) <= set(whole.split())
+        assert set(short.removesuffix(" …").split()) <= set(expand.split())
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from algaenv.runtimes.binaries import (
 from algaenv.runtimes.memo import Memo
 from algaenv.runtimes.process.layout import data_version
 from algaenv.runtimes.services import ServiceName
-from algaenv.spec.lookup import is_file
+from algaenv.spec.paths import is_file
 
 _RUNNER_NEEDS: Final = ("starlette", "uvicorn", "httpx", "wasmtime")
 _GATEWAY_NEEDS: Final = ("starlette", "uvicorn", "httpx", "jinja2", "psycopg_pool", "redis")

@@ -15,7 +15,7 @@ from algaenv.runtimes.docker.images.elf import shared_libraries, strip_debug_sym
 from algaenv.runtimes.docker.images.installed import add_python, walk
 from algaenv.runtimes.docker.images.recipe import Recipe
 from algaenv.runtimes.docker.images.rootfs import Directory, File, Link, Rootfs
-from algaenv.spec.lookup import is_file
+from algaenv.spec.paths import is_file
 
 _BUNDLE: Final = "/etc/ssl/certs/ca-certificates.crt"
 _BUNDLES: Final = (_BUNDLE, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")

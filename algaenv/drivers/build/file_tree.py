@@ -1,0 +1,96 @@
+"""What a directory tree is made of: a walk that enters no dependencies, and stamps of files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal
+
+from algaenv.bundle.value import dataclass
+
+Stamp = tuple[int, int, int, int]
+"""Size, mtime and ctime in nanoseconds, inode: a file whose stamp is the same is the same."""
+STAMP_RESOLUTION_NS: Final = 2_000_000_000
+"""Nanoseconds after which a stamp is believed: a file may change twice within one tick of its
+clock, and the coarsest file systems tick every two seconds."""
+UNRELIABLE_STAMP: Final[Stamp] = (0, 0, 0, 0)
+EXCLUDED_NAMES: Final = frozenset({".git", ".hg", ".svn", ".jj", ".algaenv", "__pycache__"})
+"""Names that are no part of a workspace."""
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """What tells a file from a changed one."""
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def is_stamp_reliable(stamp: Stamp, now: int) -> bool:
+    """Whether a change after `now`, when the file was looked at, is sure to give a new stamp."""
+    return max(stamp[1], stamp[2]) < now - STAMP_RESOLUTION_NS
+
+
+def sha256_of(path: str | Path) -> str:
+    """Lower hex over a file that is no link. Raises OSError."""
+    with open(path, "rb", opener=open_no_follow) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_no_follow(path: str, flags: int) -> int:
+    """An opener that follows no link."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+@dataclass(frozen=True, slots=True)
+class TreeEntry:
+    """Something below a root; `path` is relative to it, `full` is not."""
+
+    path: str
+    full: str
+    kind: Literal["file", "directory", "link", "dependencies"]
+    status: os.stat_result
+
+
+def walk(root: str) -> Iterator[TreeEntry]:
+    """Everything below `root` that is part of a workspace, directories before what they hold.
+
+    Installed dependencies are named, not entered; caches that say so are left out. Links are not
+    followed. Raises OSError.
+    """
+    left = [("", root, os.lstat(root))]
+    while left:
+        below, directory, status = left.pop()
+        with os.scandir(directory) as found:
+            children = sorted(found, key=lambda child: child.name)
+        names = {child.name for child in children}
+        if below and "CACHEDIR.TAG" in names and "pyvenv.cfg" not in names:
+            continue
+        if below and (below.rpartition("/")[2] == "node_modules" or "pyvenv.cfg" in names):
+            yield TreeEntry(below, directory, "dependencies", status)
+            continue
+        if below:
+            yield TreeEntry(below, directory, "directory", status)
+        for child in children:
+            path = f"{below}/{child.name}" if below else child.name
+            about = child.stat(follow_symlinks=False)
+            if child.name in EXCLUDED_NAMES:
+                continue
+            if stat.S_ISDIR(about.st_mode):
+                left.append((path, child.path, about))
+            elif stat.S_ISLNK(about.st_mode):
+                yield TreeEntry(path, child.path, "link", about)
+            elif stat.S_ISREG(about.st_mode):
+                yield TreeEntry(path, child.path, "file", about)
+
+
+def tree_digest(tree: Path) -> str:
+    """Changes with whatever touches the tree; empty when there is none."""
+    digest = hashlib.sha256()
+    try:
+        for found in walk(str(tree)):
+            stamp = stamp_of(found.status) if found.kind == "file" else ()
+            digest.update(repr((found.path, found.kind, stamp)).encode())
+    except OSError:
+        return ""
+    return digest.hexdigest()

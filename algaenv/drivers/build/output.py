@@ -1,0 +1,134 @@
+"""What a build prints, on its way to the log and to whoever watches."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from collections import deque
+from pathlib import Path
+from typing import IO
+
+from algaenv.reconcile.protocols import OnProgress
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
+_CHUNK = 64 * 1024
+_TAIL = 20
+_LONGEST_LINE = 400
+_LOOKED_AT = 4 * _LONGEST_LINE
+"""Bytes at the end of a line that are looked at."""
+_BURST = 1_000
+"""Lines that a watcher is told at once."""
+_LINES_A_SECOND = 200
+_LOG_HEAD = 1024 * 1024
+_LOG_TAIL = 1024 * 1024
+"""Bytes of the beginning and of the end that the log keeps."""
+
+
+class BuildOutput:
+    """Takes what a command prints, block by block: into the log, and line by line to a watcher.
+
+    The log keeps the first and the last of a lot, and a watcher is not told more lines than
+    anybody could follow: a build may print faster than lines can be looked at.
+    """
+
+    def __init__(
+        self, tree: Path, workspace: Path, log: IO[bytes], on_progress: OnProgress
+    ) -> None:
+        self._paths = _PathRewriter(tree, workspace)
+        self._log = log
+        self._on_progress = on_progress
+        self._rest = b""
+        self._last: deque[bytes] = deque(maxlen=_TAIL)
+        self._logged = 0
+        self._held = bytearray()
+        self._left_out = 0
+        self._budget = float(_BURST)
+        self._last_emit = time.monotonic()
+        self._suppressed = False
+
+    @property
+    def tail(self) -> list[str]:
+        """The last lines, fit to be shown."""
+        return [_printable(line) for line in self._last]
+
+    def write(self, chunk: bytes) -> None:
+        """The next block."""
+        block = self._rest + chunk
+        end = block.rfind(b"\n") + 1
+        if not end and len(block) > _CHUNK:
+            end = len(block)
+        block, self._rest = block[:end], block[end:]
+        if block:
+            self._emit(self._paths.shown(block))
+
+    def end(self) -> None:
+        """What is left of it. Repeating it does nothing."""
+        rest, self._rest = self._rest, b""
+        if rest:
+            self._emit(self._paths.shown(rest))
+        held, self._held = bytes(self._held), bytearray()
+        if self._left_out:
+            held = b"\n[%d bytes left out here]\n" % self._left_out + held
+            self._left_out = 0
+        with contextlib.suppress(OSError):
+            self._log.write(held)
+        if self._suppressed and self._last:
+            self._on_progress(self.tail[-1])
+            self._suppressed = False
+
+    def _emit(self, block: bytes) -> None:
+        self._write_log(block)
+        # Of a block only so many lines are looked at as may be told.
+        now = time.monotonic()
+        self._budget = min(self._budget + (now - self._last_emit) * _LINES_A_SECOND, _BURST)
+        self._last_emit = now
+        most = max(int(self._budget), _TAIL)
+        lines = block.removesuffix(b"\n").rsplit(b"\n", most)[-most:]
+        self._last.extend(lines[-_TAIL:])
+        for line in lines[-int(self._budget) :] if self._budget >= 1 else ():
+            self._budget -= 1
+            self._on_progress(_printable(line))
+        self._suppressed = self._budget < 1
+
+    def _write_log(self, block: bytes) -> None:
+        """Into the log: the beginning at once, of what follows only the last."""
+        head = block[: max(_LOG_HEAD - self._logged, 0)]
+        self._logged += len(head)
+        with contextlib.suppress(OSError):  # A full disk shows in the build itself.
+            self._log.write(head)
+        self._held += block[len(head) :]
+        if len(self._held) > 2 * _LOG_TAIL:
+            too_many = len(self._held) - _LOG_TAIL
+            self._left_out += too_many
+            del self._held[:too_many]
+
+
+def _printable(line: bytes) -> str:
+    """A line as it looked last where a tool redraws it, and without its colours."""
+    shown = line[-_LOOKED_AT:].rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace")
+    text = "".join(it for it in _ESCAPES.sub("", shown) if it.isprintable() or it == "\t")
+    return text[:_LONGEST_LINE]
+
+
+class _PathRewriter:
+    """Spells files of the mirror as their author knows them; what the build made keeps its path."""
+
+    def __init__(self, tree: Path, workspace: Path) -> None:
+        self._tree = os.fsencode(tree)
+        self._workspace = os.fsencode(workspace)
+        self._path = re.compile(re.escape(self._tree) + rb"((?:/[^\s:'\"`()\[\]{}<>,;|\x1b]+)?)")
+        self._known: dict[bytes, bool] = {}
+
+    def shown(self, block: bytes) -> bytes:
+        """The same with those paths put right."""
+        if self._tree not in block:
+            return block
+        return self._path.sub(self._spelled, block)
+
+    def _spelled(self, found: re.Match[bytes]) -> bytes:
+        below = found[1]
+        if below not in self._known and len(self._known) < _TAIL * 100:
+            self._known[below] = os.path.lexists(self._workspace + below.rstrip(b"/."))
+        return self._workspace + below if self._known.get(below) else found[0]

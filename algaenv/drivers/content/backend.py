@@ -1,0 +1,186 @@
+"""The object store and the database as one place that holds content: look at it, or change it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from algaenv.bundle import layout
+from algaenv.bundle.layout import BundleKey
+from algaenv.drivers.content.snapshot import ContentSnapshot
+from algaenv.drivers.database import preconditions, schema
+from algaenv.drivers.database.queries import (
+    BUNDLE_TABLE,
+    ENDPOINT_TABLE,
+    INSTALL_TABLE,
+    REQUIRED_COLUMNS,
+)
+from algaenv.drivers.database.rows import EMPTY_ROWS, InstallRow, RowSet, parse_rows
+from algaenv.drivers.database.session import DatabaseSession
+from algaenv.drivers.database.tenants import (
+    TenantDriver,
+    TenantRow,
+    choose_tenant,
+    parse_tenants,
+    tenant_query,
+)
+from algaenv.drivers.store.objects import (
+    Bucket,
+    StoredObject,
+    StoreEndpoint,
+    marks_prefix,
+    parse_mark_key,
+)
+from algaenv.model.content import ContentIds
+from algaenv.model.lock import Lock
+from algaenv.model.problem import Problem
+from algaenv.plan.desired import predicted_ids
+from algaenv.reconcile.protocols import ContentHost, ResourceDriver
+
+EMPTY_LISTING_PREFIX = "algaenv/"
+"""Nothing but marks stands below it: a listing that tells whether the bucket is there."""
+
+
+class StoreAndDatabase(ContentHost):
+    """StoreEndpoint and database of one lock. Nothing is connected to before it is needed.
+
+    `variables` are those of the shell by which libpq is told more about an external database.
+    """
+
+    def __init__(self, lock: Lock, variables: Sequence[str] = ()) -> None:
+        self._environment = lock.environment.id
+        self._database = DatabaseSession.of(lock, variables)
+        self._store = StoreEndpoint(
+            endpoint=f"http://127.0.0.1:{lock.ports.store}",
+            access_key=lock.credentials.access_key,
+            secret_key=lock.credentials.secret_key,
+            region=lock.intent.store.region,
+        )
+
+    def snapshot(self, lock: Lock) -> ContentSnapshot:
+        """One connection with three statements, and one listing for each bucket and tenant.
+
+        Beside an external database one more, of the marks of our uploads.
+
+        Raises Unavailable when a host does not answer, Refused when it does not let us in.
+        """
+        managed, predicted = self._database.managed, predicted_ids(lock)
+        answer = self._database.read(_snapshot_query(lock, predicted, managed=managed))
+        live = answer["columns"]
+        # Without the two tables there are surely no rows; with unreadable ones nobody knows.
+        rows_known = answer["rows"] is not None or not {INSTALL_TABLE, BUNDLE_TABLE} & set(live)
+        rows = EMPTY_ROWS
+        if answer["rows"] is not None:
+            rows = parse_rows(answer["rows"], with_endpoints=ENDPOINT_TABLE in live)
+        tenant = choose_tenant(lock.intent, predicted, parse_tenants(answer["tenants"]))
+        lacking = None if managed else preconditions.schema_problem(live)
+        ids = _ids(lock, predicted, rows, tenant, lacking)
+        marks = None if managed else self._marks(lock)
+        return ContentSnapshot(
+            environment=self._environment,
+            key=lock.credentials.fingerprint_key,
+            bucket=lock.intent.store.bucket,
+            ids=ids,
+            rows=rows,
+            tenant=_tenant_row(tenant, answer["tenants"]),
+            columns=live,
+            objects=self._objects(lock, ids, rows),
+            marks=marks,
+            rows_known=rows_known,
+        )
+
+    def drivers(self) -> Mapping[str, ResourceDriver]:
+        """Kind → hands."""
+        from algaenv.drivers.database.releases import ReleaseDriver
+        from algaenv.drivers.store.buckets import BucketDriver
+        from algaenv.drivers.store.bundles import BundleDriver
+
+        return {
+            "bucket": BucketDriver(self._store),
+            "schema": schema.SchemaDriver(self._database),
+            "tenant": TenantDriver(self._database),
+            "bundle": BundleDriver(self._store, self._database, self._environment),
+            "release": ReleaseDriver(self._database, self._environment),
+        }
+
+    def _objects(
+        self, lock: Lock, ids: ContentIds, rows: RowSet
+    ) -> Mapping[str, tuple[StoredObject, ...] | None]:
+        """Bucket → the bundles in it; None where the bucket is missing."""
+        ours = [it.extension_key[0] for it in rows.installs if it.made_by(self._environment)]
+        main = Bucket(self._store, lock.intent.store.bucket)
+        found: tuple[StoredObject, ...] | None = ()
+        for tenant in sorted({ids.tenant_id, *ours}):
+            listed = main.list(layout.extensions_prefix(tenant))
+            found = None if listed is None or found is None else (*found, *listed)
+        others = [name for name in lock.intent.store.buckets if name != main.name]
+        return {
+            main.name: found,
+            **{name: Bucket(self._store, name).list(EMPTY_LISTING_PREFIX) for name in others},
+        }
+
+    def _marks(self, lock: Lock) -> frozenset[BundleKey]:
+        """The bundles that this environment has uploaded beside a database of others."""
+        listed = Bucket(self._store, lock.intent.store.bucket).list(marks_prefix(self._environment))
+        found = (parse_mark_key(self._environment, it.key) for it in listed or ())
+        return frozenset(it for it in found if it is not None)
+
+
+def _snapshot_query(lock: Lock, predicted: ContentIds, *, managed: bool) -> dict[str, Any]:
+    return {
+        "environment": lock.environment.id,
+        "tables": list(schema.tables()) if managed else [*REQUIRED_COLUMNS, ENDPOINT_TABLE],
+        "tenant": tenant_query(lock.intent, predicted),
+        "whole": managed,
+        "extensions": [
+            {
+                "publisher": it.publisher,
+                "name": it.manifest.name,
+                "version": it.manifest.version,
+            }
+            for it in lock.extensions
+        ],
+    }
+
+
+def _ids(
+    lock: Lock,
+    predicted: ContentIds,
+    rows: RowSet,
+    tenant: TenantRow | Problem,
+    lacking: Problem | None,
+) -> ContentIds:
+    """An existing row's id wins over the one derived from names."""
+    registry = {
+        it.name: rows.registries.get((it.publisher, it.manifest.name), predicted.registry[it.name])
+        for it in lock.extensions
+    }
+    if lacking is not None:
+        return ContentIds(predicted.tenant_id, predicted.tenant_name, registry, (lacking,))
+    if isinstance(tenant, Problem):
+        return ContentIds(predicted.tenant_id, predicted.tenant_name, registry, (tenant,))
+    wanted = {name: rows.installed(tenant.id, id_) for name, id_ in registry.items()}
+    installs = {name: it.id for name, it in wanted.items() if it is not None}
+    installs |= {
+        name: it.id for it in rows.installs if (name := _marked_extension(it, lock)) is not None
+    }
+    return ContentIds(
+        tenant_id=tenant.id,
+        tenant_name=tenant.name,
+        registry=registry,
+        installs=installs,
+    )
+
+
+def _marked_extension(install: InstallRow, lock: Lock) -> str | None:
+    """The extension that the mark of one of our installs names, wanted by the lock or not."""
+    if install.mark is None or not install.made_by(lock.environment.id):
+        return None
+    return install.mark.address.partition("/")[2]
+
+
+def _tenant_row(tenant: TenantRow | Problem, answer: Any) -> TenantRow | None:
+    """The row of the chosen tenant as it is, under its present name; None before it is made."""
+    if isinstance(tenant, Problem):
+        return None
+    return next((it for it in parse_tenants(answer) if it.id == tenant.id), None)

@@ -1,0 +1,122 @@
+"""What an endpoint says through the gateway when `up` asks whether its extension is ready.
+
+A handler's own 4xx or 5xx is its answer, which asking again does not mend. What the gateway says in
+its place, because nobody behind it answers yet, may pass.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from algaenv.drivers.probes.http import HttpReply
+from algaenv.model.probe import BrokenHandler, Never, NotYet, PrewarmRequest, ProbeResult, Yes
+
+_ENDPOINT_HINT: Final = (
+    "mend its handler, or take it out of `probe`; `algaenv call EXT PATH` asks it by hand"
+)
+_TRANSIENT_STATUSES: Final = frozenset({429, 502, 503, 504})
+_MAX_EXCERPT: Final = 300
+
+
+def user_headers(key: str) -> Mapping[str, str]:
+    """The headers that choose who asks."""
+    return {"x-algaenv-user": key} if key else {}
+
+
+def endpoint_answer(path: str, reply: HttpReply) -> ProbeResult:
+    """Read what the gateway answered to `GET path`; a query is not repeated to anybody."""
+    if reply.status < 400:
+        return Yes()
+    error, reason, stderr, hint = (
+        reply.told.get(f"x-algaenv-{name}", "") for name in ("error", "reason", "stderr", "hint")
+    )
+    last = f"GET {path.partition('?')[0]} answered {reply.status}"
+    if said := reason or error or _body_excerpt(reply.head):
+        last += f": {said}"
+    if error and not reason and reply.status in _TRANSIENT_STATUSES:
+        return NotYet(last)
+    detail = []
+    if error and error not in last:
+        detail.append(error)
+    if stderr:
+        detail.append(f"stderr: {stderr}")
+    return Never(last, hint or _ENDPOINT_HINT, tuple(detail))
+
+
+def _body_excerpt(body: bytes) -> str:
+    return " ".join(body[: 4 * _MAX_EXCERPT].decode(errors="replace").split())[:_MAX_EXCERPT]
+
+
+# MERGED probes_warmth: What a runner says when it is asked to make a handler ready, and what its author can do about it.
+#
+# Runners that warm nothing answer 400, as Alga's own does, or know no such path: then the first call
+# of the handler is slow, and nothing else is different.
+
+OTHER_BYTES: Final = "the stored bundle has other bytes than its name says: upload it again"
+_FAILURE_HINTS: Final = {
+    "malformed": "build dist/main.wasm as a component: `jco componentize`, or your tool chain's",
+    "compile": "build dist/main.wasm anew; if it stays so, try another version of its tool chain",
+    "limit": "",  # Which one to raise stands in the reason.
+    "link": "build it for the world `alga:extension/runner`, which names all that it may import",
+    "signature": "export `handler: func(request: execute-request) -> execute-response`",
+    "instantiate": "look at what it does while it is being set up, before it is called",
+}
+"""Kind of failure → what its author can do."""
+
+
+def prewarm_body(warming: PrewarmRequest) -> bytes:
+    """The body of the request."""
+    fields = {
+        "tenant": warming.tenant_id,
+        "extension": warming.registry_id,
+        "content_hash": warming.content_hash,
+    }
+    return json.dumps(fields).encode()
+
+
+def prewarm_answer(place: str, reply: HttpReply) -> ProbeResult | BrokenHandler:
+    """Read the reply of the runner at `place`."""
+    fields = reply.fields()
+    code, last = fields.get("code"), f"{place} answered {reply.status}"
+    if isinstance(code, str):
+        last += f" {code[:80]}"
+    match reply.status, code:
+        case 422, "execute_failed":
+            return _broken(fields, last)
+        case 200 | 400 | 404 | 405 | 422, _:
+            return Yes()
+        case _, "archive_hash_mismatch":
+            return Never(last, OTHER_BYTES)
+        case _:
+            return NotYet(last)
+
+
+def _broken(fields: Mapping[str, object], last: str) -> NotYet | BrokenHandler:
+    failure = fields.get("failure")
+    told: Mapping[str, object] = failure if isinstance(failure, dict) else {}
+    if told.get("kind") == "host":  # The runner's own fault, which may pass.
+        return NotYet(f"{last}: {_line(told.get('reason'))}")
+    causes = told.get("causes")
+    said = str(fields.get("error", "")).removeprefix("execute_failed: ")
+    reason = _one_line(told.get("reason") or said)
+    return BrokenHandler(
+        reason=reason,
+        hint=_FAILURE_HINTS.get(str(told.get("kind")), "") or _limit_hint(reason),
+        causes=tuple(_one_line(cause) for cause in causes) if isinstance(causes, list) else (),
+    )
+
+
+def _limit_hint(reason: str) -> str:
+    """How to raise the limit that was met; how to build it anew for what is not known."""
+    found = re.search(r"\((RUNNER_COMPILE_\w+)\)", reason)
+    if found is None:
+        return _FAILURE_HINTS["compile"]
+    more = "" if "MEMORY" in found[1] else "raise `ready_timeout` in the spec, or "
+    return f"the component may be fine: {more}set a higher {found[1]} under `runner.environment`"
+
+
+def _one_line(said: object) -> str:
+    return " ".join(str(said).split())[:_MAX_EXCERPT]

@@ -1,0 +1,146 @@
+"""The HTTP of a probe: connections that stay open, answers that are whole within their time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import field
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
+
+from algaenv.bundle.value import dataclass
+from algaenv.drivers.socket_deadline import shutdown_after
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
+_GATEWAY_PREFIX = "x-algaenv-"
+_MAX_HEAD_BYTES = 64 * 1024
+"""Bytes of a body that are kept; the rest is only hashed."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """An HTTP answer: `head` is the begin of its body, `sha256` (lower hex) is of all of it.
+
+    `told` are the headers that our own gateway adds, names in lower case.
+    """
+
+    status: int
+    head: bytes
+    sha256: str
+    gateway_headers: Mapping[str, str] = field(default_factory=dict)
+
+    def fields(self) -> Mapping[str, object]:
+        """The body as a JSON object; empty when it is none."""
+        try:
+            loaded = json.loads(self.head)
+        except (ValueError, RecursionError):
+            return {}
+        return loaded if isinstance(loaded, dict) else {}
+
+
+class _Connections(dict[tuple[str, str], "HTTPConnection"]):
+    """Closes what is still open once its thread, or its Prober, is gone."""
+
+    def __del__(self) -> None:
+        for connection in self.values():
+            connection.close()
+
+
+class HttpClient(threading.local):
+    """Connections that stay open between questions, a set for each thread."""
+
+    def __init__(self) -> None:
+        self._connections = _Connections()
+
+    def probe(
+        self,
+        url: str,
+        seconds: float,
+        document: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> HttpReply:
+        """GET `url`, or POST a JSON document to it; no redirects are followed.
+
+        What is asked may arrive twice. Raises OSError and HTTPException.
+        """
+        deadline = time.monotonic() + seconds
+        parts = urlsplit(url)
+        connection = self._connection(parts, seconds)
+        used_before = connection.sock is not None
+        try:
+            return _exchange(connection, parts, deadline, document, headers)
+        except ConnectionError:
+            # RemoteDisconnected is one too. A server may close what was idle at any time.
+            if not used_before:
+                raise
+            return _exchange(connection, parts, deadline, document, headers)
+
+    def _connection(self, parts: SplitResult, seconds: float) -> HTTPConnection:
+        from http.client import HTTPConnection, HTTPSConnection
+
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        key = (parts.scheme, parts.netloc)
+        connection = self._connections.get(key)
+        if connection is None:
+            connection = kind(parts.hostname or "", parts.port)
+            self._connections[key] = connection
+        connection.timeout = seconds
+        return connection
+
+
+def _exchange(
+    connection: HTTPConnection,
+    parts: SplitResult,
+    deadline: float,
+    document: bytes | None,
+    more: Mapping[str, str] | None,
+) -> HttpReply:
+    from http.client import HTTPException
+
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    headers = {"Accept-Encoding": "identity", **(more or {})}
+    if document is not None:
+        headers["Content-Type"] = "application/json"
+    try:
+        if connection.sock is None:
+            connection.connect()
+        wire = connection.sock
+        wire.settimeout(seconds_left(deadline))
+        digest, head = hashlib.sha256(), bytearray()
+        # The timeout of a socket is for each read: a trickle, of headers too, would outlast it.
+        with shutdown_after(wire.fileno(), seconds_left(deadline)) as expired:
+            try:
+                connection.request("GET" if document is None else "POST", target, document, headers)
+                response = connection.getresponse()
+                while response.length != 0 and (ahead := response.peek()):
+                    chunk = response.read(len(ahead))
+                    digest.update(chunk)
+                    head += chunk[: _MAX_HEAD_BYTES - len(head)]
+                response.read()  # nothing, or the complaint that the body is incomplete
+            except (OSError, HTTPException) as error:
+                if expired.is_set():
+                    raise TimeoutError from error
+                raise
+        if expired.is_set():  # A body without a length ends with the connection, however it ends.
+            raise TimeoutError
+    except BaseException:
+        connection.close()
+        raise
+    gateway_headers = {name.lower(): value for name, value in response.getheaders()}
+    gateway_headers = {
+        name: value for name, value in gateway_headers.items() if name.startswith(_GATEWAY_PREFIX)
+    }
+    return HttpReply(response.status, bytes(head), digest.hexdigest(), gateway_headers)
+
+
+def seconds_left(deadline: float) -> float:
+    """Seconds until `deadline`, a moment of time.monotonic. Raises TimeoutError past it."""
+    seconds_left = deadline - time.monotonic()
+    if seconds_left <= 0:
+        raise TimeoutError
+    return seconds_left

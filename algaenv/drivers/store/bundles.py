@@ -1,0 +1,136 @@
+"""Puts bundles into the store, proves that they arrived, and takes them away with their rows."""
+
+# ruff: noqa: ARG002 - the signatures are the protocol's
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from algaenv.bundle.digest import Digest
+from algaenv.bundle.layout import BundleKey, parse_bundle_key
+from algaenv.drivers.database import deletes
+from algaenv.drivers.database.session import DatabaseSession
+from algaenv.drivers.resource_spec import spec_as
+from algaenv.drivers.retry import retry_unavailable
+from algaenv.drivers.store.objects import (
+    TRANSFER_SECONDS,
+    Bucket,
+    StoredObject,
+    StoreEndpoint,
+    mark_key,
+)
+from algaenv.model.address import Address
+from algaenv.model.content import BundleSpec
+from algaenv.model.problem import Failed, Problem
+from algaenv.model.resource import Present, Resource
+from algaenv.reconcile.protocols import OnProgress
+
+
+class BundleDriver:
+    """Bundle objects, for one environment. An object's key holds its digest."""
+
+    def __init__(self, store: StoreEndpoint, database: DatabaseSession, environment: str) -> None:
+        self._store = store
+        self._database = database
+        self._environment = environment
+        self._buckets: dict[str, Bucket] = {}
+
+    def create(self, resource: Resource, on_progress: OnProgress) -> None:
+        """Upload the archive unless it is there, then read it back.
+
+        Raises Failed when the archive is gone or the store gives back other bytes.
+        """
+        body = spec_as(resource, BundleSpec)
+        retry_unavailable(lambda: self._upload(body, on_progress), on_progress)
+
+    def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
+        """The same: other bytes under this key are wrong bytes."""
+        self.create(resource, on_progress)
+
+    def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
+        """Remove the rows of the build, then the object: what is left shows in the next look."""
+        name, _, key = seen.handle.partition("/")
+        parts = parse_bundle_key(key)
+        mark = self._mark(parts)
+
+        def remove() -> None:
+            if parts is not None:
+                with self._database.transaction() as connection:
+                    deletes.delete_bundle(
+                        connection,
+                        parts.tenant,
+                        parts.registry,
+                        parts.digest.prefixed,
+                        self._environment,
+                        managed=self._database.managed,
+                    )
+            self._bucket(name).delete(key)
+            if mark is not None:
+                self._bucket(name).delete(mark)
+
+        retry_unavailable(remove, on_progress)
+
+    def _mark(self, key: BundleKey | None) -> str | None:
+        if key is None or self._database.managed:
+            return None
+        return mark_key(self._environment, key)
+
+    def _bucket(self, name: str) -> Bucket:
+        """Shared by all steps, since a client keeps its connections."""
+        return self._buckets.setdefault(name, Bucket(self._store, name, TRANSFER_SECONDS))
+
+    def _upload(self, body: BundleSpec, on_progress: OnProgress) -> None:
+        bucket, archive = self._bucket(body.bucket), Path(body.archive)
+        mark = self._mark(parse_bundle_key(body.key))
+        if mark is not None:
+            # First: what is left by a run that ends here is found again by it.
+            bucket.write(mark, b"")
+        if not _is_uploaded(bucket.head(body.key), body, archive):
+            on_progress(f"uploading {body.size} bytes")
+            _check_archive(archive, body)
+            bucket.put(body.key, archive)
+        _verify_object(bucket, body)
+
+
+def _is_uploaded(found: StoredObject | None, body: BundleSpec, archive: Path) -> bool:
+    return found is not None and found.size == body.size and found.md5_matches(archive)
+
+
+def _check_archive(archive: Path, body: BundleSpec) -> None:
+    """Nothing but the bytes that the key names may ever get into the store."""
+    try:
+        digest = Digest.of_file(archive)
+    except OSError as error:
+        raise Failed(
+            Problem(
+                "archive-missing",
+                f"cannot upload the bundle of {body.extension}: its archive cannot be read"
+                f" ({error.strerror})",
+                "run `algaenv up` again, which packs it anew",
+            )
+        ) from error
+    if digest != body.digest:
+        raise Failed(
+            Problem(
+                "archive-changed",
+                f"cannot upload the bundle of {body.extension}: its archive should be"
+                f" sha256:{body.digest.short} and is sha256:{digest.short}",
+                f"remove {archive} and run `algaenv up` again, which packs it anew",
+            )
+        )
+
+
+def _verify_object(bucket: Bucket, body: BundleSpec) -> None:
+    """Read the object as the runner will; a store that mangles it must not go unnoticed."""
+    came_back = bucket.digest(body.key)
+    if came_back == (body.digest.hex, body.size):
+        return
+    said = "nothing" if came_back is None else f"{came_back[1]} bytes sha256:{came_back[0][:12]}"
+    raise Failed(
+        Problem(
+            "object-mismatch",
+            f"cannot trust the object store: {body.bucket}/{body.key} should be {body.size} bytes"
+            f" sha256:{body.digest.short}, and {said} came back",
+            "run `algaenv up` again; if it says the same, the store's disk or engine is at fault",
+        )
+    )

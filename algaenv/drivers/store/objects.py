@@ -1,0 +1,293 @@
+"""Objects of the store: list, ask, put, read back, delete, over S3 with signed requests.
+
+Nothing here depends on an object's metadata, since some stores forget it. The environment's own
+AWS and proxy settings play no part: the store is ours and stands on this machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from algaenv.bundle.layout import BUNDLE_FILE, BundleKey, extension_prefix, parse_bundle_key
+from algaenv.bundle.value import dataclass
+from algaenv.model.problem import DriverError, Failed, Problem, Refused, Unavailable
+from algaenv.model.secret import Secret
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+    from obstore.store import S3Credential, S3Store
+
+READ_SECONDS = 5.0
+TRANSFER_SECONDS = 120.0
+"""For one request, its body included."""
+CHUNK = 1024 * 1024
+
+_CODE = re.compile(r"<Code>([A-Za-z0-9]+)</Code>")
+_STATUS = re.compile(r"status code: (\d{3})")
+_DENIED = {"SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied", "InvalidTokenId"}
+_FULL = {"XMinioStorageFull", "InsufficientStorage", "507"}
+_PLAIN_MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+def handle_of(bucket: str, key: str) -> str:
+    """How an observation names an object."""
+    return f"{bucket}/{key}"
+
+
+def marks_prefix(environment: str) -> str:
+    """Begin of the keys of an environment's marks."""
+    return f"algaenv/{environment}/"
+
+
+def mark_key(environment: str, key: BundleKey) -> str:
+    """Key of the empty object that says: this environment uploaded the bundle `key`.
+
+    Written beside an external database only. Other tools may upload to the same tenant there before
+    they write a row, so an object without a row is not ours for that reason alone.
+    """
+    return f"{marks_prefix(environment)}{key.tenant}/{key.registry}/{key.digest.hex}"
+
+
+def parse_mark_key(environment: str, key: str) -> BundleKey | None:
+    """The bundle that a mark speaks of; None for what is no mark of this environment."""
+    parts = key.removeprefix(marks_prefix(environment)).split("/")
+    if len(parts) != 3:
+        return None
+    tenant, registry, digest = parts
+    return parse_bundle_key(f"{extension_prefix(tenant, registry)}sha256/{digest}/{BUNDLE_FILE}")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreEndpoint:
+    """Where the object store is. `endpoint` is an http URL without a path."""
+
+    endpoint: str
+    access_key: Secret
+    secret_key: Secret
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object. `modified` is UTC in a form that sorts as text; `etag` has no quotes."""
+
+    key: str
+    size: int
+    etag: str
+    modified: str
+
+    def md5_matches(self, archive: Path) -> bool:
+        """Whether the ETag proves that these are the bytes of `archive`."""
+        return self._compare_md5(archive, equal=True)
+
+    def md5_differs(self, archive: Path) -> bool:
+        """Whether the ETag proves that these are not the bytes of `archive`."""
+        return self._compare_md5(archive, equal=False)
+
+    def _compare_md5(self, archive: Path, *, equal: bool) -> bool:
+        """Only an ETag that is a plain MD5 proves anything, and only beside a file."""
+        if not _PLAIN_MD5.fullmatch(self.etag) or not archive.is_file():
+            return False
+        with archive.open("rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
+        return (digest.hexdigest() == self.etag) is equal
+
+
+class Bucket:
+    """The objects of one bucket. Every method raises Unavailable, Refused or Failed."""
+
+    def __init__(self, store: StoreEndpoint, name: str, seconds: float = READ_SECONDS) -> None:
+        self.store = store
+        self.name = name
+        self._seconds = seconds
+        self._client: S3Store | None = None
+
+    def list(self, prefix: str) -> tuple[StoredObject, ...] | None:
+        """What there is below `prefix`, which ends with a slash; None without the bucket.
+
+        One request for each thousand objects.
+        """
+        import obstore
+
+        try:
+            with self._translate_errors("list objects"):
+                pages = obstore.list(self._s3(), prefix)
+                return tuple(_stored_object(each) for page in pages for each in page)
+        except Refused as error:
+            if error.problem.code == "bucket-missing":
+                return None
+            raise
+
+    def head(self, key: str) -> StoredObject | None:
+        """One object; None when it, or the whole bucket, is not there."""
+        import obstore
+
+        with self._translate_errors("ask for an object"):
+            try:
+                return _stored_object(obstore.head(self._s3(), key))
+            except FileNotFoundError:
+                return None
+
+    def put(self, key: str, archive: Path) -> None:
+        """Upload a file in one request, so that it appears whole or not at all.
+
+        Raises OSError when the file cannot be read.
+        """
+        self.write(key, archive.read_bytes())
+
+    def write(self, key: str, content: bytes) -> None:
+        """Make an object of these bytes, in one request."""
+        import obstore
+
+        with self._translate_errors("upload an object"):
+            obstore.put(
+                self._s3(),
+                key,
+                content,
+                attributes={"Content-Type": "application/octet-stream"},
+                use_multipart=False,
+            )
+
+    def digest(self, key: str) -> tuple[str, int] | None:
+        """SHA-256 (lower hex) and size of what the store gives back; None when it has nothing."""
+        import obstore
+
+        found, size = hashlib.sha256(), 0
+        with self._translate_errors("read an object back"):
+            try:
+                answer = obstore.get(self._s3(), key)
+            except FileNotFoundError:
+                return None
+            for chunk in answer.stream(min_chunk_size=CHUNK):
+                found.update(chunk)
+                size += len(chunk)
+        return found.hexdigest(), size
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there counts as removed."""
+        import obstore
+
+        try:
+            with self._translate_errors("delete an object"):
+                obstore.delete(self._s3(), [key])
+        except Refused as error:
+            if error.problem.code != "bucket-missing":
+                raise
+
+    def _s3(self) -> S3Store:
+        if self._client is None:
+            from obstore.store import S3Store
+
+            store, limit = self.store, timedelta(seconds=self._seconds)
+            self._client = S3Store(
+                self.name,
+                endpoint=store.endpoint,
+                region=store.region,
+                # Keys given as values are mixed with AWS_SESSION_TOKEN; from a provider they stand.
+                credential_provider=self._keys,
+                skip_signature=False,
+                virtual_hosted_style_request=False,
+                client_options={
+                    "allow_http": True,
+                    "timeout": limit,
+                    "connect_timeout": timedelta(seconds=2),
+                    # Naming a proxy that is never used is the one way not to use HTTP_PROXY.
+                    "proxy_url": "http://127.0.0.1:9",
+                    "proxy_excludes": "127.0.0.1,localhost",
+                },
+                retry_config={"max_retries": 0, "retry_timeout": limit},
+            )
+        return self._client
+
+    def _keys(self) -> S3Credential:
+        return {
+            "access_key_id": self.store.access_key.reveal(),
+            "secret_access_key": self.store.secret_key.reveal(),
+            "token": None,
+            "expires_at": None,
+        }
+
+    @contextmanager
+    def _translate_errors(self, action: str) -> Iterator[None]:
+        import obstore.exceptions
+
+        try:
+            yield
+        except (obstore.exceptions.BaseError, OSError) as error:
+            code, said = _parse_error(str(error))
+            raise store_error(code, said, action, self.name, self.store.endpoint) from error
+
+
+def store_error(code: str, said: str, action: str, bucket: str, endpoint: str) -> DriverError:
+    """What a refusal means. `code` is S3's own, or an HTTP status; empty: nobody answered."""
+    if not code:
+        return Unavailable(
+            Problem(
+                "store-unreachable",
+                f"cannot {action}: the object store at {endpoint} does not answer ({said})",
+                "run `algaenv up`, which starts it, or shows why it ends",
+            )
+        )
+    if code in ("NoSuchBucket", "404"):
+        return Refused(
+            Problem(
+                "bucket-missing",
+                f"cannot {action}: there is no bucket {bucket}",
+                "run `algaenv up`, which makes it",
+            )
+        )
+    if code in _DENIED or code in ("401", "403"):
+        return Refused(
+            Problem(
+                "store-denied",
+                f"cannot {action}: the object store does not accept the keys ({code})",
+                "a kept volume may hold older keys: give those in the spec, or start afresh with"
+                " `algaenv down --volumes`",
+            )
+        )
+    if code in _FULL:
+        return Failed(
+            Problem("store-full", f"cannot {action}: the object store is full", "free disk space")
+        )
+    if code in (
+        "SlowDown",
+        "InternalError",
+        "ServiceUnavailable",
+        "XMinioServerNotInitialized",
+    ) or (code.startswith("5") and code.isdigit()):
+        return Unavailable(
+            Problem(
+                "store-error", f"cannot {action}: the object store answered {code}", "try again"
+            )
+        )
+    return Refused(
+        Problem(
+            "store-refused",
+            f"cannot {action}: the object store answered {code}",
+            "look this code up in the documentation of S3, or of the store",
+        )
+    )
+
+
+def _parse_error(text: str) -> tuple[str, str]:
+    """S3's code, else the HTTP status, else nothing; and a phrase on what happened instead."""
+    for pattern in (_CODE, _STATUS):
+        if match := pattern.search(text):
+            return match[1], ""
+    kind = re.search(r"kind: (\w+)", text)
+    return "", kind[1].lower() if kind else "no answer"
+
+
+def _stored_object(meta: ObjectMeta) -> StoredObject:
+    return StoredObject(
+        key=meta["path"],
+        size=meta["size"],
+        etag=(meta["e_tag"] or "").strip('"'),
+        modified=meta["last_modified"].strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+    )

@@ -1,0 +1,79 @@
+"""What one load has asked of the world, and what it has to complain about.
+
+A cached result holds only as long as every answer in here would be the same again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from algaenv.model.problem import Problem, Where
+
+MAX_FILE_BYTES = 1 << 20
+"""Bytes of the largest file that is read: a spec or a secret above that is a mistake."""
+
+
+@dataclass(slots=True)
+class Diagnostics:
+    """Lives for one load; every stage writes into it and none reads another's complaints."""
+
+    environ: Mapping[str, str]
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    digests: dict[Path, str | None] = field(default_factory=dict)
+    """Absolute path → SHA-256 of what was read there, None where nothing was."""
+    variables: dict[str, None] = field(default_factory=dict)
+    reported: set[Where] = field(default_factory=set)
+    """The places of values that have their complaint already, and mean nothing."""
+    unbraced: dict[Where, str] = field(default_factory=dict)
+    """The place of a value → a variable in it that is written without braces, and stays text."""
+    load_dotenv: Callable[[], Mapping[str, str]] | None = None
+    """Reads the file `.env` beside the spec; asked once, when the environment lacks a variable."""
+    dotenv: Mapping[str, str] | None = None
+    base_directories: dict[str, Path] = field(default_factory=dict)
+    """File, as messages name it → the directory its relative paths start at."""
+
+    def add_error(self, code: str, summary: str, hint: str, where: Where | None) -> None:
+        """Note what is wrong; `summary` goes on after "cannot "."""
+        if where is not None and (name := self.unbraced.get(where)):
+            hint = f"write ${{{name}}} if the variable is meant: only that form is filled"
+        self.problems.append(Problem(code, f"cannot {summary}", hint, where))
+
+    def add_warning(self, code: str, summary: str, hint: str, where: Where | None) -> None:
+        """Note what is odd, but stops nothing."""
+        self.warnings.append(Problem(code, f"cannot {summary}", hint, where))
+
+    def variable(self, name: str) -> str | None:
+        """An environment variable, else one of the file `.env`; None when it is not set."""
+        self.variables[name] = None
+        if (found := self.environ.get(name)) is not None:
+            return found
+        if self.dotenv is None:
+            self.dotenv = self.load_dotenv() if self.load_dotenv else {}
+        return self.dotenv.get(name)
+
+    def read(self, path: Path) -> bytes:
+        """The bytes of a regular file; raises OSError, FileNotFoundError among them."""
+        path = path.absolute()
+        self.digests.setdefault(path, None)
+        content = read_regular(path)
+        self.digests[path] = hashlib.sha256(content).hexdigest()
+        return content
+
+
+def read_regular(path: Path) -> bytes:
+    """The bytes of a regular file of at most MAX_FILE_BYTES bytes; raises OSError.
+
+    A pipe or a device is refused unopened: reading it could wait for ever.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("not a regular file")
+    with path.open("rb") as stream:
+        content = stream.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise OSError(f"larger than {LIMIT >> 20} MiB")
+    return content
