@@ -1,4 +1,4 @@
-"""The problem codes of the craft drivers, for the reference page that lists them."""
+"""The problem codes of the drivers, for the reference page that lists them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ LOCAL_CODES: tuple[tuple[str, str], ...] = (
     ("secrets-damaged", "the file that keeps the generated secrets cannot be read"),
     ("source-restless", "the files of an extension change faster than they can be packed"),
 )
-
-
-# MERGED content_codes: The problem codes of the content drivers, for the reference page that lists them.
+"""Of builds and the private directory."""
 
 CONTENT_CODES: tuple[tuple[str, str], ...] = (
     ("archive-changed", "the packed bundle on disk is no longer the one that was packed"),
@@ -58,3 +56,6 @@ CONTENT_CODES: tuple[tuple[str, str], ...] = (
     ("text-unstorable", "a text holds a character that the database cannot store"),
     ("version-shared", "another tenant runs another build of the same version"),
 )
+"""Of the database and the object store."""
+
+CODES = LOCAL_CODES + CONTENT_CODES

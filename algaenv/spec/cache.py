@@ -107,9 +107,9 @@ def _hmac_of(salt: str, value: str | None) -> str | None:
 
 def _program_stamp() -> str:
     """Stands for the program: in a checkout the version does not change with every edit."""
-    here = Path(__file__).parent
+    package = Path(__file__).parent
     stamps = []
-    for directory in (here, here.parent / "model"):
+    for directory in (package, package / "resolve", package.parent / "model"):
         with os.scandir(directory) as entries:
             for entry in entries:
                 if entry.name.endswith(".py"):

@@ -75,5 +75,5 @@ def read_regular(path: Path) -> bytes:
     with path.open("rb") as stream:
         content = stream.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
-        raise OSError(f"larger than {LIMIT >> 20} MiB")
+        raise OSError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
     return content

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from algaenv.model.problem import Where
 from algaenv.spec.diagnostics import Diagnostics
 from algaenv.spec.nodes import NodePath, ScalarNode, SequenceNode, SourceMap, kind_of, to_plain
-from algaenv.spec.suggest import nearest, suggestion
+from algaenv.spec.suggest import nearest, shorten, suggestion
 from algaenv.spec.types import TAG_PREFIX
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class _ErrorReporter:
         elif self._about_key:
             where = self._places.key(self._path)
             name = f"`{self._path[-1]}`" if self._path[-1] else "empty text"
-            self._wrong(name, f"a key of {dotted(self._path[:-1])}", where)
+            self._wrong(name, f"a key of {dotted_path(self._path[:-1])}", where)
         elif (where := self._places.value(self._path)) not in self._ledger.reported:
             self._wrong(self._shown(), dotted_path(self._path), where)
 
@@ -189,7 +189,7 @@ class _ErrorReporter:
         code = self._kind if self._kind.startswith("spec-") else _CODES.get(self._kind)
         requirement = str(self._with.get("wanted") or self._wanted())
         self._ledger.add_error(
-            code or "spec-type", f"use {shown} as {role}: {wanted}", self._hint(), where
+            code or "spec-type", f"use {shown} as {role}: {requirement}", self._hint(), where
         )
 
     def _wanted(self) -> str:
@@ -207,7 +207,7 @@ class _ErrorReporter:
         if node.value is None:
             return "nothing"
         kind = "" if isinstance(node.value, str) else f" ({kind_of(node)})"
-        return f"`{shortened(node.text, 60)}`{kind}" if node.text else "empty text"
+        return f"`{shorten(node.text, 60)}`{kind}" if node.text else "empty text"
 
     def _hint(self) -> str:
         if said := self._with.get("hint"):
@@ -251,9 +251,6 @@ def dotted_path(path: Sequence[str | int]) -> str:
     for key in path:
         shown += f"[{key}]" if isinstance(key, int) else f".{key}" if shown else key
     return shown
-
-
-# MERGED known_keys: Which keys the models know at one place, for the hint of a complaint about another key.
 
 
 def known_keys(model: type[BaseModel], location: NodePath) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from algaenv.spec.suggest import suggestion
 from algaenv.spec.types import (
     ITEMS,
     MAPPING,
+    TAG_PREFIX,
     TEXT,
     Boolean,
     MatchesPattern,
@@ -30,7 +31,7 @@ from algaenv.spec.types import (
 )
 
 DEFAULT_PORT = 3070
-APP_SERVER = f"{MARK}app"
+APP_SERVER = f"{TAG_PREFIX}app"
 USER_KEY_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}"
 
 

@@ -1,4 +1,7 @@
-"""From a file to an Intent, or to every complaint about it at once."""
+"""Loads a spec: from a file to an Intent, or to all errors in it at once.
+
+Importable without YAML and pydantic: those are loaded when a spec is read.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,25 @@ from pathlib import Path
 from algaenv.bundle.value import dataclass
 from algaenv.model.intent import Intent
 from algaenv.model.problem import Problem, SpecError
-from algaenv.spec import variables
-from algaenv.spec.diagnostics import Diagnostics
-from algaenv.spec.document import Document
-from algaenv.spec.errors import validate_tree
-from algaenv.spec.extension_fields import remove_extension_fields
-from algaenv.spec.merge import LayerReader
-from algaenv.spec.nodes import SourceMap
-from algaenv.spec.resolve.intent import resolve_intent
-from algaenv.spec.stacks import stacks_root
-from algaenv.spec.variables import VariableExpander
 
-__all__ = ["Loaded", "Traced", "load", "trace"]
+
+@dataclass(frozen=True, slots=True)
+class LoadedSpec:
+    """A spec without errors.
+
+    `files` are all that were read or looked for in vain: the spec and what it extends, the local
+    file, secrets, engines. `variables` are the names of the environment variables asked for.
+    """
+
+    intent: Intent
+    warnings: tuple[Problem, ...]
+    files: tuple[Path, ...]
+    variables: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class LoadTrace:
-    """A load, and a digest (SHA-256, lower hex) of what was read in each file, None for absent."""
+    """A loaded spec, and a digest (SHA-256, lower hex) of each file; None for an absent one."""
 
     loaded: LoadedSpec
     digests: Mapping[Path, str | None]
@@ -35,7 +40,7 @@ def load(path: Path, environ: Mapping[str, str], *, stacks: Path | None = None) 
     """Read the spec at `path`, with `environ` for its variables and below that the file `.env`.
 
     `stacks` is where `extends:` looks for names, by default the stacks of this package. Raises
-    SpecError with every complaint, in the order of their places, and with what it warns of.
+    SpecError with every error, in the order of their positions, and with the warnings.
     """
     return load_with_trace(path, environ, stacks=stacks).loaded
 
@@ -43,15 +48,24 @@ def load(path: Path, environ: Mapping[str, str], *, stacks: Path | None = None) 
 def load_with_trace(
     path: Path, environ: Mapping[str, str], *, stacks: Path | None = None
 ) -> LoadTrace:
-    """The same, with what a cache must see unchanged; raises SpecError likewise."""
+    """As `load`, with the digests that a cache compares; raises SpecError likewise."""
+    from algaenv.spec.diagnostics import Diagnostics
+    from algaenv.spec.document import Document
+    from algaenv.spec.errors import validate_tree
+    from algaenv.spec.extension_fields import remove_extension_fields
+    from algaenv.spec.merge import LayerReader
+    from algaenv.spec.nodes import SourceMap
+    from algaenv.spec.resolve.intent import resolve_intent
+    from algaenv.spec.stacks import stacks_root
+    from algaenv.spec.variables import VariableExpander, read_dotenv
+
     diagnostics = Diagnostics(environ)
-    diagnostics.load_dotenv = functools.partial(variables.read_dotenv, path, diagnostics)
+    diagnostics.load_dotenv = functools.partial(read_dotenv, path, diagnostics)
     tree = LayerReader(diagnostics, stacks or stacks_root()).read(path)
     intent = None
     if tree is not None:
-        source_map = SourceMap(
-            VariableExpander(diagnostics).fill(remove_extension_fields(tree, diagnostics))
-        )
+        expander = VariableExpander(diagnostics)
+        source_map = SourceMap(expander.fill(remove_extension_fields(tree, diagnostics)))
         document, cut = validate_tree(
             Document, source_map, diagnostics, stand_ins={"name": "unnamed"}
         )
@@ -66,20 +80,3 @@ def load_with_trace(
         tuple(diagnostics.variables),
     )
     return LoadTrace(loaded, diagnostics.digests)
-
-
-# MERGED loaded: What a load gives back; importable without YAML and pydantic, for the cache.
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedSpec:
-    """A spec that is right.
-
-    `files` are all that were read or looked for in vain: the spec and what it extends, the local
-    file, secrets, engines. `variables` are the names of the environment variables asked for.
-    """
-
-    intent: Intent
-    warnings: tuple[Problem, ...]
-    files: tuple[Path, ...]
-    variables: tuple[str, ...]

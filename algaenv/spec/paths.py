@@ -40,8 +40,6 @@ def _mode(path: str) -> int:
         return 0
 
 
-# MERGED find: Where the spec is when nobody says: here, or in the nearest directory above.
-
 SPEC_FILE = "algaenv.yaml"
 
 
@@ -57,8 +55,6 @@ def find_spec(start: Path) -> Path | None:
             continue
     return None
 
-
-# MERGED paths: What the author's paths lead to; each starts at the directory of the file it stands in.
 
 MANIFEST = "manifest.json"
 
@@ -125,11 +121,6 @@ def _is_inside(path: str, directory: str) -> bool:
     real = os.path.realpath(directory)
     return os.path.commonpath([os.path.realpath(path), real]) == real
 
-
-# MERGED trust: What a spec of somebody else should not get without a word: the machine, the home, other secrets.
-#
-# Warnings only: an author may mean it. Whoever brings up a stranger's spec reads them first, since
-# `validate` and `plan` show them too.
 
 _SOCKETS: Final = re.compile(r"(?:docker|podman|containerd|crio|buildkitd)\.sock")
 _SYSTEM_DIRECTORIES: Final = frozenset(

@@ -15,12 +15,12 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 from algaenv.bundle.value import dataclass
 from algaenv.model.secret import Secret
 from algaenv.spec.diagnostics import Diagnostics
-from algaenv.spec.nodes import NodePath as TreePath
-from algaenv.spec.nodes import SourceMap, SubstitutedText
+from algaenv.spec.errors import dotted_path
+from algaenv.spec.nodes import NodePath, SourceMap, SubstitutedText
 from algaenv.spec.paths import PathResolver, warn_outside_secret
-from algaenv.spec.types import TEXT, SpecModel, Text, VariableName, value_error
+from algaenv.spec.types import TAG_PREFIX, TEXT, SpecModel, Text, VariableName, value_error
 
-FILE, ENV = f"{MARK}file", f"{MARK}env"
+FILE, ENV = f"{TAG_PREFIX}file", f"{TAG_PREFIX}env"
 
 
 class FileSecret(SpecModel):
@@ -73,10 +73,6 @@ VariableValue = Annotated[
 SecretForm = str | FileSecret | EnvSecret
 
 
-# MERGED secrets: Where secrets come from, and what each kind of secret may hold.
-#
-# No message of this module shows a value.
-
 ACCESS_KEY = (r"[A-Za-z0-9._-]{3,128}", "3 to 128 letters, digits, dots, hyphens, underscores")
 SECRET_KEY = (
     r"[!#-&(-+\--\[\]-~]{8,128}",
@@ -98,7 +94,7 @@ class SecretReader:
     source_map: SourceMap
 
     def read(
-        self, form: SecretForm | None, path: TreePath, kind: tuple[str, str] | None = None
+        self, form: SecretForm | None, path: NodePath, kind: tuple[str, str] | None = None
     ) -> Secret | None:
         """The secret at `path`; None when there is none, or after a complaint.
 
@@ -118,14 +114,14 @@ class SecretReader:
         if kind is not None and re.fullmatch(kind[0], value) is None:
             self.diagnostics.add_error(
                 "spec-secret",
-                f"use this as {dotted(path)}: it must hold {kind[1]}",
+                f"use this as {dotted_path(path)}: it must hold {kind[1]}",
                 "choose another one",
                 self.source_map.value(path),
             )
             return None
         return Secret(value)
 
-    def url(self, form: SecretForm, path: TreePath) -> Secret | None:
+    def url(self, form: SecretForm, path: NodePath) -> Secret | None:
         """The URL of a database; None after a complaint."""
         secret = self.read(form, path)
         if secret is None:
@@ -135,24 +131,24 @@ class SecretReader:
             return secret
         self.diagnostics.add_error(
             "spec-url",
-            f"use this as {dotted(path)}: {wanted}",
+            f"use this as {dotted_path(path)}: {wanted}",
             "write postgresql://user:password@host:port/database, special characters as %XX",
             self.source_map.value(path),
         )
         return None
 
-    def _variable(self, name: str, path: TreePath) -> str | None:
+    def _variable(self, name: str, path: NodePath) -> str | None:
         value = self.diagnostics.variable(name)
         if value is None:
             self.diagnostics.add_error(
                 "spec-variable-unset",
-                f"read {dotted(path[:-1])} from {name}: the variable is not set",
+                f"read {dotted_path(path[:-1])} from {name}: the variable is not set",
                 f"set {name}",
                 self.source_map.value(path),
             )
         return value
 
-    def _file(self, name: str, path: TreePath) -> str | None:
+    def _file(self, name: str, path: NodePath) -> str | None:
         where = self.source_map.value(path)
         file = Path(PathResolver(self.diagnostics).absolute(name, where))
         try:
@@ -168,7 +164,7 @@ class SecretReader:
                 return value
             said, hint = "it is empty" if not value else "it holds a NUL", "write the secret to it"
         self.diagnostics.add_error(
-            "spec-secret-file", f"read {dotted(path[:-1])} from {name}: {said}", hint, where
+            "spec-secret-file", f"read {dotted_path(path[:-1])} from {name}: {said}", hint, where
         )
         return None
 

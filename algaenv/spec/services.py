@@ -12,6 +12,7 @@ from algaenv.spec.types import (
     IMAGE_REPOSITORY,
     IMAGE_TAG,
     MAPPING,
+    TAG_PREFIX,
     TEXT,
     Boolean,
     BucketName,
@@ -226,7 +227,7 @@ class ExternalSpec(SpecModel):
     )
 
 
-MANAGED, EXTERNAL = f"{MARK}managed", f"{MARK}external"
+MANAGED, EXTERNAL = f"{TAG_PREFIX}managed", f"{TAG_PREFIX}external"
 
 
 def _database_tag(value: Any) -> str:

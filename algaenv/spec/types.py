@@ -34,7 +34,7 @@ from algaenv.spec.suggest import suggestion
 TAG_PREFIX = "\0"
 """Begins the tag of a union's member, which stands between keys in the locations of errors; no key
 of an author's can hold it."""
-TEXT, ITEMS, MAPPING = f"{MARK}text", f"{MARK}items", f"{MARK}mapping"
+TEXT, ITEMS, MAPPING = f"{TAG_PREFIX}text", f"{TAG_PREFIX}items", f"{TAG_PREFIX}mapping"
 
 
 class SpecModel(BaseModel):
@@ -309,15 +309,13 @@ def by_kind(wanted: str, *kinds: str) -> Discriminator:
     return Discriminator(kind, custom_error_type="spec-type", custom_error_message=wanted)
 
 
-# MERGED image_words: How an image is named, in the grammar that container registries share.
-
 _HOST = r"(?:(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9-]+(?=:\d))(?::\d{1,5})?/)?"
 """As Docker tells a registry from the first part of a path: by its dot or its port."""
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
 IMAGE_REPOSITORY = rf"{_HOST}{_COMPONENT}(?:/{_COMPONENT})*"
 IMAGE_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 IMAGE_DIGEST = r"sha256:[0-9a-f]{64}"
-_REFERENCE = re.compile(rf"({REPOSITORY})(?::({TAG}))?(?:@({DIGEST}))?")
+_REFERENCE = re.compile(rf"({IMAGE_REPOSITORY})(?::({IMAGE_TAG}))?(?:@({IMAGE_DIGEST}))?")
 _LONGEST_REFERENCE = 400
 
 

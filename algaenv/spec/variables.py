@@ -146,7 +146,7 @@ class VariableExpander:
     def _broken(self, text: str, where: Where) -> None:
         self.diagnostics.add_error(
             "spec-variable-syntax",
-            f"read {shortened(text, 40)} as a variable",
+            f"read {shorten(text, 40)} as a variable",
             "write ${NAME}, ${NAME:-default}, or $${ for the two characters themselves",
             where,
         )
@@ -158,13 +158,6 @@ def _position_in(node: ScalarNode, offset: int) -> Where:
     opening = 0 if node.plain else 1
     return replace(node.where, column=node.where.column + opening + offset)
 
-
-# MERGED dotenv: The file `.env` beside the spec: variables for it, below those of the shell, as Compose has it.
-#
-# A line is `DOTENV_FILE=value`, with `export` before it if one likes, or a comment. A value in single quotes
-# is taken as it stands; in others `${…}` is filled, and in double quotes `
-# `, `"` and such mean
-# what they mean in a shell.
 
 DOTENV_FILE: Final = ".env"
 

@@ -15,6 +15,7 @@ from algaenv.model.problem import Where
 from algaenv.spec.diagnostics import Diagnostics
 from algaenv.spec.nodes import MappingEntry, MappingNode, Node, ScalarNode, SequenceNode, kind_of
 from algaenv.spec.scalars import ScalarResolver
+from algaenv.spec.suggest import shorten
 
 if TYPE_CHECKING:
     from yaml.events import (
@@ -85,7 +86,7 @@ class TreeBuilder:
 
         if depth > MAX_DEPTH:
             self._abort(
-                "spec-depth", f"nest deeper than {DEPTH} levels", "flatten it", event.start_mark
+                "spec-depth", f"nest deeper than {MAX_DEPTH} levels", "flatten it", event.start_mark
             )
         if isinstance(event, ev.AliasEvent):
             return self._alias(event)
@@ -134,7 +135,7 @@ class TreeBuilder:
         if self._nodes > MAX_NODES:
             self._abort(
                 "spec-expansion",
-                f"hold more than {NODES} values, aliases unfolded",
+                f"hold more than {MAX_NODES} values, aliases unfolded",
                 "use fewer aliases of aliases",
                 mark,
             )
@@ -151,7 +152,7 @@ class TreeBuilder:
         except ValueError:
             self._ledger.add_error(
                 "spec-number",
-                f"use `{shortened(text, 40)}` as a {'number' if kind is None else kind}",
+                f"use `{shorten(text, 40)}` as a {'number' if kind is None else kind}",
                 "write a finite decimal number, or put the text into quotes",
                 where,
             )
@@ -261,8 +262,6 @@ class TreeBuilder:
         self._ledger.add_error(code, summary, hint, self._where(mark))
         raise ParseAborted
 
-
-# MERGED parse: Bytes in, positioned tree out; what is no text or no YAML is complained about where it stands.
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

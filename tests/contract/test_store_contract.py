@@ -57,7 +57,7 @@ def opened(env: ContentEnvironment, **changes: Secret | str) -> Bucket:
 
 
 def make_bucket(env: ContentEnvironment) -> None:
-    resource = env.resource(f"bucket/{world.bucket}")
+    resource = env.resource(f"bucket/{env.bucket}")
     StoreAndDatabase(env.lock()).drivers()["bucket"].create(resource, env.said.append)
 
 
@@ -188,8 +188,8 @@ def test_the_environment_of_the_author_plays_no_part(
 def test_a_bucket_with_objects_is_not_removed(
     bucket: Bucket, env: ContentEnvironment, tmp_path: Path
 ) -> None:
-    seen = env.present(f"bucket/{world.bucket}")
-    address = env.resource(f"bucket/{world.bucket}").address
+    seen = env.present(f"bucket/{env.bucket}")
+    address = env.resource(f"bucket/{env.bucket}").address
     drivers = StoreAndDatabase(env.lock()).drivers()["bucket"]
     bucket.put("k/one", file(tmp_path, b"x"))
     with pytest.raises(Conflict) as caught:
@@ -202,11 +202,11 @@ def test_a_bucket_with_objects_is_not_removed(
 
 
 def test_several_buckets_are_seen_and_made(env: ContentEnvironment) -> None:
-    env.buckets = (*env.buckets, f"{world.bucket}-more")
+    env.buckets = (*env.buckets, f"{env.bucket}-more")
     env.up()
     assert env.settled()
-    env.store.s3().delete_bucket(Bucket=f"{world.bucket}-more")
-    assert env.up() == [f"create bucket/{world.bucket}-more"]
+    env.store.s3().delete_bucket(Bucket=f"{env.bucket}-more")
+    assert env.up() == [f"create bucket/{env.bucket}-more"]
 
 
 def test_a_bundle_is_put_once(env: ContentEnvironment) -> None:

@@ -569,7 +569,7 @@ def test_a_run_that_is_killed_while_it_mirrors_does_no_harm(shop: Workshop) -> N
         [
             "import sys, os",
             "from pathlib import Path",
-            "from algaenv.drivers import builds",
+            "from algaenv.drivers.build import builds",
             "from tests.drivers.test_builds import Workshop",
             "copy = builds._copy",
             "def copy_and_die(*what): copy(*what), os.kill(os.getpid(), 9)",
@@ -644,7 +644,7 @@ def test_a_file_deleted_after_a_run_was_killed_while_it_mirrored_is_gone(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(builds, "_mirrored", killed)
+        patched.setattr(builds, "_state_after_mirroring", killed)
         with pytest.raises(KeyboardInterrupt):
             shop.build()
     assert (shop.room / "tree/ui/password.txt").exists()

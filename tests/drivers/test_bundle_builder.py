@@ -13,6 +13,7 @@ import pytest
 
 from algaenv.bundle import archive, ids
 from algaenv.bundle.digest import Digest
+from algaenv.drivers.build import bundle_builder
 from algaenv.drivers.build.bundle_builder import KEPT_BUNDLES, CachingBundleBuilder
 from algaenv.drivers.build.file_tree import STAMP_RESOLUTION_NS
 from algaenv.drivers.state import state_dir
@@ -109,7 +110,7 @@ def test_nothing_to_do_reads_no_bundle_file(bench: Bench, monkeypatch: pytest.Mo
         pytest.fail("a known source is not read again")
 
     for name in ("collect", "fingerprint", "pack", "sha256_of"):
-        monkeypatch.setattr(packing, name, refuse)
+        monkeypatch.setattr(bundle_builder, name, refuse)
     assert bench.pack() == first
 
 
@@ -329,7 +330,7 @@ def test_files_that_do_not_rest_are_a_problem(
         path.write_bytes(path.read_bytes().swapcase())
         return pack(*arguments)
 
-    monkeypatch.setattr(packing, "pack", restless)
+    monkeypatch.setattr(bundle_builder, "pack", restless)
     (problem,) = bench.fails()
     assert problem.code == "source-restless"
     assert problem.where == WHERE
@@ -346,7 +347,7 @@ def test_a_file_that_changes_once_while_it_is_packed_is_packed_as_it_is(
             (bench.place / "ui/index.html").write_bytes(edits.pop())
         return pack(*arguments)
 
-    monkeypatch.setattr(packing, "pack", once)
+    monkeypatch.setattr(bundle_builder, "pack", once)
     locked = bench.pack()
     assert locked.page_sha256 == hashlib.sha256(PAGE.swapcase()).hexdigest()
     assert bench.pack() == locked
@@ -446,7 +447,7 @@ def test_a_hidden_name_costs_no_reading_and_its_warning_comes_and_goes(
     for _ in range(2):
         assert [it.code for it in bench.told()[1]] == ["source-hidden"]
     with monkeypatch.context() as patched:
-        patched.setattr(packing, "collect", None)
+        patched.setattr(bundle_builder, "collect", None)
         assert [it.code for it in bench.told()[1]] == ["source-hidden"]
     hidden.rmdir()
     assert bench.told()[1] == ()

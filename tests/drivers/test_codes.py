@@ -6,8 +6,19 @@ from pathlib import Path
 import algaenv.drivers
 from algaenv.drivers.codes import LOCAL_CODES
 
-ROOM = Path(algaenv.drivers.__file__).parent
-CRAFT = ("builds", "hold", "home", "packing", "port_choice", "probes", "vault")
+PACKAGE = Path(algaenv.drivers.__file__).parent
+LOCAL_FILES = [
+    path for name in ("build", "probes", "state") for path in PACKAGE.glob(f"{name}/*.py")
+]
+TESTS = (
+    "builds",
+    "environment_lock",
+    "state_dir",
+    "bundle_builder",
+    "port_choice",
+    "probes",
+    "secret_store",
+)
 
 
 def raised(source: str) -> Iterator[str]:
@@ -22,7 +33,7 @@ def raised(source: str) -> Iterator[str]:
 
 
 def test_every_code_is_listed_and_every_listed_one_raised() -> None:
-    found = {code for name in CRAFT for code in raised((ROOM / f"{name}.py").read_text())}
+    found = {code for path in LOCAL_FILES for code in raised(path.read_text())}
     assert found == {code for code, _ in LOCAL_CODES}
 
 
@@ -36,6 +47,6 @@ def test_codes_are_unique_and_explained() -> None:
 
 def test_every_code_has_been_seen_by_a_test() -> None:
     here = Path(__file__)
-    others = [here.with_name(f"test_{name}.py").read_text() for name in CRAFT]
+    others = [here.with_name(f"test_{name}.py").read_text() for name in TESTS]
     unseen = [code for code, _ in LOCAL_CODES if not any(code in text for text in others)]
     assert unseen == []

@@ -22,7 +22,7 @@ def test_a_fresh_environment_is_made_and_then_left_alone(env: ContentEnvironment
     assert env.snapshot().observe(env.wanted()).keys() == {it.address for it in env.wanted()}
     assert all(isinstance(it, Absent) for it in env.seen().values())
     assert {it.partition("@")[0] for it in env.up()} == {
-        f"create bucket/{world.bucket}",
+        f"create bucket/{env.bucket}",
         "create schema/extensions",
         "create tenant/main",
         "create bundle/hello",
@@ -81,7 +81,7 @@ def test_every_row_says_what_the_product_reads(env: ContentEnvironment) -> None:
     assert isinstance(body, object)
     wanted = env.lock().extensions[0]
     (key,) = env.objects()
-    address = f"{world.store.endpoint}/{world.bucket}/{key}"
+    address = f"{env.store.endpoint}/{env.bucket}/{key}"
     assert bundle == (wanted.digest.prefixed, wanted.size, address, True)
     (install,) = env.sql(
         "SELECT tenant_id, granted_caps, is_enabled, status, runner_status->>'state'"

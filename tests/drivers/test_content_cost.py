@@ -15,7 +15,7 @@ MANY = 200
 
 @pytest.mark.parametrize("count", [1, MANY])
 def test_round_trips_of_a_look(env: ContentEnvironment, count: int) -> None:
-    env.buckets = (*env.buckets, f"{world.bucket}-more")
+    env.buckets = (*env.buckets, f"{env.bucket}-more")
     env.extensions = {
         f"ext{n}": ExtensionFixture(name=f"com.example.ext{n}")
         for n in range(1 if count == 1 else MANY)
@@ -32,8 +32,8 @@ def test_round_trips_of_a_look(env: ContentEnvironment, count: int) -> None:
     assert (sql.connections, sql.statements) == (1, 3)
     tenant = snapshot.ids.tenant_id
     assert requests.lines == [
-        f"GET /{world.bucket}?list-type=2&prefix=tenants%2F{tenant}%2Fextensions%2F",
-        f"GET /{world.bucket}-more?list-type=2&prefix=algaenv%2F",
+        f"GET /{env.bucket}?list-type=2&prefix=tenants%2F{tenant}%2Fextensions%2F",
+        f"GET /{env.bucket}-more?list-type=2&prefix=algaenv%2F",
     ]
 
 
@@ -75,5 +75,5 @@ def test_the_reading_of_rows_imports_nothing_of_ours_but_constants() -> None:
         "algaenv",
         "algaenv.drivers",
         "algaenv.drivers.database.queries",
-        "algaenv.drivers.database.queries",
+        "algaenv.drivers.database",
     }

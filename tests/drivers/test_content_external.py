@@ -31,7 +31,7 @@ def problem(env: ContentEnvironment) -> Problem:
 def test_neither_tables_nor_tenants_are_made_and_rows_are(env: ContentEnvironment) -> None:
     done = env.up()
     assert [it.partition("@")[0] for it in done] == [
-        f"create bucket/{world.bucket}",
+        f"create bucket/{env.bucket}",
         "create bundle/hello",
         "create release/hello",
     ]
@@ -234,7 +234,7 @@ def test_two_environments_do_not_touch_each_other(env: ContentEnvironment) -> No
     env.up()
     other = env.other()
     assert other.release().recorded is None
-    assert other.release().note == f"version 0.1.0, made by the environment {world.environment}"
+    assert other.release().note == f"version 0.1.0, made by the environment {env.environment}"
     assert "blocked release/hello" in other.plan()
     other.extensions = {"second": ExtensionFixture(name="com.example.second")}
     other.up()

@@ -10,6 +10,7 @@ import pytest
 
 from algaenv.drivers import retry
 from algaenv.drivers.content.backend import StoreAndDatabase
+from algaenv.drivers.database import session
 from algaenv.drivers.database.errors import DatabaseLocation, redact_passwords, translate_error
 from algaenv.model.problem import Conflict, DriverError, Failed, Refused, Unavailable
 from tests.drivers import alga
@@ -22,8 +23,8 @@ PLACE = DatabaseLocation("the database x", managed=True)
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same number of tries, without the waiting."""
-    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(catalog, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(session, "LOCK_SECONDS", 0.1)
 
 
 def refused(env: ContentEnvironment) -> DriverError:
@@ -158,11 +159,11 @@ def test_a_user_that_may_not_write(env: ContentEnvironment) -> None:
     env.external = True
     alga.migrate(env.database)
     alga.tenant(env.database, "Oz")
-    role = f"reader_{world.environment}"
+    role = f"reader_{env.environment}"
     env.sql(f"CREATE ROLE {role} LOGIN PASSWORD 'pa55'")
     env.sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
     server = env.database.server
-    env.url = f"postgresql://{role}:pa55@127.0.0.1:{server.port}/{world.database.name}"
+    env.url = f"postgresql://{role}:pa55@127.0.0.1:{server.port}/{env.database.name}"
     with pytest.raises(Refused) as caught:
         env.up()
     assert caught.value.problem.code == "database-permission"

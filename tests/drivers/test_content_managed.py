@@ -340,7 +340,7 @@ def test_an_object_that_any_row_names_is_not_collected(env: ContentEnvironment) 
     )
     tenant = env.snapshot().ids.tenant_id
     key = f"tenants/{tenant}/extensions/{registry}/sha256/{digest.removeprefix('sha256:')}"
-    url = f"s3://{world.bucket}/{key}/bundle.tar.zst"
+    url = f"s3://{env.bucket}/{key}/bundle.tar.zst"
     env.store.s3().put_object(Bucket=env.bucket, Key=f"{key}/bundle.tar.zst", Body=b"x")
     env.sql("UPDATE extension_bundle SET storage_url = %s WHERE content_hash = %s", url, digest)
     assert env.settled()
@@ -357,4 +357,4 @@ def test_nothing_is_collected_while_rows_cannot_be_read(env: ContentEnvironment)
 
 def _served(env: ContentEnvironment) -> set[str]:
     rows = env.sql("SELECT storage_url FROM extension_bundle")
-    return {url.partition(f"/{world.bucket}/")[2] for (url,) in rows}
+    return {url.partition(f"/{env.bucket}/")[2] for (url,) in rows}

@@ -7,15 +7,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import algaenv.drivers
 from algaenv.drivers.codes import CONTENT_CODES
-from algaenv.drivers.content.backend import backend
 
-ROOM = Path(backend.__file__).parent
+PACKAGE = Path(algaenv.drivers.__file__).parent
 FILES = sorted(
-    path
-    for path in ROOM.glob("*.py")
-    if path.name.startswith(("catalog", "content"))
-    or path.stem in ("objects", "buckets", "bundles", "schema", "tenants", "releases", "patience")
+    path for name in ("content", "database", "store") for path in PACKAGE.glob(f"{name}/*.py")
 )
 
 

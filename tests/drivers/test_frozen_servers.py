@@ -9,9 +9,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from algaenv.drivers.database import queries
+from algaenv.drivers import retry
+from algaenv.drivers.database import fast_reader, queries, session
 from algaenv.drivers.database.connection import BoundedConnection
 from algaenv.drivers.database.session import DatabaseSession
+from algaenv.drivers.probes import prober
 from algaenv.drivers.probes.prober import ServiceProber
 from algaenv.drivers.store import buckets
 from algaenv.drivers.store.buckets import BucketDriver
@@ -32,9 +34,9 @@ SECONDS = 0.5
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(patience, "ATTEMPTS", 1)
-    monkeypatch.setattr(catalog, "STATEMENT_SECONDS", SECONDS)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(retry, "ATTEMPTS", 1)
+    monkeypatch.setattr(session, "STATEMENT_SECONDS", SECONDS)
     monkeypatch.setattr(buckets, "SECONDS", SECONDS)
 
 
@@ -49,7 +51,7 @@ def frozen_world(env: ContentEnvironment, line: Freezing) -> ContentEnvironment:
     """Its database is reached over `line`."""
     env.up()
     env.external = True
-    env.url = env.database.url.replace(f":{world.database.server.port}/", f":{line.port}/")
+    env.url = env.database.url.replace(f":{env.database.server.port}/", f":{line.port}/")
     assert env.snapshot().ids.problems == ()
     return env
 
@@ -71,9 +73,9 @@ def test_a_look(
         line.flowing.clear()
         return read_over(*arguments)
 
-    monkeypatch.setattr(catalog_read, "read_over", freeze)
+    monkeypatch.setattr(queries, "read_snapshot_over", freeze)
     if library == "psycopg":
-        monkeypatch.setattr(catalog_quick, "read", lambda *_: None)
+        monkeypatch.setattr(fast_reader, "read_snapshot", lambda *_: None)
     with pytest.raises(DriverError) as caught:
         frozen_world.snapshot()
     unanswered(caught.value, frozen_world)
@@ -120,7 +122,7 @@ def test_a_probe_of_the_database(
     )
     answer = ServiceProber().probe(asked)
     assert isinstance(answer, NotYet)
-    assert f"no answer within {probes.PROBE_SECONDS:g} s" in answer.last
+    assert f"no answer within {prober.PROBE_SECONDS:g} s" in answer.last
 
 
 OBJECTS: dict[str, Callable[[Bucket, Path], object]] = {

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from algaenv.drivers.probes import prober
 from algaenv.drivers.probes.prober import ServiceProber
 from algaenv.model.probe import (
     GatewayProbe,
@@ -515,8 +516,8 @@ def test_nobody_there_is_not_yet() -> None:
 
 
 def test_silence_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "PAGE_SECONDS", 0.5)
-    monkeypatch.setattr(probes, "GATEWAY_SECONDS", 0.5)
+    monkeypatch.setattr(prober, "PAGE_SECONDS", 0.5)
+    monkeypatch.setattr(prober, "GATEWAY_SECONDS", 0.5)
     with silent() as port, ThreadPoolExecutor(6) as pool:
 
         def timed(probe: Probe) -> tuple[ProbeResult, float]:
@@ -529,7 +530,7 @@ def test_silence_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_trickle_of_headers_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "SECONDS", 0.3)
+    monkeypatch.setattr(prober, "PROBE_SECONDS", 0.3)
     done = threading.Event()
 
     class Handler(socketserver.BaseRequestHandler):
@@ -547,7 +548,7 @@ def test_a_trickle_of_headers_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_trickle_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "SECONDS", 0.3)
+    monkeypatch.setattr(prober, "PROBE_SECONDS", 0.3)
     done = threading.Event()
 
     class Handler(socketserver.BaseRequestHandler):
@@ -577,8 +578,8 @@ def test_a_question_loads_only_what_it_needs(kind: str, foreign: tuple[str, ...]
         "import sys\n"
         "from algaenv.model.probe import *\n"
         "from algaenv.model.secret import Secret\n"
-        "from algaenv.drivers.probes.prober import Prober\n"
-        f"Prober().probe({kind})\n"
+        "from algaenv.drivers.probes.prober import ServiceProber\n"
+        f"ServiceProber().probe({kind})\n"
         f"print([name for name in {foreign!r} if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

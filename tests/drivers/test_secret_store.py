@@ -101,12 +101,12 @@ def test_runs_that_start_together_agree(environment: Environment, tmp_path: Path
         [
             "import sys",
             "from pathlib import Path",
-            "from algaenv.drivers import home, vault",
+            "from algaenv.drivers.state import secret_store, state_dir",
             "from tests.runtimes.locks import make_lock",
             "spec = Path(sys.argv[1])",
-            "intent, environment = make_lock(spec.parent).intent, home.identify(spec, 'demo')",
+            "intent, environment = make_lock(spec.parent).intent, state_dir.identify(spec, 'demo')",
             "sys.stdin.readline()",
-            "print(vault.load_or_create(environment, intent).secret_key.reveal())",
+            "print(secret_store.load_or_create(environment, intent).secret_key.reveal())",
         ]
     )
     command = [sys.executable, "-c", code, str(environment.spec)]

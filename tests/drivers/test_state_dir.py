@@ -45,7 +45,7 @@ def test_the_id_follows_the_real_path_and_not_the_name(tmp_path: Path) -> None:
     spec = tmp_path / "algaenv.yaml"
     link = tmp_path / "elsewhere"
     link.symlink_to(tmp_path)
-    one, renamed = state_dir.identify(spec, "one"), home.identify(spec, "two")
+    one, renamed = state_dir.identify(spec, "one"), state_dir.identify(spec, "two")
     assert one.id == renamed.id == state_dir.identify(link / "algaenv.yaml", "one").id
     assert len(one.id) == 10
     assert int(one.id, 16) >= 0
@@ -227,7 +227,7 @@ def test_no_directory_for_the_home_is_a_problem(environment: Environment) -> Non
 IN_A_SMALL_WORLD = """
 import ctypes, os, sys
 from pathlib import Path
-from algaenv.drivers import home
+from algaenv.drivers.state import state_dir
 from algaenv.model.problem import Failed
 from algaenv.model.resource import Json
 
@@ -241,7 +241,7 @@ Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
 place = Path(sys.argv[1])
 if libc.mount(b"tmpfs", os.fsencode(place), b"tmpfs", 0, b"size=64k"):
     sys.exit(77)
-environment = home.identify(place / "algaenv.yaml", "demo")
+environment = state_dir.identify(place / "algaenv.yaml", "demo")
 
 def said(use):
     try:
@@ -252,18 +252,18 @@ def said(use):
         print("fine")
 
 if sys.argv[2] == "full":
-    home.open_state_dir(environment)
-    said(lambda: home.write_atomic(environment.home / "big", bytes(100_000)))
-    said(lambda: home.write_atomic(environment.home / "small", b"small"))
+    state_dir.open_state_dir(environment)
+    said(lambda: state_dir.write_atomic(environment.home / "big", bytes(100_000)))
+    said(lambda: state_dir.write_atomic(environment.home / "small", b"small"))
     print(sorted(path.name for path in environment.home.iterdir()))
 else:
     REMOUNT_READ_ONLY = 32 | 1
     if sys.argv[2] == "opened":
-        home.open_state_dir(environment)
+        state_dir.open_state_dir(environment)
     if libc.mount(None, os.fsencode(place), None, REMOUNT_READ_ONLY, None):
         sys.exit(77)
-    said(lambda: home.open_state_dir(environment))
-    said(lambda: home.write_atomic(environment.home / "small", b"small"))
+    said(lambda: state_dir.open_state_dir(environment))
+    said(lambda: state_dir.write_atomic(environment.home / "small", b"small"))
 """
 
 
@@ -422,7 +422,7 @@ def test_what_cannot_be_removed_is_told_and_the_rest_goes(
             raise PermissionError(1, "Operation not permitted", str(path))
         real(path)
 
-    monkeypatch.setattr(home, "remove", remove)
+    monkeypatch.setattr(state_dir, "remove_path", remove)
     with pytest.raises(Failed) as caught:
         state_dir.delete(environment)
     (problem,) = caught.value.problems
@@ -439,7 +439,7 @@ def test_what_stays_deep_in_a_directory_is_told_with_its_place(
             # As shutil.rmtree raises it, which works with names within an open directory.
             raise PermissionError(1, "Operation not permitted", "x")
 
-    monkeypatch.setattr(home, "remove", remove)
+    monkeypatch.setattr(state_dir, "remove_path", remove)
     with pytest.raises(Failed) as caught:
         state_dir.delete(environment)
     assert f"cannot remove x in {opened / 'logs'}:" in caught.value.problem.summary
@@ -483,11 +483,11 @@ def as_nobody(environment: Environment) -> None:
         [
             "import os, sys",
             "from pathlib import Path",
-            "from algaenv.drivers import home",
-            "environment = home.identify(Path(sys.argv[1]), 'demo')",
+            "from algaenv.drivers.state import state_dir",
+            "environment = state_dir.identify(Path(sys.argv[1]), 'demo')",
             "import shutil, fcntl",  # loaded while it may still be read
             "os.setgid(65534); os.setuid(65534)",
-            "home.delete(environment)",
+            "state_dir.delete(environment)",
         ]
     )
     before = {path: mode(path) for path in closed}

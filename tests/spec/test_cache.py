@@ -15,7 +15,7 @@ import pytest
 
 from algaenv.model.problem import SpecError
 from algaenv.spec.cache import load_cached
-from algaenv.spec.load import Loaded, load
+from algaenv.spec.load import LoadedSpec, load
 
 ENVIRON = {"PORT": "7000", "TOKEN": "token-1", "OTHER": "x"}
 
@@ -171,7 +171,7 @@ def test_damage_is_a_miss(damage: Callable[[str], str], spec: Path, tmp_path: Pa
 
 def test_a_directory_that_cannot_be_written_costs_only_speed(spec: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    assert isinstance(load_cached(spec, ENVIRON, tmp_path / "file" / "cache"), Loaded)
+    assert isinstance(load_cached(spec, ENVIRON, tmp_path / "file" / "cache"), LoadedSpec)
 
 
 PROGRAM = """

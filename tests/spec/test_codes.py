@@ -9,7 +9,7 @@ from pathlib import Path
 import algaenv.spec
 from algaenv.spec.codes import CODES
 
-ROOM = Path(algaenv.spec.__file__).parent
+PACKAGE = Path(algaenv.spec.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "spec.md"
 
 
@@ -17,7 +17,7 @@ def raised() -> set[str]:
     pattern = re.compile(r"spec-[a-z]+(?:-[a-z]+)*")
     return {
         node.value
-        for path in ROOM.glob("*.py")
+        for path in PACKAGE.rglob("*.py")
         if path.name != "codes.py"
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant)

@@ -31,9 +31,6 @@ def test_a_directory_of_that_name_is_no_spec(tmp_path: Path) -> None:
     assert find_spec(tmp_path) is None
 
 
-# MERGED test_trust: A spec that asks for the machine, the home or other people's secrets says so in a warning.
-
-
 def codes(spec: Path, home: Path) -> list[str]:
     return [it.code for it in load(spec, {"HOME": str(home)}).warnings]
 

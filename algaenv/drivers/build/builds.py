@@ -151,7 +151,7 @@ def _build_if_changed(job: _Job, on_progress: OnProgress, cancelled: Callable[[]
             _run(job, on_progress, cancelled)
         finally:
             state_dir.remove_path(running)
-        seen.key, seen.made = key, trees.tree_digest(job.tree)
+        seen.key, seen.made = key, file_tree.tree_digest(job.tree)
     if seen != known:
         seen.write(job.build_directory)
 
@@ -306,7 +306,7 @@ def _copy(job: _Job, name: str, mode: int) -> None:
         source = open(job.workspace / name, "rb", opener=file_tree.open_no_follow)  # noqa: SIM115
     except OSError as error:
         raise _unreadable(job, error) from error
-    with source, home.translate_os_errors(target):
+    with source, state_dir.translate_os_errors(target):
         state_dir.remove_path(target)
         with target.open("xb") as copy:
             shutil.copyfileobj(source, copy)

@@ -1,1 +1,1 @@
-"""TODO: say what this package holds."""
+"""Object store and database as one host of content: one snapshot, one driver for each kind."""

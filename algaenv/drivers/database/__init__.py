@@ -1,1 +1,1 @@
-"""TODO: say what this package holds."""
+"""Alga's rows in PostgreSQL: read in bulk, compared, written and deleted in transactions."""

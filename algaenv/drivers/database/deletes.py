@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from algaenv.drivers.database.install_mark import parse_install_mark
 from algaenv.drivers.database.queries import ENDPOINT_TABLE, STORAGE_TABLE, read_columns
-from algaenv.drivers.database.rows import parse_install_mark
 from algaenv.drivers.database.session import lock_rows
 from algaenv.model.problem import Conflict, Problem
 
@@ -161,7 +161,7 @@ def _drop_versions(
 
 def _stored_values_note(connection: Connection, tenant: str, install_id: str) -> tuple[str, ...]:
     row = connection.execute(
-        f"SELECT count(*) FROM {VALUES}"  # noqa: S608
+        f"SELECT count(*) FROM {STORAGE_TABLE}"  # noqa: S608
         " WHERE tenant::text = %s AND extension_install_id = %s",
         (tenant.strip().lower(), install_id),
     ).fetchone()
@@ -169,4 +169,4 @@ def _stored_values_note(connection: Connection, tenant: str, install_id: str) ->
     if not count:
         return ()
     plural = "s" if count > 1 else ""
-    return (f"{count} stored value{plural} of the install {install_id} stay in {VALUES}",)
+    return (f"{count} stored value{plural} of the install {install_id} stay in {STORAGE_TABLE}",)

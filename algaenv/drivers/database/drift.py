@@ -163,7 +163,7 @@ def _secrets(install: InstallRow, recorded: Inputs, key: Secret) -> Iterator[str
 def _schedules(install: InstallRow) -> Iterator[str]:
     for schedule in install.schedules:
         if schedule.method is not None and schedule.version != install.version.id:
-            yield f"the schedule {schedule.words} calls an endpoint of another version"
+            yield f"the schedule {schedule.display_name} calls an endpoint of another version"
 
 
 def _starting(prefix: str, recorded: Inputs) -> dict[str, Json]:

@@ -92,7 +92,9 @@ def unreachable_error(message: str, location: DatabaseLocation) -> DriverError:
         if location.managed
         else location.append_variables("start it, or mend `database.url` in the spec")
     )
-    return Unavailable(Problem("database-unreachable", f"cannot reach {place.label}: {said}", hint))
+    return Unavailable(
+        Problem("database-unreachable", f"cannot reach {location.label}: {said}", hint)
+    )
 
 
 def _error_for_state(state: str, message: str, location: DatabaseLocation) -> DriverError:
@@ -104,7 +106,7 @@ def _error_for_state(state: str, message: str, location: DatabaseLocation) -> Dr
         return Unavailable(
             Problem(
                 "database-busy",
-                f"cannot get a turn in {place.label}: {message}",
+                f"cannot get a turn in {location.label}: {message}",
                 "another transaction holds the rows; end it and run this again",
             )
         )
@@ -112,7 +114,7 @@ def _error_for_state(state: str, message: str, location: DatabaseLocation) -> Dr
         return Refused(
             Problem(
                 "database-permission",
-                f"cannot do this in {place.label}: {message}",
+                f"cannot do this in {location.label}: {message}",
                 "use a database user that owns Alga's tables",
             )
         )
@@ -120,7 +122,7 @@ def _error_for_state(state: str, message: str, location: DatabaseLocation) -> Dr
         return Refused(
             Problem(
                 "database-read-only",
-                f"cannot write to {place.label}: {message}",
+                f"cannot write to {location.label}: {message}",
                 "name the primary server, not a standby",
             )
         )
@@ -128,7 +130,7 @@ def _error_for_state(state: str, message: str, location: DatabaseLocation) -> Dr
         return Refused(
             Problem(
                 "schema-missing",
-                f"cannot use {place.label}: {message}",
+                f"cannot use {location.label}: {message}",
                 "run `algaenv up` again; for an external database run Alga's EE migrations",
             )
         )
@@ -136,7 +138,7 @@ def _error_for_state(state: str, message: str, location: DatabaseLocation) -> Dr
         return Refused(
             Problem(
                 "text-unstorable",
-                f"cannot store a text in {place.label}: {message}",
+                f"cannot store a text in {location.label}: {message}",
                 "take the character U+0000 out of the configuration",
             )
         )
@@ -144,7 +146,7 @@ def _error_for_state(state: str, message: str, location: DatabaseLocation) -> Dr
         return Conflict(
             Problem(
                 "rows-conflict",
-                f"cannot change the rows in {place.label}: {message}",
+                f"cannot change the rows in {location.label}: {message}",
                 "remove the row that is in the way; the constraint's name says in which table",
             )
         )
@@ -152,14 +154,14 @@ def _error_for_state(state: str, message: str, location: DatabaseLocation) -> Dr
         return Failed(
             Problem(
                 "database-full",
-                f"cannot write to {place.label}: {message}",
+                f"cannot write to {location.label}: {message}",
                 "free disk space or memory for the server",
             )
         )
     return Failed(
         Problem(
             "database-error",
-            f"cannot finish in {place.label}: {message} (SQLSTATE {state})",
+            f"cannot finish in {location.label}: {message} (SQLSTATE {state})",
             "look the SQLSTATE up in PostgreSQL's documentation, appendix A",
         )
     )
@@ -173,7 +175,7 @@ def _password(message: str, location: DatabaseLocation) -> Problem:
         else location.append_variables("mend the user and the password in `database.url`")
     )
     said = message.rpartition("FATAL: ")[2].strip()
-    return Problem("database-password", f"cannot log in to {place.label}: {said}", hint)
+    return Problem("database-password", f"cannot log in to {location.label}: {said}", hint)
 
 
 def _missing_database(location: DatabaseLocation) -> Problem:
@@ -183,4 +185,4 @@ def _missing_database(location: DatabaseLocation) -> Problem:
         if location.managed
         else location.append_variables("run Alga's set-up, or mend the name in `database.url`")
     )
-    return Problem("database-missing", f"cannot find {place.label}: no such database", hint)
+    return Problem("database-missing", f"cannot find {location.label}: no such database", hint)

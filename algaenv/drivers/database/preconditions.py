@@ -65,7 +65,7 @@ def duplicate_problems(bodies: Sequence[ReleaseSpec]) -> dict[str, Problem]:
 def _lost_endpoint_problems(body: ReleaseSpec, install: InstallRow) -> Iterator[Problem]:
     offered = {(it.method, it.path) for it in body.manifest.endpoints}
     lost = [
-        f"the schedule {it.words} calls {it.method} {it.path}"
+        f"the schedule {it.display_name} calls {it.method} {it.path}"
         for it in install.schedules
         if it.method is not None and (it.method, it.path) not in offered
     ]

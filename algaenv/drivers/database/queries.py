@@ -1,4 +1,9 @@
-"""Which tables and columns of Alga's the drivers read and write."""
+"""Reads all rows of extensions out of the database: plain JSON in, plain JSON out.
+
+A snapshot takes three statements, however many extensions there are. The module imports nothing
+else of this package, so that a light process can read. Every statement stays within what Citus
+plans: no join of `tenants`, which is distributed there, with the local tables of extensions.
+"""
 
 from __future__ import annotations
 
@@ -72,13 +77,6 @@ takes that for an extension without endpoints; so do we."""
 STORAGE_TABLE = "ext_storage_records"
 """What extensions store for themselves; only ever counted."""
 
-
-# MERGED catalog_read: Reads everything about extensions out of the database: plain JSON in, plain JSON out.
-#
-# The number of statements is three, however many extensions there are. Nothing of ours but constants
-# is imported, so that the reading can happen in another process, with the slow import of the driver
-# beside other work. Every statement stays within what Citus plans: no join of `tenants`, which is
-# distributed there, with the local tables of extensions.
 
 MAX_TENANTS = 12
 

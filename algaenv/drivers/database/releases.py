@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from algaenv.bundle.value import dataclass
 from algaenv.drivers.database import deletes, preconditions, queries
+from algaenv.drivers.database.install_mark import InstallMark
 from algaenv.drivers.database.queries import ENDPOINT_TABLE, REQUIRED_COLUMNS
-from algaenv.drivers.database.rows import InstallMark, InstallRow, RowSet, parse_rows
+from algaenv.drivers.database.rows import InstallRow, RowSet, parse_rows
 from algaenv.drivers.database.session import DatabaseSession, lock_rows
 from algaenv.drivers.database.upserts import ReleaseWriter, UpsertedRow
 from algaenv.drivers.resource_spec import spec_as

@@ -113,4 +113,4 @@ def _label(url: str) -> str:
         location = f" at {parts.hostname}:{parts.port or 5432}" if parts.hostname else ""
     except ValueError:
         location = ""
-    return f"the external database{place}"
+    return f"the external database{location}"

@@ -1,1 +1,1 @@
-"""TODO: say what this package holds."""
+"""Probes: one request that tells whether a service or an extension is ready."""

@@ -31,7 +31,8 @@ def endpoint_answer(path: str, reply: HttpReply) -> ProbeResult:
     if reply.status < 400:
         return Yes()
     error, reason, stderr, hint = (
-        reply.told.get(f"x-algaenv-{name}", "") for name in ("error", "reason", "stderr", "hint")
+        reply.gateway_headers.get(f"x-algaenv-{name}", "")
+        for name in ("error", "reason", "stderr", "hint")
     )
     last = f"GET {path.partition('?')[0]} answered {reply.status}"
     if said := reason or error or _body_excerpt(reply.head):
@@ -49,11 +50,6 @@ def endpoint_answer(path: str, reply: HttpReply) -> ProbeResult:
 def _body_excerpt(body: bytes) -> str:
     return " ".join(body[: 4 * _MAX_EXCERPT].decode(errors="replace").split())[:_MAX_EXCERPT]
 
-
-# MERGED probes_warmth: What a runner says when it is asked to make a handler ready, and what its author can do about it.
-#
-# Runners that warm nothing answer 400, as Alga's own does, or know no such path: then the first call
-# of the handler is slow, and nothing else is different.
 
 OTHER_BYTES: Final = "the stored bundle has other bytes than its name says: upload it again"
 _FAILURE_HINTS: Final = {
@@ -98,7 +94,7 @@ def _broken(fields: Mapping[str, object], last: str) -> NotYet | BrokenHandler:
     failure = fields.get("failure")
     told: Mapping[str, object] = failure if isinstance(failure, dict) else {}
     if told.get("kind") == "host":  # The runner's own fault, which may pass.
-        return NotYet(f"{last}: {_line(told.get('reason'))}")
+        return NotYet(f"{last}: {_one_line(told.get('reason'))}")
     causes = told.get("causes")
     said = str(fields.get("error", "")).removeprefix("execute_failed: ")
     reason = _one_line(told.get("reason") or said)

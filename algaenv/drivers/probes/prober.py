@@ -67,8 +67,8 @@ class ServiceProber:
         self._http = HttpClient()
 
     def probe(self, probe: Probe) -> ProbeResult:
-        """The answer, within PROBE_SECONDS (a page: PAGE_SECONDS, an endpoint: as its probe says); never
-        raises for the other side."""
+        """The answer, within PROBE_SECONDS (PAGE_SECONDS for a page, the probe's own limit for an
+        endpoint). Raises nothing for what the other side does."""
         match probe:
             case PostgresProbe():
                 return _probe_postgres(probe)
@@ -121,13 +121,13 @@ class ServiceProber:
         try:
             return self._http.probe(url, seconds, document, headers)
         except RemoteDisconnected:
-            return NotYet(f"{_place(url)} hung up without an answer")
+            return NotYet(f"{_address_of(url)} hung up without an answer")
         except BadStatusLine:
             return _other_server(_address_of(url), "HTTP")
         except OSError as error:
             return _no_answer(_address_of(url), error)
         except HTTPException as error:
-            return NotYet(f"{_place(url)} broke off its answer ({type(error).__name__})")
+            return NotYet(f"{_address_of(url)} broke off its answer ({type(error).__name__})")
 
 
 def _probe_postgres(probe: PostgresProbe) -> ProbeResult:
@@ -153,7 +153,7 @@ def _probe_postgres(probe: PostgresProbe) -> ProbeResult:
             channel_binding="prefer",
             target_session_attrs="any",
             require_auth="scram-sha-256,md5,password",
-            options=f"-c statement_timeout={int(SECONDS * 1000)}",
+            options=f"-c statement_timeout={int(PROBE_SECONDS * 1000)}",
         ) as connection:
             connection.execute("SELECT 1")
     except psycopg.Error as error:
@@ -163,7 +163,7 @@ def _probe_postgres(probe: PostgresProbe) -> ProbeResult:
 
 def _judge_login(probe: PostgresProbe, said: str) -> ProbeResult:
     """Read what libpq says; a failed login has no SQLSTATE, so its words are all there is."""
-    last = f"PostgreSQL at port {probe.port}: {_gist(said)}"
+    last = f"PostgreSQL at port {probe.port}: {_libpq_summary(said)}"
     if "password authentication failed" in said:
         return Never(
             last,
@@ -224,7 +224,7 @@ def _signed_url(probe: StoreProbe) -> str:
 def _judge_store(probe: StoreProbe, reply: HttpReply) -> ProbeResult:
     found = re.search(rb"<Code>([A-Za-z]+)</Code>", reply.head)
     code = found[1].decode() if found else ""
-    last = f"{_place(probe.endpoint)} answered {reply.status}{f' {code}' if code else ''}"
+    last = f"{_address_of(probe.endpoint)} answered {reply.status}{f' {code}' if code else ''}"
     if reply.status < 300 or code in ("NoSuchBucket", "NoSuchKey"):
         return Yes()
     match code:
@@ -327,7 +327,7 @@ def _judge_gateway(probe: GatewayProbe, reply: HttpReply) -> ProbeResult:
 
 
 def _judge_page(probe: PageProbe, reply: HttpReply) -> ProbeResult:
-    last = f"{_place(probe.url)} answered {reply.status}"
+    last = f"{_address_of(probe.url)} answered {reply.status}"
     code = reply.fields().get("code") if reply.status >= 400 else None
     if isinstance(code, str):
         last += f" {code[:80]}"

@@ -1,1 +1,1 @@
-"""TODO: say what this package holds."""
+"""What an environment keeps in its private directory: saved state, secrets, ports and its lock."""

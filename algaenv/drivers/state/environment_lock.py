@@ -152,7 +152,7 @@ def _acquire(environment: Environment, deadline: float) -> int:
 def _open(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with state_dir.translate_os_errors(path):
-        return os.open(path, flags, home.PRIVATE_FILE)
+        return os.open(path, flags, state_dir.PRIVATE_FILE)
 
 
 def _wait(descriptor: int, environment: Environment, deadline: float) -> None:
@@ -236,7 +236,7 @@ def _start_of(process: str) -> int | None:
 def _problem(environment: Environment, holder: LockHolder | None) -> Problem:
     who = str(holder) if holder else "another run"
     own = holder is not None and holder.host == os.uname().nodename
-    stop = f", or stop it with `kill {keeper.pid}`" if holder and own else ""
+    stop = f", or stop it with `kill {holder.pid}`" if holder and own else ""
     return Problem(
         "locked",
         f"cannot work on {environment.name}: {who} is at work on it",

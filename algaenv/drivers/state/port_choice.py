@@ -93,7 +93,8 @@ def _find_free_port(
     raise ResolveError(
         Problem(
             "ports-exhausted",
-            f"cannot find a free port for {name} from {FIRST} to {FIRST + COUNT - 1}",
+            f"cannot find a free port for {name} from {FIRST_PORT} to"
+            f" {FIRST_PORT + PORT_COUNT - 1}",
             "stop what listens there, or give the port in the spec",
         )
     )

@@ -1,1 +1,1 @@
-"""TODO: say what this package holds."""
+"""The object store: buckets, objects and the bundles in them."""

@@ -1,1 +1,1 @@
-"""TODO: say what this package holds."""
+"""Resolves the validated document to an Intent: engines found, paths absolute, secrets read."""

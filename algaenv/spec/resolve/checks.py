@@ -162,7 +162,7 @@ def parse_egress_entry(text: str, where: Where, diagnostics: Diagnostics) -> str
 
 
 def parse_app_origin(
-    url: str, source_map: SourceMap, diagnostics: Diagnostics, path: Path = _APP_URL
+    url: str, source_map: SourceMap, diagnostics: Diagnostics, path: NodePath = _APP_URL
 ) -> str | None:
     """Scheme, host and port of Alga's app server, or of another at `path`; None after a
     complaint."""

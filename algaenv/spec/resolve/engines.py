@@ -11,7 +11,7 @@ from algaenv.bundle.value import dataclass
 from algaenv.model.intent import Profile, PullRef
 from algaenv.model.problem import Where
 from algaenv.spec.diagnostics import Diagnostics
-from algaenv.spec.errors import validate_tree
+from algaenv.spec.errors import dotted_path, validate_tree
 from algaenv.spec.extension_fields import remove_extension_fields
 from algaenv.spec.nodes import MappingNode, NodePath, SourceMap
 from algaenv.spec.services import EngineSpec, ImageSpec, InlineEngine, ProfileFile
@@ -161,7 +161,7 @@ class EngineRegistry:
                 if name not in known:
                     self.diagnostics.add_error(
                         "spec-template",
-                        f"fill {{{name}}} in {dotted((*path, *key))}",
+                        f"fill {{{name}}} in {dotted_path((*path, *key))}",
                         suggestion(name, tuple(sorted(known))),
                         where,
                     )
@@ -169,7 +169,7 @@ class EngineRegistry:
                     self.diagnostics.add_error(
                         "spec-template",
                         f"put the secret {{{name}}} into the command line of "
-                        f"{dotted((*path, *key))}",
+                        f"{dotted_path((*path, *key))}",
                         "hand it over by `environment` or `files`, which other users cannot read",
                         where,
                     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os.path
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import NodePath as File
+from pathlib import Path
 
 from algaenv.bundle.manifest.capabilities import effective, known
 from algaenv.bundle.manifest.json_text import JsonError, load
@@ -288,7 +288,8 @@ class _IntentResolver:
             self.diagnostics.add_warning(
                 "spec-capabilities-kept",
                 f"take {', '.join(more)} away: the manifest declares it, and Alga grants that too",
-                f"remove it from the manifest, or write `gateway: {{faults: [{UNION}]}}`"
+                "remove it from the manifest, or write"
+                f" `gateway: {{faults: [{CAPABILITIES_UNION}]}}`"
                 " to have the gateway grant only what is listed",
                 self.source_map.value(path),
             )
@@ -298,7 +299,7 @@ class _IntentResolver:
         """The known capabilities of a manifest; none of one that cannot be read, which is told
         when it is built."""
         try:
-            raw = load(self.diagnostics.read(File(source, "manifest.json")).decode()).value
+            raw = load(self.diagnostics.read(Path(source, "manifest.json")).decode()).value
         except (OSError, UnicodeDecodeError, JsonError):
             return ()
         listed = raw.get("capabilities") if isinstance(raw, dict) else None
