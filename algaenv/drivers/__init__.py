@@ -1,1 +1,1 @@
-"""Hands and eyes for content, and the craft around it: one foreign library a file."""
+"""Drivers of content, and what they need around them: one foreign library in each module."""

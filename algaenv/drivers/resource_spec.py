@@ -1,4 +1,4 @@
-"""Takes the body out of a resource, for hands that know which kind they serve."""
+"""The typed spec of a resource, for drivers that know which kind they serve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tries again what may pass: a server that restarts, a lock that somebody else holds."""
+"""Retries transient failures: a server that restarts, a lock that another run holds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def retry_unavailable(action: Callable[[], T], on_progress: OnProgress) -> T:
         wait_random,
     )
 
-    def tell(state: RetryCallState) -> None:
+    def report(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         if isinstance(error, Unavailable):
             on_progress(f"try {state.attempt_number} of {ATTEMPTS}: {error.problem.summary}")
@@ -42,7 +42,7 @@ def retry_unavailable(action: Callable[[], T], on_progress: OnProgress) -> T:
         stop=stop_after_attempt(ATTEMPTS),
         wait=wait_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE)
         + wait_random(0, FIRST_PAUSE),
-        before_sleep=tell,
+        before_sleep=report,
         reraise=True,
     )
     return retrying(action)

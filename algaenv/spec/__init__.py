@@ -1,1 +1,1 @@
-"""What the author wrote: text in, an Intent out; every complaint has file, line and column."""
+"""Reads a spec: text in, an Intent out; every error has file, line and column."""

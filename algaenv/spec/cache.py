@@ -1,8 +1,8 @@
-"""A spec that has not changed is not read again: most runs need neither YAML nor pydantic.
+"""Caches loaded specs: a run with an unchanged spec needs neither YAML nor pydantic.
 
 A kept result holds as long as every file that was read or missing, every environment variable that
 was asked for, this program and the directories the spec names are as they were. Anything odd in
-here is a miss, never an error; a spec with complaints is not kept.
+here is a miss, never an error; a spec with errors is not kept.
 """
 
 from __future__ import annotations

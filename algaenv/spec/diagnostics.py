@@ -1,6 +1,6 @@
-"""What one load has asked of the world, and what it has to complain about.
+"""The errors and warnings of one load, and every file and variable that it read.
 
-A cached result holds only as long as every answer in here would be the same again.
+A cached result holds only as long as each of those files and variables is unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_FILE_BYTES = 1 << 20
 
 @dataclass(slots=True)
 class Diagnostics:
-    """Lives for one load; every stage writes into it and none reads another's complaints."""
+    """Lives for one load; every stage adds to it and none reads the errors of another."""
 
     environ: Mapping[str, str]
     problems: list[Problem] = field(default_factory=list)
@@ -28,23 +28,23 @@ class Diagnostics:
     """Absolute path → SHA-256 of what was read there, None where nothing was."""
     variables: dict[str, None] = field(default_factory=dict)
     reported: set[Where] = field(default_factory=set)
-    """The places of values that have their complaint already, and mean nothing."""
+    """Positions of values that have an error already, and mean nothing."""
     unbraced: dict[Where, str] = field(default_factory=dict)
-    """The place of a value → a variable in it that is written without braces, and stays text."""
+    """Position of a value → a variable in it without braces, which stays text."""
     load_dotenv: Callable[[], Mapping[str, str]] | None = None
-    """Reads the file `.env` beside the spec; asked once, when the environment lacks a variable."""
+    """Reads the file `.env` beside the spec; called once, when the environment lacks a variable."""
     dotenv: Mapping[str, str] | None = None
     base_directories: dict[str, Path] = field(default_factory=dict)
     """File, as messages name it → the directory its relative paths start at."""
 
     def add_error(self, code: str, summary: str, hint: str, where: Where | None) -> None:
-        """Note what is wrong; `summary` goes on after "cannot "."""
+        """Add an error; `summary` completes "cannot "."""
         if where is not None and (name := self.unbraced.get(where)):
             hint = f"write ${{{name}}} if the variable is meant: only that form is filled"
         self.problems.append(Problem(code, f"cannot {summary}", hint, where))
 
     def add_warning(self, code: str, summary: str, hint: str, where: Where | None) -> None:
-        """Note what is odd, but stops nothing."""
+        """Add a warning; `summary` completes "cannot "."""
         self.warnings.append(Problem(code, f"cannot {summary}", hint, where))
 
     def variable(self, name: str) -> str | None:

@@ -1,7 +1,7 @@
-"""What pydantic found, said the way this program speaks, each at the author's own word.
+"""Validates a tree; turns pydantic's errors into diagnostics at the author's own position.
 
-Also cuts the broken parts out, so that the rules that pydantic cannot check are checked on the
-rest in the same run: the author sees every complaint at once.
+Invalid parts are cut out, so that the rules that pydantic cannot check are checked on the rest in
+the same run: the author sees every error at once.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _KEY_SYNONYMS = {
     "username": "user",
     "dsn": "url",
 }
-"""What authors write instead of the spec's own key; a hint only where that key exists."""
+"""Synonyms that authors write instead of the spec's own key; a hint only where that key exists."""
 
 
 def validate_tree(
@@ -80,7 +80,7 @@ def validate_tree(
 ) -> tuple[Model | None, frozenset[NodePath]]:
     """The model of the tree, its broken parts cut out, and the paths of what was cut.
 
-    Complains of each broken part once, and not of what has its complaint already. `stand_ins`
+    Reports each invalid part once, and none that was reported already. `stand_ins`
     are put where a required key of the root is missing or broken. None when nothing can be made
     of the tree.
     """
@@ -133,7 +133,7 @@ def _remove(document: Any, path: NodePath) -> None:
 
 
 class _ErrorReporter:
-    """One error of pydantic's, on its way to the ledger."""
+    """Adds one error of pydantic's to the diagnostics."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class _ErrorReporter:
         diagnostics: Diagnostics,
         detail: ErrorDetails,
     ) -> None:
-        self._places, self._ledger = source_map, diagnostics
+        self._source_map, self._diagnostics = source_map, diagnostics
         self._kind = detail["type"]
         self._message = detail["msg"]
         self._with: Mapping[str, Any] = detail.get("ctx") or {}
@@ -151,23 +151,23 @@ class _ErrorReporter:
         self._siblings = known_keys(model, detail["loc"][:-1])
 
     def make(self) -> None:
-        """Write it down, unless its place is to stay silent."""
+        """Add the error, unless its position was reported already."""
         if self._kind == "missing":
             self._missing()
         elif self._kind == "extra_forbidden":
             self._unknown()
         elif self._about_key:
-            where = self._places.key(self._path)
+            where = self._source_map.key(self._path)
             name = f"`{self._path[-1]}`" if self._path[-1] else "empty text"
             self._wrong(name, f"a key of {dotted_path(self._path[:-1])}", where)
-        elif (where := self._places.value(self._path)) not in self._ledger.reported:
+        elif (where := self._source_map.value(self._path)) not in self._diagnostics.reported:
             self._wrong(self._shown(), dotted_path(self._path), where)
 
     def _missing(self) -> None:
         key, around = str(self._path[-1]), dotted_path(self._path[:-1])
         lacking = f"do without `{key}` in {around}" if around else f"do without `{key}`"
-        self._ledger.add_error(
-            "spec-key-missing", lacking, f"add `{key}: …`", self._places.value(self._path[:-1])
+        self._diagnostics.add_error(
+            "spec-key-missing", lacking, f"add `{key}: …`", self._source_map.value(self._path[:-1])
         )
 
     def _unknown(self) -> None:
@@ -176,19 +176,19 @@ class _ErrorReporter:
         other = _KEY_SYNONYMS.get(key.lower().replace("-", "_"))
         if other in self._siblings and nearest(key, self._siblings) is None:
             hint = f"write `{other}`"
-        self._ledger.add_error(
+        self._diagnostics.add_error(
             "spec-key-unknown",
             f"use the key `{key}` in {around}: there is no such key"
             if around
             else f"use the key `{key}`: there is no such key",
             hint,
-            self._places.key(self._path),
+            self._source_map.key(self._path),
         )
 
     def _wrong(self, shown: str, role: str, where: Where) -> None:
         code = self._kind if self._kind.startswith("spec-") else _CODES.get(self._kind)
         requirement = str(self._with.get("wanted") or self._wanted())
-        self._ledger.add_error(
+        self._diagnostics.add_error(
             code or "spec-type", f"use {shown} as {role}: {requirement}", self._hint(), where
         )
 
@@ -199,7 +199,7 @@ class _ErrorReporter:
         return self._message
 
     def _shown(self) -> str:
-        node = self._places.node(self._path)
+        node = self._source_map.node(self._path)
         if self._with.get("quiet") or node is None:
             return "this"
         if not isinstance(node, ScalarNode):
@@ -210,9 +210,9 @@ class _ErrorReporter:
         return f"`{shorten(node.text, 60)}`{kind}" if node.text else "empty text"
 
     def _hint(self) -> str:
-        if said := self._with.get("hint"):
-            return str(said)
-        node = self._places.node(self._path)
+        if hint := self._with.get("hint"):
+            return str(hint)
+        node = self._source_map.node(self._path)
         if isinstance(node, SequenceNode) and self._kind in ("dict_type", "model_type"):
             return (
                 _as_mapping(node)

@@ -1,4 +1,4 @@
-"""What the spec ignores is taken out before variables are filled: `x-*` keys and empty ones.
+"""Removes extension fields (`x-*` keys) and empty keys before variables are filled.
 
 Below a key whose mapping belongs to the author (names, variables, configuration) everything
 counts, except that an extension called `x-…` is taken for one of the author's notes.

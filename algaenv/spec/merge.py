@@ -1,4 +1,4 @@
-"""Which files make up one spec: the file itself, what it extends, and the local file over it.
+"""Merges the files of one spec: the file itself, what it extends, and the local file over it.
 
 Later layers win: mappings are merged key by key, everything else is replaced, null removes.
 """
@@ -83,9 +83,9 @@ class LayerReader:
             hint = "correct the path" if asked_at else "start from algaenv.yaml.example"
             self.diagnostics.add_error("spec-missing", f"find the file {name}", hint, asked_at)
         else:
-            said = error.strerror or str(error)
+            reason = error.strerror or str(error)
             hint = "make it a readable file"
-            self.diagnostics.add_error("spec-unreadable", f"read {name}: {said}", hint, asked_at)
+            self.diagnostics.add_error("spec-unreadable", f"read {name}: {reason}", hint, asked_at)
 
     def _root(self, content: bytes, name: str, *, may_be_empty: bool = False) -> MappingNode | None:
         before = len(self.diagnostics.problems)

@@ -1,7 +1,7 @@
-"""A YAML document in which every word remembers where it stood.
+"""A YAML document in which every node has its source position.
 
-Everything between the text and the models works on these nodes, so that a complaint found late,
-after `extends` and overlay, can still point at the file, line and column of the author's word.
+Everything between the text and the models works on these nodes, so that an error found late, after
+`extends` and overlay, still points at the file, line and column of the author's text.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ScalarNode:
     plain: bool = False
     """Written without quotes, so that it may mean a number, a boolean or nothing."""
     verbatim: bool = False
-    """`text` stands in the file letter by letter, so a column inside it can be told."""
+    """`text` is in the file letter by letter, so a column inside it can be computed."""
     filled: bool = False
     """A variable went into `value`; messages must show `text` instead."""
 
@@ -72,7 +72,7 @@ class UnquotedSubstitutedText(SubstitutedText):
 
 @dataclass(frozen=True, slots=True)
 class SourceMap:
-    """Where each path of a tree stands."""
+    """The source position of each path of a tree."""
 
     root: Node
 

@@ -1,4 +1,7 @@
-"""Questions about paths that never raise: a name too long or out of reach is simply not there."""
+"""Paths in a spec: resolved, checked, and warned of when they expose too much.
+
+Checks never raise: a name that is too long or out of reach does not exist.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,7 @@ class PathResolver:
         return absolute(self.diagnostics.base_directories[where.file], text)
 
     def source(self, text: str, where: Where) -> str:
-        """The directory of an extension; complains unless it holds a manifest."""
+        """The directory of an extension; adds an error unless it holds a manifest."""
         path = self.absolute(text, where)
         if not is_directory(path):
             missing, hint = "there is no such directory", "correct the path"
@@ -84,7 +87,7 @@ class PathResolver:
         return path
 
     def workspace(self, text: str, source: str, where: Where) -> str:
-        """The directory that a build copies; complains unless the source lies inside."""
+        """The directory that a build copies; adds an error unless the source lies inside."""
         path = self.absolute(text, where)
         if not is_directory(path):
             self.diagnostics.add_error(
@@ -103,7 +106,7 @@ class PathResolver:
         return path
 
     def context(self, text: str, dockerfile: str, where: Where) -> str:
-        """The directory that an image is built from; complains unless it has the Dockerfile."""
+        """The directory that an image is built from; adds an error without its Dockerfile."""
         path = self.absolute(text, where)
         if not is_directory(path):
             missing, hint = "there is no such directory", "correct the path"
@@ -161,7 +164,7 @@ def warn_outside_secret(file: Path, named: str, where: Where, diagnostics: Diagn
 
 
 def _exposure(source: Path, diagnostics: Diagnostics) -> str:
-    """What somebody with `source` has; empty when it is nothing special."""
+    """What a mount of `source` exposes; empty when it is nothing special."""
     real = Path(os.path.realpath(source))
     if _SOCKETS.fullmatch(source.name) or _SOCKETS.fullmatch(real.name) or _is_socket(real):
         return "it is a socket, and with that of an engine one can do anything on this machine"

@@ -1,4 +1,4 @@
-"""What a bare word of YAML means: nothing, a boolean, a number, or its own text.
+"""Resolves plain YAML scalars: null, a boolean, a number, or text.
 
 YAML 1.1 as PyYAML resolves it, without its traps: dates, base-60 numbers (`80:80`) and numbers
 with a leading zero stay text.
@@ -18,11 +18,11 @@ _TAG = "tag:yaml.org,2002:"
 _KINDS = frozenset({"null", "bool", "int", "float"})
 _TRAP = re.compile(r"[-+]?0[0-9_]+|.*:.*", re.DOTALL)
 _LONGEST_NUMBER = 78
-"""Digits of 2**256; what is longer is no number anybody meant."""
+"""Digits of 2**256; anything longer is a mistake."""
 
 
 class ScalarResolver:
-    """Reads bare words; holds on to PyYAML's tables, which take a while to import."""
+    """Resolves plain scalars; keeps PyYAML's tables, which take a while to import."""
 
     def __init__(self) -> None:
         from yaml.constructor import SafeConstructor

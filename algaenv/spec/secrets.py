@@ -1,6 +1,6 @@
-"""How a secret may be written: plainly, by a file, or by an environment variable.
+"""Secrets of a spec: written plainly, in a file, or in an environment variable.
 
-No complaint from here ever shows what was written, since that may be the secret itself.
+No error from here shows what was written, since that may be the secret itself.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ SecretText = Annotated[
     | Annotated[EnvSecret, Tag(ENV)],
     Discriminator(_secret_tag),
 ]
-"""A value nobody may see."""
+"""A value that must not be shown."""
 VariableValue = Annotated[
     Annotated[str, BeforeValidator(_shown_text), Tag(TEXT)]
     | Annotated[FileSecret, Tag(FILE)]
@@ -96,9 +96,9 @@ class SecretReader:
     def read(
         self, form: SecretForm | None, path: NodePath, kind: tuple[str, str] | None = None
     ) -> Secret | None:
-        """The secret at `path`; None when there is none, or after a complaint.
+        """The secret at `path`; None when there is none, or after an error.
 
-        `kind` is what it must match, and how that is said.
+        `kind` is what it must match, and the phrase for it.
         """
         match form:
             case None:
@@ -122,7 +122,7 @@ class SecretReader:
         return Secret(value)
 
     def url(self, form: SecretForm, path: NodePath) -> Secret | None:
-        """The URL of a database; None after a complaint."""
+        """The URL of a database; None after an error."""
         secret = self.read(form, path)
         if secret is None:
             return None
@@ -154,17 +154,20 @@ class SecretReader:
         try:
             value = self.diagnostics.read(file).decode()
         except UnicodeDecodeError as error:
-            said, hint = f"byte {error.start + 1} is not UTF-8", "save it as UTF-8 text"
+            reason, hint = f"byte {error.start + 1} is not UTF-8", "save it as UTF-8 text"
         except OSError as error:
-            said, hint = error.strerror or str(error), "correct the path, or create the file"
+            reason, hint = error.strerror or str(error), "correct the path, or create the file"
         else:
             value = value.removesuffix("\n").removesuffix("\r")
             if value and "\0" not in value:
                 warn_outside_secret(file, name, where, self.diagnostics)
                 return value
-            said, hint = "it is empty" if not value else "it holds a NUL", "write the secret to it"
+            reason, hint = (
+                "it is empty" if not value else "it holds a NUL",
+                "write the secret to it",
+            )
         self.diagnostics.add_error(
-            "spec-secret-file", f"read {dotted_path(path[:-1])} from {name}: {said}", hint, where
+            "spec-secret-file", f"read {dotted_path(path[:-1])} from {name}: {reason}", hint, where
         )
         return None
 

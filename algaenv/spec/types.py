@@ -1,4 +1,4 @@
-"""The small types of the spec: what one value may look like, and how that is said.
+"""The value types of the spec, each with its check and its error message.
 
 Each type checks itself, explains itself in one phrase (the message goes on after "cannot use … as
 …: "), and describes itself to JSON Schema. None of them touches the disk or the environment.
@@ -46,7 +46,7 @@ class SpecModel(BaseModel):
 def value_error(
     code: str, wanted: str, hint: str = "", *, hide_value: bool = False
 ) -> PydanticCustomError:
-    """A complaint about one value; a `quiet` one never shows the value."""
+    """An error about one value; with `hide_value` the value is never shown."""
     return PydanticCustomError(
         code, "{wanted}", {"wanted": wanted, "hint": hint, "quiet": hide_value}
     )
@@ -290,7 +290,7 @@ Capability = Annotated[
 def by_kind(wanted: str, *kinds: str) -> Discriminator:
     """Tells the members of a union apart by the kind of the value, one of `kinds`.
 
-    Only the member that fits is asked, so the author reads one complaint instead of one a member.
+    Only the member that fits is validated, so the author gets one error instead of one a member.
     Members carry `Tag(TEXT)`, `Tag(ITEMS)` and `Tag(MAPPING)`.
     """
 

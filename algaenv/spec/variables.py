@@ -43,7 +43,7 @@ class Expansion:
     broken: list[int] = field(default_factory=list)
     """Where something begins with `${` that is no variable."""
     used: bool = False
-    """A variable had a say in it."""
+    """Whether a variable was substituted."""
 
     def expand(self) -> str:
         """The text with all filled; it means nothing when `unset` or `broken` has something."""
@@ -104,7 +104,7 @@ class VariableExpander:
     diagnostics: Diagnostics
 
     def fill(self, node: Node) -> Node:
-        """The same tree with every value filled; what cannot be filled is complained about."""
+        """The same tree with every value filled; what cannot be filled adds an error."""
         match node:
             case ScalarNode(value=str() as text) if "$" in text:
                 return self._scalar(node, text)
@@ -140,8 +140,10 @@ class VariableExpander:
         if message is None:
             hint += f", or write ${{{name}:-default}}"
         state = "not set" if self.diagnostics.variable(name) is None else "empty"
-        said = shorten(message, 200) if message else f"the variable is {state}"
-        self.diagnostics.add_error("spec-variable-unset", f"fill ${{{name}}}: {said}", hint, where)
+        reason = shorten(message, 200) if message else f"the variable is {state}"
+        self.diagnostics.add_error(
+            "spec-variable-unset", f"fill ${{{name}}}: {reason}", hint, where
+        )
 
     def _broken(self, text: str, where: Where) -> None:
         self.diagnostics.add_error(

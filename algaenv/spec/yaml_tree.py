@@ -1,4 +1,4 @@
-"""From PyYAML's events to a positioned tree.
+"""Reads YAML: bytes in, a positioned tree out, from PyYAML's events.
 
 PyYAML's own composer forgets where keys stood, takes the last of two equal keys, and unfolds
 aliases without a limit; this one keeps, refuses and counts them.
@@ -44,7 +44,7 @@ _ODD_IN_QUOTES = re.compile("[\x00\ud800-\udfff]")
 
 
 class ParseAborted(Exception):
-    """The text cannot be read on; the complaint is in the ledger already."""
+    """The text cannot be read on; the error was added already."""
 
 
 class TreeBuilder:
@@ -56,7 +56,7 @@ class TreeBuilder:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         self._events: Iterator[Event] = yaml.parse(text, Loader=loader)
         self._file = file
-        self._ledger = diagnostics
+        self._diagnostics = diagnostics
         self._scalars = ScalarResolver()
         self._anchors: dict[str, tuple[Node, int] | None] = {}
         self._nodes = 0
@@ -150,23 +150,23 @@ class TreeBuilder:
             elif plain:
                 value = self._scalars.resolve_scalar(text)
         except ValueError:
-            self._ledger.add_error(
+            self._diagnostics.add_error(
                 "spec-number",
                 f"use `{shorten(text, 40)}` as a {'number' if kind is None else kind}",
                 "write a finite decimal number, or put the text into quotes",
                 where,
             )
             value = None
-            self._ledger.reported.add(where)
+            self._diagnostics.reported.add(where)
         if odd := _ODD_IN_QUOTES.search(text):
-            self._ledger.add_error(
+            self._diagnostics.add_error(
                 "spec-character",
                 f"use the character U+{ord(odd[0]):04X} in a value",
                 "delete it",
                 where,
             )
             value = None
-            self._ledger.reported.add(where)
+            self._diagnostics.reported.add(where)
         quotes = 0 if plain else 2
         end = Where(where.file, where.line, where.column + len(text) + quotes)
         verbatim = self._where(event.end_mark) == end
@@ -197,7 +197,7 @@ class TreeBuilder:
                 for key, entry in self._merge(node, where).items():
                     merged.setdefault(key, entry)
             elif name in entries:
-                self._ledger.add_error(
+                self._diagnostics.add_error(
                     "spec-key-duplicate",
                     f"use the key `{name}` twice",
                     f"delete one; the first is at line {entries[name].where.line}",
@@ -216,7 +216,7 @@ class TreeBuilder:
                 for key, entry in source.entries.items():
                     entries.setdefault(key, entry)
             else:
-                self._ledger.add_error(
+                self._diagnostics.add_error(
                     "spec-merge-key",
                     "merge anything but mappings with `<<`",
                     "write `<<: *anchor` with the anchor on a mapping",
@@ -233,19 +233,19 @@ class TreeBuilder:
                 shown, hint = "nothing", "write a name before the colon"
         else:
             shown, hint = kind_of(node), "write a name before the colon"
-        self._ledger.add_error("spec-key-text", f"use {shown} as a key", hint, node.where)
+        self._diagnostics.add_error("spec-key-text", f"use {shown} as a key", hint, node.where)
         return None
 
     def _kind(
         self, tag: str | None, mark: YamlPosition | None, allowed: tuple[str, ...]
     ) -> str | None:
-        """The kind that an explicit tag asks for; None without one, or after a complaint."""
+        """The kind that an explicit tag asks for; None without one, or after an error."""
         if tag in (None, "!"):
             return None
         kind = str(tag).removeprefix(_TAG)
         if tag == _TAG + kind and kind in allowed:
             return kind
-        self._ledger.add_error(
+        self._diagnostics.add_error(
             "spec-tag",
             f"use the tag `{str(tag).replace(_TAG, '!!')}`",
             "write a plain value without a tag",
@@ -259,7 +259,7 @@ class TreeBuilder:
         return Where(self._file, mark.line + 1, mark.column + 1)
 
     def _abort(self, code: str, summary: str, hint: str, mark: YamlPosition | None) -> NoReturn:
-        self._ledger.add_error(code, summary, hint, self._where(mark))
+        self._diagnostics.add_error(code, summary, hint, self._where(mark))
         raise ParseAborted
 
 
@@ -267,7 +267,7 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000
 
 
 def decode_text(content: bytes, file: str, diagnostics: Diagnostics) -> str | None:
-    """UTF-8 bytes as text; None after a complaint."""
+    """UTF-8 bytes as text; None after an error."""
     content = content.removeprefix(codecs.BOM_UTF8)
     try:
         text = content.decode()
@@ -296,7 +296,7 @@ def decode_text(content: bytes, file: str, diagnostics: Diagnostics) -> str | No
 
 
 def parse_yaml(text: str, file: str, diagnostics: Diagnostics) -> Node | None:
-    """The one document of `text`; None when it is empty, or after a complaint."""
+    """The one document of `text`; None when it is empty, or after an error."""
     import yaml
 
     try:
@@ -306,21 +306,24 @@ def parse_yaml(text: str, file: str, diagnostics: Diagnostics) -> Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = Where(file, mark.line + 1, mark.column + 1) if mark else Where(file, 1, 1)
-        said = (error.problem or "it is malformed").strip()
+        reason = (error.problem or "it is malformed").strip()
         if _line(text, where)[where.column - 1 : where.column] == "\t":
             diagnostics.add_error("spec-tab", "indent with a tab", "use spaces", where)
         else:
             diagnostics.add_error(
                 "spec-syntax",
-                f"read this as YAML: {said}",
-                _syntax_hint(said, _line(text, where)),
+                f"read this as YAML: {reason}",
+                _syntax_hint(reason, _line(text, where)),
                 where,
             )
         return None
     except yaml.YAMLError as error:
-        said = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         diagnostics.add_error(
-            "spec-syntax", f"read this as YAML: {said}", _syntax_hint(said, ""), Where(file, 1, 1)
+            "spec-syntax",
+            f"read this as YAML: {reason}",
+            _syntax_hint(reason, ""),
+            Where(file, 1, 1),
         )
         return None
 
@@ -330,11 +333,11 @@ def _line(text: str, where: Where) -> str:
     return lines[where.line - 1] if where.line <= len(lines) else ""
 
 
-def _syntax_hint(said: str, line: str) -> str:
+def _syntax_hint(reason: str, line: str) -> str:
     if "${" in line:
         return 'inside of braces and brackets put a variable into quotes: "${NAME}"'
-    if "cannot start any token" in said:
+    if "cannot start any token" in reason:
         return "put text that begins with this character into quotes"
-    if "mapping values are not allowed" in said:
+    if "mapping values are not allowed" in reason:
         return "check the indentation, and put text that holds `: ` into quotes"
     return "check the indentation, brackets and quotes around this place"

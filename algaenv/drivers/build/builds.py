@@ -1,7 +1,7 @@
 """Builds an extension by its author's command, in a private mirror of its workspace.
 
-A `plan` builds too, and must harm nothing: the command runs in a copy below the environment's home,
-so that nothing of the author's tree is written. What the command makes stays in the copy, so that
+A `plan` builds too, and must change nothing: the command runs in a copy below the environment's
+state directory, so nothing in the author's tree is written. What the command makes stays in the copy, so that
 a tool that builds incrementally still does, until the author deletes something: what was made of
 that must not be packed. When nothing changed, nothing runs.
 """
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import subprocess
 
 MARK: Final = "ALGAENV_BUILD"
-"""The variable by which the processes of a build are found again; its value is their room."""
+"""The variable by which the processes of a build are found again; its value is the build directory."""
 
 _CHUNK = 64 * 1024
 _NOT_FOUND = 127
@@ -56,10 +56,10 @@ def build(
     """The directory that holds the built extension; the command runs only if something changed.
 
     `environ` is what the command inherits. What it prints goes to `say`, line by line, and to
-    `logs/build-<extension>.log` in the home; of a lot both get a part, and the author's files go by
+    `logs/build-<extension>.log` in the state directory; of a lot both get a part, and the author's files go by
     their own paths in either. Raises ResolveError (`build-failed`, `build-program-missing`,
-    `build-timeout`, `build-cancelled`, `build-workspace`, `build-unreadable`) and what the home
-    raises. Nothing of the command is left running, however it ends.
+    `build-timeout`, `build-cancelled`, `build-workspace`, `build-unreadable`) and what the
+    state directory raises. Nothing of the command is left running, however it ends.
     """
     if intent.build is None:
         return Path(intent.source)

@@ -1,8 +1,8 @@
-"""Turns an extension's source into the bundle that is installed, and knows when it need not.
+"""Packs an extension's source into the bundle that is installed, and caches the result.
 
-What a look at the files shows (size, times, inode) is kept beside the bundles, so that an `up`
-with nothing to do neither reads nor packs them. A stamp is believed as Git believes one: only
-when it is older than the look that noted it.
+The stamps of the files (size, times, inode) are kept beside the bundles, so that an `up` with
+nothing to do neither reads nor packs them. As in Git, a stamp is reliable only when it is older
+than the scan that noted it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MAX_ATTEMPTS = 3
 
 
 class CachingBundleBuilder:
-    """Packs the extensions of one environment into `cache`, by default the home's own.
+    """Packs the extensions of one environment into `cache`, by default that of its state directory.
 
     `cancelled` ends a build early; `environ` is what its command inherits. `clock` tells
     nanoseconds since 1970.
@@ -63,7 +63,7 @@ class CachingBundleBuilder:
     ) -> tuple[LockedExtension, tuple[Problem, ...]]:
         """The extension with its bundle as a file, and warnings; built first if the spec says how.
 
-        Raises ResolveError with all complaints about manifest and files at once
+        Raises ResolveError with all errors in manifest and files at once
         (`source-restless` when they do not stop changing, and those of algaenv.bundle), what a
         build raises, and Failed when the cache cannot be written.
         """
@@ -117,7 +117,7 @@ class CachingBundleBuilder:
 
 @dataclass(frozen=True, slots=True)
 class _CachedBundle:
-    """A bundle on the shelf: what it was packed from and what came of it."""
+    """A cached bundle: the fingerprint of its source, and the archive's digest and size."""
 
     fingerprint: str
     digest: str
@@ -127,7 +127,7 @@ class _CachedBundle:
 
 @dataclass(frozen=True, slots=True)
 class _CacheIndex:
-    """What a shelf holds, and how the source looked when its fingerprint was taken."""
+    """The index of a cache directory, with the stamps of the source when it was fingerprinted."""
 
     glance: list[tuple[str, Stamp]]
     fingerprint: str
@@ -191,7 +191,7 @@ class _BundleCache:
 def _find_or_pack(
     intent: ExtensionIntent, source: Path, bundle_cache: _BundleCache, known: _CacheIndex, on_progress: OnProgress
 ) -> tuple[SourceTree, _CachedBundle]:
-    """A bundle of what the source holds now, packed unless it is on the shelf."""
+    """A bundle of what the source holds now; packed unless it is cached."""
     for _ in range(_MAX_ATTEMPTS):
         tree = collect(source)
         mark = fingerprint(tree)

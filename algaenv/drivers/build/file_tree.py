@@ -1,4 +1,4 @@
-"""What a directory tree is made of: a walk that enters no dependencies, and stamps of files."""
+"""Directory trees: a walk that does not enter dependencies, and stamps of files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from algaenv.bundle.value import dataclass
 Stamp = tuple[int, int, int, int]
 """Size, mtime and ctime in nanoseconds, inode: a file whose stamp is the same is the same."""
 STAMP_RESOLUTION_NS: Final = 2_000_000_000
-"""Nanoseconds after which a stamp is believed: a file may change twice within one tick of its
+"""Nanoseconds after which a stamp is reliable: a file may change twice within one tick of its
 clock, and the coarsest file systems tick every two seconds."""
 UNRELIABLE_STAMP: Final[Stamp] = (0, 0, 0, 0)
 EXCLUDED_NAMES: Final = frozenset({".git", ".hg", ".svn", ".jj", ".algaenv", "__pycache__"})
@@ -22,7 +22,7 @@ EXCLUDED_NAMES: Final = frozenset({".git", ".hg", ".svn", ".jj", ".algaenv", "__
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
-    """What tells a file from a changed one."""
+    """The stamp of a file: equal stamps mean an unchanged file."""
     return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 

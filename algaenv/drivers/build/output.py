@@ -1,4 +1,4 @@
-"""What a build prints, on its way to the log and to whoever watches."""
+"""The output of a build: written to its log, and reported line by line as progress."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _CHUNK = 64 * 1024
 _TAIL = 20
 _LONGEST_LINE = 400
 _LOOKED_AT = 4 * _LONGEST_LINE
-"""Bytes at the end of a line that are looked at."""
+"""Bytes at the end of a line that are examined."""
 _BURST = 1_000
-"""Lines that a watcher is told at once."""
+"""Lines that are reported in one burst."""
 _LINES_A_SECOND = 200
 _LOG_HEAD = 1024 * 1024
 _LOG_TAIL = 1024 * 1024
@@ -27,10 +27,10 @@ _LOG_TAIL = 1024 * 1024
 
 
 class BuildOutput:
-    """Takes what a command prints, block by block: into the log, and line by line to a watcher.
+    """Takes the output of a command block by block; writes a log and reports lines.
 
-    The log keeps the first and the last of a lot, and a watcher is not told more lines than
-    anybody could follow: a build may print faster than lines can be looked at.
+    The log keeps the beginning and the end of a long output. Progress is limited to a rate that
+    a person can follow: a build may print faster than lines can be handled.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class BuildOutput:
 
     def _emit(self, block: bytes) -> None:
         self._write_log(block)
-        # Of a block only so many lines are looked at as may be told.
+        # Only as many lines of a block are split as may be reported.
         now = time.monotonic()
         self._budget = min(self._budget + (now - self._last_emit) * _LINES_A_SECOND, _BURST)
         self._last_emit = now

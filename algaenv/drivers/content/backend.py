@@ -1,4 +1,4 @@
-"""The object store and the database as one place that holds content: look at it, or change it."""
+"""The object store and the database as one host of content: a snapshot, and a driver a kind."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ from algaenv.plan.desired import predicted_ids
 from algaenv.reconcile.protocols import ContentHost, ResourceDriver
 
 EMPTY_LISTING_PREFIX = "algaenv/"
-"""Nothing but marks stands below it: a listing that tells whether the bucket is there."""
+"""Only marks are below it: a cheap listing that shows whether the bucket exists."""
 
 
 class StoreAndDatabase(ContentHost):
     """StoreEndpoint and database of one lock. Nothing is connected to before it is needed.
 
-    `variables` are those of the shell by which libpq is told more about an external database.
+    `variables` are those of the shell that libpq reads beside the address of an external database.
     """
 
     def __init__(self, lock: Lock, variables: Sequence[str] = ()) -> None:
@@ -67,7 +67,7 @@ class StoreAndDatabase(ContentHost):
         managed, predicted = self._database.managed, predicted_ids(lock)
         answer = self._database.read(_snapshot_query(lock, predicted, managed=managed))
         live = answer["columns"]
-        # Without the two tables there are surely no rows; with unreadable ones nobody knows.
+        # Without the two tables there are no rows; with unreadable ones the rows are unknown.
         rows_known = answer["rows"] is not None or not {INSTALL_TABLE, BUNDLE_TABLE} & set(live)
         rows = EMPTY_ROWS
         if answer["rows"] is not None:
@@ -90,7 +90,7 @@ class StoreAndDatabase(ContentHost):
         )
 
     def drivers(self) -> Mapping[str, ResourceDriver]:
-        """Kind → hands."""
+        """Kind → driver."""
         from algaenv.drivers.database.releases import ReleaseDriver
         from algaenv.drivers.store.buckets import BucketDriver
         from algaenv.drivers.store.bundles import BundleDriver

@@ -1,4 +1,4 @@
-"""One look at the content, already taken: what each resource of a plan finds there."""
+"""A snapshot of the content: what each resource of a plan finds in it."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class ContentSnapshot:
                 return Absent()
 
     def _kept(self, resource: Resource, handle: str, lost: tuple[str, ...] = ()) -> Present:
-        """Something of our own host that has no room for a mark."""
+        """A resource of our own host that cannot carry a mark."""
         return Present(
             recorded=resource.fingerprint,
             inputs=resource.inputs,

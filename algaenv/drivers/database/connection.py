@@ -1,4 +1,4 @@
-"""A connection of psycopg on which no statement takes longer than it is given.
+"""A psycopg connection with a time limit for each statement.
 
 Imports psycopg, which is slow: import this where it is used.
 """

@@ -30,7 +30,10 @@ def drift(install: InstallRow, recorded: Inputs, key: Secret) -> tuple[str, ...]
 
 
 def encode_secrets(values: Mapping[str, str]) -> str:
-    """Secrets as Alga stores them without a vault; the same values always give the same text."""
+    """Secrets as Alga stores them without a secret manager.
+
+    The same values always give the same text.
+    """
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return base64.b64encode(text.encode()).decode()
 

@@ -86,14 +86,14 @@ def _state_in(message: str) -> str:
 
 def unreachable_error(message: str, location: DatabaseLocation) -> DriverError:
     """The error for a server that does not answer; `message` says how that was noticed."""
-    said = message.rpartition(" failed: ")[2]
+    reason = message.rpartition(" failed: ")[2]
     hint = (
         "run `algaenv up`, which starts it, or shows why it ends"
         if location.managed
         else location.append_variables("start it, or mend `database.url` in the spec")
     )
     return Unavailable(
-        Problem("database-unreachable", f"cannot reach {location.label}: {said}", hint)
+        Problem("database-unreachable", f"cannot reach {location.label}: {reason}", hint)
     )
 
 
@@ -174,8 +174,8 @@ def _password(message: str, location: DatabaseLocation) -> Problem:
         if location.managed
         else location.append_variables("mend the user and the password in `database.url`")
     )
-    said = message.rpartition("FATAL: ")[2].strip()
-    return Problem("database-password", f"cannot log in to {location.label}: {said}", hint)
+    reason = message.rpartition("FATAL: ")[2].strip()
+    return Problem("database-password", f"cannot log in to {location.label}: {reason}", hint)
 
 
 def _missing_database(location: DatabaseLocation) -> Problem:

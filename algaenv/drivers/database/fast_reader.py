@@ -1,8 +1,7 @@
-"""The reading of a look with psycopg2, whose import takes a twentieth of the time of psycopg's.
+"""Reads a snapshot with psycopg2, whose import takes a twentieth of the time of psycopg's.
 
-A run that finds nothing to do reads once and writes never, and the import of psycopg alone would be
-a third of it. Everything that writes, and every error that a person is told about, goes through
-psycopg: whatever goes wrong here is tried again there.
+A no-op run reads once and never writes, and importing psycopg alone would be a third of it. Writes
+and reported errors go through psycopg: a read that fails here is repeated there.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Psycopg2Adapter:
-    """Gives a connection of psycopg2 the one method that `catalog_read` needs."""
+    """Gives a connection of psycopg2 the one method that `queries` needs."""
 
     connection: Connection
     seconds: float
@@ -44,7 +43,7 @@ class Psycopg2Adapter:
 def read_snapshot(
     dsn: Mapping[str, Any], query: Mapping[str, Any], seconds: float
 ) -> dict[str, Any] | None:
-    """As `catalog_read.read_snapshot`; None when it could not be done, for whatever reason but one.
+    """As `queries.read_snapshot`; None when it failed, for any reason but a timeout.
 
     Raises TimeoutError when a server that let us in does not answer: asking it again with the other
     library would only wait once more.

@@ -1,6 +1,6 @@
-"""What forbids to write the rows of a release: things of others that the write would break.
+"""Preconditions of writing a release: the rows of others that the write would break.
 
-Asked twice: of the look, so that a plan can say it, and again inside the writing transaction.
+Checked twice: on the snapshot, so that a plan reports them, and inside the transaction.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _shared_version_problems(
 def _serves(version: VersionRow, rows: RowSet, body: ReleaseSpec) -> bool:
     """Whether the version's newest bundle already is ours, and so its manifest is too.
 
-    A version without any bundle serves nobody, so nothing can be taken from the others.
+    A version without a bundle serves no tenant, so nothing can be taken from others.
     """
     bundles = rows.bundles.get(version.id, ())
     return not bundles or bundles[0].digest == body.digest.prefixed

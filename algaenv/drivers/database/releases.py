@@ -1,4 +1,4 @@
-"""Writes and removes the rows of an extension: registry, version, bundle, install and its company.
+"""Writes and removes the rows of an extension: registry, version, bundle, install and the rest.
 
 Every release is one transaction, so a crash leaves the rows as they were before or as they should
 be, and never in between.
@@ -37,7 +37,7 @@ class ReleaseDriver:
         self._environment = environment
 
     def create(self, resource: Resource, on_progress: OnProgress) -> None:
-        """Write all rows. Raises Conflict when somebody else has installed the extension since."""
+        """Write all rows. Raises Conflict when another tool has installed the extension since."""
         self._write(resource, on_progress, may_take_over=False)
 
     def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:

@@ -47,7 +47,7 @@ class ConfigRow:
 
 @dataclass(frozen=True, slots=True)
 class SecretRow:
-    """The row of `tenant_extension_install_secrets`; `ciphertext` is readable by anybody."""
+    """The row of `tenant_extension_install_secrets`; `ciphertext` is only encoded."""
 
     tenant: str
     ciphertext: str
@@ -152,7 +152,7 @@ EMPTY_ROWS = RowSet({}, (), {}, {}, {}, {}, {})
 def parse_rows(
     answer: Mapping[str, Sequence[Mapping[str, Any]]], *, with_endpoints: bool
 ) -> RowSet:
-    """The values behind what `catalog_read` answered."""
+    """The values in the result of `queries.read_rows`."""
     versions = {row["id"]: _version(row) for row in answer["version"]}
     owners = {row["id"]: row for row in answer["owner"]}
     bundles = _grouped(answer["bundle"], "version_id")

@@ -44,7 +44,7 @@ class DatabaseSession:
                     "user": user,
                     "password": lock.credentials.database_password.reveal(),
                     "dbname": database,
-                    # Whoever else listens there is not told the password.
+                    # Another server on that port must not receive the password.
                     "require_auth": "scram-sha-256",
                 }
                 label = f"the database {database} at 127.0.0.1:{lock.ports.database}"
@@ -62,7 +62,7 @@ class DatabaseSession:
         return self.location.managed
 
     def read(self, query: Mapping[str, Any]) -> dict[str, Any]:
-        """See `catalog_read.read_snapshot`. Raises Unavailable, Refused or Failed."""
+        """See `queries.read_snapshot`. Raises Unavailable, Refused or Failed."""
         try:
             answer = fast_reader.read_snapshot(self.dsn, query, STATEMENT_SECONDS)
         except TimeoutError as error:
@@ -96,10 +96,10 @@ class DatabaseSession:
 
 
 def lock_rows(connection: Connection, registry: str) -> None:
-    """Be the only one to change the rows of an extension, until the transaction ends.
+    """Lock the rows of an extension until the transaction ends.
 
-    Tenants and environments share the rows of a registry id. Whoever removes a build asks first
-    who is served by it, and the answer must not change before it is acted upon.
+    Tenants and environments share the rows of a registry id. A deletion first reads which tenants
+    a build serves, and that must not change before the deletion.
     """
     connection.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"algaenv/{registry}",)

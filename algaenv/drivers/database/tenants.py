@@ -38,12 +38,12 @@ class TenantRow:
 
 
 def parse_tenants(answer: Sequence[Mapping[str, Any]]) -> tuple[TenantRow, ...]:
-    """The rows that a look brought."""
+    """The tenants in the rows of a snapshot."""
     return tuple(TenantRow(it["id"], it["name"], it["product"]) for it in answer)
 
 
 def tenant_query(intent: Intent, predicted: ContentIds) -> dict[str, str | None]:
-    """What a look has to ask about tenants."""
+    """The part of a snapshot query that is about tenants."""
     wanted = intent.tenant
     if isinstance(intent.database, ManagedDatabase):
         return {"id": wanted.id, "name": predicted.tenant_name, "predicted": predicted.tenant_id}

@@ -1,7 +1,8 @@
-"""What an endpoint says through the gateway when `up` asks whether its extension is ready.
+"""Readiness of an extension: answers of its endpoints, and of the runner's prewarm request.
 
-A handler's own 4xx or 5xx is its answer, which asking again does not mend. What the gateway says in
-its place, because nobody behind it answers yet, may pass.
+A handler's own 4xx or 5xx is final. An error of the gateway itself is transient while the runner
+behind it does not answer yet. Runners without prewarming answer 400, or 404: then only the first
+call of the handler is slow.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def user_headers(key: str) -> Mapping[str, str]:
 
 
 def endpoint_answer(path: str, reply: HttpReply) -> ProbeResult:
-    """Read what the gateway answered to `GET path`; a query is not repeated to anybody."""
+    """Read what the gateway answered to `GET path`; the query is left out of messages."""
     if reply.status < 400:
         return Yes()
     error, reason, stderr, hint = (
@@ -35,8 +36,8 @@ def endpoint_answer(path: str, reply: HttpReply) -> ProbeResult:
         for name in ("error", "reason", "stderr", "hint")
     )
     last = f"GET {path.partition('?')[0]} answered {reply.status}"
-    if said := reason or error or _body_excerpt(reply.head):
-        last += f": {said}"
+    if text := reason or error or _body_excerpt(reply.head):
+        last += f": {text}"
     if error and not reason and reply.status in _TRANSIENT_STATUSES:
         return NotYet(last)
     detail = []
@@ -92,15 +93,15 @@ def prewarm_answer(place: str, reply: HttpReply) -> ProbeResult | BrokenHandler:
 
 def _broken(fields: Mapping[str, object], last: str) -> NotYet | BrokenHandler:
     failure = fields.get("failure")
-    told: Mapping[str, object] = failure if isinstance(failure, dict) else {}
-    if told.get("kind") == "host":  # The runner's own fault, which may pass.
-        return NotYet(f"{last}: {_one_line(told.get('reason'))}")
-    causes = told.get("causes")
-    said = str(fields.get("error", "")).removeprefix("execute_failed: ")
-    reason = _one_line(told.get("reason") or said)
+    details: Mapping[str, object] = failure if isinstance(failure, dict) else {}
+    if details.get("kind") == "host":  # The runner's own fault, which may pass.
+        return NotYet(f"{last}: {_one_line(details.get('reason'))}")
+    causes = details.get("causes")
+    text = str(fields.get("error", "")).removeprefix("execute_failed: ")
+    reason = _one_line(details.get("reason") or text)
     return BrokenHandler(
         reason=reason,
-        hint=_FAILURE_HINTS.get(str(told.get("kind")), "") or _limit_hint(reason),
+        hint=_FAILURE_HINTS.get(str(details.get("kind")), "") or _limit_hint(reason),
         causes=tuple(_one_line(cause) for cause in causes) if isinstance(causes, list) else (),
     )
 
@@ -114,5 +115,5 @@ def _limit_hint(reason: str) -> str:
     return f"the component may be fine: {more}set a higher {found[1]} under `runner.environment`"
 
 
-def _one_line(said: object) -> str:
-    return " ".join(str(said).split())[:_MAX_EXCERPT]
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())[:_MAX_EXCERPT]

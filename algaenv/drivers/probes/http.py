@@ -1,4 +1,4 @@
-"""The HTTP of a probe: connections that stay open, answers that are whole within their time."""
+"""The HTTP client of probes: persistent connections, one deadline for a whole response."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAX_HEAD_BYTES = 64 * 1024
 class HttpReply:
     """An HTTP answer: `head` is the begin of its body, `sha256` (lower hex) is of all of it.
 
-    `told` are the headers that our own gateway adds, names in lower case.
+    `gateway_headers` are the headers that our own gateway adds, names in lower case.
     """
 
     status: int
@@ -121,7 +121,7 @@ def _exchange(
                     chunk = response.read(len(ahead))
                     digest.update(chunk)
                     head += chunk[: _MAX_HEAD_BYTES - len(head)]
-                response.read()  # nothing, or the complaint that the body is incomplete
+                response.read()  # raises when the body is incomplete
             except (OSError, HTTPException) as error:
                 if expired.is_set():
                     raise TimeoutError from error

@@ -1,4 +1,4 @@
-"""Asks a service what its consumer would ask, once, and tells hopeful answers from hopeless ones.
+"""Probes a service once, as its consumer would; separates transient from final failures.
 
 Nothing here waits or repeats: the loop that does is reconcile.wait. A library is imported when the
 first question of its kind is asked, since most runs ask only some of them.
@@ -52,7 +52,7 @@ PAGE_SECONDS: Final = 10.0
 gives up as soon as who asked hangs up. Hanging up early would start it over, for ever."""
 
 WARM_SECONDS: Final = 120.0
-"""For a handler: one of 12 MB takes five seconds to compile where nobody else is at work."""
+"""For a handler: one of 12 MB takes five seconds to compile on an idle machine."""
 
 _GATEWAY_OK_STATES = ("ok", "off", "UndefinedTable")
 """Tables are content, which is made once its hosts answer."""
@@ -161,34 +161,37 @@ def _probe_postgres(probe: PostgresProbe) -> ProbeResult:
     return Yes()
 
 
-def _judge_login(probe: PostgresProbe, said: str) -> ProbeResult:
+def _judge_login(probe: PostgresProbe, reply_text: str) -> ProbeResult:
     """Read what libpq says; a failed login has no SQLSTATE, so its words are all there is."""
-    last = f"PostgreSQL at port {probe.port}: {_libpq_summary(said)}"
-    if "password authentication failed" in said:
+    last = f"PostgreSQL at port {probe.port}: {_libpq_summary(reply_text)}"
+    if "password authentication failed" in reply_text:
         return Never(
             last,
             "the volume keeps the password it was made with: put that one into the spec, "
             "or begin anew with `algaenv down --volumes`",
         )
-    if re.search(r'database ".*" does not exist', said):
+    if re.search(r'database ".*" does not exist', reply_text):
         return Never(
             last,
             "the volume keeps the database it was made with: put that name into the spec, "
             "or begin anew with `algaenv down --volumes`",
         )
-    if re.search(r'role ".*" does not exist|no pg_hba\.conf entry', said):
+    if re.search(r'role ".*" does not exist|no pg_hba\.conf entry', reply_text):
         return Never(
             last, "correct the user in the spec, or begin anew with `algaenv down --volumes`"
         )
-    if "received invalid response to" in said or "expected authentication request" in said:
+    if (
+        "received invalid response to" in reply_text
+        or "expected authentication request" in reply_text
+    ):
         return _other_server(f"port {probe.port}", "PostgreSQL")
     return NotYet(last)
 
 
-def _libpq_summary(said: str) -> str:
+def _libpq_summary(reply_text: str) -> str:
     """The part of libpq's words that is not about where it connected to, on one line."""
     gist = re.sub(
-        r'^.*?connection to server at "[^"]*"(?: \([^)]*\))?, port \d+ failed: ', "", said
+        r'^.*?connection to server at "[^"]*"(?: \([^)]*\))?, port \d+ failed: ', "", reply_text
     )
     first = gist.partition("\n")[0].strip()
     return first.removeprefix("FATAL:").strip() or "no answer"
@@ -197,7 +200,7 @@ def _libpq_summary(said: str) -> str:
 def _signed_url(probe: StoreProbe) -> str:
     """A request for an object in a bucket that need not exist, signed in its address.
 
-    MinIO and rclone alike look at the signature first and for the bucket after it. It is asked
+    MinIO and rclone check the signature first and the bucket after it. It is asked
     over a plain connection, since obstore's own goes through proxies the environment names.
     """
     from datetime import timedelta
@@ -274,24 +277,24 @@ def _redis_requests(password: Secret | None) -> list[bytes]:
 
 def _read_lines(wire: socket.socket, count: int, deadline: float) -> Sequence[bytes]:
     """The first `count` lines the other side says, or fewer if it hangs up or rambles."""
-    said = b""
-    while said.count(b"\n") < count and len(said) < _MAX_REDIS_BYTES:
+    reply_text = b""
+    while reply_text.count(b"\n") < count and len(reply_text) < _MAX_REDIS_BYTES:
         wire.settimeout(seconds_left(deadline))
         chunk = wire.recv(4096)
         if not chunk:
             break
-        said += chunk
-    return said.splitlines()[:count]
+        reply_text += chunk
+    return reply_text.splitlines()[:count]
 
 
-def _judge_redis(place: str, said: str) -> ProbeResult:
-    last = f"Redis at {place} answered {said[:200]}"
-    match said.partition(" ")[0]:
+def _judge_redis(place: str, reply_text: str) -> ProbeResult:
+    last = f"Redis at {place} answered {reply_text[:200]}"
+    match reply_text.partition(" ")[0]:
         case "WRONGPASS":
             return Never(last, "another Redis listens there, or it has another password")
         case "NOAUTH":
             return Never(last, "it wants a password: put it into the spec")
-        case "ERR" if "AUTH" in said:
+        case "ERR" if "AUTH" in reply_text:
             return Never(last, "it has no password: another Redis listens there")
         case "NOPERM":
             return Never(last, "another Redis listens there: choose another port")

@@ -1,8 +1,7 @@
-"""Holds an environment, so that one run at a time changes it.
+"""The lock of an environment: one run at a time changes it.
 
-The kernel's lock on an open file ends with its process however that dies, so a file left behind is
-no obstacle and nothing must ever be cleaned up by hand. What stands in the file only serves to say
-who it is that one has to wait for.
+The kernel releases the lock on an open file when its process ends, so a lock file left behind
+blocks nothing and needs no cleanup. The content of the file only names the holder in messages.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ LOCK_FILE: Final = "lock"
 
 _PAUSE = 0.05
 _HOLDER_SECONDS = 0.2
-"""Seconds a new holder is given to write who it is."""
+"""Seconds in which a new holder writes its entry."""
 _KILL_SECONDS = 2.0
-"""Seconds a killed process is given to be gone."""
+"""Seconds in which a killed process ends."""
 _MAX_HOLDER_BYTES = 4096
 """Bytes of the file that are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class LockHolder:
-    """Who holds an environment. `start` is in clock ticks since boot, `since` ISO 8601 in UTC."""
+    """The holder of a lock. `start` is in clock ticks since boot, `since` is ISO 8601 in UTC."""
 
     pid: int
     start: int
@@ -51,10 +50,10 @@ class LockHolder:
 
 @contextlib.contextmanager
 def hold(environment: Environment, command: str, *, wait: float = 0.0) -> Iterator[None]:
-    """Hold the environment for the time of a `with`; `command` says to others what for.
+    """Hold the lock of the environment during a `with`; `command` is shown to other runs.
 
-    A second one is told at once, or after `wait` seconds, by Locked (`locked`). Raises Failed when
-    the file system knows no locks (`lock-unsupported`), and what the home raises.
+    Raises Locked (`locked`) when another run holds it for longer than `wait` seconds, Failed when
+    the file system has no locks (`lock-unsupported`), and what `open_state_dir` raises.
     """
     descriptor = _acquire(environment, time.monotonic() + wait)
     try:
@@ -70,10 +69,10 @@ def hold(environment: Environment, command: str, *, wait: float = 0.0) -> Iterat
 def exclusive_file_lock(
     path: Path, on_progress: Callable[[str], None], cancelled: Callable[[], bool]
 ) -> Iterator[bool]:
-    """Do something that takes a while alone, waiting for whoever does it already.
+    """Hold an exclusive lock on the file `path`, waiting for another process that has it.
 
-    `path` is the file that is locked; `say` is told once that there is a wait. Yields False when
-    `cancelled` ended the wait. Raises Failed.
+    `on_progress` is called once when there is a wait. Yields False when `cancelled` ended the wait.
+    Raises Failed.
     """
     descriptor = _open(path)
     try:
@@ -89,10 +88,10 @@ def exclusive_file_lock(
 
 
 def kill_marked_processes(variable: str, value: str) -> int:
-    """End every process of ours that was started with `variable` set to `value`; how many.
+    """Kill every process of ours that was started with `variable` set to `value`; how many.
 
-    They are what a run that was killed has left, found by this mark alone. Returns once they are
-    gone, or after a while for one that the kernel itself keeps.
+    A run that was killed leaves such processes. Returns once they are gone, or after a while for
+    one that the kernel itself keeps.
     """
     mark = os.fsencode(f"{variable}={value}")
     found = [pid for pid in _other_processes() if _is_marked(pid, mark)]
@@ -119,7 +118,7 @@ def _is_marked(pid: int, mark: bytes) -> bool:
 
 
 def _kill(pid: int, mark: bytes) -> int | None:
-    """Kill it, and give a handle that tells when it is gone."""
+    """Kill a process; returns a pidfd that becomes readable when it has ended."""
     try:
         handle = os.pidfd_open(pid)
     except OSError:
@@ -140,7 +139,7 @@ def _acquire(environment: Environment, deadline: float) -> int:
         descriptor = _open(path)
         try:
             _wait(descriptor, environment, deadline)
-            # Its holder may have removed the home: then nobody else would meet this lock.
+            # Its holder may have removed the directory: then no other run would meet this lock.
             if _is_same_file(descriptor, path):
                 return descriptor
         except BaseException:
@@ -193,14 +192,14 @@ def _write_holder(descriptor: int, command: str) -> None:
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     holder = LockHolder(os.getpid(), _start_of("self") or 0, os.uname().nodename, command, since)
     content = json.dumps(asdict(holder)).encode()
-    # A full disk must not keep anybody from freeing it by `down`: the lock holds all the same.
+    # A full disk must not prevent a `down` that frees it: the lock holds all the same.
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, content, 0)
 
 
 def _read_holder(descriptor: int) -> LockHolder | None:
-    """Who holds it; None when that is not told. What a dead holder left is not believed."""
+    """The holder; None when it is unknown. The entry of a dead process is ignored."""
     deadline = time.monotonic() + _HOLDER_SECONDS
     while True:
         holder = _parse_holder(os.pread(descriptor, _MAX_HOLDER_BYTES, 0))

@@ -1,6 +1,6 @@
-"""Chooses the ports that the spec leaves open: once, from the environment's id, and keeps them.
+"""Chooses the ports that the spec leaves open: once, from the environment's id, and saves them.
 
-A port stands in rows, in bookmarks and in other tools' settings, so `auto` means "whichever, but
+A port is stored in rows, in bookmarks and in other tools' settings, so `auto` means "whichever, but
 always the same". Where the search begins follows from the id: two checkouts rarely meet.
 """
 
@@ -30,9 +30,9 @@ def choose_ports(
 ) -> Ports:
     """The ports of the environment: fixed ones as given, others as kept or newly chosen.
 
-    `probe_free` tells whether nobody listens on a port of 127.0.0.1. It is asked only about ports
-    that are chosen now: a kept one is in use whenever the environment is up. Raises ResolveError
-    (`ports-exhausted`) and what the home raises.
+    `probe_free` returns whether a port of 127.0.0.1 is free. It is called only for ports that are
+    chosen now: a kept one is in use whenever the environment is up. Raises ResolveError
+    (`ports-exhausted`) and what `open_state_dir` raises.
     """
     wanted = _requested_ports(intent)
     fixed = {name: port for name, port in wanted.items() if port is not None}
@@ -40,7 +40,7 @@ def choose_ports(
     kept = _reusable(_read(environment), open_names, fixed.values())
     if len(kept) < len(open_names):
         with state_dir.settings_lock(environment):
-            # Somebody else may have chosen meanwhile.
+            # Another run may have chosen meanwhile.
             known = _read(environment)
             kept = _reusable(known, open_names, fixed.values())
             taken = {*fixed.values(), *kept.values()}

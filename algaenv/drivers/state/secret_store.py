@@ -1,7 +1,7 @@
-"""Keeps the secrets of an environment: those the spec gives win, the others are made up once.
+"""Stores the secrets of an environment: those in the spec win, the others are generated once.
 
-The services' volumes remember the secrets they were first started with. Losing the file, or
-making new ones in silence, would lock an author out of kept data; a damaged file is a complaint.
+The services' volumes keep the secrets they were first started with. New secrets would lock an
+author out of existing data, so a damaged file is an error and is never replaced.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _NAMES = (
 
 
 def load_or_create(environment: Environment, intent: Intent) -> Credentials:
-    """All secrets of the environment; those that nobody gave are made up, once, and kept.
+    """All secrets of the environment; those that the spec lacks are generated once and stored.
 
-    Raises Failed (`secrets-damaged`, and what the home raises).
+    Raises Failed (`secrets-damaged`) and what `open_state_dir` raises.
     """
     state_dir.open_state_dir(environment)
     given = _secrets_in_spec(intent)
@@ -57,7 +57,7 @@ def load_or_create(environment: Environment, intent: Intent) -> Credentials:
 def load_existing(environment: Environment, intent: Intent | None) -> Credentials | None:
     """The secrets as far as they exist already; None when one is missing or cannot be read.
 
-    For `status` and `down`, which make nothing up and must not fail for what they can do without.
+    For `status` and `down`, which generate nothing and must not fail without secrets.
     """
     given = {} if intent is None else _secrets_in_spec(intent)
     try:
@@ -69,7 +69,7 @@ def load_existing(environment: Environment, intent: Intent | None) -> Credential
 
 def _secrets_in_spec(intent: Intent) -> dict[str, Secret]:
     database = intent.database
-    # The address of an external database holds its password; nothing asks for it here.
+    # The address of an external database holds its password; it is not needed here.
     password = Secret("") if isinstance(database, ExternalDatabase) else database.password
     wanted = {
         "access_key": intent.store.access_key,
@@ -115,7 +115,7 @@ def _read(environment: Environment) -> dict[str, Secret]:
             raise ValueError
         return {name: Secret(value) for name, value in kept.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        # Without its cause: a parser's complaint may quote what it was reading.
+        # Without its cause: a parser's message may quote what it was reading.
         raise Failed(_damaged_problem(environment, "it is not what algaenv wrote")) from None
 
 

@@ -1,8 +1,8 @@
-"""The private directory of an environment, `.algaenv/<id>` beside its spec, and what is kept there.
+"""The private state directory of an environment, `.algaenv/<id>` beside its spec.
 
-Whatever an environment must remember between runs (secrets, ports, how to find its database when
-the spec is gone) lies here. It holds secrets, so it belongs to one user, and nothing in it is
-reached through a link. The truth about services, objects and rows is never kept here.
+It holds what an environment keeps between runs: secrets, ports, and how to find its database when
+the spec is gone. It belongs to one user, and nothing in it is reached through a link. The state of
+services, objects and rows is never kept here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PRIVATE_FILE: Final = 0o600
 
 _IGNORE = ".gitignore"
 SAVED_STATE_FILE: Final = "last.json"
-"""What the last `up` wrote down."""
+"""The state that the last `up` saved."""
 _LOCK = "lock"
 _OWN_ENTRIES = (
     "build",
@@ -40,19 +40,19 @@ _OWN_ENTRIES = (
     "secrets.json",
     "settling",
 )
-"""What `forget` removes."""
+"""Entries that `delete` removes."""
 RUNTIME_DIRECTORIES = ("data", "etc", "run")
-"""What the runtimes keep and remove themselves; `forget` takes only what is empty of files."""
+"""What the runtimes keep and remove themselves; `delete` takes only what is empty of files."""
 _ID = re.compile(r"[0-9a-f]{10}")
 _SALT = "2"
 """Makes the id of a path whose first id went with a checkout that was moved."""
 _STATE_ENTRIES = ("secrets.json", "data", "run")
-"""What makes a home more than a place for logs and caches."""
+"""Entries that make a directory more than logs and caches."""
 _TEMPORARY_NAME = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
-"""Names of the files that `keep` writes aside."""
+"""Names of the files that `write_atomic` writes aside."""
 _CACHE_TEMPORARY_PREFIX = ".spec-"
 _STALE_SECONDS = 60.0
-"""Seconds after which nobody writes a file of the cache any more."""
+"""Seconds after which no run still writes a temporary file of the cache."""
 _DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -60,16 +60,16 @@ def identify(spec: Path, name: str) -> Environment:
     """The environment of a spec, which need not exist. Touches nothing.
 
     The id follows the real path, so that a link to a spec means the same environment. A checkout
-    that was moved has its home with it: that one is found again, and keeps its id, by which
-    containers, volumes and rows know it. Whoever takes the old path then gets another id.
+    that was moved takes its state directory with it: that one is found and keeps its id, which
+    labels containers, volumes and rows. A new checkout at the old path then gets another id.
     """
     real = Path(os.path.realpath(spec))
     shared = real.parent / STATE_ROOT
     own = shared / _id_of(real)
-    home = own if _is_file(own / SAVED_STATE_FILE) else _find_moved(real, own)
-    if home == own and not os.path.lexists(own) and _was_moved_away(own.name, real):
-        home = shared / _id_of(real, _SALT)
-    return Environment(home.name, name, real, home)
+    directory = own if _is_file(own / SAVED_STATE_FILE) else _find_moved(real, own)
+    if directory == own and not os.path.lexists(own) and _was_moved_away(own.name, real):
+        directory = shared / _id_of(real, _SALT)
+    return Environment(directory.name, name, real, directory)
 
 
 def _id_of(real: Path, salt: str = "") -> str:
@@ -105,36 +105,36 @@ def record_move(environment: Environment) -> None:
 
 
 def _find_moved(real: Path, own: Path) -> Path:
-    """The home that says it is this spec's, or came here with it; else `own`."""
+    """The state directory whose saved state names this spec, or moved with it; else `own`."""
     specs = _specs_by_state_dir(own.parent)
-    for home, spec in specs.items():
+    for directory, spec in specs.items():
         if spec == real:
-            return home
+            return directory
     if any(os.path.lexists(own / name) for name in _STATE_ENTRIES):
         return own
     moved = [
-        home
-        for home, spec in specs.items()
+        directory
+        for directory, spec in specs.items()
         if spec.name == real.name and spec.parent != real.parent and not spec.exists()
     ]
     return moved[0] if len(moved) == 1 else own
 
 
 def left_beside(environment: Environment) -> tuple[OrphanedState, ...]:
-    """The homes beside an environment's own that no spec here uses. Touches nothing."""
+    """State directories beside an environment's own that no spec here uses. Touches nothing."""
     found = []
-    for home, spec in _specs_by_state_dir(environment.home.parent).items():
+    for directory, spec in _specs_by_state_dir(environment.home.parent).items():
         here = spec.parent == environment.spec.parent
         exists = spec.exists()
-        if home == environment.home or (here and exists):
+        if directory == environment.home or (here and exists):
             continue
-        other = Environment(home.name, spec.parent.name, spec, home)
-        found.append(OrphanedState(other, _size(home), copied=exists, here=here))
+        other = Environment(directory.name, spec.parent.name, spec, directory)
+        found.append(OrphanedState(other, _size(directory), copied=exists, here=here))
     return tuple(found)
 
 
 def _specs_by_state_dir(shared: Path) -> dict[Path, Path]:
-    """Each home below `shared` that was brought up → the spec that it says it belongs to."""
+    """State directory below `shared` → the spec that its saved state names."""
     try:
         names = sorted(os.listdir(shared))  # noqa: PTH208 - in every run that begins something
     except OSError:
@@ -147,12 +147,14 @@ def _specs_by_state_dir(shared: Path) -> dict[Path, Path]:
     return found
 
 
-def _saved_spec_path(home: Path) -> Path | None:
-    """What stands in its record; None when that was written by another user, or nobody."""
+def _saved_spec_path(directory: Path) -> Path | None:
+    """The spec in its saved state; None without one, or when another user wrote it."""
     try:
-        descriptor = os.open(home / SAVED_STATE_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(
+            directory / SAVED_STATE_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        )
         with os.fdopen(descriptor, "rb") as stream:
-            if home.is_symlink() or os.fstat(descriptor).st_uid != os.geteuid():
+            if directory.is_symlink() or os.fstat(descriptor).st_uid != os.geteuid():
                 return None
             spec = json.loads(stream.read())["spec"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -174,15 +176,15 @@ def _size(directory: Path) -> int:
     return total
 
 
-def delete_copy(home: Path) -> None:
-    """Remove a whole home, as a copy is that nothing was ever started from. Raises Failed."""
-    with translate_os_errors(home):
-        remove_path(home)
-        _remove_empty_root(home.parent)
+def delete_copy(directory: Path) -> None:
+    """Delete a whole state directory: a copy that nothing was started from. Raises Failed."""
+    with translate_os_errors(directory):
+        remove_path(directory)
+        _remove_empty_root(directory.parent)
 
 
 def open_state_dir(environment: Environment) -> Path:
-    """Make the home if it is not there and hand it out; writes nothing when it is.
+    """Create the state directory unless it exists; returns its path.
 
     Raises Refused (`home-unsafe`) when it is a link, no directory, or another user's, and Failed
     (`home-unwritable`, `disk-full`, `home-broken`) when it cannot be made.
@@ -196,7 +198,7 @@ def open_state_dir(environment: Environment) -> Path:
 
 
 def save(environment: Environment, record: Mapping[str, Json]) -> None:
-    """Keep `record`; writes only when it says something new. Raises as `open_state_dir` does."""
+    """Save `record`; writes only when it has changed. Raises as `open_state_dir` does."""
     write_atomic(
         open_state_dir(environment) / SAVED_STATE_FILE, json.dumps(record).encode() + b"\n"
     )
@@ -204,7 +206,7 @@ def save(environment: Environment, record: Mapping[str, Json]) -> None:
 
 
 def load(environment: Environment) -> dict[str, Json] | None:
-    """What was remembered; None when nothing, or nothing legible.
+    """The saved state; None without one, or when it cannot be read.
 
     Raises Refused (`home-unsafe`) rather than believe what another user may have written.
     """
@@ -218,36 +220,36 @@ def load(environment: Environment) -> dict[str, Json] | None:
 
 
 def delete(environment: Environment) -> tuple[str, ...]:
-    """Remove what is ours from the home, and each directory that this leaves empty.
+    """Delete our entries of the state directory, and each directory that this leaves empty.
 
-    Never follows a link and never leaves the home. The answer names what stays, because somebody
-    else put it there or a runtime still needs it. Raises as `open_state_dir` does, and Failed
-    (`left-behind`) with everything of ours that could not be removed.
+    Never follows a link and never leaves the directory. Returns the names that stay, because
+    another program made them or a runtime still needs them. Raises as `open_state_dir` does, and
+    Failed (`left-behind`) with all entries of ours that could not be removed.
     """
-    home = environment.home
-    if not os.path.lexists(home):
+    directory = environment.home
+    if not os.path.lexists(directory):
         return ()
-    with translate_os_errors(home):
-        _require_private_directory(home.parent)
-        _require_private_directory(home)
+    with translate_os_errors(directory):
+        _require_private_directory(directory.parent)
+        _require_private_directory(directory)
         for name in RUNTIME_DIRECTORIES:
-            _remove_empty_tree(home / name)
+            _remove_empty_tree(directory / name)
         problems: list[Problem] = []
-        for path in (*(home / name for name in _OWN_ENTRIES), *_temporary_files(home)):
+        for path in (*(directory / name for name in _OWN_ENTRIES), *_temporary_files(directory)):
             try:
                 remove_path(path)
             except OSError as error:
                 problems.append(_left_behind(path, error))
         if problems:
             raise Failed(*problems)
-        left = tuple(sorted({entry.name for entry in home.iterdir()} - {_LOCK}))
+        left = tuple(sorted({entry.name for entry in directory.iterdir()} - {_LOCK}))
         if not left:
             with contextlib.suppress(OSError, RuntimeError):
                 _move_record(environment.id).unlink(missing_ok=True)
-            # Last, since whoever calls this holds it; a home that stays keeps it.
-            remove_path(home / _LOCK)
-            _rmdir(home)
-            _remove_empty_root(home.parent)
+            # Last, since the caller holds the lock; a directory that stays keeps it.
+            remove_path(directory / _LOCK)
+            _rmdir(directory)
+            _remove_empty_root(directory.parent)
     return left
 
 
@@ -278,9 +280,11 @@ def remove_leftover_files(environment: Environment) -> None:
         raise Failed(*problems)
 
 
-def _temporary_files(home: Path) -> list[Path]:
-    """Files that `keep` was writing when it was killed."""
-    return [path for path in _paths_with_prefix(home, ".") if _TEMPORARY_NAME.fullmatch(path.name)]
+def _temporary_files(directory: Path) -> list[Path]:
+    """Files that `write_atomic` was writing when it was killed."""
+    return [
+        path for path in _paths_with_prefix(directory, ".") if _TEMPORARY_NAME.fullmatch(path.name)
+    ]
 
 
 def _paths_with_prefix(directory: Path, prefix: str) -> list[Path]:
@@ -339,10 +343,10 @@ def read_private(path: Path) -> bytes:
 
 @contextlib.contextmanager
 def settings_lock(environment: Environment) -> Iterator[Path]:
-    """Settle something in the home alone: two runs that both find it missing must agree on it.
+    """Lock ports and secrets while they are chosen: two runs that find them missing must agree.
 
     Held for moments, unlike the environment's own lock, which a `plan` does not take. Yields the
-    home. Raises as `open_state_dir` does.
+    state directory. Raises as `open_state_dir` does.
     """
     import fcntl
 
@@ -381,7 +385,7 @@ def remove_path(path: Path) -> None:
 
 @contextlib.contextmanager
 def translate_os_errors(path: Path) -> Iterator[None]:
-    """Turn what the file system says about `path` into a Failed that an author can act upon."""
+    """Turn an OSError about `path` into a Failed with a hint for the author."""
     try:
         yield
     except OSError as error:
@@ -389,11 +393,11 @@ def translate_os_errors(path: Path) -> Iterator[None]:
 
 
 def _os_problem(path: Path, error: OSError) -> Problem:
-    said = error.strerror or str(error)
+    reason = error.strerror or str(error)
     if error.errno in _DISK_FULL_ERRORS:
         return Problem(
             "disk-full",
-            f"cannot write {path}: {said}",
+            f"cannot write {path}: {reason}",
             "make room on that file system, then run it again",
         )
     if error.errno == errno.EROFS:
@@ -405,10 +409,10 @@ def _os_problem(path: Path, error: OSError) -> Problem:
     if error.errno in (errno.EACCES, errno.EPERM):
         return Problem(
             "home-unwritable",
-            f"cannot write {path}: {said}",
+            f"cannot write {path}: {reason}",
             f"let the current user write to {path.parent}",
         )
-    return Problem("home-broken", f"cannot use {path}: {said}", f"look at what is at {path}")
+    return Problem("home-broken", f"cannot use {path}: {reason}", f"look at what is at {path}")
 
 
 def _make_private_directory(path: Path) -> None:

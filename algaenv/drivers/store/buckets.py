@@ -108,8 +108,8 @@ class BucketDriver:
                 ) from error
             raise store_error(code, "", action, bucket, self._store.endpoint) from error
         except (HTTPClientError, ConnectionError) as error:
-            said = type(error).__name__
-            raise store_error("", said, action, bucket, self._store.endpoint) from error
+            reason = type(error).__name__
+            raise store_error("", reason, action, bucket, self._store.endpoint) from error
         except BotoCoreError as error:
             code = type(error).__name__
             raise store_error(code, "", action, bucket, self._store.endpoint) from error

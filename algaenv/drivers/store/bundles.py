@@ -1,4 +1,4 @@
-"""Puts bundles into the store, proves that they arrived, and takes them away with their rows."""
+"""Uploads bundles to the store, verifies them, and deletes them with their rows."""
 
 # ruff: noqa: ARG002 - the signatures are the protocol's
 
@@ -48,7 +48,7 @@ class BundleDriver:
         self.create(resource, on_progress)
 
     def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
-        """Remove the rows of the build, then the object: what is left shows in the next look."""
+        """Remove the rows of the build, then the object: the next snapshot shows what is left."""
         name, _, key = seen.handle.partition("/")
         parts = parse_bundle_key(key)
         mark = self._mark(parts)
@@ -122,15 +122,15 @@ def _check_archive(archive: Path, body: BundleSpec) -> None:
 
 def _verify_object(bucket: Bucket, body: BundleSpec) -> None:
     """Read the object as the runner will; a store that mangles it must not go unnoticed."""
-    came_back = bucket.digest(body.key)
-    if came_back == (body.digest.hex, body.size):
+    received = bucket.digest(body.key)
+    if received == (body.digest.hex, body.size):
         return
-    said = "nothing" if came_back is None else f"{came_back[1]} bytes sha256:{came_back[0][:12]}"
+    shown = "nothing" if received is None else f"{received[1]} bytes sha256:{received[0][:12]}"
     raise Failed(
         Problem(
             "object-mismatch",
             f"cannot trust the object store: {body.bucket}/{body.key} should be {body.size} bytes"
-            f" sha256:{body.digest.short}, and {said} came back",
+            f" sha256:{body.digest.short}, and {shown} came back",
             "run `algaenv up` again; if it says the same, the store's disk or engine is at fault",
         )
     )

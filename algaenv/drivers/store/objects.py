@@ -220,17 +220,17 @@ class Bucket:
         try:
             yield
         except (obstore.exceptions.BaseError, OSError) as error:
-            code, said = _parse_error(str(error))
-            raise store_error(code, said, action, self.name, self.store.endpoint) from error
+            code, reason = _parse_error(str(error))
+            raise store_error(code, reason, action, self.name, self.store.endpoint) from error
 
 
-def store_error(code: str, said: str, action: str, bucket: str, endpoint: str) -> DriverError:
-    """What a refusal means. `code` is S3's own, or an HTTP status; empty: nobody answered."""
+def store_error(code: str, reason: str, action: str, bucket: str, endpoint: str) -> DriverError:
+    """The error for a refused request. `code` is S3's own, or an HTTP status; empty: no answer."""
     if not code:
         return Unavailable(
             Problem(
                 "store-unreachable",
-                f"cannot {action}: the object store at {endpoint} does not answer ({said})",
+                f"cannot {action}: the object store at {endpoint} does not answer ({reason})",
                 "run `algaenv up`, which starts it, or shows why it ends",
             )
         )

@@ -46,12 +46,12 @@ def check_port_conflicts(
     *,
     gateway: GatewaySpec | None,
 ) -> None:
-    """Complains of every port that another service has; the one the author wrote is blamed."""
+    """Adds an error for every port that two services want, at the one the author wrote."""
     taken: dict[int, NodePath] = {}
     # What the author wrote comes last, so that it is blamed for meeting a default.
     wanted = [each for each in _ports(document, store, gateway) if each[0] not in cut]
     if gateway is not None and source_map.node(_APP_URL) is None:
-        # Nobody is expected at the default address then.
+        # No server is expected at the default address then.
         wanted = [each for each in wanted if each[0] != _APP_URL]
     wanted.sort(key=lambda each: source_map.node(each[0]) is not None)
     for path, port in wanted:
@@ -102,7 +102,7 @@ def _ports(
 def check_reserved_variable(
     name: str, path: NodePath, source_map: SourceMap, diagnostics: Diagnostics
 ) -> None:
-    """Complains of a variable of the runner that algaenv sets itself."""
+    """Adds an error for a variable of the runner that algaenv sets itself."""
     if name in _RESERVED:
         diagnostics.add_error(
             "spec-variable-reserved",
@@ -113,7 +113,7 @@ def check_reserved_variable(
 
 
 def warn_unbraced_variable(where: Where, diagnostics: Diagnostics) -> None:
-    """Warns of a value that looks like a shell's variable; it may be a password, so it is not
+    """Warns of a value that resembles a shell variable; it may be a password, so it is not
     shown."""
     if where in diagnostics.unbraced:
         diagnostics.add_warning(
@@ -125,7 +125,7 @@ def warn_unbraced_variable(where: Where, diagnostics: Diagnostics) -> None:
 
 
 def parse_volume(text: str, where: Where, diagnostics: Diagnostics) -> str | None:
-    """A mount `source:target[:ro]` with its source absolute; None after a complaint."""
+    """A mount `source:target[:ro]` with its source absolute; None after an error."""
     source, _, rest = text.partition(":")
     target, colon, mode = rest.partition(":")
     wanted = None
@@ -148,7 +148,7 @@ def parse_volume(text: str, where: Where, diagnostics: Diagnostics) -> str | Non
 
 
 def parse_egress_entry(text: str, where: Where, diagnostics: Diagnostics) -> str | None:
-    """`host[:port]` or `*`, in lower case; None after a complaint."""
+    """`host[:port]` or `*`, in lower case; None after an error."""
     entry = text.strip().lower()
     if entry == "*" or _EGRESS.fullmatch(entry):
         return entry
@@ -164,8 +164,8 @@ def parse_egress_entry(text: str, where: Where, diagnostics: Diagnostics) -> str
 def parse_app_origin(
     url: str, source_map: SourceMap, diagnostics: Diagnostics, path: NodePath = _APP_URL
 ) -> str | None:
-    """Scheme, host and port of Alga's app server, or of another at `path`; None after a
-    complaint."""
+    """Scheme, host and port of Alga's app server, or of another at `path`; None after an
+    error."""
     try:
         parts = urlsplit(url)
         port = parts.port

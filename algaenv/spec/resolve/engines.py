@@ -49,13 +49,13 @@ class ShippedEngine:
 
 @dataclass(frozen=True, slots=True)
 class EngineRegistry:
-    """Finds engines for one load; every profile that is read is in the ledger."""
+    """Finds engines for one load; every profile that is read is recorded in the diagnostics."""
 
     diagnostics: Diagnostics
     _known: dict[str, ShippedEngine | None] = field(default_factory=dict)
 
     def shipped(self, name: str, where: Where | None) -> ShippedEngine | None:
-        """The shipped engine called `name`; None after a complaint at `where`."""
+        """The shipped engine called `name`; None after an error at `where`."""
         if name not in profile_names():
             self.diagnostics.add_error(
                 "spec-engine-unknown",
@@ -69,7 +69,7 @@ class EngineRegistry:
         return self._known[name]
 
     def by_name(self, name: str, role: Role, where: Where) -> Profile | None:
-        """The shipped engine that an author names for `role`; None after a complaint."""
+        """The shipped engine that an author names for `role`; None after an error."""
         shipped = self.shipped(name, where)
         if shipped is None or not self._serves(name, shipped, role, where):
             return None
@@ -91,14 +91,14 @@ class EngineRegistry:
         shipped = self.shipped(name, where)
         if shipped is None or not self._serves(name, shipped, role, where):
             return None
-        said = {key: getattr(spec, key) for key in spec.model_fields_set - {"origin"}}
-        for key, value in said.items():
+        overrides = {key: getattr(spec, key) for key in spec.model_fields_set - {"origin"}}
+        for key, value in overrides.items():
             if isinstance(value, dict):
-                said[key] = {**getattr(shipped.spec, key), **value}
-        if "binaries" in said:
+                overrides[key] = {**getattr(shipped.spec, key), **value}
+        if "binaries" in overrides:
             # The author's own program may be of any version, unless one is asked for.
-            said.setdefault("version", "")
-        engine = shipped.spec.model_copy(update=said)
+            overrides.setdefault("version", "")
+        engine = shipped.spec.model_copy(update=overrides)
         self._check(spec, role, source_map, path)
         return _profile(name, engine)
 

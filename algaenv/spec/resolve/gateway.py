@@ -1,4 +1,4 @@
-"""From what the author wrote about the gateway to what is wanted of it."""
+"""Resolves the section `gateway` to an intent."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def bundled_gateway(document: Document) -> GatewaySpec | None:
 def resolve_gateway(
     document: Document, source_map: SourceMap, diagnostics: Diagnostics
 ) -> tuple[GatewayIntent, str | None]:
-    """The gateway, and the origin of the app server; None for the latter after a complaint."""
+    """The gateway, and the origin of the app server; None for the latter after an error."""
     if isinstance(document.gateway, AppServerSpec):
         return AppServer(), _app_server_origin(document, document.gateway, source_map, diagnostics)
     app_url = parse_app_origin(document.app_url, source_map, diagnostics)
@@ -59,7 +59,7 @@ def resolve_gateway(
 def _app_server_origin(
     document: Document, spec: AppServerSpec, source_map: SourceMap, diagnostics: Diagnostics
 ) -> str | None:
-    """The app server's origin; two that differ are a complaint."""
+    """The app server's origin; two that differ are an error."""
     url = parse_app_origin(spec.url, source_map, diagnostics, (*_PATH, "url"))
     if source_map.node(("app_url",)) is None:
         return url
@@ -201,7 +201,7 @@ def _service(spec: ServiceSpec) -> dict[str, Json]:
 def parse_dev_server(
     url: str | None, path: NodePath, source_map: SourceMap, diagnostics: Diagnostics
 ) -> str | None:
-    """The origin of a development server on this machine; None for none, or after a complaint."""
+    """The origin of a development server on this machine; None for none, or after an error."""
     if url is None:
         return None
     found = parse_app_origin(url, source_map, diagnostics, path)

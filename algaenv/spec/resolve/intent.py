@@ -1,4 +1,4 @@
-"""From what the author wrote to what the author wants: paths absolute, secrets read, engines found.
+"""Resolves the document to an Intent: paths absolute, secrets read, engines found.
 
 The rules that need more than one value, the disk or the environment are checked on the way.
 """
@@ -61,9 +61,9 @@ CAPABILITIES_UNION = "capabilities-union"
 def resolve_intent(
     document: Document, source_map: SourceMap, diagnostics: Diagnostics, cut: frozenset[NodePath]
 ) -> Intent | None:
-    """The intent; None when a part of it could not be made, which has its complaint then.
+    """The intent; None when a part of it could not be made, after an error.
 
-    `cut` are the paths that were taken out as broken, so nothing is said of their defaults.
+    `cut` are the paths that were taken out as broken, so their defaults are not reported.
     """
     engines, found = EngineRegistry(diagnostics), SecretReader(diagnostics, source_map)
     return _IntentResolver(document, source_map, diagnostics, cut, engines, found).intent()
@@ -296,8 +296,8 @@ class _IntentResolver:
         return granted
 
     def _declared(self, source: str) -> tuple[str, ...]:
-        """The known capabilities of a manifest; none of one that cannot be read, which is told
-        when it is built."""
+        """The known capabilities of a manifest; none of one that cannot be read, which the
+        build reports."""
         try:
             raw = load(self.diagnostics.read(Path(source, "manifest.json")).decode()).value
         except (OSError, UnicodeDecodeError, JsonError):
