@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from algaenv.app import Application
 from algaenv.dependencies import Request, SavedState, UseCases
-from algaenv.drivers.state import state_dir
+from algaenv.drivers.state import identity, state_dir
 from algaenv.model.address import Address
 from algaenv.model.intent import Intent, ManagedDatabase
 from algaenv.model.lock import Credentials, Environment, Lock, OrphanedState, Ports
@@ -53,14 +53,14 @@ class Container:
         from algaenv.runtimes.binaries import cache_problem
         from algaenv.spec.cache import load_cached
 
-        cache = state_dir.identify(request.spec, "").home / "cache"
+        cache = identity.identify(request.spec, "").home / "cache"
         loaded = load_cached(request.spec, request.environ, cache)
         warning = cache_problem(self._cache)
         return loaded.intent, (*loaded.warnings, *([warning] if warning else ()))
 
     def identify(self, spec: Path, name: str) -> Environment:
         """By the real path of the spec, or by the state that a moved checkout brought along."""
-        return state_dir.identify(spec, name)
+        return identity.identify(spec, name)
 
     def lock_environment(
         self, environment: Environment, command: str
@@ -119,7 +119,7 @@ class Container:
 
     def orphaned_states(self, environment: Environment) -> Sequence[OrphanedState]:
         """By the records in the directories."""
-        return state_dir.left_beside(environment)
+        return identity.left_beside(environment)
 
     def delete_copy(self, orphan: OrphanedState) -> None:
         """Only the directory: services and volumes of its id belong to the original."""

@@ -7,7 +7,7 @@ import re
 import stat
 from pathlib import Path
 
-from algaenv.cli.output.logfile import (
+from algaenv.cli.output.identity import (
     MAX_BYTES,
     LogFile,
     environment_log_path,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from algaenv.drivers.build import builds
 from algaenv.drivers.build.builds import build
-from algaenv.drivers.state import state_dir
+from algaenv.drivers.state import identity, private_files
 from algaenv.model.intent import BuildIntent, ExtensionIntent
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Problem, ResolveError, Where
@@ -49,7 +49,7 @@ class Workshop:
 
     @property
     def environment(self) -> Environment:
-        return state_dir.identify(self.root / "algaenv.yaml", "demo")
+        return identity.identify(self.root / "algaenv.yaml", "demo")
 
     @property
     def place(self) -> Path:
@@ -716,7 +716,7 @@ def _change(place: Path, what: str, name: str, text: str) -> None:
     path = place / name
     for above in [it for it in (path.parent, path) if it != place]:
         if above.is_symlink() or above.is_file() or (above == path and above.is_dir()):
-            state_dir.remove_path(above)
+            private_files.remove_path(above)
     if what == "delete":
         if path.parent.is_dir() and path.parent != place and not any(path.parent.iterdir()):
             path.parent.rmdir()

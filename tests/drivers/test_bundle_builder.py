@@ -16,7 +16,7 @@ from algaenv.bundle.digest import Digest
 from algaenv.drivers.build import bundle_builder
 from algaenv.drivers.build.bundle_builder import KEPT_BUNDLES, CachingBundleBuilder
 from algaenv.drivers.build.file_tree import STAMP_RESOLUTION_NS
-from algaenv.drivers.state import state_dir
+from algaenv.drivers.state import identity, state_dir
 from algaenv.model.intent import BuildIntent, ExtensionIntent
 from algaenv.model.lock import Environment, LockedExtension
 from algaenv.model.problem import Failed, Problem, ResolveError, Where
@@ -39,7 +39,7 @@ class Bench:
 
     @property
     def environment(self) -> Environment:
-        return state_dir.identify(self.root / "algaenv.yaml", "demo")
+        return identity.identify(self.root / "algaenv.yaml", "demo")
 
     @property
     def place(self) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.drivers.state import state_dir
+from algaenv.drivers.state import identity, state_dir
 from algaenv.drivers.state.environment_lock import exclusive_file_lock, hold, kill_marked_processes
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Failed, Locked
@@ -34,7 +34,7 @@ with hold(home.identify(Path(sys.argv[1]), "demo"), "algaenv up"):
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Environment:
-    return state_dir.identify(tmp_path / "algaenv.yaml", "demo")
+    return identity.identify(tmp_path / "algaenv.yaml", "demo")
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.drivers.state import secret_store, state_dir
+from algaenv.drivers.state import identity, secret_store, state_dir
 from algaenv.model.intent import ExternalDatabase, Intent, ManagedDatabase
 from algaenv.model.lock import Credentials, Environment
 from algaenv.model.problem import Failed
@@ -18,7 +18,7 @@ from tests.runtimes.locks import make_lock
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Environment:
-    return state_dir.identify(tmp_path / "algaenv.yaml", "demo")
+    return identity.identify(tmp_path / "algaenv.yaml", "demo")
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_made_up_secrets_are_long_different_and_safe_everywhere(
 
 
 def test_two_environments_share_nothing(tmp_path: Path, intent: Intent) -> None:
-    one, two = (state_dir.identify(tmp_path / name, "demo") for name in ("one.yaml", "two.yaml"))
+    one, two = (identity.identify(tmp_path / name, "demo") for name in ("one.yaml", "two.yaml"))
     shared = set(texts(secret_store.load_or_create(one, intent))) & set(
         texts(secret_store.load_or_create(two, intent))
     )
@@ -101,10 +101,10 @@ def test_runs_that_start_together_agree(environment: Environment, tmp_path: Path
         [
             "import sys",
             "from pathlib import Path",
-            "from algaenv.drivers.state import secret_store, state_dir",
+            "from algaenv.drivers.state import identity, secret_store, state_dir",
             "from tests.runtimes.locks import make_lock",
             "spec = Path(sys.argv[1])",
-            "intent, environment = make_lock(spec.parent).intent, state_dir.identify(spec, 'demo')",
+            "intent, environment = make_lock(spec.parent).intent, identity.identify(spec, 'demo')",
             "sys.stdin.readline()",
             "print(secret_store.load_or_create(environment, intent).secret_key.reveal())",
         ]

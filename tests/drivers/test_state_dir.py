@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.drivers.state import state_dir
+from algaenv.drivers.state import identity, private_files, state_dir
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Failed, Refused
 from algaenv.model.resource import Json
@@ -18,7 +18,7 @@ from algaenv.model.resource import Json
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Environment:
-    return state_dir.identify(tmp_path / "project" / "algaenv.yaml", "demo")
+    return identity.identify(tmp_path / "project" / "algaenv.yaml", "demo")
 
 
 @pytest.fixture
@@ -45,12 +45,12 @@ def test_the_id_follows_the_real_path_and_not_the_name(tmp_path: Path) -> None:
     spec = tmp_path / "algaenv.yaml"
     link = tmp_path / "elsewhere"
     link.symlink_to(tmp_path)
-    one, renamed = state_dir.identify(spec, "one"), state_dir.identify(spec, "two")
-    assert one.id == renamed.id == state_dir.identify(link / "algaenv.yaml", "one").id
+    one, renamed = identity.identify(spec, "one"), identity.identify(spec, "two")
+    assert one.id == renamed.id == identity.identify(link / "algaenv.yaml", "one").id
     assert len(one.id) == 10
     assert int(one.id, 16) >= 0
     assert one.home == tmp_path / ".algaenv" / one.id
-    assert state_dir.identify(tmp_path / "copy" / "algaenv.yaml", "one").id != one.id
+    assert identity.identify(tmp_path / "copy" / "algaenv.yaml", "one").id != one.id
     assert not (tmp_path / ".algaenv").exists()
 
 
@@ -58,7 +58,7 @@ def brought_up(spec: Path) -> Environment:
     """An environment that has noted its spec, as every `up` does."""
     spec.parent.mkdir(parents=True, exist_ok=True)
     spec.touch()
-    environment = state_dir.identify(spec, "demo")
+    environment = identity.identify(spec, "demo")
     state_dir.save(environment, {"spec": str(spec), "intent": {}})
     (environment.home / "data").mkdir(exist_ok=True)
     (environment.home / "data/rows").write_bytes(b"x" * 100_000)
@@ -70,17 +70,17 @@ def test_a_moved_checkout_keeps_its_environment(tmp_path: Path) -> None:
     old.spec.parent.rename(tmp_path / "new")
     spec = tmp_path / "new" / "algaenv.yaml"
     before = everything(tmp_path)
-    moved = state_dir.identify(spec, "demo")
+    moved = identity.identify(spec, "demo")
     assert (moved.id, moved.spec) == (old.id, spec)
     assert (moved.home / "data/rows").exists()
-    assert state_dir.left_beside(moved) == ()
+    assert identity.left_beside(moved) == ()
     assert everything(tmp_path) == before, "looking writes nothing"
     # What a first look may leave under the new path's own id makes no difference.
     assert brought_up(spec).id == old.id
     # Once it is noted, it is no matter what comes to the old path.
     old.spec.parent.mkdir()
     old.spec.touch()
-    assert state_dir.identify(spec, "demo").id == old.id
+    assert identity.identify(spec, "demo").id == old.id
 
 
 def test_a_new_checkout_at_the_old_path_is_another_environment(tmp_path: Path) -> None:
@@ -90,14 +90,14 @@ def test_a_new_checkout_at_the_old_path_is_another_environment(tmp_path: Path) -
     moved = brought_up(tmp_path / "new" / "algaenv.yaml")
     old.spec.parent.mkdir()
     old.spec.touch()
-    clone = state_dir.identify(old.spec, "demo")
+    clone = identity.identify(old.spec, "demo")
     assert clone.id != moved.id
     assert brought_up(old.spec).id == clone.id
-    assert state_dir.identify(old.spec, "demo") == clone
+    assert identity.identify(old.spec, "demo") == clone
     # Once the moved one is gone for good, the path may have its id again.
     shutil.rmtree(moved.spec.parent)
     shutil.rmtree(old.spec.parent / ".algaenv")
-    assert state_dir.identify(old.spec, "demo").id == moved.id
+    assert identity.identify(old.spec, "demo").id == moved.id
 
 
 def test_a_checkout_that_comes_back_is_itself(tmp_path: Path) -> None:
@@ -105,22 +105,22 @@ def test_a_checkout_that_comes_back_is_itself(tmp_path: Path) -> None:
     old.spec.parent.rename(tmp_path / "new")
     brought_up(tmp_path / "new" / "algaenv.yaml")
     (tmp_path / "new").rename(tmp_path / "old")
-    assert state_dir.identify(old.spec, "demo") == old
+    assert identity.identify(old.spec, "demo") == old
 
 
 def test_a_copy_is_another_environment_and_says_what_came_along(tmp_path: Path) -> None:
     old = brought_up(tmp_path / "old" / "algaenv.yaml")
     shutil.copytree(old.spec.parent, tmp_path / "copy")
-    copy = state_dir.identify(tmp_path / "copy" / "algaenv.yaml", "demo")
+    copy = identity.identify(tmp_path / "copy" / "algaenv.yaml", "demo")
     assert copy.id != old.id
-    (left,) = state_dir.left_beside(copy)
+    (left,) = identity.left_beside(copy)
     assert (left.environment.id, left.environment.spec) == (old.id, old.spec)
     assert left.environment.home == copy.home.parent / old.id
     assert left.copied
     assert not left.here
     assert left.size >= 100_000
     state_dir.delete_copy(left.environment.home)
-    assert state_dir.left_beside(copy) == ()
+    assert identity.left_beside(copy) == ()
     assert not copy.home.parent.exists()
     assert (old.home / "data/rows").exists()
 
@@ -130,8 +130,8 @@ def test_state_is_not_mixed_with_state_that_is_there(tmp_path: Path) -> None:
     new = brought_up(tmp_path / "new" / "algaenv.yaml")
     old.home.rename(new.home.parent / old.id)
     shutil.rmtree(tmp_path / "old")
-    assert state_dir.identify(new.spec, "demo") == new
-    (left,) = state_dir.left_beside(new)
+    assert identity.identify(new.spec, "demo") == new
+    (left,) = identity.left_beside(new)
     assert (left.environment.id, left.copied, left.here) == (old.id, False, False)
 
 
@@ -140,18 +140,18 @@ def test_of_two_that_were_moved_to_one_place_none_is_guessed(tmp_path: Path) -> 
     first.spec.parent.rename(tmp_path / "new")
     second.home.rename(tmp_path / "new" / ".algaenv" / second.id)
     shutil.rmtree(tmp_path / "two")
-    found = state_dir.identify(tmp_path / "new" / "algaenv.yaml", "demo")
+    found = identity.identify(tmp_path / "new" / "algaenv.yaml", "demo")
     assert found.id not in {first.id, second.id}
-    assert {it.environment.id for it in state_dir.left_beside(found)} == {first.id, second.id}
+    assert {it.environment.id for it in identity.left_beside(found)} == {first.id, second.id}
 
 
 def test_a_renamed_spec_says_what_was_left(tmp_path: Path) -> None:
     old = brought_up(tmp_path / "algaenv.yaml")
     other = brought_up(tmp_path / "other.yaml")
     old.spec.rename(tmp_path / "dev.yaml")
-    dev = state_dir.identify(tmp_path / "dev.yaml", "demo")
+    dev = identity.identify(tmp_path / "dev.yaml", "demo")
     assert dev.id not in {old.id, other.id}
-    (left,) = state_dir.left_beside(dev)
+    (left,) = identity.left_beside(dev)
     assert (left.environment.id, left.copied, left.here) == (old.id, False, True)
 
 
@@ -160,9 +160,9 @@ def test_a_damaged_home_beside_is_no_candidate(tmp_path: Path, record: bytes) ->
     old = brought_up(tmp_path / "old" / "algaenv.yaml")
     (old.home / "last.json").write_bytes(record)
     old.spec.parent.rename(tmp_path / "new")
-    found = state_dir.identify(tmp_path / "new" / "algaenv.yaml", "demo")
+    found = identity.identify(tmp_path / "new" / "algaenv.yaml", "demo")
     assert found.id != old.id
-    assert state_dir.left_beside(found) == ()
+    assert identity.left_beside(found) == ()
 
 
 def test_a_home_is_private_and_ignored_by_git(environment: Environment, opened: Path) -> None:
@@ -227,7 +227,7 @@ def test_no_directory_for_the_home_is_a_problem(environment: Environment) -> Non
 IN_A_SMALL_WORLD = """
 import ctypes, os, sys
 from pathlib import Path
-from algaenv.drivers.state import state_dir
+from algaenv.drivers.state import identity, private_files, state_dir
 from algaenv.model.problem import Failed
 from algaenv.model.resource import Json
 
@@ -241,7 +241,7 @@ Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
 place = Path(sys.argv[1])
 if libc.mount(b"tmpfs", os.fsencode(place), b"tmpfs", 0, b"size=64k"):
     sys.exit(77)
-environment = state_dir.identify(place / "algaenv.yaml", "demo")
+environment = identity.identify(place / "algaenv.yaml", "demo")
 
 def said(use):
     try:
@@ -253,8 +253,8 @@ def said(use):
 
 if sys.argv[2] == "full":
     state_dir.open_state_dir(environment)
-    said(lambda: state_dir.write_atomic(environment.home / "big", bytes(100_000)))
-    said(lambda: state_dir.write_atomic(environment.home / "small", b"small"))
+    said(lambda: private_files.write_atomic(environment.home / "big", bytes(100_000)))
+    said(lambda: private_files.write_atomic(environment.home / "small", b"small"))
     print(sorted(path.name for path in environment.home.iterdir()))
 else:
     REMOUNT_READ_ONLY = 32 | 1
@@ -263,7 +263,7 @@ else:
     if libc.mount(None, os.fsencode(place), None, REMOUNT_READ_ONLY, None):
         sys.exit(77)
     said(lambda: state_dir.open_state_dir(environment))
-    said(lambda: state_dir.write_atomic(environment.home / "small", b"small"))
+    said(lambda: private_files.write_atomic(environment.home / "small", b"small"))
 """
 
 
@@ -302,12 +302,12 @@ def test_an_opened_home_can_be_read_where_nothing_can_be_written(tmp_path: Path)
 
 def test_what_is_kept_is_private_and_written_once(opened: Path) -> None:
     path = opened / "thing.json"
-    state_dir.write_atomic(path, b"one")
+    private_files.write_atomic(path, b"one")
     before = everything(opened)
-    state_dir.write_atomic(path, b"one")
+    private_files.write_atomic(path, b"one")
     assert everything(opened) == before
     assert mode(path) == 0o600
-    state_dir.write_atomic(path, b"two")
+    private_files.write_atomic(path, b"two")
     assert path.read_bytes() == b"two"
     assert [found.name for found in opened.iterdir()] == ["thing.json"]
 
@@ -316,7 +316,7 @@ def test_a_file_is_closed_to_others_when_it_is_read(opened: Path) -> None:
     path = opened / "thing.json"
     path.write_bytes(b"one")
     path.chmod(0o644)
-    assert state_dir.read_private(path) == b"one"
+    assert private_files.read_private(path) == b"one"
     assert mode(path) == 0o600
 
 
@@ -325,8 +325,8 @@ def test_neither_reading_nor_keeping_follows_a_link(opened: Path, tmp_path: Path
     outside.write_bytes(b"theirs")
     (opened / "thing.json").symlink_to(outside)
     with pytest.raises(OSError, match="symbolic"):
-        state_dir.read_private(opened / "thing.json")
-    state_dir.write_atomic(opened / "thing.json", b"ours")
+        private_files.read_private(opened / "thing.json")
+    private_files.write_atomic(opened / "thing.json", b"ours")
     assert outside.read_bytes() == b"theirs"
     assert (opened / "thing.json").read_bytes() == b"ours"
 
@@ -378,7 +378,7 @@ def test_forgetting_spares_what_is_not_ours(environment: Environment, opened: Pa
 
 
 def test_forgetting_spares_other_environments(environment: Environment, opened: Path) -> None:
-    other = state_dir.identify(environment.spec.with_name("other.yaml"), "other")
+    other = identity.identify(environment.spec.with_name("other.yaml"), "other")
     state_dir.open_state_dir(other)
     state_dir.delete(environment)
     assert not opened.exists()
@@ -415,7 +415,7 @@ def test_what_cannot_be_removed_is_told_and_the_rest_goes(
 ) -> None:
     state_dir.save(environment, RECORD)
     (opened / "logs").mkdir()
-    real = state_dir.remove_path
+    real = private_files.remove_path
 
     def remove(path: Path) -> None:
         if path.name == "logs":
@@ -483,8 +483,8 @@ def as_nobody(environment: Environment) -> None:
         [
             "import os, sys",
             "from pathlib import Path",
-            "from algaenv.drivers.state import state_dir",
-            "environment = state_dir.identify(Path(sys.argv[1]), 'demo')",
+            "from algaenv.drivers.state import identity, private_files, state_dir",
+            "environment = identity.identify(Path(sys.argv[1]), 'demo')",
             "import shutil, fcntl",  # loaded while it may still be read
             "os.setgid(65534); os.setuid(65534)",
             "state_dir.delete(environment)",

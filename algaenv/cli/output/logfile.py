@@ -22,7 +22,7 @@ MAX_BYTES = 1 << 20
 
 def environment_log_path(spec: Path) -> Path | None:
     """`logs/algaenv.log` in the environment's state directory; None while that does not exist."""
-    from algaenv.drivers.state.state_dir import identify
+    from algaenv.drivers.state.identity import identify
 
     home = identify(spec, "").home
     return home / "logs" / "algaenv.log" if os.path.isdir(home) else None  # noqa: PTH112 - never raises

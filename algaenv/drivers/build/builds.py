@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from algaenv.bundle.value import dataclass
-from algaenv.drivers.state import environment_lock
-from algaenv.drivers.state import state_dir
+from algaenv.drivers.state import environment_lock, private_files
+from algaenv.drivers.state import private_files, state_dir
 from algaenv.drivers.build import file_tree
 from algaenv.drivers.build.output import BuildOutput
 from algaenv.drivers.build.file_tree import Stamp
@@ -64,8 +64,8 @@ def build(
     if intent.build is None:
         return Path(intent.source)
     job = _job(intent, intent.build, environment, environ)
-    with state_dir.translate_os_errors(job.build_directory):
-        job.build_directory.mkdir(mode=state_dir.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+    with private_files.translate_os_errors(job.build_directory):
+        job.build_directory.mkdir(mode=private_files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
     with environment_lock.exclusive_file_lock(job.build_directory / "lock", on_progress, cancelled) as held:
         if not held:
             raise job.cancelled()
@@ -146,11 +146,11 @@ def _build_if_changed(job: _Job, on_progress: OnProgress, cancelled: Callable[[]
         _state_while_mirroring(known, seen).write(job.build_directory)
         _mirror(job, known, seen)
         _state_after_mirroring(known, seen).write(job.build_directory)
-        state_dir.write_atomic(running, b"")
+        private_files.write_atomic(running, b"")
         try:
             _run(job, on_progress, cancelled)
         finally:
-            state_dir.remove_path(running)
+            private_files.remove_path(running)
         seen.key, seen.made = key, file_tree.tree_digest(job.tree)
     if seen != known:
         seen.write(job.build_directory)
@@ -191,7 +191,7 @@ class _WorkspaceState:
     @classmethod
     def read(cls, build_directory: Path) -> _WorkspaceState:
         try:
-            state = cls(**json.loads(state_dir.read_private(build_directory / "state.json")))
+            state = cls(**json.loads(private_files.read_private(build_directory / "state.json")))
             state.files = {
                 path: ((int(a), int(b), int(c), int(d)), int(mode), str(sha))
                 for path, ((a, b, c, d), mode, sha) in state.files.items()
@@ -203,7 +203,7 @@ class _WorkspaceState:
 
     def write(self, build_directory: Path) -> None:
         fields = {name: getattr(self, name) for name in self.__slots__}
-        state_dir.write_atomic(build_directory / "state.json", json.dumps(fields).encode())
+        private_files.write_atomic(build_directory / "state.json", json.dumps(fields).encode())
 
 
 def _scan_workspace(job: _Job, known: _WorkspaceState) -> _WorkspaceState:
@@ -253,12 +253,12 @@ def _mirror(job: _Job, known: _WorkspaceState, seen: _WorkspaceState) -> None:
     Nothing is written or removed through a link: one that the build made may lead anywhere.
     """
     tree = job.tree
-    with state_dir.translate_os_errors(tree):
+    with private_files.translate_os_errors(tree):
         for directory in ("", *sorted(seen.directories)):
             path = tree / directory
             if path.is_symlink() or not path.is_dir():
-                state_dir.remove_path(path)
-                path.mkdir(mode=state_dir.PRIVATE_DIRECTORY)
+                private_files.remove_path(path)
+                path.mkdir(mode=private_files.PRIVATE_DIRECTORY)
         gone = (known.files.keys() | known.links.keys()) - seen.files.keys() - seen.links.keys()
         if known.files.keys() - seen.files.keys() or known.links.keys() - seen.links.keys():
             _remove_build_results(tree, seen)
@@ -270,7 +270,7 @@ def _mirror(job: _Job, known: _WorkspaceState, seen: _WorkspaceState) -> None:
         for name, target in seen.links.items():
             path = tree / name
             if not path.is_symlink() or str(path.readlink()) != target:
-                state_dir.remove_path(path)
+                private_files.remove_path(path)
                 path.symlink_to(target)
     for name, about in seen.files.items():
         kept = known.files.get(name)
@@ -291,7 +291,7 @@ def _remove_build_results(tree: Path, seen: _WorkspaceState) -> None:
         elif found.kind != "dependencies" and not (
             found.path in seen.files or found.path in seen.links
         ):
-            state_dir.remove_path(Path(found.full))
+            private_files.remove_path(Path(found.full))
     for directory in reversed(emptied):
         if os.path.relpath(directory, tree) not in seen.directories:
             with contextlib.suppress(OSError):
@@ -306,8 +306,8 @@ def _copy(job: _Job, name: str, mode: int) -> None:
         source = open(job.workspace / name, "rb", opener=file_tree.open_no_follow)  # noqa: SIM115
     except OSError as error:
         raise _unreadable(job, error) from error
-    with source, state_dir.translate_os_errors(target):
-        state_dir.remove_path(target)
+    with source, private_files.translate_os_errors(target):
+        private_files.remove_path(target)
         with target.open("xb") as copy:
             shutil.copyfileobj(source, copy)
         status = os.fstat(source.fileno())
@@ -326,10 +326,10 @@ def _unreadable(job: _Job, error: OSError) -> ResolveError:
 def _run(job: _Job, on_progress: OnProgress, cancelled: Callable[[], bool]) -> None:
     """Run the command and see it end well; however it ends, nothing of it stays running."""
     on_progress(f"$ {job.shown}")
-    with state_dir.translate_os_errors(job.log):
-        job.log.parent.mkdir(mode=state_dir.PRIVATE_DIRECTORY, exist_ok=True)
+    with private_files.translate_os_errors(job.log):
+        job.log.parent.mkdir(mode=private_files.PRIVATE_DIRECTORY, exist_ok=True)
         log = job.log.open("wb", buffering=0)
-        job.log.chmod(state_dir.PRIVATE_FILE)
+        job.log.chmod(private_files.PRIVATE_FILE)
     output = BuildOutput(job.tree, job.workspace, log, on_progress)
     with log, _start(job) as process:
         handle = os.pidfd_open(process.pid)

@@ -24,7 +24,7 @@ from algaenv.bundle.manifest.json_text import MAX_BYTES
 from algaenv.bundle.manifest.model import Manifest, ManifestError, parse
 from algaenv.bundle.source_tree import INDEX, MANIFEST, SourceError, SourceTree, fingerprint, gather
 from algaenv.bundle.value import dataclass
-from algaenv.drivers.state import state_dir
+from algaenv.drivers.state import private_files
 from algaenv.drivers.build.file_tree import UNRELIABLE_STAMP, Stamp, is_stamp_reliable, sha256_of, stamp_of
 from algaenv.model.intent import ExtensionIntent
 from algaenv.model.lock import LOCAL_PUBLISHER, Environment, LockedExtension
@@ -148,7 +148,7 @@ class _BundleCache:
     def read(self) -> _CacheIndex:
         """The index; an empty one when it is damaged or another version's."""
         try:
-            loaded = json.loads(state_dir.read_private(self._index))
+            loaded = json.loads(private_files.read_private(self._index))
             if loaded["algaenv"] == __version__:
                 return _CacheIndex(
                     [(str(path), _parse_stamp(stamp)) for path, stamp in loaded["glance"]],
@@ -163,11 +163,11 @@ class _BundleCache:
     def write(self, index: _CacheIndex) -> None:
         """Keep the index, and no archive that is not in it."""
         content = json.dumps({"algaenv": __version__, **asdict(index)}).encode()
-        state_dir.write_atomic(self._index, content)
+        private_files.write_atomic(self._index, content)
         wanted = {self._index, *(self.archive(it.digest) for it in index.bundles)}
-        with state_dir.translate_os_errors(self._directory):
+        with private_files.translate_os_errors(self._directory):
             for path in set(self._directory.iterdir()) - wanted:
-                state_dir.remove_path(path)
+                private_files.remove_path(path)
 
     def find(self, bundles: Sequence[_CachedBundle], fingerprint: str) -> _CachedBundle | None:
         """The bundle of that fingerprint, if its archive is still there and whole."""
@@ -199,9 +199,9 @@ def _find_or_pack(
             return tree, bundle
         on_progress(f"packing {len(tree.entries)} files")
         fresh = bundle_cache.archive(".fresh")
-        with state_dir.translate_os_errors(fresh):
+        with private_files.translate_os_errors(fresh):
             page = _page_sha256(tree)
-            fresh.parent.mkdir(mode=state_dir.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+            fresh.parent.mkdir(mode=private_files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
             packed = pack(tree, fresh)
             if packed.fingerprint == mark:
                 fresh.replace(bundle_cache.archive(packed.digest.hex))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from algaenv.bundle.value import dataclass
-from algaenv.drivers.state import state_dir
+from algaenv.drivers.state import private_files, state_dir
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Failed, Locked, Problem
 
@@ -150,8 +150,8 @@ def _acquire(environment: Environment, deadline: float) -> int:
 
 def _open(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    with state_dir.translate_os_errors(path):
-        return os.open(path, flags, state_dir.PRIVATE_FILE)
+    with private_files.translate_os_errors(path):
+        return os.open(path, flags, private_files.PRIVATE_FILE)
 
 
 def _wait(descriptor: int, environment: Environment, deadline: float) -> None:

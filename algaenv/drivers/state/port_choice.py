@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from algaenv.drivers.state import state_dir
+from algaenv.drivers.state import private_files, state_dir
 from algaenv.model.intent import BundledGateway, Intent, ManagedDatabase, Port
 from algaenv.model.lock import Environment, Ports
 from algaenv.model.problem import Problem, ResolveError
@@ -49,7 +49,7 @@ def choose_ports(
                     kept[name] = _find_free_port(environment, name, taken, probe_free)
                     taken.add(kept[name])
             content = json.dumps(known | kept, indent=1, sort_keys=True).encode() + b"\n"
-            state_dir.write_atomic(environment.home / FILE, content)
+            private_files.write_atomic(environment.home / FILE, content)
     return Ports(**(fixed | kept))
 
 
@@ -103,7 +103,7 @@ def _find_free_port(
 def _read(environment: Environment) -> dict[str, int]:
     """What was chosen before; a damaged file counts as nothing, since the id leads there again."""
     try:
-        loaded = json.loads(state_dir.read_private(environment.home / FILE))
+        loaded = json.loads(private_files.read_private(environment.home / FILE))
         return {
             name: port
             for name, port in loaded.items()

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from algaenv.drivers.state import state_dir
+from algaenv.drivers.state import private_files, state_dir
 from algaenv.model.intent import ExternalDatabase, Intent
 from algaenv.model.lock import Credentials, Environment
 from algaenv.model.problem import Failed, Problem, Refused
@@ -103,7 +103,7 @@ def _generate(name: str) -> Secret:
 def _read(environment: Environment) -> dict[str, Secret]:
     path = environment.home / FILE
     try:
-        content = state_dir.read_private(path)
+        content = private_files.read_private(path)
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -122,7 +122,7 @@ def _read(environment: Environment) -> dict[str, Secret]:
 def _write(environment: Environment, kept: Mapping[str, Secret]) -> None:
     secrets = {name: secret.reveal() for name, secret in kept.items()}
     text = json.dumps({"format": _FORMAT, "secrets": secrets}, indent=1)
-    state_dir.write_atomic(environment.home / FILE, text.encode() + b"\n")
+    private_files.write_atomic(environment.home / FILE, text.encode() + b"\n")
 
 
 def _is_secret(value: object) -> bool:
