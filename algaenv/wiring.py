@@ -119,7 +119,7 @@ class Container:
 
     def orphaned_states(self, environment: Environment) -> Sequence[OrphanedState]:
         """By the records in the directories."""
-        return identity.left_beside(environment)
+        return identity.find_orphaned_states(environment)
 
     def delete_copy(self, orphan: OrphanedState) -> None:
         """Only the directory: services and volumes of its id belong to the original."""

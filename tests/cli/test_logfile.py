@@ -14,6 +14,7 @@ from algaenv.cli.output.identity import (
     log_traceback,
     open_log,
 )
+
 from algaenv.cli.output.sink import MultiSink
 from algaenv.drivers.state.state_dir import identify
 from algaenv.model.event import Event, Report, Reported, StepEnded, StepStarted

@@ -58,7 +58,7 @@ def opened(env: ContentEnvironment, **changes: Secret | str) -> Bucket:
 
 def make_bucket(env: ContentEnvironment) -> None:
     resource = env.resource(f"bucket/{env.bucket}")
-    StoreAndDatabase(env.lock()).drivers()["bucket"].create(resource, env.said.append)
+    StoreAndDatabase(env.lock()).drivers()["bucket"].create(resource, env.messages.append)
 
 
 def bundle_of(env: ContentEnvironment) -> tuple[Resource, BundleSpec]:
@@ -193,11 +193,11 @@ def test_a_bucket_with_objects_is_not_removed(
     drivers = StoreAndDatabase(env.lock()).drivers()["bucket"]
     bucket.put("k/one", file(tmp_path, b"x"))
     with pytest.raises(Conflict) as caught:
-        drivers.delete(address, seen, env.said.append)
+        drivers.delete(address, seen, env.messages.append)
     assert caught.value.problem.code == "bucket-not-empty"
     bucket.delete("k/one")
-    drivers.delete(address, seen, env.said.append)
-    drivers.delete(address, seen, env.said.append)
+    drivers.delete(address, seen, env.messages.append)
+    drivers.delete(address, seen, env.messages.append)
     assert isinstance(env.seen()[address], Absent)
 
 
@@ -211,11 +211,11 @@ def test_several_buckets_are_seen_and_made(env: ContentEnvironment) -> None:
 
 def test_a_bundle_is_put_once(env: ContentEnvironment) -> None:
     env.up()
-    uploads = [it for it in env.said if it.startswith("uploading")]
+    uploads = [it for it in env.messages if it.startswith("uploading")]
     assert len(uploads) == 1
     resource, _ = bundle_of(env)
-    StoreAndDatabase(env.lock()).drivers()["bundle"].create(resource, env.said.append)
-    assert [it for it in env.said if it.startswith("uploading")] == uploads
+    StoreAndDatabase(env.lock()).drivers()["bundle"].create(resource, env.messages.append)
+    assert [it for it in env.messages if it.startswith("uploading")] == uploads
 
 
 def test_the_content_type_is_the_one_alga_sets(env: ContentEnvironment) -> None:
@@ -257,11 +257,11 @@ def test_an_archive_that_is_gone_or_changed_is_never_uploaded(env: ContentEnviro
     drivers, archive = StoreAndDatabase(env.lock()).drivers()["bundle"], Path(body.archive)
     archive.write_bytes(b"y" * body.size)
     with pytest.raises(Failed) as caught:
-        drivers.create(resource, env.said.append)
+        drivers.create(resource, env.messages.append)
     assert caught.value.problem.code == "archive-changed"
     archive.unlink()
     with pytest.raises(Failed) as caught:
-        drivers.create(resource, env.said.append)
+        drivers.create(resource, env.messages.append)
     assert caught.value.problem.code == "archive-missing"
     assert env.objects() == []
 
@@ -285,7 +285,7 @@ def test_many_bundles_at_once(env: ContentEnvironment) -> None:
 
     def put() -> None:
         try:
-            drivers.create(resource, env.said.append)
+            drivers.create(resource, env.messages.append)
         except BaseException as error:
             failed.append(error)
 

@@ -86,7 +86,7 @@ class ContentEnvironment:
     password: str | None = None
     url: str | None = None
     store_port: int | None = None
-    said: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
     @property
     def bucket(self) -> str:
@@ -206,13 +206,13 @@ class ContentEnvironment:
             hand = drivers[step.address.kind]
             if change.verb is Verb.DELETE:
                 assert change.seen
-                hand.delete(step.address, change.seen, self.said.append)
+                hand.delete(step.address, change.seen, self.messages.append)
             elif change.seen is None:
                 assert change.resource
-                hand.create(change.resource, self.said.append)
+                hand.create(change.resource, self.messages.append)
             else:
                 assert change.resource
-                hand.update(change.resource, change.seen, self.said.append)
+                hand.update(change.resource, change.seen, self.messages.append)
             done.append(f"{step.verb} {step.address}")
         return done
 

@@ -267,12 +267,12 @@ def test_fewer_grants_than_asked_for(env: ContentEnvironment) -> None:
     ],
 )
 def test_a_row_changed_by_hand_is_named_and_healed(
-    env: ContentEnvironment, damage: str, said: str
+    env: ContentEnvironment, damage: str, messages: str
 ) -> None:
     env.up()
     env.sql(damage)
     drift = env.release().drift
-    assert any(said in it for it in drift), drift
+    assert any(messages in it for it in drift), drift
     assert "guess" not in str(drift)
     done = env.up()
     assert done == ["update release/hello"]
@@ -341,7 +341,7 @@ def test_an_extension_taken_out_of_the_spec_goes_with_everything(env: ContentEnv
         assert env.sql(f"SELECT count(*) FROM extension_{table}") == [(1,)], table
     assert env.sql("SELECT count(*) FROM tenant_extension_schedule") == [(0,)]
     assert env.sql("SELECT count(*) FROM ext_storage_records") == [(1,)]
-    assert any("1 stored value" in it and install in it for it in env.said)
+    assert any("1 stored value" in it and install in it for it in env.messages)
     assert env.settled()
 
 
@@ -361,14 +361,14 @@ def test_every_step_may_be_repeated(env: ContentEnvironment) -> None:
     env.up()
     drivers = StoreAndDatabase(env.lock()).drivers()
     for resource in env.wanted():
-        drivers[resource.address.kind].create(resource, env.said.append)
+        drivers[resource.address.kind].create(resource, env.messages.append)
     assert env.settled()
     seen = env.snapshot().observe(())
     for address in sorted(seen, key=lambda it: it.kind, reverse=True):
         there = seen[address]
         assert isinstance(there, Present)
-        drivers[address.kind].delete(address, there, env.said.append)
-        drivers[address.kind].delete(address, there, env.said.append)
+        drivers[address.kind].delete(address, there, env.messages.append)
+        drivers[address.kind].delete(address, there, env.messages.append)
     assert env.objects() == []
 
 
@@ -378,7 +378,7 @@ def test_a_bundle_that_is_served_cannot_be_removed(env: ContentEnvironment) -> N
     seen = env.present(str(resource.address))
     with pytest.raises(Conflict) as caught:
         StoreAndDatabase(env.lock()).drivers()["bundle"].delete(
-            resource.address, seen, env.said.append
+            resource.address, seen, env.messages.append
         )
     assert caught.value.problem.code == "bundle-in-use"
     assert env.settled()
@@ -528,7 +528,7 @@ def test_an_endpoint_that_a_schedule_calls_cannot_be_taken_away(
     assert isinstance(seen, Present)
     with pytest.raises(Conflict) as caught:
         StoreAndDatabase(env.lock()).drivers()["release"].update(
-            env.resource("release/hello"), seen, env.said.append
+            env.resource("release/hello"), seen, env.messages.append
         )
     assert caught.value.problem.code == "schedule-endpoint-gone"
     assert env.sql(rows) == before

@@ -53,7 +53,7 @@ def test_down_takes_the_install_and_names_what_stays(env: ContentEnvironment) ->
         assert env.sql(f"SELECT count(*) FROM tenant_extension_{table}") == [(0,)], table
     for table in ("registry", "version", "bundle", "api_endpoint"):
         assert env.sql(f"SELECT count(*) FROM extension_{table}") == [(1,)], table
-    assert any(registry in it and "stay" in it for it in env.said)
+    assert any(registry in it and "stay" in it for it in env.messages)
     assert env.objects() == []
 
 
@@ -209,7 +209,7 @@ def test_what_others_have_installed_in_the_meantime_is_not_overwritten(
     alga.install(env.database, alga.OZ)
     before = env.sql("SELECT xmin::text FROM tenant_extension_install")
     with pytest.raises(Conflict) as caught:
-        StoreAndDatabase(env.lock()).drivers()["release"].create(resource, env.said.append)
+        StoreAndDatabase(env.lock()).drivers()["release"].create(resource, env.messages.append)
     assert caught.value.problem.code == "not-ours"
     assert env.sql("SELECT xmin::text FROM tenant_extension_install") == before
     assert env.sql("SELECT count(*) FROM extension_bundle") == [(1,)]
@@ -256,8 +256,8 @@ def test_an_environment_takes_over_from_another_and_that_one_lets_go(
     ((status,),) = env.sql("SELECT runner_status FROM tenant_extension_install")
     assert status["algaenv"]["made"]["registry"] is True
     drivers = StoreAndDatabase(env.lock()).drivers()["release"]
-    drivers.delete(env.resource("release/hello").address, seen, env.said.append)
-    assert "taken it over" in env.said[-1]
+    drivers.delete(env.resource("release/hello").address, seen, env.messages.append)
+    assert "taken it over" in env.messages[-1]
     assert other.settled()
 
 
@@ -288,7 +288,7 @@ def test_a_version_that_another_tenant_runs_is_not_overwritten(
     resource = env.resource("release/hello")
     bundles = env.sql("SELECT content_hash, created_at FROM extension_bundle")
     with pytest.raises(Conflict) as caught:
-        StoreAndDatabase(env.lock()).drivers()["release"].create(resource, env.said.append)
+        StoreAndDatabase(env.lock()).drivers()["release"].create(resource, env.messages.append)
     assert caught.value.problem.code == "version-shared"
     assert env.sql("SELECT content_hash, created_at FROM extension_bundle") == bundles
     env.change(version="0.1.1")
@@ -313,7 +313,7 @@ def test_an_id_that_changed_since_the_plan_is_a_conflict(env: ContentEnvironment
         " VALUES (gen_random_uuid(), 'Example', 'com.example.hello')"
     )
     with pytest.raises(Conflict) as caught:
-        StoreAndDatabase(env.lock()).drivers()["release"].create(resource, env.said.append)
+        StoreAndDatabase(env.lock()).drivers()["release"].create(resource, env.messages.append)
     assert caught.value.problem.code == "registry-moved"
 
 
@@ -321,7 +321,7 @@ def test_tables_that_vanish_after_the_plan_are_a_refusal(env: ContentEnvironment
     resource = env.resource("release/hello")
     env.sql("DROP TABLE extension_bundle")
     with pytest.raises(Refused) as caught:
-        StoreAndDatabase(env.lock()).drivers()["release"].create(resource, env.said.append)
+        StoreAndDatabase(env.lock()).drivers()["release"].create(resource, env.messages.append)
     assert caught.value.problem.code == "schema-missing"
 
 

@@ -21,7 +21,7 @@ PLACE = DatabaseLocation("the database x", managed=True)
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same number of tries, without the waiting."""
     monkeypatch.setattr(retry, "FIRST_PAUSE", 0.001)
     monkeypatch.setattr(session, "LOCK_SECONDS", 0.1)
@@ -192,7 +192,7 @@ def test_rows_that_somebody_holds_are_waited_for(env: ContentEnvironment) -> Non
         with pytest.raises(Unavailable) as caught:
             env.up()
         assert caught.value.problem.code == "database-busy"
-        tries = [it for it in env.said if it.startswith("try ")]
+        tries = [it for it in env.messages if it.startswith("try ")]
         assert len(tries) == retry.ATTEMPTS - 1
         threading.Timer(0.15, holder.rollback).start()
         assert env.up() == ["update release/hello"]
@@ -243,7 +243,7 @@ def test_the_same_release_from_many_threads(env: ContentEnvironment) -> None:
 
     def write() -> None:
         try:
-            drivers.create(resource, env.said.append)
+            drivers.create(resource, env.messages.append)
         except BaseException as error:
             failed.append(error)
 

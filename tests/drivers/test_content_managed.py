@@ -90,10 +90,10 @@ def test_the_tables_go_unless_something_leans_on_them(env: ContentEnvironment) -
     drivers = StoreAndDatabase(env.lock()).drivers()["schema"]
     env.sql("CREATE VIEW mine AS SELECT client_name FROM tenants")
     with pytest.raises(Conflict):
-        drivers.delete(address, seen, env.said.append)
+        drivers.delete(address, seen, env.messages.append)
     env.sql("DROP VIEW mine")
-    drivers.delete(address, seen, env.said.append)
-    drivers.delete(address, seen, env.said.append)
+    drivers.delete(address, seen, env.messages.append)
+    drivers.delete(address, seen, env.messages.append)
     assert env.sql(
         "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'"
     ) == [(0,)]
@@ -171,8 +171,8 @@ def test_the_tenant_goes_and_may_have_gone(env: ContentEnvironment) -> None:
     env.up()
     seen, resource = env.present("tenant/main"), env.resource("tenant/main")
     drivers = StoreAndDatabase(env.lock()).drivers()["tenant"]
-    drivers.delete(resource.address, seen, env.said.append)
-    drivers.delete(resource.address, seen, env.said.append)
+    drivers.delete(resource.address, seen, env.messages.append)
+    drivers.delete(resource.address, seen, env.messages.append)
     assert env.sql("SELECT count(*) FROM tenants") == [(0,)]
 
 

@@ -219,12 +219,14 @@ def test_a_file_system_without_locks_is_a_problem(
 
 
 def test_alone_waits_and_says_so_once(tmp_path: Path) -> None:
-    said: list[str] = []
-    with exclusive_file_lock(tmp_path / "lock", said.append, lambda: False) as held:
+    messages: list[str] = []
+    with exclusive_file_lock(tmp_path / "lock", messages.append, lambda: False) as held:
         assert held
-        with exclusive_file_lock(tmp_path / "lock", said.append, lambda: len(said) > 0) as second:
+        with exclusive_file_lock(
+            tmp_path / "lock", messages.append, lambda: len(messages) > 0
+        ) as second:
             assert not second
-    assert len(said) == 1
+    assert len(messages) == 1
 
 
 def test_reaping_ends_exactly_the_marked_ones(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ SECONDS = 0.5
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "FIRST_PAUSE", 0.001)
     monkeypatch.setattr(retry, "ATTEMPTS", 1)
     monkeypatch.setattr(session, "STATEMENT_SECONDS", SECONDS)
@@ -183,9 +183,9 @@ def test_a_bucket(
 
     def act() -> None:
         if verb == "make":
-            drivers.create(bucket, env.said.append)
+            drivers.create(bucket, env.messages.append)
         else:
-            drivers.delete(bucket.address, Present("x"), env.said.append)
+            drivers.delete(bucket.address, Present("x"), env.messages.append)
 
     with pytest.raises(Unavailable) as caught:
         act()

@@ -73,7 +73,7 @@ def test_a_moved_checkout_keeps_its_environment(tmp_path: Path) -> None:
     moved = identity.identify(spec, "demo")
     assert (moved.id, moved.spec) == (old.id, spec)
     assert (moved.home / "data/rows").exists()
-    assert identity.left_beside(moved) == ()
+    assert identity.find_orphaned_states(moved) == ()
     assert everything(tmp_path) == before, "looking writes nothing"
     # What a first look may leave under the new path's own id makes no difference.
     assert brought_up(spec).id == old.id
@@ -113,14 +113,14 @@ def test_a_copy_is_another_environment_and_says_what_came_along(tmp_path: Path) 
     shutil.copytree(old.spec.parent, tmp_path / "copy")
     copy = identity.identify(tmp_path / "copy" / "algaenv.yaml", "demo")
     assert copy.id != old.id
-    (left,) = identity.left_beside(copy)
+    (left,) = identity.find_orphaned_states(copy)
     assert (left.environment.id, left.environment.spec) == (old.id, old.spec)
     assert left.environment.home == copy.home.parent / old.id
     assert left.copied
     assert not left.here
     assert left.size >= 100_000
     state_dir.delete_copy(left.environment.home)
-    assert identity.left_beside(copy) == ()
+    assert identity.find_orphaned_states(copy) == ()
     assert not copy.home.parent.exists()
     assert (old.home / "data/rows").exists()
 
@@ -131,7 +131,7 @@ def test_state_is_not_mixed_with_state_that_is_there(tmp_path: Path) -> None:
     old.home.rename(new.home.parent / old.id)
     shutil.rmtree(tmp_path / "old")
     assert identity.identify(new.spec, "demo") == new
-    (left,) = identity.left_beside(new)
+    (left,) = identity.find_orphaned_states(new)
     assert (left.environment.id, left.copied, left.here) == (old.id, False, False)
 
 
@@ -142,7 +142,10 @@ def test_of_two_that_were_moved_to_one_place_none_is_guessed(tmp_path: Path) -> 
     shutil.rmtree(tmp_path / "two")
     found = identity.identify(tmp_path / "new" / "algaenv.yaml", "demo")
     assert found.id not in {first.id, second.id}
-    assert {it.environment.id for it in identity.left_beside(found)} == {first.id, second.id}
+    assert {it.environment.id for it in identity.find_orphaned_states(found)} == {
+        first.id,
+        second.id,
+    }
 
 
 def test_a_renamed_spec_says_what_was_left(tmp_path: Path) -> None:
@@ -151,7 +154,7 @@ def test_a_renamed_spec_says_what_was_left(tmp_path: Path) -> None:
     old.spec.rename(tmp_path / "dev.yaml")
     dev = identity.identify(tmp_path / "dev.yaml", "demo")
     assert dev.id not in {old.id, other.id}
-    (left,) = identity.left_beside(dev)
+    (left,) = identity.find_orphaned_states(dev)
     assert (left.environment.id, left.copied, left.here) == (old.id, False, True)
 
 
@@ -162,7 +165,7 @@ def test_a_damaged_home_beside_is_no_candidate(tmp_path: Path, record: bytes) ->
     old.spec.parent.rename(tmp_path / "new")
     found = identity.identify(tmp_path / "new" / "algaenv.yaml", "demo")
     assert found.id != old.id
-    assert identity.left_beside(found) == ()
+    assert identity.find_orphaned_states(found) == ()
 
 
 def test_a_home_is_private_and_ignored_by_git(environment: Environment, opened: Path) -> None:

@@ -23,11 +23,11 @@ def test_says_what_is_wrong(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(BAD)
     with pytest.raises(SpecError) as caught:
         load(Path(f"{name}.yaml"), ENVIRON, stacks=Path("with"))
-    said = f"{caught.value}\n"
+    reported = f"{caught.value}\n"
     expected = BAD / f"{name}.err"
     if os.environ.get("UPDATE_EXPECTED"):
-        expected.write_text(said, encoding="utf-8")
-    assert said == expected.read_text(encoding="utf-8")
+        expected.write_text(reported, encoding="utf-8")
+    assert reported == expected.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", sorted(BAD.glob("*.err")), ids=lambda path: path.stem)

@@ -124,7 +124,7 @@ def test_values_come_back(value: object) -> None:
 
 
 @dataclass(frozen=True)
-class Stranger:
+class UnknownClass:
     name: str
 
 

@@ -39,7 +39,7 @@ def test_codes_are_on_the_page() -> None:
 
 
 def test_every_code_has_a_test() -> None:
-    said = "".join(path.read_text() for path in (Path(__file__).parent / "bad").glob("*.err"))
+    reported = "".join(path.read_text() for path in (Path(__file__).parent / "bad").glob("*.err"))
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
-    shown = {code for code, _ in CODES if f"[{code}]" in said or code in tests}
+    shown = {code for code, _ in CODES if f"[{code}]" in reported or code in tests}
     assert {code for code, _ in CODES} - shown == set()

@@ -23,7 +23,7 @@ def read(path: Path, environ: Mapping[str, str] | None = None) -> Intent:
     return load(path, environ or {}).intent
 
 
-def complaints(path: Path, stacks: Path | None = None) -> list[str]:
+def errors_of(path: Path, stacks: Path | None = None) -> list[str]:
     with pytest.raises(SpecError) as caught:
         load(path, {}, stacks=stacks)
     return [str(problem).partition("\n")[0] for problem in caught.value.problems]
@@ -86,7 +86,7 @@ def test_local_file_cannot_extend(tmp_path: Path) -> None:
     spec = write(tmp_path / "algaenv.yaml", "name: demo\n")
     write(tmp_path / "algaenv.local.yaml", "extends: ./base.yaml\nredis: {prot: 1}\n")
     local = tmp_path / "algaenv.local.yaml"
-    assert complaints(spec) == [
+    assert errors_of(spec) == [
         f"{local}:1:1: error[spec-extends-local]: cannot extend another file from a local one",
         f"{local}:2:9: error[spec-key-unknown]: cannot use the key `prot` in redis: "
         "there is no such key",
@@ -123,7 +123,7 @@ def test_a_stack_by_name(tmp_path: Path) -> None:
     spec = write(tmp_path / "algaenv.yaml", "extends: small\n")
     assert load(spec, {}, stacks=tmp_path / "stacks").intent.redis.port == 7005
     other = write(tmp_path / "other.yaml", "name: demo\nextends: smal\n")
-    assert complaints(other, tmp_path / "stacks") == [
+    assert errors_of(other, tmp_path / "stacks") == [
         f"{other}:2:10: error[spec-stack-unknown]: cannot extend smal: there is no such stack"
     ]
 
@@ -131,16 +131,16 @@ def test_a_stack_by_name(tmp_path: Path) -> None:
 def test_a_stack_that_extends_itself(tmp_path: Path) -> None:
     stack = write(tmp_path / "stacks" / "loop" / "algaenv.yaml", "extends: loop\nname: a\n")
     spec = write(tmp_path / "algaenv.yaml", "name: demo\nextends: loop\n")
-    (said,) = complaints(spec, tmp_path / "stacks")
-    assert said.startswith(f"{stack}:1:10: error[spec-extends-cycle]")
+    (reported,) = errors_of(spec, tmp_path / "stacks")
+    assert reported.startswith(f"{stack}:1:10: error[spec-extends-cycle]")
 
 
 def test_a_missing_spec(tmp_path: Path) -> None:
     path = tmp_path / "algaenv.yaml"
-    assert complaints(path) == [f"error[spec-missing]: cannot find the file {path}"]
-    assert complaints(tmp_path / ("x" * 400))[0].startswith("error[spec-unreadable]: cannot read")
+    assert errors_of(path) == [f"error[spec-missing]: cannot find the file {path}"]
+    assert errors_of(tmp_path / ("x" * 400))[0].startswith("error[spec-unreadable]: cannot read")
     path.mkdir()
-    assert complaints(path)[0].endswith("not a regular file")
+    assert errors_of(path)[0].endswith("not a regular file")
 
 
 def test_what_was_read_and_asked_for(tmp_path: Path) -> None:

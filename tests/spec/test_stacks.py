@@ -71,12 +71,12 @@ def test_a_profile_is_whole(name: str) -> None:
 def test_listeners_are_told_their_place(name: str) -> None:
     """A process that forgets its host or port would listen on every address of the machine."""
     shipped = profile(name)
-    said = " ".join(
+    reported = " ".join(
         [*shipped.process, *shipped.process_environment.values(), *shipped.files.values()]
     )
-    assert "{host}" in said
-    assert "{port}" in said
-    assert ("{console_port}" in said) is ("console" in shipped.ports)
+    assert "{host}" in reported
+    assert "{port}" in reported
+    assert ("{console_port}" in reported) is ("console" in shipped.ports)
 
 
 @pytest.mark.parametrize("name", STORES)

@@ -22,7 +22,7 @@ def read(place: Path, text: str, environ: dict[str, str] | None = None) -> Loade
     return load(place / "algaenv.yaml", environ or {})
 
 
-def complaints(place: Path, text: str, environ: dict[str, str] | None = None) -> list[Problem]:
+def errors_of(place: Path, text: str, environ: dict[str, str] | None = None) -> list[Problem]:
     with pytest.raises(SpecError) as caught:
         read(place, text, environ)
     return list(caught.value.problems)
@@ -77,20 +77,20 @@ def test_any_text_comes_to_an_end(text: str) -> None:
 
 def test_a_message_is_shown_where_the_variable_stands(tmp_path: Path) -> None:
     message = "name the bucket in your shell first"
-    (found,) = complaints(tmp_path, f"name: d\nstore:\n  bucket: a-${{BUCKET:?{message}}}\n")
+    (found,) = errors_of(tmp_path, f"name: d\nstore:\n  bucket: a-${{BUCKET:?{message}}}\n")
     assert found.summary == f"cannot fill ${{BUCKET}}: {message}"
     assert found.hint == "set BUCKET in the shell, or in a file .env beside the spec"
     assert found.where is not None
     assert (found.where.line, found.where.column) == (3, 13)
-    (found,) = complaints(tmp_path, "name: ${NAME:?}\n", {"NAME": ""})
+    (found,) = errors_of(tmp_path, "name: ${NAME:?}\n", {"NAME": ""})
     assert found.summary == "cannot fill ${NAME}: the variable is empty"
-    (found,) = complaints(tmp_path, "name: ${NAME?}\n")
+    (found,) = errors_of(tmp_path, "name: ${NAME?}\n")
     assert found.summary == "cannot fill ${NAME}: the variable is not set"
 
 
 @pytest.mark.parametrize("text", ["${", "${1}", "${A b}", "${A:", "${A:=b}", "${A:-", "${A:-${B}"])
 def test_what_is_no_form_is_named(tmp_path: Path, text: str) -> None:
-    found = complaints(tmp_path, f"name: 'x{text}'\n", {"A": "", "B": ""})
+    found = errors_of(tmp_path, f"name: 'x{text}'\n", {"A": "", "B": ""})
     assert {it.code for it in found} == {"spec-variable-syntax"}
     assert found[0].where is not None
     assert found[0].where.column == 9
@@ -102,7 +102,7 @@ def test_a_variable_without_braces_is_named_where_the_value_is_wrong(
 ) -> None:
     end = "}" if "{" in key else ""
     text = f"{'' if key == 'name' else 'name: d'}\n{key}: $NOWHERE{end}\n"
-    (found,) = complaints(tmp_path, text)
+    (found,) = errors_of(tmp_path, text)
     assert found.hint.startswith("write ${NOWHERE} if the variable is meant")
 
 
@@ -115,9 +115,9 @@ def test_a_variable_without_braces_is_named_where_the_value_is_wrong(
 )
 def test_a_list_of_variables_as_compose_takes_it(tmp_path: Path, spec: str) -> None:
     (tmp_path / "manifest.json").write_text("{}")
-    (found,) = complaints(tmp_path, f"name: d\n{spec % '[A=b c, D]'}\n")
+    (found,) = errors_of(tmp_path, f"name: d\n{spec % '[A=b c, D]'}\n")
     assert found.hint == "write `A: b c` instead of `- A=b c`"
-    (found,) = complaints(tmp_path, f"name: d\n{spec % '[D]'}\n")
+    (found,) = errors_of(tmp_path, f"name: d\n{spec % '[D]'}\n")
     assert found.hint == "write `D: ${D}` instead of `- D`"
 
 
@@ -218,5 +218,5 @@ def test_text_is_never_cut_inside_of_a_word_without_a_mark(text: str) -> None:
 )
 @pytest.mark.parametrize("service", ["store", "redis", "database", "runner", "gateway"])
 def test_a_port_with_a_zero_in_front(tmp_path: Path, service: str, port: str, hint: str) -> None:
-    (found,) = complaints(tmp_path, f"name: d\n{service}: {{port: {port}}}\n")
+    (found,) = errors_of(tmp_path, f"name: d\n{service}: {{port: {port}}}\n")
     assert found.hint == hint

@@ -106,8 +106,8 @@ def _deleted_data(application: UseCases, request: Request) -> str:
 
 def _orphaned_states(spec: Path) -> str:
     """The states of moved or copied checkouts in this directory, which are deleted too."""
-    from algaenv.drivers.state.identity import identify, left_beside
+    from algaenv.drivers.state.identity import find_orphaned_states, identify
     from algaenv.reconcile.relocation import size_text
 
-    left = [it for it in left_beside(identify(spec, "")) if not it.here]
+    left = [it for it in find_orphaned_states(identify(spec, "")) if not it.here]
     return "".join(f" and the state of {it.environment.spec} ({size_text(it.size)})" for it in left)

@@ -87,7 +87,7 @@ def _find_moved(real: Path, own: Path) -> Path:
     return moved[0] if len(moved) == 1 else own
 
 
-def left_beside(environment: Environment) -> tuple[LeftState, ...]:
+def find_orphaned_states(environment: Environment) -> tuple[LeftState, ...]:
     """State directories beside an environment's own that no spec here uses. Touches nothing."""
     found = []
     for directory, spec in _specs_by_state_dir(environment.home.parent).items():
