@@ -186,7 +186,7 @@ class ContentEnvironment:
             "environment": secrets.token_hex(5),
             "buckets": (f"extensions-{secrets.token_hex(4)}",),
             "extensions": dict(self.extensions),
-            "said": [],
+            "messages": [],
         }
         return dataclasses.replace(self, **{**fresh, **changes})
 

@@ -107,7 +107,7 @@ def snapshot(root: Path) -> dict[str, tuple[int, int, int]]:
 
 
 def marked_processes(build_directory: Path) -> list[int]:
-    mark = f"ALGAENV_BUILD={room}".encode()
+    mark = f"ALGAENV_BUILD={build_directory}".encode()
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
@@ -408,12 +408,12 @@ def test_errors_name_the_files_of_the_author(project: BuildProject) -> None:
         'mkdir -p dist && touch dist/b.js; echo "$PWD/src/a.js:3:1: wrong";'
         ' echo "$PWD/dist/b.js: made"; echo "in $PWD"; echo "($PWD/src/a.js)." >&2; exit 1',
     )
-    tree = f"{shop.room}/tree"
+    tree = f"{project.build_directory}/tree"
     told = (
-        f"{shop.place}/src/a.js:3:1: wrong",
+        f"{project.place}/src/a.js:3:1: wrong",
         f"{tree}/dist/b.js: made",
-        f"in {shop.place}",
-        f"({shop.place}/src/a.js).",
+        f"in {project.place}",
+        f"({project.place}/src/a.js).",
     )
     assert project.fails().detail == told
     assert tuple(project.messages[1:]) == told
@@ -430,7 +430,7 @@ def test_a_failed_build_shows_its_last_words(project: BuildProject) -> None:
 
 
 def test_a_failed_build_is_tried_again(project: BuildProject) -> None:
-    project.command = (f"{COUNTED}; test -e {shop.root}/mended",)
+    project.command = (f"{COUNTED}; test -e {project.root}/mended",)
     project.fails()
     project.fails()
     assert project.runs() == 2
@@ -516,12 +516,12 @@ def test_an_interrupt_ends_the_whole_group(project: BuildProject) -> None:
         [
             "import sys",
             "from pathlib import Path",
-            "from tests.drivers.test_builds import Workshop",
+            "from tests.drivers.test_builds import BuildProject",
             "class Loud(list):",
             "    def append(self, line): print(line, flush=True)",
-            "shop = Workshop(Path(sys.argv[1]), said=Loud())",
-            "shop.command = ('echo begun; (sleep 60; echo no) & sleep 60',)",
-            "shop.build()",
+            "project = BuildProject(Path(sys.argv[1]), messages=Loud())",
+            "project.command = ('echo begun; (sleep 60; echo no) & sleep 60',)",
+            "project.build()",
         ]
     )
     with subprocess.Popen(
@@ -555,13 +555,13 @@ def test_what_a_killed_run_left_is_ended_before_the_next_build(project: BuildPro
         [
             "import sys, os",
             "from pathlib import Path",
-            "from tests.drivers.test_builds import Workshop",
+            "from tests.drivers.test_builds import BuildProject",
             "class Last(list):",
             "    def append(self, line):",
             "        if line == 'begun': os.kill(os.getpid(), 9)",
-            "shop = Workshop(Path(sys.argv[1]), said=Last())",
-            "shop.command = ('echo begun; sleep 60; echo late > late.txt',)",
-            "shop.build()",
+            "project = BuildProject(Path(sys.argv[1]), messages=Last())",
+            "project.command = ('echo begun; sleep 60; echo late > late.txt',)",
+            "project.build()",
         ]
     )
     done = subprocess.run([sys.executable, "-c", code, str(project.root)], check=False)
@@ -583,11 +583,11 @@ def test_a_run_that_is_killed_while_it_mirrors_does_no_harm(project: BuildProjec
             "import sys, os",
             "from pathlib import Path",
             "from algaenv.drivers.build import builds",
-            "from tests.drivers.test_builds import Workshop",
+            "from tests.drivers.test_builds import BuildProject",
             "copy = builds._copy",
             "def copy_and_die(*what): copy(*what), os.kill(os.getpid(), 9)",
             "builds._copy = copy_and_die",
-            "Workshop(Path(sys.argv[1])).build()",
+            "BuildProject(Path(sys.argv[1])).build()",
         ]
     )
     done = subprocess.run([sys.executable, "-c", code, str(project.root)], check=False)
@@ -669,7 +669,9 @@ def test_a_file_deleted_after_a_run_was_killed_while_it_mirrored_is_gone(
 
 def test_what_was_made_of_a_deleted_file_is_gone(project: BuildProject) -> None:
     project.command = ("mkdir -p ui target deps/node_modules; cp -R static/. ui/",)
-    project.command = (f"{shop.command[0]}; echo kept > target/x; echo kept > deps/node_modules/x",)
+    project.command = (
+        f"{project.command[0]}; echo kept > target/x; echo kept > deps/node_modules/x",
+    )
     project.write("hello/static/a.css")
     project.write("hello/static/old/password.txt", "hunter2")
     place = project.build()

@@ -262,7 +262,7 @@ def test_broken_text_is_located(project: BundleProject) -> None:
     (project.place / "manifest.json").write_bytes(b'{\n "name": "\xff"}')
     (problem,) = project.fails()
     assert problem.code == "source-encoding"
-    assert str(problem.where) == f"{bench.place}/manifest.json:2:11"
+    assert str(problem.where) == f"{project.place}/manifest.json:2:11"
 
 
 def test_a_missing_source_is_located(project: BundleProject) -> None:
@@ -289,7 +289,7 @@ def test_warnings_are_given_each_time(project: BundleProject) -> None:
     _, first = project.told()
     _, again = project.told()
     assert [it.code for it in first] == ["source-csp"]
-    assert first[0].where == Where(f"{bench.place}/ui/index.html", 2, 1)
+    assert first[0].where == Where(f"{project.place}/ui/index.html", 2, 1)
     assert again == first
     assert project.messages == []
 
@@ -313,7 +313,7 @@ def test_complaints_about_a_mirrored_file_name_the_authors(project: BundleProjec
     (project.place / "manifest.json").write_bytes(manifest(version="one"))
     (problem,) = project.fails(built(project.root, "true"))
     assert problem.where is not None
-    assert problem.where.file == f"{bench.place}/manifest.json"
+    assert problem.where.file == f"{project.place}/manifest.json"
 
 
 def test_complaints_about_a_made_file_name_the_mirrors(project: BundleProject) -> None:
@@ -374,14 +374,14 @@ def test_nothing_to_do_loads_neither_tar_nor_zstd(project: BundleProject) -> Non
         [
             "import sys",
             "from pathlib import Path",
-            "from tests.drivers.test_bundle_builder import Bench",
+            "from tests.drivers.test_bundle_builder import BundleProject",
             # What the words of these tests have loaded themselves does not count.
             "for name in [*sys.modules]:",
             "    if name.split('.')[0] in ('zstandard', 'tarfile', 'html'): del sys.modules[name]",
-            "bench = Bench(Path(sys.argv[1]))",
-            "bench.pack()",
+            "project = BundleProject(Path(sys.argv[1]))",
+            "project.pack()",
             "wanted = ('zstandard', 'tarfile', 'html.parser', 'algaenv.drivers.build.builds')",
-            "print(bench.said, [it for it in wanted if it in sys.modules])",
+            "print(project.messages, [it for it in wanted if it in sys.modules])",
         ]
     )
     done = subprocess.run(

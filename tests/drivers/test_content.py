@@ -197,7 +197,7 @@ def test_fewer_grants_than_asked_for(env: ContentEnvironment) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         ("UPDATE tenant_extension_install SET is_enabled = false", "enabled is false, recorded"),
         ("UPDATE tenant_extension_install SET status = 'pending'", "enabled is false, recorded"),
@@ -267,12 +267,12 @@ def test_fewer_grants_than_asked_for(env: ContentEnvironment) -> None:
     ],
 )
 def test_a_row_changed_by_hand_is_named_and_healed(
-    env: ContentEnvironment, damage: str, messages: str
+    env: ContentEnvironment, damage: str, message: str
 ) -> None:
     env.up()
     env.sql(damage)
     drift = env.release().drift
-    assert any(messages in it for it in drift), drift
+    assert any(message in it for it in drift), drift
     assert "guess" not in str(drift)
     done = env.up()
     assert done == ["update release/hello"]

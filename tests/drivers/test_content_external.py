@@ -1,4 +1,4 @@
-"""Somebody else's database: looked at, written to with care, and never shaped."""
+"""An external database: read, written with care, and never altered in shape."""
 
 from __future__ import annotations
 

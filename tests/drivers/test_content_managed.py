@@ -209,7 +209,7 @@ def test_a_foreign_install_of_the_same_extension_outlives_ours(env: ContentEnvir
 
 
 def test_a_build_stays_that_another_tenant_begins_to_serve(env: ContentEnvironment) -> None:
-    """Who removes a build asks first who is served by it, and nobody may begin in between."""
+    """A deletion reads first which tenants a build serves; that must not change meanwhile."""
     env.up()
     address = next(it for it in env.seen() if it.kind == "bundle")
     old = env.present(str(address))

@@ -49,7 +49,7 @@ def fixed(intent: Intent) -> Intent:
 def test_fixed_ports_are_as_given_and_need_no_home(
     environment: Environment, intent: Intent
 ) -> None:
-    ports = choose_ports(environment, fixed(intent), lambda port: pytest.fail("nobody is asked"))
+    ports = choose_ports(environment, fixed(intent), lambda port: pytest.fail("no port is probed"))
     assert ports == Ports(
         store=4569, console=4570, redis=6380, database=5436, runner=8085, gateway=3070
     )

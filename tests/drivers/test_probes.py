@@ -60,7 +60,7 @@ def never(answer: ProbeResult) -> Never:
 
 @contextmanager
 def saying(*chunks: bytes) -> Iterator[int]:
-    """Accepts, says this to whoever has asked something, and hangs up."""
+    """Accepts, sends this to the client after its request, and hangs up."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:

@@ -140,7 +140,7 @@ def test_what_would_not_come_back_is_refused(value: object) -> None:
     "plain",
     [
         {},
-        {"@": "Stranger", "name": "a"},
+        {"@": "UnknownClass", "name": "a"},
         {"@": "Where", "file": "a", "line": 1},
         {"@": "Where", "file": "a", "line": 1, "column": 1, "more": 1},
         {"@": "Secret", "value": 1},

@@ -1,4 +1,4 @@
-"""Whatever stands in a file, reading it ends in an Intent or in complaints."""
+"""Any file content: reading it ends in an Intent or in errors."""
 
 from __future__ import annotations
 

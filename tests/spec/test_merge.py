@@ -1,4 +1,4 @@
-"""Extending, local files over, and where each complaint points."""
+"""Merging: `extends`, local files over, and where each error points."""
 
 from __future__ import annotations
 
