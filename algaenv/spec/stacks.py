@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from algaenv.spec.paths import SPEC_FILE
+
 if TYPE_CHECKING:
     from algaenv.model.intent import Profile
 
-SPEC_FILE = "algaenv.yaml"
 _ENGINES = "engines"
 
 
@@ -22,27 +23,6 @@ def stacks_root() -> Path:
 def names_in(root: Path) -> tuple[str, ...]:
     """The stacks of a directory: its sub-directories that hold a spec."""
     return tuple(sorted(path.parent.name for path in root.glob(f"*/{SPEC_FILE}")))
-
-
-def stack_names() -> tuple[str, ...]:
-    """The stacks that `extends:` knows by name."""
-    return names_in(stacks_root())
-
-
-def stack_file(name: str) -> Path:
-    """The spec of a stack; raises SpecError (`spec-stack-unknown`)."""
-    from algaenv.model.problem import Problem, SpecError
-
-    if name not in stack_names():
-        known = ", ".join(stack_names()) or "none in this installation"
-        raise SpecError(
-            Problem(
-                "spec-stack-unknown",
-                f"cannot find a stack called {name}",
-                f"choose one of these: {known}",
-            )
-        )
-    return stacks_root() / name / SPEC_FILE
 
 
 def profile_names() -> tuple[str, ...]:

@@ -13,8 +13,9 @@ from jsonschema import Draft7Validator
 
 from algaenv.model.problem import SpecError
 from algaenv.spec.load import load
+from algaenv.spec.paths import SPEC_FILE
 from algaenv.spec.schema import schema, text
-from algaenv.spec.stacks import stack_file, stack_names
+from algaenv.spec.stacks import names_in, stacks_root
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -52,7 +53,7 @@ def test_every_property_is_described() -> None:
 
 
 def test_the_example_and_the_stacks_fit() -> None:
-    paths = [EXAMPLE, *map(stack_file, stack_names())]
+    paths = [EXAMPLE, *(stacks_root() / name / SPEC_FILE for name in names_in(stacks_root()))]
     for path in paths:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         assert list(validator().iter_errors(document)) == [], path

@@ -10,13 +10,13 @@ import pytest
 from algaenv.model.problem import SpecError
 from algaenv.spec.diagnostics import Diagnostics
 from algaenv.spec.merge import real_path
+from algaenv.spec.paths import SPEC_FILE
 from algaenv.spec.resolve.engines import EngineRegistry
 from algaenv.spec.services import ManagedSpec
 from algaenv.spec.stacks import (
+    names_in,
     profile,
     profile_names,
-    stack_file,
-    stack_names,
     stacks_root,
 )
 
@@ -29,11 +29,10 @@ def test_the_root_holds_engines() -> None:
 
 
 def test_stacks_are_the_directories_with_a_spec() -> None:
-    assert "engines" not in stack_names()
-    for name in stack_names():
-        assert stack_file(name).is_file()
-    with pytest.raises(SpecError, match="spec-stack-unknown"):
-        stack_file("../engines")
+    names = names_in(stacks_root())
+    assert "engines" not in names
+    for name in names:
+        assert (stacks_root() / name / SPEC_FILE).is_file()
 
 
 def test_the_engines_that_are_shipped() -> None:
