@@ -409,15 +409,15 @@ def test_errors_name_the_files_of_the_author(project: BuildProject) -> None:
         ' echo "$PWD/dist/b.js: made"; echo "in $PWD"; echo "($PWD/src/a.js)." >&2; exit 1',
     )
     tree = f"{project.build_directory}/tree"
-    told = (
+    expected_lines = (
         f"{project.place}/src/a.js:3:1: wrong",
         f"{tree}/dist/b.js: made",
         f"in {project.place}",
         f"({project.place}/src/a.js).",
     )
-    assert project.fails().detail == told
-    assert tuple(project.messages[1:]) == told
-    assert project.log.read_text().splitlines() == list(told)
+    assert project.fails().detail == expected_lines
+    assert tuple(project.messages[1:]) == expected_lines
+    assert project.log.read_text().splitlines() == list(expected_lines)
 
 
 def test_a_failed_build_shows_its_last_words(project: BuildProject) -> None:

@@ -52,18 +52,20 @@ class BundleProject:
     def intent(self, build: BuildIntent | None = None) -> ExtensionIntent:
         return ExtensionIntent("hello", str(self.place), build, {}, {}, None, True, None, WHERE)
 
-    def told(self, build: BuildIntent | None = None) -> tuple[LockedExtension, tuple[Problem, ...]]:
+    def pack_with_warnings(
+        self, build: BuildIntent | None = None
+    ) -> tuple[LockedExtension, tuple[Problem, ...]]:
         self.messages.clear()
         return CachingBundleBuilder(self.environment, clock=later).pack(
             self.intent(build), self.messages.append
         )
 
     def pack(self) -> LockedExtension:
-        return self.told()[0]
+        return self.pack_with_warnings()[0]
 
     def fails(self, build: BuildIntent | None = None) -> tuple[Problem, ...]:
         with pytest.raises(ResolveError) as caught:
-            self.told(build)
+            self.pack_with_warnings(build)
         return caught.value.problems
 
     @property
@@ -82,7 +84,7 @@ def snapshot(root: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_an_extension_becomes_a_bundle(project: BundleProject) -> None:
-    locked, warnings = project.told()
+    locked, warnings = project.pack_with_warnings()
     assert locked.intent == project.intent()
     assert locked.manifest.name == "com.example.demo"
     assert locked.publisher == "example"
@@ -286,8 +288,8 @@ def test_a_broken_source_does_not_forget_the_bundles(project: BundleProject) -> 
 def test_warnings_are_given_each_time(project: BundleProject) -> None:
     page = PAGE + b"<script>alert(1)</script>\n"
     (project.place / "ui/index.html").write_bytes(page)
-    _, first = project.told()
-    _, again = project.told()
+    _, first = project.pack_with_warnings()
+    _, again = project.pack_with_warnings()
     assert [it.code for it in first] == ["source-csp"]
     assert first[0].where == Where(f"{project.place}/ui/index.html", 2, 1)
     assert again == first
@@ -302,10 +304,10 @@ def test_a_build_comes_first(project: BundleProject) -> None:
     how = built(
         project.root, "mkdir -p dist/ui && echo '<title>built</title>' > dist/ui/index.html"
     )
-    locked, _ = project.told(how)
+    locked, _ = project.pack_with_warnings(how)
     assert locked.page_sha256 == hashlib.sha256(b"<title>built</title>\n").hexdigest()
     assert not (project.place / "dist").exists()
-    assert project.told(how)[0] == locked
+    assert project.pack_with_warnings(how)[0] == locked
     assert project.messages == []
 
 
@@ -364,7 +366,7 @@ def test_a_file_that_changes_once_while_it_is_packed_is_packed_as_it_is(
 def test_a_cache_that_cannot_be_written_is_a_problem(project: BundleProject) -> None:
     (state_dir.open_state_dir(project.environment) / "cache").write_text("in the way")
     with pytest.raises(Failed) as caught:
-        project.told()
+        project.pack_with_warnings()
     assert caught.value.problem.code == "home-broken"
 
 
@@ -456,19 +458,19 @@ def test_a_hidden_name_costs_no_reading_and_its_warning_comes_and_goes(
     hidden = project.place / "ui/.assets"
     hidden.mkdir()
     for _ in range(2):
-        assert [it.code for it in project.told()[1]] == ["source-hidden"]
+        assert [it.code for it in project.pack_with_warnings()[1]] == ["source-hidden"]
     with monkeypatch.context() as patched:
         patched.setattr(bundle_builder, "collect", None)
-        assert [it.code for it in project.told()[1]] == ["source-hidden"]
+        assert [it.code for it in project.pack_with_warnings()[1]] == ["source-hidden"]
     hidden.rmdir()
-    assert project.told()[1] == ()
+    assert project.pack_with_warnings()[1] == ()
 
 
 def test_warnings_stand_beside_errors(project: BundleProject) -> None:
     (project.place / "ui/index.html").write_text("<script>go()</script>")
     (project.place / "ui/other.js").symlink_to("index.html")
     with pytest.raises(ResolveError) as caught:
-        project.told()
+        project.pack_with_warnings()
     assert [it.code for it in caught.value.problems] == ["source-link"]
     assert [it.code for it in caught.value.warnings] == ["source-csp"]
 

@@ -92,8 +92,8 @@ def test_an_address_that_cannot_be_understood(env: ContentEnvironment, url: str,
     env.external, env.url = True, url
     error = refused(env)
     assert error.problem.code == code
-    told = "".join(traceback.format_exception(error))
-    assert "pa55" not in told
+    trace_text = "".join(traceback.format_exception(error))
+    assert "pa55" not in trace_text
 
 
 @pytest.mark.parametrize(

@@ -87,12 +87,12 @@ def test_what_a_handler_answers_itself_is_told(status: int) -> None:
 
 
 def test_why_the_runner_gave_up_is_told() -> None:
-    told = {
+    gateway_headers = {
         "X-Algaenv-Error": "execute_failed: error while executing",
         "x-algaenv-reason": "wasm trap: unreachable",
         "x-algaenv-stderr": "panicked at src/lib.rs:7",
     }
-    answer = ask({"/ext/a": (502, told, b"{}")}, "/a")
+    answer = ask({"/ext/a": (502, gateway_headers, b"{}")}, "/a")
     assert answer == Never(
         "GET /a answered 502: wasm trap: unreachable",
         answer.hint if isinstance(answer, Never) else "",
@@ -101,8 +101,11 @@ def test_why_the_runner_gave_up_is_told() -> None:
 
 
 def test_what_the_gateway_refuses_comes_with_its_hint() -> None:
-    told = {"x-algaenv-error": "gateway-permission-missing: cannot call", "x-algaenv-hint": "so"}
-    answer = ask({"/ext/a": (403, told, b"{}")}, "/a")
+    gateway_headers = {
+        "x-algaenv-error": "gateway-permission-missing: cannot call",
+        "x-algaenv-hint": "so",
+    }
+    answer = ask({"/ext/a": (403, gateway_headers, b"{}")}, "/a")
     assert isinstance(answer, Never)
     assert (answer.hint, answer.detail) == ("so", ())
     assert "gateway-permission-missing: cannot call" in answer.last
@@ -110,8 +113,8 @@ def test_what_the_gateway_refuses_comes_with_its_hint() -> None:
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_what_may_pass(status: int) -> None:
-    told = {"x-algaenv-error": "gateway-runner-down: cannot reach the runner"}
-    answer = ask({"/ext/a": (status, told, b"{}")}, "/a")
+    gateway_headers = {"x-algaenv-error": "gateway-runner-down: cannot reach the runner"}
+    answer = ask({"/ext/a": (status, gateway_headers, b"{}")}, "/a")
     assert isinstance(answer, NotYet)
     assert "gateway-runner-down" in answer.last
 

@@ -79,17 +79,17 @@ def test_it_can_be_held_again_and_again(environment: Environment) -> None:
 
 
 def test_another_thread_of_the_same_run_is_told_too(environment: Environment) -> None:
-    told: list[str] = []
+    progress: list[str] = []
 
     def second() -> None:
         with contextlib.suppress(Locked), hold(environment, "again"):
-            told.append("held")
+            progress.append("held")
 
     with hold(environment, "algaenv up"):
         thread = threading.Thread(target=second)
         thread.start()
         thread.join()
-    assert told == []
+    assert progress == []
 
 
 def test_an_exception_releases_it(environment: Environment) -> None:

@@ -18,7 +18,7 @@ HASH = "sha256:" + "ab" * 32
 
 
 @contextmanager
-def runner(status: int, body: bytes, heard: list[Any]) -> Iterator[str]:
+def runner(status: int, body: bytes, received: list[Any]) -> Iterator[str]:
     """Answers every POST alike, and keeps what it was asked."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -26,7 +26,7 @@ def runner(status: int, body: bytes, heard: list[Any]) -> Iterator[str]:
 
         def do_POST(self) -> None:
             length = int(self.headers["content-length"])
-            heard.append((self.path, self.headers["content-type"], self.rfile.read(length)))
+            received.append((self.path, self.headers["content-type"], self.rfile.read(length)))
             self.send_response(status)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
@@ -43,10 +43,10 @@ def runner(status: int, body: bytes, heard: list[Any]) -> Iterator[str]:
 
 
 def prewarm(
-    status: int, said: object, heard: list[Any] | None = None
+    status: int, payload: object, received: list[Any] | None = None
 ) -> ProbeResult | BrokenHandler:
-    body = said if isinstance(said, bytes) else json.dumps(said).encode()
-    with runner(status, body, [] if heard is None else heard) as url:
+    body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    with runner(status, body, [] if received is None else received) as url:
         return ServiceProber().prewarm(PrewarmRequest(url, "tenant", "registry", HASH))
 
 
@@ -54,9 +54,9 @@ READY = {"status": "ready", "handler": True, "bundle": "cached", "compiled": "ne
 
 
 def test_what_is_asked() -> None:
-    heard: list[Any] = []
-    assert prewarm(200, READY, heard) == Yes()
-    ((path, kind, body),) = heard
+    received: list[Any] = []
+    assert prewarm(200, READY, received) == Yes()
+    ((path, kind, body),) = received
     assert (path, kind) == ("/warmup", "application/json")
     assert json.loads(body) == {"tenant": "tenant", "extension": "registry", "content_hash": HASH}
 
@@ -71,8 +71,8 @@ def test_what_is_asked() -> None:
         (422, b"Failed to deserialize the JSON body into the target type"),
     ],
 )
-def test_runners_that_have_nothing_to_warm(status: int, said: object) -> None:
-    assert prewarm(status, said) == Yes()
+def test_runners_that_have_nothing_to_warm(status: int, payload: object) -> None:
+    assert prewarm(status, payload) == Yes()
 
 
 @pytest.mark.parametrize(
@@ -84,12 +84,12 @@ def test_runners_that_have_nothing_to_warm(status: int, said: object) -> None:
         (422, {"code": "execute_failed", "failure": {"kind": "host", "reason": "disk full"}}),
     ],
 )
-def test_what_may_pass(status: int, said: object) -> None:
-    answer = prewarm(status, said)
+def test_what_may_pass(status: int, payload: object) -> None:
+    answer = prewarm(status, payload)
     assert isinstance(answer, NotYet)
     assert f"/warmup answered {status}" in answer.last
-    if isinstance(said, dict):
-        assert said["code"] in answer.last
+    if isinstance(payload, dict):
+        assert payload["code"] in answer.last
 
 
 def test_other_bytes_never_become_right() -> None:

@@ -334,8 +334,8 @@ def test_redis_has_no_password(unguarded: RedisProbe) -> None:
         (b"\x15\x03\x01\x00\x02\n\n", Never),
     ],
 )
-def test_what_a_redis_may_say(said: bytes, kind: type) -> None:
-    with saying(said) as port:
+def test_what_a_redis_may_say(message: bytes, kind: type) -> None:
+    with saying(message) as port:
         answer = ask(RedisProbe(HOST, port, Secret("password")))
     assert isinstance(answer, kind), answer
 
@@ -375,11 +375,11 @@ def test_a_real_runner_is_ready_before_its_bucket_is_there(
         (404, b"", NotYet, "answered 404"),
     ],
 )
-def test_what_a_runner_may_say(status: int, body: bytes, kind: type, said: str) -> None:
+def test_what_a_runner_may_say(status: int, body: bytes, kind: type, message: str) -> None:
     with site(Site(status, body)) as url:
         answer = ask(RunnerProbe(url))
     assert isinstance(answer, kind), answer
-    assert said in getattr(answer, "last", "")
+    assert message in getattr(answer, "last", "")
 
 
 @pytest.mark.parametrize(
@@ -401,11 +401,11 @@ def test_what_a_runner_may_say(status: int, body: bytes, kind: type, said: str) 
         (404, b'{"error": "not_found"}', Never, "does not speak the gateway's language"),
     ],
 )
-def test_what_a_gateway_may_say(status: int, body: bytes, kind: type, said: str) -> None:
+def test_what_a_gateway_may_say(status: int, body: bytes, kind: type, message: str) -> None:
     with site(Site(status, body)) as url:
         answer = ask(GatewayProbe(url))
     assert isinstance(answer, kind), answer
-    assert said in getattr(answer, "last", "")
+    assert message in getattr(answer, "last", "")
 
 
 # Pages
@@ -430,21 +430,23 @@ SHA = hashlib.sha256(PAGE).hexdigest()
         (200, PAGE, 404, Never, "200"),
     ],
 )
-def test_what_a_page_may_be(status: int, body: bytes, wanted: int, kind: type, said: str) -> None:
+def test_what_a_page_may_be(
+    status: int, body: bytes, wanted: int, kind: type, message: str
+) -> None:
     with site(Site(status, body)) as url:
         probe = PageProbe(f"{url}/ext-ui/x/index.html", wanted, SHA if wanted == 200 else None)
         answer = ask(probe)
     assert isinstance(answer, kind), answer
-    assert said in getattr(answer, "last", "")
+    assert message in getattr(answer, "last", "")
 
 
 def test_an_address_is_asked_for_in_full_and_told_without_its_query() -> None:
     answer = Site(404, b"")
     with site(answer) as url:
         path = "/ext-ui/x/sha256%3Aab/index.html?path=/&tenant=t"
-        said = not_yet(ask(PageProbe(url + path, 200, None)))
+        message = not_yet(ask(PageProbe(url + path, 200, None)))
     assert answer.asked == [path]
-    assert "tenant" not in said
+    assert "tenant" not in message
 
 
 # The wire
