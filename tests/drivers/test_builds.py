@@ -35,7 +35,7 @@ def until(what: str, holds: Callable[[], bool]) -> None:
 
 @dataclass
 class BuildProject:
-    """An extension with a build, its workspace and what is said while it is built."""
+    """An extension with a build, its workspace and the progress of its build."""
 
     root: Path
     command: tuple[str, ...] = (COUNTED,)
@@ -385,7 +385,7 @@ def test_output_is_passed_on_line_by_line_and_kept(project: BuildProject) -> Non
 
 
 def test_a_lot_of_output_is_no_obstacle(project: BuildProject) -> None:
-    """Not all of it is told, nor kept; what comes first and last is."""
+    """Only the beginning and the end of a long output are reported and kept."""
     project.command = (
         "echo first; head -c 3000000 /dev/zero | tr '\\0' x; echo;"
         " yes | head -n 5000000; echo last",

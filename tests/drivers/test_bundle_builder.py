@@ -32,7 +32,7 @@ def later() -> int:
 
 @dataclass
 class BundleProject:
-    """A project with one extension, `hello`, and what is said while it is packed."""
+    """A project with one extension, `hello`, and the progress of its packing."""
 
     root: Path
     messages: list[str] = field(default_factory=list)

@@ -62,7 +62,7 @@ def test_what_is_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "payload"),
     [
         (200, {"status": "ready", "handler": False}),
         (400, b"warmup unsupported without tenant + extension context"),
@@ -76,7 +76,7 @@ def test_runners_that_have_nothing_to_warm(status: int, payload: object) -> None
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "payload"),
     [
         (500, b"oops"),
         (503, {"code": "busy"}),

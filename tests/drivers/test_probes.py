@@ -322,7 +322,7 @@ def test_redis_has_no_password(unguarded: RedisProbe) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("message", "kind"),
     [
         (b"+OK\r\n-LOADING Redis is loading the dataset in memory\r\n", NotYet),
         (b"-BUSY a script runs\r\n-BUSY a script runs\r\n", NotYet),
@@ -364,7 +364,7 @@ def test_a_real_runner_is_ready_before_its_bucket_is_there(
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "kind", "said"),
+    ("status", "body", "kind", "message"),
     [
         (200, b'{"cache_writable": true, "bundle_store": "ok"}', Yes, ""),
         (200, b'{"cache_writable": true, "bundle_store": "bundle_store_unreachable"}', Yes, ""),
@@ -383,7 +383,7 @@ def test_what_a_runner_may_say(status: int, body: bytes, kind: type, message: st
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "kind", "said"),
+    ("status", "body", "kind", "message"),
     [
         (200, b'{"ready": true, "database": "ok", "runner": "ok", "redis": "off"}', Yes, ""),
         (
@@ -415,7 +415,7 @@ SHA = hashlib.sha256(PAGE).hexdigest()
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "wanted", "kind", "said"),
+    ("status", "body", "wanted", "kind", "message"),
     [
         (200, PAGE, 200, Yes, ""),
         (404, b"", 404, Yes, ""),
