@@ -111,7 +111,7 @@ def authorise(
             f"cannot call {install.slug}: its install is switched off (status {install.status})",
             "enable it in the spec and run algaenv up",
         )
-    endpoint = match(install.endpoints, method, path)
+    endpoint = match_endpoint(install.endpoints, method, path)
     if endpoint is None:
         return _denied(
             404,
@@ -124,7 +124,7 @@ def authorise(
     return _refused(install, user, method, off) or Allowed(install, endpoint)
 
 
-def match(endpoints: Sequence[Endpoint], method: str, path: str) -> Endpoint | None:
+def match_endpoint(endpoints: Sequence[Endpoint], method: str, path: str) -> Endpoint | None:
     """The first endpoint for this call: same method (HEAD counts as GET) and as many segments,
     where `:name` takes any that is not empty. A slash at the end does not count."""
     wanted = "GET" if method == "HEAD" else method

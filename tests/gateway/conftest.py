@@ -14,11 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.drivers.alga import OZ, migrate, tenant
+from tests.gateway.rows import Extension, install
+from tests.gateway.service import AUTH_KEY, TOKEN, Gateway, gateway, settings_file
+from tests.gateway.stub import Stub, envelope, stub
 from tests.servers import Database, Postgres, database, postgres
-
-from .rows import Extension, install
-from .service import AUTH_KEY, TOKEN, Gateway, gateway, settings_file
-from .stub import Stub, envelope, stub
 
 __all__ = ["database", "postgres"]
 

@@ -13,13 +13,12 @@ import pytest
 from algaenv.gateway.audit import END
 from algaenv.gateway.internal.storage.records_sql import WRITE
 from tests.drivers.alga import OZ
+from tests.gateway.conftest import Start
+from tests.gateway.rows import Extension, install
+from tests.gateway.service import Gateway
+from tests.gateway.stub import Asked, Said, Stub, envelope
+from tests.gateway.test_calls import BOTH, DIRECT, PROXY, denied
 from tests.servers import Database, free_port
-
-from .conftest import Start
-from .rows import Extension, install
-from .service import Gateway
-from .stub import Asked, Said, Stub, envelope
-from .test_calls import BOTH, DIRECT, PROXY, denied
 
 
 def rows(tables: Database, status: str | None = None, count: int = 1) -> list[tuple[Any, ...]]:

@@ -11,12 +11,11 @@ import pytest
 
 from algaenv.bundle.digest import Digest
 from tests.drivers.alga import OZ
+from tests.gateway.conftest import Start
+from tests.gateway.rows import Extension, add_bundle, install
+from tests.gateway.service import Answer, Gateway
+from tests.gateway.stub import Said, Stub, envelope
 from tests.servers import Database, free_port
-
-from .conftest import Start
-from .rows import Extension, add_bundle, install
-from .service import Answer, Gateway
-from .stub import Said, Stub, envelope
 
 ROADS = ("/api/ext", "/api/ext-proxy")
 BOTH = pytest.mark.parametrize("road", ROADS)

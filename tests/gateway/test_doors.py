@@ -18,13 +18,12 @@ import pytest
 
 from algaenv.gateway.answers import LONGEST, shown
 from algaenv.gateway.settings import BadSettings, Settings
+from tests.gateway.conftest import Start
+from tests.gateway.rows import Extension
+from tests.gateway.service import Gateway
+from tests.gateway.stub import Said, Stub
+from tests.gateway.test_calls import BOTH, DIRECT, PROXY
 from tests.servers import Database, free_port
-
-from .conftest import Start
-from .rows import Extension
-from .service import Gateway
-from .stub import Said, Stub
-from .test_calls import BOTH, DIRECT, PROXY
 
 EVIL = "https://evil.example"
 

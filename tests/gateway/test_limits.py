@@ -9,10 +9,9 @@ from contextlib import closing
 import pytest
 
 from tests.fuzzing import ask, fuzz, tracebacks
-
-from .rows import Extension
-from .service import Gateway
-from .stub import Stub
+from tests.gateway.rows import Extension
+from tests.gateway.service import Gateway
+from tests.gateway.stub import Stub
 
 MOST = 64 * 1024
 

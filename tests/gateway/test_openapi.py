@@ -23,16 +23,15 @@ from starlette.routing import BaseRoute, Mount, Route
 from algaenv.gateway.application import build
 from algaenv.gateway.below import Below
 from algaenv.gateway.environment import Environment
-from algaenv.gateway.internal import invoice_fields
+from algaenv.gateway.internal.invoice_fields import BadFields, read
 from algaenv.gateway.internal.storage import asked
 from algaenv.gateway.openapi.bodies import LONGEST_DESCRIPTION, LONGEST_ORDER, MOST_IN
 from algaenv.gateway.openapi.whole import whole
 from tests.drivers.alga import OZ
+from tests.gateway.rows import Extension, install
+from tests.gateway.service import AUTH_KEY, TOKEN, Gateway
+from tests.gateway.stub import Stub, envelope
 from tests.servers import Database
-
-from .rows import Extension, install
-from .service import AUTH_KEY, TOKEN, Gateway
-from .stub import Stub, envelope
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
 
@@ -139,8 +138,8 @@ def test_lengths_are_those_of_the_models(name: str) -> None:
 def test_lengths_are_those_of_invoices(field: str, most: int) -> None:
     def complaints(length: int) -> set[str]:
         text = "x" * length
-        with pytest.raises(invoice_fields.BadFields) as caught:
-            invoice_fields.read({"poNumber": text, "items": [{"description": text}]})
+        with pytest.raises(BadFields) as caught:
+            read({"poNumber": text, "items": [{"description": text}]})
         return set(caught.value.errors)
 
     assert field not in complaints(most)

@@ -9,16 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algaenv.gateway.installs import Endpoint
-from algaenv.gateway.policy import match
+from algaenv.gateway.policy import match_endpoint
 from algaenv.gateway.pool import CONNECTIONS
 from tests.drivers.alga import OZ, tenant
+from tests.gateway.conftest import Start
+from tests.gateway.rows import Extension, install
+from tests.gateway.service import Gateway
+from tests.gateway.stub import Stub
+from tests.gateway.test_calls import BOTH, DIRECT, PORTAL, denied
 from tests.servers import Database
-
-from .conftest import Start
-from .rows import Extension, install
-from .service import Gateway
-from .stub import Stub
-from .test_calls import BOTH, DIRECT, PORTAL, denied
 
 UNAVAILABLE = {"error": "extension_not_available"}
 USERS = {
@@ -210,11 +209,11 @@ SEGMENT = st.text(st.characters(exclude_characters="/", codec="utf-8"), max_size
 @given(st.lists(SEGMENT.filter(lambda it: not it.startswith(":")), min_size=1, max_size=4))
 def test_a_path_matches_itself(segments: list[str]) -> None:
     path = "/" + "/".join(segments)
-    assert match([Endpoint("GET", path, "")], "GET", path)
-    assert match([Endpoint("GET", path, "")], "HEAD", path)
-    assert match([Endpoint("HEAD", path, "")], "GET", path)
-    assert not match([Endpoint("GET", path, "")], "POST", path)
-    assert not match([], "GET", path)
+    assert match_endpoint([Endpoint("GET", path, "")], "GET", path)
+    assert match_endpoint([Endpoint("GET", path, "")], "HEAD", path)
+    assert match_endpoint([Endpoint("HEAD", path, "")], "GET", path)
+    assert not match_endpoint([Endpoint("GET", path, "")], "POST", path)
+    assert not match_endpoint([], "GET", path)
 
 
 @given(st.lists(SEGMENT.filter(bool), min_size=1, max_size=4), st.data())
@@ -222,6 +221,8 @@ def test_a_name_takes_one_segment(segments: list[str], data: st.DataObject) -> N
     at = data.draw(st.integers(0, len(segments) - 1))
     plain = [part.lstrip(":") or "x" for part in segments]
     declared = Endpoint("GET", "/" + "/".join([*plain[:at], ":id", *plain[at + 1 :]]), "")
-    assert match([declared], "GET", "/" + "/".join(plain))
-    assert not match([declared], "GET", "/" + "/".join([*plain, "more"]))
-    assert not match([declared], "GET", "/" + "/".join(plain[1:]) if len(plain) > 1 else "//")
+    assert match_endpoint([declared], "GET", "/" + "/".join(plain))
+    assert not match_endpoint([declared], "GET", "/" + "/".join([*plain, "more"]))
+    assert not match_endpoint(
+        [declared], "GET", "/" + "/".join(plain[1:]) if len(plain) > 1 else "//"
+    )

@@ -15,12 +15,11 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.drivers.alga import OZ
+from tests.gateway.rows import Extension, install
+from tests.gateway.service import TOKEN, Gateway
+from tests.gateway.stub import Stub, envelope
+from tests.gateway.test_calls import BOTH, DIRECT, PROXY
 from tests.servers import Database
-
-from .rows import Extension, install
-from .service import TOKEN, Gateway
-from .stub import Stub, envelope
-from .test_calls import BOTH, DIRECT, PROXY
 
 MANY = settings(
     max_examples=60,

@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 
 from tests.drivers.alga import OZ
+from tests.gateway.conftest import Start
+from tests.gateway.rows import Extension
+from tests.gateway.service import Gateway
+from tests.gateway.test_calls import BOTH, DIRECT, PROXY, denied
 from tests.runner.guestlog.server import Server, running
 from tests.servers import free_port
-
-from .conftest import Start
-from .rows import Extension
-from .service import Gateway
-from .test_calls import BOTH, DIRECT, PROXY, denied
 
 LIMITED = {"rate_limit": "product"}
 

@@ -10,12 +10,11 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from tests.freezing import Freezing, freezing
+from tests.gateway.conftest import Start
+from tests.gateway.rows import Extension
+from tests.gateway.service import TOKEN, Answer, Gateway
+from tests.gateway.stub import Stub
 from tests.servers import Database
-
-from .conftest import Start
-from .rows import Extension
-from .service import TOKEN, Answer, Gateway
-from .stub import Stub
 
 WAIT = 60.0
 """Well above every bound there is, and below for ever."""

@@ -9,12 +9,11 @@ from contextlib import closing
 
 import pytest
 
+from tests.gateway.conftest import _env
+from tests.gateway.rows import Extension
+from tests.gateway.service import TOKEN, Gateway, gateway
+from tests.gateway.stub import Said, Stub
 from tests.servers import Database
-
-from .conftest import _env
-from .rows import Extension
-from .service import TOKEN, Gateway, gateway
-from .stub import Said, Stub
 
 WAIT = 60.0
 """Far above the limits that are set here, and below for ever."""

@@ -11,16 +11,15 @@ from typing import Any
 import pytest
 
 from tests.drivers.alga import OZ
+from tests.gateway.conftest import Start
+from tests.gateway.rows import Extension, install
+from tests.gateway.service import Gateway
+from tests.gateway.test_calls import BOTH, DIRECT, PORTAL, PROXY
 from tests.guests import built
 from tests.runner.archives import bundle
 from tests.runner.peers import Files, peer
 from tests.runner.service import started
 from tests.servers import Database
-
-from .conftest import Start
-from .rows import Extension, install
-from .service import Gateway
-from .test_calls import BOTH, DIRECT, PORTAL, PROXY
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from algaenv.gateway.internal import fixtures, invoice_fields
+from algaenv.gateway.internal import fixtures
+from algaenv.gateway.internal.invoice_fields import read
 from algaenv.gateway.internal.invoicing import subtotal
 from algaenv.gateway.settings import Settings
 from tests.gateway.rows import Extension
@@ -153,5 +154,5 @@ def test_sums(items: list[tuple[Any, Any, dict[str, str]]], expected: int) -> No
         {**ITEM, "quantity": quantity, "rate": rate, "isDiscount": "discountType" in more, **more}
         for quantity, rate, more in items
     ]
-    asked = invoice_fields.read({"clientId": CLIENT, "items": lines})
+    asked = read({"clientId": CLIENT, "items": lines})
     assert subtotal(asked.items) == expected

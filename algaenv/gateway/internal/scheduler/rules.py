@@ -29,7 +29,7 @@ class BadField(Exception):
         self.field = field
 
 
-def cron(text: str) -> str:
+def check_cron(text: str) -> str:
     """Five plain fields, not both kinds of day, not every four minutes or less. Raises BadField.
 
     The last is looked for in the minute alone, so that `0,1 * * * *` passes.
@@ -53,7 +53,7 @@ def cron(text: str) -> str:
     return value
 
 
-def timezone(name: str | None) -> str:
+def check_timezone(name: str | None) -> str:
     """A name of the time zone database; UTC without one. Raises BadField."""
     value = (name or UTC_NAME).strip() or UTC_NAME
     if len(value) > _LONGEST_ZONE:
@@ -65,7 +65,7 @@ def timezone(name: str | None) -> str:
     return value
 
 
-def payload(value: Any) -> Any:
+def check_payload(value: Any) -> Any:
     """An object or an array, or nothing. Raises BadField."""
     if value is None:
         return None
@@ -76,7 +76,7 @@ def payload(value: Any) -> Any:
     return value
 
 
-def name(value: str | None) -> str | None:
+def check_name(value: str | None) -> str | None:
     """Trimmed; None without one. Raises BadField."""
     trimmed = (value or "").strip()
     if jsontext.units(trimmed) > _LONGEST_NAME:

@@ -99,11 +99,11 @@ class Scheduler:
     async def _create(self, call: Call, install: Install, asked: Create) -> Said:
         call.about = asked.endpoint
         columns: dict[str, object] = {
-            "cron": rules.cron(asked.cron),
-            "timezone": rules.timezone(asked.timezone),
+            "cron": rules.check_cron(asked.cron),
+            "timezone": rules.check_timezone(asked.timezone),
             "enabled": asked.enabled,
-            "payload_json": rules.payload(asked.payload),
-            "name": rules.name(asked.name),
+            "payload_json": rules.check_payload(asked.payload),
+            "name": rules.check_name(asked.name),
         }
         endpoint = await self._endpoints.find(install, asked.endpoint)
         if endpoint is None:
@@ -122,11 +122,11 @@ class Scheduler:
         given = asked.model_fields_set
         columns: dict[str, object] = {}
         if asked.cron:
-            columns["cron"] = rules.cron(asked.cron)
+            columns["cron"] = rules.check_cron(asked.cron)
         if asked.timezone:
-            columns["timezone"] = rules.timezone(asked.timezone)
+            columns["timezone"] = rules.check_timezone(asked.timezone)
         if "payload" in given:
-            columns["payload_json"] = rules.payload(asked.payload)
+            columns["payload_json"] = rules.check_payload(asked.payload)
         if await self._schedules.find(install, asked.scheduleId) is None:
             return _not_done(_NO_SCHEDULE)
         if asked.endpoint:
@@ -135,7 +135,7 @@ class Scheduler:
                 return _not_done(_NO_ENDPOINT, {"endpoint": _NO_ENDPOINT})
             columns["endpoint_id"] = endpoint.id
         if "name" in given:
-            columns["name"] = rules.name(asked.name)
+            columns["name"] = rules.check_name(asked.name)
         if "enabled" in given:
             columns["enabled"] = asked.enabled
         headers = self._spoil(install, columns)

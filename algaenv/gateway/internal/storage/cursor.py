@@ -9,12 +9,12 @@ from algaenv.gateway.internal import jsontext
 from algaenv.gateway.internal.refusal import Refused
 
 
-def after(key: str) -> str:
+def encode_cursor(key: str) -> str:
     """The cursor of a page that begins after this key."""
     return urlsafe_b64encode(jsontext.write({"key": key})).rstrip(b"=").decode()
 
 
-def key(cursor: str | None) -> str | None:
+def decode_cursor(cursor: str | None) -> str | None:
     """The key in a cursor; None without one. Raises Refused for what is none of ours."""
     if not cursor:
         return None

@@ -183,7 +183,7 @@ class Storage:
         found = await self._records.page(
             call.install_id,
             asked.namespace,
-            after=cursor.key(asked.cursor) or None,
+            after=cursor.decode_cursor(asked.cursor) or None,
             prefix=asked.keyPrefix,
             limit=asked.limit + 1,
             values=asked.includeValues,
@@ -200,9 +200,10 @@ class Storage:
         if len(found) <= asked.limit:
             return Said(200, {"items": items, "nextCursor": None})
         if not self._faults.reproduces(SKIPS):
-            return Said(200, {"items": items, "nextCursor": cursor.after(items[-1]["key"])})
+            return Said(200, {"items": items, "nextCursor": cursor.encode_cursor(items[-1]["key"])})
         headers = self._faults.announce(SKIPS, extension=call.extension)
-        return Said(200, {"items": items, "nextCursor": cursor.after(found[-1]["key"])}, headers)
+        skipped = cursor.encode_cursor(found[-1]["key"])
+        return Said(200, {"items": items, "nextCursor": skipped}, headers)
 
     async def _failed(self, call: Call, error: Refused) -> Refused:
         """The product rolls its clean-up back with the operation, so what has expired stays.
