@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
 from algaenv import __version__
-from algaenv.gateway.environment import DEFAULT_PORT, BadEnvironment, Environment, secrets
+from algaenv.gateway.settings import DEFAULT_PORT, ConfigError, GatewayConfig, read_secrets
 
 _NEEDED = ("starlette", "uvicorn", "httptools", "uvloop", "httpx", "psycopg_pool", "redis")
 _EVERYWHERE = frozenset(("", "0.0.0.0", "::"))  # noqa: S104 - compared with, not bound
@@ -27,15 +27,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"cannot start the gateway without {', '.join(missing)}: pip install 'algaenv[gateway]'"
         )
     try:
-        environment = Environment.read({**os.environ, **secrets(os.environ)})
-    except BadEnvironment as problem:
+        environment = GatewayConfig.read({**os.environ, **read_secrets(os.environ)})
+    except ConfigError as problem:
         return _fail(str(problem))
-    from algaenv.gateway.serve import CannotListen, serve
-    from algaenv.gateway.settings import BadSettings
+    from algaenv.gateway.app import ListenError, serve
+    from algaenv.gateway.settings import SettingsError
 
     try:
         serve(environment, os.environ)
-    except (BadSettings, CannotListen) as problem:
+    except (SettingsError, ListenError) as problem:
         return _fail(str(problem))
     return 0
 

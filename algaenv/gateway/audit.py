@@ -17,22 +17,28 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, LiteralString
 
-from algaenv.gateway.pool import run
-from algaenv.gateway.relay import Answered, Refused, Relayed, TimedOut, Unreachable
+from algaenv.gateway.db import query
+from algaenv.gateway.runner_client import (
+    HandlerResult,
+    RunnerOutcome,
+    RunnerRefused,
+    RunnerTimedOut,
+    RunnerUnreachable,
+)
 
 if TYPE_CHECKING:
+    from algaenv.gateway.db import Pool
     from algaenv.gateway.installs import Endpoint, Install
-    from algaenv.gateway.pool import Pool
     from algaenv.gateway.users import User
 
-_ERROR = 400
-_LONGEST = 2_000
+_FIRST_ERROR_STATUS = 400
+_MAX_TEXT = 2_000
 """Characters kept of a path or an error."""
 CLOSE_SECONDS = 3.0
 _ENDS_SECONDS = 0.1
 """How long the end of a call may wait for others to be written with."""
 
-BEGIN: LiteralString = """
+INSERT_STARTED: LiteralString = """
 WITH at_leisure AS (SELECT set_config('synchronous_commit', 'off', true))
 INSERT INTO extension_execution_log
   (id, tenant_id, registry_id, version_id, request_id, started_at, status, metrics)
@@ -41,7 +47,7 @@ SELECT it.id, it.tenant, it.registry, it.version, it.request, clock_timestamp(),
 FROM at_leisure CROSS JOIN jsonb_to_recordset(%(rows)s::jsonb)
   AS it(id uuid, tenant text, registry uuid, version uuid, request text, metrics jsonb)
 ON CONFLICT DO NOTHING"""
-END: LiteralString = """
+UPDATE_ENDED: LiteralString = """
 WITH at_leisure AS (SELECT set_config('synchronous_commit', 'off', true))
 UPDATE extension_execution_log log SET
   finished_at = clock_timestamp() - it.age * interval '1 second', status = it.status,
@@ -56,7 +62,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """The row of one call."""
 
     install: Install
@@ -86,18 +92,18 @@ class Entry:
         }
 
 
-class Audit:
+class AuditLog:
     """Writes the rows; for one event loop."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._beginning: list[tuple[Entry, asyncio.Future[None]]] = []
+        self._beginning: list[tuple[AuditEntry, asyncio.Future[None]]] = []
         self._begins: asyncio.Task[None] | None = None
         self._ending: list[tuple[float, dict[str, object]]] = []
         self._ends: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
 
-    async def begin(self, entry: Entry) -> None:
+    async def begin(self, entry: AuditEntry) -> None:
         """Return when the row is there. Raises psycopg.Error when it cannot be written."""
         written = asyncio.get_running_loop().create_future()
         self._beginning.append((entry, written))
@@ -105,7 +111,9 @@ class Audit:
             self._begins = asyncio.create_task(self._write_begins())
         await written
 
-    def end(self, entry: Entry, relayed: Relayed | None, *, status: int, ms: float) -> None:
+    def end(
+        self, entry: AuditEntry, relayed: RunnerOutcome | None, *, status: int, ms: float
+    ) -> None:
         """Have written how it ended: `status` went to the caller, after so many milliseconds."""
         word, error = _outcome(relayed)
         row: dict[str, object] = {
@@ -143,9 +151,9 @@ class Audit:
         finally:
             self._ends = None
 
-    async def _begin(self, entries: list[tuple[Entry, asyncio.Future[None]]]) -> None:
+    async def _begin(self, entries: list[tuple[AuditEntry, asyncio.Future[None]]]) -> None:
         try:
-            await self._execute(BEGIN, [entry.row for entry, _ in entries])
+            await self._execute(INSERT_STARTED, [entry.row for entry, _ in entries])
         except Exception as error:
             for _, written in entries:
                 if not written.done():
@@ -159,32 +167,32 @@ class Audit:
         now = time.monotonic()
         rows = [row | {"age": now - at} for at, row in ended]
         try:
-            await self._execute(END, rows)
+            await self._execute(UPDATE_ENDED, rows)
         except Exception as error:
             # Their callers have been answered; the rows go on to say `started`.
             fields = {"rows": len(rows), "why": f"{type(error).__name__}: {error}"}
             _log.warning("the end of calls is not in the audit", extra={"fields": fields})
 
     async def _execute(self, statement: LiteralString, rows: list[dict[str, object]]) -> None:
-        await run(self._pool, statement, {"rows": json.dumps(rows)})
+        await query(self._pool, statement, {"rows": json.dumps(rows)})
 
 
-def _outcome(relayed: Relayed | None) -> tuple[str, str | None]:
+def _outcome(relayed: RunnerOutcome | None) -> tuple[str, str | None]:
     """The word of the row, and the error beside it; None is a call that never went out."""
     match relayed:
         case None:
             return "policy_denied", None
-        case Answered(status=status, error=error):
-            return ("error" if error is not None or status >= _ERROR else "ok"), error
-        case TimedOut():
+        case HandlerResult(status=status, error=error):
+            return ("error" if error is not None or status >= _FIRST_ERROR_STATUS else "ok"), error
+        case RunnerTimedOut():
             return "timeout", "the runner did not answer in time"
-        case Refused(status=status, text=text):
+        case RunnerRefused(status=status, text=text):
             return "upstream_error", f"the runner answered {status}: {text}"
-        case Unreachable(why=why):
+        case RunnerUnreachable(why=why):
             return "upstream_error", why
 
 
 def _storable(text: str) -> str:
     """JSON of PostgreSQL holds neither U+0000 nor halves of surrogate pairs."""
-    plain = text[:_LONGEST].replace("\0", "\N{REPLACEMENT CHARACTER}")
+    plain = text[:_MAX_TEXT].replace("\0", "\N{REPLACEMENT CHARACTER}")
     return plain.encode(errors="replace").decode()

@@ -9,44 +9,50 @@ from dataclasses import dataclass, field
 from starlette.responses import Response
 from starlette.types import Scope
 
-from algaenv.gateway.answers import shown
-from algaenv.gateway.audit import Audit, Entry
-from algaenv.gateway.execution import Road
-from algaenv.gateway.feed import Feed
+from algaenv.gateway.audit import AuditEntry, AuditLog
+from algaenv.gateway.events import EventBus
 from algaenv.gateway.installs import Install
-from algaenv.gateway.journal import LINE, Line
-from algaenv.gateway.problem import Problem
-from algaenv.gateway.relay import Answered, Relayed
+from algaenv.gateway.responses import Problem, header_text
+from algaenv.gateway.runner_client import (
+    EntryPoint,
+    HandlerFailure,
+    HandlerResult,
+    RunnerOutcome,
+    RunnerRefused,
+    RunnerTimedOut,
+    RunnerUnreachable,
+)
 from algaenv.gateway.users import User
+from algaenv.serving.access_log import RECORD_KEY, AccessRecord
 
-_LONGEST_ID = 200
-_LONGEST = 300
+_MAX_REQUEST_ID = 200
+_MAX_PATH = 300
 
 
 @dataclass(slots=True)
-class Call:
+class CallContext:
     """Filled in as it goes on; `end` writes all of it down."""
 
-    road: Road
+    road: EntryPoint
     request_id: str
     method: str
     path: str
     started: float = field(default_factory=time.perf_counter)
     user: User | None = None
     install: Install | None = None
-    relayed: Relayed | None = None
+    relayed: RunnerOutcome | None = None
     problem: Problem | None = None
-    entry: Entry | None = None
+    entry: AuditEntry | None = None
     """Its row in the audit, from the moment that one is there."""
 
-    def begin(self, feed: Feed) -> None:
+    def begin(self, feed: EventBus) -> None:
         """Say that it goes to the runner."""
         feed.say({"type": "call-started", **self._told()})
 
-    def end(self, scope: Scope, response: Response, feed: Feed, audit: Audit) -> None:
+    def end(self, scope: Scope, response: Response, feed: EventBus, audit: AuditLog) -> None:
         """Say how it ended: in the headers of the answer, in feed, journal and audit."""
         headers = response.headers
-        headers["x-algaenv-request-id"] = shown(self.request_id)
+        headers["x-algaenv-request-id"] = header_text(self.request_id)
         relayed, problem = self.relayed, self.problem
         ms = round((time.perf_counter() - self.started) * 1000, 2)
         event: dict[str, object] = {
@@ -60,25 +66,25 @@ class Call:
             event["runner_ms"] = relayed.ms
         if problem is not None:
             event.update(problem.fields)
-        if isinstance(relayed, Answered) and relayed.error is not None:
-            headers["x-algaenv-error"] = shown(relayed.error)
+        if isinstance(relayed, HandlerResult) and relayed.error is not None:
+            headers["x-algaenv-error"] = header_text(relayed.error)
             event["error"] = relayed.error
             if relayed.failure is not None:
-                headers["x-algaenv-reason"] = shown(relayed.failure.reason)
+                headers["x-algaenv-reason"] = header_text(relayed.failure.reason)
                 event["reason"] = relayed.failure.reason
                 if relayed.failure.host_call:
-                    headers["x-algaenv-host-call"] = shown(relayed.failure.host_call)
+                    headers["x-algaenv-host-call"] = header_text(relayed.failure.host_call)
                 if relayed.failure.hint:
-                    headers["x-algaenv-hint"] = shown(relayed.failure.hint)
+                    headers["x-algaenv-hint"] = header_text(relayed.failure.hint)
                 if relayed.failure.stderr:
-                    headers["x-algaenv-stderr"] = shown(relayed.failure.stderr[-1])
+                    headers["x-algaenv-stderr"] = header_text(relayed.failure.stderr[-1])
                 self._tell_failure(feed, relayed)
         feed.say(event)
         self._write(scope, relayed)
         if self.entry is not None:
             audit.end(self.entry, relayed, status=response.status_code, ms=ms)
 
-    def _tell_failure(self, feed: Feed, answered: Answered) -> None:
+    def _tell_failure(self, feed: EventBus, answered: HandlerResult) -> None:
         if (failure := answered.failure) is not None:
             feed.say(
                 {
@@ -93,8 +99,8 @@ class Call:
                 }
             )
 
-    def _write(self, scope: Scope, relayed: Relayed | None) -> None:
-        line: Line | None = scope.get(LINE)
+    def _write(self, scope: Scope, relayed: RunnerOutcome | None) -> None:
+        line: AccessRecord | None = scope.get(RECORD_KEY)
         if line is None:
             return
         line.request_id = self.request_id
@@ -109,13 +115,91 @@ class Call:
             "request_id": self.request_id,
             "gateway": self.road.value,
             "method": self.method,
-            "path": self.path[:_LONGEST],
+            "path": self.path[:_MAX_PATH],
             "user": self.user.key if self.user else None,
         }
 
 
 def request_id(given: str | None) -> str:
     """The caller's own, if it can be one; else a new one."""
-    if given and len(given) <= _LONGEST_ID and given.isascii() and given.isprintable():
+    if given and len(given) <= _MAX_REQUEST_ID and given.isascii() and given.isprintable():
         return given
     return str(uuid.uuid4())
+
+
+# MERGED diagnosis: What an answer of the runner means for the author of an extension: one pure function.
+
+_RUNNER_HINTS = {
+    "missing_routing_headers": "report it: the gateway always sends them",
+    "unknown_capabilities": "remove the capability from the manifest, the config or granted_caps",
+    "engine_init_failed": "look at the log of the runner",
+    "bundle_fetch_failed": "run algaenv up; the bundle or its dist/main.wasm is not in the store",
+    "secret_decrypt_failed": "save the secrets again, or look at the vault of the runner",
+}
+_FAILURE_HINTS = {
+    "malformed": "build dist/main.wasm as a component, not as a core module",
+    "compile": "build the component with a current toolchain",
+    "limit": "raise the limit that the reason names; `ready_timeout` in the spec raises time",
+    "link": "import only what Alga's runner offers; the reason names what it does not",
+    "signature": "export the handler of the world alga:extension/runner",
+    "trap": "read the last lines of its stderr; the reason names the instruction that gave up",
+    "timeout": "let it do less in one call, or raise EXT_GATEWAY_TIMEOUT_MS",
+    "memory": "let it hold less in memory",
+    "exit": "return an answer instead of calling exit",
+    "refused": "declare the capability for what it used, or do not use it",
+    "request": "send a body that is base64",
+}
+_DEFAULT_HINT = "read x-algaenv-reason and the log of the runner"
+
+
+def diagnose(relayed: RunnerOutcome, timeout_ms: int) -> Problem | None:
+    """The problem behind it; None when a handler answered."""
+    match relayed:
+        case HandlerResult(error=None):
+            return None
+        case HandlerResult(error=str() as error, failure=HandlerFailure() as failure):
+            return Problem(
+                "gateway-trap",
+                f"cannot have an answer from the handler: {_sentence(error)}",
+                failure.hint or _FAILURE_HINTS.get(failure.kind, _DEFAULT_HINT),
+            )
+        case HandlerResult(error=error):
+            word = (error or "").partition(":")[0].strip()
+            return Problem(
+                "gateway-runner-failed",
+                f"cannot run the handler: {error}",
+                _RUNNER_HINTS.get(word, _DEFAULT_HINT),
+            )
+        case RunnerRefused():
+            return _refusal(relayed)
+        case RunnerUnreachable(why=why):
+            return Problem(
+                "gateway-runner-down",
+                f"cannot reach the runner: {why}",
+                "see algaenv status and the log of the runner; algaenv up starts it",
+            )
+        case RunnerTimedOut():
+            return Problem(
+                "gateway-timeout",
+                f"cannot wait longer than {timeout_ms} ms for the handler",
+                _FAILURE_HINTS["timeout"],
+            )
+
+
+def _refusal(refused: RunnerRefused) -> Problem:
+    if refused.status == 413:
+        hint = "send less: Alga's runner takes 2 MiB of JSON, about 1.5 MB of body"
+    elif refused.status == 503:
+        hint = "try again; all places to run in this runner are taken, or it is stopping"
+    else:
+        hint = "look at the log of the runner, and whether RUNNER_BASE_URL is a runner at all"
+    said = refused.error or refused.text
+    return Problem(
+        "gateway-runner-refused",
+        f"cannot have an answer: the runner said {refused.status} {said}".rstrip(),
+        hint,
+    )
+
+
+def _sentence(error: str) -> str:
+    return error.removeprefix("execute_failed:").strip()

@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from algaenv.gateway.answers import document
-from algaenv.gateway.environment import MOST_TAIL
-from algaenv.gateway.house import House
-from algaenv.gateway.policy import unauthorized
-from algaenv.gateway.redis_link import NoRedis, RedisLink
-from algaenv.gateway.sse import stream
+from algaenv.gateway.events import sse_response
+from algaenv.gateway.policy import unknown_user
+from algaenv.gateway.responses import json_response
+from algaenv.gateway.settings import MAX_TAIL
+from algaenv.gateway.state import AppState
+from algaenv.serving.redis_client import NoRedis, RedisClient
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _UNAVAILABLE = {"error": "debug_stream_unavailable"}
 _BLOCK_MS = 1_000
-_AT_ONCE = 100
-_NARROWING = {"installId": "install", "requestId": "request"}
+_BATCH_SIZE = 100
+_FILTERS = {"installId": "install", "requestId": "request"}
 
 
-class DebugStream:
+class DebugStreamEndpoint:
     """Answers with the entries of one extension; `installId` and `requestId` narrow them, and
     `tail` is how many of the past come first."""
 
-    def __init__(self, house: House, redis: RedisLink) -> None:
+    def __init__(self, house: AppState, redis: RedisClient) -> None:
         self._house = house
         self._redis = redis
 
@@ -39,29 +39,29 @@ class DebugStream:
         house, query = self._house, request.query_params
         user = house.users.choose(request.headers, query, request.cookies)
         if user is None:
-            return document(401, unauthorized(house.users.all).body)
+            return json_response(401, unknown_user(house.users.all).body)
         allowed = user.permissions | house.settings.checks_off
         if user.is_client or "extension:read" not in allowed:
-            return document(403, {"error": "forbidden"})
+            return json_response(403, {"error": "forbidden"})
         extension = query.get("extensionId", "").strip()
         if not extension or "\0" in extension:
-            return document(400, {"error": "extensionId is required"})
+            return json_response(400, {"error": "extensionId is required"})
         tenant = house.environment.tenant
         if query.get("tenantId", tenant).strip().lower() != tenant:
-            return document(403, {"error": "tenant_mismatch"})
+            return json_response(403, {"error": "tenant_mismatch"})
         settings = house.environment.debug_stream
         if settings is None:
-            return document(503, _UNAVAILABLE)
+            return json_response(503, _UNAVAILABLE)
         found = await house.installs.find(extension)
         named = found.registry_id if found else extension
         try:
             client = self._redis.client()
             await client.ping()
         except (NoRedis, redis.RedisError, OSError):
-            return document(503, _UNAVAILABLE)
-        wanted = {_NARROWING[name]: query[name] for name in _NARROWING if query.get(name)}
+            return json_response(503, _UNAVAILABLE)
+        wanted = {_FILTERS[name]: query[name] for name in _FILTERS if query.get(name)}
         key = f"{settings.prefix}{tenant}:{named}".lower()
-        return stream(self._entries(client, key, wanted, _tail(query, settings.tail)))
+        return sse_response(self._entries(client, key, wanted, _tail(query, settings.tail)))
 
     async def _entries(
         self, client: Redis, key: str, wanted: Mapping[str, str], tail: int
@@ -75,7 +75,7 @@ class DebugStream:
                 if event := _event(entry, wanted):
                     yield event
             while not self._house.feed.ended:
-                found: Any = await client.xread({key: last}, count=_AT_ONCE, block=_BLOCK_MS)
+                found: Any = await client.xread({key: last}, count=_BATCH_SIZE, block=_BLOCK_MS)
                 for entry in found[0][1] if found else ():
                     last = entry[0]
                     if event := _event(entry, wanted):
@@ -87,7 +87,7 @@ class DebugStream:
 
 def _tail(query: Mapping[str, str], usual: int) -> int:
     text = query.get("tail", "")
-    return min(int(text), MOST_TAIL) if text.isascii() and text.isdigit() else usual
+    return min(int(text), MAX_TAIL) if text.isascii() and text.isdigit() else usual
 
 
 def _event(entry: Any, wanted: Mapping[str, str]) -> dict[str, object] | None:

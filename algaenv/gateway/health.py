@@ -10,41 +10,41 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from algaenv import __version__
-from algaenv.gateway.answers import document
-from algaenv.gateway.house import House
-from algaenv.gateway.outbound import Outbound
-from algaenv.gateway.pool import connected
-from algaenv.gateway.redis_link import RedisLink
+from algaenv.gateway.db import acquire
+from algaenv.gateway.http_client import OutboundClient
+from algaenv.gateway.responses import json_response
+from algaenv.gateway.state import AppState
+from algaenv.serving.redis_client import RedisClient
 
 ANSWER_SECONDS = 3.0
 
 _OK = 200
 
 
-class Health:
+class HealthEndpoints:
     """Asks the database, the runner and Redis, all at once."""
 
-    def __init__(self, house: House, outbound: Outbound, redis: RedisLink) -> None:
+    def __init__(self, house: AppState, outbound: OutboundClient, redis: RedisClient) -> None:
         self._house = house
         self._outbound = outbound
         self._redis = redis
 
     async def healthz(self, request: Request) -> Response:  # noqa: ARG002
         """200 as long as the process can say so."""
-        return document(200, {"status": "ok", "version": __version__})
+        return json_response(200, {"status": "ok", "version": __version__})
 
     async def readyz(self, request: Request) -> Response:  # noqa: ARG002
         """200 when all answer, else 503; each says `ok`, `off` or what is wrong with it."""
         names = ("database", "runner", "redis")
         looks = (self._database, self._runner, self._stream)
-        states = await asyncio.gather(*(_state(look) for look in looks))
+        states = await asyncio.gather(*(_checked(look) for look in looks))
         ready = all(state in {"ok", "off"} for state in states)
-        return document(
+        return json_response(
             200 if ready else 503, {"ready": ready, **dict(zip(names, states, strict=True))}
         )
 
     async def _database(self) -> str:
-        async with connected(self._house.pool, ANSWER_SECONDS / 2) as connection:
+        async with acquire(self._house.pool, ANSWER_SECONDS / 2) as connection:
             await connection.execute("SELECT 1 FROM tenant_extension_install LIMIT 1")
         return "ok"
 
@@ -60,7 +60,7 @@ class Health:
         return "ok"
 
 
-async def _state(look: Callable[[], Awaitable[str]]) -> str:
+async def _checked(look: Callable[[], Awaitable[str]]) -> str:
     try:
         with anyio.fail_after(ANSWER_SECONDS):
             return await look()

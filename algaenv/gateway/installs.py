@@ -1,7 +1,8 @@
-"""The installed extensions of the tenant, as the tables say it at this moment.
+"""The statements behind `installs`, kept apart because they are read as a whole.
 
-One statement reads an install with all that hangs on it, so what it says belongs together. The
-product reads twice and answers 503 when an install changed in between; that cannot happen here.
+The current bundle of a version is its newest; where several are equally new, the one that the
+look-up by host name would take, so that a page and its calls agree. A row without a date counts
+as the newest, which is how PostgreSQL sorts and what the product runs into.
 """
 
 from __future__ import annotations
@@ -14,21 +15,80 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from algaenv.bundle.manifest.capabilities import DEFAULTS, known
-from algaenv.gateway import installs_sql as sql
-from algaenv.gateway.pool import run
-from algaenv.gateway.sharing import Shared
+from algaenv.gateway.db import query
+from algaenv.serving.single_flight import SingleFlight
 
 if TYPE_CHECKING:
-    from algaenv.gateway.pool import Pool
+    from algaenv.gateway.db import Pool
 
-PRODUCT = "psa"
+
+_SELECT = """
+SELECT i.id::text AS install_id, i.registry_id::text, i.tenant_id, i.version_id::text,
+  lower(r.publisher || '.' || r.name) AS slug, r.publisher, r.name, v.version, b.content_hash,
+  v.api_endpoints, v.ui, v.capabilities, i.granted_caps, i.config AS install_config,
+  c.id::text AS config_id, c.config, c.providers, c.version AS config_version,
+  c.updated_at AS config_updated_at,
+  s.ciphertext, s.algorithm, s.transit_key, s.transit_mount, s.version AS secrets_version,
+  s.expires_at AS secrets_expire, i.is_enabled, i.status, i.runner_domain
+FROM tenant_extension_install i
+JOIN extension_registry r ON r.id = i.registry_id
+JOIN extension_version v ON v.id = i.version_id
+LEFT JOIN tenant_extension_install_config c ON c.install_id = i.id AND c.tenant_id = i.tenant_id
+LEFT JOIN tenant_extension_install_secrets s ON s.install_id = i.id AND s.tenant_id = i.tenant_id
+LEFT JOIN LATERAL (
+  SELECT content_hash FROM extension_bundle WHERE version_id = i.version_id
+  ORDER BY created_at DESC, content_hash DESC LIMIT 1
+) b ON true
+"""
+
+_WITH_PRODUCT = (
+    "SELECT p.product_code, x.* FROM (SELECT coalesce((SELECT product_code FROM tenants "
+    "WHERE tenant = %(tenant)s::text::uuid), 'psa') AS product_code) p LEFT JOIN ("
+)
+
+SELECT_BY_REFERENCE = f"""{_WITH_PRODUCT}{_INSTALL}
+WHERE i.tenant_id = %(tenant)s AND (i.id = %(ref)s::uuid OR i.registry_id = %(ref)s::uuid
+  OR lower(r.publisher || '.' || r.name) = %(slug)s)
+ORDER BY i.id LIMIT 1) x ON true"""
+
+SELECT_BY_SLUG = f"""{_WITH_PRODUCT}{_INSTALL}
+WHERE i.tenant_id = %(tenant)s AND lower(r.publisher || '.' || r.name) = %(slug)s
+ORDER BY i.id LIMIT 1) x ON true"""
+
+SELECT_BY_INSTALL = f"{_INSTALL} WHERE i.id = %(install)s::uuid"
+
+SELECT_ALL = f"{_INSTALL} WHERE i.tenant_id = %(tenant)s ORDER BY r.publisher, r.name"
+
+SELECT_VALID = """
+SELECT EXISTS (
+  SELECT 1 FROM tenant_extension_install i JOIN extension_bundle b ON b.version_id = i.version_id
+  WHERE i.tenant_id = %(tenant)s AND i.registry_id = %(extension)s::uuid
+    AND b.content_hash = %(hash)s
+) AND coalesce(
+  (SELECT product_code = 'psa' FROM tenants WHERE tenant = %(tenant)s::text::uuid), true)
+AS valid"""
+
+SELECT_BY_HOST = """
+SELECT i.tenant_id AS tenant, i.registry_id::text, b.content_hash
+FROM tenant_extension_install i
+JOIN extension_bundle b ON b.version_id = i.version_id
+WHERE i.runner_domain = %(host)s
+ORDER BY b.created_at DESC, b.content_hash DESC LIMIT 1"""
+
+
+# MERGED installs: The installed extensions of the tenant, as the tables say it at this moment.
+#
+# One statement reads an install with all that hangs on it, so what it says belongs together. The
+# product reads twice and answers 503 when an install changed in between; that cannot happen here.
+
+EXTENSION_PRODUCT = "psa"
 """The only product whose tenants have extensions."""
 
 METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"))
 """An endpoint declared with another method can never be called."""
 
 _REFERENCE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-5][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-_PREFIXED = "sha256:"
+_HASH_PREFIX = "sha256:"
 _HEX_DIGITS = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -89,7 +149,7 @@ class Install:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FoundInstall:
     """What was found under a reference, and the product that the tenant has."""
 
     product: str
@@ -113,13 +173,13 @@ class Installs:
         self._pool = pool
         self._narrow = narrow
         self._tenant = tenant
-        self._looks = Shared(self._look)
+        self._looks = SingleFlight(self._look)
 
     async def find(self, ref: str) -> Install | None:
         """The install that a registry id, an install id or a slug names, enabled or not."""
         return (await self.look(ref)).install
 
-    async def look(self, ref: str) -> Look:
+    async def look(self, ref: str) -> FoundInstall:
         """The same, with the product of the tenant; calls that come together share what is read.
 
         A UUID of version 1 to 5 may be any of the three, everything else is a slug. Blanks around
@@ -127,25 +187,27 @@ class Installs:
         """
         return await self._looks.get(ref)
 
-    async def _look(self, ref: str) -> Look:
+    async def _look(self, ref: str) -> FoundInstall:
         ids = _REFERENCE.fullmatch(ref.strip().lower()) is not None
         rows = await self._rows(
-            sql.BY_REFERENCE if ids else sql.BY_SLUG,
+            SELECT_BY_REFERENCE if ids else SELECT_BY_SLUG,
             {"tenant": self._tenant, "ref": ref, "slug": _storable(ref).lower()},
         )
         found = rows[0]
-        return Look(found["product_code"], self._install(found) if found["install_id"] else None)
+        return FoundInstall(
+            found["product_code"], self._install(found) if found["install_id"] else None
+        )
 
     async def get(self, install_id: str) -> Install | None:
         """The install of this id in any tenant; None also for what is no UUID."""
         if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", install_id.lower()):
             return None
-        rows = await self._rows(sql.BY_INSTALL, {"install": install_id})
+        rows = await self._rows(SELECT_BY_INSTALL, {"install": install_id})
         return self._install(rows[0]) if rows else None
 
     async def all(self) -> list[Install]:
         """Every install of the tenant, by publisher and name."""
-        return list(map(self._install, await self._rows(sql.ALL, {"tenant": self._tenant})))
+        return list(map(self._install, await self._rows(SELECT_ALL, {"tenant": self._tenant})))
 
     async def validate(self, tenant: str, extension: str, content_hash: str) -> bool:
         """Whether the installed version of an extension (registry id) has a bundle of this hash.
@@ -155,22 +217,22 @@ class Installs:
         """
         import psycopg
 
-        if not content_hash.startswith(_PREFIXED):
+        if not content_hash.startswith(_HASH_PREFIX):
             if not _HEX_DIGITS.fullmatch(content_hash):
                 return False
-            content_hash = _PREFIXED + content_hash.lower()
+            content_hash = _HASH_PREFIX + content_hash.lower()
         asked = {"tenant": tenant, "extension": extension, "hash": content_hash}
         if any("\0" in value for value in asked.values()):
             return False
         try:
-            return bool((await self._rows(sql.VALIDATE, asked))[0]["valid"])
+            return bool((await self._rows(SELECT_VALID, asked))[0]["valid"])
         except psycopg.DataError:
             return False
 
     async def lookup_by_host(self, host: str) -> HostOwner | None:
         """Whose host name this is, enabled or not; a port is ignored."""
         name = _storable(host).strip().lower().partition(":")[0]
-        rows = await self._rows(sql.BY_HOST, {"host": name})
+        rows = await self._rows(SELECT_BY_HOST, {"host": name})
         if not rows:
             return None
         row = rows[0]
@@ -182,7 +244,7 @@ class Installs:
     async def _rows(
         self, statement: LiteralString, values: Mapping[str, object]
     ) -> list[dict[str, Any]]:
-        return await run(self._pool, statement, values)
+        return await query(self._pool, statement, values)
 
 
 def _storable(text: str) -> str:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from algaenv.gateway.installs import PRODUCT, Endpoint, Install, Look
-from algaenv.gateway.problem import Problem
-from algaenv.gateway.users import HEADER, User
+from algaenv.gateway.installs import EXTENSION_PRODUCT, Endpoint, FoundInstall, Install
+from algaenv.gateway.responses import Problem
+from algaenv.gateway.users import User
 
-READS = frozenset(("GET", "HEAD"))
+READ_METHODS = frozenset(("GET", "HEAD"))
 TENANT_HEADERS = ("x-alga-tenant", "x-tenant-id")
 
-_LISTED = 8
+_MAX_LISTED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class Denied:
     """Seconds."""
 
 
-Verdict = Allowed | Denied
+Decision = Allowed | Denied
 
 
-def unauthorized(users: Sequence[User]) -> Denied:
+def unknown_user(users: Sequence[User]) -> Denied:
     """Nobody is signed in, which is how a name that nobody has counts."""
     names = ", ".join(user.key for user in users)
     return Denied(
@@ -55,7 +55,7 @@ def unauthorized(users: Sequence[User]) -> Denied:
     )
 
 
-def other_tenant(headers: Mapping[str, str], tenant: str) -> Denied | None:
+def check_tenant(headers: Mapping[str, str], tenant: str) -> Denied | None:
     """A refusal, when a header names another tenant than the session's."""
     for name in TENANT_HEADERS:
         named = headers.get(name, "").strip()
@@ -71,20 +71,20 @@ def other_tenant(headers: Mapping[str, str], tenant: str) -> Denied | None:
 
 
 def authorise(
-    look: Look,
+    look: FoundInstall,
     user: User,
     method: str,
     path: str,
     *,
     ref: str,
     off: Collection[str] = (),
-) -> Verdict:
+) -> Decision:
     """The first rule that is broken, or what may be called.
 
     `path` is decoded and without query, `ref` what the extension was looked for under, and `off`
     names checks that are not made.
     """
-    if look.product != PRODUCT:
+    if look.product != EXTENSION_PRODUCT:
         return Denied(
             403,
             {"error": "Product access denied", "code": "PRODUCT_ACCESS_DENIED"},
@@ -121,7 +121,7 @@ def authorise(
             f"{_declared(install)}",
             "declare it under api.endpoints of the manifest, then run algaenv up",
         )
-    return _refused(install, user, method, off) or Allowed(install, endpoint)
+    return _denial(install, user, method, off) or Allowed(install, endpoint)
 
 
 def match_endpoint(endpoints: Sequence[Endpoint], method: str, path: str) -> Endpoint | None:
@@ -147,11 +147,11 @@ def _fits(declared: list[str], asked: list[str]) -> bool:
     )
 
 
-def _refused(
+def _denial(
     install: Install, user: User, method: str, checks_off: Collection[str]
 ) -> Denied | None:
     if not user.is_client:
-        wanted = "extension:read" if method in READS else "extension:write"
+        wanted = "extension:read" if method in READ_METHODS else "extension:write"
         if wanted in user.permissions or wanted in checks_off:
             return None
         return _denied(
@@ -184,8 +184,8 @@ def _declared(install: Install) -> str:
     names = [f"{it.method} {it.path}" for it in install.endpoints]
     if not names:
         return "no endpoint"
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
+    more = f" and {len(names) - _LISTED} more" if len(names) > _MAX_LISTED else ""
+    return ", ".join(names[:_MAX_LISTED]) + more
 
 
 def _denied(status: int, error: str, code: str, summary: str, hint: str) -> Denied:

@@ -1,44 +1,385 @@
-"""`/api/ext-proxy/{id}/{path…}`: the gateway for the page that shows an extension's own."""
+"""The way through a gateway: who asks, what may be called, the runner, and the answer."""
 
 from __future__ import annotations
 
-from algaenv.gateway.execution import Road
-from algaenv.gateway.manner import Answer, Manner
-from algaenv.gateway.relay import Answered, Refused, Relayed, TimedOut
+import asyncio
+import json
+import logging
+import uuid
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
-PREFIX = "/api/ext-proxy/"
-MOST_BYTES = 64 * 1024 * 1024
-"""The product has no bound; memory has. The runner takes 2 MiB anyway."""
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-_ERROR = 400
-_SHOWN = ("content-type", "cache-control", "x-ext-request-id", "x-ext-warning")
+from algaenv.gateway.audit import AuditEntry
+from algaenv.gateway.call import CallContext, diagnose, request_id
+from algaenv.gateway.installs import Install
+from algaenv.gateway.policy import READ_METHODS, Denied, authorise, check_tenant, unknown_user
+from algaenv.gateway.rate_limit import RateLimiter, RateLimiterUnavailable
+from algaenv.gateway.responses import (
+    PROBLEM_JSON,
+    Problem,
+    accepts_problem,
+    is_header_value,
+    json_response,
+    problem_response,
+)
+from algaenv.gateway.rules import FORWARDED_HEADERS, GatewayRules
+from algaenv.gateway.runner_client import EntryPoint, HandlerRequest, HandlerResult
+from algaenv.gateway.state import AppState
+from algaenv.gateway.urls import RequestTarget, parse_target
+from algaenv.serving.request_limits import BodyTooSlow, body_timeout_response, within_body_time
+
+IDEMPOTENCY_HEADER = "x-idempotency-key"
+METHOD_OVERRIDE = "__method"
+
+T = TypeVar("T")
+
+_BODILESS = frozenset((204, 205, 304))
+_UNAVAILABLE_BODY = {"error": "access_policy_unavailable"}
+_CLIENT_CLOSED_REQUEST = 499
+
+_log = logging.getLogger(__name__)
 
 
-def proxy() -> Manner:
-    """Its manner."""
-    return Manner(
-        road=Road.PROXY,
-        prefix=PREFIX,
-        methods=frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")),
-        most_bytes=MOST_BYTES,
-        too_large="payload_too_large",
-        overrides=True,
-        forwards_key=True,
-        without_bundle=Answer(502, {"error": "bad_gateway"}),
-        failed=_failed,
-        headers=_headers,
+class CallDenied(Exception):
+    """The call does not go on."""
+
+    def __init__(self, denied: Denied) -> None:
+        self.denied = denied
+        super().__init__(denied.problem.summary)
+
+
+class DatabaseSilent(Exception):
+    """The database did not answer within the time of the call."""
+
+
+class ExtensionProxy:
+    """One of the two gateways, as an ASGI application."""
+
+    def __init__(self, house: AppState, limit: RateLimiter, manner: GatewayRules) -> None:
+        self._house = house
+        self._limit = limit
+        self._manner = manner
+        self._told: set[str] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request below the prefix."""
+        request = Request(scope, receive)
+        found = parse_target(scope, self._manner.prefix)
+        if found is None:
+            response: Response = json_response(404, {"error": "not_found"})
+        elif request.method == "OPTIONS":
+            response = Response(status_code=204)
+        elif request.method not in self._manner.methods:
+            response = Response(status_code=405)
+        else:
+            response = await self._answer(request, found)
+        self._share(request, response)
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request, found: RequestTarget) -> Response:
+        call = CallContext(
+            self._manner.road,
+            request_id(request.headers.get("x-request-id")),
+            request.method,
+            found.path,
+        )
+        try:
+            response = await self._go(request, found, call)
+        except CallDenied as stopped:
+            response = _denied_response(request.scope, call, stopped.denied)
+        except ClientDisconnect:
+            response = Response(status_code=_CLIENT_CLOSED_REQUEST)
+        except BodyTooSlow:
+            response = body_timeout_response()
+        except Exception as error:
+            response = _denied_response(request.scope, call, _unavailable(error))
+        call.end(request.scope, response, self._house.feed, self._house.audit)
+        return response
+
+    async def _go(self, request: Request, found: RequestTarget, call: CallContext) -> Response:
+        house, manner = self._house, self._manner
+        headers = request.headers
+        user = house.users.choose(headers, request.query_params, request.cookies)
+        if user is None:
+            raise CallDenied(unknown_user(house.users.all))
+        call.user = user
+        if denied := check_tenant(headers, house.environment.tenant):
+            raise CallDenied(denied)
+        body: bytes | None = None
+        if manner.overrides and request.method == "POST":
+            body = await self._body(request)
+            call.method, body = _override_method(found.query, body)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + house.environment.timeout_ms / 1000
+        look = await _before_deadline(house.installs.look(found.ref), deadline)
+        call.install = look.install
+        verdict = authorise(
+            look, user, call.method, found.path, ref=found.ref, off=house.settings.checks_off
+        )
+        if isinstance(verdict, Denied):
+            raise CallDenied(verdict)
+        if not found.sound:
+            raise CallDenied(_INVALID_PATH)
+        install = verdict.install
+        if seconds := await self._limit.take(install):
+            raise CallDenied(_rate_limited(install, seconds))
+        entry = AuditEntry(
+            install, verdict.endpoint, user, call.request_id, call.method, found.path
+        )
+        await _before_deadline(house.audit.begin(entry), deadline)
+        call.entry = entry
+        if install.content_hash is None:
+            raise CallDenied(self._without_bundle(install))
+        if call.method not in READ_METHODS and body is None:
+            since = clock()
+            body = await self._body(request)
+            # How fast the caller sends is the caller's affair.
+            deadline += clock() - since
+        return await self._relay(request, found, call, install, body, deadline=deadline)
+
+    async def _relay(
+        self,
+        request: Request,
+        found: RequestTarget,
+        call: CallContext,
+        install: Install,
+        body: bytes | None,
+        *,
+        deadline: float,
+    ) -> Response:
+        house, manner = self._house, self._manner
+        key = request.headers.get(IDEMPOTENCY_HEADER)
+        forwarded = {
+            name: value
+            for name in FORWARDED_HEADERS
+            if (value := request.headers.get(name)) is not None
+        }
+        if manner.forwards_key and call.method not in READ_METHODS:
+            forwarded[IDEMPOTENCY_HEADER] = key or str(uuid.uuid4())
+        timeout_ms = house.environment.timeout_ms
+        call.begin(house.feed)
+        relayed = call.relayed = await house.relay.call(
+            install,
+            HandlerRequest(call.method, found.path, found.query, forwarded, body),
+            road=manner.road,
+            request_id=call.request_id,
+            timeout_ms=timeout_ms,
+            seconds=max(0.0, deadline - asyncio.get_running_loop().time()),
+            user=call.user,
+            idempotency_key=key,
+        )
+        call.problem = diagnose(relayed, timeout_ms)
+        if isinstance(relayed, HandlerResult):
+            return self._handled(request.scope, call, relayed)
+        said = manner.failed(relayed, call.request_id)
+        assert call.problem is not None  # noqa: S101
+        return problem_response(request.scope, said.status, said.fields, call.problem)
+
+    def _handled(self, scope: Scope, call: CallContext, answered: HandlerResult) -> Response:
+        if not 200 <= answered.status <= 599:
+            raise CallDenied(_invalid_status(answered.status))
+        headers = {
+            name: value
+            for name, value in self._manner.headers(answered).items()
+            if is_header_value(value)
+        }
+        if call.problem is not None and accepts_problem(scope):
+            told: dict[str, object] = {**call.problem.fields}
+            if answered.failure is not None:
+                failure = answered.failure
+                told.update(reason=failure.reason, stderr=failure.stderr)
+                told.update({"host_call": failure.host_call} if failure.host_call else {})
+            response = json_response(answered.status, {"problem": told})
+            response.headers["content-type"] = PROBLEM_JSON
+        else:
+            body = b"" if answered.status in _BODILESS else answered.body
+            response = Response(body, answered.status, headers)
+        self._announce(call, response)
+        return response
+
+    def _announce(self, call: CallContext, response: Response) -> None:
+        """Once for each extension in the feed and the log; in the header every time."""
+        faults, install = self._house.faults, call.install
+        name = "direct-cacheable"
+        bites = self._manner.road is EntryPoint.DIRECT and call.method in READ_METHODS
+        if install is None or not bites or not faults.reproduces(name):
+            return
+        if install.registry_id not in self._told:
+            self._told.add(install.registry_id)
+            faults.announce(name, extension=install.registry_id, request_id=call.request_id)
+        response.headers.update(faults.header(name))
+
+    async def _body(self, request: Request) -> bytes:
+        return await within_body_time(self._read(request))
+
+    async def _read(self, request: Request) -> bytes:
+        most = self._manner.most_bytes
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and len(declared) < 20 and int(declared) > most:
+            raise CallDenied(self._too_large())
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > most:
+                raise CallDenied(self._too_large())
+        return bytes(body)
+
+    def _too_large(self) -> Denied:
+        most = self._manner.most_bytes >> 20
+        return Denied(
+            413,
+            {"error": self._manner.too_large},
+            Problem(
+                "gateway-body-too-large",
+                f"cannot take a body of more than {most} MiB",
+                "send less at once; Alga's runner takes about 1.5 MB anyway",
+            ),
+        )
+
+    def _without_bundle(self, install: Install) -> Denied:
+        said = self._manner.without_bundle
+        return Denied(
+            said.status,
+            said.fields,
+            Problem(
+                "gateway-bundle-missing",
+                f"cannot call {install.slug}: version {install.version} has no bundle",
+                "run algaenv up",
+            ),
+        )
+
+    def _share(self, request: Request, response: Response) -> None:
+        """Let a page of another origin read the answer, if the gateway is one for it."""
+        origin = request.headers.get("origin")
+        if origin is None:
+            return
+        response.headers.add_vary_header("Origin")
+        mine = origin == f"http://{request.headers.get('host', '')}"
+        listed = origin in self._house.environment.allowed_origins
+        if self._manner.road is EntryPoint.PROXY and not (mine or listed):
+            return
+        response.headers["access-control-allow-origin"] = origin
+        response.headers["access-control-allow-credentials"] = "true"
+        if request.method == "OPTIONS":
+            response.headers["access-control-allow-methods"] = (
+                "GET, POST, PUT, PATCH, DELETE, OPTIONS"
+            )
+            response.headers["access-control-allow-headers"] = (
+                "content-type, x-request-id, x-idempotency-key, x-alga-tenant, x-algaenv-user"
+            )
+            response.headers["access-control-max-age"] = "600"
+        else:
+            response.headers["access-control-expose-headers"] = (
+                "x-algaenv-request-id, x-algaenv-error, x-algaenv-reason, x-algaenv-runner-ms"
+            )
+
+
+async def _before_deadline(work: Awaitable[T], deadline: float) -> T:
+    """What the database says before the call's time is over. Raises DatabaseSilent, and what the
+    work raises."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await work
+    except TimeoutError:
+        raise DatabaseSilent from None
+
+
+def _override_method(query: dict[str, str], body: bytes) -> tuple[str, bytes]:
+    """The method that a POST stands for, and the body without the word that says so."""
+    if named := query.get(METHOD_OVERRIDE):
+        return named.upper(), body
+    if b'"__method"' not in body:
+        return "POST", body
+    try:
+        said: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return "POST", body
+    if not isinstance(said, dict) or not isinstance(said.get(METHOD_OVERRIDE), str):
+        return "POST", body
+    method = said.pop(METHOD_OVERRIDE).upper()
+    kept = json.dumps(said, ensure_ascii=False, separators=(",", ":"))
+    return method, kept.encode(errors="replace")
+
+
+def _denied_response(scope: Scope, call: CallContext, denied: Denied) -> Response:
+    call.problem = denied.problem
+    response = problem_response(scope, denied.status, denied.body, denied.problem)
+    if denied.retry_after is not None:
+        response.headers["retry-after"] = str(denied.retry_after)
+    if denied.status == 413:
+        # What the caller still sends is not read.
+        response.headers["connection"] = "close"
+    return response
+
+
+_INVALID_PATH = Denied(
+    404,
+    {"error": "endpoint_not_found"},
+    Problem(
+        "gateway-endpoint-undeclared",
+        "cannot call a path that climbs or hides a slash in a segment",
+        "spell the path out",
+    ),
+)
+
+
+def _rate_limited(install: Install, seconds: int) -> Denied:
+    return Denied(
+        429,
+        {"error": "rate_limited"},
+        Problem(
+            "gateway-rate-limited",
+            f"cannot call {install.slug} more than 60 times at once and once a second",
+            f"wait {seconds} s, or set gateway.rate_limit to off",
+        ),
+        retry_after=seconds,
     )
 
 
-def _failed(relayed: Relayed, request_id: str) -> Answer:  # noqa: ARG001 - the direct one tells it
-    match relayed:
-        case TimedOut():
-            return Answer(504, {"error": "Gateway timeout"})
-        case Refused(status=status) if _ERROR <= status <= 599:
-            return Answer(status, {"error": "bad_gateway"})
-        case _:
-            return Answer(502, {"error": "bad_gateway"})
+def _invalid_status(status: int) -> Denied:
+    return Denied(
+        503,
+        _UNAVAILABLE_BODY,
+        Problem(
+            "gateway-status-invalid",
+            f"cannot pass on the status {status} of the handler: answers have 200 to 599",
+            "answer with a status that exists; one that is no number arrives as 0",
+        ),
+    )
 
 
-def _headers(answered: Answered) -> dict[str, str]:
-    return {name: answered.headers[name] for name in _SHOWN if name in answered.headers}
+def _unavailable(error: Exception) -> Denied:
+    """The product says the same of everything that it did not foresee."""
+    import psycopg
+
+    if isinstance(error, psycopg.DataError):
+        problem = Problem(
+            "gateway-extension-unknown",
+            "cannot look for an extension under this id: the database refuses it",
+            "write the id without blanks around it",
+        )
+    elif isinstance(error, psycopg.Error | DatabaseSilent):
+        words = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+        problem = Problem(
+            "gateway-database-down",
+            f"cannot ask the database: {words or type(error).__name__}",
+            "see algaenv status; algaenv up starts the database and makes its tables",
+        )
+    elif isinstance(error, RateLimiterUnavailable):
+        problem = Problem(
+            "gateway-redis-down",
+            f"cannot count calls: {error}",
+            "start Redis with algaenv up, or set gateway.rate_limit to off",
+        )
+    else:
+        _log.exception("unexpected", exc_info=error)
+        problem = Problem(
+            "gateway-unexpected",
+            f"cannot go on: {type(error).__name__}",
+            "report it with the log of the gateway",
+        )
+    return Denied(503, _UNAVAILABLE_BODY, problem)

@@ -13,18 +13,17 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from algaenv.gateway.answers import document, refusal
-from algaenv.gateway.feed import Feed
-from algaenv.gateway.outbound import Outbound
-from algaenv.gateway.problem import Problem
-from algaenv.gateway.target import target
+from algaenv.gateway.events import EventBus
+from algaenv.gateway.http_client import OutboundClient
+from algaenv.gateway.responses import Problem, json_response, problem_response
+from algaenv.gateway.urls import parse_target
 
 if TYPE_CHECKING:
     import httpx
 
 PREFIX = "/runner/"
 
-_FORWARDED = (
+_FORWARDED_HEADERS = (
     "accept",
     "accept-encoding",
     "accept-language",
@@ -33,7 +32,7 @@ _FORWARDED = (
     "range",
     "user-agent",
 )
-_KINDS = {
+_FILE_KINDS = {
     "script": "script",
     "worker": "script",
     "sharedworker": "script",
@@ -64,7 +63,9 @@ _HOP_BY_HOP = frozenset(
 class RunnerProxy:
     """Hands requests for pages on."""
 
-    def __init__(self, outbound: Outbound, runner_url: str, timeout_ms: int, feed: Feed) -> None:
+    def __init__(
+        self, outbound: OutboundClient, runner_url: str, timeout_ms: int, feed: EventBus
+    ) -> None:
         self._feed = feed
         self._outbound = outbound
         self._url = runner_url
@@ -77,21 +78,21 @@ class RunnerProxy:
         try:
             return await self._ask(request)
         except (TimeoutError, httpx.TimeoutException):
-            return _failed(request, 504, "runner_timeout", "it took too long")
+            return _failure(request, 504, "runner_timeout", "it took too long")
         except httpx.ConnectError as error:
-            return _failed(request, 502, "runner_unreachable", str(error))
+            return _failure(request, 502, "runner_unreachable", str(error))
         except httpx.HTTPError as error:
-            return _failed(request, 502, "runner_proxy_error", str(error) or type(error).__name__)
+            return _failure(request, 502, "runner_proxy_error", str(error) or type(error).__name__)
         except httpx.InvalidURL:
-            return document(404, {"error": "not_found"})
+            return json_response(404, {"error": "not_found"})
 
     async def _ask(self, request: Request) -> Response:
         import httpx
 
         raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
-        found = target(request.scope, PREFIX)
+        found = parse_target(request.scope, PREFIX)
         if found is None or not found.sound or found.ref in {".", ".."}:
-            return document(404, {"error": "not_found"})
+            return json_response(404, {"error": "not_found"})
         query: bytes = request.scope["query_string"]
         path = raw[len(PREFIX) - 1 :] + (b"?" + query if query else b"")
         base = httpx.URL(self._url)
@@ -106,7 +107,7 @@ class RunnerProxy:
         if answer.status_code == 200 and _is_html(answer.headers.get("content-type", "")):
             self._tell_fallback(request, found.path)
         passed = StreamingResponse(_content(answer, self._seconds), answer.status_code)
-        dropped = _HOP_BY_HOP | _named(answer.headers.get("connection", ""))
+        dropped = _HOP_BY_HOP | _connection_options(answer.headers.get("connection", ""))
         passed.raw_headers = [
             (name.lower(), value)
             for name, value in answer.headers.raw
@@ -123,7 +124,9 @@ class RunnerProxy:
         registry, _, rest = path.lstrip("/").partition("/")
         file = rest.partition("/")[2]
         wanted = request.headers.get("sec-fetch-dest", "")
-        kind = _KINDS.get(wanted) or ("" if wanted else _KINDS.get(file.rpartition(".")[2], ""))
+        kind = _FILE_KINDS.get(wanted) or (
+            "" if wanted else _FILE_KINDS.get(file.rpartition(".")[2], "")
+        )
         if kind and file:
             self._feed.say(
                 {
@@ -143,7 +146,7 @@ def _is_html(content_type: str) -> bool:
 
 def _forwarded(request: Request) -> list[tuple[bytes, bytes]]:
     """As bytes: a value may be no ASCII, and goes on as it came."""
-    there = ((name, request.headers.get(name)) for name in _FORWARDED)
+    there = ((name, request.headers.get(name)) for name in _FORWARDED_HEADERS)
     found = {name: value for name, value in there if value}
     return [
         (name.encode(), value.encode("latin-1"))
@@ -166,14 +169,14 @@ async def _content(answer: httpx.Response, seconds: float) -> AsyncIterator[byte
         await answer.aclose()
 
 
-def _named(connection: str) -> frozenset[str]:
+def _connection_options(connection: str) -> frozenset[str]:
     return frozenset(name.strip().lower() for name in connection.split(","))
 
 
-def _failed(request: Request, status: int, error: str, why: str) -> Response:
+def _failure(request: Request, status: int, error: str, why: str) -> Response:
     problem = Problem(
         "gateway-runner-down",
         f"cannot have this page from the runner: {why}",
         "see algaenv status and the log of the runner; algaenv up starts it",
     )
-    return refusal(request.scope, status, {"error": error}, problem)
+    return problem_response(request.scope, status, {"error": error}, problem)

@@ -25,10 +25,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote, urlsplit
 
-from algaenv.gateway.faults import unknown
-from algaenv.gateway.origin import origin
-from algaenv.gateway.users import User, default_users, fixed_id
+from algaenv.bundle.ids import canonical_uuid
+from algaenv.gateway.quirks import unknown_quirks
+from algaenv.gateway.urls import is_http_url, origin_of
+from algaenv.gateway.users import User, default_users, stable_id
 
 CHECKS = frozenset(
     (
@@ -52,7 +54,7 @@ _KEYS = frozenset(
 )
 
 
-class BadSettings(Exception):
+class SettingsError(Exception):
     """The file cannot be used; the text is one line with all that is wrong."""
 
 
@@ -82,19 +84,19 @@ class Settings:
 
     @classmethod
     def load(cls, file: Path) -> Settings:
-        """Read a file that only its owner may read. Raises BadSettings."""
+        """Read a file that only its owner may read. Raises SettingsError."""
         try:
             if file.stat().st_mode & _OTHERS_MAY:
-                raise BadSettings(f"{file} may be read by others: chmod 600 it")
+                raise SettingsError(f"{file} may be read by others: chmod 600 it")
             content = json.loads(file.read_bytes())
         except (OSError, ValueError) as error:
-            raise BadSettings(f"cannot read the settings in {file}: {error}") from None
+            raise SettingsError(f"cannot read the settings in {file}: {error}") from None
         return cls.parse(content)
 
     @classmethod
     def parse(cls, content: object) -> Settings:
-        """Read what the file holds. Raises BadSettings with all that is wrong."""
-        wrong = _Wrong()
+        """Read what the file holds. Raises SettingsError with all that is wrong."""
+        wrong = _Validator()
         top = wrong.mapping("settings", content)
         for name in sorted(top.keys() - _KEYS):
             wrong(f"settings: unknown key {name!r}")
@@ -102,7 +104,7 @@ class Settings:
         for name in sorted(checks - CHECKS):
             wrong(f"checks_off: unknown check {name!r}")
         fixed = frozenset(wrong.strings("faults_fixed", top.get("faults_fixed")))
-        for name in unknown(fixed):
+        for name in unknown_quirks(fixed):
             wrong(f"faults_fixed: unknown fault {name!r}")
         limit = top.get("rate_limit", "off")
         if limit not in ("off", "product"):
@@ -117,11 +119,11 @@ class Settings:
             extensions=_extensions(top.get("extensions"), wrong),
         )
         if wrong.all:
-            raise BadSettings("; ".join(wrong.all))
+            raise SettingsError("; ".join(wrong.all))
         return read
 
 
-class _Wrong:
+class _Validator:
     """Collects what is wrong, and takes values for what they should be."""
 
     def __init__(self) -> None:
@@ -163,7 +165,7 @@ class _Wrong:
             self(f"{name}: not {wanted}")
 
 
-def _users(content: object, wrong: _Wrong) -> tuple[User, ...]:
+def _users(content: object, wrong: _Validator) -> tuple[User, ...]:
     named = wrong.mapping("users", content)
     defaults = default_users()
     if not named:
@@ -171,7 +173,7 @@ def _users(content: object, wrong: _Wrong) -> tuple[User, ...]:
     return tuple(_user(key, value, defaults, wrong) for key, value in named.items())
 
 
-def _user(key: str, content: object, defaults: tuple[User, ...], wrong: _Wrong) -> User:
+def _user(key: str, content: object, defaults: tuple[User, ...], wrong: _Validator) -> User:
     where = f"users.{key}"
     fields = wrong.mapping(where, content)
     for name in sorted(fields.keys() - set(User.__slots__) - {"key"}):
@@ -188,7 +190,7 @@ def _user(key: str, content: object, defaults: tuple[User, ...], wrong: _Wrong) 
 
     return User(
         key=key,
-        id=text("id", fixed_id(f"user/{key}")),
+        id=text("id", stable_id(f"user/{key}")),
         email=text("email", like.email),
         name=text("name", key),
         type=like.type,
@@ -201,14 +203,186 @@ def _user(key: str, content: object, defaults: tuple[User, ...], wrong: _Wrong) 
     )
 
 
-def _extensions(content: object, wrong: _Wrong) -> dict[str, ExtensionSettings]:
+def _extensions(content: object, wrong: _Validator) -> dict[str, ExtensionSettings]:
     found: dict[str, ExtensionSettings] = {}
     for name, value in wrong.mapping("extensions", content).items():
         fields = wrong.mapping(f"extensions.{name}", value)
         for key in sorted(fields.keys() - {"ui_dev_server"}):
             wrong(f"extensions.{name}: unknown key {key!r}")
         server = wrong.text(f"extensions.{name}.ui_dev_server", fields.get("ui_dev_server"))
-        if server is not None and origin(server) is None:
+        if server is not None and origin_of(server) is None:
             wrong(f"extensions.{name}.ui_dev_server: not an http(s) URL")
         found[name] = ExtensionSettings(server)
     return found
+
+
+# MERGED environment: What the process environment says, read once, and the file of settings that it names.
+
+__all__ = ["BadEnvironment", "DebugStream", "Environment", "is_http_url"]
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 3000
+DEFAULT_RUNNER_URL = "http://localhost:8080"
+DEFAULT_RUNNER_PUBLIC = "/runner"
+DEFAULT_TIMEOUT_MS = 30_000
+DEFAULT_STREAM_PREFIX = "ext-debug:"
+DEFAULT_TAIL = 50
+MAX_TAIL = 1_000
+
+_MAX_PORT = 65_535
+_MAX_TIMEOUT_MS = 86_400_000
+_MAX_DIGITS = 10
+
+
+SECRETS_FILE = "GATEWAY_SECRETS_FILE"
+
+
+class ConfigError(Exception):
+    """The process cannot run with these variables; the text is one line for its operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class DebugStreamConfig:
+    """The Redis that runners write the debug stream to, and how the keys of its streams begin."""
+
+    url: str = field(repr=False)
+    """With the password in it."""
+    prefix: str = DEFAULT_STREAM_PREFIX
+    tail: int = DEFAULT_TAIL
+    """Entries of the past that come first, at most MAX_TAIL."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """Every setting of the process; see `read` for the variables behind it."""
+
+    host: str
+    port: int
+    log_level: str
+    database_url: str = field(repr=False)
+    runner_url: str
+    """Without a slash at the end."""
+    runner_public: str
+    """Where browsers find the runner: `RUNNER_PUBLIC_BASE`, else `/runner` of the gateway."""
+    allowed_origins: frozenset[str]
+    """Other origins that may call through the proxy: `EXT_PROXY_ALLOWED_ORIGINS`, and those of
+    the runner and of development servers."""
+    storage_token: str = field(repr=False)
+    """`RUNNER_STORAGE_API_TOKEN`; empty when unset, as the other two tokens are."""
+    service_token: str = field(repr=False)
+    """`RUNNER_SERVICE_TOKEN`."""
+    inbound_token: str = field(repr=False)
+    """`RUNNER_INBOUND_TOKEN`, which the runner wants with every call."""
+    config_token: str = field(repr=False)
+    """`RUNNER_CONFIG_API_TOKEN`."""
+    auth_key: str = field(repr=False)
+    """`ALGA_AUTH_KEY`: what a runner shows when it asks for installs."""
+    tenant: str
+    """Canonical UUID; the tenant of every user."""
+    debug_stream: DebugStreamConfig | None
+    timeout_ms: int
+    """Of one call; `EXT_GATEWAY_TIMEOUT_MS`, 30000 as in the product."""
+    settings: Settings = field(repr=False)
+
+    @classmethod
+    def read(cls, env: Mapping[str, str]) -> GatewayConfig:
+        """Read the variables. Raises ConfigError with all that is wrong.
+
+        `DATABASE_URL` and `TENANT_ID` must be there; `HOST` (127.0.0.1), `PORT` (3000),
+        `LOG_LEVEL` (info), `RUNNER_BASE_URL` (http://localhost:8080) and the rest need not.
+        `GATEWAY_SETTINGS` names a file of JSON that nobody but its owner may read.
+        """
+        wrong: list[str] = []
+        database = env.get("DATABASE_URL", "").strip()
+        if urlsplit(database).scheme not in {"postgresql", "postgres"}:
+            wrong.append("DATABASE_URL is not set to a postgresql:// URL")
+        runner = (env.get("RUNNER_BASE_URL") or DEFAULT_RUNNER_URL).strip().rstrip("/")
+        if not is_http_url(runner):
+            wrong.append("RUNNER_BASE_URL is not an http(s) URL")
+        file = env.get("GATEWAY_SETTINGS")
+        settings = Settings()
+        try:
+            settings = Settings.load(Path(file)) if file else settings
+        except SettingsError as error:
+            wrong.append(str(error))
+        public = (env.get("RUNNER_PUBLIC_BASE") or DEFAULT_RUNNER_PUBLIC).strip().rstrip("/")
+        others = [it.ui_dev_server for it in settings.extensions.values()]
+        listed = env.get("EXT_PROXY_ALLOWED_ORIGINS", "").split(",")
+        read = cls(
+            host=env.get("HOST") or DEFAULT_HOST,
+            port=_number(env, "PORT", DEFAULT_PORT, _MAX_PORT, wrong),
+            log_level=(env.get("LOG_LEVEL") or "info").strip().lower(),
+            database_url=database,
+            runner_url=runner,
+            runner_public=public,
+            allowed_origins=frozenset(
+                found for it in (runner, public, *others, *listed) if (found := origin_of(it or ""))
+            ),
+            storage_token=env.get("RUNNER_STORAGE_API_TOKEN", ""),
+            service_token=env.get("RUNNER_SERVICE_TOKEN", ""),
+            inbound_token=env.get("RUNNER_INBOUND_TOKEN", ""),
+            config_token=env.get("RUNNER_CONFIG_API_TOKEN", ""),
+            auth_key=env.get("ALGA_AUTH_KEY", "").strip(),
+            tenant=_tenant(env.get("TENANT_ID", ""), wrong),
+            debug_stream=_debug_stream(env, wrong),
+            timeout_ms=_number(
+                env, "EXT_GATEWAY_TIMEOUT_MS", DEFAULT_TIMEOUT_MS, _MAX_TIMEOUT_MS, wrong
+            )
+            or DEFAULT_TIMEOUT_MS,
+            settings=settings,
+        )
+        if wrong:
+            raise ConfigError("; ".join(wrong))
+        return read
+
+
+def read_secrets(env: Mapping[str, str]) -> Mapping[str, str]:
+    """What the file of `GATEWAY_SECRETS_FILE` holds, JSON of names and texts; goes before `env`.
+
+    Raises ConfigError.
+    """
+    path = env.get(SECRETS_FILE, "")
+    try:
+        held = json.loads(Path(path).read_text("utf-8")) if path else {}
+    except OSError as error:
+        raise ConfigError(f"{SECRETS_FILE}: cannot read {path}: {error.strerror}") from None
+    except ValueError:
+        held = None  # The complaint would quote what it found.
+    if isinstance(held, dict) and all(isinstance(text, str) for text in held.values()):
+        return held
+    raise ConfigError(f"{SECRETS_FILE}: {path} is not a JSON object of texts")
+
+
+def _tenant(value: str, wrong: list[str]) -> str:
+    try:
+        return canonical_uuid(value.strip())
+    except ValueError:
+        wrong.append("TENANT_ID is not set to a UUID")
+        return ""
+
+
+def _debug_stream(env: Mapping[str, str], wrong: list[str]) -> DebugStreamConfig | None:
+    """As the runner reads it: the password becomes part of a URL that has no login."""
+    tail = _number(env, "EXT_DEBUG_SSE_TAIL_COUNT", DEFAULT_TAIL, MAX_TAIL, wrong)
+    url = env.get("RUNNER_DEBUG_REDIS_URL", "").strip()
+    if not url:
+        return None
+    password = env.get("RUNNER_DEBUG_REDIS_PASSWORD", "")
+    scheme, mark, rest = url.partition("://")
+    if password and mark and "@" not in rest.partition("/")[0]:
+        url = f"{scheme}://:{quote(password, safe='')}@{rest}"
+    prefix = env.get("RUNNER_DEBUG_REDIS_STREAM_PREFIX", DEFAULT_STREAM_PREFIX)
+    return DebugStreamConfig(url, prefix, tail)
+
+
+def _number(env: Mapping[str, str], name: str, default: int, at_most: int, wrong: list[str]) -> int:
+    text = (env.get(name) or "").strip()
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit()) or len(text) > _MAX_DIGITS:
+        wrong.append(f"{name} is not a number")
+        return default
+    if int(text) > at_most:
+        wrong.append(f"{name} is more than {at_most}")
+        return default
+    return int(text)

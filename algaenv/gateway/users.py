@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-HEADER = "x-algaenv-user"
-QUERY = "__user"
-COOKIE = "algaenv-user"
+USER_HEADER = "x-algaenv-user"
+USER_QUERY = "__user"
+USER_COOKIE = "algaenv-user"
 
 MSP_PERMISSIONS = frozenset(
     ("extension:read", "extension:write", "client:read", "service:read", "billing:create")
 )
 
 
-def fixed_id(name: str) -> str:
+def stable_id(name: str) -> str:
     """An id for something that has only a name, the same in every run."""
     return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"algaenv/gateway/{name}"))
 
@@ -48,7 +48,7 @@ def default_users() -> tuple[User, ...]:
     return (
         User(
             key="msp",
-            id=fixed_id("user/msp"),
+            id=stable_id("user/msp"),
             email="admin@msp.example",
             name="MSP Admin",
             permissions=MSP_PERMISSIONS,
@@ -56,11 +56,11 @@ def default_users() -> tuple[User, ...]:
         ),
         User(
             key="client",
-            id=fixed_id("user/client"),
+            id=stable_id("user/client"),
             email="someone@client.example",
             name="Client User",
             type="client",
-            client_id=fixed_id("client/default"),
+            client_id=stable_id("client/default"),
             client_name="Example Client",
             additional_fields={"username": "someone", "locale": "en", "timezone": "UTC"},
         ),
@@ -90,7 +90,7 @@ class Users:
         An empty name is none. An unknown name in a cookie does not count: it was left behind by
         another environment on this port.
         """
-        for named in (headers.get(HEADER), query.get(QUERY)):
+        for named in (headers.get(USER_HEADER), query.get(USER_QUERY)):
             if named:
                 return self._by_key.get(named)
-        return self._by_key.get(cookies.get(COOKIE, ""), self.default)
+        return self._by_key.get(cookies.get(USER_COOKIE, ""), self.default)

@@ -49,7 +49,7 @@ from algaenv.runner.shelf import Shelf
 from algaenv.runner.tenancy import Tenancy
 from algaenv.runner.warm import Warm
 from algaenv.runner.workers import Worker
-from algaenv.serving.chores import restarted
+from algaenv.serving.background import restart_on_failure
 
 _log = logging.getLogger(__name__)
 
@@ -129,8 +129,8 @@ def build(
             _log.warning(complaint)
         chores = [
             asyncio.create_task(asyncio.to_thread(_tidy, room)),
-            asyncio.create_task(restarted(compiled.keep_tidy)),
-            asyncio.create_task(restarted(idempotency.tend)),
+            asyncio.create_task(restart_on_failure(compiled.keep_tidy)),
+            asyncio.create_task(restart_on_failure(idempotency.tend)),
         ]
         try:
             yield

@@ -18,7 +18,7 @@ from uvicorn.server import Server
 
 from algaenv.runner.listening import BACKLOG
 from algaenv.runner.workers import Work, Worker
-from algaenv.serving.head_limit import LimitedHead
+from algaenv.serving.request_limits import LimitedHttpProtocol
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than the pools of usual HTTP clients keep a connection, so that they close it first."""
@@ -56,7 +56,7 @@ def http_work(build: Build, *, drain_seconds: int) -> Work:
     return work
 
 
-class _InOneWrite(LimitedHead):
+class _InOneWrite(LimitedHttpProtocol):
     """Sends the head of an answer together with its body, which saves a system call each."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

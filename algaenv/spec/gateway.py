@@ -47,9 +47,9 @@ def _check(value: str) -> str:
 
 def quirk_names() -> tuple[str, ...]:
     """The product's faults that the gateway reproduces."""
-    from algaenv.gateway.faults import FAULTS
+    from algaenv.gateway.quirks import QUIRKS
 
-    return tuple(fault.name for fault in FAULTS)
+    return tuple(fault.name for fault in QUIRKS)
 
 
 def _quirk(value: str) -> str:

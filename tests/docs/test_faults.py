@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from algaenv.gateway.faults import FAULTS
+from algaenv.gateway.quirks import QUIRKS
 from tests.docs.pages import read
 
 PAGE = read("docs/explanation/product-faults.md")
@@ -13,8 +13,8 @@ QUESTIONS = ("**What happens.**", "**In production**", "**Write**", "**Fixed**")
 
 
 def test_every_fault_has_a_section_and_every_section_a_fault() -> None:
-    assert [name for name, _ in SECTION.findall(PAGE)] == [fault.name for fault in FAULTS]
-    assert PAGE.count("\n## ") == len(FAULTS)
+    assert [name for name, _ in SECTION.findall(PAGE)] == [fault.name for fault in QUIRKS]
+    assert PAGE.count("\n## ") == len(QUIRKS)
 
 
 def test_every_section_answers_the_same_questions() -> None:
@@ -26,4 +26,4 @@ def test_every_section_answers_the_same_questions() -> None:
 
 def test_the_gateways_page_names_them_all() -> None:
     page = read("docs/reference/gateway.md")
-    assert [fault.name for fault in FAULTS if f"`{fault.name}`" not in page] == []
+    assert [fault.name for fault in QUIRKS if f"`{fault.name}`" not in page] == []

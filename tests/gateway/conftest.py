@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.drivers.alga import OZ, migrate, tenant
-from tests.gateway.rows import Extension, install
-from tests.gateway.service import AUTH_KEY, TOKEN, Gateway, gateway, settings_file
-from tests.gateway.stub import Stub, envelope, stub
+from tests.gateway.gateway_process import AUTH_KEY, TOKEN, Gateway, gateway, settings_file
+from tests.gateway.seed import Extension, install
+from tests.gateway.stub_runner import Stub, envelope, stub
 from tests.servers import Database, Postgres, database, postgres
 
 __all__ = ["database", "postgres"]

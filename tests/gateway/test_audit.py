@@ -10,13 +10,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from algaenv.gateway.audit import END
-from algaenv.gateway.internal.storage.records_sql import WRITE
+from algaenv.gateway.apis.storage.records import WRITE
+from algaenv.gateway.audit import UPDATE_ENDED
 from tests.drivers.alga import OZ
 from tests.gateway.conftest import Start
-from tests.gateway.rows import Extension, install
-from tests.gateway.service import Gateway
-from tests.gateway.stub import Asked, Said, Stub, envelope
+from tests.gateway.gateway_process import Gateway
+from tests.gateway.seed import Extension, install
+from tests.gateway.stub_runner import Asked, Said, Stub, envelope
 from tests.gateway.test_calls import BOTH, DIRECT, PROXY, denied
 from tests.servers import Database, free_port
 
@@ -175,7 +175,7 @@ def test_all_rows_are_ended_before_the_gateway_is(
 @pytest.mark.parametrize(
     ("statement", "values", "table"),
     [
-        (END, {"rows": "[]"}, "extension_execution_log"),
+        (UPDATE_ENDED, {"rows": "[]"}, "extension_execution_log"),
         (
             WRITE,
             {"install": OZ, "namespace": "n", "items": "[]", "checked": None},

@@ -12,9 +12,9 @@ import pytest
 from algaenv.bundle.digest import Digest
 from tests.drivers.alga import OZ
 from tests.gateway.conftest import Start
-from tests.gateway.rows import Extension, add_bundle, install
-from tests.gateway.service import Answer, Gateway
-from tests.gateway.stub import Said, Stub, envelope
+from tests.gateway.gateway_process import Answer, Gateway
+from tests.gateway.seed import Extension, add_bundle, install
+from tests.gateway.stub_runner import Said, Stub, envelope
 from tests.servers import Database, free_port
 
 ROADS = ("/api/ext", "/api/ext-proxy")

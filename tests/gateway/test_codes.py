@@ -7,7 +7,7 @@ from pathlib import Path
 
 import algaenv.gateway
 from algaenv.gateway.codes import CODES
-from algaenv.gateway.faults import FAULTS
+from algaenv.gateway.quirks import QUIRKS
 
 SOURCES = [
     path.read_text()
@@ -25,5 +25,5 @@ def test_codes() -> None:
 
 
 def test_faults_have_names_of_their_own() -> None:
-    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
-    assert all(fault.summary and fault.advice for fault in FAULTS)
+    assert len({fault.name for fault in QUIRKS}) == len(QUIRKS)
+    assert all(fault.summary and fault.advice for fault in QUIRKS)

@@ -9,9 +9,9 @@ from contextlib import closing
 import pytest
 
 from tests.fuzzing import ask, fuzz, tracebacks
-from tests.gateway.rows import Extension
-from tests.gateway.service import Gateway
-from tests.gateway.stub import Stub
+from tests.gateway.gateway_process import Gateway
+from tests.gateway.seed import Extension
+from tests.gateway.stub_runner import Stub
 
 MOST = 64 * 1024
 

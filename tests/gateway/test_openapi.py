@@ -20,17 +20,16 @@ from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Route
 
-from algaenv.gateway.application import build
-from algaenv.gateway.below import Below
-from algaenv.gateway.environment import Environment
-from algaenv.gateway.internal.invoice_fields import BadFields, read
-from algaenv.gateway.internal.storage import asked
-from algaenv.gateway.openapi.bodies import LONGEST_DESCRIPTION, LONGEST_ORDER, MOST_IN
-from algaenv.gateway.openapi.whole import whole
+from algaenv.gateway.apis.invoicing import InvalidFields, parse_invoice
+from algaenv.gateway.apis.storage import requests
+from algaenv.gateway.app import PrefixRoute, create_app
+from algaenv.gateway.openapi.request_bodies import MAX_DESCRIPTION, MAX_LENGTHS, MAX_PO_NUMBER
+from algaenv.gateway.openapi.whole import build_document
+from algaenv.gateway.settings import GatewayConfig
 from tests.drivers.alga import OZ
-from tests.gateway.rows import Extension, install
-from tests.gateway.service import AUTH_KEY, TOKEN, Gateway
-from tests.gateway.stub import Stub, envelope
+from tests.gateway.gateway_process import AUTH_KEY, TOKEN, Gateway
+from tests.gateway.seed import Extension, install
+from tests.gateway.stub_runner import Stub, envelope
 from tests.servers import Database
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
@@ -43,7 +42,7 @@ from schemathesis.specs.openapi.checks import (  # noqa: E402
     status_code_conformance,
 )
 
-DOCUMENT = whole()
+DOCUMENT = build_document()
 ENDLESS = "events"
 """Its 200 does not end."""
 CAPABILITIES = (
@@ -94,8 +93,8 @@ def test_operations_have_names_of_their_own() -> None:
 
 
 def test_it_has_every_route_and_no_other() -> None:
-    application: Any = build(
-        Environment.read({"DATABASE_URL": "postgresql://h/d", "TENANT_ID": OZ})
+    application: Any = create_app(
+        GatewayConfig.read({"DATABASE_URL": "postgresql://h/d", "TENANT_ID": OZ})
     )
     while not isinstance(application, Starlette):
         application = vars(application)["_app"]
@@ -111,7 +110,7 @@ def routed(route: BaseRoute) -> Iterator[tuple[str, set[str]]]:
     if isinstance(route, Mount):
         yield f"{route.path}/{{file}}", {"GET"}
         return
-    if isinstance(route, Below):
+    if isinstance(route, PrefixRoute):
         named = "{path}" if route.prefix == "/runner/" else "{extension}/{path}"
         yield route.prefix + named, set(route.methods or ())
         return
@@ -119,13 +118,13 @@ def routed(route: BaseRoute) -> Iterator[tuple[str, set[str]]]:
     yield route.path, set(route.methods or ()) - {"HEAD"}
 
 
-@pytest.mark.parametrize("name", MOST_IN)
+@pytest.mark.parametrize("name", MAX_LENGTHS)
 def test_lengths_are_those_of_the_models(name: str) -> None:
-    model: type[BaseModel] = asked.List if name == "keyPrefix" else asked.Put
+    model: type[BaseModel] = requests.List if name == "keyPrefix" else requests.Put
     fields = {"operation": "put", "namespace": "n", "key": "k"}
-    model.model_validate({**fields, name: "x" * MOST_IN[name]})
+    model.model_validate({**fields, name: "x" * MAX_LENGTHS[name]})
     with pytest.raises(ValidationError):
-        model.model_validate({**fields, name: "x" * (MOST_IN[name] + 1)})
+        model.model_validate({**fields, name: "x" * (MAX_LENGTHS[name] + 1)})
     if name != "keyPrefix":
         with pytest.raises(ValidationError):
             model.model_validate({**fields, name: ""})
@@ -133,13 +132,13 @@ def test_lengths_are_those_of_the_models(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("field", "most"),
-    [("items[0].description", LONGEST_DESCRIPTION), ("poNumber", LONGEST_ORDER)],
+    [("items[0].description", MAX_DESCRIPTION), ("poNumber", MAX_PO_NUMBER)],
 )
 def test_lengths_are_those_of_invoices(field: str, most: int) -> None:
     def complaints(length: int) -> set[str]:
         text = "x" * length
-        with pytest.raises(BadFields) as caught:
-            read({"poNumber": text, "items": [{"description": text}]})
+        with pytest.raises(InvalidFields) as caught:
+            parse_invoice({"poNumber": text, "items": [{"description": text}]})
         return set(caught.value.errors)
 
     assert field not in complaints(most)

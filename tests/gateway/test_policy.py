@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from algaenv.gateway.db import MAX_CONNECTIONS
 from algaenv.gateway.installs import Endpoint
 from algaenv.gateway.policy import match_endpoint
-from algaenv.gateway.pool import CONNECTIONS
 from tests.drivers.alga import OZ, tenant
 from tests.gateway.conftest import Start
-from tests.gateway.rows import Extension, install
-from tests.gateway.service import Gateway
-from tests.gateway.stub import Stub
+from tests.gateway.gateway_process import Gateway
+from tests.gateway.seed import Extension, install
+from tests.gateway.stub_runner import Stub
 from tests.gateway.test_calls import BOTH, DIRECT, PORTAL, denied
 from tests.servers import Database
 
@@ -186,8 +186,8 @@ def test_the_database_goes_and_returns(
 ) -> None:
     url = f"{road}/{hello.slug}/hello"
     # All that the pool may hold: every one of them is dead then.
-    with ThreadPoolExecutor(2 * CONNECTIONS) as callers:
-        answers = callers.map(lambda _: service.call(url).status, range(6 * CONNECTIONS))
+    with ThreadPoolExecutor(2 * MAX_CONNECTIONS) as callers:
+        answers = callers.map(lambda _: service.call(url).status, range(6 * MAX_CONNECTIONS))
         assert set(answers) == {200}
     tables.server.execute(
         f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{tables.name}'"

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.drivers.alga import OZ
-from tests.gateway.rows import Extension, install
-from tests.gateway.service import TOKEN, Gateway
-from tests.gateway.stub import Stub, envelope
+from tests.gateway.gateway_process import TOKEN, Gateway
+from tests.gateway.seed import Extension, install
+from tests.gateway.stub_runner import Stub, envelope
 from tests.gateway.test_calls import BOTH, DIRECT, PROXY
 from tests.servers import Database
 

@@ -14,8 +14,8 @@ import pytest
 
 from tests.drivers.alga import OZ
 from tests.gateway.conftest import Start
-from tests.gateway.rows import Extension
-from tests.gateway.service import Gateway
+from tests.gateway.gateway_process import Gateway
+from tests.gateway.seed import Extension
 from tests.gateway.test_calls import BOTH, DIRECT, PROXY, denied
 from tests.runner.guestlog.server import Server, running
 from tests.servers import free_port

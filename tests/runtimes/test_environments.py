@@ -6,9 +6,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from algaenv.gateway.environment import Environment
-from algaenv.gateway.pages.portal import PORTALS
-from algaenv.gateway.settings import Settings
+from algaenv.gateway.pages.portals import PORTALS
+from algaenv.gateway.settings import GatewayConfig, Settings
 from algaenv.gateway.users import default_users
 from algaenv.model.intent import (
     AppServer,
@@ -72,7 +71,7 @@ def test_the_gateway_takes_its_environment(tmp_path: Path) -> None:
     assert "S3_SECRET_KEY" not in found
     shown = {name for name, text in found.items() if not isinstance(text, Secret)}
     assert not shown & {"DATABASE_URL", "ALGA_AUTH_KEY", "RUNNER_STORAGE_API_TOKEN"}
-    read = Environment.read(reveal_all(found))
+    read = GatewayConfig.read(reveal_all(found))
     assert (read.host, read.port, read.timeout_ms) == ("127.0.0.1", 3000, 5_000)
     assert read.runner_url == "http://runner:8080"
     assert (read.auth_key, read.storage_token) == ("key of the author", "token")
@@ -86,7 +85,7 @@ def test_the_gateway_takes_its_settings(tmp_path: Path) -> None:
     file = tmp_path / SETTINGS
     file.touch(0o600)
     file.write_text(settings_files(lock)[SETTINGS])
-    read = Environment.read(reveal_all(environment(tmp_path, FULL, str(file)))).settings
+    read = GatewayConfig.read(reveal_all(environment(tmp_path, FULL, str(file)))).settings
     glinda, toto = read.users
     assert (glinda.key, glinda.name, glinda.id, glinda.permissions) == (
         "glinda",
@@ -148,7 +147,7 @@ def test_portals_are_where_the_gateway_has_them() -> None:
 
 
 def test_fixtures_of_a_spec_are_taken(tmp_path: Path) -> None:
-    from algaenv.gateway.internal import fixtures
+    from algaenv.gateway.apis import directory
     from algaenv.spec.load import load
 
     spec = tmp_path / "algaenv.yaml"
@@ -166,7 +165,7 @@ def test_fixtures_of_a_spec_are_taken(tmp_path: Path) -> None:
     found = settings_files(make_lock(tmp_path, gateway=gateway))[SETTINGS]
     settings = Settings.parse(json.loads(found))
     assert len(settings.clients) == len(settings.services) == 2
-    known = fixtures.read(settings)
+    known = directory.load_directory(settings)
     assert "Oz" in repr(known)
     assert "Shoes" in repr(known)
 

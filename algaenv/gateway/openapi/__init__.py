@@ -22,11 +22,11 @@ def route() -> Route:
     from starlette.responses import Response
     from starlette.routing import Route
 
-    from algaenv.gateway.answers import document
+    from algaenv.gateway.responses import json_response
 
     async def answer(request: Request) -> Response:  # noqa: ARG001
-        from algaenv.gateway.openapi.whole import whole
+        from algaenv.gateway.openapi.whole import build_document
 
-        return document(200, whole())
+        return json_response(200, build_document())
 
     return Route(PATH, answer)

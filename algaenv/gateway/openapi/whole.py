@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from algaenv import __version__
-from algaenv.gateway.openapi import gateways, internal, own
-from algaenv.gateway.openapi.bodies import Bodies
-from algaenv.gateway.openapi.pieces import Json, shared
+from algaenv.gateway.openapi import api_routes, routes
+from algaenv.gateway.openapi.components import Json, shared_components
+from algaenv.gateway.openapi.request_bodies import BodySchemas
 
 _TAGS = {
     "direct": "`/api/ext/`: the gateway for anything that is signed in.",
@@ -16,15 +16,15 @@ _TAGS = {
 }
 
 
-def whole() -> Json:
+def build_document() -> Json:
     """The document."""
-    bodies = Bodies()
-    paths = {**gateways.paths(), **internal.paths(bodies), **own.paths()}
-    components = shared()
-    components["schemas"] |= internal.schemas() | bodies.schemas
+    bodies = BodySchemas()
+    paths = {**routes.gateway_paths(), **api_routes.paths(bodies), **routes.own_paths()}
+    components = shared_components()
+    components["schemas"] |= api_routes.schemas() | bodies.schemas
     components["securitySchemes"] = {
-        "runnerToken": internal.RUNNER_TOKEN,
-        "registryKey": internal.REGISTRY_KEY,
+        "runnerToken": api_routes.RUNNER_TOKEN,
+        "registryKey": api_routes.REGISTRY_KEY,
     }
     return {
         "openapi": "3.1.0",

@@ -1,28 +1,81 @@
-"""The page around an extension, in either portal: its frame, and the panel beside it.
+"""Where the frame of an extension points, as the product's page builds it with docker's runner.
 
-The product shows this page for an install whether it is enabled or not, by registry id only;
-other names are sent on to that one.
+The address ends before `parentOrigin`, which the browser adds. The frame may do what the
+product's may, which includes being of the same origin as the page around it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from algaenv.bundle.digest import Digest
+from algaenv.bundle.layout import page_path
 from algaenv.gateway.installs import Install
-from algaenv.gateway.pages.frame import SANDBOX, Frame, of_bundle, of_server
-from algaenv.gateway.pages.portal import PORTALS, Portal
-from algaenv.gateway.pages.reading import installs
-from algaenv.gateway.pages.rendering import Rendering
-from algaenv.gateway.problem import Problem
-from algaenv.gateway.users import COOKIE, HEADER, QUERY, User
+from algaenv.gateway.pages.portals import PORTALS, Portal
+from algaenv.gateway.pages.rendering import Renderer, load_installs
+from algaenv.gateway.responses import Problem
+from algaenv.gateway.urls import is_http_url
+from algaenv.gateway.users import USER_COOKIE, USER_HEADER, USER_QUERY, User
 
 if TYPE_CHECKING:
-    from algaenv.gateway.house import House
+    from algaenv.gateway.state import AppState
+
+
+SANDBOX = "allow-scripts allow-forms allow-popups allow-same-origin"
+
+_CONTENT_HASH = re.compile(r"sha256:([0-9a-fA-F]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """An address to show; `served_by` says whose page it is."""
+
+    address: str
+    served_by: str
+
+
+def bundle_frame(install: Install, runner: str) -> Frame | Problem:
+    """The page in the bundle: always `index.html`, whatever `ui.entry` says.
+
+    `runner` is where browsers find the runner; a path is one of the gateway itself.
+    """
+    hashed = _CONTENT_HASH.fullmatch(install.content_hash or "")
+    if hashed is None:
+        return Problem(
+            "gateway-bundle-missing",
+            f"cannot show {install.slug}: its version {install.version} has no bundle",
+            "run algaenv up, which uploads one and records it",
+        )
+    page = page_path(install.registry_id, Digest(hashed[1].lower()), install.tenant)
+    return Frame(runner + page, "bundle")
+
+
+def dev_server_frame(install: Install, server: str) -> Frame | Problem:
+    """The page of a development server, asked as the bundle's would be."""
+    if not is_http_url(server):
+        return Problem(
+            "gateway-ui-server-invalid",
+            f"cannot show {install.slug} from {server!r}: that is not an http(s) URL",
+            "write ui_dev_server like http://localhost:5173",
+        )
+    parts = urlsplit(server)
+    asked = {"path": "/", "tenant": install.tenant, "extensionId": install.registry_id}
+    query = urlencode(asked, safe="/")
+    page = urlunsplit((parts.scheme, parts.netloc, parts.path or "/", query, ""))
+    return Frame(page, server)
+
+
+# MERGED extension: The page around an extension, in either portal: its frame, and the panel beside it.
+#
+# The product shows this page for an install whether it is enabled or not, by registry id only;
+# other names are sent on to that one.
 
 SOURCE = "source"
 """Query: `bundle` shows the bundle although there is a development server."""
@@ -42,14 +95,14 @@ class Notice:
 class ExtensionPage:
     """Answers for one portal."""
 
-    def __init__(self, house: House, rendering: Rendering, portal: Portal) -> None:
+    def __init__(self, house: AppState, rendering: Renderer, portal: Portal) -> None:
         self._house = house
         self._rendering = rendering
         self._portal = portal
 
     async def answer(self, request: Request) -> Response:
         """The page; 404 for an extension nobody installed, 503 when it cannot be known."""
-        found = await installs(self._house, self._rendering)
+        found = await load_installs(self._house, self._rendering)
         if isinstance(found, Response):
             return found
         named = request.path_params["extension"]
@@ -71,12 +124,16 @@ class ExtensionPage:
         server = settings.ui_dev_server
         from_server = bool(server) and request.query_params.get(SOURCE) != "bundle"
         runner = self._house.environment.runner_public
-        frame = of_server(install, server) if server and from_server else of_bundle(install, runner)
+        frame = (
+            dev_server_frame(install, server)
+            if server and from_server
+            else bundle_frame(install, runner)
+        )
         if isinstance(frame, Problem):
             return self._rendering.problem(409, frame)
         users = self._house.users
         chosen = users.choose(request.headers, request.query_params, request.cookies)
-        named = bool(request.headers.get(HEADER) or request.query_params.get(QUERY))
+        named = bool(request.headers.get(USER_HEADER) or request.query_params.get(USER_QUERY))
         user = self._portal.visitor(users, chosen, named=named)
         response = self._rendering.page(
             "extension.html",
@@ -94,7 +151,7 @@ class ExtensionPage:
             from_server=from_server,
             notices=notices(install, self._portal, user, frame, from_server=from_server),
         )
-        response.set_cookie(COOKIE, user.key, httponly=True, samesite="lax")
+        response.set_cookie(USER_COOKIE, user.key, httponly=True, samesite="lax")
         return response
 
 

@@ -11,30 +11,37 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from algaenv.gateway.installs import Install
+from algaenv.gateway.responses import Problem
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from algaenv.gateway.problem import Problem
+    from algaenv.gateway.responses import Problem
+    from algaenv.gateway.state import AppState
 
-ASSETS = "/algaenv/assets"
-TEMPLATES = Path(__file__).parent / "templates"
 
-POLICY = (
+ASSETS_PATH = "/algaenv/assets"
+TEMPLATES_DIR = Path(__file__).parent / "templates"
+
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; frame-src 'self' http: https:; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
 _HEADERS = {
-    "content-security-policy": POLICY,
+    "content-security-policy": CONTENT_SECURITY_POLICY,
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
     "referrer-policy": "strict-origin-when-cross-origin",
 }
 
 
-class Rendering:
+class Renderer:
     """Fills templates; they are read when the first page is asked for."""
 
     def page(self, template: str, status: int = 200, **values: object) -> HTMLResponse:
@@ -51,11 +58,48 @@ class Rendering:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
         made = Environment(
-            loader=FileSystemLoader(TEMPLATES),
+            loader=FileSystemLoader(TEMPLATES_DIR),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        made.globals["assets"] = ASSETS
+        made.globals["assets"] = ASSETS_PATH
         return made
+
+
+# MERGED assets: The files that the pages load: what the browser keeps it asks about each time.
+
+ASSETS_DIR = Path(__file__).parent / "assets"
+
+
+class AssetFiles(StaticFiles):
+    """Scripts and styles, as they are in the package."""
+
+    def __init__(self) -> None:
+        super().__init__(directory=ASSETS_DIR)
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """One file, with its name tied to its kind."""
+        response = await super().get_response(path, scope)
+        response.headers["cache-control"] = "no-cache"
+        response.headers["x-content-type-options"] = "nosniff"
+        return response
+
+
+# MERGED reading: The installs for a page, or the page that says why there are none.
+
+
+async def load_installs(house: AppState, rendering: Renderer) -> list[Install] | Response:
+    """Every install of the tenant; 503 when the database does not answer."""
+    import psycopg
+
+    try:
+        return await house.installs.all()
+    except psycopg.OperationalError:
+        problem = Problem(
+            "gateway-database-down",
+            "cannot list the extensions: the database does not answer",
+            "start it with algaenv up, or correct DATABASE_URL",
+        )
+    return rendering.problem(503, problem)

@@ -8,22 +8,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from algaenv.gateway.pages.assets import Assets
 from algaenv.gateway.pages.extension import ExtensionPage
-from algaenv.gateway.pages.index import IndexPage
-from algaenv.gateway.pages.portal import PORTALS
-from algaenv.gateway.pages.rendering import ASSETS, Rendering
+from algaenv.gateway.pages.portals import PORTALS, IndexPage
+from algaenv.gateway.pages.rendering import ASSETS_PATH, AssetFiles, Renderer
 
 if TYPE_CHECKING:
-    from algaenv.gateway.house import House
+    from algaenv.gateway.state import AppState
 
 INVOICES = "/invoices"
 """The page; `/algaenv/invoices` is what it shows, as JSON."""
 
 
-def routes(house: House) -> list[BaseRoute]:
+def routes(house: AppState) -> list[BaseRoute]:
     """The pages, and the files that they load."""
-    rendering = Rendering()
+    rendering = Renderer()
 
     async def invoices(request: Request) -> Response:  # noqa: ARG001
         return rendering.page("invoices.html")
@@ -39,5 +37,5 @@ def routes(house: House) -> list[BaseRoute]:
             for portal in PORTALS
         ),
         Route(INVOICES, invoices),
-        Mount(ASSETS, Assets()),
+        Mount(ASSETS_PATH, AssetFiles()),
     ]

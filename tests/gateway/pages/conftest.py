@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from algaenv.runtimes.binaries import find
-from tests.gateway.pages.stage import Stage, staged
+from tests.gateway.pages.stub_site import Stage, staged
 from tests.runner.guestlog.server import Server, running
 from tests.servers import Database, Postgres, postgres
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from tests.gateway.pages.looking import Shot, events, inside
-from tests.gateway.pages.stage import NOTES, TROUBLE, Stage
+from tests.gateway.pages.page_helpers import Shot, events, inside
+from tests.gateway.pages.stub_site import NOTES, TROUBLE, Stage
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

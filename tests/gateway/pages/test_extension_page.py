@@ -10,10 +10,10 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from algaenv.gateway.environment import Environment
-from algaenv.gateway.feed import Feed
-from tests.gateway.pages.looking import Shot, events, inside, notice
-from tests.gateway.pages.stage import HELLO, NOTES, OFF, SERVED, SILENT, TROUBLE, Stage, serving
+from algaenv.gateway.events import EventBus
+from algaenv.gateway.settings import GatewayConfig
+from tests.gateway.pages.page_helpers import Shot, events, inside, notice
+from tests.gateway.pages.stub_site import HELLO, NOTES, OFF, SERVED, SILENT, TROUBLE, Stage, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -249,11 +249,11 @@ def test_a_page_in_the_background_holds_no_connection(stage: Stage, page: Page) 
 def test_without_a_debug_stream_that_is_said(stage: Stage, page: Page) -> None:
     from playwright.sync_api import expect
 
-    from algaenv.gateway.application import build
+    from algaenv.gateway.app import create_app
 
-    feed = Feed()
-    environment = Environment.read({**stage.variables, "RUNNER_DEBUG_REDIS_URL": ""})
-    with serving(build(environment, feed), feed) as port:
+    feed = EventBus()
+    environment = GatewayConfig.read({**stage.variables, "RUNNER_DEBUG_REDIS_URL": ""})
+    with serving(create_app(environment, feed), feed) as port:
         page.goto(stage.page(HELLO).replace(str(stage.port), str(port)))
         expect(page.locator("#unheard")).to_be_visible()
         page.goto("about:blank")

@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from algaenv.gateway.installs import Install
-from algaenv.gateway.pages.frame import Frame, of_bundle, of_server
-from algaenv.gateway.pages.portal import PORTALS
-from algaenv.gateway.problem import Problem
+from algaenv.gateway.pages.extension import Frame, bundle_frame, dev_server_frame
+from algaenv.gateway.pages.portals import PORTALS
+from algaenv.gateway.responses import Problem
 from algaenv.gateway.users import Users, default_users
 
 INSTALL = Install(
@@ -39,7 +39,7 @@ INSTALL = Install(
 
 @pytest.mark.parametrize("runner", ["/runner", "https://runner.example"])
 def test_the_page_of_a_bundle(runner: str) -> None:
-    assert of_bundle(INSTALL, runner) == Frame(
+    assert bundle_frame(INSTALL, runner) == Frame(
         f"{runner}/ext-ui/r%2F1/sha256%3A{'a' * 64}/index.html"
         "?path=/&tenant=t%262&extensionId=r%2F1",
         "bundle",
@@ -48,7 +48,7 @@ def test_the_page_of_a_bundle(runner: str) -> None:
 
 @pytest.mark.parametrize("wrong", [None, "", "a" * 64, "sha256:" + "a" * 63, "md5:" + "a" * 64])
 def test_a_hash_that_is_none(wrong: str | None) -> None:
-    found = of_bundle(dataclasses.replace(INSTALL, content_hash=wrong), "/runner")
+    found = bundle_frame(dataclasses.replace(INSTALL, content_hash=wrong), "/runner")
     assert isinstance(found, Problem)
     assert found.code == "gateway-bundle-missing"
 
@@ -62,7 +62,7 @@ def test_a_hash_that_is_none(wrong: str | None) -> None:
     ],
 )
 def test_the_page_of_a_server(server: str, page: str) -> None:
-    found = of_server(INSTALL, server)
+    found = dev_server_frame(INSTALL, server)
     assert found == Frame(f"{page}?path=/&tenant=t%262&extensionId=r/1", server)
 
 
@@ -70,7 +70,7 @@ def test_the_page_of_a_server(server: str, page: str) -> None:
     "server", ["javascript:alert(1)", "localhost:5173", "//host", "data:,", ""]
 )
 def test_a_server_that_is_none(server: str) -> None:
-    assert isinstance(of_server(INSTALL, server), Problem)
+    assert isinstance(dev_server_frame(INSTALL, server), Problem)
 
 
 def test_sidebars_differ_in_what_they_look_at() -> None:

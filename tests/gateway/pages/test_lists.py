@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from algaenv.gateway.environment import Environment
-from tests.gateway.pages.looking import Shot
-from tests.gateway.pages.stage import (
+from algaenv.gateway.settings import GatewayConfig
+from tests.gateway.pages.page_helpers import Shot
+from tests.gateway.pages.stub_site import (
     BARE,
     CLIENT,
     HELLO,
@@ -172,11 +172,11 @@ def test_the_bundle_of_an_extension_with_a_server(client: httpx.Client) -> None:
 
 
 def test_a_database_that_is_down(stage: Stage) -> None:
-    from algaenv.gateway.application import build
+    from algaenv.gateway.app import create_app
 
     nowhere = f"postgresql://alga:secret@127.0.0.1:{free_port()}/alga"
-    environment = Environment.read({**stage.variables, "DATABASE_URL": nowhere})
-    with serving(build(environment)) as port:
+    environment = GatewayConfig.read({**stage.variables, "DATABASE_URL": nowhere})
+    with serving(create_app(environment)) as port:
         answer = httpx.get(f"http://127.0.0.1:{port}/", timeout=20)
     assert answer.status_code == 503
     assert "gateway-database-down" in answer.text

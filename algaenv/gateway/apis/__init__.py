@@ -1,0 +1,57 @@
+"""What runners call: storage, schedules, invoices, clients, services, and look-ups of installs.
+
+Each answers as the product does, status and body; what the product does wrong on the way is done
+wrong here too and announced, unless the settings have it fixed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starlette.routing import Route
+
+    from algaenv.gateway.state import AppState, BackgroundTask
+
+__all__ = ["chores", "routes"]
+
+
+def routes(house: AppState) -> list[Route]:
+    """Every route of this room. Raises BadSettings for clients and services that are none."""
+    from algaenv.gateway.apis import api_endpoint, directory
+    from algaenv.gateway.apis.api_endpoint import api_route
+    from algaenv.gateway.apis.directory import ClientsApi, ServicesApi
+    from algaenv.gateway.apis.install_lookup import InstallLookup
+    from algaenv.gateway.apis.invoicing import InvoicingApi
+    from algaenv.gateway.apis.scheduler.api import ChangeLimiter, SchedulerApi
+    from algaenv.gateway.apis.scheduler.loop import admin_routes
+    from algaenv.gateway.apis.scheduler.repository import EndpointRepository, ScheduleRepository
+    from algaenv.gateway.apis.storage.api import StorageApi
+    from algaenv.gateway.apis.storage.records import RecordRepository
+
+    known = directory.load_directory(house.settings)
+    schedules, endpoints = ScheduleRepository(house.pool), EndpointRepository(house.pool)
+    invoicing = InvoicingApi(house, known)
+    expected = api_endpoint.first_token(
+        (house.environment.storage_token, house.environment.service_token)
+    )
+    apis = (
+        StorageApi(RecordRepository(house.pool), house.faults),
+        SchedulerApi(house.installs, schedules, endpoints, house.faults, ChangeLimiter()),
+        invoicing,
+        ClientsApi(house, known),
+        ServicesApi(house, known),
+    )
+    return [
+        *(api_route(api, expected, house.feed) for api in apis),
+        *InstallLookup(house).routes(),
+        invoicing.listing(),
+        *admin_routes(house, schedules),
+    ]
+
+
+def chores(house: AppState) -> list[BackgroundTask]:
+    """What goes on between requests: schedules run."""
+    from algaenv.gateway.apis.scheduler.loop import SchedulerLoop
+
+    return [SchedulerLoop(house).work]

@@ -1,0 +1,331 @@
+"""The clients and services of the tenant, which the settings make up: nobody bills here."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+
+from algaenv.bundle.ids import UUID_PATTERN
+from algaenv.gateway.apis.api_endpoint import (
+    ApiCall,
+    ApiError,
+    ApiResponse,
+    InvalidBody,
+    parse_body,
+)
+from algaenv.gateway.settings import SettingsError
+from algaenv.gateway.users import default_users
+
+if TYPE_CHECKING:
+    from algaenv.gateway.installs import Install
+    from algaenv.gateway.settings import Settings
+    from algaenv.gateway.state import AppState
+
+
+CanonicalId = Annotated[str, Field(pattern=rf"^{UUID_PATTERN}$")]
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class Client(_Record):
+    """A client of the MSP, spelled as extensions see it."""
+
+    clientId: CanonicalId
+    clientName: str
+    clientType: Literal["company", "individual"] | None = "company"
+    isInactive: bool = False
+    defaultCurrencyCode: str | None = "USD"
+    accountManagerId: str | None = None
+    accountManagerName: str | None = None
+    billingEmail: str | None = None
+
+
+class Service(_Record):
+    """Something the MSP sells, spelled as extensions see it. The rate is in minor units."""
+
+    serviceId: CanonicalId
+    serviceName: str
+    itemKind: Literal["service", "product"] = "service"
+    billingMethod: Literal["fixed", "hourly", "usage"] = "fixed"
+    serviceTypeId: str | None = None
+    serviceTypeName: str | None = None
+    defaultRate: float = 0
+    unitOfMeasure: str = "unit"
+    isActive: bool = True
+    sku: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """All of them, by name as the product sorts."""
+
+    clients: tuple[Client, ...]
+    services: tuple[Service, ...]
+
+    def client(self, id_: str) -> Client | None:
+        """The client of this id."""
+        return next((it for it in self.clients if it.clientId == id_.lower()), None)
+
+    def service(self, id_: str) -> Service | None:
+        """The service of this id."""
+        return next((it for it in self.services if it.serviceId == id_.lower()), None)
+
+
+def load_directory(settings: Settings) -> Directory:
+    """Those of the settings; where there are none, a few. Raises SettingsError with all faults."""
+    wrong: list[str] = []
+    clients = _validated("clients", Client, settings.clients or _default_clients(), wrong)
+    services = _validated("services", Service, settings.services or _default_services(), wrong)
+    wrong += _repeated("clients", [it.clientId for it in clients])
+    wrong += _repeated("services", [it.serviceId for it in services])
+    if wrong:
+        raise SettingsError("; ".join(wrong))
+    return Directory(
+        tuple(sorted(clients, key=lambda it: it.clientName)),
+        tuple(sorted(services, key=lambda it: it.serviceName)),
+    )
+
+
+def _validated(
+    name: str, model: type[M], given: Sequence[Mapping[str, Any]], wrong: list[str]
+) -> list[M]:
+    load_directory: list[M] = []
+    for number, fields in enumerate(given):
+        try:
+            load_directory.append(model.model_validate(fields))
+        except ValidationError as error:
+            for fault in error.errors(include_url=False, include_input=False):
+                place = ".".join(map(str, fault["loc"]))
+                wrong.append(f"{name}[{number}].{place}: {fault['msg']}")
+    return load_directory
+
+
+def _default_clients() -> list[dict[str, Any]]:
+    """The client that the default user of the client portal belongs to, and one that left."""
+    known = [
+        {"clientId": it.client_id, "clientName": it.client_name, "billingEmail": it.email}
+        for it in default_users()
+        if it.client_id
+    ]
+    gone = {"clientId": _made("client/gone"), "clientName": "Former Client", "isInactive": True}
+    return [*known, gone]
+
+
+def _default_services() -> list[dict[str, Any]]:
+    return [
+        {
+            "serviceId": _made("service/support"),
+            "serviceName": "Support",
+            "billingMethod": "hourly",
+            "defaultRate": 12_000,
+            "unitOfMeasure": "hour",
+        },
+        {
+            "serviceId": _made("service/license"),
+            "serviceName": "License",
+            "itemKind": "product",
+            "billingMethod": "usage",
+            "defaultRate": 2_500,
+            "sku": "LIC-1",
+        },
+    ]
+
+
+def _made(name: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"algaenv/gateway/{name}"))
+
+
+def _repeated(name: str, ids: Sequence[str]) -> list[str]:
+    again = sorted({it for it in ids if ids.count(it) > 1})
+    return [f"{name}: {it} is there more than once" for it in again]
+
+
+# MERGED directory: ClientsApi and services for extensions: the same two operations on two kinds of things.
+
+SEARCH_QUIRK = "clients-search"
+
+Id = Annotated[str, Field(pattern=rf"^(?i:{UUID_PATTERN})$")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class Operation(_Body):
+    """What every body has."""
+
+    operation: Literal["list", "get"]
+
+
+class ActingUser(_Body):
+    """On whose behalf the handler runs."""
+
+    userId: Annotated[str, Field(min_length=1)]
+    userType: Annotated[str, Field(min_length=1)]
+
+
+class _WithUser(_Body):
+    user: ActingUser = ActingUser(userId="-", userType="-")
+
+
+class Page(_Body):
+    """Which part of a list."""
+
+    search: Annotated[str, Field(max_length=200)] = ""
+    page: Annotated[int, Field(ge=1, le=10_000)] = 1
+    pageSize: Annotated[int, Field(ge=1, le=100)] = 25
+
+
+class ClientPage(Page):
+    """Which clients."""
+
+    includeInactive: StrictBool = False
+
+
+class ServicePage(Page):
+    """Which services; None where all are wanted, and never written so."""
+
+    itemKind: Literal["service", "product", ""] = ""
+    isActive: StrictBool | Literal[""] = ""
+    billingMethod: Literal["fixed", "hourly", "usage", ""] = ""
+
+
+class OneClient(_Body):
+    """Which client."""
+
+    clientId: Id
+
+
+class OneService(_Body):
+    """Which service."""
+
+    serviceId: Id
+
+
+class _DirectoryApi:
+    """What both have in common: who may ask, and how refusals look."""
+
+    def __init__(self, house: AppState, kind: Literal["client", "service"]) -> None:
+        self._house = house
+        self._capability = f"cap:{kind}.read"
+        self._permission = f"{kind}:read"
+
+    async def enter(self, call: ApiCall) -> tuple[Install, bool]:
+        """The install, and whether a list is asked for. Raises ApiError, InvalidBody."""
+        lists = parse_body(Operation, call.body).operation == "list"
+        install = await self._house.installs.get(call.install_id)
+        if install is None:
+            raise ApiError("NOT_FOUND", "Install not found")
+        call.extension = install.registry_id
+        if self._capability not in install.providers:
+            raise ApiError("NOT_ALLOWED", f"{self._capability} is not granted")
+        asker = parse_body(_WithUser, call.body)
+        if "user" in asker.model_fields_set and not self._may(asker.user):
+            raise ApiError(
+                "NOT_ALLOWED", f"The user does not have the permission {self._permission}"
+            )
+        return install, lists
+
+    def _may(self, asker: ActingUser) -> bool:
+        if self._permission in self._house.settings.checks_off:
+            return True
+        users = (it for it in self._house.users.all if it.id == asker.userId)
+        return any(self._permission in it.permissions for it in users)
+
+    def refusal(self, error: ApiError | InvalidBody) -> ApiResponse:
+        """See `door.Api`."""
+        if isinstance(error, InvalidBody):
+            content: dict[str, object] = {"error": "Invalid request payload"}
+            return ApiResponse(400, content | {"code": "INVALID_INPUT", "details": error.details})
+        return ApiResponse(
+            error.status, {"error": error.message, "code": error.code}, error.headers
+        )
+
+
+class ClientsApi(_DirectoryApi):
+    """`ext-clients`."""
+
+    name = "clients"
+
+    def __init__(self, house: AppState, fixtures: Directory) -> None:
+        super().__init__(house, "client")
+        self._fixtures = fixtures
+
+    async def answer(self, call: ApiCall) -> ApiResponse:
+        """See `door.Api`."""
+        install, lists = await self.enter(call)
+        if not lists:
+            call.about = parse_body(OneClient, _input(call)).clientId
+            found = self._fixtures.client(call.about)
+            return ApiResponse(200, {"item": found.model_dump() if found else None})
+        asked = parse_body(ClientPage, _input(call))
+        search = asked.search.strip()
+        if search and self._house.faults.reproduces(SEARCH_QUIRK):
+            headers = self._house.faults.announce(SEARCH_QUIRK, extension=install.registry_id)
+            return ApiResponse(500, {"error": "Internal error", "code": "INTERNAL_ERROR"}, headers)
+
+        def fits(client: Client) -> bool:
+            texts = (client.clientName, client.clientId, client.billingEmail)
+            return (asked.includeInactive or not client.isInactive) and _contains(search, texts)
+
+        return _page(asked, self._fixtures.clients, fits)
+
+
+class ServicesApi(_DirectoryApi):
+    """`ext-services`."""
+
+    name = "services"
+
+    def __init__(self, house: AppState, fixtures: Directory) -> None:
+        super().__init__(house, "service")
+        self._fixtures = fixtures
+
+    async def answer(self, call: ApiCall) -> ApiResponse:
+        """See `door.Api`."""
+        _, lists = await self.enter(call)
+        if not lists:
+            call.about = parse_body(OneService, _input(call)).serviceId
+            found = self._fixtures.service(call.about)
+            return ApiResponse(200, {"item": found.model_dump() if found else None})
+        asked = parse_body(ServicePage, _input(call))
+
+        def fits(service: Service) -> bool:
+            return (
+                asked.itemKind in ("", service.itemKind)
+                and asked.billingMethod in ("", service.billingMethod)
+                and (asked.isActive == "" or asked.isActive is service.isActive)
+                and _contains(asked.search.strip(), (service.serviceName, service.sku))
+            )
+
+        return _page(asked, self._fixtures.services, fits)
+
+
+def _input(call: ApiCall) -> Any:
+    found = call.body.get("input")
+    return {} if found is None else found
+
+
+def _contains(search: str, texts: Sequence[str | None]) -> bool:
+    wanted = search.casefold()
+    return not wanted or any(wanted in text.casefold() for text in texts if text)
+
+
+def _page(asked: Page, all_: Sequence[Any], fits: Callable[[Any], bool]) -> ApiResponse:
+    chosen = [it for it in all_ if fits(it)]
+    first = (asked.page - 1) * asked.pageSize
+    content = {
+        "items": [it.model_dump() for it in chosen[first : first + asked.pageSize]],
+        "totalCount": len(chosen),
+        "page": asked.page,
+        "pageSize": asked.pageSize,
+    }
+    return ApiResponse(200, content)

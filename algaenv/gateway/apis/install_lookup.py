@@ -1,0 +1,134 @@
+"""What runners ask about installs: whose a host name is, whether a bundle is installed, and all."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from algaenv.gateway.apis import api_endpoint
+from algaenv.gateway.apis.api_endpoint import (
+    ApiResponse,
+    InvalidBody,
+    iso_timestamp,
+    parse_body,
+    to_http,
+)
+from algaenv.serving.request_limits import BodyTooSlow, body_timeout_response, within_body_time
+
+if TYPE_CHECKING:
+    from algaenv.gateway.installs import Install
+    from algaenv.gateway.state import AppState
+
+_log = logging.getLogger(__name__)
+
+
+class _ConfigurationRequest(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    tenantId: Annotated[str, Field(min_length=1)]
+    extensionId: Annotated[str, Field(min_length=1)]
+
+
+class InstallLookup:
+    """Three routes; no word about them on the feed, as they are asked for all the time."""
+
+    def __init__(self, house: AppState) -> None:
+        self._installs = house.installs
+        self._key = house.environment.auth_key
+        environment = house.environment
+        self._token = api_endpoint.first_token(
+            (environment.config_token, environment.storage_token)
+        )
+
+    def routes(self) -> list[Route]:
+        """See the module."""
+        return [
+            Route("/api/installs/lookup-by-host", self._by_host),
+            Route("/api/installs/validate", self._validate),
+            Route("/api/internal/ext-runner/install-config", self._config, methods=["POST"]),
+        ]
+
+    async def _by_host(self, request: Request) -> Response:
+        if not self._knows_key(request):
+            return to_http(ApiResponse(401, {"error": "unauthorized"}))
+        host = request.query_params.get("host")
+        if not host:
+            return to_http(ApiResponse(400, {"error": "missing_host"}))
+        try:
+            owner = await self._installs.lookup_by_host(host)
+        except Exception:
+            _log.exception("cannot look up a host name")
+            return to_http(ApiResponse(500, {"error": "server_error"}))
+        if owner is None:
+            return to_http(ApiResponse(404, {"error": "not_found"}))
+        content = {
+            "tenant_id": owner.tenant,
+            "extension_id": owner.registry_id,
+            "content_hash": owner.content_hash,
+        }
+        return to_http(ApiResponse(200, content))
+
+    async def _validate(self, request: Request) -> Response:
+        if not self._knows_key(request):
+            return to_http(ApiResponse(401, {"error": "unauthorized"}))
+        query = request.query_params
+        try:
+            valid = await self._installs.validate(
+                query.get("tenant", ""), query.get("extension", ""), query.get("hash", "")
+            )
+        except Exception:
+            # The product takes any failure for a no; that the database is down is said here only.
+            _log.exception("cannot validate an install")
+            valid = False
+        return to_http(ApiResponse(200, {"valid": valid}))
+
+    async def _config(self, request: Request) -> Response:
+        if not api_endpoint.token_matches(
+            request.headers.get(api_endpoint.RUNNER_AUTH_HEADER), self._token
+        ):
+            return to_http(ApiResponse(401, {"error": "unauthorized"}))
+        try:
+            asked = parse_body(
+                _ConfigurationRequest, jsontext.parse_json(await within_body_time(request.body()))
+            )
+            install = await self._installs.find(asked.extensionId)
+        except InvalidBody as error:
+            return to_http(ApiResponse(400, {"error": "invalid_request", "details": error.details}))
+        except BodyTooSlow:
+            return body_timeout_response()
+        except Exception:
+            _log.exception("cannot read the configuration of an install")
+            return to_http(ApiResponse(500, {"error": "internal_error"}))
+        if install is None or install.tenant != asked.tenantId:
+            return to_http(ApiResponse(404, {"error": "install_not_found"}))
+        return to_http(ApiResponse(200, _configuration(install)))
+
+    def _knows_key(self, request: Request) -> bool:
+        """Without a key of its own the product takes any, as long as there is one."""
+        given = request.headers.get(api_endpoint.API_KEY_HEADER)
+        return api_endpoint.token_matches(given, self._key) if self._key else bool(given)
+
+
+def _configuration(install: Install) -> dict[str, Any]:
+    versions = {
+        "configVersion": install.config_version,
+        "secretsVersion": install.secrets_version,
+    }
+    return {
+        "tenantId": install.tenant,
+        "extensionSlug": install.slug,
+        "installId": install.install_id,
+        "versionId": install.version_id,
+        "registryId": install.registry_id,
+        "contentHash": install.content_hash,
+        "config": install.config,
+        "providers": install.providers,
+        **{name: value for name, value in versions.items() if value is not None},
+        "secretEnvelope": install.secret_envelope,
+        "updatedAt": iso_timestamp(install.config_updated_at),
+    }

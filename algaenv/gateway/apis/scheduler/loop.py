@@ -1,0 +1,165 @@
+"""ScheduleRunner schedules when they are due, for as long as the service lives.
+
+The clock is the database's, so that the times of rows and the time of day are one time. What is
+due while nobody looked for more than a minute is lost, as in the product.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, LiteralString
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from algaenv.bundle.ids import UUID_PATTERN
+from algaenv.gateway.apis.api_endpoint import ApiResponse, iso_timestamp, to_http
+from algaenv.gateway.apis.scheduler.api import schedule_json
+from algaenv.gateway.apis.scheduler.cron import CronError, next_run
+from algaenv.gateway.apis.scheduler.runs import RunSkipped, ScheduleRunner
+from algaenv.gateway.db import acquire
+
+if TYPE_CHECKING:
+    from algaenv.gateway.apis.scheduler.repository import ScheduleRepository, ScheduleRow
+    from algaenv.gateway.state import AppState
+
+
+POLL_SECONDS = 5.0
+"""After so long rows are read again at the latest: somebody may have changed them."""
+MAX_DELAY = timedelta(minutes=1)
+MAX_CONCURRENT = 8
+
+_log = logging.getLogger(__name__)
+
+_ROWS: LiteralString = """
+SELECT t.now, s.id::text, s.cron, s.timezone, s.updated_at
+FROM (SELECT clock_timestamp() AS now) t LEFT JOIN tenant_extension_schedule s
+  ON s.enabled AND s.tenant_id = %(tenant)s"""
+
+
+@dataclass(frozen=True, slots=True)
+class DueRun:
+    """A schedule, and when it was to run."""
+
+    schedule: str
+    moment: datetime
+
+
+def due_runs(rows: list[Mapping[str, Any]], since: datetime, now: datetime) -> Iterator[DueRun]:
+    """What came due after `since`, or after the row was last changed, and is not too old."""
+    for row in rows:
+        moment = _next(row, max(since, row["updated_at"], now - MAX_DELAY))
+        if moment is not None and moment <= now:
+            yield DueRun(row["id"], moment)
+
+
+def pause(rows: list[Mapping[str, Any]], now: datetime) -> float:
+    """Seconds until the next schedule is due, or until rows should be looked at again."""
+    moments = filter(None, (_next(row, now) for row in rows))
+    return min((POLL_SECONDS, *((moment - now).total_seconds() for moment in moments)))
+
+
+class SchedulerLoop:
+    """The chore. Its runs end with it."""
+
+    def __init__(self, house: AppState) -> None:
+        self._house = house
+        self._runs = ScheduleRunner(house)
+        self._room = asyncio.Semaphore(MAX_CONCURRENT)
+
+    async def work(self) -> None:
+        """Look, run what is due, and pause; for ever."""
+        since: datetime | None = None
+        known: str | None = None
+        async with asyncio.TaskGroup() as running:
+            while True:
+                try:
+                    now, rows = await self._look()
+                except Exception as error:
+                    # Said once: a database that is down stays so for a while.
+                    if known != str(error):
+                        known = str(error)
+                        _log.warning("cannot look for schedules: %s", known)
+                    await asyncio.sleep(POLL_SECONDS)
+                    continue
+                known = None
+                for each in due_runs(rows, since or now, now):
+                    running.create_task(self._run(each))
+                since = now
+                await asyncio.sleep(pause(rows, now))
+
+    async def _look(self) -> tuple[datetime, list[Mapping[str, Any]]]:
+        async with acquire(self._house.pool) as connection:
+            cursor = await connection.execute(_ROWS, {"tenant": self._house.environment.tenant})
+            rows = await cursor.fetchall()
+        return rows[0]["now"], [row for row in rows if row["id"] is not None]
+
+    async def _run(self, it: DueRun) -> None:
+        async with self._room:
+            try:
+                ended = await self._runs.run(it.schedule, it.moment)
+                _log.info(
+                    "schedule", extra={"fields": {"schedule": it.schedule, "end": str(ended)}}
+                )
+            except Exception:
+                _log.exception("a schedule could not be run")
+
+
+def _next(row: Mapping[str, Any], after: datetime) -> datetime | None:
+    """None also for a row that somebody wrote by hand and nobody understands."""
+    try:
+        return next_run(row["cron"], row["timezone"], after)
+    except CronError:
+        return None
+
+
+# MERGED desk: ScheduleRepository for the author: all of them with their next run, and one run at once.
+#
+# Nothing like this is in the product; the shortest time between two runs there is five minutes.
+
+
+def admin_routes(house: AppState, schedules: ScheduleRepository) -> list[Route]:
+    """`GET /algaenv/schedules` and `POST /algaenv/schedules/{id}/run`."""
+    runs = ScheduleRunner(house)
+
+    async def listed(request: Request) -> Response:  # noqa: ARG001
+        rows = await schedules.of_tenant(house.environment.tenant)
+        return to_http(ApiResponse(200, {"schedules": [_listed_schedule(row) for row in rows]}))
+
+    async def run(request: Request) -> Response:
+        schedule = request.path_params["schedule_id"].lower()
+        if not re.fullmatch(UUID_PATTERN, schedule):
+            return to_http(ApiResponse(404, {"error": "there is no such schedule"}))
+        ended = await runs.run(schedule)
+        if isinstance(ended, RunSkipped):
+            return to_http(ApiResponse(409, {"error": ended.why}))
+        content = {
+            "status": "error" if ended.error else "success",
+            "error": ended.error,
+            "detail": ended.detail,
+            "requestId": ended.request_id,
+            "ms": ended.ms,
+        }
+        return to_http(ApiResponse(200, content, ended.faults or {}))
+
+    return [
+        Route("/algaenv/schedules", listed),
+        Route("/algaenv/schedules/{schedule_id}/run", run, methods=["POST"]),
+    ]
+
+
+def _listed_schedule(row: ScheduleRow) -> dict[str, Any]:
+    try:
+        coming = next_run(row["cron"], row["timezone"], datetime.now(UTC))
+    except CronError:
+        coming = None
+    more = {"installId": row["install_id"], "extensionId": row["registry_id"]}
+    return (
+        schedule_json(row) | more | {"nextRunAt": iso_timestamp(coming) if row["enabled"] else None}
+    )

@@ -1,0 +1,214 @@
+"""One run of a schedule: the call of a handler that nobody waits for, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, LiteralString, assert_never
+
+from algaenv.gateway.apis.scheduler.repository import EndpointRepository
+from algaenv.gateway.db import CONNECT_SECONDS, time_limit
+from algaenv.gateway.runner_client import (
+    EntryPoint,
+    HandlerRequest,
+    HandlerResult,
+    RunnerRefused,
+    RunnerTimedOut,
+    RunnerUnreachable,
+)
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection, AsyncCursor
+
+    from algaenv.gateway.installs import Install
+    from algaenv.gateway.runner_client import RunnerOutcome
+    from algaenv.gateway.state import AppState
+
+    Connection = AsyncConnection[dict[str, Any]]
+
+VERSION_QUIRK = "scheduler-version-change"
+MAX_RESPONSE_BYTES = 262_144
+"""Of the runner's answer."""
+
+_FIRST_ERROR_STATUS = 400
+_MAX_ERROR = 4_000
+
+_LOCK: LiteralString = "SELECT pg_try_advisory_xact_lock(%(key)s::bigint) AS locked"
+_FIND: LiteralString = """
+SELECT s.id::text, s.install_id::text, s.tenant_id, s.name, s.enabled, s.payload_json,
+  s.last_run_at, e.version_id::text, e.method, e.path
+FROM tenant_extension_schedule s LEFT JOIN extension_api_endpoint e ON e.id = s.endpoint_id
+WHERE s.id = %(id)s::uuid AND s.tenant_id = %(tenant)s"""
+_DISABLE: LiteralString = """
+UPDATE tenant_extension_schedule SET enabled = false WHERE id = %(id)s::uuid"""
+_SET_ENDPOINT: LiteralString = """
+UPDATE tenant_extension_schedule SET endpoint_id = %(endpoint)s::uuid WHERE id = %(id)s::uuid"""
+_SET_RESULT: LiteralString = """
+UPDATE tenant_extension_schedule SET last_run_at = clock_timestamp(),
+  last_run_status = %(status)s, last_error = %(error)s, updated_at = clock_timestamp()
+WHERE id = %(id)s::uuid"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """It was called, or should have been. `error` is what the row says, None for success."""
+
+    error: str | None
+    request_id: str | None = None
+    ms: float = 0.0
+    detail: str | None = None
+    """What the runner said of it and the product does not keep."""
+    faults: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSkipped:
+    """Nothing was called, and the row is as it was."""
+
+    why: str
+
+
+class ScheduleRunner:
+    """ScheduleRunner schedules of the tenant."""
+
+    def __init__(self, house: AppState) -> None:
+        self._house = house
+        self._endpoints = EndpointRepository(house.pool)
+
+    async def run(self, schedule: str, due: datetime | None = None) -> RunResult | RunSkipped:
+        """Run it now, unless it is running already; or since `due`, where that is given.
+
+        A connection of its own is open as long as the handler runs: the lock that keeps runs of
+        one schedule apart lives as long as a transaction.
+        """
+        import psycopg
+        from psycopg.rows import dict_row
+
+        started = time.perf_counter()
+        connection: Connection = await psycopg.AsyncConnection.connect(
+            self._house.environment.database_url,
+            autocommit=True,
+            row_factory=dict_row,
+            connect_timeout=int(CONNECT_SECONDS),
+        )
+        async with connection, connection.transaction():
+            cursor = await _execute(connection, _LOCK, {"key": lock_key(schedule)})
+            if not (await cursor.fetchone() or {})["locked"]:
+                return RunSkipped("it is still running")
+            tenant = self._house.environment.tenant
+            cursor = await _execute(connection, _FIND, {"id": schedule, "tenant": tenant})
+            row = await cursor.fetchone()
+            if row is None:
+                return RunSkipped("there is no such schedule")
+            if not row["enabled"]:
+                return RunSkipped("it is disabled")
+            if due is not None and row["last_run_at"] is not None and row["last_run_at"] >= due:
+                return RunSkipped("it has run")
+            ended = await self._attempt(connection, row)
+            if isinstance(ended, RunResult):
+                error = ended.error[:_MAX_ERROR] if ended.error else None
+                status = "error" if error else "success"
+                values = {"id": schedule, "status": status, "error": error}
+                await _execute(connection, _SET_RESULT, values)
+        if isinstance(ended, RunResult):
+            await self._tell(row, ended, time.perf_counter() - started)
+        return ended
+
+    async def _attempt(
+        self, connection: Connection, row: Mapping[str, Any]
+    ) -> RunResult | RunSkipped:
+        if row["version_id"] is None:
+            await _execute(connection, _DISABLE, {"id": row["id"]})
+            return RunResult("Schedule endpoint not found; disabling schedule")
+        install = await self._house.installs.get(row["install_id"])
+        if install is None or install.tenant != row["tenant_id"]:
+            return RunResult("The install of the schedule is not there")
+        if install.content_hash is None:
+            return RunResult("The installed version has no bundle")
+        if not install.available:
+            return RunSkipped("the install is disabled")
+        if install.version_id != row["version_id"]:
+            if self._house.faults.reproduces(VERSION_QUIRK):
+                headers = self._house.faults.announce(VERSION_QUIRK, extension=install.registry_id)
+                error = "Schedule endpoint does not belong to installed version"
+                return RunResult(error, faults=headers)
+            twin = await self._endpoints.twin(install, row["method"], row["path"])
+            if twin is None:
+                return RunResult(f"The installed version has no {row['method']} {row['path']}")
+            await _execute(connection, _SET_ENDPOINT, {"id": row["id"], "endpoint": twin.id})
+        return await self._call(install, row)
+
+    async def _call(self, install: Install, row: Mapping[str, Any]) -> RunResult:
+        payload = row["payload_json"]
+        body = None if payload is None else _compact(payload).encode()
+        request_id = str(uuid.uuid4())
+        relayed = await self._house.relay.call(
+            install,
+            HandlerRequest(row["method"].upper(), row["path"], body=body),
+            road=EntryPoint.SCHEDULE,
+            request_id=request_id,
+            timeout_ms=self._house.environment.timeout_ms,
+            trigger={"trigger": "schedule", "schedule_id": row["id"]},
+            most_bytes=MAX_RESPONSE_BYTES,
+        )
+        error, detail = _outcome(relayed)
+        return RunResult(error, request_id, relayed.ms, detail)
+
+    async def _tell(self, row: Mapping[str, Any], ran: RunResult, seconds: float) -> None:
+        install = await self._house.installs.get(row["install_id"])
+        event: dict[str, object] = {
+            "type": "schedule-ran",
+            "extension": install.registry_id if install else None,
+            "request_id": ran.request_id,
+            "schedule": row["id"],
+            "name": row["name"],
+            "method": row["method"],
+            "path": row["path"],
+            "status": "error" if ran.error else "success",
+            "ms": round(seconds * 1000, 2),
+        }
+        told = {"error": ran.error, "detail": ran.detail}
+        self._house.feed.say(event | {name: each for name, each in told.items() if each})
+
+
+async def _execute(
+    connection: Connection, statement: LiteralString, values: Mapping[str, object]
+) -> AsyncCursor[dict[str, Any]]:
+    with time_limit(connection):
+        return await connection.execute(statement, values)
+
+
+def lock_key(schedule: str) -> int:
+    """The number of the lock on a schedule: what the product takes, so that both keep apart.
+
+    A rolling hash of its UTF-16 code units by 31, as a signed number of 32 bits.
+    """
+    key = 0
+    for unit in memoryview(schedule.encode("utf-16-le")).cast("H"):
+        key = (key * 31 + unit) & 0xFFFF_FFFF
+    return key - (1 << 32) if key >= 1 << 31 else key
+
+
+def _outcome(relayed: RunnerOutcome) -> tuple[str | None, str | None]:
+    """What the row says, and what is known beyond that."""
+    match relayed:
+        case HandlerResult(status=status, error=detail):
+            return (
+                f"The handler answered {status}" if status >= _FIRST_ERROR_STATUS else None
+            ), detail
+        case RunnerRefused(status=status, text=text):
+            return f"The runner refused the call with {status}", text
+        case RunnerTimedOut():
+            return "The call took too long", None
+        case RunnerUnreachable(why=why):
+            return f"The runner does not answer: {why}", None
+        case _:
+            assert_never(relayed)
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,285 @@
+"""Where a listing goes on: base64url of `{"key": …}`; the next page begins after that key."""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from algaenv.gateway.apis import api_endpoint
+from algaenv.gateway.apis.api_endpoint import (
+    ApiCall,
+    ApiError,
+    ApiResponse,
+    InvalidBody,
+    iso_timestamp,
+    parse_body,
+)
+from algaenv.gateway.apis.storage import requests
+from algaenv.gateway.apis.storage.records import (
+    RecordRepository,
+    RecordRow,
+    Schema,
+    Unchecked,
+    Written,
+)
+from algaenv.gateway.apis.storage.requests import (
+    BulkPut,
+    Item,
+    List,
+    One,
+    Operation,
+    Put,
+    check_bulk,
+    check_item,
+    check_key,
+)
+
+if TYPE_CHECKING:
+    from algaenv.gateway.quirks import Quirks
+
+
+def encode_cursor(key: str) -> str:
+    """The cursor of a page that begins after this key."""
+    return urlsafe_b64encode(api_endpoint.dump_json({"key": key})).rstrip(b"=").decode()
+
+
+def decode_cursor(cursor: str | None) -> str | None:
+    """The key in a cursor; None without one. Raises ApiError for what is none of ours."""
+    if not cursor:
+        return None
+    try:
+        found = json.loads(
+            urlsafe_b64decode(cursor.rstrip("=") + "=" * (-len(cursor.rstrip("=")) % 4))
+        )
+        text = found["key"]
+    except (ValueError, TypeError, KeyError):
+        text = None
+    if not isinstance(text, str):
+        raise ApiError("VALIDATION_FAILED", "The cursor is not one that a page gave")
+    return text
+
+
+# MERGED storage: The storage of extensions: one route, five operations on JSON records.
+#
+# Before every operation the product deletes what has expired, in the transaction of the operation.
+# Here reading passes over expired rows and they are deleted after it, which comes to the same.
+
+SKIP_QUIRK = "storage-list-skips"
+EXPIRED_QUIRK = "storage-expired-stays"
+ARRAY_QUIRK = "storage-array-schema"
+VERSION_QUIRK = "storage-schema-version"
+
+_ATTEMPTS = 5
+"""Of a write whose namespace is given another schema each time."""
+
+_BODIES: Mapping[str, type[Operation]] = {
+    "put": Put,
+    "get": One,
+    "delete": One,
+    "list": List,
+    "bulkPut": BulkPut,
+}
+
+
+class StorageApi:
+    """Answers what runners ask for on behalf of a handler."""
+
+    name = "storage"
+
+    def __init__(self, records: RecordRepository, faults: Quirks) -> None:
+        self._records = records
+        self._faults = faults
+
+    async def answer(self, call: ApiCall) -> ApiResponse:
+        """See `door.Api`."""
+        operation = parse_body(Operation, call.body).operation
+        try:
+            asked = parse_body(_BODIES[operation], call.body)
+        except InvalidBody:
+            # An install that is not there, or disabled, is found out before the rest of the body.
+            call.extension = (await self._records.state(call.install_id))["extension"]
+            raise
+        call.about = asked.namespace
+        try:
+            match asked:
+                case Put():
+                    return await self._put(call, asked)
+                case BulkPut():
+                    return await self._bulk_put(call, asked)
+                case List():
+                    return await self._list(call, asked)
+                case One(operation="get"):
+                    return await self._get(call, asked)
+                case One():
+                    return await self._delete(call, asked)
+                case _:
+                    raise AssertionError(operation)
+        except ApiError as error:
+            raise await self._failed(call, error) from None
+
+    def refusal(self, error: ApiError | InvalidBody) -> ApiResponse:
+        """See `door.Api`."""
+        if isinstance(error, InvalidBody):
+            return ApiResponse(400, {"error": "Validation error", "details": error.details})
+        content = {"error": error.message, "code": error.code, "details": error.details}
+        return ApiResponse(error.status, content, error.headers)
+
+    async def _put(self, call: ApiCall, asked: Put) -> ApiResponse:
+        call.about = f"{asked.namespace}/{asked.key}"
+        check_item(asked)
+        lists = isinstance(asked.value, list)
+        written, faults = await self._write(call, asked.namespace, [asked], lists=lists)
+        return ApiResponse(
+            200, {"namespace": asked.namespace, **_record_json(written.rows[0])}, faults
+        )
+
+    async def _bulk_put(self, call: ApiCall, asked: BulkPut) -> ApiResponse:
+        for item in asked.items:
+            check_key(item.key)
+        check_bulk(asked.items)
+        for item in asked.items:
+            check_item(item)
+        written, faults = await self._write(call, asked.namespace, asked.items, lists=False)
+        items = [
+            {
+                "key": it["key"],
+                "revision": it["revision"],
+                "ttlExpiresAt": iso_timestamp(it["ttl_expires_at"]),
+            }
+            for it in written.rows
+        ]
+        return ApiResponse(200, {"namespace": asked.namespace, "items": items}, faults)
+
+    async def _write(
+        self, call: ApiCall, namespace: str, items: Sequence[Item], *, lists: bool
+    ) -> tuple[Written, Mapping[str, str]]:
+        """`lists`: the one value is an array, which the product takes for several values."""
+        fits: Schema | None = None
+        faults: Mapping[str, str] = {}
+        for _ in range(_ATTEMPTS):
+            done = await self._records.write(call.install_id, namespace, items, fits)
+            call.extension = done.extension
+            if isinstance(done, Written):
+                return done, faults
+            faults = self._fitting(done, items, lists=lists)
+            fits = done.schema
+        raise RuntimeError(f"the schema of {namespace} never rests")
+
+    def _fitting(
+        self, found: Unchecked, items: Sequence[Item], *, lists: bool
+    ) -> Mapping[str, str]:
+        """Hold the values against the schema; headers if a fault of the product let them pass."""
+        if found.schema is None:
+            return {}
+        version = next((it.schemaVersion for it in items if it.schemaVersion), 0)
+        if version not in {0, found.schema.version} and self._faults.reproduces(VERSION_QUIRK):
+            return self._faults.announce(VERSION_QUIRK, extension=found.extension)
+        values = [it.value for it in items]
+        if not (lists and self._faults.reproduces(ARRAY_QUIRK)):
+            requests.check_schema(found.schema.document, values)
+            return {}
+        headers = self._faults.announce(ARRAY_QUIRK, extension=found.extension)
+        try:
+            requests.check_schema(found.schema.document, values[0])
+        except ApiError as error:
+            raise ApiError(error.code, error.message, error.details, headers=headers) from None
+        return headers
+
+    async def _get(self, call: ApiCall, asked: One) -> ApiResponse:
+        row = await self._one(call, asked)
+        if row["key"] is None:
+            raise ApiError("NOT_FOUND", "There is no such record")
+        if asked.ifRevision not in {-1, row["revision"]}:
+            raise ApiError("REVISION_MISMATCH", "The record has another revision than ifRevision")
+        if row["stale"]:
+            await self._records.sweep(call.install_id)
+        content = {"namespace": asked.namespace, **_record_json(row)}
+        return ApiResponse(200, content | {"value": row["value"], "metadata": row["metadata"]})
+
+    async def _delete(self, call: ApiCall, asked: One) -> ApiResponse:
+        row = await self._one(call, asked)
+        if row["key"] is None:
+            if row["stale"]:
+                await self._records.sweep(call.install_id)
+            return ApiResponse(200, {"success": False})
+        if asked.ifRevision not in {-1, row["revision"]}:
+            raise ApiError("REVISION_MISMATCH", "The record has another revision than ifRevision")
+        await self._records.remove(call.install_id, asked.namespace, asked.key)
+        return ApiResponse(200, {"success": True})
+
+    async def _one(self, call: ApiCall, asked: One) -> RecordRow:
+        call.about = f"{asked.namespace}/{asked.key}"
+        check_key(asked.key)
+        row = await self._records.look(call.install_id, asked.namespace, asked.key)
+        call.extension = row["extension"]
+        return row
+
+    async def _list(self, call: ApiCall, asked: List) -> ApiResponse:
+        state = await self._records.state(call.install_id)
+        call.extension = state["extension"]
+        found = await self._records.page(
+            call.install_id,
+            asked.namespace,
+            after=decode_cursor(asked.cursor) or None,
+            prefix=asked.keyPrefix,
+            limit=asked.limit + 1,
+            values=asked.includeValues,
+            metadata=asked.includeMetadata,
+        )
+        if state["stale"]:
+            await self._records.sweep(call.install_id)
+        owner = {
+            "tenantId": state["tenant_id"],
+            "extensionInstallId": state["install"],
+            "namespace": asked.namespace,
+        }
+        items = [owner | _item_json(row, asked) for row in found[: asked.limit]]
+        if len(found) <= asked.limit:
+            return ApiResponse(200, {"items": items, "nextCursor": None})
+        if not self._faults.reproduces(SKIP_QUIRK):
+            return ApiResponse(200, {"items": items, "nextCursor": encode_cursor(items[-1]["key"])})
+        headers = self._faults.announce(SKIP_QUIRK, extension=call.extension)
+        skipped = encode_cursor(found[-1]["key"])
+        return ApiResponse(200, {"items": items, "nextCursor": skipped}, headers)
+
+    async def _failed(self, call: ApiCall, error: ApiError) -> ApiError:
+        """The product rolls its clean-up back with the operation, so what has expired stays.
+
+        It also looks for the install before all this, so that what is wrong with it goes first.
+        """
+        try:
+            state = await self._records.state(call.install_id)
+        except ApiError as unusable:
+            return unusable
+        call.extension = state["extension"]
+        if not state["stale"]:
+            return error
+        if not self._faults.reproduces(EXPIRED_QUIRK):
+            await self._records.sweep(call.install_id)
+            return error
+        headers = self._faults.announce(EXPIRED_QUIRK, extension=call.extension)
+        # One header; what made the operation fail is the better one.
+        return ApiError(
+            error.code, error.message, error.details, headers={**headers, **error.headers}
+        )
+
+
+def _record_json(row: RecordRow) -> dict[str, Any]:
+    return {
+        "key": row["key"],
+        "revision": row["revision"],
+        "ttlExpiresAt": iso_timestamp(row["ttl_expires_at"]),
+        "createdAt": iso_timestamp(row["created_at"]),
+        "updatedAt": iso_timestamp(row["updated_at"]),
+    }
+
+
+def _item_json(row: RecordRow, asked: List) -> dict[str, Any]:
+    item = _record_json(row)
+    if asked.includeValues:
+        item["value"] = row["value"]
+    if asked.includeMetadata:
+        item["metadata"] = row["metadata"]
+    return item

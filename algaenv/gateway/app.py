@@ -1,0 +1,269 @@
+"""The service put together: routes, what they need, and its beginning and end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from types import FrameType
+from typing import NoReturn
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route, request_response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.config import Config
+from uvicorn.server import Server
+
+from algaenv import __version__
+from algaenv.gateway import apis, openapi, pages
+from algaenv.gateway.audit import AuditLog
+from algaenv.gateway.db import create_pool
+from algaenv.gateway.debug_stream import DebugStreamEndpoint
+from algaenv.gateway.events import EventBus, EventStream
+from algaenv.gateway.health import HealthEndpoints
+from algaenv.gateway.host_origin import HostOriginMiddleware
+from algaenv.gateway.http_client import OutboundClient
+from algaenv.gateway.installs import Installs
+from algaenv.gateway.proxy import ExtensionProxy
+from algaenv.gateway.quirks import Quirks
+from algaenv.gateway.rate_limit import RateLimiter
+from algaenv.gateway.responses import Problem, json_response, problem_response
+from algaenv.gateway.rules import direct_rules, proxy_rules
+from algaenv.gateway.runner_client import RunnerClient
+from algaenv.gateway.runner_proxy import RunnerProxy
+from algaenv.gateway.settings import GatewayConfig
+from algaenv.gateway.state import AppState, BackgroundTask
+from algaenv.gateway.users import Users
+from algaenv.serving.access_log import AccessLog, start_logging
+from algaenv.serving.background import restart_on_failure
+from algaenv.serving.redis_client import RedisClient
+from algaenv.serving.request_limits import LimitedHttpProtocol
+
+
+def create_app(environment: GatewayConfig, feed: EventBus | None = None) -> ASGIApp:
+    """The ASGI application for these settings; opens no connection yet.
+
+    A feed that is handed in can be ended from outside, which lets go of everybody who watches.
+    """
+    from psycopg import OperationalError
+
+    feed = feed or EventBus()
+    outbound = OutboundClient()
+    pool = create_pool(environment.database_url)
+    settings, stream = environment.settings, environment.debug_stream
+    redis = RedisClient(stream.url if stream else None)
+    house = AppState(
+        environment=environment,
+        pool=pool,
+        installs=Installs(
+            pool, environment.tenant, narrow="capabilities-union" in settings.faults_fixed
+        ),
+        users=Users(settings.users),
+        relay=RunnerClient(
+            environment.runner_url, environment.service_token, environment.inbound_token
+        ),
+        audit=AuditLog(pool),
+        feed=feed,
+        faults=Quirks(settings.faults_fixed, feed),
+        settings=settings,
+    )
+    limit = RateLimiter(settings.rate_limit, redis)
+    health = HealthEndpoints(house, outbound, redis)
+    chores: list[BackgroundTask] = [*apis.chores(house)]
+    manners = (direct_rules(cacheable=house.faults.reproduces("direct-cacheable")), proxy_rules())
+    runner = RunnerProxy(outbound, environment.runner_url, environment.timeout_ms, feed)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
+        outbound.begin()
+        await pool.open(wait=False)
+        working = [asyncio.ensure_future(restart_on_failure(chore)) for chore in chores]
+        try:
+            yield
+        finally:
+            feed.end()
+            for work in working:
+                work.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
+            house.relay.close()
+            await outbound.aclose()
+            await redis.aclose()
+            await house.audit.aclose()
+            await pool.close()
+
+    served = Starlette(
+        routes=[
+            *(
+                PrefixRoute(manner.prefix, ExtensionProxy(house, limit, manner))
+                for manner in manners
+            ),
+            Route("/api/ext-debug/stream", DebugStreamEndpoint(house, redis).answer),
+            Route("/algaenv/events", EventStream(feed).answer),
+            PrefixRoute("/runner/", request_response(runner.answer), methods=("GET", "HEAD")),
+            Route("/healthz", health.healthz),
+            Route("/readyz", health.readyz),
+            openapi.route(),
+            *apis.routes(house),
+            *pages.routes(house),
+        ],
+        exception_handlers={
+            404: _plain_error,
+            405: _plain_error,
+            OperationalError: _database_unavailable,
+            Exception: _internal_error,
+        },
+        lifespan=lifespan,
+    )
+    return AccessLog(HostOriginMiddleware(served, environment))
+
+
+async def _plain_error(request: Request, error: Exception) -> Response:
+    """404 and 405; a page may answer its own."""
+    status: int = getattr(error, "status_code", 404)
+    answer = json_response(
+        status, {"error": "not_found" if status == 404 else "method_not_allowed"}
+    )
+    if allow := (getattr(error, "headers", None) or {}).get("Allow"):
+        answer.headers["allow"] = allow
+    _ = request
+    return answer
+
+
+async def _database_unavailable(request: Request, error: Exception) -> Response:
+    problem = Problem(
+        "gateway-database-down",
+        f"cannot ask the database: {type(error).__name__}",
+        "see algaenv status; algaenv up starts the database and makes its tables",
+    )
+    return problem_response(request.scope, 503, {"error": "database_unavailable"}, problem)
+
+
+async def _internal_error(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    return json_response(500, {"error": "internal_error"})
+
+
+# MERGED below: A route for everything under a prefix.
+#
+# The pattern of an ordinary route ends at a line feed, and `%0a` is one by the time it is matched.
+
+
+class PrefixRoute(BaseRoute):
+    """Hands every request whose path begins with `prefix` to `app`, or those of `methods`."""
+
+    def __init__(
+        self, prefix: str, app: ASGIApp, *, methods: Collection[str] | None = None
+    ) -> None:
+        self.prefix = prefix
+        self.methods = methods
+        self._app = app
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether it is one of these."""
+        below = scope["type"] == "http" and scope["path"].startswith(self.prefix)
+        return (Match.FULL if below else Match.NONE), {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer. Raises HTTPException (405) for another method."""
+        if self.methods is not None and scope["method"] not in self.methods:
+            raise HTTPException(405, headers={"Allow": ", ".join(self.methods)})
+        await self._app(scope, receive, send)
+
+
+# MERGED serve: The service from its first moment to its last.
+
+BACKLOG = 2048
+DRAIN_SECONDS = 5
+"""How long calls under way may still take after SIGTERM."""
+KEEP_ALIVE_SECONDS = 75
+
+_log = logging.getLogger("algaenv.gateway")
+
+
+class ListenError(Exception):
+    """The address cannot be bound; the text is one line."""
+
+
+def serve(environment: GatewayConfig, env: Mapping[str, str]) -> None:
+    """Serve until SIGTERM or SIGINT, then let calls under way end. Raises ListenError.
+
+    `LOG_FORMAT` is `json` or `text`; unset, a terminal gets text.
+    """
+    # The server hands signals on to these once calls under way have ended.
+    signal.signal(signal.SIGTERM, _exit)
+    signal.signal(signal.SIGINT, _exit)
+    listening = _listen(environment.host, environment.port)
+    wanted = env.get("LOG_FORMAT", "").strip().lower()
+    journal = start_logging(
+        environment.log_level,
+        text=wanted == "text" or (wanted != "json" and sys.stdout.isatty()),
+    )
+    feed = EventBus()
+    config = Config(
+        create_app(environment, feed),
+        loop="uvloop",
+        http=LimitedHttpProtocol,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        lifespan="on",
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    host, port = listening.getsockname()[:2]
+    fields = {
+        "version": __version__,
+        "pid": os.getpid(),
+        "host": host,
+        "port": port,
+        "runner": environment.runner_url,
+        "tenant": environment.tenant,
+        "rate_limit": environment.settings.rate_limit,
+        "faults_fixed": sorted(environment.settings.faults_fixed),
+    }
+    _log.info("listening", extra={"fields": fields})
+    try:
+        _Server(config, feed).run(sockets=[listening])
+    finally:
+        _log.info("stopped")
+        journal.stop()
+
+
+class _Server(Server):
+    """Lets go of those who watch before it waits for everybody to be answered."""
+
+    def __init__(self, config: Config, feed: EventBus) -> None:
+        super().__init__(config)
+        self._feed = feed
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._feed.end()
+        await super().shutdown(sockets)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+        family, kind, protocol, _, address = found[0]
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+        made.listen(BACKLOG)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ListenError(f"cannot listen on {host}:{port}: {why}") from None
+    return made
+
+
+def _exit(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    raise SystemExit(0)

@@ -1,0 +1,154 @@
+"""What happened lately, for the panel beside a page and for whoever watches.
+
+An event is a JSON object. `say` adds `id` (counting up) and `at` (Unix time in ms). Every event
+has `type`, and `extension` (registry id) where it belongs to one; those that do not go to all.
+
+| `type` | also has |
+|---|---|
+| `call-started` | `request_id gateway method path user` |
+| `call-ended` | the same and `status ms`; where known `runner_ms error reason code summary hint` |
+| `guest-failure` | `request_id kind reason causes stderr` |
+| `page-error` | `path summary hint`: a file of the page was answered with the page |
+| `product-fault` | `name summary` and where known `request_id` |
+
+Other rooms say more types; watchers pass over what they do not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+HISTORY_SIZE = 1_000
+QUEUE_SIZE = 1_000
+"""Events that a watcher may fall behind; older ones are lost to it."""
+
+Event = Mapping[str, object]
+
+
+class EventBus:
+    """The last events, and everybody who waits for the next one. For one event loop."""
+
+    def __init__(self) -> None:
+        self._kept: deque[Event] = deque(maxlen=HISTORY_SIZE)
+        self._last = 0
+        self._watchers: set[_Subscriber] = set()
+        self.ended = False
+        """No watcher is told anything more; the service is about to stop."""
+
+    def end(self) -> None:
+        """Let every watcher go, so that nobody keeps the service from stopping."""
+        self.ended = True
+        for watcher in self._watchers:
+            watcher.hear(None)
+
+    def say(self, event: Event) -> None:
+        """Tell everybody. Never waits and never fails."""
+        self._last += 1
+        told = {"id": self._last, "at": int(time.time() * 1000), **event}
+        self._kept.append(told)
+        for watcher in self._watchers:
+            watcher.hear(told)
+
+    def recent(self, extension: str | None = None, after: int = 0) -> list[Event]:
+        """Those kept that came after the event of this id, oldest first."""
+        return [it for it in self._kept if int(str(it["id"])) > after and _concerns(it, extension)]
+
+    async def watch(self, extension: str | None = None, after: int = 0) -> AsyncIterator[Event]:
+        """Those kept that came after the event of this id, then each one as it comes, until the
+        service stops."""
+        watcher = _Subscriber(extension)
+        self._watchers.add(watcher)
+        try:
+            for event in self.recent(extension, after):
+                yield event
+            while not self.ended and (told := await watcher.next()) is not None:
+                yield told
+        finally:
+            self._watchers.discard(watcher)
+
+
+class _Subscriber:
+    def __init__(self, extension: str | None) -> None:
+        self._extension = extension
+        self._waiting: asyncio.Queue[Event | None] = asyncio.Queue(QUEUE_SIZE)
+
+    def hear(self, event: Event | None) -> None:
+        if event is None or _concerns(event, self._extension):
+            if self._waiting.full():
+                with suppress(asyncio.QueueEmpty):
+                    self._waiting.get_nowait()
+            self._waiting.put_nowait(event)
+
+    async def next(self) -> Event | None:
+        return await self._waiting.get()
+
+
+def _concerns(event: Event, extension: str | None) -> bool:
+    return extension is None or event.get("extension") in {None, extension}
+
+
+# MERGED sse: Events for browsers, as they come: `text/event-stream`.
+
+KEEPALIVE_SECONDS = 15.0
+"""After so long without an event a comment is sent: it shows that a browser has left."""
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
+_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+
+def sse_response(events: AsyncIterator[Mapping[str, object]]) -> Response:
+    """One event a message; a key `id` becomes its id, which browsers repeat when they return."""
+    return StreamingResponse(
+        _encode_events(events), media_type="text/event-stream", headers=_HEADERS
+    )
+
+
+class EventStream:
+    """`/algaenv/events?extension=`: the feed, from what is kept on."""
+
+    def __init__(self, feed: EventBus) -> None:
+        self._feed = feed
+
+    async def answer(self, request: Request) -> Response:
+        """Begins after `Last-Event-ID`, or after the query's `after`."""
+        last = request.headers.get("last-event-id") or request.query_params.get("after", "")
+        after = int(last) if last.isascii() and last.isdigit() and len(last) < 16 else 0
+        return sse_response(self._feed.watch(request.query_params.get("extension"), after))
+
+
+async def _encode_events(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+    yield b": hello\n\n"
+    coming: asyncio.Future[Event] | None = None
+    try:
+        while True:
+            coming = coming or asyncio.ensure_future(anext(events))
+            done, _ = await asyncio.wait({coming}, timeout=KEEPALIVE_SECONDS)
+            if not done:
+                yield b":\n\n"
+                continue
+            try:
+                event = coming.result()
+            except StopAsyncIteration:
+                return
+            coming = None
+            yield _message(event)
+    finally:
+        if coming is not None:
+            coming.cancel()
+            with suppress(asyncio.CancelledError, StopAsyncIteration):
+                await coming
+        if hasattr(events, "aclose"):
+            await events.aclose()
+
+
+def _message(event: Event) -> bytes:
+    named = f"id: {event['id']}\n" if isinstance(event.get("id"), int) else ""
+    return f"{named}data: {_encode(event)}\n\n".encode(errors="replace")

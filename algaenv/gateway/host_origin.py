@@ -1,0 +1,97 @@
+"""Keeps other people's pages away from a service where nobody has to log in.
+
+A browser may be led here by any page it shows. Its Host header then names that page's server
+(when DNS was bent towards this machine), or its Origin does. Runners come under whatever name
+their network gives this service, but carry a token; what they ask for is not looked at here.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from algaenv.gateway.responses import Problem, problem_response
+from algaenv.gateway.rules import DIRECT_PREFIX as DIRECT
+from algaenv.gateway.settings import GatewayConfig
+
+UNCHECKED_PATHS = ("/api/internal/", "/api/installs/", "/healthz", "/readyz")
+"""What needs a token, or says nothing worth stealing."""
+
+_CHECKED_HEADERS = frozenset((b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode"))
+_SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
+_LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+
+
+class HostOriginMiddleware:
+    """Wraps an application; answers 403 in its place."""
+
+    def __init__(self, app: ASGIApp, environment: GatewayConfig) -> None:
+        self._app = app
+        self._allowed = environment.allowed_origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve as an ASGI application."""
+        if scope["type"] == "http" and not scope["path"].startswith(UNCHECKED_PATHS):
+            problem = self._problem(scope)
+            if problem is not None:
+                error = problem.code.removeprefix("gateway-").replace("-", "_")
+                await problem_response(scope, 403, {"error": error}, problem)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _problem(self, scope: Scope) -> Problem | None:
+        headers = _header_values(scope)
+        host = headers.get("host", "")
+        if not is_loopback(host):
+            return Problem(
+                "gateway-host-refused",
+                f"cannot answer for the host {host[:100]!r}",
+                "use localhost or 127.0.0.1, and forward a port to reach it from elsewhere",
+            )
+        origin = headers.get("origin")
+        crosses = headers.get("sec-fetch-site") == "cross-site" and (
+            headers.get("sec-fetch-mode") != "navigate" or scope["path"].startswith("/api/")
+        )
+        if crosses or (origin is not None and not self._may(scope, origin, host)):
+            return Problem(
+                "gateway-origin-refused",
+                f"cannot take calls from a page of {(origin or 'another site')[:100]!r}",
+                "call from a page of this service, or list the origin in EXT_PROXY_ALLOWED_ORIGINS",
+            )
+        return None
+
+    def _may(self, scope: Scope, origin: str, host: str) -> bool:
+        if origin == f"http://{host}" or origin in self._allowed:
+            return True
+        try:
+            netloc = urlsplit(origin).netloc
+        except ValueError:
+            return False
+        if not is_loopback(netloc):
+            return False
+        # Any page may call the direct gateway of the product; here, any of this machine.
+        return scope["path"].startswith(DIRECT) or scope["method"] in _SAFE_METHODS
+
+
+def is_loopback(netloc: str) -> bool:
+    """Whether `host[:port]` is a name of this machine, on whatever port."""
+    try:
+        parts = urlsplit(f"//{netloc}")
+        name = (parts.hostname or "").rstrip(".")
+        _ = parts.port
+    except ValueError:
+        return False
+    if parts.username is not None or parts.path or parts.query:
+        return False
+    return name in _LOOPBACK or name.endswith(".localhost")
+
+
+def _header_values(scope: Scope) -> dict[str, str]:
+    """The headers that count, by name; of one that comes twice, all values, so that neither is
+    overlooked."""
+    found: dict[str, list[str]] = {}
+    for key, value in scope["headers"]:
+        if key in _CHECKED_HEADERS:
+            found.setdefault(key.decode("latin-1"), []).append(value.decode("latin-1"))
+    return {name: ", ".join(values) for name, values in found.items()}

@@ -1,0 +1,387 @@
+"""The ways to a handler and to its page: both gateways, and the runner below `/runner/`."""
+
+from __future__ import annotations
+
+from algaenv.gateway.openapi import PATH
+from algaenv.gateway.openapi.components import (
+    BOOLEAN,
+    NULLABLE_STRING,
+    STRING,
+    TIMESTAMP,
+    UUID,
+    Json,
+    array_of,
+    enum_of,
+    forbidden_response,
+    json_response,
+    object_of,
+    operation,
+    parameter,
+    problem_response,
+    response,
+)
+from algaenv.gateway.pages.extension import MODE, SOURCE
+from algaenv.gateway.pages.portals import PORTALS
+from algaenv.gateway.pages.routing import INVOICES
+from algaenv.gateway.policy import READ_METHODS, TENANT_HEADERS
+from algaenv.gateway.proxy import IDEMPOTENCY_HEADER, METHOD_OVERRIDE
+from algaenv.gateway.quirks import QUIRK_HEADER as FAULT
+from algaenv.gateway.rate_limit import PER_SECOND
+from algaenv.gateway.rules import DIRECT_PREFIX as DIRECT
+from algaenv.gateway.rules import FORWARDED_HEADERS, GatewayRules, direct_rules, proxy_rules
+from algaenv.gateway.rules import PROXY_PREFIX as PROXY
+from algaenv.gateway.runner_proxy import PREFIX as RUNNER
+from algaenv.gateway.settings import DEFAULT_TAIL
+from algaenv.gateway.users import USER_COOKIE, USER_HEADER, USER_QUERY
+
+EXTENSION = parameter(
+    "path", "extension", "Registry id, install id, or `publisher.name` in any case."
+)
+USERS = (
+    parameter(
+        "header", USER_HEADER, "Who asks: the name of a user. Before the query and the cookie."
+    ),
+    parameter("query", USER_QUERY, "The same. The handler does not see it."),
+    parameter(
+        "cookie", USER_COOKIE, "The same, left by the page; a name that nobody has is ignored."
+    ),
+)
+_CALL_HEADERS = ("x-algaenv-request-id", "x-algaenv-runner-ms")
+_FAILURE_HEADERS = ("x-algaenv-error", "x-algaenv-reason", "x-algaenv-stderr")
+
+
+def gateway_paths() -> Json:
+    """Path → what can be asked there."""
+    return {
+        f"{DIRECT}{{extension}}/{{path}}": _gateway("direct", direct_rules(cacheable=True)),
+        f"{PROXY}{{extension}}/{{path}}": _gateway("proxy", proxy_rules()),
+        f"{RUNNER}{{path}}": _runner(),
+    }
+
+
+def _gateway(name: str, manner: GatewayRules) -> Json:
+    path = parameter("path", "path", "Path of a declared endpoint; slashes are not encoded.")
+    found: Json = {"parameters": [EXTENSION, path]}
+    for method in sorted(manner.methods):
+        found[method.lower()] = _method(name, manner, method)
+    found["options"] = operation(
+        f"{name}-options",
+        "What a page of another origin may send",
+        name,
+        {
+            "204": response("Nothing, with CORS headers for an origin that may ask."),
+            "403": forbidden_response(),
+        },
+    )
+    return found
+
+
+def _method(name: str, manner: GatewayRules, method: str) -> Json:
+    parameters = [
+        *USERS,
+        *(
+            parameter("header", it, "The handler sees it.")
+            for it in FORWARDED_HEADERS
+            if it != "accept"
+        ),
+        *(
+            parameter("header", it, "If there, the tenant of the session; else 403.")
+            for it in TENANT_HEADERS
+        ),
+    ]
+    more: Json = {"parameters": parameters}
+    if method not in READ_METHODS:
+        seen = "The handler sees it." if manner.forwards_key else "The runner sees it."
+        parameters.append(
+            parameter("header", IDEMPOTENCY_HEADER, f"{seen} Made up when it is not there.")
+        )
+        more["requestBody"] = {
+            "description": f"At most {manner.most_bytes >> 20} MiB.",
+            "content": {"*/*": {"schema": {}}},
+        }
+        if manner.overrides and method == "POST":
+            parameters.append(
+                parameter(
+                    "query",
+                    METHOD_OVERRIDE,
+                    "The method that this call stands for; may also be "
+                    "a key of a JSON body, which then goes on without it.",
+                )
+            )
+    return operation(
+        f"{name}-{method.lower()}",
+        f"Call a handler with {method}",
+        name,
+        _answers(manner, method),
+        description="The status and body are the handler's. An answer of the gateway itself has "
+        "the header `x-algaenv-hint`.",
+        **more,
+    )
+
+
+def _answers(manner: GatewayRules, method: str) -> Json:
+    handler = response(
+        "The handler's answer.",
+        {"*/*": {}},
+        (*_CALL_HEADERS, *_FAILURE_HEADERS, *([FAULT] if manner.prefix == DIRECT else ())),
+    )
+    limited = problem_response(
+        f"More than {TOKENS} calls at once, or {PER_SECOND} a second.", "rate_limited"
+    )
+    limited["headers"]["retry-after"] = {"description": "Seconds.", "schema": STRING}
+    missing = ["extension_not_available", "endpoint_not_found"]
+    bad = problem_response(
+        "The runner does not answer, or not with an answer of a handler.",
+        "bad_gateway",
+        more={"requestId": STRING} if manner.prefix == DIRECT else None,
+    )
+    without = manner.without_bundle
+    if without.status == 404:
+        missing.append(str(without.fields["error"]))
+    found: Json = {
+        "200": handler,
+        "401": problem_response("No user has this name.", "Unauthorized"),
+        "403": forbidden_response("forbidden", "tenant_mismatch", "Product access denied"),
+        "404": problem_response(
+            "No such extension, or no such endpoint in its manifest.", *missing
+        ),
+        "429": limited,
+        "502": bad,
+        "503": problem_response(
+            "The database or Redis does not answer.", "access_policy_unavailable"
+        ),
+        "default": handler,
+    }
+    if method not in READ_METHODS:
+        found["413"] = problem_response("The body is too large.", manner.too_large)
+    if manner.prefix == PROXY:
+        found["504"] = problem_response("The handler took too long.", "Gateway timeout")
+    return found
+
+
+def _runner() -> Json:
+    errors = ("runner_unreachable", "runner_proxy_error")
+    answers: Json = {
+        "200": response("The runner's answer.", {"*/*": {}}),
+        "403": forbidden_response(),
+        "404": response(
+            "A path that climbs or hides a slash in a segment; or the runner's answer.",
+            {"*/*": {}},
+        ),
+        "502": problem_response("The runner does not answer.", *errors),
+        "504": problem_response("The runner took too long.", "runner_timeout"),
+        "default": response("The runner's answer.", {"*/*": {}}),
+    }
+    path = parameter("path", "path", "What the runner is asked for; slashes are not encoded.")
+    return {
+        "parameters": [path],
+        **{
+            method: operation(f"runner-{method}", "The runner's pages", "runner", answers)
+            for method in ("get", "head")
+        },
+    }
+
+
+# MERGED own: What the gateway has of its own: pages, events, invoices, schedules, health, this document.
+
+_HTML = "text/html"
+_STREAM = "text/event-stream"
+
+
+def own_paths() -> Json:
+    """Path → what can be asked there."""
+    return {
+        "/": _get("index", "Both sidebars, and all that is installed", _page("200", "503")),
+        **{f"{it.prefix}/{{extension}}": _extension(it.key) for it in PORTALS},
+        INVOICES: _get("invoices-page", "The invoices that extensions made", _page("200")),
+        f"{ASSETS}/{{file}}": _assets(),
+        "/algaenv/events": _events(),
+        "/algaenv/invoices": _invoices(),
+        "/algaenv/schedules": _schedules(),
+        "/algaenv/schedules/{schedule_id}/run": {"post": _run()},
+        PATH: _get("openapi", "This document", {"200": json_response("It.", {"type": "object"})}),
+        "/api/ext-debug/stream": _debug_stream(),
+        "/healthz": _healthz(),
+        "/readyz": _readyz(),
+    }
+
+
+def _get(identity: str, summary: str, answers: Json, **more: Json | list[Json]) -> Json:
+    return {
+        "get": operation(identity, summary, "own", {**answers, "403": forbidden_response()}, **more)
+    }
+
+
+_PAGES = {
+    "200": "The page.",
+    "307": "The address by registry id, which other names lead to.",
+    "404": "No such extension.",
+    "409": "The installed version has no bundle.",
+    "503": "The database does not answer.",
+}
+
+
+def _page(*statuses: str) -> Json:
+    return {
+        status: response(_PAGES[status], None if status == "307" else {_HTML: STRING})
+        for status in statuses
+    }
+
+
+def _extension(portal: str) -> Json:
+    parameters = [
+        parameter("path", "extension", "Registry id; install id and slug lead to it."),
+        *USERS,
+        parameter("query", MODE, "How the frame is asked for.", enum_of(["path", "host"])),
+        parameter(
+            "query",
+            SOURCE,
+            "Whose page, if there is a ui_dev_server.",
+            enum_of(["server", "bundle"]),
+        ),
+    ]
+    return _get(
+        f"page-{portal}", "The page around an extension", _page(*_PAGES), parameters=parameters
+    )
+
+
+def _assets() -> Json:
+    answers = {
+        "200": response("The file.", {"*/*": {}}),
+        "304": response("The browser has it."),
+        "404": json_response("There is none.", object_of({"error": enum_of(["not_found"])})),
+    }
+    return _get(
+        "asset",
+        "Scripts and styles of the pages",
+        answers,
+        parameters=[parameter("path", "file", "Its name.")],
+    )
+
+
+def _events() -> Json:
+    parameters = [
+        parameter("query", "extension", "Registry id; events of no extension come too."),
+        parameter("query", "after", "Id of the last event that is known."),
+        parameter("header", "last-event-id", "The same, as browsers send it."),
+    ]
+    return _get(
+        "events",
+        "What happened lately, then what happens",
+        {"200": response("Does not end.", {_STREAM: STRING})},
+        parameters=parameters,
+    )
+
+
+def _debug_stream() -> Json:
+    parameters = [
+        parameter("query", "extensionId", "Registry id, install id or slug.", required=True),
+        parameter("query", "tenantId", "If there, the tenant of the session."),
+        parameter("query", "installId", "Only what this install says."),
+        parameter("query", "requestId", "Only what is said during this call."),
+        parameter("query", "tail", f"Entries of the past; {DEFAULT_TAIL}, at most {MOST_TAIL}."),
+        *USERS,
+    ]
+
+    def error(text: str, *words: str) -> Json:
+        return json_response(text, object_of({"error": enum_of(words)}))
+
+    found = _get(
+        "debug-stream",
+        "What guests log",
+        {
+            "200": response("Does not end.", {_STREAM: STRING}),
+            "400": error("No extension.", "extensionId is required"),
+            "401": error("No user has this name.", "Unauthorized"),
+            "503": error("No Redis answers.", "debug_stream_unavailable"),
+        },
+        parameters=parameters,
+    )
+    found["get"]["responses"]["403"] = forbidden_response("forbidden", "tenant_mismatch")
+    return found
+
+
+def _invoices() -> Json:
+    item = {
+        "serviceId": UUID,
+        "quantity": {"type": "number"},
+        "description": STRING,
+        "rate": {"type": "number"},
+        "isDiscount": BOOLEAN,
+        "discountType": enum_of(["percentage", "fixed", None]),
+        "appliesToItemId": NULLABLE_STRING,
+        "appliesToServiceId": NULLABLE_STRING,
+    }
+    more = {
+        "clientId": UUID,
+        "clientName": STRING,
+        "items": array_of(object_of(item)),
+        "invoiceDate": NULLABLE_STRING,
+        "dueDate": NULLABLE_STRING,
+        "poNumber": NULLABLE_STRING,
+        "installId": UUID,
+        "extensionId": UUID,
+        "createdAt": TIMESTAMP,
+    }
+    listed = _joined("Invoice", more)
+    answers = {"200": json_response("Newest first.", object_of({"invoices": array_of(listed)}))}
+    return _get("invoices", "The invoices that extensions made", answers)
+
+
+def _schedules() -> Json:
+    more = {"installId": UUID, "extensionId": NULLABLE_STRING, "nextRunAt": TIMESTAMP}
+    listed = object_of({"schedules": array_of(_joined("Schedule", more))})
+    answers = {"200": json_response("Oldest first.", listed), "500": _internal()}
+    return _get("schedules", "All schedules of the tenant, with their next run", answers)
+
+
+def _joined(name: str, more: dict[str, Json]) -> Json:
+    """A shape of the internal APIs with more fields."""
+    from algaenv.gateway.openapi.api_routes import schemas
+
+    return object_of({**schemas()[name]["properties"], **more})
+
+
+def _run() -> Json:
+    ran = {
+        "status": enum_of(["success", "error"]),
+        "error": NULLABLE_STRING,
+        "detail": NULLABLE_STRING,
+        "requestId": NULLABLE_STRING,
+        "ms": {"type": "number"},
+    }
+    error = object_of({"error": STRING})
+    return operation(
+        "run-schedule",
+        "Run a schedule now",
+        "own",
+        {
+            "200": json_response("How it went.", object_of(ran), [FAULT]),
+            "403": forbidden_response(),
+            "404": json_response("Not an id.", error),
+            "409": json_response("Not run: it is running, disabled, or not there.", error),
+            "500": _internal(),
+        },
+        parameters=[parameter("path", "schedule_id", "Its id.")],
+    )
+
+
+def _internal() -> Json:
+    return json_response(
+        "The database does not answer.", object_of({"error": enum_of(["internal_error"])})
+    )
+
+
+def _healthz() -> Json:
+    said = object_of({"status": enum_of(["ok"]), "version": STRING})
+    return {"get": operation("healthz", "Alive", "own", {"200": json_response("It lives.", said)})}
+
+
+def _readyz() -> Json:
+    state = {**STRING, "description": "`ok`, `off`, or what is wrong."}
+    said = object_of({"ready": BOOLEAN, "database": state, "runner": state, "redis": state})
+    answers = {
+        "200": json_response("All answer.", said),
+        "503": json_response("Some do not.", said),
+    }
+    return {"get": operation("readyz", "Ready", "own", answers)}

@@ -1,0 +1,113 @@
+"""Quirks of Alga that extensions meet in production: reproduced, announced, and fixed by wish.
+
+Whoever reproduces one asks `reproduces` first and calls `announce` when it has really bitten.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from algaenv.gateway.events import EventBus
+
+QUIRK_HEADER = "x-algaenv-product-fault"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Quirk:
+    """One of them: its stable name, what happens, and what an author can do about it."""
+
+    name: str
+    summary: str
+    advice: str
+
+
+QUIRKS = (
+    Quirk(
+        "storage-list-skips",
+        "list loses one record at every page boundary",
+        "ask for pages of 100, or keep an index of your keys in one record",
+    ),
+    Quirk(
+        "storage-expired-stays",
+        "an expired record keeps its row and its share of the quota while operations fail",
+        "do not rely on expiry to make room; delete what you no longer need",
+    ),
+    Quirk(
+        "storage-array-schema",
+        "an array is validated against the schema element by element, so [] always passes",
+        "store objects",
+    ),
+    Quirk(
+        "storage-schema-version",
+        "a schemaVersion other than the active one switches validation off",
+        "leave schemaVersion out",
+    ),
+    Quirk(
+        "scheduler-array-payload",
+        "a schedule cannot be created with an array as its payload: the database refuses it",
+        "wrap the array in an object",
+    ),
+    Quirk(
+        "scheduler-version-change",
+        "schedules fail once the installed version has changed under them",
+        "update schedules after every change of version",
+    ),
+    Quirk(
+        "clients-search",
+        "searching clients fails: the database cannot compare a uuid with a pattern",
+        "list clients without search and filter them yourself",
+    ),
+    Quirk(
+        "direct-cacheable",
+        "answers of /api/ext may be cached for a year and are always called JSON",
+        "add a query that changes, or call through /api/ext-proxy",
+    ),
+    Quirk(
+        "capabilities-union",
+        "a handler has what its manifest declares, however little it was granted",
+        "declare no more in the manifest than every install may have",
+    ),
+)
+
+
+class Quirks:
+    """Which faults there are here; all of them, but those called `fixed`."""
+
+    def __init__(self, fixed: Collection[str], feed: EventBus) -> None:
+        self._fixed = frozenset(fixed)
+        self._feed = feed
+        self._by_name = {fault.name: fault for fault in QUIRKS}
+
+    def reproduces(self, name: str) -> bool:
+        """Whether this fault is to be had. Raises KeyError for a name that is none."""
+        return self._by_name[name].name not in self._fixed
+
+    def announce(
+        self, name: str, *, extension: str | None, request_id: str | None = None
+    ) -> dict[str, str]:
+        """Say on the feed and in the log that it has bitten; returns a header for the answer."""
+        fault = self._by_name[name]
+        event = {
+            "type": "product-fault",
+            "extension": extension,
+            "request_id": request_id,
+            "name": name,
+            "summary": fault.summary,
+            "advice": fault.advice,
+        }
+        self._feed.say(event)
+        _log.warning("product fault", extra={"fields": event})
+        return self.header(name)
+
+    def header(self, name: str) -> dict[str, str]:
+        """The header alone, for what was announced before."""
+        return {QUIRK_HEADER: self._by_name[name].name}
+
+
+def unknown_quirks(names: Collection[str]) -> list[str]:
+    """Those that name no fault."""
+    return sorted(set(names) - {fault.name for fault in QUIRKS})

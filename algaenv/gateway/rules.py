@@ -1,0 +1,128 @@
+"""What sets one gateway apart from the other, as a table with a column for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from algaenv.gateway.runner_client import (
+    EntryPoint,
+    HandlerResult,
+    RunnerOutcome,
+    RunnerRefused,
+    RunnerTimedOut,
+)
+
+FORWARDED_HEADERS = ("x-request-id", "accept", "content-type", "accept-encoding", "user-agent")
+"""Headers of callers that handlers see; cookies and tokens are not among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorResponse:
+    """A status and a JSON body."""
+
+    status: int
+    fields: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayRules:
+    """How one of the two gateways behaves where they differ."""
+
+    road: EntryPoint
+    prefix: str
+    methods: frozenset[str]
+    most_bytes: int
+    too_large: str
+    overrides: bool
+    """A POST may stand for another method."""
+    forwards_key: bool
+    """The handler sees the idempotency key; else the runner does."""
+    without_bundle: ErrorResponse
+    failed: Callable[[RunnerOutcome, str], ErrorResponse]
+    """What is said for a call that brought no answer; given its request id."""
+    headers: Callable[[HandlerResult], dict[str, str]]
+    """Those of a handler's answer that the caller sees."""
+
+
+# MERGED direct: `/api/ext/{id}/{path…}`: the gateway for anything that is signed in.
+
+DIRECT_PREFIX = "/api/ext/"
+MAX_DIRECT_BODY_BYTES = 10 * 1024 * 1024
+
+CACHEABLE = "public, max-age=31536000, immutable"
+"""What Alga's runner writes on all its answers, and this gateway hands on."""
+
+_DIRECT_HEADERS = ("content-type", "cache-control", "etag")
+
+
+def direct_rules(*, cacheable: bool) -> GatewayRules:
+    """Its manner. `cacheable`: answers are labelled as the product's are, whatever handlers say;
+    otherwise handlers decide."""
+    return GatewayRules(
+        road=EntryPoint.DIRECT,
+        prefix=DIRECT_PREFIX,
+        methods=frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")),
+        most_bytes=MAX_DIRECT_BODY_BYTES,
+        too_large="payload_too_large",
+        overrides=False,
+        forwards_key=False,
+        without_bundle=ErrorResponse(404, {"error": "not_installed"}),
+        failed=_direct_failure,
+        headers=_product_headers if cacheable else _handler_headers,
+    )
+
+
+def _direct_failure(relayed: RunnerOutcome, request_id: str) -> ErrorResponse:  # noqa: ARG001 - all are the same here
+    return ErrorResponse(502, {"error": "bad_gateway", "requestId": request_id})
+
+
+def _product_headers(answered: HandlerResult) -> dict[str, str]:
+    headers = {"content-type": "application/json", "cache-control": CACHEABLE}
+    if etag := answered.runner_headers.get("etag"):
+        headers["etag"] = etag
+    return headers
+
+
+def _handler_headers(answered: HandlerResult) -> dict[str, str]:
+    return {name: answered.headers[name] for name in _DIRECT_HEADERS if name in answered.headers}
+
+
+# MERGED proxy: `/api/ext-proxy/{id}/{path…}`: the gateway for the page that shows an extension's own.
+
+PROXY_PREFIX = "/api/ext-proxy/"
+MAX_PROXY_BODY_BYTES = 64 * 1024 * 1024
+"""The product has no bound; memory has. The runner takes 2 MiB anyway."""
+
+_FIRST_ERROR_STATUS = 400
+_PROXY_HEADERS = ("content-type", "cache-control", "x-ext-request-id", "x-ext-warning")
+
+
+def proxy_rules() -> GatewayRules:
+    """Its manner."""
+    return GatewayRules(
+        road=EntryPoint.PROXY,
+        prefix=PROXY_PREFIX,
+        methods=frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")),
+        most_bytes=MAX_PROXY_BODY_BYTES,
+        too_large="payload_too_large",
+        overrides=True,
+        forwards_key=True,
+        without_bundle=ErrorResponse(502, {"error": "bad_gateway"}),
+        failed=_proxy_failure,
+        headers=_proxy_headers,
+    )
+
+
+def _proxy_failure(relayed: RunnerOutcome, request_id: str) -> ErrorResponse:  # noqa: ARG001 - the direct one tells it
+    match relayed:
+        case RunnerTimedOut():
+            return ErrorResponse(504, {"error": "Gateway timeout"})
+        case RunnerRefused(status=status) if _FIRST_ERROR_STATUS <= status <= 599:
+            return ErrorResponse(status, {"error": "bad_gateway"})
+        case _:
+            return ErrorResponse(502, {"error": "bad_gateway"})
+
+
+def _proxy_headers(answered: HandlerResult) -> dict[str, str]:
+    return {name: answered.headers[name] for name in _PROXY_HEADERS if name in answered.headers}

@@ -1,0 +1,342 @@
+"""What is sent to a runner for one call: pure functions from an install and a request.
+
+The two gateways of the product differ in small things that a handler can see, and runs of
+schedules in more; each has its column here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from algaenv.gateway.http_client import HttpClient, HttpResponse, RequestFailed, ResponseTooLarge
+from algaenv.gateway.installs import Install
+from algaenv.gateway.users import User
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class EntryPoint(StrEnum):
+    """Which way a call came."""
+
+    DIRECT = "direct"
+    PROXY = "proxy"
+    SCHEDULE = "schedule"
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerRequest:
+    """The HTTP part of a call, as the handler shall see it."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Those of the caller that go on; the names of tenant and extension are added."""
+    body: bytes | None = None
+    """Left out for GET, whatever it is."""
+
+
+def execute_request(
+    install: Install,
+    asked: HandlerRequest,
+    *,
+    road: EntryPoint,
+    request_id: str,
+    timeout_ms: int,
+    user: User | None = None,
+    trigger: Mapping[str, str],
+) -> bytes:
+    """The JSON body. What is empty is left out, as far as the product does."""
+    http: dict[str, object] = {"method": asked.method, "path": asked.path}
+    if road is EntryPoint.PROXY:
+        http["url"] = asked.path
+    http["query"] = asked.query
+    http["headers"] = {
+        **asked.headers,
+        "x-alga-tenant": install.tenant,
+        "x-alga-extension": install.registry_id,
+    }
+    if asked.body is not None and asked.method not in {"GET", "HEAD"}:
+        http["body_b64"] = b64encode(asked.body).decode()
+    fields: dict[str, object] = {
+        "context": {
+            "request_id": request_id,
+            "tenant_id": install.tenant,
+            "extension_id": install.registry_id,
+            "install_id": install.install_id,
+            "version_id": install.version_id,
+            "content_hash": install.content_hash,
+            "config": install.config,
+            **trigger,
+        },
+        "http": http,
+        "limits": {"timeout_ms": timeout_ms},
+    }
+    if install.providers:
+        fields["providers"] = install.providers
+    if install.secret_envelope is not None:
+        fields["secret_envelope"] = install.secret_envelope
+    if road is EntryPoint.PROXY:
+        fields["endpoint"] = f"ui-proxy:{asked.path}"
+    if user is not None:
+        fields["user"] = _user_fields(user, road)
+    # A path may hold what is no text; the caller wrote it, and the handler may read it.
+    return _encode(fields).encode(errors="replace")
+
+
+def execute_headers(
+    install: Install,
+    method: str,
+    *,
+    road: EntryPoint,
+    request_id: str,
+    idempotency_key: str | None,
+    service_token: str,
+    inbound_token: str,
+) -> dict[str, str]:
+    """The headers of the request. A key of the proxy's callers is not among them: the product
+    hands it to the handler instead."""
+    headers = {
+        "content-type": "application/json",
+        "x-request-id": request_id,
+        "x-alga-tenant": install.tenant,
+        "x-alga-extension": install.registry_id,
+    }
+    if inbound_token:
+        # The product shows its token on the proxy's road only.
+        headers["x-runner-service-token"] = inbound_token
+    if road is not EntryPoint.PROXY:
+        if method not in {"GET", "HEAD"} or road is EntryPoint.SCHEDULE:
+            headers["x-idempotency-key"] = idempotency_key or request_id
+        return headers
+    headers["x-ext-install-id"] = install.install_id
+    headers["x-ext-version-id"] = install.version_id
+    headers["x-ext-registry-id"] = install.registry_id
+    for name, value in (
+        ("x-ext-config-version", install.config_version),
+        ("x-ext-secrets-version", install.secrets_version),
+        ("x-runner-service-token", inbound_token or service_token),
+    ):
+        if value:
+            headers[name] = value
+    return headers
+
+
+def _user_fields(user: User, road: EntryPoint) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "user_id": user.id,
+        "user_email": user.email,
+        "user_name": user.name,
+        "user_type": user.type,
+    }
+    if user.client_name:
+        fields["client_name" if road is EntryPoint.PROXY else "company_name"] = user.client_name
+    if user.client_id:
+        fields["client_id"] = user.client_id
+    if road is EntryPoint.PROXY:
+        fields["additional_fields"] = user.additional_fields
+    return fields
+
+
+# MERGED relay: Carries a call to the runner and brings back all that it says, also what the product drops.
+
+EXECUTE_PATH = "/v1/execute"
+
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+"""Of an answer of the runner, where its caller wants no less."""
+
+_FIRST_ERROR_STATUS = 400
+_EXCERPT_BYTES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerFailure:
+    """How a handler came to give no answer, as our runner tells it; others do not."""
+
+    kind: str
+    reason: str
+    causes: tuple[str, ...]
+    stderr: tuple[str, ...]
+    """The last lines that the guest wrote."""
+    hint: str = ""
+    host_call: str = ""
+    """The last call of its host: `http.fetch: transport (ConnectError)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerResult:
+    """The runner answered, for the handler or in its place."""
+
+    status: int
+    headers: Mapping[str, str]
+    """The handler's, names in lower case."""
+    body: bytes | None
+    error: str | None
+    """Begins with the runner's word for what went wrong; the product drops it."""
+    failure: HandlerFailure | None
+    runner_headers: Mapping[str, str]
+    """Of the runner's own HTTP answer, names in lower case."""
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerRefused:
+    """The runner answered with something that is no answer: HTTP `status` and how it begins."""
+
+    status: int
+    text: str
+    ms: float
+    error: str | None = None
+    """Its `error`, where the refusal is a JSON object that has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerUnreachable:
+    """Nobody answers there."""
+
+    why: str
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerTimedOut:
+    """The time of the call was over before there was an answer."""
+
+    ms: float
+
+
+RunnerOutcome = HandlerResult | RunnerRefused | RunnerUnreachable | RunnerTimedOut
+
+
+class RunnerClient:
+    """Asks the runner."""
+
+    def __init__(self, runner_url: str, service_token: str, inbound_token: str = "") -> None:
+        self._courier = HttpClient(runner_url + EXECUTE_PATH)
+        self._service_token = service_token
+        self._inbound_token = inbound_token
+
+    async def call(
+        self,
+        install: Install,
+        asked: HandlerRequest,
+        *,
+        road: EntryPoint,
+        request_id: str,
+        timeout_ms: int,
+        seconds: float = math.inf,
+        user: User | None = None,
+        idempotency_key: str | None = None,
+        trigger: Mapping[str, str] | None = None,
+        most_bytes: int | None = None,
+    ) -> RunnerOutcome:
+        """Have a handler run; never raises for what the runner does.
+
+        The handler has `timeout_ms`, and the answer has to be there within `seconds`, if that is
+        less. `trigger` is added to the context (`{"trigger": "schedule", "schedule_id": …}`). An
+        answer of more than `most_bytes`, else MAX_RESPONSE_BYTES, is refused and not read to its end.
+        """
+        content = execute_request(
+            install,
+            asked,
+            road=road,
+            request_id=request_id,
+            timeout_ms=timeout_ms,
+            user=user,
+            trigger=trigger or {},
+        )
+        headers = execute_headers(
+            install,
+            asked.method,
+            road=road,
+            request_id=request_id,
+            idempotency_key=idempotency_key,
+            service_token=self._service_token,
+            inbound_token=self._inbound_token,
+        )
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(min(timeout_ms / 1000, seconds)):
+                answer = await self._courier.post(
+                    content, headers, most_bytes or MAX_RESPONSE_BYTES
+                )
+        except TimeoutError:
+            return RunnerTimedOut(_elapsed_ms(started))
+        except ResponseTooLarge as error:
+            return RunnerRefused(error.status, str(error), _elapsed_ms(started))
+        except RequestFailed as error:
+            return RunnerUnreachable(str(error), _elapsed_ms(started))
+        return parse_response(answer, _elapsed_ms(started))
+
+    def close(self) -> None:
+        """Close the connections kept open."""
+        self._courier.close()
+
+
+def _elapsed_ms(started: float) -> float:
+    return round((time.perf_counter() - started) * 1000, 2)
+
+
+def parse_response(answer: HttpResponse, ms: float) -> RunnerOutcome:
+    content = answer.content
+    try:
+        said: Any = json.loads(content)
+    except (ValueError, RecursionError):
+        said = None
+    if answer.status >= _FIRST_ERROR_STATUS or not isinstance(said, dict):
+        error = said.get("error") if isinstance(said, dict) else None
+        return RunnerRefused(
+            answer.status,
+            content[:_EXCERPT_BYTES].decode(errors="replace"),
+            ms,
+            _text_or_none(error),
+        )
+    status, body = said.get("status"), said.get("body_b64")
+    try:
+        decoded = b64decode(body, validate=True) if isinstance(body, str) else None
+    except ValueError:
+        return RunnerRefused(answer.status, "its body_b64 is not base64", ms)
+    return HandlerResult(
+        status=status if isinstance(status, int) else 200,
+        headers=_parse_headers(said.get("headers")),
+        body=decoded,
+        error=_text_or_none(said.get("error")),
+        failure=_parse_failure(said.get("failure"), answer.headers),
+        runner_headers=answer.headers,
+        ms=ms,
+    )
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _parse_headers(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    return {name.lower(): each for name, each in value.items() if isinstance(each, str)}
+
+
+def _parse_failure(value: object, headers: Mapping[str, str]) -> HandlerFailure | None:
+    if not isinstance(value, dict):
+        return None
+    return HandlerFailure(
+        kind=str(value.get("kind", "")),
+        reason=str(value.get("reason", "")),
+        causes=_texts(value.get("causes")),
+        stderr=_texts(value.get("stderr")),
+        hint=headers.get("x-algaenv-hint", ""),
+        host_call=headers.get("x-algaenv-host-call", ""),
+    )
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()

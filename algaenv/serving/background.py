@@ -1,0 +1,26 @@
+"""Work that a service does beside its requests, for as long as it lives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+PAUSE_SECONDS = 5.0
+"""Before work that failed is begun again."""
+
+_log = logging.getLogger(__name__)
+
+
+async def restart_on_failure(
+    chore: Callable[[], Awaitable[None]], pause: float = PAUSE_SECONDS
+) -> None:
+    """Do the work, and begin it again, with a line in the log, when it fails."""
+    while True:
+        try:
+            await chore()
+        except Exception:
+            _log.exception("a chore failed and begins again", extra={"fields": {"pause": pause}})
+            await asyncio.sleep(pause)
+        else:
+            return

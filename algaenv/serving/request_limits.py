@@ -1,0 +1,145 @@
+"""HTTP whose request heads have a bounded size and a bounded time.
+
+The server's parser keeps whatever comes until a head is whole, so that one caller could fill the
+memory, and have everybody wait for what is done with so many headers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Request line and headers of one request."""
+HEAD_SECONDS = 60.0
+"""From the first byte of a head to its last, and from connecting to the first head."""
+
+_SEPARATORS = 4
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"content-type: text/plain; charset=utf-8\r\ncontent-length: 26\r\n"
+    b"cache-control: no-store\r\nconnection: close\r\n\r\nrequest head above 64 KiB\n"
+)
+
+
+class HeadTooLarge(Exception):
+    """The head of a request is longer than MAX_HEAD_BYTES."""
+
+
+class LimitedHttpProtocol(HttpToolsProtocol):
+    """Answers 431 and closes where a head is too large; closes where one does not come."""
+
+    _in_head = True
+    _whole = 0
+    """Bytes of the head in parts that the parser has handed over."""
+    _received = 0
+    """Bytes that came since the head began, less what the same packet brought before it."""
+    _too_large = False
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client is there; its first head is due."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._head_is_whole()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """More of a request."""
+        if self._too_large:
+            return
+        if self._in_head:
+            self._received += len(data)
+            if self._deadline is None:
+                self._expect_head()
+        super().data_received(data)
+        if self._in_head and self._received > MAX_HEAD_BYTES and not self._too_large:
+            self._refuse()
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self._in_head, self._whole = True, 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the request line is there."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header is whole; those after a body are not for anybody."""
+        self._count(len(name) + len(value) + _SEPARATORS)
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._in_head, self._received = False, 0
+        self._head_is_whole()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body is whole, and the next thing is a head."""
+        self._in_head, self._received, self._whole = True, 0, 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, unless it was too much of it."""
+        if self._too_large:
+            self._refuse()
+        else:
+            super().send_400_response(msg)
+
+    def _count(self, size: int) -> None:
+        self._whole += size
+        if self._whole > MAX_HEAD_BYTES:
+            self._too_large = True
+            raise HeadTooLarge
+
+    def _refuse(self) -> None:
+        self._too_large = True
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(_TOO_LARGE)
+        self.transport.close()
+
+    def _expect_head(self) -> None:
+        self._deadline = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def _head_is_whole(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.close()
+
+
+# MERGED body_limit: How long the body of a request may take to arrive.
+
+BODY_SECONDS = 60.0
+
+
+class BodyTooSlow(Exception):
+    """The body did not come within BODY_SECONDS."""
+
+
+async def within_body_time(body: Awaitable[bytes]) -> bytes:
+    """What `body` reads. Raises BodyTooSlow, and what `body` raises."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await body
+    except TimeoutError:
+        raise BodyTooSlow from None
+
+
+def body_timeout_response() -> Response:
+    """The answer to such a request; what still comes of it is not read."""
+    return Response(status_code=408, headers={"connection": "close"})

@@ -1,0 +1,113 @@
+"""What all internal APIs have in common: the token, the body, the word on the feed."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from tests.drivers.alga import OZ, migrate, tenant
+from tests.gateway.conftest import Start
+from tests.gateway.seed import Extension, install
+from tests.servers import Database
+
+from .conftest import Api, World, heard
+
+CALLS: dict[str, Any] = {
+    "storage": {"operation": "list", "namespace": "n"},
+    "scheduler": {"operation": "list"},
+    "clients": {"operation": "list"},
+    "services": {"operation": "list"},
+    "invoicing": {"operation": "createManualInvoice"},
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("token", [None, "", "wrong", "service-token", "storage-token ", "ü"])
+def test_wrong_token(world: World, extension: Extension, name: str, token: str | None) -> None:
+    """The second variable does not count where the first is set."""
+    shown = token.encode().decode("latin-1") if token else token
+    answer = Api(world.faithful, name, extension.install)(CALLS[name], token=shown)
+    assert answer.status == 401
+    assert answer.json["code"] == "UNAUTHORIZED"
+    assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_token_comes_before_body(world: World, extension: Extension, name: str) -> None:
+    assert Api(world.faithful, name, extension.install)(b"{", token="wrong").status == 401
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"a": NaN}'])
+def test_bad_json(world: World, extension: Extension, name: str, body: bytes) -> None:
+    answer = Api(world.faithful, name, extension.install)(body)
+    assert (answer.status, answer.json["code"]) == (500, "INTERNAL_ERROR")
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("body", [b"[]", b"null", b'"x"', b"1", b"{}", b'{"operation": "no"}'])
+def test_no_operation(world: World, extension: Extension, name: str, body: bytes) -> None:
+    answer = Api(world.faithful, name, extension.install)(body)
+    assert answer.status == 400
+    if name == "invoicing":
+        assert answer.json == {"error": "Unsupported operation"}
+    else:
+        assert set(answer.json["details"]) == {"formErrors", "fieldErrors"}
+        assert ("code" in answer.json) is (name in {"clients", "services"})
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_unknown_install(world: World, name: str) -> None:
+    answer = Api(world.faithful, name, str(uuid.uuid4()))(CALLS[name])
+    assert answer.status == 404
+    if name == "invoicing":
+        assert answer.json == {"error": "Install not found"}
+    else:
+        assert answer.json["code"] == "NOT_FOUND"
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_only_post(world: World, extension: Extension, name: str) -> None:
+    path = f"/api/internal/ext-{name}/install/{extension.install}"
+    assert world.faithful.ask(path, {"x-runner-auth": "storage-token"}).status == 405
+
+
+def test_second_token_where_the_first_is_blank(start: Start, hello: Extension) -> None:
+    service = start(RUNNER_STORAGE_API_TOKEN=" ")
+    storage = Api(service, "storage", hello.install)
+    assert storage(CALLS["storage"], token="service-token").status == 200
+    assert storage(CALLS["storage"], token=" ").status == 401
+
+
+def test_nobody_has_a_token_that_is_not_set(start: Start, hello: Extension) -> None:
+    service = start(RUNNER_STORAGE_API_TOKEN="", RUNNER_SERVICE_TOKEN="")
+    assert Api(service, "storage", hello.install)(CALLS["storage"], token="").status == 401
+
+
+def test_calls_are_on_the_feed(world: World, extension: Extension) -> None:
+    storage = Api(world.faithful, "storage", extension.install)
+    storage({"operation": "get", "namespace": "n", "key": "nobody"})
+    told = heard(world.faithful, extension, "host-call")
+    assert told["api"] == "storage"
+    assert told["operation"] == "get"
+    assert told["about"] == "n/nobody"
+    assert told["status"] == 404
+    assert told["error"]
+
+
+def test_database_down(start: Start, database: Database) -> None:
+    migrate(database)
+    tenant(database, "Oz", OZ)
+    hello = install(database, OZ)
+    service = start(DATABASE_URL=database.url)
+    storage = Api(service, "storage", hello.install)
+    assert storage(CALLS["storage"]).status == 200
+    database.server.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS false")
+    database.server.execute(
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database.name}'"
+    )
+    for name in CALLS.keys() - {"invoicing"}:
+        answer = Api(service, name, hello.install)(CALLS[name])
+        assert (answer.status, answer.json["code"]) == (503, "INTERNAL_ERROR")

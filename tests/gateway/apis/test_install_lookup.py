@@ -1,0 +1,174 @@
+"""What runners ask about installs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from algaenv.bundle.digest import Digest
+from tests.drivers.alga import OZ, tenant
+from tests.gateway.conftest import Start
+from tests.gateway.gateway_process import AUTH_KEY, Answer, Gateway
+from tests.gateway.seed import Extension, add_bundle, install
+
+from .conftest import World
+
+OTHER = "0d9e0f62-8e2f-4a7e-8a52-6f9f1a5c1e11"
+
+
+def _ask(gateway: Gateway, path: str, key: str | None = AUTH_KEY, **query: str) -> Answer:
+    headers = {} if key is None else {"x-api-key": key}
+    return gateway.ask(f"/api/installs/{path}?{urlencode(query, quote_via=quote)}", headers)
+
+
+@pytest.mark.parametrize("path", ["lookup-by-host", "validate"])
+@pytest.mark.parametrize("key", [None, "", "wrong"])
+def test_key(world: World, path: str, key: str | None) -> None:
+    assert _ask(world.faithful, path, key, host="h").status == 401
+
+
+def test_without_a_key_of_ours_any_will_do(start: Start, hello: Extension) -> None:
+    service = start(ALGA_AUTH_KEY="")
+    assert _ask(service, "validate", "anything").status == 200
+    assert _ask(service, "validate", None).status == 401
+
+
+@pytest.mark.parametrize("host", ["ext.example", "EXT.example", "ext.example:8443"])
+def test_host(world: World, host: str) -> None:
+    extension = world.install(domain=f"{len(host)}{host.lower()[0]}.example", enabled=False)
+    domain = f"{len(host)}{host.lower()[0]}.example"
+    asked = host.replace("ext.example", domain).replace("EXT.example", domain.upper())
+    answer = _ask(world.faithful, "lookup-by-host", host=asked, ts="1")
+    assert answer.json == {
+        "tenant_id": OZ,
+        "extension_id": extension.registry,
+        "content_hash": extension.digest.prefixed,
+    }
+    world.database.sql("UPDATE tenant_extension_install SET runner_domain = NULL")
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "error"),
+    [
+        ({}, 400, "missing_host"),
+        ({"host": ""}, 400, "missing_host"),
+        ({"host": "x"}, 404, "not_found"),
+    ],
+)
+def test_no_host(world: World, query: Mapping[str, str], status: int, error: str) -> None:
+    answer = _ask(world.faithful, "lookup-by-host", **query)
+    assert (answer.status, answer.json) == (status, {"error": error})
+
+
+def _valid(world: World, extension: str, hash_: str, tenant_id: str = OZ) -> bool:
+    answer = _ask(world.faithful, "validate", tenant=tenant_id, extension=extension, hash=hash_)
+    assert answer.status == 200
+    assert set(answer.json) == {"valid"}
+    return bool(answer.json["valid"])
+
+
+def test_validate(world: World, extension: Extension) -> None:
+    older = Digest.of(b"older")
+    add_bundle(world.database, extension.version, older, "1 day")
+    hash_, registry = extension.digest, extension.registry
+    for spelled in (hash_.prefixed, hash_.hex, hash_.hex.upper(), older.prefixed):
+        assert _valid(world, registry, spelled), spelled
+    for wrong in (
+        "sha256:" + hash_.hex.upper(),
+        Digest.of(b"?").hex,
+        hash_.hex[:-1],
+        "",
+        "\0" + hash_.hex,
+    ):
+        assert not _valid(world, registry, wrong), wrong
+    assert not _valid(world, extension.slug, hash_.hex)
+    assert not _valid(world, extension.install, hash_.hex)
+    assert not _valid(world, registry, hash_.hex, "x")
+    assert not _valid(world, registry, hash_.hex, OTHER)
+    world.database.sql(
+        "UPDATE tenant_extension_install SET is_enabled = false WHERE id = %s", extension.install
+    )
+    assert _valid(world, registry, hash_.hex)
+
+
+def test_validate_wants_the_right_product(world: World) -> None:
+    desk = tenant(world.database, "Desk", product="algadesk")
+    theirs = install(world.database, desk, name="Desk")
+    assert not _valid(world, theirs.registry, theirs.digest.hex, desk)
+    unknown = install(world.database, OTHER, name="Unknown")
+    assert _valid(world, unknown.registry, unknown.digest.hex, OTHER)
+
+
+def _config(gateway: Gateway, body: object, token: str = "storage-token") -> Answer:
+    import json
+
+    return gateway.ask(
+        "/api/internal/ext-runner/install-config",
+        {"x-runner-auth": token, "content-type": "application/json"},
+        method="POST",
+        body=body if isinstance(body, bytes) else json.dumps(body).encode(),
+    )
+
+
+def test_install_config(world: World) -> None:
+    extension = world.install(config={"a": 1, "b": None}, secrets={"s": "x"})
+    for ref in (extension.registry, extension.install, extension.slug):
+        answer = _config(world.faithful, {"tenantId": OZ, "extensionId": ref})
+        assert answer.status == 200
+        assert (
+            answer.json.items()
+            >= {
+                "tenantId": OZ,
+                "extensionSlug": extension.slug,
+                "installId": extension.install,
+                "versionId": extension.version,
+                "registryId": extension.registry,
+                "contentHash": extension.digest.prefixed,
+                "config": {"a": "1", "b": ""},
+                "configVersion": "config-1",
+                "secretsVersion": "secrets-1",
+            }.items()
+        )
+        assert answer.json["secretEnvelope"]["algorithm"] == "inline/base64"
+        assert "cap:storage.kv" in answer.json["providers"]
+        assert answer.json["updatedAt"].endswith("Z")
+
+
+def test_install_config_without_rows(world: World, extension: Extension) -> None:
+    answer = _config(world.faithful, {"tenantId": OZ, "extensionId": extension.registry}).json
+    assert (answer["secretEnvelope"], answer["updatedAt"]) == (None, None)
+    assert not {"configVersion", "secretsVersion"} & set(answer)
+    assert answer["config"] == {"from": "install"}
+
+
+@pytest.mark.parametrize(
+    ("body", "token", "status", "error"),
+    [
+        ({"tenantId": OZ, "extensionId": "x"}, "wrong", 401, "unauthorized"),
+        ({"tenantId": OZ, "extensionId": "x"}, "service-token", 401, "unauthorized"),
+        ({"tenantId": OZ}, "storage-token", 400, "invalid_request"),
+        ({"tenantId": "", "extensionId": "x"}, "storage-token", 400, "invalid_request"),
+        ([], "storage-token", 400, "invalid_request"),
+        ({"tenantId": OZ, "extensionId": "x"}, "storage-token", 404, "install_not_found"),
+        (b"{", "storage-token", 500, "internal_error"),
+    ],
+)
+def test_install_config_refusals(
+    world: World, body: object, token: str, status: int, error: str
+) -> None:
+    answer = _config(world.faithful, body, token)
+    assert (answer.status, answer.json["error"]) == (status, error)
+
+
+def test_install_config_of_another_tenant(world: World, extension: Extension) -> None:
+    asked = {"tenantId": OTHER, "extensionId": extension.registry}
+    assert _config(world.faithful, asked).status == 404
+
+
+def test_install_config_has_a_token_of_its_own(start: Start, hello: Extension) -> None:
+    service = start(RUNNER_CONFIG_API_TOKEN="config-token")
+    asked = {"tenantId": OZ, "extensionId": hello.registry}
+    assert _config(service, asked, "config-token").status == 200
+    assert _config(service, asked, "storage-token").status == 401

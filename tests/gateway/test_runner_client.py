@@ -1,0 +1,57 @@
+"""What a runner answers is read without trusting it; and work in the background does not end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from algaenv.gateway.http_client import HttpResponse
+from algaenv.gateway.runner_client import HandlerResult, RunnerRefused, parse_response
+from algaenv.serving.background import restart_on_failure
+
+
+def read(content: bytes, status: int = 200) -> object:
+    return parse_response(HttpResponse(status, {}, content), 1.0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 200_000,
+        b'{"a":' * 200_000,
+        b"\xff",
+        b"",
+        b"null",
+        b"1" * 5000,
+        b'{"body_b64": "\xc3\xa9"}',
+        b'{"body_b64": "x"}',
+    ],
+    ids=range(8),
+)
+def test_what_is_no_answer_is_refused(content: bytes) -> None:
+    assert isinstance(read(content), RunnerRefused)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [7, "x", [], {}, {"causes": 5, "stderr": 5}, {"causes": {"a": 1}, "stderr": "x", "kind": []}],
+)
+def test_a_failure_of_any_shape(failure: object) -> None:
+    answer = {"status": 500, "headers": 3, "error": "execute_failed: x", "failure": failure}
+    assert isinstance(read(json.dumps(answer).encode()), HandlerResult)
+
+
+def test_a_chore_that_fails_begins_again(caplog: pytest.LogCaptureFixture) -> None:
+    begun = 0
+
+    async def chore() -> None:
+        nonlocal begun
+        begun += 1
+        if begun < 3:
+            raise OverflowError("nobody thought of it")
+
+    asyncio.run(restart_on_failure(chore, 0.0))
+    assert begun == 3
+    assert caplog.text.count("begins again") == 2

@@ -1,0 +1,71 @@
+"""Callers that send slowly, and a runner that stalls in the middle of a page."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from tests.gateway.conftest import _env
+from tests.gateway.gateway_process import TOKEN, Gateway, gateway
+from tests.gateway.seed import Extension
+from tests.gateway.stub_runner import Said, Stub
+from tests.servers import Database
+
+WAIT = 60.0
+"""Far above the limits that are set here, and below for ever."""
+
+
+@pytest.fixture(scope="module")
+def hasty(_database: Database, _runner: Stub) -> Iterator[Gateway]:
+    """A gateway that gives bodies and the runner half a second."""
+    first = "from algaenv.gateway import body_limit; body_limit.BODY_SECONDS = 0.5"
+    env = _env(_database, _runner) | {"EXT_GATEWAY_TIMEOUT_MS": "500"}
+    with gateway(env, first) as service:
+        yield service
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/ext/{registry}/hello",
+        "/api/ext-proxy/{registry}/hello",
+        "/api/internal/ext-storage/install/{install}",
+        "/api/internal/ext-runner/install-config",
+    ],
+)
+def test_a_body_that_does_not_come_is_answered_408(
+    hasty: Gateway, tables: Database, hello: Extension, runner: Stub, path: str
+) -> None:
+    target = path.format(registry=hello.registry, install=hello.install)
+    head = (
+        f"POST {target} HTTP/1.1\r\nhost: localhost\r\nx-runner-auth: {TOKEN}\r\n"
+        "content-type: application/json\r\ncontent-length: 100\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", hasty.port), WAIT) as link:
+        link.sendall(head.encode() + b'{"a":')
+        received = b""
+        while more := link.recv(65536):
+            received += more
+    assert received.startswith(b"HTTP/1.1 408 "), received
+    assert b"connection: close" in received.lower()
+    assert runner.asked == []
+    assert not [each for each in hasty.lines if "traceback" in each]
+
+
+def test_a_page_that_stalls_in_the_middle_is_cut(
+    hasty: Gateway, tables: Database, hello: Extension, runner: Stub
+) -> None:
+    runner.says(Said(200, b"half", {"content-type": "text/css", "content-length": "1000"}))
+    with closing(http.client.HTTPConnection("127.0.0.1", hasty.port, timeout=WAIT)) as link:
+        link.request("GET", f"/runner/ext-ui/{hello.registry}/x/app.css")
+        answer = link.getresponse()
+        assert answer.status == 200
+        with pytest.raises(http.client.IncompleteRead) as caught:
+            answer.read()
+    assert caught.value.partial == b"half"
+    runner.says(Said(200, b"whole", {"content-type": "text/css"}))
+    assert hasty.call(f"/runner/ext-ui/{hello.registry}/x/app.css").body == b"whole"
