@@ -1,4 +1,4 @@
-"""The service put together: routes, what they need, and its beginning and end."""
+"""The application: its routes, what they need, and the server that runs it."""
 
 from __future__ import annotations
 
@@ -150,11 +150,6 @@ async def _internal_error(request: Request, error: Exception) -> Response:  # no
     return json_response(500, {"error": "internal_error"})
 
 
-# MERGED below: A route for everything under a prefix.
-#
-# The pattern of an ordinary route ends at a line feed, and `%0a` is one by the time it is matched.
-
-
 class PrefixRoute(BaseRoute):
     """Hands every request whose path begins with `prefix` to `app`, or those of `methods`."""
 
@@ -176,8 +171,6 @@ class PrefixRoute(BaseRoute):
             raise HTTPException(405, headers={"Allow": ", ".join(self.methods)})
         await self._app(scope, receive, send)
 
-
-# MERGED serve: The service from its first moment to its last.
 
 BACKLOG = 2048
 DRAIN_SECONDS = 5

@@ -1,7 +1,7 @@
 """The product's audit of calls: a row of `extension_execution_log` before the runner is asked.
 
 A call whose row cannot be written is refused, as in the product. Rows of calls that come at the
-same time are written by one statement; how calls ended is added a little later, many at once. The
+same time are written by one statement; results are added a little later, many at once. The
 database need not have these rows on its disk before a call goes on: it survives their loss when
 the machine goes down.
 """

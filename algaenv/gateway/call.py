@@ -1,4 +1,4 @@
-"""One call on its way through a gateway: what is known of it, and who is told."""
+"""One call of a handler: what is known of it, where that is reported, and what went wrong."""
 
 from __future__ import annotations
 
@@ -126,8 +126,6 @@ def request_id(given: str | None) -> str:
         return given
     return str(uuid.uuid4())
 
-
-# MERGED diagnosis: What an answer of the runner means for the author of an extension: one pure function.
 
 _RUNNER_HINTS = {
     "missing_routing_headers": "report it: the gateway always sends them",

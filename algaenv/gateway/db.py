@@ -1,7 +1,8 @@
-"""The connections to the database, shared by all rooms, and how long anybody waits for one.
+"""The connections to the database, and how long a caller waits for one.
 
-A statement that is cancelled waits for the server to admit it, which one that is frozen, or behind
-a cut line, never does. So nothing here is cancelled: what takes too long loses its connection.
+A statement that is cancelled waits for the server to confirm it, which a server that is frozen, or
+behind a cut line, never does. So nothing here is cancelled: what takes too long loses its
+connection.
 """
 
 from __future__ import annotations
@@ -141,9 +142,6 @@ async def _rows(
 ) -> list[dict[str, Any]]:
     cursor = await connection.execute(statement, values)
     return await cursor.fetchall() if cursor.description else []
-
-
-# MERGED hearing: Whether the other end of an idle connection has said something, found without a trip to it.
 
 
 def is_readable(descriptor: int) -> bool:

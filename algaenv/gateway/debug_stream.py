@@ -1,4 +1,4 @@
-"""`/api/ext-debug/stream`: what guests say, from the Redis stream that runners write to."""
+"""`/api/ext-debug/stream`: what guests log, from the Redis stream that runners write to."""
 
 from __future__ import annotations
 

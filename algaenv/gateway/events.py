@@ -95,8 +95,6 @@ def _concerns(event: Event, extension: str | None) -> bool:
     return extension is None or event.get("extension") in {None, extension}
 
 
-# MERGED sse: Events for browsers, as they come: `text/event-stream`.
-
 KEEPALIVE_SECONDS = 15.0
 """After so long without an event a comment is sent: it shows that a browser has left."""
 

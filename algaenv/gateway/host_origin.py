@@ -1,8 +1,8 @@
-"""Keeps other people's pages away from a service where nobody has to log in.
+"""Refuses requests of other sites' pages, since this service has no log-in.
 
 A browser may be led here by any page it shows. Its Host header then names that page's server
-(when DNS was bent towards this machine), or its Origin does. Runners come under whatever name
-their network gives this service, but carry a token; what they ask for is not looked at here.
+(when DNS was bent towards this machine), or its Origin does. Runners use whatever name their
+network gives this service, but send a token; their requests are not checked here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""One kept connection to a server of HTTP/1.1: a request goes out in one piece, an answer comes in.
+"""HTTP clients: one with few parts for calls of handlers, and httpx for everything else.
 
 The clients of httpx and httpcore read with a parser in Python and send in pieces, which was half of
-what the gateway added to a call; here it is the parser that the server side has as well.
+what the gateway added to a call. `HttpConnection` uses the parser that the server side has as well.
 """
 
 from __future__ import annotations
@@ -170,8 +170,6 @@ class HttpConnection(asyncio.Protocol):
         self.abort()
 
 
-# MERGED courier: Carries calls to the runner over connections that are kept open, the last used first.
-
 CONNECT_SECONDS = 5.0
 IDLE_SECONDS = 60.0
 """A connection is not used again after it was idle for so long; our runner keeps them for 75."""
@@ -252,11 +250,6 @@ def _header_value(name: str, text: str) -> str:
         raise RequestFailed(f"the header {name} cannot hold control characters")
     return text
 
-
-# MERGED outbound: The client for what is not a call, made when it is first needed and closed at the end.
-#
-# What asks through it is to be cancelled by a scope of anyio and never by its task: the
-# library shields its own cleaning up from the former only, and leaves connections open otherwise.
 
 MAX_CONNECTIONS = 256
 

@@ -1,8 +1,11 @@
-"""The statements behind `installs`, kept apart because they are read as a whole.
+"""The installed extensions of the tenant, read from the tables at this moment.
 
-The current bundle of a version is its newest; where several are equally new, the one that the
-look-up by host name would take, so that a page and its calls agree. A row without a date counts
-as the newest, which is how PostgreSQL sorts and what the product runs into.
+One statement reads an install with everything that belongs to it, so the parts are consistent. The
+product reads twice and answers 503 when an install changed in between; that cannot happen here.
+
+The current bundle of a version is its newest; of several that are equally new, the one that the
+look-up by host name takes, so that a page and its calls agree. A row without a date counts as the
+newest, as PostgreSQL sorts and as the product does.
 """
 
 from __future__ import annotations
@@ -75,11 +78,6 @@ JOIN extension_bundle b ON b.version_id = i.version_id
 WHERE i.runner_domain = %(host)s
 ORDER BY b.created_at DESC, b.content_hash DESC LIMIT 1"""
 
-
-# MERGED installs: The installed extensions of the tenant, as the tables say it at this moment.
-#
-# One statement reads an install with all that hangs on it, so what it says belongs together. The
-# product reads twice and answers 503 when an install changed in between; that cannot happen here.
 
 EXTENSION_PRODUCT = "psa"
 """The only product whose tenants have extensions."""

@@ -1,7 +1,7 @@
 """Who may call what: the rules of both gateways, in the product's order, as one pure function.
 
-Nothing here asks anybody. The rate limit comes after it, since it must ask Redis, and the audit
-after that, since it asks the database.
+No I/O happens here. The rate limit comes after it, since it needs Redis, and the audit after that,
+since it needs the database.
 """
 
 from __future__ import annotations

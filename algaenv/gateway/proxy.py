@@ -1,4 +1,8 @@
-"""The way through a gateway: who asks, what may be called, the runner, and the answer."""
+"""`ExtensionProxy`: a request becomes a call of a handler, and its result the response.
+
+The user is selected, the policy decides, the rate limit counts, the audit row is written, and the
+runner is asked, in this order.
+"""
 
 from __future__ import annotations
 

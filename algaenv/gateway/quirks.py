@@ -1,6 +1,6 @@
-"""Quirks of Alga that extensions meet in production: reproduced, announced, and fixed by wish.
+"""Faults of the product that extensions meet in production: reproduced, announced, or fixed.
 
-Whoever reproduces one asks `reproduces` first and calls `announce` when it has really bitten.
+Code that reproduces one asks `reproduces` first and calls `announce` when the fault has shown.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The rate limit of both gateways: a token bucket in Redis, for each extension of a tenant.
 
 60 calls at once and one more a second, as in the product. Redis counts, so that restarts and
-other gateways make no difference; when it does not answer, nobody is let through.
+other gateways make no difference; when it does not answer, every call is refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""What went wrong and what to do about it, said beside the product's own short answer."""
+"""Responses of the gateway: the product's body byte for byte, and the problem behind it.
+
+`x-algaenv-*` headers are always there. The body has a `problem` only for callers whose Accept
+asks for `application/problem+json`.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +28,6 @@ class Problem:
         """As it stands in an answer."""
         return {"code": self.code, "summary": self.summary, "hint": self.hint}
 
-
-# MERGED answers: Answers: the product's body byte for byte, and beside it what the product does not say.
-#
-# `x-algaenv-*` headers are always there. The body grows a `problem` only for callers whose Accept
-# asks for `application/problem+json`.
 
 PROBLEM_JSON = "application/problem+json"
 MAX_HEADER_LENGTH = 500

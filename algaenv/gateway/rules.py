@@ -1,4 +1,4 @@
-"""What sets one gateway apart from the other, as a table with a column for each."""
+"""The rules of both gateways, direct and proxy, where they differ: one table, two columns."""
 
 from __future__ import annotations
 
@@ -45,8 +45,6 @@ class GatewayRules:
     """Those of a handler's answer that the caller sees."""
 
 
-# MERGED direct: `/api/ext/{id}/{path…}`: the gateway for anything that is signed in.
-
 DIRECT_PREFIX = "/api/ext/"
 MAX_DIRECT_BODY_BYTES = 10 * 1024 * 1024
 
@@ -87,8 +85,6 @@ def _product_headers(answered: HandlerResult) -> dict[str, str]:
 def _handler_headers(answered: HandlerResult) -> dict[str, str]:
     return {name: answered.headers[name] for name in _DIRECT_HEADERS if name in answered.headers}
 
-
-# MERGED proxy: `/api/ext-proxy/{id}/{path…}`: the gateway for the page that shows an extension's own.
 
 PROXY_PREFIX = "/api/ext-proxy/"
 MAX_PROXY_BODY_BYTES = 64 * 1024 * 1024

@@ -1,7 +1,7 @@
-"""What is sent to a runner for one call: pure functions from an install and a request.
+"""The client of the runner: the request for one call, and everything that the runner answers.
 
-The two gateways of the product differ in small things that a handler can see, and runs of
-schedules in more; each has its column here.
+Both gateways of the product differ in small things that a handler can see, and runs of schedules
+in more; `EntryPoint` says which applies. What the product drops from an answer is kept.
 """
 
 from __future__ import annotations
@@ -146,8 +146,6 @@ def _user_fields(user: User, road: EntryPoint) -> dict[str, object]:
     return fields
 
 
-# MERGED relay: Carries a call to the runner and brings back all that it says, also what the product drops.
-
 EXECUTE_PATH = "/v1/execute"
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
@@ -242,7 +240,7 @@ class RunnerClient:
 
         The handler has `timeout_ms`, and the answer has to be there within `seconds`, if that is
         less. `trigger` is added to the context (`{"trigger": "schedule", "schedule_id": …}`). An
-        answer of more than `most_bytes`, else MAX_RESPONSE_BYTES, is refused and not read to its end.
+        answer of more than `most_bytes`, else MAX_RESPONSE_BYTES, is refused and not read further.
         """
         content = execute_request(
             install,
@@ -286,6 +284,7 @@ def _elapsed_ms(started: float) -> float:
 
 
 def parse_response(answer: HttpResponse, ms: float) -> RunnerOutcome:
+    """The outcome that an answer of the runner stands for; `ms` is how long it took."""
     content = answer.content
     try:
         said: Any = json.loads(content)

@@ -216,10 +216,6 @@ def _extensions(content: object, wrong: _Validator) -> dict[str, ExtensionSettin
     return found
 
 
-# MERGED environment: What the process environment says, read once, and the file of settings that it names.
-
-__all__ = ["BadEnvironment", "DebugStream", "Environment", "is_http_url"]
-
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 3000
 DEFAULT_RUNNER_URL = "http://localhost:8080"

@@ -1,7 +1,7 @@
-"""Whom a request is for: the extension and the path in its URL, taken apart by raw bytes.
+"""URLs taken apart: the extension and path of a request, and the origin of a server.
 
 The server hands the path over decoded, where a slash that was written `%2F` looks like one
-between segments. Here segments are split first and decoded afterwards.
+between segments. `parse_target` splits the raw bytes first and decodes the segments afterwards.
 """
 
 from __future__ import annotations
@@ -56,9 +56,6 @@ def _decode(segment: bytes) -> tuple[str, bool]:
     except UnicodeDecodeError:
         return content.decode(errors="replace"), False
     return text, text not in {".", ".."} and not _FORBIDDEN & set(text)
-
-
-# MERGED origin: URLs as the addresses of servers.
 
 
 def is_http_url(value: str) -> bool:

@@ -1,4 +1,4 @@
-"""Who asks: the users that a request may choose from, since nobody logs in here."""
+"""The users that a request may select from, since there is no log-in."""
 
 from __future__ import annotations
 

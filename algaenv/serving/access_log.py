@@ -1,6 +1,6 @@
-"""What the service says about itself: one line a request, as JSON or for people.
+"""The access log: one record a request, as JSON or as text. Written by a thread of its own.
 
-No line holds a token, a query or a body.
+No record holds a token, a query or a body.
 """
 
 from __future__ import annotations

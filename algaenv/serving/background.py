@@ -1,4 +1,4 @@
-"""Work that a service does beside its requests, for as long as it lives."""
+"""Background tasks of a service, restarted when they fail."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""HTTP whose request heads have a bounded size and a bounded time.
+"""Limits of a request: the size and time of its head, the time of its body.
 
-The server's parser keeps whatever comes until a head is whole, so that one caller could fill the
-memory, and have everybody wait for what is done with so many headers.
+The server's parser keeps whatever comes until a head is complete, so that one caller could fill the
+memory, and delay all others while so many headers are parsed.
 """
 
 from __future__ import annotations
@@ -121,8 +121,6 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self.transport is not None and not self.transport.is_closing():
             self.transport.close()
 
-
-# MERGED body_limit: How long the body of a request may take to arrive.
 
 BODY_SECONDS = 60.0
 

@@ -1,4 +1,4 @@
-"""One read for all who want the same meanwhile, and never one that began before they asked."""
+"""One read for all callers of the same key, and never one that began before they asked."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ from starlette.routing import BaseRoute, Mount, Route
 from algaenv.gateway.apis.invoicing import InvalidFields, parse_invoice
 from algaenv.gateway.apis.storage import requests
 from algaenv.gateway.app import PrefixRoute, create_app
+from algaenv.gateway.openapi import build_document
 from algaenv.gateway.openapi.request_bodies import MAX_DESCRIPTION, MAX_LENGTHS, MAX_PO_NUMBER
-from algaenv.gateway.openapi.whole import build_document
 from algaenv.gateway.settings import GatewayConfig
 from tests.drivers.alga import OZ
 from tests.gateway.gateway_process import AUTH_KEY, TOKEN, Gateway

@@ -1,7 +1,7 @@
-"""What runners call: storage, schedules, invoices, clients, services, and look-ups of installs.
+"""The APIs that runners call: storage, schedules, invoices, clients, services, install look-ups.
 
-Each answers as the product does, status and body; what the product does wrong on the way is done
-wrong here too and announced, unless the settings have it fixed.
+Each answers as the product does, status and body. Faults of the product are reproduced and
+announced, unless the settings name them as fixed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ __all__ = ["chores", "routes"]
 
 def routes(house: AppState) -> list[Route]:
     """Every route of this room. Raises BadSettings for clients and services that are none."""
-    from algaenv.gateway.apis import api_endpoint, directory
-    from algaenv.gateway.apis.api_endpoint import api_route
+    from algaenv.gateway.apis import directory
+    from algaenv.gateway.apis.api_endpoint import api_route, first_token
     from algaenv.gateway.apis.directory import ClientsApi, ServicesApi
     from algaenv.gateway.apis.install_lookup import InstallLookup
     from algaenv.gateway.apis.invoicing import InvoicingApi
@@ -32,9 +32,7 @@ def routes(house: AppState) -> list[Route]:
     known = directory.load_directory(house.settings)
     schedules, endpoints = ScheduleRepository(house.pool), EndpointRepository(house.pool)
     invoicing = InvoicingApi(house, known)
-    expected = api_endpoint.first_token(
-        (house.environment.storage_token, house.environment.service_token)
-    )
+    expected = first_token((house.environment.storage_token, house.environment.service_token))
     apis = (
         StorageApi(RecordRepository(house.pool), house.faults),
         SchedulerApi(house.installs, schedules, endpoints, house.faults, ChangeLimiter()),

@@ -1,4 +1,7 @@
-"""JSON as JavaScript reads and writes it: sizes and numbers in the product are JavaScript's."""
+"""What the internal APIs share: JSON, tokens, errors, and the route that calls an API.
+
+Sizes, numbers and timestamps are JavaScript's, because the product is written in it.
+"""
 
 from __future__ import annotations
 
@@ -62,17 +65,12 @@ def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-# MERGED moments: Times as the product's answers spell them.
-
-
 def iso_timestamp(moment: datetime | None) -> str | None:
     """ISO 8601 in UTC with milliseconds and `Z`; None stays None."""
     if moment is None:
         return None
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
-
-# MERGED token: Who may ask: shared secrets, compared in constant time.
 
 RUNNER_AUTH_HEADER = "x-runner-auth"
 API_KEY_HEADER = "x-api-key"
@@ -89,8 +87,6 @@ def token_matches(given: str | None, expected: str) -> bool:
         return False
     return hmac.compare_digest(given.encode("latin-1", "replace"), expected.encode())
 
-
-# MERGED refusal: Why a call is not answered, before it is known in which of the product's shapes that is said.
 
 M = TypeVar("M", bound="BaseModel")
 
@@ -141,7 +137,7 @@ class InvalidBody(Exception):
 
 
 def parse_body(model: type[M], body: object) -> M:
-    """The body as this shape, unknown fields left out. Raises InvalidBody with all that is wrong."""
+    """The body as this model, without unknown fields. Raises InvalidBody with all errors."""
     from pydantic import ValidationError
 
     try:
@@ -155,8 +151,6 @@ def parse_body(model: type[M], body: object) -> M:
             messages.append(fault["msg"])
         raise InvalidBody({"formErrors": form, "fieldErrors": fields}) from None
 
-
-# MERGED door: The way into the APIs that runners call: token, body, answer, and a word about it on the feed.
 
 _log = logging.getLogger(__name__)
 
@@ -196,7 +190,7 @@ class Api(Protocol):
     name: str
     """As its path spells it after `ext-`."""
 
-    async def to_http(self, call: ApiCall) -> ApiResponse:
+    async def handle(self, call: ApiCall) -> ApiResponse:
         """Answer. Raises ApiError, InvalidBody, and anything else for a failure of our own."""
 
     def refusal(self, error: ApiError | InvalidBody) -> ApiResponse:
@@ -216,7 +210,7 @@ def api_route(api: Api, expected: str, feed: EventBus) -> Route:
             if not token_matches(request.headers.get(RUNNER_AUTH_HEADER), expected):
                 raise ApiError("UNAUTHORIZED", "The runner token is not the right one")
             call.body = parse_json(await within_body_time(request.body()))
-            said = await api.answer(call)
+            said = await api.handle(call)
         except (ApiError, InvalidBody) as error:
             said = api.refusal(error)
             why = str(error)

@@ -1,4 +1,4 @@
-"""The clients and services of the tenant, which the settings make up: nobody bills here."""
+"""Clients and services: the settings' data, and two APIs with the operations `list` and `get`."""
 
 from __future__ import annotations
 
@@ -149,8 +149,6 @@ def _repeated(name: str, ids: Sequence[str]) -> list[str]:
     return [f"{name}: {it} is there more than once" for it in again]
 
 
-# MERGED directory: ClientsApi and services for extensions: the same two operations on two kinds of things.
-
 SEARCH_QUIRK = "clients-search"
 
 Id = Annotated[str, Field(pattern=rf"^(?i:{UUID_PATTERN})$")]
@@ -260,7 +258,7 @@ class ClientsApi(_DirectoryApi):
         super().__init__(house, "client")
         self._fixtures = fixtures
 
-    async def answer(self, call: ApiCall) -> ApiResponse:
+    async def handle(self, call: ApiCall) -> ApiResponse:
         """See `door.Api`."""
         install, lists = await self.enter(call)
         if not lists:
@@ -289,7 +287,7 @@ class ServicesApi(_DirectoryApi):
         super().__init__(house, "service")
         self._fixtures = fixtures
 
-    async def answer(self, call: ApiCall) -> ApiResponse:
+    async def handle(self, call: ApiCall) -> ApiResponse:
         """See `door.Api`."""
         _, lists = await self.enter(call)
         if not lists:

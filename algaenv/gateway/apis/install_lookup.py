@@ -1,4 +1,4 @@
-"""What runners ask about installs: whose a host name is, whether a bundle is installed, and all."""
+"""Look-ups for runners: the owner of a host name, the validity of a bundle, and an install."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from algaenv.gateway.apis import api_endpoint
 from algaenv.gateway.apis.api_endpoint import (
+    API_KEY_HEADER,
+    RUNNER_AUTH_HEADER,
     ApiResponse,
     InvalidBody,
+    first_token,
     iso_timestamp,
     parse_body,
+    parse_json,
     to_http,
+    token_matches,
 )
 from algaenv.serving.request_limits import BodyTooSlow, body_timeout_response, within_body_time
 
@@ -41,9 +45,7 @@ class InstallLookup:
         self._installs = house.installs
         self._key = house.environment.auth_key
         environment = house.environment
-        self._token = api_endpoint.first_token(
-            (environment.config_token, environment.storage_token)
-        )
+        self._token = first_token((environment.config_token, environment.storage_token))
 
     def routes(self) -> list[Route]:
         """See the module."""
@@ -88,13 +90,11 @@ class InstallLookup:
         return to_http(ApiResponse(200, {"valid": valid}))
 
     async def _config(self, request: Request) -> Response:
-        if not api_endpoint.token_matches(
-            request.headers.get(api_endpoint.RUNNER_AUTH_HEADER), self._token
-        ):
+        if not token_matches(request.headers.get(RUNNER_AUTH_HEADER), self._token):
             return to_http(ApiResponse(401, {"error": "unauthorized"}))
         try:
             asked = parse_body(
-                _ConfigurationRequest, jsontext.parse_json(await within_body_time(request.body()))
+                _ConfigurationRequest, parse_json(await within_body_time(request.body()))
             )
             install = await self._installs.find(asked.extensionId)
         except InvalidBody as error:
@@ -110,8 +110,8 @@ class InstallLookup:
 
     def _knows_key(self, request: Request) -> bool:
         """Without a key of its own the product takes any, as long as there is one."""
-        given = request.headers.get(api_endpoint.API_KEY_HEADER)
-        return api_endpoint.token_matches(given, self._key) if self._key else bool(given)
+        given = request.headers.get(API_KEY_HEADER)
+        return token_matches(given, self._key) if self._key else bool(given)
 
 
 def _configuration(install: Install) -> dict[str, Any]:

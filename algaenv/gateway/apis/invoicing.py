@@ -1,4 +1,7 @@
-"""A manual invoice as extensions ask for it, checked field by field as the product does it."""
+"""Manual invoices: checked field by field, added up, kept in memory and listed.
+
+Invoices are never booked or sent.
+"""
 
 from __future__ import annotations
 
@@ -203,8 +206,6 @@ def _number(value: Any) -> float:
         return math.nan
 
 
-# MERGED invoicing: Manual invoices: added up, kept in memory and listed, since nobody is billed here.
-
 CAPABILITY = "cap:invoice.manual.create"
 MAX_INVOICES = 1_000
 
@@ -256,7 +257,7 @@ class InvoicingApi:
         self._invoices: list[Invoice] = []
         self._count = 0
 
-    async def to_http(self, call: ApiCall) -> ApiResponse:
+    async def handle(self, call: ApiCall) -> ApiResponse:
         """See `door.Api`."""
         if call.operation != "createManualInvoice":
             return ApiResponse(400, {"error": "Unsupported operation"})

@@ -6,14 +6,24 @@ them, so that the document cannot say something else. It stands at `/algaenv/ope
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from algaenv import __version__
 
 if TYPE_CHECKING:
     from starlette.routing import Route
 
-__all__ = ["PATH", "route"]
+__all__ = ["PATH", "build_document", "route"]
 
 PATH = "/algaenv/openapi.json"
+
+_TAGS = {
+    "direct": "`/api/ext/`: the gateway for anything that is signed in.",
+    "proxy": "`/api/ext-proxy/`: the gateway for the page around an extension.",
+    "runner": "`/runner/`: the runner under the gateway's own origin.",
+    "internal": "What runners ask, with a token.",
+    "own": "What the product does not have, or has otherwise: pages, events, health.",
+}
 
 
 def route() -> Route:
@@ -24,9 +34,35 @@ def route() -> Route:
 
     from algaenv.gateway.responses import json_response
 
-    async def answer(request: Request) -> Response:  # noqa: ARG001
-        from algaenv.gateway.openapi.whole import build_document
-
+    async def respond(request: Request) -> Response:  # noqa: ARG001
         return json_response(200, build_document())
 
-    return Route(PATH, answer)
+    return Route(PATH, respond)
+
+
+def build_document() -> dict[str, Any]:
+    """The document, read from the modules that serve what it describes."""
+    from algaenv.gateway.openapi import api_routes, routes
+    from algaenv.gateway.openapi.components import shared_components
+    from algaenv.gateway.openapi.request_bodies import BodySchemas
+
+    bodies = BodySchemas()
+    paths = {**routes.gateway_paths(), **api_routes.paths(bodies), **routes.own_paths()}
+    components = shared_components()
+    components["schemas"] |= api_routes.schemas() | bodies.schemas
+    components["securitySchemes"] = {
+        "runnerToken": api_routes.RUNNER_TOKEN,
+        "registryKey": api_routes.REGISTRY_KEY,
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "algaenv gateway",
+            "version": __version__,
+            "description": "The part of Alga's app server that extensions touch.",
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
+        "paths": paths,
+        "components": components,
+    }

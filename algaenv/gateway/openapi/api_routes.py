@@ -1,11 +1,11 @@
-"""What runners ask: the five internal APIs, an install's configuration, and two look-ups."""
+"""The routes that runners call, for the document: five APIs, a configuration, two look-ups."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from algaenv.gateway.apis import api_endpoint
-from algaenv.gateway.apis.api_endpoint import STATUS_BY_CODE
+from algaenv.gateway.apis.api_endpoint import API_KEY_HEADER, RUNNER_AUTH_HEADER, STATUS_BY_CODE
+from algaenv.gateway.openapi import request_bodies
 from algaenv.gateway.openapi.components import (
     ANY,
     BOOLEAN,
@@ -26,8 +26,8 @@ from algaenv.gateway.openapi.components import (
 from algaenv.gateway.openapi.request_bodies import BodySchemas
 from algaenv.gateway.quirks import QUIRK_HEADER as FAULT
 
-RUNNER_TOKEN = {"type": "apiKey", "in": "header", "name": api_endpoint.RUNNER_AUTH_HEADER}
-REGISTRY_KEY = {"type": "apiKey", "in": "header", "name": api_endpoint.API_KEY_HEADER}
+RUNNER_TOKEN = {"type": "apiKey", "in": "header", "name": RUNNER_AUTH_HEADER}
+REGISTRY_KEY = {"type": "apiKey", "in": "header", "name": API_KEY_HEADER}
 
 _TOKEN: list[Json] = [{"runnerToken": []}]
 _KEY: list[Json] = [{"registryKey": []}]
@@ -71,14 +71,18 @@ def schemas() -> Json:
     return {"Schedule": object_of(_SCHEDULE), "Invoice": object_of(_INVOICE)}
 
 
-def paths(made: BodySchemas) -> Json:
-    """Path → what can be asked there; `made` is given the schemas of the bodies."""
+def paths(schemas_of: BodySchemas) -> Json:
+    """Path → what can be asked there; `schemas_of` collects the schemas of the request_bodies."""
     return {
-        **_api("storage", bodies.storage(made), _storage(), _STORAGE),
-        **_api("scheduler", bodies.scheduler(made), _scheduler(), _SCHEDULER),
-        **_api("invoicing", bodies.invoicing(made), _invoicing(), _INVOICING),
-        **_api("clients", bodies.directory(made, "Client"), _directory(_CLIENT), _READ),
-        **_api("services", bodies.directory(made, "Service"), _directory(_SERVICE), _READ),
+        **_api("storage", request_bodies.storage(schemas_of), _storage(), _STORAGE),
+        **_api("scheduler", request_bodies.scheduler(schemas_of), _scheduler(), _SCHEDULER),
+        **_api("invoicing", request_bodies.invoicing(schemas_of), _invoicing(), _INVOICING),
+        **_api(
+            "clients", request_bodies.directory(schemas_of, "Client"), _directory(_CLIENT), _READ
+        ),
+        **_api(
+            "services", request_bodies.directory(schemas_of, "Service"), _directory(_SERVICE), _READ
+        ),
         "/api/internal/ext-runner/install-config": {"post": _configuration()},
         "/api/installs/lookup-by-host": {"get": _by_host()},
         "/api/installs/validate": {"get": _validate()},
@@ -88,9 +92,10 @@ def paths(made: BodySchemas) -> Json:
 _STORAGE = (
     f"Records of JSON under keys in namespaces: {limits.MAX_NAMESPACES} namespaces with "
     f"{limits.MAX_KEYS} keys, {limits.MAX_TOTAL_BYTES >> 20} MiB in all, "
-    f"{limits.MAX_VALUE_BYTES >> 10} KiB a value, {limits.MAX_METADATA_BYTES >> 10} KiB of metadata, "
-    f"{limits.MAX_BULK_BYTES >> 10} KiB at once. Lists are sorted by key. `ifRevision` must be the "
-    "revision of the record."
+    f"{limits.MAX_VALUE_BYTES >> 10} KiB a value, "
+    f"{limits.MAX_METADATA_BYTES >> 10} KiB of metadata, "
+    f"{limits.MAX_BULK_BYTES >> 10} KiB at once. Lists are sorted by key. "
+    "`ifRevision` must be the revision of the record."
 )
 _SCHEDULER = (
     f"At most {rules.MAX_SCHEDULES} schedules of an install, {rate.MAX_CHANGES} changes in "

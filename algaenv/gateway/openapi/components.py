@@ -1,4 +1,4 @@
-"""The pieces that every part of the document is made of, and the components that they refer to."""
+"""Builders for the parts of the document, and the components that they refer to."""
 
 from __future__ import annotations
 

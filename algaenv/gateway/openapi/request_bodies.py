@@ -1,4 +1,4 @@
-"""The bodies that the internal APIs take, from the very models that read them."""
+"""Schemas of the bodies that the internal APIs take, from the models that parse them."""
 
 from __future__ import annotations
 

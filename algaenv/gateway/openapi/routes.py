@@ -1,4 +1,4 @@
-"""The ways to a handler and to its page: both gateways, and the runner below `/runner/`."""
+"""The gateways, the runner's pages, and routes that only this gateway has, for the document."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from algaenv.gateway.openapi.components import (
     problem_response,
     response,
 )
+from algaenv.gateway.pages import INVOICES
 from algaenv.gateway.pages.extension import MODE, SOURCE
 from algaenv.gateway.pages.portals import PORTALS
-from algaenv.gateway.pages.routing import INVOICES
+from algaenv.gateway.pages.rendering import ASSETS_PATH
 from algaenv.gateway.policy import READ_METHODS, TENANT_HEADERS
 from algaenv.gateway.proxy import IDEMPOTENCY_HEADER, METHOD_OVERRIDE
 from algaenv.gateway.quirks import QUIRK_HEADER as FAULT
@@ -181,8 +182,6 @@ def _runner() -> Json:
         },
     }
 
-
-# MERGED own: What the gateway has of its own: pages, events, invoices, schedules, health, this document.
 
 _HTML = "text/html"
 _STREAM = "text/event-stream"

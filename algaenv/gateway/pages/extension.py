@@ -1,7 +1,9 @@
-"""Where the frame of an extension points, as the product's page builds it with docker's runner.
+"""The page around an extension, in either portal: its frame, notices, and the panel.
 
-The address ends before `parentOrigin`, which the browser adds. The frame may do what the
-product's may, which includes being of the same origin as the page around it.
+The product shows this page for an install whether it is enabled or not, by registry id only; other
+names are redirected to that one. The address of the frame ends before `parentOrigin`, which the
+browser adds. The frame may do what the product's may, which includes being of the same origin as
+the page around it.
 """
 
 from __future__ import annotations
@@ -71,11 +73,6 @@ def dev_server_frame(install: Install, server: str) -> Frame | Problem:
     page = urlunsplit((parts.scheme, parts.netloc, parts.path or "/", query, ""))
     return Frame(page, server)
 
-
-# MERGED extension: The page around an extension, in either portal: its frame, and the panel beside it.
-#
-# The product shows this page for an install whether it is enabled or not, by registry id only;
-# other names are sent on to that one.
 
 SOURCE = "source"
 """Query: `bundle` shows the bundle although there is a development server."""

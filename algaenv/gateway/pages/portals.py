@@ -1,4 +1,4 @@
-"""The two portals of the product, and which extensions their sidebars show."""
+"""Both portals of the product, their sidebars, and `/`, the list of all extensions."""
 
 from __future__ import annotations
 
@@ -56,9 +56,6 @@ PORTALS = (
     Portal("msp", "MSP", "/msp/extensions", "appMenu"),
     Portal("client", "Client portal", "/client-portal/extensions", "clientPortalMenu"),
 )
-
-
-# MERGED index: `/`: what the sidebars of both portals show, and every extension, shown there or not.
 
 
 @dataclass(frozen=True, slots=True)

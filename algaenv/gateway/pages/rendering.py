@@ -68,8 +68,6 @@ class Renderer:
         return made
 
 
-# MERGED assets: The files that the pages load: what the browser keeps it asks about each time.
-
 ASSETS_DIR = Path(__file__).parent / "assets"
 
 
@@ -85,9 +83,6 @@ class AssetFiles(StaticFiles):
         response.headers["cache-control"] = "no-cache"
         response.headers["x-content-type-options"] = "nosniff"
         return response
-
-
-# MERGED reading: The installs for a page, or the page that says why there are none.
 
 
 async def load_installs(house: AppState, rendering: Renderer) -> list[Install] | Response:

@@ -112,9 +112,9 @@ def test_following(cron: str, zone: str, after: datetime, expected: datetime) ->
 
 
 def test_nonsense_has_no_time() -> None:
-    for cron, zone in (("x", "UTC"), ("0 0 * * *", "Nowhere")):
+    for expression, zone in (("x", "UTC"), ("0 0 * * *", "Nowhere")):
         with pytest.raises(CronError):
-            next_run(cron, zone, NOON)
+            next_run(expression, zone, NOON)
 
 
 def _row(

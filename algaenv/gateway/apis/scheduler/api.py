@@ -1,4 +1,4 @@
-"""The operations on schedules, as their bodies must look."""
+"""The scheduler API: one route, six operations on the schedules of an install."""
 
 from __future__ import annotations
 
@@ -69,8 +69,6 @@ class Update(One):
     payload: Any = None
 
 
-# MERGED rate: How often an install may change its schedules: ten times in a minute from the first on.
-
 MAX_CHANGES = 10
 CHANGES_SECONDS = 60.0
 
@@ -96,8 +94,6 @@ class ChangeLimiter:
         self._minutes[install] = began, count + 1
         return True
 
-
-# MERGED scheduler: The scheduler of extensions: one route, six operations on the schedules of an install.
 
 ARRAY_QUIRK = "scheduler-array-payload"
 
@@ -125,7 +121,7 @@ class SchedulerApi:
         self._faults = faults
         self._rate = rate
 
-    async def answer(self, call: ApiCall) -> ApiResponse:
+    async def handle(self, call: ApiCall) -> ApiResponse:
         """See `door.Api`."""
         operation = parse_body(Operation, call.body).operation
         if operation in _CHANGES and not self._rate.allows(call.install_id):

@@ -1,7 +1,7 @@
-"""When a schedule fires: five fields of cron, in a time zone. The only place that knows CronSim.
+"""The fields of a schedule: cron expression, time zone, payload, name; and its next run.
 
-Where clocks are put forward, a time of day that is left out fires when it would have been; where
-they are put back, it fires once, as cron on Debian does it.
+Only this module uses CronSim. Where clocks are put forward, a time of day that is left out fires
+when it would have been; where they are put back, it fires once, as cron on Debian does it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
-from algaenv.gateway.apis import api_endpoint
+from algaenv.gateway.apis.api_endpoint import dump_json, utf16_length
 
 UTC_NAME = "UTC"
 
@@ -48,8 +48,6 @@ def next_run(cron: str, timezone: str, after: datetime) -> datetime | None:
         return None
 
 
-# MERGED rules: What the product demands of a schedule beyond the shape of the call, field by field.
-
 MAX_SCHEDULES = 50
 """Of one install."""
 
@@ -71,9 +69,9 @@ class InvalidField(Exception):
 
 
 def check_cron(text: str) -> str:
-    """Five plain fields, not both kinds of day, not every four minutes or less. Raises InvalidField.
+    """Check a cron expression: five plain fields, one kind of day, at most every five minutes.
 
-    The last is looked for in the minute alone, so that `0,1 * * * *` passes.
+    The last is checked in the minute alone, so that `0,1 * * * *` passes. Raises InvalidField.
     """
     value = text.strip()
     fields = value.split()
@@ -112,7 +110,7 @@ def check_payload(value: Any) -> Any:
         return None
     if not isinstance(value, dict | list):
         raise InvalidField("payload", "The payload must be an object or an array")
-    if api_endpoint.utf16_length(api_endpoint.dump_json(value).decode()) > _MAX_PAYLOAD:
+    if utf16_length(dump_json(value).decode()) > _MAX_PAYLOAD:
         raise InvalidField("payload", f"The payload has at most {_LONGEST_PAYLOAD} characters")
     return value
 
@@ -120,6 +118,6 @@ def check_payload(value: Any) -> Any:
 def check_name(value: str | None) -> str | None:
     """Trimmed; None without one. Raises InvalidField."""
     trimmed = (value or "").strip()
-    if api_endpoint.utf16_length(trimmed) > _MAX_NAME:
+    if utf16_length(trimmed) > _MAX_NAME:
         raise InvalidField("name", f"A name has at most {_LONGEST_NAME} characters")
     return trimmed or None

@@ -1,7 +1,8 @@
-"""ScheduleRunner schedules when they are due, for as long as the service lives.
+"""Starts the runs of schedules: when they are due, and at once on the author's request.
 
-The clock is the database's, so that the times of rows and the time of day are one time. What is
-due while nobody looked for more than a minute is lost, as in the product.
+The clock is the database's, so that the times of rows and the time of day are one time. A run that
+was due more than a minute before the gateway looks is lost, as in the product. The admin routes do
+not exist in the product, where five minutes is the shortest time between two runs.
 """
 
 from __future__ import annotations
@@ -117,11 +118,6 @@ def _next(row: Mapping[str, Any], after: datetime) -> datetime | None:
         return next_run(row["cron"], row["timezone"], after)
     except CronError:
         return None
-
-
-# MERGED desk: ScheduleRepository for the author: all of them with their next run, and one run at once.
-#
-# Nothing like this is in the product; the shortest time between two runs there is five minutes.
 
 
 def admin_routes(house: AppState, schedules: ScheduleRepository) -> list[Route]:

@@ -1,4 +1,4 @@
-"""The endpoints of a version as rows, which is how schedules name them."""
+"""Endpoints and schedules in their tables. Schedules name endpoints by row."""
 
 from __future__ import annotations
 
@@ -106,8 +106,6 @@ def _normal_path(text: str) -> str:
     trimmed = text.strip()
     return _SLASHES.sub("/", f"/{trimmed}") if trimmed else ""
 
-
-# MERGED schedules: ScheduleRepository in their table. Those of one install are counted and named apart from all others.
 
 ScheduleRow = Mapping[str, Any]
 

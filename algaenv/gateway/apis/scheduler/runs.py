@@ -1,4 +1,4 @@
-"""One run of a schedule: the call of a handler that nobody waits for, and what it leaves behind."""
+"""One run of a schedule: a call of a handler without a caller, and the result in its row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Where a listing goes on: base64url of `{"key": …}`; the next page begins after that key."""
+"""The storage API: one route, five operations on JSON records.
+
+Before every operation the product deletes what has expired, in the transaction of the operation.
+Here reads skip expired rows, which are deleted afterwards, with the same result.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,12 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from algaenv.gateway.apis import api_endpoint
 from algaenv.gateway.apis.api_endpoint import (
     ApiCall,
     ApiError,
     ApiResponse,
     InvalidBody,
+    dump_json,
     iso_timestamp,
     parse_body,
 )
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
 
 def encode_cursor(key: str) -> str:
     """The cursor of a page that begins after this key."""
-    return urlsafe_b64encode(api_endpoint.dump_json({"key": key})).rstrip(b"=").decode()
+    return urlsafe_b64encode(dump_json({"key": key})).rstrip(b"=").decode()
 
 
 def decode_cursor(cursor: str | None) -> str | None:
@@ -60,11 +64,6 @@ def decode_cursor(cursor: str | None) -> str | None:
         raise ApiError("VALIDATION_FAILED", "The cursor is not one that a page gave")
     return text
 
-
-# MERGED storage: The storage of extensions: one route, five operations on JSON records.
-#
-# Before every operation the product deletes what has expired, in the transaction of the operation.
-# Here reading passes over expired rows and they are deleted after it, which comes to the same.
 
 SKIP_QUIRK = "storage-list-skips"
 EXPIRED_QUIRK = "storage-expired-stays"
@@ -92,7 +91,7 @@ class StorageApi:
         self._records = records
         self._faults = faults
 
-    async def answer(self, call: ApiCall) -> ApiResponse:
+    async def handle(self, call: ApiCall) -> ApiResponse:
         """See `door.Api`."""
         operation = parse_body(Operation, call.body).operation
         try:

@@ -1,7 +1,8 @@
-"""The statements behind `records`. A write is one statement, and so one transaction and one trip.
+"""Stored records in their table. A write is one statement, and so one transaction and one trip.
 
 Every part of such a statement sees the rows as they were before it; what it changes itself is
-therefore added to what it counts.
+therefore added to what it counts. Writes to one install wait for each other here: the quota is
+counted by the statement that fills it, and this process is the only one that writes.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 from weakref import WeakValueDictionary
 
-from algaenv.gateway.apis import api_endpoint
-from algaenv.gateway.apis.api_endpoint import ApiError
-from algaenv.gateway.apis.storage import requests
-from algaenv.gateway.apis.storage.requests import Item, sizes
+from algaenv.gateway.apis.api_endpoint import ApiError, dump_json
+from algaenv.gateway.apis.storage.requests import (
+    MAX_KEYS,
+    MAX_NAMESPACES,
+    MAX_TOTAL_BYTES,
+    Item,
+    sizes,
+)
 from algaenv.gateway.db import STATEMENT_SECONDS, acquire
 
 if TYPE_CHECKING:
@@ -135,9 +140,9 @@ before AS MATERIALIZED (
   SELECT b.* FROM install i CROSS JOIN change c CROSS JOIN LATERAL (
     SELECT EXISTS (
       SELECT 1 FROM ext_storage_usage u WHERE u.tenant = i.tenant AND u.extension_install_id = i.id
-        AND u.bytes_used + c.bytes <= {limits.MAX_TOTAL_BYTES} AND (c.fresh = 0
-          OR (u.keys_count + c.fresh <= {limits.MAX_KEYS}
-            AND u.namespaces_count < {limits.MAX_NAMESPACES}))
+        AND u.bytes_used + c.bytes <= {MAX_TOTAL_BYTES} AND (c.fresh = 0
+          OR (u.keys_count + c.fresh <= {MAX_KEYS}
+            AND u.namespaces_count < {MAX_NAMESPACES}))
     ) AND NOT EXISTS (
       SELECT 1 FROM ext_storage_records r WHERE r.tenant = i.tenant
         AND r.extension_install_id = i.id AND r.ttl_expires_at <= now()
@@ -162,9 +167,9 @@ verdict AS MATERIALIZED (
       WHEN NOT i.enabled THEN 'disabled'
       WHEN s.schema_version IS DISTINCT FROM %(checked)s::int THEN 'schema'
       WHEN NOT c.matches THEN 'revision'
-      WHEN c.fresh > 0 AND t.here + c.fresh > {limits.MAX_KEYS} THEN 'keys'
-      WHEN c.fresh > 0 AND t.here = 0 AND t.namespaces >= {limits.MAX_NAMESPACES} THEN 'namespaces'
-      WHEN t.bytes + c.bytes > {limits.MAX_TOTAL_BYTES} THEN 'bytes'
+      WHEN c.fresh > 0 AND t.here + c.fresh > {MAX_KEYS} THEN 'keys'
+      WHEN c.fresh > 0 AND t.here = 0 AND t.namespaces >= {MAX_NAMESPACES} THEN 'namespaces'
+      WHEN t.bytes + c.bytes > {MAX_TOTAL_BYTES} THEN 'bytes'
       ELSE 'write'
     END AS word
   FROM install i CROSS JOIN before t CROSS JOIN change c LEFT JOIN schema s ON true
@@ -213,11 +218,6 @@ the planner knows little, and would rather read the namespace as a whole.
 record written, in no order.
 """
 
-
-# MERGED records: Stored records in their table, with all that has to change together.
-#
-# Writes to one install wait for each other here: the quota is counted by the statement that fills
-# it, and this process is the only one that writes.
 
 RecordRow = Mapping[str, Any]
 
@@ -293,7 +293,7 @@ class RecordRepository:
         asked = {
             "install": install,
             "namespace": namespace,
-            "items": api_endpoint.dump_json([_fields(item) for item in items]).decode(),
+            "items": dump_json([_fields(item) for item in items]).decode(),
             "checked": fits.version if fits else None,
         }
         async with self._lock(install):
@@ -377,12 +377,10 @@ def _write_error(word: str, namespace: str, attempted: int) -> ApiError:
         case "revision":
             return ApiError("REVISION_MISMATCH", "The record has another revision than ifRevision")
         case "keys":
-            most = requests.MAX_KEYS
+            most = MAX_KEYS
             return ApiError("QUOTA_EXCEEDED", f"The namespace {namespace} has {most} keys already")
         case "namespaces":
-            return ApiError(
-                "QUOTA_EXCEEDED", f"There are {limits.MAX_NAMESPACES} namespaces already"
-            )
+            return ApiError("QUOTA_EXCEEDED", f"There are {MAX_NAMESPACES} namespaces already")
         case _:
-            details = {"limit": requests.MAX_TOTAL_BYTES, "attempted": attempted}
+            details = {"limit": MAX_TOTAL_BYTES, "attempted": attempted}
             return ApiError("QUOTA_EXCEEDED", "There is no room for so many bytes", details)

@@ -1,4 +1,4 @@
-"""How much an installation may keep, as the product has it. Sizes in bytes of compact JSON."""
+"""Bodies of the storage operations: their models, limits, and the schema of a namespace."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
-from algaenv.gateway.apis import api_endpoint
-from algaenv.gateway.apis.api_endpoint import ApiError
+from algaenv.gateway.apis.api_endpoint import ApiError, dump_json, utf16_length
 
 MAX_NAMESPACES = 32
 MAX_KEYS = 5_120
@@ -24,12 +23,9 @@ MAX_TTL_SECONDS = 30 * 24 * 60 * 60
 """Seconds."""
 
 
-# MERGED asked: The operations on stored records, as their bodies must look.
-
-
 def _length(at_least: int, at_most: int) -> AfterValidator:
     def check(text: str) -> str:
-        if not at_least <= api_endpoint.utf16_length(text) <= at_most:
+        if not at_least <= utf16_length(text) <= at_most:
             raise ValueError(f"must have {at_least} to {at_most} characters")
         return text
 
@@ -131,12 +127,7 @@ def check_item(item: Item) -> None:
 
 def sizes(item: Item) -> tuple[int, int]:
     """Bytes of the value and of the metadata."""
-    return len(api_endpoint.dump_json(item.value)), len(api_endpoint.dump_json(item.metadata))
-
-
-# MERGED shape: Values held against the schema that a namespace has, as the product's validator would.
-#
-# That is Ajv with draft 7 as the default and formats ignored; schemas elsewhere are never fetched.
+    return len(dump_json(item.value)), len(dump_json(item.metadata))
 
 
 def check_schema(schema: Any, values: Iterable[Any]) -> None:
