@@ -27,14 +27,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"cannot start the gateway without {', '.join(missing)}: pip install 'algaenv[gateway]'"
         )
     try:
-        environment = GatewayConfig.read({**os.environ, **read_secrets(os.environ)})
+        config = GatewayConfig.read({**os.environ, **read_secrets(os.environ)})
     except ConfigError as problem:
         return _fail(str(problem))
     from algaenv.gateway.app import ListenError, serve
     from algaenv.gateway.settings import SettingsError
 
     try:
-        serve(environment, os.environ)
+        serve(config, os.environ)
     except (SettingsError, ListenError) as problem:
         return _fail(str(problem))
     return 0

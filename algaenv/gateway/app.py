@@ -48,71 +48,66 @@ from algaenv.serving.redis_client import RedisClient
 from algaenv.serving.request_limits import LimitedHttpProtocol
 
 
-def create_app(environment: GatewayConfig, feed: EventBus | None = None) -> ASGIApp:
+def create_app(config: GatewayConfig, events: EventBus | None = None) -> ASGIApp:
     """The ASGI application for these settings; opens no connection yet.
 
     A feed that is handed in can be ended from outside, which lets go of everybody who watches.
     """
     from psycopg import OperationalError
 
-    feed = feed or EventBus()
+    events = events or EventBus()
     outbound = OutboundClient()
-    pool = create_pool(environment.database_url)
-    settings, stream = environment.settings, environment.debug_stream
+    pool = create_pool(config.database_url)
+    settings, stream = config.settings, config.debug_stream
     redis = RedisClient(stream.url if stream else None)
-    house = AppState(
-        environment=environment,
+    state = AppState(
+        config=config,
         pool=pool,
         installs=Installs(
-            pool, environment.tenant, narrow="capabilities-union" in settings.faults_fixed
+            pool, config.tenant, grants_only="capabilities-union" in settings.faults_fixed
         ),
         users=Users(settings.users),
-        relay=RunnerClient(
-            environment.runner_url, environment.service_token, environment.inbound_token
-        ),
+        runner=RunnerClient(config.runner_url, config.service_token, config.inbound_token),
         audit=AuditLog(pool),
-        feed=feed,
-        faults=Quirks(settings.faults_fixed, feed),
+        events=events,
+        quirks=Quirks(settings.faults_fixed, events),
         settings=settings,
     )
     limit = RateLimiter(settings.rate_limit, redis)
-    health = HealthEndpoints(house, outbound, redis)
-    chores: list[BackgroundTask] = [*apis.chores(house)]
-    manners = (direct_rules(cacheable=house.faults.reproduces("direct-cacheable")), proxy_rules())
-    runner = RunnerProxy(outbound, environment.runner_url, environment.timeout_ms, feed)
+    health = HealthEndpoints(state, outbound, redis)
+    background_tasks: list[BackgroundTask] = [*apis.background_tasks(state)]
+    gateways = (direct_rules(cacheable=state.quirks.reproduces("direct-cacheable")), proxy_rules())
+    runner = RunnerProxy(outbound, config.runner_url, config.timeout_ms, events)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
         outbound.begin()
         await pool.open(wait=False)
-        working = [asyncio.ensure_future(restart_on_failure(chore)) for chore in chores]
+        tasks = [asyncio.ensure_future(restart_on_failure(task)) for task in background_tasks]
         try:
             yield
         finally:
-            feed.end()
-            for work in working:
-                work.cancel()
-            await asyncio.gather(*working, return_exceptions=True)
-            house.relay.close()
+            events.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            state.runner.close()
             await outbound.aclose()
             await redis.aclose()
-            await house.audit.aclose()
+            await state.audit.aclose()
             await pool.close()
 
     served = Starlette(
         routes=[
-            *(
-                PrefixRoute(manner.prefix, ExtensionProxy(house, limit, manner))
-                for manner in manners
-            ),
-            Route("/api/ext-debug/stream", DebugStreamEndpoint(house, redis).answer),
-            Route("/algaenv/events", EventStream(feed).answer),
-            PrefixRoute("/runner/", request_response(runner.answer), methods=("GET", "HEAD")),
+            *(PrefixRoute(rules.prefix, ExtensionProxy(state, limit, rules)) for rules in gateways),
+            Route("/api/ext-debug/stream", DebugStreamEndpoint(state, redis).respond),
+            Route("/algaenv/events", EventStream(events).respond),
+            PrefixRoute("/runner/", request_response(runner.respond), methods=("GET", "HEAD")),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             openapi.route(),
-            *apis.routes(house),
-            *pages.routes(house),
+            *apis.routes(state),
+            *pages.routes(state),
         ],
         exception_handlers={
             404: _plain_error,
@@ -122,7 +117,7 @@ def create_app(environment: GatewayConfig, feed: EventBus | None = None) -> ASGI
         },
         lifespan=lifespan,
     )
-    return AccessLog(HostOriginMiddleware(served, environment))
+    return AccessLog(HostOriginMiddleware(served, config))
 
 
 async def _plain_error(request: Request, error: Exception) -> Response:
@@ -184,7 +179,7 @@ class ListenError(Exception):
     """The address cannot be bound; the text is one line."""
 
 
-def serve(environment: GatewayConfig, env: Mapping[str, str]) -> None:
+def serve(config: GatewayConfig, env: Mapping[str, str]) -> None:
     """Serve until SIGTERM or SIGINT, then let calls under way end. Raises ListenError.
 
     `LOG_FORMAT` is `json` or `text`; unset, a terminal gets text.
@@ -192,15 +187,15 @@ def serve(environment: GatewayConfig, env: Mapping[str, str]) -> None:
     # The server hands signals on to these once calls under way have ended.
     signal.signal(signal.SIGTERM, _exit)
     signal.signal(signal.SIGINT, _exit)
-    listening = _listen(environment.host, environment.port)
+    listening = _listen(config.host, config.port)
     wanted = env.get("LOG_FORMAT", "").strip().lower()
     journal = start_logging(
-        environment.log_level,
+        config.log_level,
         text=wanted == "text" or (wanted != "json" and sys.stdout.isatty()),
     )
-    feed = EventBus()
-    config = Config(
-        create_app(environment, feed),
+    events = EventBus()
+    server_config = Config(
+        create_app(config, events),
         loop="uvloop",
         http=LimitedHttpProtocol,
         log_config=None,
@@ -219,14 +214,14 @@ def serve(environment: GatewayConfig, env: Mapping[str, str]) -> None:
         "pid": os.getpid(),
         "host": host,
         "port": port,
-        "runner": environment.runner_url,
-        "tenant": environment.tenant,
-        "rate_limit": environment.settings.rate_limit,
-        "faults_fixed": sorted(environment.settings.faults_fixed),
+        "runner": config.runner_url,
+        "tenant": config.tenant,
+        "rate_limit": config.settings.rate_limit,
+        "faults_fixed": sorted(config.settings.faults_fixed),
     }
     _log.info("listening", extra={"fields": fields})
     try:
-        _Server(config, feed).run(sockets=[listening])
+        _Server(server_config, events).run(sockets=[listening])
     finally:
         _log.info("stopped")
         journal.stop()
@@ -235,12 +230,12 @@ def serve(environment: GatewayConfig, env: Mapping[str, str]) -> None:
 class _Server(Server):
     """Lets go of those who watch before it waits for everybody to be answered."""
 
-    def __init__(self, config: Config, feed: EventBus) -> None:
-        super().__init__(config)
-        self._feed = feed
+    def __init__(self, server_config: Config, events: EventBus) -> None:
+        super().__init__(server_config)
+        self._events = events
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._feed.end()
+        self._events.close()
         await super().shutdown(sockets)
 
 
@@ -253,8 +248,8 @@ def _listen(host: str, port: int) -> socket.socket:
         made.bind(address)
         made.listen(BACKLOG)
     except OSError as error:
-        why = error.strerror or str(error)
-        raise ListenError(f"cannot listen on {host}:{port}: {why}") from None
+        reason = error.strerror or str(error)
+        raise ListenError(f"cannot listen on {host}:{port}: {reason}") from None
     return made
 
 

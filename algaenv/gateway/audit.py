@@ -112,10 +112,10 @@ class AuditLog:
         await written
 
     def end(
-        self, entry: AuditEntry, relayed: RunnerOutcome | None, *, status: int, ms: float
+        self, entry: AuditEntry, outcome: RunnerOutcome | None, *, status: int, ms: float
     ) -> None:
         """Have written how it ended: `status` went to the caller, after so many milliseconds."""
-        word, error = _outcome(relayed)
+        word, error = _outcome(outcome)
         row: dict[str, object] = {
             "id": entry.id,
             "status": word,
@@ -177,9 +177,9 @@ class AuditLog:
         await query(self._pool, statement, {"rows": json.dumps(rows)})
 
 
-def _outcome(relayed: RunnerOutcome | None) -> tuple[str, str | None]:
+def _outcome(outcome: RunnerOutcome | None) -> tuple[str, str | None]:
     """The word of the row, and the error beside it; None is a call that never went out."""
-    match relayed:
+    match outcome:
         case None:
             return "policy_denied", None
         case HandlerResult(status=status, error=error):
@@ -188,8 +188,8 @@ def _outcome(relayed: RunnerOutcome | None) -> tuple[str, str | None]:
             return "timeout", "the runner did not answer in time"
         case RunnerRefused(status=status, text=text):
             return "upstream_error", f"the runner answered {status}: {text}"
-        case RunnerUnreachable(why=why):
-            return "upstream_error", why
+        case RunnerUnreachable(reason=reason):
+            return "upstream_error", reason
 
 
 def _storable(text: str) -> str:

@@ -33,63 +33,63 @@ _MAX_PATH = 300
 class CallContext:
     """Filled in as it goes on; `end` writes all of it down."""
 
-    road: EntryPoint
+    entry_point: EntryPoint
     request_id: str
     method: str
     path: str
     started: float = field(default_factory=time.perf_counter)
     user: User | None = None
     install: Install | None = None
-    relayed: RunnerOutcome | None = None
+    outcome: RunnerOutcome | None = None
     problem: Problem | None = None
     entry: AuditEntry | None = None
     """Its row in the audit, from the moment that one is there."""
 
-    def begin(self, feed: EventBus) -> None:
+    def begin(self, events: EventBus) -> None:
         """Say that it goes to the runner."""
-        feed.say({"type": "call-started", **self._told()})
+        events.publish({"type": "call-started", **self._event_fields()})
 
-    def end(self, scope: Scope, response: Response, feed: EventBus, audit: AuditLog) -> None:
+    def end(self, scope: Scope, response: Response, events: EventBus, audit: AuditLog) -> None:
         """Say how it ended: in the headers of the answer, in feed, journal and audit."""
         headers = response.headers
         headers["x-algaenv-request-id"] = header_text(self.request_id)
-        relayed, problem = self.relayed, self.problem
+        outcome, problem = self.outcome, self.problem
         ms = round((time.perf_counter() - self.started) * 1000, 2)
         event: dict[str, object] = {
             "type": "call-ended",
-            **self._told(),
+            **self._event_fields(),
             "status": response.status_code,
             "ms": ms,
         }
-        if relayed is not None:
-            headers["x-algaenv-runner-ms"] = f"{relayed.ms:g}"
-            event["runner_ms"] = relayed.ms
+        if outcome is not None:
+            headers["x-algaenv-runner-ms"] = f"{outcome.ms:g}"
+            event["runner_ms"] = outcome.ms
         if problem is not None:
             event.update(problem.fields)
-        if isinstance(relayed, HandlerResult) and relayed.error is not None:
-            headers["x-algaenv-error"] = header_text(relayed.error)
-            event["error"] = relayed.error
-            if relayed.failure is not None:
-                headers["x-algaenv-reason"] = header_text(relayed.failure.reason)
-                event["reason"] = relayed.failure.reason
-                if relayed.failure.host_call:
-                    headers["x-algaenv-host-call"] = header_text(relayed.failure.host_call)
-                if relayed.failure.hint:
-                    headers["x-algaenv-hint"] = header_text(relayed.failure.hint)
-                if relayed.failure.stderr:
-                    headers["x-algaenv-stderr"] = header_text(relayed.failure.stderr[-1])
-                self._tell_failure(feed, relayed)
-        feed.say(event)
-        self._write(scope, relayed)
+        if isinstance(outcome, HandlerResult) and outcome.error is not None:
+            headers["x-algaenv-error"] = header_text(outcome.error)
+            event["error"] = outcome.error
+            if outcome.failure is not None:
+                headers["x-algaenv-reason"] = header_text(outcome.failure.reason)
+                event["reason"] = outcome.failure.reason
+                if outcome.failure.host_call:
+                    headers["x-algaenv-host-call"] = header_text(outcome.failure.host_call)
+                if outcome.failure.hint:
+                    headers["x-algaenv-hint"] = header_text(outcome.failure.hint)
+                if outcome.failure.stderr:
+                    headers["x-algaenv-stderr"] = header_text(outcome.failure.stderr[-1])
+                self._publish_failure(events, outcome)
+        events.publish(event)
+        self._fill_record(scope, outcome)
         if self.entry is not None:
-            audit.end(self.entry, relayed, status=response.status_code, ms=ms)
+            audit.end(self.entry, outcome, status=response.status_code, ms=ms)
 
-    def _tell_failure(self, feed: EventBus, answered: HandlerResult) -> None:
-        if (failure := answered.failure) is not None:
-            feed.say(
+    def _publish_failure(self, events: EventBus, result: HandlerResult) -> None:
+        if (failure := result.failure) is not None:
+            events.publish(
                 {
                     "type": "guest-failure",
-                    **self._told(),
+                    **self._event_fields(),
                     "kind": failure.kind,
                     "reason": failure.reason,
                     "causes": failure.causes,
@@ -99,21 +99,21 @@ class CallContext:
                 }
             )
 
-    def _write(self, scope: Scope, relayed: RunnerOutcome | None) -> None:
-        line: AccessRecord | None = scope.get(RECORD_KEY)
-        if line is None:
+    def _fill_record(self, scope: Scope, outcome: RunnerOutcome | None) -> None:
+        record: AccessRecord | None = scope.get(RECORD_KEY)
+        if record is None:
             return
-        line.request_id = self.request_id
-        line.extension = self.install.slug if self.install else None
-        line.user = self.user.key if self.user else None
-        line.runner_ms = relayed.ms if relayed else None
-        line.why = f"{self.problem.code}: {self.problem.summary}" if self.problem else None
+        record.request_id = self.request_id
+        record.extension = self.install.slug if self.install else None
+        record.user = self.user.key if self.user else None
+        record.runner_ms = outcome.ms if outcome else None
+        record.reason = f"{self.problem.code}: {self.problem.summary}" if self.problem else None
 
-    def _told(self) -> dict[str, object]:
+    def _event_fields(self) -> dict[str, object]:
         return {
             "extension": self.install.registry_id if self.install else None,
             "request_id": self.request_id,
-            "gateway": self.road.value,
+            "gateway": self.entry_point.value,
             "method": self.method,
             "path": self.path[:_MAX_PATH],
             "user": self.user.key if self.user else None,
@@ -150,9 +150,9 @@ _FAILURE_HINTS = {
 _DEFAULT_HINT = "read x-algaenv-reason and the log of the runner"
 
 
-def diagnose(relayed: RunnerOutcome, timeout_ms: int) -> Problem | None:
+def diagnose(outcome: RunnerOutcome, timeout_ms: int) -> Problem | None:
     """The problem behind it; None when a handler answered."""
-    match relayed:
+    match outcome:
         case HandlerResult(error=None):
             return None
         case HandlerResult(error=str() as error, failure=HandlerFailure() as failure):
@@ -169,11 +169,11 @@ def diagnose(relayed: RunnerOutcome, timeout_ms: int) -> Problem | None:
                 _RUNNER_HINTS.get(word, _DEFAULT_HINT),
             )
         case RunnerRefused():
-            return _refusal(relayed)
-        case RunnerUnreachable(why=why):
+            return _refusal(outcome)
+        case RunnerUnreachable(reason=reason):
             return Problem(
                 "gateway-runner-down",
-                f"cannot reach the runner: {why}",
+                f"cannot reach the runner: {reason}",
                 "see algaenv status and the log of the runner; algaenv up starts it",
             )
         case RunnerTimedOut():
@@ -191,10 +191,10 @@ def _refusal(refused: RunnerRefused) -> Problem:
         hint = "try again; all places to run in this runner are taken, or it is stopping"
     else:
         hint = "look at the log of the runner, and whether RUNNER_BASE_URL is a runner at all"
-    said = refused.error or refused.text
+    reason = refused.error or refused.text
     return Problem(
         "gateway-runner-refused",
-        f"cannot have an answer: the runner said {refused.status} {said}".rstrip(),
+        f"cannot have an answer: the runner said {refused.status} {reason}".rstrip(),
         hint,
     )
 

@@ -28,31 +28,31 @@ class DebugStreamEndpoint:
     """Answers with the entries of one extension; `installId` and `requestId` narrow them, and
     `tail` is how many of the past come first."""
 
-    def __init__(self, house: AppState, redis: RedisClient) -> None:
-        self._house = house
+    def __init__(self, state: AppState, redis: RedisClient) -> None:
+        self._state = state
         self._redis = redis
 
-    async def answer(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
         """400 without `extensionId`, 401, 403, 503 without a Redis that answers."""
         import redis
 
-        house, query = self._house, request.query_params
-        user = house.users.choose(request.headers, query, request.cookies)
+        state, query = self._state, request.query_params
+        user = state.users.select(request.headers, query, request.cookies)
         if user is None:
-            return json_response(401, unknown_user(house.users.all).body)
-        allowed = user.permissions | house.settings.checks_off
+            return json_response(401, unknown_user(state.users.all).body)
+        allowed = user.permissions | state.settings.checks_off
         if user.is_client or "extension:read" not in allowed:
             return json_response(403, {"error": "forbidden"})
         extension = query.get("extensionId", "").strip()
         if not extension or "\0" in extension:
             return json_response(400, {"error": "extensionId is required"})
-        tenant = house.environment.tenant
+        tenant = state.config.tenant
         if query.get("tenantId", tenant).strip().lower() != tenant:
             return json_response(403, {"error": "tenant_mismatch"})
-        settings = house.environment.debug_stream
+        settings = state.config.debug_stream
         if settings is None:
             return json_response(503, _UNAVAILABLE)
-        found = await house.installs.find(extension)
+        found = await state.installs.find(extension)
         named = found.registry_id if found else extension
         try:
             client = self._redis.client()
@@ -74,7 +74,7 @@ class DebugStreamEndpoint:
             for entry in reversed(past[:tail]):
                 if event := _event(entry, wanted):
                     yield event
-            while not self._house.feed.ended:
+            while not self._state.events.closed:
                 found: Any = await client.xread({key: last}, count=_BATCH_SIZE, block=_BLOCK_MS)
                 for entry in found[0][1] if found else ():
                     last = entry[0]
@@ -92,10 +92,10 @@ def _tail(query: Mapping[str, str], usual: int) -> int:
 
 def _event(entry: Any, wanted: Mapping[str, str]) -> dict[str, object] | None:
     id_, fields = entry
-    told = {_text(name): _text(value) for name, value in fields.items()}
-    if any(told.get(name) != value for name, value in wanted.items()):
+    values = {_text(name): _text(value) for name, value in fields.items()}
+    if any(values.get(name) != value for name, value in wanted.items()):
         return None
-    return {"entry": _text(id_), **told}
+    return {"entry": _text(id_), **values}
 
 
 def _text(value: object) -> str:

@@ -39,40 +39,40 @@ class EventBus:
     def __init__(self) -> None:
         self._kept: deque[Event] = deque(maxlen=HISTORY_SIZE)
         self._last = 0
-        self._watchers: set[_Subscriber] = set()
-        self.ended = False
+        self._subscribers: set[_Subscriber] = set()
+        self.closed = False
         """No watcher is told anything more; the service is about to stop."""
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Let every watcher go, so that nobody keeps the service from stopping."""
-        self.ended = True
-        for watcher in self._watchers:
-            watcher.hear(None)
+        self.closed = True
+        for subscriber in self._subscribers:
+            subscriber.deliver(None)
 
-    def say(self, event: Event) -> None:
+    def publish(self, event: Event) -> None:
         """Tell everybody. Never waits and never fails."""
         self._last += 1
-        told = {"id": self._last, "at": int(time.time() * 1000), **event}
-        self._kept.append(told)
-        for watcher in self._watchers:
-            watcher.hear(told)
+        stamped = {"id": self._last, "at": int(time.time() * 1000), **event}
+        self._kept.append(stamped)
+        for subscriber in self._subscribers:
+            subscriber.deliver(stamped)
 
     def recent(self, extension: str | None = None, after: int = 0) -> list[Event]:
         """Those kept that came after the event of this id, oldest first."""
         return [it for it in self._kept if int(str(it["id"])) > after and _concerns(it, extension)]
 
-    async def watch(self, extension: str | None = None, after: int = 0) -> AsyncIterator[Event]:
+    async def subscribe(self, extension: str | None = None, after: int = 0) -> AsyncIterator[Event]:
         """Those kept that came after the event of this id, then each one as it comes, until the
         service stops."""
-        watcher = _Subscriber(extension)
-        self._watchers.add(watcher)
+        subscriber = _Subscriber(extension)
+        self._subscribers.add(subscriber)
         try:
             for event in self.recent(extension, after):
                 yield event
-            while not self.ended and (told := await watcher.next()) is not None:
-                yield told
+            while not self.closed and (stamped := await subscriber.next()) is not None:
+                yield stamped
         finally:
-            self._watchers.discard(watcher)
+            self._subscribers.discard(subscriber)
 
 
 class _Subscriber:
@@ -80,7 +80,7 @@ class _Subscriber:
         self._extension = extension
         self._waiting: asyncio.Queue[Event | None] = asyncio.Queue(QUEUE_SIZE)
 
-    def hear(self, event: Event | None) -> None:
+    def deliver(self, event: Event | None) -> None:
         if event is None or _concerns(event, self._extension):
             if self._waiting.full():
                 with suppress(asyncio.QueueEmpty):
@@ -112,14 +112,14 @@ def sse_response(events: AsyncIterator[Mapping[str, object]]) -> Response:
 class EventStream:
     """`/algaenv/events?extension=`: the feed, from what is kept on."""
 
-    def __init__(self, feed: EventBus) -> None:
-        self._feed = feed
+    def __init__(self, events: EventBus) -> None:
+        self._events = events
 
-    async def answer(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
         """Begins after `Last-Event-ID`, or after the query's `after`."""
         last = request.headers.get("last-event-id") or request.query_params.get("after", "")
         after = int(last) if last.isascii() and last.isdigit() and len(last) < 16 else 0
-        return sse_response(self._feed.watch(request.query_params.get("extension"), after))
+        return sse_response(self._events.subscribe(request.query_params.get("extension"), after))
 
 
 async def _encode_events(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:

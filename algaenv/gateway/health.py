@@ -24,8 +24,8 @@ _OK = 200
 class HealthEndpoints:
     """Asks the database, the runner and Redis, all at once."""
 
-    def __init__(self, house: AppState, outbound: OutboundClient, redis: RedisClient) -> None:
-        self._house = house
+    def __init__(self, state: AppState, outbound: OutboundClient, redis: RedisClient) -> None:
+        self._state = state
         self._outbound = outbound
         self._redis = redis
 
@@ -36,21 +36,21 @@ class HealthEndpoints:
     async def readyz(self, request: Request) -> Response:  # noqa: ARG002
         """200 when all answer, else 503; each says `ok`, `off` or what is wrong with it."""
         names = ("database", "runner", "redis")
-        looks = (self._database, self._runner, self._stream)
-        states = await asyncio.gather(*(_checked(look) for look in looks))
+        checks = (self._database, self._runner, self._stream)
+        states = await asyncio.gather(*(_checked(check) for check in checks))
         ready = all(state in {"ok", "off"} for state in states)
         return json_response(
             200 if ready else 503, {"ready": ready, **dict(zip(names, states, strict=True))}
         )
 
     async def _database(self) -> str:
-        async with acquire(self._house.pool, ANSWER_SECONDS / 2) as connection:
+        async with acquire(self._state.pool, ANSWER_SECONDS / 2) as connection:
             await connection.execute("SELECT 1 FROM tenant_extension_install LIMIT 1")
         return "ok"
 
     async def _runner(self) -> str:
         client = await self._outbound.client()
-        answer = await client.get(f"{self._house.environment.runner_url}/healthz")
+        answer = await client.get(f"{self._state.config.runner_url}/healthz")
         return "ok" if answer.status_code == _OK else f"status {answer.status_code}"
 
     async def _stream(self) -> str:
@@ -60,10 +60,10 @@ class HealthEndpoints:
         return "ok"
 
 
-async def _checked(look: Callable[[], Awaitable[str]]) -> str:
+async def _checked(check: Callable[[], Awaitable[str]]) -> str:
     try:
         with anyio.fail_after(ANSWER_SECONDS):
-            return await look()
+            return await check()
     except Exception as error:
         # Only the kind: words of these libraries may repeat a password.
         return type(error).__name__

@@ -26,9 +26,9 @@ _LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 class HostOriginMiddleware:
     """Wraps an application; answers 403 in its place."""
 
-    def __init__(self, app: ASGIApp, environment: GatewayConfig) -> None:
+    def __init__(self, app: ASGIApp, config: GatewayConfig) -> None:
         self._app = app
-        self._allowed = environment.allowed_origins
+        self._allowed = config.allowed_origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve as an ASGI application."""
@@ -53,7 +53,7 @@ class HostOriginMiddleware:
         crosses = headers.get("sec-fetch-site") == "cross-site" and (
             headers.get("sec-fetch-mode") != "navigate" or scope["path"].startswith("/api/")
         )
-        if crosses or (origin is not None and not self._may(scope, origin, host)):
+        if crosses or (origin is not None and not self._origin_allowed(scope, origin, host)):
             return Problem(
                 "gateway-origin-refused",
                 f"cannot take calls from a page of {(origin or 'another site')[:100]!r}",
@@ -61,7 +61,7 @@ class HostOriginMiddleware:
             )
         return None
 
-    def _may(self, scope: Scope, origin: str, host: str) -> bool:
+    def _origin_allowed(self, scope: Scope, origin: str, host: str) -> bool:
         if origin == f"http://{host}" or origin in self._allowed:
             return True
         try:

@@ -38,9 +38,9 @@ class RequestFailed(Exception):
 class ResponseTooLarge(RequestFailed):
     """The answer is longer than whoever asked wants to read; `status` is that of its head."""
 
-    def __init__(self, status: int, most_bytes: int) -> None:
+    def __init__(self, status: int, max_bytes: int) -> None:
         self.status = status
-        super().__init__(f"more than {most_bytes} bytes")
+        super().__init__(f"more than {max_bytes} bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,9 @@ class HttpConnection(asyncio.Protocol):
         _, made = await loop.create_connection(HttpConnection, host, port, ssl=tls)
         return made
 
-    async def ask(self, request: bytes, most_bytes: int = MAX_BODY_BYTES) -> HttpResponse:
+    async def ask(self, request: bytes, max_bytes: int = MAX_BODY_BYTES) -> HttpResponse:
         """Send a request. Raises RequestFailed; the connection ends then, and when cancelled."""
-        self._most_bytes = most_bytes
+        self._most_bytes = max_bytes
         if self._transport is None:
             raise RequestFailed("the connection is closed")
         waiting: asyncio.Future[HttpResponse] = asyncio.get_running_loop().create_future()
@@ -161,8 +161,8 @@ class HttpConnection(asyncio.Protocol):
         if not self._parser.should_keep_alive():
             self.abort()
 
-    def _fail(self, why: str) -> None:
-        self._give_up(RequestFailed(why))
+    def _fail(self, reason: str) -> None:
+        self._give_up(RequestFailed(reason))
 
     def _give_up(self, error: RequestFailed) -> None:
         if self._waiting is not None and not self._waiting.done():
@@ -196,14 +196,14 @@ class HttpClient:
         )
 
     async def post(
-        self, content: bytes, headers: Mapping[str, str], most_bytes: int = MAX_BODY_BYTES
+        self, content: bytes, headers: Mapping[str, str], max_bytes: int = MAX_BODY_BYTES
     ) -> HttpResponse:
-        """Send a document. Raises RequestFailed, TooLong for an answer of more than `most_bytes`;
+        """Send a document. Raises RequestFailed, TooLong for an answer of more than `max_bytes`;
         to be cancelled when it takes too long."""
         fields = "".join(f"{name}: {_value(name, value)}\r\n" for name, value in headers.items())
         head = f"{self._head}content-length: {len(content)}\r\n{fields}\r\n"
         connection = await self._connection()
-        reply = await connection.ask(head.encode("latin-1", errors="replace") + content, most_bytes)
+        reply = await connection.ask(head.encode("latin-1", errors="replace") + content, max_bytes)
         if len(self._idle) < MAX_IDLE:
             self._idle.append((connection, time.monotonic()))
         else:

@@ -166,26 +166,26 @@ class HostOwner:
 class Installs:
     """Reads installs. Every method raises psycopg.Error when the database does not answer."""
 
-    def __init__(self, pool: Pool, tenant: str, *, narrow: bool = False) -> None:
+    def __init__(self, pool: Pool, tenant: str, *, grants_only: bool = False) -> None:
         """`narrow`: an install has what it was granted, not what its manifest declares as well."""
         self._pool = pool
-        self._narrow = narrow
+        self._grants_only = grants_only
         self._tenant = tenant
-        self._looks = SingleFlight(self._look)
+        self._reads = SingleFlight(self._find)
 
     async def find(self, ref: str) -> Install | None:
         """The install that a registry id, an install id or a slug names, enabled or not."""
-        return (await self.look(ref)).install
+        return (await self.find_with_product(ref)).install
 
-    async def look(self, ref: str) -> FoundInstall:
+    async def find_with_product(self, ref: str) -> FoundInstall:
         """The same, with the product of the tenant; calls that come together share what is read.
 
         A UUID of version 1 to 5 may be any of the three, everything else is a slug. Blanks around
         a UUID break the statement (psycopg.DataError), as they do in the product.
         """
-        return await self._looks.get(ref)
+        return await self._reads.get(ref)
 
-    async def _look(self, ref: str) -> FoundInstall:
+    async def _find(self, ref: str) -> FoundInstall:
         ids = _REFERENCE.fullmatch(ref.strip().lower()) is not None
         rows = await self._rows(
             SELECT_BY_REFERENCE if ids else SELECT_BY_SLUG,
@@ -219,11 +219,11 @@ class Installs:
             if not _HEX_DIGITS.fullmatch(content_hash):
                 return False
             content_hash = _HASH_PREFIX + content_hash.lower()
-        asked = {"tenant": tenant, "extension": extension, "hash": content_hash}
-        if any("\0" in value for value in asked.values()):
+        values = {"tenant": tenant, "extension": extension, "hash": content_hash}
+        if any("\0" in value for value in values.values()):
             return False
         try:
-            return bool((await self._rows(SELECT_VALID, asked))[0]["valid"])
+            return bool((await self._rows(SELECT_VALID, values))[0]["valid"])
         except psycopg.DataError:
             return False
 
@@ -237,7 +237,7 @@ class Installs:
         return HostOwner(row["tenant"], row["registry_id"], row["content_hash"])
 
     def _install(self, row: Mapping[str, Any]) -> Install:
-        return _install(row, narrow=self._narrow)
+        return _install(row, grants_only=self._grants_only)
 
     async def _rows(
         self, statement: LiteralString, values: Mapping[str, object]
@@ -250,17 +250,17 @@ def _storable(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def _install(row: Mapping[str, Any], *, narrow: bool) -> Install:
+def _install(row: Mapping[str, Any], *, grants_only: bool) -> Install:
     configured = row["config_id"] is not None
     granted = _strings(row["granted_caps"])
     # A column without a list grants nothing and withholds nothing.
-    narrow = narrow and isinstance(row["granted_caps"], list)
+    grants_only = grants_only and isinstance(row["granted_caps"], list)
     providers = known(
         (
             *DEFAULTS,
             *(_strings(row["providers"]) if configured else ()),
             *granted,
-            *(() if narrow else _strings(row["capabilities"])),
+            *(() if grants_only else _strings(row["capabilities"])),
         )
     )
     return Install(

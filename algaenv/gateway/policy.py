@@ -71,30 +71,30 @@ def check_tenant(headers: Mapping[str, str], tenant: str) -> Denied | None:
 
 
 def authorise(
-    look: FoundInstall,
+    found: FoundInstall,
     user: User,
     method: str,
     path: str,
     *,
     ref: str,
-    off: Collection[str] = (),
+    disabled_checks: Collection[str] = (),
 ) -> Decision:
     """The first rule that is broken, or what may be called.
 
     `path` is decoded and without query, `ref` what the extension was looked for under, and `off`
     names checks that are not made.
     """
-    if look.product != EXTENSION_PRODUCT:
+    if found.product != EXTENSION_PRODUCT:
         return Denied(
             403,
             {"error": "Product access denied", "code": "PRODUCT_ACCESS_DENIED"},
             Problem(
                 "gateway-product-wrong",
-                f"cannot use extensions with the product {look.product!r}",
+                f"cannot use extensions with the product {found.product!r}",
                 "set tenants.product_code of this tenant to psa",
             ),
         )
-    install = look.install
+    install = found.install
     if install is None:
         return _denied(
             404,
@@ -121,7 +121,7 @@ def authorise(
             f"{_declared(install)}",
             "declare it under api.endpoints of the manifest, then run algaenv up",
         )
-    return _denial(install, user, method, off) or Allowed(install, endpoint)
+    return _denial(install, user, method, disabled_checks) or Allowed(install, endpoint)
 
 
 def match_endpoint(endpoints: Sequence[Endpoint], method: str, path: str) -> Endpoint | None:
@@ -140,10 +140,10 @@ def _segments(path: str) -> list[str]:
     return path.strip("/").split("/")
 
 
-def _fits(declared: list[str], asked: list[str]) -> bool:
-    return len(declared) == len(asked) and all(
-        bool(theirs) if ours.startswith(":") and len(ours) > 1 else ours == theirs
-        for ours, theirs in zip(declared, asked, strict=True)
+def _fits(declared: list[str], actual: list[str]) -> bool:
+    return len(declared) == len(actual) and all(
+        bool(segment) if pattern.startswith(":") and len(pattern) > 1 else pattern == segment
+        for pattern, segment in zip(declared, actual, strict=True)
     )
 
 

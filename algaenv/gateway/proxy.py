@@ -63,36 +63,36 @@ class DatabaseSilent(Exception):
 class ExtensionProxy:
     """One of the two gateways, as an ASGI application."""
 
-    def __init__(self, house: AppState, limit: RateLimiter, manner: GatewayRules) -> None:
-        self._house = house
+    def __init__(self, state: AppState, limit: RateLimiter, rules: GatewayRules) -> None:
+        self._state = state
         self._limit = limit
-        self._manner = manner
-        self._told: set[str] = set()
+        self._rules = rules
+        self._announced: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request below the prefix."""
         request = Request(scope, receive)
-        found = parse_target(scope, self._manner.prefix)
-        if found is None:
+        target = parse_target(scope, self._rules.prefix)
+        if target is None:
             response: Response = json_response(404, {"error": "not_found"})
         elif request.method == "OPTIONS":
             response = Response(status_code=204)
-        elif request.method not in self._manner.methods:
+        elif request.method not in self._rules.methods:
             response = Response(status_code=405)
         else:
-            response = await self._answer(request, found)
-        self._share(request, response)
+            response = await self._respond(request, target)
+        self._add_cors_headers(request, response)
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request, found: RequestTarget) -> Response:
+    async def _respond(self, request: Request, target: RequestTarget) -> Response:
         call = CallContext(
-            self._manner.road,
+            self._rules.entry_point,
             request_id(request.headers.get("x-request-id")),
             request.method,
-            found.path,
+            target.path,
         )
         try:
-            response = await self._go(request, found, call)
+            response = await self._handle(request, target, call)
         except CallDenied as stopped:
             response = _denied_response(request.scope, call, stopped.denied)
         except ClientDisconnect:
@@ -101,127 +101,132 @@ class ExtensionProxy:
             response = body_timeout_response()
         except Exception as error:
             response = _denied_response(request.scope, call, _unavailable(error))
-        call.end(request.scope, response, self._house.feed, self._house.audit)
+        call.end(request.scope, response, self._state.events, self._state.audit)
         return response
 
-    async def _go(self, request: Request, found: RequestTarget, call: CallContext) -> Response:
-        house, manner = self._house, self._manner
+    async def _handle(self, request: Request, target: RequestTarget, call: CallContext) -> Response:
+        state, rules = self._state, self._rules
         headers = request.headers
-        user = house.users.choose(headers, request.query_params, request.cookies)
+        user = state.users.select(headers, request.query_params, request.cookies)
         if user is None:
-            raise CallDenied(unknown_user(house.users.all))
+            raise CallDenied(unknown_user(state.users.all))
         call.user = user
-        if denied := check_tenant(headers, house.environment.tenant):
+        if denied := check_tenant(headers, state.config.tenant):
             raise CallDenied(denied)
         body: bytes | None = None
-        if manner.overrides and request.method == "POST":
-            body = await self._body(request)
-            call.method, body = _override_method(found.query, body)
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + house.environment.timeout_ms / 1000
-        look = await _before_deadline(house.installs.look(found.ref), deadline)
-        call.install = look.install
+        if rules.allows_override and request.method == "POST":
+            body = await self._read_body(request)
+            call.method, body = _override_method(target.query, body)
+        now = asyncio.get_running_loop().time
+        deadline = now() + state.config.timeout_ms / 1000
+        found = await _before_deadline(state.installs.find_with_product(target.ref), deadline)
+        call.install = found.install
         verdict = authorise(
-            look, user, call.method, found.path, ref=found.ref, off=house.settings.checks_off
+            found,
+            user,
+            call.method,
+            target.path,
+            ref=target.ref,
+            disabled_checks=state.settings.checks_off,
         )
         if isinstance(verdict, Denied):
             raise CallDenied(verdict)
-        if not found.sound:
+        if not target.is_valid:
             raise CallDenied(_INVALID_PATH)
         install = verdict.install
         if seconds := await self._limit.take(install):
             raise CallDenied(_rate_limited(install, seconds))
         entry = AuditEntry(
-            install, verdict.endpoint, user, call.request_id, call.method, found.path
+            install, verdict.endpoint, user, call.request_id, call.method, target.path
         )
-        await _before_deadline(house.audit.begin(entry), deadline)
+        await _before_deadline(state.audit.begin(entry), deadline)
         call.entry = entry
         if install.content_hash is None:
-            raise CallDenied(self._without_bundle(install))
+            raise CallDenied(self._bundle_missing(install))
         if call.method not in READ_METHODS and body is None:
-            since = clock()
-            body = await self._body(request)
+            since = now()
+            body = await self._read_body(request)
             # How fast the caller sends is the caller's affair.
-            deadline += clock() - since
-        return await self._relay(request, found, call, install, body, deadline=deadline)
+            deadline += now() - since
+        return await self._forward(request, target, call, install, body, deadline=deadline)
 
-    async def _relay(
+    async def _forward(
         self,
         request: Request,
-        found: RequestTarget,
+        target: RequestTarget,
         call: CallContext,
         install: Install,
         body: bytes | None,
         *,
         deadline: float,
     ) -> Response:
-        house, manner = self._house, self._manner
+        state, rules = self._state, self._rules
         key = request.headers.get(IDEMPOTENCY_HEADER)
         forwarded = {
             name: value
             for name in FORWARDED_HEADERS
             if (value := request.headers.get(name)) is not None
         }
-        if manner.forwards_key and call.method not in READ_METHODS:
+        if rules.forwards_idempotency_key and call.method not in READ_METHODS:
             forwarded[IDEMPOTENCY_HEADER] = key or str(uuid.uuid4())
-        timeout_ms = house.environment.timeout_ms
-        call.begin(house.feed)
-        relayed = call.relayed = await house.relay.call(
+        timeout_ms = state.config.timeout_ms
+        call.begin(state.events)
+        outcome = call.outcome = await state.runner.execute(
             install,
-            HandlerRequest(call.method, found.path, found.query, forwarded, body),
-            road=manner.road,
+            HandlerRequest(call.method, target.path, target.query, forwarded, body),
+            entry_point=rules.entry_point,
             request_id=call.request_id,
             timeout_ms=timeout_ms,
             seconds=max(0.0, deadline - asyncio.get_running_loop().time()),
             user=call.user,
             idempotency_key=key,
         )
-        call.problem = diagnose(relayed, timeout_ms)
-        if isinstance(relayed, HandlerResult):
-            return self._handled(request.scope, call, relayed)
-        said = manner.failed(relayed, call.request_id)
+        call.problem = diagnose(outcome, timeout_ms)
+        if isinstance(outcome, HandlerResult):
+            return self._handler_response(request.scope, call, outcome)
+        answer = rules.failure_response(outcome, call.request_id)
         assert call.problem is not None  # noqa: S101
-        return problem_response(request.scope, said.status, said.fields, call.problem)
+        return problem_response(request.scope, answer.status, answer.fields, call.problem)
 
-    def _handled(self, scope: Scope, call: CallContext, answered: HandlerResult) -> Response:
-        if not 200 <= answered.status <= 599:
-            raise CallDenied(_invalid_status(answered.status))
+    def _handler_response(self, scope: Scope, call: CallContext, result: HandlerResult) -> Response:
+        if not 200 <= result.status <= 599:
+            raise CallDenied(_invalid_status(result.status))
         headers = {
             name: value
-            for name, value in self._manner.headers(answered).items()
+            for name, value in self._rules.response_headers(result).items()
             if is_header_value(value)
         }
         if call.problem is not None and accepts_problem(scope):
-            told: dict[str, object] = {**call.problem.fields}
-            if answered.failure is not None:
-                failure = answered.failure
-                told.update(reason=failure.reason, stderr=failure.stderr)
-                told.update({"host_call": failure.host_call} if failure.host_call else {})
-            response = json_response(answered.status, {"problem": told})
+            details: dict[str, object] = {**call.problem.fields}
+            if result.failure is not None:
+                failure = result.failure
+                details.update(reason=failure.reason, stderr=failure.stderr)
+                details.update({"host_call": failure.host_call} if failure.host_call else {})
+            response = json_response(result.status, {"problem": details})
             response.headers["content-type"] = PROBLEM_JSON
         else:
-            body = b"" if answered.status in _BODILESS else answered.body
-            response = Response(body, answered.status, headers)
-        self._announce(call, response)
+            body = b"" if result.status in _BODILESS else result.body
+            response = Response(body, result.status, headers)
+        self._announce_quirk(call, response)
         return response
 
-    def _announce(self, call: CallContext, response: Response) -> None:
+    def _announce_quirk(self, call: CallContext, response: Response) -> None:
         """Once for each extension in the feed and the log; in the header every time."""
-        faults, install = self._house.faults, call.install
+        quirks, install = self._state.quirks, call.install
         name = "direct-cacheable"
-        bites = self._manner.road is EntryPoint.DIRECT and call.method in READ_METHODS
-        if install is None or not bites or not faults.reproduces(name):
+        applies = self._rules.entry_point is EntryPoint.DIRECT and call.method in READ_METHODS
+        if install is None or not applies or not quirks.reproduces(name):
             return
-        if install.registry_id not in self._told:
-            self._told.add(install.registry_id)
-            faults.announce(name, extension=install.registry_id, request_id=call.request_id)
-        response.headers.update(faults.header(name))
+        if install.registry_id not in self._announced:
+            self._announced.add(install.registry_id)
+            quirks.announce(name, extension=install.registry_id, request_id=call.request_id)
+        response.headers.update(quirks.header(name))
 
-    async def _body(self, request: Request) -> bytes:
-        return await within_body_time(self._read(request))
+    async def _read_body(self, request: Request) -> bytes:
+        return await within_body_time(self._read_limited(request))
 
-    async def _read(self, request: Request) -> bytes:
-        most = self._manner.most_bytes
+    async def _read_limited(self, request: Request) -> bytes:
+        most = self._rules.max_body_bytes
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and len(declared) < 20 and int(declared) > most:
             raise CallDenied(self._too_large())
@@ -233,10 +238,10 @@ class ExtensionProxy:
         return bytes(body)
 
     def _too_large(self) -> Denied:
-        most = self._manner.most_bytes >> 20
+        most = self._rules.max_body_bytes >> 20
         return Denied(
             413,
-            {"error": self._manner.too_large},
+            {"error": self._rules.too_large_error},
             Problem(
                 "gateway-body-too-large",
                 f"cannot take a body of more than {most} MiB",
@@ -244,11 +249,11 @@ class ExtensionProxy:
             ),
         )
 
-    def _without_bundle(self, install: Install) -> Denied:
-        said = self._manner.without_bundle
+    def _bundle_missing(self, install: Install) -> Denied:
+        answer = self._rules.bundle_missing
         return Denied(
-            said.status,
-            said.fields,
+            answer.status,
+            answer.fields,
             Problem(
                 "gateway-bundle-missing",
                 f"cannot call {install.slug}: version {install.version} has no bundle",
@@ -256,15 +261,15 @@ class ExtensionProxy:
             ),
         )
 
-    def _share(self, request: Request, response: Response) -> None:
+    def _add_cors_headers(self, request: Request, response: Response) -> None:
         """Let a page of another origin read the answer, if the gateway is one for it."""
         origin = request.headers.get("origin")
         if origin is None:
             return
         response.headers.add_vary_header("Origin")
-        mine = origin == f"http://{request.headers.get('host', '')}"
-        listed = origin in self._house.environment.allowed_origins
-        if self._manner.road is EntryPoint.PROXY and not (mine or listed):
+        same_origin = origin == f"http://{request.headers.get('host', '')}"
+        listed = origin in self._state.config.allowed_origins
+        if self._rules.entry_point is EntryPoint.PROXY and not (same_origin or listed):
             return
         response.headers["access-control-allow-origin"] = origin
         response.headers["access-control-allow-credentials"] = "true"
@@ -299,13 +304,13 @@ def _override_method(query: dict[str, str], body: bytes) -> tuple[str, bytes]:
     if b'"__method"' not in body:
         return "POST", body
     try:
-        said: Any = json.loads(body)
+        answer: Any = json.loads(body)
     except (ValueError, RecursionError):
         return "POST", body
-    if not isinstance(said, dict) or not isinstance(said.get(METHOD_OVERRIDE), str):
+    if not isinstance(answer, dict) or not isinstance(answer.get(METHOD_OVERRIDE), str):
         return "POST", body
-    method = said.pop(METHOD_OVERRIDE).upper()
-    kept = json.dumps(said, ensure_ascii=False, separators=(",", ":"))
+    method = answer.pop(METHOD_OVERRIDE).upper()
+    kept = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
     return method, kept.encode(errors="replace")
 
 

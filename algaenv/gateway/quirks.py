@@ -77,10 +77,10 @@ QUIRKS = (
 class Quirks:
     """Which faults there are here; all of them, but those called `fixed`."""
 
-    def __init__(self, fixed: Collection[str], feed: EventBus) -> None:
+    def __init__(self, fixed: Collection[str], events: EventBus) -> None:
         self._fixed = frozenset(fixed)
-        self._feed = feed
-        self._by_name = {fault.name: fault for fault in QUIRKS}
+        self._events = events
+        self._by_name = {quirk.name: quirk for quirk in QUIRKS}
 
     def reproduces(self, name: str) -> bool:
         """Whether this fault is to be had. Raises KeyError for a name that is none."""
@@ -90,16 +90,16 @@ class Quirks:
         self, name: str, *, extension: str | None, request_id: str | None = None
     ) -> dict[str, str]:
         """Say on the feed and in the log that it has bitten; returns a header for the answer."""
-        fault = self._by_name[name]
+        quirk = self._by_name[name]
         event = {
             "type": "product-fault",
             "extension": extension,
             "request_id": request_id,
             "name": name,
-            "summary": fault.summary,
-            "advice": fault.advice,
+            "summary": quirk.summary,
+            "advice": quirk.advice,
         }
-        self._feed.say(event)
+        self._events.publish(event)
         _log.warning("product fault", extra={"fields": event})
         return self.header(name)
 
@@ -110,4 +110,4 @@ class Quirks:
 
 def unknown_quirks(names: Collection[str]) -> list[str]:
     """Those that name no fault."""
-    return sorted(set(names) - {fault.name for fault in QUIRKS})
+    return sorted(set(names) - {quirk.name for quirk in QUIRKS})

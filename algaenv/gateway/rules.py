@@ -29,19 +29,19 @@ class ErrorResponse:
 class GatewayRules:
     """How one of the two gateways behaves where they differ."""
 
-    road: EntryPoint
+    entry_point: EntryPoint
     prefix: str
     methods: frozenset[str]
-    most_bytes: int
-    too_large: str
-    overrides: bool
+    max_body_bytes: int
+    too_large_error: str
+    allows_override: bool
     """A POST may stand for another method."""
-    forwards_key: bool
+    forwards_idempotency_key: bool
     """The handler sees the idempotency key; else the runner does."""
-    without_bundle: ErrorResponse
-    failed: Callable[[RunnerOutcome, str], ErrorResponse]
+    bundle_missing: ErrorResponse
+    failure_response: Callable[[RunnerOutcome, str], ErrorResponse]
     """What is said for a call that brought no answer; given its request id."""
-    headers: Callable[[HandlerResult], dict[str, str]]
+    response_headers: Callable[[HandlerResult], dict[str, str]]
     """Those of a handler's answer that the caller sees."""
 
 
@@ -58,32 +58,32 @@ def direct_rules(*, cacheable: bool) -> GatewayRules:
     """Its manner. `cacheable`: answers are labelled as the product's are, whatever handlers say;
     otherwise handlers decide."""
     return GatewayRules(
-        road=EntryPoint.DIRECT,
+        entry_point=EntryPoint.DIRECT,
         prefix=DIRECT_PREFIX,
         methods=frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")),
-        most_bytes=MAX_DIRECT_BODY_BYTES,
-        too_large="payload_too_large",
-        overrides=False,
-        forwards_key=False,
-        without_bundle=ErrorResponse(404, {"error": "not_installed"}),
-        failed=_direct_failure,
-        headers=_product_headers if cacheable else _handler_headers,
+        max_body_bytes=MAX_DIRECT_BODY_BYTES,
+        too_large_error="payload_too_large",
+        allows_override=False,
+        forwards_idempotency_key=False,
+        bundle_missing=ErrorResponse(404, {"error": "not_installed"}),
+        failure_response=_direct_failure,
+        response_headers=_product_headers if cacheable else _handler_headers,
     )
 
 
-def _direct_failure(relayed: RunnerOutcome, request_id: str) -> ErrorResponse:  # noqa: ARG001 - all are the same here
+def _direct_failure(outcome: RunnerOutcome, request_id: str) -> ErrorResponse:  # noqa: ARG001 - all are the same here
     return ErrorResponse(502, {"error": "bad_gateway", "requestId": request_id})
 
 
-def _product_headers(answered: HandlerResult) -> dict[str, str]:
+def _product_headers(result: HandlerResult) -> dict[str, str]:
     headers = {"content-type": "application/json", "cache-control": CACHEABLE}
-    if etag := answered.runner_headers.get("etag"):
+    if etag := result.runner_headers.get("etag"):
         headers["etag"] = etag
     return headers
 
 
-def _handler_headers(answered: HandlerResult) -> dict[str, str]:
-    return {name: answered.headers[name] for name in _DIRECT_HEADERS if name in answered.headers}
+def _handler_headers(result: HandlerResult) -> dict[str, str]:
+    return {name: result.headers[name] for name in _DIRECT_HEADERS if name in result.headers}
 
 
 PROXY_PREFIX = "/api/ext-proxy/"
@@ -97,21 +97,21 @@ _PROXY_HEADERS = ("content-type", "cache-control", "x-ext-request-id", "x-ext-wa
 def proxy_rules() -> GatewayRules:
     """Its manner."""
     return GatewayRules(
-        road=EntryPoint.PROXY,
+        entry_point=EntryPoint.PROXY,
         prefix=PROXY_PREFIX,
         methods=frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")),
-        most_bytes=MAX_PROXY_BODY_BYTES,
-        too_large="payload_too_large",
-        overrides=True,
-        forwards_key=True,
-        without_bundle=ErrorResponse(502, {"error": "bad_gateway"}),
-        failed=_proxy_failure,
-        headers=_proxy_headers,
+        max_body_bytes=MAX_PROXY_BODY_BYTES,
+        too_large_error="payload_too_large",
+        allows_override=True,
+        forwards_idempotency_key=True,
+        bundle_missing=ErrorResponse(502, {"error": "bad_gateway"}),
+        failure_response=_proxy_failure,
+        response_headers=_proxy_headers,
     )
 
 
-def _proxy_failure(relayed: RunnerOutcome, request_id: str) -> ErrorResponse:  # noqa: ARG001 - the direct one tells it
-    match relayed:
+def _proxy_failure(outcome: RunnerOutcome, request_id: str) -> ErrorResponse:  # noqa: ARG001 - the direct one tells it
+    match outcome:
         case RunnerTimedOut():
             return ErrorResponse(504, {"error": "Gateway timeout"})
         case RunnerRefused(status=status) if _FIRST_ERROR_STATUS <= status <= 599:
@@ -120,5 +120,5 @@ def _proxy_failure(relayed: RunnerOutcome, request_id: str) -> ErrorResponse:  #
             return ErrorResponse(502, {"error": "bad_gateway"})
 
 
-def _proxy_headers(answered: HandlerResult) -> dict[str, str]:
-    return {name: answered.headers[name] for name in _PROXY_HEADERS if name in answered.headers}
+def _proxy_headers(result: HandlerResult) -> dict[str, str]:
+    return {name: result.headers[name] for name in _PROXY_HEADERS if name in result.headers}

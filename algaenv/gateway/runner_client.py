@@ -46,26 +46,26 @@ class HandlerRequest:
 
 def execute_request(
     install: Install,
-    asked: HandlerRequest,
+    request: HandlerRequest,
     *,
-    road: EntryPoint,
+    entry_point: EntryPoint,
     request_id: str,
     timeout_ms: int,
     user: User | None = None,
     trigger: Mapping[str, str],
 ) -> bytes:
     """The JSON body. What is empty is left out, as far as the product does."""
-    http: dict[str, object] = {"method": asked.method, "path": asked.path}
-    if road is EntryPoint.PROXY:
-        http["url"] = asked.path
-    http["query"] = asked.query
+    http: dict[str, object] = {"method": request.method, "path": request.path}
+    if entry_point is EntryPoint.PROXY:
+        http["url"] = request.path
+    http["query"] = request.query
     http["headers"] = {
-        **asked.headers,
+        **request.headers,
         "x-alga-tenant": install.tenant,
         "x-alga-extension": install.registry_id,
     }
-    if asked.body is not None and asked.method not in {"GET", "HEAD"}:
-        http["body_b64"] = b64encode(asked.body).decode()
+    if request.body is not None and request.method not in {"GET", "HEAD"}:
+        http["body_b64"] = b64encode(request.body).decode()
     fields: dict[str, object] = {
         "context": {
             "request_id": request_id,
@@ -84,10 +84,10 @@ def execute_request(
         fields["providers"] = install.providers
     if install.secret_envelope is not None:
         fields["secret_envelope"] = install.secret_envelope
-    if road is EntryPoint.PROXY:
-        fields["endpoint"] = f"ui-proxy:{asked.path}"
+    if entry_point is EntryPoint.PROXY:
+        fields["endpoint"] = f"ui-proxy:{request.path}"
     if user is not None:
-        fields["user"] = _user_fields(user, road)
+        fields["user"] = _user_fields(user, entry_point)
     # A path may hold what is no text; the caller wrote it, and the handler may read it.
     return _encode(fields).encode(errors="replace")
 
@@ -96,7 +96,7 @@ def execute_headers(
     install: Install,
     method: str,
     *,
-    road: EntryPoint,
+    entry_point: EntryPoint,
     request_id: str,
     idempotency_key: str | None,
     service_token: str,
@@ -113,8 +113,8 @@ def execute_headers(
     if inbound_token:
         # The product shows its token on the proxy's road only.
         headers["x-runner-service-token"] = inbound_token
-    if road is not EntryPoint.PROXY:
-        if method not in {"GET", "HEAD"} or road is EntryPoint.SCHEDULE:
+    if entry_point is not EntryPoint.PROXY:
+        if method not in {"GET", "HEAD"} or entry_point is EntryPoint.SCHEDULE:
             headers["x-idempotency-key"] = idempotency_key or request_id
         return headers
     headers["x-ext-install-id"] = install.install_id
@@ -130,7 +130,7 @@ def execute_headers(
     return headers
 
 
-def _user_fields(user: User, road: EntryPoint) -> dict[str, object]:
+def _user_fields(user: User, entry_point: EntryPoint) -> dict[str, object]:
     fields: dict[str, object] = {
         "user_id": user.id,
         "user_email": user.email,
@@ -138,10 +138,12 @@ def _user_fields(user: User, road: EntryPoint) -> dict[str, object]:
         "user_type": user.type,
     }
     if user.client_name:
-        fields["client_name" if road is EntryPoint.PROXY else "company_name"] = user.client_name
+        fields["client_name" if entry_point is EntryPoint.PROXY else "company_name"] = (
+            user.client_name
+        )
     if user.client_id:
         fields["client_id"] = user.client_id
-    if road is EntryPoint.PROXY:
+    if entry_point is EntryPoint.PROXY:
         fields["additional_fields"] = user.additional_fields
     return fields
 
@@ -200,7 +202,7 @@ class RunnerRefused:
 class RunnerUnreachable:
     """Nobody answers there."""
 
-    why: str
+    reason: str
     ms: float
 
 
@@ -222,30 +224,30 @@ class RunnerClient:
         self._service_token = service_token
         self._inbound_token = inbound_token
 
-    async def call(
+    async def execute(
         self,
         install: Install,
-        asked: HandlerRequest,
+        request: HandlerRequest,
         *,
-        road: EntryPoint,
+        entry_point: EntryPoint,
         request_id: str,
         timeout_ms: int,
         seconds: float = math.inf,
         user: User | None = None,
         idempotency_key: str | None = None,
         trigger: Mapping[str, str] | None = None,
-        most_bytes: int | None = None,
+        max_bytes: int | None = None,
     ) -> RunnerOutcome:
         """Have a handler run; never raises for what the runner does.
 
         The handler has `timeout_ms`, and the answer has to be there within `seconds`, if that is
         less. `trigger` is added to the context (`{"trigger": "schedule", "schedule_id": …}`). An
-        answer of more than `most_bytes`, else MAX_RESPONSE_BYTES, is refused and not read further.
+        answer of more than `max_bytes`, else MAX_RESPONSE_BYTES, is refused and not read further.
         """
         content = execute_request(
             install,
-            asked,
-            road=road,
+            request,
+            entry_point=entry_point,
             request_id=request_id,
             timeout_ms=timeout_ms,
             user=user,
@@ -253,8 +255,8 @@ class RunnerClient:
         )
         headers = execute_headers(
             install,
-            asked.method,
-            road=road,
+            request.method,
+            entry_point=entry_point,
             request_id=request_id,
             idempotency_key=idempotency_key,
             service_token=self._service_token,
@@ -263,9 +265,7 @@ class RunnerClient:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(min(timeout_ms / 1000, seconds)):
-                answer = await self._courier.post(
-                    content, headers, most_bytes or MAX_RESPONSE_BYTES
-                )
+                answer = await self._courier.post(content, headers, max_bytes or MAX_RESPONSE_BYTES)
         except TimeoutError:
             return RunnerTimedOut(_elapsed_ms(started))
         except ResponseTooLarge as error:
@@ -287,28 +287,28 @@ def parse_response(answer: HttpResponse, ms: float) -> RunnerOutcome:
     """The outcome that an answer of the runner stands for; `ms` is how long it took."""
     content = answer.content
     try:
-        said: Any = json.loads(content)
+        document: Any = json.loads(content)
     except (ValueError, RecursionError):
-        said = None
-    if answer.status >= _FIRST_ERROR_STATUS or not isinstance(said, dict):
-        error = said.get("error") if isinstance(said, dict) else None
+        document = None
+    if answer.status >= _FIRST_ERROR_STATUS or not isinstance(document, dict):
+        error = document.get("error") if isinstance(document, dict) else None
         return RunnerRefused(
             answer.status,
             content[:_EXCERPT_BYTES].decode(errors="replace"),
             ms,
             _text_or_none(error),
         )
-    status, body = said.get("status"), said.get("body_b64")
+    status, body = document.get("status"), document.get("body_b64")
     try:
         decoded = b64decode(body, validate=True) if isinstance(body, str) else None
     except ValueError:
         return RunnerRefused(answer.status, "its body_b64 is not base64", ms)
     return HandlerResult(
         status=status if isinstance(status, int) else 200,
-        headers=_parse_headers(said.get("headers")),
+        headers=_parse_headers(document.get("headers")),
         body=decoded,
-        error=_text_or_none(said.get("error")),
-        failure=_parse_failure(said.get("failure"), answer.headers),
+        error=_text_or_none(document.get("error")),
+        failure=_parse_failure(document.get("failure"), answer.headers),
         runner_headers=answer.headers,
         ms=ms,
     )

@@ -64,19 +64,19 @@ class RunnerProxy:
     """Hands requests for pages on."""
 
     def __init__(
-        self, outbound: OutboundClient, runner_url: str, timeout_ms: int, feed: EventBus
+        self, outbound: OutboundClient, runner_url: str, timeout_ms: int, events: EventBus
     ) -> None:
-        self._feed = feed
+        self._events = events
         self._outbound = outbound
         self._url = runner_url
         self._seconds = timeout_ms / 1000
 
-    async def answer(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
         """The runner's answer, or 502 and 504 in its place."""
         import httpx
 
         try:
-            return await self._ask(request)
+            return await self._forward(request)
         except (TimeoutError, httpx.TimeoutException):
             return _failure(request, 504, "runner_timeout", "it took too long")
         except httpx.ConnectError as error:
@@ -86,26 +86,26 @@ class RunnerProxy:
         except httpx.InvalidURL:
             return json_response(404, {"error": "not_found"})
 
-    async def _ask(self, request: Request) -> Response:
+    async def _forward(self, request: Request) -> Response:
         import httpx
 
         raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
         found = parse_target(request.scope, PREFIX)
-        if found is None or not found.sound or found.ref in {".", ".."}:
+        if found is None or not found.is_valid or found.ref in {".", ".."}:
             return json_response(404, {"error": "not_found"})
         query: bytes = request.scope["query_string"]
         path = raw[len(PREFIX) - 1 :] + (b"?" + query if query else b"")
         base = httpx.URL(self._url)
         client = await self._outbound.client()
-        asked = client.build_request(
+        upstream = client.build_request(
             request.method,
             base.copy_with(raw_path=base.raw_path.rstrip(b"/") + path),
             headers=_forwarded(request),
         )
         with anyio.fail_after(self._seconds):
-            answer = await client.send(asked, stream=True)
+            answer = await client.send(upstream, stream=True)
         if answer.status_code == 200 and _is_html(answer.headers.get("content-type", "")):
-            self._tell_fallback(request, found.path)
+            self._publish_fallback(request, found.path)
         passed = StreamingResponse(_content(answer, self._seconds), answer.status_code)
         dropped = _HOP_BY_HOP | _connection_options(answer.headers.get("connection", ""))
         passed.raw_headers = [
@@ -115,7 +115,7 @@ class RunnerProxy:
         ]
         return passed
 
-    def _tell_fallback(self, request: Request, path: str) -> None:
+    def _publish_fallback(self, request: Request, path: str) -> None:
         """Say on the feed that a script or style was answered with a page.
 
         The runner does so for every file that the bundle does not hold. A browser runs no such
@@ -128,7 +128,7 @@ class RunnerProxy:
             "" if wanted else _FILE_KINDS.get(file.rpartition(".")[2], "")
         )
         if kind and file:
-            self._feed.say(
+            self._events.publish(
                 {
                     "type": "page-error",
                     "extension": registry,
@@ -173,10 +173,10 @@ def _connection_options(connection: str) -> frozenset[str]:
     return frozenset(name.strip().lower() for name in connection.split(","))
 
 
-def _failure(request: Request, status: int, error: str, why: str) -> Response:
+def _failure(request: Request, status: int, error: str, reason: str) -> Response:
     problem = Problem(
         "gateway-runner-down",
-        f"cannot have this page from the runner: {why}",
+        f"cannot have this page from the runner: {reason}",
         "see algaenv status and the log of the runner; algaenv up starts it",
     )
     return problem_response(request.scope, status, {"error": error}, problem)

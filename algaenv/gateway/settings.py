@@ -96,30 +96,30 @@ class Settings:
     @classmethod
     def parse(cls, content: object) -> Settings:
         """Read what the file holds. Raises SettingsError with all that is wrong."""
-        wrong = _Validator()
-        top = wrong.mapping("settings", content)
+        errors = _Validator()
+        top = errors.mapping("settings", content)
         for name in sorted(top.keys() - _KEYS):
-            wrong(f"settings: unknown key {name!r}")
-        checks = frozenset(wrong.strings("checks_off", top.get("checks_off")))
+            errors(f"settings: unknown key {name!r}")
+        checks = frozenset(errors.strings("checks_off", top.get("checks_off")))
         for name in sorted(checks - CHECKS):
-            wrong(f"checks_off: unknown check {name!r}")
-        fixed = frozenset(wrong.strings("faults_fixed", top.get("faults_fixed")))
+            errors(f"checks_off: unknown check {name!r}")
+        fixed = frozenset(errors.strings("faults_fixed", top.get("faults_fixed")))
         for name in unknown_quirks(fixed):
-            wrong(f"faults_fixed: unknown fault {name!r}")
+            errors(f"faults_fixed: unknown fault {name!r}")
         limit = top.get("rate_limit", "off")
         if limit not in ("off", "product"):
-            wrong("rate_limit: neither off nor product")
+            errors("rate_limit: neither off nor product")
         read = cls(
-            users=_users(top.get("users"), wrong),
+            users=_users(top.get("users"), errors),
             checks_off=checks,
             rate_limit="product" if limit == "product" else "off",
             faults_fixed=fixed,
-            clients=wrong.mappings("clients", top.get("clients")),
-            services=wrong.mappings("services", top.get("services")),
-            extensions=_extensions(top.get("extensions"), wrong),
+            clients=errors.mappings("clients", top.get("clients")),
+            services=errors.mappings("services", top.get("services")),
+            extensions=_extensions(top.get("extensions"), errors),
         )
-        if wrong.all:
-            raise SettingsError("; ".join(wrong.all))
+        if errors.all:
+            raise SettingsError("; ".join(errors.all))
         return read
 
 
@@ -129,8 +129,8 @@ class _Validator:
     def __init__(self) -> None:
         self.all: list[str] = []
 
-    def __call__(self, complaint: str) -> None:
-        self.all.append(complaint)
+    def __call__(self, message: str) -> None:
+        self.all.append(message)
 
     def mapping(self, name: str, value: object) -> dict[str, Any]:
         """An object; empty when missing."""
@@ -165,28 +165,28 @@ class _Validator:
             self(f"{name}: not {wanted}")
 
 
-def _users(content: object, wrong: _Validator) -> tuple[User, ...]:
-    named = wrong.mapping("users", content)
+def _users(content: object, errors: _Validator) -> tuple[User, ...]:
+    named = errors.mapping("users", content)
     defaults = default_users()
     if not named:
         return defaults
-    return tuple(_user(key, value, defaults, wrong) for key, value in named.items())
+    return tuple(_user(key, value, defaults, errors) for key, value in named.items())
 
 
-def _user(key: str, content: object, defaults: tuple[User, ...], wrong: _Validator) -> User:
+def _user(key: str, content: object, defaults: tuple[User, ...], errors: _Validator) -> User:
     where = f"users.{key}"
-    fields = wrong.mapping(where, content)
+    fields = errors.mapping(where, content)
     for name in sorted(fields.keys() - set(User.__slots__) - {"key"}):
-        wrong(f"{where}: unknown key {name!r}")
+        errors(f"{where}: unknown key {name!r}")
     kind = fields.get("type", "internal")
     if kind not in ("internal", "client"):
-        wrong(f"{where}.type: neither internal nor client")
+        errors(f"{where}.type: neither internal nor client")
     like = defaults[1] if kind == "client" else defaults[0]
     given = fields.get("permissions")
-    extra = wrong.mapping(f"{where}.additional_fields", fields.get("additional_fields"))
+    extra = errors.mapping(f"{where}.additional_fields", fields.get("additional_fields"))
 
     def text(name: str, otherwise: str) -> str:
-        return wrong.text(f"{where}.{name}", fields.get(name)) or otherwise
+        return errors.text(f"{where}.{name}", fields.get(name)) or otherwise
 
     return User(
         key=key,
@@ -194,24 +194,24 @@ def _user(key: str, content: object, defaults: tuple[User, ...], wrong: _Validat
         email=text("email", like.email),
         name=text("name", key),
         type=like.type,
-        client_id=wrong.text(f"{where}.client_id", fields.get("client_id")),
-        client_name=wrong.text(f"{where}.client_name", fields.get("client_name")),
+        client_id=errors.text(f"{where}.client_id", fields.get("client_id")),
+        client_name=errors.text(f"{where}.client_name", fields.get("client_name")),
         permissions=like.permissions
         if given is None
-        else frozenset(wrong.strings(f"{where}.permissions", given)),
+        else frozenset(errors.strings(f"{where}.permissions", given)),
         additional_fields={name: str(value) for name, value in extra.items()},
     )
 
 
-def _extensions(content: object, wrong: _Validator) -> dict[str, ExtensionSettings]:
+def _extensions(content: object, errors: _Validator) -> dict[str, ExtensionSettings]:
     found: dict[str, ExtensionSettings] = {}
-    for name, value in wrong.mapping("extensions", content).items():
-        fields = wrong.mapping(f"extensions.{name}", value)
+    for name, value in errors.mapping("extensions", content).items():
+        fields = errors.mapping(f"extensions.{name}", value)
         for key in sorted(fields.keys() - {"ui_dev_server"}):
-            wrong(f"extensions.{name}: unknown key {key!r}")
-        server = wrong.text(f"extensions.{name}.ui_dev_server", fields.get("ui_dev_server"))
+            errors(f"extensions.{name}: unknown key {key!r}")
+        server = errors.text(f"extensions.{name}.ui_dev_server", fields.get("ui_dev_server"))
         if server is not None and origin_of(server) is None:
-            wrong(f"extensions.{name}.ui_dev_server: not an http(s) URL")
+            errors(f"extensions.{name}.ui_dev_server: not an http(s) URL")
         found[name] = ExtensionSettings(server)
     return found
 
@@ -288,25 +288,25 @@ class GatewayConfig:
         `LOG_LEVEL` (info), `RUNNER_BASE_URL` (http://localhost:8080) and the rest need not.
         `GATEWAY_SETTINGS` names a file of JSON that nobody but its owner may read.
         """
-        wrong: list[str] = []
+        errors: list[str] = []
         database = env.get("DATABASE_URL", "").strip()
         if urlsplit(database).scheme not in {"postgresql", "postgres"}:
-            wrong.append("DATABASE_URL is not set to a postgresql:// URL")
+            errors.append("DATABASE_URL is not set to a postgresql:// URL")
         runner = (env.get("RUNNER_BASE_URL") or DEFAULT_RUNNER_URL).strip().rstrip("/")
         if not is_http_url(runner):
-            wrong.append("RUNNER_BASE_URL is not an http(s) URL")
+            errors.append("RUNNER_BASE_URL is not an http(s) URL")
         file = env.get("GATEWAY_SETTINGS")
         settings = Settings()
         try:
             settings = Settings.load(Path(file)) if file else settings
         except SettingsError as error:
-            wrong.append(str(error))
+            errors.append(str(error))
         public = (env.get("RUNNER_PUBLIC_BASE") or DEFAULT_RUNNER_PUBLIC).strip().rstrip("/")
         others = [it.ui_dev_server for it in settings.extensions.values()]
         listed = env.get("EXT_PROXY_ALLOWED_ORIGINS", "").split(",")
         read = cls(
             host=env.get("HOST") or DEFAULT_HOST,
-            port=_number(env, "PORT", DEFAULT_PORT, _MAX_PORT, wrong),
+            port=_number(env, "PORT", DEFAULT_PORT, _MAX_PORT, errors),
             log_level=(env.get("LOG_LEVEL") or "info").strip().lower(),
             database_url=database,
             runner_url=runner,
@@ -319,16 +319,16 @@ class GatewayConfig:
             inbound_token=env.get("RUNNER_INBOUND_TOKEN", ""),
             config_token=env.get("RUNNER_CONFIG_API_TOKEN", ""),
             auth_key=env.get("ALGA_AUTH_KEY", "").strip(),
-            tenant=_tenant(env.get("TENANT_ID", ""), wrong),
-            debug_stream=_debug_stream(env, wrong),
+            tenant=_tenant(env.get("TENANT_ID", ""), errors),
+            debug_stream=_debug_stream(env, errors),
             timeout_ms=_number(
-                env, "EXT_GATEWAY_TIMEOUT_MS", DEFAULT_TIMEOUT_MS, _MAX_TIMEOUT_MS, wrong
+                env, "EXT_GATEWAY_TIMEOUT_MS", DEFAULT_TIMEOUT_MS, _MAX_TIMEOUT_MS, errors
             )
             or DEFAULT_TIMEOUT_MS,
             settings=settings,
         )
-        if wrong:
-            raise ConfigError("; ".join(wrong))
+        if errors:
+            raise ConfigError("; ".join(errors))
         return read
 
 
@@ -349,17 +349,17 @@ def read_secrets(env: Mapping[str, str]) -> Mapping[str, str]:
     raise ConfigError(f"{SECRETS_FILE}: {path} is not a JSON object of texts")
 
 
-def _tenant(value: str, wrong: list[str]) -> str:
+def _tenant(value: str, errors: list[str]) -> str:
     try:
         return canonical_uuid(value.strip())
     except ValueError:
-        wrong.append("TENANT_ID is not set to a UUID")
+        errors.append("TENANT_ID is not set to a UUID")
         return ""
 
 
-def _debug_stream(env: Mapping[str, str], wrong: list[str]) -> DebugStreamConfig | None:
+def _debug_stream(env: Mapping[str, str], errors: list[str]) -> DebugStreamConfig | None:
     """As the runner reads it: the password becomes part of a URL that has no login."""
-    tail = _number(env, "EXT_DEBUG_SSE_TAIL_COUNT", DEFAULT_TAIL, MAX_TAIL, wrong)
+    tail = _number(env, "EXT_DEBUG_SSE_TAIL_COUNT", DEFAULT_TAIL, MAX_TAIL, errors)
     url = env.get("RUNNER_DEBUG_REDIS_URL", "").strip()
     if not url:
         return None
@@ -371,14 +371,16 @@ def _debug_stream(env: Mapping[str, str], wrong: list[str]) -> DebugStreamConfig
     return DebugStreamConfig(url, prefix, tail)
 
 
-def _number(env: Mapping[str, str], name: str, default: int, at_most: int, wrong: list[str]) -> int:
+def _number(
+    env: Mapping[str, str], name: str, default: int, at_most: int, errors: list[str]
+) -> int:
     text = (env.get(name) or "").strip()
     if not text:
         return default
     if not (text.isascii() and text.isdigit()) or len(text) > _MAX_DIGITS:
-        wrong.append(f"{name} is not a number")
+        errors.append(f"{name} is not a number")
         return default
     if int(text) > at_most:
-        wrong.append(f"{name} is more than {at_most}")
+        errors.append(f"{name} is more than {at_most}")
         return default
     return int(text)

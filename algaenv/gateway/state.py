@@ -29,12 +29,12 @@ BackgroundTask = Callable[[], Awaitable[None]]
 class AppState:
     """The shared parts, alive between the start and the end of the service."""
 
-    environment: GatewayConfig
+    config: GatewayConfig
     pool: Pool
     installs: Installs
     users: Users
-    relay: RunnerClient
+    runner: RunnerClient
     audit: AuditLog
-    feed: EventBus
-    faults: Quirks
+    events: EventBus
+    quirks: Quirks
     settings: Settings

@@ -24,7 +24,7 @@ class RequestTarget:
     path: str
     query: dict[str, str]
     """Of equal names the last; without the one that chooses a user."""
-    sound: bool
+    is_valid: bool
     """False for a path that climbs, hides a slash in a segment, or is no text: it matches no
     endpoint, whatever is declared."""
 
@@ -45,7 +45,7 @@ def parse_target(scope: Scope, prefix: str) -> RequestTarget | None:
         ref=ref,
         path="/" + "/".join(segment for segment, _ in segments),
         query=query,
-        sound=whole and all(sound for _, sound in segments),
+        is_valid=whole and all(is_valid for _, is_valid in segments),
     )
 
 

@@ -79,7 +79,7 @@ class Users:
         """Who asks when a request names nobody."""
         return self.all[0]
 
-    def choose(
+    def select(
         self,
         headers: Mapping[str, str],
         query: Mapping[str, str],

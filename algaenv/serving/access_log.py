@@ -47,7 +47,7 @@ class AccessRecord:
     """Its slug."""
     user: str | None = None
     runner_ms: float | None = None
-    why: str | None = None
+    reason: str | None = None
     status: int = 500
     sent: int = 0
 
@@ -66,20 +66,20 @@ class AccessLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        line = scope[RECORD_KEY] = AccessRecord()
+        entry = scope[RECORD_KEY] = AccessRecord()
         started = time.perf_counter()
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                line.status = message["status"]
+                entry.status = message["status"]
             else:
-                line.sent += len(message.get("body", b""))
+                entry.sent += len(message.get("body", b""))
             await send(message)
 
         try:
             await self._app(scope, receive, sending)
         finally:
-            _write(scope, line, time.perf_counter() - started)
+            _write(scope, entry, time.perf_counter() - started)
 
 
 def start_logging(level: str, *, text: bool) -> QueueListener:
@@ -103,15 +103,15 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Time (UTC, milliseconds), level, event, fields, and a traceback if there is one."""
         second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        line: dict[str, object] = {
+        entry: dict[str, object] = {
             "time": f"{second}.{int(record.msecs):03}Z",
             "level": record.levelname.lower(),
             "event": record.getMessage(),
             **_fields(record),
         }
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return _encode(line)
+            entry["traceback"] = self.formatException(record.exc_info)
+        return _encode(entry)
 
 
 class TextFormatter(logging.Formatter):
@@ -127,10 +127,10 @@ class TextFormatter(logging.Formatter):
             return f"{clock} {record.levelname.lower()}: {record.getMessage()} {more}{trace}"
         runner = f" (runner {fields['runner_ms']} ms)" if "runner_ms" in fields else ""
         user = f" as {fields['user']}" if "user" in fields else ""
-        why = f" - {fields['why']}" if "why" in fields else ""
+        reason = f" - {fields['why']}" if "why" in fields else ""
         return (
             f"{clock} {fields['method']} {fields['path']!s:.100} {fields['status']} "
-            f"{fields['ms']} ms{runner}{user}{why}"
+            f"{fields['ms']} ms{runner}{user}{reason}"
         )
 
 
@@ -150,26 +150,26 @@ def _fields(record: logging.LogRecord) -> Mapping[str, object]:
     return fields if isinstance(fields, Mapping) else {}
 
 
-def _write(scope: Scope, line: AccessRecord, seconds: float) -> None:
+def _write(scope: Scope, entry: AccessRecord, seconds: float) -> None:
     path: str = scope["path"]
     level = logging.DEBUG
-    if line.status >= _SERVER_ERROR:
+    if entry.status >= _SERVER_ERROR:
         level = logging.ERROR
     elif path.startswith(_CALL_PREFIXES):
         level = logging.INFO
     if not _requests.isEnabledFor(level):
         return
     fields: dict[str, object] = {
-        "request_id": line.request_id,
+        "request_id": entry.request_id,
         "method": scope["method"],
         "path": path[:_MAX_TEXT],
-        "extension": line.extension,
-        "user": line.user,
-        "status": line.status,
+        "extension": entry.extension,
+        "user": entry.user,
+        "status": entry.status,
         "ms": round(seconds * 1000, 2),
-        "runner_ms": line.runner_ms,
-        "bytes": 0 if scope["method"] == "HEAD" else line.sent,
-        "why": line.why[:_MAX_TEXT] if line.why else None,
+        "runner_ms": entry.runner_ms,
+        "bytes": 0 if scope["method"] == "HEAD" else entry.sent,
+        "why": entry.reason[:_MAX_TEXT] if entry.reason else None,
     }
     known = {name: value for name, value in fields.items() if value is not None}
     _requests.log(level, "request", extra={"fields": known})

@@ -250,7 +250,7 @@ def test_one_that_was_idle_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_many_at_once_and_few_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_IDLE", 3)
+    monkeypatch.setattr(module, "MAX_IDLE", 3)
 
     async def scene(peer: Peer, courier: HttpClient) -> None:
         replies = await asyncio.gather(*(courier.post(b"%d" % it, {}) for it in range(20)))

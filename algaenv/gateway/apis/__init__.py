@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["chores", "routes"]
 
 
-def routes(house: AppState) -> list[Route]:
+def routes(state: AppState) -> list[Route]:
     """Every route of this room. Raises BadSettings for clients and services that are none."""
     from algaenv.gateway.apis import directory
     from algaenv.gateway.apis.api_endpoint import api_route, first_token
@@ -29,27 +29,27 @@ def routes(house: AppState) -> list[Route]:
     from algaenv.gateway.apis.storage.api import StorageApi
     from algaenv.gateway.apis.storage.records import RecordRepository
 
-    known = directory.load_directory(house.settings)
-    schedules, endpoints = ScheduleRepository(house.pool), EndpointRepository(house.pool)
-    invoicing = InvoicingApi(house, known)
-    expected = first_token((house.environment.storage_token, house.environment.service_token))
+    known = directory.load_directory(state.settings)
+    schedules, endpoints = ScheduleRepository(state.pool), EndpointRepository(state.pool)
+    invoicing = InvoicingApi(state, known)
+    expected = first_token((state.config.storage_token, state.config.service_token))
     apis = (
-        StorageApi(RecordRepository(house.pool), house.faults),
-        SchedulerApi(house.installs, schedules, endpoints, house.faults, ChangeLimiter()),
+        StorageApi(RecordRepository(state.pool), state.quirks),
+        SchedulerApi(state.installs, schedules, endpoints, state.quirks, ChangeLimiter()),
         invoicing,
-        ClientsApi(house, known),
-        ServicesApi(house, known),
+        ClientsApi(state, known),
+        ServicesApi(state, known),
     )
     return [
-        *(api_route(api, expected, house.feed) for api in apis),
-        *InstallLookup(house).routes(),
+        *(api_route(api, expected, state.events) for api in apis),
+        *InstallLookup(state).routes(),
         invoicing.listing(),
-        *admin_routes(house, schedules),
+        *admin_routes(state, schedules),
     ]
 
 
-def chores(house: AppState) -> list[BackgroundTask]:
+def background_tasks(state: AppState) -> list[BackgroundTask]:
     """What goes on between requests: schedules run."""
     from algaenv.gateway.apis.scheduler.loop import SchedulerLoop
 
-    return [SchedulerLoop(house).work]
+    return [SchedulerLoop(state).run]

@@ -145,10 +145,10 @@ def parse_body(model: type[M], body: object) -> M:
     except ValidationError as error:
         form: list[str] = []
         fields: dict[str, list[str]] = {}
-        for fault in error.errors(include_url=False, include_context=False, include_input=False):
-            place = fault["loc"]
+        for detail in error.errors(include_url=False, include_context=False, include_input=False):
+            place = detail["loc"]
             messages = fields.setdefault(str(place[0]), []) if place else form
-            messages.append(fault["msg"])
+            messages.append(detail["msg"])
         raise InvalidBody({"formErrors": form, "fieldErrors": fields}) from None
 
 
@@ -175,7 +175,7 @@ class ApiCall:
     body: Any
     extension: str | None = None
     """Registry id, once it is known."""
-    about: str | None = None
+    subject: str | None = None
     """What is asked for, in a few words: a key, a schedule."""
 
     @property
@@ -197,36 +197,36 @@ class Api(Protocol):
         """Say it in this API's shape."""
 
 
-def api_route(api: Api, expected: str, feed: EventBus) -> Route:
+def api_route(api: Api, expected: str, events: EventBus) -> Route:
     """The route of an API: POST with the token in `x-runner-auth`."""
 
     import psycopg
 
-    async def enter(request: Request) -> Response:
+    async def handle(request: Request) -> Response:
         started = time.perf_counter()
         call = ApiCall(request.path_params["install_id"], None)
-        why: str | None = None
+        reason: str | None = None
         try:
             if not token_matches(request.headers.get(RUNNER_AUTH_HEADER), expected):
                 raise ApiError("UNAUTHORIZED", "The runner token is not the right one")
             call.body = parse_json(await within_body_time(request.body()))
-            said = await api.handle(call)
+            response = await api.handle(call)
         except (ApiError, InvalidBody) as error:
-            said = api.refusal(error)
-            why = str(error)
+            response = api.refusal(error)
+            reason = str(error)
         except BodyTooSlow:
             return body_timeout_response()
         except psycopg.OperationalError as error:
-            said = ApiResponse(503, _DATABASE_DOWN, database_down_headers(error))
-            why = f"{type(error).__name__}: {error}"
+            response = ApiResponse(503, _DATABASE_DOWN, database_down_headers(error))
+            reason = f"{type(error).__name__}: {error}"
         except Exception as error:
             _log.exception("internal API failed", extra={"fields": {"api": api.name}})
-            said = ApiResponse(500, {"error": "Internal error", "code": "INTERNAL_ERROR"})
-            why = f"{type(error).__name__}: {error}"
-        feed.say(_event(api, call, said, why, time.perf_counter() - started))
-        return to_http(said)
+            response = ApiResponse(500, {"error": "Internal error", "code": "INTERNAL_ERROR"})
+            reason = f"{type(error).__name__}: {error}"
+        events.publish(_event(api, call, response, reason, time.perf_counter() - started))
+        return to_http(response)
 
-    return Route(f"/api/internal/ext-{api.name}/install/{{install_id}}", enter, methods=["POST"])
+    return Route(f"/api/internal/ext-{api.name}/install/{{install_id}}", handle, methods=["POST"])
 
 
 def database_down_headers(error: Exception) -> dict[str, str]:
@@ -235,15 +235,18 @@ def database_down_headers(error: Exception) -> dict[str, str]:
     return {"x-algaenv-error": summary, "x-algaenv-hint": "see algaenv status"}
 
 
-def to_http(said: ApiResponse) -> Response:
+def to_http(response: ApiResponse) -> Response:
     """As HTTP."""
     return Response(
-        dump_json(said.content), said.status, said.headers, media_type="application/json"
+        dump_json(response.content),
+        response.status,
+        response.headers,
+        media_type="application/json",
     )
 
 
 def _event(
-    api: Api, call: ApiCall, said: ApiResponse, why: str | None, seconds: float
+    api: Api, call: ApiCall, response: ApiResponse, reason: str | None, seconds: float
 ) -> dict[str, object]:
     event: dict[str, object] = {
         "type": "host-call",
@@ -251,10 +254,10 @@ def _event(
         "install": call.install_id,
         "api": api.name,
         "operation": call.operation if isinstance(call.operation, str) else None,
-        "about": call.about,
-        "status": said.status,
+        "about": call.subject,
+        "status": response.status,
         "ms": round(seconds * 1000, 2),
     }
-    if why is not None:
-        event["error"] = why[:_MAX_REASON]
+    if reason is not None:
+        event["error"] = reason[:_MAX_REASON]
     return event

@@ -82,13 +82,13 @@ class Directory:
 
 def load_directory(settings: Settings) -> Directory:
     """Those of the settings; where there are none, a few. Raises SettingsError with all faults."""
-    wrong: list[str] = []
-    clients = _validated("clients", Client, settings.clients or _default_clients(), wrong)
-    services = _validated("services", Service, settings.services or _default_services(), wrong)
-    wrong += _repeated("clients", [it.clientId for it in clients])
-    wrong += _repeated("services", [it.serviceId for it in services])
-    if wrong:
-        raise SettingsError("; ".join(wrong))
+    errors: list[str] = []
+    clients = _validated("clients", Client, settings.clients or _default_clients(), errors)
+    services = _validated("services", Service, settings.services or _default_services(), errors)
+    errors += _repeated("clients", [it.clientId for it in clients])
+    errors += _repeated("services", [it.serviceId for it in services])
+    if errors:
+        raise SettingsError("; ".join(errors))
     return Directory(
         tuple(sorted(clients, key=lambda it: it.clientName)),
         tuple(sorted(services, key=lambda it: it.serviceName)),
@@ -96,16 +96,16 @@ def load_directory(settings: Settings) -> Directory:
 
 
 def _validated(
-    name: str, model: type[M], given: Sequence[Mapping[str, Any]], wrong: list[str]
+    name: str, model: type[M], given: Sequence[Mapping[str, Any]], errors: list[str]
 ) -> list[M]:
     load_directory: list[M] = []
     for number, fields in enumerate(given):
         try:
             load_directory.append(model.model_validate(fields))
         except ValidationError as error:
-            for fault in error.errors(include_url=False, include_input=False):
-                place = ".".join(map(str, fault["loc"]))
-                wrong.append(f"{name}[{number}].{place}: {fault['msg']}")
+            for detail in error.errors(include_url=False, include_input=False):
+                place = ".".join(map(str, detail["loc"]))
+                errors.append(f"{name}[{number}].{place}: {detail['msg']}")
     return load_directory
 
 
@@ -212,31 +212,31 @@ class OneService(_Body):
 class _DirectoryApi:
     """What both have in common: who may ask, and how refusals look."""
 
-    def __init__(self, house: AppState, kind: Literal["client", "service"]) -> None:
-        self._house = house
+    def __init__(self, state: AppState, kind: Literal["client", "service"]) -> None:
+        self._state = state
         self._capability = f"cap:{kind}.read"
         self._permission = f"{kind}:read"
 
     async def enter(self, call: ApiCall) -> tuple[Install, bool]:
         """The install, and whether a list is asked for. Raises ApiError, InvalidBody."""
         lists = parse_body(Operation, call.body).operation == "list"
-        install = await self._house.installs.get(call.install_id)
+        install = await self._state.installs.get(call.install_id)
         if install is None:
             raise ApiError("NOT_FOUND", "Install not found")
         call.extension = install.registry_id
         if self._capability not in install.providers:
             raise ApiError("NOT_ALLOWED", f"{self._capability} is not granted")
-        asker = parse_body(_WithUser, call.body)
-        if "user" in asker.model_fields_set and not self._may(asker.user):
+        acting = parse_body(_WithUser, call.body)
+        if "user" in acting.model_fields_set and not self._has_permission(acting.user):
             raise ApiError(
                 "NOT_ALLOWED", f"The user does not have the permission {self._permission}"
             )
         return install, lists
 
-    def _may(self, asker: ActingUser) -> bool:
-        if self._permission in self._house.settings.checks_off:
+    def _has_permission(self, acting: ActingUser) -> bool:
+        if self._permission in self._state.settings.checks_off:
             return True
-        users = (it for it in self._house.users.all if it.id == asker.userId)
+        users = (it for it in self._state.users.all if it.id == acting.userId)
         return any(self._permission in it.permissions for it in users)
 
     def refusal(self, error: ApiError | InvalidBody) -> ApiResponse:
@@ -254,28 +254,28 @@ class ClientsApi(_DirectoryApi):
 
     name = "clients"
 
-    def __init__(self, house: AppState, fixtures: Directory) -> None:
-        super().__init__(house, "client")
+    def __init__(self, state: AppState, fixtures: Directory) -> None:
+        super().__init__(state, "client")
         self._fixtures = fixtures
 
     async def handle(self, call: ApiCall) -> ApiResponse:
         """See `door.Api`."""
         install, lists = await self.enter(call)
         if not lists:
-            call.about = parse_body(OneClient, _input(call)).clientId
-            found = self._fixtures.client(call.about)
+            call.subject = parse_body(OneClient, _input(call)).clientId
+            found = self._fixtures.client(call.subject)
             return ApiResponse(200, {"item": found.model_dump() if found else None})
-        asked = parse_body(ClientPage, _input(call))
-        search = asked.search.strip()
-        if search and self._house.faults.reproduces(SEARCH_QUIRK):
-            headers = self._house.faults.announce(SEARCH_QUIRK, extension=install.registry_id)
+        request = parse_body(ClientPage, _input(call))
+        search = request.search.strip()
+        if search and self._state.quirks.reproduces(SEARCH_QUIRK):
+            headers = self._state.quirks.announce(SEARCH_QUIRK, extension=install.registry_id)
             return ApiResponse(500, {"error": "Internal error", "code": "INTERNAL_ERROR"}, headers)
 
         def fits(client: Client) -> bool:
             texts = (client.clientName, client.clientId, client.billingEmail)
-            return (asked.includeInactive or not client.isInactive) and _contains(search, texts)
+            return (request.includeInactive or not client.isInactive) and _contains(search, texts)
 
-        return _page(asked, self._fixtures.clients, fits)
+        return _page(request, self._fixtures.clients, fits)
 
 
 class ServicesApi(_DirectoryApi):
@@ -283,28 +283,28 @@ class ServicesApi(_DirectoryApi):
 
     name = "services"
 
-    def __init__(self, house: AppState, fixtures: Directory) -> None:
-        super().__init__(house, "service")
+    def __init__(self, state: AppState, fixtures: Directory) -> None:
+        super().__init__(state, "service")
         self._fixtures = fixtures
 
     async def handle(self, call: ApiCall) -> ApiResponse:
         """See `door.Api`."""
         _, lists = await self.enter(call)
         if not lists:
-            call.about = parse_body(OneService, _input(call)).serviceId
-            found = self._fixtures.service(call.about)
+            call.subject = parse_body(OneService, _input(call)).serviceId
+            found = self._fixtures.service(call.subject)
             return ApiResponse(200, {"item": found.model_dump() if found else None})
-        asked = parse_body(ServicePage, _input(call))
+        request = parse_body(ServicePage, _input(call))
 
         def fits(service: Service) -> bool:
             return (
-                asked.itemKind in ("", service.itemKind)
-                and asked.billingMethod in ("", service.billingMethod)
-                and (asked.isActive == "" or asked.isActive is service.isActive)
-                and _contains(asked.search.strip(), (service.serviceName, service.sku))
+                request.itemKind in ("", service.itemKind)
+                and request.billingMethod in ("", service.billingMethod)
+                and (request.isActive == "" or request.isActive is service.isActive)
+                and _contains(request.search.strip(), (service.serviceName, service.sku))
             )
 
-        return _page(asked, self._fixtures.services, fits)
+        return _page(request, self._fixtures.services, fits)
 
 
 def _input(call: ApiCall) -> Any:
@@ -317,13 +317,13 @@ def _contains(search: str, texts: Sequence[str | None]) -> bool:
     return not wanted or any(wanted in text.casefold() for text in texts if text)
 
 
-def _page(asked: Page, all_: Sequence[Any], fits: Callable[[Any], bool]) -> ApiResponse:
+def _page(request: Page, all_: Sequence[Any], fits: Callable[[Any], bool]) -> ApiResponse:
     chosen = [it for it in all_ if fits(it)]
-    first = (asked.page - 1) * asked.pageSize
+    first = (request.page - 1) * request.pageSize
     content = {
-        "items": [it.model_dump() for it in chosen[first : first + asked.pageSize]],
+        "items": [it.model_dump() for it in chosen[first : first + request.pageSize]],
         "totalCount": len(chosen),
-        "page": asked.page,
-        "pageSize": asked.pageSize,
+        "page": request.page,
+        "pageSize": request.pageSize,
     }
     return ApiResponse(200, content)

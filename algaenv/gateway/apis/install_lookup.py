@@ -41,11 +41,11 @@ class _ConfigurationRequest(BaseModel):
 class InstallLookup:
     """Three routes; no word about them on the feed, as they are asked for all the time."""
 
-    def __init__(self, house: AppState) -> None:
-        self._installs = house.installs
-        self._key = house.environment.auth_key
-        environment = house.environment
-        self._token = first_token((environment.config_token, environment.storage_token))
+    def __init__(self, state: AppState) -> None:
+        self._installs = state.installs
+        self._key = state.config.auth_key
+        config = state.config
+        self._token = first_token((config.config_token, config.storage_token))
 
     def routes(self) -> list[Route]:
         """See the module."""
@@ -93,10 +93,10 @@ class InstallLookup:
         if not token_matches(request.headers.get(RUNNER_AUTH_HEADER), self._token):
             return to_http(ApiResponse(401, {"error": "unauthorized"}))
         try:
-            asked = parse_body(
+            body = parse_body(
                 _ConfigurationRequest, parse_json(await within_body_time(request.body()))
             )
-            install = await self._installs.find(asked.extensionId)
+            install = await self._installs.find(body.extensionId)
         except InvalidBody as error:
             return to_http(ApiResponse(400, {"error": "invalid_request", "details": error.details}))
         except BodyTooSlow:
@@ -104,7 +104,7 @@ class InstallLookup:
         except Exception:
             _log.exception("cannot read the configuration of an install")
             return to_http(ApiResponse(500, {"error": "internal_error"}))
-        if install is None or install.tenant != asked.tenantId:
+        if install is None or install.tenant != body.tenantId:
             return to_http(ApiResponse(404, {"error": "install_not_found"}))
         return to_http(ApiResponse(200, _configuration(install)))
 

@@ -80,24 +80,24 @@ def parse_invoice(body: Mapping[str, Any]) -> InvoiceRequest:
     """Read a body. Raises InvalidFields with all that is wrong."""
     errors = _Errors()
     client = errors.id(body, "clientId", "clientId")
-    listed = body.get("items")
+    to_listing = body.get("items")
     items: list[InvoiceItem] = []
-    if not isinstance(listed, list) or not listed:
+    if not isinstance(to_listing, list) or not to_listing:
         errors.add("items", "There must be at least one item")
     else:
-        items = [_item(each, f"items[{number}]", errors) for number, each in enumerate(listed)]
-    asked = InvoiceRequest(
+        items = [_item(each, f"items[{number}]", errors) for number, each in enumerate(to_listing)]
+    request = InvoiceRequest(
         clientId=client,
         items=tuple(items),
         invoiceDate=errors.date(body, "invoiceDate"),
         dueDate=errors.date(body, "dueDate"),
         poNumber=_text(body.get("poNumber")) or None,
     )
-    if asked.poNumber and utf16_length(asked.poNumber) > _MAX_PO_NUMBER:
+    if request.poNumber and utf16_length(request.poNumber) > _MAX_PO_NUMBER:
         errors.add("poNumber", f"No more than {_LONGEST_ORDER} characters")
     if errors.found:
         raise InvalidFields(errors.found)
-    return asked
+    return request
 
 
 class _Errors:
@@ -217,13 +217,13 @@ class Invoice:
     id: str
     number: str
     subtotal: int
-    asked: InvoiceRequest
+    request: InvoiceRequest
     client_name: str
     install: str
     extension: str
     created_at: datetime
 
-    def answered(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """As extensions see it. Nothing is taxed."""
         return {
             "invoiceId": self.id,
@@ -234,11 +234,11 @@ class Invoice:
             "total": self.subtotal,
         }
 
-    def listed(self) -> dict[str, Any]:
+    def to_listing(self) -> dict[str, Any]:
         """As the page of invoices shows it."""
         return {
-            **self.answered(),
-            **asdict(self.asked),
+            **self.to_json(),
+            **asdict(self.request),
             "clientName": self.client_name,
             "installId": self.install,
             "extensionId": self.extension,
@@ -251,8 +251,8 @@ class InvoicingApi:
 
     name = "invoicing"
 
-    def __init__(self, house: AppState, fixtures: Directory) -> None:
-        self._house = house
+    def __init__(self, state: AppState, fixtures: Directory) -> None:
+        self._state = state
         self._fixtures = fixtures
         self._invoices: list[Invoice] = []
         self._count = 0
@@ -261,24 +261,24 @@ class InvoicingApi:
         """See `door.Api`."""
         if call.operation != "createManualInvoice":
             return ApiResponse(400, {"error": "Unsupported operation"})
-        install = await self._house.installs.get(call.install_id)
+        install = await self._state.installs.get(call.install_id)
         if install is None:
             return ApiResponse(404, {"error": "Install not found"})
         call.extension = install.registry_id
         if CAPABILITY not in install.providers:
             return ApiResponse(403, {"success": False, "error": f"{CAPABILITY} is not granted"})
         try:
-            asked = parse_invoice(call.body)
+            request = parse_invoice(call.body)
         except InvalidFields as error:
             return _failure("Validation error", error.errors)
-        client = self._fixtures.client(asked.clientId)
+        client = self._fixtures.client(request.clientId)
         if client is None:
             return _failure("Client not found", {"clientId": "Client not found"})
-        if not all(self._fixtures.service(it.serviceId) for it in asked.items):
+        if not all(self._fixtures.service(it.serviceId) for it in request.items):
             return _failure("Service not found", {"serviceId": "Service not found"})
-        invoice = self._made(asked, install, client.clientName)
-        call.about = invoice.number
-        return ApiResponse(201, {"success": True, "invoice": invoice.answered()})
+        invoice = self._made(request, install, client.clientName)
+        call.subject = invoice.number
+        return ApiResponse(201, {"success": True, "invoice": invoice.to_json()})
 
     def refusal(self, error: ApiError | InvalidBody) -> ApiResponse:
         """See `door.Api`."""
@@ -289,18 +289,18 @@ class InvoicingApi:
         """`GET /algaenv/invoices`: the last ones, newest first."""
 
         async def listed(request: Request) -> Response:  # noqa: ARG001
-            invoices = [it.listed() for it in reversed(self._invoices)]
+            invoices = [it.to_listing() for it in reversed(self._invoices)]
             return to_http(ApiResponse(200, {"invoices": invoices}))
 
         return Route("/algaenv/invoices", listed)
 
-    def _made(self, asked: InvoiceRequest, install: Install, client: str) -> Invoice:
+    def _made(self, request: InvoiceRequest, install: Install, client: str) -> Invoice:
         self._count += 1
         invoice = Invoice(
             id=str(uuid.uuid4()),
             number=f"INV-{self._count:06}",
-            subtotal=subtotal(asked.items),
-            asked=asked,
+            subtotal=subtotal(request.items),
+            request=request,
             client_name=client,
             install=install.install_id,
             extension=install.registry_id,
@@ -308,7 +308,7 @@ class InvoicingApi:
         )
         self._invoices = [*self._invoices[1 - MAX_INVOICES :], invoice]
         event = {"type": "invoice-created", "extension": install.registry_id}
-        self._house.feed.say(event | invoice.answered() | {"clientName": client})
+        self._state.events.publish(event | invoice.to_json() | {"clientName": client})
         return invoice
 
 

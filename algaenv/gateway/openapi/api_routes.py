@@ -154,10 +154,10 @@ def _api(name: str, body: Json, answers: Json, description: str) -> Json:
 def _coded(status: int, *, details: bool, shapes: Iterable[Json] = ()) -> Json:
     """The refusals of this status, by their codes."""
     codes = [code for code, its in STATUS_BY_CODE.items() if its == status]
-    said: dict[str, Json] = {"error": STRING, "code": enum_of(codes)}
+    fields: dict[str, Json] = {"error": STRING, "code": enum_of(codes)}
     if details:
-        said["details"] = ANY
-    return json_response(", ".join(codes), {"anyOf": [object_of(said), *shapes]}, [FAULT])
+        fields["details"] = ANY
+    return json_response(", ".join(codes), {"anyOf": [object_of(fields), *shapes]}, [FAULT])
 
 
 def _invalid() -> Json:
@@ -194,8 +194,8 @@ def _success(**more: Json) -> Json:
 
 def _failure() -> Json:
     errors: Json = {"type": "object", "additionalProperties": STRING}
-    said = {"success": {"const": False}, "error": STRING, "fieldErrors": errors}
-    return object_of(said, optional=["fieldErrors"])
+    fields = {"success": {"const": False}, "error": STRING, "fieldErrors": errors}
+    return object_of(fields, optional=["fieldErrors"])
 
 
 def _scheduler() -> Json:
@@ -253,7 +253,7 @@ def _directory(item: Mapping[str, Json]) -> Json:
 
 def _configuration() -> Json:
     texts: Json = {"type": "object", "additionalProperties": STRING}
-    said = {
+    fields = {
         "tenantId": UUID,
         "extensionSlug": STRING,
         "installId": UUID,
@@ -268,8 +268,8 @@ def _configuration() -> Json:
         "updatedAt": TIMESTAMP,
     }
     name = {**STRING, "minLength": 1}
-    asked = {"tenantId": name, "extensionId": name}
-    body = {"type": "object", "properties": asked, "required": list(asked)}
+    properties = {"tenantId": name, "extensionId": name}
+    body = {"type": "object", "properties": properties, "required": list(properties)}
     refused = object_of({"error": enum_of(["invalid_request"]), "details": ref("Details")})
     return operation(
         "internal-install-config",
@@ -277,7 +277,7 @@ def _configuration() -> Json:
         "internal",
         {
             "200": json_response(
-                "Found.", object_of(said, optional=("configVersion", "secretsVersion"))
+                "Found.", object_of(fields, optional=("configVersion", "secretsVersion"))
             ),
             "400": json_response("A body of another shape.", refused),
             **_errors({401: "unauthorized", 404: "install_not_found", 500: "internal_error"}),
@@ -288,13 +288,13 @@ def _configuration() -> Json:
 
 
 def _by_host() -> Json:
-    said = {"tenant_id": STRING, "extension_id": UUID, "content_hash": STRING}
+    fields = {"tenant_id": STRING, "extension_id": UUID, "content_hash": STRING}
     return operation(
         "lookup-by-host",
         "Whose host name this is",
         "internal",
         {
-            "200": json_response("Found.", object_of(said)),
+            "200": json_response("Found.", object_of(fields)),
             **_errors(
                 {400: "missing_host", 401: "unauthorized", 404: "not_found", 500: "server_error"}
             ),

@@ -95,11 +95,11 @@ def problem_response(
     description: str, *errors: str, more: Mapping[str, Json] | None = None
 ) -> Json:
     """A response of the gateway itself; with the problem in its body for who accepts one."""
-    said = {"error": enum_of(errors), **(more or {})}
-    plain = object_of(said, optional=more or ())
-    told = object_of({**said, "problem": ref("Problem")}, optional=more or ())
+    fields = {"error": enum_of(errors), **(more or {})}
+    plain = object_of(fields, optional=more or ())
+    with_problem = object_of({**fields, "problem": ref("Problem")}, optional=more or ())
     headers = ("x-algaenv-error", "x-algaenv-hint")
-    return response(description, {"application/json": plain, PROBLEM_JSON: told}, headers)
+    return response(description, {"application/json": plain, PROBLEM_JSON: with_problem}, headers)
 
 
 def operation(

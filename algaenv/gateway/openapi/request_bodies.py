@@ -96,8 +96,8 @@ def directory(bodies: BodySchemas, kind: str) -> Json:
     page, one = shapes_of[kind]
     user = bodies.of(kind, it.ActingUser)
     shapes = {
-        "list": _asking(bodies.of(kind, page), user, required=False),
-        "get": _asking(bodies.of(kind, one), user, required=True),
+        "list": _with_user(bodies.of(kind, page), user, required=False),
+        "get": _with_user(bodies.of(kind, one), user, required=True),
     }
     return bodies.choice(kind, shapes)
 
@@ -106,31 +106,31 @@ def invoicing(bodies: BodySchemas) -> Json:
     """Of `ext-invoicing`."""
     date = {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
     item = {
-        "serviceId": _version(UUID),
+        "serviceId": _any_version(UUID),
         "quantity": {"type": "number", "exclusiveMinimum": 0},
         "description": {**STRING, "minLength": 1, "maxLength": MAX_DESCRIPTION},
         "rate": {"type": "number", "minimum": 0, "description": "In minor units, or percent."},
         "isDiscount": BOOLEAN,
         "discountType": enum_of(_DISCOUNTS),
-        "appliesToItemId": _version(UUID),
-        "appliesToServiceId": _version(UUID),
+        "appliesToItemId": _any_version(UUID),
+        "appliesToServiceId": _any_version(UUID),
     }
     optional = ("isDiscount", "discountType", "appliesToItemId", "appliesToServiceId")
     bodies.schemas["InvoiceItem"] = _open(object_of(item, optional=optional))
     invoice = {
-        "clientId": _version(UUID),
+        "clientId": _any_version(UUID),
         "items": array_of(ref("InvoiceItem")) | {"minItems": 1},
         "invoiceDate": date,
         "dueDate": date,
         "poNumber": {**STRING, "maxLength": MAX_PO_NUMBER},
     }
-    asked = _open(object_of(invoice, optional=("invoiceDate", "dueDate", "poNumber")))
-    return bodies.choice("Invoice", {"createManualInvoice": asked})
+    schema = _open(object_of(invoice, optional=("invoiceDate", "dueDate", "poNumber")))
+    return bodies.choice("Invoice", {"createManualInvoice": schema})
 
 
-def _asking(asked: Json, user: Json, *, required: bool) -> Json:
+def _with_user(schema: Json, user: Json, *, required: bool) -> Json:
     return _open(
-        object_of({"input": asked, "user": user}, optional=["user", *["input"][required:]])
+        object_of({"input": schema, "user": user}, optional=["user", *["input"][required:]])
     )
 
 
@@ -145,7 +145,7 @@ def _open(schema: Json) -> Json:
     return {name: value for name, value in schema.items() if name != "additionalProperties"}
 
 
-def _version(schema: Json) -> Json:
+def _any_version(schema: Json) -> Json:
     """UUIDs of version 1 to 5, which alone the product takes for some ids."""
     hexadecimal = "[0-9a-fA-F]"
     pattern = f"^{hexadecimal}{{8}}-{hexadecimal}{{4}}-[1-5]{hexadecimal}{{3}}"

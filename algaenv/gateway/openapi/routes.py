@@ -60,11 +60,11 @@ def gateway_paths() -> Json:
     }
 
 
-def _gateway(name: str, manner: GatewayRules) -> Json:
+def _gateway(name: str, rules: GatewayRules) -> Json:
     path = parameter("path", "path", "Path of a declared endpoint; slashes are not encoded.")
     found: Json = {"parameters": [EXTENSION, path]}
-    for method in sorted(manner.methods):
-        found[method.lower()] = _method(name, manner, method)
+    for method in sorted(rules.methods):
+        found[method.lower()] = _method(name, rules, method)
     found["options"] = operation(
         f"{name}-options",
         "What a page of another origin may send",
@@ -77,7 +77,7 @@ def _gateway(name: str, manner: GatewayRules) -> Json:
     return found
 
 
-def _method(name: str, manner: GatewayRules, method: str) -> Json:
+def _method(name: str, rules: GatewayRules, method: str) -> Json:
     parameters = [
         *USERS,
         *(
@@ -92,15 +92,15 @@ def _method(name: str, manner: GatewayRules, method: str) -> Json:
     ]
     more: Json = {"parameters": parameters}
     if method not in READ_METHODS:
-        seen = "The handler sees it." if manner.forwards_key else "The runner sees it."
+        seen = "The handler sees it." if rules.forwards_idempotency_key else "The runner sees it."
         parameters.append(
             parameter("header", IDEMPOTENCY_HEADER, f"{seen} Made up when it is not there.")
         )
         more["requestBody"] = {
-            "description": f"At most {manner.most_bytes >> 20} MiB.",
+            "description": f"At most {rules.max_body_bytes >> 20} MiB.",
             "content": {"*/*": {"schema": {}}},
         }
-        if manner.overrides and method == "POST":
+        if rules.allows_override and method == "POST":
             parameters.append(
                 parameter(
                     "query",
@@ -113,18 +113,18 @@ def _method(name: str, manner: GatewayRules, method: str) -> Json:
         f"{name}-{method.lower()}",
         f"Call a handler with {method}",
         name,
-        _answers(manner, method),
+        _answers(rules, method),
         description="The status and body are the handler's. An answer of the gateway itself has "
         "the header `x-algaenv-hint`.",
         **more,
     )
 
 
-def _answers(manner: GatewayRules, method: str) -> Json:
+def _answers(rules: GatewayRules, method: str) -> Json:
     handler = response(
         "The handler's answer.",
         {"*/*": {}},
-        (*_CALL_HEADERS, *_FAILURE_HEADERS, *([FAULT] if manner.prefix == DIRECT else ())),
+        (*_CALL_HEADERS, *_FAILURE_HEADERS, *([FAULT] if rules.prefix == DIRECT else ())),
     )
     limited = problem_response(
         f"More than {TOKENS} calls at once, or {PER_SECOND} a second.", "rate_limited"
@@ -134,9 +134,9 @@ def _answers(manner: GatewayRules, method: str) -> Json:
     bad = problem_response(
         "The runner does not answer, or not with an answer of a handler.",
         "bad_gateway",
-        more={"requestId": STRING} if manner.prefix == DIRECT else None,
+        more={"requestId": STRING} if rules.prefix == DIRECT else None,
     )
-    without = manner.without_bundle
+    without = rules.bundle_missing
     if without.status == 404:
         missing.append(str(without.fields["error"]))
     found: Json = {
@@ -154,8 +154,8 @@ def _answers(manner: GatewayRules, method: str) -> Json:
         "default": handler,
     }
     if method not in READ_METHODS:
-        found["413"] = problem_response("The body is too large.", manner.too_large)
-    if manner.prefix == PROXY:
+        found["413"] = problem_response("The body is too large.", rules.too_large_error)
+    if rules.prefix == PROXY:
         found["504"] = problem_response("The handler took too long.", "Gateway timeout")
     return found
 
@@ -372,15 +372,17 @@ def _internal() -> Json:
 
 
 def _healthz() -> Json:
-    said = object_of({"status": enum_of(["ok"]), "version": STRING})
-    return {"get": operation("healthz", "Alive", "own", {"200": json_response("It lives.", said)})}
+    fields = object_of({"status": enum_of(["ok"]), "version": STRING})
+    return {
+        "get": operation("healthz", "Alive", "own", {"200": json_response("It lives.", fields)})
+    }
 
 
 def _readyz() -> Json:
     state = {**STRING, "description": "`ok`, `off`, or what is wrong."}
-    said = object_of({"ready": BOOLEAN, "database": state, "runner": state, "redis": state})
+    fields = object_of({"ready": BOOLEAN, "database": state, "runner": state, "redis": state})
     answers = {
-        "200": json_response("All answer.", said),
-        "503": json_response("Some do not.", said),
+        "200": json_response("All answer.", fields),
+        "503": json_response("Some do not.", fields),
     }
     return {"get": operation("readyz", "Ready", "own", answers)}

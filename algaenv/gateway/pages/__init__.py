@@ -21,7 +21,7 @@ INVOICES = "/invoices"
 """The page; `/algaenv/invoices` is what it shows, as JSON."""
 
 
-def routes(house: AppState) -> list[BaseRoute]:
+def routes(state: AppState) -> list[BaseRoute]:
     """The pages, and the files that they load."""
     rendering = Renderer()
 
@@ -29,11 +29,11 @@ def routes(house: AppState) -> list[BaseRoute]:
         return rendering.page("invoices.html")
 
     return [
-        Route("/", IndexPage(house, rendering).answer),
+        Route("/", IndexPage(state, rendering).respond),
         *(
             Route(
                 f"{portal.prefix}/{{extension}}",
-                ExtensionPage(house, rendering, portal).answer,
+                ExtensionPage(state, rendering, portal).respond,
                 name=f"extension-{portal.key}",
             )
             for portal in PORTALS

@@ -92,14 +92,14 @@ class Notice:
 class ExtensionPage:
     """Answers for one portal."""
 
-    def __init__(self, house: AppState, rendering: Renderer, portal: Portal) -> None:
-        self._house = house
+    def __init__(self, state: AppState, rendering: Renderer, portal: Portal) -> None:
+        self._state = state
         self._rendering = rendering
         self._portal = portal
 
-    async def answer(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
         """The page; 404 for an extension nobody installed, 503 when it cannot be known."""
-        found = await load_installs(self._house, self._rendering)
+        found = await load_installs(self._state, self._rendering)
         if isinstance(found, Response):
             return found
         named = request.path_params["extension"]
@@ -117,10 +117,10 @@ class ExtensionPage:
         return self._rendering.problem(404, problem)
 
     def _shown(self, request: Request, install: Install) -> Response:
-        settings = self._house.settings.of(install.registry_id, install.slug)
+        settings = self._state.settings.of(install.registry_id, install.slug)
         server = settings.ui_dev_server
         from_server = bool(server) and request.query_params.get(SOURCE) != "bundle"
-        runner = self._house.environment.runner_public
+        runner = self._state.config.runner_public
         frame = (
             dev_server_frame(install, server)
             if server and from_server
@@ -128,8 +128,8 @@ class ExtensionPage:
         )
         if isinstance(frame, Problem):
             return self._rendering.problem(409, frame)
-        users = self._house.users
-        chosen = users.choose(request.headers, request.query_params, request.cookies)
+        users = self._state.users
+        chosen = users.select(request.headers, request.query_params, request.cookies)
         named = bool(request.headers.get(USER_HEADER) or request.query_params.get(USER_QUERY))
         user = self._portal.visitor(users, chosen, named=named)
         response = self._rendering.page(
@@ -143,7 +143,7 @@ class ExtensionPage:
             mode="host" if request.query_params.get(MODE) == "host" else "path",
             user=user,
             users=users.all,
-            observer=_observer(users.all, user),
+            observer=_debug_user(users.all, user),
             server=server,
             from_server=from_server,
             notices=notices(install, self._portal, user, frame, from_server=from_server),
@@ -152,7 +152,7 @@ class ExtensionPage:
         return response
 
 
-def _observer(users: Iterable[User], user: User) -> User:
+def _debug_user(users: Iterable[User], user: User) -> User:
     """Somebody who may read the debug stream; the panel is the author's, whoever the user is."""
     may = (it for it in users if not it.is_client and "extension:read" in it.permissions)
     return next(may, user)

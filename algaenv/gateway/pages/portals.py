@@ -130,18 +130,18 @@ def _remarks(install: Install) -> list[str]:
 class IndexPage:
     """Answers for the page."""
 
-    def __init__(self, house: AppState, rendering: Renderer) -> None:
-        self._house = house
+    def __init__(self, state: AppState, rendering: Renderer) -> None:
+        self._state = state
         self._rendering = rendering
 
-    async def answer(self, request: Request) -> Response:  # noqa: ARG002
+    async def respond(self, request: Request) -> Response:  # noqa: ARG002
         """The page, from what the database says now."""
-        found = await load_installs(self._house, self._rendering)
+        found = await load_installs(self._state, self._rendering)
         if isinstance(found, Response):
             return found
         return self._rendering.page(
             "index.html",
-            tenant=self._house.environment.tenant,
+            tenant=self._state.config.tenant,
             sidebars=sidebars(found),
             extensions=[list_extension(install) for install in found],
         )

@@ -85,12 +85,12 @@ class AssetFiles(StaticFiles):
         return response
 
 
-async def load_installs(house: AppState, rendering: Renderer) -> list[Install] | Response:
+async def load_installs(state: AppState, rendering: Renderer) -> list[Install] | Response:
     """Every install of the tenant; 503 when the database does not answer."""
     import psycopg
 
     try:
-        return await house.installs.all()
+        return await state.installs.all()
     except psycopg.OperationalError:
         problem = Problem(
             "gateway-database-down",

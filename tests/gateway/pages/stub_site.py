@@ -188,7 +188,7 @@ def staged(database: Database, settings: Path, redis: Server | None) -> Iterator
     for extension in ALL:
         _install(database, tenant, extension)
     runner = Runner()
-    feed = EventBus()
+    events = EventBus()
 
     async def served(request: Request) -> Response:
         return _file(EXTENSIONS / "trouble", request.path_params["tail"] or "index.html")
@@ -209,7 +209,7 @@ def staged(database: Database, settings: Path, redis: Server | None) -> Iterator
             "GATEWAY_SETTINGS": str(settings),
             "RUNNER_DEBUG_REDIS_URL": redis.url if redis else "",
         }
-        with serving(create_app(GatewayConfig.read(variables), feed), feed) as port:
+        with serving(create_app(GatewayConfig.read(variables), events), events) as port:
             yield Stage(port, tenant, runner, variables, redis)
 
 
@@ -245,7 +245,7 @@ def _install(database: Database, tenant: str, extension: Extension) -> None:
 
 
 @contextmanager
-def serving(app: ASGIApp, feed: EventBus | None = None) -> Iterator[int]:
+def serving(app: ASGIApp, events: EventBus | None = None) -> Iterator[int]:
     """The port of an application that runs in a thread of its own."""
     port = free_port()
     server = uvicorn.Server(
@@ -259,7 +259,7 @@ def serving(app: ASGIApp, feed: EventBus | None = None) -> Iterator[int]:
             thread.join(0.01)
         yield port
     finally:
-        if feed is not None:
-            feed.end()
+        if events is not None:
+            events.close()
         server.should_exit = True
         thread.join(20)

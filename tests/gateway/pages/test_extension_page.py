@@ -251,9 +251,9 @@ def test_without_a_debug_stream_that_is_said(stage: Stage, page: Page) -> None:
 
     from algaenv.gateway.app import create_app
 
-    feed = EventBus()
-    environment = GatewayConfig.read({**stage.variables, "RUNNER_DEBUG_REDIS_URL": ""})
-    with serving(create_app(environment, feed), feed) as port:
+    events = EventBus()
+    config = GatewayConfig.read({**stage.variables, "RUNNER_DEBUG_REDIS_URL": ""})
+    with serving(create_app(config, events), events) as port:
         page.goto(stage.page(HELLO).replace(str(stage.port), str(port)))
         expect(page.locator("#unheard")).to_be_visible()
         page.goto("about:blank")

@@ -175,8 +175,8 @@ def test_a_database_that_is_down(stage: Stage) -> None:
     from algaenv.gateway.app import create_app
 
     nowhere = f"postgresql://alga:secret@127.0.0.1:{free_port()}/alga"
-    environment = GatewayConfig.read({**stage.variables, "DATABASE_URL": nowhere})
-    with serving(create_app(environment)) as port:
+    config = GatewayConfig.read({**stage.variables, "DATABASE_URL": nowhere})
+    with serving(create_app(config)) as port:
         answer = httpx.get(f"http://127.0.0.1:{port}/", timeout=20)
     assert answer.status_code == 503
     assert "gateway-database-down" in answer.text

@@ -112,13 +112,13 @@ class SchedulerApi:
         installs: Installs,
         schedules: ScheduleRepository,
         endpoints: EndpointRepository,
-        faults: Quirks,
+        quirks: Quirks,
         rate: ChangeLimiter,
     ) -> None:
         self._installs = installs
         self._schedules = schedules
         self._endpoints = endpoints
-        self._faults = faults
+        self._quirks = quirks
         self._rate = rate
 
     async def handle(self, call: ApiCall) -> ApiResponse:
@@ -159,8 +159,8 @@ class SchedulerApi:
         return ApiResponse(error.status, content)
 
     def _id(self, call: ApiCall) -> str:
-        call.about = parse_body(One, call.body).scheduleId
-        return call.about
+        call.subject = parse_body(One, call.body).scheduleId
+        return call.subject
 
     async def _listed(self, install: Install) -> list[dict[str, Any]]:
         return [
@@ -174,69 +174,71 @@ class SchedulerApi:
             for it in await self._endpoints.all(install)
         ]
 
-    async def _create(self, call: ApiCall, install: Install, asked: Create) -> ApiResponse:
-        call.about = asked.endpoint
+    async def _create(self, call: ApiCall, install: Install, request: Create) -> ApiResponse:
+        call.subject = request.endpoint
         columns: dict[str, object] = {
-            "cron": cron.check_cron(asked.cron),
-            "timezone": cron.check_timezone(asked.timezone),
-            "enabled": asked.enabled,
-            "payload_json": cron.check_payload(asked.payload),
-            "name": cron.check_name(asked.name),
+            "cron": cron.check_cron(request.cron),
+            "timezone": cron.check_timezone(request.timezone),
+            "enabled": request.enabled,
+            "payload_json": cron.check_payload(request.payload),
+            "name": cron.check_name(request.name),
         }
-        endpoint = await self._endpoints.find(install, asked.endpoint)
+        endpoint = await self._endpoints.find(install, request.endpoint)
         if endpoint is None:
             return _failure(_NO_ENDPOINT, {"endpoint": _NO_ENDPOINT})
         if await self._schedules.count(install) >= cron.MAX_SCHEDULES:
             return _failure(f"An extension has at most {rules.MAX_SCHEDULES} schedules")
         columns["endpoint_id"] = endpoint.id
-        headers = self._spoil(install, columns)
+        headers = self._reproduce_array_quirk(install, columns)
         if "payload_json" not in columns:
             return _failure(_insert_error(columns), headers=headers)
         made = await self._schedules.add(install, ScheduleColumns(columns))
         return _success(201, {"scheduleId": made}, headers)
 
-    async def _update(self, call: ApiCall, install: Install, asked: Update) -> ApiResponse:
-        call.about = asked.scheduleId
-        given = asked.model_fields_set
+    async def _update(self, call: ApiCall, install: Install, request: Update) -> ApiResponse:
+        call.subject = request.scheduleId
+        given = request.model_fields_set
         columns: dict[str, object] = {}
-        if asked.cron:
-            columns["cron"] = cron.check_cron(asked.cron)
-        if asked.timezone:
-            columns["timezone"] = cron.check_timezone(asked.timezone)
+        if request.cron:
+            columns["cron"] = cron.check_cron(request.cron)
+        if request.timezone:
+            columns["timezone"] = cron.check_timezone(request.timezone)
         if "payload" in given:
-            columns["payload_json"] = cron.check_payload(asked.payload)
-        if await self._schedules.find(install, asked.scheduleId) is None:
+            columns["payload_json"] = cron.check_payload(request.payload)
+        if await self._schedules.find(install, request.scheduleId) is None:
             return _failure(_NO_SCHEDULE)
-        if asked.endpoint:
-            endpoint = await self._endpoints.find(install, asked.endpoint)
+        if request.endpoint:
+            endpoint = await self._endpoints.find(install, request.endpoint)
             if endpoint is None:
                 return _failure(_NO_ENDPOINT, {"endpoint": _NO_ENDPOINT})
             columns["endpoint_id"] = endpoint.id
         if "name" in given:
-            columns["name"] = cron.check_name(asked.name)
+            columns["name"] = cron.check_name(request.name)
         if "enabled" in given:
-            columns["enabled"] = asked.enabled
-        headers = self._spoil(install, columns)
+            columns["enabled"] = request.enabled
+        headers = self._reproduce_array_quirk(install, columns)
         if "payload" in given and "payload_json" not in columns:
             return _failure(_update_error(), headers=headers)
-        if not await self._schedules.change(install, asked.scheduleId, ScheduleColumns(columns)):
+        if not await self._schedules.change(install, request.scheduleId, ScheduleColumns(columns)):
             return _failure(_NO_SCHEDULE)
         return _success(200, headers=headers)
 
-    def _spoil(self, install: Install, columns: dict[str, object]) -> dict[str, str]:
+    def _reproduce_array_quirk(
+        self, install: Install, columns: dict[str, object]
+    ) -> dict[str, str]:
         """What the product's driver does to an array: it becomes an array of PostgreSQL.
 
         As JSON that is nothing at all, and the column is taken out here; but an empty one is
         spelled `{}`, which is an empty object.
         """
         payload = columns.get("payload_json")
-        if not isinstance(payload, list) or not self._faults.reproduces(ARRAY_QUIRK):
+        if not isinstance(payload, list) or not self._quirks.reproduces(ARRAY_QUIRK):
             return {}
         if payload:
             del columns["payload_json"]
         else:
             columns["payload_json"] = {}
-        return self._faults.announce(ARRAY_QUIRK, extension=install.registry_id)
+        return self._quirks.announce(ARRAY_QUIRK, extension=install.registry_id)
 
 
 def schedule_json(row: ScheduleRow) -> dict[str, Any]:

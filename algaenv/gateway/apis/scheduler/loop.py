@@ -69,19 +69,19 @@ def pause(rows: list[Mapping[str, Any]], now: datetime) -> float:
 class SchedulerLoop:
     """The chore. Its runs end with it."""
 
-    def __init__(self, house: AppState) -> None:
-        self._house = house
-        self._runs = ScheduleRunner(house)
-        self._room = asyncio.Semaphore(MAX_CONCURRENT)
+    def __init__(self, state: AppState) -> None:
+        self._state = state
+        self._runs = ScheduleRunner(state)
+        self._semaphore = asyncio.Semaphore(MAX_CONCURRENT)
 
-    async def work(self) -> None:
+    async def run(self) -> None:
         """Look, run what is due, and pause; for ever."""
         since: datetime | None = None
         known: str | None = None
         async with asyncio.TaskGroup() as running:
             while True:
                 try:
-                    now, rows = await self._look()
+                    now, rows = await self._read_schedules()
                 except Exception as error:
                     # Said once: a database that is down stays so for a while.
                     if known != str(error):
@@ -90,19 +90,19 @@ class SchedulerLoop:
                     await asyncio.sleep(POLL_SECONDS)
                     continue
                 known = None
-                for each in due_runs(rows, since or now, now):
-                    running.create_task(self._run(each))
+                for due in due_runs(rows, since or now, now):
+                    running.create_task(self._run(due))
                 since = now
                 await asyncio.sleep(pause(rows, now))
 
-    async def _look(self) -> tuple[datetime, list[Mapping[str, Any]]]:
-        async with acquire(self._house.pool) as connection:
-            cursor = await connection.execute(_ROWS, {"tenant": self._house.environment.tenant})
+    async def _read_schedules(self) -> tuple[datetime, list[Mapping[str, Any]]]:
+        async with acquire(self._state.pool) as connection:
+            cursor = await connection.execute(_ROWS, {"tenant": self._state.config.tenant})
             rows = await cursor.fetchall()
         return rows[0]["now"], [row for row in rows if row["id"] is not None]
 
     async def _run(self, it: DueRun) -> None:
-        async with self._room:
+        async with self._semaphore:
             try:
                 ended = await self._runs.run(it.schedule, it.moment)
                 _log.info(
@@ -120,12 +120,12 @@ def _next(row: Mapping[str, Any], after: datetime) -> datetime | None:
         return None
 
 
-def admin_routes(house: AppState, schedules: ScheduleRepository) -> list[Route]:
+def admin_routes(state: AppState, schedules: ScheduleRepository) -> list[Route]:
     """`GET /algaenv/schedules` and `POST /algaenv/schedules/{id}/run`."""
-    runs = ScheduleRunner(house)
+    runs = ScheduleRunner(state)
 
     async def listed(request: Request) -> Response:  # noqa: ARG001
-        rows = await schedules.of_tenant(house.environment.tenant)
+        rows = await schedules.of_tenant(state.config.tenant)
         return to_http(ApiResponse(200, {"schedules": [_listed_schedule(row) for row in rows]}))
 
     async def run(request: Request) -> Response:
@@ -134,7 +134,7 @@ def admin_routes(house: AppState, schedules: ScheduleRepository) -> list[Route]:
             return to_http(ApiResponse(404, {"error": "there is no such schedule"}))
         ended = await runs.run(schedule)
         if isinstance(ended, RunSkipped):
-            return to_http(ApiResponse(409, {"error": ended.why}))
+            return to_http(ApiResponse(409, {"error": ended.reason}))
         content = {
             "status": "error" if ended.error else "success",
             "error": ended.error,
@@ -142,7 +142,7 @@ def admin_routes(house: AppState, schedules: ScheduleRepository) -> list[Route]:
             "requestId": ended.request_id,
             "ms": ended.ms,
         }
-        return to_http(ApiResponse(200, content, ended.faults or {}))
+        return to_http(ApiResponse(200, content, ended.headers or {}))
 
     return [
         Route("/algaenv/schedules", listed),

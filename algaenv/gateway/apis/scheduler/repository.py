@@ -72,7 +72,7 @@ class EndpointRepository:
             found = _matching(await self._list(install), methods, path)
         return found if found is not None and found.schedulable else None
 
-    async def twin(self, install: Install, method: str, path: str) -> EndpointRow | None:
+    async def find_same(self, install: Install, method: str, path: str) -> EndpointRow | None:
         """The endpoint of the installed version that has this method and path."""
         return await self.find(install, f"{method} {path}")
 

@@ -62,22 +62,22 @@ class RunResult:
     ms: float = 0.0
     detail: str | None = None
     """What the runner said of it and the product does not keep."""
-    faults: Mapping[str, str] | None = None
+    headers: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RunSkipped:
     """Nothing was called, and the row is as it was."""
 
-    why: str
+    reason: str
 
 
 class ScheduleRunner:
     """ScheduleRunner schedules of the tenant."""
 
-    def __init__(self, house: AppState) -> None:
-        self._house = house
-        self._endpoints = EndpointRepository(house.pool)
+    def __init__(self, state: AppState) -> None:
+        self._state = state
+        self._endpoints = EndpointRepository(state.pool)
 
     async def run(self, schedule: str, due: datetime | None = None) -> RunResult | RunSkipped:
         """Run it now, unless it is running already; or since `due`, where that is given.
@@ -90,7 +90,7 @@ class ScheduleRunner:
 
         started = time.perf_counter()
         connection: Connection = await psycopg.AsyncConnection.connect(
-            self._house.environment.database_url,
+            self._state.config.database_url,
             autocommit=True,
             row_factory=dict_row,
             connect_timeout=int(CONNECT_SECONDS),
@@ -99,7 +99,7 @@ class ScheduleRunner:
             cursor = await _execute(connection, _LOCK, {"key": lock_key(schedule)})
             if not (await cursor.fetchone() or {})["locked"]:
                 return RunSkipped("it is still running")
-            tenant = self._house.environment.tenant
+            tenant = self._state.config.tenant
             cursor = await _execute(connection, _FIND, {"id": schedule, "tenant": tenant})
             row = await cursor.fetchone()
             if row is None:
@@ -115,7 +115,7 @@ class ScheduleRunner:
                 values = {"id": schedule, "status": status, "error": error}
                 await _execute(connection, _SET_RESULT, values)
         if isinstance(ended, RunResult):
-            await self._tell(row, ended, time.perf_counter() - started)
+            await self._publish(row, ended, time.perf_counter() - started)
         return ended
 
     async def _attempt(
@@ -124,7 +124,7 @@ class ScheduleRunner:
         if row["version_id"] is None:
             await _execute(connection, _DISABLE, {"id": row["id"]})
             return RunResult("Schedule endpoint not found; disabling schedule")
-        install = await self._house.installs.get(row["install_id"])
+        install = await self._state.installs.get(row["install_id"])
         if install is None or install.tenant != row["tenant_id"]:
             return RunResult("The install of the schedule is not there")
         if install.content_hash is None:
@@ -132,34 +132,34 @@ class ScheduleRunner:
         if not install.available:
             return RunSkipped("the install is disabled")
         if install.version_id != row["version_id"]:
-            if self._house.faults.reproduces(VERSION_QUIRK):
-                headers = self._house.faults.announce(VERSION_QUIRK, extension=install.registry_id)
+            if self._state.quirks.reproduces(VERSION_QUIRK):
+                headers = self._state.quirks.announce(VERSION_QUIRK, extension=install.registry_id)
                 error = "Schedule endpoint does not belong to installed version"
-                return RunResult(error, faults=headers)
-            twin = await self._endpoints.twin(install, row["method"], row["path"])
-            if twin is None:
+                return RunResult(error, headers=headers)
+            endpoint = await self._endpoints.find_same(install, row["method"], row["path"])
+            if endpoint is None:
                 return RunResult(f"The installed version has no {row['method']} {row['path']}")
-            await _execute(connection, _SET_ENDPOINT, {"id": row["id"], "endpoint": twin.id})
+            await _execute(connection, _SET_ENDPOINT, {"id": row["id"], "endpoint": endpoint.id})
         return await self._call(install, row)
 
     async def _call(self, install: Install, row: Mapping[str, Any]) -> RunResult:
         payload = row["payload_json"]
         body = None if payload is None else _compact(payload).encode()
         request_id = str(uuid.uuid4())
-        relayed = await self._house.relay.call(
+        outcome = await self._state.runner.execute(
             install,
             HandlerRequest(row["method"].upper(), row["path"], body=body),
-            road=EntryPoint.SCHEDULE,
+            entry_point=EntryPoint.SCHEDULE,
             request_id=request_id,
-            timeout_ms=self._house.environment.timeout_ms,
+            timeout_ms=self._state.config.timeout_ms,
             trigger={"trigger": "schedule", "schedule_id": row["id"]},
-            most_bytes=MAX_RESPONSE_BYTES,
+            max_bytes=MAX_RESPONSE_BYTES,
         )
-        error, detail = _outcome(relayed)
-        return RunResult(error, request_id, relayed.ms, detail)
+        error, detail = _outcome(outcome)
+        return RunResult(error, request_id, outcome.ms, detail)
 
-    async def _tell(self, row: Mapping[str, Any], ran: RunResult, seconds: float) -> None:
-        install = await self._house.installs.get(row["install_id"])
+    async def _publish(self, row: Mapping[str, Any], ran: RunResult, seconds: float) -> None:
+        install = await self._state.installs.get(row["install_id"])
         event: dict[str, object] = {
             "type": "schedule-ran",
             "extension": install.registry_id if install else None,
@@ -171,8 +171,8 @@ class ScheduleRunner:
             "status": "error" if ran.error else "success",
             "ms": round(seconds * 1000, 2),
         }
-        told = {"error": ran.error, "detail": ran.detail}
-        self._house.feed.say(event | {name: each for name, each in told.items() if each})
+        extra = {"error": ran.error, "detail": ran.detail}
+        self._state.events.publish(event | {name: each for name, each in extra.items() if each})
 
 
 async def _execute(
@@ -193,9 +193,9 @@ def lock_key(schedule: str) -> int:
     return key - (1 << 32) if key >= 1 << 31 else key
 
 
-def _outcome(relayed: RunnerOutcome) -> tuple[str | None, str | None]:
+def _outcome(outcome: RunnerOutcome) -> tuple[str | None, str | None]:
     """What the row says, and what is known beyond that."""
-    match relayed:
+    match outcome:
         case HandlerResult(status=status, error=detail):
             return (
                 f"The handler answered {status}" if status >= _FIRST_ERROR_STATUS else None
@@ -204,10 +204,10 @@ def _outcome(relayed: RunnerOutcome) -> tuple[str | None, str | None]:
             return f"The runner refused the call with {status}", text
         case RunnerTimedOut():
             return "The call took too long", None
-        case RunnerUnreachable(why=why):
-            return f"The runner does not answer: {why}", None
+        case RunnerUnreachable(reason=reason):
+            return f"The runner does not answer: {reason}", None
         case _:
-            assert_never(relayed)
+            assert_never(outcome)
 
 
 def _compact(value: object) -> str:

@@ -87,32 +87,32 @@ class StorageApi:
 
     name = "storage"
 
-    def __init__(self, records: RecordRepository, faults: Quirks) -> None:
+    def __init__(self, records: RecordRepository, quirks: Quirks) -> None:
         self._records = records
-        self._faults = faults
+        self._quirks = quirks
 
     async def handle(self, call: ApiCall) -> ApiResponse:
         """See `door.Api`."""
         operation = parse_body(Operation, call.body).operation
         try:
-            asked = parse_body(_BODIES[operation], call.body)
+            request = parse_body(_BODIES[operation], call.body)
         except InvalidBody:
             # An install that is not there, or disabled, is found out before the rest of the body.
             call.extension = (await self._records.state(call.install_id))["extension"]
             raise
-        call.about = asked.namespace
+        call.subject = request.namespace
         try:
-            match asked:
+            match request:
                 case Put():
-                    return await self._put(call, asked)
+                    return await self._put(call, request)
                 case BulkPut():
-                    return await self._bulk_put(call, asked)
+                    return await self._bulk_put(call, request)
                 case List():
-                    return await self._list(call, asked)
+                    return await self._list(call, request)
                 case One(operation="get"):
-                    return await self._get(call, asked)
+                    return await self._get(call, request)
                 case One():
-                    return await self._delete(call, asked)
+                    return await self._delete(call, request)
                 case _:
                     raise AssertionError(operation)
         except ApiError as error:
@@ -125,22 +125,22 @@ class StorageApi:
         content = {"error": error.message, "code": error.code, "details": error.details}
         return ApiResponse(error.status, content, error.headers)
 
-    async def _put(self, call: ApiCall, asked: Put) -> ApiResponse:
-        call.about = f"{asked.namespace}/{asked.key}"
-        check_item(asked)
-        lists = isinstance(asked.value, list)
-        written, faults = await self._write(call, asked.namespace, [asked], lists=lists)
+    async def _put(self, call: ApiCall, request: Put) -> ApiResponse:
+        call.subject = f"{request.namespace}/{request.key}"
+        check_item(request)
+        lists = isinstance(request.value, list)
+        written, headers = await self._write(call, request.namespace, [request], lists=lists)
         return ApiResponse(
-            200, {"namespace": asked.namespace, **_record_json(written.rows[0])}, faults
+            200, {"namespace": request.namespace, **_record_json(written.rows[0])}, headers
         )
 
-    async def _bulk_put(self, call: ApiCall, asked: BulkPut) -> ApiResponse:
-        for item in asked.items:
+    async def _bulk_put(self, call: ApiCall, request: BulkPut) -> ApiResponse:
+        for item in request.items:
             check_key(item.key)
-        check_bulk(asked.items)
-        for item in asked.items:
+        check_bulk(request.items)
+        for item in request.items:
             check_item(item)
-        written, faults = await self._write(call, asked.namespace, asked.items, lists=False)
+        written, headers = await self._write(call, request.namespace, request.items, lists=False)
         items = [
             {
                 "key": it["key"],
@@ -149,20 +149,20 @@ class StorageApi:
             }
             for it in written.rows
         ]
-        return ApiResponse(200, {"namespace": asked.namespace, "items": items}, faults)
+        return ApiResponse(200, {"namespace": request.namespace, "items": items}, headers)
 
     async def _write(
         self, call: ApiCall, namespace: str, items: Sequence[Item], *, lists: bool
     ) -> tuple[Written, Mapping[str, str]]:
         """`lists`: the one value is an array, which the product takes for several values."""
         fits: Schema | None = None
-        faults: Mapping[str, str] = {}
+        headers: Mapping[str, str] = {}
         for _ in range(_ATTEMPTS):
             done = await self._records.write(call.install_id, namespace, items, fits)
             call.extension = done.extension
             if isinstance(done, Written):
-                return done, faults
-            faults = self._fitting(done, items, lists=lists)
+                return done, headers
+            headers = self._fitting(done, items, lists=lists)
             fits = done.schema
         raise RuntimeError(f"the schema of {namespace} never rests")
 
@@ -173,73 +173,73 @@ class StorageApi:
         if found.schema is None:
             return {}
         version = next((it.schemaVersion for it in items if it.schemaVersion), 0)
-        if version not in {0, found.schema.version} and self._faults.reproduces(VERSION_QUIRK):
-            return self._faults.announce(VERSION_QUIRK, extension=found.extension)
+        if version not in {0, found.schema.version} and self._quirks.reproduces(VERSION_QUIRK):
+            return self._quirks.announce(VERSION_QUIRK, extension=found.extension)
         values = [it.value for it in items]
-        if not (lists and self._faults.reproduces(ARRAY_QUIRK)):
+        if not (lists and self._quirks.reproduces(ARRAY_QUIRK)):
             requests.check_schema(found.schema.document, values)
             return {}
-        headers = self._faults.announce(ARRAY_QUIRK, extension=found.extension)
+        headers = self._quirks.announce(ARRAY_QUIRK, extension=found.extension)
         try:
             requests.check_schema(found.schema.document, values[0])
         except ApiError as error:
             raise ApiError(error.code, error.message, error.details, headers=headers) from None
         return headers
 
-    async def _get(self, call: ApiCall, asked: One) -> ApiResponse:
-        row = await self._one(call, asked)
+    async def _get(self, call: ApiCall, request: One) -> ApiResponse:
+        row = await self._one(call, request)
         if row["key"] is None:
             raise ApiError("NOT_FOUND", "There is no such record")
-        if asked.ifRevision not in {-1, row["revision"]}:
+        if request.ifRevision not in {-1, row["revision"]}:
             raise ApiError("REVISION_MISMATCH", "The record has another revision than ifRevision")
         if row["stale"]:
             await self._records.sweep(call.install_id)
-        content = {"namespace": asked.namespace, **_record_json(row)}
+        content = {"namespace": request.namespace, **_record_json(row)}
         return ApiResponse(200, content | {"value": row["value"], "metadata": row["metadata"]})
 
-    async def _delete(self, call: ApiCall, asked: One) -> ApiResponse:
-        row = await self._one(call, asked)
+    async def _delete(self, call: ApiCall, request: One) -> ApiResponse:
+        row = await self._one(call, request)
         if row["key"] is None:
             if row["stale"]:
                 await self._records.sweep(call.install_id)
             return ApiResponse(200, {"success": False})
-        if asked.ifRevision not in {-1, row["revision"]}:
+        if request.ifRevision not in {-1, row["revision"]}:
             raise ApiError("REVISION_MISMATCH", "The record has another revision than ifRevision")
-        await self._records.remove(call.install_id, asked.namespace, asked.key)
+        await self._records.remove(call.install_id, request.namespace, request.key)
         return ApiResponse(200, {"success": True})
 
-    async def _one(self, call: ApiCall, asked: One) -> RecordRow:
-        call.about = f"{asked.namespace}/{asked.key}"
-        check_key(asked.key)
-        row = await self._records.look(call.install_id, asked.namespace, asked.key)
+    async def _one(self, call: ApiCall, request: One) -> RecordRow:
+        call.subject = f"{request.namespace}/{request.key}"
+        check_key(request.key)
+        row = await self._records.find(call.install_id, request.namespace, request.key)
         call.extension = row["extension"]
         return row
 
-    async def _list(self, call: ApiCall, asked: List) -> ApiResponse:
+    async def _list(self, call: ApiCall, request: List) -> ApiResponse:
         state = await self._records.state(call.install_id)
         call.extension = state["extension"]
         found = await self._records.page(
             call.install_id,
-            asked.namespace,
-            after=decode_cursor(asked.cursor) or None,
-            prefix=asked.keyPrefix,
-            limit=asked.limit + 1,
-            values=asked.includeValues,
-            metadata=asked.includeMetadata,
+            request.namespace,
+            after=decode_cursor(request.cursor) or None,
+            prefix=request.keyPrefix,
+            limit=request.limit + 1,
+            values=request.includeValues,
+            metadata=request.includeMetadata,
         )
         if state["stale"]:
             await self._records.sweep(call.install_id)
         owner = {
             "tenantId": state["tenant_id"],
             "extensionInstallId": state["install"],
-            "namespace": asked.namespace,
+            "namespace": request.namespace,
         }
-        items = [owner | _item_json(row, asked) for row in found[: asked.limit]]
-        if len(found) <= asked.limit:
+        items = [owner | _item_json(row, request) for row in found[: request.limit]]
+        if len(found) <= request.limit:
             return ApiResponse(200, {"items": items, "nextCursor": None})
-        if not self._faults.reproduces(SKIP_QUIRK):
+        if not self._quirks.reproduces(SKIP_QUIRK):
             return ApiResponse(200, {"items": items, "nextCursor": encode_cursor(items[-1]["key"])})
-        headers = self._faults.announce(SKIP_QUIRK, extension=call.extension)
+        headers = self._quirks.announce(SKIP_QUIRK, extension=call.extension)
         skipped = encode_cursor(found[-1]["key"])
         return ApiResponse(200, {"items": items, "nextCursor": skipped}, headers)
 
@@ -255,10 +255,10 @@ class StorageApi:
         call.extension = state["extension"]
         if not state["stale"]:
             return error
-        if not self._faults.reproduces(EXPIRED_QUIRK):
+        if not self._quirks.reproduces(EXPIRED_QUIRK):
             await self._records.sweep(call.install_id)
             return error
-        headers = self._faults.announce(EXPIRED_QUIRK, extension=call.extension)
+        headers = self._quirks.announce(EXPIRED_QUIRK, extension=call.extension)
         # One header; what made the operation fail is the better one.
         return ApiError(
             error.code, error.message, error.details, headers={**headers, **error.headers}
@@ -275,10 +275,10 @@ def _record_json(row: RecordRow) -> dict[str, Any]:
     }
 
 
-def _item_json(row: RecordRow, asked: List) -> dict[str, Any]:
+def _item_json(row: RecordRow, request: List) -> dict[str, Any]:
     item = _record_json(row)
-    if asked.includeValues:
+    if request.includeValues:
         item["value"] = row["value"]
-    if asked.includeMetadata:
+    if request.includeMetadata:
         item["metadata"] = row["metadata"]
     return item

@@ -257,10 +257,10 @@ class RecordRepository:
         """`install extension tenant_id stale` of an enabled install; `stale`: something expired."""
         return _usable(await self._rows(SELECT_STATE, {"install": install}))[0]
 
-    async def look(self, install: str, namespace: str, key: str) -> RecordRow:
+    async def find(self, install: str, namespace: str, key: str) -> RecordRow:
         """One record with `extension stale`; its `key` is None if there is none."""
-        asked = {"install": install, "namespace": namespace, "key": key}
-        return _usable(await self._rows(SELECT_RECORD, asked))[0]
+        parameters = {"install": install, "namespace": namespace, "key": key}
+        return _usable(await self._rows(SELECT_RECORD, parameters))[0]
 
     async def page(
         self,
@@ -275,7 +275,7 @@ class RecordRepository:
     ) -> list[dict[str, Any]]:
         """So many records by key, in the collation of the database."""
         escaped = prefix.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        asked = {
+        parameters = {
             "install": install,
             "namespace": namespace,
             "after": after,
@@ -284,20 +284,20 @@ class RecordRepository:
             "values": values,
             "metadata": metadata,
         }
-        return await self._rows(SELECT_PAGE, asked)
+        return await self._rows(SELECT_PAGE, parameters)
 
     async def write(
         self, install: str, namespace: str, items: Sequence[Item], fits: Schema | None
     ) -> Written | Unchecked:
         """Write all of them, unless there is another active schema than the one they fit."""
-        asked = {
+        parameters = {
             "install": install,
             "namespace": namespace,
             "items": dump_json([_fields(item) for item in items]).decode(),
             "checked": fits.version if fits else None,
         }
         async with self._lock(install):
-            rows = await self._rows(WRITE, asked)
+            rows = await self._rows(WRITE, parameters)
         first = _usable(rows)[0]
         match first["word"]:
             case "write":
@@ -312,18 +312,18 @@ class RecordRepository:
 
     async def remove(self, install: str, namespace: str, key: str) -> None:
         """Delete a record and all that has expired."""
-        asked = {"install": install, "namespace": namespace, "key": key}
+        parameters = {"install": install, "namespace": namespace, "key": key}
         async with self._changing(install) as connection:
-            await connection.execute(DELETE_RECORD, asked)
-            await connection.execute(DELETE_EXPIRED, asked)
-            await connection.execute(UPDATE_USAGE, asked)
+            await connection.execute(DELETE_RECORD, parameters)
+            await connection.execute(DELETE_EXPIRED, parameters)
+            await connection.execute(UPDATE_USAGE, parameters)
 
     async def sweep(self, install: str) -> None:
         """Delete all that has expired."""
-        asked = {"install": install}
+        parameters = {"install": install}
         async with self._changing(install) as connection:
-            await connection.execute(DELETE_EXPIRED, asked)
-            await connection.execute(UPDATE_USAGE, asked)
+            await connection.execute(DELETE_EXPIRED, parameters)
+            await connection.execute(UPDATE_USAGE, parameters)
 
     def _lock(self, install: str) -> asyncio.Lock:
         return self._writing.setdefault(install.lower(), asyncio.Lock())

@@ -139,17 +139,17 @@ def check_schema(schema: Any, values: Iterable[Any]) -> None:
     make.check_schema(schema)
     validator = make(schema, registry=REGISTRY)
     for value in values:
-        faults = [
+        errors = [
             {
-                "instancePath": _pointer("", fault.absolute_path),
-                "schemaPath": _pointer("#", fault.absolute_schema_path),
-                "keyword": fault.validator,
-                "message": fault.message,
+                "instancePath": _pointer("", error.absolute_path),
+                "schemaPath": _pointer("#", error.absolute_schema_path),
+                "keyword": error.validator,
+                "message": error.message,
             }
-            for fault in validator.iter_errors(value)
+            for error in validator.iter_errors(value)
         ]
-        if faults:
-            raise ApiError("VALIDATION_FAILED", "The value does not fit the schema", faults)
+        if errors:
+            raise ApiError("VALIDATION_FAILED", "The value does not fit the schema", errors)
 
 
 def _pointer(start: str, path: Iterable[str | int]) -> str:
