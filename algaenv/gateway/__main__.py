@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def healthcheck(env: Mapping[str, str]) -> int:
-    """Ask the gateway of this machine for `/healthz`; 0 when it is well, for container engines."""
+    """Request `/healthz` from the gateway of this machine; 0 when it is healthy."""
     host = env.get("HOST", "")
     port = env.get("PORT", "")
     connection = http.client.HTTPConnection(

@@ -51,7 +51,7 @@ from algaenv.serving.request_limits import LimitedHttpProtocol
 def create_app(config: GatewayConfig, events: EventBus | None = None) -> ASGIApp:
     """The ASGI application for these settings; opens no connection yet.
 
-    A feed that is handed in can be ended from outside, which lets go of everybody who watches.
+    An event bus that is passed in can be closed from outside, which ends all subscriptions.
     """
     from psycopg import OperationalError
 
@@ -146,7 +146,10 @@ async def _internal_error(request: Request, error: Exception) -> Response:  # no
 
 
 class PrefixRoute(BaseRoute):
-    """Hands every request whose path begins with `prefix` to `app`, or those of `methods`."""
+    """Routes every request whose path begins with `prefix` to `app`, or those of `methods`.
+
+    The pattern of an ordinary route ends at a line feed, and `%0a` is one once it is matched.
+    """
 
     def __init__(
         self, prefix: str, app: ASGIApp, *, methods: Collection[str] | None = None
@@ -156,7 +159,7 @@ class PrefixRoute(BaseRoute):
         self._app = app
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Whether it is one of these."""
+        """Whether the path begins with the prefix."""
         below = scope["type"] == "http" and scope["path"].startswith(self.prefix)
         return (Match.FULL if below else Match.NONE), {}
 
@@ -184,7 +187,7 @@ def serve(config: GatewayConfig, env: Mapping[str, str]) -> None:
 
     `LOG_FORMAT` is `json` or `text`; unset, a terminal gets text.
     """
-    # The server hands signals on to these once calls under way have ended.
+    # The server passes signals on to these once calls under way have ended.
     signal.signal(signal.SIGTERM, _exit)
     signal.signal(signal.SIGINT, _exit)
     listening = _listen(config.host, config.port)
@@ -228,7 +231,7 @@ def serve(config: GatewayConfig, env: Mapping[str, str]) -> None:
 
 
 class _Server(Server):
-    """Lets go of those who watch before it waits for everybody to be answered."""
+    """Ends subscriptions before it waits for open requests to end."""
 
     def __init__(self, server_config: Config, events: EventBus) -> None:
         super().__init__(server_config)

@@ -114,7 +114,7 @@ class AuditLog:
     def end(
         self, entry: AuditEntry, outcome: RunnerOutcome | None, *, status: int, ms: float
     ) -> None:
-        """Have written how it ended: `status` went to the caller, after so many milliseconds."""
+        """Queue the result: `status` went to the caller, after `ms` milliseconds."""
         word, error = _outcome(outcome)
         row: dict[str, object] = {
             "id": entry.id,
@@ -127,7 +127,7 @@ class AuditLog:
             self._ends = asyncio.create_task(self._write_ends())
 
     async def aclose(self) -> None:
-        """Write what is left, in CLOSE_SECONDS; a database that is silent keeps nobody."""
+        """Write the rest within CLOSE_SECONDS; a database that does not answer blocks no longer."""
         self._closing.set()
         writing = [task for task in (self._begins, self._ends) if task is not None]
         if writing:

@@ -31,7 +31,7 @@ _MAX_PATH = 300
 
 @dataclass(slots=True)
 class CallContext:
-    """Filled in as it goes on; `end` writes all of it down."""
+    """Filled in while the call goes on; `end` reports all of it."""
 
     entry_point: EntryPoint
     request_id: str
@@ -46,11 +46,11 @@ class CallContext:
     """Its row in the audit, from the moment that one is there."""
 
     def begin(self, events: EventBus) -> None:
-        """Say that it goes to the runner."""
+        """Publish that the call goes to the runner."""
         events.publish({"type": "call-started", **self._event_fields()})
 
     def end(self, scope: Scope, response: Response, events: EventBus, audit: AuditLog) -> None:
-        """Say how it ended: in the headers of the answer, in feed, journal and audit."""
+        """Report the result: response headers, events, access log and audit."""
         headers = response.headers
         headers["x-algaenv-request-id"] = header_text(self.request_id)
         outcome, problem = self.outcome, self.problem

@@ -38,7 +38,7 @@ def create_pool(url: str) -> Pool:
     from psycopg_pool import AsyncConnectionPool
 
     async def check(connection: AsyncConnection[dict[str, Any]]) -> None:
-        # Mostly it says good-bye, as on a restart.
+        # Usually the message of a server that closes it, as on a restart.
         if not is_readable(connection.fileno()):
             return
         try:
@@ -88,8 +88,8 @@ async def acquire(
 def time_limit(
     connection: AsyncConnection[Any], seconds: float = STATEMENT_SECONDS
 ) -> Iterator[list[bool]]:
-    """Take the connection away from whoever still uses it after so long; yields a list that is not
-    empty from then on."""
+    """Cut the connection if it is still in use after `seconds`; yields a list that is not empty
+    from then on."""
     import psycopg
 
     late: list[bool] = []

@@ -81,7 +81,7 @@ class DebugStreamEndpoint:
                     if event := _event(entry, wanted):
                         yield event
         except (redis.RedisError, OSError):
-            # The browser comes back by itself, and is told 503 as long as Redis is away.
+            # The browser reconnects by itself, and gets 503 while Redis does not answer.
             return
 
 

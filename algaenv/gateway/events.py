@@ -1,6 +1,6 @@
-"""What happened lately, for the panel beside a page and for whoever watches.
+"""The event bus: what happened lately, for the panel beside a page and all other subscribers.
 
-An event is a JSON object. `say` adds `id` (counting up) and `at` (Unix time in ms). Every event
+An event is a JSON object. `publish` adds `id` (counting up) and `at` (Unix time in ms). Every event
 has `type`, and `extension` (registry id) where it belongs to one; those that do not go to all.
 
 | `type` | also has |
@@ -11,7 +11,8 @@ has `type`, and `extension` (registry id) where it belongs to one; those that do
 | `page-error` | `path summary hint`: a file of the page was answered with the page |
 | `product-fault` | `name summary` and where known `request_id` |
 
-Other rooms say more types; watchers pass over what they do not know.
+Other modules publish more types; subscribers ignore what they do not know.
+`EventStream` sends the events to browsers as `text/event-stream`.
 """
 
 from __future__ import annotations
@@ -28,29 +29,29 @@ from starlette.responses import Response, StreamingResponse
 
 HISTORY_SIZE = 1_000
 QUEUE_SIZE = 1_000
-"""Events that a watcher may fall behind; older ones are lost to it."""
+"""Events that wait for one subscriber; it loses older ones."""
 
 Event = Mapping[str, object]
 
 
 class EventBus:
-    """The last events, and everybody who waits for the next one. For one event loop."""
+    """The last events, and the subscribers to the next ones. For one event loop."""
 
     def __init__(self) -> None:
         self._kept: deque[Event] = deque(maxlen=HISTORY_SIZE)
         self._last = 0
         self._subscribers: set[_Subscriber] = set()
         self.closed = False
-        """No watcher is told anything more; the service is about to stop."""
+        """Subscriptions have ended; the service is about to stop."""
 
     def close(self) -> None:
-        """Let every watcher go, so that nobody keeps the service from stopping."""
+        """End all subscriptions, which would keep the service from stopping."""
         self.closed = True
         for subscriber in self._subscribers:
             subscriber.deliver(None)
 
     def publish(self, event: Event) -> None:
-        """Tell everybody. Never waits and never fails."""
+        """Queue an event for every subscriber. Never waits and never fails."""
         self._last += 1
         stamped = {"id": self._last, "at": int(time.time() * 1000), **event}
         self._kept.append(stamped)
@@ -110,7 +111,7 @@ def sse_response(events: AsyncIterator[Mapping[str, object]]) -> Response:
 
 
 class EventStream:
-    """`/algaenv/events?extension=`: the feed, from what is kept on."""
+    """`/algaenv/events?extension=`: the events, beginning with those that are kept."""
 
     def __init__(self, events: EventBus) -> None:
         self._events = events

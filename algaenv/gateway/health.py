@@ -34,7 +34,7 @@ class HealthEndpoints:
         return json_response(200, {"status": "ok", "version": __version__})
 
     async def readyz(self, request: Request) -> Response:  # noqa: ARG002
-        """200 when all answer, else 503; each says `ok`, `off` or what is wrong with it."""
+        """200 when all answer, else 503; the state of each is `ok`, `off` or an error."""
         names = ("database", "runner", "redis")
         checks = (self._database, self._runner, self._stream)
         states = await asyncio.gather(*(_checked(check) for check in checks))

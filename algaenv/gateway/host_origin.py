@@ -16,7 +16,7 @@ from algaenv.gateway.rules import DIRECT_PREFIX as DIRECT
 from algaenv.gateway.settings import GatewayConfig
 
 UNCHECKED_PATHS = ("/api/internal/", "/api/installs/", "/healthz", "/readyz")
-"""What needs a token, or says nothing worth stealing."""
+"""Routes that need a token, or return nothing worth stealing."""
 
 _CHECKED_HEADERS = frozenset((b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode"))
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))

@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
-"""Of a body, unless told otherwise."""
+"""Of a body, by default."""
 MAX_HEAD_BYTES = 256 * 1024
 
 _INFORMATIONAL = range(100, 200)
 
 
 class RequestFailed(Exception):
-    """There is no answer; the text is the reason."""
+    """There is no response; the text is the reason."""
 
 
 class ResponseTooLarge(RequestFailed):
-    """The answer is longer than whoever asked wants to read; `status` is that of its head."""
+    """The response is longer than the caller's limit; `status` is that of its head."""
 
     def __init__(self, status: int, max_bytes: int) -> None:
         self.status = status
@@ -53,7 +53,7 @@ class HttpResponse:
 
 
 class HttpConnection(asyncio.Protocol):
-    """Asks one thing after the other. Its other methods are for the event loop and the parser."""
+    """Sends one request after the other. Other methods are for the event loop and the parser."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -198,8 +198,10 @@ class HttpClient:
     async def post(
         self, content: bytes, headers: Mapping[str, str], max_bytes: int = MAX_BODY_BYTES
     ) -> HttpResponse:
-        """Send a document. Raises RequestFailed, TooLong for an answer of more than `max_bytes`;
-        to be cancelled when it takes too long."""
+        """Send a document; cancel it when it takes too long.
+
+        Raises RequestFailed, ResponseTooLarge for a response of more than `max_bytes`.
+        """
         fields = "".join(f"{name}: {_value(name, value)}\r\n" for name, value in headers.items())
         head = f"{self._head}content-length: {len(content)}\r\n{fields}\r\n"
         connection = await self._connection()
@@ -255,7 +257,11 @@ MAX_CONNECTIONS = 256
 
 
 class OutboundClient:
-    """Hands out one shared client, which keeps no cookie and follows no redirect."""
+    """Owns one shared httpx client, which keeps no cookie and follows no redirect.
+
+    Cancel requests by a scope of anyio and never by their task: the library shields its own
+    clean-up from the former only, and leaves connections open otherwise.
+    """
 
     def __init__(self) -> None:
         self._making: asyncio.Task[httpx.AsyncClient] | None = None
@@ -291,6 +297,6 @@ def _create_client() -> httpx.AsyncClient:
             keepalive_expiry=IDLE_SECONDS,
         ),
         headers={"accept-encoding": "identity", "user-agent": "algaenv-gateway"},
-        # Somebody's proxy settings must not lead calls of this machine elsewhere.
+        # Proxy settings of the environment must not redirect calls of this machine.
         trust_env=False,
     )

@@ -122,7 +122,7 @@ class Install:
     """Of the column of this name, as it stands."""
     providers: tuple[str, ...]
     """All that the extension may do: what is granted, configured and declared, with the defaults;
-    names that nobody knows are dropped."""
+    unknown names are dropped."""
     config: Mapping[str, str]
     secret_envelope: Mapping[str, Any] | None = field(repr=False)
     """As the runner takes it."""

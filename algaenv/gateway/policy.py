@@ -42,7 +42,7 @@ Decision = Allowed | Denied
 
 
 def unknown_user(users: Sequence[User]) -> Denied:
-    """Nobody is signed in, which is how a name that nobody has counts."""
+    """The refusal for an unknown user name, as if nobody were signed in."""
     names = ", ".join(user.key for user in users)
     return Denied(
         401,

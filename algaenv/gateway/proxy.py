@@ -211,7 +211,7 @@ class ExtensionProxy:
         return response
 
     def _announce_quirk(self, call: CallContext, response: Response) -> None:
-        """Once for each extension in the feed and the log; in the header every time."""
+        """Publish and log the quirk once for each extension; set the header every time."""
         quirks, install = self._state.quirks, call.install
         name = "direct-cacheable"
         applies = self._rules.entry_point is EntryPoint.DIRECT and call.method in READ_METHODS
@@ -288,7 +288,7 @@ class ExtensionProxy:
 
 
 async def _before_deadline(work: Awaitable[T], deadline: float) -> T:
-    """What the database says before the call's time is over. Raises DatabaseSilent, and what the
+    """The result of database work before the call's deadline. Raises DatabaseSilent, and what the
     work raises."""
     try:
         async with asyncio.timeout_at(deadline):
@@ -298,7 +298,7 @@ async def _before_deadline(work: Awaitable[T], deadline: float) -> T:
 
 
 def _override_method(query: dict[str, str], body: bytes) -> tuple[str, bytes]:
-    """The method that a POST stands for, and the body without the word that says so."""
+    """The method that a POST stands for, and the body without the key that names it."""
     if named := query.get(METHOD_OVERRIDE):
         return named.upper(), body
     if b'"__method"' not in body:
@@ -362,7 +362,7 @@ def _invalid_status(status: int) -> Denied:
 
 
 def _unavailable(error: Exception) -> Denied:
-    """The product says the same of everything that it did not foresee."""
+    """The product gives the same answer for every unexpected error."""
     import psycopg
 
     if isinstance(error, psycopg.DataError):

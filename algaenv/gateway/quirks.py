@@ -75,7 +75,7 @@ QUIRKS = (
 
 
 class Quirks:
-    """Which faults there are here; all of them, but those called `fixed`."""
+    """The quirks that are reproduced: all but those named in `fixed`."""
 
     def __init__(self, fixed: Collection[str], events: EventBus) -> None:
         self._fixed = frozenset(fixed)
@@ -83,13 +83,13 @@ class Quirks:
         self._by_name = {quirk.name: quirk for quirk in QUIRKS}
 
     def reproduces(self, name: str) -> bool:
-        """Whether this fault is to be had. Raises KeyError for a name that is none."""
+        """Whether this quirk is reproduced. Raises KeyError for an unknown name."""
         return self._by_name[name].name not in self._fixed
 
     def announce(
         self, name: str, *, extension: str | None, request_id: str | None = None
     ) -> dict[str, str]:
-        """Say on the feed and in the log that it has bitten; returns a header for the answer."""
+        """Publish and log that the fault has shown; returns a header for the response."""
         quirk = self._by_name[name]
         event = {
             "type": "product-fault",

@@ -32,11 +32,11 @@ return tostring(wait)
 
 
 class RateLimiterUnavailable(Exception):
-    """Nobody can say how often the extension was called; the text is the reason."""
+    """The calls cannot be counted; the text is the reason."""
 
 
 class RateLimiter:
-    """Lets calls through, or says how long to wait."""
+    """Lets calls pass, or returns how long to wait."""
 
     def __init__(self, mode: RateLimit, redis: RedisClient) -> None:
         self._mode = mode

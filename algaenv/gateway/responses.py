@@ -41,7 +41,7 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 def json_response(
     status: int, fields: Mapping[str, object], headers: Mapping[str, str] | None = None
 ) -> Response:
-    """A JSON object, which nobody may keep unless `headers` say so."""
+    """A JSON object, which no cache may keep unless `headers` allow it."""
     return Response(
         _encode(fields).encode(errors="replace"),
         status,

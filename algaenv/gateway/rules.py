@@ -40,7 +40,7 @@ class GatewayRules:
     """The handler sees the idempotency key; else the runner does."""
     bundle_missing: ErrorResponse
     failure_response: Callable[[RunnerOutcome, str], ErrorResponse]
-    """What is said for a call that brought no answer; given its request id."""
+    """The response to a call without a result; takes its outcome and request id."""
     response_headers: Callable[[HandlerResult], dict[str, str]]
     """Those of a handler's answer that the caller sees."""
 
@@ -49,14 +49,16 @@ DIRECT_PREFIX = "/api/ext/"
 MAX_DIRECT_BODY_BYTES = 10 * 1024 * 1024
 
 CACHEABLE = "public, max-age=31536000, immutable"
-"""What Alga's runner writes on all its answers, and this gateway hands on."""
+"""The header of every answer of Alga's runner, which this gateway passes on."""
 
 _DIRECT_HEADERS = ("content-type", "cache-control", "etag")
 
 
 def direct_rules(*, cacheable: bool) -> GatewayRules:
-    """Its manner. `cacheable`: answers are labelled as the product's are, whatever handlers say;
-    otherwise handlers decide."""
+    """Rules of `/api/ext/{id}/{path…}`, for every caller that is signed in.
+
+    With `cacheable`, responses have the product's headers; otherwise handlers decide.
+    """
     return GatewayRules(
         entry_point=EntryPoint.DIRECT,
         prefix=DIRECT_PREFIX,
@@ -95,7 +97,7 @@ _PROXY_HEADERS = ("content-type", "cache-control", "x-ext-request-id", "x-ext-wa
 
 
 def proxy_rules() -> GatewayRules:
-    """Its manner."""
+    """Rules of `/api/ext-proxy/{id}/{path…}`, for the page that shows an extension's own."""
     return GatewayRules(
         entry_point=EntryPoint.PROXY,
         prefix=PROXY_PREFIX,

@@ -24,7 +24,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class EntryPoint(StrEnum):
-    """Which way a call came."""
+    """The way a call came in."""
 
     DIRECT = "direct"
     PROXY = "proxy"
@@ -103,7 +103,7 @@ def execute_headers(
     inbound_token: str,
 ) -> dict[str, str]:
     """The headers of the request. A key of the proxy's callers is not among them: the product
-    hands it to the handler instead."""
+    passes it to the handler instead."""
     headers = {
         "content-type": "application/json",
         "x-request-id": request_id,
@@ -111,7 +111,7 @@ def execute_headers(
         "x-alga-extension": install.registry_id,
     }
     if inbound_token:
-        # The product shows its token on the proxy's road only.
+        # The product sends its token through the proxy only.
         headers["x-runner-service-token"] = inbound_token
     if entry_point is not EntryPoint.PROXY:
         if method not in {"GET", "HEAD"} or entry_point is EntryPoint.SCHEDULE:
@@ -159,7 +159,7 @@ _EXCERPT_BYTES = 500
 
 @dataclass(frozen=True, slots=True)
 class HandlerFailure:
-    """How a handler came to give no answer, as our runner tells it; others do not."""
+    """Why a handler gave no answer; only our runner reports it."""
 
     kind: str
     reason: str
@@ -200,7 +200,7 @@ class RunnerRefused:
 
 @dataclass(frozen=True, slots=True)
 class RunnerUnreachable:
-    """Nobody answers there."""
+    """No server answers there."""
 
     reason: str
     ms: float

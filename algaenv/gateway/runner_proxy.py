@@ -1,6 +1,6 @@
 """`/runner/…`: the runner under the gateway's own origin, for pages in frames.
 
-GET and HEAD only, for anybody. Of the request only what caching and ranges need goes on, so a
+GET and HEAD only, without a user. Of the request only what caching and ranges need goes on, so a
 tenant must be named in the query; of the answer all but what belongs to the connection.
 """
 
@@ -44,7 +44,7 @@ _FILE_KINDS = {
     "mjs": "script",
     "css": "style sheet",
 }
-"""What a browser says it wants a file for, or, where it does not say, the file's extension."""
+"""By `Sec-Fetch-Dest` of the browser, or, without one, by the file's extension."""
 _HOP_BY_HOP = frozenset(
     (
         "connection",
@@ -61,7 +61,7 @@ _HOP_BY_HOP = frozenset(
 
 
 class RunnerProxy:
-    """Hands requests for pages on."""
+    """Forwards requests for pages."""
 
     def __init__(
         self, outbound: OutboundClient, runner_url: str, timeout_ms: int, events: EventBus
@@ -116,10 +116,10 @@ class RunnerProxy:
         return passed
 
     def _publish_fallback(self, request: Request, path: str) -> None:
-        """Say on the feed that a script or style was answered with a page.
+        """Publish that a script or style was answered with a page.
 
         The runner does so for every file that the bundle does not hold. A browser runs no such
-        script, and a page whose script was never built stays blank without another word.
+        script, and a page whose script was never built stays blank without an error.
         """
         registry, _, rest = path.lstrip("/").partition("/")
         file = rest.partition("/")[2]

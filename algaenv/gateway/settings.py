@@ -1,4 +1,4 @@
-"""The structured part of the settings, from a file of JSON: who there is, and what is turned off.
+"""Settings: `GatewayConfig` from environment variables, `Settings` from a file of JSON.
 
 ```json
 {"users": {"glinda": {"id": "…", "email": "…", "name": "…", "type": "internal",
@@ -13,7 +13,7 @@
 ```
 
 Every key may be missing. Users of the file replace the two that are there without one; the first
-is the one who asks when nobody is named. Clients and services are written as the internal API
+is the one of a request that names none. Clients and services are written as the internal API
 answers them. An extension is named by its registry id or its slug.
 """
 
@@ -124,7 +124,7 @@ class Settings:
 
 
 class _Validator:
-    """Collects what is wrong, and takes values for what they should be."""
+    """Checks the types of values, and collects all errors."""
 
     def __init__(self) -> None:
         self.all: list[str] = []
@@ -286,7 +286,7 @@ class GatewayConfig:
 
         `DATABASE_URL` and `TENANT_ID` must be there; `HOST` (127.0.0.1), `PORT` (3000),
         `LOG_LEVEL` (info), `RUNNER_BASE_URL` (http://localhost:8080) and the rest need not.
-        `GATEWAY_SETTINGS` names a file of JSON that nobody but its owner may read.
+        `GATEWAY_SETTINGS` names a file of JSON that only its owner may read.
         """
         errors: list[str] = []
         database = env.get("DATABASE_URL", "").strip()
@@ -343,7 +343,7 @@ def read_secrets(env: Mapping[str, str]) -> Mapping[str, str]:
     except OSError as error:
         raise ConfigError(f"{SECRETS_FILE}: cannot read {path}: {error.strerror}") from None
     except ValueError:
-        held = None  # The complaint would quote what it found.
+        held = None  # The error would quote the content.
     if isinstance(held, dict) and all(isinstance(text, str) for text in held.values()):
         return held
     raise ConfigError(f"{SECRETS_FILE}: {path} is not a JSON object of texts")

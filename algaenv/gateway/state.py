@@ -1,8 +1,8 @@
-"""What every room of the gateway is handed: one value with all that they share.
+"""`AppState`: what all parts of the gateway share.
 
-`algaenv.gateway.apis` and `algaenv.gateway.pages` each export `routes(house)`. A room with
-work of its own that goes on between requests also exports `chores(house)`, coroutine functions
-without arguments that run from the start of the service and are cancelled at its end.
+`algaenv.gateway.apis` and `algaenv.gateway.pages` each export `routes(state)`. `apis` also exports
+`background_tasks(state)`: coroutine functions without arguments, which run from the start of the
+service and are cancelled at its end.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def stable_id(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody signed in. `key` is what requests choose them by, and `name` what people read."""
+    """A user. Requests select one by `key`; people read `name`."""
 
     key: str
     id: str
@@ -35,7 +35,7 @@ class User:
     permissions: frozenset[str] = frozenset()
     """Spelled `resource:action`."""
     additional_fields: Mapping[str, str] = field(default_factory=dict)
-    """Of `contact_id contactId username locale timezone`, what the handler is told."""
+    """Of `contact_id contactId username locale timezone`, what the handler gets."""
 
     @property
     def is_client(self) -> bool:
@@ -44,7 +44,7 @@ class User:
 
 
 def default_users() -> tuple[User, ...]:
-    """An administrator of the MSP, then somebody who works for one of its clients."""
+    """An administrator of the MSP, then a user who works for one of its clients."""
     return (
         User(
             key="msp",
@@ -68,7 +68,7 @@ def default_users() -> tuple[User, ...]:
 
 
 class Users:
-    """The users of one environment; the first is the one who asks when nobody is named."""
+    """The users of one environment; the first is the default."""
 
     def __init__(self, users: tuple[User, ...]) -> None:
         self.all = users
@@ -76,7 +76,7 @@ class Users:
 
     @property
     def default(self) -> User:
-        """Who asks when a request names nobody."""
+        """The user of a request that names none."""
         return self.all[0]
 
     def select(

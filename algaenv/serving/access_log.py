@@ -21,7 +21,7 @@ RECORD_KEY = "algaenv.gateway.line"
 """Where in the scope of a request its line is kept."""
 
 MAX_QUEUED = 10_000
-"""Lines kept while nobody reads them; later ones are lost."""
+"""Records that wait for the writer; later ones are lost."""
 
 _requests = logging.getLogger("algaenv.gateway.request")
 _LEVELS = {
@@ -40,7 +40,7 @@ _encode = json.JSONEncoder(default=str).encode
 
 @dataclass(slots=True)
 class AccessRecord:
-    """What is known about a request so far; the room that serves it fills in what it learns."""
+    """What is known about a request; the code that serves it fills it in."""
 
     request_id: str | None = None
     extension: str | None = None
@@ -115,7 +115,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Formats a record for somebody who watches."""
+    """Formats a record as one line of text for a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         """`12:00:01 POST /api/ext/… 200 12.3 ms (runner 9.8 ms) as msp`."""

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 PAUSE_SECONDS = 5.0
-"""Before work that failed is begun again."""
+"""Before a task that failed is restarted."""
 
 _log = logging.getLogger(__name__)
 
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 async def restart_on_failure(
     chore: Callable[[], Awaitable[None]], pause: float = PAUSE_SECONDS
 ) -> None:
-    """Do the work, and begin it again, with a line in the log, when it fails."""
+    """Run a task; log a failure and restart the task."""
     while True:
         try:
             await chore()

@@ -73,7 +73,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header is whole; those after a body are not for anybody."""
+        """A header is complete; those after a body are ignored."""
         self._count(len(name) + len(value) + _SEPARATORS)
         if self._in_head:
             super().on_header(name, value)

@@ -13,8 +13,8 @@ V = TypeVar("V")
 class SingleFlight(Generic[K, V]):
     """Reads by key, one of each key at a time.
 
-    While one is under way, those who come wait for the next: what they are told is as new as if
-    they had read themselves. Nothing is kept after that.
+    While one is under way, later callers wait for the next: their result is as new as that of a
+    read of their own. Nothing is kept after that.
     """
 
     def __init__(self, read: Callable[[K], Awaitable[V]]) -> None:

@@ -17,7 +17,7 @@ __all__ = ["chores", "routes"]
 
 
 def routes(state: AppState) -> list[Route]:
-    """Every route of this room. Raises BadSettings for clients and services that are none."""
+    """Every route of these APIs. Raises SettingsError for invalid clients and services."""
     from algaenv.gateway.apis import directory
     from algaenv.gateway.apis.api_endpoint import api_route, first_token
     from algaenv.gateway.apis.directory import ClientsApi, ServicesApi
@@ -49,7 +49,7 @@ def routes(state: AppState) -> list[Route]:
 
 
 def background_tasks(state: AppState) -> list[BackgroundTask]:
-    """What goes on between requests: schedules run."""
+    """The work between requests: runs of schedules."""
     from algaenv.gateway.apis.scheduler.loop import SchedulerLoop
 
     return [SchedulerLoop(state).run]

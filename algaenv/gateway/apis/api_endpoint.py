@@ -82,7 +82,7 @@ def first_token(candidates: Sequence[str]) -> str:
 
 
 def token_matches(given: str | None, expected: str) -> bool:
-    """Whether the caller has the secret; nobody has one that is not set."""
+    """Whether the caller sent the secret; always False for one that is not set."""
     if not given or not expected:
         return False
     return hmac.compare_digest(given.encode("latin-1", "replace"), expected.encode())
@@ -105,7 +105,7 @@ STATUS_BY_CODE = {
 
 
 class ApiError(Exception):
-    """A code of `STATUS_BY_CODE`, what it is about, and more where the product says more."""
+    """A code of `STATUS_BY_CODE`, a message, and details where the product has some."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ _DATABASE_DOWN = {"error": "Database unavailable", "code": "INTERNAL_ERROR"}
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
-    """An answer: JSON, with headers where a fault of the product has shown."""
+    """A JSON response, with headers where a fault of the product has shown."""
 
     status: int
     content: object
@@ -169,14 +169,14 @@ class ApiResponse:
 
 @dataclass(slots=True)
 class ApiCall:
-    """One call. Whoever answers it fills in what it learns, for the feed."""
+    """One call. The API that handles it fills in what it learns, for the event bus."""
 
     install_id: str
     body: Any
     extension: str | None = None
     """Registry id, once it is known."""
     subject: str | None = None
-    """What is asked for, in a few words: a key, a schedule."""
+    """What the call is about, in a few words: a key, a schedule."""
 
     @property
     def operation(self) -> object:
@@ -191,10 +191,10 @@ class Api(Protocol):
     """As its path spells it after `ext-`."""
 
     async def handle(self, call: ApiCall) -> ApiResponse:
-        """Answer. Raises ApiError, InvalidBody, and anything else for a failure of our own."""
+        """Handle a call. Raises ApiError, InvalidBody, and anything else for a bug of ours."""
 
     def refusal(self, error: ApiError | InvalidBody) -> ApiResponse:
-        """Say it in this API's shape."""
+        """The response for an error, in this API's shape."""
 
 
 def api_route(api: Api, expected: str, events: EventBus) -> Route:
@@ -230,13 +230,13 @@ def api_route(api: Api, expected: str, events: EventBus) -> Route:
 
 
 def database_down_headers(error: Exception) -> dict[str, str]:
-    """Headers that say so; the words of the library may repeat a host, and never a password."""
+    """Headers that name the problem; only the type of the error, since its text may be secret."""
     summary = f"gateway-database-down: cannot ask the database: {type(error).__name__}"
     return {"x-algaenv-error": summary, "x-algaenv-hint": "see algaenv status"}
 
 
 def to_http(response: ApiResponse) -> Response:
-    """As HTTP."""
+    """The HTTP response."""
     return Response(
         dump_json(response.content),
         response.status,

@@ -240,7 +240,7 @@ class _DirectoryApi:
         return any(self._permission in it.permissions for it in users)
 
     def refusal(self, error: ApiError | InvalidBody) -> ApiResponse:
-        """See `door.Api`."""
+        """See `Api`."""
         if isinstance(error, InvalidBody):
             content: dict[str, object] = {"error": "Invalid request payload"}
             return ApiResponse(400, content | {"code": "INVALID_INPUT", "details": error.details})
@@ -259,7 +259,7 @@ class ClientsApi(_DirectoryApi):
         self._fixtures = fixtures
 
     async def handle(self, call: ApiCall) -> ApiResponse:
-        """See `door.Api`."""
+        """See `Api`."""
         install, lists = await self.enter(call)
         if not lists:
             call.subject = parse_body(OneClient, _input(call)).clientId
@@ -288,7 +288,7 @@ class ServicesApi(_DirectoryApi):
         self._fixtures = fixtures
 
     async def handle(self, call: ApiCall) -> ApiResponse:
-        """See `door.Api`."""
+        """See `Api`."""
         _, lists = await self.enter(call)
         if not lists:
             call.subject = parse_body(OneService, _input(call)).serviceId

@@ -39,7 +39,7 @@ class _ConfigurationRequest(BaseModel):
 
 
 class InstallLookup:
-    """Three routes; no word about them on the feed, as they are asked for all the time."""
+    """Three routes. They publish no events, since runners call them all the time."""
 
     def __init__(self, state: AppState) -> None:
         self._installs = state.installs

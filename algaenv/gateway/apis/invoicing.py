@@ -101,7 +101,7 @@ def parse_invoice(body: Mapping[str, Any]) -> InvoiceRequest:
 
 
 class _Errors:
-    """The first complaint about each field."""
+    """The first error of each field."""
 
     def __init__(self) -> None:
         self.found: dict[str, str] = {}
@@ -258,7 +258,7 @@ class InvoicingApi:
         self._count = 0
 
     async def handle(self, call: ApiCall) -> ApiResponse:
-        """See `door.Api`."""
+        """See `Api`."""
         if call.operation != "createManualInvoice":
             return ApiResponse(400, {"error": "Unsupported operation"})
         install = await self._state.installs.get(call.install_id)
@@ -281,7 +281,7 @@ class InvoicingApi:
         return ApiResponse(201, {"success": True, "invoice": invoice.to_json()})
 
     def refusal(self, error: ApiError | InvalidBody) -> ApiResponse:
-        """See `door.Api`."""
+        """See `Api`."""
         assert isinstance(error, ApiError)  # noqa: S101 - shapes are not asked for here
         return ApiResponse(error.status, {"error": error.message, "code": error.code})
 

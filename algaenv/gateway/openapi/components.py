@@ -116,7 +116,7 @@ def operation(
 
 
 def forbidden_response(*more: str) -> Json:
-    """What a page of another site is answered, and whoever calls this machine by another name."""
+    """The response to a page of another site, and to a request with another host name."""
     return problem_response(
         "A page of another site, or a host that is not this machine"
         + (", or one of the rules of the gateway." if more else "."),

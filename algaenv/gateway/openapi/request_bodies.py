@@ -36,7 +36,7 @@ class BodySchemas:
         self.schemas: Json = {}
 
     def choice(self, api: str, shapes: Mapping[str, Json]) -> Json:
-        """A body whose `operation` says which of these shapes it has."""
+        """A body whose `operation` selects one of these shapes."""
         names = {operation: f"{api}{operation[0].upper()}{operation[1:]}" for operation in shapes}
         for operation, name in names.items():
             self.schemas[name] = _named(shapes[operation], operation)

@@ -37,14 +37,14 @@ _CONTENT_HASH = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """An address to show; `served_by` says whose page it is."""
+    """An address to show; `served_by` names the server of the page."""
 
     address: str
     served_by: str
 
 
 def bundle_frame(install: Install, runner: str) -> Frame | Problem:
-    """The page in the bundle: always `index.html`, whatever `ui.entry` says.
+    """The page in the bundle: always `index.html`, without regard to `ui.entry`.
 
     `runner` is where browsers find the runner; a path is one of the gateway itself.
     """
@@ -98,7 +98,7 @@ class ExtensionPage:
         self._portal = portal
 
     async def respond(self, request: Request) -> Response:
-        """The page; 404 for an extension nobody installed, 503 when it cannot be known."""
+        """The page; 404 for an extension that is not installed, 503 without a database."""
         found = await load_installs(self._state, self._rendering)
         if isinstance(found, Response):
             return found
@@ -153,7 +153,7 @@ class ExtensionPage:
 
 
 def _debug_user(users: Iterable[User], user: User) -> User:
-    """Somebody who may read the debug stream; the panel is the author's, whoever the user is."""
+    """A user who may read the debug stream: the panel is for the author, not for `user`."""
     may = (it for it in users if not it.is_client and "extension:read" in it.permissions)
     return next(may, user)
 

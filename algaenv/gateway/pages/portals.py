@@ -43,7 +43,7 @@ class Portal:
         return user.is_client == (self.key == "client")
 
     def visitor(self, users: Users, chosen: User | None, *, named: bool) -> User:
-        """Who looks at the page: whoever the request names, else the first one who fits.
+        """The user of the page: the one that the request names, else the first who fits.
 
         A choice that only a cookie remembers gives way, since it was made in the other portal.
         """
@@ -135,7 +135,7 @@ class IndexPage:
         self._rendering = rendering
 
     async def respond(self, request: Request) -> Response:  # noqa: ARG002
-        """The page, from what the database says now."""
+        """The page, from the present rows of the database."""
         found = await load_installs(self._state, self._rendering)
         if isinstance(found, Response):
             return found

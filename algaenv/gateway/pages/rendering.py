@@ -1,4 +1,4 @@
-"""Templates into answers. Whatever a manifest says is escaped, and nothing runs that is not ours.
+"""Templates become responses. Texts of manifests are escaped, and only our own scripts run.
 
 Jinja escapes by itself, so that a template cannot forget it, and complains about a name it does
 not know. The policy lets the pages load their own files only. Frames may show any site, since the
@@ -50,7 +50,7 @@ class Renderer:
         return HTMLResponse(text, status, _HEADERS)
 
     def problem(self, status: int, problem: Problem, **values: object) -> HTMLResponse:
-        """A page that says what went wrong and what to do."""
+        """A page that shows a problem and its hint."""
         return self.page("problem.html", status, problem=problem, **values)
 
     @cached_property

@@ -74,7 +74,7 @@ CHANGES_SECONDS = 60.0
 
 
 class ChangeLimiter:
-    """Counts changes by install. Forgets a minute once it is over."""
+    """Counts changes by install, at most MAX_CHANGES within CHANGES_SECONDS of the first."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -103,7 +103,7 @@ _NO_SCHEDULE = "No such schedule"
 
 
 class SchedulerApi:
-    """Answers what runners ask for on behalf of a handler. No capability is asked for here."""
+    """Handles calls of runners on behalf of a handler. No capability is needed."""
 
     name = "scheduler"
 
@@ -122,7 +122,7 @@ class SchedulerApi:
         self._rate = rate
 
     async def handle(self, call: ApiCall) -> ApiResponse:
-        """See `door.Api`."""
+        """See `Api`."""
         operation = parse_body(Operation, call.body).operation
         if operation in _CHANGES and not self._rate.allows(call.install_id):
             raise ApiError("RATE_LIMITED", "Schedules may be changed ten times a minute")
@@ -152,7 +152,7 @@ class SchedulerApi:
             return _failure(str(error), {error.field: str(error)})
 
     def refusal(self, error: ApiError | InvalidBody) -> ApiResponse:
-        """See `door.Api`."""
+        """See `Api`."""
         if isinstance(error, InvalidBody):
             return ApiResponse(400, {"error": "Validation error", "details": error.details})
         content = {"error": error.message, "code": error.code, "details": error.details}

@@ -16,7 +16,7 @@ UTC_NAME = "UTC"
 
 
 class CronError(Exception):
-    """Nobody can tell when that is; the text says why."""
+    """The expression or the time zone means nothing; the text gives the reason."""
 
 
 def find_zone(name: str) -> tzinfo:

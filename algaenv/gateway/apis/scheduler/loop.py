@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 POLL_SECONDS = 5.0
-"""After so long rows are read again at the latest: somebody may have changed them."""
+"""Rows are read again at least this often, since other processes may change them."""
 MAX_DELAY = timedelta(minutes=1)
 MAX_CONCURRENT = 8
 
@@ -67,7 +67,7 @@ def pause(rows: list[Mapping[str, Any]], now: datetime) -> float:
 
 
 class SchedulerLoop:
-    """The chore. Its runs end with it."""
+    """The background task. Its runs end with it."""
 
     def __init__(self, state: AppState) -> None:
         self._state = state
@@ -75,7 +75,7 @@ class SchedulerLoop:
         self._semaphore = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def run(self) -> None:
-        """Look, run what is due, and pause; for ever."""
+        """Read the schedules, start what is due, and pause; without end."""
         since: datetime | None = None
         known: str | None = None
         async with asyncio.TaskGroup() as running:
@@ -83,7 +83,7 @@ class SchedulerLoop:
                 try:
                     now, rows = await self._read_schedules()
                 except Exception as error:
-                    # Said once: a database that is down stays so for a while.
+                    # Logged once: a database that is down stays down for a while.
                     if known != str(error):
                         known = str(error)
                         _log.warning("cannot look for schedules: %s", known)

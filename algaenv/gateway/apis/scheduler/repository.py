@@ -43,7 +43,7 @@ class EndpointRow:
 
     @property
     def schedulable(self) -> bool:
-        """Whether it can be called without anybody who would fill in a path."""
+        """Whether it can be called without path parameters."""
         return self.method in SCHEDULABLE and not set(":{}") & set(self.path)
 
 

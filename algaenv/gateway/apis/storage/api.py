@@ -83,7 +83,7 @@ _BODIES: Mapping[str, type[Operation]] = {
 
 
 class StorageApi:
-    """Answers what runners ask for on behalf of a handler."""
+    """Handles calls of runners on behalf of a handler."""
 
     name = "storage"
 
@@ -92,7 +92,7 @@ class StorageApi:
         self._quirks = quirks
 
     async def handle(self, call: ApiCall) -> ApiResponse:
-        """See `door.Api`."""
+        """See `Api`."""
         operation = parse_body(Operation, call.body).operation
         try:
             request = parse_body(_BODIES[operation], call.body)
@@ -119,7 +119,7 @@ class StorageApi:
             raise await self._failed(call, error) from None
 
     def refusal(self, error: ApiError | InvalidBody) -> ApiResponse:
-        """See `door.Api`."""
+        """See `Api`."""
         if isinstance(error, InvalidBody):
             return ApiResponse(400, {"error": "Validation error", "details": error.details})
         content = {"error": error.message, "code": error.code, "details": error.details}
