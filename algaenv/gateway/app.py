@@ -192,7 +192,7 @@ def serve(config: GatewayConfig, env: Mapping[str, str]) -> None:
     signal.signal(signal.SIGINT, _exit)
     listening = _listen(config.host, config.port)
     wanted = env.get("LOG_FORMAT", "").strip().lower()
-    journal = start_logging(
+    log_listener = start_logging(
         config.log_level,
         text=wanted == "text" or (wanted != "json" and sys.stdout.isatty()),
     )
@@ -227,7 +227,7 @@ def serve(config: GatewayConfig, env: Mapping[str, str]) -> None:
         _Server(server_config, events).run(sockets=[listening])
     finally:
         _log.info("stopped")
-        journal.stop()
+        log_listener.stop()
 
 
 class _Server(Server):
@@ -246,14 +246,14 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
         family, kind, protocol, _, address = found[0]
-        made = socket.socket(family, kind, protocol)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(address)
-        made.listen(BACKLOG)
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ListenError(f"cannot listen on {host}:{port}: {reason}") from None
-    return made
+    return listening
 
 
 def _exit(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001

@@ -84,7 +84,7 @@ class AuditEntry:
             "request": self.request_id,
             "metrics": {
                 "method": self.method,
-                "path": _storable(self.path),
+                "path": _json_safe(self.path),
                 "endpoint_template": self.endpoint.path,
                 "principal_kind": self.user.type,
                 "user_id": self.user.id,
@@ -97,18 +97,18 @@ class AuditLog:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._beginning: list[tuple[AuditEntry, asyncio.Future[None]]] = []
-        self._begins: asyncio.Task[None] | None = None
+        self._starting: list[tuple[AuditEntry, asyncio.Future[None]]] = []
+        self._start_writer: asyncio.Task[None] | None = None
         self._ending: list[tuple[float, dict[str, object]]] = []
-        self._ends: asyncio.Task[None] | None = None
+        self._end_writer: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
 
     async def begin(self, entry: AuditEntry) -> None:
         """Return when the row is there. Raises psycopg.Error when it cannot be written."""
         written = asyncio.get_running_loop().create_future()
-        self._beginning.append((entry, written))
-        if self._begins is None:
-            self._begins = asyncio.create_task(self._write_begins())
+        self._starting.append((entry, written))
+        if self._start_writer is None:
+            self._start_writer = asyncio.create_task(self._write_begins())
         await written
 
     def end(
@@ -119,27 +119,27 @@ class AuditLog:
         row: dict[str, object] = {
             "id": entry.id,
             "status": word,
-            "error": None if error is None else _storable(error),
+            "error": None if error is None else _json_safe(error),
             "metrics": {"http_status": status, "duration_ms": ms},
         }
         self._ending.append((time.monotonic(), row))
-        if self._ends is None:
-            self._ends = asyncio.create_task(self._write_ends())
+        if self._end_writer is None:
+            self._end_writer = asyncio.create_task(self._write_ends())
 
     async def aclose(self) -> None:
         """Write the rest within CLOSE_SECONDS; a database that does not answer blocks no longer."""
         self._closing.set()
-        writing = [task for task in (self._begins, self._ends) if task is not None]
+        writing = [task for task in (self._start_writer, self._end_writer) if task is not None]
         if writing:
             await asyncio.wait(writing, timeout=CLOSE_SECONDS)
 
     async def _write_begins(self) -> None:
         try:
-            while self._beginning:
-                beginning, self._beginning = self._beginning, []
-                await self._begin(beginning)
+            while self._starting:
+                starting, self._starting = self._starting, []
+                await self._begin(starting)
         finally:
-            self._begins = None
+            self._start_writer = None
 
     async def _write_ends(self) -> None:
         try:
@@ -149,7 +149,7 @@ class AuditLog:
                 ending, self._ending = self._ending, []
                 await self._end(ending)
         finally:
-            self._ends = None
+            self._end_writer = None
 
     async def _begin(self, entries: list[tuple[AuditEntry, asyncio.Future[None]]]) -> None:
         try:
@@ -192,7 +192,7 @@ def _outcome(outcome: RunnerOutcome | None) -> tuple[str, str | None]:
             return "upstream_error", reason
 
 
-def _storable(text: str) -> str:
+def _json_safe(text: str) -> str:
     """JSON of PostgreSQL holds neither U+0000 nor halves of surrogate pairs."""
     plain = text[:_MAX_TEXT].replace("\0", "\N{REPLACEMENT CHARACTER}")
     return plain.encode(errors="replace").decode()

@@ -92,10 +92,10 @@ def time_limit(
     from then on."""
     import psycopg
 
-    late: list[bool] = []
+    expired: list[bool] = []
 
-    def sever() -> None:
-        late.append(True)
+    def cut() -> None:
+        expired.append(True)
         # The library goes on to own its descriptor; the line behind it is cut.
         with (
             suppress(OSError, psycopg.Error),
@@ -103,9 +103,9 @@ def time_limit(
         ):
             line.shutdown(socket.SHUT_RDWR)
 
-    timer = asyncio.get_running_loop().call_later(seconds, sever)
+    timer = asyncio.get_running_loop().call_later(seconds, cut)
     try:
-        yield late
+        yield expired
     finally:
         timer.cancel()
 
@@ -119,16 +119,16 @@ async def query(
 
     async with pool.connection() as connection:
         try:
-            with time_limit(connection) as late:
+            with time_limit(connection) as expired:
                 return await _rows(connection, statement, values)
         except psycopg.OperationalError as error:
-            if late:
+            if expired:
                 raise
             # The good-bye may be read before the end of the connection is.
-            good_bye = isinstance(
+            shutdown = isinstance(
                 error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown
             )
-            if not (good_bye or connection.closed):
+            if not (shutdown or connection.closed):
                 raise
     await pool.drain()
     async with acquire(pool) as connection:

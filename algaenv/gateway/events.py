@@ -125,25 +125,25 @@ class EventStream:
 
 async def _encode_events(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
     yield b": hello\n\n"
-    coming: asyncio.Future[Event] | None = None
+    pending: asyncio.Future[Event] | None = None
     try:
         while True:
-            coming = coming or asyncio.ensure_future(anext(events))
-            done, _ = await asyncio.wait({coming}, timeout=KEEPALIVE_SECONDS)
+            pending = pending or asyncio.ensure_future(anext(events))
+            done, _ = await asyncio.wait({pending}, timeout=KEEPALIVE_SECONDS)
             if not done:
                 yield b":\n\n"
                 continue
             try:
-                event = coming.result()
+                event = pending.result()
             except StopAsyncIteration:
                 return
-            coming = None
+            pending = None
             yield _message(event)
     finally:
-        if coming is not None:
-            coming.cancel()
+        if pending is not None:
+            pending.cancel()
             with suppress(asyncio.CancelledError, StopAsyncIteration):
-                await coming
+                await pending
         if hasattr(events, "aclose"):
             await events.aclose()
 

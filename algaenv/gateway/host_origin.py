@@ -50,10 +50,10 @@ class HostOriginMiddleware:
                 "use localhost or 127.0.0.1, and forward a port to reach it from elsewhere",
             )
         origin = headers.get("origin")
-        crosses = headers.get("sec-fetch-site") == "cross-site" and (
+        cross_site = headers.get("sec-fetch-site") == "cross-site" and (
             headers.get("sec-fetch-mode") != "navigate" or scope["path"].startswith("/api/")
         )
-        if crosses or (origin is not None and not self._origin_allowed(scope, origin, host)):
+        if cross_site or (origin is not None and not self._origin_allowed(scope, origin, host)):
             return Problem(
                 "gateway-origin-refused",
                 f"cannot take calls from a page of {(origin or 'another site')[:100]!r}",

@@ -57,7 +57,7 @@ class HttpConnection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
-        self._waiting: asyncio.Future[HttpResponse] | None = None
+        self._pending: asyncio.Future[HttpResponse] | None = None
         self._parser = HttpResponseParser(self)
         self._headers: dict[str, str] = {}
         self._body = bytearray()
@@ -69,24 +69,24 @@ class HttpConnection(asyncio.Protocol):
     async def open(host: str, port: int, tls: ssl.SSLContext | None) -> HttpConnection:
         """Connect. Raises OSError."""
         loop = asyncio.get_running_loop()
-        _, made = await loop.create_connection(HttpConnection, host, port, ssl=tls)
-        return made
+        _, connection = await loop.create_connection(HttpConnection, host, port, ssl=tls)
+        return connection
 
-    async def ask(self, request: bytes, max_bytes: int = MAX_BODY_BYTES) -> HttpResponse:
+    async def send(self, request: bytes, max_bytes: int = MAX_BODY_BYTES) -> HttpResponse:
         """Send a request. Raises RequestFailed; the connection ends then, and when cancelled."""
         self._most_bytes = max_bytes
         if self._transport is None:
             raise RequestFailed("the connection is closed")
-        waiting: asyncio.Future[HttpResponse] = asyncio.get_running_loop().create_future()
-        self._waiting = waiting
+        pending: asyncio.Future[HttpResponse] = asyncio.get_running_loop().create_future()
+        self._pending = pending
         self._transport.write(request)
         try:
-            return await waiting
+            return await pending
         except BaseException:
             self.abort()
             raise
 
-    def usable(self) -> bool:
+    def is_usable(self) -> bool:
         """Whether it can be asked: it is open, and the server has not said that it is not."""
         if self._transport is None or self._transport.is_closing():
             return False
@@ -104,7 +104,7 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Something came, asked for or not."""
-        if self._waiting is None or self._waiting.done():
+        if self._pending is None or self._pending.done():
             self.abort()
             return
         if not self._in_body:
@@ -145,7 +145,7 @@ class HttpConnection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         """A part of the body is there."""
         if len(self._body) + len(body) > self._most_bytes:
-            self._give_up(ResponseTooLarge(self._parser.get_status_code(), self._most_bytes))
+            self._fail_with(ResponseTooLarge(self._parser.get_status_code(), self._most_bytes))
             return
         self._body += body
 
@@ -154,19 +154,19 @@ class HttpConnection(asyncio.Protocol):
         if not self._in_body:
             return
         self._in_body = False
-        waiting = self._waiting
-        if waiting is not None and not waiting.done():
+        pending = self._pending
+        if pending is not None and not pending.done():
             status = self._parser.get_status_code()
-            waiting.set_result(HttpResponse(status, self._headers, bytes(self._body)))
+            pending.set_result(HttpResponse(status, self._headers, bytes(self._body)))
         if not self._parser.should_keep_alive():
             self.abort()
 
     def _fail(self, reason: str) -> None:
-        self._give_up(RequestFailed(reason))
+        self._fail_with(RequestFailed(reason))
 
-    def _give_up(self, error: RequestFailed) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(error)
+    def _fail_with(self, error: RequestFailed) -> None:
+        if self._pending is not None and not self._pending.done():
+            self._pending.set_exception(error)
         self.abort()
 
 
@@ -205,7 +205,7 @@ class HttpClient:
         fields = "".join(f"{name}: {_value(name, value)}\r\n" for name, value in headers.items())
         head = f"{self._head}content-length: {len(content)}\r\n{fields}\r\n"
         connection = await self._connection()
-        reply = await connection.ask(head.encode("latin-1", errors="replace") + content, max_bytes)
+        reply = await connection.send(head.encode("latin-1", errors="replace") + content, max_bytes)
         if len(self._idle) < MAX_IDLE:
             self._idle.append((connection, time.monotonic()))
         else:
@@ -220,7 +220,7 @@ class HttpClient:
     async def _connection(self) -> HttpConnection:
         while self._idle:
             found, since = self._idle.pop()
-            if time.monotonic() - since < IDLE_SECONDS and found.usable():
+            if time.monotonic() - since < IDLE_SECONDS and found.is_usable():
                 return found
             found.abort()
         try:

@@ -189,7 +189,7 @@ class Installs:
         ids = _REFERENCE.fullmatch(ref.strip().lower()) is not None
         rows = await self._rows(
             SELECT_BY_REFERENCE if ids else SELECT_BY_SLUG,
-            {"tenant": self._tenant, "ref": ref, "slug": _storable(ref).lower()},
+            {"tenant": self._tenant, "ref": ref, "slug": _without_nul(ref).lower()},
         )
         found = rows[0]
         return FoundInstall(
@@ -229,7 +229,7 @@ class Installs:
 
     async def lookup_by_host(self, host: str) -> HostOwner | None:
         """Whose host name this is, enabled or not; a port is ignored."""
-        name = _storable(host).strip().lower().partition(":")[0]
+        name = _without_nul(host).strip().lower().partition(":")[0]
         rows = await self._rows(SELECT_BY_HOST, {"host": name})
         if not rows:
             return None
@@ -245,7 +245,7 @@ class Installs:
         return await query(self._pool, statement, values)
 
 
-def _storable(text: str) -> str:
+def _without_nul(text: str) -> str:
     """No name in the database holds U+0000, which no statement can carry."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 

@@ -84,15 +84,15 @@ class AccessLog:
 
 def start_logging(level: str, *, text: bool) -> QueueListener:
     """Send all logging of this process to standard output, from a thread; stop it at the end."""
-    writing = logging.StreamHandler(sys.stdout)
-    writing.setFormatter(TextFormatter() if text else JsonFormatter())
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(TextFormatter() if text else JsonFormatter())
     lines: Queue[logging.LogRecord] = Queue(MAX_QUEUED)
     logging.basicConfig(
         handlers=[_NonBlockingHandler(lines)], level=_LEVELS.get(level, logging.INFO), force=True
     )
-    for chatty in ("uvicorn", "httpx", "httpcore", "asyncio", "psycopg"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    listener = QueueListener(lines, writing)
+    for library in ("uvicorn", "httpx", "httpcore", "asyncio", "psycopg"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    listener = QueueListener(lines, handler)
     listener.start()
     return listener
 

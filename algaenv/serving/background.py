@@ -13,12 +13,12 @@ _log = logging.getLogger(__name__)
 
 
 async def restart_on_failure(
-    chore: Callable[[], Awaitable[None]], pause: float = PAUSE_SECONDS
+    task: Callable[[], Awaitable[None]], pause: float = PAUSE_SECONDS
 ) -> None:
     """Run a task; log a failure and restart the task."""
     while True:
         try:
-            await chore()
+            await task()
         except Exception:
             _log.exception("a chore failed and begins again", extra={"fields": {"pause": pause}})
             await asyncio.sleep(pause)

@@ -33,7 +33,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     """Answers 431 and closes where a head is too large; closes where one does not come."""
 
     _in_head = True
-    _whole = 0
+    _parsed = 0
     """Bytes of the head in parts that the parser has handed over."""
     _received = 0
     """Bytes that came since the head began, less what the same packet brought before it."""
@@ -47,7 +47,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
-        self._head_is_whole()
+        self._head_complete()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -64,7 +64,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A head begins."""
-        self._in_head, self._whole = True, 0
+        self._in_head, self._parsed = True, 0
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -81,12 +81,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is whole."""
         self._in_head, self._received = False, 0
-        self._head_is_whole()
+        self._head_complete()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """The body is whole, and the next thing is a head."""
-        self._in_head, self._received, self._whole = True, 0, 0
+        self._in_head, self._received, self._parsed = True, 0, 0
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -97,8 +97,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             super().send_400_response(msg)
 
     def _count(self, size: int) -> None:
-        self._whole += size
-        if self._whole > MAX_HEAD_BYTES:
+        self._parsed += size
+        if self._parsed > MAX_HEAD_BYTES:
             self._too_large = True
             raise HeadTooLarge
 
@@ -111,7 +111,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def _expect_head(self) -> None:
         self._deadline = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
-    def _head_is_whole(self) -> None:
+    def _head_complete(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None

@@ -16,7 +16,7 @@ import pytest
 from tests.drivers.alga import OZ, migrate, tenant
 from tests.gateway.gateway_process import AUTH_KEY, TOKEN, Gateway, gateway, settings_file
 from tests.gateway.seed import Extension, install
-from tests.gateway.stub_runner import Stub, envelope, stub
+from tests.gateway.stub_runner import StubRunner, envelope, start_stub_runner
 from tests.servers import Database, Postgres, database, postgres
 
 __all__ = ["database", "postgres"]
@@ -52,20 +52,20 @@ def hello(tables: Database) -> Extension:
 
 
 @pytest.fixture(scope="session")
-def _runner() -> Iterator[Stub]:
-    with stub() as server:
+def _runner() -> Iterator[StubRunner]:
+    with start_stub_runner() as server:
         yield server
 
 
 @pytest.fixture
-def runner(_runner: Stub) -> Stub:
+def runner(_runner: StubRunner) -> StubRunner:
     """It answers `{}` to whatever is asked."""
     _runner.asked.clear()
-    _runner.says(envelope(200, b"{}"))
+    _runner.respond_with(envelope(200, b"{}"))
     return _runner
 
 
-def _env(database: Database, runner: Stub) -> dict[str, str]:
+def _env(database: Database, runner: StubRunner) -> dict[str, str]:
     return {
         "DATABASE_URL": database.url,
         "TENANT_ID": OZ,
@@ -77,7 +77,7 @@ def _env(database: Database, runner: Stub) -> dict[str, str]:
 
 
 @pytest.fixture
-def start(tables: Database, runner: Stub, tmp_path: Path) -> Iterator[Start]:
+def start(tables: Database, runner: StubRunner, tmp_path: Path) -> Iterator[Start]:
     """Start a gateway; `settings` become its file, variables are added or replaced."""
     with ExitStack() as stack:
 
@@ -90,13 +90,13 @@ def start(tables: Database, runner: Stub, tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.fixture(scope="session")
-def _service(_database: Database, _runner: Stub) -> Iterator[Gateway]:
+def _service(_database: Database, _runner: StubRunner) -> Iterator[Gateway]:
     with gateway(_env(_database, _runner)) as service:
         yield service
 
 
 @pytest.fixture
-def service(_service: Gateway, tables: Database, runner: Stub) -> Gateway:
+def service(_service: Gateway, tables: Database, runner: StubRunner) -> Gateway:
     """A gateway without settings, which nobody may stop."""
     _ = tables, runner
     return _service

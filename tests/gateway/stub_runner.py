@@ -13,7 +13,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReceivedCall:
     """A request that came in, header names in lower case."""
 
     method: str
@@ -27,7 +27,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class StubResponse:
     """What is answered; a hop-by-hop header may be among the headers."""
 
     status: int = 200
@@ -43,7 +43,7 @@ def envelope(
     headers: Mapping[str, str] | None = None,
     error: str | None = None,
     **more: object,
-) -> Said:
+) -> StubResponse:
     """What a runner says for a handler."""
     fields = {
         "status": status,
@@ -52,29 +52,29 @@ def envelope(
         "error": error,
         **more,
     }
-    return Said(body=json.dumps(fields).encode())
+    return StubResponse(body=json.dumps(fields).encode())
 
 
-class Stub:
+class StubRunner:
     """A server on a free port."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        self.answer: Callable[[Asked], Said] = lambda asked: envelope(200, b"{}")
-        self.asked: list[Asked] = []
+        self.answer: Callable[[ReceivedCall], StubResponse] = lambda asked: envelope(200, b"{}")
+        self.asked: list[ReceivedCall] = []
 
-    def says(self, said: Said) -> None:
-        self.answer = lambda asked: said
+    def respond_with(self, response: StubResponse) -> None:
+        self.answer = lambda asked: response
 
     @property
-    def last(self) -> Asked:
+    def last(self) -> ReceivedCall:
         return self.asked[-1]
 
 
 @contextmanager
-def stub() -> Iterator[Stub]:
+def start_stub_runner() -> Iterator[StubRunner]:
     """Run one."""
-    holder: list[Stub] = []
+    holder: list[StubRunner] = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -82,17 +82,17 @@ def stub() -> Iterator[Stub]:
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
             named = {name.lower(): value for name, value in self.headers.items()}
-            asked = Asked(self.command, self.path, named, body)
+            asked = ReceivedCall(self.command, self.path, named, body)
             holder[0].asked.append(asked)
-            said = holder[0].answer(asked)
-            self.send_response_only(said.status)
-            for name, value in said.headers.items():
+            response = holder[0].answer(asked)
+            self.send_response_only(response.status)
+            for name, value in response.headers.items():
                 self.send_header(name, value)
-            if "content-length" not in said.headers:
-                self.send_header("content-length", str(len(said.body)))
+            if "content-length" not in response.headers:
+                self.send_header("content-length", str(len(response.body)))
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(said.body)
+                self.wfile.write(response.body)
 
         do_POST = do_HEAD = do_GET
 
@@ -107,7 +107,7 @@ def stub() -> Iterator[Stub]:
             """A client that leaves early is no news."""
 
     server = Server(("127.0.0.1", 0), Handler)
-    holder.append(Stub(server.server_port))
+    holder.append(StubRunner(server.server_port))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

@@ -21,7 +21,7 @@ from algaenv.gateway.settings import Settings, SettingsError
 from tests.gateway.conftest import Start
 from tests.gateway.gateway_process import Gateway
 from tests.gateway.seed import Extension
-from tests.gateway.stub_runner import Said, Stub
+from tests.gateway.stub_runner import StubResponse, StubRunner
 from tests.gateway.test_calls import BOTH, DIRECT, PROXY
 from tests.servers import Database, free_port
 
@@ -67,9 +67,11 @@ def test_an_absolute_target(service: Gateway, hello: Extension) -> None:
 
 @BOTH
 @pytest.mark.parametrize("origin", [EVIL, "null", "http://localhost.evil.example", "file://"])
-def test_pages_elsewhere(service: Gateway, hello: Extension, road: str, origin: str) -> None:
+def test_pages_elsewhere(
+    service: Gateway, hello: Extension, route_prefix: str, origin: str
+) -> None:
     for method in ("GET", "POST", "OPTIONS"):
-        answer = service.call(f"{road}/{hello.slug}/hello", method=method, origin=origin)
+        answer = service.call(f"{route_prefix}/{hello.slug}/hello", method=method, origin=origin)
         assert (answer.status, answer.json) == (403, {"error": "origin_refused"})
         assert "access-control-allow-origin" not in answer.headers
 
@@ -82,11 +84,11 @@ def test_pages_elsewhere_that_send_no_origin(service: Gateway, hello: Extension,
     assert service.call(f"{DIRECT}/{hello.slug}/hello", **how).status == 200
 
 
-def test_pages_of_this_machine(service: Gateway, hello: Extension, runner: Stub) -> None:
+def test_pages_of_this_machine(service: Gateway, hello: Extension, runner: StubRunner) -> None:
     own, other = f"http://127.0.0.1:{service.port}", "http://localhost:5173"
 
-    def allowed(road: str, origin: str, method: str) -> str | None:
-        answer = service.call(f"{road}/{hello.slug}/hello", method=method, origin=origin)
+    def allowed(route_prefix: str, origin: str, method: str) -> str | None:
+        answer = service.call(f"{route_prefix}/{hello.slug}/hello", method=method, origin=origin)
         assert answer.headers.get("vary", "Origin") == "Origin"
         if answer.status == 403:
             return "refused"
@@ -118,7 +120,7 @@ def test_listed_origins(start: Start, hello: Extension) -> None:
 # The runner's pages
 
 
-def test_runner_pages(service: Gateway, runner: Stub) -> None:
+def test_runner_pages(service: Gateway, runner: StubRunner) -> None:
     headers = {
         "content-type": "text/html",
         "content-security-policy": "default-src 'self'",
@@ -127,7 +129,7 @@ def test_runner_pages(service: Gateway, runner: Stub) -> None:
         "x-secret-hop": "1",
         "keep-alive": "timeout=5",
     }
-    runner.says(Said(200, b"<p>", headers))
+    runner.respond_with(StubResponse(200, b"<p>", headers))
     path = "/ext-ui/id/sha256%3A00/index.html?tenant=t&x=%2F"
     answer = service.call(
         f"/runner{path}",
@@ -152,8 +154,8 @@ def test_runner_pages(service: Gateway, runner: Stub) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 304, 404, 500])
-def test_runner_statuses(service: Gateway, runner: Stub, status: int) -> None:
-    runner.says(Said(status, b"", {"location": "/elsewhere"}))
+def test_runner_statuses(service: Gateway, runner: StubRunner, status: int) -> None:
+    runner.respond_with(StubResponse(status, b"", {"location": "/elsewhere"}))
     answer = service.call("/runner/x")
     assert (answer.status, answer.headers["location"]) == (status, "/elsewhere")
 
@@ -169,13 +171,13 @@ def test_runner_statuses(service: Gateway, runner: Stub, status: int) -> None:
         "/runner/x%00",
     ],
 )
-def test_no_climbing(service: Gateway, runner: Stub, path: str) -> None:
+def test_no_climbing(service: Gateway, runner: StubRunner, path: str) -> None:
     assert service.call(path).status == 404
     assert not runner.asked
 
 
 @pytest.mark.parametrize("path", ["@evil.example/", ":80/", "/evil.example/", "\\evil.example"])
-def test_no_other_server(service: Gateway, runner: Stub, path: str) -> None:
+def test_no_other_server(service: Gateway, runner: StubRunner, path: str) -> None:
     answer = service.call(f"/runner/{path}")
     assert answer.status in {200, 400, 404}
     assert all(asked.target.startswith("/") for asked in runner.asked)
@@ -190,12 +192,12 @@ def test_runner_pages_without_a_runner(start: Start) -> None:
 # Health
 
 
-def test_health(service: Gateway, runner: Stub) -> None:
+def test_health(service: Gateway, runner: StubRunner) -> None:
     assert service.call("/healthz").json["status"] == "ok"
     ready = service.call("/readyz")
     assert ready.status == 200
     assert ready.json == {"ready": True, "database": "ok", "runner": "ok", "redis": "off"}
-    runner.says(Said(503))
+    runner.respond_with(StubResponse(503))
     ready = service.call("/readyz")
     assert (ready.status, ready.json["runner"]) == (503, "status 503")
 
@@ -269,11 +271,13 @@ def test_events(start: Start, hello: Extension) -> None:
     ],
 )
 def test_a_file_that_is_answered_with_the_page_is_an_error_of_the_page(
-    start: Start, runner: Stub, hello: Extension, case: tuple[str, str, str | None]
+    start: Start, runner: StubRunner, hello: Extension, case: tuple[str, str, str | None]
 ) -> None:
     path, asked_for, told = case
     service = start()
-    runner.says(Said(200, b"<!doctype html>", {"content-type": "text/html; charset=utf-8"}))
+    runner.respond_with(
+        StubResponse(200, b"<!doctype html>", {"content-type": "text/html; charset=utf-8"})
+    )
     headers = {"sec_fetch_dest": asked_for} if asked_for else {}
     place = f"/runner/ext-ui/{hello.registry}/sha256:{'1' * 64}/{path}"
     assert service.call(place, **headers).status == 200
@@ -284,9 +288,11 @@ def test_a_file_that_is_answered_with_the_page_is_an_error_of_the_page(
     assert all(it["hint"] for it in found)
 
 
-def test_a_script_that_is_there_is_no_error(start: Start, runner: Stub, hello: Extension) -> None:
+def test_a_script_that_is_there_is_no_error(
+    start: Start, runner: StubRunner, hello: Extension
+) -> None:
     service = start()
-    runner.says(Said(200, b"go()", {"content-type": "text/javascript"}))
+    runner.respond_with(StubResponse(200, b"go()", {"content-type": "text/javascript"}))
     place = f"/runner/ext-ui/{hello.registry}/sha256:{'1' * 64}/app.js"
     assert service.call(place, sec_fetch_dest="script").status == 200
     service.call(f"{DIRECT}/unknown/hello", x_request_id="last")
@@ -323,26 +329,26 @@ def test_bad_variables(tmp_path: Path) -> None:
     file = tmp_path / "settings.json"
     file.write_text("{}")
     file.chmod(0o644)
-    said = _run(PORT="x", RUNNER_BASE_URL="ftp://x", GATEWAY_SETTINGS=str(file))
-    assert said.returncode == 1
+    response = _run(PORT="x", RUNNER_BASE_URL="ftp://x", GATEWAY_SETTINGS=str(file))
+    assert response.returncode == 1
     for part in ("DATABASE_URL", "RUNNER_BASE_URL", "TENANT_ID", "PORT", "chmod 600"):
-        assert part in said.stderr
+        assert part in response.stderr
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
 
 
 def test_a_port_that_is_taken() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        said = _run(
+    with socket.socket() as take:
+        take.bind(("127.0.0.1", 0))
+        take.listen()
+        port = take.getsockname()[1]
+        response = _run(
             PORT=str(port),
             DATABASE_URL="postgresql://u:hidden@127.0.0.1/x",
             TENANT_ID="51bbbfe5-0720-4d9b-b3e5-b5b43e441a52",
         )
-    assert said.returncode == 1
-    assert f"cannot listen on 127.0.0.1:{port}" in said.stderr
-    assert "hidden" not in said.stderr + said.stdout
+    assert response.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in response.stderr
+    assert "hidden" not in response.stderr + response.stdout
 
 
 def test_lines(service: Gateway, hello: Extension) -> None:

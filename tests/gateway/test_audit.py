@@ -16,7 +16,7 @@ from tests.drivers.alga import OZ
 from tests.gateway.conftest import Start
 from tests.gateway.gateway_process import Gateway
 from tests.gateway.seed import Extension, install
-from tests.gateway.stub_runner import Asked, Said, Stub, envelope
+from tests.gateway.stub_runner import ReceivedCall, StubResponse, StubRunner, envelope
 from tests.gateway.test_calls import BOTH, DIRECT, PROXY, denied
 from tests.servers import Database, free_port
 
@@ -40,8 +40,8 @@ def rows(tables: Database, status: str | None = None, count: int = 1) -> list[tu
 
 
 @BOTH
-def test_a_call(service: Gateway, hello: Extension, tables: Database, road: str) -> None:
-    url = f"{road}/{hello.slug}/items/7?secret=1"
+def test_a_call(service: Gateway, hello: Extension, tables: Database, route_prefix: str) -> None:
+    url = f"{route_prefix}/{hello.slug}/items/7?secret=1"
     answer = service.call(url, b"{}", method="PUT", x_request_id="r", x_algaenv_user="msp")
     assert answer.status == 200
     ((status, error, metrics, request, ordered, *ids),) = rows(tables)
@@ -59,11 +59,11 @@ def test_a_call(service: Gateway, hello: Extension, tables: Database, road: str)
 
 
 def test_the_row_comes_first(
-    service: Gateway, hello: Extension, tables: Database, runner: Stub
+    service: Gateway, hello: Extension, tables: Database, runner: StubRunner
 ) -> None:
     seen: list[tuple[Any, ...]] = []
 
-    def look(asked: Asked) -> Said:
+    def look(asked: ReceivedCall) -> StubResponse:
         seen.extend(rows(tables, "started"))
         return envelope(200, b"{}")
 
@@ -80,19 +80,19 @@ def test_the_row_comes_first(
         (envelope(200, b""), "ok", None),
         (envelope(404, b""), "error", None),
         (envelope(500, error="execute_failed: it trapped"), "error", "execute_failed: it trapped"),
-        (Said(503, b"busy"), "upstream_error", "the runner answered 503: busy"),
-        (Said(200, b"\xff\x00"), "upstream_error", "the runner answered 200: \ufffd\ufffd"),
+        (StubResponse(503, b"busy"), "upstream_error", "the runner answered 503: busy"),
+        (StubResponse(200, b"\xff\x00"), "upstream_error", "the runner answered 200: \ufffd\ufffd"),
     ],
 )
 def test_ends(
     service: Gateway,
     hello: Extension,
     tables: Database,
-    runner: Stub,
-    case: tuple[Said, str, str | None],
+    runner: StubRunner,
+    case: tuple[StubResponse, str, str | None],
 ) -> None:
-    said, status, error = case
-    runner.says(said)
+    response, status, error = case
+    runner.respond_with(response)
     answer = service.call(f"{PROXY}/{hello.slug}/hello")
     ((found, why, metrics, *_),) = rows(tables)
     assert (found, why) == (status, error)
@@ -100,7 +100,7 @@ def test_ends(
 
 
 def test_nobody_there_and_too_late(
-    start: Start, hello: Extension, tables: Database, runner: Stub
+    start: Start, hello: Extension, tables: Database, runner: StubRunner
 ) -> None:
     service = start(RUNNER_BASE_URL=f"http://127.0.0.1:{free_port()}")
     service.call(f"{DIRECT}/{hello.slug}/hello")
@@ -118,36 +118,36 @@ def test_nobody_there_and_too_late(
 
 
 @BOTH
-def test_without_a_bundle(service: Gateway, tables: Database, road: str) -> None:
+def test_without_a_bundle(service: Gateway, tables: Database, route_prefix: str) -> None:
     it = install(tables, OZ)
     tables.sql("DELETE FROM extension_bundle")
-    answer = service.call(f"{road}/{it.slug}/hello")
+    answer = service.call(f"{route_prefix}/{it.slug}/hello")
     ((status, _, metrics, *_),) = rows(tables)
     assert (status, metrics["http_status"]) == ("policy_denied", answer.status)
 
 
 @BOTH
 def test_what_is_refused_before_has_none(
-    service: Gateway, hello: Extension, tables: Database, road: str
+    service: Gateway, hello: Extension, tables: Database, route_prefix: str
 ) -> None:
     for path in ("nothing", "items/%2e%2e", "../x"):
-        assert service.call(f"{road}/{hello.slug}/{path}").status == 404
-    assert service.call(f"{road}/{hello.slug}/hello", x_algaenv_user="client").status == 403
+        assert service.call(f"{route_prefix}/{hello.slug}/{path}").status == 404
+    assert service.call(f"{route_prefix}/{hello.slug}/hello", x_algaenv_user="client").status == 403
     assert tables.sql("SELECT count(*) FROM extension_execution_log") == [(0,)]
 
 
 @BOTH
 def test_no_row_no_call(
-    service: Gateway, hello: Extension, tables: Database, runner: Stub, road: str
+    service: Gateway, hello: Extension, tables: Database, runner: StubRunner, route_prefix: str
 ) -> None:
     tables.sql("ALTER TABLE extension_execution_log RENAME TO aside")
     try:
-        answer = service.call(f"{road}/{hello.slug}/hello")
+        answer = service.call(f"{route_prefix}/{hello.slug}/hello")
     finally:
         tables.sql("ALTER TABLE aside RENAME TO extension_execution_log")
     denied(answer, 503, {"error": "access_policy_unavailable"}, "gateway-database-down")
     assert runner.asked == []
-    assert service.call(f"{road}/{hello.slug}/hello").status == 200
+    assert service.call(f"{route_prefix}/{hello.slug}/hello").status == 200
 
 
 def test_many_at_once(service: Gateway, hello: Extension, tables: Database) -> None:

@@ -14,12 +14,12 @@ from tests.drivers.alga import OZ
 from tests.gateway.conftest import Start
 from tests.gateway.gateway_process import Answer, Gateway
 from tests.gateway.seed import Extension, add_bundle, install
-from tests.gateway.stub_runner import Said, Stub, envelope
+from tests.gateway.stub_runner import StubResponse, StubRunner, envelope
 from tests.servers import Database, free_port
 
-ROADS = ("/api/ext", "/api/ext-proxy")
-BOTH = pytest.mark.parametrize("road", ROADS)
-DIRECT, PROXY = ROADS
+ROUTE_PREFIXES = ("/api/ext", "/api/ext-proxy")
+BOTH = pytest.mark.parametrize("route_prefix", ROUTE_PREFIXES)
+DIRECT, PROXY = ROUTE_PREFIXES
 PORTAL = {"clientPortalMenu": {"label": " Hello "}}
 
 
@@ -35,7 +35,7 @@ def denied(answer: Answer, status: int, body: object, code: str) -> None:
 
 
 def test_a_grant_takes_away_what_the_manifest_declares_if_wished(
-    start: Start, tables: Database, runner: Stub
+    start: Start, tables: Database, runner: StubRunner
 ) -> None:
     it = install(tables, OZ, name="narrow", capabilities=["cap:secrets.get"], config={})
     defaults = {"cap:context.read", "cap:log.emit", "cap:user.read"}
@@ -55,15 +55,15 @@ def test_a_grant_takes_away_what_the_manifest_declares_if_wished(
 
 
 def test_a_runner_that_wants_a_token_is_shown_it_on_both_roads(
-    start: Start, hello: Extension, runner: Stub
+    start: Start, hello: Extension, runner: StubRunner
 ) -> None:
     service = start(RUNNER_INBOUND_TOKEN="inbound")
-    for road in ("ext", "ext-proxy"):
-        service.call(f"/api/{road}/{hello.registry}/hello?__user=msp")
+    for route_prefix in ("ext", "ext-proxy"):
+        service.call(f"/api/{route_prefix}/{hello.registry}/hello?__user=msp")
         assert runner.last.headers["x-runner-service-token"] == "inbound"
 
 
-def test_direct_request(service: Gateway, hello: Extension, runner: Stub) -> None:
+def test_direct_request(service: Gateway, hello: Extension, runner: StubRunner) -> None:
     answer = service.call(
         f"/api/ext/{hello.registry}/hello/?a=1&b=%26&a=2&__user=msp",
         b'{"x": 1}',
@@ -118,7 +118,7 @@ def test_direct_request(service: Gateway, hello: Extension, runner: Stub) -> Non
     assert user.keys() == {"user_id", "user_email", "user_name", "user_type"}
 
 
-def test_proxy_request(service: Gateway, hello: Extension, runner: Stub) -> None:
+def test_proxy_request(service: Gateway, hello: Extension, runner: StubRunner) -> None:
     service.call(
         f"/api/ext-proxy/{hello.registry}/items/7?x=1", b"raw", method="PUT", x_idempotency_key="k"
     )
@@ -142,7 +142,7 @@ def test_proxy_request(service: Gateway, hello: Extension, runner: Stub) -> None
     assert body["user"]["additional_fields"]["username"] == "admin"
 
 
-def test_config_secrets_and_grants(service: Gateway, tables: Database, runner: Stub) -> None:
+def test_config_secrets_and_grants(service: Gateway, tables: Database, runner: StubRunner) -> None:
     it = install(
         tables,
         OZ,
@@ -182,9 +182,9 @@ def test_config_secrets_and_grants(service: Gateway, tables: Database, runner: S
 @BOTH
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_no_body_and_no_key_for_reads(
-    service: Gateway, hello: Extension, runner: Stub, road: str, method: str
+    service: Gateway, hello: Extension, runner: StubRunner, route_prefix: str, method: str
 ) -> None:
-    answer = service.call(f"{road}/{hello.slug}/hello", b"ignored", method=method)
+    answer = service.call(f"{route_prefix}/{hello.slug}/hello", b"ignored", method=method)
     assert answer.status == 200, answer.headers
     http = runner.last.json["http"]
     assert http["method"] == method
@@ -193,7 +193,7 @@ def test_no_body_and_no_key_for_reads(
     assert "x-idempotency-key" not in http["headers"]
 
 
-def test_keys_made_up(service: Gateway, hello: Extension, runner: Stub) -> None:
+def test_keys_made_up(service: Gateway, hello: Extension, runner: StubRunner) -> None:
     service.call(f"{DIRECT}/{hello.slug}/hello", b"", x_request_id="r")
     assert runner.last.headers["x-idempotency-key"] == "r"
     assert runner.last.json["http"]["body_b64"] == ""
@@ -204,14 +204,14 @@ def test_keys_made_up(service: Gateway, hello: Extension, runner: Stub) -> None:
 
 @BOTH
 def test_the_client_of_a_portal_user(
-    service: Gateway, tables: Database, runner: Stub, road: str
+    service: Gateway, tables: Database, runner: StubRunner, route_prefix: str
 ) -> None:
     it = install(tables, OZ, hooks=PORTAL)
-    assert service.call(f"{road}/{it.slug}/hello", x_algaenv_user="client").status == 200
+    assert service.call(f"{route_prefix}/{it.slug}/hello", x_algaenv_user="client").status == 200
     user = runner.last.json["user"]
     assert user["user_type"] == "client"
     assert uuid.UUID(user["client_id"])
-    named, other = ("company_name", "client_name")[:: 1 if road == DIRECT else -1]
+    named, other = ("company_name", "client_name")[:: 1 if route_prefix == DIRECT else -1]
     assert user[named] == "Example Client"
     assert other not in user
 
@@ -232,7 +232,7 @@ def test_override(
     *,
     service: Gateway,
     hello: Extension,
-    runner: Stub,
+    runner: StubRunner,
     query: str,
     body: bytes,
     method: str,
@@ -245,7 +245,7 @@ def test_override(
 
 
 @pytest.mark.parametrize(
-    ("road", "method", "body"),
+    ("route_prefix", "method", "body"),
     [
         (DIRECT, "POST", b'{"__method": "PUT"}'),
         (PROXY, "PATCH", b'{"__method": "PUT"}'),
@@ -255,20 +255,28 @@ def test_override(
     ],
 )
 def test_no_override(
-    *, service: Gateway, tables: Database, runner: Stub, road: str, method: str, body: bytes
+    *,
+    service: Gateway,
+    tables: Database,
+    runner: StubRunner,
+    route_prefix: str,
+    method: str,
+    body: bytes,
 ) -> None:
     it = install(tables, OZ, endpoints=[("POST", "/x"), ("PATCH", "/x")])
-    query = "?__method=PUT" if method == "PATCH" or road == DIRECT else ""
-    assert service.call(f"{road}/{it.slug}/x{query}", body, method=method).status == 200
+    query = "?__method=PUT" if method == "PATCH" or route_prefix == DIRECT else ""
+    assert service.call(f"{route_prefix}/{it.slug}/x{query}", body, method=method).status == 200
     http = runner.last.json["http"]
     assert (http["method"], base64.b64decode(http["body_b64"])) == (method, body)
 
 
 @BOTH
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT", "BREW"])
-def test_methods_nobody_has(service: Gateway, hello: Extension, road: str, method: str) -> None:
+def test_methods_nobody_has(
+    service: Gateway, hello: Extension, route_prefix: str, method: str
+) -> None:
     try:
-        answer = service.call(f"{road}/{hello.slug}/hello", method=method)
+        answer = service.call(f"{route_prefix}/{hello.slug}/hello", method=method)
     except OSError:
         return
     assert answer.status in {400, 405}
@@ -277,8 +285,8 @@ def test_methods_nobody_has(service: Gateway, hello: Extension, road: str, metho
 # What comes back
 
 
-def test_direct_answer(service: Gateway, hello: Extension, runner: Stub) -> None:
-    runner.says(envelope(201, b"<p>", {"Content-Type": "text/html", "X-Ext-Warning": "w"}))
+def test_direct_answer(service: Gateway, hello: Extension, runner: StubRunner) -> None:
+    runner.respond_with(envelope(201, b"<p>", {"Content-Type": "text/html", "X-Ext-Warning": "w"}))
     answer = service.call(f"{DIRECT}/{hello.slug}/hello")
     assert (answer.status, answer.body) == (201, b"<p>")
     assert answer.headers["content-type"] == "application/json"
@@ -290,15 +298,15 @@ def test_direct_answer(service: Gateway, hello: Extension, runner: Stub) -> None
     assert "x-ext-warning" not in answer.headers
 
 
-def test_direct_answer_mended(start: Start, hello: Extension, runner: Stub) -> None:
-    runner.says(envelope(200, b"<p>", {"Content-Type": "text/html"}))
+def test_direct_answer_mended(start: Start, hello: Extension, runner: StubRunner) -> None:
+    runner.respond_with(envelope(200, b"<p>", {"Content-Type": "text/html"}))
     answer = start({"faults_fixed": ["direct-cacheable"]}).call(f"{DIRECT}/{hello.slug}/hello")
     assert answer.headers["content-type"] == "text/html"
     assert "cache-control" not in answer.headers
     assert "x-algaenv-product-fault" not in answer.headers
 
 
-def test_proxy_answer(service: Gateway, hello: Extension, runner: Stub) -> None:
+def test_proxy_answer(service: Gateway, hello: Extension, runner: StubRunner) -> None:
     given = {
         "Content-Type": "text/html",
         "cache-control": "max-age=5",
@@ -309,7 +317,7 @@ def test_proxy_answer(service: Gateway, hello: Extension, runner: Stub) -> None:
         "location": "http://elsewhere.example",
         "x-algaenv-error": "mine",
     }
-    runner.says(envelope(404, b"no", given))
+    runner.respond_with(envelope(404, b"no", given))
     answer = service.call(f"{PROXY}/{hello.slug}/hello")
     assert (answer.status, answer.body) == (404, b"no")
     kept = ("content-type", "cache-control", "x-ext-request-id", "x-ext-warning")
@@ -321,28 +329,28 @@ def test_proxy_answer(service: Gateway, hello: Extension, runner: Stub) -> None:
 @BOTH
 @pytest.mark.parametrize("status", [204, 304])
 def test_statuses_without_a_body(
-    service: Gateway, hello: Extension, runner: Stub, road: str, status: int
+    service: Gateway, hello: Extension, runner: StubRunner, route_prefix: str, status: int
 ) -> None:
-    runner.says(envelope(status, b"x"))
-    answer = service.call(f"{road}/{hello.slug}/hello")
+    runner.respond_with(envelope(status, b"x"))
+    answer = service.call(f"{route_prefix}/{hello.slug}/hello")
     assert (answer.status, answer.body) == (status, b"")
 
 
 @BOTH
 @pytest.mark.parametrize("status", [0, 99, 101, 199, 600, 65535, -1])
 def test_statuses_that_are_none(
-    service: Gateway, hello: Extension, runner: Stub, road: str, status: int
+    service: Gateway, hello: Extension, runner: StubRunner, route_prefix: str, status: int
 ) -> None:
-    runner.says(envelope(status, b"x"))
-    answer = service.call(f"{road}/{hello.slug}/hello")
+    runner.respond_with(envelope(status, b"x"))
+    answer = service.call(f"{route_prefix}/{hello.slug}/hello")
     denied(answer, 503, {"error": "access_policy_unavailable"}, "gateway-status-invalid")
 
 
 def test_headers_that_would_split_the_answer(
-    service: Gateway, hello: Extension, runner: Stub
+    service: Gateway, hello: Extension, runner: StubRunner
 ) -> None:
     evil = "a\r\nset-cookie: x=y"
-    runner.says(
+    runner.respond_with(
         envelope(
             500,
             headers={"content-type": evil, "x-ext-warning": "a\nb", "cache-control": "\u0100"},
@@ -364,23 +372,27 @@ def test_headers_that_would_split_the_answer(
 
 
 @BOTH
-def test_a_trap_is_told(service: Gateway, hello: Extension, runner: Stub, road: str) -> None:
+def test_a_trap_is_told(
+    service: Gateway, hello: Extension, runner: StubRunner, route_prefix: str
+) -> None:
     failure = {
         "kind": "trap",
         "reason": "wasm trap: unreachable",
         "causes": ["error while executing", "wasm trap: unreachable"],
         "stderr": ["about to fail", "panicked"],
     }
-    runner.says(envelope(500, error="execute_failed: error while executing", failure=failure))
-    answer = service.call(f"{road}/{hello.slug}/hello")
+    runner.respond_with(
+        envelope(500, error="execute_failed: error while executing", failure=failure)
+    )
+    answer = service.call(f"{route_prefix}/{hello.slug}/hello")
     assert (answer.status, answer.body) == (500, b"")
     assert answer.headers["x-algaenv-error"] == "execute_failed: error while executing"
     assert answer.headers["x-algaenv-reason"] == "wasm trap: unreachable"
     assert answer.headers["x-algaenv-stderr"] == "panicked"
     answer = service.call(
-        f"{road}/{hello.slug}/hello",
+        f"{route_prefix}/{hello.slug}/hello",
         accept="application/problem+json, text/html",
-        x_request_id=f"test-trap-{road}",
+        x_request_id=f"test-trap-{route_prefix}",
     )
     assert answer.status == 500
     assert answer.headers["content-type"] == "application/problem+json"
@@ -388,7 +400,7 @@ def test_a_trap_is_told(service: Gateway, hello: Extension, runner: Stub, road: 
     assert problem["code"] == "gateway-trap"
     assert problem["summary"].startswith("cannot ")
     assert problem["stderr"] == ["about to fail", "panicked"]
-    line = service.line("request", request_id=f"test-trap-{road}")
+    line = service.line("request", request_id=f"test-trap-{route_prefix}")
     assert line["status"] == 500
     assert "gateway-trap" in line["why"]
 
@@ -405,10 +417,10 @@ def test_a_trap_is_told(service: Gateway, hello: Extension, runner: Stub, road: 
 )
 @BOTH
 def test_runner_errors(
-    service: Gateway, hello: Extension, runner: Stub, road: str, error: str
+    service: Gateway, hello: Extension, runner: StubRunner, route_prefix: str, error: str
 ) -> None:
-    runner.says(envelope(502, error=error))
-    answer = service.call(f"{road}/{hello.slug}/hello", accept="application/problem+json")
+    runner.respond_with(envelope(502, error=error))
+    answer = service.call(f"{route_prefix}/{hello.slug}/hello", accept="application/problem+json")
     assert answer.status == 502
     assert answer.headers["x-algaenv-error"] == error
     assert answer.json["problem"]["code"] == "gateway-runner-failed"
@@ -416,22 +428,22 @@ def test_runner_errors(
 
 
 @pytest.mark.parametrize(
-    ("said", "proxied"),
+    ("response", "proxied"),
     [
-        (Said(400, b"Failed to parse"), 400),
-        (Said(413, b"length limit exceeded"), 413),
-        (Said(500, b""), 500),
-        (Said(503, b'{"status":503,"error":"overloaded: all places"}'), 503),
-        (Said(200, b""), 502),
-        (Said(200, b"<html>"), 502),
-        (Said(200, b"[]"), 502),
-        (Said(200, b'{"status":200,"body_b64":"%"}'), 502),
+        (StubResponse(400, b"Failed to parse"), 400),
+        (StubResponse(413, b"length limit exceeded"), 413),
+        (StubResponse(500, b""), 500),
+        (StubResponse(503, b'{"status":503,"error":"overloaded: all places"}'), 503),
+        (StubResponse(200, b""), 502),
+        (StubResponse(200, b"<html>"), 502),
+        (StubResponse(200, b"[]"), 502),
+        (StubResponse(200, b'{"status":200,"body_b64":"%"}'), 502),
     ],
 )
 def test_a_runner_that_says_something_else(
-    service: Gateway, hello: Extension, runner: Stub, said: Said, proxied: int
+    service: Gateway, hello: Extension, runner: StubRunner, response: StubResponse, proxied: int
 ) -> None:
-    runner.says(said)
+    runner.respond_with(response)
     answer = service.call(f"{DIRECT}/{hello.slug}/hello", x_request_id="r")
     body: dict[str, Any] = {"error": "bad_gateway", "requestId": "r"}
     denied(answer, 502, body, "gateway-runner-refused")
@@ -447,12 +459,12 @@ def test_no_runner(start: Start, hello: Extension) -> None:
     denied(answer, 502, {"error": "bad_gateway"}, "gateway-runner-down")
 
 
-def test_a_slow_handler(start: Start, hello: Extension, runner: Stub) -> None:
+def test_a_slow_handler(start: Start, hello: Extension, runner: StubRunner) -> None:
     import threading
 
     done = threading.Event()
 
-    def slow(asked: object) -> Said:
+    def slow(asked: object) -> StubResponse:
         done.wait(20)
         return envelope()
 
@@ -481,7 +493,7 @@ def test_no_bundle(service: Gateway, hello: Extension, tables: Database) -> None
 
 
 def test_the_newest_bundle(
-    service: Gateway, hello: Extension, tables: Database, runner: Stub
+    service: Gateway, hello: Extension, tables: Database, runner: StubRunner
 ) -> None:
     newest = Digest.of(b"newest")
     add_bundle(tables, hello.version, Digest.of(b"older"), ago="1 hour")
@@ -499,7 +511,7 @@ def test_the_newest_bundle(
 # Sizes
 
 
-def test_too_large(service: Gateway, hello: Extension, runner: Stub) -> None:
+def test_too_large(service: Gateway, hello: Extension, runner: StubRunner) -> None:
     large = b"x" * (10 * 1024 * 1024)
     assert service.call(f"{DIRECT}/{hello.slug}/hello", large).status == 200
     assert len(runner.last.json["http"]["body_b64"]) > len(large)

@@ -13,7 +13,7 @@ from tests.freezing import Freezing, freezing
 from tests.gateway.conftest import Start
 from tests.gateway.gateway_process import TOKEN, Answer, Gateway
 from tests.gateway.seed import Extension
-from tests.gateway.stub_runner import Stub
+from tests.gateway.stub_runner import StubRunner
 from tests.servers import Database
 
 WAIT = 60.0
@@ -53,11 +53,11 @@ def again(service: Gateway, path: str) -> Answer:
     return answer
 
 
-@pytest.mark.parametrize("road", ["ext", "ext-proxy"])
+@pytest.mark.parametrize("route_prefix", ["ext", "ext-proxy"])
 def test_a_call_ends_with_its_time(
-    service: Gateway, line: Freezing, hello: Extension, runner: Stub, road: str
+    service: Gateway, line: Freezing, hello: Extension, runner: StubRunner, route_prefix: str
 ) -> None:
-    path = f"/api/{road}/{hello.registry}/hello"
+    path = f"/api/{route_prefix}/{hello.registry}/hello"
     assert ask(service, path).status == 200
     line.flowing.clear()
     before = len(runner.asked)

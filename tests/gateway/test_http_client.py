@@ -224,11 +224,11 @@ def test_who_goes_away_closes_the_connection() -> None:
 
 def test_a_connection_that_ended_or_speaks_unasked_is_not_used_again() -> None:
     async def scene(peer: Peer, courier: HttpClient) -> None:
-        for said in (b"", b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n"):
+        for response in (b"", b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n"):
             await courier.post(b"{}", {})
             writer = peer.writers[-1]
-            if said:
-                writer.write(said)
+            if response:
+                writer.write(response)
                 await writer.drain()
             else:
                 writer.close()

@@ -11,7 +11,7 @@ import pytest
 from tests.fuzzing import ask, fuzz, tracebacks
 from tests.gateway.gateway_process import Gateway
 from tests.gateway.seed import Extension
-from tests.gateway.stub_runner import Stub
+from tests.gateway.stub_runner import StubRunner
 
 MOST = 64 * 1024
 
@@ -78,7 +78,7 @@ def test_a_malformed_origin_is_refused(service: Gateway, origin: str) -> None:
     "name", ["accept", "accept-language", "if-none-match", "range", "user-agent"]
 )
 def test_a_header_that_is_no_ascii_is_forwarded_as_it_came(
-    service: Gateway, hello: Extension, runner: Stub, name: str
+    service: Gateway, hello: Extension, runner: StubRunner, name: str
 ) -> None:
     answer = service.call("/runner/ext-ui/x", **{name.replace("-", "_"): "caf\xe9"})
     assert answer.status != 500
@@ -88,7 +88,7 @@ def test_a_header_that_is_no_ascii_is_forwarded_as_it_came(
 
 
 def test_nothing_that_comes_is_our_own_failure(
-    service: Gateway, hello: Extension, runner: Stub
+    service: Gateway, hello: Extension, runner: StubRunner
 ) -> None:
     before = len(tracebacks(service))
     paths = (
@@ -99,7 +99,7 @@ def test_nothing_that_comes_is_our_own_failure(
         b"/api/installs/validate", b"/api/internal/ext-storage/install/" + hello.install.encode(),
         b"/api/internal/ext-scheduler/install/x", b"/api/internal/ext-runner/install-config",
     )  # fmt: skip
-    for taken in fuzz(service, paths):
-        assert taken.status != 500, taken
+    for take in fuzz(service, paths):
+        assert take.status != 500, take
     assert service.ask("/healthz").status == 200
     assert tracebacks(service)[before:] == []

@@ -29,7 +29,7 @@ from algaenv.gateway.settings import GatewayConfig
 from tests.drivers.alga import OZ
 from tests.gateway.gateway_process import AUTH_KEY, TOKEN, Gateway
 from tests.gateway.seed import Extension, install
-from tests.gateway.stub_runner import Stub, envelope
+from tests.gateway.stub_runner import StubRunner, envelope
 from tests.servers import Database
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
@@ -160,11 +160,11 @@ class There:
 
 @pytest.fixture
 def there(
-    service: Gateway, tables: Database, runner: Stub, monkeypatch: pytest.MonkeyPatch
+    service: Gateway, tables: Database, runner: StubRunner, monkeypatch: pytest.MonkeyPatch
 ) -> There:
     """Everything that a call may name."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    runner.says(envelope(200, b"{}", {"content-type": "application/json"}))
+    runner.respond_with(envelope(200, b"{}", {"content-type": "application/json"}))
     hooks = {"appMenu": {"label": "a"}, "clientPortalMenu": {"label": "b"}}
     run = secrets.token_hex(4)  # the gateway counts changes longer than a test lasts
     made = [
@@ -181,13 +181,13 @@ def there(
     ]
 
     def api(name: str, operation: str, **fields: object) -> Any:
-        said = service.post(
+        response = service.post(
             f"/api/internal/ext-{name}/install/{made[-1].install}",
             {"operation": operation, **fields},
             {"x-runner-auth": TOKEN},
         )
-        assert said.status < 300, said
-        return said.json
+        assert response.status < 300, response
+        return response.json
 
     return There(
         itertools.cycle(made),
@@ -268,8 +268,8 @@ def lead(case: Case[Any], name: str, there: There, *, everywhere: bool) -> None:
 
 def is_the_products(case: Case[Any], answer: Any) -> bool:
     """The 500s that the product has too: no JSON, no text for a database, searching clients."""
-    said = answer.json()
-    if said.get("code") != "INTERNAL_ERROR" and said != {"error": "internal_error"}:
+    response = answer.json()
+    if response.get("code") != "INTERNAL_ERROR" and response != {"error": "internal_error"}:
         return False
     if isinstance(case.body, bytes):
         return True

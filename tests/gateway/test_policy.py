@@ -15,7 +15,7 @@ from tests.drivers.alga import OZ, tenant
 from tests.gateway.conftest import Start
 from tests.gateway.gateway_process import Gateway
 from tests.gateway.seed import Extension, install
-from tests.gateway.stub_runner import Stub
+from tests.gateway.stub_runner import StubRunner
 from tests.gateway.test_calls import BOTH, DIRECT, PORTAL, denied
 from tests.servers import Database
 
@@ -30,9 +30,9 @@ USERS = {
 
 
 @BOTH
-def test_users(start: Start, hello: Extension, runner: Stub, road: str) -> None:
+def test_users(start: Start, hello: Extension, runner: StubRunner, route_prefix: str) -> None:
     service = start({"users": USERS})
-    url = f"{road}/{hello.slug}/hello"
+    url = f"{route_prefix}/{hello.slug}/hello"
     forbidden = {"error": "forbidden"}
 
     def asked(**how: str) -> str:
@@ -65,19 +65,23 @@ def test_users(start: Start, hello: Extension, runner: Stub, road: str) -> None:
 
 @BOTH
 @pytest.mark.parametrize("label", ["", "  ", None, 7])
-def test_labels_that_are_none(service: Gateway, tables: Database, road: str, label: object) -> None:
+def test_labels_that_are_none(
+    service: Gateway, tables: Database, route_prefix: str, label: object
+) -> None:
     it = install(tables, OZ, hooks={"clientPortalMenu": {"label": label}})
-    answer = service.call(f"{road}/{it.slug}/hello", x_algaenv_user="client")
+    answer = service.call(f"{route_prefix}/{it.slug}/hello", x_algaenv_user="client")
     denied(answer, 403, {"error": "forbidden"}, "gateway-menu-missing")
 
 
 @BOTH
-def test_the_portal(start: Start, tables: Database, road: str) -> None:
+def test_the_portal(start: Start, tables: Database, route_prefix: str) -> None:
     it = install(tables, OZ, hooks=PORTAL)
     service = start({"users": USERS})
-    assert service.call(f"{road}/{it.slug}/hello", x_algaenv_user="portal").status == 200
-    assert service.call(f"{road}/{it.slug}/hello", b"", x_algaenv_user="portal").status == 200
-    answer = service.call(f"{road}/{it.slug}/hello", x_algaenv_user="stray")
+    assert service.call(f"{route_prefix}/{it.slug}/hello", x_algaenv_user="portal").status == 200
+    assert (
+        service.call(f"{route_prefix}/{it.slug}/hello", b"", x_algaenv_user="portal").status == 200
+    )
+    answer = service.call(f"{route_prefix}/{it.slug}/hello", x_algaenv_user="stray")
     denied(answer, 403, {"error": "forbidden"}, "gateway-client-unknown")
 
 
@@ -91,23 +95,25 @@ def test_checks_turned_off(start: Start, hello: Extension) -> None:
 
 @BOTH
 @pytest.mark.parametrize("header", ["x_alga_tenant", "x_tenant_id"])
-def test_tenants(service: Gateway, hello: Extension, road: str, header: str) -> None:
-    url = f"{road}/{hello.slug}/hello"
+def test_tenants(service: Gateway, hello: Extension, route_prefix: str, header: str) -> None:
+    url = f"{route_prefix}/{hello.slug}/hello"
     assert service.call(url, **{header: OZ}).status == 200
     answer = service.call(url, **{header: "other"})
     denied(answer, 403, {"error": "tenant_mismatch"}, "gateway-tenant-mismatch")
 
 
 @BOTH
-def test_references(service: Gateway, hello: Extension, tables: Database, road: str) -> None:
+def test_references(
+    service: Gateway, hello: Extension, tables: Database, route_prefix: str
+) -> None:
     for ref in (hello.registry, hello.install, hello.slug):
         for spelled in (ref, ref.upper()):
-            assert service.call(f"{road}/{spelled}/hello").status == 200, spelled
+            assert service.call(f"{route_prefix}/{spelled}/hello").status == 200, spelled
     version_8 = hello.registry[:14] + "8" + hello.registry[15:]
     for ref in ("hello.world", "acme", version_8, "0" * 36, "%00", "a%2Fb", "%ff"):
-        answer = service.call(f"{road}/{ref}/hello")
+        answer = service.call(f"{route_prefix}/{ref}/hello")
         denied(answer, 404, UNAVAILABLE, "gateway-extension-unknown")
-    answer = service.call(f"{road}/%20{hello.registry}/hello")
+    answer = service.call(f"{route_prefix}/%20{hello.registry}/hello")
     denied(answer, 503, {"error": "access_policy_unavailable"}, "gateway-extension-unknown")
 
 
@@ -116,27 +122,32 @@ def test_references(service: Gateway, hello: Extension, tables: Database, road: 
     ("enabled", "status"), [(False, "enabled"), (True, "disabled"), (True, "pending")]
 )
 def test_switched_off(
-    service: Gateway, tables: Database, road: str, enabled: bool, status: str
+    service: Gateway, tables: Database, route_prefix: str, enabled: bool, status: str
 ) -> None:
     it = install(tables, OZ, enabled=enabled, status=status)
-    answer = service.call(f"{road}/{it.slug}/hello")
+    answer = service.call(f"{route_prefix}/{it.slug}/hello")
     denied(answer, 404, UNAVAILABLE, "gateway-extension-disabled")
 
 
 @BOTH
-def test_another_tenants(service: Gateway, tables: Database, road: str) -> None:
+def test_another_tenants(service: Gateway, tables: Database, route_prefix: str) -> None:
     it = install(tables, tenant(tables, "Other"))
     for ref in (it.registry, it.install, it.slug):
-        denied(service.call(f"{road}/{ref}/hello"), 404, UNAVAILABLE, "gateway-extension-unknown")
+        denied(
+            service.call(f"{route_prefix}/{ref}/hello"),
+            404,
+            UNAVAILABLE,
+            "gateway-extension-unknown",
+        )
 
 
 @BOTH
-def test_products(service: Gateway, hello: Extension, tables: Database, road: str) -> None:
+def test_products(service: Gateway, hello: Extension, tables: Database, route_prefix: str) -> None:
     tables.sql("UPDATE tenants SET product_code = 'algadesk'")
-    answer = service.call(f"{road}/{hello.slug}/hello")
+    answer = service.call(f"{route_prefix}/{hello.slug}/hello")
     assert (answer.status, answer.json["code"]) == (403, "PRODUCT_ACCESS_DENIED")
     tables.sql("DELETE FROM tenants")
-    assert service.call(f"{road}/{hello.slug}/hello").status == 200
+    assert service.call(f"{route_prefix}/{hello.slug}/hello").status == 200
 
 
 @BOTH
@@ -164,9 +175,9 @@ def test_products(service: Gateway, hello: Extension, tables: Database, road: st
     ],
 )
 def test_endpoints(
-    *, service: Gateway, hello: Extension, road: str, method: str, path: str, found: bool
+    *, service: Gateway, hello: Extension, route_prefix: str, method: str, path: str, found: bool
 ) -> None:
-    answer = service.call(f"{road}/{hello.slug}{path}", method=method)
+    answer = service.call(f"{route_prefix}/{hello.slug}{path}", method=method)
     if found:
         assert answer.status == 200
     else:
@@ -174,17 +185,17 @@ def test_endpoints(
 
 
 @BOTH
-def test_nothing_declared(service: Gateway, tables: Database, road: str) -> None:
+def test_nothing_declared(service: Gateway, tables: Database, route_prefix: str) -> None:
     it = install(tables, OZ, endpoints=[])
-    answer = service.call(f"{road}/{it.slug}/")
+    answer = service.call(f"{route_prefix}/{it.slug}/")
     denied(answer, 404, {"error": "endpoint_not_found"}, "gateway-endpoint-undeclared")
 
 
 @BOTH
 def test_the_database_goes_and_returns(
-    service: Gateway, hello: Extension, tables: Database, road: str
+    service: Gateway, hello: Extension, tables: Database, route_prefix: str
 ) -> None:
-    url = f"{road}/{hello.slug}/hello"
+    url = f"{route_prefix}/{hello.slug}/hello"
     # All that the pool may hold: every one of them is dead then.
     with ThreadPoolExecutor(2 * MAX_CONNECTIONS) as callers:
         answers = callers.map(lambda _: service.call(url).status, range(6 * MAX_CONNECTIONS))

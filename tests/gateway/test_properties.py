@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.drivers.alga import OZ
 from tests.gateway.gateway_process import TOKEN, Gateway
 from tests.gateway.seed import Extension, install
-from tests.gateway.stub_runner import Stub, envelope
+from tests.gateway.stub_runner import StubRunner, envelope
 from tests.gateway.test_calls import BOTH, DIRECT, PROXY
 from tests.servers import Database
 
@@ -80,7 +80,7 @@ def extension(tables: Database) -> Extension:
     return install(tables, OZ, endpoints=[(m, p) for m in methods for p in ENDPOINTS])
 
 
-def asked_once(runner: Stub) -> Any:
+def asked_once(runner: StubRunner) -> Any:
     """What the runner was asked, in the one request that it got."""
     (asked,) = runner.asked
     assert (asked.method, asked.target) == ("POST", "/v1/execute")
@@ -135,20 +135,26 @@ def declared(segments: list[str]) -> bool:
 @example(path=b"items/a%0d%0ax-evil:%201", method="GET")
 @example(path=b"hello%0a", method="GET")
 def test_paths(
-    *, service: Gateway, extension: Extension, runner: Stub, road: str, path: bytes, method: str
+    *,
+    service: Gateway,
+    extension: Extension,
+    runner: StubRunner,
+    route_prefix: str,
+    path: bytes,
+    method: str,
 ) -> None:
     runner.asked.clear()
-    heard = wire(service, method, f"{road}/{extension.slug}/".encode() + path, [])
+    find_event = wire(service, method, f"{route_prefix}/{extension.slug}/".encode() + path, [])
     segments = decoded(path)
-    if heard.status == 200:
+    if find_event.status == 200:
         assert segments is not None
         assert declared(segments)
         assert asked_once(runner)["path"] == "/" + "/".join(segments)
-        assert not any(name == "x-evil" for name, _ in heard.headers)
+        assert not any(name == "x-evil" for name, _ in find_event.headers)
     else:
-        assert heard.status in {400, 404}
+        assert find_event.status in {400, 404}
         assert not runner.asked
-        assert heard.status == 400 or segments is None or not declared(segments)
+        assert find_event.status == 400 or segments is None or not declared(segments)
 
 
 def meant(target: bytes) -> list[bytes]:
@@ -161,14 +167,14 @@ def meant(target: bytes) -> list[bytes]:
 @example(path=b"ext-ui/%2e%2e/%2e%2e/v1/execute", query=b"")
 @example(path=b"@evil.example/", query=b"")
 @example(path=b"/evil.example/x", query=b"")
-def test_runner_paths(service: Gateway, runner: Stub, path: bytes, query: bytes) -> None:
+def test_runner_paths(service: Gateway, runner: StubRunner, path: bytes, query: bytes) -> None:
     """The runner gets the very path, or nothing."""
     runner.asked.clear()
-    heard = wire(service, "GET", b"/runner/" + path + query, [])
+    find_event = wire(service, "GET", b"/runner/" + path + query, [])
     segments = decoded(path)
     if not runner.asked:
-        assert heard.status in {400, 404}
-        assert heard.status == 400 or segments is None
+        assert find_event.status in {400, 404}
+        assert find_event.status == 400 or segments is None
         return
     assert segments is not None
     (asked,) = runner.asked
@@ -193,16 +199,18 @@ LINES = st.text(
 def test_headers_of_callers(
     service: Gateway,
     extension: Extension,
-    runner: Stub,
-    road: str,
+    runner: StubRunner,
+    route_prefix: str,
     values: list[tuple[str, bytes]],
 ) -> None:
     """Those that go on are as they came; cookies and tokens are not among them."""
     runner.asked.clear()
     secret = [(b"cookie", b"a=secret"), (b"authorization", b"secret"), (b"x-evil", b"1")]
     sent = [(name.encode(), value) for name, value in values]
-    heard = wire(service, "POST", f"{road}/{extension.slug}/hello".encode(), sent + secret)
-    assert heard.status == 200
+    find_event = wire(
+        service, "POST", f"{route_prefix}/{extension.slug}/hello".encode(), sent + secret
+    )
+    assert find_event.status == 200
     handed = asked_once(runner)["headers"]
     kept = {name: value.decode("latin-1") for name, value in values}
     assert {name: handed.get(name) for name in kept} == kept
@@ -225,8 +233,8 @@ def test_headers_of_handlers(
     *,
     service: Gateway,
     extension: Extension,
-    runner: Stub,
-    road: str,
+    runner: StubRunner,
+    route_prefix: str,
     name: str,
     value: str,
     error: str,
@@ -236,15 +244,15 @@ def test_headers_of_handlers(
     names = (name, "content-type", "cache-control", "x-ext-request-id", "x-ext-warning")
     failure = {"kind": "trap", "reason": value, "causes": [], "stderr": [value]}
     headers = dict.fromkeys(names, value)
-    runner.says(envelope(200, b"body", headers, error=error or None, failure=failure))
-    heard = wire(
+    runner.respond_with(envelope(200, b"body", headers, error=error or None, failure=failure))
+    find_event = wire(
         service,
         "GET",
-        f"{road}/{extension.slug}/hello".encode(),
+        f"{route_prefix}/{extension.slug}/hello".encode(),
         [(b"x-request-id", request)],
     )
-    assert (heard.status, heard.body) == (200, b"body")
-    found = [its for its, _ in heard.headers]
+    assert (find_event.status, find_event.body) == (200, b"body")
+    found = [its for its, _ in find_event.headers]
     assert len(found) == len(set(found))
     assert {its for its in found if not its.startswith("x-algaenv-")} <= {
         *("date", "content-length", "content-type", "cache-control", "etag", "connection"),
@@ -259,34 +267,34 @@ def test_headers_of_handlers(
 @MANY
 @given(
     body=st.binary(max_size=2_000),
-    said=st.binary(max_size=2_000),
+    response=st.binary(max_size=2_000),
     method=st.sampled_from(WRITES),
     chunks=st.booleans(),
 )
-@example(body=b'{"__method": 7}', said=b"\x00\xff", method="POST", chunks=False)
-@example(body=b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", said=b"", method="POST", chunks=False)
+@example(body=b'{"__method": 7}', response=b"\x00\xff", method="POST", chunks=False)
+@example(body=b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", response=b"", method="POST", chunks=False)
 def test_bodies(
     *,
     service: Gateway,
     extension: Extension,
-    runner: Stub,
-    road: str,
+    runner: StubRunner,
+    route_prefix: str,
     body: bytes,
-    said: bytes,
+    response: bytes,
     method: str,
     chunks: bool,
 ) -> None:
     """Byte for byte, there and back, whichever way they are framed."""
     runner.asked.clear()
-    runner.says(envelope(200, said))
-    target = f"{road}/{extension.slug}/hello".encode()
+    runner.respond_with(envelope(200, response))
+    target = f"{route_prefix}/{extension.slug}/hello".encode()
     if chunks:
         parts = [body[at : at + 700] for at in range(0, len(body), 700)]
         framed = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
-        heard = wire(service, method, target, [(b"transfer-encoding", b"chunked")], framed)
+        find_event = wire(service, method, target, [(b"transfer-encoding", b"chunked")], framed)
     else:
-        heard = wire(service, method, target, [], body)
-    assert (heard.status, heard.body) == (200, said)
+        find_event = wire(service, method, target, [], body)
+    assert (find_event.status, find_event.body) == (200, response)
     http = asked_once(runner)
     assert base64.b64decode(http["body_b64"], validate=True) == body
     assert http["method"] == method
@@ -314,8 +322,8 @@ def test_methods(
     *,
     service: Gateway,
     extension: Extension,
-    runner: Stub,
-    road: str,
+    runner: StubRunner,
+    route_prefix: str,
     sent: str,
     query: str | None,
     inside: Any,
@@ -325,20 +333,20 @@ def test_methods(
     runner.asked.clear()
     content = more if inside is None else {**more, "__method": inside}
     asked = "" if query is None else f"?__method={query}"
-    target = f"{road}/{extension.slug}/hello{asked}"
-    heard = wire(service, sent, target.encode(), [], json.dumps(content).encode())
+    target = f"{route_prefix}/{extension.slug}/hello{asked}"
+    find_event = wire(service, sent, target.encode(), [], json.dumps(content).encode())
     method, left = sent, content
-    if road == PROXY and sent == "POST":
+    if route_prefix == PROXY and sent == "POST":
         if query:
             method = query.upper()
         elif isinstance(inside, str):
             method, left = inside.upper(), more
     if method not in {"GET", "HEAD", *WRITES}:
-        assert heard.status == 404
+        assert find_event.status == 404
         assert not runner.asked
         return
     http = asked_once(runner)
-    assert (heard.status, http["method"]) == (200, method)
+    assert (find_event.status, http["method"]) == (200, method)
     if method in {"GET", "HEAD"}:
         assert "body_b64" not in http
     else:
@@ -377,7 +385,7 @@ def test_other_sites_change_nothing(
     *,
     service: Gateway,
     extension: Extension,
-    runner: Stub,
+    runner: StubRunner,
     place: str,
     method: str,
     how: list[tuple[str, str]],
@@ -395,10 +403,10 @@ def test_other_sites_change_nothing(
         method = "POST"
         if ("sec-fetch-mode", "navigate") in how:
             headers.append((b"origin", b"null"))  # what browsers add to a form that is sent
-    heard = wire(service, method, target.encode(), headers, b"{}")
-    assert heard.status in {400, 403}
+    find_event = wire(service, method, target.encode(), headers, b"{}")
+    assert find_event.status in {400, 403}
     assert not runner.asked
-    assert not heard.named("access-control-allow-origin")
+    assert not find_event.named("access-control-allow-origin")
 
 
 def scheduled(service: Gateway, extension: Extension) -> str:
@@ -421,6 +429,6 @@ def test_nobody_writes_without_the_token(
     assume(token.strip() != TOKEN.encode())
     body = b'{"operation": "put", "namespace": "n", "key": "k", "value": 1}'
     path = f"/api/internal/ext-storage/install/{extension.install}".encode()
-    heard = wire(service, "POST", path, [(b"host", b"x"), (b"x-runner-auth", token)], body)
-    assert heard.status == 401
+    find_event = wire(service, "POST", path, [(b"host", b"x"), (b"x-runner-auth", token)], body)
+    assert find_event.status == 401
     assert tables.sql("SELECT count(*) FROM ext_storage_records") == [(0,)]

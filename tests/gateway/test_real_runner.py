@@ -69,40 +69,40 @@ def results(body: bytes) -> list[Any]:
 
 
 @BOTH
-def test_a_handler_sees_all(whole: tuple[Gateway, Extension], road: str) -> None:
+def test_a_handler_sees_all(whole: tuple[Gateway, Extension], route_prefix: str) -> None:
     service, it = whole
     calls = [{"fn": "secrets.get", "args": ["key"]}, {"fn": "user.get-user", "args": []}]
     answer = service.call(
-        f"{road}/{it.slug}/run?a=%26&b=ü".replace("ü", "%C3%BC"),
+        f"{route_prefix}/{it.slug}/run?a=%26&b=ü".replace("ü", "%C3%BC"),
         script({"calls": calls}),
         x_algaenv_user="client",
     )
     assert answer.status == 200, answer
-    said = answer.json
-    assert said["context"]["tenant_id"] == OZ
-    assert said["context"]["install_id"] == it.install
-    assert said["request"]["url"] == "/run?a=%26&b=%C3%BC"
-    assert said["results"][0] == {"ok": "value"}
-    user = said["results"][1]["ok"]
+    response = answer.json
+    assert response["context"]["tenant_id"] == OZ
+    assert response["context"]["install_id"] == it.install
+    assert response["request"]["url"] == "/run?a=%26&b=%C3%BC"
+    assert response["results"][0] == {"ok": "value"}
+    user = response["results"][1]["ok"]
     assert (user["user_type"], user["client_name"]) == ("client", "Example Client")
 
 
 @BOTH
-def test_what_a_handler_says(whole: tuple[Gateway, Extension], road: str) -> None:
+def test_what_a_handler_says(whole: tuple[Gateway, Extension], route_prefix: str) -> None:
     service, it = whole
     headers = [["content-type", "text/plain"], ["x-ext-warning", "careful"]]
     respond = {"status": 418, "headers": headers, "body_b64": base64.b64encode(b"\xff").decode()}
-    answer = service.call(f"{road}/{it.slug}/run", script({"respond": respond}))
+    answer = service.call(f"{route_prefix}/{it.slug}/run", script({"respond": respond}))
     assert (answer.status, answer.body) == (418, b"\xff")
-    kind = "text/plain" if road == PROXY else "application/json"
+    kind = "text/plain" if route_prefix == PROXY else "application/json"
     assert answer.headers["content-type"] == kind
 
 
 @BOTH
-def test_a_trap(whole: tuple[Gateway, Extension], road: str) -> None:
+def test_a_trap(whole: tuple[Gateway, Extension], route_prefix: str) -> None:
     service, it = whole
     told = script({"stderr": ["last words\n"], "then": "trap"})
-    answer = service.call(f"{road}/{it.slug}/run", told, accept="application/problem+json")
+    answer = service.call(f"{route_prefix}/{it.slug}/run", told, accept="application/problem+json")
     assert answer.status == 500
     assert answer.headers["x-algaenv-error"].startswith("execute_failed: ")
     assert "unreachable" in answer.headers["x-algaenv-reason"]

@@ -59,10 +59,10 @@ def test_a_call_that_is_refused_anyway_costs_nothing(
 
 @BOTH
 @pytest.mark.parametrize("given", [True, False])
-def test_no_redis(start: Start, hello: Extension, road: str, given: bool) -> None:
+def test_no_redis(start: Start, hello: Extension, route_prefix: str, given: bool) -> None:
     url = f"redis://:hidden@127.0.0.1:{free_port()}"
     service = start(LIMITED, **({"RUNNER_DEBUG_REDIS_URL": url} if given else {}))
-    answer = service.call(f"{road}/{hello.slug}/hello")
+    answer = service.call(f"{route_prefix}/{hello.slug}/hello")
     denied(answer, 503, {"error": "access_policy_unavailable"}, "gateway-redis-down")
     assert "hidden" not in str(answer)
 

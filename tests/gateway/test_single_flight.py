@@ -63,8 +63,8 @@ def test_an_error_is_told_to_all_and_is_over() -> None:
         await _rest()
         source.error = ValueError("no")
         source.open.set()
-        said = await asyncio.gather(*callers, return_exceptions=True)
-        assert [str(each) for each in said] == ["no"] * 3
+        response = await asyncio.gather(*callers, return_exceptions=True)
+        assert [str(each) for each in response] == ["no"] * 3
         source.error = None
         assert await shared.get("a") == 0
 

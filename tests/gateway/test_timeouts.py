@@ -12,7 +12,7 @@ import pytest
 from tests.gateway.conftest import _env
 from tests.gateway.gateway_process import TOKEN, Gateway, gateway
 from tests.gateway.seed import Extension
-from tests.gateway.stub_runner import Said, Stub
+from tests.gateway.stub_runner import StubResponse, StubRunner
 from tests.servers import Database
 
 WAIT = 60.0
@@ -20,7 +20,7 @@ WAIT = 60.0
 
 
 @pytest.fixture(scope="module")
-def hasty(_database: Database, _runner: Stub) -> Iterator[Gateway]:
+def hasty(_database: Database, _runner: StubRunner) -> Iterator[Gateway]:
     """A gateway that gives bodies and the runner half a second."""
     first = "from algaenv.gateway import body_limit; body_limit.BODY_SECONDS = 0.5"
     env = _env(_database, _runner) | {"EXT_GATEWAY_TIMEOUT_MS": "500"}
@@ -38,7 +38,7 @@ def hasty(_database: Database, _runner: Stub) -> Iterator[Gateway]:
     ],
 )
 def test_a_body_that_does_not_come_is_answered_408(
-    hasty: Gateway, tables: Database, hello: Extension, runner: Stub, path: str
+    hasty: Gateway, tables: Database, hello: Extension, runner: StubRunner, path: str
 ) -> None:
     target = path.format(registry=hello.registry, install=hello.install)
     head = (
@@ -57,9 +57,11 @@ def test_a_body_that_does_not_come_is_answered_408(
 
 
 def test_a_page_that_stalls_in_the_middle_is_cut(
-    hasty: Gateway, tables: Database, hello: Extension, runner: Stub
+    hasty: Gateway, tables: Database, hello: Extension, runner: StubRunner
 ) -> None:
-    runner.says(Said(200, b"half", {"content-type": "text/css", "content-length": "1000"}))
+    runner.respond_with(
+        StubResponse(200, b"half", {"content-type": "text/css", "content-length": "1000"})
+    )
     with closing(http.client.HTTPConnection("127.0.0.1", hasty.port, timeout=WAIT)) as link:
         link.request("GET", f"/runner/ext-ui/{hello.registry}/x/app.css")
         answer = link.getresponse()
@@ -67,5 +69,5 @@ def test_a_page_that_stalls_in_the_middle_is_cut(
         with pytest.raises(http.client.IncompleteRead) as caught:
             answer.read()
     assert caught.value.partial == b"half"
-    runner.says(Said(200, b"whole", {"content-type": "text/css"}))
+    runner.respond_with(StubResponse(200, b"whole", {"content-type": "text/css"}))
     assert hasty.call(f"/runner/ext-ui/{hello.registry}/x/app.css").body == b"whole"

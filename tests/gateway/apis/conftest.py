@@ -17,7 +17,7 @@ from algaenv.gateway.quirks import QUIRKS
 from tests.drivers.alga import OZ, migrate, tenant
 from tests.gateway.gateway_process import AUTH_KEY, TOKEN, Answer, Gateway, gateway, settings_file
 from tests.gateway.seed import Extension, install
-from tests.gateway.stub_runner import Stub, stub
+from tests.gateway.stub_runner import StubRunner, start_stub_runner
 from tests.servers import Database, Postgres
 
 CAPABILITIES = (
@@ -29,11 +29,11 @@ CAPABILITIES = (
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Gateways:
     """What a module's tests share; every test installs an extension of its own."""
 
     database: Database
-    runner: Stub
+    runner: StubRunner
     faithful: Gateway
     fixed: Gateway
     numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -72,7 +72,7 @@ class Api:
         return answer.headers.get("x-algaenv-product-fault")
 
 
-def heard(gateway: Gateway, extension: Extension, kind: str) -> Any:
+def find_event(gateway: Gateway, extension: Extension, kind: str) -> Any:
     """The first event of this type that the feed told about an extension."""
     with closing(http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)) as link:
         link.request("GET", f"/algaenv/events?extension={extension.registry}")
@@ -86,7 +86,7 @@ def heard(gateway: Gateway, extension: Extension, kind: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def world(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def gateways(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
     name = f"test_{secrets.token_hex(6)}"
     postgres.execute(f"CREATE DATABASE {name}")
     database = Database(postgres, name)
@@ -94,7 +94,7 @@ def world(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Itera
     tenant(database, "Oz", OZ)
     folder = tmp_path_factory.mktemp("settings")
     with ExitStack() as stack:
-        runner = stack.enter_context(stub())
+        runner = stack.enter_context(start_stub_runner())
         env = {
             "DATABASE_URL": database.url,
             "TENANT_ID": OZ,
@@ -108,10 +108,10 @@ def world(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Itera
         fixed = stack.enter_context(
             gateway({**env, "GATEWAY_SETTINGS": settings_file(folder, mended)})
         )
-        yield World(database, runner, faithful, fixed)
+        yield Gateways(database, runner, faithful, fixed)
     postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
-def extension(world: World) -> Extension:
-    return world.install()
+def extension(gateways: Gateways) -> Extension:
+    return gateways.install()

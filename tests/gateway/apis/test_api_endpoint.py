@@ -12,7 +12,7 @@ from tests.gateway.conftest import Start
 from tests.gateway.seed import Extension, install
 from tests.servers import Database
 
-from .conftest import Api, World, heard
+from .conftest import Api, Gateways, find_event
 
 CALLS: dict[str, Any] = {
     "storage": {"operation": "list", "namespace": "n"},
@@ -25,31 +25,33 @@ CALLS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("token", [None, "", "wrong", "service-token", "storage-token ", "ü"])
-def test_wrong_token(world: World, extension: Extension, name: str, token: str | None) -> None:
+def test_wrong_token(
+    gateways: Gateways, extension: Extension, name: str, token: str | None
+) -> None:
     """The second variable does not count where the first is set."""
     shown = token.encode().decode("latin-1") if token else token
-    answer = Api(world.faithful, name, extension.install)(CALLS[name], token=shown)
+    answer = Api(gateways.faithful, name, extension.install)(CALLS[name], token=shown)
     assert answer.status == 401
     assert answer.json["code"] == "UNAUTHORIZED"
     assert answer.headers["content-type"] == "application/json"
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_token_comes_before_body(world: World, extension: Extension, name: str) -> None:
-    assert Api(world.faithful, name, extension.install)(b"{", token="wrong").status == 401
+def test_token_comes_before_body(gateways: Gateways, extension: Extension, name: str) -> None:
+    assert Api(gateways.faithful, name, extension.install)(b"{", token="wrong").status == 401
 
 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"a": NaN}'])
-def test_bad_json(world: World, extension: Extension, name: str, body: bytes) -> None:
-    answer = Api(world.faithful, name, extension.install)(body)
+def test_bad_json(gateways: Gateways, extension: Extension, name: str, body: bytes) -> None:
+    answer = Api(gateways.faithful, name, extension.install)(body)
     assert (answer.status, answer.json["code"]) == (500, "INTERNAL_ERROR")
 
 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("body", [b"[]", b"null", b'"x"', b"1", b"{}", b'{"operation": "no"}'])
-def test_no_operation(world: World, extension: Extension, name: str, body: bytes) -> None:
-    answer = Api(world.faithful, name, extension.install)(body)
+def test_no_operation(gateways: Gateways, extension: Extension, name: str, body: bytes) -> None:
+    answer = Api(gateways.faithful, name, extension.install)(body)
     assert answer.status == 400
     if name == "invoicing":
         assert answer.json == {"error": "Unsupported operation"}
@@ -59,8 +61,8 @@ def test_no_operation(world: World, extension: Extension, name: str, body: bytes
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_unknown_install(world: World, name: str) -> None:
-    answer = Api(world.faithful, name, str(uuid.uuid4()))(CALLS[name])
+def test_unknown_install(gateways: Gateways, name: str) -> None:
+    answer = Api(gateways.faithful, name, str(uuid.uuid4()))(CALLS[name])
     assert answer.status == 404
     if name == "invoicing":
         assert answer.json == {"error": "Install not found"}
@@ -69,9 +71,9 @@ def test_unknown_install(world: World, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_only_post(world: World, extension: Extension, name: str) -> None:
+def test_only_post(gateways: Gateways, extension: Extension, name: str) -> None:
     path = f"/api/internal/ext-{name}/install/{extension.install}"
-    assert world.faithful.ask(path, {"x-runner-auth": "storage-token"}).status == 405
+    assert gateways.faithful.ask(path, {"x-runner-auth": "storage-token"}).status == 405
 
 
 def test_second_token_where_the_first_is_blank(start: Start, hello: Extension) -> None:
@@ -86,10 +88,10 @@ def test_nobody_has_a_token_that_is_not_set(start: Start, hello: Extension) -> N
     assert Api(service, "storage", hello.install)(CALLS["storage"], token="").status == 401
 
 
-def test_calls_are_on_the_feed(world: World, extension: Extension) -> None:
-    storage = Api(world.faithful, "storage", extension.install)
+def test_calls_are_on_the_feed(gateways: Gateways, extension: Extension) -> None:
+    storage = Api(gateways.faithful, "storage", extension.install)
     storage({"operation": "get", "namespace": "n", "key": "nobody"})
-    told = heard(world.faithful, extension, "host-call")
+    told = find_event(gateways.faithful, extension, "host-call")
     assert told["api"] == "storage"
     assert told["operation"] == "get"
     assert told["about"] == "n/nobody"

@@ -16,7 +16,7 @@ from tests.gateway.conftest import Start
 from tests.gateway.seed import Extension, install
 from tests.servers import Database
 
-from .conftest import CAPABILITIES, Api, World
+from .conftest import CAPABILITIES, Api, Gateways
 
 MSP, PORTAL = default_users()
 CLIENTS = [
@@ -26,13 +26,13 @@ CLIENTS = [
 
 
 @pytest.fixture
-def clients(world: World, extension: Extension) -> Api:
-    return Api(world.faithful, "clients", extension.install)
+def clients(gateways: Gateways, extension: Extension) -> Api:
+    return Api(gateways.faithful, "clients", extension.install)
 
 
 @pytest.fixture
-def services(world: World, extension: Extension) -> Api:
-    return Api(world.faithful, "services", extension.install)
+def services(gateways: Gateways, extension: Extension) -> Api:
+    return Api(gateways.faithful, "services", extension.install)
 
 
 def test_default_clients(clients: Api) -> None:
@@ -120,29 +120,33 @@ BAD_PAGES: tuple[Any, ...] = (
         ("clients", {"operation": "list", "user": None}),
     ],
 )
-def test_bad_input(world: World, extension: Extension, name: str, body: Mapping[str, Any]) -> None:
-    answer = Api(world.faithful, name, extension.install)(body)
+def test_bad_input(
+    gateways: Gateways, extension: Extension, name: str, body: Mapping[str, Any]
+) -> None:
+    answer = Api(gateways.faithful, name, extension.install)(body)
     assert (answer.status, answer.json["code"]) == (400, "INVALID_INPUT")
     assert set(answer.json["details"]) == {"formErrors", "fieldErrors"}
 
 
 @pytest.mark.parametrize("name", ["clients", "services"])
-def test_capability(world: World, name: str) -> None:
-    answer = Api(world.faithful, name, world.install().install)({"operation": "list"})
+def test_capability(gateways: Gateways, name: str) -> None:
+    answer = Api(gateways.faithful, name, gateways.install().install)({"operation": "list"})
     assert answer.status == 200
-    plain = Api(world.faithful, name, world.install(capabilities=()).install)
+    plain = Api(gateways.faithful, name, gateways.install(capabilities=()).install)
     answer = plain({"operation": "list"})
     assert (answer.status, answer.json["code"]) == (403, "NOT_ALLOWED")
 
 
 @pytest.mark.parametrize("name", ["clients", "services"])
 @pytest.mark.parametrize(("user", "status"), [(MSP.id, 200), (PORTAL.id, 403), ("nobody", 403)])
-def test_permission(world: World, extension: Extension, name: str, user: str, status: int) -> None:
+def test_permission(
+    gateways: Gateways, extension: Extension, name: str, user: str, status: int
+) -> None:
     body = {"operation": "list", "user": {"userId": user, "userType": "internal"}}
-    assert Api(world.faithful, name, extension.install)(body).status == status
+    assert Api(gateways.faithful, name, extension.install)(body).status == status
 
 
-def test_search_for_clients_breaks(world: World, extension: Extension, clients: Api) -> None:
+def test_search_for_clients_breaks(gateways: Gateways, extension: Extension, clients: Api) -> None:
     body = {"operation": "list", "input": {"search": "example"}}
     answer = clients(body)
     assert (answer.status, answer.json) == (
@@ -152,12 +156,12 @@ def test_search_for_clients_breaks(world: World, extension: Extension, clients: 
     assert answer.headers["x-algaenv-product-fault"] == "clients-search"
     assert clients({"operation": "list", "input": {"search": "  "}}).status == 200
     # A gateway without the product's faults grants what the install lists, and no more.
-    world.database.sql(
+    gateways.database.sql(
         "UPDATE tenant_extension_install SET granted_caps = %s WHERE id = %s",
         json.dumps(CAPABILITIES),
         extension.install,
     )
-    mended = Api(world.fixed, "clients", extension.install)
+    mended = Api(gateways.fixed, "clients", extension.install)
     assert mended(body).json["totalCount"] == 1
     for search, count in {"portal": 0, str(PORTAL.client_id)[:8]: 1, "SOMEONE@": 1, "ü": 0}.items():
         assert mended.ok("list", input={"search": search})["totalCount"] == count

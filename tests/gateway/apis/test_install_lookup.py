@@ -13,7 +13,7 @@ from tests.gateway.conftest import Start
 from tests.gateway.gateway_process import AUTH_KEY, Answer, Gateway
 from tests.gateway.seed import Extension, add_bundle, install
 
-from .conftest import World
+from .conftest import Gateways
 
 OTHER = "0d9e0f62-8e2f-4a7e-8a52-6f9f1a5c1e11"
 
@@ -25,8 +25,8 @@ def _ask(gateway: Gateway, path: str, key: str | None = AUTH_KEY, **query: str) 
 
 @pytest.mark.parametrize("path", ["lookup-by-host", "validate"])
 @pytest.mark.parametrize("key", [None, "", "wrong"])
-def test_key(world: World, path: str, key: str | None) -> None:
-    assert _ask(world.faithful, path, key, host="h").status == 401
+def test_key(gateways: Gateways, path: str, key: str | None) -> None:
+    assert _ask(gateways.faithful, path, key, host="h").status == 401
 
 
 def test_without_a_key_of_ours_any_will_do(start: Start, hello: Extension) -> None:
@@ -36,17 +36,17 @@ def test_without_a_key_of_ours_any_will_do(start: Start, hello: Extension) -> No
 
 
 @pytest.mark.parametrize("host", ["ext.example", "EXT.example", "ext.example:8443"])
-def test_host(world: World, host: str) -> None:
-    extension = world.install(domain=f"{len(host)}{host.lower()[0]}.example", enabled=False)
+def test_host(gateways: Gateways, host: str) -> None:
+    extension = gateways.install(domain=f"{len(host)}{host.lower()[0]}.example", enabled=False)
     domain = f"{len(host)}{host.lower()[0]}.example"
     asked = host.replace("ext.example", domain).replace("EXT.example", domain.upper())
-    answer = _ask(world.faithful, "lookup-by-host", host=asked, ts="1")
+    answer = _ask(gateways.faithful, "lookup-by-host", host=asked, ts="1")
     assert answer.json == {
         "tenant_id": OZ,
         "extension_id": extension.registry,
         "content_hash": extension.digest.prefixed,
     }
-    world.database.sql("UPDATE tenant_extension_install SET runner_domain = NULL")
+    gateways.database.sql("UPDATE tenant_extension_install SET runner_domain = NULL")
 
 
 @pytest.mark.parametrize(
@@ -57,24 +57,24 @@ def test_host(world: World, host: str) -> None:
         ({"host": "x"}, 404, "not_found"),
     ],
 )
-def test_no_host(world: World, query: Mapping[str, str], status: int, error: str) -> None:
-    answer = _ask(world.faithful, "lookup-by-host", **query)
+def test_no_host(gateways: Gateways, query: Mapping[str, str], status: int, error: str) -> None:
+    answer = _ask(gateways.faithful, "lookup-by-host", **query)
     assert (answer.status, answer.json) == (status, {"error": error})
 
 
-def _valid(world: World, extension: str, hash_: str, tenant_id: str = OZ) -> bool:
-    answer = _ask(world.faithful, "validate", tenant=tenant_id, extension=extension, hash=hash_)
+def _valid(gateways: Gateways, extension: str, hash_: str, tenant_id: str = OZ) -> bool:
+    answer = _ask(gateways.faithful, "validate", tenant=tenant_id, extension=extension, hash=hash_)
     assert answer.status == 200
     assert set(answer.json) == {"valid"}
     return bool(answer.json["valid"])
 
 
-def test_validate(world: World, extension: Extension) -> None:
+def test_validate(gateways: Gateways, extension: Extension) -> None:
     older = Digest.of(b"older")
-    add_bundle(world.database, extension.version, older, "1 day")
+    add_bundle(gateways.database, extension.version, older, "1 day")
     hash_, registry = extension.digest, extension.registry
     for spelled in (hash_.prefixed, hash_.hex, hash_.hex.upper(), older.prefixed):
-        assert _valid(world, registry, spelled), spelled
+        assert _valid(gateways, registry, spelled), spelled
     for wrong in (
         "sha256:" + hash_.hex.upper(),
         Digest.of(b"?").hex,
@@ -82,23 +82,23 @@ def test_validate(world: World, extension: Extension) -> None:
         "",
         "\0" + hash_.hex,
     ):
-        assert not _valid(world, registry, wrong), wrong
-    assert not _valid(world, extension.slug, hash_.hex)
-    assert not _valid(world, extension.install, hash_.hex)
-    assert not _valid(world, registry, hash_.hex, "x")
-    assert not _valid(world, registry, hash_.hex, OTHER)
-    world.database.sql(
+        assert not _valid(gateways, registry, wrong), wrong
+    assert not _valid(gateways, extension.slug, hash_.hex)
+    assert not _valid(gateways, extension.install, hash_.hex)
+    assert not _valid(gateways, registry, hash_.hex, "x")
+    assert not _valid(gateways, registry, hash_.hex, OTHER)
+    gateways.database.sql(
         "UPDATE tenant_extension_install SET is_enabled = false WHERE id = %s", extension.install
     )
-    assert _valid(world, registry, hash_.hex)
+    assert _valid(gateways, registry, hash_.hex)
 
 
-def test_validate_wants_the_right_product(world: World) -> None:
-    desk = tenant(world.database, "Desk", product="algadesk")
-    theirs = install(world.database, desk, name="Desk")
-    assert not _valid(world, theirs.registry, theirs.digest.hex, desk)
-    unknown = install(world.database, OTHER, name="Unknown")
-    assert _valid(world, unknown.registry, unknown.digest.hex, OTHER)
+def test_validate_wants_the_right_product(gateways: Gateways) -> None:
+    desk = tenant(gateways.database, "Desk", product="algadesk")
+    theirs = install(gateways.database, desk, name="Desk")
+    assert not _valid(gateways, theirs.registry, theirs.digest.hex, desk)
+    unknown = install(gateways.database, OTHER, name="Unknown")
+    assert _valid(gateways, unknown.registry, unknown.digest.hex, OTHER)
 
 
 def _config(gateway: Gateway, body: object, token: str = "storage-token") -> Answer:
@@ -112,10 +112,10 @@ def _config(gateway: Gateway, body: object, token: str = "storage-token") -> Ans
     )
 
 
-def test_install_config(world: World) -> None:
-    extension = world.install(config={"a": 1, "b": None}, secrets={"s": "x"})
+def test_install_config(gateways: Gateways) -> None:
+    extension = gateways.install(config={"a": 1, "b": None}, secrets={"s": "x"})
     for ref in (extension.registry, extension.install, extension.slug):
-        answer = _config(world.faithful, {"tenantId": OZ, "extensionId": ref})
+        answer = _config(gateways.faithful, {"tenantId": OZ, "extensionId": ref})
         assert answer.status == 200
         assert (
             answer.json.items()
@@ -136,8 +136,8 @@ def test_install_config(world: World) -> None:
         assert answer.json["updatedAt"].endswith("Z")
 
 
-def test_install_config_without_rows(world: World, extension: Extension) -> None:
-    answer = _config(world.faithful, {"tenantId": OZ, "extensionId": extension.registry}).json
+def test_install_config_without_rows(gateways: Gateways, extension: Extension) -> None:
+    answer = _config(gateways.faithful, {"tenantId": OZ, "extensionId": extension.registry}).json
     assert (answer["secretEnvelope"], answer["updatedAt"]) == (None, None)
     assert not {"configVersion", "secretsVersion"} & set(answer)
     assert answer["config"] == {"from": "install"}
@@ -156,15 +156,15 @@ def test_install_config_without_rows(world: World, extension: Extension) -> None
     ],
 )
 def test_install_config_refusals(
-    world: World, body: object, token: str, status: int, error: str
+    gateways: Gateways, body: object, token: str, status: int, error: str
 ) -> None:
-    answer = _config(world.faithful, body, token)
+    answer = _config(gateways.faithful, body, token)
     assert (answer.status, answer.json["error"]) == (status, error)
 
 
-def test_install_config_of_another_tenant(world: World, extension: Extension) -> None:
+def test_install_config_of_another_tenant(gateways: Gateways, extension: Extension) -> None:
     asked = {"tenantId": OTHER, "extensionId": extension.registry}
-    assert _config(world.faithful, asked).status == 404
+    assert _config(gateways.faithful, asked).status == 404
 
 
 def test_install_config_has_a_token_of_its_own(start: Start, hello: Extension) -> None:

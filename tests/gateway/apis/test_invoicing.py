@@ -14,7 +14,7 @@ from algaenv.gateway.apis.invoicing import parse_invoice, subtotal
 from algaenv.gateway.settings import Settings
 from tests.gateway.seed import Extension
 
-from .conftest import Api, World, heard
+from .conftest import Api, Gateways, find_event
 
 KNOWN = directory.load_directory(Settings())
 CLIENT = KNOWN.clients[0].clientId
@@ -24,11 +24,11 @@ INVOICE = {"operation": "createManualInvoice", "clientId": CLIENT, "items": [ITE
 
 
 @pytest.fixture
-def invoicing(world: World, extension: Extension) -> Api:
-    return Api(world.faithful, "invoicing", extension.install)
+def invoicing(gateways: Gateways, extension: Extension) -> Api:
+    return Api(gateways.faithful, "invoicing", extension.install)
 
 
-def test_an_invoice(world: World, extension: Extension, invoicing: Api) -> None:
+def test_an_invoice(gateways: Gateways, extension: Extension, invoicing: Api) -> None:
     answer = invoicing({**INVOICE, "invoiceDate": "2026-01-02", "poNumber": " 7 "})
     assert answer.status == 201
     invoice = answer.json["invoice"]
@@ -45,7 +45,7 @@ def test_an_invoice(world: World, extension: Extension, invoicing: Api) -> None:
     }
     second = invoicing(INVOICE).json["invoice"]
     assert second["invoiceNumber"] > invoice["invoiceNumber"]
-    listed = world.faithful.ask("/algaenv/invoices").json["invoices"]
+    listed = gateways.faithful.ask("/algaenv/invoices").json["invoices"]
     assert [it["invoiceId"] for it in listed[:2]] == [second["invoiceId"], invoice["invoiceId"]]
     assert (
         listed[1].items()
@@ -60,7 +60,7 @@ def test_an_invoice(world: World, extension: Extension, invoicing: Api) -> None:
         }.items()
     )
     assert listed[1]["items"][0].items() >= ITEM.items()
-    assert heard(world.faithful, extension, "invoice-created")["total"] == 2000
+    assert find_event(gateways.faithful, extension, "invoice-created")["total"] == 2000
 
 
 def _with(**more: object) -> dict[str, object]:
@@ -124,8 +124,8 @@ def test_items_that_are_none(invoicing: Api) -> None:
     assert {"items[0]", "items[1]"} < set(answer.json["fieldErrors"])
 
 
-def test_capability(world: World) -> None:
-    plain = Api(world.faithful, "invoicing", world.install(capabilities=()).install)
+def test_capability(gateways: Gateways) -> None:
+    plain = Api(gateways.faithful, "invoicing", gateways.install(capabilities=()).install)
     answer = plain(INVOICE)
     assert (answer.status, answer.json["success"]) == (403, False)
 

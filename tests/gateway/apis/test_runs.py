@@ -18,21 +18,21 @@ from algaenv.gateway.apis.scheduler.runs import lock_key
 from tests.drivers.alga import OZ
 from tests.gateway.gateway_process import Answer, Gateway
 from tests.gateway.seed import Extension, add_bundle, install
-from tests.gateway.stub_runner import Asked, Said, envelope
+from tests.gateway.stub_runner import ReceivedCall, StubResponse, envelope
 
-from .conftest import Api, World, heard
+from .conftest import Api, Gateways, find_event
 
 
 @pytest.fixture(autouse=True)
-def _runner_answers(world: World) -> Iterator[None]:
-    world.runner.asked.clear()
+def _runner_answers(gateways: Gateways) -> Iterator[None]:
+    gateways.runner.asked.clear()
     yield
-    world.runner.says(envelope(200, b"{}"))
+    gateways.runner.respond_with(envelope(200, b"{}"))
 
 
-def _create(world: World, extension: Extension, **more: object) -> str:
+def _create(gateways: Gateways, extension: Extension, **more: object) -> str:
     fields = {"endpoint": "POST /hello", "cron": "0 0 1 1 *", **more}
-    scheduler = Api(world.faithful, "scheduler", extension.install)
+    scheduler = Api(gateways.faithful, "scheduler", extension.install)
     return str(scheduler.ok("create", **fields)["scheduleId"])
 
 
@@ -40,9 +40,9 @@ def _run(gateway: Gateway, schedule: str) -> Answer:
     return gateway.ask(f"/algaenv/schedules/{schedule}/run", method="POST", body=b"")
 
 
-def _row(world: World, schedule: str) -> tuple[Any, ...]:
+def _row(gateways: Gateways, schedule: str) -> tuple[Any, ...]:
     """When it ran last, how, and why not; and whether it is enabled."""
-    (row,) = world.database.sql(
+    (row,) = gateways.database.sql(
         "SELECT last_run_at, last_run_status, last_error, enabled FROM tenant_extension_schedule"
         " WHERE id = %s",
         schedule,
@@ -50,12 +50,12 @@ def _row(world: World, schedule: str) -> tuple[Any, ...]:
     return row
 
 
-def test_the_call(world: World) -> None:
-    extension = world.install(config={"k": "v"}, secrets={"s": "x"})
-    schedule = _create(world, extension, payload={"a": [1, "ü"]})
-    answer = _run(world.faithful, schedule)
+def test_the_call(gateways: Gateways) -> None:
+    extension = gateways.install(config={"k": "v"}, secrets={"s": "x"})
+    schedule = _create(gateways, extension, payload={"a": [1, "ü"]})
+    answer = _run(gateways.faithful, schedule)
     assert answer.json["status"] == "success"
-    asked = world.runner.last
+    asked = gateways.runner.last
     request_id = answer.json["requestId"]
     assert asked.target == "/v1/execute"
     assert (
@@ -91,7 +91,7 @@ def test_the_call(world: World) -> None:
     assert sent["secret_envelope"]["algorithm"] == "inline/base64"
     assert "user" not in sent
     assert "endpoint" not in sent
-    ran_at, status, error, _ = _row(world, schedule)
+    ran_at, status, error, _ = _row(gateways, schedule)
     assert ran_at is not None
     assert (status, error) == ("success", None)
 
@@ -99,147 +99,149 @@ def test_the_call(world: World) -> None:
 @pytest.mark.parametrize(
     "more", [{"endpoint": "GET /hello", "payload": {"a": 1}}, {"payload": None}]
 )
-def test_no_body(world: World, extension: Extension, more: dict[str, object]) -> None:
-    assert _run(world.faithful, _create(world, extension, **more)).status == 200
-    assert "body_b64" not in world.runner.last.json["http"]
+def test_no_body(gateways: Gateways, extension: Extension, more: dict[str, object]) -> None:
+    assert _run(gateways.faithful, _create(gateways, extension, **more)).status == 200
+    assert "body_b64" not in gateways.runner.last.json["http"]
 
 
 @pytest.mark.parametrize(
-    ("said", "status"),
+    ("response", "status"),
     [
         (envelope(204), "success"),
         (envelope(399), "success"),
         (envelope(400), "error"),
         (envelope(502, error="bundle_fetch_failed: no"), "error"),
-        (Said(200, b""), "error"),
-        (Said(200, b"<html>"), "error"),
-        (Said(422, b"{}"), "error"),
-        (Said(200, json.dumps({"status": 200, "pad": "x" * 262_144}).encode()), "error"),
+        (StubResponse(200, b""), "error"),
+        (StubResponse(200, b"<html>"), "error"),
+        (StubResponse(422, b"{}"), "error"),
+        (StubResponse(200, json.dumps({"status": 200, "pad": "x" * 262_144}).encode()), "error"),
     ],
 )
-def test_how_it_ends(world: World, extension: Extension, said: Said, status: str) -> None:
-    schedule = _create(world, extension)
-    world.runner.says(said)
-    answer = _run(world.faithful, schedule).json
-    ran_at, stored, error, enabled = _row(world, schedule)
+def test_how_it_ends(
+    gateways: Gateways, extension: Extension, response: StubResponse, status: str
+) -> None:
+    schedule = _create(gateways, extension)
+    gateways.runner.respond_with(response)
+    answer = _run(gateways.faithful, schedule).json
+    ran_at, stored, error, enabled = _row(gateways, schedule)
     assert (answer["status"], stored, enabled) == (status, status, True)
     assert ran_at is not None
     assert answer["error"] == error
     assert (error is None) is (status == "success")
-    if b"bundle_fetch_failed" in said.body:
+    if b"bundle_fetch_failed" in response.body:
         assert answer["detail"] == "bundle_fetch_failed: no"
-    world.runner.says(envelope(200))
-    _run(world.faithful, schedule)
-    assert _row(world, schedule)[1:3] == ("success", None)
+    gateways.runner.respond_with(envelope(200))
+    _run(gateways.faithful, schedule)
+    assert _row(gateways, schedule)[1:3] == ("success", None)
 
 
-def test_what_is_passed_over(world: World, extension: Extension) -> None:
-    disabled = _create(world, extension, enabled=False)
-    assert _run(world.faithful, disabled).status == 409
-    schedule = _create(world, extension)
-    world.database.sql(
+def test_what_is_passed_over(gateways: Gateways, extension: Extension) -> None:
+    disabled = _create(gateways, extension, enabled=False)
+    assert _run(gateways.faithful, disabled).status == 409
+    schedule = _create(gateways, extension)
+    gateways.database.sql(
         "UPDATE tenant_extension_install SET is_enabled = false WHERE id = %s", extension.install
     )
-    assert _run(world.faithful, schedule).status == 409
+    assert _run(gateways.faithful, schedule).status == 409
     for each in (disabled, schedule):
-        assert _row(world, each)[:3] == (None, None, None)
-    assert _run(world.faithful, str(uuid.uuid4())).status == 409
-    assert _run(world.faithful, "nobody").status == 404
-    assert not world.runner.asked
+        assert _row(gateways, each)[:3] == (None, None, None)
+    assert _run(gateways.faithful, str(uuid.uuid4())).status == 409
+    assert _run(gateways.faithful, "nobody").status == 404
+    assert not gateways.runner.asked
 
 
-def test_no_bundle(world: World, extension: Extension) -> None:
-    schedule = _create(world, extension)
-    world.database.sql("DELETE FROM extension_bundle WHERE version_id = %s", extension.version)
-    assert _run(world.faithful, schedule).json["status"] == "error"
-    assert not world.runner.asked
+def test_no_bundle(gateways: Gateways, extension: Extension) -> None:
+    schedule = _create(gateways, extension)
+    gateways.database.sql("DELETE FROM extension_bundle WHERE version_id = %s", extension.version)
+    assert _run(gateways.faithful, schedule).json["status"] == "error"
+    assert not gateways.runner.asked
 
 
-def test_endpoint_gone(world: World, extension: Extension) -> None:
-    schedule = _create(world, extension)
-    world.database.sql(
+def test_endpoint_gone(gateways: Gateways, extension: Extension) -> None:
+    schedule = _create(gateways, extension)
+    gateways.database.sql(
         "DELETE FROM extension_api_endpoint WHERE version_id = %s", extension.version
     )
-    assert _run(world.faithful, schedule).json["status"] == "error"
-    assert _row(world, schedule)[2:] == (
+    assert _run(gateways.faithful, schedule).json["status"] == "error"
+    assert _row(gateways, schedule)[2:] == (
         "Schedule endpoint not found; disabling schedule",
         False,
     )
 
 
-def test_schedules_die_when_the_version_changes(world: World, extension: Extension) -> None:
-    schedule = _create(world, extension)
-    _upgrade(world, extension, [("POST", "/hello")])
-    answer = _run(world.faithful, schedule)
+def test_schedules_die_when_the_version_changes(gateways: Gateways, extension: Extension) -> None:
+    schedule = _create(gateways, extension)
+    _upgrade(gateways, extension, [("POST", "/hello")])
+    answer = _run(gateways.faithful, schedule)
     assert answer.headers["x-algaenv-product-fault"] == "scheduler-version-change"
-    assert _row(world, schedule)[2:] == (
+    assert _row(gateways, schedule)[2:] == (
         "Schedule endpoint does not belong to installed version",
         True,
     )
-    assert not world.runner.asked
-    answer = _run(world.fixed, schedule)
+    assert not gateways.runner.asked
+    answer = _run(gateways.fixed, schedule)
     assert answer.json["status"] == "success"
     assert "x-algaenv-product-fault" not in answer.headers
-    assert _run(world.faithful, schedule).json["status"] == "success"
+    assert _run(gateways.faithful, schedule).json["status"] == "success"
 
 
-def test_mended_but_without_a_counterpart(world: World, extension: Extension) -> None:
-    schedule = _create(world, extension)
-    _upgrade(world, extension, [("GET", "/hello")])
-    assert _run(world.fixed, schedule).json["status"] == "error"
+def test_mended_but_without_a_counterpart(gateways: Gateways, extension: Extension) -> None:
+    schedule = _create(gateways, extension)
+    _upgrade(gateways, extension, [("GET", "/hello")])
+    assert _run(gateways.fixed, schedule).json["status"] == "error"
 
 
-def _upgrade(world: World, extension: Extension, endpoints: list[tuple[str, str]]) -> None:
-    (row,) = world.database.sql(
+def _upgrade(gateways: Gateways, extension: Extension, endpoints: list[tuple[str, str]]) -> None:
+    (row,) = gateways.database.sql(
         "INSERT INTO extension_version (id, registry_id, version, runtime, main_entry,"
         " api_endpoints) VALUES (gen_random_uuid(), %s, '9.9.9', 'wasm-js@1', 'ui', %s)"
         " RETURNING id::text",
         extension.registry,
         json.dumps([{"method": m, "path": p, "handler": "x"} for m, p in endpoints]),
     )
-    add_bundle(world.database, row[0], Digest.of(row[0].encode()))
-    world.database.sql(
+    add_bundle(gateways.database, row[0], Digest.of(row[0].encode()))
+    gateways.database.sql(
         "UPDATE tenant_extension_install SET version_id = %s WHERE id = %s",
         row[0],
         extension.install,
     )
 
 
-def test_runs_do_not_overlap(world: World, extension: Extension) -> None:
-    schedule = _create(world, extension)
+def test_runs_do_not_overlap(gateways: Gateways, extension: Extension) -> None:
+    schedule = _create(gateways, extension)
     arrived, leave = threading.Event(), threading.Event()
 
-    def slow(asked: Asked) -> Said:
+    def slow(asked: ReceivedCall) -> StubResponse:
         arrived.set()
         assert leave.wait(20)
         return envelope(200)
 
-    world.runner.answer = slow
-    first = threading.Thread(target=_run, args=(world.faithful, schedule))
+    gateways.runner.answer = slow
+    first = threading.Thread(target=_run, args=(gateways.faithful, schedule))
     first.start()
     assert arrived.wait(20)
     # The other gateway knows of it through the database.
-    for each in (world.faithful, world.fixed):
+    for each in (gateways.faithful, gateways.fixed):
         assert _run(each, schedule).status == 409
     leave.set()
     first.join()
-    assert len(world.runner.asked) == 1
-    assert _run(world.faithful, schedule).status == 200
+    assert len(gateways.runner.asked) == 1
+    assert _run(gateways.faithful, schedule).status == 200
 
 
-def test_the_lock_is_the_products(world: World, extension: Extension) -> None:
-    schedule = _create(world, extension)
-    with psycopg.connect(**world.database.dsn) as holder:
+def test_the_lock_is_the_products(gateways: Gateways, extension: Extension) -> None:
+    schedule = _create(gateways, extension)
+    with psycopg.connect(**gateways.database.dsn) as holder:
         holder.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(schedule)])
-        assert _run(world.faithful, schedule).status == 409
-    assert _run(world.faithful, schedule).status == 200
+        assert _run(gateways.faithful, schedule).status == 409
+    assert _run(gateways.faithful, schedule).status == 200
 
 
-def test_runs_are_on_the_feed(world: World, extension: Extension) -> None:
-    schedule = _create(world, extension, name="nightly")
-    world.runner.says(envelope(500, error="execute_failed: no"))
-    _run(world.faithful, schedule)
-    told = heard(world.faithful, extension, "schedule-ran")
+def test_runs_are_on_the_feed(gateways: Gateways, extension: Extension) -> None:
+    schedule = _create(gateways, extension, name="nightly")
+    gateways.runner.respond_with(envelope(500, error="execute_failed: no"))
+    _run(gateways.faithful, schedule)
+    told = find_event(gateways.faithful, extension, "schedule-ran")
     assert (
         told.items()
         >= {
@@ -251,41 +253,41 @@ def test_runs_are_on_the_feed(world: World, extension: Extension) -> None:
             "detail": "execute_failed: no",
         }.items()
     )
-    answer = world.faithful.ask("/algaenv/schedules").json["schedules"]
+    answer = gateways.faithful.ask("/algaenv/schedules").json["schedules"]
     (mine,) = (it for it in answer if it["id"] == schedule)
     assert mine["lastError"] == told["error"]
 
 
-def test_schedules_run_by_themselves(world: World, extension: Extension) -> None:
+def test_schedules_run_by_themselves(gateways: Gateways, extension: Extension) -> None:
     """A sixth field counts seconds: a row that only a test writes."""
-    schedule = _create(world, extension)
-    world.database.sql(
+    schedule = _create(gateways, extension)
+    gateways.database.sql(
         "UPDATE tenant_extension_schedule SET cron = '* * * * * *' WHERE id = %s", schedule
     )
     try:
-        _until(lambda: len(_mine(world, schedule)) >= 3)
+        _until(lambda: len(_mine(gateways, schedule)) >= 3)
     finally:
-        world.database.sql("DELETE FROM tenant_extension_schedule WHERE id = %s", schedule)
-    moments = [it.json["context"]["request_id"] for it in _mine(world, schedule)]
+        gateways.database.sql("DELETE FROM tenant_extension_schedule WHERE id = %s", schedule)
+    moments = [it.json["context"]["request_id"] for it in _mine(gateways, schedule)]
     assert len(set(moments)) == len(moments)
 
 
-def test_two_gateways_run_a_schedule_once(world: World, extension: Extension) -> None:
+def test_two_gateways_run_a_schedule_once(gateways: Gateways, extension: Extension) -> None:
     """Both look at the clock; what has run since it was due is passed over."""
-    schedule = _create(world, extension)
+    schedule = _create(gateways, extension)
     began = time.time()
-    world.database.sql(
+    gateways.database.sql(
         "UPDATE tenant_extension_schedule SET cron = '* * * * * *' WHERE id = %s", schedule
     )
     try:
-        _until(lambda: len(_mine(world, schedule)) >= 4)
+        _until(lambda: len(_mine(gateways, schedule)) >= 4)
     finally:
-        world.database.sql("DELETE FROM tenant_extension_schedule WHERE id = %s", schedule)
-    assert len(_mine(world, schedule)) <= time.time() - began + 1
+        gateways.database.sql("DELETE FROM tenant_extension_schedule WHERE id = %s", schedule)
+    assert len(_mine(gateways, schedule)) <= time.time() - began + 1
 
 
-def _mine(world: World, schedule: str) -> list[Asked]:
-    return [it for it in world.runner.asked if it.json["context"]["schedule_id"] == schedule]
+def _mine(gateways: Gateways, schedule: str) -> list[ReceivedCall]:
+    return [it for it in gateways.runner.asked if it.json["context"]["schedule_id"] == schedule]
 
 
 def _until(holds: Callable[[], bool]) -> None:
@@ -295,7 +297,7 @@ def _until(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_another_tenants_schedule(world: World) -> None:
-    stranger = install(world.database, str(uuid.uuid4()), name="Stranger", version="7")
-    schedule = _create(world, stranger)
-    assert _run(world.faithful, schedule).status == 409
+def test_another_tenants_schedule(gateways: Gateways) -> None:
+    stranger = install(gateways.database, str(uuid.uuid4()), name="Stranger", version="7")
+    schedule = _create(gateways, stranger)
+    assert _run(gateways.faithful, schedule).status == 409

@@ -11,19 +11,19 @@ import pytest
 
 from tests.gateway.seed import Extension
 
-from .conftest import Api, World
+from .conftest import Api, Gateways
 
 CREATE = {"operation": "create", "endpoint": "/hello", "cron": "*/5 * * * *"}
 
 
 @pytest.fixture
-def scheduler(world: World, extension: Extension) -> Api:
-    return Api(world.faithful, "scheduler", extension.install)
+def scheduler(gateways: Gateways, extension: Extension) -> Api:
+    return Api(gateways.faithful, "scheduler", extension.install)
 
 
 @pytest.fixture
-def fixed(world: World, extension: Extension) -> Api:
-    return Api(world.fixed, "scheduler", extension.install)
+def fixed(gateways: Gateways, extension: Extension) -> Api:
+    return Api(gateways.fixed, "scheduler", extension.install)
 
 
 def test_life_of_a_schedule(scheduler: Api) -> None:
@@ -69,7 +69,9 @@ def test_life_of_a_schedule(scheduler: Api) -> None:
     assert scheduler.ok("get", scheduleId=made) == {"schedule": None}
 
 
-def test_endpoints_are_made_on_demand(world: World, extension: Extension, scheduler: Api) -> None:
+def test_endpoints_are_made_on_demand(
+    gateways: Gateways, extension: Extension, scheduler: Api
+) -> None:
     listed = scheduler.ok("getEndpoints")["endpoints"]
     assert {(it["method"], it["path"]): it["schedulable"] for it in listed} == {
         ("GET", "/"): True,
@@ -79,7 +81,7 @@ def test_endpoints_are_made_on_demand(world: World, extension: Extension, schedu
         **{(method, "/items/:id"): False for method in ("GET", "PUT", "DELETE", "PATCH")},
     }
     assert {it["handler"] for it in listed} == {"dist/main"}
-    rows = world.database.sql(
+    rows = gateways.database.sql(
         "SELECT id::text FROM extension_api_endpoint WHERE version_id = %s", extension.version
     )
     assert {it["id"] for it in listed} == {row[0] for row in rows}
@@ -139,14 +141,14 @@ def test_bad_shapes(scheduler: Api, body: Mapping[str, Any]) -> None:
     assert answer.json["details"]["fieldErrors"]
 
 
-def test_a_schedule_that_is_not_there(world: World, scheduler: Api) -> None:
+def test_a_schedule_that_is_not_there(gateways: Gateways, scheduler: Api) -> None:
     nobody = str(uuid.uuid4())
     assert scheduler.ok("get", scheduleId=nobody) == {"schedule": None}
     for operation in ("update", "delete"):
         answer = scheduler({"operation": operation, "scheduleId": nobody})
         assert answer.status == 400
         assert answer.json["success"] is False
-    stranger = Api(world.faithful, "scheduler", world.install().install)
+    stranger = Api(gateways.faithful, "scheduler", gateways.install().install)
     theirs = stranger.ok("create", endpoint="/hello", cron="0 * * * *")["scheduleId"]
     assert scheduler.ok("get", scheduleId=theirs) == {"schedule": None}
     assert scheduler({"operation": "delete", "scheduleId": theirs}).status == 400
@@ -170,9 +172,9 @@ def test_ten_changes_a_minute(scheduler: Api) -> None:
     assert scheduler({"operation": "list"}).status == 200
 
 
-def test_fifty_schedules(world: World, extension: Extension, scheduler: Api) -> None:
+def test_fifty_schedules(gateways: Gateways, extension: Extension, scheduler: Api) -> None:
     scheduler.ok("create", endpoint="/hello", cron="0 * * * *")
-    world.database.sql(
+    gateways.database.sql(
         "INSERT INTO tenant_extension_schedule (install_id, tenant_id, endpoint_id, cron, enabled)"
         " SELECT install_id, tenant_id, endpoint_id, cron, false FROM tenant_extension_schedule,"
         " generate_series(1, 49) WHERE install_id = %s",
@@ -200,14 +202,14 @@ def test_array_payloads_break(scheduler: Api, fixed: Api) -> None:
     assert fixed.ok("list")["schedules"][0]["payload"] == [{"a": 1}]
 
 
-def test_capability_is_not_asked_for(world: World) -> None:
-    plain = world.install(capabilities=())
-    assert Api(world.faithful, "scheduler", plain.install)(CREATE).status == 201
+def test_capability_is_not_asked_for(gateways: Gateways) -> None:
+    plain = gateways.install(capabilities=())
+    assert Api(gateways.faithful, "scheduler", plain.install)(CREATE).status == 201
 
 
-def test_schedules_for_the_author(world: World, extension: Extension, scheduler: Api) -> None:
+def test_schedules_for_the_author(gateways: Gateways, extension: Extension, scheduler: Api) -> None:
     scheduler.ok("create", endpoint="/hello", cron="0 0 1 1 *", name="new year")
-    answer = world.faithful.ask("/algaenv/schedules")
+    answer = gateways.faithful.ask("/algaenv/schedules")
     (mine,) = (it for it in answer.json["schedules"] if it["installId"] == extension.install)
     assert mine["nextRunAt"].endswith("-01-01T00:00:00.000Z")
     assert mine["extensionId"] == extension.registry

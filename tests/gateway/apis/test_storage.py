@@ -13,20 +13,20 @@ import pytest
 from tests.drivers.alga import OZ
 from tests.gateway.seed import Extension
 
-from .conftest import Api, World
+from .conftest import Api, Gateways
 
 PUT = {"operation": "put", "namespace": "n", "key": "k", "value": 1}
 GET = {"operation": "get", "namespace": "n", "key": "k"}
 
 
 @pytest.fixture
-def storage(world: World, extension: Extension) -> Api:
-    return Api(world.faithful, "storage", extension.install)
+def storage(gateways: Gateways, extension: Extension) -> Api:
+    return Api(gateways.faithful, "storage", extension.install)
 
 
 @pytest.fixture
-def fixed(world: World, extension: Extension) -> Api:
-    return Api(world.fixed, "storage", extension.install)
+def fixed(gateways: Gateways, extension: Extension) -> Api:
+    return Api(gateways.fixed, "storage", extension.install)
 
 
 def test_put_answers_the_revision(storage: Api) -> None:
@@ -49,10 +49,10 @@ def test_values_come_back(storage: Api, value: object) -> None:
     assert found["metadata"] == {"a": [1]}
 
 
-def test_an_omitted_value_is_null(world: World, extension: Extension, storage: Api) -> None:
+def test_an_omitted_value_is_null(gateways: Gateways, extension: Extension, storage: Api) -> None:
     storage.ok("put", namespace="n", key="k")
     assert storage.ok("get", namespace="n", key="k")["value"] is None
-    assert _sizes(world, extension) == [(4, 2)]
+    assert _sizes(gateways, extension) == [(4, 2)]
 
 
 def test_numbers_are_those_of_javascript(storage: Api) -> None:
@@ -164,15 +164,15 @@ def test_largest_value(storage: Api) -> None:
     "body", [PUT, GET, {"operation": "list", "namespace": "n"}, {**PUT, "key": ""}]
 )
 def test_disabled_install(
-    world: World, enabled: bool, status: str, body: Mapping[str, Any]
+    gateways: Gateways, enabled: bool, status: str, body: Mapping[str, Any]
 ) -> None:
-    disabled = world.install(enabled=enabled, status=status)
-    answer = Api(world.faithful, "storage", disabled.install)(body)
+    disabled = gateways.install(enabled=enabled, status=status)
+    answer = Api(gateways.faithful, "storage", disabled.install)(body)
     assert (answer.status, answer.json["code"]) == (401, "UNAUTHORIZED")
 
 
-def test_install_id_that_is_no_uuid(world: World) -> None:
-    answer = Api(world.faithful, "storage", "hello")(PUT)
+def test_install_id_that_is_no_uuid(gateways: Gateways) -> None:
+    answer = Api(gateways.faithful, "storage", "hello")(PUT)
     assert (answer.status, answer.json["code"]) == (500, "INTERNAL_ERROR")
 
 
@@ -254,27 +254,27 @@ def _all(storage: Api) -> list[str]:
         cursor = {"cursor": page["nextCursor"]}
 
 
-def test_expiry(world: World, storage: Api, fixed: Api, extension: Extension) -> None:
+def test_expiry(gateways: Gateways, storage: Api, fixed: Api, extension: Extension) -> None:
     made = storage.ok("put", namespace="n", key="k", value=1, ttlSeconds=60)
     assert made["ttlExpiresAt"] > made["createdAt"]
     storage.ok("put", namespace="n", key="other", value=1)
-    _expire(world, extension)
-    assert _usage(world, extension) == (6, 2, 1)
+    _expire(gateways, extension)
+    assert _usage(gateways, extension) == (6, 2, 1)
     for _ in range(2):
         answer = storage(GET)
         assert answer.status == 404
         assert answer.headers["x-algaenv-product-fault"] == "storage-expired-stays"
-    assert len(_sizes(world, extension)) == 2
+    assert len(_sizes(gateways, extension)) == 2
     storage.ok("get", namespace="n", key="other")
-    assert len(_sizes(world, extension)) == 1
-    assert _usage(world, extension) == (3, 1, 1)
+    assert len(_sizes(gateways, extension)) == 1
+    assert _usage(gateways, extension) == (3, 1, 1)
     storage.ok("put", namespace="n", key="k", value=1, ttlSeconds=60)
-    _expire(world, extension)
+    _expire(gateways, extension)
     answer = fixed(GET)
     assert answer.status == 404
     assert "x-algaenv-product-fault" not in answer.headers
-    assert len(_sizes(world, extension)) == 1
-    assert _usage(world, extension) == (3, 1, 1)
+    assert len(_sizes(gateways, extension)) == 1
+    assert _usage(gateways, extension) == (3, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -290,15 +290,15 @@ def test_expiry(world: World, storage: Api, fixed: Api, extension: Extension) ->
     ],
 )
 def test_success_removes_what_has_expired(
-    world: World, storage: Api, extension: Extension, body: Mapping[str, Any]
+    gateways: Gateways, storage: Api, extension: Extension, body: Mapping[str, Any]
 ) -> None:
     storage.ok("put", namespace="n", key="kept", value=1)
     for namespace in ("n", "elsewhere"):
         storage.ok("put", namespace=namespace, key="k", value=1, ttlSeconds=60)
-    _expire(world, extension)
+    _expire(gateways, extension)
     answer = storage(body)
     assert answer.status == 200
-    rows = world.database.sql(
+    rows = gateways.database.sql(
         "SELECT count(*) FILTER (WHERE ttl_expires_at IS NOT NULL), count(*), count(DISTINCT"
         " namespace), sum(value_size_bytes + metadata_size_bytes) FROM ext_storage_records"
         " WHERE extension_install_id = %s",
@@ -306,13 +306,13 @@ def test_success_removes_what_has_expired(
     )
     (expired, keys, namespaces, bytes_) = rows[0]
     assert expired == 0
-    assert _usage(world, extension) == (bytes_ or 0, keys, namespaces)
+    assert _usage(gateways, extension) == (bytes_ or 0, keys, namespaces)
     if body == PUT:
         assert answer.json["revision"] == 1
 
 
-def test_quota_of_keys(world: World, storage: Api, extension: Extension) -> None:
-    _fill(world, extension, "'n', 'k' || g", "generate_series(1, 5120) g")
+def test_quota_of_keys(gateways: Gateways, storage: Api, extension: Extension) -> None:
+    _fill(gateways, extension, "'n', 'k' || g", "generate_series(1, 5120) g")
     assert storage({**PUT, "key": "new"}).json["code"] == "QUOTA_EXCEEDED"
     assert storage({**PUT, "key": "k1"}).json["revision"] == 2
     assert storage({**PUT, "namespace": "elsewhere"}).status == 200
@@ -320,23 +320,25 @@ def test_quota_of_keys(world: World, storage: Api, extension: Extension) -> None
     assert storage({**PUT, "key": "new"}).status == 200
 
 
-def test_quota_of_namespaces(world: World, storage: Api, extension: Extension) -> None:
-    _fill(world, extension, "'n' || g, 'k'", "generate_series(1, 32) g")
+def test_quota_of_namespaces(gateways: Gateways, storage: Api, extension: Extension) -> None:
+    _fill(gateways, extension, "'n' || g, 'k'", "generate_series(1, 32) g")
     answer = storage({**PUT, "namespace": "new"})
     assert (answer.status, answer.json["code"]) == (429, "QUOTA_EXCEEDED")
     assert storage({**PUT, "namespace": "n1", "key": "new"}).status == 200
 
 
-def test_quota_of_bytes(world: World, storage: Api, extension: Extension) -> None:
-    _fill(world, extension, "'n', 'k'", "generate_series(1, 1) g", size=256 * 1024 * 1024 - 2)
+def test_quota_of_bytes(gateways: Gateways, storage: Api, extension: Extension) -> None:
+    _fill(gateways, extension, "'n', 'k'", "generate_series(1, 1) g", size=256 * 1024 * 1024 - 2)
     answer = storage({**PUT, "key": "new"})
     assert answer.status == 429
     assert answer.json["details"] == {"limit": 268435456, "attempted": 268435457}
     assert storage(PUT).status == 200
 
 
-def _schema(world: World, extension: Extension, document: object, status: str = "active") -> None:
-    world.database.sql(
+def _schema(
+    gateways: Gateways, extension: Extension, document: object, status: str = "active"
+) -> None:
+    gateways.database.sql(
         "INSERT INTO ext_storage_schemas (tenant, extension_install_id, namespace, schema_version,"
         " schema_document, status) VALUES (%s, %s, 'n', 3, %s, %s)",
         OZ,
@@ -346,8 +348,8 @@ def _schema(world: World, extension: Extension, document: object, status: str = 
     )
 
 
-def test_schema(world: World, storage: Api, extension: Extension) -> None:
-    _schema(world, extension, {"type": "object", "required": ["a"]})
+def test_schema(gateways: Gateways, storage: Api, extension: Extension) -> None:
+    _schema(gateways, extension, {"type": "object", "required": ["a"]})
     assert storage({**PUT, "value": {"a": 1}}).json["revision"] == 1
     answer = storage({**PUT, "value": {"b": 1}})
     assert (answer.status, answer.json["code"]) == (400, "VALIDATION_FAILED")
@@ -358,20 +360,20 @@ def test_schema(world: World, storage: Api, extension: Extension) -> None:
     assert storage({**PUT, "namespace": "elsewhere", "value": 5}).status == 200
 
 
-def test_schema_that_is_a_draft(world: World, storage: Api, extension: Extension) -> None:
-    _schema(world, extension, {"type": "object"}, "draft")
+def test_schema_that_is_a_draft(gateways: Gateways, storage: Api, extension: Extension) -> None:
+    _schema(gateways, extension, {"type": "object"}, "draft")
     assert storage(PUT).status == 200
 
 
-def test_schema_that_is_none(world: World, storage: Api, extension: Extension) -> None:
-    _schema(world, extension, {"type": 7})
+def test_schema_that_is_none(gateways: Gateways, storage: Api, extension: Extension) -> None:
+    _schema(gateways, extension, {"type": 7})
     assert storage(PUT).status == 500
 
 
 def test_arrays_are_validated_by_element(
-    world: World, storage: Api, fixed: Api, extension: Extension
+    gateways: Gateways, storage: Api, fixed: Api, extension: Extension
 ) -> None:
-    _schema(world, extension, {"type": "object"})
+    _schema(gateways, extension, {"type": "object"})
     for value, status in (([], 200), ([{}], 200), ([1], 400)):
         answer = storage({**PUT, "value": value})
         assert answer.status == status
@@ -380,9 +382,9 @@ def test_arrays_are_validated_by_element(
 
 
 def test_another_schema_version_switches_validation_off(
-    world: World, storage: Api, fixed: Api, extension: Extension
+    gateways: Gateways, storage: Api, fixed: Api, extension: Extension
 ) -> None:
-    _schema(world, extension, {"type": "object"})
+    _schema(gateways, extension, {"type": "object"})
     asked = {**PUT, "schemaVersion": 2}
     answer = storage(asked)
     assert answer.status == 200
@@ -392,7 +394,9 @@ def test_another_schema_version_switches_validation_off(
         assert api({**PUT, "schemaVersion": 3}).status == 400
 
 
-def test_writers_do_not_lose_each_other(world: World, storage: Api, extension: Extension) -> None:
+def test_writers_do_not_lose_each_other(
+    gateways: Gateways, storage: Api, extension: Extension
+) -> None:
     with ThreadPoolExecutor(8) as threads:
         same = list(threads.map(lambda _: storage(PUT).json["revision"], range(40)))
         keys = [f"key-{number}" for number in range(40)]
@@ -400,35 +404,37 @@ def test_writers_do_not_lose_each_other(world: World, storage: Api, extension: E
         won = list(threads.map(lambda _: storage({**PUT, "ifRevision": 40}).status, range(16)))
     assert sorted(same) == list(range(1, 41))
     assert sorted(won) == [200] + [409] * 15
-    assert _usage(world, extension) == (3 + 40 * 6, 41, 11)
+    assert _usage(gateways, extension) == (3 + 40 * 6, 41, 11)
 
 
-def _fill(world: World, extension: Extension, columns: str, source: str, *, size: int = 1) -> None:
-    world.database.sql(
+def _fill(
+    gateways: Gateways, extension: Extension, columns: str, source: str, *, size: int = 1
+) -> None:
+    gateways.database.sql(
         "INSERT INTO ext_storage_records (tenant, extension_install_id, namespace, key, value,"
         f" value_size_bytes) SELECT '{OZ}', '{extension.install}', {columns}, '1', {size}"
         f" FROM {source}"
     )
 
 
-def _expire(world: World, extension: Extension) -> None:
-    world.database.sql(
+def _expire(gateways: Gateways, extension: Extension) -> None:
+    gateways.database.sql(
         "UPDATE ext_storage_records SET ttl_expires_at = now() WHERE extension_install_id = %s"
         " AND ttl_expires_at IS NOT NULL",
         extension.install,
     )
 
 
-def _sizes(world: World, extension: Extension) -> list[tuple[Any, ...]]:
-    return world.database.sql(
+def _sizes(gateways: Gateways, extension: Extension) -> list[tuple[Any, ...]]:
+    return gateways.database.sql(
         "SELECT value_size_bytes, metadata_size_bytes FROM ext_storage_records"
         " WHERE extension_install_id = %s",
         extension.install,
     )
 
 
-def _usage(world: World, extension: Extension) -> tuple[Any, ...]:
-    (row,) = world.database.sql(
+def _usage(gateways: Gateways, extension: Extension) -> tuple[Any, ...]:
+    (row,) = gateways.database.sql(
         "SELECT bytes_used, keys_count, namespaces_count FROM ext_storage_usage"
         " WHERE extension_install_id = %s",
         extension.install,
@@ -436,29 +442,29 @@ def _usage(world: World, extension: Extension) -> tuple[Any, ...]:
     return row
 
 
-def test_upper_case_install_id(world: World, storage: Api, extension: Extension) -> None:
+def test_upper_case_install_id(gateways: Gateways, storage: Api, extension: Extension) -> None:
     storage.ok("put", namespace="n", key="k", value=1)
-    listed = Api(world.faithful, "storage", extension.install.upper()).ok("list", namespace="n")
+    listed = Api(gateways.faithful, "storage", extension.install.upper()).ok("list", namespace="n")
     assert listed["items"][0]["extensionInstallId"] == extension.install
 
 
-def test_usage_heals(world: World, storage: Api, extension: Extension) -> None:
+def test_usage_heals(gateways: Gateways, storage: Api, extension: Extension) -> None:
     """Rows that somebody wrote by hand are counted when a key goes, or a limit is near."""
     storage.ok("put", namespace="n", key="k", value=1)
-    _fill(world, extension, "'other', 'k' || g", "generate_series(1, 3) g")
+    _fill(gateways, extension, "'other', 'k' || g", "generate_series(1, 3) g")
     storage.ok("put", namespace="n", key="new", value=1)
     storage.ok("put", namespace="n", key="old", value=1)
     storage.ok("delete", namespace="n", key="old")
-    assert _usage(world, extension) == (6 + 3, 5, 2)
-    world.database.sql(
+    assert _usage(gateways, extension) == (6 + 3, 5, 2)
+    gateways.database.sql(
         "UPDATE ext_storage_usage SET keys_count = 5120 WHERE extension_install_id = %s",
         extension.install,
     )
     storage.ok("put", namespace="n", key="old", value=1)
-    assert _usage(world, extension) == (9 + 3, 6, 2)
+    assert _usage(gateways, extension) == (9 + 3, 6, 2)
     storage.ok("delete", namespace="n", key="old")
-    world.database.sql(
+    gateways.database.sql(
         "DELETE FROM ext_storage_usage WHERE extension_install_id = %s", extension.install
     )
     storage.ok("put", namespace="n", key="k", value=22)
-    assert _usage(world, extension) == (7 + 3, 5, 2)
+    assert _usage(gateways, extension) == (7 + 3, 5, 2)

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 
 from tests.gateway.seed import Extension
 
-from .conftest import Api, World
+from .conftest import Api, Gateways
 
 NAMESPACES = st.sampled_from(("one", "two", "ü 2"))
 KEYS = st.one_of(
@@ -38,17 +38,17 @@ METADATA = st.dictionaries(TEXTS, VALUES, max_size=2)
 class Records(RuleBasedStateMachine):
     """Puts, gets, deletes and lists, with the right and with wrong revisions."""
 
-    world: World
+    gateways: Gateways
     extension: Extension
     known = Bundle("known")
 
     @initialize()
     def empty(self) -> None:
         for table in ("ext_storage_records", "ext_storage_usage"):
-            self.world.database.sql(
+            self.gateways.database.sql(
                 f"DELETE FROM {table} WHERE extension_install_id = %s", self.extension.install
             )
-        self.storage = Api(self.world.fixed, "storage", self.extension.install)
+        self.storage = Api(self.gateways.fixed, "storage", self.extension.install)
         self.kept: dict[tuple[str, str], tuple[int, Any, Any]] = {}
 
     @rule(target=known, namespace=NAMESPACES, key=KEYS, value=VALUES, metadata=METADATA)
@@ -141,7 +141,7 @@ class Records(RuleBasedStateMachine):
 
     @invariant()
     def usage_is_what_the_records_say(self) -> None:
-        counted = self.world.database.sql(
+        counted = self.gateways.database.sql(
             "SELECT u.bytes_used, u.keys_count, u.namespaces_count, sum(r.value_size_bytes"
             " + r.metadata_size_bytes), count(r.key), count(DISTINCT r.namespace)"
             " FROM ext_storage_usage u LEFT JOIN ext_storage_records r USING"
@@ -153,8 +153,8 @@ class Records(RuleBasedStateMachine):
             assert row[1] == len(self.kept)
 
 
-def test_storage_is_like_a_dict(world: World, extension: Extension) -> None:
-    here = {"world": world, "extension": extension}
+def test_storage_is_like_a_dict(gateways: Gateways, extension: Extension) -> None:
+    here = {"gateways": gateways, "extension": extension}
     machine = type("Records", (Records,), here)
     run_state_machine_as_test(
         machine,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from algaenv.runtimes.binaries import find
-from tests.gateway.pages.stub_site import Stage, staged
+from tests.gateway.pages.stub_site import Site, start_site
 from tests.runner.guestlog.server import Server, running
 from tests.servers import Database, Postgres, postgres
 
@@ -32,13 +32,13 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | None]:
 
 
 @pytest.fixture(scope="module")
-def stage(
+def site(
     postgres: Postgres, redis: Server | None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stage]:
+) -> Iterator[Site]:
     name = f"pages_{secrets.token_hex(6)}"
     postgres.execute(f"CREATE DATABASE {name}")
     settings = tmp_path_factory.mktemp("gateway") / "settings"
-    with staged(Database(postgres, name), settings, redis) as made:
+    with start_site(Database(postgres, name), settings, redis) as made:
         yield made
     postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -78,8 +78,8 @@ def shot(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Page, str], None
     named = os.environ.get("ALGAENV_TEST_ARTEFACTS")
     folder = Path(named) if named else tmp_path_factory.mktemp("pictures")
 
-    def taken(page: Page, name: str) -> None:
+    def take(page: Page, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=folder / f"{name}.png", full_page=True)
 
-    return taken
+    return take

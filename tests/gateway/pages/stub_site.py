@@ -160,7 +160,7 @@ def _file(folder: Path | None, tail: str) -> Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class Site:
     """All of it, running."""
 
     port: int
@@ -179,7 +179,7 @@ class Stage:
 
 
 @contextmanager
-def staged(database: Database, settings: Path, redis: Server | None) -> Iterator[Stage]:
+def start_site(database: Database, settings: Path, redis: Server | None) -> Iterator[Site]:
     """A tenant with every extension, a runner, a server for development, and the gateway."""
     from algaenv.gateway.app import create_app
 
@@ -210,7 +210,7 @@ def staged(database: Database, settings: Path, redis: Server | None) -> Iterator
             "RUNNER_DEBUG_REDIS_URL": redis.url if redis else "",
         }
         with serving(create_app(GatewayConfig.read(variables), events), events) as port:
-            yield Stage(port, tenant, runner, variables, redis)
+            yield Site(port, tenant, runner, variables, redis)
 
 
 def _install(database: Database, tenant: str, extension: Extension) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from tests.gateway.pages.page_helpers import Shot, events, inside
-from tests.gateway.pages.stub_site import NOTES, TROUBLE, Stage
+from tests.gateway.pages.stub_site import NOTES, TROUBLE, Site
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -24,11 +24,11 @@ PAGES = {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_no_serious_fault(
-    stage: Stage, page: Page, shot: Shot, name: str, scheme: Literal["light", "dark"]
+    site: Site, page: Page, shot: Shot, name: str, scheme: Literal["light", "dark"]
 ) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
     page.emulate_media(color_scheme=scheme)
-    page.goto(stage.url + PAGES[name])
+    page.goto(site.url + PAGES[name])
     if name in {"msp", "client-portal"}:
         inside(page)
         events(page, "message").first.wait_for() if name != "msp" else events(
@@ -44,9 +44,9 @@ def test_no_serious_fault(
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_phone_shows_all_without_scrolling_sideways(
-    stage: Stage, page: Page, shot: Shot, name: str
+    site: Site, page: Page, shot: Shot, name: str
 ) -> None:
     page.set_viewport_size({"width": 375, "height": 720})
-    page.goto(stage.url + PAGES[name])
+    page.goto(site.url + PAGES[name])
     shot(page, f"phone-{name}")
     assert page.evaluate("document.documentElement.scrollWidth") <= 375

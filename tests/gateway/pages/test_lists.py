@@ -22,7 +22,7 @@ from tests.gateway.pages.stub_site import (
     SERVED,
     SERVICE,
     TOKEN,
-    Stage,
+    Site,
     serving,
 )
 from tests.servers import free_port
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def client(stage: Stage) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stage.url) as made:
+def client(site: Site) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=site.url) as made:
         yield made
 
 
-def test_the_sidebars_show_what_the_product_would(stage: Stage, page: Page, shot: Shot) -> None:
+def test_the_sidebars_show_what_the_product_would(site: Site, page: Page, shot: Shot) -> None:
     from playwright.sync_api import expect
 
-    page.goto(stage.url)
+    page.goto(site.url)
     msp = page.get_by_role("navigation", name="MSP sidebar")
     expect(msp.get_by_role("link", name="Hello World")).to_have_attribute(
         "href", f"/msp/extensions/{HELLO.registry_id}"
@@ -55,16 +55,16 @@ def test_the_sidebars_show_what_the_product_would(stage: Stage, page: Page, shot
     expect(listed.filter(has_text=BARE.name)).to_contain_text("It has no bundle.")
     shot(page, "extensions")
     msp.get_by_role("link", name="Notes", exact=True).click()
-    expect(page).to_have_url(stage.page(NOTES))
+    expect(page).to_have_url(site.page(NOTES))
 
 
-def test_names_of_manifests_are_text(stage: Stage, page: Page, client: httpx.Client) -> None:
+def test_names_of_manifests_are_text(site: Site, page: Page, client: httpx.Client) -> None:
     from playwright.sync_api import expect
 
-    page.goto(stage.url)
+    page.goto(site.url)
     expect(page.get_by_role("heading", name=MARKUP)).to_be_visible()
     expect(page.locator("main img, main b")).to_have_count(0)
-    page.goto(stage.page(NASTY))
+    page.goto(site.page(NASTY))
     expect(page.get_by_role("heading", level=1)).to_contain_text(MARKUP)
     expect(page.locator("main img")).to_have_count(0)
     assert page.title().startswith(f"\"'>{MARKUP}")
@@ -73,14 +73,14 @@ def test_names_of_manifests_are_text(stage: Stage, page: Page, client: httpx.Cli
     assert "<img" not in missing.text
 
 
-def test_invoices_are_listed(stage: Stage, page: Page, client: httpx.Client, shot: Shot) -> None:
+def test_invoices_are_listed(site: Site, page: Page, client: httpx.Client, shot: Shot) -> None:
     from playwright.sync_api import expect
 
-    page.goto(f"{stage.url}/invoices")
+    page.goto(f"{site.url}/invoices")
     expect(page.get_by_role("status")).to_have_text("No extension has created an invoice yet.")
     item = {"serviceId": SERVICE["serviceId"], "quantity": 2, "description": MARKUP, "rate": 950}
     made = client.post(
-        f"/api/internal/ext-invoicing/install/{NOTES.install_id(stage.tenant)}",
+        f"/api/internal/ext-invoicing/install/{NOTES.install_id(site.tenant)}",
         headers={"x-runner-auth": TOKEN},
         json={
             "operation": "createManualInvoice",
@@ -136,8 +136,8 @@ def test_only_assets_are_served(client: httpx.Client, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
-def test_an_unknown_extension(client: httpx.Client, page: Page, stage: Stage, shot: Shot) -> None:
-    page.goto(f"{stage.url}/msp/extensions/nobody")
+def test_an_unknown_extension(client: httpx.Client, page: Page, site: Site, shot: Shot) -> None:
+    page.goto(f"{site.url}/msp/extensions/nobody")
     shot(page, "problem")
     answer = client.get("/msp/extensions/nobody")
     assert answer.status_code == 404
@@ -171,11 +171,11 @@ def test_the_bundle_of_an_extension_with_a_server(client: httpx.Client) -> None:
     assert "/?path=/&amp;tenant=" in client.get(path).text
 
 
-def test_a_database_that_is_down(stage: Stage) -> None:
+def test_a_database_that_is_down(site: Site) -> None:
     from algaenv.gateway.app import create_app
 
     nowhere = f"postgresql://alga:secret@127.0.0.1:{free_port()}/alga"
-    config = GatewayConfig.read({**stage.variables, "DATABASE_URL": nowhere})
+    config = GatewayConfig.read({**site.variables, "DATABASE_URL": nowhere})
     with serving(create_app(config)) as port:
         answer = httpx.get(f"http://127.0.0.1:{port}/", timeout=20)
     assert answer.status_code == 503

@@ -55,10 +55,10 @@ class EndpointRepository:
 
     async def all(self, install: Install) -> list[EndpointRow]:
         """Those of the installed version, by path."""
-        found = await self._list(install)
+        found = await self._select(install)
         if not found:
-            await self._make(install)
-            found = await self._list(install)
+            await self._insert_missing(install)
+            found = await self._select(install)
         return found
 
     async def find(self, install: Install, selector: str) -> EndpointRow | None:
@@ -66,22 +66,22 @@ class EndpointRepository:
         match = _SELECTOR.fullmatch(selector.strip())
         methods = (match[1].upper(),) if match else SCHEDULABLE
         path = _normal_path(match[2] if match else selector)
-        found = _matching(await self._list(install), methods, path)
+        found = _matching(await self._select(install), methods, path)
         if found is None:
-            await self._make(install)
-            found = _matching(await self._list(install), methods, path)
+            await self._insert_missing(install)
+            found = _matching(await self._select(install), methods, path)
         return found if found is not None and found.schedulable else None
 
     async def find_same(self, install: Install, method: str, path: str) -> EndpointRow | None:
         """The endpoint of the installed version that has this method and path."""
         return await self.find(install, f"{method} {path}")
 
-    async def _list(self, install: Install) -> list[EndpointRow]:
+    async def _select(self, install: Install) -> list[EndpointRow]:
         async with acquire(self._pool) as connection:
             cursor = await connection.execute(_SELECT_ENDPOINTS, {"version": install.version_id})
             return [_row(it) for it in await cursor.fetchall()]
 
-    async def _make(self, install: Install) -> None:
+    async def _insert_missing(self, install: Install) -> None:
         from psycopg.types.json import Jsonb
 
         endpoints = [
