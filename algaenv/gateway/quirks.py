@@ -8,8 +8,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from algaenv.gateway.events import EventBus
+if TYPE_CHECKING:
+    from algaenv.gateway.events import EventBus
 
 QUIRK_HEADER = "x-algaenv-product-fault"
 

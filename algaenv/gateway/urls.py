@@ -7,11 +7,13 @@ between segments. `parse_target` splits the raw bytes first and decodes the segm
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
-from starlette.types import Scope
-
 from algaenv.gateway.users import USER_QUERY
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
 
 _FORBIDDEN = frozenset("/\\\0")
 
@@ -23,7 +25,7 @@ class RequestTarget:
     ref: str
     path: str
     query: dict[str, str]
-    """Of equal names the last; without the one that chooses a user."""
+    """Of equal names the last; without the one that selects a user."""
     is_valid: bool
     """False for a path that climbs, hides a slash in a segment, or is no text: it matches no
     endpoint, whatever is declared."""

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from typing import TYPE_CHECKING
 
-from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
 
 MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers of one request."""
@@ -139,5 +142,7 @@ async def within_body_time(body: Awaitable[bytes]) -> bytes:
 
 
 def body_timeout_response() -> Response:
-    """The answer to such a request; what still comes of it is not read."""
+    """The response to such a request; the rest of its body is not read."""
+    from starlette.responses import Response
+
     return Response(status_code=408, headers={"connection": "close"})

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.gateway import calls
-from benchmarks.gateway.place import Bench, place
+from benchmarks.gateway.services import Bench, start_services
 from benchmarks.gateway.storage import storage
 from benchmarks.runner.rows import Table
 from benchmarks.suite import Suite, say
 
 
 @contextmanager
-def _stage(root: Path, table: Table, runs: int) -> Iterator[Bench]:
+def _start(root: Path, table: Table, runs: int) -> Iterator[Bench]:
     say("bringing an environment up; its handler is compiled")
-    with place(root) as found:
+    with start_services(root) as found:
         yield Bench(found, table, runs)
 
 
@@ -26,7 +26,7 @@ SUITE: Final = Suite(
     name="gateway",
     description="Speed of the gateway, beside the runner behind it.",
     packages=("uvicorn", "uvloop", "starlette", "psycopg"),
-    stage=_stage,
+    stage=_start,
     measurements={"added": calls.added, "throughput": calls.throughput, "storage": storage},
 )
 

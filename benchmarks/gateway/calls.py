@@ -8,7 +8,7 @@ from statistics import median
 from typing import Final
 
 from benchmarks.command import Unmeasured
-from benchmarks.gateway.place import Bench, Place, ask, request
+from benchmarks.gateway.services import Bench, Services, ask, request
 from benchmarks.runner.rows import Row, milliseconds
 from benchmarks.runner.service import Line
 from benchmarks.runner.wrk import load
@@ -23,12 +23,12 @@ EXECUTE: Final = "/v1/execute"
 
 def added(bench: Bench) -> None:
     """One client: the same call asked of the runner and of the gateway, in turn."""
-    place = bench.place
-    direct = request(EXECUTE, place.routing, place.execute)
-    proxied = request(place.proxied, {})
+    services = bench.services
+    direct = request(EXECUTE, services.routing, services.execute)
+    proxied = request(services.proxied, {})
     pairs: list[tuple[float, float]] = []
-    with Line(place.runner) as runner, Line(place.gateway) as gateway:
-        _same(runner, gateway, place)
+    with Line(services.runner) as runner, Line(services.gateway) as gateway:
+        _same(runner, gateway, services)
         for turn in range(bench.runs + 1):
             pair = (gateway.times(proxied, ROUND), runner.times(direct, ROUND))
             if turn:
@@ -50,19 +50,19 @@ def added(bench: Bench) -> None:
 
 def throughput(bench: Bench) -> None:
     """Many clients; runner, database and load on the same processors."""
-    place = bench.place
-    url = f"http://127.0.0.1:{place.gateway}{place.proxied}"
+    services = bench.services
+    url = f"http://127.0.0.1:{services.gateway}{services.proxied}"
     load(url, connections=CONNECTIONS, seconds=2)
     rates = [load(url, connections=CONNECTIONS, seconds=5) for _ in range(max(1, bench.runs // 2))]
     if failed := [each for each in rates if each.good != each.requests]:
         raise Unmeasured(f"not all calls were answered: {failed[0]}")
     middle = sorted(rates, key=lambda it: it.rate)[len(rates) // 2]
     direct = load(
-        f"http://127.0.0.1:{place.runner}{EXECUTE}",
+        f"http://127.0.0.1:{services.runner}{EXECUTE}",
         connections=CONNECTIONS,
         seconds=5,
-        body=place.execute,
-        headers=place.routing,
+        body=services.execute,
+        headers=services.routing,
     )
     bench.table.rows += (
         Row(
@@ -83,12 +83,12 @@ def throughput(bench: Bench) -> None:
     )
 
 
-def _same(runner: Line, gateway: Line, place: Place) -> None:
+def _same(runner: Line, gateway: Line, services: Services) -> None:
     """Raise Unmeasured unless both ways bring what the handler said."""
-    said = json.loads(ask(runner, EXECUTE, place.routing, place.execute))
+    said = json.loads(ask(runner, EXECUTE, services.routing, services.execute))
     if said["status"] != 200:
         raise Unmeasured(f"the call failed: {said}")
     bare = json.loads(b64decode(said["body_b64"]))
-    through = json.loads(ask(gateway, place.proxied, {}))
+    through = json.loads(ask(gateway, services.proxied, {}))
     if bare.keys() != through.keys() or bare["tenant"] != through["tenant"]:
         raise Unmeasured(f"they do not do the same work: {through} – {bare}")

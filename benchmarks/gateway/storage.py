@@ -8,7 +8,7 @@ from statistics import median
 from typing import Final
 
 from benchmarks.command import Unmeasured
-from benchmarks.gateway.place import Bench, ask, request
+from benchmarks.gateway.services import Bench, ask, request
 from benchmarks.runner.rows import Row
 from benchmarks.runner.service import Line
 from benchmarks.runner.wrk import load
@@ -23,9 +23,9 @@ SECONDS: Final = 4.0
 
 def storage(bench: Bench) -> None:
     """Records written anew, written again, and read: by one client, then by many."""
-    place = bench.place
-    headers = {"content-type": "application/json", "x-runner-auth": place.token}
-    target = f"/api/internal/ext-storage/install/{place.install}"
+    services = bench.services
+    headers = {"content-type": "application/json", "x-runner-auth": services.token}
+    target = f"/api/internal/ext-storage/install/{services.install}"
 
     def asked(operation: str, number: int, **more: object) -> bytes:
         fields = {"operation": operation, "namespace": "bench", "key": f"k{number:06}", **more}
@@ -34,7 +34,7 @@ def storage(bench: Bench) -> None:
     def put(number: int) -> bytes:
         return asked("put", number, value={"text": "x" * 200, "number": number})
 
-    with Line(place.gateway) as line:
+    with Line(services.gateway) as line:
         probe = {"operation": "put", "namespace": "other", "key": "k", "value": 1}
         ask(line, target, headers, json.dumps(probe).encode())
         fresh = _rate(line, [put(number) for number in range(MANY)])
@@ -43,7 +43,7 @@ def storage(bench: Bench) -> None:
             numbers = [number % KEYS for number in range(ROUND)]
             puts.append(_rate(line, [put(number) for number in numbers]))
             gets.append(_rate(line, [asked("get", number) for number in numbers]))
-    url = f"http://127.0.0.1:{place.gateway}{target}"
+    url = f"http://127.0.0.1:{services.gateway}{target}"
     together = {}
     for operation, fields in (("put", {"value": {"text": "x" * 200}}), ("get", {})):
         asks = {"operation": operation, "namespace": "bench", "key": f"k{KEYS:06}", **fields}

@@ -72,7 +72,7 @@ def schemas() -> Json:
 
 
 def paths(schemas_of: BodySchemas) -> Json:
-    """Path → what can be asked there; `schemas_of` collects the schemas of the request_bodies."""
+    """Path → what can be asked there; `schemas_of` collects the schemas of bodies."""
     return {
         **_api("storage", request_bodies.storage(schemas_of), _storage(), _STORAGE),
         **_api("scheduler", request_bodies.scheduler(schemas_of), _scheduler(), _SCHEDULER),

@@ -23,7 +23,7 @@ _SERVICES: Final = ("store", "redis", "database", "runner", "gateway")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Services:
     """Where its services are, and what they want to be shown."""
 
     runner: int
@@ -72,13 +72,13 @@ class Place:
 class Bench:
     """What every measurement is given; `runs` is how often what varies is repeated."""
 
-    place: Place
+    services: Services
     table: Table
     runs: int
 
 
 @contextmanager
-def place(root: Path) -> Iterator[Place]:
+def start_services(root: Path) -> Iterator[Services]:
     """Bring one up below `root`, and take it down again. Raises Unmeasured."""
     folder = root / "environment"
     ports = dict(zip(_SERVICES, Ports().take(len(_SERVICES)), strict=True))
@@ -139,13 +139,13 @@ def _write(folder: Path, ports: Mapping[str, int]) -> None:
     (folder / "algaenv.yaml").write_text(json.dumps(spec, indent=1))
 
 
-def _found(folder: Path, ports: Mapping[str, int]) -> Place:
+def _found(folder: Path, ports: Mapping[str, int]) -> Services:
     status: Any = json.loads(_algaenv(folder, "status", "--json"))
     (extension,) = status["extensions"]
     variables = dict(
         line.partition("=")[::2] for line in _algaenv(folder, "status", "-o", "env").splitlines()
     )
-    return Place(
+    return Services(
         runner=ports["runner"],
         gateway=ports["gateway"],
         tenant=status["tenant_id"],
