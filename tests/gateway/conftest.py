@@ -1,4 +1,4 @@
-"""A database with the tables, a runner that says what it is told, and gateways before both.
+"""A database with the tables, a stub of the runner, and gateways in front of both.
 
 The database, the runner and the gateway without settings are there once; every test finds them
 empty. Starting a gateway takes longer than most tests.
@@ -97,6 +97,6 @@ def _service(_database: Database, _runner: StubRunner) -> Iterator[Gateway]:
 
 @pytest.fixture
 def service(_service: Gateway, tables: Database, runner: StubRunner) -> Gateway:
-    """A gateway without settings, which nobody may stop."""
+    """A gateway without settings, which no test may stop."""
     _ = tables, runner
     return _service

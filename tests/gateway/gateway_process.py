@@ -41,7 +41,7 @@ def settings_file(folder: Path, content: object) -> str:
 
 @contextmanager
 def gateway(env: Mapping[str, str], first: str = "") -> Iterator[Gateway]:
-    """Start one, and end it. `first` is Python that runs before: for limits nobody can wait for."""
+    """Start one, and end it. `first` is Python that runs before, to shorten time limits."""
     code = f"{first}\nimport sys\nfrom algaenv.gateway.__main__ import main\nsys.exit(main())"
     process = subprocess.Popen(
         [sys.executable, *(["-c", code] if first else ["-m", "algaenv.gateway"])],

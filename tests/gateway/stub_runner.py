@@ -44,7 +44,7 @@ def envelope(
     error: str | None = None,
     **more: object,
 ) -> StubResponse:
-    """What a runner says for a handler."""
+    """The response of a runner for a handler."""
     fields = {
         "status": status,
         "headers": dict(headers or {}),

@@ -1,4 +1,4 @@
-"""Rows of `extension_execution_log`: before the runner is asked, and what they say in the end."""
+"""Rows of `extension_execution_log`: inserted before the call, and updated with its result."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.servers import Database, free_port
 
 
 def rows(tables: Database, status: str | None = None, count: int = 1) -> list[tuple[Any, ...]]:
-    """So many rows that have ended, or say `status`; they are written after the answer."""
+    """`count` rows that have ended, or have this `status`; they are written after the response."""
     until = time.monotonic() + 10
     while True:
         found = tables.sql(

@@ -1,4 +1,4 @@
-"""A database that is there and says nothing: nobody waits for it for long."""
+"""A database that accepts connections and does not answer: callers wait a bounded time."""
 
 from __future__ import annotations
 

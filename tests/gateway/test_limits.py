@@ -1,4 +1,4 @@
-"""Requests that are too large, malformed or made up: refused, and in nobody's way."""
+"""Requests that are too large, malformed or made up: refused, without effect on other requests."""
 
 from __future__ import annotations
 

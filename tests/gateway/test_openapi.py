@@ -1,4 +1,4 @@
-"""The gateway and its own description: what one says, the other does, whatever is asked."""
+"""The gateway and its own description: any request is answered as described."""
 
 from __future__ import annotations
 

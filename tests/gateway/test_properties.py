@@ -1,4 +1,4 @@
-"""Whatever comes through a gateway: the runner gets what the contract says, or nothing at all."""
+"""Any request through a gateway: the runner gets what the contract requires, or nothing."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def wire(
     headers: list[tuple[bytes, bytes]],
     body: bytes = b"",
 ) -> Heard:
-    """Write a request as it is, checked by nobody, and read the answer to its end."""
+    """Write a request unchecked, and read the response to its end."""
     names = {name.lower() for name, _ in headers}
     given = [*headers, (b"connection", b"close")]
     if b"host" not in names:

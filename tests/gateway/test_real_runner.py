@@ -24,7 +24,7 @@ from tests.servers import Database
 
 @pytest.fixture
 def scripted(tables: Database) -> tuple[Extension, Files]:
-    """An extension that does what it is told, and the store that holds it."""
+    """An extension that runs a script of the test, and the store that holds it."""
     made = bundle({"dist/main.wasm": built("script").read_bytes(), "ui/index.html": b"<p>hi"})
     found = install(
         tables,

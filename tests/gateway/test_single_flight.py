@@ -10,7 +10,7 @@ from algaenv.serving.single_flight import SingleFlight
 
 
 class Source:
-    """A value that is read when somebody lets it; `begun` counts the reads of each key."""
+    """A value whose reads wait for the test; `begun` counts the reads of each key."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []

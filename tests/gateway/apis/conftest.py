@@ -73,7 +73,7 @@ class Api:
 
 
 def find_event(gateway: Gateway, extension: Extension, kind: str) -> Any:
-    """The first event of this type that the feed told about an extension."""
+    """The first published event of this type about an extension."""
     with closing(http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)) as link:
         link.request("GET", f"/algaenv/events?extension={extension.registry}")
         answer = link.getresponse()

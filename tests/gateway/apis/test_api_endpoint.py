@@ -1,4 +1,4 @@
-"""What all internal APIs have in common: the token, the body, the word on the feed."""
+"""What all internal APIs have in common: the token, the body, the published event."""
 
 from __future__ import annotations
 

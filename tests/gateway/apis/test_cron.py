@@ -136,7 +136,7 @@ def _row(
     ],
 )
 def test_due(since: int, now: int, changed: int, count: int) -> None:
-    """Seconds from noon: of the last look, of this one, and of the last change of the row."""
+    """Seconds from noon: of the last poll, of this one, and of the last change of the row."""
     at = [NOON + timedelta(seconds=it) for it in (since, now, changed)]
     found = list(due_runs([_row(changed=at[2])], at[0], at[1]))
     assert [it.moment for it in found] == [NOON] * count

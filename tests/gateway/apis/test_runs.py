@@ -273,7 +273,7 @@ def test_schedules_run_by_themselves(gateways: Gateways, extension: Extension) -
 
 
 def test_two_gateways_run_a_schedule_once(gateways: Gateways, extension: Extension) -> None:
-    """Both look at the clock; what has run since it was due is passed over."""
+    """Both gateways run the schedule when due; the second one finds that it has run."""
     schedule = _create(gateways, extension)
     began = time.time()
     gateways.database.sql(

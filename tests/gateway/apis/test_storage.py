@@ -449,7 +449,7 @@ def test_upper_case_install_id(gateways: Gateways, storage: Api, extension: Exte
 
 
 def test_usage_heals(gateways: Gateways, storage: Api, extension: Extension) -> None:
-    """Rows that somebody wrote by hand are counted when a key goes, or a limit is near."""
+    """Rows written by hand are counted when a key goes, or a limit is near."""
     storage.ok("put", namespace="n", key="k", value=1)
     _fill(gateways, extension, "'other', 'k' || g", "generate_series(1, 3) g")
     storage.ok("put", namespace="n", key="new", value=1)

@@ -1,4 +1,4 @@
-"""A stage for all tests here, and a real browser that looks at it."""
+"""A site for all tests here, and a real browser."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def shot(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Page, str], None]:
-    """Takes a picture of a page, to be looked at; kept where `ALGAENV_TEST_ARTEFACTS` says."""
+    """Takes a screenshot of a page; kept in the folder `ALGAENV_TEST_ARTEFACTS`."""
     named = os.environ.get("ALGAENV_TEST_ARTEFACTS")
     folder = Path(named) if named else tmp_path_factory.mktemp("pictures")
 

@@ -1,4 +1,4 @@
-"""What tests look at on the page around an extension."""
+"""Locators for the page around an extension."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gateway in front of a database and of somebody who answers as a runner does."""
+"""A gateway in front of a database and of a stub of the runner."""
 
 from __future__ import annotations
 
