@@ -6,21 +6,10 @@ woke up first would take all the connections that wait.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
-import struct
-from contextlib import suppress
 
 BACKLOG = 2048
-
-_SO_ATTACH_FILTER = 26
-_DROP_SYN = (
-    (0x30, 0, 0, 13),  # load the flags of the TCP header
-    (0x45, 0, 1, 0x02),  # is SYN among them?
-    (0x06, 0, 0, 0),  # drop the packet
-    (0x06, 0, 0, 0xFFFFFFFF),  # keep all of it
-)
 
 
 class CannotListen(Exception):
@@ -50,19 +39,6 @@ def listen(host: str, port: int, count: int = 1) -> tuple[socket.socket, ...]:
         why = error.strerror if number is None else os.strerror(number)
         raise CannotListen(f"cannot listen on {host}:{port}: {why}") from None
     return tuple(sockets)
-
-
-def refuse_new(listening: socket.socket) -> None:
-    """Begin no new connection; those begun are still established and can be accepted.
-
-    Closing a listening socket resets the connections that wait in its queue. After this the
-    queue can be emptied first. The filter belongs to the socket, whichever process asks for it.
-    """
-    program = b"".join(struct.pack("HBBI", *step) for step in _DROP_SYN)
-    kept = ctypes.create_string_buffer(program)
-    described = struct.pack("HxxxxxxP", len(_DROP_SYN), ctypes.addressof(kept))
-    with suppress(OSError):
-        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
 
 
 def _listening(

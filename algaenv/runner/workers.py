@@ -8,6 +8,7 @@ the next one.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import os
@@ -23,7 +24,6 @@ from types import FrameType
 from typing import NoReturn
 
 from algaenv.runner.lineage import adopt_orphans, children, die_with
-from algaenv.runner.listening import refuse_new
 
 _log = logging.getLogger("algaenv.runner")
 
@@ -39,6 +39,14 @@ _REAP_SECONDS = 0.01
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _PID = struct.Struct("=i")
+
+_SO_ATTACH_FILTER = 26
+_DROP_SYN = (
+    (0x30, 0, 0, 13),  # load the flags of the TCP header
+    (0x45, 0, 1, 0x02),  # is SYN among them?
+    (0x06, 0, 0, 0),  # drop the packet
+    (0x06, 0, 0, 0xFFFFFFFF),  # keep all of it
+)
 
 
 class WorkersFail(Exception):
@@ -317,6 +325,19 @@ class Supervisor:
     def _alive(self) -> list[int]:
         alive = [place.pid for place in self._places if place.pid]
         return alive + [pid for place in self._places for pid in place.leaving]
+
+
+def refuse_new(listening: socket.socket) -> None:
+    """Begin no new connection; those begun are still established and can be accepted.
+
+    Closing a listening socket resets the connections that wait in its queue. After this the
+    queue can be emptied first. The filter belongs to the socket, whichever process asks for it.
+    """
+    program = b"".join(struct.pack("HBBI", *step) for step in _DROP_SYN)
+    kept = ctypes.create_string_buffer(program)
+    described = struct.pack("HxxxxxxP", len(_DROP_SYN), ctypes.addressof(kept))
+    with suppress(OSError):
+        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
 
 
 @contextmanager

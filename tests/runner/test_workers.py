@@ -21,8 +21,8 @@ import pytest
 
 from algaenv.runner import workers as workers_module
 from algaenv.runner.cores import MOST, Workforce, usable_cores
-from algaenv.runner.listening import CannotListen, listen, refuse_new
-from algaenv.runner.workers import Supervisor
+from algaenv.runner.listening import CannotListen, listen
+from algaenv.runner.workers import Supervisor, refuse_new
 
 from .archives import TENANT, Bundle
 from .conftest import Start

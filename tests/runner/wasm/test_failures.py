@@ -14,7 +14,6 @@ import pytest
 from algaenv.runner.invocation import Expired
 from algaenv.runner.wasm import link, wasi
 from algaenv.runner.wasm.failure import GuestFailure, Kind
-from algaenv.runner.wasm.form import Form, demand_component, inspect
 from algaenv.runner.wasm.guests import Guests, Unusable
 from tests.guests import ToolMissing, built
 
@@ -390,26 +389,6 @@ def test_handlers_that_are_none(make: Make, kitchen: Kitchen, source: str, messa
         kitchen.load(make(), source)
     assert caught.value.kind is Kind.SIGNATURE
     assert caught.value.message == message
-
-
-@pytest.mark.parametrize(
-    ("data", "form"),
-    [
-        (b"\0asm\x0d\0\1\0...", Form.COMPONENT),
-        (b"\0asm\1\0\0\0", Form.MODULE),
-        (b"(component)", Form.OTHER),
-        (b"\0asm", Form.OTHER),
-        (b"", Form.OTHER),
-    ],
-)
-def test_forms(data: bytes, form: Form) -> None:
-    assert inspect(data) is form
-    if form is Form.COMPONENT:
-        demand_component(data)
-        return
-    with pytest.raises(GuestFailure, match="failed to parse WebAssembly module") as caught:
-        demand_component(data)
-    assert caught.value.kind is Kind.MALFORMED
 
 
 def test_files_that_cannot_be_loaded(make: Make, kitchen: Kitchen, tmp_path: Path) -> None:
