@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
 from algaenv import __version__
-from algaenv.runner.environment import (
+from algaenv.runner.settings import (
     DEFAULT_PORT,
     BadEnvironment,
     Environment,

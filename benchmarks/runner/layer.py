@@ -15,14 +15,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from algaenv.runner.call import User
-from algaenv.runner.capabilities.grants import granted
-from algaenv.runner.capabilities.peers import Peers
-from algaenv.runner.capabilities.table import table
-from algaenv.runner.invocation import Invocation
+from algaenv.runner.execute.invocation import Invocation, granted
+from algaenv.runner.execute.request_models import User
+from algaenv.runner.host.settings import Peers
+from algaenv.runner.host.table import table
 from algaenv.runner.outbound import Outbound
-from algaenv.runner.wasm.guests import Guests
-from algaenv.runner.wasm.settings import config
+from algaenv.runner.wasm.engine_config import config
+from algaenv.runner.wasm.guest import Guests
 from benchmarks.runner.components import EXTENSION, GRANTED, SECRET, TENANT, USER
 
 

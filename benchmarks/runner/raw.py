@@ -11,8 +11,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from algaenv.runner.listening import BACKLOG
-from algaenv.runner.serving import KEEP_ALIVE_SECONDS
+from algaenv.runner.http_server import KEEP_ALIVE_SECONDS
+from algaenv.runner.serve import BACKLOG
 from benchmarks.runner.service import ASSET
 
 _TAG = [(b"etag", b'"sha256-' + b"0" * 64 + b'"')]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from algaenv.gateway import http_client as module
 from algaenv.gateway.http_client import HttpClient, HttpResponse, RequestFailed, ResponseTooLarge
-from tests.runner.guestlog.server import certificate
+from tests.runner.observability.fake_redis import certificate
 
 Scene = Callable[["Peer", HttpClient], Awaitable[None]]
 CHUNKED = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"

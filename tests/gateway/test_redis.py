@@ -17,7 +17,7 @@ from tests.gateway.conftest import Start
 from tests.gateway.gateway_process import Gateway
 from tests.gateway.seed import Extension
 from tests.gateway.test_calls import BOTH, DIRECT, PROXY, denied
-from tests.runner.guestlog.server import Server, running
+from tests.runner.observability.fake_redis import Server, running
 from tests.servers import free_port
 
 LIMITED = {"rate_limit": "product"}

@@ -12,9 +12,8 @@ from typing import cast
 import pytest
 from starlette.requests import Request
 
-from algaenv.runner import health
-from algaenv.runner.health import LOOK_SECONDS, Health
-from algaenv.runner.store import Reach
+from algaenv.runner.app import LOOK_SECONDS, Health
+from algaenv.runner.bundles.store import Reach
 
 REQUEST = cast("Request", None)
 

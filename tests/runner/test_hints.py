@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from algaenv.bundle.digest import Digest
-from algaenv.runner import hints
-from algaenv.runner.hints import Hints
+from algaenv.runner.pages import tenancy
+from algaenv.runner.pages.tenancy import Hints
 
 from .tinies import lines, tiny
 
@@ -33,8 +33,8 @@ def test_one_that_was_overwritten_elsewhere_is_told_again(
     first, second = Hints(tmp_path), Hints(tmp_path)
     first.served("e", ONE, "a")
     second.served("e", ONE, "b")
-    later = time.monotonic() + hints.SURE_SECONDS * 2
-    monkeypatch.setattr("algaenv.runner.hints.monotonic", lambda: later)
+    later = time.monotonic() + tenancy.SURE_SECONDS * 2
+    monkeypatch.setattr("algaenv.runner.pages.tenancy.monotonic", lambda: later)
     first.served("e", ONE, "a")
     assert second.get("e", ONE) == "a"
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from algaenv.runner import idempotency
-from algaenv.runner.chronicle import Bounds, Chronicle
-from algaenv.runner.idempotency import DEFAULT_SECONDS, Idempotency, Memory
+from algaenv.runner.execute import idempotency
+from algaenv.runner.execute.idempotency import DEFAULT_SECONDS, Idempotency, Memory
+from algaenv.runner.shared_log import Bounds, Chronicle
 
 from .tinies import Line, children, lines, tiny, until
 
@@ -214,7 +214,7 @@ def test_answers_expire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         await call(keys, "k", b"old")
         now = time.time()
         with monkeypatch.context() as patch:
-            patch.setattr("algaenv.runner.chronicle.time.time", lambda: now + 601)
+            patch.setattr("algaenv.runner.shared_log.time.time", lambda: now + 601)
             assert await call(keys, "k", b"new") == b"new"
             assert await call(keys_in(tmp_path), "k", b"newer") == b"new"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from algaenv.runner import body
+from algaenv.runner import http
 from tests.fuzzing import ask, fuzz, tracebacks
 
 from .archives import TENANT, Bundle
@@ -60,6 +60,6 @@ def test_a_body_that_does_not_come_is_refused(monkeypatch: pytest.MonkeyPatch) -
         return parts.pop()
 
     scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
-    with pytest.raises(body.Refusal) as caught:
-        asyncio.run(body.read_json(Request(scope, receive)))
+    with pytest.raises(http.Refusal) as caught:
+        asyncio.run(http.read_json(Request(scope, receive)))
     assert caught.value.status == 408

@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 
 from algaenv.runner import workers as workers_module
-from algaenv.runner.cores import MOST, Workforce, usable_cores
-from algaenv.runner.listening import CannotListen, listen
+from algaenv.runner.serve import CannotListen, listen
+from algaenv.runner.settings import MAX_WORKERS, Workforce, usable_cores
 from algaenv.runner.workers import Supervisor, refuse_new
 
 from .archives import TENANT, Bundle
@@ -55,7 +55,9 @@ def test_one_for_each_core_unless_told(said: str) -> None:
     assert 1 <= usable_cores() <= len(os.sched_getaffinity(0))
 
 
-@pytest.mark.parametrize(("said", "workers"), [("1", 1), (" 3 ", 3), (str(MOST), MOST)])
+@pytest.mark.parametrize(
+    ("said", "workers"), [("1", 1), (" 3 ", 3), (str(MAX_WORKERS), MAX_WORKERS)]
+)
 def test_as_many_as_told(said: str, workers: int) -> None:
     assert Workforce.read({"RUNNER_WORKERS": said}).workers == workers
 
@@ -300,7 +302,7 @@ def test_a_worker_that_does_not_drain_is_killed(tmp_path: Path) -> None:
 def test_orphans_are_taken_in_and_taken_along(tmp_path: Path) -> None:
     code = (
         "import os, signal, subprocess, sys\n"
-        "from algaenv.runner.listening import listen\n"
+        "from algaenv.runner.serve import listen\n"
         "from algaenv.runner.workers import Supervisor\n"
         "def work(worker):\n"
         "    # The shell ends at once; what it began has nobody then.\n"
@@ -360,7 +362,7 @@ def test_a_machine_that_starts_no_process(tmp_path: Path) -> None:
     code = (
         "import os\n"
         "from algaenv.runner import workers\n"
-        "from algaenv.runner.listening import listen\n"
+        "from algaenv.runner.serve import listen\n"
         "import errno\n"
         "def refuse():\n"
         "    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))\n"

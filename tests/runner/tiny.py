@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from algaenv.bundle.digest import Digest
-from algaenv.runner.hints import Hints
-from algaenv.runner.idempotency import Idempotency, Memory
-from algaenv.runner.journal import start_journal
-from algaenv.runner.listening import listen
-from algaenv.runner.serving import http_work
+from algaenv.runner.execute.idempotency import Idempotency, Memory
+from algaenv.runner.http_server import http_work
+from algaenv.runner.observability.access_log import start_journal
+from algaenv.runner.pages.tenancy import Hints
+from algaenv.runner.serve import listen
 from algaenv.runner.workers import Supervisor, Worker, WorkersFail
 
 DIGEST = Digest("ab" * 32)

@@ -23,7 +23,6 @@ from algaenv.gateway.openapi.components import (
 from algaenv.gateway.pages import INVOICES
 from algaenv.gateway.pages.extension import MODE, SOURCE
 from algaenv.gateway.pages.portals import PORTALS
-from algaenv.gateway.pages.rendering import ASSETS_PATH
 from algaenv.gateway.policy import READ_METHODS, TENANT_HEADERS
 from algaenv.gateway.proxy import IDEMPOTENCY_HEADER, METHOD_OVERRIDE
 from algaenv.gateway.quirks import QUIRK_HEADER as FAULT

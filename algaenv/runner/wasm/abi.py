@@ -17,7 +17,7 @@ from typing import Any
 
 from wasmtime import _ffi as ffi
 
-from algaenv.runner.wasm.settings import SUPPORTED
+from algaenv.runner.wasm.engine_config import SUPPORTED
 
 VALUE = 32
 """Bytes of a value; what it holds begins at byte 8."""

@@ -12,8 +12,9 @@ from ctypes import string_at
 from typing import Any, TypeAlias
 
 from algaenv.runner.wasm.abi import ENTRY, SLICE, VALUE
-from algaenv.runner.wasm.shape import (
+from algaenv.runner.wasm.wit import (
     Enum,
+    Err,
     Flags,
     Foreign,
     ListOf,
@@ -25,7 +26,6 @@ from algaenv.runner.wasm.shape import (
     TupleOf,
     Variant,
 )
-from algaenv.runner.wasm.values import Err
 
 Lifter: TypeAlias = Callable[[bytes, int], Any]
 

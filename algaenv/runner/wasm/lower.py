@@ -13,8 +13,9 @@ from mmap import mmap
 from typing import Any, TypeAlias
 
 from algaenv.runner.wasm.abi import BYTES_HEAD, KINDS, SLICE, VALUE
-from algaenv.runner.wasm.shape import (
+from algaenv.runner.wasm.wit import (
     Enum,
+    Err,
     Flags,
     Foreign,
     ListOf,
@@ -27,7 +28,6 @@ from algaenv.runner.wasm.shape import (
     Variant,
     describe,
 )
-from algaenv.runner.wasm.values import Err
 
 _INTEGERS = {
     f"{sign}{bits}": (0, 2**bits - 1) if sign == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)

@@ -13,7 +13,7 @@ import pytest
 
 from algaenv.runtimes.binaries import find
 from tests.gateway.pages.stub_site import Site, start_site
-from tests.runner.guestlog.server import Server, running
+from tests.runner.observability.fake_redis import Server, running
 from tests.servers import Database, Postgres, postgres
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from algaenv.bundle.digest import Digest
 from algaenv.gateway.events import EventBus
 from algaenv.gateway.settings import GatewayConfig
 from tests.drivers import alga
-from tests.runner.guestlog.server import Server
+from tests.runner.observability.fake_redis import Server
 from tests.servers import Database, free_port
 
 ROOT = Path(__file__).parents[3]

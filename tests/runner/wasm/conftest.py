@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from algaenv.runner.wasm.guests import Guests
+from algaenv.runner.wasm.guest import Guests
 from tests.guests import ToolMissing, built
 
 from .stage import MEMORY, Kitchen, invocation, request, table

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from algaenv.runner.invocation import HostTable, Invocation, Level, Stream, Waiter
-from algaenv.runner.wasm import settings, world
-from algaenv.runner.wasm.guest import Guest
-from algaenv.runner.wasm.guests import Guests
+from algaenv.runner.execute.invocation import HostTable, Invocation, Level, Stream, Waiter
+from algaenv.runner.wasm import engine_config, wit
+from algaenv.runner.wasm.guest import Guest, Guests
 
 MEGABYTE = 1 << 20
 MEMORY = 256 * MEGABYTE
@@ -72,7 +71,7 @@ def table(**functions: Callable[..., object]) -> HostTable:
     given = {name.replace("_", "-"): function for name, function in functions.items()}
     return {
         interface: {name: given.get(f"{interface}--{name}", unasked) for name in names}
-        for interface, names in world.imports().items()
+        for interface, names in wit.imports().items()
     }
 
 
@@ -90,7 +89,7 @@ class Kitchen:
         data = bytes(wat2wasm(source)) if isinstance(source, str) else source
         if data not in self._made:
             file = self._folder / f"{len(self._made)}.cwasm"
-            file.write_bytes(Component(Engine(settings.config()), data).serialize())
+            file.write_bytes(Component(Engine(engine_config.config()), data).serialize())
             self._made[data] = file
         return self._made[data]
 

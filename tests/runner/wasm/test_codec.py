@@ -11,11 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algaenv.runner.wasm import abi
+from algaenv.runner.wasm.engine_config import config
 from algaenv.runner.wasm.lift import lifter
 from algaenv.runner.wasm.lower import Arena, Unfit, encode, lowerer
-from algaenv.runner.wasm.settings import config
-from algaenv.runner.wasm.shape import Signature, signature
-from algaenv.runner.wasm.values import Err
+from algaenv.runner.wasm.wit import Err, Signature, signature
 
 from .components import REALLOC
 

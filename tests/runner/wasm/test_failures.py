@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from algaenv.runner.invocation import Expired
-from algaenv.runner.wasm import link, wasi
+from algaenv.runner.execute.invocation import Expired
+from algaenv.runner.wasm import linker
 from algaenv.runner.wasm.failure import GuestFailure, Kind
-from algaenv.runner.wasm.guests import Guests, Unusable
+from algaenv.runner.wasm.guest import Guests, Unusable
 from tests.guests import ToolMissing, built
 
 from .components import TYPES, calling, handler, importing
@@ -308,7 +308,7 @@ def test_imports_that_are_not_there(make: Make, kitchen: Kitchen, source: str, w
     assert caught.value.kind is Kind.LINK
     assert words in caught.value.reason
     name = source.split('(import "')[1].partition('"')[0]
-    assert caught.value.message == link.NOT_FOUND.format(name=name)
+    assert caught.value.message == linker.NOT_FOUND.format(name=name)
 
 
 def test_another_copy_of_the_world(make: Make, kitchen: Kitchen) -> None:
@@ -408,7 +408,7 @@ def test_wasi_http_is_refused_when_it_is_used(make: Make, kitchen: Kitchen) -> N
         source = built("fetch-js").read_bytes()
     except ToolMissing as error:
         pytest.skip(str(error))
-    assert wasi.HTTP.encode() in source
+    assert linker.HTTP.encode() in source
     failure = failing(kitchen, make(), source, body={})
     assert failure.kind is Kind.REFUSED
     assert "EXT_EGRESS_ALLOWLIST" in failure.reason
@@ -432,5 +432,5 @@ def test_a_long_line_is_cut_where_it_is_read(make: Make, kitchen: Kitchen) -> No
     )
     guest = kitchen.load(make(logging__log_info=lambda call, text: heard.append(text)), source)
     guest.call(invocation(), request(), memory_bytes=MEMORY)
-    assert [len(text.encode()) for text in heard] == [link.LOG_BYTES]
+    assert [len(text.encode()) for text in heard] == [linker.LOG_BYTES]
     assert heard[0].startswith("\u00e9aaa")

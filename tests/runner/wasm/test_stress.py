@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from algaenv.runner.wasm.failure import GuestFailure, Kind
-from algaenv.runner.wasm.guests import Guests
-from algaenv.runner.wasm.lanes import Lanes
+from algaenv.runner.wasm.guest import Guests
+from algaenv.runner.wasm.guest_executor import Lanes
 
 from .stage import MEGABYTE, Kitchen, invocation, request
 
@@ -64,7 +64,7 @@ def test_twenty_thousand_calls_of_every_fate(  # noqa: PLR0915 - one story
     guests = make(lanes=16, secrets__get=get)
     guest = kitchen.load(guests, script_bytes)
     told: Counter[str] = Counter()
-    logging.getLogger("algaenv.runner.wasm.running").setLevel(logging.CRITICAL)
+    logging.getLogger("algaenv.runner.wasm.guest_call").setLevel(logging.CRITICAL)
 
     async def one(lanes: Lanes, number: int, choose: random.Random) -> None:
         fate = choose.choices([*FATES], [86, 4, 6, 3, 0.5, 0.5])[0]
@@ -115,7 +115,7 @@ def test_twenty_thousand_calls_of_every_fate(  # noqa: PLR0915 - one story
         warm, after = loop.run_until_complete(main())
     finally:
         loop.close()
-        logging.getLogger("algaenv.runner.wasm.running").setLevel(logging.NOTSET)
+        logging.getLogger("algaenv.runner.wasm.guest_call").setLevel(logging.NOTSET)
     assert sum(told.values()) == CALLS
     assert set(told) == set(FATES)
     assert after - warm < 24 * MEGABYTE, (warm, after)

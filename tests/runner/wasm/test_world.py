@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from algaenv.runner.wasm import world
-from algaenv.runner.wasm.shape import Enum, OptionOf, ResultOf
-from algaenv.runner.wasm.values import Err
+from algaenv.runner.wasm import wit
+from algaenv.runner.wasm.wit import Enum, Err, OptionOf, ResultOf
 from tests.guests import ToolMissing, built
 
 from .stage import MEMORY, WHO, Kitchen, invocation, request, table
@@ -119,7 +118,7 @@ def errors() -> list[Case]:
     return [
         (f"{interface}.{function}", *arguments[f"{interface}.{function}"], Err(error),
          {"err": error})
-        for interface, functions in world.imports().items()
+        for interface, functions in wit.imports().items()
         for function, signature in functions.items()
         if isinstance(signature.result, ResultOf) and isinstance(signature.result.err, Enum)
         for error in signature.result.err.names
@@ -128,10 +127,10 @@ def errors() -> list[Case]:
 
 def test_the_cases_name_every_function() -> None:
     named = {name for name, *_ in CASES}
-    assert named == {f"{i}.{f}" for i, functions in world.imports().items() for f in functions}
+    assert named == {f"{i}.{f}" for i, functions in wit.imports().items() for f in functions}
     options = {
         f"{i}.{f}"
-        for i, functions in world.imports().items()
+        for i, functions in wit.imports().items()
         for f, signature in functions.items()
         if isinstance(signature.result, ResultOf) and isinstance(signature.result.ok, OptionOf)
     }
@@ -141,7 +140,7 @@ def test_the_cases_name_every_function() -> None:
 
 
 def _through(name: str, kitchen: Kitchen, cases: list[Case]) -> None:
-    from algaenv.runner.wasm.guests import Guests
+    from algaenv.runner.wasm.guest import Guests
 
     seen: list[tuple[Any, ...]] = []
     left = list(cases)
@@ -154,7 +153,7 @@ def _through(name: str, kitchen: Kitchen, cases: list[Case]) -> None:
 
     functions = {
         f"{interface}__{function}".replace("-", "_"): answering
-        for interface, names in world.imports().items()
+        for interface, names in wit.imports().items()
         for function in names
     }
     try:

@@ -1,0 +1,285 @@
+"""The service put together: routes, what they need, and its beginning and end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from algaenv.bundle.digest import Digest
+from algaenv.bundle.limits import DEFAULT_LIMITS
+from algaenv.runner.bundles.cache import BundleCache, Room
+from algaenv.runner.bundles.store import Reach, Store, open_store
+from algaenv.runner.components.compiled import Compiled, CompileEnded, Event
+from algaenv.runner.components.loaded import Components
+from algaenv.runner.execute.endpoints import Execute, Warm
+from algaenv.runner.execute.idempotency import Idempotency
+from algaenv.runner.execute.invocation import HostTable
+from algaenv.runner.execute.invoker import Invoker
+from algaenv.runner.host.secret_envelope import Envelopes
+from algaenv.runner.http import Direct, Guard, document, empty
+from algaenv.runner.observability.access_log import Journal
+from algaenv.runner.observability.guest_log import GuestLog
+from algaenv.runner.observability.metrics import Metrics, Watched
+from algaenv.runner.outbound import Outbound
+from algaenv.runner.pages.assets import Delivery, Shelf
+from algaenv.runner.pages.response_cache import Recent
+from algaenv.runner.pages.routes import HostDispatch, Pages
+from algaenv.runner.pages.tenancy import Hints, Registry, Tenancy
+from algaenv.runner.settings import Environment
+from algaenv.runner.wasm.runtime import Engine, Works
+from algaenv.runner.worker_bus import Neighbours
+from algaenv.runner.workers import Worker
+from algaenv.serving.background import restart_on_failure
+
+_log = logging.getLogger(__name__)
+
+
+EXECUTE = "/v1/execute"
+CONTRACT = "1"
+"""Of the behaviour that peers rely on; it is Alga's, and a new number if that changes."""
+
+
+def build(
+    environment: Environment, worker: Worker | None = None, ledger: Path | None = None
+) -> ASGIApp:
+    """The ASGI application for these settings; opens no connection yet.
+
+    Without a worker it serves for itself, and without a ledger it counts nothing.
+    """
+    workers = environment.workforce.workers
+    outbound = Outbound()
+    store = open_store(environment.source, outbound)
+    registry = Registry(environment.registry_base, environment.auth_key, outbound)
+    room = Room(environment.cache_root, environment.cache_max_bytes)
+    metrics = Metrics(ledger, worker=worker.number if worker else 0, contract=CONTRACT)
+    cache = BundleCache(
+        environment.cache_root, store, room=room, limits=DEFAULT_LIMITS, tell=metrics.bundle
+    )
+    shelf = Shelf(policy=environment.policy, max_file_bytes=environment.static_max_bytes)
+    hints = Hints(environment.cache_root, workers=workers)
+    health = Health(
+        cache_root=environment.cache_root,
+        cache_max_text=environment.cache_max_text,
+        store=store,
+        signed=environment.source.signed,
+    )
+    pages = Pages(
+        demands_tenant=environment.demands_tenant,
+        asks_registry=environment.asks_registry,
+        registry=registry,
+        tenancy=Tenancy(registry, hints),
+        delivery=Delivery(cache, shelf),
+    )
+    log = GuestLog(environment.stream, metrics)
+    tell = _Teller(metrics)
+    compiled = Compiled(environment.cache_root, environment.compiling, tell=tell)
+    engine = Engine(
+        lambda: _table(environment, outbound),
+        compiled,
+        threads=environment.concurrency,
+        queue=environment.queue,
+        tell=tell,
+        recycle=worker.recycle if worker else _nothing,
+        budget=environment.budget,
+    )
+    components = Components(cache, engine)
+
+    async def load(bundle: Digest, component: Path) -> None:
+        await (await engine.works()).loaded.guest(bundle, component)
+
+    neighbours = Neighbours(worker, load)
+    invoker = Invoker(
+        components=components,
+        envelopes=Envelopes(environment.peers, outbound),
+        engine=engine,
+        log=log,
+        has_store=environment.has_store,
+    )
+    idempotency = Idempotency(environment.cache_root, environment.memory, workers=workers)
+    metrics.watch(_watched(engine, compiled))
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
+        outbound.begin()
+        engine.begin()
+        log.begin()
+        metrics.begin()
+        neighbours.begin()
+        for complaint in environment.peers.complaints:
+            _log.warning(complaint)
+        chores = [
+            asyncio.create_task(asyncio.to_thread(_tidy, room)),
+            asyncio.create_task(restart_on_failure(compiled.keep_tidy)),
+            asyncio.create_task(restart_on_failure(idempotency.tend)),
+        ]
+        try:
+            yield
+        finally:
+            for chore in chores[1:]:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
+            neighbours.end()
+            await engine.aclose()
+            await log.aclose()
+            await metrics.aclose()
+            await outbound.aclose()
+
+    execute = Execute(invoker, idempotency, metrics).answer
+    serving = Starlette(
+        routes=[
+            pages,
+            Route("/healthz", health.healthz),
+            Route("/readyz", health.readyz),
+            Route("/metrics", metrics.answer),
+            Route(EXECUTE, execute, methods=["POST"]),
+            Route("/warmup", Warm(components, engine, neighbours).answer, methods=["POST"]),
+            Route("/", HostDispatch(registry).answer),
+        ],
+        exception_handlers={404: _bare, 405: _bare, Exception: _broken},
+        lifespan=lifespan,
+    )
+    serving.router.redirect_slashes = False
+    guarded = Guard(
+        Direct(serving, EXECUTE, execute), environment.inbound_token, environment.allowed_hosts
+    )
+    app = Journal(guarded, metrics.request)
+    return Recent(app, metrics.request, hints.get)
+
+
+class _Teller:
+    """Counts what happens to components."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, CompileEnded):
+            self._metrics.compiled("failed" if event.failure else "done", event.seconds)
+
+
+def _watched(engine: Engine, compiled: Compiled) -> dict[Watched, Callable[[], float]]:
+    def of(look: Callable[[Works], float]) -> Callable[[], float]:
+        return lambda: look(engine.now) if engine.now is not None else 0.0
+
+    return {
+        Watched.LANES_BUSY: of(lambda works: works.lanes.running),
+        Watched.LANES_STUCK: of(lambda works: works.lanes.stuck),
+        Watched.CALLS_QUEUED: of(lambda works: works.lanes.waiting),
+        Watched.COMPONENTS_LOADED: of(lambda works: len(works.loaded)),
+        Watched.COMPILES_RUNNING: lambda: float(compiled.running),
+    }
+
+
+def _table(environment: Environment, outbound: Outbound) -> HostTable:
+    from algaenv.runner.host.table import table
+
+    return table(environment.peers, outbound)
+
+
+def _nothing() -> None:
+    """Without a supervisor nobody can replace this process."""
+
+
+def _tidy(room: Room) -> None:
+    with suppress(OSError):
+        room.prepare()
+        room.sweep()
+        room.make()
+
+
+async def _bare(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    """404 and 405 without a body, as Alga's runner sends them."""
+    allowed: str = (getattr(error, "headers", None) or {}).get("Allow", "")
+    allow = {"allow": ",".join(sorted(allowed.split(", ")))} if allowed else None
+    return empty(getattr(error, "status_code", 500), allow)
+
+
+async def _broken(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    return empty(500)
+
+
+# MERGED health: `GET /healthz` in Alga's words, and `GET /readyz` in ours.
+
+LOOK_SECONDS = 0.8
+"""For each look: who asks after the service's health has an answer within a second."""
+
+T = TypeVar("T")
+
+
+class Health:
+    """Looks at the two things the service stands on: its cache directory and the store."""
+
+    def __init__(
+        self, *, cache_root: Path, cache_max_text: str | None, store: Store, signed: bool
+    ) -> None:
+        self._cache_root = cache_root
+        self._cache_max_text = cache_max_text
+        self._store = store
+        self._signed = signed
+        # Of its own: the threads that all others share may all be waiting for something.
+        self._thread = ThreadPoolExecutor(1, "health")
+
+    async def healthz(self, request: Request) -> Response:  # noqa: ARG002
+        """Answer 200 when the cache can be written to; the store does not decide."""
+        writable, reach = await self._look()
+        fields = {
+            "cache_writable": writable,
+            "bundle_store": "ok" if reach is Reach.OK else "bundle_store_unreachable",
+            "ext_cache_max_bytes": self._cache_max_text,
+        }
+        return document(200 if writable else 503, fields)
+
+    async def readyz(self, request: Request) -> Response:  # noqa: ARG002
+        """Answer 200 when a bundle could be fetched now, asked with the service's own keys."""
+        writable, reach = await self._look()
+        ready = writable and reach is Reach.OK
+        fields = {
+            "ready": ready,
+            "cache_writable": writable,
+            "store": reach,
+            "store_access": "signed" if self._signed else "unsigned",
+        }
+        return document(200 if ready else 503, fields)
+
+    async def _look(self) -> tuple[bool, Reach]:
+        return await asyncio.gather(
+            _soon(self._writable(), otherwise=False),
+            _soon(self._store.reach(), otherwise=Reach.UNREACHABLE),
+        )
+
+    async def _writable(self) -> bool:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, _is_writable, self._cache_root)
+
+
+async def _soon(look: Coroutine[object, object, T], *, otherwise: T) -> T:
+    """What it says within LOOK_SECONDS; what does not end then goes on without being waited for."""
+    task = asyncio.ensure_future(look)
+    await asyncio.wait((task,), timeout=LOOK_SECONDS)
+    if task.done():
+        return task.result()
+    task.cancel()
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    return otherwise
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix="healthz.", suffix=".tmp") as file:
+            file.write(b"ok")
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,368 @@
+"""How much of the disk bundles may take, and which of them goes first.
+
+When a bundle was last used is kept as its directory's modification time, where every process
+that shares the cache sees it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, aclosing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from algaenv.bundle.archive import unpack
+from algaenv.bundle.digest import Digest
+from algaenv.bundle.layout import bundle_key
+from algaenv.bundle.limits import Limits
+from algaenv.runner.bundles.store import DOWNLOAD_SECONDS, Store, StoreError
+from algaenv.runner.locks import Flights, hold, lock_file, try_hold
+from algaenv.runner.observability.metrics import Bundled
+
+_log = logging.getLogger(__name__)
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+WRITE_DOWN_SECONDS = 1.0
+"""How far the written time of last use may lag behind."""
+LEFTOVER_SECONDS = 3600.0
+"""Age from which something under way must have lost its process."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Kept:
+    used: float
+    digest: Digest
+    folder: Path
+
+
+class Room:
+    """The space of one cache directory; `max_bytes` None means all there is."""
+
+    def __init__(self, root: Path, max_bytes: int | None) -> None:
+        self._root = root
+        self.temporary = root / "tmp"
+        self.locks = root / "locks"
+        self._max_bytes = max_bytes
+        self._used: dict[Digest, float] = {}
+        self._written: dict[Digest, float] = {}
+        self._sizes: dict[Digest, int] = {}
+        self._pins: Counter[Digest] = Counter()
+
+    def used(self, digest: Digest) -> None:
+        """Note a use, and now and then write it down."""
+        now = time.time()
+        self._used[digest] = now
+        if now - self._written.get(digest, 0.0) > WRITE_DOWN_SECONDS:
+            self._write_down(digest, now)
+
+    def arrived(self, digest: Digest) -> None:
+        """Note that a bundle was put in place, and forget what was known of one before it."""
+        self._sizes.pop(digest, None)
+        self.used(digest)
+
+    @contextmanager
+    def pinned(self, digest: Digest) -> Iterator[None]:
+        """Keep this process from letting go of a bundle while it is read."""
+        self._pins[digest] += 1
+        try:
+            yield
+        finally:
+            self._pins[digest] -= 1
+            if not self._pins[digest]:
+                del self._pins[digest]
+
+    def prepare(self) -> None:
+        """Make the directories this cache works in. Raises OSError."""
+        for folder in (self.temporary, self.locks):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def make(self, *, keep: Digest | None = None) -> tuple[Digest, ...]:
+        """Let go of what was not used for longest, until the rest fits; returns what went.
+
+        `keep` stays even when it alone takes more, and so does what is being read. Blocks; meant
+        for a thread.
+        """
+        if self._max_bytes is None:
+            return ()
+        for digest, moment in list(self._used.items()):
+            self._write_down(digest, moment)
+        bundles = sorted(self._bundles())
+        excess = sum(map(self._size, bundles)) - self._max_bytes
+        gone: list[Digest] = []
+        for bundle in bundles:
+            if excess <= 0:
+                break
+            if bundle.digest == keep or bundle.digest in self._pins:
+                continue
+            if self._drop(bundle):
+                excess -= self._sizes.pop(bundle.digest, 0)
+                gone.append(bundle.digest)
+        return tuple(gone)
+
+    def sweep(self) -> None:
+        """Clear away what processes that are long gone left behind. Blocks."""
+        for left in _entries(self.temporary):
+            with suppress(OSError):
+                if time.time() - left.stat().st_mtime > LEFTOVER_SECONDS:
+                    _remove(left)
+
+    def discard(self, folder: Path) -> None:
+        """Take a directory out of sight in one step, then delete it. Raises OSError."""
+        aside = Path(tempfile.mkdtemp(dir=self.temporary, prefix=f"{folder.name}.gone."))
+        folder.rename(aside / folder.name)
+        _remove(aside)
+
+    def _drop(self, bundle: _Kept) -> bool:
+        lock = lock_file(self.locks, bundle.digest)
+        try:
+            with try_hold(lock) as held:
+                if not held:
+                    return False
+                self.discard(bundle.folder)
+        except OSError as error:
+            fields = {"hash": bundle.digest.hex, "why": error.strerror}
+            _log.warning("bundle not evicted", extra={"fields": fields})
+            return False
+        self._used.pop(bundle.digest, None)
+        self._written.pop(bundle.digest, None)
+        _log.info("bundle evicted", extra={"fields": {"hash": bundle.digest.hex}})
+        return True
+
+    def _bundles(self) -> list[_Kept]:
+        found: list[_Kept] = []
+        for folder in _entries(self._root):
+            if _HEX.fullmatch(folder.name):
+                with suppress(OSError):
+                    used = folder.stat().st_mtime
+                    found.append(_Kept(used, Digest(folder.name), folder))
+        return found
+
+    def _size(self, bundle: _Kept) -> int:
+        if bundle.digest not in self._sizes:
+            self._sizes[bundle.digest] = _size(bundle.folder)
+        return self._sizes[bundle.digest]
+
+    def _write_down(self, digest: Digest, moment: float) -> None:
+        self._written[digest] = moment
+        try:
+            os.utime(self._root / digest.hex, (moment, moment))
+        except OSError:
+            # Another process let go of it, or the directory is not ours: its order is a guess.
+            self._used.pop(digest, None)
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += Path(place, name).stat().st_size
+    return total
+
+
+def _entries(folder: Path) -> list[Path]:
+    with suppress(OSError):
+        return list(folder.iterdir())
+    return []
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+# MERGED fetch: From the store into a private file, hashed on the way.
+
+
+class HashMismatch(Exception):
+    """The store holds other bytes under this digest."""
+
+    def __init__(self, *, expected: Digest, computed: Digest) -> None:
+        self.expected, self.computed = expected, computed
+        super().__init__(f"archive hash mismatch: expected {expected.hex}, got {computed.hex}")
+
+
+async def fetch(store: Store, key: str, digest: Digest, *, folder: Path, limit: int) -> Path:
+    """Download an object of at most `limit` bytes that must have this digest.
+
+    The file is readable by its owner only and stays in `folder` only when all went well.
+    Raises StoreError, HashMismatch, OSError.
+    """
+    descriptor, name = tempfile.mkstemp(dir=folder, prefix=f"{digest.hex}.", suffix=".tar.zst")
+    try:
+        computed = await _receive(store, key, descriptor, limit)
+        if computed != digest:
+            raise HashMismatch(expected=digest, computed=computed)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return Path(name)
+
+
+async def _receive(store: Store, key: str, descriptor: int, limit: int) -> Digest:
+    seen = hashlib.sha256()
+    size = 0
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
+        try:
+            with anyio.fail_after(DOWNLOAD_SECONDS):
+                async with aclosing(store.read(key)) as chunks:
+                    async for chunk in chunks:
+                        size += len(chunk)
+                        if size > limit:
+                            raise StoreError(f"more than {limit} bytes")
+                        seen.update(chunk)
+                        file.write(chunk)
+        except TimeoutError:
+            raise StoreError(f"not complete within {DOWNLOAD_SECONDS:g} s") from None
+    return Digest(seen.hexdigest())
+
+
+# MERGED cache: Bundles on disk, unpacked: fetched once, seen whole or not at all, bounded.
+#
+# The layout is that of Alga's runner, which can share or take over the directory:
+#
+#     <root>/<hex>/ui/…             what pages are made of
+#     <root>/<hex>/bundle/…         everything else
+#     <root>/<hex>/bundle/.ready    there from the moment the bundle can be seen
+#     <root>/tmp/…                  downloads and unpacking under way
+#     <root>/locks/…                ours
+
+UNPACKERS = 2
+"""Archives unpacked at a time, each by one thread."""
+OPEN_DIRECTORY = 0o755
+READ_ONLY = 0o444
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A bundle on disk; `fetched` when it was not there before this request."""
+
+    folder: Path
+    fetched: bool
+
+    @property
+    def ui(self) -> Path:
+        """The root of its pages; may be empty."""
+        return self.folder / "ui"
+
+
+class BundleCache:
+    """The bundles of one directory; several processes may share it."""
+
+    def __init__(
+        self,
+        root: Path,
+        store: Store,
+        *,
+        room: Room,
+        limits: Limits,
+        tell: Callable[[Bundled], None] | None = None,
+    ) -> None:
+        self._root = root
+        self._tell = tell or _nobody
+        self._store = store
+        self._room = room
+        self._limits = limits
+        self._flights: Flights[str, None] = Flights()
+        self._unpackers = asyncio.Semaphore(UNPACKERS)
+
+    def used(self, digest: Digest) -> None:
+        """Note that a bundle was served just now, from memory or from disk."""
+        self._room.used(digest)
+
+    def pinned(self, digest: Digest) -> AbstractContextManager[None]:
+        """Keep a bundle, once it is there, for as long as this lasts."""
+        return self._room.pinned(digest)
+
+    async def ensure(self, tenant: str, extension: str, digest: Digest) -> Held:
+        """Have the bundle on disk.
+
+        Raises StoreError, HashMismatch, ArchiveError, OSError; none of them is remembered.
+        """
+        folder = self._root / digest.hex
+        if is_ready(folder):
+            self._room.used(digest)
+            self._tell("hit")
+            return Held(folder, fetched=False)
+        try:
+            if not tenant:
+                raise StoreError("no tenant to look under")
+            key = bundle_key(tenant, extension, digest)
+            await self._flights.join(key, lambda: self._bring(key, digest))
+        except BaseException:
+            self._tell("failed")
+            raise
+        self._tell("fetched")
+        return Held(folder, fetched=True)
+
+    async def _bring(self, key: str, digest: Digest) -> None:
+        room = self._room
+        room.prepare()
+        async with hold(lock_file(room.locks, digest)):
+            if is_ready(self._root / digest.hex):
+                return
+            started = time.monotonic()
+            archive = await fetch(
+                self._store, key, digest, folder=room.temporary, limit=self._limits.compressed
+            )
+            try:
+                async with self._unpackers:
+                    await asyncio.to_thread(self._place, archive, digest)
+            finally:
+                archive.unlink(missing_ok=True)
+        room.arrived(digest)
+        took = round((time.monotonic() - started) * 1000, 1)
+        _log.info("bundle fetched", extra={"fields": {"hash": digest.hex, "duration_ms": took}})
+        await asyncio.to_thread(room.make, keep=digest)
+
+    def _place(self, archive: Path, digest: Digest) -> None:
+        """Unpack beside, and move it to where it is looked for in one step."""
+        aside = Path(tempfile.mkdtemp(dir=self._room.temporary, prefix=f"{digest.hex}."))
+        try:
+            unpack(archive, aside, self._limits)
+            ready = aside / "bundle" / ".ready"
+            ready.write_text("ok")
+            ready.chmod(READ_ONLY)
+            aside.chmod(OPEN_DIRECTORY)
+            _settle(aside)
+            final = self._root / digest.hex
+            if final.exists():
+                # What an interrupted runner of another kind left: no marker, so not to be served.
+                self._room.discard(final)
+            aside.rename(final)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+
+
+def _nobody(result: Bundled) -> None:
+    """Nobody counts."""
+
+
+def is_ready(folder: Path) -> bool:
+    """Whether a bundle is there as a whole."""
+    return os.path.exists(f"{folder}/bundle/.ready")  # noqa: PTH110 - on the path of requests
+
+
+def _settle(folder: Path) -> None:
+    """Have every file on the disk before the marker can be seen: it is never doubted later."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            descriptor = os.open(Path(place, name), os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

@@ -1,0 +1,211 @@
+"""Which tenants and extensions can be asked for: their names become parts of object keys."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import re
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import quote
+
+import anyio
+
+from algaenv.runner.outbound import Outbound
+from algaenv.runner.settings import Source
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+    from algaenv.runner.outbound import Outbound
+
+
+_FORBIDDEN = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]")
+_LONGEST = 200
+
+
+def is_name(text: str) -> bool:
+    """Whether a name is one whole segment of a key and nothing else."""
+    return 0 < len(text) <= _LONGEST and text not in {".", ".."} and not _FORBIDDEN.search(text)
+
+
+# MERGED store: What the runner asks of the store that holds bundles, and how the store may say no.
+
+PROBE_SECONDS = 1.0
+DOWNLOAD_SECONDS = 60.0
+CONNECT_SECONDS = 5.0
+CHUNK_BYTES = 256 * 1024
+
+
+class StoreError(Exception):
+    """No bundle came. The text says what was answered and never holds a URL or a key."""
+
+
+class Reach(enum.StrEnum):
+    """How far a question gets."""
+
+    OK = "ok"
+    REFUSED = "credentials_refused"
+    NO_BUCKET = "bucket_missing"
+    UNREACHABLE = "unreachable"
+
+
+class Store(Protocol):
+    """A place of objects; both kinds pass the same tests."""
+
+    def read(self, key: str) -> AsyncGenerator[bytes, None]:
+        """Yield an object's bytes. Raises StoreError, also in the middle."""
+        ...
+
+    async def reach(self) -> Reach:
+        """Ask the store, as the service itself would, within `PROBE_SECONDS`."""
+        ...
+
+
+# MERGED signed: Bundles out of an S3 bucket, asked for with signed requests.
+#
+# Signing headers instead of URLs leaves nothing to leak: no address holds a signature.
+
+_STATUS = re.compile(r"status code: (\d{3}(?: [A-Z][A-Za-z]*)*)")
+_CODE = re.compile(r"<Code>(\w{1,64})</Code>")
+_NOBODY = ".algaenv-probe"
+"""A prefix under which nothing is expected, so that listing it is cheap."""
+
+
+class SignedStore:
+    """Reads with the credentials of `source`, which must have some."""
+
+    def __init__(self, source: Source) -> None:
+        self._bucket = _open(source, retries=3, seconds=DOWNLOAD_SECONDS)
+        self._impatient = _open(source, retries=0, seconds=PROBE_SECONDS)
+
+    async def read(self, key: str) -> AsyncGenerator[bytes, None]:
+        """Yield an object's bytes, resuming a download that was cut. Raises StoreError."""
+        import obstore
+        from obstore.exceptions import BaseError
+
+        try:
+            answer = await obstore.get_async(self._bucket, key)
+            async for chunk in answer.stream(min_chunk_size=CHUNK_BYTES):
+                yield bytes(chunk)
+        except (BaseError, OSError, ValueError) as error:
+            # The library's own text holds the address, the key and the store's whole answer.
+            raise StoreError(_answer(error)) from None
+
+    async def reach(self) -> Reach:
+        """List an empty prefix: it tells wrong keys from a missing bucket and from silence.
+
+        Keys that may read but not list are fine: their signature was accepted.
+        """
+        import obstore
+        from obstore.exceptions import BaseError
+
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await obstore.list_with_delimiter_async(self._impatient, _NOBODY)
+        except (BaseError, OSError, ValueError) as error:
+            return _reach(str(error))
+        return Reach.OK
+
+
+def _open(source: Source, *, retries: int, seconds: float) -> S3Store:
+    from obstore.store import S3Store
+
+    return S3Store(
+        source.bucket,
+        prefix=source.prefix or None,
+        endpoint=source.endpoint,
+        region=source.region,
+        access_key_id=source.access_key,
+        secret_access_key=source.secret_key,
+        virtual_hosted_style_request=False,
+        client_options={
+            "allow_http": True,
+            "timeout": f"{seconds:g}s",
+            "connect_timeout": f"{min(seconds, CONNECT_SECONDS):g}s",
+        },
+        retry_config={
+            "max_retries": retries,
+            "retry_timeout": timedelta(seconds=10),
+            "backoff": {
+                "init_backoff": timedelta(milliseconds=100),
+                "max_backoff": timedelta(seconds=2),
+                "base": 2,
+            },
+        },
+    )
+
+
+def _answer(error: Exception) -> str:
+    if status := _STATUS.search(str(error)):
+        return status[1]
+    if isinstance(error, FileNotFoundError):
+        return "404 Not Found"
+    return "the key cannot be asked for" if isinstance(error, ValueError) else "no answer"
+
+
+def _reach(text: str) -> Reach:
+    code = _CODE.search(text)
+    status = _STATUS.search(text)
+    match code[1] if code else None, status[1][:3] if status else None:
+        case "AccessDenied", _:
+            return Reach.OK
+        case ("NoSuchBucket", _) | (_, "404"):
+            return Reach.NO_BUCKET
+        case _, ("401" | "403" | "400"):
+            return Reach.REFUSED
+        case _:
+            return Reach.UNREACHABLE
+
+
+# MERGED unsigned: Bundles from any HTTP server that holds them under their keys, asked for plainly.
+
+_SERVER_ERROR = 500
+
+
+class UnsignedStore:
+    """Reads `{base}/{key}` without credentials: a public bucket, or a file server."""
+
+    def __init__(self, source: Source, outbound: Outbound) -> None:
+        self._base = source.url
+        self._outbound = outbound
+
+    async def read(self, key: str) -> AsyncGenerator[bytes, None]:
+        """Yield an object's bytes, as they are on the wire. Raises StoreError."""
+        import httpx
+
+        client = await self._outbound.client()
+        try:
+            url = f"{self._base}/{quote(key, safe='/')}"
+            async with client.stream("GET", url, follow_redirects=True) as answer:
+                if not answer.is_success:
+                    raise StoreError(f"{answer.status_code} {answer.reason_phrase}".strip())
+                async for chunk in answer.aiter_raw(CHUNK_BYTES):
+                    yield chunk
+        except (httpx.HTTPError, httpx.InvalidURL):
+            # The library's own text may hold the address, and an address may hold a password.
+            raise StoreError("no answer, or one that was cut short") from None
+
+    async def reach(self) -> Reach:
+        """Any answer that does not admit failure counts: a bucket may hide its root."""
+        import httpx
+
+        client = await self._outbound.client()
+        try:
+            with anyio.fail_after(PROBE_SECONDS):
+                answer = await client.head(self._base, follow_redirects=True)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
+            return Reach.UNREACHABLE
+        return Reach.UNREACHABLE if answer.status_code >= _SERVER_ERROR else Reach.OK
+
+
+# MERGED opening: Which kind of store a configuration means.
+
+
+def open_store(source: Source, outbound: Outbound) -> Store:
+    """Sign where credentials and a bucket are configured; ask plainly otherwise."""
+    if source.signed:
+        return SignedStore(source)
+
+    return UnsignedStore(source, outbound)

@@ -1,0 +1,24 @@
+"""The process that compiles: `python -m algaenv.runner.components IN OUT [MEMORY CPU PARENT]`.
+
+MEMORY is in bytes of address space, CPU in seconds of processor time, and PARENT the process whose
+end ends this one; without the three it runs unconfined. Its answer is one line of JSON.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from algaenv.runner.components.compile import compile_file, confine, write
+
+
+def main(source: str, target: str, *means: str) -> None:
+    """Compile, and say what came of it."""
+    if means:
+        memory_bytes, cpu_seconds, parent = map(int, means)
+        confine(memory_bytes=memory_bytes, cpu_seconds=cpu_seconds, parent=parent)
+    sys.stdout.write(write(compile_file(Path(source), Path(target))))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

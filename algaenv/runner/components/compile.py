@@ -1,0 +1,192 @@
+"""Compiling one component, in a process that has nothing else to do.
+
+It has few rights and bounded means: what it is given was written by strangers, and whatever that
+does to the compiler must not reach the service. Runs on Linux.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import resource
+import signal
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from algaenv.runner.wasm.failure import Kind, causes
+
+POLITENESS = 10
+"""Added to the nice value: requests go first."""
+CPU_GRACE_SECONDS = 5
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+
+
+def confine(*, memory_bytes: int, cpu_seconds: int, parent: int) -> None:
+    """Bound this process and tie it to its parent's life. To be called before any thread exists."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if os.getppid() != parent:
+        # It ended before the kernel was told whom to watch.
+        raise SystemExit(1)
+    os.nice(POLITENESS)
+    _lower(resource.RLIMIT_CORE, 0, 0)
+    _lower(resource.RLIMIT_AS, memory_bytes, memory_bytes)
+    _lower(resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + CPU_GRACE_SECONDS)
+    with suppress(OSError):
+        # When memory runs out the kernel is to take this process, not the service.
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def compile_file(source: Path, target: Path) -> Verdict:
+    """Compile `source` into `target`, which must not exist; it is on the disk when this is Done."""
+    started = time.monotonic()
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        return Unreadable(error.errno or 0)
+    if failed := malformed(content):
+        return failed
+    try:
+        compiled = _compile(content)
+    except MemoryError:
+        message = "the compiler ran out of memory (RUNNER_COMPILE_MEMORY_BYTES)"
+        return Failed(Kind.LIMIT, message, (message,), settled=True)
+    if isinstance(compiled, Failed):
+        return compiled
+    try:
+        _write(target, compiled)
+    except OSError as error:
+        message = "cannot keep the compiled component"
+        return Failed(Kind.HOST, message, (message, str(error.strerror)))
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    return Done(
+        digest=hashlib.sha256(content).hexdigest(),
+        size=len(compiled),
+        seconds=round(time.monotonic() - started, 4),
+        cpu_seconds=round(spent.ru_utime + spent.ru_stime, 4),
+        peak_bytes=spent.ru_maxrss * 1024,
+    )
+
+
+def _compile(content: bytes) -> bytearray | Failed:
+    import wasmtime
+    from wasmtime.component import Component
+
+    from algaenv.runner.wasm.engine_config import config
+
+    engine = wasmtime.Engine(config())
+    try:
+        return Component(engine, content).serialize()
+    except wasmtime.WasmtimeError as error:
+        return refused(str(error))
+
+
+def _write(target: Path, content: bytearray) -> None:
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        # Half a file under its final name could be loaded after a power cut.
+        os.fsync(descriptor)
+
+
+def _lower(limit: int, soft: int, hard: int) -> None:
+    _, highest = resource.getrlimit(limit)
+    if highest != resource.RLIM_INFINITY:
+        soft, hard = min(soft, highest), min(hard, highest)
+    resource.setrlimit(limit, (soft, hard))
+
+
+# MERGED verdict: What compiling came to, as the process that compiles says it: one line of JSON.
+#
+# It also holds what both sides know without compiling: which bytes are no component at all. The
+# engine alone would not do, for it takes WAT text as well.
+
+MALFORMED: Final = "failed to parse WebAssembly module"
+"""The outermost words for whatever is not a component; Alga's runner has the same."""
+
+_MAGIC = b"\0asm"
+_COMPONENT = _MAGIC + b"\x0d\0\x01\0"
+HEADER_BYTES = len(_COMPONENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The output is there, whole and on the disk."""
+
+    digest: str
+    """Of the bytes that were compiled: 64 hexadecimal digits of SHA-256."""
+    size: int
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    """The most memory the process had resident."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """There is no output. `settled`: the same bytes will always end like this."""
+
+    kind: Kind
+    message: str
+    causes: tuple[str, ...]
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The component could not be read; `number` is an errno."""
+
+    number: int
+
+
+Verdict = Done | Failed | Unreadable
+
+_KINDS: dict[str, type[Done] | type[Failed] | type[Unreadable]] = {
+    "done": Done,
+    "failed": Failed,
+    "unreadable": Unreadable,
+}
+
+
+def write(verdict: Verdict) -> str:
+    """Spell a verdict as one line."""
+    name = next(name for name, kind in _KINDS.items() if kind is type(verdict))
+    return json.dumps({"verdict": name, **asdict(verdict)}) + "\n"
+
+
+def read(line: str) -> Verdict:
+    """Read what `write` spelled. Raises ValueError, KeyError, TypeError, AttributeError."""
+    fields = json.loads(line)
+    kind = _KINDS[fields.pop("verdict")]
+    if kind is Failed:
+        fields |= {"kind": Kind(fields["kind"]), "causes": tuple(fields["causes"])}
+    return kind(**fields)
+
+
+def malformed(head: bytes) -> Failed | None:
+    """What the first 8 bytes of a file already say; None when it may be a component."""
+    if head.startswith(_COMPONENT):
+        return None
+    if head.startswith(_MAGIC) and len(head) >= HEADER_BYTES:
+        why = "attempted to parse a wasm module with a component parser"
+    elif not head:
+        why = "the file is empty"
+    else:
+        why = "the file is not a binary component"
+    return Failed(Kind.MALFORMED, MALFORMED, (MALFORMED, why), settled=True)
+
+
+def refused(words: str) -> Failed:
+    """The verdict for an error of the engine, in its words."""
+    chain = causes(words)
+    kind = Kind.MALFORMED if chain[0] == MALFORMED else Kind.COMPILE
+    return Failed(kind, chain[0], chain, settled=True)

@@ -1,0 +1,295 @@
+"""Components in native code on the disk, compiled once by whichever process needs one first.
+
+Failures are not kept there. That the compiler refuses certain bytes is remembered for seconds, so
+that callers who insist do not start a process each. That a limit was met is noted on the disk, for
+all who share it, until a limit is raised. Whatever may be different the next time, such as a lack
+of disk, is not remembered at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from algaenv.bundle.digest import Digest
+from algaenv.runner.components.compile import (
+    HEADER_BYTES,
+    Done,
+    Failed,
+    Unreadable,
+    Verdict,
+    malformed,
+)
+from algaenv.runner.components.compile_cache import Folder, Kept, faults, is_noexec
+from algaenv.runner.components.compiler import CompileLimits, Compiler, Slots
+from algaenv.runner.locks import Flights, hold
+from algaenv.runner.wasm.failure import GuestFailure, Kind
+
+_log = logging.getLogger(__name__)
+
+SETTLED_SECONDS = 5.0
+"""How long it is remembered that the compiler refuses a component."""
+TIDY_SECONDS = 600.0
+_MOST_REMEMBERED = 4096
+
+
+class Compiled:
+    """The compiled components of one cache directory; several processes may share it."""
+
+    def __init__(
+        self,
+        root: Path,
+        limits: CompileLimits | None = None,
+        *,
+        tell: Tell = nobody,
+    ) -> None:
+        self.limits = limits or CompileLimits()
+        self._folder = Folder(root)
+        self.kept = Kept(self._folder, self.limits.max_bytes)
+        self._compiler = Compiler(self.limits)
+        self._slots = Slots(
+            self._folder.queue, self.limits.at_once, temporary=self._folder.temporary
+        )
+        self._tell = tell
+        self._components: dict[Digest, Digest] = {}
+        self._refusals: dict[Digest, tuple[float, Failed]] = {}
+        self._bundles_under_way: Flights[Digest, Path] = Flights()
+        self._compiles_under_way: Flights[Digest, Path] = Flights()
+
+    @property
+    def running(self) -> int:
+        """Components that this process compiles or waits to compile."""
+        return len(self._compiles_under_way)
+
+    def place(self, bundle: Digest) -> Path | None:
+        """Where the compiled form of a bundle's component is, if this process has asked before."""
+        component = self._components.get(bundle)
+        return None if component is None else self._folder.place(component)
+
+    async def ensure(self, bundle: Digest, wasm: Path) -> Path:
+        """Have the component of a bundle compiled; `wasm` is its `dist/main.wasm`.
+
+        All who wait for the same component share one compile, which goes on when they leave.
+        Raises GuestFailure: MALFORMED for what is no component; COMPILE for what the compiler
+        refuses or dies of; LIMIT for what it cannot do within its limits; HOST for faults of the
+        directory, such as a full or read-only disk or one that others can write to. Raises OSError
+        when `wasm` cannot be read.
+        """
+        file = self.place(bundle)
+        if file is not None and self._folder.has(file):
+            self.kept.used(file)
+            return file
+        return await self._bundles_under_way.join(bundle, lambda: self._find(bundle, wasm))
+
+    def forget(self, file: Path) -> None:
+        """Delete a compiled form that cannot be loaded, so that `ensure` makes it anew.
+
+        Raises GuestFailure(HOST) when it cannot be deleted.
+        """
+        with faults():
+            self.kept.drop(file)
+
+    async def tidy(self) -> None:
+        """Keep within bounds, now."""
+        await self._tidy(keep=None)
+
+    async def keep_tidy(self) -> None:
+        """Keep within bounds from now on, until cancelled."""
+        while True:
+            await self.tidy()
+            await asyncio.sleep(TIDY_SECONDS)
+
+    async def _find(self, bundle: Digest, wasm: Path) -> Path:
+        component = self._components.get(bundle)
+        if component is None:
+            component = await asyncio.to_thread(self._identify, bundle, wasm)
+            while len(self._components) >= _MOST_REMEMBERED:
+                del self._components[next(iter(self._components))]
+            self._components[bundle] = component
+        file = self._folder.place(component)
+        if self._folder.has(file):
+            self.kept.used(file)
+            return file
+        if failed := self._refusal(component):
+            raise _failure(failed)
+        try:
+            return await self._compiles_under_way.join(
+                component, lambda: self._make(component, wasm)
+            )
+        except GuestFailure as failure:
+            if failure.kind is Kind.HOST:
+                # Among the reasons is a component that is not the one that was noted.
+                self._components.pop(bundle, None)
+                self._folder.doubt(bundle)
+            raise
+
+    def _identify(self, bundle: Digest, wasm: Path) -> Digest:
+        """The digest of a bundle's component, which is read only the first time. Blocks."""
+        if noted := self._folder.component_of(bundle):
+            return noted
+        with wasm.open("rb") as file:
+            if failed := malformed(file.read(HEADER_BYTES)):
+                raise _failure(failed)
+        component = Digest.of_file(wasm)
+        self._folder.prepare()
+        self._folder.note(bundle, component)
+        return component
+
+    async def _make(self, component: Digest, wasm: Path) -> Path:
+        file = self._folder.place(component)
+        verdict: Verdict | None = None
+        self._folder.prepare()
+        with faults():
+            async with hold(self._folder.lock(component)):
+                if not self._folder.has(file):
+                    verdict = self._limited(component) or await self._compile(component, wasm, file)
+        match verdict:
+            case Failed():
+                if verdict.settled:
+                    self._refuse(component, verdict)
+                if verdict.kind is Kind.LIMIT:
+                    self._folder.note_limit(component, self._means, verdict.message)
+                raise _failure(verdict)
+            case Unreadable(number):
+                raise OSError(number, os.strerror(number), str(wasm))
+        self.kept.used(file)
+        if verdict is not None:
+            await self._tidy(keep=file)
+        return file
+
+    async def _compile(self, component: Digest, wasm: Path, file: Path) -> Verdict:
+        asked = time.monotonic()
+        async with self._slots.hold():
+            began = time.monotonic()
+            aside = self._folder.draft(component)
+            try:
+                draft = aside / file.name
+                verdict = await self._compiler.compile(wasm, draft)
+                if isinstance(verdict, Done) and verdict.digest != component.hex:
+                    message = "the component changed while it was compiled"
+                    verdict = Failed(Kind.HOST, message, (message,))
+                if isinstance(verdict, Done):
+                    draft.rename(file)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+        self._report(component, verdict, queued=began - asked, seconds=time.monotonic() - began)
+        return verdict
+
+    def _report(
+        self, component: Digest, verdict: Verdict, *, queued: float, seconds: float
+    ) -> None:
+        fields: dict[str, object] = {
+            "component": component.hex,
+            "queued_ms": round(queued * 1000, 1),
+            "duration_ms": round(seconds * 1000, 1),
+        }
+        if isinstance(verdict, Done):
+            means = {"cpu_seconds": verdict.cpu_seconds, "peak_bytes": verdict.peak_bytes}
+            _log.info("compiled", extra={"fields": fields | means | {"bytes": verdict.size}})
+            if is_noexec(self._folder.path):
+                _log.warning("compiled components are on a noexec file system: loading is slow")
+            self._tell(
+                CompileEnded(
+                    component,
+                    None,
+                    seconds=seconds,
+                    queued=queued,
+                    cpu_seconds=verdict.cpu_seconds,
+                    peak_bytes=verdict.peak_bytes,
+                    size=verdict.size,
+                )
+            )
+            return
+        kind = verdict.kind if isinstance(verdict, Failed) else Kind.HOST
+        why = verdict.causes if isinstance(verdict, Failed) else os.strerror(verdict.number)
+        _log.warning("not compiled", extra={"fields": fields | {"kind": kind, "why": why}})
+        self._tell(CompileEnded(component, kind, seconds=seconds, queued=queued))
+
+    async def _tidy(self, *, keep: Path | None) -> None:
+        gone = await asyncio.to_thread(self.kept.tidy, keep=keep)
+        if gone:
+            self._tell(FilesEvicted(len(gone)))
+
+    @property
+    def _means(self) -> tuple[float, ...]:
+        limits = self.limits
+        return (limits.seconds, limits.cpu_seconds, limits.memory_bytes)
+
+    def _limited(self, component: Digest) -> Failed | None:
+        """The verdict of whoever met a limit with it, while none has been raised since."""
+        noted = self._folder.limit_of(component)
+        if noted is None or any(
+            now > then for now, then in zip(self._means, noted[0], strict=False)
+        ):
+            return None
+        return Failed(Kind.LIMIT, noted[1], (noted[1],), settled=True)
+
+    def _refuse(self, component: Digest, failed: Failed) -> None:
+        now = time.monotonic()
+        kept = {key: was for key, was in self._refusals.items() if was[0] > now}
+        self._refusals = kept | {component: (now + SETTLED_SECONDS, failed)}
+
+    def _refusal(self, component: Digest) -> Failed | None:
+        until, failed = self._refusals.get(component, (0.0, None))
+        return failed if time.monotonic() < until else None
+
+
+def _failure(failed: Failed) -> GuestFailure:
+    return GuestFailure(failed.kind, failed.message, reason=failed.causes[-1], causes=failed.causes)
+
+
+# MERGED events: What happens to compiled components, for those who count or time it.
+
+
+@dataclass(frozen=True, slots=True)
+class CompileEnded:
+    """A component was compiled, or was not. Times are in seconds."""
+
+    component: Digest
+    failure: Kind | None
+    seconds: float
+    """From the moment it had its turn."""
+    queued: float
+    """Before that."""
+    cpu_seconds: float = 0.0
+    peak_bytes: int = 0
+    """The most memory the compiling process had resident."""
+    size: int = 0
+    """Of the compiled form, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuestLoaded:
+    """A compiled component was loaded into this process."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FileDamaged:
+    """A compiled component could not be loaded, or was gone by then; it is compiled anew."""
+
+    file: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilesEvicted:
+    """Compiled components were deleted, to keep within bounds or since no engine wants them."""
+
+    count: int
+
+
+Event = CompileEnded | GuestLoaded | FileDamaged | FilesEvicted
+Tell = Callable[[Event], None]
+"""Called on the event loop; must not block."""
+
+
+def nobody(event: Event) -> None:
+    """Tell nobody."""

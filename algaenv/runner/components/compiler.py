@@ -1,0 +1,323 @@
+"""How much compiling may take, and how much of its results is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from algaenv.runner.components.compile import Failed, Verdict, read
+from algaenv.runner.wasm.failure import Kind
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+
+DEFAULT_MAX_BYTES = 4 << 30
+DEFAULT_LOADED_MAX = 32
+DEFAULT_SECONDS = 3600
+DEFAULT_CPU_SECONDS = 300
+DEFAULT_MEMORY_BYTES = 8 << 30
+
+_LONGEST_NUMBER = 18
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def half_the_cores() -> int:
+    """How many compiles run at a time unless the environment says: half of the cores, or one."""
+    return max(1, cores() // 2)
+
+
+@dataclass(frozen=True, slots=True)
+class CompileLimits:
+    """Bounds of compiling; see `read` for the variables behind them.
+
+    A component of 12 MB takes about 5 s, 9 s of processor time and 0.5 GB, and its compiled form
+    36 MB: the defaults stop only what would never end.
+    """
+
+    max_bytes: int = DEFAULT_MAX_BYTES
+    """Of compiled files on disk; what was used in the last seconds is never evicted."""
+    loaded_max: int = DEFAULT_LOADED_MAX
+    """Components that one process has in memory, ready to be called."""
+    seconds: float = DEFAULT_SECONDS
+    """For one component, from the start of its compiling, however busy the machine is: this ends
+    what hangs. What computes is bounded by `cpu_seconds`."""
+    cpu_seconds: int = DEFAULT_CPU_SECONDS
+    memory_bytes: int = DEFAULT_MEMORY_BYTES
+    """Of address space, most of which is never touched."""
+    at_once: int = field(default_factory=half_the_cores)
+    """Compiles at a time, by all processes that share the cache directory."""
+
+    @classmethod
+    def read(cls, env: Mapping[str, str]) -> CompileLimits:
+        """Read `RUNNER_COMPILED_MAX_BYTES` (4 GiB), `RUNNER_LOADED_MAX` (32),
+        `RUNNER_COMPILE_SECONDS` (3600), `RUNNER_COMPILE_CPU_SECONDS` (300),
+        `RUNNER_COMPILE_MEMORY_BYTES` (8 GiB) and `RUNNER_COMPILES_AT_ONCE` (half of the cores).
+
+        What is not a number counts as unset, as with the other variables of the service.
+        """
+        return cls(
+            max_bytes=_number(env, "RUNNER_COMPILED_MAX_BYTES", 0, DEFAULT_MAX_BYTES),
+            loaded_max=_number(env, "RUNNER_LOADED_MAX", 1, DEFAULT_LOADED_MAX),
+            seconds=_number(env, "RUNNER_COMPILE_SECONDS", 1, DEFAULT_SECONDS),
+            cpu_seconds=_number(env, "RUNNER_COMPILE_CPU_SECONDS", 1, DEFAULT_CPU_SECONDS),
+            memory_bytes=_number(env, "RUNNER_COMPILE_MEMORY_BYTES", 1, DEFAULT_MEMORY_BYTES),
+            at_once=_number(env, "RUNNER_COMPILES_AT_ONCE", 1, half_the_cores()),
+        )
+
+
+def _number(env: Mapping[str, str], name: str, least: int, default: int) -> int:
+    text = env.get(name, "").strip()
+    if len(text) > _LONGEST_NUMBER or not (text.isascii() and text.isdigit()):
+        return default
+    return max(least, int(text))
+
+
+# MERGED slots: How many compiles run at a time among all processes that share a cache, and in which order.
+#
+# A slot is a locked file, and so is a place in the queue: both vanish with their process. A process
+# stands in the queue once, for the first of those who wait within it. Waiting is asking again, on
+# the event loop, a few system calls every time.
+
+_PAUSE = 0.02
+_TICKET = "ticket."
+
+
+class Slots:
+    """`count` slots; first come, first served. The directories must exist by then."""
+
+    def __init__(self, folder: Path, count: int, *, temporary: Path) -> None:
+        self._slots = [folder / f"slot.{number}" for number in range(count)]
+        self._folder, self._temporary = folder, temporary
+        self._inside = asyncio.Lock()
+
+    @asynccontextmanager
+    async def hold(self) -> AsyncIterator[None]:
+        """Wait in line for a slot and hold it. Raises OSError."""
+        async with self._inside:
+            slot = await self._take()
+        try:
+            yield
+        finally:
+            os.close(slot)
+
+    async def _take(self) -> int:
+        with self._ticket() as ticket:
+            while True:
+                if self._is_first(ticket):
+                    for file in self._slots:
+                        if (slot := _locked(file, os.O_RDWR | os.O_CREAT)) is not None:
+                            return slot
+                await asyncio.sleep(_PAUSE)
+
+    @contextmanager
+    def _ticket(self) -> Iterator[str]:
+        """A place in the queue, by time of arrival."""
+        ticket = self._folder / f"{_TICKET}{time.time_ns():020}.{os.getpid()}"
+        # A ticket that nobody holds is taken for one of the dead: it is locked before it shows.
+        draft = self._temporary / ticket.name
+        descriptor = _locked(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        try:
+            draft.rename(ticket)
+            yield ticket.name
+        finally:
+            ticket.unlink(missing_ok=True)
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def _is_first(self, ticket: str) -> bool:
+        """Whether no living process was here before; the tickets of others are cleared away."""
+        names = sorted(os.listdir(self._folder))  # noqa: PTH208 - names are all it takes
+        if ticket not in names:
+            raise FileNotFoundError(errno.ENOENT, "the queue was removed", str(self._folder))
+        for name in names:
+            if name == ticket:
+                break
+            if name.startswith(_TICKET) and not _is_dead(self._folder / name):
+                return False
+        return True
+
+
+def _is_dead(ticket: Path) -> bool:
+    """Whether its process left or is gone; the ticket is too, then."""
+    try:
+        descriptor = _locked(ticket, os.O_RDWR)
+    except FileNotFoundError:
+        return True
+    if descriptor is None:
+        return False
+    ticket.unlink(missing_ok=True)
+    os.close(descriptor)
+    return True
+
+
+def _locked(file: Path, flags: int) -> int | None:
+    """A descriptor that holds the file's lock, or None when another one does. Raises OSError."""
+    descriptor = os.open(file, flags | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+# MERGED child: Starting the process that compiles, and telling what became of it.
+#
+# Each process is waited for by a thread: so starting it, which takes milliseconds, does not hold up
+# the event loop either, and it matters not which kind of loop that is.
+
+_log = logging.getLogger(__name__)
+
+_PASSED_ON = ("LD_LIBRARY_PATH", "PYTHONHOME")
+"""What an interpreter may need to start at all. Nothing else is: the rest may be secret."""
+_LONGEST_WORDS = 2000
+
+
+class Compiler:
+    """Compiles components one process each, `limits.at_once` at a time in this process."""
+
+    def __init__(self, limits: CompileLimits) -> None:
+        self._limits = limits
+        self._threads: ThreadPoolExecutor | None = None
+
+    async def compile(self, source: Path, target: Path) -> Verdict:
+        """Compile `source` into `target`, which must not exist. A cancelled one is killed."""
+        if self._threads is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._threads = ThreadPoolExecutor(self._limits.at_once, "compiling")
+        child = _Child(source, target, self._limits)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, child.run)
+        except asyncio.CancelledError:
+            child.kill()
+            raise
+
+
+class _Child:
+    def __init__(self, source: Path, target: Path, limits: CompileLimits) -> None:
+        self._source, self._target, self._limits = source, target, limits
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._unwanted = False
+
+    def run(self) -> Verdict:
+        try:
+            process = self._start()
+        except OSError as error:
+            message = "cannot start the compiler"
+            return Failed(Kind.HOST, message, (message, str(error.strerror)))
+        if process is None:
+            message = "the runner is stopping"
+            return Failed(Kind.HOST, message, (message,))
+        late = False
+        with process:
+            try:
+                said, complaint = process.communicate(timeout=self._limits.seconds)
+            except subprocess.TimeoutExpired:
+                late = True
+                process.kill()
+                said, complaint = process.communicate()
+        if process.returncode == 0 and not late:
+            try:
+                return read(said.decode())
+            except (ValueError, KeyError, TypeError, AttributeError):
+                pass
+        return self._died(process.returncode, complaint, late=late)
+
+    def kill(self) -> None:
+        with self._lock:
+            self._unwanted = True
+            if self._process is not None:
+                self._process.kill()
+
+    def _start(self) -> subprocess.Popen[bytes] | None:
+        limits = self._limits
+        means = (limits.memory_bytes, limits.cpu_seconds, os.getpid())
+        with self._lock:
+            if self._unwanted:
+                return None
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-P", "-s", "-B", "-m", "algaenv.runner.components"),
+                    *(str(self._source.absolute()), str(self._target.absolute())),
+                    *map(str, means),
+                ],
+                env=_environment(),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                # A Ctrl-C is for the service, which lets requests under way end.
+                start_new_session=True,
+            )
+            return self._process
+
+    def _died(self, code: int, complaint: bytes, *, late: bool) -> Failed:
+        words = complaint[-_LONGEST_WORDS:].decode(errors="replace").strip()
+        message = self._cause_of_death(code, words, late=late)
+        fields = {"why": message, "status": code, "stderr": words}
+        _log.warning("compiler died", extra={"fields": fields})
+        # The same bytes meet the same limit again, until it is raised.
+        limited = message.endswith(")") and "RUNNER_COMPILE_" in message
+        kind = Kind.LIMIT if limited else Kind.COMPILE
+        causes = (message, *(() if limited else words.splitlines()[-1:]))
+        return Failed(kind, message, causes, settled=limited)
+
+    def _cause_of_death(self, code: int, words: str, *, late: bool) -> str:
+        limits = self._limits
+        if late:
+            return f"compiling was ended after {limits.seconds:g} s (RUNNER_COMPILE_SECONDS)"
+        if "memory allocation of" in words:
+            return (
+                f"the compiler ran out of memory at {limits.memory_bytes >> 20} MiB"
+                " (RUNNER_COMPILE_MEMORY_BYTES)"
+            )
+        if code >= 0:
+            return f"the compiler gave no answer (exit status {code})"
+        match -code:
+            case signal.SIGXCPU:
+                return (
+                    f"compiling was ended after {limits.cpu_seconds} s of processor time"
+                    " (RUNNER_COMPILE_CPU_SECONDS)"
+                )
+            case signal.SIGKILL:
+                return "the compiler was killed, as happens when memory runs out"
+            case number:
+                return f"the compiler crashed ({_name(number)})"
+
+
+def _environment() -> dict[str, str]:
+    """The import path of this process, since that may have come from its variables too."""
+    # What came by a relative entry came from the directory this process was started in.
+    path = dict.fromkeys(str(Path(entry).absolute()) for entry in sys.path)
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return {"PYTHONPATH": os.pathsep.join(path), "PYTHONUTF8": "1", **passed_on}
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

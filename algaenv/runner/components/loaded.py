@@ -1,0 +1,210 @@
+"""Components in memory, ready to be called: those that were called last."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from algaenv.bundle.diagnostics import ArchiveError
+from algaenv.bundle.digest import Digest
+from algaenv.runner.bundles.cache import HashMismatch
+from algaenv.runner.bundles.store import StoreError, is_name
+from algaenv.runner.components import compiled
+from algaenv.runner.components.compiled import Compiled
+from algaenv.runner.locks import Flights
+from algaenv.runner.wasm.failure import GuestFailure, Kind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from algaenv.runner.bundles.cache import BundleCache
+    from algaenv.runner.wasm.guest import Guest
+    from algaenv.runner.wasm.runtime import Engine, Works
+
+
+_log = logging.getLogger(__name__)
+
+G = TypeVar("G")
+G_co = TypeVar("G_co", covariant=True)
+
+TRUST_SECONDS = 60.0
+"""A file that was compiled anew this recently is not to blame when it cannot be loaded."""
+
+
+class Guests(Protocol[G_co]):
+    """Whoever loads a compiled component into an engine."""
+
+    def load(self, file: Path, /) -> G_co:
+        """Load it; blocks for milliseconds.
+
+        Raises GuestFailure for what is wrong with the component, Unusable for a file that is
+        damaged or was not compiled for this engine, OSError when it is gone.
+        """
+        ...
+
+
+class Loaded(Generic[G]):
+    """Guests by bundle, at most `most` of them. Bundles with the same component share one.
+
+    A guest that goes lives on for the calls it still has.
+    """
+
+    def __init__(
+        self,
+        guests: Guests[G],
+        compiled: Compiled,
+        most: int | None = None,
+        *,
+        tell: compiled.Tell = compiled.nobody,
+    ) -> None:
+        self._load = guests.load
+        self._compiled = compiled
+        self._most = compiled.limits.loaded_max if most is None else max(1, most)
+        self._tell = tell
+        self._guests: OrderedDict[Path, G] = OrderedDict()
+        self._flights: Flights[Path, G] = Flights()
+        self._renewed: dict[Path, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._guests)
+
+    def get(self, bundle: Digest) -> G | None:
+        """What is in memory, without looking anywhere else."""
+        file = self._compiled.place(bundle)
+        if file is None or (guest := self._guests.get(file)) is None:
+            return None
+        self._guests.move_to_end(file)
+        self._compiled.kept.used(file)
+        return guest
+
+    async def guest(self, bundle: Digest, wasm: Path) -> G:
+        """Have the component of a bundle in memory; `wasm` is its `dist/main.wasm`.
+
+        Raises what `Compiled.ensure` raises, the GuestFailure of `Guests.load`, and
+        GuestFailure(HOST) when even a file made anew cannot be loaded. None of it is remembered.
+        """
+        guest = self.get(bundle)
+        if guest is not None:
+            return guest
+        file = await self._compiled.ensure(bundle, wasm)
+        return await self._flights.join(file, lambda: self._bring(file, bundle, wasm))
+
+    async def _bring(self, file: Path, bundle: Digest, wasm: Path) -> G:
+        if (guest := self._guests.get(file)) is not None:
+            return guest
+        # Before it is loaded: nothing else is to let go of it in between.
+        self._compiled.kept.pin(file)
+        try:
+            guest = await self._take(file, bundle, wasm)
+        except BaseException:
+            self._compiled.kept.unpin(file)
+            raise
+        self._guests[file] = guest
+        while len(self._guests) > self._most:
+            oldest, _ = self._guests.popitem(last=False)
+            self._compiled.kept.unpin(oldest)
+        return guest
+
+    async def _take(self, file: Path, bundle: Digest, wasm: Path) -> G:
+        from algaenv.runner.wasm.guest import Unusable
+
+        while True:
+            try:
+                return await self._timed(file)
+            except (Unusable, FileNotFoundError) as error:
+                self._doubt(file, error)
+            await self._compiled.ensure(bundle, wasm)
+
+    def _doubt(self, file: Path, error: Exception) -> None:
+        """Have the file made anew; raises GuestFailure(HOST) when that was done just now."""
+        fields = {"file": file.name, "why": str(error)}
+        _log.warning("compiled component cannot be loaded", extra={"fields": fields})
+        now = time.monotonic()
+        self._renewed = {key: at for key, at in self._renewed.items() if now - at < TRUST_SECONDS}
+        if file in self._renewed and file.exists():
+            message = "cannot load a compiled component"
+            raise GuestFailure(Kind.HOST, message, causes=(message, str(error))) from error
+        self._renewed[file] = now
+        self._tell(compiled.FileDamaged(file.name, str(error)))
+        self._compiled.forget(file)
+
+    async def _timed(self, file: Path) -> G:
+        began = time.monotonic()
+        guest = await asyncio.to_thread(self._load, file)
+        self._tell(compiled.GuestLoaded(time.monotonic() - began))
+        return guest
+
+
+# MERGED handlers: From the name of a bundle to the handler in it, ready to be called.
+
+COMPONENT = "bundle/dist/main.wasm"
+NO_COMPONENT = "No such file or directory (os error 2)"
+
+
+class NoBundle(Exception):
+    """The bundle cannot be had, or holds no handler; the text may be shown to anybody."""
+
+    def __init__(self, why: str, *, code: str = "bundle_fetch_failed") -> None:
+        self.code = code
+        super().__init__(why)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle on disk; `component` is None where it has no handler."""
+
+    digest: Digest
+    component: Path | None
+    fetched: bool
+
+
+class Components:
+    """Fetches bundles, and compiles and loads what they hold."""
+
+    def __init__(self, cache: BundleCache, engine: Engine) -> None:
+        self._cache = cache
+        self._engine = engine
+
+    async def bundle(self, tenant: str, extension: str, content_hash: str) -> Bundle:
+        """Have the bundle on disk. Raises NoBundle."""
+        try:
+            digest = Digest.parse(content_hash)
+        except ValueError:
+            raise NoBundle("content hash is not sha256 of 64 hexadecimal digits") from None
+        for name, value in (("tenant", tenant), ("extension id", extension)):
+            if not is_name(value):
+                raise NoBundle(f"invalid {name}")
+        try:
+            held = await self._cache.ensure(tenant, extension, digest)
+        except HashMismatch as mismatch:
+            raise NoBundle(str(mismatch), code="archive_hash_mismatch") from None
+        except StoreError as error:
+            raise NoBundle(f"verify_archive_sha256 fetch failed: {error}") from None
+        except ArchiveError as error:
+            raise NoBundle(f"archive refused: {error.code}") from None
+        except OSError as error:
+            raise NoBundle(f"cache: {error.strerror}") from None
+        file = held.folder / COMPONENT
+        there = self._is_loaded(digest) or await asyncio.to_thread(file.is_file)
+        return Bundle(digest, file if there else None, held.fetched)
+
+    async def guest(self, bundle: Bundle, works: Works) -> Guest:
+        """Compile and load the bundle's handler, each only where it must. Raises GuestFailure."""
+        assert bundle.component is not None  # noqa: S101
+        if (guest := works.loaded.get(bundle.digest)) is not None:
+            return guest
+        with self._cache.pinned(bundle.digest):
+            try:
+                return await works.loaded.guest(bundle.digest, bundle.component)
+            except OSError as error:
+                message = f"cannot read the component: {error.strerror}"
+                raise GuestFailure(Kind.HOST, message) from None
+
+    def _is_loaded(self, digest: Digest) -> bool:
+        works = self._engine.now
+        return works is not None and works.loaded.get(digest) is not None

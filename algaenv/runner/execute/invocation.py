@@ -1,0 +1,153 @@
+"""One call of one handler: who asked, what it may do, and how long it has.
+
+Host functions get the invocation as their first argument. They run on the thread of the guest,
+so they block it and nothing else; whatever waits for another machine goes through `wait`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from algaenv.runner.execute.request_models import User
+
+
+T = TypeVar("T")
+
+Level = Literal["info", "warn", "error"]
+Stream = Literal["log", "stderr", "stdout"]
+
+NOT_GRANTED = "{} is not granted"
+FIRST_LINES = 4
+LAST_LINES = 20
+"""How many lines of a guest's stderr are kept for the answer to a call that failed."""
+
+
+class Waiter(Protocol):
+    """Blocks the calling thread until work on the event loop has ended."""
+
+    def __call__(self, work: Coroutine[Any, Any, T], /) -> T:
+        """Return what the work returns and raise what it raises. Raises Expired at the deadline,
+        and when the caller has left; the work is cancelled then."""
+        ...
+
+
+class Expired(Exception):
+    """The time of the call is over; the guest is ended as soon as a host function raises this."""
+
+
+class Listener(Protocol):
+    """Where the words of guests go: the log of the service and the debug stream."""
+
+    def heard(self, invocation: Invocation, stream: Stream, level: Level, message: str) -> None:
+        """Pass a message on. Called from threads of guests; never blocks, never fails."""
+        ...
+
+
+@dataclass(slots=True)
+class Spent:
+    """Seconds that one call took, by what it did."""
+
+    queued: float = 0.0
+    load: float = 0.0
+    instantiate: float = 0.0
+    run: float = 0.0
+    """In the handler, host functions included."""
+    waiting: float = 0.0
+    """Of `run`: for other machines."""
+
+
+@dataclass(slots=True, eq=False)
+class Invocation:
+    """A call under way. `deadline` is a moment of `time.monotonic`."""
+
+    request_id: str | None
+    tenant: str
+    extension: str
+    install: str | None
+    version: str | None
+    granted: frozenset[str]
+    """Capabilities, with the three that every handler has."""
+    secrets: Mapping[str, str] | None = field(repr=False)
+    """None when the request came without an envelope."""
+    user: User | None = field(repr=False)
+    deadline: float
+    wait: Waiter = field(repr=False)
+    listener: Listener = field(repr=False)
+    spent: Spent = field(default_factory=Spent)
+    first_words: list[str] = field(default_factory=list, repr=False)
+    """The first lines the guest wrote to its stderr, where an error is named."""
+    last_words: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES), repr=False)
+    """The last lines the guest wrote to its stderr."""
+    asked: tuple[str, object] | None = None
+    """The last function of the host that the guest called, and the error it was told, else None."""
+    why: str = ""
+    """What that function knows about its error and cannot tell the guest."""
+
+    def wrote(self, line: str) -> None:
+        """Keep a line of stderr, if it is one of the first or of the last."""
+        if len(self.first_words) < FIRST_LINES:
+            self.first_words.append(line)
+        self.last_words.append(line)
+
+    def say(self, stream: Stream, level: Level, message: str) -> None:
+        """Pass on what the guest said."""
+        self.listener.heard(self, stream, level, message)
+
+
+HostFunction = Callable[..., object]
+"""Called with the invocation and the arguments of the guest; returns the value, or `Err`."""
+
+HostTable = Mapping[str, Mapping[str, HostFunction]]
+"""Interface (`storage`) and function (`list-entries`) to what runs."""
+
+
+# MERGED grants: What a handler can be allowed to do, and what it was.
+
+CONTEXT = "cap:context.read"
+SECRETS = "cap:secrets.get"
+HTTP = "cap:http.fetch"
+STORAGE = "cap:storage.kv"
+LOG = "cap:log.emit"
+UI_PROXY = "cap:ui.proxy"
+USER = "cap:user.read"
+SCHEDULER = "cap:scheduler.manage"
+INVOICING = "cap:invoice.manual.create"
+CLIENTS = "cap:client.read"
+SERVICES = "cap:service.read"
+
+DEFAULTS = frozenset((CONTEXT, LOG, USER))
+"""Every handler has these."""
+
+KNOWN = DEFAULTS | {
+    SECRETS,
+    HTTP,
+    STORAGE,
+    UI_PROXY,
+    SCHEDULER,
+    INVOICING,
+    CLIENTS,
+    SERVICES,
+}
+
+
+class UnknownCapabilities(Exception):
+    """The text is the `error` of the answer: `unknown_capabilities: cap:a, cap:b`."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = tuple(names)
+        super().__init__(f"unknown_capabilities: {', '.join(self.names)}")
+
+
+def granted(providers: Iterable[str]) -> frozenset[str]:
+    """The capabilities of a request, trimmed, in lower case and without blanks, with the defaults.
+
+    Raises UnknownCapabilities with all that do not exist, each once and in the order given.
+    """
+    named = [name for provider in providers if (name := provider.strip().lower())]
+    if unknown := [name for name in dict.fromkeys(named) if name not in KNOWN]:
+        raise UnknownCapabilities(unknown)
+    return DEFAULTS.union(named)

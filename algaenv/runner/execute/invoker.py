@@ -1,0 +1,275 @@
+"""The answer of `POST /v1/execute`: four keys always, and a fifth when a handler failed.
+
+The outcome of a call is the `status` inside. The HTTP status is 200 even then, since the gateway
+takes any other for a runner that is broken.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import quote_plus
+
+from algaenv.runner.components.loaded import NO_COMPONENT, Bundle, Components, NoBundle
+from algaenv.runner.execute.invocation import Invocation, Spent, UnknownCapabilities, granted
+from algaenv.runner.host.secret_envelope import SecretFailure
+from algaenv.runner.observability.guest_log import Origin
+from algaenv.runner.observability.metrics import Outcome as Label
+from algaenv.runner.wasm.failure import GuestFailure, HostCall, Kind, advise
+from algaenv.runner.wasm.runtime import NoEngine
+
+if TYPE_CHECKING:
+    from algaenv.runner.execute.request_models import Call, GuestRequest
+    from algaenv.runner.host.secret_envelope import Envelopes
+    from algaenv.runner.observability.guest_log import GuestLog
+    from algaenv.runner.wasm.runtime import Engine, Works
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+HINT = "x-algaenv-hint"
+HOST_CALL = "x-algaenv-host-call"
+_LONGEST = 500
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call ended: what is sent, what it is called in logs, and whether it may be replayed."""
+
+    document: bytes
+    label: Label | Kind
+    status: int
+    error: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Of the HTTP answer."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the handler itself did, with whatever status."""
+        return self.label is Label.ANSWERED
+
+
+def answered(response: Mapping[str, object]) -> Outcome:
+    """What a handler said, `{"status", "headers", "body"}`; of equal header names the last."""
+    headers = response["headers"]
+    body = response["body"]
+    status = response["status"]
+    assert isinstance(headers, list)  # noqa: S101
+    assert isinstance(status, int)  # noqa: S101
+    fields = {
+        "status": status,
+        "headers": {header["name"]: header["value"] for header in headers},
+        "body_b64": b64encode(body).decode() if isinstance(body, bytes) else None,
+        "error": None,
+    }
+    return Outcome(_bytes(fields), Label.ANSWERED, status)
+
+
+def failed(status: int, error: str, label: Label) -> Outcome:
+    """A call that did not come as far as a guest; `error` begins with one of Alga's words."""
+    return Outcome(_bytes(_failure(status, error)), label, status, error)
+
+
+def execute_failed(
+    failure: GuestFailure,
+    first: Sequence[str],
+    stderr: Iterable[str],
+    call: HostCall | None = None,
+) -> Outcome:
+    """A handler that did not answer, with all that is known of it under `failure`.
+
+    `first` are the first lines of its stderr, `stderr` the last. Advice, which other runners do not
+    give, goes into headers of the answer.
+    """
+    advice = advise(failure, (*first, *stderr), call)
+    error = f"execute_failed: {failure.message}"
+    if advice.reason not in failure.message:
+        error += f" ({advice.reason})"
+    fields = _failure(500, error)
+    fields["failure"] = {
+        "kind": failure.kind,
+        "reason": advice.reason,
+        "causes": list(failure.causes),
+        "stderr": list(stderr),
+    }
+    told = {HINT: advice.hint, HOST_CALL: "" if call is None else call.text}
+    headers = {name: _visible(text) for name, text in told.items() if text}
+    return Outcome(_bytes(fields), failure.kind, 500, error, headers)
+
+
+def _visible(text: str) -> str:
+    """Text as the value of a header: printable ASCII of one line, of bounded length."""
+    return _UNPRINTABLE.sub("?", text[:_LONGEST]).strip()
+
+
+def _failure(status: int, error: str) -> dict[str, object]:
+    return {"status": status, "headers": {}, "body_b64": None, "error": error}
+
+
+def _bytes(fields: Mapping[str, object]) -> bytes:
+    # A guest may say things that are no text; nobody should have to guess what its answer was.
+    return _encode(fields).encode(errors="replace")
+
+
+# MERGED invoke: What one call goes through, in the order in which Alga's runner finds fault with it.
+#
+# The bundle, the capabilities, the secrets, the component, and only then the guest.
+
+DEFAULT_TIMEOUT_MS = 30_000
+"""As the gateway asks for; Alga's runner ends a guest at once when nothing is asked for."""
+LEAST_TIMEOUT_MS = 10
+MOST_TIMEOUT_MS = 24 * 3_600_000
+DEFAULT_MEMORY_MB = 256
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Whose bundle the headers say it is."""
+
+    tenant: str
+    extension: str
+
+
+class Invoker:
+    """Runs calls. Raises nothing but Busy, Closed, and CancelledError when the caller has left."""
+
+    def __init__(
+        self,
+        *,
+        components: Components,
+        envelopes: Envelopes,
+        engine: Engine,
+        log: GuestLog,
+        has_store: bool,
+    ) -> None:
+        self._components = components
+        self._envelopes = envelopes
+        self._engine = engine
+        self._log = log
+        self._has_store = has_store
+
+    async def run(self, routing: Routing, call: Call, spent: Spent) -> Outcome:
+        """Run one call, and write down in `spent` what took how long."""
+        try:
+            works = await self._engine.works()
+        except NoEngine as reason:
+            return failed(500, f"engine_init_failed: {reason}", Label.ENGINE)
+        if not self._has_store:
+            return failed(500, "engine_init_failed: BUNDLE_STORE_BASE not configured", Label.ENGINE)
+        try:
+            bundle = await self._components.bundle(
+                routing.tenant, routing.extension, call.context.content_hash
+            )
+        except NoBundle as why:
+            return failed(502, f"bundle_fetch_failed: {why}", Label.BUNDLE)
+        if bundle.component is None:
+            return failed(502, f"bundle_fetch_failed: {NO_COMPONENT}", Label.BUNDLE)
+        try:
+            grants = granted(call.providers)
+        except UnknownCapabilities as unknown:
+            return failed(400, str(unknown), Label.CAPABILITY)
+        invocation = self._invocation(call, grants, works, spent)
+        origin = Origin.of(invocation)
+        try:
+            invocation.secrets = await self._envelopes.resolve(call.secret_envelope, call.context)
+        except SecretFailure as failure:
+            self._log.secrets_failed(origin, failure.detail)
+            return failed(500, "secret_decrypt_failed", Label.SECRETS)
+        try:
+            return await self._call(works, bundle, invocation, call)
+        except GuestFailure as failure:
+            self._log.execute_failed(origin, failure.causes)
+            words = (invocation.first_words, invocation.last_words)
+            return execute_failed(failure, *words, _host_call(invocation))
+
+    async def _call(
+        self, works: Works, bundle: Bundle, invocation: Invocation, call: Call
+    ) -> Outcome:
+        started = time.perf_counter()
+        guest = await self._components.guest(bundle, works)
+        invocation.spent.load = time.perf_counter() - started
+        timeout = call.limits.timeout_ms
+        timeout = DEFAULT_TIMEOUT_MS if timeout is None else max(timeout, LEAST_TIMEOUT_MS)
+        memory = call.limits.memory_mb
+        memory = DEFAULT_MEMORY_MB if memory is None else memory
+        # From here on: what is fetched and compiled once is not the guest's to pay for.
+        invocation.deadline = time.monotonic() + min(timeout, MOST_TIMEOUT_MS) / 1000
+
+        def perform() -> Outcome:
+            request = _request(invocation, call.http)
+            return answered(guest.call(invocation, request, memory_bytes=memory * _MIB))
+
+        return await works.lanes.run(perform, invocation)
+
+    def _invocation(
+        self, call: Call, grants: frozenset[str], works: Works, spent: Spent
+    ) -> Invocation:
+        context = call.context
+        return Invocation(
+            request_id=context.request_id,
+            tenant=context.tenant_id,
+            extension=context.extension_id,
+            install=context.install_id,
+            version=context.version_id,
+            granted=grants,
+            secrets=None,
+            user=call.user,
+            deadline=float("inf"),
+            wait=works.lanes.waiter(),
+            listener=self._log,
+            spent=spent,
+        )
+
+
+def _host_call(invocation: Invocation) -> HostCall | None:
+    if invocation.asked is None:
+        return None
+    function, error = invocation.asked
+    return HostCall(function, None if error is None else str(error), invocation.why)
+
+
+def _request(invocation: Invocation, http: GuestRequest) -> dict[str, object]:
+    """The argument of `handler`. Raises GuestFailure where the body is not base64."""
+    return {
+        "context": {
+            "request_id": invocation.request_id,
+            "tenant_id": invocation.tenant,
+            "extension_id": invocation.extension,
+            "install_id": invocation.install,
+            "version_id": invocation.version,
+        },
+        "http": {
+            "method": http.method,
+            "url": _url(http),
+            "headers": [{"name": name, "value": value} for name, value in http.headers.items()],
+            "body": None if http.body_b64 is None else _body(http.body_b64),
+        },
+    }
+
+
+def _url(http: GuestRequest) -> str:
+    if not http.query:
+        return http.path
+    query = "&".join(f"{_form(name)}={_form(value)}" for name, value in http.query.items())
+    return f"{http.path}{'&' if '?' in http.path else '?'}{query}"
+
+
+def _form(text: str) -> str:
+    """As browsers encode a form; Python's own way differs in two characters."""
+    return quote_plus(text, safe="*", errors="replace").replace("~", "%7E")
+
+
+def _body(text: str) -> bytes:
+    try:
+        return b64decode(text.strip(), validate=True)
+    except (NotBase64, ValueError) as error:
+        message = f"invalid body base64: {error}"
+        raise GuestFailure(Kind.REQUEST, message) from None

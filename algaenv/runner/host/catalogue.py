@@ -1,0 +1,150 @@
+"""Lists that handlers may page through, and single entries of them: clients and services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from algaenv.runner.execute.invocation import Invocation
+from algaenv.runner.host.internal_api import (
+    Fields,
+    InternalApi,
+    Malformed,
+    Refusal,
+    camel,
+    count,
+    flag,
+    listing,
+    mapping,
+    needed,
+    number,
+    one_of,
+    raw,
+    text,
+)
+from algaenv.runner.host.settings import Peers
+from algaenv.runner.outbound import Outbound
+from algaenv.runner.wasm.wit import Err
+
+NAMES = {400: "invalid-input", 401: "not-allowed", 403: "not-allowed"}
+PAGE_SIZE = 25
+MOST_A_PAGE = 100
+
+_Record = dict[str, Any]
+
+
+class Catalogue:
+    """The list of one topic; `identity` is the field that names an entry (`client_id`)."""
+
+    def __init__(
+        self,
+        topic: str,
+        capability: str,
+        identity: str,
+        read: Callable[[Fields], _Record],
+        *,
+        peers: Peers,
+        outbound: Outbound,
+    ) -> None:
+        self._capability = capability
+        self._identity = camel(identity)
+        self._read = read
+        self._api = InternalApi(topic, NAMES, peers=peers, outbound=outbound)
+
+    def list(self, invocation: Invocation, wanted: _Record) -> _Record | Err:
+        """A page of all that match. One entry that cannot be read spoils it: `internal`."""
+        if (barred := self._barred(invocation)) is not None:
+            return barred
+        given = {camel(name): value for name, value in wanted.items() if value is not None}
+        given = {"page": 1, "pageSize": PAGE_SIZE} | given
+        if given["page"] < 1 or not 1 <= given["pageSize"] <= MOST_A_PAGE:
+            return Err("invalid-input")
+        try:
+            said = mapping(self._ask(invocation, "list", given))
+            return {
+                "items": [self._read(mapping(item)) for item in listing(said, "items")],
+                "total_count": count(said, "total_count", default=0),
+                "page": count(said, "page", default=1),
+                "page_size": count(said, "page_size", default=PAGE_SIZE),
+            }
+        except Refusal as refusal:
+            return Err(refusal.name)
+        except Malformed:
+            return Err("internal")
+
+    def get(self, invocation: Invocation, identity: str) -> _Record | Err | None:
+        """One entry, or None."""
+        if (barred := self._barred(invocation)) is not None:
+            return barred
+        try:
+            said = mapping(self._ask(invocation, "get", {self._identity: identity}))
+            if "item" not in said:
+                return Err("internal")
+            return None if said["item"] is None else self._read(mapping(said["item"]))
+        except Refusal as refusal:
+            return Err(refusal.name)
+        except Malformed:
+            return Err("internal")
+
+    def _barred(self, invocation: Invocation) -> Err | None:
+        allowed = self._capability in invocation.granted and invocation.install is not None
+        return None if allowed else Err("not-allowed")
+
+    def _ask(self, invocation: Invocation, operation: str, given: Fields) -> object:
+        fields: dict[str, object] = {"input": given}
+        if (user := invocation.user) is not None:
+            fields["user"] = {"userId": user.user_id, "userType": user.user_type}
+        return self._api.ask(invocation, operation, fields)
+
+
+# MERGED clients: `clients`: the customers that the user may see.
+
+
+def client_catalogue(peers: Peers, outbound: Outbound) -> Catalogue:
+    """The catalogue of client-summary."""
+    return Catalogue(
+        "clients", grants.CLIENTS, "client_id", client_summary, peers=peers, outbound=outbound
+    )
+
+
+def client_summary(fields: Fields) -> dict[str, Any]:
+    """client-summary. Raises Malformed without an id or a name."""
+    return {
+        "client_id": needed(fields, "client_id"),
+        "client_name": needed(fields, "client_name"),
+        "client_type": text(fields, "client_type"),
+        "is_inactive": flag(fields, "is_inactive", default=False),
+        "default_currency_code": text(fields, "default_currency_code"),
+        "account_manager_id": text(fields, "account_manager_id"),
+        "account_manager_name": text(fields, "account_manager_name"),
+        "billing_email": text(fields, "billing_email"),
+    }
+
+
+# MERGED services: `services`: what the tenant sells.
+
+KINDS = frozenset(("service", "product"))
+METHODS = frozenset(("fixed", "hourly", "usage"))
+
+
+def service_catalogue(peers: Peers, outbound: Outbound) -> Catalogue:
+    """The catalogue of service-summary."""
+    return Catalogue(
+        "services", grants.SERVICES, "service_id", service_summary, peers=peers, outbound=outbound
+    )
+
+
+def service_summary(fields: Fields) -> dict[str, Any]:
+    """service-summary. Raises Malformed without an id or a name, or of no known kind or method."""
+    return {
+        "service_id": needed(fields, "service_id"),
+        "service_name": needed(fields, "service_name"),
+        "item_kind": one_of(fields, "item_kind", KINDS),
+        "billing_method": one_of(fields, "billing_method", METHODS),
+        "service_type_id": text(fields, "service_type_id"),
+        "service_type_name": text(fields, "service_type_name"),
+        "default_rate": number(raw(fields, "default_rate")) or 0.0,
+        "unit_of_measure": text(fields, "unit_of_measure") or "",
+        "is_active": flag(fields, "is_active", default=True),
+        "sku": text(fields, "sku"),
+    }

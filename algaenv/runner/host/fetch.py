@@ -1,0 +1,182 @@
+"""`http`: any request to a host that the egress list permits, exactly as the guest words it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from algaenv.runner.execute.invocation import NOT_GRANTED, Invocation
+from algaenv.runner.host import internal_api
+from algaenv.runner.host.settings import Denied, Peers, permits
+from algaenv.runner.outbound import MOST_BYTES, BadHeader, Outbound, is_token, pair
+from algaenv.runner.wasm.wit import Err
+
+if TYPE_CHECKING:
+    import httpx
+
+
+_log = logging.getLogger(__name__)
+
+SECONDS = 30.0
+"""For a whole request; the call's own deadline may come first."""
+
+_VISIBLE = re.compile(rb"[\t\x20-\x7e]*")
+_SENDS_A_LENGTH = frozenset(("POST", "PUT", "PATCH"))
+
+_Record = dict[str, Any]
+
+
+class Http:
+    """Sends requests; redirects are answers like others, and nothing is unpacked."""
+
+    def __init__(self, peers: Peers, outbound: Outbound) -> None:
+        self._entries = peers.egress
+        self._local = peers.local
+        self._outbound = outbound
+
+    def fetch(self, invocation: Invocation, request: _Record) -> _Record | Err:
+        """http-request to http-response. Not http or https, or headers that cannot be sent:
+        `transport`. A body that is cut short or longer than MOST_BYTES: `internal`."""
+        if invocation.HTTP not in invocation.granted:
+            invocation.why = NOT_GRANTED.format(invocation.HTTP)
+            return Err("not-allowed")
+        try:
+            url = parse_url(request["url"])
+        except BadAddress:
+            return Err("invalid-url")
+        if not permits(self._entries, url):
+            invocation.why = "the host is not in EXT_EGRESS_ALLOWLIST"
+            return Err("not-allowed")
+        if not is_token(request["method"]):
+            return Err("invalid-url")
+        if url.scheme not in WEB:
+            return Err("transport")
+        try:
+            prepared = _prepare(url, request)
+        except BadHeader:
+            return Err("transport")
+        sent = invocation.wait(self._send(prepared, invocation))
+        if isinstance(sent, Err):
+            return sent
+        answer, chunks = sent
+        return {
+            "status": answer.status_code,
+            "headers": [_seen(*header) for header in answer.extensions["headers"]],
+            "body": b"".join(chunks),
+        }
+
+    async def _send(
+        self, request: httpx.Request, invocation: Invocation
+    ) -> tuple[httpx.Response, list[bytes]] | Err:
+        import httpx
+
+        answer: httpx.Response | None = None
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            with anyio.fail_after(SECONDS):
+                url = request.url
+                await self._local.check(
+                    url.raw_host.decode(), url.port or (443 if url.scheme == "https" else 80)
+                )
+                client = await self._outbound.guests()
+                # An `Auth` that adds nothing; without it, the library looks for a login itself.
+                answer = await client.send(request, stream=True, auth=httpx.Auth())
+                async for chunk in answer.aiter_raw():
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    if size > MOST_BYTES:
+                        return Err("internal")
+        except Denied as denied:
+            _log.warning("fetch denied", extra={"fields": {"why": str(denied)}})
+            invocation.why = str(denied)
+            return Err("not-allowed")
+        except Exception as error:  # what a URL can provoke in a resolver has no list
+            _log.debug("fetch failed", extra={"fields": {"why": type(error).__name__}})
+            invocation.why = type(error).__name__
+            return Err("transport" if answer is None else "internal")
+        finally:
+            if answer is not None:
+                await answer.aclose()
+        return answer, chunks
+
+
+def _prepare(url: httpx.URL, request: Mapping[str, Any]) -> httpx.Request:
+    import httpx
+
+    method: str = request["method"]
+    body: bytes | None = request["body"]
+    headers = [pair(header["name"], header["value"]) for header in request["headers"]]
+    named = {name.lower() for name, _ in headers}
+    # The rest is what HTTP itself demands.
+    if b"host" not in named:
+        headers.insert(0, (b"host", url.netloc))
+    if url.userinfo and b"authorization" not in named:
+        login = internal_api.encode_base64(f"{url.username}:{url.password}".encode())
+        headers.append((b"authorization", f"Basic {login}".encode()))
+    if not named & {b"content-length", b"transfer-encoding"} and (
+        body or method in _SENDS_A_LENGTH
+    ):
+        headers.append((b"content-length", b"%d" % len(body or b"")))
+    # With `stream`, the library adds nothing; a method it would turn into upper case.
+    prepared = httpx.Request(method, url, headers=headers, stream=httpx.ByteStream(body or b""))
+    prepared.method = method
+    return prepared
+
+
+def _seen(name: bytes, value: bytes) -> dict[str, str]:
+    visible = _VISIBLE.fullmatch(value) is not None
+    return {
+        "name": name.lower().decode("latin-1"),
+        "value": value.decode("ascii") if visible else "",
+    }
+
+
+# MERGED address: URLs as guests write them, read as browsers read them.
+
+WEB = frozenset(("http", "https"))
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_HOST = re.compile(rb"[a-z0-9._~!$&'()*+,;=-]+|[0-9a-f.]*:[0-9a-f:.]+(%[0-9a-z._~-]+)?")
+_EDGES = "".join(map(chr, range(0x21)))
+_IGNORED = str.maketrans("", "", "\t\r\n")
+_MAX_PORT = 65_535
+
+
+class BadAddress(Exception):
+    """Not an absolute URL."""
+
+
+def parse_url(text: str) -> httpx.URL:
+    """Read an absolute URL of any scheme; that of an `http` or `https` URL has a host.
+
+    The rules of the URL standard that the library does not know are applied first: space around
+    it and line breaks in it do not count, and `\\` and any number of slashes begin a host.
+    Raises BadAddress.
+    """
+    import httpx
+
+    text = text.strip(_EDGES).translate(_IGNORED)
+    found = _SCHEME.match(text)
+    if found is None:
+        raise BadAddress
+    scheme = found[0][:-1].lower()
+    if scheme in WEB:
+        rest = text[found.end() :]
+        end = next((at for at, char in enumerate(rest) if char in "?#"), len(rest))
+        text = f"{scheme}://{rest[:end].replace(chr(92), '/').lstrip('/')}{rest[end:]}"
+    try:
+        url = httpx.URL(text)
+        port = url.port
+    except (httpx.InvalidURL, ValueError):
+        raise BadAddress from None
+    if port is not None and not 0 <= port <= _MAX_PORT:
+        raise BadAddress
+    # What stands here goes to the resolver, or to a proxy, which may unquote it again.
+    if not _HOST.fullmatch(url.raw_host) and (url.scheme in WEB or url.raw_host):
+        raise BadAddress
+    return url

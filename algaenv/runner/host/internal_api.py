@@ -1,0 +1,269 @@
+"""JSON and base64 as the peers speak them: no infinities, no half characters, no slack.
+
+What is read here is handed to guests, whose strings cannot hold what JSON in Python can.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import logging
+import math
+from collections.abc import Mapping
+from functools import cache
+from typing import NoReturn
+from urllib.parse import quote
+
+from algaenv.runner.execute.invocation import Invocation
+from algaenv.runner.host.settings import Peers
+from algaenv.runner.outbound import BadHeader, NoAnswer, Outbound, Question, exchange, pair
+
+
+def parse_json(text: str | bytes) -> object:
+    """Read a JSON document. Raises ValueError, whose text does not quote the document."""
+    try:
+        if isinstance(text, bytes):
+            text = text.decode()
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite_float)
+        if "\\u" in text:
+            # An escape may stand for half a character.
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg} at character {error.pos}") from None
+    except UnicodeError:
+        raise ValueError("not Unicode") from None
+    except RecursionError:
+        raise ValueError("too deep") from None
+    return value
+
+
+def dump_json(value: object) -> str:
+    """Write JSON without spaces. Raises ValueError when it is nested too deep."""
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except RecursionError:
+        raise ValueError("too deep") from None
+
+
+def encode_base64(content: bytes) -> str:
+    """Padded standard base64."""
+    return base64.b64encode(content).decode()
+
+
+def decode_base64(text: str) -> bytes:
+    """Read padded standard base64, in its one right spelling. Raises ValueError."""
+    try:
+        content = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(str(error)) from None
+    if encode_base64(content) != text:
+        raise ValueError("bits left over")
+    return content
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite_float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("a number out of range")
+    return value
+
+
+# MERGED fields: Fields of the JSON objects that the application server answers with.
+#
+# It may spell a name `likeThis` or `like_this`. The first spelling counts when it is there at all,
+# whatever its value; Alga's runner reads them so too.
+
+Fields = Mapping[str, object]
+
+_MAX_U64 = 2**64 - 1
+_MAX_U32 = 2**32 - 1
+
+
+class Malformed(Exception):
+    """An answer lacks something, or has it in another shape."""
+
+
+@cache
+def camel(name: str) -> str:
+    """`client_id` as `clientId`."""
+    first, *others = name.split("_")
+    return first + "".join(part.capitalize() for part in others)
+
+
+def raw(fields: Fields, name: str) -> object:
+    """The value under either spelling; None when there is none."""
+    spelled = camel(name)
+    return fields[spelled] if spelled in fields else fields.get(name)
+
+
+def text(fields: Fields, name: str) -> str | None:
+    """A string, or None for anything else."""
+    value = raw(fields, name)
+    return value if isinstance(value, str) else None
+
+
+def needed(fields: Fields, name: str) -> str:
+    """A string. Raises Malformed."""
+    value = raw(fields, name)
+    if not isinstance(value, str):
+        raise Malformed(name)
+    return value
+
+
+def one_of(fields: Fields, name: str, values: frozenset[str]) -> str:
+    """One of these strings. Raises Malformed."""
+    value = needed(fields, name)
+    if value not in values:
+        raise Malformed(name)
+    return value
+
+
+def flag(fields: Fields, name: str, *, default: bool) -> bool:
+    """A boolean, or the default for anything else."""
+    value = raw(fields, name)
+    return value if isinstance(value, bool) else default
+
+
+def number(value: object) -> float | None:
+    """What JSON calls a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+def unsigned(value: object) -> int | None:
+    """A whole number that fits into 64 bits, written without a fraction."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value <= _MAX_U64 else None
+
+
+def count(fields: Fields, name: str, *, default: int) -> int:
+    """A number of at most 32 bits; larger ones lose what is above, as in Alga's runner."""
+    value = unsigned(raw(fields, name))
+    return default if value is None else value & _MAX_U32
+
+
+def mapping(value: object) -> Fields:
+    """A JSON object. Raises Malformed."""
+    if not isinstance(value, dict):
+        raise Malformed
+    return value
+
+
+def listing(fields: Fields, name: str) -> list[object]:
+    """An array, or an empty one for anything else."""
+    value = raw(fields, name)
+    return value if isinstance(value, list) else []
+
+
+# MERGED internal: The internal APIs of the application server: one question shape, a mapping of statuses each.
+#
+# `POST {base}/api/internal/{api}/install/{install id}` with a JSON object that names its operation.
+
+_log = logging.getLogger(__name__)
+
+SECONDS = 30.0
+"""For a whole question; the call's own deadline may come first."""
+_LONGEST = 300
+"""Characters of a peer's words in a line of the log."""
+_FIXED = (
+    (b"accept", b"*/*"),
+    (b"content-type", b"application/json"),
+)
+
+
+class Refusal(Exception):
+    """A host function cannot do what it was asked.
+
+    `name` is the case of the interface's error, the text a sentence for those interfaces that
+    pass one on, `body` what came with an HTTP status.
+    """
+
+    def __init__(self, name: str, text: str = "", *, body: bytes = b"") -> None:
+        self.name, self.text, self.body = name, text, body
+        super().__init__(name)
+
+
+class InternalApi:
+    """The API of one topic (`storage`). `names` gives statuses the names of errors; the others
+    are `internal`."""
+
+    def __init__(
+        self, topic: str, names: Mapping[int, str], *, peers: Peers, outbound: Outbound
+    ) -> None:
+        self._topic, self._names = topic, names
+        self._prefix = peers.internal and f"{peers.internal}/api/internal/ext-{topic}/install/"
+        self._token = peers.internal_token
+        self._outbound = outbound
+
+    def ask(
+        self,
+        invocation: Invocation,
+        operation: str,
+        fields: Mapping[str, object],
+        *,
+        about: Mapping[str, object] | None = None,
+    ) -> object:
+        """Ask about the installation of this invocation and return the JSON of the answer.
+
+        An empty answer is None. `about` is added to a line of the log.
+        Raises Refusal, and Expired when the time of the call is over.
+        """
+        noted: dict[str, object] = {"operation": operation, **(about or {})}
+        try:
+            question = self._question(invocation.install or "", {"operation": operation, **fields})
+            answer = invocation.wait(exchange(self._outbound, question, seconds=SECONDS))
+            if not answer.whole and answer.fine:
+                raise NoAnswer("cut short")
+        except NoAnswer as silence:
+            self._warn(invocation, noted | {"why": str(silence)})
+            raise Refusal("internal", "transport failure") from None
+        except Refusal as refusal:
+            self._warn(invocation, noted | {"why": refusal.text})
+            raise
+        if not answer.fine:
+            said = answer.body.decode(errors="replace")
+            self._warn(invocation, noted | {"status": answer.status, "body": said[:_LONGEST]})
+            name = self._names.get(answer.status, "internal")
+            raise Refusal(name, f"http {answer.status}: {said}", body=answer.body)
+        if not answer.body.strip():
+            return None
+        try:
+            return parse_json(answer.body)
+        except ValueError as error:
+            self._warn(invocation, noted | {"status": answer.status, "why": str(error)})
+            raise Refusal("internal", "invalid JSON response") from None
+
+    def _question(self, install: str, fields: Mapping[str, object]) -> Question:
+        if self._prefix is None:
+            raise Refusal("internal", f"{self._topic} base URL not configured")
+        if self._token is None:
+            raise Refusal("internal", "runner auth token not configured")
+        if install in {".", ".."}:
+            raise NoAnswer("an install id that would change the path")
+        try:
+            token = pair("x-runner-auth", self._token)
+            body = dump_json(fields).encode()
+        except BadHeader:
+            raise NoAnswer("a token that cannot be sent") from None
+        except ValueError as error:
+            raise NoAnswer(str(error)) from None
+        return Question("POST", self._prefix + quote(install, safe=""), (*_FIXED, token), body)
+
+    def _warn(self, invocation: Invocation, noted: Mapping[str, object]) -> None:
+        fields = {
+            "request_id": invocation.request_id,
+            "tenant": invocation.tenant,
+            "extension": invocation.extension,
+            **noted,
+        }
+        _log.warning("%s_request error", self._topic, extra={"fields": fields})

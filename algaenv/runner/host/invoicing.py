@@ -1,0 +1,97 @@
+"""`invoicing`: an invoice by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from algaenv.runner.execute.invocation import Invocation
+from algaenv.runner.host import internal_api
+from algaenv.runner.host.internal_api import Fields, InternalApi, Refusal, camel, flag, number, raw
+from algaenv.runner.host.settings import Peers
+from algaenv.runner.outbound import Outbound
+
+OPERATION = "createManualInvoice"
+
+_Record = dict[str, Any]
+_FLOATS = frozenset(("quantity", "rate"))
+
+
+class Invoicing:
+    """Asks the application server; what went wrong stands in the record."""
+
+    def __init__(self, peers: Peers, outbound: Outbound) -> None:
+        self._api = InternalApi("invoicing", {}, peers=peers, outbound=outbound)
+
+    def create_manual_invoice(self, invocation: Invocation, wanted: _Record) -> _Record:
+        """create-manual-invoice-result."""
+        if invocation.INVOICING not in invocation.granted:
+            return _failed(f"Permission denied: {grants.INVOICING} not granted")
+        if invocation.install is None:
+            return _failed("Permission denied: install_id missing")
+        fields = {
+            camel(name): [_item(item) for item in value] if name == "items" else value
+            for name, value in wanted.items()
+            if value is not None
+        }
+        try:
+            said = self._api.ask(invocation, OPERATION, fields)
+        except Refusal as refusal:
+            return _failed(refusal.text)
+        if not isinstance(said, dict):
+            return _failed("invalid response")
+        return _result(said)
+
+
+def _item(item: _Record) -> _Record:
+    return {
+        camel(name): _finite(value) if name in _FLOATS else value
+        for name, value in item.items()
+        if value is not None
+    }
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else 0.0
+
+
+def _failed(error: str) -> _Record:
+    return _result({}) | {"error": error}
+
+
+def _result(said: Fields) -> _Record:
+    error = said.get("error")
+    return {
+        "success": flag(said, "success", default=False),
+        "invoice_id": _text(said, "invoice_id"),
+        "invoice_number": _text(said, "invoice_number"),
+        "status": _text(said, "status"),
+        "subtotal": _number(said, "subtotal"),
+        "tax": _number(said, "tax"),
+        "total": _number(said, "total"),
+        "error": error if isinstance(error, str) else None,
+        "field_errors": _field_errors(raw(said, "field_errors")),
+    }
+
+
+def _text(said: Fields, name: str) -> str | None:
+    return next((value for value in _everywhere(said, name) if isinstance(value, str)), None)
+
+
+def _number(said: Fields, name: str) -> float | None:
+    found = (number(value) for value in _everywhere(said, name))
+    return next((value for value in found if value is not None), None)
+
+
+def _everywhere(said: Fields, name: str) -> Iterator[object]:
+    """Under each spelling at the top first, then in the `invoice`."""
+    nested = said.get("invoice")
+    for spelled in (camel(name), name):
+        yield said.get(spelled)
+        if isinstance(nested, dict):
+            yield nested.get(spelled)
+
+
+def _field_errors(value: object) -> str | None:
+    return value if value is None or isinstance(value, str) else internal_api.dump_json(value)

@@ -1,0 +1,199 @@
+"""Vault's transit engine: from ciphertext to plaintext."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from algaenv.runner.host import internal_api
+from algaenv.runner.host.settings import Peers
+from algaenv.runner.locks import Flights
+from algaenv.runner.outbound import BadHeader, NoAnswer, Outbound, Question, exchange, pair
+
+if TYPE_CHECKING:
+    from algaenv.runner.execute.request_models import Caller, SecretEnvelope
+
+
+SECONDS = 10.0
+"""For the whole answer. Alga's runner would wait for ever."""
+_DOTS = frozenset((".", ".."))
+
+
+class VaultFailure(Exception):
+    """No plaintext; the text is a reason without a secret."""
+
+
+class Vault:
+    """Decrypts with a token that is read from its file each time, since agents renew it."""
+
+    def __init__(self, peers: Peers, outbound: Outbound) -> None:
+        self._peers = peers
+        self._outbound = outbound
+
+    async def decrypt(self, ciphertext: str, *, key_path: str | None, mount: str | None) -> str:
+        """The plaintext as Vault spells it, in base64. Raises VaultFailure."""
+        question = await self._question(ciphertext, key_path, mount)
+        try:
+            answer = await exchange(self._outbound, question, seconds=SECONDS)
+        except NoAnswer as silence:
+            raise VaultFailure(f"no answer: {silence}") from None
+        if not answer.fine:
+            raise VaultFailure(f"http {answer.status}")
+        if not answer.whole:
+            raise VaultFailure("the answer was cut short")
+        try:
+            match internal_api.parse_json(answer.body):
+                case {"data": {"plaintext": str(plaintext)}}:
+                    return plaintext
+        except ValueError as error:
+            raise VaultFailure(f"the answer is not JSON: {error}") from None
+        raise VaultFailure("the answer has no plaintext")
+
+    async def _question(self, ciphertext: str, key_path: str | None, mount: str | None) -> Question:
+        if self._peers.vault is None:
+            raise VaultFailure("VAULT_ADDR is not set")
+        key = (key_path or "").strip("/")
+        if not key:
+            raise VaultFailure("the envelope has no key_path")
+        path = f"{(mount or self._peers.vault_mount).strip('/')}/decrypt/{key}"
+        if _DOTS.intersection(path.split("/")):
+            raise VaultFailure("the envelope's key_path or mount would change the path")
+        try:
+            headers = [
+                (b"accept", b"*/*"),
+                (b"content-type", b"application/json"),
+                pair("X-Vault-Token", await asyncio.to_thread(self._token)),
+            ]
+            if self._peers.vault_namespace is not None:
+                headers.append(pair("X-Vault-Namespace", self._peers.vault_namespace))
+        except BadHeader:
+            raise VaultFailure("the token or the namespace cannot be sent") from None
+        return Question(
+            "POST",
+            f"{self._peers.vault.rstrip('/')}/v1/{quote(path)}",
+            tuple(headers),
+            internal_api.dump_json({"ciphertext": ciphertext}).encode(),
+        )
+
+    def _token(self) -> str:
+        try:
+            token = self._peers.vault_token_file.read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            token = ""
+        if not token:
+            raise VaultFailure("there is no token in ALGA_VAULT_TOKEN_FILE")
+        return token
+
+
+# MERGED envelope: The secrets of a request, opened before its handler runs.
+
+KEEP_SECONDS = 30.0
+MOST_KEPT = 1_000
+VAULT = "vault-transit"
+
+Secrets = Mapping[str, str]
+_Key = tuple[str | None, ...]
+
+
+class SecretFailure(Exception):
+    """The envelope cannot be opened; `detail` is for the log and the debug stream, and holds no
+    secret. The answer to the caller is `secret_decrypt_failed` and nothing else."""
+
+    def __init__(self, detail: str) -> None:
+        self.detail = detail
+        super().__init__(detail)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    secrets: Secrets = field(repr=False)
+    until: float
+
+
+class Envelopes:
+    """Opens envelopes. What Vault says is kept for 30 s, or until `expires_at` if that is sooner.
+
+    An `expires_at` in the past, or one that cannot be read, counts as none.
+    """
+
+    def __init__(self, peers: Peers, outbound: Outbound) -> None:
+        self._vault = Vault(peers, outbound)
+        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
+        self._flights: Flights[_Key, Secrets] = Flights()
+
+    async def resolve(self, envelope: SecretEnvelope | None, caller: Caller) -> Secrets | None:
+        """The secrets by name; None without an envelope. Raises SecretFailure."""
+        if envelope is None:
+            return None
+        ciphertext = envelope.ciphertext_b64
+        if not ciphertext.strip():
+            return {}
+        if not (envelope.algorithm or "").strip().lower().startswith(VAULT):
+            return _opened(ciphertext)
+        key = (
+            caller.tenant_id,
+            caller.extension_id,
+            caller.install_id,
+            envelope.version,
+            envelope.mount,
+            envelope.key_path,
+            sha256(ciphertext.encode()).hexdigest(),
+        )
+        kept = self._kept.get(key)
+        if kept is not None and time.monotonic() < kept.until:
+            return kept.secrets
+        return await self._flights.join(key, lambda: self._ask(key, envelope))
+
+    async def _ask(self, key: _Key, envelope: SecretEnvelope) -> Secrets:
+        try:
+            plaintext = await self._vault.decrypt(
+                envelope.ciphertext_b64, key_path=envelope.key_path, mount=envelope.mount
+            )
+        except VaultFailure as failure:
+            raise SecretFailure(f"secret_envelope.vault_failed: {failure}") from None
+        secrets = _opened(plaintext)
+        self._keep(key, _Kept(secrets, time.monotonic() + _seconds(envelope.expires_at)))
+        return secrets
+
+    def _keep(self, key: _Key, kept: _Kept) -> None:
+        now = time.monotonic()
+        self._kept[key] = kept
+        self._kept.move_to_end(key)
+        while len(self._kept) > MOST_KEPT or next(iter(self._kept.values())).until <= now:
+            self._kept.popitem(last=False)
+            if not self._kept:
+                break
+
+
+def _opened(text: str) -> Secrets:
+    try:
+        plain = internal_api.decode_base64(text)
+    except ValueError as error:
+        raise SecretFailure(f"secret_envelope.base64_decode_failed: {error}") from None
+    try:
+        secrets = internal_api.parse_json(plain)
+    except ValueError as error:
+        raise SecretFailure(f"secret_envelope.json_parse_failed: {error}") from None
+    if not isinstance(secrets, dict) or not all(
+        isinstance(value, str) for value in secrets.values()
+    ):
+        raise SecretFailure("secret_envelope.json_parse_failed: not an object of strings")
+    return secrets
+
+
+def _seconds(expires_at: str | None) -> float:
+    try:
+        moment = datetime.fromisoformat(expires_at or "")
+    except ValueError:
+        return KEEP_SECONDS
+    if moment.tzinfo is None:
+        return KEEP_SECONDS
+    left = (moment - datetime.now(UTC)).total_seconds()
+    return min(left, KEEP_SECONDS) if left > 0 else KEEP_SECONDS

@@ -1,0 +1,233 @@
+"""Answers that nobody may keep: errors, redirects and states."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
+
+    M = TypeVar("M", bound=BaseModel)
+
+
+_NO_STORE = {"cache-control": "no-store"}
+
+
+def empty(status: int, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer without a body."""
+    return Response(status_code=status, headers={**_NO_STORE, **(headers or {})})
+
+
+def text(status: int, message: str) -> Response:
+    """A plain sentence."""
+    return Response(message, status, _NO_STORE, media_type="text/plain")
+
+
+def document(status: int, fields: Mapping[str, object]) -> Response:
+    """A JSON object."""
+    return Response(json.dumps(fields), status, _NO_STORE, media_type="application/json")
+
+
+# MERGED headers: Reading one request header.
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first value of a header; None when it is missing or not visible ASCII.
+
+    `name` is lower case, as a server hands names over.
+    """
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text if text.isascii() and text.isprintable() else None
+    return None
+
+
+# MERGED body: Reading a JSON request the way Alga's runner does: limits, types and words of its refusals.
+
+MOST_BYTES = 2 * 1024 * 1024
+BODY_SECONDS = 60.0
+"""For the whole body to arrive."""
+
+
+class Refusal(Exception):
+    """The request cannot be read: an HTTP status and a sentence."""
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status, self.message = status, message
+        super().__init__(message)
+
+
+async def read_json(request: Request) -> bytes:
+    """The bytes of a body that says it is JSON. Raises Refusal (415, 413, 408)."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    main, _, sub = kind.partition("/")
+    if main != "application" or not (sub == "json" or sub.endswith("+json")):
+        raise Refusal(415, "Expected request with `Content-Type: application/json`")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MOST_BYTES:
+                    raise Refusal(413, "Failed to buffer the request body: length limit exceeded")
+    except TimeoutError:
+        raise Refusal(408, f"The request body did not arrive within {BODY_SECONDS:g} s") from None
+    return bytes(body)
+
+
+def parse(shape: type[M], body: bytes) -> M:
+    """Read a document of this shape. Raises Refusal (400 for bad JSON, 422 for a bad shape)."""
+    from pydantic import ValidationError
+
+    try:
+        return shape.model_validate_json(body, strict=True)
+    except ValidationError as error:
+        raise _refusal(error) from None
+
+
+def _refusal(error: ValidationError) -> Refusal:
+    """Words without the document's own values: these may be secrets."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    if first["type"] == "json_invalid":
+        return Refusal(400, f"Failed to parse the request body as JSON: {first['msg']}")
+    place = ".".join(map(str, first["loc"])) or "."
+    return Refusal(
+        422,
+        f"Failed to deserialize the JSON body into the target type: {place}: {first['msg']}",
+    )
+
+
+# MERGED guard: Keeps everyone but the gateway away from the two routes that make handlers run.
+#
+# A page in a browser can reach this port, by its Origin or with DNS bent towards this machine, and so
+# can a guest. A browser cannot choose its Host, and neither knows the token. Pages are not guarded:
+# Alga serves them under names of their own.
+
+TOKEN_HEADER = b"x-runner-service-token"
+ROUTES = frozenset(("/v1/execute", "/warmup"))
+
+_LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+_PRIVATE_NAMES = (".localhost", ".local", ".internal", ".svc")
+"""Names that no public DNS answers, so that no page comes from them."""
+
+
+class Guard:
+    """Wraps an application; answers 401 or 403 in its place. `token` is None where none is needed,
+    `hosts` are names under which callers may come beside those of this machine and network."""
+
+    def __init__(self, app: ASGIApp, token: str | None, hosts: frozenset[str]) -> None:
+        self._app, self._hosts = app, hosts
+        self._token = token.encode() if token else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve as an ASGI application."""
+        if scope["type"] == "http" and scope["path"] in ROUTES:
+            refused = self._refused(scope)
+            if refused is not None:
+                status, error, why = refused
+                answer = document(status, {"error": error, "message": why})
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _refused(self, scope: Scope) -> tuple[int, str, str] | None:
+        hosts, origins, sites, tokens = [], [], [], []
+        for name, value in scope["headers"]:
+            if name == b"host":
+                hosts.append(value.decode("latin-1"))
+            elif name == b"origin":
+                origins.append(value.decode("latin-1"))
+            elif name == b"sec-fetch-site":
+                sites.append(value)
+            elif name == TOKEN_HEADER:
+                tokens.append(value)
+        if len(hosts) > 1 or not all(self._is_ours(host) for host in hosts):
+            return 403, "host_refused", "this host is not one of RUNNER_ALLOWED_HOSTS"
+        if b"cross-site" in sites or not all(_same(origin, hosts) for origin in origins):
+            return 403, "origin_refused", "pages of other sites cannot call handlers"
+        if self._token is not None and not (
+            len(tokens) == 1 and hmac.compare_digest(tokens[0], self._token)
+        ):
+            return 401, "token_required", "x-runner-service-token is missing or wrong"
+        return None
+
+    def _is_ours(self, netloc: str) -> bool:
+        name = host_name(netloc)
+        if name is None:
+            return False
+        if name in self._hosts or is_local_name(name):
+            return True
+        # A page has an address in numbers as its host only if that very machine sent it.
+        return _is_address(name)
+
+
+def is_local_name(name: str) -> bool:
+    """Whether a name is this machine, or one that only a private network gives, as `runner`."""
+    return name in _LOOPBACK or name.endswith(_PRIVATE_NAMES) or "." not in name
+
+
+def host_name(netloc: str) -> str | None:
+    """The name in `host[:port]`, in lower case and without a dot at its end; None for no host."""
+    try:
+        parts = urlsplit(f"//{netloc}")
+        name = (parts.hostname or "").rstrip(".")
+        _ = parts.port
+    except ValueError:
+        return None
+    if not name or parts.username is not None or parts.path or parts.query or parts.fragment:
+        return None
+    return name
+
+
+def _same(origin: str, hosts: list[str]) -> bool:
+    """Whether a page of this very service asks, under a name of this machine."""
+    if not hosts or origin not in (f"http://{hosts[0]}", f"https://{hosts[0]}"):
+        return False
+    name = host_name(hosts[0])
+    return name is not None and (name in _LOOPBACK or name.endswith(".localhost"))
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+# MERGED direct: The busiest route, reached past the layers of middleware and routing that the others have.
+
+_log = logging.getLogger(__name__)
+
+
+class Direct:
+    """Answers POST to one path itself, and leaves everything else to `app`."""
+
+    def __init__(
+        self, app: ASGIApp, path: str, answer: Callable[[Request], Awaitable[Response]]
+    ) -> None:
+        self._app, self._path, self._answer = app, path.encode(), answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve as an ASGI application."""
+        if scope["type"] != "http" or scope["method"] != "POST" or scope["raw_path"] != self._path:
+            await self._app(scope, receive, send)
+            return
+        try:
+            answer = await self._answer(Request(scope, receive))
+        except Exception:
+            _log.exception("request failed")
+            answer = empty(500)
+        await answer(scope, receive, send)

@@ -1,0 +1,125 @@
+"""HTTP in one worker: from its listening socket to the end of the last request."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import uvloop  # noqa: F401 - to be in memory before the workers are forked
+from starlette.types import ASGIApp
+from uvicorn.config import Config
+from uvicorn.server import Server
+
+from algaenv.runner.serve import BACKLOG
+from algaenv.runner.workers import Work, Worker
+from algaenv.serving.request_limits import LimitedHttpProtocol
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the pools of usual HTTP clients keep a connection, so that they close it first."""
+LAST_CALL_SECONDS = 0.1
+"""How long connections are still accepted and answered, each for the last time."""
+FIRST_WORD_SECONDS = 1.0
+"""How long a connection that was accepted may take until its first request comes."""
+
+Build = Callable[[Worker], ASGIApp]
+"""Makes the application; runs in the worker, before its event loop does."""
+
+
+def http_work(build: Build, *, drain_seconds: int) -> Work:
+    """What a worker does that serves an application."""
+
+    def work(worker: Worker) -> None:
+        # A request leaves few cycles behind, and looking for them takes time from all others.
+        gc.set_threshold(20_000, 50, 50)
+        config = Config(
+            build(worker),
+            loop="uvloop",
+            http=_InOneWrite,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            lifespan="on",
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=drain_seconds,
+        )
+        _Draining(config).run(sockets=[worker.listening])
+
+    return work
+
+
+class _InOneWrite(LimitedHttpProtocol):
+    """Sends the head of an answer together with its body, which saves a system call each."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(cast("asyncio.Transport", _Corked(transport, self.loop)))
+
+
+class _Corked:
+    """A transport that keeps what is written until more comes, or the loop has come round."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._held: bytes | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Keep the first, and send it with the second, or alone when that is empty."""
+        if not data:
+            self._flush()
+        elif self._held is None:
+            self._held = data
+            self._loop.call_soon(self._flush)
+        else:
+            held, self._held = self._held, None
+            self._transport.writelines((held, data))
+
+    def close(self) -> None:
+        """Send what is kept, and close."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._transport.write(held)
+
+
+class _Draining(Server):
+    """Loses no request of a connection that was established."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        yield
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        began = time.monotonic()
+        state = self.server_state
+        # Clients learn it with an answer, instead of by a reset when they ask the next time.
+        state.default_headers = [*state.default_headers, (b"connection", b"close")]
+        await asyncio.sleep(LAST_CALL_SECONDS)
+        while self._expects_first() and time.monotonic() - began < FIRST_WORD_SECONDS:
+            await asyncio.sleep(LAST_CALL_SECONDS / 4)
+        allowed = self.config.timeout_graceful_shutdown
+        if allowed is not None:
+            left = max(0, allowed - int(time.monotonic() - began))
+            self.config.timeout_graceful_shutdown = left
+        await super().shutdown(sockets)
+
+    def _expects_first(self) -> bool:
+        return any(
+            getattr(connection, "cycle", None) is None
+            for connection in self.server_state.connections
+        )

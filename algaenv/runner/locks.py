@@ -1,0 +1,155 @@
+"""Locks that hold between processes which share one cache directory.
+
+A lock belongs to the open file and vanishes with its process, however that ends. Bundles share
+256 lock files, so that these need no clearing away: two bundles rarely wait for each other, and
+nobody ever waits while holding another lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import struct
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from algaenv.bundle.digest import Digest
+
+_FIRST_PAUSE = 0.005
+_LONGEST_PAUSE = 0.1
+
+
+def lock_file(folder: Path, digest: Digest) -> Path:
+    """The file that stands for a bundle."""
+    return folder / f"{digest.hex[:2]}.lock"
+
+
+@contextmanager
+def try_hold(file: Path) -> Iterator[bool]:
+    """Hold the lock if nobody else does; yields whether it is held. Raises OSError."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        yield _taken(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@asynccontextmanager
+async def hold(file: Path) -> AsyncIterator[None]:
+    """Hold the lock, asking again until it is free. Raises OSError."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    pause = _FIRST_PAUSE
+    try:
+        while not _taken(descriptor):
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+# MERGED claims: Claims to names, each of which one process can have at a time.
+#
+# A claim is a locked byte of one file that has none, at the place that the name says. So there is
+# nothing to make and nothing to clear away, and a claim is gone with its process, however it ends.
+
+_FLOCK = struct.Struct("hhqqi4x")
+_BYTES = 7
+"""Of the name: the first give a place that a file can have."""
+
+
+class Claims:
+    """What this process claims through one file. The methods raise OSError."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._descriptor: int | None = None
+
+    def take(self, name: bytes) -> bool:
+        """Claim a name unless another process has; must not be ours already."""
+        try:
+            self._set(name, fcntl.F_WRLCK)
+        except BlockingIOError:
+            return False
+        return True
+
+    def give(self, name: bytes) -> None:
+        """Let go of a claim."""
+        self._set(name, fcntl.F_UNLCK)
+
+    def close(self) -> None:
+        """Let go of all claims."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _set(self, name: bytes, kind: int) -> None:
+        if self._descriptor is None:
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._descriptor = os.open(self._file, flags, 0o600)
+        place = int.from_bytes(name[:_BYTES])
+        # The lock is of the open file, not of the process: others may open it and close it.
+        fcntl.fcntl(
+            self._descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, place, 1, 0)
+        )
+
+
+# MERGED importing: Threads that import libraries, one at a time.
+#
+# The service imports what is large while it already answers. Two threads that meet in each other's
+# packages may see a half of one, so whoever does so in the background waits for the other.
+
+_turn = threading.Lock()
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import within this, when other threads may do so as well. Blocks; never on the loop."""
+    with _turn:
+        yield
+
+
+# MERGED flight: One piece of work for all who want its result at the same time.
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Flights(Generic[K, V]):
+    """Work under way, by key. A result is shared with those who wait for it and then forgotten.
+
+    So is a failure: the next one to ask starts anew. The work goes on when a waiter leaves.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: dict[K, asyncio.Task[V]] = {}
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    async def join(self, key: K, start: Callable[[], Coroutine[object, object, V]]) -> V:
+        """Wait for the work under way for `key`, which `start` begins when there is none."""
+        task = self._under_way.get(key)
+        if task is None:
+            task = asyncio.create_task(start())
+            self._under_way[key] = task
+            task.add_done_callback(lambda ended: self._land(key, ended))
+        return await asyncio.shield(task)
+
+    def _land(self, key: K, ended: asyncio.Task[V]) -> None:
+        del self._under_way[key]
+        if not ended.cancelled():
+            # Looked at here, since all who waited may have left.
+            ended.exception()

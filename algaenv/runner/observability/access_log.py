@@ -1,0 +1,391 @@
+"""What the service says about itself: one JSON object a line on standard output.
+
+A line about a request names the tenant, the extension and the outcome. No line holds a key, a
+query or an address of the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from algaenv.runner.http import header
+
+LINE = "algaenv.runner.line"
+"""Where in the scope of a request its line is kept."""
+
+_requests = logging.getLogger("algaenv.runner.request")
+_LEVELS = {
+    "trace": logging.DEBUG,
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+_QUIET = frozenset(("/healthz", "/readyz", "/metrics"))
+_LONGEST = 300
+_SERVER_ERROR = 500
+
+_voices: list[Batches] = []
+"""Where lines go past the machinery of logging; empty until the journal is started."""
+
+
+def start_journal(level: str) -> None:
+    """Send all logging of this process to standard output; an unknown level means info."""
+    handler = Batches(sys.stdout.fileno())
+    handler.setFormatter(JsonLines())
+    _voices[:] = [handler]
+    logging.basicConfig(handlers=[handler], level=_LEVELS.get(level, logging.INFO), force=True)
+    # No line names them, and to find them out costs more than the rest of a record.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    for chatty in ("uvicorn", "httpx", "httpcore", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+@dataclass(slots=True)
+class Line:
+    """What is known about a request so far; the handler fills in what it learns."""
+
+    tenant: str | None = None
+    extension: str | None = None
+    hash: str | None = None
+    cache: str | None = None
+    """`hit`, `miss`, or `spa-fallback` where the index answered for another path."""
+    why: str | None = None
+    status: int = 500
+    sent: int = 0
+    more: Mapping[str, object] | None = None
+    """What else the line says, such as the times of a call's parts."""
+    asset: object = None
+    """The file that was the answer, where the next one to ask may be given it unasked."""
+
+
+class Journal:
+    """Wraps an application and writes a line for each request once it is answered.
+
+    Questions about health are lines of level debug: they come every few seconds, for ever.
+    `counted` is told the path and the status of every answer.
+    """
+
+    def __init__(self, app: ASGIApp, counted: Callable[[str, int], None] | None = None) -> None:
+        self._app = app
+        self._counted = counted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve as an ASGI application."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        line = scope[LINE] = Line()
+        started = time.perf_counter()
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                line.status = message["status"]
+            else:
+                line.sent += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            if self._counted is not None:
+                self._counted(scope["path"], line.status)
+            _write(scope, line, time.perf_counter() - started)
+
+
+def _write(scope: Scope, line: Line, seconds: float) -> None:
+    path = scope["path"]
+    level = logging.INFO
+    if line.status >= _SERVER_ERROR:
+        level = logging.ERROR
+    elif path in _QUIET:
+        level = logging.DEBUG
+    if not _requests.isEnabledFor(level):
+        return
+    record = _record(level)
+    record.fields = _known(
+        {
+            "request_id": header(scope, b"x-request-id"),
+            **_told(scope, line),
+            "status": line.status,
+            "duration_ms": round(seconds * 1000, 2),
+            "bytes": 0 if scope["method"] == "HEAD" else line.sent,
+            **(line.more or {}),
+        }
+    )
+    _requests.handle(record)
+
+
+def said(scope: Scope, line: Line) -> str:
+    """What the lines of all requests like this one say, for `say`."""
+    return encode(_known({**_told(scope, line), "cache": "hit"}))[1:-1]
+
+
+def say(told: str, request_id: bytes | None, status: int, sent: int, seconds: float) -> None:
+    """Write the line of a request about which the rest is known."""
+    if not _requests.isEnabledFor(logging.INFO):
+        return
+    name = "" if request_id is None else encode(request_id.decode("latin-1")[:_LONGEST])
+    first = f'"request_id": {name}, ' if name else ""
+    rest = (
+        f'{first}{told}, "status": {status}, "duration_ms": {1000 * seconds:.2f}, "bytes": {sent}'
+    )
+    for voice in _voices:
+        voice.say("request", rest)
+
+
+def _told(scope: Scope, line: Line) -> dict[str, object]:
+    return {
+        "method": scope["method"],
+        "path": scope["path"],
+        "tenant": line.tenant,
+        "extension": line.extension,
+        "hash": line.hash,
+        "cache": line.cache,
+        "why": line.why,
+    }
+
+
+def _known(fields: Mapping[str, object]) -> dict[str, object]:
+    return {
+        name: value[:_LONGEST] if isinstance(value, str) else value
+        for name, value in fields.items()
+        if value is not None
+    }
+
+
+def _record(level: int) -> logging.LogRecord:
+    # Made by hand: looking up the line of code that says it would cost as much as the rest.
+    return logging.LogRecord(_requests.name, level, "", 0, "request", (), None)
+
+
+# MERGED lines: Log records as JSON objects, one a line, written by a thread of their own.
+#
+# Whoever logs only leaves a line to be written: neither the event loop nor the thread of a guest
+# waits for whoever reads standard output, and a reader that is slow or gone stops nobody.
+
+MOST_WAITING = 10_000
+"""Lines kept while nobody reads; later ones are lost, and counted."""
+
+_BATCH_SECONDS = 0.02
+_PATIENCE_SECONDS = 2.0
+_DIRECT_PATIENCE_MS = 1000
+
+encode = json.JSONEncoder(default=str).encode
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as one line; `extra={"fields": {…}}` adds to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._clock = _Clock()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Time (UTC, milliseconds), level, event, fields, and a traceback if there is one."""
+        when = f"{self._clock.of(int(record.created))}.{int(record.msecs):03}Z"
+        level = record.levelname.lower()
+        if (rest := getattr(record, "rest", None)) is not None:
+            # Encoded already, by somebody who says the same again and again.
+            return _line(when, level, record.msg, rest)
+        line: dict[str, object] = {
+            "time": when,
+            "level": level,
+            "event": record.getMessage(),
+        }
+        fields = getattr(record, "fields", None)
+        if isinstance(fields, Mapping):
+            line.update(fields)
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return encode(line)
+
+
+def _line(when: str, level: str, event: str, rest: str) -> str:
+    """A line whose other fields, `rest`, are encoded already."""
+    return f'{{"time": "{when}", "level": "{level}", "event": "{event}", {rest}}}'
+
+
+class _Clock:
+    """Seconds as text, which many lines share."""
+
+    def __init__(self) -> None:
+        self._second = (0, "")
+
+    def of(self, second: int) -> str:
+        known, text = self._second
+        if known != second:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = (second, text)
+        return text
+
+
+class Batches(logging.Handler):
+    """Writes the lines of a few milliseconds at once to a file descriptor.
+
+    Lines may come from any thread. The main thread writes its own as long as it runs no event
+    loop, so that a process that only watches others needs no second thread; the first line of
+    anybody else starts the writer. Processes forked from this one take turns, since the system
+    keeps a long write together only while there is room in the pipe. `flush` waits for two
+    seconds at most, and is what `logging.shutdown` calls at the end of the process.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._clock = _Clock()
+        self._turn = os.memfd_create("journal")
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Emit the record; without the lock of the base class, for nothing here needs it."""
+        if not self.filter(record):
+            return False
+        self.emit(record)
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Leave a line to be written. Never waits, and never raises."""
+        try:
+            line = f"{self.format(record)}\n".encode()
+        except Exception:
+            self._lose()
+            return
+        self._leave(line)
+
+    def say(self, event: str, rest: str) -> None:
+        """Leave a line of level info whose other fields are encoded already, and never raise.
+
+        For what is said thousands of times a second: a record costs three times as much.
+        """
+        now = time.time()
+        when = f"{self._clock.of(int(now))}.{int(now % 1 * 1000):03}Z"
+        self._leave(f"{_line(when, 'info', event, rest)}\n".encode())
+
+    def _leave(self, line: bytes) -> None:
+        if self._writer is None:
+            if _alone():
+                self._write_now(line)
+                return
+            self._start()
+        if self._waiting.qsize() < MOST_WAITING:
+            self._waiting.put(line)
+        else:
+            self._lose()
+
+    def flush(self) -> None:
+        """Wait until all that was said so far is written, or two seconds have passed."""
+        if self._writer is not None and self._writer.is_alive():
+            written = threading.Event()
+            self._waiting.put(written)
+            written.wait(_PATIENCE_SECONDS)
+
+    def _begin(self) -> None:
+        """Begin with nothing; a forked process has no writer, and its parent says the rest."""
+        self._waiting: SimpleQueue[bytes | threading.Event] = SimpleQueue()
+        self._writer: threading.Thread | None = None
+        self._changing = threading.Lock()
+        self._lost = 0
+        self._stuck = False
+
+    def _lose(self) -> None:
+        with self._changing:
+            self._lost += 1
+
+    def _start(self) -> None:
+        with self._changing:
+            if self._writer is None:
+                writer = threading.Thread(target=self._write, name="journal", daemon=True)
+                writer.start()
+                self._writer = writer
+
+    def _write_now(self, line: bytes) -> None:
+        """Write in the thread that speaks; once there was no room for a second, without waiting."""
+        with suppress(OSError):
+            if _has_room(self._descriptor, 0 if self._stuck else _DIRECT_PATIENCE_MS):
+                self._stuck = False
+                _put(self._descriptor, line)
+            else:
+                self._stuck = True
+                self._lose()
+
+    def _write(self) -> None:
+        while True:
+            item: bytes | threading.Event | None = self._waiting.get()
+            if isinstance(item, bytes):
+                time.sleep(_BATCH_SECONDS)
+            lines: list[bytes] = []
+            waiting: list[threading.Event] = []
+            while item is not None:
+                if isinstance(item, bytes):
+                    lines.append(item)
+                else:
+                    waiting.append(item)
+                item = self._next()
+            # Nobody may be left to read: no reason to fail.
+            with suppress(OSError):
+                self._write_in_turn(b"".join(lines))
+            for event in waiting:
+                event.set()
+
+    def _write_in_turn(self, lines: bytes) -> None:
+        fcntl.lockf(self._turn, fcntl.LOCK_EX)
+        try:
+            _put(self._descriptor, lines)
+            if self._lost:
+                _put(self._descriptor, self._complaint())
+        finally:
+            fcntl.lockf(self._turn, fcntl.LOCK_UN)
+
+    def _complaint(self) -> bytes:
+        with self._changing:
+            lost, self._lost = self._lost, 0
+        record = logging.LogRecord(__name__, logging.WARNING, "", 0, "lines lost", (), None)
+        record.fields = {"lines": lost}
+        return f"{self.format(record)}\n".encode()
+
+    def _next(self) -> bytes | threading.Event | None:
+        try:
+            return self._waiting.get_nowait()
+        except Empty:
+            return None
+
+
+def _alone() -> bool:
+    """Whether this is the main thread, before or after its event loop."""
+    return (
+        threading.current_thread() is threading.main_thread()
+        and asyncio._get_running_loop() is None
+    )
+
+
+def _has_room(descriptor: int, milliseconds: int | None) -> bool:
+    room = select.poll()
+    room.register(descriptor, select.POLLOUT)
+    return bool(room.poll(milliseconds))
+
+
+def _put(descriptor: int, content: bytes) -> None:
+    """Write everything, however long it takes. Raises OSError."""
+    left = memoryview(content)
+    while left:
+        try:
+            left = left[os.write(descriptor, left) :]
+        except BlockingIOError:
+            _has_room(descriptor, None)

@@ -1,0 +1,449 @@
+"""An entry of the debug stream: under which key it goes, and the fields it has."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from algaenv.runner.execute.invocation import Invocation, Level, Stream
+from algaenv.runner.observability.access_log import encode
+from algaenv.runner.settings import StreamSettings
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+    from algaenv.runner.execute.invocation import Invocation, Level, Stream
+
+
+_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+
+
+class Origin(NamedTuple):
+    """The call that an event comes from, as the body of its request names it."""
+
+    tenant: str | None
+    extension: str | None
+    install: str | None = None
+    request: str | None = None
+    version: str | None = None
+
+    @classmethod
+    def of(cls, call: Invocation) -> Origin:
+        """The origin of what the guest of a call says."""
+        return cls(call.tenant, call.extension, call.install, call.request_id, call.version)
+
+
+class Event(NamedTuple):
+    """What was said, when (Unix time in milliseconds) and by whom."""
+
+    ts: int
+    level: Level
+    stream: Stream
+    origin: Origin
+    message: bytes
+    truncated: bool
+
+    def key(self, prefix: str) -> str:
+        """The key of its stream: tenant and extension in ASCII lower case after the prefix."""
+        tenant, extension = self.origin[:2]
+        names = [name for name in (tenant, extension) if name is not None]
+        return prefix + (":".join(names).translate(_LOWER) if names else "unknown")
+
+    def fields(self) -> dict[str, str | bytes]:
+        """Names and values in the order in which Alga's runner writes them."""
+        fields: dict[str, str | bytes] = {
+            "ts": str(self.ts),
+            "level": self.level,
+            "stream": self.stream,
+        }
+        for name, value in zip(Origin._fields, self.origin, strict=True):
+            if value is not None:
+                fields[name] = value.encode(errors="replace")
+        fields["message"] = self.message
+        fields["truncated"] = "1" if self.truncated else "0"
+        return fields
+
+
+def cut(text: str, most: int) -> tuple[bytes, bool]:
+    """The UTF-8 of as many whole characters as fit into so many bytes; whether any did not."""
+    content = text[:most].encode(errors="replace")
+    if len(content) <= most:
+        return content, len(text) > most
+    return content[:most].decode(errors="ignore").encode(), True
+
+
+# MERGED backlog: Events that wait to be written: what came first is lost first when there are too many.
+
+MOST_BYTES = 16 * 1024 * 1024
+"""What all waiting events may take, about: 30,000 short ones, or 2,000 of the longest."""
+BATCH = 256
+
+_EVENT_BYTES = 500
+"""What an event takes besides its message, about."""
+_LINGER_SECONDS = 0.01
+
+
+class Backlog:
+    """A queue from many threads to one that never makes the many wait."""
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._most = most_bytes
+        self._events: deque[Event] = deque()
+        self._bytes = 0
+        self._changing = threading.Lock()
+        self._some = threading.Event()
+        self.ended = threading.Event()
+        """Set when no more events will come; whoever takes ends once it has taken all."""
+
+    def put(self, event: Event) -> int:
+        """Add an event; returns how many had to go to make room."""
+        gone = 0
+        with self._changing:
+            self._events.append(event)
+            self._bytes += _size(event)
+            while self._bytes > self._most:
+                self._bytes -= _size(self._events.popleft())
+                gone += 1
+        if not self._some.is_set():
+            self._some.set()
+        return gone
+
+    def take(self) -> list[Event]:
+        """Wait for events and take the oldest; none when it has ended and all are taken."""
+        while True:
+            self._some.wait()
+            if len(self._events) < BATCH:
+                # Words of a guest come in groups, and a group costs little more than one.
+                self.ended.wait(_LINGER_SECONDS)
+            with self._changing:
+                events = [self._events.popleft() for _ in range(min(BATCH, len(self._events)))]
+                self._bytes -= sum(map(_size, events))
+                if not (self._events or self.ended.is_set()):
+                    self._some.clear()
+            if events or self.ended.is_set():
+                return events
+
+    def wait(self, seconds: float) -> None:
+        """Wait for an event, or so long."""
+        self._some.wait(seconds)
+
+    def end(self) -> None:
+        """Say that no more events will come."""
+        with self._changing:
+            self.ended.set()
+            self._some.set()
+
+    def clear(self) -> int:
+        """Forget everything; returns how many events that were."""
+        with self._changing:
+            gone = len(self._events)
+            self._events.clear()
+            self._bytes = 0
+        return gone
+
+
+def _size(event: Event) -> int:
+    return _EVENT_BYTES + len(event.message)
+
+
+# MERGED sink: The Redis that the debug stream is written to.
+
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 2.0
+
+
+class NoRedis(Exception):
+    """The URL names no Redis that can be asked at all."""
+
+
+class Sink:
+    """One connection, opened when it is used and again after it was lost. Not thread-safe."""
+
+    def __init__(self, settings: StreamSettings) -> None:
+        """Raises NoRedis. Takes a tenth of a second for the library."""
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        self._settings = settings
+        self._refused = 0
+        self._passing = (
+            redis.ConnectionError,
+            redis.TimeoutError,
+            redis.ReadOnlyError,
+            redis.OutOfMemoryError,
+            redis.exceptions.ClusterDownError,
+            redis.exceptions.TryAgainError,
+        )
+        try:
+            self._client = redis.Redis.from_url(
+                settings.url or "",
+                socket_connect_timeout=CONNECT_SECONDS,
+                socket_timeout=ANSWER_SECONDS,
+                # Whoever writes tries again; a connection closed in a pause is noticed anyway.
+                retry=Retry(NoBackoff(), 0),
+                # Every Redis and every proxy before one speaks it.
+                protocol=2,
+            )
+            # Whether the parameters in the URL mean anything shows only here.
+            self._client.connection_pool.make_connection()
+        except (ValueError, TypeError, redis.RedisError):
+            # Its text may repeat the password.
+            raise NoRedis from None
+
+    def greet(self) -> None:
+        """See that it answers. Raises what the library does."""
+        self._client.ping()
+
+    def write(self, events: list[Event]) -> int:
+        """Append the events to their streams, and remove from the list those that are done with.
+
+        Returns how many the server will never take, since the last time that nothing was raised.
+        Raises what the library does for those that may be taken later; they stay in the list.
+        """
+        settings = self._settings
+        pipeline = self._client.pipeline(transaction=False)
+        for event in events:
+            pipeline.xadd(
+                event.key(settings.prefix).encode(errors="replace"),
+                event.fields(),  # type: ignore[arg-type]
+                maxlen=settings.maxlen,
+                approximate=True,
+            )
+        answers: Sequence[object] = pipeline.execute(raise_on_error=False)
+        passing = [isinstance(answer, self._passing) for answer in answers]
+        events[:] = [event for event, later in zip(events, passing, strict=True) if later]
+        errors = [answer for answer in answers if isinstance(answer, Exception)]
+        self._refused += len(errors) - len(events)
+        if events:
+            raise next(error for error in errors if isinstance(error, self._passing))
+        refused, self._refused = self._refused, 0
+        return refused
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+
+# MERGED publisher: Carries events to the debug stream, from a thread of its own.
+#
+# A thread, and not the event loop: reading the system's certificates, looking up a name and writing
+# a few hundred entries all take longer than a request may wait, and a look-up that hangs would keep
+# the loop from closing.
+
+FLUSH_SECONDS = 1.0
+LONGEST_PAUSE = 1.0
+"""Between two attempts while Redis does not answer."""
+
+_SETTLING_SECONDS = 1.0
+_LONGEST_REASON = 200
+_log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Writes events when it can; `dropped` is told how many it had to give up.
+
+    Events whose receipt Redis could not confirm are written again: some may be there twice after
+    an outage. They keep their `ts`.
+    """
+
+    def __init__(self, settings: StreamSettings, dropped: Callable[[int], None]) -> None:
+        self._settings = settings
+        self._dropped = dropped
+        self._backlog = Backlog()
+        self._on = settings.url is not None
+        self._missed = 0
+        self._missing = threading.Lock()
+        self._out = False
+        self._refusing = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def on(self) -> bool:
+        """Whether there is a stream to write to."""
+        return self._on
+
+    def begin(self) -> None:
+        """Start the thread, in the process that will serve. Connects in the background."""
+        if self._on and self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="debug stream", daemon=True)
+            self._thread.start()
+
+    def put(self, event: Event) -> None:
+        """Have an event written. For any thread; never waits."""
+        if self._on and (gone := self._backlog.put(event)):
+            self._drop(gone)
+
+    def end(self) -> None:
+        """Write what waits, for a second at most. Blocks."""
+        self._backlog.end()
+        if self._thread is not None:
+            self._thread.join(FLUSH_SECONDS)
+        self._on = False
+        if left := self._backlog.clear():
+            self._drop(left)
+
+    def _run(self) -> None:
+        # The service is just starting: it needs the processor more than its first event does.
+        self._backlog.wait(_SETTLING_SECONDS)
+        try:
+            sink = Sink(self._settings)
+        except NoRedis:
+            self._on = False
+            _log.error("RUNNER_DEBUG_REDIS_URL names no Redis; there is no debug stream")
+            self._drop(self._backlog.clear())
+            return
+        self._carry(sink)
+
+    def _carry(self, sink: Sink) -> None:
+        from tenacity import (
+            RetryError,
+            Retrying,
+            sleep_using_event,
+            stop_when_event_set,
+            wait_random_exponential,
+        )
+
+        persist = Retrying(
+            wait=wait_random_exponential(multiplier=0.1, max=LONGEST_PAUSE),
+            sleep=sleep_using_event(self._backlog.ended),
+            stop=stop_when_event_set(self._backlog.ended),
+            before_sleep=self._failed,
+        )
+        batch: list[Event] = []
+        try:
+            persist(sink.greet)
+            self._worked(refused=0)
+            while batch := self._backlog.take():
+                refused = persist(sink.write, batch)
+                self._worked(refused)
+        except RetryError:
+            self._drop(len(batch))
+        sink.close()
+
+    def _failed(self, attempt: RetryCallState) -> None:
+        if self._out:
+            return
+        self._out = True
+        error = attempt.outcome.exception() if attempt.outcome else None
+        why = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+        _log.warning("debug stream lost", extra={"fields": {"why": why}})
+
+    def _worked(self, refused: int) -> None:
+        if refused:
+            self._drop(refused)
+            if not self._refusing:
+                _log.warning("debug stream refused events", extra={"fields": {"events": refused}})
+        self._refusing = bool(refused)
+        if self._out:
+            self._out = False
+            with self._missing:
+                missed, self._missed = self._missed, 0
+            _log.info("debug stream back", extra={"fields": {"dropped": missed}})
+
+    def _drop(self, number: int) -> None:
+        if self._out:
+            with self._missing:
+                self._missed += number
+        self._dropped(number)
+
+
+# MERGED log: The listener of all calls: a line in the service's log, and an event for the debug stream.
+
+LONGEST_LINE = 8192
+"""Characters of a message in the log of the service, whatever the debug stream takes."""
+
+# Alga's runner says the words of guests under this name too.
+_guests = logging.getLogger("ext")
+_LEVELS = {"info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
+
+
+class Tally(Protocol):
+    """Counts what was heard and what was lost; from any thread."""
+
+    def guest_line(self, stream: Stream) -> None:
+        """A guest said something."""
+        ...
+
+    def events_dropped(self, number: int) -> None:
+        """So many events will not be in the debug stream."""
+        ...
+
+
+class GuestLog:
+    """Passes on what guests say; what `algaenv.runner.execute.invocation.Listener` asks for.
+
+    Alga's runner sends what guests write to stderr without saying whose it is, and nothing of
+    stdout. Here both come with the whole context, as the streams `stderr` and `stdout`.
+    """
+
+    def __init__(self, settings: StreamSettings, tally: Tally) -> None:
+        self._most = settings.event_bytes
+        self._tally = tally
+        self._publisher = Publisher(settings, tally.events_dropped)
+
+    def begin(self) -> None:
+        """Start to publish, in the process that serves; waits for nobody."""
+        self._publisher.begin()
+
+    async def aclose(self) -> None:
+        """Publish what is waiting, for a second at most; the rest is dropped."""
+        await asyncio.to_thread(self._publisher.end)
+
+    def heard(self, invocation: Invocation, stream: Stream, level: Level, message: str) -> None:
+        """Pass on a message of a guest. For any thread; never waits, never fails."""
+        with suppress(Exception):
+            self._tally.guest_line(stream)
+            _write(invocation, stream, level, message)
+            if self._publisher.on:
+                self._publish(Origin.of(invocation), stream, level, message)
+
+    def publish(self, origin: Origin, message: str) -> None:
+        """Put an error of the service itself into the debug stream. For any thread."""
+        if self._publisher.on:
+            with suppress(Exception):
+                self._publish(origin, "log", "error", message)
+
+    def secrets_failed(self, origin: Origin, detail: str) -> None:
+        """Tell who debugs that the secrets of a call could not be opened, and why."""
+        self.publish(origin, f"secret envelope decryption failed: {detail}")
+
+    def execute_failed(self, origin: Origin, causes: Sequence[str]) -> None:
+        """Tell who debugs why a handler did not answer, from the outside to the inside."""
+        self.publish(origin, f"execute failed: {': '.join(causes)}")
+
+    def _publish(self, origin: Origin, stream: Stream, level: Level, message: str) -> None:
+        content, truncated = cut(message, self._most)
+        now = time.time_ns() // 1_000_000
+        self._publisher.put(Event(now, level, stream, origin, content, truncated))
+
+
+def _write(invocation: Invocation, stream: Stream, level: Level, message: str) -> None:
+    number = _LEVELS[level]
+    if not _guests.isEnabledFor(number):
+        return
+    origin = _origin(invocation.tenant, invocation.extension, invocation.request_id)
+    cut = ', "truncated": true' if len(message) > LONGEST_LINE else ""
+    # The event is not the message: no guest can pass its words off as the service's own.
+    record = logging.LogRecord(_guests.name, number, "", 0, "guest", (), None)
+    # Written out by hand: guests may say much, and all else is the same for a whole call.
+    record.rest = (
+        f'"logger": "{_guests.name}", "stream": "{stream}", '
+        f'"message": {encode(message[:LONGEST_LINE])}, {origin}{cut}'
+    )
+    _guests.handle(record)
+
+
+@lru_cache(maxsize=256)
+def _origin(tenant: str, extension: str, request_id: str | None) -> str:
+    fields = {"tenant": tenant, "extension": extension}
+    if request_id is not None:
+        fields["request_id"] = request_id
+    return encode(fields)[1:-1]

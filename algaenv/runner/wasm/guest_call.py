@@ -1,0 +1,342 @@
+"""How a guest's thread waits for work on the event loop.
+
+The thread wakes when the work has ended, at the deadline, or when the caller has left, whichever
+is first; in the last two cases the work is cancelled, in the way that the HTTP client can bear (see
+`algaenv.runner.outbound`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from anyio import CancelScope
+
+from algaenv.runner.execute.invocation import Expired, Invocation, Level, Spent
+from algaenv.runner.wasm.failure import INTERRUPT, GuestFailure, Kind
+from algaenv.runner.wasm.guest_limits import Budget, Grown
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+
+T = TypeVar("T")
+
+
+class Wait:
+    """The Waiter of one call. `Lanes.waiter` makes it, and `Lanes.run` says what it is about.
+
+    `left`: whether the caller has gone; a guest is ended at its next tick then.
+    """
+
+    __slots__ = (
+        "_deadline", "_later", "_loop", "_pause", "_resume", "_spent", "_under_way", "left",
+    )  # fmt: skip
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self._loop = loop
+        self._deadline = float("inf")
+        self._spent: Spent | None = None
+        self._pause: Callable[[], None] | None = None
+        self._resume: Callable[[], None] | None = None
+        self._under_way: _Errand | None = None
+        self._later: list[Callable[[], object]] | None = None
+        self.left = False
+
+    def bind(
+        self,
+        deadline: float,
+        spent: Spent,
+        *,
+        pause: Callable[[], None],
+        resume: Callable[[], None],
+    ) -> None:
+        """Say until when to wait, and what to do before and after the thread is blocked."""
+        self._deadline, self._spent = deadline, spent
+        self._pause, self._resume = pause, resume
+        self._later = []
+
+    def put_off(self, chore: Callable[[], object]) -> bool:
+        """Have a chore of the call done once its caller has the answer; False: do it now."""
+        if self._later is None:
+            return False
+        self._later.append(chore)
+        return True
+
+    def clear_away(self) -> None:
+        """Do what was put off."""
+        chores, self._later = self._later or (), None
+        for chore in chores:
+            chore()
+
+    def leave(self) -> None:
+        """Wake the thread, since nobody waits for it. On the event loop only."""
+        self.left = True
+        if self._under_way is not None:
+            self._under_way.abandon()
+
+    def __call__(self, work: Coroutine[Any, Any, T], /) -> T:
+        """Return what the work returns, or raise what it raises. Raises Expired."""
+        started = time.monotonic()
+        if self.left or started >= self._deadline:
+            work.close()
+            raise Expired
+        errand = self._under_way = _Errand(work, self._loop)
+        if self._pause is not None:
+            self._pause()
+        try:
+            result: T = errand.result(self._deadline - started)
+            return result
+        finally:
+            self._under_way = None
+            if self._spent is not None:
+                self._spent.waiting += time.monotonic() - started
+            if self._resume is not None:
+                self._resume()
+
+
+class _Errand:
+    """Work that a thread waits for."""
+
+    __slots__ = ("_abandoned", "_ended", "_loop", "_scope", "_task", "_work")
+
+    def __init__(self, work: Coroutine[Any, Any, Any], loop: AbstractEventLoop) -> None:
+        self._work, self._loop = work, loop
+        self._task: asyncio.Task[Any] | None = None
+        self._scope: CancelScope | None = None
+        self._abandoned = False
+        self._ended = threading.Lock()
+        self._ended.acquire()
+
+    def result(self, seconds: float) -> Any:
+        try:
+            self._loop.call_soon_threadsafe(self._start)
+        except RuntimeError:
+            self._work.close()
+            raise Expired from None
+        if not self._ended.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
+            self._abandoned = True
+            self._loop.call_soon_threadsafe(self.abandon)
+            raise Expired
+        if self._abandoned or self._task is None or self._task.cancelled():
+            raise Expired
+        return self._task.result()
+
+    def abandon(self) -> None:
+        """Cancel the work and wake the thread; on the loop."""
+        self._abandoned = True
+        if self._scope is not None:
+            self._scope.cancel()
+        else:
+            self._work.close()
+            if self._task is not None:
+                self._task.cancel()
+        self._wake()
+
+    def _start(self) -> None:
+        if self._abandoned:
+            self._work.close()
+            return
+        self._task = self._loop.create_task(self._within())
+        self._task.add_done_callback(self._land)
+
+    async def _within(self) -> Any:
+        with CancelScope() as self._scope:
+            return await self._work
+        raise Expired
+
+    def _land(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled():
+            # Looked at here, since the thread may have gone on.
+            task.exception()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._ended.locked():
+            self._ended.release()
+
+
+# MERGED capture: What a guest writes to its standard output and error, line by line and within bounds.
+#
+# The engine writes to files; these are of memory only, one pair a thread, and used again by the next
+# call. A guest that writes more than anybody reads loses lines instead of taking memory.
+
+LIMIT = 256 << 10
+"""Bytes that are read of a stream in a call; the rest is counted and dropped."""
+LINES = 1_000
+"""Lines that are passed on of a stream in a call."""
+LONGEST_LINE = 8 << 10
+
+
+class Capture:
+    """Both streams of the guest that runs on this thread."""
+
+    def __init__(self) -> None:
+        self._streams = (_Stream("stdout", "info"), _Stream("stderr", "error"))
+
+    @property
+    def paths(self) -> tuple[bytes, bytes]:
+        """The files for output and error."""
+        output, error = self._streams
+        return output.path, error.path
+
+    def begin(self) -> None:
+        """Forget what was there."""
+        for stream in self._streams:
+            stream.begin()
+
+    def drain(self, invocation: Invocation) -> None:
+        """Pass on the lines that have ended since the last time."""
+        for stream in self._streams:
+            stream.drain(invocation)
+
+    def end(self, invocation: Invocation) -> None:
+        """Pass on all that is left, and say what was dropped."""
+        for stream in self._streams:
+            stream.drain(invocation)
+            stream.end(invocation)
+
+
+class _Stream:
+    def __init__(self, name: Literal["stdout", "stderr"], level: Level) -> None:
+        self._name, self._level = name, level
+        self._file = os.memfd_create(f"guest-{name}", os.MFD_CLOEXEC)
+        self.path = f"/proc/self/fd/{self._file}".encode()
+        self._reset()
+
+    def begin(self) -> None:
+        if self._read or os.fstat(self._file).st_size:
+            os.ftruncate(self._file, 0)
+            self._reset()
+
+    def _reset(self) -> None:
+        self._read, self._left, self._dropped, self._part = 0, LIMIT, 0, b""
+        self._lines = LINES
+
+    def drain(self, invocation: Invocation) -> None:
+        size = os.fstat(self._file).st_size
+        new = size - self._read
+        if new <= 0:
+            return
+        data = os.pread(self._file, min(new, self._left), self._read)
+        self._left -= len(data)
+        self._dropped += new - len(data)
+        self._read = size
+        if size > LIMIT:
+            # The guest goes on at its own place: what comes before it takes no memory then.
+            os.ftruncate(self._file, 0)
+        *lines, self._part = (self._part + data).split(b"\n")
+        for line in lines:
+            self._say(invocation, line)
+        if len(self._part) > LONGEST_LINE:
+            self._say(invocation, self._part)
+            self._part = b""
+
+    def end(self, invocation: Invocation) -> None:
+        self._say(invocation, self._part)
+        if self._dropped:
+            self._pass(invocation, f"[{self._dropped} bytes of {self._name} were dropped]")
+
+    def _say(self, invocation: Invocation, line: bytes) -> None:
+        line = line.rstrip(b"\r")
+        for first in range(0, len(line), LONGEST_LINE):
+            part = line[first : first + LONGEST_LINE]
+            if self._lines:
+                self._lines -= 1
+                self._pass(invocation, part.decode("utf-8", "replace"))
+            else:
+                self._dropped += len(part)
+
+    def _pass(self, invocation: Invocation, text: str) -> None:
+        if self._name == "stderr":
+            invocation.wrote(text)
+        invocation.say(self._name, self._level, text)
+
+    def __del__(self) -> None:
+        os.close(self._file)
+
+
+# MERGED running: A call under way on a thread: what the callbacks of the engine find there.
+#
+# The engine calls back on the thread that runs the guest, so what one call went through can never
+# be taken for another's.
+
+_logger = logging.getLogger(__name__)
+
+REFUSED = (
+    "{name} is not granted: it would bypass EXT_EGRESS_ALLOWLIST; "
+    "use fetch of alga:extension/http instead"
+)
+
+
+@dataclass(slots=True)
+class Running:
+    """A call under way. `fault` is the first thing that went wrong outside of the guest."""
+
+    invocation: Invocation
+    capture: Capture | None = None
+    fault: BaseException | None = None
+    where: str = ""
+    """The function whose fault it was."""
+    budget: Budget | None = None
+    grown: Grown | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether there is no use in going on."""
+        wait = self.invocation.wait
+        if isinstance(wait, Wait) and wait.left:
+            return True
+        return time.monotonic() >= self.invocation.deadline
+
+    def tick(self) -> bytes | None:
+        """Look at the time, and pass on what was said. Returns words to end the guest with."""
+        try:
+            if self.over:
+                raise Expired
+            if self.budget is not None and self.grown is not None:
+                self.budget.look(self.grown)
+            if self.capture is not None:
+                self.capture.drain(self.invocation)
+        except BaseException as error:
+            return self.fail(error, "a tick")
+        return None
+
+    def fail(self, error: BaseException, where: str) -> bytes:
+        """Keep what went wrong for the end of the call. Returns words to end the guest with."""
+        if self.fault is None:
+            self.fault, self.where = error, where
+            if isinstance(error, Exception) and not isinstance(error, Expired | GuestFailure):
+                fields = {
+                    "request_id": self.invocation.request_id,
+                    "tenant": self.invocation.tenant,
+                    "extension": self.invocation.extension,
+                    "function": where,
+                }
+                _logger.error("host function failed", exc_info=error, extra={"fields": fields})
+        if isinstance(error, Expired):
+            return INTERRUPT.encode()
+        if isinstance(error, GuestFailure):
+            return error.reason.encode()
+        return b"a host function failed"
+
+
+class Here(threading.local):
+    """The call under way on this thread, and what the thread keeps between calls."""
+
+    running: Running | None = None
+    capture: Capture | None = None
+
+
+def refusal(name: str) -> GuestFailure:
+    """Return the failure of a guest that used what is linked but never granted."""
+    return GuestFailure(Kind.REFUSED, REFUSED.format(name=name))
+
+
+Callback = Callable[..., int | None]

@@ -1,0 +1,342 @@
+"""Threads that run guests for an event loop, a bounded number at once and a bounded queue.
+
+The thread that ended last begins next: it and its slot of the pool are warm. A call that waits in
+the queue past its deadline, or whose caller leaves, never runs. One that nothing can end, because
+it sleeps inside the engine, costs its thread and not its caller: that one gets its answer, the
+thread is written off until it comes back, and another takes its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
+
+from algaenv.runner.execute.invocation import Invocation
+from algaenv.runner.wasm.engine_config import THREAD_STACK_BYTES
+from algaenv.runner.wasm.failure import INTERRUPT, GuestFailure, Kind
+from algaenv.runner.wasm.guest_call import Wait
+from algaenv.runner.wasm.guest_limits import Claim, Ticker, Turn
+
+T = TypeVar("T")
+
+WIDTH = 1
+"""How many short calls compute at once in a process."""
+GRACE_SECONDS = 0.1
+"""After its deadline, for a guest to end by itself."""
+
+_MOST_STUCK = 8
+_SMOOTHING = 0.1
+_LEAST_RETRY_SECONDS = 1.0
+
+
+class Busy(Exception):
+    """No lane is free and the queue is full. `retry_after`: seconds until that may differ."""
+
+    def __init__(self, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__(f"too many calls; try again in {retry_after:g} s")
+
+
+class Closed(Exception):
+    """The lanes take no more calls."""
+
+
+class Lanes:
+    """`threads` calls under way, of which one computes at a time, and `queue` calls waiting.
+
+    All methods but `close` belong to the event loop. `stuck`: lanes written off at the moment;
+    when there are many, the process had better be replaced. `peak`: most calls under way so far.
+    """
+
+    def __init__(self, *, threads: int, queue: int, ticker: Ticker, width: int = WIDTH) -> None:
+        self._threads, self._queue = threads, queue
+        self._lock = threading.Lock()
+        self._turn = Turn(width)
+        self._waiting: deque[_Job[Any]] = deque()
+        self._idle: list[_Lane] = []
+        self._running = 0
+        self._lanes = 0
+        self._mean_seconds = 0.01
+        self._closed = False
+        self._drained: asyncio.Event | None = None
+        self.stuck = 0
+        ticker.add(self._review)
+
+    @property
+    def running(self) -> int:
+        """Calls under way."""
+        return self._running
+
+    @property
+    def waiting(self) -> int:
+        """Calls in the queue."""
+        return len(self._waiting)
+
+    def waiter(self) -> Wait:
+        """Return what goes into an invocation as `wait`, before it is given to `run`."""
+        return Wait(asyncio.get_running_loop())
+
+    async def run(self, work: Callable[[], T], invocation: Invocation) -> T:
+        """Run `work` on a lane and return its result.
+
+        Raises what it raises; GuestFailure (timeout) when its time is over, whether it has begun
+        or not; Busy, Closed. When the caller is cancelled, the guest is ended at its next tick.
+        """
+        job = _Job(work, invocation, asyncio.get_running_loop())
+        self._enter(job)
+        deadline = job.loop.time() + max(0.0, invocation.deadline - time.monotonic())
+        timer = job.loop.call_at(deadline, self._overdue, job)
+        try:
+            return await job.answer
+        except asyncio.CancelledError:
+            self._leave(job)
+            raise
+        finally:
+            timer.cancel()
+            if job.timer is not None:
+                job.timer.cancel()
+
+    async def close(self) -> None:
+        """Take no more calls, and return when those under way and in the queue have ended."""
+        self._closed = True
+        self._drained = asyncio.Event()
+        while self._running or self._waiting:
+            self._drained.clear()
+            await self._drained.wait()
+        with self._lock:
+            for lane in self._idle:
+                lane.inbox.put(None)
+            self._idle.clear()
+
+    def _enter(self, job: _Job[Any]) -> None:
+        if self._closed:
+            raise Closed("the runner is stopping")
+        with self._lock:
+            if self._running + len(self._waiting) >= self._capacity + self._queue:
+                raise Busy(self._retry_after())
+            self._waiting.append(job)
+            self._begin()
+
+    @property
+    def _capacity(self) -> int:
+        return self._threads - max(0, self.stuck - _MOST_STUCK)
+
+    def _retry_after(self) -> float:
+        ahead = len(self._waiting) + 1
+        return max(_LEAST_RETRY_SECONDS, round(ahead * self._mean_seconds / 2, 1))
+
+    def _begin(self) -> None:
+        """Give calls of the queue to lanes, while they may compute."""
+        while (job := self._next()) is not None:
+            lane = self._idle.pop() if self._idle else self._new_lane()
+            lane.inbox.put(job)
+
+    def _next(self) -> _Job[Any] | None:
+        """Take the next call from the queue, if it may begin."""
+        if self._waiting and self._running < self._capacity and self._turn.free:
+            job = self._waiting.popleft()
+            job.started = time.monotonic()
+            self._running += 1
+            self._turn.take(job.claim)
+            return job
+        return None
+
+    def _new_lane(self) -> _Lane:
+        self._lanes += 1
+        return _Lane(self._lanes, self._serve)
+
+    def _serve(self, lane: _Lane) -> None:
+        """Be a lane: the body of its thread."""
+        while (job := lane.inbox.get()) is not None:
+            more: _Job[Any] | None = job
+            while more is not None:
+                result, error = more.perform(pause=self._pause, resume=self._resume)
+                self._ended(more)
+                more.tell(result, error, self._told)
+                more.clear_away()
+                del result, error
+                more = self._following(lane, more)
+            del job
+
+    def _ended(self, job: _Job[Any]) -> None:
+        """Count a call as ended, before its caller hears of it and comes back with another."""
+        with self._lock:
+            if job.written_off:
+                self.stuck -= 1
+            else:
+                self._running -= 1
+                seconds = time.monotonic() - job.started
+                self._mean_seconds += _SMOOTHING * (seconds - self._mean_seconds)
+
+    def _following(self, lane: _Lane, job: _Job[Any]) -> _Job[Any] | None:
+        """Give up the turn of a call; return the next one for this lane."""
+        with self._lock:
+            self._turn.give(job.claim)
+            following = self._next()
+            if following is None:
+                self._idle.append(lane)
+            self._begin()
+            return following
+
+    def _pause(self, claim: Claim) -> None:
+        with self._lock:
+            self._turn.give(claim)
+            self._begin()
+
+    def _resume(self, claim: Claim) -> None:
+        with self._lock:
+            self._turn.queue(claim)
+        claim.gate.acquire()
+        claim.begin()
+
+    def _review(self) -> None:
+        with self._lock:
+            self._turn.review()
+            self._begin()
+
+    def _overdue(self, job: _Job[Any]) -> None:
+        """The time of a call is over: it shall not begin, or is given a moment to end."""
+        if job.answer.done():
+            return
+        if not self._withdraw(job):
+            job.timer = job.loop.call_later(GRACE_SECONDS, self._write_off, job)
+            return
+        self._told()
+        message = "the time of the call was over before a lane was free"
+        job.answer.set_exception(GuestFailure(Kind.TIMEOUT, message))
+
+    def _write_off(self, job: _Job[Any]) -> None:
+        """Answer for a guest that cannot be ended; its lane counts no more until it is back."""
+        if job.answer.done():
+            return
+        self._abandon(job)
+        job.answer.set_exception(
+            GuestFailure(
+                Kind.TIMEOUT,
+                "the guest did not end at its deadline",
+                reason=INTERRUPT,
+            )
+        )
+
+    def _abandon(self, job: _Job[Any]) -> None:
+        with self._lock:
+            # Its time may be over first, and its caller leave after that.
+            if job.over or job.written_off:
+                return
+            job.written_off = True
+            self._running -= 1
+            self.stuck += 1
+            job.claim.exempt = True
+            self._turn.give(job.claim)
+            self._begin()
+        self._told()
+
+    def _leave(self, job: _Job[Any]) -> None:
+        if self._withdraw(job):
+            self._told()
+            return
+        job.leave()
+        if not job.over:
+            job.loop.call_later(GRACE_SECONDS, self._abandon, job)
+
+    def _withdraw(self, job: _Job[Any]) -> bool:
+        """Take a call out of the queue; tell whether it never began."""
+        with self._lock:
+            if job in self._waiting:
+                self._waiting.remove(job)
+            return job.started == 0
+
+    def _told(self) -> None:
+        if self._drained is not None:
+            self._drained.set()
+
+
+class _Lane:
+    """A thread. Its stack holds the guest's, host functions on top of it, and Python."""
+
+    __slots__ = ("inbox",)
+
+    def __init__(self, number: int, serve: Callable[[_Lane], None]) -> None:
+        self.inbox: SimpleQueue[_Job[Any] | None] = SimpleQueue()
+        before = threading.stack_size(THREAD_STACK_BYTES)
+        try:
+            threading.Thread(target=serve, args=(self,), name=f"lane-{number}", daemon=True).start()
+        finally:
+            threading.stack_size(before)
+
+
+class _Job(Generic[T]):
+    """One call on its way through the lanes."""
+
+    __slots__ = (
+        "_invocation", "_work", "answer", "claim", "entered", "loop", "over", "started", "timer",
+        "written_off",
+    )  # fmt: skip
+
+    def __init__(
+        self, work: Callable[[], T], invocation: Invocation, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._work, self._invocation, self.loop = work, invocation, loop
+        self.answer: asyncio.Future[T] = loop.create_future()
+        self.claim = Claim()
+        self.entered = time.monotonic()
+        self.started = 0.0
+        self.over = False
+        self.written_off = False
+        self.timer: asyncio.TimerHandle | None = None
+
+    def perform(
+        self, *, pause: Callable[[Claim], None], resume: Callable[[Claim], None]
+    ) -> tuple[T | None, BaseException | None]:
+        """Do the work on this thread."""
+        invocation, claim = self._invocation, self.claim
+        claim.begin()
+        invocation.spent.queued = self.started - self.entered
+        if isinstance(invocation.wait, Wait):
+            invocation.wait.bind(
+                invocation.deadline,
+                invocation.spent,
+                pause=lambda: pause(claim),
+                resume=lambda: resume(claim),
+            )
+        try:
+            return self._work(), None
+        except GuestFailure as error:
+            # It says all there is to know; frames would keep each other alive for a while.
+            return None, error.with_traceback(None)
+        except BaseException as error:
+            return None, error
+        finally:
+            self.over = True
+
+    def clear_away(self) -> None:
+        """Do what the call has left to be done, now that its caller has the answer."""
+        if isinstance(self._invocation.wait, Wait):
+            self._invocation.wait.clear_away()
+
+    def leave(self) -> None:
+        """End the guest at its next tick, and wake it if it waits."""
+        if isinstance(self._invocation.wait, Wait):
+            self._invocation.wait.leave()
+
+    def tell(self, result: T | None, error: BaseException | None, told: Callable[[], None]) -> None:
+        """Pass the result to the loop."""
+
+        def land() -> None:
+            if not self.answer.done():
+                if error is not None:
+                    self.answer.set_exception(error)
+                else:
+                    self.answer.set_result(result)  # type: ignore[arg-type]
+            told()
+
+        try:
+            self.loop.call_soon_threadsafe(land)
+        except RuntimeError:
+            # The loop has ended: nobody is left to be told.
+            return

@@ -1,0 +1,268 @@
+"""What a component imports, defined by the host functions that the table has.
+
+A component gets the functions it asks for and nothing else. Lifters and lowerers follow its own
+types, so that one built for another copy of the world works wherever our values fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ctypes import string_at
+from dataclasses import dataclass, field
+from typing import Any
+
+from algaenv.runner.execute.invocation import HostFunction, HostTable
+from algaenv.runner.wasm import abi, wit
+from algaenv.runner.wasm.failure import GuestFailure, Kind
+from algaenv.runner.wasm.guest_call import Callback, Here, refusal
+from algaenv.runner.wasm.lift import cut_text, lifter
+from algaenv.runner.wasm.lower import Arena, lowerer
+from algaenv.runner.wasm.wit import Err, Signature, TooLarge, signature
+
+LOGGING = "logging."
+LOG_BYTES = 1024 * 1024
+"""That are read of one message to the log, which takes 8,192 characters; the debug stream may be
+told to take more."""
+
+NOT_FOUND = (
+    "component imports instance `{name}`, but a matching implementation was not found in the linker"
+)
+
+
+@dataclass(slots=True)
+class Definitions:
+    """Adds definitions to a linker; `kept` must live as long as that does."""
+
+    linker: Any
+    here: Here
+    kept: list[object] = field(default_factory=list)
+
+    def add(self, interface: str, functions: Mapping[str, Callback]) -> None:
+        """Define an interface of functions."""
+        with self.linker.root() as root, root.add_instance(interface) as instance:
+            for name, callback in functions.items():
+                self.add_function(instance, name, callback)
+
+    def add_function(self, instance: Any, name: str, callback: Callback) -> None:
+        """Define a function of an open interface."""
+        pointer = abi.HOST_FUNCTION(callback)
+        self.kept.append(pointer)
+        text = name.encode()
+        error = abi.add_func(abi.address(instance.ptr()), text, len(text), pointer, None, None)
+        if error:
+            raise RuntimeError(abi.take_error(error)[0])
+
+
+def extension(definitions: Definitions, name: str, functions: Any, table: HostTable) -> None:
+    """Define an import of the world.
+
+    `functions`: its types by name. Raises GuestFailure (link) with all that does not fit.
+    """
+    interface = name.removeprefix(wit.PACKAGE)
+    known, ours = wit.imports().get(interface), table.get(interface, {})
+    if known is None:
+        raise missing(name, [f"this runner has no interface {name}"])
+    complaints: list[str] = []
+    made: dict[str, Callback] = {}
+    for function, kind in functions.items():
+        if function not in known or function not in ours:
+            complaints.append(f"{name} has no function {function}")
+            continue
+        theirs, trouble = read(kind)
+        if theirs is None:
+            complaints.append(f"{name} {function}: {trouble}")
+            continue
+        found = list(wit.complaints(known[function], theirs, we_call=False))
+        complaints += [f"{name} {function}: {words}" for words in found]
+        if not found:
+            where = f"{interface}.{function}"
+            try:
+                made[function] = _callback(
+                    definitions.here, where, ours[function], theirs, known[function]
+                )
+            except TypeError as error:
+                complaints.append(f"{name} {function}: {error}")
+    if complaints:
+        raise missing(name, complaints)
+    if made:
+        definitions.add(name, made)
+
+
+def read(kind: Any) -> tuple[Signature | None, str]:
+    """Return the signature of a function, or why there is none."""
+    try:
+        return signature(kind), ""
+    except TooLarge:
+        return None, "its types are too large"
+    except TypeError as error:
+        return None, str(error)
+
+
+def missing(name: str, complaints: list[str]) -> GuestFailure:
+    """Return the failure of a component that imports what is not there."""
+    message = NOT_FOUND.format(name=name)
+    return GuestFailure(
+        Kind.LINK, message, reason="; ".join(complaints), causes=(message, *complaints)
+    )
+
+
+def _callback(
+    here: Here, where: str, function: HostFunction, theirs: Signature, ours: Signature
+) -> Callback:
+    """Return what the engine calls when a guest calls a host function."""
+    # A long line would be copied and decoded while everybody else waits, only to be cut then.
+    says = where.startswith(LOGGING)
+    lifts = [
+        (cut_text(LOG_BYTES) if says else lifter(shape, wanted), place * abi.VALUE)
+        for place, ((_, shape), (_, wanted)) in enumerate(
+            zip(theirs.parameters, ours.parameters, strict=True)
+        )
+    ]
+    size = len(lifts) * abi.VALUE
+    lower = None if theirs.result is None else lowerer(theirs.result)
+    head, clone, clone_much = abi.BYTES_HEAD, abi.clone, abi.clone_much
+
+    def callback(
+        _data: int, _context: int, _type: int, given: int, _count: int, results: int, _one: int
+    ) -> int | None:
+        running = here.running
+        if running is None:
+            return abi.error_new(b"no call is under way")  # type: ignore[no-any-return]
+        try:
+            raw = string_at(given, size) if size else b""
+            invocation = running.invocation
+            invocation.why = ""
+            value = function(invocation, *[lift(raw, place) for lift, place in lifts])
+            invocation.asked = (where, value.value if type(value) is Err else None)
+            if lower is not None:
+                arena = Arena()
+                made = lower(value, arena)
+                (clone_much if arena.much else clone)(id(made) + head, results)
+        except BaseException as error:
+            return abi.error_new(running.fail(error, where))  # type: ignore[no-any-return]
+        return None
+
+    return callback
+
+
+# MERGED wasi: WASI for guests of other tool chains: linked, with nothing granted.
+#
+# `wasi:http` would let a guest call anybody, past the egress list. Tool chains import it whether a
+# guest uses it or not, so it is linked too: each of its functions ends the guest with the reason.
+
+PREFIX = "wasi:"
+HTTP = "wasi:http/"
+STDERR = "wasi:cli/stderr"
+
+_LENT = {
+    "error": "wasi:io/error@0.2.0",
+    "input-stream": "wasi:io/streams@0.2.0",
+    "output-stream": "wasi:io/streams@0.2.0",
+    "pollable": "wasi:io/poll@0.2.0",
+}
+"""Resources that `wasi:http` names but does not define."""
+
+Items = Mapping[str, Any]
+"""The types of what an interface holds, by name."""
+
+
+class Refusals:
+    """Defines `wasi:http` for components of one engine."""
+
+    def __init__(self, engine: Any, here: Here) -> None:
+        self._engine, self._here = engine, here
+        self._lent: dict[str, Any] = {}
+
+    def define(self, definitions: Definitions, imports: Mapping[str, Items]) -> None:
+        """Define each interface of `wasi:http` among the imports of a component.
+
+        Its resources are never made, but one interface must name the same type as another where
+        the component says so.
+        """
+        from wasmtime.component import FuncType, ResourceType
+
+        known = self._known(imports)
+        for name, items in imports.items():
+            if not name.startswith(HTTP):
+                continue
+            with definitions.linker.root() as root, root.add_instance(name) as instance:
+                for item, kind in items.items():
+                    if isinstance(kind, FuncType):
+                        definitions.add_function(instance, item, self._refusing(name))
+                    elif isinstance(kind, ResourceType):
+                        made = next((made for theirs, made in known if theirs == kind), None)
+                        if made is None:
+                            made = ResourceType.host(len(known))
+                            known.append((kind, made))
+                        _add_resource(definitions, instance, item, made)
+
+    def _known(self, imports: Mapping[str, Items]) -> list[tuple[Any, Any]]:
+        """Return the resources of `wasi:io` as the component names them and as they are."""
+        if not self._lent:
+            self._lent = _lent_resources(self._engine)
+        return [
+            (imports[name][item], made)
+            for item, made in self._lent.items()
+            for name in imports
+            if name.partition("@")[0] == _LENT[item].partition("@")[0] and item in imports[name]
+        ]
+
+    def _refusing(self, name: str) -> Callback:
+        def callback(*_: int) -> int | None:
+            running = self._here.running
+            words = running.fail(refusal(name), name) if running else name.encode()
+            return abi.error_new(words)  # type: ignore[no-any-return]
+
+        return callback
+
+
+def _add_resource(definitions: Definitions, instance: Any, item: str, kind: Any) -> None:
+    pointer = abi.DESTRUCTOR(lambda *_: None)
+    definitions.kept += [pointer, kind]
+    text, place = item.encode(), abi.address(instance.ptr())
+    error = abi.add_resource(place, text, len(text), abi.address(kind.ptr()), pointer, None, None)
+    if error:
+        raise RuntimeError(abi.take_error(error)[0])
+
+
+def _lent_resources(engine: Any) -> dict[str, Any]:
+    """Return the types that the engine's WASI has given these resources.
+
+    They can be had from the type of a function of an instance only; so here is a component with a
+    function that would take one of each, and is never called.
+    """
+    import wasmtime
+    from wasmtime.component import Component, Linker
+
+    linker = Linker(engine)
+    linker.add_wasip2()
+    with wasmtime.Store(engine) as store:
+        store.set_wasi(wasmtime.WasiConfig())
+        store.set_epoch_deadline(1)
+        instance = linker.instantiate(store, Component(engine, _taker()))
+        function = instance.get_func(store, "take")
+        if function is None:
+            raise RuntimeError("the engine lost an export")
+        with function.type(store) as kind:
+            return {name: taken.ty for name, taken in kind.params}
+
+
+def _taker() -> str:
+    """Return the text of a component that exports a function taking every lent resource."""
+    imports, aliases = [], []
+    interfaces: dict[str, list[str]] = {}
+    for item, interface in _LENT.items():
+        interfaces.setdefault(interface, []).append(item)
+    for place, (interface, items) in enumerate(interfaces.items()):
+        exports = " ".join(f'(export "{item}" (type (sub resource)))' for item in items)
+        imports.append(f'(import "{interface}" (instance $i{place} {exports}))')
+        aliases += [f'(alias export $i{place} "{item}" (type ${item}))' for item in items]
+    parameters = [f'(param "{item}" (own ${item}))' for item in _LENT]
+    names = "\n".join(imports + aliases)
+    core = " ".join(["i32"] * len(_LENT))
+    return f"""(component
+        {names}
+        (core module $m (func (export "take") (param {core})))
+        (core instance $c (instantiate $m))
+        (func (export "take") {" ".join(parameters)} (canon lift (core func $c "take")))
+    )"""

@@ -1,0 +1,127 @@
+"""What runs handlers in a worker: the engine, its threads, and the components in memory.
+
+Made off the event loop while the worker is already answering; calls wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from algaenv.runner.locks import importing
+
+if TYPE_CHECKING:
+    from algaenv.runner.components.compiled import Compiled, Tell
+    from algaenv.runner.components.loaded import Loaded
+    from algaenv.runner.execute.invocation import HostTable
+    from algaenv.runner.wasm.guest import Guest, Guests
+    from algaenv.runner.wasm.guest_executor import Lanes
+    from algaenv.runner.wasm.guest_limits import Budget
+
+_log = logging.getLogger(__name__)
+
+MOST_STUCK = 6
+"""Threads that sleep where nothing can end them, from which on the worker is replaced."""
+
+
+class NoEngine(Exception):
+    """The engine cannot be made in this process; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Works:
+    """The engine and what belongs to it."""
+
+    guests: Guests
+    loaded: Loaded[Guest]
+    lanes: Lanes
+
+
+class Engine:
+    """Hands out the works of this process; close it at the end.
+
+    `table` gives the host functions, `threads` is how many calls run at once and `queue` how many
+    may wait. `recycle` asks for another process in place of this one; `budget` is what all guests
+    may hold together.
+    """
+
+    def __init__(
+        self,
+        table: Callable[[], HostTable],
+        compiled: Compiled,
+        *,
+        threads: int,
+        queue: int,
+        tell: Tell,
+        recycle: Callable[[], None],
+        budget: Budget | None = None,
+    ) -> None:
+        self._budget = budget
+        self._table, self._compiled, self._tell = table, compiled, tell
+        self._threads, self._queue = threads, queue
+        self._recycle = recycle
+        self._making: asyncio.Task[Works] | None = None
+        self._tired = False
+
+    def begin(self) -> None:
+        """Start making the engine; needs a running loop."""
+        if self._making is None:
+            self._making = asyncio.create_task(self._make())
+
+    async def works(self) -> Works:
+        """Wait until the engine is made, the first time. Raises NoEngine."""
+        making = self._making
+        if making is not None and making.done() and not making.cancelled():
+            works = making.result()
+        else:
+            self.begin()
+            assert self._making is not None  # noqa: S101
+            works = await asyncio.shield(self._making)
+        if works.lanes.stuck >= MOST_STUCK and not self._tired:
+            self._tired = True
+            fields = {"stuck": works.lanes.stuck}
+            _log.warning("too many guests cannot be ended", extra={"fields": fields})
+            self._recycle()
+        return works
+
+    @property
+    def now(self) -> Works | None:
+        """The works if they are there already."""
+        making = self._making
+        if making is None or not making.done() or making.cancelled() or making.exception():
+            return None
+        return making.result()
+
+    async def aclose(self) -> None:
+        """Let the calls under way end."""
+        if (works := self.now) is not None:
+            await works.lanes.close()
+
+    async def _make(self) -> Works:
+        from algaenv.runner.components.loaded import Loaded
+
+        try:
+            guests = await asyncio.to_thread(self._make_guests)
+        except Exception as error:
+            _log.exception("no engine")
+            raise NoEngine(f"{type(error).__name__}: {error}") from error
+        from algaenv.runner.wasm.guest_executor import Lanes
+
+        return Works(
+            guests,
+            Loaded(guests, self._compiled, tell=self._tell),
+            Lanes(threads=self._threads, queue=self._queue, ticker=guests.ticker),
+        )
+
+    def _make_guests(self) -> Guests:
+        with importing():
+            # What the first call would import otherwise, and wait for.
+            import algaenv.runner.execute.request_models
+            import algaenv.runner.wasm.guest_executor
+            import algaenv.runner.wasm.wit  # noqa: F401
+            from algaenv.runner.wasm.guest import Guests
+
+        return Guests(self._table(), self._threads, budget=self._budget)

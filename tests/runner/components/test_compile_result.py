@@ -1,0 +1,52 @@
+"""What both sides of a compile say to each other."""
+
+from __future__ import annotations
+
+import pytest
+
+from algaenv.runner.components.compile import (
+    Done,
+    Failed,
+    Unreadable,
+    Verdict,
+    malformed,
+    read,
+    refused,
+    write,
+)
+from algaenv.runner.wasm.failure import Kind
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        Done("ab" * 32, size=3, seconds=0.5, cpu_seconds=0.75, peak_bytes=4096),
+        Failed(Kind.MALFORMED, "a", ("a", "b\nb"), settled=True),
+        Failed(Kind.COMPILE, "ä", ("ä",)),
+        Unreadable(2),
+    ],
+)
+def test_it_is_read_as_it_was_written(verdict: Verdict) -> None:
+    line = write(verdict)
+    assert line.endswith("\n")
+    assert line.count("\n") == 1
+    assert read(line) == verdict
+
+
+def test_only_components_are_let_through() -> None:
+    assert malformed(b"\0asm\x0d\0\x01\0 and more") is None
+    for head in (b"", b"\0", b"\0asm", b"\0asm\x01\0\0\0", b"\0asm\x0d\0\x02\0", b"(compone"):
+        assert isinstance(malformed(head), Failed)
+
+
+def test_the_words_of_the_engine() -> None:
+    words = "failed to compile: f\n\nCaused by:\n    0: translation\n    1: at offset 4\n"
+    assert refused(words) == Failed(
+        Kind.COMPILE,
+        "failed to compile: f",
+        ("failed to compile: f", "translation", "at offset 4"),
+        settled=True,
+    )
+    words = "failed to parse WebAssembly module\n\nCaused by:\n    unexpected end\n"
+    assert refused(words).kind is Kind.MALFORMED
+    assert refused(words).causes[1:] == ("unexpected end",)

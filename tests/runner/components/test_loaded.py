@@ -1,0 +1,266 @@
+"""Components in memory: loaded once, the last ones called, and made anew when they are damaged."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from algaenv.bundle.digest import Digest
+from algaenv.runner.components.compiled import (
+    Compiled,
+    CompileEnded,
+    Event,
+    FileDamaged,
+    GuestLoaded,
+)
+from algaenv.runner.components.compiler import CompileLimits
+from algaenv.runner.components.loaded import Loaded
+from algaenv.runner.wasm.failure import GuestFailure, Kind
+
+from .components import ill_typed, kept, small
+
+NEVER_MIND = "cannot load a compiled component"
+
+
+class Guest:
+    def __init__(self, component: object) -> None:
+        self.component = component
+
+
+class Loader:
+    """Loads for real, and links nothing."""
+
+    def __init__(self) -> None:
+        import wasmtime
+
+        from algaenv.runner.wasm.engine_config import config
+
+        self.engine: Any = wasmtime.Engine(config())
+
+    def load(self, file: Path, /) -> Guest:
+        import wasmtime
+        from wasmtime.component import Component
+
+        from algaenv.runner.wasm.guest import Unusable
+
+        file.stat()
+        try:
+            return Guest(Component.deserialize_file(self.engine, str(file)))
+        except wasmtime.WasmtimeError as error:
+            raise Unusable(str(error)) from None
+
+
+class Room:
+    """A shelf, and what it told."""
+
+    def __init__(self, root: Path, loader: Loader, most: int = 3) -> None:
+        self.root = root
+        self.told: list[Event] = []
+        self.compiled = Compiled(root, CompileLimits(max_bytes=0), tell=self.told.append)
+        self.shelf = Loaded(loader, self.compiled, most, tell=self.told.append)
+
+    def count(self, kind: type[Event]) -> int:
+        return sum(isinstance(event, kind) for event in self.told)
+
+
+@pytest.fixture(scope="module")
+def loader() -> Loader:
+    return Loader()
+
+
+@pytest.fixture
+def room(tmp_path: Path, loader: Loader) -> Room:
+    return Room(tmp_path / "cache", loader)
+
+
+def test_it_is_loaded_once(room: Room, tmp_path: Path) -> None:
+    bundle, wasm = kept(tmp_path, small())
+    twin = Digest.of(b"another bundle with this component")
+
+    async def work() -> None:
+        assert room.shelf.get(bundle) is None
+        guests = await asyncio.gather(
+            *(room.shelf.guest(each, wasm) for each in (bundle, twin) for _ in range(5))
+        )
+        assert len(set(guests)) == 1
+        assert room.shelf.get(bundle) is room.shelf.get(twin) is guests[0]
+        assert await room.shelf.guest(bundle, wasm) is guests[0]
+
+    asyncio.run(work())
+    assert (room.count(CompileEnded), room.count(GuestLoaded)) == (1, 1)
+    assert len(room.shelf) == 1
+
+
+def test_those_called_last_stay(room: Room, tmp_path: Path) -> None:
+    made = [kept(tmp_path, small(n)) for n in range(5)]
+
+    async def work() -> None:
+        first = weakref.ref(await room.shelf.guest(*made[0]))
+        for each in made[1:3]:
+            await room.shelf.guest(*each)
+        assert room.shelf.get(made[0][0]) is first()
+        await room.shelf.guest(*made[3])
+        assert [room.shelf.get(bundle) is not None for bundle, _ in made] == [
+            *(True, False, True, True, False)
+        ]
+        in_use = first()
+        await room.shelf.guest(*made[1])
+        await room.shelf.guest(*made[4])
+        await room.shelf.guest(*made[2])
+        assert room.shelf.get(made[0][0]) is None
+        assert in_use is first()
+        del in_use
+        gc.collect()
+        assert first() is None
+
+    asyncio.run(work())
+    assert len(room.shelf) == 3
+
+
+def test_what_is_loaded_stays_on_the_disk(room: Room, tmp_path: Path) -> None:
+    made = [kept(tmp_path, small(n)) for n in range(4)]
+
+    async def work() -> list[bool]:
+        for each in made:
+            await room.shelf.guest(*each)
+        places = [place for bundle, _ in made if (place := room.compiled.place(bundle))]
+        for file in places:
+            os.utime(file, (1, 1))
+        await room.compiled.tidy()
+        return [file.exists() for file in places]
+
+    assert asyncio.run(work()) == [False, True, True, True]
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "junk", "of another engine", "gone"])
+def test_a_damaged_file_is_made_anew(
+    room: Room, tmp_path: Path, loader: Loader, damage: str
+) -> None:
+    bundle, wasm = kept(tmp_path, small())
+
+    async def work() -> None:
+        file = await room.compiled.ensure(bundle, wasm)
+        match damage:
+            case "empty":
+                replace(file, b"")
+            case "cut":
+                replace(file, file.read_bytes()[:-100])
+            case "junk":
+                replace(file, os.urandom(10_000))
+            case "of another engine":
+                replace(file, foreign(small()))
+            case _:
+                file.unlink()
+        other = Room(room.root, loader)
+        ten = (other.shelf.guest(bundle, wasm) for _ in range(10))
+        assert len(set(await asyncio.gather(*ten))) == 1
+        expected = 0 if damage == "gone" else 1
+        assert (other.count(CompileEnded), other.count(FileDamaged)) == (1, expected)
+
+    asyncio.run(work())
+
+
+def replace(file: Path, content: bytes) -> None:
+    """Put another file in its place: one that is loaded must never be written to."""
+    other = file.with_suffix(".new")
+    other.touch(mode=0o600)
+    other.write_bytes(content)
+    other.rename(file)
+
+
+def foreign(content: bytes) -> bytes:
+    import wasmtime
+    from wasmtime.component import Component
+
+    return bytes(Component(wasmtime.Engine(wasmtime.Config()), content).serialize())
+
+
+def test_a_file_that_goes_at_the_last_moment(room: Room, tmp_path: Path, loader: Loader) -> None:
+    bundle, wasm = kept(tmp_path, small())
+
+    class Late(Loader):
+        def __init__(self) -> None:
+            self.engine = loader.engine
+            self.times = 0
+
+        def load(self, file: Path, /) -> Guest:
+            self.times += 1
+            if self.times == 1:
+                file.unlink()
+            return super().load(file)
+
+    late = Room(room.root, Late())
+    asyncio.run(late.shelf.guest(bundle, wasm))
+    assert late.count(CompileEnded) == 2
+
+
+def test_one_that_can_never_be_loaded_is_not_made_again_and_again(
+    room: Room, tmp_path: Path
+) -> None:
+    bundle, wasm = kept(tmp_path, small())
+
+    class Never(Loader):
+        def __init__(self) -> None:
+            pass
+
+        def load(self, file: Path, /) -> Guest:
+            from algaenv.runner.wasm.guest import Unusable
+
+            raise Unusable("not on this machine")
+
+    never = Room(room.root, Never())
+
+    async def work() -> None:
+        for _ in range(3):
+            with pytest.raises(GuestFailure) as caught:
+                await never.shelf.guest(bundle, wasm)
+            assert caught.value.kind is Kind.HOST
+            assert caught.value.causes == (NEVER_MIND, "not on this machine")
+
+    asyncio.run(work())
+    assert never.count(CompileEnded) == 2
+    assert never.count(GuestLoaded) == len(never.shelf) == 0
+
+
+def test_a_component_that_is_refused(room: Room, tmp_path: Path) -> None:
+    with pytest.raises(GuestFailure, match="failed to compile"):
+        asyncio.run(room.shelf.guest(*kept(tmp_path, ill_typed())))
+    assert len(room.shelf) == 0
+
+
+@pytest.fixture(scope="module")
+def guests() -> Iterator[Any]:
+    from algaenv.runner.wasm.guest import Guests
+
+    made = Guests({}, 1, pooled=False)
+    yield made
+    made.close()
+
+
+def test_what_the_component_lacks_is_no_damage(tmp_path: Path, guests: Any) -> None:
+    told: list[Event] = []
+    compiled = Compiled(tmp_path, tell=told.append)
+    shelf = Loaded(guests, compiled, tell=told.append)
+
+    async def work() -> None:
+        bundle, wasm = kept(tmp_path, small())
+        for _ in range(2):
+            with pytest.raises(GuestFailure) as caught:
+                await shelf.guest(bundle, wasm)
+            assert caught.value.kind is Kind.SIGNATURE
+        file = compiled.place(bundle)
+        assert file
+        replace(file, b"junk")
+        with pytest.raises(GuestFailure) as caught:
+            await shelf.guest(bundle, wasm)
+        assert caught.value.kind is Kind.SIGNATURE
+
+    asyncio.run(work())
+    assert [type(event) for event in told] == [CompileEnded, FileDamaged, CompileEnded]

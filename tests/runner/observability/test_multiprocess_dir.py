@@ -1,0 +1,61 @@
+"""The directory of figures: private, one for each service, and cleared away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from algaenv.runner.serve import Ledger
+
+MAKES = """
+import os, sys, time
+from pathlib import Path
+from algaenv.runner.serve import Ledger
+
+ledger = Ledger.make(Path(sys.argv[1]))
+child = os.fork()
+if child:
+    print(ledger.path, child, flush=True)
+time.sleep(60)
+"""
+
+
+def test_it_is_private(tmp_path: Path) -> None:
+    ledger = Ledger.make(tmp_path / "cache")
+    try:
+        for place in (ledger.path, ledger.path.parent, tmp_path / "cache" / ".algaenv"):
+            assert place.stat().st_mode & 0o777 == 0o700
+    finally:
+        ledger.close()
+    assert not ledger.path.exists()
+
+
+def test_services_that_share_a_cache(tmp_path: Path) -> None:
+    one, two = Ledger.make(tmp_path), Ledger.make(tmp_path)
+    assert one.path != two.path
+    assert one.path.exists()
+    one.close()
+    assert two.path.exists()
+    two.close()
+
+
+def test_what_a_dead_service_left_is_removed(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAKES, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout
+        path, child = process.stdout.readline().split()
+        process.kill()
+        process.wait(10)
+        # A worker lives on for a while, and writes.
+        Ledger.make(tmp_path).close()
+        assert Path(path).exists()
+        os.kill(int(child), signal.SIGKILL)
+        process.stdout.read()
+        Ledger.make(tmp_path).close()
+        assert not Path(path).exists()
+    assert [entry.name for entry in (tmp_path / ".algaenv" / "metrics").iterdir()] == ["lock"]

@@ -1,0 +1,104 @@
+"""What authors do wrong, each told apart from the others: in JavaScript, as the field builds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from algaenv.runner.wasm.failure import Advice, GuestFailure, HostCall, Kind, advise
+
+from .conftest import Start
+from .peers import Files
+from .test_toolchains import Handlers
+
+GRANTED = ("cap:secrets.get", "cap:http.fetch")
+TRAP = "wasm trap: wasm `unreachable` instruction executed"
+
+REASONS: Mapping[str, tuple[str, str]] = {
+    "throw": ("it threw: the author's own words", "stderr"),
+    "type-error": ('it threw: can\'t access property "nothing" of null', "stderr"),
+    "undefined": ("the handler returned nothing", "return {"),
+    "memory": ("it ran out of memory", "256 MiB"),
+    "recursion": ("it threw: too much recursion", "calls itself"),
+    "secret": ("its host said secrets.get: missing", "extensions.NAME.secrets"),
+    "host-fetch": ("its host said http.fetch: transport", "something answers"),
+    "timeout": ("it set a timer", "setTimeout"),
+    "fetch": ("it called JavaScript's own fetch", "alga:extension/http"),
+}
+"""What is said of each, and a part of the hint."""
+
+
+@pytest.fixture
+def handlers(start: Start, files: Files) -> Handlers:
+    # Compiling is niced, and a machine that is busy takes its time.
+    return Handlers(start(RUNNER_COMPILE_SECONDS="230"), files, GRANTED)
+
+
+def failed(handlers: Handlers, guest: str, mistake: str) -> dict[str, Any]:
+    """What is said of a failure, in the answer and in its headers."""
+    failure: dict[str, Any] = handlers.call(guest, f"/{mistake}")["failure"]
+    headers = handlers.headers
+    told = {"hint": headers.get("x-algaenv-hint"), "host_call": headers.get("x-algaenv-host-call")}
+    return failure | told
+
+
+def test_ten_mistakes_are_told_apart(handlers: Handlers) -> None:
+    said: dict[str, Any] = {}
+    for mistake, (reason, hint) in REASONS.items():
+        failure = failed(handlers, "mistakes-js", mistake)
+        said[mistake] = failure
+        assert failure["kind"] == "trap", failure
+        assert failure["reason"].startswith(reason), failure
+        assert hint in failure["hint"], failure
+    # A shape that converts to a status is an answer, which the gateway refuses.
+    assert handlers.call("mistakes-js", "/shape")["status"] == 0
+    assert handlers.call("mistakes-js", "/fine")["status"] == 200
+    assert len({each["reason"] for each in said.values()}) == len(REASONS)
+    assert any("throw" in line for line in said["throw"]["stderr"])
+    assert said["secret"]["host_call"] == (
+        "secrets.get: missing (the install has no secret 'api_key')"
+    )
+    assert said["throw"]["host_call"] is None
+
+
+def test_a_component_without_stderr_names_the_flag(handlers: Handlers) -> None:
+    for mistake in ("throw", "type-error", "undefined", "recursion"):
+        failure = failed(handlers, "mistakes-mute-js", mistake)
+        assert (failure["reason"], failure["stderr"]) == (TRAP, []), failure
+        assert "--disable all" in failure["hint"], failure
+    for mistake in ("secret", "host-fetch", "timeout", "fetch"):
+        failure = failed(handlers, "mistakes-mute-js", mistake)
+        assert REASONS[mistake][1] in failure["hint"], failure
+
+
+BACKTRACE = (
+    "error while executing at wasm backtrace:\n    0: 0x8adb - <unknown>!{}\n    1: 0x1 - x!y"
+)
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason", "lines", "call", "wanted"),
+    [
+        ("f", "wasm trap: call stack exhausted", (), None, "calls itself"),
+        ("f", "wasm trap: integer divide by zero", (), None, ""),
+        ("get-random-bytes", TRAP, (), None, "--disable random"),
+        ("f", TRAP, ("a line",), HostCall("storage.get", "denied"), "storage.get: denied"),
+        ("f", TRAP, ("a line",), HostCall("storage.get"), ""),
+    ],
+)
+def test_advice(
+    frame: str, reason: str, lines: tuple[str, ...], call: HostCall | None, wanted: str
+) -> None:
+    failure = GuestFailure(Kind.TRAP, BACKTRACE.format(frame), reason=reason)
+    assert wanted in advise(failure, lines, call).hint
+    if not wanted:
+        assert advise(failure, lines, call) == Advice(reason)
+
+
+def test_other_failures_are_as_they_are() -> None:
+    failure = GuestFailure(Kind.TIMEOUT, "m", reason="wasm trap: interrupt")
+    assert advise(failure, ("Stack:",), HostCall("http.fetch", "transport")) == Advice(
+        "wasm trap: interrupt"
+    )

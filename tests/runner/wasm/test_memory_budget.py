@@ -1,0 +1,55 @@
+"""What the guests of a worker hold together is bounded, and the one that grows pays for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from algaenv.runner.wasm.failure import GuestFailure, Kind
+from algaenv.runner.wasm.guest import Guests
+from algaenv.runner.wasm.guest_limits import GREW_BYTES, LEAST_BYTES, Budget, used
+
+from .components import handler
+from .stage import MEGABYTE, Kitchen, invocation, request, table
+
+FILL = """(local $page i32) (local $size i32)
+  (loop $more
+    (local.set $size (i32.mul (memory.size) (i32.const 65536)))
+    (if (i32.ne (memory.grow (i32.const 1)) (i32.const -1)) (then
+      (memory.fill (local.get $size) (i32.const 1) (i32.const 65536))
+      (br $more))))
+  (loop $ever (br $ever)) unreachable"""
+"""Takes all the memory that it may have, page by page, and computes for ever."""
+SPIN = "(loop $ever (br $ever)) unreachable"
+
+
+def failure(kitchen: Kitchen, budget: Budget | None, code: str, seconds: float) -> GuestFailure:
+    guests = Guests(table(), 2, budget=budget)
+    try:
+        guest = kitchen.load(guests, handler(code))
+        with pytest.raises(GuestFailure) as caught:
+            guest.call(invocation(seconds=seconds), request(), memory_bytes=256 * MEGABYTE)
+        return caught.value
+    finally:
+        guests.close()
+
+
+def test_one_that_grows_past_it_is_ended(kitchen: Kitchen) -> None:
+    ended = failure(kitchen, Budget(used() + 64 * MEGABYTE), FILL, 60)
+    assert ended.kind is Kind.MEMORY
+    assert "MiB together" in ended.reason
+
+
+def test_one_that_does_not_grow_is_not(kitchen: Kitchen) -> None:
+    assert failure(kitchen, Budget(1), SPIN, 0.3).kind is Kind.TIMEOUT
+
+
+def test_without_a_budget_its_own_limit_counts(kitchen: Kitchen) -> None:
+    assert failure(kitchen, None, FILL, 1.5).kind is Kind.TIMEOUT
+
+
+def test_what_is_configured() -> None:
+    assert Budget.read({"RUNNER_WORKER_MEMORY_BYTES": "123"}, 4).most == 123
+    for text in ("", "0", "-1", "x", "1" * 30):
+        assert Budget.read({"RUNNER_WORKER_MEMORY_BYTES": text}, 1 << 20).most == LEAST_BYTES
+    assert Budget.read({}, 1).most >= LEAST_BYTES
+    assert used() > GREW_BYTES // 16
