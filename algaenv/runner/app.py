@@ -1,4 +1,7 @@
-"""The service put together: routes, what they need, and its beginning and end."""
+"""The ASGI application: its dependencies, its routes, and its lifespan.
+
+Also `GET /healthz`, in the format of Alga's runner, and `GET /readyz`, which is ours.
+"""
 
 from __future__ import annotations
 
@@ -209,8 +212,6 @@ async def _bare(request: Request, error: Exception) -> Response:  # noqa: ARG001
 async def _broken(request: Request, error: Exception) -> Response:  # noqa: ARG001
     return empty(500)
 
-
-# MERGED health: `GET /healthz` in Alga's words, and `GET /readyz` in ours.
 
 LOOK_SECONDS = 0.8
 """For each look: who asks after the service's health has an answer within a second."""

@@ -1,4 +1,10 @@
-"""Answers that nobody may keep: errors, redirects and states."""
+"""HTTP of the runner's own endpoints: responses, request headers and bodies, and two middlewares.
+
+`CallerCheck` keeps every client but the gateway away from the two routes that run handlers. A page
+in a browser can reach this port, by its Origin or by DNS rebinding, and so can a guest. A browser
+cannot choose its Host, and neither knows the token. Pages are not checked: Alga serves them under
+names of their own.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +45,6 @@ def document(status: int, fields: Mapping[str, object]) -> Response:
     return Response(json.dumps(fields), status, _NO_STORE, media_type="application/json")
 
 
-# MERGED headers: Reading one request header.
-
-
 def header(scope: Scope, name: bytes) -> str | None:
     """The first value of a header; None when it is missing or not visible ASCII.
 
@@ -53,8 +56,6 @@ def header(scope: Scope, name: bytes) -> str | None:
             return text if text.isascii() and text.isprintable() else None
     return None
 
-
-# MERGED body: Reading a JSON request the way Alga's runner does: limits, types and words of its refusals.
 
 MOST_BYTES = 2 * 1024 * 1024
 BODY_SECONDS = 60.0
@@ -108,12 +109,6 @@ def _refusal(error: ValidationError) -> Refusal:
         f"Failed to deserialize the JSON body into the target type: {place}: {first['msg']}",
     )
 
-
-# MERGED guard: Keeps everyone but the gateway away from the two routes that make handlers run.
-#
-# A page in a browser can reach this port, by its Origin or with DNS bent towards this machine, and so
-# can a guest. A browser cannot choose its Host, and neither knows the token. Pages are not guarded:
-# Alga serves them under names of their own.
 
 TOKEN_HEADER = b"x-runner-service-token"
 ROUTES = frozenset(("/v1/execute", "/warmup"))
@@ -206,8 +201,6 @@ def _is_address(name: str) -> bool:
         return False
     return True
 
-
-# MERGED direct: The busiest route, reached past the layers of middleware and routing that the others have.
 
 _log = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
-"""Locks that hold between processes which share one cache directory.
+"""Locks between processes, threads and tasks.
 
-A lock belongs to the open file and vanishes with its process, however that ends. Bundles share
-256 lock files, so that these need no clearing away: two bundles rarely wait for each other, and
-nobody ever waits while holding another lock.
+A lock on a file belongs to the open file and vanishes with its process, however that ends. Bundles
+share 256 lock files, so these need no cleaning up: two bundles rarely wait for each other, and no
+process waits while it holds another lock.
 """
 
 from __future__ import annotations
@@ -60,11 +60,6 @@ def _taken(descriptor: int) -> bool:
     return True
 
 
-# MERGED claims: Claims to names, each of which one process can have at a time.
-#
-# A claim is a locked byte of one file that has none, at the place that the name says. So there is
-# nothing to make and nothing to clear away, and a claim is gone with its process, however it ends.
-
 _FLOCK = struct.Struct("hhqqi4x")
 _BYTES = 7
 """Of the name: the first give a place that a file can have."""
@@ -106,11 +101,6 @@ class Claims:
         )
 
 
-# MERGED importing: Threads that import libraries, one at a time.
-#
-# The service imports what is large while it already answers. Two threads that meet in each other's
-# packages may see a half of one, so whoever does so in the background waits for the other.
-
 _turn = threading.Lock()
 
 
@@ -120,8 +110,6 @@ def importing() -> Iterator[None]:
     with _turn:
         yield
 
-
-# MERGED flight: One piece of work for all who want its result at the same time.
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

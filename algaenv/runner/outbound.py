@@ -165,10 +165,27 @@ async def _blind(response: httpx.Response) -> None:
     response.headers.pop("location", None)
 
 
-# MERGED exchange: One question to a peer that the environment names, and the whole of its answer.
-#
-# A peer may point elsewhere on its own origin. Alga's runner follows it to any host and shows that
-# host the token and, as referer, the internal address; here the answer is then the redirect itself.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FORBIDDEN = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class BadHeader(Exception):
+    """Not to be sent; without a text, since the value may be a secret."""
+
+
+def is_token(text: str) -> bool:
+    """Whether this can be a method or the name of a header."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def pair(name: str, value: str) -> tuple[bytes, bytes]:
+    """A header for the wire; text beyond ASCII goes as UTF-8. Raises BadHeader."""
+    # Space around a value has no meaning, and the HTTP library refuses to send it.
+    encoded = value.encode().strip(b" \t")
+    if not is_token(name) or _FORBIDDEN.search(encoded):
+        raise BadHeader
+    return name.encode(), encoded
+
 
 MOST_BYTES = 64 * 1024 * 1024
 """Of an answer; a handler has 256 MiB by default and needs room to work with it."""
@@ -261,27 +278,3 @@ def _stays(asked: httpx.URL, following: httpx.URL) -> bool:
     return asked.host == following.host and (
         here == there or (here, there) == (("http", 80), ("https", 443))
     )
-
-
-# MERGED head: Names and values of headers as they go over the wire.
-
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_FORBIDDEN = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-
-
-class BadHeader(Exception):
-    """Not to be sent; without a text, since the value may be a secret."""
-
-
-def is_token(text: str) -> bool:
-    """Whether this can be a method or the name of a header."""
-    return _TOKEN.fullmatch(text) is not None
-
-
-def pair(name: str, value: str) -> tuple[bytes, bytes]:
-    """A header for the wire; text beyond ASCII goes as UTF-8. Raises BadHeader."""
-    # Space around a value has no meaning, and the HTTP library refuses to send it.
-    encoded = value.encode().strip(b" \t")
-    if not is_token(name) or _FORBIDDEN.search(encoded):
-        raise BadHeader
-    return name.encode(), encoded

@@ -1,4 +1,12 @@
-"""The service from its first moment to its last: what is done before there are workers."""
+"""Start the service: open files, listening sockets, the metrics directory, then the supervisor.
+
+There is one listening socket for each worker, all on the same port, and the kernel spreads new
+connections over them. Were one socket shared instead, the worker that woke up first would take all
+the connections that wait.
+
+Every worker writes its metrics to files that carry its number. A worker started in the place of a
+dead one continues its counters, and the directory does not grow with restarts.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +27,121 @@ from typing import NoReturn
 from algaenv import __version__
 from algaenv.runner.settings import Environment, without_login
 from algaenv.runner.workers import Supervisor, WorkersFail
+
+BACKLOG = 2048
+
+
+class CannotListen(Exception):
+    """The address cannot be bound; the text is one line."""
+
+
+def listen(host: str, port: int, count: int = 1) -> tuple[socket.socket, ...]:
+    """Bind `count` listening sockets to one port; port 0 takes a free one. Raises CannotListen.
+
+    A port that somebody listens on is taken, even by a runner whose own sockets share it.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+        family, _, protocol, _, address = found[0]
+        sockets.append(_listening(family, protocol, address))
+        for _ in range(count - 1):
+            # Only now, and so that nobody else can come between: a socket that is not yet
+            # willing to share gets the port for itself, or not at all.
+            sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sockets.append(_listening(family, protocol, sockets[0].getsockname(), shares=True))
+    except OSError as error:
+        for each in sockets:
+            each.close()
+        # gaierror has numbers of its own; for the others Python adds words to the system's.
+        number = None if isinstance(error, socket.gaierror) else error.errno
+        why = error.strerror if number is None else os.strerror(number)
+        raise CannotListen(f"cannot listen on {host}:{port}: {why}") from None
+    return tuple(sockets)
+
+
+def _listening(
+    family: int, protocol: int, address: tuple[object, ...], *, shares: bool = False
+) -> socket.socket:
+    # With its protocol named: asyncio sends without delay only over sockets that say TCP.
+    made = socket.socket(family, socket.SOCK_STREAM, protocol)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shares:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.bind(address)
+        made.listen(BACKLOG)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+_PRIVATE = 0o700
+
+
+class Ledger:
+    """A directory that lives as long as the service. Made by the process that starts workers.
+
+    Workers inherit the lock that keeps others from clearing it away; it is gone when all are.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+
+    @classmethod
+    def make(cls, cache_root: Path) -> Ledger:
+        """Make one below the root of the cache, and remove those of services that are no more.
+
+        Raises OSError.
+        """
+        own = cache_root / ".algaenv"
+        folder = own / "metrics"
+        for place in (own, folder):
+            place.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+        with _alone(folder):
+            for old in folder.iterdir():
+                if old.is_dir():
+                    _remove_if_left(old)
+            path = Path(tempfile.mkdtemp(dir=folder))
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return cls(path, descriptor)
+
+    def worker_died(self, worker: int) -> None:
+        """Take a worker out of the figures that say how things are; what it counted stays."""
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(worker, str(self.path))  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """Remove the directory, after the last worker."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._descriptor)
+
+
+def _remove_if_left(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
 
 __all__ = ["CannotListen", "serve"]
 
@@ -107,128 +230,3 @@ def _allow_files() -> None:
 
 def _leave(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
     raise SystemExit(0)
-
-
-# MERGED listening: The sockets the service listens on: one for each worker, all on the same port.
-#
-# The kernel spreads new connections over them. Were one socket shared instead, the worker that
-# woke up first would take all the connections that wait.
-
-BACKLOG = 2048
-
-
-class CannotListen(Exception):
-    """The address cannot be bound; the text is one line."""
-
-
-def listen(host: str, port: int, count: int = 1) -> tuple[socket.socket, ...]:
-    """Bind `count` listening sockets to one port; port 0 takes a free one. Raises CannotListen.
-
-    A port that somebody listens on is taken, even by a runner whose own sockets share it.
-    """
-    sockets: list[socket.socket] = []
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-        family, _, protocol, _, address = found[0]
-        sockets.append(_listening(family, protocol, address))
-        for _ in range(count - 1):
-            # Only now, and so that nobody else can come between: a socket that is not yet
-            # willing to share gets the port for itself, or not at all.
-            sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            sockets.append(_listening(family, protocol, sockets[0].getsockname(), shares=True))
-    except OSError as error:
-        for each in sockets:
-            each.close()
-        # gaierror has numbers of its own; for the others Python adds words to the system's.
-        number = None if isinstance(error, socket.gaierror) else error.errno
-        why = error.strerror if number is None else os.strerror(number)
-        raise CannotListen(f"cannot listen on {host}:{port}: {why}") from None
-    return tuple(sockets)
-
-
-def _listening(
-    family: int, protocol: int, address: tuple[object, ...], *, shares: bool = False
-) -> socket.socket:
-    # With its protocol named: asyncio sends without delay only over sockets that say TCP.
-    made = socket.socket(family, socket.SOCK_STREAM, protocol)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shares:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        made.bind(address)
-        made.listen(BACKLOG)
-    except OSError:
-        made.close()
-        raise
-    return made
-
-
-# MERGED ledger: The directory in which the worker processes of one service keep their figures.
-#
-# Every worker writes into files that carry its number, so that one started in the place of a dead
-# one goes on counting where that had stopped, and the directory does not grow with restarts.
-
-_PRIVATE = 0o700
-
-
-class Ledger:
-    """A directory that lives as long as the service. Made by the process that starts workers.
-
-    Workers inherit the lock that keeps others from clearing it away; it is gone when all are.
-    """
-
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path = path
-        self._descriptor = descriptor
-
-    @classmethod
-    def make(cls, cache_root: Path) -> Ledger:
-        """Make one below the root of the cache, and remove those of services that are no more.
-
-        Raises OSError.
-        """
-        own = cache_root / ".algaenv"
-        folder = own / "metrics"
-        for place in (own, folder):
-            place.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
-        with _alone(folder):
-            for old in folder.iterdir():
-                if old.is_dir():
-                    _remove_if_left(old)
-            path = Path(tempfile.mkdtemp(dir=folder))
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        return cls(path, descriptor)
-
-    def worker_died(self, worker: int) -> None:
-        """Take a worker out of the figures that say how things are; what it counted stays."""
-        from prometheus_client.multiprocess import mark_process_dead
-
-        mark_process_dead(worker, str(self.path))  # type: ignore[no-untyped-call]
-
-    def close(self) -> None:
-        """Remove the directory, after the last worker."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._descriptor)
-
-
-def _remove_if_left(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -1,7 +1,7 @@
-"""What the process environment says, read once.
+"""Settings of the service, read once from the environment variables of the process.
 
-A process's environment cannot change from outside, so reading it once is no different for peers
-from Alga's runner, which reads some variables for every request.
+A process's environment cannot change from outside, so reading it once makes no difference to
+peers, although Alga's runner reads some variables for every request.
 """
 
 from __future__ import annotations
@@ -19,6 +19,181 @@ from algaenv.runner.components.compiler import CompileLimits
 from algaenv.runner.execute.idempotency import Memory
 from algaenv.runner.host.settings import Peers
 from algaenv.runner.wasm.guest_limits import Budget
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """`url` is the base without trailing slashes; `bucket` its first path segment.
+
+    `bucket` is empty when the base has no path. `prefix` is the rest of the path, a prefix of
+    all keys.
+    """
+
+    url: str
+    endpoint: str
+    bucket: str
+    prefix: str
+    region: str
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+
+    @classmethod
+    def of(cls, base: str, *, access_key: str, secret_key: str, region: str) -> Source:
+        """Take an absolute URL apart; query and fragment are dropped."""
+        parts = urlsplit(base)
+        bucket, _, prefix = parts.path.strip("/").partition("/")
+        return cls(
+            url=f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}",
+            endpoint=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
+            bucket=unquote(bucket),
+            prefix=unquote(prefix.strip("/")),
+            region=region,
+            access_key=access_key,
+            secret_key=secret_key,
+        )
+
+    @property
+    def signed(self) -> bool:
+        """Whether requests are signed: both keys are there, and so is a bucket."""
+        return bool(self.access_key and self.secret_key and self.bucket)
+
+
+MAX_DEFAULT_WORKERS = 32
+MAX_WORKERS = 256
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True)
+class Workforce:
+    """How many workers share the work."""
+
+    workers: int
+
+    @classmethod
+    def read(cls, env: Mapping[str, str]) -> Workforce:
+        """`RUNNER_WORKERS`, 1 to 256; unset or anything else means one for each usable core."""
+        text = env.get("RUNNER_WORKERS", "").strip()
+        if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_WORKERS)):
+            wanted = int(text)
+            if 1 <= wanted <= MAX_WORKERS:
+                return cls(wanted)
+        return cls(min(usable_cores(), MAX_DEFAULT_WORKERS))
+
+
+def usable_cores() -> int:
+    """Cores this process may run on, within the CPU quota of its control group; at least 1.
+
+    A share of a core counts as one.
+    """
+    cores = len(os.sched_getaffinity(0))
+    return max(1, min([cores, *(math.ceil(quota) for quota in _quotas())]))
+
+
+def _quotas() -> Iterator[float]:
+    """The quotas, in cores, of the groups around this process."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, place = line.split(":", 2)
+        if not controllers:
+            for group in _upwards(_CGROUPS, place):
+                with suppress(OSError, ValueError):
+                    quota, period = (group / "cpu.max").read_text().split()
+                    yield int(quota) / int(period)
+        elif "cpu" in controllers.split(","):
+            for group in _upwards(_CGROUPS / controllers, place):
+                with suppress(OSError, ValueError):
+                    quota = (group / "cpu.cfs_quota_us").read_text()
+                    if int(quota) > 0:
+                        yield int(quota) / int((group / "cpu.cfs_period_us").read_text())
+
+
+def _upwards(root: Path, place: str) -> Iterator[Path]:
+    """A group and all above it; in a container its own group may be the root that it sees."""
+    group = Path(root, place.lstrip("/"))
+    while group != root and root in group.parents:
+        yield group
+        group = group.parent
+    yield root
+
+
+DEFAULT_POLICY = (
+    "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self'; connect-src 'self'; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'"
+)
+"""What Alga's runner sends when nothing is configured."""
+
+
+def content_security_policy(*, override: str | None, frame_ancestors: str | None) -> str:
+    """Build the header's value.
+
+    `override` replaces the whole policy, `frame_ancestors` is appended to the default one; blank
+    values count as unset. A value no header may carry falls back to the bare default.
+    """
+    policy = (override or "").strip()
+    if not policy:
+        ancestors = (frame_ancestors or "").strip()
+        policy = f"{DEFAULT_POLICY}; frame-ancestors {ancestors}" if ancestors else DEFAULT_POLICY
+    return policy if _is_header_value(policy) else DEFAULT_POLICY
+
+
+def _is_header_value(text: str) -> bool:
+    return all(" " <= character <= "~" or character == "\t" for character in text)
+
+
+DEFAULT_PREFIX = "ext-debug:"
+DEFAULT_MAXLEN = 2000
+DEFAULT_EVENT_BYTES = 8192
+
+_MOST = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """The Redis of the debug stream, how its keys begin, and how long streams and events get."""
+
+    url: str | None = field(default=None, repr=False)
+    """With the password in it; None when there is no stream."""
+    prefix: str = DEFAULT_PREFIX
+    maxlen: int = DEFAULT_MAXLEN
+    """Entries kept of each stream, about."""
+    event_bytes: int = DEFAULT_EVENT_BYTES
+    """The longest message, in bytes of UTF-8."""
+
+    @classmethod
+    def read(cls, env: Mapping[str, str]) -> StreamSettings:
+        """Read the variables of Alga's runner, `RUNNER_DEBUG_…`.
+
+        `RUNNER_DEBUG_REDIS_PASSWORD` becomes part of the URL unless that has a login already. A
+        number that is none, or not above zero, counts as unset; the prefix may be empty.
+        """
+        url = env.get("RUNNER_DEBUG_REDIS_URL", "").strip()
+        return cls(
+            url=_with_password(url, env.get("RUNNER_DEBUG_REDIS_PASSWORD", "")) if url else None,
+            prefix=env.get("RUNNER_DEBUG_REDIS_STREAM_PREFIX", DEFAULT_PREFIX),
+            maxlen=_positive_number(env.get("RUNNER_DEBUG_REDIS_MAXLEN")) or DEFAULT_MAXLEN,
+            event_bytes=_positive_number(env.get("RUNNER_DEBUG_MAX_EVENT_BYTES"))
+            or DEFAULT_EVENT_BYTES,
+        )
+
+
+def _with_password(url: str, password: str) -> str:
+    scheme, mark, rest = url.partition("://")
+    authority = rest.partition("/")[0].partition("?")[0].partition("#")[0]
+    if not (password and mark and scheme in {"redis", "rediss"}) or "@" in authority:
+        return url
+    return f"{scheme}://:{quote(password, safe='')}@{rest}"
+
+
+def _positive_number(text: str | None) -> int:
+    if text is None or len(text) > _LONGEST_NUMBER or not (text.isascii() and text.isdigit()):
+        return 0
+    value = int(text)
+    return value if value <= _MOST else 0
+
 
 DEFAULT_STORE = "http://localhost:9000/alga-ext/"
 DEFAULT_KEY_FILE = "/vault/secrets/alga_auth_key"
@@ -226,186 +401,3 @@ def _number(text: str | None, *, at_most: int) -> int | None:
 
 def _or(value: int | None, default: int) -> int:
     return default if value is None else value
-
-
-# MERGED source: Where bundles come from: the parts of BUNDLE_STORE_BASE, and who asks.
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """`url` is the base without trailing slashes; `bucket` its first path segment.
-
-    `bucket` is empty when the base has no path. `prefix` is the rest of the path, a prefix of
-    all keys.
-    """
-
-    url: str
-    endpoint: str
-    bucket: str
-    prefix: str
-    region: str
-    access_key: str = field(repr=False)
-    secret_key: str = field(repr=False)
-
-    @classmethod
-    def of(cls, base: str, *, access_key: str, secret_key: str, region: str) -> Source:
-        """Take an absolute URL apart; query and fragment are dropped."""
-        parts = urlsplit(base)
-        bucket, _, prefix = parts.path.strip("/").partition("/")
-        return cls(
-            url=f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}",
-            endpoint=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
-            bucket=unquote(bucket),
-            prefix=unquote(prefix.strip("/")),
-            region=region,
-            access_key=access_key,
-            secret_key=secret_key,
-        )
-
-    @property
-    def signed(self) -> bool:
-        """Whether requests are signed: both keys are there, and so is a bucket."""
-        return bool(self.access_key and self.secret_key and self.bucket)
-
-
-# MERGED cores: How many workers this machine, or the part of it that is ours, can keep busy.
-
-MAX_DEFAULT_WORKERS = 32
-MAX_WORKERS = 256
-_CGROUPS = Path("/sys/fs/cgroup")
-
-
-@dataclass(frozen=True, slots=True)
-class Workforce:
-    """How many workers share the work."""
-
-    workers: int
-
-    @classmethod
-    def read(cls, env: Mapping[str, str]) -> Workforce:
-        """`RUNNER_WORKERS`, 1 to 256; unset or anything else means one for each usable core."""
-        text = env.get("RUNNER_WORKERS", "").strip()
-        if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_WORKERS)):
-            wanted = int(text)
-            if 1 <= wanted <= MAX_WORKERS:
-                return cls(wanted)
-        return cls(min(usable_cores(), MAX_DEFAULT_WORKERS))
-
-
-def usable_cores() -> int:
-    """Cores this process may run on, within the CPU quota of its control group; at least 1.
-
-    A share of a core counts as one.
-    """
-    cores = len(os.sched_getaffinity(0))
-    return max(1, min([cores, *(math.ceil(quota) for quota in _quotas())]))
-
-
-def _quotas() -> Iterator[float]:
-    """The quotas, in cores, of the groups around this process."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, place = line.split(":", 2)
-        if not controllers:
-            for group in _upwards(_CGROUPS, place):
-                with suppress(OSError, ValueError):
-                    quota, period = (group / "cpu.max").read_text().split()
-                    yield int(quota) / int(period)
-        elif "cpu" in controllers.split(","):
-            for group in _upwards(_CGROUPS / controllers, place):
-                with suppress(OSError, ValueError):
-                    quota = (group / "cpu.cfs_quota_us").read_text()
-                    if int(quota) > 0:
-                        yield int(quota) / int((group / "cpu.cfs_period_us").read_text())
-
-
-def _upwards(root: Path, place: str) -> Iterator[Path]:
-    """A group and all above it; in a container its own group may be the root that it sees."""
-    group = Path(root, place.lstrip("/"))
-    while group != root and root in group.parents:
-        yield group
-        group = group.parent
-    yield root
-
-
-# MERGED policy: The content security policy of an extension's pages.
-
-DEFAULT_POLICY = (
-    "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; font-src 'self'; connect-src 'self'; object-src 'none'; "
-    "base-uri 'self'; form-action 'self'"
-)
-"""What Alga's runner sends when nothing is configured."""
-
-
-def content_security_policy(*, override: str | None, frame_ancestors: str | None) -> str:
-    """Build the header's value.
-
-    `override` replaces the whole policy, `frame_ancestors` is appended to the default one; blank
-    values count as unset. A value no header may carry falls back to the bare default.
-    """
-    policy = (override or "").strip()
-    if not policy:
-        ancestors = (frame_ancestors or "").strip()
-        policy = f"{DEFAULT_POLICY}; frame-ancestors {ancestors}" if ancestors else DEFAULT_POLICY
-    return policy if _is_header_value(policy) else DEFAULT_POLICY
-
-
-def _is_header_value(text: str) -> bool:
-    return all(" " <= character <= "~" or character == "\t" for character in text)
-
-
-# MERGED settings: Where the debug stream goes, as the environment of the process says it.
-
-DEFAULT_PREFIX = "ext-debug:"
-DEFAULT_MAXLEN = 2000
-DEFAULT_EVENT_BYTES = 8192
-
-_MOST = 2**63 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class StreamSettings:
-    """The Redis of the debug stream, how its keys begin, and how long streams and events get."""
-
-    url: str | None = field(default=None, repr=False)
-    """With the password in it; None when there is no stream."""
-    prefix: str = DEFAULT_PREFIX
-    maxlen: int = DEFAULT_MAXLEN
-    """Entries kept of each stream, about."""
-    event_bytes: int = DEFAULT_EVENT_BYTES
-    """The longest message, in bytes of UTF-8."""
-
-    @classmethod
-    def read(cls, env: Mapping[str, str]) -> StreamSettings:
-        """Read the variables of Alga's runner, `RUNNER_DEBUG_…`.
-
-        `RUNNER_DEBUG_REDIS_PASSWORD` becomes part of the URL unless that has a login already. A
-        number that is none, or not above zero, counts as unset; the prefix may be empty.
-        """
-        url = env.get("RUNNER_DEBUG_REDIS_URL", "").strip()
-        return cls(
-            url=_with_password(url, env.get("RUNNER_DEBUG_REDIS_PASSWORD", "")) if url else None,
-            prefix=env.get("RUNNER_DEBUG_REDIS_STREAM_PREFIX", DEFAULT_PREFIX),
-            maxlen=_positive_number(env.get("RUNNER_DEBUG_REDIS_MAXLEN")) or DEFAULT_MAXLEN,
-            event_bytes=_positive_number(env.get("RUNNER_DEBUG_MAX_EVENT_BYTES"))
-            or DEFAULT_EVENT_BYTES,
-        )
-
-
-def _with_password(url: str, password: str) -> str:
-    scheme, mark, rest = url.partition("://")
-    authority = rest.partition("/")[0].partition("?")[0].partition("#")[0]
-    if not (password and mark and scheme in {"redis", "rediss"}) or "@" in authority:
-        return url
-    return f"{scheme}://:{quote(password, safe='')}@{rest}"
-
-
-def _positive_number(text: str | None) -> int:
-    if text is None or len(text) > _LONGEST_NUMBER or not (text.isascii() and text.isdigit()):
-        return 0
-    value = int(text)
-    return value if value <= _MOST else 0

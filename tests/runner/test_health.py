@@ -12,6 +12,7 @@ from typing import cast
 import pytest
 from starlette.requests import Request
 
+from algaenv.runner import app
 from algaenv.runner.app import LOOK_SECONDS, Health
 from algaenv.runner.bundles.store import Reach
 
@@ -48,7 +49,7 @@ def test_a_silent_store_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_nor_is_a_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
-    monkeypatch.setattr(health, "_is_writable", lambda folder: released.wait(20))
+    monkeypatch.setattr(app, "_is_writable", lambda folder: released.wait(20))
     try:
         assert ask(tmp_path)[0] == 503
     finally:

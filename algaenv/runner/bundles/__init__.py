@@ -1,1 +1,1 @@
-"""TODO: say what this package holds."""
+"""Bundles: the object store, the cache on disk, and its eviction."""

@@ -1,7 +1,15 @@
-"""How much of the disk bundles may take, and which of them goes first.
+"""Bundles on disk, unpacked: downloaded once, visible whole or not at all, bounded in size.
 
-When a bundle was last used is kept as its directory's modification time, where every process
-that shares the cache sees it.
+The layout is that of Alga's runner, which can share or take over the directory:
+
+    <root>/<hex>/ui/…             static files of the pages
+    <root>/<hex>/bundle/…         everything else
+    <root>/<hex>/bundle/.ready    exists from the moment the bundle is complete
+    <root>/tmp/…                  downloads and unpacking under way
+    <root>/locks/…                ours
+
+The time of last use of a bundle is its directory's modification time, which every process that
+shares the cache can read.
 """
 
 from __future__ import annotations
@@ -29,6 +37,50 @@ from algaenv.bundle.limits import Limits
 from algaenv.runner.bundles.store import DOWNLOAD_SECONDS, Store, StoreError
 from algaenv.runner.locks import Flights, hold, lock_file, try_hold
 from algaenv.runner.observability.metrics import Bundled
+
+
+class HashMismatch(Exception):
+    """The store holds other bytes under this digest."""
+
+    def __init__(self, *, expected: Digest, computed: Digest) -> None:
+        self.expected, self.computed = expected, computed
+        super().__init__(f"archive hash mismatch: expected {expected.hex}, got {computed.hex}")
+
+
+async def fetch(store: Store, key: str, digest: Digest, *, folder: Path, limit: int) -> Path:
+    """Download an object of at most `limit` bytes that must have this digest.
+
+    The file is readable by its owner only and stays in `folder` only when all went well.
+    Raises StoreError, HashMismatch, OSError.
+    """
+    descriptor, name = tempfile.mkstemp(dir=folder, prefix=f"{digest.hex}.", suffix=".tar.zst")
+    try:
+        computed = await _receive(store, key, descriptor, limit)
+        if computed != digest:
+            raise HashMismatch(expected=digest, computed=computed)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return Path(name)
+
+
+async def _receive(store: Store, key: str, descriptor: int, limit: int) -> Digest:
+    seen = hashlib.sha256()
+    size = 0
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
+        try:
+            with anyio.fail_after(DOWNLOAD_SECONDS):
+                async with aclosing(store.read(key)) as chunks:
+                    async for chunk in chunks:
+                        size += len(chunk)
+                        if size > limit:
+                            raise StoreError(f"more than {limit} bytes")
+                        seen.update(chunk)
+                        file.write(chunk)
+        except TimeoutError:
+            raise StoreError(f"not complete within {DOWNLOAD_SECONDS:g} s") from None
+    return Digest(seen.hexdigest())
+
 
 _log = logging.getLogger(__name__)
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -183,62 +235,6 @@ def _remove(path: Path) -> None:
     else:
         path.unlink(missing_ok=True)
 
-
-# MERGED fetch: From the store into a private file, hashed on the way.
-
-
-class HashMismatch(Exception):
-    """The store holds other bytes under this digest."""
-
-    def __init__(self, *, expected: Digest, computed: Digest) -> None:
-        self.expected, self.computed = expected, computed
-        super().__init__(f"archive hash mismatch: expected {expected.hex}, got {computed.hex}")
-
-
-async def fetch(store: Store, key: str, digest: Digest, *, folder: Path, limit: int) -> Path:
-    """Download an object of at most `limit` bytes that must have this digest.
-
-    The file is readable by its owner only and stays in `folder` only when all went well.
-    Raises StoreError, HashMismatch, OSError.
-    """
-    descriptor, name = tempfile.mkstemp(dir=folder, prefix=f"{digest.hex}.", suffix=".tar.zst")
-    try:
-        computed = await _receive(store, key, descriptor, limit)
-        if computed != digest:
-            raise HashMismatch(expected=digest, computed=computed)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return Path(name)
-
-
-async def _receive(store: Store, key: str, descriptor: int, limit: int) -> Digest:
-    seen = hashlib.sha256()
-    size = 0
-    with os.fdopen(descriptor, "wb", buffering=0) as file:
-        try:
-            with anyio.fail_after(DOWNLOAD_SECONDS):
-                async with aclosing(store.read(key)) as chunks:
-                    async for chunk in chunks:
-                        size += len(chunk)
-                        if size > limit:
-                            raise StoreError(f"more than {limit} bytes")
-                        seen.update(chunk)
-                        file.write(chunk)
-        except TimeoutError:
-            raise StoreError(f"not complete within {DOWNLOAD_SECONDS:g} s") from None
-    return Digest(seen.hexdigest())
-
-
-# MERGED cache: Bundles on disk, unpacked: fetched once, seen whole or not at all, bounded.
-#
-# The layout is that of Alga's runner, which can share or take over the directory:
-#
-#     <root>/<hex>/ui/…             what pages are made of
-#     <root>/<hex>/bundle/…         everything else
-#     <root>/<hex>/bundle/.ready    there from the moment the bundle can be seen
-#     <root>/tmp/…                  downloads and unpacking under way
-#     <root>/locks/…                ours
 
 UNPACKERS = 2
 """Archives unpacked at a time, each by one thread."""

@@ -1,4 +1,8 @@
-"""Which tenants and extensions can be asked for: their names become parts of object keys."""
+"""The object store that holds bundles: an S3 bucket, or any HTTP server.
+
+With credentials, requests are signed by headers and not by URLs, so no address holds a signature.
+Without them, objects are read by plain GET requests.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +34,6 @@ def is_name(text: str) -> bool:
     return 0 < len(text) <= _LONGEST and text not in {".", ".."} and not _FORBIDDEN.search(text)
 
 
-# MERGED store: What the runner asks of the store that holds bundles, and how the store may say no.
-
 PROBE_SECONDS = 1.0
 DOWNLOAD_SECONDS = 60.0
 CONNECT_SECONDS = 5.0
@@ -62,10 +64,6 @@ class Store(Protocol):
         """Ask the store, as the service itself would, within `PROBE_SECONDS`."""
         ...
 
-
-# MERGED signed: Bundles out of an S3 bucket, asked for with signed requests.
-#
-# Signing headers instead of URLs leaves nothing to leak: no address holds a signature.
 
 _STATUS = re.compile(r"status code: (\d{3}(?: [A-Z][A-Za-z]*)*)")
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
@@ -159,8 +157,6 @@ def _reach(text: str) -> Reach:
             return Reach.UNREACHABLE
 
 
-# MERGED unsigned: Bundles from any HTTP server that holds them under their keys, asked for plainly.
-
 _SERVER_ERROR = 500
 
 
@@ -198,9 +194,6 @@ class UnsignedStore:
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
             return Reach.UNREACHABLE
         return Reach.UNREACHABLE if answer.status_code >= _SERVER_ERROR else Reach.OK
-
-
-# MERGED opening: Which kind of store a configuration means.
 
 
 def open_store(source: Source, outbound: Outbound) -> Store:

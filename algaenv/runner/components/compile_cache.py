@@ -1,14 +1,16 @@
 """The directory of compiled components, which only the service's own user may write to.
 
-Loading a compiled component is running native code, with no more ado than importing a module. So
-a directory or file that somebody else owns or can write to is refused, never repaired.
+Loading a compiled component runs native code, exactly as importing a module does. A directory or
+file that another user owns or can write to is refused, never repaired.
 
-A file is put in its place whole and never written to there: processes have it mapped.
+A file is moved into place complete and never written to there: processes have it mapped. Its
+modification time is its time of last use, which every process that shares the directory can read.
+Evicting a file that another process has loaded costs that process nothing.
 
     compiled/<wasm>.<engine>.cwasm    native code of a component, for one kind of engine
     compiled/bundles/<bundle>         the digest of a bundle's component, so that it is found
                                       without being read
-    compiled/bundles/<wasm>.limit     at which limits its compiling was ended
+    compiled/bundles/<wasm>.limit     the limits at which its compiling was ended
     compiled/tmp/…  locks/…  queue/…  compiling under way
 """
 
@@ -165,11 +167,6 @@ def _private(name: str, found: os.stat_result) -> None:
         mode = stat.S_IMODE(found.st_mode)
         raise GuestFailure(Kind.HOST, f"cannot trust {name}: others can write to it ({mode:04o})")
 
-
-# MERGED kept: Which compiled components stay on the disk, and which goes first.
-#
-# When one was last used is kept as its file's modification time, where every process that shares the
-# directory sees it. A file that goes while another process has it loaded costs that process nothing.
 
 _log = logging.getLogger(__name__)
 

@@ -1,9 +1,9 @@
-"""Components in native code on the disk, compiled once by whichever process needs one first.
+"""Components in native code on disk, compiled once by whichever process needs one first.
 
-Failures are not kept there. That the compiler refuses certain bytes is remembered for seconds, so
-that callers who insist do not start a process each. That a limit was met is noted on the disk, for
-all who share it, until a limit is raised. Whatever may be different the next time, such as a lack
-of disk, is not remembered at all.
+Failures are not kept on disk. A refusal by the compiler is remembered for seconds, so that callers
+who retry do not start a process each. A limit that was reached is noted on disk, for all processes
+that share it, until a limit is raised. What may be different the next time, such as a full disk,
+is not remembered at all.
 """
 
 from __future__ import annotations
@@ -30,6 +30,55 @@ from algaenv.runner.components.compile_cache import Folder, Kept, faults, is_noe
 from algaenv.runner.components.compiler import CompileLimits, Compiler, Slots
 from algaenv.runner.locks import Flights, hold
 from algaenv.runner.wasm.failure import GuestFailure, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class CompileEnded:
+    """A component was compiled, or was not. Times are in seconds."""
+
+    component: Digest
+    failure: Kind | None
+    seconds: float
+    """From the moment it had its turn."""
+    queued: float
+    """Before that."""
+    cpu_seconds: float = 0.0
+    peak_bytes: int = 0
+    """The most memory the compiling process had resident."""
+    size: int = 0
+    """Of the compiled form, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuestLoaded:
+    """A compiled component was loaded into this process."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FileDamaged:
+    """A compiled component could not be loaded, or was gone by then; it is compiled anew."""
+
+    file: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilesEvicted:
+    """Compiled components were deleted, to keep within bounds or since no engine wants them."""
+
+    count: int
+
+
+Event = CompileEnded | GuestLoaded | FileDamaged | FilesEvicted
+Tell = Callable[[Event], None]
+"""Called on the event loop; must not block."""
+
+
+def nobody(event: Event) -> None:
+    """Tell nobody."""
+
 
 _log = logging.getLogger(__name__)
 
@@ -242,54 +291,3 @@ class Compiled:
 
 def _failure(failed: Failed) -> GuestFailure:
     return GuestFailure(failed.kind, failed.message, reason=failed.causes[-1], causes=failed.causes)
-
-
-# MERGED events: What happens to compiled components, for those who count or time it.
-
-
-@dataclass(frozen=True, slots=True)
-class CompileEnded:
-    """A component was compiled, or was not. Times are in seconds."""
-
-    component: Digest
-    failure: Kind | None
-    seconds: float
-    """From the moment it had its turn."""
-    queued: float
-    """Before that."""
-    cpu_seconds: float = 0.0
-    peak_bytes: int = 0
-    """The most memory the compiling process had resident."""
-    size: int = 0
-    """Of the compiled form, in bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class GuestLoaded:
-    """A compiled component was loaded into this process."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class FileDamaged:
-    """A compiled component could not be loaded, or was gone by then; it is compiled anew."""
-
-    file: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class FilesEvicted:
-    """Compiled components were deleted, to keep within bounds or since no engine wants them."""
-
-    count: int
-
-
-Event = CompileEnded | GuestLoaded | FileDamaged | FilesEvicted
-Tell = Callable[[Event], None]
-"""Called on the event loop; must not block."""
-
-
-def nobody(event: Event) -> None:
-    """Tell nobody."""

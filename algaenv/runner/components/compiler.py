@@ -1,4 +1,12 @@
-"""How much compiling may take, and how much of its results is kept."""
+"""Compiling in child processes: its limits, the queue before it, and the processes.
+
+A slot is a locked file, and so is a ticket in the queue: both vanish with their process. A process
+has one ticket, for the first of its own waiters. Waiting is polling on the event loop, with a few
+system calls each time.
+
+A thread waits for each child. Starting a child takes milliseconds, which would hold up the event
+loop, and a thread works with every kind of loop.
+"""
 
 from __future__ import annotations
 
@@ -90,12 +98,6 @@ def _number(env: Mapping[str, str], name: str, least: int, default: int) -> int:
     return max(least, int(text))
 
 
-# MERGED slots: How many compiles run at a time among all processes that share a cache, and in which order.
-#
-# A slot is a locked file, and so is a place in the queue: both vanish with their process. A process
-# stands in the queue once, for the first of those who wait within it. Waiting is asking again, on
-# the event loop, a few system calls every time.
-
 _PAUSE = 0.02
 _TICKET = "ticket."
 
@@ -181,11 +183,6 @@ def _locked(file: Path, flags: int) -> int | None:
         raise
     return descriptor
 
-
-# MERGED child: Starting the process that compiles, and telling what became of it.
-#
-# Each process is waited for by a thread: so starting it, which takes milliseconds, does not hold up
-# the event loop either, and it matters not which kind of loop that is.
 
 _log = logging.getLogger(__name__)
 

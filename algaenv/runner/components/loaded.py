@@ -1,4 +1,7 @@
-"""Components in memory, ready to be called: those that were called last."""
+"""Components in memory, ready to be called: the least recently used one is dropped first.
+
+`Handlers` goes from the name of a bundle to its loaded handler.
+"""
 
 from __future__ import annotations
 
@@ -139,8 +142,6 @@ class Loaded(Generic[G]):
         self._tell(compiled.GuestLoaded(time.monotonic() - began))
         return guest
 
-
-# MERGED handlers: From the name of a bundle to the handler in it, ready to be called.
 
 COMPONENT = "bundle/dist/main.wasm"
 NO_COMPONENT = "No such file or directory (os error 2)"

@@ -1,1 +1,1 @@
-"""TODO: say what this package holds."""
+"""Calls of handlers: the endpoints, the stages of a call, idempotency."""

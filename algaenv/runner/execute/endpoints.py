@@ -1,4 +1,11 @@
-"""`POST /v1/execute`: reading the request, and giving up on it when its caller has left."""
+"""`POST /v1/execute` and `POST /warmup`.
+
+Execute reads the request, runs the handler, and gives up when its client has disconnected.
+
+Warmup fetches, compiles and loads a bundle before the first call. Alga's runner has the route and
+refuses every request, because a content hash alone does not say whose bundle it is. With the
+tenant and the extension in the body or in the routing headers, this one does what the name says.
+"""
 
 from __future__ import annotations
 
@@ -185,12 +192,6 @@ def _json(outcome: Outcome) -> Response:
     headers = {"cache-control": "no-store", **outcome.headers}
     return Response(outcome.document, 200, headers, media_type="application/json")
 
-
-# MERGED warm: `POST /warmup`: fetch, compile and load a bundle before anybody waits for it.
-#
-# Alga's runner has the route and refuses every request, since a content hash alone does not say
-# whose bundle it is. With the tenant and the extension in the body or in the routing headers of a
-# call, this one does what the name says.
 
 NOBODY = "warmup unsupported without tenant + extension context"
 

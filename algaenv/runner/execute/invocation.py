@@ -1,7 +1,7 @@
-"""One call of one handler: who asked, what it may do, and how long it has.
+"""One call of one handler: its caller, its capabilities, its deadline.
 
-Host functions get the invocation as their first argument. They run on the thread of the guest,
-so they block it and nothing else; whatever waits for another machine goes through `wait`.
+Host functions get the invocation as their first argument. They run on the thread of the guest and
+block nothing else; whatever waits for another machine goes through `wait`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,52 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from algaenv.runner.execute.request_models import User
+
+
+CAP_CONTEXT = "cap:context.read"
+CAP_SECRETS = "cap:secrets.get"
+CAP_HTTP = "cap:http.fetch"
+CAP_STORAGE = "cap:storage.kv"
+CAP_LOG = "cap:log.emit"
+CAP_UI_PROXY = "cap:ui.proxy"
+CAP_USER = "cap:user.read"
+CAP_SCHEDULER = "cap:scheduler.manage"
+CAP_INVOICING = "cap:invoice.manual.create"
+CAP_CLIENTS = "cap:client.read"
+CAP_SERVICES = "cap:service.read"
+
+DEFAULTS = frozenset((CAP_CONTEXT, CAP_LOG, CAP_USER))
+"""Every handler has these."""
+
+KNOWN = DEFAULTS | {
+    CAP_SECRETS,
+    CAP_HTTP,
+    CAP_STORAGE,
+    CAP_UI_PROXY,
+    CAP_SCHEDULER,
+    CAP_INVOICING,
+    CAP_CLIENTS,
+    CAP_SERVICES,
+}
+
+
+class UnknownCapabilities(Exception):
+    """The text is the `error` of the answer: `unknown_capabilities: cap:a, cap:b`."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = tuple(names)
+        super().__init__(f"unknown_capabilities: {', '.join(self.names)}")
+
+
+def granted(providers: Iterable[str]) -> frozenset[str]:
+    """The capabilities of a request, trimmed, in lower case and without blanks, with the defaults.
+
+    Raises UnknownCapabilities with all that do not exist, each once and in the order given.
+    """
+    named = [name for provider in providers if (name := provider.strip().lower())]
+    if unknown := [name for name in dict.fromkeys(named) if name not in KNOWN]:
+        raise UnknownCapabilities(unknown)
+    return DEFAULTS.union(named)
 
 
 T = TypeVar("T")
@@ -103,51 +149,3 @@ HostFunction = Callable[..., object]
 
 HostTable = Mapping[str, Mapping[str, HostFunction]]
 """Interface (`storage`) and function (`list-entries`) to what runs."""
-
-
-# MERGED grants: What a handler can be allowed to do, and what it was.
-
-CONTEXT = "cap:context.read"
-SECRETS = "cap:secrets.get"
-HTTP = "cap:http.fetch"
-STORAGE = "cap:storage.kv"
-LOG = "cap:log.emit"
-UI_PROXY = "cap:ui.proxy"
-USER = "cap:user.read"
-SCHEDULER = "cap:scheduler.manage"
-INVOICING = "cap:invoice.manual.create"
-CLIENTS = "cap:client.read"
-SERVICES = "cap:service.read"
-
-DEFAULTS = frozenset((CONTEXT, LOG, USER))
-"""Every handler has these."""
-
-KNOWN = DEFAULTS | {
-    SECRETS,
-    HTTP,
-    STORAGE,
-    UI_PROXY,
-    SCHEDULER,
-    INVOICING,
-    CLIENTS,
-    SERVICES,
-}
-
-
-class UnknownCapabilities(Exception):
-    """The text is the `error` of the answer: `unknown_capabilities: cap:a, cap:b`."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self.names = tuple(names)
-        super().__init__(f"unknown_capabilities: {', '.join(self.names)}")
-
-
-def granted(providers: Iterable[str]) -> frozenset[str]:
-    """The capabilities of a request, trimmed, in lower case and without blanks, with the defaults.
-
-    Raises UnknownCapabilities with all that do not exist, each once and in the order given.
-    """
-    named = [name for provider in providers if (name := provider.strip().lower())]
-    if unknown := [name for name in dict.fromkeys(named) if name not in KNOWN]:
-        raise UnknownCapabilities(unknown)
-    return DEFAULTS.union(named)

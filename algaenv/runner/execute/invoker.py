@@ -1,6 +1,9 @@
-"""The answer of `POST /v1/execute`: four keys always, and a fifth when a handler failed.
+"""The stages of one call, in the order in which Alga's runner checks them, and its outcome.
 
-The outcome of a call is the `status` inside. The HTTP status is 200 even then, since the gateway
+The bundle, the capabilities, the secrets, the component, and only then the guest.
+
+The response of `POST /v1/execute` has four keys always, and a fifth when a handler failed. The
+outcome of a call is the `status` inside. The HTTP status is 200 even then, because the gateway
 takes any other for a runner that is broken.
 """
 
@@ -117,10 +120,6 @@ def _bytes(fields: Mapping[str, object]) -> bytes:
     # A guest may say things that are no text; nobody should have to guess what its answer was.
     return _encode(fields).encode(errors="replace")
 
-
-# MERGED invoke: What one call goes through, in the order in which Alga's runner finds fault with it.
-#
-# The bundle, the capabilities, the secrets, the component, and only then the guest.
 
 DEFAULT_TIMEOUT_MS = 30_000
 """As the gateway asks for; Alga's runner ends a guest at once when nothing is asked for."""

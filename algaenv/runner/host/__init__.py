@@ -1,1 +1,1 @@
-"""What a handler may ask of its host: one module for each interface of the world."""
+"""Host functions that handlers may call: one module for each interface of the world."""

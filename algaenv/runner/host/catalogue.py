@@ -1,11 +1,11 @@
-"""Lists that handlers may page through, and single entries of them: clients and services."""
+"""`clients` and `services`: lists that handlers may page through, and single entries of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from algaenv.runner.execute.invocation import Invocation
+from algaenv.runner.execute.invocation import CAP_CLIENTS, CAP_SERVICES, Invocation
 from algaenv.runner.host.internal_api import (
     Fields,
     InternalApi,
@@ -97,13 +97,10 @@ class Catalogue:
         return self._api.ask(invocation, operation, fields)
 
 
-# MERGED clients: `clients`: the customers that the user may see.
-
-
 def client_catalogue(peers: Peers, outbound: Outbound) -> Catalogue:
     """The catalogue of client-summary."""
     return Catalogue(
-        "clients", grants.CLIENTS, "client_id", client_summary, peers=peers, outbound=outbound
+        "clients", CAP_CLIENTS, "client_id", client_summary, peers=peers, outbound=outbound
     )
 
 
@@ -121,8 +118,6 @@ def client_summary(fields: Fields) -> dict[str, Any]:
     }
 
 
-# MERGED services: `services`: what the tenant sells.
-
 KINDS = frozenset(("service", "product"))
 METHODS = frozenset(("fixed", "hourly", "usage"))
 
@@ -130,7 +125,7 @@ METHODS = frozenset(("fixed", "hourly", "usage"))
 def service_catalogue(peers: Peers, outbound: Outbound) -> Catalogue:
     """The catalogue of service-summary."""
     return Catalogue(
-        "services", grants.SERVICES, "service_id", service_summary, peers=peers, outbound=outbound
+        "services", CAP_SERVICES, "service_id", service_summary, peers=peers, outbound=outbound
     )
 
 

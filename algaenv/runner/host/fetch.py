@@ -1,4 +1,7 @@
-"""`http`: any request to a host that the egress list permits, exactly as the guest words it."""
+"""`http`: any request to a host that the egress list permits, exactly as the guest words it.
+
+URLs are read as browsers read them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from algaenv.runner.execute.invocation import NOT_GRANTED, Invocation
+from algaenv.runner.execute.invocation import CAP_HTTP, NOT_GRANTED, Invocation
 from algaenv.runner.host import internal_api
 from algaenv.runner.host.settings import Denied, Peers, permits
 from algaenv.runner.outbound import MOST_BYTES, BadHeader, Outbound, is_token, pair
@@ -17,6 +20,50 @@ from algaenv.runner.wasm.wit import Err
 
 if TYPE_CHECKING:
     import httpx
+
+
+WEB = frozenset(("http", "https"))
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_HOST = re.compile(rb"[a-z0-9._~!$&'()*+,;=-]+|[0-9a-f.]*:[0-9a-f:.]+(%[0-9a-z._~-]+)?")
+_EDGES = "".join(map(chr, range(0x21)))
+_IGNORED = str.maketrans("", "", "\t\r\n")
+_MAX_PORT = 65_535
+
+
+class BadAddress(Exception):
+    """Not an absolute URL."""
+
+
+def parse_url(text: str) -> httpx.URL:
+    """Read an absolute URL of any scheme; that of an `http` or `https` URL has a host.
+
+    The rules of the URL standard that the library does not know are applied first: space around
+    it and line breaks in it do not count, and `\\` and any number of slashes begin a host.
+    Raises BadAddress.
+    """
+    import httpx
+
+    text = text.strip(_EDGES).translate(_IGNORED)
+    found = _SCHEME.match(text)
+    if found is None:
+        raise BadAddress
+    scheme = found[0][:-1].lower()
+    if scheme in WEB:
+        rest = text[found.end() :]
+        end = next((at for at, char in enumerate(rest) if char in "?#"), len(rest))
+        text = f"{scheme}://{rest[:end].replace(chr(92), '/').lstrip('/')}{rest[end:]}"
+    try:
+        url = httpx.URL(text)
+        port = url.port
+    except (httpx.InvalidURL, ValueError):
+        raise BadAddress from None
+    if port is not None and not 0 <= port <= _MAX_PORT:
+        raise BadAddress
+    # What stands here goes to the resolver, or to a proxy, which may unquote it again.
+    if not _HOST.fullmatch(url.raw_host) and (url.scheme in WEB or url.raw_host):
+        raise BadAddress
+    return url
 
 
 _log = logging.getLogger(__name__)
@@ -41,8 +88,8 @@ class Http:
     def fetch(self, invocation: Invocation, request: _Record) -> _Record | Err:
         """http-request to http-response. Not http or https, or headers that cannot be sent:
         `transport`. A body that is cut short or longer than MOST_BYTES: `internal`."""
-        if invocation.HTTP not in invocation.granted:
-            invocation.why = NOT_GRANTED.format(invocation.HTTP)
+        if CAP_HTTP not in invocation.granted:
+            invocation.why = NOT_GRANTED.format(CAP_HTTP)
             return Err("not-allowed")
         try:
             url = parse_url(request["url"])
@@ -134,49 +181,3 @@ def _seen(name: bytes, value: bytes) -> dict[str, str]:
         "name": name.lower().decode("latin-1"),
         "value": value.decode("ascii") if visible else "",
     }
-
-
-# MERGED address: URLs as guests write them, read as browsers read them.
-
-WEB = frozenset(("http", "https"))
-
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_HOST = re.compile(rb"[a-z0-9._~!$&'()*+,;=-]+|[0-9a-f.]*:[0-9a-f:.]+(%[0-9a-z._~-]+)?")
-_EDGES = "".join(map(chr, range(0x21)))
-_IGNORED = str.maketrans("", "", "\t\r\n")
-_MAX_PORT = 65_535
-
-
-class BadAddress(Exception):
-    """Not an absolute URL."""
-
-
-def parse_url(text: str) -> httpx.URL:
-    """Read an absolute URL of any scheme; that of an `http` or `https` URL has a host.
-
-    The rules of the URL standard that the library does not know are applied first: space around
-    it and line breaks in it do not count, and `\\` and any number of slashes begin a host.
-    Raises BadAddress.
-    """
-    import httpx
-
-    text = text.strip(_EDGES).translate(_IGNORED)
-    found = _SCHEME.match(text)
-    if found is None:
-        raise BadAddress
-    scheme = found[0][:-1].lower()
-    if scheme in WEB:
-        rest = text[found.end() :]
-        end = next((at for at, char in enumerate(rest) if char in "?#"), len(rest))
-        text = f"{scheme}://{rest[:end].replace(chr(92), '/').lstrip('/')}{rest[end:]}"
-    try:
-        url = httpx.URL(text)
-        port = url.port
-    except (httpx.InvalidURL, ValueError):
-        raise BadAddress from None
-    if port is not None and not 0 <= port <= _MAX_PORT:
-        raise BadAddress
-    # What stands here goes to the resolver, or to a proxy, which may unquote it again.
-    if not _HOST.fullmatch(url.raw_host) and (url.scheme in WEB or url.raw_host):
-        raise BadAddress
-    return url

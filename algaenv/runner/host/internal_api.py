@@ -1,6 +1,11 @@
-"""JSON and base64 as the peers speak them: no infinities, no half characters, no slack.
+"""The internal APIs of the application server: one request format, a mapping of statuses each.
 
-What is read here is handed to guests, whose strings cannot hold what JSON in Python can.
+`POST {base}/api/internal/{api}/install/{install id}` with a JSON object that names its operation.
+
+JSON and base64 are read strictly: no infinities, no lone surrogates, no trailing bits. What is
+read here is handed to guests, whose strings cannot hold what JSON in Python can. A field may be
+spelled `likeThis` or `like_this`; the first spelling counts when it is there at all, whatever its
+value, as in Alga's runner.
 """
 
 from __future__ import annotations
@@ -72,11 +77,6 @@ def _finite_float(text: str) -> float:
         raise ValueError("a number out of range")
     return value
 
-
-# MERGED fields: Fields of the JSON objects that the application server answers with.
-#
-# It may spell a name `likeThis` or `like_this`. The first spelling counts when it is there at all,
-# whatever its value; Alga's runner reads them so too.
 
 Fields = Mapping[str, object]
 
@@ -164,10 +164,6 @@ def listing(fields: Fields, name: str) -> list[object]:
     value = raw(fields, name)
     return value if isinstance(value, list) else []
 
-
-# MERGED internal: The internal APIs of the application server: one question shape, a mapping of statuses each.
-#
-# `POST {base}/api/internal/{api}/install/{install id}` with a JSON object that names its operation.
 
 _log = logging.getLogger(__name__)
 

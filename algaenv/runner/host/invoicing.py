@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from algaenv.runner.execute.invocation import Invocation
+from algaenv.runner.execute.invocation import CAP_INVOICING, Invocation
 from algaenv.runner.host import internal_api
 from algaenv.runner.host.internal_api import Fields, InternalApi, Refusal, camel, flag, number, raw
 from algaenv.runner.host.settings import Peers
@@ -26,8 +26,8 @@ class Invoicing:
 
     def create_manual_invoice(self, invocation: Invocation, wanted: _Record) -> _Record:
         """create-manual-invoice-result."""
-        if invocation.INVOICING not in invocation.granted:
-            return _failed(f"Permission denied: {grants.INVOICING} not granted")
+        if CAP_INVOICING not in invocation.granted:
+            return _failed(f"Permission denied: {CAP_INVOICING} not granted")
         if invocation.install is None:
             return _failed("Permission denied: install_id missing")
         fields = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from algaenv.runner.execute.invocation import Invocation
+from algaenv.runner.execute.invocation import CAP_SCHEDULER, Invocation
 from algaenv.runner.host import internal_api
 from algaenv.runner.host.internal_api import (
     Fields,
@@ -107,8 +107,8 @@ class Scheduler:
     def _changed(
         self, invocation: Invocation, operation: str, given: Fields, wanted: _Record
     ) -> _Record:
-        if invocation.SCHEDULER not in invocation.granted:
-            return _failed(f"Permission denied: {grants.SCHEDULER} not granted")
+        if CAP_SCHEDULER not in invocation.granted:
+            return _failed(f"Permission denied: {CAP_SCHEDULER} not granted")
         if invocation.install is None:
             return _failed("Install ID missing")
         fields = {**given}
@@ -119,7 +119,7 @@ class Scheduler:
             if "payload" in fields:
                 fields["payload"] = internal_api.parse_json(wanted["payload"])
         except ValueError:
-            return _failed(BAD_PAYLOAD, wire.dump_json({"payload": BAD_PAYLOAD}))
+            return _failed(BAD_PAYLOAD, internal_api.dump_json({"payload": BAD_PAYLOAD}))
         try:
             said = self._ask(invocation, operation, fields)
         except Refusal as refusal:
@@ -133,7 +133,7 @@ class Scheduler:
         }
 
     def _ask(self, invocation: Invocation, operation: str, fields: Fields) -> object:
-        if invocation.SCHEDULER not in invocation.granted or invocation.install is None:
+        if CAP_SCHEDULER not in invocation.granted or invocation.install is None:
             raise Refusal("denied")
         return self._api.ask(invocation, operation, fields)
 

@@ -1,4 +1,7 @@
-"""Vault's transit engine: from ciphertext to plaintext."""
+"""The secrets of a request, decrypted before its handler runs.
+
+Envelopes are plain base64, or ciphertext that Vault's transit engine decrypts.
+"""
 
 from __future__ import annotations
 
@@ -91,8 +94,6 @@ class Vault:
             raise VaultFailure("there is no token in ALGA_VAULT_TOKEN_FILE")
         return token
 
-
-# MERGED envelope: The secrets of a request, opened before its handler runs.
 
 KEEP_SECONDS = 30.0
 MOST_KEPT = 1_000

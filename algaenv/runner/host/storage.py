@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from algaenv.runner.execute.invocation import Invocation
+from algaenv.runner.execute.invocation import CAP_STORAGE, Invocation
 from algaenv.runner.host import internal_api
 from algaenv.runner.host.internal_api import (
     Fields,
@@ -89,7 +89,7 @@ class Storage:
             return Err("internal")
 
     def _ask(self, invocation: Invocation, operation: str, fields: Fields) -> object:
-        if invocation.STORAGE not in invocation.granted or not invocation.install:
+        if CAP_STORAGE not in invocation.granted or not invocation.install:
             raise Refusal("denied")
         about = {
             name: masked(value)

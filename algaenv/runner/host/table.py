@@ -1,8 +1,20 @@
-"""The twelve interfaces of the world and their twenty-five functions, put together."""
+"""The twelve interfaces of the world and their twenty-five functions.
+
+Those that only read the invocation are here too: `context`, `logging`, `secrets`, `user`,
+`user-v2`. Every other interface has a module of its own.
+"""
 
 from __future__ import annotations
 
-from algaenv.runner.execute.invocation import NOT_GRANTED, HostTable, Invocation, Level
+from algaenv.runner.execute.invocation import (
+    CAP_LOG,
+    CAP_SECRETS,
+    CAP_USER,
+    NOT_GRANTED,
+    HostTable,
+    Invocation,
+    Level,
+)
 from algaenv.runner.host.catalogue import client_catalogue, service_catalogue
 from algaenv.runner.host.fetch import Http
 from algaenv.runner.host.invoicing import Invoicing
@@ -12,6 +24,87 @@ from algaenv.runner.host.storage import Storage
 from algaenv.runner.host.ui_proxy import UiProxy
 from algaenv.runner.outbound import Outbound
 from algaenv.runner.wasm.wit import Err
+
+
+def get_context(invocation: Invocation) -> dict[str, str | None]:
+    """context-data. Every handler has the capability, and the request says the same anyway."""
+    return {
+        "request_id": invocation.request_id,
+        "tenant_id": invocation.tenant,
+        "extension_id": invocation.extension,
+        "install_id": invocation.install,
+        "version_id": invocation.version,
+    }
+
+
+def log_info(invocation: Invocation, message: str) -> None:
+    """Pass on, or drop when not granted."""
+    _say(invocation, "info", message)
+
+
+def log_warn(invocation: Invocation, message: str) -> None:
+    """Pass on, or drop when not granted."""
+    _say(invocation, "warn", message)
+
+
+def log_error(invocation: Invocation, message: str) -> None:
+    """Pass on, or drop when not granted."""
+    _say(invocation, "error", message)
+
+
+def _say(invocation: Invocation, level: Level, message: str) -> None:
+    if CAP_LOG in invocation.granted:
+        invocation.say("log", level, message)
+
+
+def get_secret(invocation: Invocation, key: str) -> str | Err:
+    """The secret, or `denied`, or `missing`; the other two errors never occur."""
+    if CAP_SECRETS not in invocation.granted:
+        invocation.why = NOT_GRANTED.format(CAP_SECRETS)
+        return Err("denied")
+    value = (invocation.secrets or {}).get(key)
+    if value is None:
+        invocation.why = f"the install has no secret {key[:100]!r}"
+        return Err("missing")
+    return value
+
+
+def list_secret_keys(invocation: Invocation) -> list[str]:
+    """The names of all; none when not granted."""
+    if CAP_SECRETS not in invocation.granted:
+        return []
+    return list(invocation.secrets or ())
+
+
+_Record = dict[str, object]
+
+
+def get_user(invocation: Invocation) -> _Record | Err:
+    """user-data, or `not-allowed`, or `not-available`."""
+    if CAP_USER not in invocation.granted:
+        return Err("not-allowed")
+    user = invocation.user
+    if user is None:
+        return Err("not-available")
+    return {
+        "tenant_id": invocation.tenant,
+        "client_name": user.client_name,
+        "user_id": user.user_id,
+        "user_email": user.user_email,
+        "user_name": user.user_name,
+        "user_type": user.user_type,
+    }
+
+
+def get_user_v2(invocation: Invocation) -> _Record | Err:
+    """user-data-v2: with the client's id, and further fields in the order of their names."""
+    known = get_user(invocation)
+    user = invocation.user
+    if isinstance(known, Err) or user is None:
+        return known
+    known["client_id"] = user.client_id
+    known["additional_fields"] = sorted(user.additional_fields.items())
+    return known
 
 
 def table(peers: Peers, outbound: Outbound) -> HostTable:
@@ -54,95 +147,3 @@ def table(peers: Peers, outbound: Outbound) -> HostTable:
         "clients": {"list-clients": client_list.list, "get-client": client_list.get},
         "services": {"list-services": service_list.list, "get-service": service_list.get},
     }
-
-
-# MERGED context_data: `context`: who runs the handler, and of what.
-
-
-def get_context(invocation: Invocation) -> dict[str, str | None]:
-    """context-data. Every handler has the capability, and the request says the same anyway."""
-    return {
-        "request_id": invocation.request_id,
-        "tenant_id": invocation.tenant,
-        "extension_id": invocation.extension,
-        "install_id": invocation.install,
-        "version_id": invocation.version,
-    }
-
-
-# MERGED logging: `logging`: words for the log of the service and the debug stream.
-
-
-def log_info(invocation: Invocation, message: str) -> None:
-    """Pass on, or drop when not granted."""
-    _say(invocation, "info", message)
-
-
-def log_warn(invocation: Invocation, message: str) -> None:
-    """Pass on, or drop when not granted."""
-    _say(invocation, "warn", message)
-
-
-def log_error(invocation: Invocation, message: str) -> None:
-    """Pass on, or drop when not granted."""
-    _say(invocation, "error", message)
-
-
-def _say(invocation: Invocation, level: Level, message: str) -> None:
-    if invocation.LOG in invocation.granted:
-        invocation.say("log", level, message)
-
-
-# MERGED secrets: `secrets`: what the envelope of the request held.
-
-
-def get_secret(invocation: Invocation, key: str) -> str | Err:
-    """The secret, or `denied`, or `missing`; the other two errors never occur."""
-    if invocation.SECRETS not in invocation.granted:
-        invocation.why = NOT_GRANTED.format(invocation.SECRETS)
-        return Err("denied")
-    value = (invocation.secrets or {}).get(key)
-    if value is None:
-        invocation.why = f"the install has no secret {key[:100]!r}"
-        return Err("missing")
-    return value
-
-
-def list_secret_keys(invocation: Invocation) -> list[str]:
-    """The names of all; none when not granted."""
-    if invocation.SECRETS not in invocation.granted:
-        return []
-    return list(invocation.secrets or ())
-
-
-# MERGED user: `user` and `user-v2`: the person on whose behalf the handler runs.
-
-_Record = dict[str, object]
-
-
-def get_user(invocation: Invocation) -> _Record | Err:
-    """user-data, or `not-allowed`, or `not-available`."""
-    if invocation.USER not in invocation.granted:
-        return Err("not-allowed")
-    user = invocation.user
-    if user is None:
-        return Err("not-available")
-    return {
-        "tenant_id": invocation.tenant,
-        "client_name": user.client_name,
-        "user_id": user.user_id,
-        "user_email": user.user_email,
-        "user_name": user.user_name,
-        "user_type": user.user_type,
-    }
-
-
-def get_user_v2(invocation: Invocation) -> _Record | Err:
-    """user-data-v2: with the client's id, and further fields in the order of their names."""
-    known = get_user(invocation)
-    user = invocation.user
-    if isinstance(known, Err) or user is None:
-        return known
-    known["client_id"] = user.client_id
-    known["additional_fields"] = sorted(user.additional_fields.items())
-    return known

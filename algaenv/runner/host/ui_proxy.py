@@ -1,14 +1,45 @@
-"""`ui-proxy`: what the extension's own pages could ask, asked by its handler."""
+"""`ui-proxy`: requests that the extension's own pages could make, made by its handler."""
 
 from __future__ import annotations
 
 import logging
 from urllib.parse import quote, urlsplit
 
-from algaenv.runner.execute.invocation import Invocation
+from algaenv.runner.execute.invocation import CAP_UI_PROXY, Invocation
 from algaenv.runner.host.settings import Peers
 from algaenv.runner.outbound import BadHeader, NoAnswer, Outbound, Question, exchange, pair
 from algaenv.runner.wasm.wit import Err
+
+_PATH_KEEPS = "!$&'()*+,:;=@[]|~"
+"""All other characters than these, digits, letters and `-._` are encoded; so is `%`, again."""
+_QUERY_KEEPS = "!$%&()*+,/:;=?@[\\]^`{|}~"
+_DOTS = frozenset((".", ".."))
+
+
+class BadRoute(Exception):
+    """Empty, or it tries to leave its place."""
+
+
+def route_url(base: str, extension: str, route: str) -> str:
+    """The URL of `route` below `base`, whose own query is dropped. Raises BadRoute.
+
+    A route of the platform's API (`/api/…`) lies directly below the base, another one below the
+    extension's id. Empty segments are dropped; the query stays as it is.
+    """
+    route = route.strip()
+    if not route:
+        raise BadRoute
+    path, _, query = route.partition("?")
+    segments = [segment for segment in path.split("/") if segment]
+    if _DOTS.intersection(segments):
+        raise BadRoute
+    if not path.startswith(("/api/", "api/")) and extension and extension not in _DOTS:
+        segments.insert(0, extension)
+    parts = urlsplit(base)
+    below = "".join("/" + quote(segment, safe=_PATH_KEEPS) for segment in segments)
+    asked = f"?{quote(query, safe=_QUERY_KEEPS)}" if query else ""
+    return f"{parts.scheme}://{parts.netloc}{parts.path.removesuffix('/')}{below}{asked}"
+
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +59,7 @@ class UiProxy:
 
     def call_route(self, invocation: Invocation, route: str, payload: bytes | None) -> bytes | Err:
         """The body of the answer; GET without a payload, POST with one."""
-        if invocation.UI_PROXY not in invocation.granted:
+        if CAP_UI_PROXY not in invocation.granted:
             return Err("denied")
         if self._base is None:
             return Err("route-not-found")
@@ -80,36 +111,3 @@ def _failed(invocation: Invocation, why: str) -> Err:
     }
     _log.warning("ui_proxy error", extra={"fields": fields})
     return Err("internal")
-
-
-# MERGED route: From a route as a guest names it to the URL behind the UI's proxy.
-
-_PATH_KEEPS = "!$&'()*+,:;=@[]|~"
-"""All other characters than these, digits, letters and `-._` are encoded; so is `%`, again."""
-_QUERY_KEEPS = "!$%&()*+,/:;=?@[\\]^`{|}~"
-_DOTS = frozenset((".", ".."))
-
-
-class BadRoute(Exception):
-    """Empty, or it tries to leave its place."""
-
-
-def route_url(base: str, extension: str, route: str) -> str:
-    """The URL of `route` below `base`, whose own query is dropped. Raises BadRoute.
-
-    A route of the platform's API (`/api/…`) lies directly below the base, another one below the
-    extension's id. Empty segments are dropped; the query stays as it is.
-    """
-    route = route.strip()
-    if not route:
-        raise BadRoute
-    path, _, query = route.partition("?")
-    segments = [segment for segment in path.split("/") if segment]
-    if _DOTS.intersection(segments):
-        raise BadRoute
-    if not path.startswith(("/api/", "api/")) and extension and extension not in _DOTS:
-        segments.insert(0, extension)
-    parts = urlsplit(base)
-    below = "".join("/" + quote(segment, safe=_PATH_KEEPS) for segment in segments)
-    asked = f"?{quote(query, safe=_QUERY_KEEPS)}" if query else ""
-    return f"{parts.scheme}://{parts.netloc}{parts.path.removesuffix('/')}{below}{asked}"

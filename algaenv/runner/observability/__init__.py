@@ -1,5 +1,5 @@
-"""Figures for Prometheus, of all worker processes together.
+"""The access log, the guests' log, and Prometheus metrics of all workers together.
 
-No label names a tenant or an extension: their ids come with requests, which anybody inside the
-network can make up, and a series once made stays for ever. The log has them line by line.
+No label names a tenant or an extension: their ids come with requests, which any client inside the
+network can make up, and a series once created is kept. The log has them line by line.
 """

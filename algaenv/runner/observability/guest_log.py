@@ -1,4 +1,11 @@
-"""An entry of the debug stream: under which key it goes, and the fields it has."""
+"""What guests print: lines in the service's log, and events in a Redis stream for debugging.
+
+    GuestLog.write -> EventQueue -> StreamPublisher (a thread) -> RedisStream
+
+The publisher is a thread and not a task: reading the system's certificates, resolving a name and
+writing a few hundred entries all take longer than a request may wait, and a resolution that hangs
+would keep the event loop from closing.
+"""
 
 from __future__ import annotations
 
@@ -79,8 +86,6 @@ def cut(text: str, most: int) -> tuple[bytes, bool]:
     return content[:most].decode(errors="ignore").encode(), True
 
 
-# MERGED backlog: Events that wait to be written: what came first is lost first when there are too many.
-
 MOST_BYTES = 16 * 1024 * 1024
 """What all waiting events may take, about: 30,000 short ones, or 2,000 of the longest."""
 BATCH = 256
@@ -152,8 +157,6 @@ class Backlog:
 def _size(event: Event) -> int:
     return _EVENT_BYTES + len(event.message)
 
-
-# MERGED sink: The Redis that the debug stream is written to.
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 2.0
@@ -231,12 +234,6 @@ class Sink:
         """Close the connection."""
         self._client.close()
 
-
-# MERGED publisher: Carries events to the debug stream, from a thread of its own.
-#
-# A thread, and not the event loop: reading the system's certificates, looking up a name and writing
-# a few hundred entries all take longer than a request may wait, and a look-up that hangs would keep
-# the loop from closing.
 
 FLUSH_SECONDS = 1.0
 LONGEST_PAUSE = 1.0
@@ -354,8 +351,6 @@ class Publisher:
                 self._missed += number
         self._dropped(number)
 
-
-# MERGED log: The listener of all calls: a line in the service's log, and an event for the debug stream.
 
 LONGEST_LINE = 8192
 """Characters of a message in the log of the service, whatever the debug stream takes."""

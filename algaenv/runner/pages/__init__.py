@@ -1,1 +1,1 @@
-"""TODO: say what this package holds."""
+"""Static files of extensions' pages: routes, tenants, files, caches."""

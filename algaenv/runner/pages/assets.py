@@ -1,4 +1,8 @@
-"""The media types of the files a page is made of, as Alga's runner names them."""
+"""Static files of a bundle's pages: their media types, responses, cache and delivery.
+
+A file is taken from memory, else from disk, else its bundle is fetched from the store. The files
+used last stay in memory, so most requests touch no disk.
+"""
 
 from __future__ import annotations
 
@@ -49,8 +53,6 @@ def media_type(name: str) -> str:
     _, dot, suffix = name.rpartition(".")
     return _BY_SUFFIX.get(suffix.lower(), UNKNOWN) if dot else UNKNOWN
 
-
-# MERGED asset: One file of a page, with the answers to a request for it made in advance.
 
 IMMUTABLE = "public, max-age=31536000, immutable"
 NO_STORE = "no-store"
@@ -146,8 +148,6 @@ async def _chunks(opened: IO[bytes]) -> AsyncIterator[bytes]:
             yield chunk
 
 
-# MERGED shelf: Files of pages kept in memory, the ones used last, so that most requests touch no disk.
-
 INDEX = "index.html"
 SHELF_BYTES = 64 * 1024 * 1024
 _WHERE = tuple[Digest, str]
@@ -200,8 +200,6 @@ def choose(ui: Path, path: str) -> str:
     return path if path and os.path.isfile(f"{ui}/{path}") else INDEX  # noqa: PTH113
 
 
-# MERGED tail: The rules for the path below a bundle's URL.
-
 _SUFFIXES = frozenset(SERVED)
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 """Every control character there is, and the backslash."""
@@ -225,8 +223,6 @@ def clean(tail: str) -> str | None:
             return None
     return "/".join(segments)
 
-
-# MERGED delivery: From a bundle's name to the answer that carries one of its files.
 
 _log = logging.getLogger(__name__)
 _TRIES = 3

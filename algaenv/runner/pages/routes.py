@@ -1,4 +1,7 @@
-"""`GET /ext-ui/{extension}/{content hash}/{path}`: the files of an extension's page."""
+"""`GET /ext-ui/{extension}/{content hash}/{path}`, the files of a page, and `GET /`.
+
+`GET /` redirects from a host name to the page of the extension that is served there.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,58 @@ from algaenv.runner.http import empty, header, text
 from algaenv.runner.observability.access_log import LINE, Line
 from algaenv.runner.pages.assets import Delivery, Order
 from algaenv.runner.pages.tenancy import NoAnswer, Registry, Tenancy
+
+PREFIX = b"/ext-ui/"
+_PARTS = ("extension_id", "content_hash", "path")
+
+
+class BadUrl(Exception):
+    """The URL cannot be read; the text is for the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The three parts of the path, decoded once, and the tenant of the query, if it has one."""
+
+    extension: str
+    content_hash: str
+    tail: str
+    tenant: str | None
+
+
+def split(raw_path: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """Split `/ext-ui/a/b/c…` before decoding, so that an encoded slash separates nothing.
+
+    None when a part is missing or empty: there is nothing at such a path.
+    """
+    if not raw_path.startswith(PREFIX):
+        return None
+    parts = raw_path[len(PREFIX) :].split(b"/", 2)
+    return (parts[0], parts[1], parts[2]) if len(parts) == len(_PARTS) and all(parts) else None
+
+
+def read_target(parts: tuple[bytes, bytes, bytes], query: bytes) -> Target:
+    """Decode the parts. Raises BadUrl."""
+    extension, content_hash, tail = (
+        _decode(part, name) for part, name in zip(parts, _PARTS, strict=True)
+    )
+    return Target(extension, content_hash, tail, _tenant(query) if query else None)
+
+
+def _decode(part: bytes, name: str) -> str:
+    try:
+        return (unquote_to_bytes(part) if b"%" in part else part).decode()
+    except UnicodeDecodeError:
+        raise BadUrl(f"Invalid URL: Invalid UTF-8 in `{name}`") from None
+
+
+def _tenant(query: bytes) -> str | None:
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    for name in ("tenant", "path"):
+        if sum(key == name for key, _ in pairs) > 1:
+            raise BadUrl(f"Failed to deserialize query string: duplicate field `{name}`")
+    return next((value for key, value in pairs if key == "tenant"), None)
+
 
 _CONTENT_HASH = re.compile(r"sha256:([0-9a-fA-F]{64})")
 _METHODS = ("GET", "HEAD")
@@ -104,62 +159,6 @@ class Pages(BaseRoute):
             tenant, target.extension, target.content_hash
         )
 
-
-# MERGED target: What a request for a page asks for, taken from its raw URL.
-
-PREFIX = b"/ext-ui/"
-_PARTS = ("extension_id", "content_hash", "path")
-
-
-class BadUrl(Exception):
-    """The URL cannot be read; the text is for the client."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The three parts of the path, decoded once, and the tenant of the query, if it has one."""
-
-    extension: str
-    content_hash: str
-    tail: str
-    tenant: str | None
-
-
-def split(raw_path: bytes) -> tuple[bytes, bytes, bytes] | None:
-    """Split `/ext-ui/a/b/c…` before decoding, so that an encoded slash separates nothing.
-
-    None when a part is missing or empty: there is nothing at such a path.
-    """
-    if not raw_path.startswith(PREFIX):
-        return None
-    parts = raw_path[len(PREFIX) :].split(b"/", 2)
-    return (parts[0], parts[1], parts[2]) if len(parts) == len(_PARTS) and all(parts) else None
-
-
-def read_target(parts: tuple[bytes, bytes, bytes], query: bytes) -> Target:
-    """Decode the parts. Raises BadUrl."""
-    extension, content_hash, tail = (
-        _decode(part, name) for part, name in zip(parts, _PARTS, strict=True)
-    )
-    return Target(extension, content_hash, tail, _tenant(query) if query else None)
-
-
-def _decode(part: bytes, name: str) -> str:
-    try:
-        return (unquote_to_bytes(part) if b"%" in part else part).decode()
-    except UnicodeDecodeError:
-        raise BadUrl(f"Invalid URL: Invalid UTF-8 in `{name}`") from None
-
-
-def _tenant(query: bytes) -> str | None:
-    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    for name in ("tenant", "path"):
-        if sum(key == name for key, _ in pairs) > 1:
-            raise BadUrl(f"Failed to deserialize query string: duplicate field `{name}`")
-    return next((value for key, value in pairs if key == "tenant"), None)
-
-
-# MERGED host_dispatch: `GET /`: from a host name to the page of the extension that lives there.
 
 _FIELDS = ("tenant_id", "extension_id", "content_hash")
 

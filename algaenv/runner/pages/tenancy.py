@@ -1,4 +1,13 @@
-"""Questions to the application server about who has what installed."""
+"""Which tenant a page belongs to, and whether that tenant has the extension installed.
+
+A page is opened as `index.html?tenant=T`. Its scripts and styles come without the query and, on
+their way through the application server, without the headers that name the tenant. So the tenant
+of the first request is remembered for the others once its response was a success.
+
+A page may be served by one worker and its scripts by another, so hints go to a log that all
+workers share. Where the cache is read-only, each worker has only its own memory. The registry is
+the application server, which knows installations.
+"""
 
 from __future__ import annotations
 
@@ -161,11 +170,6 @@ def _object(body: bytes) -> Mapping[str, object] | None:
     return fields if isinstance(fields, dict) else None
 
 
-# MERGED hints: Who opened which bundle of which extension: remembered by all workers alike.
-#
-# A page may be answered by one worker and its scripts by another. Where the cache cannot be written
-# to, each worker has only its own memory.
-
 MOST_HINTS = 10_000
 SURE_SECONDS = 0.05
 """How long a tenant that is served again and again needs no look at what others did."""
@@ -260,13 +264,6 @@ class Hints:
 def _name(where: _Where) -> bytes:
     extension, digest = where
     return blake2b(f"{digest.hex}{extension}".encode(errors="replace"), digest_size=20).digest()
-
-
-# MERGED tenancy: Whose page is it? Browsers say so for the first file only.
-#
-# A page is opened as `index.html?tenant=T`; its scripts and styles come without the query and, on
-# their way through the application server, without the headers that could tell. So the answer to
-# the first is remembered for the others, once it turned out to be a good one.
 
 
 class Tenancy:

@@ -1,4 +1,8 @@
-"""How a handler can fail to answer."""
+"""How a handler can fail: kinds, the engine's error texts read into kinds, hints for its author.
+
+The engine reports an error only as text: the outermost message, and its causes below it. What the
+guest wrote to stderr, its last host call, and the functions on its stack say more.
+"""
 
 from __future__ import annotations
 
@@ -52,10 +56,6 @@ class GuestFailure(Exception):
         super().__init__(message)
 
 
-# MERGED diagnosis: From the words of the engine to a failure with a kind.
-#
-# The engine tells what went wrong only as text: the outermost message, and its causes below it.
-
 INTERRUPT = "wasm trap: interrupt"
 EXHAUSTED = "maximum concurrent"
 """How the engine begins to say that its pool has no slot left."""
@@ -107,12 +107,6 @@ def _kind(chain: tuple[str, ...], otherwise: Kind) -> Kind:
 
 def _dedent(cause: str) -> str:
     return "\n".join(line.strip() for line in cause.strip().splitlines())
-
-
-# MERGED advice: Why a handler failed, in words for its author, and what to do about it.
-#
-# The engine only knows the instruction that gave up. What the guest wrote to stderr, what it asked of
-# its host last, and the functions on its stack say more.
 
 
 @dataclass(frozen=True, slots=True)

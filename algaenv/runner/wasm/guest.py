@@ -1,6 +1,10 @@
 """A handler that is compiled, linked and ready to be called, any number of times at once.
 
-Every call gets a store and an instance of its own, which nothing of it outlives.
+Every call gets a store and an instance of its own, and nothing outlives the call.
+
+`GuestLoader` has the engines of the process. Most components fit the pooling allocator, whose slots
+stay warm. One with more memories, tables or instances than a slot allows gets an engine without a
+pool: slower to start, and nothing else differs.
 """
 
 from __future__ import annotations
@@ -218,11 +222,6 @@ def _failure(running: Running, error: int, otherwise: Kind) -> BaseException:
             return fault
 
 
-# MERGED guests: The engines of a process, and how a compiled component becomes a guest.
-#
-# Most components fit the pool, whose slots stay warm. One with more memories, tables or instances
-# than a slot allows gets an engine without a pool: slower to start, and nothing else differs.
-
 SPARE = 8
 """Guests beyond those of the lanes: the ones that sleep where nothing can end them."""
 
@@ -320,14 +319,14 @@ class Guests:
         extern = component.type.exports(engine).get(wit.HANDLER)
         kind = None if extern is None else extern.ty
         if not isinstance(kind, FuncType):
-            reason = f"it exports no function called {world.HANDLER}"
+            reason = f"it exports no function called {wit.HANDLER}"
             raise GuestFailure(Kind.SIGNATURE, _NO_HANDLER, reason=reason)
         ours, (theirs, trouble) = wit.handler(), read(kind)
         complaints = [trouble]
         if theirs is not None:
             complaints = list(wit.complaints(ours, theirs, we_call=True))
         if theirs is None or theirs.result is None or complaints:
-            reason = f"{world.HANDLER}: {'; '.join(complaints)}"
+            reason = f"{wit.HANDLER}: {'; '.join(complaints)}"
             raise GuestFailure(
                 Kind.SIGNATURE, _NOT_THE_TYPE, reason=reason, causes=(_NOT_THE_TYPE, *complaints)
             )

@@ -1,8 +1,11 @@
-"""How a guest's thread waits for work on the event loop.
+"""A call under way on a guest thread: captured output, faults, and a bridge to the event loop.
 
-The thread wakes when the work has ended, at the deadline, or when the caller has left, whichever
-is first; in the last two cases the work is cancelled, in the way that the HTTP client can bear (see
-`algaenv.runner.outbound`).
+The engine calls back on the thread that runs the guest, so the state of one call can never be
+taken for another's.
+
+A thread that waits for the event loop wakes when the task has ended, at the deadline, or when the
+caller has disconnected, whichever is first. In the last two cases the task is cancelled by an anyio
+scope, which the HTTP client can bear (see `algaenv.runner.outbound`).
 """
 
 from __future__ import annotations
@@ -162,11 +165,6 @@ class _Errand:
             self._ended.release()
 
 
-# MERGED capture: What a guest writes to its standard output and error, line by line and within bounds.
-#
-# The engine writes to files; these are of memory only, one pair a thread, and used again by the next
-# call. A guest that writes more than anybody reads loses lines instead of taking memory.
-
 LIMIT = 256 << 10
 """Bytes that are read of a stream in a call; the rest is counted and dropped."""
 LINES = 1_000
@@ -261,11 +259,6 @@ class _Stream:
     def __del__(self) -> None:
         os.close(self._file)
 
-
-# MERGED running: A call under way on a thread: what the callbacks of the engine find there.
-#
-# The engine calls back on the thread that runs the guest, so what one call went through can never
-# be taken for another's.
 
 _logger = logging.getLogger(__name__)
 

@@ -1,8 +1,14 @@
-"""How much memory the guests of one worker may take together.
+"""Limits on what the guests of one worker take together: memory, processor time, and the clock.
 
-Each guest has a limit of its own, and many of them at once have many of those. The engine tells
-nobody that a memory grows, so it is looked at from outside: at each tick of a guest, on its thread,
-when one computes at a time. Whoever grew while there is too much is ended.
+Memory: each guest has a limit of its own, and many guests at once have many of those. The engine
+reports no growth, so the process is measured at each tick of a guest, on its thread. A guest that
+grew while there is too much is ended.
+
+Processor time: each host call takes the interpreter's lock, and each fresh memory the kernel's, so
+short calls are about twice as fast one after another. A call that waits for another machine gives
+its slot up meanwhile, and one that computes for long loses it: it continues beside the others.
+
+The clock ticks while calls are under way, and sleeps when none is.
 """
 
 from __future__ import annotations
@@ -88,12 +94,6 @@ def _memory() -> Iterator[int]:
             yield int(Path("/sys/fs/cgroup", file).read_text())
     yield _UNLIMITED
 
-
-# MERGED turn: Who computes: guests of one process take turns, for threads at once only hinder each other.
-#
-# Each call of a host function takes the interpreter's lock, and each fresh memory the kernel's, so
-# short calls are about twice as fast one after another. A call that waits for another machine gives
-# its turn up meanwhile, and one that computes for long loses it: it goes on beside the others.
 
 LONGEST_SECONDS = 0.005
 """Of processor time in one turn, looked at once a tick; then the next begins as well. On a busy
@@ -181,8 +181,6 @@ class Turn:
             self.take(claim)
             claim.gate.release()
 
-
-# MERGED ticker: The clock of the guests: it ticks while calls are under way, and rests when none is.
 
 TICK_SECONDS = 0.01
 _IDLE_TICKS = 50

@@ -1,7 +1,11 @@
-"""What a component imports, defined by the host functions that the table has.
+"""The imports of a component, defined by the host functions that the table has.
 
 A component gets the functions it asks for and nothing else. Lifters and lowerers follow its own
-types, so that one built for another copy of the world works wherever our values fit.
+types, so a component built for another version of the world works wherever our values fit.
+
+WASI is linked for guests of other tool chains, with nothing granted. `wasi:http` would let a guest
+call any host, past the egress list. Tool chains import it whether a guest uses it or not, so it is
+linked too: each of its functions ends the guest with the reason.
 """
 
 from __future__ import annotations
@@ -144,11 +148,6 @@ def _callback(
 
     return callback
 
-
-# MERGED wasi: WASI for guests of other tool chains: linked, with nothing granted.
-#
-# `wasi:http` would let a guest call anybody, past the egress list. Tool chains import it whether a
-# guest uses it or not, so it is linked too: each of its functions ends the guest with the reason.
 
 PREFIX = "wasi:"
 HTTP = "wasi:http/"

@@ -1,4 +1,13 @@
-"""The types of values between host and guest, as plain objects that can be compared and named."""
+"""WIT: types as plain objects that can be compared, and the world `alga:extension/runner`.
+
+Values in Python, in both directions: record: `dict` with names in snake_case; option: None or the
+value; enum: its name as in WIT (`not-allowed`); list: `list`; list<u8>: `bytes`; tuple: `tuple`;
+char, string: `str`; result<T, E>: the value, or an `Err`, and None for an absent T.
+
+Components are linked by structure. The world says what this runner's functions take and return, so
+that a component built for an older or newer version of it can be told from one that no value of
+ours would fit.
+"""
 
 from __future__ import annotations
 
@@ -173,25 +182,12 @@ class _Reader:
         return None if kind is None else self.read(kind)
 
 
-# MERGED values: How WIT values look in Python, in both directions.
-#
-# record: `dict` with names in snake_case. option: None or the value. enum: its name as in WIT
-# (`not-allowed`). list: `list`; list<u8>: `bytes`. tuple: `tuple`. char, string: `str`.
-# result<T, E>: the value, or an `Err`; T absent: None.
-
-
 @dataclass(frozen=True, slots=True)
 class Err:
     """The error arm of a result."""
 
     value: object = None
 
-
-# MERGED world: The world `alga:extension/runner`: what a handler may import and what it exports.
-#
-# Components are linked by structure. What this runner's functions give and take is written down
-# here, so that a component built for an older or a newer copy of the world can be told from one
-# that no value of ours would fit.
 
 PACKAGE = "alga:extension/"
 HANDLER = "handler"

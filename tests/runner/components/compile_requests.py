@@ -1,4 +1,6 @@
-"""A process that needs components: `python -m tests.runner.components.compile_requests ROOT AT_ONCE WASM…`.
+"""A process that needs components.
+
+    python -m tests.runner.components.compile_requests ROOT AT_ONCE WASM…
 
 It asks for all of them at the same time once it is told to go on, and says what happened.
 """

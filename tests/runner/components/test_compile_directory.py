@@ -82,7 +82,9 @@ def test_links_are_not_followed(tmp_path: Path, folder: Folder) -> None:
 def test_engines_do_not_meet(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
 
     before = folder.place(WASM)
-    monkeypatch.setattr(settings, "fingerprint", lambda: "another engine")
+    from algaenv.runner.wasm import engine_config
+
+    monkeypatch.setattr(engine_config, "fingerprint", lambda: "another engine")
     other = Folder(folder.path.parent.parent)
     assert other.place(WASM) != before
     assert other.place(WASM).name.startswith(WASM.hex)

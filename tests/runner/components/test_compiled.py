@@ -18,7 +18,7 @@ from algaenv.runner.components.compiled import Compiled, CompileEnded, Event, Fi
 from algaenv.runner.components.compiler import CompileLimits
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 
-from .asking import asking
+from .compile_requests import asking
 from .components import CORE_MODULE, ill_typed, kept, large, small
 
 T = TypeVar("T")

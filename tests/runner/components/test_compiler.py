@@ -17,7 +17,7 @@ from algaenv.runner.components.compile import Done, Failed, Unreadable, Verdict,
 from algaenv.runner.components.compiler import CompileLimits, Compiler
 from algaenv.runner.wasm.failure import Kind
 
-from .asking import asking
+from .compile_requests import asking
 from .components import large, small
 
 MIB = 1 << 20

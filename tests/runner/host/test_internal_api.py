@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from algaenv.runner import outbound
 from algaenv.runner.execute.invocation import Expired
 from algaenv.runner.host import internal_api
 from algaenv.runner.wasm.wit import Err
@@ -107,7 +108,7 @@ def test_a_body_that_ends_early(host: Host, server: Stub) -> None:
 
 
 def test_a_body_that_is_too_long(host: Host, server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "MOST_BYTES", 1000)
+    monkeypatch.setattr(outbound, "MOST_BYTES", 1000)
     server.say(Said(200, b" " * 1001))
     assert host.call(LISTING, "ns", None) == Err("internal")
     server.say(Said(200, b" " * 1000))
@@ -151,7 +152,7 @@ def test_a_move_to_nowhere(host: Host, server: Stub, location: bytes) -> None:
 
 def test_its_own_limit(host: Host, server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     assert internal_api.SECONDS == 30
-    monkeypatch.setattr(internal, "SECONDS", 0.2)
+    monkeypatch.setattr(internal_api, "SECONDS", 0.2)
     server.say(Said(hang="head"))
     assert host.call(LISTING, "ns", None) == Err("internal")
     assert server.left.wait(5)

@@ -15,7 +15,6 @@ import pytest
 
 from algaenv.runner.execute.request_models import Caller, SecretEnvelope
 from algaenv.runner.host import secret_envelope
-from algaenv.runner.host import secret_envelope as module
 from algaenv.runner.host.secret_envelope import Envelopes, SecretFailure
 from algaenv.runner.host.settings import Peers
 
@@ -194,7 +193,7 @@ def test_vault_has_little_time(
     resolve: Resolve, server: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert secret_envelope.SECONDS == 10
-    monkeypatch.setattr(vault, "SECONDS", 0.2)
+    monkeypatch.setattr(secret_envelope, "SECONDS", 0.2)
     server.say(Said(hang="head"))
     with pytest.raises(SecretFailure, match="no answer"):
         resolve("x", **SEALED)
@@ -204,7 +203,7 @@ def test_vault_has_little_time(
 def test_what_vault_said_is_kept_a_while(
     resolve: Resolve, server: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert module.KEEP_SECONDS == 30
+    assert secret_envelope.KEEP_SECONDS == 30
     server.answer = lambda asked: Said(
         200, json.dumps({"data": {"plaintext": sealed({"n": str(len(server.asked))})}}).encode()
     )
@@ -220,13 +219,13 @@ def test_what_vault_said_is_kept_a_while(
     ]
     for count, (ciphertext, who, fields) in enumerate(different, 2):
         assert resolve(ciphertext, who, **fields) == {"n": str(count)}
-    monkeypatch.setattr(module, "KEEP_SECONDS", 0.0)
+    monkeypatch.setattr(secret_envelope, "KEEP_SECONDS", 0.0)
     assert resolve("z", **SEALED) == {"n": "9"}
     assert resolve("z", **SEALED) == {"n": "10"}
 
 
 def test_how_much_is_kept(resolve: Resolve, server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_KEPT", 2)
+    monkeypatch.setattr(secret_envelope, "MOST_KEPT", 2)
     server.says({"data": {"plaintext": sealed({})}})
     for ciphertext in ("a", "b", "c", "c", "b", "a", "a"):
         resolve(ciphertext, **SEALED)
@@ -238,10 +237,10 @@ def test_until_when() -> None:
     def after(seconds: float) -> str:
         return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
-    assert 4 < module._seconds(after(5)) <= 5
-    assert 4 < module._seconds(after(5).replace("+00:00", "Z")) <= 5
+    assert 4 < secret_envelope._seconds(after(5)) <= 5
+    assert 4 < secret_envelope._seconds(after(5).replace("+00:00", "Z")) <= 5
     for text in (None, "", "soon", after(3600), after(-1), after(5)[:19], "2020-01-01T00:00:00Z"):
-        assert module._seconds(text) == 30
+        assert secret_envelope._seconds(text) == 30
 
 
 def test_many_at_once_ask_once(loop: Loop, server: Stub, tmp_path: Path) -> None:

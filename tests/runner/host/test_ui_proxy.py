@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algaenv.runner.execute.invocation import DEFAULTS, UI_PROXY, Expired
+from algaenv.runner.execute.invocation import CAP_UI_PROXY, DEFAULTS, Expired
 from algaenv.runner.execute.request_models import User
 from algaenv.runner.host.ui_proxy import BadRoute, route_url
 from algaenv.runner.wasm.wit import Err
@@ -51,7 +51,7 @@ def test_a_question_with_all(begin: Begin, server: Stub, user: User) -> None:
         tenant="tenant-ok",
         extension="ext-ok",
         secrets={"api_key": "sk", "other": "unsent"},
-        granted=DEFAULTS | {UI_PROXY},
+        granted=DEFAULTS | {CAP_UI_PROXY},
         user=user,
     )
     assert said == b"{}"
@@ -114,7 +114,7 @@ def test_failures(host: Host, begin: Begin, server: Stub) -> None:
 
 @pytest.mark.parametrize("hang", ["head", "body"])
 def test_its_own_limit(begin: Begin, server: Stub, hang: str) -> None:
-    host = begin(UI_PROXY_BASE_URL=server.url, UI_PROXY_TIMEOUT_MS="150")
+    host = begin(UI_PROXY_BASE_URL=server.url, CAP_UI_PROXY_TIMEOUT_MS="150")
     server.say(Said(200, b"x", hang=hang))
     started = time.monotonic()
     assert host.call(CALL, "x", None) == Err("internal")

@@ -16,7 +16,7 @@ from algaenv.runner.execute.invocation import Invocation
 from algaenv.runner.observability.guest_log import GuestLog
 from algaenv.runner.settings import StreamSettings
 
-from .server import Server, running
+from .fake_redis import Server, running
 
 Open = Callable[..., GuestLog]
 

@@ -16,7 +16,7 @@ from algaenv.runner.observability import guest_log
 from algaenv.runner.observability.guest_log import ANSWER_SECONDS
 
 from .conftest import Open, Tallied, invocation
-from .server import Server, free_port, until
+from .fake_redis import Server, free_port, until
 
 KEY = "ext-debug:tenant-a:demo-ext"
 LOST, BACK = "debug stream lost", "debug stream back"

@@ -15,7 +15,7 @@ from algaenv.runner.execute.invocation import Level, Stream
 from algaenv.runner.observability.guest_log import FLUSH_SECONDS, Origin
 
 from .conftest import Open, Tallied, invocation
-from .server import Server, behind_tls, certificate, running, until
+from .fake_redis import Server, behind_tls, certificate, running, until
 
 KEY = "ext-debug:tenant-a:demo-ext"
 
