@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from algaenv import __version__
 from algaenv.runner.settings import (
     DEFAULT_PORT,
-    BadEnvironment,
-    Environment,
+    InvalidSettings,
+    Settings,
     read_secrets,
 )
 
@@ -35,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         os.environ.update(read_secrets(os.environ))
-        serve(Environment.read(os.environ))
-    except (BadEnvironment, CannotListen) as problem:
+        serve(Settings.read(os.environ))
+    except (InvalidSettings, CannotListen) as problem:
         return _fail(str(problem))
     return 0
 

@@ -22,27 +22,27 @@ from starlette.types import ASGIApp
 
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.limits import DEFAULT_LIMITS
-from algaenv.runner.bundles.cache import BundleCache, Room
-from algaenv.runner.bundles.store import Reach, Store, open_store
-from algaenv.runner.components.compiled import Compiled, CompileEnded, Event
-from algaenv.runner.components.loaded import Components
-from algaenv.runner.execute.endpoints import Execute, Warm
+from algaenv.runner.bundles.cache import BundleCache, CacheEvictor
+from algaenv.runner.bundles.store import Store, StoreStatus, open_store
+from algaenv.runner.components.compiled import CompiledComponents, CompileEnded, CompileEvent
+from algaenv.runner.components.loaded import Handlers
+from algaenv.runner.execute.endpoints import ExecuteEndpoint, WarmupEndpoint
 from algaenv.runner.execute.idempotency import Idempotency
 from algaenv.runner.execute.invocation import HostTable
 from algaenv.runner.execute.invoker import Invoker
-from algaenv.runner.host.secret_envelope import Envelopes
-from algaenv.runner.http import Direct, Guard, document, empty
-from algaenv.runner.observability.access_log import Journal
+from algaenv.runner.host.secret_envelope import SecretEnvelopes
+from algaenv.runner.http import CallerCheck, DirectRoute, empty_response, json_response
+from algaenv.runner.observability.access_log import AccessLog
 from algaenv.runner.observability.guest_log import GuestLog
-from algaenv.runner.observability.metrics import Metrics, Watched
+from algaenv.runner.observability.metrics import GaugeName, Metrics
 from algaenv.runner.outbound import Outbound
-from algaenv.runner.pages.assets import Delivery, Shelf
-from algaenv.runner.pages.response_cache import Recent
-from algaenv.runner.pages.routes import HostDispatch, Pages
-from algaenv.runner.pages.tenancy import Hints, Registry, Tenancy
-from algaenv.runner.settings import Environment
-from algaenv.runner.wasm.runtime import Engine, Works
-from algaenv.runner.worker_bus import Neighbours
+from algaenv.runner.pages.assets import AssetCache, AssetDelivery
+from algaenv.runner.pages.response_cache import ResponseCache
+from algaenv.runner.pages.routes import HostDispatch, PagesRoute
+from algaenv.runner.pages.tenancy import Registry, TenantHints, TenantResolver
+from algaenv.runner.settings import Settings
+from algaenv.runner.wasm.runtime import LazyRuntime, Runtime
+from algaenv.runner.worker_bus import WorkerBus
 from algaenv.runner.workers import Worker
 from algaenv.serving.background import restart_on_failure
 
@@ -54,8 +54,8 @@ CONTRACT = "1"
 """Of the behaviour that peers rely on; it is Alga's, and a new number if that changes."""
 
 
-def build(
-    environment: Environment, worker: Worker | None = None, ledger: Path | None = None
+def build_app(
+    environment: Settings, worker: Worker | None = None, ledger: Path | None = None
 ) -> ASGIApp:
     """The ASGI application for these settings; opens no connection yet.
 
@@ -65,53 +65,53 @@ def build(
     outbound = Outbound()
     store = open_store(environment.source, outbound)
     registry = Registry(environment.registry_base, environment.auth_key, outbound)
-    room = Room(environment.cache_root, environment.cache_max_bytes)
+    room = CacheEvictor(environment.cache_root, environment.cache_max_bytes)
     metrics = Metrics(ledger, worker=worker.number if worker else 0, contract=CONTRACT)
     cache = BundleCache(
         environment.cache_root, store, room=room, limits=DEFAULT_LIMITS, tell=metrics.bundle
     )
-    shelf = Shelf(policy=environment.policy, max_file_bytes=environment.static_max_bytes)
-    hints = Hints(environment.cache_root, workers=workers)
+    shelf = AssetCache(policy=environment.policy, max_file_bytes=environment.static_max_bytes)
+    hints = TenantHints(environment.cache_root, workers=workers)
     health = Health(
         cache_root=environment.cache_root,
         cache_max_text=environment.cache_max_text,
         store=store,
         signed=environment.source.signed,
     )
-    pages = Pages(
+    pages = PagesRoute(
         demands_tenant=environment.demands_tenant,
         asks_registry=environment.asks_registry,
         registry=registry,
-        tenancy=Tenancy(registry, hints),
-        delivery=Delivery(cache, shelf),
+        tenancy=TenantResolver(registry, hints),
+        delivery=AssetDelivery(cache, shelf),
     )
     log = GuestLog(environment.stream, metrics)
-    tell = _Teller(metrics)
-    compiled = Compiled(environment.cache_root, environment.compiling, tell=tell)
-    engine = Engine(
-        lambda: _table(environment, outbound),
+    tell = _CompileEventCounter(metrics)
+    compiled = CompiledComponents(environment.cache_root, environment.compiling, tell=tell)
+    engine = LazyRuntime(
+        lambda: _host_table(environment, outbound),
         compiled,
         threads=environment.concurrency,
         queue=environment.queue,
         tell=tell,
-        recycle=worker.recycle if worker else _nothing,
+        recycle=worker.recycle if worker else _cannot_recycle,
         budget=environment.budget,
     )
-    components = Components(cache, engine)
+    components = Handlers(cache, engine)
 
     async def load(bundle: Digest, component: Path) -> None:
         await (await engine.works()).loaded.guest(bundle, component)
 
-    neighbours = Neighbours(worker, load)
+    neighbours = WorkerBus(worker, load)
     invoker = Invoker(
         components=components,
-        envelopes=Envelopes(environment.peers, outbound),
+        envelopes=SecretEnvelopes(environment.peers, outbound),
         engine=engine,
         log=log,
         has_store=environment.has_store,
     )
     idempotency = Idempotency(environment.cache_root, environment.memory, workers=workers)
-    metrics.watch(_watched(engine, compiled))
+    metrics.watch(_gauge_readers(engine, compiled))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
@@ -123,7 +123,7 @@ def build(
         for complaint in environment.peers.complaints:
             _log.warning(complaint)
         chores = [
-            asyncio.create_task(asyncio.to_thread(_tidy, room)),
+            asyncio.create_task(asyncio.to_thread(_tidy_cache, room)),
             asyncio.create_task(restart_on_failure(compiled.keep_tidy)),
             asyncio.create_task(restart_on_failure(idempotency.tend)),
         ]
@@ -139,7 +139,7 @@ def build(
             await metrics.aclose()
             await outbound.aclose()
 
-    execute = Execute(invoker, idempotency, metrics).answer
+    execute = ExecuteEndpoint(invoker, idempotency, metrics).answer
     serving = Starlette(
         routes=[
             pages,
@@ -147,73 +147,81 @@ def build(
             Route("/readyz", health.readyz),
             Route("/metrics", metrics.answer),
             Route(EXECUTE, execute, methods=["POST"]),
-            Route("/warmup", Warm(components, engine, neighbours).answer, methods=["POST"]),
+            Route(
+                "/warmup", WarmupEndpoint(components, engine, neighbours).answer, methods=["POST"]
+            ),
             Route("/", HostDispatch(registry).answer),
         ],
-        exception_handlers={404: _bare, 405: _bare, Exception: _broken},
+        exception_handlers={
+            404: _empty_http_error,
+            405: _empty_http_error,
+            Exception: _internal_error,
+        },
         lifespan=lifespan,
     )
     serving.router.redirect_slashes = False
-    guarded = Guard(
-        Direct(serving, EXECUTE, execute), environment.inbound_token, environment.allowed_hosts
+    guarded = CallerCheck(
+        DirectRoute(serving, EXECUTE, execute), environment.inbound_token, environment.allowed_hosts
     )
-    app = Journal(guarded, metrics.request)
-    return Recent(app, metrics.request, hints.get)
+    app = AccessLog(guarded, metrics.request)
+    return ResponseCache(app, metrics.request, hints.get)
 
 
-class _Teller:
+class _CompileEventCounter:
     """Counts what happens to components."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: CompileEvent) -> None:
         if isinstance(event, CompileEnded):
             self._metrics.compiled("failed" if event.failure else "done", event.seconds)
 
 
-def _watched(engine: Engine, compiled: Compiled) -> dict[Watched, Callable[[], float]]:
-    def of(look: Callable[[Works], float]) -> Callable[[], float]:
+def _gauge_readers(
+    engine: LazyRuntime, compiled: CompiledComponents
+) -> dict[GaugeName, Callable[[], float]]:
+    def of(look: Callable[[Runtime], float]) -> Callable[[], float]:
         return lambda: look(engine.now) if engine.now is not None else 0.0
 
     return {
-        Watched.LANES_BUSY: of(lambda works: works.lanes.running),
-        Watched.LANES_STUCK: of(lambda works: works.lanes.stuck),
-        Watched.CALLS_QUEUED: of(lambda works: works.lanes.waiting),
-        Watched.COMPONENTS_LOADED: of(lambda works: len(works.loaded)),
-        Watched.COMPILES_RUNNING: lambda: float(compiled.running),
+        GaugeName.LANES_BUSY: of(lambda works: works.lanes.running),
+        GaugeName.LANES_STUCK: of(lambda works: works.lanes.stuck),
+        GaugeName.CALLS_QUEUED: of(lambda works: works.lanes.waiting),
+        GaugeName.COMPONENTS_LOADED: of(lambda works: len(works.loaded)),
+        GaugeName.COMPILES_RUNNING: lambda: float(compiled.running),
     }
 
 
-def _table(environment: Environment, outbound: Outbound) -> HostTable:
-    from algaenv.runner.host.table import table
+def _host_table(environment: Settings, outbound: Outbound) -> HostTable:
+    from algaenv.runner.host.table import host_table
 
-    return table(environment.peers, outbound)
+    return host_table(environment.peers, outbound)
 
 
-def _nothing() -> None:
+def _cannot_recycle() -> None:
     """Without a supervisor nobody can replace this process."""
 
 
-def _tidy(room: Room) -> None:
+def _tidy_cache(room: CacheEvictor) -> None:
     with suppress(OSError):
         room.prepare()
         room.sweep()
         room.make()
 
 
-async def _bare(request: Request, error: Exception) -> Response:  # noqa: ARG001
+async def _empty_http_error(request: Request, error: Exception) -> Response:  # noqa: ARG001
     """404 and 405 without a body, as Alga's runner sends them."""
     allowed: str = (getattr(error, "headers", None) or {}).get("Allow", "")
     allow = {"allow": ",".join(sorted(allowed.split(", ")))} if allowed else None
-    return empty(getattr(error, "status_code", 500), allow)
+    return empty_response(getattr(error, "status_code", 500), allow)
 
 
-async def _broken(request: Request, error: Exception) -> Response:  # noqa: ARG001
-    return empty(500)
+async def _internal_error(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    return empty_response(500)
 
 
-LOOK_SECONDS = 0.8
+PROBE_TIMEOUT_SECONDS = 0.8
 """For each look: who asks after the service's health has an answer within a second."""
 
 T = TypeVar("T")
@@ -237,27 +245,27 @@ class Health:
         writable, reach = await self._look()
         fields = {
             "cache_writable": writable,
-            "bundle_store": "ok" if reach is Reach.OK else "bundle_store_unreachable",
+            "bundle_store": "ok" if reach is StoreStatus.OK else "bundle_store_unreachable",
             "ext_cache_max_bytes": self._cache_max_text,
         }
-        return document(200 if writable else 503, fields)
+        return json_response(200 if writable else 503, fields)
 
     async def readyz(self, request: Request) -> Response:  # noqa: ARG002
         """Answer 200 when a bundle could be fetched now, asked with the service's own keys."""
         writable, reach = await self._look()
-        ready = writable and reach is Reach.OK
+        ready = writable and reach is StoreStatus.OK
         fields = {
             "ready": ready,
             "cache_writable": writable,
             "store": reach,
             "store_access": "signed" if self._signed else "unsigned",
         }
-        return document(200 if ready else 503, fields)
+        return json_response(200 if ready else 503, fields)
 
-    async def _look(self) -> tuple[bool, Reach]:
+    async def _look(self) -> tuple[bool, StoreStatus]:
         return await asyncio.gather(
-            _soon(self._writable(), otherwise=False),
-            _soon(self._store.reach(), otherwise=Reach.UNREACHABLE),
+            _within_timeout(self._writable(), otherwise=False),
+            _within_timeout(self._store.reach(), otherwise=StoreStatus.UNREACHABLE),
         )
 
     async def _writable(self) -> bool:
@@ -265,10 +273,10 @@ class Health:
         return await loop.run_in_executor(self._thread, _is_writable, self._cache_root)
 
 
-async def _soon(look: Coroutine[object, object, T], *, otherwise: T) -> T:
+async def _within_timeout(look: Coroutine[object, object, T], *, otherwise: T) -> T:
     """What it says within LOOK_SECONDS; what does not end then goes on without being waited for."""
     task = asyncio.ensure_future(look)
-    await asyncio.wait((task,), timeout=LOOK_SECONDS)
+    await asyncio.wait((task,), timeout=PROBE_TIMEOUT_SECONDS)
     if task.done():
         return task.result()
     task.cancel()

@@ -30,22 +30,22 @@ if TYPE_CHECKING:
 _NO_STORE = {"cache-control": "no-store"}
 
 
-def empty(status: int, headers: Mapping[str, str] | None = None) -> Response:
+def empty_response(status: int, headers: Mapping[str, str] | None = None) -> Response:
     """An answer without a body."""
     return Response(status_code=status, headers={**_NO_STORE, **(headers or {})})
 
 
-def text(status: int, message: str) -> Response:
+def text_response(status: int, message: str) -> Response:
     """A plain sentence."""
     return Response(message, status, _NO_STORE, media_type="text/plain")
 
 
-def document(status: int, fields: Mapping[str, object]) -> Response:
+def json_response(status: int, fields: Mapping[str, object]) -> Response:
     """A JSON object."""
     return Response(json.dumps(fields), status, _NO_STORE, media_type="application/json")
 
 
-def header(scope: Scope, name: bytes) -> str | None:
+def request_header(scope: Scope, name: bytes) -> str | None:
     """The first value of a header; None when it is missing or not visible ASCII.
 
     `name` is lower case, as a server hands names over.
@@ -57,12 +57,12 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
-MOST_BYTES = 2 * 1024 * 1024
+MAX_BODY_BYTES = 2 * 1024 * 1024
 BODY_SECONDS = 60.0
 """For the whole body to arrive."""
 
 
-class Refusal(Exception):
+class InvalidRequest(Exception):
     """The request cannot be read: an HTTP status and a sentence."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -75,50 +75,54 @@ async def read_json(request: Request) -> bytes:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     main, _, sub = kind.partition("/")
     if main != "application" or not (sub == "json" or sub.endswith("+json")):
-        raise Refusal(415, "Expected request with `Content-Type: application/json`")
+        raise InvalidRequest(415, "Expected request with `Content-Type: application/json`")
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > MOST_BYTES:
-                    raise Refusal(413, "Failed to buffer the request body: length limit exceeded")
+                if len(body) > MAX_BODY_BYTES:
+                    raise InvalidRequest(
+                        413, "Failed to buffer the request body: length limit exceeded"
+                    )
     except TimeoutError:
-        raise Refusal(408, f"The request body did not arrive within {BODY_SECONDS:g} s") from None
+        raise InvalidRequest(
+            408, f"The request body did not arrive within {BODY_SECONDS:g} s"
+        ) from None
     return bytes(body)
 
 
-def parse(shape: type[M], body: bytes) -> M:
+def parse_body(shape: type[M], body: bytes) -> M:
     """Read a document of this shape. Raises Refusal (400 for bad JSON, 422 for a bad shape)."""
     from pydantic import ValidationError
 
     try:
         return shape.model_validate_json(body, strict=True)
     except ValidationError as error:
-        raise _refusal(error) from None
+        raise _invalid_request(error) from None
 
 
-def _refusal(error: ValidationError) -> Refusal:
+def _invalid_request(error: ValidationError) -> InvalidRequest:
     """Words without the document's own values: these may be secrets."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     if first["type"] == "json_invalid":
-        return Refusal(400, f"Failed to parse the request body as JSON: {first['msg']}")
+        return InvalidRequest(400, f"Failed to parse the request body as JSON: {first['msg']}")
     place = ".".join(map(str, first["loc"])) or "."
-    return Refusal(
+    return InvalidRequest(
         422,
         f"Failed to deserialize the JSON body into the target type: {place}: {first['msg']}",
     )
 
 
 TOKEN_HEADER = b"x-runner-service-token"
-ROUTES = frozenset(("/v1/execute", "/warmup"))
+PROTECTED_ROUTES = frozenset(("/v1/execute", "/warmup"))
 
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 _PRIVATE_NAMES = (".localhost", ".local", ".internal", ".svc")
 """Names that no public DNS answers, so that no page comes from them."""
 
 
-class Guard:
+class CallerCheck:
     """Wraps an application; answers 401 or 403 in its place. `token` is None where none is needed,
     `hosts` are names under which callers may come beside those of this machine and network."""
 
@@ -128,11 +132,11 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve as an ASGI application."""
-        if scope["type"] == "http" and scope["path"] in ROUTES:
+        if scope["type"] == "http" and scope["path"] in PROTECTED_ROUTES:
             refused = self._refused(scope)
             if refused is not None:
                 status, error, why = refused
-                answer = document(status, {"error": error, "message": why})
+                answer = json_response(status, {"error": error, "message": why})
                 await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -150,7 +154,7 @@ class Guard:
                 tokens.append(value)
         if len(hosts) > 1 or not all(self._is_ours(host) for host in hosts):
             return 403, "host_refused", "this host is not one of RUNNER_ALLOWED_HOSTS"
-        if b"cross-site" in sites or not all(_same(origin, hosts) for origin in origins):
+        if b"cross-site" in sites or not all(_is_same_origin(origin, hosts) for origin in origins):
             return 403, "origin_refused", "pages of other sites cannot call handlers"
         if self._token is not None and not (
             len(tokens) == 1 and hmac.compare_digest(tokens[0], self._token)
@@ -186,7 +190,7 @@ def host_name(netloc: str) -> str | None:
     return name
 
 
-def _same(origin: str, hosts: list[str]) -> bool:
+def _is_same_origin(origin: str, hosts: list[str]) -> bool:
     """Whether a page of this very service asks, under a name of this machine."""
     if not hosts or origin not in (f"http://{hosts[0]}", f"https://{hosts[0]}"):
         return False
@@ -205,7 +209,7 @@ def _is_address(name: str) -> bool:
 _log = logging.getLogger(__name__)
 
 
-class Direct:
+class DirectRoute:
     """Answers POST to one path itself, and leaves everything else to `app`."""
 
     def __init__(
@@ -222,5 +226,5 @@ class Direct:
             answer = await self._answer(Request(scope, receive))
         except Exception:
             _log.exception("request failed")
-            answer = empty(500)
+            answer = empty_response(500)
         await answer(scope, receive, send)

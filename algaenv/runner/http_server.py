@@ -22,16 +22,16 @@ from algaenv.serving.request_limits import LimitedHttpProtocol
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than the pools of usual HTTP clients keep a connection, so that they close it first."""
-LAST_CALL_SECONDS = 0.1
+LAST_REQUEST_SECONDS = 0.1
 """How long connections are still accepted and answered, each for the last time."""
-FIRST_WORD_SECONDS = 1.0
+FIRST_REQUEST_SECONDS = 1.0
 """How long a connection that was accepted may take until its first request comes."""
 
-Build = Callable[[Worker], ASGIApp]
+BuildApp = Callable[[Worker], ASGIApp]
 """Makes the application; runs in the worker, before its event loop does."""
 
 
-def http_work(build: Build, *, drain_seconds: int) -> Work:
+def http_work(build: BuildApp, *, drain_seconds: int) -> Work:
     """What a worker does that serves an application."""
 
     def work(worker: Worker) -> None:
@@ -40,7 +40,7 @@ def http_work(build: Build, *, drain_seconds: int) -> Work:
         config = Config(
             build(worker),
             loop="uvloop",
-            http=_InOneWrite,
+            http=_SingleWriteProtocol,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -51,19 +51,19 @@ def http_work(build: Build, *, drain_seconds: int) -> Work:
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=drain_seconds,
         )
-        _Draining(config).run(sockets=[worker.listening])
+        _DrainingServer(config).run(sockets=[worker.listening])
 
     return work
 
 
-class _InOneWrite(LimitedHttpProtocol):
+class _SingleWriteProtocol(LimitedHttpProtocol):
     """Sends the head of an answer together with its body, which saves a system call each."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast("asyncio.Transport", _Corked(transport, self.loop)))
+        super().connection_made(cast("asyncio.Transport", _CorkedTransport(transport, self.loop)))
 
 
-class _Corked:
+class _CorkedTransport:
     """A transport that keeps what is written until more comes, or the loop has come round."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -95,7 +95,7 @@ class _Corked:
             self._transport.write(held)
 
 
-class _Draining(Server):
+class _DrainingServer(Server):
     """Loses no request of a connection that was established."""
 
     @contextmanager
@@ -109,9 +109,9 @@ class _Draining(Server):
         state = self.server_state
         # Clients learn it with an answer, instead of by a reset when they ask the next time.
         state.default_headers = [*state.default_headers, (b"connection", b"close")]
-        await asyncio.sleep(LAST_CALL_SECONDS)
-        while self._expects_first() and time.monotonic() - began < FIRST_WORD_SECONDS:
-            await asyncio.sleep(LAST_CALL_SECONDS / 4)
+        await asyncio.sleep(LAST_REQUEST_SECONDS)
+        while self._expects_first() and time.monotonic() - began < FIRST_REQUEST_SECONDS:
+            await asyncio.sleep(LAST_REQUEST_SECONDS / 4)
         allowed = self.config.timeout_graceful_shutdown
         if allowed is not None:
             left = max(0, allowed - int(time.monotonic() - began))

@@ -23,28 +23,28 @@ _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.1
 
 
-def lock_file(folder: Path, digest: Digest) -> Path:
+def bundle_lock_path(folder: Path, digest: Digest) -> Path:
     """The file that stands for a bundle."""
     return folder / f"{digest.hex[:2]}.lock"
 
 
 @contextmanager
-def try_hold(file: Path) -> Iterator[bool]:
+def try_file_lock(file: Path) -> Iterator[bool]:
     """Hold the lock if nobody else does; yields whether it is held. Raises OSError."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        yield _taken(descriptor)
+        yield _try_lock(descriptor)
     finally:
         os.close(descriptor)
 
 
 @asynccontextmanager
-async def hold(file: Path) -> AsyncIterator[None]:
+async def file_lock(file: Path) -> AsyncIterator[None]:
     """Hold the lock, asking again until it is free. Raises OSError."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     pause = _FIRST_PAUSE
     try:
-        while not _taken(descriptor):
+        while not _try_lock(descriptor):
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
         yield
@@ -52,7 +52,7 @@ async def hold(file: Path) -> AsyncIterator[None]:
         os.close(descriptor)
 
 
-def _taken(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -65,7 +65,7 @@ _BYTES = 7
 """Of the name: the first give a place that a file can have."""
 
 
-class Claims:
+class KeyLocks:
     """What this process claims through one file. The methods raise OSError."""
 
     def __init__(self, file: Path) -> None:
@@ -101,13 +101,13 @@ class Claims:
         )
 
 
-_turn = threading.Lock()
+_imports = threading.Lock()
 
 
 @contextmanager
-def importing() -> Iterator[None]:
+def import_lock() -> Iterator[None]:
     """Import within this, when other threads may do so as well. Blocks; never on the loop."""
-    with _turn:
+    with _imports:
         yield
 
 
@@ -115,7 +115,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Flights(Generic[K, V]):
+class SingleFlight(Generic[K, V]):
     """Work under way, by key. A result is shared with those who wait for it and then forgotten.
 
     So is a failure: the next one to ask starts anew. The work goes on when a waiter leaves.

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio import CancelScope
 
-from algaenv.runner.host.settings import Guarded
-from algaenv.runner.locks import importing
+from algaenv.runner.host.settings import EgressGuard
+from algaenv.runner.locks import import_lock
 
 if TYPE_CHECKING:
     import httpx
@@ -52,7 +52,7 @@ class Outbound:
     def begin(self) -> None:
         """Start making the clients; needs a running loop."""
         if self._making is None:
-            self._making = asyncio.create_task(asyncio.to_thread(_make))
+            self._making = asyncio.create_task(asyncio.to_thread(_make_clients))
 
     async def client(self) -> httpx.AsyncClient:
         """The client of the service itself; the first to ask waits until it is made."""
@@ -81,10 +81,10 @@ class Outbound:
         return await asyncio.shield(self._making)
 
 
-def _make() -> _Clients:
+def _make_clients() -> _Clients:
     from http.cookiejar import CookieJar, DefaultCookiePolicy
 
-    with importing():
+    with import_lock():
         import httpx
 
     trusted = httpx.create_ssl_context()
@@ -106,28 +106,28 @@ def _make() -> _Clients:
                 "accept-encoding": "identity",
                 "user-agent": "algaenv-runner",
             },
-            event_hooks={"request": [_watched]},
+            event_hooks={"request": [_trace_handshake]},
         ),
         peers=httpx.AsyncClient(
             verify=trusted,
             cookies=no_cookies,
             timeout=patient,
             limits=unbounded,
-            event_hooks={"request": [_watched]},
+            event_hooks={"request": [_trace_handshake]},
         ),
         guests=httpx.AsyncClient(
             verify=trusted,
             cookies=no_cookies,
             timeout=patient,
             limits=unbounded,
-            event_hooks={"request": [_watched], "response": [_blind]},
+            event_hooks={"request": [_trace_handshake], "response": [_hide_redirect]},
         ),
     )
-    _guard(clients.guests)
+    _guard_connections(clients.guests)
     return clients
 
 
-def _guard(client: httpx.AsyncClient) -> None:
+def _guard_connections(client: httpx.AsyncClient) -> None:
     """Have connections go where the guest may go, and nowhere else.
 
     The library has no public way to give a network to a client that reads proxies from the
@@ -136,10 +136,10 @@ def _guard(client: httpx.AsyncClient) -> None:
     transports = [client._transport, *client._mounts.values()]
     for transport in filter(None, transports):
         pool: Any = transport._pool  # type: ignore[attr-defined]
-        pool._network_backend = Guarded(pool._network_backend)
+        pool._network_backend = EgressGuard(pool._network_backend)
 
 
-async def _watched(request: httpx.Request) -> None:
+async def _trace_handshake(request: httpx.Request) -> None:
     if request.url.scheme == "https":
         request.extensions = {**request.extensions, "trace": _Handshake()}
 
@@ -159,7 +159,7 @@ class _Handshake:
                 await self._stream.aclose()
 
 
-async def _blind(response: httpx.Response) -> None:
+async def _hide_redirect(response: httpx.Response) -> None:
     # The library would read `location` even when it does not go there, and fail on a bad one.
     response.extensions["headers"] = response.headers.raw
     response.headers.pop("location", None)
@@ -169,7 +169,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-class BadHeader(Exception):
+class InvalidHeader(Exception):
     """Not to be sent; without a text, since the value may be a secret."""
 
 
@@ -178,12 +178,12 @@ def is_token(text: str) -> bool:
     return _TOKEN.fullmatch(text) is not None
 
 
-def pair(name: str, value: str) -> tuple[bytes, bytes]:
+def header_pair(name: str, value: str) -> tuple[bytes, bytes]:
     """A header for the wire; text beyond ASCII goes as UTF-8. Raises BadHeader."""
     # Space around a value has no meaning, and the HTTP library refuses to send it.
     encoded = value.encode().strip(b" \t")
     if not is_token(name) or _FORBIDDEN.search(encoded):
-        raise BadHeader
+        raise InvalidHeader
     return name.encode(), encoded
 
 
@@ -193,12 +193,12 @@ _MOST_REDIRECTS = 10
 _PORTS = {"http": 80, "https": 443}
 
 
-class NoAnswer(Exception):
+class NoResponse(Exception):
     """Nobody answered, or not in time. The text is a reason without an address."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PeerResponse:
     """A status, and the body as it was on the wire."""
 
     status: int
@@ -218,7 +218,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PeerRequest:
     """An HTTP request; `headers` are complete but for host and length."""
 
     method: str
@@ -227,7 +227,9 @@ class Question:
     body: bytes | None = None
 
 
-async def exchange(outbound: Outbound, question: Question, *, seconds: float) -> Answer:
+async def send_request(
+    outbound: Outbound, question: PeerRequest, *, seconds: float
+) -> PeerResponse:
     """Ask, and read the answer to its end, in so many seconds altogether. Raises NoAnswer."""
     import httpx
 
@@ -242,19 +244,19 @@ async def exchange(outbound: Outbound, question: Question, *, seconds: float) ->
                 chunks.append(chunk)
                 size += len(chunk)
                 if size > MOST_BYTES:
-                    return Answer(answer.status_code, (), whole=False)
+                    return PeerResponse(answer.status_code, (), whole=False)
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, UnicodeError, OverflowError) as error:
         if answer is None:
             # The library's own text may hold the address or a header.
-            raise NoAnswer(type(error).__name__) from None
-        return Answer(answer.status_code, tuple(chunks), whole=False)
+            raise NoResponse(type(error).__name__) from None
+        return PeerResponse(answer.status_code, tuple(chunks), whole=False)
     finally:
         if answer is not None:
             await answer.aclose()
-    return Answer(answer.status_code, tuple(chunks))
+    return PeerResponse(answer.status_code, tuple(chunks))
 
 
-async def _send(client: httpx.AsyncClient, question: Question) -> httpx.Response:
+async def _send(client: httpx.AsyncClient, question: PeerRequest) -> httpx.Response:
     import httpx
 
     request = httpx.Request(
@@ -264,14 +266,14 @@ async def _send(client: httpx.AsyncClient, question: Question) -> httpx.Response
     answer = await client.send(request, stream=True)
     for _ in range(_MOST_REDIRECTS):
         following = answer.next_request
-        if following is None or not _stays(asked, following.url):
+        if following is None or not _is_same_origin(asked, following.url):
             break
         await answer.aclose()
         answer = await client.send(following, stream=True)
     return answer
 
 
-def _stays(asked: httpx.URL, following: httpx.URL) -> bool:
+def _is_same_origin(asked: httpx.URL, following: httpx.URL) -> bool:
     """Whether this is the same origin, or its secure twin."""
     here = (asked.scheme, asked.port or _PORTS.get(asked.scheme))
     there = (following.scheme, following.port or _PORTS.get(following.scheme))

@@ -25,8 +25,8 @@ from types import FrameType
 from typing import NoReturn
 
 from algaenv import __version__
-from algaenv.runner.settings import Environment, without_login
-from algaenv.runner.workers import Supervisor, WorkersFail
+from algaenv.runner.settings import Settings, without_login
+from algaenv.runner.workers import Supervisor, WorkersFailed
 
 BACKLOG = 2048
 
@@ -44,12 +44,14 @@ def listen(host: str, port: int, count: int = 1) -> tuple[socket.socket, ...]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
         family, _, protocol, _, address = found[0]
-        sockets.append(_listening(family, protocol, address))
+        sockets.append(_listening_socket(family, protocol, address))
         for _ in range(count - 1):
             # Only now, and so that nobody else can come between: a socket that is not yet
             # willing to share gets the port for itself, or not at all.
             sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            sockets.append(_listening(family, protocol, sockets[0].getsockname(), shares=True))
+            sockets.append(
+                _listening_socket(family, protocol, sockets[0].getsockname(), shares=True)
+            )
     except OSError as error:
         for each in sockets:
             each.close()
@@ -60,7 +62,7 @@ def listen(host: str, port: int, count: int = 1) -> tuple[socket.socket, ...]:
     return tuple(sockets)
 
 
-def _listening(
+def _listening_socket(
     family: int, protocol: int, address: tuple[object, ...], *, shares: bool = False
 ) -> socket.socket:
     # With its protocol named: asyncio sends without delay only over sockets that say TCP.
@@ -80,7 +82,7 @@ def _listening(
 _PRIVATE = 0o700
 
 
-class Ledger:
+class MultiprocessDir:
     """A directory that lives as long as the service. Made by the process that starts workers.
 
     Workers inherit the lock that keeps others from clearing it away; it is gone when all are.
@@ -91,7 +93,7 @@ class Ledger:
         self._descriptor = descriptor
 
     @classmethod
-    def make(cls, cache_root: Path) -> Ledger:
+    def make(cls, cache_root: Path) -> MultiprocessDir:
         """Make one below the root of the cache, and remove those of services that are no more.
 
         Raises OSError.
@@ -100,10 +102,10 @@ class Ledger:
         folder = own / "metrics"
         for place in (own, folder):
             place.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
-        with _alone(folder):
+        with _directory_lock(folder):
             for old in folder.iterdir():
                 if old.is_dir():
-                    _remove_if_left(old)
+                    _remove_if_unlocked(old)
             path = Path(tempfile.mkdtemp(dir=folder))
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -121,7 +123,7 @@ class Ledger:
         os.close(self._descriptor)
 
 
-def _remove_if_left(folder: Path) -> None:
+def _remove_if_unlocked(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -134,7 +136,7 @@ def _remove_if_left(folder: Path) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _directory_lock(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -147,32 +149,32 @@ __all__ = ["CannotListen", "serve"]
 
 _log = logging.getLogger("algaenv.runner")
 
-FILES = 65_536
+OPEN_FILES = 65_536
 """Open files that a worker may have, where the system allows it."""
 
 
-def serve(environment: Environment) -> None:
+def serve(environment: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then let requests under way end. Raises CannotListen.
 
     Ends with SystemExit when a signal comes before there are workers, with code 0, and when
     these cannot be kept running, with words and code 1.
     """
-    signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGINT, _leave)
-    _allow_files()
+    signal.signal(signal.SIGTERM, _exit)
+    signal.signal(signal.SIGINT, _exit)
+    _raise_file_limit()
     sockets = listen(environment.host, environment.port, environment.workforce.workers)
     # All that every worker needs is imported here, once for all of them.
-    from algaenv.runner.app import build
+    from algaenv.runner.app import build_app
     from algaenv.runner.http_server import http_work
-    from algaenv.runner.observability.access_log import start_journal
+    from algaenv.runner.observability.access_log import configure_logging
 
-    start_journal(environment.log_level)
-    _announce(environment, sockets)
-    ledger = _ledger(environment)
+    configure_logging(environment.log_level)
+    _log_settings(environment, sockets)
+    ledger = _metrics_dir(environment)
     supervisor = Supervisor(
         sockets,
         http_work(
-            lambda worker: build(environment, worker, ledger.path if ledger else None),
+            lambda worker: build_app(environment, worker, ledger.path if ledger else None),
             drain_seconds=environment.drain_seconds,
         ),
         drain_seconds=environment.drain_seconds,
@@ -180,7 +182,7 @@ def serve(environment: Environment) -> None:
     )
     try:
         supervisor.run()
-    except WorkersFail as failure:
+    except WorkersFailed as failure:
         raise SystemExit(f"Error: {failure}") from None
     finally:
         if ledger is not None:
@@ -188,16 +190,16 @@ def serve(environment: Environment) -> None:
         _log.info("stopped")
 
 
-def _ledger(environment: Environment) -> Ledger | None:
+def _metrics_dir(environment: Settings) -> MultiprocessDir | None:
     """Where the workers count together; in the cache, or beside it when that is read-only."""
     for root in (environment.cache_root, Path(tempfile.gettempdir(), "algaenv-runner")):
         with suppress(OSError):
-            return Ledger.make(root)
+            return MultiprocessDir.make(root)
     _log.warning("no metrics: neither the cache nor the temporary directory can be written to")
     return None
 
 
-def _announce(environment: Environment, sockets: tuple[socket.socket, ...]) -> None:
+def _log_settings(environment: Settings, sockets: tuple[socket.socket, ...]) -> None:
     host, port = sockets[0].getsockname()[:2]
     fields = {
         "version": __version__,
@@ -219,14 +221,14 @@ def _announce(environment: Environment, sockets: tuple[socket.socket, ...]) -> N
         _log.warning("EXT_CACHE_MAX_BYTES is not a number of bytes; the cache is not bounded")
 
 
-def _allow_files() -> None:
+def _raise_file_limit() -> None:
     """Ask for more open files than the usual 1024: every connection is one."""
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
+    wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
     if now != resource.RLIM_INFINITY and now < wanted:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
-def _leave(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+def _exit(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
     raise SystemExit(0)

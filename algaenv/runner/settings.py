@@ -16,13 +16,13 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from algaenv.runner.components.compiler import CompileLimits
-from algaenv.runner.execute.idempotency import Memory
-from algaenv.runner.host.settings import Peers
-from algaenv.runner.wasm.guest_limits import Budget
+from algaenv.runner.execute.idempotency import IdempotencySettings
+from algaenv.runner.host.settings import HostSettings
+from algaenv.runner.wasm.guest_limits import MemoryBudget
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class StoreLocation:
     """`url` is the base without trailing slashes; `bucket` its first path segment.
 
     `bucket` is empty when the base has no path. `prefix` is the rest of the path, a prefix of
@@ -38,7 +38,7 @@ class Source:
     secret_key: str = field(repr=False)
 
     @classmethod
-    def of(cls, base: str, *, access_key: str, secret_key: str, region: str) -> Source:
+    def of(cls, base: str, *, access_key: str, secret_key: str, region: str) -> StoreLocation:
         """Take an absolute URL apart; query and fragment are dropped."""
         parts = urlsplit(base)
         bucket, _, prefix = parts.path.strip("/").partition("/")
@@ -64,13 +64,13 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
-class Workforce:
+class WorkerCount:
     """How many workers share the work."""
 
     workers: int
 
     @classmethod
-    def read(cls, env: Mapping[str, str]) -> Workforce:
+    def read(cls, env: Mapping[str, str]) -> WorkerCount:
         """`RUNNER_WORKERS`, 1 to 256; unset or anything else means one for each usable core."""
         text = env.get("RUNNER_WORKERS", "").strip()
         if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_WORKERS)):
@@ -152,7 +152,7 @@ _MOST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class StreamSettings:
+class DebugStreamSettings:
     """The Redis of the debug stream, how its keys begin, and how long streams and events get."""
 
     url: str | None = field(default=None, repr=False)
@@ -164,7 +164,7 @@ class StreamSettings:
     """The longest message, in bytes of UTF-8."""
 
     @classmethod
-    def read(cls, env: Mapping[str, str]) -> StreamSettings:
+    def read(cls, env: Mapping[str, str]) -> DebugStreamSettings:
         """Read the variables of Alga's runner, `RUNNER_DEBUG_…`.
 
         `RUNNER_DEBUG_REDIS_PASSWORD` becomes part of the URL unless that has a login already. A
@@ -213,12 +213,12 @@ _LONGEST_NUMBER = 20
 SECRETS_FILE = "RUNNER_SECRETS_FILE"
 
 
-class BadEnvironment(Exception):
+class InvalidSettings(Exception):
     """The process cannot run with these variables; the text is one line for its operator."""
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
+class Settings:
     """Every setting of the service; see `read` for the variables behind it."""
 
     host: str
@@ -232,7 +232,7 @@ class Environment:
     allowed_hosts: frozenset[str]
     """Public names under which handlers may be called, in lower case."""
     registry_base: str
-    source: Source
+    source: StoreLocation
     cache_root: Path
     cache_max_bytes: int | None
     cache_max_text: str | None
@@ -250,16 +250,16 @@ class Environment:
     """Calls under way at once in one worker."""
     queue: int
     """Calls that wait for one of them to end."""
-    peers: Peers
-    stream: StreamSettings
+    peers: HostSettings
+    stream: DebugStreamSettings
     compiling: CompileLimits
-    memory: Memory
-    workforce: Workforce
-    budget: Budget
+    memory: IdempotencySettings
+    workforce: WorkerCount
+    budget: MemoryBudget
     """Memory that the guests of one worker may take together."""
 
     @classmethod
-    def read(cls, env: Mapping[str, str]) -> Environment:
+    def read(cls, env: Mapping[str, str]) -> Settings:
         """Read the variables of Alga's runner, and some of ours.
 
         `EXT_STATIC_STRICT_VALIDATION` is read in two ways, as Alga does: any of `1`, `true` and
@@ -274,20 +274,20 @@ class Environment:
         registry_base = _registry_base(env, wrong)
         source = _source(env, wrong)
         if wrong or source is None:
-            raise BadEnvironment("; ".join(wrong))
-        workforce = Workforce.read(env)
+            raise InvalidSettings("; ".join(wrong))
+        workforce = WorkerCount.read(env)
         strict = env.get("EXT_STATIC_STRICT_VALIDATION")
         max_text = env.get("EXT_CACHE_MAX_BYTES")
         return cls(
             host=env.get("HOST") or "0.0.0.0",  # noqa: S104 - Alga's runner does too
-            port=_or(_number(env.get("PORT"), at_most=_MAX_PORT), DEFAULT_PORT),
+            port=_default_to(_number(env.get("PORT"), at_most=_MAX_PORT), DEFAULT_PORT),
             log_level=(env.get("LOG_LEVEL") or "info").strip().lower(),
-            drain_seconds=_or(
+            drain_seconds=_default_to(
                 _number(env.get("RUNNER_DRAIN_SECONDS"), at_most=86_400), DEFAULT_DRAIN_SECONDS
             ),
             auth_key=auth_key,
             inbound_token=env.get("RUNNER_INBOUND_TOKEN") or None,
-            allowed_hosts=_names(env.get("RUNNER_ALLOWED_HOSTS", "")),
+            allowed_hosts=_host_names(env.get("RUNNER_ALLOWED_HOSTS", "")),
             registry_base=registry_base,
             source=source,
             cache_root=Path(env.get("EXT_CACHE_ROOT") or DEFAULT_CACHE_ROOT),
@@ -301,17 +301,17 @@ class Environment:
                 frame_ancestors=env.get("EXT_UI_FRAME_ANCESTORS"),
             ),
             has_store=bool(env.get("BUNDLE_STORE_BASE")),
-            concurrency=_or(
+            concurrency=_default_to(
                 _number(env.get("RUNNER_CONCURRENCY"), at_most=MOST_CONCURRENCY) or None,
                 DEFAULT_CONCURRENCY,
             ),
-            queue=_or(_number(env.get("RUNNER_QUEUE"), at_most=MOST_QUEUE), DEFAULT_QUEUE),
-            peers=Peers.read(env),
-            stream=StreamSettings.read(env),
+            queue=_default_to(_number(env.get("RUNNER_QUEUE"), at_most=MOST_QUEUE), DEFAULT_QUEUE),
+            peers=HostSettings.read(env),
+            stream=DebugStreamSettings.read(env),
             compiling=CompileLimits.read(env),
-            memory=Memory.read(env),
+            memory=IdempotencySettings.read(env),
             workforce=workforce,
-            budget=Budget.read(env, workforce.workers),
+            budget=MemoryBudget.read(env, workforce.workers),
         )
 
 
@@ -328,9 +328,9 @@ def read_secrets(env: Mapping[str, str]) -> Mapping[str, str]:
     except (OSError, ValueError) as error:
         # What JSON complains of may be a secret, so only the place is told.
         why = error.strerror if isinstance(error, OSError) else "it is not JSON"
-        raise BadEnvironment(f"cannot read {SECRETS_FILE} ({name}): {why}") from None
+        raise InvalidSettings(f"cannot read {SECRETS_FILE} ({name}): {why}") from None
     if not isinstance(found, dict) or not all(isinstance(it, str) for it in found.values()):
-        raise BadEnvironment(f"cannot read {SECRETS_FILE} ({name}): it is not names with texts")
+        raise InvalidSettings(f"cannot read {SECRETS_FILE} ({name}): it is not names with texts")
     return found
 
 
@@ -357,12 +357,12 @@ def _registry_base(env: Mapping[str, str], wrong: list[str]) -> str:
     return value.strip()
 
 
-def _source(env: Mapping[str, str], wrong: list[str]) -> Source | None:
+def _source(env: Mapping[str, str], wrong: list[str]) -> StoreLocation | None:
     value = env.get("BUNDLE_STORE_BASE", DEFAULT_STORE)
     if not is_http_url(value):
         wrong.append(f"Invalid BUNDLE_STORE_BASE: not an http(s) URL: {without_login(value)!r}")
         return None
-    return Source.of(
+    return StoreLocation.of(
         value.strip(),
         # An empty value counts as unset, unlike in Alga's runner: compose files pass those on.
         access_key=env.get("S3_ACCESS_KEY") or env.get("MINIO_ACCESS_KEY") or "",
@@ -388,7 +388,7 @@ def without_login(url: str) -> str:
     return f"{scheme}{slashes}{rest}" if at and slashes else rest
 
 
-def _names(text: str) -> frozenset[str]:
+def _host_names(text: str) -> frozenset[str]:
     return frozenset(filter(None, (name.strip().lower().rstrip(".") for name in text.split(","))))
 
 
@@ -399,5 +399,5 @@ def _number(text: str | None, *, at_most: int) -> int | None:
     return value if value <= at_most else None
 
 
-def _or(value: int | None, default: int) -> int:
+def _default_to(value: int | None, default: int) -> int:
     return default if value is None else value

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PRIVATE = 0o700
-PARTS = 4
+SEGMENTS = 4
 """Over how many files the things of one process are spread; the oldest file goes as a whole."""
 
 _HEAD = struct.Struct("<I20sd")
@@ -33,21 +33,21 @@ _CERTAIN_NS = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class LogBounds:
     """How many things, how many bytes of them, and for how many seconds they are remembered."""
 
     most: int
     most_bytes: int
     seconds: float
 
-    def shared(self, processes: int) -> Bounds:
+    def shared(self, processes: int) -> LogBounds:
         """The part of one of several processes."""
         each = max(1, processes)
-        return Bounds(max(PARTS, self.most // each), self.most_bytes // each, self.seconds)
+        return LogBounds(max(SEGMENTS, self.most // each), self.most_bytes // each, self.seconds)
 
 
 @dataclass(slots=True, eq=False)
-class _Part:
+class _Segment:
     writer: str
     serial: int
     descriptor: int
@@ -60,29 +60,29 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    part: _Part
+    part: _Segment
     place: int
     length: int
     moment: float
 
 
-class Chronicle:
+class SharedLog:
     """Things below `folder`, a directory of our own; names are 20 bytes. Not for many threads.
 
     One of `processes` that tell things at the same time. The methods raise OSError, also for a
     directory that others may look into or that somebody else owns.
     """
 
-    def __init__(self, folder: Path, bounds: Bounds, *, processes: int = 1) -> None:
+    def __init__(self, folder: Path, bounds: LogBounds, *, processes: int = 1) -> None:
         self._folder = str(folder)
         self._bounds = bounds
         self._share = bounds.shared(processes)
         self._writer = secrets.token_hex(8)
         self._serial = 0
         self._entries: dict[bytes, _Entry] = {}
-        self._others: dict[str, _Part] = {}
-        self._growing: list[_Part] = []
-        self._own: list[_Part] = []
+        self._others: dict[str, _Segment] = {}
+        self._growing: list[_Segment] = []
+        self._own: list[_Segment] = []
         self._listed = -1
 
     def prepare(self) -> None:
@@ -112,7 +112,7 @@ class Chronicle:
         Something longer than a whole file may be is left untold.
         """
         size = _HEAD.size + len(content)
-        if size > self._share.most_bytes // PARTS:
+        if size > self._share.most_bytes // SEGMENTS:
             return
         now = time.time()
         part = self._part_for(size, now)
@@ -175,7 +175,7 @@ class Chronicle:
                 continue
             with suppress(FileNotFoundError):
                 descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-                self._others[file] = _Part(writer, int(serial), descriptor, began=0.0)
+                self._others[file] = _Segment(writer, int(serial), descriptor, began=0.0)
         newest: dict[str, int] = {}
         for part in self._others.values():
             newest[part.writer] = max(part.serial, newest.get(part.writer, 0))
@@ -184,7 +184,7 @@ class Chronicle:
             part for part in self._others.values() if part.serial == newest[part.writer]
         ]
 
-    def _read(self, part: _Part, size: int) -> None:
+    def _read(self, part: _Segment, size: int) -> None:
         place = part.read
         while place + _HEAD.size <= size:
             head = os.pread(part.descriptor, _HEAD.size, place)
@@ -196,26 +196,26 @@ class Chronicle:
             place += length
             part.read = place
 
-    def _enter(self, part: _Part, name: bytes, entry: _Entry) -> None:
+    def _enter(self, part: _Segment, name: bytes, entry: _Entry) -> None:
         part.names.append(name)
         part.last = max(part.last, entry.moment)
         known = self._entries.get(name)
         if known is None or known.moment <= entry.moment:
             self._entries[name] = entry
 
-    def _part_for(self, size: int, now: float) -> _Part:
+    def _part_for(self, size: int, now: float) -> _Segment:
         share = self._share
         part = self._own[-1] if self._own else None
         if (
             part is not None
             and part.serial == self._serial
-            and part.read + size <= share.most_bytes // PARTS
-            and len(part.names) < share.most // PARTS
-            and now - part.began <= share.seconds / PARTS
+            and part.read + size <= share.most_bytes // SEGMENTS
+            and len(part.names) < share.most // SEGMENTS
+            and now - part.began <= share.seconds / SEGMENTS
         ):
             return part
         self._serial += 1
-        part = _Part(self._writer, self._serial, -1, began=now)
+        part = _Segment(self._writer, self._serial, -1, began=now)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         try:
             part.descriptor = os.open(self._file(part), flags, 0o600)
@@ -228,7 +228,7 @@ class Chronicle:
 
     def _drop_own(self, now: float) -> None:
         """Let go of our oldest files; there is room for all but what is being written."""
-        while len(self._own) > PARTS or (
+        while len(self._own) > SEGMENTS or (
             self._own and self._own[0].last and now - self._own[0].last > self._bounds.seconds
         ):
             part = self._own.pop(0)
@@ -236,7 +236,7 @@ class Chronicle:
                 os.unlink(self._file(part))  # noqa: PTH108
             self._forget(part)
 
-    def _forget(self, part: _Part) -> None:
+    def _forget(self, part: _Segment) -> None:
         os.close(part.descriptor)
         for name in part.names:
             entry = self._entries.get(name)
@@ -251,5 +251,5 @@ class Chronicle:
             if name.endswith(_SUFFIX)
         ]
 
-    def _file(self, part: _Part) -> str:
+    def _file(self, part: _Segment) -> str:
         return f"{self._folder}/{part.writer}.{part.serial}{_SUFFIX}"

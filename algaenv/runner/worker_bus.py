@@ -19,14 +19,14 @@ from algaenv.runner.workers import Worker
 
 _log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
 """How long the others may take; a call that finds a worker cold only takes longer."""
 _LONGEST = 16 * 1024
 
 Load = Callable[[Digest, Path], Awaitable[object]]
 
 
-class Neighbours:
+class WorkerBus:
     """The other workers of the service; none without a worker, or when it is the only one."""
 
     def __init__(self, worker: Worker | None, load: Load) -> None:
@@ -67,7 +67,7 @@ class Neighbours:
                 told.append(done)
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE_SECONDS):
+                async with asyncio.timeout(TIMEOUT_SECONDS):
                     for done in told:
                         await done.wait()
         finally:

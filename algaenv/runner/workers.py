@@ -28,7 +28,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def die_with(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Be killed when the thread of `parent` that started this process ends, whatever it ends by.
 
     Exits at once when it has ended already. A process started from a thread that may end before
@@ -39,12 +39,12 @@ def die_with(parent: int) -> None:
         os._exit(128 + signal.SIGKILL)
 
 
-def adopt_orphans() -> None:
+def become_subreaper() -> None:
     """Processes below this one become its children when their own parent ends."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def children() -> list[int]:
+def child_pids() -> list[int]:
     """The children of this process, zombies included; empty where the kernel does not say."""
     with suppress(OSError):
         told = Path("/proc/self/task", str(os.getpid()), "children").read_text()
@@ -62,9 +62,9 @@ def _prctl(option: int, value: int) -> None:
 
 _log = logging.getLogger("algaenv.runner")
 
-SETTLED_SECONDS = 10.0
+STABLE_SECONDS = 10.0
 """A worker that lived as long as this did not die of its beginning."""
-PAUSES = (0.0, 0.1, 0.3, 1.0, 2.0, 4.0, 4.0, 4.0)
+RESTART_DELAYS = (0.0, 0.1, 0.3, 1.0, 2.0, 4.0, 4.0, 4.0)
 """Seconds before a worker is replaced, by how many in its place died young, one after another."""
 KILL_MARGIN_SECONDS = 1.0
 """How much longer than it may drain a worker has until it is killed."""
@@ -84,7 +84,7 @@ _DROP_SYN = (
 )
 
 
-class WorkersFail(Exception):
+class WorkersFailed(Exception):
     """No worker stays alive; the text is one line."""
 
 
@@ -115,12 +115,12 @@ Work = Callable[[Worker], None]
 """Runs in the worker's process; back when SIGTERM came and all is done."""
 
 
-def _nothing(*ignored: object) -> None:
+def _no_hook(*ignored: object) -> None:
     """Take the place of a hook that nobody set."""
 
 
 @dataclass(slots=True, eq=False)
-class _Place:
+class _WorkerSlot:
     """A worker's socket and who works there; `pid` 0 means nobody."""
 
     listening: socket.socket
@@ -148,11 +148,12 @@ class Supervisor:
         work: Work,
         *,
         drain_seconds: float,
-        before_fork: Callable[[], None] = _nothing,
-        worker_died: Callable[[int, int], None] = _nothing,
+        before_fork: Callable[[], None] = _no_hook,
+        worker_died: Callable[[int, int], None] = _no_hook,
     ) -> None:
         self._places = [
-            _Place(each, *socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)) for each in sockets
+            _WorkerSlot(each, *socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM))
+            for each in sockets
         ]
         self._numbers: dict[int, int] = {}
         self._work = work
@@ -172,12 +173,12 @@ class Supervisor:
         Raises WorkersFail when they die as soon as they start, again and again.
         """
         self._before_fork()
-        adopt_orphans()
+        become_subreaper()
         # What is there now stays: no worker needs to look at it, and so to copy it.
         gc.collect()
         gc.freeze()
         self._control, self._woken = _pipe(), _pipe()
-        with _woken_by_signals(self._woken[1]):
+        with _wakeup_on_signals(self._woken[1]):
             try:
                 while not (self._told or self._failed):
                     self._staff()
@@ -188,7 +189,7 @@ class Supervisor:
         for descriptor in (*self._control, *self._woken):
             os.close(descriptor)
         if self._failed:
-            raise WorkersFail(self._failed)
+            raise WorkersFailed(self._failed)
 
     def _staff(self) -> None:
         """Fill the places that wait for it."""
@@ -210,7 +211,7 @@ class Supervisor:
         moments += [place.due for place in self._places if not place.pid]
         return min(moments, default=None)
 
-    def _replace(self, place: _Place) -> None:
+    def _replace(self, place: _WorkerSlot) -> None:
         """Let the next one begin before the old one stops to accept."""
         old, place.pid, place.tired = place.pid, 0, False
         self._start(place)
@@ -219,7 +220,7 @@ class Supervisor:
         fields = {"worker": self._numbers[old], "pid": old}
         _log.info("worker recycled", extra={"fields": fields})
 
-    def _start(self, place: _Place) -> None:
+    def _start(self, place: _WorkerSlot) -> None:
         place.since = time.monotonic()
         taken = set(self._numbers.values())
         number = next(free for free in range(len(taken) + 1) if free not in taken)
@@ -238,17 +239,17 @@ class Supervisor:
             fields = {"worker": number, "pid": place.pid}
             _log.debug("worker started", extra={"fields": fields})
 
-    def _become(self, place: _Place, number: int) -> NoReturn:
+    def _become(self, place: _WorkerSlot, number: int) -> NoReturn:
         """Live the life of a worker; its end must not run what the supervisor has to end."""
         code = 1
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGTERM, _leave)
+            signal.signal(signal.SIGTERM, _exit)
             # A terminal sends it to all processes; the supervisor decides what it means.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            die_with(self._pid)
+            die_with_parent(self._pid)
             for descriptor in (*self._woken, self._control[0]):
                 os.close(descriptor)
             for other in self._places:
@@ -309,25 +310,25 @@ class Supervisor:
             if pid == place.pid:
                 place.pid, place.tired = 0, False
                 if not self._draining:
-                    self._miss(place, _ending(code), worker=number, pid=pid)
+                    self._miss(place, _describe_exit(code), worker=number, pid=pid)
         try:
             self._worker_died(number, pid)
         except Exception:
             _log.exception("hook failed")
 
-    def _miss(self, place: _Place, why: str, **fields: object) -> None:
+    def _miss(self, place: _WorkerSlot, why: str, **fields: object) -> None:
         """Say when the place of a worker is to be filled again, if ever."""
         now = time.monotonic()
         lived = now - place.since
-        place.died_young = place.died_young + 1 if lived < SETTLED_SECONDS else 0
+        place.died_young = place.died_young + 1 if lived < STABLE_SECONDS else 0
         known = {**fields, "why": why, "lived_seconds": round(lived, 1)}
         _log.warning("worker died", extra={"fields": known})
-        if place.died_young >= len(PAUSES):
+        if place.died_young >= len(RESTART_DELAYS):
             self._failed = (
                 f"cannot keep a worker running: {place.died_young} of them died young, "
                 f"the last one {why}"
             )
-        place.due = now + PAUSES[min(place.died_young, len(PAUSES) - 1)]
+        place.due = now + RESTART_DELAYS[min(place.died_young, len(RESTART_DELAYS) - 1)]
 
     def _drain(self) -> None:
         """Let requests under way end, within their time."""
@@ -346,7 +347,7 @@ class Supervisor:
     def _end(self) -> None:
         """Leave nobody behind, whether all went well or not."""
         self._draining = True
-        for pid in (*self._alive(), *children()):
+        for pid in (*self._alive(), *child_pids()):
             _signal(pid, signal.SIGKILL)
         until = time.monotonic() + END_SECONDS
         with suppress(ChildProcessError):
@@ -376,10 +377,10 @@ def refuse_new(listening: socket.socket) -> None:
 
 
 @contextmanager
-def _woken_by_signals(descriptor: int) -> Iterator[None]:
+def _wakeup_on_signals(descriptor: int) -> Iterator[None]:
     """Have a byte written, one a signal, whenever one arrives that concerns the workers."""
     signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
-    before = {number: signal.signal(number, _noticed) for number in _SIGNALS}
+    before = {number: signal.signal(number, _ignore) for number in _SIGNALS}
     try:
         yield
     finally:
@@ -388,11 +389,11 @@ def _woken_by_signals(descriptor: int) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _noticed(number: int, frame: FrameType | None) -> None:
+def _ignore(number: int, frame: FrameType | None) -> None:
     """The byte in the pipe says it all; but without a handler the signal would act."""
 
 
-def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+def _exit(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
     raise SystemExit(0)
 
 
@@ -409,7 +410,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-def _ending(code: int) -> str:
+def _describe_exit(code: int) -> str:
     if code >= 0:
         return f"with exit code {code}"
     with suppress(ValueError):

@@ -15,13 +15,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from algaenv.runner.execute.invocation import Invocation, granted
+from algaenv.runner.execute.invocation import Invocation, granted_capabilities
 from algaenv.runner.execute.request_models import User
-from algaenv.runner.host.settings import Peers
-from algaenv.runner.host.table import table
+from algaenv.runner.host.settings import HostSettings
+from algaenv.runner.host.table import host_table
 from algaenv.runner.outbound import Outbound
 from algaenv.runner.wasm.engine_config import config
-from algaenv.runner.wasm.guest import Guests
+from algaenv.runner.wasm.guest import GuestLoader
 from benchmarks.runner.components import EXTENSION, GRANTED, SECRET, TENANT, USER
 
 
@@ -41,9 +41,9 @@ def main(component: Path, scratch: Path, path: str) -> None:
     file = scratch / "layer.cwasm"
     file.write_bytes(compiled.serialize())
     del compiled
-    guests = Guests(table(Peers.read({}), Outbound()), 2)
+    guests = GuestLoader(host_table(HostSettings.read({}), Outbound()), 2)
     guest = guests.load(file)
-    grants = granted(GRANTED)
+    grants = granted_capabilities(GRANTED)
     user = User.model_validate(USER)
 
     def wait(work: Any) -> Any:

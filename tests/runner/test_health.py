@@ -13,8 +13,8 @@ import pytest
 from starlette.requests import Request
 
 from algaenv.runner import app
-from algaenv.runner.app import LOOK_SECONDS, Health
-from algaenv.runner.bundles.store import Reach
+from algaenv.runner.app import PROBE_TIMEOUT_SECONDS, Health
+from algaenv.runner.bundles.store import StoreStatus
 
 REQUEST = cast("Request", None)
 
@@ -25,9 +25,9 @@ class Silent:
     async def read(self, key: str) -> AsyncGenerator[bytes, None]:
         yield key.encode()
 
-    async def reach(self) -> Reach:
+    async def reach(self) -> StoreStatus:
         await asyncio.Event().wait()
-        return Reach.OK
+        return StoreStatus.OK
 
 
 def ask(folder: Path) -> tuple[int, dict[str, object]]:
@@ -42,7 +42,7 @@ def ask(folder: Path) -> tuple[int, dict[str, object]]:
 
 
 def test_a_silent_store_is_not_waited_for(tmp_path: Path) -> None:
-    assert LOOK_SECONDS < 1
+    assert PROBE_TIMEOUT_SECONDS < 1
     status, fields = ask(tmp_path)
     assert (status, fields["bundle_store"]) == (200, "bundle_store_unreachable")
 

@@ -10,7 +10,7 @@ import pytest
 
 from algaenv.bundle.digest import Digest
 from algaenv.runner.pages import tenancy
-from algaenv.runner.pages.tenancy import Hints
+from algaenv.runner.pages.tenancy import TenantHints
 
 from .tinies import lines, tiny
 
@@ -18,7 +18,7 @@ ONE, TWO = Digest("1" * 64), Digest("2" * 64)
 
 
 def test_the_last_one_counts_whoever_heard_it(tmp_path: Path) -> None:
-    first, second = Hints(tmp_path), Hints(tmp_path)
+    first, second = TenantHints(tmp_path), TenantHints(tmp_path)
     assert second.get("e", ONE) == ""
     first.served("e", ONE, "a")
     assert (first.get("e", ONE), second.get("e", ONE)) == ("a", "a")
@@ -30,17 +30,17 @@ def test_the_last_one_counts_whoever_heard_it(tmp_path: Path) -> None:
 def test_one_that_was_overwritten_elsewhere_is_told_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = Hints(tmp_path), Hints(tmp_path)
+    first, second = TenantHints(tmp_path), TenantHints(tmp_path)
     first.served("e", ONE, "a")
     second.served("e", ONE, "b")
-    later = time.monotonic() + tenancy.SURE_SECONDS * 2
+    later = time.monotonic() + tenancy.FRESH_SECONDS * 2
     monkeypatch.setattr("algaenv.runner.pages.tenancy.monotonic", lambda: later)
     first.served("e", ONE, "a")
     assert second.get("e", ONE) == "a"
 
 
 def test_the_same_again_costs_nothing(tmp_path: Path) -> None:
-    known = Hints(tmp_path)
+    known = TenantHints(tmp_path)
     for _ in range(1000):
         known.served("e", ONE, "a")
     (file,) = (tmp_path / ".algaenv" / "hints").iterdir()
@@ -48,15 +48,15 @@ def test_the_same_again_costs_nothing(tmp_path: Path) -> None:
 
 
 def test_they_outlive_the_service(tmp_path: Path) -> None:
-    Hints(tmp_path).served("e", ONE, "ünlü")
-    assert Hints(tmp_path).get("e", ONE) == "ünlü"
+    TenantHints(tmp_path).served("e", ONE, "ünlü")
+    assert TenantHints(tmp_path).get("e", ONE) == "ünlü"
 
 
 @pytest.mark.parametrize("root", ["none", "unusable"])
 def test_in_memory(tmp_path: Path, root: str, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / ".algaenv").write_text("in the way")
     with caplog.at_level(logging.WARNING):
-        known = Hints(None if root == "none" else tmp_path)
+        known = TenantHints(None if root == "none" else tmp_path)
         known.served("e", ONE, "a")
         known.served("e", TWO, "b")
         known.served("e", ONE, "c")
@@ -66,7 +66,7 @@ def test_in_memory(tmp_path: Path, root: str, caplog: pytest.LogCaptureFixture) 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tenancy, "MOST_HINTS", 3)
-    known = Hints(None)
+    known = TenantHints(None)
     for number in range(5):
         known.served(f"e{number}", ONE, "a")
     assert [known.get(f"e{number}", ONE) for number in range(5)] == ["", "", "a", "a", "a"]

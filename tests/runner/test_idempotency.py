@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from algaenv.runner.execute import idempotency
-from algaenv.runner.execute.idempotency import DEFAULT_SECONDS, Idempotency, Memory
-from algaenv.runner.shared_log import Bounds, Chronicle
+from algaenv.runner.execute.idempotency import DEFAULT_SECONDS, Idempotency, IdempotencySettings
+from algaenv.runner.shared_log import LogBounds, SharedLog
 
 from .tinies import Line, children, lines, tiny, until
 
@@ -40,7 +40,7 @@ async def call(
 
 
 def keys_in(root: Path, seconds: int = 600) -> Idempotency:
-    return Idempotency(root, Memory(seconds))
+    return Idempotency(root, IdempotencySettings(seconds))
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,10 @@ def keys_in(root: Path, seconds: int = 600) -> Idempotency:
     ],
 )
 def test_for_how_long(said: str, seconds: int) -> None:
-    assert Memory.read({"RUNNER_IDEMPOTENCY_SECONDS": said}) == Memory(seconds)
-    assert Memory.read({}) == Memory(DEFAULT_SECONDS)
+    assert IdempotencySettings.read({"RUNNER_IDEMPOTENCY_SECONDS": said}) == IdempotencySettings(
+        seconds
+    )
+    assert IdempotencySettings.read({}) == IdempotencySettings(DEFAULT_SECONDS)
 
 
 def test_the_first_answer_is_replayed(tmp_path: Path) -> None:
@@ -291,7 +293,7 @@ def test_an_unusable_cache(
 def test_memory_is_bounded_where_the_cache_is_not_usable(
     blocked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(idempotency, "IN_MEMORY", Bounds(3, 100, 0.0))
+    monkeypatch.setattr(idempotency, "IN_MEMORY", LogBounds(3, 100, 0.0))
 
     async def story() -> None:
         keys = keys_in(blocked)
@@ -309,14 +311,14 @@ def name(number: int) -> bytes:
 
 def test_the_chronicle_is_bounded(tmp_path: Path) -> None:
     folder = tmp_path / "own" / "things"
-    told = Chronicle(folder, Bounds(100, 1_000_000, 600))
+    told = SharedLog(folder, LogBounds(100, 1_000_000, 600))
     told.prepare()
     for number in range(1000):
         told.put(name(number), b"x")
     kept = [number for number in range(1000) if told.get(name(number))]
     assert kept == list(range(1000 - len(kept), 1000))
     assert 75 <= len(kept) <= 100
-    big = Chronicle(folder, Bounds(1_000_000, 100_000, 600))
+    big = SharedLog(folder, LogBounds(1_000_000, 100_000, 600))
     for number in range(100):
         big.put(name(number), b"y" * 5000)
     big.put(name(5000), b"z" * 50_000)
@@ -329,11 +331,11 @@ def test_what_is_left_of_others_is_swept_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "own" / "things"
-    bounds = Bounds(100, 1_000_000, 600)
-    gone = Chronicle(folder, bounds)
+    bounds = LogBounds(100, 1_000_000, 600)
+    gone = SharedLog(folder, bounds)
     gone.prepare()
     gone.put(name(1), b"old")
-    told = Chronicle(folder, bounds)
+    told = SharedLog(folder, bounds)
     assert told.get(name(1)) == b"old"
     told.sweep()
     assert told.get(name(1)) == b"old"
@@ -346,14 +348,14 @@ def test_what_is_left_of_others_is_swept_up(
 
 def test_half_a_record_is_not_read(tmp_path: Path) -> None:
     folder = tmp_path / "own" / "things"
-    bounds = Bounds(100, 1_000_000, 600)
-    first = Chronicle(folder, bounds)
+    bounds = LogBounds(100, 1_000_000, 600)
+    first = SharedLog(folder, bounds)
     first.prepare()
     first.put(name(1), b"whole")
     first.put(name(2), b"cut short")
     (file,) = folder.iterdir()
     os.truncate(file, file.stat().st_size - 3)
-    other = Chronicle(folder, bounds)
+    other = SharedLog(folder, bounds)
     assert other.get(name(1)) == b"whole"
     assert other.get(name(2)) is None
 
@@ -374,7 +376,7 @@ def test_the_cache_may_be_cleared_away(tmp_path: Path) -> None:
 
 def test_many_processes_tell_and_hear(tmp_path: Path) -> None:
     folder = tmp_path / "own" / "things"
-    several = [Chronicle(folder, Bounds(1000, 1_000_000, 600), processes=4) for _ in range(4)]
+    several = [SharedLog(folder, LogBounds(1000, 1_000_000, 600), processes=4) for _ in range(4)]
     several[0].prepare()
     for number in range(400):
         several[number % 4].put(name(number % 50), b"%d" % number)

@@ -60,6 +60,6 @@ def test_a_body_that_does_not_come_is_refused(monkeypatch: pytest.MonkeyPatch) -
         return parts.pop()
 
     scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
-    with pytest.raises(http.Refusal) as caught:
+    with pytest.raises(http.InvalidRequest) as caught:
         asyncio.run(http.read_json(Request(scope, receive)))
     assert caught.value.status == 408

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from algaenv.runner.settings import (
-    BadEnvironment,
-    Environment,
+    InvalidSettings,
+    Settings,
     read_secrets,
     without_login,
 )
@@ -22,7 +22,7 @@ def test_secrets_come_from_a_file(tmp_path: Path) -> None:
     assert read_secrets({}) == {}
     assert read_secrets({"RUNNER_SECRETS_FILE": ""}) == {}
     found = read_secrets({**NEEDED, "RUNNER_SECRETS_FILE": str(file)})
-    assert Environment.read({**NEEDED, **found}).auth_key == "of the file"
+    assert Settings.read({**NEEDED, **found}).auth_key == "of the file"
 
 
 @pytest.mark.parametrize("text", ["{hidden", '["hidden"]', '{"A": 7, "B": "hidden"}', None])
@@ -32,14 +32,14 @@ def test_a_file_of_secrets_that_cannot_be_read_is_named_and_not_shown(
     file = tmp_path / "secrets.json"
     if text is not None:
         file.write_text(text)
-    with pytest.raises(BadEnvironment) as caught:
+    with pytest.raises(InvalidSettings) as caught:
         read_secrets({"RUNNER_SECRETS_FILE": str(file)})
     assert str(file) in str(caught.value)
     assert "hidden" not in str(caught.value)
 
 
 def test_defaults() -> None:
-    read = Environment.read(NEEDED)
+    read = Settings.read(NEEDED)
     assert (read.host, read.port, read.auth_key) == ("0.0.0.0", 8080, "key")
     assert read.source.url == "http://localhost:9000/alga-ext"
     assert (read.source.bucket, read.source.region) == ("alga-ext", "us-east-1")
@@ -62,7 +62,7 @@ def test_defaults() -> None:
     ],
 )
 def test_ports(text: str, port: int) -> None:
-    assert Environment.read(NEEDED | {"PORT": text}).port == port
+    assert Settings.read(NEEDED | {"PORT": text}).port == port
 
 
 @pytest.mark.parametrize(
@@ -78,14 +78,14 @@ def test_ports(text: str, port: int) -> None:
 )
 def test_sources(base: str, keys: str, *, bucket: str, prefix: str, signed: bool) -> None:
     env = {"BUNDLE_STORE_BASE": base, "MINIO_ACCESS_KEY": keys, "MINIO_SECRET_KEY": keys}
-    source = Environment.read(NEEDED | env).source
+    source = Settings.read(NEEDED | env).source
     assert source.endpoint == "http://s:9000"
     assert (source.bucket, source.prefix, source.signed) == (bucket, prefix, signed)
 
 
 def test_secrets_do_not_show() -> None:
     env = {"ALGA_AUTH_KEY": "hidden1", "S3_ACCESS_KEY": "hidden2", "S3_SECRET_KEY": "hidden3"}
-    assert "hidden" not in repr(Environment.read(NEEDED | env))
+    assert "hidden" not in repr(Settings.read(NEEDED | env))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ import pytest
 
 from algaenv.runner import workers as workers_module
 from algaenv.runner.serve import CannotListen, listen
-from algaenv.runner.settings import MAX_WORKERS, Workforce, usable_cores
+from algaenv.runner.settings import MAX_WORKERS, WorkerCount, usable_cores
 from algaenv.runner.workers import Supervisor, refuse_new
 
 from .archives import TENANT, Bundle
@@ -50,8 +50,8 @@ def hello(service: Service) -> int:
 
 @pytest.mark.parametrize("said", ["", "0", "-1", "two", "257", "1.5", "99999999999", "٣"])
 def test_one_for_each_core_unless_told(said: str) -> None:
-    assert Workforce.read({"RUNNER_WORKERS": said}) == Workforce.read({})
-    assert Workforce.read({}).workers == min(32, usable_cores())
+    assert WorkerCount.read({"RUNNER_WORKERS": said}) == WorkerCount.read({})
+    assert WorkerCount.read({}).workers == min(32, usable_cores())
     assert 1 <= usable_cores() <= len(os.sched_getaffinity(0))
 
 
@@ -59,7 +59,7 @@ def test_one_for_each_core_unless_told(said: str) -> None:
     ("said", "workers"), [("1", 1), (" 3 ", 3), (str(MAX_WORKERS), MAX_WORKERS)]
 )
 def test_as_many_as_told(said: str, workers: int) -> None:
-    assert Workforce.read({"RUNNER_WORKERS": said}).workers == workers
+    assert WorkerCount.read({"RUNNER_WORKERS": said}).workers == workers
 
 
 def test_all_of_them_serve(tmp_path: Path) -> None:

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from algaenv.bundle.digest import Digest
-from algaenv.runner.execute.idempotency import Idempotency, Memory
+from algaenv.runner.execute.idempotency import Idempotency, IdempotencySettings
 from algaenv.runner.http_server import http_work
-from algaenv.runner.observability.access_log import start_journal
-from algaenv.runner.pages.tenancy import Hints
+from algaenv.runner.observability.access_log import configure_logging
+from algaenv.runner.pages.tenancy import TenantHints
 from algaenv.runner.serve import listen
-from algaenv.runner.workers import Supervisor, Worker, WorkersFail
+from algaenv.runner.workers import Supervisor, Worker, WorkersFailed
 
 DIGEST = Digest("ab" * 32)
 
@@ -30,8 +30,8 @@ class Tiny:
     def __init__(self, worker: Worker, root: Path, count: int) -> None:
         self.worker = worker
         self.root = root
-        self.idempotency = Idempotency(root, Memory(), workers=count)
-        self.hints = Hints(root, workers=count)
+        self.idempotency = Idempotency(root, IdempotencySettings(), workers=count)
+        self.hints = TenantHints(root, workers=count)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -97,7 +97,7 @@ def _say(line: dict[str, object]) -> None:
 
 
 def main(count: int, root: Path, trouble: str) -> None:
-    start_journal("debug")
+    configure_logging("debug")
     sockets = listen("127.0.0.1", 0, count)
 
     def build(worker: Worker) -> Tiny:
@@ -113,7 +113,7 @@ def main(count: int, root: Path, trouble: str) -> None:
     work = http_work(build, drain_seconds=5)
     try:
         Supervisor(sockets, work, drain_seconds=5, worker_died=died).run()
-    except WorkersFail as failure:
+    except WorkersFailed as failure:
         raise SystemExit(f"Error: {failure}") from None
     _say({"event": "stopped"})
 

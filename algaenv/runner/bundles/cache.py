@@ -35,8 +35,8 @@ from algaenv.bundle.digest import Digest
 from algaenv.bundle.layout import bundle_key
 from algaenv.bundle.limits import Limits
 from algaenv.runner.bundles.store import DOWNLOAD_SECONDS, Store, StoreError
-from algaenv.runner.locks import Flights, hold, lock_file, try_hold
-from algaenv.runner.observability.metrics import Bundled
+from algaenv.runner.locks import SingleFlight, bundle_lock_path, file_lock, try_file_lock
+from algaenv.runner.observability.metrics import BundleLabel
 
 
 class HashMismatch(Exception):
@@ -47,7 +47,7 @@ class HashMismatch(Exception):
         super().__init__(f"archive hash mismatch: expected {expected.hex}, got {computed.hex}")
 
 
-async def fetch(store: Store, key: str, digest: Digest, *, folder: Path, limit: int) -> Path:
+async def download(store: Store, key: str, digest: Digest, *, folder: Path, limit: int) -> Path:
     """Download an object of at most `limit` bytes that must have this digest.
 
     The file is readable by its owner only and stays in `folder` only when all went well.
@@ -85,20 +85,20 @@ async def _receive(store: Store, key: str, descriptor: int, limit: int) -> Diges
 _log = logging.getLogger(__name__)
 _HEX = re.compile(r"[0-9a-f]{64}")
 
-WRITE_DOWN_SECONDS = 1.0
+TOUCH_INTERVAL_SECONDS = 1.0
 """How far the written time of last use may lag behind."""
 LEFTOVER_SECONDS = 3600.0
 """Age from which something under way must have lost its process."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class _Kept:
+class _EvictionCandidate:
     used: float
     digest: Digest
     folder: Path
 
 
-class Room:
+class CacheEvictor:
     """The space of one cache directory; `max_bytes` None means all there is."""
 
     def __init__(self, root: Path, max_bytes: int | None) -> None:
@@ -115,7 +115,7 @@ class Room:
         """Note a use, and now and then write it down."""
         now = time.time()
         self._used[digest] = now
-        if now - self._written.get(digest, 0.0) > WRITE_DOWN_SECONDS:
+        if now - self._written.get(digest, 0.0) > TOUCH_INTERVAL_SECONDS:
             self._write_down(digest, now)
 
     def arrived(self, digest: Digest) -> None:
@@ -175,10 +175,10 @@ class Room:
         folder.rename(aside / folder.name)
         _remove(aside)
 
-    def _drop(self, bundle: _Kept) -> bool:
-        lock = lock_file(self.locks, bundle.digest)
+    def _drop(self, bundle: _EvictionCandidate) -> bool:
+        lock = bundle_lock_path(self.locks, bundle.digest)
         try:
-            with try_hold(lock) as held:
+            with try_file_lock(lock) as held:
                 if not held:
                     return False
                 self.discard(bundle.folder)
@@ -191,16 +191,16 @@ class Room:
         _log.info("bundle evicted", extra={"fields": {"hash": bundle.digest.hex}})
         return True
 
-    def _bundles(self) -> list[_Kept]:
-        found: list[_Kept] = []
+    def _bundles(self) -> list[_EvictionCandidate]:
+        found: list[_EvictionCandidate] = []
         for folder in _entries(self._root):
             if _HEX.fullmatch(folder.name):
                 with suppress(OSError):
                     used = folder.stat().st_mtime
-                    found.append(_Kept(used, Digest(folder.name), folder))
+                    found.append(_EvictionCandidate(used, Digest(folder.name), folder))
         return found
 
-    def _size(self, bundle: _Kept) -> int:
+    def _size(self, bundle: _EvictionCandidate) -> int:
         if bundle.digest not in self._sizes:
             self._sizes[bundle.digest] = _size(bundle.folder)
         return self._sizes[bundle.digest]
@@ -243,7 +243,7 @@ READ_ONLY = 0o444
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class CachedBundle:
     """A bundle on disk; `fetched` when it was not there before this request."""
 
     folder: Path
@@ -263,16 +263,16 @@ class BundleCache:
         root: Path,
         store: Store,
         *,
-        room: Room,
+        room: CacheEvictor,
         limits: Limits,
-        tell: Callable[[Bundled], None] | None = None,
+        tell: Callable[[BundleLabel], None] | None = None,
     ) -> None:
         self._root = root
-        self._tell = tell or _nobody
+        self._tell = tell or _count_nothing
         self._store = store
         self._room = room
         self._limits = limits
-        self._flights: Flights[str, None] = Flights()
+        self._flights: SingleFlight[str, None] = SingleFlight()
         self._unpackers = asyncio.Semaphore(UNPACKERS)
 
     def used(self, digest: Digest) -> None:
@@ -283,7 +283,7 @@ class BundleCache:
         """Keep a bundle, once it is there, for as long as this lasts."""
         return self._room.pinned(digest)
 
-    async def ensure(self, tenant: str, extension: str, digest: Digest) -> Held:
+    async def ensure(self, tenant: str, extension: str, digest: Digest) -> CachedBundle:
         """Have the bundle on disk.
 
         Raises StoreError, HashMismatch, ArchiveError, OSError; none of them is remembered.
@@ -292,7 +292,7 @@ class BundleCache:
         if is_ready(folder):
             self._room.used(digest)
             self._tell("hit")
-            return Held(folder, fetched=False)
+            return CachedBundle(folder, fetched=False)
         try:
             if not tenant:
                 raise StoreError("no tenant to look under")
@@ -302,16 +302,16 @@ class BundleCache:
             self._tell("failed")
             raise
         self._tell("fetched")
-        return Held(folder, fetched=True)
+        return CachedBundle(folder, fetched=True)
 
     async def _bring(self, key: str, digest: Digest) -> None:
         room = self._room
         room.prepare()
-        async with hold(lock_file(room.locks, digest)):
+        async with file_lock(bundle_lock_path(room.locks, digest)):
             if is_ready(self._root / digest.hex):
                 return
             started = time.monotonic()
-            archive = await fetch(
+            archive = await download(
                 self._store, key, digest, folder=room.temporary, limit=self._limits.compressed
             )
             try:
@@ -333,7 +333,7 @@ class BundleCache:
             ready.write_text("ok")
             ready.chmod(READ_ONLY)
             aside.chmod(OPEN_DIRECTORY)
-            _settle(aside)
+            _fsync_tree(aside)
             final = self._root / digest.hex
             if final.exists():
                 # What an interrupted runner of another kind left: no marker, so not to be served.
@@ -344,7 +344,7 @@ class BundleCache:
             raise
 
 
-def _nobody(result: Bundled) -> None:
+def _count_nothing(result: BundleLabel) -> None:
     """Nobody counts."""
 
 
@@ -353,7 +353,7 @@ def is_ready(folder: Path) -> bool:
     return os.path.exists(f"{folder}/bundle/.ready")  # noqa: PTH110 - on the path of requests
 
 
-def _settle(folder: Path) -> None:
+def _fsync_tree(folder: Path) -> None:
     """Have every file on the disk before the marker can be seen: it is never doubted later."""
     for place, _, names in os.walk(folder):
         for name in names:

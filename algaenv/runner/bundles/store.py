@@ -17,7 +17,7 @@ from urllib.parse import quote
 import anyio
 
 from algaenv.runner.outbound import Outbound
-from algaenv.runner.settings import Source
+from algaenv.runner.settings import StoreLocation
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 _FORBIDDEN = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]")
-_LONGEST = 200
+_MAX_CHARS = 200
 
 
-def is_name(text: str) -> bool:
+def is_key_segment(text: str) -> bool:
     """Whether a name is one whole segment of a key and nothing else."""
-    return 0 < len(text) <= _LONGEST and text not in {".", ".."} and not _FORBIDDEN.search(text)
+    return 0 < len(text) <= _MAX_CHARS and text not in {".", ".."} and not _FORBIDDEN.search(text)
 
 
 PROBE_SECONDS = 1.0
@@ -44,7 +44,7 @@ class StoreError(Exception):
     """No bundle came. The text says what was answered and never holds a URL or a key."""
 
 
-class Reach(enum.StrEnum):
+class StoreStatus(enum.StrEnum):
     """How far a question gets."""
 
     OK = "ok"
@@ -60,21 +60,21 @@ class Store(Protocol):
         """Yield an object's bytes. Raises StoreError, also in the middle."""
         ...
 
-    async def reach(self) -> Reach:
+    async def reach(self) -> StoreStatus:
         """Ask the store, as the service itself would, within `PROBE_SECONDS`."""
         ...
 
 
 _STATUS = re.compile(r"status code: (\d{3}(?: [A-Z][A-Za-z]*)*)")
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
-_NOBODY = ".algaenv-probe"
+_PROBE_PREFIX = ".algaenv-probe"
 """A prefix under which nothing is expected, so that listing it is cheap."""
 
 
 class SignedStore:
     """Reads with the credentials of `source`, which must have some."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: StoreLocation) -> None:
         self._bucket = _open(source, retries=3, seconds=DOWNLOAD_SECONDS)
         self._impatient = _open(source, retries=0, seconds=PROBE_SECONDS)
 
@@ -89,9 +89,9 @@ class SignedStore:
                 yield bytes(chunk)
         except (BaseError, OSError, ValueError) as error:
             # The library's own text holds the address, the key and the store's whole answer.
-            raise StoreError(_answer(error)) from None
+            raise StoreError(_error_text(error)) from None
 
-    async def reach(self) -> Reach:
+    async def reach(self) -> StoreStatus:
         """List an empty prefix: it tells wrong keys from a missing bucket and from silence.
 
         Keys that may read but not list are fine: their signature was accepted.
@@ -101,13 +101,13 @@ class SignedStore:
 
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                await obstore.list_with_delimiter_async(self._impatient, _NOBODY)
+                await obstore.list_with_delimiter_async(self._impatient, _PROBE_PREFIX)
         except (BaseError, OSError, ValueError) as error:
-            return _reach(str(error))
-        return Reach.OK
+            return _status_of(str(error))
+        return StoreStatus.OK
 
 
-def _open(source: Source, *, retries: int, seconds: float) -> S3Store:
+def _open(source: StoreLocation, *, retries: int, seconds: float) -> S3Store:
     from obstore.store import S3Store
 
     return S3Store(
@@ -135,7 +135,7 @@ def _open(source: Source, *, retries: int, seconds: float) -> S3Store:
     )
 
 
-def _answer(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     if status := _STATUS.search(str(error)):
         return status[1]
     if isinstance(error, FileNotFoundError):
@@ -143,18 +143,18 @@ def _answer(error: Exception) -> str:
     return "the key cannot be asked for" if isinstance(error, ValueError) else "no answer"
 
 
-def _reach(text: str) -> Reach:
+def _status_of(text: str) -> StoreStatus:
     code = _CODE.search(text)
     status = _STATUS.search(text)
     match code[1] if code else None, status[1][:3] if status else None:
         case "AccessDenied", _:
-            return Reach.OK
+            return StoreStatus.OK
         case ("NoSuchBucket", _) | (_, "404"):
-            return Reach.NO_BUCKET
+            return StoreStatus.NO_BUCKET
         case _, ("401" | "403" | "400"):
-            return Reach.REFUSED
+            return StoreStatus.REFUSED
         case _:
-            return Reach.UNREACHABLE
+            return StoreStatus.UNREACHABLE
 
 
 _SERVER_ERROR = 500
@@ -163,7 +163,7 @@ _SERVER_ERROR = 500
 class UnsignedStore:
     """Reads `{base}/{key}` without credentials: a public bucket, or a file server."""
 
-    def __init__(self, source: Source, outbound: Outbound) -> None:
+    def __init__(self, source: StoreLocation, outbound: Outbound) -> None:
         self._base = source.url
         self._outbound = outbound
 
@@ -183,7 +183,7 @@ class UnsignedStore:
             # The library's own text may hold the address, and an address may hold a password.
             raise StoreError("no answer, or one that was cut short") from None
 
-    async def reach(self) -> Reach:
+    async def reach(self) -> StoreStatus:
         """Any answer that does not admit failure counts: a bucket may hide its root."""
         import httpx
 
@@ -192,11 +192,11 @@ class UnsignedStore:
             with anyio.fail_after(PROBE_SECONDS):
                 answer = await client.head(self._base, follow_redirects=True)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
-            return Reach.UNREACHABLE
-        return Reach.UNREACHABLE if answer.status_code >= _SERVER_ERROR else Reach.OK
+            return StoreStatus.UNREACHABLE
+        return StoreStatus.UNREACHABLE if answer.status_code >= _SERVER_ERROR else StoreStatus.OK
 
 
-def open_store(source: Source, outbound: Outbound) -> Store:
+def open_store(source: StoreLocation, outbound: Outbound) -> Store:
     """Sign where credentials and a bucket are configured; ask plainly otherwise."""
     if source.signed:
         return SignedStore(source)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from algaenv.runner.components.compile import compile_file, confine, write
+from algaenv.runner.components.compile import compile_file, confine, encode_result
 
 
 def main(source: str, target: str, *means: str) -> None:
@@ -17,7 +17,7 @@ def main(source: str, target: str, *means: str) -> None:
     if means:
         memory_bytes, cpu_seconds, parent = map(int, means)
         confine(memory_bytes=memory_bytes, cpu_seconds=cpu_seconds, parent=parent)
-    sys.stdout.write(write(compile_file(Path(source), Path(target))))
+    sys.stdout.write(encode_result(compile_file(Path(source), Path(target))))
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class Unreadable:
     number: int
 
 
-Verdict = Done | Failed | Unreadable
+CompileResult = Done | Failed | Unreadable
 
 _KINDS: dict[str, type[Done] | type[Failed] | type[Unreadable]] = {
     "done": Done,
@@ -70,14 +70,14 @@ _KINDS: dict[str, type[Done] | type[Failed] | type[Unreadable]] = {
 }
 
 
-def write(verdict: Verdict) -> str:
+def encode_result(verdict: CompileResult) -> str:
     """Spell a verdict as one line."""
     name = next(name for name, kind in _KINDS.items() if kind is type(verdict))
     return json.dumps({"verdict": name, **asdict(verdict)}) + "\n"
 
 
-def read(line: str) -> Verdict:
-    """Read what `write` spelled. Raises ValueError, KeyError, TypeError, AttributeError."""
+def decode_result(line: str) -> CompileResult:
+    """Read what `encode_result` spelled. Raises ValueError, KeyError, TypeError, AttributeError."""
     fields = json.loads(line)
     kind = _KINDS[fields.pop("verdict")]
     if kind is Failed:
@@ -85,7 +85,7 @@ def read(line: str) -> Verdict:
     return kind(**fields)
 
 
-def malformed(head: bytes) -> Failed | None:
+def malformed_result(head: bytes) -> Failed | None:
     """What the first 8 bytes of a file already say; None when it may be a component."""
     if head.startswith(_COMPONENT):
         return None
@@ -98,14 +98,14 @@ def malformed(head: bytes) -> Failed | None:
     return Failed(Kind.MALFORMED, MALFORMED, (MALFORMED, why), settled=True)
 
 
-def refused(words: str) -> Failed:
+def refused_result(words: str) -> Failed:
     """The verdict for an error of the engine, in its words."""
     chain = causes(words)
     kind = Kind.MALFORMED if chain[0] == MALFORMED else Kind.COMPILE
     return Failed(kind, chain[0], chain, settled=True)
 
 
-POLITENESS = 10
+NICE_INCREMENT = 10
 """Added to the nice value: requests go first."""
 CPU_GRACE_SECONDS = 5
 
@@ -121,7 +121,7 @@ def confine(*, memory_bytes: int, cpu_seconds: int, parent: int) -> None:
     if os.getppid() != parent:
         # It ended before the kernel was told whom to watch.
         raise SystemExit(1)
-    os.nice(POLITENESS)
+    os.nice(NICE_INCREMENT)
     _lower(resource.RLIMIT_CORE, 0, 0)
     _lower(resource.RLIMIT_AS, memory_bytes, memory_bytes)
     _lower(resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + CPU_GRACE_SECONDS)
@@ -130,14 +130,14 @@ def confine(*, memory_bytes: int, cpu_seconds: int, parent: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def compile_file(source: Path, target: Path) -> Verdict:
+def compile_file(source: Path, target: Path) -> CompileResult:
     """Compile `source` into `target`, which must not exist; it is on the disk when this is Done."""
     started = time.monotonic()
     try:
         content = source.read_bytes()
     except OSError as error:
         return Unreadable(error.errno or 0)
-    if failed := malformed(content):
+    if failed := malformed_result(content):
         return failed
     try:
         compiled = _compile(content)
@@ -171,7 +171,7 @@ def _compile(content: bytes) -> bytearray | Failed:
     try:
         return Component(engine, content).serialize()
     except wasmtime.WasmtimeError as error:
-        return refused(str(error))
+        return refused_result(str(error))
 
 
 def _write(target: Path, content: bytearray) -> None:

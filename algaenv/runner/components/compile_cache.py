@@ -40,7 +40,7 @@ _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _MODE = 0o700
 
 
-class Folder:
+class CompileDirectory:
     """`<root>/.algaenv/compiled`, where `root` is the service's cache directory."""
 
     def __init__(self, root: Path) -> None:
@@ -63,7 +63,7 @@ class Folder:
 
     def prepare(self) -> None:
         """Make what is missing. Raises GuestFailure(HOST), also for what others can write to."""
-        with faults():
+        with host_failures():
             self._root.mkdir(parents=True, exist_ok=True)
             for folder in (self.path.parent, self.path):
                 folder.mkdir(mode=_MODE, exist_ok=True)
@@ -80,7 +80,7 @@ class Folder:
 
         Raises GuestFailure(HOST) when it is there and not safe.
         """
-        with faults():
+        with host_failures():
             try:
                 found = file.lstat()
             except FileNotFoundError:
@@ -88,7 +88,7 @@ class Folder:
             self._check()
             if not stat.S_ISREG(found.st_mode):
                 raise GuestFailure(Kind.HOST, f"cannot load {file.name}: it is not a plain file")
-            _private(file.name, found)
+            _require_private(file.name, found)
         return True
 
     def lock(self, wasm: Digest) -> Path:
@@ -138,11 +138,11 @@ class Folder:
             found = folder.lstat()
             if not stat.S_ISDIR(found.st_mode):
                 raise GuestFailure(Kind.HOST, f"cannot use {folder}: it is not a directory")
-            _private(str(folder), found)
+            _require_private(str(folder), found)
 
 
 @contextmanager
-def faults() -> Iterator[None]:
+def host_failures() -> Iterator[None]:
     """Say what is wrong with the directory in a way that callers see: GuestFailure(HOST)."""
     try:
         yield
@@ -160,7 +160,7 @@ def is_noexec(path: Path) -> bool:
         return False
 
 
-def _private(name: str, found: os.stat_result) -> None:
+def _require_private(name: str, found: os.stat_result) -> None:
     if found.st_uid != os.geteuid():
         raise GuestFailure(Kind.HOST, f"cannot trust {name}: it belongs to user {found.st_uid}")
     if found.st_mode & _OTHERS_MAY_WRITE:
@@ -170,7 +170,7 @@ def _private(name: str, found: os.stat_result) -> None:
 
 _log = logging.getLogger(__name__)
 
-WRITE_DOWN_SECONDS = 1.0
+TOUCH_INTERVAL_SECONDS = 1.0
 """How far the written time of last use may lag behind."""
 GRACE_SECONDS = 30.0
 """What was used this recently is not evicted: some process is about to load it."""
@@ -183,18 +183,18 @@ _NAME = re.compile(rf"[0-9a-f]{{64}}\.([0-9a-f]{{16}}){re.escape(SUFFIX)}")
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class _Kept:
+class _EvictionCandidate:
     used: float
     file: Path
     size: int
     foreign: bool
 
 
-class Kept:
+class CompileCache:
     """The files of one folder, at most about `max_bytes` of them."""
 
     def __init__(
-        self, folder: Folder, max_bytes: int, *, grace_seconds: float = GRACE_SECONDS
+        self, folder: CompileDirectory, max_bytes: int, *, grace_seconds: float = GRACE_SECONDS
     ) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
@@ -205,7 +205,7 @@ class Kept:
     def used(self, file: Path) -> None:
         """Note a use, and now and then write it down."""
         now = time.time()
-        if now - self._written.get(file, 0.0) > WRITE_DOWN_SECONDS:
+        if now - self._written.get(file, 0.0) > TOUCH_INTERVAL_SECONDS:
             self._written[file] = now
             # Another process let go of it, or the disk is read-only: its order is a guess then.
             with suppress(OSError):
@@ -246,7 +246,7 @@ class Kept:
                 gone.append(each.file)
         return tuple(gone)
 
-    def _evict(self, each: _Kept) -> bool:
+    def _evict(self, each: _EvictionCandidate) -> bool:
         fields = {"file": each.file.name, "bytes": each.size}
         try:
             self.drop(each.file)
@@ -257,13 +257,13 @@ class Kept:
         _log.info("compiled component evicted", extra={"fields": fields})
         return True
 
-    def _files(self) -> Iterator[_Kept]:
+    def _files(self) -> Iterator[_EvictionCandidate]:
         for file in _entries(self._folder.path):
             if named := _NAME.fullmatch(file.name):
                 with suppress(OSError):
                     found = file.lstat()
                     foreign = named[1] != self._folder.engine
-                    yield _Kept(found.st_mtime, file, found.st_size, foreign)
+                    yield _EvictionCandidate(found.st_mtime, file, found.st_size, foreign)
 
     def _sweep(self) -> None:
         for left in _entries(self._folder.temporary):

@@ -20,15 +20,20 @@ from pathlib import Path
 from algaenv.bundle.digest import Digest
 from algaenv.runner.components.compile import (
     HEADER_BYTES,
+    CompileResult,
     Done,
     Failed,
     Unreadable,
-    Verdict,
-    malformed,
+    malformed_result,
 )
-from algaenv.runner.components.compile_cache import Folder, Kept, faults, is_noexec
-from algaenv.runner.components.compiler import CompileLimits, Compiler, Slots
-from algaenv.runner.locks import Flights, hold
+from algaenv.runner.components.compile_cache import (
+    CompileCache,
+    CompileDirectory,
+    host_failures,
+    is_noexec,
+)
+from algaenv.runner.components.compiler import CompileLimits, CompileQueue, Compiler
+from algaenv.runner.locks import SingleFlight, file_lock
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 
 
@@ -71,24 +76,24 @@ class FilesEvicted:
     count: int
 
 
-Event = CompileEnded | GuestLoaded | FileDamaged | FilesEvicted
-Tell = Callable[[Event], None]
+CompileEvent = CompileEnded | GuestLoaded | FileDamaged | FilesEvicted
+OnCompileEvent = Callable[[CompileEvent], None]
 """Called on the event loop; must not block."""
 
 
-def nobody(event: Event) -> None:
+def ignore_event(event: CompileEvent) -> None:
     """Tell nobody."""
 
 
 _log = logging.getLogger(__name__)
 
-SETTLED_SECONDS = 5.0
+REFUSAL_SECONDS = 5.0
 """How long it is remembered that the compiler refuses a component."""
 TIDY_SECONDS = 600.0
-_MOST_REMEMBERED = 4096
+_MAX_KNOWN_BUNDLES = 4096
 
 
-class Compiled:
+class CompiledComponents:
     """The compiled components of one cache directory; several processes may share it."""
 
     def __init__(
@@ -96,20 +101,20 @@ class Compiled:
         root: Path,
         limits: CompileLimits | None = None,
         *,
-        tell: Tell = nobody,
+        tell: OnCompileEvent = ignore_event,
     ) -> None:
         self.limits = limits or CompileLimits()
-        self._folder = Folder(root)
-        self.kept = Kept(self._folder, self.limits.max_bytes)
+        self._folder = CompileDirectory(root)
+        self.kept = CompileCache(self._folder, self.limits.max_bytes)
         self._compiler = Compiler(self.limits)
-        self._slots = Slots(
+        self._slots = CompileQueue(
             self._folder.queue, self.limits.at_once, temporary=self._folder.temporary
         )
         self._tell = tell
         self._components: dict[Digest, Digest] = {}
         self._refusals: dict[Digest, tuple[float, Failed]] = {}
-        self._bundles_under_way: Flights[Digest, Path] = Flights()
-        self._compiles_under_way: Flights[Digest, Path] = Flights()
+        self._bundles_under_way: SingleFlight[Digest, Path] = SingleFlight()
+        self._compiles_under_way: SingleFlight[Digest, Path] = SingleFlight()
 
     @property
     def running(self) -> int:
@@ -141,7 +146,7 @@ class Compiled:
 
         Raises GuestFailure(HOST) when it cannot be deleted.
         """
-        with faults():
+        with host_failures():
             self.kept.drop(file)
 
     async def tidy(self) -> None:
@@ -158,7 +163,7 @@ class Compiled:
         component = self._components.get(bundle)
         if component is None:
             component = await asyncio.to_thread(self._identify, bundle, wasm)
-            while len(self._components) >= _MOST_REMEMBERED:
+            while len(self._components) >= _MAX_KNOWN_BUNDLES:
                 del self._components[next(iter(self._components))]
             self._components[bundle] = component
         file = self._folder.place(component)
@@ -183,7 +188,7 @@ class Compiled:
         if noted := self._folder.component_of(bundle):
             return noted
         with wasm.open("rb") as file:
-            if failed := malformed(file.read(HEADER_BYTES)):
+            if failed := malformed_result(file.read(HEADER_BYTES)):
                 raise _failure(failed)
         component = Digest.of_file(wasm)
         self._folder.prepare()
@@ -192,10 +197,10 @@ class Compiled:
 
     async def _make(self, component: Digest, wasm: Path) -> Path:
         file = self._folder.place(component)
-        verdict: Verdict | None = None
+        verdict: CompileResult | None = None
         self._folder.prepare()
-        with faults():
-            async with hold(self._folder.lock(component)):
+        with host_failures():
+            async with file_lock(self._folder.lock(component)):
                 if not self._folder.has(file):
                     verdict = self._limited(component) or await self._compile(component, wasm, file)
         match verdict:
@@ -212,7 +217,7 @@ class Compiled:
             await self._tidy(keep=file)
         return file
 
-    async def _compile(self, component: Digest, wasm: Path, file: Path) -> Verdict:
+    async def _compile(self, component: Digest, wasm: Path, file: Path) -> CompileResult:
         asked = time.monotonic()
         async with self._slots.hold():
             began = time.monotonic()
@@ -231,7 +236,7 @@ class Compiled:
         return verdict
 
     def _report(
-        self, component: Digest, verdict: Verdict, *, queued: float, seconds: float
+        self, component: Digest, verdict: CompileResult, *, queued: float, seconds: float
     ) -> None:
         fields: dict[str, object] = {
             "component": component.hex,
@@ -282,7 +287,7 @@ class Compiled:
     def _refuse(self, component: Digest, failed: Failed) -> None:
         now = time.monotonic()
         kept = {key: was for key, was in self._refusals.items() if was[0] > now}
-        self._refusals = kept | {component: (now + SETTLED_SECONDS, failed)}
+        self._refusals = kept | {component: (now + REFUSAL_SECONDS, failed)}
 
     def _refusal(self, component: Digest) -> Failed | None:
         until, failed = self._refusals.get(component, (0.0, None))

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from algaenv.runner.components.compile import Failed, Verdict, read
+from algaenv.runner.components.compile import CompileResult, Failed, decode_result
 from algaenv.runner.wasm.failure import Kind
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def half_the_cores() -> int:
 
 @dataclass(frozen=True, slots=True)
 class CompileLimits:
-    """Bounds of compiling; see `read` for the variables behind them.
+    """Bounds of compiling; see `decode_result` for the variables behind them.
 
     A component of 12 MB takes about 5 s, 9 s of processor time and 0.5 GB, and its compiled form
     36 MB: the defaults stop only what would never end.
@@ -98,11 +98,11 @@ def _number(env: Mapping[str, str], name: str, least: int, default: int) -> int:
     return max(least, int(text))
 
 
-_PAUSE = 0.02
+_POLL_SECONDS = 0.02
 _TICKET = "ticket."
 
 
-class Slots:
+class CompileQueue:
     """`count` slots; first come, first served. The directories must exist by then."""
 
     def __init__(self, folder: Path, count: int, *, temporary: Path) -> None:
@@ -125,9 +125,9 @@ class Slots:
             while True:
                 if self._is_first(ticket):
                     for file in self._slots:
-                        if (slot := _locked(file, os.O_RDWR | os.O_CREAT)) is not None:
+                        if (slot := _open_locked(file, os.O_RDWR | os.O_CREAT)) is not None:
                             return slot
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_POLL_SECONDS)
 
     @contextmanager
     def _ticket(self) -> Iterator[str]:
@@ -135,7 +135,7 @@ class Slots:
         ticket = self._folder / f"{_TICKET}{time.time_ns():020}.{os.getpid()}"
         # A ticket that nobody holds is taken for one of the dead: it is locked before it shows.
         draft = self._temporary / ticket.name
-        descriptor = _locked(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        descriptor = _open_locked(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
             draft.rename(ticket)
             yield ticket.name
@@ -152,15 +152,15 @@ class Slots:
         for name in names:
             if name == ticket:
                 break
-            if name.startswith(_TICKET) and not _is_dead(self._folder / name):
+            if name.startswith(_TICKET) and not _is_abandoned(self._folder / name):
                 return False
         return True
 
 
-def _is_dead(ticket: Path) -> bool:
+def _is_abandoned(ticket: Path) -> bool:
     """Whether its process left or is gone; the ticket is too, then."""
     try:
-        descriptor = _locked(ticket, os.O_RDWR)
+        descriptor = _open_locked(ticket, os.O_RDWR)
     except FileNotFoundError:
         return True
     if descriptor is None:
@@ -170,7 +170,7 @@ def _is_dead(ticket: Path) -> bool:
     return True
 
 
-def _locked(file: Path, flags: int) -> int | None:
+def _open_locked(file: Path, flags: int) -> int | None:
     """A descriptor that holds the file's lock, or None when another one does. Raises OSError."""
     descriptor = os.open(file, flags | os.O_CLOEXEC, 0o600)
     try:
@@ -186,9 +186,9 @@ def _locked(file: Path, flags: int) -> int | None:
 
 _log = logging.getLogger(__name__)
 
-_PASSED_ON = ("LD_LIBRARY_PATH", "PYTHONHOME")
+_INHERITED_VARIABLES = ("LD_LIBRARY_PATH", "PYTHONHOME")
 """What an interpreter may need to start at all. Nothing else is: the rest may be secret."""
-_LONGEST_WORDS = 2000
+_MAX_STDERR_CHARS = 2000
 
 
 class Compiler:
@@ -198,13 +198,13 @@ class Compiler:
         self._limits = limits
         self._threads: ThreadPoolExecutor | None = None
 
-    async def compile(self, source: Path, target: Path) -> Verdict:
+    async def compile(self, source: Path, target: Path) -> CompileResult:
         """Compile `source` into `target`, which must not exist. A cancelled one is killed."""
         if self._threads is None:
             from concurrent.futures import ThreadPoolExecutor
 
             self._threads = ThreadPoolExecutor(self._limits.at_once, "compiling")
-        child = _Child(source, target, self._limits)
+        child = _CompileProcess(source, target, self._limits)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, child.run)
         except asyncio.CancelledError:
@@ -212,14 +212,14 @@ class Compiler:
             raise
 
 
-class _Child:
+class _CompileProcess:
     def __init__(self, source: Path, target: Path, limits: CompileLimits) -> None:
         self._source, self._target, self._limits = source, target, limits
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._unwanted = False
 
-    def run(self) -> Verdict:
+    def run(self) -> CompileResult:
         try:
             process = self._start()
         except OSError as error:
@@ -238,7 +238,7 @@ class _Child:
                 said, complaint = process.communicate()
         if process.returncode == 0 and not late:
             try:
-                return read(said.decode())
+                return decode_result(said.decode())
             except (ValueError, KeyError, TypeError, AttributeError):
                 pass
         return self._died(process.returncode, complaint, late=late)
@@ -272,7 +272,7 @@ class _Child:
             return self._process
 
     def _died(self, code: int, complaint: bytes, *, late: bool) -> Failed:
-        words = complaint[-_LONGEST_WORDS:].decode(errors="replace").strip()
+        words = complaint[-_MAX_STDERR_CHARS:].decode(errors="replace").strip()
         message = self._cause_of_death(code, words, late=late)
         fields = {"why": message, "status": code, "stderr": words}
         _log.warning("compiler died", extra={"fields": fields})
@@ -309,7 +309,7 @@ def _environment() -> dict[str, str]:
     """The import path of this process, since that may have come from its variables too."""
     # What came by a relative entry came from the directory this process was started in.
     path = dict.fromkeys(str(Path(entry).absolute()) for entry in sys.path)
-    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    passed_on = {name: os.environ[name] for name in _INHERITED_VARIABLES if name in os.environ}
     return {"PYTHONPATH": os.pathsep.join(path), "PYTHONUTF8": "1", **passed_on}
 
 

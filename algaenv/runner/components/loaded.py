@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from algaenv.bundle.diagnostics import ArchiveError
 from algaenv.bundle.digest import Digest
 from algaenv.runner.bundles.cache import HashMismatch
-from algaenv.runner.bundles.store import StoreError, is_name
+from algaenv.runner.bundles.store import StoreError, is_key_segment
 from algaenv.runner.components import compiled
-from algaenv.runner.components.compiled import Compiled
-from algaenv.runner.locks import Flights
+from algaenv.runner.components.compiled import CompiledComponents
+from algaenv.runner.locks import SingleFlight
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from algaenv.runner.bundles.cache import BundleCache
     from algaenv.runner.wasm.guest import Guest
-    from algaenv.runner.wasm.runtime import Engine, Works
+    from algaenv.runner.wasm.runtime import LazyRuntime, Runtime
 
 
 _log = logging.getLogger(__name__)
@@ -35,11 +35,11 @@ _log = logging.getLogger(__name__)
 G = TypeVar("G")
 G_co = TypeVar("G_co", covariant=True)
 
-TRUST_SECONDS = 60.0
+RECOMPILE_INTERVAL_SECONDS = 60.0
 """A file that was compiled anew this recently is not to blame when it cannot be loaded."""
 
 
-class Guests(Protocol[G_co]):
+class ComponentLoader(Protocol[G_co]):
     """Whoever loads a compiled component into an engine."""
 
     def load(self, file: Path, /) -> G_co:
@@ -51,7 +51,7 @@ class Guests(Protocol[G_co]):
         ...
 
 
-class Loaded(Generic[G]):
+class LoadedComponents(Generic[G]):
     """Guests by bundle, at most `most` of them. Bundles with the same component share one.
 
     A guest that goes lives on for the calls it still has.
@@ -59,18 +59,18 @@ class Loaded(Generic[G]):
 
     def __init__(
         self,
-        guests: Guests[G],
-        compiled: Compiled,
+        guests: ComponentLoader[G],
+        compiled: CompiledComponents,
         most: int | None = None,
         *,
-        tell: compiled.Tell = compiled.nobody,
+        tell: compiled.OnCompileEvent = compiled.ignore_event,
     ) -> None:
         self._load = guests.load
         self._compiled = compiled
         self._most = compiled.limits.loaded_max if most is None else max(1, most)
         self._tell = tell
         self._guests: OrderedDict[Path, G] = OrderedDict()
-        self._flights: Flights[Path, G] = Flights()
+        self._flights: SingleFlight[Path, G] = SingleFlight()
         self._renewed: dict[Path, float] = {}
 
     def __len__(self) -> int:
@@ -88,7 +88,7 @@ class Loaded(Generic[G]):
     async def guest(self, bundle: Digest, wasm: Path) -> G:
         """Have the component of a bundle in memory; `wasm` is its `dist/main.wasm`.
 
-        Raises what `Compiled.ensure` raises, the GuestFailure of `Guests.load`, and
+        Raises what `CompiledComponents.ensure` raises, the GuestFailure of `ComponentLoader.load`, and
         GuestFailure(HOST) when even a file made anew cannot be loaded. None of it is remembered.
         """
         guest = self.get(bundle)
@@ -114,12 +114,12 @@ class Loaded(Generic[G]):
         return guest
 
     async def _take(self, file: Path, bundle: Digest, wasm: Path) -> G:
-        from algaenv.runner.wasm.guest import Unusable
+        from algaenv.runner.wasm.guest import UnusableFile
 
         while True:
             try:
                 return await self._timed(file)
-            except (Unusable, FileNotFoundError) as error:
+            except (UnusableFile, FileNotFoundError) as error:
                 self._doubt(file, error)
             await self._compiled.ensure(bundle, wasm)
 
@@ -128,7 +128,9 @@ class Loaded(Generic[G]):
         fields = {"file": file.name, "why": str(error)}
         _log.warning("compiled component cannot be loaded", extra={"fields": fields})
         now = time.monotonic()
-        self._renewed = {key: at for key, at in self._renewed.items() if now - at < TRUST_SECONDS}
+        self._renewed = {
+            key: at for key, at in self._renewed.items() if now - at < RECOMPILE_INTERVAL_SECONDS
+        }
         if file in self._renewed and file.exists():
             message = "cannot load a compiled component"
             raise GuestFailure(Kind.HOST, message, causes=(message, str(error))) from error
@@ -147,7 +149,7 @@ COMPONENT = "bundle/dist/main.wasm"
 NO_COMPONENT = "No such file or directory (os error 2)"
 
 
-class NoBundle(Exception):
+class BundleUnavailable(Exception):
     """The bundle cannot be had, or holds no handler; the text may be shown to anybody."""
 
     def __init__(self, why: str, *, code: str = "bundle_fetch_failed") -> None:
@@ -156,7 +158,7 @@ class NoBundle(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Bundle:
+class HandlerBundle:
     """A bundle on disk; `component` is None where it has no handler."""
 
     digest: Digest
@@ -164,37 +166,37 @@ class Bundle:
     fetched: bool
 
 
-class Components:
+class Handlers:
     """Fetches bundles, and compiles and loads what they hold."""
 
-    def __init__(self, cache: BundleCache, engine: Engine) -> None:
+    def __init__(self, cache: BundleCache, engine: LazyRuntime) -> None:
         self._cache = cache
         self._engine = engine
 
-    async def bundle(self, tenant: str, extension: str, content_hash: str) -> Bundle:
+    async def bundle(self, tenant: str, extension: str, content_hash: str) -> HandlerBundle:
         """Have the bundle on disk. Raises NoBundle."""
         try:
             digest = Digest.parse(content_hash)
         except ValueError:
-            raise NoBundle("content hash is not sha256 of 64 hexadecimal digits") from None
+            raise BundleUnavailable("content hash is not sha256 of 64 hexadecimal digits") from None
         for name, value in (("tenant", tenant), ("extension id", extension)):
-            if not is_name(value):
-                raise NoBundle(f"invalid {name}")
+            if not is_key_segment(value):
+                raise BundleUnavailable(f"invalid {name}")
         try:
             held = await self._cache.ensure(tenant, extension, digest)
         except HashMismatch as mismatch:
-            raise NoBundle(str(mismatch), code="archive_hash_mismatch") from None
+            raise BundleUnavailable(str(mismatch), code="archive_hash_mismatch") from None
         except StoreError as error:
-            raise NoBundle(f"verify_archive_sha256 fetch failed: {error}") from None
+            raise BundleUnavailable(f"verify_archive_sha256 fetch failed: {error}") from None
         except ArchiveError as error:
-            raise NoBundle(f"archive refused: {error.code}") from None
+            raise BundleUnavailable(f"archive refused: {error.code}") from None
         except OSError as error:
-            raise NoBundle(f"cache: {error.strerror}") from None
+            raise BundleUnavailable(f"cache: {error.strerror}") from None
         file = held.folder / COMPONENT
         there = self._is_loaded(digest) or await asyncio.to_thread(file.is_file)
-        return Bundle(digest, file if there else None, held.fetched)
+        return HandlerBundle(digest, file if there else None, held.fetched)
 
-    async def guest(self, bundle: Bundle, works: Works) -> Guest:
+    async def guest(self, bundle: HandlerBundle, works: Runtime) -> Guest:
         """Compile and load the bundle's handler, each only where it must. Raises GuestFailure."""
         assert bundle.component is not None  # noqa: S101
         if (guest := works.loaded.get(bundle.digest)) is not None:

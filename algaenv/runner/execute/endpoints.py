@@ -18,36 +18,43 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from algaenv.runner.execute.invocation import Spent
-from algaenv.runner.execute.invoker import Outcome, Routing, failed
-from algaenv.runner.http import Refusal, document, header, parse, read_json, text
-from algaenv.runner.observability.access_log import LINE, Line
+from algaenv.runner.execute.invocation import Timings
+from algaenv.runner.execute.invoker import Outcome, Routing, failed_outcome
+from algaenv.runner.http import (
+    InvalidRequest,
+    json_response,
+    parse_body,
+    read_json,
+    request_header,
+    text_response,
+)
+from algaenv.runner.observability.access_log import ENTRY, RequestLogEntry
 from algaenv.runner.observability.metrics import Outcome as Label
 from algaenv.runner.wasm.failure import GuestFailure
-from algaenv.runner.wasm.runtime import NoEngine
+from algaenv.runner.wasm.runtime import RuntimeUnavailable
 
 if TYPE_CHECKING:
-    from algaenv.runner.components.loaded import Components
+    from algaenv.runner.components.loaded import Handlers
     from algaenv.runner.execute.idempotency import Idempotency
     from algaenv.runner.execute.invoker import Invoker
-    from algaenv.runner.execute.request_models import Call
+    from algaenv.runner.execute.request_models import ExecuteRequest
     from algaenv.runner.observability.metrics import Metrics
-    from algaenv.runner.wasm.runtime import Engine
-    from algaenv.runner.worker_bus import Neighbours
+    from algaenv.runner.wasm.runtime import LazyRuntime
+    from algaenv.runner.worker_bus import WorkerBus
 
 
 T = TypeVar("T")
 
-_LARGE = 64 * 1024
+_LARGE_BODY_BYTES = 64 * 1024
 """A body from which on reading it is left to a thread: some milliseconds for all others."""
 _CLIENT_CLOSED_REQUEST = 499
-_LOOK_SECONDS = 0.05
+_WATCH_DELAY_SECONDS = 0.05
 _STAGES = ("queued", "load", "instantiate", "run", "waiting")
 _OVERLOADED = "overloaded: all places to run and to wait are taken"
 _STOPPING = "stopping: this runner takes no more calls"
 
 
-class Execute:
+class ExecuteEndpoint:
     """Answers requests to run a handler."""
 
     def __init__(self, invoker: Invoker, idempotency: Idempotency, metrics: Metrics) -> None:
@@ -57,32 +64,38 @@ class Execute:
 
     async def answer(self, request: Request) -> Response:
         """Run the handler, or replay what it said; see `Invoker` for what can go wrong."""
-        from algaenv.runner.wasm.guest_executor import Busy, Closed
+        from algaenv.runner.wasm.guest_executor import ExecutorBusy, ExecutorClosed
 
         try:
             call = await _read(request)
-        except Refusal as refusal:
-            return text(refusal.status, refusal.message)
-        line: Line = request.scope[LINE]
-        line.tenant = header(request.scope, b"x-alga-tenant")
-        line.extension = header(request.scope, b"x-alga-extension")
+        except InvalidRequest as refusal:
+            return text_response(refusal.status, refusal.message)
+        line: RequestLogEntry = request.scope[ENTRY]
+        line.tenant = request_header(request.scope, b"x-alga-tenant")
+        line.extension = request_header(request.scope, b"x-alga-extension")
         line.hash = call.context.content_hash
-        call_line = _CallLine(line)
+        call_line = _CallLogEntry(line)
         if not (line.tenant and line.extension):
-            return self._say(call_line, failed(400, "missing_routing_headers", Label.BAD_REQUEST))
+            return self._say(
+                call_line, failed_outcome(400, "missing_routing_headers", Label.BAD_REQUEST)
+            )
         routing = Routing(line.tenant, line.extension)
-        key = header(request.scope, b"x-idempotency-key")
+        key = request_header(request.scope, b"x-idempotency-key")
         try:
             work = self._once(routing, call, key, call_line.spent)
-            return self._say(call_line, await _unless_gone(request, work))
-        except _Gone:
-            return self._say(call_line, failed(_CLIENT_CLOSED_REQUEST, "caller_left", Label.LEFT))
-        except Busy as busy:
+            return self._say(call_line, await _unless_disconnected(request, work))
+        except _ClientDisconnected:
+            return self._say(
+                call_line, failed_outcome(_CLIENT_CLOSED_REQUEST, "caller_left", Label.LEFT)
+            )
+        except ExecutorBusy as busy:
             return self._refuse(call_line, _OVERLOADED, busy.retry_after)
-        except Closed:
+        except ExecutorClosed:
             return self._refuse(call_line, _STOPPING, 1)
 
-    async def _once(self, routing: Routing, call: Call, key: str | None, spent: Spent) -> Outcome:
+    async def _once(
+        self, routing: Routing, call: ExecuteRequest, key: str | None, spent: Timings
+    ) -> Outcome:
         if not key:
             return await self._invoker.run(routing, call, spent)
         async with self._idempotency.once(routing.tenant, routing.extension, key) as turn:
@@ -93,26 +106,26 @@ class Execute:
                 turn.keep(outcome.document)
             return outcome
 
-    def _say(self, call_line: _CallLine, outcome: Outcome) -> Response:
+    def _say(self, call_line: _CallLogEntry, outcome: Outcome) -> Response:
         self._metrics.executed(outcome.label, call_line.spent, call_line.end(outcome))
         if outcome.label is Label.REPLAYED:
             self._metrics.replayed()
         return _json(outcome)
 
-    def _refuse(self, call_line: _CallLine, why: str, seconds: float) -> Response:
-        answer = self._say(call_line, failed(503, why, Label.BUSY))
+    def _refuse(self, call_line: _CallLogEntry, why: str, seconds: float) -> Response:
+        answer = self._say(call_line, failed_outcome(503, why, Label.BUSY))
         answer.status_code = 503
         answer.headers["retry-after"] = str(math.ceil(seconds))
         return answer
 
 
-class _CallLine:
+class _CallLogEntry:
     """What the line of a request says about the call in it."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: RequestLogEntry) -> None:
         self._line = line
         self._started = time.perf_counter()
-        self.spent = Spent()
+        self.spent = Timings()
 
     def end(self, outcome: Outcome) -> float:
         """Write down how it ended; returns how many seconds it took."""
@@ -125,30 +138,30 @@ class _CallLine:
         return time.perf_counter() - self._started
 
 
-class _Gone(Exception):
+class _ClientDisconnected(Exception):
     """Nobody waits for the answer any more."""
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Do the work as long as the client waits. Raises _Gone; the work is cancelled then.
 
     Nobody looks at the client before the work has taken a while: most calls end before.
     """
-    watch = _Watch(request)
-    look = asyncio.get_running_loop().call_later(_LOOK_SECONDS, watch.begin)
+    watch = _DisconnectWatch(request)
+    look = asyncio.get_running_loop().call_later(_WATCH_DELAY_SECONDS, watch.begin)
     try:
         return await work
     except asyncio.CancelledError:
         if not watch.gone:
             raise
         watch.working.uncancel()
-        raise _Gone from None
+        raise _ClientDisconnected from None
     finally:
         look.cancel()
         watch.end()
 
 
-class _Watch:
+class _DisconnectWatch:
     """Cancels the task it is made in when the client has left."""
 
     def __init__(self, request: Request) -> None:
@@ -175,17 +188,17 @@ class _Watch:
         self.working.cancel()
 
 
-async def _read(request: Request) -> Call:
+async def _read(request: Request) -> ExecuteRequest:
     body = await read_json(request)
-    if len(body) < _LARGE:
+    if len(body) < _LARGE_BODY_BYTES:
         return _parse(body)
     return await asyncio.to_thread(_parse, body)
 
 
-def _parse(body: bytes) -> Call:
-    from algaenv.runner.execute.request_models import Call
+def _parse(body: bytes) -> ExecuteRequest:
+    from algaenv.runner.execute.request_models import ExecuteRequest
 
-    return parse(Call, body)
+    return parse_body(ExecuteRequest, body)
 
 
 def _json(outcome: Outcome) -> Response:
@@ -193,37 +206,37 @@ def _json(outcome: Outcome) -> Response:
     return Response(outcome.document, 200, headers, media_type="application/json")
 
 
-NOBODY = "warmup unsupported without tenant + extension context"
+WARMUP_UNSUPPORTED = "warmup unsupported without tenant + extension context"
 
 
-class Warm:
+class WarmupEndpoint:
     """Answers when the bundle's handler, if it has one, is ready to be called in every worker."""
 
-    def __init__(self, components: Components, engine: Engine, neighbours: Neighbours) -> None:
+    def __init__(self, components: Handlers, engine: LazyRuntime, neighbours: WorkerBus) -> None:
         self._components = components
         self._engine = engine
         self._neighbours = neighbours
 
     async def answer(self, request: Request) -> Response:
         """200 with what was done, 502 where no bundle came, 422 where its handler cannot run."""
-        from algaenv.runner.components.loaded import NoBundle
-        from algaenv.runner.execute.request_models import Warmup
+        from algaenv.runner.components.loaded import BundleUnavailable
+        from algaenv.runner.execute.request_models import WarmupRequest
 
         try:
-            wanted = parse(Warmup, await read_json(request))
-        except Refusal as refusal:
-            return text(refusal.status, refusal.message)
-        tenant = wanted.tenant or header(request.scope, b"x-alga-tenant")
-        extension = wanted.extension or header(request.scope, b"x-alga-extension")
+            wanted = parse_body(WarmupRequest, await read_json(request))
+        except InvalidRequest as refusal:
+            return text_response(refusal.status, refusal.message)
+        tenant = wanted.tenant or request_header(request.scope, b"x-alga-tenant")
+        extension = wanted.extension or request_header(request.scope, b"x-alga-extension")
         if not (tenant and extension):
-            return text(400, NOBODY)
-        line: Line = request.scope[LINE]
+            return text_response(400, WARMUP_UNSUPPORTED)
+        line: RequestLogEntry = request.scope[ENTRY]
         line.tenant, line.extension, line.hash = tenant, extension, wanted.content_hash
         try:
             bundle = await self._components.bundle(tenant, extension, wanted.content_hash)
-        except NoBundle as reason:
+        except BundleUnavailable as reason:
             line.why = str(reason)
-            return document(502, {"code": reason.code, "error": str(reason)})
+            return json_response(502, {"code": reason.code, "error": str(reason)})
         fields: dict[str, object] = {
             "status": "ready",
             "handler": bundle.component is not None,
@@ -234,15 +247,15 @@ class Warm:
             try:
                 await self._components.guest(bundle, await self._engine.works())
                 await self._neighbours.warm(bundle.digest, bundle.component)
-            except NoEngine as why:
+            except RuntimeUnavailable as why:
                 line.why = str(why)
                 code = "engine_init_failed"
-                return document(500, {"code": code, "error": f"{code}: {why}"})
+                return json_response(500, {"code": code, "error": f"{code}: {why}"})
             except GuestFailure as failure:
                 line.why = failure.reason
-                return document(422, _failure(failure))
+                return json_response(422, _failure(failure))
             fields["took_ms"] = round((time.perf_counter() - started) * 1000, 2)
-        return document(200, fields)
+        return json_response(200, fields)
 
 
 def _failure(failure: GuestFailure) -> dict[str, object]:

@@ -18,20 +18,20 @@ from pathlib import Path
 from time import monotonic
 from types import TracebackType
 
-from algaenv.runner.locks import Claims
-from algaenv.runner.shared_log import Bounds, Chronicle
+from algaenv.runner.locks import KeyLocks
+from algaenv.runner.shared_log import LogBounds, SharedLog
 
 _log = logging.getLogger(__name__)
 
 DEFAULT_SECONDS = 600
-_MOST_SECONDS = 7 * 86_400
-MOST_ANSWERS = 100_000
-MOST_BYTES = 256 * 1024 * 1024
-IN_MEMORY = Bounds(1000, 16 * 1024 * 1024, 0.0)
+_MAX_SECONDS = 7 * 86_400
+MAX_RESPONSES = 100_000
+MAX_RESPONSE_BYTES = 256 * 1024 * 1024
+MEMORY_BOUNDS = LogBounds(1000, 16 * 1024 * 1024, 0.0)
 """What one worker remembers itself, where the cache cannot be written to."""
 
 _FIRST_PAUSE = 0.004
-_LONGEST_PAUSE = 0.1
+_MAX_PAUSE = 0.1
 _SWEEP_SECONDS = 60.0
 
 _Queue = deque[asyncio.Future[bytes | None]]
@@ -39,28 +39,28 @@ _Queue = deque[asyncio.Future[bytes | None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class IdempotencySettings:
     """For how many seconds answers are replayed; with 0 only calls under way run once."""
 
     seconds: int = DEFAULT_SECONDS
 
     @classmethod
-    def read(cls, env: Mapping[str, str]) -> Memory:
+    def read(cls, env: Mapping[str, str]) -> IdempotencySettings:
         """`RUNNER_IDEMPOTENCY_SECONDS`: 600 unless it is a number, and at most a week."""
         text = env.get("RUNNER_IDEMPOTENCY_SECONDS", "").strip()
         if text.isascii() and text.isdigit():
-            return cls(min(int(text[:9]), _MOST_SECONDS))
+            return cls(min(int(text[:9]), _MAX_SECONDS))
         return cls()
 
 
 class Idempotency:
     """The answers of one cache directory, as one of `workers` processes knows them."""
 
-    def __init__(self, root: Path, memory: Memory, *, workers: int = 1) -> None:
+    def __init__(self, root: Path, memory: IdempotencySettings, *, workers: int = 1) -> None:
         folder = root / ".algaenv" / "idempotency"
-        bounds = Bounds(MOST_ANSWERS, MOST_BYTES, memory.seconds)
-        self._chronicle = Chronicle(folder, bounds, processes=workers)
-        self._claims = Claims(folder / "claims")
+        bounds = LogBounds(MAX_RESPONSES, MAX_RESPONSE_BYTES, memory.seconds)
+        self._chronicle = SharedLog(folder, bounds, processes=workers)
+        self._claims = KeyLocks(folder / "claims")
         self._seconds = memory.seconds
         self._under_way: dict[bytes, _Queue] = {}
         self._own: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
@@ -68,7 +68,7 @@ class Idempotency:
         self._prepared = False
         self._complained = False
 
-    def once(self, tenant: str, extension: str, key: str) -> Turn:
+    def once(self, tenant: str, extension: str, key: str) -> IdempotentRequest:
         """Wait for our turn with a key.
 
             async with idempotency.once(tenant, extension, key) as turn:
@@ -84,7 +84,7 @@ class Idempotency:
             coded = part.encode("utf-8", "surrogatepass")
             name.update(b"%d:" % len(coded))
             name.update(coded)
-        return Turn(self, name.digest())
+        return IdempotentRequest(self, name.digest())
 
     async def tend(self) -> None:
         """Take away what is too old, now and then, until cancelled."""
@@ -173,7 +173,7 @@ class Idempotency:
             if answer is not None:
                 return answer
             await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            pause = min(pause * 2, _MAX_PAUSE)
 
     def _known(self, name: bytes) -> bytes | None:
         try:
@@ -192,12 +192,12 @@ class Idempotency:
         return answer if answer and monotonic() - moment <= self._seconds else None
 
     def _remember(self, name: bytes, answer: bytes) -> None:
-        if len(answer) > IN_MEMORY.most_bytes:
+        if len(answer) > MEMORY_BOUNDS.most_bytes:
             return
         _, before = self._own.pop(name, (0.0, b""))
         self._own[name] = (monotonic(), answer)
         self._own_bytes += len(answer) - len(before)
-        while len(self._own) > IN_MEMORY.most or self._own_bytes > IN_MEMORY.most_bytes:
+        while len(self._own) > MEMORY_BOUNDS.most or self._own_bytes > MEMORY_BOUNDS.most_bytes:
             _, (_, gone) = self._own.popitem(last=False)
             self._own_bytes -= len(gone)
 
@@ -208,7 +208,7 @@ class Idempotency:
             _log.warning("idempotency keys only in memory", extra={"fields": fields})
 
 
-class Turn:
+class IdempotentRequest:
     """One call's turn with its key."""
 
     __slots__ = ("_idempotency", "_kept", "_name", "_runs", "answer")
@@ -225,7 +225,7 @@ class Turn:
         """Have this replayed to all who come with the key; not empty."""
         self._kept = answer
 
-    async def __aenter__(self) -> Turn:
+    async def __aenter__(self) -> IdempotentRequest:
         self.answer = await self._idempotency.begin(self._name)
         self._runs = self.answer is None
         return self

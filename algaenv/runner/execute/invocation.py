@@ -27,10 +27,10 @@ CAP_INVOICING = "cap:invoice.manual.create"
 CAP_CLIENTS = "cap:client.read"
 CAP_SERVICES = "cap:service.read"
 
-DEFAULTS = frozenset((CAP_CONTEXT, CAP_LOG, CAP_USER))
+DEFAULT_CAPABILITIES = frozenset((CAP_CONTEXT, CAP_LOG, CAP_USER))
 """Every handler has these."""
 
-KNOWN = DEFAULTS | {
+KNOWN_CAPABILITIES = DEFAULT_CAPABILITIES | {
     CAP_SECRETS,
     CAP_HTTP,
     CAP_STORAGE,
@@ -50,15 +50,15 @@ class UnknownCapabilities(Exception):
         super().__init__(f"unknown_capabilities: {', '.join(self.names)}")
 
 
-def granted(providers: Iterable[str]) -> frozenset[str]:
+def granted_capabilities(providers: Iterable[str]) -> frozenset[str]:
     """The capabilities of a request, trimmed, in lower case and without blanks, with the defaults.
 
     Raises UnknownCapabilities with all that do not exist, each once and in the order given.
     """
     named = [name for provider in providers if (name := provider.strip().lower())]
-    if unknown := [name for name in dict.fromkeys(named) if name not in KNOWN]:
+    if unknown := [name for name in dict.fromkeys(named) if name not in KNOWN_CAPABILITIES]:
         raise UnknownCapabilities(unknown)
-    return DEFAULTS.union(named)
+    return DEFAULT_CAPABILITIES.union(named)
 
 
 T = TypeVar("T")
@@ -81,11 +81,11 @@ class Waiter(Protocol):
         ...
 
 
-class Expired(Exception):
+class DeadlineExceeded(Exception):
     """The time of the call is over; the guest is ended as soon as a host function raises this."""
 
 
-class Listener(Protocol):
+class GuestOutput(Protocol):
     """Where the words of guests go: the log of the service and the debug stream."""
 
     def heard(self, invocation: Invocation, stream: Stream, level: Level, message: str) -> None:
@@ -94,7 +94,7 @@ class Listener(Protocol):
 
 
 @dataclass(slots=True)
-class Spent:
+class Timings:
     """Seconds that one call took, by what it did."""
 
     queued: float = 0.0
@@ -122,8 +122,8 @@ class Invocation:
     user: User | None = field(repr=False)
     deadline: float
     wait: Waiter = field(repr=False)
-    listener: Listener = field(repr=False)
-    spent: Spent = field(default_factory=Spent)
+    listener: GuestOutput = field(repr=False)
+    spent: Timings = field(default_factory=Timings)
     first_words: list[str] = field(default_factory=list, repr=False)
     """The first lines the guest wrote to its stderr, where an error is named."""
     last_words: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES), repr=False)

@@ -19,26 +19,36 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
 
-from algaenv.runner.components.loaded import NO_COMPONENT, Bundle, Components, NoBundle
-from algaenv.runner.execute.invocation import Invocation, Spent, UnknownCapabilities, granted
+from algaenv.runner.components.loaded import (
+    NO_COMPONENT,
+    BundleUnavailable,
+    HandlerBundle,
+    Handlers,
+)
+from algaenv.runner.execute.invocation import (
+    Invocation,
+    Timings,
+    UnknownCapabilities,
+    granted_capabilities,
+)
 from algaenv.runner.host.secret_envelope import SecretFailure
-from algaenv.runner.observability.guest_log import Origin
+from algaenv.runner.observability.guest_log import EventOrigin
 from algaenv.runner.observability.metrics import Outcome as Label
 from algaenv.runner.wasm.failure import GuestFailure, HostCall, Kind, advise
-from algaenv.runner.wasm.runtime import NoEngine
+from algaenv.runner.wasm.runtime import RuntimeUnavailable
 
 if TYPE_CHECKING:
-    from algaenv.runner.execute.request_models import Call, GuestRequest
-    from algaenv.runner.host.secret_envelope import Envelopes
+    from algaenv.runner.execute.request_models import ExecuteRequest, GuestRequest
+    from algaenv.runner.host.secret_envelope import SecretEnvelopes
     from algaenv.runner.observability.guest_log import GuestLog
-    from algaenv.runner.wasm.runtime import Engine, Works
+    from algaenv.runner.wasm.runtime import LazyRuntime, Runtime
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 HINT = "x-algaenv-hint"
 HOST_CALL = "x-algaenv-host-call"
-_LONGEST = 500
+_MAX_HEADER_CHARS = 500
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
 
@@ -59,7 +69,7 @@ class Outcome:
         return self.label is Label.ANSWERED
 
 
-def answered(response: Mapping[str, object]) -> Outcome:
+def handler_outcome(response: Mapping[str, object]) -> Outcome:
     """What a handler said, `{"status", "headers", "body"}`; of equal header names the last."""
     headers = response["headers"]
     body = response["body"]
@@ -75,12 +85,12 @@ def answered(response: Mapping[str, object]) -> Outcome:
     return Outcome(_bytes(fields), Label.ANSWERED, status)
 
 
-def failed(status: int, error: str, label: Label) -> Outcome:
+def failed_outcome(status: int, error: str, label: Label) -> Outcome:
     """A call that did not come as far as a guest; `error` begins with one of Alga's words."""
     return Outcome(_bytes(_failure(status, error)), label, status, error)
 
 
-def execute_failed(
+def guest_failed_outcome(
     failure: GuestFailure,
     first: Sequence[str],
     stderr: Iterable[str],
@@ -103,13 +113,13 @@ def execute_failed(
         "stderr": list(stderr),
     }
     told = {HINT: advice.hint, HOST_CALL: "" if call is None else call.text}
-    headers = {name: _visible(text) for name, text in told.items() if text}
+    headers = {name: _header_value(text) for name, text in told.items() if text}
     return Outcome(_bytes(fields), failure.kind, 500, error, headers)
 
 
-def _visible(text: str) -> str:
+def _header_value(text: str) -> str:
     """Text as the value of a header: printable ASCII of one line, of bounded length."""
-    return _UNPRINTABLE.sub("?", text[:_LONGEST]).strip()
+    return _UNPRINTABLE.sub("?", text[:_MAX_HEADER_CHARS]).strip()
 
 
 def _failure(status: int, error: str) -> dict[str, object]:
@@ -123,8 +133,8 @@ def _bytes(fields: Mapping[str, object]) -> bytes:
 
 DEFAULT_TIMEOUT_MS = 30_000
 """As the gateway asks for; Alga's runner ends a guest at once when nothing is asked for."""
-LEAST_TIMEOUT_MS = 10
-MOST_TIMEOUT_MS = 24 * 3_600_000
+MIN_TIMEOUT_MS = 10
+MAX_TIMEOUT_MS = 24 * 3_600_000
 DEFAULT_MEMORY_MB = 256
 _MIB = 1024 * 1024
 
@@ -143,9 +153,9 @@ class Invoker:
     def __init__(
         self,
         *,
-        components: Components,
-        envelopes: Envelopes,
-        engine: Engine,
+        components: Handlers,
+        envelopes: SecretEnvelopes,
+        engine: LazyRuntime,
         log: GuestLog,
         has_store: bool,
     ) -> None:
@@ -155,61 +165,63 @@ class Invoker:
         self._log = log
         self._has_store = has_store
 
-    async def run(self, routing: Routing, call: Call, spent: Spent) -> Outcome:
+    async def run(self, routing: Routing, call: ExecuteRequest, spent: Timings) -> Outcome:
         """Run one call, and write down in `spent` what took how long."""
         try:
             works = await self._engine.works()
-        except NoEngine as reason:
-            return failed(500, f"engine_init_failed: {reason}", Label.ENGINE)
+        except RuntimeUnavailable as reason:
+            return failed_outcome(500, f"engine_init_failed: {reason}", Label.ENGINE)
         if not self._has_store:
-            return failed(500, "engine_init_failed: BUNDLE_STORE_BASE not configured", Label.ENGINE)
+            return failed_outcome(
+                500, "engine_init_failed: BUNDLE_STORE_BASE not configured", Label.ENGINE
+            )
         try:
             bundle = await self._components.bundle(
                 routing.tenant, routing.extension, call.context.content_hash
             )
-        except NoBundle as why:
-            return failed(502, f"bundle_fetch_failed: {why}", Label.BUNDLE)
+        except BundleUnavailable as why:
+            return failed_outcome(502, f"bundle_fetch_failed: {why}", Label.BUNDLE)
         if bundle.component is None:
-            return failed(502, f"bundle_fetch_failed: {NO_COMPONENT}", Label.BUNDLE)
+            return failed_outcome(502, f"bundle_fetch_failed: {NO_COMPONENT}", Label.BUNDLE)
         try:
-            grants = granted(call.providers)
+            grants = granted_capabilities(call.providers)
         except UnknownCapabilities as unknown:
-            return failed(400, str(unknown), Label.CAPABILITY)
+            return failed_outcome(400, str(unknown), Label.CAPABILITY)
         invocation = self._invocation(call, grants, works, spent)
-        origin = Origin.of(invocation)
+        origin = EventOrigin.of(invocation)
         try:
             invocation.secrets = await self._envelopes.resolve(call.secret_envelope, call.context)
         except SecretFailure as failure:
             self._log.secrets_failed(origin, failure.detail)
-            return failed(500, "secret_decrypt_failed", Label.SECRETS)
+            return failed_outcome(500, "secret_decrypt_failed", Label.SECRETS)
         try:
             return await self._call(works, bundle, invocation, call)
         except GuestFailure as failure:
             self._log.execute_failed(origin, failure.causes)
             words = (invocation.first_words, invocation.last_words)
-            return execute_failed(failure, *words, _host_call(invocation))
+            return guest_failed_outcome(failure, *words, _host_call(invocation))
 
     async def _call(
-        self, works: Works, bundle: Bundle, invocation: Invocation, call: Call
+        self, works: Runtime, bundle: HandlerBundle, invocation: Invocation, call: ExecuteRequest
     ) -> Outcome:
         started = time.perf_counter()
         guest = await self._components.guest(bundle, works)
         invocation.spent.load = time.perf_counter() - started
         timeout = call.limits.timeout_ms
-        timeout = DEFAULT_TIMEOUT_MS if timeout is None else max(timeout, LEAST_TIMEOUT_MS)
+        timeout = DEFAULT_TIMEOUT_MS if timeout is None else max(timeout, MIN_TIMEOUT_MS)
         memory = call.limits.memory_mb
         memory = DEFAULT_MEMORY_MB if memory is None else memory
         # From here on: what is fetched and compiled once is not the guest's to pay for.
-        invocation.deadline = time.monotonic() + min(timeout, MOST_TIMEOUT_MS) / 1000
+        invocation.deadline = time.monotonic() + min(timeout, MAX_TIMEOUT_MS) / 1000
 
         def perform() -> Outcome:
             request = _request(invocation, call.http)
-            return answered(guest.call(invocation, request, memory_bytes=memory * _MIB))
+            return handler_outcome(guest.call(invocation, request, memory_bytes=memory * _MIB))
 
         return await works.lanes.run(perform, invocation)
 
     def _invocation(
-        self, call: Call, grants: frozenset[str], works: Works, spent: Spent
+        self, call: ExecuteRequest, grants: frozenset[str], works: Runtime, spent: Timings
     ) -> Invocation:
         context = call.context
         return Invocation(
@@ -257,11 +269,13 @@ def _request(invocation: Invocation, http: GuestRequest) -> dict[str, object]:
 def _url(http: GuestRequest) -> str:
     if not http.query:
         return http.path
-    query = "&".join(f"{_form(name)}={_form(value)}" for name, value in http.query.items())
+    query = "&".join(
+        f"{_form_encode(name)}={_form_encode(value)}" for name, value in http.query.items()
+    )
     return f"{http.path}{'&' if '?' in http.path else '?'}{query}"
 
 
-def _form(text: str) -> str:
+def _form_encode(text: str) -> str:
     """As browsers encode a form; Python's own way differs in two characters."""
     return quote_plus(text, safe="*", errors="replace").replace("~", "%7E")
 

@@ -7,14 +7,14 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 U64 = Annotated[int, Field(ge=0, lt=2**64)]
-Texts = dict[str, str]
+StringMap = dict[str, str]
 
 
-class _Shape(BaseModel):
+class _RequestModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
-class Caller(_Shape):
+class CallContext(_RequestModel):
     """Who is running the handler, and of what: the guest sees all but `config`."""
 
     request_id: str | None = None
@@ -23,20 +23,20 @@ class Caller(_Shape):
     install_id: str | None = None
     content_hash: str
     version_id: str | None = None
-    config: Texts = {}
+    config: StringMap = {}
 
 
-class GuestRequest(_Shape):
+class GuestRequest(_RequestModel):
     """What the handler is asked; `body_b64` is padded standard base64."""
 
     method: str
     path: str
-    query: Texts = {}
-    headers: Texts = {}
+    query: StringMap = {}
+    headers: StringMap = {}
     body_b64: str | None = None
 
 
-class CallLimits(_Shape):
+class CallLimits(_RequestModel):
     """`timeout_ms` and `memory_mb` (MiB); `fuel` is accepted and has no meaning."""
 
     timeout_ms: U64 | None = None
@@ -44,7 +44,7 @@ class CallLimits(_Shape):
     fuel: U64 | None = None
 
 
-class SecretEnvelope(_Shape):
+class SecretEnvelope(_RequestModel):
     """Secrets, sealed as `algorithm` says."""
 
     ciphertext_b64: str
@@ -55,7 +55,7 @@ class SecretEnvelope(_Shape):
     mount: str | None = None
 
 
-class User(_Shape):
+class User(_RequestModel):
     """The person on whose behalf the handler runs; `company_name` is another `client_name`."""
 
     user_id: str
@@ -64,7 +64,7 @@ class User(_Shape):
     user_type: str
     client_name: str = Field("", validation_alias=AliasChoices("client_name", "company_name"))
     client_id: str | None = None
-    additional_fields: Texts = {}
+    additional_fields: StringMap = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -74,10 +74,10 @@ class User(_Shape):
         return fields
 
 
-class Call(_Shape):
+class ExecuteRequest(_RequestModel):
     """The whole body of `POST /v1/execute`."""
 
-    context: Caller
+    context: CallContext
     http: GuestRequest
     limits: CallLimits = CallLimits()
     secret_envelope: SecretEnvelope | None = None
@@ -85,7 +85,7 @@ class Call(_Shape):
     user: User | None = None
 
 
-class Warmup(_Shape):
+class WarmupRequest(_RequestModel):
     """The whole body of `POST /warmup`; without the first two, headers must tell."""
 
     tenant: str | None = None

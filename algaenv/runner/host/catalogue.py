@@ -8,21 +8,21 @@ from typing import Any
 from algaenv.runner.execute.invocation import CAP_CLIENTS, CAP_SERVICES, Invocation
 from algaenv.runner.host.internal_api import (
     Fields,
+    HostCallError,
     InternalApi,
-    Malformed,
-    Refusal,
-    camel,
-    count,
-    flag,
-    listing,
-    mapping,
-    needed,
-    number,
-    one_of,
-    raw,
-    text,
+    MalformedResponse,
+    as_number,
+    as_object,
+    bool_field,
+    camel_case,
+    count_field,
+    enum_field,
+    list_field,
+    raw_field,
+    required_text,
+    text_field,
 )
-from algaenv.runner.host.settings import Peers
+from algaenv.runner.host.settings import HostSettings
 from algaenv.runner.outbound import Outbound
 from algaenv.runner.wasm.wit import Err
 
@@ -43,11 +43,11 @@ class Catalogue:
         identity: str,
         read: Callable[[Fields], _Record],
         *,
-        peers: Peers,
+        peers: HostSettings,
         outbound: Outbound,
     ) -> None:
         self._capability = capability
-        self._identity = camel(identity)
+        self._identity = camel_case(identity)
         self._read = read
         self._api = InternalApi(topic, NAMES, peers=peers, outbound=outbound)
 
@@ -55,21 +55,21 @@ class Catalogue:
         """A page of all that match. One entry that cannot be read spoils it: `internal`."""
         if (barred := self._barred(invocation)) is not None:
             return barred
-        given = {camel(name): value for name, value in wanted.items() if value is not None}
+        given = {camel_case(name): value for name, value in wanted.items() if value is not None}
         given = {"page": 1, "pageSize": PAGE_SIZE} | given
         if given["page"] < 1 or not 1 <= given["pageSize"] <= MOST_A_PAGE:
             return Err("invalid-input")
         try:
-            said = mapping(self._ask(invocation, "list", given))
+            said = as_object(self._ask(invocation, "list", given))
             return {
-                "items": [self._read(mapping(item)) for item in listing(said, "items")],
-                "total_count": count(said, "total_count", default=0),
-                "page": count(said, "page", default=1),
-                "page_size": count(said, "page_size", default=PAGE_SIZE),
+                "items": [self._read(as_object(item)) for item in list_field(said, "items")],
+                "total_count": count_field(said, "total_count", default=0),
+                "page": count_field(said, "page", default=1),
+                "page_size": count_field(said, "page_size", default=PAGE_SIZE),
             }
-        except Refusal as refusal:
+        except HostCallError as refusal:
             return Err(refusal.name)
-        except Malformed:
+        except MalformedResponse:
             return Err("internal")
 
     def get(self, invocation: Invocation, identity: str) -> _Record | Err | None:
@@ -77,13 +77,13 @@ class Catalogue:
         if (barred := self._barred(invocation)) is not None:
             return barred
         try:
-            said = mapping(self._ask(invocation, "get", {self._identity: identity}))
+            said = as_object(self._ask(invocation, "get", {self._identity: identity}))
             if "item" not in said:
                 return Err("internal")
-            return None if said["item"] is None else self._read(mapping(said["item"]))
-        except Refusal as refusal:
+            return None if said["item"] is None else self._read(as_object(said["item"]))
+        except HostCallError as refusal:
             return Err(refusal.name)
-        except Malformed:
+        except MalformedResponse:
             return Err("internal")
 
     def _barred(self, invocation: Invocation) -> Err | None:
@@ -97,7 +97,7 @@ class Catalogue:
         return self._api.ask(invocation, operation, fields)
 
 
-def client_catalogue(peers: Peers, outbound: Outbound) -> Catalogue:
+def client_catalogue(peers: HostSettings, outbound: Outbound) -> Catalogue:
     """The catalogue of client-summary."""
     return Catalogue(
         "clients", CAP_CLIENTS, "client_id", client_summary, peers=peers, outbound=outbound
@@ -107,14 +107,14 @@ def client_catalogue(peers: Peers, outbound: Outbound) -> Catalogue:
 def client_summary(fields: Fields) -> dict[str, Any]:
     """client-summary. Raises Malformed without an id or a name."""
     return {
-        "client_id": needed(fields, "client_id"),
-        "client_name": needed(fields, "client_name"),
-        "client_type": text(fields, "client_type"),
-        "is_inactive": flag(fields, "is_inactive", default=False),
-        "default_currency_code": text(fields, "default_currency_code"),
-        "account_manager_id": text(fields, "account_manager_id"),
-        "account_manager_name": text(fields, "account_manager_name"),
-        "billing_email": text(fields, "billing_email"),
+        "client_id": required_text(fields, "client_id"),
+        "client_name": required_text(fields, "client_name"),
+        "client_type": text_field(fields, "client_type"),
+        "is_inactive": bool_field(fields, "is_inactive", default=False),
+        "default_currency_code": text_field(fields, "default_currency_code"),
+        "account_manager_id": text_field(fields, "account_manager_id"),
+        "account_manager_name": text_field(fields, "account_manager_name"),
+        "billing_email": text_field(fields, "billing_email"),
     }
 
 
@@ -122,7 +122,7 @@ KINDS = frozenset(("service", "product"))
 METHODS = frozenset(("fixed", "hourly", "usage"))
 
 
-def service_catalogue(peers: Peers, outbound: Outbound) -> Catalogue:
+def service_catalogue(peers: HostSettings, outbound: Outbound) -> Catalogue:
     """The catalogue of service-summary."""
     return Catalogue(
         "services", CAP_SERVICES, "service_id", service_summary, peers=peers, outbound=outbound
@@ -132,14 +132,14 @@ def service_catalogue(peers: Peers, outbound: Outbound) -> Catalogue:
 def service_summary(fields: Fields) -> dict[str, Any]:
     """service-summary. Raises Malformed without an id or a name, or of no known kind or method."""
     return {
-        "service_id": needed(fields, "service_id"),
-        "service_name": needed(fields, "service_name"),
-        "item_kind": one_of(fields, "item_kind", KINDS),
-        "billing_method": one_of(fields, "billing_method", METHODS),
-        "service_type_id": text(fields, "service_type_id"),
-        "service_type_name": text(fields, "service_type_name"),
-        "default_rate": number(raw(fields, "default_rate")) or 0.0,
-        "unit_of_measure": text(fields, "unit_of_measure") or "",
-        "is_active": flag(fields, "is_active", default=True),
-        "sku": text(fields, "sku"),
+        "service_id": required_text(fields, "service_id"),
+        "service_name": required_text(fields, "service_name"),
+        "item_kind": enum_field(fields, "item_kind", KINDS),
+        "billing_method": enum_field(fields, "billing_method", METHODS),
+        "service_type_id": text_field(fields, "service_type_id"),
+        "service_type_name": text_field(fields, "service_type_name"),
+        "default_rate": as_number(raw_field(fields, "default_rate")) or 0.0,
+        "unit_of_measure": text_field(fields, "unit_of_measure") or "",
+        "is_active": bool_field(fields, "is_active", default=True),
+        "sku": text_field(fields, "sku"),
     }

@@ -14,8 +14,8 @@ import anyio
 
 from algaenv.runner.execute.invocation import CAP_HTTP, NOT_GRANTED, Invocation
 from algaenv.runner.host import internal_api
-from algaenv.runner.host.settings import Denied, Peers, permits
-from algaenv.runner.outbound import MOST_BYTES, BadHeader, Outbound, is_token, pair
+from algaenv.runner.host.settings import EgressDenied, HostSettings, is_allowed
+from algaenv.runner.outbound import MOST_BYTES, InvalidHeader, Outbound, header_pair, is_token
 from algaenv.runner.wasm.wit import Err
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _IGNORED = str.maketrans("", "", "\t\r\n")
 _MAX_PORT = 65_535
 
 
-class BadAddress(Exception):
+class InvalidUrl(Exception):
     """Not an absolute URL."""
 
 
@@ -47,7 +47,7 @@ def parse_url(text: str) -> httpx.URL:
     text = text.strip(_EDGES).translate(_IGNORED)
     found = _SCHEME.match(text)
     if found is None:
-        raise BadAddress
+        raise InvalidUrl
     scheme = found[0][:-1].lower()
     if scheme in WEB:
         rest = text[found.end() :]
@@ -57,12 +57,12 @@ def parse_url(text: str) -> httpx.URL:
         url = httpx.URL(text)
         port = url.port
     except (httpx.InvalidURL, ValueError):
-        raise BadAddress from None
+        raise InvalidUrl from None
     if port is not None and not 0 <= port <= _MAX_PORT:
-        raise BadAddress
+        raise InvalidUrl
     # What stands here goes to the resolver, or to a proxy, which may unquote it again.
     if not _HOST.fullmatch(url.raw_host) and (url.scheme in WEB or url.raw_host):
-        raise BadAddress
+        raise InvalidUrl
     return url
 
 
@@ -77,10 +77,10 @@ _SENDS_A_LENGTH = frozenset(("POST", "PUT", "PATCH"))
 _Record = dict[str, Any]
 
 
-class Http:
+class HttpFetch:
     """Sends requests; redirects are answers like others, and nothing is unpacked."""
 
-    def __init__(self, peers: Peers, outbound: Outbound) -> None:
+    def __init__(self, peers: HostSettings, outbound: Outbound) -> None:
         self._entries = peers.egress
         self._local = peers.local
         self._outbound = outbound
@@ -93,9 +93,9 @@ class Http:
             return Err("not-allowed")
         try:
             url = parse_url(request["url"])
-        except BadAddress:
+        except InvalidUrl:
             return Err("invalid-url")
-        if not permits(self._entries, url):
+        if not is_allowed(self._entries, url):
             invocation.why = "the host is not in EXT_EGRESS_ALLOWLIST"
             return Err("not-allowed")
         if not is_token(request["method"]):
@@ -104,7 +104,7 @@ class Http:
             return Err("transport")
         try:
             prepared = _prepare(url, request)
-        except BadHeader:
+        except InvalidHeader:
             return Err("transport")
         sent = invocation.wait(self._send(prepared, invocation))
         if isinstance(sent, Err):
@@ -112,7 +112,7 @@ class Http:
         answer, chunks = sent
         return {
             "status": answer.status_code,
-            "headers": [_seen(*header) for header in answer.extensions["headers"]],
+            "headers": [_header_record(*header) for header in answer.extensions["headers"]],
             "body": b"".join(chunks),
         }
 
@@ -138,7 +138,7 @@ class Http:
                     size += len(chunk)
                     if size > MOST_BYTES:
                         return Err("internal")
-        except Denied as denied:
+        except EgressDenied as denied:
             _log.warning("fetch denied", extra={"fields": {"why": str(denied)}})
             invocation.why = str(denied)
             return Err("not-allowed")
@@ -157,7 +157,7 @@ def _prepare(url: httpx.URL, request: Mapping[str, Any]) -> httpx.Request:
 
     method: str = request["method"]
     body: bytes | None = request["body"]
-    headers = [pair(header["name"], header["value"]) for header in request["headers"]]
+    headers = [header_pair(header["name"], header["value"]) for header in request["headers"]]
     named = {name.lower() for name, _ in headers}
     # The rest is what HTTP itself demands.
     if b"host" not in named:
@@ -175,7 +175,7 @@ def _prepare(url: httpx.URL, request: Mapping[str, Any]) -> httpx.Request:
     return prepared
 
 
-def _seen(name: bytes, value: bytes) -> dict[str, str]:
+def _header_record(name: bytes, value: bytes) -> dict[str, str]:
     visible = _VISIBLE.fullmatch(value) is not None
     return {
         "name": name.lower().decode("latin-1"),

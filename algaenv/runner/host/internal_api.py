@@ -21,8 +21,15 @@ from typing import NoReturn
 from urllib.parse import quote
 
 from algaenv.runner.execute.invocation import Invocation
-from algaenv.runner.host.settings import Peers
-from algaenv.runner.outbound import BadHeader, NoAnswer, Outbound, Question, exchange, pair
+from algaenv.runner.host.settings import HostSettings
+from algaenv.runner.outbound import (
+    InvalidHeader,
+    NoResponse,
+    Outbound,
+    PeerRequest,
+    header_pair,
+    send_request,
+)
 
 
 def parse_json(text: str | bytes) -> object:
@@ -30,7 +37,7 @@ def parse_json(text: str | bytes) -> object:
     try:
         if isinstance(text, bytes):
             text = text.decode()
-        value = json.loads(text, parse_constant=_refuse, parse_float=_finite_float)
+        value = json.loads(text, parse_constant=_reject_constant, parse_float=_finite_float)
         if "\\u" in text:
             # An escape may stand for half a character.
             json.dumps(value, ensure_ascii=False).encode()
@@ -67,7 +74,7 @@ def decode_base64(text: str) -> bytes:
     return content
 
 
-def _refuse(constant: str) -> NoReturn:
+def _reject_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
@@ -84,52 +91,52 @@ _MAX_U64 = 2**64 - 1
 _MAX_U32 = 2**32 - 1
 
 
-class Malformed(Exception):
+class MalformedResponse(Exception):
     """An answer lacks something, or has it in another shape."""
 
 
 @cache
-def camel(name: str) -> str:
+def camel_case(name: str) -> str:
     """`client_id` as `clientId`."""
     first, *others = name.split("_")
     return first + "".join(part.capitalize() for part in others)
 
 
-def raw(fields: Fields, name: str) -> object:
+def raw_field(fields: Fields, name: str) -> object:
     """The value under either spelling; None when there is none."""
-    spelled = camel(name)
+    spelled = camel_case(name)
     return fields[spelled] if spelled in fields else fields.get(name)
 
 
-def text(fields: Fields, name: str) -> str | None:
+def text_field(fields: Fields, name: str) -> str | None:
     """A string, or None for anything else."""
-    value = raw(fields, name)
+    value = raw_field(fields, name)
     return value if isinstance(value, str) else None
 
 
-def needed(fields: Fields, name: str) -> str:
+def required_text(fields: Fields, name: str) -> str:
     """A string. Raises Malformed."""
-    value = raw(fields, name)
+    value = raw_field(fields, name)
     if not isinstance(value, str):
-        raise Malformed(name)
+        raise MalformedResponse(name)
     return value
 
 
-def one_of(fields: Fields, name: str, values: frozenset[str]) -> str:
+def enum_field(fields: Fields, name: str, values: frozenset[str]) -> str:
     """One of these strings. Raises Malformed."""
-    value = needed(fields, name)
+    value = required_text(fields, name)
     if value not in values:
-        raise Malformed(name)
+        raise MalformedResponse(name)
     return value
 
 
-def flag(fields: Fields, name: str, *, default: bool) -> bool:
+def bool_field(fields: Fields, name: str, *, default: bool) -> bool:
     """A boolean, or the default for anything else."""
-    value = raw(fields, name)
+    value = raw_field(fields, name)
     return value if isinstance(value, bool) else default
 
 
-def number(value: object) -> float | None:
+def as_number(value: object) -> float | None:
     """What JSON calls a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -139,29 +146,29 @@ def number(value: object) -> float | None:
         return None
 
 
-def unsigned(value: object) -> int | None:
+def as_unsigned(value: object) -> int | None:
     """A whole number that fits into 64 bits, written without a fraction."""
     if isinstance(value, bool) or not isinstance(value, int):
         return None
     return value if 0 <= value <= _MAX_U64 else None
 
 
-def count(fields: Fields, name: str, *, default: int) -> int:
+def count_field(fields: Fields, name: str, *, default: int) -> int:
     """A number of at most 32 bits; larger ones lose what is above, as in Alga's runner."""
-    value = unsigned(raw(fields, name))
+    value = as_unsigned(raw_field(fields, name))
     return default if value is None else value & _MAX_U32
 
 
-def mapping(value: object) -> Fields:
+def as_object(value: object) -> Fields:
     """A JSON object. Raises Malformed."""
     if not isinstance(value, dict):
-        raise Malformed
+        raise MalformedResponse
     return value
 
 
-def listing(fields: Fields, name: str) -> list[object]:
+def list_field(fields: Fields, name: str) -> list[object]:
     """An array, or an empty one for anything else."""
-    value = raw(fields, name)
+    value = raw_field(fields, name)
     return value if isinstance(value, list) else []
 
 
@@ -169,7 +176,7 @@ _log = logging.getLogger(__name__)
 
 SECONDS = 30.0
 """For a whole question; the call's own deadline may come first."""
-_LONGEST = 300
+_MAX_LOGGED_CHARS = 300
 """Characters of a peer's words in a line of the log."""
 _FIXED = (
     (b"accept", b"*/*"),
@@ -177,7 +184,7 @@ _FIXED = (
 )
 
 
-class Refusal(Exception):
+class HostCallError(Exception):
     """A host function cannot do what it was asked.
 
     `name` is the case of the interface's error, the text a sentence for those interfaces that
@@ -194,7 +201,7 @@ class InternalApi:
     are `internal`."""
 
     def __init__(
-        self, topic: str, names: Mapping[int, str], *, peers: Peers, outbound: Outbound
+        self, topic: str, names: Mapping[int, str], *, peers: HostSettings, outbound: Outbound
     ) -> None:
         self._topic, self._names = topic, names
         self._prefix = peers.internal and f"{peers.internal}/api/internal/ext-{topic}/install/"
@@ -217,43 +224,45 @@ class InternalApi:
         noted: dict[str, object] = {"operation": operation, **(about or {})}
         try:
             question = self._question(invocation.install or "", {"operation": operation, **fields})
-            answer = invocation.wait(exchange(self._outbound, question, seconds=SECONDS))
+            answer = invocation.wait(send_request(self._outbound, question, seconds=SECONDS))
             if not answer.whole and answer.fine:
-                raise NoAnswer("cut short")
-        except NoAnswer as silence:
+                raise NoResponse("cut short")
+        except NoResponse as silence:
             self._warn(invocation, noted | {"why": str(silence)})
-            raise Refusal("internal", "transport failure") from None
-        except Refusal as refusal:
+            raise HostCallError("internal", "transport failure") from None
+        except HostCallError as refusal:
             self._warn(invocation, noted | {"why": refusal.text})
             raise
         if not answer.fine:
             said = answer.body.decode(errors="replace")
-            self._warn(invocation, noted | {"status": answer.status, "body": said[:_LONGEST]})
+            self._warn(
+                invocation, noted | {"status": answer.status, "body": said[:_MAX_LOGGED_CHARS]}
+            )
             name = self._names.get(answer.status, "internal")
-            raise Refusal(name, f"http {answer.status}: {said}", body=answer.body)
+            raise HostCallError(name, f"http {answer.status}: {said}", body=answer.body)
         if not answer.body.strip():
             return None
         try:
             return parse_json(answer.body)
         except ValueError as error:
             self._warn(invocation, noted | {"status": answer.status, "why": str(error)})
-            raise Refusal("internal", "invalid JSON response") from None
+            raise HostCallError("internal", "invalid JSON response") from None
 
-    def _question(self, install: str, fields: Mapping[str, object]) -> Question:
+    def _question(self, install: str, fields: Mapping[str, object]) -> PeerRequest:
         if self._prefix is None:
-            raise Refusal("internal", f"{self._topic} base URL not configured")
+            raise HostCallError("internal", f"{self._topic} base URL not configured")
         if self._token is None:
-            raise Refusal("internal", "runner auth token not configured")
+            raise HostCallError("internal", "runner auth token not configured")
         if install in {".", ".."}:
-            raise NoAnswer("an install id that would change the path")
+            raise NoResponse("an install id that would change the path")
         try:
-            token = pair("x-runner-auth", self._token)
+            token = header_pair("x-runner-auth", self._token)
             body = dump_json(fields).encode()
-        except BadHeader:
-            raise NoAnswer("a token that cannot be sent") from None
+        except InvalidHeader:
+            raise NoResponse("a token that cannot be sent") from None
         except ValueError as error:
-            raise NoAnswer(str(error)) from None
-        return Question("POST", self._prefix + quote(install, safe=""), (*_FIXED, token), body)
+            raise NoResponse(str(error)) from None
+        return PeerRequest("POST", self._prefix + quote(install, safe=""), (*_FIXED, token), body)
 
     def _warn(self, invocation: Invocation, noted: Mapping[str, object]) -> None:
         fields = {

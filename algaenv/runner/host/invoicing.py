@@ -8,8 +8,16 @@ from typing import Any
 
 from algaenv.runner.execute.invocation import CAP_INVOICING, Invocation
 from algaenv.runner.host import internal_api
-from algaenv.runner.host.internal_api import Fields, InternalApi, Refusal, camel, flag, number, raw
-from algaenv.runner.host.settings import Peers
+from algaenv.runner.host.internal_api import (
+    Fields,
+    HostCallError,
+    InternalApi,
+    as_number,
+    bool_field,
+    camel_case,
+    raw_field,
+)
+from algaenv.runner.host.settings import HostSettings
 from algaenv.runner.outbound import Outbound
 
 OPERATION = "createManualInvoice"
@@ -21,7 +29,7 @@ _FLOATS = frozenset(("quantity", "rate"))
 class Invoicing:
     """Asks the application server; what went wrong stands in the record."""
 
-    def __init__(self, peers: Peers, outbound: Outbound) -> None:
+    def __init__(self, peers: HostSettings, outbound: Outbound) -> None:
         self._api = InternalApi("invoicing", {}, peers=peers, outbound=outbound)
 
     def create_manual_invoice(self, invocation: Invocation, wanted: _Record) -> _Record:
@@ -31,13 +39,13 @@ class Invoicing:
         if invocation.install is None:
             return _failed("Permission denied: install_id missing")
         fields = {
-            camel(name): [_item(item) for item in value] if name == "items" else value
+            camel_case(name): [_item(item) for item in value] if name == "items" else value
             for name, value in wanted.items()
             if value is not None
         }
         try:
             said = self._api.ask(invocation, OPERATION, fields)
-        except Refusal as refusal:
+        except HostCallError as refusal:
             return _failed(refusal.text)
         if not isinstance(said, dict):
             return _failed("invalid response")
@@ -46,7 +54,7 @@ class Invoicing:
 
 def _item(item: _Record) -> _Record:
     return {
-        camel(name): _finite(value) if name in _FLOATS else value
+        camel_case(name): _finite(value) if name in _FLOATS else value
         for name, value in item.items()
         if value is not None
     }
@@ -63,7 +71,7 @@ def _failed(error: str) -> _Record:
 def _result(said: Fields) -> _Record:
     error = said.get("error")
     return {
-        "success": flag(said, "success", default=False),
+        "success": bool_field(said, "success", default=False),
         "invoice_id": _text(said, "invoice_id"),
         "invoice_number": _text(said, "invoice_number"),
         "status": _text(said, "status"),
@@ -71,23 +79,23 @@ def _result(said: Fields) -> _Record:
         "tax": _number(said, "tax"),
         "total": _number(said, "total"),
         "error": error if isinstance(error, str) else None,
-        "field_errors": _field_errors(raw(said, "field_errors")),
+        "field_errors": _field_errors(raw_field(said, "field_errors")),
     }
 
 
 def _text(said: Fields, name: str) -> str | None:
-    return next((value for value in _everywhere(said, name) if isinstance(value, str)), None)
+    return next((value for value in _candidates(said, name) if isinstance(value, str)), None)
 
 
 def _number(said: Fields, name: str) -> float | None:
-    found = (number(value) for value in _everywhere(said, name))
+    found = (as_number(value) for value in _candidates(said, name))
     return next((value for value in found if value is not None), None)
 
 
-def _everywhere(said: Fields, name: str) -> Iterator[object]:
+def _candidates(said: Fields, name: str) -> Iterator[object]:
     """Under each spelling at the top first, then in the `invoice`."""
     nested = said.get("invoice")
-    for spelled in (camel(name), name):
+    for spelled in (camel_case(name), name):
         yield said.get(spelled)
         if isinstance(nested, dict):
             yield nested.get(spelled)

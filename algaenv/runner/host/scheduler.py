@@ -9,18 +9,18 @@ from algaenv.runner.execute.invocation import CAP_SCHEDULER, Invocation
 from algaenv.runner.host import internal_api
 from algaenv.runner.host.internal_api import (
     Fields,
+    HostCallError,
     InternalApi,
-    Malformed,
-    Refusal,
-    camel,
-    flag,
-    listing,
-    mapping,
-    needed,
-    raw,
-    text,
+    MalformedResponse,
+    as_object,
+    bool_field,
+    camel_case,
+    list_field,
+    raw_field,
+    required_text,
+    text_field,
 )
-from algaenv.runner.host.settings import Peers
+from algaenv.runner.host.settings import HostSettings
 from algaenv.runner.outbound import Outbound
 from algaenv.runner.wasm.wit import Err
 
@@ -46,7 +46,7 @@ class Scheduler:
     as the name of an error, in the words of Alga's runner.
     """
 
-    def __init__(self, peers: Peers, outbound: Outbound) -> None:
+    def __init__(self, peers: HostSettings, outbound: Outbound) -> None:
         self._api = InternalApi("scheduler", NAMES, peers=peers, outbound=outbound)
 
     def list_schedules(self, invocation: Invocation) -> list[_Record] | Err:
@@ -61,11 +61,11 @@ class Scheduler:
         """schedule-info, or None when there is none that can be read."""
         try:
             said = self._ask(invocation, "get", {"scheduleId": identity})
-        except Refusal as refusal:
+        except HostCallError as refusal:
             return Err(refusal.name)
         try:
-            return _schedule(mapping(mapping(said).get("schedule")))
-        except Malformed:
+            return _schedule(as_object(as_object(said).get("schedule")))
+        except MalformedResponse:
             return None
 
     def create_schedule(self, invocation: Invocation, wanted: _Record) -> _Record:
@@ -94,13 +94,13 @@ class Scheduler:
     ) -> list[_Record] | Err:
         try:
             said = self._ask(invocation, operation, {})
-        except Refusal as refusal:
+        except HostCallError as refusal:
             return Err(refusal.name)
         readable = []
-        for item in listing(said, name) if isinstance(said, dict) else []:
+        for item in list_field(said, name) if isinstance(said, dict) else []:
             try:
-                readable.append(read(mapping(item)))
-            except Malformed:
+                readable.append(read(as_object(item)))
+            except MalformedResponse:
                 continue
         return readable
 
@@ -114,7 +114,7 @@ class Scheduler:
         fields = {**given}
         for name, value in wanted.items():
             if value is not None:
-                fields[camel(name)] = value
+                fields[camel_case(name)] = value
         try:
             if "payload" in fields:
                 fields["payload"] = internal_api.parse_json(wanted["payload"])
@@ -122,19 +122,19 @@ class Scheduler:
             return _failed(BAD_PAYLOAD, internal_api.dump_json({"payload": BAD_PAYLOAD}))
         try:
             said = self._ask(invocation, operation, fields)
-        except Refusal as refusal:
-            return _failed(_debug(refusal.name), _complaints(refusal.body))
+        except HostCallError as refusal:
+            return _failed(_error_text(refusal.name), _error_fields(refusal.body))
         known = said if isinstance(said, dict) else {}
         return {
-            "success": flag(known, "success", default=False),
-            "identity": text(known, "schedule_id"),
-            "error": text(known, "error"),
+            "success": bool_field(known, "success", default=False),
+            "identity": text_field(known, "schedule_id"),
+            "error": text_field(known, "error"),
             "field_errors": _field_errors(known),
         }
 
     def _ask(self, invocation: Invocation, operation: str, fields: Fields) -> object:
         if CAP_SCHEDULER not in invocation.granted or invocation.install is None:
-            raise Refusal("denied")
+            raise HostCallError("denied")
         return self._api.ask(invocation, operation, fields)
 
 
@@ -142,55 +142,55 @@ def _failed(error: str, field_errors: str | None = None) -> _Record:
     return {"success": False, "identity": None, "error": error, "field_errors": field_errors}
 
 
-def _debug(name: str) -> str:
+def _error_text(name: str) -> str:
     return f'SchedulerError {{ code: {ERRORS.index(name)}, name: "{name}", message: "" }}'
 
 
-def _complaints(body: bytes) -> str | None:
+def _error_fields(body: bytes) -> str | None:
     """What a refusal says of single fields."""
     try:
-        return _field_errors(mapping(internal_api.parse_json(body)))
-    except (ValueError, Malformed):
+        return _field_errors(as_object(internal_api.parse_json(body)))
+    except (ValueError, MalformedResponse):
         return None
 
 
 def _field_errors(fields: Fields) -> str | None:
     if not {"fieldErrors", "field_errors"} & fields.keys():
         return None
-    return internal_api.dump_json(raw(fields, "field_errors"))
+    return internal_api.dump_json(raw_field(fields, "field_errors"))
 
 
 def _schedule(fields: Fields) -> _Record:
-    enabled = raw(fields, "enabled")
+    enabled = raw_field(fields, "enabled")
     if not isinstance(enabled, bool):
-        raise Malformed("enabled")
-    payload = raw(fields, "payload")
+        raise MalformedResponse("enabled")
+    payload = raw_field(fields, "payload")
     return {
-        "id": needed(fields, "id"),
-        "endpoint_path": needed(fields, "endpoint_path"),
-        "endpoint_method": needed(fields, "endpoint_method"),
-        "name": text(fields, "name"),
-        "cron": needed(fields, "cron"),
-        "timezone": needed(fields, "timezone"),
+        "id": required_text(fields, "id"),
+        "endpoint_path": required_text(fields, "endpoint_path"),
+        "endpoint_method": required_text(fields, "endpoint_method"),
+        "name": text_field(fields, "name"),
+        "cron": required_text(fields, "cron"),
+        "timezone": required_text(fields, "timezone"),
         "enabled": enabled,
         "payload": payload
         if payload is None or isinstance(payload, str)
         else internal_api.dump_json(payload),
-        "last_run_at": text(fields, "last_run_at"),
-        "last_run_status": text(fields, "last_run_status"),
-        "last_error": text(fields, "last_error"),
-        "created_at": text(fields, "created_at"),
+        "last_run_at": text_field(fields, "last_run_at"),
+        "last_run_status": text_field(fields, "last_run_status"),
+        "last_error": text_field(fields, "last_error"),
+        "created_at": text_field(fields, "created_at"),
     }
 
 
 def _endpoint(fields: Fields) -> _Record:
-    schedulable = raw(fields, "schedulable")
+    schedulable = raw_field(fields, "schedulable")
     if not isinstance(schedulable, bool):
-        raise Malformed("schedulable")
+        raise MalformedResponse("schedulable")
     return {
-        "id": needed(fields, "id"),
-        "method": needed(fields, "method"),
-        "path": needed(fields, "path"),
-        "handler": needed(fields, "handler"),
+        "id": required_text(fields, "id"),
+        "method": required_text(fields, "method"),
+        "path": required_text(fields, "path"),
+        "handler": required_text(fields, "handler"),
         "schedulable": schedulable,
     }

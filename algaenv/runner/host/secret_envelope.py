@@ -16,12 +16,19 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from algaenv.runner.host import internal_api
-from algaenv.runner.host.settings import Peers
-from algaenv.runner.locks import Flights
-from algaenv.runner.outbound import BadHeader, NoAnswer, Outbound, Question, exchange, pair
+from algaenv.runner.host.settings import HostSettings
+from algaenv.runner.locks import SingleFlight
+from algaenv.runner.outbound import (
+    InvalidHeader,
+    NoResponse,
+    Outbound,
+    PeerRequest,
+    header_pair,
+    send_request,
+)
 
 if TYPE_CHECKING:
-    from algaenv.runner.execute.request_models import Caller, SecretEnvelope
+    from algaenv.runner.execute.request_models import CallContext, SecretEnvelope
 
 
 SECONDS = 10.0
@@ -36,7 +43,7 @@ class VaultFailure(Exception):
 class Vault:
     """Decrypts with a token that is read from its file each time, since agents renew it."""
 
-    def __init__(self, peers: Peers, outbound: Outbound) -> None:
+    def __init__(self, peers: HostSettings, outbound: Outbound) -> None:
         self._peers = peers
         self._outbound = outbound
 
@@ -44,8 +51,8 @@ class Vault:
         """The plaintext as Vault spells it, in base64. Raises VaultFailure."""
         question = await self._question(ciphertext, key_path, mount)
         try:
-            answer = await exchange(self._outbound, question, seconds=SECONDS)
-        except NoAnswer as silence:
+            answer = await send_request(self._outbound, question, seconds=SECONDS)
+        except NoResponse as silence:
             raise VaultFailure(f"no answer: {silence}") from None
         if not answer.fine:
             raise VaultFailure(f"http {answer.status}")
@@ -59,7 +66,9 @@ class Vault:
             raise VaultFailure(f"the answer is not JSON: {error}") from None
         raise VaultFailure("the answer has no plaintext")
 
-    async def _question(self, ciphertext: str, key_path: str | None, mount: str | None) -> Question:
+    async def _question(
+        self, ciphertext: str, key_path: str | None, mount: str | None
+    ) -> PeerRequest:
         if self._peers.vault is None:
             raise VaultFailure("VAULT_ADDR is not set")
         key = (key_path or "").strip("/")
@@ -72,13 +81,13 @@ class Vault:
             headers = [
                 (b"accept", b"*/*"),
                 (b"content-type", b"application/json"),
-                pair("X-Vault-Token", await asyncio.to_thread(self._token)),
+                header_pair("X-Vault-Token", await asyncio.to_thread(self._token)),
             ]
             if self._peers.vault_namespace is not None:
-                headers.append(pair("X-Vault-Namespace", self._peers.vault_namespace))
-        except BadHeader:
+                headers.append(header_pair("X-Vault-Namespace", self._peers.vault_namespace))
+        except InvalidHeader:
             raise VaultFailure("the token or the namespace cannot be sent") from None
-        return Question(
+        return PeerRequest(
             "POST",
             f"{self._peers.vault.rstrip('/')}/v1/{quote(path)}",
             tuple(headers),
@@ -95,8 +104,8 @@ class Vault:
         return token
 
 
-KEEP_SECONDS = 30.0
-MOST_KEPT = 1_000
+CACHE_SECONDS = 30.0
+MAX_CACHED = 1_000
 VAULT = "vault-transit"
 
 Secrets = Mapping[str, str]
@@ -113,23 +122,23 @@ class SecretFailure(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _CachedSecrets:
     secrets: Secrets = field(repr=False)
     until: float
 
 
-class Envelopes:
+class SecretEnvelopes:
     """Opens envelopes. What Vault says is kept for 30 s, or until `expires_at` if that is sooner.
 
     An `expires_at` in the past, or one that cannot be read, counts as none.
     """
 
-    def __init__(self, peers: Peers, outbound: Outbound) -> None:
+    def __init__(self, peers: HostSettings, outbound: Outbound) -> None:
         self._vault = Vault(peers, outbound)
-        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
-        self._flights: Flights[_Key, Secrets] = Flights()
+        self._kept: OrderedDict[_Key, _CachedSecrets] = OrderedDict()
+        self._flights: SingleFlight[_Key, Secrets] = SingleFlight()
 
-    async def resolve(self, envelope: SecretEnvelope | None, caller: Caller) -> Secrets | None:
+    async def resolve(self, envelope: SecretEnvelope | None, caller: CallContext) -> Secrets | None:
         """The secrets by name; None without an envelope. Raises SecretFailure."""
         if envelope is None:
             return None
@@ -137,7 +146,7 @@ class Envelopes:
         if not ciphertext.strip():
             return {}
         if not (envelope.algorithm or "").strip().lower().startswith(VAULT):
-            return _opened(ciphertext)
+            return _decode_secrets(ciphertext)
         key = (
             caller.tenant_id,
             caller.extension_id,
@@ -159,21 +168,21 @@ class Envelopes:
             )
         except VaultFailure as failure:
             raise SecretFailure(f"secret_envelope.vault_failed: {failure}") from None
-        secrets = _opened(plaintext)
-        self._keep(key, _Kept(secrets, time.monotonic() + _seconds(envelope.expires_at)))
+        secrets = _decode_secrets(plaintext)
+        self._keep(key, _CachedSecrets(secrets, time.monotonic() + _seconds(envelope.expires_at)))
         return secrets
 
-    def _keep(self, key: _Key, kept: _Kept) -> None:
+    def _keep(self, key: _Key, kept: _CachedSecrets) -> None:
         now = time.monotonic()
         self._kept[key] = kept
         self._kept.move_to_end(key)
-        while len(self._kept) > MOST_KEPT or next(iter(self._kept.values())).until <= now:
+        while len(self._kept) > MAX_CACHED or next(iter(self._kept.values())).until <= now:
             self._kept.popitem(last=False)
             if not self._kept:
                 break
 
 
-def _opened(text: str) -> Secrets:
+def _decode_secrets(text: str) -> Secrets:
     try:
         plain = internal_api.decode_base64(text)
     except ValueError as error:
@@ -193,8 +202,8 @@ def _seconds(expires_at: str | None) -> float:
     try:
         moment = datetime.fromisoformat(expires_at or "")
     except ValueError:
-        return KEEP_SECONDS
+        return CACHE_SECONDS
     if moment.tzinfo is None:
-        return KEEP_SECONDS
+        return CACHE_SECONDS
     left = (moment - datetime.now(UTC)).total_seconds()
-    return min(left, KEEP_SECONDS) if left > 0 else KEEP_SECONDS
+    return min(left, CACHE_SECONDS) if left > 0 else CACHE_SECONDS

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_Place = tuple[str, int | None]
+_Endpoint = tuple[str, int | None]
 
 DENY = "deny"
 ALL = "*"
@@ -35,17 +35,19 @@ _NEXT_SECONDS = 4.0
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
-class Denied(Exception):
+class EgressDenied(Exception):
     """The guest may not go there; the text says why, and how to open it."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Aim:
+class _AllowedTarget:
     host: str
     addresses: tuple[str, ...]
 
 
-_aim: contextvars.ContextVar[_Aim | None] = contextvars.ContextVar("aim", default=None)
+_allowed_target: contextvars.ContextVar[_AllowedTarget | None] = contextvars.ContextVar(
+    "aim", default=None
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,8 @@ class LocalEgress:
     """What guests may not ask; `closed` is False where they may ask anything."""
 
     closed: bool = False
-    opened: frozenset[_Place] = frozenset()
-    own: frozenset[_Place] = frozenset()
+    opened: frozenset[_Endpoint] = frozenset()
+    own: frozenset[_Endpoint] = frozenset()
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> LocalEgress:
@@ -67,8 +69,8 @@ class LocalEgress:
         own = env.get("RUNNER_OWN_ADDRESSES", "").lower().split(",")
         return cls(
             closed=True,
-            opened=frozenset(_place(word) for word in words if word != DENY),
-            own=frozenset(_place(word.strip()) for word in own if word.strip()),
+            opened=frozenset(_endpoint(word) for word in words if word != DENY),
+            own=frozenset(_endpoint(word.strip()) for word in own if word.strip()),
         )
 
     async def check(self, host: str, port: int) -> None:
@@ -76,7 +78,7 @@ class LocalEgress:
 
         Raises Denied when none is. A name that does not resolve here is left to a proxy.
         """
-        _aim.set(None)
+        _allowed_target.set(None)
         host = host.strip("[]")
         if not self.closed or (host, port) in self.opened:
             return
@@ -88,29 +90,31 @@ class LocalEgress:
         allowed = tuple(text for text, why in reasons.items() if why is None)
         if not allowed:
             why = next(filter(None, reasons.values()))
-            raise Denied(f"{host}:{port} is {why}; runner.local_egress in the spec can open it")
-        _aim.set(_Aim(host, allowed))
+            raise EgressDenied(
+                f"{host}:{port} is {why}; runner.local_egress in the spec can open it"
+            )
+        _allowed_target.set(_AllowedTarget(host, allowed))
 
-    def _why(self, text: str, port: int, own: frozenset[_Place], *, named: bool) -> str | None:
+    def _why(self, text: str, port: int, own: frozenset[_Endpoint], *, named: bool) -> str | None:
         """What is local about an address; None when nothing is, or when it is opened.
 
         The environment's own services are opened by their ports only.
         """
         if (text, port) in self.opened:
             return None
-        address = _plain(ipaddress.ip_address(text.partition("%")[0]))
+        address = _embedded_ipv4(ipaddress.ip_address(text.partition("%")[0]))
         if {(str(address), port), (str(address), None)} & own:
             return "a service of this environment"
         if named or (text, None) in self.opened:
             return None
-        if address.is_loopback or address.is_unspecified or _is_here(address):
+        if address.is_loopback or address.is_unspecified or _is_local(address):
             return "this machine"
         if address.is_link_local:
             return "link-local"
         return None
 
 
-def _place(text: str) -> _Place:
+def _endpoint(text: str) -> _Endpoint:
     """`host`, `host:port`, `[v6]` or `[v6]:port`; a bad port opens nothing."""
     if text.count(":") > 1 and not text.startswith("["):
         return text, None
@@ -120,7 +124,7 @@ def _place(text: str) -> _Place:
     return host.strip("[]"), int(port) if port.isascii() and port.isdigit() else -1
 
 
-def _plain(address: _Address) -> _Address:
+def _embedded_ipv4(address: _Address) -> _Address:
     """The IPv4 address in an IPv6 one that only carries it."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
@@ -132,7 +136,7 @@ def _plain(address: _Address) -> _Address:
     return address
 
 
-def _is_here(address: _Address) -> bool:
+def _is_local(address: _Address) -> bool:
     """Whether an interface of this machine has the address: packets to it leave from it."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
@@ -152,13 +156,13 @@ async def _resolve(host: str, port: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-class _Own:
+class _OwnAddresses:
     """What names of the environment's services resolve to, remembered for a moment."""
 
     def __init__(self) -> None:
-        self._known: dict[_Place, tuple[float, tuple[str, ...]]] = {}
+        self._known: dict[_Endpoint, tuple[float, tuple[str, ...]]] = {}
 
-    async def addresses(self, places: Iterable[_Place]) -> frozenset[tuple[str, int | None]]:
+    async def addresses(self, places: Iterable[_Endpoint]) -> frozenset[tuple[str, int | None]]:
         now = time.monotonic()
         stale = [each for each in places if self._known.get(each, (0.0, ()))[0] < now]
         answers = await asyncio.gather(*(_resolve(host, port or 80) for host, port in stale))
@@ -167,16 +171,16 @@ class _Own:
             addresses = found or self._known.get(place, (0.0, ()))[1]
             self._known[place] = (now + _OWN_SECONDS, addresses)
         return frozenset(
-            (str(_plain(ipaddress.ip_address(text.partition("%")[0]))), port)
+            (str(_embedded_ipv4(ipaddress.ip_address(text.partition("%")[0]))), port)
             for host, port in places
             for text in self._known[host, port][1]
         )
 
 
-_own = _Own()
+_own = _OwnAddresses()
 
 
-class Guarded:
+class EgressGuard:
     """The network of an HTTP client, but connections go to the addresses that `check` allowed."""
 
     def __init__(self, inner: httpcore.AsyncNetworkBackend) -> None:
@@ -191,7 +195,7 @@ class Guarded:
         """Connect, as the client's own network does; one address after the other."""
         import httpcore
 
-        aim = _aim.get()
+        aim = _allowed_target.get()
         if aim is None or host.strip("[]") != aim.host:  # a proxy, or nothing is closed
             return await self._inner.connect_tcp(host, port, timeout, **more)
         *first, last = aim.addresses
@@ -203,7 +207,7 @@ class Guarded:
         return await self._inner.connect_tcp(last, port, timeout, **more)
 
 
-def permits(entries: Collection[str], url: httpx.URL) -> bool:
+def is_allowed(entries: Collection[str], url: httpx.URL) -> bool:
     """Whether the host of a URL is an entry, or below one; no entries permit all.
 
     Ports, schemes and paths do not matter, and an entry that has one never matches. An address
@@ -229,7 +233,7 @@ _LONGEST_NUMBER = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Peers:
+class HostSettings:
     """See `read` for the variables behind this; an empty variable counts as unset."""
 
     egress: frozenset[str]
@@ -251,7 +255,7 @@ class Peers:
     """Variables that are not what they should be and were ignored; a line each, for a log."""
 
     @classmethod
-    def read(cls, env: Mapping[str, str]) -> Peers:
+    def read(cls, env: Mapping[str, str]) -> HostSettings:
         """Read the variables of Alga's runner, by their names there.
 
         `EXT_EGRESS_ALLOWLIST`, `UI_PROXY_BASE_URL`, `UI_PROXY_TIMEOUT_MS`,

@@ -8,14 +8,14 @@ from algaenv.runner.execute.invocation import CAP_STORAGE, Invocation
 from algaenv.runner.host import internal_api
 from algaenv.runner.host.internal_api import (
     Fields,
+    HostCallError,
     InternalApi,
-    Malformed,
-    Refusal,
-    listing,
-    mapping,
-    unsigned,
+    MalformedResponse,
+    as_object,
+    as_unsigned,
+    list_field,
 )
-from algaenv.runner.host.settings import Peers
+from algaenv.runner.host.settings import HostSettings
 from algaenv.runner.outbound import Outbound
 from algaenv.runner.wasm.wit import Err
 
@@ -29,17 +29,17 @@ _Record = dict[str, Any]
 class Storage:
     """Asks the application server; a value written by others is given as the bytes of its JSON."""
 
-    def __init__(self, peers: Peers, outbound: Outbound) -> None:
+    def __init__(self, peers: HostSettings, outbound: Outbound) -> None:
         self._api = InternalApi("storage", NAMES, peers=peers, outbound=outbound)
 
     def get(self, invocation: Invocation, namespace: str, key: str) -> _Record | Err:
         """storage-entry; `missing` when there is none."""
         try:
             said = self._ask(invocation, "get", {"namespace": namespace, "key": key})
-            return _entry(mapping(said), namespace=namespace, key=key)
-        except Refusal as refusal:
+            return _entry(as_object(said), namespace=namespace, key=key)
+        except HostCallError as refusal:
             return Err(refusal.name)
-        except Malformed:
+        except MalformedResponse:
             return Err("internal")
 
     def put(self, invocation: Invocation, entry: _Record) -> _Record | Err:
@@ -54,16 +54,16 @@ class Storage:
             fields["ifRevision"] = entry["revision"]
         try:
             said = self._ask(invocation, "put", fields)
-        except Refusal as refusal:
+        except HostCallError as refusal:
             return Err(refusal.name)
-        revision = unsigned(said.get("revision")) if isinstance(said, dict) else None
+        revision = as_unsigned(said.get("revision")) if isinstance(said, dict) else None
         return {**entry, "revision": revision}
 
     def delete(self, invocation: Invocation, namespace: str, key: str) -> Err | None:
         """None when it is gone; `conflict` when the server says that it is not."""
         try:
             said = self._ask(invocation, "delete", {"namespace": namespace, "key": key})
-        except Refusal as refusal:
+        except HostCallError as refusal:
             return Err(refusal.name)
         refused = isinstance(said, dict) and said.get("success") is False
         return Err("conflict") if refused else None
@@ -81,25 +81,25 @@ class Storage:
             fields["cursor"] = cursor
         try:
             said = self._ask(invocation, "list", fields)
-            items = listing(said, "items") if isinstance(said, dict) else []
-            return [_entry(mapping(item)) for item in items]
-        except Refusal as refusal:
+            items = list_field(said, "items") if isinstance(said, dict) else []
+            return [_entry(as_object(item)) for item in items]
+        except HostCallError as refusal:
             return Err(refusal.name)
-        except Malformed:
+        except MalformedResponse:
             return Err("internal")
 
     def _ask(self, invocation: Invocation, operation: str, fields: Fields) -> object:
         if CAP_STORAGE not in invocation.granted or not invocation.install:
-            raise Refusal("denied")
+            raise HostCallError("denied")
         about = {
-            name: masked(value)
+            name: mask(value)
             for name in ("namespace", "key")
             if isinstance(value := fields.get(name), str)
         }
         return self._api.ask(invocation, operation, fields, about=about)
 
 
-def masked(identifier: str) -> str:
+def mask(identifier: str) -> str:
     """Enough of a name to recognise it in a log: `secret` as `se…et`."""
     if not identifier:
         return "<empty>"
@@ -114,14 +114,14 @@ def _entry(fields: Fields, *, namespace: str | None = None, key: str | None = No
         "namespace": _name(fields.get("namespace"), namespace),
         "key": _name(fields.get("key"), key),
         "value": _value(fields.get("value"), fields.get("metadata")),
-        "revision": unsigned(fields.get("revision")),
+        "revision": as_unsigned(fields.get("revision")),
     }
 
 
 def _name(said: object, asked: str | None) -> str:
     name = said if isinstance(said, str) else asked
     if name is None:
-        raise Malformed("name")
+        raise MalformedResponse("name")
     return name
 
 
@@ -136,14 +136,14 @@ def _value(value: object, metadata: object) -> bytes:
         return internal_api.decode_base64(value)
     except ValueError:
         if not isinstance(value, str):
-            raise Malformed("value") from None
+            raise MalformedResponse("value") from None
         return value.encode()
 
 
 def _decoded(value: object) -> bytes:
     if not isinstance(value, str):
-        raise Malformed("value")
+        raise MalformedResponse("value")
     try:
         return internal_api.decode_base64(value)
     except ValueError:
-        raise Malformed("value") from None
+        raise MalformedResponse("value") from None

@@ -16,10 +16,10 @@ from algaenv.runner.execute.invocation import (
     Level,
 )
 from algaenv.runner.host.catalogue import client_catalogue, service_catalogue
-from algaenv.runner.host.fetch import Http
+from algaenv.runner.host.fetch import HttpFetch
 from algaenv.runner.host.invoicing import Invoicing
 from algaenv.runner.host.scheduler import Scheduler
-from algaenv.runner.host.settings import Peers
+from algaenv.runner.host.settings import HostSettings
 from algaenv.runner.host.storage import Storage
 from algaenv.runner.host.ui_proxy import UiProxy
 from algaenv.runner.outbound import Outbound
@@ -39,20 +39,20 @@ def get_context(invocation: Invocation) -> dict[str, str | None]:
 
 def log_info(invocation: Invocation, message: str) -> None:
     """Pass on, or drop when not granted."""
-    _say(invocation, "info", message)
+    _log(invocation, "info", message)
 
 
 def log_warn(invocation: Invocation, message: str) -> None:
     """Pass on, or drop when not granted."""
-    _say(invocation, "warn", message)
+    _log(invocation, "warn", message)
 
 
 def log_error(invocation: Invocation, message: str) -> None:
     """Pass on, or drop when not granted."""
-    _say(invocation, "error", message)
+    _log(invocation, "error", message)
 
 
-def _say(invocation: Invocation, level: Level, message: str) -> None:
+def _log(invocation: Invocation, level: Level, message: str) -> None:
     if CAP_LOG in invocation.granted:
         invocation.say("log", level, message)
 
@@ -107,7 +107,7 @@ def get_user_v2(invocation: Invocation) -> _Record | Err:
     return known
 
 
-def table(peers: Peers, outbound: Outbound) -> HostTable:
+def host_table(peers: HostSettings, outbound: Outbound) -> HostTable:
     """What guests can import; opens no connection and imports no client library."""
     storage = Storage(peers, outbound)
     scheduler = Scheduler(peers, outbound)
@@ -118,7 +118,7 @@ def table(peers: Peers, outbound: Outbound) -> HostTable:
     return {
         "context": {"get-context": get_context},
         "secrets": {"get": get_secret, "list-keys": list_secret_keys},
-        "http": {"fetch": Http(peers, outbound).fetch},
+        "http": {"fetch": HttpFetch(peers, outbound).fetch},
         "storage": {
             "get": storage.get,
             "put": storage.put,

@@ -6,8 +6,15 @@ import logging
 from urllib.parse import quote, urlsplit
 
 from algaenv.runner.execute.invocation import CAP_UI_PROXY, Invocation
-from algaenv.runner.host.settings import Peers
-from algaenv.runner.outbound import BadHeader, NoAnswer, Outbound, Question, exchange, pair
+from algaenv.runner.host.settings import HostSettings
+from algaenv.runner.outbound import (
+    InvalidHeader,
+    NoResponse,
+    Outbound,
+    PeerRequest,
+    header_pair,
+    send_request,
+)
 from algaenv.runner.wasm.wit import Err
 
 _PATH_KEEPS = "!$&'()*+,:;=@[]|~"
@@ -16,7 +23,7 @@ _QUERY_KEEPS = "!$%&()*+,/:;=?@[\\]^`{|}~"
 _DOTS = frozenset((".", ".."))
 
 
-class BadRoute(Exception):
+class InvalidRoute(Exception):
     """Empty, or it tries to leave its place."""
 
 
@@ -28,11 +35,11 @@ def route_url(base: str, extension: str, route: str) -> str:
     """
     route = route.strip()
     if not route:
-        raise BadRoute
+        raise InvalidRoute
     path, _, query = route.partition("?")
     segments = [segment for segment in path.split("/") if segment]
     if _DOTS.intersection(segments):
-        raise BadRoute
+        raise InvalidRoute
     if not path.startswith(("/api/", "api/")) and extension and extension not in _DOTS:
         segments.insert(0, extension)
     parts = urlsplit(base)
@@ -52,7 +59,7 @@ _NAMES = {401: "denied", 403: "denied", 429: "denied", 404: "route-not-found"}
 class UiProxy:
     """Asks the base that the environment names, in the name of the tenant and the user."""
 
-    def __init__(self, peers: Peers, outbound: Outbound) -> None:
+    def __init__(self, peers: HostSettings, outbound: Outbound) -> None:
         self._base = peers.ui_proxy
         self._seconds = peers.ui_proxy_seconds
         self._outbound = outbound
@@ -64,18 +71,18 @@ class UiProxy:
         if self._base is None:
             return Err("route-not-found")
         try:
-            question = Question(
+            question = PeerRequest(
                 "GET" if payload is None else "POST",
                 route_url(self._base, invocation.extension, route),
                 _headers(invocation, has_payload=payload is not None),
                 payload,
             )
-            answer = invocation.wait(exchange(self._outbound, question, seconds=self._seconds))
-        except BadRoute:
+            answer = invocation.wait(send_request(self._outbound, question, seconds=self._seconds))
+        except InvalidRoute:
             return Err("bad-request")
-        except BadHeader:
+        except InvalidHeader:
             return _failed(invocation, "a header that cannot be sent")
-        except NoAnswer as silence:
+        except NoResponse as silence:
             return _failed(invocation, str(silence))
         if not answer.whole:
             return _failed(invocation, "cut short")
@@ -99,7 +106,7 @@ def _headers(invocation: Invocation, *, has_payload: bool) -> tuple[tuple[bytes,
         "x-user-email": user.user_email if user else None,
         "content-type": "application/json" if has_payload else None,
     }
-    return tuple(pair(name, value) for name, value in wanted.items() if value is not None)
+    return tuple(header_pair(name, value) for name, value in wanted.items() if value is not None)
 
 
 def _failed(invocation: Invocation, why: str) -> Err:

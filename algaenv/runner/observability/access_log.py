@@ -25,19 +25,19 @@ from queue import Empty, SimpleQueue
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from algaenv.runner.http import header
+from algaenv.runner.http import request_header
 
-MOST_WAITING = 10_000
+MAX_QUEUED_LINES = 10_000
 """Lines kept while nobody reads; later ones are lost, and counted."""
 
 _BATCH_SECONDS = 0.02
-_PATIENCE_SECONDS = 2.0
-_DIRECT_PATIENCE_MS = 1000
+_FLUSH_TIMEOUT_SECONDS = 2.0
+_DIRECT_TIMEOUT_MS = 1000
 
 encode = json.JSONEncoder(default=str).encode
 
 
-class JsonLines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """Formats a record as one line; `extra={"fields": {…}}` adds to it."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class JsonLines(logging.Formatter):
         level = record.levelname.lower()
         if (rest := getattr(record, "rest", None)) is not None:
             # Encoded already, by somebody who says the same again and again.
-            return _line(when, level, record.msg, rest)
+            return _format_line(when, level, record.msg, rest)
         line: dict[str, object] = {
             "time": when,
             "level": level,
@@ -64,7 +64,7 @@ class JsonLines(logging.Formatter):
         return encode(line)
 
 
-def _line(when: str, level: str, event: str, rest: str) -> str:
+def _format_line(when: str, level: str, event: str, rest: str) -> str:
     """A line whose other fields, `rest`, are encoded already."""
     return f'{{"time": "{when}", "level": "{level}", "event": "{event}", {rest}}}'
 
@@ -83,7 +83,7 @@ class _Clock:
         return text
 
 
-class Batches(logging.Handler):
+class BatchingHandler(logging.Handler):
     """Writes the lines of a few milliseconds at once to a file descriptor.
 
     Lines may come from any thread. The main thread writes its own as long as it runs no event
@@ -124,15 +124,15 @@ class Batches(logging.Handler):
         """
         now = time.time()
         when = f"{self._clock.of(int(now))}.{int(now % 1 * 1000):03}Z"
-        self._leave(f"{_line(when, 'info', event, rest)}\n".encode())
+        self._leave(f"{_format_line(when, 'info', event, rest)}\n".encode())
 
     def _leave(self, line: bytes) -> None:
         if self._writer is None:
-            if _alone():
+            if _is_main_thread_without_loop():
                 self._write_now(line)
                 return
             self._start()
-        if self._waiting.qsize() < MOST_WAITING:
+        if self._waiting.qsize() < MAX_QUEUED_LINES:
             self._waiting.put(line)
         else:
             self._lose()
@@ -142,7 +142,7 @@ class Batches(logging.Handler):
         if self._writer is not None and self._writer.is_alive():
             written = threading.Event()
             self._waiting.put(written)
-            written.wait(_PATIENCE_SECONDS)
+            written.wait(_FLUSH_TIMEOUT_SECONDS)
 
     def _begin(self) -> None:
         """Begin with nothing; a forked process has no writer, and its parent says the rest."""
@@ -166,9 +166,9 @@ class Batches(logging.Handler):
     def _write_now(self, line: bytes) -> None:
         """Write in the thread that speaks; once there was no room for a second, without waiting."""
         with suppress(OSError):
-            if _has_room(self._descriptor, 0 if self._stuck else _DIRECT_PATIENCE_MS):
+            if _has_room(self._descriptor, 0 if self._stuck else _DIRECT_TIMEOUT_MS):
                 self._stuck = False
-                _put(self._descriptor, line)
+                _write_all(self._descriptor, line)
             else:
                 self._stuck = True
                 self._lose()
@@ -195,9 +195,9 @@ class Batches(logging.Handler):
     def _write_in_turn(self, lines: bytes) -> None:
         fcntl.lockf(self._turn, fcntl.LOCK_EX)
         try:
-            _put(self._descriptor, lines)
+            _write_all(self._descriptor, lines)
             if self._lost:
-                _put(self._descriptor, self._complaint())
+                _write_all(self._descriptor, self._complaint())
         finally:
             fcntl.lockf(self._turn, fcntl.LOCK_UN)
 
@@ -215,7 +215,7 @@ class Batches(logging.Handler):
             return None
 
 
-def _alone() -> bool:
+def _is_main_thread_without_loop() -> bool:
     """Whether this is the main thread, before or after its event loop."""
     return (
         threading.current_thread() is threading.main_thread()
@@ -229,7 +229,7 @@ def _has_room(descriptor: int, milliseconds: int | None) -> bool:
     return bool(room.poll(milliseconds))
 
 
-def _put(descriptor: int, content: bytes) -> None:
+def _write_all(descriptor: int, content: bytes) -> None:
     """Write everything, however long it takes. Raises OSError."""
     left = memoryview(content)
     while left:
@@ -239,7 +239,7 @@ def _put(descriptor: int, content: bytes) -> None:
             _has_room(descriptor, None)
 
 
-LINE = "algaenv.runner.line"
+ENTRY = "algaenv.runner.line"
 """Where in the scope of a request its line is kept."""
 
 _requests = logging.getLogger("algaenv.runner.request")
@@ -255,15 +255,15 @@ _QUIET = frozenset(("/healthz", "/readyz", "/metrics"))
 _LONGEST = 300
 _SERVER_ERROR = 500
 
-_voices: list[Batches] = []
+_handlers: list[BatchingHandler] = []
 """Where lines go past the machinery of logging; empty until the journal is started."""
 
 
-def start_journal(level: str) -> None:
+def configure_logging(level: str) -> None:
     """Send all logging of this process to standard output; an unknown level means info."""
-    handler = Batches(sys.stdout.fileno())
-    handler.setFormatter(JsonLines())
-    _voices[:] = [handler]
+    handler = BatchingHandler(sys.stdout.fileno())
+    handler.setFormatter(JsonFormatter())
+    _handlers[:] = [handler]
     logging.basicConfig(handlers=[handler], level=_LEVELS.get(level, logging.INFO), force=True)
     # No line names them, and to find them out costs more than the rest of a record.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
@@ -272,7 +272,7 @@ def start_journal(level: str) -> None:
 
 
 @dataclass(slots=True)
-class Line:
+class RequestLogEntry:
     """What is known about a request so far; the handler fills in what it learns."""
 
     tenant: str | None = None
@@ -289,7 +289,7 @@ class Line:
     """The file that was the answer, where the next one to ask may be given it unasked."""
 
 
-class Journal:
+class AccessLog:
     """Wraps an application and writes a line for each request once it is answered.
 
     Questions about health are lines of level debug: they come every few seconds, for ever.
@@ -305,7 +305,7 @@ class Journal:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        line = scope[LINE] = Line()
+        line = scope[ENTRY] = RequestLogEntry()
         started = time.perf_counter()
 
         async def sending(message: Message) -> None:
@@ -320,10 +320,10 @@ class Journal:
         finally:
             if self._counted is not None:
                 self._counted(scope["path"], line.status)
-            _write(scope, line, time.perf_counter() - started)
+            _write_entry(scope, line, time.perf_counter() - started)
 
 
-def _write(scope: Scope, line: Line, seconds: float) -> None:
+def _write_entry(scope: Scope, line: RequestLogEntry, seconds: float) -> None:
     path = scope["path"]
     level = logging.INFO
     if line.status >= _SERVER_ERROR:
@@ -333,10 +333,10 @@ def _write(scope: Scope, line: Line, seconds: float) -> None:
     if not _requests.isEnabledFor(level):
         return
     record = _record(level)
-    record.fields = _known(
+    record.fields = _drop_missing(
         {
-            "request_id": header(scope, b"x-request-id"),
-            **_told(scope, line),
+            "request_id": request_header(scope, b"x-request-id"),
+            **_static_fields(scope, line),
             "status": line.status,
             "duration_ms": round(seconds * 1000, 2),
             "bytes": 0 if scope["method"] == "HEAD" else line.sent,
@@ -346,12 +346,14 @@ def _write(scope: Scope, line: Line, seconds: float) -> None:
     _requests.handle(record)
 
 
-def said(scope: Scope, line: Line) -> str:
-    """What the lines of all requests like this one say, for `say`."""
-    return encode(_known({**_told(scope, line), "cache": "hit"}))[1:-1]
+def encode_static_fields(scope: Scope, line: RequestLogEntry) -> str:
+    """What the lines of all requests like this one say, for `write_encoded`."""
+    return encode(_drop_missing({**_static_fields(scope, line), "cache": "hit"}))[1:-1]
 
 
-def say(told: str, request_id: bytes | None, status: int, sent: int, seconds: float) -> None:
+def write_encoded(
+    told: str, request_id: bytes | None, status: int, sent: int, seconds: float
+) -> None:
     """Write the line of a request about which the rest is known."""
     if not _requests.isEnabledFor(logging.INFO):
         return
@@ -360,11 +362,11 @@ def say(told: str, request_id: bytes | None, status: int, sent: int, seconds: fl
     rest = (
         f'{first}{told}, "status": {status}, "duration_ms": {1000 * seconds:.2f}, "bytes": {sent}'
     )
-    for voice in _voices:
+    for voice in _handlers:
         voice.say("request", rest)
 
 
-def _told(scope: Scope, line: Line) -> dict[str, object]:
+def _static_fields(scope: Scope, line: RequestLogEntry) -> dict[str, object]:
     return {
         "method": scope["method"],
         "path": scope["path"],
@@ -376,7 +378,7 @@ def _told(scope: Scope, line: Line) -> dict[str, object]:
     }
 
 
-def _known(fields: Mapping[str, object]) -> dict[str, object]:
+def _drop_missing(fields: Mapping[str, object]) -> dict[str, object]:
     return {
         name: value[:_LONGEST] if isinstance(value, str) else value
         for name, value in fields.items()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from algaenv.runner.execute.invocation import Invocation, Level, Stream
 from algaenv.runner.observability.access_log import encode
-from algaenv.runner.settings import StreamSettings
+from algaenv.runner.settings import DebugStreamSettings
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
-class Origin(NamedTuple):
+class EventOrigin(NamedTuple):
     """The call that an event comes from, as the body of its request names it."""
 
     tenant: str | None
@@ -42,18 +42,18 @@ class Origin(NamedTuple):
     version: str | None = None
 
     @classmethod
-    def of(cls, call: Invocation) -> Origin:
+    def of(cls, call: Invocation) -> EventOrigin:
         """The origin of what the guest of a call says."""
         return cls(call.tenant, call.extension, call.install, call.request_id, call.version)
 
 
-class Event(NamedTuple):
+class DebugEvent(NamedTuple):
     """What was said, when (Unix time in milliseconds) and by whom."""
 
     ts: int
     level: Level
     stream: Stream
-    origin: Origin
+    origin: EventOrigin
     message: bytes
     truncated: bool
 
@@ -70,7 +70,7 @@ class Event(NamedTuple):
             "level": self.level,
             "stream": self.stream,
         }
-        for name, value in zip(Origin._fields, self.origin, strict=True):
+        for name, value in zip(EventOrigin._fields, self.origin, strict=True):
             if value is not None:
                 fields[name] = value.encode(errors="replace")
         fields["message"] = self.message
@@ -78,7 +78,7 @@ class Event(NamedTuple):
         return fields
 
 
-def cut(text: str, most: int) -> tuple[bytes, bool]:
+def truncate_utf8(text: str, most: int) -> tuple[bytes, bool]:
     """The UTF-8 of as many whole characters as fit into so many bytes; whether any did not."""
     content = text[:most].encode(errors="replace")
     if len(content) <= most:
@@ -86,7 +86,7 @@ def cut(text: str, most: int) -> tuple[bytes, bool]:
     return content[:most].decode(errors="ignore").encode(), True
 
 
-MOST_BYTES = 16 * 1024 * 1024
+MAX_QUEUE_BYTES = 16 * 1024 * 1024
 """What all waiting events may take, about: 30,000 short ones, or 2,000 of the longest."""
 BATCH = 256
 
@@ -95,19 +95,19 @@ _EVENT_BYTES = 500
 _LINGER_SECONDS = 0.01
 
 
-class Backlog:
+class EventQueue:
     """A queue from many threads to one that never makes the many wait."""
 
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, most_bytes: int = MAX_QUEUE_BYTES) -> None:
         self._most = most_bytes
-        self._events: deque[Event] = deque()
+        self._events: deque[DebugEvent] = deque()
         self._bytes = 0
         self._changing = threading.Lock()
         self._some = threading.Event()
         self.ended = threading.Event()
         """Set when no more events will come; whoever takes ends once it has taken all."""
 
-    def put(self, event: Event) -> int:
+    def put(self, event: DebugEvent) -> int:
         """Add an event; returns how many had to go to make room."""
         gone = 0
         with self._changing:
@@ -120,7 +120,7 @@ class Backlog:
             self._some.set()
         return gone
 
-    def take(self) -> list[Event]:
+    def take(self) -> list[DebugEvent]:
         """Wait for events and take the oldest; none when it has ended and all are taken."""
         while True:
             self._some.wait()
@@ -154,7 +154,7 @@ class Backlog:
         return gone
 
 
-def _size(event: Event) -> int:
+def _size(event: DebugEvent) -> int:
     return _EVENT_BYTES + len(event.message)
 
 
@@ -162,14 +162,14 @@ CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 2.0
 
 
-class NoRedis(Exception):
+class InvalidRedisUrl(Exception):
     """The URL names no Redis that can be asked at all."""
 
 
-class Sink:
+class RedisStream:
     """One connection, opened when it is used and again after it was lost. Not thread-safe."""
 
-    def __init__(self, settings: StreamSettings) -> None:
+    def __init__(self, settings: DebugStreamSettings) -> None:
         """Raises NoRedis. Takes a tenth of a second for the library."""
         import redis
         from redis.backoff import NoBackoff
@@ -199,13 +199,13 @@ class Sink:
             self._client.connection_pool.make_connection()
         except (ValueError, TypeError, redis.RedisError):
             # Its text may repeat the password.
-            raise NoRedis from None
+            raise InvalidRedisUrl from None
 
     def greet(self) -> None:
         """See that it answers. Raises what the library does."""
         self._client.ping()
 
-    def write(self, events: list[Event]) -> int:
+    def write(self, events: list[DebugEvent]) -> int:
         """Append the events to their streams, and remove from the list those that are done with.
 
         Returns how many the server will never take, since the last time that nothing was raised.
@@ -236,25 +236,25 @@ class Sink:
 
 
 FLUSH_SECONDS = 1.0
-LONGEST_PAUSE = 1.0
+MAX_RETRY_SECONDS = 1.0
 """Between two attempts while Redis does not answer."""
 
-_SETTLING_SECONDS = 1.0
-_LONGEST_REASON = 200
+_STARTUP_DELAY_SECONDS = 1.0
+_MAX_REASON_CHARS = 200
 _log = logging.getLogger(__name__)
 
 
-class Publisher:
+class StreamPublisher:
     """Writes events when it can; `dropped` is told how many it had to give up.
 
     Events whose receipt Redis could not confirm are written again: some may be there twice after
     an outage. They keep their `ts`.
     """
 
-    def __init__(self, settings: StreamSettings, dropped: Callable[[int], None]) -> None:
+    def __init__(self, settings: DebugStreamSettings, dropped: Callable[[int], None]) -> None:
         self._settings = settings
         self._dropped = dropped
-        self._backlog = Backlog()
+        self._backlog = EventQueue()
         self._on = settings.url is not None
         self._missed = 0
         self._missing = threading.Lock()
@@ -273,7 +273,7 @@ class Publisher:
             self._thread = threading.Thread(target=self._run, name="debug stream", daemon=True)
             self._thread.start()
 
-    def put(self, event: Event) -> None:
+    def put(self, event: DebugEvent) -> None:
         """Have an event written. For any thread; never waits."""
         if self._on and (gone := self._backlog.put(event)):
             self._drop(gone)
@@ -289,17 +289,17 @@ class Publisher:
 
     def _run(self) -> None:
         # The service is just starting: it needs the processor more than its first event does.
-        self._backlog.wait(_SETTLING_SECONDS)
+        self._backlog.wait(_STARTUP_DELAY_SECONDS)
         try:
-            sink = Sink(self._settings)
-        except NoRedis:
+            sink = RedisStream(self._settings)
+        except InvalidRedisUrl:
             self._on = False
             _log.error("RUNNER_DEBUG_REDIS_URL names no Redis; there is no debug stream")
             self._drop(self._backlog.clear())
             return
         self._carry(sink)
 
-    def _carry(self, sink: Sink) -> None:
+    def _carry(self, sink: RedisStream) -> None:
         from tenacity import (
             RetryError,
             Retrying,
@@ -309,12 +309,12 @@ class Publisher:
         )
 
         persist = Retrying(
-            wait=wait_random_exponential(multiplier=0.1, max=LONGEST_PAUSE),
+            wait=wait_random_exponential(multiplier=0.1, max=MAX_RETRY_SECONDS),
             sleep=sleep_using_event(self._backlog.ended),
             stop=stop_when_event_set(self._backlog.ended),
             before_sleep=self._failed,
         )
-        batch: list[Event] = []
+        batch: list[DebugEvent] = []
         try:
             persist(sink.greet)
             self._worked(refused=0)
@@ -330,7 +330,7 @@ class Publisher:
             return
         self._out = True
         error = attempt.outcome.exception() if attempt.outcome else None
-        why = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+        why = f"{type(error).__name__}: {error}"[:_MAX_REASON_CHARS]
         _log.warning("debug stream lost", extra={"fields": {"why": why}})
 
     def _worked(self, refused: int) -> None:
@@ -352,7 +352,7 @@ class Publisher:
         self._dropped(number)
 
 
-LONGEST_LINE = 8192
+MAX_LINE_CHARS = 8192
 """Characters of a message in the log of the service, whatever the debug stream takes."""
 
 # Alga's runner says the words of guests under this name too.
@@ -360,7 +360,7 @@ _guests = logging.getLogger("ext")
 _LEVELS = {"info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
 
-class Tally(Protocol):
+class GuestLogCounters(Protocol):
     """Counts what was heard and what was lost; from any thread."""
 
     def guest_line(self, stream: Stream) -> None:
@@ -379,10 +379,10 @@ class GuestLog:
     stdout. Here both come with the whole context, as the streams `stderr` and `stdout`.
     """
 
-    def __init__(self, settings: StreamSettings, tally: Tally) -> None:
+    def __init__(self, settings: DebugStreamSettings, tally: GuestLogCounters) -> None:
         self._most = settings.event_bytes
         self._tally = tally
-        self._publisher = Publisher(settings, tally.events_dropped)
+        self._publisher = StreamPublisher(settings, tally.events_dropped)
 
     def begin(self) -> None:
         """Start to publish, in the process that serves; waits for nobody."""
@@ -398,26 +398,26 @@ class GuestLog:
             self._tally.guest_line(stream)
             _write(invocation, stream, level, message)
             if self._publisher.on:
-                self._publish(Origin.of(invocation), stream, level, message)
+                self._publish(EventOrigin.of(invocation), stream, level, message)
 
-    def publish(self, origin: Origin, message: str) -> None:
+    def publish(self, origin: EventOrigin, message: str) -> None:
         """Put an error of the service itself into the debug stream. For any thread."""
         if self._publisher.on:
             with suppress(Exception):
                 self._publish(origin, "log", "error", message)
 
-    def secrets_failed(self, origin: Origin, detail: str) -> None:
+    def secrets_failed(self, origin: EventOrigin, detail: str) -> None:
         """Tell who debugs that the secrets of a call could not be opened, and why."""
         self.publish(origin, f"secret envelope decryption failed: {detail}")
 
-    def execute_failed(self, origin: Origin, causes: Sequence[str]) -> None:
+    def execute_failed(self, origin: EventOrigin, causes: Sequence[str]) -> None:
         """Tell who debugs why a handler did not answer, from the outside to the inside."""
         self.publish(origin, f"execute failed: {': '.join(causes)}")
 
-    def _publish(self, origin: Origin, stream: Stream, level: Level, message: str) -> None:
-        content, truncated = cut(message, self._most)
+    def _publish(self, origin: EventOrigin, stream: Stream, level: Level, message: str) -> None:
+        content, truncated = truncate_utf8(message, self._most)
         now = time.time_ns() // 1_000_000
-        self._publisher.put(Event(now, level, stream, origin, content, truncated))
+        self._publisher.put(DebugEvent(now, level, stream, origin, content, truncated))
 
 
 def _write(invocation: Invocation, stream: Stream, level: Level, message: str) -> None:
@@ -425,13 +425,13 @@ def _write(invocation: Invocation, stream: Stream, level: Level, message: str) -
     if not _guests.isEnabledFor(number):
         return
     origin = _origin(invocation.tenant, invocation.extension, invocation.request_id)
-    cut = ', "truncated": true' if len(message) > LONGEST_LINE else ""
+    cut = ', "truncated": true' if len(message) > MAX_LINE_CHARS else ""
     # The event is not the message: no guest can pass its words off as the service's own.
     record = logging.LogRecord(_guests.name, number, "", 0, "guest", (), None)
     # Written out by hand: guests may say much, and all else is the same for a whole call.
     record.rest = (
         f'"logger": "{_guests.name}", "stream": "{stream}", '
-        f'"message": {encode(message[:LONGEST_LINE])}, {origin}{cut}'
+        f'"message": {encode(message[:MAX_LINE_CHARS])}, {origin}{cut}'
     )
     _guests.handle(record)
 

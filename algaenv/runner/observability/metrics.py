@@ -22,17 +22,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from algaenv import __version__
-from algaenv.runner.execute.invocation import Spent, Stream
-from algaenv.runner.http import text
-from algaenv.runner.locks import importing
+from algaenv.runner.execute.invocation import Stream, Timings
+from algaenv.runner.http import text_response
+from algaenv.runner.locks import import_lock
 from algaenv.runner.wasm.failure import Kind
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
-Compiled = Literal["done", "failed"]
-Bundled = Literal["hit", "fetched", "failed"]
+CompileLabel = Literal["done", "failed"]
+BundleLabel = Literal["hit", "fetched", "failed"]
 
 _ROUTES = frozenset(("/", "/healthz", "/readyz", "/metrics", "/v1/execute", "/warmup"))
 
@@ -55,7 +55,7 @@ class Outcome(StrEnum):
     """The caller did not wait for the answer."""
 
 
-class Watched(StrEnum):
+class GaugeName(StrEnum):
     """A figure that says how things are now, as against how often something happened."""
 
     LANES_BUSY = "lanes-busy"
@@ -81,7 +81,7 @@ _SECONDS = (
 _STAGES = ("queued", "load", "instantiate", "run", "waiting")
 
 
-class Series:
+class MetricSeries:
     """All series of this process, in files of the ledger that carry the worker's number.
 
     One object a process: the library has one place that says where values are kept.
@@ -115,16 +115,16 @@ class Series:
         self._total = seconds.labels("total")
         self._stages = [(stage, seconds.labels(stage).observe) for stage in _STAGES]
         bundles = _counter(registry, "bundles", "Bundles asked of the cache.", "result")
-        self.bundles = {result: bundles.labels(result) for result in get_args(Bundled)}
+        self.bundles = {result: bundles.labels(result) for result in get_args(BundleLabel)}
         lines = _counter(registry, "guest_lines", "Lines that guests said.", "stream")
         self.lines = {stream: lines.labels(stream) for stream in get_args(Stream)}
         lanes = _gauge(registry, "lanes", "Threads for guests, by what they do.", "state")
         self.now = {
-            Watched.LANES_BUSY: lanes.labels("busy"),
-            Watched.LANES_STUCK: lanes.labels("stuck"),
-            Watched.CALLS_QUEUED: _gauge(registry, "calls_queued", "Calls that wait for a lane."),
-            Watched.COMPILES_RUNNING: _gauge(registry, "compiles_running", "Compiles under way."),
-            Watched.COMPONENTS_LOADED: _gauge(
+            GaugeName.LANES_BUSY: lanes.labels("busy"),
+            GaugeName.LANES_STUCK: lanes.labels("stuck"),
+            GaugeName.CALLS_QUEUED: _gauge(registry, "calls_queued", "Calls that wait for a lane."),
+            GaugeName.COMPILES_RUNNING: _gauge(registry, "compiles_running", "Compiles under way."),
+            GaugeName.COMPONENTS_LOADED: _gauge(
                 registry, "components_loaded", "Components in memory, of all workers together."
             ),
         }
@@ -144,7 +144,7 @@ class Series:
             self._request_counts[route, status] = count
         count()
 
-    def call(self, outcome: str, spent: Spent, seconds: float) -> None:
+    def call(self, outcome: str, spent: Timings, seconds: float) -> None:
         """Count a call, and each part of it that took any time."""
         count = self._call_counts.get(outcome)
         if count is None:
@@ -216,13 +216,13 @@ class Metrics:
         self._ledger = ledger
         self._worker = worker
         self._contract = contract
-        self._series: Series | None = None
-        self._early: list[Callable[[Series], None]] = []
+        self._series: MetricSeries | None = None
+        self._early: list[Callable[[MetricSeries], None]] = []
         self._changing = threading.Lock()
         self._broken = ledger is None
         self._loading: asyncio.Task[None] | None = None
         self._sampling: asyncio.Task[None] | None = None
-        self._watched: dict[Watched, Callable[[], float]] = {}
+        self._watched: dict[GaugeName, Callable[[], float]] = {}
 
     def begin(self) -> None:
         """Load the library soon, and look at what is watched every second from then on."""
@@ -235,7 +235,7 @@ class Metrics:
             with suppress(asyncio.CancelledError):
                 await self._sampling
 
-    def watch(self, readers: Mapping[Watched, Callable[[], float]]) -> None:
+    def watch(self, readers: Mapping[GaugeName, Callable[[], float]]) -> None:
         """Have these read every second, on the event loop, and for every answer of this worker."""
         self._watched.update(readers)
 
@@ -246,18 +246,18 @@ class Metrics:
         else:
             series.request(route(path), status)
 
-    def executed(self, outcome: Outcome | Kind, spent: Spent, seconds: float) -> None:
+    def executed(self, outcome: Outcome | Kind, spent: Timings, seconds: float) -> None:
         """A call of a handler has ended after so long. Parts that took no time do not count."""
         if (series := self._series) is None:
             self._later(lambda series: series.call(outcome.value, spent, seconds))
         else:
             series.call(outcome.value, spent, seconds)
 
-    def compiled(self, outcome: Compiled, seconds: float) -> None:
+    def compiled(self, outcome: CompileLabel, seconds: float) -> None:
         """A component was compiled, or could not be."""
         self._count(lambda series: series.compile(outcome, seconds))
 
-    def bundle(self, result: Bundled) -> None:
+    def bundle(self, result: BundleLabel) -> None:
         """A bundle was asked of the cache, for a page or a call."""
         if (series := self._series) is None:
             self._later(lambda series: series.bundles[result].inc())
@@ -283,7 +283,7 @@ class Metrics:
         """Answer `GET /metrics`: the figures of all workers, in the format the client asks for."""
         await self._load()
         if self._series is None or self._ledger is None:
-            return text(503, "metrics are not available")
+            return text_response(503, "metrics are not available")
         self._sample(self._series)
 
         accept = request.headers.get("accept", "")
@@ -291,13 +291,13 @@ class Metrics:
         headers = {"cache-control": "no-store", "content-type": content_type}
         return Response(content, headers=headers)
 
-    def _count(self, counting: Callable[[Series], None]) -> None:
+    def _count(self, counting: Callable[[MetricSeries], None]) -> None:
         if (series := self._series) is None:
             self._later(counting)
         else:
             counting(series)
 
-    def _later(self, counting: Callable[[Series], None]) -> None:
+    def _later(self, counting: Callable[[MetricSeries], None]) -> None:
         with self._changing:
             if (series := self._series) is None:
                 if not self._broken:
@@ -312,7 +312,7 @@ class Metrics:
             self._sample(self._series)
             await asyncio.sleep(_SAMPLE_SECONDS)
 
-    def _sample(self, series: Series) -> None:
+    def _sample(self, series: MetricSeries) -> None:
         for watched, read in self._watched.items():
             series.now[watched].set(read())
 
@@ -325,11 +325,11 @@ class Metrics:
         if self._ledger is None:
             return
         try:
-            with importing():
+            with import_lock():
                 import prometheus_client.exposition
                 import prometheus_client.multiprocess  # noqa: F401 - imported here, used later
 
-            series = Series(self._ledger, worker=self._worker, contract=self._contract)
+            series = MetricSeries(self._ledger, worker=self._worker, contract=self._contract)
         except (ImportError, OSError) as error:
             _log.warning("no metrics", extra={"fields": {"why": str(error)}})
             with self._changing:

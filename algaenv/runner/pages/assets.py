@@ -23,11 +23,11 @@ from starlette.responses import Response, StreamingResponse
 from algaenv.bundle.diagnostics import ArchiveError
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.names import SERVED
-from algaenv.runner.bundles.cache import BundleCache, HashMismatch, Held, is_ready
+from algaenv.runner.bundles.cache import BundleCache, CachedBundle, HashMismatch, is_ready
 from algaenv.runner.bundles.store import StoreError
-from algaenv.runner.http import document, empty, text
-from algaenv.runner.locks import Flights
-from algaenv.runner.observability.access_log import Line
+from algaenv.runner.http import empty_response, json_response, text_response
+from algaenv.runner.locks import SingleFlight
+from algaenv.runner.observability.access_log import RequestLogEntry
 
 HTML = "text/html"
 UNKNOWN = "application/octet-stream"
@@ -61,7 +61,7 @@ IN_MEMORY_BYTES = 1024 * 1024
 _STREAM_BYTES = 256 * 1024
 
 
-class TooLarge(Exception):
+class AssetTooLarge(Exception):
     """The file is larger than this service serves."""
 
 
@@ -88,7 +88,7 @@ class Asset:
         with file.open("rb") as opened:
             size = os.fstat(opened.fileno()).st_size
             if max_bytes is not None and size > max_bytes:
-                raise TooLarge
+                raise AssetTooLarge
             body = opened.read() if size <= IN_MEMORY_BYTES else None
             seen = hashlib.file_digest(opened, "sha256") if body is None else hashlib.sha256(body)
         kind = media_type(file.name)
@@ -149,21 +149,21 @@ async def _chunks(opened: IO[bytes]) -> AsyncIterator[bytes]:
 
 
 INDEX = "index.html"
-SHELF_BYTES = 64 * 1024 * 1024
-_WHERE = tuple[Digest, str]
+CACHE_BYTES = 64 * 1024 * 1024
+_Key = tuple[Digest, str]
 
 
-class Shelf:
+class AssetCache:
     """Assets by bundle and clean path, at most about `max_bytes` of them."""
 
     def __init__(
-        self, *, policy: str, max_file_bytes: int | None, max_bytes: int = SHELF_BYTES
+        self, *, policy: str, max_file_bytes: int | None, max_bytes: int = CACHE_BYTES
     ) -> None:
         self._policy = policy
         self._max_file_bytes = max_file_bytes
         self._left = max_bytes
-        self._assets: OrderedDict[_WHERE, Asset] = OrderedDict()
-        self._flights: Flights[_WHERE, Asset] = Flights()
+        self._assets: OrderedDict[_Key, Asset] = OrderedDict()
+        self._flights: SingleFlight[_Key, Asset] = SingleFlight()
 
     def get(self, digest: Digest, path: str) -> Asset | None:
         """What is in memory, without looking anywhere else."""
@@ -182,7 +182,7 @@ class Shelf:
         if asset := self._assets.pop((digest, path), None):
             self._left += asset.weight
 
-    async def _read(self, where: _WHERE, ui: Path) -> Asset:
+    async def _read(self, where: _Key, ui: Path) -> Asset:
         file = ui / where[1]
         asset = await asyncio.to_thread(
             lambda: Asset.read(file, policy=self._policy, max_bytes=self._max_file_bytes)
@@ -195,7 +195,7 @@ class Shelf:
         return asset
 
 
-def choose(ui: Path, path: str) -> str:
+def resolve_path(ui: Path, path: str) -> str:
     """The file that answers for a clean path: itself, or the index where there is no such file."""
     return path if path and os.path.isfile(f"{ui}/{path}") else INDEX  # noqa: PTH113
 
@@ -205,7 +205,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 """Every control character there is, and the backslash."""
 
 
-def clean(tail: str) -> str | None:
+def clean_path(tail: str) -> str | None:
     """Bring a decoded tail to `a/b/c` without empty segments; None when it is not allowed.
 
     The empty result stands for the root. Absolute paths, hidden names, `.` and `..`, control
@@ -225,11 +225,11 @@ def clean(tail: str) -> str | None:
 
 
 _log = logging.getLogger(__name__)
-_TRIES = 3
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class AssetRequest:
     """A file of a bundle, for somebody who may have it; `tail` is still as it was asked for."""
 
     tenant: str
@@ -244,62 +244,64 @@ class _Evicted(Exception):
     """Another process let go of the bundle between finding it and reading from it."""
 
 
-class Delivery:
+class AssetDelivery:
     """Takes files from memory, else from disk, else from the store."""
 
-    def __init__(self, cache: BundleCache, shelf: Shelf) -> None:
+    def __init__(self, cache: BundleCache, shelf: AssetCache) -> None:
         self._cache = cache
         self._shelf = shelf
 
-    async def answer(self, order: Order, line: Line) -> Response:
+    async def answer(self, order: AssetRequest, line: RequestLogEntry) -> Response:
         """Answer with the file, the index, or what went wrong, and note it on the line."""
-        path = clean(order.tail)
+        path = clean_path(order.tail)
         asset = self._shelf.get(order.digest, path) if path else None
         if path and asset:
             self._cache.used(order.digest)
             line.cache = "hit"
             line.asset = asset
             try:
-                return await _file(asset, order, cache_control=IMMUTABLE)
+                return await _asset_response(asset, order, cache_control=IMMUTABLE)
             except OSError:
                 self._shelf.forget(order.digest, path)
-        for _ in range(_TRIES):
+        for _ in range(_ATTEMPTS):
             with suppress(_Evicted), self._cache.pinned(order.digest):
                 return await self._from_disk(order, path, line)
         line.why = "the cache is emptied faster than it is read"
-        return document(500, {"code": "extract_failed"})
+        return json_response(500, {"code": "extract_failed"})
 
-    async def _from_disk(self, order: Order, path: str | None, line: Line) -> Response:
+    async def _from_disk(
+        self, order: AssetRequest, path: str | None, line: RequestLogEntry
+    ) -> Response:
         held = await self._bundle(order, line)
         if isinstance(held, Response):
             return held
         if path is None:
-            return text(400, "invalid path")
-        chosen = choose(held.ui, path)
+            return text_response(400, "invalid path")
+        chosen = resolve_path(held.ui, path)
         if chosen != path:
             line.cache = "spa-fallback"
         try:
             asset = await self._shelf.load(order.digest, chosen, held.ui)
-            return await _file(
+            return await _asset_response(
                 asset, order, cache_control=IMMUTABLE if chosen == path else NO_STORE
             )
-        except TooLarge:
-            return text(413, "asset too large")
+        except AssetTooLarge:
+            return text_response(413, "asset too large")
         except OSError as error:
             self._shelf.forget(order.digest, chosen)
             if not is_ready(held.folder):
                 raise _Evicted from error
             line.why = f"file not readable: {error.strerror}"
-            return empty(404 if isinstance(error, FileNotFoundError) else 500)
+            return empty_response(404 if isinstance(error, FileNotFoundError) else 500)
 
-    async def _bundle(self, order: Order, line: Line) -> Held | Response:
+    async def _bundle(self, order: AssetRequest, line: RequestLogEntry) -> CachedBundle | Response:
         try:
             held = await self._cache.ensure(order.tenant, order.extension, order.digest)
         except HashMismatch as mismatch:
             fields = {"expected": order.digest.hex, "computed": mismatch.computed.hex}
             _log.error("HASH_MISMATCH", extra={"fields": fields})
             line.why = "archive hash mismatch"
-            return document(502, {"code": "archive_hash_mismatch"})
+            return json_response(502, {"code": "archive_hash_mismatch"})
         except StoreError as error:
             line.why = f"store: {error}"
         except ArchiveError as error:
@@ -309,10 +311,10 @@ class Delivery:
         else:
             line.cache = "miss" if held.fetched else "hit"
             return held
-        return document(500, {"code": "extract_failed"})
+        return json_response(500, {"code": "extract_failed"})
 
 
-async def _file(asset: Asset, order: Order, *, cache_control: str) -> Response:
+async def _asset_response(asset: Asset, order: AssetRequest, *, cache_control: str) -> Response:
     """Raises OSError when the file is gone from the disk and was not kept in memory."""
     if asset.is_known(order.if_none_match):
         return asset.unchanged(cache_control=cache_control)

@@ -15,23 +15,28 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from algaenv.bundle.digest import Digest
-from algaenv.runner.observability.access_log import LINE, Line, said, say
+from algaenv.runner.observability.access_log import (
+    ENTRY,
+    RequestLogEntry,
+    encode_static_fields,
+    write_encoded,
+)
 from algaenv.runner.pages.assets import IMMUTABLE, Asset
 
 SECONDS = 1.0
-SURE_SECONDS = 0.002
+HINT_SECONDS = 0.002
 """How long nobody asks again whose page was opened last: less than a browser takes to ask for the
 first file of a page it has just been given."""
-MOST = 2_000
-_MOST_BYTES = 32 * 1024 * 1024
+MAX_ENTRIES = 2_000
+_MAX_BYTES = 32 * 1024 * 1024
 
 _Header = tuple[bytes, bytes]
-_Question = tuple[bytes, bytes, bytes | None, bytes | None]
+_RequestKey = tuple[bytes, bytes, bytes | None, bytes | None]
 """Path and query as they were sent, and the headers that may tell the tenant."""
 
 
 @dataclass(slots=True)
-class _Known:
+class _CachedResponse:
     until: float
     sure_until: float
     etag: bytes
@@ -45,7 +50,7 @@ class _Known:
     """Which bundle of which extension, and whose page it was remembered to be."""
 
 
-class Recent:
+class ResponseCache:
     """Wraps an application whose lines name the asset that was the answer.
 
     `counted` is told the path and the status of every answer that is given here; `hint` tells
@@ -61,7 +66,7 @@ class Recent:
         self._app = app
         self._hint = hint
         self._counted = counted
-        self._known: OrderedDict[_Question, _Known] = OrderedDict()
+        self._known: OrderedDict[_RequestKey, _CachedResponse] = OrderedDict()
         self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,26 +101,26 @@ class Recent:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         self._counted(known.path, status)
-        say(known.line, request_id, status, len(body), time.monotonic() - now)
+        write_encoded(known.line, request_id, status, len(body), time.monotonic() - now)
 
-    def _heard_better(self, known: _Known, now: float) -> bool:
+    def _heard_better(self, known: _CachedResponse, now: float) -> bool:
         """Whether somebody else opened the page since, where nothing in the request says who."""
         if known.hinted is None or now < known.sure_until:
             return False
         extension, digest, tenant = known.hinted
         if self._hint(extension, digest) != tenant:
             return True
-        known.sure_until = now + SURE_SECONDS
+        known.sure_until = now + HINT_SECONDS
         return False
 
-    def _learn(self, question: _Question, scope: Scope) -> None:
-        line: Line | None = scope.get(LINE)
+    def _learn(self, question: _RequestKey, scope: Scope) -> None:
+        line: RequestLogEntry | None = scope.get(ENTRY)
         asset = line.asset if line is not None else None
         if line is None or not isinstance(asset, Asset) or asset.ok is None or asset.body is None:
             return
         before = self._known.pop(question, None)
         self._bytes += len(asset.body) - (len(before.body) if before else 0)
-        self._known[question] = _Known(
+        self._known[question] = _CachedResponse(
             time.monotonic() + SECONDS,
             0.0,
             asset.etag.encode(),
@@ -123,15 +128,15 @@ class Recent:
             asset.ok.raw_headers,
             asset.unchanged(cache_control=IMMUTABLE).raw_headers,
             scope["path"],
-            said(scope, line),
-            _hinted(question, line),
+            encode_static_fields(scope, line),
+            _hint_of(question, line),
         )
-        while len(self._known) > MOST or self._bytes > _MOST_BYTES:
+        while len(self._known) > MAX_ENTRIES or self._bytes > _MAX_BYTES:
             _, oldest = self._known.popitem(last=False)
             self._bytes -= len(oldest.body)
 
 
-def _hinted(question: _Question, line: Line) -> tuple[str, Digest, str] | None:
+def _hint_of(question: _RequestKey, line: RequestLogEntry) -> tuple[str, Digest, str] | None:
     _, query, tenant, _ = question
     if tenant is not None or b"tenant=" in query:
         return None

@@ -15,22 +15,22 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from algaenv.bundle.digest import Digest
-from algaenv.runner.bundles.store import is_name
-from algaenv.runner.http import empty, header, text
-from algaenv.runner.observability.access_log import LINE, Line
-from algaenv.runner.pages.assets import Delivery, Order
-from algaenv.runner.pages.tenancy import NoAnswer, Registry, Tenancy
+from algaenv.runner.bundles.store import is_key_segment
+from algaenv.runner.http import empty_response, request_header, text_response
+from algaenv.runner.observability.access_log import ENTRY, RequestLogEntry
+from algaenv.runner.pages.assets import AssetDelivery, AssetRequest
+from algaenv.runner.pages.tenancy import Registry, RegistryUnavailable, TenantResolver
 
 PREFIX = b"/ext-ui/"
 _PARTS = ("extension_id", "content_hash", "path")
 
 
-class BadUrl(Exception):
+class InvalidPageUrl(Exception):
     """The URL cannot be read; the text is for the client."""
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class PageTarget:
     """The three parts of the path, decoded once, and the tenant of the query, if it has one."""
 
     extension: str
@@ -39,7 +39,7 @@ class Target:
     tenant: str | None
 
 
-def split(raw_path: bytes) -> tuple[bytes, bytes, bytes] | None:
+def split_path(raw_path: bytes) -> tuple[bytes, bytes, bytes] | None:
     """Split `/ext-ui/a/b/c…` before decoding, so that an encoded slash separates nothing.
 
     None when a part is missing or empty: there is nothing at such a path.
@@ -50,26 +50,26 @@ def split(raw_path: bytes) -> tuple[bytes, bytes, bytes] | None:
     return (parts[0], parts[1], parts[2]) if len(parts) == len(_PARTS) and all(parts) else None
 
 
-def read_target(parts: tuple[bytes, bytes, bytes], query: bytes) -> Target:
+def read_target(parts: tuple[bytes, bytes, bytes], query: bytes) -> PageTarget:
     """Decode the parts. Raises BadUrl."""
     extension, content_hash, tail = (
         _decode(part, name) for part, name in zip(parts, _PARTS, strict=True)
     )
-    return Target(extension, content_hash, tail, _tenant(query) if query else None)
+    return PageTarget(extension, content_hash, tail, _tenant(query) if query else None)
 
 
 def _decode(part: bytes, name: str) -> str:
     try:
         return (unquote_to_bytes(part) if b"%" in part else part).decode()
     except UnicodeDecodeError:
-        raise BadUrl(f"Invalid URL: Invalid UTF-8 in `{name}`") from None
+        raise InvalidPageUrl(f"Invalid URL: Invalid UTF-8 in `{name}`") from None
 
 
 def _tenant(query: bytes) -> str | None:
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     for name in ("tenant", "path"):
         if sum(key == name for key, _ in pairs) > 1:
-            raise BadUrl(f"Failed to deserialize query string: duplicate field `{name}`")
+            raise InvalidPageUrl(f"Failed to deserialize query string: duplicate field `{name}`")
     return next((value for key, value in pairs if key == "tenant"), None)
 
 
@@ -78,7 +78,7 @@ _METHODS = ("GET", "HEAD")
 _SERVED = frozenset((200, 304))
 
 
-class Pages(BaseRoute):
+class PagesRoute(BaseRoute):
     """A route of its own kind, since it must split the path before it is decoded."""
 
     def __init__(
@@ -87,8 +87,8 @@ class Pages(BaseRoute):
         demands_tenant: bool,
         asks_registry: bool,
         registry: Registry,
-        tenancy: Tenancy,
-        delivery: Delivery,
+        tenancy: TenantResolver,
+        delivery: AssetDelivery,
     ) -> None:
         self._demands_tenant = demands_tenant
         self._asks_registry = demands_tenant and asks_registry
@@ -98,7 +98,7 @@ class Pages(BaseRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Take every path of three parts below `/ext-ui/`."""
-        if scope["type"] == "http" and (parts := split(scope["raw_path"])):
+        if scope["type"] == "http" and (parts := split_path(scope["raw_path"])):
             return Match.FULL, {"path_params": {"parts": parts}}
         return Match.NONE, {}
 
@@ -107,43 +107,43 @@ class Pages(BaseRoute):
         if scope["method"] in _METHODS:
             answer = await self._answer(scope)
         else:
-            answer = empty(405, {"allow": ",".join(_METHODS)})
+            answer = empty_response(405, {"allow": ",".join(_METHODS)})
         await answer(scope, receive, send)
 
     async def _answer(self, scope: Scope) -> Response:
-        line: Line = scope[LINE]
+        line: RequestLogEntry = scope[ENTRY]
         try:
             target = read_target(scope["path_params"]["parts"], scope["query_string"])
-        except BadUrl as fault:
-            return text(400, str(fault))
+        except InvalidPageUrl as fault:
+            return text_response(400, str(fault))
         line.extension = target.extension
         match = _CONTENT_HASH.fullmatch(target.content_hash)
         if match is None:
-            return text(400, "invalid content hash")
-        if not is_name(target.extension):
-            return text(400, "invalid extension id")
+            return text_response(400, "invalid content hash")
+        if not is_key_segment(target.extension):
+            return text_response(400, "invalid extension id")
         digest = Digest(match[1].lower())
         line.hash = digest.hex
         tenant = await self._tenancy.resolve(
             target.extension,
             digest,
             query=target.tenant,
-            header=header(scope, b"x-tenant-id") or "",
-            host=header(scope, b"host") or "",
+            header=request_header(scope, b"x-tenant-id") or "",
+            host=request_header(scope, b"host") or "",
         )
         line.tenant = tenant or None
-        if tenant and not is_name(tenant):
-            return text(400, "invalid tenant")
+        if tenant and not is_key_segment(tenant):
+            return text_response(400, "invalid tenant")
         if not await self._may_see(tenant, target):
             line.why = "registry denied"
-            return empty(404)
+            return empty_response(404)
         answer = await self._delivery.answer(
-            Order(
+            AssetRequest(
                 tenant=tenant,
                 extension=target.extension,
                 digest=digest,
                 tail=target.tail,
-                if_none_match=header(scope, b"if-none-match"),
+                if_none_match=request_header(scope, b"if-none-match"),
                 bodiless=scope["method"] == "HEAD",
             ),
             line,
@@ -152,7 +152,7 @@ class Pages(BaseRoute):
             self._tenancy.served(target.extension, digest, tenant)
         return answer
 
-    async def _may_see(self, tenant: str, target: Target) -> bool:
+    async def _may_see(self, tenant: str, target: PageTarget) -> bool:
         if not tenant:
             return not self._demands_tenant
         return not self._asks_registry or await self._registry.has(
@@ -171,27 +171,27 @@ class HostDispatch:
 
     async def answer(self, request: Request) -> Response:
         """Answer `GET /`."""
-        line: Line = request.scope[LINE]
-        host = (header(request.scope, b"host") or "").partition(":")[0]
+        line: RequestLogEntry = request.scope[ENTRY]
+        host = (request_header(request.scope, b"host") or "").partition(":")[0]
         if not host:
-            return empty(400)
+            return empty_response(400)
         try:
             reply = await self._registry.lookup(host)
-        except NoAnswer as silence:
+        except RegistryUnavailable as silence:
             line.why = f"registry: {silence}"
-            return empty(502)
+            return empty_response(502)
         if not reply.fine:
-            return empty(404)
+            return empty_response(404)
         found = [reply.fields.get(name) for name in _FIELDS] if reply.fields else []
-        parts = [part for part in found if isinstance(part, str) and is_name(part)]
+        parts = [part for part in found if isinstance(part, str) and is_key_segment(part)]
         if len(parts) != len(_FIELDS):
             line.why = "registry: not an installation"
-            return empty(502)
+            return empty_response(502)
         line.tenant, line.extension, _ = parts
-        return empty(307, {"location": _page(*parts)})
+        return empty_response(307, {"location": _page_url(*parts)})
 
 
-def _page(tenant: str, extension: str, content_hash: str) -> str:
+def _page_url(tenant: str, extension: str, content_hash: str) -> str:
     query = urlencode({"tenant": tenant, "extensionId": extension})
     where = f"{quote(extension, safe=':')}/{quote(content_hash, safe=':')}"
     return f"/ext-ui/{where}/index.html?{query}"

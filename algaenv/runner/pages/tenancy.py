@@ -26,9 +26,9 @@ from urllib.parse import urlencode, urlsplit
 import anyio
 
 from algaenv.bundle.digest import Digest
-from algaenv.runner.locks import Flights
+from algaenv.runner.locks import SingleFlight
 from algaenv.runner.outbound import Outbound
-from algaenv.runner.shared_log import Bounds, Chronicle
+from algaenv.runner.shared_log import LogBounds, SharedLog
 
 if TYPE_CHECKING:
     import httpx
@@ -40,20 +40,20 @@ VALIDATE_SECONDS = 0.75
 """To the head of the answer; Alga's runner waits as long."""
 LOOKUP_SECONDS = 5.0
 BODY_SECONDS = 5.0
-YES_SECONDS = 45.0
-NO_SECONDS = 2.0
+VALID_SECONDS = 45.0
+INVALID_SECONDS = 2.0
 """Short: an extension that is just being installed should not stay refused."""
-MOST_VERDICTS = 10_000
+MAX_CACHED = 10_000
 _MOST_REDIRECTS = 5
 _MOST_BYTES = 64 * 1024
 
 
-class NoAnswer(Exception):
+class RegistryUnavailable(Exception):
     """The registry did not answer in time, or not so that it could be read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class RegistryResponse:
     """An HTTP status and the JSON object that came with it, None when it was something else."""
 
     status: int
@@ -65,7 +65,7 @@ class Reply:
         return 200 <= self.status < 300
 
 
-_Question = tuple[str, str, str]
+_InstallKey = tuple[str, str, str]
 
 
 class Registry:
@@ -76,8 +76,8 @@ class Registry:
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._auth_key = auth_key
         self._outbound = outbound
-        self._verdicts: OrderedDict[_Question, tuple[bool, float]] = OrderedDict()
-        self._flights: Flights[_Question, bool] = Flights()
+        self._verdicts: OrderedDict[_InstallKey, tuple[bool, float]] = OrderedDict()
+        self._flights: SingleFlight[_InstallKey, bool] = SingleFlight()
 
     async def has(self, tenant: str, extension: str, content_hash: str) -> bool:
         """Whether the tenant has this bundle of the extension installed.
@@ -90,30 +90,30 @@ class Registry:
             return verdict
         return await self._flights.join(question, lambda: self._validate(question))
 
-    async def lookup(self, host: str) -> Reply:
+    async def lookup(self, host: str) -> RegistryResponse:
         """The installation behind a host name. Raises NoAnswer."""
         return await self._ask("lookup-by-host", {"host": host}, LOOKUP_SECONDS)
 
-    async def _validate(self, question: _Question) -> bool:
+    async def _validate(self, question: _InstallKey) -> bool:
         tenant, extension, content_hash = question
         query = {"tenant": tenant, "extension": extension, "hash": content_hash}
         try:
             reply = await self._ask("validate", query, VALIDATE_SECONDS)
-        except NoAnswer as silence:
+        except RegistryUnavailable as silence:
             _log.warning("registry silent", extra={"fields": {"why": str(silence)}})
             return False
         valid = reply.fields.get("valid") if reply.fine and reply.fields else None
         if not isinstance(valid, bool):
             _log.warning("registry unclear", extra={"fields": {"answer": reply.status}})
             return False
-        until = time.monotonic() + (YES_SECONDS if valid else NO_SECONDS)
+        until = time.monotonic() + (VALID_SECONDS if valid else INVALID_SECONDS)
         self._verdicts[question] = (valid, until)
         self._verdicts.move_to_end(question)
-        while len(self._verdicts) > MOST_VERDICTS:
+        while len(self._verdicts) > MAX_CACHED:
             self._verdicts.popitem(last=False)
         return valid
 
-    async def _ask(self, what: str, query: Mapping[str, str], seconds: float) -> Reply:
+    async def _ask(self, what: str, query: Mapping[str, str], seconds: float) -> RegistryResponse:
         import httpx
 
         # The time makes the URL new, for caches on the way.
@@ -129,13 +129,13 @@ class Registry:
                 answer = await _follow(client, request)
             try:
                 with anyio.fail_after(BODY_SECONDS):
-                    return Reply(answer.status_code, _object(await _body(answer)))
+                    return RegistryResponse(answer.status_code, _object(await _body(answer)))
             finally:
                 await answer.aclose()
         except TimeoutError:
-            raise NoAnswer("timed out") from None
+            raise RegistryUnavailable("timed out") from None
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-            raise NoAnswer(type(error).__name__) from None
+            raise RegistryUnavailable(type(error).__name__) from None
 
 
 async def _follow(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
@@ -158,7 +158,7 @@ async def _body(answer: httpx.Response) -> bytes:
     async for chunk in answer.aiter_bytes():
         body += chunk
         if len(body) > _MOST_BYTES:
-            raise NoAnswer("too long")
+            raise RegistryUnavailable("too long")
     return bytes(body)
 
 
@@ -170,33 +170,33 @@ def _object(body: bytes) -> Mapping[str, object] | None:
     return fields if isinstance(fields, dict) else None
 
 
-MOST_HINTS = 10_000
-SURE_SECONDS = 0.05
+MAX_HINTS = 10_000
+FRESH_SECONDS = 0.05
 """How long a tenant that is served again and again needs no look at what others did."""
 REPEAT_SECONDS = 3600.0
 """After so long a tenant that is still served is told again, lest it be forgotten."""
-_BOUNDS = Bounds(MOST_HINTS, 16 * 1024 * 1024, 7 * 86_400.0)
+_BOUNDS = LogBounds(MAX_HINTS, 16 * 1024 * 1024, 7 * 86_400.0)
 
-_Where = tuple[str, Digest]
+_PageKey = tuple[str, Digest]
 
 
 @dataclass(slots=True)
-class _Known:
+class _KnownTenant:
     name: bytes
     tenant: str
     told: float
     sure_until: float
 
 
-class Hints:
+class TenantHints:
     """The tenant last served, by extension and bundle; with `root` None in memory only."""
 
     def __init__(self, root: Path | None, *, workers: int = 1) -> None:
-        self._chronicle: Chronicle | None = None
+        self._chronicle: SharedLog | None = None
         if root is not None:
-            self._chronicle = Chronicle(root / ".algaenv" / "hints", _BOUNDS, processes=workers)
+            self._chronicle = SharedLog(root / ".algaenv" / "hints", _BOUNDS, processes=workers)
         self._prepared = False
-        self._known: OrderedDict[_Where, _Known] = OrderedDict()
+        self._known: OrderedDict[_PageKey, _KnownTenant] = OrderedDict()
 
     def get(self, extension: str, digest: Digest) -> str:
         """The tenant whose page was opened last, whoever served it; empty when nobody knows."""
@@ -216,13 +216,13 @@ class Hints:
             if now < known.sure_until:
                 return
             if now - known.told < REPEAT_SECONDS and self._look(known.name) in {tenant, None}:
-                known.sure_until = now + SURE_SECONDS
+                known.sure_until = now + FRESH_SECONDS
                 return
         name = known.name if known else _name(where)
         self._tell(name, tenant)
-        self._known[where] = _Known(name, tenant, now, now + SURE_SECONDS)
+        self._known[where] = _KnownTenant(name, tenant, now, now + FRESH_SECONDS)
         self._known.move_to_end(where)
-        if len(self._known) > MOST_HINTS:
+        if len(self._known) > MAX_HINTS:
             self._known.popitem(last=False)
 
     def _look(self, name: bytes) -> str | None:
@@ -244,7 +244,7 @@ class Hints:
             except OSError as error:
                 self._give_up(error)
 
-    def _ready(self) -> Chronicle | None:
+    def _ready(self) -> SharedLog | None:
         if self._chronicle is not None and not self._prepared:
             try:
                 self._chronicle.prepare()
@@ -261,17 +261,17 @@ class Hints:
         _log.warning("hints only in memory", extra={"fields": fields})
 
 
-def _name(where: _Where) -> bytes:
+def _name(where: _PageKey) -> bytes:
     extension, digest = where
     return blake2b(f"{digest.hex}{extension}".encode(errors="replace"), digest_size=20).digest()
 
 
-class Tenancy:
+class TenantResolver:
     """Asks what the request says, then what is remembered, then the registry."""
 
-    def __init__(self, registry: Registry, hints: Hints | None = None) -> None:
+    def __init__(self, registry: Registry, hints: TenantHints | None = None) -> None:
         self._registry = registry
-        self._hints = hints or Hints(None)
+        self._hints = hints or TenantHints(None)
 
     async def resolve(
         self, extension: str, digest: Digest, *, query: str | None, header: str, host: str
@@ -296,7 +296,7 @@ class Tenancy:
             return ""
         try:
             reply = await self._registry.lookup(name)
-        except NoAnswer:
+        except RegistryUnavailable:
             return ""
         tenant = reply.fields.get("tenant_id") if reply.fine and reply.fields else None
         return tenant if isinstance(tenant, str) else ""

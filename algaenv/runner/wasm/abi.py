@@ -68,8 +68,8 @@ KINDS: dict[str, int] = {
     name: getattr(ffi, f"WASMTIME_COMPONENT_{name.upper()}").value for name in _KIND_NAMES
 }
 
-_keeping = ctypes.PyDLL(str(ffi.filename))
-_giving_up = ctypes.CDLL(str(ffi.filename))
+_keeping_gil = ctypes.PyDLL(str(ffi.filename))
+_releasing_gil = ctypes.CDLL(str(ffi.filename))
 
 
 def _bind(library: Any, name: str, result: Any, *parameters: Any) -> Any:
@@ -87,53 +87,57 @@ EPOCH = ctypes.CFUNCTYPE(
     Address, Address, Address, ctypes.POINTER(c_uint64), ctypes.POINTER(ctypes.c_uint8)
 )
 
-clone = _bind(_keeping, "wasmtime_component_val_clone", None, Address, Address)
-clone_much = _bind(_giving_up, "wasmtime_component_val_clone", None, Address, Address)
-delete = _bind(_keeping, "wasmtime_component_val_delete", None, Address)
-delete_much = _bind(_giving_up, "wasmtime_component_val_delete", None, Address)
+clone = _bind(_keeping_gil, "wasmtime_component_val_clone", None, Address, Address)
+clone_large = _bind(_releasing_gil, "wasmtime_component_val_clone", None, Address, Address)
+delete = _bind(_keeping_gil, "wasmtime_component_val_delete", None, Address)
+delete_large = _bind(_releasing_gil, "wasmtime_component_val_delete", None, Address)
 
-store_new = _bind(_keeping, "wasmtime_store_new", Address, Address, Address, Address)
-store_context = _bind(_keeping, "wasmtime_store_context", Address, Address)
-store_limits = _bind(_keeping, "wasmtime_store_limiter", None, Address, *[c_int64] * 5)
+store_new = _bind(_keeping_gil, "wasmtime_store_new", Address, Address, Address, Address)
+store_context = _bind(_keeping_gil, "wasmtime_store_context", Address, Address)
+store_limits = _bind(_keeping_gil, "wasmtime_store_limiter", None, Address, *[c_int64] * 5)
 store_on_epoch = _bind(
-    _keeping, "wasmtime_store_epoch_deadline_callback", None, Address, EPOCH, Address, Address
+    _keeping_gil, "wasmtime_store_epoch_deadline_callback", None, Address, EPOCH, Address, Address
 )
-store_delete = _bind(_giving_up, "wasmtime_store_delete", None, Address)
-set_epoch_deadline = _bind(_keeping, "wasmtime_context_set_epoch_deadline", None, Address, c_uint64)
-increment_epoch = _bind(_keeping, "wasmtime_engine_increment_epoch", None, Address)
+store_delete = _bind(_releasing_gil, "wasmtime_store_delete", None, Address)
+set_epoch_deadline = _bind(
+    _keeping_gil, "wasmtime_context_set_epoch_deadline", None, Address, c_uint64
+)
+increment_epoch = _bind(_keeping_gil, "wasmtime_engine_increment_epoch", None, Address)
 
-instantiate = _bind(_giving_up, "wasmtime_component_linker_instantiate", Address, *[Address] * 4)
-get_func = _bind(_keeping, "wasmtime_component_instance_get_func", c_bool, *[Address] * 4)
+instantiate = _bind(
+    _releasing_gil, "wasmtime_component_linker_instantiate", Address, *[Address] * 4
+)
+get_func = _bind(_keeping_gil, "wasmtime_component_instance_get_func", c_bool, *[Address] * 4)
 call = _bind(
-    _giving_up,
+    _releasing_gil,
     "wasmtime_component_func_call",
     Address,
     *[Address, Address, Address, c_size_t, Address, c_size_t],
 )
 
 add_func = _bind(
-    _keeping,
+    _keeping_gil,
     "wasmtime_component_linker_instance_add_func",
     Address,
     *[Address, c_char_p, c_size_t, HOST_FUNCTION, Address, Address],
 )
 add_resource = _bind(
-    _keeping,
+    _keeping_gil,
     "wasmtime_component_linker_instance_add_resource",
     Address,
     *[Address, c_char_p, c_size_t, Address, DESTRUCTOR, Address, Address],
 )
 
-wasi_new = _bind(_keeping, "wasi_config_new", Address)
-wasi_stdout = _bind(_keeping, "wasi_config_set_stdout_file", c_bool, Address, c_char_p)
-wasi_stderr = _bind(_keeping, "wasi_config_set_stderr_file", c_bool, Address, c_char_p)
-set_wasi = _bind(_keeping, "wasmtime_context_set_wasi", Address, Address, Address)
+wasi_new = _bind(_keeping_gil, "wasi_config_new", Address)
+wasi_stdout = _bind(_keeping_gil, "wasi_config_set_stdout_file", c_bool, Address, c_char_p)
+wasi_stderr = _bind(_keeping_gil, "wasi_config_set_stderr_file", c_bool, Address, c_char_p)
+set_wasi = _bind(_keeping_gil, "wasmtime_context_set_wasi", Address, Address, Address)
 
-error_new = _bind(_keeping, "wasmtime_error_new", Address, c_char_p)
-_error_delete = _bind(_keeping, "wasmtime_error_delete", None, Address)
-_error_message = _bind(_keeping, "wasmtime_error_message", None, Address, Address)
-_error_exit = _bind(_keeping, "wasmtime_error_exit_status", c_bool, Address, Address)
-_vec_delete = _bind(_keeping, "wasm_byte_vec_delete", None, Address)
+error_new = _bind(_keeping_gil, "wasmtime_error_new", Address, c_char_p)
+_error_delete = _bind(_keeping_gil, "wasmtime_error_delete", None, Address)
+_error_message = _bind(_keeping_gil, "wasmtime_error_message", None, Address, Address)
+_error_exit = _bind(_keeping_gil, "wasmtime_error_exit_status", c_bool, Address, Address)
+_vec_delete = _bind(_keeping_gil, "wasm_byte_vec_delete", None, Address)
 
 Function = ffi.wasmtime_component_func_t
 Instance = ffi.wasmtime_component_instance_t

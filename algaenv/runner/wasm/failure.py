@@ -66,7 +66,7 @@ POOL = "pooling allocator"
 _CAUSED = "\n\nCaused by:\n"
 _NUMBER = re.compile(r"^ {1,4}\d+: ", re.MULTILINE)
 _MEMORY = re.compile(r"memory minimum size of \d+ pages exceeds memory limits")
-_STANDS_BEFORE = (
+_BY_MESSAGE = (
     (re.compile(r"component imports .* was not found in the linker"), Kind.LINK),
     (re.compile(r"failed to convert function to given type"), Kind.SIGNATURE),
     (re.compile(r"failed to parse WebAssembly module"), Kind.MALFORMED),
@@ -95,7 +95,7 @@ def _kind(chain: tuple[str, ...], otherwise: Kind) -> Kind:
         return Kind.TIMEOUT
     if any(cause.startswith(EXHAUSTED) for cause in chain):
         return Kind.HOST
-    for pattern, kind in _STANDS_BEFORE:
+    for pattern, kind in _BY_MESSAGE:
         if pattern.search(chain[0]):
             return kind
     if chain[0].startswith("error while executing at wasm backtrace"):
@@ -168,9 +168,9 @@ def advise(failure: GuestFailure, lines: Sequence[str], call: HostCall | None) -
         return Advice(failure.reason)
     found = _FRAME.search(failure.causes[0])
     frame = found[1].strip() if found else ""
-    if _UNREACHABLE in failure.reason and (missing := _missing(frame)) is not None:
+    if _UNREACHABLE in failure.reason and (missing := _missing_feature(frame)) is not None:
         return missing
-    if words := _words(lines):
+    if words := _uncaught_error(lines):
         return _thrown(words, call)
     hint = _failed_call(call)
     if not hint and _STACK_EXHAUSTED in failure.reason:
@@ -180,7 +180,7 @@ def advise(failure: GuestFailure, lines: Sequence[str], call: HostCall | None) -
     return Advice(failure.reason, hint)
 
 
-def _missing(frame: str) -> Advice | None:
+def _missing_feature(frame: str) -> Advice | None:
     """What JavaScript asked of an engine that was built without it."""
     if frame in _TIMERS:
         return Advice(
@@ -200,7 +200,7 @@ def _missing(frame: str) -> Advice | None:
     return None
 
 
-def _words(lines: Sequence[str]) -> str:
+def _uncaught_error(lines: Sequence[str]) -> str:
     """The message of an error that JavaScript did not catch; empty when there is none."""
     if not any(line.startswith(_ABORTED) for line in lines):
         return ""

@@ -21,30 +21,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from algaenv.runner.execute.invocation import Expired, HostTable, Invocation
+from algaenv.runner.execute.invocation import DeadlineExceeded, HostTable, Invocation
 from algaenv.runner.wasm import abi, engine_config, wit
 from algaenv.runner.wasm.engine_config import LIMITS
 from algaenv.runner.wasm.failure import INTERRUPT, POOL, GuestFailure, Kind, causes, diagnose
-from algaenv.runner.wasm.guest_call import Capture, Here, Running, Wait
-from algaenv.runner.wasm.guest_limits import Budget, Ticker
+from algaenv.runner.wasm.guest_call import ActiveCall, LoopBridge, OutputCapture, ThreadContext
+from algaenv.runner.wasm.guest_limits import MemoryBudget, Ticker
 from algaenv.runner.wasm.lift import Lifter, lifter
 from algaenv.runner.wasm.linker import (
     HTTP,
     PREFIX,
     STDERR,
-    Definitions,
-    Refusals,
-    extension,
-    missing,
-    read,
+    LinkerDefinitions,
+    WasiHttpStubs,
+    define_extension,
+    link_failure,
+    read_signature,
 )
-from algaenv.runner.wasm.lower import Arena, Lowerer, Unfit, lowerer
+from algaenv.runner.wasm.lower import Arena, ConversionError, Lowerer, lowerer
 
 _MOST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class LinkedComponent:
     """What calls of one component need. Some of it is only kept so that it lives long enough."""
 
     engine: Any
@@ -62,10 +62,14 @@ class Prepared:
 
 
 class Guest:
-    """Made by `Guests.load`. Dropping the last reference frees it."""
+    """Made by `GuestLoader.load`. Dropping the last reference frees it."""
 
     def __init__(
-        self, prepared: Prepared, here: Here, ticker: Ticker, budget: Budget | None = None
+        self,
+        prepared: LinkedComponent,
+        here: ThreadContext,
+        ticker: Ticker,
+        budget: MemoryBudget | None = None,
     ) -> None:
         self._prepared, self._here, self._ticker = prepared, here, ticker
         self._budget = budget
@@ -83,7 +87,7 @@ class Guest:
         deadline of the invocation. Raises GuestFailure.
         """
         here = self._here
-        running = here.running = Running(invocation, self._capture())
+        running = here.running = ActiveCall(invocation, self._capture())
         if self._budget is not None:
             running.budget, running.grown = self._budget, self._budget.begin()
         store = abi.store_new(self._engine, None, None)
@@ -105,7 +109,7 @@ class Guest:
     def _drop(store: int, invocation: Invocation) -> None:
         """Free a store, which takes as long as to clean its memory: after the answer, on a lane."""
         wait = invocation.wait
-        if not (isinstance(wait, Wait) and wait.put_off(lambda: abi.store_delete(store))):
+        if not (isinstance(wait, LoopBridge) and wait.put_off(lambda: abi.store_delete(store))):
             abi.store_delete(store)
 
     def check(self) -> None:
@@ -115,7 +119,7 @@ class Guest:
             context = abi.store_context(store)
             abi.store_limits(store, -1, *LIMITS)
             if self._prepared.wasi:
-                _grant_nothing(context, None)
+                _set_empty_wasi(context, None)
             error = abi.instantiate(
                 self._linker, context, self._component, ctypes.byref(abi.Instance())
             )
@@ -126,17 +130,17 @@ class Guest:
         finally:
             abi.store_delete(store)
 
-    def _capture(self) -> Capture | None:
+    def _capture(self) -> OutputCapture | None:
         if not self._prepared.wasi:
             return None
         here = self._here
         if here.capture is None:
-            here.capture = Capture()
+            here.capture = OutputCapture()
         here.capture.begin()
         return here.capture
 
     def _run(
-        self, running: Running, store: int, request: dict[str, Any], memory_bytes: int
+        self, running: ActiveCall, store: int, request: dict[str, Any], memory_bytes: int
     ) -> dict[str, Any]:
         prepared, spent = self._prepared, running.invocation.spent
         if running.over:
@@ -147,7 +151,7 @@ class Guest:
         abi.set_epoch_deadline(context, 1)
         abi.store_on_epoch(store, prepared.on_epoch, None, None)
         if prepared.wasi:
-            _grant_nothing(context, running.capture)
+            _set_empty_wasi(context, running.capture)
         instance, function = abi.Instance(), abi.Function()
         error = abi.instantiate(self._linker, context, self._component, ctypes.byref(instance))
         ready = time.perf_counter()
@@ -162,12 +166,12 @@ class Guest:
             spent.run = time.perf_counter() - ready
 
     def _call(
-        self, running: Running, context: int, function: Any, request: dict[str, Any]
+        self, running: ActiveCall, context: int, function: Any, request: dict[str, Any]
     ) -> dict[str, Any]:
         arena = Arena()
         try:
             given = self._prepared.lower(request, arena)
-        except Unfit as unfit:
+        except ConversionError as unfit:
             raise GuestFailure(Kind.HOST, f"the request does not fit: {unfit}") from None
         answer = bytearray(abi.VALUE)
         place = ctypes.addressof(ctypes.c_char.from_buffer(answer))
@@ -181,10 +185,10 @@ class Guest:
             return lifted
         finally:
             much = body is not None and len(body) > abi.SLICE
-            (abi.delete_much if much else abi.delete)(place)
+            (abi.delete_large if much else abi.delete)(place)
 
 
-def _grant_nothing(context: int, capture: Capture | None) -> None:
+def _set_empty_wasi(context: int, capture: OutputCapture | None) -> None:
     """Give a store a WASI without arguments, environment, directories, sockets or input."""
     config = abi.wasi_new()
     if capture is not None:
@@ -197,7 +201,7 @@ def _grant_nothing(context: int, capture: Capture | None) -> None:
         raise RuntimeError(abi.take_error(trouble)[0])
 
 
-def _failure(running: Running, error: int, otherwise: Kind) -> BaseException:
+def _failure(running: ActiveCall, error: int, otherwise: Kind) -> BaseException:
     """Return what ended a call, from the engine's words and what happened on our side."""
     text, status = abi.take_error(error)
     chain = causes(text)
@@ -210,9 +214,9 @@ def _failure(running: Running, error: int, otherwise: Kind) -> BaseException:
             return diagnose(text, otherwise)
         case GuestFailure() as fault:
             return GuestFailure(fault.kind, chain[0], reason=fault.reason, causes=chain)
-        case Expired():
+        case DeadlineExceeded():
             return GuestFailure(Kind.TIMEOUT, chain[0], reason=INTERRUPT, causes=chain)
-        case Unfit() as fault:
+        case ConversionError() as fault:
             reason = f"{running.where} of this runner returned what does not fit: {fault}"
             return GuestFailure(Kind.HOST, chain[0], reason=reason, causes=chain)
         case Exception():
@@ -222,7 +226,7 @@ def _failure(running: Running, error: int, otherwise: Kind) -> BaseException:
             return fault
 
 
-SPARE = 8
+SPARE_GUESTS = 8
 """Guests beyond those of the lanes: the ones that sleep where nothing can end them."""
 
 _MAP_NORESERVE = 0x4000
@@ -230,11 +234,11 @@ _NO_HANDLER = "failed to find function export"
 _NOT_THE_TYPE = "failed to convert function to given type"
 
 
-class Unusable(Exception):
+class UnusableFile(Exception):
     """A compiled file cannot be loaded: damaged, or made by another engine. Compile it again."""
 
 
-class Guests:
+class GuestLoader:
     """Loads compiled components and links them with the host functions of `table`.
 
     `lanes`: how many calls run at once; `budget`: what they may hold together. Make it after
@@ -247,7 +251,7 @@ class Guests:
         lanes: int,
         *,
         pooled: bool = True,
-        budget: Budget | None = None,
+        budget: MemoryBudget | None = None,
     ) -> None:
         import wasmtime
 
@@ -257,15 +261,15 @@ class Guests:
                 faulthandler.enable(sys.__stderr__)
         self._table = table
         self._budget = budget
-        self._here = Here()
+        self._here = ThreadContext()
         self.ticker = Ticker()
         self._on_epoch = abi.EPOCH(self._epoch)
-        pool = engine_config.Pool.of(lanes + SPARE)
+        pool = engine_config.Pool.of(lanes + SPARE_GUESTS)
         self.pooled = pooled and _can_reserve(pool.address_space)
         engines = [wasmtime.Engine(engine_config.config())]
         if self.pooled:
             engines.insert(0, wasmtime.Engine(engine_config.config(pool=pool)))
-        self._engines = [(engine, Refusals(engine, self._here)) for engine in engines]
+        self._engines = [(engine, WasiHttpStubs(engine, self._here)) for engine in engines]
         for engine in engines:
             self.ticker.add(partial(abi.increment_epoch, abi.address(engine.ptr())))
 
@@ -275,7 +279,7 @@ class Guests:
         Raises GuestFailure (link, signature), Unusable, OSError if there is no such file.
         """
         for engine, refusals in self._engines[:-1]:
-            with suppress(_TooBig):
+            with suppress(_ExceedsPool):
                 return self._link(engine, refusals, _deserialize(engine, file))
         engine, refusals = self._engines[-1]
         return self._link(engine, refusals, _deserialize(engine, file))
@@ -284,12 +288,12 @@ class Guests:
         """End the ticker; no call may be under way."""
         self.ticker.close()
 
-    def _link(self, engine: Any, refusals: Refusals, component: Any) -> Guest:
+    def _link(self, engine: Any, refusals: WasiHttpStubs, component: Any) -> Guest:
         from wasmtime.component import FuncType, Linker
 
         imports = _imports(engine, component)
         linker = Linker(engine)
-        definitions = Definitions(linker, self._here)
+        definitions = LinkerDefinitions(linker, self._here)
         wasi = any(name.startswith(PREFIX) for name in imports)
         if wasi:
             linker.add_wasip2()
@@ -298,9 +302,9 @@ class Guests:
         for name, items in imports.items():
             functions = {item: kind for item, kind in items.items() if isinstance(kind, FuncType)}
             if name.startswith(wit.PACKAGE) and functions:
-                extension(definitions, name, functions, self._table)
+                define_extension(definitions, name, functions, self._table)
             elif functions and not name.startswith(PREFIX):
-                raise missing(name, [f"this runner has nothing called {name}"])
+                raise link_failure(name, [f"this runner has nothing called {name}"])
         prepared = self._prepare(engine, linker, component, definitions, imports)
         guest = Guest(prepared, self._here, self.ticker, self._budget)
         guest.check()
@@ -311,9 +315,9 @@ class Guests:
         engine: Any,
         linker: Any,
         component: Any,
-        definitions: Definitions,
+        definitions: LinkerDefinitions,
         imports: Collection[str],
-    ) -> Prepared:
+    ) -> LinkedComponent:
         from wasmtime.component import FuncType
 
         extern = component.type.exports(engine).get(wit.HANDLER)
@@ -321,16 +325,16 @@ class Guests:
         if not isinstance(kind, FuncType):
             reason = f"it exports no function called {wit.HANDLER}"
             raise GuestFailure(Kind.SIGNATURE, _NO_HANDLER, reason=reason)
-        ours, (theirs, trouble) = wit.handler(), read(kind)
+        ours, (theirs, trouble) = wit.handler_signature(), read_signature(kind)
         complaints = [trouble]
         if theirs is not None:
-            complaints = list(wit.complaints(ours, theirs, we_call=True))
+            complaints = list(wit.mismatches(ours, theirs, we_call=True))
         if theirs is None or theirs.result is None or complaints:
             reason = f"{wit.HANDLER}: {'; '.join(complaints)}"
             raise GuestFailure(
                 Kind.SIGNATURE, _NOT_THE_TYPE, reason=reason, causes=(_NOT_THE_TYPE, *complaints)
             )
-        return Prepared(
+        return LinkedComponent(
             engine=engine,
             linker=linker,
             component=component,
@@ -364,11 +368,11 @@ def _imports(engine: Any, component: Any) -> dict[str, dict[str, Any]]:
             if isinstance(kind, ComponentInstanceType):
                 found[name] = {item: one.ty for item, one in kind.exports(engine).items()}
         except TypeError as error:
-            raise missing(name, [f"{name}: {error}"]) from None
+            raise link_failure(name, [f"{name}: {error}"]) from None
     return found
 
 
-class _TooBig(Exception):
+class _ExceedsPool(Exception):
     """A component does not fit the pool."""
 
 
@@ -381,11 +385,11 @@ def _deserialize(engine: Any, file: Path) -> Any:
         return Component.deserialize_file(engine, str(file))
     except wasmtime.WasmtimeError as error:
         if POOL in str(error):
-            raise _TooBig from None
+            raise _ExceedsPool from None
     try:
         return Component.deserialize(engine, file.read_bytes())
     except wasmtime.WasmtimeError as error:
-        raise Unusable(str(error)) from None
+        raise UnusableFile(str(error)) from None
 
 
 def _can_reserve(size: int) -> bool:

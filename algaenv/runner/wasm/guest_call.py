@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from anyio import CancelScope
 
-from algaenv.runner.execute.invocation import Expired, Invocation, Level, Spent
+from algaenv.runner.execute.invocation import DeadlineExceeded, Invocation, Level, Timings
 from algaenv.runner.wasm.failure import INTERRUPT, GuestFailure, Kind
-from algaenv.runner.wasm.guest_limits import Budget, Grown
+from algaenv.runner.wasm.guest_limits import MemoryBudget, MemoryGrowth
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Wait:
+class LoopBridge:
     """The Waiter of one call. `Lanes.waiter` makes it, and `Lanes.run` says what it is about.
 
     `left`: whether the caller has gone; a guest is ended at its next tick then.
@@ -45,17 +45,17 @@ class Wait:
     def __init__(self, loop: AbstractEventLoop) -> None:
         self._loop = loop
         self._deadline = float("inf")
-        self._spent: Spent | None = None
+        self._spent: Timings | None = None
         self._pause: Callable[[], None] | None = None
         self._resume: Callable[[], None] | None = None
-        self._under_way: _Errand | None = None
+        self._under_way: _BridgedTask | None = None
         self._later: list[Callable[[], object]] | None = None
         self.left = False
 
     def bind(
         self,
         deadline: float,
-        spent: Spent,
+        spent: Timings,
         *,
         pause: Callable[[], None],
         resume: Callable[[], None],
@@ -89,8 +89,8 @@ class Wait:
         started = time.monotonic()
         if self.left or started >= self._deadline:
             work.close()
-            raise Expired
-        errand = self._under_way = _Errand(work, self._loop)
+            raise DeadlineExceeded
+        errand = self._under_way = _BridgedTask(work, self._loop)
         if self._pause is not None:
             self._pause()
         try:
@@ -104,7 +104,7 @@ class Wait:
                 self._resume()
 
 
-class _Errand:
+class _BridgedTask:
     """Work that a thread waits for."""
 
     __slots__ = ("_abandoned", "_ended", "_loop", "_scope", "_task", "_work")
@@ -122,13 +122,13 @@ class _Errand:
             self._loop.call_soon_threadsafe(self._start)
         except RuntimeError:
             self._work.close()
-            raise Expired from None
+            raise DeadlineExceeded from None
         if not self._ended.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
             self._abandoned = True
             self._loop.call_soon_threadsafe(self.abandon)
-            raise Expired
+            raise DeadlineExceeded
         if self._abandoned or self._task is None or self._task.cancelled():
-            raise Expired
+            raise DeadlineExceeded
         return self._task.result()
 
     def abandon(self) -> None:
@@ -152,7 +152,7 @@ class _Errand:
     async def _within(self) -> Any:
         with CancelScope() as self._scope:
             return await self._work
-        raise Expired
+        raise DeadlineExceeded
 
     def _land(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled():
@@ -165,14 +165,14 @@ class _Errand:
             self._ended.release()
 
 
-LIMIT = 256 << 10
+MAX_BYTES = 256 << 10
 """Bytes that are read of a stream in a call; the rest is counted and dropped."""
-LINES = 1_000
+MAX_LINES = 1_000
 """Lines that are passed on of a stream in a call."""
-LONGEST_LINE = 8 << 10
+MAX_LINE_BYTES = 8 << 10
 
 
-class Capture:
+class OutputCapture:
     """Both streams of the guest that runs on this thread."""
 
     def __init__(self) -> None:
@@ -214,8 +214,8 @@ class _Stream:
             self._reset()
 
     def _reset(self) -> None:
-        self._read, self._left, self._dropped, self._part = 0, LIMIT, 0, b""
-        self._lines = LINES
+        self._read, self._left, self._dropped, self._part = 0, MAX_BYTES, 0, b""
+        self._lines = MAX_LINES
 
     def drain(self, invocation: Invocation) -> None:
         size = os.fstat(self._file).st_size
@@ -226,13 +226,13 @@ class _Stream:
         self._left -= len(data)
         self._dropped += new - len(data)
         self._read = size
-        if size > LIMIT:
+        if size > MAX_BYTES:
             # The guest goes on at its own place: what comes before it takes no memory then.
             os.ftruncate(self._file, 0)
         *lines, self._part = (self._part + data).split(b"\n")
         for line in lines:
             self._say(invocation, line)
-        if len(self._part) > LONGEST_LINE:
+        if len(self._part) > MAX_LINE_BYTES:
             self._say(invocation, self._part)
             self._part = b""
 
@@ -243,8 +243,8 @@ class _Stream:
 
     def _say(self, invocation: Invocation, line: bytes) -> None:
         line = line.rstrip(b"\r")
-        for first in range(0, len(line), LONGEST_LINE):
-            part = line[first : first + LONGEST_LINE]
+        for first in range(0, len(line), MAX_LINE_BYTES):
+            part = line[first : first + MAX_LINE_BYTES]
             if self._lines:
                 self._lines -= 1
                 self._pass(invocation, part.decode("utf-8", "replace"))
@@ -262,29 +262,29 @@ class _Stream:
 
 _logger = logging.getLogger(__name__)
 
-REFUSED = (
+DENIED = (
     "{name} is not granted: it would bypass EXT_EGRESS_ALLOWLIST; "
     "use fetch of alga:extension/http instead"
 )
 
 
 @dataclass(slots=True)
-class Running:
+class ActiveCall:
     """A call under way. `fault` is the first thing that went wrong outside of the guest."""
 
     invocation: Invocation
-    capture: Capture | None = None
+    capture: OutputCapture | None = None
     fault: BaseException | None = None
     where: str = ""
     """The function whose fault it was."""
-    budget: Budget | None = None
-    grown: Grown | None = None
+    budget: MemoryBudget | None = None
+    grown: MemoryGrowth | None = None
 
     @property
     def over(self) -> bool:
         """Whether there is no use in going on."""
         wait = self.invocation.wait
-        if isinstance(wait, Wait) and wait.left:
+        if isinstance(wait, LoopBridge) and wait.left:
             return True
         return time.monotonic() >= self.invocation.deadline
 
@@ -292,7 +292,7 @@ class Running:
         """Look at the time, and pass on what was said. Returns words to end the guest with."""
         try:
             if self.over:
-                raise Expired
+                raise DeadlineExceeded
             if self.budget is not None and self.grown is not None:
                 self.budget.look(self.grown)
             if self.capture is not None:
@@ -305,7 +305,9 @@ class Running:
         """Keep what went wrong for the end of the call. Returns words to end the guest with."""
         if self.fault is None:
             self.fault, self.where = error, where
-            if isinstance(error, Exception) and not isinstance(error, Expired | GuestFailure):
+            if isinstance(error, Exception) and not isinstance(
+                error, DeadlineExceeded | GuestFailure
+            ):
                 fields = {
                     "request_id": self.invocation.request_id,
                     "tenant": self.invocation.tenant,
@@ -313,23 +315,23 @@ class Running:
                     "function": where,
                 }
                 _logger.error("host function failed", exc_info=error, extra={"fields": fields})
-        if isinstance(error, Expired):
+        if isinstance(error, DeadlineExceeded):
             return INTERRUPT.encode()
         if isinstance(error, GuestFailure):
             return error.reason.encode()
         return b"a host function failed"
 
 
-class Here(threading.local):
+class ThreadContext(threading.local):
     """The call under way on this thread, and what the thread keeps between calls."""
 
-    running: Running | None = None
-    capture: Capture | None = None
+    running: ActiveCall | None = None
+    capture: OutputCapture | None = None
 
 
-def refusal(name: str) -> GuestFailure:
+def denied_failure(name: str) -> GuestFailure:
     """Return the failure of a guest that used what is linked but never granted."""
-    return GuestFailure(Kind.REFUSED, REFUSED.format(name=name))
+    return GuestFailure(Kind.REFUSED, DENIED.format(name=name))
 
 
 Callback = Callable[..., int | None]

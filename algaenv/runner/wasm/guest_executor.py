@@ -19,8 +19,8 @@ from typing import Any, Generic, TypeVar
 from algaenv.runner.execute.invocation import Invocation
 from algaenv.runner.wasm.engine_config import THREAD_STACK_BYTES
 from algaenv.runner.wasm.failure import INTERRUPT, GuestFailure, Kind
-from algaenv.runner.wasm.guest_call import Wait
-from algaenv.runner.wasm.guest_limits import Claim, Ticker, Turn
+from algaenv.runner.wasm.guest_call import LoopBridge
+from algaenv.runner.wasm.guest_limits import FairShare, Slot, Ticker
 
 T = TypeVar("T")
 
@@ -29,12 +29,12 @@ WIDTH = 1
 GRACE_SECONDS = 0.1
 """After its deadline, for a guest to end by itself."""
 
-_MOST_STUCK = 8
+_MAX_STUCK = 8
 _SMOOTHING = 0.1
-_LEAST_RETRY_SECONDS = 1.0
+_MIN_RETRY_SECONDS = 1.0
 
 
-class Busy(Exception):
+class ExecutorBusy(Exception):
     """No lane is free and the queue is full. `retry_after`: seconds until that may differ."""
 
     def __init__(self, retry_after: float) -> None:
@@ -42,11 +42,11 @@ class Busy(Exception):
         super().__init__(f"too many calls; try again in {retry_after:g} s")
 
 
-class Closed(Exception):
+class ExecutorClosed(Exception):
     """The lanes take no more calls."""
 
 
-class Lanes:
+class GuestExecutor:
     """`threads` calls under way, of which one computes at a time, and `queue` calls waiting.
 
     All methods but `close` belong to the event loop. `stuck`: lanes written off at the moment;
@@ -56,9 +56,9 @@ class Lanes:
     def __init__(self, *, threads: int, queue: int, ticker: Ticker, width: int = WIDTH) -> None:
         self._threads, self._queue = threads, queue
         self._lock = threading.Lock()
-        self._turn = Turn(width)
+        self._turn = FairShare(width)
         self._waiting: deque[_Job[Any]] = deque()
-        self._idle: list[_Lane] = []
+        self._idle: list[_GuestThread] = []
         self._running = 0
         self._lanes = 0
         self._mean_seconds = 0.01
@@ -77,9 +77,9 @@ class Lanes:
         """Calls in the queue."""
         return len(self._waiting)
 
-    def waiter(self) -> Wait:
+    def waiter(self) -> LoopBridge:
         """Return what goes into an invocation as `wait`, before it is given to `run`."""
-        return Wait(asyncio.get_running_loop())
+        return LoopBridge(asyncio.get_running_loop())
 
     async def run(self, work: Callable[[], T], invocation: Invocation) -> T:
         """Run `work` on a lane and return its result.
@@ -115,20 +115,20 @@ class Lanes:
 
     def _enter(self, job: _Job[Any]) -> None:
         if self._closed:
-            raise Closed("the runner is stopping")
+            raise ExecutorClosed("the runner is stopping")
         with self._lock:
             if self._running + len(self._waiting) >= self._capacity + self._queue:
-                raise Busy(self._retry_after())
+                raise ExecutorBusy(self._retry_after())
             self._waiting.append(job)
             self._begin()
 
     @property
     def _capacity(self) -> int:
-        return self._threads - max(0, self.stuck - _MOST_STUCK)
+        return self._threads - max(0, self.stuck - _MAX_STUCK)
 
     def _retry_after(self) -> float:
         ahead = len(self._waiting) + 1
-        return max(_LEAST_RETRY_SECONDS, round(ahead * self._mean_seconds / 2, 1))
+        return max(_MIN_RETRY_SECONDS, round(ahead * self._mean_seconds / 2, 1))
 
     def _begin(self) -> None:
         """Give calls of the queue to lanes, while they may compute."""
@@ -146,11 +146,11 @@ class Lanes:
             return job
         return None
 
-    def _new_lane(self) -> _Lane:
+    def _new_lane(self) -> _GuestThread:
         self._lanes += 1
-        return _Lane(self._lanes, self._serve)
+        return _GuestThread(self._lanes, self._serve)
 
-    def _serve(self, lane: _Lane) -> None:
+    def _serve(self, lane: _GuestThread) -> None:
         """Be a lane: the body of its thread."""
         while (job := lane.inbox.get()) is not None:
             more: _Job[Any] | None = job
@@ -173,7 +173,7 @@ class Lanes:
                 seconds = time.monotonic() - job.started
                 self._mean_seconds += _SMOOTHING * (seconds - self._mean_seconds)
 
-    def _following(self, lane: _Lane, job: _Job[Any]) -> _Job[Any] | None:
+    def _following(self, lane: _GuestThread, job: _Job[Any]) -> _Job[Any] | None:
         """Give up the turn of a call; return the next one for this lane."""
         with self._lock:
             self._turn.give(job.claim)
@@ -183,12 +183,12 @@ class Lanes:
             self._begin()
             return following
 
-    def _pause(self, claim: Claim) -> None:
+    def _pause(self, claim: Slot) -> None:
         with self._lock:
             self._turn.give(claim)
             self._begin()
 
-    def _resume(self, claim: Claim) -> None:
+    def _resume(self, claim: Slot) -> None:
         with self._lock:
             self._turn.queue(claim)
         claim.gate.acquire()
@@ -256,12 +256,12 @@ class Lanes:
             self._drained.set()
 
 
-class _Lane:
+class _GuestThread:
     """A thread. Its stack holds the guest's, host functions on top of it, and Python."""
 
     __slots__ = ("inbox",)
 
-    def __init__(self, number: int, serve: Callable[[_Lane], None]) -> None:
+    def __init__(self, number: int, serve: Callable[[_GuestThread], None]) -> None:
         self.inbox: SimpleQueue[_Job[Any] | None] = SimpleQueue()
         before = threading.stack_size(THREAD_STACK_BYTES)
         try:
@@ -283,7 +283,7 @@ class _Job(Generic[T]):
     ) -> None:
         self._work, self._invocation, self.loop = work, invocation, loop
         self.answer: asyncio.Future[T] = loop.create_future()
-        self.claim = Claim()
+        self.claim = Slot()
         self.entered = time.monotonic()
         self.started = 0.0
         self.over = False
@@ -291,13 +291,13 @@ class _Job(Generic[T]):
         self.timer: asyncio.TimerHandle | None = None
 
     def perform(
-        self, *, pause: Callable[[Claim], None], resume: Callable[[Claim], None]
+        self, *, pause: Callable[[Slot], None], resume: Callable[[Slot], None]
     ) -> tuple[T | None, BaseException | None]:
         """Do the work on this thread."""
         invocation, claim = self._invocation, self.claim
         claim.begin()
         invocation.spent.queued = self.started - self.entered
-        if isinstance(invocation.wait, Wait):
+        if isinstance(invocation.wait, LoopBridge):
             invocation.wait.bind(
                 invocation.deadline,
                 invocation.spent,
@@ -316,12 +316,12 @@ class _Job(Generic[T]):
 
     def clear_away(self) -> None:
         """Do what the call has left to be done, now that its caller has the answer."""
-        if isinstance(self._invocation.wait, Wait):
+        if isinstance(self._invocation.wait, LoopBridge):
             self._invocation.wait.clear_away()
 
     def leave(self) -> None:
         """End the guest at its next tick, and wake it if it waits."""
-        if isinstance(self._invocation.wait, Wait):
+        if isinstance(self._invocation.wait, LoopBridge):
             self._invocation.wait.leave()
 
     def tell(self, result: T | None, error: BaseException | None, told: Callable[[], None]) -> None:

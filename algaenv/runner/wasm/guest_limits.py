@@ -25,9 +25,9 @@ from threading import Lock
 
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 
-LEAST_BYTES = 512 * 1024 * 1024
+MIN_BYTES = 512 * 1024 * 1024
 """Of a worker, on whatever machine: two guests with all that each may have."""
-GREW_BYTES = 16 * 1024 * 1024
+MIN_GROWTH_BYTES = 16 * 1024 * 1024
 """What a guest must have taken to be the one that is ended."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -37,7 +37,7 @@ _LONGEST_NUMBER = 19
 
 
 @dataclass(slots=True)
-class Grown:
+class MemoryGrowth:
     """What one guest took so far, as far as it was seen."""
 
     seen: int
@@ -45,30 +45,30 @@ class Grown:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class MemoryBudget:
     """`most` bytes for this process, the engine and everything else included."""
 
     most: int
 
     @classmethod
-    def read(cls, env: Mapping[str, str], workers: int) -> Budget:
+    def read(cls, env: Mapping[str, str], workers: int) -> MemoryBudget:
         """`RUNNER_WORKER_MEMORY_BYTES`; unset or no number, half of the machine's memory, or of
         the control group's, shared by the workers, and not less than LEAST_BYTES."""
         text = env.get("RUNNER_WORKER_MEMORY_BYTES", "").strip()
         if text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER and int(text):
             return cls(int(text))
-        return cls(max(LEAST_BYTES, min(_memory()) // 2 // workers))
+        return cls(max(MIN_BYTES, min(_memory_limits()) // 2 // workers))
 
-    def begin(self) -> Grown:
+    def begin(self) -> MemoryGrowth:
         """Note what there is before a guest begins."""
-        return Grown(used())
+        return MemoryGrowth(memory_used())
 
-    def look(self, grown: Grown) -> None:
+    def look(self, grown: MemoryGrowth) -> None:
         """Note what it took since the last look. Raises GuestFailure (memory) if it must end."""
-        now = used()
+        now = memory_used()
         grown.bytes += max(0, now - grown.seen)
         grown.seen = now
-        if now > self.most and grown.bytes >= GREW_BYTES:
+        if now > self.most and grown.bytes >= MIN_GROWTH_BYTES:
             mib = self.most >> 20
             raise GuestFailure(
                 Kind.MEMORY,
@@ -76,7 +76,7 @@ class Budget:
             )
 
 
-def used() -> int:
+def memory_used() -> int:
     """Bytes of memory that this process holds and shares with no file; 0 where nothing tells."""
     try:
         _, resident, shared, *_ = _STATM.read_bytes().split()
@@ -85,7 +85,7 @@ def used() -> int:
     return (int(resident) - int(shared)) * _PAGE
 
 
-def _memory() -> Iterator[int]:
+def _memory_limits() -> Iterator[int]:
     """What this machine has, and what the control groups that a container sees allow."""
     with suppress(OSError, ValueError):
         yield os.sysconf("SC_PHYS_PAGES") * _PAGE
@@ -95,15 +95,15 @@ def _memory() -> Iterator[int]:
     yield _UNLIMITED
 
 
-LONGEST_SECONDS = 0.005
+MAX_CPU_SECONDS = 0.005
 """Of processor time in one turn, looked at once a tick; then the next begins as well. On a busy
 machine a short call takes long by the clock, and is no reason to have more of them at once."""
-LONGEST_WAIT_SECONDS = 0.05
+MAX_SECONDS = 0.05
 """Of one turn by the clock: a guest may sleep inside the engine."""
-_WIDEST = 16
+_MAX_WIDTH = 16
 
 
-class Claim:
+class Slot:
     """A call's part in the turns. The thread of the call blocks on `gate` until it is its turn."""
 
     __slots__ = ("_clock", "_used", "exempt", "gate", "since")
@@ -124,37 +124,37 @@ class Claim:
 
     def is_long(self, now: float) -> bool:
         """Whether it has computed, or only been there, for longer than a turn may last."""
-        if now - self.since > LONGEST_WAIT_SECONDS:
+        if now - self.since > MAX_SECONDS:
             return True
-        if self._clock is None or now - self.since < LONGEST_SECONDS:
+        if self._clock is None or now - self.since < MAX_CPU_SECONDS:
             return False
-        return time.clock_gettime(self._clock) - self._used > LONGEST_SECONDS
+        return time.clock_gettime(self._clock) - self._used > MAX_CPU_SECONDS
 
 
-class Turn:
+class FairShare:
     """Keeps the turns. Every method must be called with the lock of its owner held."""
 
     def __init__(self, width: int) -> None:
         self._usual = self._width = width
-        self._holding: dict[Claim, None] = {}
-        self._returning: deque[Claim] = deque()
+        self._holding: dict[Slot, None] = {}
+        self._returning: deque[Slot] = deque()
 
     @property
     def free(self) -> bool:
         """Whether one more may compute, and nobody who was at it before waits to go on."""
         return len(self._holding) < self._width and not self._returning
 
-    def take(self, claim: Claim) -> None:
+    def take(self, claim: Slot) -> None:
         """Begin, when it is `free`."""
         claim.since = time.monotonic()
         self._holding[claim] = None
 
-    def give(self, claim: Claim) -> None:
+    def give(self, claim: Slot) -> None:
         """End, or pause. One that returns goes on before anything begins."""
         self._holding.pop(claim, None)
         self._wake()
 
-    def queue(self, claim: Claim) -> None:
+    def queue(self, claim: Slot) -> None:
         """Ask to go on after a pause: `claim.gate` opens when it may."""
         if claim.exempt:
             claim.gate.release()
@@ -170,7 +170,7 @@ class Turn:
         """
         now = time.monotonic()
         lost = [claim for claim in self._holding if claim.is_long(now)]
-        self._width = min(2 * self._width, _WIDEST) if lost else self._usual
+        self._width = min(2 * self._width, _MAX_WIDTH) if lost else self._usual
         for claim in lost:
             claim.exempt = True
             self.give(claim)

@@ -16,15 +16,15 @@ from algaenv.runner.wasm.wit import (
     Enum,
     Err,
     Flags,
-    Foreign,
     ListOf,
     OptionOf,
-    Plain,
+    Primitive,
     Record,
     ResultOf,
-    Shape,
     TupleOf,
+    UnsupportedType,
     Variant,
+    WitType,
 )
 
 Lifter: TypeAlias = Callable[[bytes, int], Any]
@@ -39,18 +39,18 @@ _pointer = struct.Struct("<Q").unpack_from
 _character = struct.Struct("<I").unpack_from
 
 
-def lifter(shape: Shape, wanted: Shape | None = None) -> Lifter:
+def lifter(shape: WitType, wanted: WitType | None = None) -> Lifter:
     """Return the lifter of a type. Fields of `wanted` records that `shape` lacks become None.
 
     Raises TypeError for types without values, which no function of the world has.
     """
     match shape:
-        case Plain(name):
+        case Primitive(name):
             return _plain(name)
         case Enum():
             return _text
-        case ListOf(Plain("u8")):
-            return _octets
+        case ListOf(Primitive("u8")):
+            return _bytes
         case ListOf(item):
             return _list(lifter(item, wanted.item if isinstance(wanted, ListOf) else None))
         case OptionOf(some):
@@ -67,11 +67,11 @@ def lifter(shape: Shape, wanted: Shape | None = None) -> Lifter:
             return _variant({name: _if_any(inner) for name, inner in cases})
         case Flags():
             return _flags
-        case Foreign(name):
+        case UnsupportedType(name):
             raise TypeError(f"no value of {name} can be passed")
 
 
-def _if_any(shape: Shape | None, wanted: Shape | None = None) -> Lifter | None:
+def _if_any(shape: WitType | None, wanted: WitType | None = None) -> Lifter | None:
     return None if shape is None else lifter(shape, wanted)
 
 
@@ -91,7 +91,7 @@ def _text(raw: bytes, at: int) -> str:
     return string_at(start, size).decode() if size else ""
 
 
-def cut_text(most: int) -> Lifter:
+def truncated_text(most: int) -> Lifter:
     """A lifter of text that reads `most` bytes of it; a character that is cut is left out."""
 
     def lift(raw: bytes, at: int) -> str:
@@ -103,7 +103,7 @@ def cut_text(most: int) -> Lifter:
     return lift
 
 
-def _octets(raw: bytes, at: int) -> bytes:
+def _bytes(raw: bytes, at: int) -> bytes:
     size, start = _vector(raw, at + 8)
     if size <= SLICE:
         return string_at(start, size * VALUE)[8::VALUE] if size else b""
@@ -156,7 +156,7 @@ def _tuple(items: list[Lifter]) -> Lifter:
     return lift
 
 
-def _record(shape: Record, wanted: Shape | None) -> Lifter:
+def _record(shape: Record, wanted: WitType | None) -> Lifter:
     while isinstance(wanted, OptionOf):
         wanted = wanted.some
     known = dict(wanted.fields) if isinstance(wanted, Record) else {}

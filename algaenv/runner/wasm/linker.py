@@ -18,10 +18,10 @@ from typing import Any
 from algaenv.runner.execute.invocation import HostFunction, HostTable
 from algaenv.runner.wasm import abi, wit
 from algaenv.runner.wasm.failure import GuestFailure, Kind
-from algaenv.runner.wasm.guest_call import Callback, Here, refusal
-from algaenv.runner.wasm.lift import cut_text, lifter
+from algaenv.runner.wasm.guest_call import Callback, ThreadContext, denied_failure
+from algaenv.runner.wasm.lift import lifter, truncated_text
 from algaenv.runner.wasm.lower import Arena, lowerer
-from algaenv.runner.wasm.wit import Err, Signature, TooLarge, signature
+from algaenv.runner.wasm.wit import Err, Signature, TypeTooLarge, signature
 
 LOGGING = "logging."
 LOG_BYTES = 1024 * 1024
@@ -34,11 +34,11 @@ NOT_FOUND = (
 
 
 @dataclass(slots=True)
-class Definitions:
+class LinkerDefinitions:
     """Adds definitions to a linker; `kept` must live as long as that does."""
 
     linker: Any
-    here: Here
+    here: ThreadContext
     kept: list[object] = field(default_factory=list)
 
     def add(self, interface: str, functions: Mapping[str, Callback]) -> None:
@@ -57,26 +57,28 @@ class Definitions:
             raise RuntimeError(abi.take_error(error)[0])
 
 
-def extension(definitions: Definitions, name: str, functions: Any, table: HostTable) -> None:
+def define_extension(
+    definitions: LinkerDefinitions, name: str, functions: Any, table: HostTable
+) -> None:
     """Define an import of the world.
 
     `functions`: its types by name. Raises GuestFailure (link) with all that does not fit.
     """
     interface = name.removeprefix(wit.PACKAGE)
-    known, ours = wit.imports().get(interface), table.get(interface, {})
+    known, ours = wit.world_imports().get(interface), table.get(interface, {})
     if known is None:
-        raise missing(name, [f"this runner has no interface {name}"])
+        raise link_failure(name, [f"this runner has no interface {name}"])
     complaints: list[str] = []
     made: dict[str, Callback] = {}
     for function, kind in functions.items():
         if function not in known or function not in ours:
             complaints.append(f"{name} has no function {function}")
             continue
-        theirs, trouble = read(kind)
+        theirs, trouble = read_signature(kind)
         if theirs is None:
             complaints.append(f"{name} {function}: {trouble}")
             continue
-        found = list(wit.complaints(known[function], theirs, we_call=False))
+        found = list(wit.mismatches(known[function], theirs, we_call=False))
         complaints += [f"{name} {function}: {words}" for words in found]
         if not found:
             where = f"{interface}.{function}"
@@ -87,22 +89,22 @@ def extension(definitions: Definitions, name: str, functions: Any, table: HostTa
             except TypeError as error:
                 complaints.append(f"{name} {function}: {error}")
     if complaints:
-        raise missing(name, complaints)
+        raise link_failure(name, complaints)
     if made:
         definitions.add(name, made)
 
 
-def read(kind: Any) -> tuple[Signature | None, str]:
+def read_signature(kind: Any) -> tuple[Signature | None, str]:
     """Return the signature of a function, or why there is none."""
     try:
         return signature(kind), ""
-    except TooLarge:
+    except TypeTooLarge:
         return None, "its types are too large"
     except TypeError as error:
         return None, str(error)
 
 
-def missing(name: str, complaints: list[str]) -> GuestFailure:
+def link_failure(name: str, complaints: list[str]) -> GuestFailure:
     """Return the failure of a component that imports what is not there."""
     message = NOT_FOUND.format(name=name)
     return GuestFailure(
@@ -111,20 +113,20 @@ def missing(name: str, complaints: list[str]) -> GuestFailure:
 
 
 def _callback(
-    here: Here, where: str, function: HostFunction, theirs: Signature, ours: Signature
+    here: ThreadContext, where: str, function: HostFunction, theirs: Signature, ours: Signature
 ) -> Callback:
     """Return what the engine calls when a guest calls a host function."""
     # A long line would be copied and decoded while everybody else waits, only to be cut then.
     says = where.startswith(LOGGING)
     lifts = [
-        (cut_text(LOG_BYTES) if says else lifter(shape, wanted), place * abi.VALUE)
+        (truncated_text(LOG_BYTES) if says else lifter(shape, wanted), place * abi.VALUE)
         for place, ((_, shape), (_, wanted)) in enumerate(
             zip(theirs.parameters, ours.parameters, strict=True)
         )
     ]
     size = len(lifts) * abi.VALUE
     lower = None if theirs.result is None else lowerer(theirs.result)
-    head, clone, clone_much = abi.BYTES_HEAD, abi.clone, abi.clone_much
+    head, clone, clone_much = abi.BYTES_HEAD, abi.clone, abi.clone_large
 
     def callback(
         _data: int, _context: int, _type: int, given: int, _count: int, results: int, _one: int
@@ -165,14 +167,14 @@ Items = Mapping[str, Any]
 """The types of what an interface holds, by name."""
 
 
-class Refusals:
+class WasiHttpStubs:
     """Defines `wasi:http` for components of one engine."""
 
-    def __init__(self, engine: Any, here: Here) -> None:
+    def __init__(self, engine: Any, here: ThreadContext) -> None:
         self._engine, self._here = engine, here
         self._lent: dict[str, Any] = {}
 
-    def define(self, definitions: Definitions, imports: Mapping[str, Items]) -> None:
+    def define(self, definitions: LinkerDefinitions, imports: Mapping[str, Items]) -> None:
         """Define each interface of `wasi:http` among the imports of a component.
 
         Its resources are never made, but one interface must name the same type as another where
@@ -209,13 +211,13 @@ class Refusals:
     def _refusing(self, name: str) -> Callback:
         def callback(*_: int) -> int | None:
             running = self._here.running
-            words = running.fail(refusal(name), name) if running else name.encode()
+            words = running.fail(denied_failure(name), name) if running else name.encode()
             return abi.error_new(words)  # type: ignore[no-any-return]
 
         return callback
 
 
-def _add_resource(definitions: Definitions, instance: Any, item: str, kind: Any) -> None:
+def _add_resource(definitions: LinkerDefinitions, instance: Any, item: str, kind: Any) -> None:
     pointer = abi.DESTRUCTOR(lambda *_: None)
     definitions.kept += [pointer, kind]
     text, place = item.encode(), abi.address(instance.ptr())
@@ -238,7 +240,7 @@ def _lent_resources(engine: Any) -> dict[str, Any]:
     with wasmtime.Store(engine) as store:
         store.set_wasi(wasmtime.WasiConfig())
         store.set_epoch_deadline(1)
-        instance = linker.instantiate(store, Component(engine, _taker()))
+        instance = linker.instantiate(store, Component(engine, _resource_taker()))
         function = instance.get_func(store, "take")
         if function is None:
             raise RuntimeError("the engine lost an export")
@@ -246,7 +248,7 @@ def _lent_resources(engine: Any) -> dict[str, Any]:
             return {name: taken.ty for name, taken in kind.params}
 
 
-def _taker() -> str:
+def _resource_taker() -> str:
     """Return the text of a component that exports a function taking every lent resource."""
     imports, aliases = [], []
     interfaces: dict[str, list[str]] = {}

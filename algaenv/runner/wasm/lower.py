@@ -17,15 +17,15 @@ from algaenv.runner.wasm.wit import (
     Enum,
     Err,
     Flags,
-    Foreign,
     ListOf,
     OptionOf,
-    Plain,
+    Primitive,
     Record,
     ResultOf,
-    Shape,
     TupleOf,
+    UnsupportedType,
     Variant,
+    WitType,
     describe,
 )
 
@@ -43,7 +43,7 @@ _with_unsigned = struct.Struct("<B7xQ16x").pack
 _with_signed = struct.Struct("<B7xq16x").pack
 
 
-class Unfit(Exception):
+class ConversionError(Exception):
     """A value of Python is not one of the type. Says where in it and why, never the value."""
 
     def __init__(self, why: str) -> None:
@@ -51,7 +51,7 @@ class Unfit(Exception):
         self.path: list[str] = []
         super().__init__(why)
 
-    def within(self, name: str) -> Unfit:
+    def within(self, name: str) -> ConversionError:
         """Return the same, seen from one step further out."""
         self.path.insert(0, name)
         return self
@@ -78,15 +78,15 @@ class Arena(list[object]):
 Lowerer: TypeAlias = Callable[[Any, Arena], bytes]
 
 
-def lowerer(shape: Shape) -> Lowerer:
+def lowerer(shape: WitType) -> Lowerer:
     """Return the lowerer of a type; it raises Unfit. Raises TypeError for types without values."""
     match shape:
-        case Plain(name):
+        case Primitive(name):
             return _plain(name)
         case Enum(names):
             return _enum(names)
-        case ListOf(Plain("u8")):
-            return _octets
+        case ListOf(Primitive("u8")):
+            return _bytes
         case ListOf(item):
             return _list(lowerer(item))
         case OptionOf(some):
@@ -101,11 +101,11 @@ def lowerer(shape: Shape) -> Lowerer:
             return _variant({name: _if_any(inner) for name, inner in cases})
         case Flags(names):
             return _flags(frozenset(names))
-        case Foreign():
+        case UnsupportedType():
             raise TypeError(f"no value of {describe(shape)} can be passed")
 
 
-def _if_any(shape: Shape | None) -> Lowerer | None:
+def _if_any(shape: WitType | None) -> Lowerer | None:
     return None if shape is None else lowerer(shape)
 
 
@@ -121,7 +121,7 @@ def _plain(name: str) -> Lowerer:
 
             def lower_bool(value: Any, _: Arena) -> bytes:
                 if value is not True and value is not False:
-                    raise _unfit("bool", value)
+                    raise _conversion_error("bool", value)
                 return both[value]
 
             return lower_bool
@@ -137,9 +137,9 @@ def _integer(name: str) -> Lowerer:
 
     def lower(value: Any, _: Arena) -> bytes:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise _unfit(name, value)
+            raise _conversion_error(name, value)
         if not least <= value <= most:
-            raise Unfit(f"a {name} is from {least} to {most}")
+            raise ConversionError(f"a {name} is from {least} to {most}")
         return pack(kind, value)
 
     return lower
@@ -151,18 +151,18 @@ def _float(name: str) -> Lowerer:
 
     def lower(value: Any, _: Arena) -> bytes:
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise _unfit(name, value)
+            raise _conversion_error(name, value)
         try:
             return pack(kind, value)
         except (OverflowError, struct.error):
-            raise Unfit(f"the number is too large for {name}") from None
+            raise ConversionError(f"the number is too large for {name}") from None
 
     return lower
 
 
 def _char(value: Any, _: Arena) -> bytes:
     if not isinstance(value, str) or len(value) != 1 or "\ud800" <= value <= "\udfff":
-        raise _unfit("char", value)
+        raise _conversion_error("char", value)
     return _with_unsigned(KINDS["char"], ord(value))
 
 
@@ -176,7 +176,7 @@ def encode(text: str) -> bytes:
 
 def _string(value: Any, arena: Arena, kind: int = KINDS["string"]) -> bytes:
     if not isinstance(value, str):
-        raise _unfit("string", value)
+        raise _conversion_error("string", value)
     data = encode(value)
     arena.append(data)
     return _with_vector(kind, len(data), id(data) + BYTES_HEAD)
@@ -193,14 +193,14 @@ def _enum(names: tuple[str, ...]) -> Lowerer:
         try:
             return made[value]
         except (KeyError, TypeError):
-            raise Unfit(f"must be one of {', '.join(names)}") from None
+            raise ConversionError(f"must be one of {', '.join(names)}") from None
 
     return lower
 
 
-def _octets(value: Any, arena: Arena) -> bytes:
+def _bytes(value: Any, arena: Arena) -> bytes:
     if not isinstance(value, bytes | bytearray | memoryview):
-        raise _unfit("list<u8>", value)
+        raise _conversion_error("list<u8>", value)
     size = len(value)
     if not size:
         return _with_vector(KINDS["list"], 0, 0)
@@ -220,12 +220,12 @@ def _octets(value: Any, arena: Arena) -> bytes:
 def _list(item: Lowerer) -> Lowerer:
     def lower(value: Any, arena: Arena) -> bytes:
         if not isinstance(value, list | tuple):
-            raise _unfit("list", value)
+            raise _conversion_error("list", value)
         values: list[bytes] = []
         try:
             for one in value:
                 values.append(item(one, arena))
-        except Unfit as error:
+        except ConversionError as error:
             raise error.within(f"[{len(values)}]") from None
         arena.much |= len(values) > SLICE
         return _with_vector(KINDS["list"], len(values), arena.keep(b"".join(values)))
@@ -255,7 +255,7 @@ def _result(ok: Lowerer | None, err: Lowerer | None) -> Lowerer:
         if inner is not None:
             return _with_result(KINDS["result"], fine, arena.keep(inner(held, arena)))
         if held is not None:
-            raise _unfit("nothing", held)
+            raise _conversion_error("nothing", held)
         return _with_result(KINDS["result"], fine, 0)
 
     return lower
@@ -264,7 +264,7 @@ def _result(ok: Lowerer | None, err: Lowerer | None) -> Lowerer:
 def _tuple(items: list[Lowerer]) -> Lowerer:
     def lower(value: Any, arena: Arena) -> bytes:
         if not isinstance(value, tuple | list) or len(value) != len(items):
-            raise _unfit(f"tuple of {len(items)}", value)
+            raise _conversion_error(f"tuple of {len(items)}", value)
         values = b"".join([item(one, arena) for item, one in zip(items, value, strict=True)])
         return _with_vector(KINDS["tuple"], len(items), arena.keep(values))
 
@@ -281,11 +281,11 @@ def _record(shape: Record) -> Lowerer:
 
     def lower(value: Any, arena: Arena, _keep: object = texts) -> bytes:
         if not isinstance(value, dict):
-            raise _unfit("record", value)
+            raise _conversion_error("record", value)
         get = value.get
         try:
             entries = b"".join([name + inner(get(key), arena) for key, name, inner in fields])
-        except Unfit as error:
+        except ConversionError as error:
             raise error.within(_culprit(value)) from None
         arena.append(entries)
         return _with_vector(kind, count, id(entries) + BYTES_HEAD)
@@ -294,7 +294,7 @@ def _record(shape: Record) -> Lowerer:
         for key, _, inner in fields:
             try:
                 inner(value.get(key), Arena())
-            except Unfit:
+            except ConversionError:
                 return key
         return "?"
 
@@ -309,9 +309,11 @@ def _variant(cases: dict[str, Lowerer | None]) -> Lowerer:
             case (str(name), held) if name in cases:
                 inner, text = cases[name], names[name]
             case _:
-                raise Unfit(f"must be a pair of one of {', '.join(cases)} and what it holds")
+                raise ConversionError(
+                    f"must be a pair of one of {', '.join(cases)} and what it holds"
+                )
         if inner is None and held is not None:
-            raise _unfit("nothing", held).within(name)
+            raise _conversion_error("nothing", held).within(name)
         start = arena.keep(inner(held, arena)) if inner is not None else 0
         return _with_variant(KINDS["variant"], len(text), id(text) + BYTES_HEAD, start)
 
@@ -323,13 +325,13 @@ def _flags(names: frozenset[str]) -> Lowerer:
 
     def lower(value: Any, arena: Arena) -> bytes:
         if not isinstance(value, set | frozenset) or not value <= names:
-            raise Unfit(f"must be a set of {', '.join(sorted(names))}")
+            raise ConversionError(f"must be a set of {', '.join(sorted(names))}")
         made = b"".join([_vector(len(texts[n]), id(texts[n]) + BYTES_HEAD) for n in value])
         return _with_vector(KINDS["flags"], len(value), arena.keep(made))
 
     return lower
 
 
-def _unfit(wanted: str, value: object) -> Unfit:
-    return Unfit(f"must be {wanted}, not {type(value).__name__}" if value is not None
+def _conversion_error(wanted: str, value: object) -> ConversionError:
+    return ConversionError(f"must be {wanted}, not {type(value).__name__}" if value is not None
                  else f"must be {wanted}; it is missing")  # fmt: skip

@@ -11,36 +11,36 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from algaenv.runner.locks import importing
+from algaenv.runner.locks import import_lock
 
 if TYPE_CHECKING:
-    from algaenv.runner.components.compiled import Compiled, Tell
-    from algaenv.runner.components.loaded import Loaded
+    from algaenv.runner.components.compiled import CompiledComponents, OnCompileEvent
+    from algaenv.runner.components.loaded import LoadedComponents
     from algaenv.runner.execute.invocation import HostTable
-    from algaenv.runner.wasm.guest import Guest, Guests
-    from algaenv.runner.wasm.guest_executor import Lanes
-    from algaenv.runner.wasm.guest_limits import Budget
+    from algaenv.runner.wasm.guest import Guest, GuestLoader
+    from algaenv.runner.wasm.guest_executor import GuestExecutor
+    from algaenv.runner.wasm.guest_limits import MemoryBudget
 
 _log = logging.getLogger(__name__)
 
-MOST_STUCK = 6
+MAX_STUCK = 6
 """Threads that sleep where nothing can end them, from which on the worker is replaced."""
 
 
-class NoEngine(Exception):
+class RuntimeUnavailable(Exception):
     """The engine cannot be made in this process; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Works:
+class Runtime:
     """The engine and what belongs to it."""
 
-    guests: Guests
-    loaded: Loaded[Guest]
-    lanes: Lanes
+    guests: GuestLoader
+    loaded: LoadedComponents[Guest]
+    lanes: GuestExecutor
 
 
-class Engine:
+class LazyRuntime:
     """Hands out the works of this process; close it at the end.
 
     `table` gives the host functions, `threads` is how many calls run at once and `queue` how many
@@ -51,19 +51,19 @@ class Engine:
     def __init__(
         self,
         table: Callable[[], HostTable],
-        compiled: Compiled,
+        compiled: CompiledComponents,
         *,
         threads: int,
         queue: int,
-        tell: Tell,
+        tell: OnCompileEvent,
         recycle: Callable[[], None],
-        budget: Budget | None = None,
+        budget: MemoryBudget | None = None,
     ) -> None:
         self._budget = budget
         self._table, self._compiled, self._tell = table, compiled, tell
         self._threads, self._queue = threads, queue
         self._recycle = recycle
-        self._making: asyncio.Task[Works] | None = None
+        self._making: asyncio.Task[Runtime] | None = None
         self._tired = False
 
     def begin(self) -> None:
@@ -71,7 +71,7 @@ class Engine:
         if self._making is None:
             self._making = asyncio.create_task(self._make())
 
-    async def works(self) -> Works:
+    async def works(self) -> Runtime:
         """Wait until the engine is made, the first time. Raises NoEngine."""
         making = self._making
         if making is not None and making.done() and not making.cancelled():
@@ -80,7 +80,7 @@ class Engine:
             self.begin()
             assert self._making is not None  # noqa: S101
             works = await asyncio.shield(self._making)
-        if works.lanes.stuck >= MOST_STUCK and not self._tired:
+        if works.lanes.stuck >= MAX_STUCK and not self._tired:
             self._tired = True
             fields = {"stuck": works.lanes.stuck}
             _log.warning("too many guests cannot be ended", extra={"fields": fields})
@@ -88,7 +88,7 @@ class Engine:
         return works
 
     @property
-    def now(self) -> Works | None:
+    def now(self) -> Runtime | None:
         """The works if they are there already."""
         making = self._making
         if making is None or not making.done() or making.cancelled() or making.exception():
@@ -100,28 +100,28 @@ class Engine:
         if (works := self.now) is not None:
             await works.lanes.close()
 
-    async def _make(self) -> Works:
-        from algaenv.runner.components.loaded import Loaded
+    async def _make(self) -> Runtime:
+        from algaenv.runner.components.loaded import LoadedComponents
 
         try:
             guests = await asyncio.to_thread(self._make_guests)
         except Exception as error:
             _log.exception("no engine")
-            raise NoEngine(f"{type(error).__name__}: {error}") from error
-        from algaenv.runner.wasm.guest_executor import Lanes
+            raise RuntimeUnavailable(f"{type(error).__name__}: {error}") from error
+        from algaenv.runner.wasm.guest_executor import GuestExecutor
 
-        return Works(
+        return Runtime(
             guests,
-            Loaded(guests, self._compiled, tell=self._tell),
-            Lanes(threads=self._threads, queue=self._queue, ticker=guests.ticker),
+            LoadedComponents(guests, self._compiled, tell=self._tell),
+            GuestExecutor(threads=self._threads, queue=self._queue, ticker=guests.ticker),
         )
 
-    def _make_guests(self) -> Guests:
-        with importing():
+    def _make_guests(self) -> GuestLoader:
+        with import_lock():
             # What the first call would import otherwise, and wait for.
             import algaenv.runner.execute.request_models
             import algaenv.runner.wasm.guest_executor
             import algaenv.runner.wasm.wit  # noqa: F401
-            from algaenv.runner.wasm.guest import Guests
+            from algaenv.runner.wasm.guest import GuestLoader
 
-        return Guests(self._table(), self._threads, budget=self._budget)
+        return GuestLoader(self._table(), self._threads, budget=self._budget)

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeAlias
 
-LARGEST = 5_000
+MAX_TYPES = 5_000
 """Types a function may be made of. Those of the world have fewer than sixty; a component may
 nest records so that writing them out would take for ever."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plain:
+class Primitive:
     """`string`, `u16`, `f64` and the like."""
 
     name: str
@@ -32,43 +32,43 @@ class Plain:
 class ListOf:
     """list<T>."""
 
-    item: Shape
+    item: WitType
 
 
 @dataclass(frozen=True, slots=True)
 class OptionOf:
     """option<T>."""
 
-    some: Shape
+    some: WitType
 
 
 @dataclass(frozen=True, slots=True)
 class ResultOf:
     """result<T, E>; either may be absent."""
 
-    ok: Shape | None
-    err: Shape | None
+    ok: WitType | None
+    err: WitType | None
 
 
 @dataclass(frozen=True, slots=True)
 class TupleOf:
     """tuple<…>."""
 
-    items: tuple[Shape, ...]
+    items: tuple[WitType, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """Names as in WIT, in their order."""
 
-    fields: tuple[tuple[str, Shape], ...]
+    fields: tuple[tuple[str, WitType], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
     """Cases with or without something in them."""
 
-    cases: tuple[tuple[str, Shape | None], ...]
+    cases: tuple[tuple[str, WitType | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +86,23 @@ class Flags:
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign:
+class UnsupportedType:
     """What this runner has no value for: resources, streams, futures."""
 
     name: str
 
 
-Shape: TypeAlias = (
-    Plain | ListOf | OptionOf | ResultOf | TupleOf | Record | Variant | Enum | Flags | Foreign
+WitType: TypeAlias = (
+    Primitive
+    | ListOf
+    | OptionOf
+    | ResultOf
+    | TupleOf
+    | Record
+    | Variant
+    | Enum
+    | Flags
+    | UnsupportedType
 )
 
 
@@ -101,28 +110,28 @@ Shape: TypeAlias = (
 class Signature:
     """Of a function: its parameters in order, and what it returns."""
 
-    parameters: tuple[tuple[str, Shape], ...]
-    result: Shape | None
+    parameters: tuple[tuple[str, WitType], ...]
+    result: WitType | None
 
 
-class TooLarge(Exception):
+class TypeTooLarge(Exception):
     """The types of a function are more than anybody would write."""
 
 
 def signature(function: Any, /) -> Signature:
     """Return the signature of a `wasmtime.component.FuncType`. Raises TooLarge."""
-    reader = _Reader()
+    reader = _TypeReader()
     parameters = tuple((name, reader.read(kind)) for name, kind in function.params)
     result = function.result
     return Signature(parameters, None if result is None else reader.read(result))
 
 
-def describe(shape: Shape | None) -> str:
+def describe(shape: WitType | None) -> str:
     """Return the type as WIT has it, records by their fields."""
     match shape:
         case None:
             return "_"
-        case Plain(name) | Foreign(name):
+        case Primitive(name) | UnsupportedType(name):
             return name
         case ListOf(item):
             return f"list<{describe(item)}>"
@@ -143,17 +152,17 @@ def describe(shape: Shape | None) -> str:
 
 
 @dataclass(slots=True)
-class _Reader:
+class _TypeReader:
     """Walks the types of wasmtime, which are asked from the library one by one."""
 
-    left: int = field(default=LARGEST)
+    left: int = field(default=MAX_TYPES)
 
-    def read(self, kind: Any) -> Shape:
+    def read(self, kind: Any) -> WitType:
         from wasmtime.component import _types as types
 
         self.left -= 1
         if self.left < 0:
-            raise TooLarge
+            raise TypeTooLarge
         match kind:
             case types.ListType():
                 return ListOf(self.read(kind.element))
@@ -172,13 +181,13 @@ class _Reader:
             case types.FlagsType():
                 return Flags(tuple(kind.names))
             case types.OwnType() | types.BorrowType():
-                return Foreign("resource")
+                return UnsupportedType("resource")
             case types.FutureType() | types.StreamType() | types.ErrorContext():
-                return Foreign(type(kind).__name__.removesuffix("Type").lower())
+                return UnsupportedType(type(kind).__name__.removesuffix("Type").lower())
             case _:
-                return Plain(type(kind).__name__.lower())
+                return Primitive(type(kind).__name__.lower())
 
-    def read_some(self, kind: Any) -> Shape | None:
+    def read_some(self, kind: Any) -> WitType | None:
         return None if kind is None else self.read(kind)
 
 
@@ -194,27 +203,27 @@ HANDLER = "handler"
 
 World = Mapping[str, Mapping[str, Signature]]
 
-_text, _flag = Plain("string"), Plain("bool")
-_u16, _u32, _u64, _f64 = Plain("u16"), Plain("u32"), Plain("u64"), Plain("f64")
-_octets = ListOf(Plain("u8"))
+_text, _flag = Primitive("string"), Primitive("bool")
+_u16, _u32, _u64, _f64 = Primitive("u16"), Primitive("u32"), Primitive("u64"), Primitive("f64")
+_octets = ListOf(Primitive("u8"))
 
 
-def _record(**fields: Shape | str) -> Record:
-    """Fields by name; `"text"` and the like are kept short by `_of`."""
-    return Record(tuple((name.replace("_", "-"), _of(kind)) for name, kind in fields.items()))
+def _record(**fields: WitType | str) -> Record:
+    """Fields by name; `"text"` and the like are kept short by `_wit_type`."""
+    return Record(tuple((name.replace("_", "-"), _wit_type(kind)) for name, kind in fields.items()))
 
 
-def _of(kind: Shape | str) -> Shape:
+def _wit_type(kind: WitType | str) -> WitType:
     if not isinstance(kind, str):
         return kind
     if kind.startswith("?"):
-        return OptionOf(_of(kind[1:]))
+        return OptionOf(_wit_type(kind[1:]))
     return {"text": _text, "bool": _flag, "u32": _u32, "f64": _f64, "u64": _u64}[kind]
 
 
-def _func(result: Shape | str | None = None, /, **parameters: Shape | str) -> Signature:
-    named = tuple((name.replace("_", "-"), _of(kind)) for name, kind in parameters.items())
-    return Signature(named, None if result is None else _of(result))
+def _func(result: WitType | str | None = None, /, **parameters: WitType | str) -> Signature:
+    named = tuple((name.replace("_", "-"), _wit_type(kind)) for name, kind in parameters.items())
+    return Signature(named, None if result is None else _wit_type(result))
 
 
 def _header() -> Record:
@@ -230,23 +239,23 @@ def _response() -> Record:
     return _record(status=_u16, headers=ListOf(_header()), body=OptionOf(_octets))
 
 
-def _who() -> Record:
+def _context() -> Record:
     return _record(request_id="?text", tenant_id="text", extension_id="text",
                    install_id="?text", version_id="?text")  # fmt: skip
 
 
 @cache
-def handler() -> Signature:
+def handler_signature() -> Signature:
     """The one export."""
-    return _func(_response(), request=_record(context=_who(), http=_request()))
+    return _func(_response(), request=_record(context=_context(), http=_request()))
 
 
 @cache
-def imports() -> World:
+def world_imports() -> World:
     """Functions by interface and name; `types` has none."""
     return {
         "types": {},
-        "context": {"get-context": _func(_who())},
+        "context": {"get-context": _func(_context())},
         "secrets": _secrets(),
         "http": {"fetch": _func(ResultOf(_response(), Enum((
             "invalid-url", "not-allowed", "transport", "internal"))), request=_request())},
@@ -283,7 +292,7 @@ def _storage() -> Mapping[str, Signature]:
     }
 
 
-def _user(**more: Shape | str) -> Mapping[str, Signature]:
+def _user(**more: WitType | str) -> Mapping[str, Signature]:
     user = _record(tenant_id="text", client_name="text", user_id="text", user_email="text",
                    user_name="text", user_type="text", **more)  # fmt: skip
     return {"get-user": _func(ResultOf(user, Enum(("not-available", "not-allowed"))))}
@@ -328,7 +337,7 @@ def _invoicing() -> Mapping[str, Signature]:
     return {"create-manual-invoice": _func(created, input=create)}
 
 
-def _page(item: Shape) -> Record:
+def _page(item: WitType) -> Record:
     return _record(items=ListOf(item), total_count="u32", page="u32", page_size="u32")
 
 
@@ -364,7 +373,7 @@ def _services() -> Mapping[str, Signature]:
     }
 
 
-def complaints(ours: Signature, theirs: Signature, *, we_call: bool) -> Iterator[str]:
+def mismatches(ours: Signature, theirs: Signature, *, we_call: bool) -> Iterator[str]:
     """Tell what keeps a function from being called, or from being ours. `we_call`: it is theirs.
 
     Parameters go by position, since their names never reach compiled code.
@@ -376,10 +385,10 @@ def complaints(ours: Signature, theirs: Signature, *, we_call: bool) -> Iterator
         given, taken = (our, their) if we_call else (their, our)
         yield from _mismatches(given, taken, name)
     results = (theirs.result, ours.result) if we_call else (ours.result, theirs.result)
-    yield from _arms(*results, "result")
+    yield from _arm_mismatches(*results, "result")
 
 
-def _mismatches(given: Shape, taken: Shape, where: str) -> Iterator[str]:
+def _mismatches(given: WitType, taken: WitType, where: str) -> Iterator[str]:
     """Tell where a value of `given` cannot become one of `taken`."""
     match given, taken:
         case OptionOf(inner), OptionOf(wanted):
@@ -389,27 +398,27 @@ def _mismatches(given: Shape, taken: Shape, where: str) -> Iterator[str]:
         case ListOf(inner), ListOf(wanted):
             yield from _mismatches(inner, wanted, f"{where}[]")
         case ResultOf(), ResultOf():
-            yield from _arms(given.ok, taken.ok, f"{where}.ok")
-            yield from _arms(given.err, taken.err, f"{where}.err")
+            yield from _arm_mismatches(given.ok, taken.ok, f"{where}.ok")
+            yield from _arm_mismatches(given.err, taken.err, f"{where}.err")
         case TupleOf(items), TupleOf(wanted_items) if len(items) == len(wanted_items):
             for place, pair in enumerate(zip(items, wanted_items, strict=True)):
                 yield from _mismatches(*pair, f"{where}.{place}")
         case Record(), Record():
-            yield from _fields(given, taken, where)
+            yield from _field_mismatches(given, taken, where)
         case Enum(names), Enum(wanted_names) if not {*names}.isdisjoint(wanted_names):
             return
-        case _ if given != taken or isinstance(taken, Foreign):
+        case _ if given != taken or isinstance(taken, UnsupportedType):
             yield f"{where} is {describe(taken)}, not {describe(given)}"
 
 
-def _arms(given: Shape | None, taken: Shape | None, where: str) -> Iterator[str]:
+def _arm_mismatches(given: WitType | None, taken: WitType | None, where: str) -> Iterator[str]:
     if given is not None and taken is not None:
         yield from _mismatches(given, taken, where)
     elif given is not taken:
         yield f"{where} is {describe(taken)}, not {describe(given)}"
 
 
-def _fields(given: Record, taken: Record, where: str) -> Iterator[str]:
+def _field_mismatches(given: Record, taken: Record, where: str) -> Iterator[str]:
     known = dict(given.fields)
     for name, wanted in taken.fields:
         if name in known:

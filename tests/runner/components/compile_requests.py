@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from algaenv.bundle.digest import Digest
-from algaenv.runner.components.compiled import Compiled, CompileEnded, Event
+from algaenv.runner.components.compiled import CompiledComponents, CompileEnded, CompileEvent
 from algaenv.runner.components.compiler import CompileLimits
 from algaenv.runner.wasm.failure import GuestFailure
 
@@ -28,14 +28,14 @@ def say(what: str, **fields: object) -> None:
     sys.stdout.flush()
 
 
-def tell(event: Event) -> None:
+def tell(event: CompileEvent) -> None:
     if isinstance(event, CompileEnded):
         fields = dataclasses.asdict(event) | {"component": event.component.hex}
         say("compiled", **fields)
 
 
 async def ask(root: Path, at_once: int, files: list[Path]) -> None:
-    compiled = Compiled(root, CompileLimits(at_once=at_once), tell=tell)
+    compiled = CompiledComponents(root, CompileLimits(at_once=at_once), tell=tell)
 
     async def one(file: Path) -> None:
         try:

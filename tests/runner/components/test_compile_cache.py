@@ -9,19 +9,24 @@ from pathlib import Path
 import pytest
 
 from algaenv.bundle.digest import Digest
-from algaenv.runner.components.compile_cache import FOREIGN_SECONDS, LEFTOVER_SECONDS, Folder, Kept
+from algaenv.runner.components.compile_cache import (
+    FOREIGN_SECONDS,
+    LEFTOVER_SECONDS,
+    CompileCache,
+    CompileDirectory,
+)
 
 HOUR = 3600.0
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    made = Folder(tmp_path)
+def folder(tmp_path: Path) -> CompileDirectory:
+    made = CompileDirectory(tmp_path)
     made.prepare()
     return made
 
 
-def put(folder: Folder, name: str, *, size: int = 100, ago: float = HOUR) -> Path:
+def put(folder: CompileDirectory, name: str, *, size: int = 100, ago: float = HOUR) -> Path:
     file = folder.place(Digest.of(name.encode()))
     file.write_bytes(bytes(size))
     moment = time.time() - ago
@@ -29,33 +34,33 @@ def put(folder: Folder, name: str, *, size: int = 100, ago: float = HOUR) -> Pat
     return file
 
 
-def there(folder: Folder) -> set[Path]:
+def there(folder: CompileDirectory) -> set[Path]:
     return set(folder.path.glob("*.cwasm"))
 
 
-def test_what_was_not_used_for_longest_goes(folder: Folder) -> None:
+def test_what_was_not_used_for_longest_goes(folder: CompileDirectory) -> None:
     files = [put(folder, str(n), ago=HOUR + n) for n in range(5)]
-    kept = Kept(folder, 250)
+    kept = CompileCache(folder, 250)
     assert kept.tidy() == (files[4], files[3], files[2])
     assert there(folder) == {files[0], files[1]}
     assert kept.tidy() == ()
 
 
-def test_use_is_seen_by_other_processes(folder: Folder) -> None:
+def test_use_is_seen_by_other_processes(folder: CompileDirectory) -> None:
     files = [put(folder, str(n), ago=HOUR + n) for n in range(3)]
-    Kept(folder, 0).used(files[2])
-    assert Kept(folder, 200, grace_seconds=0).tidy() == (files[1],)
+    CompileCache(folder, 0).used(files[2])
+    assert CompileCache(folder, 200, grace_seconds=0).tidy() == (files[1],)
     # Written down once a second, not for every call.
-    kept = Kept(folder, 0)
+    kept = CompileCache(folder, 0)
     kept.used(files[2])
     os.utime(files[2], (1, 1))
     kept.used(files[2])
     assert files[2].stat().st_mtime == 1
 
 
-def test_what_must_stay(folder: Folder) -> None:
+def test_what_must_stay(folder: CompileDirectory) -> None:
     loaded, new, recent, old = (put(folder, name) for name in ("loaded", "new", "recent", "old"))
-    kept = Kept(folder, 0)
+    kept = CompileCache(folder, 0)
     kept.pin(loaded)
     kept.pin(loaded)
     kept.unpin(loaded)
@@ -66,7 +71,7 @@ def test_what_must_stay(folder: Folder) -> None:
     assert there(folder) == {recent}
 
 
-def test_files_of_other_engines_go_after_a_week(folder: Folder) -> None:
+def test_files_of_other_engines_go_after_a_week(folder: CompileDirectory) -> None:
     def foreign(name: str, ago: float) -> Path:
         file = put(folder, name, ago=ago)
         return file.rename(file.with_name(f"{file.name[:64]}.{'0' * 16}.cwasm"))
@@ -74,17 +79,17 @@ def test_files_of_other_engines_go_after_a_week(folder: Folder) -> None:
     stale = foreign("a", FOREIGN_SECONDS + HOUR)
     fresh = foreign("b", FOREIGN_SECONDS - HOUR)
     own = put(folder, "c", ago=FOREIGN_SECONDS + HOUR)
-    kept = Kept(folder, 1 << 30)
+    kept = CompileCache(folder, 1 << 30)
     assert kept.tidy() == (stale,)
     assert there(folder) == {fresh, own}
 
 
-def test_what_dead_processes_left(folder: Folder) -> None:
+def test_what_dead_processes_left(folder: CompileDirectory) -> None:
     bundle = Digest.of(b"bundle")
     folder.note(bundle, bundle)
     aside = folder.draft(bundle)
     (aside / "half").write_bytes(b"x")
-    kept = Kept(folder, 0)
+    kept = CompileCache(folder, 0)
     kept.tidy()
     assert aside.exists()
     moment = time.time() - LEFTOVER_SECONDS - 1
@@ -97,16 +102,16 @@ def test_what_dead_processes_left(folder: Folder) -> None:
     assert folder.component_of(bundle) is None
 
 
-def test_what_is_not_ours_is_left_alone(folder: Folder) -> None:
+def test_what_is_not_ours_is_left_alone(folder: CompileDirectory) -> None:
     other = folder.path / "notes.txt"
     other.write_text("x")
     os.utime(other, (1, 1))
-    assert Kept(folder, 0).tidy() == ()
+    assert CompileCache(folder, 0).tidy() == ()
     assert other.exists()
 
 
 def test_nothing_there_yet(tmp_path: Path) -> None:
-    kept = Kept(Folder(tmp_path / "missing"), 0)
+    kept = CompileCache(CompileDirectory(tmp_path / "missing"), 0)
     assert kept.tidy() == ()
     kept.used(tmp_path / "missing")
     kept.drop(tmp_path / "missing")

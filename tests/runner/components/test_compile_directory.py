@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from algaenv.bundle.digest import Digest
-from algaenv.runner.components.compile_cache import Folder, is_noexec
-from algaenv.runner.components.compiled import Compiled
+from algaenv.runner.components.compile_cache import CompileDirectory, is_noexec
+from algaenv.runner.components.compiled import CompiledComponents
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 
 from .components import kept, small
@@ -21,13 +21,13 @@ WASM = Digest.of(b"component")
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    made = Folder(tmp_path)
+def folder(tmp_path: Path) -> CompileDirectory:
+    made = CompileDirectory(tmp_path)
     made.prepare()
     return made
 
 
-def refused(folder: Folder, words: str) -> None:
+def refused(folder: CompileDirectory, words: str) -> None:
     with pytest.raises(GuestFailure, match=words) as caught:
         folder.has(folder.place(WASM))
     assert caught.value.kind is Kind.HOST
@@ -36,7 +36,7 @@ def refused(folder: Folder, words: str) -> None:
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o720, 0o702])
 @pytest.mark.parametrize("which", [".algaenv", ".algaenv/compiled"])
 def test_a_directory_that_others_can_write_to(
-    tmp_path: Path, folder: Folder, which: str, mode: int
+    tmp_path: Path, folder: CompileDirectory, which: str, mode: int
 ) -> None:
     folder.place(WASM).touch(mode=0o600)
     assert folder.has(folder.place(WASM))
@@ -50,11 +50,11 @@ def test_nothing_is_compiled_into_it_either(tmp_path: Path) -> None:
     (tmp_path / ".algaenv").mkdir(mode=0o700)
     (tmp_path / ".algaenv").chmod(0o777)
     with pytest.raises(GuestFailure, match="others can write"):
-        asyncio.run(Compiled(tmp_path).ensure(*kept(tmp_path, small())))
+        asyncio.run(CompiledComponents(tmp_path).ensure(*kept(tmp_path, small())))
     assert list((tmp_path / ".algaenv").rglob("*.cwasm")) == []
 
 
-def test_a_file_that_others_can_write_to(folder: Folder) -> None:
+def test_a_file_that_others_can_write_to(folder: CompileDirectory) -> None:
     folder.place(WASM).touch()
     folder.place(WASM).chmod(0o622)
     refused(folder, "others can write to it")
@@ -62,13 +62,13 @@ def test_a_file_that_others_can_write_to(folder: Folder) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
 @pytest.mark.parametrize("which", ["folder", "file"])
-def test_what_belongs_to_somebody_else(folder: Folder, which: str) -> None:
+def test_what_belongs_to_somebody_else(folder: CompileDirectory, which: str) -> None:
     folder.place(WASM).touch(mode=0o600)
     os.chown(folder.path if which == "folder" else folder.place(WASM), 12345, -1)
     refused(folder, "it belongs to user 12345")
 
 
-def test_links_are_not_followed(tmp_path: Path, folder: Folder) -> None:
+def test_links_are_not_followed(tmp_path: Path, folder: CompileDirectory) -> None:
     (tmp_path / "elsewhere").touch(mode=0o600)
     folder.place(WASM).symlink_to(tmp_path / "elsewhere")
     refused(folder, "not a plain file")
@@ -79,18 +79,18 @@ def test_links_are_not_followed(tmp_path: Path, folder: Folder) -> None:
     refused(folder, "not a directory")
 
 
-def test_engines_do_not_meet(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engines_do_not_meet(folder: CompileDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
 
     before = folder.place(WASM)
     from algaenv.runner.wasm import engine_config
 
     monkeypatch.setattr(engine_config, "fingerprint", lambda: "another engine")
-    other = Folder(folder.path.parent.parent)
+    other = CompileDirectory(folder.path.parent.parent)
     assert other.place(WASM) != before
     assert other.place(WASM).name.startswith(WASM.hex)
 
 
-def test_what_was_noted_of_a_bundle(folder: Folder) -> None:
+def test_what_was_noted_of_a_bundle(folder: CompileDirectory) -> None:
     bundle = Digest.of(b"bundle")
     assert folder.component_of(bundle) is None
     folder.note(bundle, WASM)
@@ -122,12 +122,12 @@ def test_noexec_is_noticed(noexec: Path, tmp_path: Path) -> None:
 def test_what_is_on_a_read_only_disk_can_be_used(tmp_path: Path) -> None:
     bundle, wasm = kept(tmp_path / "bundles", small())
     root = tmp_path / "cache"
-    file = asyncio.run(Compiled(root).ensure(bundle, wasm))
+    file = asyncio.run(CompiledComponents(root).ensure(bundle, wasm))
     inside = [each for each in (root, *root.rglob("*")) if each.is_dir()]
     for each in inside:
         each.chmod(0o500)
     try:
-        assert asyncio.run(Compiled(root).ensure(bundle, wasm)) == file
+        assert asyncio.run(CompiledComponents(root).ensure(bundle, wasm)) == file
     finally:
         for each in inside:
             each.chmod(0o700)

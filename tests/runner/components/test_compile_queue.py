@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.runner.components.compiler import Slots
+from algaenv.runner.components.compiler import CompileQueue
 
 HOLDER = """
 import asyncio, sys
@@ -29,10 +29,10 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Callable[[int], Slots]:
+def make(tmp_path: Path) -> Callable[[int], CompileQueue]:
     for name in ("queue", "tmp"):
         (tmp_path / name).mkdir()
-    return lambda count: Slots(tmp_path / "queue", count, temporary=tmp_path / "tmp")
+    return lambda count: CompileQueue(tmp_path / "queue", count, temporary=tmp_path / "tmp")
 
 
 def tickets(tmp_path: Path) -> list[Path]:
@@ -56,11 +56,11 @@ def holder(tmp_path: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_never_more_than_there_are(tmp_path: Path, make: Callable[[int], Slots]) -> None:
+def test_never_more_than_there_are(tmp_path: Path, make: Callable[[int], CompileQueue]) -> None:
     async def work() -> int:
         held = most = 0
 
-        async def one(slots: Slots) -> None:
+        async def one(slots: CompileQueue) -> None:
             nonlocal held, most
             async with slots.hold():
                 held += 1
@@ -77,12 +77,12 @@ def test_never_more_than_there_are(tmp_path: Path, make: Callable[[int], Slots])
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_first_come_first_served(tmp_path: Path, make: Callable[[int], Slots]) -> None:
+def test_first_come_first_served(tmp_path: Path, make: Callable[[int], CompileQueue]) -> None:
     async def work() -> list[int]:
         order: list[int] = []
         free = asyncio.Event()
 
-        async def one(number: int, slots: Slots) -> None:
+        async def one(number: int, slots: CompileQueue) -> None:
             async with slots.hold():
                 order.append(number)
                 await free.wait()
@@ -99,7 +99,7 @@ def test_first_come_first_served(tmp_path: Path, make: Callable[[int], Slots]) -
 
 
 def test_those_who_leave_or_die_hold_up_nobody(
-    tmp_path: Path, make: Callable[[int], Slots]
+    tmp_path: Path, make: Callable[[int], CompileQueue]
 ) -> None:
     async def work() -> None:
         with holder(tmp_path) as first, holder(tmp_path) as second:
@@ -125,7 +125,7 @@ def test_those_who_leave_or_die_hold_up_nobody(
     assert tickets(tmp_path) == []
 
 
-def test_a_queue_that_is_removed(tmp_path: Path, make: Callable[[int], Slots]) -> None:
+def test_a_queue_that_is_removed(tmp_path: Path, make: Callable[[int], CompileQueue]) -> None:
     async def work() -> None:
         async with make(1).hold():
             waiting = asyncio.create_task(make(1)._take())

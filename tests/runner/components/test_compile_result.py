@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from algaenv.runner.components.compile import (
+    CompileResult,
     Done,
     Failed,
     Unreadable,
-    Verdict,
-    malformed,
-    read,
-    refused,
-    write,
+    decode_result,
+    encode_result,
+    malformed_result,
+    refused_result,
 )
 from algaenv.runner.wasm.failure import Kind
 
@@ -26,27 +26,27 @@ from algaenv.runner.wasm.failure import Kind
         Unreadable(2),
     ],
 )
-def test_it_is_read_as_it_was_written(verdict: Verdict) -> None:
-    line = write(verdict)
+def test_it_is_read_as_it_was_written(verdict: CompileResult) -> None:
+    line = encode_result(verdict)
     assert line.endswith("\n")
     assert line.count("\n") == 1
-    assert read(line) == verdict
+    assert decode_result(line) == verdict
 
 
 def test_only_components_are_let_through() -> None:
-    assert malformed(b"\0asm\x0d\0\x01\0 and more") is None
+    assert malformed_result(b"\0asm\x0d\0\x01\0 and more") is None
     for head in (b"", b"\0", b"\0asm", b"\0asm\x01\0\0\0", b"\0asm\x0d\0\x02\0", b"(compone"):
-        assert isinstance(malformed(head), Failed)
+        assert isinstance(malformed_result(head), Failed)
 
 
 def test_the_words_of_the_engine() -> None:
     words = "failed to compile: f\n\nCaused by:\n    0: translation\n    1: at offset 4\n"
-    assert refused(words) == Failed(
+    assert refused_result(words) == Failed(
         Kind.COMPILE,
         "failed to compile: f",
         ("failed to compile: f", "translation", "at offset 4"),
         settled=True,
     )
     words = "failed to parse WebAssembly module\n\nCaused by:\n    unexpected end\n"
-    assert refused(words).kind is Kind.MALFORMED
-    assert refused(words).causes[1:] == ("unexpected end",)
+    assert refused_result(words).kind is Kind.MALFORMED
+    assert refused_result(words).causes[1:] == ("unexpected end",)

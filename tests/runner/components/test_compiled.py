@@ -14,7 +14,12 @@ from typing import Any, TypeVar
 import pytest
 
 from algaenv.bundle.digest import Digest
-from algaenv.runner.components.compiled import Compiled, CompileEnded, Event, FilesEvicted
+from algaenv.runner.components.compiled import (
+    CompiledComponents,
+    CompileEnded,
+    CompileEvent,
+    FilesEvicted,
+)
 from algaenv.runner.components.compiler import CompileLimits
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 
@@ -30,7 +35,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
 
-def compiles(told: list[Event]) -> list[CompileEnded]:
+def compiles(told: list[CompileEvent]) -> list[CompileEnded]:
     return [event for event in told if isinstance(event, CompileEnded)]
 
 
@@ -52,12 +57,12 @@ def leftovers(root: Path) -> list[Path]:
 
 
 def test_a_component_is_compiled_once(tmp_path: Path) -> None:
-    told: list[Event] = []
+    told: list[CompileEvent] = []
     content = small()
     bundle, wasm = kept(tmp_path, content)
 
     async def work() -> Path:
-        compiled = Compiled(tmp_path, tell=told.append)
+        compiled = CompiledComponents(tmp_path, tell=told.append)
         files = await asyncio.gather(*(compiled.ensure(bundle, wasm) for _ in range(10)))
         assert len(set(files)) == 1
         return await compiled.ensure(bundle, wasm)
@@ -69,7 +74,7 @@ def test_a_component_is_compiled_once(tmp_path: Path) -> None:
     assert ended.size == file.stat().st_size
     assert ended.cpu_seconds > 0
     assert ended.peak_bytes > 1 << 20
-    assert run(Compiled(tmp_path, tell=told.append).ensure(bundle, wasm)) == file
+    assert run(CompiledComponents(tmp_path, tell=told.append).ensure(bundle, wasm)) == file
     assert len(compiles(told)) == 1
     assert leftovers(tmp_path) == []
 
@@ -77,7 +82,7 @@ def test_a_component_is_compiled_once(tmp_path: Path) -> None:
 def test_only_the_owner_may_read_and_write(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        file = run(Compiled(tmp_path).ensure(*kept(tmp_path, small())))
+        file = run(CompiledComponents(tmp_path).ensure(*kept(tmp_path, small())))
     finally:
         os.umask(before)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -87,11 +92,11 @@ def test_only_the_owner_may_read_and_write(tmp_path: Path) -> None:
 
 
 def test_bundles_with_the_same_component_share_it(tmp_path: Path) -> None:
-    told: list[Event] = []
+    told: list[CompileEvent] = []
     _, wasm = kept(tmp_path, small())
 
     async def work() -> None:
-        compiled = Compiled(tmp_path, tell=told.append)
+        compiled = CompiledComponents(tmp_path, tell=told.append)
         files = await asyncio.gather(
             *(compiled.ensure(Digest.of(bytes([n])), wasm) for n in range(5))
         )
@@ -103,9 +108,9 @@ def test_bundles_with_the_same_component_share_it(tmp_path: Path) -> None:
 
 def test_a_known_component_is_not_read_again(tmp_path: Path) -> None:
     bundle, wasm = kept(tmp_path, small())
-    file = run(Compiled(tmp_path).ensure(bundle, wasm))
+    file = run(CompiledComponents(tmp_path).ensure(bundle, wasm))
     wasm.unlink()
-    assert run(Compiled(tmp_path).ensure(bundle, wasm)) == file
+    assert run(CompiledComponents(tmp_path).ensure(bundle, wasm)) == file
 
 
 @pytest.mark.parametrize(
@@ -124,7 +129,7 @@ def test_a_known_component_is_not_read_again(tmp_path: Path) -> None:
 )
 def test_what_is_no_component(tmp_path: Path, content: bytes, cause: str) -> None:
     with pytest.raises(GuestFailure) as caught:
-        run(Compiled(tmp_path).ensure(*kept(tmp_path, content)))
+        run(CompiledComponents(tmp_path).ensure(*kept(tmp_path, content)))
     failure = caught.value
     assert (failure.kind, failure.message) == (Kind.MALFORMED, MALFORMED)
     assert failure.causes[0] == MALFORMED
@@ -134,7 +139,7 @@ def test_what_is_no_component(tmp_path: Path, content: bytes, cause: str) -> Non
 
 def test_a_component_that_is_not_valid(tmp_path: Path) -> None:
     with pytest.raises(GuestFailure) as caught:
-        run(Compiled(tmp_path).ensure(*kept(tmp_path, ill_typed())))
+        run(CompiledComponents(tmp_path).ensure(*kept(tmp_path, ill_typed())))
     failure = caught.value
     assert (failure.kind, failure.message) == (
         Kind.COMPILE,
@@ -149,11 +154,11 @@ def test_a_refusal_is_shared_and_remembered_for_a_while(
 ) -> None:
     from algaenv.runner.components import compiled as module
 
-    told: list[Event] = []
+    told: list[CompileEvent] = []
     bundle, wasm = kept(tmp_path, ill_typed())
 
     async def work() -> None:
-        compiled = Compiled(tmp_path, tell=told.append)
+        compiled = CompiledComponents(tmp_path, tell=told.append)
         ten = (compiled.ensure(bundle, wasm) for _ in range(10))
         outcomes = await asyncio.gather(*ten, return_exceptions=True)
         assert all(isinstance(each, GuestFailure) for each in outcomes)
@@ -162,7 +167,7 @@ def test_a_refusal_is_shared_and_remembered_for_a_while(
         assert [each.failure for each in compiles(told)] == [Kind.COMPILE]
 
         monkeypatch.setattr(module, "SETTLED_SECONDS", -1.0)
-        other = Compiled(tmp_path, tell=told.append)
+        other = CompiledComponents(tmp_path, tell=told.append)
         for _ in range(2):
             with pytest.raises(GuestFailure):
                 await other.ensure(bundle, wasm)
@@ -179,12 +184,12 @@ def test_a_limit_that_was_met_is_noted_for_all_until_it_is_raised(
     from algaenv.runner.components import compiled as module
 
     monkeypatch.setattr(module, "SETTLED_SECONDS", -1.0)
-    told: list[Event] = []
+    told: list[CompileEvent] = []
     bundle, wasm = kept(tmp_path, large(steps=20_000))
 
     async def meets(limits: CompileLimits) -> GuestFailure:
         with pytest.raises(GuestFailure) as caught:
-            await Compiled(tmp_path, limits, tell=told.append).ensure(bundle, wasm)
+            await CompiledComponents(tmp_path, limits, tell=told.append).ensure(bundle, wasm)
         assert caught.value.kind is Kind.LIMIT
         return caught.value
 
@@ -193,32 +198,32 @@ def test_a_limit_that_was_met_is_noted_for_all_until_it_is_raised(
     assert "(RUNNER_COMPILE_MEMORY_BYTES)" in first.reason
     assert [run(meets(low)).reason for _ in range(3)] == [first.reason] * 3
     assert len(compiles(told)) == 1
-    run(Compiled(tmp_path, CompileLimits(), tell=told.append).ensure(bundle, wasm))
+    run(CompiledComponents(tmp_path, CompileLimits(), tell=told.append).ensure(bundle, wasm))
     assert [it.failure for it in compiles(told)] == [Kind.LIMIT, None]
-    run(Compiled(tmp_path, low).ensure(bundle, wasm))
+    run(CompiledComponents(tmp_path, low).ensure(bundle, wasm))
 
 
 def test_a_component_that_cannot_be_read(tmp_path: Path) -> None:
     bundle, wasm = kept(tmp_path, small())
     wasm.unlink()
     with pytest.raises(FileNotFoundError):
-        run(Compiled(tmp_path).ensure(bundle, wasm))
+        run(CompiledComponents(tmp_path).ensure(bundle, wasm))
     wasm.mkdir()
     with pytest.raises(IsADirectoryError):
-        run(Compiled(tmp_path).ensure(bundle, wasm))
+        run(CompiledComponents(tmp_path).ensure(bundle, wasm))
 
 
 def test_another_component_than_was_noted(tmp_path: Path) -> None:
     bundle, wasm = kept(tmp_path, small(1))
-    file = run(Compiled(tmp_path).ensure(bundle, wasm))
+    file = run(CompiledComponents(tmp_path).ensure(bundle, wasm))
     file.unlink()
     wasm.write_bytes(small(2))
-    compiled = Compiled(tmp_path)
+    compiled = CompiledComponents(tmp_path)
     with pytest.raises(GuestFailure, match="changed while it was compiled") as caught:
         run(compiled.ensure(bundle, wasm))
     assert caught.value.kind is Kind.HOST
     assert not file.exists()
-    assert run(Compiled(tmp_path).ensure(bundle, wasm)) != file
+    assert run(CompiledComponents(tmp_path).ensure(bundle, wasm)) != file
 
 
 def test_two_processes_compile_once(tmp_path: Path) -> None:
@@ -261,11 +266,11 @@ def test_a_process_that_dies_while_it_compiles(tmp_path: Path) -> None:
 
 
 def test_the_compile_goes_on_when_those_who_waited_leave(tmp_path: Path) -> None:
-    told: list[Event] = []
+    told: list[CompileEvent] = []
     bundle, wasm = kept(tmp_path, small())
 
     async def work() -> None:
-        compiled = Compiled(tmp_path, tell=told.append)
+        compiled = CompiledComponents(tmp_path, tell=told.append)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(compiled.ensure(bundle, wasm), 0)
         leaving = asyncio.create_task(compiled.ensure(bundle, wasm))
@@ -285,7 +290,7 @@ def test_a_service_that_stops_does_not_wait_for_a_compile(tmp_path: Path) -> Non
     limits = CompileLimits(seconds=300)
 
     async def work() -> None:
-        compiled = Compiled(tmp_path, limits)
+        compiled = CompiledComponents(tmp_path, limits)
         asyncio.create_task(compiled.ensure(bundle, wasm))  # noqa: RUF006 - asyncio.run ends it
         while not list((tmp_path / ".algaenv" / "compiled").glob("tmp/*")):
             await asyncio.sleep(0.01)
@@ -301,7 +306,7 @@ def test_the_event_loop_goes_on(tmp_path: Path) -> None:
     bundle, wasm = kept(tmp_path, large())
 
     async def work() -> float:
-        compiled = Compiled(tmp_path)
+        compiled = CompiledComponents(tmp_path)
         ensuring = asyncio.create_task(compiled.ensure(bundle, wasm))
         worst = 0.0
         while not ensuring.done():
@@ -316,10 +321,10 @@ def test_the_event_loop_goes_on(tmp_path: Path) -> None:
 
 
 def test_it_keeps_within_bounds(tmp_path: Path) -> None:
-    told: list[Event] = []
+    told: list[CompileEvent] = []
 
     async def work() -> None:
-        compiled = Compiled(tmp_path, CompileLimits(max_bytes=0), tell=told.append)
+        compiled = CompiledComponents(tmp_path, CompileLimits(max_bytes=0), tell=told.append)
         old = await compiled.ensure(*kept(tmp_path, small(1)))
         os.utime(old, (1, 1))
         new = await compiled.ensure(*kept(tmp_path, small(2)))
@@ -337,10 +342,10 @@ def test_it_keeps_within_bounds(tmp_path: Path) -> None:
 
 
 def test_a_cache_removed_under_the_service(tmp_path: Path) -> None:
-    told: list[Event] = []
+    told: list[CompileEvent] = []
     root = tmp_path / "cache"
     bundle, wasm = kept(tmp_path / "bundles", small())
-    compiled = Compiled(root, tell=told.append)
+    compiled = CompiledComponents(root, tell=told.append)
     file = run(compiled.ensure(bundle, wasm))
     shutil.rmtree(root)
     assert run(compiled.ensure(bundle, wasm)) == file
@@ -352,5 +357,5 @@ def test_a_disk_that_is_full_or_broken(tmp_path: Path) -> None:
     root = tmp_path / "cache"
     root.write_text("in the way")
     with pytest.raises(GuestFailure, match="cannot keep compiled components") as caught:
-        run(Compiled(root).ensure(*kept(tmp_path / "bundles", small())))
+        run(CompiledComponents(root).ensure(*kept(tmp_path / "bundles", small())))
     assert caught.value.kind is Kind.HOST

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from algaenv.runner.components.compile import Done, Failed, Unreadable, Verdict, read
+from algaenv.runner.components.compile import CompileResult, Done, Failed, Unreadable, decode_result
 from algaenv.runner.components.compiler import CompileLimits, Compiler
 from algaenv.runner.wasm.failure import Kind
 
@@ -40,11 +40,11 @@ def compiled(
     content: bytes,
     limits: CompileLimits | None = None,
     meanwhile: Callable[[psutil.Process], object] | None = None,
-) -> Verdict:
+) -> CompileResult:
     source = tmp_path / "main.wasm"
     source.write_bytes(content)
 
-    async def work() -> Verdict:
+    async def work() -> CompileResult:
         task = asyncio.create_task(
             Compiler(limits or CompileLimits()).compile(source, tmp_path / "out")
         )
@@ -58,7 +58,7 @@ def compiled(
     return asyncio.run(work())
 
 
-def failed(verdict: Verdict) -> Failed:
+def failed(verdict: CompileResult) -> Failed:
     assert isinstance(verdict, Failed)
     assert verdict.causes[0] == verdict.message
     return verdict
@@ -173,7 +173,7 @@ def test_what_it_cannot_read_or_write(tmp_path: Path) -> None:
     verdict = compiled(tmp_path, small())
     assert (failed(verdict).kind, failed(verdict).causes[1]) == (Kind.HOST, "File exists")
 
-    async def missing() -> Verdict:
+    async def missing() -> CompileResult:
         return await Compiler(CompileLimits()).compile(tmp_path / "missing", tmp_path / "none")
 
     assert asyncio.run(missing()) == Unreadable(2)
@@ -202,5 +202,5 @@ def test_by_hand(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "algaenv.runner.components", str(source)]
     command.append(str(tmp_path / "out"))
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert isinstance(read(ended.stdout), Done)
+    assert isinstance(decode_result(ended.stdout), Done)
     assert ended.stdout.count("\n") == 1

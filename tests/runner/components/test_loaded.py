@@ -14,14 +14,14 @@ import pytest
 
 from algaenv.bundle.digest import Digest
 from algaenv.runner.components.compiled import (
-    Compiled,
+    CompiledComponents,
     CompileEnded,
-    Event,
+    CompileEvent,
     FileDamaged,
     GuestLoaded,
 )
 from algaenv.runner.components.compiler import CompileLimits
-from algaenv.runner.components.loaded import Loaded
+from algaenv.runner.components.loaded import LoadedComponents
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 
 from .components import ill_typed, kept, small
@@ -48,13 +48,13 @@ class Loader:
         import wasmtime
         from wasmtime.component import Component
 
-        from algaenv.runner.wasm.guest import Unusable
+        from algaenv.runner.wasm.guest import UnusableFile
 
         file.stat()
         try:
             return Guest(Component.deserialize_file(self.engine, str(file)))
         except wasmtime.WasmtimeError as error:
-            raise Unusable(str(error)) from None
+            raise UnusableFile(str(error)) from None
 
 
 class Room:
@@ -62,11 +62,11 @@ class Room:
 
     def __init__(self, root: Path, loader: Loader, most: int = 3) -> None:
         self.root = root
-        self.told: list[Event] = []
-        self.compiled = Compiled(root, CompileLimits(max_bytes=0), tell=self.told.append)
-        self.shelf = Loaded(loader, self.compiled, most, tell=self.told.append)
+        self.told: list[CompileEvent] = []
+        self.compiled = CompiledComponents(root, CompileLimits(max_bytes=0), tell=self.told.append)
+        self.shelf = LoadedComponents(loader, self.compiled, most, tell=self.told.append)
 
-    def count(self, kind: type[Event]) -> int:
+    def count(self, kind: type[CompileEvent]) -> int:
         return sum(isinstance(event, kind) for event in self.told)
 
 
@@ -211,9 +211,9 @@ def test_one_that_can_never_be_loaded_is_not_made_again_and_again(
             pass
 
         def load(self, file: Path, /) -> Guest:
-            from algaenv.runner.wasm.guest import Unusable
+            from algaenv.runner.wasm.guest import UnusableFile
 
-            raise Unusable("not on this machine")
+            raise UnusableFile("not on this machine")
 
     never = Room(room.root, Never())
 
@@ -237,17 +237,17 @@ def test_a_component_that_is_refused(room: Room, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def guests() -> Iterator[Any]:
-    from algaenv.runner.wasm.guest import Guests
+    from algaenv.runner.wasm.guest import GuestLoader
 
-    made = Guests({}, 1, pooled=False)
+    made = GuestLoader({}, 1, pooled=False)
     yield made
     made.close()
 
 
 def test_what_the_component_lacks_is_no_damage(tmp_path: Path, guests: Any) -> None:
-    told: list[Event] = []
-    compiled = Compiled(tmp_path, tell=told.append)
-    shelf = Loaded(guests, compiled, tell=told.append)
+    told: list[CompileEvent] = []
+    compiled = CompiledComponents(tmp_path, tell=told.append)
+    shelf = LoadedComponents(guests, compiled, tell=told.append)
 
     async def work() -> None:
         bundle, wasm = kept(tmp_path, small())

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from algaenv.runner.execute.invocation import KNOWN, Invocation, Level, Spent, Stream
-from algaenv.runner.host.settings import Peers
-from algaenv.runner.host.table import table
+from algaenv.runner.execute.invocation import KNOWN_CAPABILITIES, Invocation, Level, Stream, Timings
+from algaenv.runner.host.settings import HostSettings
+from algaenv.runner.host.table import host_table
 from algaenv.runner.outbound import Outbound
-from algaenv.runner.wasm.guest_call import Wait
+from algaenv.runner.wasm.guest_call import LoopBridge
 
 T = TypeVar("T")
 
@@ -68,20 +68,20 @@ class Host:
 
     def __init__(self, running: Loop, env: Mapping[str, str]) -> None:
         self._running = running
-        self._table = table(Peers.read(env), running.outbound)
+        self._table = host_table(HostSettings.read(env), running.outbound)
         self.listener = Heard()
 
     def invocation(self, *, seconds: float = 20.0, **fields: Any) -> Invocation:
         deadline = time.monotonic() + seconds
-        wait = Wait(self._running.loop)
-        wait.bind(deadline, Spent(), pause=_nothing, resume=_nothing)
+        wait = LoopBridge(self._running.loop)
+        wait.bind(deadline, Timings(), pause=_nothing, resume=_nothing)
         known: dict[str, Any] = {
             "request_id": "r1",
             "tenant": "t1",
             "extension": "e1",
             "install": "i1",
             "version": "v1",
-            "granted": KNOWN,
+            "granted": KNOWN_CAPABILITIES,
             "secrets": None,
             "user": None,
         }

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from algaenv.runner.execute.invocation import DEFAULTS
+from algaenv.runner.execute.invocation import DEFAULT_CAPABILITIES
 from algaenv.runner.execute.request_models import User
 from algaenv.runner.wasm.wit import Err
 
@@ -71,7 +71,7 @@ def entry(name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("name", "argument"), CALLS)
 def test_refusals(host: Host, server: Stub, name: str, argument: Any) -> None:
-    assert host.call(name, argument, granted=DEFAULTS) == Err("not-allowed")
+    assert host.call(name, argument, granted=DEFAULT_CAPABILITIES) == Err("not-allowed")
     assert host.call(name, argument, install=None) == Err("not-allowed")
     assert server.asked == []
 

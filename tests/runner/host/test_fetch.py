@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from algaenv.runner import outbound
-from algaenv.runner.execute.invocation import DEFAULTS, Expired
+from algaenv.runner.execute.invocation import DEFAULT_CAPABILITIES, DeadlineExceeded
 from algaenv.runner.host import fetch
 from algaenv.runner.wasm.wit import Err
 
@@ -202,7 +202,7 @@ def test_headers_that_http_refuses(
 
 
 def test_not_granted(host: Host, server: Stub) -> None:
-    said = host.call("http.fetch", request("not a url"), granted=DEFAULTS)
+    said = host.call("http.fetch", request("not a url"), granted=DEFAULT_CAPABILITIES)
     assert said == Err("not-allowed")
 
 
@@ -267,7 +267,7 @@ def test_not_http(host: Host) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"127.0.0.1:{listening.getsockname()[1]}/"
         # TLS to somebody who never answers; the deadline of the call ends it.
-        with pytest.raises(Expired):
+        with pytest.raises(DeadlineExceeded):
             host.call("http.fetch", request(f"https://{url}"), seconds=0.5)
         listening.settimeout(5)
         peer, _ = listening.accept()
@@ -306,7 +306,7 @@ def test_its_own_limit(
 def test_the_deadline(host: Host, server: Stub, hang: str) -> None:
     server.say(Said(200, b"some", hang=hang))
     started = time.monotonic()
-    with pytest.raises(Expired):
+    with pytest.raises(DeadlineExceeded):
         host.call("http.fetch", request(server.url), seconds=0.2)
     assert time.monotonic() - started < 2
     assert server.left.wait(5), "the connection stays open"
@@ -325,7 +325,7 @@ def test_a_slow_peer_does_not_hold_up_another(host: Host, server: Stub, other: S
         assert host.call("http.fetch", request(other.url))["status"] == 200
         assert not any(each.done() for each in stuck)
         for each in stuck:
-            assert isinstance(each.exception(20), Expired)
+            assert isinstance(each.exception(20), DeadlineExceeded)
 
 
 def test_answers_do_not_mix(host: Host, server: Stub) -> None:

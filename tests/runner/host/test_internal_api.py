@@ -9,7 +9,7 @@ import time
 import pytest
 
 from algaenv.runner import outbound
-from algaenv.runner.execute.invocation import Expired
+from algaenv.runner.execute.invocation import DeadlineExceeded
 from algaenv.runner.host import internal_api
 from algaenv.runner.wasm.wit import Err
 
@@ -162,7 +162,7 @@ def test_its_own_limit(host: Host, server: Stub, monkeypatch: pytest.MonkeyPatch
 def test_the_deadline(host: Host, server: Stub, hang: str) -> None:
     server.say(Said(200, b"{}", hang=hang))
     started = time.monotonic()
-    with pytest.raises(Expired):
+    with pytest.raises(DeadlineExceeded):
         host.call(LISTING, "ns", None, seconds=0.2)
     assert time.monotonic() - started < 2
     assert server.left.wait(5), "the connection stays open"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from algaenv.runner.execute.invocation import DEFAULTS
+from algaenv.runner.execute.invocation import DEFAULT_CAPABILITIES
 
 from .conftest import Begin
 from .host import Host
@@ -98,7 +98,9 @@ def test_numbers_that_json_lacks(host: Host, server: Stub, number: float) -> Non
 
 def test_missing_capability(host: Host, server: Stub) -> None:
     error = "Permission denied: cap:invoice.manual.create not granted"
-    assert host.call(CREATE, WANTED, granted=DEFAULTS, install=None) == NOTHING | {"error": error}
+    assert host.call(CREATE, WANTED, granted=DEFAULT_CAPABILITIES, install=None) == NOTHING | {
+        "error": error
+    }
     assert server.asked == []
 
 

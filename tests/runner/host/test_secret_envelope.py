@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from algaenv.runner.execute.request_models import Caller, SecretEnvelope
+from algaenv.runner.execute.request_models import CallContext, SecretEnvelope
 from algaenv.runner.host import secret_envelope
-from algaenv.runner.host.secret_envelope import Envelopes, SecretFailure
-from algaenv.runner.host.settings import Peers
+from algaenv.runner.host.secret_envelope import SecretEnvelopes, SecretFailure
+from algaenv.runner.host.settings import HostSettings
 
 from .host import Loop
 from .stub import Said, Stub
@@ -30,9 +30,9 @@ def sealed(value: object) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def caller(**fields: Any) -> Caller:
+def caller(**fields: Any) -> CallContext:
     known = {"tenant_id": "t", "extension_id": "e", "install_id": "i", "content_hash": "sha256:x"}
-    return Caller(**(known | fields))
+    return CallContext(**(known | fields))
 
 
 Resolve = Callable[..., Mapping[str, str] | None]
@@ -43,10 +43,10 @@ def resolve(loop: Loop, server: Stub, tmp_path: Path) -> Resolve:
     """Open an envelope of these fields, before a Vault; the same cache each time."""
     token = tmp_path / "token"
     token.write_text(f"  {TOKEN}\n")
-    peers = Peers.read({"VAULT_ADDR": f"{server.url}/", "ALGA_VAULT_TOKEN_FILE": str(token)})
-    envelopes = Envelopes(peers, loop.outbound)
+    peers = HostSettings.read({"VAULT_ADDR": f"{server.url}/", "ALGA_VAULT_TOKEN_FILE": str(token)})
+    envelopes = SecretEnvelopes(peers, loop.outbound)
 
-    def open_one(ciphertext: str, who: Caller | None = None, **fields: Any) -> Any:
+    def open_one(ciphertext: str, who: CallContext | None = None, **fields: Any) -> Any:
         envelope = SecretEnvelope(ciphertext_b64=ciphertext, **fields)
         return loop.run(envelopes.resolve(envelope, who or caller()))
 
@@ -54,7 +54,7 @@ def resolve(loop: Loop, server: Stub, tmp_path: Path) -> Resolve:
 
 
 def test_no_envelope(loop: Loop) -> None:
-    envelopes = Envelopes(Peers.read({}), loop.outbound)
+    envelopes = SecretEnvelopes(HostSettings.read({}), loop.outbound)
     assert loop.run(envelopes.resolve(None, caller())) is None
 
 
@@ -120,7 +120,7 @@ def test_mount_and_namespace(
     loop: Loop, server: Stub, tmp_path: Path, mount: str | None, used: str
 ) -> None:
     (tmp_path / "token").write_text(TOKEN)
-    peers = Peers.read(
+    peers = HostSettings.read(
         {
             "ALGA_VAULT_ADDR": f"{server.url}/vault/",
             "ALGA_VAULT_TOKEN_FILE": str(tmp_path / "token"),
@@ -132,7 +132,7 @@ def test_mount_and_namespace(
     envelope = SecretEnvelope(
         ciphertext_b64="x", algorithm="vault-transit", key_path="k", mount=mount
     )
-    assert loop.run(Envelopes(peers, loop.outbound).resolve(envelope, caller())) == {}
+    assert loop.run(SecretEnvelopes(peers, loop.outbound).resolve(envelope, caller())) == {}
     assert server.last.target == f"/vault/v1/{used}/decrypt/k"
     assert server.last.one("x-vault-namespace") == "team"
 
@@ -176,9 +176,9 @@ def test_what_vault_needs(loop: Loop, resolve: Resolve, server: Stub, tmp_path: 
         ({"VAULT_ADDR": server.url, "ALGA_VAULT_TOKEN_FILE": "blank"}, "ALGA_VAULT_TOKEN_FILE"),
     ):
         file = {name: str(tmp_path / value) for name, value in env.items() if "FILE" in name}
-        peers = Peers.read({"ALGA_VAULT_TOKEN_FILE": str(tmp_path / "none"), **env, **file})
+        peers = HostSettings.read({"ALGA_VAULT_TOKEN_FILE": str(tmp_path / "none"), **env, **file})
         with pytest.raises(SecretFailure, match=why):
-            loop.run(Envelopes(peers, loop.outbound).resolve(envelope, caller()))
+            loop.run(SecretEnvelopes(peers, loop.outbound).resolve(envelope, caller()))
     assert server.asked == []
 
 
@@ -203,12 +203,12 @@ def test_vault_has_little_time(
 def test_what_vault_said_is_kept_a_while(
     resolve: Resolve, server: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert secret_envelope.KEEP_SECONDS == 30
+    assert secret_envelope.CACHE_SECONDS == 30
     server.answer = lambda asked: Said(
         200, json.dumps({"data": {"plaintext": sealed({"n": str(len(server.asked))})}}).encode()
     )
     assert resolve("x", **SEALED) == resolve("x", **SEALED) == {"n": "1"}
-    different: list[tuple[str, Caller, dict[str, str]]] = [
+    different: list[tuple[str, CallContext, dict[str, str]]] = [
         ("y", caller(), SEALED),
         ("x", caller(tenant_id="t2"), SEALED),
         ("x", caller(extension_id="e2"), SEALED),
@@ -245,9 +245,11 @@ def test_until_when() -> None:
 
 def test_many_at_once_ask_once(loop: Loop, server: Stub, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(TOKEN)
-    peers = Peers.read({"VAULT_ADDR": server.url, "ALGA_VAULT_TOKEN_FILE": str(tmp_path / "token")})
+    peers = HostSettings.read(
+        {"VAULT_ADDR": server.url, "ALGA_VAULT_TOKEN_FILE": str(tmp_path / "token")}
+    )
     server.says({"data": {"plaintext": sealed({"a": "b"})}})
-    envelopes = Envelopes(peers, loop.outbound)
+    envelopes = SecretEnvelopes(peers, loop.outbound)
     envelope = SecretEnvelope(ciphertext_b64="x", **SEALED)
 
     async def all_of_them() -> list[Any]:

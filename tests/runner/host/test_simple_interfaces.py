@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from algaenv.runner.execute.invocation import DEFAULTS, KNOWN, UnknownCapabilities, granted
+from algaenv.runner.execute.invocation import (
+    DEFAULT_CAPABILITIES,
+    KNOWN_CAPABILITIES,
+    UnknownCapabilities,
+    granted_capabilities,
+)
 from algaenv.runner.execute.request_models import User
-from algaenv.runner.host.settings import Peers
-from algaenv.runner.host.table import table
+from algaenv.runner.host.settings import HostSettings
+from algaenv.runner.host.table import host_table
 from algaenv.runner.outbound import Outbound
 from algaenv.runner.wasm.wit import Err
 
@@ -33,22 +38,26 @@ FUNCTIONS = {
 
 
 def test_the_table() -> None:
-    found = table(Peers.read({}), Outbound())
+    found = host_table(HostSettings.read({}), Outbound())
     assert {interface: list(functions) for interface, functions in found.items()} == FUNCTIONS
     assert sum(map(len, found.values())) == 25
 
 
 def test_grants() -> None:
-    assert len(KNOWN) == 11
-    assert granted([]) == DEFAULTS == {"cap:context.read", "cap:log.emit", "cap:user.read"}
-    assert granted([" CAP:HTTP.fetch ", "", "  ", "cap:http.fetch"]) == DEFAULTS | {
-        "cap:http.fetch"
-    }
+    assert len(KNOWN_CAPABILITIES) == 11
+    assert (
+        granted_capabilities([])
+        == DEFAULT_CAPABILITIES
+        == {"cap:context.read", "cap:log.emit", "cap:user.read"}
+    )
+    assert granted_capabilities(
+        [" CAP:HTTP.fetch ", "", "  ", "cap:http.fetch"]
+    ) == DEFAULT_CAPABILITIES | {"cap:http.fetch"}
 
 
 def test_unknown_grants() -> None:
     with pytest.raises(UnknownCapabilities) as caught:
-        granted(["cap:log.emit", "Http.Fetch", " cap:nope", "http.fetch"])
+        granted_capabilities(["cap:log.emit", "Http.Fetch", " cap:nope", "http.fetch"])
     assert str(caught.value) == "unknown_capabilities: http.fetch, cap:nope"
     assert caught.value.names == ("http.fetch", "cap:nope")
 
@@ -94,7 +103,7 @@ def test_secrets(host: Host) -> None:
 
 
 def test_secrets_not_granted(host: Host) -> None:
-    fields = {"secrets": {"a": "b"}, "granted": DEFAULTS}
+    fields = {"secrets": {"a": "b"}, "granted": DEFAULT_CAPABILITIES}
     assert host.call("secrets.get", "a", **fields) == Err("denied")
     assert host.call("secrets.list-keys", **fields) == []
 
@@ -122,7 +131,7 @@ def test_no_user(host: Host, user: User, name: str) -> None:
 
 
 def test_peers_of_an_empty_environment() -> None:
-    peers = Peers.read({})
+    peers = HostSettings.read({})
     assert (peers.egress, peers.ui_proxy, peers.ui_proxy_seconds) == (frozenset(), None, 5.0)
     assert (peers.internal, peers.internal_token, peers.vault) == (None, None, None)
     assert str(peers.vault_token_file) == "/run/secrets/alga_vault_token"
@@ -143,7 +152,7 @@ def test_peers_of_an_empty_environment() -> None:
     ],
 )
 def test_the_internal_base(env: dict[str, str], base: str) -> None:
-    assert Peers.read(env).internal == base
+    assert HostSettings.read(env).internal == base
 
 
 @pytest.mark.parametrize(
@@ -157,7 +166,7 @@ def test_the_internal_base(env: dict[str, str], base: str) -> None:
     ],
 )
 def test_the_internal_token(env: dict[str, str], token: str) -> None:
-    peers = Peers.read(env)
+    peers = HostSettings.read(env)
     assert peers.internal_token == token
     assert "token=" not in repr(peers)
 
@@ -167,13 +176,13 @@ def test_the_internal_token(env: dict[str, str], token: str) -> None:
     [("", 5, 0), ("250", 0.25, 0), ("0", 5, 1), ("-1", 5, 1), ("2s", 5, 1), ("9" * 30, 5, 1)],
 )
 def test_the_time_of_the_ui_proxy(text: str, seconds: float, complaints: int) -> None:
-    peers = Peers.read({"UI_PROXY_TIMEOUT_MS": text})
+    peers = HostSettings.read({"UI_PROXY_TIMEOUT_MS": text})
     assert peers.ui_proxy_seconds == seconds
     assert len(peers.complaints) == complaints
 
 
 def test_other_variables() -> None:
-    peers = Peers.read(
+    peers = HostSettings.read(
         {
             "EXT_EGRESS_ALLOWLIST": " Example.com ,, b.org,",
             "UI_PROXY_BASE_URL": "nonsense",
@@ -187,4 +196,7 @@ def test_other_variables() -> None:
     assert (peers.ui_proxy, len(peers.complaints)) == (None, 1)
     assert (peers.vault, str(peers.vault_token_file)) == ("http://v", "/t")
     assert (peers.vault_namespace, peers.vault_mount) == ("n", "m")
-    assert Peers.read({"VAULT_ADDR": "http://a", "ALGA_VAULT_ADDR": "http://b"}).vault == "http://a"
+    assert (
+        HostSettings.read({"VAULT_ADDR": "http://a", "ALGA_VAULT_ADDR": "http://b"}).vault
+        == "http://a"
+    )

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from algaenv.runner.execute.invocation import DEFAULTS
-from algaenv.runner.host.storage import masked
+from algaenv.runner.execute.invocation import DEFAULT_CAPABILITIES
+from algaenv.runner.host.storage import mask
 from algaenv.runner.wasm.wit import Err
 
 from .host import Host
@@ -24,7 +24,7 @@ CALLS: list[tuple[str, list[Any]]] = [
 
 @pytest.mark.parametrize(("name", "arguments"), CALLS)
 def test_refusals(host: Host, server: Stub, name: str, arguments: list[Any]) -> None:
-    assert host.call(name, *arguments, granted=DEFAULTS) == Err("denied")
+    assert host.call(name, *arguments, granted=DEFAULT_CAPABILITIES) == Err("denied")
     assert host.call(name, *arguments, install=None) == Err("denied")
     assert host.call(name, *arguments, install="") == Err("denied")
     assert server.asked == []
@@ -185,6 +185,6 @@ def test_no_items(host: Host, server: Stub, items: object) -> None:
 
 
 def test_masked() -> None:
-    assert [masked(name) for name in ("", "id", "four", "secret", "éé", "ééé")] == [
+    assert [mask(name) for name in ("", "id", "four", "secret", "éé", "ééé")] == [
         "<empty>", "***", "***", "se…et", "***", "éé…éé"
     ]  # fmt: skip

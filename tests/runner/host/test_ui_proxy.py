@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algaenv.runner.execute.invocation import CAP_UI_PROXY, DEFAULTS, Expired
+from algaenv.runner.execute.invocation import CAP_UI_PROXY, DEFAULT_CAPABILITIES, DeadlineExceeded
 from algaenv.runner.execute.request_models import User
-from algaenv.runner.host.ui_proxy import BadRoute, route_url
+from algaenv.runner.host.ui_proxy import InvalidRoute, route_url
 from algaenv.runner.wasm.wit import Err
 
 from .conftest import Begin
@@ -51,7 +51,7 @@ def test_a_question_with_all(begin: Begin, server: Stub, user: User) -> None:
         tenant="tenant-ok",
         extension="ext-ok",
         secrets={"api_key": "sk", "other": "unsent"},
-        granted=DEFAULTS | {CAP_UI_PROXY},
+        granted=DEFAULT_CAPABILITIES | {CAP_UI_PROXY},
         user=user,
     )
     assert said == b"{}"
@@ -82,7 +82,7 @@ def test_an_empty_payload_is_one(host: Host, server: Stub) -> None:
 
 def test_the_order_of_checks(begin: Begin, host: Host, server: Stub) -> None:
     unconfigured = begin()
-    assert unconfigured.call(CALL, "", None, granted=DEFAULTS) == Err("denied")
+    assert unconfigured.call(CALL, "", None, granted=DEFAULT_CAPABILITIES) == Err("denied")
     assert unconfigured.call(CALL, "", None) == Err("route-not-found")
     assert begin(UI_PROXY_BASE_URL="nonsense").call(CALL, "x", None) == Err("route-not-found")
     for route in ("", "  ", ".", "/a/../b", "a/./b", "../x?y", "/api/v1/.."):
@@ -124,7 +124,7 @@ def test_its_own_limit(begin: Begin, server: Stub, hang: str) -> None:
 
 def test_the_deadline(host: Host, server: Stub) -> None:
     server.say(Said(hang="head"))
-    with pytest.raises(Expired):
+    with pytest.raises(DeadlineExceeded):
         host.call(CALL, "x", None, seconds=0.2)
     assert server.left.wait(5)
 
@@ -181,7 +181,7 @@ def test_no_route_leaves_its_place(route: str) -> None:
     """What the library sends is below the base, and says what the guest said."""
     try:
         url = route_url(BASE, "e", route)
-    except BadRoute:
+    except InvalidRoute:
         return
     sent = httpx.URL(url)
     assert (sent.raw_host, sent.port, sent.fragment) == (b"h", 8080, "")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algaenv.runner.host.fetch import BadAddress, parse_url
-from algaenv.runner.host.settings import permits
+from algaenv.runner.host.fetch import InvalidUrl, parse_url
+from algaenv.runner.host.settings import is_allowed
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_urls(text: str, url: str) -> None:
     ],
 )  # fmt: skip
 def test_not_urls(text: str) -> None:
-    with pytest.raises(BadAddress):
+    with pytest.raises(InvalidUrl):
         parse_url(text)
 
 
@@ -79,11 +79,11 @@ def test_not_urls(text: str) -> None:
 def test_entries(entry: str, url: str, permitted: bool) -> None:
     try:
         parsed = parse_url(url)
-    except BadAddress:
+    except InvalidUrl:
         assert not permitted
         return
-    assert permits({entry, "unrelated.example"}, parsed) is permitted
-    assert permits((), parsed)
+    assert is_allowed({entry, "unrelated.example"}, parsed) is permitted
+    assert is_allowed((), parsed)
 
 
 _hostile = st.lists(
@@ -99,10 +99,10 @@ def test_what_is_permitted_is_what_is_asked(before: str, after: str) -> None:
     that the library would connect to, and a name as the resolver gets it."""
     try:
         url = parse_url(f"http://{before}good.example{after}")
-    except BadAddress:
+    except InvalidUrl:
         return
     sent = httpx.Request("GET", url).url
     assert sent.raw_host == url.raw_host
-    if permits({"good.example"}, url):
+    if is_allowed({"good.example"}, url):
         assert sent.raw_host == b"good.example" or sent.raw_host.endswith(b".good.example")
         assert not set(sent.raw_host) & set(b"/\\@#?%: \t\n\x00")

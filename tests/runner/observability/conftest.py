@@ -14,7 +14,7 @@ import pytest
 
 from algaenv.runner.execute.invocation import Invocation
 from algaenv.runner.observability.guest_log import GuestLog
-from algaenv.runner.settings import StreamSettings
+from algaenv.runner.settings import DebugStreamSettings
 
 from .fake_redis import Server, running
 
@@ -76,7 +76,9 @@ def open_log(tally: Tallied) -> Iterator[Open]:
     logs: list[GuestLog] = []
 
     def begin(**env: str) -> GuestLog:
-        read = StreamSettings.read({f"RUNNER_DEBUG_{name}": text for name, text in env.items()})
+        read = DebugStreamSettings.read(
+            {f"RUNNER_DEBUG_{name}": text for name, text in env.items()}
+        )
         log = GuestLog(read, tally)
         log.begin()
         logs.append(log)

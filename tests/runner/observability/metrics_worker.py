@@ -13,15 +13,15 @@ from typing import Any
 
 from starlette.requests import Request
 
-from algaenv.runner.execute.invocation import Spent
-from algaenv.runner.observability.metrics import Metrics, Outcome, Watched
+from algaenv.runner.execute.invocation import Timings
+from algaenv.runner.observability.metrics import GaugeName, Metrics, Outcome
 from algaenv.runner.wasm.failure import Kind
 
 
 async def main(ledger: str, worker: int) -> None:
     metrics = Metrics(Path(ledger), worker=worker, contract="7")
-    now = dict.fromkeys(Watched, 0.0)
-    metrics.watch({watched: lambda watched=watched: now[watched] for watched in Watched})  # type: ignore[misc]
+    now = dict.fromkeys(GaugeName, 0.0)
+    metrics.watch({watched: lambda watched=watched: now[watched] for watched in GaugeName})  # type: ignore[misc]
     metrics.begin()
 
     async def act(command: str, *given: Any) -> Any:
@@ -32,12 +32,12 @@ async def main(ledger: str, worker: int) -> None:
                 content_type = answer.headers["content-type"]
                 return [answer.status_code, content_type, bytes(answer.body).decode()]
             case "now":
-                now[Watched(given[0])] = given[1]
+                now[GaugeName(given[0])] = given[1]
             case "executed":
                 outcome, spent, seconds = given
                 kinds: list[Kind | Outcome] = [*Kind, *Outcome]
                 (kind,) = (kind for kind in kinds if kind == outcome)
-                metrics.executed(kind, Spent(**spent), seconds)
+                metrics.executed(kind, Timings(**spent), seconds)
             case "modules":
                 return [name for name in given if name in sys.modules]
             case _:

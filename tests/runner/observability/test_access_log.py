@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from algaenv.runner.observability.access_log import MOST_WAITING
+from algaenv.runner.observability.access_log import MAX_QUEUED_LINES
 
 PREPARED = """
 import asyncio, json, logging, os, sys, threading, time
@@ -131,7 +131,7 @@ def test_the_main_thread_waits_for_a_reader_once() -> None:
 def test_lost_lines_are_counted() -> None:
     code = f"""
         async def main():
-            for number in range({3 * MOST_WAITING}):
+            for number in range({3 * MAX_QUEUED_LINES}):
                 say(number, text="x" * 100)
             sys.stderr.write("all said\\n")
             sys.stdin.readline()
@@ -147,7 +147,7 @@ def test_lost_lines_are_counted() -> None:
     (lost,) = [line for line in lines if line["event"] == "lines lost"]
     told = sum(line["event"] == "said" for line in lines)
     assert lost["lines"] > 0
-    assert told + lost["lines"] == 3 * MOST_WAITING
+    assert told + lost["lines"] == 3 * MAX_QUEUED_LINES
 
 
 def test_a_line_that_cannot_be_said_stops_nobody() -> None:

@@ -6,26 +6,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from algaenv.runner.observability.guest_log import Event, Origin, cut
+from algaenv.runner.observability.guest_log import DebugEvent, EventOrigin, truncate_utf8
 
-FULL = Origin("Tenant-A", "Demo-Ext", "i-1", "r-1", "v-1")
+FULL = EventOrigin("Tenant-A", "Demo-Ext", "i-1", "r-1", "v-1")
 
 
-def event(origin: Origin) -> Event:
-    return Event(1, "info", "log", origin, b"said", truncated=False)
+def event(origin: EventOrigin) -> DebugEvent:
+    return DebugEvent(1, "info", "log", origin, b"said", truncated=False)
 
 
 @pytest.mark.parametrize(
     ("origin", "key"),
     [
         (FULL, "P:tenant-a:demo-ext"),
-        (Origin("ÄB", "İ"), "P:Äb:İ"),
-        (Origin("T", None), "P:t"),
-        (Origin(None, "E"), "P:e"),
-        (Origin(None, None), "P:unknown"),
+        (EventOrigin("ÄB", "İ"), "P:Äb:İ"),
+        (EventOrigin("T", None), "P:t"),
+        (EventOrigin(None, "E"), "P:e"),
+        (EventOrigin(None, None), "P:unknown"),
     ],
 )
-def test_keys(origin: Origin, key: str) -> None:
+def test_keys(origin: EventOrigin, key: str) -> None:
     assert event(origin).key("P:") == key
 
 
@@ -42,7 +42,7 @@ def test_fields_in_their_order() -> None:
         ("message", b"said"),
         ("truncated", "0"),
     ]
-    assert list(event(Origin("t", "e")).fields()) == [
+    assert list(event(EventOrigin("t", "e")).fields()) == [
         *("ts", "level", "stream", "tenant", "extension", "message", "truncated"),
     ]
 
@@ -59,12 +59,12 @@ def test_fields_in_their_order() -> None:
     ],
 )
 def test_cuts(text: str, most: int, expected: tuple[bytes, bool]) -> None:
-    assert cut(text, most) == expected
+    assert truncate_utf8(text, most) == expected
 
 
 @given(some.text(alphabet="aé€😀\n"), some.integers(1, 40))
 def test_no_character_is_cut(text: str, most: int) -> None:
-    content, truncated = cut(text, most)
+    content, truncated = truncate_utf8(text, most)
     assert text.startswith(content.decode())
     assert len(content) <= most
     assert truncated == (len(text.encode()) > most)

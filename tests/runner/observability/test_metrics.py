@@ -19,8 +19,8 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as read_plain
 
 import algaenv
-from algaenv.runner.observability.metrics import Outcome, Watched
-from algaenv.runner.serve import Ledger
+from algaenv.runner.observability.metrics import GaugeName, Outcome
+from algaenv.runner.serve import MultiprocessDir
 from algaenv.runner.wasm.failure import Kind
 
 Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -71,14 +71,14 @@ def of(figures: Figures, name: str, **labels: str) -> float | None:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger.make(tmp_path)
+def ledger(tmp_path: Path) -> Iterator[MultiprocessDir]:
+    made = MultiprocessDir.make(tmp_path)
     yield made
     made.close()
 
 
 @pytest.fixture
-def start(ledger: Ledger) -> Iterator[Callable[..., Worker]]:
+def start(ledger: MultiprocessDir) -> Iterator[Callable[..., Worker]]:
     with ExitStack() as stack:
 
         def begin(number: int, **env: str) -> Worker:
@@ -107,7 +107,7 @@ def test_two_workers_make_one_sum(start: Start) -> None:
             worker.tell("replayed")
             worker.tell("guest_line", "stderr")
             worker.tell("events_dropped", 5)
-            worker.tell("now", Watched.LANES_BUSY, number)
+            worker.tell("now", GaugeName.LANES_BUSY, number)
     seen = one.figures()
     # The other looks at what it watches once a second.
     until = time.monotonic() + 20
@@ -140,11 +140,11 @@ def test_two_workers_make_one_sum(start: Start) -> None:
     assert build["wasmtime"]
 
 
-def test_what_a_dead_worker_counted_stays(start: Start, ledger: Ledger) -> None:
+def test_what_a_dead_worker_counted_stays(start: Start, ledger: MultiprocessDir) -> None:
     one, two = start(0), start(1)
     for worker in (one, two):
         worker.tell("replayed")
-        worker.tell("now", Watched.COMPONENTS_LOADED, 4)
+        worker.tell("now", GaugeName.COMPONENTS_LOADED, 4)
         worker.figures()
     assert of(one.figures(), "components_loaded") == 8
     two.kill()
@@ -156,7 +156,7 @@ def test_what_a_dead_worker_counted_stays(start: Start, ledger: Ledger) -> None:
     again = start(1)
     files = sorted(path.name for path in ledger.path.iterdir())
     again.tell("replayed")
-    again.tell("now", Watched.COMPONENTS_LOADED, 1)
+    again.tell("now", GaugeName.COMPONENTS_LOADED, 1)
     seen = again.figures()
     assert of(seen, "replays_total") == 3
     assert of(seen, "components_loaded") == 5
@@ -206,7 +206,7 @@ def test_the_library_is_loaded_later(start: Start) -> None:
     assert of(seen, "guest_lines_total", stream="log") == 1
 
 
-def test_nothing_secret_is_shown(start: Start, ledger: Ledger) -> None:
+def test_nothing_secret_is_shown(start: Start, ledger: MultiprocessDir) -> None:
     worker = start(0, ALGA_AUTH_KEY="very-secret", RUNNER_DEBUG_REDIS_PASSWORD="very-secret")
     worker.tell("request", "/ext-ui/very-secret/x?key=very-secret", 200)
     text = worker.tell("expose", "")[2]
@@ -220,7 +220,7 @@ def test_nothing_secret_is_shown(start: Start, ledger: Ledger) -> None:
     }
 
 
-def test_without_a_directory(tmp_path: Path, start: Start, ledger: Ledger) -> None:
+def test_without_a_directory(tmp_path: Path, start: Start, ledger: MultiprocessDir) -> None:
     ledger.path.rename(tmp_path / "gone")
     worker = start(0)
     worker.tell("replayed")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from algaenv.runner.serve import Ledger
+from algaenv.runner.serve import MultiprocessDir
 
 MAKES = """
 import os, sys, time
@@ -24,7 +24,7 @@ time.sleep(60)
 
 
 def test_it_is_private(tmp_path: Path) -> None:
-    ledger = Ledger.make(tmp_path / "cache")
+    ledger = MultiprocessDir.make(tmp_path / "cache")
     try:
         for place in (ledger.path, ledger.path.parent, tmp_path / "cache" / ".algaenv"):
             assert place.stat().st_mode & 0o777 == 0o700
@@ -34,7 +34,7 @@ def test_it_is_private(tmp_path: Path) -> None:
 
 
 def test_services_that_share_a_cache(tmp_path: Path) -> None:
-    one, two = Ledger.make(tmp_path), Ledger.make(tmp_path)
+    one, two = MultiprocessDir.make(tmp_path), MultiprocessDir.make(tmp_path)
     assert one.path != two.path
     assert one.path.exists()
     one.close()
@@ -52,10 +52,10 @@ def test_what_a_dead_service_left_is_removed(tmp_path: Path) -> None:
         process.kill()
         process.wait(10)
         # A worker lives on for a while, and writes.
-        Ledger.make(tmp_path).close()
+        MultiprocessDir.make(tmp_path).close()
         assert Path(path).exists()
         os.kill(int(child), signal.SIGKILL)
         process.stdout.read()
-        Ledger.make(tmp_path).close()
+        MultiprocessDir.make(tmp_path).close()
         assert not Path(path).exists()
     assert [entry.name for entry in (tmp_path / ".algaenv" / "metrics").iterdir()] == ["lock"]

@@ -95,7 +95,7 @@ def test_the_oldest_are_dropped_and_counted(
     text = "x" * 1024 * 1024
     for number in range(40):
         log.heard(invocation(log), "log", "info", f"{number:02}{text}")
-    fit = guest_log.MOST_BYTES // (1024 * 1024) - 1
+    fit = guest_log.MAX_QUEUE_BYTES // (1024 * 1024) - 1
     assert tally.dropped == 40 - fit
     redis.start()
     entries = redis.entries(KEY, least=fit + 1)

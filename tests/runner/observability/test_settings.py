@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from algaenv.runner.settings import StreamSettings
+from algaenv.runner.settings import DebugStreamSettings
 
 URL = "RUNNER_DEBUG_REDIS_URL"
 PASSWORD = "RUNNER_DEBUG_REDIS_PASSWORD"
@@ -12,7 +12,7 @@ PASSWORD = "RUNNER_DEBUG_REDIS_PASSWORD"
 
 def test_off_unless_there_is_a_url() -> None:
     for env in ({}, {URL: ""}, {URL: "  ", PASSWORD: "p"}):
-        assert StreamSettings.read(env) == StreamSettings(None, "ext-debug:", 2000, 8192)
+        assert DebugStreamSettings.read(env) == DebugStreamSettings(None, "ext-debug:", 2000, 8192)
 
 
 @pytest.mark.parametrize(
@@ -29,20 +29,20 @@ def test_off_unless_there_is_a_url() -> None:
     ],
 )
 def test_the_password_becomes_part_of_the_url(url: str, expected: str) -> None:
-    assert StreamSettings.read({URL: url, PASSWORD: "p@/: é"}).url == expected
-    assert StreamSettings.read({URL: url, PASSWORD: ""}).url == url
+    assert DebugStreamSettings.read({URL: url, PASSWORD: "p@/: é"}).url == expected
+    assert DebugStreamSettings.read({URL: url, PASSWORD: ""}).url == url
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "x", " 7", "٣", "9" * 19, "9" * 30])
 def test_numbers_that_are_none(text: str) -> None:
-    read = StreamSettings.read(
+    read = DebugStreamSettings.read(
         {"RUNNER_DEBUG_REDIS_MAXLEN": text, "RUNNER_DEBUG_MAX_EVENT_BYTES": text}
     )
     assert (read.maxlen, read.event_bytes) == (2000, 8192)
 
 
 def test_numbers_and_the_prefix() -> None:
-    read = StreamSettings.read(
+    read = DebugStreamSettings.read(
         {
             "RUNNER_DEBUG_REDIS_MAXLEN": "7",
             "RUNNER_DEBUG_MAX_EVENT_BYTES": "1",
@@ -53,4 +53,4 @@ def test_numbers_and_the_prefix() -> None:
 
 
 def test_the_password_is_not_shown() -> None:
-    assert "hidden" not in repr(StreamSettings.read({URL: "redis://h", PASSWORD: "hidden"}))
+    assert "hidden" not in repr(DebugStreamSettings.read({URL: "redis://h", PASSWORD: "hidden"}))

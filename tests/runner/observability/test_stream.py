@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from algaenv.runner.execute.invocation import Level, Stream
-from algaenv.runner.observability.guest_log import FLUSH_SECONDS, Origin
+from algaenv.runner.observability.guest_log import FLUSH_SECONDS, EventOrigin
 
 from .conftest import Open, Tallied, invocation
 from .fake_redis import Server, behind_tls, certificate, running, until
@@ -55,7 +55,7 @@ def test_streams_of_a_guest(redis: Server, open_log: Open) -> None:
 
 def test_events_of_the_service(redis: Server, open_log: Open, tally: Tallied) -> None:
     log = open_log(REDIS_URL=redis.url)
-    origin = Origin("T", "E", None, "r", None)
+    origin = EventOrigin("T", "E", None, "r", None)
     log.secrets_failed(origin, "not for us")
     log.execute_failed(origin, ["error while executing", "wasm trap: interrupt"])
     log.publish(origin, "other")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from algaenv.runner.wasm.guest import Guests
+from algaenv.runner.wasm.guest import GuestLoader
 from tests.guests import ToolMissing, built
 
 from .stage import MEMORY, Kitchen, invocation, request, table
@@ -20,12 +20,12 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Kitchen:
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., Guests]]:
+def make() -> Iterator[Callable[..., GuestLoader]]:
     """Make engines with the host functions given."""
-    made: list[Guests] = []
+    made: list[GuestLoader] = []
 
-    def make(lanes: int = 4, *, pooled: bool = True, **functions: Any) -> Guests:
-        made.append(Guests(table(**functions), lanes, pooled=pooled))
+    def make(lanes: int = 4, *, pooled: bool = True, **functions: Any) -> GuestLoader:
+        made.append(GuestLoader(table(**functions), lanes, pooled=pooled))
         return made[-1]
 
     yield make
@@ -42,7 +42,7 @@ def script_bytes() -> bytes:
 
 
 @pytest.fixture
-def script(make: Callable[..., Guests], kitchen: Kitchen, script_bytes: bytes) -> Script:
+def script(make: Callable[..., GuestLoader], kitchen: Kitchen, script_bytes: bytes) -> Script:
     """Run a script in the Rust guest, with the host functions given; return its results."""
 
     def run(*calls: Any, body: Any = None, call: Any = None, **functions: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from algaenv.runner.execute.invocation import HostTable, Invocation, Level, Stream, Waiter
 from algaenv.runner.wasm import engine_config, wit
-from algaenv.runner.wasm.guest import Guest, Guests
+from algaenv.runner.wasm.guest import Guest, GuestLoader
 
 MEGABYTE = 1 << 20
 MEMORY = 256 * MEGABYTE
@@ -71,7 +71,7 @@ def table(**functions: Callable[..., object]) -> HostTable:
     given = {name.replace("_", "-"): function for name, function in functions.items()}
     return {
         interface: {name: given.get(f"{interface}--{name}", unasked) for name in names}
-        for interface, names in wit.imports().items()
+        for interface, names in wit.world_imports().items()
     }
 
 
@@ -93,5 +93,5 @@ class Kitchen:
             self._made[data] = file
         return self._made[data]
 
-    def load(self, guests: Guests, source: str | bytes) -> Guest:
+    def load(self, guests: GuestLoader, source: str | bytes) -> Guest:
         return guests.load(self.compiled(source))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from algaenv.runner.wasm import abi
 from algaenv.runner.wasm.engine_config import config
 from algaenv.runner.wasm.lift import lifter
-from algaenv.runner.wasm.lower import Arena, Unfit, encode, lowerer
+from algaenv.runner.wasm.lower import Arena, ConversionError, encode, lowerer
 from algaenv.runner.wasm.wit import Err, Signature, signature
 
 from .components import REALLOC
@@ -134,7 +134,7 @@ def test_what_a_host_function_returns_is_copied_whole(echo: Echo, value: dict[st
     arena, copy = Arena(), bytearray(abi.VALUE)
     made = echo.lower(value, arena)
     place = ctypes.addressof(ctypes.c_char.from_buffer(copy))
-    for clone in (abi.clone, abi.clone_much):
+    for clone in (abi.clone, abi.clone_large):
         clone(id(made) + abi.BYTES_HEAD, place)
         assert echo.lift(bytes(copy), 0) == value
         abi.delete(place)
@@ -170,7 +170,7 @@ def test_what_may_stand_for_a_value(echo: Echo) -> None:
     ("f", "a"), ("e", "third"), ("e", []), ("maybe", "x"),
 ])  # fmt: skip
 def test_what_does_not_fit(echo: Echo, name: str, bad: object) -> None:
-    with pytest.raises(Unfit) as caught:
+    with pytest.raises(ConversionError) as caught:
         echo.lower(PLAIN | {name: bad}, Arena())
     assert str(caught.value).startswith(name)
 

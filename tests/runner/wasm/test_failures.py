@@ -11,23 +11,23 @@ from typing import Any
 
 import pytest
 
-from algaenv.runner.execute.invocation import Expired
+from algaenv.runner.execute.invocation import DeadlineExceeded
 from algaenv.runner.wasm import linker
 from algaenv.runner.wasm.failure import GuestFailure, Kind
-from algaenv.runner.wasm.guest import Guests, Unusable
+from algaenv.runner.wasm.guest import GuestLoader, UnusableFile
 from tests.guests import ToolMissing, built
 
 from .components import TYPES, calling, handler, importing
 from .stage import MEGABYTE, MEMORY, Ears, Kitchen, invocation, request
 
-Make = Callable[..., Guests]
+Make = Callable[..., GuestLoader]
 LOOP = "(loop $l (br $l)) unreachable"
 LOG = '(import "host" "called" (func $called (param i32 i32)))'
 
 
 def failing(
     kitchen: Kitchen,
-    guests: Guests,
+    guests: GuestLoader,
     source: str | bytes,
     *,
     memory: int = MEMORY,
@@ -223,7 +223,7 @@ def test_a_host_function_that_has_no_time(
     make: Make, kitchen: Kitchen, script_bytes: bytes
 ) -> None:
     def get(*_: object) -> object:
-        raise Expired
+        raise DeadlineExceeded
 
     body = {"calls": [{"fn": "secrets.get", "args": ["k"]}]}
     failure = failing(kitchen, make(secrets__get=get), script_bytes, body=body)
@@ -397,7 +397,7 @@ def test_files_that_cannot_be_loaded(make: Make, kitchen: Kitchen, tmp_path: Pat
     for number, data in enumerate((b"", b"garbage", whole[: len(whole) // 2], b"\0asm\x0d\0\1\0")):
         file = tmp_path / str(number)
         file.write_bytes(data)
-        with pytest.raises(Unusable):
+        with pytest.raises(UnusableFile):
             guests.load(file)
     with pytest.raises(OSError, match="No such file"):
         guests.load(tmp_path / "none")

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from algaenv.runner.execute.invocation import Expired, Invocation
+from algaenv.runner.execute.invocation import DeadlineExceeded, Invocation
 from algaenv.runner.wasm.failure import GuestFailure, Kind
-from algaenv.runner.wasm.guest import Guests
-from algaenv.runner.wasm.guest_executor import Busy, Closed, Lanes, _Job
+from algaenv.runner.wasm.guest import GuestLoader
+from algaenv.runner.wasm.guest_executor import ExecutorBusy, ExecutorClosed, GuestExecutor, _Job
 from algaenv.runner.wasm.guest_limits import Ticker
 
 from .components import handler
 from .stage import MEMORY, Kitchen, invocation, request
 
-Make = Callable[..., Guests]
+Make = Callable[..., GuestLoader]
 
 
 async def until(holds: Callable[[], bool], seconds: float = 10) -> None:
@@ -31,11 +31,11 @@ async def until(holds: Callable[[], bool], seconds: float = 10) -> None:
             await asyncio.sleep(0.002)
 
 
-def lanes_of(threads: int = 4, queue: int = 100, ticker: Ticker | None = None) -> Lanes:
-    return Lanes(threads=threads, queue=queue, ticker=ticker or Ticker())
+def lanes_of(threads: int = 4, queue: int = 100, ticker: Ticker | None = None) -> GuestExecutor:
+    return GuestExecutor(threads=threads, queue=queue, ticker=ticker or Ticker())
 
 
-def call_of(lanes: Lanes, seconds: float = 20, token: str = "r-1") -> Invocation:
+def call_of(lanes: GuestExecutor, seconds: float = 20, token: str = "r-1") -> Invocation:
     return invocation(seconds=seconds, wait=lanes.waiter(), token=token)
 
 
@@ -56,7 +56,7 @@ def test_results_and_errors_reach_who_asked() -> None:
 
         assert await asyncio.gather(*map(one, range(90))) == list(range(90))
         await lanes.close()
-        with pytest.raises(Closed):
+        with pytest.raises(ExecutorClosed):
             await lanes.run(lambda: 1, call_of(lanes))
 
     asyncio.run(main())
@@ -110,11 +110,11 @@ def test_the_deadline_cancels_what_is_waited_for() -> None:
 
         call = call_of(lanes, seconds=0.05)
         started = time.monotonic()
-        with pytest.raises(Expired):
+        with pytest.raises(DeadlineExceeded):
             await lanes.run(lambda: call.wait(for_ever()), call)
         assert time.monotonic() - started < 0.15
         await asyncio.wait_for(cancelled.wait(), 5)
-        with pytest.raises(Expired):
+        with pytest.raises(DeadlineExceeded):
             await asyncio.to_thread(call.wait, for_ever())
         await lanes.close()
 
@@ -139,7 +139,7 @@ def test_a_caller_who_leaves_while_it_waits() -> None:
         def work() -> None:
             try:
                 call.wait(for_ever())
-            except Expired as error:
+            except DeadlineExceeded as error:
                 seen.append(error)
                 raise
 
@@ -175,7 +175,7 @@ def test_busy_past_the_queue_and_nothing_lost() -> None:
         await until(lambda: lanes.running == 2 and lanes.waiting == 2)
         late = asyncio.create_task(one(4, seconds=0.05))
         await until(lambda: lanes.waiting == 3)
-        with pytest.raises(Busy) as caught:
+        with pytest.raises(ExecutorBusy) as caught:
             await one(5)
         assert caught.value.retry_after >= 1
         with pytest.raises(GuestFailure) as expired:

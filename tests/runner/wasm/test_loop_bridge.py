@@ -10,16 +10,16 @@ from collections.abc import Callable
 import pytest
 from anyio import CancelScope
 
-from algaenv.runner.execute.invocation import Expired, Spent
-from algaenv.runner.wasm.guest_call import Wait
+from algaenv.runner.execute.invocation import DeadlineExceeded, Timings
+from algaenv.runner.wasm.guest_call import LoopBridge
 
 
-def waiting(loop: asyncio.AbstractEventLoop, seconds: float) -> Wait:
+def waiting(loop: asyncio.AbstractEventLoop, seconds: float) -> LoopBridge:
     def nothing() -> None:
         """Nobody takes turns here."""
 
-    wait = Wait(loop)
-    wait.bind(time.monotonic() + seconds, Spent(), pause=nothing, resume=nothing)
+    wait = LoopBridge(loop)
+    wait.bind(time.monotonic() + seconds, Timings(), pause=nothing, resume=nothing)
     return wait
 
 
@@ -54,7 +54,7 @@ def test_the_deadline_lets_it_tidy_up() -> None:
     work = Work()
 
     def story(loop: asyncio.AbstractEventLoop) -> None:
-        with pytest.raises(Expired):
+        with pytest.raises(DeadlineExceeded):
             waiting(loop, 0.05)(work())
         assert work.shielded.is_set()
         loop.call_soon_threadsafe(work.may_end.set)
@@ -76,7 +76,7 @@ def test_a_caller_that_leaves_lets_it_tidy_up() -> None:
 
         leaving = threading.Thread(target=leave)
         leaving.start()
-        with pytest.raises(Expired):
+        with pytest.raises(DeadlineExceeded):
             wait(work())
         leaving.join()
         loop.call_soon_threadsafe(work.may_end.set)
@@ -95,12 +95,12 @@ def test_what_never_began_is_closed() -> None:
     def story(loop: asyncio.AbstractEventLoop) -> None:
         blocked = threading.Event()
         loop.call_soon_threadsafe(lambda: blocked.wait(10))
-        with pytest.raises(Expired):
+        with pytest.raises(DeadlineExceeded):
             waiting(loop, 0.05)(work())
         blocked.set()
         wait = waiting(loop, 20)
         wait.left = True
-        with pytest.raises(Expired):
+        with pytest.raises(DeadlineExceeded):
             wait(work())
 
     run(story)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from algaenv.runner.wasm.failure import GuestFailure, Kind
-from algaenv.runner.wasm.guest import Guests
-from algaenv.runner.wasm.guest_limits import GREW_BYTES, LEAST_BYTES, Budget, used
+from algaenv.runner.wasm.guest import GuestLoader
+from algaenv.runner.wasm.guest_limits import MIN_BYTES, MIN_GROWTH_BYTES, MemoryBudget, memory_used
 
 from .components import handler
 from .stage import MEGABYTE, Kitchen, invocation, request, table
@@ -22,8 +22,10 @@ FILL = """(local $page i32) (local $size i32)
 SPIN = "(loop $ever (br $ever)) unreachable"
 
 
-def failure(kitchen: Kitchen, budget: Budget | None, code: str, seconds: float) -> GuestFailure:
-    guests = Guests(table(), 2, budget=budget)
+def failure(
+    kitchen: Kitchen, budget: MemoryBudget | None, code: str, seconds: float
+) -> GuestFailure:
+    guests = GuestLoader(table(), 2, budget=budget)
     try:
         guest = kitchen.load(guests, handler(code))
         with pytest.raises(GuestFailure) as caught:
@@ -34,13 +36,13 @@ def failure(kitchen: Kitchen, budget: Budget | None, code: str, seconds: float) 
 
 
 def test_one_that_grows_past_it_is_ended(kitchen: Kitchen) -> None:
-    ended = failure(kitchen, Budget(used() + 64 * MEGABYTE), FILL, 60)
+    ended = failure(kitchen, MemoryBudget(memory_used() + 64 * MEGABYTE), FILL, 60)
     assert ended.kind is Kind.MEMORY
     assert "MiB together" in ended.reason
 
 
 def test_one_that_does_not_grow_is_not(kitchen: Kitchen) -> None:
-    assert failure(kitchen, Budget(1), SPIN, 0.3).kind is Kind.TIMEOUT
+    assert failure(kitchen, MemoryBudget(1), SPIN, 0.3).kind is Kind.TIMEOUT
 
 
 def test_without_a_budget_its_own_limit_counts(kitchen: Kitchen) -> None:
@@ -48,8 +50,8 @@ def test_without_a_budget_its_own_limit_counts(kitchen: Kitchen) -> None:
 
 
 def test_what_is_configured() -> None:
-    assert Budget.read({"RUNNER_WORKER_MEMORY_BYTES": "123"}, 4).most == 123
+    assert MemoryBudget.read({"RUNNER_WORKER_MEMORY_BYTES": "123"}, 4).most == 123
     for text in ("", "0", "-1", "x", "1" * 30):
-        assert Budget.read({"RUNNER_WORKER_MEMORY_BYTES": text}, 1 << 20).most == LEAST_BYTES
-    assert Budget.read({}, 1).most >= LEAST_BYTES
-    assert used() > GREW_BYTES // 16
+        assert MemoryBudget.read({"RUNNER_WORKER_MEMORY_BYTES": text}, 1 << 20).most == MIN_BYTES
+    assert MemoryBudget.read({}, 1).most >= MIN_BYTES
+    assert memory_used() > MIN_GROWTH_BYTES // 16

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from algaenv.runner.wasm.failure import GuestFailure, Kind
-from algaenv.runner.wasm.guest import Guests
-from algaenv.runner.wasm.guest_executor import Lanes
+from algaenv.runner.wasm.guest import GuestLoader
+from algaenv.runner.wasm.guest_executor import GuestExecutor
 
 from .stage import MEGABYTE, Kitchen, invocation, request
 
@@ -48,7 +48,7 @@ FATES: dict[str, tuple[Any, Kind | None]] = {
 
 
 def test_twenty_thousand_calls_of_every_fate(  # noqa: PLR0915 - one story
-    make: Callable[..., Guests], kitchen: Kitchen, script_bytes: bytes
+    make: Callable[..., GuestLoader], kitchen: Kitchen, script_bytes: bytes
 ) -> None:
     loop = asyncio.new_event_loop()
 
@@ -66,7 +66,7 @@ def test_twenty_thousand_calls_of_every_fate(  # noqa: PLR0915 - one story
     told: Counter[str] = Counter()
     logging.getLogger("algaenv.runner.wasm.guest_call").setLevel(logging.CRITICAL)
 
-    async def one(lanes: Lanes, number: int, choose: random.Random) -> None:
+    async def one(lanes: GuestExecutor, number: int, choose: random.Random) -> None:
         fate = choose.choices([*FATES], [86, 4, 6, 3, 0.5, 0.5])[0]
         token = f"{fate}-{number}"
         script, kind = FATES[fate]
@@ -94,7 +94,7 @@ def test_twenty_thousand_calls_of_every_fate(  # noqa: PLR0915 - one story
         assert [*call.last_words] == script["stderr"]
 
     async def main() -> tuple[int, int]:
-        lanes = Lanes(threads=16, queue=100, ticker=guests.ticker)
+        lanes = GuestExecutor(threads=16, queue=100, ticker=guests.ticker)
         numbers = iter(range(CALLS))
         warm = 0
 
@@ -122,7 +122,7 @@ def test_twenty_thousand_calls_of_every_fate(  # noqa: PLR0915 - one story
 
 
 def test_nothing_of_a_call_is_left_for_the_next(
-    make: Callable[..., Guests], kitchen: Kitchen, script_bytes: bytes
+    make: Callable[..., GuestLoader], kitchen: Kitchen, script_bytes: bytes
 ) -> None:
     """The same thread, after every fate."""
 

@@ -118,7 +118,7 @@ def errors() -> list[Case]:
     return [
         (f"{interface}.{function}", *arguments[f"{interface}.{function}"], Err(error),
          {"err": error})
-        for interface, functions in wit.imports().items()
+        for interface, functions in wit.world_imports().items()
         for function, signature in functions.items()
         if isinstance(signature.result, ResultOf) and isinstance(signature.result.err, Enum)
         for error in signature.result.err.names
@@ -127,10 +127,10 @@ def errors() -> list[Case]:
 
 def test_the_cases_name_every_function() -> None:
     named = {name for name, *_ in CASES}
-    assert named == {f"{i}.{f}" for i, functions in wit.imports().items() for f in functions}
+    assert named == {f"{i}.{f}" for i, functions in wit.world_imports().items() for f in functions}
     options = {
         f"{i}.{f}"
-        for i, functions in wit.imports().items()
+        for i, functions in wit.world_imports().items()
         for f, signature in functions.items()
         if isinstance(signature.result, ResultOf) and isinstance(signature.result.ok, OptionOf)
     }
@@ -140,7 +140,7 @@ def test_the_cases_name_every_function() -> None:
 
 
 def _through(name: str, kitchen: Kitchen, cases: list[Case]) -> None:
-    from algaenv.runner.wasm.guest import Guests
+    from algaenv.runner.wasm.guest import GuestLoader
 
     seen: list[tuple[Any, ...]] = []
     left = list(cases)
@@ -153,14 +153,14 @@ def _through(name: str, kitchen: Kitchen, cases: list[Case]) -> None:
 
     functions = {
         f"{interface}__{function}".replace("-", "_"): answering
-        for interface, names in wit.imports().items()
+        for interface, names in wit.world_imports().items()
         for function in names
     }
     try:
         source = built(name).read_bytes()
     except ToolMissing as error:
         pytest.skip(str(error))
-    guests = Guests(table(**functions), 1)
+    guests = GuestLoader(table(**functions), 1)
     try:
         guest = kitchen.load(guests, source)
         script = {"calls": [{"fn": fn, "args": args} for fn, args, *_ in cases]}
