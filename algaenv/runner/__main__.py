@@ -52,13 +52,13 @@ def healthcheck(env: Mapping[str, str]) -> int:
     )
     try:
         connection.request("GET", "/healthz")
-        answer = connection.getresponse()
-        body = answer.read(4096).decode(errors="replace")
+        response = connection.getresponse()
+        body = response.read(4096).decode(errors="replace")
     except (OSError, http.client.HTTPException) as error:
         return _fail(f"no answer: {error}")
     finally:
         connection.close()
-    return 0 if answer.status == _OK else _fail(f"unwell: {answer.status} {body}")
+    return 0 if response.status == _OK else _fail(f"unwell: {response.status} {body}")
 
 
 def _fail(message: str) -> int:

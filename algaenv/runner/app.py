@@ -55,102 +55,110 @@ CONTRACT = "1"
 
 
 def build_app(
-    environment: Settings, worker: Worker | None = None, ledger: Path | None = None
+    settings: Settings, worker: Worker | None = None, metrics_dir: Path | None = None
 ) -> ASGIApp:
     """The ASGI application for these settings; opens no connection yet.
 
     Without a worker it serves for itself, and without a ledger it counts nothing.
     """
-    workers = environment.workforce.workers
+    workers = settings.workforce.workers
     outbound = Outbound()
-    store = open_store(environment.source, outbound)
-    registry = Registry(environment.registry_base, environment.auth_key, outbound)
-    room = CacheEvictor(environment.cache_root, environment.cache_max_bytes)
-    metrics = Metrics(ledger, worker=worker.number if worker else 0, contract=CONTRACT)
+    store = open_store(settings.source, outbound)
+    registry = Registry(settings.registry_base, settings.auth_key, outbound)
+    evictor = CacheEvictor(settings.cache_root, settings.cache_max_bytes)
+    metrics = Metrics(metrics_dir, worker=worker.number if worker else 0, contract=CONTRACT)
     cache = BundleCache(
-        environment.cache_root, store, room=room, limits=DEFAULT_LIMITS, tell=metrics.bundle
+        settings.cache_root,
+        store,
+        evictor=evictor,
+        limits=DEFAULT_LIMITS,
+        on_result=metrics.bundle,
     )
-    shelf = AssetCache(policy=environment.policy, max_file_bytes=environment.static_max_bytes)
-    hints = TenantHints(environment.cache_root, workers=workers)
+    asset_cache = AssetCache(policy=settings.policy, max_file_bytes=settings.static_max_bytes)
+    hints = TenantHints(settings.cache_root, workers=workers)
     health = Health(
-        cache_root=environment.cache_root,
-        cache_max_text=environment.cache_max_text,
+        cache_root=settings.cache_root,
+        cache_max_text=settings.cache_max_text,
         store=store,
-        signed=environment.source.signed,
+        signed=settings.source.signed,
     )
     pages = PagesRoute(
-        demands_tenant=environment.demands_tenant,
-        asks_registry=environment.asks_registry,
+        demands_tenant=settings.demands_tenant,
+        asks_registry=settings.asks_registry,
         registry=registry,
         tenancy=TenantResolver(registry, hints),
-        delivery=AssetDelivery(cache, shelf),
+        delivery=AssetDelivery(cache, asset_cache),
     )
-    log = GuestLog(environment.stream, metrics)
-    tell = _CompileEventCounter(metrics)
-    compiled = CompiledComponents(environment.cache_root, environment.compiling, tell=tell)
-    engine = LazyRuntime(
-        lambda: _host_table(environment, outbound),
+    guest_log = GuestLog(settings.stream, metrics)
+    on_compile_event = _CompileEventCounter(metrics)
+    compiled = CompiledComponents(
+        settings.cache_root, settings.compiling, on_event=on_compile_event
+    )
+    lazy_runtime = LazyRuntime(
+        lambda: _host_table(settings, outbound),
         compiled,
-        threads=environment.concurrency,
-        queue=environment.queue,
-        tell=tell,
+        threads=settings.concurrency,
+        queue=settings.queue,
+        on_event=on_compile_event,
         recycle=worker.recycle if worker else _cannot_recycle,
-        budget=environment.budget,
+        budget=settings.budget,
     )
-    components = Handlers(cache, engine)
+    handlers = Handlers(cache, lazy_runtime)
 
     async def load(bundle: Digest, component: Path) -> None:
-        await (await engine.works()).loaded.guest(bundle, component)
+        await (await lazy_runtime.get()).loaded.guest(bundle, component)
 
-    neighbours = WorkerBus(worker, load)
+    worker_bus = WorkerBus(worker, load)
     invoker = Invoker(
-        components=components,
-        envelopes=SecretEnvelopes(environment.peers, outbound),
-        engine=engine,
-        log=log,
-        has_store=environment.has_store,
+        handlers=handlers,
+        envelopes=SecretEnvelopes(settings.peers, outbound),
+        lazy_runtime=lazy_runtime,
+        guest_log=guest_log,
+        has_store=settings.has_store,
     )
-    idempotency = Idempotency(environment.cache_root, environment.memory, workers=workers)
-    metrics.watch(_gauge_readers(engine, compiled))
+    idempotency = Idempotency(settings.cache_root, settings.memory, workers=workers)
+    metrics.set_gauges(_gauge_readers(lazy_runtime, compiled))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
-        outbound.begin()
-        engine.begin()
-        log.begin()
-        metrics.begin()
-        neighbours.begin()
-        for complaint in environment.peers.complaints:
-            _log.warning(complaint)
-        chores = [
-            asyncio.create_task(asyncio.to_thread(_tidy_cache, room)),
+        outbound.start()
+        lazy_runtime.start()
+        guest_log.start()
+        metrics.start()
+        worker_bus.start()
+        for warning in settings.peers.warnings:
+            _log.warning(warning)
+        tasks = [
+            asyncio.create_task(asyncio.to_thread(_tidy_cache, evictor)),
             asyncio.create_task(restart_on_failure(compiled.keep_tidy)),
-            asyncio.create_task(restart_on_failure(idempotency.tend)),
+            asyncio.create_task(restart_on_failure(idempotency.sweep_forever)),
         ]
         try:
             yield
         finally:
-            for chore in chores[1:]:
-                chore.cancel()
-            await asyncio.gather(*chores, return_exceptions=True)
-            neighbours.end()
-            await engine.aclose()
-            await log.aclose()
+            for task in tasks[1:]:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            worker_bus.stop()
+            await lazy_runtime.aclose()
+            await guest_log.aclose()
             await metrics.aclose()
             await outbound.aclose()
 
-    execute = ExecuteEndpoint(invoker, idempotency, metrics).answer
+    execute = ExecuteEndpoint(invoker, idempotency, metrics).handle
     serving = Starlette(
         routes=[
             pages,
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
-            Route("/metrics", metrics.answer),
+            Route("/metrics", metrics.handle),
             Route(EXECUTE, execute, methods=["POST"]),
             Route(
-                "/warmup", WarmupEndpoint(components, engine, neighbours).answer, methods=["POST"]
+                "/warmup",
+                WarmupEndpoint(handlers, lazy_runtime, worker_bus).handle,
+                methods=["POST"],
             ),
-            Route("/", HostDispatch(registry).answer),
+            Route("/", HostDispatch(registry).handle),
         ],
         exception_handlers={
             404: _empty_http_error,
@@ -161,7 +169,7 @@ def build_app(
     )
     serving.router.redirect_slashes = False
     guarded = CallerCheck(
-        DirectRoute(serving, EXECUTE, execute), environment.inbound_token, environment.allowed_hosts
+        DirectRoute(serving, EXECUTE, execute), settings.inbound_token, settings.allowed_hosts
     )
     app = AccessLog(guarded, metrics.request)
     return ResponseCache(app, metrics.request, hints.get)
@@ -179,35 +187,35 @@ class _CompileEventCounter:
 
 
 def _gauge_readers(
-    engine: LazyRuntime, compiled: CompiledComponents
+    lazy_runtime: LazyRuntime, compiled: CompiledComponents
 ) -> dict[GaugeName, Callable[[], float]]:
-    def of(look: Callable[[Runtime], float]) -> Callable[[], float]:
-        return lambda: look(engine.now) if engine.now is not None else 0.0
+    def of(read: Callable[[Runtime], float]) -> Callable[[], float]:
+        return lambda: read(lazy_runtime.current) if lazy_runtime.current is not None else 0.0
 
     return {
-        GaugeName.LANES_BUSY: of(lambda works: works.lanes.running),
-        GaugeName.LANES_STUCK: of(lambda works: works.lanes.stuck),
-        GaugeName.CALLS_QUEUED: of(lambda works: works.lanes.waiting),
-        GaugeName.COMPONENTS_LOADED: of(lambda works: len(works.loaded)),
+        GaugeName.THREADS_BUSY: of(lambda runtime: runtime.executor.running),
+        GaugeName.THREADS_STUCK: of(lambda runtime: runtime.executor.stuck),
+        GaugeName.CALLS_QUEUED: of(lambda runtime: runtime.executor.waiting),
+        GaugeName.COMPONENTS_LOADED: of(lambda runtime: len(runtime.loaded)),
         GaugeName.COMPILES_RUNNING: lambda: float(compiled.running),
     }
 
 
-def _host_table(environment: Settings, outbound: Outbound) -> HostTable:
+def _host_table(settings: Settings, outbound: Outbound) -> HostTable:
     from algaenv.runner.host.table import host_table
 
-    return host_table(environment.peers, outbound)
+    return host_table(settings.peers, outbound)
 
 
 def _cannot_recycle() -> None:
     """Without a supervisor nobody can replace this process."""
 
 
-def _tidy_cache(room: CacheEvictor) -> None:
+def _tidy_cache(evictor: CacheEvictor) -> None:
     with suppress(OSError):
-        room.prepare()
-        room.sweep()
-        room.make()
+        evictor.prepare()
+        evictor.sweep()
+        evictor.evict()
 
 
 async def _empty_http_error(request: Request, error: Exception) -> Response:  # noqa: ARG001
@@ -242,30 +250,30 @@ class Health:
 
     async def healthz(self, request: Request) -> Response:  # noqa: ARG002
         """Answer 200 when the cache can be written to; the store does not decide."""
-        writable, reach = await self._look()
+        writable, status = await self._probe()
         fields = {
             "cache_writable": writable,
-            "bundle_store": "ok" if reach is StoreStatus.OK else "bundle_store_unreachable",
+            "bundle_store": "ok" if status is StoreStatus.OK else "bundle_store_unreachable",
             "ext_cache_max_bytes": self._cache_max_text,
         }
         return json_response(200 if writable else 503, fields)
 
     async def readyz(self, request: Request) -> Response:  # noqa: ARG002
         """Answer 200 when a bundle could be fetched now, asked with the service's own keys."""
-        writable, reach = await self._look()
-        ready = writable and reach is StoreStatus.OK
+        writable, status = await self._probe()
+        ready = writable and status is StoreStatus.OK
         fields = {
             "ready": ready,
             "cache_writable": writable,
-            "store": reach,
+            "store": status,
             "store_access": "signed" if self._signed else "unsigned",
         }
         return json_response(200 if ready else 503, fields)
 
-    async def _look(self) -> tuple[bool, StoreStatus]:
+    async def _probe(self) -> tuple[bool, StoreStatus]:
         return await asyncio.gather(
             _within_timeout(self._writable(), otherwise=False),
-            _within_timeout(self._store.reach(), otherwise=StoreStatus.UNREACHABLE),
+            _within_timeout(self._store.status(), otherwise=StoreStatus.UNREACHABLE),
         )
 
     async def _writable(self) -> bool:
@@ -273,9 +281,9 @@ class Health:
         return await loop.run_in_executor(self._thread, _is_writable, self._cache_root)
 
 
-async def _within_timeout(look: Coroutine[object, object, T], *, otherwise: T) -> T:
+async def _within_timeout(read: Coroutine[object, object, T], *, otherwise: T) -> T:
     """What it says within LOOK_SECONDS; what does not end then goes on without being waited for."""
-    task = asyncio.ensure_future(look)
+    task = asyncio.ensure_future(read)
     await asyncio.wait((task,), timeout=PROBE_TIMEOUT_SECONDS)
     if task.done():
         return task.result()

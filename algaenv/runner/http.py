@@ -133,15 +133,15 @@ class CallerCheck:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve as an ASGI application."""
         if scope["type"] == "http" and scope["path"] in PROTECTED_ROUTES:
-            refused = self._refused(scope)
+            refused = self._rejection(scope)
             if refused is not None:
-                status, error, why = refused
-                answer = json_response(status, {"error": error, "message": why})
-                await answer(scope, receive, send)
+                status, error, reason = refused
+                response = json_response(status, {"error": error, "message": reason})
+                await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _refused(self, scope: Scope) -> tuple[int, str, str] | None:
+    def _rejection(self, scope: Scope) -> tuple[int, str, str] | None:
         hosts, origins, sites, tokens = [], [], [], []
         for name, value in scope["headers"]:
             if name == b"host":
@@ -213,9 +213,9 @@ class DirectRoute:
     """Answers POST to one path itself, and leaves everything else to `app`."""
 
     def __init__(
-        self, app: ASGIApp, path: str, answer: Callable[[Request], Awaitable[Response]]
+        self, app: ASGIApp, path: str, response: Callable[[Request], Awaitable[Response]]
     ) -> None:
-        self._app, self._path, self._answer = app, path.encode(), answer
+        self._app, self._path, self._respond = app, path.encode(), response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve as an ASGI application."""
@@ -223,8 +223,8 @@ class DirectRoute:
             await self._app(scope, receive, send)
             return
         try:
-            answer = await self._answer(Request(scope, receive))
+            response = await self._respond(Request(scope, receive))
         except Exception:
             _log.exception("request failed")
-            answer = empty_response(500)
-        await answer(scope, receive, send)
+            response = empty_response(500)
+        await response(scope, receive, send)

@@ -72,7 +72,7 @@ class KeyLocks:
         self._file = file
         self._descriptor: int | None = None
 
-    def take(self, name: bytes) -> bool:
+    def acquire(self, name: bytes) -> bool:
         """Claim a name unless another process has; must not be ours already."""
         try:
             self._set(name, fcntl.F_WRLCK)
@@ -80,7 +80,7 @@ class KeyLocks:
             return False
         return True
 
-    def give(self, name: bytes) -> None:
+    def release(self, name: bytes) -> None:
         """Let go of a claim."""
         self._set(name, fcntl.F_UNLCK)
 
@@ -122,22 +122,22 @@ class SingleFlight(Generic[K, V]):
     """
 
     def __init__(self) -> None:
-        self._under_way: dict[K, asyncio.Task[V]] = {}
+        self._tasks: dict[K, asyncio.Task[V]] = {}
 
     def __len__(self) -> int:
-        return len(self._under_way)
+        return len(self._tasks)
 
     async def join(self, key: K, start: Callable[[], Coroutine[object, object, V]]) -> V:
         """Wait for the work under way for `key`, which `start` begins when there is none."""
-        task = self._under_way.get(key)
+        task = self._tasks.get(key)
         if task is None:
             task = asyncio.create_task(start())
-            self._under_way[key] = task
-            task.add_done_callback(lambda ended: self._land(key, ended))
+            self._tasks[key] = task
+            task.add_done_callback(lambda task_done: self._finish(key, task_done))
         return await asyncio.shield(task)
 
-    def _land(self, key: K, ended: asyncio.Task[V]) -> None:
-        del self._under_way[key]
-        if not ended.cancelled():
+    def _finish(self, key: K, task_done: asyncio.Task[V]) -> None:
+        del self._tasks[key]
+        if not task_done.cancelled():
             # Looked at here, since all who waited may have left.
-            ended.exception()
+            task_done.exception()

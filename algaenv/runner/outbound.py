@@ -49,7 +49,7 @@ class Outbound:
     def __init__(self) -> None:
         self._making: asyncio.Task[_Clients] | None = None
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Start making the clients; needs a running loop."""
         if self._making is None:
             self._making = asyncio.create_task(asyncio.to_thread(_make_clients))
@@ -76,7 +76,7 @@ class Outbound:
                 await client.aclose()
 
     async def _made(self) -> _Clients:
-        self.begin()
+        self.start()
         assert self._making is not None  # noqa: S101
         return await asyncio.shield(self._making)
 
@@ -87,15 +87,15 @@ def _make_clients() -> _Clients:
     with import_lock():
         import httpx
 
-    trusted = httpx.create_ssl_context()
+    ssl_context = httpx.create_ssl_context()
     no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-    patient = httpx.Timeout(None)
-    unbounded = httpx.Limits(
+    no_timeout = httpx.Timeout(None)
+    no_limits = httpx.Limits(
         max_connections=None, max_keepalive_connections=64, keepalive_expiry=IDLE_SECONDS
     )
     clients = _Clients(
         own=httpx.AsyncClient(
-            verify=trusted,
+            verify=ssl_context,
             cookies=no_cookies,
             timeout=httpx.Timeout(60.0, connect=5.0),
             limits=httpx.Limits(
@@ -109,17 +109,17 @@ def _make_clients() -> _Clients:
             event_hooks={"request": [_trace_handshake]},
         ),
         peers=httpx.AsyncClient(
-            verify=trusted,
+            verify=ssl_context,
             cookies=no_cookies,
-            timeout=patient,
-            limits=unbounded,
+            timeout=no_timeout,
+            limits=no_limits,
             event_hooks={"request": [_trace_handshake]},
         ),
         guests=httpx.AsyncClient(
-            verify=trusted,
+            verify=ssl_context,
             cookies=no_cookies,
-            timeout=patient,
-            limits=unbounded,
+            timeout=no_timeout,
+            limits=no_limits,
             event_hooks={"request": [_trace_handshake], "response": [_hide_redirect]},
         ),
     )
@@ -203,7 +203,7 @@ class PeerResponse:
 
     status: int
     chunks: tuple[bytes, ...]
-    whole: bool = True
+    complete: bool = True
     """False when the body was cut short, or longer than MOST_BYTES."""
 
     @property
@@ -212,7 +212,7 @@ class PeerResponse:
         return b"".join(self.chunks)
 
     @property
-    def fine(self) -> bool:
+    def ok(self) -> bool:
         """Whether the status is one of success."""
         return 200 <= self.status < 300
 
@@ -228,55 +228,58 @@ class PeerRequest:
 
 
 async def send_request(
-    outbound: Outbound, question: PeerRequest, *, seconds: float
+    outbound: Outbound, peer_request: PeerRequest, *, seconds: float
 ) -> PeerResponse:
     """Ask, and read the answer to its end, in so many seconds altogether. Raises NoAnswer."""
     import httpx
 
-    answer: httpx.Response | None = None
+    response: httpx.Response | None = None
     chunks: list[bytes] = []
     size = 0
     try:
         with anyio.fail_after(seconds):
             client = await outbound.peers()
-            answer = await _send(client, question)
-            async for chunk in answer.aiter_raw():
+            response = await _send(client, peer_request)
+            async for chunk in response.aiter_raw():
                 chunks.append(chunk)
                 size += len(chunk)
                 if size > MOST_BYTES:
-                    return PeerResponse(answer.status_code, (), whole=False)
+                    return PeerResponse(response.status_code, (), complete=False)
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, UnicodeError, OverflowError) as error:
-        if answer is None:
+        if response is None:
             # The library's own text may hold the address or a header.
             raise NoResponse(type(error).__name__) from None
-        return PeerResponse(answer.status_code, tuple(chunks), whole=False)
+        return PeerResponse(response.status_code, tuple(chunks), complete=False)
     finally:
-        if answer is not None:
-            await answer.aclose()
-    return PeerResponse(answer.status_code, tuple(chunks))
+        if response is not None:
+            await response.aclose()
+    return PeerResponse(response.status_code, tuple(chunks))
 
 
-async def _send(client: httpx.AsyncClient, question: PeerRequest) -> httpx.Response:
+async def _send(client: httpx.AsyncClient, peer_request: PeerRequest) -> httpx.Response:
     import httpx
 
     request = httpx.Request(
-        question.method, question.url, headers=list(question.headers), content=question.body
+        peer_request.method,
+        peer_request.url,
+        headers=list(peer_request.headers),
+        content=peer_request.body,
     )
-    asked = request.url
-    answer = await client.send(request, stream=True)
+    url = request.url
+    response = await client.send(request, stream=True)
     for _ in range(_MOST_REDIRECTS):
-        following = answer.next_request
-        if following is None or not _is_same_origin(asked, following.url):
+        next_request = response.next_request
+        if next_request is None or not _is_same_origin(url, next_request.url):
             break
-        await answer.aclose()
-        answer = await client.send(following, stream=True)
-    return answer
+        await response.aclose()
+        response = await client.send(next_request, stream=True)
+    return response
 
 
-def _is_same_origin(asked: httpx.URL, following: httpx.URL) -> bool:
+def _is_same_origin(url: httpx.URL, next_request: httpx.URL) -> bool:
     """Whether this is the same origin, or its secure twin."""
-    here = (asked.scheme, asked.port or _PORTS.get(asked.scheme))
-    there = (following.scheme, following.port or _PORTS.get(following.scheme))
-    return asked.host == following.host and (
+    here = (url.scheme, url.port or _PORTS.get(url.scheme))
+    there = (next_request.scheme, next_request.port or _PORTS.get(next_request.scheme))
+    return url.host == next_request.host and (
         here == there or (here, there) == (("http", 80), ("https", 443))
     )

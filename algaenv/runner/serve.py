@@ -57,8 +57,8 @@ def listen(host: str, port: int, count: int = 1) -> tuple[socket.socket, ...]:
             each.close()
         # gaierror has numbers of its own; for the others Python adds words to the system's.
         number = None if isinstance(error, socket.gaierror) else error.errno
-        why = error.strerror if number is None else os.strerror(number)
-        raise CannotListen(f"cannot listen on {host}:{port}: {why}") from None
+        reason = error.strerror if number is None else os.strerror(number)
+        raise CannotListen(f"cannot listen on {host}:{port}: {reason}") from None
     return tuple(sockets)
 
 
@@ -66,17 +66,17 @@ def _listening_socket(
     family: int, protocol: int, address: tuple[object, ...], *, shares: bool = False
 ) -> socket.socket:
     # With its protocol named: asyncio sends without delay only over sockets that say TCP.
-    made = socket.socket(family, socket.SOCK_STREAM, protocol)
+    created = socket.socket(family, socket.SOCK_STREAM, protocol)
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        created.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shares:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        made.bind(address)
-        made.listen(BACKLOG)
+            created.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        created.bind(address)
+        created.listen(BACKLOG)
     except OSError:
-        made.close()
+        created.close()
         raise
-    return made
+    return created
 
 
 _PRIVATE = 0o700
@@ -111,7 +111,7 @@ class MultiprocessDir:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         return cls(path, descriptor)
 
-    def worker_died(self, worker: int) -> None:
+    def worker_exited(self, worker: int) -> None:
         """Take a worker out of the figures that say how things are; what it counted stays."""
         from prometheus_client.multiprocess import mark_process_dead
 
@@ -153,7 +153,7 @@ OPEN_FILES = 65_536
 """Open files that a worker may have, where the system allows it."""
 
 
-def serve(environment: Settings) -> None:
+def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then let requests under way end. Raises CannotListen.
 
     Ends with SystemExit when a signal comes before there are workers, with code 0, and when
@@ -162,44 +162,44 @@ def serve(environment: Settings) -> None:
     signal.signal(signal.SIGTERM, _exit)
     signal.signal(signal.SIGINT, _exit)
     _raise_file_limit()
-    sockets = listen(environment.host, environment.port, environment.workforce.workers)
+    sockets = listen(settings.host, settings.port, settings.workforce.workers)
     # All that every worker needs is imported here, once for all of them.
     from algaenv.runner.app import build_app
     from algaenv.runner.http_server import http_work
     from algaenv.runner.observability.access_log import configure_logging
 
-    configure_logging(environment.log_level)
-    _log_settings(environment, sockets)
-    ledger = _metrics_dir(environment)
+    configure_logging(settings.log_level)
+    _log_settings(settings, sockets)
+    metrics_dir = _metrics_dir(settings)
     supervisor = Supervisor(
         sockets,
         http_work(
-            lambda worker: build_app(environment, worker, ledger.path if ledger else None),
-            drain_seconds=environment.drain_seconds,
+            lambda worker: build_app(settings, worker, metrics_dir.path if metrics_dir else None),
+            drain_seconds=settings.drain_seconds,
         ),
-        drain_seconds=environment.drain_seconds,
-        worker_died=lambda worker, _: ledger.worker_died(worker) if ledger else None,
+        drain_seconds=settings.drain_seconds,
+        worker_exited=lambda worker, _: metrics_dir.worker_exited(worker) if metrics_dir else None,
     )
     try:
         supervisor.run()
     except WorkersFailed as failure:
         raise SystemExit(f"Error: {failure}") from None
     finally:
-        if ledger is not None:
-            ledger.close()
+        if metrics_dir is not None:
+            metrics_dir.close()
         _log.info("stopped")
 
 
-def _metrics_dir(environment: Settings) -> MultiprocessDir | None:
+def _metrics_dir(settings: Settings) -> MultiprocessDir | None:
     """Where the workers count together; in the cache, or beside it when that is read-only."""
-    for root in (environment.cache_root, Path(tempfile.gettempdir(), "algaenv-runner")):
+    for root in (settings.cache_root, Path(tempfile.gettempdir(), "algaenv-runner")):
         with suppress(OSError):
             return MultiprocessDir.make(root)
     _log.warning("no metrics: neither the cache nor the temporary directory can be written to")
     return None
 
 
-def _log_settings(environment: Settings, sockets: tuple[socket.socket, ...]) -> None:
+def _log_settings(settings: Settings, sockets: tuple[socket.socket, ...]) -> None:
     host, port = sockets[0].getsockname()[:2]
     fields = {
         "version": __version__,
@@ -207,17 +207,17 @@ def _log_settings(environment: Settings, sockets: tuple[socket.socket, ...]) -> 
         "workers": len(sockets),
         "host": host,
         "port": port,
-        "registry": without_login(environment.registry_base),
-        "store": without_login(environment.source.url),
-        "store_access": "signed" if environment.source.signed else "unsigned",
-        "cache_root": str(environment.cache_root),
-        "cache_max_bytes": environment.cache_max_bytes,
-        "static_max_bytes": environment.static_max_bytes,
-        "demands_tenant": environment.demands_tenant,
-        "asks_registry": environment.demands_tenant and environment.asks_registry,
+        "registry": without_login(settings.registry_base),
+        "store": without_login(settings.source.url),
+        "store_access": "signed" if settings.source.signed else "unsigned",
+        "cache_root": str(settings.cache_root),
+        "cache_max_bytes": settings.cache_max_bytes,
+        "static_max_bytes": settings.static_max_bytes,
+        "demands_tenant": settings.demands_tenant,
+        "asks_registry": settings.demands_tenant and settings.asks_registry,
     }
     _log.info("listening", extra={"fields": fields})
-    if environment.cache_max_text and environment.cache_max_bytes is None:
+    if settings.cache_max_text and settings.cache_max_bytes is None:
         _log.warning("EXT_CACHE_MAX_BYTES is not a number of bytes; the cache is not bounded")
 
 

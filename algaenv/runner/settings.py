@@ -269,12 +269,12 @@ class Settings:
         ours; the parts have more.
         Raises BadEnvironment with all that is wrong, in the order in which Alga checks it.
         """
-        wrong: list[str] = []
-        auth_key = _auth_key(env, wrong)
-        registry_base = _registry_base(env, wrong)
-        source = _source(env, wrong)
-        if wrong or source is None:
-            raise InvalidSettings("; ".join(wrong))
+        problems: list[str] = []
+        auth_key = _auth_key(env, problems)
+        registry_base = _registry_base(env, problems)
+        source = _source(env, problems)
+        if problems or source is None:
+            raise InvalidSettings("; ".join(problems))
         workforce = WorkerCount.read(env)
         strict = env.get("EXT_STATIC_STRICT_VALIDATION")
         max_text = env.get("EXT_CACHE_MAX_BYTES")
@@ -327,14 +327,14 @@ def read_secrets(env: Mapping[str, str]) -> Mapping[str, str]:
         found = json.loads(Path(name).read_bytes())
     except (OSError, ValueError) as error:
         # What JSON complains of may be a secret, so only the place is told.
-        why = error.strerror if isinstance(error, OSError) else "it is not JSON"
-        raise InvalidSettings(f"cannot read {SECRETS_FILE} ({name}): {why}") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not JSON"
+        raise InvalidSettings(f"cannot read {SECRETS_FILE} ({name}): {reason}") from None
     if not isinstance(found, dict) or not all(isinstance(it, str) for it in found.values()):
         raise InvalidSettings(f"cannot read {SECRETS_FILE} ({name}): it is not names with texts")
     return found
 
 
-def _auth_key(env: Mapping[str, str], wrong: list[str]) -> str:
+def _auth_key(env: Mapping[str, str], problems: list[str]) -> str:
     if key := env.get("ALGA_AUTH_KEY", "").strip():
         return key
     file = Path(env.get("ALGA_AUTH_KEY_FILE") or DEFAULT_KEY_FILE)
@@ -343,24 +343,24 @@ def _auth_key(env: Mapping[str, str], wrong: list[str]) -> str:
     except (OSError, UnicodeDecodeError):
         key = ""
     if not key:
-        wrong.append(f"ALGA_AUTH_KEY not set, and no key in ALGA_AUTH_KEY_FILE ({file})")
+        problems.append(f"ALGA_AUTH_KEY not set, and no key in ALGA_AUTH_KEY_FILE ({file})")
     return key
 
 
-def _registry_base(env: Mapping[str, str], wrong: list[str]) -> str:
+def _registry_base(env: Mapping[str, str], problems: list[str]) -> str:
     value = env.get("REGISTRY_BASE_URL")
     if value is None:
-        wrong.append("REGISTRY_BASE_URL not set")
+        problems.append("REGISTRY_BASE_URL not set")
         return ""
     if not is_http_url(value):
-        wrong.append(f"Invalid REGISTRY_BASE_URL: not an http(s) URL: {without_login(value)!r}")
+        problems.append(f"Invalid REGISTRY_BASE_URL: not an http(s) URL: {without_login(value)!r}")
     return value.strip()
 
 
-def _source(env: Mapping[str, str], wrong: list[str]) -> StoreLocation | None:
+def _source(env: Mapping[str, str], problems: list[str]) -> StoreLocation | None:
     value = env.get("BUNDLE_STORE_BASE", DEFAULT_STORE)
     if not is_http_url(value):
-        wrong.append(f"Invalid BUNDLE_STORE_BASE: not an http(s) URL: {without_login(value)!r}")
+        problems.append(f"Invalid BUNDLE_STORE_BASE: not an http(s) URL: {without_login(value)!r}")
         return None
     return StoreLocation.of(
         value.strip(),

@@ -36,14 +36,16 @@ _CERTAIN_NS = 50_000_000
 class LogBounds:
     """How many things, how many bytes of them, and for how many seconds they are remembered."""
 
-    most: int
-    most_bytes: int
+    max_entries: int
+    max_bytes: int
     seconds: float
 
-    def shared(self, processes: int) -> LogBounds:
+    def per_process(self, processes: int) -> LogBounds:
         """The part of one of several processes."""
         each = max(1, processes)
-        return LogBounds(max(SEGMENTS, self.most // each), self.most_bytes // each, self.seconds)
+        return LogBounds(
+            max(SEGMENTS, self.max_entries // each), self.max_bytes // each, self.seconds
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -51,19 +53,19 @@ class _Segment:
     writer: str
     serial: int
     descriptor: int
-    began: float
-    read: int = 0
+    created_at: float
+    read_offset: int = 0
     """Up to where it was read; for a file of our own, how long it is."""
-    last: float = 0.0
+    newest_at: float = 0.0
     names: list[bytes] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    part: _Segment
-    place: int
+    segment: _Segment
+    offset: int
     length: int
-    moment: float
+    written_at: float
 
 
 class SharedLog:
@@ -76,12 +78,12 @@ class SharedLog:
     def __init__(self, folder: Path, bounds: LogBounds, *, processes: int = 1) -> None:
         self._folder = str(folder)
         self._bounds = bounds
-        self._share = bounds.shared(processes)
+        self._quota = bounds.per_process(processes)
         self._writer = secrets.token_hex(8)
         self._serial = 0
         self._entries: dict[bytes, _Entry] = {}
         self._others: dict[str, _Segment] = {}
-        self._growing: list[_Segment] = []
+        self._tails: list[_Segment] = []
         self._own: list[_Segment] = []
         self._listed = -1
 
@@ -91,19 +93,19 @@ class SharedLog:
         folder.parent.parent.mkdir(parents=True, exist_ok=True)
         for each in (folder.parent, folder):
             each.mkdir(mode=PRIVATE, exist_ok=True)
-            found = each.lstat()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            status = each.lstat()
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
                 raise PermissionError(errno.EACCES, "not a directory of ours", str(each))
-            if found.st_mode & 0o077:
+            if status.st_mode & 0o077:
                 raise PermissionError(errno.EACCES, "others may use the directory", str(each))
 
     def get(self, name: bytes) -> bytes | None:
         """What was told last under this name, by whichever process; None when too long ago."""
-        self._read_on()
+        self._refresh()
         entry = self._entries.get(name)
-        if entry is None or time.time() - entry.moment > self._bounds.seconds:
+        if entry is None or time.time() - entry.written_at > self._bounds.seconds:
             return None
-        content = os.pread(entry.part.descriptor, entry.length, entry.place)
+        content = os.pread(entry.segment.descriptor, entry.length, entry.offset)
         return content if len(content) == entry.length else None
 
     def put(self, name: bytes, content: bytes) -> None:
@@ -112,12 +114,12 @@ class SharedLog:
         Something longer than a whole file may be is left untold.
         """
         size = _HEAD.size + len(content)
-        if size > self._share.most_bytes // SEGMENTS:
+        if size > self._quota.max_bytes // SEGMENTS:
             return
         now = time.time()
-        part = self._part_for(size, now)
+        segment = self._writable_segment(size, now)
         try:
-            written = os.writev(part.descriptor, (_HEAD.pack(len(content), name, now), content))
+            written = os.writev(segment.descriptor, (_HEAD.pack(len(content), name, now), content))
         except OSError:
             self._serial += 1
             raise
@@ -125,27 +127,29 @@ class SharedLog:
             # Nobody reads past half a record: the next one begins a new file.
             self._serial += 1
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._enter(part, name, _Entry(part, part.read + _HEAD.size, len(content), now))
-        part.read += size
+        self._add(
+            segment, name, _Entry(segment, segment.read_offset + _HEAD.size, len(content), now)
+        )
+        segment.read_offset += size
 
     def sweep(self) -> None:
         """Take away what is too old or too much, also of processes that are gone."""
         now = time.time()
-        self._drop_own(now)
-        found: list[tuple[float, int, str]] = []
+        self._drop_expired(now)
+        status: list[tuple[float, int, str]] = []
         for file in self._files():
             with suppress(FileNotFoundError):
                 seen = os.stat(file)  # noqa: PTH116
-                found.append((seen.st_mtime, seen.st_size, file))
+                status.append((seen.st_mtime, seen.st_size, file))
         total = 0
-        for moment, size, file in sorted(found, reverse=True):
+        for written_at, size, file in sorted(status, reverse=True):
             total += size
-            if now - moment > self._bounds.seconds or total > self._bounds.most_bytes:
+            if now - written_at > self._bounds.seconds or total > self._bounds.max_bytes:
                 with suppress(FileNotFoundError):
                     os.unlink(file)  # noqa: PTH108
-        self._read_on()
+        self._refresh()
 
-    def _read_on(self) -> None:
+    def _refresh(self) -> None:
         try:
             changed = os.stat(self._folder).st_mtime_ns  # noqa: PTH116
         except FileNotFoundError:
@@ -153,96 +157,98 @@ class SharedLog:
             self.prepare()
             changed, self._listed = 0, -1
         if changed != self._listed:
-            self._list()
+            self._refresh_segments()
             self._listed = changed if time.time_ns() - changed > _CERTAIN_NS else -1
-        for part in self._growing:
-            size = os.fstat(part.descriptor).st_size
-            if size > part.read:
-                self._read(part, size)
+        for segment in self._tails:
+            size = os.fstat(segment.descriptor).st_size
+            if size > segment.read_offset:
+                self._read(segment, size)
 
-    def _list(self) -> None:
+    def _refresh_segments(self) -> None:
         """Find the files that came, and forget those that went."""
         names = self._files()
         there = set(names)
         for file in [file for file in self._others if file not in there]:
-            self._forget(self._others.pop(file))
-        for part in [part for part in self._own if self._file(part) not in there]:
-            self._own.remove(part)
-            self._forget(part)
+            self._close_segment(self._others.pop(file))
+        for segment in [segment for segment in self._own if self._file(segment) not in there]:
+            self._own.remove(segment)
+            self._close_segment(segment)
         for file in names:
             writer, _, serial = Path(file).stem.partition(".")
             if file in self._others or writer == self._writer or not serial.isdigit():
                 continue
             with suppress(FileNotFoundError):
                 descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-                self._others[file] = _Segment(writer, int(serial), descriptor, began=0.0)
+                self._others[file] = _Segment(writer, int(serial), descriptor, created_at=0.0)
         newest: dict[str, int] = {}
-        for part in self._others.values():
-            newest[part.writer] = max(part.serial, newest.get(part.writer, 0))
-            self._read(part, os.fstat(part.descriptor).st_size)
-        self._growing = [
-            part for part in self._others.values() if part.serial == newest[part.writer]
+        for segment in self._others.values():
+            newest[segment.writer] = max(segment.serial, newest.get(segment.writer, 0))
+            self._read(segment, os.fstat(segment.descriptor).st_size)
+        self._tails = [
+            segment for segment in self._others.values() if segment.serial == newest[segment.writer]
         ]
 
-    def _read(self, part: _Segment, size: int) -> None:
-        place = part.read
-        while place + _HEAD.size <= size:
-            head = os.pread(part.descriptor, _HEAD.size, place)
-            length, name, moment = _HEAD.unpack(head)
-            place += _HEAD.size
-            if not length or place + length > size:
+    def _read(self, segment: _Segment, size: int) -> None:
+        offset = segment.read_offset
+        while offset + _HEAD.size <= size:
+            head = os.pread(segment.descriptor, _HEAD.size, offset)
+            length, name, written_at = _HEAD.unpack(head)
+            offset += _HEAD.size
+            if not length or offset + length > size:
                 break  # It is being written, or was cut short for ever.
-            self._enter(part, name, _Entry(part, place, length, moment))
-            place += length
-            part.read = place
+            self._add(segment, name, _Entry(segment, offset, length, written_at))
+            offset += length
+            segment.read_offset = offset
 
-    def _enter(self, part: _Segment, name: bytes, entry: _Entry) -> None:
-        part.names.append(name)
-        part.last = max(part.last, entry.moment)
+    def _add(self, segment: _Segment, name: bytes, entry: _Entry) -> None:
+        segment.names.append(name)
+        segment.newest_at = max(segment.newest_at, entry.written_at)
         known = self._entries.get(name)
-        if known is None or known.moment <= entry.moment:
+        if known is None or known.written_at <= entry.written_at:
             self._entries[name] = entry
 
-    def _part_for(self, size: int, now: float) -> _Segment:
-        share = self._share
-        part = self._own[-1] if self._own else None
+    def _writable_segment(self, size: int, now: float) -> _Segment:
+        share = self._quota
+        segment = self._own[-1] if self._own else None
         if (
-            part is not None
-            and part.serial == self._serial
-            and part.read + size <= share.most_bytes // SEGMENTS
-            and len(part.names) < share.most // SEGMENTS
-            and now - part.began <= share.seconds / SEGMENTS
+            segment is not None
+            and segment.serial == self._serial
+            and segment.read_offset + size <= share.max_bytes // SEGMENTS
+            and len(segment.names) < share.max_entries // SEGMENTS
+            and now - segment.created_at <= share.seconds / SEGMENTS
         ):
-            return part
+            return segment
         self._serial += 1
-        part = _Segment(self._writer, self._serial, -1, began=now)
+        segment = _Segment(self._writer, self._serial, -1, created_at=now)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         try:
-            part.descriptor = os.open(self._file(part), flags, 0o600)
+            segment.descriptor = os.open(self._file(segment), flags, 0o600)
         except FileNotFoundError:
             self.prepare()
-            part.descriptor = os.open(self._file(part), flags, 0o600)
-        self._own.append(part)
-        self._drop_own(now)
-        return part
+            segment.descriptor = os.open(self._file(segment), flags, 0o600)
+        self._own.append(segment)
+        self._drop_expired(now)
+        return segment
 
-    def _drop_own(self, now: float) -> None:
+    def _drop_expired(self, now: float) -> None:
         """Let go of our oldest files; there is room for all but what is being written."""
         while len(self._own) > SEGMENTS or (
-            self._own and self._own[0].last and now - self._own[0].last > self._bounds.seconds
+            self._own
+            and self._own[0].newest_at
+            and now - self._own[0].newest_at > self._bounds.seconds
         ):
-            part = self._own.pop(0)
+            segment = self._own.pop(0)
             with suppress(FileNotFoundError):
-                os.unlink(self._file(part))  # noqa: PTH108
-            self._forget(part)
+                os.unlink(self._file(segment))  # noqa: PTH108
+            self._close_segment(segment)
 
-    def _forget(self, part: _Segment) -> None:
-        os.close(part.descriptor)
-        for name in part.names:
+    def _close_segment(self, segment: _Segment) -> None:
+        os.close(segment.descriptor)
+        for name in segment.names:
             entry = self._entries.get(name)
-            if entry is not None and entry.part is part:
+            if entry is not None and entry.segment is segment:
                 del self._entries[name]
-        self._growing = [each for each in self._growing if each is not part]
+        self._tails = [each for each in self._tails if each is not segment]
 
     def _files(self) -> list[str]:
         return [
@@ -251,5 +257,5 @@ class SharedLog:
             if name.endswith(_SUFFIX)
         ]
 
-    def _file(self, part: _Segment) -> str:
-        return f"{self._folder}/{part.writer}.{part.serial}{_SUFFIX}"
+    def _file(self, segment: _Segment) -> str:
+        return f"{self._folder}/{segment.writer}.{segment.serial}{_SUFFIX}"

@@ -33,75 +33,75 @@ class WorkerBus:
         self._worker = worker
         self._load = load
         self._numbers = itertools.count()
-        self._awaited: dict[tuple[int, int], asyncio.Event] = {}
+        self._confirmations: dict[tuple[int, int], asyncio.Event] = {}
         self._loading: set[asyncio.Task[None]] = set()
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Listen; needs a running loop."""
         if self._worker is not None and self._worker.inbox is not None:
             self._worker.inbox.setblocking(False)
-            asyncio.get_running_loop().add_reader(self._worker.inbox, self._arrived)
+            asyncio.get_running_loop().add_reader(self._worker.inbox, self._on_readable)
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Listen no more."""
         if self._worker is not None and self._worker.inbox is not None:
             asyncio.get_running_loop().remove_reader(self._worker.inbox)
 
-    async def warm(self, bundle: Digest, component: Path) -> None:
+    async def load_everywhere(self, bundle: Digest, component: Path) -> None:
         """Have the others load a component that is compiled, and wait until they have."""
         if self._worker is None:
             return
         number = next(self._numbers)
-        told: list[asyncio.Event] = []
-        for place in range(len(self._worker.outboxes)):
-            if place == self._worker.place:
+        pending: list[asyncio.Event] = []
+        for slot in range(len(self._worker.outboxes)):
+            if slot == self._worker.slot:
                 continue
             message = {
                 "load": bundle.hex,
                 "component": str(component),
-                "from": self._worker.place,
+                "from": self._worker.slot,
                 "number": number,
             }
-            done = self._awaited[place, number] = asyncio.Event()
-            if self._send(place, message):
-                told.append(done)
+            done = self._confirmations[slot, number] = asyncio.Event()
+            if self._send(slot, message):
+                pending.append(done)
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(TIMEOUT_SECONDS):
-                    for done in told:
+                    for done in pending:
                         await done.wait()
         finally:
-            for place in range(len(self._worker.outboxes)):
-                self._awaited.pop((place, number), None)
+            for slot in range(len(self._worker.outboxes)):
+                self._confirmations.pop((slot, number), None)
 
-    def _send(self, place: int, message: dict[str, object]) -> bool:
+    def _send(self, slot: int, message: dict[str, object]) -> bool:
         assert self._worker is not None  # noqa: S101
         try:
-            self._worker.outboxes[place].send(json.dumps(message).encode())
+            self._worker.outboxes[slot].send(json.dumps(message).encode())
         except OSError:
             # Its inbox is full, since nobody reads it at the moment.
             return False
         return True
 
-    def _arrived(self) -> None:
+    def _on_readable(self) -> None:
         assert self._worker is not None  # noqa: S101
         assert self._worker.inbox is not None  # noqa: S101
         with suppress(BlockingIOError):
             while True:
                 message = json.loads(self._worker.inbox.recv(_LONGEST))
                 if "load" in message:
-                    task = asyncio.ensure_future(self._obey(message))
+                    task = asyncio.ensure_future(self._load_and_confirm(message))
                     self._loading.add(task)
                     task.add_done_callback(self._loading.discard)
-                elif done := self._awaited.get((message["from"], message["loaded"])):
+                elif done := self._confirmations.get((message["from"], message["loaded"])):
                     done.set()
 
-    async def _obey(self, message: dict[str, object]) -> None:
+    async def _load_and_confirm(self, message: dict[str, object]) -> None:
         assert self._worker is not None  # noqa: S101
         try:
             await self._load(Digest(str(message["load"])), Path(str(message["component"])))
         except Exception:
             # Whoever calls it next hears why.
             _log.debug("not warmed", exc_info=True)
-        answer: dict[str, object] = {"loaded": message["number"], "from": self._worker.place}
+        answer: dict[str, object] = {"loaded": message["number"], "from": self._worker.slot}
         self._send(int(str(message["from"])), answer)

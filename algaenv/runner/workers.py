@@ -47,8 +47,8 @@ def become_subreaper() -> None:
 def child_pids() -> list[int]:
     """The children of this process, zombies included; empty where the kernel does not say."""
     with suppress(OSError):
-        told = Path("/proc/self/task", str(os.getpid()), "children").read_text()
-        return [int(pid) for pid in told.split()]
+        signals_at_start = Path("/proc/self/task", str(os.getpid()), "children").read_text()
+        return [int(pid) for pid in signals_at_start.split()]
     return []
 
 
@@ -96,7 +96,7 @@ class Worker:
     """From 0, and the lowest that no living worker has."""
     listening: socket.socket
     control: int
-    place: int = 0
+    slot: int = 0
     inbox: socket.socket | None = None
     """Datagrams for the worker in this place."""
     outboxes: tuple[socket.socket, ...] = ()
@@ -127,18 +127,18 @@ class _WorkerSlot:
     inbox: socket.socket
     outbox: socket.socket
     pid: int = 0
-    since: float = 0.0
-    due: float = 0.0
-    died_young: int = 0
-    tired: bool = False
-    leaving: dict[int, float] = field(default_factory=dict)
+    started_at: float = 0.0
+    restart_at: float = 0.0
+    fast_failures: int = 0
+    recycle_requested: bool = False
+    retiring: dict[int, float] = field(default_factory=dict)
     """Those replaced at their own wish, and when they are killed."""
 
 
 class Supervisor:
     """One worker for each socket.
 
-    `before_fork` runs once, before the first worker starts, and `worker_died` each time one has
+    `before_fork` runs once, before the first worker starts, and `worker_exited` each time one has
     ended, however it did, with its number and its pid. `work` runs in the workers.
     """
 
@@ -149,23 +149,23 @@ class Supervisor:
         *,
         drain_seconds: float,
         before_fork: Callable[[], None] = _no_hook,
-        worker_died: Callable[[int, int], None] = _no_hook,
+        worker_exited: Callable[[int, int], None] = _no_hook,
     ) -> None:
-        self._places = [
+        self._slots = [
             _WorkerSlot(each, *socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM))
             for each in sockets
         ]
         self._numbers: dict[int, int] = {}
         self._work = work
-        self._patience = drain_seconds + KILL_MARGIN_SECONDS
+        self._kill_after_seconds = drain_seconds + KILL_MARGIN_SECONDS
         self._before_fork = before_fork
-        self._worker_died = worker_died
+        self._on_worker_exited = worker_exited
         self._pid = os.getpid()
-        self._told = 0
-        self._failed = ""
+        self._stop_signals = 0
+        self._failure = ""
         self._draining = False
         self._control: tuple[int, int] = (-1, -1)
-        self._woken: tuple[int, int] = (-1, -1)
+        self._wakeup: tuple[int, int] = (-1, -1)
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then let the workers drain; a second signal kills them.
@@ -177,69 +177,69 @@ class Supervisor:
         # What is there now stays: no worker needs to look at it, and so to copy it.
         gc.collect()
         gc.freeze()
-        self._control, self._woken = _pipe(), _pipe()
-        with _wakeup_on_signals(self._woken[1]):
+        self._control, self._wakeup = _pipe(), _pipe()
+        with _wakeup_on_signals(self._wakeup[1]):
             try:
-                while not (self._told or self._failed):
-                    self._staff()
-                    self._turn(self._next_moment())
+                while not (self._stop_signals or self._failure):
+                    self._spawn_missing()
+                    self._wait(self._next_deadline())
                 self._drain()
             finally:
-                self._end()
-        for descriptor in (*self._control, *self._woken):
+                self._kill_all()
+        for descriptor in (*self._control, *self._wakeup):
             os.close(descriptor)
-        if self._failed:
-            raise WorkersFailed(self._failed)
+        if self._failure:
+            raise WorkersFailed(self._failure)
 
-    def _staff(self) -> None:
+    def _spawn_missing(self) -> None:
         """Fill the places that wait for it."""
         now = time.monotonic()
-        for place in self._places:
-            for pid, until in place.leaving.items():
-                if now >= until:
+        for slot in self._slots:
+            for pid, deadline in slot.retiring.items():
+                if now >= deadline:
                     _signal(pid, signal.SIGKILL)
                     # It may take its time, as in a read of a disk that hangs; look again then.
-                    place.leaving[pid] = now + KILL_MARGIN_SECONDS
-            if not place.pid:
-                if now >= place.due:
-                    self._start(place)
-            elif place.tired and not place.leaving:
-                self._replace(place)
+                    slot.retiring[pid] = now + KILL_MARGIN_SECONDS
+            if not slot.pid:
+                if now >= slot.restart_at:
+                    self._spawn(slot)
+            elif slot.recycle_requested and not slot.retiring:
+                self._replace(slot)
 
-    def _next_moment(self) -> float | None:
-        moments = [until for place in self._places for until in place.leaving.values()]
-        moments += [place.due for place in self._places if not place.pid]
-        return min(moments, default=None)
+    def _next_deadline(self) -> float | None:
+        deadlines = [deadline for slot in self._slots for deadline in slot.retiring.values()]
+        deadlines += [slot.restart_at for slot in self._slots if not slot.pid]
+        return min(deadlines, default=None)
 
-    def _replace(self, place: _WorkerSlot) -> None:
+    def _replace(self, slot: _WorkerSlot) -> None:
         """Let the next one begin before the old one stops to accept."""
-        old, place.pid, place.tired = place.pid, 0, False
-        self._start(place)
-        place.leaving[old] = time.monotonic() + self._patience
+        old, slot.pid, slot.recycle_requested = slot.pid, 0, False
+        self._spawn(slot)
+        slot.retiring[old] = time.monotonic() + self._kill_after_seconds
         _signal(old, signal.SIGTERM)
         fields = {"worker": self._numbers[old], "pid": old}
         _log.info("worker recycled", extra={"fields": fields})
 
-    def _start(self, place: _WorkerSlot) -> None:
-        place.since = time.monotonic()
-        taken = set(self._numbers.values())
-        number = next(free for free in range(len(taken) + 1) if free not in taken)
+    def _spawn(self, slot: _WorkerSlot) -> None:
+        slot.started_at = time.monotonic()
+        used = set(self._numbers.values())
+        number = next(unused for unused in range(len(used) + 1) if unused not in used)
         # A signal for a worker waits until it has its own ways with signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
-            place.pid = os.fork()
-            if not place.pid:
-                self._become(place, number)
+            slot.pid = os.fork()
+            if not slot.pid:
+                self._run_worker(slot, number)
         except OSError as error:
-            self._miss(place, f"cannot be started: {error.strerror}")
+            self._schedule_restart(slot, f"cannot be started: {error.strerror}")
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        if place.pid:
-            self._numbers[place.pid] = number
-            fields = {"worker": number, "pid": place.pid}
+        if slot.pid:
+            self._numbers[slot.pid] = number
+            fields = {"worker": number, "pid": slot.pid}
             _log.debug("worker started", extra={"fields": fields})
 
-    def _become(self, place: _WorkerSlot, number: int) -> NoReturn:
+    def _run_worker(self, slot: _WorkerSlot, number: int) -> NoReturn:
         """Live the life of a worker; its end must not run what the supervisor has to end."""
         code = 1
         try:
@@ -250,25 +250,25 @@ class Supervisor:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             die_with_parent(self._pid)
-            for descriptor in (*self._woken, self._control[0]):
+            for descriptor in (*self._wakeup, self._control[0]):
                 os.close(descriptor)
-            for other in self._places:
-                if other is not place:
+            for other in self._slots:
+                if other is not slot:
                     other.listening.close()
                     other.inbox.close()
             self._work(
                 Worker(
                     number,
-                    place.listening,
+                    slot.listening,
                     self._control[1],
-                    self._places.index(place),
-                    place.inbox,
-                    tuple(each.outbox for each in self._places),
+                    self._slots.index(slot),
+                    slot.inbox,
+                    tuple(each.outbox for each in self._slots),
                 )
             )
             code = 0
-        except SystemExit as leaving:
-            code = leaving.code if isinstance(leaving.code, int) else int(bool(leaving.code))
+        except SystemExit as retiring:
+            code = retiring.code if isinstance(retiring.code, int) else int(bool(retiring.code))
         except BaseException:
             _log.exception("worker failed")
         finally:
@@ -279,17 +279,19 @@ class Supervisor:
                 # Threads that are stuck would keep a process that ends in the usual way.
                 os._exit(code)
 
-    def _turn(self, until: float | None) -> None:
+    def _wait(self, deadline: float | None) -> None:
         """Wait for something to happen, and take note of it."""
-        seconds = None if until is None else max(0.0, until - time.monotonic())
-        ready, _, _ = select.select([self._woken[0], self._control[0]], [], [], seconds)
-        if self._woken[0] in ready:
-            arrived = os.read(self._woken[0], 4096)
-            self._told += arrived.count(signal.SIGTERM) + arrived.count(signal.SIGINT)
+        seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
+        ready, _, _ = select.select([self._wakeup[0], self._control[0]], [], [], seconds)
+        if self._wakeup[0] in ready:
+            received = os.read(self._wakeup[0], 4096)
+            self._stop_signals += received.count(signal.SIGTERM) + received.count(signal.SIGINT)
         if self._control[0] in ready:
-            tired = {pid for (pid,) in _PID.iter_unpack(os.read(self._control[0], 4096))}
-            for place in self._places:
-                place.tired |= place.pid in tired
+            recycle_requested = {
+                pid for (pid,) in _PID.iter_unpack(os.read(self._control[0], 4096))
+            }
+            for slot in self._slots:
+                slot.recycle_requested |= slot.pid in recycle_requested
         self._reap()
 
     def _reap(self) -> None:
@@ -299,68 +301,72 @@ class Supervisor:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if not pid:
                     return
-                self._bury(pid, os.waitstatus_to_exitcode(status))
+                self._on_exit(pid, os.waitstatus_to_exitcode(status))
 
-    def _bury(self, pid: int, code: int) -> None:
+    def _on_exit(self, pid: int, code: int) -> None:
         number = self._numbers.pop(pid, None)
         if number is None:
             return
-        for place in self._places:
-            place.leaving.pop(pid, None)
-            if pid == place.pid:
-                place.pid, place.tired = 0, False
+        for slot in self._slots:
+            slot.retiring.pop(pid, None)
+            if pid == slot.pid:
+                slot.pid, slot.recycle_requested = 0, False
                 if not self._draining:
-                    self._miss(place, _describe_exit(code), worker=number, pid=pid)
+                    self._schedule_restart(slot, _describe_exit(code), worker=number, pid=pid)
         try:
-            self._worker_died(number, pid)
+            self._on_worker_exited(number, pid)
         except Exception:
             _log.exception("hook failed")
 
-    def _miss(self, place: _WorkerSlot, why: str, **fields: object) -> None:
+    def _schedule_restart(self, slot: _WorkerSlot, reason: str, **fields: object) -> None:
         """Say when the place of a worker is to be filled again, if ever."""
         now = time.monotonic()
-        lived = now - place.since
-        place.died_young = place.died_young + 1 if lived < STABLE_SECONDS else 0
-        known = {**fields, "why": why, "lived_seconds": round(lived, 1)}
+        uptime = now - slot.started_at
+        slot.fast_failures = slot.fast_failures + 1 if uptime < STABLE_SECONDS else 0
+        known = {**fields, "why": reason, "lived_seconds": round(uptime, 1)}
         _log.warning("worker died", extra={"fields": known})
-        if place.died_young >= len(RESTART_DELAYS):
-            self._failed = (
-                f"cannot keep a worker running: {place.died_young} of them died young, "
-                f"the last one {why}"
+        if slot.fast_failures >= len(RESTART_DELAYS):
+            self._failure = (
+                f"cannot keep a worker running: {slot.fast_failures} of them died young, "
+                f"the last one {reason}"
             )
-        place.due = now + RESTART_DELAYS[min(place.died_young, len(RESTART_DELAYS) - 1)]
+        slot.restart_at = now + RESTART_DELAYS[min(slot.fast_failures, len(RESTART_DELAYS) - 1)]
 
     def _drain(self) -> None:
         """Let requests under way end, within their time."""
         self._draining = True
-        for place in self._places:
-            refuse_new(place.listening)
+        for slot in self._slots:
+            refuse_new(slot.listening)
             # A worker empties its queue through its own descriptor, and is the last to close.
-            place.listening.close()
-        for pid in self._alive():
+            slot.listening.close()
+        for pid in self._live_pids():
             _signal(pid, signal.SIGTERM)
-        until = time.monotonic() + self._patience
-        told = max(1, self._told)
-        while self._alive() and self._told <= told and time.monotonic() < until:
-            self._turn(until)
+        deadline = time.monotonic() + self._kill_after_seconds
+        signals_at_start = max(1, self._stop_signals)
+        while (
+            self._live_pids()
+            and self._stop_signals <= signals_at_start
+            and time.monotonic() < deadline
+        ):
+            self._wait(deadline)
 
-    def _end(self) -> None:
+    def _kill_all(self) -> None:
         """Leave nobody behind, whether all went well or not."""
         self._draining = True
-        for pid in (*self._alive(), *child_pids()):
+        for pid in (*self._live_pids(), *child_pids()):
             _signal(pid, signal.SIGKILL)
-        until = time.monotonic() + END_SECONDS
+        deadline = time.monotonic() + END_SECONDS
         with suppress(ChildProcessError):
-            while time.monotonic() < until:
+            while time.monotonic() < deadline:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid:
-                    self._bury(pid, os.waitstatus_to_exitcode(status))
+                    self._on_exit(pid, os.waitstatus_to_exitcode(status))
                 else:
                     time.sleep(_REAP_SECONDS)
 
-    def _alive(self) -> list[int]:
-        alive = [place.pid for place in self._places if place.pid]
-        return alive + [pid for place in self._places for pid in place.leaving]
+    def _live_pids(self) -> list[int]:
+        alive = [slot.pid for slot in self._slots if slot.pid]
+        return alive + [pid for slot in self._slots for pid in slot.retiring]
 
 
 def refuse_new(listening: socket.socket) -> None:

@@ -26,7 +26,7 @@ from benchmarks.runner.components import EXTENSION, GRANTED, SECRET, TENANT, USE
 
 
 class _Silent:
-    def heard(self, *_: object) -> None:
+    def write(self, *_: object) -> None:
         """Nobody listens."""
 
 
@@ -58,7 +58,7 @@ def main(component: Path, scratch: Path, path: str) -> None:
             extension=EXTENSION,
             install=None,
             version=None,
-            granted=grants,
+            capabilities=grants,
             secrets=SECRET,
             user=user,
             deadline=time.monotonic() + 30,

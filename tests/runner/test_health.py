@@ -25,7 +25,7 @@ class Silent:
     async def read(self, key: str) -> AsyncGenerator[bytes, None]:
         yield key.encode()
 
-    async def reach(self) -> StoreStatus:
+    async def status(self) -> StoreStatus:
         await asyncio.Event().wait()
         return StoreStatus.OK
 

@@ -20,9 +20,9 @@ ONE, TWO = Digest("1" * 64), Digest("2" * 64)
 def test_the_last_one_counts_whoever_heard_it(tmp_path: Path) -> None:
     first, second = TenantHints(tmp_path), TenantHints(tmp_path)
     assert second.get("e", ONE) == ""
-    first.served("e", ONE, "a")
+    first.record("e", ONE, "a")
     assert (first.get("e", ONE), second.get("e", ONE)) == ("a", "a")
-    second.served("e", ONE, "b")
+    second.record("e", ONE, "b")
     assert (first.get("e", ONE), second.get("e", ONE)) == ("b", "b")
     assert (first.get("e", TWO), first.get("other", ONE)) == ("", "")
 
@@ -31,24 +31,24 @@ def test_one_that_was_overwritten_elsewhere_is_told_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = TenantHints(tmp_path), TenantHints(tmp_path)
-    first.served("e", ONE, "a")
-    second.served("e", ONE, "b")
+    first.record("e", ONE, "a")
+    second.record("e", ONE, "b")
     later = time.monotonic() + tenancy.FRESH_SECONDS * 2
     monkeypatch.setattr("algaenv.runner.pages.tenancy.monotonic", lambda: later)
-    first.served("e", ONE, "a")
+    first.record("e", ONE, "a")
     assert second.get("e", ONE) == "a"
 
 
 def test_the_same_again_costs_nothing(tmp_path: Path) -> None:
     known = TenantHints(tmp_path)
     for _ in range(1000):
-        known.served("e", ONE, "a")
+        known.record("e", ONE, "a")
     (file,) = (tmp_path / ".algaenv" / "hints").iterdir()
     assert file.stat().st_size < 100
 
 
 def test_they_outlive_the_service(tmp_path: Path) -> None:
-    TenantHints(tmp_path).served("e", ONE, "ünlü")
+    TenantHints(tmp_path).record("e", ONE, "ünlü")
     assert TenantHints(tmp_path).get("e", ONE) == "ünlü"
 
 
@@ -57,9 +57,9 @@ def test_in_memory(tmp_path: Path, root: str, caplog: pytest.LogCaptureFixture) 
     (tmp_path / ".algaenv").write_text("in the way")
     with caplog.at_level(logging.WARNING):
         known = TenantHints(None if root == "none" else tmp_path)
-        known.served("e", ONE, "a")
-        known.served("e", TWO, "b")
-        known.served("e", ONE, "c")
+        known.record("e", ONE, "a")
+        known.record("e", TWO, "b")
+        known.record("e", ONE, "c")
     assert (known.get("e", ONE), known.get("e", TWO), known.get("x", ONE)) == ("c", "b", "")
     assert len(caplog.records) == (root == "unusable")
 
@@ -68,7 +68,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tenancy, "MOST_HINTS", 3)
     known = TenantHints(None)
     for number in range(5):
-        known.served(f"e{number}", ONE, "a")
+        known.record(f"e{number}", ONE, "a")
     assert [known.get(f"e{number}", ONE) for number in range(5)] == ["", "", "a", "a", "a"]
 
 

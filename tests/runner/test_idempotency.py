@@ -30,12 +30,12 @@ async def call(
 ) -> bytes | None:
     """A call whose guest answers `answer`; None is a failure. What came out of it."""
     async with keys.once(whose, "extension", key) as turn:
-        if turn.answer is not None:
-            return turn.answer
+        if turn.response is not None:
+            return turn.response
         if gate is not None:
             await gate.wait()
         if answer is not None:
-            turn.keep(answer)
+            turn.save(answer)
         return answer
 
 
@@ -78,11 +78,11 @@ def test_a_key_belongs_to_a_tenant_and_an_extension(tmp_path: Path) -> None:
         whose = [("a", "bc", "k"), ("ab", "c", "k"), ("a", "b", "ck"), ("a", "bc", "k2")]
         for number, (tenant, extension, key) in enumerate(whose):
             async with keys.once(tenant, extension, key) as turn:
-                assert turn.answer is None
-                turn.keep(b"%d" % number)
+                assert turn.response is None
+                turn.save(b"%d" % number)
         for number, (tenant, extension, key) in enumerate(whose):
             async with keys.once(tenant, extension, key) as turn:
-                assert turn.answer == b"%d" % number
+                assert turn.response == b"%d" % number
 
     asyncio.run(story())
 
@@ -197,7 +197,7 @@ def test_what_was_kept_is_kept_when_the_client_leaves_then(tmp_path: Path) -> No
 
         async def late() -> None:
             async with keys.once("t", "extension", "k") as turn:
-                turn.keep(b"done")
+                turn.save(b"done")
                 await asyncio.sleep(30)
 
         task = asyncio.create_task(late())

@@ -369,7 +369,7 @@ def test_a_machine_that_starts_no_process(tmp_path: Path) -> None:
         "os.fork = refuse\n"
         "try:\n"
         "    workers.Supervisor(listen('127.0.0.1', 0), print, drain_seconds=1).run()\n"
-        "except workers.WorkersFail as failure:\n"
+        "except workers.WorkersFailed as failure:\n"
         "    print(failure)\n"
     )
     ended = subprocess.run(
@@ -428,13 +428,13 @@ def test_one_that_is_killed_and_not_gone_yet_is_looked_at_now_and_then(
     """A process that hangs in the kernel stays after SIGKILL; nobody spins until it goes."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         supervisor = Supervisor([listening], lambda worker: None, drain_seconds=1)
-        (place,) = supervisor._places
+        (place,) = supervisor._slots
         killed: list[int] = []
         monkeypatch.setattr(workers_module, "_signal", lambda pid, number: killed.append(pid))
-        place.pid, place.leaving = 1, {4_194_305: time.monotonic() - 1}
-        supervisor._staff()
+        place.pid, place.retiring = 1, {4_194_305: time.monotonic() - 1}
+        supervisor._spawn_missing()
         assert killed == [4_194_305]
-        moment = supervisor._next_moment()
+        moment = supervisor._next_deadline()
         assert moment is not None
         assert moment > time.monotonic()
         place.inbox.close()

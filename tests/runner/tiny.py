@@ -69,18 +69,18 @@ class Tiny:
 
     async def do_once(self, key: str, verb: str, milliseconds: str) -> object:
         async with self.idempotency.once("tenant", "extension", key) as turn:
-            if turn.answer is not None:
-                return turn.answer.decode()
+            if turn.response is not None:
+                return turn.response.decode()
             with (self.root / "runs").open("a") as runs:
                 runs.write(f"{os.getpid()}\n")
             await asyncio.sleep(int(milliseconds) / 1000)
             answer = f"run by {os.getpid()} at {time.time_ns()}"
             if verb == "keep":
-                turn.keep(answer.encode())
+                turn.save(answer.encode())
             return answer
 
     async def do_served(self, tenant: str) -> None:
-        self.hints.served("extension", DIGEST, tenant)
+        self.hints.record("extension", DIGEST, tenant)
 
     async def do_hint(self) -> str:
         return self.hints.get("extension", DIGEST)
@@ -112,7 +112,7 @@ def main(count: int, root: Path, trouble: str) -> None:
     _say({"event": "listening", "port": port, "pid": os.getpid()})
     work = http_work(build, drain_seconds=5)
     try:
-        Supervisor(sockets, work, drain_seconds=5, worker_died=died).run()
+        Supervisor(sockets, work, drain_seconds=5, worker_exited=died).run()
     except WorkersFailed as failure:
         raise SystemExit(f"Error: {failure}") from None
     _say({"event": "stopped"})

@@ -93,7 +93,7 @@ LEFTOVER_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True, order=True)
 class _EvictionCandidate:
-    used: float
+    last_used: float
     digest: Digest
     folder: Path
 
@@ -106,25 +106,25 @@ class CacheEvictor:
         self.temporary = root / "tmp"
         self.locks = root / "locks"
         self._max_bytes = max_bytes
-        self._used: dict[Digest, float] = {}
-        self._written: dict[Digest, float] = {}
+        self._last_used: dict[Digest, float] = {}
+        self._touched: dict[Digest, float] = {}
         self._sizes: dict[Digest, int] = {}
         self._pins: Counter[Digest] = Counter()
 
-    def used(self, digest: Digest) -> None:
+    def touch(self, digest: Digest) -> None:
         """Note a use, and now and then write it down."""
         now = time.time()
-        self._used[digest] = now
-        if now - self._written.get(digest, 0.0) > TOUCH_INTERVAL_SECONDS:
-            self._write_down(digest, now)
+        self._last_used[digest] = now
+        if now - self._touched.get(digest, 0.0) > TOUCH_INTERVAL_SECONDS:
+            self._touch_directory(digest, now)
 
-    def arrived(self, digest: Digest) -> None:
+    def added(self, digest: Digest) -> None:
         """Note that a bundle was put in place, and forget what was known of one before it."""
         self._sizes.pop(digest, None)
-        self.used(digest)
+        self.touch(digest)
 
     @contextmanager
-    def pinned(self, digest: Digest) -> Iterator[None]:
+    def pin(self, digest: Digest) -> Iterator[None]:
         """Keep this process from letting go of a bundle while it is read."""
         self._pins[digest] += 1
         try:
@@ -139,7 +139,7 @@ class CacheEvictor:
         for folder in (self.temporary, self.locks):
             folder.mkdir(parents=True, exist_ok=True)
 
-    def make(self, *, keep: Digest | None = None) -> tuple[Digest, ...]:
+    def evict(self, *, keep: Digest | None = None) -> tuple[Digest, ...]:
         """Let go of what was not used for longest, until the rest fits; returns what went.
 
         `keep` stays even when it alone takes more, and so does what is being read. Blocks; meant
@@ -147,11 +147,11 @@ class CacheEvictor:
         """
         if self._max_bytes is None:
             return ()
-        for digest, moment in list(self._used.items()):
-            self._write_down(digest, moment)
+        for digest, used_at in list(self._last_used.items()):
+            self._touch_directory(digest, used_at)
         bundles = sorted(self._bundles())
         excess = sum(map(self._size, bundles)) - self._max_bytes
-        gone: list[Digest] = []
+        evicted: list[Digest] = []
         for bundle in bundles:
             if excess <= 0:
                 break
@@ -159,17 +159,17 @@ class CacheEvictor:
                 continue
             if self._drop(bundle):
                 excess -= self._sizes.pop(bundle.digest, 0)
-                gone.append(bundle.digest)
-        return tuple(gone)
+                evicted.append(bundle.digest)
+        return tuple(evicted)
 
     def sweep(self) -> None:
         """Clear away what processes that are long gone left behind. Blocks."""
-        for left in _entries(self.temporary):
+        for leftover in _entries(self.temporary):
             with suppress(OSError):
-                if time.time() - left.stat().st_mtime > LEFTOVER_SECONDS:
-                    _remove(left)
+                if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
+                    _remove(leftover)
 
-    def discard(self, folder: Path) -> None:
+    def remove(self, folder: Path) -> None:
         """Take a directory out of sight in one step, then delete it. Raises OSError."""
         aside = Path(tempfile.mkdtemp(dir=self.temporary, prefix=f"{folder.name}.gone."))
         folder.rename(aside / folder.name)
@@ -181,13 +181,13 @@ class CacheEvictor:
             with try_file_lock(lock) as held:
                 if not held:
                     return False
-                self.discard(bundle.folder)
+                self.remove(bundle.folder)
         except OSError as error:
             fields = {"hash": bundle.digest.hex, "why": error.strerror}
             _log.warning("bundle not evicted", extra={"fields": fields})
             return False
-        self._used.pop(bundle.digest, None)
-        self._written.pop(bundle.digest, None)
+        self._last_used.pop(bundle.digest, None)
+        self._touched.pop(bundle.digest, None)
         _log.info("bundle evicted", extra={"fields": {"hash": bundle.digest.hex}})
         return True
 
@@ -196,8 +196,8 @@ class CacheEvictor:
         for folder in _entries(self._root):
             if _HEX.fullmatch(folder.name):
                 with suppress(OSError):
-                    used = folder.stat().st_mtime
-                    found.append(_EvictionCandidate(used, Digest(folder.name), folder))
+                    last_used = folder.stat().st_mtime
+                    found.append(_EvictionCandidate(last_used, Digest(folder.name), folder))
         return found
 
     def _size(self, bundle: _EvictionCandidate) -> int:
@@ -205,13 +205,13 @@ class CacheEvictor:
             self._sizes[bundle.digest] = _size(bundle.folder)
         return self._sizes[bundle.digest]
 
-    def _write_down(self, digest: Digest, moment: float) -> None:
-        self._written[digest] = moment
+    def _touch_directory(self, digest: Digest, used_at: float) -> None:
+        self._touched[digest] = used_at
         try:
-            os.utime(self._root / digest.hex, (moment, moment))
+            os.utime(self._root / digest.hex, (used_at, used_at))
         except OSError:
             # Another process let go of it, or the directory is not ours: its order is a guess.
-            self._used.pop(digest, None)
+            self._last_used.pop(digest, None)
 
 
 def _size(folder: Path) -> int:
@@ -263,25 +263,25 @@ class BundleCache:
         root: Path,
         store: Store,
         *,
-        room: CacheEvictor,
+        evictor: CacheEvictor,
         limits: Limits,
-        tell: Callable[[BundleLabel], None] | None = None,
+        on_result: Callable[[BundleLabel], None] | None = None,
     ) -> None:
         self._root = root
-        self._tell = tell or _count_nothing
+        self._on_result = on_result or _count_nothing
         self._store = store
-        self._room = room
+        self._evictor = evictor
         self._limits = limits
-        self._flights: SingleFlight[str, None] = SingleFlight()
+        self._single_flight: SingleFlight[str, None] = SingleFlight()
         self._unpackers = asyncio.Semaphore(UNPACKERS)
 
-    def used(self, digest: Digest) -> None:
+    def touch(self, digest: Digest) -> None:
         """Note that a bundle was served just now, from memory or from disk."""
-        self._room.used(digest)
+        self._evictor.touch(digest)
 
-    def pinned(self, digest: Digest) -> AbstractContextManager[None]:
+    def pin(self, digest: Digest) -> AbstractContextManager[None]:
         """Keep a bundle, once it is there, for as long as this lasts."""
-        return self._room.pinned(digest)
+        return self._evictor.pin(digest)
 
     async def ensure(self, tenant: str, extension: str, digest: Digest) -> CachedBundle:
         """Have the bundle on disk.
@@ -290,43 +290,43 @@ class BundleCache:
         """
         folder = self._root / digest.hex
         if is_ready(folder):
-            self._room.used(digest)
-            self._tell("hit")
+            self._evictor.touch(digest)
+            self._on_result("hit")
             return CachedBundle(folder, fetched=False)
         try:
             if not tenant:
                 raise StoreError("no tenant to look under")
             key = bundle_key(tenant, extension, digest)
-            await self._flights.join(key, lambda: self._bring(key, digest))
+            await self._single_flight.join(key, lambda: self._fetch(key, digest))
         except BaseException:
-            self._tell("failed")
+            self._on_result("failed")
             raise
-        self._tell("fetched")
+        self._on_result("fetched")
         return CachedBundle(folder, fetched=True)
 
-    async def _bring(self, key: str, digest: Digest) -> None:
-        room = self._room
-        room.prepare()
-        async with file_lock(bundle_lock_path(room.locks, digest)):
+    async def _fetch(self, key: str, digest: Digest) -> None:
+        evictor = self._evictor
+        evictor.prepare()
+        async with file_lock(bundle_lock_path(evictor.locks, digest)):
             if is_ready(self._root / digest.hex):
                 return
             started = time.monotonic()
             archive = await download(
-                self._store, key, digest, folder=room.temporary, limit=self._limits.compressed
+                self._store, key, digest, folder=evictor.temporary, limit=self._limits.compressed
             )
             try:
                 async with self._unpackers:
-                    await asyncio.to_thread(self._place, archive, digest)
+                    await asyncio.to_thread(self._install, archive, digest)
             finally:
                 archive.unlink(missing_ok=True)
-        room.arrived(digest)
+        evictor.added(digest)
         took = round((time.monotonic() - started) * 1000, 1)
         _log.info("bundle fetched", extra={"fields": {"hash": digest.hex, "duration_ms": took}})
-        await asyncio.to_thread(room.make, keep=digest)
+        await asyncio.to_thread(evictor.evict, keep=digest)
 
-    def _place(self, archive: Path, digest: Digest) -> None:
+    def _install(self, archive: Path, digest: Digest) -> None:
         """Unpack beside, and move it to where it is looked for in one step."""
-        aside = Path(tempfile.mkdtemp(dir=self._room.temporary, prefix=f"{digest.hex}."))
+        aside = Path(tempfile.mkdtemp(dir=self._evictor.temporary, prefix=f"{digest.hex}."))
         try:
             unpack(archive, aside, self._limits)
             ready = aside / "bundle" / ".ready"
@@ -337,7 +337,7 @@ class BundleCache:
             final = self._root / digest.hex
             if final.exists():
                 # What an interrupted runner of another kind left: no marker, so not to be served.
-                self._room.discard(final)
+                self._evictor.remove(final)
             aside.rename(final)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)

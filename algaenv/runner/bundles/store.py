@@ -60,7 +60,7 @@ class Store(Protocol):
         """Yield an object's bytes. Raises StoreError, also in the middle."""
         ...
 
-    async def reach(self) -> StoreStatus:
+    async def status(self) -> StoreStatus:
         """Ask the store, as the service itself would, within `PROBE_SECONDS`."""
         ...
 
@@ -72,11 +72,11 @@ _PROBE_PREFIX = ".algaenv-probe"
 
 
 class SignedStore:
-    """Reads with the credentials of `source`, which must have some."""
+    """Reads with the credentials of `location`, which must have some."""
 
-    def __init__(self, source: StoreLocation) -> None:
-        self._bucket = _open(source, retries=3, seconds=DOWNLOAD_SECONDS)
-        self._impatient = _open(source, retries=0, seconds=PROBE_SECONDS)
+    def __init__(self, location: StoreLocation) -> None:
+        self._bucket = _open(location, retries=3, seconds=DOWNLOAD_SECONDS)
+        self._probe_bucket = _open(location, retries=0, seconds=PROBE_SECONDS)
 
     async def read(self, key: str) -> AsyncGenerator[bytes, None]:
         """Yield an object's bytes, resuming a download that was cut. Raises StoreError."""
@@ -84,14 +84,14 @@ class SignedStore:
         from obstore.exceptions import BaseError
 
         try:
-            answer = await obstore.get_async(self._bucket, key)
-            async for chunk in answer.stream(min_chunk_size=CHUNK_BYTES):
+            response = await obstore.get_async(self._bucket, key)
+            async for chunk in response.stream(min_chunk_size=CHUNK_BYTES):
                 yield bytes(chunk)
         except (BaseError, OSError, ValueError) as error:
             # The library's own text holds the address, the key and the store's whole answer.
             raise StoreError(_error_text(error)) from None
 
-    async def reach(self) -> StoreStatus:
+    async def status(self) -> StoreStatus:
         """List an empty prefix: it tells wrong keys from a missing bucket and from silence.
 
         Keys that may read but not list are fine: their signature was accepted.
@@ -101,22 +101,22 @@ class SignedStore:
 
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                await obstore.list_with_delimiter_async(self._impatient, _PROBE_PREFIX)
+                await obstore.list_with_delimiter_async(self._probe_bucket, _PROBE_PREFIX)
         except (BaseError, OSError, ValueError) as error:
             return _status_of(str(error))
         return StoreStatus.OK
 
 
-def _open(source: StoreLocation, *, retries: int, seconds: float) -> S3Store:
+def _open(location: StoreLocation, *, retries: int, seconds: float) -> S3Store:
     from obstore.store import S3Store
 
     return S3Store(
-        source.bucket,
-        prefix=source.prefix or None,
-        endpoint=source.endpoint,
-        region=source.region,
-        access_key_id=source.access_key,
-        secret_access_key=source.secret_key,
+        location.bucket,
+        prefix=location.prefix or None,
+        endpoint=location.endpoint,
+        region=location.region,
+        access_key_id=location.access_key,
+        secret_access_key=location.secret_key,
         virtual_hosted_style_request=False,
         client_options={
             "allow_http": True,
@@ -163,8 +163,8 @@ _SERVER_ERROR = 500
 class UnsignedStore:
     """Reads `{base}/{key}` without credentials: a public bucket, or a file server."""
 
-    def __init__(self, source: StoreLocation, outbound: Outbound) -> None:
-        self._base = source.url
+    def __init__(self, location: StoreLocation, outbound: Outbound) -> None:
+        self._base = location.url
         self._outbound = outbound
 
     async def read(self, key: str) -> AsyncGenerator[bytes, None]:
@@ -174,31 +174,31 @@ class UnsignedStore:
         client = await self._outbound.client()
         try:
             url = f"{self._base}/{quote(key, safe='/')}"
-            async with client.stream("GET", url, follow_redirects=True) as answer:
-                if not answer.is_success:
-                    raise StoreError(f"{answer.status_code} {answer.reason_phrase}".strip())
-                async for chunk in answer.aiter_raw(CHUNK_BYTES):
+            async with client.stream("GET", url, follow_redirects=True) as response:
+                if not response.is_success:
+                    raise StoreError(f"{response.status_code} {response.reason_phrase}".strip())
+                async for chunk in response.aiter_raw(CHUNK_BYTES):
                     yield chunk
         except (httpx.HTTPError, httpx.InvalidURL):
             # The library's own text may hold the address, and an address may hold a password.
             raise StoreError("no answer, or one that was cut short") from None
 
-    async def reach(self) -> StoreStatus:
+    async def status(self) -> StoreStatus:
         """Any answer that does not admit failure counts: a bucket may hide its root."""
         import httpx
 
         client = await self._outbound.client()
         try:
             with anyio.fail_after(PROBE_SECONDS):
-                answer = await client.head(self._base, follow_redirects=True)
+                response = await client.head(self._base, follow_redirects=True)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
             return StoreStatus.UNREACHABLE
-        return StoreStatus.UNREACHABLE if answer.status_code >= _SERVER_ERROR else StoreStatus.OK
+        return StoreStatus.UNREACHABLE if response.status_code >= _SERVER_ERROR else StoreStatus.OK
 
 
-def open_store(source: StoreLocation, outbound: Outbound) -> Store:
+def open_store(location: StoreLocation, outbound: Outbound) -> Store:
     """Sign where credentials and a bucket are configured; ask plainly otherwise."""
-    if source.signed:
-        return SignedStore(source)
+    if location.signed:
+        return SignedStore(location)
 
-    return UnsignedStore(source, outbound)
+    return UnsignedStore(location, outbound)

@@ -12,10 +12,10 @@ from pathlib import Path
 from algaenv.runner.components.compile import compile_file, confine, encode_result
 
 
-def main(source: str, target: str, *means: str) -> None:
+def main(source: str, target: str, *limits: str) -> None:
     """Compile, and say what came of it."""
-    if means:
-        memory_bytes, cpu_seconds, parent = map(int, means)
+    if limits:
+        memory_bytes, cpu_seconds, parent = map(int, limits)
         confine(memory_bytes=memory_bytes, cpu_seconds=cpu_seconds, parent=parent)
     sys.stdout.write(encode_result(compile_file(Path(source), Path(target))))
 

@@ -70,10 +70,10 @@ _KINDS: dict[str, type[Done] | type[Failed] | type[Unreadable]] = {
 }
 
 
-def encode_result(verdict: CompileResult) -> str:
+def encode_result(result: CompileResult) -> str:
     """Spell a verdict as one line."""
-    name = next(name for name, kind in _KINDS.items() if kind is type(verdict))
-    return json.dumps({"verdict": name, **asdict(verdict)}) + "\n"
+    name = next(name for name, kind in _KINDS.items() if kind is type(result))
+    return json.dumps({"verdict": name, **asdict(result)}) + "\n"
 
 
 def decode_result(line: str) -> CompileResult:
@@ -90,17 +90,17 @@ def malformed_result(head: bytes) -> Failed | None:
     if head.startswith(_COMPONENT):
         return None
     if head.startswith(_MAGIC) and len(head) >= HEADER_BYTES:
-        why = "attempted to parse a wasm module with a component parser"
+        reason = "attempted to parse a wasm module with a component parser"
     elif not head:
-        why = "the file is empty"
+        reason = "the file is empty"
     else:
-        why = "the file is not a binary component"
-    return Failed(Kind.MALFORMED, MALFORMED, (MALFORMED, why), settled=True)
+        reason = "the file is not a binary component"
+    return Failed(Kind.MALFORMED, MALFORMED, (MALFORMED, reason), settled=True)
 
 
-def refused_result(words: str) -> Failed:
+def refused_result(message_text: str) -> Failed:
     """The verdict for an error of the engine, in its words."""
-    chain = causes(words)
+    chain = causes(message_text)
     kind = Kind.MALFORMED if chain[0] == MALFORMED else Kind.COMPILE
     return Failed(kind, chain[0], chain, settled=True)
 
@@ -151,13 +151,13 @@ def compile_file(source: Path, target: Path) -> CompileResult:
     except OSError as error:
         message = "cannot keep the compiled component"
         return Failed(Kind.HOST, message, (message, str(error.strerror)))
-    spent = resource.getrusage(resource.RUSAGE_SELF)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
     return Done(
         digest=hashlib.sha256(content).hexdigest(),
         size=len(compiled),
         seconds=round(time.monotonic() - started, 4),
-        cpu_seconds=round(spent.ru_utime + spent.ru_stime, 4),
-        peak_bytes=spent.ru_maxrss * 1024,
+        cpu_seconds=round(usage.ru_utime + usage.ru_stime, 4),
+        peak_bytes=usage.ru_maxrss * 1024,
     )
 
 

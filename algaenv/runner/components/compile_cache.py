@@ -71,7 +71,7 @@ class CompileDirectory:
             for folder in (self.bundles, self.temporary, self.locks, self.queue):
                 folder.mkdir(mode=_MODE, exist_ok=True)
 
-    def place(self, wasm: Digest) -> Path:
+    def path_of(self, wasm: Digest) -> Path:
         """Where the compiled form of a component is, or would be."""
         return self.path / f"{wasm.hex}.{self.engine}{SUFFIX}"
 
@@ -82,13 +82,13 @@ class CompileDirectory:
         """
         with host_failures():
             try:
-                found = file.lstat()
+                status = file.lstat()
             except FileNotFoundError:
                 return False
             self._check()
-            if not stat.S_ISREG(found.st_mode):
+            if not stat.S_ISREG(status.st_mode):
                 raise GuestFailure(Kind.HOST, f"cannot load {file.name}: it is not a plain file")
-            _require_private(file.name, found)
+            _require_private(file.name, status)
         return True
 
     def lock(self, wasm: Digest) -> Path:
@@ -113,7 +113,7 @@ class CompileDirectory:
                 file.write(wasm.hex)
             Path(draft).rename(self.bundles / bundle.hex)
 
-    def doubt(self, bundle: Digest) -> None:
+    def remove_note(self, bundle: Digest) -> None:
         """Drop the note about a bundle, which may have been wrong."""
         with suppress(OSError):
             (self.bundles / bundle.hex).unlink()
@@ -121,8 +121,8 @@ class CompileDirectory:
     def limit_of(self, wasm: Digest) -> tuple[tuple[float, ...], str] | None:
         """The limits at which compiling a component was ended last, and in which words."""
         with suppress(OSError, ValueError, KeyError, TypeError):
-            noted = json.loads((self.bundles / f"{wasm.hex}{_LIMIT}").read_text("utf-8"))
-            return tuple(float(it) for it in noted["limits"]), str(noted["message"])
+            recorded = json.loads((self.bundles / f"{wasm.hex}{_LIMIT}").read_text("utf-8"))
+            return tuple(float(value) for value in recorded["limits"]), str(recorded["message"])
         return None
 
     def note_limit(self, wasm: Digest, limits: tuple[float, ...], message: str) -> None:
@@ -135,10 +135,10 @@ class CompileDirectory:
 
     def _check(self) -> None:
         for folder in (self.path.parent, self.path):
-            found = folder.lstat()
-            if not stat.S_ISDIR(found.st_mode):
+            status = folder.lstat()
+            if not stat.S_ISDIR(status.st_mode):
                 raise GuestFailure(Kind.HOST, f"cannot use {folder}: it is not a directory")
-            _require_private(str(folder), found)
+            _require_private(str(folder), status)
 
 
 @contextmanager
@@ -147,8 +147,8 @@ def host_failures() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno else str(error)
-        message = f"cannot keep compiled components: {why}"
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        message = f"cannot keep compiled components: {reason}"
         raise GuestFailure(Kind.HOST, message) from error
 
 
@@ -160,11 +160,11 @@ def is_noexec(path: Path) -> bool:
         return False
 
 
-def _require_private(name: str, found: os.stat_result) -> None:
-    if found.st_uid != os.geteuid():
-        raise GuestFailure(Kind.HOST, f"cannot trust {name}: it belongs to user {found.st_uid}")
-    if found.st_mode & _OTHERS_MAY_WRITE:
-        mode = stat.S_IMODE(found.st_mode)
+def _require_private(name: str, status: os.stat_result) -> None:
+    if status.st_uid != os.geteuid():
+        raise GuestFailure(Kind.HOST, f"cannot trust {name}: it belongs to user {status.st_uid}")
+    if status.st_mode & _OTHERS_MAY_WRITE:
+        mode = stat.S_IMODE(status.st_mode)
         raise GuestFailure(Kind.HOST, f"cannot trust {name}: others can write to it ({mode:04o})")
 
 
@@ -184,7 +184,7 @@ _NAME = re.compile(rf"[0-9a-f]{{64}}\.([0-9a-f]{{16}}){re.escape(SUFFIX)}")
 
 @dataclass(frozen=True, slots=True, order=True)
 class _EvictionCandidate:
-    used: float
+    last_used: float
     file: Path
     size: int
     foreign: bool
@@ -199,14 +199,14 @@ class CompileCache:
         self._folder = folder
         self._max_bytes = max_bytes
         self._grace = grace_seconds
-        self._written: dict[Path, float] = {}
+        self._touched: dict[Path, float] = {}
         self._pins: Counter[Path] = Counter()
 
-    def used(self, file: Path) -> None:
+    def touch(self, file: Path) -> None:
         """Note a use, and now and then write it down."""
         now = time.time()
-        if now - self._written.get(file, 0.0) > TOUCH_INTERVAL_SECONDS:
-            self._written[file] = now
+        if now - self._touched.get(file, 0.0) > TOUCH_INTERVAL_SECONDS:
+            self._touched[file] = now
             # Another process let go of it, or the disk is read-only: its order is a guess then.
             with suppress(OSError):
                 os.utime(file, (now, now))
@@ -221,9 +221,9 @@ class CompileCache:
         if not self._pins[file]:
             del self._pins[file]
 
-    def drop(self, file: Path) -> None:
+    def remove(self, file: Path) -> None:
         """Delete a file, wherever that stands. Raises OSError."""
-        self._written.pop(file, None)
+        self._touched.pop(file, None)
         file.unlink(missing_ok=True)
 
     def tidy(self, *, keep: Path | None = None) -> tuple[Path, ...]:
@@ -236,23 +236,23 @@ class CompileCache:
         now = time.time()
         files = sorted(self._files())
         excess = sum(each.size for each in files) - self._max_bytes
-        gone: list[Path] = []
+        evicted: list[Path] = []
         for each in files:
-            age = now - each.used
+            age = now - each.last_used
             if each.file == keep or each.file in self._pins or age < self._grace:
                 continue
             if (excess > 0 or (each.foreign and age > FOREIGN_SECONDS)) and self._evict(each):
                 excess -= each.size
-                gone.append(each.file)
-        return tuple(gone)
+                evicted.append(each.file)
+        return tuple(evicted)
 
     def _evict(self, each: _EvictionCandidate) -> bool:
         fields = {"file": each.file.name, "bytes": each.size}
         try:
-            self.drop(each.file)
+            self.remove(each.file)
         except OSError as error:
-            why = {"why": error.strerror}
-            _log.warning("compiled component not evicted", extra={"fields": fields | why})
+            reason = {"why": error.strerror}
+            _log.warning("compiled component not evicted", extra={"fields": fields | reason})
             return False
         _log.info("compiled component evicted", extra={"fields": fields})
         return True
@@ -261,9 +261,9 @@ class CompileCache:
         for file in _entries(self._folder.path):
             if named := _NAME.fullmatch(file.name):
                 with suppress(OSError):
-                    found = file.lstat()
+                    status = file.lstat()
                     foreign = named[1] != self._folder.engine
-                    yield _EvictionCandidate(found.st_mtime, file, found.st_size, foreign)
+                    yield _EvictionCandidate(status.st_mtime, file, status.st_size, foreign)
 
     def _sweep(self) -> None:
         for left in _entries(self._folder.temporary):

@@ -66,7 +66,7 @@ class FileDamaged:
     """A compiled component could not be loaded, or was gone by then; it is compiled anew."""
 
     file: str
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,30 +101,30 @@ class CompiledComponents:
         root: Path,
         limits: CompileLimits | None = None,
         *,
-        tell: OnCompileEvent = ignore_event,
+        on_event: OnCompileEvent = ignore_event,
     ) -> None:
         self.limits = limits or CompileLimits()
         self._folder = CompileDirectory(root)
-        self.kept = CompileCache(self._folder, self.limits.max_bytes)
+        self.cache = CompileCache(self._folder, self.limits.max_bytes)
         self._compiler = Compiler(self.limits)
         self._slots = CompileQueue(
             self._folder.queue, self.limits.at_once, temporary=self._folder.temporary
         )
-        self._tell = tell
+        self._on_event = on_event
         self._components: dict[Digest, Digest] = {}
         self._refusals: dict[Digest, tuple[float, Failed]] = {}
-        self._bundles_under_way: SingleFlight[Digest, Path] = SingleFlight()
-        self._compiles_under_way: SingleFlight[Digest, Path] = SingleFlight()
+        self._bundle_flights: SingleFlight[Digest, Path] = SingleFlight()
+        self._compile_flights: SingleFlight[Digest, Path] = SingleFlight()
 
     @property
     def running(self) -> int:
         """Components that this process compiles or waits to compile."""
-        return len(self._compiles_under_way)
+        return len(self._compile_flights)
 
-    def place(self, bundle: Digest) -> Path | None:
+    def path_of(self, bundle: Digest) -> Path | None:
         """Where the compiled form of a bundle's component is, if this process has asked before."""
         component = self._components.get(bundle)
-        return None if component is None else self._folder.place(component)
+        return None if component is None else self._folder.path_of(component)
 
     async def ensure(self, bundle: Digest, wasm: Path) -> Path:
         """Have the component of a bundle compiled; `wasm` is its `dist/main.wasm`.
@@ -135,19 +135,19 @@ class CompiledComponents:
         directory, such as a full or read-only disk or one that others can write to. Raises OSError
         when `wasm` cannot be read.
         """
-        file = self.place(bundle)
+        file = self.path_of(bundle)
         if file is not None and self._folder.has(file):
-            self.kept.used(file)
+            self.cache.touch(file)
             return file
-        return await self._bundles_under_way.join(bundle, lambda: self._find(bundle, wasm))
+        return await self._bundle_flights.join(bundle, lambda: self._ensure_component(bundle, wasm))
 
-    def forget(self, file: Path) -> None:
+    def remove(self, file: Path) -> None:
         """Delete a compiled form that cannot be loaded, so that `ensure` makes it anew.
 
         Raises GuestFailure(HOST) when it cannot be deleted.
         """
         with host_failures():
-            self.kept.drop(file)
+            self.cache.remove(file)
 
     async def tidy(self) -> None:
         """Keep within bounds, now."""
@@ -159,34 +159,34 @@ class CompiledComponents:
             await self.tidy()
             await asyncio.sleep(TIDY_SECONDS)
 
-    async def _find(self, bundle: Digest, wasm: Path) -> Path:
+    async def _ensure_component(self, bundle: Digest, wasm: Path) -> Path:
         component = self._components.get(bundle)
         if component is None:
             component = await asyncio.to_thread(self._identify, bundle, wasm)
             while len(self._components) >= _MAX_KNOWN_BUNDLES:
                 del self._components[next(iter(self._components))]
             self._components[bundle] = component
-        file = self._folder.place(component)
+        file = self._folder.path_of(component)
         if self._folder.has(file):
-            self.kept.used(file)
+            self.cache.touch(file)
             return file
         if failed := self._refusal(component):
             raise _failure(failed)
         try:
-            return await self._compiles_under_way.join(
-                component, lambda: self._make(component, wasm)
+            return await self._compile_flights.join(
+                component, lambda: self._ensure_compiled(component, wasm)
             )
         except GuestFailure as failure:
             if failure.kind is Kind.HOST:
                 # Among the reasons is a component that is not the one that was noted.
                 self._components.pop(bundle, None)
-                self._folder.doubt(bundle)
+                self._folder.remove_note(bundle)
             raise
 
     def _identify(self, bundle: Digest, wasm: Path) -> Digest:
         """The digest of a bundle's component, which is read only the first time. Blocks."""
-        if noted := self._folder.component_of(bundle):
-            return noted
+        if recorded := self._folder.component_of(bundle):
+            return recorded
         with wasm.open("rb") as file:
             if failed := malformed_result(file.read(HEADER_BYTES)):
                 raise _failure(failed)
@@ -195,99 +195,101 @@ class CompiledComponents:
         self._folder.note(bundle, component)
         return component
 
-    async def _make(self, component: Digest, wasm: Path) -> Path:
-        file = self._folder.place(component)
-        verdict: CompileResult | None = None
+    async def _ensure_compiled(self, component: Digest, wasm: Path) -> Path:
+        file = self._folder.path_of(component)
+        result: CompileResult | None = None
         self._folder.prepare()
         with host_failures():
             async with file_lock(self._folder.lock(component)):
                 if not self._folder.has(file):
-                    verdict = self._limited(component) or await self._compile(component, wasm, file)
-        match verdict:
+                    result = self._known_limit(component) or await self._compile(
+                        component, wasm, file
+                    )
+        match result:
             case Failed():
-                if verdict.settled:
-                    self._refuse(component, verdict)
-                if verdict.kind is Kind.LIMIT:
-                    self._folder.note_limit(component, self._means, verdict.message)
-                raise _failure(verdict)
+                if result.settled:
+                    self._remember_refusal(component, result)
+                if result.kind is Kind.LIMIT:
+                    self._folder.note_limit(component, self._limits, result.message)
+                raise _failure(result)
             case Unreadable(number):
                 raise OSError(number, os.strerror(number), str(wasm))
-        self.kept.used(file)
-        if verdict is not None:
+        self.cache.touch(file)
+        if result is not None:
             await self._tidy(keep=file)
         return file
 
     async def _compile(self, component: Digest, wasm: Path, file: Path) -> CompileResult:
         asked = time.monotonic()
-        async with self._slots.hold():
+        async with self._slots.slot():
             began = time.monotonic()
-            aside = self._folder.draft(component)
+            draft_directory = self._folder.draft(component)
             try:
-                draft = aside / file.name
-                verdict = await self._compiler.compile(wasm, draft)
-                if isinstance(verdict, Done) and verdict.digest != component.hex:
+                draft = draft_directory / file.name
+                result = await self._compiler.compile(wasm, draft)
+                if isinstance(result, Done) and result.digest != component.hex:
                     message = "the component changed while it was compiled"
-                    verdict = Failed(Kind.HOST, message, (message,))
-                if isinstance(verdict, Done):
+                    result = Failed(Kind.HOST, message, (message,))
+                if isinstance(result, Done):
                     draft.rename(file)
             finally:
-                shutil.rmtree(aside, ignore_errors=True)
-        self._report(component, verdict, queued=began - asked, seconds=time.monotonic() - began)
-        return verdict
+                shutil.rmtree(draft_directory, ignore_errors=True)
+        self._report(component, result, queued=began - asked, seconds=time.monotonic() - began)
+        return result
 
     def _report(
-        self, component: Digest, verdict: CompileResult, *, queued: float, seconds: float
+        self, component: Digest, result: CompileResult, *, queued: float, seconds: float
     ) -> None:
         fields: dict[str, object] = {
             "component": component.hex,
             "queued_ms": round(queued * 1000, 1),
             "duration_ms": round(seconds * 1000, 1),
         }
-        if isinstance(verdict, Done):
-            means = {"cpu_seconds": verdict.cpu_seconds, "peak_bytes": verdict.peak_bytes}
-            _log.info("compiled", extra={"fields": fields | means | {"bytes": verdict.size}})
+        if isinstance(result, Done):
+            means = {"cpu_seconds": result.cpu_seconds, "peak_bytes": result.peak_bytes}
+            _log.info("compiled", extra={"fields": fields | means | {"bytes": result.size}})
             if is_noexec(self._folder.path):
                 _log.warning("compiled components are on a noexec file system: loading is slow")
-            self._tell(
+            self._on_event(
                 CompileEnded(
                     component,
                     None,
                     seconds=seconds,
                     queued=queued,
-                    cpu_seconds=verdict.cpu_seconds,
-                    peak_bytes=verdict.peak_bytes,
-                    size=verdict.size,
+                    cpu_seconds=result.cpu_seconds,
+                    peak_bytes=result.peak_bytes,
+                    size=result.size,
                 )
             )
             return
-        kind = verdict.kind if isinstance(verdict, Failed) else Kind.HOST
-        why = verdict.causes if isinstance(verdict, Failed) else os.strerror(verdict.number)
-        _log.warning("not compiled", extra={"fields": fields | {"kind": kind, "why": why}})
-        self._tell(CompileEnded(component, kind, seconds=seconds, queued=queued))
+        kind = result.kind if isinstance(result, Failed) else Kind.HOST
+        reason = result.causes if isinstance(result, Failed) else os.strerror(result.number)
+        _log.warning("not compiled", extra={"fields": fields | {"kind": kind, "why": reason}})
+        self._on_event(CompileEnded(component, kind, seconds=seconds, queued=queued))
 
     async def _tidy(self, *, keep: Path | None) -> None:
-        gone = await asyncio.to_thread(self.kept.tidy, keep=keep)
-        if gone:
-            self._tell(FilesEvicted(len(gone)))
+        evicted = await asyncio.to_thread(self.cache.tidy, keep=keep)
+        if evicted:
+            self._on_event(FilesEvicted(len(evicted)))
 
     @property
-    def _means(self) -> tuple[float, ...]:
+    def _limits(self) -> tuple[float, ...]:
         limits = self.limits
         return (limits.seconds, limits.cpu_seconds, limits.memory_bytes)
 
-    def _limited(self, component: Digest) -> Failed | None:
+    def _known_limit(self, component: Digest) -> Failed | None:
         """The verdict of whoever met a limit with it, while none has been raised since."""
-        noted = self._folder.limit_of(component)
-        if noted is None or any(
-            now > then for now, then in zip(self._means, noted[0], strict=False)
+        recorded = self._folder.limit_of(component)
+        if recorded is None or any(
+            now > then for now, then in zip(self._limits, recorded[0], strict=False)
         ):
             return None
-        return Failed(Kind.LIMIT, noted[1], (noted[1],), settled=True)
+        return Failed(Kind.LIMIT, recorded[1], (recorded[1],), settled=True)
 
-    def _refuse(self, component: Digest, failed: Failed) -> None:
+    def _remember_refusal(self, component: Digest, failed: Failed) -> None:
         now = time.monotonic()
-        kept = {key: was for key, was in self._refusals.items() if was[0] > now}
-        self._refusals = kept | {component: (now + REFUSAL_SECONDS, failed)}
+        cache = {key: was for key, was in self._refusals.items() if was[0] > now}
+        self._refusals = cache | {component: (now + REFUSAL_SECONDS, failed)}
 
     def _refusal(self, component: Digest) -> Failed | None:
         until, failed = self._refusals.get(component, (0.0, None))

@@ -108,19 +108,19 @@ class CompileQueue:
     def __init__(self, folder: Path, count: int, *, temporary: Path) -> None:
         self._slots = [folder / f"slot.{number}" for number in range(count)]
         self._folder, self._temporary = folder, temporary
-        self._inside = asyncio.Lock()
+        self._local_lock = asyncio.Lock()
 
     @asynccontextmanager
-    async def hold(self) -> AsyncIterator[None]:
+    async def slot(self) -> AsyncIterator[None]:
         """Wait in line for a slot and hold it. Raises OSError."""
-        async with self._inside:
-            slot = await self._take()
+        async with self._local_lock:
+            slot = await self._acquire()
         try:
             yield
         finally:
             os.close(slot)
 
-    async def _take(self) -> int:
+    async def _acquire(self) -> int:
         with self._ticket() as ticket:
             while True:
                 if self._is_first(ticket):
@@ -217,7 +217,7 @@ class _CompileProcess:
         self._source, self._target, self._limits = source, target, limits
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._unwanted = False
+        self._cancelled = False
 
     def run(self) -> CompileResult:
         try:
@@ -228,38 +228,38 @@ class _CompileProcess:
         if process is None:
             message = "the runner is stopping"
             return Failed(Kind.HOST, message, (message,))
-        late = False
+        timed_out = False
         with process:
             try:
-                said, complaint = process.communicate(timeout=self._limits.seconds)
+                stdout, stderr = process.communicate(timeout=self._limits.seconds)
             except subprocess.TimeoutExpired:
-                late = True
+                timed_out = True
                 process.kill()
-                said, complaint = process.communicate()
-        if process.returncode == 0 and not late:
+                stdout, stderr = process.communicate()
+        if process.returncode == 0 and not timed_out:
             try:
-                return decode_result(said.decode())
+                return decode_result(stdout.decode())
             except (ValueError, KeyError, TypeError, AttributeError):
                 pass
-        return self._died(process.returncode, complaint, late=late)
+        return self._failed_result(process.returncode, stderr, timed_out=timed_out)
 
     def kill(self) -> None:
         with self._lock:
-            self._unwanted = True
+            self._cancelled = True
             if self._process is not None:
                 self._process.kill()
 
     def _start(self) -> subprocess.Popen[bytes] | None:
         limits = self._limits
-        means = (limits.memory_bytes, limits.cpu_seconds, os.getpid())
+        arguments = (limits.memory_bytes, limits.cpu_seconds, os.getpid())
         with self._lock:
-            if self._unwanted:
+            if self._cancelled:
                 return None
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-P", "-s", "-B", "-m", "algaenv.runner.components"),
                     *(str(self._source.absolute()), str(self._target.absolute())),
-                    *map(str, means),
+                    *map(str, arguments),
                 ],
                 env=_environment(),
                 cwd="/",
@@ -271,22 +271,22 @@ class _CompileProcess:
             )
             return self._process
 
-    def _died(self, code: int, complaint: bytes, *, late: bool) -> Failed:
-        words = complaint[-_MAX_STDERR_CHARS:].decode(errors="replace").strip()
-        message = self._cause_of_death(code, words, late=late)
-        fields = {"why": message, "status": code, "stderr": words}
+    def _failed_result(self, code: int, stderr: bytes, *, timed_out: bool) -> Failed:
+        stderr_text = stderr[-_MAX_STDERR_CHARS:].decode(errors="replace").strip()
+        message = self._exit_reason(code, stderr_text, timed_out=timed_out)
+        fields = {"why": message, "status": code, "stderr": stderr_text}
         _log.warning("compiler died", extra={"fields": fields})
         # The same bytes meet the same limit again, until it is raised.
         limited = message.endswith(")") and "RUNNER_COMPILE_" in message
         kind = Kind.LIMIT if limited else Kind.COMPILE
-        causes = (message, *(() if limited else words.splitlines()[-1:]))
+        causes = (message, *(() if limited else stderr_text.splitlines()[-1:]))
         return Failed(kind, message, causes, settled=limited)
 
-    def _cause_of_death(self, code: int, words: str, *, late: bool) -> str:
+    def _exit_reason(self, code: int, stderr_text: str, *, timed_out: bool) -> str:
         limits = self._limits
-        if late:
+        if timed_out:
             return f"compiling was ended after {limits.seconds:g} s (RUNNER_COMPILE_SECONDS)"
-        if "memory allocation of" in words:
+        if "memory allocation of" in stderr_text:
             return (
                 f"the compiler ran out of memory at {limits.memory_bytes >> 20} MiB"
                 " (RUNNER_COMPILE_MEMORY_BYTES)"
@@ -309,8 +309,8 @@ def _environment() -> dict[str, str]:
     """The import path of this process, since that may have come from its variables too."""
     # What came by a relative entry came from the directory this process was started in.
     path = dict.fromkeys(str(Path(entry).absolute()) for entry in sys.path)
-    passed_on = {name: os.environ[name] for name in _INHERITED_VARIABLES if name in os.environ}
-    return {"PYTHONPATH": os.pathsep.join(path), "PYTHONUTF8": "1", **passed_on}
+    inherited = {name: os.environ[name] for name in _INHERITED_VARIABLES if name in os.environ}
+    return {"PYTHONPATH": os.pathsep.join(path), "PYTHONUTF8": "1", **inherited}
 
 
 def _name(number: int) -> str:

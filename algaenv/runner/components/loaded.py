@@ -52,7 +52,7 @@ class ComponentLoader(Protocol[G_co]):
 
 
 class LoadedComponents(Generic[G]):
-    """Guests by bundle, at most `most` of them. Bundles with the same component share one.
+    """Guests by bundle, at most `max_loaded` of them. Bundles with the same component share one.
 
     A guest that goes lives on for the calls it still has.
     """
@@ -61,87 +61,89 @@ class LoadedComponents(Generic[G]):
         self,
         guests: ComponentLoader[G],
         compiled: CompiledComponents,
-        most: int | None = None,
+        max_loaded: int | None = None,
         *,
-        tell: compiled.OnCompileEvent = compiled.ignore_event,
+        on_event: compiled.OnCompileEvent = compiled.ignore_event,
     ) -> None:
         self._load = guests.load
         self._compiled = compiled
-        self._most = compiled.limits.loaded_max if most is None else max(1, most)
-        self._tell = tell
+        self._max_loaded = compiled.limits.loaded_max if max_loaded is None else max(1, max_loaded)
+        self._on_event = on_event
         self._guests: OrderedDict[Path, G] = OrderedDict()
-        self._flights: SingleFlight[Path, G] = SingleFlight()
-        self._renewed: dict[Path, float] = {}
+        self._single_flight: SingleFlight[Path, G] = SingleFlight()
+        self._recompiled: dict[Path, float] = {}
 
     def __len__(self) -> int:
         return len(self._guests)
 
     def get(self, bundle: Digest) -> G | None:
         """What is in memory, without looking anywhere else."""
-        file = self._compiled.place(bundle)
+        file = self._compiled.path_of(bundle)
         if file is None or (guest := self._guests.get(file)) is None:
             return None
         self._guests.move_to_end(file)
-        self._compiled.kept.used(file)
+        self._compiled.cache.touch(file)
         return guest
 
     async def guest(self, bundle: Digest, wasm: Path) -> G:
         """Have the component of a bundle in memory; `wasm` is its `dist/main.wasm`.
 
-        Raises what `CompiledComponents.ensure` raises, the GuestFailure of `ComponentLoader.load`, and
-        GuestFailure(HOST) when even a file made anew cannot be loaded. None of it is remembered.
+        Raises what `CompiledComponents.ensure` raises, the GuestFailure of `ComponentLoader.load`,
+        and GuestFailure(HOST) when even a file made anew cannot be loaded. No failure is cached.
         """
         guest = self.get(bundle)
         if guest is not None:
             return guest
         file = await self._compiled.ensure(bundle, wasm)
-        return await self._flights.join(file, lambda: self._bring(file, bundle, wasm))
+        return await self._single_flight.join(file, lambda: self._load_once(file, bundle, wasm))
 
-    async def _bring(self, file: Path, bundle: Digest, wasm: Path) -> G:
+    async def _load_once(self, file: Path, bundle: Digest, wasm: Path) -> G:
         if (guest := self._guests.get(file)) is not None:
             return guest
         # Before it is loaded: nothing else is to let go of it in between.
-        self._compiled.kept.pin(file)
+        self._compiled.cache.pin(file)
         try:
-            guest = await self._take(file, bundle, wasm)
+            guest = await self._load_valid(file, bundle, wasm)
         except BaseException:
-            self._compiled.kept.unpin(file)
+            self._compiled.cache.unpin(file)
             raise
         self._guests[file] = guest
-        while len(self._guests) > self._most:
+        while len(self._guests) > self._max_loaded:
             oldest, _ = self._guests.popitem(last=False)
-            self._compiled.kept.unpin(oldest)
+            self._compiled.cache.unpin(oldest)
         return guest
 
-    async def _take(self, file: Path, bundle: Digest, wasm: Path) -> G:
+    async def _load_valid(self, file: Path, bundle: Digest, wasm: Path) -> G:
         from algaenv.runner.wasm.guest import UnusableFile
 
         while True:
             try:
-                return await self._timed(file)
+                return await self._load_timed(file)
             except (UnusableFile, FileNotFoundError) as error:
-                self._doubt(file, error)
+                self._require_recompile(file, error)
             await self._compiled.ensure(bundle, wasm)
 
-    def _doubt(self, file: Path, error: Exception) -> None:
+    def _require_recompile(self, file: Path, error: Exception) -> None:
         """Have the file made anew; raises GuestFailure(HOST) when that was done just now."""
         fields = {"file": file.name, "why": str(error)}
         _log.warning("compiled component cannot be loaded", extra={"fields": fields})
-        now = time.monotonic()
-        self._renewed = {
-            key: at for key, at in self._renewed.items() if now - at < RECOMPILE_INTERVAL_SECONDS
+        current = time.monotonic()
+        self._recompiled = {
+            key: at
+            for key, at in self._recompiled.items()
+            if current - at < RECOMPILE_INTERVAL_SECONDS
         }
-        if file in self._renewed and file.exists():
+        if file in self._recompiled and file.exists():
             message = "cannot load a compiled component"
             raise GuestFailure(Kind.HOST, message, causes=(message, str(error))) from error
-        self._renewed[file] = now
-        self._tell(compiled.FileDamaged(file.name, str(error)))
-        self._compiled.forget(file)
+        self._recompiled[file] = current
+        self._on_event(compiled.FileDamaged(file.name, str(error)))
+        self._compiled.remove(file)
 
-    async def _timed(self, file: Path) -> G:
+    async def _load_timed(self, file: Path) -> G:
         began = time.monotonic()
         guest = await asyncio.to_thread(self._load, file)
-        self._tell(compiled.GuestLoaded(time.monotonic() - began))
+        self._on_event(compiled.GuestLoaded(time.monotonic() - began))
         return guest
 
 
@@ -152,9 +154,9 @@ NO_COMPONENT = "No such file or directory (os error 2)"
 class BundleUnavailable(Exception):
     """The bundle cannot be had, or holds no handler; the text may be shown to anybody."""
 
-    def __init__(self, why: str, *, code: str = "bundle_fetch_failed") -> None:
+    def __init__(self, reason: str, *, code: str = "bundle_fetch_failed") -> None:
         self.code = code
-        super().__init__(why)
+        super().__init__(reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +171,9 @@ class HandlerBundle:
 class Handlers:
     """Fetches bundles, and compiles and loads what they hold."""
 
-    def __init__(self, cache: BundleCache, engine: LazyRuntime) -> None:
+    def __init__(self, cache: BundleCache, lazy_runtime: LazyRuntime) -> None:
         self._cache = cache
-        self._engine = engine
+        self._lazy_runtime = lazy_runtime
 
     async def bundle(self, tenant: str, extension: str, content_hash: str) -> HandlerBundle:
         """Have the bundle on disk. Raises NoBundle."""
@@ -183,7 +185,7 @@ class Handlers:
             if not is_key_segment(value):
                 raise BundleUnavailable(f"invalid {name}")
         try:
-            held = await self._cache.ensure(tenant, extension, digest)
+            cached = await self._cache.ensure(tenant, extension, digest)
         except HashMismatch as mismatch:
             raise BundleUnavailable(str(mismatch), code="archive_hash_mismatch") from None
         except StoreError as error:
@@ -192,22 +194,22 @@ class Handlers:
             raise BundleUnavailable(f"archive refused: {error.code}") from None
         except OSError as error:
             raise BundleUnavailable(f"cache: {error.strerror}") from None
-        file = held.folder / COMPONENT
+        file = cached.folder / COMPONENT
         there = self._is_loaded(digest) or await asyncio.to_thread(file.is_file)
-        return HandlerBundle(digest, file if there else None, held.fetched)
+        return HandlerBundle(digest, file if there else None, cached.fetched)
 
-    async def guest(self, bundle: HandlerBundle, works: Runtime) -> Guest:
+    async def guest(self, bundle: HandlerBundle, runtime: Runtime) -> Guest:
         """Compile and load the bundle's handler, each only where it must. Raises GuestFailure."""
         assert bundle.component is not None  # noqa: S101
-        if (guest := works.loaded.get(bundle.digest)) is not None:
+        if (guest := runtime.loaded.get(bundle.digest)) is not None:
             return guest
-        with self._cache.pinned(bundle.digest):
+        with self._cache.pin(bundle.digest):
             try:
-                return await works.loaded.guest(bundle.digest, bundle.component)
+                return await runtime.loaded.guest(bundle.digest, bundle.component)
             except OSError as error:
                 message = f"cannot read the component: {error.strerror}"
                 raise GuestFailure(Kind.HOST, message) from None
 
     def _is_loaded(self, digest: Digest) -> bool:
-        works = self._engine.now
-        return works is not None and works.loaded.get(digest) is not None
+        runtime = self._lazy_runtime.current
+        return runtime is not None and runtime.loaded.get(digest) is not None

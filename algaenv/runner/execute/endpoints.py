@@ -62,7 +62,7 @@ class ExecuteEndpoint:
         self._idempotency = idempotency
         self._metrics = metrics
 
-    async def answer(self, request: Request) -> Response:
+    async def handle(self, request: Request) -> Response:
         """Run the handler, or replay what it said; see `Invoker` for what can go wrong."""
         from algaenv.runner.wasm.guest_executor import ExecutorBusy, ExecutorClosed
 
@@ -70,71 +70,71 @@ class ExecuteEndpoint:
             call = await _read(request)
         except InvalidRequest as refusal:
             return text_response(refusal.status, refusal.message)
-        line: RequestLogEntry = request.scope[ENTRY]
-        line.tenant = request_header(request.scope, b"x-alga-tenant")
-        line.extension = request_header(request.scope, b"x-alga-extension")
-        line.hash = call.context.content_hash
-        call_line = _CallLogEntry(line)
-        if not (line.tenant and line.extension):
-            return self._say(
-                call_line, failed_outcome(400, "missing_routing_headers", Label.BAD_REQUEST)
+        entry: RequestLogEntry = request.scope[ENTRY]
+        entry.tenant = request_header(request.scope, b"x-alga-tenant")
+        entry.extension = request_header(request.scope, b"x-alga-extension")
+        entry.hash = call.context.content_hash
+        call_entry = _CallLogEntry(entry)
+        if not (entry.tenant and entry.extension):
+            return self._respond(
+                call_entry, failed_outcome(400, "missing_routing_headers", Label.BAD_REQUEST)
             )
-        routing = Routing(line.tenant, line.extension)
+        routing = Routing(entry.tenant, entry.extension)
         key = request_header(request.scope, b"x-idempotency-key")
         try:
-            work = self._once(routing, call, key, call_line.spent)
-            return self._say(call_line, await _unless_disconnected(request, work))
+            coroutine = self._run_once(routing, call, key, call_entry.timings)
+            return self._respond(call_entry, await _unless_disconnected(request, coroutine))
         except _ClientDisconnected:
-            return self._say(
-                call_line, failed_outcome(_CLIENT_CLOSED_REQUEST, "caller_left", Label.LEFT)
+            return self._respond(
+                call_entry, failed_outcome(_CLIENT_CLOSED_REQUEST, "caller_left", Label.LEFT)
             )
         except ExecutorBusy as busy:
-            return self._refuse(call_line, _OVERLOADED, busy.retry_after)
+            return self._refuse(call_entry, _OVERLOADED, busy.retry_after)
         except ExecutorClosed:
-            return self._refuse(call_line, _STOPPING, 1)
+            return self._refuse(call_entry, _STOPPING, 1)
 
-    async def _once(
-        self, routing: Routing, call: ExecuteRequest, key: str | None, spent: Timings
+    async def _run_once(
+        self, routing: Routing, call: ExecuteRequest, key: str | None, timings: Timings
     ) -> Outcome:
         if not key:
-            return await self._invoker.run(routing, call, spent)
-        async with self._idempotency.once(routing.tenant, routing.extension, key) as turn:
-            if turn.answer is not None:
-                return Outcome(turn.answer, Label.REPLAYED, 200)
-            outcome = await self._invoker.run(routing, call, spent)
+            return await self._invoker.run(routing, call, timings)
+        async with self._idempotency.once(routing.tenant, routing.extension, key) as idempotent:
+            if idempotent.response is not None:
+                return Outcome(idempotent.response, Label.REPLAYED, 200)
+            outcome = await self._invoker.run(routing, call, timings)
             if outcome.answered:
-                turn.keep(outcome.document)
+                idempotent.save(outcome.document)
             return outcome
 
-    def _say(self, call_line: _CallLogEntry, outcome: Outcome) -> Response:
-        self._metrics.executed(outcome.label, call_line.spent, call_line.end(outcome))
+    def _respond(self, call_entry: _CallLogEntry, outcome: Outcome) -> Response:
+        self._metrics.executed(outcome.label, call_entry.timings, call_entry.end(outcome))
         if outcome.label is Label.REPLAYED:
             self._metrics.replayed()
         return _json(outcome)
 
-    def _refuse(self, call_line: _CallLogEntry, why: str, seconds: float) -> Response:
-        answer = self._say(call_line, failed_outcome(503, why, Label.BUSY))
-        answer.status_code = 503
-        answer.headers["retry-after"] = str(math.ceil(seconds))
-        return answer
+    def _refuse(self, call_entry: _CallLogEntry, reason: str, seconds: float) -> Response:
+        response = self._respond(call_entry, failed_outcome(503, reason, Label.BUSY))
+        response.status_code = 503
+        response.headers["retry-after"] = str(math.ceil(seconds))
+        return response
 
 
 class _CallLogEntry:
     """What the line of a request says about the call in it."""
 
-    def __init__(self, line: RequestLogEntry) -> None:
-        self._line = line
+    def __init__(self, entry: RequestLogEntry) -> None:
+        self._entry = entry
         self._started = time.perf_counter()
-        self.spent = Timings()
+        self.timings = Timings()
 
     def end(self, outcome: Outcome) -> float:
         """Write down how it ended; returns how many seconds it took."""
-        more: dict[str, object] = {"outcome": outcome.label, "guest_status": outcome.status}
+        extra: dict[str, object] = {"outcome": outcome.label, "guest_status": outcome.status}
         for stage in _STAGES:
-            if seconds := getattr(self.spent, stage):
-                more[f"{stage}_ms"] = round(seconds * 1000, 2)
-        self._line.more = more
-        self._line.why = outcome.error
+            if seconds := getattr(self.timings, stage):
+                extra[f"{stage}_ms"] = round(seconds * 1000, 2)
+        self._entry.extra = extra
+        self._entry.reason = outcome.error
         return time.perf_counter() - self._started
 
 
@@ -142,22 +142,22 @@ class _ClientDisconnected(Exception):
     """Nobody waits for the answer any more."""
 
 
-async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def _unless_disconnected(request: Request, coroutine: Coroutine[Any, Any, T]) -> T:
     """Do the work as long as the client waits. Raises _Gone; the work is cancelled then.
 
     Nobody looks at the client before the work has taken a while: most calls end before.
     """
     watch = _DisconnectWatch(request)
-    look = asyncio.get_running_loop().call_later(_WATCH_DELAY_SECONDS, watch.begin)
+    timer = asyncio.get_running_loop().call_later(_WATCH_DELAY_SECONDS, watch.start)
     try:
-        return await work
+        return await coroutine
     except asyncio.CancelledError:
-        if not watch.gone:
+        if not watch.disconnected:
             raise
-        watch.working.uncancel()
+        watch.task.uncancel()
         raise _ClientDisconnected from None
     finally:
-        look.cancel()
+        timer.cancel()
         watch.end()
 
 
@@ -165,27 +165,27 @@ class _DisconnectWatch:
     """Cancels the task it is made in when the client has left."""
 
     def __init__(self, request: Request) -> None:
-        working = asyncio.current_task()
-        assert working is not None  # noqa: S101
-        self.working = working
-        self.gone = False
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101
+        self.task = task
+        self.disconnected = False
         self._request = request
         self._watching: asyncio.Task[None] | None = None
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Start to look."""
-        self._watching = asyncio.ensure_future(self._look())
+        self._watching = asyncio.ensure_future(self._wait_for_disconnect())
 
     def end(self) -> None:
         """Look no more."""
         if self._watching is not None:
             self._watching.cancel()
 
-    async def _look(self) -> None:
+    async def _wait_for_disconnect(self) -> None:
         while (await self._request.receive())["type"] != "http.disconnect":
             pass
-        self.gone = True
-        self.working.cancel()
+        self.disconnected = True
+        self.task.cancel()
 
 
 async def _read(request: Request) -> ExecuteRequest:
@@ -212,30 +212,32 @@ WARMUP_UNSUPPORTED = "warmup unsupported without tenant + extension context"
 class WarmupEndpoint:
     """Answers when the bundle's handler, if it has one, is ready to be called in every worker."""
 
-    def __init__(self, components: Handlers, engine: LazyRuntime, neighbours: WorkerBus) -> None:
-        self._components = components
-        self._engine = engine
-        self._neighbours = neighbours
+    def __init__(
+        self, handlers: Handlers, lazy_runtime: LazyRuntime, worker_bus: WorkerBus
+    ) -> None:
+        self._handlers = handlers
+        self._lazy_runtime = lazy_runtime
+        self._worker_bus = worker_bus
 
-    async def answer(self, request: Request) -> Response:
+    async def handle(self, request: Request) -> Response:
         """200 with what was done, 502 where no bundle came, 422 where its handler cannot run."""
         from algaenv.runner.components.loaded import BundleUnavailable
         from algaenv.runner.execute.request_models import WarmupRequest
 
         try:
-            wanted = parse_body(WarmupRequest, await read_json(request))
+            request_body = parse_body(WarmupRequest, await read_json(request))
         except InvalidRequest as refusal:
             return text_response(refusal.status, refusal.message)
-        tenant = wanted.tenant or request_header(request.scope, b"x-alga-tenant")
-        extension = wanted.extension or request_header(request.scope, b"x-alga-extension")
+        tenant = request_body.tenant or request_header(request.scope, b"x-alga-tenant")
+        extension = request_body.extension or request_header(request.scope, b"x-alga-extension")
         if not (tenant and extension):
             return text_response(400, WARMUP_UNSUPPORTED)
-        line: RequestLogEntry = request.scope[ENTRY]
-        line.tenant, line.extension, line.hash = tenant, extension, wanted.content_hash
+        entry: RequestLogEntry = request.scope[ENTRY]
+        entry.tenant, entry.extension, entry.hash = tenant, extension, request_body.content_hash
         try:
-            bundle = await self._components.bundle(tenant, extension, wanted.content_hash)
+            bundle = await self._handlers.bundle(tenant, extension, request_body.content_hash)
         except BundleUnavailable as reason:
-            line.why = str(reason)
+            entry.reason = str(reason)
             return json_response(502, {"code": reason.code, "error": str(reason)})
         fields: dict[str, object] = {
             "status": "ready",
@@ -245,14 +247,14 @@ class WarmupEndpoint:
         if bundle.component is not None:
             started = time.perf_counter()
             try:
-                await self._components.guest(bundle, await self._engine.works())
-                await self._neighbours.warm(bundle.digest, bundle.component)
-            except RuntimeUnavailable as why:
-                line.why = str(why)
+                await self._handlers.guest(bundle, await self._lazy_runtime.get())
+                await self._worker_bus.load_everywhere(bundle.digest, bundle.component)
+            except RuntimeUnavailable as reason:
+                entry.reason = str(reason)
                 code = "engine_init_failed"
-                return json_response(500, {"code": code, "error": f"{code}: {why}"})
+                return json_response(500, {"code": code, "error": f"{code}: {reason}"})
             except GuestFailure as failure:
-                line.why = failure.reason
+                entry.reason = failure.reason
                 return json_response(422, _failure(failure))
             fields["took_ms"] = round((time.perf_counter() - started) * 1000, 2)
         return json_response(200, fields)

@@ -56,17 +56,17 @@ class IdempotencySettings:
 class Idempotency:
     """The answers of one cache directory, as one of `workers` processes knows them."""
 
-    def __init__(self, root: Path, memory: IdempotencySettings, *, workers: int = 1) -> None:
+    def __init__(self, root: Path, settings: IdempotencySettings, *, workers: int = 1) -> None:
         folder = root / ".algaenv" / "idempotency"
-        bounds = LogBounds(MAX_RESPONSES, MAX_RESPONSE_BYTES, memory.seconds)
-        self._chronicle = SharedLog(folder, bounds, processes=workers)
-        self._claims = KeyLocks(folder / "claims")
-        self._seconds = memory.seconds
+        bounds = LogBounds(MAX_RESPONSES, MAX_RESPONSE_BYTES, settings.seconds)
+        self._shared_log = SharedLog(folder, bounds, processes=workers)
+        self._locks = KeyLocks(folder / "claims")
+        self._seconds = settings.seconds
         self._under_way: dict[bytes, _Queue] = {}
-        self._own: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
-        self._own_bytes = 0
+        self._memory: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
+        self._memory_bytes = 0
         self._prepared = False
-        self._complained = False
+        self._warned = False
 
     def once(self, tenant: str, extension: str, key: str) -> IdempotentRequest:
         """Wait for our turn with a key.
@@ -76,134 +76,137 @@ class Idempotency:
                     ...
                     turn.keep(answer)
 
-        `turn.answer` is that of an earlier call. What is kept is replayed from the moment the
-        block is left; without `keep` the next one who waits has a turn of its own.
+        `turn.response` is that of an earlier call. What is kept is replayed from the moment the
+        block is left; without `save` the next one who waits has a turn of its own.
         """
         name = blake2b(digest_size=20)
         for part in (tenant, extension, key):
-            coded = part.encode("utf-8", "surrogatepass")
-            name.update(b"%d:" % len(coded))
-            name.update(coded)
+            encoded = part.encode("utf-8", "surrogatepass")
+            name.update(b"%d:" % len(encoded))
+            name.update(encoded)
         return IdempotentRequest(self, name.digest())
 
-    async def tend(self) -> None:
+    async def sweep_forever(self) -> None:
         """Take away what is too old, now and then, until cancelled."""
         while True:
             with suppress(OSError):
                 self._prepare()
-                self._chronicle.sweep()
+                self._shared_log.sweep()
             await asyncio.sleep(_SWEEP_SECONDS)
 
-    async def begin(self, name: bytes) -> bytes | None:
+    async def start(self, name: bytes) -> bytes | None:
         """The answer, or None when the caller is to run; it must call `finish` then."""
         queue = self._under_way.get(name)
         if queue is None:
             self._under_way[name] = deque()
         else:
-            answer = await self._wait_in(queue, name)
-            if answer is not None:
-                return answer
+            response = await self._wait_for_response(queue, name)
+            if response is not None:
+                return response
         try:
-            answer = await self._claim(name)
+            response = await self._acquire_or_read(name)
         except BaseException:
-            self._pass_on(name)
+            self._wake_next(name)
             raise
-        if answer is not None:
-            self._share(name, answer)
-        return answer
+        if response is not None:
+            self._resolve_waiters(name, response)
+        return response
 
-    def finish(self, name: bytes, answer: bytes | None) -> None:
+    def finish(self, name: bytes, response: bytes | None) -> None:
         """End a turn: keep the answer and share it, or let the next one run."""
-        if answer is not None and self._seconds:
+        if response is not None and self._seconds:
             try:
-                self._chronicle.put(name, answer)
+                self._shared_log.put(name, response)
             except OSError as error:
-                self._complain(error)
-                self._remember(name, answer)
+                self._warn_once(error)
+                self._write_memory(name, response)
         with suppress(OSError):
-            self._claims.give(name)
-        if answer is None:
-            self._pass_on(name)
+            self._locks.release(name)
+        if response is None:
+            self._wake_next(name)
         else:
-            self._share(name, answer)
+            self._resolve_waiters(name, response)
 
-    async def _wait_in(self, queue: _Queue, name: bytes) -> bytes | None:
-        told: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
-        queue.append(told)
+    async def _wait_for_response(self, queue: _Queue, name: bytes) -> bytes | None:
+        future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        queue.append(future)
         try:
-            return await told
+            return await future
         except asyncio.CancelledError:
-            if told.cancelled():
+            if future.cancelled():
                 with suppress(ValueError):
-                    queue.remove(told)
-            elif told.result() is None:
+                    queue.remove(future)
+            elif future.result() is None:
                 # It was our turn, but we are leaving.
-                self._pass_on(name)
+                self._wake_next(name)
             raise
 
-    def _share(self, name: bytes, answer: bytes) -> None:
-        for told in self._under_way.pop(name):
-            if not told.done():
-                told.set_result(answer)
+    def _resolve_waiters(self, name: bytes, response: bytes) -> None:
+        for future in self._under_way.pop(name):
+            if not future.done():
+                future.set_result(response)
 
-    def _pass_on(self, name: bytes) -> None:
+    def _wake_next(self, name: bytes) -> None:
         queue = self._under_way[name]
         while queue:
-            told = queue.popleft()
-            if not told.done():
-                told.set_result(None)
+            future = queue.popleft()
+            if not future.done():
+                future.set_result(None)
                 return
         del self._under_way[name]
 
-    async def _claim(self, name: bytes) -> bytes | None:
+    async def _acquire_or_read(self, name: bytes) -> bytes | None:
         """Claim the name among all processes, or get the answer that one of them told."""
         pause = _FIRST_PAUSE
         while True:
             try:
                 self._prepare()
-                claimed = self._claims.take(name)
+                acquired = self._locks.acquire(name)
             except OSError as error:
-                self._complain(error)
-                return self._recall(name)
-            answer = self._known(name)
-            if claimed:
-                if answer is not None:
-                    self._claims.give(name)
-                return answer
-            if answer is not None:
-                return answer
+                self._warn_once(error)
+                return self._read_memory(name)
+            response = self._known(name)
+            if acquired:
+                if response is not None:
+                    self._locks.release(name)
+                return response
+            if response is not None:
+                return response
             await asyncio.sleep(pause)
             pause = min(pause * 2, _MAX_PAUSE)
 
     def _known(self, name: bytes) -> bytes | None:
         try:
-            return self._chronicle.get(name) or self._recall(name)
+            return self._shared_log.get(name) or self._read_memory(name)
         except OSError as error:
-            self._complain(error)
-            return self._recall(name)
+            self._warn_once(error)
+            return self._read_memory(name)
 
     def _prepare(self) -> None:
         if not self._prepared:
-            self._chronicle.prepare()
+            self._shared_log.prepare()
             self._prepared = True
 
-    def _recall(self, name: bytes) -> bytes | None:
-        moment, answer = self._own.get(name, (0.0, b""))
-        return answer if answer and monotonic() - moment <= self._seconds else None
+    def _read_memory(self, name: bytes) -> bytes | None:
+        stored_at, response = self._memory.get(name, (0.0, b""))
+        return response if response and monotonic() - stored_at <= self._seconds else None
 
-    def _remember(self, name: bytes, answer: bytes) -> None:
-        if len(answer) > MEMORY_BOUNDS.most_bytes:
+    def _write_memory(self, name: bytes, response: bytes) -> None:
+        if len(response) > MEMORY_BOUNDS.max_bytes:
             return
-        _, before = self._own.pop(name, (0.0, b""))
-        self._own[name] = (monotonic(), answer)
-        self._own_bytes += len(answer) - len(before)
-        while len(self._own) > MEMORY_BOUNDS.most or self._own_bytes > MEMORY_BOUNDS.most_bytes:
-            _, (_, gone) = self._own.popitem(last=False)
-            self._own_bytes -= len(gone)
+        _, before = self._memory.pop(name, (0.0, b""))
+        self._memory[name] = (monotonic(), response)
+        self._memory_bytes += len(response) - len(before)
+        while (
+            len(self._memory) > MEMORY_BOUNDS.max_entries
+            or self._memory_bytes > MEMORY_BOUNDS.max_bytes
+        ):
+            _, (_, dropped) = self._memory.popitem(last=False)
+            self._memory_bytes -= len(dropped)
 
-    def _complain(self, error: OSError) -> None:
-        if not self._complained:
-            self._complained = True
+    def _warn_once(self, error: OSError) -> None:
+        if not self._warned:
+            self._warned = True
             fields = {"why": error.strerror or str(error)}
             _log.warning("idempotency keys only in memory", extra={"fields": fields})
 
@@ -211,23 +214,23 @@ class Idempotency:
 class IdempotentRequest:
     """One call's turn with its key."""
 
-    __slots__ = ("_idempotency", "_kept", "_name", "_runs", "answer")
+    __slots__ = ("_idempotency", "_name", "_runs", "_saved", "response")
 
     def __init__(self, idempotency: Idempotency, name: bytes) -> None:
         self._idempotency = idempotency
         self._name = name
         self._runs = False
-        self._kept: bytes | None = None
-        self.answer: bytes | None = None
+        self._saved: bytes | None = None
+        self.response: bytes | None = None
         """What an earlier call was answered, word for word; None when this one is to run."""
 
-    def keep(self, answer: bytes) -> None:
+    def save(self, response: bytes) -> None:
         """Have this replayed to all who come with the key; not empty."""
-        self._kept = answer
+        self._saved = response
 
     async def __aenter__(self) -> IdempotentRequest:
-        self.answer = await self._idempotency.begin(self._name)
-        self._runs = self.answer is None
+        self.response = await self._idempotency.start(self._name)
+        self._runs = self.response is None
         return self
 
     async def __aexit__(
@@ -238,4 +241,4 @@ class IdempotentRequest:
     ) -> None:
         if self._runs:
             self._runs = False
-            self._idempotency.finish(self._name, self._kept)
+            self._idempotency.finish(self._name, self._saved)

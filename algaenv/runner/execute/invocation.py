@@ -88,7 +88,7 @@ class DeadlineExceeded(Exception):
 class GuestOutput(Protocol):
     """Where the words of guests go: the log of the service and the debug stream."""
 
-    def heard(self, invocation: Invocation, stream: Stream, level: Level, message: str) -> None:
+    def write(self, invocation: Invocation, stream: Stream, level: Level, message: str) -> None:
         """Pass a message on. Called from threads of guests; never blocks, never fails."""
         ...
 
@@ -115,7 +115,7 @@ class Invocation:
     extension: str
     install: str | None
     version: str | None
-    granted: frozenset[str]
+    capabilities: frozenset[str]
     """Capabilities, with the three that every handler has."""
     secrets: Mapping[str, str] | None = field(repr=False)
     """None when the request came without an envelope."""
@@ -123,25 +123,25 @@ class Invocation:
     deadline: float
     wait: Waiter = field(repr=False)
     listener: GuestOutput = field(repr=False)
-    spent: Timings = field(default_factory=Timings)
-    first_words: list[str] = field(default_factory=list, repr=False)
+    timings: Timings = field(default_factory=Timings)
+    first_stderr: list[str] = field(default_factory=list, repr=False)
     """The first lines the guest wrote to its stderr, where an error is named."""
-    last_words: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES), repr=False)
+    last_stderr: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES), repr=False)
     """The last lines the guest wrote to its stderr."""
-    asked: tuple[str, object] | None = None
+    last_host_call: tuple[str, object] | None = None
     """The last function of the host that the guest called, and the error it was told, else None."""
-    why: str = ""
+    reason: str = ""
     """What that function knows about its error and cannot tell the guest."""
 
-    def wrote(self, line: str) -> None:
+    def record_stderr(self, line: str) -> None:
         """Keep a line of stderr, if it is one of the first or of the last."""
-        if len(self.first_words) < FIRST_LINES:
-            self.first_words.append(line)
-        self.last_words.append(line)
+        if len(self.first_stderr) < FIRST_LINES:
+            self.first_stderr.append(line)
+        self.last_stderr.append(line)
 
-    def say(self, stream: Stream, level: Level, message: str) -> None:
+    def log(self, stream: Stream, level: Level, message: str) -> None:
         """Pass on what the guest said."""
-        self.listener.heard(self, stream, level, message)
+        self.listener.write(self, stream, level, message)
 
 
 HostFunction = Callable[..., object]

@@ -153,22 +153,22 @@ class Invoker:
     def __init__(
         self,
         *,
-        components: Handlers,
+        handlers: Handlers,
         envelopes: SecretEnvelopes,
-        engine: LazyRuntime,
-        log: GuestLog,
+        lazy_runtime: LazyRuntime,
+        guest_log: GuestLog,
         has_store: bool,
     ) -> None:
-        self._components = components
+        self._handlers = handlers
         self._envelopes = envelopes
-        self._engine = engine
-        self._log = log
+        self._lazy_runtime = lazy_runtime
+        self._guest_log = guest_log
         self._has_store = has_store
 
-    async def run(self, routing: Routing, call: ExecuteRequest, spent: Timings) -> Outcome:
-        """Run one call, and write down in `spent` what took how long."""
+    async def run(self, routing: Routing, call: ExecuteRequest, timings: Timings) -> Outcome:
+        """Run one call, and write down in `timings` what took how long."""
         try:
-            works = await self._engine.works()
+            runtime = await self._lazy_runtime.get()
         except RuntimeUnavailable as reason:
             return failed_outcome(500, f"engine_init_failed: {reason}", Label.ENGINE)
         if not self._has_store:
@@ -176,37 +176,37 @@ class Invoker:
                 500, "engine_init_failed: BUNDLE_STORE_BASE not configured", Label.ENGINE
             )
         try:
-            bundle = await self._components.bundle(
+            bundle = await self._handlers.bundle(
                 routing.tenant, routing.extension, call.context.content_hash
             )
-        except BundleUnavailable as why:
-            return failed_outcome(502, f"bundle_fetch_failed: {why}", Label.BUNDLE)
+        except BundleUnavailable as reason:
+            return failed_outcome(502, f"bundle_fetch_failed: {reason}", Label.BUNDLE)
         if bundle.component is None:
             return failed_outcome(502, f"bundle_fetch_failed: {NO_COMPONENT}", Label.BUNDLE)
         try:
             grants = granted_capabilities(call.providers)
         except UnknownCapabilities as unknown:
             return failed_outcome(400, str(unknown), Label.CAPABILITY)
-        invocation = self._invocation(call, grants, works, spent)
+        invocation = self._invocation(call, grants, runtime, timings)
         origin = EventOrigin.of(invocation)
         try:
             invocation.secrets = await self._envelopes.resolve(call.secret_envelope, call.context)
         except SecretFailure as failure:
-            self._log.secrets_failed(origin, failure.detail)
+            self._guest_log.secrets_failed(origin, failure.detail)
             return failed_outcome(500, "secret_decrypt_failed", Label.SECRETS)
         try:
-            return await self._call(works, bundle, invocation, call)
+            return await self._call(runtime, bundle, invocation, call)
         except GuestFailure as failure:
-            self._log.execute_failed(origin, failure.causes)
-            words = (invocation.first_words, invocation.last_words)
+            self._guest_log.execute_failed(origin, failure.causes)
+            words = (invocation.first_stderr, invocation.last_stderr)
             return guest_failed_outcome(failure, *words, _host_call(invocation))
 
     async def _call(
-        self, works: Runtime, bundle: HandlerBundle, invocation: Invocation, call: ExecuteRequest
+        self, runtime: Runtime, bundle: HandlerBundle, invocation: Invocation, call: ExecuteRequest
     ) -> Outcome:
         started = time.perf_counter()
-        guest = await self._components.guest(bundle, works)
-        invocation.spent.load = time.perf_counter() - started
+        guest = await self._handlers.guest(bundle, runtime)
+        invocation.timings.load = time.perf_counter() - started
         timeout = call.limits.timeout_ms
         timeout = DEFAULT_TIMEOUT_MS if timeout is None else max(timeout, MIN_TIMEOUT_MS)
         memory = call.limits.memory_mb
@@ -218,10 +218,10 @@ class Invoker:
             request = _request(invocation, call.http)
             return handler_outcome(guest.call(invocation, request, memory_bytes=memory * _MIB))
 
-        return await works.lanes.run(perform, invocation)
+        return await runtime.executor.run(perform, invocation)
 
     def _invocation(
-        self, call: ExecuteRequest, grants: frozenset[str], works: Runtime, spent: Timings
+        self, call: ExecuteRequest, grants: frozenset[str], runtime: Runtime, timings: Timings
     ) -> Invocation:
         context = call.context
         return Invocation(
@@ -230,21 +230,21 @@ class Invoker:
             extension=context.extension_id,
             install=context.install_id,
             version=context.version_id,
-            granted=grants,
+            capabilities=grants,
             secrets=None,
             user=call.user,
             deadline=float("inf"),
-            wait=works.lanes.waiter(),
-            listener=self._log,
-            spent=spent,
+            wait=runtime.executor.waiter(),
+            listener=self._guest_log,
+            timings=timings,
         )
 
 
 def _host_call(invocation: Invocation) -> HostCall | None:
-    if invocation.asked is None:
+    if invocation.last_host_call is None:
         return None
-    function, error = invocation.asked
-    return HostCall(function, None if error is None else str(error), invocation.why)
+    function, error = invocation.last_host_call
+    return HostCall(function, None if error is None else str(error), invocation.reason)
 
 
 def _request(invocation: Invocation, http: GuestRequest) -> dict[str, object]:

@@ -51,50 +51,52 @@ class Catalogue:
         self._read = read
         self._api = InternalApi(topic, NAMES, peers=peers, outbound=outbound)
 
-    def list(self, invocation: Invocation, wanted: _Record) -> _Record | Err:
+    def list(self, invocation: Invocation, arguments: _Record) -> _Record | Err:
         """A page of all that match. One entry that cannot be read spoils it: `internal`."""
-        if (barred := self._barred(invocation)) is not None:
-            return barred
-        given = {camel_case(name): value for name, value in wanted.items() if value is not None}
-        given = {"page": 1, "pageSize": PAGE_SIZE} | given
-        if given["page"] < 1 or not 1 <= given["pageSize"] <= MOST_A_PAGE:
+        if (denied := self._denied(invocation)) is not None:
+            return denied
+        parameters = {
+            camel_case(name): value for name, value in arguments.items() if value is not None
+        }
+        parameters = {"page": 1, "pageSize": PAGE_SIZE} | parameters
+        if parameters["page"] < 1 or not 1 <= parameters["pageSize"] <= MOST_A_PAGE:
             return Err("invalid-input")
         try:
-            said = as_object(self._ask(invocation, "list", given))
+            reply = as_object(self._call(invocation, "list", parameters))
             return {
-                "items": [self._read(as_object(item)) for item in list_field(said, "items")],
-                "total_count": count_field(said, "total_count", default=0),
-                "page": count_field(said, "page", default=1),
-                "page_size": count_field(said, "page_size", default=PAGE_SIZE),
+                "items": [self._read(as_object(item)) for item in list_field(reply, "items")],
+                "total_count": count_field(reply, "total_count", default=0),
+                "page": count_field(reply, "page", default=1),
+                "page_size": count_field(reply, "page_size", default=PAGE_SIZE),
             }
-        except HostCallError as refusal:
-            return Err(refusal.name)
+        except HostCallError as error:
+            return Err(error.name)
         except MalformedResponse:
             return Err("internal")
 
     def get(self, invocation: Invocation, identity: str) -> _Record | Err | None:
         """One entry, or None."""
-        if (barred := self._barred(invocation)) is not None:
-            return barred
+        if (denied := self._denied(invocation)) is not None:
+            return denied
         try:
-            said = as_object(self._ask(invocation, "get", {self._identity: identity}))
-            if "item" not in said:
+            reply = as_object(self._call(invocation, "get", {self._identity: identity}))
+            if "item" not in reply:
                 return Err("internal")
-            return None if said["item"] is None else self._read(as_object(said["item"]))
-        except HostCallError as refusal:
-            return Err(refusal.name)
+            return None if reply["item"] is None else self._read(as_object(reply["item"]))
+        except HostCallError as error:
+            return Err(error.name)
         except MalformedResponse:
             return Err("internal")
 
-    def _barred(self, invocation: Invocation) -> Err | None:
-        allowed = self._capability in invocation.granted and invocation.install is not None
+    def _denied(self, invocation: Invocation) -> Err | None:
+        allowed = self._capability in invocation.capabilities and invocation.install is not None
         return None if allowed else Err("not-allowed")
 
-    def _ask(self, invocation: Invocation, operation: str, given: Fields) -> object:
-        fields: dict[str, object] = {"input": given}
+    def _call(self, invocation: Invocation, operation: str, parameters: Fields) -> object:
+        fields: dict[str, object] = {"input": parameters}
         if (user := invocation.user) is not None:
             fields["user"] = {"userId": user.user_id, "userType": user.user_type}
-        return self._api.ask(invocation, operation, fields)
+        return self._api.call(invocation, operation, fields)
 
 
 def client_catalogue(peers: HostSettings, outbound: Outbound) -> Catalogue:

@@ -88,31 +88,31 @@ class HttpFetch:
     def fetch(self, invocation: Invocation, request: _Record) -> _Record | Err:
         """http-request to http-response. Not http or https, or headers that cannot be sent:
         `transport`. A body that is cut short or longer than MOST_BYTES: `internal`."""
-        if CAP_HTTP not in invocation.granted:
-            invocation.why = NOT_GRANTED.format(CAP_HTTP)
+        if CAP_HTTP not in invocation.capabilities:
+            invocation.reason = NOT_GRANTED.format(CAP_HTTP)
             return Err("not-allowed")
         try:
             url = parse_url(request["url"])
         except InvalidUrl:
             return Err("invalid-url")
         if not is_allowed(self._entries, url):
-            invocation.why = "the host is not in EXT_EGRESS_ALLOWLIST"
+            invocation.reason = "the host is not in EXT_EGRESS_ALLOWLIST"
             return Err("not-allowed")
         if not is_token(request["method"]):
             return Err("invalid-url")
         if url.scheme not in WEB:
             return Err("transport")
         try:
-            prepared = _prepare(url, request)
+            request_out = _prepare(url, request)
         except InvalidHeader:
             return Err("transport")
-        sent = invocation.wait(self._send(prepared, invocation))
+        sent = invocation.wait(self._send(request_out, invocation))
         if isinstance(sent, Err):
             return sent
-        answer, chunks = sent
+        response, chunks = sent
         return {
-            "status": answer.status_code,
-            "headers": [_header_record(*header) for header in answer.extensions["headers"]],
+            "status": response.status_code,
+            "headers": [_header_record(*header) for header in response.extensions["headers"]],
             "body": b"".join(chunks),
         }
 
@@ -121,7 +121,7 @@ class HttpFetch:
     ) -> tuple[httpx.Response, list[bytes]] | Err:
         import httpx
 
-        answer: httpx.Response | None = None
+        response: httpx.Response | None = None
         chunks: list[bytes] = []
         size = 0
         try:
@@ -132,24 +132,24 @@ class HttpFetch:
                 )
                 client = await self._outbound.guests()
                 # An `Auth` that adds nothing; without it, the library looks for a login itself.
-                answer = await client.send(request, stream=True, auth=httpx.Auth())
-                async for chunk in answer.aiter_raw():
+                response = await client.send(request, stream=True, auth=httpx.Auth())
+                async for chunk in response.aiter_raw():
                     chunks.append(chunk)
                     size += len(chunk)
                     if size > MOST_BYTES:
                         return Err("internal")
-        except EgressDenied as denied:
-            _log.warning("fetch denied", extra={"fields": {"why": str(denied)}})
-            invocation.why = str(denied)
+        except EgressDenied as error:
+            _log.warning("fetch denied", extra={"fields": {"why": str(error)}})
+            invocation.reason = str(error)
             return Err("not-allowed")
         except Exception as error:  # what a URL can provoke in a resolver has no list
             _log.debug("fetch failed", extra={"fields": {"why": type(error).__name__}})
-            invocation.why = type(error).__name__
-            return Err("transport" if answer is None else "internal")
+            invocation.reason = type(error).__name__
+            return Err("transport" if response is None else "internal")
         finally:
-            if answer is not None:
-                await answer.aclose()
-        return answer, chunks
+            if response is not None:
+                await response.aclose()
+        return response, chunks
 
 
 def _prepare(url: httpx.URL, request: Mapping[str, Any]) -> httpx.Request:
@@ -158,21 +158,21 @@ def _prepare(url: httpx.URL, request: Mapping[str, Any]) -> httpx.Request:
     method: str = request["method"]
     body: bytes | None = request["body"]
     headers = [header_pair(header["name"], header["value"]) for header in request["headers"]]
-    named = {name.lower() for name, _ in headers}
+    names = {name.lower() for name, _ in headers}
     # The rest is what HTTP itself demands.
-    if b"host" not in named:
+    if b"host" not in names:
         headers.insert(0, (b"host", url.netloc))
-    if url.userinfo and b"authorization" not in named:
+    if url.userinfo and b"authorization" not in names:
         login = internal_api.encode_base64(f"{url.username}:{url.password}".encode())
         headers.append((b"authorization", f"Basic {login}".encode()))
-    if not named & {b"content-length", b"transfer-encoding"} and (
+    if not names & {b"content-length", b"transfer-encoding"} and (
         body or method in _SENDS_A_LENGTH
     ):
         headers.append((b"content-length", b"%d" % len(body or b"")))
     # With `stream`, the library adds nothing; a method it would turn into upper case.
-    prepared = httpx.Request(method, url, headers=headers, stream=httpx.ByteStream(body or b""))
-    prepared.method = method
-    return prepared
+    request_out = httpx.Request(method, url, headers=headers, stream=httpx.ByteStream(body or b""))
+    request_out.method = method
+    return request_out
 
 
 def _header_record(name: bytes, value: bytes) -> dict[str, str]:

@@ -208,47 +208,48 @@ class InternalApi:
         self._token = peers.internal_token
         self._outbound = outbound
 
-    def ask(
+    def call(
         self,
         invocation: Invocation,
         operation: str,
         fields: Mapping[str, object],
         *,
-        about: Mapping[str, object] | None = None,
+        log_extra: Mapping[str, object] | None = None,
     ) -> object:
         """Ask about the installation of this invocation and return the JSON of the answer.
 
-        An empty answer is None. `about` is added to a line of the log.
+        An empty answer is None. `log_extra` is added to a line of the log.
         Raises Refusal, and Expired when the time of the call is over.
         """
-        noted: dict[str, object] = {"operation": operation, **(about or {})}
+        log_fields: dict[str, object] = {"operation": operation, **(log_extra or {})}
         try:
-            question = self._question(invocation.install or "", {"operation": operation, **fields})
-            answer = invocation.wait(send_request(self._outbound, question, seconds=SECONDS))
-            if not answer.whole and answer.fine:
+            request = self._request(invocation.install or "", {"operation": operation, **fields})
+            response = invocation.wait(send_request(self._outbound, request, seconds=SECONDS))
+            if not response.complete and response.ok:
                 raise NoResponse("cut short")
-        except NoResponse as silence:
-            self._warn(invocation, noted | {"why": str(silence)})
+        except NoResponse as error:
+            self._warn(invocation, log_fields | {"why": str(error)})
             raise HostCallError("internal", "transport failure") from None
-        except HostCallError as refusal:
-            self._warn(invocation, noted | {"why": refusal.text})
+        except HostCallError as error:
+            self._warn(invocation, log_fields | {"why": error.text})
             raise
-        if not answer.fine:
-            said = answer.body.decode(errors="replace")
+        if not response.ok:
+            reply = response.body.decode(errors="replace")
             self._warn(
-                invocation, noted | {"status": answer.status, "body": said[:_MAX_LOGGED_CHARS]}
+                invocation,
+                log_fields | {"status": response.status, "body": reply[:_MAX_LOGGED_CHARS]},
             )
-            name = self._names.get(answer.status, "internal")
-            raise HostCallError(name, f"http {answer.status}: {said}", body=answer.body)
-        if not answer.body.strip():
+            name = self._names.get(response.status, "internal")
+            raise HostCallError(name, f"http {response.status}: {reply}", body=response.body)
+        if not response.body.strip():
             return None
         try:
-            return parse_json(answer.body)
+            return parse_json(response.body)
         except ValueError as error:
-            self._warn(invocation, noted | {"status": answer.status, "why": str(error)})
+            self._warn(invocation, log_fields | {"status": response.status, "why": str(error)})
             raise HostCallError("internal", "invalid JSON response") from None
 
-    def _question(self, install: str, fields: Mapping[str, object]) -> PeerRequest:
+    def _request(self, install: str, fields: Mapping[str, object]) -> PeerRequest:
         if self._prefix is None:
             raise HostCallError("internal", f"{self._topic} base URL not configured")
         if self._token is None:
@@ -264,11 +265,11 @@ class InternalApi:
             raise NoResponse(str(error)) from None
         return PeerRequest("POST", self._prefix + quote(install, safe=""), (*_FIXED, token), body)
 
-    def _warn(self, invocation: Invocation, noted: Mapping[str, object]) -> None:
+    def _warn(self, invocation: Invocation, log_fields: Mapping[str, object]) -> None:
         fields = {
             "request_id": invocation.request_id,
             "tenant": invocation.tenant,
             "extension": invocation.extension,
-            **noted,
+            **log_fields,
         }
         _log.warning("%s_request error", self._topic, extra={"fields": fields})

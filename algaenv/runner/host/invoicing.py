@@ -32,24 +32,24 @@ class Invoicing:
     def __init__(self, peers: HostSettings, outbound: Outbound) -> None:
         self._api = InternalApi("invoicing", {}, peers=peers, outbound=outbound)
 
-    def create_manual_invoice(self, invocation: Invocation, wanted: _Record) -> _Record:
+    def create_manual_invoice(self, invocation: Invocation, arguments: _Record) -> _Record:
         """create-manual-invoice-result."""
-        if CAP_INVOICING not in invocation.granted:
+        if CAP_INVOICING not in invocation.capabilities:
             return _failed(f"Permission denied: {CAP_INVOICING} not granted")
         if invocation.install is None:
             return _failed("Permission denied: install_id missing")
         fields = {
             camel_case(name): [_item(item) for item in value] if name == "items" else value
-            for name, value in wanted.items()
+            for name, value in arguments.items()
             if value is not None
         }
         try:
-            said = self._api.ask(invocation, OPERATION, fields)
-        except HostCallError as refusal:
-            return _failed(refusal.text)
-        if not isinstance(said, dict):
+            reply = self._api.call(invocation, OPERATION, fields)
+        except HostCallError as error:
+            return _failed(error.text)
+        if not isinstance(reply, dict):
             return _failed("invalid response")
-        return _result(said)
+        return _result(reply)
 
 
 def _item(item: _Record) -> _Record:
@@ -68,35 +68,35 @@ def _failed(error: str) -> _Record:
     return _result({}) | {"error": error}
 
 
-def _result(said: Fields) -> _Record:
-    error = said.get("error")
+def _result(reply: Fields) -> _Record:
+    error = reply.get("error")
     return {
-        "success": bool_field(said, "success", default=False),
-        "invoice_id": _text(said, "invoice_id"),
-        "invoice_number": _text(said, "invoice_number"),
-        "status": _text(said, "status"),
-        "subtotal": _number(said, "subtotal"),
-        "tax": _number(said, "tax"),
-        "total": _number(said, "total"),
+        "success": bool_field(reply, "success", default=False),
+        "invoice_id": _text(reply, "invoice_id"),
+        "invoice_number": _text(reply, "invoice_number"),
+        "status": _text(reply, "status"),
+        "subtotal": _number(reply, "subtotal"),
+        "tax": _number(reply, "tax"),
+        "total": _number(reply, "total"),
         "error": error if isinstance(error, str) else None,
-        "field_errors": _field_errors(raw_field(said, "field_errors")),
+        "field_errors": _field_errors(raw_field(reply, "field_errors")),
     }
 
 
-def _text(said: Fields, name: str) -> str | None:
-    return next((value for value in _candidates(said, name) if isinstance(value, str)), None)
+def _text(reply: Fields, name: str) -> str | None:
+    return next((value for value in _candidates(reply, name) if isinstance(value, str)), None)
 
 
-def _number(said: Fields, name: str) -> float | None:
-    found = (as_number(value) for value in _candidates(said, name))
+def _number(reply: Fields, name: str) -> float | None:
+    found = (as_number(value) for value in _candidates(reply, name))
     return next((value for value in found if value is not None), None)
 
 
-def _candidates(said: Fields, name: str) -> Iterator[object]:
+def _candidates(reply: Fields, name: str) -> Iterator[object]:
     """Under each spelling at the top first, then in the `invoice`."""
-    nested = said.get("invoice")
+    nested = reply.get("invoice")
     for spelled in (camel_case(name), name):
-        yield said.get(spelled)
+        yield reply.get(spelled)
         if isinstance(nested, dict):
             yield nested.get(spelled)
 

@@ -51,41 +51,41 @@ class Scheduler:
 
     def list_schedules(self, invocation: Invocation) -> list[_Record] | Err:
         """schedule-info of all; what cannot be read is left out."""
-        return self._listed(invocation, "list", "schedules", _schedule)
+        return self._list(invocation, "list", "schedules", _schedule)
 
     def get_endpoints(self, invocation: Invocation) -> list[_Record] | Err:
         """endpoint-info of all; what cannot be read is left out."""
-        return self._listed(invocation, "getEndpoints", "endpoints", _endpoint)
+        return self._list(invocation, "getEndpoints", "endpoints", _endpoint)
 
     def get_schedule(self, invocation: Invocation, identity: str) -> _Record | Err | None:
         """schedule-info, or None when there is none that can be read."""
         try:
-            said = self._ask(invocation, "get", {"scheduleId": identity})
-        except HostCallError as refusal:
-            return Err(refusal.name)
+            reply = self._call(invocation, "get", {"scheduleId": identity})
+        except HostCallError as error:
+            return Err(error.name)
         try:
-            return _schedule(as_object(as_object(said).get("schedule")))
+            return _schedule(as_object(as_object(reply).get("schedule")))
         except MalformedResponse:
             return None
 
-    def create_schedule(self, invocation: Invocation, wanted: _Record) -> _Record:
+    def create_schedule(self, invocation: Invocation, arguments: _Record) -> _Record:
         """create-schedule-result."""
-        said = self._changed(invocation, "create", {}, wanted)
-        identity = said.pop("identity")
-        return {"success": said["success"], "schedule_id": identity} | said
+        reply = self._change(invocation, "create", {}, arguments)
+        identity = reply.pop("identity")
+        return {"success": reply["success"], "schedule_id": identity} | reply
 
-    def update_schedule(self, invocation: Invocation, identity: str, wanted: _Record) -> _Record:
+    def update_schedule(self, invocation: Invocation, identity: str, arguments: _Record) -> _Record:
         """update-schedule-result."""
-        said = self._changed(invocation, "update", {"scheduleId": identity}, wanted)
-        del said["identity"]
-        return said
+        reply = self._change(invocation, "update", {"scheduleId": identity}, arguments)
+        del reply["identity"]
+        return reply
 
     def delete_schedule(self, invocation: Invocation, identity: str) -> _Record:
         """delete-schedule-result."""
-        said = self._changed(invocation, "delete", {"scheduleId": identity}, {})
-        return {"success": said["success"], "error": said["error"]}
+        reply = self._change(invocation, "delete", {"scheduleId": identity}, {})
+        return {"success": reply["success"], "error": reply["error"]}
 
-    def _listed(
+    def _list(
         self,
         invocation: Invocation,
         operation: str,
@@ -93,38 +93,38 @@ class Scheduler:
         read: Callable[[Fields], _Record],
     ) -> list[_Record] | Err:
         try:
-            said = self._ask(invocation, operation, {})
-        except HostCallError as refusal:
-            return Err(refusal.name)
+            reply = self._call(invocation, operation, {})
+        except HostCallError as error:
+            return Err(error.name)
         readable = []
-        for item in list_field(said, name) if isinstance(said, dict) else []:
+        for item in list_field(reply, name) if isinstance(reply, dict) else []:
             try:
                 readable.append(read(as_object(item)))
             except MalformedResponse:
                 continue
         return readable
 
-    def _changed(
-        self, invocation: Invocation, operation: str, given: Fields, wanted: _Record
+    def _change(
+        self, invocation: Invocation, operation: str, parameters: Fields, arguments: _Record
     ) -> _Record:
-        if CAP_SCHEDULER not in invocation.granted:
+        if CAP_SCHEDULER not in invocation.capabilities:
             return _failed(f"Permission denied: {CAP_SCHEDULER} not granted")
         if invocation.install is None:
             return _failed("Install ID missing")
-        fields = {**given}
-        for name, value in wanted.items():
+        fields = {**parameters}
+        for name, value in arguments.items():
             if value is not None:
                 fields[camel_case(name)] = value
         try:
             if "payload" in fields:
-                fields["payload"] = internal_api.parse_json(wanted["payload"])
+                fields["payload"] = internal_api.parse_json(arguments["payload"])
         except ValueError:
             return _failed(BAD_PAYLOAD, internal_api.dump_json({"payload": BAD_PAYLOAD}))
         try:
-            said = self._ask(invocation, operation, fields)
-        except HostCallError as refusal:
-            return _failed(_error_text(refusal.name), _error_fields(refusal.body))
-        known = said if isinstance(said, dict) else {}
+            reply = self._call(invocation, operation, fields)
+        except HostCallError as error:
+            return _failed(_error_text(error.name), _error_fields(error.body))
+        known = reply if isinstance(reply, dict) else {}
         return {
             "success": bool_field(known, "success", default=False),
             "identity": text_field(known, "schedule_id"),
@@ -132,10 +132,10 @@ class Scheduler:
             "field_errors": _field_errors(known),
         }
 
-    def _ask(self, invocation: Invocation, operation: str, fields: Fields) -> object:
-        if CAP_SCHEDULER not in invocation.granted or invocation.install is None:
+    def _call(self, invocation: Invocation, operation: str, fields: Fields) -> object:
+        if CAP_SCHEDULER not in invocation.capabilities or invocation.install is None:
             raise HostCallError("denied")
-        return self._api.ask(invocation, operation, fields)
+        return self._api.call(invocation, operation, fields)
 
 
 def _failed(error: str, field_errors: str | None = None) -> _Record:

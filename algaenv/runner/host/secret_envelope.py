@@ -49,24 +49,24 @@ class Vault:
 
     async def decrypt(self, ciphertext: str, *, key_path: str | None, mount: str | None) -> str:
         """The plaintext as Vault spells it, in base64. Raises VaultFailure."""
-        question = await self._question(ciphertext, key_path, mount)
+        request = await self._request(ciphertext, key_path, mount)
         try:
-            answer = await send_request(self._outbound, question, seconds=SECONDS)
-        except NoResponse as silence:
-            raise VaultFailure(f"no answer: {silence}") from None
-        if not answer.fine:
-            raise VaultFailure(f"http {answer.status}")
-        if not answer.whole:
+            response = await send_request(self._outbound, request, seconds=SECONDS)
+        except NoResponse as error:
+            raise VaultFailure(f"no answer: {error}") from None
+        if not response.ok:
+            raise VaultFailure(f"http {response.status}")
+        if not response.complete:
             raise VaultFailure("the answer was cut short")
         try:
-            match internal_api.parse_json(answer.body):
+            match internal_api.parse_json(response.body):
                 case {"data": {"plaintext": str(plaintext)}}:
                     return plaintext
         except ValueError as error:
             raise VaultFailure(f"the answer is not JSON: {error}") from None
         raise VaultFailure("the answer has no plaintext")
 
-    async def _question(
+    async def _request(
         self, ciphertext: str, key_path: str | None, mount: str | None
     ) -> PeerRequest:
         if self._peers.vault is None:
@@ -124,7 +124,7 @@ class SecretFailure(Exception):
 @dataclass(frozen=True, slots=True)
 class _CachedSecrets:
     secrets: Secrets = field(repr=False)
-    until: float
+    expires_at_monotonic: float
 
 
 class SecretEnvelopes:
@@ -135,7 +135,7 @@ class SecretEnvelopes:
 
     def __init__(self, peers: HostSettings, outbound: Outbound) -> None:
         self._vault = Vault(peers, outbound)
-        self._kept: OrderedDict[_Key, _CachedSecrets] = OrderedDict()
+        self._cache: OrderedDict[_Key, _CachedSecrets] = OrderedDict()
         self._flights: SingleFlight[_Key, Secrets] = SingleFlight()
 
     async def resolve(self, envelope: SecretEnvelope | None, caller: CallContext) -> Secrets | None:
@@ -156,12 +156,12 @@ class SecretEnvelopes:
             envelope.key_path,
             sha256(ciphertext.encode()).hexdigest(),
         )
-        kept = self._kept.get(key)
-        if kept is not None and time.monotonic() < kept.until:
-            return kept.secrets
-        return await self._flights.join(key, lambda: self._ask(key, envelope))
+        cached = self._cache.get(key)
+        if cached is not None and time.monotonic() < cached.expires_at_monotonic:
+            return cached.secrets
+        return await self._flights.join(key, lambda: self._call(key, envelope))
 
-    async def _ask(self, key: _Key, envelope: SecretEnvelope) -> Secrets:
+    async def _call(self, key: _Key, envelope: SecretEnvelope) -> Secrets:
         try:
             plaintext = await self._vault.decrypt(
                 envelope.ciphertext_b64, key_path=envelope.key_path, mount=envelope.mount
@@ -169,16 +169,19 @@ class SecretEnvelopes:
         except VaultFailure as failure:
             raise SecretFailure(f"secret_envelope.vault_failed: {failure}") from None
         secrets = _decode_secrets(plaintext)
-        self._keep(key, _CachedSecrets(secrets, time.monotonic() + _seconds(envelope.expires_at)))
+        self._store(key, _CachedSecrets(secrets, time.monotonic() + _seconds(envelope.expires_at)))
         return secrets
 
-    def _keep(self, key: _Key, kept: _CachedSecrets) -> None:
+    def _store(self, key: _Key, cached: _CachedSecrets) -> None:
         now = time.monotonic()
-        self._kept[key] = kept
-        self._kept.move_to_end(key)
-        while len(self._kept) > MAX_CACHED or next(iter(self._kept.values())).until <= now:
-            self._kept.popitem(last=False)
-            if not self._kept:
+        self._cache[key] = cached
+        self._cache.move_to_end(key)
+        while (
+            len(self._cache) > MAX_CACHED
+            or next(iter(self._cache.values())).expires_at_monotonic <= now
+        ):
+            self._cache.popitem(last=False)
+            if not self._cache:
                 break
 
 
@@ -200,10 +203,10 @@ def _decode_secrets(text: str) -> Secrets:
 
 def _seconds(expires_at: str | None) -> float:
     try:
-        moment = datetime.fromisoformat(expires_at or "")
+        expires = datetime.fromisoformat(expires_at or "")
     except ValueError:
         return CACHE_SECONDS
-    if moment.tzinfo is None:
+    if expires.tzinfo is None:
         return CACHE_SECONDS
-    left = (moment - datetime.now(UTC)).total_seconds()
-    return min(left, CACHE_SECONDS) if left > 0 else CACHE_SECONDS
+    seconds_left = (expires - datetime.now(UTC)).total_seconds()
+    return min(seconds_left, CACHE_SECONDS) if seconds_left > 0 else CACHE_SECONDS

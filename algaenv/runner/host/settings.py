@@ -52,25 +52,27 @@ _allowed_target: contextvars.ContextVar[_AllowedTarget | None] = contextvars.Con
 
 @dataclass(frozen=True, slots=True)
 class LocalEgress:
-    """What guests may not ask; `closed` is False where they may ask anything."""
+    """What guests may not ask; `restricted` is False where they may ask anything."""
 
-    closed: bool = False
-    opened: frozenset[_Endpoint] = frozenset()
-    own: frozenset[_Endpoint] = frozenset()
+    restricted: bool = False
+    allowed: frozenset[_Endpoint] = frozenset()
+    own_addresses: frozenset[_Endpoint] = frozenset()
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> LocalEgress:
         """`RUNNER_LOCAL_EGRESS`: unset or `*` for all, `deny`, or what is open as `host[:port]`,
         separated by commas; `RUNNER_OWN_ADDRESSES`: the environment's services, likewise."""
-        words = [word.strip().lower() for word in env.get("RUNNER_LOCAL_EGRESS", "").split(",")]
-        words = [word for word in words if word]
-        if not words or ALL in words:
+        entries = [word.strip().lower() for word in env.get("RUNNER_LOCAL_EGRESS", "").split(",")]
+        entries = [word for word in entries if word]
+        if not entries or ALL in entries:
             return cls()
-        own = env.get("RUNNER_OWN_ADDRESSES", "").lower().split(",")
+        own_addresses = env.get("RUNNER_OWN_ADDRESSES", "").lower().split(",")
         return cls(
-            closed=True,
-            opened=frozenset(_endpoint(word) for word in words if word != DENY),
-            own=frozenset(_endpoint(word.strip()) for word in own if word.strip()),
+            restricted=True,
+            allowed=frozenset(_endpoint(word) for word in entries if word != DENY),
+            own_addresses=frozenset(
+                _endpoint(word.strip()) for word in own_addresses if word.strip()
+            ),
         )
 
     async def check(self, host: str, port: int) -> None:
@@ -80,32 +82,37 @@ class LocalEgress:
         """
         _allowed_target.set(None)
         host = host.strip("[]")
-        if not self.closed or (host, port) in self.opened:
+        if not self.restricted or (host, port) in self.allowed:
             return
         if not (found := await _resolve(host, port)):
             return
-        own = await _own.addresses(self.own)
-        named = (host, None) in self.opened
-        reasons = {text: self._why(text, port, own, named=named) for text in found}
-        allowed = tuple(text for text, why in reasons.items() if why is None)
+        own_addresses = await _own.addresses(self.own_addresses)
+        host_allowed = (host, None) in self.allowed
+        reasons = {
+            text: self._reason(text, port, own_addresses, host_allowed=host_allowed)
+            for text in found
+        }
+        allowed = tuple(text for text, reason in reasons.items() if reason is None)
         if not allowed:
-            why = next(filter(None, reasons.values()))
+            reason = next(filter(None, reasons.values()))
             raise EgressDenied(
-                f"{host}:{port} is {why}; runner.local_egress in the spec can open it"
+                f"{host}:{port} is {reason}; runner.local_egress in the spec can open it"
             )
         _allowed_target.set(_AllowedTarget(host, allowed))
 
-    def _why(self, text: str, port: int, own: frozenset[_Endpoint], *, named: bool) -> str | None:
+    def _reason(
+        self, text: str, port: int, own_addresses: frozenset[_Endpoint], *, host_allowed: bool
+    ) -> str | None:
         """What is local about an address; None when nothing is, or when it is opened.
 
         The environment's own services are opened by their ports only.
         """
-        if (text, port) in self.opened:
+        if (text, port) in self.allowed:
             return None
         address = _embedded_ipv4(ipaddress.ip_address(text.partition("%")[0]))
-        if {(str(address), port), (str(address), None)} & own:
+        if {(str(address), port), (str(address), None)} & own_addresses:
             return "a service of this environment"
-        if named or (text, None) in self.opened:
+        if host_allowed or (text, None) in self.allowed:
             return None
         if address.is_loopback or address.is_unspecified or _is_local(address):
             return "this machine"
@@ -195,10 +202,10 @@ class EgressGuard:
         """Connect, as the client's own network does; one address after the other."""
         import httpcore
 
-        aim = _allowed_target.get()
-        if aim is None or host.strip("[]") != aim.host:  # a proxy, or nothing is closed
+        target = _allowed_target.get()
+        if target is None or host.strip("[]") != target.host:  # a proxy, or nothing is closed
             return await self._inner.connect_tcp(host, port, timeout, **more)
-        *first, last = aim.addresses
+        *first, last = target.addresses
         for address in first:
             try:
                 return await self._inner.connect_tcp(address, port, _NEXT_SECONDS, **more)
@@ -251,7 +258,7 @@ class HostSettings:
     vault_mount: str
     local: LocalEgress = field(default_factory=LocalEgress)
     """Which addresses of this machine `http.fetch` may ask."""
-    complaints: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     """Variables that are not what they should be and were ignored; a line each, for a log."""
 
     @classmethod
@@ -264,12 +271,12 @@ class HostSettings:
         `ALGA_VAULT_TOKEN_FILE`, `VAULT_NAMESPACE`, `ALGA_VAULT_TRANSIT_MOUNT`; and ours, see
         `LocalEgress`.
         """
-        complaints: list[str] = []
+        warnings: list[str] = []
         hosts = (host.strip().lower() for host in env.get("EXT_EGRESS_ALLOWLIST", "").split(","))
-        milliseconds = _milliseconds(env.get("UI_PROXY_TIMEOUT_MS", ""), complaints)
+        milliseconds = _milliseconds(env.get("UI_PROXY_TIMEOUT_MS", ""), warnings)
         return cls(
             egress=frozenset(filter(None, hosts)),
-            ui_proxy=_ui_proxy(env.get("UI_PROXY_BASE_URL", ""), complaints),
+            ui_proxy=_ui_proxy(env.get("UI_PROXY_BASE_URL", ""), warnings),
             ui_proxy_seconds=milliseconds / 1000,
             internal=_internal(_first(env, "STORAGE_API_BASE_URL", "REGISTRY_BASE_URL")),
             # Set but empty is sent as empty, as Alga does; but the other name comes first.
@@ -280,7 +287,7 @@ class HostSettings:
             vault_namespace=env.get("VAULT_NAMESPACE") or None,
             vault_mount=env.get("ALGA_VAULT_TRANSIT_MOUNT") or DEFAULT_VAULT_MOUNT,
             local=LocalEgress.read(env),
-            complaints=tuple(complaints),
+            warnings=tuple(warnings),
         )
 
 
@@ -292,7 +299,7 @@ def _internal(base: str | None) -> str | None:
     return (base or "").strip().rstrip("/").removesuffix("/api") or None
 
 
-def _ui_proxy(base: str, complaints: list[str]) -> str | None:
+def _ui_proxy(base: str, warnings: list[str]) -> str | None:
     base = base.strip()
     if not base:
         return None
@@ -302,11 +309,11 @@ def _ui_proxy(base: str, complaints: list[str]) -> str | None:
             return base
     except ValueError:
         pass
-    complaints.append("UI_PROXY_BASE_URL is not an http(s) URL: no route will be found")
+    warnings.append("UI_PROXY_BASE_URL is not an http(s) URL: no route will be found")
     return None
 
 
-def _milliseconds(text: str, complaints: list[str]) -> int:
+def _milliseconds(text: str, warnings: list[str]) -> int:
     text = text.strip()
     if not text:
         return DEFAULT_UI_PROXY_MS
@@ -314,7 +321,7 @@ def _milliseconds(text: str, complaints: list[str]) -> int:
         value = int(text)
         if 0 < value <= _MAX_U64:
             return value
-    complaints.append(
+    warnings.append(
         f"UI_PROXY_TIMEOUT_MS is not a number of milliseconds: {DEFAULT_UI_PROXY_MS} is used"
     )
     return DEFAULT_UI_PROXY_MS

@@ -35,10 +35,10 @@ class Storage:
     def get(self, invocation: Invocation, namespace: str, key: str) -> _Record | Err:
         """storage-entry; `missing` when there is none."""
         try:
-            said = self._ask(invocation, "get", {"namespace": namespace, "key": key})
-            return _entry(as_object(said), namespace=namespace, key=key)
-        except HostCallError as refusal:
-            return Err(refusal.name)
+            reply = self._call(invocation, "get", {"namespace": namespace, "key": key})
+            return _entry(as_object(reply), namespace=namespace, key=key)
+        except HostCallError as error:
+            return Err(error.name)
         except MalformedResponse:
             return Err("internal")
 
@@ -53,19 +53,19 @@ class Storage:
         if entry["revision"] is not None:
             fields["ifRevision"] = entry["revision"]
         try:
-            said = self._ask(invocation, "put", fields)
-        except HostCallError as refusal:
-            return Err(refusal.name)
-        revision = as_unsigned(said.get("revision")) if isinstance(said, dict) else None
+            reply = self._call(invocation, "put", fields)
+        except HostCallError as error:
+            return Err(error.name)
+        revision = as_unsigned(reply.get("revision")) if isinstance(reply, dict) else None
         return {**entry, "revision": revision}
 
     def delete(self, invocation: Invocation, namespace: str, key: str) -> Err | None:
         """None when it is gone; `conflict` when the server says that it is not."""
         try:
-            said = self._ask(invocation, "delete", {"namespace": namespace, "key": key})
-        except HostCallError as refusal:
-            return Err(refusal.name)
-        refused = isinstance(said, dict) and said.get("success") is False
+            reply = self._call(invocation, "delete", {"namespace": namespace, "key": key})
+        except HostCallError as error:
+            return Err(error.name)
+        refused = isinstance(reply, dict) and reply.get("success") is False
         return Err("conflict") if refused else None
 
     def list_entries(
@@ -80,23 +80,23 @@ class Storage:
         if cursor is not None:
             fields["cursor"] = cursor
         try:
-            said = self._ask(invocation, "list", fields)
-            items = list_field(said, "items") if isinstance(said, dict) else []
+            reply = self._call(invocation, "list", fields)
+            items = list_field(reply, "items") if isinstance(reply, dict) else []
             return [_entry(as_object(item)) for item in items]
-        except HostCallError as refusal:
-            return Err(refusal.name)
+        except HostCallError as error:
+            return Err(error.name)
         except MalformedResponse:
             return Err("internal")
 
-    def _ask(self, invocation: Invocation, operation: str, fields: Fields) -> object:
-        if CAP_STORAGE not in invocation.granted or not invocation.install:
+    def _call(self, invocation: Invocation, operation: str, fields: Fields) -> object:
+        if CAP_STORAGE not in invocation.capabilities or not invocation.install:
             raise HostCallError("denied")
-        about = {
+        log_extra = {
             name: mask(value)
             for name in ("namespace", "key")
             if isinstance(value := fields.get(name), str)
         }
-        return self._api.ask(invocation, operation, fields, about=about)
+        return self._api.call(invocation, operation, fields, log_extra=log_extra)
 
 
 def mask(identifier: str) -> str:
@@ -118,8 +118,8 @@ def _entry(fields: Fields, *, namespace: str | None = None, key: str | None = No
     }
 
 
-def _name(said: object, asked: str | None) -> str:
-    name = said if isinstance(said, str) else asked
+def _name(reply: object, asked: str | None) -> str:
+    name = reply if isinstance(reply, str) else asked
     if name is None:
         raise MalformedResponse("name")
     return name

@@ -53,25 +53,25 @@ def log_error(invocation: Invocation, message: str) -> None:
 
 
 def _log(invocation: Invocation, level: Level, message: str) -> None:
-    if CAP_LOG in invocation.granted:
-        invocation.say("log", level, message)
+    if CAP_LOG in invocation.capabilities:
+        invocation.log("log", level, message)
 
 
 def get_secret(invocation: Invocation, key: str) -> str | Err:
     """The secret, or `denied`, or `missing`; the other two errors never occur."""
-    if CAP_SECRETS not in invocation.granted:
-        invocation.why = NOT_GRANTED.format(CAP_SECRETS)
+    if CAP_SECRETS not in invocation.capabilities:
+        invocation.reason = NOT_GRANTED.format(CAP_SECRETS)
         return Err("denied")
     value = (invocation.secrets or {}).get(key)
     if value is None:
-        invocation.why = f"the install has no secret {key[:100]!r}"
+        invocation.reason = f"the install has no secret {key[:100]!r}"
         return Err("missing")
     return value
 
 
 def list_secret_keys(invocation: Invocation) -> list[str]:
     """The names of all; none when not granted."""
-    if CAP_SECRETS not in invocation.granted:
+    if CAP_SECRETS not in invocation.capabilities:
         return []
     return list(invocation.secrets or ())
 
@@ -81,7 +81,7 @@ _Record = dict[str, object]
 
 def get_user(invocation: Invocation) -> _Record | Err:
     """user-data, or `not-allowed`, or `not-available`."""
-    if CAP_USER not in invocation.granted:
+    if CAP_USER not in invocation.capabilities:
         return Err("not-allowed")
     user = invocation.user
     if user is None:

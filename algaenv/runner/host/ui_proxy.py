@@ -66,30 +66,30 @@ class UiProxy:
 
     def call_route(self, invocation: Invocation, route: str, payload: bytes | None) -> bytes | Err:
         """The body of the answer; GET without a payload, POST with one."""
-        if CAP_UI_PROXY not in invocation.granted:
+        if CAP_UI_PROXY not in invocation.capabilities:
             return Err("denied")
         if self._base is None:
             return Err("route-not-found")
         try:
-            question = PeerRequest(
+            request = PeerRequest(
                 "GET" if payload is None else "POST",
                 route_url(self._base, invocation.extension, route),
                 _headers(invocation, has_payload=payload is not None),
                 payload,
             )
-            answer = invocation.wait(send_request(self._outbound, question, seconds=self._seconds))
+            response = invocation.wait(send_request(self._outbound, request, seconds=self._seconds))
         except InvalidRoute:
             return Err("bad-request")
         except InvalidHeader:
             return _failed(invocation, "a header that cannot be sent")
-        except NoResponse as silence:
-            return _failed(invocation, str(silence))
-        if not answer.whole:
+        except NoResponse as error:
+            return _failed(invocation, str(error))
+        if not response.complete:
             return _failed(invocation, "cut short")
-        if answer.fine:
-            return answer.body
-        other = "bad-request" if 400 <= answer.status < 500 else "internal"
-        return Err(_NAMES.get(answer.status, other))
+        if response.ok:
+            return response.body
+        other = "bad-request" if 400 <= response.status < 500 else "internal"
+        return Err(_NAMES.get(response.status, other))
 
 
 def _headers(invocation: Invocation, *, has_payload: bool) -> tuple[tuple[bytes, bytes], ...]:
@@ -109,12 +109,12 @@ def _headers(invocation: Invocation, *, has_payload: bool) -> tuple[tuple[bytes,
     return tuple(header_pair(name, value) for name, value in wanted.items() if value is not None)
 
 
-def _failed(invocation: Invocation, why: str) -> Err:
+def _failed(invocation: Invocation, reason: str) -> Err:
     fields = {
         "request_id": invocation.request_id,
         "tenant": invocation.tenant,
         "extension": invocation.extension,
-        "why": why,
+        "why": reason,
     }
     _log.warning("ui_proxy error", extra={"fields": fields})
     return Err("internal")

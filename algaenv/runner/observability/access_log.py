@@ -46,7 +46,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Time (UTC, milliseconds), level, event, fields, and a traceback if there is one."""
-        when = f"{self._clock.of(int(record.created))}.{int(record.msecs):03}Z"
+        when = f"{self._clock.format_second(int(record.created))}.{int(record.msecs):03}Z"
         level = record.levelname.lower()
         if (rest := getattr(record, "rest", None)) is not None:
             # Encoded already, by somebody who says the same again and again.
@@ -75,7 +75,7 @@ class _Clock:
     def __init__(self) -> None:
         self._second = (0, "")
 
-    def of(self, second: int) -> str:
+    def format_second(self, second: int) -> str:
         known, text = self._second
         if known != second:
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
@@ -97,9 +97,9 @@ class BatchingHandler(logging.Handler):
         super().__init__()
         self._descriptor = descriptor
         self._clock = _Clock()
-        self._turn = os.memfd_create("journal")
-        self._begin()
-        os.register_at_fork(after_in_child=self._begin)
+        self._lock_file = os.memfd_create("journal")
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Emit the record; without the lock of the base class, for nothing here needs it."""
@@ -113,57 +113,57 @@ class BatchingHandler(logging.Handler):
         try:
             line = f"{self.format(record)}\n".encode()
         except Exception:
-            self._lose()
+            self._count_lost()
             return
-        self._leave(line)
+        self._enqueue(line)
 
-    def say(self, event: str, rest: str) -> None:
+    def write_encoded(self, event: str, rest: str) -> None:
         """Leave a line of level info whose other fields are encoded already, and never raise.
 
         For what is said thousands of times a second: a record costs three times as much.
         """
         now = time.time()
-        when = f"{self._clock.of(int(now))}.{int(now % 1 * 1000):03}Z"
-        self._leave(f"{_format_line(when, 'info', event, rest)}\n".encode())
+        when = f"{self._clock.format_second(int(now))}.{int(now % 1 * 1000):03}Z"
+        self._enqueue(f"{_format_line(when, 'info', event, rest)}\n".encode())
 
-    def _leave(self, line: bytes) -> None:
+    def _enqueue(self, line: bytes) -> None:
         if self._writer is None:
             if _is_main_thread_without_loop():
-                self._write_now(line)
+                self._write_directly(line)
                 return
             self._start()
-        if self._waiting.qsize() < MAX_QUEUED_LINES:
-            self._waiting.put(line)
+        if self._queue.qsize() < MAX_QUEUED_LINES:
+            self._queue.put(line)
         else:
-            self._lose()
+            self._count_lost()
 
     def flush(self) -> None:
         """Wait until all that was said so far is written, or two seconds have passed."""
         if self._writer is not None and self._writer.is_alive():
             written = threading.Event()
-            self._waiting.put(written)
+            self._queue.put(written)
             written.wait(_FLUSH_TIMEOUT_SECONDS)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         """Begin with nothing; a forked process has no writer, and its parent says the rest."""
-        self._waiting: SimpleQueue[bytes | threading.Event] = SimpleQueue()
+        self._queue: SimpleQueue[bytes | threading.Event] = SimpleQueue()
         self._writer: threading.Thread | None = None
-        self._changing = threading.Lock()
+        self._lock = threading.Lock()
         self._lost = 0
         self._stuck = False
 
-    def _lose(self) -> None:
-        with self._changing:
+    def _count_lost(self) -> None:
+        with self._lock:
             self._lost += 1
 
     def _start(self) -> None:
-        with self._changing:
+        with self._lock:
             if self._writer is None:
                 writer = threading.Thread(target=self._write, name="journal", daemon=True)
                 writer.start()
                 self._writer = writer
 
-    def _write_now(self, line: bytes) -> None:
+    def _write_directly(self, line: bytes) -> None:
         """Write in the thread that speaks; once there was no room for a second, without waiting."""
         with suppress(OSError):
             if _has_room(self._descriptor, 0 if self._stuck else _DIRECT_TIMEOUT_MS):
@@ -171,11 +171,11 @@ class BatchingHandler(logging.Handler):
                 _write_all(self._descriptor, line)
             else:
                 self._stuck = True
-                self._lose()
+                self._count_lost()
 
     def _write(self) -> None:
         while True:
-            item: bytes | threading.Event | None = self._waiting.get()
+            item: bytes | threading.Event | None = self._queue.get()
             if isinstance(item, bytes):
                 time.sleep(_BATCH_SECONDS)
             lines: list[bytes] = []
@@ -188,21 +188,21 @@ class BatchingHandler(logging.Handler):
                 item = self._next()
             # Nobody may be left to read: no reason to fail.
             with suppress(OSError):
-                self._write_in_turn(b"".join(lines))
+                self._write_locked(b"".join(lines))
             for event in waiting:
                 event.set()
 
-    def _write_in_turn(self, lines: bytes) -> None:
-        fcntl.lockf(self._turn, fcntl.LOCK_EX)
+    def _write_locked(self, lines: bytes) -> None:
+        fcntl.lockf(self._lock_file, fcntl.LOCK_EX)
         try:
             _write_all(self._descriptor, lines)
             if self._lost:
-                _write_all(self._descriptor, self._complaint())
+                _write_all(self._descriptor, self._lost_lines_warning())
         finally:
-            fcntl.lockf(self._turn, fcntl.LOCK_UN)
+            fcntl.lockf(self._lock_file, fcntl.LOCK_UN)
 
-    def _complaint(self) -> bytes:
-        with self._changing:
+    def _lost_lines_warning(self) -> bytes:
+        with self._lock:
             lost, self._lost = self._lost, 0
         record = logging.LogRecord(__name__, logging.WARNING, "", 0, "lines lost", (), None)
         record.fields = {"lines": lost}
@@ -210,7 +210,7 @@ class BatchingHandler(logging.Handler):
 
     def _next(self) -> bytes | threading.Event | None:
         try:
-            return self._waiting.get_nowait()
+            return self._queue.get_nowait()
         except Empty:
             return None
 
@@ -224,9 +224,9 @@ def _is_main_thread_without_loop() -> bool:
 
 
 def _has_room(descriptor: int, milliseconds: int | None) -> bool:
-    room = select.poll()
-    room.register(descriptor, select.POLLOUT)
-    return bool(room.poll(milliseconds))
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(milliseconds))
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
@@ -280,10 +280,10 @@ class RequestLogEntry:
     hash: str | None = None
     cache: str | None = None
     """`hit`, `miss`, or `spa-fallback` where the index answered for another path."""
-    why: str | None = None
+    reason: str | None = None
     status: int = 500
     sent: int = 0
-    more: Mapping[str, object] | None = None
+    extra: Mapping[str, object] | None = None
     """What else the line says, such as the times of a call's parts."""
     asset: object = None
     """The file that was the answer, where the next one to ask may be given it unasked."""
@@ -293,12 +293,12 @@ class AccessLog:
     """Wraps an application and writes a line for each request once it is answered.
 
     Questions about health are lines of level debug: they come every few seconds, for ever.
-    `counted` is told the path and the status of every answer.
+    `on_response` is told the path and the status of every answer.
     """
 
-    def __init__(self, app: ASGIApp, counted: Callable[[str, int], None] | None = None) -> None:
+    def __init__(self, app: ASGIApp, on_response: Callable[[str, int], None] | None = None) -> None:
         self._app = app
-        self._counted = counted
+        self._on_response = on_response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve as an ASGI application."""
@@ -308,7 +308,7 @@ class AccessLog:
         line = scope[ENTRY] = RequestLogEntry()
         started = time.perf_counter()
 
-        async def sending(message: Message) -> None:
+        async def send_and_record(message: Message) -> None:
             if message["type"] == "http.response.start":
                 line.status = message["status"]
             else:
@@ -316,10 +316,10 @@ class AccessLog:
             await send(message)
 
         try:
-            await self._app(scope, receive, sending)
+            await self._app(scope, receive, send_and_record)
         finally:
-            if self._counted is not None:
-                self._counted(scope["path"], line.status)
+            if self._on_response is not None:
+                self._on_response(scope["path"], line.status)
             _write_entry(scope, line, time.perf_counter() - started)
 
 
@@ -340,7 +340,7 @@ def _write_entry(scope: Scope, line: RequestLogEntry, seconds: float) -> None:
             "status": line.status,
             "duration_ms": round(seconds * 1000, 2),
             "bytes": 0 if scope["method"] == "HEAD" else line.sent,
-            **(line.more or {}),
+            **(line.extra or {}),
         }
     )
     _requests.handle(record)
@@ -352,18 +352,16 @@ def encode_static_fields(scope: Scope, line: RequestLogEntry) -> str:
 
 
 def write_encoded(
-    told: str, request_id: bytes | None, status: int, sent: int, seconds: float
+    static_fields: str, request_id: bytes | None, status: int, sent: int, seconds: float
 ) -> None:
     """Write the line of a request about which the rest is known."""
     if not _requests.isEnabledFor(logging.INFO):
         return
     name = "" if request_id is None else encode(request_id.decode("latin-1")[:_LONGEST])
     first = f'"request_id": {name}, ' if name else ""
-    rest = (
-        f'{first}{told}, "status": {status}, "duration_ms": {1000 * seconds:.2f}, "bytes": {sent}'
-    )
-    for voice in _handlers:
-        voice.say("request", rest)
+    measured = f'"status": {status}, "duration_ms": {1000 * seconds:.2f}, "bytes": {sent}'
+    for handler in _handlers:
+        handler.write_encoded("request", f"{first}{static_fields}, {measured}")
 
 
 def _static_fields(scope: Scope, line: RequestLogEntry) -> dict[str, object]:
@@ -374,7 +372,7 @@ def _static_fields(scope: Scope, line: RequestLogEntry) -> dict[str, object]:
         "extension": line.extension,
         "hash": line.hash,
         "cache": line.cache,
-        "why": line.why,
+        "why": line.reason,
     }
 
 

@@ -99,59 +99,59 @@ class EventQueue:
     """A queue from many threads to one that never makes the many wait."""
 
     def __init__(self, most_bytes: int = MAX_QUEUE_BYTES) -> None:
-        self._most = most_bytes
+        self._max_bytes = most_bytes
         self._events: deque[DebugEvent] = deque()
         self._bytes = 0
-        self._changing = threading.Lock()
-        self._some = threading.Event()
-        self.ended = threading.Event()
+        self._lock = threading.Lock()
+        self._available = threading.Event()
+        self.closed = threading.Event()
         """Set when no more events will come; whoever takes ends once it has taken all."""
 
     def put(self, event: DebugEvent) -> int:
         """Add an event; returns how many had to go to make room."""
-        gone = 0
-        with self._changing:
+        dropped = 0
+        with self._lock:
             self._events.append(event)
             self._bytes += _size(event)
-            while self._bytes > self._most:
+            while self._bytes > self._max_bytes:
                 self._bytes -= _size(self._events.popleft())
-                gone += 1
-        if not self._some.is_set():
-            self._some.set()
-        return gone
+                dropped += 1
+        if not self._available.is_set():
+            self._available.set()
+        return dropped
 
     def take(self) -> list[DebugEvent]:
         """Wait for events and take the oldest; none when it has ended and all are taken."""
         while True:
-            self._some.wait()
+            self._available.wait()
             if len(self._events) < BATCH:
                 # Words of a guest come in groups, and a group costs little more than one.
-                self.ended.wait(_LINGER_SECONDS)
-            with self._changing:
+                self.closed.wait(_LINGER_SECONDS)
+            with self._lock:
                 events = [self._events.popleft() for _ in range(min(BATCH, len(self._events)))]
                 self._bytes -= sum(map(_size, events))
-                if not (self._events or self.ended.is_set()):
-                    self._some.clear()
-            if events or self.ended.is_set():
+                if not (self._events or self.closed.is_set()):
+                    self._available.clear()
+            if events or self.closed.is_set():
                 return events
 
     def wait(self, seconds: float) -> None:
         """Wait for an event, or so long."""
-        self._some.wait(seconds)
+        self._available.wait(seconds)
 
     def end(self) -> None:
         """Say that no more events will come."""
-        with self._changing:
-            self.ended.set()
-            self._some.set()
+        with self._lock:
+            self.closed.set()
+            self._available.set()
 
     def clear(self) -> int:
         """Forget everything; returns how many events that were."""
-        with self._changing:
-            gone = len(self._events)
+        with self._lock:
+            dropped = len(self._events)
             self._events.clear()
             self._bytes = 0
-        return gone
+        return dropped
 
 
 def _size(event: DebugEvent) -> int:
@@ -177,7 +177,7 @@ class RedisStream:
 
         self._settings = settings
         self._refused = 0
-        self._passing = (
+        self._transient_errors = (
             redis.ConnectionError,
             redis.TimeoutError,
             redis.ReadOnlyError,
@@ -201,7 +201,7 @@ class RedisStream:
             # Its text may repeat the password.
             raise InvalidRedisUrl from None
 
-    def greet(self) -> None:
+    def ping(self) -> None:
         """See that it answers. Raises what the library does."""
         self._client.ping()
 
@@ -221,12 +221,12 @@ class RedisStream:
                 approximate=True,
             )
         answers: Sequence[object] = pipeline.execute(raise_on_error=False)
-        passing = [isinstance(answer, self._passing) for answer in answers]
-        events[:] = [event for event, later in zip(events, passing, strict=True) if later]
+        transient = [isinstance(answer, self._transient_errors) for answer in answers]
+        events[:] = [event for event, later in zip(events, transient, strict=True) if later]
         errors = [answer for answer in answers if isinstance(answer, Exception)]
         self._refused += len(errors) - len(events)
         if events:
-            raise next(error for error in errors if isinstance(error, self._passing))
+            raise next(error for error in errors if isinstance(error, self._transient_errors))
         refused, self._refused = self._refused, 0
         return refused
 
@@ -253,37 +253,37 @@ class StreamPublisher:
 
     def __init__(self, settings: DebugStreamSettings, dropped: Callable[[int], None]) -> None:
         self._settings = settings
-        self._dropped = dropped
+        self._on_dropped = dropped
         self._backlog = EventQueue()
-        self._on = settings.url is not None
-        self._missed = 0
-        self._missing = threading.Lock()
-        self._out = False
+        self._enabled = settings.url is not None
+        self._dropped_while_down = 0
+        self._dropped_lock = threading.Lock()
+        self._disconnected = False
         self._refusing = False
         self._thread: threading.Thread | None = None
 
     @property
-    def on(self) -> bool:
+    def enabled(self) -> bool:
         """Whether there is a stream to write to."""
-        return self._on
+        return self._enabled
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Start the thread, in the process that will serve. Connects in the background."""
-        if self._on and self._thread is None:
+        if self._enabled and self._thread is None:
             self._thread = threading.Thread(target=self._run, name="debug stream", daemon=True)
             self._thread.start()
 
     def put(self, event: DebugEvent) -> None:
         """Have an event written. For any thread; never waits."""
-        if self._on and (gone := self._backlog.put(event)):
-            self._drop(gone)
+        if self._enabled and (dropped := self._backlog.put(event)):
+            self._drop(dropped)
 
     def end(self) -> None:
         """Write what waits, for a second at most. Blocks."""
         self._backlog.end()
         if self._thread is not None:
             self._thread.join(FLUSH_SECONDS)
-        self._on = False
+        self._enabled = False
         if left := self._backlog.clear():
             self._drop(left)
 
@@ -293,13 +293,13 @@ class StreamPublisher:
         try:
             sink = RedisStream(self._settings)
         except InvalidRedisUrl:
-            self._on = False
+            self._enabled = False
             _log.error("RUNNER_DEBUG_REDIS_URL names no Redis; there is no debug stream")
             self._drop(self._backlog.clear())
             return
-        self._carry(sink)
+        self._publish_events(sink)
 
-    def _carry(self, sink: RedisStream) -> None:
+    def _publish_events(self, sink: RedisStream) -> None:
         from tenacity import (
             RetryError,
             Retrying,
@@ -308,48 +308,48 @@ class StreamPublisher:
             wait_random_exponential,
         )
 
-        persist = Retrying(
+        retrying = Retrying(
             wait=wait_random_exponential(multiplier=0.1, max=MAX_RETRY_SECONDS),
-            sleep=sleep_using_event(self._backlog.ended),
-            stop=stop_when_event_set(self._backlog.ended),
-            before_sleep=self._failed,
+            sleep=sleep_using_event(self._backlog.closed),
+            stop=stop_when_event_set(self._backlog.closed),
+            before_sleep=self._on_failure,
         )
         batch: list[DebugEvent] = []
         try:
-            persist(sink.greet)
-            self._worked(refused=0)
+            retrying(sink.ping)
+            self._on_success(refused=0)
             while batch := self._backlog.take():
-                refused = persist(sink.write, batch)
-                self._worked(refused)
+                refused = retrying(sink.write, batch)
+                self._on_success(refused)
         except RetryError:
             self._drop(len(batch))
         sink.close()
 
-    def _failed(self, attempt: RetryCallState) -> None:
-        if self._out:
+    def _on_failure(self, attempt: RetryCallState) -> None:
+        if self._disconnected:
             return
-        self._out = True
+        self._disconnected = True
         error = attempt.outcome.exception() if attempt.outcome else None
-        why = f"{type(error).__name__}: {error}"[:_MAX_REASON_CHARS]
-        _log.warning("debug stream lost", extra={"fields": {"why": why}})
+        reason = f"{type(error).__name__}: {error}"[:_MAX_REASON_CHARS]
+        _log.warning("debug stream lost", extra={"fields": {"why": reason}})
 
-    def _worked(self, refused: int) -> None:
+    def _on_success(self, refused: int) -> None:
         if refused:
             self._drop(refused)
             if not self._refusing:
                 _log.warning("debug stream refused events", extra={"fields": {"events": refused}})
         self._refusing = bool(refused)
-        if self._out:
-            self._out = False
-            with self._missing:
-                missed, self._missed = self._missed, 0
-            _log.info("debug stream back", extra={"fields": {"dropped": missed}})
+        if self._disconnected:
+            self._disconnected = False
+            with self._dropped_lock:
+                dropped, self._dropped_while_down = self._dropped_while_down, 0
+            _log.info("debug stream back", extra={"fields": {"dropped": dropped}})
 
     def _drop(self, number: int) -> None:
-        if self._out:
-            with self._missing:
-                self._missed += number
-        self._dropped(number)
+        if self._disconnected:
+            with self._dropped_lock:
+                self._dropped_while_down += number
+        self._on_dropped(number)
 
 
 MAX_LINE_CHARS = 8192
@@ -379,30 +379,30 @@ class GuestLog:
     stdout. Here both come with the whole context, as the streams `stderr` and `stdout`.
     """
 
-    def __init__(self, settings: DebugStreamSettings, tally: GuestLogCounters) -> None:
-        self._most = settings.event_bytes
-        self._tally = tally
-        self._publisher = StreamPublisher(settings, tally.events_dropped)
+    def __init__(self, settings: DebugStreamSettings, counters: GuestLogCounters) -> None:
+        self._max_bytes = settings.event_bytes
+        self._counters = counters
+        self._publisher = StreamPublisher(settings, counters.events_dropped)
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Start to publish, in the process that serves; waits for nobody."""
-        self._publisher.begin()
+        self._publisher.start()
 
     async def aclose(self) -> None:
         """Publish what is waiting, for a second at most; the rest is dropped."""
         await asyncio.to_thread(self._publisher.end)
 
-    def heard(self, invocation: Invocation, stream: Stream, level: Level, message: str) -> None:
+    def write(self, invocation: Invocation, stream: Stream, level: Level, message: str) -> None:
         """Pass on a message of a guest. For any thread; never waits, never fails."""
         with suppress(Exception):
-            self._tally.guest_line(stream)
+            self._counters.guest_line(stream)
             _write(invocation, stream, level, message)
-            if self._publisher.on:
+            if self._publisher.enabled:
                 self._publish(EventOrigin.of(invocation), stream, level, message)
 
     def publish(self, origin: EventOrigin, message: str) -> None:
         """Put an error of the service itself into the debug stream. For any thread."""
-        if self._publisher.on:
+        if self._publisher.enabled:
             with suppress(Exception):
                 self._publish(origin, "log", "error", message)
 
@@ -415,7 +415,7 @@ class GuestLog:
         self.publish(origin, f"execute failed: {': '.join(causes)}")
 
     def _publish(self, origin: EventOrigin, stream: Stream, level: Level, message: str) -> None:
-        content, truncated = truncate_utf8(message, self._most)
+        content, truncated = truncate_utf8(message, self._max_bytes)
         now = time.time_ns() // 1_000_000
         self._publisher.put(DebugEvent(now, level, stream, origin, content, truncated))
 

@@ -58,8 +58,8 @@ class Outcome(StrEnum):
 class GaugeName(StrEnum):
     """A figure that says how things are now, as against how often something happened."""
 
-    LANES_BUSY = "lanes-busy"
-    LANES_STUCK = "lanes-stuck"
+    THREADS_BUSY = "lanes-busy"
+    THREADS_STUCK = "lanes-stuck"
     CALLS_QUEUED = "calls-queued"
     COMPILES_RUNNING = "compiles-running"
     COMPONENTS_LOADED = "components-loaded"
@@ -87,11 +87,11 @@ class MetricSeries:
     One object a process: the library has one place that says where values are kept.
     """
 
-    def __init__(self, ledger: Path, *, worker: int, contract: str) -> None:
+    def __init__(self, directory: Path, *, worker: int, contract: str) -> None:
         """Raises OSError."""
         from prometheus_client import CollectorRegistry, Gauge, values
 
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(ledger)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
         values.ValueClass = values.MultiProcessValue(lambda: worker)  # type: ignore[no-untyped-call]
         registry = CollectorRegistry()
         self._requests = _counter(registry, "requests", "Requests answered.", "route", "status")
@@ -118,10 +118,10 @@ class MetricSeries:
         self.bundles = {result: bundles.labels(result) for result in get_args(BundleLabel)}
         lines = _counter(registry, "guest_lines", "Lines that guests said.", "stream")
         self.lines = {stream: lines.labels(stream) for stream in get_args(Stream)}
-        lanes = _gauge(registry, "lanes", "Threads for guests, by what they do.", "state")
-        self.now = {
-            GaugeName.LANES_BUSY: lanes.labels("busy"),
-            GaugeName.LANES_STUCK: lanes.labels("stuck"),
+        executor = _gauge(registry, "lanes", "Threads for guests, by what they do.", "state")
+        self.gauges = {
+            GaugeName.THREADS_BUSY: executor.labels("busy"),
+            GaugeName.THREADS_STUCK: executor.labels("stuck"),
             GaugeName.CALLS_QUEUED: _gauge(registry, "calls_queued", "Calls that wait for a lane."),
             GaugeName.COMPILES_RUNNING: _gauge(registry, "compiles_running", "Compiles under way."),
             GaugeName.COMPONENTS_LOADED: _gauge(
@@ -144,7 +144,7 @@ class MetricSeries:
             self._request_counts[route, status] = count
         count()
 
-    def call(self, outcome: str, spent: Timings, seconds: float) -> None:
+    def call(self, outcome: str, timings: Timings, seconds: float) -> None:
         """Count a call, and each part of it that took any time."""
         count = self._call_counts.get(outcome)
         if count is None:
@@ -152,7 +152,7 @@ class MetricSeries:
         count()
         self._total.observe(seconds)
         for stage, observe in self._stages:
-            if took := getattr(spent, stage):
+            if took := getattr(timings, stage):
                 observe(took)
 
     def compile(self, outcome: str, seconds: float) -> None:
@@ -161,14 +161,14 @@ class MetricSeries:
         self._compile_seconds.observe(seconds)
 
 
-def expose(ledger: Path, accept: str) -> tuple[bytes, str]:
+def expose(directory: Path, accept: str) -> tuple[bytes, str]:
     """The figures of all workers as text and its content type, as an Accept header asks for it."""
     from prometheus_client import CollectorRegistry
     from prometheus_client.exposition import choose_encoder
     from prometheus_client.multiprocess import MultiProcessCollector
 
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=str(ledger))  # type: ignore[no-untyped-call]
+    MultiProcessCollector(registry, path=str(directory))  # type: ignore[no-untyped-call]
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 
@@ -212,21 +212,21 @@ class Metrics:
     What counts may be called from any thread, and never raises.
     """
 
-    def __init__(self, ledger: Path | None, *, worker: int, contract: str) -> None:
-        self._ledger = ledger
+    def __init__(self, directory: Path | None, *, worker: int, contract: str) -> None:
+        self._directory = directory
         self._worker = worker
         self._contract = contract
         self._series: MetricSeries | None = None
-        self._early: list[Callable[[MetricSeries], None]] = []
-        self._changing = threading.Lock()
-        self._broken = ledger is None
+        self._pending: list[Callable[[MetricSeries], None]] = []
+        self._lock = threading.Lock()
+        self._disabled = directory is None
         self._loading: asyncio.Task[None] | None = None
         self._sampling: asyncio.Task[None] | None = None
-        self._watched: dict[GaugeName, Callable[[], float]] = {}
+        self._readers: dict[GaugeName, Callable[[], float]] = {}
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Load the library soon, and look at what is watched every second from then on."""
-        self._sampling = asyncio.create_task(self._sample_for_ever())
+        self._sampling = asyncio.create_task(self._sample_forever())
 
     async def aclose(self) -> None:
         """Stop looking."""
@@ -235,23 +235,23 @@ class Metrics:
             with suppress(asyncio.CancelledError):
                 await self._sampling
 
-    def watch(self, readers: Mapping[GaugeName, Callable[[], float]]) -> None:
+    def set_gauges(self, readers: Mapping[GaugeName, Callable[[], float]]) -> None:
         """Have these read every second, on the event loop, and for every answer of this worker."""
-        self._watched.update(readers)
+        self._readers.update(readers)
 
     def request(self, path: str, status: int) -> None:
         """A request was answered."""
         if (series := self._series) is None:
-            self._later(lambda series: series.request(route(path), status))
+            self._queue_or_count(lambda series: series.request(route(path), status))
         else:
             series.request(route(path), status)
 
-    def executed(self, outcome: Outcome | Kind, spent: Timings, seconds: float) -> None:
+    def executed(self, outcome: Outcome | Kind, timings: Timings, seconds: float) -> None:
         """A call of a handler has ended after so long. Parts that took no time do not count."""
         if (series := self._series) is None:
-            self._later(lambda series: series.call(outcome.value, spent, seconds))
+            self._queue_or_count(lambda series: series.call(outcome.value, timings, seconds))
         else:
-            series.call(outcome.value, spent, seconds)
+            series.call(outcome.value, timings, seconds)
 
     def compiled(self, outcome: CompileLabel, seconds: float) -> None:
         """A component was compiled, or could not be."""
@@ -260,7 +260,7 @@ class Metrics:
     def bundle(self, result: BundleLabel) -> None:
         """A bundle was asked of the cache, for a page or a call."""
         if (series := self._series) is None:
-            self._later(lambda series: series.bundles[result].inc())
+            self._queue_or_count(lambda series: series.bundles[result].inc())
         else:
             series.bundles[result].inc()
 
@@ -271,7 +271,7 @@ class Metrics:
     def guest_line(self, stream: Stream) -> None:
         """A guest said something."""
         if (series := self._series) is None:
-            self._later(lambda series: series.lines[stream].inc())
+            self._queue_or_count(lambda series: series.lines[stream].inc())
         else:
             series.lines[stream].inc()
 
@@ -279,33 +279,33 @@ class Metrics:
         """So many events will not be in the debug stream."""
         self._count(lambda series: series.dropped.inc(number))
 
-    async def answer(self, request: Request) -> Response:
+    async def handle(self, request: Request) -> Response:
         """Answer `GET /metrics`: the figures of all workers, in the format the client asks for."""
         await self._load()
-        if self._series is None or self._ledger is None:
+        if self._series is None or self._directory is None:
             return text_response(503, "metrics are not available")
         self._sample(self._series)
 
         accept = request.headers.get("accept", "")
-        content, content_type = await asyncio.to_thread(expose, self._ledger, accept)
+        content, content_type = await asyncio.to_thread(expose, self._directory, accept)
         headers = {"cache-control": "no-store", "content-type": content_type}
         return Response(content, headers=headers)
 
-    def _count(self, counting: Callable[[MetricSeries], None]) -> None:
+    def _count(self, count: Callable[[MetricSeries], None]) -> None:
         if (series := self._series) is None:
-            self._later(counting)
+            self._queue_or_count(count)
         else:
-            counting(series)
+            count(series)
 
-    def _later(self, counting: Callable[[MetricSeries], None]) -> None:
-        with self._changing:
+    def _queue_or_count(self, count: Callable[[MetricSeries], None]) -> None:
+        with self._lock:
             if (series := self._series) is None:
-                if not self._broken:
-                    self._early.append(counting)
+                if not self._disabled:
+                    self._pending.append(count)
                 return
-        counting(series)
+        count(series)
 
-    async def _sample_for_ever(self) -> None:
+    async def _sample_forever(self) -> None:
         await asyncio.sleep(_SETTLING_SECONDS)
         await self._load()
         while self._series is not None:
@@ -313,8 +313,8 @@ class Metrics:
             await asyncio.sleep(_SAMPLE_SECONDS)
 
     def _sample(self, series: MetricSeries) -> None:
-        for watched, read in self._watched.items():
-            series.now[watched].set(read())
+        for gauge, read in self._readers.items():
+            series.gauges[gauge].set(read())
 
     async def _load(self) -> None:
         if self._loading is None:
@@ -322,22 +322,22 @@ class Metrics:
         await asyncio.shield(self._loading)
 
     def _load_now(self) -> None:
-        if self._ledger is None:
+        if self._directory is None:
             return
         try:
             with import_lock():
                 import prometheus_client.exposition
                 import prometheus_client.multiprocess  # noqa: F401 - imported here, used later
 
-            series = MetricSeries(self._ledger, worker=self._worker, contract=self._contract)
+            series = MetricSeries(self._directory, worker=self._worker, contract=self._contract)
         except (ImportError, OSError) as error:
             _log.warning("no metrics", extra={"fields": {"why": str(error)}})
-            with self._changing:
-                self._broken = True
-                self._early.clear()
+            with self._lock:
+                self._disabled = True
+                self._pending.clear()
             return
-        with self._changing:
+        with self._lock:
             self._series = series
-            early, self._early = self._early, []
-        for counting in early:
-            counting(series)
+            pending, self._pending = self._pending, []
+        for count in pending:
+            count(series)

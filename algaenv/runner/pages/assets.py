@@ -74,13 +74,13 @@ class Asset:
     etag: str
     body: bytes | None
     headers: Mapping[str, str]
-    unchanged_headers: Mapping[str, str]
+    not_modified_headers: Mapping[str, str]
     ok: Response | None = field(init=False)
     """The answer for a file in memory, the same for every request."""
 
     def __post_init__(self) -> None:
-        whole = None if self.body is None else self._with(self.body, IMMUTABLE)
-        object.__setattr__(self, "ok", whole)
+        respond = None if self.body is None else self._response(self.body, IMMUTABLE)
+        object.__setattr__(self, "ok", respond)
 
     @classmethod
     def read(cls, file: Path, *, policy: str, max_bytes: int | None) -> Asset:
@@ -90,51 +90,55 @@ class Asset:
             if max_bytes is not None and size > max_bytes:
                 raise AssetTooLarge
             body = opened.read() if size <= IN_MEMORY_BYTES else None
-            seen = hashlib.file_digest(opened, "sha256") if body is None else hashlib.sha256(body)
-        kind = media_type(file.name)
-        etag = f'"sha256-{seen.hexdigest()}"'
-        page = {"content-security-policy": policy} if kind.startswith(HTML) else {}
+            sha256 = hashlib.file_digest(opened, "sha256") if body is None else hashlib.sha256(body)
+        content_type = media_type(file.name)
+        etag = f'"sha256-{sha256.hexdigest()}"'
+        page = {"content-security-policy": policy} if content_type.startswith(HTML) else {}
         return cls(
             file,
             size,
             etag,
             body,
-            headers={"content-type": kind, "etag": etag, "x-content-type-options": "nosniff"}
+            headers={
+                "content-type": content_type,
+                "etag": etag,
+                "x-content-type-options": "nosniff",
+            }
             | page,
-            unchanged_headers={"etag": etag} | page,
+            not_modified_headers={"etag": etag} | page,
         )
 
     @property
-    def weight(self) -> int:
+    def memory_bytes(self) -> int:
         """Bytes this takes in memory, about."""
         return 2048 + (0 if self.body is None else len(self.body))
 
-    def is_known(self, if_none_match: str | None) -> bool:
+    def matches(self, if_none_match: str | None) -> bool:
         """Whether the client has this very file: `*`, or the exact tag in its list."""
         if not if_none_match:
             return False
         tags = [tag.strip() for tag in if_none_match.split(",")]
         return self.etag in tags or "*" in tags
 
-    def unchanged(self, *, cache_control: str) -> Response:
+    def not_modified(self, *, cache_control: str) -> Response:
         """The answer to a client that has it."""
-        headers = {"cache-control": cache_control, **self.unchanged_headers}
+        headers = {"cache-control": cache_control, **self.not_modified_headers}
         return Response(status_code=304, headers=headers)
 
-    async def whole(self, *, cache_control: str, bodiless: bool) -> Response:
+    async def respond(self, *, cache_control: str, head_only: bool) -> Response:
         """The answer to any other client. Raises OSError when the file is gone."""
         if self.ok is not None and cache_control == IMMUTABLE:
             return self.ok
         if self.body is not None:
-            return self._with(self.body, cache_control)
+            return self._response(self.body, cache_control)
         opened = await asyncio.to_thread(self.file.open, "rb")
-        if bodiless:
+        if head_only:
             opened.close()
-            return self._with(b"", cache_control)
+            return self._response(b"", cache_control)
         headers = self._headers(cache_control)
         return StreamingResponse(_chunks(opened), headers=headers)
 
-    def _with(self, body: bytes, cache_control: str) -> Response:
+    def _response(self, body: bytes, cache_control: str) -> Response:
         return Response(body, headers=self._headers(cache_control))
 
     def _headers(self, cache_control: str) -> dict[str, str]:
@@ -161,9 +165,9 @@ class AssetCache:
     ) -> None:
         self._policy = policy
         self._max_file_bytes = max_file_bytes
-        self._left = max_bytes
+        self._bytes_left = max_bytes
         self._assets: OrderedDict[_Key, Asset] = OrderedDict()
-        self._flights: SingleFlight[_Key, Asset] = SingleFlight()
+        self._single_flight: SingleFlight[_Key, Asset] = SingleFlight()
 
     def get(self, digest: Digest, path: str) -> Asset | None:
         """What is in memory, without looking anywhere else."""
@@ -174,24 +178,24 @@ class AssetCache:
 
     async def load(self, digest: Digest, path: str, ui: Path) -> Asset:
         """Read `ui/path`, or take it from memory. Raises OSError, TooLarge."""
-        where = (digest, path)
-        return self.get(*where) or await self._flights.join(where, lambda: self._read(where, ui))
+        key = (digest, path)
+        return self.get(*key) or await self._single_flight.join(key, lambda: self._read(key, ui))
 
-    def forget(self, digest: Digest, path: str) -> None:
+    def remove(self, digest: Digest, path: str) -> None:
         """Drop an asset whose file is gone."""
         if asset := self._assets.pop((digest, path), None):
-            self._left += asset.weight
+            self._bytes_left += asset.memory_bytes
 
-    async def _read(self, where: _Key, ui: Path) -> Asset:
-        file = ui / where[1]
+    async def _read(self, key: _Key, ui: Path) -> Asset:
+        file = ui / key[1]
         asset = await asyncio.to_thread(
             lambda: Asset.read(file, policy=self._policy, max_bytes=self._max_file_bytes)
         )
-        self._assets[where] = asset
-        self._left -= asset.weight
-        while self._left < 0:
+        self._assets[key] = asset
+        self._bytes_left -= asset.memory_bytes
+        while self._bytes_left < 0:
             _, oldest = self._assets.popitem(last=False)
-            self._left += oldest.weight
+            self._bytes_left += oldest.memory_bytes
         return asset
 
 
@@ -205,16 +209,16 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 """Every control character there is, and the backslash."""
 
 
-def clean_path(tail: str) -> str | None:
+def clean_path(path: str) -> str | None:
     """Bring a decoded tail to `a/b/c` without empty segments; None when it is not allowed.
 
     The empty result stands for the root. Absolute paths, hidden names, `.` and `..`, control
     characters, backslashes and suffixes Alga's runner does not serve are refused; a name without
     a dot is always allowed.
     """
-    if tail.startswith("/") or _FORBIDDEN.search(tail):
+    if path.startswith("/") or _FORBIDDEN.search(path):
         return None
-    segments = [segment for segment in tail.split("/") if segment]
+    segments = [segment for segment in path.split("/") if segment]
     if any(segment.startswith(".") for segment in segments):
         return None
     if segments:
@@ -230,14 +234,14 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class AssetRequest:
-    """A file of a bundle, for somebody who may have it; `tail` is still as it was asked for."""
+    """A file of a bundle, for somebody who may have it; `path` is still as it was asked for."""
 
     tenant: str
     extension: str
     digest: Digest
-    tail: str
+    path: str
     if_none_match: str | None
-    bodiless: bool
+    head_only: bool
 
 
 class _Evicted(Exception):
@@ -247,75 +251,77 @@ class _Evicted(Exception):
 class AssetDelivery:
     """Takes files from memory, else from disk, else from the store."""
 
-    def __init__(self, cache: BundleCache, shelf: AssetCache) -> None:
+    def __init__(self, cache: BundleCache, asset_cache: AssetCache) -> None:
         self._cache = cache
-        self._shelf = shelf
+        self._asset_cache = asset_cache
 
-    async def answer(self, order: AssetRequest, line: RequestLogEntry) -> Response:
+    async def handle(self, request: AssetRequest, entry: RequestLogEntry) -> Response:
         """Answer with the file, the index, or what went wrong, and note it on the line."""
-        path = clean_path(order.tail)
-        asset = self._shelf.get(order.digest, path) if path else None
+        path = clean_path(request.path)
+        asset = self._asset_cache.get(request.digest, path) if path else None
         if path and asset:
-            self._cache.used(order.digest)
-            line.cache = "hit"
-            line.asset = asset
+            self._cache.touch(request.digest)
+            entry.cache = "hit"
+            entry.asset = asset
             try:
-                return await _asset_response(asset, order, cache_control=IMMUTABLE)
+                return await _asset_response(asset, request, cache_control=IMMUTABLE)
             except OSError:
-                self._shelf.forget(order.digest, path)
+                self._asset_cache.remove(request.digest, path)
         for _ in range(_ATTEMPTS):
-            with suppress(_Evicted), self._cache.pinned(order.digest):
-                return await self._from_disk(order, path, line)
-        line.why = "the cache is emptied faster than it is read"
+            with suppress(_Evicted), self._cache.pin(request.digest):
+                return await self._from_disk(request, path, entry)
+        entry.reason = "the cache is emptied faster than it is read"
         return json_response(500, {"code": "extract_failed"})
 
     async def _from_disk(
-        self, order: AssetRequest, path: str | None, line: RequestLogEntry
+        self, request: AssetRequest, path: str | None, entry: RequestLogEntry
     ) -> Response:
-        held = await self._bundle(order, line)
-        if isinstance(held, Response):
-            return held
+        bundle = await self._ensure_bundle(request, entry)
+        if isinstance(bundle, Response):
+            return bundle
         if path is None:
             return text_response(400, "invalid path")
-        chosen = resolve_path(held.ui, path)
-        if chosen != path:
-            line.cache = "spa-fallback"
+        resolved = resolve_path(bundle.ui, path)
+        if resolved != path:
+            entry.cache = "spa-fallback"
         try:
-            asset = await self._shelf.load(order.digest, chosen, held.ui)
+            asset = await self._asset_cache.load(request.digest, resolved, bundle.ui)
             return await _asset_response(
-                asset, order, cache_control=IMMUTABLE if chosen == path else NO_STORE
+                asset, request, cache_control=IMMUTABLE if resolved == path else NO_STORE
             )
         except AssetTooLarge:
             return text_response(413, "asset too large")
         except OSError as error:
-            self._shelf.forget(order.digest, chosen)
-            if not is_ready(held.folder):
+            self._asset_cache.remove(request.digest, resolved)
+            if not is_ready(bundle.folder):
                 raise _Evicted from error
-            line.why = f"file not readable: {error.strerror}"
+            entry.reason = f"file not readable: {error.strerror}"
             return empty_response(404 if isinstance(error, FileNotFoundError) else 500)
 
-    async def _bundle(self, order: AssetRequest, line: RequestLogEntry) -> CachedBundle | Response:
+    async def _ensure_bundle(
+        self, request: AssetRequest, entry: RequestLogEntry
+    ) -> CachedBundle | Response:
         try:
-            held = await self._cache.ensure(order.tenant, order.extension, order.digest)
+            bundle = await self._cache.ensure(request.tenant, request.extension, request.digest)
         except HashMismatch as mismatch:
-            fields = {"expected": order.digest.hex, "computed": mismatch.computed.hex}
+            fields = {"expected": request.digest.hex, "computed": mismatch.computed.hex}
             _log.error("HASH_MISMATCH", extra={"fields": fields})
-            line.why = "archive hash mismatch"
+            entry.reason = "archive hash mismatch"
             return json_response(502, {"code": "archive_hash_mismatch"})
         except StoreError as error:
-            line.why = f"store: {error}"
+            entry.reason = f"store: {error}"
         except ArchiveError as error:
-            line.why = f"archive: {error.code}"
+            entry.reason = f"archive: {error.code}"
         except OSError as error:
-            line.why = f"cache: {error.strerror}"
+            entry.reason = f"cache: {error.strerror}"
         else:
-            line.cache = "miss" if held.fetched else "hit"
-            return held
+            entry.cache = "miss" if bundle.fetched else "hit"
+            return bundle
         return json_response(500, {"code": "extract_failed"})
 
 
-async def _asset_response(asset: Asset, order: AssetRequest, *, cache_control: str) -> Response:
+async def _asset_response(asset: Asset, request: AssetRequest, *, cache_control: str) -> Response:
     """Raises OSError when the file is gone from the disk and was not kept in memory."""
-    if asset.is_known(order.if_none_match):
-        return asset.unchanged(cache_control=cache_control)
-    return await asset.whole(cache_control=cache_control, bodiless=order.bodiless)
+    if asset.matches(request.if_none_match):
+        return asset.not_modified(cache_control=cache_control)
+    return await asset.respond(cache_control=cache_control, head_only=request.head_only)

@@ -38,35 +38,35 @@ _RequestKey = tuple[bytes, bytes, bytes | None, bytes | None]
 @dataclass(slots=True)
 class _CachedResponse:
     until: float
-    sure_until: float
+    hint_until: float
     etag: bytes
     body: bytes
     ok: list[_Header]
-    unchanged: list[_Header]
+    not_modified: list[_Header]
     path: str
-    line: str
+    entry: str
     """What a line of the journal says about it, but for the time and the status."""
-    hinted: tuple[str, Digest, str] | None
+    hint: tuple[str, Digest, str] | None
     """Which bundle of which extension, and whose page it was remembered to be."""
 
 
 class ResponseCache:
     """Wraps an application whose lines name the asset that was the answer.
 
-    `counted` is told the path and the status of every answer that is given here; `hint` tells
+    `on_response` is told the path and the status of every answer that is given here; `hint` tells
     whose page of a bundle was opened last.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        counted: Callable[[str, int], None],
+        on_response: Callable[[str, int], None],
         hint: Callable[[str, Digest], str],
     ) -> None:
         self._app = app
         self._hint = hint
-        self._counted = counted
-        self._known: OrderedDict[_RequestKey, _CachedResponse] = OrderedDict()
+        self._on_response = on_response
+        self._cache: OrderedDict[_RequestKey, _CachedResponse] = OrderedDict()
         self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,62 +84,62 @@ class ResponseCache:
                 tag = value
             elif name == b"x-request-id":
                 request_id = value
-        question = (scope["raw_path"], scope["query_string"], tenant, host)
-        known = self._known.get(question)
+        key = (scope["raw_path"], scope["query_string"], tenant, host)
+        cached = self._cache.get(key)
         now = time.monotonic()
-        if known is None or known.until < now or self._heard_better(known, now):
+        if cached is None or cached.until < now or self._hint_changed(cached, now):
             await self._app(scope, receive, send)
-            self._learn(question, scope)
+            self._store(key, scope)
             return
-        if tag is not None and tag == known.etag:
-            status, headers, body = 304, known.unchanged, b""
+        if tag is not None and tag == cached.etag:
+            status, headers, body = 304, cached.not_modified, b""
         elif tag is None:
-            status, headers, body = 200, known.ok, known.body
+            status, headers, body = 200, cached.ok, cached.body
         else:
             await self._app(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-        self._counted(known.path, status)
-        write_encoded(known.line, request_id, status, len(body), time.monotonic() - now)
+        self._on_response(cached.path, status)
+        write_encoded(cached.entry, request_id, status, len(body), time.monotonic() - now)
 
-    def _heard_better(self, known: _CachedResponse, now: float) -> bool:
+    def _hint_changed(self, cached: _CachedResponse, now: float) -> bool:
         """Whether somebody else opened the page since, where nothing in the request says who."""
-        if known.hinted is None or now < known.sure_until:
+        if cached.hint is None or now < cached.hint_until:
             return False
-        extension, digest, tenant = known.hinted
+        extension, digest, tenant = cached.hint
         if self._hint(extension, digest) != tenant:
             return True
-        known.sure_until = now + HINT_SECONDS
+        cached.hint_until = now + HINT_SECONDS
         return False
 
-    def _learn(self, question: _RequestKey, scope: Scope) -> None:
-        line: RequestLogEntry | None = scope.get(ENTRY)
-        asset = line.asset if line is not None else None
-        if line is None or not isinstance(asset, Asset) or asset.ok is None or asset.body is None:
+    def _store(self, key: _RequestKey, scope: Scope) -> None:
+        entry: RequestLogEntry | None = scope.get(ENTRY)
+        asset = entry.asset if entry is not None else None
+        if entry is None or not isinstance(asset, Asset) or asset.ok is None or asset.body is None:
             return
-        before = self._known.pop(question, None)
-        self._bytes += len(asset.body) - (len(before.body) if before else 0)
-        self._known[question] = _CachedResponse(
+        previous = self._cache.pop(key, None)
+        self._bytes += len(asset.body) - (len(previous.body) if previous else 0)
+        self._cache[key] = _CachedResponse(
             time.monotonic() + SECONDS,
             0.0,
             asset.etag.encode(),
             asset.body,
             asset.ok.raw_headers,
-            asset.unchanged(cache_control=IMMUTABLE).raw_headers,
+            asset.not_modified(cache_control=IMMUTABLE).raw_headers,
             scope["path"],
-            encode_static_fields(scope, line),
-            _hint_of(question, line),
+            encode_static_fields(scope, entry),
+            _hint_of(key, entry),
         )
-        while len(self._known) > MAX_ENTRIES or self._bytes > _MAX_BYTES:
-            _, oldest = self._known.popitem(last=False)
+        while len(self._cache) > MAX_ENTRIES or self._bytes > _MAX_BYTES:
+            _, oldest = self._cache.popitem(last=False)
             self._bytes -= len(oldest.body)
 
 
-def _hint_of(question: _RequestKey, line: RequestLogEntry) -> tuple[str, Digest, str] | None:
-    _, query, tenant, _ = question
+def _hint_of(key: _RequestKey, entry: RequestLogEntry) -> tuple[str, Digest, str] | None:
+    _, query, tenant, _ = key
     if tenant is not None or b"tenant=" in query:
         return None
-    if line.extension is None or line.hash is None or line.tenant is None:
+    if entry.extension is None or entry.hash is None or entry.tenant is None:
         return None
-    return line.extension, Digest(line.hash), line.tenant
+    return entry.extension, Digest(entry.hash), entry.tenant

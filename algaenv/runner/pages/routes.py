@@ -35,7 +35,7 @@ class PageTarget:
 
     extension: str
     content_hash: str
-    tail: str
+    path: str
     tenant: str | None
 
 
@@ -52,10 +52,10 @@ def split_path(raw_path: bytes) -> tuple[bytes, bytes, bytes] | None:
 
 def read_target(parts: tuple[bytes, bytes, bytes], query: bytes) -> PageTarget:
     """Decode the parts. Raises BadUrl."""
-    extension, content_hash, tail = (
+    extension, content_hash, path = (
         _decode(part, name) for part, name in zip(parts, _PARTS, strict=True)
     )
-    return PageTarget(extension, content_hash, tail, _tenant(query) if query else None)
+    return PageTarget(extension, content_hash, path, _tenant(query) if query else None)
 
 
 def _decode(part: bytes, name: str) -> str:
@@ -105,25 +105,25 @@ class PagesRoute(BaseRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve as an ASGI application."""
         if scope["method"] in _METHODS:
-            answer = await self._answer(scope)
+            response = await self._respond(scope)
         else:
-            answer = empty_response(405, {"allow": ",".join(_METHODS)})
-        await answer(scope, receive, send)
+            response = empty_response(405, {"allow": ",".join(_METHODS)})
+        await response(scope, receive, send)
 
-    async def _answer(self, scope: Scope) -> Response:
-        line: RequestLogEntry = scope[ENTRY]
+    async def _respond(self, scope: Scope) -> Response:
+        entry: RequestLogEntry = scope[ENTRY]
         try:
             target = read_target(scope["path_params"]["parts"], scope["query_string"])
-        except InvalidPageUrl as fault:
-            return text_response(400, str(fault))
-        line.extension = target.extension
+        except InvalidPageUrl as error:
+            return text_response(400, str(error))
+        entry.extension = target.extension
         match = _CONTENT_HASH.fullmatch(target.content_hash)
         if match is None:
             return text_response(400, "invalid content hash")
         if not is_key_segment(target.extension):
             return text_response(400, "invalid extension id")
         digest = Digest(match[1].lower())
-        line.hash = digest.hex
+        entry.hash = digest.hex
         tenant = await self._tenancy.resolve(
             target.extension,
             digest,
@@ -131,31 +131,31 @@ class PagesRoute(BaseRoute):
             header=request_header(scope, b"x-tenant-id") or "",
             host=request_header(scope, b"host") or "",
         )
-        line.tenant = tenant or None
+        entry.tenant = tenant or None
         if tenant and not is_key_segment(tenant):
             return text_response(400, "invalid tenant")
-        if not await self._may_see(tenant, target):
-            line.why = "registry denied"
+        if not await self._is_allowed(tenant, target):
+            entry.reason = "registry denied"
             return empty_response(404)
-        answer = await self._delivery.answer(
+        response = await self._delivery.handle(
             AssetRequest(
                 tenant=tenant,
                 extension=target.extension,
                 digest=digest,
-                tail=target.tail,
+                path=target.path,
                 if_none_match=request_header(scope, b"if-none-match"),
-                bodiless=scope["method"] == "HEAD",
+                head_only=scope["method"] == "HEAD",
             ),
-            line,
+            entry,
         )
-        if answer.status_code in _SERVED:
-            self._tenancy.served(target.extension, digest, tenant)
-        return answer
+        if response.status_code in _SERVED:
+            self._tenancy.record(target.extension, digest, tenant)
+        return response
 
-    async def _may_see(self, tenant: str, target: PageTarget) -> bool:
+    async def _is_allowed(self, tenant: str, target: PageTarget) -> bool:
         if not tenant:
             return not self._demands_tenant
-        return not self._asks_registry or await self._registry.has(
+        return not self._asks_registry or await self._registry.is_installed(
             tenant, target.extension, target.content_hash
         )
 
@@ -169,25 +169,25 @@ class HostDispatch:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    async def answer(self, request: Request) -> Response:
+    async def handle(self, request: Request) -> Response:
         """Answer `GET /`."""
-        line: RequestLogEntry = request.scope[ENTRY]
+        entry: RequestLogEntry = request.scope[ENTRY]
         host = (request_header(request.scope, b"host") or "").partition(":")[0]
         if not host:
             return empty_response(400)
         try:
             reply = await self._registry.lookup(host)
-        except RegistryUnavailable as silence:
-            line.why = f"registry: {silence}"
+        except RegistryUnavailable as error:
+            entry.reason = f"registry: {error}"
             return empty_response(502)
-        if not reply.fine:
+        if not reply.ok:
             return empty_response(404)
-        found = [reply.fields.get(name) for name in _FIELDS] if reply.fields else []
-        parts = [part for part in found if isinstance(part, str) and is_key_segment(part)]
+        values = [reply.fields.get(name) for name in _FIELDS] if reply.fields else []
+        parts = [part for part in values if isinstance(part, str) and is_key_segment(part)]
         if len(parts) != len(_FIELDS):
-            line.why = "registry: not an installation"
+            entry.reason = "registry: not an installation"
             return empty_response(502)
-        line.tenant, line.extension, _ = parts
+        entry.tenant, entry.extension, _ = parts
         return empty_response(307, {"location": _page_url(*parts)})
 
 

@@ -60,7 +60,7 @@ class RegistryResponse:
     fields: Mapping[str, object] | None
 
     @property
-    def fine(self) -> bool:
+    def ok(self) -> bool:
         """Whether the status is one of success."""
         return 200 <= self.status < 300
 
@@ -76,62 +76,62 @@ class Registry:
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._auth_key = auth_key
         self._outbound = outbound
-        self._verdicts: OrderedDict[_InstallKey, tuple[bool, float]] = OrderedDict()
-        self._flights: SingleFlight[_InstallKey, bool] = SingleFlight()
+        self._cache: OrderedDict[_InstallKey, tuple[bool, float]] = OrderedDict()
+        self._single_flight: SingleFlight[_InstallKey, bool] = SingleFlight()
 
-    async def has(self, tenant: str, extension: str, content_hash: str) -> bool:
+    async def is_installed(self, tenant: str, extension: str, content_hash: str) -> bool:
         """Whether the tenant has this bundle of the extension installed.
 
         A verdict is remembered for a while, silence is not: it counts as no, this once.
         """
-        question = (tenant, extension, content_hash)
-        verdict, until = self._verdicts.get(question, (False, 0.0))
+        install = (tenant, extension, content_hash)
+        valid_cached, until = self._cache.get(install, (False, 0.0))
         if time.monotonic() < until:
-            return verdict
-        return await self._flights.join(question, lambda: self._validate(question))
+            return valid_cached
+        return await self._single_flight.join(install, lambda: self._validate(install))
 
     async def lookup(self, host: str) -> RegistryResponse:
         """The installation behind a host name. Raises NoAnswer."""
-        return await self._ask("lookup-by-host", {"host": host}, LOOKUP_SECONDS)
+        return await self._get("lookup-by-host", {"host": host}, LOOKUP_SECONDS)
 
-    async def _validate(self, question: _InstallKey) -> bool:
-        tenant, extension, content_hash = question
+    async def _validate(self, install: _InstallKey) -> bool:
+        tenant, extension, content_hash = install
         query = {"tenant": tenant, "extension": extension, "hash": content_hash}
         try:
-            reply = await self._ask("validate", query, VALIDATE_SECONDS)
-        except RegistryUnavailable as silence:
-            _log.warning("registry silent", extra={"fields": {"why": str(silence)}})
+            reply = await self._get("validate", query, VALIDATE_SECONDS)
+        except RegistryUnavailable as error:
+            _log.warning("registry silent", extra={"fields": {"why": str(error)}})
             return False
-        valid = reply.fields.get("valid") if reply.fine and reply.fields else None
+        valid = reply.fields.get("valid") if reply.ok and reply.fields else None
         if not isinstance(valid, bool):
             _log.warning("registry unclear", extra={"fields": {"answer": reply.status}})
             return False
         until = time.monotonic() + (VALID_SECONDS if valid else INVALID_SECONDS)
-        self._verdicts[question] = (valid, until)
-        self._verdicts.move_to_end(question)
-        while len(self._verdicts) > MAX_CACHED:
-            self._verdicts.popitem(last=False)
+        self._cache[install] = (valid, until)
+        self._cache.move_to_end(install)
+        while len(self._cache) > MAX_CACHED:
+            self._cache.popitem(last=False)
         return valid
 
-    async def _ask(self, what: str, query: Mapping[str, str], seconds: float) -> RegistryResponse:
+    async def _get(self, what: str, query: Mapping[str, str], seconds: float) -> RegistryResponse:
         import httpx
 
         # The time makes the URL new, for caches on the way.
-        asked = urlencode({**query, "ts": str(time.time_ns() // 1_000_000)})
+        query_string = urlencode({**query, "ts": str(time.time_ns() // 1_000_000)})
         client = await self._outbound.client()
         try:
             request = client.build_request(
                 "GET",
-                f"{self._origin}/api/installs/{what}?{asked}",
+                f"{self._origin}/api/installs/{what}?{query_string}",
                 headers={"x-api-key": self._auth_key},
             )
             with anyio.fail_after(seconds):
-                answer = await _follow(client, request)
+                response = await _follow(client, request)
             try:
                 with anyio.fail_after(BODY_SECONDS):
-                    return RegistryResponse(answer.status_code, _object(await _body(answer)))
+                    return RegistryResponse(response.status_code, _object(await _body(response)))
             finally:
-                await answer.aclose()
+                await response.aclose()
         except TimeoutError:
             raise RegistryUnavailable("timed out") from None
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
@@ -140,22 +140,22 @@ class Registry:
 
 async def _follow(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
     """Go where the registry points, but not to another host: the key would go along."""
-    asked = request.url
-    answer = await client.send(request, stream=True)
+    query_string = request.url
+    response = await client.send(request, stream=True)
     for _ in range(_MOST_REDIRECTS):
-        following = answer.next_request
-        if following is None or following.url.host != asked.host:
+        next_request = response.next_request
+        if next_request is None or next_request.url.host != query_string.host:
             break
-        if following.url.scheme not in {asked.scheme, "https"}:
+        if next_request.url.scheme not in {query_string.scheme, "https"}:
             break
-        await answer.aclose()
-        answer = await client.send(following, stream=True)
-    return answer
+        await response.aclose()
+        response = await client.send(next_request, stream=True)
+    return response
 
 
-async def _body(answer: httpx.Response) -> bytes:
+async def _body(response: httpx.Response) -> bytes:
     body = bytearray()
-    async for chunk in answer.aiter_bytes():
+    async for chunk in response.aiter_bytes():
         body += chunk
         if len(body) > _MOST_BYTES:
             raise RegistryUnavailable("too long")
@@ -184,85 +184,85 @@ _PageKey = tuple[str, Digest]
 class _KnownTenant:
     name: bytes
     tenant: str
-    told: float
-    sure_until: float
+    written_at: float
+    fresh_until: float
 
 
 class TenantHints:
     """The tenant last served, by extension and bundle; with `root` None in memory only."""
 
     def __init__(self, root: Path | None, *, workers: int = 1) -> None:
-        self._chronicle: SharedLog | None = None
+        self._shared_log: SharedLog | None = None
         if root is not None:
-            self._chronicle = SharedLog(root / ".algaenv" / "hints", _BOUNDS, processes=workers)
+            self._shared_log = SharedLog(root / ".algaenv" / "hints", _BOUNDS, processes=workers)
         self._prepared = False
         self._known: OrderedDict[_PageKey, _KnownTenant] = OrderedDict()
 
     def get(self, extension: str, digest: Digest) -> str:
         """The tenant whose page was opened last, whoever served it; empty when nobody knows."""
-        where = (extension, digest)
-        known = self._known.get(where)
-        told = self._look(known.name if known else _name(where))
-        if told:
-            return told
+        page = (extension, digest)
+        known = self._known.get(page)
+        found_tenant = self._read(known.name if known else _name(page))
+        if found_tenant:
+            return found_tenant
         return known.tenant if known else ""
 
-    def served(self, extension: str, digest: Digest, tenant: str) -> None:
+    def record(self, extension: str, digest: Digest, tenant: str) -> None:
         """Remember a tenant that was just served well."""
-        where = (extension, digest)
+        page = (extension, digest)
         now = monotonic()
-        known = self._known.get(where)
+        known = self._known.get(page)
         if known is not None and known.tenant == tenant:
-            if now < known.sure_until:
+            if now < known.fresh_until:
                 return
-            if now - known.told < REPEAT_SECONDS and self._look(known.name) in {tenant, None}:
-                known.sure_until = now + FRESH_SECONDS
+            if now - known.written_at < REPEAT_SECONDS and self._read(known.name) in {tenant, None}:
+                known.fresh_until = now + FRESH_SECONDS
                 return
-        name = known.name if known else _name(where)
-        self._tell(name, tenant)
-        self._known[where] = _KnownTenant(name, tenant, now, now + FRESH_SECONDS)
-        self._known.move_to_end(where)
+        name = known.name if known else _name(page)
+        self._write(name, tenant)
+        self._known[page] = _KnownTenant(name, tenant, now, now + FRESH_SECONDS)
+        self._known.move_to_end(page)
         if len(self._known) > MAX_HINTS:
             self._known.popitem(last=False)
 
-    def _look(self, name: bytes) -> str | None:
+    def _read(self, name: bytes) -> str | None:
         """What is told about it; empty for nothing, and None when nobody can be asked."""
-        chronicle = self._ready()
-        if chronicle is None:
+        shared_log = self._open_log()
+        if shared_log is None:
             return None
         try:
-            return (chronicle.get(name) or b"").decode(errors="replace")
+            return (shared_log.get(name) or b"").decode(errors="replace")
         except OSError as error:
-            self._give_up(error)
+            self._use_memory_only(error)
             return None
 
-    def _tell(self, name: bytes, tenant: str) -> None:
-        chronicle = self._ready()
-        if chronicle is not None:
+    def _write(self, name: bytes, tenant: str) -> None:
+        shared_log = self._open_log()
+        if shared_log is not None:
             try:
-                chronicle.put(name, tenant.encode(errors="replace"))
+                shared_log.put(name, tenant.encode(errors="replace"))
             except OSError as error:
-                self._give_up(error)
+                self._use_memory_only(error)
 
-    def _ready(self) -> SharedLog | None:
-        if self._chronicle is not None and not self._prepared:
+    def _open_log(self) -> SharedLog | None:
+        if self._shared_log is not None and not self._prepared:
             try:
-                self._chronicle.prepare()
+                self._shared_log.prepare()
                 # Once for each process is often enough: it takes few words to say all hints.
-                self._chronicle.sweep()
+                self._shared_log.sweep()
                 self._prepared = True
             except OSError as error:
-                self._give_up(error)
-        return self._chronicle
+                self._use_memory_only(error)
+        return self._shared_log
 
-    def _give_up(self, error: OSError) -> None:
-        self._chronicle = None
+    def _use_memory_only(self, error: OSError) -> None:
+        self._shared_log = None
         fields = {"why": error.strerror or str(error)}
         _log.warning("hints only in memory", extra={"fields": fields})
 
 
-def _name(where: _PageKey) -> bytes:
-    extension, digest = where
+def _name(page: _PageKey) -> bytes:
+    extension, digest = page
     return blake2b(f"{digest.hex}{extension}".encode(errors="replace"), digest_size=20).digest()
 
 
@@ -282,15 +282,17 @@ class TenantResolver:
         an empty value hides the header), the header, what is remembered, and what the registry
         knows about the host.
         """
-        told = header if query is None else query
-        return told or self._hints.get(extension, digest) or await self._of_host(host)
+        found_tenant = header if query is None else query
+        return (
+            found_tenant or self._hints.get(extension, digest) or await self._tenant_of_host(host)
+        )
 
-    def served(self, extension: str, digest: Digest, tenant: str) -> None:
+    def record(self, extension: str, digest: Digest, tenant: str) -> None:
         """Remember a tenant that was just served well."""
         if tenant:
-            self._hints.served(extension, digest, tenant)
+            self._hints.record(extension, digest, tenant)
 
-    async def _of_host(self, host: str) -> str:
+    async def _tenant_of_host(self, host: str) -> str:
         name = host.partition(":")[0]
         if not name:
             return ""
@@ -298,5 +300,5 @@ class TenantResolver:
             reply = await self._registry.lookup(name)
         except RegistryUnavailable:
             return ""
-        tenant = reply.fields.get("tenant_id") if reply.fine and reply.fields else None
+        tenant = reply.fields.get("tenant_id") if reply.ok and reply.fields else None
         return tenant if isinstance(tenant, str) else ""

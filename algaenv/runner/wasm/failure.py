@@ -112,17 +112,17 @@ def _dedent(cause: str) -> str:
 @dataclass(frozen=True, slots=True)
 class HostCall:
     """The last function of the host that a guest called; `error` is None where it went well, and
-    `why` is what the host knows beyond that."""
+    `reason` is what the host knows beyond that."""
 
     function: str
     error: str | None = None
-    why: str = ""
+    reason: str = ""
 
     @property
     def text(self) -> str:
         """`secrets.get: missing (no secret "api_key")`."""
-        why = f" ({self.why})" if self.why else ""
-        return f"{self.function}: {self.error or 'ok'}{why}"
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"{self.function}: {self.error or 'ok'}{reason}"
 
 
 @dataclass(frozen=True, slots=True)

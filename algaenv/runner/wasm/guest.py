@@ -52,7 +52,7 @@ class LinkedComponent:
     component: Any
     handler: Any
     """The index of the export."""
-    kept: tuple[object, ...]
+    keep_alive: tuple[object, ...]
     lower: Lowerer
     lift: Lifter
     wasi: bool
@@ -67,11 +67,11 @@ class Guest:
     def __init__(
         self,
         prepared: LinkedComponent,
-        here: ThreadContext,
+        thread_context: ThreadContext,
         ticker: Ticker,
         budget: MemoryBudget | None = None,
     ) -> None:
-        self._prepared, self._here, self._ticker = prepared, here, ticker
+        self._prepared, self._thread_context, self._ticker = prepared, thread_context, ticker
         self._budget = budget
         self._engine = abi.address(prepared.engine.ptr())
         self._linker = abi.address(prepared.linker.ptr())
@@ -86,30 +86,30 @@ class Guest:
         `memory_bytes` is the most that one memory may hold, inclusive. The guest is ended at the
         deadline of the invocation. Raises GuestFailure.
         """
-        here = self._here
-        running = here.running = ActiveCall(invocation, self._capture())
+        thread_context = self._thread_context
+        call = thread_context.call = ActiveCall(invocation, self._capture())
         if self._budget is not None:
-            running.budget, running.grown = self._budget, self._budget.begin()
+            call.budget, call.growth = self._budget, self._budget.start()
         store = abi.store_new(self._engine, None, None)
         try:
             with self._ticker:
-                return self._run(running, store, request, memory_bytes)
+                return self._run(call, store, request, memory_bytes)
         except GuestFailure as failure:
             failure.mute = not self._prepared.stderr
             raise
         finally:
-            self._drop(store, invocation)
-            here.running = None
-            if running.capture is not None:
-                running.capture.end(invocation)
+            self._delete_store(store, invocation)
+            thread_context.call = None
+            if call.capture is not None:
+                call.capture.end(invocation)
             # A traceback would hold the frame that holds the traceback.
-            running.fault = None
+            call.fault = None
 
     @staticmethod
-    def _drop(store: int, invocation: Invocation) -> None:
+    def _delete_store(store: int, invocation: Invocation) -> None:
         """Free a store, which takes as long as to clean its memory: after the answer, on a lane."""
         wait = invocation.wait
-        if not (isinstance(wait, LoopBridge) and wait.put_off(lambda: abi.store_delete(store))):
+        if not (isinstance(wait, LoopBridge) and wait.defer(lambda: abi.store_delete(store))):
             abi.store_delete(store)
 
     def check(self) -> None:
@@ -133,17 +133,17 @@ class Guest:
     def _capture(self) -> OutputCapture | None:
         if not self._prepared.wasi:
             return None
-        here = self._here
-        if here.capture is None:
-            here.capture = OutputCapture()
-        here.capture.begin()
-        return here.capture
+        thread_context = self._thread_context
+        if thread_context.capture is None:
+            thread_context.capture = OutputCapture()
+        thread_context.capture.start()
+        return thread_context.capture
 
     def _run(
-        self, running: ActiveCall, store: int, request: dict[str, Any], memory_bytes: int
+        self, call: ActiveCall, store: int, request: dict[str, Any], memory_bytes: int
     ) -> dict[str, Any]:
-        prepared, spent = self._prepared, running.invocation.spent
-        if running.over:
+        prepared, timings = self._prepared, call.invocation.timings
+        if call.expired:
             raise GuestFailure(Kind.TIMEOUT, "the time of the call was over before it began")
         started = time.perf_counter()
         context = abi.store_context(store)
@@ -151,41 +151,41 @@ class Guest:
         abi.set_epoch_deadline(context, 1)
         abi.store_on_epoch(store, prepared.on_epoch, None, None)
         if prepared.wasi:
-            _set_empty_wasi(context, running.capture)
+            _set_empty_wasi(context, call.capture)
         instance, function = abi.Instance(), abi.Function()
         error = abi.instantiate(self._linker, context, self._component, ctypes.byref(instance))
         ready = time.perf_counter()
-        spent.instantiate = ready - started
+        timings.instantiate = ready - started
         if error:
-            raise _failure(running, error, Kind.INSTANTIATE)
+            raise _failure(call, error, Kind.INSTANTIATE)
         if not abi.get_func(ctypes.byref(instance), context, self._handler, ctypes.byref(function)):
             raise GuestFailure(Kind.SIGNATURE, "failed to find function export")
         try:
-            return self._call(running, context, function, request)
+            return self._call(call, context, function, request)
         finally:
-            spent.run = time.perf_counter() - ready
+            timings.run = time.perf_counter() - ready
 
     def _call(
-        self, running: ActiveCall, context: int, function: Any, request: dict[str, Any]
+        self, call: ActiveCall, context: int, function: Any, request: dict[str, Any]
     ) -> dict[str, Any]:
         arena = Arena()
         try:
             given = self._prepared.lower(request, arena)
         except ConversionError as unfit:
             raise GuestFailure(Kind.HOST, f"the request does not fit: {unfit}") from None
-        answer = bytearray(abi.VALUE)
-        place = ctypes.addressof(ctypes.c_char.from_buffer(answer))
+        response = bytearray(abi.VALUE)
+        place = ctypes.addressof(ctypes.c_char.from_buffer(response))
         error = abi.call(ctypes.byref(function), context, id(given) + abi.BYTES_HEAD, 1, place, 1)
         if error:
-            raise _failure(running, error, Kind.TRAP)
+            raise _failure(call, error, Kind.TRAP)
         body = None
         try:
-            lifted: dict[str, Any] = self._prepared.lift(bytes(answer), 0)
+            lifted: dict[str, Any] = self._prepared.lift(bytes(response), 0)
             body = lifted["body"]
             return lifted
         finally:
-            much = body is not None and len(body) > abi.SLICE
-            (abi.delete_large if much else abi.delete)(place)
+            is_large = body is not None and len(body) > abi.SLICE
+            (abi.delete_large if is_large else abi.delete)(place)
 
 
 def _set_empty_wasi(context: int, capture: OutputCapture | None) -> None:
@@ -196,16 +196,16 @@ def _set_empty_wasi(context: int, capture: OutputCapture | None) -> None:
         output, error = capture.paths
         abi.wasi_stdout(config, output)
         abi.wasi_stderr(config, error)
-    trouble = abi.set_wasi(context, config)
-    if trouble:
-        raise RuntimeError(abi.take_error(trouble)[0])
+    problem = abi.set_wasi(context, config)
+    if problem:
+        raise RuntimeError(abi.take_error(problem)[0])
 
 
-def _failure(running: ActiveCall, error: int, otherwise: Kind) -> BaseException:
+def _failure(call: ActiveCall, error: int, otherwise: Kind) -> BaseException:
     """Return what ended a call, from the engine's words and what happened on our side."""
     text, status = abi.take_error(error)
     chain = causes(text)
-    match running.fault:
+    match call.fault:
         case None if status is not None:
             return GuestFailure(
                 Kind.EXIT, chain[0], reason=f"it exited with status {status}", causes=chain
@@ -217,10 +217,10 @@ def _failure(running: ActiveCall, error: int, otherwise: Kind) -> BaseException:
         case DeadlineExceeded():
             return GuestFailure(Kind.TIMEOUT, chain[0], reason=INTERRUPT, causes=chain)
         case ConversionError() as fault:
-            reason = f"{running.where} of this runner returned what does not fit: {fault}"
+            reason = f"{call.function} of this runner returned what does not fit: {fault}"
             return GuestFailure(Kind.HOST, chain[0], reason=reason, causes=chain)
         case Exception():
-            reason = f"{running.where} of this runner failed"
+            reason = f"{call.function} of this runner failed"
             return GuestFailure(Kind.HOST, chain[0], reason=reason, causes=chain)
         case fault:
             return fault
@@ -241,14 +241,14 @@ class UnusableFile(Exception):
 class GuestLoader:
     """Loads compiled components and links them with the host functions of `table`.
 
-    `lanes`: how many calls run at once; `budget`: what they may hold together. Make it after
+    `threads`: how many calls run at once; `budget`: what they may hold together. Make it after
     forking, once a process: engines have threads and signal handlers.
     """
 
     def __init__(
         self,
         table: HostTable,
-        lanes: int,
+        threads: int,
         *,
         pooled: bool = True,
         budget: MemoryBudget | None = None,
@@ -261,15 +261,17 @@ class GuestLoader:
                 faulthandler.enable(sys.__stderr__)
         self._table = table
         self._budget = budget
-        self._here = ThreadContext()
+        self._thread_context = ThreadContext()
         self.ticker = Ticker()
         self._on_epoch = abi.EPOCH(self._epoch)
-        pool = engine_config.Pool.of(lanes + SPARE_GUESTS)
+        pool = engine_config.Pool.of(threads + SPARE_GUESTS)
         self.pooled = pooled and _can_reserve(pool.address_space)
         engines = [wasmtime.Engine(engine_config.config())]
         if self.pooled:
             engines.insert(0, wasmtime.Engine(engine_config.config(pool=pool)))
-        self._engines = [(engine, WasiHttpStubs(engine, self._here)) for engine in engines]
+        self._engines = [
+            (engine, WasiHttpStubs(engine, self._thread_context)) for engine in engines
+        ]
         for engine in engines:
             self.ticker.add(partial(abi.increment_epoch, abi.address(engine.ptr())))
 
@@ -293,7 +295,7 @@ class GuestLoader:
 
         imports = _imports(engine, component)
         linker = Linker(engine)
-        definitions = LinkerDefinitions(linker, self._here)
+        definitions = LinkerDefinitions(linker, self._thread_context)
         wasi = any(name.startswith(PREFIX) for name in imports)
         if wasi:
             linker.add_wasip2()
@@ -306,7 +308,7 @@ class GuestLoader:
             elif functions and not name.startswith(PREFIX):
                 raise link_failure(name, [f"this runner has nothing called {name}"])
         prepared = self._prepare(engine, linker, component, definitions, imports)
-        guest = Guest(prepared, self._here, self.ticker, self._budget)
+        guest = Guest(prepared, self._thread_context, self.ticker, self._budget)
         guest.check()
         return guest
 
@@ -325,23 +327,23 @@ class GuestLoader:
         if not isinstance(kind, FuncType):
             reason = f"it exports no function called {wit.HANDLER}"
             raise GuestFailure(Kind.SIGNATURE, _NO_HANDLER, reason=reason)
-        ours, (theirs, trouble) = wit.handler_signature(), read_signature(kind)
-        complaints = [trouble]
-        if theirs is not None:
-            complaints = list(wit.mismatches(ours, theirs, we_call=True))
-        if theirs is None or theirs.result is None or complaints:
-            reason = f"{wit.HANDLER}: {'; '.join(complaints)}"
+        expected, (exported, problem) = wit.handler_signature(), read_signature(kind)
+        problems = [problem]
+        if exported is not None:
+            problems = list(wit.mismatches(expected, exported, host_calls=True))
+        if exported is None or exported.result is None or problems:
+            reason = f"{wit.HANDLER}: {'; '.join(problems)}"
             raise GuestFailure(
-                Kind.SIGNATURE, _NOT_THE_TYPE, reason=reason, causes=(_NOT_THE_TYPE, *complaints)
+                Kind.SIGNATURE, _NOT_THE_TYPE, reason=reason, causes=(_NOT_THE_TYPE, *problems)
             )
         return LinkedComponent(
             engine=engine,
             linker=linker,
             component=component,
             handler=component.get_export_index(wit.HANDLER),
-            kept=(*definitions.kept, self._on_epoch),
-            lower=lowerer(theirs.parameters[0][1]),
-            lift=lifter(theirs.result, ours.result),
+            keep_alive=(*definitions.keep_alive, self._on_epoch),
+            lower=lowerer(exported.parameters[0][1]),
+            lift=lifter(exported.result, expected.result),
             wasi=any(name.startswith(PREFIX) for name in imports),
             stderr=any(name.startswith(STDERR) for name in imports),
             on_epoch=self._on_epoch,
@@ -349,10 +351,10 @@ class GuestLoader:
 
     def _epoch(self, _context: int, _data: int, ticks: Any, update: Any) -> int | None:
         """Run on the thread of a guest at each tick."""
-        running = self._here.running
-        words = running.tick() if running is not None else b"no call is under way"
-        if words is not None:
-            return abi.error_new(words)  # type: ignore[no-any-return]
+        call = self._thread_context.call
+        message = call.tick() if call is not None else b"no call is under way"
+        if message is not None:
+            return abi.error_new(message)  # type: ignore[no-any-return]
         ticks[0], update[0] = 1, 0
         return None
 

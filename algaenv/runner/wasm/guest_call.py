@@ -35,71 +35,71 @@ T = TypeVar("T")
 class LoopBridge:
     """The Waiter of one call. `Lanes.waiter` makes it, and `Lanes.run` says what it is about.
 
-    `left`: whether the caller has gone; a guest is ended at its next tick then.
+    `cancelled`: whether the caller has gone; a guest is ended at its next tick then.
     """
 
     __slots__ = (
-        "_deadline", "_later", "_loop", "_pause", "_resume", "_spent", "_under_way", "left",
+        "_deadline", "_deferred", "_loop", "_pause", "_resume", "_task", "_timings", "cancelled",
     )  # fmt: skip
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self._loop = loop
         self._deadline = float("inf")
-        self._spent: Timings | None = None
+        self._timings: Timings | None = None
         self._pause: Callable[[], None] | None = None
         self._resume: Callable[[], None] | None = None
-        self._under_way: _BridgedTask | None = None
-        self._later: list[Callable[[], object]] | None = None
-        self.left = False
+        self._task: _BridgedTask | None = None
+        self._deferred: list[Callable[[], object]] | None = None
+        self.cancelled = False
 
     def bind(
         self,
         deadline: float,
-        spent: Timings,
+        timings: Timings,
         *,
         pause: Callable[[], None],
         resume: Callable[[], None],
     ) -> None:
         """Say until when to wait, and what to do before and after the thread is blocked."""
-        self._deadline, self._spent = deadline, spent
+        self._deadline, self._timings = deadline, timings
         self._pause, self._resume = pause, resume
-        self._later = []
+        self._deferred = []
 
-    def put_off(self, chore: Callable[[], object]) -> bool:
+    def defer(self, callback: Callable[[], object]) -> bool:
         """Have a chore of the call done once its caller has the answer; False: do it now."""
-        if self._later is None:
+        if self._deferred is None:
             return False
-        self._later.append(chore)
+        self._deferred.append(callback)
         return True
 
-    def clear_away(self) -> None:
+    def run_deferred(self) -> None:
         """Do what was put off."""
-        chores, self._later = self._later or (), None
-        for chore in chores:
-            chore()
+        callbacks, self._deferred = self._deferred or (), None
+        for callback in callbacks:
+            callback()
 
-    def leave(self) -> None:
+    def cancel(self) -> None:
         """Wake the thread, since nobody waits for it. On the event loop only."""
-        self.left = True
-        if self._under_way is not None:
-            self._under_way.abandon()
+        self.cancelled = True
+        if self._task is not None:
+            self._task.cancel()
 
     def __call__(self, work: Coroutine[Any, Any, T], /) -> T:
         """Return what the work returns, or raise what it raises. Raises Expired."""
         started = time.monotonic()
-        if self.left or started >= self._deadline:
+        if self.cancelled or started >= self._deadline:
             work.close()
             raise DeadlineExceeded
-        errand = self._under_way = _BridgedTask(work, self._loop)
+        task = self._task = _BridgedTask(work, self._loop)
         if self._pause is not None:
             self._pause()
         try:
-            result: T = errand.result(self._deadline - started)
+            result: T = task.result(self._deadline - started)
             return result
         finally:
-            self._under_way = None
-            if self._spent is not None:
-                self._spent.waiting += time.monotonic() - started
+            self._task = None
+            if self._timings is not None:
+                self._timings.waiting += time.monotonic() - started
             if self._resume is not None:
                 self._resume()
 
@@ -107,15 +107,15 @@ class LoopBridge:
 class _BridgedTask:
     """Work that a thread waits for."""
 
-    __slots__ = ("_abandoned", "_ended", "_loop", "_scope", "_task", "_work")
+    __slots__ = ("_cancelled", "_done", "_loop", "_scope", "_task", "_work")
 
     def __init__(self, work: Coroutine[Any, Any, Any], loop: AbstractEventLoop) -> None:
         self._work, self._loop = work, loop
         self._task: asyncio.Task[Any] | None = None
         self._scope: CancelScope | None = None
-        self._abandoned = False
-        self._ended = threading.Lock()
-        self._ended.acquire()
+        self._cancelled = False
+        self._done = threading.Lock()
+        self._done.acquire()
 
     def result(self, seconds: float) -> Any:
         try:
@@ -123,17 +123,17 @@ class _BridgedTask:
         except RuntimeError:
             self._work.close()
             raise DeadlineExceeded from None
-        if not self._ended.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
-            self._abandoned = True
-            self._loop.call_soon_threadsafe(self.abandon)
+        if not self._done.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
+            self._cancelled = True
+            self._loop.call_soon_threadsafe(self.cancel)
             raise DeadlineExceeded
-        if self._abandoned or self._task is None or self._task.cancelled():
+        if self._cancelled or self._task is None or self._task.cancelled():
             raise DeadlineExceeded
         return self._task.result()
 
-    def abandon(self) -> None:
+    def cancel(self) -> None:
         """Cancel the work and wake the thread; on the loop."""
-        self._abandoned = True
+        self._cancelled = True
         if self._scope is not None:
             self._scope.cancel()
         else:
@@ -143,26 +143,26 @@ class _BridgedTask:
         self._wake()
 
     def _start(self) -> None:
-        if self._abandoned:
+        if self._cancelled:
             self._work.close()
             return
-        self._task = self._loop.create_task(self._within())
-        self._task.add_done_callback(self._land)
+        self._task = self._loop.create_task(self._run_in_scope())
+        self._task.add_done_callback(self._on_done)
 
-    async def _within(self) -> Any:
+    async def _run_in_scope(self) -> Any:
         with CancelScope() as self._scope:
             return await self._work
         raise DeadlineExceeded
 
-    def _land(self, task: asyncio.Task[Any]) -> None:
+    def _on_done(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled():
             # Looked at here, since the thread may have gone on.
             task.exception()
         self._wake()
 
     def _wake(self) -> None:
-        if self._ended.locked():
-            self._ended.release()
+        if self._done.locked():
+            self._done.release()
 
 
 MAX_BYTES = 256 << 10
@@ -184,10 +184,10 @@ class OutputCapture:
         output, error = self._streams
         return output.path, error.path
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Forget what was there."""
         for stream in self._streams:
-            stream.begin()
+            stream.start()
 
     def drain(self, invocation: Invocation) -> None:
         """Pass on the lines that have ended since the last time."""
@@ -208,53 +208,53 @@ class _Stream:
         self.path = f"/proc/self/fd/{self._file}".encode()
         self._reset()
 
-    def begin(self) -> None:
+    def start(self) -> None:
         if self._read or os.fstat(self._file).st_size:
             os.ftruncate(self._file, 0)
             self._reset()
 
     def _reset(self) -> None:
-        self._read, self._left, self._dropped, self._part = 0, MAX_BYTES, 0, b""
-        self._lines = MAX_LINES
+        self._read, self._bytes_left, self._dropped, self._partial_line = 0, MAX_BYTES, 0, b""
+        self._lines_left = MAX_LINES
 
     def drain(self, invocation: Invocation) -> None:
         size = os.fstat(self._file).st_size
         new = size - self._read
         if new <= 0:
             return
-        data = os.pread(self._file, min(new, self._left), self._read)
-        self._left -= len(data)
+        data = os.pread(self._file, min(new, self._bytes_left), self._read)
+        self._bytes_left -= len(data)
         self._dropped += new - len(data)
         self._read = size
         if size > MAX_BYTES:
             # The guest goes on at its own place: what comes before it takes no memory then.
             os.ftruncate(self._file, 0)
-        *lines, self._part = (self._part + data).split(b"\n")
+        *lines, self._partial_line = (self._partial_line + data).split(b"\n")
         for line in lines:
-            self._say(invocation, line)
-        if len(self._part) > MAX_LINE_BYTES:
-            self._say(invocation, self._part)
-            self._part = b""
+            self._emit_split(invocation, line)
+        if len(self._partial_line) > MAX_LINE_BYTES:
+            self._emit_split(invocation, self._partial_line)
+            self._partial_line = b""
 
     def end(self, invocation: Invocation) -> None:
-        self._say(invocation, self._part)
+        self._emit_split(invocation, self._partial_line)
         if self._dropped:
-            self._pass(invocation, f"[{self._dropped} bytes of {self._name} were dropped]")
+            self._emit(invocation, f"[{self._dropped} bytes of {self._name} were dropped]")
 
-    def _say(self, invocation: Invocation, line: bytes) -> None:
+    def _emit_split(self, invocation: Invocation, line: bytes) -> None:
         line = line.rstrip(b"\r")
         for first in range(0, len(line), MAX_LINE_BYTES):
             part = line[first : first + MAX_LINE_BYTES]
-            if self._lines:
-                self._lines -= 1
-                self._pass(invocation, part.decode("utf-8", "replace"))
+            if self._lines_left:
+                self._lines_left -= 1
+                self._emit(invocation, part.decode("utf-8", "replace"))
             else:
                 self._dropped += len(part)
 
-    def _pass(self, invocation: Invocation, text: str) -> None:
+    def _emit(self, invocation: Invocation, text: str) -> None:
         if self._name == "stderr":
-            invocation.wrote(text)
-        invocation.say(self._name, self._level, text)
+            invocation.record_stderr(text)
+        invocation.log(self._name, self._level, text)
 
     def __del__(self) -> None:
         os.close(self._file)
@@ -275,36 +275,36 @@ class ActiveCall:
     invocation: Invocation
     capture: OutputCapture | None = None
     fault: BaseException | None = None
-    where: str = ""
+    function: str = ""
     """The function whose fault it was."""
     budget: MemoryBudget | None = None
-    grown: MemoryGrowth | None = None
+    growth: MemoryGrowth | None = None
 
     @property
-    def over(self) -> bool:
+    def expired(self) -> bool:
         """Whether there is no use in going on."""
         wait = self.invocation.wait
-        if isinstance(wait, LoopBridge) and wait.left:
+        if isinstance(wait, LoopBridge) and wait.cancelled:
             return True
         return time.monotonic() >= self.invocation.deadline
 
     def tick(self) -> bytes | None:
         """Look at the time, and pass on what was said. Returns words to end the guest with."""
         try:
-            if self.over:
+            if self.expired:
                 raise DeadlineExceeded
-            if self.budget is not None and self.grown is not None:
-                self.budget.look(self.grown)
+            if self.budget is not None and self.growth is not None:
+                self.budget.check(self.growth)
             if self.capture is not None:
                 self.capture.drain(self.invocation)
         except BaseException as error:
             return self.fail(error, "a tick")
         return None
 
-    def fail(self, error: BaseException, where: str) -> bytes:
+    def fail(self, error: BaseException, function: str) -> bytes:
         """Keep what went wrong for the end of the call. Returns words to end the guest with."""
         if self.fault is None:
-            self.fault, self.where = error, where
+            self.fault, self.function = error, function
             if isinstance(error, Exception) and not isinstance(
                 error, DeadlineExceeded | GuestFailure
             ):
@@ -312,7 +312,7 @@ class ActiveCall:
                     "request_id": self.invocation.request_id,
                     "tenant": self.invocation.tenant,
                     "extension": self.invocation.extension,
-                    "function": where,
+                    "function": function,
                 }
                 _logger.error("host function failed", exc_info=error, extra={"fields": fields})
         if isinstance(error, DeadlineExceeded):
@@ -325,7 +325,7 @@ class ActiveCall:
 class ThreadContext(threading.local):
     """The call under way on this thread, and what the thread keeps between calls."""
 
-    running: ActiveCall | None = None
+    call: ActiveCall | None = None
     capture: OutputCapture | None = None
 
 

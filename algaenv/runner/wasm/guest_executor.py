@@ -54,13 +54,13 @@ class GuestExecutor:
     """
 
     def __init__(self, *, threads: int, queue: int, ticker: Ticker, width: int = WIDTH) -> None:
-        self._threads, self._queue = threads, queue
+        self._max_threads, self._max_queued = threads, queue
         self._lock = threading.Lock()
-        self._turn = FairShare(width)
-        self._waiting: deque[_Job[Any]] = deque()
+        self._fair_share = FairShare(width)
+        self._queued: deque[_Job[Any]] = deque()
         self._idle: list[_GuestThread] = []
         self._running = 0
-        self._lanes = 0
+        self._thread_count = 0
         self._mean_seconds = 0.01
         self._closed = False
         self._drained: asyncio.Event | None = None
@@ -75,26 +75,26 @@ class GuestExecutor:
     @property
     def waiting(self) -> int:
         """Calls in the queue."""
-        return len(self._waiting)
+        return len(self._queued)
 
     def waiter(self) -> LoopBridge:
         """Return what goes into an invocation as `wait`, before it is given to `run`."""
         return LoopBridge(asyncio.get_running_loop())
 
-    async def run(self, work: Callable[[], T], invocation: Invocation) -> T:
-        """Run `work` on a lane and return its result.
+    async def run(self, function: Callable[[], T], invocation: Invocation) -> T:
+        """Run `function` on a lane and return its result.
 
         Raises what it raises; GuestFailure (timeout) when its time is over, whether it has begun
         or not; Busy, Closed. When the caller is cancelled, the guest is ended at its next tick.
         """
-        job = _Job(work, invocation, asyncio.get_running_loop())
-        self._enter(job)
+        job = _Job(function, invocation, asyncio.get_running_loop())
+        self._submit(job)
         deadline = job.loop.time() + max(0.0, invocation.deadline - time.monotonic())
-        timer = job.loop.call_at(deadline, self._overdue, job)
+        timer = job.loop.call_at(deadline, self._on_deadline, job)
         try:
-            return await job.answer
+            return await job.future
         except asyncio.CancelledError:
-            self._leave(job)
+            self._cancel(job)
             raise
         finally:
             timer.cancel()
@@ -105,117 +105,117 @@ class GuestExecutor:
         """Take no more calls, and return when those under way and in the queue have ended."""
         self._closed = True
         self._drained = asyncio.Event()
-        while self._running or self._waiting:
+        while self._running or self._queued:
             self._drained.clear()
             await self._drained.wait()
         with self._lock:
-            for lane in self._idle:
-                lane.inbox.put(None)
+            for thread in self._idle:
+                thread.inbox.put(None)
             self._idle.clear()
 
-    def _enter(self, job: _Job[Any]) -> None:
+    def _submit(self, job: _Job[Any]) -> None:
         if self._closed:
             raise ExecutorClosed("the runner is stopping")
         with self._lock:
-            if self._running + len(self._waiting) >= self._capacity + self._queue:
+            if self._running + len(self._queued) >= self._capacity + self._max_queued:
                 raise ExecutorBusy(self._retry_after())
-            self._waiting.append(job)
-            self._begin()
+            self._queued.append(job)
+            self._dispatch()
 
     @property
     def _capacity(self) -> int:
-        return self._threads - max(0, self.stuck - _MAX_STUCK)
+        return self._max_threads - max(0, self.stuck - _MAX_STUCK)
 
     def _retry_after(self) -> float:
-        ahead = len(self._waiting) + 1
+        ahead = len(self._queued) + 1
         return max(_MIN_RETRY_SECONDS, round(ahead * self._mean_seconds / 2, 1))
 
-    def _begin(self) -> None:
+    def _dispatch(self) -> None:
         """Give calls of the queue to lanes, while they may compute."""
         while (job := self._next()) is not None:
-            lane = self._idle.pop() if self._idle else self._new_lane()
-            lane.inbox.put(job)
+            thread = self._idle.pop() if self._idle else self._new_thread()
+            thread.inbox.put(job)
 
     def _next(self) -> _Job[Any] | None:
         """Take the next call from the queue, if it may begin."""
-        if self._waiting and self._running < self._capacity and self._turn.free:
-            job = self._waiting.popleft()
-            job.started = time.monotonic()
+        if self._queued and self._running < self._capacity and self._fair_share.free:
+            job = self._queued.popleft()
+            job.started_at = time.monotonic()
             self._running += 1
-            self._turn.take(job.claim)
+            self._fair_share.acquire(job.slot)
             return job
         return None
 
-    def _new_lane(self) -> _GuestThread:
-        self._lanes += 1
-        return _GuestThread(self._lanes, self._serve)
+    def _new_thread(self) -> _GuestThread:
+        self._thread_count += 1
+        return _GuestThread(self._thread_count, self._run_thread)
 
-    def _serve(self, lane: _GuestThread) -> None:
+    def _run_thread(self, thread: _GuestThread) -> None:
         """Be a lane: the body of its thread."""
-        while (job := lane.inbox.get()) is not None:
-            more: _Job[Any] | None = job
-            while more is not None:
-                result, error = more.perform(pause=self._pause, resume=self._resume)
-                self._ended(more)
-                more.tell(result, error, self._told)
-                more.clear_away()
+        while (job := thread.inbox.get()) is not None:
+            current: _Job[Any] | None = job
+            while current is not None:
+                result, error = current.run(pause=self._pause, resume=self._resume)
+                self._record_end(current)
+                current.resolve(result, error, self._notify_drained)
+                current.run_deferred()
                 del result, error
-                more = self._following(lane, more)
+                current = self._finish(thread, current)
             del job
 
-    def _ended(self, job: _Job[Any]) -> None:
+    def _record_end(self, job: _Job[Any]) -> None:
         """Count a call as ended, before its caller hears of it and comes back with another."""
         with self._lock:
             if job.written_off:
                 self.stuck -= 1
             else:
                 self._running -= 1
-                seconds = time.monotonic() - job.started
+                seconds = time.monotonic() - job.started_at
                 self._mean_seconds += _SMOOTHING * (seconds - self._mean_seconds)
 
-    def _following(self, lane: _GuestThread, job: _Job[Any]) -> _Job[Any] | None:
+    def _finish(self, thread: _GuestThread, job: _Job[Any]) -> _Job[Any] | None:
         """Give up the turn of a call; return the next one for this lane."""
         with self._lock:
-            self._turn.give(job.claim)
+            self._fair_share.release(job.slot)
             following = self._next()
             if following is None:
-                self._idle.append(lane)
-            self._begin()
+                self._idle.append(thread)
+            self._dispatch()
             return following
 
-    def _pause(self, claim: Slot) -> None:
+    def _pause(self, slot: Slot) -> None:
         with self._lock:
-            self._turn.give(claim)
-            self._begin()
+            self._fair_share.release(slot)
+            self._dispatch()
 
-    def _resume(self, claim: Slot) -> None:
+    def _resume(self, slot: Slot) -> None:
         with self._lock:
-            self._turn.queue(claim)
-        claim.gate.acquire()
-        claim.begin()
+            self._fair_share.enqueue(slot)
+        slot.gate.acquire()
+        slot.start()
 
     def _review(self) -> None:
         with self._lock:
-            self._turn.review()
-            self._begin()
+            self._fair_share.revoke_long_running()
+            self._dispatch()
 
-    def _overdue(self, job: _Job[Any]) -> None:
+    def _on_deadline(self, job: _Job[Any]) -> None:
         """The time of a call is over: it shall not begin, or is given a moment to end."""
-        if job.answer.done():
+        if job.future.done():
             return
         if not self._withdraw(job):
             job.timer = job.loop.call_later(GRACE_SECONDS, self._write_off, job)
             return
-        self._told()
+        self._notify_drained()
         message = "the time of the call was over before a lane was free"
-        job.answer.set_exception(GuestFailure(Kind.TIMEOUT, message))
+        job.future.set_exception(GuestFailure(Kind.TIMEOUT, message))
 
     def _write_off(self, job: _Job[Any]) -> None:
         """Answer for a guest that cannot be ended; its lane counts no more until it is back."""
-        if job.answer.done():
+        if job.future.done():
             return
         self._abandon(job)
-        job.answer.set_exception(
+        job.future.set_exception(
             GuestFailure(
                 Kind.TIMEOUT,
                 "the guest did not end at its deadline",
@@ -226,32 +226,32 @@ class GuestExecutor:
     def _abandon(self, job: _Job[Any]) -> None:
         with self._lock:
             # Its time may be over first, and its caller leave after that.
-            if job.over or job.written_off:
+            if job.finished or job.written_off:
                 return
             job.written_off = True
             self._running -= 1
             self.stuck += 1
-            job.claim.exempt = True
-            self._turn.give(job.claim)
-            self._begin()
-        self._told()
+            job.slot.exempt = True
+            self._fair_share.release(job.slot)
+            self._dispatch()
+        self._notify_drained()
 
-    def _leave(self, job: _Job[Any]) -> None:
+    def _cancel(self, job: _Job[Any]) -> None:
         if self._withdraw(job):
-            self._told()
+            self._notify_drained()
             return
-        job.leave()
-        if not job.over:
+        job.cancel()
+        if not job.finished:
             job.loop.call_later(GRACE_SECONDS, self._abandon, job)
 
     def _withdraw(self, job: _Job[Any]) -> bool:
         """Take a call out of the queue; tell whether it never began."""
         with self._lock:
-            if job in self._waiting:
-                self._waiting.remove(job)
-            return job.started == 0
+            if job in self._queued:
+                self._queued.remove(job)
+            return job.started_at == 0
 
-    def _told(self) -> None:
+    def _notify_drained(self) -> None:
         if self._drained is not None:
             self._drained.set()
 
@@ -265,7 +265,9 @@ class _GuestThread:
         self.inbox: SimpleQueue[_Job[Any] | None] = SimpleQueue()
         before = threading.stack_size(THREAD_STACK_BYTES)
         try:
-            threading.Thread(target=serve, args=(self,), name=f"lane-{number}", daemon=True).start()
+            threading.Thread(
+                target=serve, args=(self,), name=f"guest-{number}", daemon=True
+            ).start()
         finally:
             threading.stack_size(before)
 
@@ -274,69 +276,71 @@ class _Job(Generic[T]):
     """One call on its way through the lanes."""
 
     __slots__ = (
-        "_invocation", "_work", "answer", "claim", "entered", "loop", "over", "started", "timer",
-        "written_off",
+        "_function", "_invocation", "finished", "future", "loop", "queued_at", "slot",
+        "started_at", "timer", "written_off",
     )  # fmt: skip
 
     def __init__(
-        self, work: Callable[[], T], invocation: Invocation, loop: asyncio.AbstractEventLoop
+        self, function: Callable[[], T], invocation: Invocation, loop: asyncio.AbstractEventLoop
     ) -> None:
-        self._work, self._invocation, self.loop = work, invocation, loop
-        self.answer: asyncio.Future[T] = loop.create_future()
-        self.claim = Slot()
-        self.entered = time.monotonic()
-        self.started = 0.0
-        self.over = False
+        self._function, self._invocation, self.loop = function, invocation, loop
+        self.future: asyncio.Future[T] = loop.create_future()
+        self.slot = Slot()
+        self.queued_at = time.monotonic()
+        self.started_at = 0.0
+        self.finished = False
         self.written_off = False
         self.timer: asyncio.TimerHandle | None = None
 
-    def perform(
+    def run(
         self, *, pause: Callable[[Slot], None], resume: Callable[[Slot], None]
     ) -> tuple[T | None, BaseException | None]:
         """Do the work on this thread."""
-        invocation, claim = self._invocation, self.claim
-        claim.begin()
-        invocation.spent.queued = self.started - self.entered
+        invocation, slot = self._invocation, self.slot
+        slot.start()
+        invocation.timings.queued = self.started_at - self.queued_at
         if isinstance(invocation.wait, LoopBridge):
             invocation.wait.bind(
                 invocation.deadline,
-                invocation.spent,
-                pause=lambda: pause(claim),
-                resume=lambda: resume(claim),
+                invocation.timings,
+                pause=lambda: pause(slot),
+                resume=lambda: resume(slot),
             )
         try:
-            return self._work(), None
+            return self._function(), None
         except GuestFailure as error:
             # It says all there is to know; frames would keep each other alive for a while.
             return None, error.with_traceback(None)
         except BaseException as error:
             return None, error
         finally:
-            self.over = True
+            self.finished = True
 
-    def clear_away(self) -> None:
+    def run_deferred(self) -> None:
         """Do what the call has left to be done, now that its caller has the answer."""
         if isinstance(self._invocation.wait, LoopBridge):
-            self._invocation.wait.clear_away()
+            self._invocation.wait.run_deferred()
 
-    def leave(self) -> None:
+    def cancel(self) -> None:
         """End the guest at its next tick, and wake it if it waits."""
         if isinstance(self._invocation.wait, LoopBridge):
-            self._invocation.wait.leave()
+            self._invocation.wait.cancel()
 
-    def tell(self, result: T | None, error: BaseException | None, told: Callable[[], None]) -> None:
+    def resolve(
+        self, result: T | None, error: BaseException | None, on_resolved: Callable[[], None]
+    ) -> None:
         """Pass the result to the loop."""
 
-        def land() -> None:
-            if not self.answer.done():
+        def set_result() -> None:
+            if not self.future.done():
                 if error is not None:
-                    self.answer.set_exception(error)
+                    self.future.set_exception(error)
                 else:
-                    self.answer.set_result(result)  # type: ignore[arg-type]
-            told()
+                    self.future.set_result(result)  # type: ignore[arg-type]
+            on_resolved()
 
         try:
-            self.loop.call_soon_threadsafe(land)
+            self.loop.call_soon_threadsafe(set_result)
         except RuntimeError:
             # The loop has ended: nobody is left to be told.
             return

@@ -40,15 +40,15 @@ _LONGEST_NUMBER = 19
 class MemoryGrowth:
     """What one guest took so far, as far as it was seen."""
 
-    seen: int
+    measured: int
     bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryBudget:
-    """`most` bytes for this process, the engine and everything else included."""
+    """`max_bytes` bytes for this process, the engine and everything else included."""
 
-    most: int
+    max_bytes: int
 
     @classmethod
     def read(cls, env: Mapping[str, str], workers: int) -> MemoryBudget:
@@ -59,17 +59,17 @@ class MemoryBudget:
             return cls(int(text))
         return cls(max(MIN_BYTES, min(_memory_limits()) // 2 // workers))
 
-    def begin(self) -> MemoryGrowth:
+    def start(self) -> MemoryGrowth:
         """Note what there is before a guest begins."""
         return MemoryGrowth(memory_used())
 
-    def look(self, grown: MemoryGrowth) -> None:
+    def check(self, growth: MemoryGrowth) -> None:
         """Note what it took since the last look. Raises GuestFailure (memory) if it must end."""
         now = memory_used()
-        grown.bytes += max(0, now - grown.seen)
-        grown.seen = now
-        if now > self.most and grown.bytes >= MIN_GROWTH_BYTES:
-            mib = self.most >> 20
+        growth.bytes += max(0, now - growth.measured)
+        growth.measured = now
+        if now > self.max_bytes and growth.bytes >= MIN_GROWTH_BYTES:
+            mib = self.max_bytes >> 20
             raise GuestFailure(
                 Kind.MEMORY,
                 f"the guests of this worker hold more than {mib} MiB together, and this one grew",
@@ -106,27 +106,27 @@ _MAX_WIDTH = 16
 class Slot:
     """A call's part in the turns. The thread of the call blocks on `gate` until it is its turn."""
 
-    __slots__ = ("_clock", "_used", "exempt", "gate", "since")
+    __slots__ = ("_clock", "_used", "acquired_at", "exempt", "gate")
 
     def __init__(self) -> None:
         self.gate = Lock()
         self.gate.acquire()
-        self.since = 0.0
+        self.acquired_at = 0.0
         self._clock: int | None = None
         self._used = 0.0
         self.exempt = False
         """Whether it has lost its turn for good, and needs none any more."""
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Have the processor time of this thread counted from now on."""
         self._clock = time.pthread_getcpuclockid(threading.get_ident())
         self._used = time.clock_gettime(self._clock)
 
-    def is_long(self, now: float) -> bool:
+    def exceeds_limits(self, now: float) -> bool:
         """Whether it has computed, or only been there, for longer than a turn may last."""
-        if now - self.since > MAX_SECONDS:
+        if now - self.acquired_at > MAX_SECONDS:
             return True
-        if self._clock is None or now - self.since < MAX_CPU_SECONDS:
+        if self._clock is None or now - self.acquired_at < MAX_CPU_SECONDS:
             return False
         return time.clock_gettime(self._clock) - self._used > MAX_CPU_SECONDS
 
@@ -135,51 +135,51 @@ class FairShare:
     """Keeps the turns. Every method must be called with the lock of its owner held."""
 
     def __init__(self, width: int) -> None:
-        self._usual = self._width = width
+        self._default_width = self._width = width
         self._holding: dict[Slot, None] = {}
-        self._returning: deque[Slot] = deque()
+        self._resuming: deque[Slot] = deque()
 
     @property
     def free(self) -> bool:
         """Whether one more may compute, and nobody who was at it before waits to go on."""
-        return len(self._holding) < self._width and not self._returning
+        return len(self._holding) < self._width and not self._resuming
 
-    def take(self, claim: Slot) -> None:
+    def acquire(self, slot: Slot) -> None:
         """Begin, when it is `free`."""
-        claim.since = time.monotonic()
-        self._holding[claim] = None
+        slot.acquired_at = time.monotonic()
+        self._holding[slot] = None
 
-    def give(self, claim: Slot) -> None:
+    def release(self, slot: Slot) -> None:
         """End, or pause. One that returns goes on before anything begins."""
-        self._holding.pop(claim, None)
+        self._holding.pop(slot, None)
         self._wake()
 
-    def queue(self, claim: Slot) -> None:
+    def enqueue(self, slot: Slot) -> None:
         """Ask to go on after a pause: `claim.gate` opens when it may."""
-        if claim.exempt:
-            claim.gate.release()
+        if slot.exempt:
+            slot.gate.release()
             return
-        self._returning.append(claim)
+        self._resuming.append(slot)
         self._wake()
 
-    def review(self) -> None:
+    def revoke_long_running(self) -> None:
         """Take the turn from those that have had it for long, once a tick.
 
         While that happens tick after tick, twice as many begin each time: behind a row of guests
         that compute for long, a quick one waits for a few of them and not for all.
         """
         now = time.monotonic()
-        lost = [claim for claim in self._holding if claim.is_long(now)]
-        self._width = min(2 * self._width, _MAX_WIDTH) if lost else self._usual
-        for claim in lost:
-            claim.exempt = True
-            self.give(claim)
+        revoked = [slot for slot in self._holding if slot.exceeds_limits(now)]
+        self._width = min(2 * self._width, _MAX_WIDTH) if revoked else self._default_width
+        for slot in revoked:
+            slot.exempt = True
+            self.release(slot)
 
     def _wake(self) -> None:
-        while self._returning and len(self._holding) < self._width:
-            claim = self._returning.popleft()
-            self.take(claim)
-            claim.gate.release()
+        while self._resuming and len(self._holding) < self._width:
+            slot = self._resuming.popleft()
+            self.acquire(slot)
+            slot.gate.release()
 
 
 TICK_SECONDS = 0.01
@@ -191,28 +191,28 @@ class Ticker:
     """A thread that calls a few quick functions at each tick."""
 
     def __init__(self) -> None:
-        self._hands: tuple[Callable[[], None], ...] = ()
+        self._callbacks: tuple[Callable[[], None], ...] = ()
         self._active = 0
         self._lock = threading.Lock()
-        self._wanted = threading.Event()
-        self._resting = True
+        self._wake_event = threading.Event()
+        self._sleeping = True
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def add(self, hand: Callable[[], None]) -> None:
-        """Call `hand` at each tick from now on. It must not raise, and take no time."""
-        self._hands = (*self._hands, hand)
+    def add(self, callback: Callable[[], None]) -> None:
+        """Call `callback` at each tick from now on. It must not raise, and take no time."""
+        self._callbacks = (*self._callbacks, callback)
 
     def __enter__(self) -> Ticker:
         """Begin a call: it ticks now."""
         with self._lock:
             self._active += 1
-            if self._resting:
-                self._resting = False
+            if self._sleeping:
+                self._sleeping = False
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._run, name="ticker", daemon=True)
                     self._thread.start()
-                self._wanted.set()
+                self._wake_event.set()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -224,7 +224,7 @@ class Ticker:
         """End the thread."""
         with self._lock:
             self._closed = True
-            self._wanted.set()
+            self._wake_event.set()
         if self._thread is not None:
             self._thread.join()
 
@@ -232,17 +232,17 @@ class Ticker:
         idle = 0
         while not self._closed:
             time.sleep(TICK_SECONDS)
-            for hand in self._hands:
-                hand()
+            for callback in self._callbacks:
+                callback()
             idle = 0 if self._active else idle + 1
-            if idle > _IDLE_TICKS and self._rest():
-                self._wanted.wait()
+            if idle > _IDLE_TICKS and self._sleep():
+                self._wake_event.wait()
                 idle = 0
 
-    def _rest(self) -> bool:
+    def _sleep(self) -> bool:
         with self._lock:
             if self._active or self._closed:
                 return False
-            self._resting = True
-            self._wanted.clear()
+            self._sleeping = True
+            self._wake_event.clear()
             return True

@@ -35,11 +35,11 @@ NOT_FOUND = (
 
 @dataclass(slots=True)
 class LinkerDefinitions:
-    """Adds definitions to a linker; `kept` must live as long as that does."""
+    """Adds definitions to a linker; `keep_alive` must live as long as that does."""
 
     linker: Any
-    here: ThreadContext
-    kept: list[object] = field(default_factory=list)
+    thread_context: ThreadContext
+    keep_alive: list[object] = field(default_factory=list)
 
     def add(self, interface: str, functions: Mapping[str, Callback]) -> None:
         """Define an interface of functions."""
@@ -50,7 +50,7 @@ class LinkerDefinitions:
     def add_function(self, instance: Any, name: str, callback: Callback) -> None:
         """Define a function of an open interface."""
         pointer = abi.HOST_FUNCTION(callback)
-        self.kept.append(pointer)
+        self.keep_alive.append(pointer)
         text = name.encode()
         error = abi.add_func(abi.address(instance.ptr()), text, len(text), pointer, None, None)
         if error:
@@ -65,31 +65,31 @@ def define_extension(
     `functions`: its types by name. Raises GuestFailure (link) with all that does not fit.
     """
     interface = name.removeprefix(wit.PACKAGE)
-    known, ours = wit.world_imports().get(interface), table.get(interface, {})
+    known, offered = wit.world_imports().get(interface), table.get(interface, {})
     if known is None:
         raise link_failure(name, [f"this runner has no interface {name}"])
-    complaints: list[str] = []
+    problems: list[str] = []
     made: dict[str, Callback] = {}
     for function, kind in functions.items():
-        if function not in known or function not in ours:
-            complaints.append(f"{name} has no function {function}")
+        if function not in known or function not in offered:
+            problems.append(f"{name} has no function {function}")
             continue
-        theirs, trouble = read_signature(kind)
-        if theirs is None:
-            complaints.append(f"{name} {function}: {trouble}")
+        imported, problem = read_signature(kind)
+        if imported is None:
+            problems.append(f"{name} {function}: {problem}")
             continue
-        found = list(wit.mismatches(known[function], theirs, we_call=False))
-        complaints += [f"{name} {function}: {words}" for words in found]
+        found = list(wit.mismatches(known[function], imported, host_calls=False))
+        problems += [f"{name} {function}: {message}" for message in found]
         if not found:
             where = f"{interface}.{function}"
             try:
                 made[function] = _callback(
-                    definitions.here, where, ours[function], theirs, known[function]
+                    definitions.thread_context, where, offered[function], imported, known[function]
                 )
             except TypeError as error:
-                complaints.append(f"{name} {function}: {error}")
-    if complaints:
-        raise link_failure(name, complaints)
+                problems.append(f"{name} {function}: {error}")
+    if problems:
+        raise link_failure(name, problems)
     if made:
         definitions.add(name, made)
 
@@ -104,48 +104,50 @@ def read_signature(kind: Any) -> tuple[Signature | None, str]:
         return None, str(error)
 
 
-def link_failure(name: str, complaints: list[str]) -> GuestFailure:
+def link_failure(name: str, problems: list[str]) -> GuestFailure:
     """Return the failure of a component that imports what is not there."""
     message = NOT_FOUND.format(name=name)
-    return GuestFailure(
-        Kind.LINK, message, reason="; ".join(complaints), causes=(message, *complaints)
-    )
+    return GuestFailure(Kind.LINK, message, reason="; ".join(problems), causes=(message, *problems))
 
 
 def _callback(
-    here: ThreadContext, where: str, function: HostFunction, theirs: Signature, ours: Signature
+    thread_context: ThreadContext,
+    where: str,
+    function: HostFunction,
+    imported: Signature,
+    offered: Signature,
 ) -> Callback:
     """Return what the engine calls when a guest calls a host function."""
     # A long line would be copied and decoded while everybody else waits, only to be cut then.
-    says = where.startswith(LOGGING)
+    is_log = where.startswith(LOGGING)
     lifts = [
-        (truncated_text(LOG_BYTES) if says else lifter(shape, wanted), place * abi.VALUE)
+        (truncated_text(LOG_BYTES) if is_log else lifter(shape, wanted), place * abi.VALUE)
         for place, ((_, shape), (_, wanted)) in enumerate(
-            zip(theirs.parameters, ours.parameters, strict=True)
+            zip(imported.parameters, offered.parameters, strict=True)
         )
     ]
     size = len(lifts) * abi.VALUE
-    lower = None if theirs.result is None else lowerer(theirs.result)
+    lower = None if imported.result is None else lowerer(imported.result)
     head, clone, clone_much = abi.BYTES_HEAD, abi.clone, abi.clone_large
 
     def callback(
         _data: int, _context: int, _type: int, given: int, _count: int, results: int, _one: int
     ) -> int | None:
-        running = here.running
-        if running is None:
+        call = thread_context.call
+        if call is None:
             return abi.error_new(b"no call is under way")  # type: ignore[no-any-return]
         try:
             raw = string_at(given, size) if size else b""
-            invocation = running.invocation
-            invocation.why = ""
+            invocation = call.invocation
+            invocation.reason = ""
             value = function(invocation, *[lift(raw, place) for lift, place in lifts])
-            invocation.asked = (where, value.value if type(value) is Err else None)
+            invocation.last_host_call = (where, value.value if type(value) is Err else None)
             if lower is not None:
                 arena = Arena()
                 made = lower(value, arena)
-                (clone_much if arena.much else clone)(id(made) + head, results)
+                (clone_much if arena.is_large else clone)(id(made) + head, results)
         except BaseException as error:
-            return abi.error_new(running.fail(error, where))  # type: ignore[no-any-return]
+            return abi.error_new(call.fail(error, where))  # type: ignore[no-any-return]
         return None
 
     return callback
@@ -170,9 +172,9 @@ Items = Mapping[str, Any]
 class WasiHttpStubs:
     """Defines `wasi:http` for components of one engine."""
 
-    def __init__(self, engine: Any, here: ThreadContext) -> None:
-        self._engine, self._here = engine, here
-        self._lent: dict[str, Any] = {}
+    def __init__(self, engine: Any, thread_context: ThreadContext) -> None:
+        self._engine, self._thread_context = engine, thread_context
+        self._wasi_resources: dict[str, Any] = {}
 
     def define(self, definitions: LinkerDefinitions, imports: Mapping[str, Items]) -> None:
         """Define each interface of `wasi:http` among the imports of a component.
@@ -191,7 +193,7 @@ class WasiHttpStubs:
                     if isinstance(kind, FuncType):
                         definitions.add_function(instance, item, self._refusing(name))
                     elif isinstance(kind, ResourceType):
-                        made = next((made for theirs, made in known if theirs == kind), None)
+                        made = next((made for imported, made in known if imported == kind), None)
                         if made is None:
                             made = ResourceType.host(len(known))
                             known.append((kind, made))
@@ -199,27 +201,27 @@ class WasiHttpStubs:
 
     def _known(self, imports: Mapping[str, Items]) -> list[tuple[Any, Any]]:
         """Return the resources of `wasi:io` as the component names them and as they are."""
-        if not self._lent:
-            self._lent = _lent_resources(self._engine)
+        if not self._wasi_resources:
+            self._wasi_resources = _lent_resources(self._engine)
         return [
             (imports[name][item], made)
-            for item, made in self._lent.items()
+            for item, made in self._wasi_resources.items()
             for name in imports
             if name.partition("@")[0] == _LENT[item].partition("@")[0] and item in imports[name]
         ]
 
     def _refusing(self, name: str) -> Callback:
         def callback(*_: int) -> int | None:
-            running = self._here.running
-            words = running.fail(denied_failure(name), name) if running else name.encode()
-            return abi.error_new(words)  # type: ignore[no-any-return]
+            call = self._thread_context.call
+            message = call.fail(denied_failure(name), name) if call else name.encode()
+            return abi.error_new(message)  # type: ignore[no-any-return]
 
         return callback
 
 
 def _add_resource(definitions: LinkerDefinitions, instance: Any, item: str, kind: Any) -> None:
     pointer = abi.DESTRUCTOR(lambda *_: None)
-    definitions.kept += [pointer, kind]
+    definitions.keep_alive += [pointer, kind]
     text, place = item.encode(), abi.address(instance.ptr())
     error = abi.add_resource(place, text, len(text), abi.address(kind.ptr()), pointer, None, None)
     if error:

@@ -46,10 +46,10 @@ _with_signed = struct.Struct("<B7xq16x").pack
 class ConversionError(Exception):
     """A value of Python is not one of the type. Says where in it and why, never the value."""
 
-    def __init__(self, why: str) -> None:
-        self.why = why
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
         self.path: list[str] = []
-        super().__init__(why)
+        super().__init__(reason)
 
     def within(self, name: str) -> ConversionError:
         """Return the same, seen from one step further out."""
@@ -57,7 +57,7 @@ class ConversionError(Exception):
         return self
 
     def __str__(self) -> str:
-        return f"{'.'.join(self.path)}: {self.why}" if self.path else self.why
+        return f"{'.'.join(self.path)}: {self.reason}" if self.path else self.reason
 
 
 class Arena(list[object]):
@@ -66,7 +66,7 @@ class Arena(list[object]):
     __slots__ = ("much",)
 
     def __init__(self) -> None:
-        self.much = False
+        self.is_large = False
         """Whether it takes a while to copy."""
 
     def keep(self, data: bytes) -> int:
@@ -211,7 +211,7 @@ def _bytes(value: Any, arena: Arena) -> bytes:
         last = min(size, first + SLICE)
         values[first * VALUE : last * VALUE : VALUE] = kinds[: last - first]
         values[first * VALUE + 8 : last * VALUE : VALUE] = value[first:last]
-    arena.much |= size > SLICE
+    arena.is_large |= size > SLICE
     start = c_char.from_buffer(values)
     arena.append(start)
     return _with_vector(KINDS["list"], size, addressof(start))
@@ -227,7 +227,7 @@ def _list(item: Lowerer) -> Lowerer:
                 values.append(item(one, arena))
         except ConversionError as error:
             raise error.within(f"[{len(values)}]") from None
-        arena.much |= len(values) > SLICE
+        arena.is_large |= len(values) > SLICE
         return _with_vector(KINDS["list"], len(values), arena.keep(b"".join(values)))
 
     return lower

@@ -37,7 +37,7 @@ class Runtime:
 
     guests: GuestLoader
     loaded: LoadedComponents[Guest]
-    lanes: GuestExecutor
+    executor: GuestExecutor
 
 
 class LazyRuntime:
@@ -55,50 +55,50 @@ class LazyRuntime:
         *,
         threads: int,
         queue: int,
-        tell: OnCompileEvent,
+        on_event: OnCompileEvent,
         recycle: Callable[[], None],
         budget: MemoryBudget | None = None,
     ) -> None:
         self._budget = budget
-        self._table, self._compiled, self._tell = table, compiled, tell
+        self._table, self._compiled, self._on_event = table, compiled, on_event
         self._threads, self._queue = threads, queue
         self._recycle = recycle
-        self._making: asyncio.Task[Runtime] | None = None
-        self._tired = False
+        self._task: asyncio.Task[Runtime] | None = None
+        self._recycle_requested = False
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Start making the engine; needs a running loop."""
-        if self._making is None:
-            self._making = asyncio.create_task(self._make())
+        if self._task is None:
+            self._task = asyncio.create_task(self._make())
 
-    async def works(self) -> Runtime:
+    async def get(self) -> Runtime:
         """Wait until the engine is made, the first time. Raises NoEngine."""
-        making = self._making
-        if making is not None and making.done() and not making.cancelled():
-            works = making.result()
+        task = self._task
+        if task is not None and task.done() and not task.cancelled():
+            runtime = task.result()
         else:
-            self.begin()
-            assert self._making is not None  # noqa: S101
-            works = await asyncio.shield(self._making)
-        if works.lanes.stuck >= MAX_STUCK and not self._tired:
-            self._tired = True
-            fields = {"stuck": works.lanes.stuck}
+            self.start()
+            assert self._task is not None  # noqa: S101
+            runtime = await asyncio.shield(self._task)
+        if runtime.executor.stuck >= MAX_STUCK and not self._recycle_requested:
+            self._recycle_requested = True
+            fields = {"stuck": runtime.executor.stuck}
             _log.warning("too many guests cannot be ended", extra={"fields": fields})
             self._recycle()
-        return works
+        return runtime
 
     @property
-    def now(self) -> Runtime | None:
+    def current(self) -> Runtime | None:
         """The works if they are there already."""
-        making = self._making
-        if making is None or not making.done() or making.cancelled() or making.exception():
+        task = self._task
+        if task is None or not task.done() or task.cancelled() or task.exception():
             return None
-        return making.result()
+        return task.result()
 
     async def aclose(self) -> None:
         """Let the calls under way end."""
-        if (works := self.now) is not None:
-            await works.lanes.close()
+        if (runtime := self.current) is not None:
+            await runtime.executor.close()
 
     async def _make(self) -> Runtime:
         from algaenv.runner.components.loaded import LoadedComponents
@@ -112,7 +112,7 @@ class LazyRuntime:
 
         return Runtime(
             guests,
-            LoadedComponents(guests, self._compiled, tell=self._tell),
+            LoadedComponents(guests, self._compiled, on_event=self._on_event),
             GuestExecutor(threads=self._threads, queue=self._queue, ticker=guests.ticker),
         )
 

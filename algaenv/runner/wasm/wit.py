@@ -155,13 +155,13 @@ def describe(shape: WitType | None) -> str:
 class _TypeReader:
     """Walks the types of wasmtime, which are asked from the library one by one."""
 
-    left: int = field(default=MAX_TYPES)
+    remaining: int = field(default=MAX_TYPES)
 
     def read(self, kind: Any) -> WitType:
         from wasmtime.component import _types as types
 
-        self.left -= 1
-        if self.left < 0:
+        self.remaining -= 1
+        if self.remaining < 0:
             raise TypeTooLarge
         match kind:
             case types.ListType():
@@ -373,8 +373,8 @@ def _services() -> Mapping[str, Signature]:
     }
 
 
-def mismatches(ours: Signature, theirs: Signature, *, we_call: bool) -> Iterator[str]:
-    """Tell what keeps a function from being called, or from being ours. `we_call`: it is theirs.
+def mismatches(ours: Signature, theirs: Signature, *, host_calls: bool) -> Iterator[str]:
+    """Tell what keeps a function from being called, or from being ours. `host_calls`: it is theirs.
 
     Parameters go by position, since their names never reach compiled code.
     """
@@ -382,9 +382,9 @@ def mismatches(ours: Signature, theirs: Signature, *, we_call: bool) -> Iterator
         yield f"has {len(theirs.parameters)} parameters, not {len(ours.parameters)}"
         return
     for (name, our), (_, their) in zip(ours.parameters, theirs.parameters, strict=True):
-        given, taken = (our, their) if we_call else (their, our)
+        given, taken = (our, their) if host_calls else (their, our)
         yield from _mismatches(given, taken, name)
-    results = (theirs.result, ours.result) if we_call else (ours.result, theirs.result)
+    results = (theirs.result, ours.result) if host_calls else (ours.result, theirs.result)
     yield from _arm_mismatches(*results, "result")
 
 

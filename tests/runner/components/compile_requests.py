@@ -35,7 +35,7 @@ def tell(event: CompileEvent) -> None:
 
 
 async def ask(root: Path, at_once: int, files: list[Path]) -> None:
-    compiled = CompiledComponents(root, CompileLimits(at_once=at_once), tell=tell)
+    compiled = CompiledComponents(root, CompileLimits(at_once=at_once), on_event=tell)
 
     async def one(file: Path) -> None:
         try:

@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> CompileDirectory:
 
 
 def put(folder: CompileDirectory, name: str, *, size: int = 100, ago: float = HOUR) -> Path:
-    file = folder.place(Digest.of(name.encode()))
+    file = folder.path_of(Digest.of(name.encode()))
     file.write_bytes(bytes(size))
     moment = time.time() - ago
     os.utime(file, (moment, moment))
@@ -48,13 +48,13 @@ def test_what_was_not_used_for_longest_goes(folder: CompileDirectory) -> None:
 
 def test_use_is_seen_by_other_processes(folder: CompileDirectory) -> None:
     files = [put(folder, str(n), ago=HOUR + n) for n in range(3)]
-    CompileCache(folder, 0).used(files[2])
+    CompileCache(folder, 0).touch(files[2])
     assert CompileCache(folder, 200, grace_seconds=0).tidy() == (files[1],)
     # Written down once a second, not for every call.
     kept = CompileCache(folder, 0)
-    kept.used(files[2])
+    kept.touch(files[2])
     os.utime(files[2], (1, 1))
-    kept.used(files[2])
+    kept.touch(files[2])
     assert files[2].stat().st_mtime == 1
 
 
@@ -64,7 +64,7 @@ def test_what_must_stay(folder: CompileDirectory) -> None:
     kept.pin(loaded)
     kept.pin(loaded)
     kept.unpin(loaded)
-    kept.used(recent)
+    kept.touch(recent)
     assert kept.tidy(keep=new) == (old,)
     kept.unpin(loaded)
     assert set(kept.tidy()) == {loaded, new}
@@ -113,5 +113,5 @@ def test_what_is_not_ours_is_left_alone(folder: CompileDirectory) -> None:
 def test_nothing_there_yet(tmp_path: Path) -> None:
     kept = CompileCache(CompileDirectory(tmp_path / "missing"), 0)
     assert kept.tidy() == ()
-    kept.used(tmp_path / "missing")
-    kept.drop(tmp_path / "missing")
+    kept.touch(tmp_path / "missing")
+    kept.remove(tmp_path / "missing")

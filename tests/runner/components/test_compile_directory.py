@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> CompileDirectory:
 
 def refused(folder: CompileDirectory, words: str) -> None:
     with pytest.raises(GuestFailure, match=words) as caught:
-        folder.has(folder.place(WASM))
+        folder.has(folder.path_of(WASM))
     assert caught.value.kind is Kind.HOST
 
 
@@ -38,8 +38,8 @@ def refused(folder: CompileDirectory, words: str) -> None:
 def test_a_directory_that_others_can_write_to(
     tmp_path: Path, folder: CompileDirectory, which: str, mode: int
 ) -> None:
-    folder.place(WASM).touch(mode=0o600)
-    assert folder.has(folder.place(WASM))
+    folder.path_of(WASM).touch(mode=0o600)
+    assert folder.has(folder.path_of(WASM))
     (tmp_path / which).chmod(mode)
     refused(folder, rf"others can write to it \(0{mode:o}\)")
     with pytest.raises(GuestFailure, match="others can write"):
@@ -55,39 +55,39 @@ def test_nothing_is_compiled_into_it_either(tmp_path: Path) -> None:
 
 
 def test_a_file_that_others_can_write_to(folder: CompileDirectory) -> None:
-    folder.place(WASM).touch()
-    folder.place(WASM).chmod(0o622)
+    folder.path_of(WASM).touch()
+    folder.path_of(WASM).chmod(0o622)
     refused(folder, "others can write to it")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
 @pytest.mark.parametrize("which", ["folder", "file"])
 def test_what_belongs_to_somebody_else(folder: CompileDirectory, which: str) -> None:
-    folder.place(WASM).touch(mode=0o600)
-    os.chown(folder.path if which == "folder" else folder.place(WASM), 12345, -1)
+    folder.path_of(WASM).touch(mode=0o600)
+    os.chown(folder.path if which == "folder" else folder.path_of(WASM), 12345, -1)
     refused(folder, "it belongs to user 12345")
 
 
 def test_links_are_not_followed(tmp_path: Path, folder: CompileDirectory) -> None:
     (tmp_path / "elsewhere").touch(mode=0o600)
-    folder.place(WASM).symlink_to(tmp_path / "elsewhere")
+    folder.path_of(WASM).symlink_to(tmp_path / "elsewhere")
     refused(folder, "not a plain file")
-    folder.place(WASM).unlink()
+    folder.path_of(WASM).unlink()
     folder.path.rename(tmp_path / "moved")
     folder.path.symlink_to(tmp_path / "moved")
-    folder.place(WASM).touch(mode=0o600)
+    folder.path_of(WASM).touch(mode=0o600)
     refused(folder, "not a directory")
 
 
 def test_engines_do_not_meet(folder: CompileDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    before = folder.place(WASM)
+    before = folder.path_of(WASM)
     from algaenv.runner.wasm import engine_config
 
     monkeypatch.setattr(engine_config, "fingerprint", lambda: "another engine")
     other = CompileDirectory(folder.path.parent.parent)
-    assert other.place(WASM) != before
-    assert other.place(WASM).name.startswith(WASM.hex)
+    assert other.path_of(WASM) != before
+    assert other.path_of(WASM).name.startswith(WASM.hex)
 
 
 def test_what_was_noted_of_a_bundle(folder: CompileDirectory) -> None:
@@ -99,8 +99,8 @@ def test_what_was_noted_of_a_bundle(folder: CompileDirectory) -> None:
     assert folder.component_of(bundle) == Digest.of(b"another")
     (folder.bundles / bundle.hex).write_text("junk")
     assert folder.component_of(bundle) is None
-    folder.doubt(bundle)
-    folder.doubt(bundle)
+    folder.remove_note(bundle)
+    folder.remove_note(bundle)
     assert not (folder.bundles / bundle.hex).exists()
     assert list(folder.temporary.iterdir()) == []
 

@@ -62,7 +62,7 @@ def test_never_more_than_there_are(tmp_path: Path, make: Callable[[int], Compile
 
         async def one(slots: CompileQueue) -> None:
             nonlocal held, most
-            async with slots.hold():
+            async with slots.slot():
                 held += 1
                 most = max(most, held)
                 await asyncio.sleep(0.01)
@@ -83,7 +83,7 @@ def test_first_come_first_served(tmp_path: Path, make: Callable[[int], CompileQu
         free = asyncio.Event()
 
         async def one(number: int, slots: CompileQueue) -> None:
-            async with slots.hold():
+            async with slots.slot():
                 order.append(number)
                 await free.wait()
 
@@ -108,9 +108,9 @@ def test_those_who_leave_or_die_hold_up_nobody(
                 assert second.stdout
                 # Either may have been the first.
                 await until(lambda: len(tickets(tmp_path)) == 1)
-                leaving = asyncio.create_task(make(1)._take())
+                leaving = asyncio.create_task(make(1)._acquire())
                 await until(lambda: len(tickets(tmp_path)) == 2)
-                last = asyncio.create_task(make(1)._take())
+                last = asyncio.create_task(make(1)._acquire())
                 await until(lambda: len(tickets(tmp_path)) == 3)
                 leaving.cancel()
                 await until(leaving.done)
@@ -127,8 +127,8 @@ def test_those_who_leave_or_die_hold_up_nobody(
 
 def test_a_queue_that_is_removed(tmp_path: Path, make: Callable[[int], CompileQueue]) -> None:
     async def work() -> None:
-        async with make(1).hold():
-            waiting = asyncio.create_task(make(1)._take())
+        async with make(1).slot():
+            waiting = asyncio.create_task(make(1)._acquire())
             await until(lambda: tickets(tmp_path))
             tickets(tmp_path)[0].unlink()
             with pytest.raises(FileNotFoundError):

@@ -62,7 +62,7 @@ def test_a_component_is_compiled_once(tmp_path: Path) -> None:
     bundle, wasm = kept(tmp_path, content)
 
     async def work() -> Path:
-        compiled = CompiledComponents(tmp_path, tell=told.append)
+        compiled = CompiledComponents(tmp_path, on_event=told.append)
         files = await asyncio.gather(*(compiled.ensure(bundle, wasm) for _ in range(10)))
         assert len(set(files)) == 1
         return await compiled.ensure(bundle, wasm)
@@ -74,7 +74,7 @@ def test_a_component_is_compiled_once(tmp_path: Path) -> None:
     assert ended.size == file.stat().st_size
     assert ended.cpu_seconds > 0
     assert ended.peak_bytes > 1 << 20
-    assert run(CompiledComponents(tmp_path, tell=told.append).ensure(bundle, wasm)) == file
+    assert run(CompiledComponents(tmp_path, on_event=told.append).ensure(bundle, wasm)) == file
     assert len(compiles(told)) == 1
     assert leftovers(tmp_path) == []
 
@@ -96,7 +96,7 @@ def test_bundles_with_the_same_component_share_it(tmp_path: Path) -> None:
     _, wasm = kept(tmp_path, small())
 
     async def work() -> None:
-        compiled = CompiledComponents(tmp_path, tell=told.append)
+        compiled = CompiledComponents(tmp_path, on_event=told.append)
         files = await asyncio.gather(
             *(compiled.ensure(Digest.of(bytes([n])), wasm) for n in range(5))
         )
@@ -158,7 +158,7 @@ def test_a_refusal_is_shared_and_remembered_for_a_while(
     bundle, wasm = kept(tmp_path, ill_typed())
 
     async def work() -> None:
-        compiled = CompiledComponents(tmp_path, tell=told.append)
+        compiled = CompiledComponents(tmp_path, on_event=told.append)
         ten = (compiled.ensure(bundle, wasm) for _ in range(10))
         outcomes = await asyncio.gather(*ten, return_exceptions=True)
         assert all(isinstance(each, GuestFailure) for each in outcomes)
@@ -167,7 +167,7 @@ def test_a_refusal_is_shared_and_remembered_for_a_while(
         assert [each.failure for each in compiles(told)] == [Kind.COMPILE]
 
         monkeypatch.setattr(module, "SETTLED_SECONDS", -1.0)
-        other = CompiledComponents(tmp_path, tell=told.append)
+        other = CompiledComponents(tmp_path, on_event=told.append)
         for _ in range(2):
             with pytest.raises(GuestFailure):
                 await other.ensure(bundle, wasm)
@@ -189,7 +189,7 @@ def test_a_limit_that_was_met_is_noted_for_all_until_it_is_raised(
 
     async def meets(limits: CompileLimits) -> GuestFailure:
         with pytest.raises(GuestFailure) as caught:
-            await CompiledComponents(tmp_path, limits, tell=told.append).ensure(bundle, wasm)
+            await CompiledComponents(tmp_path, limits, on_event=told.append).ensure(bundle, wasm)
         assert caught.value.kind is Kind.LIMIT
         return caught.value
 
@@ -198,7 +198,7 @@ def test_a_limit_that_was_met_is_noted_for_all_until_it_is_raised(
     assert "(RUNNER_COMPILE_MEMORY_BYTES)" in first.reason
     assert [run(meets(low)).reason for _ in range(3)] == [first.reason] * 3
     assert len(compiles(told)) == 1
-    run(CompiledComponents(tmp_path, CompileLimits(), tell=told.append).ensure(bundle, wasm))
+    run(CompiledComponents(tmp_path, CompileLimits(), on_event=told.append).ensure(bundle, wasm))
     assert [it.failure for it in compiles(told)] == [Kind.LIMIT, None]
     run(CompiledComponents(tmp_path, low).ensure(bundle, wasm))
 
@@ -270,7 +270,7 @@ def test_the_compile_goes_on_when_those_who_waited_leave(tmp_path: Path) -> None
     bundle, wasm = kept(tmp_path, small())
 
     async def work() -> None:
-        compiled = CompiledComponents(tmp_path, tell=told.append)
+        compiled = CompiledComponents(tmp_path, on_event=told.append)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(compiled.ensure(bundle, wasm), 0)
         leaving = asyncio.create_task(compiled.ensure(bundle, wasm))
@@ -324,7 +324,7 @@ def test_it_keeps_within_bounds(tmp_path: Path) -> None:
     told: list[CompileEvent] = []
 
     async def work() -> None:
-        compiled = CompiledComponents(tmp_path, CompileLimits(max_bytes=0), tell=told.append)
+        compiled = CompiledComponents(tmp_path, CompileLimits(max_bytes=0), on_event=told.append)
         old = await compiled.ensure(*kept(tmp_path, small(1)))
         os.utime(old, (1, 1))
         new = await compiled.ensure(*kept(tmp_path, small(2)))
@@ -345,7 +345,7 @@ def test_a_cache_removed_under_the_service(tmp_path: Path) -> None:
     told: list[CompileEvent] = []
     root = tmp_path / "cache"
     bundle, wasm = kept(tmp_path / "bundles", small())
-    compiled = CompiledComponents(root, tell=told.append)
+    compiled = CompiledComponents(root, on_event=told.append)
     file = run(compiled.ensure(bundle, wasm))
     shutil.rmtree(root)
     assert run(compiled.ensure(bundle, wasm)) == file

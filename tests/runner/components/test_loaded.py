@@ -63,8 +63,10 @@ class Room:
     def __init__(self, root: Path, loader: Loader, most: int = 3) -> None:
         self.root = root
         self.told: list[CompileEvent] = []
-        self.compiled = CompiledComponents(root, CompileLimits(max_bytes=0), tell=self.told.append)
-        self.shelf = LoadedComponents(loader, self.compiled, most, tell=self.told.append)
+        self.compiled = CompiledComponents(
+            root, CompileLimits(max_bytes=0), on_event=self.told.append
+        )
+        self.shelf = LoadedComponents(loader, self.compiled, most, on_event=self.told.append)
 
     def count(self, kind: type[CompileEvent]) -> int:
         return sum(isinstance(event, kind) for event in self.told)
@@ -130,7 +132,7 @@ def test_what_is_loaded_stays_on_the_disk(room: Room, tmp_path: Path) -> None:
     async def work() -> list[bool]:
         for each in made:
             await room.shelf.guest(*each)
-        places = [place for bundle, _ in made if (place := room.compiled.place(bundle))]
+        places = [place for bundle, _ in made if (place := room.compiled.path_of(bundle))]
         for file in places:
             os.utime(file, (1, 1))
         await room.compiled.tidy()
@@ -246,8 +248,8 @@ def guests() -> Iterator[Any]:
 
 def test_what_the_component_lacks_is_no_damage(tmp_path: Path, guests: Any) -> None:
     told: list[CompileEvent] = []
-    compiled = CompiledComponents(tmp_path, tell=told.append)
-    shelf = LoadedComponents(guests, compiled, tell=told.append)
+    compiled = CompiledComponents(tmp_path, on_event=told.append)
+    shelf = LoadedComponents(guests, compiled, on_event=told.append)
 
     async def work() -> None:
         bundle, wasm = kept(tmp_path, small())
@@ -255,7 +257,7 @@ def test_what_the_component_lacks_is_no_damage(tmp_path: Path, guests: Any) -> N
             with pytest.raises(GuestFailure) as caught:
                 await shelf.guest(bundle, wasm)
             assert caught.value.kind is Kind.SIGNATURE
-        file = compiled.place(bundle)
+        file = compiled.path_of(bundle)
         assert file
         replace(file, b"junk")
         with pytest.raises(GuestFailure) as caught:

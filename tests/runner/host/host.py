@@ -59,7 +59,7 @@ class Heard:
 
     words: list[tuple[Stream, Level, str]] = field(default_factory=list)
 
-    def heard(self, invocation: Invocation, stream: Stream, level: Level, message: str) -> None:
+    def write(self, invocation: Invocation, stream: Stream, level: Level, message: str) -> None:
         self.words.append((stream, level, message))
 
 

@@ -71,7 +71,7 @@ def entry(name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("name", "argument"), CALLS)
 def test_refusals(host: Host, server: Stub, name: str, argument: Any) -> None:
-    assert host.call(name, argument, granted=DEFAULT_CAPABILITIES) == Err("not-allowed")
+    assert host.call(name, argument, capabilities=DEFAULT_CAPABILITIES) == Err("not-allowed")
     assert host.call(name, argument, install=None) == Err("not-allowed")
     assert server.asked == []
 

@@ -202,7 +202,7 @@ def test_headers_that_http_refuses(
 
 
 def test_not_granted(host: Host, server: Stub) -> None:
-    said = host.call("http.fetch", request("not a url"), granted=DEFAULT_CAPABILITIES)
+    said = host.call("http.fetch", request("not a url"), capabilities=DEFAULT_CAPABILITIES)
     assert said == Err("not-allowed")
 
 

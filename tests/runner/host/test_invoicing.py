@@ -98,7 +98,7 @@ def test_numbers_that_json_lacks(host: Host, server: Stub, number: float) -> Non
 
 def test_missing_capability(host: Host, server: Stub) -> None:
     error = "Permission denied: cap:invoice.manual.create not granted"
-    assert host.call(CREATE, WANTED, granted=DEFAULT_CAPABILITIES, install=None) == NOTHING | {
+    assert host.call(CREATE, WANTED, capabilities=DEFAULT_CAPABILITIES, install=None) == NOTHING | {
         "error": error
     }
     assert server.asked == []

@@ -110,8 +110,8 @@ def test_services_of_the_environment_are_closed_by_every_name(
     read = LocalEgress.read(
         {"RUNNER_LOCAL_EGRESS": "[::1]:80, x:1", "RUNNER_OWN_ADDRESSES": "store:9000"}
     )
-    assert read.opened == {("::1", 80), ("x", 1)}
-    assert read.own == {("store", 9000)}
+    assert read.allowed == {("::1", 80), ("x", 1)}
+    assert read.own_addresses == {("store", 9000)}
 
 
 def test_the_connection_goes_where_the_look_led(

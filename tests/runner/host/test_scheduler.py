@@ -70,7 +70,7 @@ def record(name: str, **fields: object) -> dict[str, object]:
 
 @pytest.mark.parametrize(("name", "arguments"), READS)
 def test_reads_refused(host: Host, server: Stub, name: str, arguments: list[Any]) -> None:
-    assert host.call(name, *arguments, granted=DEFAULT_CAPABILITIES) == Err("denied")
+    assert host.call(name, *arguments, capabilities=DEFAULT_CAPABILITIES) == Err("denied")
     assert host.call(name, *arguments, install=None) == Err("denied")
     assert server.asked == []
 
@@ -78,7 +78,9 @@ def test_reads_refused(host: Host, server: Stub, name: str, arguments: list[Any]
 @pytest.mark.parametrize(("name", "arguments"), CHANGES)
 def test_changes_refused(host: Host, server: Stub, name: str, arguments: list[Any]) -> None:
     error = "Permission denied: cap:scheduler.manage not granted"
-    assert host.call(name, *arguments, granted=DEFAULT_CAPABILITIES) == record(name, error=error)
+    assert host.call(name, *arguments, capabilities=DEFAULT_CAPABILITIES) == record(
+        name, error=error
+    )
     assert host.call(name, *arguments, install=None) == record(name, error="Install ID missing")
     assert server.asked == []
 

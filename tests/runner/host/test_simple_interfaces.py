@@ -83,7 +83,7 @@ def test_context(host: Host) -> None:
 def test_logging(host: Host) -> None:
     for level in ("info", "warn", "error"):
         assert host.call(f"logging.log-{level}", f"a {level}") is None
-        assert host.call(f"logging.log-{level}", "dropped", granted=frozenset()) is None
+        assert host.call(f"logging.log-{level}", "dropped", capabilities=frozenset()) is None
     assert host.listener.words == [
         ("log", "info", "a info"),
         ("log", "warn", "a warn"),
@@ -127,7 +127,7 @@ def test_user(host: Host, user: User) -> None:
 @pytest.mark.parametrize("name", ["user.get-user", "user-v2.get-user"])
 def test_no_user(host: Host, user: User, name: str) -> None:
     assert host.call(name) == Err("not-available")
-    assert host.call(name, user=user, granted=frozenset()) == Err("not-allowed")
+    assert host.call(name, user=user, capabilities=frozenset()) == Err("not-allowed")
 
 
 def test_peers_of_an_empty_environment() -> None:
@@ -136,7 +136,7 @@ def test_peers_of_an_empty_environment() -> None:
     assert (peers.internal, peers.internal_token, peers.vault) == (None, None, None)
     assert str(peers.vault_token_file) == "/run/secrets/alga_vault_token"
     assert (peers.vault_namespace, peers.vault_mount) == (None, "transit")
-    assert peers.complaints == ()
+    assert peers.warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_the_internal_token(env: dict[str, str], token: str) -> None:
 def test_the_time_of_the_ui_proxy(text: str, seconds: float, complaints: int) -> None:
     peers = HostSettings.read({"UI_PROXY_TIMEOUT_MS": text})
     assert peers.ui_proxy_seconds == seconds
-    assert len(peers.complaints) == complaints
+    assert len(peers.warnings) == complaints
 
 
 def test_other_variables() -> None:
@@ -193,7 +193,7 @@ def test_other_variables() -> None:
         }
     )
     assert peers.egress == {"example.com", "b.org"}
-    assert (peers.ui_proxy, len(peers.complaints)) == (None, 1)
+    assert (peers.ui_proxy, len(peers.warnings)) == (None, 1)
     assert (peers.vault, str(peers.vault_token_file)) == ("http://v", "/t")
     assert (peers.vault_namespace, peers.vault_mount) == ("n", "m")
     assert (

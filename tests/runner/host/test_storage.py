@@ -24,7 +24,7 @@ CALLS: list[tuple[str, list[Any]]] = [
 
 @pytest.mark.parametrize(("name", "arguments"), CALLS)
 def test_refusals(host: Host, server: Stub, name: str, arguments: list[Any]) -> None:
-    assert host.call(name, *arguments, granted=DEFAULT_CAPABILITIES) == Err("denied")
+    assert host.call(name, *arguments, capabilities=DEFAULT_CAPABILITIES) == Err("denied")
     assert host.call(name, *arguments, install=None) == Err("denied")
     assert host.call(name, *arguments, install="") == Err("denied")
     assert server.asked == []

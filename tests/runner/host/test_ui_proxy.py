@@ -51,7 +51,7 @@ def test_a_question_with_all(begin: Begin, server: Stub, user: User) -> None:
         tenant="tenant-ok",
         extension="ext-ok",
         secrets={"api_key": "sk", "other": "unsent"},
-        granted=DEFAULT_CAPABILITIES | {CAP_UI_PROXY},
+        capabilities=DEFAULT_CAPABILITIES | {CAP_UI_PROXY},
         user=user,
     )
     assert said == b"{}"
@@ -82,7 +82,7 @@ def test_an_empty_payload_is_one(host: Host, server: Stub) -> None:
 
 def test_the_order_of_checks(begin: Begin, host: Host, server: Stub) -> None:
     unconfigured = begin()
-    assert unconfigured.call(CALL, "", None, granted=DEFAULT_CAPABILITIES) == Err("denied")
+    assert unconfigured.call(CALL, "", None, capabilities=DEFAULT_CAPABILITIES) == Err("denied")
     assert unconfigured.call(CALL, "", None) == Err("route-not-found")
     assert begin(UI_PROXY_BASE_URL="nonsense").call(CALL, "x", None) == Err("route-not-found")
     for route in ("", "  ", ".", "/a/../b", "a/./b", "../x?y", "/api/v1/.."):

@@ -80,7 +80,7 @@ def open_log(tally: Tallied) -> Iterator[Open]:
             {f"RUNNER_DEBUG_{name}": text for name, text in env.items()}
         )
         log = GuestLog(read, tally)
-        log.begin()
+        log.start()
         logs.append(log)
         return log
 

@@ -21,14 +21,14 @@ from algaenv.runner.wasm.failure import Kind
 async def main(ledger: str, worker: int) -> None:
     metrics = Metrics(Path(ledger), worker=worker, contract="7")
     now = dict.fromkeys(GaugeName, 0.0)
-    metrics.watch({watched: lambda watched=watched: now[watched] for watched in GaugeName})  # type: ignore[misc]
-    metrics.begin()
+    metrics.set_gauges({watched: lambda watched=watched: now[watched] for watched in GaugeName})  # type: ignore[misc]
+    metrics.start()
 
     async def act(command: str, *given: Any) -> Any:
         match command:
             case "expose":
                 headers = [(b"accept", given[0].encode())]
-                answer = await metrics.answer(Request({"type": "http", "headers": headers}))
+                answer = await metrics.handle(Request({"type": "http", "headers": headers}))
                 content_type = answer.headers["content-type"]
                 return [answer.status_code, content_type, bytes(answer.body).decode()]
             case "now":

@@ -107,7 +107,7 @@ def test_two_workers_make_one_sum(start: Start) -> None:
             worker.tell("replayed")
             worker.tell("guest_line", "stderr")
             worker.tell("events_dropped", 5)
-            worker.tell("now", GaugeName.LANES_BUSY, number)
+            worker.tell("now", GaugeName.THREADS_BUSY, number)
     seen = one.figures()
     # The other looks at what it watches once a second.
     until = time.monotonic() + 20
@@ -148,7 +148,7 @@ def test_what_a_dead_worker_counted_stays(start: Start, ledger: MultiprocessDir)
         worker.figures()
     assert of(one.figures(), "components_loaded") == 8
     two.kill()
-    ledger.worker_died(1)
+    ledger.worker_exited(1)
     seen = one.figures()
     assert of(seen, "replays_total") == 2
     assert of(seen, "components_loaded") == 4

@@ -33,7 +33,7 @@ def test_one_that_comes_late(
     redis = Server(tmp_path)
     log = open_log(REDIS_URL=redis.url)
     try:
-        log.heard(invocation(log), "log", "info", "before")
+        log.write(invocation(log), "log", "info", "before")
         until("a warning", lambda: LOST in messages(caplog))
         redis.start()
         began = time.monotonic()
@@ -50,15 +50,15 @@ def test_one_that_goes_and_comes_back(
 ) -> None:
     caplog.set_level(logging.INFO)
     log = open_log(REDIS_URL=redis.url)
-    log.heard(invocation(log), "log", "info", "first")
+    log.write(invocation(log), "log", "info", "first")
     redis.entries(KEY)
     for outage in range(2):
         redis.stop()
-        log.heard(invocation(log), "log", "info", "during")
+        log.write(invocation(log), "log", "info", "during")
         until("a warning", lambda: messages(caplog).count(LOST) == outage + 1)  # noqa: B023
         redis.start()
         began = time.monotonic()
-        log.heard(invocation(log), "log", "info", "after")
+        log.write(invocation(log), "log", "info", "after")
         assert [one["message"] for one in redis.entries(KEY, least=2)] == ["during", "after"]
         assert time.monotonic() - began < 3
         until("the news", lambda: messages(caplog).count(BACK) == outage + 1)  # noqa: B023
@@ -70,11 +70,11 @@ def test_an_unnoticed_restart_loses_nothing(
     redis: Server, open_log: Open, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = open_log(REDIS_URL=redis.url)
-    log.heard(invocation(log), "log", "info", "first")
+    log.write(invocation(log), "log", "info", "first")
     redis.entries(KEY)
     redis.stop()
     redis.start()
-    log.heard(invocation(log), "log", "info", "second")
+    log.write(invocation(log), "log", "info", "second")
     assert [one["message"] for one in redis.entries(KEY)] == ["second"]
     assert messages(caplog) == []
 
@@ -87,14 +87,14 @@ def test_the_oldest_are_dropped_and_counted(
 ) -> None:
     caplog.set_level(logging.INFO, "algaenv")
     log = open_log(REDIS_URL=redis.url, MAX_EVENT_BYTES=str(1024 * 1024))
-    log.heard(invocation(log), "log", "info", "zeroth")
+    log.write(invocation(log), "log", "info", "zeroth")
     redis.entries(KEY)
     redis.stop()
-    log.heard(invocation(log), "log", "info", "first")
+    log.write(invocation(log), "log", "info", "first")
     until("a warning", lambda: LOST in messages(caplog))
     text = "x" * 1024 * 1024
     for number in range(40):
-        log.heard(invocation(log), "log", "info", f"{number:02}{text}")
+        log.write(invocation(log), "log", "info", f"{number:02}{text}")
     fit = guest_log.MAX_QUEUE_BYTES // (1024 * 1024) - 1
     assert tally.dropped == 40 - fit
     redis.start()
@@ -114,10 +114,10 @@ def test_one_that_hangs(
 ) -> None:
     caplog.set_level(logging.INFO)
     log = open_log(REDIS_URL=redis.url)
-    log.heard(invocation(log), "log", "info", "first")
+    log.write(invocation(log), "log", "info", "first")
     redis.entries(KEY)
     with redis.frozen():
-        log.heard(invocation(log), "log", "info", "during")
+        log.write(invocation(log), "log", "info", "during")
         until("a warning", lambda: LOST in messages(caplog))
     # It may be there more than once: nobody knows what it did with what it did not answer.
     assert redis.entries(KEY, least=2)[1]["message"] == "during"
@@ -139,7 +139,7 @@ def test_nobody_waits_for_a_black_hole(
         began = time.monotonic()
         log = open_log(REDIS_URL=f"redis://127.0.0.1:{hole.getsockname()[1]}")
         for _ in range(100):
-            log.heard(invocation(log), "log", "info", "said")
+            log.write(invocation(log), "log", "info", "said")
         assert time.monotonic() - began < 0.5
         until("a warning", lambda: LOST in messages(caplog))
         assert "imeout" in str(vars(caplog.records[-1]))
@@ -152,12 +152,12 @@ def test_nobody_waits_for_a_black_hole(
 def test_saying_is_quick_while_it_hangs(redis: Server, open_log: Open) -> None:
     log = open_log(REDIS_URL=redis.url)
     call = invocation(log)
-    call.say("log", "info", "first")
+    call.log("log", "info", "first")
     redis.entries(KEY)
     with redis.frozen():
         began = time.monotonic()
         for _ in range(5000):
-            call.say("log", "info", "said")
+            call.log("log", "info", "said")
         # An answer would be waited for twice as long.
         assert time.monotonic() - began < ANSWER_SECONDS / 2
 
@@ -166,6 +166,6 @@ def test_it_never_fails(open_log: Open) -> None:
     log = open_log(REDIS_URL="redis://127.0.0.1:1")
     odd: Any = object()
     for message in ("\ud800", "\x00", "x" * 1_000_000, odd):
-        log.heard(invocation(log), "log", "info", message)
-        log.heard(invocation(log, tenant="\ud800"), "stderr", "error", message)
-    log.heard(odd, odd, odd, odd)
+        log.write(invocation(log), "log", "info", message)
+        log.write(invocation(log, tenant="\ud800"), "stderr", "error", message)
+    log.write(odd, odd, odd, odd)

@@ -23,7 +23,7 @@ KEY = "ext-debug:tenant-a:demo-ext"
 def test_a_message(redis: Server, open_log: Open, tally: Tallied) -> None:
     log = open_log(REDIS_URL=redis.url)
     before = time.time_ns() // 1_000_000
-    log.heard(invocation(log), "log", "warn", "grüße")
+    log.write(invocation(log), "log", "warn", "grüße")
     (entry,) = redis.entries(KEY)
     assert before <= int(entry.pop("ts")) <= time.time_ns() // 1_000_000
     assert list(entry.items()) == [
@@ -46,7 +46,7 @@ def test_streams_of_a_guest(redis: Server, open_log: Open) -> None:
     log = open_log(REDIS_URL=redis.url)
     said: list[tuple[Stream, Level]] = [("stdout", "info"), ("stderr", "error"), ("log", "info")]
     for stream, level in said:
-        log.heard(invocation(log, install=None, request_id=None), stream, level, stream)
+        log.write(invocation(log, install=None, request_id=None), stream, level, stream)
     entries = redis.entries(KEY, least=3)
     assert [(one["stream"], one["level"]) for one in entries] == said
     assert "install" not in entries[0]
@@ -79,7 +79,7 @@ def test_prefix_database_and_length(redis: Server, open_log: Open) -> None:
         MAX_EVENT_BYTES="4",
     )
     for _ in range(1000):
-        log.heard(invocation(log), "log", "info", "abc€")
+        log.write(invocation(log), "log", "info", "abc€")
     asyncio.run(log.aclose())
     entries = redis.entries("tenant-a:demo-ext", database=3)
     # About: Redis removes whole nodes of a hundred entries.
@@ -95,7 +95,7 @@ def test_a_password(tmp_path: Path, open_log: Open, place: str) -> None:
             log = open_log(REDIS_URL=url, REDIS_PASSWORD="of another")
         else:
             log = open_log(REDIS_URL=redis.url, REDIS_PASSWORD="p@ss/w:rd")
-        log.heard(invocation(log), "log", "info", "said")
+        log.write(invocation(log), "log", "info", "said")
         assert redis.entries(KEY)
 
 
@@ -104,7 +104,7 @@ def test_a_wrong_password_is_said_once(
 ) -> None:
     with running(tmp_path, password="right") as redis:
         log = open_log(REDIS_URL=redis.url, REDIS_PASSWORD="very-wrong")
-        log.heard(invocation(log), "log", "info", "said")
+        log.write(invocation(log), "log", "info", "said")
         until("a warning", lambda: caplog.records)
         with closing(redis.client()) as client:
             until("more attempts", lambda: int(client.info("stats")["acl_access_denied_auth"]) > 3)
@@ -120,7 +120,7 @@ def test_a_url_of_no_redis(
     url: str, open_log: Open, caplog: pytest.LogCaptureFixture, tally: Tallied
 ) -> None:
     log = open_log(REDIS_URL=url)
-    log.heard(invocation(log), "log", "info", "said")
+    log.write(invocation(log), "log", "info", "said")
     until("the complaint", lambda: caplog.records)
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
@@ -135,7 +135,7 @@ def test_many_messages_of_many_threads(redis: Server, open_log: Open, tally: Tal
     def say(thread: int) -> None:
         call = invocation(log, request_id=str(thread))
         for number in range(1250):
-            call.say("log", "info", str(number))
+            call.log("log", "info", str(number))
 
     threads = [threading.Thread(target=say, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -157,8 +157,8 @@ def test_an_event_that_the_server_refuses(
     with closing(redis.client()) as client:
         client.set("ext-debug:not:stream", "x")
     log = open_log(REDIS_URL=redis.url)
-    log.heard(invocation(log, tenant="not", extension="stream"), "log", "info", "lost")
-    log.heard(invocation(log), "log", "info", "kept")
+    log.write(invocation(log, tenant="not", extension="stream"), "log", "info", "lost")
+    log.write(invocation(log), "log", "info", "kept")
     assert [one["message"] for one in redis.entries(KEY)] == ["kept"]
     until("the count", lambda: tally.dropped == 1)
     assert [record.message for record in caplog.records] == ["debug stream refused events"]
@@ -174,19 +174,19 @@ def test_tls_is_verified(
     made, key = certificate(tmp_path)
     with behind_tls(redis.port, made, key) as port:
         stranger = open_log(REDIS_URL=f"rediss://localhost:{port}", REDIS_STREAM_PREFIX="no:")
-        stranger.heard(invocation(stranger), "log", "info", "said")
+        stranger.write(invocation(stranger), "log", "info", "said")
         until("a warning", lambda: caplog.records)
         assert "CERTIFICATE_VERIFY_FAILED" in str(vars(caplog.records[0]))
         asyncio.run(stranger.aclose())
 
         careless = open_log(REDIS_URL=f"rediss://localhost:{port}?ssl_cert_reqs=none")
-        careless.heard(invocation(careless), "log", "info", "said")
+        careless.write(invocation(careless), "log", "info", "said")
         assert redis.entries(KEY)
         asyncio.run(careless.aclose())
 
         monkeypatch.setenv("SSL_CERT_FILE", str(made))
         trusting = open_log(REDIS_URL=f"rediss://localhost:{port}", REDIS_STREAM_PREFIX="yes:")
-        trusting.heard(invocation(trusting), "log", "info", "said")
+        trusting.write(invocation(trusting), "log", "info", "said")
         assert redis.entries("yes:tenant-a:demo-ext")
         asyncio.run(trusting.aclose())
     with closing(redis.client()) as client:
@@ -195,10 +195,10 @@ def test_tls_is_verified(
 
 def test_what_waits_is_written_at_the_end(redis: Server, open_log: Open, tally: Tallied) -> None:
     log = open_log(REDIS_URL=redis.url)
-    log.heard(invocation(log), "log", "info", "warm")
+    log.write(invocation(log), "log", "info", "warm")
     redis.entries(KEY)
     for number in range(1000):
-        log.heard(invocation(log), "log", "info", str(number))
+        log.write(invocation(log), "log", "info", str(number))
     began = time.monotonic()
     asyncio.run(log.aclose())
     # And no longer than it takes.

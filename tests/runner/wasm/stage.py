@@ -29,7 +29,7 @@ class Ears:
 
     heard_: list[tuple[Stream, Level, str]] = field(default_factory=list)
 
-    def heard(self, invocation: Invocation, stream: Stream, level: Level, message: str) -> None:
+    def write(self, invocation: Invocation, stream: Stream, level: Level, message: str) -> None:
         self.heard_.append((stream, level, message))
 
 
@@ -47,7 +47,7 @@ def invocation(
         extension="e",
         install=None,
         version=None,
-        granted=frozenset(),
+        capabilities=frozenset(),
         secrets=None,
         user=None,
         deadline=time.monotonic() + seconds,

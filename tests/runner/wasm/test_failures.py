@@ -167,13 +167,13 @@ def test_last_words(make: Make, kitchen: Kitchen, script_bytes: bytes) -> None:
     script = {"stdout": ["a\nb"], "stderr": ["1\n", "2\n", {"b64": "/wo="}], "then": "trap"}
     with pytest.raises(GuestFailure):
         guest.call(call, request(json.dumps(script).encode()), memory_bytes=MEMORY)
-    assert [*call.last_words][:3] == ["1", "2", "\ufffd"]
+    assert [*call.last_stderr][:3] == ["1", "2", "\ufffd"]
     assert ("stdout", "info", "a") in ears.heard_
     assert ("stdout", "info", "b") in ears.heard_
     assert ("stderr", "error", "2") in ears.heard_
     after = invocation()
     guest.call(after, request(b"{}"), memory_bytes=MEMORY)
-    assert not after.last_words
+    assert not after.last_stderr
 
 
 @pytest.mark.parametrize("text", ["one\n" * 400_000, "x" * 2_000_000])

@@ -76,7 +76,7 @@ def test_waiting_gives_up_the_turn() -> None:
         calls = [call_of(lanes) for _ in range(16)]
         met = await asyncio.gather(*[lanes.run(partial(work, c), c) for c in calls])
         assert met == ["met"] * 16
-        assert all(call.spent.waiting > 0 for call in calls)
+        assert all(call.timings.waiting > 0 for call in calls)
         await lanes.close()
 
     asyncio.run(main())
@@ -301,7 +301,7 @@ def test_the_ticker_rests() -> None:
             threading.Event().wait(0.01)
     assert len(ticks) >= 3
     deadline = time.monotonic() + 10
-    while not ticker._resting and time.monotonic() < deadline:
+    while not ticker._sleeping and time.monotonic() < deadline:
         threading.Event().wait(0.01)
     count = len(ticks)
     threading.Event().wait(0.1)
@@ -347,4 +347,4 @@ def test_a_lane_is_written_off_once(leaves_first: bool) -> None:
 def written_off() -> list[Any]:
     """Calls whose lanes do not count at the moment."""
     known = [each for each in gc.get_objects() if isinstance(each, _Job)]
-    return [each for each in known if each.written_off and not each.over]
+    return [each for each in known if each.written_off and not each.finished]

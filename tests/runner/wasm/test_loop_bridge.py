@@ -72,7 +72,7 @@ def test_a_caller_that_leaves_lets_it_tidy_up() -> None:
 
         def leave() -> None:
             assert work.shielded.wait(10)
-            loop.call_soon_threadsafe(wait.leave)
+            loop.call_soon_threadsafe(wait.cancel)
 
         leaving = threading.Thread(target=leave)
         leaving.start()
@@ -99,7 +99,7 @@ def test_what_never_began_is_closed() -> None:
             waiting(loop, 0.05)(work())
         blocked.set()
         wait = waiting(loop, 20)
-        wait.left = True
+        wait.cancelled = True
         with pytest.raises(DeadlineExceeded):
             wait(work())
 

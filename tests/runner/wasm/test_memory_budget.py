@@ -50,8 +50,10 @@ def test_without_a_budget_its_own_limit_counts(kitchen: Kitchen) -> None:
 
 
 def test_what_is_configured() -> None:
-    assert MemoryBudget.read({"RUNNER_WORKER_MEMORY_BYTES": "123"}, 4).most == 123
+    assert MemoryBudget.read({"RUNNER_WORKER_MEMORY_BYTES": "123"}, 4).max_bytes == 123
     for text in ("", "0", "-1", "x", "1" * 30):
-        assert MemoryBudget.read({"RUNNER_WORKER_MEMORY_BYTES": text}, 1 << 20).most == MIN_BYTES
-    assert MemoryBudget.read({}, 1).most >= MIN_BYTES
+        assert (
+            MemoryBudget.read({"RUNNER_WORKER_MEMORY_BYTES": text}, 1 << 20).max_bytes == MIN_BYTES
+        )
+    assert MemoryBudget.read({}, 1).max_bytes >= MIN_BYTES
     assert memory_used() > MIN_GROWTH_BYTES // 16

@@ -61,7 +61,7 @@ def test_twenty_thousand_calls_of_every_fate(  # noqa: PLR0915 - one story
             call.wait(asyncio.sleep(0))
         return f"{call.request_id}:{key}"
 
-    guests = make(lanes=16, secrets__get=get)
+    guests = make(executor=16, secrets__get=get)
     guest = kitchen.load(guests, script_bytes)
     told: Counter[str] = Counter()
     logging.getLogger("algaenv.runner.wasm.guest_call").setLevel(logging.CRITICAL)
@@ -91,7 +91,7 @@ def test_twenty_thousand_calls_of_every_fate(  # noqa: PLR0915 - one story
         said = json.loads(answer["body"])
         assert said["context"]["request_id"] == token
         assert said["results"] == [{"ok": f"{token}:{key}"} for key in keys]
-        assert [*call.last_words] == script["stderr"]
+        assert [*call.last_stderr] == script["stderr"]
 
     async def main() -> tuple[int, int]:
         lanes = GuestExecutor(threads=16, queue=100, ticker=guests.ticker)
