@@ -59,7 +59,7 @@ def build_app(
 ) -> ASGIApp:
     """The ASGI application for these settings; opens no connection yet.
 
-    Without a worker it serves for itself, and without a ledger it counts nothing.
+    Without a worker it serves for itself, and without `metrics_dir` it counts nothing.
     """
     workers = settings.workforce.workers
     outbound = Outbound()
@@ -208,7 +208,7 @@ def _host_table(settings: Settings, outbound: Outbound) -> HostTable:
 
 
 def _cannot_recycle() -> None:
-    """Without a supervisor nobody can replace this process."""
+    """Without a supervisor this process cannot be replaced."""
 
 
 def _tidy_cache(evictor: CacheEvictor) -> None:

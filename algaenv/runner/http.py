@@ -48,7 +48,7 @@ def json_response(status: int, fields: Mapping[str, object]) -> Response:
 def request_header(scope: Scope, name: bytes) -> str | None:
     """The first value of a header; None when it is missing or not visible ASCII.
 
-    `name` is lower case, as a server hands names over.
+    `name` is lower case, as the server passes names.
     """
     for key, value in scope["headers"]:
         if key == name:

@@ -30,7 +30,7 @@ def bundle_lock_path(folder: Path, digest: Digest) -> Path:
 
 @contextmanager
 def try_file_lock(file: Path) -> Iterator[bool]:
-    """Hold the lock if nobody else does; yields whether it is held. Raises OSError."""
+    """Hold the lock if it is free; yields whether it is held. Raises OSError."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         yield _try_lock(descriptor)

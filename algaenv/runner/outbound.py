@@ -1,16 +1,20 @@
-"""The clients for plain HTTP questions, made off the event loop.
+"""Outbound HTTP: shared clients, created off the event loop, and one request to a peer.
 
 Importing the client library and reading the certificates of this system take longer than many
-requests; a thread does it while the service is already listening.
+requests; a thread does both while the service is already listening.
 
-There are three, so that nobody waits for a connection that somebody else's peer holds: `client`
-asks the registry and reads bundles, `peers` asks on behalf of guests what the environment names,
-and `guests` goes where guests say. None of them keeps a cookie: it would be another tenant's.
+There are three clients, so that none waits for connections that another's peers hold: `client`
+asks the registry and reads bundles, `peers` sends requests of guests to servers that the
+environment names, and `guests` goes where guests say. None keeps a cookie: it would be another
+tenant's.
 
-Whoever asks through them is to be cancelled by a scope of anyio and never by its task: the library
-shields its own cleaning up from the former only. A task that is cancelled while connections are
-being closed drops the others unclosed, and one that is while it connects leaves a connection that
-nobody will ever use or close.
+Requests through them must be cancelled by an anyio scope and never by cancelling the task: the
+library shields its cleanup from the former only. A task that is cancelled while connections are
+being closed drops the others unclosed, and one that is cancelled while it connects leaks the
+connection.
+
+A peer may redirect to its own origin. Alga's runner follows to any host and shows that host the
+token and, as referer, the internal address; here the response is then the redirect itself.
 """
 
 from __future__ import annotations
@@ -44,7 +48,7 @@ class _Clients:
 
 
 class Outbound:
-    """Hands out shared clients; close it at the end."""
+    """The shared clients; close it at the end."""
 
     def __init__(self) -> None:
         self._making: asyncio.Task[_Clients] | None = None
@@ -188,13 +192,13 @@ def header_pair(name: str, value: str) -> tuple[bytes, bytes]:
 
 
 MOST_BYTES = 64 * 1024 * 1024
-"""Of an answer; a handler has 256 MiB by default and needs room to work with it."""
+"""Of a response; a handler has 256 MiB by default and needs memory to process it."""
 _MOST_REDIRECTS = 10
 _PORTS = {"http": 80, "https": 443}
 
 
 class NoResponse(Exception):
-    """Nobody answered, or not in time. The text is a reason without an address."""
+    """The peer did not respond, or not in time. The text is a reason without an address."""
 
 
 @dataclass(frozen=True, slots=True)

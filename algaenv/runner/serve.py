@@ -38,7 +38,7 @@ class CannotListen(Exception):
 def listen(host: str, port: int, count: int = 1) -> tuple[socket.socket, ...]:
     """Bind `count` listening sockets to one port; port 0 takes a free one. Raises CannotListen.
 
-    A port that somebody listens on is taken, even by a runner whose own sockets share it.
+    A port in use is refused, even when another runner's sockets share it.
     """
     sockets: list[socket.socket] = []
     try:
@@ -46,8 +46,8 @@ def listen(host: str, port: int, count: int = 1) -> tuple[socket.socket, ...]:
         family, _, protocol, _, address = found[0]
         sockets.append(_listening_socket(family, protocol, address))
         for _ in range(count - 1):
-            # Only now, and so that nobody else can come between: a socket that is not yet
-            # willing to share gets the port for itself, or not at all.
+            # Only now, so that no other process can come between: a socket without the option
+            # gets the port for itself, or not at all.
             sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sockets.append(
                 _listening_socket(family, protocol, sockets[0].getsockname(), shares=True)

@@ -326,7 +326,7 @@ def read_secrets(env: Mapping[str, str]) -> Mapping[str, str]:
     try:
         found = json.loads(Path(name).read_bytes())
     except (OSError, ValueError) as error:
-        # What JSON complains of may be a secret, so only the place is told.
+        # The text of a JSON error may quote a secret, so only the file is named.
         reason = error.strerror if isinstance(error, OSError) else "it is not JSON"
         raise InvalidSettings(f"cannot read {SECRETS_FILE} ({name}): {reason}") from None
     if not isinstance(found, dict) or not all(isinstance(it, str) for it in found.values()):

@@ -1,12 +1,15 @@
-"""What processes that share a cache tell each other: small things under a name.
+"""Small values by name, shared by the processes that share a cache: append-only segment files.
 
-Each process appends to files of its own and reads on in those of the others when it wants to know
-something. So nobody waits for anybody, and to tell something costs one write: a file for each
-thing would cost ten times as much, and a hundred times on a file system that avoids the numbers
-of files deleted lately. Nothing is forced onto the disk: what is lost with the machine is missed
-by nobody.
+    <folder>/<writer>.<serial>.part    records, the oldest first; only the last of a writer grows
 
-    <folder>/<writer>.<serial>    records, the oldest first; only the last of a writer grows
+    (none) --first put--> growing --full, or old--> closed --too old, or too many--> deleted
+                             |
+                             '--failed or partial write--> closed: readers stop at the bad record
+
+Each process appends to segments of its own and reads new records of the others' on demand. So no
+process waits for another, and a put costs one write: a file for each value would cost ten times as
+much, and a hundred times on a file system that avoids recently freed inode numbers. Nothing is
+synced to disk: what is lost with the machine is not needed.
 """
 
 from __future__ import annotations
@@ -23,10 +26,10 @@ from pathlib import Path
 
 PRIVATE = 0o700
 SEGMENTS = 4
-"""Over how many files the things of one process are spread; the oldest file goes as a whole."""
+"""Segments of one process; the oldest is deleted as a whole."""
 
 _HEAD = struct.Struct("<I20sd")
-"""Length of what follows, name, and when it was told."""
+"""Length of the content, name, and time of writing."""
 _SUFFIX = ".part"
 _CERTAIN_NS = 50_000_000
 """A directory that changed more recently may change again without showing it."""
@@ -34,14 +37,14 @@ _CERTAIN_NS = 50_000_000
 
 @dataclass(frozen=True, slots=True)
 class LogBounds:
-    """How many things, how many bytes of them, and for how many seconds they are remembered."""
+    """How many values, how many bytes of them, and for how many seconds they are kept."""
 
     max_entries: int
     max_bytes: int
     seconds: float
 
     def per_process(self, processes: int) -> LogBounds:
-        """The part of one of several processes."""
+        """The quota of one of several processes."""
         each = max(1, processes)
         return LogBounds(
             max(SEGMENTS, self.max_entries // each), self.max_bytes // each, self.seconds
@@ -69,10 +72,10 @@ class _Entry:
 
 
 class SharedLog:
-    """Things below `folder`, a directory of our own; names are 20 bytes. Not for many threads.
+    """Values below `folder`, a directory of our own; names are 20 bytes. Not thread-safe.
 
-    One of `processes` that tell things at the same time. The methods raise OSError, also for a
-    directory that others may look into or that somebody else owns.
+    One of `processes` that write at the same time. The methods raise OSError, also for a
+    directory that other users may read or own.
     """
 
     def __init__(self, folder: Path, bounds: LogBounds, *, processes: int = 1) -> None:
@@ -88,7 +91,7 @@ class SharedLog:
         self._listed = -1
 
     def prepare(self) -> None:
-        """Make the directories that are missing, and see that nobody else can use them."""
+        """Create missing directories, and check that no other user can use them."""
         folder = Path(self._folder)
         folder.parent.parent.mkdir(parents=True, exist_ok=True)
         for each in (folder.parent, folder):
@@ -100,7 +103,7 @@ class SharedLog:
                 raise PermissionError(errno.EACCES, "others may use the directory", str(each))
 
     def get(self, name: bytes) -> bytes | None:
-        """What was told last under this name, by whichever process; None when too long ago."""
+        """The value written last under this name, by any process; None when expired."""
         self._refresh()
         entry = self._entries.get(name)
         if entry is None or time.time() - entry.written_at > self._bounds.seconds:
@@ -109,9 +112,9 @@ class SharedLog:
         return content if len(content) == entry.length else None
 
     def put(self, name: bytes, content: bytes) -> None:
-        """Tell something, which is not empty, in place of what was told before.
+        """Write a value, which is not empty, in place of the one before.
 
-        Something longer than a whole file may be is left untold.
+        A value longer than a segment may be is not written.
         """
         size = _HEAD.size + len(content)
         if size > self._quota.max_bytes // SEGMENTS:
@@ -124,7 +127,7 @@ class SharedLog:
             self._serial += 1
             raise
         if written != size:
-            # Nobody reads past half a record: the next one begins a new file.
+            # No reader goes past half a record: the next one begins a new file.
             self._serial += 1
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._add(
@@ -133,7 +136,7 @@ class SharedLog:
         segment.read_offset += size
 
     def sweep(self) -> None:
-        """Take away what is too old or too much, also of processes that are gone."""
+        """Delete segments beyond the bounds, also those of processes that are gone."""
         now = time.time()
         self._drop_expired(now)
         status: list[tuple[float, int, str]] = []
@@ -153,7 +156,7 @@ class SharedLog:
         try:
             changed = os.stat(self._folder).st_mtime_ns  # noqa: PTH116
         except FileNotFoundError:
-            # Somebody cleared the cache away.
+            # The cache was deleted.
             self.prepare()
             changed, self._listed = 0, -1
         if changed != self._listed:
@@ -165,7 +168,7 @@ class SharedLog:
                 self._read(segment, size)
 
     def _refresh_segments(self) -> None:
-        """Find the files that came, and forget those that went."""
+        """Open new segments, and close deleted ones."""
         names = self._files()
         there = set(names)
         for file in [file for file in self._others if file not in there]:
@@ -231,7 +234,7 @@ class SharedLog:
         return segment
 
     def _drop_expired(self, now: float) -> None:
-        """Let go of our oldest files; there is room for all but what is being written."""
+        """Delete our oldest segments, by number and by age."""
         while len(self._own) > SEGMENTS or (
             self._own
             and self._own[0].newest_at

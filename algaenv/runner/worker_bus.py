@@ -1,6 +1,6 @@
-"""What one worker tells the others: a component was asked to be warm, so load it as well.
+"""Messages between the workers: a component was warmed up, so load it as well.
 
-A request for warmth reaches one worker, and the first call may reach any. Messages are datagrams
+A warmup request reaches one worker, and the first call may reach any. Messages are datagrams
 over sockets that only the workers of one service have.
 """
 
@@ -20,7 +20,7 @@ from algaenv.runner.workers import Worker
 _log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 5.0
-"""How long the others may take; a call that finds a worker cold only takes longer."""
+"""For the others to load; a call to a worker that has not only takes longer."""
 _LONGEST = 16 * 1024
 
 Load = Callable[[Digest, Path], Awaitable[object]]
@@ -79,7 +79,7 @@ class WorkerBus:
         try:
             self._worker.outboxes[slot].send(json.dumps(message).encode())
         except OSError:
-            # Its inbox is full, since nobody reads it at the moment.
+            # Its inbox is full: the worker does not read at the moment.
             return False
         return True
 
@@ -101,7 +101,7 @@ class WorkerBus:
         try:
             await self._load(Digest(str(message["load"])), Path(str(message["component"])))
         except Exception:
-            # Whoever calls it next hears why.
+            # The next call reports the reason.
             _log.debug("not warmed", exc_info=True)
         answer: dict[str, object] = {"loaded": message["number"], "from": self._worker.slot}
         self._send(int(str(message["from"])), answer)

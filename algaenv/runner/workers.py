@@ -1,9 +1,17 @@
-"""Keeps the workers of the service: starts them, replaces those that die, ends with them.
+"""The supervisor: forks the workers of the service, replaces dead ones, drains and ends them.
 
-The process that does so serves nothing itself. It has no threads, no event loop and no engine,
-so that a worker can be forked off it at any time and shares its memory. It holds the listening
-sockets as long as the service lasts: what waits in the queue of a worker that died is there for
-the next one.
+    empty --spawn--> running --exit----> empty, after a delay that grows with fast failures
+                        |                  (too many in a row: the supervisor gives up)
+                        |--recycle-----> a new worker runs; the old one retires
+                        |                  retiring --drained or killed--> gone
+                        '--SIGTERM-----> draining --drained or killed--> gone
+
+The supervisor serves nothing itself. It has no threads, no event loop and no engine, so that a
+worker can be forked off it at any time and shares its memory. It holds the listening sockets as
+long as the service lasts: connections in the queue of a dead worker are there for the next one.
+
+No process of the service outlives it: workers die with their parent, and the supervisor is the
+subreaper of everything below it.
 """
 
 from __future__ import annotations
@@ -63,13 +71,13 @@ def _prctl(option: int, value: int) -> None:
 _log = logging.getLogger("algaenv.runner")
 
 STABLE_SECONDS = 10.0
-"""A worker that lived as long as this did not die of its beginning."""
+"""A worker that ran for this long did not fail at startup."""
 RESTART_DELAYS = (0.0, 0.1, 0.3, 1.0, 2.0, 4.0, 4.0, 4.0)
-"""Seconds before a worker is replaced, by how many in its place died young, one after another."""
+"""Seconds before a worker is replaced, by the number of fast failures in its slot in a row."""
 KILL_MARGIN_SECONDS = 1.0
-"""How much longer than it may drain a worker has until it is killed."""
+"""After the drain time, until a worker is killed."""
 END_SECONDS = 10.0
-"""For what was killed to be gone; what hangs in the kernel is left to it."""
+"""For killed processes to be reaped; one that hangs in the kernel is left behind."""
 _REAP_SECONDS = 0.01
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
@@ -90,7 +98,7 @@ class WorkersFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What a worker knows about itself."""
+    """A worker, as its own process sees it."""
 
     number: int
     """From 0, and the lowest that no living worker has."""
@@ -98,9 +106,9 @@ class Worker:
     control: int
     slot: int = 0
     inbox: socket.socket | None = None
-    """Datagrams for the worker in this place."""
+    """Datagrams for the worker of this slot."""
     outboxes: tuple[socket.socket, ...] = ()
-    """One for each place, in order: what is sent there arrives in its inbox."""
+    """One for each slot, in order: what is sent there arrives in its inbox."""
 
     def recycle(self) -> None:
         """Ask to be replaced: a new worker starts now, this one drains and ends.
@@ -116,12 +124,12 @@ Work = Callable[[Worker], None]
 
 
 def _no_hook(*ignored: object) -> None:
-    """Take the place of a hook that nobody set."""
+    """The hook where none is set."""
 
 
 @dataclass(slots=True, eq=False)
 class _WorkerSlot:
-    """A worker's socket and who works there; `pid` 0 means nobody."""
+    """A listening socket and the worker that serves it; `pid` 0 means none."""
 
     listening: socket.socket
     inbox: socket.socket
@@ -132,7 +140,7 @@ class _WorkerSlot:
     fast_failures: int = 0
     recycle_requested: bool = False
     retiring: dict[int, float] = field(default_factory=dict)
-    """Those replaced at their own wish, and when they are killed."""
+    """Workers that asked to be recycled, and when each is killed."""
 
 
 class Supervisor:
@@ -174,7 +182,7 @@ class Supervisor:
         """
         self._before_fork()
         become_subreaper()
-        # What is there now stays: no worker needs to look at it, and so to copy it.
+        # Exclude what exists now from collection, so that no worker scans and copies it.
         gc.collect()
         gc.freeze()
         self._control, self._wakeup = _pipe(), _pipe()
@@ -192,13 +200,13 @@ class Supervisor:
             raise WorkersFailed(self._failure)
 
     def _spawn_missing(self) -> None:
-        """Fill the places that wait for it."""
+        """Spawn workers for empty slots whose delay is over, and kill overdue ones."""
         now = time.monotonic()
         for slot in self._slots:
             for pid, deadline in slot.retiring.items():
                 if now >= deadline:
                     _signal(pid, signal.SIGKILL)
-                    # It may take its time, as in a read of a disk that hangs; look again then.
+                    # A read of a hanging disk delays the kill; try again then.
                     slot.retiring[pid] = now + KILL_MARGIN_SECONDS
             if not slot.pid:
                 if now >= slot.restart_at:
@@ -212,7 +220,7 @@ class Supervisor:
         return min(deadlines, default=None)
 
     def _replace(self, slot: _WorkerSlot) -> None:
-        """Let the next one begin before the old one stops to accept."""
+        """Spawn the next worker before the old one stops to accept."""
         old, slot.pid, slot.recycle_requested = slot.pid, 0, False
         self._spawn(slot)
         slot.retiring[old] = time.monotonic() + self._kill_after_seconds
@@ -224,7 +232,7 @@ class Supervisor:
         slot.started_at = time.monotonic()
         used = set(self._numbers.values())
         number = next(unused for unused in range(len(used) + 1) if unused not in used)
-        # A signal for a worker waits until it has its own ways with signals.
+        # A signal for a worker stays pending until it has installed its own handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             slot.pid = os.fork()
@@ -240,7 +248,7 @@ class Supervisor:
             _log.debug("worker started", extra={"fields": fields})
 
     def _run_worker(self, slot: _WorkerSlot, number: int) -> NoReturn:
-        """Live the life of a worker; its end must not run what the supervisor has to end."""
+        """Run a worker in the forked child; its exit must not run the supervisor's cleanup."""
         code = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -280,7 +288,7 @@ class Supervisor:
                 os._exit(code)
 
     def _wait(self, deadline: float | None) -> None:
-        """Wait for something to happen, and take note of it."""
+        """Wait for a signal, a request to recycle, or the deadline."""
         seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
         ready, _, _ = select.select([self._wakeup[0], self._control[0]], [], [], seconds)
         if self._wakeup[0] in ready:
@@ -295,7 +303,7 @@ class Supervisor:
         self._reap()
 
     def _reap(self) -> None:
-        """Take in who has ended: workers, and as the first process of a container anybody."""
+        """Reap every child that has ended: workers, and orphans, of which it is the subreaper."""
         with suppress(ChildProcessError):
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -319,7 +327,7 @@ class Supervisor:
             _log.exception("hook failed")
 
     def _schedule_restart(self, slot: _WorkerSlot, reason: str, **fields: object) -> None:
-        """Say when the place of a worker is to be filled again, if ever."""
+        """Decide when a slot gets a new worker, or give up."""
         now = time.monotonic()
         uptime = now - slot.started_at
         slot.fast_failures = slot.fast_failures + 1 if uptime < STABLE_SECONDS else 0
@@ -333,7 +341,7 @@ class Supervisor:
         slot.restart_at = now + RESTART_DELAYS[min(slot.fast_failures, len(RESTART_DELAYS) - 1)]
 
     def _drain(self) -> None:
-        """Let requests under way end, within their time."""
+        """Let requests under way end, within the drain time."""
         self._draining = True
         for slot in self._slots:
             refuse_new(slot.listening)
@@ -351,7 +359,7 @@ class Supervisor:
             self._wait(deadline)
 
     def _kill_all(self) -> None:
-        """Leave nobody behind, whether all went well or not."""
+        """Kill and reap every process that is left, whether all went well or not."""
         self._draining = True
         for pid in (*self._live_pids(), *child_pids()):
             _signal(pid, signal.SIGKILL)
@@ -384,7 +392,7 @@ def refuse_new(listening: socket.socket) -> None:
 
 @contextmanager
 def _wakeup_on_signals(descriptor: int) -> Iterator[None]:
-    """Have a byte written, one a signal, whenever one arrives that concerns the workers."""
+    """Write one byte to the descriptor for every signal that concerns the workers."""
     signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
     before = {number: signal.signal(number, _ignore) for number in _SIGNALS}
     try:
@@ -396,7 +404,7 @@ def _wakeup_on_signals(descriptor: int) -> Iterator[None]:
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """The byte in the pipe says it all; but without a handler the signal would act."""
+    """The byte in the pipe is enough; without a handler the default action would run."""
 
 
 def _exit(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
@@ -411,7 +419,7 @@ def _pipe() -> tuple[int, int]:
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
-    # A child keeps its pid until it is reaped, so this hits nobody else.
+    # A child keeps its pid until it is reaped, so this reaches no other process.
     with suppress(ProcessLookupError):
         os.kill(pid, number)
 

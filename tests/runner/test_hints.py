@@ -65,7 +65,7 @@ def test_in_memory(tmp_path: Path, root: str, caplog: pytest.LogCaptureFixture) 
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenancy, "MOST_HINTS", 3)
+    monkeypatch.setattr(tenancy, "MAX_HINTS", 3)
     known = TenantHints(None)
     for number in range(5):
         known.record(f"e{number}", ONE, "a")

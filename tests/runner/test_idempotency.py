@@ -293,7 +293,7 @@ def test_an_unusable_cache(
 def test_memory_is_bounded_where_the_cache_is_not_usable(
     blocked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(idempotency, "IN_MEMORY", LogBounds(3, 100, 0.0))
+    monkeypatch.setattr(idempotency, "MEMORY_BOUNDS", LogBounds(3, 100, 0.0))
 
     async def story() -> None:
         keys = keys_in(blocked)

@@ -345,7 +345,7 @@ class BundleCache:
 
 
 def _count_nothing(result: BundleLabel) -> None:
-    """Nobody counts."""
+    """Without a counter."""
 
 
 def is_ready(folder: Path) -> bool:

@@ -119,7 +119,7 @@ def confine(*, memory_bytes: int, cpu_seconds: int, parent: int) -> None:
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if os.getppid() != parent:
-        # It ended before the kernel was told whom to watch.
+        # It ended before the kernel knew which process to watch.
         raise SystemExit(1)
     os.nice(NICE_INCREMENT)
     _lower(resource.RLIMIT_CORE, 0, 0)

@@ -133,7 +133,7 @@ class CompileQueue:
     def _ticket(self) -> Iterator[str]:
         """A place in the queue, by time of arrival."""
         ticket = self._folder / f"{_TICKET}{time.time_ns():020}.{os.getpid()}"
-        # A ticket that nobody holds is taken for one of the dead: it is locked before it shows.
+        # An unlocked ticket counts as one of a dead process: it is locked before it is visible.
         draft = self._temporary / ticket.name
         descriptor = _open_locked(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:

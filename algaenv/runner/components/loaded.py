@@ -40,7 +40,7 @@ RECOMPILE_INTERVAL_SECONDS = 60.0
 
 
 class ComponentLoader(Protocol[G_co]):
-    """Whoever loads a compiled component into an engine."""
+    """Loads a compiled component into an engine."""
 
     def load(self, file: Path, /) -> G_co:
         """Load it; blocks for milliseconds.
@@ -152,7 +152,7 @@ NO_COMPONENT = "No such file or directory (os error 2)"
 
 
 class BundleUnavailable(Exception):
-    """The bundle cannot be had, or holds no handler; the text may be shown to anybody."""
+    """The bundle cannot be fetched, or holds no handler; the text is safe to show to any caller."""
 
     def __init__(self, reason: str, *, code: str = "bundle_fetch_failed") -> None:
         self.code = code

@@ -63,7 +63,7 @@ class ExecuteEndpoint:
         self._metrics = metrics
 
     async def handle(self, request: Request) -> Response:
-        """Run the handler, or replay what it said; see `Invoker` for what can go wrong."""
+        """Run the handler, or replay its stored response; see `Invoker` for what can go wrong."""
         from algaenv.runner.wasm.guest_executor import ExecutorBusy, ExecutorClosed
 
         try:
@@ -139,13 +139,13 @@ class _CallLogEntry:
 
 
 class _ClientDisconnected(Exception):
-    """Nobody waits for the answer any more."""
+    """The client has closed its connection."""
 
 
 async def _unless_disconnected(request: Request, coroutine: Coroutine[Any, Any, T]) -> T:
     """Do the work as long as the client waits. Raises _Gone; the work is cancelled then.
 
-    Nobody looks at the client before the work has taken a while: most calls end before.
+    The connection is not watched before the work has taken a while: most calls end before.
     """
     watch = _DisconnectWatch(request)
     timer = asyncio.get_running_loop().call_later(_WATCH_DELAY_SECONDS, watch.start)

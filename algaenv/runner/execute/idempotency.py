@@ -1,6 +1,6 @@
 """A call with a key runs once; who asks again gets the answer of the first.
 
-Keys belong to a tenant and an extension. Answers are told to all workers and remembered for a
+Keys belong to a tenant and an extension. Responses are shared with all workers and kept for a
 while; a call under way is a claim that vanishes with its process. Where the cache cannot be
 written to, each worker has its own memory instead.
 """
@@ -156,7 +156,7 @@ class Idempotency:
         del self._under_way[name]
 
     async def _acquire_or_read(self, name: bytes) -> bytes | None:
-        """Claim the name among all processes, or get the answer that one of them told."""
+        """Lock the name among all processes, or return the response that one of them stored."""
         pause = _FIRST_PAUSE
         while True:
             try:

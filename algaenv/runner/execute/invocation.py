@@ -86,7 +86,7 @@ class DeadlineExceeded(Exception):
 
 
 class GuestOutput(Protocol):
-    """Where the words of guests go: the log of the service and the debug stream."""
+    """Receives messages of guests, for the log of the service and the debug stream."""
 
     def write(self, invocation: Invocation, stream: Stream, level: Level, message: str) -> None:
         """Pass a message on. Called from threads of guests; never blocks, never fails."""
@@ -129,7 +129,7 @@ class Invocation:
     last_stderr: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES), repr=False)
     """The last lines the guest wrote to its stderr."""
     last_host_call: tuple[str, object] | None = None
-    """The last function of the host that the guest called, and the error it was told, else None."""
+    """The last function of the host that the guest called, and the error it returned, else None."""
     reason: str = ""
     """What that function knows about its error and cannot tell the guest."""
 
@@ -140,7 +140,7 @@ class Invocation:
         self.last_stderr.append(line)
 
     def log(self, stream: Stream, level: Level, message: str) -> None:
-        """Pass on what the guest said."""
+        """Pass on a message of the guest."""
         self.listener.write(self, stream, level, message)
 
 

@@ -70,7 +70,7 @@ class Outcome:
 
 
 def handler_outcome(response: Mapping[str, object]) -> Outcome:
-    """What a handler said, `{"status", "headers", "body"}`; of equal header names the last."""
+    """A handler's response, `{"status", "headers", "body"}`; of equal header names the last."""
     headers = response["headers"]
     body = response["body"]
     status = response["status"]
@@ -112,8 +112,8 @@ def guest_failed_outcome(
         "causes": list(failure.causes),
         "stderr": list(stderr),
     }
-    told = {HINT: advice.hint, HOST_CALL: "" if call is None else call.text}
-    headers = {name: _header_value(text) for name, text in told.items() if text}
+    texts = {HINT: advice.hint, HOST_CALL: "" if call is None else call.text}
+    headers = {name: _header_value(text) for name, text in texts.items() if text}
     return Outcome(_bytes(fields), failure.kind, 500, error, headers)
 
 
@@ -127,7 +127,7 @@ def _failure(status: int, error: str) -> dict[str, object]:
 
 
 def _bytes(fields: Mapping[str, object]) -> bytes:
-    # A guest may say things that are no text; nobody should have to guess what its answer was.
+    # A guest may return what is no valid text; its response must still be readable.
     return _encode(fields).encode(errors="replace")
 
 

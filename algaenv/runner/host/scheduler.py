@@ -1,4 +1,4 @@
-"""`scheduler`: when the handler's endpoints are called without anybody asking."""
+"""`scheduler`: schedules on which the handler's endpoints are called."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NAMES = {
 ERRORS = ("not-found", "validation-failed", "quota-exceeded", "denied", "internal")
 """scheduler-error in the order of the world."""
 BAD_PAYLOAD = "Payload must be valid JSON object or array"
-"""Said of what is no JSON at all; any JSON passes."""
+"""For what is no JSON at all; any JSON passes."""
 
 _Record = dict[str, Any]
 

@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from algaenv.runner.http import request_header
 
 MAX_QUEUED_LINES = 10_000
-"""Lines kept while nobody reads; later ones are lost, and counted."""
+"""Lines kept while the reader is stuck; later ones are lost, and counted."""
 
 _BATCH_SECONDS = 0.02
 _FLUSH_TIMEOUT_SECONDS = 2.0
@@ -49,7 +49,7 @@ class JsonFormatter(logging.Formatter):
         when = f"{self._clock.format_second(int(record.created))}.{int(record.msecs):03}Z"
         level = record.levelname.lower()
         if (rest := getattr(record, "rest", None)) is not None:
-            # Encoded already, by somebody who says the same again and again.
+            # Encoded already, by a caller whose lines share most fields.
             return _format_line(when, level, record.msg, rest)
         line: dict[str, object] = {
             "time": when,
@@ -88,8 +88,8 @@ class BatchingHandler(logging.Handler):
 
     Lines may come from any thread. The main thread writes its own as long as it runs no event
     loop, so that a process that only watches others needs no second thread; the first line of
-    anybody else starts the writer. Processes forked from this one take turns, since the system
-    keeps a long write together only while there is room in the pipe. `flush` waits for two
+    any other thread starts the writer. Processes forked from this one take turns, since the system
+    keeps a long write together only while it fits into the pipe. `flush` waits for two
     seconds at most, and is what `logging.shutdown` calls at the end of the process.
     """
 
@@ -97,7 +97,7 @@ class BatchingHandler(logging.Handler):
         super().__init__()
         self._descriptor = descriptor
         self._clock = _Clock()
-        self._lock_file = os.memfd_create("journal")
+        self._lock_file = os.memfd_create("log-lock")
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
 
@@ -120,7 +120,7 @@ class BatchingHandler(logging.Handler):
     def write_encoded(self, event: str, rest: str) -> None:
         """Leave a line of level info whose other fields are encoded already, and never raise.
 
-        For what is said thousands of times a second: a record costs three times as much.
+        For lines that come thousands of times a second: a record costs three times as much.
         """
         now = time.time()
         when = f"{self._clock.format_second(int(now))}.{int(now % 1 * 1000):03}Z"
@@ -138,7 +138,7 @@ class BatchingHandler(logging.Handler):
             self._count_lost()
 
     def flush(self) -> None:
-        """Wait until all that was said so far is written, or two seconds have passed."""
+        """Wait until every line so far is written, or two seconds have passed."""
         if self._writer is not None and self._writer.is_alive():
             written = threading.Event()
             self._queue.put(written)
@@ -159,12 +159,12 @@ class BatchingHandler(logging.Handler):
     def _start(self) -> None:
         with self._lock:
             if self._writer is None:
-                writer = threading.Thread(target=self._write, name="journal", daemon=True)
+                writer = threading.Thread(target=self._write, name="log-writer", daemon=True)
                 writer.start()
                 self._writer = writer
 
     def _write_directly(self, line: bytes) -> None:
-        """Write in the thread that speaks; once there was no room for a second, without waiting."""
+        """Write in the calling thread; after one second with a full pipe, no longer wait."""
         with suppress(OSError):
             if _has_room(self._descriptor, 0 if self._stuck else _DIRECT_TIMEOUT_MS):
                 self._stuck = False
@@ -186,7 +186,7 @@ class BatchingHandler(logging.Handler):
                 else:
                     waiting.append(item)
                 item = self._next()
-            # Nobody may be left to read: no reason to fail.
+            # The reader may be gone: no reason to fail.
             with suppress(OSError):
                 self._write_locked(b"".join(lines))
             for event in waiting:
@@ -256,7 +256,7 @@ _LONGEST = 300
 _SERVER_ERROR = 500
 
 _handlers: list[BatchingHandler] = []
-"""Where lines go past the machinery of logging; empty until the journal is started."""
+"""Handlers for lines that bypass `logging`; empty until logging is configured."""
 
 
 def configure_logging(level: str) -> None:
@@ -293,7 +293,7 @@ class AccessLog:
     """Wraps an application and writes a line for each request once it is answered.
 
     Questions about health are lines of level debug: they come every few seconds, for ever.
-    `on_response` is told the path and the status of every answer.
+    `on_response` is called with the path and the status of every response.
     """
 
     def __init__(self, app: ASGIApp, on_response: Callable[[str, int], None] | None = None) -> None:

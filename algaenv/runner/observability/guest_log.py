@@ -48,7 +48,7 @@ class EventOrigin(NamedTuple):
 
 
 class DebugEvent(NamedTuple):
-    """What was said, when (Unix time in milliseconds) and by whom."""
+    """A message of a guest: its time (Unix, in milliseconds), level, stream and origin."""
 
     ts: int
     level: Level
@@ -105,10 +105,10 @@ class EventQueue:
         self._lock = threading.Lock()
         self._available = threading.Event()
         self.closed = threading.Event()
-        """Set when no more events will come; whoever takes ends once it has taken all."""
+        """Set when no more events will come; the taker ends once it has taken all."""
 
     def put(self, event: DebugEvent) -> int:
-        """Add an event; returns how many had to go to make room."""
+        """Add an event; returns how many old ones were dropped for it."""
         dropped = 0
         with self._lock:
             self._events.append(event)
@@ -190,7 +190,7 @@ class RedisStream:
                 settings.url or "",
                 socket_connect_timeout=CONNECT_SECONDS,
                 socket_timeout=ANSWER_SECONDS,
-                # Whoever writes tries again; a connection closed in a pause is noticed anyway.
+                # The publisher retries; a connection closed in a pause is noticed anyway.
                 retry=Retry(NoBackoff(), 0),
                 # Every Redis and every proxy before one speaks it.
                 protocol=2,
@@ -245,7 +245,7 @@ _log = logging.getLogger(__name__)
 
 
 class StreamPublisher:
-    """Writes events when it can; `dropped` is told how many it had to give up.
+    """Writes events when it can; `dropped` is called with the number of lost ones.
 
     Events whose receipt Redis could not confirm are written again: some may be there twice after
     an outage. They keep their `ts`.
@@ -364,7 +364,7 @@ class GuestLogCounters(Protocol):
     """Counts what was heard and what was lost; from any thread."""
 
     def guest_line(self, stream: Stream) -> None:
-        """A guest said something."""
+        """A guest wrote a line."""
         ...
 
     def events_dropped(self, number: int) -> None:
@@ -385,7 +385,7 @@ class GuestLog:
         self._publisher = StreamPublisher(settings, counters.events_dropped)
 
     def start(self) -> None:
-        """Start to publish, in the process that serves; waits for nobody."""
+        """Start to publish, in the process that serves; does not wait."""
         self._publisher.start()
 
     async def aclose(self) -> None:

@@ -58,8 +58,8 @@ class Outcome(StrEnum):
 class GaugeName(StrEnum):
     """A figure that says how things are now, as against how often something happened."""
 
-    THREADS_BUSY = "lanes-busy"
-    THREADS_STUCK = "lanes-stuck"
+    THREADS_BUSY = "threads-busy"
+    THREADS_STUCK = "threads-stuck"
     CALLS_QUEUED = "calls-queued"
     COMPILES_RUNNING = "compiles-running"
     COMPONENTS_LOADED = "components-loaded"
@@ -82,7 +82,7 @@ _STAGES = ("queued", "load", "instantiate", "run", "waiting")
 
 
 class MetricSeries:
-    """All series of this process, in files of the ledger that carry the worker's number.
+    """All series of this process, in files of the directory that carry the worker's number.
 
     One object a process: the library has one place that says where values are kept.
     """
@@ -118,10 +118,10 @@ class MetricSeries:
         self.bundles = {result: bundles.labels(result) for result in get_args(BundleLabel)}
         lines = _counter(registry, "guest_lines", "Lines that guests said.", "stream")
         self.lines = {stream: lines.labels(stream) for stream in get_args(Stream)}
-        executor = _gauge(registry, "lanes", "Threads for guests, by what they do.", "state")
+        threads = _gauge(registry, "lanes", "Threads for guests, by what they do.", "state")
         self.gauges = {
-            GaugeName.THREADS_BUSY: executor.labels("busy"),
-            GaugeName.THREADS_STUCK: executor.labels("stuck"),
+            GaugeName.THREADS_BUSY: threads.labels("busy"),
+            GaugeName.THREADS_STUCK: threads.labels("stuck"),
             GaugeName.CALLS_QUEUED: _gauge(registry, "calls_queued", "Calls that wait for a lane."),
             GaugeName.COMPILES_RUNNING: _gauge(registry, "compiles_running", "Compiles under way."),
             GaugeName.COMPONENTS_LOADED: _gauge(
@@ -207,7 +207,7 @@ class Metrics:
     """The figures of one worker process; at most one object a process.
 
     `worker` is a number that no other living worker of the service has, and that the one started
-    in its place gets again. Without a ledger nothing is counted.
+    in its place gets again. Without a directory nothing is counted.
     `contract` is the version of the behaviour that the runner follows.
     What counts may be called from any thread, and never raises.
     """
@@ -269,7 +269,7 @@ class Metrics:
         self._count(lambda series: series.replays.inc())
 
     def guest_line(self, stream: Stream) -> None:
-        """A guest said something."""
+        """A guest wrote a line."""
         if (series := self._series) is None:
             self._queue_or_count(lambda series: series.lines[stream].inc())
         else:

@@ -234,7 +234,7 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class AssetRequest:
-    """A file of a bundle, for somebody who may have it; `path` is still as it was asked for."""
+    """A request for a file of a bundle by an authorised client; `path` is as in the URL."""
 
     tenant: str
     extension: str

@@ -1,4 +1,4 @@
-"""Files of pages that were served a moment ago are served again without asking anybody.
+"""Files of pages that were served a moment ago are served again without any check.
 
 A browser that opens a page, and many that open the same one, ask for the same files within a
 second. For so long nothing that decided about the first answer is asked again: who may see the
@@ -25,7 +25,7 @@ from algaenv.runner.pages.assets import IMMUTABLE, Asset
 
 SECONDS = 1.0
 HINT_SECONDS = 0.002
-"""How long nobody asks again whose page was opened last: less than a browser takes to ask for the
+"""How long the hint is not read again: less than a browser takes to ask for the
 first file of a page it has just been given."""
 MAX_ENTRIES = 2_000
 _MAX_BYTES = 32 * 1024 * 1024
@@ -45,7 +45,7 @@ class _CachedResponse:
     not_modified: list[_Header]
     path: str
     entry: str
-    """What a line of the journal says about it, but for the time and the status."""
+    """Its log line, but for the time and the status."""
     hint: tuple[str, Digest, str] | None
     """Which bundle of which extension, and whose page it was remembered to be."""
 
@@ -53,8 +53,8 @@ class _CachedResponse:
 class ResponseCache:
     """Wraps an application whose lines name the asset that was the answer.
 
-    `on_response` is told the path and the status of every answer that is given here; `hint` tells
-    whose page of a bundle was opened last.
+    `on_response` is called with the path and the status of every response from here; `hint` returns
+    the tenant whose page of a bundle was opened last.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class ResponseCache:
         write_encoded(cached.entry, request_id, status, len(body), time.monotonic() - now)
 
     def _hint_changed(self, cached: _CachedResponse, now: float) -> bool:
-        """Whether somebody else opened the page since, where nothing in the request says who."""
+        """Whether another tenant opened the page since, where the request does not name one."""
         if cached.hint is None or now < cached.hint_until:
             return False
         extension, digest, tenant = cached.hint

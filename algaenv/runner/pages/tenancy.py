@@ -174,7 +174,7 @@ MAX_HINTS = 10_000
 FRESH_SECONDS = 0.05
 """How long a tenant that is served again and again needs no look at what others did."""
 REPEAT_SECONDS = 3600.0
-"""After so long a tenant that is still served is told again, lest it be forgotten."""
+"""After so long a tenant that is still served is written again, so that it does not expire."""
 _BOUNDS = LogBounds(MAX_HINTS, 16 * 1024 * 1024, 7 * 86_400.0)
 
 _PageKey = tuple[str, Digest]
@@ -199,7 +199,7 @@ class TenantHints:
         self._known: OrderedDict[_PageKey, _KnownTenant] = OrderedDict()
 
     def get(self, extension: str, digest: Digest) -> str:
-        """The tenant whose page was opened last, whoever served it; empty when nobody knows."""
+        """The tenant whose page was opened last, by any worker; empty when unknown."""
         page = (extension, digest)
         known = self._known.get(page)
         found_tenant = self._read(known.name if known else _name(page))
@@ -226,7 +226,7 @@ class TenantHints:
             self._known.popitem(last=False)
 
     def _read(self, name: bytes) -> str | None:
-        """What is told about it; empty for nothing, and None when nobody can be asked."""
+        """The tenant in the shared log; empty for none, and None without a log."""
         shared_log = self._open_log()
         if shared_log is None:
             return None

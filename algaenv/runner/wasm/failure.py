@@ -127,7 +127,7 @@ class HostCall:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What is said of a failure: the reason, and a hint that may be empty."""
+    """The reason of a failure, and a hint that may be empty."""
 
     reason: str
     hint: str = ""
@@ -227,6 +227,6 @@ def _thrown(words: str, call: HostCall | None) -> Advice:
 def _failed_call(call: HostCall | None) -> str:
     if call is None or call.error is None:
         return ""
-    said = f"the last call of its host failed, {call.text}"
+    failed = f"the last call of its host failed, {call.text}"
     hint = _HOST.get(call.error)
-    return f"{said}: {hint}" if hint else said
+    return f"{failed}: {hint}" if hint else failed

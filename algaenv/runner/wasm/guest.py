@@ -107,7 +107,7 @@ class Guest:
 
     @staticmethod
     def _delete_store(store: int, invocation: Invocation) -> None:
-        """Free a store, which takes as long as to clean its memory: after the answer, on a lane."""
+        """Free a store, after the response if possible: it takes as long as cleaning its memory."""
         wait = invocation.wait
         if not (isinstance(wait, LoopBridge) and wait.defer(lambda: abi.store_delete(store))):
             abi.store_delete(store)
@@ -227,7 +227,7 @@ def _failure(call: ActiveCall, error: int, otherwise: Kind) -> BaseException:
 
 
 SPARE_GUESTS = 8
-"""Guests beyond those of the lanes: the ones that sleep where nothing can end them."""
+"""Guests beyond those of the executor's threads: the ones that sleep where nothing can end them."""
 
 _MAP_NORESERVE = 0x4000
 _NO_HANDLER = "failed to find function export"

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class LoopBridge:
-    """The Waiter of one call. `Lanes.waiter` makes it, and `Lanes.run` says what it is about.
+    """The Waiter of one call. `GuestExecutor.waiter` creates it, `GuestExecutor.run` binds it.
 
     `cancelled`: whether the caller has gone; a guest is ended at its next tick then.
     """
@@ -79,7 +79,7 @@ class LoopBridge:
             callback()
 
     def cancel(self) -> None:
-        """Wake the thread, since nobody waits for it. On the event loop only."""
+        """Wake the thread, because its caller is gone. On the event loop only."""
         self.cancelled = True
         if self._task is not None:
             self._task.cancel()
@@ -289,7 +289,7 @@ class ActiveCall:
         return time.monotonic() >= self.invocation.deadline
 
     def tick(self) -> bytes | None:
-        """Look at the time, and pass on what was said. Returns words to end the guest with."""
+        """Check deadline and memory, emit captured lines. Returns a message to end the guest with."""
         try:
             if self.expired:
                 raise DeadlineExceeded

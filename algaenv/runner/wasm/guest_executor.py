@@ -1,9 +1,20 @@
-"""Threads that run guests for an event loop, a bounded number at once and a bounded queue.
+"""Threads that run guests for an event loop: a bounded number at once, and a bounded queue.
 
-The thread that ended last begins next: it and its slot of the pool are warm. A call that waits in
-the queue past its deadline, or whose caller leaves, never runs. One that nothing can end, because
-it sleeps inside the engine, costs its thread and not its caller: that one gets its answer, the
-thread is written off until it comes back, and another takes its place.
+    run() --queue full--> ExecutorBusy
+      |
+      v        slot free           returns, traps or is ended at a tick
+    queued ----------------> running ----------------------------------> resolved
+      |                       |   ^
+      | deadline or           |   | waits for the event loop: the slot is released, then
+      | caller gone           '---' acquired again (see `FairShare`)
+      v                       |
+    never runs                | deadline + GRACE_SECONDS, and the guest sleeps in the engine
+                              v
+                           written off --guest returns--> its thread is used again
+
+The thread that ended last takes the next call: it and its slot of the pool are warm. A guest that
+nothing can end costs its thread and not its caller: the caller gets a timeout, the thread is not
+counted until it comes back, and another takes its place.
 """
 
 from __future__ import annotations
@@ -35,7 +46,7 @@ _MIN_RETRY_SECONDS = 1.0
 
 
 class ExecutorBusy(Exception):
-    """No lane is free and the queue is full. `retry_after`: seconds until that may differ."""
+    """No thread is free and the queue is full. `retry_after`: seconds until that may differ."""
 
     def __init__(self, retry_after: float) -> None:
         self.retry_after = retry_after
@@ -43,14 +54,14 @@ class ExecutorBusy(Exception):
 
 
 class ExecutorClosed(Exception):
-    """The lanes take no more calls."""
+    """The executor takes no more calls."""
 
 
 class GuestExecutor:
     """`threads` calls under way, of which one computes at a time, and `queue` calls waiting.
 
-    All methods but `close` belong to the event loop. `stuck`: lanes written off at the moment;
-    when there are many, the process had better be replaced. `peak`: most calls under way so far.
+    All methods but `close` belong to the event loop. `stuck`: threads written off at the moment;
+    when there are many, the process should be replaced.
     """
 
     def __init__(self, *, threads: int, queue: int, ticker: Ticker, width: int = WIDTH) -> None:
@@ -82,10 +93,11 @@ class GuestExecutor:
         return LoopBridge(asyncio.get_running_loop())
 
     async def run(self, function: Callable[[], T], invocation: Invocation) -> T:
-        """Run `function` on a lane and return its result.
+        """Run `function` on a guest thread and return its result.
 
         Raises what it raises; GuestFailure (timeout) when its time is over, whether it has begun
-        or not; Busy, Closed. When the caller is cancelled, the guest is ended at its next tick.
+        or not; ExecutorBusy, ExecutorClosed. When the caller is cancelled, the guest is ended at
+        its next tick.
         """
         job = _Job(function, invocation, asyncio.get_running_loop())
         self._submit(job)
@@ -131,7 +143,7 @@ class GuestExecutor:
         return max(_MIN_RETRY_SECONDS, round(ahead * self._mean_seconds / 2, 1))
 
     def _dispatch(self) -> None:
-        """Give calls of the queue to lanes, while they may compute."""
+        """Give queued calls to threads, while they may compute."""
         while (job := self._next()) is not None:
             thread = self._idle.pop() if self._idle else self._new_thread()
             thread.inbox.put(job)
@@ -151,7 +163,7 @@ class GuestExecutor:
         return _GuestThread(self._thread_count, self._run_thread)
 
     def _run_thread(self, thread: _GuestThread) -> None:
-        """Be a lane: the body of its thread."""
+        """The body of a guest thread."""
         while (job := thread.inbox.get()) is not None:
             current: _Job[Any] | None = job
             while current is not None:
@@ -164,7 +176,7 @@ class GuestExecutor:
             del job
 
     def _record_end(self, job: _Job[Any]) -> None:
-        """Count a call as ended, before its caller hears of it and comes back with another."""
+        """Count a call as ended, before its caller gets the result and sends another."""
         with self._lock:
             if job.written_off:
                 self.stuck -= 1
@@ -174,7 +186,7 @@ class GuestExecutor:
                 self._mean_seconds += _SMOOTHING * (seconds - self._mean_seconds)
 
     def _finish(self, thread: _GuestThread, job: _Job[Any]) -> _Job[Any] | None:
-        """Give up the turn of a call; return the next one for this lane."""
+        """Release the slot of a call; return the next call for this thread."""
         with self._lock:
             self._fair_share.release(job.slot)
             following = self._next()
@@ -200,7 +212,7 @@ class GuestExecutor:
             self._dispatch()
 
     def _on_deadline(self, job: _Job[Any]) -> None:
-        """The time of a call is over: it shall not begin, or is given a moment to end."""
+        """The deadline of a call: a queued one never begins, a running one gets a moment to end."""
         if job.future.done():
             return
         if not self._withdraw(job):
@@ -211,7 +223,7 @@ class GuestExecutor:
         job.future.set_exception(GuestFailure(Kind.TIMEOUT, message))
 
     def _write_off(self, job: _Job[Any]) -> None:
-        """Answer for a guest that cannot be ended; its lane counts no more until it is back."""
+        """Fail the call of a guest that cannot be ended; its thread does not count until it is back."""
         if job.future.done():
             return
         self._abandon(job)
@@ -245,7 +257,7 @@ class GuestExecutor:
             job.loop.call_later(GRACE_SECONDS, self._abandon, job)
 
     def _withdraw(self, job: _Job[Any]) -> bool:
-        """Take a call out of the queue; tell whether it never began."""
+        """Take a call out of the queue; returns whether it never began."""
         with self._lock:
             if job in self._queued:
                 self._queued.remove(job)
@@ -273,7 +285,7 @@ class _GuestThread:
 
 
 class _Job(Generic[T]):
-    """One call on its way through the lanes."""
+    """One call on its way through the executor."""
 
     __slots__ = (
         "_function", "_invocation", "finished", "future", "loop", "queued_at", "slot",
@@ -342,5 +354,5 @@ class _Job(Generic[T]):
         try:
             self.loop.call_soon_threadsafe(set_result)
         except RuntimeError:
-            # The loop has ended: nobody is left to be told.
+            # The loop has ended: there is no caller any more.
             return

@@ -64,7 +64,7 @@ class MemoryBudget:
         return MemoryGrowth(memory_used())
 
     def check(self, growth: MemoryGrowth) -> None:
-        """Note what it took since the last look. Raises GuestFailure (memory) if it must end."""
+        """Measure what it took since the last check. Raises GuestFailure (memory) to end it."""
         now = memory_used()
         growth.bytes += max(0, now - growth.measured)
         growth.measured = now
@@ -77,7 +77,7 @@ class MemoryBudget:
 
 
 def memory_used() -> int:
-    """Bytes of memory that this process holds and shares with no file; 0 where nothing tells."""
+    """Bytes of memory that this process holds and shares with no file; 0 where it is unknown."""
     try:
         _, resident, shared, *_ = _STATM.read_bytes().split()
     except (OSError, ValueError):
@@ -96,15 +96,15 @@ def _memory_limits() -> Iterator[int]:
 
 
 MAX_CPU_SECONDS = 0.005
-"""Of processor time in one turn, looked at once a tick; then the next begins as well. On a busy
+"""Of processor time in one slot, checked once a tick; then the next call begins as well. On a busy
 machine a short call takes long by the clock, and is no reason to have more of them at once."""
 MAX_SECONDS = 0.05
-"""Of one turn by the clock: a guest may sleep inside the engine."""
+"""In one slot by the clock: a guest may sleep inside the engine."""
 _MAX_WIDTH = 16
 
 
 class Slot:
-    """A call's part in the turns. The thread of the call blocks on `gate` until it is its turn."""
+    """A call's permission to compute. The thread of the call blocks on `gate` until it has it."""
 
     __slots__ = ("_clock", "_used", "acquired_at", "exempt", "gate")
 
@@ -115,7 +115,7 @@ class Slot:
         self._clock: int | None = None
         self._used = 0.0
         self.exempt = False
-        """Whether it has lost its turn for good, and needs none any more."""
+        """Whether it was revoked for good: the call computes beside the others."""
 
     def start(self) -> None:
         """Have the processor time of this thread counted from now on."""
@@ -123,7 +123,7 @@ class Slot:
         self._used = time.clock_gettime(self._clock)
 
     def exceeds_limits(self, now: float) -> bool:
-        """Whether it has computed, or only been there, for longer than a turn may last."""
+        """Whether it was held for longer than allowed, in processor time or by the clock."""
         if now - self.acquired_at > MAX_SECONDS:
             return True
         if self._clock is None or now - self.acquired_at < MAX_CPU_SECONDS:
@@ -132,7 +132,7 @@ class Slot:
 
 
 class FairShare:
-    """Keeps the turns. Every method must be called with the lock of its owner held."""
+    """Bounds how many calls compute at once. Its owner's lock must be held for every method."""
 
     def __init__(self, width: int) -> None:
         self._default_width = self._width = width
@@ -141,21 +141,21 @@ class FairShare:
 
     @property
     def free(self) -> bool:
-        """Whether one more may compute, and nobody who was at it before waits to go on."""
+        """Whether one more call may compute, and no paused one waits to resume."""
         return len(self._holding) < self._width and not self._resuming
 
     def acquire(self, slot: Slot) -> None:
-        """Begin, when it is `free`."""
+        """Take a slot, when one is `free`."""
         slot.acquired_at = time.monotonic()
         self._holding[slot] = None
 
     def release(self, slot: Slot) -> None:
-        """End, or pause. One that returns goes on before anything begins."""
+        """End, or pause. A paused call resumes before a new one begins."""
         self._holding.pop(slot, None)
         self._wake()
 
     def enqueue(self, slot: Slot) -> None:
-        """Ask to go on after a pause: `claim.gate` opens when it may."""
+        """Ask to resume after a pause: `slot.gate` opens when it may."""
         if slot.exempt:
             slot.gate.release()
             return
@@ -163,10 +163,10 @@ class FairShare:
         self._wake()
 
     def revoke_long_running(self) -> None:
-        """Take the turn from those that have had it for long, once a tick.
+        """Revoke the slots of calls that have held one for long, once a tick.
 
-        While that happens tick after tick, twice as many begin each time: behind a row of guests
-        that compute for long, a quick one waits for a few of them and not for all.
+        While that happens tick after tick, the width doubles each time: behind a row of guests that
+        compute for long, a quick one waits for a few of them and not for all.
         """
         now = time.monotonic()
         revoked = [slot for slot in self._holding if slot.exceeds_limits(now)]

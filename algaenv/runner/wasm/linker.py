@@ -26,7 +26,7 @@ from algaenv.runner.wasm.wit import Err, Signature, TypeTooLarge, signature
 LOGGING = "logging."
 LOG_BYTES = 1024 * 1024
 """That are read of one message to the log, which takes 8,192 characters; the debug stream may be
-told to take more."""
+configured to take more."""
 
 NOT_FOUND = (
     "component imports instance `{name}`, but a matching implementation was not found in the linker"

@@ -41,7 +41,7 @@ class Runtime:
 
 
 class LazyRuntime:
-    """Hands out the works of this process; close it at the end.
+    """The `Runtime` of this process, created in the background; close it at the end.
 
     `table` gives the host functions, `threads` is how many calls run at once and `queue` how many
     may wait. `recycle` asks for another process in place of this one; `budget` is what all guests

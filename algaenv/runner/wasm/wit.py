@@ -115,7 +115,7 @@ class Signature:
 
 
 class TypeTooLarge(Exception):
-    """The types of a function are more than anybody would write."""
+    """The types of a function exceed MAX_TYPES."""
 
 
 def signature(function: Any, /) -> Signature:

@@ -166,7 +166,7 @@ def test_a_refusal_is_shared_and_remembered_for_a_while(
             await compiled.ensure(bundle, wasm)
         assert [each.failure for each in compiles(told)] == [Kind.COMPILE]
 
-        monkeypatch.setattr(module, "SETTLED_SECONDS", -1.0)
+        monkeypatch.setattr(module, "REFUSAL_SECONDS", -1.0)
         other = CompiledComponents(tmp_path, on_event=told.append)
         for _ in range(2):
             with pytest.raises(GuestFailure):
@@ -183,7 +183,7 @@ def test_a_limit_that_was_met_is_noted_for_all_until_it_is_raised(
 ) -> None:
     from algaenv.runner.components import compiled as module
 
-    monkeypatch.setattr(module, "SETTLED_SECONDS", -1.0)
+    monkeypatch.setattr(module, "REFUSAL_SECONDS", -1.0)
     told: list[CompileEvent] = []
     bundle, wasm = kept(tmp_path, large(steps=20_000))
 

@@ -219,13 +219,13 @@ def test_what_vault_said_is_kept_a_while(
     ]
     for count, (ciphertext, who, fields) in enumerate(different, 2):
         assert resolve(ciphertext, who, **fields) == {"n": str(count)}
-    monkeypatch.setattr(secret_envelope, "KEEP_SECONDS", 0.0)
+    monkeypatch.setattr(secret_envelope, "CACHE_SECONDS", 0.0)
     assert resolve("z", **SEALED) == {"n": "9"}
     assert resolve("z", **SEALED) == {"n": "10"}
 
 
 def test_how_much_is_kept(resolve: Resolve, server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secret_envelope, "MOST_KEPT", 2)
+    monkeypatch.setattr(secret_envelope, "MAX_CACHED", 2)
     server.says({"data": {"plaintext": sealed({})}})
     for ciphertext in ("a", "b", "c", "c", "b", "a", "a"):
         resolve(ciphertext, **SEALED)
