@@ -63,7 +63,7 @@ class ConversionError(Exception):
 class Arena(list[object]):
     """Keeps alive what values point to."""
 
-    __slots__ = ("much",)
+    __slots__ = ("is_large",)
 
     def __init__(self) -> None:
         self.is_large = False
