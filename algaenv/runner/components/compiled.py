@@ -278,7 +278,7 @@ class CompiledComponents:
         return (limits.seconds, limits.cpu_seconds, limits.memory_bytes)
 
     def _known_limit(self, component: Digest) -> Failed | None:
-        """The noted failure of a component that reached a limit, unless a limit was raised since."""
+        """The noted failure of a component that reached a limit, if none was raised since."""
         recorded = self._folder.limit_of(component)
         if recorded is None or any(
             now > then for now, then in zip(self._limits, recorded[0], strict=False)

@@ -289,7 +289,7 @@ class ActiveCall:
         return time.monotonic() >= self.invocation.deadline
 
     def tick(self) -> bytes | None:
-        """Check deadline and memory, emit captured lines. Returns a message to end the guest with."""
+        """Check deadline and memory, emit captured lines. Returns a text to end the guest with."""
         try:
             if self.expired:
                 raise DeadlineExceeded

@@ -223,7 +223,7 @@ class GuestExecutor:
         job.future.set_exception(GuestFailure(Kind.TIMEOUT, message))
 
     def _write_off(self, job: _Job[Any]) -> None:
-        """Fail the call of a guest that cannot be ended; its thread does not count until it is back."""
+        """Fail the call of a guest that cannot be ended; its thread no longer counts."""
         if job.future.done():
             return
         self._abandon(job)

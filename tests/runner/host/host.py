@@ -81,7 +81,7 @@ class Host:
             "extension": "e1",
             "install": "i1",
             "version": "v1",
-            "granted": KNOWN_CAPABILITIES,
+            "capabilities": KNOWN_CAPABILITIES,
             "secrets": None,
             "user": None,
         }

@@ -103,7 +103,7 @@ def test_secrets(host: Host) -> None:
 
 
 def test_secrets_not_granted(host: Host) -> None:
-    fields = {"secrets": {"a": "b"}, "granted": DEFAULT_CAPABILITIES}
+    fields = {"secrets": {"a": "b"}, "capabilities": DEFAULT_CAPABILITIES}
     assert host.call("secrets.get", "a", **fields) == Err("denied")
     assert host.call("secrets.list-keys", **fields) == []
 

@@ -49,7 +49,7 @@ def invocation(log: GuestLog, **fields: Any) -> Invocation:
         "extension": "Demo-Ext",
         "install": "i-1",
         "version": "v-1",
-        "granted": frozenset(),
+        "capabilities": frozenset(),
         "secrets": None,
         "user": None,
         "deadline": time.monotonic() + 10,
