@@ -1,4 +1,4 @@
-"""The command `algaenv-runner`: starts the service, or asks a running one how it is."""
+"""The command `algaenv-runner`: starts the service, or checks the health of a running one."""
 
 from __future__ import annotations
 

@@ -230,7 +230,7 @@ async def _internal_error(request: Request, error: Exception) -> Response:  # no
 
 
 PROBE_TIMEOUT_SECONDS = 0.8
-"""For each look: who asks after the service's health has an answer within a second."""
+"""For each probe, so that a health check has its response within a second."""
 
 T = TypeVar("T")
 

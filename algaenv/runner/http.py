@@ -71,7 +71,7 @@ class InvalidRequest(Exception):
 
 
 async def read_json(request: Request) -> bytes:
-    """The bytes of a body that says it is JSON. Raises Refusal (415, 413, 408)."""
+    """The bytes of a body that says it is JSON. Raises InvalidRequest (415, 413, 408)."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     main, _, sub = kind.partition("/")
     if main != "application" or not (sub == "json" or sub.endswith("+json")):
@@ -93,7 +93,7 @@ async def read_json(request: Request) -> bytes:
 
 
 def parse_body(shape: type[M], body: bytes) -> M:
-    """Read a document of this shape. Raises Refusal (400 for bad JSON, 422 for a bad shape)."""
+    """Read a document of this model. Raises InvalidRequest (400 for bad JSON, 422 otherwise)."""
     from pydantic import ValidationError
 
     try:

@@ -116,9 +116,9 @@ V = TypeVar("V")
 
 
 class SingleFlight(Generic[K, V]):
-    """Work under way, by key. A result is shared with those who wait for it and then forgotten.
+    """Work under way, by key. A result is shared with its waiters and then forgotten.
 
-    So is a failure: the next one to ask starts anew. The work goes on when a waiter leaves.
+    So is a failure: the next call starts anew. The work continues when a waiter is cancelled.
     """
 
     def __init__(self) -> None:

@@ -183,7 +183,7 @@ def is_token(text: str) -> bool:
 
 
 def header_pair(name: str, value: str) -> tuple[bytes, bytes]:
-    """A header for the wire; text beyond ASCII goes as UTF-8. Raises BadHeader."""
+    """A header for the wire; text beyond ASCII goes as UTF-8. Raises InvalidHeader."""
     # Space around a value has no meaning, and the HTTP library refuses to send it.
     encoded = value.encode().strip(b" \t")
     if not is_token(name) or _FORBIDDEN.search(encoded):
@@ -234,7 +234,7 @@ class PeerRequest:
 async def send_request(
     outbound: Outbound, peer_request: PeerRequest, *, seconds: float
 ) -> PeerResponse:
-    """Ask, and read the answer to its end, in so many seconds altogether. Raises NoAnswer."""
+    """Ask, and read the answer to its end, in so many seconds altogether. Raises NoResponse."""
     import httpx
 
     response: httpx.Response | None = None

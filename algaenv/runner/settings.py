@@ -267,7 +267,7 @@ class Settings:
         `HOST` (0.0.0.0), `LOG_LEVEL` (info), `RUNNER_DRAIN_SECONDS` (8), `RUNNER_CONCURRENCY` (16),
         `RUNNER_QUEUE` (128), `RUNNER_INBOUND_TOKEN` (none) and `RUNNER_ALLOWED_HOSTS` (none) are
         ours; the parts have more.
-        Raises BadEnvironment with all that is wrong, in the order in which Alga checks it.
+        Raises InvalidSettings with all that is wrong, in the order in which Alga checks it.
         """
         problems: list[str] = []
         auth_key = _auth_key(env, problems)
@@ -318,7 +318,7 @@ class Settings:
 def read_secrets(env: Mapping[str, str]) -> Mapping[str, str]:
     """The variables in the file that `RUNNER_SECRETS_FILE` names: JSON, name → text.
 
-    They go before those of the process, which others can look at. Raises BadEnvironment.
+    They go before those of the process, which others can look at. Raises InvalidSettings.
     """
     name = env.get(SECRETS_FILE)
     if not name:

@@ -178,7 +178,7 @@ class Supervisor:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then let the workers drain; a second signal kills them.
 
-        Raises WorkersFail when they die as soon as they start, again and again.
+        Raises WorkersFailed when they die as soon as they start, again and again.
         """
         self._before_fork()
         become_subreaper()

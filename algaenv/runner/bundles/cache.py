@@ -163,7 +163,7 @@ class CacheEvictor:
         return tuple(evicted)
 
     def sweep(self) -> None:
-        """Clear away what processes that are long gone left behind. Blocks."""
+        """Delete leftovers of dead processes. Blocks."""
         for leftover in _entries(self.temporary):
             with suppress(OSError):
                 if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
@@ -210,7 +210,7 @@ class CacheEvictor:
         try:
             os.utime(self._root / digest.hex, (used_at, used_at))
         except OSError:
-            # Another process let go of it, or the directory is not ours: its order is a guess.
+            # Another process evicted it, or the directory is not ours: the order is a guess.
             self._last_used.pop(digest, None)
 
 

@@ -41,7 +41,7 @@ CHUNK_BYTES = 256 * 1024
 
 
 class StoreError(Exception):
-    """No bundle came. The text says what was answered and never holds a URL or a key."""
+    """No bundle came. The text is the store's status and never holds a URL or a key."""
 
 
 class StoreStatus(enum.StrEnum):

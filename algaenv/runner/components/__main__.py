@@ -13,7 +13,7 @@ from algaenv.runner.components.compile import compile_file, confine, encode_resu
 
 
 def main(source: str, target: str, *limits: str) -> None:
-    """Compile, and say what came of it."""
+    """Compile, and write the result to stdout."""
     if limits:
         memory_bytes, cpu_seconds, parent = map(int, limits)
         confine(memory_bytes=memory_bytes, cpu_seconds=cpu_seconds, parent=parent)

@@ -24,7 +24,7 @@ from typing import Final
 from algaenv.runner.wasm.failure import Kind, causes
 
 MALFORMED: Final = "failed to parse WebAssembly module"
-"""The outermost words for whatever is not a component; Alga's runner has the same."""
+"""The outermost message for what is not a component; Alga's runner has the same."""
 
 _MAGIC = b"\0asm"
 _COMPONENT = _MAGIC + b"\x0d\0\x01\0"
@@ -99,7 +99,7 @@ def malformed_result(head: bytes) -> Failed | None:
 
 
 def refused_result(message_text: str) -> Failed:
-    """The verdict for an error of the engine, in its words."""
+    """The result for an error text of the engine."""
     chain = causes(message_text)
     kind = Kind.MALFORMED if chain[0] == MALFORMED else Kind.COMPILE
     return Failed(kind, chain[0], chain, settled=True)

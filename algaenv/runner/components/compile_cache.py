@@ -119,14 +119,14 @@ class CompileDirectory:
             (self.bundles / bundle.hex).unlink()
 
     def limit_of(self, wasm: Digest) -> tuple[tuple[float, ...], str] | None:
-        """The limits at which compiling a component was ended last, and in which words."""
+        """The limits at which compiling a component was ended last, and the message."""
         with suppress(OSError, ValueError, KeyError, TypeError):
             recorded = json.loads((self.bundles / f"{wasm.hex}{_LIMIT}").read_text("utf-8"))
             return tuple(float(value) for value in recorded["limits"]), str(recorded["message"])
         return None
 
     def note_limit(self, wasm: Digest, limits: tuple[float, ...], message: str) -> None:
-        """Tell all who share the directory that a component is not to be tried again with these."""
+        """Note, for every process that shares the directory, that these limits are too low."""
         with suppress(OSError):
             descriptor, draft = tempfile.mkstemp(dir=self.temporary)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -203,16 +203,16 @@ class CompileCache:
         self._pins: Counter[Path] = Counter()
 
     def touch(self, file: Path) -> None:
-        """Note a use, and now and then write it down."""
+        """Note a use; the file's time is updated at most once a second."""
         now = time.time()
         if now - self._touched.get(file, 0.0) > TOUCH_INTERVAL_SECONDS:
             self._touched[file] = now
-            # Another process let go of it, or the disk is read-only: its order is a guess then.
+            # Another process evicted it, or the disk is read-only: the order is a guess then.
             with suppress(OSError):
                 os.utime(file, (now, now))
 
     def pin(self, file: Path) -> None:
-        """Keep this process from letting go of a file that it has loaded."""
+        """Keep this process from evicting a file that it has loaded."""
         self._pins[file] += 1
 
     def unpin(self, file: Path) -> None:
@@ -222,15 +222,15 @@ class CompileCache:
             del self._pins[file]
 
     def remove(self, file: Path) -> None:
-        """Delete a file, wherever that stands. Raises OSError."""
+        """Delete a file. Raises OSError."""
         self._touched.pop(file, None)
         file.unlink(missing_ok=True)
 
     def tidy(self, *, keep: Path | None = None) -> tuple[Path, ...]:
-        """Let go of what was not used for longest until the rest fits; returns what went.
+        """Evict the least recently used files until the rest fits; returns the evicted ones.
 
-        Also clears away what no engine has asked for in a week, and what processes that are long
-        gone left behind. Blocks; meant for a thread.
+        Also deletes files of other engines that are unused for a week, and leftovers of dead
+        processes. Blocks; meant for a thread.
         """
         self._sweep()
         now = time.time()

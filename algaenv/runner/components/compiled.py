@@ -122,7 +122,7 @@ class CompiledComponents:
         return len(self._compile_flights)
 
     def path_of(self, bundle: Digest) -> Path | None:
-        """Where the compiled form of a bundle's component is, if this process has asked before."""
+        """Where the compiled form of a bundle's component is; None before its first `ensure`."""
         component = self._components.get(bundle)
         return None if component is None else self._folder.path_of(component)
 

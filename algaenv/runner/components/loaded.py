@@ -45,7 +45,7 @@ class ComponentLoader(Protocol[G_co]):
     def load(self, file: Path, /) -> G_co:
         """Load it; blocks for milliseconds.
 
-        Raises GuestFailure for what is wrong with the component, Unusable for a file that is
+        Raises GuestFailure for what is wrong with the component, UnusableFile for a file that is
         damaged or was not compiled for this engine, OSError when it is gone.
         """
         ...
@@ -100,7 +100,7 @@ class LoadedComponents(Generic[G]):
     async def _load_once(self, file: Path, bundle: Digest, wasm: Path) -> G:
         if (guest := self._guests.get(file)) is not None:
             return guest
-        # Before it is loaded: nothing else is to let go of it in between.
+        # Before it is loaded: it must not be evicted in between.
         self._compiled.cache.pin(file)
         try:
             guest = await self._load_valid(file, bundle, wasm)
@@ -176,7 +176,7 @@ class Handlers:
         self._lazy_runtime = lazy_runtime
 
     async def bundle(self, tenant: str, extension: str, content_hash: str) -> HandlerBundle:
-        """Have the bundle on disk. Raises NoBundle."""
+        """Have the bundle on disk. Raises BundleUnavailable."""
         try:
             digest = Digest.parse(content_hash)
         except ValueError:

@@ -120,7 +120,7 @@ class ExecuteEndpoint:
 
 
 class _CallLogEntry:
-    """What the line of a request says about the call in it."""
+    """The fields of a log entry that are about the call."""
 
     def __init__(self, entry: RequestLogEntry) -> None:
         self._entry = entry
@@ -143,7 +143,7 @@ class _ClientDisconnected(Exception):
 
 
 async def _unless_disconnected(request: Request, coroutine: Coroutine[Any, Any, T]) -> T:
-    """Do the work as long as the client waits. Raises _Gone; the work is cancelled then.
+    """Do the work as long as the client waits; it is cancelled then. Raises _ClientDisconnected.
 
     The connection is not watched before the work has taken a while: most calls end before.
     """

@@ -1,4 +1,4 @@
-"""A call with a key runs once; who asks again gets the answer of the first.
+"""A call with a key runs once; later calls get the response of the first.
 
 Keys belong to a tenant and an extension. Responses are shared with all workers and kept for a
 while; a call under way is a claim that vanishes with its process. Where the cache cannot be
@@ -225,7 +225,7 @@ class IdempotentRequest:
         """What an earlier call was answered, word for word; None when this one is to run."""
 
     def save(self, response: bytes) -> None:
-        """Have this replayed to all who come with the key; not empty."""
+        """Replay this for every later call with the key; not empty."""
         self._saved = response
 
     async def __aenter__(self) -> IdempotentRequest:

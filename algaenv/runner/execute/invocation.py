@@ -76,7 +76,9 @@ class Waiter(Protocol):
     """Blocks the calling thread until work on the event loop has ended."""
 
     def __call__(self, work: Coroutine[Any, Any, T], /) -> T:
-        """Return what the work returns and raise what it raises. Raises Expired at the deadline,
+        """Return what the work returns and raise what it raises.
+
+        Raises DeadlineExceeded at the deadline,
         and when the caller has left; the work is cancelled then."""
         ...
 

@@ -148,7 +148,7 @@ class Routing:
 
 
 class Invoker:
-    """Runs calls. Raises nothing but Busy, Closed, and CancelledError when the caller has left."""
+    """Runs calls. Raises only ExecutorBusy, ExecutorClosed, and CancelledError."""
 
     def __init__(
         self,

@@ -107,7 +107,7 @@ def client_catalogue(peers: HostSettings, outbound: Outbound) -> Catalogue:
 
 
 def client_summary(fields: Fields) -> dict[str, Any]:
-    """client-summary. Raises Malformed without an id or a name."""
+    """client-summary. Raises MalformedResponse without an id or a name."""
     return {
         "client_id": required_text(fields, "client_id"),
         "client_name": required_text(fields, "client_name"),
@@ -132,7 +132,7 @@ def service_catalogue(peers: HostSettings, outbound: Outbound) -> Catalogue:
 
 
 def service_summary(fields: Fields) -> dict[str, Any]:
-    """service-summary. Raises Malformed without an id or a name, or of no known kind or method."""
+    """service-summary. Raises MalformedResponse without id or name, or for an unknown kind."""
     return {
         "service_id": required_text(fields, "service_id"),
         "service_name": required_text(fields, "service_name"),

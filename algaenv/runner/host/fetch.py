@@ -40,7 +40,7 @@ def parse_url(text: str) -> httpx.URL:
 
     The rules of the URL standard that the library does not know are applied first: space around
     it and line breaks in it do not count, and `\\` and any number of slashes begin a host.
-    Raises BadAddress.
+    Raises InvalidUrl.
     """
     import httpx
 

@@ -115,7 +115,7 @@ def text_field(fields: Fields, name: str) -> str | None:
 
 
 def required_text(fields: Fields, name: str) -> str:
-    """A string. Raises Malformed."""
+    """A string. Raises MalformedResponse."""
     value = raw_field(fields, name)
     if not isinstance(value, str):
         raise MalformedResponse(name)
@@ -123,7 +123,7 @@ def required_text(fields: Fields, name: str) -> str:
 
 
 def enum_field(fields: Fields, name: str, values: frozenset[str]) -> str:
-    """One of these strings. Raises Malformed."""
+    """One of these strings. Raises MalformedResponse."""
     value = required_text(fields, name)
     if value not in values:
         raise MalformedResponse(name)
@@ -160,7 +160,7 @@ def count_field(fields: Fields, name: str, *, default: int) -> int:
 
 
 def as_object(value: object) -> Fields:
-    """A JSON object. Raises Malformed."""
+    """A JSON object. Raises MalformedResponse."""
     if not isinstance(value, dict):
         raise MalformedResponse
     return value
@@ -177,7 +177,7 @@ _log = logging.getLogger(__name__)
 SECONDS = 30.0
 """For a whole question; the call's own deadline may come first."""
 _MAX_LOGGED_CHARS = 300
-"""Characters of a peer's words in a line of the log."""
+"""Characters of a peer's response in a line of the log."""
 _FIXED = (
     (b"accept", b"*/*"),
     (b"content-type", b"application/json"),
@@ -219,7 +219,7 @@ class InternalApi:
         """Ask about the installation of this invocation and return the JSON of the answer.
 
         An empty answer is None. `log_extra` is added to a line of the log.
-        Raises Refusal, and Expired when the time of the call is over.
+        Raises HostCallError, and DeadlineExceeded when the time of the call is over.
         """
         log_fields: dict[str, object] = {"operation": operation, **(log_extra or {})}
         try:

@@ -36,7 +36,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class EgressDenied(Exception):
-    """The guest may not go there; the text says why, and how to open it."""
+    """The address is closed to guests; the text is the reason, and how to open it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ _allowed_target: contextvars.ContextVar[_AllowedTarget | None] = contextvars.Con
 
 @dataclass(frozen=True, slots=True)
 class LocalEgress:
-    """What guests may not ask; `restricted` is False where they may ask anything."""
+    """Addresses closed to guests; `restricted` is False where all are open."""
 
     restricted: bool = False
     allowed: frozenset[_Endpoint] = frozenset()
@@ -78,7 +78,7 @@ class LocalEgress:
     async def check(self, host: str, port: int) -> None:
         """Resolve a host and remember for the connection which of its addresses are allowed.
 
-        Raises Denied when none is. A name that does not resolve here is left to a proxy.
+        Raises EgressDenied when none is. A name that does not resolve here is left to a proxy.
         """
         _allowed_target.set(None)
         host = host.strip("[]")

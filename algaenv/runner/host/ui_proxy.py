@@ -28,7 +28,7 @@ class InvalidRoute(Exception):
 
 
 def route_url(base: str, extension: str, route: str) -> str:
-    """The URL of `route` below `base`, whose own query is dropped. Raises BadRoute.
+    """The URL of `route` below `base`, whose own query is dropped. Raises InvalidRoute.
 
     A route of the platform's API (`/api/…`) lies directly below the base, another one below the
     extension's id. Empty segments are dropped; the query stays as it is.

@@ -109,7 +109,7 @@ class BatchingHandler(logging.Handler):
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Leave a line to be written. Never waits, and never raises."""
+        """Queue a line. Never waits, and never raises."""
         try:
             line = f"{self.format(record)}\n".encode()
         except Exception:
@@ -118,7 +118,7 @@ class BatchingHandler(logging.Handler):
         self._enqueue(line)
 
     def write_encoded(self, event: str, rest: str) -> None:
-        """Leave a line of level info whose other fields are encoded already, and never raise.
+        """Queue a line of level info whose other fields are encoded already, and never raise.
 
         For lines that come thousands of times a second: a record costs three times as much.
         """
@@ -145,7 +145,7 @@ class BatchingHandler(logging.Handler):
             written.wait(_FLUSH_TIMEOUT_SECONDS)
 
     def _reset(self) -> None:
-        """Begin with nothing; a forked process has no writer, and its parent says the rest."""
+        """Reset; a forked process has no writer, and its parent writes the lines queued before."""
         self._queue: SimpleQueue[bytes | threading.Event] = SimpleQueue()
         self._writer: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -284,9 +284,9 @@ class RequestLogEntry:
     status: int = 500
     sent: int = 0
     extra: Mapping[str, object] | None = None
-    """What else the line says, such as the times of a call's parts."""
+    """Further fields, such as the times of a call's parts."""
     asset: object = None
-    """The file that was the answer, where the next one to ask may be given it unasked."""
+    """The file that was served, where the next request may get it from the response cache."""
 
 
 class AccessLog:
@@ -385,5 +385,5 @@ def _drop_missing(fields: Mapping[str, object]) -> dict[str, object]:
 
 
 def _record(level: int) -> logging.LogRecord:
-    # Made by hand: looking up the line of code that says it would cost as much as the rest.
+    # Created directly: finding the caller's line of code would cost as much as the rest.
     return logging.LogRecord(_requests.name, level, "", 0, "request", (), None)

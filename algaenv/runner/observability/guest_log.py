@@ -43,7 +43,7 @@ class EventOrigin(NamedTuple):
 
     @classmethod
     def of(cls, call: Invocation) -> EventOrigin:
-        """The origin of what the guest of a call says."""
+        """The origin of the messages of a call's guest."""
         return cls(call.tenant, call.extension, call.install, call.request_id, call.version)
 
 
@@ -163,14 +163,14 @@ ANSWER_SECONDS = 2.0
 
 
 class InvalidRedisUrl(Exception):
-    """The URL names no Redis that can be asked at all."""
+    """The URL is not that of a Redis server."""
 
 
 class RedisStream:
     """One connection, opened when it is used and again after it was lost. Not thread-safe."""
 
     def __init__(self, settings: DebugStreamSettings) -> None:
-        """Raises NoRedis. Takes a tenth of a second for the library."""
+        """Raises InvalidRedisUrl. Takes a tenth of a second for the library."""
         import redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
@@ -355,13 +355,13 @@ class StreamPublisher:
 MAX_LINE_CHARS = 8192
 """Characters of a message in the log of the service, whatever the debug stream takes."""
 
-# Alga's runner says the words of guests under this name too.
+# Alga's runner logs the messages of guests under this name too.
 _guests = logging.getLogger("ext")
 _LEVELS = {"info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
 
 class GuestLogCounters(Protocol):
-    """Counts what was heard and what was lost; from any thread."""
+    """Counts messages and lost events; from any thread."""
 
     def guest_line(self, stream: Stream) -> None:
         """A guest wrote a line."""
@@ -373,7 +373,7 @@ class GuestLogCounters(Protocol):
 
 
 class GuestLog:
-    """Passes on what guests say; what `algaenv.runner.execute.invocation.Listener` asks for.
+    """Logs and publishes messages of guests; a `algaenv.runner.execute.invocation.GuestOutput`.
 
     Alga's runner sends what guests write to stderr without saying whose it is, and nothing of
     stdout. Here both come with the whole context, as the streams `stderr` and `stdout`.
@@ -407,11 +407,11 @@ class GuestLog:
                 self._publish(origin, "log", "error", message)
 
     def secrets_failed(self, origin: EventOrigin, detail: str) -> None:
-        """Tell who debugs that the secrets of a call could not be opened, and why."""
+        """Publish that the secrets of a call could not be decrypted, and why."""
         self.publish(origin, f"secret envelope decryption failed: {detail}")
 
     def execute_failed(self, origin: EventOrigin, causes: Sequence[str]) -> None:
-        """Tell who debugs why a handler did not answer, from the outside to the inside."""
+        """Publish why a handler failed, from the outermost cause to the innermost."""
         self.publish(origin, f"execute failed: {': '.join(causes)}")
 
     def _publish(self, origin: EventOrigin, stream: Stream, level: Level, message: str) -> None:
@@ -426,9 +426,9 @@ def _write(invocation: Invocation, stream: Stream, level: Level, message: str) -
         return
     origin = _origin(invocation.tenant, invocation.extension, invocation.request_id)
     cut = ', "truncated": true' if len(message) > MAX_LINE_CHARS else ""
-    # The event is not the message: no guest can pass its words off as the service's own.
+    # The event is not the message: no guest can pass its messages off as the service's own.
     record = logging.LogRecord(_guests.name, number, "", 0, "guest", (), None)
-    # Written out by hand: guests may say much, and all else is the same for a whole call.
+    # Written out by hand: guests may log much, and the other fields are the same for a whole call.
     record.rest = (
         f'"logger": "{_guests.name}", "stream": "{stream}", '
         f'"message": {encode(message[:MAX_LINE_CHARS])}, {origin}{cut}'

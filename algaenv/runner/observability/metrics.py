@@ -56,7 +56,7 @@ class Outcome(StrEnum):
 
 
 class GaugeName(StrEnum):
-    """A figure that says how things are now, as against how often something happened."""
+    """A gauge: a current value, not a count of events."""
 
     THREADS_BUSY = "threads-busy"
     THREADS_STUCK = "threads-stuck"
@@ -84,7 +84,7 @@ _STAGES = ("queued", "load", "instantiate", "run", "waiting")
 class MetricSeries:
     """All series of this process, in files of the directory that carry the worker's number.
 
-    One object a process: the library has one place that says where values are kept.
+    One object a process: the library has one global for where values are kept.
     """
 
     def __init__(self, directory: Path, *, worker: int, contract: str) -> None:
@@ -162,7 +162,7 @@ class MetricSeries:
 
 
 def expose(directory: Path, accept: str) -> tuple[bytes, str]:
-    """The figures of all workers as text and its content type, as an Accept header asks for it."""
+    """The metrics of all workers as text and its content type, as an Accept header asks for it."""
     from prometheus_client import CollectorRegistry
     from prometheus_client.exposition import choose_encoder
     from prometheus_client.multiprocess import MultiProcessCollector
@@ -204,7 +204,7 @@ _log = logging.getLogger(__name__)
 
 
 class Metrics:
-    """The figures of one worker process; at most one object a process.
+    """The metrics of one worker process; at most one object a process.
 
     `worker` is a number that no other living worker of the service has, and that the one started
     in its place gets again. Without a directory nothing is counted.

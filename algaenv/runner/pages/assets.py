@@ -84,7 +84,7 @@ class Asset:
 
     @classmethod
     def read(cls, file: Path, *, policy: str, max_bytes: int | None) -> Asset:
-        """Read and hash a file once. Blocks. Raises OSError, TooLarge."""
+        """Read and hash a file once. Blocks. Raises OSError, AssetTooLarge."""
         with file.open("rb") as opened:
             size = os.fstat(opened.fileno()).st_size
             if max_bytes is not None and size > max_bytes:
@@ -177,7 +177,7 @@ class AssetCache:
         return asset
 
     async def load(self, digest: Digest, path: str, ui: Path) -> Asset:
-        """Read `ui/path`, or take it from memory. Raises OSError, TooLarge."""
+        """Read `ui/path`, or take it from memory. Raises OSError, AssetTooLarge."""
         key = (digest, path)
         return self.get(*key) or await self._single_flight.join(key, lambda: self._read(key, ui))
 

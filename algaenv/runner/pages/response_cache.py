@@ -47,11 +47,11 @@ class _CachedResponse:
     entry: str
     """Its log line, but for the time and the status."""
     hint: tuple[str, Digest, str] | None
-    """Which bundle of which extension, and whose page it was remembered to be."""
+    """Extension, bundle, and the tenant that the hint named."""
 
 
 class ResponseCache:
-    """Wraps an application whose lines name the asset that was the answer.
+    """Wraps an application whose log entries name the asset that was served.
 
     `on_response` is called with the path and the status of every response from here; `hint` returns
     the tenant whose page of a bundle was opened last.

@@ -51,7 +51,7 @@ def split_path(raw_path: bytes) -> tuple[bytes, bytes, bytes] | None:
 
 
 def read_target(parts: tuple[bytes, bytes, bytes], query: bytes) -> PageTarget:
-    """Decode the parts. Raises BadUrl."""
+    """Decode the parts. Raises InvalidPageUrl."""
     extension, content_hash, path = (
         _decode(part, name) for part, name in zip(parts, _PARTS, strict=True)
     )

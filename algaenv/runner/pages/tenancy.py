@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 VALIDATE_SECONDS = 0.75
-"""To the head of the answer; Alga's runner waits as long."""
+"""Until the response headers; Alga's runner waits as long."""
 LOOKUP_SECONDS = 5.0
 BODY_SECONDS = 5.0
 VALID_SECONDS = 45.0
@@ -69,7 +69,7 @@ _InstallKey = tuple[str, str, str]
 
 
 class Registry:
-    """Asks `base`, whose own path is replaced, and shows `auth_key` to no other host."""
+    """Sends requests to `base`, whose path is replaced, and `auth_key` to no other host."""
 
     def __init__(self, base: str, auth_key: str, outbound: Outbound) -> None:
         parts = urlsplit(base)
@@ -91,7 +91,7 @@ class Registry:
         return await self._single_flight.join(install, lambda: self._validate(install))
 
     async def lookup(self, host: str) -> RegistryResponse:
-        """The installation behind a host name. Raises NoAnswer."""
+        """The installation behind a host name. Raises RegistryUnavailable."""
         return await self._get("lookup-by-host", {"host": host}, LOOKUP_SECONDS)
 
     async def _validate(self, install: _InstallKey) -> bool:
@@ -208,7 +208,7 @@ class TenantHints:
         return known.tenant if known else ""
 
     def record(self, extension: str, digest: Digest, tenant: str) -> None:
-        """Remember a tenant that was just served well."""
+        """Record a tenant that was just served successfully."""
         page = (extension, digest)
         now = monotonic()
         known = self._known.get(page)
@@ -248,7 +248,7 @@ class TenantHints:
         if self._shared_log is not None and not self._prepared:
             try:
                 self._shared_log.prepare()
-                # Once for each process is often enough: it takes few words to say all hints.
+                # Once for each process is often enough: hints are small.
                 self._shared_log.sweep()
                 self._prepared = True
             except OSError as error:
@@ -288,7 +288,7 @@ class TenantResolver:
         )
 
     def record(self, extension: str, digest: Digest, tenant: str) -> None:
-        """Remember a tenant that was just served well."""
+        """Record a tenant that was just served successfully."""
         if tenant:
             self._hints.record(extension, digest, tenant)
 

@@ -58,7 +58,7 @@ class GuestFailure(Exception):
 
 INTERRUPT = "wasm trap: interrupt"
 EXHAUSTED = "maximum concurrent"
-"""How the engine begins to say that its pool has no slot left."""
+"""How the engine's message begins when its pool has no slot left."""
 
 POOL = "pooling allocator"
 """Part of what the engine says of a component that no slot of the pool is large enough for."""
@@ -163,7 +163,7 @@ _HOST = {
 
 
 def advise(failure: GuestFailure, lines: Sequence[str], call: HostCall | None) -> Advice:
-    """What to say of a failure; `lines` is what the guest wrote to stderr, the first ones too."""
+    """The advice for a failure; `lines` is what the guest wrote to stderr, the first ones too."""
     if failure.kind is not Kind.TRAP:
         return Advice(failure.reason)
     found = _FRAME.search(failure.causes[0])

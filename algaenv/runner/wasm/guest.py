@@ -192,7 +192,7 @@ def _set_empty_wasi(context: int, capture: OutputCapture | None) -> None:
     """Give a store a WASI without arguments, environment, directories, sockets or input."""
     config = abi.wasi_new()
     if capture is not None:
-        # Where the files cannot be opened (no /proc), what the guest says goes nowhere.
+        # Where the files cannot be opened (no /proc), the guest's output is discarded.
         output, error = capture.paths
         abi.wasi_stdout(config, output)
         abi.wasi_stderr(config, error)
@@ -202,7 +202,7 @@ def _set_empty_wasi(context: int, capture: OutputCapture | None) -> None:
 
 
 def _failure(call: ActiveCall, error: int, otherwise: Kind) -> BaseException:
-    """Return what ended a call, from the engine's words and what happened on our side."""
+    """Return what ended a call, from the engine's message and the fault on our side."""
     text, status = abi.take_error(error)
     chain = causes(text)
     match call.fault:
@@ -278,7 +278,7 @@ class GuestLoader:
     def load(self, file: Path) -> Guest:
         """Load a file that `Component.serialize` has made with this fingerprint.
 
-        Raises GuestFailure (link, signature), Unusable, OSError if there is no such file.
+        Raises GuestFailure (link, signature), UnusableFile, OSError if there is no such file.
         """
         for engine, refusals in self._engines[:-1]:
             with suppress(_ExceedsPool):
@@ -395,7 +395,7 @@ def _deserialize(engine: Any, file: Path) -> Any:
 
 
 def _can_reserve(size: int) -> bool:
-    """Tell whether this much address space is to be had; the engine would end the process if not.
+    """Return whether this much address space is available; the engine would abort if not.
 
     A limit on it, a small address space and a strict kernel all show here.
     """

@@ -85,7 +85,7 @@ class LoopBridge:
             self._task.cancel()
 
     def __call__(self, work: Coroutine[Any, Any, T], /) -> T:
-        """Return what the work returns, or raise what it raises. Raises Expired."""
+        """Return what the work returns, or raise what it raises. Raises DeadlineExceeded."""
         started = time.monotonic()
         if self.cancelled or started >= self._deadline:
             work.close()
@@ -195,7 +195,7 @@ class OutputCapture:
             stream.drain(invocation)
 
     def end(self, invocation: Invocation) -> None:
-        """Pass on all that is left, and say what was dropped."""
+        """Emit the rest, and a line about dropped bytes."""
         for stream in self._streams:
             stream.drain(invocation)
             stream.end(invocation)
@@ -302,7 +302,7 @@ class ActiveCall:
         return None
 
     def fail(self, error: BaseException, function: str) -> bytes:
-        """Keep what went wrong for the end of the call. Returns words to end the guest with."""
+        """Keep what went wrong for the end of the call. Returns a message to end the guest with."""
         if self.fault is None:
             self.fault, self.function = error, function
             if isinstance(error, Exception) and not isinstance(

@@ -79,7 +79,10 @@ Lowerer: TypeAlias = Callable[[Any, Arena], bytes]
 
 
 def lowerer(shape: WitType) -> Lowerer:
-    """Return the lowerer of a type; it raises Unfit. Raises TypeError for types without values."""
+    """Return the lowerer of a type. Raises TypeError for types without values.
+
+    The lowerer raises ConversionError.
+    """
     match shape:
         case Primitive(name):
             return _plain(name)

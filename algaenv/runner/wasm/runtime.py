@@ -28,7 +28,7 @@ MAX_STUCK = 6
 
 
 class RuntimeUnavailable(Exception):
-    """The engine cannot be made in this process; the text says why."""
+    """The engine cannot be created in this process; the text is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class LazyRuntime:
             self._task = asyncio.create_task(self._make())
 
     async def get(self) -> Runtime:
-        """Wait until the engine is made, the first time. Raises NoEngine."""
+        """Wait until the engine is made, the first time. Raises RuntimeUnavailable."""
         task = self._task
         if task is not None and task.done() and not task.cancelled():
             runtime = task.result()

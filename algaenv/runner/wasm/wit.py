@@ -119,7 +119,7 @@ class TypeTooLarge(Exception):
 
 
 def signature(function: Any, /) -> Signature:
-    """Return the signature of a `wasmtime.component.FuncType`. Raises TooLarge."""
+    """Return the signature of a `wasmtime.component.FuncType`. Raises TypeTooLarge."""
     reader = _TypeReader()
     parameters = tuple((name, reader.read(kind)) for name, kind in function.params)
     result = function.result
