@@ -61,7 +61,7 @@ def build_app(
 
     Without a worker it serves for itself, and without `metrics_dir` it counts nothing.
     """
-    workers = settings.workforce.workers
+    workers = settings.worker_count.workers
     outbound = Outbound()
     store = open_store(settings.source, outbound)
     registry = Registry(settings.registry_base, settings.auth_key, outbound)
@@ -116,7 +116,7 @@ def build_app(
         guest_log=guest_log,
         has_store=settings.has_store,
     )
-    idempotency = Idempotency(settings.cache_root, settings.memory, workers=workers)
+    idempotency = Idempotency(settings.cache_root, settings.idempotency, workers=workers)
     metrics.set_gauges(_gauge_readers(lazy_runtime, compiled))
 
     @asynccontextmanager

@@ -213,9 +213,9 @@ class DirectRoute:
     """Answers POST to one path itself, and leaves everything else to `app`."""
 
     def __init__(
-        self, app: ASGIApp, path: str, response: Callable[[Request], Awaitable[Response]]
+        self, app: ASGIApp, path: str, handler: Callable[[Request], Awaitable[Response]]
     ) -> None:
-        self._app, self._path, self._respond = app, path.encode(), response
+        self._app, self._path, self._handler = app, path.encode(), handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve as an ASGI application."""
@@ -223,7 +223,7 @@ class DirectRoute:
             await self._app(scope, receive, send)
             return
         try:
-            response = await self._respond(Request(scope, receive))
+            response = await self._handler(Request(scope, receive))
         except Exception:
             _log.exception("request failed")
             response = empty_response(500)

@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 from algaenv.bundle.digest import Digest
 
 _FIRST_PAUSE = 0.005
-_LONGEST_PAUSE = 0.1
+_MAX_PAUSE = 0.1
 
 
 def bundle_lock_path(folder: Path, digest: Digest) -> Path:
@@ -46,7 +46,7 @@ async def file_lock(file: Path) -> AsyncIterator[None]:
     try:
         while not _try_lock(descriptor):
             await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            pause = min(pause * 2, _MAX_PAUSE)
         yield
     finally:
         os.close(descriptor)

@@ -191,9 +191,9 @@ def header_pair(name: str, value: str) -> tuple[bytes, bytes]:
     return name.encode(), encoded
 
 
-MOST_BYTES = 64 * 1024 * 1024
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 """Of a response; a handler has 256 MiB by default and needs memory to process it."""
-_MOST_REDIRECTS = 10
+_MAX_REDIRECTS = 10
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -208,7 +208,7 @@ class PeerResponse:
     status: int
     chunks: tuple[bytes, ...]
     complete: bool = True
-    """False when the body was cut short, or longer than MOST_BYTES."""
+    """False when the body was cut short, or longer than MAX_RESPONSE_BYTES."""
 
     @property
     def body(self) -> bytes:
@@ -247,7 +247,7 @@ async def send_request(
             async for chunk in response.aiter_raw():
                 chunks.append(chunk)
                 size += len(chunk)
-                if size > MOST_BYTES:
+                if size > MAX_RESPONSE_BYTES:
                     return PeerResponse(response.status_code, (), complete=False)
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, UnicodeError, OverflowError) as error:
         if response is None:
@@ -271,7 +271,7 @@ async def _send(client: httpx.AsyncClient, peer_request: PeerRequest) -> httpx.R
     )
     url = request.url
     response = await client.send(request, stream=True)
-    for _ in range(_MOST_REDIRECTS):
+    for _ in range(_MAX_REDIRECTS):
         next_request = response.next_request
         if next_request is None or not _is_same_origin(url, next_request.url):
             break

@@ -162,7 +162,7 @@ def serve(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, _exit)
     signal.signal(signal.SIGINT, _exit)
     _raise_file_limit()
-    sockets = listen(settings.host, settings.port, settings.workforce.workers)
+    sockets = listen(settings.host, settings.port, settings.worker_count.workers)
     # All that every worker needs is imported here, once for all of them.
     from algaenv.runner.app import build_app
     from algaenv.runner.http_server import http_work

@@ -148,7 +148,7 @@ DEFAULT_PREFIX = "ext-debug:"
 DEFAULT_MAXLEN = 2000
 DEFAULT_EVENT_BYTES = 8192
 
-_MOST = 2**63 - 1
+_MAX_I64 = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +189,10 @@ def _with_password(url: str, password: str) -> str:
 
 
 def _positive_number(text: str | None) -> int:
-    if text is None or len(text) > _LONGEST_NUMBER or not (text.isascii() and text.isdigit()):
+    if text is None or len(text) > _MAX_DIGITS or not (text.isascii() and text.isdigit()):
         return 0
     value = int(text)
-    return value if value <= _MOST else 0
+    return value if value <= _MAX_I64 else 0
 
 
 DEFAULT_STORE = "http://localhost:9000/alga-ext/"
@@ -201,13 +201,13 @@ DEFAULT_CACHE_ROOT = "/tmp/alga-ext-cache"  # noqa: S108 - Alga's runner has it 
 DEFAULT_PORT = 8080
 DEFAULT_DRAIN_SECONDS = 8
 DEFAULT_CONCURRENCY = 16
-MOST_CONCURRENCY = 512
+MAX_CONCURRENCY = 512
 DEFAULT_QUEUE = 128
-MOST_QUEUE = 100_000
+MAX_QUEUE = 100_000
 
 _MAX_PORT = 65_535
 _MAX_U64 = 2**64 - 1
-_LONGEST_NUMBER = 20
+_MAX_DIGITS = 20
 
 
 SECRETS_FILE = "RUNNER_SECRETS_FILE"
@@ -253,8 +253,8 @@ class Settings:
     peers: HostSettings
     stream: DebugStreamSettings
     compiling: CompileLimits
-    memory: IdempotencySettings
-    workforce: WorkerCount
+    idempotency: IdempotencySettings
+    worker_count: WorkerCount
     budget: MemoryBudget
     """Memory that the guests of one worker may take together."""
 
@@ -275,7 +275,7 @@ class Settings:
         source = _source(env, problems)
         if problems or source is None:
             raise InvalidSettings("; ".join(problems))
-        workforce = WorkerCount.read(env)
+        worker_count = WorkerCount.read(env)
         strict = env.get("EXT_STATIC_STRICT_VALIDATION")
         max_text = env.get("EXT_CACHE_MAX_BYTES")
         return cls(
@@ -302,16 +302,16 @@ class Settings:
             ),
             has_store=bool(env.get("BUNDLE_STORE_BASE")),
             concurrency=_default_to(
-                _number(env.get("RUNNER_CONCURRENCY"), at_most=MOST_CONCURRENCY) or None,
+                _number(env.get("RUNNER_CONCURRENCY"), at_most=MAX_CONCURRENCY) or None,
                 DEFAULT_CONCURRENCY,
             ),
-            queue=_default_to(_number(env.get("RUNNER_QUEUE"), at_most=MOST_QUEUE), DEFAULT_QUEUE),
+            queue=_default_to(_number(env.get("RUNNER_QUEUE"), at_most=MAX_QUEUE), DEFAULT_QUEUE),
             peers=HostSettings.read(env),
             stream=DebugStreamSettings.read(env),
             compiling=CompileLimits.read(env),
-            memory=IdempotencySettings.read(env),
-            workforce=workforce,
-            budget=MemoryBudget.read(env, workforce.workers),
+            idempotency=IdempotencySettings.read(env),
+            worker_count=worker_count,
+            budget=MemoryBudget.read(env, worker_count.workers),
         )
 
 
@@ -393,7 +393,7 @@ def _host_names(text: str) -> frozenset[str]:
 
 
 def _number(text: str | None, *, at_most: int) -> int | None:
-    if text is None or len(text) > _LONGEST_NUMBER or not (text.isascii() and text.isdigit()):
+    if text is None or len(text) > _MAX_DIGITS or not (text.isascii() and text.isdigit()):
         return None
     value = int(text)
     return value if value <= at_most else None

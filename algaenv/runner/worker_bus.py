@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 5.0
 """For the others to load; a call to a worker that has not only takes longer."""
-_LONGEST = 16 * 1024
+_MAX_MESSAGE_BYTES = 16 * 1024
 
 Load = Callable[[Digest, Path], Awaitable[object]]
 
@@ -88,7 +88,7 @@ class WorkerBus:
         assert self._worker.inbox is not None  # noqa: S101
         with suppress(BlockingIOError):
             while True:
-                message = json.loads(self._worker.inbox.recv(_LONGEST))
+                message = json.loads(self._worker.inbox.recv(_MAX_MESSAGE_BYTES))
                 if "load" in message:
                     task = asyncio.ensure_future(self._load_and_confirm(message))
                     self._loading.add(task)

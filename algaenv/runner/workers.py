@@ -146,8 +146,8 @@ class _WorkerSlot:
 class Supervisor:
     """One worker for each socket.
 
-    `before_fork` runs once, before the first worker starts, and `worker_exited` each time one has
-    ended, however it did, with its number and its pid. `work` runs in the workers.
+    `worker_exited` is called with the number and the pid of each worker that has ended.
+    `work` runs in the workers.
     """
 
     def __init__(
@@ -156,7 +156,6 @@ class Supervisor:
         work: Work,
         *,
         drain_seconds: float,
-        before_fork: Callable[[], None] = _no_hook,
         worker_exited: Callable[[int, int], None] = _no_hook,
     ) -> None:
         self._slots = [
@@ -166,7 +165,6 @@ class Supervisor:
         self._numbers: dict[int, int] = {}
         self._work = work
         self._kill_after_seconds = drain_seconds + KILL_MARGIN_SECONDS
-        self._before_fork = before_fork
         self._on_worker_exited = worker_exited
         self._pid = os.getpid()
         self._stop_signals = 0
@@ -180,7 +178,6 @@ class Supervisor:
 
         Raises WorkersFailed when they die as soon as they start, again and again.
         """
-        self._before_fork()
         become_subreaper()
         # Exclude what exists now from collection, so that no worker scans and copies it.
         gc.collect()

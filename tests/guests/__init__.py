@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .cache import Shelf, Told
+from .cache import BuildCache, Told
 from .recipes import RECIPES
 from .tools import ToolMissing
 
 NAMES = tuple(RECIPES)
-_SHELF = Shelf.of_this_machine()
+_SHELF = BuildCache.of_this_machine()
 
 
 def built(name: str, told: Told = lambda line: None) -> Path:

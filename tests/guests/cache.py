@@ -20,13 +20,13 @@ Told = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class BuildCache:
     """A directory of things that are named by the digest of what they are made from."""
 
     root: Path
 
     @classmethod
-    def of_this_machine(cls) -> Shelf:
+    def of_this_machine(cls) -> BuildCache:
         """The user's own cache directory."""
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return cls(Path(home) / "algaenv-guests")

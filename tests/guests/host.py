@@ -16,9 +16,9 @@ from wasmtime import Config, Engine, Store, WasiConfig, WasmtimeError
 from wasmtime.component import Component, Linker, Record
 from wasmtime.component._types import ComponentInstanceType, FuncType
 
-from .cache import Shelf
+from .cache import BuildCache
 
-_SHELF = Shelf.of_this_machine()
+_SHELF = BuildCache.of_this_machine()
 Replies = Mapping[str, Callable[..., Any]]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cache import Shelf, Told
+from .cache import BuildCache, Told
 
 HERE = Path(__file__).parent
 WIT = HERE.parents[1] / "stacks/samples/wit/extension-runner.wit"
@@ -43,12 +43,12 @@ class Prebuilt:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One guest: `build(shelf, into, told)` makes it in the empty directory `into`."""
+    """One guest: `build(build_cache, into, told)` makes it in the empty directory `into`."""
 
     name: str
     sources: tuple[Path, ...]
     tools: Callable[[], tuple[str, ...]]
-    build: Callable[[Shelf, Path, Told], Path]
+    build: Callable[[BuildCache, Path, Told], Path]
     options: tuple[str, ...] = ()
     prebuilt: Prebuilt | None = None
 

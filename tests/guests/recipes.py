@@ -9,14 +9,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 from . import tools
-from .cache import Shelf, Told
+from .cache import BuildCache, Told
 from .recipe import HERE, WIT, Prebuilt, Recipe
 
 JAVASCRIPT = HERE / "javascript"
 SAMPLES = WIT.parents[1]
 ALL_BUT_STDIO = ("random", "clocks", "http", "fetch-event")
 NOT_SOURCES = ("node_modules", "dist", "generated", ".algaenv")
-Build = Callable[[Shelf, Path, Told], Path]
+Build = Callable[[BuildCache, Path, Told], Path]
 
 
 def _javascript(
@@ -25,8 +25,8 @@ def _javascript(
     """esbuild bundles `entry`, jco makes a component of it: as Alga's CLI does, unless `wasi`."""
     options = () if wasi else tuple(word for it in disabled for word in ("--disable", it))
 
-    def build(shelf: Shelf, into: Path, told: Told) -> Path:
-        bin_ = node_modules(shelf, JAVASCRIPT, told) / ".bin"
+    def build(build_cache: BuildCache, into: Path, told: Told) -> Path:
+        bin_ = node_modules(build_cache, JAVASCRIPT, told) / ".bin"
         bundle, made = into / "bundle.js", into / "component.wasm"
         shape = ("--bundle", "--format=esm", "--platform=neutral", "--external:alga:*")
         tools.run([str(bin_ / "esbuild"), entry, *shape, f"--outfile={bundle}"], cwd=JAVASCRIPT)
@@ -41,7 +41,7 @@ def _javascript(
     return Recipe(name, sources, tools.node, build, (entry, *options))
 
 
-def node_modules(shelf: Shelf, project: Path, told: Told) -> Path:
+def node_modules(build_cache: BuildCache, project: Path, told: Told) -> Path:
     """What a project's lock file names, installed once for everybody with that lock file."""
     lock = project / "package-lock.json"
 
@@ -52,17 +52,17 @@ def node_modules(shelf: Shelf, project: Path, told: Told) -> Path:
         tools.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=into)
 
     asked = Recipe("node_modules", (lock,), tools.node, _nothing)
-    return shelf.once(asked.digest(), install) / "node_modules"
+    return build_cache.once(asked.digest(), install) / "node_modules"
 
 
 def _sample(name: str) -> Recipe:
     """What `npm run build` makes of a sample that is shipped."""
     sample = SAMPLES / name
 
-    def build(shelf: Shelf, into: Path, told: Told) -> Path:
+    def build(build_cache: BuildCache, into: Path, told: Told) -> Path:
         project = into / "project"
         shutil.copytree(sample, project, ignore=shutil.ignore_patterns(*NOT_SOURCES))
-        (project / "node_modules").symlink_to(node_modules(shelf, sample, told))
+        (project / "node_modules").symlink_to(node_modules(build_cache, sample, told))
         tools.run(["npm", "run", "build"], cwd=project)
         made = into / "component.wasm"
         (project / "dist/main.wasm").replace(made)
@@ -80,7 +80,7 @@ def _rust(name: str, *, prebuilt: bool) -> Recipe:
     """Cargo builds the crate of this name for wasm32-wasip2, where the linker makes components."""
     crate = HERE / name
 
-    def build(shelf: Shelf, into: Path, told: Told) -> Path:
+    def build(build_cache: BuildCache, into: Path, told: Told) -> Path:
         target = into / "target"
         options = ("--release", "--locked", "--target", "wasm32-wasip2", "--target-dir")
         tools.run(["cargo", "build", *options, str(target)], cwd=crate, env=tools.same_paths(crate))
@@ -103,9 +103,9 @@ def _python(name: str, *options: str) -> Recipe:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         tools.run([*pip, "-r", str(requirements), "-t", str(into)], cwd=into)
 
-    def build(shelf: Shelf, into: Path, told: Told) -> Path:
+    def build(build_cache: BuildCache, into: Path, told: Told) -> Path:
         asked = Recipe("componentize-py", (requirements,), tools.python, _nothing)
-        site = shelf.once(asked.digest(), install)
+        site = build_cache.once(asked.digest(), install)
         made = into / "component.wasm"
         program = [sys.executable, "-c", "from componentize_py import script; script()"]
         command = [
@@ -133,7 +133,7 @@ def _text(name: str) -> Recipe:
     """A component written by hand, in text."""
     source = HERE / f"text/{name}.wat"
 
-    def build(shelf: Shelf, into: Path, told: Told) -> Path:
+    def build(build_cache: BuildCache, into: Path, told: Told) -> Path:
         from wasmtime import wat2wasm
 
         made = into / "component.wasm"
@@ -143,7 +143,7 @@ def _text(name: str) -> Recipe:
     return Recipe(name, (source,), tools.text, build)
 
 
-def _nothing(shelf: Shelf, into: Path, told: Told) -> Path:
+def _nothing(build_cache: BuildCache, into: Path, told: Told) -> Path:
     raise AssertionError("only the digest of this recipe is used")
 
 

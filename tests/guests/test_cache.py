@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from . import tools
-from .cache import Shelf
+from .cache import BuildCache
 from .recipe import Prebuilt
 from .recipes import RECIPES
 
 
 def test_many_who_ask_at_once_share_one_build(tmp_path: Path) -> None:
-    shelf, builds = Shelf(tmp_path), []
+    build_cache, builds = BuildCache(tmp_path), []
     together = threading.Barrier(4)
 
     def make(into: Path) -> None:
@@ -24,7 +24,7 @@ def test_many_who_ask_at_once_share_one_build(tmp_path: Path) -> None:
 
     def ask() -> str:
         together.wait(10)
-        return (shelf.once("key", make) / "made").read_text()
+        return (build_cache.once("key", make) / "made").read_text()
 
     with ThreadPoolExecutor(4) as threads:
         found = [threads.submit(ask) for _ in range(4)]
@@ -33,16 +33,16 @@ def test_many_who_ask_at_once_share_one_build(tmp_path: Path) -> None:
 
 
 def test_a_build_that_fails_leaves_nothing_and_may_be_tried_again(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path)
+    build_cache = BuildCache(tmp_path)
 
     def fail(into: Path) -> None:
         (into / "half").touch()
         raise OSError("the disk is full")
 
     with pytest.raises(OSError, match="the disk is full"):
-        shelf.once("key", fail)
+        build_cache.once("key", fail)
     assert [left.name for left in tmp_path.iterdir()] == ["key.lock"]
-    assert shelf.once("key", lambda into: (into / "made").touch()) == tmp_path / "key"
+    assert build_cache.once("key", lambda into: (into / "made").touch()) == tmp_path / "key"
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from .archives import Bundle, bundle
-from .peers import Files, Peer, Said, peer
+from .peers import Files, Peer, PeerResponse, peer
 from .service import Service, started
 from .stores import KINDS, Store, running
 
@@ -19,7 +19,7 @@ Start = Callable[..., Service]
 @pytest.fixture
 def registry() -> Iterator[Peer]:
     """An application server that has everything installed."""
-    with peer(lambda asked: Said(body=b'{"valid": true}')) as server:
+    with peer(lambda asked: PeerResponse(body=b'{"valid": true}')) as server:
         yield server
 
 

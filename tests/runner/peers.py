@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReceivedRequest:
     """A request that came in."""
 
     path: str
@@ -21,7 +21,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class PeerResponse:
     """What is answered; `cut` closes the connection before the body is complete."""
 
     status: int = 200
@@ -30,7 +30,7 @@ class Said:
     cut: bool = False
 
 
-Answer = Callable[[Asked], Said]
+Answer = Callable[[ReceivedRequest], PeerResponse]
 
 
 class Peer:
@@ -39,11 +39,11 @@ class Peer:
     def __init__(self, server: ThreadingHTTPServer, answer: Answer) -> None:
         self.url = f"http://127.0.0.1:{server.server_port}"
         self.answer = answer
-        self.asked: list[Asked] = []
+        self.asked: list[ReceivedRequest] = []
 
-    def says(self, fields: object, status: int = 200) -> None:
+    def respond_json(self, fields: object, status: int = 200) -> None:
         body = json.dumps(fields).encode()
-        self.answer = lambda asked: Said(status, body)
+        self.answer = lambda asked: PeerResponse(status, body)
 
     def paths(self) -> list[str]:
         return [asked.path for asked in self.asked]
@@ -58,7 +58,7 @@ def peer(answer: Answer) -> Iterator[Peer]:
 
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
-            asked = Asked(
+            asked = ReceivedRequest(
                 parts.path,
                 dict(parse_qsl(parts.query)),
                 {name.lower(): value for name, value in self.headers.items()},
@@ -105,7 +105,7 @@ class Files:
         self.before: Callable[[], object] = lambda: None
         """Runs before each answer: a test may wait or fail here."""
 
-    def answer(self, asked: Asked) -> Said:
+    def answer(self, asked: ReceivedRequest) -> PeerResponse:
         self.before()
         body = self.objects.get(asked.path.lstrip("/"))
-        return Said(404) if body is None else Said(body=body)
+        return PeerResponse(404) if body is None else PeerResponse(body=body)

@@ -12,7 +12,7 @@ import pytest
 
 from .archives import APP, INDEX, TENANT, Bundle, bundle
 from .conftest import Start
-from .peers import Files, Peer, Said
+from .peers import Files, Peer, PeerResponse
 
 WHO = {"x-tenant-id": TENANT}
 
@@ -194,7 +194,7 @@ def test_archives_that_cannot_be_unpacked(
 def test_a_download_that_is_cut(
     start: Start, demo: Bundle, files: Files, file_server: Peer, tmp_path: Path
 ) -> None:
-    file_server.answer = lambda asked: Said(body=demo.archive, cut=True)
+    file_server.answer = lambda asked: PeerResponse(body=demo.archive, cut=True)
     service = start()
     assert service.ask(demo.path(), WHO).json == {"code": "extract_failed"}
     assert list((tmp_path / "cache" / "tmp").iterdir()) == []

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from .conftest import Start
-from .peers import Peer, Said
+from .peers import Peer, PeerResponse
 
 HASH = "sha256:" + "ab" * 32
 
 
 def test_a_known_host(start: Start, registry: Peer) -> None:
-    registry.says({"tenant_id": "t 1&2", "extension_id": "my ext", "content_hash": HASH})
+    registry.respond_json({"tenant_id": "t 1&2", "extension_id": "my ext", "content_hash": HASH})
     answer = start().ask("/?parentOrigin=x", {"host": "shop.example.com:8085"})
     assert (answer.status, answer.body) == (307, b"")
     assert answer.headers["location"] == (
@@ -24,7 +24,7 @@ def test_a_known_host(start: Start, registry: Peer) -> None:
 
 
 def test_the_registrys_own_path_is_replaced(start: Start, registry: Peer) -> None:
-    registry.says({"tenant_id": "t", "extension_id": "e", "content_hash": HASH})
+    registry.respond_json({"tenant_id": "t", "extension_id": "e", "content_hash": HASH})
     service = start(REGISTRY_BASE_URL=f"{registry.url}/some/api")
     assert service.ask("/").status == 307
     assert registry.paths() == ["/api/installs/lookup-by-host"]
@@ -33,16 +33,18 @@ def test_the_registrys_own_path_is_replaced(start: Start, registry: Peer) -> Non
 @pytest.mark.parametrize(
     ("said", "status"),
     [
-        (Said(404, b"{}"), 404),
-        (Said(500), 404),
-        (Said(200, b"not json"), 502),
-        (Said(200, b'{"tenant_id": "t", "extension_id": "e"}'), 502),
-        (Said(200, b'{"tenant_id": "t", "extension_id": 5, "content_hash": "h"}'), 502),
-        (Said(200, b'{"tenant_id": "t", "extension_id": "a/b", "content_hash": "h"}'), 502),
-        (Said(200, b'{"tenant_id": "t"', cut=True), 502),
+        (PeerResponse(404, b"{}"), 404),
+        (PeerResponse(500), 404),
+        (PeerResponse(200, b"not json"), 502),
+        (PeerResponse(200, b'{"tenant_id": "t", "extension_id": "e"}'), 502),
+        (PeerResponse(200, b'{"tenant_id": "t", "extension_id": 5, "content_hash": "h"}'), 502),
+        (PeerResponse(200, b'{"tenant_id": "t", "extension_id": "a/b", "content_hash": "h"}'), 502),
+        (PeerResponse(200, b'{"tenant_id": "t"', cut=True), 502),
     ],
 )
-def test_hosts_that_lead_nowhere(start: Start, registry: Peer, said: Said, status: int) -> None:
+def test_hosts_that_lead_nowhere(
+    start: Start, registry: Peer, said: PeerResponse, status: int
+) -> None:
     registry.answer = lambda asked: said
     answer = start().ask("/")
     assert (answer.status, answer.body) == (status, b"")

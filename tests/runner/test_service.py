@@ -20,7 +20,7 @@ import algaenv
 
 from .archives import TENANT, Bundle
 from .conftest import Start
-from .peers import Asked, Files, Peer, Said
+from .peers import Files, Peer, PeerResponse, ReceivedRequest
 from .service import clean_env
 from .stores import free_port
 
@@ -123,7 +123,7 @@ def test_without_the_extra() -> None:
 
 def test_health_of_a_plain_server(start: Start, file_server: Peer) -> None:
     service = start(EXT_CACHE_MAX_BYTES="lots")
-    file_server.answer = lambda asked: Said(403)
+    file_server.answer = lambda asked: PeerResponse(403)
     answer = service.ask("/healthz")
     assert answer.headers["cache-control"] == "no-store"
     assert (answer.status, answer.json) == (
@@ -131,7 +131,7 @@ def test_health_of_a_plain_server(start: Start, file_server: Peer) -> None:
         {"cache_writable": True, "bundle_store": "ok", "ext_cache_max_bytes": "lots"},
     )
     assert service.ask("/healthz", method="HEAD").status == 200
-    file_server.answer = lambda asked: Said(503)
+    file_server.answer = lambda asked: PeerResponse(503)
     assert service.ask("/healthz").json["bundle_store"] == "bundle_store_unreachable"
     assert service.ask("/readyz").json == {
         "ready": False,
@@ -143,7 +143,7 @@ def test_health_of_a_plain_server(start: Start, file_server: Peer) -> None:
 
 def test_keys_that_may_read_but_not_list_are_ready(start: Start, file_server: Peer) -> None:
     denied = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
-    file_server.answer = lambda asked: Said(403, denied)
+    file_server.answer = lambda asked: PeerResponse(403, denied)
     keys = {"S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"}
     service = start(BUNDLE_STORE_BASE=f"{file_server.url}/bucket", **keys)
     ready = service.ask("/readyz")
@@ -289,8 +289,8 @@ def test_an_idle_service_ends_at_once(start: Start, with_signal: int) -> None:
 
 
 def test_nothing_secret_is_said(start: Start, demo: Bundle, registry: Peer) -> None:
-    def broken(asked: Asked) -> Said:
-        return Said(500)
+    def broken(asked: ReceivedRequest) -> PeerResponse:
+        return PeerResponse(500)
 
     registry.answer = broken
     service = start(

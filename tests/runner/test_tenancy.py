@@ -8,7 +8,7 @@ import pytest
 
 from .archives import EXTENSION, TENANT, Bundle
 from .conftest import Start
-from .peers import Asked, Files, Peer, Said, peer
+from .peers import Files, Peer, PeerResponse, ReceivedRequest, peer
 
 STRICT = {"EXT_STATIC_STRICT_VALIDATION": "true"}
 WHO = {"x-tenant-id": TENANT}
@@ -44,7 +44,7 @@ def test_two_readings_of_strict(
     service = start(EXT_STATIC_STRICT_VALIDATION=value)
     assert service.ask(demo.path(), WHO).status == 200
     assert registry.paths().count("/api/installs/validate") == asks
-    registry.says({}, 404)
+    registry.respond_json({}, 404)
     nobody = service.ask(demo.path().replace(EXTENSION, "other-ext"))
     assert nobody.status == (404 if demands else 200)
 
@@ -52,18 +52,18 @@ def test_two_readings_of_strict(
 @pytest.mark.parametrize(
     "said",
     [
-        Said(body=b'{"valid": false}'),
-        Said(body=b'{"valid": "true"}'),
-        Said(body=b"{}"),
-        Said(body=b"[true]"),
-        Said(body=b"not json"),
-        Said(500, b'{"valid": true}'),
-        Said(302, b"", {"location": "/elsewhere"}),
-        Said(body=b'{"valid": true}', cut=True),
+        PeerResponse(body=b'{"valid": false}'),
+        PeerResponse(body=b'{"valid": "true"}'),
+        PeerResponse(body=b"{}"),
+        PeerResponse(body=b"[true]"),
+        PeerResponse(body=b"not json"),
+        PeerResponse(500, b'{"valid": true}'),
+        PeerResponse(302, b"", {"location": "/elsewhere"}),
+        PeerResponse(body=b'{"valid": true}', cut=True),
     ],
 )
-def test_denied(start: Start, demo: Bundle, registry: Peer, said: Said) -> None:
-    registry.answer = lambda asked: said if asked.path.startswith("/api") else Said(404)
+def test_denied(start: Start, demo: Bundle, registry: Peer, said: PeerResponse) -> None:
+    registry.answer = lambda asked: said if asked.path.startswith("/api") else PeerResponse(404)
     answer = start(**STRICT).ask(demo.path(), WHO)
     assert (answer.status, answer.body) == (404, b"")
     assert answer.headers["cache-control"] == "no-store"
@@ -73,15 +73,15 @@ def test_failures_are_not_remembered_and_denials_shortly(
     start: Start, demo: Bundle, registry: Peer
 ) -> None:
     service = start(**STRICT)
-    registry.says({}, 503)
+    registry.respond_json({}, 503)
     assert service.ask(demo.path(), WHO).status == 404
-    registry.says({"valid": True})
+    registry.respond_json({"valid": True})
     assert service.ask(demo.path(), WHO).status == 200
     other = demo.path(extension="late")
-    registry.says({"valid": False})
+    registry.respond_json({"valid": False})
     assert [service.ask(other, WHO).status for _ in range(3)] == [404, 404, 404]
     assert sum(asked.query["extension"] == "late" for asked in registry.asked) == 1
-    registry.says({"valid": True})
+    registry.respond_json({"valid": True})
     until = time.monotonic() + 15
     while service.ask(other, WHO).status == 404:
         assert time.monotonic() < until
@@ -90,9 +90,9 @@ def test_failures_are_not_remembered_and_denials_shortly(
 
 
 def test_a_slow_registry_is_a_no(start: Start, demo: Bundle, registry: Peer) -> None:
-    def slow(asked: Asked) -> Said:
+    def slow(asked: ReceivedRequest) -> PeerResponse:
         time.sleep(2)
-        return Said(body=b'{"valid": true}')
+        return PeerResponse(body=b'{"valid": true}')
 
     registry.answer = slow
     service = start(**STRICT)
@@ -102,16 +102,16 @@ def test_a_slow_registry_is_a_no(start: Start, demo: Bundle, registry: Peer) -> 
 
 
 def test_the_key_goes_to_no_other_host(start: Start, demo: Bundle, registry: Peer) -> None:
-    with peer(lambda asked: Said(body=b'{"valid": true}')) as other:
+    with peer(lambda asked: PeerResponse(body=b'{"valid": true}')) as other:
         elsewhere = other.url.replace("127.0.0.1", "localhost") + "/steal"
-        registry.answer = lambda asked: Said(302, headers={"location": elsewhere})
+        registry.answer = lambda asked: PeerResponse(302, headers={"location": elsewhere})
         service = start(**STRICT)
         assert service.ask(demo.path(), WHO).status == 404
         assert other.asked == []
         registry.answer = lambda asked: (
-            Said(body=b'{"valid": true}')
+            PeerResponse(body=b'{"valid": true}')
             if asked.path == "/moved"
-            else Said(307, headers={"location": "/moved"})
+            else PeerResponse(307, headers={"location": "/moved"})
         )
         assert service.ask(demo.path(), WHO).status == 200
         assert registry.asked[-1].headers["x-api-key"] == "test-key"
@@ -120,10 +120,10 @@ def test_the_key_goes_to_no_other_host(start: Start, demo: Bundle, registry: Pee
 def test_query_before_header_before_memory_before_host(
     start: Start, demo: Bundle, registry: Peer, files: Files
 ) -> None:
-    def answer(asked: Asked) -> Said:
+    def answer(asked: ReceivedRequest) -> PeerResponse:
         if asked.path.endswith("lookup-by-host"):
-            return Said(body=b'{"tenant_id": "of-host"}')
-        return Said(body=b'{"valid": true}')
+            return PeerResponse(body=b'{"tenant_id": "of-host"}')
+        return PeerResponse(body=b'{"valid": true}')
 
     registry.answer = answer
     service = start(**STRICT)
@@ -146,9 +146,9 @@ def test_query_before_header_before_memory_before_host(
 
 
 def test_only_a_good_answer_is_remembered(start: Start, demo: Bundle, registry: Peer) -> None:
-    def answer(asked: Asked) -> Said:
+    def answer(asked: ReceivedRequest) -> PeerResponse:
         good = asked.query.get("tenant") == TENANT
-        return Said(body=b'{"valid": true}') if good else Said(404)
+        return PeerResponse(body=b'{"valid": true}') if good else PeerResponse(404)
 
     registry.answer = answer
     service = start(**STRICT)
@@ -158,7 +158,7 @@ def test_only_a_good_answer_is_remembered(start: Start, demo: Bundle, registry: 
 
 
 def test_a_failed_answer_is_not_remembered(start: Start, demo: Bundle, registry: Peer) -> None:
-    registry.says({}, 404)
+    registry.respond_json({}, 404)
     service = start()
     assert service.ask(f"{demo.path()}?tenant=stranger").status == 500
     assert service.line("request")["tenant"] == "stranger"
@@ -167,17 +167,17 @@ def test_a_failed_answer_is_not_remembered(start: Start, demo: Bundle, registry:
 
 
 def test_nobody_knows(start: Start, demo: Bundle, registry: Peer) -> None:
-    registry.says({}, 404)
+    registry.respond_json({}, 404)
     service = start(**STRICT)
     assert service.ask(demo.path()).status == 404
-    registry.says({"tenant_id": 5})
+    registry.respond_json({"tenant_id": 5})
     assert service.ask(demo.path()).status == 404
 
 
 def test_without_a_tenant_only_what_is_there_is_served(
     start: Start, demo: Bundle, registry: Peer
 ) -> None:
-    registry.says({}, 404)
+    registry.respond_json({}, 404)
     service = start()
     assert service.ask(demo.path()).json == {"code": "extract_failed"}
     assert service.ask(demo.path(), WHO).status == 200

@@ -39,7 +39,7 @@ DEFAULT_SECONDS = 3600
 DEFAULT_CPU_SECONDS = 300
 DEFAULT_MEMORY_BYTES = 8 << 30
 
-_LONGEST_NUMBER = 18
+_MAX_DIGITS = 18
 
 
 def cores() -> int:
@@ -93,7 +93,7 @@ class CompileLimits:
 
 def _number(env: Mapping[str, str], name: str, least: int, default: int) -> int:
     text = env.get(name, "").strip()
-    if len(text) > _LONGEST_NUMBER or not (text.isascii() and text.isdigit()):
+    if len(text) > _MAX_DIGITS or not (text.isascii() and text.isdigit()):
         return default
     return max(least, int(text))
 

@@ -28,7 +28,7 @@ from algaenv.runner.wasm.wit import Err
 
 NAMES = {400: "invalid-input", 401: "not-allowed", 403: "not-allowed"}
 PAGE_SIZE = 25
-MOST_A_PAGE = 100
+MAX_PAGE_SIZE = 100
 
 _Record = dict[str, Any]
 
@@ -59,7 +59,7 @@ class Catalogue:
             camel_case(name): value for name, value in arguments.items() if value is not None
         }
         parameters = {"page": 1, "pageSize": PAGE_SIZE} | parameters
-        if parameters["page"] < 1 or not 1 <= parameters["pageSize"] <= MOST_A_PAGE:
+        if parameters["page"] < 1 or not 1 <= parameters["pageSize"] <= MAX_PAGE_SIZE:
             return Err("invalid-input")
         try:
             reply = as_object(self._call(invocation, "list", parameters))

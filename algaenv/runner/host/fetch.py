@@ -15,7 +15,13 @@ import anyio
 from algaenv.runner.execute.invocation import CAP_HTTP, NOT_GRANTED, Invocation
 from algaenv.runner.host import internal_api
 from algaenv.runner.host.settings import EgressDenied, HostSettings, is_allowed
-from algaenv.runner.outbound import MOST_BYTES, InvalidHeader, Outbound, header_pair, is_token
+from algaenv.runner.outbound import (
+    MAX_RESPONSE_BYTES,
+    InvalidHeader,
+    Outbound,
+    header_pair,
+    is_token,
+)
 from algaenv.runner.wasm.wit import Err
 
 if TYPE_CHECKING:
@@ -87,7 +93,7 @@ class HttpFetch:
 
     def fetch(self, invocation: Invocation, request: _Record) -> _Record | Err:
         """http-request to http-response. Not http or https, or headers that cannot be sent:
-        `transport`. A body that is cut short or longer than MOST_BYTES: `internal`."""
+        `transport`. A body that is cut short or longer than MAX_RESPONSE_BYTES: `internal`."""
         if CAP_HTTP not in invocation.capabilities:
             invocation.reason = NOT_GRANTED.format(CAP_HTTP)
             return Err("not-allowed")
@@ -136,7 +142,7 @@ class HttpFetch:
                 async for chunk in response.aiter_raw():
                     chunks.append(chunk)
                     size += len(chunk)
-                    if size > MOST_BYTES:
+                    if size > MAX_RESPONSE_BYTES:
                         return Err("internal")
         except EgressDenied as error:
             _log.warning("fetch denied", extra={"fields": {"why": str(error)}})

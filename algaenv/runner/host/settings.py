@@ -236,7 +236,7 @@ DEFAULT_VAULT_TOKEN_FILE = "/run/secrets/alga_vault_token"  # noqa: S105 - a pat
 DEFAULT_VAULT_MOUNT = "transit"
 
 _MAX_U64 = 2**64 - 1
-_LONGEST_NUMBER = 20
+_MAX_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +317,7 @@ def _milliseconds(text: str, warnings: list[str]) -> int:
     text = text.strip()
     if not text:
         return DEFAULT_UI_PROXY_MS
-    if text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER:
+    if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS:
         value = int(text)
         if 0 < value <= _MAX_U64:
             return value

@@ -252,7 +252,7 @@ _LEVELS = {
     "error": logging.ERROR,
 }
 _QUIET = frozenset(("/healthz", "/readyz", "/metrics"))
-_LONGEST = 300
+_MAX_CHARS = 300
 _SERVER_ERROR = 500
 
 _handlers: list[BatchingHandler] = []
@@ -357,7 +357,7 @@ def write_encoded(
     """Write the line of a request about which the rest is known."""
     if not _requests.isEnabledFor(logging.INFO):
         return
-    name = "" if request_id is None else encode(request_id.decode("latin-1")[:_LONGEST])
+    name = "" if request_id is None else encode(request_id.decode("latin-1")[:_MAX_CHARS])
     first = f'"request_id": {name}, ' if name else ""
     measured = f'"status": {status}, "duration_ms": {1000 * seconds:.2f}, "bytes": {sent}'
     for handler in _handlers:
@@ -378,7 +378,7 @@ def _static_fields(scope: Scope, line: RequestLogEntry) -> dict[str, object]:
 
 def _drop_missing(fields: Mapping[str, object]) -> dict[str, object]:
     return {
-        name: value[:_LONGEST] if isinstance(value, str) else value
+        name: value[:_MAX_CHARS] if isinstance(value, str) else value
         for name, value in fields.items()
         if value is not None
     }

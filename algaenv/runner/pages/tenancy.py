@@ -44,8 +44,8 @@ VALID_SECONDS = 45.0
 INVALID_SECONDS = 2.0
 """Short: an extension that is just being installed should not stay refused."""
 MAX_CACHED = 10_000
-_MOST_REDIRECTS = 5
-_MOST_BYTES = 64 * 1024
+_MAX_REDIRECTS = 5
+_MAX_BYTES = 64 * 1024
 
 
 class RegistryUnavailable(Exception):
@@ -142,7 +142,7 @@ async def _follow(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Re
     """Go where the registry points, but not to another host: the key would go along."""
     query_string = request.url
     response = await client.send(request, stream=True)
-    for _ in range(_MOST_REDIRECTS):
+    for _ in range(_MAX_REDIRECTS):
         next_request = response.next_request
         if next_request is None or next_request.url.host != query_string.host:
             break
@@ -157,7 +157,7 @@ async def _body(response: httpx.Response) -> bytes:
     body = bytearray()
     async for chunk in response.aiter_bytes():
         body += chunk
-        if len(body) > _MOST_BYTES:
+        if len(body) > _MAX_BYTES:
             raise RegistryUnavailable("too long")
     return bytes(body)
 

@@ -40,7 +40,7 @@ from algaenv.runner.wasm.linker import (
 )
 from algaenv.runner.wasm.lower import Arena, ConversionError, Lowerer, lowerer
 
-_MOST = 2**63 - 1
+_MAX_I64 = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class Guest:
             raise GuestFailure(Kind.TIMEOUT, "the time of the call was over before it began")
         started = time.perf_counter()
         context = abi.store_context(store)
-        abi.store_limits(store, max(0, min(memory_bytes, _MOST)), *LIMITS)
+        abi.store_limits(store, max(0, min(memory_bytes, _MAX_I64)), *LIMITS)
         abi.set_epoch_deadline(context, 1)
         abi.store_on_epoch(store, prepared.on_epoch, None, None)
         if prepared.wasi:

@@ -33,7 +33,7 @@ MIN_GROWTH_BYTES = 16 * 1024 * 1024
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _STATM = Path("/proc/self/statm")
 _UNLIMITED = 1 << 60
-_LONGEST_NUMBER = 19
+_MAX_DIGITS = 19
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class MemoryBudget:
         """`RUNNER_WORKER_MEMORY_BYTES`; unset or no number, half of the machine's memory, or of
         the control group's, shared by the workers, and not less than LEAST_BYTES."""
         text = env.get("RUNNER_WORKER_MEMORY_BYTES", "").strip()
-        if text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER and int(text):
+        if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and int(text):
             return cls(int(text))
         return cls(max(MIN_BYTES, min(_memory_limits()) // 2 // workers))
 

@@ -46,11 +46,11 @@ async def ask(root: Path, at_once: int, files: list[Path]) -> None:
 
     say("ready")
     await asyncio.to_thread(sys.stdin.readline)
-    say("asking")
+    say("compile_process")
     await asyncio.gather(*map(one, files))
 
 
-class Asker:
+class CompileProcess:
     """Such a process, seen from outside."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
@@ -74,7 +74,7 @@ class Asker:
 
 
 @contextmanager
-def asking(root: Path, *files: Path, at_once: int = 1) -> Iterator[Asker]:
+def compile_process(root: Path, *files: Path, at_once: int = 1) -> Iterator[CompileProcess]:
     process = subprocess.Popen(
         [sys.executable, "-m", __name__, str(root), str(at_once), *map(str, files)],
         cwd=Path(__file__).parents[3],
@@ -84,7 +84,7 @@ def asking(root: Path, *files: Path, at_once: int = 1) -> Iterator[Asker]:
     )
     with process:
         try:
-            asker = Asker(process)
+            asker = CompileProcess(process)
             assert asker.line() == {"what": "ready"}
             yield asker
         finally:

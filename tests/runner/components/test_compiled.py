@@ -23,7 +23,7 @@ from algaenv.runner.components.compiled import (
 from algaenv.runner.components.compiler import CompileLimits
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 
-from .compile_requests import asking
+from .compile_requests import compile_process
 from .components import CORE_MODULE, ill_typed, kept, large, small
 
 T = TypeVar("T")
@@ -228,17 +228,23 @@ def test_another_component_than_was_noted(tmp_path: Path) -> None:
 
 def test_two_processes_compile_once(tmp_path: Path) -> None:
     _, wasm = kept(tmp_path, large(functions=1, steps=3000))
-    with asking(tmp_path, wasm, at_once=2) as one, asking(tmp_path, wasm, at_once=2) as two:
+    with (
+        compile_process(tmp_path, wasm, at_once=2) as one,
+        compile_process(tmp_path, wasm, at_once=2) as two,
+    ):
         one.go()
         two.go()
         said = one.rest() + two.rest()
-    assert sorted(each["what"] for each in said) == ["asking"] * 2 + ["compiled"] + ["have"] * 2
+    assert (
+        sorted(each["what"] for each in said)
+        == ["compile_process"] * 2 + ["compiled"] + ["have"] * 2
+    )
     assert len({each["path"] for each in said if each["what"] == "have"}) == 1
 
 
 def test_as_many_at_a_time_as_there_are_slots(tmp_path: Path) -> None:
     files = [kept(tmp_path, large(functions=1, steps=1500 + n))[1] for n in range(4)]
-    with asking(tmp_path, *files[:2]) as one, asking(tmp_path, *files[2:]) as two:
+    with compile_process(tmp_path, *files[:2]) as one, compile_process(tmp_path, *files[2:]) as two:
         began = time.monotonic()
         one.go()
         two.go()
@@ -252,15 +258,15 @@ def test_as_many_at_a_time_as_there_are_slots(tmp_path: Path) -> None:
 
 def test_a_process_that_dies_while_it_compiles(tmp_path: Path) -> None:
     _, wasm = kept(tmp_path, large(functions=1, steps=6000))
-    with asking(tmp_path, wasm) as one, asking(tmp_path, wasm) as two:
+    with compile_process(tmp_path, wasm) as one, compile_process(tmp_path, wasm) as two:
         one.go()
-        assert one.line()["what"] == "asking"
+        assert one.line()["what"] == "compile_process"
         until = time.monotonic() + 20
         while not list((tmp_path / ".algaenv" / "compiled" / "tmp").glob("*")):
             assert time.monotonic() < until
             time.sleep(0.01)
         two.go()
-        assert two.line()["what"] == "asking"
+        assert two.line()["what"] == "compile_process"
         one.process.kill()
         assert [each["what"] for each in two.rest()] == ["compiled", "have"]
 

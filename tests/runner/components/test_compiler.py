@@ -17,7 +17,7 @@ from algaenv.runner.components.compile import CompileResult, Done, Failed, Unrea
 from algaenv.runner.components.compiler import CompileLimits, Compiler
 from algaenv.runner.wasm.failure import Kind
 
-from .compile_requests import asking
+from .compile_requests import compile_process
 from .components import large, small
 
 MIB = 1 << 20
@@ -182,7 +182,7 @@ def test_what_it_cannot_read_or_write(tmp_path: Path) -> None:
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     wasm = tmp_path / "main.wasm"
     wasm.write_bytes(large(steps=20_000))
-    with asking(tmp_path, wasm) as asker:
+    with compile_process(tmp_path, wasm) as asker:
         asker.go()
         until = time.monotonic() + 30
         while not (running := compilers(asker.process.pid)):

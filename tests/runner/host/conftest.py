@@ -8,7 +8,7 @@ import pytest
 
 from algaenv.runner.execute.request_models import User
 
-from .host import Host, Loop, looping
+from .host import Host, Loop, running_loop
 from .stub import Stub, stub
 
 Begin = Callable[..., Host]
@@ -24,7 +24,7 @@ def without_proxies(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def loop() -> Iterator[Loop]:
-    with pytest.MonkeyPatch.context() as patch, looping() as running:
+    with pytest.MonkeyPatch.context() as patch, running_loop() as running:
         without_proxies(patch)
         running.run(running.outbound.client())
         yield running

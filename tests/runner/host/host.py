@@ -35,7 +35,7 @@ class Loop:
 
 
 @contextmanager
-def looping() -> Iterator[Loop]:
+def running_loop() -> Iterator[Loop]:
     running = Loop()
     thread = threading.Thread(target=running.loop.run_forever)
     thread.start()
@@ -54,7 +54,7 @@ def _nothing() -> None:
 
 
 @dataclass(slots=True)
-class Heard:
+class RecordedOutput:
     """What guests said, in order."""
 
     words: list[tuple[Stream, Level, str]] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Host:
     def __init__(self, running: Loop, env: Mapping[str, str]) -> None:
         self._running = running
         self._table = host_table(HostSettings.read(env), running.outbound)
-        self.listener = Heard()
+        self.listener = RecordedOutput()
 
     def invocation(self, *, seconds: float = 20.0, **fields: Any) -> Invocation:
         deadline = time.monotonic() + seconds

@@ -14,7 +14,7 @@ Pairs = list[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReceivedRequest:
     """A request: its line, its headers in order, its body without framing."""
 
     method: str
@@ -37,7 +37,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class StubResponse:
     """An answer. `cut`: the connection ends in the middle of the body. `hang`: at `head`, or in
     the middle of the `body`, nothing comes any more until the client has left."""
 
@@ -54,20 +54,20 @@ class Stub:
     """`answer` decides; `asked` and `left` (who hung up while it hung) tell what happened."""
 
     def __init__(self) -> None:
-        self.answer: Callable[[Asked], Said] = lambda asked: Said()
-        self.asked: list[Asked] = []
+        self.answer: Callable[[ReceivedRequest], StubResponse] = lambda asked: StubResponse()
+        self.asked: list[ReceivedRequest] = []
         self.left = threading.Event()
         self.url = ""
 
-    def says(self, value: object = None, status: int = 200) -> None:
+    def respond_json(self, value: object = None, status: int = 200) -> None:
         body = b"" if value is None else json.dumps(value).encode()
-        self.answer = lambda asked: Said(status, body)
+        self.answer = lambda asked: StubResponse(status, body)
 
-    def say(self, said: Said) -> None:
+    def respond(self, said: StubResponse) -> None:
         self.answer = lambda asked: said
 
     @property
-    def last(self) -> Asked:
+    def last(self) -> ReceivedRequest:
         return self.asked[-1]
 
 
@@ -87,7 +87,7 @@ def stub() -> Iterator[Stub]:
             except OSError:
                 return
 
-        def _answer(self, asked: Asked, said: Said) -> bool:
+        def _answer(self, asked: ReceivedRequest, said: StubResponse) -> bool:
             if said.hang == "head":
                 self._hang()
                 return False
@@ -138,7 +138,7 @@ def stub() -> Iterator[Stub]:
         thread.join()
 
 
-def _read(stream: BufferedIOBase) -> Asked | None:
+def _read(stream: BufferedIOBase) -> ReceivedRequest | None:
     line = stream.readline()
     if not line:
         return None
@@ -156,4 +156,4 @@ def _read(stream: BufferedIOBase) -> Asked | None:
         stream.readline()
     else:
         body = stream.read(int(known.get(b"content-length", 0)))
-    return Asked(method, target, headers, body)
+    return ReceivedRequest(method, target, headers, body)

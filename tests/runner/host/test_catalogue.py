@@ -11,7 +11,7 @@ from algaenv.runner.execute.request_models import User
 from algaenv.runner.wasm.wit import Err
 
 from .host import Host
-from .stub import Said, Stub
+from .stub import Stub, StubResponse
 
 ANY = {"search": None, "include_inactive": None, "page": None, "page_size": None}
 ANY_SERVICE = {
@@ -85,13 +85,13 @@ def test_refusals(host: Host, server: Stub, name: str, argument: Any) -> None:
     ],
 )  # fmt: skip
 def test_statuses(host: Host, server: Stub, call: tuple[str, Any], status: int, error: str) -> None:
-    server.says({"error": "why"}, status=status)
+    server.respond_json({"error": "why"}, status=status)
     assert host.call(*call) == Err(error)
 
 
 @pytest.mark.parametrize(("name", "argument"), LISTS)
 def test_the_least_list(host: Host, server: Stub, name: str, argument: Any) -> None:
-    server.says({"items": [item(name)], "totalCount": 7, "page": 2, "pageSize": 3})
+    server.respond_json({"items": [item(name)], "totalCount": 7, "page": 2, "pageSize": 3})
     assert host.call(name, argument, install="") == {
         "items": [entry(name)],
         "total_count": 7,
@@ -103,7 +103,7 @@ def test_the_least_list(host: Host, server: Stub, name: str, argument: Any) -> N
 
 
 def test_the_most_of_clients(host: Host, server: Stub, user: User) -> None:
-    server.says({})
+    server.respond_json({})
     wanted = {"search": "", "include_inactive": False, "page": 4, "page_size": 100}
     host.call("clients.list-clients", wanted, user=user)
     assert server.last.json() == {
@@ -114,7 +114,7 @@ def test_the_most_of_clients(host: Host, server: Stub, user: User) -> None:
 
 
 def test_the_most_of_services(host: Host, server: Stub, user: User) -> None:
-    server.says({})
+    server.respond_json({})
     wanted = {
         "search": "x", "item_kind": "product", "is_active": True, "billing_method": "usage",
         "page": 2**32 - 1, "page_size": 1,
@@ -152,7 +152,7 @@ def test_pages_that_do_not_exist(
 def test_numbers_of_a_list(
     host: Host, server: Stub, call: tuple[str, Any], answer: object, numbers: tuple[int, ...]
 ) -> None:
-    server.says(answer)
+    server.respond_json(answer)
     said = host.call(*call)
     assert said["items"] == []
     assert (said["total_count"], said["page"], said["page_size"]) == numbers
@@ -163,13 +163,13 @@ def test_numbers_of_a_list(
 def test_answers_that_are_no_object(
     host: Host, server: Stub, name: str, argument: Any, answer: object
 ) -> None:
-    server.says(answer)
+    server.respond_json(answer)
     assert host.call(name, argument) == Err("internal")
 
 
 @pytest.mark.parametrize(("name", "argument"), GETS)
 def test_one_entry(host: Host, server: Stub, user: User, name: str, argument: Any) -> None:
-    server.says({"item": item(name)})
+    server.respond_json({"item": item(name)})
     assert host.call(name, argument) == entry(name)
     identity = "clientId" if name.startswith("clients") else "serviceId"
     body = {"operation": "get", "input": {identity: "x"}}
@@ -180,9 +180,9 @@ def test_one_entry(host: Host, server: Stub, user: User, name: str, argument: An
 
 @pytest.mark.parametrize(("name", "argument"), GETS)
 def test_no_entry(host: Host, server: Stub, name: str, argument: Any) -> None:
-    server.says({"item": None})
+    server.respond_json({"item": None})
     assert host.call(name, argument) is None
-    server.says({})
+    server.respond_json({})
     assert host.call(name, argument) == Err("internal")
 
 
@@ -202,7 +202,7 @@ BAD_SERVICES: list[Any] = [
 )
 def test_one_bad_entry_spoils_it(host: Host, server: Stub, topic: str, bad: Any) -> None:
     good, wanted = (CLIENT_SAID, ANY) if topic == "client" else (SERVICE_SAID, ANY_SERVICE)
-    server.says({"items": [good, bad], "item": bad})
+    server.respond_json({"items": [good, bad], "item": bad})
     assert host.call(f"{topic}s.list-{topic}s", wanted) == Err("internal")
     if bad is not None:
         assert host.call(f"{topic}s.get-{topic}", "x") == Err("internal")
@@ -213,22 +213,24 @@ def test_whole_entries(host: Host, server: Stub) -> None:
         "client_type": "company", "is_inactive": True, "default_currency_code": "EUR",
         "account_manager_id": "m", "account_manager_name": "mm", "billing_email": "b@c.d",
     }  # fmt: skip
-    server.says({"item": client})
+    server.respond_json({"item": client})
     assert host.call("clients.get-client", "c") == client
     service = SERVICE | {
         "item_kind": "product", "billing_method": "fixed", "service_type_id": "t",
         "service_type_name": "tt", "default_rate": 3, "unit_of_measure": "h", "is_active": False,
         "sku": "k",
     }  # fmt: skip
-    server.says({"item": service})
+    server.respond_json({"item": service})
     assert host.call("services.get-service", "s") == service | {"default_rate": 3.0}
     camel = SERVICE_SAID | {
         "defaultRate": "3", "unitOfMeasure": 1, "isActive": "no", "sku": 5, "serviceTypeId": "t",
     }  # fmt: skip
-    server.says({"item": camel})
+    server.respond_json({"item": camel})
     assert host.call("services.get-service", "s") == SERVICE | {"service_type_id": "t"}
 
 
 def test_odd_words_are_ignored(host: Host, server: Stub) -> None:
-    server.say(Said(200, b'{"item": {"clientId": "c", "clientName": "n", "isInactive": 1}}'))
+    server.respond(
+        StubResponse(200, b'{"item": {"clientId": "c", "clientName": "n", "isInactive": 1}}')
+    )
     assert host.call("clients.get-client", "c") == CLIENT

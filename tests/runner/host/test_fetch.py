@@ -17,7 +17,7 @@ from algaenv.runner.wasm.wit import Err
 
 from .conftest import Begin
 from .host import Host
-from .stub import Asked, Said, Stub
+from .stub import ReceivedRequest, Stub, StubResponse
 
 
 def request(
@@ -32,7 +32,7 @@ def request(
 
 
 def test_what_is_sent(host: Host, server: Stub) -> None:
-    server.say(Said(201, b"made"))
+    server.respond(StubResponse(201, b"made"))
     said = host.call(
         "http.fetch",
         request(
@@ -120,8 +120,8 @@ def test_a_login_in_the_url(host: Host, server: Stub) -> None:
 
 
 def test_what_comes_back(host: Host, server: Stub) -> None:
-    server.say(
-        Said(
+    server.respond(
+        StubResponse(
             404,
             b"\x1f\x8bnot really gzip",
             [
@@ -152,12 +152,12 @@ def test_what_comes_back(host: Host, server: Stub) -> None:
 
 @pytest.mark.parametrize("status", [204, 304])
 def test_no_body_is_an_empty_one(host: Host, server: Stub, status: int) -> None:
-    server.say(Said(status))
+    server.respond(StubResponse(status))
     assert host.call("http.fetch", request(server.url))["body"] == b""
 
 
 def test_head(host: Host, server: Stub) -> None:
-    server.say(Said(200, b"unseen"))
+    server.respond(StubResponse(200, b"unseen"))
     said = host.call("http.fetch", request(server.url, method="HEAD"))
     assert (said["body"], said["headers"]) == (b"", [{"name": "content-length", "value": "6"}])
 
@@ -165,7 +165,7 @@ def test_head(host: Host, server: Stub) -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("location", ["/target", "http://[bad", "//x:99999999/", "ftp://h/"])
 def test_redirects_are_answers(host: Host, server: Stub, status: int, location: str) -> None:
-    server.say(Said(status, b"moved", [(b"Location", location.encode())]))
+    server.respond(StubResponse(status, b"moved", [(b"Location", location.encode())]))
     said = host.call("http.fetch", request(f"{server.url}/start", method="POST", body=b"x"))
     assert (said["status"], said["body"]) == (status, b"moved")
     assert {"name": "location", "value": location} in said["headers"]
@@ -173,7 +173,7 @@ def test_redirects_are_answers(host: Host, server: Stub, status: int, location: 
 
 
 def test_cookies_are_not_kept(host: Host, server: Stub) -> None:
-    server.say(Said(200, b"", [(b"Set-Cookie", b"session=of-tenant-a; Path=/")]))
+    server.respond(StubResponse(200, b"", [(b"Set-Cookie", b"session=of-tenant-a; Path=/")]))
     said = host.call("http.fetch", request(server.url))
     assert said["headers"][0] == {"name": "set-cookie", "value": "session=of-tenant-a; Path=/"}
     host.call("http.fetch", request(server.url, ("Cookie", "my=own")), tenant="t2")
@@ -278,16 +278,16 @@ def test_not_http(host: Host) -> None:
 
 
 def test_a_body_that_ends_early(host: Host, server: Stub) -> None:
-    server.say(Said(200, b"x" * 100, cut=True))
+    server.respond(StubResponse(200, b"x" * 100, cut=True))
     assert host.call("http.fetch", request(server.url)) == Err("internal")
 
 
 def test_a_body_that_is_too_long(host: Host, server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert outbound.MOST_BYTES == 64 * 2**20
-    monkeypatch.setattr(fetch, "MOST_BYTES", 2**20)
-    server.say(Said(200, b"x" * 2**18, chunks=4))
+    assert outbound.MAX_RESPONSE_BYTES == 64 * 2**20
+    monkeypatch.setattr(fetch, "MAX_RESPONSE_BYTES", 2**20)
+    server.respond(StubResponse(200, b"x" * 2**18, chunks=4))
     assert len(host.call("http.fetch", request(server.url))["body"]) == 2**20
-    server.say(Said(200, b"x" * 2**18, chunks=5))
+    server.respond(StubResponse(200, b"x" * 2**18, chunks=5))
     assert host.call("http.fetch", request(server.url)) == Err("internal")
 
 
@@ -297,14 +297,14 @@ def test_its_own_limit(
 ) -> None:
     assert fetch.SECONDS == 30
     monkeypatch.setattr(fetch, "SECONDS", 0.2)
-    server.say(Said(200, b"some", hang=hang))
+    server.respond(StubResponse(200, b"some", hang=hang))
     assert host.call("http.fetch", request(server.url)) == Err(error)
     assert server.left.wait(5)
 
 
 @pytest.mark.parametrize("hang", ["head", "body"])
 def test_the_deadline(host: Host, server: Stub, hang: str) -> None:
-    server.say(Said(200, b"some", hang=hang))
+    server.respond(StubResponse(200, b"some", hang=hang))
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         host.call("http.fetch", request(server.url), seconds=0.2)
@@ -314,7 +314,7 @@ def test_the_deadline(host: Host, server: Stub, hang: str) -> None:
 
 def test_a_slow_peer_does_not_hold_up_another(host: Host, server: Stub, other: Stub) -> None:
     many = 120
-    server.say(Said(hang="head"))
+    server.respond(StubResponse(hang="head"))
     fetch_slowly = functools.partial(host.call, "http.fetch", request(server.url), seconds=3)
     with ThreadPoolExecutor(many) as lanes:
         stuck = [lanes.submit(fetch_slowly) for _ in range(many)]
@@ -329,8 +329,8 @@ def test_a_slow_peer_does_not_hold_up_another(host: Host, server: Stub, other: S
 
 
 def test_answers_do_not_mix(host: Host, server: Stub) -> None:
-    def echo(asked: Asked) -> Said:
-        return Said(200, asked.target.encode())
+    def echo(asked: ReceivedRequest) -> StubResponse:
+        return StubResponse(200, asked.target.encode())
 
     server.answer = echo
     with ThreadPoolExecutor(8) as lanes:

@@ -15,13 +15,13 @@ from algaenv.runner.wasm.wit import Err
 
 from .conftest import TOKEN, Begin
 from .host import Host
-from .stub import Said, Stub
+from .stub import Stub, StubResponse
 
 LISTING = "storage.list-entries"
 
 
 def test_the_question(host: Host, server: Stub) -> None:
-    server.says({"items": []})
+    server.respond_json({"items": []})
     assert host.call(LISTING, "ns", None) == []
     asked = server.last
     assert (asked.method, asked.target) == ("POST", "/api/internal/ext-storage/install/i1")
@@ -43,7 +43,7 @@ def test_the_question(host: Host, server: Stub) -> None:
     ],
 )
 def test_install_ids_in_the_path(host: Host, server: Stub, install: str, segment: str) -> None:
-    server.says({"endpoints": []})
+    server.respond_json({"endpoints": []})
     assert host.call("scheduler.get-endpoints", install=install) == []
     assert server.last.target == f"/api/internal/ext-scheduler/install/{segment}"
 
@@ -55,7 +55,7 @@ def test_install_ids_that_would_leave(host: Host, server: Stub, install: str) ->
 
 
 def test_a_base_with_a_path(begin: Begin, server: Stub) -> None:
-    server.says({})
+    server.respond_json({})
     base = f" {server.url}/tenant-x/api/ "
     host = begin(REGISTRY_BASE_URL=base, RUNNER_SERVICE_TOKEN="")
     assert host.call(LISTING, "ns", None) == []
@@ -89,35 +89,35 @@ def test_nobody_to_ask(begin: Begin, server: Stub) -> None:
     ],
 )  # fmt: skip
 def test_bodies_that_are_not_json(host: Host, server: Stub, body: bytes) -> None:
-    server.say(Said(200, body))
+    server.respond(StubResponse(200, body))
     assert host.call(LISTING, "ns", None) == Err("internal")
 
 
 @pytest.mark.parametrize("body", [b"", b" \r\n ", b"null", b'"\\ud83d\\ude00"', b"[]", b"5"])
 @pytest.mark.parametrize("status", [200, 201, 204])
 def test_bodies_without_items(host: Host, server: Stub, body: bytes, status: int) -> None:
-    server.say(Said(status, b"" if status == 204 else body))
+    server.respond(StubResponse(status, b"" if status == 204 else body))
     assert host.call(LISTING, "ns", None) == []
 
 
 def test_a_body_that_ends_early(host: Host, server: Stub) -> None:
-    server.say(Said(200, b'{"items": []}', cut=True))
+    server.respond(StubResponse(200, b'{"items": []}', cut=True))
     assert host.call(LISTING, "ns", None) == Err("internal")
-    server.say(Said(404, b'{"error": "no"}', cut=True))
+    server.respond(StubResponse(404, b'{"error": "no"}', cut=True))
     assert host.call(LISTING, "ns", None) == Err("missing")
 
 
 def test_a_body_that_is_too_long(host: Host, server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbound, "MOST_BYTES", 1000)
-    server.say(Said(200, b" " * 1001))
+    monkeypatch.setattr(outbound, "MAX_RESPONSE_BYTES", 1000)
+    server.respond(StubResponse(200, b" " * 1001))
     assert host.call(LISTING, "ns", None) == Err("internal")
-    server.say(Said(200, b" " * 1000))
+    server.respond(StubResponse(200, b" " * 1000))
     assert host.call(LISTING, "ns", None) == []
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_no_other_host_sees_the_token(host: Host, server: Stub, other: Stub, status: int) -> None:
-    server.say(Said(status, b"", [(b"location", f"{other.url}/taken".encode())]))
+    server.respond(StubResponse(status, b"", [(b"location", f"{other.url}/taken".encode())]))
     assert host.call(LISTING, "ns", None) == Err("internal")
     assert host.call("ui-proxy.call-route", "x", b"", secrets={"api_key": "k"}) == Err("internal")
     assert len(server.asked) == 2
@@ -129,8 +129,8 @@ def test_no_other_host_sees_the_token(host: Host, server: Stub, other: Stub, sta
     [(301, "GET"), (302, "GET"), (303, "GET"), (307, "POST"), (308, "POST")],
 )
 def test_a_move_within_the_origin(host: Host, server: Stub, status: int, method: str) -> None:
-    moved = Said(status, b"", [(b"location", b"/elsewhere"), (b"set-cookie", b"a=b")])
-    server.answer = lambda asked: Said(200) if asked.target == "/elsewhere" else moved
+    moved = StubResponse(status, b"", [(b"location", b"/elsewhere"), (b"set-cookie", b"a=b")])
+    server.answer = lambda asked: StubResponse(200) if asked.target == "/elsewhere" else moved
     assert host.call(LISTING, "ns", None) == []
     assert (server.last.method, server.last.target) == (method, "/elsewhere")
     assert server.last.one("x-runner-auth") == TOKEN
@@ -139,28 +139,28 @@ def test_a_move_within_the_origin(host: Host, server: Stub, status: int, method:
 
 
 def test_a_circle(host: Host, server: Stub) -> None:
-    server.say(Said(307, b"", [(b"location", b"/again")]))
+    server.respond(StubResponse(307, b"", [(b"location", b"/again")]))
     assert host.call(LISTING, "ns", None) == Err("internal")
     assert len(server.asked) == 11
 
 
 @pytest.mark.parametrize("location", [b"http://[bad", b"//x:99999999/", b"ftp://h/"])
 def test_a_move_to_nowhere(host: Host, server: Stub, location: bytes) -> None:
-    server.say(Said(302, b"", [(b"location", location)]))
+    server.respond(StubResponse(302, b"", [(b"location", location)]))
     assert host.call(LISTING, "ns", None) == Err("internal")
 
 
 def test_its_own_limit(host: Host, server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     assert internal_api.SECONDS == 30
     monkeypatch.setattr(internal_api, "SECONDS", 0.2)
-    server.say(Said(hang="head"))
+    server.respond(StubResponse(hang="head"))
     assert host.call(LISTING, "ns", None) == Err("internal")
     assert server.left.wait(5)
 
 
 @pytest.mark.parametrize("hang", ["head", "body"])
 def test_the_deadline(host: Host, server: Stub, hang: str) -> None:
-    server.say(Said(200, b"{}", hang=hang))
+    server.respond(StubResponse(200, b"{}", hang=hang))
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         host.call(LISTING, "ns", None, seconds=0.2)
@@ -169,7 +169,7 @@ def test_the_deadline(host: Host, server: Stub, hang: str) -> None:
 
 
 def test_what_is_logged(host: Host, server: Stub, caplog: pytest.LogCaptureFixture) -> None:
-    server.say(Said(500, b"broken " * 100))
+    server.respond(StubResponse(500, b"broken " * 100))
     with caplog.at_level(logging.DEBUG, "algaenv"):
         host.call("storage.get", "secret", "id")
     (line,) = caplog.records
@@ -199,10 +199,14 @@ def test_who_is_named_in_the_log(
     host: Host, server: Stub, caplog: pytest.LogCaptureFixture, name: str, argument: object
 ) -> None:
     with caplog.at_level(logging.DEBUG, "algaenv"):
-        for said in (Said(503, b"busy"), Said(200, b"{"), Said(200, b"{}", cut=True)):
-            server.say(said)
+        for said in (
+            StubResponse(503, b"busy"),
+            StubResponse(200, b"{"),
+            StubResponse(200, b"{}", cut=True),
+        ):
+            server.respond(said)
             host.call(name, argument)
-        server.says({"item": None})
+        server.respond_json({"item": None})
         host.call(name, argument)
     event = f"{name.partition('.')[0]}_request error"
     assert [line.getMessage() for line in caplog.records] == [event] * 3

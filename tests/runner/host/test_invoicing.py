@@ -11,7 +11,7 @@ from algaenv.runner.execute.invocation import DEFAULT_CAPABILITIES
 
 from .conftest import Begin
 from .host import Host
-from .stub import Said, Stub
+from .stub import Stub, StubResponse
 
 CREATE = "invoicing.create-manual-invoice"
 ITEM = {
@@ -45,7 +45,7 @@ NOTHING = {
 
 
 def test_the_least(host: Host, server: Stub) -> None:
-    server.says({"success": True})
+    server.respond_json({"success": True})
     assert host.call(CREATE, WANTED) == NOTHING | {"success": True}
     assert server.last.target == "/api/internal/ext-invoicing/install/i1"
     assert server.last.json() == {
@@ -57,7 +57,7 @@ def test_the_least(host: Host, server: Stub) -> None:
 
 
 def test_the_most(host: Host, server: Stub) -> None:
-    server.says({})
+    server.respond_json({})
     item = ITEM | {
         "is_discount": False,
         "discount_type": "percentage",
@@ -90,7 +90,7 @@ def test_the_most(host: Host, server: Stub) -> None:
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
 def test_numbers_that_json_lacks(host: Host, server: Stub, number: float) -> None:
-    server.says({})
+    server.respond_json({})
     host.call(CREATE, WANTED | {"items": [ITEM | {"quantity": number, "rate": number}]})
     sent: Any = server.last.json()
     assert (sent["items"][0]["quantity"], sent["items"][0]["rate"]) == (0.0, 0.0)
@@ -127,19 +127,19 @@ def test_nobody_to_ask(begin: Begin) -> None:
 @pytest.mark.parametrize(
     ("said", "error"),
     [
-        (Said(500, b"broken"), "http 500: broken"),
-        (Said(400, b'{"success":false}'), 'http 400: {"success":false}'),
-        (Said(403), "http 403: "),
-        (Said(404, b"\xff!"), "http 404: \ufffd!"),
-        (Said(200, b"{"), "invalid JSON response"),
-        (Said(200, b"[]"), "invalid response"),
-        (Said(200, b"  "), "invalid response"),
-        (Said(204), "invalid response"),
-        (Said(200, b"{}", cut=True), "transport failure"),
+        (StubResponse(500, b"broken"), "http 500: broken"),
+        (StubResponse(400, b'{"success":false}'), 'http 400: {"success":false}'),
+        (StubResponse(403), "http 403: "),
+        (StubResponse(404, b"\xff!"), "http 404: \ufffd!"),
+        (StubResponse(200, b"{"), "invalid JSON response"),
+        (StubResponse(200, b"[]"), "invalid response"),
+        (StubResponse(200, b"  "), "invalid response"),
+        (StubResponse(204), "invalid response"),
+        (StubResponse(200, b"{}", cut=True), "transport failure"),
     ],
 )
-def test_errors(host: Host, server: Stub, said: Said, error: str) -> None:
-    server.say(said)
+def test_errors(host: Host, server: Stub, said: StubResponse, error: str) -> None:
+    server.respond(said)
     assert host.call(CREATE, WANTED) == NOTHING | {"error": error}
 
 
@@ -176,5 +176,5 @@ def test_errors(host: Host, server: Stub, said: Said, error: str) -> None:
     ],
 )  # fmt: skip
 def test_results(host: Host, server: Stub, answer: object, fields: dict[str, object]) -> None:
-    server.says(answer)
+    server.respond_json(answer)
     assert host.call(CREATE, WANTED) == NOTHING | fields

@@ -11,7 +11,7 @@ from algaenv.runner.host.settings import LocalEgress
 from algaenv.runner.wasm.wit import Err
 
 from .conftest import Begin
-from .stub import Said, Stub
+from .stub import Stub, StubResponse
 from .test_fetch import request
 
 DENIED = Err("not-allowed")
@@ -72,7 +72,7 @@ def test_an_address_of_this_machine_is_closed(begin: Begin) -> None:
 
 def test_a_redirect_leads_no_further(begin: Begin, server: Stub, other: Stub) -> None:
     """It is an answer like others, and what the guest does about it is a request like others."""
-    server.say(Said(302, headers=[(b"location", other.url.encode())]))
+    server.respond(StubResponse(302, headers=[(b"location", other.url.encode())]))
     host = begin(RUNNER_LOCAL_EGRESS=server.url.removeprefix("http://"))
     assert host.call("http.fetch", request(server.url))["status"] == 302
     assert host.call("http.fetch", request(other.url)) == DENIED
@@ -81,7 +81,7 @@ def test_a_redirect_leads_no_further(begin: Begin, server: Stub, other: Stub) ->
 
 @pytest.mark.parametrize("way", ["*", "{port}", "localhost", "127.0.0.1:{port}"])
 def test_what_is_opened_is_open(begin: Begin, server: Stub, way: str) -> None:
-    server.say(Said(200))
+    server.respond(StubResponse(200))
     port = server.url.rpartition(":")[2]
     name = f"localhost:{port}" if way == "{port}" else way.format(port=port)
     host = begin(RUNNER_LOCAL_EGRESS=name)
@@ -94,7 +94,7 @@ def test_another_port_stays_closed(begin: Begin, server: Stub, other: Stub) -> N
 
 
 def test_a_runner_that_is_told_nothing_asks_anything(begin: Begin, server: Stub) -> None:
-    server.say(Said(200))
+    server.respond(StubResponse(200))
     assert begin().call("http.fetch", request(server.url))["status"] == 200
 
 

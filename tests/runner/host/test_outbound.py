@@ -7,8 +7,8 @@ import pytest
 from algaenv.runner.wasm.wit import Err
 
 from .conftest import without_proxies
-from .host import Host, looping
-from .stub import Said, Stub
+from .host import Host, running_loop
+from .stub import Stub, StubResponse
 
 
 def test_a_proxy_of_the_environment(
@@ -18,7 +18,7 @@ def test_a_proxy_of_the_environment(
     without_proxies(monkeypatch)
     monkeypatch.setenv("HTTP_PROXY", server.url)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    server.say(Said(200, b"by proxy"))
+    server.respond(StubResponse(200, b"by proxy"))
     wanted: dict[str, object] = {
         "method": "GET",
         "url": "http://far.example/x",
@@ -29,7 +29,7 @@ def test_a_proxy_of_the_environment(
         "EXT_EGRESS_ALLOWLIST": "far.example,127.0.0.1",
         "UI_PROXY_BASE_URL": "http://ui.example/base",
     }
-    with looping() as running:
+    with running_loop() as running:
         host = Host(running, env)
         assert host.call("http.fetch", wanted)["body"] == b"by proxy"
         assert server.last.target == "http://far.example/x"
@@ -45,7 +45,7 @@ def test_a_proxy_of_the_environment(
 
 
 def test_each_purpose_has_its_own_pool() -> None:
-    with looping() as running:
+    with running_loop() as running:
         outbound = running.outbound
         clients = [running.run(ask()) for ask in (outbound.client, outbound.peers, outbound.guests)]
         assert len({id(client) for client in clients}) == 3

@@ -11,7 +11,7 @@ from algaenv.runner.execute.invocation import DEFAULT_CAPABILITIES
 from algaenv.runner.wasm.wit import Err
 
 from .host import Host
-from .stub import Said, Stub
+from .stub import Stub, StubResponse
 
 CREATE = {
     "endpoint": "/e",
@@ -93,7 +93,7 @@ STATUSES = [
 
 @pytest.mark.parametrize(("status", "code", "error"), STATUSES)
 def test_statuses(host: Host, server: Stub, status: int, code: int, error: str) -> None:
-    server.say(Said(status, b"no JSON"))
+    server.respond(StubResponse(status, b"no JSON"))
     for name, arguments in READS:
         assert host.call(name, *arguments) == Err(error)
     for name, arguments in CHANGES:
@@ -103,7 +103,9 @@ def test_statuses(host: Host, server: Stub, status: int, code: int, error: str) 
 
 def test_what_a_refusal_says_of_fields(host: Host, server: Stub) -> None:
     """Alga's runner drops it; the text of the error stays as it is there."""
-    server.says({"success": False, "error": "no", "fieldErrors": {"cron": "bad"}}, status=400)
+    server.respond_json(
+        {"success": False, "error": "no", "fieldErrors": {"cron": "bad"}}, status=400
+    )
     text = 'SchedulerError { code: 1, name: "validation-failed", message: "" }'
     for name, arguments in CHANGES:
         said = host.call(name, *arguments)
@@ -120,7 +122,7 @@ def test_schedules(host: Host, server: Stub) -> None:
         "name": "n", "payload": "text", "lastRunAt": "1", "lastRunStatus": "2", "lastError": "3",
         "createdAt": "4",
     }  # fmt: skip
-    server.says({"schedules": [SAID, full, snake]})
+    server.respond_json({"schedules": [SAID, full, snake]})
     rest = {"name": "n", "last_run_at": "1", "last_run_status": "2", "last_error": "3",
             "created_at": "4"}  # fmt: skip
     assert host.call("scheduler.list-schedules") == [
@@ -139,39 +141,39 @@ MALFORMED = [
 
 
 def test_malformed_schedules_are_left_out(host: Host, server: Stub) -> None:
-    server.says({"schedules": [*MALFORMED, SAID]})
+    server.respond_json({"schedules": [*MALFORMED, SAID]})
     assert host.call("scheduler.list-schedules") == [READ]
 
 
 @pytest.mark.parametrize("answer", [None, [], {}, {"schedules": None}, {"schedules": {}}])
 def test_no_schedules(host: Host, server: Stub, answer: object) -> None:
-    server.says(answer)
+    server.respond_json(answer)
     assert host.call("scheduler.list-schedules") == []
     assert host.call("scheduler.get-endpoints") == []
 
 
 def test_one_schedule(host: Host, server: Stub) -> None:
-    server.says({"schedule": SAID | {"payload": None, "name": 5}})
+    server.respond_json({"schedule": SAID | {"payload": None, "name": 5}})
     assert host.call("scheduler.get-schedule", "s1") == READ
     assert server.last.json() == {"operation": "get", "scheduleId": "s1"}
 
 
 @pytest.mark.parametrize("answer", [None, [], {}, *({"schedule": each} for each in MALFORMED)])
 def test_no_schedule(host: Host, server: Stub, answer: object) -> None:
-    server.says(answer)
+    server.respond_json(answer)
     assert host.call("scheduler.get-schedule", "s1") is None
 
 
 def test_endpoints(host: Host, server: Stub) -> None:
     endpoint = {"id": "e", "method": "GET", "path": "/p", "handler": "h", "schedulable": False}
     bad = [endpoint | {"schedulable": None}, endpoint | {"path": 1}, "x"]
-    server.says({"endpoints": [*bad, endpoint]})
+    server.respond_json({"endpoints": [*bad, endpoint]})
     assert host.call("scheduler.get-endpoints") == [endpoint]
     assert server.last.json() == {"operation": "getEndpoints"}
 
 
 def test_create(host: Host, server: Stub) -> None:
-    server.says({"success": True, "scheduleId": "s9"}, status=201)
+    server.respond_json({"success": True, "scheduleId": "s9"}, status=201)
     said = host.call("scheduler.create-schedule", CREATE)
     assert said == {"success": True, "schedule_id": "s9", "error": None, "field_errors": None}
     assert server.last.json() == {"operation": "create", "endpoint": "/e", "cron": "* * * * *"}
@@ -184,7 +186,7 @@ def test_create(host: Host, server: Stub) -> None:
 
 
 def test_update(host: Host, server: Stub) -> None:
-    server.says({"success": True})
+    server.respond_json({"success": True})
     said = host.call("scheduler.update-schedule", "s1", UPDATE)
     assert said == {"success": True, "error": None, "field_errors": None}
     assert server.last.json() == {"operation": "update", "scheduleId": "s1"}
@@ -195,14 +197,14 @@ def test_update(host: Host, server: Stub) -> None:
 
 
 def test_delete(host: Host, server: Stub) -> None:
-    server.says({"success": True, "error": 5})
+    server.respond_json({"success": True, "error": 5})
     assert host.call("scheduler.delete-schedule", "s1") == {"success": True, "error": None}
     assert server.last.json() == {"operation": "delete", "scheduleId": "s1"}
 
 
 @pytest.mark.parametrize("payload", ["null", "5", '"x"', "[]", "{}", "1.0", "true"])
 def test_any_json_is_a_payload(host: Host, server: Stub, payload: str) -> None:
-    server.says({})
+    server.respond_json({})
     host.call("scheduler.update-schedule", "s1", UPDATE | {"payload": payload})
     assert server.last.json()["payload"] == json.loads(payload)  # type: ignore[index]
 
@@ -232,6 +234,6 @@ def test_payloads_that_are_not_json(host: Host, server: Stub, payload: str) -> N
     ],
 )
 def test_results(host: Host, server: Stub, answer: object, fields: dict[str, object]) -> None:
-    server.says(answer)
+    server.respond_json(answer)
     for name, arguments in CHANGES:
         assert host.call(name, *arguments) == record(name, **fields)

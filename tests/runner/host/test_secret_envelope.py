@@ -19,7 +19,7 @@ from algaenv.runner.host.secret_envelope import SecretEnvelopes, SecretFailure
 from algaenv.runner.host.settings import HostSettings
 
 from .host import Loop
-from .stub import Said, Stub
+from .stub import Stub, StubResponse
 
 SECRET = "sk_live_hush"
 TOKEN = "vault-token-77"
@@ -100,7 +100,7 @@ def test_what_cannot_be_opened(resolve: Resolve, ciphertext: str, detail: str) -
 
 
 def test_the_question_to_vault(resolve: Resolve, server: Stub) -> None:
-    server.says({"data": {"plaintext": sealed({"a": SECRET})}})
+    server.respond_json({"data": {"plaintext": sealed({"a": SECRET})}})
     secrets = resolve(
         "vault:v1:xyz", algorithm=" Vault-Transit:v1 ", key_path="/alga/t 1/", mount=None
     )
@@ -128,7 +128,7 @@ def test_mount_and_namespace(
             "ALGA_VAULT_TRANSIT_MOUNT": "from-env",
         }
     )
-    server.says({"data": {"plaintext": sealed({})}})
+    server.respond_json({"data": {"plaintext": sealed({})}})
     envelope = SecretEnvelope(
         ciphertext_b64="x", algorithm="vault-transit", key_path="k", mount=mount
     )
@@ -143,24 +143,24 @@ SEALED = {"algorithm": "vault-transit:v1", "key_path": "k"}
 @pytest.mark.parametrize(
     "said",
     [
-        Said(403, b'{"errors": ["hush"]}'),
-        Said(500),
-        Said(200),
-        Said(200, b"{"),
-        Said(200, b'{"data": {}}'),
-        Said(200, b'{"data": {"plaintext": 5}}'),
-        Said(200, b'{"data": {"plaintext": "!"}}'),
-        Said(200, json.dumps({"data": {"plaintext": sealed([SECRET])}}).encode()),
-        Said(200, b"{}", cut=True),
+        StubResponse(403, b'{"errors": ["hush"]}'),
+        StubResponse(500),
+        StubResponse(200),
+        StubResponse(200, b"{"),
+        StubResponse(200, b'{"data": {}}'),
+        StubResponse(200, b'{"data": {"plaintext": 5}}'),
+        StubResponse(200, b'{"data": {"plaintext": "!"}}'),
+        StubResponse(200, json.dumps({"data": {"plaintext": sealed([SECRET])}}).encode()),
+        StubResponse(200, b"{}", cut=True),
     ],
 )
-def test_vaults_refusals(resolve: Resolve, server: Stub, said: Said) -> None:
-    server.say(said)
+def test_vaults_refusals(resolve: Resolve, server: Stub, said: StubResponse) -> None:
+    server.respond(said)
     with pytest.raises(SecretFailure) as caught:
         resolve("vault:v1:hush", **SEALED)
     for hidden in (SECRET, TOKEN, "hush", server.url):
         assert hidden not in caught.value.detail
-    server.says({"data": {"plaintext": sealed({"a": "b"})}})
+    server.respond_json({"data": {"plaintext": sealed({"a": "b"})}})
     assert resolve("vault:v1:hush", **SEALED) == {"a": "b"}, "failures are not kept"
 
 
@@ -183,7 +183,7 @@ def test_what_vault_needs(loop: Loop, resolve: Resolve, server: Stub, tmp_path: 
 
 
 def test_no_other_host_sees_the_token(resolve: Resolve, server: Stub, other: Stub) -> None:
-    server.say(Said(307, b"", [(b"location", f"{other.url}/v1/x".encode())]))
+    server.respond(StubResponse(307, b"", [(b"location", f"{other.url}/v1/x".encode())]))
     with pytest.raises(SecretFailure, match="http 307"):
         resolve("x", **SEALED)
     assert other.asked == []
@@ -194,7 +194,7 @@ def test_vault_has_little_time(
 ) -> None:
     assert secret_envelope.SECONDS == 10
     monkeypatch.setattr(secret_envelope, "SECONDS", 0.2)
-    server.say(Said(hang="head"))
+    server.respond(StubResponse(hang="head"))
     with pytest.raises(SecretFailure, match="no answer"):
         resolve("x", **SEALED)
     assert server.left.wait(5)
@@ -204,7 +204,7 @@ def test_what_vault_said_is_kept_a_while(
     resolve: Resolve, server: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert secret_envelope.CACHE_SECONDS == 30
-    server.answer = lambda asked: Said(
+    server.answer = lambda asked: StubResponse(
         200, json.dumps({"data": {"plaintext": sealed({"n": str(len(server.asked))})}}).encode()
     )
     assert resolve("x", **SEALED) == resolve("x", **SEALED) == {"n": "1"}
@@ -226,7 +226,7 @@ def test_what_vault_said_is_kept_a_while(
 
 def test_how_much_is_kept(resolve: Resolve, server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secret_envelope, "MAX_CACHED", 2)
-    server.says({"data": {"plaintext": sealed({})}})
+    server.respond_json({"data": {"plaintext": sealed({})}})
     for ciphertext in ("a", "b", "c", "c", "b", "a", "a"):
         resolve(ciphertext, **SEALED)
     asked = [asked.json()["ciphertext"] for asked in server.asked]  # type: ignore[index]
@@ -248,7 +248,7 @@ def test_many_at_once_ask_once(loop: Loop, server: Stub, tmp_path: Path) -> None
     peers = HostSettings.read(
         {"VAULT_ADDR": server.url, "ALGA_VAULT_TOKEN_FILE": str(tmp_path / "token")}
     )
-    server.says({"data": {"plaintext": sealed({"a": "b"})}})
+    server.respond_json({"data": {"plaintext": sealed({"a": "b"})}})
     envelopes = SecretEnvelopes(peers, loop.outbound)
     envelope = SecretEnvelope(ciphertext_b64="x", **SEALED)
 

@@ -11,7 +11,7 @@ from algaenv.runner.host.storage import mask
 from algaenv.runner.wasm.wit import Err
 
 from .host import Host
-from .stub import Said, Stub
+from .stub import Stub, StubResponse
 
 ENTRY = {"namespace": "ns", "key": "k", "value": b"\x00\xff", "revision": None}
 CALLS: list[tuple[str, list[Any]]] = [
@@ -42,12 +42,12 @@ def test_statuses(
     host: Host, server: Stub, call: tuple[str, list[Any]], status: int, error: str
 ) -> None:
     name, arguments = call
-    server.say(Said(status, b"" if status == 304 else b'{"error": "why"}'))
+    server.respond(StubResponse(status, b"" if status == 304 else b'{"error": "why"}'))
     assert host.call(name, *arguments) == Err(error)
 
 
 def test_get(host: Host, server: Stub) -> None:
-    server.says(
+    server.respond_json(
         {
             "namespace": "ns",
             "key": "k",
@@ -63,21 +63,21 @@ def test_get(host: Host, server: Stub) -> None:
 
 
 def test_get_fills_in_what_was_asked(host: Host, server: Stub) -> None:
-    server.says({"value": "AP8="})
+    server.respond_json({"value": "AP8="})
     assert host.call("storage.get", "ns", "k") == ENTRY
-    server.says({"namespace": "other", "key": 5, "value": "AP8="})
+    server.respond_json({"namespace": "other", "key": 5, "value": "AP8="})
     assert host.call("storage.get", "ns", "k") == ENTRY | {"namespace": "other"}
 
 
 @pytest.mark.parametrize("answer", [[], "x", 5, True, None])
 def test_get_wants_an_object(host: Host, server: Stub, answer: object) -> None:
-    server.says(answer)
+    server.respond_json(answer)
     assert host.call("storage.get", "ns", "k") == Err("internal")
 
 
 @pytest.mark.parametrize("revision", [-1, 2**64, 1.0, "1", True, None, [1]])
 def test_revisions_that_are_none(host: Host, server: Stub, revision: object) -> None:
-    server.says({"value": "", "revision": revision})
+    server.respond_json({"value": "", "revision": revision})
     assert host.call("storage.get", "ns", "k")["revision"] is None
     assert host.call("storage.put", ENTRY)["revision"] is None
 
@@ -111,13 +111,13 @@ OURS = {"encoding": "base64-bytes"}
     ],
 )
 def test_values(host: Host, server: Stub, fields: dict[str, Any], value: bytes | None) -> None:
-    server.says(fields)
+    server.respond_json(fields)
     said = host.call("storage.get", "ns", "k")
     assert said == (Err("internal") if value is None else ENTRY | {"value": value})
 
 
 def test_put(host: Host, server: Stub) -> None:
-    server.says({"namespace": "other", "key": "other", "revision": 8})
+    server.respond_json({"namespace": "other", "key": "other", "revision": 8})
     assert host.call("storage.put", ENTRY) == ENTRY | {"revision": 8}
     body = {
         "operation": "put",
@@ -133,7 +133,7 @@ def test_put(host: Host, server: Stub) -> None:
 
 @pytest.mark.parametrize("answer", [None, [], "x", {}])
 def test_put_wants_nothing_back(host: Host, server: Stub, answer: object) -> None:
-    server.says(answer)
+    server.respond_json(answer)
     assert host.call("storage.put", ENTRY | {"revision": 7}) == ENTRY
 
 
@@ -145,7 +145,7 @@ def test_put_wants_nothing_back(host: Host, server: Stub, answer: object) -> Non
     ],
 )  # fmt: skip
 def test_delete(host: Host, server: Stub, answer: object, result: Err | None) -> None:
-    server.says(answer)
+    server.respond_json(answer)
     assert host.call("storage.delete", "ns", "k") == result
     assert server.last.json() == {"operation": "delete", "namespace": "ns", "key": "k"}
 
@@ -155,7 +155,7 @@ def test_list(host: Host, server: Stub) -> None:
         {"namespace": "ns", "key": "a", "value": 1, "revision": 3},
         {"namespace": "ns", "key": "b", "value": "AP8=", "metadata": OURS, "other": True},
     ]
-    server.says({"items": items, "nextCursor": "n"})
+    server.respond_json({"items": items, "nextCursor": "n"})
     assert host.call("storage.list-entries", "ns", None) == [
         {"namespace": "ns", "key": "a", "value": b"1", "revision": 3},
         {"namespace": "ns", "key": "b", "value": b"\x00\xff", "revision": None},
@@ -174,13 +174,13 @@ def test_list(host: Host, server: Stub) -> None:
     ],
 )  # fmt: skip
 def test_one_bad_item_spoils_the_list(host: Host, server: Stub, item: object) -> None:
-    server.says({"items": [{"namespace": "ns", "key": "a", "value": 1}, item]})
+    server.respond_json({"items": [{"namespace": "ns", "key": "a", "value": 1}, item]})
     assert host.call("storage.list-entries", "ns", None) == Err("internal")
 
 
 @pytest.mark.parametrize("items", [None, {}, "x", 5])
 def test_no_items(host: Host, server: Stub, items: object) -> None:
-    server.says({"items": items})
+    server.respond_json({"items": items})
     assert host.call("storage.list-entries", "ns", None) == []
 
 

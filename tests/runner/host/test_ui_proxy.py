@@ -17,13 +17,13 @@ from algaenv.runner.wasm.wit import Err
 
 from .conftest import Begin
 from .host import Host
-from .stub import Said, Stub
+from .stub import Stub, StubResponse
 
 CALL = "ui-proxy.call-route"
 
 
 def test_a_question_without_payload(host: Host, server: Stub) -> None:
-    server.say(Said(200, b"\x00answer"))
+    server.respond(StubResponse(200, b"\x00answer"))
     said = host.call(CALL, "/proxy/ping", None, request_id=None, install=None, version=None)
     assert said == b"\x00answer"
     assert (server.last.method, server.last.target) == ("GET", "/api/ui-proxy/e1/proxy/ping")
@@ -42,7 +42,7 @@ def test_a_question_with_all(begin: Begin, server: Stub, user: User) -> None:
         UI_PROXY_TIMEOUT_MS="2000",
         RUNNER_SERVICE_TOKEN="service-secret",
     )
-    server.say(Said(201, b"{}"))
+    server.respond(StubResponse(201, b"{}"))
     said = host.call(
         CALL,
         "proxy/ping",
@@ -99,12 +99,12 @@ def test_the_order_of_checks(begin: Begin, host: Host, server: Stub) -> None:
     ],
 )  # fmt: skip
 def test_statuses(host: Host, server: Stub, status: int, error: str) -> None:
-    server.say(Said(status, b"" if status == 304 else b"why"))
+    server.respond(StubResponse(status, b"" if status == 304 else b"why"))
     assert host.call(CALL, "x", None) == Err(error)
 
 
 def test_failures(host: Host, begin: Begin, server: Stub) -> None:
-    server.say(Said(200, b"cut short", cut=True))
+    server.respond(StubResponse(200, b"cut short", cut=True))
     assert host.call(CALL, "x", None) == Err("internal")
     assert host.call(CALL, "x", None, tenant="a\nb") == Err("internal")
     assert len(server.asked) == 1
@@ -115,7 +115,7 @@ def test_failures(host: Host, begin: Begin, server: Stub) -> None:
 @pytest.mark.parametrize("hang", ["head", "body"])
 def test_its_own_limit(begin: Begin, server: Stub, hang: str) -> None:
     host = begin(UI_PROXY_BASE_URL=server.url, CAP_UI_PROXY_TIMEOUT_MS="150")
-    server.say(Said(200, b"x", hang=hang))
+    server.respond(StubResponse(200, b"x", hang=hang))
     started = time.monotonic()
     assert host.call(CALL, "x", None) == Err("internal")
     assert 0.14 < time.monotonic() - started < 2
@@ -123,7 +123,7 @@ def test_its_own_limit(begin: Begin, server: Stub, hang: str) -> None:
 
 
 def test_the_deadline(host: Host, server: Stub) -> None:
-    server.say(Said(hang="head"))
+    server.respond(StubResponse(hang="head"))
     with pytest.raises(DeadlineExceeded):
         host.call(CALL, "x", None, seconds=0.2)
     assert server.left.wait(5)

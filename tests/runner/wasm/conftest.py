@@ -9,14 +9,14 @@ import pytest
 from algaenv.runner.wasm.guest import GuestLoader
 from tests.guests import ToolMissing, built
 
-from .stage import MEMORY, Kitchen, invocation, request, table
+from .stage import MEMORY, ComponentCompiler, invocation, request, table
 
 Script = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Kitchen:
-    return Kitchen(tmp_path_factory.mktemp("compiled"))
+def compiler(tmp_path_factory: pytest.TempPathFactory) -> ComponentCompiler:
+    return ComponentCompiler(tmp_path_factory.mktemp("compiled"))
 
 
 @pytest.fixture
@@ -42,11 +42,13 @@ def script_bytes() -> bytes:
 
 
 @pytest.fixture
-def script(make: Callable[..., GuestLoader], kitchen: Kitchen, script_bytes: bytes) -> Script:
+def script(
+    make: Callable[..., GuestLoader], compiler: ComponentCompiler, script_bytes: bytes
+) -> Script:
     """Run a script in the Rust guest, with the host functions given; return its results."""
 
     def run(*calls: Any, body: Any = None, call: Any = None, **functions: Any) -> Any:
-        guest = kitchen.load(make(**functions), script_bytes)
+        guest = compiler.load(make(**functions), script_bytes)
         asked = body if body is not None else {
             "calls": [{"fn": name, "args": list(args)} for name, *args in calls]
         }  # fmt: skip

@@ -24,7 +24,7 @@ WHO = {
 
 
 @dataclass(slots=True)
-class Ears:
+class RecordedOutput:
     """A listener that keeps what it heard."""
 
     heard_: list[tuple[Stream, Level, str]] = field(default_factory=list)
@@ -39,7 +39,11 @@ def no_wait(work: Any) -> Any:
 
 
 def invocation(
-    *, seconds: float = 20.0, wait: Waiter = no_wait, token: str = "r-1", ears: Ears | None = None
+    *,
+    seconds: float = 20.0,
+    wait: Waiter = no_wait,
+    token: str = "r-1",
+    output: RecordedOutput | None = None,
 ) -> Invocation:
     return Invocation(
         request_id=token,
@@ -52,7 +56,7 @@ def invocation(
         user=None,
         deadline=time.monotonic() + seconds,
         wait=wait,
-        listener=ears or Ears(),
+        listener=output or RecordedOutput(),
     )
 
 
@@ -75,7 +79,7 @@ def table(**functions: Callable[..., object]) -> HostTable:
     }
 
 
-class Kitchen:
+class ComponentCompiler:
     """Compiles, once for all tests, into a folder."""
 
     def __init__(self, folder: Path) -> None:

@@ -18,7 +18,7 @@ from algaenv.runner.wasm.guest import GuestLoader, UnusableFile
 from tests.guests import ToolMissing, built
 
 from .components import TYPES, calling, handler, importing
-from .stage import MEGABYTE, MEMORY, Ears, Kitchen, invocation, request
+from .stage import MEGABYTE, MEMORY, ComponentCompiler, RecordedOutput, invocation, request
 
 Make = Callable[..., GuestLoader]
 LOOP = "(loop $l (br $l)) unreachable"
@@ -26,7 +26,7 @@ LOG = '(import "host" "called" (func $called (param i32 i32)))'
 
 
 def failing(
-    kitchen: Kitchen,
+    compiler: ComponentCompiler,
     guests: GuestLoader,
     source: str | bytes,
     *,
@@ -34,11 +34,11 @@ def failing(
     seconds: float = 20,
     body: Any = None,
 ) -> GuestFailure:
-    guest = kitchen.load(guests, source)
+    guest = compiler.load(guests, source)
     given = request(None if body is None else json.dumps(body).encode())
     with pytest.raises(GuestFailure) as caught:
         guest.call(invocation(seconds=seconds), given, memory_bytes=memory)
-    good = kitchen.load(guests, handler())
+    good = compiler.load(guests, handler())
     assert good.call(invocation(), request(), memory_bytes=MEMORY)["status"] == 200
     return caught.value
 
@@ -70,69 +70,69 @@ DEEP = (
 
 @pytest.mark.parametrize("pooled", [True, False])
 @pytest.mark.parametrize("name", TRAPS)
-def test_traps(make: Make, kitchen: Kitchen, name: str, pooled: bool) -> None:
+def test_traps(make: Make, compiler: ComponentCompiler, name: str, pooled: bool) -> None:
     code, reason = TRAPS[name]
-    failure = failing(kitchen, make(pooled=pooled), handler(code, more=DEEP), memory=MEGABYTE)
+    failure = failing(compiler, make(pooled=pooled), handler(code, more=DEEP), memory=MEGABYTE)
     assert failure.kind is Kind.TRAP, failure.causes
     assert reason in " ".join(failure.causes)
     assert failure.causes[0] == failure.message
 
 
-def test_a_loop_ends_in_time(make: Make, kitchen: Kitchen) -> None:
+def test_a_loop_ends_in_time(make: Make, compiler: ComponentCompiler) -> None:
     guests = make()
-    kitchen.load(guests, handler(LOOP))
+    compiler.load(guests, handler(LOOP))
     started = time.monotonic()
-    failure = failing(kitchen, guests, handler(LOOP), seconds=0.1)
+    failure = failing(compiler, guests, handler(LOOP), seconds=0.1)
     assert 0.1 <= time.monotonic() - started < 0.15 + 0.1
     assert failure.kind is Kind.TIMEOUT
     assert failure.reason == "wasm trap: interrupt"
     assert failure.message.startswith("error while executing at wasm backtrace:")
 
 
-def test_a_loop_while_it_is_instantiated(make: Make, kitchen: Kitchen) -> None:
+def test_a_loop_while_it_is_instantiated(make: Make, compiler: ComponentCompiler) -> None:
     source = handler(more=f"(func $go {LOOP}) (start $go)")
-    assert failing(kitchen, make(), source, seconds=0.05).kind is Kind.TIMEOUT
+    assert failing(compiler, make(), source, seconds=0.05).kind is Kind.TIMEOUT
 
 
-def test_a_trap_while_it_is_instantiated(make: Make, kitchen: Kitchen) -> None:
+def test_a_trap_while_it_is_instantiated(make: Make, compiler: ComponentCompiler) -> None:
     source = handler(more="(func $go unreachable) (start $go)")
-    assert failing(kitchen, make(), source).kind is Kind.TRAP
+    assert failing(compiler, make(), source).kind is Kind.TRAP
 
 
 @pytest.mark.parametrize("pooled", [True, False])
-def test_memory_at_the_beginning(make: Make, kitchen: Kitchen, pooled: bool) -> None:
+def test_memory_at_the_beginning(make: Make, compiler: ComponentCompiler, pooled: bool) -> None:
     guests = make(pooled=pooled)
     two_pages = handler(pages=2)
-    failure = failing(kitchen, guests, two_pages, memory=2 * 65536 - 1)
+    failure = failing(compiler, guests, two_pages, memory=2 * 65536 - 1)
     assert failure.kind is Kind.MEMORY
     assert failure.message == "memory minimum size of 2 pages exceeds memory limits"
-    assert failing(kitchen, guests, two_pages, memory=0).kind is Kind.MEMORY
-    guest = kitchen.load(guests, two_pages)
+    assert failing(compiler, guests, two_pages, memory=0).kind is Kind.MEMORY
+    guest = compiler.load(guests, two_pages)
     assert guest.call(invocation(), request(), memory_bytes=2**80)["status"] == 200
 
 
-def test_growth_to_the_limit_and_no_further(make: Make, kitchen: Kitchen) -> None:
+def test_growth_to_the_limit_and_no_further(make: Make, compiler: ComponentCompiler) -> None:
     code = """(i32.store16 (i32.const 16) (memory.grow (i32.const 14)))
       (if (i32.ne (i32.const -1) (memory.grow (i32.const 1))) (then unreachable)) (i32.const 16)"""
-    guest = kitchen.load(make(), handler(code))
+    guest = compiler.load(make(), handler(code))
     answer = guest.call(invocation(), request(), memory_bytes=MEGABYTE)
     assert answer == {"status": 2, "headers": [], "body": None}
 
 
-def test_a_component_too_large_for_the_pool(make: Make, kitchen: Kitchen) -> None:
+def test_a_component_too_large_for_the_pool(make: Make, compiler: ComponentCompiler) -> None:
     guests = make()
     if not guests.pooled:
         pytest.skip("no address space for a pool")
     for more in ("(memory 1) " * 6, "(table 20001 funcref)"):
-        guest = kitchen.load(guests, handler(more=more))
+        guest = compiler.load(guests, handler(more=more))
         assert guest.call(invocation(), request(), memory_bytes=MEMORY)["status"] == 200
 
 
-def test_tables_do_not_grow_for_ever(make: Make, kitchen: Kitchen) -> None:
+def test_tables_do_not_grow_for_ever(make: Make, compiler: ComponentCompiler) -> None:
     code = """(loop $l (br_if $l (i32.ne (i32.const -1)
       (table.grow $t (ref.null func) (i32.const 10000))))) (i32.const 16)"""
     for pooled in (True, False):
-        guest = kitchen.load(make(pooled=pooled), handler(code, more="(table $t 1 funcref)"))
+        guest = compiler.load(make(pooled=pooled), handler(code, more="(table $t 1 funcref)"))
         assert guest.call(invocation(), request(), memory_bytes=MEMORY)["status"] == 200
 
 
@@ -149,45 +149,47 @@ THEN = [
 
 @pytest.mark.parametrize(("then", "kind", "reason"), THEN)
 def test_guests_of_a_tool_chain(  # noqa: PLR0917
-    make: Make, kitchen: Kitchen, script_bytes: bytes, then: Any, kind: Kind, reason: str
+    make: Make, compiler: ComponentCompiler, script_bytes: bytes, then: Any, kind: Kind, reason: str
 ) -> None:
     seconds = 0.1 if then == "loop" else 20
     failure = failing(
-        kitchen, make(), script_bytes, body={"then": then}, seconds=seconds,
+        compiler, make(), script_bytes, body={"then": then}, seconds=seconds,
         memory=16 * MEGABYTE,
     )  # fmt: skip
     assert failure.kind is kind, failure.causes
     assert reason in failure.reason
 
 
-def test_last_words(make: Make, kitchen: Kitchen, script_bytes: bytes) -> None:
-    ears, call = Ears(), invocation()
-    call.listener = ears
-    guest = kitchen.load(make(), script_bytes)
+def test_last_words(make: Make, compiler: ComponentCompiler, script_bytes: bytes) -> None:
+    output, call = RecordedOutput(), invocation()
+    call.listener = output
+    guest = compiler.load(make(), script_bytes)
     script = {"stdout": ["a\nb"], "stderr": ["1\n", "2\n", {"b64": "/wo="}], "then": "trap"}
     with pytest.raises(GuestFailure):
         guest.call(call, request(json.dumps(script).encode()), memory_bytes=MEMORY)
     assert [*call.last_stderr][:3] == ["1", "2", "\ufffd"]
-    assert ("stdout", "info", "a") in ears.heard_
-    assert ("stdout", "info", "b") in ears.heard_
-    assert ("stderr", "error", "2") in ears.heard_
+    assert ("stdout", "info", "a") in output.heard_
+    assert ("stdout", "info", "b") in output.heard_
+    assert ("stderr", "error", "2") in output.heard_
     after = invocation()
     guest.call(after, request(b"{}"), memory_bytes=MEMORY)
     assert not after.last_stderr
 
 
 @pytest.mark.parametrize("text", ["one\n" * 400_000, "x" * 2_000_000])
-def test_a_flood_of_words(make: Make, kitchen: Kitchen, script_bytes: bytes, text: str) -> None:
-    ears = Ears()
-    guest = kitchen.load(make(), script_bytes)
+def test_a_flood_of_words(
+    make: Make, compiler: ComponentCompiler, script_bytes: bytes, text: str
+) -> None:
+    output = RecordedOutput()
+    guest = compiler.load(make(), script_bytes)
     writes = [text[first : first + 40_000] for first in range(0, len(text), 40_000)]
     script = json.dumps({"stdout": writes})
-    guest.call(invocation(ears=ears), request(script.encode()), memory_bytes=MEMORY)
-    assert len(ears.heard_) <= 1002
-    assert sum(len(words) for *_, words in ears.heard_) < 300_000
-    assert ears.heard_[-1][2].endswith("bytes of stdout were dropped]")
-    quiet = Ears()
-    guest.call(invocation(ears=quiet), request(b'{"stdout": ["z"]}'), memory_bytes=MEMORY)
+    guest.call(invocation(output=output), request(script.encode()), memory_bytes=MEMORY)
+    assert len(output.heard_) <= 1002
+    assert sum(len(words) for *_, words in output.heard_) < 300_000
+    assert output.heard_[-1][2].endswith("bytes of stdout were dropped]")
+    quiet = RecordedOutput()
+    guest.call(invocation(output=quiet), request(b'{"stdout": ["z"]}'), memory_bytes=MEMORY)
     assert quiet.heard_ == [("stdout", "info", "z")]
 
 
@@ -203,7 +205,7 @@ class HostBug(Exception):
 
 
 def test_a_bug_of_a_host_function(
-    make: Make, kitchen: Kitchen, script_bytes: bytes, caplog: pytest.LogCaptureFixture
+    make: Make, compiler: ComponentCompiler, script_bytes: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     def get(*_: object) -> object:
         raise HostBug("s3cret")
@@ -211,7 +213,7 @@ def test_a_bug_of_a_host_function(
     guests = make(secrets__get=get)
     body = {"calls": [{"fn": "secrets.get", "args": ["k"]}]}
     with caplog.at_level(logging.ERROR):
-        failure = failing(kitchen, guests, script_bytes, body=body)
+        failure = failing(compiler, guests, script_bytes, body=body)
     assert failure.kind is Kind.HOST
     assert failure.reason == "secrets.get of this runner failed"
     assert "s3cret" not in " ".join(failure.causes)
@@ -220,13 +222,13 @@ def test_a_bug_of_a_host_function(
 
 
 def test_a_host_function_that_has_no_time(
-    make: Make, kitchen: Kitchen, script_bytes: bytes
+    make: Make, compiler: ComponentCompiler, script_bytes: bytes
 ) -> None:
     def get(*_: object) -> object:
         raise DeadlineExceeded
 
     body = {"calls": [{"fn": "secrets.get", "args": ["k"]}]}
-    failure = failing(kitchen, make(secrets__get=get), script_bytes, body=body)
+    failure = failing(compiler, make(secrets__get=get), script_bytes, body=body)
     assert failure.kind is Kind.TIMEOUT
     assert failure.reason == "wasm trap: interrupt"
 
@@ -243,11 +245,11 @@ UNFIT = [
 
 @pytest.mark.parametrize(("name", "fn", "args", "value", "words"), UNFIT)
 def test_a_host_value_that_does_not_fit(  # noqa: PLR0917
-    make: Make, kitchen: Kitchen, script_bytes: bytes, name: str, fn: str, args: Any, value: Any,
-    words: str,
+    make: Make, compiler: ComponentCompiler, script_bytes: bytes, name: str, fn: str, args: Any,
+    value: Any, words: str,
 ) -> None:  # fmt: skip
     guests = make(**{name: lambda *_: value})
-    failure = failing(kitchen, guests, script_bytes, body={"calls": [{"fn": fn, "args": args}]})
+    failure = failing(compiler, guests, script_bytes, body={"calls": [{"fn": fn, "args": args}]})
     assert failure.kind is Kind.HOST
     assert words in failure.reason
 
@@ -271,8 +273,8 @@ def test_a_giant_string(script: Any) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, MEGABYTE])
-def test_bodies(make: Make, kitchen: Kitchen, script_bytes: bytes, size: int) -> None:
-    guest = kitchen.load(make(), script_bytes)
+def test_bodies(make: Make, compiler: ComponentCompiler, script_bytes: bytes, size: int) -> None:
+    guest = compiler.load(make(), script_bytes)
     script = json.dumps({"respond": {"body_size": size}}).encode()
     script += b" " * max(0, size - len(script))
     answer = guest.call(invocation(), request(script), memory_bytes=MEMORY)
@@ -302,16 +304,18 @@ LINKS = [
 
 
 @pytest.mark.parametrize(("source", "words"), LINKS)
-def test_imports_that_are_not_there(make: Make, kitchen: Kitchen, source: str, words: str) -> None:
+def test_imports_that_are_not_there(
+    make: Make, compiler: ComponentCompiler, source: str, words: str
+) -> None:
     with pytest.raises(GuestFailure) as caught:
-        kitchen.load(make(), source)
+        compiler.load(make(), source)
     assert caught.value.kind is Kind.LINK
     assert words in caught.value.reason
     name = source.split('(import "')[1].partition('"')[0]
     assert caught.value.message == linker.NOT_FOUND.format(name=name)
 
 
-def test_another_copy_of_the_world(make: Make, kitchen: Kitchen) -> None:
+def test_another_copy_of_the_world(make: Make, compiler: ComponentCompiler) -> None:
     """One with a field more that is an option, and a parameter with one less."""
     types = """
       (type $u' (record (field "user-id" string) (field "nickname" (option string))))
@@ -324,7 +328,7 @@ def test_another_copy_of_the_world(make: Make, kitchen: Kitchen) -> None:
       (i32.const 16)"""
     source = calling("alga:extension/user", "get-user", kind, types=types, core="(param i32)",
                      code=code)  # fmt: skip
-    guest = kitchen.load(make(user__get_user=lambda _: {"user_id": "seven77"}), source)
+    guest = compiler.load(make(user__get_user=lambda _: {"user_id": "seven77"}), source)
     assert guest.call(invocation(), request(), memory_bytes=MEMORY)["status"] == 7
 
     seen: list[Any] = []
@@ -343,7 +347,7 @@ def test_another_copy_of_the_world(make: Make, kitchen: Kitchen) -> None:
         seen.append(given)
         return {"success": True, "schedule_id": "ignored"}
 
-    guest = kitchen.load(make(scheduler__create_schedule=create), source)
+    guest = compiler.load(make(scheduler__create_schedule=create), source)
     assert guest.call(invocation(), request(), memory_bytes=MEMORY)["status"] == 1
     assert seen == [{"endpoint": "", "cron": "", "timezone": None, "enabled": None, "name": None,
                      "payload": None}]  # fmt: skip
@@ -357,18 +361,20 @@ def test_another_copy_of_the_world(make: Make, kitchen: Kitchen) -> None:
          "(i32.const 16)", "utf-8"),
     ],
 )  # fmt: skip
-def test_arguments_that_are_none(make: Make, kitchen: Kitchen, code: str, reason: str) -> None:
+def test_arguments_that_are_none(
+    make: Make, compiler: ComponentCompiler, code: str, reason: str
+) -> None:
     source = calling("alga:extension/logging", "log-info", '(param "message" string)',
                      core="(param i32 i32)", code=code)  # fmt: skip
-    failure = failing(kitchen, make(logging__log_info=lambda *_: None), source)
+    failure = failing(compiler, make(logging__log_info=lambda *_: None), source)
     assert failure.kind is Kind.TRAP
     assert reason in " ".join(failure.causes)
 
 
-def test_a_type_only_import_needs_nothing(make: Make, kitchen: Kitchen) -> None:
+def test_a_type_only_import_needs_nothing(make: Make, compiler: ComponentCompiler) -> None:
     source = handler(before='(import "alga:extension/types" (instance (export "x" (type (eq 0)))))'
                      .replace("(instance", "(instance (type u8)"))  # fmt: skip
-    assert kitchen.load(make(), source)
+    assert compiler.load(make(), source)
 
 
 @pytest.mark.parametrize(
@@ -384,16 +390,20 @@ def test_a_type_only_import_needs_nothing(make: Make, kitchen: Kitchen) -> None:
          "failed to convert function to given type"),
     ],
 )  # fmt: skip
-def test_handlers_that_are_none(make: Make, kitchen: Kitchen, source: str, message: str) -> None:
+def test_handlers_that_are_none(
+    make: Make, compiler: ComponentCompiler, source: str, message: str
+) -> None:
     with pytest.raises(GuestFailure) as caught:
-        kitchen.load(make(), source)
+        compiler.load(make(), source)
     assert caught.value.kind is Kind.SIGNATURE
     assert caught.value.message == message
 
 
-def test_files_that_cannot_be_loaded(make: Make, kitchen: Kitchen, tmp_path: Path) -> None:
+def test_files_that_cannot_be_loaded(
+    make: Make, compiler: ComponentCompiler, tmp_path: Path
+) -> None:
     guests = make()
-    whole = kitchen.compiled(handler()).read_bytes()
+    whole = compiler.compiled(handler()).read_bytes()
     for number, data in enumerate((b"", b"garbage", whole[: len(whole) // 2], b"\0asm\x0d\0\1\0")):
         file = tmp_path / str(number)
         file.write_bytes(data)
@@ -403,19 +413,19 @@ def test_files_that_cannot_be_loaded(make: Make, kitchen: Kitchen, tmp_path: Pat
         guests.load(tmp_path / "none")
 
 
-def test_wasi_http_is_refused_when_it_is_used(make: Make, kitchen: Kitchen) -> None:
+def test_wasi_http_is_refused_when_it_is_used(make: Make, compiler: ComponentCompiler) -> None:
     try:
         source = built("fetch-js").read_bytes()
     except ToolMissing as error:
         pytest.skip(str(error))
     assert linker.HTTP.encode() in source
-    failure = failing(kitchen, make(), source, body={})
+    failure = failing(compiler, make(), source, body={})
     assert failure.kind is Kind.REFUSED
     assert "EXT_EGRESS_ALLOWLIST" in failure.reason
     assert "alga:extension/http" in failure.reason
 
 
-def test_a_long_line_is_cut_where_it_is_read(make: Make, kitchen: Kitchen) -> None:
+def test_a_long_line_is_cut_where_it_is_read(make: Make, compiler: ComponentCompiler) -> None:
     """Fifty megabytes to the log: what is cut anyway is neither copied nor decoded."""
     heard: list[str] = []
     code = """(drop (memory.grow (i32.const 1000)))
@@ -430,7 +440,7 @@ def test_a_long_line_is_cut_where_it_is_read(make: Make, kitchen: Kitchen) -> No
         core="(param i32 i32)",
         code=code,
     )
-    guest = kitchen.load(make(logging__log_info=lambda call, text: heard.append(text)), source)
+    guest = compiler.load(make(logging__log_info=lambda call, text: heard.append(text)), source)
     guest.call(invocation(), request(), memory_bytes=MEMORY)
     assert [len(text.encode()) for text in heard] == [linker.LOG_BYTES]
     assert heard[0].startswith("\u00e9aaa")

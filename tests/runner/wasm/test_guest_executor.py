@@ -20,7 +20,7 @@ from algaenv.runner.wasm.guest_executor import ExecutorBusy, ExecutorClosed, Gue
 from algaenv.runner.wasm.guest_limits import Ticker
 
 from .components import handler
-from .stage import MEMORY, Kitchen, invocation, request
+from .stage import MEMORY, ComponentCompiler, invocation, request
 
 Make = Callable[..., GuestLoader]
 
@@ -192,9 +192,9 @@ def test_busy_past_the_queue_and_nothing_lost() -> None:
     asyncio.run(main())
 
 
-def test_a_caller_who_leaves_a_loop(make: Make, kitchen: Kitchen) -> None:
+def test_a_caller_who_leaves_a_loop(make: Make, compiler: ComponentCompiler) -> None:
     guests = make()
-    guest = kitchen.load(guests, handler("(loop $l (br $l)) unreachable"))
+    guest = compiler.load(guests, handler("(loop $l (br $l)) unreachable"))
 
     async def main() -> None:
         lanes = lanes_of(ticker=guests.ticker)
@@ -213,10 +213,10 @@ def test_a_caller_who_leaves_a_loop(make: Make, kitchen: Kitchen) -> None:
     asyncio.run(main())
 
 
-def test_quick_calls_do_not_wait_for_a_loop(make: Make, kitchen: Kitchen) -> None:
+def test_quick_calls_do_not_wait_for_a_loop(make: Make, compiler: ComponentCompiler) -> None:
     guests = make()
-    endless = kitchen.load(guests, handler("(loop $l (br $l)) unreachable"))
-    quick = kitchen.load(guests, handler())
+    endless = compiler.load(guests, handler("(loop $l (br $l)) unreachable"))
+    quick = compiler.load(guests, handler())
 
     async def main() -> None:
         lanes = lanes_of(ticker=guests.ticker)
@@ -243,10 +243,10 @@ def test_quick_calls_do_not_wait_for_a_loop(make: Make, kitchen: Kitchen) -> Non
 
 
 def test_a_guest_that_sleeps_inside_the_engine(
-    make: Make, kitchen: Kitchen, script_bytes: bytes
+    make: Make, compiler: ComponentCompiler, script_bytes: bytes
 ) -> None:
     guests = make()
-    guest = kitchen.load(guests, script_bytes)
+    guest = compiler.load(guests, script_bytes)
     asleep = request(json.dumps({"then": {"sleep": 600}}).encode())
 
     async def main() -> None:

@@ -9,7 +9,7 @@ from algaenv.runner.wasm.guest import GuestLoader
 from algaenv.runner.wasm.guest_limits import MIN_BYTES, MIN_GROWTH_BYTES, MemoryBudget, memory_used
 
 from .components import handler
-from .stage import MEGABYTE, Kitchen, invocation, request, table
+from .stage import MEGABYTE, ComponentCompiler, invocation, request, table
 
 FILL = """(local $page i32) (local $size i32)
   (loop $more
@@ -23,11 +23,11 @@ SPIN = "(loop $ever (br $ever)) unreachable"
 
 
 def failure(
-    kitchen: Kitchen, budget: MemoryBudget | None, code: str, seconds: float
+    compiler: ComponentCompiler, budget: MemoryBudget | None, code: str, seconds: float
 ) -> GuestFailure:
     guests = GuestLoader(table(), 2, budget=budget)
     try:
-        guest = kitchen.load(guests, handler(code))
+        guest = compiler.load(guests, handler(code))
         with pytest.raises(GuestFailure) as caught:
             guest.call(invocation(seconds=seconds), request(), memory_bytes=256 * MEGABYTE)
         return caught.value
@@ -35,18 +35,18 @@ def failure(
         guests.close()
 
 
-def test_one_that_grows_past_it_is_ended(kitchen: Kitchen) -> None:
-    ended = failure(kitchen, MemoryBudget(memory_used() + 64 * MEGABYTE), FILL, 60)
+def test_one_that_grows_past_it_is_ended(compiler: ComponentCompiler) -> None:
+    ended = failure(compiler, MemoryBudget(memory_used() + 64 * MEGABYTE), FILL, 60)
     assert ended.kind is Kind.MEMORY
     assert "MiB together" in ended.reason
 
 
-def test_one_that_does_not_grow_is_not(kitchen: Kitchen) -> None:
-    assert failure(kitchen, MemoryBudget(1), SPIN, 0.3).kind is Kind.TIMEOUT
+def test_one_that_does_not_grow_is_not(compiler: ComponentCompiler) -> None:
+    assert failure(compiler, MemoryBudget(1), SPIN, 0.3).kind is Kind.TIMEOUT
 
 
-def test_without_a_budget_its_own_limit_counts(kitchen: Kitchen) -> None:
-    assert failure(kitchen, None, FILL, 1.5).kind is Kind.TIMEOUT
+def test_without_a_budget_its_own_limit_counts(compiler: ComponentCompiler) -> None:
+    assert failure(compiler, None, FILL, 1.5).kind is Kind.TIMEOUT
 
 
 def test_what_is_configured() -> None:

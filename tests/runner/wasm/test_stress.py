@@ -21,7 +21,7 @@ from algaenv.runner.wasm.failure import GuestFailure, Kind
 from algaenv.runner.wasm.guest import GuestLoader
 from algaenv.runner.wasm.guest_executor import GuestExecutor
 
-from .stage import MEGABYTE, Kitchen, invocation, request
+from .stage import MEGABYTE, ComponentCompiler, invocation, request
 
 CALLS = int(os.environ.get("ALGAENV_STRESS_CALLS", "20000"))
 CLIENTS = 24
@@ -48,7 +48,7 @@ FATES: dict[str, tuple[Any, Kind | None]] = {
 
 
 def test_twenty_thousand_calls_of_every_fate(  # noqa: PLR0915 - one story
-    make: Callable[..., GuestLoader], kitchen: Kitchen, script_bytes: bytes
+    make: Callable[..., GuestLoader], compiler: ComponentCompiler, script_bytes: bytes
 ) -> None:
     loop = asyncio.new_event_loop()
 
@@ -62,7 +62,7 @@ def test_twenty_thousand_calls_of_every_fate(  # noqa: PLR0915 - one story
         return f"{call.request_id}:{key}"
 
     guests = make(executor=16, secrets__get=get)
-    guest = kitchen.load(guests, script_bytes)
+    guest = compiler.load(guests, script_bytes)
     told: Counter[str] = Counter()
     logging.getLogger("algaenv.runner.wasm.guest_call").setLevel(logging.CRITICAL)
 
@@ -122,7 +122,7 @@ def test_twenty_thousand_calls_of_every_fate(  # noqa: PLR0915 - one story
 
 
 def test_nothing_of_a_call_is_left_for_the_next(
-    make: Callable[..., GuestLoader], kitchen: Kitchen, script_bytes: bytes
+    make: Callable[..., GuestLoader], compiler: ComponentCompiler, script_bytes: bytes
 ) -> None:
     """The same thread, after every fate."""
 
@@ -132,7 +132,7 @@ def test_nothing_of_a_call_is_left_for_the_next(
         return key
 
     guests = make(secrets__get=get)
-    guest = kitchen.load(guests, script_bytes)
+    guest = compiler.load(guests, script_bytes)
     for fate in ("host", "trap", "exit", "loop"):
         script, kind = FATES[fate]
         with pytest.raises(GuestFailure) as caught:

@@ -11,7 +11,7 @@ from algaenv.runner.wasm import wit
 from algaenv.runner.wasm.wit import Enum, Err, OptionOf, ResultOf
 from tests.guests import ToolMissing, built
 
-from .stage import MEMORY, WHO, Kitchen, invocation, request, table
+from .stage import MEMORY, WHO, ComponentCompiler, invocation, request, table
 
 ENTRY = {"namespace": "n", "key": "k", "value": b"\0\xff", "revision": 2**53 - 1}
 ENTRY_JSON = {"namespace": "n", "key": "k", "value": "AP8=", "revision": 2**53 - 1}
@@ -139,7 +139,7 @@ def test_the_cases_name_every_function() -> None:
     }  # fmt: skip
 
 
-def _through(name: str, kitchen: Kitchen, cases: list[Case]) -> None:
+def _through(name: str, compiler: ComponentCompiler, cases: list[Case]) -> None:
     from algaenv.runner.wasm.guest import GuestLoader
 
     seen: list[tuple[Any, ...]] = []
@@ -162,7 +162,7 @@ def _through(name: str, kitchen: Kitchen, cases: list[Case]) -> None:
         pytest.skip(str(error))
     guests = GuestLoader(table(**functions), 1)
     try:
-        guest = kitchen.load(guests, source)
+        guest = compiler.load(guests, source)
         script = {"calls": [{"fn": fn, "args": args} for fn, args, *_ in cases]}
         answer = guest.call(invocation(), request(json.dumps(script).encode()), memory_bytes=MEMORY)
     finally:
@@ -174,5 +174,5 @@ def _through(name: str, kitchen: Kitchen, cases: list[Case]) -> None:
 
 
 @pytest.mark.parametrize("name", ["script", "everything-js"])
-def test_every_arm(name: str, kitchen: Kitchen) -> None:
-    _through(name, kitchen, [*CASES, *errors()])
+def test_every_arm(name: str, compiler: ComponentCompiler) -> None:
+    _through(name, compiler, [*CASES, *errors()])
