@@ -31,7 +31,7 @@ _NO_STORE = {"cache-control": "no-store"}
 
 
 def empty_response(status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer without a body."""
+    """A response without a body."""
     return Response(status_code=status, headers={**_NO_STORE, **(headers or {})})
 
 

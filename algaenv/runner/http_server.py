@@ -57,7 +57,7 @@ def http_work(build: BuildApp, *, drain_seconds: int) -> Work:
 
 
 class _SingleWriteProtocol(LimitedHttpProtocol):
-    """Sends the head of an answer together with its body, which saves a system call each."""
+    """Sends the head of a response together with its body, which saves a system call each."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast("asyncio.Transport", _CorkedTransport(transport, self.loop)))
@@ -107,7 +107,7 @@ class _DrainingServer(Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         began = time.monotonic()
         state = self.server_state
-        # Clients learn it with an answer, instead of by a reset when they ask the next time.
+        # Clients learn it with a response, instead of by a reset when they ask the next time.
         state.default_headers = [*state.default_headers, (b"connection", b"close")]
         await asyncio.sleep(LAST_REQUEST_SECONDS)
         while self._expects_first() and time.monotonic() - began < FIRST_REQUEST_SECONDS:

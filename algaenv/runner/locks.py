@@ -66,14 +66,14 @@ _BYTES = 7
 
 
 class KeyLocks:
-    """What this process claims through one file. The methods raise OSError."""
+    """The names this process has locked through one file. The methods raise OSError."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._descriptor: int | None = None
 
     def acquire(self, name: bytes) -> bool:
-        """Claim a name unless another process has; must not be ours already."""
+        """Lock a name unless another process has; must not be locked by us already."""
         try:
             self._set(name, fcntl.F_WRLCK)
         except BlockingIOError:
@@ -81,11 +81,11 @@ class KeyLocks:
         return True
 
     def release(self, name: bytes) -> None:
-        """Let go of a claim."""
+        """Unlock a name."""
         self._set(name, fcntl.F_UNLCK)
 
     def close(self) -> None:
-        """Let go of all claims."""
+        """Unlock all names."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

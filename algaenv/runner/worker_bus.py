@@ -103,5 +103,5 @@ class WorkerBus:
         except Exception:
             # The next call reports the reason.
             _log.debug("not warmed", exc_info=True)
-        answer: dict[str, object] = {"loaded": message["number"], "from": self._worker.slot}
-        self._send(int(str(message["from"])), answer)
+        confirmation: dict[str, object] = {"loaded": message["number"], "from": self._worker.slot}
+        self._send(int(str(message["from"])), confirmation)

@@ -88,7 +88,7 @@ class SignedStore:
             async for chunk in response.stream(min_chunk_size=CHUNK_BYTES):
                 yield bytes(chunk)
         except (BaseError, OSError, ValueError) as error:
-            # The library's own text holds the address, the key and the store's whole answer.
+            # The library's own text holds the address, the key and the store's whole response.
             raise StoreError(_error_text(error)) from None
 
     async def status(self) -> StoreStatus:
@@ -184,7 +184,7 @@ class UnsignedStore:
             raise StoreError("no answer, or one that was cut short") from None
 
     async def status(self) -> StoreStatus:
-        """Any answer that does not admit failure counts: a bucket may hide its root."""
+        """Any response that does not admit failure counts: a bucket may hide its root."""
         import httpx
 
         client = await self._outbound.client()

@@ -54,7 +54,7 @@ def half_the_cores() -> int:
 
 @dataclass(frozen=True, slots=True)
 class CompileLimits:
-    """Bounds of compiling; see `decode_result` for the variables behind them.
+    """Bounds of compiling; see `read` for the variables behind them.
 
     A component of 12 MB takes about 5 s, 9 s of processor time and 0.5 GB, and its compiled form
     36 MB: the defaults stop only what would never end.

@@ -1,7 +1,7 @@
 """A call with a key runs once; later calls get the response of the first.
 
 Keys belong to a tenant and an extension. Responses are shared with all workers and kept for a
-while; a call under way is a claim that vanishes with its process. Where the cache cannot be
+while; a call under way holds a lock that vanishes with its process. Where the cache cannot be
 written to, each worker has its own memory instead.
 """
 
@@ -35,12 +35,12 @@ _MAX_PAUSE = 0.1
 _SWEEP_SECONDS = 60.0
 
 _Queue = deque[asyncio.Future[bytes | None]]
-"""Twins of a call under way: each is given the answer, or None when it is to run itself."""
+"""Calls that wait for one with their key: each gets its response, or None when it is to run."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotencySettings:
-    """For how many seconds answers are replayed; with 0 only calls under way run once."""
+    """For how many seconds responses are replayed; with 0 only concurrent calls are merged."""
 
     seconds: int = DEFAULT_SECONDS
 
@@ -54,7 +54,7 @@ class IdempotencySettings:
 
 
 class Idempotency:
-    """The answers of one cache directory, as one of `workers` processes knows them."""
+    """The responses of one cache directory, shared by `workers` processes."""
 
     def __init__(self, root: Path, settings: IdempotencySettings, *, workers: int = 1) -> None:
         folder = root / ".algaenv" / "idempotency"
@@ -69,15 +69,15 @@ class Idempotency:
         self._warned = False
 
     def once(self, tenant: str, extension: str, key: str) -> IdempotentRequest:
-        """Wait for our turn with a key.
+        """Wait until this call is the one that runs for its key.
 
-            async with idempotency.once(tenant, extension, key) as turn:
-                if turn.answer is None:
+            async with idempotency.once(tenant, extension, key) as request:
+                if request.response is None:
                     ...
-                    turn.keep(answer)
+                    request.save(response)
 
-        `turn.response` is that of an earlier call. What is kept is replayed from the moment the
-        block is left; without `save` the next one who waits has a turn of its own.
+        `request.response` is that of an earlier call. What is saved is replayed from the moment the
+        block is left; without `save` the next waiter runs.
         """
         name = blake2b(digest_size=20)
         for part in (tenant, extension, key):
@@ -95,7 +95,7 @@ class Idempotency:
             await asyncio.sleep(_SWEEP_SECONDS)
 
     async def start(self, name: bytes) -> bytes | None:
-        """The answer, or None when the caller is to run; it must call `finish` then."""
+        """The response, or None when the caller is to run; it must call `finish` then."""
         queue = self._under_way.get(name)
         if queue is None:
             self._under_way[name] = deque()
@@ -113,7 +113,7 @@ class Idempotency:
         return response
 
     def finish(self, name: bytes, response: bytes | None) -> None:
-        """End a turn: keep the answer and share it, or let the next one run."""
+        """End a run: save the response and share it, or let the next waiter run."""
         if response is not None and self._seconds:
             try:
                 self._shared_log.put(name, response)
@@ -137,7 +137,7 @@ class Idempotency:
                 with suppress(ValueError):
                     queue.remove(future)
             elif future.result() is None:
-                # It was our turn, but we are leaving.
+                # This call was to run, but it is cancelled.
                 self._wake_next(name)
             raise
 
@@ -212,7 +212,7 @@ class Idempotency:
 
 
 class IdempotentRequest:
-    """One call's turn with its key."""
+    """One call with its key."""
 
     __slots__ = ("_idempotency", "_name", "_runs", "_saved", "response")
 
@@ -222,7 +222,7 @@ class IdempotentRequest:
         self._runs = False
         self._saved: bytes | None = None
         self.response: bytes | None = None
-        """What an earlier call was answered, word for word; None when this one is to run."""
+        """The response of an earlier call, byte for byte; None when this one is to run."""
 
     def save(self, response: bytes) -> None:
         """Replay this for every later call with the key; not empty."""

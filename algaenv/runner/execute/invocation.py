@@ -43,7 +43,7 @@ KNOWN_CAPABILITIES = DEFAULT_CAPABILITIES | {
 
 
 class UnknownCapabilities(Exception):
-    """The text is the `error` of the answer: `unknown_capabilities: cap:a, cap:b`."""
+    """The text is the `error` of the response: `unknown_capabilities: cap:a, cap:b`."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names = tuple(names)
@@ -69,7 +69,7 @@ Stream = Literal["log", "stderr", "stdout"]
 NOT_GRANTED = "{} is not granted"
 FIRST_LINES = 4
 LAST_LINES = 20
-"""How many lines of a guest's stderr are kept for the answer to a call that failed."""
+"""How many lines of a guest's stderr are kept for the response to a call that failed."""
 
 
 class Waiter(Protocol):

@@ -61,7 +61,7 @@ class Outcome:
     status: int
     error: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Of the HTTP answer."""
+    """Of the HTTP response."""
 
     @property
     def answered(self) -> bool:
@@ -99,7 +99,7 @@ def guest_failed_outcome(
     """A handler that did not answer, with all that is known of it under `failure`.
 
     `first` are the first lines of its stderr, `stderr` the last. Advice, which other runners do not
-    give, goes into headers of the answer.
+    give, goes into headers of the response.
     """
     advice = advise(failure, (*first, *stderr), call)
     error = f"execute_failed: {failure.message}"

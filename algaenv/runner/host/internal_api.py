@@ -92,7 +92,7 @@ _MAX_U32 = 2**32 - 1
 
 
 class MalformedResponse(Exception):
-    """An answer lacks something, or has it in another shape."""
+    """A response lacks something, or has it in another shape."""
 
 
 @cache
@@ -216,9 +216,9 @@ class InternalApi:
         *,
         log_extra: Mapping[str, object] | None = None,
     ) -> object:
-        """Ask about the installation of this invocation and return the JSON of the answer.
+        """Ask about the installation of this invocation and return the JSON of the response.
 
-        An empty answer is None. `log_extra` is added to a line of the log.
+        An empty response is None. `log_extra` is added to a line of the log.
         Raises HostCallError, and DeadlineExceeded when the time of the call is over.
         """
         log_fields: dict[str, object] = {"operation": operation, **(log_extra or {})}

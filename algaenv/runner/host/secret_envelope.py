@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 SECONDS = 10.0
-"""For the whole answer. Alga's runner would wait for ever."""
+"""For the whole response. Alga's runner would wait for ever."""
 _DOTS = frozenset((".", ".."))
 
 
@@ -114,7 +114,7 @@ _Key = tuple[str | None, ...]
 
 class SecretFailure(Exception):
     """The envelope cannot be opened; `detail` is for the log and the debug stream, and holds no
-    secret. The answer to the caller is `secret_decrypt_failed` and nothing else."""
+    secret. The response to the caller is `secret_decrypt_failed` and nothing else."""
 
     def __init__(self, detail: str) -> None:
         self.detail = detail

@@ -65,7 +65,7 @@ class UiProxy:
         self._outbound = outbound
 
     def call_route(self, invocation: Invocation, route: str, payload: bytes | None) -> bytes | Err:
-        """The body of the answer; GET without a payload, POST with one."""
+        """The body of the response; GET without a payload, POST with one."""
         if CAP_UI_PROXY not in invocation.capabilities:
             return Err("denied")
         if self._base is None:

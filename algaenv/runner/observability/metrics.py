@@ -52,7 +52,7 @@ class Outcome(StrEnum):
     BUSY = "busy"
     """The queue was full."""
     LEFT = "left"
-    """The caller did not wait for the answer."""
+    """The caller did not wait for the response."""
 
 
 class GaugeName(StrEnum):
@@ -236,7 +236,7 @@ class Metrics:
                 await self._sampling
 
     def set_gauges(self, readers: Mapping[GaugeName, Callable[[], float]]) -> None:
-        """Have these read every second, on the event loop, and for every answer of this worker."""
+        """Read these every second, on the event loop, and for every response of this worker."""
         self._readers.update(readers)
 
     def request(self, path: str, status: int) -> None:

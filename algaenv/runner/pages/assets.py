@@ -76,7 +76,7 @@ class Asset:
     headers: Mapping[str, str]
     not_modified_headers: Mapping[str, str]
     ok: Response | None = field(init=False)
-    """The answer for a file in memory, the same for every request."""
+    """The response for a file in memory, the same for every request."""
 
     def __post_init__(self) -> None:
         respond = None if self.body is None else self._response(self.body, IMMUTABLE)
@@ -121,12 +121,12 @@ class Asset:
         return self.etag in tags or "*" in tags
 
     def not_modified(self, *, cache_control: str) -> Response:
-        """The answer to a client that has it."""
+        """The response to a client that has it."""
         headers = {"cache-control": cache_control, **self.not_modified_headers}
         return Response(status_code=304, headers=headers)
 
     async def respond(self, *, cache_control: str, head_only: bool) -> Response:
-        """The answer to any other client. Raises OSError when the file is gone."""
+        """The response to any other client. Raises OSError when the file is gone."""
         if self.ok is not None and cache_control == IMMUTABLE:
             return self.ok
         if self.body is not None:

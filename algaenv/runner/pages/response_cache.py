@@ -1,7 +1,7 @@
 """Files of pages that were served a moment ago are served again without any check.
 
 A browser that opens a page, and many that open the same one, ask for the same files within a
-second. For so long nothing that decided about the first answer is asked again: who may see the
+second. For so long nothing that decided about the first response is checked again: who may see the
 page, which file it is, and that its bundle is still on disk.
 """
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What went wrong, for machines; stands in the answer as `failure.kind`."""
+    """What went wrong, for machines; stands in the response as `failure.kind`."""
 
     MALFORMED = "malformed"
     """Not a component: a core module, text, or bytes that mean nothing."""

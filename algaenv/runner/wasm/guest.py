@@ -81,7 +81,7 @@ class Guest:
     def call(
         self, invocation: Invocation, request: dict[str, Any], *, memory_bytes: int
     ) -> dict[str, Any]:
-        """Run the handler on this thread and return its answer: status, headers, body.
+        """Run the handler on this thread and return its response: status, headers, body.
 
         `memory_bytes` is the most that one memory may hold, inclusive. The guest is ended at the
         deadline of the invocation. Raises GuestFailure.

@@ -66,7 +66,7 @@ class LoopBridge:
         self._deferred = []
 
     def defer(self, callback: Callable[[], object]) -> bool:
-        """Have a chore of the call done once its caller has the answer; False: do it now."""
+        """Have a chore of the call done once its caller has the response; False: do it now."""
         if self._deferred is None:
             return False
         self._deferred.append(callback)

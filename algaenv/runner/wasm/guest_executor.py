@@ -329,7 +329,7 @@ class _Job(Generic[T]):
             self.finished = True
 
     def run_deferred(self) -> None:
-        """Do what the call has left to be done, now that its caller has the answer."""
+        """Do what the call has left to be done, now that its caller has the response."""
         if isinstance(self._invocation.wait, LoopBridge):
             self._invocation.wait.run_deferred()
 
