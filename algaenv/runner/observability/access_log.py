@@ -239,7 +239,7 @@ def _write_all(descriptor: int, content: bytes) -> None:
             _has_room(descriptor, None)
 
 
-ENTRY = "algaenv.runner.line"
+ENTRY = "algaenv.runner.log_entry"
 """Where in the scope of a request its line is kept."""
 
 _requests = logging.getLogger("algaenv.runner.request")
@@ -305,28 +305,28 @@ class AccessLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        line = scope[ENTRY] = RequestLogEntry()
+        entry = scope[ENTRY] = RequestLogEntry()
         started = time.perf_counter()
 
         async def send_and_record(message: Message) -> None:
             if message["type"] == "http.response.start":
-                line.status = message["status"]
+                entry.status = message["status"]
             else:
-                line.sent += len(message.get("body", b""))
+                entry.sent += len(message.get("body", b""))
             await send(message)
 
         try:
             await self._app(scope, receive, send_and_record)
         finally:
             if self._on_response is not None:
-                self._on_response(scope["path"], line.status)
-            _write_entry(scope, line, time.perf_counter() - started)
+                self._on_response(scope["path"], entry.status)
+            _write_entry(scope, entry, time.perf_counter() - started)
 
 
-def _write_entry(scope: Scope, line: RequestLogEntry, seconds: float) -> None:
+def _write_entry(scope: Scope, entry: RequestLogEntry, seconds: float) -> None:
     path = scope["path"]
     level = logging.INFO
-    if line.status >= _SERVER_ERROR:
+    if entry.status >= _SERVER_ERROR:
         level = logging.ERROR
     elif path in _QUIET:
         level = logging.DEBUG
@@ -336,19 +336,19 @@ def _write_entry(scope: Scope, line: RequestLogEntry, seconds: float) -> None:
     record.fields = _drop_missing(
         {
             "request_id": request_header(scope, b"x-request-id"),
-            **_static_fields(scope, line),
-            "status": line.status,
+            **_static_fields(scope, entry),
+            "status": entry.status,
             "duration_ms": round(seconds * 1000, 2),
-            "bytes": 0 if scope["method"] == "HEAD" else line.sent,
-            **(line.extra or {}),
+            "bytes": 0 if scope["method"] == "HEAD" else entry.sent,
+            **(entry.extra or {}),
         }
     )
     _requests.handle(record)
 
 
-def encode_static_fields(scope: Scope, line: RequestLogEntry) -> str:
+def encode_static_fields(scope: Scope, entry: RequestLogEntry) -> str:
     """What the lines of all requests like this one say, for `write_encoded`."""
-    return encode(_drop_missing({**_static_fields(scope, line), "cache": "hit"}))[1:-1]
+    return encode(_drop_missing({**_static_fields(scope, entry), "cache": "hit"}))[1:-1]
 
 
 def write_encoded(
@@ -364,15 +364,15 @@ def write_encoded(
         handler.write_encoded("request", f"{first}{static_fields}, {measured}")
 
 
-def _static_fields(scope: Scope, line: RequestLogEntry) -> dict[str, object]:
+def _static_fields(scope: Scope, entry: RequestLogEntry) -> dict[str, object]:
     return {
         "method": scope["method"],
         "path": scope["path"],
-        "tenant": line.tenant,
-        "extension": line.extension,
-        "hash": line.hash,
-        "cache": line.cache,
-        "why": line.reason,
+        "tenant": entry.tenant,
+        "extension": entry.extension,
+        "hash": entry.hash,
+        "cache": entry.cache,
+        "why": entry.reason,
     }
 
 
