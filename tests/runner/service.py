@@ -80,7 +80,7 @@ class Service:
         return self.ask(path, kind, method="POST", body=body, timeout=timeout)
 
     def line(self, event: str, **wanted: object) -> dict[str, Any]:
-        """Wait for a line of the journal that was not looked at yet."""
+        """Wait for a line of the log that was not looked at yet."""
         until = time.monotonic() + 20
         while True:
             line = self._news.get(timeout=max(0.01, until - time.monotonic()))

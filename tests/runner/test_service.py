@@ -1,4 +1,4 @@
-"""Start, health, journal and end of the process."""
+"""Start, health, log and end of the process."""
 
 from __future__ import annotations
 

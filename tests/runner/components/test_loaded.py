@@ -57,8 +57,8 @@ class Loader:
             raise UnusableFile(str(error)) from None
 
 
-class Room:
-    """A shelf, and what it told."""
+class LoadedCache:
+    """Loaded components, and the events about them."""
 
     def __init__(self, root: Path, loader: Loader, most: int = 3) -> None:
         self.root = root
@@ -66,7 +66,7 @@ class Room:
         self.compiled = CompiledComponents(
             root, CompileLimits(max_bytes=0), on_event=self.told.append
         )
-        self.shelf = LoadedComponents(loader, self.compiled, most, on_event=self.told.append)
+        self.loaded = LoadedComponents(loader, self.compiled, most, on_event=self.told.append)
 
     def count(self, kind: type[CompileEvent]) -> int:
         return sum(isinstance(event, kind) for event in self.told)
@@ -78,64 +78,64 @@ def loader() -> Loader:
 
 
 @pytest.fixture
-def room(tmp_path: Path, loader: Loader) -> Room:
-    return Room(tmp_path / "cache", loader)
+def cache(tmp_path: Path, loader: Loader) -> LoadedCache:
+    return LoadedCache(tmp_path / "cache", loader)
 
 
-def test_it_is_loaded_once(room: Room, tmp_path: Path) -> None:
+def test_it_is_loaded_once(cache: LoadedCache, tmp_path: Path) -> None:
     bundle, wasm = kept(tmp_path, small())
     twin = Digest.of(b"another bundle with this component")
 
     async def work() -> None:
-        assert room.shelf.get(bundle) is None
+        assert cache.loaded.get(bundle) is None
         guests = await asyncio.gather(
-            *(room.shelf.guest(each, wasm) for each in (bundle, twin) for _ in range(5))
+            *(cache.loaded.guest(each, wasm) for each in (bundle, twin) for _ in range(5))
         )
         assert len(set(guests)) == 1
-        assert room.shelf.get(bundle) is room.shelf.get(twin) is guests[0]
-        assert await room.shelf.guest(bundle, wasm) is guests[0]
+        assert cache.loaded.get(bundle) is cache.loaded.get(twin) is guests[0]
+        assert await cache.loaded.guest(bundle, wasm) is guests[0]
 
     asyncio.run(work())
-    assert (room.count(CompileEnded), room.count(GuestLoaded)) == (1, 1)
-    assert len(room.shelf) == 1
+    assert (cache.count(CompileEnded), cache.count(GuestLoaded)) == (1, 1)
+    assert len(cache.loaded) == 1
 
 
-def test_those_called_last_stay(room: Room, tmp_path: Path) -> None:
+def test_those_called_last_stay(cache: LoadedCache, tmp_path: Path) -> None:
     made = [kept(tmp_path, small(n)) for n in range(5)]
 
     async def work() -> None:
-        first = weakref.ref(await room.shelf.guest(*made[0]))
+        first = weakref.ref(await cache.loaded.guest(*made[0]))
         for each in made[1:3]:
-            await room.shelf.guest(*each)
-        assert room.shelf.get(made[0][0]) is first()
-        await room.shelf.guest(*made[3])
-        assert [room.shelf.get(bundle) is not None for bundle, _ in made] == [
+            await cache.loaded.guest(*each)
+        assert cache.loaded.get(made[0][0]) is first()
+        await cache.loaded.guest(*made[3])
+        assert [cache.loaded.get(bundle) is not None for bundle, _ in made] == [
             *(True, False, True, True, False)
         ]
         in_use = first()
-        await room.shelf.guest(*made[1])
-        await room.shelf.guest(*made[4])
-        await room.shelf.guest(*made[2])
-        assert room.shelf.get(made[0][0]) is None
+        await cache.loaded.guest(*made[1])
+        await cache.loaded.guest(*made[4])
+        await cache.loaded.guest(*made[2])
+        assert cache.loaded.get(made[0][0]) is None
         assert in_use is first()
         del in_use
         gc.collect()
         assert first() is None
 
     asyncio.run(work())
-    assert len(room.shelf) == 3
+    assert len(cache.loaded) == 3
 
 
-def test_what_is_loaded_stays_on_the_disk(room: Room, tmp_path: Path) -> None:
+def test_what_is_loaded_stays_on_the_disk(cache: LoadedCache, tmp_path: Path) -> None:
     made = [kept(tmp_path, small(n)) for n in range(4)]
 
     async def work() -> list[bool]:
         for each in made:
-            await room.shelf.guest(*each)
-        places = [place for bundle, _ in made if (place := room.compiled.path_of(bundle))]
+            await cache.loaded.guest(*each)
+        places = [place for bundle, _ in made if (place := cache.compiled.path_of(bundle))]
         for file in places:
             os.utime(file, (1, 1))
-        await room.compiled.tidy()
+        await cache.compiled.tidy()
         return [file.exists() for file in places]
 
     assert asyncio.run(work()) == [False, True, True, True]
@@ -143,12 +143,12 @@ def test_what_is_loaded_stays_on_the_disk(room: Room, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "junk", "of another engine", "gone"])
 def test_a_damaged_file_is_made_anew(
-    room: Room, tmp_path: Path, loader: Loader, damage: str
+    cache: LoadedCache, tmp_path: Path, loader: Loader, damage: str
 ) -> None:
     bundle, wasm = kept(tmp_path, small())
 
     async def work() -> None:
-        file = await room.compiled.ensure(bundle, wasm)
+        file = await cache.compiled.ensure(bundle, wasm)
         match damage:
             case "empty":
                 replace(file, b"")
@@ -160,8 +160,8 @@ def test_a_damaged_file_is_made_anew(
                 replace(file, foreign(small()))
             case _:
                 file.unlink()
-        other = Room(room.root, loader)
-        ten = (other.shelf.guest(bundle, wasm) for _ in range(10))
+        other = LoadedCache(cache.root, loader)
+        ten = (other.loaded.guest(bundle, wasm) for _ in range(10))
         assert len(set(await asyncio.gather(*ten))) == 1
         expected = 0 if damage == "gone" else 1
         assert (other.count(CompileEnded), other.count(FileDamaged)) == (1, expected)
@@ -184,7 +184,9 @@ def foreign(content: bytes) -> bytes:
     return bytes(Component(wasmtime.Engine(wasmtime.Config()), content).serialize())
 
 
-def test_a_file_that_goes_at_the_last_moment(room: Room, tmp_path: Path, loader: Loader) -> None:
+def test_a_file_that_goes_at_the_last_moment(
+    cache: LoadedCache, tmp_path: Path, loader: Loader
+) -> None:
     bundle, wasm = kept(tmp_path, small())
 
     class Late(Loader):
@@ -198,13 +200,13 @@ def test_a_file_that_goes_at_the_last_moment(room: Room, tmp_path: Path, loader:
                 file.unlink()
             return super().load(file)
 
-    late = Room(room.root, Late())
-    asyncio.run(late.shelf.guest(bundle, wasm))
+    late = LoadedCache(cache.root, Late())
+    asyncio.run(late.loaded.guest(bundle, wasm))
     assert late.count(CompileEnded) == 2
 
 
 def test_one_that_can_never_be_loaded_is_not_made_again_and_again(
-    room: Room, tmp_path: Path
+    cache: LoadedCache, tmp_path: Path
 ) -> None:
     bundle, wasm = kept(tmp_path, small())
 
@@ -217,24 +219,24 @@ def test_one_that_can_never_be_loaded_is_not_made_again_and_again(
 
             raise UnusableFile("not on this machine")
 
-    never = Room(room.root, Never())
+    never = LoadedCache(cache.root, Never())
 
     async def work() -> None:
         for _ in range(3):
             with pytest.raises(GuestFailure) as caught:
-                await never.shelf.guest(bundle, wasm)
+                await never.loaded.guest(bundle, wasm)
             assert caught.value.kind is Kind.HOST
             assert caught.value.causes == (NEVER_MIND, "not on this machine")
 
     asyncio.run(work())
     assert never.count(CompileEnded) == 2
-    assert never.count(GuestLoaded) == len(never.shelf) == 0
+    assert never.count(GuestLoaded) == len(never.loaded) == 0
 
 
-def test_a_component_that_is_refused(room: Room, tmp_path: Path) -> None:
+def test_a_component_that_is_refused(cache: LoadedCache, tmp_path: Path) -> None:
     with pytest.raises(GuestFailure, match="failed to compile"):
-        asyncio.run(room.shelf.guest(*kept(tmp_path, ill_typed())))
-    assert len(room.shelf) == 0
+        asyncio.run(cache.loaded.guest(*kept(tmp_path, ill_typed())))
+    assert len(cache.loaded) == 0
 
 
 @pytest.fixture(scope="module")
@@ -249,19 +251,19 @@ def guests() -> Iterator[Any]:
 def test_what_the_component_lacks_is_no_damage(tmp_path: Path, guests: Any) -> None:
     told: list[CompileEvent] = []
     compiled = CompiledComponents(tmp_path, on_event=told.append)
-    shelf = LoadedComponents(guests, compiled, on_event=told.append)
+    loaded = LoadedComponents(guests, compiled, on_event=told.append)
 
     async def work() -> None:
         bundle, wasm = kept(tmp_path, small())
         for _ in range(2):
             with pytest.raises(GuestFailure) as caught:
-                await shelf.guest(bundle, wasm)
+                await loaded.guest(bundle, wasm)
             assert caught.value.kind is Kind.SIGNATURE
         file = compiled.path_of(bundle)
         assert file
         replace(file, b"junk")
         with pytest.raises(GuestFailure) as caught:
-            await shelf.guest(bundle, wasm)
+            await loaded.guest(bundle, wasm)
         assert caught.value.kind is Kind.SIGNATURE
 
     asyncio.run(work())

@@ -316,8 +316,8 @@ def test_a_slow_peer_does_not_hold_up_another(host: Host, server: Stub, other: S
     many = 120
     server.respond(StubResponse(hang="head"))
     fetch_slowly = functools.partial(host.call, "http.fetch", request(server.url), seconds=3)
-    with ThreadPoolExecutor(many) as lanes:
-        stuck = [lanes.submit(fetch_slowly) for _ in range(many)]
+    with ThreadPoolExecutor(many) as pool:
+        stuck = [pool.submit(fetch_slowly) for _ in range(many)]
         limit = time.monotonic() + 2.5
         while len(server.asked) < many and time.monotonic() < limit:
             time.sleep(0.01)
@@ -333,7 +333,7 @@ def test_answers_do_not_mix(host: Host, server: Stub) -> None:
         return StubResponse(200, asked.target.encode())
 
     server.answer = echo
-    with ThreadPoolExecutor(8) as lanes:
+    with ThreadPoolExecutor(8) as pool:
         urls = [f"{server.url}/{number}" for number in range(200)]
-        answers = list(lanes.map(lambda url: host.call("http.fetch", request(url)), urls))
+        answers = list(pool.map(lambda url: host.call("http.fetch", request(url)), urls))
     assert [answer["body"] for answer in answers] == [b"/%d" % number for number in range(200)]

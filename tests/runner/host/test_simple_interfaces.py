@@ -172,13 +172,13 @@ def test_the_internal_token(env: dict[str, str], token: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds", "complaints"),
+    ("text", "seconds", "warnings"),
     [("", 5, 0), ("250", 0.25, 0), ("0", 5, 1), ("-1", 5, 1), ("2s", 5, 1), ("9" * 30, 5, 1)],
 )
-def test_the_time_of_the_ui_proxy(text: str, seconds: float, complaints: int) -> None:
+def test_the_time_of_the_ui_proxy(text: str, seconds: float, warnings: int) -> None:
     peers = HostSettings.read({"UI_PROXY_TIMEOUT_MS": text})
     assert peers.ui_proxy_seconds == seconds
-    assert len(peers.warnings) == complaints
+    assert len(peers.warnings) == warnings
 
 
 def test_other_variables() -> None:

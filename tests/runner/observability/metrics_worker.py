@@ -18,8 +18,8 @@ from algaenv.runner.observability.metrics import GaugeName, Metrics, Outcome
 from algaenv.runner.wasm.failure import Kind
 
 
-async def main(ledger: str, worker: int) -> None:
-    metrics = Metrics(Path(ledger), worker=worker, contract="7")
+async def main(metrics_dir: str, worker: int) -> None:
+    metrics = Metrics(Path(metrics_dir), worker=worker, contract="7")
     now = dict.fromkeys(GaugeName, 0.0)
     metrics.set_gauges({watched: lambda watched=watched: now[watched] for watched in GaugeName})  # type: ignore[misc]
     metrics.start()

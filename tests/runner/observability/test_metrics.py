@@ -27,13 +27,13 @@ Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 class Worker:
-    def __init__(self, ledger: Path, number: int, **env: str) -> None:
+    def __init__(self, metrics_dir: Path, number: int, **env: str) -> None:
         self.process = subprocess.Popen(
             [
                 sys.executable,
                 "-m",
                 "tests.runner.observability.metrics_worker",
-                str(ledger),
+                str(metrics_dir),
                 str(number),
             ],
             stdin=subprocess.PIPE,
@@ -71,18 +71,18 @@ def of(figures: Figures, name: str, **labels: str) -> float | None:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[MultiprocessDir]:
+def metrics_dir(tmp_path: Path) -> Iterator[MultiprocessDir]:
     made = MultiprocessDir.make(tmp_path)
     yield made
     made.close()
 
 
 @pytest.fixture
-def start(ledger: MultiprocessDir) -> Iterator[Callable[..., Worker]]:
+def start(metrics_dir: MultiprocessDir) -> Iterator[Callable[..., Worker]]:
     with ExitStack() as stack:
 
         def begin(number: int, **env: str) -> Worker:
-            worker = Worker(ledger.path, number, **env)
+            worker = Worker(metrics_dir.path, number, **env)
             stack.callback(worker.kill)
             return worker
 
@@ -140,7 +140,7 @@ def test_two_workers_make_one_sum(start: Start) -> None:
     assert build["wasmtime"]
 
 
-def test_what_a_dead_worker_counted_stays(start: Start, ledger: MultiprocessDir) -> None:
+def test_what_a_dead_worker_counted_stays(start: Start, metrics_dir: MultiprocessDir) -> None:
     one, two = start(0), start(1)
     for worker in (one, two):
         worker.tell("replayed")
@@ -148,13 +148,13 @@ def test_what_a_dead_worker_counted_stays(start: Start, ledger: MultiprocessDir)
         worker.figures()
     assert of(one.figures(), "components_loaded") == 8
     two.kill()
-    ledger.worker_exited(1)
+    metrics_dir.worker_exited(1)
     seen = one.figures()
     assert of(seen, "replays_total") == 2
     assert of(seen, "components_loaded") == 4
 
     again = start(1)
-    files = sorted(path.name for path in ledger.path.iterdir())
+    files = sorted(path.name for path in metrics_dir.path.iterdir())
     again.tell("replayed")
     again.tell("now", GaugeName.COMPONENTS_LOADED, 1)
     seen = again.figures()
@@ -162,7 +162,7 @@ def test_what_a_dead_worker_counted_stays(start: Start, ledger: MultiprocessDir)
     assert of(seen, "components_loaded") == 5
     # The one in its place counts on in the same files.
     counted = [name for name in files if not name.startswith("gauge")]
-    now = sorted(path.name for path in ledger.path.iterdir())
+    now = sorted(path.name for path in metrics_dir.path.iterdir())
     assert counted == [name for name in now if not name.startswith("gauge")]
 
 
@@ -206,12 +206,12 @@ def test_the_library_is_loaded_later(start: Start) -> None:
     assert of(seen, "guest_lines_total", stream="log") == 1
 
 
-def test_nothing_secret_is_shown(start: Start, ledger: MultiprocessDir) -> None:
+def test_nothing_secret_is_shown(start: Start, metrics_dir: MultiprocessDir) -> None:
     worker = start(0, ALGA_AUTH_KEY="very-secret", RUNNER_DEBUG_REDIS_PASSWORD="very-secret")
     worker.tell("request", "/ext-ui/very-secret/x?key=very-secret", 200)
     text = worker.tell("expose", "")[2]
     assert "very-secret" not in text
-    assert str(ledger.path) not in text
+    assert str(metrics_dir.path) not in text
     assert str(worker.process.pid) not in {
         label
         for family in read_plain(text)
@@ -220,8 +220,8 @@ def test_nothing_secret_is_shown(start: Start, ledger: MultiprocessDir) -> None:
     }
 
 
-def test_without_a_directory(tmp_path: Path, start: Start, ledger: MultiprocessDir) -> None:
-    ledger.path.rename(tmp_path / "gone")
+def test_without_a_directory(tmp_path: Path, start: Start, metrics_dir: MultiprocessDir) -> None:
+    metrics_dir.path.rename(tmp_path / "gone")
     worker = start(0)
     worker.tell("replayed")
     status, _, text = worker.tell("expose", "")

@@ -13,24 +13,24 @@ from algaenv.runner.serve import MultiprocessDir
 MAKES = """
 import os, sys, time
 from pathlib import Path
-from algaenv.runner.serve import Ledger
+from algaenv.runner.serve import MultiprocessDir
 
-ledger = Ledger.make(Path(sys.argv[1]))
+metrics_dir = MultiprocessDir.make(Path(sys.argv[1]))
 child = os.fork()
 if child:
-    print(ledger.path, child, flush=True)
+    print(metrics_dir.path, child, flush=True)
 time.sleep(60)
 """
 
 
 def test_it_is_private(tmp_path: Path) -> None:
-    ledger = MultiprocessDir.make(tmp_path / "cache")
+    metrics_dir = MultiprocessDir.make(tmp_path / "cache")
     try:
-        for place in (ledger.path, ledger.path.parent, tmp_path / "cache" / ".algaenv"):
+        for place in (metrics_dir.path, metrics_dir.path.parent, tmp_path / "cache" / ".algaenv"):
             assert place.stat().st_mode & 0o777 == 0o700
     finally:
-        ledger.close()
-    assert not ledger.path.exists()
+        metrics_dir.close()
+    assert not metrics_dir.path.exists()
 
 
 def test_services_that_share_a_cache(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_url_of_no_redis(
 ) -> None:
     log = open_log(REDIS_URL=url)
     log.write(invocation(log), "log", "info", "said")
-    until("the complaint", lambda: caplog.records)
+    until("the warning", lambda: caplog.records)
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert record.message == "RUNNER_DEBUG_REDIS_URL names no Redis; there is no debug stream"

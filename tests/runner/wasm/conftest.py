@@ -24,8 +24,8 @@ def make() -> Iterator[Callable[..., GuestLoader]]:
     """Make engines with the host functions given."""
     made: list[GuestLoader] = []
 
-    def make(lanes: int = 4, *, pooled: bool = True, **functions: Any) -> GuestLoader:
-        made.append(GuestLoader(table(**functions), lanes, pooled=pooled))
+    def make(threads: int = 4, *, pooled: bool = True, **functions: Any) -> GuestLoader:
+        made.append(GuestLoader(table(**functions), threads, pooled=pooled))
         return made[-1]
 
     yield make

@@ -1,4 +1,4 @@
-"""Lanes bound what runs, and let nobody wait for what is over."""
+"""The executor bounds what runs, and no call waits for one that is over."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ async def until(holds: Callable[[], bool], seconds: float = 10) -> None:
             await asyncio.sleep(0.002)
 
 
-def lanes_of(threads: int = 4, queue: int = 100, ticker: Ticker | None = None) -> GuestExecutor:
+def executor_of(threads: int = 4, queue: int = 100, ticker: Ticker | None = None) -> GuestExecutor:
     return GuestExecutor(threads=threads, queue=queue, ticker=ticker or Ticker())
 
 
-def call_of(lanes: GuestExecutor, seconds: float = 20, token: str = "r-1") -> Invocation:
-    return invocation(seconds=seconds, wait=lanes.waiter(), token=token)
+def call_of(executor: GuestExecutor, seconds: float = 20, token: str = "r-1") -> Invocation:
+    return invocation(seconds=seconds, wait=executor.waiter(), token=token)
 
 
 def test_results_and_errors_reach_who_asked() -> None:
     async def main() -> None:
-        lanes = lanes_of()
+        executor = executor_of()
 
         def work(number: int) -> int:
             if number % 3 == 0:
@@ -50,14 +50,14 @@ def test_results_and_errors_reach_who_asked() -> None:
 
         async def one(number: int) -> object:
             try:
-                return await lanes.run(lambda: work(number), call_of(lanes))
+                return await executor.run(lambda: work(number), call_of(executor))
             except ValueError as error:
                 return error.args[0]
 
         assert await asyncio.gather(*map(one, range(90))) == list(range(90))
-        await lanes.close()
+        await executor.close()
         with pytest.raises(ExecutorClosed):
-            await lanes.run(lambda: 1, call_of(lanes))
+            await executor.run(lambda: 1, call_of(executor))
 
     asyncio.run(main())
 
@@ -66,40 +66,40 @@ def test_waiting_gives_up_the_turn() -> None:
     """Sixteen calls that wait for each other: none could end if they ran one after another."""
 
     async def main() -> None:
-        lanes = lanes_of(threads=16)
+        executor = executor_of(threads=16)
         all_here = asyncio.Barrier(16)
 
         def work(call: Invocation) -> str:
             call.wait(all_here.wait())
             return "met"
 
-        calls = [call_of(lanes) for _ in range(16)]
-        met = await asyncio.gather(*[lanes.run(partial(work, c), c) for c in calls])
+        calls = [call_of(executor) for _ in range(16)]
+        met = await asyncio.gather(*[executor.run(partial(work, c), c) for c in calls])
         assert met == ["met"] * 16
         assert all(call.timings.waiting > 0 for call in calls)
-        await lanes.close()
+        await executor.close()
 
     asyncio.run(main())
 
 
 def test_what_work_on_the_loop_raises() -> None:
     async def main() -> None:
-        lanes = lanes_of()
+        executor = executor_of()
 
         async def fail() -> None:
             raise LookupError("x")
 
-        call = call_of(lanes)
+        call = call_of(executor)
         with pytest.raises(LookupError):
-            await lanes.run(lambda: call.wait(fail()), call)
-        await lanes.close()
+            await executor.run(lambda: call.wait(fail()), call)
+        await executor.close()
 
     asyncio.run(main())
 
 
 def test_the_deadline_cancels_what_is_waited_for() -> None:
     async def main() -> None:
-        lanes = lanes_of()
+        executor = executor_of()
         cancelled = asyncio.Event()
 
         async def for_ever() -> None:
@@ -108,22 +108,22 @@ def test_the_deadline_cancels_what_is_waited_for() -> None:
             finally:
                 cancelled.set()
 
-        call = call_of(lanes, seconds=0.05)
+        call = call_of(executor, seconds=0.05)
         started = time.monotonic()
         with pytest.raises(DeadlineExceeded):
-            await lanes.run(lambda: call.wait(for_ever()), call)
+            await executor.run(lambda: call.wait(for_ever()), call)
         assert time.monotonic() - started < 0.15
         await asyncio.wait_for(cancelled.wait(), 5)
         with pytest.raises(DeadlineExceeded):
             await asyncio.to_thread(call.wait, for_ever())
-        await lanes.close()
+        await executor.close()
 
     asyncio.run(main())
 
 
 def test_a_caller_who_leaves_while_it_waits() -> None:
     async def main() -> None:
-        lanes = lanes_of()
+        executor = executor_of()
         under_way, cancelled = asyncio.Event(), asyncio.Event()
         seen: list[BaseException] = []
 
@@ -134,7 +134,7 @@ def test_a_caller_who_leaves_while_it_waits() -> None:
             finally:
                 cancelled.set()
 
-        call = call_of(lanes)
+        call = call_of(executor)
 
         def work() -> None:
             try:
@@ -143,38 +143,38 @@ def test_a_caller_who_leaves_while_it_waits() -> None:
                 seen.append(error)
                 raise
 
-        task = asyncio.create_task(lanes.run(work, call))
+        task = asyncio.create_task(executor.run(work, call))
         await under_way.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         await asyncio.wait_for(cancelled.wait(), 5)
-        await until(lambda: bool(seen) and lanes.running == 0)
-        assert lanes.stuck == 0
-        await lanes.close()
+        await until(lambda: bool(seen) and executor.running == 0)
+        assert executor.stuck == 0
+        await executor.close()
 
     asyncio.run(main())
 
 
 def test_busy_past_the_queue_and_nothing_lost() -> None:
     async def main() -> None:
-        lanes = lanes_of(threads=2, queue=3)
+        executor = executor_of(threads=2, queue=3)
         gate = asyncio.Event()
         ran: list[int] = []
 
         async def one(number: int, seconds: float = 20) -> None:
-            call = call_of(lanes, seconds)
+            call = call_of(executor, seconds)
 
             def work() -> None:
                 ran.append(number)
                 call.wait(gate.wait())
 
-            await lanes.run(work, call)
+            await executor.run(work, call)
 
         tasks = [asyncio.create_task(one(number)) for number in range(4)]
-        await until(lambda: lanes.running == 2 and lanes.waiting == 2)
+        await until(lambda: executor.running == 2 and executor.waiting == 2)
         late = asyncio.create_task(one(4, seconds=0.05))
-        await until(lambda: lanes.waiting == 3)
+        await until(lambda: executor.waiting == 3)
         with pytest.raises(ExecutorBusy) as caught:
             await one(5)
         assert caught.value.retry_after >= 1
@@ -183,11 +183,11 @@ def test_busy_past_the_queue_and_nothing_lost() -> None:
         assert expired.value.kind is Kind.TIMEOUT
         tasks[3].cancel()
         await asyncio.wait([tasks[3]])
-        assert lanes.waiting == 1
+        assert executor.waiting == 1
         gate.set()
         await asyncio.gather(*tasks[:3])
         assert sorted(ran) == [0, 1, 2]
-        await lanes.close()
+        await executor.close()
 
     asyncio.run(main())
 
@@ -197,18 +197,18 @@ def test_a_caller_who_leaves_a_loop(make: Make, compiler: ComponentCompiler) -> 
     guest = compiler.load(guests, handler("(loop $l (br $l)) unreachable"))
 
     async def main() -> None:
-        lanes = lanes_of(ticker=guests.ticker)
-        call = call_of(lanes)
+        executor = executor_of(ticker=guests.ticker)
+        call = call_of(executor)
         task = asyncio.create_task(
-            lanes.run(lambda: guest.call(call, request(), memory_bytes=MEMORY), call)
+            executor.run(lambda: guest.call(call, request(), memory_bytes=MEMORY), call)
         )
-        await until(lambda: lanes.running == 1)
+        await until(lambda: executor.running == 1)
         started = time.monotonic()
         task.cancel()
         await asyncio.wait([task])
-        await until(lambda: lanes.running == 0)
+        await until(lambda: executor.running == 0)
         assert time.monotonic() - started < 1
-        await lanes.close()
+        await executor.close()
 
     asyncio.run(main())
 
@@ -219,12 +219,12 @@ def test_quick_calls_do_not_wait_for_a_loop(make: Make, compiler: ComponentCompi
     quick = compiler.load(guests, handler())
 
     async def main() -> None:
-        lanes = lanes_of(ticker=guests.ticker)
+        executor = executor_of(ticker=guests.ticker)
 
         async def one(guest: Any, seconds: float) -> float:
-            call = call_of(lanes, seconds)
+            call = call_of(executor, seconds)
             started = time.monotonic()
-            running = lanes.run(lambda: guest.call(call, request(), memory_bytes=MEMORY), call)
+            running = executor.run(lambda: guest.call(call, request(), memory_bytes=MEMORY), call)
             if guest is endless:
                 with pytest.raises(GuestFailure) as caught:
                     await running
@@ -234,10 +234,10 @@ def test_quick_calls_do_not_wait_for_a_loop(make: Make, compiler: ComponentCompi
             return time.monotonic() - started
 
         loops = [asyncio.create_task(one(endless, 0.5)) for _ in range(2)]
-        await until(lambda: lanes.running == 2)
+        await until(lambda: executor.running == 2)
         assert max([await one(quick, 5) for _ in range(20)]) < 0.2
         assert all(0.5 <= spent < 0.75 for spent in await asyncio.gather(*loops))
-        await lanes.close()
+        await executor.close()
 
     asyncio.run(main())
 
@@ -250,12 +250,12 @@ def test_a_guest_that_sleeps_inside_the_engine(
     asleep = request(json.dumps({"then": {"sleep": 600}}).encode())
 
     async def main() -> None:
-        lanes = lanes_of(threads=2, ticker=guests.ticker)
-        one, two = (call_of(lanes, 0.1) for _ in range(2))
+        executor = executor_of(threads=2, ticker=guests.ticker)
+        one, two = (call_of(executor, 0.1) for _ in range(2))
         started = time.monotonic()
         failures = await asyncio.gather(
             *[
-                lanes.run(partial(guest.call, c, asleep, memory_bytes=MEMORY), c)
+                executor.run(partial(guest.call, c, asleep, memory_bytes=MEMORY), c)
                 for c in (one, two)
             ],
             return_exceptions=True,
@@ -264,29 +264,29 @@ def test_a_guest_that_sleeps_inside_the_engine(
         assert [failure.kind for failure in failures if isinstance(failure, GuestFailure)] == [
             Kind.TIMEOUT
         ] * 2
-        assert lanes.stuck == 2
-        call = call_of(lanes)
-        answer = await lanes.run(
+        assert executor.stuck == 2
+        call = call_of(executor)
+        answer = await executor.run(
             lambda: guest.call(call, request(b"{}"), memory_bytes=MEMORY), call
         )
         assert answer["status"] == 200
-        await until(lambda: lanes.stuck == 0)
-        await lanes.close()
+        await until(lambda: executor.stuck == 0)
+        await executor.close()
 
     asyncio.run(main())
 
 
 def test_one_lane_serves_those_that_never_wait() -> None:
     async def main() -> None:
-        lanes = lanes_of(threads=8)
+        executor = executor_of(threads=8)
         names: set[str] = set()
 
         def work() -> None:
             names.add(threading.current_thread().name)
 
-        await asyncio.gather(*[lanes.run(work, call_of(lanes)) for _ in range(100)])
+        await asyncio.gather(*[executor.run(work, call_of(executor)) for _ in range(100)])
         assert len(names) == 1
-        await lanes.close()
+        await executor.close()
 
     asyncio.run(main())
 
@@ -319,32 +319,32 @@ def test_a_lane_is_written_off_once(leaves_first: bool) -> None:
     """Its time is over and its caller leaves, in either order; it sleeps where nothing ends it."""
 
     async def main() -> None:
-        lanes = lanes_of()
+        executor = executor_of()
         begun, released = threading.Event(), threading.Event()
 
         def work() -> None:
             begun.set()
             released.wait(20)
 
-        call = call_of(lanes, seconds=20 if leaves_first else 0.05)
-        task = asyncio.create_task(lanes.run(work, call))
+        call = call_of(executor, seconds=20 if leaves_first else 0.05)
+        task = asyncio.create_task(executor.run(work, call))
         await until(begun.is_set)
         if leaves_first:
             task.cancel()
-        await until(lambda: lanes.stuck == 1)
+        await until(lambda: executor.stuck == 1)
         (job,) = written_off()
-        lanes._abandon(job)  # as a timer of the other kind does
-        assert (lanes.stuck, lanes.running) == (1, 0)
+        executor._abandon(job)  # as a timer of the other kind does
+        assert (executor.stuck, executor.running) == (1, 0)
         released.set()
-        await until(lambda: lanes.stuck == 0)
-        assert lanes.running == 0
+        await until(lambda: executor.stuck == 0)
+        assert executor.running == 0
         await asyncio.gather(task, return_exceptions=True)
-        await lanes.close()
+        await executor.close()
 
     asyncio.run(main())
 
 
 def written_off() -> list[Any]:
-    """Calls whose lanes do not count at the moment."""
+    """Calls whose threads do not count at the moment."""
     known = [each for each in gc.get_objects() if isinstance(each, _Job)]
     return [each for each in known if each.written_off and not each.finished]

@@ -66,7 +66,7 @@ def test_twenty_thousand_calls_of_every_fate(  # noqa: PLR0915 - one story
     told: Counter[str] = Counter()
     logging.getLogger("algaenv.runner.wasm.guest_call").setLevel(logging.CRITICAL)
 
-    async def one(lanes: GuestExecutor, number: int, choose: random.Random) -> None:
+    async def one(executor: GuestExecutor, number: int, choose: random.Random) -> None:
         fate = choose.choices([*FATES], [86, 4, 6, 3, 0.5, 0.5])[0]
         token = f"{fate}-{number}"
         script, kind = FATES[fate]
@@ -77,11 +77,11 @@ def test_twenty_thousand_calls_of_every_fate(  # noqa: PLR0915 - one story
                 "stderr": [token] if number % 5 == 0 else [],
             }
         call = invocation(
-            seconds=0.05 if kind is Kind.TIMEOUT else 60, wait=lanes.waiter(), token=token
+            seconds=0.05 if kind is Kind.TIMEOUT else 60, wait=executor.waiter(), token=token
         )
         given = request(json.dumps(script).encode(), request_id=token)
         told[fate] += 1
-        running = lanes.run(lambda: guest.call(call, given, memory_bytes=16 * MEGABYTE), call)
+        running = executor.run(lambda: guest.call(call, given, memory_bytes=16 * MEGABYTE), call)
         if kind is not None:
             with pytest.raises(GuestFailure) as caught:
                 await running
@@ -94,7 +94,7 @@ def test_twenty_thousand_calls_of_every_fate(  # noqa: PLR0915 - one story
         assert [*call.last_stderr] == script["stderr"]
 
     async def main() -> tuple[int, int]:
-        lanes = GuestExecutor(threads=16, queue=100, ticker=guests.ticker)
+        executor = GuestExecutor(threads=16, queue=100, ticker=guests.ticker)
         numbers = iter(range(CALLS))
         warm = 0
 
@@ -102,13 +102,13 @@ def test_twenty_thousand_calls_of_every_fate(  # noqa: PLR0915 - one story
             nonlocal warm
             choose = random.Random(seed)
             for number in numbers:
-                await one(lanes, number, choose)
+                await one(executor, number, choose)
                 if number == CALLS // 4:
                     warm = resident()
 
         await asyncio.gather(*map(client, range(CLIENTS)))
-        assert lanes.stuck == lanes.running == lanes.waiting == 0
-        await lanes.close()
+        assert executor.stuck == executor.running == executor.waiting == 0
+        await executor.close()
         return warm, resident()
 
     try:
