@@ -120,10 +120,10 @@ def most_severe(codes: Iterable[ExitCode]) -> ExitCode:
 
 
 CODES: tuple[tuple[str, str], ...] = (
-    ("usage", "the command line is wrong, or data would go without anybody having agreed"),
+    ("usage", "the command line is wrong, or data would be deleted without confirmation"),
     ("spec-missing", "no spec is named, and none is here or in a directory above"),
     ("no-variables", "the app server's variables were asked for, but nothing is there yet"),
-    ("gateway-silent", "an extension is called, and nobody answers where the gateway should be"),
+    ("gateway-silent", "an extension is called, and the gateway does not answer"),
     (
         "output-unwritable",
         "standard output takes no answer, since its disk is full, say",
