@@ -113,10 +113,10 @@ def make_plan(
         lock = lock if lock_source is None else lock_source(None) or lock
         snapshot = _try_snapshot(lock, backends) if not unready else _unready_reason(unready)
         if isinstance(snapshot, str):
-            content, ids = _foreseen(lock, lowered, substrate, snapshot)
+            content, ids = _unobserved_content(lock, lowered, substrate, snapshot)
             planned = PlanResult(lowered, build_plan(content), ids, content_known=False)
         else:
-            content = _content(lock, snapshot, lowered, options, _written(substrate))
+            content = _content(lock, snapshot, lowered, options, _changed_addresses(substrate))
             planned = PlanResult(lowered, build_plan(()), snapshot.ids, content_known=True)
     content = () if planned.services_only else content
     barred = {obstacle.address for obstacle in obstacles}
@@ -128,16 +128,20 @@ def make_plan(
     return replace(planned, plan=plan, substrate=substrate, obstacles=obstacles)
 
 
-def _foreseen(
+def _unobserved_content(
     lock: Lock, lowered: Lowered, substrate: tuple[Decision, ...], why: str
 ) -> tuple[tuple[Decision, ...], ContentIds | None]:
     """Plan content that cannot be observed: surely absent where its hosts begin empty."""
-    if not _all_new(lowered.hosts, substrate):
-        return (*_deferred(lock, lowered, why), *_broken(lock)), None
+    if not _starts_empty(lowered.hosts, substrate):
+        return (*_deferred(lock, lowered, why), *_without_bundle(lock)), None
     ids = predicted_ids(lock)
     content = decide_all(desired_content(lock, ids, lowered.hosts), {})
-    written = _written((*substrate, *content))
-    return (*content, *readiness_checks(lock, ids, lowered.hosts, written), *_broken(lock)), ids
+    written = _changed_addresses((*substrate, *content))
+    return (
+        *content,
+        *readiness_checks(lock, ids, lowered.hosts, written),
+        *_without_bundle(lock),
+    ), ids
 
 
 def converge(
@@ -165,7 +169,9 @@ def converge(
             )
             gateway_steps = ()
         lock = lock_source(None) or lock
-        content, ids = _foreseen(lock, planned.lowered, planned.substrate, "cannot be seen yet")
+        content, ids = _unobserved_content(
+            lock, planned.lowered, planned.substrate, "cannot be seen yet"
+        )
         plan = build_plan((*planned.substrate, *content))
         planned = replace(planned, plan=replace(plan, engines=planned.lowered.engines), ids=ids)
         emit(Planned((*gateway_steps, *_tier(plan, Tier.CONTENT).steps)))
@@ -214,7 +220,7 @@ def _content(
     lock: Lock, snapshot: Snapshot, lowered: Lowered, options: Options, written: frozenset[Address]
 ) -> tuple[Decision, ...]:
     """Decisions on rows and objects, with readiness checks; `written` is what else is changed."""
-    broken = _broken(lock)
+    broken = _without_bundle(lock)
     if snapshot.ids.problems:
         in_the_way = (Blocked(Address("tenant", "main"), it) for it in snapshot.ids.problems)
         return (*in_the_way, *broken)
@@ -225,7 +231,7 @@ def _content(
     names = [extension.name for extension in lock.extensions]
     decisions = tuple(it for it in decisions if not _is_out_of_scope(it, lock))
     decisions = retain_recent(decisions, seen, names, lock.intent.keep_versions)
-    written |= _written(decisions)
+    written |= _changed_addresses(decisions)
     return (*decisions, *readiness_checks(lock, snapshot.ids, lowered.hosts, written), *broken)
 
 
@@ -239,7 +245,7 @@ def _is_out_of_scope(decision: Decision, lock: Lock) -> bool:
     )
 
 
-def _broken(lock: Lock) -> tuple[Blocked, ...]:
+def _without_bundle(lock: Lock) -> tuple[Blocked, ...]:
     """The extensions without a bundle, and why."""
     return tuple(
         Blocked(Address("bundle", it.name), problem, it.error)
@@ -260,7 +266,7 @@ def _address_of(decision: Decision) -> Address:
             return address
 
 
-def _written(decisions: Iterable[Decision]) -> frozenset[Address]:
+def _changed_addresses(decisions: Iterable[Decision]) -> frozenset[Address]:
     return frozenset(d.address for d in decisions if isinstance(d, Change))
 
 
@@ -291,7 +297,7 @@ def _unready(hosts: Mapping[str, Address], substrate: tuple[Decision, ...]) -> t
     )
 
 
-def _all_new(hosts: Mapping[str, Address], substrate: tuple[Decision, ...]) -> bool:
+def _starts_empty(hosts: Mapping[str, Address], substrate: tuple[Decision, ...]) -> bool:
     """True when every content host starts with empty data, so its content is surely absent."""
     created = {d.address for d in substrate if isinstance(d, Change) and d.verb is Verb.CREATE}
     needed = set(CONTENT_SERVICES)

@@ -135,17 +135,17 @@ class Executor:
         seen = step.change.seen if step.change and step.change.seen else _UNKNOWN
         on_progress = self._on_progress(step.address)
         if step.writes:
-            drivers = self.drivers()[step.address.kind]
+            driver = self.drivers()[step.address.kind]
             match step.verb:
                 case Verb.DELETE:
-                    drivers.delete(step.address, seen, on_progress)
+                    driver.delete(step.address, seen, on_progress)
                 case Verb.CREATE:
-                    drivers.create(_wanted(resource), on_progress)
+                    driver.create(_wanted(resource), on_progress)
                 case Verb.REPLACE:
-                    drivers.delete(step.address, seen, on_progress)
-                    drivers.create(_wanted(resource), on_progress)
+                    driver.delete(step.address, seen, on_progress)
+                    driver.create(_wanted(resource), on_progress)
                 case _:
-                    drivers.update(_wanted(resource), seen, on_progress)
+                    driver.update(_wanted(resource), seen, on_progress)
         if resource is not None and resource.probe is not None:
             wait_until_answered(
                 self.prober, resource.probe, str(step.address), self._wait_options(step.address)
@@ -159,12 +159,12 @@ class Executor:
 
     def _wait_options(self, address: Address) -> WaitOptions:
         def diagnostics() -> tuple[str, ...] | None:
-            drivers = self.drivers().get(address.kind)
-            return drivers.diagnostics(address) if isinstance(drivers, ReportsDiagnostics) else None
+            driver = self.drivers().get(address.kind)
+            return driver.diagnostics(address) if isinstance(driver, ReportsDiagnostics) else None
 
         def log() -> str:
-            drivers = self.drivers().get(address.kind)
-            return drivers.log_location(address) if isinstance(drivers, HasLog) else ""
+            driver = self.drivers().get(address.kind)
+            return driver.log_location(address) if isinstance(driver, HasLog) else ""
 
         return WaitOptions(
             seconds=self.ready_seconds,

@@ -34,7 +34,7 @@ from algaenv.model.resource import Observation, Present, Resource
 from algaenv.model.secret import Secret
 from algaenv.model.status import ExtensionEndpoint, ExtensionStatus, ServiceStatus, Status
 from algaenv.plan.diff import decide_all, decide_destroy
-from algaenv.plan.order import build_plan as ordered
+from algaenv.plan.order import build_plan
 from algaenv.reconcile.executor import Executor
 from algaenv.reconcile.protocols import OnProgress, ResourceDriver
 from tests.plan.builders import make_present, make_resource, parse_address
@@ -126,7 +126,7 @@ class FakeApplication:
         self._raise_bug()
         emit(RuntimeChosen("docker", "it holds this environment"))
         seen = {r.address: _present(r) for r in RESOURCES if r.address.kind in _SUBSTRATE_KINDS}
-        plan = ordered(decide_destroy(seen, data_goes=volumes))
+        plan = build_plan(decide_destroy(seen, data_goes=volumes))
         emit(Planned(plan.steps))
         ended = self._executor(request, emit).execute(plan)
         report = Report("down", ended, kept=plan.kept, interrupted=request.cancelled())
@@ -142,7 +142,7 @@ class FakeApplication:
         )
 
     def _plan(self) -> Plan:
-        return ordered(decide_all(RESOURCES, self._scenario.seen))
+        return build_plan(decide_all(RESOURCES, self._scenario.seen))
 
     def _executor(self, request: Request, emit: Emit) -> Executor:
         drivers: ResourceDriver = _Driver(self._scenario)
