@@ -360,12 +360,12 @@ def test_an_engine_that_stops_in_the_middle(
 def test_who_may_not_gets_a_hint_about_the_group(tmp_path: Path) -> None:
     server, path = _listener(tmp_path, None)
     code = (
-        "import os; from algaenv.runtimes.docker.engine import answers\n"
+        "import os; from algaenv.runtimes.docker.engine import probe_engine\n"
         "from algaenv.runtimes.docker.engine import Engine, locate\n"
         "import algaenv.runtimes.docker.errors, http.client, json, encodings.idna\n"
         f"e = {{'DOCKER_HOST': 'unix://{path}'}}\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-        "found = answers(e); print(found.reason, '|', found.hint)\n"
+        "found = probe_engine(e); print(found.reason, '|', found.hint)\n"
     )
     with server:
         done = subprocess.run(
