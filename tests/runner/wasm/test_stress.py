@@ -61,7 +61,7 @@ def test_twenty_thousand_calls_of_every_fate(  # noqa: PLR0915 - one story
             call.wait(asyncio.sleep(0))
         return f"{call.request_id}:{key}"
 
-    guests = make(executor=16, secrets__get=get)
+    guests = make(threads=16, secrets__get=get)
     guest = compiler.load(guests, script_bytes)
     told: Counter[str] = Counter()
     logging.getLogger("algaenv.runner.wasm.guest_call").setLevel(logging.CRITICAL)
