@@ -20,10 +20,10 @@ from algaenv.model.problem import Failed, Locked
 HOLDER = """
 import subprocess, sys
 from pathlib import Path
-from algaenv.drivers import home
+from algaenv.drivers.state import identity
 from algaenv.drivers.state.environment_lock import hold
 
-with hold(home.identify(Path(sys.argv[1]), "demo"), "algaenv up"):
+with hold(identity.identify(Path(sys.argv[1]), "demo"), "algaenv up"):
     if sys.argv[2:] == ["with-child"]:
         child = subprocess.Popen(["/bin/sh", "-c", "read line"], stdin=subprocess.PIPE)
         print(child.pid, flush=True)
@@ -52,14 +52,14 @@ def holder(environment: Environment, *arguments: str) -> Iterator[subprocess.Pop
             process.kill()
 
 
-def heard(process: subprocess.Popen[str]) -> str:
+def read_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout
     return process.stdout.readline().strip()
 
 
 def test_a_second_run_is_told_at_once_who_holds_it(environment: Environment) -> None:
     with holder(environment) as process:
-        assert heard(process) == "held"
+        assert read_line(process) == "held"
         started = time.monotonic()
         with pytest.raises(Locked) as caught, hold(environment, "algaenv down"):
             pytest.fail("two at once")
@@ -101,7 +101,7 @@ def test_an_exception_releases_it(environment: Environment) -> None:
 
 def test_sigkill_releases_it_and_its_file_is_no_obstacle(environment: Environment) -> None:
     with holder(environment) as process:
-        assert heard(process) == "held"
+        assert read_line(process) == "held"
         process.kill()
         process.wait()
         assert (environment.home / "lock").read_text() != ""
@@ -111,8 +111,8 @@ def test_sigkill_releases_it_and_its_file_is_no_obstacle(environment: Environmen
 
 def test_what_a_run_has_started_does_not_hold_on(environment: Environment) -> None:
     with holder(environment, "with-child") as process:
-        child = int(heard(process))
-        assert heard(process) == "held"
+        child = int(read_line(process))
+        assert read_line(process) == "held"
         process.kill()
         process.wait()
         try:
@@ -125,7 +125,7 @@ def test_what_a_run_has_started_does_not_hold_on(environment: Environment) -> No
 
 def test_waiting_ends_with_the_holder(environment: Environment) -> None:
     with holder(environment) as process:
-        assert heard(process) == "held"
+        assert read_line(process) == "held"
         release = threading.Timer(0.1, process.kill)
         release.start()
         with hold(environment, "algaenv up", wait=20):
@@ -197,7 +197,7 @@ def test_an_illegible_holder_is_a_holder(environment: Environment, content: byte
 
 def test_a_dead_process_is_not_named(environment: Environment) -> None:
     with holder(environment) as process:
-        assert heard(process) == "held"
+        assert read_line(process) == "held"
         content = (environment.home / "lock").read_bytes()
     with hold(environment, "algaenv up"):
         (environment.home / "lock").write_bytes(content)
