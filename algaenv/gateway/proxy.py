@@ -93,8 +93,8 @@ class ExtensionProxy:
         )
         try:
             response = await self._handle(request, target, call)
-        except CallDenied as stopped:
-            response = _denied_response(request.scope, call, stopped.denied)
+        except CallDenied as error:
+            response = _denied_response(request.scope, call, error.denied)
         except ClientDisconnect:
             response = Response(status_code=_CLIENT_CLOSED_REQUEST)
         except BodyTooSlow:
@@ -121,7 +121,7 @@ class ExtensionProxy:
         deadline = now() + state.config.timeout_ms / 1000
         found = await _before_deadline(state.installs.find_with_product(target.ref), deadline)
         call.install = found.install
-        verdict = authorise(
+        decision = authorise(
             found,
             user,
             call.method,
@@ -129,15 +129,15 @@ class ExtensionProxy:
             ref=target.ref,
             disabled_checks=state.settings.checks_off,
         )
-        if isinstance(verdict, Denied):
-            raise CallDenied(verdict)
+        if isinstance(decision, Denied):
+            raise CallDenied(decision)
         if not target.is_valid:
             raise CallDenied(_INVALID_PATH)
-        install = verdict.install
+        install = decision.install
         if seconds := await self._limit.take(install):
             raise CallDenied(_rate_limited(install, seconds))
         entry = AuditEntry(
-            install, verdict.endpoint, user, call.request_id, call.method, target.path
+            install, decision.endpoint, user, call.request_id, call.method, target.path
         )
         await _before_deadline(state.audit.begin(entry), deadline)
         call.entry = entry

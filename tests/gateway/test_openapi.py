@@ -120,7 +120,7 @@ def routed(route: BaseRoute) -> Iterator[tuple[str, set[str]]]:
 
 @pytest.mark.parametrize("name", MAX_LENGTHS)
 def test_lengths_are_those_of_the_models(name: str) -> None:
-    model: type[BaseModel] = requests.List if name == "keyPrefix" else requests.Put
+    model: type[BaseModel] = requests.ListRequest if name == "keyPrefix" else requests.PutRequest
     fields = {"operation": "put", "namespace": "n", "key": "k"}
     model.model_validate({**fields, name: "x" * MAX_LENGTHS[name]})
     with pytest.raises(ValidationError):

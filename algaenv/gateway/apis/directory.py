@@ -158,7 +158,7 @@ class _Body(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
 
-class Operation(_Body):
+class DirectoryOperation(_Body):
     """What every body has."""
 
     operation: Literal["list", "get"]
@@ -175,7 +175,7 @@ class _WithUser(_Body):
     user: ActingUser = ActingUser(userId="-", userType="-")
 
 
-class Page(_Body):
+class PageRequest(_Body):
     """Which part of a list."""
 
     search: Annotated[str, Field(max_length=200)] = ""
@@ -183,13 +183,13 @@ class Page(_Body):
     pageSize: Annotated[int, Field(ge=1, le=100)] = 25
 
 
-class ClientPage(Page):
+class ClientPageRequest(PageRequest):
     """Which clients."""
 
     includeInactive: StrictBool = False
 
 
-class ServicePage(Page):
+class ServicePageRequest(PageRequest):
     """Which services; None where all are wanted, and never written so."""
 
     itemKind: Literal["service", "product", ""] = ""
@@ -197,13 +197,13 @@ class ServicePage(Page):
     billingMethod: Literal["fixed", "hourly", "usage", ""] = ""
 
 
-class OneClient(_Body):
+class ClientRequest(_Body):
     """Which client."""
 
     clientId: Id
 
 
-class OneService(_Body):
+class ServiceRequest(_Body):
     """Which service."""
 
     serviceId: Id
@@ -219,7 +219,7 @@ class _DirectoryApi:
 
     async def enter(self, call: ApiCall) -> tuple[Install, bool]:
         """The install, and whether a list is asked for. Raises ApiError, InvalidBody."""
-        lists = parse_body(Operation, call.body).operation == "list"
+        lists = parse_body(DirectoryOperation, call.body).operation == "list"
         install = await self._state.installs.get(call.install_id)
         if install is None:
             raise ApiError("NOT_FOUND", "Install not found")
@@ -262,10 +262,10 @@ class ClientsApi(_DirectoryApi):
         """See `Api`."""
         install, lists = await self.enter(call)
         if not lists:
-            call.subject = parse_body(OneClient, _input(call)).clientId
+            call.subject = parse_body(ClientRequest, _input(call)).clientId
             found = self._fixtures.client(call.subject)
             return ApiResponse(200, {"item": found.model_dump() if found else None})
-        request = parse_body(ClientPage, _input(call))
+        request = parse_body(ClientPageRequest, _input(call))
         search = request.search.strip()
         if search and self._state.quirks.reproduces(SEARCH_QUIRK):
             headers = self._state.quirks.announce(SEARCH_QUIRK, extension=install.registry_id)
@@ -291,10 +291,10 @@ class ServicesApi(_DirectoryApi):
         """See `Api`."""
         _, lists = await self.enter(call)
         if not lists:
-            call.subject = parse_body(OneService, _input(call)).serviceId
+            call.subject = parse_body(ServiceRequest, _input(call)).serviceId
             found = self._fixtures.service(call.subject)
             return ApiResponse(200, {"item": found.model_dump() if found else None})
-        request = parse_body(ServicePage, _input(call))
+        request = parse_body(ServicePageRequest, _input(call))
 
         def fits(service: Service) -> bool:
             return (
@@ -317,7 +317,7 @@ def _contains(search: str, texts: Sequence[str | None]) -> bool:
     return not wanted or any(wanted in text.casefold() for text in texts if text)
 
 
-def _page(request: Page, all_: Sequence[Any], fits: Callable[[Any], bool]) -> ApiResponse:
+def _page(request: PageRequest, all_: Sequence[Any], fits: Callable[[Any], bool]) -> ApiResponse:
     chosen = [it for it in all_ if fits(it)]
     first = (request.page - 1) * request.pageSize
     content = {

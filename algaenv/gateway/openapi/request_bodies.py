@@ -56,14 +56,19 @@ class BodySchemas:
 
 def storage(bodies: BodySchemas) -> Json:
     """Of `ext-storage`."""
-    from algaenv.gateway.apis.storage.requests import BulkPut, List, One, Put
+    from algaenv.gateway.apis.storage.requests import (
+        BulkPutRequest,
+        ListRequest,
+        PutRequest,
+        RecordRequest,
+    )
 
     models: dict[str, type[BaseModel]] = {
-        "put": Put,
-        "get": One,
-        "delete": One,
-        "list": List,
-        "bulkPut": BulkPut,
+        "put": PutRequest,
+        "get": RecordRequest,
+        "delete": RecordRequest,
+        "list": ListRequest,
+        "bulkPut": BulkPutRequest,
     }
     shapes = {name: bodies.of("Storage", model) for name, model in models.items()}
     return bodies.choice("Storage", shapes)
@@ -71,15 +76,20 @@ def storage(bodies: BodySchemas) -> Json:
 
 def scheduler(bodies: BodySchemas) -> Json:
     """Of `ext-scheduler`."""
-    from algaenv.gateway.apis.scheduler.api import Create, One, Operation, Update
+    from algaenv.gateway.apis.scheduler.api import (
+        CreateRequest,
+        ScheduleRequest,
+        SchedulerOperation,
+        UpdateRequest,
+    )
 
     models: dict[str, type[BaseModel]] = {
-        "list": Operation,
-        "get": One,
-        "create": Create,
-        "update": Update,
-        "delete": One,
-        "getEndpoints": Operation,
+        "list": SchedulerOperation,
+        "get": ScheduleRequest,
+        "create": CreateRequest,
+        "update": UpdateRequest,
+        "delete": ScheduleRequest,
+        "getEndpoints": SchedulerOperation,
     }
     shapes = {name: bodies.of("Schedule", model) for name, model in models.items()}
     return bodies.choice("Schedule", shapes)
@@ -90,8 +100,8 @@ def directory(bodies: BodySchemas, kind: str) -> Json:
     from algaenv.gateway.apis import directory as it
 
     shapes_of: dict[str, tuple[type[BaseModel], type[BaseModel]]] = {
-        "Client": (it.ClientPage, it.OneClient),
-        "Service": (it.ServicePage, it.OneService),
+        "Client": (it.ClientPageRequest, it.ClientRequest),
+        "Service": (it.ServicePageRequest, it.ServiceRequest),
     }
     page, one = shapes_of[kind]
     user = bodies.of(kind, it.ActingUser)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Id = Annotated[str, Field(pattern=rf"^(?i:{UUID_PATTERN})$")]
 
 
-class Operation(BaseModel):
+class SchedulerOperation(BaseModel):
     """What every body has. Strict about types, blind to fields it does not know."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
@@ -41,13 +41,13 @@ class Operation(BaseModel):
     operation: Literal["list", "get", "create", "update", "delete", "getEndpoints"]
 
 
-class One(Operation):
+class ScheduleRequest(SchedulerOperation):
     """Read or delete one schedule."""
 
     scheduleId: Id
 
 
-class Create(Operation):
+class CreateRequest(SchedulerOperation):
     """Make one."""
 
     endpoint: Annotated[str, Field(min_length=1, max_length=256)]
@@ -58,7 +58,7 @@ class Create(Operation):
     payload: Any = None
 
 
-class Update(One):
+class UpdateRequest(ScheduleRequest):
     """Change those fields that are given; `model_fields_set` knows which."""
 
     endpoint: Annotated[str, Field(min_length=1, max_length=256)] = ""
@@ -123,7 +123,7 @@ class SchedulerApi:
 
     async def handle(self, call: ApiCall) -> ApiResponse:
         """See `Api`."""
-        operation = parse_body(Operation, call.body).operation
+        operation = parse_body(SchedulerOperation, call.body).operation
         if operation in _CHANGES and not self._rate.allows(call.install_id):
             raise ApiError("RATE_LIMITED", "Schedules may be changed ten times a minute")
         install = await self._installs.get(call.install_id)
@@ -142,9 +142,9 @@ class SchedulerApi:
         try:
             match operation:
                 case "create":
-                    return await self._create(call, install, parse_body(Create, call.body))
+                    return await self._create(call, install, parse_body(CreateRequest, call.body))
                 case "update":
-                    return await self._update(call, install, parse_body(Update, call.body))
+                    return await self._update(call, install, parse_body(UpdateRequest, call.body))
                 case _:
                     found_one = await self._schedules.remove(install, self._id(call))
                     return _success(200) if found_one else _failure(_NO_SCHEDULE)
@@ -159,7 +159,7 @@ class SchedulerApi:
         return ApiResponse(error.status, content)
 
     def _id(self, call: ApiCall) -> str:
-        call.subject = parse_body(One, call.body).scheduleId
+        call.subject = parse_body(ScheduleRequest, call.body).scheduleId
         return call.subject
 
     async def _listed(self, install: Install) -> list[dict[str, Any]]:
@@ -174,7 +174,7 @@ class SchedulerApi:
             for it in await self._endpoints.all(install)
         ]
 
-    async def _create(self, call: ApiCall, install: Install, request: Create) -> ApiResponse:
+    async def _create(self, call: ApiCall, install: Install, request: CreateRequest) -> ApiResponse:
         call.subject = request.endpoint
         columns: dict[str, object] = {
             "cron": cron.check_cron(request.cron),
@@ -195,7 +195,7 @@ class SchedulerApi:
         made = await self._schedules.add(install, ScheduleColumns(columns))
         return _success(201, {"scheduleId": made}, headers)
 
-    async def _update(self, call: ApiCall, install: Install, request: Update) -> ApiResponse:
+    async def _update(self, call: ApiCall, install: Install, request: UpdateRequest) -> ApiResponse:
         call.subject = request.scheduleId
         given = request.model_fields_set
         columns: dict[str, object] = {}

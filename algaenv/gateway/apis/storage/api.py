@@ -29,12 +29,12 @@ from algaenv.gateway.apis.storage.records import (
     Written,
 )
 from algaenv.gateway.apis.storage.requests import (
-    BulkPut,
+    BulkPutRequest,
     Item,
-    List,
-    One,
-    Operation,
-    Put,
+    ListRequest,
+    PutRequest,
+    RecordRequest,
+    StorageOperation,
     check_bulk,
     check_item,
     check_key,
@@ -73,12 +73,12 @@ VERSION_QUIRK = "storage-schema-version"
 _ATTEMPTS = 5
 """Of a write whose namespace is given another schema each time."""
 
-_BODIES: Mapping[str, type[Operation]] = {
-    "put": Put,
-    "get": One,
-    "delete": One,
-    "list": List,
-    "bulkPut": BulkPut,
+_BODIES: Mapping[str, type[StorageOperation]] = {
+    "put": PutRequest,
+    "get": RecordRequest,
+    "delete": RecordRequest,
+    "list": ListRequest,
+    "bulkPut": BulkPutRequest,
 }
 
 
@@ -93,7 +93,7 @@ class StorageApi:
 
     async def handle(self, call: ApiCall) -> ApiResponse:
         """See `Api`."""
-        operation = parse_body(Operation, call.body).operation
+        operation = parse_body(StorageOperation, call.body).operation
         try:
             request = parse_body(_BODIES[operation], call.body)
         except InvalidBody:
@@ -103,15 +103,15 @@ class StorageApi:
         call.subject = request.namespace
         try:
             match request:
-                case Put():
+                case PutRequest():
                     return await self._put(call, request)
-                case BulkPut():
+                case BulkPutRequest():
                     return await self._bulk_put(call, request)
-                case List():
+                case ListRequest():
                     return await self._list(call, request)
-                case One(operation="get"):
+                case RecordRequest(operation="get"):
                     return await self._get(call, request)
-                case One():
+                case RecordRequest():
                     return await self._delete(call, request)
                 case _:
                     raise AssertionError(operation)
@@ -125,7 +125,7 @@ class StorageApi:
         content = {"error": error.message, "code": error.code, "details": error.details}
         return ApiResponse(error.status, content, error.headers)
 
-    async def _put(self, call: ApiCall, request: Put) -> ApiResponse:
+    async def _put(self, call: ApiCall, request: PutRequest) -> ApiResponse:
         call.subject = f"{request.namespace}/{request.key}"
         check_item(request)
         lists = isinstance(request.value, list)
@@ -134,7 +134,7 @@ class StorageApi:
             200, {"namespace": request.namespace, **_record_json(written.rows[0])}, headers
         )
 
-    async def _bulk_put(self, call: ApiCall, request: BulkPut) -> ApiResponse:
+    async def _bulk_put(self, call: ApiCall, request: BulkPutRequest) -> ApiResponse:
         for item in request.items:
             check_key(item.key)
         check_bulk(request.items)
@@ -186,7 +186,7 @@ class StorageApi:
             raise ApiError(error.code, error.message, error.details, headers=headers) from None
         return headers
 
-    async def _get(self, call: ApiCall, request: One) -> ApiResponse:
+    async def _get(self, call: ApiCall, request: RecordRequest) -> ApiResponse:
         row = await self._one(call, request)
         if row["key"] is None:
             raise ApiError("NOT_FOUND", "There is no such record")
@@ -197,7 +197,7 @@ class StorageApi:
         content = {"namespace": request.namespace, **_record_json(row)}
         return ApiResponse(200, content | {"value": row["value"], "metadata": row["metadata"]})
 
-    async def _delete(self, call: ApiCall, request: One) -> ApiResponse:
+    async def _delete(self, call: ApiCall, request: RecordRequest) -> ApiResponse:
         row = await self._one(call, request)
         if row["key"] is None:
             if row["stale"]:
@@ -208,14 +208,14 @@ class StorageApi:
         await self._records.remove(call.install_id, request.namespace, request.key)
         return ApiResponse(200, {"success": True})
 
-    async def _one(self, call: ApiCall, request: One) -> RecordRow:
+    async def _one(self, call: ApiCall, request: RecordRequest) -> RecordRow:
         call.subject = f"{request.namespace}/{request.key}"
         check_key(request.key)
         row = await self._records.find(call.install_id, request.namespace, request.key)
         call.extension = row["extension"]
         return row
 
-    async def _list(self, call: ApiCall, request: List) -> ApiResponse:
+    async def _list(self, call: ApiCall, request: ListRequest) -> ApiResponse:
         state = await self._records.state(call.install_id)
         call.extension = state["extension"]
         found = await self._records.page(
@@ -275,7 +275,7 @@ def _record_json(row: RecordRow) -> dict[str, Any]:
     }
 
 
-def _item_json(row: RecordRow, request: List) -> dict[str, Any]:
+def _item_json(row: RecordRow, request: ListRequest) -> dict[str, Any]:
     item = _record_json(row)
     if request.includeValues:
         item["value"] = row["value"]

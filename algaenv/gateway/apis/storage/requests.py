@@ -44,7 +44,7 @@ class Body(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
 
-class Operation(Body):
+class StorageOperation(Body):
     """What every body has."""
 
     operation: Literal["put", "get", "list", "delete", "bulkPut"]
@@ -65,24 +65,24 @@ class Item(Body):
     """0 when missing: the active one."""
 
 
-class Put(Operation, Item):
+class PutRequest(StorageOperation, Item):
     """Write one record."""
 
 
-class BulkPut(Operation):
+class BulkPutRequest(StorageOperation):
     """Write several records, all or none."""
 
     items: Annotated[list[Item], Field(min_length=1)]
 
 
-class One(Operation):
+class RecordRequest(StorageOperation):
     """Read or delete one record."""
 
     key: Key
     ifRevision: Revision = -1
 
 
-class List(Operation):
+class ListRequest(StorageOperation):
     """Read a page of records."""
 
     limit: Annotated[int, Field(ge=1, le=100)] = 25
