@@ -17,7 +17,7 @@ from algaenv.model.lock import Credentials, Environment, Lock, OrphanedState, Po
 from algaenv.model.plan import Kept
 from algaenv.model.problem import Conflict, EngineGone, Failed, Problem
 from algaenv.model.resource import Present
-from algaenv.reconcile.protocols import ContentHost, Runtime, ServiceProber
+from algaenv.reconcile.protocols import ContentHost, Prober, Runtime
 from algaenv.reconcile.resolve import BundleBuilder
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Container:
             remove_libpq_variables()
         return StoreAndDatabase(lock, libpq_variables(self._environ))
 
-    def prober(self) -> ServiceProber:
+    def prober(self) -> Prober:
         """Clients of each service, imported on first use."""
         from algaenv.drivers.probes.prober import ServiceProber
 

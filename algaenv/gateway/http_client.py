@@ -202,7 +202,9 @@ class HttpClient:
 
         Raises RequestFailed, ResponseTooLarge for a response of more than `max_bytes`.
         """
-        fields = "".join(f"{name}: {_value(name, value)}\r\n" for name, value in headers.items())
+        fields = "".join(
+            f"{name}: {_header_value(name, value)}\r\n" for name, value in headers.items()
+        )
         head = f"{self._head}content-length: {len(content)}\r\n{fields}\r\n"
         connection = await self._connection()
         reply = await connection.send(head.encode("latin-1", errors="replace") + content, max_bytes)

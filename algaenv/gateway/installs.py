@@ -49,18 +49,18 @@ _WITH_PRODUCT = (
     "WHERE tenant = %(tenant)s::text::uuid), 'psa') AS product_code) p LEFT JOIN ("
 )
 
-SELECT_BY_REFERENCE = f"""{_WITH_PRODUCT}{_INSTALL}
+SELECT_BY_REFERENCE = f"""{_WITH_PRODUCT}{_SELECT}
 WHERE i.tenant_id = %(tenant)s AND (i.id = %(ref)s::uuid OR i.registry_id = %(ref)s::uuid
   OR lower(r.publisher || '.' || r.name) = %(slug)s)
 ORDER BY i.id LIMIT 1) x ON true"""
 
-SELECT_BY_SLUG = f"""{_WITH_PRODUCT}{_INSTALL}
+SELECT_BY_SLUG = f"""{_WITH_PRODUCT}{_SELECT}
 WHERE i.tenant_id = %(tenant)s AND lower(r.publisher || '.' || r.name) = %(slug)s
 ORDER BY i.id LIMIT 1) x ON true"""
 
-SELECT_BY_INSTALL = f"{_INSTALL} WHERE i.id = %(install)s::uuid"
+SELECT_BY_INSTALL = f"{_SELECT} WHERE i.id = %(install)s::uuid"
 
-SELECT_ALL = f"{_INSTALL} WHERE i.tenant_id = %(tenant)s ORDER BY r.publisher, r.name"
+SELECT_ALL = f"{_SELECT} WHERE i.tenant_id = %(tenant)s ORDER BY r.publisher, r.name"
 
 SELECT_VALID = """
 SELECT EXISTS (

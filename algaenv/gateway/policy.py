@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from algaenv.gateway.installs import EXTENSION_PRODUCT, Endpoint, FoundInstall, Install
 from algaenv.gateway.responses import Problem
-from algaenv.gateway.users import User
+from algaenv.gateway.users import USER_HEADER, User
 
 READ_METHODS = frozenset(("GET", "HEAD"))
 TENANT_HEADERS = ("x-alga-tenant", "x-tenant-id")
@@ -50,7 +50,7 @@ def unknown_user(users: Sequence[User]) -> Denied:
         Problem(
             "gateway-user-unknown",
             "cannot tell who asks: no user has that name",
-            f"name one of {names} in the header {HEADER}, or nobody",
+            f"name one of {names} in the header {USER_HEADER}, or nobody",
         ),
     )
 
@@ -184,7 +184,7 @@ def _declared(install: Install) -> str:
     names = [f"{it.method} {it.path}" for it in install.endpoints]
     if not names:
         return "no endpoint"
-    more = f" and {len(names) - _LISTED} more" if len(names) > _MAX_LISTED else ""
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
     return ", ".join(names[:_MAX_LISTED]) + more
 
 

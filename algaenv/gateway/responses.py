@@ -79,7 +79,7 @@ def header_text(text: str) -> str:
         lambda match: " " if match[0].isspace() else "?", text[: 2 * MAX_HEADER_LENGTH]
     )
     plain = plain.strip()
-    return plain if len(plain) <= MAX_HEADER_LENGTH else f"{plain[: LONGEST - 3]}..."
+    return plain if len(plain) <= MAX_HEADER_LENGTH else f"{plain[: MAX_HEADER_LENGTH - 3]}..."
 
 
 def is_header_value(text: str) -> bool:

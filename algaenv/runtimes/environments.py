@@ -18,8 +18,8 @@ from algaenv.model.intent import BundledGateway, ExternalDatabase, GatewayUser
 from algaenv.model.lock import Lock
 from algaenv.model.resource import Json
 from algaenv.model.secret import Secret
+from algaenv.plan.app_variables import inbound_token
 from algaenv.plan.desired import predicted_ids
-from algaenv.plan.variables import inbound_token
 from algaenv.runtimes.services import Text, Values
 
 SETTINGS: Final = "settings.json"

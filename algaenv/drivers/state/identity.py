@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from algaenv.drivers.state.private_files import PRIVATE_DIRECTORY, write_atomic
-from algaenv.model.lock import Environment, LeftState
+from algaenv.model.lock import Environment, OrphanedState
 
 STATE_ROOT: Final = ".algaenv"
 SAVED_STATE_FILE: Final = "last.json"
@@ -87,7 +87,7 @@ def _find_moved(real: Path, own: Path) -> Path:
     return moved[0] if len(moved) == 1 else own
 
 
-def find_orphaned_states(environment: Environment) -> tuple[LeftState, ...]:
+def find_orphaned_states(environment: Environment) -> tuple[OrphanedState, ...]:
     """State directories beside an environment's own that no spec here uses. Touches nothing."""
     found = []
     for directory, spec in _specs_by_state_dir(environment.home.parent).items():
@@ -96,7 +96,7 @@ def find_orphaned_states(environment: Environment) -> tuple[LeftState, ...]:
         if directory == environment.home or (here and exists):
             continue
         other = Environment(directory.name, spec.parent.name, spec, directory)
-        found.append(LeftState(other, _size(directory), copied=exists, here=here))
+        found.append(OrphanedState(other, _size(directory), copied=exists, here=here))
     return tuple(found)
 
 

@@ -94,7 +94,7 @@ def parse_invoice(body: Mapping[str, Any]) -> InvoiceRequest:
         poNumber=_text(body.get("poNumber")) or None,
     )
     if request.poNumber and utf16_length(request.poNumber) > _MAX_PO_NUMBER:
-        errors.add("poNumber", f"No more than {_LONGEST_ORDER} characters")
+        errors.add("poNumber", f"No more than {_MAX_PO_NUMBER} characters")
     if errors.found:
         raise InvalidFields(errors.found)
     return request
@@ -140,7 +140,7 @@ def _item(value: Any, field: str, errors: _Errors) -> InvoiceItem:
     if not description:
         errors.add(f"{field}.description", "Required")
     elif utf16_length(description) > _MAX_DESCRIPTION:
-        errors.add(f"{field}.description", f"No more than {_LONGEST_DESCRIPTION} characters")
+        errors.add(f"{field}.description", f"No more than {_MAX_DESCRIPTION} characters")
     item = InvoiceItem(
         serviceId=errors.id(value, "serviceId", f"{field}.serviceId"),
         quantity=errors.number(value, "quantity", f"{field}.quantity", 0, above=True),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from algaenv.gateway.apis.api_endpoint import API_KEY_HEADER, RUNNER_AUTH_HEADER, STATUS_BY_CODE
+from algaenv.gateway.apis.scheduler import api, cron
+from algaenv.gateway.apis.storage import requests
 from algaenv.gateway.openapi import request_bodies
 from algaenv.gateway.openapi.components import (
     ANY,
@@ -90,16 +92,16 @@ def paths(schemas_of: BodySchemas) -> Json:
 
 
 _STORAGE = (
-    f"Records of JSON under keys in namespaces: {limits.MAX_NAMESPACES} namespaces with "
-    f"{limits.MAX_KEYS} keys, {limits.MAX_TOTAL_BYTES >> 20} MiB in all, "
-    f"{limits.MAX_VALUE_BYTES >> 10} KiB a value, "
-    f"{limits.MAX_METADATA_BYTES >> 10} KiB of metadata, "
-    f"{limits.MAX_BULK_BYTES >> 10} KiB at once. Lists are sorted by key. "
+    f"Records of JSON under keys in namespaces: {requests.MAX_NAMESPACES} namespaces with "
+    f"{requests.MAX_KEYS} keys, {requests.MAX_TOTAL_BYTES >> 20} MiB in all, "
+    f"{requests.MAX_VALUE_BYTES >> 10} KiB a value, "
+    f"{requests.MAX_METADATA_BYTES >> 10} KiB of metadata, "
+    f"{requests.MAX_BULK_BYTES >> 10} KiB at once. Lists are sorted by key. "
     "`ifRevision` must be the revision of the record."
 )
 _SCHEDULER = (
-    f"At most {rules.MAX_SCHEDULES} schedules of an install, {rate.MAX_CHANGES} changes in "
-    f"{rate.CHANGES_SECONDS:g} s. `endpoint` is `/path` or `METHOD /path`, GET or POST, without "
+    f"At most {cron.MAX_SCHEDULES} schedules of an install, {api.MAX_CHANGES} changes in "
+    f"{api.CHANGES_SECONDS:g} s. `endpoint` is `/path` or `METHOD /path`, GET or POST, without "
     "parameters. A cron expression has five fields; every five minutes is the most."
 )
 _INVOICING = (

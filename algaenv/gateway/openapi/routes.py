@@ -23,15 +23,16 @@ from algaenv.gateway.openapi.components import (
 from algaenv.gateway.pages import INVOICES
 from algaenv.gateway.pages.extension import MODE, SOURCE
 from algaenv.gateway.pages.portals import PORTALS
+from algaenv.gateway.pages.rendering import ASSETS_PATH
 from algaenv.gateway.policy import READ_METHODS, TENANT_HEADERS
 from algaenv.gateway.proxy import IDEMPOTENCY_HEADER, METHOD_OVERRIDE
 from algaenv.gateway.quirks import QUIRK_HEADER as FAULT
-from algaenv.gateway.rate_limit import PER_SECOND
+from algaenv.gateway.rate_limit import BURST, PER_SECOND
 from algaenv.gateway.rules import DIRECT_PREFIX as DIRECT
 from algaenv.gateway.rules import FORWARDED_HEADERS, GatewayRules, direct_rules, proxy_rules
 from algaenv.gateway.rules import PROXY_PREFIX as PROXY
 from algaenv.gateway.runner_proxy import PREFIX as RUNNER
-from algaenv.gateway.settings import DEFAULT_TAIL
+from algaenv.gateway.settings import DEFAULT_TAIL, MAX_TAIL
 from algaenv.gateway.users import USER_COOKIE, USER_HEADER, USER_QUERY
 
 EXTENSION = parameter(
@@ -126,7 +127,7 @@ def _answers(rules: GatewayRules, method: str) -> Json:
         (*_CALL_HEADERS, *_FAILURE_HEADERS, *([FAULT] if rules.prefix == DIRECT else ())),
     )
     limited = problem_response(
-        f"More than {TOKENS} calls at once, or {PER_SECOND} a second.", "rate_limited"
+        f"More than {BURST} calls at once, or {PER_SECOND} a second.", "rate_limited"
     )
     limited["headers"]["retry-after"] = {"description": "Seconds.", "schema": STRING}
     missing = ["extension_not_available", "endpoint_not_found"]
@@ -192,7 +193,7 @@ def own_paths() -> Json:
         "/": _get("index", "Both sidebars, and all that is installed", _page("200", "503")),
         **{f"{it.prefix}/{{extension}}": _extension(it.key) for it in PORTALS},
         INVOICES: _get("invoices-page", "The invoices that extensions made", _page("200")),
-        f"{ASSETS}/{{file}}": _assets(),
+        f"{ASSETS_PATH}/{{file}}": _assets(),
         "/algaenv/events": _events(),
         "/algaenv/invoices": _invoices(),
         "/algaenv/schedules": _schedules(),
@@ -277,7 +278,7 @@ def _debug_stream() -> Json:
         parameter("query", "tenantId", "If there, the tenant of the session."),
         parameter("query", "installId", "Only what this install says."),
         parameter("query", "requestId", "Only what is said during this call."),
-        parameter("query", "tail", f"Entries of the past; {DEFAULT_TAIL}, at most {MOST_TAIL}."),
+        parameter("query", "tail", f"Entries of the past; {DEFAULT_TAIL}, at most {MAX_TAIL}."),
         *USERS,
     ]
 

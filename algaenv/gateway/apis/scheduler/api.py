@@ -187,7 +187,7 @@ class SchedulerApi:
         if endpoint is None:
             return _failure(_NO_ENDPOINT, {"endpoint": _NO_ENDPOINT})
         if await self._schedules.count(install) >= cron.MAX_SCHEDULES:
-            return _failure(f"An extension has at most {rules.MAX_SCHEDULES} schedules")
+            return _failure(f"An extension has at most {cron.MAX_SCHEDULES} schedules")
         columns["endpoint_id"] = endpoint.id
         headers = self._reproduce_array_quirk(install, columns)
         if "payload_json" not in columns:

@@ -76,7 +76,7 @@ def check_cron(text: str) -> str:
     value = text.strip()
     fields = value.split()
     if len(value) > _MAX_CRON:
-        raise InvalidField("cron", f"A cron expression has at most {_LONGEST_CRON} characters")
+        raise InvalidField("cron", f"A cron expression has at most {_MAX_CRON} characters")
     if len(fields) != _FIELDS:
         raise InvalidField("cron", "A cron expression has five fields: m h dom mon dow")
     if not all(map(_FIELD.fullmatch, fields)):
@@ -96,7 +96,7 @@ def check_timezone(name: str | None) -> str:
     """A name of the time zone database; UTC without one. Raises InvalidField."""
     value = (name or UTC_NAME).strip() or UTC_NAME
     if len(value) > _MAX_ZONE:
-        raise InvalidField("timezone", f"A time zone has at most {_LONGEST_ZONE} characters")
+        raise InvalidField("timezone", f"A time zone has at most {_MAX_ZONE} characters")
     try:
         find_zone(value)
     except CronError as error:
@@ -111,7 +111,7 @@ def check_payload(value: Any) -> Any:
     if not isinstance(value, dict | list):
         raise InvalidField("payload", "The payload must be an object or an array")
     if utf16_length(dump_json(value).decode()) > _MAX_PAYLOAD:
-        raise InvalidField("payload", f"The payload has at most {_LONGEST_PAYLOAD} characters")
+        raise InvalidField("payload", f"The payload has at most {_MAX_PAYLOAD} characters")
     return value
 
 
@@ -119,5 +119,5 @@ def check_name(value: str | None) -> str | None:
     """Trimmed; None without one. Raises InvalidField."""
     trimmed = (value or "").strip()
     if utf16_length(trimmed) > _MAX_NAME:
-        raise InvalidField("name", f"A name has at most {_LONGEST_NAME} characters")
+        raise InvalidField("name", f"A name has at most {_MAX_NAME} characters")
     return trimmed or None

@@ -161,7 +161,7 @@ class ContainerDriver:
         return str(made["Id"])
 
     def _install_files(
-        self, container: str, resource: Resource, body: ContainerSpec, on_progress: Say
+        self, container: str, resource: Resource, body: ContainerSpec, on_progress: OnProgress
     ) -> None:
         api = self._engine.api
         if body.user is None:
