@@ -27,6 +27,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_cache(tmp_path_factory, monkeypatch)
+
+
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """One cache for the whole run, and none of the user's settings."""
     cache = os.environ.get("ALGAENV_TEST_CACHE") or str(tmp_path_factory.getbasetemp() / "cache")
     Path(cache).mkdir(parents=True, exist_ok=True)

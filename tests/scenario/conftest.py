@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenario.project import Project
+from tests.conftest import own_cache
+from tests.scenario.project import Project, Run
 
 
 def engine_answers() -> bool:
@@ -62,7 +63,10 @@ def make_project(tmp_path: Path) -> Iterator[Callable[..., Project]]:
         project.clean()
 
 
-@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])
+BOTH = ["process", pytest.param("docker", marks=pytest.mark.docker)]
+
+
+@pytest.fixture(params=BOTH)
 def project(request: pytest.FixtureRequest, make_project: Callable[..., Project]) -> Project:
     """A project with one UI-only extension, `hello`, that nothing has been done for yet."""
     if request.param == "docker":
@@ -70,3 +74,83 @@ def project(request: pytest.FixtureRequest, make_project: Callable[..., Project]
     made = make_project(request.param)
     made.extension()
     return made
+
+
+class RunningEnvironments:
+    """One environment a runtime that is up, shared by all tests of this process.
+
+    A test may change what it likes: before the next one gets it, files and spec are written anew
+    and `up` brings everything back to them. Bringing it up from nothing costs ten times as much.
+    """
+
+    def __init__(self, directory: Callable[[str], Path]) -> None:
+        self._directory = directory
+        self._made: dict[str, Project] = {}
+
+    def get(self, runtime: str) -> Project:
+        """The environment as it is after a first `up` with the one extension `hello`."""
+        project = self._made.get(runtime)
+        if project is None or self._reset(project).code != 0:
+            self.clean(runtime)
+            project = self._made[runtime] = self._new(runtime)
+            project.up().ok()
+        return project
+
+    def _new(self, runtime: str) -> Project:
+        ports = free_ports("store", "console", "redis", "database", "runner", "gateway")
+        project = Project(self._directory(runtime), runtime, ports)
+        project.extension()
+        return project
+
+    def _reset(self, project: Project) -> Run:
+        for path in project.root.iterdir():
+            if path.is_dir() and path.name != ".algaenv":
+                shutil.rmtree(path)
+            elif path.is_file():
+                path.unlink()
+        project.name = "demo"
+        project.spec = {"keep_versions": 0}
+        project.environ = {}
+        project.extension()
+        run = project.up()
+        # The bundles of earlier tests are gone; the next test has the usual retention.
+        del project.spec["keep_versions"]
+        project.write()
+        return run
+
+    def clean(self, *runtimes: str) -> None:
+        """Take environments down, or all of them."""
+        for runtime in runtimes or tuple(self._made):
+            project = self._made.pop(runtime, None)
+            if project is not None:
+                project.clean()
+
+
+@pytest.fixture(scope="session")
+def running_environments(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[RunningEnvironments]:
+    made = RunningEnvironments(tmp_path_factory.mktemp)
+    with pytest.MonkeyPatch.context() as patch:
+        own_cache(tmp_path_factory, patch)
+        yield made
+        made.clean()
+
+
+@pytest.fixture
+def running_process(running_environments: RunningEnvironments) -> Project:
+    """An environment of processes that is up; shared, see `RunningEnvironments`."""
+    return running_environments.get("process")
+
+
+@pytest.fixture
+def running_docker(engine: None, running_environments: RunningEnvironments) -> Project:
+    """An environment of containers that is up; shared, see `RunningEnvironments`."""
+    return running_environments.get("docker")
+
+
+@pytest.fixture(params=BOTH)
+def running(request: pytest.FixtureRequest) -> Project:
+    """An environment that is up on each runtime in turn; shared, see `RunningEnvironments`."""
+    found: Project = request.getfixturevalue(f"running_{request.param}")
+    return found

@@ -45,8 +45,8 @@ def stop(project: Project, service: str) -> None:
 
 
 @pytest.mark.parametrize("service", ["store", "redis", "database", "runner", "gateway"])
-def test_a_service_stopped_by_hand_is_started(project: Project, service: str) -> None:
-    project.up().ok()
+def test_a_service_stopped_by_hand_is_started(running: Project, service: str) -> None:
+    project = running
     stop(project, service)
     kind = "container" if project.runtime == "docker" else "process"
     run = project.up().ok()
@@ -56,8 +56,8 @@ def test_a_service_stopped_by_hand_is_started(project: Project, service: str) ->
     assert project.up().ok().changed == 0
 
 
-def test_a_service_killed_is_started_and_its_data_is_there(project: Project) -> None:
-    project.up().ok()
+def test_a_service_killed_is_started_and_its_data_is_there(running: Project) -> None:
+    project = running
     if project.runtime == "docker":
         for service in ("store", "database"):
             docker("update", "--restart=no", container(project, service))
@@ -82,11 +82,9 @@ def test_a_service_killed_is_started_and_its_data_is_there(project: Project) -> 
     ids=["removed", "renamed", "limited", "paused"],
 )
 def test_a_container_altered_by_hand_is_healed(
-    make_project: Callable[..., Project], engine: None, alter: Callable[[str], str]
+    running_docker: Project, alter: Callable[[str], str]
 ) -> None:
-    project = make_project("docker")
-    project.extension()
-    project.up().ok()
+    project = running_docker
     alter(container(project, "redis"))
     run = project.up().ok()
     assert run.cause("container/redis").split(":")[0] in ("drifted", "missing", "stopped")
@@ -95,10 +93,8 @@ def test_a_container_altered_by_hand_is_healed(
 
 
 @pytest.mark.docker
-def test_a_network_taken_away_is_healed(make_project: Callable[..., Project], engine: None) -> None:
-    project = make_project("docker")
-    project.extension()
-    project.up().ok()
+def test_a_network_taken_away_is_healed(running_docker: Project) -> None:
+    project = running_docker
     network = docker(
         "network", "ls", "-q", "--filter", f"label=dev.algaenv.environment={project.id}"
     )
@@ -111,8 +107,8 @@ def test_a_network_taken_away_is_healed(make_project: Callable[..., Project], en
     assert project.page() == page("<h1>hello</h1>")
 
 
-def test_a_deleted_object_is_put_back(project: Project) -> None:
-    project.up().ok()
+def test_a_deleted_object_is_put_back(running: Project) -> None:
+    project = running
     (key,) = project.objects()
     project.s3().delete_object(Bucket="extensions", Key=key)
     run = project.up().ok()
@@ -120,8 +116,8 @@ def test_a_deleted_object_is_put_back(project: Project) -> None:
     assert project.objects() == [key]
 
 
-def test_an_object_overwritten_by_hand_is_put_right(project: Project) -> None:
-    project.up().ok()
+def test_an_object_overwritten_by_hand_is_put_right(running: Project) -> None:
+    project = running
     (key,) = project.objects()
     project.s3().put_object(Bucket="extensions", Key=key, Body=b"not a bundle")
     run = project.up().ok()
@@ -143,11 +139,9 @@ def test_an_object_overwritten_by_hand_is_put_right(project: Project) -> None:
     ],
 )
 def test_a_changed_row_is_named_and_healed(
-    make_project: Callable[..., Project], damage: str, said: str
+    running_process: Project, damage: str, said: str
 ) -> None:
-    project = make_project("process")  # rows do not differ between runtimes
-    project.extension()
-    project.up().ok()
+    project = running_process  # rows do not differ between runtimes
     project.sql(damage)
     run = project.up().ok()
     assert run.steps() == {"update release/hello": "done"}
@@ -157,8 +151,8 @@ def test_a_changed_row_is_named_and_healed(
     assert project.up().ok().changed == 0
 
 
-def test_an_install_row_deleted_by_hand_is_made_again(project: Project) -> None:
-    project.up().ok()
+def test_an_install_row_deleted_by_hand_is_made_again(running: Project) -> None:
+    project = running
     project.sql("DELETE FROM tenant_extension_install")
     run = project.up().ok()
     assert run.steps() == {"create release/hello": "done"}

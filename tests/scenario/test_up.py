@@ -41,7 +41,8 @@ def test_a_fresh_up_ends_with_a_page_that_answers(project: Project) -> None:
     assert rows == [(hello["install_id"], key.split("/")[1], hello["content_hash"])]
 
 
-def test_the_golden_ids(project: Project) -> None:
+def test_the_golden_ids(running: Project) -> None:
+    project = running
     project.extension(
         "hello", publisher="Alga", name="com.alga.sample.hello-world", version="0.1.1"
     )
@@ -50,8 +51,8 @@ def test_the_golden_ids(project: Project) -> None:
     assert hello["registry_id"] == "3b8b0204-25d9-57d0-951b-3ed518145469"
 
 
-def test_a_second_up_changes_nothing(project: Project) -> None:
-    project.up().ok()
+def test_a_second_up_changes_nothing(running: Project) -> None:
+    project = running
     before = (project.objects(), project.sql("SELECT xmin::text FROM tenant_extension_install"))
     again = project.up().ok()
     assert again.changed == 0
@@ -63,7 +64,7 @@ def test_a_second_up_changes_nothing(project: Project) -> None:
     assert project.text("plan", "--detailed-exitcode").returncode == 0
 
 
-def test_the_plan_is_what_up_does(project: Project) -> None:
+def test_the_plan_is_what_up_does_and_down_with_volumes_leaves_nothing(project: Project) -> None:
     planned = project.text("plan", "--json", "--detailed-exitcode")
     assert planned.returncode == 2, planned.stderr
     steps = json.loads(planned.stdout)["plan"]["steps"]
@@ -72,10 +73,12 @@ def test_the_plan_is_what_up_does(project: Project) -> None:
         (project.root / ".algaenv").glob("*/run/*")
     )
     assert set(project.up().ok().steps()) == drawn
+    project.down("--volumes", "--yes").ok()
+    assert not (project.root / ".algaenv").exists()
 
 
-def test_edited_html_is_a_new_object_and_nothing_restarts(project: Project) -> None:
-    project.up().ok()
+def test_edited_html_is_a_new_object_and_nothing_restarts(running: Project) -> None:
+    project = running
     old = project.status()["extensions"][0]
     project.extension(html="<h1>edited</h1>")
     run = project.up().ok()
@@ -102,8 +105,8 @@ def test_edited_html_is_a_new_object_and_nothing_restarts(project: Project) -> N
     assert newest == [(project.status()["extensions"][0]["content_hash"],)]
 
 
-def test_going_back_to_the_version_before(project: Project) -> None:
-    project.up().ok()
+def test_going_back_to_the_version_before(running: Project) -> None:
+    project = running
     first = project.status()["extensions"][0]["content_hash"]
     project.extension(html="<h1>edited</h1>")
     project.up().ok()
@@ -116,15 +119,15 @@ def test_going_back_to_the_version_before(project: Project) -> None:
     assert newest[0] == (first,)
 
 
-def test_a_new_version_says_so(project: Project) -> None:
-    project.up().ok()
+def test_a_new_version_says_so(running: Project) -> None:
+    project = running
     project.extension(version="0.1.1")
     run = project.up().ok()
     assert "manifest version 0.1.0 → 0.1.1" in run.cause("release/hello")
 
 
-def test_a_second_extension_leaves_the_first_alone(project: Project) -> None:
-    project.up().ok()
+def test_a_second_extension_leaves_the_first_alone(running: Project) -> None:
+    project = running
     touched = "SELECT xmin::text FROM tenant_extension_install WHERE registry_id = %s::uuid"
     registry = project.status()["extensions"][0]["registry_id"]
     before = project.sql(touched, registry)
@@ -136,9 +139,8 @@ def test_a_second_extension_leaves_the_first_alone(project: Project) -> None:
     assert project.page("hello") == page("<h1>hello</h1>")
 
 
-def test_an_extension_removed_from_the_spec_goes_and_a_foreign_one_stays(
-    project: Project,
-) -> None:
+def test_an_extension_removed_from_the_spec_goes_and_a_foreign_one_stays(running: Project) -> None:
+    project = running
     project.extension("second")
     project.up().ok()
     (tenant,) = project.sql("SELECT DISTINCT tenant_id FROM tenant_extension_install")[0]
@@ -174,10 +176,14 @@ def test_an_extension_removed_from_the_spec_goes_and_a_foreign_one_stays(
     names = project.sql("SELECT name FROM extension_registry ORDER BY name")
     assert names == [("com.example.hello",), ("x",)]
     assert project.sql("SELECT count(*) FROM tenant_extension_install") == [(2,)]
+    project.sql("DELETE FROM tenant_extension_install WHERE id = %s::uuid", foreign)
+    project.sql("DELETE FROM extension_version WHERE id = %s::uuid", foreign)
+    project.sql("DELETE FROM extension_registry WHERE id = %s::uuid", foreign)
+    project.s3().delete_object(Bucket="extensions", Key=key)
 
 
-def test_down_leaves_nothing_but_data_and_up_finds_it_again(project: Project) -> None:
-    project.up().ok()
+def test_down_leaves_nothing_but_data_and_up_finds_it_again(running: Project) -> None:
+    project = running
     run = project.down().ok()
     kind = service_kind(project)
     assert {f"delete {kind}/{name}" for name in SERVICES} <= set(run.steps())
@@ -188,14 +194,8 @@ def test_down_leaves_nothing_but_data_and_up_finds_it_again(project: Project) ->
     assert project.page() == page("<h1>hello</h1>")
 
 
-def test_down_with_volumes_leaves_nothing(project: Project) -> None:
-    project.up().ok()
-    project.down("--volumes", "--yes").ok()
-    assert not (project.root / ".algaenv").exists()
-
-
-def test_down_works_with_the_spec_broken_or_missing(project: Project) -> None:
-    project.up().ok()
+def test_down_works_with_the_spec_broken_or_missing(running: Project) -> None:
+    project = running
     project.file.write_text("runtime: [")
     assert "delete release/hello" in project.down().ok().steps()
     project.write()
@@ -205,7 +205,8 @@ def test_down_works_with_the_spec_broken_or_missing(project: Project) -> None:
     project.write()
 
 
-def test_config_secrets_and_a_disabled_extension_reach_the_rows(project: Project) -> None:
+def test_config_secrets_and_a_disabled_extension_reach_the_rows(running: Project) -> None:
+    project = running
     entry = project.spec["extensions"]["hello"]
     entry |= {"config": {"region": "eu"}, "secrets": {"api_key": "s3cr3t-value"}}
     project.write()
@@ -232,9 +233,9 @@ def test_config_secrets_and_a_disabled_extension_reach_the_rows(project: Project
             assert held[name] not in text, f"{name} in {path.name}"
 
 
-def test_a_copy_elsewhere_is_another_environment(project: Project) -> None:
-    project.up().ok()
-    copy = project.root.parent / "copy"
+def test_a_copy_elsewhere_is_another_environment(running: Project) -> None:
+    project = running
+    copy = project.root / "copy"
     shutil.copytree(project.root, copy, ignore=shutil.ignore_patterns(".algaenv"))
     other = Project(copy, project.runtime, project.ports, project.name, project.spec)
     run = other.up()
