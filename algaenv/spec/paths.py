@@ -147,7 +147,7 @@ def warn_broad_mount(source: str, what: str, where: Where, diagnostics: Diagnost
     `source` is absolute; `what` completes "cannot ".
     """
     if given := _exposure(Path(source), diagnostics):
-        hint = "mount the one directory that is needed, or trust whoever wrote this"
+        hint = "mount the one directory that is needed, or trust the author of this spec"
         diagnostics.add_warning("spec-mount-wide", f"{what} {source} safely: {given}", hint, where)
 
 
@@ -158,7 +158,7 @@ def warn_outside_secret(file: Path, named: str, where: Where, diagnostics: Diagn
         diagnostics.add_warning(
             "spec-secret-outside",
             f"tell whether {named} is meant for this: it lies outside of {home}",
-            "keep the secret beside the spec, or trust whoever wrote this",
+            "keep the secret beside the spec, or trust the author of this spec",
             where,
         )
 

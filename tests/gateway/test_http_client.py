@@ -64,18 +64,18 @@ class Peer:
 
 
 def play(scene: Scene, *, tls: ssl.SSLContext | None = None) -> None:
-    """Run a scene with a server and a courier for it, on the loop of the service and the usual."""
+    """Run a scene with a server and a client for it, on the loop of the service and the usual."""
 
     async def played() -> None:
         peer = Peer()
         server = await asyncio.start_server(peer.serve, "127.0.0.1", 0, ssl=tls)
         port = server.sockets[0].getsockname()[1]
         scheme, host = ("https", "localhost") if tls else ("http", "127.0.0.1")
-        courier = HttpClient(f"{scheme}://{host}:{port}/v1/execute?a=b")
+        client = HttpClient(f"{scheme}://{host}:{port}/v1/execute?a=b")
         try:
-            await scene(peer, courier)
+            await scene(peer, client)
         finally:
-            courier.close()
+            client.close()
             server.close()
             for writer in peer.writers:
                 writer.close()
@@ -86,9 +86,9 @@ def play(scene: Scene, *, tls: ssl.SSLContext | None = None) -> None:
 
 
 def test_a_request_and_a_kept_connection() -> None:
-    async def scene(peer: Peer, courier: HttpClient) -> None:
+    async def scene(peer: Peer, client: HttpClient) -> None:
         for _ in range(3):
-            reply = await courier.post(b"{}", {"x-request-id": "r\xe9"})
+            reply = await client.post(b"{}", {"x-request-id": "r\xe9"})
             assert reply == HttpResponse(200, {"content-length": "2"}, b"ok")
         assert peer.connections == 1
         head, _, body = peer.asked[0].partition(b"\r\n\r\n")
@@ -125,10 +125,10 @@ def test_a_request_and_a_kept_connection() -> None:
     ],
 )
 def test_answers_of_any_form(pieces: list[bytes | None], body: bytes) -> None:
-    async def scene(peer: Peer, courier: HttpClient) -> None:
+    async def scene(peer: Peer, client: HttpClient) -> None:
         peer.pieces = pieces
         for _ in range(2):
-            reply = await courier.post(b"", {})
+            reply = await client.post(b"", {})
             assert reply.status in {200, 204}
             assert reply.content == body
             assert "link" not in reply.headers
@@ -149,12 +149,12 @@ def test_answers_of_any_form(pieces: list[bytes | None], body: bytes) -> None:
     ],
 )
 def test_what_is_no_answer(pieces: list[bytes | None], why: str) -> None:
-    async def scene(peer: Peer, courier: HttpClient) -> None:
+    async def scene(peer: Peer, client: HttpClient) -> None:
         peer.pieces = pieces
         with pytest.raises(RequestFailed, match=why):
-            await courier.post(b"{}", {})
+            await client.post(b"{}", {})
         peer.pieces = [OK]
-        assert (await courier.post(b"{}", {})).content == b"ok"
+        assert (await client.post(b"{}", {})).content == b"ok"
         await peer.until(lambda: peer.open == 1)
 
     play(scene)
@@ -179,13 +179,13 @@ def test_nobody_takes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as listening, socket.socket() as first, socket.socket() as second:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
-        # There is room for one that was not accepted; who comes after the second hears nothing.
+        # One connection waits unaccepted; later ones get no reply.
         for waiting in (first, second):
             waiting.setblocking(False)
             waiting.connect_ex(listening.getsockname())
-        courier = HttpClient(f"http://127.0.0.1:{listening.getsockname()[1]}/")
+        client = HttpClient(f"http://127.0.0.1:{listening.getsockname()[1]}/")
         with pytest.raises(RequestFailed, match=r"no connection within 0\.1 s"):
-            asyncio.run(courier.post(b"", {}))
+            asyncio.run(client.post(b"", {}))
 
 
 def test_encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,14 +193,14 @@ def test_encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(public, private)
 
-    async def trusted(peer: Peer, courier: HttpClient) -> None:
+    async def trusted(peer: Peer, client: HttpClient) -> None:
         for _ in range(2):
-            assert (await courier.post(b"{}", {})).content == b"ok"
+            assert (await client.post(b"{}", {})).content == b"ok"
         assert peer.connections == 1
 
-    async def unknown(peer: Peer, courier: HttpClient) -> None:
+    async def unknown(peer: Peer, client: HttpClient) -> None:
         with pytest.raises(RequestFailed, match=r"(?i)certificate"):
-            await courier.post(b"{}", {})
+            await client.post(b"{}", {})
         assert not peer.asked
 
     play(unknown, tls=tls)
@@ -209,23 +209,23 @@ def test_encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_who_goes_away_closes_the_connection() -> None:
-    async def scene(peer: Peer, courier: HttpClient) -> None:
+    async def scene(peer: Peer, client: HttpClient) -> None:
         peer.pieces = []
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await courier.post(b"{}", {})
+                await client.post(b"{}", {})
         await peer.until(lambda: peer.open == 0 and peer.connections == 1)
         peer.pieces = [OK]
-        assert (await courier.post(b"{}", {})).content == b"ok"
+        assert (await client.post(b"{}", {})).content == b"ok"
         assert peer.connections == 2
 
     play(scene)
 
 
 def test_a_connection_that_ended_or_speaks_unasked_is_not_used_again() -> None:
-    async def scene(peer: Peer, courier: HttpClient) -> None:
+    async def scene(peer: Peer, client: HttpClient) -> None:
         for response in (b"", b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n"):
-            await courier.post(b"{}", {})
+            await client.post(b"{}", {})
             writer = peer.writers[-1]
             if response:
                 writer.write(response)
@@ -233,17 +233,17 @@ def test_a_connection_that_ended_or_speaks_unasked_is_not_used_again() -> None:
             else:
                 writer.close()
                 await writer.wait_closed()
-            assert (await courier.post(b"{}", {})).content == b"ok"
+            assert (await client.post(b"{}", {})).content == b"ok"
         assert peer.connections == 3
 
     play(scene)
 
 
 def test_one_that_was_idle_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scene(peer: Peer, courier: HttpClient) -> None:
-        await courier.post(b"{}", {})
+    async def scene(peer: Peer, client: HttpClient) -> None:
+        await client.post(b"{}", {})
         monkeypatch.setattr(module, "IDLE_SECONDS", 0.0)
-        await courier.post(b"{}", {})
+        await client.post(b"{}", {})
         await peer.until(lambda: peer.connections == 2 and peer.open == 1)
 
     play(scene)
@@ -252,8 +252,8 @@ def test_one_that_was_idle_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) -
 def test_many_at_once_and_few_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_IDLE", 3)
 
-    async def scene(peer: Peer, courier: HttpClient) -> None:
-        replies = await asyncio.gather(*(courier.post(b"%d" % it, {}) for it in range(20)))
+    async def scene(peer: Peer, client: HttpClient) -> None:
+        replies = await asyncio.gather(*(client.post(b"%d" % it, {}) for it in range(20)))
         assert [reply.content for reply in replies] == [b"ok"] * 20
         assert {asked.partition(b"\r\n\r\n")[2] for asked in peer.asked} == {
             b"%d" % it for it in range(20)
@@ -266,9 +266,9 @@ def test_many_at_once_and_few_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.text(st.characters(codec="utf-8"), max_size=8))
 def test_no_value_adds_a_header(text: str) -> None:
-    async def scene(peer: Peer, courier: HttpClient) -> None:
+    async def scene(peer: Peer, client: HttpClient) -> None:
         try:
-            await courier.post(b"{}", {"x-alga-tenant": text})
+            await client.post(b"{}", {"x-alga-tenant": text})
         except RequestFailed:
             assert not peer.asked
             return
@@ -279,36 +279,36 @@ def test_no_value_adds_a_header(text: str) -> None:
 
 
 def test_a_line_break_is_refused() -> None:
-    async def scene(peer: Peer, courier: HttpClient) -> None:
+    async def scene(peer: Peer, client: HttpClient) -> None:
         for value in ("a\r\nx: y", "a\nx: y", "a\0", "a\r"):
             with pytest.raises(RequestFailed, match="x-alga-tenant"):
-                await courier.post(b"{}", {"x-alga-tenant": value})
+                await client.post(b"{}", {"x-alga-tenant": value})
         assert not peer.asked
 
     play(scene)
 
 
 def test_an_answer_is_read_no_further_than_wanted() -> None:
-    async def scene(peer: Peer, courier: HttpClient) -> None:
+    async def scene(peer: Peer, client: HttpClient) -> None:
         peer.pieces = [b"HTTP/1.1 201 OK\r\ncontent-length: 3000000\r\n\r\n", LARGE]
-        assert len((await courier.post(b"{}", {})).content) == len(LARGE)
+        assert len((await client.post(b"{}", {})).content) == len(LARGE)
         with pytest.raises(ResponseTooLarge) as caught:
-            await courier.post(b"{}", {}, 1000)
+            await client.post(b"{}", {}, 1000)
         assert (caught.value.status, str(caught.value)) == (201, "more than 1000 bytes")
         peer.pieces = [CHUNKED.encode(), b"800\r\n" + b"x" * 0x800 + b"\r\n", b"0\r\n\r\n"]
         with pytest.raises(ResponseTooLarge):
-            await courier.post(b"{}", {}, 1000)
+            await client.post(b"{}", {}, 1000)
         peer.pieces = [OK]
-        assert (await courier.post(b"{}", {})).content == b"ok"
+        assert (await client.post(b"{}", {})).content == b"ok"
 
     play(scene)
 
 
 def test_a_head_of_an_answer_has_an_end() -> None:
-    async def scene(peer: Peer, courier: HttpClient) -> None:
+    async def scene(peer: Peer, client: HttpClient) -> None:
         peer.pieces = [b"HTTP/1.1 200 OK\r\n", *[b"x: " + b"v" * 60_000 + b"\r\n"] * 8]
         with pytest.raises(RequestFailed, match="head"):
-            await courier.post(b"{}", {})
+            await client.post(b"{}", {})
 
     play(scene)
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 60.0
+WAIT_SECONDS = 60.0
 
 
-def until(what: str, holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
+def until(what: str, holds: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
     """Poll with a deadline."""
     deadline = time.monotonic() + seconds
     while not holds():

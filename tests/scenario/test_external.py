@@ -54,7 +54,7 @@ Tables = dict[str, list[tuple[str, dict[str, Any]]]]
 
 
 @dataclass
-class House:
+class ExternalProject:
     """A project whose spec names an external database with one tenant, `Oz`."""
 
     project: Project
@@ -131,23 +131,23 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 
 @pytest.fixture
-def house(stack: Project, database: Database) -> Iterator[House]:
+def external(stack: Project, database: Database) -> Iterator[ExternalProject]:
     """Alga's database with its tenant; whatever a test does, it keeps its shape."""
-    house = House(stack, database)
+    external = ExternalProject(stack, database)
     alga.migrate(database)
-    alga.tenant(database, "Oz", house.tenant)
+    alga.tenant(database, "Oz", external.tenant)
     stack.spec.clear()
-    house.spec(database={"url": database.url})
-    house.extension()
-    shape = house.catalogue()
+    external.spec(database={"url": database.url})
+    external.extension()
+    shape = external.catalogue()
     assert len(shape) > 200
-    yield house
-    assert house.catalogue() == shape
+    yield external
+    assert external.catalogue() == shape
 
 
-def test_a_fresh_extension_is_installed_for_the_only_tenant(house: House) -> None:
-    others = house.rows()
-    run = house.up().ok()
+def test_a_fresh_extension_is_installed_for_the_only_tenant(external: ExternalProject) -> None:
+    others = external.rows()
+    run = external.up().ok()
     assert {kind.partition("/")[0] for kind in run.steps() if "process" not in kind} <= {
         "create folder",
         "create bucket",
@@ -155,23 +155,23 @@ def test_a_fresh_extension_is_installed_for_the_only_tenant(house: House) -> Non
         "create release",
     }
     assert "create process/database" not in run.steps()
-    ((install, version),) = house.sql(
+    ((install, version),) = external.sql(
         "SELECT id::text, version_id::text FROM tenant_extension_install WHERE tenant_id = %s",
-        house.tenant,
+        external.tenant,
     )
-    hello = house.hello()
+    hello = external.hello()
     assert hello["ready"] is True
     assert hello["install_id"] == install
     assert get(hello["page_url"]) == page("<h1>hello</h1>")
-    assert house.objects() == [
-        f"tenants/{house.tenant}/extensions/{hello['registry_id']}/sha256/"
+    assert external.objects() == [
+        f"tenants/{external.tenant}/extensions/{hello['registry_id']}/sha256/"
         f"{hello['content_hash'].removeprefix('sha256:')}/bundle.tar.zst"
     ]
-    assert house.sql(
+    assert external.sql(
         "SELECT content_hash FROM extension_bundle WHERE version_id = %s", version
     ) == [(hello["content_hash"],)]
-    assert house.rows()["tenants"] == others["tenants"]
-    written = {table for table, rows in house.rows().items() if rows != others[table]}
+    assert external.rows()["tenants"] == others["tenants"]
+    written = {table for table, rows in external.rows().items() if rows != others[table]}
     assert written == {
         "extension_registry",
         "extension_version",
@@ -181,52 +181,52 @@ def test_a_fresh_extension_is_installed_for_the_only_tenant(house: House) -> Non
     }
 
 
-def test_a_second_up_changes_nothing(house: House) -> None:
-    house.up().ok()
-    before = (house.rows(), house.objects())
-    again = house.up().ok()
+def test_a_second_up_changes_nothing(external: ExternalProject) -> None:
+    external.up().ok()
+    before = (external.rows(), external.objects())
+    again = external.up().ok()
     assert (again.changed, again.steps()) == (0, {})
-    assert (house.rows(), house.objects()) == before
-    status = house.project.status()
-    assert status["tenant_id"] == house.tenant
+    assert (external.rows(), external.objects()) == before
+    status = external.project.status()
+    assert status["tenant_id"] == external.tenant
     assert {it["name"] for it in status["services"]} == {"store", "redis", "runner"}
-    told = house.project.secrets()
-    assert told["DEV_TENANT_ID"] == house.tenant
+    told = external.project.secrets()
+    assert told["DEV_TENANT_ID"] == external.tenant
     assert [name for name in told if name.startswith("DB_")] == [], "it is not ours to hand out"
 
 
-def test_of_several_tenants_none_is_guessed(house: House) -> None:
-    kansas = alga.tenant(house.database, "Kansas")
-    problem = house.refused("tenant-ambiguous")
-    assert sorted(problem["detail"]) == sorted([f"{house.tenant}  Oz", f"{kansas}  Kansas"])
+def test_of_several_tenants_none_is_guessed(external: ExternalProject) -> None:
+    kansas = alga.tenant(external.database, "Kansas")
+    problem = external.refused("tenant-ambiguous")
+    assert sorted(problem["detail"]) == sorted([f"{external.tenant}  Oz", f"{kansas}  Kansas"])
     assert "tenant.id" in problem["hint"]
-    plan = house.project.text("plan")
+    plan = external.project.text("plan")
     assert plan.returncode == 7
     assert f"{kansas}  Kansas" in plan.stdout + plan.stderr
 
 
-def test_a_tenant_among_several_is_found_however_it_is_spelled(house: House) -> None:
-    alga.tenant(house.database, "Kansas")
-    house.spec(tenant={"name": "Oz"})
-    house.up().ok()
-    assert house.sql("SELECT tenant_id FROM tenant_extension_install") == [(house.tenant,)]
-    assert house.hello()["ready"] is True
-    for spelled in (house.tenant, house.tenant.upper()):
-        house.spec(tenant={"id": spelled})
-        assert house.up().ok().changed == 0
+def test_a_tenant_among_several_is_found_however_it_is_spelled(external: ExternalProject) -> None:
+    alga.tenant(external.database, "Kansas")
+    external.spec(tenant={"name": "Oz"})
+    external.up().ok()
+    assert external.sql("SELECT tenant_id FROM tenant_extension_install") == [(external.tenant,)]
+    assert external.hello()["ready"] is True
+    for spelled in (external.tenant, external.tenant.upper()):
+        external.spec(tenant={"id": spelled})
+        assert external.up().ok().changed == 0
 
 
-def test_an_unknown_tenant_is_refused_with_those_there_are(house: House) -> None:
+def test_an_unknown_tenant_is_refused_with_those_there_are(external: ExternalProject) -> None:
     for tenant in ({"name": "Emerald City"}, {"id": str(uuid.UUID(int=7))}):
-        house.spec(tenant=tenant)
-        problem = house.refused("tenant-missing")
+        external.spec(tenant=tenant)
+        problem = external.refused("tenant-missing")
         assert next(iter(tenant.values())) in problem["summary"]
-        assert problem["detail"] == [f"{house.tenant}  Oz"]
+        assert problem["detail"] == [f"{external.tenant}  Oz"]
 
 
-def test_a_tenant_of_another_product_is_refused(house: House) -> None:
-    house.sql("UPDATE tenants SET product_code = 'algadesk'")
-    problem = house.refused("tenant-product")
+def test_a_tenant_of_another_product_is_refused(external: ExternalProject) -> None:
+    external.sql("UPDATE tenants SET product_code = 'algadesk'")
+    problem = external.refused("tenant-product")
     assert "Oz" in problem["summary"]
     assert "algadesk" in problem["summary"]
     assert "psa" in problem["hint"]
@@ -245,10 +245,10 @@ def test_what_the_tables_lack_is_named_at_once_and_nothing_is_made(
     alga.migrate(database)
     database.sql("DROP TABLE extension_bundle, tenant_extension_install_secrets")
     database.sql("ALTER TABLE tenant_extension_install DROP COLUMN status")
-    house = House(_fresh(make_project, database.url), database)
-    alga.tenant(database, "Oz", house.tenant)
-    shape = house.catalogue()
-    problem = house.refused("schema-missing")
+    external = ExternalProject(_fresh(make_project, database.url), database)
+    alga.tenant(database, "Oz", external.tenant)
+    shape = external.catalogue()
+    problem = external.refused("schema-missing")
     for lost in (
         "extension_bundle",
         "tenant_extension_install_secrets",
@@ -256,18 +256,18 @@ def test_what_the_tables_lack_is_named_at_once_and_nothing_is_made(
     ):
         assert lost in problem["summary"]
     assert "npm run migrate:ee" in problem["hint"]
-    assert house.catalogue() == shape
-    assert house.project.s3().list_buckets()["Buckets"] == []
+    assert external.catalogue() == shape
+    assert external.project.s3().list_buckets()["Buckets"] == []
 
 
 def test_a_database_without_any_of_algas_tables_is_explained(
-    house: House, postgres: servers.Postgres
+    external: ExternalProject, postgres: servers.Postgres
 ) -> None:
     name = f"empty_{uuid.uuid4().hex}"
     postgres.execute(f"CREATE DATABASE {name}")
-    empty = House(house.project, Database(postgres, name))
+    empty = ExternalProject(external.project, Database(postgres, name))
     try:
-        house.spec(database={"url": empty.database.url})
+        external.spec(database={"url": empty.database.url})
         problem = empty.refused("schema-missing")
         assert "tenants" in problem["summary"]
         assert empty.rows() == {}
@@ -275,53 +275,57 @@ def test_a_database_without_any_of_algas_tables_is_explained(
         postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def test_rows_of_another_tool_are_taken_over_only_when_told(house: House) -> None:
-    install = alga.install(house.database, house.tenant)
+def test_rows_of_another_tool_are_taken_over_only_when_told(external: ExternalProject) -> None:
+    install = alga.install(external.database, external.tenant)
     ids = (
         "SELECT r.id, v.id, i.id FROM extension_registry r"
         " JOIN extension_version v ON v.registry_id = r.id"
         " JOIN tenant_extension_install i ON i.registry_id = r.id AND i.version_id = v.id"
     )
-    before = house.sql(ids)
-    problem = house.refused("not-ours")
+    before = external.sql(ids)
+    problem = external.refused("not-ours")
     assert "--adopt" in problem["hint"]
     assert "another tool" in problem["summary"]
-    assert house.project.text("plan").returncode == 7
-    plan = house.project.text("plan", "--adopt")
+    assert external.project.text("plan").returncode == 7
+    plan = external.project.text("plan", "--adopt")
     assert plan.returncode == 0
     assert "release/hello" in plan.stdout
-    run = house.up("--adopt").ok()
+    run = external.up("--adopt").ok()
     assert run.steps()["update release/hello"] == "done"
     assert run.cause("release/hello").startswith("adopted")
-    assert house.sql(ids) == before
-    hello = house.hello()
+    assert external.sql(ids) == before
+    hello = external.hello()
     assert (hello["install_id"], hello["ready"]) == (install, True)
-    newest = house.sql("SELECT content_hash FROM extension_bundle ORDER BY created_at DESC LIMIT 1")
+    newest = external.sql(
+        "SELECT content_hash FROM extension_bundle ORDER BY created_at DESC LIMIT 1"
+    )
     assert newest == [(hello["content_hash"],)]
-    assert house.up().ok().changed == 0
+    assert external.up().ok().changed == 0
 
 
-def test_a_registry_row_of_another_tool_keeps_its_id_and_its_words(house: House) -> None:
+def test_a_registry_row_of_another_tool_keeps_its_id_and_its_words(
+    external: ExternalProject,
+) -> None:
     registry = str(uuid.uuid4())
-    house.sql(
+    external.sql(
         "INSERT INTO extension_registry (id, publisher, name, display_name, description)"
         " VALUES (%s, 'Example', 'com.example.hello', 'Hello!', 'By hand')",
         registry,
     )
-    house.up().ok()
-    assert house.sql("SELECT id::text, display_name, description FROM extension_registry") == [
+    external.up().ok()
+    assert external.sql("SELECT id::text, display_name, description FROM extension_registry") == [
         (registry, "Hello!", "By hand")
     ]
-    (key,) = house.objects()
+    (key,) = external.objects()
     assert f"/extensions/{registry}/" in key
-    hello = house.hello()
+    hello = external.hello()
     assert hello["registry_id"] == registry
     assert registry in hello["page_url"]
     assert get(hello["page_url"]) == page("<h1>hello</h1>")
 
 
-def _schedule(house: House, path: str, name: str) -> None:
-    house.sql(
+def _schedule(external: ExternalProject, path: str, name: str) -> None:
+    external.sql(
         "INSERT INTO tenant_extension_schedule (install_id, tenant_id, endpoint_id, name, cron)"
         " SELECT i.id, i.tenant_id, e.id, %s, '0 * * * *' FROM tenant_extension_install i"
         " JOIN extension_api_endpoint e USING (version_id) WHERE e.path = %s",
@@ -338,42 +342,42 @@ SCHEDULED = (
 )
 
 
-def test_an_upgrade_takes_the_schedules_along(house: House) -> None:
-    house.extension(PING, REPORT)
-    house.up().ok()
-    _schedule(house, "/api/ping", "hourly")
-    _schedule(house, "/api/report", "reports")
-    assert house.up().ok().changed == 0
-    house.extension(REPORT, PING, version="0.2.0")
-    run = house.up().ok()
+def test_an_upgrade_takes_the_schedules_along(external: ExternalProject) -> None:
+    external.extension(PING, REPORT)
+    external.up().ok()
+    _schedule(external, "/api/ping", "hourly")
+    _schedule(external, "/api/report", "reports")
+    assert external.up().ok().changed == 0
+    external.extension(REPORT, PING, version="0.2.0")
+    run = external.up().ok()
     assert "manifest version 0.1.0 → 0.2.0" in run.cause("release/hello")
-    assert house.sql(SCHEDULED) == [
+    assert external.sql(SCHEDULED) == [
         ("hourly", "/api/ping", "0.2.0", True),
         ("reports", "/api/report", "0.2.0", True),
     ]
-    assert house.up().ok().changed == 0
+    assert external.up().ok().changed == 0
 
 
 @pytest.mark.parametrize("keep_versions", [0, 1])
 def test_an_upgrade_that_would_strand_a_schedule_stops_before_the_rows(
-    house: House, keep_versions: int
+    external: ExternalProject, keep_versions: int
 ) -> None:
-    house.spec(keep_versions=keep_versions)
-    house.extension(PING, REPORT)
-    house.up().ok()
-    _schedule(house, "/api/report", "reports")
-    served = house.hello()["page_url"]
-    (key,) = house.objects()
+    external.spec(keep_versions=keep_versions)
+    external.extension(PING, REPORT)
+    external.up().ok()
+    _schedule(external, "/api/report", "reports")
+    served = external.hello()["page_url"]
+    (key,) = external.objects()
     for build in ("second", "third"):
-        house.extension(PING, html=f"<h1>{build}</h1>", version="0.2.0")
-        problem = house.refused("schedule-endpoint-gone")
+        external.extension(PING, html=f"<h1>{build}</h1>", version="0.2.0")
+        problem = external.refused("schedule-endpoint-gone")
         for word in ("reports", "POST", "/api/report"):
             assert word in problem["summary"]
-        assert key in house.objects(), "it is still the one that is served"
+        assert key in external.objects(), "it is still the one that is served"
     assert get(served) == page("<h1>hello</h1>")
-    house.extension(PING, REPORT, html="<h1>third</h1>", version="0.2.0")
-    house.up().ok()
-    assert house.sql(SCHEDULED) == [("reports", "/api/report", "0.2.0", True)]
+    external.extension(PING, REPORT, html="<h1>third</h1>", version="0.2.0")
+    external.up().ok()
+    assert external.sql(SCHEDULED) == [("reports", "/api/report", "0.2.0", True)]
 
 
 def _notes(run: Run) -> str:
@@ -381,25 +385,25 @@ def _notes(run: Run) -> str:
     return "\n".join([*kept, *(it["note"] for it in run.events if it["event"] == "step_progress")])
 
 
-def test_down_takes_our_install_and_says_what_stays(house: House) -> None:
-    kansas = alga.tenant(house.database, "Kansas")
-    alga.install(house.database, kansas)
-    alga.install(house.database, house.tenant, name="com.example.theirs")
-    house.spec(tenant={"name": "Oz"})
-    house.extension(PING, version="0.2.0")
-    before = house.rows()
-    house.up().ok()
-    _schedule(house, "/api/ping", "hourly")
-    install = house.hello()["install_id"]
-    registry = house.hello()["registry_id"]
-    house.sql(
+def test_down_takes_our_install_and_says_what_stays(external: ExternalProject) -> None:
+    kansas = alga.tenant(external.database, "Kansas")
+    alga.install(external.database, kansas)
+    alga.install(external.database, external.tenant, name="com.example.theirs")
+    external.spec(tenant={"name": "Oz"})
+    external.extension(PING, version="0.2.0")
+    before = external.rows()
+    external.up().ok()
+    _schedule(external, "/api/ping", "hourly")
+    install = external.hello()["install_id"]
+    registry = external.hello()["registry_id"]
+    external.sql(
         "INSERT INTO ext_storage_records (tenant, extension_install_id, namespace, key, value)"
         " VALUES (%s, %s, 'n', 'k', '1')",
-        house.tenant,
+        external.tenant,
         install,
     )
-    run = house.project.down().ok()
-    after = house.rows()
+    run = external.project.down().ok()
+    after = external.rows()
     for table in ("tenants", *(it for it in before if it.startswith("tenant_extension_"))):
         assert after[table] == before[table], table
     for table in ("registry", "version", "bundle"):
@@ -412,39 +416,39 @@ def test_down_takes_our_install_and_says_what_stays(house: House) -> None:
     for table in ("extension_registry", "extension_version", "extension_bundle"):
         assert table in notes
     assert f"1 stored value of the install {install} stay" in notes
-    assert house.project.down().ok().changed == 0
-    house.up().ok()
-    assert house.hello()["install_id"] == install
-    assert house.project.down("--volumes", "--yes").ok()
-    assert house.rows()["tenant_extension_install"] == before["tenant_extension_install"]
+    assert external.project.down().ok().changed == 0
+    external.up().ok()
+    assert external.hello()["install_id"] == install
+    assert external.project.down("--volumes", "--yes").ok()
+    assert external.rows()["tenant_extension_install"] == before["tenant_extension_install"]
 
 
-def test_an_extension_taken_out_of_the_spec_goes_and_theirs_stay(house: House) -> None:
-    alga.install(house.database, house.tenant, name="com.example.theirs")
-    theirs = house.sql("SELECT id, xmin::text FROM tenant_extension_install")
-    house.up().ok()
-    house.spec(extensions={})
-    run = house.up().ok()
+def test_an_extension_taken_out_of_the_spec_goes_and_theirs_stay(external: ExternalProject) -> None:
+    alga.install(external.database, external.tenant, name="com.example.theirs")
+    theirs = external.sql("SELECT id, xmin::text FROM tenant_extension_install")
+    external.up().ok()
+    external.spec(extensions={})
+    run = external.up().ok()
     assert "delete release/hello" in run.steps()
-    assert house.sql("SELECT id, xmin::text FROM tenant_extension_install") == theirs
-    assert house.objects() == []
+    assert external.sql("SELECT id, xmin::text FROM tenant_extension_install") == theirs
+    assert external.objects() == []
 
 
-def test_another_tenant_in_the_spec_moves_the_installation(house: House) -> None:
-    kansas = alga.tenant(house.database, "Kansas")
-    house.spec(tenant={"name": "Oz"})
-    house.up().ok()
-    house.spec(tenant={"name": "Kansas"})
-    house.up().ok()
-    assert house.sql("SELECT tenant_id FROM tenant_extension_install") == [(kansas,)]
-    assert kansas in house.hello()["page_url"]
-    assert get(house.hello()["page_url"]) == page("<h1>hello</h1>")
-    assert house.up().ok().changed == 0
+def test_another_tenant_in_the_spec_moves_the_installation(external: ExternalProject) -> None:
+    kansas = alga.tenant(external.database, "Kansas")
+    external.spec(tenant={"name": "Oz"})
+    external.up().ok()
+    external.spec(tenant={"name": "Kansas"})
+    external.up().ok()
+    assert external.sql("SELECT tenant_id FROM tenant_extension_install") == [(kansas,)]
+    assert kansas in external.hello()["page_url"]
+    assert get(external.hello()["page_url"]) == page("<h1>hello</h1>")
+    assert external.up().ok().changed == 0
 
 
-def test_the_url_is_a_secret_wherever_it_comes_from(house: House) -> None:
-    project, url = house.project, house.database.url
-    password = house.database.server.password
+def test_the_url_is_a_secret_wherever_it_comes_from(external: ExternalProject) -> None:
+    project, url = external.project, external.database.url
+    password = external.database.server.password
     (project.root / "secrets").mkdir(exist_ok=True)
     (project.root / "secrets" / "url").write_text(url + "\n")
     project.environ |= {"ALGA_DATABASE_URL": url, "ALGA_PASSWORD": password}
@@ -455,12 +459,12 @@ def test_the_url_is_a_secret_wherever_it_comes_from(house: House) -> None:
     )
     changed = []
     for way in ways:
-        house.spec(database={"url": way})
-        run = house.up().ok()
+        external.spec(database={"url": way})
+        run = external.up().ok()
         changed.append(run.changed > 0)
         assert password not in json.dumps(run.events) + run.stderr
     assert changed == [True, False, False]
-    assert house.hello()["ready"] is True
+    assert external.hello()["ready"] is True
     assert password not in project.text("status").stdout
     for path in (project.root / ".algaenv").rglob("*"):
         if path.is_file() and not path.is_relative_to(project.home / "data"):
@@ -469,21 +473,21 @@ def test_the_url_is_a_secret_wherever_it_comes_from(house: House) -> None:
             assert not (holds and path.suffix == ".log"), path
 
 
-def test_a_wrong_password_is_told_and_is_not(house: House) -> None:
+def test_a_wrong_password_is_told_and_is_not(external: ExternalProject) -> None:
     secret = "not-the-pass-word"
-    url = house.database.url.replace(house.database.server.password, secret)
-    house.spec(database={"url": url})
-    problem = house.refused("database-password")
+    url = external.database.url.replace(external.database.server.password, secret)
+    external.spec(database={"url": url})
+    problem = external.refused("database-password")
     assert "database.url" in problem["hint"]
-    plan = house.project.text("plan")
+    plan = external.project.text("plan")
     assert plan.returncode == 7
     assert "database-password" in plan.stderr
     assert secret not in json.dumps(problem) + plan.stderr + plan.stdout
 
 
-def test_a_database_that_does_not_exist_is_told(house: House) -> None:
-    house.spec(database={"url": house.database.url + "_not"})
-    problem = house.refused("database-missing")
+def test_a_database_that_does_not_exist_is_told(external: ExternalProject) -> None:
+    external.spec(database={"url": external.database.url + "_not"})
+    problem = external.refused("database-missing")
     assert "database.url" in problem["hint"]
 
 
@@ -493,78 +497,78 @@ def _nobody() -> tuple[int, str]:
     return port, f"postgresql://alga:pass-word@127.0.0.1:{port}/server"
 
 
-def test_a_database_that_does_not_answer_is_told(house: House) -> None:
+def test_a_database_that_does_not_answer_is_told(external: ExternalProject) -> None:
     port, url = _nobody()
-    house.spec(database={"url": url})
-    problem = house.refused("database-unreachable")
+    external.spec(database={"url": url})
+    problem = external.refused("database-unreachable")
     assert "database.url" in problem["hint"]
     assert "pass-word" not in json.dumps(problem)
     assert f"127.0.0.1:{port}" in problem["summary"], "it names where it knocked"
 
 
-def test_a_plan_says_that_the_database_does_not_answer(house: House) -> None:
+def test_a_plan_says_that_the_database_does_not_answer(external: ExternalProject) -> None:
     _, url = _nobody()
-    house.up().ok()
-    house.spec(database={"url": url})
-    plan = house.project.text("plan")
+    external.up().ok()
+    external.spec(database={"url": url})
+    plan = external.project.text("plan")
     assert plan.returncode in (0, 7)
     assert "the external database" in plan.stdout + plan.stderr
 
 
 @contextmanager
-def _away(house: House) -> Iterator[None]:
+def _away(external: ExternalProject) -> Iterator[None]:
     """The database is gone, for as long as the block lasts."""
-    name = house.database.name
-    house.database.server.execute(f"ALTER DATABASE {name} RENAME TO {name}_away")
+    name = external.database.name
+    external.database.server.execute(f"ALTER DATABASE {name} RENAME TO {name}_away")
     try:
         yield
     finally:
-        house.database.server.execute(f"ALTER DATABASE {name}_away RENAME TO {name}")
+        external.database.server.execute(f"ALTER DATABASE {name}_away RENAME TO {name}")
 
 
-def test_status_says_that_the_database_cannot_be_asked(house: House) -> None:
-    house.up().ok()
-    with _away(house):
-        status = house.project.text("status")
+def test_status_says_that_the_database_cannot_be_asked(external: ExternalProject) -> None:
+    external.up().ok()
+    with _away(external):
+        status = external.project.text("status")
     assert status.returncode == 0
     assert "the external database" in status.stdout + status.stderr
 
 
-def test_down_does_not_need_the_database(house: House) -> None:
+def test_down_does_not_need_the_database(external: ExternalProject) -> None:
     """It may be gone for good, or its password changed; our services go, and it says what stays."""
-    house.up().ok()
-    before = house.rows()
-    with _away(house):
-        run = house.project.down().ok()
+    external.up().ok()
+    before = external.rows()
+    with _away(external):
+        run = external.project.down().ok()
     assert "delete process/runner" in run.steps()
     assert "the external database" in _notes(run)
-    assert house.rows() == before
-    house.up().ok()
-    house.project.down().ok()
-    assert house.rows()["tenant_extension_install"] == []
+    assert external.rows() == before
+    external.up().ok()
+    external.project.down().ok()
+    assert external.rows()["tenant_extension_install"] == []
 
 
 def test_a_user_who_may_only_read_is_told_and_the_rows_stay(
-    house: House, postgres: servers.Postgres
+    external: ExternalProject, postgres: servers.Postgres
 ) -> None:
     user = f"reader_{uuid.uuid4().hex[:8]}"
-    house.sql(f"CREATE ROLE {user} LOGIN PASSWORD 'reader-pass' IN ROLE pg_read_all_data")
+    external.sql(f"CREATE ROLE {user} LOGIN PASSWORD 'reader-pass' IN ROLE pg_read_all_data")
     try:
-        url = f"postgresql://{user}:reader-pass@127.0.0.1:{postgres.port}/{house.database.name}"
-        house.spec(database={"url": url})
-        house.refused("database-permission")
+        url = f"postgresql://{user}:reader-pass@127.0.0.1:{postgres.port}/{external.database.name}"
+        external.spec(database={"url": url})
+        external.refused("database-permission")
     finally:
-        house.sql(f"DROP ROLE {user}")
+        external.sql(f"DROP ROLE {user}")
 
 
-def test_an_upper_case_tenant_of_another_tool_is_respelled(house: House) -> None:
+def test_an_upper_case_tenant_of_another_tool_is_respelled(external: ExternalProject) -> None:
     """Alga compares tenants as text: a row that spells one otherwise is invisible to it."""
-    install = alga.install(house.database, house.tenant.upper())
-    house.refused("not-ours")
-    house.up("--adopt").ok()
-    assert house.sql("SELECT id::text, tenant_id FROM tenant_extension_install") == [
-        (install, house.tenant)
+    install = alga.install(external.database, external.tenant.upper())
+    external.refused("not-ours")
+    external.up("--adopt").ok()
+    assert external.sql("SELECT id::text, tenant_id FROM tenant_extension_install") == [
+        (install, external.tenant)
     ]
-    (key,) = house.objects()
-    assert key.startswith(f"tenants/{house.tenant}/")
-    assert house.hello()["ready"] is True
+    (key,) = external.objects()
+    assert key.startswith(f"tenants/{external.tenant}/")
+    assert external.hello()["ready"] is True

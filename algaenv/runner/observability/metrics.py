@@ -122,7 +122,9 @@ class MetricSeries:
         self.gauges = {
             GaugeName.THREADS_BUSY: threads.labels("busy"),
             GaugeName.THREADS_STUCK: threads.labels("stuck"),
-            GaugeName.CALLS_QUEUED: _gauge(registry, "calls_queued", "Calls that wait for a lane."),
+            GaugeName.CALLS_QUEUED: _gauge(
+                registry, "calls_queued", "Calls that wait for a thread."
+            ),
             GaugeName.COMPILES_RUNNING: _gauge(registry, "compiles_running", "Compiles under way."),
             GaugeName.COMPONENTS_LOADED: _gauge(
                 registry, "components_loaded", "Components in memory, of all workers together."

@@ -219,7 +219,7 @@ class GuestExecutor:
             job.timer = job.loop.call_later(GRACE_SECONDS, self._write_off, job)
             return
         self._notify_drained()
-        message = "the time of the call was over before a lane was free"
+        message = "the time of the call was over before a guest thread was free"
         job.future.set_exception(GuestFailure(Kind.TIMEOUT, message))
 
     def _write_off(self, job: _Job[Any]) -> None:

@@ -35,7 +35,7 @@ class DockerObserver:
         self._id = environment_id
 
     def observe(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
-        """See `reconcile.protocols.Eyes`. Raises EngineGone when the engine does not answer."""
+        """See `reconcile.protocols.Observer`. Raises EngineGone when the engine does not answer."""
         with translate_errors(_OBSERVING):
             networks = [as_map(one) for one in as_list(self._engine.get("/networks"))]
             seen: dict[Address, Observation] = {}

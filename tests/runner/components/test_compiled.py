@@ -1,4 +1,4 @@
-"""Compiled once, by whoever needs it first, and never stored when it failed."""
+"""A component is compiled once, by the first caller, and never stored when it failed."""
 
 from __future__ import annotations
 

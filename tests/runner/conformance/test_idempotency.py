@@ -177,7 +177,7 @@ def test_a_twin_of_a_failure_runs(counted: Counted, kind: Kind) -> None:
         first = pool.submit(counted.call, script=failing)
         second = pool.submit(counted.call)
         outcomes = sorted((first.result().status, second.result().status))
-    # Whoever came first: the good one is run, or replayed to the other.
+    # In either order: the good one is run, or replayed to the other.
     assert outcomes in ([200, 500], [200, 200])
 
 

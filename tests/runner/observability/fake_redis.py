@@ -96,7 +96,7 @@ class Server:
                 return fields if len(fields) >= least else []
 
             entries = until(f"{least} entries of {key}", look)
-            # With this, whoever wrote the last of them was told so, too.
+            # With this, the writer of the last of them has its reply, too.
             client.ping()
             return entries
 
