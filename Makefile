@@ -54,6 +54,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell algaenv benchmarks docs *.md
 
 audit: $(VENV)/.test
 	.ci/audit $(BIN)/uv

@@ -22,7 +22,7 @@ WAIT = 60.0
 @pytest.fixture(scope="module")
 def hasty(_database: Database, _runner: StubRunner) -> Iterator[Gateway]:
     """A gateway that gives bodies and the runner half a second."""
-    first = "from algaenv.gateway import body_limit; body_limit.BODY_SECONDS = 0.5"
+    first = "from algaenv.serving import request_limits; request_limits.BODY_SECONDS = 0.5"
     env = _env(_database, _runner) | {"EXT_GATEWAY_TIMEOUT_MS": "500"}
     with gateway(env, first) as service:
         yield service

@@ -16,11 +16,11 @@ from algaenv.runner.components.compiler import CompileQueue
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
-from algaenv.runner.components.compiler import Slots
+from algaenv.runner.components.compiler import CompileQueue
 
 async def main():
     folder, temporary = map(Path, sys.argv[1:])
-    async with Slots(folder, 1, temporary=temporary).hold():
+    async with CompileQueue(folder, 1, temporary=temporary).slot():
         print("held", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
 

@@ -114,7 +114,7 @@ def test_failures(host: Host, begin: Begin, server: Stub) -> None:
 
 @pytest.mark.parametrize("hang", ["head", "body"])
 def test_its_own_limit(begin: Begin, server: Stub, hang: str) -> None:
-    host = begin(UI_PROXY_BASE_URL=server.url, CAP_UI_PROXY_TIMEOUT_MS="150")
+    host = begin(UI_PROXY_BASE_URL=server.url, UI_PROXY_TIMEOUT_MS="150")
     server.respond(StubResponse(200, b"x", hang=hang))
     started = time.monotonic()
     assert host.call(CALL, "x", None) == Err("internal")

@@ -15,9 +15,9 @@ from algaenv.runner.observability.access_log import MAX_QUEUED_LINES
 
 PREPARED = """
 import asyncio, json, logging, os, sys, threading, time
-from algaenv.runner.observability.access_log import start_journal
+from algaenv.runner.observability.access_log import configure_logging
 
-start_journal("info")
+configure_logging("info")
 log = logging.getLogger("test")
 
 def say(number, **fields):
@@ -237,12 +237,12 @@ def test_what_a_guest_says() -> None:
     lines = said(
         """
         from algaenv.runner.observability.guest_log import GuestLog
-        from algaenv.runner.settings import StreamSettings
+        from algaenv.runner.settings import DebugStreamSettings
         from tests.runner.observability.conftest import Tallied, invocation
 
-        guests = GuestLog(StreamSettings(), Tallied())
-        guests.heard(invocation(guests), "log", "warn", 'listening\\n{"event": "forged"}')
-        guests.heard(invocation(guests, request_id=None), "stdout", "info", "é" * 10_000)
+        guests = GuestLog(DebugStreamSettings(), Tallied())
+        guests.write(invocation(guests), "log", "warn", 'listening\\n{"event": "forged"}')
+        guests.write(invocation(guests, request_id=None), "stdout", "info", "é" * 10_000)
         """
     )
     for line in lines:
