@@ -117,17 +117,3 @@ def most_severe(codes: Iterable[ExitCode]) -> ExitCode:
     """The first of PRECEDENCE among `codes`; DONE when there is none."""
     found = set(codes)
     return next((code for code in PRECEDENCE if code in found), ExitCode.DONE)
-
-
-CODES: tuple[tuple[str, str], ...] = (
-    ("usage", "the command line is wrong, or data would be deleted without confirmation"),
-    ("spec-missing", "no spec is named, and none is here or in a directory above"),
-    ("no-variables", "the app server's variables were asked for, but nothing is there yet"),
-    ("gateway-silent", "an extension is called, and the gateway does not answer"),
-    (
-        "output-unwritable",
-        "standard output takes no answer, since its disk is full, say",
-    ),
-    ("unexpected", "a bug in algaenv; the log that the message names holds the traceback"),
-)
-"""Problem codes that the command line itself raises."""

@@ -2,8 +2,9 @@ import re
 from pathlib import Path
 
 import algaenv.bundle
-from algaenv.bundle.codes import CODES
+from algaenv.problems import load_problem_codes
 
+CODES = [(each.code, each.meaning) for each in load_problem_codes()["bundle"]]
 PACKAGE = Path(algaenv.bundle.__file__).parent
 
 
@@ -11,7 +12,6 @@ def test_every_code_is_listed_and_every_listed_one_used() -> None:
     used = {
         code
         for path in PACKAGE.rglob("*.py")
-        if path.name != "codes.py"
         for code in re.findall(r'"((?:manifest|source|archive)(?:-[a-z0-9]+)+)"', path.read_text())
     }
     assert used == {code for code, _ in CODES}

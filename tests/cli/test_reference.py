@@ -83,13 +83,11 @@ def test_every_problem_code_of_the_command_line_is_listed_and_used() -> None:
     from pathlib import Path
 
     import algaenv.cli
-    from algaenv.cli.exit_codes import CODES
+    from algaenv.problems import load_problem_codes
 
     root = Path(algaenv.cli.__file__).parent
-    source = "".join(
-        path.read_text() for path in root.rglob("*.py") if path.name != "exit_codes.py"
-    )
+    source = "".join(path.read_text() for path in root.rglob("*.py"))
     used = set(re.findall(r'code="([a-z-]+)"', source)) | set(
         re.findall(r'Problem\("([a-z-]+)"', source)
     )
-    assert used == {code for code, _ in CODES}
+    assert used == {each.code for each in load_problem_codes()["cli"]}

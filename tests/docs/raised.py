@@ -12,23 +12,10 @@ import algaenv
 
 PACKAGE = Path(algaenv.__file__).parent
 KEBAB = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)+")
-LISTS = "codes.py"
-"""How the names of modules end that hold `CODES`."""
-
-
-def lists() -> Mapping[str, tuple[tuple[str, str], ...]]:
-    """Module → its `CODES`, for every module that has them."""
-    found = {}
-    for path in sorted(PACKAGE.rglob(f"*{LISTS}")):
-        name = ".".join(("algaenv", *path.relative_to(PACKAGE).with_suffix("").parts))
-        module = __import__(name, fromlist=["CODES"])
-        if hasattr(module, "CODES"):
-            found[name] = module.CODES
-    return found
 
 
 def words() -> Mapping[Path, set[str]]:
-    """File → every string in it, lists left out."""
+    """File → every string in it."""
     return {
         path: {
             node.value
@@ -48,9 +35,7 @@ def raised() -> Mapping[Path, set[str]]:
 
 def _sources() -> Mapping[Path, ast.Module]:
     return {
-        path: ast.parse(path.read_text(encoding="utf-8"))
-        for path in sorted(PACKAGE.rglob("*.py"))
-        if not path.name.endswith(LISTS)
+        path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))
     }
 
 

@@ -1,18 +1,20 @@
-"""Every problem code is listed beside the code that raises it, and explained on the page."""
+"""Every problem code is registered for the package that raises it, and explained on the page."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from algaenv.problems import ProblemCode, load_problem_codes
 from tests.docs.pages import read
-from tests.docs.raised import KEBAB, PACKAGE, lists, raised, words
+from tests.docs.raised import KEBAB, PACKAGE, raised, words
 
 PAGE = read("docs/reference/problems.md")
 SECTION = re.compile(r"^## [^\n]+\n\n<!-- (\S+) -->\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\| `([a-z0-9-]+)` \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
-WHOLE_RUN = "algaenv.reconcile.codes"
-"""Lists the codes of packages that have no list of their own."""
+WHOLE_RUN = "reconcile"
+"""Holds the codes of packages that have no section of their own."""
+REGISTRY = load_problem_codes()
 
 
 def plain(meaning: str) -> str:
@@ -20,66 +22,60 @@ def plain(meaning: str) -> str:
     return meaning[0].lower() + meaning[1:].rstrip(".")
 
 
-def lists_of(path: Path) -> list[str]:
-    """The lists of the packages that hold a file."""
-    inside = [
-        name for name in lists() if path.is_relative_to(PACKAGE.joinpath(*name.split(".")[1:-1]))
-    ]
+def sections_of(path: Path) -> list[str]:
+    """The sections of the packages that hold a file."""
+    inside = [name for name in REGISTRY if path.is_relative_to(PACKAGE.joinpath(*name.split(".")))]
     return inside or [WHOLE_RUN]
 
 
-def test_every_list_is_a_table_of_the_page() -> None:
+def row(code: ProblemCode) -> tuple[str, str, str]:
+    return code.code, plain(code.meaning), code.hint
+
+
+def test_every_section_is_a_table_of_the_page() -> None:
     tables = {
-        name: [(code, plain(meaning)) for code, meaning, _ in ROW.findall(text)]
+        name: sorted((code, plain(meaning), hint) for code, meaning, hint in ROW.findall(text))
         for name, text in SECTION.findall(PAGE)
     }
-    listed = {
-        name: sorted((code, plain(meaning)) for code, meaning in codes)
-        for name, codes in lists().items()
-    }
-    assert {name: sorted(rows) for name, rows in tables.items()} == listed
+    assert tables == {name: sorted(map(row, codes)) for name, codes in REGISTRY.items()}
     assert len(re.findall(r"^\| `", PAGE, re.MULTILINE)) == sum(map(len, tables.values()))
 
 
-def test_every_row_says_what_to_do() -> None:
-    for code, _, advice in ROW.findall(PAGE):
-        assert len(advice.split()) > 1, code
-        assert not advice.endswith("."), code
-
-
-def test_within_a_list_a_code_stands_once() -> None:
-    for name, codes in lists().items():
-        assert len(codes) == len(dict(codes)), name
+def test_every_code_has_a_hint() -> None:
+    for codes in REGISTRY.values():
+        for each in codes:
+            assert len(each.hint.split()) > 1, each
+            assert not each.hint.endswith("."), each
 
 
 def test_every_code_that_is_raised_is_listed_in_its_package() -> None:
-    known = {name: {code for code, _ in codes} for name, codes in lists().items()}
+    known = {name: {each.code for each in codes} for name, codes in REGISTRY.items()}
     unlisted = {
         f"{path.relative_to(PACKAGE)}: {code}"
         for path, codes in raised().items()
         for code in codes
-        if not any(code in known[name] for name in lists_of(path))
+        if not any(code in known[name] for name in sections_of(path))
     }
     assert unlisted == set()
     assert sum(map(len, raised().values())) > 150
 
 
 def test_every_code_that_is_listed_is_raised_in_its_package() -> None:
-    spoken: dict[str, set[str]] = {name: set() for name in lists()}
+    used: dict[str, set[str]] = {name: set() for name in REGISTRY}
     for path, texts in words().items():
-        for name in lists_of(path):
-            spoken[name] |= texts
+        for name in sections_of(path):
+            used[name] |= texts
     idle = {
-        f"{name}: {code}"
-        for name, codes in lists().items()
-        for code, _ in codes
-        if code not in spoken[name]
+        f"{name}: {each.code}"
+        for name, codes in REGISTRY.items()
+        for each in codes
+        if each.code not in used[name]
     }
     assert idle == set()
 
 
 def test_codes_are_written_alike() -> None:
     words_alone = {"usage", "unexpected", "locked"}
-    for codes in lists().values():
-        for code, _ in codes:
-            assert KEBAB.fullmatch(code) or code in words_alone, code
+    for codes in REGISTRY.values():
+        for each in codes:
+            assert KEBAB.fullmatch(each.code) or each.code in words_alone, each

@@ -6,22 +6,18 @@ import re
 from pathlib import Path
 
 import algaenv.gateway
-from algaenv.gateway.codes import CODES
 from algaenv.gateway.quirks import QUIRKS
+from algaenv.problems import load_problem_codes
 
-SOURCES = [
-    path.read_text()
-    for path in Path(algaenv.gateway.__file__).parent.glob("*.py")
-    if path.name != "codes.py"
-]
+CODES = load_problem_codes()["gateway"]
+SOURCES = [path.read_text() for path in Path(algaenv.gateway.__file__).parent.glob("*.py")]
 
 
 def test_codes() -> None:
     used = {code for text in SOURCES for code in re.findall(r'"(gateway-[a-z-]+)"', text)}
     used.discard("gateway-")
-    assert used == {code for code, _ in CODES}
-    assert [code for code, _ in CODES] == sorted({code for code, _ in CODES})
-    assert all(meaning.endswith(".") for _, meaning in CODES)
+    assert used == {each.code for each in CODES}
+    assert all(each.meaning.endswith(".") for each in CODES)
 
 
 def test_faults_have_names_of_their_own() -> None:

@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 
 import algaenv.spec
-from algaenv.spec.codes import CODES
+from algaenv.problems import load_problem_codes
 
+CODES = [(each.code, each.meaning) for each in load_problem_codes()["spec"]]
 PACKAGE = Path(algaenv.spec.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "spec.md"
 
@@ -18,7 +19,6 @@ def raised() -> set[str]:
     return {
         node.value
         for path in PACKAGE.rglob("*.py")
-        if path.name != "codes.py"
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)

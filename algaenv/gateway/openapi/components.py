@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from algaenv.gateway.codes import CODES
 from algaenv.gateway.quirks import QUIRK_HEADER as FAULT
 from algaenv.gateway.quirks import QUIRKS
 from algaenv.gateway.responses import PROBLEM_JSON
+from algaenv.problems import load_problem_codes
 
 Json = dict[str, Any]
 
@@ -129,8 +129,9 @@ def forbidden_response(*more: str) -> Json:
 
 def shared_components() -> Json:
     """Schemas and headers that several parts refer to."""
+    codes = load_problem_codes()["gateway"]
     problem = {
-        "code": enum_of(code for code, _ in CODES),
+        "code": enum_of(each.code for each in codes),
         "summary": STRING,
         "hint": STRING,
         "reason": STRING,
@@ -139,7 +140,7 @@ def shared_components() -> Json:
     return {
         "schemas": {
             "Problem": object_of(problem, optional=("reason", "stderr"))
-            | {"description": "\n".join(f"* `{code}`: {text}" for code, text in CODES)},
+            | {"description": "\n".join(f"* `{each.code}`: {each.meaning}" for each in codes)},
             "Details": object_of(
                 {
                     "formErrors": array_of(STRING),
