@@ -41,6 +41,11 @@ class Peer:
         self.answer = answer
         self.asked: list[ReceivedRequest] = []
 
+    def reset(self, answer: Answer) -> None:
+        """Forget what a test before this one asked, and answer like this."""
+        self.asked = []
+        self.answer = answer
+
     def respond_json(self, fields: object, status: int = 200) -> None:
         body = json.dumps(fields).encode()
         self.answer = lambda asked: PeerResponse(status, body)

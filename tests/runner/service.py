@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -36,13 +37,21 @@ class Answer:
 class Service:
     """A running runner."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(
+        self, process: subprocess.Popen[str], env: Mapping[str, str] | None = None
+    ) -> None:
         self.process = process
+        self.env: Mapping[str, str] = env or {}
         self.lines: list[dict[str, Any]] = []
         self._news: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._listen)
         self._thread.start()
         self.port: int = self.line("listening")["port"]
+
+    @property
+    def cache_root(self) -> Path:
+        """Its cache directory."""
+        return Path(self.env["EXT_CACHE_ROOT"])
 
     def ask(
         self,
@@ -123,7 +132,7 @@ def started(env: Mapping[str, str]) -> Iterator[Service]:
     )
     service: Service | None = None
     try:
-        service = Service(process)
+        service = Service(process, env)
         yield service
     finally:
         if service is None:

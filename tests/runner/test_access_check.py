@@ -18,13 +18,13 @@ def ask(service: Service, route: str, **headers: str) -> Answer:
 
 
 @pytest.fixture
-def bare(start: Start) -> Service:
-    return start()
+def bare(reuse: Start) -> Service:
+    return reuse()
 
 
 @pytest.fixture
-def guarded(start: Start) -> Service:
-    return start(RUNNER_INBOUND_TOKEN="right", RUNNER_ALLOWED_HOSTS="Dev.Example.com")
+def guarded(reuse: Start) -> Service:
+    return reuse(RUNNER_INBOUND_TOKEN="right", RUNNER_ALLOWED_HOSTS="Dev.Example.com")
 
 
 def test_pages_of_others_cannot_call(bare: Service) -> None:

@@ -10,9 +10,9 @@ from .peers import Peer, PeerResponse
 HASH = "sha256:" + "ab" * 32
 
 
-def test_a_known_host(start: Start, registry: Peer) -> None:
+def test_a_known_host(reuse: Start, registry: Peer) -> None:
     registry.respond_json({"tenant_id": "t 1&2", "extension_id": "my ext", "content_hash": HASH})
-    answer = start().ask("/?parentOrigin=x", {"host": "shop.example.com:8085"})
+    answer = reuse().ask("/?parentOrigin=x", {"host": "shop.example.com:8085"})
     assert (answer.status, answer.body) == (307, b"")
     assert answer.headers["location"] == (
         f"/ext-ui/my%20ext/{HASH}/index.html?tenant=t+1%262&extensionId=my+ext"
@@ -43,15 +43,15 @@ def test_the_registrys_own_path_is_replaced(start: Start, registry: Peer) -> Non
     ],
 )
 def test_hosts_that_lead_nowhere(
-    start: Start, registry: Peer, said: PeerResponse, status: int
+    reuse: Start, registry: Peer, said: PeerResponse, status: int
 ) -> None:
     registry.answer = lambda asked: said
-    answer = start().ask("/")
+    answer = reuse().ask("/")
     assert (answer.status, answer.body) == (status, b"")
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_no_registry_and_no_host(start: Start) -> None:
-    service = start(REGISTRY_BASE_URL="http://127.0.0.1:9")
+def test_no_registry_and_no_host(reuse: Start) -> None:
+    service = reuse(REGISTRY_BASE_URL="http://127.0.0.1:9")
     assert service.ask("/").status == 502
     assert service.ask("/", {"host": ""}).status == 400

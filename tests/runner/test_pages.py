@@ -23,8 +23,8 @@ def etag(body: bytes) -> str:
     return f'"sha256-{hashlib.sha256(body).hexdigest()}"'
 
 
-def test_a_page_and_its_304(start: Start, demo: Bundle) -> None:
-    service = start()
+def test_a_page_and_its_304(reuse: Start, demo: Bundle) -> None:
+    service = reuse()
     assert service.post("/warmup", {"content_hash": demo.digest.prefixed}).status == 400
     page = service.ask(demo.path(), WHO)
     assert (page.status, page.body) == (200, INDEX)
@@ -47,8 +47,8 @@ def test_a_page_and_its_304(start: Start, demo: Bundle) -> None:
     }
 
 
-def test_a_script_has_no_policy(start: Start, demo: Bundle) -> None:
-    script = start().ask(demo.path("assets/app.js"), WHO)
+def test_a_script_has_no_policy(reuse: Start, demo: Bundle) -> None:
+    script = reuse().ask(demo.path("assets/app.js"), WHO)
     assert (script.status, script.body) == (200, APP)
     assert script.headers["content-type"] == "text/javascript"
     assert script.headers["x-content-type-options"] == "nosniff"
@@ -56,8 +56,8 @@ def test_a_script_has_no_policy(start: Start, demo: Bundle) -> None:
     assert script.immutable
 
 
-def test_the_index_answers_for_other_paths_and_is_not_kept(start: Start, demo: Bundle) -> None:
-    service = start()
+def test_the_index_answers_for_other_paths_and_is_not_kept(reuse: Start, demo: Bundle) -> None:
+    service = reuse()
     for tail in ("some/client/route", "missing.js", "assets", "assets/app.js/deeper", "x" * 300):
         answer = service.ask(demo.path(tail), WHO)
         assert (answer.status, answer.body) == (200, INDEX), tail
@@ -103,14 +103,14 @@ def test_the_policy_can_be_set(
         ("", 200),
     ],
 )
-def test_if_none_match(start: Start, demo: Bundle, tags: str, status: int) -> None:
-    service = start()
+def test_if_none_match(reuse: Start, demo: Bundle, tags: str, status: int) -> None:
+    service = reuse()
     answer = service.ask(demo.path(), WHO | {"if-none-match": tags.format(etag=etag(INDEX))})
     assert answer.status == status
 
 
-def test_head_and_ranges(start: Start, demo: Bundle) -> None:
-    service = start()
+def test_head_and_ranges(reuse: Start, demo: Bundle) -> None:
+    service = reuse()
     head = service.ask(demo.path(), WHO, method="HEAD")
     assert (head.status, head.body) == (200, b"")
     assert head.headers["content-length"] == str(len(INDEX))
@@ -142,19 +142,19 @@ def test_head_and_ranges(start: Start, demo: Bundle) -> None:
         "%2e%2e/x",
     ],
 )
-def test_paths_that_are_refused(start: Start, demo: Bundle, tail: str) -> None:
-    answer = start().ask(demo.path(tail), WHO)
+def test_paths_that_are_refused(reuse: Start, demo: Bundle, tail: str) -> None:
+    answer = reuse().ask(demo.path(tail), WHO)
     assert (answer.status, answer.body) == (400, b"invalid path")
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_paths_that_are_brought_into_shape(start: Start, files: Files) -> None:
+def test_paths_that_are_brought_into_shape(reuse: Start, files: Files) -> None:
     odd = bundle(
         {"ui/index.html": INDEX, "ui/a b/é.JS": b"1", "ui/plain": b"2", "ui/v1.2/x.js": b"3"}
     )
     files.objects[odd.key] = odd.archive
-    service = start()
+    service = reuse()
     for tail, body in {
         "a%20b//%C3%A9.JS": b"1",
         "a%20b%2F%C3%A9.JS/": b"1",
@@ -169,7 +169,7 @@ def test_paths_that_are_brought_into_shape(start: Start, files: Files) -> None:
     assert types == "text/javascript"
 
 
-def test_every_type(start: Start, files: Files) -> None:
+def test_every_type(reuse: Start, files: Files) -> None:
     types = {
         "html": "text/html",
         "js": "text/javascript",
@@ -186,7 +186,7 @@ def test_every_type(start: Start, files: Files) -> None:
     }
     made = bundle({f"ui/file.{suffix}": suffix.encode() for suffix in types})
     files.objects[made.key] = made.archive
-    service = start()
+    service = reuse()
     got = {
         suffix: service.ask(made.path(f"file.{suffix}"), WHO).headers["content-type"]
         for suffix in types
@@ -206,21 +206,21 @@ def test_every_type(start: Start, files: Files) -> None:
         "md5:1",
     ],
 )
-def test_hashes_that_are_refused(start: Start, demo: Bundle, content_hash: str) -> None:
+def test_hashes_that_are_refused(reuse: Start, demo: Bundle, content_hash: str) -> None:
     spelled = content_hash.format(hex=demo.digest.hex, short=demo.digest.hex[:-1])
-    answer = start().ask(f"/ext-ui/{EXTENSION}/{spelled}/index.html", WHO)
+    answer = reuse().ask(f"/ext-ui/{EXTENSION}/{spelled}/index.html", WHO)
     assert (answer.status, answer.body) == (400, b"invalid content hash")
 
 
-def test_hashes_that_are_taken(start: Start, demo: Bundle) -> None:
-    service = start()
+def test_hashes_that_are_taken(reuse: Start, demo: Bundle) -> None:
+    service = reuse()
     for spelled in (f"sha256:{demo.digest.hex.upper()}", f"sha256%3A{demo.digest.hex}"):
         answer = service.ask(f"/ext-ui/{EXTENSION}/{spelled}/index.html", WHO)
         assert answer.status == 200
 
 
-def test_urls_without_a_page(start: Start, demo: Bundle) -> None:
-    service = start()
+def test_urls_without_a_page(reuse: Start, demo: Bundle) -> None:
+    service = reuse()
     root = f"/ext-ui/{EXTENSION}/{demo.digest.prefixed}"
     for path in (root, f"{root}/", "/ext-ui/", "/ext-ui//x/y", "/nowhere", "/health"):
         answer = service.ask(path, WHO)
@@ -233,8 +233,8 @@ def test_urls_without_a_page(start: Start, demo: Bundle) -> None:
     assert twice.body.startswith(b"Failed to deserialize query string: ")
 
 
-def test_other_methods(start: Start, demo: Bundle) -> None:
-    service = start()
+def test_other_methods(reuse: Start, demo: Bundle) -> None:
+    service = reuse()
     for path, allow in {
         demo.path(): "GET,HEAD",
         "/healthz": "GET,HEAD",
@@ -245,11 +245,11 @@ def test_other_methods(start: Start, demo: Bundle) -> None:
         assert answer.headers["allow"] == allow
 
 
-def test_a_bundle_without_an_index(start: Start, files: Files) -> None:
+def test_a_bundle_without_an_index(reuse: Start, files: Files) -> None:
     for content in ({"ui/dist/index.html": INDEX}, {"dist/main.wasm": b"\0asm"}):
         made = bundle(content)
         files.objects[made.key] = made.archive
-    service = start()
+    service = reuse()
     first = bundle({"ui/dist/index.html": INDEX})
     assert service.ask(first.path("dist/index.html"), WHO).body == INDEX
     nothing = bundle({"dist/main.wasm": b"\0asm"})
@@ -323,7 +323,7 @@ def test_what_is_taken_out_of_the_archive(start: Start, files: Files, tmp_path: 
     ],
 )
 def test_names_that_would_leave_their_place_in_a_key(
-    start: Start,
+    reuse: Start,
     demo: Bundle,
     file_server: Peer,
     *,
@@ -331,6 +331,6 @@ def test_names_that_would_leave_their_place_in_a_key(
     headers: dict[str, str],
     message: bytes,
 ) -> None:
-    answer = start().ask(path.format(hash=demo.digest.prefixed), headers)
+    answer = reuse().ask(path.format(hash=demo.digest.prefixed), headers)
     assert (answer.status, answer.body) == (400, message)
     assert not [asked for asked in file_server.paths() if "sha256" in asked]

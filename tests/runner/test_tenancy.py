@@ -28,9 +28,9 @@ def test_the_registry_is_asked_once_for_a_while(start: Start, demo: Bundle, regi
     assert second.query["hash"] == f"sha256:{demo.digest.hex.upper()}"
 
 
-def test_unset_means_strict(start: Start, demo: Bundle, registry: Peer) -> None:
+def test_unset_means_strict(reuse: Start, demo: Bundle, registry: Peer) -> None:
     # An empty value is not "unset": Alga's runner reads it as not strict.
-    assert start(EXT_STATIC_STRICT_VALIDATION="").ask(demo.path(), WHO).status == 200
+    assert reuse(EXT_STATIC_STRICT_VALIDATION="").ask(demo.path(), WHO).status == 200
     assert registry.asked == []
 
 
@@ -39,9 +39,9 @@ def test_unset_means_strict(start: Start, demo: Bundle, registry: Peer) -> None:
     [("TRUE", 1, True), ("1", 0, True), ("Yes", 0, True), (" true ", 0, False), ("0", 0, False)],
 )
 def test_two_readings_of_strict(
-    start: Start, demo: Bundle, registry: Peer, *, value: str, asks: int, demands: bool
+    reuse: Start, demo: Bundle, registry: Peer, *, value: str, asks: int, demands: bool
 ) -> None:
-    service = start(EXT_STATIC_STRICT_VALIDATION=value)
+    service = reuse(EXT_STATIC_STRICT_VALIDATION=value)
     assert service.ask(demo.path(), WHO).status == 200
     assert registry.paths().count("/api/installs/validate") == asks
     registry.respond_json({}, 404)
@@ -62,17 +62,17 @@ def test_two_readings_of_strict(
         PeerResponse(body=b'{"valid": true}', cut=True),
     ],
 )
-def test_denied(start: Start, demo: Bundle, registry: Peer, said: PeerResponse) -> None:
+def test_denied(reuse: Start, demo: Bundle, registry: Peer, said: PeerResponse) -> None:
     registry.answer = lambda asked: said if asked.path.startswith("/api") else PeerResponse(404)
-    answer = start(**STRICT).ask(demo.path(), WHO)
+    answer = reuse(**STRICT).ask(demo.path(), WHO)
     assert (answer.status, answer.body) == (404, b"")
     assert answer.headers["cache-control"] == "no-store"
 
 
 def test_failures_are_not_remembered_and_denials_shortly(
-    start: Start, demo: Bundle, registry: Peer
+    reuse: Start, demo: Bundle, registry: Peer
 ) -> None:
-    service = start(**STRICT)
+    service = reuse(**STRICT)
     registry.respond_json({}, 503)
     assert service.ask(demo.path(), WHO).status == 404
     registry.respond_json({"valid": True})
@@ -89,23 +89,23 @@ def test_failures_are_not_remembered_and_denials_shortly(
     assert service.ask(other, WHO).status == 200
 
 
-def test_a_slow_registry_is_a_no(start: Start, demo: Bundle, registry: Peer) -> None:
+def test_a_slow_registry_is_a_no(reuse: Start, demo: Bundle, registry: Peer) -> None:
     def slow(asked: ReceivedRequest) -> PeerResponse:
         time.sleep(2)
         return PeerResponse(body=b'{"valid": true}')
 
     registry.answer = slow
-    service = start(**STRICT)
+    service = reuse(**STRICT)
     began = time.monotonic()
     assert service.ask(demo.path(), WHO).status == 404
     assert time.monotonic() - began < 1.8
 
 
-def test_the_key_goes_to_no_other_host(start: Start, demo: Bundle, registry: Peer) -> None:
+def test_the_key_goes_to_no_other_host(reuse: Start, demo: Bundle, registry: Peer) -> None:
     with peer(lambda asked: PeerResponse(body=b'{"valid": true}')) as other:
         elsewhere = other.url.replace("127.0.0.1", "localhost") + "/steal"
         registry.answer = lambda asked: PeerResponse(302, headers={"location": elsewhere})
-        service = start(**STRICT)
+        service = reuse(**STRICT)
         assert service.ask(demo.path(), WHO).status == 404
         assert other.asked == []
         registry.answer = lambda asked: (
@@ -145,13 +145,13 @@ def test_query_before_header_before_memory_before_host(
     assert registry.paths().count("/api/installs/lookup-by-host") == 1
 
 
-def test_only_a_good_answer_is_remembered(start: Start, demo: Bundle, registry: Peer) -> None:
+def test_only_a_good_answer_is_remembered(reuse: Start, demo: Bundle, registry: Peer) -> None:
     def answer(asked: ReceivedRequest) -> PeerResponse:
         good = asked.query.get("tenant") == TENANT
         return PeerResponse(body=b'{"valid": true}') if good else PeerResponse(404)
 
     registry.answer = answer
-    service = start(**STRICT)
+    service = reuse(**STRICT)
     assert service.ask(f"{demo.path()}?tenant={TENANT}").status == 200
     assert service.ask(f"{demo.path()}?tenant=stranger").status == 404
     assert service.ask(demo.path("assets/app.js")).status == 200
@@ -166,19 +166,19 @@ def test_a_failed_answer_is_not_remembered(start: Start, demo: Bundle, registry:
     assert "tenant" not in service.line("request")
 
 
-def test_nobody_knows(start: Start, demo: Bundle, registry: Peer) -> None:
+def test_nobody_knows(reuse: Start, demo: Bundle, registry: Peer) -> None:
     registry.respond_json({}, 404)
-    service = start(**STRICT)
+    service = reuse(**STRICT)
     assert service.ask(demo.path()).status == 404
     registry.respond_json({"tenant_id": 5})
     assert service.ask(demo.path()).status == 404
 
 
 def test_without_a_tenant_only_what_is_there_is_served(
-    start: Start, demo: Bundle, registry: Peer
+    reuse: Start, demo: Bundle, registry: Peer
 ) -> None:
     registry.respond_json({}, 404)
-    service = start()
+    service = reuse()
     assert service.ask(demo.path()).json == {"code": "extract_failed"}
     assert service.ask(demo.path(), WHO).status == 200
     assert service.ask(demo.path(extension="another")).status == 200
