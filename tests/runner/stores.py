@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import socket
 import subprocess
@@ -18,7 +19,6 @@ import pytest
 
 ACCESS_KEY = "test-access"
 SECRET_KEY = "test-secret-key"
-BUCKET = "extensions"
 KINDS = (pytest.param("minio", marks=pytest.mark.minio), "rclone")
 
 
@@ -43,19 +43,20 @@ def _rclone() -> str:
 
 
 class Store:
-    """A server that can be stopped and started again on its port."""
+    """A server that can be stopped and started again on its port, and a bucket of it."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind = kind
         self.port = free_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.bucket = ""
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def env(self) -> dict[str, str]:
         return {
-            "BUNDLE_STORE_BASE": f"{self.endpoint}/{BUCKET}",
+            "BUNDLE_STORE_BASE": f"{self.endpoint}/{self.bucket}",
             "S3_ACCESS_KEY": ACCESS_KEY,
             "S3_SECRET_KEY": SECRET_KEY,
         }
@@ -98,9 +99,17 @@ class Store:
             config=config,
         )
 
+    def use_new_bucket(self) -> None:
+        """Start it if it was stopped, and keep what is put from now on apart from what is there."""
+        if self._process is None:
+            self.start()
+        self.bucket = f"extensions-{secrets.token_hex(4)}"
+        with closing(self.client()) as client:
+            client.create_bucket(Bucket=self.bucket)
+
     def put(self, key: str, body: bytes) -> None:
         with closing(self.client()) as client:
-            client.put_object(Bucket=BUCKET, Key=key, Body=body)
+            client.put_object(Bucket=self.bucket, Key=key, Body=body)
 
     def _await(self) -> None:
         url = self.endpoint + ("/minio/health/live" if self.kind == "minio" else "/")
@@ -127,8 +136,6 @@ def running(kind: str, folder: Path) -> Iterator[Store]:
     store = Store(kind, folder)
     try:
         store.start()
-        with closing(store.client()) as client:
-            client.create_bucket(Bucket=BUCKET)
         yield store
     finally:
         store.stop()

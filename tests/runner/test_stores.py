@@ -9,7 +9,7 @@ import pytest
 
 from .archives import INDEX, TENANT, bundle
 from .conftest import Start
-from .stores import BUCKET, Store
+from .stores import Store
 
 WHO = {"x-tenant-id": TENANT}
 
@@ -35,7 +35,7 @@ def test_a_base_with_a_prefix_and_minio_names(start: Start, store: Store) -> Non
     name = "tenant é b"
     store.put(f"deep/er/{made.key_of(name)}", made.archive)
     env = {
-        "BUNDLE_STORE_BASE": f"{store.endpoint}/{BUCKET}/deep/er/",
+        "BUNDLE_STORE_BASE": f"{store.endpoint}/{store.bucket}/deep/er/",
         "MINIO_ACCESS_KEY": store.env["S3_ACCESS_KEY"],
         "MINIO_SECRET_KEY": store.env["S3_SECRET_KEY"],
         "S3_ACCESS_KEY": "",
