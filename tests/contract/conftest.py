@@ -159,18 +159,22 @@ class Harness:
         assert not left, left
 
 
-@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.docker), "process"])
+RUNTIMES = (pytest.param("docker", marks=pytest.mark.docker), "process")
+
+
+@pytest.fixture(params=RUNTIMES)
 def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     with CASES[request.param]() as found:
         yield found
 
 
-@pytest.fixture
-def make_harness(case: Case, tmp_path: Path) -> Iterator[Callable[..., Harness]]:
+@contextmanager
+def harnesses(case: Case, folder: Path) -> Iterator[Callable[..., Harness]]:
+    """Makes environments, and removes all that came of them in the end."""
     made: list[Harness] = []
 
     def make(**changes: object) -> Harness:
-        home = tmp_path / f"home{len(made)}"
+        home = folder / f"home{len(made)}"
         home.mkdir(mode=0o700)
         settings = {
             "store": profile("rclone"),
@@ -187,6 +191,12 @@ def make_harness(case: Case, tmp_path: Path) -> Iterator[Callable[..., Harness]]
     yield make
     for harness in made:
         harness.sweep()
+
+
+@pytest.fixture
+def make_harness(case: Case, tmp_path: Path) -> Iterator[Callable[..., Harness]]:
+    with harnesses(case, tmp_path) as make:
+        yield make
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ import pytest
 from algaenv.model.resource import Present
 from algaenv.model.secret import Secret
 from algaenv.spec.stacks import profile
+from tests.conftest import own_cache
 from tests.runtimes.locks import GATEWAY
 
-from .conftest import Harness
+from .conftest import CASES, RUNTIMES, Case, Harness, harnesses
 
 SERVICES = ("store", "redis", "database", "runner", "gateway")
 KEYS_IN_VARIABLES = {"rclone", "rustfs"}
@@ -67,18 +68,35 @@ def _read(pid: int, name: str) -> str:
         return ""  # It has ended meanwhile.
 
 
-@pytest.fixture(params=STORES)
-def running(request: pytest.FixtureRequest, make_harness: Callable[..., Harness]) -> Harness:
-    """All five services, with secrets of the author's own beside the generated ones."""
-    harness = make_harness(
-        store=profile(request.param),
-        gateway=GATEWAY,
-        runner_environment={"MY_OWN_TOKEN": Secret("the-authors-own-token")},
-    )
-    harness.create()
-    for service in SERVICES[:-1]:
-        harness.await_answer(service)
-    return harness
+@pytest.fixture(scope="module", params=RUNTIMES)
+def shared_case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Case]:
+    """A runtime for all tests here, with the settings that each test gets for itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        own_cache(tmp_path_factory, patch)
+        with CASES[request.param]() as found:
+            yield found
+
+
+@pytest.fixture(scope="module", params=STORES)
+def running(
+    request: pytest.FixtureRequest, shared_case: Case, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Harness]:
+    """All five services, with secrets of the author's own beside the generated ones.
+
+    They are only looked at, so all tests share them.
+    """
+    with harnesses(shared_case, tmp_path_factory.mktemp("running")) as make:
+        harness = make(
+            store=profile(request.param),
+            gateway=GATEWAY,
+            runner_environment={"MY_OWN_TOKEN": Secret("the-authors-own-token")},
+        )
+        harness.create()
+        for service in SERVICES[:-1]:
+            harness.await_answer(service)
+        yield harness
 
 
 def _hidden(harness: Harness) -> dict[str, str]:
