@@ -19,9 +19,7 @@ MANIFEST: dict[str, Any] = {
     "runtime": "ui-only@1",
     "ui": {"type": "iframe", "entry": "ui/index.html"},
 }
-QUICK = settings(
-    max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
+QUICK = settings(derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 PAGE = b"<!doctype html><title>demo</title>\n"
 
 

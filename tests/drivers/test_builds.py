@@ -699,7 +699,7 @@ CHANGES = st.lists(
 MADE = "mkdir -p dist ui/made; cp -R src/. ui/made/; cat src/*.js > dist/main.js; test ! -e wrong"
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(changes=CHANGES)
 def test_any_history_gives_what_a_fresh_clone_gives(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, str, str]]

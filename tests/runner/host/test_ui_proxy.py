@@ -7,7 +7,7 @@ from urllib.parse import unquote_to_bytes
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from algaenv.runner.execute.invocation import CAP_UI_PROXY, DEFAULT_CAPABILITIES, DeadlineExceeded
@@ -175,7 +175,6 @@ _routes = st.lists(
 ).map("".join)
 
 
-@settings(deadline=None)
 @given(route=_routes)
 def test_no_route_leaves_its_place(route: str) -> None:
     """What the library sends is below the base, and says what the guest said."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from algaenv.runner.host.fetch import InvalidUrl, parse_url
@@ -92,7 +92,6 @@ _hostile = st.lists(
 ).map("".join)
 
 
-@settings(deadline=None)
 @given(_hostile, _hostile)
 def test_what_is_permitted_is_what_is_asked(before: str, after: str) -> None:
     """No spelling passes the list and leads elsewhere: the host that is permitted is the one

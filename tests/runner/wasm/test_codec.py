@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from algaenv.runner.wasm import abi
@@ -122,13 +122,11 @@ def echo() -> Echo:
     return Echo()
 
 
-@settings(max_examples=150, deadline=None)
 @given(value=RECORDS)
 def test_there_and_back(echo: Echo, value: dict[str, Any]) -> None:
     assert echo(value) == value
 
 
-@settings(max_examples=50, deadline=None)
 @given(value=RECORDS)
 def test_what_a_host_function_returns_is_copied_whole(echo: Echo, value: dict[str, Any]) -> None:
     arena, copy = Arena(), bytearray(abi.VALUE)
