@@ -7,11 +7,13 @@ import copy
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.guests import built
+from tests.guests.native import put_native_code
 
 from .archives import EXTENSION, TENANT, Bundle, bundle
 from .conftest import Start
@@ -50,8 +52,8 @@ FULL: dict[str, Any] = {
 
 
 @pytest.fixture
-def service(start: Start) -> Service:
-    return start()
+def service(reuse: Start) -> Service:
+    return reuse()
 
 
 def test_a_bundle_that_cannot_be(service: Service) -> None:
@@ -166,6 +168,13 @@ def scripted(files: Files) -> Bundle:
     return made
 
 
+@pytest.fixture
+def compiled(scripted: Bundle, tmp_path: Path) -> Bundle:
+    """The same, and the services that `start` starts find it compiled."""
+    put_native_code(tmp_path / "cache", built("script"))
+    return scripted
+
+
 def _ask(service: Service, made: Bundle, script: object, **more: object) -> Answer:
     body = base64.b64encode(json.dumps(script).encode()).decode()
     call = {
@@ -201,8 +210,8 @@ def test_warmup_compiles_and_a_call_finds_it_done(start: Start, scripted: Bundle
     assert not [line for line in service.lines if line["event"] == "compiled"][1:]
 
 
-def test_warmup_tells_what_cannot_run(start: Start, files: Files) -> None:
-    service = start()
+def test_warmup_tells_what_cannot_run(reuse: Start, files: Files) -> None:
+    service = reuse()
     broken = bundle({"dist/main.wasm": b"(component)", "ui/index.html": b"x"})
     files.objects[broken.key] = broken.archive
     routing = {"x-alga-tenant": TENANT, "x-alga-extension": EXTENSION}
@@ -215,19 +224,19 @@ def test_warmup_tells_what_cannot_run(start: Start, files: Files) -> None:
     assert gone.json["code"] == "bundle_fetch_failed"
 
 
-def test_a_bundle_without_a_handler_is_warm(start: Start, demo: Bundle) -> None:
+def test_a_bundle_without_a_handler_is_warm(reuse: Start, demo: Bundle) -> None:
     routing = {"x-alga-tenant": TENANT, "x-alga-extension": EXTENSION}
-    answer = start().post("/warmup", {"content_hash": demo.digest.prefixed}, routing)
+    answer = reuse().post("/warmup", {"content_hash": demo.digest.prefixed}, routing)
     assert answer.status == 200
     assert answer.json["handler"] is False
 
 
-def test_past_the_queue(start: Start, scripted: Bundle) -> None:
+def test_past_the_queue(start: Start, compiled: Bundle) -> None:
     service = start(RUNNER_CONCURRENCY="1", RUNNER_QUEUE="1")
-    _ask(service, scripted, {})
+    _ask(service, compiled, {})
     spin = {"calls": [{"fn": "clock.sleep", "args": [1500]}]}
     with ThreadPoolExecutor(4) as threads:
-        asked = [threads.submit(_ask, service, scripted, spin) for _ in range(4)]
+        asked = [threads.submit(_ask, service, compiled, spin) for _ in range(4)]
         answers = [each.result() for each in asked]
     statuses = sorted(answer.status for answer in answers)
     assert statuses == [200, 200, 503, 503]
@@ -236,16 +245,16 @@ def test_past_the_queue(start: Start, scripted: Bundle) -> None:
             assert int(answer.headers["retry-after"]) >= 1
             assert answer.json["status"] == 503
             assert answer.json["error"].startswith("overloaded: ")
-    assert _ask(service, scripted, {}).json["status"] == 200
+    assert _ask(service, compiled, {}).json["status"] == 200
 
 
-def test_a_caller_who_leaves_ends_the_guest(start: Start, scripted: Bundle) -> None:
+def test_a_caller_who_leaves_ends_the_guest(start: Start, compiled: Bundle) -> None:
     service = start(RUNNER_CONCURRENCY="1", RUNNER_QUEUE="0")
-    _ask(service, scripted, {})
+    _ask(service, compiled, {})
     with pytest.raises(TimeoutError):
-        _leave(service, scripted, {"then": "loop"})
+        _leave(service, compiled, {"then": "loop"})
     until = time.monotonic() + 10
-    while (answer := _ask(service, scripted, {})).status == 503 and time.monotonic() < until:
+    while (answer := _ask(service, compiled, {})).status == 503 and time.monotonic() < until:
         pass
     assert answer.json["status"] == 200
 
@@ -269,14 +278,14 @@ def _leave(service: Service, made: Bundle, script: object) -> None:
     service.ask("/v1/execute", headers, method="POST", body=json.dumps(call).encode(), timeout=0.5)
 
 
-def test_a_stop_waits_for_calls(start: Start, scripted: Bundle) -> None:
+def test_a_stop_waits_for_calls(start: Start, compiled: Bundle) -> None:
     service = start()
-    _ask(service, scripted, {})
+    _ask(service, compiled, {})
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(
             _ask,
             service,
-            scripted,
+            compiled,
             {
                 "calls": [
                     {"fn": "logging.log-info", "args": ["under way"]},
@@ -297,10 +306,10 @@ def test_a_store_that_is_silent(start: Start, scripted: Bundle) -> None:
     assert answer.json["error"].startswith("bundle_fetch_failed: ")
 
 
-def test_warmth_is_for_all_workers(start: Start, scripted: Bundle) -> None:
+def test_warmth_is_for_all_workers(start: Start, compiled: Bundle) -> None:
     service = start(RUNNER_WORKERS="2")
     routing = {"x-alga-tenant": TENANT, "x-alga-extension": EXTENSION}
-    wanted = {"content_hash": scripted.digest.prefixed}
+    wanted = {"content_hash": compiled.digest.prefixed}
     assert service.post("/warmup", wanted, routing).status == 200
     until = time.monotonic() + 10
     loaded = b"algaenv_runner_components_loaded 2.0"

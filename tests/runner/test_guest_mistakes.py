@@ -31,9 +31,8 @@ REASONS: Mapping[str, tuple[str, str]] = {
 
 
 @pytest.fixture
-def handlers(start: Start, files: Files) -> Handlers:
-    # Compiling is niced, and a machine that is busy takes its time.
-    return Handlers(start(RUNNER_COMPILE_SECONDS="230"), files, GRANTED)
+def handlers(reuse: Start, files: Files) -> Handlers:
+    return Handlers(reuse(), files, GRANTED)
 
 
 def failed(handlers: Handlers, guest: str, mistake: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.guests import built
+from tests.guests.native import put_native_code
 
 from .archives import EXTENSION, TENANT, bundle
 from .conftest import Start
@@ -17,8 +18,6 @@ from .peers import Files
 from .service import Service
 
 ROUTING = {"x-alga-tenant": TENANT, "x-alga-extension": EXTENSION}
-COMPILING = 240.0
-"""Seconds."""
 CONTEXT = {"calls": [{"fn": "context.get-context", "args": []}]}
 
 
@@ -33,7 +32,9 @@ class Handlers:
         """Of the last answer."""
 
     def call(self, guest: str, path: str = "/", body: object = None, **headers: str) -> Any:
-        made = bundle({"dist/main.wasm": built(guest).read_bytes()}, note=guest)
+        component = built(guest)
+        put_native_code(self._service.cache_root, component)
+        made = bundle({"dist/main.wasm": component.read_bytes()}, note=guest)
         self._files.objects[made.key] = made.archive
         content = None if body is None else base64.b64encode(json.dumps(body).encode()).decode()
         call = {
@@ -53,16 +54,15 @@ class Handlers:
             "limits": {"timeout_ms": 20_000},
             "providers": list(self._granted),
         }
-        # The first call has the component compiled, niced, which a busy machine takes its time for.
-        answer = self._service.post("/v1/execute", call, ROUTING, timeout=COMPILING)
+        answer = self._service.post("/v1/execute", call, ROUTING)
         assert answer.status == 200
         self.headers = answer.headers
         return answer.json
 
 
 @pytest.fixture
-def handlers(start: Start, files: Files) -> Handlers:
-    return Handlers(start(), files)
+def handlers(reuse: Start, files: Files) -> Handlers:
+    return Handlers(reuse(), files)
 
 
 def _text(outcome: Any) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from algaenv.runner.wasm.failure import GuestFailure
+from tests.guests import built
+from tests.guests.native import put_native_code
 from tests.runner.service import Service, started
 
 from .asking import Runner
@@ -112,7 +115,11 @@ class Runners:
             parts = urlsplit(self.setting.url)
             return Runner(parts.hostname or "", parts.port or 80, cache)
         if profile not in self.services:
+            put_native_code(cache, built("script"))
             self.services[profile] = self.stack.enter_context(started(variables))
+            # The first request has the clients imported, for which the time that a case
+            # gives to an answer is not meant.
+            self.services[profile].ask("/healthz")
         return Runner("127.0.0.1", self.services[profile].port, cache)
 
     def start(self, **variables: str) -> Service:
@@ -120,6 +127,10 @@ class Runners:
         if self.setting.url:
             pytest.skip("not applicable: the runner was started by somebody else")
         plain = PROFILES["plain"](self.peers) | {"RUNNER_WORKERS": "1"}
+        cache = Path(variables.get("EXT_CACHE_ROOT", plain["EXT_CACHE_ROOT"]))
+        with suppress(GuestFailure):
+            # A case about a directory that cannot be used has its own reasons.
+            put_native_code(cache, built("script"))
         self.brief.append(self.stack.enter_context(started(plain | variables)))
         return self.brief[-1]
 
@@ -179,7 +190,10 @@ def peers(_all_peers: Peers) -> Peers:
 def runner(request: pytest.FixtureRequest, runners: Runners, peers: Peers) -> Runner:
     """The runner in the profile of the case."""
     marker = request.node.get_closest_marker("profile")
-    return runners.at(marker.args[0] if marker else "plain")
+    found = runners.at(marker.args[0] if marker else "plain")
+    for stub in peers.stubs:
+        stub.forget()
+    return found
 
 
 @pytest.fixture
