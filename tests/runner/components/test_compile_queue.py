@@ -102,23 +102,24 @@ def test_those_who_leave_or_die_hold_up_nobody(
     tmp_path: Path, make: Callable[[int], CompileQueue]
 ) -> None:
     async def work() -> None:
-        with holder(tmp_path) as first, holder(tmp_path) as second:
-            try:
-                assert first.stdout
-                assert second.stdout
-                # Either may have been the first.
-                await until(lambda: len(tickets(tmp_path)) == 1)
-                leaving = asyncio.create_task(make(1)._acquire())
-                await until(lambda: len(tickets(tmp_path)) == 2)
-                last = asyncio.create_task(make(1)._acquire())
-                await until(lambda: len(tickets(tmp_path)) == 3)
-                leaving.cancel()
-                await until(leaving.done)
-                assert len(tickets(tmp_path)) == 2
-                assert not last.done()
-            finally:
-                first.kill()
-                second.kill()
+        with holder(tmp_path) as first:
+            assert first.stdout
+            # The first has a ticket too, until it has its slot.
+            assert await asyncio.to_thread(first.stdout.readline) == "held\n"
+            with holder(tmp_path) as second:
+                try:
+                    await until(lambda: len(tickets(tmp_path)) == 1)
+                    leaving = asyncio.create_task(make(1)._acquire())
+                    await until(lambda: len(tickets(tmp_path)) == 2)
+                    last = asyncio.create_task(make(1)._acquire())
+                    await until(lambda: len(tickets(tmp_path)) == 3)
+                    leaving.cancel()
+                    await until(leaving.done)
+                    assert len(tickets(tmp_path)) == 2
+                    assert not last.done()
+                finally:
+                    first.kill()
+                    second.kill()
         await asyncio.wait_for(last, 20)
 
     asyncio.run(work())

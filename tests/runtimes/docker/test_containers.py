@@ -177,7 +177,7 @@ def test_one_that_keeps_restarting_is_not_running(bench: Bench) -> None:
     resource = bench.shell("exit 1")
     with pytest.raises(Failed):
         _create_until_it_fails(bench, resource)
-    until("the engine gives it pauses", lambda: bench.seen(resource).running is False, 20)
+    until("the engine gives it pauses", lambda: bench.seen(resource).running is False, 60)
     assert bench.diagnostics(resource) is not None
 
 
@@ -186,7 +186,7 @@ def _create_until_it_fails(bench: Bench, resource: Resource) -> None:
         bench.containers.create(resource, QUIET)
         return False
 
-    until("it fails at once", fails, 10)
+    until("it fails at once", fails, 60)
 
 
 def test_start_what_was_stopped_or_paused(bench: Bench) -> None:
