@@ -90,7 +90,7 @@ class RunningEnvironments:
     def get(self, runtime: str) -> Project:
         """The environment as it is after a first `up` with the one extension `hello`."""
         project = self._made.get(runtime)
-        if project is None or self._reset(project).code != 0:
+        if project is None or self._reset(project, runtime).code != 0:
             self.clean(runtime)
             project = self._made[runtime] = self._new(runtime)
             project.up().ok()
@@ -102,13 +102,14 @@ class RunningEnvironments:
         project.extension()
         return project
 
-    def _reset(self, project: Project) -> Run:
+    def _reset(self, project: Project, runtime: str) -> Run:
         for path in project.root.iterdir():
             if path.is_dir() and path.name != ".algaenv":
                 shutil.rmtree(path)
             elif path.is_file():
                 path.unlink()
         project.name = "demo"
+        project.runtime = runtime
         project.spec = {"keep_versions": 0}
         project.environ = {}
         project.extension()

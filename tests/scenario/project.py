@@ -224,6 +224,16 @@ class Project:
             cursor = connection.execute(statement.encode(), values)
             return cursor.fetchall() if cursor.description else []
 
+    def keep_a_row(self) -> None:
+        """Write a row that is none of the program's, for `kept` to find."""
+        self.sql("DROP TABLE IF EXISTS kept")
+        self.sql("CREATE TABLE kept (value text)")
+        self.sql("INSERT INTO kept VALUES ('all of it')")
+
+    def kept(self) -> bool:
+        """Whether the row of `keep_a_row` is there."""
+        return self.sql("SELECT value FROM kept") == [("all of it",)]
+
     def objects(self) -> list[str]:
         """The keys of the bundles; beside an external database our marks are there too."""
         return [key for key in self.keys() if not key.startswith("algaenv/")]

@@ -41,7 +41,9 @@ def leftovers(project: Project) -> list[str]:
     return alive
 
 
-def test_a_taken_port_is_seen_before_anything_starts(project: Project) -> None:
+def test_a_taken_port_is_seen_before_anything_starts(running: Project) -> None:
+    project = running
+    project.down().ok()
     with socket.create_server(("127.0.0.1", project.ports["redis"])):
         planned = project.text("plan", "--json")
         assert planned.returncode == 7
@@ -129,9 +131,9 @@ def _broken_utf8(source: Path) -> str:
 
 @pytest.mark.parametrize("spoil", [_bad_manifest, _not_json, _no_manifest, _link, _broken_utf8])
 def test_a_bad_source_is_refused_and_nothing_is_changed(
-    project: Project, spoil: Callable[[Path], str]
+    running_process: Project, spoil: Callable[[Path], str]
 ) -> None:
-    project.up().ok()
+    project = running_process  # sources do not differ between runtimes
     before = project.objects()
     place = spoil(project.root / "hello")
     done = project.text("up")
@@ -142,8 +144,8 @@ def test_a_bad_source_is_refused_and_nothing_is_changed(
     assert project.page() == page("<h1>hello</h1>")
 
 
-def test_all_complaints_come_at_once(make_project: Callable[..., Project]) -> None:
-    project = make_project("process")
+def test_all_complaints_come_at_once(running_process: Project) -> None:
+    project = running_process
     first, second = project.extension("first"), project.extension("second")
     _bad_manifest(first)
     _link(second)
@@ -153,9 +155,8 @@ def test_all_complaints_come_at_once(make_project: Callable[..., Project]) -> No
     assert "secret.js" in done.stderr
 
 
-def test_a_build_that_fails_shows_its_last_lines(make_project: Callable[..., Project]) -> None:
-    project = make_project("process")
-    project.extension()
+def test_a_build_that_fails_shows_its_last_lines(running_process: Project) -> None:
+    project = running_process
     project.spec["extensions"]["hello"]["build"] = (
         "echo compiling; echo 'no such module' >&2; exit 3"
     )
@@ -168,10 +169,10 @@ def test_a_build_that_fails_shows_its_last_lines(make_project: Callable[..., Pro
 
 
 def test_a_build_that_works_is_run_once_and_writes_nothing_of_the_authors(
-    make_project: Callable[..., Project],
+    running_process: Project,
 ) -> None:
-    project = make_project("process")
-    source = project.extension()
+    project = running_process
+    source = project.root / "hello"
     project.spec["extensions"]["hello"]["build"] = (
         "mkdir -p ui && sed s/hello/built/ ui/index.html > ui/i && mv ui/i ui/index.html"
         ' && echo ran >> "$COUNT"'
@@ -193,9 +194,9 @@ def test_an_unknown_command_suggests_one(make_project: Callable[..., Project]) -
     assert "up" in done.stderr
 
 
-def test_one_broken_extension_keeps_no_other_back(make_project: Callable[..., Project]) -> None:
-    project = make_project("process")
-    for key in ("hello", "other", "third"):
+def test_one_broken_extension_keeps_no_other_back(running_process: Project) -> None:
+    project = running_process
+    for key in ("other", "third"):
         project.extension(key, f"<h1>{key}</h1>")
     project.up().ok()
     before = set(project.objects())
@@ -218,19 +219,19 @@ def test_one_broken_extension_keeps_no_other_back(make_project: Callable[..., Pr
     assert before <= set(project.objects())
 
 
-def test_up_of_some_leaves_the_others_as_they_are(make_project: Callable[..., Project]) -> None:
-    project = make_project("process")
-    project.extension("hello", "<h1>hello</h1>")
-    project.extension("other", "<h1>other</h1>")
-    project.extension("gone", "<h1>gone</h1>")
-    assert project.up("other", "gone").ok().code == 0
+def test_up_of_some_leaves_the_others_as_they_are(running_process: Project) -> None:
+    project = running_process
+    for key in ("late", "other", "gone"):
+        project.extension(key, f"<h1>{key}</h1>")
+    run = project.up("other", "gone").ok()
+    assert {it for it in run.steps() if "late" in it} == set()
     project.extension("other", "<h1>edited</h1>")
     _bad_manifest(project.root / "other")
     del project.spec["extensions"]["gone"]
     project.write()
-    run = project.up("hello").ok()
+    run = project.up("late").ok()
     assert {it for it in run.steps() if "other" in it or "gone" in it} == set()
-    assert project.page("hello") == page("<h1>hello</h1>")
+    assert project.page("late") == page("<h1>late</h1>")
     assert project.page("other") == page("<h1>other</h1>")
     assert project.page("gone") == page("<h1>gone</h1>")
     unknown = project.text("up", "helo")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -29,9 +29,8 @@ def server_of(project: Project, service: str) -> int:
 
 
 @pytest.mark.timeout(280)
-def test_a_frozen_database_ends_every_command(make_project: Callable[..., Project]) -> None:
-    project = make_project("process")
-    project.extension()
+def test_a_frozen_database_ends_every_command(running_process: Project) -> None:
+    project = running_process
     project.spec |= {"ready_timeout": "6s"}
     project.write()
     project.up().ok()

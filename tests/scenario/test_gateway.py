@@ -22,7 +22,8 @@ def call(project: Project, *arguments: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, found
 
 
-def test_it_calls_handlers_and_shows_pages(project: Project) -> None:
+def test_it_calls_handlers_and_shows_pages(running: Project) -> None:
+    project = running
     handler(project, guests.built("script").read_bytes())
     project.spec["gateway"] = {
         "port": project.ports["gateway"],
@@ -56,11 +57,14 @@ def test_it_calls_handlers_and_shows_pages(project: Project) -> None:
     assert hello["call_url"].startswith(endpoint(project, "gateway"))
 
 
-def test_without_one_nothing_is_called(project: Project) -> None:
+def test_without_one_nothing_is_called(running: Project) -> None:
+    project = running
     project.spec["gateway"] = "none"
     project.write()
     run = project.up().ok()
-    assert not [step for step in run.steps() if step.endswith("/gateway")]
+    kind = "container" if project.runtime == "docker" else "process"
+    assert [step for step in run.steps() if step.endswith("/gateway")] == [f"delete {kind}/gateway"]
+    assert project.up().ok().changed == 0
     done = project.text("call", "hello", "/x")
     assert done.returncode == 7
     assert "gateway-none" in done.stderr
@@ -68,8 +72,8 @@ def test_without_one_nothing_is_called(project: Project) -> None:
     assert hello["portal_urls"] == {}
 
 
-def test_a_renamed_environment_keeps_its_tenant(project: Project) -> None:
-    project.up().ok()
+def test_a_renamed_environment_keeps_its_tenant(running: Project) -> None:
+    project = running
     before = project.status()["tenant_id"]
     project.name = "renamed"
     project.write()

@@ -6,41 +6,40 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.scenario.project import Project, page
 
 
-@pytest.mark.parametrize("running", [False, True])
-def test_a_moved_checkout_goes_on_with_its_data(project: Project, running: bool) -> None:
+def test_a_moved_checkout_goes_on_with_its_data(project: Project) -> None:
+    """It is moved twice: stopped, and while it runs."""
     project.up().ok()
-    project.sql("CREATE TABLE kept (value text)")
-    project.sql("INSERT INTO kept VALUES ('all of it')")
-    if not running:
-        project.down().ok()
+    project.keep_a_row()
     identity = project.id
-    moved = replace(project, root=project.root.with_name("moved"))
-    project.root.rename(moved.root)
-    run = moved.up().ok()
-    assert "checkout-moved" in str(run.events)
-    assert moved.sql("SELECT value FROM kept") == [("all of it",)]
-    assert moved.page() == page("<h1>hello</h1>")
-    assert moved.id == identity
-    again = moved.up().ok()
-    assert again.changed == 0
-    assert "checkout-moved" not in str(again.events)
-    moved.down("--volumes", "--yes").ok()
-    assert not (moved.root / ".algaenv").exists()
+    project.down().ok()
+    for place in ("moved-stopped", "moved-running"):
+        moved = project.root.with_name(place)
+        project.root.rename(moved)
+        project.root = moved
+        run = project.up().ok()
+        assert "checkout-moved" in str(run.events)
+        assert project.kept()
+        assert project.page() == page("<h1>hello</h1>")
+        assert project.id == identity
+        again = project.up().ok()
+        assert again.changed == 0
+        assert "checkout-moved" not in str(again.events)
+    project.down("--volumes", "--yes").ok()
+    assert not (project.root / ".algaenv").exists()
 
 
 def test_what_a_copy_brings_along_is_told_and_goes_with_its_volumes(
-    make_project: Callable[..., Project],
+    running_process: Project, tmp_path: Path
 ) -> None:
-    project = make_project("process")
-    project.extension()
-    project.up().ok()
-    copy = replace(project, root=project.root.with_name("copy"))
+    project = running_process
+    copy = replace(project, root=tmp_path / "copy")
     shutil.copytree(project.root, copy.root)
     told = copy.text("status")
     assert "state-left" in told.stderr

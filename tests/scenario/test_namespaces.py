@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -57,13 +57,10 @@ def ours(project: Project) -> Mapping[Path, tuple[int, bytes]]:
 
 @pytest.mark.usefixtures("namespaces")
 def test_services_of_another_namespace_are_refused_and_nothing_changes(
-    make_project: Callable[..., Project],
+    running_process: Project,
 ) -> None:
-    project = make_project("process")
-    project.extension()
-    project.up().ok()
-    project.sql("CREATE TABLE kept (value text)")
-    project.sql("INSERT INTO kept VALUES ('all of it')")
+    project = running_process
+    project.keep_a_row()
     (server,) = project.sql("SELECT pg_backend_pid(), pg_postmaster_start_time()")
     before = ours(project)
 
@@ -82,19 +79,17 @@ def test_services_of_another_namespace_are_refused_and_nothing_changes(
     project.file.write_text(spec)
 
     assert project.up().ok().changed == 0
-    assert project.sql("SELECT value FROM kept") == [("all of it",)]
+    assert project.kept()
     (after,) = project.sql("SELECT pg_backend_pid(), pg_postmaster_start_time()")
     assert after[1] == server[1], "it is the same server"
 
 
 @pytest.mark.usefixtures("namespaces")
-def test_what_ended_outside_may_be_taken_up_inside(make_project: Callable[..., Project]) -> None:
-    project = make_project("process")
-    project.extension()
-    project.up().ok()
-    project.sql("CREATE TABLE kept (value text)")
+def test_what_ended_outside_may_be_taken_up_inside(running_process: Project) -> None:
+    project = running_process
+    project.keep_a_row()
     project.down().ok()
     # The namespace ends with the command, and takes the services with it.
     assert inside(project, "up").code == 0
     project.up().ok()
-    assert project.sql("SELECT count(*) FROM kept") == [(0,)]
+    assert project.kept()

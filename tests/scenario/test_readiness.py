@@ -35,16 +35,16 @@ def calls(project: Project) -> int:
     return sum('"/api/ext-proxy/' in line for line in said.splitlines())
 
 
-def asked(run: Run) -> bool:
+def asked(run: Run, name: str = "hello") -> bool:
     """Whether the extension itself was asked in a run, and answered."""
-    found = [s for s in run.ok().report["steps"] if s["address"] == "extension/hello"]
+    found = [s for s in run.ok().report["steps"] if s["address"] == f"extension/{name}"]
     assert all((step["verb"], step["outcome"]) == ("await", "done") for step in found)
     return bool(found)
 
 
-def test_an_endpoint_that_fails_keeps_it_from_being_ready(make_project: Any) -> None:
-    project: Project = make_project("process")
-    project.extension()
+def test_an_endpoint_that_fails_keeps_it_from_being_ready(running_process: Project) -> None:
+    project = running_process
+    at_first = calls(project)
     probe(project, ["GET /x"])
     handler(project, minimal(r'"\f4\01"', "no luck"))
     for _ in range(2):
@@ -65,26 +65,27 @@ def test_an_endpoint_that_fails_keeps_it_from_being_ready(make_project: Any) -> 
     project.up().ok()
     # Nothing changed: only what the author named is asked.
     before = calls(project)
-    assert before > 0
+    assert before > at_first
     assert project.up().ok().changed == 0
     assert calls(project) == before + 1
     assert project.status()["extensions"][0]["ready"]
     assert calls(project) == before + 2
 
 
-def test_without_a_probe_only_a_change_is_asked_about(make_project: Any) -> None:
-    project: Project = make_project("process")
-    project.extension()
-    assert asked(project.up())
+def test_without_a_probe_only_a_change_is_asked_about(running_process: Project) -> None:
+    project = running_process
+    project.extension("late")
+    created = project.up()
+    assert (asked(created, "late"), asked(created)) == (True, False)
     again = project.up()
-    assert (asked(again), again.changed) == (False, 0)
+    assert (asked(again, "late"), asked(again), again.changed) == (False, False, 0)
     project.extension(html="<h1>other</h1>")
-    assert asked(project.up())
+    edited = project.up()
+    assert (asked(edited, "late"), asked(edited)) == (False, True)
 
 
-def test_an_endpoint_that_is_not_declared_is_refused(make_project: Any) -> None:
-    project: Project = make_project("process")
-    project.extension()
+def test_an_endpoint_that_is_not_declared_is_refused(running_process: Project) -> None:
+    project = running_process
     probe(project, "/y")
     handler(project, minimal())
     run = project.up()

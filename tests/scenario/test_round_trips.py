@@ -90,14 +90,10 @@ def test_a_no_op_of_200_extensions_makes_no_more_round_trips_than_of_one(
 
 
 @pytest.mark.docker
-def test_a_no_op_writes_nothing_to_the_engine(
-    make_project: Callable[..., Project], engine: None, tmp_path: Path
-) -> None:
-    project = make_project("docker")
+def test_a_no_op_writes_nothing_to_the_engine(running_docker: Project, tmp_path: Path) -> None:
+    project = running_docker
     with Switchboard(tmp_path / "engine.sock", "/var/run/docker.sock") as board:
         project.environ["DOCKER_HOST"] = board.host
-        project.extension()
-        project.up().ok()
         costs = {}
         for count in (1, 12):
             grow(project, count)
@@ -107,4 +103,3 @@ def test_a_no_op_writes_nothing_to_the_engine(
             assert {method for method, _ in board.requests} <= READS, board.requests
             costs[count] = len(board.requests)
         assert costs[1] == costs[12]
-        project.clean()
