@@ -263,7 +263,7 @@ def test_many_at_once_and_few_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     play(scene)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8"), max_size=8))
 def test_no_value_adds_a_header(text: str) -> None:
     async def scene(peer: Peer, client: HttpClient) -> None:

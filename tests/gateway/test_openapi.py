@@ -221,7 +221,6 @@ def test_it_does_what_it_says(
 
     @seed(0)
     @settings(
-        max_examples=60 if name.startswith("internal-") else 15,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),

@@ -22,7 +22,6 @@ from tests.gateway.test_calls import BOTH, DIRECT, PROXY
 from tests.servers import Database
 
 MANY = settings(
-    max_examples=60,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

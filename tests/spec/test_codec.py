@@ -109,7 +109,7 @@ def round_trip(value: object) -> object:
     return decode(json.loads(json.dumps(encode(value))), CLASSES)
 
 
-@settings(max_examples=40, deadline=None, database=None)
+@settings(deadline=None, database=None)
 @given(intents())
 def test_intents_come_back(intent: Intent) -> None:
     assert round_trip(intent) == intent

@@ -31,9 +31,7 @@ JSON = st.recursive(
     ),
     max_leaves=12,
 )
-SETTINGS = settings(
-    max_examples=100, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
-)
+SETTINGS = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def survives(content: bytes) -> None:

@@ -159,7 +159,6 @@ def test_storage_is_like_a_dict(gateways: Gateways, extension: Extension) -> Non
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=25,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),
