@@ -1,7 +1,8 @@
 """Kills the real program at the boundaries of its steps, and looks at what is left afterwards.
 
 The program is followed from outside, by the events that `--json` writes: it holds no hook for
-this. A boundary is a step's begin or end; the kill strikes as soon as its event has been read.
+this. A boundary is the plan, or a step's begin or end; the kill strikes as soon as its event has
+been read.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ PASSING = re.compile(r"^\..*\.\d+\.[0-9a-f]+$|\.new$|^\.algaenv-cluster-")
 
 Boundary = tuple[str, str]
 """Event and step: (`step_ended`, `create bundle/hello@…`); digests are cut off."""
+PLANNED: Boundary = ("planned", "")
+"""Before any step; of several plans of a run the first."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Figures:
 def boundary(line: str) -> Boundary | None:
     """The boundary that a line of `--json` tells of."""
     event = json.loads(line)
+    if event["event"] == "planned":
+        return PLANNED
     if event["event"] not in ("step_started", "step_ended"):
         return None
     return event["event"], f"{event['verb']} {event['address'].partition('@')[0]}"

@@ -6,14 +6,30 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import algaenv
 
 PACKAGE = Path(algaenv.__file__).parent
 KEBAB = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)+")
+LISTS = "codes.py"
+"""How the names of modules end that hold `CODES`."""
 
 
+@cache
+def lists() -> Mapping[str, tuple[tuple[str, str], ...]]:
+    """Module → its `CODES`, for every module that has them."""
+    found = {}
+    for path in sorted(PACKAGE.rglob(f"*{LISTS}")):
+        name = ".".join(("algaenv", *path.relative_to(PACKAGE).with_suffix("").parts))
+        module = __import__(name, fromlist=["CODES"])
+        if hasattr(module, "CODES"):
+            found[name] = module.CODES
+    return found
+
+
+@cache
 def words() -> Mapping[Path, set[str]]:
     """File → every string in it."""
     return {
@@ -26,6 +42,7 @@ def words() -> Mapping[Path, set[str]]:
     }
 
 
+@cache
 def raised() -> Mapping[Path, set[str]]:
     """File → the codes that it hands to something which takes a `code`, or assigns to one."""
     sources = _sources()
@@ -33,6 +50,7 @@ def raised() -> Mapping[Path, set[str]]:
     return {path: set(_codes(tree, places)) for path, tree in sources.items()}
 
 
+@cache
 def _sources() -> Mapping[Path, ast.Module]:
     return {
         path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))

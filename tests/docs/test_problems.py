@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 from algaenv.problems import ProblemCode, load_problem_codes
@@ -22,6 +23,7 @@ def plain(meaning: str) -> str:
     return meaning[0].lower() + meaning[1:].rstrip(".")
 
 
+@cache
 def sections_of(path: Path) -> list[str]:
     """The sections of the packages that hold a file."""
     inside = [name for name in REGISTRY if path.is_relative_to(PACKAGE.joinpath(*name.split(".")))]

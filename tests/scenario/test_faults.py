@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from algaenv.cli import main
 from tests.scenario.project import Project, page
 
 
@@ -89,14 +90,33 @@ BAD_SPECS: dict[str, tuple[str | bytes, int, str]] = {
 }
 
 
+def _bad_spec(directory: Path, name: str) -> tuple[Path, int, str]:
+    """The file, the exit code and the place that are expected of it."""
+    text, code, place = BAD_SPECS[name]
+    file = directory / "algaenv.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return file, code, place
+
+
 @pytest.mark.parametrize("name", BAD_SPECS)
 @pytest.mark.parametrize("command", ["up", "plan", "validate"])
 def test_a_bad_spec_is_refused_with_its_place(
-    make_project: Callable[..., Project], name: str, command: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, command: str
+) -> None:
+    file, code, place = _bad_spec(tmp_path, name)
+    assert main([command, "-f", str(file)]) == code
+    said = capsys.readouterr().err
+    assert place in said
+    assert "hint: " in said
+    assert not (tmp_path / ".algaenv").exists()
+
+
+@pytest.mark.parametrize("command", ["up", "plan", "validate"])
+def test_the_program_ends_with_the_code_of_a_bad_spec(
+    make_project: Callable[..., Project], command: str
 ) -> None:
     project = make_project("process")
-    text, code, place = BAD_SPECS[name]
-    project.file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    _, code, place = _bad_spec(project.root, "source missing")
     done = project.text(command)
     assert done.returncode == code
     assert place in done.stderr
