@@ -47,6 +47,8 @@ class Reader:
             "TERM": "xterm",
         }
         self.environ.pop("CI", None)  # a reader sits at a keyboard
+        # What npm has fetched once is not asked for again.
+        self.environ |= {"npm_config_prefer_offline": "true"}
         self.tool("algaenv", f'exec {shlex.quote(sys.executable)} -m algaenv "$@"')
 
     def tool(self, name: str, script: str) -> None:

@@ -43,8 +43,9 @@ def site(
     postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """One for this directory; beyond it, its event loop would be in the way of other tests."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs the playwright wheel")
     binary = shutil.which("chromium") or shutil.which("google-chrome")
     if binary is None:
