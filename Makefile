@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-down venv test test-crash test-fuzz lint audit licences sbom bench clean
+.PHONY: help demo demo-down venv test test-fast test-crash test-fuzz lint audit licences sbom bench clean
 
 help:
 	@echo "make demo       an extension that answers, with what this machine can offer"
 	@echo "make demo-down  take it down again, data included"
 	@echo "make test       everything: style, types, layers, tests on real servers"
+	@echo "make test-fast  what needs no engine, no servers and no browser: under a minute"
 	@echo "make test-crash kills at every step boundary, on both runtimes (half an hour)"
 	@echo "make test-fuzz  1.5 minutes of made-up requests to gateway and runner"
 	@echo "make audit      known vulnerabilities of the locked dependencies"
@@ -40,6 +41,9 @@ test: $(VENV)/.test
 	.ci/browser
 	$(MAKE) lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-fast: $(VENV)/.test
+	$(BIN)/python -m pytest --fast -n 2 --dist worksteal
 
 test-crash: $(VENV)/.test
 	.ci/engine

@@ -15,6 +15,10 @@ settings.register_profile("ci", max_examples=25, deadline=None)
 settings.register_profile("nightly", max_examples=500, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+from tests.fast import pytest_addoption, pytest_collection_modifyitems, pytest_ignore_collect
+
+__all__ = ["pytest_addoption", "pytest_collection_modifyitems", "pytest_ignore_collect"]
+
 # A shell starts background jobs with SIGINT ignored, and children inherit that. What the tests
 # interrupt must not depend on how the suite was started.
 signal.signal(signal.SIGINT, signal.default_int_handler)
