@@ -43,7 +43,7 @@ test: $(VENV)/.test
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-fast: $(VENV)/.test
-	$(BIN)/python -m pytest --fast -n 2 --dist worksteal
+	$(BIN)/python -m pytest --fast -n 2 --dist worksteal -p no:schemathesis
 
 test-crash: $(VENV)/.test
 	.ci/engine
