@@ -18,14 +18,14 @@ class Verb(enum.StrEnum):
     REPLACE = "replace"
     START = "start"
     DELETE = "delete"
+    PREWARM = "prewarm"
     AWAIT = "await"
 
     @property
     def symbol(self) -> str:
         """One or two characters, as in plans of infrastructure tools."""
-        return {"create": "+", "update": "~", "replace": "-/+", "start": ">", "delete": "-"}.get(
-            self.value, "?"
-        )
+        symbols = {"create": "+", "update": "~", "replace": "-/+", "start": ">", "delete": "-"}
+        return symbols.get(self.value, "*" if self is Verb.PREWARM else "?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ class Cause:
     """Why a change is in the plan.
 
     `kind` is one of missing, spec changed, drifted, stopped, no longer in the spec, down,
-    superseded, not answering. `detail` says what exactly, field by field.
+    superseded, not answering; of a prewarm also bundle changes, runner changes, release changes.
+    `detail` says what exactly, field by field.
     """
 
     kind: str
@@ -64,6 +65,14 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Prewarm:
+    """A handler to compile before its first call; the body of `resource` is a PrewarmRequest."""
+
+    cause: Cause
+    resource: Resource
+
+
+@dataclass(frozen=True, slots=True)
 class Deferred:
     """It cannot be decided until its host answers."""
 
@@ -89,7 +98,7 @@ class Kept:
     why: str
 
 
-Decision = Same | Change | Deferred | Blocked | Kept
+Decision = Same | Change | Prewarm | Deferred | Blocked | Kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +114,13 @@ class Step:
 
     @property
     def writes(self) -> bool:
-        """False for a step that only waits for an answer."""
-        return self.verb is not Verb.AWAIT
+        """False for a step that changes no resource."""
+        return self.verb not in (Verb.AWAIT, Verb.PREWARM)
+
+    @property
+    def only_waits(self) -> bool:
+        """True for a step that only waits for an answer."""
+        return self.verb is Verb.AWAIT
 
     def __str__(self) -> str:
         return f"{self.verb} {self.address}: {self.cause}"
@@ -128,8 +142,13 @@ class Plan:
         """The steps that write."""
         return tuple(step for step in self.steps if step.writes)
 
+    @property
+    def actions(self) -> tuple[Step, ...]:
+        """The steps that do more than wait for an answer: changes and prewarms."""
+        return tuple(step for step in self.steps if not step.only_waits)
+
     def __str__(self) -> str:
-        lines = [str(step) for step in self.changes]
+        lines = [str(step) for step in self.actions]
         lines += [f"defer {d.resource.address}: {d.why}" for d in self.deferred]
         lines += [f"blocked {b.address}: {b.problem.summary}" for b in self.blocked]
         lines += [f"keep {k.address}: {k.why}" for k in self.kept]

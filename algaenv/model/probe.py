@@ -123,6 +123,8 @@ class PrewarmRequest:
     tenant_id: str
     registry_id: str
     content_hash: str
+    bundle: str
+    """The address of its bundle, as problems name it."""
     token: str = field(default="", repr=False)
     """The service token of the runner; empty for none."""
     seconds: float = field(default=0.0, compare=False)

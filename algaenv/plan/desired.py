@@ -75,6 +75,11 @@ def bundle_address(extension: str, digest_short: str) -> Address:
     return Address("bundle", f"{extension}@{digest_short}")
 
 
+def handler_address(extension: str, digest_short: str) -> Address:
+    """`handler/<extension>@<first 12 of the digest>`."""
+    return Address("handler", f"{extension}@{digest_short}")
+
+
 def desired_content(
     lock: Lock, ids: ContentIds, hosts: Mapping[str, Address]
 ) -> tuple[Resource, ...]:
@@ -199,5 +204,10 @@ def _release(
         tier=Tier.CONTENT,
         inputs=release_inputs(body, lock.credentials.fingerprint_key),
         body=body,
-        needs=(*rows_need, bundle_address(extension.name, extension.digest.short)),
+        needs=(
+            *rows_need,
+            bundle_address(extension.name, extension.digest.short),
+            # Only in a plan that prewarms it: one that cannot run never replaces one that does.
+            handler_address(extension.name, extension.digest.short),
+        ),
     )

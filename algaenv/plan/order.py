@@ -15,6 +15,7 @@ from algaenv.model.plan import (
     Deferred,
     Kept,
     Plan,
+    Prewarm,
     Same,
     Step,
     Verb,
@@ -54,7 +55,7 @@ def build_plan(
     earlier execution, which steps of this plan may depend on.
     """
     decisions = tuple(decisions)
-    deletion_needs = _DeletionNeeds.collect(d for d in decisions if isinstance(d, Change))
+    deletion_needs = _DeletionNeeds.collect(decisions)
     steps: dict[Address, Step] = {}
     for decision in decisions:
         match decision:
@@ -66,6 +67,10 @@ def build_plan(
             case Same(resource) if resource.probe and resource.address not in answered:
                 steps[resource.address] = Step(
                     Verb.AWAIT, resource.address, ASKED, frozenset(resource.needs), None, resource
+                )
+            case Prewarm(cause, resource):
+                steps[resource.address] = Step(
+                    Verb.PREWARM, resource.address, cause, frozenset(resource.needs), None, resource
                 )
             case _:
                 pass
@@ -96,19 +101,24 @@ class _DeletionNeeds:
     releases: Mapping[str, tuple[Address, ...]]
     """Extension → its rows that are deleted."""
     written: Mapping[str, tuple[Address, ...]]
-    """Extension → its rows and bundles that are made or changed."""
+    """Extension → its rows and bundles that are made or changed, and its handler to prewarm."""
     services: Mapping[str, tuple[Address, ...]]
     """Name → the containers and processes that are deleted."""
 
     @classmethod
-    def collect(cls, changes: Iterable[Change]) -> _DeletionNeeds:
+    def collect(cls, decisions: Iterable[Decision]) -> _DeletionNeeds:
         by_rank: dict[int, set[Address]] = defaultdict(set)
         releases: dict[str, tuple[Address, ...]] = defaultdict(tuple)
         written: dict[str, tuple[Address, ...]] = defaultdict(tuple)
         services: dict[str, tuple[Address, ...]] = defaultdict(tuple)
-        for change in changes:
-            address = change.address
-            if change.verb is not Verb.DELETE:
+        for decision in decisions:
+            if isinstance(decision, Prewarm):
+                handler = decision.resource.address
+                written[extension_of(handler)] += (handler,)
+            if not isinstance(decision, Change):
+                continue
+            address = decision.address
+            if decision.verb is not Verb.DELETE:
                 if address.kind in ("release", "bundle"):
                     written[extension_of(address)] += (address,)
                 continue

@@ -1,76 +1,80 @@
 """Selects the handlers that a run compiles in advance.
 
 Compiling a component takes seconds, which its first caller should not wait for, and a component
-that does not compile must not replace one that does. Only handlers whose bundle, release or runner
-changes are selected.
+that does not compile must not replace one that does: the rows of a release need the step. Only
+handlers whose bundle, release or runner changes are selected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import field
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from algaenv.bundle.value import dataclass
-from algaenv.model.address import Address
+from algaenv.model.address import Address, Tier
 from algaenv.model.content import BundleSpec
-from algaenv.model.event import Ended
 from algaenv.model.intent import BundledImage
 from algaenv.model.lock import Lock, LockedExtension
-from algaenv.model.plan import Plan, Step, Verb
+from algaenv.model.plan import Cause, Change, Decision, Prewarm, Same
 from algaenv.model.probe import PrewarmRequest
 from algaenv.model.resource import Resource
 from algaenv.model.secret import Secret
 from algaenv.plan.app_variables import inbound_token
+from algaenv.plan.desired import bundle_address, handler_address
 
 UI_ONLY = "ui-only"
 
 
-@dataclass(frozen=True, slots=True)
-class PrewarmSelector:
-    """Selects handlers; `runner` is the URL of the bundled runner, empty for another one."""
+def prewarms(
+    lock: Lock,
+    decisions: Iterable[Decision],
+    hosts: Mapping[str, Address],
+    written: Collection[Address],
+) -> Iterator[Prewarm]:
+    """The prewarms of a run that writes `written`; none for a runner of another maker.
 
-    runner: str
-    handlers: frozenset[str]
-    """Names of the extensions that may have a handler."""
-    token: str = field(default="", repr=False)
-    """The service token of the runner."""
+    `decisions` are those on content; a blocked bundle is not prewarmed. `hosts` are the addresses
+    of the services, as in a runtime's Lowered.
+    """
+    if not isinstance(lock.intent.runner.image, BundledImage):
+        return
+    runner = hosts.get("runner")
+    bundles = _bundles(decisions)
+    for extension in filter(_may_have_handler, lock.extensions):
+        address = bundle_address(extension.name, extension.digest.short)
+        reasons = (address, runner, Address("release", extension.name))
+        reason = next((it for it in reasons if it in written), None)
+        if address in bundles and reason is not None:
+            yield Prewarm(
+                Cause(f"{_kind(reason, runner)} changes"),
+                Resource(
+                    address=handler_address(extension.name, extension.digest.short),
+                    tier=Tier.CONTENT,
+                    inputs={},
+                    body=_request(lock, address, bundles[address]),
+                    needs=(address,) if runner is None else (address, runner),
+                ),
+            )
 
-    @classmethod
-    def of(cls, lock: Lock) -> PrewarmSelector:
-        """The selector of an environment; selects nothing for a runner of another maker."""
-        token = inbound_token(lock)
-        ours = isinstance(lock.intent.runner.image, BundledImage)
-        return cls(
-            runner=f"http://127.0.0.1:{lock.ports.runner}" if ours else "",
-            handlers=frozenset(it.name for it in lock.extensions if _may_have_handler(it)),
-            token=token.reveal() if isinstance(token, Secret) else token,
-        )
 
-    def requests(
-        self, plan: Plan, before: Iterable[Ended] = ()
-    ) -> Mapping[Address, PrewarmRequest]:
-        """The requests for an execution of `plan`, by the address of the bundle."""
-        if not self.runner:
-            return {}
-        written = {step.address for step in plan.changes if step.verb is not Verb.DELETE}
-        written |= {ended.step.address for ended in before if ended.step.writes}
-        needed = {
-            need for step in plan.changes if step.verb is not Verb.DELETE for need in step.needs
-        }
-        return {
-            step.address: request
-            for step in plan.steps
-            if (step.writes or step.address in needed or step.needs & written)
-            and (request := self._request(step)) is not None
-        }
+def _kind(reason: Address, runner: Address | None) -> str:
+    return "runner" if reason == runner else reason.kind
 
-    def _request(self, step: Step) -> PrewarmRequest | None:
-        body = step.resource.body if isinstance(step.resource, Resource) else None
-        if not isinstance(body, BundleSpec) or body.extension not in self.handlers:
-            return None
-        return PrewarmRequest(
-            self.runner, body.tenant_id, body.registry_id, body.digest.prefixed, self.token
-        )
+
+def _bundles(decisions: Iterable[Decision]) -> Mapping[Address, BundleSpec]:
+    """The bundles that are there, or will be."""
+    resources = (it.resource for it in decisions if isinstance(it, Same | Change))
+    return {it.address: it.body for it in resources if it and isinstance(it.body, BundleSpec)}
+
+
+def _request(lock: Lock, address: Address, bundle: BundleSpec) -> PrewarmRequest:
+    token = inbound_token(lock)
+    return PrewarmRequest(
+        base_url=f"http://127.0.0.1:{lock.ports.runner}",
+        tenant_id=bundle.tenant_id,
+        registry_id=bundle.registry_id,
+        content_hash=bundle.digest.prefixed,
+        bundle=str(address),
+        token=token.reveal() if isinstance(token, Secret) else token,
+    )
 
 
 def _may_have_handler(extension: LockedExtension) -> bool:

@@ -18,7 +18,7 @@ from algaenv.model.lock import Lock, LockedExtension
 from algaenv.model.plan import Same
 from algaenv.model.probe import ExtensionProbe, PageProbe
 from algaenv.model.resource import Resource
-from algaenv.plan.desired import bundle_address
+from algaenv.plan.desired import bundle_address, handler_address
 
 GRACE = 5.0
 """Seconds beyond the gateway's timeout of a call."""
@@ -35,6 +35,7 @@ def readiness_checks(
     for extension in lock.extensions:
         rows = Address("release", extension.name)
         bundle = bundle_address(extension.name, extension.digest.short)
+        handler = handler_address(extension.name, extension.digest.short)
         probe = _probe(lock, ids, extension)
         if probe is None:
             return
@@ -45,7 +46,7 @@ def readiness_checks(
                     tier=Tier.CONTENT,
                     inputs={},
                     body=None,
-                    needs=(rows, bundle, *sorted(services)),
+                    needs=(rows, bundle, handler, *sorted(services)),
                     probe=probe,
                 )
             )

@@ -11,13 +11,24 @@ from algaenv.model.address import Address, Tier
 from algaenv.model.content import ContentIds
 from algaenv.model.event import Done, Emit, Ended, Planned
 from algaenv.model.lock import Environment, Lock
-from algaenv.model.plan import Blocked, Change, Decision, Deferred, Kept, Plan, Same, Step, Verb
-from algaenv.model.problem import AlgaenvError, Conflict, Problem, Unavailable
+from algaenv.model.plan import (
+    Blocked,
+    Change,
+    Decision,
+    Deferred,
+    Kept,
+    Plan,
+    Prewarm,
+    Same,
+    Step,
+    Verb,
+)
+from algaenv.model.problem import AlgaenvError, Conflict, Unavailable
 from algaenv.model.resource import Resource
 from algaenv.plan.desired import desired_content, predicted_ids
 from algaenv.plan.diff import decide_all
 from algaenv.plan.order import build_plan
-from algaenv.plan.prewarm import PrewarmSelector
+from algaenv.plan.prewarm import prewarms
 from algaenv.plan.readiness import readiness_checks
 from algaenv.plan.retention import extension_of, retain_recent
 from algaenv.reconcile.executor import Executor
@@ -139,6 +150,7 @@ def _unobserved_content(
     written = _changed_addresses((*substrate, *content))
     return (
         *content,
+        *prewarms(lock, content, lowered.hosts, written),
         *readiness_checks(lock, ids, lowered.hosts, written),
         *_without_bundle(lock),
     ), ids
@@ -212,7 +224,6 @@ def _make_executor(lock: Lock, backends: Backends, emit: Emit, options: Options)
         emit,
         lock.intent.ready_timeout,
         options.cancelled,
-        PrewarmSelector.of(lock),
     )
 
 
@@ -226,13 +237,18 @@ def _content(
         return (*in_the_way, *broken)
     wanted = desired_content(lock, snapshot.ids, lowered.hosts)
     seen = snapshot.observe(wanted)
-    blockers: Mapping[Address, Problem] = getattr(snapshot, "blockers", lambda _: {})(wanted)
+    blockers = snapshot.blockers(wanted)
     decisions = decide_all(wanted, seen, adopt=options.adopt, blockers=blockers)
     names = [extension.name for extension in lock.extensions]
     decisions = tuple(it for it in decisions if not _is_out_of_scope(it, lock))
     decisions = retain_recent(decisions, seen, names, lock.intent.keep_versions)
     written |= _changed_addresses(decisions)
-    return (*decisions, *readiness_checks(lock, snapshot.ids, lowered.hosts, written), *broken)
+    return (
+        *decisions,
+        *prewarms(lock, decisions, lowered.hosts, written),
+        *readiness_checks(lock, snapshot.ids, lowered.hosts, written),
+        *broken,
+    )
 
 
 def _is_out_of_scope(decision: Decision, lock: Lock) -> bool:
@@ -260,7 +276,7 @@ def _changes(decisions: Iterable[Decision]) -> tuple[Change, ...]:
 
 def _address_of(decision: Decision) -> Address:
     match decision:
-        case Same(resource) | Deferred(resource):
+        case Same(resource) | Deferred(resource) | Prewarm(resource=resource):
             return resource.address
         case Change(address=address) | Blocked(address=address) | Kept(address=address):
             return address

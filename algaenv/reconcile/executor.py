@@ -6,7 +6,6 @@ It decides nothing: the plan holds every decision.
 from __future__ import annotations
 
 import heapq
-import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -34,7 +33,6 @@ from algaenv.model.plan import Plan, Step, Verb
 from algaenv.model.probe import PrewarmRequest
 from algaenv.model.problem import AlgaenvError, Problem
 from algaenv.model.resource import Present, Resource
-from algaenv.plan.prewarm import PrewarmSelector
 from algaenv.reconcile.protocols import HasLog, Prober, ReportsDiagnostics, ResourceDriver
 from algaenv.reconcile.wait import (
     WaitInterrupted,
@@ -47,8 +45,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 WORKERS = 8
+SERIAL = frozenset({Verb.PREWARM})
+"""Verbs of which one step runs at a time: one compilation uses every core."""
 _UNKNOWN = Present(recorded=None)
-NO_PREWARM = PrewarmSelector(runner="", handlers=frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +62,22 @@ class Executor:
     emit: Emit
     ready_seconds: float
     cancelled: Callable[[], bool] = lambda: False
-    prewarm: PrewarmSelector = NO_PREWARM
-    compile_lock: threading.Lock = field(default_factory=threading.Lock)
-    """One compilation uses every core, so handlers are compiled one at a time, each with its own
-    timeout."""
 
     def execute(self, plan: Plan, before: tuple[Ended, ...] = ()) -> tuple[Ended, ...]:
         """Execute every step of `plan`, in parallel where the order allows; never raises.
 
         Steps that depend on a step of `before` that did not end well are skipped. A plan that
-        writes nothing is executed in this thread, since a no-op must be fast.
+        only waits is executed in this thread, since a no-op must be fast.
         """
-        prewarms = self.prewarm.requests(plan, before)
-        progress = _Progress({step.address: step for step in plan.steps}, prewarms)
+        progress = _Progress({step.address: step for step in plan.steps})
         for earlier in before:
             progress.record(earlier.step.address, earlier.outcome)
         for blocked in plan.blocked:
             progress.unavailable[blocked.address] = str(blocked.address)
-        if not plan.changes:
+        if not plan.actions:
             while (step := self._next(progress)) is not None:
                 progress.start(step)
-                self._finish(progress, step, *self._run_timed(step, None))
+                self._finish(progress, step, *self._run_timed(step))
         else:
             self._execute_in_threads(progress)
         for step in tuple(progress.waiting.values()):
@@ -98,8 +92,7 @@ class Executor:
             while True:
                 while (step := self._next(progress)) is not None:
                     progress.start(step)
-                    prewarm = progress.prewarms.get(step.address)
-                    running[pool.submit(self._run_timed, step, prewarm)] = step
+                    running[pool.submit(self._run_timed, step)] = step
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -114,13 +107,11 @@ class Executor:
             self._finish(progress, step, Skipped(because), 0.0)
         return None
 
-    def _run_timed(self, step: Step, prewarm: PrewarmRequest | None) -> tuple[Outcome, float]:
+    def _run_timed(self, step: Step) -> tuple[Outcome, float]:
         started = time.monotonic()
         self.emit(StepStarted(step))
         try:
             self._run(step)
-            if prewarm is not None:
-                self._prewarm(step, prewarm)
             outcome: Outcome = Done()
         except WaitInterrupted:
             outcome = CutShort()
@@ -146,16 +137,14 @@ class Executor:
                     driver.create(_wanted(resource), on_progress)
                 case _:
                     driver.update(_wanted(resource), seen, on_progress)
-        if resource is not None and resource.probe is not None:
+        if resource is None:
+            return
+        if isinstance(resource.body, PrewarmRequest):
+            wait_until_prewarmed(self.prober, resource.body, self._wait_options(step.address))
+        if resource.probe is not None:
             wait_until_answered(
                 self.prober, resource.probe, str(step.address), self._wait_options(step.address)
             )
-
-    def _prewarm(self, step: Step, prewarm: PrewarmRequest) -> None:
-        with self.compile_lock:
-            if not self.cancelled():
-                subject, wait = str(step.address), self._wait_options(step.address)
-                wait_until_prewarmed(self.prober, prewarm, subject, wait)
 
     def _wait_options(self, address: Address) -> WaitOptions:
         def diagnostics() -> tuple[str, ...] | None:
@@ -188,7 +177,6 @@ class _Progress:
     """The progress of an execution."""
 
     waiting: dict[Address, Step]
-    prewarms: Mapping[Address, PrewarmRequest] = field(default_factory=dict)
     running: set[Address] = field(default_factory=set)
     unavailable: dict[Address, str] = field(default_factory=dict)
     """Address of a step that did not end well → the failure it goes back to."""
@@ -200,6 +188,10 @@ class _Progress:
     position: dict[Address, int] = field(default_factory=dict)
     ready: list[tuple[int, Address]] = field(default_factory=list)
     """A heap of the steps that can start, in the order of the plan."""
+    serial: Address | None = None
+    """The running step with a verb of SERIAL."""
+    queued: list[tuple[int, Address]] = field(default_factory=list)
+    """A heap of the steps that can start once `serial` has ended."""
 
     def __post_init__(self) -> None:
         for number, step in enumerate(self.waiting.values()):
@@ -213,7 +205,13 @@ class _Progress:
 
     def next_ready(self) -> Step | None:
         """A step whose needs have all ended; each step is returned once."""
-        return self.waiting[heapq.heappop(self.ready)[1]] if self.ready else None
+        while self.ready:
+            place = heapq.heappop(self.ready)
+            step = self.waiting[place[1]]
+            if step.verb not in SERIAL or self.serial is None:
+                return step
+            heapq.heappush(self.queued, place)
+        return None
 
     def failure_before(self, step: Step) -> str | None:
         return next(
@@ -223,12 +221,18 @@ class _Progress:
     def start(self, step: Step) -> None:
         del self.waiting[step.address]
         self.running.add(step.address)
+        if step.verb in SERIAL:
+            self.serial = step.address
 
     def end(self, step: Step, outcome: Outcome, seconds: float) -> None:
         self.waiting.pop(step.address, None)
         self.running.discard(step.address)
         self.record(step.address, outcome)
         self.ended.append(Ended(step, outcome, seconds))
+        if self.serial == step.address:
+            self.serial = None
+            if self.queued:
+                heapq.heappush(self.ready, heapq.heappop(self.queued))
         for address in self.dependents.get(step.address, ()):
             self.missing[address] -= 1
             if not self.missing[address] and address in self.waiting:

@@ -11,6 +11,7 @@ from algaenv.model.content import ContentIds
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.plan import Blocked, Change
 from algaenv.model.probe import BrokenHandler, PrewarmRequest, Probe, ProbeResult
+from algaenv.model.problem import Problem
 from algaenv.model.resource import Observation, Present, Resource, ServiceEngine
 
 OnProgress = Callable[[str], None]
@@ -120,6 +121,10 @@ class Snapshot(Observer, Protocol):
     @property
     def ids(self) -> ContentIds:
         """Tenant and registry ids of the database."""
+        ...
+
+    def blockers(self, wanted: Sequence[Resource]) -> Mapping[Address, Problem]:
+        """What keeps resources of `wanted` from being changed."""
         ...
 
 

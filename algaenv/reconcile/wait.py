@@ -110,9 +110,7 @@ def _wait(
         pause = min(pause * 1.6, LONGEST_PAUSE)
 
 
-def wait_until_prewarmed(
-    prober: Prober, request: PrewarmRequest, subject: str, wait: WaitOptions
-) -> None:
+def wait_until_prewarmed(prober: Prober, request: PrewarmRequest, wait: WaitOptions) -> None:
     """Return once the handler is compiled and linked, or when there is none.
 
     Raises Failed (`handler-broken`) when it cannot be compiled or linked, NotReady as
@@ -127,12 +125,12 @@ def wait_until_prewarmed(
         with _reported(COMPILING, wait):
             answer = prober.prewarm(replace(request, seconds=left))
         if isinstance(answer, BrokenHandler):
-            summary = f"{subject} is not ready: its handler cannot run: {answer.reason}"
+            summary = f"{request.bundle} is not ready: its handler cannot run: {answer.reason}"
             detail = tuple(cause for cause in answer.causes if cause not in summary)
             raise Failed(Problem("handler-broken", summary, answer.hint, detail=detail))
         return answer
 
-    _wait(probe, subject, wait)
+    _wait(probe, request.bundle, wait)
 
 
 @contextmanager

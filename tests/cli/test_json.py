@@ -12,7 +12,7 @@ from jsonschema import ValidationError
 
 from algaenv.cli.output.json import JsonLines, event_to_json, plan_to_json, status_to_json
 from algaenv.model import event as events
-from algaenv.model.event import Event, Report, Reported, Warned
+from algaenv.model.event import Event, Report, Reported, StepStarted, Warned
 from algaenv.model.plan import Plan
 from tests.cli.event_samples import FAILURE, OPENING, PLACED, SUCCESS
 from tests.cli.fake_application import WARNING, status
@@ -23,6 +23,7 @@ ALL = (
     *OPENING,
     *SUCCESS,
     *FAILURE,
+    StepStarted(FULL.steps[3]),
     Warned(PLACED),
     Reported(Report("", (), (PLACED,), "SpecError")),
 )

@@ -23,6 +23,7 @@ FULL = Plan(
         step(Verb.CREATE, "container/store", "missing"),
         step(Verb.REPLACE, "container/runner", "spec changed", "image a → b", "port 1 → 2"),
         step(Verb.START, "container/redis", "stopped"),
+        step(Verb.PREWARM, "handler/hello@1a2b3c4d5e6f", "bundle changes"),
         step(Verb.UPDATE, "release/hello", "spec changed", "manifest version 0.1.1 → 0.1.2"),
         step(Verb.AWAIT, "install/hello", "not answering"),
         step(Verb.DELETE, "bundle/hello@000000000000", "superseded"),
@@ -42,14 +43,15 @@ FULL = Plan(
 
 
 FULL_TEXT = """\
-  +  create   container/store            missing
--/+  replace  container/runner           spec changed
+  +  create   container/store             missing
+-/+  replace  container/runner            spec changed
          image a → b
          port 1 → 2
-  >  start    container/redis            stopped
-  ~  update   release/hello              spec changed
+  >  start    container/redis             stopped
+  *  prewarm  handler/hello@1a2b3c4d5e6f  bundle changes
+  ~  update   release/hello               spec changed
          manifest version 0.1.1 → 0.1.2
-  -  delete   bundle/hello@000000000000  superseded
+  -  delete   bundle/hello@000000000000   superseded
 
 Not decided yet:
   cannot be seen until container/store answers:
@@ -65,7 +67,8 @@ Kept:
   volume/store     holds data
   volume/database  holds data
 
-Plan: 1 to create, 1 to update, 1 to replace, 1 to start, 1 to delete, 2 to be seen later.
+Plan: 1 to create, 1 to update, 1 to replace, 1 to start, 1 to delete, 1 to prewarm, \
+2 to be seen later.
 """
 
 

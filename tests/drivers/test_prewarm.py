@@ -15,6 +15,7 @@ from algaenv.model.probe import BrokenHandler, Never, NotYet, PrewarmRequest, Pr
 from tests.drivers.test_probes import HOST, serving, silent
 
 HASH = "sha256:" + "ab" * 32
+BUNDLE = "bundle/hello@abababababab"
 
 
 @contextmanager
@@ -47,7 +48,7 @@ def prewarm(
 ) -> ProbeResult | BrokenHandler:
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     with runner(status, body, [] if received is None else received) as url:
-        return ServiceProber().prewarm(PrewarmRequest(url, "tenant", "registry", HASH))
+        return ServiceProber().prewarm(PrewarmRequest(url, "tenant", "registry", HASH, BUNDLE))
 
 
 READY = {"status": "ready", "handler": True, "bundle": "cached", "compiled": "new"}
@@ -147,9 +148,11 @@ def test_a_failure_without_its_details() -> None:
 def test_nobody_there_and_nobody_who_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("algaenv.drivers.probes.prober.WARM_SECONDS", 0.2)
     with silent() as port:
-        answer = ServiceProber().prewarm(PrewarmRequest(f"http://{HOST}:{port}", "t", "e", HASH))
+        answer = ServiceProber().prewarm(
+            PrewarmRequest(f"http://{HOST}:{port}", "t", "e", HASH, BUNDLE)
+        )
     assert isinstance(answer, NotYet)
     assert "did not answer in time" in answer.last
-    gone = ServiceProber().prewarm(PrewarmRequest(f"http://{HOST}:{port}", "t", "e", HASH))
+    gone = ServiceProber().prewarm(PrewarmRequest(f"http://{HOST}:{port}", "t", "e", HASH, BUNDLE))
     assert isinstance(gone, NotYet)
     assert "refuses connections" in gone.last

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 WAIT_SECONDS = 60.0
+UNCHANGING = ("await", "prewarm")
+"""Verbs of steps that change no resource."""
 
 
 def until(what: str, holds: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
@@ -51,7 +53,7 @@ class Run:
         return {
             f"{step['verb']} {step['address']}": step["outcome"]
             for step in self.report["steps"]
-            if step["verb"] != "await"
+            if step["verb"] not in UNCHANGING
         }
 
     def cause(self, address: str) -> str:

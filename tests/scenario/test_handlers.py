@@ -113,7 +113,8 @@ def test_an_installed_handler_is_compiled_already(running: Project) -> None:
     project = running
     before = warmups(project)
     handler(project, script(), html="<h1>compiled</h1>")
-    project.up().ok()
+    steps = project.up().ok().report["steps"]
+    assert [it["outcome"] for it in steps if it["verb"] == "prewarm"] == ["done"]
     assert warmups(project) == before + 1
     said = warm_again(project)
     assert (said["status"], said["handler"], said["bundle"]) == ("ready", True, "cached")
@@ -146,8 +147,9 @@ def test_a_no_op_asks_for_no_handler(running: Project) -> None:
     project = running
     handler(project, script())
     project.up().ok()
-    before = warmups(project)
-    assert project.up().ok().changed == 0
+    again = project.up().ok()
+    assert again.changed == 0
+    assert all(step["verb"] == "await" for step in again.report["steps"])
     assert warmups(project) == before
 
 

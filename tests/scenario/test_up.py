@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
-from tests.scenario.project import Project, get, page
+from tests.scenario.project import UNCHANGING, Project, get, page
 
 SERVICES = ("store", "redis", "database", "runner", "gateway")
 
@@ -68,7 +68,7 @@ def test_the_plan_is_what_up_does_and_down_with_volumes_leaves_nothing(project: 
     planned = project.text("plan", "--json", "--detailed-exitcode")
     assert planned.returncode == 2, planned.stderr
     steps = json.loads(planned.stdout)["plan"]["steps"]
-    drawn = {f"{s['verb']} {s['address']}" for s in steps if s["verb"] != "await"}
+    drawn = {f"{s['verb']} {s['address']}" for s in steps if s["verb"] not in UNCHANGING}
     assert not (project.root / ".algaenv").exists() or not list(
         (project.root / ".algaenv").glob("*/run/*")
     )

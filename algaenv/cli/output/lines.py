@@ -30,7 +30,7 @@ def verb_style(verb: Verb) -> str:
             return "green"
         case Verb.DELETE:
             return "red"
-        case Verb.AWAIT:
+        case Verb.AWAIT | Verb.PREWARM:
             return "cyan"
         case _:
             return "yellow"

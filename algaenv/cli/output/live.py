@@ -78,7 +78,7 @@ class LiveView:
                 self._write([f"runtime {self._paint(runtime, 'bold')}: {why}"])
             case Warned(problem):
                 self._write([render_problem(problem, self._paint, label="warning")])
-            case StepStarted(step) if step.writes:
+            case StepStarted(step) if not step.only_waits:
                 self._show_table()
             case Resolving() | StepWaiting():
                 self._show_table()

@@ -109,7 +109,7 @@ def _event_line(event: Event) -> str:
 def _is_notable(event: Event) -> bool:
     match event:
         case StepStarted(step):
-            return step.writes
+            return not step.only_waits
         case StepEnded(problem=problem):
             return problem is not None
         case Reported(report):

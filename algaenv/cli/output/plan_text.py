@@ -16,7 +16,7 @@ def plan_text(plan: Plan, paint: Paint = PLAIN) -> str:
     """The whole plan without the steps that only wait for an answer."""
     plan = escape_controls(plan)
     sections = [
-        _steps(plan.changes, paint),
+        _steps(plan.actions, paint),
         _deferred(plan, paint),
         _blocked(plan, paint),
         _kept(plan, paint),
@@ -35,7 +35,7 @@ def total(plan: Plan, paint: Paint = PLAIN) -> str:
         return paint("No changes, but for what has no bundle.", "bold")
     if not plan.changes:
         return paint(NOTHING_YET if plan.deferred else NOTHING, "bold")
-    verbs = [step.verb for step in plan.changes]
+    verbs = [step.verb for step in plan.actions]
     shown = [
         f"{verbs.count(verb)} to {verb}"
         for verb in Verb
