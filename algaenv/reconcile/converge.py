@@ -9,7 +9,7 @@ from functools import cache
 from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address, Tier
 from algaenv.model.content import ContentIds
-from algaenv.model.event import Done, Emit, Ended, Planned
+from algaenv.model.event import Emit, Ended, Planned
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.plan import (
     Blocked,
@@ -20,7 +20,6 @@ from algaenv.model.plan import (
     Plan,
     Prewarm,
     Same,
-    Step,
     Verb,
 )
 from algaenv.model.problem import AlgaenvError, Conflict, Unavailable
@@ -31,7 +30,7 @@ from algaenv.plan.order import build_plan
 from algaenv.plan.prewarm import prewarms
 from algaenv.plan.readiness import readiness_checks
 from algaenv.plan.retention import extension_of, retain_recent
-from algaenv.reconcile.executor import Executor
+from algaenv.reconcile.executor import Continuation, Executor
 from algaenv.reconcile.protocols import (
     ContentHost,
     Lowered,
@@ -169,62 +168,102 @@ def converge(
 
     `lock_source` as in `make_plan`. Returns the last plan, and how every step ended.
     """
-    if planned.services_only and lock_source is not None:
-        executor = _make_executor(lock, backends, emit, options)
-        first, gateway_steps = _split_gateway(planned.plan, planned.lowered)
-        ended = executor.execute(first)
-        if lock_source(0.0) is None:
-            # There is time for the gateway as well.
-            ended = (
-                *ended,
-                *executor.execute(replace(planned.plan, steps=gateway_steps), before=ended),
-            )
-            gateway_steps = ()
-        lock = lock_source(None) or lock
-        content, ids = _unobserved_content(
-            lock, planned.lowered, planned.substrate, "cannot be seen yet"
-        )
-        plan = build_plan((*planned.substrate, *content))
-        planned = replace(planned, plan=replace(plan, engines=planned.lowered.engines), ids=ids)
-        emit(Planned((*gateway_steps, *_tier(plan, Tier.CONTENT).steps)))
-        executor = _make_executor(lock, backends, emit, options)
-    else:
-        lock = lock if lock_source is None else lock_source(None) or lock
-        executor = _make_executor(lock, backends, emit, options)
-        if planned.content_known:
-            return planned, executor.execute(planned.plan)
-        first, gateway_steps = _split_gateway(_tier(planned.plan, Tier.SUBSTRATE), planned.lowered)
-        ended = executor.execute(first)
-    if options.cancelled() or not _hosts_answer(planned.lowered, ended):
-        rest = _after_gateway(gateway_steps, _tier(planned.plan, Tier.CONTENT))
-        return planned, (*ended, *executor.execute(rest, before=ended))
-    wait = WaitOptions(SNAPSHOT_SECONDS, options.cancelled)
-    try:
-        snapshot = wait_until_available(lambda: backends.content.snapshot(lock), wait)
-    except AlgaenvError as error:
-        if options.cancelled():  # They might still have answered.
-            rest = _after_gateway(gateway_steps, _tier(planned.plan, Tier.CONTENT))
-            return planned, (*ended, *executor.execute(rest, before=ended))
-        return replace(planned, failure=error), ended
-    before = (*(e.step for e in ended), *gateway_steps)
-    written = frozenset(step.address for step in before if step.writes)
-    decisions = _content(lock, snapshot, planned.lowered, options, written)
-    content_plan = build_plan(decisions, also=frozenset(step.address for step in before))
-    rest = _after_gateway(gateway_steps, content_plan)
-    if content_plan.steps != _tier(planned.plan, Tier.CONTENT).steps:
-        emit(Planned(rest.steps))
-    final = PlanResult(planned.lowered, content_plan, snapshot.ids, content_known=True)
-    return final, (*ended, *executor.execute(rest, before=ended))
-
-
-def _make_executor(lock: Lock, backends: Backends, emit: Emit, options: Options) -> Executor:
-    return Executor(
+    executor = Executor(
         backends.drivers(lock.environment),
         backends.prober,
         emit,
         lock.intent.ready_timeout,
         options.cancelled,
     )
+    if planned.content_known:
+        return planned, executor.execute(planned.plan)
+    later = _LaterContent(planned, lock, backends, options, lock_source)
+    hosts = _content_hosts(planned.lowered)
+    substrate, content = (_tier(planned.plan, tier) for tier in (Tier.SUBSTRATE, Tier.CONTENT))
+    ended = executor.execute(substrate, then=Continuation(hosts, later.plan, content.steps))
+    if later.error is not None:
+        raise later.error
+    if not later.begun:  # A host does not answer, or the run was interrupted.
+        rest = later.unobserved()
+        if rest.steps != content.steps:
+            emit(Planned(rest.steps))
+        ended += executor.execute(rest, before=ended)
+    return later.result, ended
+
+
+class _LaterContent:
+    """Plans content that could not be observed at first, once its hosts answer."""
+
+    def __init__(
+        self,
+        planned: PlanResult,
+        lock: Lock,
+        backends: Backends,
+        options: Options,
+        lock_source: LockSource | None,
+    ) -> None:
+        self._lock = lock
+        self._backends = backends
+        self._options = options
+        self._lock_source = lock_source
+        self._substrate = _tier(planned.plan, Tier.SUBSTRATE)
+        self.result = planned
+        """The latest plan."""
+        self.begun = False
+        self.error: Exception | None = None
+        """What `plan` could not go on for: a failure of the builds, or a bug."""
+
+    def plan(self) -> Plan | None:
+        """The plan of the content; None when it cannot be observed. Never raises."""
+        self.begun = True
+        try:
+            return self._observed()
+        except Exception as error:  # raised again once the running steps have ended
+            self.error = error
+            return None
+
+    def unobserved(self) -> Plan:
+        """The plan of the content as far as it is known without an observation."""
+        if self.result.services_only:
+            self._await_bundles()
+            lowered = self.result.lowered
+            content, ids = _unobserved_content(
+                self._lock, lowered, self.result.substrate, "cannot be seen yet"
+            )
+            plan = build_plan((*self.result.substrate, *content))
+            self.result = replace(
+                self.result,
+                plan=replace(plan, engines=lowered.engines),
+                ids=ids,
+                services_only=False,
+            )
+        plan = self.result.plan
+        return replace(_tier(plan, Tier.CONTENT), blocked=plan.blocked)
+
+    def _await_bundles(self) -> None:
+        if self._lock_source is not None:
+            self._lock = self._lock_source(None) or self._lock
+
+    def _observed(self) -> Plan | None:
+        self._await_bundles()
+        unobserved = self.unobserved()
+        cancelled = self._options.cancelled
+        try:
+            snapshot = wait_until_available(
+                lambda: self._backends.content.snapshot(self._lock),
+                WaitOptions(SNAPSHOT_SECONDS, cancelled),
+            )
+        except AlgaenvError as error:
+            if cancelled():  # They might still have answered.
+                return unobserved
+            self.result = replace(self.result, failure=error)
+            return None
+        lowered, steps = self.result.lowered, self._substrate.steps
+        written = frozenset(step.address for step in steps if step.writes)
+        decisions = _content(self._lock, snapshot, lowered, self._options, written)
+        plan = build_plan(decisions, also=frozenset(step.address for step in steps))
+        self.result = PlanResult(lowered, plan, snapshot.ids, content_known=True)
+        return plan
 
 
 def _content(
@@ -332,30 +371,11 @@ def _tier(plan: Plan, tier: Tier) -> Plan:
     return Plan(steps=steps, blocked=plan.blocked if tier is Tier.SUBSTRATE else ())
 
 
-def _split_gateway(substrate: Plan, lowered: Lowered) -> tuple[Plan, tuple[Step, ...]]:
-    """The steps that content waits for, and those of the gateway, for which it does not wait."""
-    gateway = lowered.hosts.get("gateway")
-    gateway_steps = tuple(step for step in substrate.steps if step.address == gateway)
-    return replace(
-        substrate, steps=tuple(s for s in substrate.steps if s not in gateway_steps)
-    ), gateway_steps
-
-
-def _after_gateway(gateway_steps: tuple[Step, ...], content: Plan) -> Plan:
-    return replace(content, steps=(*gateway_steps, *content.steps))
-
-
 def _tier_of(address: Address, resource: Resource | None) -> Tier:
     if resource is not None:
         return resource.tier
     content = ("release", "bundle", "bucket", "tenant", "schema")
     return Tier.CONTENT if address.kind in content else Tier.SUBSTRATE
-
-
-def _hosts_answer(lowered: Lowered, ended: tuple[Ended, ...]) -> bool:
-    """True when no content host ended badly."""
-    bad = {e.step.address for e in ended if not isinstance(e.outcome, Done)}
-    return not bad & _content_hosts(lowered)
 
 
 def _ignore_progress(_note: str) -> None:

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
@@ -22,6 +22,7 @@ from algaenv.model.event import (
     Ended,
     FailedStep,
     Outcome,
+    Planned,
     Skipped,
     StepEnded,
     StepProgress,
@@ -51,6 +52,19 @@ _UNKNOWN = Present(recorded=None)
 
 
 @dataclass(frozen=True, slots=True)
+class Continuation:
+    """Steps that can be planned only once those in `needs` have ended well.
+
+    `plan` is called in a thread, beside the steps that still run, and must not raise; None: there
+    is no more to do. `shown` are the steps that the first plan has in their place.
+    """
+
+    needs: frozenset[Address]
+    plan: Callable[[], Plan | None]
+    shown: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Executor:
     """Executes plans.
 
@@ -63,40 +77,62 @@ class Executor:
     ready_seconds: float
     cancelled: Callable[[], bool] = lambda: False
 
-    def execute(self, plan: Plan, before: tuple[Ended, ...] = ()) -> tuple[Ended, ...]:
+    def execute(
+        self, plan: Plan, before: tuple[Ended, ...] = (), then: Continuation | None = None
+    ) -> tuple[Ended, ...]:
         """Execute every step of `plan`, in parallel where the order allows; never raises.
 
-        Steps that depend on a step of `before` that did not end well are skipped. A plan that
-        only waits is executed in this thread, since a no-op must be fast.
+        Steps that depend on a step of `before` that did not end well are skipped. The steps of
+        `then` follow as soon as they can be planned; never, when one of its needs ends badly. A
+        plan that only waits is executed in this thread, since a no-op must be fast.
         """
-        progress = _Progress({step.address: step for step in plan.steps})
+        progress = _Progress()
+        progress.add(plan.steps)
         for earlier in before:
             progress.record(earlier.step.address, earlier.outcome)
         for blocked in plan.blocked:
             progress.unavailable[blocked.address] = str(blocked.address)
-        if not plan.actions:
+        if not plan.actions and then is None:
             while (step := self._next(progress)) is not None:
                 progress.start(step)
                 self._finish(progress, step, *self._run_timed(step))
         else:
-            self._execute_in_threads(progress)
+            self._execute_in_threads(progress, then)
         for step in tuple(progress.waiting.values()):
             self._finish(progress, step, Cancelled(), 0.0)
         return tuple(progress.ended)
 
-    def _execute_in_threads(self, progress: _Progress) -> None:
+    def _execute_in_threads(self, progress: _Progress, then: Continuation | None) -> None:
         from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
         running: dict[Future[tuple[Outcome, float]], Step] = {}
+        planning: Future[Plan | None] | None = None
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="step") as pool:
             while True:
                 while (step := self._next(progress)) is not None:
                     progress.start(step)
                     running[pool.submit(self._run_timed, step)] = step
-                if not running:
+                if then and not planning and progress.ended_well(then.needs):
+                    planning = None if self.cancelled() else pool.submit(then.plan)
+                if not running and planning is None:
                     return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                pending: list[Future[Any]] = [*running]
+                pending += [planning] if planning else []
+                wait(pending, return_when=FIRST_COMPLETED)
+                for future in [it for it in running if it.done()]:
                     self._finish(progress, running.pop(future), *future.result())
+                if then and planning and planning.done():
+                    self._continue(progress, then, planning.result())
+                    then = planning = None
+
+    def _continue(self, progress: _Progress, then: Continuation, plan: Plan | None) -> None:
+        if plan is None:
+            return
+        if plan.steps != then.shown:
+            self.emit(Planned((*progress.waiting.values(), *plan.steps)))
+        for blocked in plan.blocked:
+            progress.unavailable[blocked.address] = str(blocked.address)
+        progress.add(plan.steps)
 
     def _next(self, progress: _Progress) -> Step | None:
         """The next step to run; steps that depend on a failure are skipped on the way."""
@@ -176,7 +212,7 @@ class Executor:
 class _Progress:
     """The progress of an execution."""
 
-    waiting: dict[Address, Step]
+    waiting: dict[Address, Step] = field(default_factory=dict)
     running: set[Address] = field(default_factory=set)
     unavailable: dict[Address, str] = field(default_factory=dict)
     """Address of a step that did not end well → the failure it goes back to."""
@@ -193,15 +229,23 @@ class _Progress:
     queued: list[tuple[int, Address]] = field(default_factory=list)
     """A heap of the steps that can start once `serial` has ended."""
 
-    def __post_init__(self) -> None:
-        for number, step in enumerate(self.waiting.values()):
-            needs = step.needs & self.waiting.keys()
+    def add(self, steps: tuple[Step, ...]) -> None:
+        """Take in the steps of a plan; they may need steps that were added before."""
+        self.waiting |= {step.address: step for step in steps}
+        unfinished = self.waiting.keys() | self.running
+        for number, step in enumerate(steps, start=len(self.position)):
+            needs = step.needs & unfinished
             self.position[step.address] = number
             self.missing[step.address] = len(needs)
             for need in needs:
                 self.dependents.setdefault(need, []).append(step.address)
             if not needs:
-                self.ready.append((number, step.address))
+                heapq.heappush(self.ready, (number, step.address))
+
+    def ended_well(self, addresses: frozenset[Address]) -> bool:
+        """True once none of these steps is left, and all that there were ended well."""
+        left = self.waiting.keys() | self.running | self.unavailable.keys()
+        return left.isdisjoint(addresses)
 
     def next_ready(self) -> Step | None:
         """A step whose needs have all ended; each step is returned once."""

@@ -7,8 +7,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from algaenv.model.address import Address
-from algaenv.model.event import Cancelled, CutShort, Done, Event, FailedStep, Skipped, StepEnded
-from algaenv.model.plan import Same
+from algaenv.model.event import (
+    Cancelled,
+    CutShort,
+    Done,
+    Event,
+    FailedStep,
+    Planned,
+    Skipped,
+    StepEnded,
+)
+from algaenv.model.plan import Plan, Same
 from algaenv.model.probe import (
     BrokenHandler,
     ExtensionProbe,
@@ -23,7 +32,7 @@ from algaenv.model.problem import Conflict, Problem
 from algaenv.model.resource import Present, Resource
 from algaenv.plan.diff import decide_all
 from algaenv.plan.order import build_plan
-from algaenv.reconcile.executor import Executor
+from algaenv.reconcile.executor import Continuation, Executor
 from algaenv.reconcile.protocols import OnProgress
 from tests.plan.builders import make_present, make_resource, parse_address
 
@@ -299,3 +308,62 @@ def test_an_extension_that_does_not_answer_has_a_code_of_its_own() -> None:
     assert [e.outcome for e in ended if e.step.address == wanted.address] == [
         Skipped("release/hello")
     ]
+
+
+GATEWAY = make_resource("container/gateway", "container/redis")
+PAGE = make_resource("release/hello", "bucket/extensions", "container/gateway")
+
+
+def test_what_can_be_planned_later_is_done_beside_what_still_runs() -> None:
+    """The gateway is created only once the content is: no service waits for another's content."""
+    drivers = RecordingDriver()
+    bucket_created = threading.Event()
+
+    def before(line: str) -> None:
+        if line == "create container/gateway":
+            assert bucket_created.wait(30)
+        if line == "create bucket/extensions":
+            bucket_created.set()
+
+    drivers.before = before
+    events: list[Event] = []
+    substrate = build_plan(decide_all((make_resource("network/main"), STORE, REDIS, GATEWAY), {}))
+    known = frozenset(it.address for it in substrate.steps)
+
+    def plan() -> Plan:
+        assert "create container/store" in drivers.calls
+        return build_plan(decide_all((BUCKET, PAGE), {}), also=known)
+
+    then = Continuation(frozenset({STORE.address}), plan)
+    ended = executor(drivers, events=events).execute(substrate, then=then)
+    assert {it.outcome for it in ended} == {Done()}
+    assert drivers.calls[-1] == "create release/hello"
+    (planned,) = (it for it in events if isinstance(it, Planned))
+    assert [str(it.address) for it in planned.steps][-2:] == ["bucket/extensions", "release/hello"]
+    assert len(ended) == 6
+
+
+def test_a_plan_that_was_shown_already_is_not_announced_again() -> None:
+    events: list[Event] = []
+    later = build_plan(decide_all((BUCKET,), {}), also=frozenset({STORE.address}))
+    then = Continuation(frozenset({STORE.address}), lambda: later, later.steps)
+    executor(RecordingDriver(), events=events).execute(
+        build_plan(decide_all((STORE,), {})), then=then
+    )
+    assert not any(isinstance(it, Planned) for it in events)
+
+
+def test_nothing_is_planned_later_where_a_host_fails_or_the_run_is_interrupted() -> None:
+    def plan() -> Plan:
+        raise AssertionError("the host does not answer")
+
+    then = Continuation(frozenset({STORE.address}), plan)
+    steps = build_plan(decide_all((STORE,), {}))
+    failing = RecordingDriver(frozenset({"create container/store"}))
+    (failed,) = executor(failing).execute(steps, then=then)
+    assert isinstance(failed.outcome, FailedStep)
+    stop = threading.Event()
+    drivers = RecordingDriver()
+    drivers.before = lambda _line: stop.set()
+    (done,) = executor(drivers, cancelled=stop.is_set).execute(steps, then=then)
+    assert done.outcome == Done()
