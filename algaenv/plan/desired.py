@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from algaenv.bundle import ids as bundle_ids
 from algaenv.bundle import layout
 from algaenv.bundle.manifest.model import Manifest
+from algaenv.model import kind
 from algaenv.model.address import Address, Tier
 from algaenv.model.content import (
     BucketSpec,
@@ -23,10 +24,10 @@ from algaenv.model.probe import PageProbe
 from algaenv.model.resource import Inputs, Json, Resource
 from algaenv.model.secret import Secret, keyed_digest
 
-SCHEMA = Address("schema", "extensions")
+SCHEMA = kind.SCHEMA.address("extensions")
 SCHEMA_EDITION = "2026-08"
 """Changes whenever the tables of a managed database do."""
-TENANT = Address("tenant", "main")
+TENANT = kind.TENANT.address("main")
 
 
 def predicted_ids(lock: Lock) -> ContentIds:
@@ -72,12 +73,12 @@ def release_inputs(body: ReleaseSpec, key: Secret) -> Inputs:
 
 def bundle_address(extension: str, digest_short: str) -> Address:
     """`bundle/<extension>@<first 12 of the digest>`."""
-    return Address("bundle", f"{extension}@{digest_short}")
+    return kind.BUNDLE.address(f"{extension}@{digest_short}")
 
 
 def handler_address(extension: str, digest_short: str) -> Address:
     """`handler/<extension>@<first 12 of the digest>`."""
-    return Address("handler", f"{extension}@{digest_short}")
+    return kind.HANDLER.address(f"{extension}@{digest_short}")
 
 
 def desired_content(
@@ -109,7 +110,7 @@ def _needs(*addresses: Address | None) -> tuple[Address, ...]:
 
 def _bucket(name: str, store: Address | None) -> Resource:
     return Resource(
-        address=Address("bucket", name),
+        address=kind.BUCKET.address(name),
         tier=Tier.CONTENT,
         inputs={"bucket": name},
         body=BucketSpec(name),
@@ -161,7 +162,7 @@ def _bundle(
             size=extension.size,
             archive=str(extension.archive),
         ),
-        needs=_needs(Address("bucket", bucket), runner),
+        needs=_needs(kind.BUCKET.address(bucket), runner),
         # The runner answers for a bundle before any row points to it. Without a UI it answers
         # 404 only after it has fetched and verified the archive.
         probe=PageProbe(
@@ -200,7 +201,7 @@ def _release(
         managed=managed,
     )
     return Resource(
-        address=Address("release", extension.name),
+        address=kind.RELEASE.address(extension.name),
         tier=Tier.CONTENT,
         inputs=release_inputs(body, lock.credentials.fingerprint_key),
         body=body,

@@ -19,6 +19,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from algaenv.model.address import Address
+from algaenv.model.kind import IMAGE, RELEASE, kind_of
 from algaenv.model.plan import Blocked, Cause, Change, Decision, Deferred, Kept, Same, Verb
 from algaenv.model.problem import Problem
 from algaenv.model.resource import Absent, Inputs, Observation, Present, Resource, Unseen
@@ -26,8 +27,6 @@ from algaenv.model.resource import Absent, Inputs, Observation, Present, Resourc
 MISSING = Cause("missing")
 FOLLOWS = {"bundle address": "bundle", "bundle size": "bundle"}
 """Fields whose change goes without saying when another one changed."""
-ATTACHED_KINDS = frozenset({"network", "volume", "folder"})
-"""Kinds that a container is bound to when it is made: a new one needs a new container."""
 
 
 def decide(want: Resource, seen: Observation, *, adopt: bool = False) -> Decision:
@@ -64,7 +63,7 @@ def unwanted(
     match seen:
         case Present(recorded=None) | Absent() | Unseen():
             return None
-        case Present(retained=True) if address.kind == "image" or not data_goes:
+        case Present(retained=True) if address in IMAGE or not data_goes:
             return Kept(address, seen.note or "holds data")
         case Present():
             return Change(Verb.DELETE, address, cause, None, seen)
@@ -133,7 +132,7 @@ def _changing(want: Resource) -> Verb:
 
 def _not_ours(address: Address, seen: Present) -> Problem:
     made_by = f" ({seen.note})" if seen.note else ""
-    if address.kind == "release":
+    if address in RELEASE:
         hint = "run `algaenv up --adopt` to take it over, or remove it with the tool that made it"
     else:
         hint = "remove or rename it, or give this environment another name"
@@ -164,7 +163,7 @@ def _with_rebound_containers(
         for d in decisions
         if isinstance(d, Change)
         and d.verb in (Verb.CREATE, Verb.REPLACE)
-        and d.address.kind in ATTACHED_KINDS
+        and kind_of(d.address).attached
     }
 
     def rebound(decision: Decision) -> Decision:
@@ -191,5 +190,5 @@ def _without_unused_images(decisions: list[Decision]) -> tuple[Decision, ...]:
     return tuple(
         d
         for d in decisions
-        if not (isinstance(d, Change) and d.address.kind == "image" and d.address not in used)
+        if not (isinstance(d, Change) and d.address in IMAGE and d.address not in used)
     )

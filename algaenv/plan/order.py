@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
+from algaenv.model.kind import BUNDLE, CONTENT_SERVICES, RELEASE, kind_of
 from algaenv.model.plan import (
     Blocked,
     Cause,
@@ -23,24 +24,6 @@ from algaenv.model.plan import (
 from algaenv.plan.retention import extension_of
 
 ASKED = Cause("does it answer?")
-
-DELETION_RANK = {
-    "release": 0,
-    "bundle": 1,
-    "bucket": 2,
-    "tenant": 2,
-    "schema": 3,
-    "container": 4,
-    "process": 4,
-    "network": 5,
-    "volume": 5,
-    "folder": 5,
-    "image": 6,
-}
-"""Dependents are deleted first; kinds of one rank do not wait for each other."""
-
-CONTENT_HOSTS = frozenset({"store", "database"})
-"""Only these services hold content; the others need not wait for its removal."""
 
 
 def build_plan(
@@ -119,13 +102,13 @@ class _DeletionNeeds:
                 continue
             address = decision.address
             if decision.verb is not Verb.DELETE:
-                if address.kind in ("release", "bundle"):
+                if address in RELEASE or address in BUNDLE:
                     written[extension_of(address)] += (address,)
                 continue
-            by_rank[_rank(address)].add(address)
-            if address.kind == "release":
+            by_rank[kind_of(address).rank].add(address)
+            if address in RELEASE:
                 releases[extension_of(address)] += (address,)
-            elif address.kind in ("container", "process"):
+            elif kind_of(address).runs:
                 services[address.name] += (address,)
         below: dict[int, frozenset[Address]] = {}
         lower: frozenset[Address] = frozenset()
@@ -136,19 +119,15 @@ class _DeletionNeeds:
 
     def of(self, address: Address) -> frozenset[Address]:
         """What must end before `address` is deleted: everything that depends on it."""
-        if address.kind == "bundle":
+        if address in BUNDLE:
             # The rows must point elsewhere, and the new page must answer, before the old one goes.
             name = extension_of(address)
             return frozenset(self.releases.get(name, ()) + self.written.get(name, ()))
-        if address.kind in ("container", "process") and address.name not in CONTENT_HOSTS:
+        if kind_of(address).runs and address.name not in CONTENT_SERVICES:
             return frozenset()
-        if address.kind in ("volume", "folder"):
+        if kind_of(address).holds_data:
             return frozenset(self.services.get(address.name, ()))
-        return self.below[_rank(address)]
-
-
-def _rank(address: Address) -> int:
-    return DELETION_RANK.get(address.kind, 9)
+        return self.below[kind_of(address).rank]
 
 
 def _sorted(steps: list[Step]) -> tuple[Step, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from algaenv.model.address import Address, Tier
 from algaenv.model.content import BundleSpec
 from algaenv.model.intent import BundledImage
+from algaenv.model.kind import RELEASE
 from algaenv.model.lock import Lock, LockedExtension
 from algaenv.model.plan import Cause, Change, Decision, Prewarm, Same
 from algaenv.model.probe import PrewarmRequest
@@ -40,7 +41,7 @@ def prewarms(
     bundles = _bundles(decisions)
     for extension in filter(_may_have_handler, lock.extensions):
         address = bundle_address(extension.name, extension.digest.short)
-        reasons = (address, runner, Address("release", extension.name))
+        reasons = (address, runner, RELEASE.address(extension.name))
         reason = next((it for it in reasons if it in written), None)
         if address in bundles and reason is not None:
             yield Prewarm(

@@ -14,6 +14,7 @@ from algaenv.bundle.manifest.model import Manifest
 from algaenv.model.address import Address, Tier
 from algaenv.model.content import ContentIds
 from algaenv.model.intent import BundledGateway, ExtensionIntent
+from algaenv.model.kind import EXTENSION, RELEASE
 from algaenv.model.lock import Lock, LockedExtension
 from algaenv.model.plan import Same
 from algaenv.model.probe import ExtensionProbe, PageProbe
@@ -33,7 +34,7 @@ def readiness_checks(
     """
     services = {address for name, address in hosts.items() if name in ("runner", "gateway")}
     for extension in lock.extensions:
-        rows = Address("release", extension.name)
+        rows = RELEASE.address(extension.name)
         bundle = bundle_address(extension.name, extension.digest.short)
         handler = handler_address(extension.name, extension.digest.short)
         probe = _probe(lock, ids, extension)
@@ -42,7 +43,7 @@ def readiness_checks(
         if probe.paths or (probe.page and not {rows, bundle, *services}.isdisjoint(written)):
             yield Same(
                 Resource(
-                    address=Address("extension", extension.name),
+                    address=EXTENSION.address(extension.name),
                     tier=Tier.CONTENT,
                     inputs={},
                     body=None,

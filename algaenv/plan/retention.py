@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeGuard
 
 from algaenv.model.address import Address
+from algaenv.model.kind import BUNDLE
 from algaenv.model.plan import Cause, Change, Decision, Verb
 from algaenv.model.resource import Observation, Present
 
@@ -58,6 +59,6 @@ def _is_old_bundle(decision: Decision, wanted: set[str]) -> TypeGuard[Change]:
     return (
         isinstance(decision, Change)
         and decision.verb is Verb.DELETE
-        and decision.address.kind == "bundle"
+        and decision.address in BUNDLE
         and extension_of(decision.address) in wanted
     )

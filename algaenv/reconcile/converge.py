@@ -10,6 +10,7 @@ from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address, Tier
 from algaenv.model.content import ContentIds
 from algaenv.model.event import Emit, Ended, Planned
+from algaenv.model.kind import BUNDLE, CONTENT_SERVICES, RELEASE, kind_of
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.plan import (
     Blocked,
@@ -23,8 +24,7 @@ from algaenv.model.plan import (
     Verb,
 )
 from algaenv.model.problem import AlgaenvError, Conflict, Unavailable
-from algaenv.model.resource import Resource
-from algaenv.plan.desired import desired_content, predicted_ids
+from algaenv.plan.desired import TENANT, desired_content, predicted_ids
 from algaenv.plan.diff import decide_all
 from algaenv.plan.order import build_plan
 from algaenv.plan.prewarm import prewarms
@@ -41,9 +41,6 @@ from algaenv.reconcile.protocols import (
 )
 from algaenv.reconcile.wait import WaitOptions, wait_until_available
 
-CONTENT_SERVICES = ("store", "database")
-SERVICE_KINDS = ("container", "process")
-DATA_KINDS = ("volume", "folder")
 SNAPSHOT_SECONDS = 10.0
 """Seconds that hosts which have just answered get to answer the snapshot."""
 
@@ -272,7 +269,7 @@ def _content(
     """Decisions on rows and objects, with readiness checks; `written` is what else is changed."""
     broken = _without_bundle(lock)
     if snapshot.ids.problems:
-        in_the_way = (Blocked(Address("tenant", "main"), it) for it in snapshot.ids.problems)
+        in_the_way = (Blocked(TENANT, it) for it in snapshot.ids.problems)
         return (*in_the_way, *broken)
     wanted = desired_content(lock, snapshot.ids, lowered.hosts)
     seen = snapshot.observe(wanted)
@@ -295,7 +292,7 @@ def _is_out_of_scope(decision: Decision, lock: Lock) -> bool:
     return (
         isinstance(decision, Change)
         and decision.verb is Verb.DELETE
-        and decision.address.kind in ("release", "bundle")
+        and (decision.address in RELEASE or decision.address in BUNDLE)
         and not lock.is_about(extension_of(decision.address))
     )
 
@@ -303,7 +300,7 @@ def _is_out_of_scope(decision: Decision, lock: Lock) -> bool:
 def _without_bundle(lock: Lock) -> tuple[Blocked, ...]:
     """The extensions without a bundle, and why."""
     return tuple(
-        Blocked(Address("bundle", it.name), problem, it.error)
+        Blocked(BUNDLE.address(it.name), problem, it.error)
         for it in lock.broken
         for problem in it.problems
     )
@@ -356,7 +353,7 @@ def _starts_empty(hosts: Mapping[str, Address], substrate: tuple[Decision, ...])
     """True when every content host starts with empty data, so its content is surely absent."""
     created = {d.address for d in substrate if isinstance(d, Change) and d.verb is Verb.CREATE}
     needed = set(CONTENT_SERVICES)
-    new = {a.name for a in created if a.kind in DATA_KINDS}
+    new = {a.name for a in created if kind_of(a).holds_data}
     return set(hosts) >= needed and new >= needed
 
 
@@ -367,15 +364,8 @@ def _deferred(lock: Lock, lowered: Lowered, why: str) -> tuple[Decision, ...]:
 
 def _tier(plan: Plan, tier: Tier) -> Plan:
     """The part of a plan in one tier, with its edges."""
-    steps = tuple(step for step in plan.steps if _tier_of(step.address, step.resource) is tier)
+    steps = tuple(step for step in plan.steps if kind_of(step.address).tier is tier)
     return Plan(steps=steps, blocked=plan.blocked if tier is Tier.SUBSTRATE else ())
-
-
-def _tier_of(address: Address, resource: Resource | None) -> Tier:
-    if resource is not None:
-        return resource.tier
-    content = ("release", "bundle", "bucket", "tenant", "schema")
-    return Tier.CONTENT if address.kind in content else Tier.SUBSTRATE
 
 
 def _ignore_progress(_note: str) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 from algaenv.model.address import Address
 from algaenv.model.event import Emit, Planned
+from algaenv.model.kind import CONTENT_SERVICES, kind_of
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.plan import Change, Decision, Kept, Plan
 from algaenv.model.problem import Conflict, DriverError
 from algaenv.model.resource import Observation, Present
 from algaenv.plan.diff import decide_destroy
 from algaenv.plan.order import build_plan
-from algaenv.reconcile.converge import CONTENT_SERVICES, DATA_KINDS, SERVICE_KINDS, Backends
+from algaenv.reconcile.converge import Backends
 
 
 def make_destroy_plan(
@@ -57,13 +58,13 @@ def _content_down(
             return decide_destroy(backends.content.snapshot(lock).observe(()))
         except DriverError as error:
             why = f"rows and bundles could not be reached: {error.problem.summary}"
-    there = any(a.kind in DATA_KINDS and a.name in CONTENT_SERVICES for a in seen)
+    there = any(kind_of(a).holds_data and a.name in CONTENT_SERVICES for a in seen)
     return (Kept(Address("content", "rows and bundles"), why),) if there or external else ()
 
 
 def _runs(service: str, seen: Mapping[Address, Observation]) -> bool:
     return any(
-        address.kind in SERVICE_KINDS
+        kind_of(address).runs
         and address.name == service
         and isinstance(there, Present)
         and there.running is True

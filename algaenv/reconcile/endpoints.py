@@ -9,8 +9,8 @@ from typing import Final
 from urllib.parse import quote
 
 from algaenv.bundle import layout
-from algaenv.model.address import Address
 from algaenv.model.intent import BundledGateway, ManagedDatabase
+from algaenv.model.kind import RELEASE
 from algaenv.model.lock import Lock
 from algaenv.model.problem import Problem, Refused
 from algaenv.model.resource import Absent, Present, Resource
@@ -112,7 +112,7 @@ def endpoint_of(lock: Lock, extension: str, content: ContentHost) -> ExtensionEn
             _app_url(lock), extension, installed=False, names=names, seconds=seconds
         )
     rows = content.snapshot(lock).observe(())
-    row = rows.get(Address("release", extension), Absent())
+    row = rows.get(RELEASE.address(extension), Absent())
     if not isinstance(row, Present) or row.recorded is None:
         raise Refused(
             Problem(

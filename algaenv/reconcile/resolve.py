@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.address import Address
 from algaenv.model.event import Emit, Resolved, Resolving, StepProgress, Warned
 from algaenv.model.intent import ExtensionIntent
+from algaenv.model.kind import BUNDLE
 from algaenv.model.lock import BrokenExtension, LockedExtension
 from algaenv.model.problem import AlgaenvError, Problem, ResolveError
 from algaenv.plan.readiness import declares_endpoint
@@ -124,7 +124,7 @@ def _lock_extension(
     intent: ExtensionIntent, bundle_builder: BundleBuilder, emit: Emit, warnings: list[Problem]
 ) -> LockedExtension:
     started = time.monotonic()
-    subject = Address("bundle", intent.name)
+    subject = BUNDLE.address(intent.name)
     if intent.build is not None:
         emit(Resolving(str(subject), "build"))
     extension, found = bundle_builder.pack(intent, lambda note: emit(StepProgress(subject, note)))

@@ -12,6 +12,7 @@ from algaenv.model.address import Address
 from algaenv.model.content import ContentIds
 from algaenv.model.event import Emit, Warned
 from algaenv.model.intent import AppServer, BundledGateway, Intent, ManagedDatabase
+from algaenv.model.kind import CONTENT_SERVICES, RELEASE, kind_of
 from algaenv.model.lock import Environment, Lock, LockedExtension
 from algaenv.model.probe import ExtensionProbe, Never, NotYet, PageProbe, Yes
 from algaenv.model.problem import AlgaenvError
@@ -20,11 +21,10 @@ from algaenv.model.status import ExtensionStatus, ServiceStatus, Status
 from algaenv.plan.app_variables import app_variables
 from algaenv.plan.desired import page_url, predicted_ids
 from algaenv.plan.readiness import endpoint_probe
-from algaenv.reconcile.converge import CONTENT_SERVICES, Backends, PlanResult
+from algaenv.reconcile.converge import Backends, PlanResult
 from algaenv.reconcile.endpoints import call_url, portal_urls, service_endpoints
 from algaenv.reconcile.protocols import Lowered, Prober
 
-SERVICE_KINDS = ("container", "process")
 _SECONDS = 5.0
 """Timeout of an endpoint here; `up` waits as long as the gateway does."""
 
@@ -81,7 +81,7 @@ def status_after_up(lock: Lock, planned: PlanResult, runtime: str) -> Status:
             engine=engines.get(r.address.name, ""),
         )
         for r in planned.lowered.resources
-        if r.address.kind in SERVICE_KINDS
+        if kind_of(r.address).runs
     )
     return Status(
         environment=lock.environment,
@@ -146,7 +146,7 @@ def _services(
         lowered = backends.runtime.lower(lock, lambda _note: None)
     except AlgaenvError as error:
         return (), {}, error.problem.summary
-    resources = tuple(r for r in lowered.resources if r.address.kind in SERVICE_KINDS)
+    resources = tuple(r for r in lowered.resources if kind_of(r.address).runs)
     return resources, _engines(lowered), ""
 
 
@@ -155,7 +155,7 @@ def _engines(lowered: Lowered) -> Mapping[str, str]:
 
 
 def _ours(seen: Mapping[Address, Observation]) -> list[Address]:
-    return sorted(address for address in seen if address.kind in SERVICE_KINDS)
+    return sorted(address for address in seen if kind_of(address).runs)
 
 
 def _service(
@@ -187,7 +187,7 @@ def _extensions(
     lock: Lock, ids: ContentIds, rows: Mapping[Address, Observation], prober: Prober
 ) -> Iterable[ExtensionStatus]:
     runner = f"http://127.0.0.1:{lock.ports.runner}"
-    for address in sorted(a for a in rows if a.kind == "release"):
+    for address in sorted(a for a in rows if a in RELEASE):
         row = rows[address]
         if not isinstance(row, Present) or row.recorded is None:
             continue

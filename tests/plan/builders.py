@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from algaenv.model.address import Address, Tier
+from algaenv.model.address import Address
+from algaenv.model.kind import kind_of
 from algaenv.model.probe import Probe, RunnerProbe
 from algaenv.model.resource import Inputs, Present, Resource, fingerprint
-
-CONTENT_KINDS = frozenset({"bucket", "schema", "tenant", "bundle", "release"})
 
 
 def parse_address(text: str) -> Address:
@@ -24,7 +23,7 @@ def make_resource(
     probe: Probe | None = RunnerProbe("http://127.0.0.1:1") if probed else None
     return Resource(
         address=where,
-        tier=Tier.CONTENT if where.kind in CONTENT_KINDS else Tier.SUBSTRATE,
+        tier=kind_of(where).tier,
         inputs=inputs if inputs is not None else {"of": address},
         body=None,
         needs=tuple(parse_address(need) for need in needs),

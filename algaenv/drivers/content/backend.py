@@ -31,6 +31,7 @@ from algaenv.drivers.store.objects import (
     marks_prefix,
     parse_mark_key,
 )
+from algaenv.model import kind
 from algaenv.model.content import ContentIds
 from algaenv.model.lock import Lock
 from algaenv.model.problem import Problem
@@ -96,11 +97,11 @@ class StoreAndDatabase(ContentHost):
         from algaenv.drivers.store.bundles import BundleDriver
 
         return {
-            "bucket": BucketDriver(self._store),
-            "schema": schema.SchemaDriver(self._database),
-            "tenant": TenantDriver(self._database),
-            "bundle": BundleDriver(self._store, self._database, self._environment),
-            "release": ReleaseDriver(self._database, self._environment),
+            kind.BUCKET.name: BucketDriver(self._store),
+            kind.SCHEMA.name: schema.SchemaDriver(self._database),
+            kind.TENANT.name: TenantDriver(self._database),
+            kind.BUNDLE.name: BundleDriver(self._store, self._database, self._environment),
+            kind.RELEASE.name: ReleaseDriver(self._database, self._environment),
         }
 
     def _objects(

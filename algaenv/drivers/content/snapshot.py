@@ -22,6 +22,7 @@ from algaenv.model.content import (
     SchemaSpec,
     TenantSpec,
 )
+from algaenv.model.kind import RELEASE
 from algaenv.model.problem import Problem
 from algaenv.model.resource import Absent, Inputs, Observation, Present, Resource, fingerprint
 from algaenv.model.secret import Secret
@@ -183,7 +184,7 @@ class ContentSnapshot:
         """Installs of this environment that no wanted release claims."""
         claimed = {(b.tenant_id, b.registry_id) for b in releases.values()}
         return [
-            (Address("release", names[it.extension_key]), it)
+            (RELEASE.address(names[it.extension_key]), it)
             for it in self.rows.installs
             if it.made_by(self.environment) and it.extension_key not in claimed
         ]

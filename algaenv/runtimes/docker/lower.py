@@ -14,7 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import algaenv
 from algaenv.bundle.value import dataclass
-from algaenv.model.address import Address, Tier
+from algaenv.model import kind
+from algaenv.model.address import Tier
 from algaenv.model.intent import BundledGateway, ExternalDatabase, Profile
 from algaenv.model.lock import Lock
 from algaenv.model.resource import Json, Resource, ServiceEngine
@@ -56,7 +57,7 @@ from algaenv.runtimes.templates import (
     render_container,
 )
 
-NETWORK: Final = Address("network", "main")
+NETWORK: Final = kind.NETWORK.address("main")
 CACHE: Final = "/cache"
 RUNNER_PORT: Final = 8080
 HOST_GATEWAY: Final = "host.docker.internal"
@@ -132,7 +133,7 @@ def lower(lock: Lock, choices: Mapping[ServiceName, ImageChoice]) -> Lowered:
         resources += [_container(lock, body, with_volume=bool(volumes))]
     return Lowered(
         tuple(resources),
-        {name: Address("container", name) for name in wanted},
+        {name: kind.CONTAINER.address(name) for name in wanted},
         tuple(_engine(name, choices[name]) for name in wanted),
     )
 
@@ -183,27 +184,27 @@ def _network(lock: Lock) -> Resource:
 
 def _image(service: ServiceName, choice: ImageChoice) -> Resource:
     inputs: dict[str, Json] = {"image": choice.image.title}
-    address = Address("image", service)
+    address = kind.IMAGE.address(service)
     return Resource(address, Tier.SUBSTRATE, inputs, choice.image, retained=True)
 
 
 def _volume(service: ServiceName, name: str) -> Resource:
     inputs: dict[str, Json] = {"name": name}
-    address = Address("volume", service)
+    address = kind.VOLUME.address(service)
     return Resource(address, Tier.SUBSTRATE, inputs, VolumeSpec(name), retained=True)
 
 
 def _container(lock: Lock, body: ContainerSpec, *, with_volume: bool) -> Resource:
-    needs = [NETWORK, Address("image", body.service)]
+    needs = [NETWORK, kind.IMAGE.address(body.service)]
     if with_volume:
-        needs.append(Address("volume", body.service))
+        needs.append(kind.VOLUME.address(body.service))
     if body.service == "runner":
-        needs += [Address("container", "store"), Address("container", "redis")]
+        needs += [kind.CONTAINER.address("store"), kind.CONTAINER.address("redis")]
     if body.service == "gateway":
         others = ("database", "redis", "runner")
-        needs += [Address("container", name) for name in _wanted(lock) if name in others]
+        needs += [kind.CONTAINER.address(name) for name in _wanted(lock) if name in others]
     return Resource(
-        Address("container", body.service),
+        kind.CONTAINER.address(body.service),
         Tier.SUBSTRATE,
         inputs_of(lock, body),
         body,

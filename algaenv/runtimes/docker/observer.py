@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
+from algaenv.model.kind import CONTAINER, VOLUME
 from algaenv.model.resource import Absent, Json, Observation, Present, Resource
 from algaenv.runtimes.docker import labels
 from algaenv.runtimes.docker.drift import drift
@@ -57,7 +58,7 @@ class DockerObserver:
             if found is not None and mark is not None:
                 address = mark.address
                 if address in seen:  # A copy made by hand, label and all.
-                    address = Address("container", str(found.get("Name", "")).lstrip("/"))
+                    address = CONTAINER.address(str(found.get("Name", "")).lstrip("/"))
                 seen[address] = self._container(found, ids)
         for resource in wanted:
             match resource.body:
@@ -118,7 +119,7 @@ class DockerObserver:
                 )
                 continue
             free = mark.address not in taken and mark.address not in seen
-            address = mark.address if free else Address("volume", name)
+            address = mark.address if free else VOLUME.address(name)
             note = f"data of {name}"
             seen[address] = Present(
                 mark.fingerprint, mark.inputs, handle=name, note=note, retained=True

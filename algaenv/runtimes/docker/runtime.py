@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from algaenv.model import kind
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.plan import Blocked, Change
 from algaenv.model.problem import ResolveError
@@ -57,7 +58,7 @@ class DockerRuntime:
 
     def obstacles(self, environment: Environment, changes: Sequence[Change]) -> tuple[Blocked, ...]:
         """Ports that others hold (`port-taken`); the engine itself keeps names unique."""
-        if not any(change.resource and change.address.kind == "container" for change in changes):
+        if not any(change.resource and change.address in kind.CONTAINER for change in changes):
             return ()
         from algaenv.runtimes.docker.drivers.ports import port_obstacles
 
@@ -77,10 +78,10 @@ class DockerRuntime:
         from algaenv.runtimes.docker.drivers.volumes import VolumeDriver
 
         return {
-            "network": NetworkDriver(self.engine, environment),
-            "volume": VolumeDriver(self.engine, environment),
-            "image": ImageDriver(self.engine, self._cache),
-            "container": ContainerDriver(self.engine, environment),
+            kind.NETWORK.name: NetworkDriver(self.engine, environment),
+            kind.VOLUME.name: VolumeDriver(self.engine, environment),
+            kind.IMAGE.name: ImageDriver(self.engine, self._cache),
+            kind.CONTAINER.name: ContainerDriver(self.engine, environment),
         }
 
     def environments(self) -> tuple[FoundEnvironment, ...]:
@@ -97,7 +98,7 @@ class DockerRuntime:
         users: set[str] = set()
         for one in as_list(self.engine.get("/containers/json", {"all": 1, **query})):
             mark = read_mark(as_texts(as_map(one).get("Labels")))
-            if mark is not None and mark.address.kind == "container":
+            if mark is not None and mark.address in kind.CONTAINER:
                 images[mark.address.name] = str(mark.inputs.get("image", ""))
                 users.add(str(mark.inputs.get("user", "")))
         volumes = as_list(as_map(self.engine.get("/volumes", query)).get("Volumes"))

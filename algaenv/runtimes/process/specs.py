@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from algaenv.bundle.value import dataclass
+from algaenv.model import kind
 from algaenv.model.secret import Secret
 from algaenv.runtimes.services import Values
 
-FOLDER = "folder"
-PROCESS = "process"
+FOLDER = kind.FOLDER.name
+PROCESS = kind.PROCESS.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
+from algaenv.model import kind
 from algaenv.model.address import Address
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Conflict, Failed, Problem
@@ -126,7 +127,7 @@ def give_directories(
     name = f"{body.name}-{PREPARE}"
     _remove(engine, name)
     image = usable_image(engine, body.image)
-    address = Address("container", f"{body.service}-{PREPARE}")
+    address = kind.CONTAINER.address(f"{body.service}-{PREPARE}")
     marked = replace(resource, address=address)
     command = [*body.chown, str(body.user), *(one.path for one in others)]
     request = preparation_request(
