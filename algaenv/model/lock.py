@@ -14,6 +14,7 @@ from algaenv.model.problem import Problem
 from algaenv.model.secret import Secret
 
 LOCAL_PUBLISHER = "local-dev"
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,8 @@ class LockedExtension:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports on 127.0.0.1; 0 for an external database, and for a console or a gateway that does
-    not exist."""
+    """The ports of the services; 0 for an external database, and for a console or a gateway that
+    does not exist."""
 
     store: int
     console: int
@@ -79,6 +80,31 @@ class Ports:
     database: int
     runner: int
     gateway: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceUrls:
+    """The URLs of the services from this machine, without secrets or a trailing slash.
+
+    No other module of the core spells them. Those of services that do not exist have the port 0.
+    """
+
+    store: str
+    console: str
+    redis: str
+    runner: str
+    gateway: str
+
+    @classmethod
+    def of(cls, host: str, ports: Ports) -> ServiceUrls:
+        """The URLs of services at these ports of `host`."""
+        return cls(
+            store=f"http://{host}:{ports.store}",
+            console=f"http://{host}:{ports.console}",
+            redis=f"redis://{host}:{ports.redis}",
+            runner=f"http://{host}:{ports.runner}",
+            gateway=f"http://{host}:{ports.gateway}",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +152,13 @@ class Lock:
 
     dev_servers: Mapping[str, str] = field(default_factory=dict)
     """Registry id → `ui_dev_server` of extensions that this run leaves as they are."""
+    host: str = LOOPBACK
+    """Where the services are reached from this machine."""
+
+    @property
+    def urls(self) -> ServiceUrls:
+        """The URLs of the services from this machine."""
+        return ServiceUrls.of(self.host, self.ports)
 
     def is_about(self, extension: str) -> bool:
         """Whether rows and bundles of this name may be changed or removed.

@@ -15,7 +15,7 @@ def app_variables(lock: Lock, tenant_id: str) -> Mapping[str, str | Secret]:
     Both runner addresses are given: the product's UI proxy asks `RUNNER_DOCKER_HOST` when its
     backend is `docker`, while its direct gateway and its schedules ask `RUNNER_BASE_URL`.
     """
-    runner = f"http://127.0.0.1:{lock.ports.runner}"
+    runner = lock.urls.runner
     store = lock.intent.store
     redis_password = lock.credentials.redis_password or Secret("")
     variables: dict[str, str | Secret] = {
@@ -28,17 +28,17 @@ def app_variables(lock: Lock, tenant_id: str) -> Mapping[str, str | Secret]:
         "RUNNER_STORAGE_API_TOKEN": lock.credentials.service_token,
         "RUNNER_SERVICE_TOKEN": inbound_token(lock),
         "ALGA_AUTH_KEY": lock.credentials.auth_key,
-        "STORAGE_S3_ENDPOINT": f"http://127.0.0.1:{lock.ports.store}",
+        "STORAGE_S3_ENDPOINT": lock.urls.store,
         "STORAGE_S3_REGION": store.region,
         "STORAGE_S3_BUCKET": store.bucket,
         "STORAGE_S3_BUNDLE_BUCKET": store.bucket,
         "STORAGE_S3_ACCESS_KEY": lock.credentials.access_key,
         "STORAGE_S3_SECRET_KEY": lock.credentials.secret_key,
         "STORAGE_S3_FORCE_PATH_STYLE": "true",
-        "REDIS_HOST": "127.0.0.1",
+        "REDIS_HOST": lock.host,
         "REDIS_PORT": str(lock.ports.redis),
         "REDIS_PASSWORD": redis_password,
-        "DEBUG_STREAM_REDIS_URL": f"redis://127.0.0.1:{lock.ports.redis}/0",
+        "DEBUG_STREAM_REDIS_URL": f"{lock.urls.redis}/0",
         "DEBUG_STREAM_REDIS_PASSWORD": redis_password,
         "RUNNER_DEBUG_REDIS_STREAM_PREFIX": "ext-debug:",
         "DEV_TENANT_ID": tenant_id,
@@ -46,7 +46,7 @@ def app_variables(lock: Lock, tenant_id: str) -> Mapping[str, str | Secret]:
     database = lock.intent.database
     if isinstance(database, ManagedDatabase):
         variables |= {
-            "DB_HOST": "127.0.0.1",
+            "DB_HOST": lock.host,
             "DB_PORT": str(lock.ports.database),
             "DB_NAME_SERVER": database.database,
             "DB_USER_ADMIN": database.user,

@@ -101,7 +101,7 @@ def desired_content(
 def page_url(lock: Lock, ids: ContentIds, extension: LockedExtension) -> str:
     """The page of an extension, asked of the runner directly."""
     path = layout.page_path(ids.registry[extension.name], extension.digest, ids.tenant_id)
-    return f"http://127.0.0.1:{lock.ports.runner}{path}"
+    return f"{lock.urls.runner}{path}"
 
 
 def _needs(*addresses: Address | None) -> tuple[Address, ...]:
@@ -191,7 +191,7 @@ def _release(
         manifest=extension.manifest,
         digest=extension.digest,
         size=extension.size,
-        storage_url=f"http://127.0.0.1:{lock.ports.store}/{lock.intent.store.bucket}/{key}",
+        storage_url=f"{lock.urls.store}/{lock.intent.store.bucket}/{key}",
         tenant_id=ids.tenant_id,
         registry_id=registry,
         granted=extension.manifest.known_capabilities() if granted is None else granted,

@@ -69,7 +69,7 @@ def _bundles(decisions: Iterable[Decision]) -> Mapping[Address, BundleSpec]:
 def _request(lock: Lock, address: Address, bundle: BundleSpec) -> PrewarmRequest:
     token = inbound_token(lock)
     return PrewarmRequest(
-        base_url=f"http://127.0.0.1:{lock.ports.runner}",
+        base_url=lock.urls.runner,
         tenant_id=bundle.tenant_id,
         registry_id=bundle.registry_id,
         content_hash=bundle.digest.prefixed,

@@ -82,7 +82,7 @@ def endpoint_probe(
         return None
     return ExtensionProbe(
         page=page,
-        base=f"{_origin(lock)}/api/ext-proxy/{quote(registry, safe='')}",
+        base=f"{lock.urls.gateway}/api/ext-proxy/{quote(registry, safe='')}",
         # A disabled extension answers no call.
         paths=tuple(it.path for it in extension.probes) if extension.enabled else (),
         user=next((user.key for user in gateway.users if user.type == "internal"), ""),
@@ -93,10 +93,6 @@ def endpoint_probe(
 def _probe(lock: Lock, ids: ContentIds, extension: LockedExtension) -> ExtensionProbe | None:
     registry = ids.registry[extension.name]
     path = layout.page_path(registry, extension.digest, ids.tenant_id)
-    page = PageProbe(f"{_origin(lock)}/runner{path}", 200, extension.page_sha256)
+    page = PageProbe(f"{lock.urls.gateway}/runner{path}", 200, extension.page_sha256)
     shown = page if extension.page_sha256 is not None else None
     return endpoint_probe(lock, extension.intent, registry, shown)
-
-
-def _origin(lock: Lock) -> str:
-    return f"http://127.0.0.1:{lock.ports.gateway}"

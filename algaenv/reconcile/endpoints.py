@@ -46,24 +46,24 @@ def portals_of(ui: object) -> tuple[str, ...]:
 
 def service_endpoints(lock: Lock, resource: Resource) -> Mapping[str, str]:
     """The URLs of a service on this machine, without secrets."""
-    ports = lock.ports
+    ports, urls = lock.ports, lock.urls
     match resource.address.name:
         case "store":
-            found = {"api": f"http://127.0.0.1:{ports.store}"}
+            found = {"api": urls.store}
             # The engine that runs may differ from the requested one, and have no console.
             if ports.console and "ports.console" in resource.inputs:
-                found["console"] = f"http://127.0.0.1:{ports.console}"
+                found["console"] = urls.console
             return found
         case "redis":
-            return {"url": f"redis://127.0.0.1:{ports.redis}"}
+            return {"url": urls.redis}
         case "database" if isinstance(lock.intent.database, ManagedDatabase):
             database = lock.intent.database
-            place = f"127.0.0.1:{ports.database}/{database.database}"
+            place = f"{lock.host}:{ports.database}/{database.database}"
             return {"url": f"postgresql://{database.user}@{place}"}
         case "runner":
-            return {"url": f"http://127.0.0.1:{ports.runner}"}
+            return {"url": urls.runner}
         case "gateway":
-            return {"url": f"http://127.0.0.1:{ports.gateway}"}
+            return {"url": urls.gateway}
         case _:
             return {}
 
@@ -71,7 +71,7 @@ def service_endpoints(lock: Lock, resource: Resource) -> Mapping[str, str]:
 def _app_url(lock: Lock) -> str:
     """The URL of the gateway of this environment, or of the app server."""
     if isinstance(lock.intent.gateway, BundledGateway):
-        return f"http://127.0.0.1:{lock.ports.gateway}"
+        return lock.urls.gateway
     return lock.intent.app_url.rstrip("/")
 
 

@@ -186,7 +186,7 @@ def _unprobed_service(address: Address, seen: Observation, reason: str) -> Servi
 def _extensions(
     lock: Lock, ids: ContentIds, rows: Mapping[Address, Observation], prober: Prober
 ) -> Iterable[ExtensionStatus]:
-    runner = f"http://127.0.0.1:{lock.ports.runner}"
+    runner = lock.urls.runner
     for address in sorted(a for a in rows if a in RELEASE):
         row = rows[address]
         if not isinstance(row, Present) or row.recorded is None:

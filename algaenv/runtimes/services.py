@@ -10,7 +10,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from algaenv.model.intent import BundledGateway, ExternalDatabase
-from algaenv.model.lock import Lock
+from algaenv.model.lock import LOOPBACK, Lock
 from algaenv.model.probe import (
     GatewayProbe,
     PostgresProbe,
@@ -24,8 +24,6 @@ from algaenv.model.secret import Secret
 Text = str | Secret
 Values = Mapping[str, Text]
 ServiceName = Literal["store", "redis", "database", "runner", "gateway"]
-
-LOOPBACK = "127.0.0.1"
 
 
 def keyed_digest(key: Secret) -> Callable[[Secret], str]:
@@ -95,22 +93,22 @@ def probes(lock: Lock) -> Mapping[ServiceName, Probe]:
     credentials, ports, intent = lock.credentials, lock.ports, lock.intent
     found: dict[ServiceName, Probe] = {
         "store": StoreProbe(
-            f"http://{LOOPBACK}:{ports.store}",
+            lock.urls.store,
             credentials.access_key,
             credentials.secret_key,
             intent.store.region,
         ),
-        "redis": RedisProbe(LOOPBACK, ports.redis, credentials.redis_password),
-        "runner": RunnerProbe(f"http://{LOOPBACK}:{ports.runner}"),
+        "redis": RedisProbe(lock.host, ports.redis, credentials.redis_password),
+        "runner": RunnerProbe(lock.urls.runner),
     }
     if not isinstance(intent.database, ExternalDatabase):
         found["database"] = PostgresProbe(
-            LOOPBACK,
+            lock.host,
             ports.database,
             intent.database.user,
             credentials.database_password,
             intent.database.database,
         )
     if isinstance(intent.gateway, BundledGateway):
-        found["gateway"] = GatewayProbe(f"http://{LOOPBACK}:{ports.gateway}")
+        found["gateway"] = GatewayProbe(lock.urls.gateway)
     return found

@@ -52,7 +52,7 @@ class StoreAndDatabase(ContentHost):
         self._environment = lock.environment.id
         self._database = DatabaseSession.of(lock, variables)
         self._store = StoreEndpoint(
-            endpoint=f"http://127.0.0.1:{lock.ports.store}",
+            endpoint=lock.urls.store,
             access_key=lock.credentials.access_key,
             secret_key=lock.credentials.secret_key,
             region=lock.intent.store.region,

@@ -39,7 +39,7 @@ class DatabaseSession:
         match lock.intent.database:
             case ManagedDatabase(user=user, database=database):
                 here = {
-                    "host": "127.0.0.1",
+                    "host": lock.host,
                     "port": lock.ports.database,
                     "user": user,
                     "password": lock.credentials.database_password.reveal(),
@@ -47,7 +47,7 @@ class DatabaseSession:
                     # Another server on that port must not receive the password.
                     "require_auth": "scram-sha-256",
                 }
-                label = f"the database {database} at 127.0.0.1:{lock.ports.database}"
+                label = f"the database {database} at {lock.host}:{lock.ports.database}"
                 return cls({**shared, **here}, DatabaseLocation(label, managed=True))
             case external:
                 url = external.url.reveal()

@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from algaenv.model.lock import Environment
+from algaenv.model.lock import LOOPBACK, Environment
 from algaenv.model.resource import Resource
 from algaenv.runtimes.docker.labels import IMAGE_ID, labels_for
 from algaenv.runtimes.docker.specs import (
@@ -18,7 +18,7 @@ from algaenv.runtimes.docker.specs import (
     OwnedDirectory,
     User,
 )
-from algaenv.runtimes.services import LOOPBACK, reveal_all
+from algaenv.runtimes.services import reveal_all
 
 _LOGS: Final = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
 _SECURITY_OPTIONS: Final = ("no-new-privileges:true",)

@@ -17,7 +17,7 @@ from algaenv.bundle.value import dataclass
 from algaenv.model import kind
 from algaenv.model.address import Tier
 from algaenv.model.intent import BundledGateway, ExternalDatabase, Profile
-from algaenv.model.lock import Lock
+from algaenv.model.lock import LOOPBACK, Lock
 from algaenv.model.resource import Json, Resource, ServiceEngine
 from algaenv.model.secret import Secret
 from algaenv.reconcile.protocols import Lowered
@@ -42,7 +42,6 @@ from algaenv.runtimes.environments import (
     settings_files,
 )
 from algaenv.runtimes.services import (
-    LOOPBACK,
     RUNNER_SECRETS,
     ServiceName,
     Values,

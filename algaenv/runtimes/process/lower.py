@@ -16,7 +16,7 @@ from typing import Final
 import algaenv
 from algaenv.model.address import Address, Tier
 from algaenv.model.intent import BundledGateway, ManagedDatabase
-from algaenv.model.lock import Lock
+from algaenv.model.lock import LOOPBACK, Lock
 from algaenv.model.resource import Json, Resource, ServiceEngine
 from algaenv.reconcile.protocols import Lowered
 from algaenv.runtimes.environments import (
@@ -31,7 +31,6 @@ from algaenv.runtimes.process.layout import Layout, content
 from algaenv.runtimes.process.programs import ServiceProgram, ServicePrograms
 from algaenv.runtimes.process.specs import FOLDER, PROCESS, DatabaseAccess, FolderSpec, ProcessSpec
 from algaenv.runtimes.services import (
-    LOOPBACK,
     RUNNER_SECRETS,
     ServiceName,
     flat_inputs,
@@ -183,10 +182,10 @@ def _runner(lock: Lock, environ: Mapping[str, str]) -> ProcessSpec:
     folder = layout.folder(folder_name("runner", "bundled"))
     wanted = runner_environment(
         lock,
-        store_url=f"http://{LOOPBACK}:{lock.ports.store}",
+        store_url=lock.urls.store,
         redis_host=LOOPBACK,
         redis_port=lock.ports.redis,
-        app_url=f"http://{LOOPBACK}:{lock.ports.gateway}"
+        app_url=lock.urls.gateway
         if isinstance(lock.intent.gateway, BundledGateway)
         else lock.intent.app_url,
         cache=str(content(folder)),
@@ -220,7 +219,7 @@ def _gateway(lock: Lock, environ: Mapping[str, str], runner: ProcessSpec) -> Pro
     wanted = gateway_environment(
         lock,
         runner=runner.wanted_environment,
-        runner_url=f"http://{LOOPBACK}:{lock.ports.runner}",
+        runner_url=lock.urls.runner,
         database_url=database_url(lock, host=LOOPBACK, port=lock.ports.database),
         host=LOOPBACK,
         port=lock.ports.gateway,

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from algaenv.model.lock import Environment
+from algaenv.model.lock import LOOPBACK, Environment
 from algaenv.model.plan import Blocked, Change
 from algaenv.model.problem import Conflict, Problem
 from algaenv.model.resource import Json
@@ -15,7 +15,6 @@ from algaenv.runtimes.docker.endpoint import UnixSocket
 from algaenv.runtimes.docker.engine import Engine, as_list, as_map, as_texts
 from algaenv.runtimes.docker.labels import owner_of, read_mark
 from algaenv.runtimes.docker.specs import ContainerSpec, Port
-from algaenv.runtimes.services import LOOPBACK
 
 _BLOCKING: Final = frozenset(("", LOOPBACK, "0.0.0.0", "::"))  # noqa: S104 - compared with
 
