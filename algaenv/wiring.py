@@ -290,10 +290,15 @@ class Container:
         return self._facts
 
     def _runtime(self, name: str) -> Runtime:
-        if name == "process":
-            from algaenv.runtimes.process.runtime import ProcessRuntime
+        factories = {"docker": self._docker, "process": self._process}
+        return factories.get(name, self._docker)()
 
-            return ProcessRuntime(self._environ, self._cache)
+    def _process(self) -> Runtime:
+        from algaenv.runtimes.process.runtime import ProcessRuntime
+
+        return ProcessRuntime(self._environ, self._cache)
+
+    def _docker(self) -> Runtime:
         from algaenv.runtimes.docker.engine import NoEngine
         from algaenv.runtimes.docker.runtime import DockerRuntime
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from algaenv.app import Application
 from algaenv.bundle.digest import Digest
-from algaenv.bundle.manifest.model import Manifest
+from algaenv.bundle.manifest.model import Manifest, Ui
 from algaenv.dependencies import Dependencies, Request, SavedState
 from algaenv.model.event import Event
 from algaenv.model.intent import BuildIntent, ExtensionIntent, Intent
@@ -109,7 +109,7 @@ class MemoryDependencies(Dependencies):
     ) -> tuple[LockedExtension, tuple[Problem, ...]]:
         self.before_packing()
         digest = Digest.of(self.archives[intent.name])
-        manifest = Manifest(intent.name, "Example", "1.0.0", "wasm-js@1")
+        manifest = Manifest(intent.name, "Example", "1.0.0", "wasm-js@1", ui=Ui("ui/index.html"))
         return LockedExtension(intent, manifest, digest, 1, Path("/archive"), "ab" * 32), ()
 
     def registry_id(self, intent: ExtensionIntent) -> str | None:
