@@ -263,6 +263,31 @@ def test_down_keeps_data_and_with_volumes_leaves_nothing(memory: MemoryDependenc
     assert memory.saved is None
 
 
+def test_down_names_the_content_that_it_could_not_reach(memory: MemoryDependencies) -> None:
+    up(memory)
+    memory.world.stop("store")
+    kept = {str(it.address): it.why for it in down(memory).kept}
+    assert kept["content/rows and bundles"].startswith("store did not run")
+    assert RELEASE.address("hello") in memory.world.there
+    assert PROCESS.address("database") not in memory.world.there
+
+
+def test_up_of_one_extension_leaves_the_others_as_they_are(memory: MemoryDependencies) -> None:
+    memory.archives["other"] = b"other"
+    up(memory)
+    memory.archives |= {"hello": b"second", "other": b"edited"}
+    memory.request = replace(memory.request, extensions=("hello",))
+    addresses = {str(it.address) for it in plan(memory).actions}
+    assert addresses == {f"bundle/{SECOND}", f"handler/{SECOND}", "release/hello"}
+
+
+def test_prewarms_of_many_extensions_are_all_in_the_plan(memory: MemoryDependencies) -> None:
+    memory.archives = {f"e{number:02}": bytes([number]) for number in range(12)}
+    assert str(plan(memory)).count("prewarm handler/") == 12
+    assert up(memory).failed == 0
+    assert str(plan(memory)) == ""
+
+
 def test_what_is_not_ours_is_in_the_way(memory: MemoryDependencies) -> None:
     up(memory)
     memory.world.there[RELEASE.address("hello")] = Present(recorded=None, note="another tool")
