@@ -66,9 +66,9 @@ class ContentSnapshot:
             seen[resource.address] = self._wanted(resource, there)
         return seen
 
-    def blockers(self, resources: Sequence[Resource]) -> Mapping[Address, Problem]:
+    def blockers(self, wanted: Sequence[Resource]) -> Mapping[Address, Problem]:
         """What must not be written, and why: it would break something of others."""
-        bodies = {r.address: b for r in resources if isinstance(b := r.body, ReleaseSpec)}
+        bodies = {r.address: b for r in wanted if isinstance(b := r.body, ReleaseSpec)}
         twins = preconditions.duplicate_problems(list(bodies.values()))
         found: dict[Address, Problem] = {}
         for address, body in bodies.items():
