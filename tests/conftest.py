@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.fast import pytest_addoption, pytest_collection_modifyitems, pytest_ignore_collect
+
 # Under load a deadline for each example says nothing about the code.
 settings.register_profile("ci", max_examples=25, deadline=None)
 settings.register_profile("nightly", max_examples=500, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
-
-from tests.fast import pytest_addoption, pytest_collection_modifyitems, pytest_ignore_collect
 
 __all__ = ["pytest_addoption", "pytest_collection_modifyitems", "pytest_ignore_collect"]
 

@@ -147,6 +147,7 @@ def test_a_no_op_asks_for_no_handler(running: Project) -> None:
     project = running
     handler(project, script())
     project.up().ok()
+    before = warmups(project)
     again = project.up().ok()
     assert again.changed == 0
     assert all(step["verb"] == "await" for step in again.report["steps"])
@@ -154,7 +155,7 @@ def test_a_no_op_asks_for_no_handler(running: Project) -> None:
 
 
 def warmups(project: Project) -> int:
-    """How often this environment's runner was asked, by its own journal."""
+    """How often this environment's runner was asked, by its own log."""
     if project.runtime == "process":
         said = (project.home / "logs" / "runner.log").read_text()
     else:
