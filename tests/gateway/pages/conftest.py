@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["postgres"]
 
+DEADLINE_MS = 30_000
+"""What a page may need on a machine that is busy with other tests."""
+
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | None]:
@@ -51,6 +54,7 @@ def browser() -> Iterator[Browser]:
     if binary is None:
         pytest.skip("needs chromium on PATH")
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    playwright.expect.set_options(timeout=DEADLINE_MS)
     with playwright.sync_playwright() as started:
         made = started.chromium.launch(executable_path=binary, args=arguments)
         yield made
@@ -63,7 +67,7 @@ def page(browser: Browser) -> Iterator[Page]:
     from playwright.sync_api import ViewportSize
 
     context = browser.new_context(viewport=ViewportSize(width=1360, height=900))
-    context.set_default_timeout(8_000)
+    context.set_default_timeout(DEADLINE_MS)
     made = context.new_page()
     broken: list[str] = []
     made.on("pageerror", lambda error: broken.append(str(error)))
