@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 from algaenv.bundle.manifest.capabilities import DEFAULTS, known
 from algaenv.gateway.db import query
-from algaenv.serving.single_flight import SingleFlight
+from algaenv.serving.coalesced_reads import CoalescedReads
 
 if TYPE_CHECKING:
     from algaenv.gateway.db import Pool
@@ -171,7 +171,7 @@ class Installs:
         self._pool = pool
         self._grants_only = grants_only
         self._tenant = tenant
-        self._reads = SingleFlight(self._find)
+        self._reads = CoalescedReads(self._find)
 
     async def find(self, ref: str) -> Install | None:
         """The install that a registry id, an install id or a slug names, enabled or not."""

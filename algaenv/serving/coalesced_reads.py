@@ -10,7 +10,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class SingleFlight(Generic[K, V]):
+class CoalescedReads(Generic[K, V]):
     """Reads by key, one of each key at a time.
 
     While one is under way, later callers wait for the next: their result is as new as that of a

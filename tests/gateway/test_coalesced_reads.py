@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from algaenv.serving.single_flight import SingleFlight
+from algaenv.serving.coalesced_reads import CoalescedReads
 
 
 class Source:
@@ -36,7 +36,7 @@ async def _rest() -> None:
 def test_those_who_come_later_are_told_what_is_newer() -> None:
     async def scene() -> None:
         source = Source()
-        shared = SingleFlight(source.read)
+        shared = CoalescedReads(source.read)
         first = asyncio.create_task(shared.get("a"))
         await _rest()
         source.value = 1
@@ -58,7 +58,7 @@ def test_those_who_come_later_are_told_what_is_newer() -> None:
 def test_an_error_is_told_to_all_and_is_over() -> None:
     async def scene() -> None:
         source = Source()
-        shared = SingleFlight(source.read)
+        shared = CoalescedReads(source.read)
         callers = [asyncio.create_task(shared.get("a")) for _ in range(3)]
         await _rest()
         source.error = ValueError("no")
@@ -74,7 +74,7 @@ def test_an_error_is_told_to_all_and_is_over() -> None:
 def test_who_goes_away_takes_nothing_along() -> None:
     async def scene() -> None:
         source = Source()
-        shared = SingleFlight(source.read)
+        shared = CoalescedReads(source.read)
         callers = [asyncio.create_task(shared.get("a")) for _ in range(4)]
         await _rest()
         for each in callers[:2]:
@@ -91,7 +91,7 @@ def test_as_many_as_like() -> None:
     async def scene() -> None:
         source = Source()
         source.open.set()
-        shared = SingleFlight(source.read)
+        shared = CoalescedReads(source.read)
 
         async def caller() -> None:
             for _ in range(50):
