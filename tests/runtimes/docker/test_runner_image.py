@@ -7,6 +7,7 @@ import io
 import json
 import os
 import secrets
+import sys
 import urllib.request
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
@@ -250,13 +251,19 @@ def layers(engine: Engine, title: str) -> Any:
     return engine.api.inspect_image(title)["RootFS"]["Layers"]
 
 
-def test_the_same_things_make_the_same_image(engine: Engine) -> None:
-    """Twice the same layers; the engine's own time stamp is all that differs."""
-    found = identity(recipe(), None, Memo(None, ""))
-    made = RecipeImage("runner", found, None)
-    first = layers(engine, make(engine, made))
+def test_the_same_things_make_the_same_image(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The same layers, with compiled modules beside the sources or without any; the engine's own
+    time stamp is all that differs."""
+    made = RecipeImage("runner", secrets.token_hex(32), None)
+    try:
+        first = layers(engine, make(engine, made))
+    finally:
+        engine.api.remove_image(made.title, force=True)
     digests = set()
-    for _ in range(2):
+    for folder in (sys.pycache_prefix, str(tmp_path)):
+        monkeypatch.setattr(sys, "pycache_prefix", folder)
         stream = io.BytesIO()
         assemble(recipe(), None, "").write(stream)
         digests.add(f"sha256:{hashlib.sha256(stream.getvalue()).hexdigest()}")

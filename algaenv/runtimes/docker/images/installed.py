@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from types import CodeType
 from typing import TYPE_CHECKING, Final
 
 import algaenv
@@ -170,10 +171,10 @@ class _Modules:
         folder, _, name = place.rpartition("/")
         compiled = _kept(source) or self._compiled(source, place)
         if compiled:
-            # Version 2 knows no references, whose number depends on what else is alive: the same
-            # source gives the same bytes.
+            # The same source gives the same bytes: a kept form names the file here, and version 2
+            # knows no references, whose number depends on what else is alive.
             code = marshal.loads(compiled[_HEADER:])  # noqa: S302 - made here, from this source
-            compiled = compiled[:_HEADER] + marshal.dumps(code, 2)
+            compiled = compiled[:_HEADER] + marshal.dumps(_at(place, code), 2)
             tag = sys.implementation.cache_tag
             self._root.put(f"{folder}/__pycache__/{name[:-3]}.{tag}.pyc", File(compiled))
 
@@ -188,6 +189,12 @@ class _Modules:
         except py_compile.PyCompileError:
             return None  # Templates and tests of packages need not be valid Python.
         return self._scratch.read_bytes()
+
+
+def _at(place: str, code: CodeType) -> CodeType:
+    """`code`, and all code within it, as compiled from `place`."""
+    inner = tuple(_at(place, c) if isinstance(c, CodeType) else c for c in code.co_consts)
+    return code.replace(co_filename=place, co_consts=inner)
 
 
 def _kept(source: Path) -> bytes | None:
