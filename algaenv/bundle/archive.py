@@ -51,24 +51,15 @@ def pack(tree: SourceTree, destination: Path, limits: Limits = DEFAULT_LIMITS) -
     Raises SourceError if a file changed since it was collected, or if what comes out is so small
     that it would be refused as a decompression bomb, and OSError.
     """
-    from tempfile import NamedTemporaryFile
+    from algaenv.system.files import replacing
 
     destination.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(
-        dir=destination.parent, prefix=f".{destination.name}.", delete=False
-    ) as file:
-        temporary = Path(file.name)
-        try:
-            fingerprint, unpacked = _write_archive(tree, file)
-            os.fchmod(file.fileno(), 0o644)
-            file.flush()
-            os.fsync(file.fileno())
-            packed = PackedArchive(Digest.of_file(temporary), temporary.stat().st_size, fingerprint)
-            _refuse_bomb(tree, unpacked, packed.size, limits)
-            temporary.replace(destination)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    with replacing(destination, mode=0o644, fsync=True) as file:
+        fingerprint, unpacked = _write_archive(tree, file)
+        size = file.tell()
+        file.seek(0)
+        packed = PackedArchive(Digest.of_stream(file), size, fingerprint)
+        _refuse_bomb(tree, unpacked, packed.size, limits)
     return packed
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
 
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -34,7 +35,12 @@ class Digest:
     def of_file(cls, path: Path) -> Digest:
         """Digest a file without holding it in memory. Raises OSError."""
         with path.open("rb") as file:
-            return cls(hashlib.file_digest(file, "sha256").hexdigest())
+            return cls.of_stream(file)
+
+    @classmethod
+    def of_stream(cls, file: BufferedReader | BufferedRandom) -> Digest:
+        """Digest what is left to read of a file, without holding it in memory. Raises OSError."""
+        return cls(hashlib.file_digest(file, "sha256").hexdigest())
 
     @classmethod
     def parse(cls, text: str) -> Digest:

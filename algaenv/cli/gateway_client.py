@@ -135,12 +135,13 @@ def _exchange(
 ) -> tuple[HTTPResponse, bytes]:
     from http.client import HTTPConnection, HTTPException
 
+    from algaenv.system.http import Request, exchange, whole_body
+
     parts = urlsplit(endpoint.gateway)
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=endpoint.seconds)
+    connection = HTTPConnection(parts.hostname or "", parts.port)
     try:
-        connection.request(method, target, body, dict(headers))
-        response = connection.getresponse()
-        return response, response.read()
+        request = Request(method, target, body, headers)
+        return exchange(connection, request, whole_body, seconds=endpoint.seconds)
     except TimeoutError as error:
         raise NotReady(
             Problem(

@@ -16,6 +16,7 @@ AlgaenvError
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from algaenv.bundle.value import dataclass
 
@@ -58,6 +59,18 @@ def is_full(lines: Iterable[str]) -> bool:
     """True when the output of a program has the C library's text for a full disk."""
     full = ("No space left on device", "Disk quota exceeded")
     return any(words in line for line in lines for words in full)
+
+
+def left_behind(path: Path, error: OSError) -> Problem:
+    """The problem of a file or directory that could not be removed."""
+    # Errors inside a tree name only the last component.
+    name = str(error.filename or path)
+    place = name if name.startswith("/") else f"{name} in {path}"
+    return Problem(
+        "left-behind",
+        f"cannot remove {place}: {error.strerror or error}",
+        "let the current user remove it, then run `algaenv down` again",
+    )
 
 
 class AlgaenvError(Exception):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from algaenv.bundle.digest import Digest
+from algaenv.system.locks import try_lock
 
 _FIRST_PAUSE = 0.005
 _MAX_PAUSE = 0.1
@@ -33,7 +34,7 @@ def try_file_lock(file: Path) -> Iterator[bool]:
     """Hold the lock if it is free; yields whether it is held. Raises OSError."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        yield _try_lock(descriptor)
+        yield try_lock(descriptor)
     finally:
         os.close(descriptor)
 
@@ -44,20 +45,12 @@ async def file_lock(file: Path) -> AsyncIterator[None]:
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     pause = _FIRST_PAUSE
     try:
-        while not _try_lock(descriptor):
+        while not try_lock(descriptor):
             await asyncio.sleep(pause)
             pause = min(pause * 2, _MAX_PAUSE)
         yield
     finally:
         os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 _FLOCK = struct.Struct("hhqqi4x")

@@ -10,7 +10,6 @@ dead one continues its counters, and the directory does not grow with restarts.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import resource
@@ -18,8 +17,7 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -27,6 +25,7 @@ from typing import NoReturn
 from algaenv import __version__
 from algaenv.runner.settings import Settings, without_login
 from algaenv.runner.workers import Supervisor, WorkersFailed
+from algaenv.system.locks import file_lock, open_locked, wait_lock
 
 BACKLOG = 2048
 
@@ -102,13 +101,13 @@ class MultiprocessDir:
         folder = own / "metrics"
         for place in (own, folder):
             place.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
-        with _directory_lock(folder):
+        with file_lock(folder / "lock"):
             for old in folder.iterdir():
                 if old.is_dir():
                     _remove_if_unlocked(old)
             path = Path(tempfile.mkdtemp(dir=folder))
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            wait_lock(descriptor)
         return cls(path, descriptor)
 
     def worker_exited(self, worker: int) -> None:
@@ -124,24 +123,9 @@ class MultiprocessDir:
 
 
 def _remove_if_unlocked(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return
-    else:
+    descriptor = open_locked(folder, os.O_RDONLY | os.O_DIRECTORY)
+    if descriptor is not None:
         shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _directory_lock(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
         os.close(descriptor)
 
 

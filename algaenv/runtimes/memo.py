@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from algaenv.model.resource import Json
+from algaenv.system.files import write_atomic
 
 
 class Memo:
@@ -44,16 +45,9 @@ class Memo:
     def _write(self, entries: Mapping[str, Json]) -> None:
         if self._file is None:
             return
-        fresh = self._file.with_name(f".{self._file.name}.{os.getpid()}.{id(entries)}")
-        try:
+        with contextlib.suppress(OSError):
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as stream:
-                json.dump(entries, stream, sort_keys=True)
-            fresh.replace(self._file)
-        except OSError:
-            with contextlib.suppress(OSError):
-                fresh.unlink(missing_ok=True)
+            write_atomic(self._file, json.dumps(entries, sort_keys=True).encode())
 
 
 def stamp_of(paths: Iterable[Path | str]) -> str:

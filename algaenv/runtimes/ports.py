@@ -17,7 +17,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from algaenv.bundle.value import dataclass
-from algaenv.runtimes.process.supervisor import procfs
+from algaenv.runtimes.process.supervisor import marks
+from algaenv.system import processes
 
 LOOPBACK: Final = "127.0.0.1"
 # A listener on all addresses blocks ours; one on another loopback address does not.
@@ -142,18 +143,18 @@ def _address(digits: str) -> str:
 def _owners(inodes: set[str]) -> Mapping[str, int]:
     """Inode → the process that has it; of several that share it, the oldest."""
     links = {f"socket:[{inode}]": inode for inode in inodes}
-    owners: dict[str, procfs.Identity] = {}
-    for pid in procfs.pids():
+    owners: dict[str, processes.Identity] = {}
+    for pid in processes.pids():
         for link in _descriptors(pid):
             inode = links.get(link)
-            process = procfs.identify(pid) if inode else None
+            process = processes.identify(pid) if inode else None
             if inode and process:
                 known = owners.get(inode)
                 owners[inode] = min(known, process, key=_age) if known else process
     return {inode: process.pid for inode, process in owners.items()}
 
 
-def _age(process: procfs.Identity) -> tuple[int, int]:
+def _age(process: processes.Identity) -> tuple[int, int]:
     return process.start, process.pid
 
 
@@ -171,18 +172,18 @@ def _descriptors(pid: int) -> Iterator[str]:
 
 
 def _described(port: int, found: _Socket, pid: int) -> PortHolder:
-    marks = _marks(pid)
-    command = procfs.command(pid)
+    found_marks = _marks(pid)
+    command = processes.command(pid)
     return PortHolder(
         port=port,
         address=found.address,
         uid=found.uid,
         pid=pid,
         command=command,
-        environment=marks.get(procfs.ENVIRONMENT, ""),
-        spec=marks.get(procfs.SPEC, ""),
-        resource=marks.get(procfs.ADDRESS, ""),
-        supervisor=_supervisor(pid) if marks else None,
+        environment=found_marks.get(marks.ENVIRONMENT, ""),
+        spec=found_marks.get(marks.SPEC, ""),
+        resource=found_marks.get(marks.ADDRESS, ""),
+        supervisor=_supervisor(pid) if found_marks else None,
         container=_container(pid) if command == "docker-proxy" else "",
     )
 
@@ -190,19 +191,19 @@ def _described(port: int, found: _Socket, pid: int) -> PortHolder:
 def _marks(pid: int) -> Mapping[str, str]:
     """The marks of the process, or of the nearest ancestor: servers overwrite their own."""
     while pid > 1:
-        found = procfs.marks(pid)
-        if procfs.ENVIRONMENT in found:
+        found = marks.marks_of(pid)
+        if marks.ENVIRONMENT in found:
             return found
-        seen = procfs.stat(pid)
+        seen = processes.stat(pid)
         pid = seen.parent if seen else 0
     return {}
 
 
 def _supervisor(pid: int) -> int | None:
     while pid > 1:
-        if procfs.SUPERVISOR in procfs.marks(pid):
+        if marks.SUPERVISOR in marks.marks_of(pid):
             return pid
-        seen = procfs.stat(pid)
+        seen = processes.stat(pid)
         pid = seen.parent if seen else 0
     return None
 

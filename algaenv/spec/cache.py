@@ -14,7 +14,6 @@ import hmac
 import json
 import os
 import secrets
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from algaenv.spec.codec import class_table, decode, encode
 from algaenv.spec.diagnostics import read_regular
 from algaenv.spec.load import LoadedSpec
 from algaenv.spec.paths import is_directory, is_file
+from algaenv.system.files import write_atomic
 
 _FORMAT = 1
 
@@ -57,7 +57,9 @@ def load_cached(path: Path, environ: Mapping[str, str], cache_dir: Path) -> Load
         "warnings": encode(traced.loaded.warnings),
     }
     with contextlib.suppress(OSError):
-        _write(kept, json.dumps(entry, separators=(",", ":")))
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        content = json.dumps(entry, separators=(",", ":")).encode()
+        write_atomic(kept, content, prefix=".spec-")
     return traced.loaded
 
 
@@ -140,19 +142,6 @@ def _required_paths(intent: Intent) -> Iterator[tuple[str, bool]]:
 def _exists(needed: tuple[str, bool]) -> bool:
     path, directory = needed
     return is_directory(path) if directory else is_file(path)
-
-
-def _write(kept: Path, text: str) -> None:
-    kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Made 0600 by mkstemp, and in place in one piece: a reader sees the old or the new.
-    handle, name = tempfile.mkstemp(dir=kept.parent, prefix=".spec-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        Path(name).replace(kept)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _short(text: str) -> str:

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from algaenv.drivers.state import identity, state_dir
-from algaenv.drivers.state.environment_lock import exclusive_file_lock, hold, kill_marked_processes
+from algaenv.drivers.state.environment_lock import exclusive_file_lock, hold
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Failed, Locked
+from algaenv.system.processes import kill_with_variable
 
 HOLDER = """
 import subprocess, sys
@@ -239,11 +240,11 @@ def test_reaping_ends_exactly_the_marked_ones(tmp_path: Path) -> None:
         subprocess.Popen(sleep) as plain,
     ):
         try:
-            assert kill_marked_processes("CHECK_MARK", mark) == 1
+            assert kill_with_variable("CHECK_MARK", mark) == 1
             assert marked.wait(5) == -signal.SIGKILL
             assert other.poll() is None
             assert plain.poll() is None
-            assert kill_marked_processes("CHECK_MARK", mark) == 0
+            assert kill_with_variable("CHECK_MARK", mark) == 0
         finally:
             for process in (marked, other, plain):
                 process.kill()

@@ -256,8 +256,8 @@ def said(use):
 
 if sys.argv[2] == "full":
     state_dir.open_state_dir(environment)
-    said(lambda: private_files.write_atomic(environment.home / "big", bytes(100_000)))
-    said(lambda: private_files.write_atomic(environment.home / "small", b"small"))
+    said(lambda: private_files.write_private(environment.home / "big", bytes(100_000)))
+    said(lambda: private_files.write_private(environment.home / "small", b"small"))
     print(sorted(path.name for path in environment.home.iterdir()))
 else:
     REMOUNT_READ_ONLY = 32 | 1
@@ -266,7 +266,7 @@ else:
     if libc.mount(None, os.fsencode(place), None, REMOUNT_READ_ONLY, None):
         sys.exit(77)
     said(lambda: state_dir.open_state_dir(environment))
-    said(lambda: private_files.write_atomic(environment.home / "small", b"small"))
+    said(lambda: private_files.write_private(environment.home / "small", b"small"))
 """
 
 
@@ -305,12 +305,12 @@ def test_an_opened_home_can_be_read_where_nothing_can_be_written(tmp_path: Path)
 
 def test_what_is_kept_is_private_and_written_once(opened: Path) -> None:
     path = opened / "thing.json"
-    private_files.write_atomic(path, b"one")
+    private_files.write_private(path, b"one")
     before = everything(opened)
-    private_files.write_atomic(path, b"one")
+    private_files.write_private(path, b"one")
     assert everything(opened) == before
     assert mode(path) == 0o600
-    private_files.write_atomic(path, b"two")
+    private_files.write_private(path, b"two")
     assert path.read_bytes() == b"two"
     assert [found.name for found in opened.iterdir()] == ["thing.json"]
 
@@ -329,7 +329,7 @@ def test_neither_reading_nor_keeping_follows_a_link(opened: Path, tmp_path: Path
     (opened / "thing.json").symlink_to(outside)
     with pytest.raises(OSError, match="symbolic"):
         private_files.read_private(opened / "thing.json")
-    private_files.write_atomic(opened / "thing.json", b"ours")
+    private_files.write_private(opened / "thing.json", b"ours")
     assert outside.read_bytes() == b"theirs"
     assert (opened / "thing.json").read_bytes() == b"ours"
 

@@ -1,9 +1,9 @@
 """Builds an extension by its author's command, in a private mirror of its workspace.
 
 A `plan` builds too, and must change nothing: the command runs in a copy below the environment's
-state directory, so nothing in the author's tree is written. What the command makes stays in the copy, so that
-a tool that builds incrementally still does, until the author deletes something: what was made of
-that must not be packed. When nothing changed, nothing runs.
+state directory, so nothing in the author's tree is written. What the command makes stays in the
+copy, so that a tool that builds incrementally still does, until the author deletes something: what
+was made of that must not be packed. When nothing changed, nothing runs.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from algaenv.bundle.value import dataclass
-from algaenv.drivers.state import environment_lock, private_files
-from algaenv.drivers.state import private_files, state_dir
 from algaenv.drivers.build import file_tree
-from algaenv.drivers.build.output import BuildOutput
 from algaenv.drivers.build.file_tree import Stamp
+from algaenv.drivers.build.output import BuildOutput
+from algaenv.drivers.state import environment_lock, private_files, state_dir
 from algaenv.model.intent import BuildIntent, ExtensionIntent
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Problem, ResolveError
 from algaenv.reconcile.protocols import OnProgress
+from algaenv.system import processes
 
 if TYPE_CHECKING:
     import subprocess
 
 MARK: Final = "ALGAENV_BUILD"
-"""The variable by which the processes of a build are found again; its value is the build directory."""
+"""The variable by which the processes of a build are found; its value is the build directory."""
 
 _CHUNK = 64 * 1024
 _NOT_FOUND = 127
@@ -56,17 +56,20 @@ def build(
     """The directory that holds the built extension; the command runs only if something changed.
 
     `environ` is what the command inherits. What it prints goes to `say`, line by line, and to
-    `logs/build-<extension>.log` in the state directory; of a lot both get a part, and the author's files go by
-    their own paths in either. Raises ResolveError (`build-failed`, `build-program-missing`,
-    `build-timeout`, `build-cancelled`, `build-workspace`, `build-unreadable`) and what the
-    state directory raises. Nothing of the command is left running, however it ends.
+    `logs/build-<extension>.log` in the state directory; of a lot both get a part, and the author's
+    files go by their own paths in either. Raises ResolveError (`build-failed`,
+    `build-program-missing`, `build-timeout`, `build-cancelled`, `build-workspace`,
+    `build-unreadable`) and what the state directory raises. Nothing of the command is left running,
+    however it ends.
     """
     if intent.build is None:
         return Path(intent.source)
     job = _job(intent, intent.build, environment, environ)
     with private_files.translate_os_errors(job.build_directory):
         job.build_directory.mkdir(mode=private_files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-    with environment_lock.exclusive_file_lock(job.build_directory / "lock", on_progress, cancelled) as held:
+    with environment_lock.exclusive_file_lock(
+        job.build_directory / "lock", on_progress, cancelled
+    ) as held:
         if not held:
             raise job.cancelled()
         _build_if_changed(job, on_progress, cancelled)
@@ -134,7 +137,7 @@ def _job(
 def _build_if_changed(job: _Job, on_progress: OnProgress, cancelled: Callable[[], bool]) -> None:
     running = job.build_directory / "running"
     if running.exists():
-        environment_lock.kill_marked_processes(MARK, str(job.build_directory))
+        processes.kill_with_variable(MARK, str(job.build_directory))
     known = _WorkspaceState.read(job.build_directory)
     seen = _scan_workspace(job, known)
     build = job.build
@@ -146,7 +149,7 @@ def _build_if_changed(job: _Job, on_progress: OnProgress, cancelled: Callable[[]
         _state_while_mirroring(known, seen).write(job.build_directory)
         _mirror(job, known, seen)
         _state_after_mirroring(known, seen).write(job.build_directory)
-        private_files.write_atomic(running, b"")
+        private_files.write_private(running, b"")
         try:
             _run(job, on_progress, cancelled)
         finally:
@@ -158,7 +161,9 @@ def _build_if_changed(job: _Job, on_progress: OnProgress, cancelled: Callable[[]
 
 def _state_while_mirroring(known: _WorkspaceState, seen: _WorkspaceState) -> _WorkspaceState:
     """While the tree is brought up to date: all that was in it, and all that will be."""
-    files = dict.fromkeys(known.files.keys() | seen.files.keys(), (file_tree.UNRELIABLE_STAMP, 0, ""))
+    files = dict.fromkeys(
+        known.files.keys() | seen.files.keys(), (file_tree.UNRELIABLE_STAMP, 0, "")
+    )
     files |= {it: was for it, was in known.files.items() if seen.files.get(it, was)[1:] == was[1:]}
     directories = sorted({*known.directories, *seen.directories})
     return _WorkspaceState(files, {**known.links, **seen.links}, directories)
@@ -203,7 +208,7 @@ class _WorkspaceState:
 
     def write(self, build_directory: Path) -> None:
         fields = {name: getattr(self, name) for name in self.__slots__}
-        private_files.write_atomic(build_directory / "state.json", json.dumps(fields).encode())
+        private_files.write_private(build_directory / "state.json", json.dumps(fields).encode())
 
 
 def _scan_workspace(job: _Job, known: _WorkspaceState) -> _WorkspaceState:
@@ -220,10 +225,12 @@ def _scan_workspace(job: _Job, known: _WorkspaceState) -> _WorkspaceState:
                 case "link":
                     seen.links[found.path] = _mirrored_link_target(job, found)
                 case "file":
-                    stamp, mode = file_tree.stamp_of(found.status), stat.S_IMODE(found.status.st_mode)
+                    stamp = file_tree.stamp_of(found.status)
+                    mode = stat.S_IMODE(found.status.st_mode)
                     kept = known.files.get(found.path)
                     sha = kept[2] if kept and kept[0] == stamp else file_tree.sha256_of(found.full)
-                    believed = stamp if file_tree.is_stamp_reliable(stamp, now) else file_tree.UNRELIABLE_STAMP
+                    reliable = file_tree.is_stamp_reliable(stamp, now)
+                    believed = stamp if reliable else file_tree.UNRELIABLE_STAMP
                     seen.files[found.path] = (believed, mode, sha)
     except OSError as error:
         raise _unreadable(job, error) from error
@@ -339,7 +346,7 @@ def _run(job: _Job, on_progress: OnProgress, cancelled: Callable[[], bool]) -> N
             for number in (signal.SIGTERM, signal.SIGKILL):
                 _signal(process, number)
                 select.select([handle], [], [], _GRACE)
-            environment_lock.kill_marked_processes(MARK, str(job.build_directory))
+            processes.kill_with_variable(MARK, str(job.build_directory))
             raise
         finally:
             output.end()
@@ -355,7 +362,12 @@ def _start(job: _Job) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             argv,
             cwd=job.place,
-            env={**job.environ, **job.build.environment, "ALGAENV": "1", MARK: str(job.build_directory)},
+            env={
+                **job.environ,
+                **job.build.environment,
+                "ALGAENV": "1",
+                MARK: str(job.build_directory),
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

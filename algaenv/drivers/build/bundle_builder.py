@@ -24,8 +24,14 @@ from algaenv.bundle.manifest.json_text import MAX_BYTES
 from algaenv.bundle.manifest.model import Manifest, ManifestError, parse
 from algaenv.bundle.source_tree import INDEX, MANIFEST, SourceError, SourceTree, fingerprint, gather
 from algaenv.bundle.value import dataclass
+from algaenv.drivers.build.file_tree import (
+    UNRELIABLE_STAMP,
+    Stamp,
+    is_stamp_reliable,
+    sha256_of,
+    stamp_of,
+)
 from algaenv.drivers.state import private_files
-from algaenv.drivers.build.file_tree import UNRELIABLE_STAMP, Stamp, is_stamp_reliable, sha256_of, stamp_of
 from algaenv.model.intent import ExtensionIntent
 from algaenv.model.lock import LOCAL_PUBLISHER, Environment, LockedExtension
 from algaenv.model.problem import Problem, ResolveError, Where
@@ -101,7 +107,9 @@ class CachingBundleBuilder:
             ) from None
         bundles = [bundle, *(it for it in known.bundles if it.digest != bundle.digest)]
         believed = [(path, _reliable_stamp(stamp, now)) for path, stamp in glance]
-        bundle_cache.write(_CacheIndex(believed, bundle.fingerprint, bundles[:KEPT_BUNDLES], list(tree.warnings)))
+        bundle_cache.write(
+            _CacheIndex(believed, bundle.fingerprint, bundles[:KEPT_BUNDLES], list(tree.warnings))
+        )
         locked = bundle_cache.locked(intent, tree.manifest, bundle)
         return locked, tuple(map(place.problem, tree.warnings))
 
@@ -163,7 +171,7 @@ class _BundleCache:
     def write(self, index: _CacheIndex) -> None:
         """Keep the index, and no archive that is not in it."""
         content = json.dumps({"algaenv": __version__, **asdict(index)}).encode()
-        private_files.write_atomic(self._index, content)
+        private_files.write_private(self._index, content)
         wanted = {self._index, *(self.archive(it.digest) for it in index.bundles)}
         with private_files.translate_os_errors(self._directory):
             for path in set(self._directory.iterdir()) - wanted:
@@ -189,7 +197,11 @@ class _BundleCache:
 
 
 def _find_or_pack(
-    intent: ExtensionIntent, source: Path, bundle_cache: _BundleCache, known: _CacheIndex, on_progress: OnProgress
+    intent: ExtensionIntent,
+    source: Path,
+    bundle_cache: _BundleCache,
+    known: _CacheIndex,
+    on_progress: OnProgress,
 ) -> tuple[SourceTree, _CachedBundle]:
     """A bundle of what the source holds now; packed unless it is cached."""
     for _ in range(_MAX_ATTEMPTS):

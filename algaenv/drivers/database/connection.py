@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from algaenv.drivers.socket_deadline import shutdown_after
+from algaenv.system.deadline import shutdown_after
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from algaenv.bundle.value import dataclass
 from algaenv.drivers.database import queries
-from algaenv.drivers.socket_deadline import shutdown_after
+from algaenv.system.deadline import shutdown_after
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection

@@ -6,13 +6,12 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from algaenv.bundle.value import dataclass
-from algaenv.drivers.socket_deadline import shutdown_after
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
@@ -100,42 +99,29 @@ def _exchange(
     document: bytes | None,
     more: Mapping[str, str] | None,
 ) -> HttpReply:
-    from http.client import HTTPException
+    from algaenv.system.http import Request, exchange_within
 
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     headers = {"Accept-Encoding": "identity", **(more or {})}
     if document is not None:
         headers["Content-Type"] = "application/json"
-    try:
-        if connection.sock is None:
-            connection.connect()
-        wire = connection.sock
-        wire.settimeout(seconds_left(deadline))
-        digest, head = hashlib.sha256(), bytearray()
-        # The timeout of a socket is for each read: a trickle, of headers too, would outlast it.
-        with shutdown_after(wire.fileno(), seconds_left(deadline)) as expired:
-            try:
-                connection.request("GET" if document is None else "POST", target, document, headers)
-                response = connection.getresponse()
-                while response.length != 0 and (ahead := response.peek()):
-                    chunk = response.read(len(ahead))
-                    digest.update(chunk)
-                    head += chunk[: _MAX_HEAD_BYTES - len(head)]
-                response.read()  # raises when the body is incomplete
-            except (OSError, HTTPException) as error:
-                if expired.is_set():
-                    raise TimeoutError from error
-                raise
-        if expired.is_set():  # A body without a length ends with the connection, however it ends.
-            raise TimeoutError
-    except BaseException:
-        connection.close()
-        raise
+    request = Request("GET" if document is None else "POST", target, document, headers)
+    response, (head, sha256) = exchange_within(
+        connection, request, _head_and_digest, seconds=seconds_left(deadline)
+    )
     gateway_headers = {name.lower(): value for name, value in response.getheaders()}
     gateway_headers = {
         name: value for name, value in gateway_headers.items() if name.startswith(_GATEWAY_PREFIX)
     }
-    return HttpReply(response.status, bytes(head), digest.hexdigest(), gateway_headers)
+    return HttpReply(response.status, head, sha256, gateway_headers)
+
+
+def _head_and_digest(pieces: Iterable[bytes]) -> tuple[bytes, str]:
+    digest, head = hashlib.sha256(), bytearray()
+    for piece in pieces:
+        digest.update(piece)
+        head += piece[: _MAX_HEAD_BYTES - len(head)]
+    return bytes(head), digest.hexdigest()
 
 
 def seconds_left(deadline: float) -> float:

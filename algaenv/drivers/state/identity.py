@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from algaenv.drivers.state.private_files import PRIVATE_DIRECTORY, write_atomic
+from algaenv.drivers.state.private_files import PRIVATE_DIRECTORY, write_private
 from algaenv.model.lock import Environment, OrphanedState
 
 STATE_ROOT: Final = ".algaenv"
@@ -68,7 +68,7 @@ def record_move(environment: Environment) -> None:
             note.unlink(missing_ok=True)
         elif environment.id != _id_of(environment.spec, _SALT):
             note.parent.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-            write_atomic(note, os.fsencode(environment.spec))
+            write_private(note, os.fsencode(environment.spec))
 
 
 def _find_moved(real: Path, own: Path) -> Path:

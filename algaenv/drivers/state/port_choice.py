@@ -49,7 +49,7 @@ def choose_ports(
                     kept[name] = _find_free_port(environment, name, taken, probe_free)
                     taken.add(kept[name])
             content = json.dumps(known | kept, indent=1, sort_keys=True).encode() + b"\n"
-            private_files.write_atomic(environment.home / FILE, content)
+            private_files.write_private(environment.home / FILE, content)
     return Ports(**(fixed | kept))
 
 

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from algaenv.model.problem import Failed, Problem, Refused
+from algaenv.system import files
 
 PRIVATE_DIRECTORY: Final = 0o700
 PRIVATE_FILE: Final = 0o600
 _DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_private(path: Path, content: bytes) -> None:
     """Make `path` hold `content`, 0600, wholly or not at all, and through a power failure.
 
     Nothing is written when it holds it already. Raises Failed.
@@ -28,15 +29,8 @@ def write_atomic(path: Path, content: bytes) -> None:
     with contextlib.suppress(OSError):
         if read_private(path) == content:
             return
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     with translate_os_errors(path):
-        try:
-            _write(fresh, content)
-            fresh.replace(path)
-            _fsync_directory(path.parent)
-        except BaseException:
-            fresh.unlink(missing_ok=True)
-            raise
+        files.write_atomic(path, content, fsync=True)
 
 
 def read_private(path: Path) -> bytes:
@@ -142,29 +136,6 @@ def _foreign_owner_problem(path: Path, owner: int) -> Problem:
 
 def _unsafe_problem(path: Path, why: str, hint: str) -> Problem:
     return Problem("home-unsafe", f"cannot keep secrets in {path}: {why}", hint)
-
-
-def write_once(path: Path, content: bytes) -> None:
-    """Write `path` unless it exists. Raises OSError."""
-    with contextlib.suppress(FileExistsError):
-        _write(path, content)
-
-
-def _write(path: Path, content: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, PRIVATE_FILE), "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _fsync_directory(directory: Path) -> None:
-    """Make a renaming last: without it, a power failure may take back what was promised."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove_if_empty(path: Path) -> None:

@@ -122,7 +122,7 @@ def _read(environment: Environment) -> dict[str, Secret]:
 def _write(environment: Environment, kept: Mapping[str, Secret]) -> None:
     secrets = {name: secret.reveal() for name, secret in kept.items()}
     text = json.dumps({"format": _FORMAT, "secrets": secrets}, indent=1)
-    private_files.write_atomic(environment.home / FILE, text.encode() + b"\n")
+    private_files.write_private(environment.home / FILE, text.encode() + b"\n")
 
 
 def _is_secret(value: object) -> bool:

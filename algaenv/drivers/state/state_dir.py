@@ -17,19 +17,19 @@ from pathlib import Path
 
 from algaenv.drivers.state.identity import SAVED_STATE_FILE, move_record, record_move
 from algaenv.drivers.state.private_files import (
-    PRIVATE_FILE,
     make_private_directory,
     read_private,
     remove_if_empty,
     remove_path,
     require_private_directory,
     translate_os_errors,
-    write_atomic,
-    write_once,
+    write_private,
 )
 from algaenv.model.lock import Environment
-from algaenv.model.problem import Failed, Problem
+from algaenv.model.problem import Failed, Problem, left_behind
 from algaenv.model.resource import Json
+from algaenv.system import locks
+from algaenv.system.files import TEMPORARY_SUFFIX, write_once
 
 _IGNORE = ".gitignore"
 _LOCK = "lock"
@@ -45,8 +45,7 @@ _OWN_ENTRIES = (
 """Entries that `delete` removes."""
 RUNTIME_DIRECTORIES = ("data", "etc", "run")
 """What the runtimes keep and remove themselves; `delete` takes only what is empty of files."""
-_TEMPORARY_NAME = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
-"""Names of the files that `write_atomic` writes aside."""
+_TEMPORARY_NAME = re.compile(rf"\..+\.{TEMPORARY_SUFFIX}")
 _CACHE_TEMPORARY_PREFIX = ".spec-"
 _STALE_SECONDS = 60.0
 """Seconds after which no run still writes a temporary file of the cache."""
@@ -75,7 +74,7 @@ def open_state_dir(environment: Environment) -> Path:
 
 def save(environment: Environment, record: Mapping[str, Json]) -> None:
     """Save `record`; writes only when it has changed. Raises as `open_state_dir` does."""
-    write_atomic(
+    write_private(
         open_state_dir(environment) / SAVED_STATE_FILE, json.dumps(record).encode() + b"\n"
     )
     record_move(environment)
@@ -115,7 +114,7 @@ def delete(environment: Environment) -> tuple[str, ...]:
             try:
                 remove_path(path)
             except OSError as error:
-                problems.append(_left_behind(path, error))
+                problems.append(left_behind(path, error))
         if problems:
             raise Failed(*problems)
         left = tuple(sorted({entry.name for entry in directory.iterdir()} - {_LOCK}))
@@ -151,13 +150,13 @@ def remove_leftover_files(environment: Environment) -> None:
             try:
                 remove_path(path)
             except OSError as error:
-                problems.append(_left_behind(path, error))
+                problems.append(left_behind(path, error))
     if problems:
         raise Failed(*problems)
 
 
 def _temporary_files(directory: Path) -> list[Path]:
-    """Files that `write_atomic` was writing when it was killed."""
+    """Files that `write_private` was writing when it was killed."""
     return [
         path for path in _paths_with_prefix(directory, ".") if _TEMPORARY_NAME.fullmatch(path.name)
     ]
@@ -178,17 +177,6 @@ def _modified_at(path: Path) -> float:
         return time.time()
 
 
-def _left_behind(path: Path, error: OSError) -> Problem:
-    # What lies within a tree is known to the system by its last name only.
-    name = str(error.filename or path)
-    place = name if name.startswith("/") else f"{name} in {path}"
-    return Problem(
-        "left-behind",
-        f"cannot remove {place}: {error.strerror or error}",
-        "let the current user remove it, then run `algaenv down` again",
-    )
-
-
 @contextlib.contextmanager
 def settings_lock(environment: Environment) -> Iterator[Path]:
     """Lock ports and secrets while they are chosen: two runs that find them missing must agree.
@@ -196,18 +184,11 @@ def settings_lock(environment: Environment) -> Iterator[Path]:
     Held for moments, unlike the environment's own lock, which a `plan` does not take. Yields the
     state directory. Raises as `open_state_dir` does.
     """
-    import fcntl
-
     path = open_state_dir(environment) / "settling"
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    with translate_os_errors(path):
-        descriptor = os.open(path, flags, PRIVATE_FILE)
-    try:
+    with contextlib.ExitStack() as held:
         with translate_os_errors(path):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            held.enter_context(locks.file_lock(path))
         yield environment.home
-    finally:
-        os.close(descriptor)
 
 
 def _remove_empty_tree(path: Path) -> None:

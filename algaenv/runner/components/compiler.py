@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import logging
 import os
 import signal
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from algaenv.runner.components.compile import CompileResult, Failed, decode_result
 from algaenv.runner.wasm.failure import Kind
+from algaenv.system.locks import open_locked
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -125,7 +125,7 @@ class CompileQueue:
             while True:
                 if self._is_first(ticket):
                     for file in self._slots:
-                        if (slot := _open_locked(file, os.O_RDWR | os.O_CREAT)) is not None:
+                        if (slot := open_locked(file, os.O_RDWR | os.O_CREAT)) is not None:
                             return slot
                 await asyncio.sleep(_POLL_SECONDS)
 
@@ -135,7 +135,7 @@ class CompileQueue:
         ticket = self._folder / f"{_TICKET}{time.time_ns():020}.{os.getpid()}"
         # An unlocked ticket counts as one of a dead process: it is locked before it is visible.
         draft = self._temporary / ticket.name
-        descriptor = _open_locked(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        descriptor = open_locked(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
             draft.rename(ticket)
             yield ticket.name
@@ -160,7 +160,7 @@ class CompileQueue:
 def _is_abandoned(ticket: Path) -> bool:
     """Whether its process left or is gone; the ticket is too, then."""
     try:
-        descriptor = _open_locked(ticket, os.O_RDWR)
+        descriptor = open_locked(ticket, os.O_RDWR)
     except FileNotFoundError:
         return True
     if descriptor is None:
@@ -168,20 +168,6 @@ def _is_abandoned(ticket: Path) -> bool:
     ticket.unlink(missing_ok=True)
     os.close(descriptor)
     return True
-
-
-def _open_locked(file: Path, flags: int) -> int | None:
-    """A descriptor that holds the file's lock, or None when another one does. Raises OSError."""
-    descriptor = os.open(file, flags | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 _log = logging.getLogger(__name__)

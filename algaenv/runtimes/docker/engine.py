@@ -8,12 +8,11 @@ imported by the first write, or when the engine is not behind a unix socket.
 from __future__ import annotations
 
 import collections
-import http.client
 import json
-import socket
 import threading
 import weakref
 from collections.abc import Mapping
+from http.client import HTTPConnection, responses
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -22,6 +21,7 @@ from algaenv.model.problem import DriverError, Problem, Refused
 from algaenv.model.resource import Json
 from algaenv.runtimes.docker.endpoint import Endpoint, Remote, UnixSocket, locate
 from algaenv.runtimes.docker.errors import NOT_FOUND, ApiError, translate_errors
+from algaenv.system.http import Request, UnixConnection, exchange, whole_body
 
 _OLDEST: Final = (1, 40)
 """Docker 19.03."""
@@ -34,6 +34,7 @@ _STREAM_TIMEOUT: Final = 900.0
 BUILD_TIMEOUT: Final = 3600.0
 """While it builds: a step of a Dockerfile may print nothing for long."""
 _ERROR: Final = 400
+_HOST: Final = "docker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Engine:
         self._environ = environ
         self._lock = threading.Lock()
         self._facts: EngineFacts | None = None
-        self._idle: collections.deque[http.client.HTTPConnection] = collections.deque()
+        self._idle: collections.deque[HTTPConnection] = collections.deque()
         self._sdk: dict[str, Any] = {}
         self._finalizer = weakref.finalize(self, _close_all, self._idle, self._sdk)
 
@@ -141,10 +142,10 @@ class Engine:
         """
         url = f"/v{self.facts.api_version}{path}?{urlencode(query)}"
         if isinstance(self.endpoint, UnixSocket):
-            connection = _UnixConnection(self.endpoint.path)
+            connection = UnixConnection(self.endpoint.path, _HOST)
             connection.timeout = _TIMEOUT
             try:
-                connection.request("GET", url, headers={"Host": "docker"})
+                connection.request("GET", url)
                 reply = connection.getresponse()
                 return _success(reply.status, reply.read(size))
             finally:
@@ -180,51 +181,22 @@ class Engine:
         try:
             connection, reused = self._idle.pop(), True
         except IndexError:
-            connection, reused = _UnixConnection(socket_path), False
+            connection, reused = UnixConnection(socket_path, _HOST), False
         try:
-            status, body = _exchange(connection, path, timeout, method)
-        except (ConnectionError, http.client.RemoteDisconnected):
-            connection.close()
+            request = Request(method, path)
+            response, body = exchange(connection, request, whole_body, seconds=timeout)
+        except ConnectionError:  # RemoteDisconnected is one too.
             if reused:  # An engine closes idle connections; a new one shows whether it is gone.
                 return self._over_socket(socket_path, path, timeout, method)
             raise
-        except BaseException:
-            connection.close()
-            raise
         self._idle.append(connection)
-        return _read(status, body)
+        return _read(response.status, body)
 
     def _over_sdk(self, path: str, timeout: float, method: str) -> Json:
         # Our paths hold the version already; without one the SDK would request it first.
         client = self._client(".".join(map(str, _NEWEST)))
         reply = client.request(method, client.base_url + path, timeout=timeout)
         return _read(reply.status_code, reply.content)
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("docker")
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        try:
-            self.sock.connect(self._path)
-        except BaseException:
-            self.close()
-            raise
-
-
-def _exchange(
-    connection: http.client.HTTPConnection, path: str, timeout: float, method: str
-) -> tuple[int, bytes]:
-    connection.timeout = timeout
-    if connection.sock is not None:
-        connection.sock.settimeout(timeout)
-    connection.request(method, path, headers={"Host": "docker"})
-    reply = connection.getresponse()
-    return reply.status, reply.read()
 
 
 def remote_engine_problem(endpoint: Remote) -> Problem:
@@ -249,11 +221,11 @@ def _read(status: int, body: bytes) -> Json:
         found = body.decode(errors="replace")
     if status >= _ERROR:
         message = found.get("message") if isinstance(found, dict) else found
-        raise ApiError(status, str(message or http.client.responses.get(status, "")))
+        raise ApiError(status, str(message or responses.get(status, "")))
     return found
 
 
-def _close_all(idle: collections.deque[http.client.HTTPConnection], sdk: dict[str, Any]) -> None:
+def _close_all(idle: collections.deque[HTTPConnection], sdk: dict[str, Any]) -> None:
     while idle:
         idle.pop().close()
     while sdk:

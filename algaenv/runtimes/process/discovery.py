@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
 from algaenv.model.lock import Environment
-from algaenv.runtimes.process import service_lock
 from algaenv.runtimes.process.layout import Layout
 from algaenv.runtimes.process.specs import PROCESS
-from algaenv.runtimes.process.supervisor import procfs, records
-from algaenv.runtimes.process.supervisor.procfs import Identity, is_alive
+from algaenv.runtimes.process.supervisor import marks, records
 from algaenv.runtimes.process.supervisor.records import Record
+from algaenv.system import processes
+from algaenv.system.locks import is_locked
+from algaenv.system.processes import Identity, is_alive
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def hidden_services(environment: Environment) -> tuple[Address, ...]:
     """
     layout = Layout(environment.home)
     names = sorted(path.name.partition(".")[0] for path in layout.run.glob("*.json.lock"))
-    held = [name for name in names if service_lock.is_held(layout.lock(name))]
+    held = [name for name in names if is_locked(layout.lock(name))]
     if not held:
         return ()
     kept = read_records(environment)
@@ -72,7 +73,7 @@ def hidden_services(environment: Environment) -> tuple[Address, ...]:
         address
         for address in unseen
         # Tried again: the supervisor may have ended in the meantime.
-        if address not in marked and service_lock.is_held(layout.lock(address.name))
+        if address not in marked and is_locked(layout.lock(address.name))
     )
 
 
@@ -101,7 +102,7 @@ def exit_summary(record: Record) -> str:
         return "it is being stopped"
     if record["state"] == "new":
         return "it was not started: the run that was to start it died"
-    if record["boot"] != procfs.boot_id():
+    if record["boot"] != processes.boot_id():
         return "it ended when the machine was shut down"
     return "it was killed together with its shim"
 
@@ -109,13 +110,13 @@ def exit_summary(record: Record) -> str:
 def find_marked(environment: Environment) -> Mapping[Address, MarkedProcesses]:
     """Every live process that carries this environment's marks."""
     found: dict[Address, MarkedProcesses] = {}
-    for process, marks in procfs.marked_processes(environment.id):
-        spec = marks.get(procfs.SPEC, "")
+    for process, found_marks in marks.marked_processes(environment.id):
+        spec = found_marks.get(marks.SPEC, "")
         if spec != str(environment.spec) and os.path.exists(spec):  # noqa: PTH110
             continue  # Another checkout at the path that this one was moved away from.
-        address = Address.parse(marks[procfs.ADDRESS])
-        known = found.get(address, MarkedProcesses((), (), marks.get(procfs.FINGERPRINT, "")))
-        if procfs.SUPERVISOR in marks:
+        address = Address.parse(found_marks[marks.ADDRESS])
+        known = found.get(address, MarkedProcesses((), (), found_marks.get(marks.FINGERPRINT, "")))
+        if marks.SUPERVISOR in found_marks:
             known = MarkedProcesses((*known.supervisors, process), known.others, known.fingerprint)
         else:
             known = MarkedProcesses(known.supervisors, (*known.others, process), known.fingerprint)
@@ -124,6 +125,6 @@ def find_marked(environment: Environment) -> Mapping[Address, MarkedProcesses]:
 
 
 def _if_alive(record: Record, process: Identity | None) -> Identity | None:
-    if process and is_alive(process) and record["boot"] == procfs.boot_id():
+    if process and is_alive(process) and record["boot"] == processes.boot_id():
         return process
     return None

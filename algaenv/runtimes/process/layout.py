@@ -85,15 +85,6 @@ def private_directory(directory: Path) -> Path:
     return directory
 
 
-def write_private(path: Path, text: str) -> None:
-    """A file that only this user can read, in place in one step."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(text)
-    fresh.replace(path)
-
-
 _HINTS = {
     errno.ENOSPC: "free some space on this disk",
     errno.EDQUOT: "free some space: this user's share of the disk is used up",

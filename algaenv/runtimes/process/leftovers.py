@@ -14,13 +14,17 @@ from typing import Final
 
 from algaenv.model.address import Address
 from algaenv.model.lock import Environment
-from algaenv.model.problem import AlgaenvError, Failed, Problem
+from algaenv.model.problem import AlgaenvError, Failed, Problem, left_behind
 from algaenv.runtimes.process import discovery, service_lock
 from algaenv.runtimes.process.drivers.folders import TEMPORARY_PREFIX
 from algaenv.runtimes.process.layout import Layout
 from algaenv.runtimes.process.specs import PROCESS
+from algaenv.system.files import TEMPORARY_SUFFIX
 
-_RECORD: Final = re.compile(r"(?P<service>[a-z0-9-]+)\.json(\.lock|\.\d+\.new)?")
+_RECORD: Final = re.compile(
+    rf"(?P<service>[a-z0-9-]+)\.json(\.lock|\.\d+\.new|\.{TEMPORARY_SUFFIX})?"
+)
+"""`.new` is what earlier versions wrote aside."""
 
 
 def sweep(environment: Environment, *, data: bool = False) -> None:
@@ -43,18 +47,6 @@ def sweep(environment: Environment, *, data: bool = False) -> None:
         problems += _remove(path)
     if problems:
         raise Failed(*problems)
-
-
-def left_behind(path: Path, error: OSError) -> Problem:
-    """The problem of a file that could not be removed."""
-    # Errors inside a tree name only the last component.
-    name = str(error.filename or path)
-    place = name if name.startswith("/") else f"{name} in {path}"
-    return Problem(
-        "left-behind",
-        f"cannot remove {place}: {error.strerror or error}",
-        "let the current user remove it, then run `algaenv down` again",
-    )
 
 
 def _without_record(environment: Environment, layout: Layout) -> set[str]:

@@ -17,8 +17,8 @@ from algaenv.runtimes.process.discovery import MarkedProcesses
 from algaenv.runtimes.process.drivers.folders import Marker, folders_in, read_marker
 from algaenv.runtimes.process.layout import Layout, content
 from algaenv.runtimes.process.specs import FOLDER, PROCESS, FolderSpec
-from algaenv.runtimes.process.supervisor import procfs
 from algaenv.runtimes.process.supervisor.records import Record
+from algaenv.system import processes
 
 
 class ProcessObserver:
@@ -104,7 +104,7 @@ def _hidden(record: Record) -> Present:
 
 
 def _drift(record: Record, child: int) -> Iterator[str]:
-    if procfs.program_replaced(child):
+    if processes.program_replaced(child):
         yield f"the program it was started from was replaced: {record['argv'][0]}"
     if record["folder"] and not content(Path(record["folder"])).is_dir():
         yield f"its folder is missing: {record['folder']}"

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from algaenv.model.resource import Present
-from algaenv.runtimes.process.supervisor import procfs
+from algaenv.system.processes import is_alive
 from tests.runtimes.process.harness import Harness, quiet, until
 
 
@@ -96,7 +96,7 @@ def kill_supervisor(harness: Harness, service: str) -> None:
     """Nothing of it is left afterwards, not even a socket."""
     processes = [harness.supervisor(service), harness.child(service)]
     os.kill(processes[0].pid, signal.SIGKILL)
-    until("both are gone", lambda: not any(map(procfs.is_alive, processes)))
+    until("both are gone", lambda: not any(map(is_alive, processes)))
 
 
 def start_again(harness: Harness, service: str) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from algaenv.model.problem import Failed
 from algaenv.runtimes.process import leftovers
-from algaenv.runtimes.process.layout import private_directory, write_private
-from algaenv.runtimes.process.supervisor import procfs
+from algaenv.runtimes.process.layout import private_directory
+from algaenv.runtimes.process.supervisor import marks
+from algaenv.system.files import write_atomic
 from tests.runtimes.process.harness import Harness
 from tests.runtimes.process.test_folders import folder
 from tests.runtimes.process.test_service_lock import FOREVER, held_by_a_stranger
@@ -28,7 +29,7 @@ LEFT: dict[str, Callable[[Harness], Path]] = {
 def leave(harness: Harness, what: str) -> Path:
     path = LEFT[what](harness)
     private_directory(path.parent)
-    write_private(path, "a secret")
+    write_atomic(path, b"a secret")
     return path
 
 
@@ -46,7 +47,7 @@ def test_it_is_removed(bare: Harness, what: str) -> None:
 
 def test_a_record_that_nobody_can_read_goes_with_the_data(bare: Harness) -> None:
     private_directory(bare.layout.run)
-    write_private(bare.layout.record("redis"), "{")
+    write_atomic(bare.layout.record("redis"), b"{")
     leftovers.sweep(bare.environment)
     assert files(bare) == [bare.layout.record("redis")]
     leftovers.sweep(bare.environment, data=True)
@@ -72,7 +73,7 @@ def test_what_runs_stays_with_all_of_its_files(bare: Harness) -> None:
     bare.layout.record("redis").unlink()
     leftovers.sweep(bare.environment, data=True)
     assert set(files(bare)) == before - {bare.layout.record("redis")}
-    assert procfs.marked_processes(bare.environment.id)
+    assert marks.marked_processes(bare.environment.id)
 
 
 def test_what_cannot_be_removed_is_reported_and_the_rest_goes(

@@ -18,12 +18,12 @@ import os, sys
 from pathlib import Path
 from algaenv.model.problem import Refused
 from algaenv.runtimes.process.drivers.lifecycle import terminate
-from algaenv.runtimes.process.supervisor import procfs
+from algaenv.system import processes
 from tests.runtimes.process.harness import Harness, shipped_lock, quiet, until
 from tests.runtimes.process.clients import answers, kill_supervisor, lists, pongs, start_again
 
 assert os.geteuid() == 65534
-unrelated = procfs.identify(os.getppid())  # Root's.
+unrelated = processes.identify(os.getppid())  # Root's.
 try:
     terminate(unrelated, grace=1)
 except Refused as error:

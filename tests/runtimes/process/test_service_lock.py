@@ -19,7 +19,8 @@ from algaenv.reconcile.converge import PlanResult
 from algaenv.runtimes.process import discovery, service_lock
 from algaenv.runtimes.process.drivers.processes import ProcessDriver
 from algaenv.runtimes.process.observer import ProcessObserver
-from algaenv.runtimes.process.supervisor import procfs
+from algaenv.system import processes
+from algaenv.system.locks import is_locked
 from tests.runtimes.process.harness import Harness, quiet
 from tests.runtimes.process.test_folders import folder
 
@@ -91,12 +92,12 @@ def test_what_is_held_out_of_sight_is_not_touched(bare: Harness, verb: str, reco
 
 def test_what_can_be_seen_is_no_obstacle_and_may_be_made_anew(bare: Harness) -> None:
     bare.python(FOREVER)
-    assert service_lock.is_held(bare.layout.lock("redis"))
+    assert is_locked(bare.layout.lock("redis"))
     assert discovery.hidden_services(bare.environment) == ()
     first = bare.supervisor()
     bare.python(FOREVER)
-    assert not procfs.is_alive(first)
-    assert service_lock.is_held(bare.layout.lock("redis"))
+    assert not processes.is_alive(first)
+    assert is_locked(bare.layout.lock("redis"))
 
 
 def test_a_supervisor_whose_record_is_lost_is_not_out_of_sight(bare: Harness) -> None:
@@ -109,8 +110,8 @@ def test_the_lock_ends_with_the_supervisor_however_that_dies(bare: Harness) -> N
     bare.python(FOREVER)
     os.kill(bare.supervisor().pid, 9)
     with service_lock.hold(bare.layout.lock("redis"), REDIS):
-        assert service_lock.is_held(bare.layout.lock("redis"))
-    assert not service_lock.is_held(bare.layout.lock("redis"))
+        assert is_locked(bare.layout.lock("redis"))
+    assert not is_locked(bare.layout.lock("redis"))
 
 
 def test_a_lock_that_was_removed_by_its_holder_is_not_mistaken_for_the_lock(bare: Harness) -> None:
@@ -144,7 +145,7 @@ def test_a_checkout_that_came_to_the_place_of_a_moved_one_is_left_alone(
     assert discovery.find_marked(other.environment).keys() == {REDIS}
     assert discovery.find_marked(bare.environment) == {}
     bare.delete()
-    assert procfs.is_alive(other.supervisor())
+    assert processes.is_alive(other.supervisor())
     other.sweep()
 
 
@@ -162,6 +163,6 @@ def test_what_was_started_before_the_directory_was_moved_is_made_anew(
     assert seen.drift == ("it was started before the directory was moved",)
     first = moved.supervisor()
     moved.python(FOREVER)
-    assert not procfs.is_alive(first)
+    assert not processes.is_alive(first)
     assert moved.seen().drift == ()
     moved.sweep()

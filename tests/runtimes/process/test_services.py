@@ -21,7 +21,7 @@ from algaenv.model.plan import Cause, Change, Verb
 from algaenv.model.problem import Conflict, Failed
 from algaenv.model.resource import Present
 from algaenv.runtimes.process.drivers.processes import port_obstacles
-from algaenv.runtimes.process.supervisor import procfs
+from algaenv.system import processes
 from tests.runtimes.process.clients import (
     answers,
     kill_supervisor,
@@ -283,7 +283,7 @@ def test_a_changed_setting_is_an_update_that_restarts(make_harness: Callable[...
     harness.processes.update(wanted, seen, quiet)
     until("redis answers", lambda: pongs(harness))
     assert harness.child() != old
-    assert not procfs.is_alive(old)
+    assert not processes.is_alive(old)
     assert harness.seen().recorded == wanted.fingerprint
 
 

@@ -18,7 +18,8 @@ from algaenv.runtimes.process import discovery, service_lock
 from algaenv.runtimes.process.drivers import lifecycle
 from algaenv.runtimes.process.drivers.lifecycle import SUPERVISOR_SCRIPT
 from algaenv.runtimes.process.layout import private_directory
-from algaenv.runtimes.process.supervisor import logfile, procfs, records
+from algaenv.runtimes.process.supervisor import logfile, records
+from algaenv.system import processes
 from tests.runtimes.process.harness import Harness, quiet, until
 
 FOREVER = "import signal; print('up', flush=True); signal.pause()"
@@ -28,9 +29,11 @@ STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + FOR
 def test_a_service_outlives_its_starter_and_belongs_to_nobody(bare: Harness) -> None:
     bare.python(FOREVER)
     supervisor, child = bare.supervisor(), bare.child()
-    assert (procfs.stat(child.pid) or ("?", 0))[1] == supervisor.pid
+    assert (processes.stat(child.pid) or ("?", 0))[1] == supervisor.pid
     assert os.getsid(supervisor.pid) != os.getsid(0)
-    assert (procfs.stat(supervisor.pid) or ("?", 0))[1] != os.getpid(), "no process would reap it"
+    assert (processes.stat(supervisor.pid) or ("?", 0))[1] != os.getpid(), (
+        "no process would reap it"
+    )
     assert bare.record()["state"] == "running"
     assert bare.diagnostics() is None
 
@@ -121,7 +124,7 @@ def test_nothing_is_evident_before_the_supervisor_has_written_it_down(bare: Harn
         " start_new_session=True)\n"
         "sys.exit(5)"
     )
-    until("it has ended", lambda: not procfs.is_alive(bare.child()))
+    until("it has ended", lambda: not processes.is_alive(bare.child()))
     assert bare.diagnostics() is None
     assert bare.seen().running is False
     until("it is written down", bare.diagnostics)
@@ -188,7 +191,7 @@ def test_when_the_supervisor_is_killed_its_service_dies_too(bare: Harness) -> No
     until("it is up", lambda: "up" in bare.log())
     supervisor, child = bare.supervisor(), bare.child()
     os.kill(supervisor.pid, signal.SIGKILL)
-    until("its service is gone", lambda: not procfs.is_alive(child))
+    until("its service is gone", lambda: not processes.is_alive(child))
     assert bare.seen().running is False
     assert bare.diagnostics()
     bare.processes.update(resource, bare.seen(), quiet)
@@ -232,7 +235,7 @@ def test_a_lost_record_is_made_good_by_the_marks(bare: Harness) -> None:
     assert bare.seen().running is True
     assert bare.diagnostics() is None
     bare.processes.update(resource, bare.seen(), quiet)
-    assert not procfs.is_alive(old)
+    assert not processes.is_alive(old)
     assert bare.seen().drift == ()
     assert len(discovery.find_marked(bare.environment)) == 1
 
@@ -302,7 +305,7 @@ def test_another_process_with_the_recorded_pid_is_left_alone(bare: Harness) -> N
     record = bare.record()
     bare.delete()
     unrelated = subprocess.Popen([sys.executable, "-c", FOREVER], stdout=subprocess.DEVNULL)
-    now = procfs.identify(unrelated.pid)
+    now = processes.identify(unrelated.pid)
     assert now
     earlier = records.ProcessEntry(pid=now.pid, start=now.start - 1)
     record.update({"state": "running", "shim": earlier, "child": earlier})
@@ -329,7 +332,7 @@ def test_a_service_ends_with_its_supervisor_and_is_reported_until_it_is_started_
     resource = bare.python(FOREVER)
     child = bare.child()
     os.kill(bare.supervisor().pid, signal.SIGKILL)
-    until("the service has ended too", lambda: not procfs.is_alive(child))
+    until("the service has ended too", lambda: not processes.is_alive(child))
     seen = bare.seen()
     assert seen.running is False
     assert seen.note == "test, not running: it was killed together with its shim"
@@ -339,13 +342,13 @@ def test_a_service_ends_with_its_supervisor_and_is_reported_until_it_is_started_
 
 def test_a_zombie_counts_as_dead() -> None:
     child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=-1)
-    process = procfs.identify(child.pid)
+    process = processes.identify(child.pid)
     assert process
     assert child.stdin
     child.stdin.close()
-    until("it is a zombie", lambda: (procfs.stat(child.pid) or "?")[0] == "Z")
-    assert not procfs.is_alive(process)
-    assert procfs.identify(child.pid) is None
+    until("it is a zombie", lambda: (processes.stat(child.pid) or "?")[0] == "Z")
+    assert not processes.is_alive(process)
+    assert processes.identify(child.pid) is None
     child.wait()
 
 
@@ -359,15 +362,15 @@ def test_a_process_lives_as_long_as_its_last_thread() -> None:
     if os.uname().machine != "x86_64":
         pytest.skip("needs the numbers of x86-64's system calls")
     child = subprocess.Popen([sys.executable, "-c", code], stdin=-1)
-    process = procfs.identify(child.pid)
+    process = processes.identify(child.pid)
     assert process
-    until("its first thread has ended", lambda: (procfs.stat(child.pid) or "?")[0] == "Z")
-    assert procfs.is_alive(process)
-    with lifecycle.open_pidfd(process) as descriptor:
+    until("its first thread has ended", lambda: (processes.stat(child.pid) or "?")[0] == "Z")
+    assert processes.is_alive(process)
+    with processes.open_pidfd(process) as descriptor:
         assert descriptor is not None
-        assert not lifecycle.has_exited(descriptor, 0)
+        assert not processes.has_exited(descriptor, 0)
     lifecycle.terminate(process, grace=0)
-    assert not procfs.is_alive(process)
+    assert not processes.is_alive(process)
     child.communicate()
 
 

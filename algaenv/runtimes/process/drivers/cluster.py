@@ -25,9 +25,9 @@ from algaenv.runtimes.process.drivers.postgres import (
     cluster_problem,
     temporary_name,
 )
-from algaenv.runtimes.process.layout import content, data_version, write_private
+from algaenv.runtimes.process.layout import content, data_version
 from algaenv.runtimes.process.specs import DatabaseAccess
-from algaenv.runtimes.process.supervisor import procfs
+from algaenv.system import files, processes
 
 _LOCK = "postmaster.pid"
 _EXIT_SECONDS = 10.0
@@ -119,13 +119,13 @@ class Cluster:
         here = os.path.realpath(self.data_directory)
         workers = [
             process
-            for pid in procfs.pids()
-            if procfs.working_directory(pid) == here and (process := procfs.identify(pid))
+            for pid in processes.pids()
+            if processes.working_directory(pid) == here and (process := processes.identify(pid))
         ]
         # Workers of a server that was just killed exit within moments.
         left = wait_for_exit(workers, _EXIT_SECONDS)
         if left:
-            names = ", ".join(f"{each.pid} ({procfs.command(each.pid)})" for each in left)
+            names = ", ".join(f"{each.pid} ({processes.command(each.pid)})" for each in left)
             raise Conflict(
                 Problem(
                     "data-in-use",
@@ -166,7 +166,7 @@ def forget_access(folder: Path) -> None:
 
 def save_access(folder: Path, access: DatabaseAccess) -> None:
     """Record that `access` was written."""
-    write_private(folder / _ACCESS_FILE, _access_json(access))
+    files.write_atomic(folder / _ACCESS_FILE, _access_json(access).encode())
 
 
 def grant_access(

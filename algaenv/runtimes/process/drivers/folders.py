@@ -29,10 +29,10 @@ from algaenv.runtimes.process.layout import (
     content,
     disk_errors,
     private_directory,
-    write_private,
 )
 from algaenv.runtimes.process.specs import PROCESS, FolderSpec
 from algaenv.runtimes.process.supervisor import records
+from algaenv.system import files
 
 MARKER = ".algaenv.json"
 TEMPORARY_PREFIX = ".algaenv-"
@@ -142,7 +142,7 @@ class FolderDriver:
             "fingerprint": resource.fingerprint,
             "inputs": dict(resource.inputs),
         }
-        write_private(path / MARKER, json.dumps(marker, indent=1))
+        files.write_atomic(path / MARKER, json.dumps(marker, indent=1).encode())
 
     def _owns(self, path: Path) -> bool:
         marker = None if path.is_symlink() else read_marker(path)

@@ -1,20 +1,12 @@
-"""Starts a service under a supervisor, and terminates processes.
-
-Processes are ended through a pidfd. Between reading a pid and sending a signal the process may end
-and its pid be reused; a pidfd stays with its process and becomes readable when that ends. So no
-signal can reach another process, and nothing waits longer than needed.
-"""
+"""Starts a service under a supervisor, and terminates processes."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from algaenv.model.lock import Environment
@@ -23,11 +15,12 @@ from algaenv.model.resource import Resource
 from algaenv.runtimes.process import supervisor
 from algaenv.runtimes.process.layout import Layout, private_directory
 from algaenv.runtimes.process.specs import ProcessSpec
-from algaenv.runtimes.process.supervisor import logfile, procfs, records
+from algaenv.runtimes.process.supervisor import logfile, marks, records
 from algaenv.runtimes.process.supervisor.privileges import IsolationMode
-from algaenv.runtimes.process.supervisor.procfs import Identity
 from algaenv.runtimes.process.supervisor.records import Record
 from algaenv.runtimes.services import reveal_all
+from algaenv.system import processes
+from algaenv.system.processes import Identity, has_exited, open_pidfd
 
 SUPERVISOR_SCRIPT = Path(supervisor.__file__).with_name("__main__.py")
 _START_SECONDS = 30.0
@@ -80,11 +73,11 @@ def _run_supervisor(record: Path, lock: int, environ: Mapping[str, str]) -> str 
 def _environ(environment: Environment, resource: Resource, body: ProcessSpec) -> Mapping[str, str]:
     """The service's variables and our marks; secrets only if its program reads no file."""
     return reveal_all(body.environment) | {
-        procfs.ENVIRONMENT: environment.id,
-        procfs.ADDRESS: str(resource.address),
-        procfs.SPEC: str(environment.spec),
-        procfs.FINGERPRINT: resource.fingerprint,
-        procfs.SUPERVISOR: "1",
+        marks.ENVIRONMENT: environment.id,
+        marks.ADDRESS: str(resource.address),
+        marks.SPEC: str(environment.spec),
+        marks.FINGERPRINT: resource.fingerprint,
+        marks.SUPERVISOR: "1",
     }
 
 
@@ -99,7 +92,7 @@ def _new_record(
         fingerprint=resource.fingerprint,
         inputs=dict(resource.inputs),
         engine=body.engine,
-        boot=procfs.boot_id(),
+        boot=processes.boot_id(),
         argv=list(body.argv),
         directory=str(layout.etc(service)),
         folder=str(body.folder) if body.folder else "",
@@ -148,43 +141,21 @@ def terminate(process: Identity, *, grace: float) -> None:
             raise Failed(
                 Problem(
                     "process-stuck",
-                    f"cannot end process {process.pid} ({procfs.command(process.pid)})",
+                    f"cannot end process {process.pid} ({processes.command(process.pid)})",
                     "it does not react to SIGKILL: look for a disk or a mount that hangs",
                 )
             )
 
 
-def wait_for_exit(processes: Iterable[Identity], seconds: float) -> tuple[Identity, ...]:
+def wait_for_exit(waited: Iterable[Identity], seconds: float) -> tuple[Identity, ...]:
     """Wait at most `seconds` until all have ended; returns those that have not."""
     deadline = time.monotonic() + seconds
     left = []
-    for process in processes:
+    for process in waited:
         with open_pidfd(process) as descriptor:
             if descriptor is not None and not has_exited(descriptor, deadline - time.monotonic()):
                 left.append(process)
     return tuple(left)
-
-
-@contextlib.contextmanager
-def open_pidfd(process: Identity) -> Iterator[int | None]:
-    """A pidfd of exactly this process; None when it has ended."""
-    try:
-        descriptor = os.pidfd_open(process.pid)
-    except OSError:
-        yield None
-        return
-    try:
-        # The pid may have been reused before the pidfd was opened, not after.
-        yield descriptor if procfs.is_alive(process) else None
-    finally:
-        os.close(descriptor)
-
-
-def has_exited(descriptor: int, seconds: float) -> bool:
-    """Whether the process of a pidfd has ended; waits at most `seconds` for it."""
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(max(0.0, seconds) * 1000))
 
 
 def _signal(descriptor: int, process: Identity, number: signal.Signals) -> None:
@@ -196,7 +167,7 @@ def _signal(descriptor: int, process: Identity, number: signal.Signals) -> None:
         raise Refused(
             Problem(
                 "process-denied",
-                f"cannot end process {process.pid} ({procfs.command(process.pid)}): not allowed",
+                f"cannot end process {process.pid} ({processes.command(process.pid)}): not allowed",
                 "run this as the user who started the environment",
             )
         ) from error

@@ -35,14 +35,14 @@ from algaenv.runtimes.process.layout import (
     content,
     disk_errors,
     private_directory,
-    write_private,
 )
 from algaenv.runtimes.process.specs import ProcessSpec
 from algaenv.runtimes.process.supervisor import logfile, records
 from algaenv.runtimes.process.supervisor.privileges import IsolationMode, isolation_for
-from algaenv.runtimes.process.supervisor.procfs import Identity
 from algaenv.runtimes.process.supervisor.records import Record
 from algaenv.runtimes.services import reveal_all
+from algaenv.system import files
+from algaenv.system.processes import Identity
 
 _SPARE_SECONDS = 5.0
 """Seconds that a supervisor needs on top of the grace of its service."""
@@ -146,7 +146,7 @@ class ProcessDriver:
         _remove_tree(etc)
         private_directory(etc)
         for name, text in reveal_all(body.files).items():
-            write_private(etc / name, text)
+            files.write_atomic(etc / name, text.encode())
             (etc / name).chmod(0o400)
 
     def _prepare(self, body: ProcessSpec, on_progress: OnProgress) -> IsolationMode:

@@ -6,14 +6,14 @@ It holds no secrets: those reach the supervisor by its environment.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 from typing import Any, Final, Literal, TypedDict, cast
 
 from algaenv.runtimes.process.supervisor.privileges import IsolationMode
-from algaenv.runtimes.process.supervisor.procfs import Identity
+from algaenv.system import files
+from algaenv.system.processes import Identity
 
 VERSION: Final = 1
 State = Literal["new", "running", "waiting", "stopping", "exited", "stopped"]
@@ -78,16 +78,8 @@ def read(path: str) -> Record | None:
 
 def write(path: str, record: Record) -> None:
     """Replace the record in one step; readers see the old one or the new one."""
-    fresh = f"{path}.{os.getpid()}.new"
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as stream:
-            json.dump(record, stream)
-        os.replace(fresh, path)  # noqa: PTH105
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(fresh)  # noqa: PTH108
-        raise
+    name = os.path.basename(path)  # noqa: PTH119
+    files.write_atomic(path, json.dumps(record).encode(), prefix=f"{name}.")
 
 
 def process_entry(process: Identity | None) -> ProcessEntry | None:

@@ -19,9 +19,10 @@ import sys
 import time
 from typing import Final, NoReturn
 
-from algaenv.runtimes.process.supervisor import privileges, procfs, records
+from algaenv.runtimes.process.supervisor import marks, privileges, records
 from algaenv.runtimes.process.supervisor.logfile import LogFile
 from algaenv.runtimes.process.supervisor.records import Record
+from algaenv.system import processes
 
 STARTED: Final = b"started"
 _BACKOFF: Final = (0.2, 1.0, 5.0, 15.0, 30.0)
@@ -101,9 +102,9 @@ class Supervisor:
         self._ended = None
         self._child = spawn(self._record, self._input)
         self._since = time.monotonic()
-        self._record["boot"] = procfs.boot_id()
-        self._record["shim"] = records.process_entry(procfs.identify(os.getpid()))
-        self._record["child"] = records.process_entry(procfs.identify(self._child))
+        self._record["boot"] = processes.boot_id()
+        self._record["shim"] = records.process_entry(processes.identify(os.getpid()))
+        self._record["child"] = records.process_entry(processes.identify(self._child))
         self._record["started_at"] = time.time()
         self._log_event(f"started {os.path.basename(self._record['argv'][0])}, pid {self._child}")  # noqa: PTH119
         self._set_state("running")
@@ -233,8 +234,8 @@ def _wake_only(number: int, frame: object) -> None:
 
 def _kill_children() -> None:
     own = os.getpid()
-    for pid in procfs.pids():
-        seen = procfs.stat(pid)
+    for pid in processes.pids():
+        seen = processes.stat(pid)
         # A child of ours keeps its pid until we reap it, so this cannot hit another process.
         if seen and seen.parent == own:
             with contextlib.suppress(ProcessLookupError):
@@ -276,7 +277,7 @@ def _exec_service(record: Record, output: int, supervisor: int, error_write: int
         _reset_signals()
         os.chdir(record["directory"])
         environ = dict(os.environ)
-        environ.pop(procfs.SUPERVISOR, None)
+        environ.pop(marks.SUPERVISOR, None)
         privileges.limit_capabilities(record["way"])
         privileges.enter_isolation(record["way"])
         privileges.drop_privileges(record["way"])

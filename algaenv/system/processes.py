@@ -1,27 +1,27 @@
-"""Reads /proc: which processes are alive, since when, and which carry our marks.
+"""Reads /proc: which processes are alive, and since when; and ends processes through pidfds.
 
 A pid is reused as soon as its process is reaped. A process is identified by its pid, its start time
-and the boot it belongs to.
+and the boot it belongs to. Between reading a pid and sending a signal the process may end and its
+pid be reused; a pidfd stays with its process and becomes readable when that ends. So no signal can
+reach another process, and nothing waits longer than needed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator, Mapping
+import select
+import signal
+import time
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-ENVIRONMENT: Final = "ALGAENV_ENVIRONMENT"
-ADDRESS: Final = "ALGAENV_ADDRESS"
-SPEC: Final = "ALGAENV_SPEC"
-FINGERPRINT: Final = "ALGAENV_FINGERPRINT"
-SUPERVISOR: Final = "ALGAENV_SHIM"
-"""Set for the supervisor only; its service carries all other marks."""
-
-_MARK: Final = b"ALGAENV_"
 _ZOMBIE: Final = "Z"
 _GONE: Final = frozenset("Xx")
 _STATE, _PARENT, _THREADS, _START = 0, 1, 17, 19
 """Places in /proc/<pid>/stat, counted after the command's closing parenthesis; see proc(5)."""
+_KILL_SECONDS: Final = 2.0
+"""Seconds in which a killed process ends."""
 
 
 class Identity(NamedTuple):
@@ -97,16 +97,12 @@ def working_directory(pid: int) -> str:
         return ""
 
 
-def marks(pid: int) -> Mapping[str, str]:
-    """The `ALGAENV_…` variables a process was started with; empty when they cannot be read."""
+def environ_block(pid: int) -> bytes:
+    """The variables a process was started with, each ended by a zero; empty when unreadable."""
     try:
-        block = _read(f"/proc/{pid}/environ")
+        return _read(f"/proc/{pid}/environ")
     except OSError:
-        return {}
-    if _MARK not in block:
-        return {}
-    pairs = (entry.partition(b"=") for entry in block.split(b"\0") if entry.startswith(_MARK))
-    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+        return b""
 
 
 def pids() -> list[int]:
@@ -114,20 +110,62 @@ def pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
 
 
-def marked_processes(environment: str) -> Iterator[tuple[Identity, Mapping[str, str]]]:
-    """The live processes of this user that carry the environment's id, with their marks."""
-    user = os.geteuid()
-    for pid in pids():
-        try:
-            if os.stat(f"/proc/{pid}").st_uid != user:  # noqa: PTH116 - hundreds of them
-                continue
-        except OSError:
-            continue
-        found = marks(pid)
-        if found.get(ENVIRONMENT) == environment and ADDRESS in found:
-            process = identify(pid)
-            if process:
-                yield process, found
+@contextlib.contextmanager
+def open_pidfd(process: Identity) -> Iterator[int | None]:
+    """A pidfd of exactly this process; None when it has ended."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except OSError:
+        yield None
+        return
+    try:
+        # The pid may have been reused before the pidfd was opened, not after.
+        yield descriptor if is_alive(process) else None
+    finally:
+        os.close(descriptor)
+
+
+def has_exited(descriptor: int, seconds: float) -> bool:
+    """Whether the process of a pidfd has ended; waits at most `seconds` for it."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(max(0.0, seconds) * 1000))
+
+
+def kill_with_variable(variable: str, value: str) -> int:
+    """Kill every process of ours that was started with `variable` set to `value`; how many.
+
+    A run that was killed leaves such processes. Returns once they are gone, or after a while for
+    one that the kernel itself keeps.
+    """
+    entry = os.fsencode(f"{variable}={value}")
+    own = os.getpid()
+    found = [pid for pid in pids() if pid != own and _has_variable(pid, entry)]
+    handles = [handle for pid in found if (handle := _kill(pid, entry)) is not None]
+    deadline = time.monotonic() + _KILL_SECONDS
+    for handle in handles:
+        has_exited(handle, deadline - time.monotonic())
+        os.close(handle)
+    return len(handles)
+
+
+def _has_variable(pid: int, entry: bytes) -> bool:
+    return entry in environ_block(pid).split(b"\0")
+
+
+def _kill(pid: int, entry: bytes) -> int | None:
+    """Kill a process; returns its pidfd."""
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        return None
+    # The pid may have been reused before the pidfd was opened.
+    if not _has_variable(pid, entry):
+        os.close(handle)
+        return None
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+    return handle
 
 
 def _read(path: str) -> bytes:
