@@ -113,9 +113,9 @@ class Container:
         """In the state directory, and of processes; the engine leaves nothing half made."""
         state_dir.remove_leftover_files(environment)
         if any((environment.home / name).is_dir() for name in state_dir.RUNTIME_DIRECTORIES):
-            from algaenv.runtimes.process import leftovers
+            from algaenv.runtimes.process import discovery
 
-            leftovers.sweep(environment, data=data)
+            discovery.remove_leftovers(environment, data=data)
 
     def orphaned_states(self, environment: Environment) -> Sequence[OrphanedState]:
         """By the records in the directories."""

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from algaenv.bundle.value import dataclass
-from algaenv.runtimes.process.supervisor import marks
+from algaenv.runtimes.process.supervisor import records
 from algaenv.system import processes
 
 LOOPBACK: Final = "127.0.0.1"
@@ -180,9 +180,9 @@ def _described(port: int, found: _Socket, pid: int) -> PortHolder:
         uid=found.uid,
         pid=pid,
         command=command,
-        environment=found_marks.get(marks.ENVIRONMENT, ""),
-        spec=found_marks.get(marks.SPEC, ""),
-        resource=found_marks.get(marks.ADDRESS, ""),
+        environment=found_marks.get(records.ENVIRONMENT_MARK, ""),
+        spec=found_marks.get(records.SPEC_MARK, ""),
+        resource=found_marks.get(records.ADDRESS_MARK, ""),
         supervisor=_supervisor(pid) if found_marks else None,
         container=_container(pid) if command == "docker-proxy" else "",
     )
@@ -191,8 +191,8 @@ def _described(port: int, found: _Socket, pid: int) -> PortHolder:
 def _marks(pid: int) -> Mapping[str, str]:
     """The marks of the process, or of the nearest ancestor: servers overwrite their own."""
     while pid > 1:
-        found = marks.marks_of(pid)
-        if marks.ENVIRONMENT in found:
+        found = records.marks_of(pid)
+        if records.ENVIRONMENT_MARK in found:
             return found
         seen = processes.stat(pid)
         pid = seen.parent if seen else 0
@@ -201,7 +201,7 @@ def _marks(pid: int) -> Mapping[str, str]:
 
 def _supervisor(pid: int) -> int | None:
     while pid > 1:
-        if marks.SUPERVISOR in marks.marks_of(pid):
+        if records.SUPERVISOR_MARK in records.marks_of(pid):
             return pid
         seen = processes.stat(pid)
         pid = seen.parent if seen else 0

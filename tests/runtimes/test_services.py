@@ -10,7 +10,13 @@ from algaenv.model.probe import PostgresProbe
 from algaenv.model.problem import ResolveError
 from algaenv.model.secret import Secret
 from algaenv.plan.app_variables import inbound_token
-from algaenv.runtimes.environments import runner_environment
+from algaenv.runtimes.environments import (
+    fill_template,
+    profile_values,
+    render_container,
+    render_process,
+    runner_environment,
+)
 from algaenv.runtimes.services import (
     Values,
     flat_inputs,
@@ -18,12 +24,6 @@ from algaenv.runtimes.services import (
     own_ports,
     probes,
     reveal_all,
-)
-from algaenv.runtimes.templates import (
-    fill_template,
-    profile_values,
-    render_container,
-    render_process,
 )
 
 from .locks import MINIO, POSTGRES, VALKEY, make_lock

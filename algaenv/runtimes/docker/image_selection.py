@@ -39,8 +39,8 @@ from algaenv.runtimes.binaries import (
     wrong_version,
 )
 from algaenv.runtimes.docker.engine import Engine, as_list, as_map
-from algaenv.runtimes.docker.images.availability import Registries
 from algaenv.runtimes.docker.images.identity import context_identity, identity
+from algaenv.runtimes.docker.images.pull import Registries
 from algaenv.runtimes.docker.images.recipe import Recipe, load_recipe
 from algaenv.runtimes.docker.lower import ImageChoice, extra_mount, volume_name
 from algaenv.runtimes.docker.specs import (

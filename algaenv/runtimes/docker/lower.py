@@ -36,8 +36,12 @@ from algaenv.runtimes.docker.specs import (
 from algaenv.runtimes.environments import (
     GATEWAY_SECRETS,
     SETTINGS,
+    RenderedProfile,
     database_url,
+    fill_template,
     gateway_environment,
+    profile_values,
+    render_container,
     runner_environment,
     settings_files,
 )
@@ -48,12 +52,6 @@ from algaenv.runtimes.services import (
     flat_inputs,
     own_ports,
     probes,
-)
-from algaenv.runtimes.templates import (
-    RenderedProfile,
-    fill_template,
-    profile_values,
-    render_container,
 )
 
 NETWORK: Final = kind.NETWORK.address("main")

@@ -60,7 +60,7 @@ class DockerRuntime:
         """Ports that others hold (`port-taken`); the engine itself keeps names unique."""
         if not any(change.resource and change.address in kind.CONTAINER for change in changes):
             return ()
-        from algaenv.runtimes.docker.drivers.ports import port_obstacles
+        from algaenv.runtimes.docker.drivers.networks import port_obstacles
 
         with translate_errors("look at the ports of other containers"):
             return port_obstacles(self.engine, environment, changes)

@@ -1,24 +1,38 @@
-"""Finds the live processes of an environment: by their records, or by their marks.
+"""Finds what exists of an environment: live processes, and files that a killed run left.
 
-A record can get lost; its processes then still carry the marks that they were started with. Marks
-are searched in all of /proc, which is slow, so only when a record is missing.
+Processes are found by their records. A record can get lost; its processes then still carry the
+marks that they were started with. Marks are searched in all of /proc, which is slow, so only when a
+record is missing.
+
+Temporary files, locks and settings without a record are removed by their names: nothing refers to
+them, so no plan removes them. Some hold secrets.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.address import Address
 from algaenv.model.lock import Environment
-from algaenv.runtimes.process.layout import Layout
+from algaenv.model.problem import AlgaenvError, Failed, Problem, left_behind
+from algaenv.runtimes.process.layout import TEMPORARY_PREFIX, Layout, service_lock
 from algaenv.runtimes.process.specs import PROCESS
-from algaenv.runtimes.process.supervisor import marks, records
+from algaenv.runtimes.process.supervisor import records
 from algaenv.runtimes.process.supervisor.records import Record
 from algaenv.system import processes
+from algaenv.system.files import TEMPORARY_SUFFIX
 from algaenv.system.locks import is_locked
 from algaenv.system.processes import Identity, is_alive
+
+_RECORD: Final = re.compile(
+    rf"(?P<service>[a-z0-9-]+)\.json(\.lock|\.\d+\.new|\.{TEMPORARY_SUFFIX})?"
+)
+"""`.new` is what earlier versions wrote aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +124,15 @@ def exit_summary(record: Record) -> str:
 def find_marked(environment: Environment) -> Mapping[Address, MarkedProcesses]:
     """Every live process that carries this environment's marks."""
     found: dict[Address, MarkedProcesses] = {}
-    for process, found_marks in marks.marked_processes(environment.id):
-        spec = found_marks.get(marks.SPEC, "")
+    for process, found_marks in records.marked_processes(environment.id):
+        spec = found_marks.get(records.SPEC_MARK, "")
         if spec != str(environment.spec) and os.path.exists(spec):  # noqa: PTH110
             continue  # Another checkout at the path that this one was moved away from.
-        address = Address.parse(found_marks[marks.ADDRESS])
-        known = found.get(address, MarkedProcesses((), (), found_marks.get(marks.FINGERPRINT, "")))
-        if marks.SUPERVISOR in found_marks:
+        address = Address.parse(found_marks[records.ADDRESS_MARK])
+        known = found.get(
+            address, MarkedProcesses((), (), found_marks.get(records.FINGERPRINT_MARK, ""))
+        )
+        if records.SUPERVISOR_MARK in found_marks:
             known = MarkedProcesses((*known.supervisors, process), known.others, known.fingerprint)
         else:
             known = MarkedProcesses(known.supervisors, (*known.others, process), known.fingerprint)
@@ -128,3 +144,70 @@ def _if_alive(record: Record, process: Identity | None) -> Identity | None:
     if process and is_alive(process) and record["boot"] == processes.boot_id():
         return process
     return None
+
+
+def remove_leftovers(environment: Environment, *, data: bool = False) -> None:
+    """Remove leftovers; files of an existing or locked service stay.
+
+    With `data`, unreadable records are removed too. The caller holds the environment's lock, so no
+    other run starts a service meanwhile. Raises Failed (`left-behind`) with everything that could
+    not be removed.
+    """
+    layout = Layout(environment.home)
+    problems: list[Problem] = []
+    for service in sorted(_without_record(environment, layout)):
+        try:
+            problems += _remove_files(layout, service, records=data)
+        except AlgaenvError:
+            continue  # Its supervisor runs in another PID namespace.
+        except OSError as error:
+            problems.append(left_behind(layout.run / service, error))
+    for path in _named(layout.data, TEMPORARY_PREFIX):
+        problems += _remove(path)
+    if problems:
+        raise Failed(*problems)
+
+
+def _without_record(environment: Environment, layout: Layout) -> set[str]:
+    """Services that have leftovers but no record and no process."""
+    names = {path.name for path in _named(layout.etc_all, "")}
+    for path in _named(layout.run, ""):
+        if found := _RECORD.fullmatch(path.name):
+            names.add(found["service"])
+    if not names:
+        return names
+    names -= {address.name for address in read_records(environment)}
+    marked = find_marked(environment) if names else {}
+    return {name for name in names if Address(PROCESS, name) not in marked}
+
+
+def _remove_files(layout: Layout, service: str, *, records: bool) -> list[Problem]:
+    """Raises Conflict when its lock is held, and OSError when it cannot be taken."""
+    lock = layout.lock(service)
+    with service_lock(lock, Address(PROCESS, service), seconds=0):
+        problems = _remove(layout.etc(service))
+        for path in _named(layout.run, f"{service}.json."):
+            if path != lock:
+                problems += _remove(path)
+        if records:
+            problems += _remove(layout.record(service))
+        return problems + _remove(lock)
+
+
+def _named(directory: Path, prefix: str) -> Iterator[Path]:
+    if directory.is_symlink() or not directory.is_dir():
+        return
+    yield from sorted(path for path in directory.iterdir() if path.name.startswith(prefix))
+
+
+def _remove(path: Path) -> list[Problem]:
+    import shutil
+
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        return [left_behind(path, error)]
+    return []

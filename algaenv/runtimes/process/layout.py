@@ -1,15 +1,30 @@
-"""The files of one environment on disk, and helpers to write them privately."""
+"""The files of one environment on disk, and the lock of each service.
+
+The lock is held by the supervisor of a service for life, and by a driver that changes its files. It
+is a kernel lock, so it also shows processes of another PID namespace, such as a container that
+shares the checkout. Files of a service may be changed only under its lock.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.problem import Failed, Problem
+from algaenv.model.address import Address
+from algaenv.model.problem import Conflict, Failed, Problem
+from algaenv.system import locks
+
+TEMPORARY_PREFIX: Final = ".algaenv-"
+"""Prefix of directories that are being created or removed; no folder has such a name."""
+RELEASE_SECONDS: Final = 10.0
+"""Seconds that a supervisor which was just ended may need to release the lock."""
+_PAUSE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +123,35 @@ def disk_errors(path: Path) -> Iterator[None]:
                 _HINTS.get(error.errno or 0, "see what is there, and run this again"),
             )
         ) from error
+
+
+@contextlib.contextmanager
+def service_lock(path: Path, address: Address, seconds: float = RELEASE_SECONDS) -> Iterator[int]:
+    """Hold the lock at `path`, made if need be; yields its descriptor.
+
+    A process that inherits the descriptor keeps the lock. Raises Conflict (`shim-busy`) when it is
+    still held elsewhere after `seconds`, and OSError.
+    """
+    descriptor = locks.acquire(
+        path,
+        time.monotonic() + seconds,
+        _PAUSE,
+        prepare=lambda: private_directory(path.parent),
+        busy=lambda _: busy_error(address),
+    )
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def busy_error(address: Address) -> Conflict:
+    """The error for a service whose lock is held elsewhere."""
+    return Conflict(
+        Problem(
+            "shim-busy",
+            f"cannot touch {address}: it is held by a shim that cannot be seen from here",
+            "run the command where the service was started: the host, or the container that "
+            "shares this directory",
+        )
+    )

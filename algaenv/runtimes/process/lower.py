@@ -24,6 +24,8 @@ from algaenv.runtimes.environments import (
     SETTINGS,
     database_url,
     gateway_environment,
+    profile_values,
+    render_process,
     runner_environment,
     settings_files,
 )
@@ -39,7 +41,6 @@ from algaenv.runtimes.services import (
     probes,
     with_secrets_in_file,
 )
-from algaenv.runtimes.templates import profile_values, render_process
 
 _GRACE: Final[Mapping[ServiceName, float]] = {
     "store": 15.0,

@@ -11,7 +11,7 @@ from algaenv.model.intent import Profile
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.plan import Blocked, Change
 from algaenv.reconcile.protocols import Lowered, Observer, OnProgress, ResourceDriver
-from algaenv.runtimes.process.layout import Layout
+from algaenv.runtimes.process.layout import Layout, busy_error
 from algaenv.runtimes.process.lower import folder_name, lower
 from algaenv.runtimes.process.observer import ProcessObserver
 from algaenv.runtimes.process.programs import select_programs
@@ -53,10 +53,10 @@ class ProcessRuntime:
     def obstacles(self, environment: Environment, changes: Sequence[Change]) -> tuple[Blocked, ...]:
         """Services whose supervisor cannot be seen (`shim-busy`); else taken ports
         (`port-taken`)."""
-        from algaenv.runtimes.process import discovery, service_lock
+        from algaenv.runtimes.process import discovery
 
         busy = tuple(
-            Blocked(address, service_lock.busy_error(address).problem)
+            Blocked(address, busy_error(address).problem)
             for address in discovery.hidden_services(environment)
         )
         if busy or not changes:

@@ -20,7 +20,7 @@ from algaenv.model.resource import Absent, Present, Resource
 from algaenv.model.secret import Secret
 from algaenv.runtimes.docker import labels
 from algaenv.runtimes.docker.create_request import container_request
-from algaenv.runtimes.docker.drivers.ports import port_obstacles
+from algaenv.runtimes.docker.drivers.networks import port_obstacles
 from algaenv.runtimes.docker.specs import ContainerSpec, OwnedDirectory, Port, RecipeImage, User
 from tests.contract.conftest import until
 from tests.runtimes.docker.conftest import QUIET, SLEEP, Bench

@@ -19,8 +19,7 @@ from algaenv.runtimes.docker import credentials
 from algaenv.runtimes.docker.drivers.images import ImageDriver
 from algaenv.runtimes.docker.endpoint import locate
 from algaenv.runtimes.docker.engine import Engine
-from algaenv.runtimes.docker.images.availability import Registries, find_image, registry_of
-from algaenv.runtimes.docker.images.pull import pull
+from algaenv.runtimes.docker.images.pull import Registries, find_image, pull, registry_of
 from algaenv.runtimes.docker.specs import DockerfileImage, PulledImage
 from tests.runtimes.docker.conftest import QUIET
 from tests.runtimes.docker.registry import Registry, make_image, serve

@@ -26,11 +26,10 @@ from algaenv.runtimes.docker.drivers.images import ImageDriver
 from algaenv.runtimes.docker.endpoint import locate
 from algaenv.runtimes.docker.engine import Engine, NoEngine, probe_engine
 from algaenv.runtimes.docker.images.assemble import assemble
-from algaenv.runtimes.docker.images.elf import shared_libraries
 from algaenv.runtimes.docker.images.identity import identity
 from algaenv.runtimes.docker.images.installed import add_python
 from algaenv.runtimes.docker.images.recipe import PythonPart, Recipe, load_recipe
-from algaenv.runtimes.docker.images.rootfs import Directory, File, Rootfs
+from algaenv.runtimes.docker.images.rootfs import Directory, File, Rootfs, shared_libraries
 from algaenv.runtimes.docker.specs import DockerfileImage, RecipeImage
 from algaenv.runtimes.memo import Memo
 from algaenv.spec.stacks import stacks_root

@@ -23,7 +23,7 @@ from algaenv.runtimes.process.layout import Layout, private_directory
 from algaenv.runtimes.process.observer import ProcessObserver
 from algaenv.runtimes.process.runtime import ProcessRuntime
 from algaenv.runtimes.process.specs import ProcessSpec
-from algaenv.runtimes.process.supervisor import marks, records
+from algaenv.runtimes.process.supervisor import records
 from algaenv.runtimes.process.supervisor.records import Record
 from algaenv.spec.stacks import profile
 from algaenv.system.processes import Identity
@@ -155,7 +155,7 @@ class Harness:
 
     def alive(self) -> Mapping[Identity, Mapping[str, str]]:
         """Everything that carries this environment's mark."""
-        return dict(marks.marked_processes(self.environment.id))
+        return dict(records.marked_processes(self.environment.id))
 
     def sweep(self) -> None:
         for address in discovery.find_marked(self.environment):

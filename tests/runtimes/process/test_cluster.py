@@ -16,7 +16,6 @@ import pytest
 from algaenv.model.problem import Conflict, Failed, Problem
 from algaenv.model.secret import Secret
 from algaenv.runtimes.binaries import cache_home, find
-from algaenv.runtimes.process import service_lock
 from algaenv.runtimes.process.drivers.cluster import Cluster
 from algaenv.runtimes.process.drivers.lifecycle import start_service
 from algaenv.runtimes.process.drivers.postgres import (
@@ -25,7 +24,7 @@ from algaenv.runtimes.process.drivers.postgres import (
     detect_postgres,
     run_once,
 )
-from algaenv.runtimes.process.layout import content, private_directory
+from algaenv.runtimes.process.layout import content, private_directory, service_lock
 from algaenv.runtimes.process.specs import DatabaseAccess
 from tests.runtimes.locks import free_ports
 from tests.runtimes.process.harness import Harness, quiet, until
@@ -64,7 +63,7 @@ def serve(
     )
     resource = harness.resource(*argv, service="database", stop_signal="SIGINT", grace=20.0)
     private_directory(harness.layout.etc("database"))
-    with service_lock.hold(harness.layout.lock("database"), resource.address) as lock:
+    with service_lock(harness.layout.lock("database"), resource.address) as lock:
         start_service(harness.environment, resource, cluster.postgres.isolation, lock)
     words: dict[str, Any] = {"host": "127.0.0.1", "user": access.user, "dbname": access.database}
     found: list[psycopg.Connection[tuple[object, ...]]] = []

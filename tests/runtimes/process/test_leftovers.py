@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from algaenv.model.problem import Failed
-from algaenv.runtimes.process import leftovers
+from algaenv.runtimes.process import discovery
 from algaenv.runtimes.process.layout import private_directory
-from algaenv.runtimes.process.supervisor import marks
+from algaenv.runtimes.process.supervisor import records
 from algaenv.system.files import write_atomic
 from tests.runtimes.process.harness import Harness
 from tests.runtimes.process.test_folders import folder
@@ -40,17 +40,17 @@ def files(harness: Harness) -> list[Path]:
 @pytest.mark.parametrize("what", LEFT)
 def test_it_is_removed(bare: Harness, what: str) -> None:
     leave(bare, what)
-    leftovers.sweep(bare.environment)
+    discovery.remove_leftovers(bare.environment)
     assert files(bare) == []
-    leftovers.sweep(bare.environment)
+    discovery.remove_leftovers(bare.environment)
 
 
 def test_a_record_that_nobody_can_read_goes_with_the_data(bare: Harness) -> None:
     private_directory(bare.layout.run)
     write_atomic(bare.layout.record("redis"), b"{")
-    leftovers.sweep(bare.environment)
+    discovery.remove_leftovers(bare.environment)
     assert files(bare) == [bare.layout.record("redis")]
-    leftovers.sweep(bare.environment, data=True)
+    discovery.remove_leftovers(bare.environment, data=True)
     assert files(bare) == []
 
 
@@ -58,9 +58,9 @@ def test_a_record_that_nobody_can_read_goes_with_the_data(bare: Harness) -> None
 def test_what_is_held_out_of_sight_stays(bare: Harness, what: str) -> None:
     left = leave(bare, what)
     with held_by_a_stranger(bare):
-        leftovers.sweep(bare.environment, data=True)
+        discovery.remove_leftovers(bare.environment, data=True)
         assert left.exists()
-    leftovers.sweep(bare.environment)
+    discovery.remove_leftovers(bare.environment)
     assert not left.exists()
 
 
@@ -68,12 +68,12 @@ def test_what_runs_stays_with_all_of_its_files(bare: Harness) -> None:
     bare.create(folder(bare))
     bare.python(FOREVER, files={"settings": "value"})
     before = set(files(bare))
-    leftovers.sweep(bare.environment, data=True)
+    discovery.remove_leftovers(bare.environment, data=True)
     assert set(files(bare)) == before
     bare.layout.record("redis").unlink()
-    leftovers.sweep(bare.environment, data=True)
+    discovery.remove_leftovers(bare.environment, data=True)
     assert set(files(bare)) == before - {bare.layout.record("redis")}
-    assert marks.marked_processes(bare.environment.id)
+    assert records.marked_processes(bare.environment.id)
 
 
 def test_what_cannot_be_removed_is_reported_and_the_rest_goes(
@@ -90,7 +90,7 @@ def test_what_cannot_be_removed_is_reported_and_the_rest_goes(
 
     monkeypatch.setattr(shutil, "rmtree", rmtree)
     with pytest.raises(Failed) as caught:
-        leftovers.sweep(bare.environment)
+        discovery.remove_leftovers(bare.environment)
     (problem,) = caught.value.problems
     assert problem.code == "left-behind"
     assert str(bare.layout.etc("redis")) in problem.summary

@@ -16,8 +16,9 @@ from algaenv.model.address import Address
 from algaenv.model.problem import Conflict
 from algaenv.model.resource import Present
 from algaenv.reconcile.converge import PlanResult
-from algaenv.runtimes.process import discovery, service_lock
+from algaenv.runtimes.process import discovery
 from algaenv.runtimes.process.drivers.processes import ProcessDriver
+from algaenv.runtimes.process.layout import service_lock
 from algaenv.runtimes.process.observer import ProcessObserver
 from algaenv.system import processes
 from algaenv.system.locks import is_locked
@@ -109,16 +110,16 @@ def test_a_supervisor_whose_record_is_lost_is_not_out_of_sight(bare: Harness) ->
 def test_the_lock_ends_with_the_supervisor_however_that_dies(bare: Harness) -> None:
     bare.python(FOREVER)
     os.kill(bare.supervisor().pid, 9)
-    with service_lock.hold(bare.layout.lock("redis"), REDIS):
+    with service_lock(bare.layout.lock("redis"), REDIS):
         assert is_locked(bare.layout.lock("redis"))
     assert not is_locked(bare.layout.lock("redis"))
 
 
 def test_a_lock_that_was_removed_by_its_holder_is_not_mistaken_for_the_lock(bare: Harness) -> None:
     path = bare.layout.lock("redis")
-    with service_lock.hold(path, REDIS):
+    with service_lock(path, REDIS):
         path.unlink()
-        with service_lock.hold(path, REDIS) as second:
+        with service_lock(path, REDIS) as second:
             assert os.fstat(second).st_ino == path.stat().st_ino
 
 

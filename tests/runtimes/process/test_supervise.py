@@ -14,11 +14,11 @@ import pytest
 from algaenv.model.problem import Failed
 from algaenv.model.resource import Resource
 from algaenv.model.secret import Secret
-from algaenv.runtimes.process import discovery, service_lock
+from algaenv.runtimes.process import discovery
 from algaenv.runtimes.process.drivers import lifecycle
 from algaenv.runtimes.process.drivers.lifecycle import SUPERVISOR_SCRIPT
-from algaenv.runtimes.process.layout import private_directory
-from algaenv.runtimes.process.supervisor import logfile, records
+from algaenv.runtimes.process.layout import private_directory, service_lock
+from algaenv.runtimes.process.supervisor import records
 from algaenv.system import processes
 from tests.runtimes.process.harness import Harness, quiet, until
 
@@ -275,7 +275,7 @@ def test_a_starter_killed_at_any_moment_leaves_one_service_at_most(
 ) -> None:
     resource = half_started(bare)
     marks = {"ALGAENV_ENVIRONMENT": bare.environment.id, "ALGAENV_ADDRESS": "process/redis"}
-    with service_lock.hold(bare.layout.lock("redis"), resource.address) as lock:
+    with service_lock(bare.layout.lock("redis"), resource.address) as lock:
         begun = subprocess.Popen(
             [
                 sys.executable,
@@ -375,20 +375,20 @@ def test_a_process_lives_as_long_as_its_last_thread() -> None:
 
 
 def test_the_log_is_bounded_and_one_older_one_is_kept(tmp_path: Path) -> None:
-    log = logfile.LogFile(str(tmp_path / "log"), limit=1000)
+    log = records.LogFile(str(tmp_path / "log"), limit=1000)
     for number in range(100):
         log.write(b"%03d %s\n" % (number, b"x" * 45))
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     assert sizes.keys() == {"log", "log.1"}
     assert all(0 < size <= 1000 for size in sizes.values())
-    assert logfile.tail(str(tmp_path / "log"), lines=1)[0].startswith("099")
-    logfile.LogFile(str(tmp_path / "log"), limit=1000)
+    assert records.log_tail(str(tmp_path / "log"), lines=1)[0].startswith("099")
+    records.LogFile(str(tmp_path / "log"), limit=1000)
     assert (tmp_path / "log").read_bytes() == b""
     assert b"099" in (tmp_path / "log.1").read_bytes()
 
 
 def test_a_log_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
-    log = logfile.LogFile(str(tmp_path / "no" / "log"))
+    log = records.LogFile(str(tmp_path / "no" / "log"))
     log.write(b"lost\n")
     assert list(tmp_path.iterdir()) == []
 
@@ -401,7 +401,7 @@ def test_output_without_end_does_not_fill_the_disk(bare: Harness) -> None:
     )
     until("its last line", lambda: "all said" in bare.log())
     directory = bare.layout.log("redis").parent
-    assert sum(path.stat().st_size for path in directory.iterdir()) <= 2 * logfile.LIMIT
+    assert sum(path.stat().st_size for path in directory.iterdir()) <= 2 * records.LOG_LIMIT
 
 
 def test_two_environments_side_by_side_do_not_see_each_other(bare: Harness, tmp_path: Path) -> None:

@@ -19,12 +19,10 @@ from algaenv.model.resource import Present, Resource
 from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.docker.engine import BUILD_TIMEOUT, Engine
 from algaenv.runtimes.docker.errors import translate_errors
-from algaenv.runtimes.docker.images.assemble import assemble, settings
-from algaenv.runtimes.docker.images.availability import find_image, require_same_platform
-from algaenv.runtimes.docker.images.pull import denied, pull
+from algaenv.runtimes.docker.images.assemble import assemble, settings, wheel_context
+from algaenv.runtimes.docker.images.pull import denied, find_image, pull, require_same_platform
 from algaenv.runtimes.docker.images.recipe import load_recipe
 from algaenv.runtimes.docker.images.rootfs import Rootfs
-from algaenv.runtimes.docker.images.wheel_context import wheel_context
 from algaenv.runtimes.docker.labels import CONTEXT, IMAGE
 from algaenv.runtimes.docker.specs import DockerfileImage, PulledImage, RecipeImage
 from algaenv.runtimes.memo import Memo

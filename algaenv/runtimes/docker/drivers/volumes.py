@@ -23,7 +23,7 @@ from algaenv.runtimes.docker.create_request import owners_archive, preparation_r
 from algaenv.runtimes.docker.drivers.networks import not_ours
 from algaenv.runtimes.docker.engine import Engine, as_list, as_map, as_texts
 from algaenv.runtimes.docker.errors import CONFLICT, ignore_missing, status_of, translate_errors
-from algaenv.runtimes.docker.images.availability import usable_image
+from algaenv.runtimes.docker.images.pull import usable_image
 from algaenv.runtimes.docker.labels import labels_for, owner_of, read_mark
 from algaenv.runtimes.docker.specs import ContainerSpec, VolumeSpec
 

@@ -1,26 +1,47 @@
-"""Assembles the root file system and the settings of an image from a recipe and a program."""
+"""Assembles the content of an image from a recipe: a root file system, or a build context.
+
+An image without a base gets a root file system and its settings. One on a public base gets a build
+context with a wheel of this package and pinned requirements. The wheel that was installed is gone,
+and a checkout never had one, so it is built from the installed files: a zip file of modules,
+metadata and a list of hashes.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import os
 import re
 import ssl
+import tarfile
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from algaenv import __version__
 from algaenv.model.problem import Failed, Problem
 from algaenv.runtimes.binaries import Binary
-from algaenv.runtimes.docker.images.elf import shared_libraries, strip_debug_symbols
-from algaenv.runtimes.docker.images.installed import add_python, walk
+from algaenv.runtimes.docker.images.installed import add_python, distributions, own_files, walk
 from algaenv.runtimes.docker.images.recipe import Recipe
-from algaenv.runtimes.docker.images.rootfs import Directory, File, Link, Rootfs
+from algaenv.runtimes.docker.images.rootfs import (
+    Directory,
+    File,
+    Link,
+    Rootfs,
+    shared_libraries,
+    strip_debug_symbols,
+)
 from algaenv.spec.paths import is_file
 
 _BUNDLE: Final = "/etc/ssl/certs/ca-certificates.crt"
 _BUNDLES: Final = (_BUNDLE, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 _LOCALE: Final = "/usr/lib/locale/C.utf8"
 _WORD: Final = re.compile(r"\{([a-z]+)\}")
+_FIRST_DAY: Final = (1980, 1, 1, 0, 0, 0)
+_METADATA: Final = f"Metadata-Version: 2.1\nName: algaenv\nVersion: {__version__}\n"
+_TAGS: Final = "Wheel-Version: 1.0\nGenerator: algaenv\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
 def assemble(recipe: Recipe, program: Binary | None, major: str) -> Rootfs:
@@ -148,3 +169,51 @@ def certificates() -> bytes:
         if is_file(name) and os.access(name, os.R_OK):
             return Path(name).read_bytes()
     return b""
+
+
+def wheel_context(recipe: Recipe) -> io.BytesIO:
+    """A tar of the recipe's files, the wheel, the pinned requirements and the certificates."""
+    assert recipe.python is not None  # noqa: S101 - only the runner's recipe comes here
+    name, content = wheel(recipe.python.packages)
+    members = {
+        **{source.name: source.read_bytes() for source in recipe.sources},
+        "certificates.pem": certificates(),
+        "requirements.txt": requirements(recipe.python.distributions).encode(),
+        name: content,
+    }
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for member, text in sorted(members.items()):
+            header = tarfile.TarInfo(member)
+            header.size = len(text)
+            archive.addfile(header, io.BytesIO(text))
+    stream.seek(0)
+    return stream
+
+
+def wheel(packages: Sequence[str]) -> tuple[str, bytes]:
+    """File name and content; the same bytes for the same `packages` (see `PythonPart`)."""
+    info = f"algaenv-{__version__}.dist-info"
+    members = {place: source.read_bytes() for place, source in own_files(packages)}
+    members[f"{info}/METADATA"] = _METADATA.encode()
+    members[f"{info}/WHEEL"] = _TAGS.encode()
+    record = "".join(
+        f"{name},{_digest(content)},{len(content)}\n" for name, content in members.items()
+    )
+    members[f"{info}/RECORD"] = (record + f"{info}/RECORD,,\n").encode()
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name, _FIRST_DAY), content)
+    return f"algaenv-{__version__}-py3-none-any.whl", stream.getvalue()
+
+
+def requirements(names: Sequence[str]) -> str:
+    """The lines that pin `names`, and all they need, to what is installed here."""
+    pins = (f"{found.metadata['Name']}=={found.version}\n" for found in distributions(names))
+    return "".join(sorted(pins, key=str.lower))
+
+
+def _digest(content: bytes) -> str:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
+    return f"sha256={digest.decode()}"

@@ -22,21 +22,21 @@ from algaenv.model.lock import Environment
 from algaenv.model.problem import Conflict, Problem
 from algaenv.model.resource import Inputs, Present, Resource
 from algaenv.reconcile.protocols import OnProgress
-from algaenv.runtimes.process import service_lock
 from algaenv.runtimes.process.discovery import child_of, hidden_services
 from algaenv.runtimes.process.layout import (
+    TEMPORARY_PREFIX,
     Layout,
+    busy_error,
     content,
     disk_errors,
     private_directory,
+    service_lock,
 )
 from algaenv.runtimes.process.specs import PROCESS, FolderSpec
 from algaenv.runtimes.process.supervisor import records
 from algaenv.system import files
 
 MARKER = ".algaenv.json"
-TEMPORARY_PREFIX = ".algaenv-"
-"""Prefix of directories that are being created or removed; no folder has such a name."""
 _numbers = itertools.count()
 
 
@@ -127,13 +127,13 @@ class FolderDriver:
         self._refuse_hidden(path)
         address = Address(PROCESS, _service_of(path))
         lock = self._layout.lock(address.name)
-        with service_lock.hold(lock, address):
+        with service_lock(lock, address):
             yield lock
 
     def _refuse_hidden(self, path: Path) -> None:
         address = Address(PROCESS, _service_of(path))
         if address in hidden_services(self._environment):
-            raise service_lock.busy_error(address)
+            raise busy_error(address)
 
     def _mark(self, path: Path, resource: Resource) -> None:
         marker = {

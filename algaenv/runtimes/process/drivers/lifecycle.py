@@ -15,7 +15,7 @@ from algaenv.model.resource import Resource
 from algaenv.runtimes.process import supervisor
 from algaenv.runtimes.process.layout import Layout, private_directory
 from algaenv.runtimes.process.specs import ProcessSpec
-from algaenv.runtimes.process.supervisor import logfile, marks, records
+from algaenv.runtimes.process.supervisor import records
 from algaenv.runtimes.process.supervisor.privileges import IsolationMode
 from algaenv.runtimes.process.supervisor.records import Record
 from algaenv.runtimes.services import reveal_all
@@ -73,11 +73,11 @@ def _run_supervisor(record: Path, lock: int, environ: Mapping[str, str]) -> str 
 def _environ(environment: Environment, resource: Resource, body: ProcessSpec) -> Mapping[str, str]:
     """The service's variables and our marks; secrets only if its program reads no file."""
     return reveal_all(body.environment) | {
-        marks.ENVIRONMENT: environment.id,
-        marks.ADDRESS: str(resource.address),
-        marks.SPEC: str(environment.spec),
-        marks.FINGERPRINT: resource.fingerprint,
-        marks.SUPERVISOR: "1",
+        records.ENVIRONMENT_MARK: environment.id,
+        records.ADDRESS_MARK: str(resource.address),
+        records.SPEC_MARK: str(environment.spec),
+        records.FINGERPRINT_MARK: resource.fingerprint,
+        records.SUPERVISOR_MARK: "1",
     }
 
 
@@ -101,7 +101,7 @@ def _new_record(
         grace=body.grace,
         steady=body.steady,
         log=str(layout.log(service)),
-        log_limit=logfile.LIMIT,
+        log_limit=records.LOG_LIMIT,
         state="new",
         shim=None,
         child=None,

@@ -21,11 +21,11 @@ from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Failed, Problem, is_full
 from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.memo import stamp_of
-from algaenv.runtimes.process import supervisor
 from algaenv.runtimes.process.layout import chown_tree, private_directory
+from algaenv.runtimes.process.supervisor import privileges
 from algaenv.runtimes.process.supervisor.privileges import IsolationMode, file_owner
 
-LAUNCHER = Path(supervisor.__file__).with_name("launch.py")
+LAUNCHER = Path(privileges.__file__)
 TEMPORARY_PREFIX = ".algaenv-cluster-"
 """Begins the names of clusters that are not complete yet."""
 _SECONDS = 120.0

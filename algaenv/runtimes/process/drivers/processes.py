@@ -24,20 +24,22 @@ from algaenv.model.problem import Conflict, Failed, Problem
 from algaenv.model.resource import Present, Resource
 from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.ports import PortHolder, find_port_holder
-from algaenv.runtimes.process import discovery, service_lock
+from algaenv.runtimes.process import discovery
 from algaenv.runtimes.process.drivers import cluster
 from algaenv.runtimes.process.drivers.cluster import Cluster
 from algaenv.runtimes.process.drivers.lifecycle import start_service, terminate
 from algaenv.runtimes.process.drivers.postgres import detect_postgres
 from algaenv.runtimes.process.layout import (
     Layout,
+    busy_error,
     chown_tree,
     content,
     disk_errors,
     private_directory,
+    service_lock,
 )
 from algaenv.runtimes.process.specs import ProcessSpec
-from algaenv.runtimes.process.supervisor import logfile, records
+from algaenv.runtimes.process.supervisor import records
 from algaenv.runtimes.process.supervisor.privileges import IsolationMode, isolation_for
 from algaenv.runtimes.process.supervisor.records import Record
 from algaenv.runtimes.services import reveal_all
@@ -98,7 +100,7 @@ class ProcessDriver:
             return None if lost else ("it was not started",)
         if record["state"] == "running" and discovery.supervisor_of(record):
             return None  # If it has just died, its supervisor is about to record how.
-        return (discovery.exit_summary(record), *logfile.tail(record["log"]))
+        return (discovery.exit_summary(record), *records.log_tail(record["log"]))
 
     def log_location(self, address: Address) -> str:
         """The file."""
@@ -116,9 +118,9 @@ class ProcessDriver:
         """
         with disk_errors(self._environment.home):
             if address in discovery.hidden_services(self._environment):
-                raise service_lock.busy_error(address)
+                raise busy_error(address)
             self._terminate_all(address, on_progress)
-            with service_lock.hold(self._layout.lock(address.name), address) as lock:
+            with service_lock(self._layout.lock(address.name), address) as lock:
                 yield lock
 
     def _terminate_all(self, address: Address, on_progress: OnProgress) -> None:

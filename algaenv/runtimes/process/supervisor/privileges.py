@@ -7,6 +7,11 @@ PostgreSQL refuses to run as root. For a root user it runs in one of two isolati
 namespace with one entry, in which the same user has another uid (no file changes owner), or, where
 namespaces are disabled, as the user `nobody` with the capability to pass directories. This code
 runs between fork and exec, so it is small.
+
+As a program it runs another one in an isolation mode and ends it with its caller, because a process
+with threads can neither enter a user namespace nor safely run Python between fork and exec:
+
+    python -I -S privileges.py <isolation mode> <pid of the caller> <program> [argument ...]
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ import errno
 import os
 import signal
 import stat
+import sys
 from collections.abc import Iterable
 from typing import Final, Literal
 
@@ -46,6 +52,8 @@ _KEPT_CAPABILITIES: Final[dict[IsolationMode, int]] = {
 }
 """The capabilities, as bits, that a service keeps."""
 _CAPABILITIES: Final = 64
+ISOLATION_FAILED = 96
+"""The exit code when this machine refuses the isolation mode or the program."""
 
 
 def enter_isolation(isolation: IsolationMode) -> None:
@@ -183,3 +191,22 @@ def _write(path: str, text: str) -> None:
         os.write(descriptor, text.encode())
     finally:
         os.close(descriptor)
+
+
+def main(arguments: list[str]) -> int:
+    """Replace this process by the program; returns only on failure."""
+    isolation, caller, program = arguments[0], int(arguments[1]), arguments[2:]
+    os.umask(0o077)
+    try:
+        for known in ISOLATION_MODES:
+            if known == isolation:
+                enter_isolation(known)
+        die_with_parent(caller)
+        os.execvp(program[0], program)  # noqa: S606 - no shell is what is wanted
+    except OSError as error:
+        print(f"{program[0]}: {error}", file=sys.stderr)  # noqa: T201 - its only output
+        return ISOLATION_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -19,9 +19,8 @@ import sys
 import time
 from typing import Final, NoReturn
 
-from algaenv.runtimes.process.supervisor import marks, privileges, records
-from algaenv.runtimes.process.supervisor.logfile import LogFile
-from algaenv.runtimes.process.supervisor.records import Record
+from algaenv.runtimes.process.supervisor import privileges, records
+from algaenv.runtimes.process.supervisor.records import LogFile, Record
 from algaenv.system import processes
 
 STARTED: Final = b"started"
@@ -277,7 +276,7 @@ def _exec_service(record: Record, output: int, supervisor: int, error_write: int
         _reset_signals()
         os.chdir(record["directory"])
         environ = dict(os.environ)
-        environ.pop(marks.SUPERVISOR, None)
+        environ.pop(records.SUPERVISOR_MARK, None)
         privileges.limit_capabilities(record["way"])
         privileges.enter_isolation(record["way"])
         privileges.drop_privileges(record["way"])
