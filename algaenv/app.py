@@ -389,7 +389,7 @@ def _selected(request: Request, intent: Intent) -> frozenset[str]:
     known = [it.name for it in intent.extensions]
     unknown = [it for it in request.extensions if it not in known]
     if unknown:
-        from algaenv.spec.suggest import suggestion
+        from algaenv.spec.diagnostics import suggestion
 
         raise SpecError(
             *(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from algaenv.app import Application
 from algaenv.dependencies import Request, SavedState, UseCases
-from algaenv.drivers.state import identity, state_dir
-from algaenv.model.address import Address
+from algaenv.drivers.state import state_dir
 from algaenv.model.intent import Intent, ManagedDatabase
+from algaenv.model.kind import Address
 from algaenv.model.lock import Credentials, Environment, Lock, OrphanedState, Ports
 from algaenv.model.plan import Kept
 from algaenv.model.problem import Conflict, EngineGone, Failed, Problem
@@ -53,14 +53,14 @@ class Container:
         from algaenv.runtimes.binaries import cache_problem
         from algaenv.spec.cache import load_cached
 
-        cache = identity.identify(request.spec, "").home / "cache"
+        cache = state_dir.identify(request.spec, "").home / "cache"
         loaded = load_cached(request.spec, request.environ, cache)
         warning = cache_problem(self._cache)
         return loaded.intent, (*loaded.warnings, *([warning] if warning else ()))
 
     def identify(self, spec: Path, name: str) -> Environment:
         """By the real path of the spec, or by the state that a moved checkout brought along."""
-        return identity.identify(spec, name)
+        return state_dir.identify(spec, name)
 
     def lock_environment(
         self, environment: Environment, command: str
@@ -72,8 +72,7 @@ class Container:
 
     def load_state(self, environment: Environment) -> SavedState | None:
         """The saved state; an unreadable one counts as none."""
-        from algaenv.spec.cache import intent_classes
-        from algaenv.spec.codec import class_table, decode
+        from algaenv.spec.cache import class_table, decode, intent_classes
 
         kept = state_dir.load(environment)
         if kept is None:
@@ -95,7 +94,7 @@ class Container:
 
     def save_state(self, environment: Environment, saved: SavedState) -> None:
         """Written with mode 0600: an intent may hold secrets of the author."""
-        from algaenv.spec.codec import encode
+        from algaenv.spec.cache import encode
 
         intent = encode(saved.intent)
         state_dir.save(
@@ -119,7 +118,7 @@ class Container:
 
     def orphaned_states(self, environment: Environment) -> Sequence[OrphanedState]:
         """By the records in the directories."""
-        return identity.find_orphaned_states(environment)
+        return state_dir.find_orphaned_states(environment)
 
     def delete_copy(self, orphan: OrphanedState) -> None:
         """Only the directory: services and volumes of its id belong to the original."""
@@ -140,22 +139,22 @@ class Container:
 
     def credentials(self, environment: Environment, intent: Intent) -> Credentials:
         """Values of the spec win."""
-        from algaenv.drivers.state import secret_store
+        from algaenv.drivers.state import settings
 
-        return secret_store.load_or_create(environment, intent)
+        return settings.choose_secrets(environment, intent)
 
     def existing_credentials(self, environment: Environment, intent: Intent) -> Credentials | None:
         """Generates nothing."""
-        from algaenv.drivers.state import secret_store
+        from algaenv.drivers.state import settings
 
-        return secret_store.load_existing(environment, intent)
+        return settings.existing_secrets(environment, intent)
 
     def ports(self, environment: Environment, intent: Intent) -> Ports:
         """An `auto` port is one without a listener when it is chosen."""
-        from algaenv.drivers.state import port_choice
+        from algaenv.drivers.state import settings
         from algaenv.runtimes.ports import find_port_holder
 
-        return port_choice.choose_ports(
+        return settings.choose_ports(
             environment, intent, lambda port: find_port_holder(port) is None
         )
 
@@ -174,7 +173,7 @@ class Container:
         external one.
         """
         from algaenv.drivers.client_environment import libpq_variables, remove_libpq_variables
-        from algaenv.drivers.content.backend import StoreAndDatabase
+        from algaenv.drivers.content_host import StoreAndDatabase
 
         if isinstance(lock.intent.database, ManagedDatabase):
             remove_libpq_variables()
@@ -182,7 +181,7 @@ class Container:
 
     def prober(self) -> Prober:
         """Clients of each service, imported on first use."""
-        from algaenv.drivers.probes.prober import ServiceProber
+        from algaenv.drivers.prober import ServiceProber
 
         return ServiceProber()
 

@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING
 from algaenv.bundle import names
 from algaenv.bundle.diagnostics import ArchiveError, Diagnostic, printable_path
 from algaenv.bundle.digest import Digest
-from algaenv.bundle.limits import DEFAULT_LIMITS, Limits
+from algaenv.bundle.layout import DEFAULT_LIMITS, Limits
 from algaenv.bundle.value import dataclass
 
 if TYPE_CHECKING:

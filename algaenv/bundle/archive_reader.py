@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Protocol
 
 from algaenv.bundle.diagnostics import ArchiveError
-from algaenv.bundle.limits import Limits
+from algaenv.bundle.layout import Limits
 
 _BLOCK = tarfile.BLOCKSIZE
 _CHUNK = 1024 * 1024

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from algaenv.bundle import names
 from algaenv.bundle.diagnostics import FileReport, has_errors, printable_path
-from algaenv.bundle.limits import DEFAULT_LIMITS, MIB, Limits
+from algaenv.bundle.layout import DEFAULT_LIMITS, MIB, Limits
 from algaenv.bundle.manifest.json_text import MAX_BYTES, TOO_LARGE
 from algaenv.bundle.manifest.model import Manifest, ManifestError, parse
 from algaenv.bundle.source_tree import (

@@ -1,20 +1,71 @@
-"""The key of a bundle's object and the URL paths of its pages and calls, as pure functions."""
+"""The ids of an extension's rows, the key of a bundle's object, and the paths of pages and calls.
+
+Alga's own development installer derives version 5 UUIDs in the DNS namespace from
+`publisher/name…`; deriving the same ones makes ownership readable without a state file and lets
+both tools work on one database. They are candidates: a row that already exists keeps its own id.
+
+The limits of a bundle's size are here too: the packer enforces those of the unpacker.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import uuid
 from urllib.parse import quote
 
 from algaenv.bundle.digest import Digest
-from algaenv.bundle.ids import UUID_PATTERN
+from algaenv.bundle.value import dataclass
 
+LOCAL_PUBLISHER = "local-dev"
+"""Stands in for a publisher the manifest does not name."""
+
+UUID_PATTERN = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 BUNDLE_FILE = "bundle.tar.zst"
-
 _KEY = re.compile(
     rf"tenants/({UUID_PATTERN})/extensions/({UUID_PATTERN})"
     rf"/sha256/([0-9a-f]{{64}})/{re.escape(BUNDLE_FILE)}"
 )
+MIB = 1024 * 1024
+
+
+def canonical_uuid(text: str) -> str:
+    """Lower-case a hyphenated UUID. Raises ValueError for every other form.
+
+    Alga compares tenant ids as text, so only one spelling is ever visible to it.
+    """
+    lowered = text.lower()
+    if not re.fullmatch(UUID_PATTERN, lowered):
+        raise ValueError(f"not a UUID: {text!r}")
+    return lowered
+
+
+def registry_id(publisher: str | None, name: str) -> str:
+    """Id of the extension, which pages, keys and the gateway call the extension id."""
+    return _derive(publisher or LOCAL_PUBLISHER, name)
+
+
+def version_id(publisher: str | None, name: str, version: str) -> str:
+    """Id of one version of the extension."""
+    return _derive(publisher or LOCAL_PUBLISHER, name, version)
+
+
+def bundle_id(publisher: str | None, name: str, version: str, digest: Digest) -> str:
+    """Id of one build of a version."""
+    return _derive(publisher or LOCAL_PUBLISHER, name, version, digest.prefixed)
+
+
+def install_id(tenant: str, publisher: str | None, name: str) -> str:
+    """Id of the extension's installation in a tenant. Raises ValueError if that is no UUID."""
+    return _derive(canonical_uuid(tenant), publisher or LOCAL_PUBLISHER, name)
+
+
+def slug(publisher: str | None, name: str) -> str:
+    """The name under which the gateway also finds an installation: `publisher.name`, lowered."""
+    return f"{publisher or LOCAL_PUBLISHER}.{name}".lower()
+
+
+def _derive(*parts: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, "/".join(parts)))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -65,3 +116,25 @@ def call_path(registry: str, path: str) -> str:
 
 def _tail(path: str) -> str:
     return quote(path.lstrip("/"), safe="/")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Upper bounds, in bytes unless noted. Alga's own runner has none."""
+
+    file: int = 64 * MIB
+    total: int = 200 * MIB
+    """Of all files together, unpacked."""
+    entries: int = 20_000
+    """Number of files."""
+    compressed: int = 200 * MIB
+    ratio: int = 1_000
+    """Unpacked bytes for each compressed one; not asked of archives below `ratio_from`."""
+    ratio_from: int = 16 * MIB
+
+    def is_bomb(self, *, unpacked: int, compressed: int) -> bool:
+        """Whether so many bytes out of so few look like a decompression bomb."""
+        return unpacked > self.ratio_from and unpacked > self.ratio * compressed
+
+
+DEFAULT_LIMITS = Limits()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from algaenv.cli.dispatch import COMMANDS
 from algaenv.cli.exit_codes import ExitCode, exception_exit_code
 from algaenv.cli.invocation import Invocation
-from algaenv.cli.output.sink import MultiSink
 from algaenv.cli.output.streams import write_text
 from algaenv.cli.parser import UsageError
 from algaenv.model.event import Report
 from algaenv.model.problem import AlgaenvError, Problem
+
+if TYPE_CHECKING:
+    from algaenv.cli.output.sinks import MultiSink
 
 
 def run_reporting_errors(invocation: Invocation, run: Callable[[Invocation], ExitCode]) -> ExitCode:
@@ -102,7 +105,7 @@ def _bug(invocation: Invocation, error: Exception) -> Problem:
     """The problem of an unexpected exception, whose traceback goes to the log."""
     import traceback
 
-    from algaenv.cli.output.logfile import log_traceback
+    from algaenv.cli.output.sinks import log_traceback
 
     path = log_traceback(
         invocation.verb, _spec_if_any(invocation), invocation.environ, traceback.format_exc()

@@ -15,7 +15,7 @@ from algaenv.cli.output.streams import write_text
 from algaenv.cli.output.terminal import Terminal
 
 if TYPE_CHECKING:
-    from algaenv.cli.output.sink import MultiSink, Sink
+    from algaenv.cli.output.sinks import MultiSink, Sink
     from algaenv.dependencies import Request, UseCases
 
 SPEC_NAME = "algaenv.yaml"
@@ -136,8 +136,7 @@ class Invocation:
 
     def run_sinks(self, spec: Path) -> MultiSink:
         """The sinks of a run that makes changes: the log, and JSON, live view or plain lines."""
-        from algaenv.cli.output.logfile import LogFile
-        from algaenv.cli.output.sink import MultiSink
+        from algaenv.cli.output.sinks import LogFile, MultiSink
 
         log = LogFile(self.verb, spec)
         if self.json:
@@ -148,7 +147,7 @@ class Invocation:
 
     def read_sinks(self) -> MultiSink:
         """The sinks of a command that only reads; with JSON only its result is printed."""
-        from algaenv.cli.output.sink import MultiSink
+        from algaenv.cli.output.sinks import MultiSink
 
         if self.json and not self.verbose:
             return MultiSink([])

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
-from algaenv.bundle.ids import canonical_uuid
+from algaenv.bundle.layout import canonical_uuid
 from algaenv.gateway.quirks import unknown_quirks
 from algaenv.gateway.urls import is_http_url, origin_of
 from algaenv.gateway.users import User, default_users, stable_id

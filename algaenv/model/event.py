@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.address import Address
+from algaenv.model.kind import Address
 from algaenv.model.plan import Kept, Step
 from algaenv.model.problem import Problem
 from algaenv.model.status import Status

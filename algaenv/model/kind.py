@@ -1,12 +1,41 @@
-"""The kinds of resources, as data: tier, order of deletion, whether they hold data or run."""
+"""The address of a resource, and its kinds as data.
+
+A kind has a tier, a place in the order of deletion, and may hold data or run.
+"""
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from typing import Final
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.address import Address, Tier
+
+
+class Tier(enum.IntEnum):
+    """Content lives inside substrate, so it can be observed only once its host answers."""
+
+    SUBSTRATE = 0
+    CONTENT = 1
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Address:
+    """`kind/name`, unique within one environment."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read `kind/name`; raises ValueError when there is no slash."""
+        kind, slash, name = text.partition("/")
+        if not (kind and slash and name):
+            raise ValueError(f"not an address: {text!r}")
+        return cls(kind, name)
 
 
 @dataclass(frozen=True, slots=True)

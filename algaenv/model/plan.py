@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.address import Address
+from algaenv.model.kind import Address
 from algaenv.model.problem import Problem
 from algaenv.model.resource import Present, Resource, ServiceEngine
 

@@ -6,14 +6,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import field
+from typing import TypeVar
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.address import Address, Tier
+from algaenv.model.kind import Address, Tier
 from algaenv.model.probe import Probe
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 Inputs = Mapping[str, Json]
 """What a fingerprint is made of, field by field; secrets stand in it only as keyed digests."""
+Body = TypeVar("Body")
 
 
 def fingerprint(inputs: Inputs) -> str:
@@ -96,3 +98,10 @@ class Present:
 
 
 Observation = Absent | Unseen | Present
+
+
+def spec_as(resource: Resource, kind: type[Body]) -> Body:
+    """The body, if it is a `kind`; TypeError otherwise, which is a bug of ours."""
+    if not isinstance(resource.body, kind):
+        raise TypeError(f"{resource.address} has a {type(resource.body).__name__}")
+    return resource.body

@@ -5,11 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 
-from algaenv.bundle import ids as bundle_ids
 from algaenv.bundle import layout
+from algaenv.bundle import layout as bundle_ids
 from algaenv.bundle.manifest.model import Manifest
 from algaenv.model import kind
-from algaenv.model.address import Address, Tier
 from algaenv.model.content import (
     BucketSpec,
     BundleSpec,
@@ -19,6 +18,7 @@ from algaenv.model.content import (
     TenantSpec,
 )
 from algaenv.model.intent import ManagedDatabase
+from algaenv.model.kind import Address, Tier
 from algaenv.model.lock import Lock, LockedExtension
 from algaenv.model.probe import PageProbe
 from algaenv.model.resource import Inputs, Json, Resource

@@ -18,8 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from algaenv.model.address import Address
-from algaenv.model.kind import IMAGE, RELEASE, kind_of
+from algaenv.model.kind import IMAGE, RELEASE, Address, kind_of
 from algaenv.model.plan import Blocked, Cause, Change, Decision, Deferred, Kept, Same, Verb
 from algaenv.model.problem import Problem
 from algaenv.model.resource import Absent, Inputs, Observation, Present, Resource, Unseen

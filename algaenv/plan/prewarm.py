@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from algaenv.model.address import Address, Tier
 from algaenv.model.content import BundleSpec
 from algaenv.model.intent import BundledImage
-from algaenv.model.kind import RELEASE
+from algaenv.model.kind import RELEASE, Address, Tier
 from algaenv.model.lock import Lock, LockedExtension
 from algaenv.model.plan import Cause, Change, Decision, Prewarm, Same
 from algaenv.model.probe import PrewarmRequest

@@ -11,10 +11,9 @@ from urllib.parse import quote, unquote
 
 from algaenv.bundle import layout
 from algaenv.bundle.manifest.model import Manifest
-from algaenv.model.address import Address, Tier
 from algaenv.model.content import ContentIds
 from algaenv.model.intent import BundledGateway, ExtensionIntent
-from algaenv.model.kind import EXTENSION, RELEASE
+from algaenv.model.kind import EXTENSION, RELEASE, Address, Tier
 from algaenv.model.lock import Lock, LockedExtension
 from algaenv.model.plan import Same
 from algaenv.model.probe import ExtensionProbe, PageProbe

@@ -7,10 +7,9 @@ from dataclasses import field, replace
 from functools import cache
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.address import Address, Tier
 from algaenv.model.content import ContentIds
 from algaenv.model.event import Emit, Ended, Planned
-from algaenv.model.kind import BUNDLE, CONTENT_SERVICES, RELEASE, kind_of
+from algaenv.model.kind import BUNDLE, CONTENT_SERVICES, RELEASE, Address, Tier, kind_of
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.plan import (
     Blocked,
@@ -26,10 +25,9 @@ from algaenv.model.plan import (
 from algaenv.model.problem import AlgaenvError, Conflict, Unavailable
 from algaenv.plan.desired import TENANT, desired_content, predicted_ids
 from algaenv.plan.diff import decide_all
-from algaenv.plan.order import build_plan
+from algaenv.plan.order import build_plan, extension_of, retain_recent
 from algaenv.plan.prewarm import prewarms
 from algaenv.plan.readiness import readiness_checks
-from algaenv.plan.retention import extension_of, retain_recent
 from algaenv.reconcile.executor import Continuation, Executor
 from algaenv.reconcile.protocols import (
     ContentHost,

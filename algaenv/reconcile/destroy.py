@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from algaenv.model.address import Address
 from algaenv.model.event import Emit, Planned
-from algaenv.model.kind import CONTENT_SERVICES, kind_of
+from algaenv.model.kind import CONTENT_SERVICES, Address, kind_of
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.plan import Change, Decision, Kept, Plan
 from algaenv.model.problem import Conflict, DriverError

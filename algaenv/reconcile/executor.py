@@ -13,7 +13,6 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.address import Address
 from algaenv.model.event import (
     Cancelled,
     CutShort,
@@ -30,6 +29,7 @@ from algaenv.model.event import (
     StepWaiting,
     outcome_name,
 )
+from algaenv.model.kind import Address
 from algaenv.model.plan import Plan, Step, Verb
 from algaenv.model.probe import PrewarmRequest
 from algaenv.model.problem import AlgaenvError, Problem

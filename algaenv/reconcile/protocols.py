@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.address import Address
 from algaenv.model.content import ContentIds
+from algaenv.model.kind import Address
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.plan import Blocked, Change
 from algaenv.model.probe import BrokenHandler, PrewarmRequest, Probe, ProbeResult

@@ -6,8 +6,8 @@ import shlex
 import time
 from collections.abc import Callable
 
-from algaenv.model.address import Address
 from algaenv.model.event import Done, Emit, Ended, Planned, StepEnded, StepStarted, outcome_name
+from algaenv.model.kind import Address
 from algaenv.model.lock import Environment, OrphanedState
 from algaenv.model.plan import Cause, Step, Verb
 from algaenv.model.problem import Problem

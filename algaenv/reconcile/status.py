@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from algaenv.bundle import ids as bundle_ids
 from algaenv.bundle import layout
+from algaenv.bundle import layout as bundle_ids
 from algaenv.bundle.digest import Digest
-from algaenv.model.address import Address
 from algaenv.model.content import ContentIds
 from algaenv.model.event import Emit, Warned
 from algaenv.model.intent import AppServer, BundledGateway, Intent, ManagedDatabase
-from algaenv.model.kind import CONTENT_SERVICES, RELEASE, kind_of
+from algaenv.model.kind import CONTENT_SERVICES, RELEASE, Address, kind_of
 from algaenv.model.lock import Environment, Lock, LockedExtension
 from algaenv.model.probe import ExtensionProbe, Never, NotYet, PageProbe, Yes
 from algaenv.model.problem import AlgaenvError

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from algaenv.bundle.digest import Digest
-from algaenv.bundle.limits import DEFAULT_LIMITS
+from algaenv.bundle.layout import DEFAULT_LIMITS
 from algaenv.runner.bundles.cache import BundleCache, CacheEvictor
 from algaenv.runner.bundles.store import Store, StoreStatus, open_store
 from algaenv.runner.components.compiled import CompiledComponents, CompileEnded, CompileEvent

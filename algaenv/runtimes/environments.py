@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from algaenv.bundle import ids as bundle_ids
+from algaenv.bundle import layout as bundle_ids
 from algaenv.bundle.value import dataclass
 from algaenv.model.intent import BundledGateway, ExternalDatabase, GatewayUser, Profile
 from algaenv.model.lock import Lock

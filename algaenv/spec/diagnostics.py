@@ -1,13 +1,14 @@
 """The errors and warnings of one load, and every file and variable that it read.
 
-A cached result holds only as long as each of those files and variables is unchanged.
+A cached result holds only as long as each of those files and variables is unchanged. Hints name
+what an author may have meant by a word that does not exist.
 """
 
 from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,3 +78,30 @@ def read_regular(path: Path) -> bytes:
     if len(content) > MAX_FILE_BYTES:
         raise OSError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
     return content
+
+
+def nearest(word: str, known: Sequence[str]) -> str | None:
+    """The known word that looks most like `word`; None when none does."""
+    import difflib
+
+    near = difflib.get_close_matches(word, known, n=1)
+    return near[0] if near else None
+
+
+def shorten(text: str, most: int) -> str:
+    """`text` on one line; what is longer than `most` characters ends after a word, with `…`."""
+    line = " ".join(text.split())
+    if len(line) <= most:
+        return line
+    head = line[:most]
+    cut = head if line[most] == " " else head.rpartition(" ")[0] or head
+    return f"{cut.rstrip()} …" if cut != head or line[most] == " " else f"{head}…"
+
+
+def suggestion(word: str, known: Sequence[str], otherwise: str = "") -> str:
+    """A hint: the nearest word, or all there is to choose from, or `otherwise`."""
+    if near := nearest(word, known):
+        return f"did you mean `{near}`?"
+    if len(known) == 1:
+        return f"there is only `{known[0]}`"
+    return f"choose one of {', '.join(known)}" if known else otherwise

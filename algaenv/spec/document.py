@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, JsonValue, Tag
 
 from algaenv.spec.gateway import Gateway
-from algaenv.spec.nodes import SubstitutedText, UnquotedSubstitutedText
-from algaenv.spec.scalars import resolve_scalar
+from algaenv.spec.nodes import SubstitutedText, UnquotedSubstitutedText, resolve_scalar
 from algaenv.spec.secrets import SecretText
 from algaenv.spec.services import (
     Database,

@@ -15,9 +15,8 @@ from pydantic import BaseModel, Tag, ValidationError
 from pydantic.fields import FieldInfo
 
 from algaenv.model.problem import Where
-from algaenv.spec.diagnostics import Diagnostics
+from algaenv.spec.diagnostics import Diagnostics, nearest, shorten, suggestion
 from algaenv.spec.nodes import NodePath, ScalarNode, SequenceNode, SourceMap, kind_of, to_plain
-from algaenv.spec.suggest import nearest, shorten, suggestion
 from algaenv.spec.types import TAG_PREFIX
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from algaenv.spec.suggest import suggestion
+from algaenv.spec.diagnostics import suggestion
 from algaenv.spec.types import (
     ITEMS,
     MAPPING,

@@ -52,12 +52,11 @@ def load_with_trace(
     from algaenv.spec.diagnostics import Diagnostics
     from algaenv.spec.document import Document
     from algaenv.spec.errors import validate_tree
-    from algaenv.spec.extension_fields import remove_extension_fields
     from algaenv.spec.merge import LayerReader
     from algaenv.spec.nodes import SourceMap
+    from algaenv.spec.paths import stacks_root
     from algaenv.spec.resolve.intent import resolve_intent
-    from algaenv.spec.stacks import stacks_root
-    from algaenv.spec.variables import VariableExpander, read_dotenv
+    from algaenv.spec.variables import VariableExpander, read_dotenv, remove_extension_fields
 
     diagnostics = Diagnostics(environ)
     diagnostics.load_dotenv = functools.partial(read_dotenv, path, diagnostics)

@@ -12,11 +12,9 @@ from pathlib import Path
 from algaenv import __version__
 from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Where
-from algaenv.spec.diagnostics import Diagnostics
+from algaenv.spec.diagnostics import Diagnostics, suggestion
 from algaenv.spec.nodes import MappingEntry, MappingNode, Node, ScalarNode, kind_of
-from algaenv.spec.paths import SPEC_FILE, absolute, is_directory
-from algaenv.spec.stacks import names_in
-from algaenv.spec.suggest import suggestion
+from algaenv.spec.paths import SPEC_FILE, absolute, is_directory, names_in
 from algaenv.spec.yaml_tree import decode_text, parse_yaml
 
 VERSION = 1

@@ -2,18 +2,34 @@
 
 Everything between the text and the models works on these nodes, so that an error found late, after
 `extends` and overlay, still points at the file, line and column of the author's text.
+
+A plain scalar is null, a boolean, a number or text: YAML 1.1 as PyYAML resolves it, without its
+traps. Dates, base-60 numbers (`80:80`) and numbers with a leading zero stay text.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Where
 from algaenv.model.resource import Json
 
+if TYPE_CHECKING:
+    from yaml.constructor import SafeConstructor
+    from yaml.resolver import Resolver
+
+
 NodePath = tuple[str | int, ...]
 """The keys and indices that lead from the root to a node."""
+_TAG = "tag:yaml.org,2002:"
+_KINDS = frozenset({"null", "bool", "int", "float"})
+_TRAP = re.compile(r"[-+]?0[0-9_]+|.*:.*", re.DOTALL)
+_LONGEST_NUMBER = 78
+"""Digits of 2**256; anything longer is a mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,3 +158,51 @@ def kind_of(node: Node) -> str:
             return "nothing"
         case ScalarNode():
             return "text"
+
+
+class ScalarResolver:
+    """Resolves plain scalars; keeps PyYAML's tables, which take a while to import."""
+
+    def __init__(self) -> None:
+        from yaml.constructor import SafeConstructor
+        from yaml.resolver import Resolver
+
+        self._resolver: Resolver = Resolver()
+        self._constructor: SafeConstructor = SafeConstructor()
+
+    def resolve_scalar(self, text: str) -> str | int | float | bool | None:
+        """What `text` means when it stands without quotes; raises ValueError for NaN and such."""
+        from yaml import ScalarNode as YamlScalar
+
+        tag = self._resolver.resolve(YamlScalar, text, (True, False))  # type: ignore[no-untyped-call]
+        kind = tag.removeprefix(_TAG)
+        if kind not in _KINDS or (kind in ("int", "float") and _TRAP.fullmatch(text)):
+            return text
+        return self.explicit(kind, text)
+
+    def explicit(self, kind: str, text: str) -> str | int | float | bool | None:
+        """`text` read as `kind` (str, null, bool, int, float); raises ValueError if it is not."""
+        if kind == "str":
+            return text
+        if kind in ("int", "float") and len(text) > _LONGEST_NUMBER:
+            raise ValueError("too long")
+        from yaml import ScalarNode as YamlScalar
+        from yaml import YAMLError
+
+        try:
+            value = self._constructor.construct_object(YamlScalar(_TAG + kind, text))
+        except (YAMLError, KeyError, IndexError) as error:
+            raise ValueError(f"not a {kind}") from error
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError("not finite")
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        raise ValueError(f"not a {kind}")
+
+
+def resolve_scalar(text: str) -> str | int | float | bool | None:
+    """What one bare word means; text where it would not be a number JSON can hold."""
+    try:
+        return ScalarResolver().resolve_scalar(text)
+    except ValueError:
+        return text

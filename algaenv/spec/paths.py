@@ -1,6 +1,7 @@
-"""Paths in a spec: resolved, checked, and warned of when they expose too much.
+"""Paths in a spec: resolved, checked, and warned of when they expose too much; and our own data.
 
-Checks never raise: a name that is too long or out of reach does not exist.
+Checks never raise: a name that is too long or out of reach does not exist. The data of this package
+are the ready-made environments and the profiles of engines.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ import os.path
 import re
 import stat
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Where
 from algaenv.spec.diagnostics import Diagnostics
+
+if TYPE_CHECKING:
+    from algaenv.model.intent import Profile
+_ENGINES = "engines"
 
 
 def absolute(home: Path, text: str) -> str:
@@ -185,3 +190,38 @@ def _is_socket(path: Path) -> bool:
         return stat.S_ISSOCK(path.stat().st_mode)
     except (OSError, ValueError):
         return False
+
+
+def stacks_root() -> Path:
+    """`stacks` inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    installed = package / "stacks"
+    return installed if installed.is_dir() else package.parent / "stacks"
+
+
+def names_in(root: Path) -> tuple[str, ...]:
+    """The stacks of a directory: its sub-directories that hold a spec."""
+    return tuple(sorted(path.parent.name for path in root.glob(f"*/{SPEC_FILE}")))
+
+
+def profile_names() -> tuple[str, ...]:
+    """The engines that are shipped."""
+    return tuple(sorted(path.stem for path in (stacks_root() / _ENGINES).glob("*.yaml")))
+
+
+def profile_file(name: str) -> Path:
+    """Where the profile of a shipped engine lies, whether or not it exists."""
+    return stacks_root() / _ENGINES / f"{name}.yaml"
+
+
+def profile(name: str) -> Profile:
+    """The profile of a shipped engine; raises SpecError for an unknown or broken one."""
+    from algaenv.model.problem import SpecError
+    from algaenv.spec.diagnostics import Diagnostics
+    from algaenv.spec.resolve.engines import EngineRegistry
+
+    diagnostics = Diagnostics({})
+    shipped = EngineRegistry(diagnostics).shipped(name, None)
+    if shipped is None:
+        raise SpecError.of(diagnostics.problems)
+    return shipped.profile

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from algaenv.spec.document import Document
-from algaenv.spec.extension_fields import EXTENSIONS_KEY
+from algaenv.spec.variables import EXTENSIONS_KEY
 
 Schema = dict[str, Any]
 

@@ -27,9 +27,8 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from algaenv.bundle.manifest.capabilities import KNOWN
 from algaenv.bundle.value import dataclass
 from algaenv.model.intent import PullRef
-from algaenv.spec.nodes import SubstitutedText
-from algaenv.spec.scalars import resolve_scalar
-from algaenv.spec.suggest import suggestion
+from algaenv.spec.diagnostics import suggestion
+from algaenv.spec.nodes import SubstitutedText, resolve_scalar
 
 TAG_PREFIX = "\0"
 """Begins the tag of a union's member, which stands between keys in the locations of errors; no key

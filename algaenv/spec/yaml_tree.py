@@ -12,10 +12,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from algaenv.model.problem import Where
-from algaenv.spec.diagnostics import Diagnostics
-from algaenv.spec.nodes import MappingEntry, MappingNode, Node, ScalarNode, SequenceNode, kind_of
-from algaenv.spec.scalars import ScalarResolver
-from algaenv.spec.suggest import shorten
+from algaenv.spec.diagnostics import Diagnostics, shorten
+from algaenv.spec.nodes import (
+    MappingEntry,
+    MappingNode,
+    Node,
+    ScalarNode,
+    ScalarResolver,
+    SequenceNode,
+    kind_of,
+)
 
 if TYPE_CHECKING:
     from yaml.events import (

@@ -10,7 +10,7 @@ import pytest
 
 from algaenv.bundle.collect import collect
 from algaenv.bundle.diagnostics import Diagnostic, has_errors
-from algaenv.bundle.limits import Limits
+from algaenv.bundle.layout import Limits
 from algaenv.bundle.source_tree import SourceError, SourceTree
 from tests.bundle.sources import PAGE, manifest, source, write
 

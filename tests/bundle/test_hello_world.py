@@ -2,7 +2,7 @@ from pathlib import Path
 
 import algaenv
 from algaenv.bundle.collect import collect
-from algaenv.bundle.ids import registry_id
+from algaenv.bundle.layout import registry_id
 
 STACK = Path(algaenv.__file__).parents[1] / "stacks/hello-world"
 

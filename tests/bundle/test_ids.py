@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from algaenv.bundle.digest import Digest
-from algaenv.bundle.ids import (
+from algaenv.bundle.layout import (
     bundle_id,
     canonical_uuid,
     install_id,

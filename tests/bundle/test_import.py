@@ -9,7 +9,7 @@ import algaenv
 SCRIPT = """
 import sys
 before = set(sys.modules)
-from algaenv.bundle import archive, digest, ids, layout
+from algaenv.bundle import archive, digest, layout
 from algaenv.bundle.manifest import model
 print(*sorted(set(sys.modules) - before))
 """

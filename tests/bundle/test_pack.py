@@ -18,7 +18,7 @@ import algaenv
 from algaenv.bundle.archive import pack, unpack
 from algaenv.bundle.collect import collect
 from algaenv.bundle.digest import Digest
-from algaenv.bundle.limits import Limits
+from algaenv.bundle.layout import Limits
 from algaenv.bundle.names import casefold_path
 from algaenv.bundle.source_tree import SourceError, fingerprint
 from tests.bundle.sources import PAGE, QUICK, read, source, write

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from algaenv.bundle.archive import pack, unpack
 from algaenv.bundle.collect import collect
 from algaenv.bundle.diagnostics import ArchiveError
-from algaenv.bundle.limits import Limits
+from algaenv.bundle.layout import Limits
 from tests.bundle.sources import QUICK, member, raw_header, read, source, tar, write, zstd
 
 GOOD = tar([member("manifest.json", b"{}"), member("ui/index.html", b"<p>")])

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from algaenv.dependencies import Request
-from algaenv.model.address import Address
 from algaenv.model.event import (
     Done,
     Emit,
@@ -26,6 +25,7 @@ from algaenv.model.event import (
     StepProgress,
     Warned,
 )
+from algaenv.model.kind import Address
 from algaenv.model.lock import Environment
 from algaenv.model.plan import Blocked, Plan
 from algaenv.model.probe import BrokenHandler, NotYet, PrewarmRequest, Probe, ProbeResult, Yes

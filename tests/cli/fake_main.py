@@ -8,7 +8,7 @@ from pathlib import Path
 
 from algaenv.__main__ import leave
 from algaenv.cli import main
-from algaenv.model.address import Address
+from algaenv.model.kind import Address
 from algaenv.model.plan import Blocked
 from algaenv.model.problem import (
     AlgaenvError,

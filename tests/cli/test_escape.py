@@ -19,10 +19,8 @@ from algaenv.cli.output.escape import escape_controls, escape_json, escape_text,
 from algaenv.cli.output.json import event_to_json, json_line
 from algaenv.cli.output.live import LiveView
 from algaenv.cli.output.plain import PlainView
-from algaenv.cli.output.plan_text import plan_text
-from algaenv.cli.output.status_text import status_text
 from algaenv.cli.output.terminal import PLAIN, Paint
-from algaenv.model.address import Address
+from algaenv.cli.output.text import plan_text, status_text
 from algaenv.model.event import (
     Cancelled,
     Ended,
@@ -40,6 +38,7 @@ from algaenv.model.event import (
     StepWaiting,
     Warned,
 )
+from algaenv.model.kind import Address
 from algaenv.model.plan import Blocked, Cause, Deferred, Kept, Plan, Step, Verb
 from algaenv.model.problem import Problem, Where
 from algaenv.model.secret import Secret

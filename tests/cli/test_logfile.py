@@ -7,15 +7,15 @@ import re
 import stat
 from pathlib import Path
 
-from algaenv.cli.output.logfile import (
+from algaenv.cli.output.sinks import (
     MAX_BYTES,
     LogFile,
+    MultiSink,
     environment_log_path,
     log_traceback,
     open_log,
 )
-from algaenv.cli.output.sink import MultiSink
-from algaenv.drivers.state.identity import identify
+from algaenv.drivers.state.state_dir import identify
 from algaenv.model.event import Event, Report, Reported, StepEnded, StepStarted
 from tests.cli.event_samples import FAILURE, OPENING, PAGE, PLACED, SUCCESS
 

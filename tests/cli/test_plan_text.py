@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from algaenv.cli.output.plan_text import plan_text
 from algaenv.cli.output.terminal import Paint
+from algaenv.cli.output.text import plan_text
 from algaenv.model.plan import Blocked, Cause, Deferred, Kept, Plan, Step, Verb
 from algaenv.model.problem import Problem
 from algaenv.model.resource import ServiceEngine

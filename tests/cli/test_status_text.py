@@ -10,8 +10,8 @@ from textwrap import dedent
 
 import pytest
 
-from algaenv.cli.output.status_text import all_ready, env_text, nothing_there, status_text
 from algaenv.cli.output.terminal import Paint
+from algaenv.cli.output.text import all_ready, env_text, nothing_there, status_text
 from algaenv.model.secret import Secret
 from algaenv.model.status import ServiceStatus, Status
 from tests.cli.fake_application import status

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.drivers.probes.prober import ServiceProber
-from algaenv.model.address import Address
+from algaenv.drivers.prober import ServiceProber
+from algaenv.model.kind import Address
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.probe import Never, ProbeResult, Yes
 from algaenv.model.resource import Absent, Observation, Present, Resource
 from algaenv.reconcile.protocols import Runtime
-from algaenv.spec.stacks import profile
+from algaenv.spec.paths import profile
 from tests.runtimes.locks import make_lock
 
 TIMEOUT = 45.0

@@ -16,7 +16,7 @@ import pytest
 
 from algaenv.model.resource import Present
 from algaenv.model.secret import Secret
-from algaenv.spec.stacks import profile
+from algaenv.spec.paths import profile
 from tests.conftest import own_cache
 from tests.runtimes.locks import GATEWAY
 

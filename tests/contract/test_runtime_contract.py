@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from algaenv.model.address import Address, Tier
 from algaenv.model.intent import ExternalDatabase
+from algaenv.model.kind import Address, Tier
 from algaenv.model.probe import PostgresProbe
 from algaenv.model.problem import Conflict
 from algaenv.model.resource import Absent, Present

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from algaenv.bundle.digest import Digest
-from algaenv.drivers.content.backend import StoreAndDatabase
-from algaenv.drivers.store.objects import Bucket, StoreEndpoint
+from algaenv.drivers.content_host import StoreAndDatabase
+from algaenv.drivers.object_store import Bucket, StoreEndpoint
 from algaenv.model.content import BundleSpec
 from algaenv.model.problem import Conflict, Failed, Refused, Unavailable
 from algaenv.model.resource import Absent, Resource

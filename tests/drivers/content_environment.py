@@ -12,10 +12,10 @@ from typing import Any
 
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.manifest.model import parse
-from algaenv.drivers.content.backend import StoreAndDatabase
-from algaenv.drivers.content.snapshot import ContentSnapshot
-from algaenv.model.address import Address
+from algaenv.drivers.content_host import StoreAndDatabase
+from algaenv.drivers.content_snapshot import ContentSnapshot
 from algaenv.model.intent import ExtensionIntent, ExternalDatabase, ManagedDatabase, TenantIntent
+from algaenv.model.kind import Address
 from algaenv.model.lock import Lock, LockedExtension, Ports
 from algaenv.model.plan import Change, Decision, Plan, Same, Verb
 from algaenv.model.problem import Where
@@ -23,8 +23,7 @@ from algaenv.model.resource import Json, Observation, Present, Resource
 from algaenv.model.secret import Secret
 from algaenv.plan.desired import desired_content
 from algaenv.plan.diff import decide_all, decide_destroy
-from algaenv.plan.order import build_plan
-from algaenv.plan.retention import retain_recent
+from algaenv.plan.order import build_plan, retain_recent
 from tests.runtimes.locks import POSTGRES, make_lock
 from tests.servers import Database, ObjectStore
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from algaenv.drivers.build import builds
 from algaenv.drivers.build.builds import build
-from algaenv.drivers.state import identity, private_files
+from algaenv.drivers.state import private_files, state_dir
 from algaenv.model.intent import BuildIntent, ExtensionIntent
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Problem, ResolveError, Where
@@ -49,7 +49,7 @@ class BuildProject:
 
     @property
     def environment(self) -> Environment:
-        return identity.identify(self.root / "algaenv.yaml", "demo")
+        return state_dir.identify(self.root / "algaenv.yaml", "demo")
 
     @property
     def place(self) -> Path:
@@ -582,11 +582,11 @@ def test_a_run_that_is_killed_while_it_mirrors_does_no_harm(project: BuildProjec
         [
             "import sys, os",
             "from pathlib import Path",
-            "from algaenv.drivers.build import builds",
+            "from algaenv.drivers.build import workspace",
             "from tests.drivers.test_builds import BuildProject",
-            "copy = builds._copy",
+            "copy = workspace._copy",
             "def copy_and_die(*what): copy(*what), os.kill(os.getpid(), 9)",
-            "builds._copy = copy_and_die",
+            "workspace._copy = copy_and_die",
             "BuildProject(Path(sys.argv[1])).build()",
         ]
     )
@@ -659,7 +659,7 @@ def test_a_file_deleted_after_a_run_was_killed_while_it_mirrored_is_gone(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(builds, "_state_after_mirroring", killed)
+        patched.setattr(builds, "state_after_mirroring", killed)
         with pytest.raises(KeyboardInterrupt):
             project.build()
     assert (project.build_directory / "tree/ui/password.txt").exists()

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from algaenv.bundle import archive, ids
+from algaenv.bundle import archive, layout
 from algaenv.bundle.digest import Digest
 from algaenv.drivers.build import bundle_builder
 from algaenv.drivers.build.bundle_builder import KEPT_BUNDLES, CachingBundleBuilder
 from algaenv.drivers.build.file_tree import STAMP_RESOLUTION_NS
-from algaenv.drivers.state import identity, state_dir
+from algaenv.drivers.state import state_dir
 from algaenv.model.intent import BuildIntent, ExtensionIntent
 from algaenv.model.lock import Environment, LockedExtension
 from algaenv.model.problem import Failed, Problem, ResolveError, Where
@@ -39,7 +39,7 @@ class BundleProject:
 
     @property
     def environment(self) -> Environment:
-        return identity.identify(self.root / "algaenv.yaml", "demo")
+        return state_dir.identify(self.root / "algaenv.yaml", "demo")
 
     @property
     def place(self) -> Path:
@@ -479,7 +479,7 @@ def test_a_registry_id_is_known_without_a_bundle(project: BundleProject) -> None
     packer = CachingBundleBuilder(project.environment)
     made = project.pack()
     (project.place / "ui/index.html").unlink()
-    known = ids.registry_id(made.publisher, made.manifest.name)
+    known = layout.registry_id(made.publisher, made.manifest.name)
     assert packer.registry_id(project.intent()) == known
     (project.place / "manifest.json").write_text("{")
     assert packer.registry_id(project.intent()) is None

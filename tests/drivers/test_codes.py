@@ -23,8 +23,8 @@ def local_codes() -> set[str]:
     """Those of builds, probes and state: the first argument of every Problem there."""
     return {
         code
-        for name in ("build", "probes", "state")
-        for path in PACKAGE.glob(f"{name}/*.py")
+        for pattern in ("build/*.py", "probe*.py", "state/*.py")
+        for path in PACKAGE.glob(pattern)
         for code in raised(path.read_text())
     }
 

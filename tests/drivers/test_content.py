@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from algaenv.bundle.digest import Digest
-from algaenv.drivers.content.backend import StoreAndDatabase
-from algaenv.drivers.database.drift import decode_secrets
-from algaenv.model.address import Address
+from algaenv.drivers.content_host import StoreAndDatabase
+from algaenv.drivers.database.release_checks import decode_secrets
 from algaenv.model.content import BundleSpec
+from algaenv.model.kind import Address
 from algaenv.model.plan import Same
 from algaenv.model.problem import Conflict
 from algaenv.model.resource import Absent, Present, fingerprint

@@ -53,7 +53,7 @@ def test_a_release_costs_the_same_beside_many_others(env: ContentEnvironment) ->
 
 def test_looking_imports_no_slow_library_that_it_does_not_need() -> None:
     code = (
-        "import sys; import algaenv.drivers.content.backend;"
+        "import sys; import algaenv.drivers.content_host;"
         "print(*{it.partition('.')[0] for it in sys.modules})"
     )
     done = subprocess.run(

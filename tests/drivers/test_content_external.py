@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from algaenv.drivers.content.backend import StoreAndDatabase
+from algaenv.drivers.content_host import StoreAndDatabase
 from algaenv.drivers.database.releases import ReleaseDriver
-from algaenv.drivers.store.bundles import BundleDriver
+from algaenv.drivers.store_content import BundleDriver
 from algaenv.model.intent import TenantIntent
 from algaenv.model.problem import Conflict, Problem, Refused
 from tests.drivers import alga

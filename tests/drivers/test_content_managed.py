@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from algaenv.drivers.content.backend import StoreAndDatabase
+from algaenv.drivers.content_host import StoreAndDatabase
 from algaenv.drivers.database import schema
 from algaenv.drivers.database.queries import ENDPOINT_TABLE, REQUIRED_COLUMNS, STORAGE_TABLE
 from algaenv.drivers.database.releases import ReleaseDriver
-from algaenv.drivers.store.bundles import BundleDriver
+from algaenv.drivers.store_content import BundleDriver
 from algaenv.model.intent import TenantIntent
 from algaenv.model.problem import Conflict, Failed
 from algaenv.model.resource import Present

@@ -12,7 +12,9 @@ from algaenv.problems import load_problem_codes
 
 PACKAGE = Path(algaenv.drivers.__file__).parent
 FILES = sorted(
-    path for name in ("content", "database", "store") for path in PACKAGE.glob(f"{name}/*.py")
+    path
+    for pattern in ("content_*.py", "database/*.py", "object_store.py", "store_content.py")
+    for path in PACKAGE.glob(pattern)
 )
 
 

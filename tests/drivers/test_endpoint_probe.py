@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from algaenv.drivers.probes.prober import ServiceProber
+from algaenv.drivers.prober import ServiceProber
 from algaenv.model.probe import ExtensionProbe, Never, NotYet, PageProbe, ProbeResult, Yes
 from tests.drivers.test_probes import HOST, serving
 from tests.servers import free_port

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.drivers.state import identity, state_dir
+from algaenv.drivers.state import state_dir
 from algaenv.drivers.state.environment_lock import exclusive_file_lock, hold
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Failed, Locked
@@ -21,10 +21,10 @@ from algaenv.system.processes import kill_with_variable
 HOLDER = """
 import subprocess, sys
 from pathlib import Path
-from algaenv.drivers.state import identity
+from algaenv.drivers.state import state_dir
 from algaenv.drivers.state.environment_lock import hold
 
-with hold(identity.identify(Path(sys.argv[1]), "demo"), "algaenv up"):
+with hold(state_dir.identify(Path(sys.argv[1]), "demo"), "algaenv up"):
     if sys.argv[2:] == ["with-child"]:
         child = subprocess.Popen(["/bin/sh", "-c", "read line"], stdin=subprocess.PIPE)
         print(child.pid, flush=True)
@@ -35,7 +35,7 @@ with hold(identity.identify(Path(sys.argv[1]), "demo"), "algaenv up"):
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Environment:
-    return identity.identify(tmp_path / "algaenv.yaml", "demo")
+    return state_dir.identify(tmp_path / "algaenv.yaml", "demo")
 
 
 @contextlib.contextmanager

@@ -9,15 +9,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from algaenv.drivers import retry
+from algaenv.drivers import prober, retry, store_content
 from algaenv.drivers.database import fast_reader, queries, session
 from algaenv.drivers.database.connection import BoundedConnection
 from algaenv.drivers.database.session import DatabaseSession
-from algaenv.drivers.probes import prober
-from algaenv.drivers.probes.prober import ServiceProber
-from algaenv.drivers.store import buckets
-from algaenv.drivers.store.buckets import BucketDriver
-from algaenv.drivers.store.objects import Bucket, StoreEndpoint
+from algaenv.drivers.object_store import Bucket, StoreEndpoint
+from algaenv.drivers.prober import ServiceProber
+from algaenv.drivers.store_content import BucketDriver
 from algaenv.model.probe import NotYet, PostgresProbe
 from algaenv.model.problem import DriverError, Unavailable
 from algaenv.model.resource import Present
@@ -37,7 +35,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "FIRST_PAUSE", 0.001)
     monkeypatch.setattr(retry, "ATTEMPTS", 1)
     monkeypatch.setattr(session, "STATEMENT_SECONDS", SECONDS)
-    monkeypatch.setattr(buckets, "SECONDS", SECONDS)
+    monkeypatch.setattr(store_content, "BUCKET_SECONDS", SECONDS)
 
 
 @pytest.fixture

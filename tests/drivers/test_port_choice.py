@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.drivers.state import identity
-from algaenv.drivers.state.port_choice import FIRST_PORT, PORT_COUNT, choose_ports
+from algaenv.drivers.state import state_dir
+from algaenv.drivers.state.settings import FIRST_PORT, PORT_COUNT, choose_ports
 from algaenv.model.intent import ExternalDatabase, Intent, ManagedDatabase
 from algaenv.model.lock import Environment, Ports
 from algaenv.model.problem import ResolveError
@@ -17,7 +17,7 @@ from tests.runtimes.locks import GATEWAY, make_lock
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Environment:
-    return identity.identify(tmp_path / "algaenv.yaml", "demo")
+    return state_dir.identify(tmp_path / "algaenv.yaml", "demo")
 
 
 @pytest.fixture

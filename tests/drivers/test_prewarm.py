@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from algaenv.drivers.probes.prober import ServiceProber
+from algaenv.drivers.prober import ServiceProber
 from algaenv.model.probe import BrokenHandler, Never, NotYet, PrewarmRequest, ProbeResult, Yes
 from tests.drivers.test_probes import HOST, serving, silent
 
@@ -146,7 +146,7 @@ def test_a_failure_without_its_details() -> None:
 
 
 def test_nobody_there_and_nobody_who_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("algaenv.drivers.probes.prober.WARM_SECONDS", 0.2)
+    monkeypatch.setattr("algaenv.drivers.prober.WARM_SECONDS", 0.2)
     with silent() as port:
         answer = ServiceProber().prewarm(
             PrewarmRequest(f"http://{HOST}:{port}", "t", "e", HASH, BUNDLE)

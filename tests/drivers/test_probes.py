@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from algaenv.drivers.probes import prober
-from algaenv.drivers.probes.prober import ServiceProber
+from algaenv.drivers import prober
+from algaenv.drivers.prober import ServiceProber
 from algaenv.model.probe import (
     GatewayProbe,
     Never,
@@ -580,7 +580,7 @@ def test_a_question_loads_only_what_it_needs(kind: str, foreign: tuple[str, ...]
         "import sys\n"
         "from algaenv.model.probe import *\n"
         "from algaenv.model.secret import Secret\n"
-        "from algaenv.drivers.probes.prober import ServiceProber\n"
+        "from algaenv.drivers.prober import ServiceProber\n"
         f"ServiceProber().probe({kind})\n"
         f"print([name for name in {foreign!r} if name in sys.modules])\n"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.drivers.state import identity, secret_store, state_dir
+from algaenv.drivers.state import settings, state_dir
 from algaenv.model.intent import ExternalDatabase, Intent, ManagedDatabase
 from algaenv.model.lock import Credentials, Environment
 from algaenv.model.problem import Failed
@@ -18,7 +18,7 @@ from tests.runtimes.locks import make_lock
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Environment:
-    return identity.identify(tmp_path / "algaenv.yaml", "demo")
+    return state_dir.identify(tmp_path / "algaenv.yaml", "demo")
 
 
 @pytest.fixture
@@ -31,10 +31,10 @@ def texts(credentials: Credentials) -> list[str]:
 
 
 def test_secrets_are_made_up_once(environment: Environment, intent: Intent) -> None:
-    first = secret_store.load_or_create(environment, intent)
+    first = settings.choose_secrets(environment, intent)
     path = environment.home / "secrets.json"
     written = path.stat()
-    assert secret_store.load_or_create(environment, intent) == first
+    assert settings.choose_secrets(environment, intent) == first
     assert path.stat() == written
     assert stat.S_IMODE(written.st_mode) == 0o600
 
@@ -42,32 +42,32 @@ def test_secrets_are_made_up_once(environment: Environment, intent: Intent) -> N
 def test_made_up_secrets_are_long_different_and_safe_everywhere(
     environment: Environment, intent: Intent
 ) -> None:
-    found = texts(secret_store.load_or_create(environment, intent))
+    found = texts(settings.choose_secrets(environment, intent))
     assert len(found) == len(set(found)) == 7
     assert all(re.fullmatch(r"[A-Za-z0-9]{20}|[A-Za-z0-9]{40}", it) for it in found)
 
 
 def test_two_environments_share_nothing(tmp_path: Path, intent: Intent) -> None:
-    one, two = (identity.identify(tmp_path / name, "demo") for name in ("one.yaml", "two.yaml"))
-    shared = set(texts(secret_store.load_or_create(one, intent))) & set(
-        texts(secret_store.load_or_create(two, intent))
+    one, two = (state_dir.identify(tmp_path / name, "demo") for name in ("one.yaml", "two.yaml"))
+    shared = set(texts(settings.choose_secrets(one, intent))) & set(
+        texts(settings.choose_secrets(two, intent))
     )
     assert not shared
 
 
 def test_given_ones_win_and_are_not_kept(environment: Environment, intent: Intent) -> None:
-    made_up = secret_store.load_or_create(environment, intent)
+    made_up = settings.choose_secrets(environment, intent)
     given = replace(
         intent,
         store=replace(intent.store, access_key=Secret("given-key"), secret_key=Secret("given-sk")),
         redis=replace(intent.redis, password=Secret("given-redis")),
         database=replace(managed(intent), password=Secret("given-db")),
     )
-    found = secret_store.load_or_create(environment, given)
+    found = settings.choose_secrets(environment, given)
     assert texts(found)[:4] == ["given-key", "given-sk", "given-redis", "given-db"]
     assert texts(found)[4:] == texts(made_up)[4:]
     assert "given" not in (environment.home / "secrets.json").read_text()
-    assert secret_store.load_or_create(environment, intent) == made_up
+    assert settings.choose_secrets(environment, intent) == made_up
 
 
 def managed(intent: Intent) -> ManagedDatabase:
@@ -77,21 +77,21 @@ def managed(intent: Intent) -> ManagedDatabase:
 
 def test_an_empty_redis_password_means_none(environment: Environment, intent: Intent) -> None:
     open_redis = replace(intent, redis=replace(intent.redis, password=Secret("")))
-    assert secret_store.load_or_create(environment, open_redis).redis_password is None
+    assert settings.choose_secrets(environment, open_redis).redis_password is None
 
 
 def test_an_external_database_needs_no_password_of_ours(
     environment: Environment, intent: Intent
 ) -> None:
     external = replace(intent, database=ExternalDatabase(Secret("postgresql://u:p@h/d")))
-    assert secret_store.load_or_create(environment, external).database_password == Secret("")
+    assert settings.choose_secrets(environment, external).database_password == Secret("")
     assert "database_password" not in (environment.home / "secrets.json").read_text()
 
 
 def test_what_is_needed_later_is_added(environment: Environment, intent: Intent) -> None:
     given = replace(intent, redis=replace(intent.redis, password=Secret("given-redis")))
-    first = secret_store.load_or_create(environment, given)
-    later = secret_store.load_or_create(environment, intent)
+    first = settings.choose_secrets(environment, given)
+    later = settings.choose_secrets(environment, intent)
     assert later.redis_password not in (None, first.redis_password)
     assert replace(later, redis_password=first.redis_password) == first
 
@@ -101,12 +101,12 @@ def test_runs_that_start_together_agree(environment: Environment, tmp_path: Path
         [
             "import sys",
             "from pathlib import Path",
-            "from algaenv.drivers.state import identity, secret_store, state_dir",
+            "from algaenv.drivers.state import settings, state_dir",
             "from tests.runtimes.locks import make_lock",
             "spec = Path(sys.argv[1])",
-            "intent, environment = make_lock(spec.parent).intent, identity.identify(spec, 'demo')",
+            "intent, environment = make_lock(spec.parent).intent, state_dir.identify(spec, 'demo')",
             "sys.stdin.readline()",
-            "print(secret_store.load_or_create(environment, intent).secret_key.reveal())",
+            "print(settings.choose_secrets(environment, intent).secret_key.reveal())",
         ]
     )
     command = [sys.executable, "-c", code, str(environment.spec)]
@@ -143,47 +143,47 @@ def test_a_damaged_file_is_never_replaced(
     path = state_dir.open_state_dir(environment) / "secrets.json"
     path.write_bytes(content)
     with pytest.raises(Failed) as caught:
-        secret_store.load_or_create(environment, intent)
+        settings.choose_secrets(environment, intent)
     problem = caught.value.problem
     assert problem.code == "secrets-damaged"
     assert "down --volumes" in problem.hint
     assert "TOPSECRET" not in str(problem)
     assert caught.value.__cause__ is None
     assert path.read_bytes() == content
-    assert secret_store.load_existing(environment, intent) is None
+    assert settings.existing_secrets(environment, intent) is None
 
 
 def test_a_cut_file_is_damaged_at_every_length(environment: Environment, intent: Intent) -> None:
-    secret_store.load_or_create(environment, intent)
+    settings.choose_secrets(environment, intent)
     path = environment.home / "secrets.json"
     whole = path.read_bytes().rstrip()
     for length in range(0, len(whole), 7):
         path.write_bytes(whole[:length])
         with pytest.raises(Failed):
-            secret_store.load_or_create(environment, intent)
+            settings.choose_secrets(environment, intent)
 
 
 def test_a_link_is_not_followed(environment: Environment, intent: Intent, tmp_path: Path) -> None:
     (state_dir.open_state_dir(environment) / "secrets.json").symlink_to(tmp_path / "theirs")
     with pytest.raises(Failed) as caught:
-        secret_store.load_or_create(environment, intent)
+        settings.choose_secrets(environment, intent)
     assert caught.value.problem.code == "secrets-damaged"
     assert not (tmp_path / "theirs").exists()
 
 
 def test_peeking_makes_nothing_up(environment: Environment, intent: Intent) -> None:
-    assert secret_store.load_existing(environment, intent) is None
+    assert settings.existing_secrets(environment, intent) is None
     assert not environment.home.exists()
-    made_up = secret_store.load_or_create(environment, intent)
-    assert secret_store.load_existing(environment, intent) == made_up
-    assert secret_store.load_existing(environment, None) == made_up
+    made_up = settings.choose_secrets(environment, intent)
+    assert settings.existing_secrets(environment, intent) == made_up
+    assert settings.existing_secrets(environment, None) == made_up
     path = environment.home / "secrets.json"
     kept = json.loads(path.read_text())
     del kept["secrets"]["auth_key"]
     path.write_text(json.dumps(kept))
-    assert secret_store.load_existing(environment, intent) is None
+    assert settings.existing_secrets(environment, intent) is None
 
 
 def test_nothing_shows_a_secret(environment: Environment, intent: Intent) -> None:
-    found = secret_store.load_or_create(environment, intent)
+    found = settings.choose_secrets(environment, intent)
     assert not any(text in repr(found) for text in texts(found))

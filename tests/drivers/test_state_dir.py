@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.drivers.state import identity, private_files, state_dir
+from algaenv.drivers.state import private_files, state_dir
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Failed, Refused
 from algaenv.model.resource import Json
@@ -18,7 +18,7 @@ from algaenv.model.resource import Json
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Environment:
-    return identity.identify(tmp_path / "project" / "algaenv.yaml", "demo")
+    return state_dir.identify(tmp_path / "project" / "algaenv.yaml", "demo")
 
 
 @pytest.fixture
@@ -45,12 +45,12 @@ def test_the_id_follows_the_real_path_and_not_the_name(tmp_path: Path) -> None:
     spec = tmp_path / "algaenv.yaml"
     link = tmp_path / "elsewhere"
     link.symlink_to(tmp_path)
-    one, renamed = identity.identify(spec, "one"), identity.identify(spec, "two")
-    assert one.id == renamed.id == identity.identify(link / "algaenv.yaml", "one").id
+    one, renamed = state_dir.identify(spec, "one"), state_dir.identify(spec, "two")
+    assert one.id == renamed.id == state_dir.identify(link / "algaenv.yaml", "one").id
     assert len(one.id) == 10
     assert int(one.id, 16) >= 0
     assert one.home == tmp_path / ".algaenv" / one.id
-    assert identity.identify(tmp_path / "copy" / "algaenv.yaml", "one").id != one.id
+    assert state_dir.identify(tmp_path / "copy" / "algaenv.yaml", "one").id != one.id
     assert not (tmp_path / ".algaenv").exists()
 
 
@@ -58,7 +58,7 @@ def brought_up(spec: Path) -> Environment:
     """An environment that has noted its spec, as every `up` does."""
     spec.parent.mkdir(parents=True, exist_ok=True)
     spec.touch()
-    environment = identity.identify(spec, "demo")
+    environment = state_dir.identify(spec, "demo")
     state_dir.save(environment, {"spec": str(spec), "intent": {}})
     (environment.home / "data").mkdir(exist_ok=True)
     (environment.home / "data/rows").write_bytes(b"x" * 100_000)
@@ -70,17 +70,17 @@ def test_a_moved_checkout_keeps_its_environment(tmp_path: Path) -> None:
     old.spec.parent.rename(tmp_path / "new")
     spec = tmp_path / "new" / "algaenv.yaml"
     before = everything(tmp_path)
-    moved = identity.identify(spec, "demo")
+    moved = state_dir.identify(spec, "demo")
     assert (moved.id, moved.spec) == (old.id, spec)
     assert (moved.home / "data/rows").exists()
-    assert identity.find_orphaned_states(moved) == ()
+    assert state_dir.find_orphaned_states(moved) == ()
     assert everything(tmp_path) == before, "looking writes nothing"
     # What a first look may leave under the new path's own id makes no difference.
     assert brought_up(spec).id == old.id
     # Once it is noted, it is no matter what comes to the old path.
     old.spec.parent.mkdir()
     old.spec.touch()
-    assert identity.identify(spec, "demo").id == old.id
+    assert state_dir.identify(spec, "demo").id == old.id
 
 
 def test_a_new_checkout_at_the_old_path_is_another_environment(tmp_path: Path) -> None:
@@ -90,14 +90,14 @@ def test_a_new_checkout_at_the_old_path_is_another_environment(tmp_path: Path) -
     moved = brought_up(tmp_path / "new" / "algaenv.yaml")
     old.spec.parent.mkdir()
     old.spec.touch()
-    clone = identity.identify(old.spec, "demo")
+    clone = state_dir.identify(old.spec, "demo")
     assert clone.id != moved.id
     assert brought_up(old.spec).id == clone.id
-    assert identity.identify(old.spec, "demo") == clone
+    assert state_dir.identify(old.spec, "demo") == clone
     # Once the moved one is gone for good, the path may have its id again.
     shutil.rmtree(moved.spec.parent)
     shutil.rmtree(old.spec.parent / ".algaenv")
-    assert identity.identify(old.spec, "demo").id == moved.id
+    assert state_dir.identify(old.spec, "demo").id == moved.id
 
 
 def test_a_checkout_that_comes_back_is_itself(tmp_path: Path) -> None:
@@ -105,22 +105,22 @@ def test_a_checkout_that_comes_back_is_itself(tmp_path: Path) -> None:
     old.spec.parent.rename(tmp_path / "new")
     brought_up(tmp_path / "new" / "algaenv.yaml")
     (tmp_path / "new").rename(tmp_path / "old")
-    assert identity.identify(old.spec, "demo") == old
+    assert state_dir.identify(old.spec, "demo") == old
 
 
 def test_a_copy_is_another_environment_and_says_what_came_along(tmp_path: Path) -> None:
     old = brought_up(tmp_path / "old" / "algaenv.yaml")
     shutil.copytree(old.spec.parent, tmp_path / "copy")
-    copy = identity.identify(tmp_path / "copy" / "algaenv.yaml", "demo")
+    copy = state_dir.identify(tmp_path / "copy" / "algaenv.yaml", "demo")
     assert copy.id != old.id
-    (left,) = identity.find_orphaned_states(copy)
+    (left,) = state_dir.find_orphaned_states(copy)
     assert (left.environment.id, left.environment.spec) == (old.id, old.spec)
     assert left.environment.home == copy.home.parent / old.id
     assert left.copied
     assert not left.here
     assert left.size >= 100_000
     state_dir.delete_copy(left.environment.home)
-    assert identity.find_orphaned_states(copy) == ()
+    assert state_dir.find_orphaned_states(copy) == ()
     assert not copy.home.parent.exists()
     assert (old.home / "data/rows").exists()
 
@@ -130,8 +130,8 @@ def test_state_is_not_mixed_with_state_that_is_there(tmp_path: Path) -> None:
     new = brought_up(tmp_path / "new" / "algaenv.yaml")
     old.home.rename(new.home.parent / old.id)
     shutil.rmtree(tmp_path / "old")
-    assert identity.identify(new.spec, "demo") == new
-    (left,) = identity.find_orphaned_states(new)
+    assert state_dir.identify(new.spec, "demo") == new
+    (left,) = state_dir.find_orphaned_states(new)
     assert (left.environment.id, left.copied, left.here) == (old.id, False, False)
 
 
@@ -140,9 +140,9 @@ def test_of_two_that_were_moved_to_one_place_none_is_guessed(tmp_path: Path) -> 
     first.spec.parent.rename(tmp_path / "new")
     second.home.rename(tmp_path / "new" / ".algaenv" / second.id)
     shutil.rmtree(tmp_path / "two")
-    found = identity.identify(tmp_path / "new" / "algaenv.yaml", "demo")
+    found = state_dir.identify(tmp_path / "new" / "algaenv.yaml", "demo")
     assert found.id not in {first.id, second.id}
-    assert {it.environment.id for it in identity.find_orphaned_states(found)} == {
+    assert {it.environment.id for it in state_dir.find_orphaned_states(found)} == {
         first.id,
         second.id,
     }
@@ -152,9 +152,9 @@ def test_a_renamed_spec_says_what_was_left(tmp_path: Path) -> None:
     old = brought_up(tmp_path / "algaenv.yaml")
     other = brought_up(tmp_path / "other.yaml")
     old.spec.rename(tmp_path / "dev.yaml")
-    dev = identity.identify(tmp_path / "dev.yaml", "demo")
+    dev = state_dir.identify(tmp_path / "dev.yaml", "demo")
     assert dev.id not in {old.id, other.id}
-    (left,) = identity.find_orphaned_states(dev)
+    (left,) = state_dir.find_orphaned_states(dev)
     assert (left.environment.id, left.copied, left.here) == (old.id, False, True)
 
 
@@ -163,9 +163,9 @@ def test_a_damaged_home_beside_is_no_candidate(tmp_path: Path, record: bytes) ->
     old = brought_up(tmp_path / "old" / "algaenv.yaml")
     (old.home / "last.json").write_bytes(record)
     old.spec.parent.rename(tmp_path / "new")
-    found = identity.identify(tmp_path / "new" / "algaenv.yaml", "demo")
+    found = state_dir.identify(tmp_path / "new" / "algaenv.yaml", "demo")
     assert found.id != old.id
-    assert identity.find_orphaned_states(found) == ()
+    assert state_dir.find_orphaned_states(found) == ()
 
 
 def test_a_home_is_private_and_ignored_by_git(environment: Environment, opened: Path) -> None:
@@ -230,7 +230,7 @@ def test_no_directory_for_the_home_is_a_problem(environment: Environment) -> Non
 IN_A_SMALL_WORLD = """
 import ctypes, os, sys
 from pathlib import Path
-from algaenv.drivers.state import identity, private_files, state_dir
+from algaenv.drivers.state import private_files, state_dir
 from algaenv.model.problem import Failed
 from algaenv.model.resource import Json
 
@@ -244,7 +244,7 @@ Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
 place = Path(sys.argv[1])
 if libc.mount(b"tmpfs", os.fsencode(place), b"tmpfs", 0, b"size=64k"):
     sys.exit(77)
-environment = identity.identify(place / "algaenv.yaml", "demo")
+environment = state_dir.identify(place / "algaenv.yaml", "demo")
 
 def said(use):
     try:
@@ -381,7 +381,7 @@ def test_forgetting_spares_what_is_not_ours(environment: Environment, opened: Pa
 
 
 def test_forgetting_spares_other_environments(environment: Environment, opened: Path) -> None:
-    other = identity.identify(environment.spec.with_name("other.yaml"), "other")
+    other = state_dir.identify(environment.spec.with_name("other.yaml"), "other")
     state_dir.open_state_dir(other)
     state_dir.delete(environment)
     assert not opened.exists()
@@ -486,8 +486,8 @@ def as_nobody(environment: Environment) -> None:
         [
             "import os, sys",
             "from pathlib import Path",
-            "from algaenv.drivers.state import identity, private_files, state_dir",
-            "environment = identity.identify(Path(sys.argv[1]), 'demo')",
+            "from algaenv.drivers.state import private_files, state_dir",
+            "environment = state_dir.identify(Path(sys.argv[1]), 'demo')",
             "import shutil, fcntl",  # loaded while it may still be read
             "os.setgid(65534); os.setuid(65534)",
             "state_dir.delete(environment)",

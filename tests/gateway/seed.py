@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from algaenv.bundle import ids
+from algaenv.bundle import layout
 from algaenv.bundle.digest import Digest
 from tests.servers import Database
 
@@ -59,9 +59,9 @@ def install(
 ) -> Extension:
     """Write all rows of an extension; an install configuration only with `config`."""
     digest = digest or Digest.of(name.encode())
-    registry = ids.registry_id(publisher, name)
-    version_id = ids.version_id(publisher, name, version)
-    install_id = ids.install_id(tenant, publisher, name)
+    registry = layout.registry_id(publisher, name)
+    version_id = layout.version_id(publisher, name, version)
+    install_id = layout.install_id(tenant, publisher, name)
     shown = hooks if hooks is not None else {"appMenu": {"label": "Hello"}}
     declared = [{"method": m, "path": p, "handler": "dist/main"} for m, p in endpoints]
     sql = database.sql
@@ -113,7 +113,7 @@ def install(
             tenant,
             base64.b64encode(json.dumps(secrets).encode()).decode(),
         )
-    return Extension(tenant, install_id, registry, version_id, digest, ids.slug(publisher, name))
+    return Extension(tenant, install_id, registry, version_id, digest, layout.slug(publisher, name))
 
 
 def add_bundle(database: Database, version: str, digest: Digest, ago: str = "0 s") -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from algaenv.model.address import Address
-from algaenv.model.kind import kind_of
+from algaenv.model.kind import Address, kind_of
 from algaenv.model.probe import Probe, RunnerProbe
 from algaenv.model.resource import Inputs, Present, Resource, fingerprint
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from algaenv.model.address import Tier
-from algaenv.model.kind import KINDS, RELEASE, kind_of
+from algaenv.model.kind import KINDS, RELEASE, Tier, kind_of
 from tests.plan.builders import parse_address
 
 

@@ -10,8 +10,7 @@ from algaenv.model.plan import Plan, Verb
 from algaenv.model.probe import Yes
 from algaenv.model.resource import Absent, Observation
 from algaenv.plan.diff import decide_all, decide_destroy
-from algaenv.plan.order import build_plan
-from algaenv.plan.retention import retain_recent
+from algaenv.plan.order import build_plan, retain_recent
 from algaenv.reconcile.executor import Executor
 from tests.plan.builders import make_present, make_resource, parse_address
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from algaenv.model.address import Address, Tier
 from algaenv.model.content import ContentIds
-from algaenv.model.kind import CONTENT_SERVICES, FOLDER, KINDS, PROCESS, kind_of
+from algaenv.model.kind import CONTENT_SERVICES, FOLDER, KINDS, PROCESS, Address, Tier, kind_of
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.plan import Blocked, Change
 from algaenv.model.problem import AlgaenvError, Problem, Unavailable

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.model.address import Address, Tier
+from algaenv.model.kind import Address, Tier
 from algaenv.model.resource import Resource
 from algaenv.reconcile.endpoints import service_endpoints
 from tests.runtimes.locks import make_lock

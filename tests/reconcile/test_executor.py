@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from algaenv.model.address import Address
 from algaenv.model.event import (
     Cancelled,
     CutShort,
@@ -17,6 +16,7 @@ from algaenv.model.event import (
     Skipped,
     StepEnded,
 )
+from algaenv.model.kind import Address
 from algaenv.model.plan import Plan, Same
 from algaenv.model.probe import (
     BrokenHandler,

@@ -11,7 +11,6 @@ import pytest
 
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.manifest.model import Endpoint, Manifest
-from algaenv.model.address import Address
 from algaenv.model.event import (
     Cancelled,
     Done,
@@ -23,6 +22,7 @@ from algaenv.model.event import (
     StepWaiting,
 )
 from algaenv.model.intent import ExtensionIntent, NamedImage, PullRef
+from algaenv.model.kind import Address
 from algaenv.model.lock import Lock, LockedExtension
 from algaenv.model.plan import Plan, Verb
 from algaenv.model.probe import BrokenHandler, NotYet, PrewarmRequest, Probe, ProbeResult, Yes

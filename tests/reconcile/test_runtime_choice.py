@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from algaenv.dependencies import Request, SavedState
-from algaenv.model.address import Address
 from algaenv.model.intent import RuntimeChoice
+from algaenv.model.kind import Address
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Conflict, EngineGone
 from algaenv.model.resource import Present

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.drivers.state.identity import identify
+from algaenv.drivers.state.state_dir import identify
 from tests.scenario.project import Project, drained, interrupt, killed_at, page, until
 
 

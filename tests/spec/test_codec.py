@@ -33,7 +33,7 @@ from algaenv.model.intent import (
 )
 from algaenv.model.problem import Problem, Where
 from algaenv.model.secret import Secret
-from algaenv.spec.codec import class_table, decode, encode
+from algaenv.spec.cache import class_table, decode, encode
 
 TEXT = st.text(max_size=6)
 JSON = st.recursive(

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from algaenv.spec.document import Document
-from algaenv.spec.extension_fields import EXTENSIONS_KEY, FREE_FORM_KEYS
 from algaenv.spec.gateway import GatewaySpec
 from algaenv.spec.load import load
 from algaenv.spec.services import (
@@ -21,6 +20,7 @@ from algaenv.spec.services import (
     RunnerSpec,
     StoreSpec,
 )
+from algaenv.spec.variables import EXTENSIONS_KEY, FREE_FORM_KEYS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "spec.md").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from algaenv.model.intent import Profile
-from algaenv.spec.stacks import profile
+from algaenv.spec.paths import profile
 
 ACCESS, SECRET = "access-key.1", "secret/key+1=~#$%"
 PASSWORD = "pass;word#%[1]{2}"

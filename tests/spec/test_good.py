@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from algaenv.spec.codec import encode
+from algaenv.spec.cache import encode
 from algaenv.spec.load import load
-from algaenv.spec.stacks import profile, profile_names
+from algaenv.spec.paths import profile, profile_names
 
 GOOD = Path(__file__).parent / "good"
 ENVIRON: Mapping[str, str] = {

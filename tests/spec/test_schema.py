@@ -13,9 +13,8 @@ from jsonschema import Draft7Validator
 
 from algaenv.model.problem import SpecError
 from algaenv.spec.load import load
-from algaenv.spec.paths import SPEC_FILE
+from algaenv.spec.paths import SPEC_FILE, names_in, stacks_root
 from algaenv.spec.schema import schema, text
-from algaenv.spec.stacks import names_in, stacks_root
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

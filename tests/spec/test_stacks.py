@@ -10,15 +10,15 @@ import pytest
 from algaenv.model.problem import SpecError
 from algaenv.spec.diagnostics import Diagnostics
 from algaenv.spec.merge import real_path
-from algaenv.spec.paths import SPEC_FILE
-from algaenv.spec.resolve.engines import EngineRegistry
-from algaenv.spec.services import ManagedSpec
-from algaenv.spec.stacks import (
+from algaenv.spec.paths import (
+    SPEC_FILE,
     names_in,
     profile,
     profile_names,
     stacks_root,
 )
+from algaenv.spec.resolve.engines import EngineRegistry
+from algaenv.spec.services import ManagedSpec
 
 STORES = ("silo", "minio", "rustfs", "rclone")
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from algaenv.model.problem import Problem, SpecError
 from algaenv.spec.cache import load_cached
+from algaenv.spec.diagnostics import shorten
 from algaenv.spec.load import LoadedSpec, load
-from algaenv.spec.suggest import shorten
 from algaenv.spec.variables import Expansion
 
 ENVIRON = {"FULL": "full", "EMPTY": "", "OTHER": "other"}

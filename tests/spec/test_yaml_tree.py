@@ -6,8 +6,7 @@ import pytest
 
 from algaenv.model.problem import Where
 from algaenv.spec.diagnostics import Diagnostics
-from algaenv.spec.nodes import SourceMap, to_plain
-from algaenv.spec.scalars import resolve_scalar
+from algaenv.spec.nodes import SourceMap, resolve_scalar, to_plain
 from algaenv.spec.yaml_tree import parse_yaml
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from algaenv.bundle.diagnostics import quoted
-from algaenv.bundle.ids import LOCAL_PUBLISHER, slug
+from algaenv.bundle.layout import LOCAL_PUBLISHER, slug
 from algaenv.bundle.manifest import capabilities
 from algaenv.bundle.manifest.fields import FieldReader, JsonReport, dotted, strings_of
 from algaenv.bundle.manifest.json_text import Path

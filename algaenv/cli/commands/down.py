@@ -106,7 +106,7 @@ def _deleted_data(application: UseCases, request: Request) -> str:
 
 def _orphaned_states(spec: Path) -> str:
     """The states of moved or copied checkouts in this directory, which are deleted too."""
-    from algaenv.drivers.state.identity import find_orphaned_states, identify
+    from algaenv.drivers.state.state_dir import find_orphaned_states, identify
     from algaenv.reconcile.relocation import size_text
 
     left = [it for it in find_orphaned_states(identify(spec, "")) if not it.here]

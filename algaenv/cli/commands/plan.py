@@ -71,7 +71,7 @@ def run(invocation: Invocation) -> ExitCode:
 
         invocation.print_json(shape_of_plan(plan, tuple(warnings)))
     else:
-        from algaenv.cli.output.plan_text import plan_text
+        from algaenv.cli.output.text import plan_text
 
         invocation.print_result(plan_text(plan, invocation.terminal.out_paint) + "\n")
         if plan.changes and plan_exit_code(plan, detailed=False) is not ExitCode.RESOURCE:

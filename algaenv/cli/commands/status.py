@@ -70,7 +70,7 @@ def run(invocation: Invocation) -> ExitCode:
 
 
 def _print_variables(invocation: Invocation, status: Status) -> None:
-    from algaenv.cli.output.status_text import env_text
+    from algaenv.cli.output.text import env_text
     from algaenv.model.problem import NotReady, Problem
 
     if not status.variables:
@@ -85,7 +85,7 @@ def _print_variables(invocation: Invocation, status: Status) -> None:
 
 
 def _print_table(invocation: Invocation, status: Status) -> None:
-    from algaenv.cli.output.status_text import all_ready, nothing_there, status_text
+    from algaenv.cli.output.text import all_ready, nothing_there, status_text
 
     terminal = invocation.terminal
     text = status_text(status, terminal.out_paint, width=terminal.width, verbose=invocation.verbose)

@@ -90,7 +90,7 @@ def _needs_confirmation(report: Report) -> bool:
 
 def _print_status(invocation: Invocation, status: Status) -> None:
     """Print the addresses and the next commands."""
-    from algaenv.cli.output.status_text import status_text
+    from algaenv.cli.output.text import status_text
 
     terminal = invocation.terminal
     text = status_text(

@@ -19,7 +19,6 @@ from algaenv.cli.output.lines import (
 from algaenv.cli.output.reducer import ResolvingRow, RunState, reduce
 from algaenv.cli.output.streams import write_from_signal
 from algaenv.cli.output.terminal import PLAIN, Paint
-from algaenv.model.address import Address
 from algaenv.model.event import (
     Event,
     Reported,
@@ -32,6 +31,7 @@ from algaenv.model.event import (
     StepWaiting,
     Warned,
 )
+from algaenv.model.kind import Address
 
 WAITING_INTERVAL = 5.0
 """Seconds between two lines about the same wait."""

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.address import Address
 from algaenv.model.event import (
     Event,
     Planned,
@@ -25,6 +24,7 @@ from algaenv.model.event import (
     StepWaiting,
     Warned,
 )
+from algaenv.model.kind import Address
 from algaenv.model.plan import Step
 from algaenv.model.problem import Problem
 

@@ -4,36 +4,44 @@ A `plan` builds too, and must change nothing: the command runs in a copy below t
 state directory, so nothing in the author's tree is written. What the command makes stays in the
 copy, so that a tool that builds incrementally still does, until the author deletes something: what
 was made of that must not be packed. When nothing changed, nothing runs.
+
+What the command prints is written to its log, and reported line by line as progress.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
+import re
 import select
 import signal
-import stat
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
-from algaenv.bundle.value import dataclass
 from algaenv.drivers.build import file_tree
-from algaenv.drivers.build.file_tree import Stamp
-from algaenv.drivers.build.output import BuildOutput
-from algaenv.drivers.state import environment_lock, private_files, state_dir
-from algaenv.model.intent import BuildIntent, ExtensionIntent
+from algaenv.drivers.build.workspace import (
+    BuildJob,
+    WorkspaceState,
+    build_key,
+    make_job,
+    mirror,
+    scan_workspace,
+    state_after_mirroring,
+    state_while_mirroring,
+)
+from algaenv.drivers.state import environment_lock, private_files
+from algaenv.model.intent import ExtensionIntent
 from algaenv.model.lock import Environment
-from algaenv.model.problem import Problem, ResolveError
+from algaenv.model.problem import ResolveError
 from algaenv.reconcile.protocols import OnProgress
 from algaenv.system import processes
 
 if TYPE_CHECKING:
     import subprocess
+
 
 MARK: Final = "ALGAENV_BUILD"
 """The variable by which the processes of a build are found; its value is the build directory."""
@@ -43,6 +51,17 @@ _NOT_FOUND = 127
 """With which a shell ends that does not find the program."""
 _PAUSE = 0.05
 _GRACE = 2.0
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
+_TAIL = 20
+_LONGEST_LINE = 400
+_LOOKED_AT = 4 * _LONGEST_LINE
+"""Bytes at the end of a line that are examined."""
+_BURST = 1_000
+"""Lines that are reported in one burst."""
+_LINES_A_SECOND = 200
+_LOG_HEAD = 1024 * 1024
+_LOG_TAIL = 1024 * 1024
+"""Bytes of the beginning and of the end that the log keeps."""
 
 
 def build(
@@ -64,7 +83,7 @@ def build(
     """
     if intent.build is None:
         return Path(intent.source)
-    job = _job(intent, intent.build, environment, environ)
+    job = make_job(intent, intent.build, environment, environ)
     with private_files.translate_os_errors(job.build_directory):
         job.build_directory.mkdir(mode=private_files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
     with environment_lock.exclusive_file_lock(
@@ -76,79 +95,23 @@ def build(
     return job.place
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    intent: ExtensionIntent
-    build: BuildIntent
-    workspace: Path
-    build_directory: Path
-    log: Path
-    below: str
-    """The extension's source, relative to the workspace."""
-    environ: Mapping[str, str] = field(repr=False)
-
-    @property
-    def tree(self) -> Path:
-        return self.build_directory / "tree"
-
-    @property
-    def place(self) -> Path:
-        return self.tree / self.below
-
-    @property
-    def shown(self) -> str:
-        return self.build.command[0] if self.build.shell else " ".join(self.build.command)
-
-    def problem(self, code: str, why: str, hint: str, detail: Sequence[str] = ()) -> ResolveError:
-        summary = f"cannot build {self.intent.name}: {why}"
-        return ResolveError(Problem(code, summary, hint, self.intent.where, tuple(detail)))
-
-    def cancelled(self) -> ResolveError:
-        return self.problem("build-cancelled", "the run was interrupted", "run `algaenv up` again")
-
-
-def _job(
-    intent: ExtensionIntent,
-    build: BuildIntent,
-    environment: Environment,
-    environ: Mapping[str, str],
-) -> _Job:
-    workspace = os.path.realpath(build.workspace)
-    below = os.path.relpath(os.path.realpath(intent.source), workspace)
-    base = Path(os.path.realpath(state_dir.open_state_dir(environment)))
-    job = _Job(
-        intent=intent,
-        build=build,
-        workspace=Path(workspace),
-        build_directory=base / "build" / intent.name,
-        log=base / "logs" / f"build-{intent.name}.log",
-        below=below,
-        environ=environ,
-    )
-    if Path(below).parts[:1] == (os.pardir,):
-        raise job.problem(
-            "build-workspace",
-            f"its source is not inside its workspace {workspace}",
-            "name a workspace that holds the source, or leave it out",
-        )
-    return job
-
-
-def _build_if_changed(job: _Job, on_progress: OnProgress, cancelled: Callable[[], bool]) -> None:
+def _build_if_changed(
+    job: BuildJob, on_progress: OnProgress, cancelled: Callable[[], bool]
+) -> None:
     running = job.build_directory / "running"
     if running.exists():
         processes.kill_with_variable(MARK, str(job.build_directory))
-    known = _WorkspaceState.read(job.build_directory)
-    seen = _scan_workspace(job, known)
+    known = WorkspaceState.read(job.build_directory)
+    seen = scan_workspace(job, known)
     build = job.build
     command = [build.command, build.shell, job.below, sorted(build.environment.items())]
-    key = _build_key(seen, command)
+    key = build_key(seen, command)
     if known.key != key or known.made != file_tree.tree_digest(job.tree):
         # Until all has ended well nothing counts as built. Whatever may be in the tree is on record
         # before it gets there: what the author deletes is taken out again however a run ends.
-        _state_while_mirroring(known, seen).write(job.build_directory)
-        _mirror(job, known, seen)
-        _state_after_mirroring(known, seen).write(job.build_directory)
+        state_while_mirroring(known, seen).write(job.build_directory)
+        mirror(job, known, seen)
+        state_after_mirroring(known, seen).write(job.build_directory)
         private_files.write_private(running, b"")
         try:
             _run(job, on_progress, cancelled)
@@ -159,178 +122,7 @@ def _build_if_changed(job: _Job, on_progress: OnProgress, cancelled: Callable[[]
         seen.write(job.build_directory)
 
 
-def _state_while_mirroring(known: _WorkspaceState, seen: _WorkspaceState) -> _WorkspaceState:
-    """While the tree is brought up to date: all that was in it, and all that will be."""
-    files = dict.fromkeys(
-        known.files.keys() | seen.files.keys(), (file_tree.UNRELIABLE_STAMP, 0, "")
-    )
-    files |= {it: was for it, was in known.files.items() if seen.files.get(it, was)[1:] == was[1:]}
-    directories = sorted({*known.directories, *seen.directories})
-    return _WorkspaceState(files, {**known.links, **seen.links}, directories)
-
-
-def _state_after_mirroring(known: _WorkspaceState, seen: _WorkspaceState) -> _WorkspaceState:
-    """Once it is: what is new in it is copied again after a build that fails and may have
-    changed it."""
-    files = {
-        it: about
-        if (was := known.files.get(it)) is not None and was[1:] == about[1:]
-        else (file_tree.UNRELIABLE_STAMP, 0, "")
-        for it, about in seen.files.items()
-    }
-    return _WorkspaceState(files, seen.links, seen.directories)
-
-
-@dataclass(slots=True)
-class _WorkspaceState:
-    """What is known of a workspace: file → stamp, mode and SHA-256; link → what it leads to."""
-
-    files: dict[str, tuple[Stamp, int, str]] = field(default_factory=dict)
-    links: dict[str, str] = field(default_factory=dict)
-    directories: list[str] = field(default_factory=list)
-    key: str = ""
-    """Of the build that last ended well; empty when none did since the tree was touched."""
-    made: str = ""
-    """The state it left the tree in."""
-
-    @classmethod
-    def read(cls, build_directory: Path) -> _WorkspaceState:
-        try:
-            state = cls(**json.loads(private_files.read_private(build_directory / "state.json")))
-            state.files = {
-                path: ((int(a), int(b), int(c), int(d)), int(mode), str(sha))
-                for path, ((a, b, c, d), mode, sha) in state.files.items()
-            }
-            _build_key(state, [])
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
-            return cls()
-        return state
-
-    def write(self, build_directory: Path) -> None:
-        fields = {name: getattr(self, name) for name in self.__slots__}
-        private_files.write_private(build_directory / "state.json", json.dumps(fields).encode())
-
-
-def _scan_workspace(job: _Job, known: _WorkspaceState) -> _WorkspaceState:
-    """The workspace as it is; only files whose stamp is new or too young are read."""
-    now = time.time_ns()
-    seen = _WorkspaceState(key=known.key, made=known.made)
-    try:
-        for found in file_tree.walk(str(job.workspace)):
-            match found.kind:
-                case "directory":
-                    seen.directories.append(found.path)
-                case "dependencies":
-                    seen.links[found.path] = found.full
-                case "link":
-                    seen.links[found.path] = _mirrored_link_target(job, found)
-                case "file":
-                    stamp = file_tree.stamp_of(found.status)
-                    mode = stat.S_IMODE(found.status.st_mode)
-                    kept = known.files.get(found.path)
-                    sha = kept[2] if kept and kept[0] == stamp else file_tree.sha256_of(found.full)
-                    reliable = file_tree.is_stamp_reliable(stamp, now)
-                    believed = stamp if reliable else file_tree.UNRELIABLE_STAMP
-                    seen.files[found.path] = (believed, mode, sha)
-    except OSError as error:
-        raise _unreadable(job, error) from error
-    return seen
-
-
-def _mirrored_link_target(job: _Job, link: file_tree.TreeEntry) -> str:
-    """Where a link leads in the mirror: to its place there, or to what is outside the workspace."""
-    text = str(Path(link.full).readlink())
-    target = os.path.realpath(link.full)
-    if not target.startswith(f"{job.workspace}{os.sep}"):
-        return target
-    inside = os.path.relpath(target, job.workspace)
-    return str(job.tree / inside) if Path(text).is_absolute() else text
-
-
-def _build_key(seen: _WorkspaceState, command: Sequence[object]) -> str:
-    """Changes with everything a build depends on."""
-    files = sorted((path, mode & 0o111, sha) for path, (_, mode, sha) in seen.files.items())
-    text = json.dumps([files, sorted(seen.links.items()), sorted(seen.directories), command])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _mirror(job: _Job, known: _WorkspaceState, seen: _WorkspaceState) -> None:
-    """Bring the author's changes into the tree; what the build made there is left alone.
-
-    Nothing is written or removed through a link: one that the build made may lead anywhere.
-    """
-    tree = job.tree
-    with private_files.translate_os_errors(tree):
-        for directory in ("", *sorted(seen.directories)):
-            path = tree / directory
-            if path.is_symlink() or not path.is_dir():
-                private_files.remove_path(path)
-                path.mkdir(mode=private_files.PRIVATE_DIRECTORY)
-        gone = (known.files.keys() | known.links.keys()) - seen.files.keys() - seen.links.keys()
-        if known.files.keys() - seen.files.keys() or known.links.keys() - seen.links.keys():
-            _remove_build_results(tree, seen)
-        for name in sorted(gone) + sorted(set(known.directories) - {*seen.directories})[::-1]:
-            path = tree / name
-            if os.path.realpath(path.parent) == str(path.parent):
-                with contextlib.suppress(OSError):
-                    path.unlink() if name in gone else path.rmdir()
-        for name, target in seen.links.items():
-            path = tree / name
-            if not path.is_symlink() or str(path.readlink()) != target:
-                private_files.remove_path(path)
-                path.symlink_to(target)
-    for name, about in seen.files.items():
-        kept = known.files.get(name)
-        if kept is None or kept[1:] != about[1:] or not (tree / name).is_file():
-            _copy(job, name, about[1])
-
-
-def _remove_build_results(tree: Path, seen: _WorkspaceState) -> None:
-    """Take out what the build made, for some of it may come from what the author has deleted.
-
-    A command that copies a directory copies nothing away. Installed dependencies and caches that
-    say so stay: no bundle is packed from them.
-    """
-    emptied = []
-    for found in list(file_tree.walk(str(tree))):
-        if found.kind == "directory":
-            emptied.append(found.full)
-        elif found.kind != "dependencies" and not (
-            found.path in seen.files or found.path in seen.links
-        ):
-            private_files.remove_path(Path(found.full))
-    for directory in reversed(emptied):
-        if os.path.relpath(directory, tree) not in seen.directories:
-            with contextlib.suppress(OSError):
-                Path(directory).rmdir()
-
-
-def _copy(job: _Job, name: str, mode: int) -> None:
-    import shutil
-
-    target = job.tree / name
-    try:
-        source = open(job.workspace / name, "rb", opener=file_tree.open_no_follow)  # noqa: SIM115
-    except OSError as error:
-        raise _unreadable(job, error) from error
-    with source, private_files.translate_os_errors(target):
-        private_files.remove_path(target)
-        with target.open("xb") as copy:
-            shutil.copyfileobj(source, copy)
-        status = os.fstat(source.fileno())
-        target.chmod(mode | stat.S_IRUSR | stat.S_IWUSR)
-        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _unreadable(job: _Job, error: OSError) -> ResolveError:
-    return job.problem(
-        "build-unreadable",
-        f"{error.filename or job.workspace}: {error.strerror or error}",
-        "let the current user read the whole workspace",
-    )
-
-
-def _run(job: _Job, on_progress: OnProgress, cancelled: Callable[[], bool]) -> None:
+def _run(job: BuildJob, on_progress: OnProgress, cancelled: Callable[[], bool]) -> None:
     """Run the command and see it end well; however it ends, nothing of it stays running."""
     on_progress(f"$ {job.shown}")
     with private_files.translate_os_errors(job.log):
@@ -354,7 +146,7 @@ def _run(job: _Job, on_progress: OnProgress, cancelled: Callable[[], bool]) -> N
     _raise_on_failure(job, process.returncode, output.tail)
 
 
-def _start(job: _Job) -> subprocess.Popen[bytes]:
+def _start(job: BuildJob) -> subprocess.Popen[bytes]:
     import subprocess
 
     argv = ["/bin/sh", "-c", job.shown] if job.build.shell else list(job.build.command)
@@ -378,7 +170,7 @@ def _start(job: _Job) -> subprocess.Popen[bytes]:
 
 
 def _wait_for_end(
-    job: _Job,
+    job: BuildJob,
     process: subprocess.Popen[bytes],
     handle: int,
     output: BuildOutput,
@@ -422,7 +214,7 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
         os.killpg(process.pid, number)
 
 
-def _raise_on_failure(job: _Job, code: int, tail: Sequence[str]) -> None:
+def _raise_on_failure(job: BuildJob, code: int, tail: Sequence[str]) -> None:
     if code == _NOT_FOUND and job.build.shell:
         raise _program_missing(job, f"`{job.shown}` ended with exit code {code}", tail)
     if code:
@@ -431,6 +223,114 @@ def _raise_on_failure(job: _Job, code: int, tail: Sequence[str]) -> None:
         raise job.problem("build-failed", f"`{job.shown}` ended with {how}", hint, tail)
 
 
-def _program_missing(job: _Job, why: str, tail: Sequence[str]) -> ResolveError:
+def _program_missing(job: BuildJob, why: str, tail: Sequence[str]) -> ResolveError:
     hint = "install the program that its command names, or correct the command"
     return job.problem("build-program-missing", why, hint, tail)
+
+
+class BuildOutput:
+    """Takes the output of a command block by block; writes a log and reports lines.
+
+    The log keeps the beginning and the end of a long output. Progress is limited to a rate that
+    a person can follow: a build may print faster than lines can be handled.
+    """
+
+    def __init__(
+        self, tree: Path, workspace: Path, log: IO[bytes], on_progress: OnProgress
+    ) -> None:
+        self._paths = _PathRewriter(tree, workspace)
+        self._log = log
+        self._on_progress = on_progress
+        self._rest = b""
+        self._last: deque[bytes] = deque(maxlen=_TAIL)
+        self._logged = 0
+        self._held = bytearray()
+        self._left_out = 0
+        self._budget = float(_BURST)
+        self._last_emit = time.monotonic()
+        self._suppressed = False
+
+    @property
+    def tail(self) -> list[str]:
+        """The last lines, fit to be shown."""
+        return [_printable(line) for line in self._last]
+
+    def write(self, chunk: bytes) -> None:
+        """The next block."""
+        block = self._rest + chunk
+        end = block.rfind(b"\n") + 1
+        if not end and len(block) > _CHUNK:
+            end = len(block)
+        block, self._rest = block[:end], block[end:]
+        if block:
+            self._emit(self._paths.shown(block))
+
+    def end(self) -> None:
+        """What is left of it. Repeating it does nothing."""
+        rest, self._rest = self._rest, b""
+        if rest:
+            self._emit(self._paths.shown(rest))
+        held, self._held = bytes(self._held), bytearray()
+        if self._left_out:
+            held = b"\n[%d bytes left out here]\n" % self._left_out + held
+            self._left_out = 0
+        with contextlib.suppress(OSError):
+            self._log.write(held)
+        if self._suppressed and self._last:
+            self._on_progress(self.tail[-1])
+            self._suppressed = False
+
+    def _emit(self, block: bytes) -> None:
+        self._write_log(block)
+        # Only as many lines of a block are split as may be reported.
+        now = time.monotonic()
+        self._budget = min(self._budget + (now - self._last_emit) * _LINES_A_SECOND, _BURST)
+        self._last_emit = now
+        most = max(int(self._budget), _TAIL)
+        lines = block.removesuffix(b"\n").rsplit(b"\n", most)[-most:]
+        self._last.extend(lines[-_TAIL:])
+        for line in lines[-int(self._budget) :] if self._budget >= 1 else ():
+            self._budget -= 1
+            self._on_progress(_printable(line))
+        self._suppressed = self._budget < 1
+
+    def _write_log(self, block: bytes) -> None:
+        """Into the log: the beginning at once, of what follows only the last."""
+        head = block[: max(_LOG_HEAD - self._logged, 0)]
+        self._logged += len(head)
+        with contextlib.suppress(OSError):  # A full disk shows in the build itself.
+            self._log.write(head)
+        self._held += block[len(head) :]
+        if len(self._held) > 2 * _LOG_TAIL:
+            too_many = len(self._held) - _LOG_TAIL
+            self._left_out += too_many
+            del self._held[:too_many]
+
+
+def _printable(line: bytes) -> str:
+    """A line as it looked last where a tool redraws it, and without its colours."""
+    shown = line[-_LOOKED_AT:].rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace")
+    text = "".join(it for it in _ESCAPES.sub("", shown) if it.isprintable() or it == "\t")
+    return text[:_LONGEST_LINE]
+
+
+class _PathRewriter:
+    """Spells files of the mirror as their author knows them; what the build made keeps its path."""
+
+    def __init__(self, tree: Path, workspace: Path) -> None:
+        self._tree = os.fsencode(tree)
+        self._workspace = os.fsencode(workspace)
+        self._path = re.compile(re.escape(self._tree) + rb"((?:/[^\s:'\"`()\[\]{}<>,;|\x1b]+)?)")
+        self._known: dict[bytes, bool] = {}
+
+    def shown(self, block: bytes) -> bytes:
+        """The same with those paths put right."""
+        if self._tree not in block:
+            return block
+        return self._path.sub(self._spelled, block)
+
+    def _spelled(self, found: re.Match[bytes]) -> bytes:
+        below = found[1]
+        if below not in self._known and len(self._known) < _TAIL * 100:
+            self._known[below] = os.path.lexists(self._workspace + below.rstrip(b"/."))
+        return self._workspace + below if self._known.get(below) else found[0]

@@ -115,12 +115,12 @@ class CachingBundleBuilder:
 
     def registry_id(self, intent: ExtensionIntent) -> str | None:
         """See the protocol: read from the source, which need not be in order otherwise."""
-        from algaenv.bundle import ids
+        from algaenv.bundle import layout
 
         manifest = _read_manifest(Path(intent.source))
         if manifest is None:
             return None
-        return ids.registry_id(manifest.publisher or LOCAL_PUBLISHER, manifest.name)
+        return layout.registry_id(manifest.publisher or LOCAL_PUBLISHER, manifest.name)
 
 
 @dataclass(frozen=True, slots=True)

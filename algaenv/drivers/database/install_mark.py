@@ -11,7 +11,7 @@ from dataclasses import field
 from typing import Any
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.address import Address
+from algaenv.model.kind import Address
 from algaenv.model.resource import Inputs, Json
 
 

@@ -11,18 +11,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from algaenv.bundle.value import dataclass
-from algaenv.drivers.database import deletes, preconditions, queries
+from algaenv.drivers.database import deletes, queries, release_checks
 from algaenv.drivers.database.install_mark import InstallMark
 from algaenv.drivers.database.queries import ENDPOINT_TABLE, REQUIRED_COLUMNS
 from algaenv.drivers.database.rows import InstallRow, RowSet, parse_rows
 from algaenv.drivers.database.session import DatabaseSession, lock_rows
 from algaenv.drivers.database.upserts import ReleaseWriter, UpsertedRow
-from algaenv.drivers.resource_spec import spec_as
 from algaenv.drivers.retry import retry_unavailable
-from algaenv.model.address import Address
 from algaenv.model.content import ReleaseSpec
+from algaenv.model.kind import Address
 from algaenv.model.problem import Conflict, Problem, Refused
-from algaenv.model.resource import Present, Resource
+from algaenv.model.resource import Present, Resource, spec_as
 from algaenv.reconcile.protocols import OnProgress
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class _ReleaseTransaction:
         before = rows.installed(self.body.tenant_id, self.body.registry_id)
         self._check(rows, before, may_take_over=may_take_over)
         writer = ReleaseWriter(self.connection, self.body, self._now())
-        if before is not None and not preconditions.has_manifest_name(before, self.body):
+        if before is not None and not release_checks.has_manifest_name(before, self.body):
             writer.rename(before.registry)
         registry = writer.registry()
         self._check_registry(registry.id)
@@ -102,7 +101,7 @@ class _ReleaseTransaction:
 
     def _columns(self) -> dict[str, list[str]]:
         live = queries.read_columns(self.connection, [*REQUIRED_COLUMNS, ENDPOINT_TABLE])
-        lost = preconditions.schema_problem(live)
+        lost = release_checks.schema_problem(live)
         if lost is not None:
             raise Refused(lost)
         return live
@@ -129,7 +128,7 @@ class _ReleaseTransaction:
         return parse_rows(answer, with_endpoints=with_endpoints)
 
     def _check(self, rows: RowSet, before: InstallRow | None, *, may_take_over: bool) -> None:
-        objections = preconditions.release_problems(self.body, rows, self.environment)
+        objections = release_checks.release_problems(self.body, rows, self.environment)
         if objections:
             raise Conflict(*objections)
         ours = before is None or before.made_by(self.environment)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from algaenv.drivers.database.queries import read_columns
 from algaenv.drivers.database.session import DatabaseSession
 from algaenv.drivers.retry import retry_unavailable
-from algaenv.model.address import Address
+from algaenv.model.kind import Address
 from algaenv.model.problem import Failed, Problem
 from algaenv.model.resource import Present, Resource
 from algaenv.reconcile.protocols import OnProgress

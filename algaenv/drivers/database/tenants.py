@@ -10,13 +10,12 @@ from typing import Any
 
 from algaenv.bundle.value import dataclass
 from algaenv.drivers.database.session import DatabaseSession
-from algaenv.drivers.resource_spec import spec_as
 from algaenv.drivers.retry import retry_unavailable
-from algaenv.model.address import Address
 from algaenv.model.content import ContentIds, TenantSpec
 from algaenv.model.intent import Intent, ManagedDatabase
+from algaenv.model.kind import Address
 from algaenv.model.problem import Problem
-from algaenv.model.resource import Present, Resource
+from algaenv.model.resource import Present, Resource, spec_as
 from algaenv.reconcile.protocols import OnProgress
 
 PRODUCT = "psa"

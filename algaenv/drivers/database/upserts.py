@@ -13,10 +13,10 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from algaenv.bundle import ids
+from algaenv.bundle import layout
 from algaenv.bundle.manifest import capabilities
 from algaenv.bundle.value import dataclass
-from algaenv.drivers.database.drift import INLINE_ALGORITHM, encode_secrets
+from algaenv.drivers.database.release_checks import INLINE_ALGORITHM, encode_secrets
 from algaenv.model.content import ReleaseSpec
 from algaenv.model.resource import Json
 
@@ -73,7 +73,7 @@ class ReleaseWriter:
     def version(self, registry: str) -> UpsertedRow:
         """The manifest, as Alga's publish step stores it."""
         manifest = self.body.manifest
-        derived = ids.version_id(self.body.publisher, manifest.name, manifest.version)
+        derived = layout.version_id(self.body.publisher, manifest.name, manifest.version)
         ui = manifest.ui_row()
         return self._upsert(
             "INSERT INTO extension_version (id, registry_id, version, runtime, main_entry, api,"
@@ -103,7 +103,7 @@ class ReleaseWriter:
         and breaks ties differently in different places; so none of these may be left.
         """
         body, manifest = self.body, self.body.manifest
-        derived = ids.bundle_id(body.publisher, manifest.name, manifest.version, body.digest)
+        derived = layout.bundle_id(body.publisher, manifest.name, manifest.version, body.digest)
         values = {
             "id": self._candidate("extension_bundle", derived),
             "version": version,
@@ -146,7 +146,7 @@ class ReleaseWriter:
     def install(self, registry: str, version: str, status: Mapping[str, Json]) -> str:
         """The installation itself; its id."""
         body = self.body
-        derived = ids.install_id(body.tenant_id, body.publisher, body.manifest.name)
+        derived = layout.install_id(body.tenant_id, body.publisher, body.manifest.name)
         return self._upsert(
             "INSERT INTO tenant_extension_install (id, tenant_id, registry_id, version_id,"
             " granted_caps, config, is_enabled, status, runner_status, created_at, updated_at)"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
-from algaenv.bundle.ids import UUID_PATTERN
+from algaenv.bundle.layout import UUID_PATTERN
 from algaenv.gateway.apis.api_endpoint import (
     ApiCall,
     ApiError,

@@ -32,8 +32,7 @@ import anyio
 
 from algaenv.bundle.archive import unpack
 from algaenv.bundle.digest import Digest
-from algaenv.bundle.layout import bundle_key
-from algaenv.bundle.limits import Limits
+from algaenv.bundle.layout import Limits, bundle_key
 from algaenv.runner.bundles.store import DOWNLOAD_SECONDS, Store, StoreError
 from algaenv.runner.locks import SingleFlight, bundle_lock_path, file_lock, try_file_lock
 from algaenv.runner.observability.metrics import BundleLabel

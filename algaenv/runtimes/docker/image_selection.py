@@ -53,8 +53,7 @@ from algaenv.runtimes.docker.specs import (
 )
 from algaenv.runtimes.memo import Memo
 from algaenv.runtimes.services import ServiceName
-from algaenv.spec.paths import is_directory
-from algaenv.spec.stacks import stacks_root
+from algaenv.spec.paths import is_directory, stacks_root
 
 PYTHON_BASE: Final = PulledImage(("docker.io/library/python",), "3.12-slim", None)
 _BUILT_HERE: Final = "made on this machine"

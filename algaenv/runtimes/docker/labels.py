@@ -12,7 +12,7 @@ from typing import Final
 
 from algaenv import __version__
 from algaenv.bundle.value import dataclass
-from algaenv.model.address import Address
+from algaenv.model.kind import Address
 from algaenv.model.lock import Environment
 from algaenv.model.resource import Inputs, Resource
 

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit, urlunsplit
 import algaenv
 from algaenv.bundle.value import dataclass
 from algaenv.model import kind
-from algaenv.model.address import Tier
 from algaenv.model.intent import BundledGateway, ExternalDatabase, Profile
+from algaenv.model.kind import Tier
 from algaenv.model.lock import LOOPBACK, Lock
 from algaenv.model.resource import Json, Resource, ServiceEngine
 from algaenv.model.secret import Secret

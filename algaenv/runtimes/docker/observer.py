@@ -13,8 +13,7 @@ from typing import Final
 from urllib.parse import quote
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.address import Address
-from algaenv.model.kind import CONTAINER, VOLUME
+from algaenv.model.kind import CONTAINER, VOLUME, Address
 from algaenv.model.resource import Absent, Json, Observation, Present, Resource
 from algaenv.runtimes.docker import labels
 from algaenv.runtimes.docker.engine import Engine, as_list, as_map, as_texts

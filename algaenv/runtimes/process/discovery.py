@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.address import Address
+from algaenv.model.kind import Address
 from algaenv.model.lock import Environment
 from algaenv.model.problem import AlgaenvError, Failed, Problem, left_behind
 from algaenv.runtimes.process.layout import TEMPORARY_PREFIX, Layout, service_lock

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.address import Address
+from algaenv.model.kind import Address
 from algaenv.model.problem import Conflict, Failed, Problem
 from algaenv.system import locks
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 import algaenv
-from algaenv.model.address import Address, Tier
 from algaenv.model.intent import BundledGateway, ManagedDatabase
+from algaenv.model.kind import Address, Tier
 from algaenv.model.lock import LOOPBACK, Lock
 from algaenv.model.resource import Json, Resource, ServiceEngine
 from algaenv.reconcile.protocols import Lowered

@@ -10,14 +10,13 @@ from typing import Literal
 from algaenv.bundle.value import dataclass
 from algaenv.model.intent import Profile, PullRef
 from algaenv.model.problem import Where
-from algaenv.spec.diagnostics import Diagnostics
+from algaenv.spec.diagnostics import Diagnostics, suggestion
 from algaenv.spec.errors import dotted_path, validate_tree
-from algaenv.spec.extension_fields import remove_extension_fields
 from algaenv.spec.nodes import MappingNode, NodePath, SourceMap
+from algaenv.spec.paths import profile_file, profile_names
 from algaenv.spec.services import EngineSpec, ImageSpec, InlineEngine, ProfileFile
-from algaenv.spec.stacks import profile_file, profile_names
-from algaenv.spec.suggest import suggestion
 from algaenv.spec.types import image_reference
+from algaenv.spec.variables import remove_extension_fields
 from algaenv.spec.yaml_tree import decode_text, parse_yaml
 
 Role = Literal["store", "redis", "database"]

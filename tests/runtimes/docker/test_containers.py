@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from algaenv.model.address import Address
+from algaenv.model.kind import Address
 from algaenv.model.plan import Cause, Change, Verb
 from algaenv.model.problem import Conflict, DriverError, Failed
 from algaenv.model.resource import Absent, Present, Resource

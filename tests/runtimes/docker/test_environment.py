@@ -13,7 +13,7 @@ from algaenv.model.lock import Lock
 from algaenv.runtimes.binaries import find
 from algaenv.runtimes.docker.image_selection import container_user
 from algaenv.runtimes.docker.runtime import DockerRuntime
-from algaenv.spec.stacks import profile
+from algaenv.spec.paths import profile
 from tests.contract.conftest import Case, Harness
 from tests.runtimes.locks import make_lock
 

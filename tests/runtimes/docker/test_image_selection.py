@@ -240,7 +240,7 @@ def test_a_lowering_that_changes_nothing_is_repeatable_and_quick(
 
 def test_hands_make_what_was_chosen(engine: Engine, tmp_path: Path) -> None:
     chosen = select(engine, _lock(tmp_path, "build", VALKEY))["redis"]
-    from algaenv.model.address import Address, Tier
+    from algaenv.model.kind import Address, Tier
     from algaenv.model.resource import Resource
 
     resource = Resource(Address("image", "redis"), Tier.SUBSTRATE, {}, chosen.image)

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from algaenv.model.address import Address, Tier
+from algaenv.model.kind import Address, Tier
 from algaenv.model.problem import Failed
 from algaenv.model.resource import Resource
 from algaenv.runtimes.binaries import (
@@ -40,7 +40,7 @@ from algaenv.runtimes.docker.images.recipe import Recipe, load_recipe
 from algaenv.runtimes.docker.images.rootfs import Directory, File, Link, Rootfs, shared_libraries
 from algaenv.runtimes.docker.specs import DockerfileImage, RecipeImage
 from algaenv.runtimes.memo import Memo
-from algaenv.spec.stacks import stacks_root
+from algaenv.spec.paths import stacks_root
 from tests.contract.conftest import until
 from tests.runtimes.docker.conftest import QUIET
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from algaenv.model.address import Address
 from algaenv.model.intent import (
     BundledGateway,
     ContextImage,
@@ -20,6 +19,7 @@ from algaenv.model.intent import (
     Profile,
     PullRef,
 )
+from algaenv.model.kind import Address
 from algaenv.model.lock import Lock
 from algaenv.model.problem import ResolveError
 from algaenv.model.resource import Resource, ServiceEngine

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from algaenv.model.address import Address
+from algaenv.model.kind import Address
 from algaenv.model.problem import Conflict
 from algaenv.model.resource import Absent, Present
 from algaenv.runtimes.docker.specs import NetworkSpec, VolumeSpec

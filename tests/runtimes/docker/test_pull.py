@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.model.address import Address, Tier
+from algaenv.model.kind import Address, Tier
 from algaenv.model.problem import Refused, Unavailable
 from algaenv.model.resource import Resource
 from algaenv.runtimes.binaries import cache_home

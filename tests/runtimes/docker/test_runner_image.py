@@ -19,7 +19,7 @@ import pytest
 from docker.errors import APIError
 
 from algaenv import __version__
-from algaenv.model.address import Address, Tier
+from algaenv.model.kind import Address, Tier
 from algaenv.model.resource import Resource
 from algaenv.runtimes.binaries import cache_home
 from algaenv.runtimes.docker.drivers.images import ImageDriver
@@ -32,7 +32,7 @@ from algaenv.runtimes.docker.images.recipe import PythonPart, Recipe, load_recip
 from algaenv.runtimes.docker.images.rootfs import Directory, File, Rootfs, shared_libraries
 from algaenv.runtimes.docker.specs import DockerfileImage, RecipeImage
 from algaenv.runtimes.memo import Memo
-from algaenv.spec.stacks import stacks_root
+from algaenv.spec.paths import stacks_root
 from tests import guests
 from tests.contract.conftest import until
 from tests.runner.archives import EXTENSION, TENANT, Bundle, bundle

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from algaenv.model.address import Address
+from algaenv.model.kind import Address
 from algaenv.model.problem import Failed
 from algaenv.model.resource import Absent, Json, Present, Resource
 from algaenv.runtimes.docker.drivers import volumes

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from algaenv.model.address import Address, Tier
 from algaenv.model.intent import ExternalDatabase, Profile
+from algaenv.model.kind import Address, Tier
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.resource import Present, Resource
 from algaenv.model.secret import Secret
@@ -25,7 +25,7 @@ from algaenv.runtimes.process.runtime import ProcessRuntime
 from algaenv.runtimes.process.specs import ProcessSpec
 from algaenv.runtimes.process.supervisor import records
 from algaenv.runtimes.process.supervisor.records import Record
-from algaenv.spec.stacks import profile
+from algaenv.spec.paths import profile
 from algaenv.system.processes import Identity
 from tests.runtimes.locks import make_lock
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.model.address import Address, Tier
+from algaenv.model.kind import Address, Tier
 from algaenv.model.problem import Conflict, Failed
 from algaenv.model.resource import Absent, Present, Resource
 from algaenv.runtimes.process.drivers.folders import MARKER

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.model.address import Address
 from algaenv.model.intent import NamedImage, PullRef
+from algaenv.model.kind import Address
 from algaenv.model.problem import ResolveError
 from algaenv.model.secret import Secret
 from algaenv.runtimes.process.specs import ProcessSpec
-from algaenv.spec.stacks import profile
+from algaenv.spec.paths import profile
 from tests.runtimes.locks import GATEWAY
 from tests.runtimes.process.harness import Harness, external, quiet, without_binary
 

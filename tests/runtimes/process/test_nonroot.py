@@ -66,7 +66,7 @@ def interpreter(home: Path) -> str:
     output = ""
     for python in (sys.executable, "/usr/bin/python3"):
         try:
-            tried = run(python, "-c", "import boto3, psycopg, algaenv.spec.stacks", home=home)
+            tried = run(python, "-c", "import boto3, psycopg, algaenv.spec.paths", home=home)
         except OSError as error:
             output = str(error)
             continue

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.model.address import Address
+from algaenv.model.kind import Address
 from algaenv.model.problem import Conflict
 from algaenv.model.resource import Present
 from algaenv.reconcile.converge import PlanResult

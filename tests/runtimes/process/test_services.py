@@ -16,7 +16,7 @@ import psycopg
 import pytest
 import redis
 
-from algaenv.model.address import Address
+from algaenv.model.kind import Address
 from algaenv.model.plan import Cause, Change, Verb
 from algaenv.model.problem import Conflict, Failed
 from algaenv.model.resource import Present

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from algaenv.bundle.ids import UUID_PATTERN
+from algaenv.bundle.layout import UUID_PATTERN
 from algaenv.gateway.apis.api_endpoint import (
     ApiCall,
     ApiError,

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from algaenv.bundle.ids import UUID_PATTERN
+from algaenv.bundle.layout import UUID_PATTERN
 from algaenv.gateway.apis.api_endpoint import ApiResponse, iso_timestamp, to_http
 from algaenv.gateway.apis.scheduler.api import schedule_json
 from algaenv.gateway.apis.scheduler.cron import CronError, next_run

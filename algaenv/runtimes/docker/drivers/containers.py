@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.address import Address
+from algaenv.model.kind import Address
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Conflict, Failed, Problem, Unavailable, is_full
 from algaenv.model.resource import Json, Present, Resource

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
-from algaenv.model.address import Address
+from algaenv.model.kind import Address
 from algaenv.model.problem import Failed, Problem
 from algaenv.model.resource import Present, Resource
 from algaenv.reconcile.protocols import OnProgress
@@ -26,7 +26,7 @@ from algaenv.runtimes.docker.images.rootfs import Rootfs
 from algaenv.runtimes.docker.labels import CONTEXT, IMAGE
 from algaenv.runtimes.docker.specs import DockerfileImage, PulledImage, RecipeImage
 from algaenv.runtimes.memo import Memo
-from algaenv.spec.stacks import stacks_root
+from algaenv.spec.paths import stacks_root
 
 _CHUNK: Final = 1 << 20
 _LAST: Final = 20

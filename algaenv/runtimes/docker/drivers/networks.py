@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from algaenv.model.address import Address
+from algaenv.model.kind import Address
 from algaenv.model.lock import LOOPBACK, Environment
 from algaenv.model.plan import Blocked, Change
 from algaenv.model.problem import Conflict, Problem

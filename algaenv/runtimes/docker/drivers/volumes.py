@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from algaenv.model import kind
-from algaenv.model.address import Address
+from algaenv.model.kind import Address
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Conflict, Failed, Problem
 from algaenv.model.resource import Present, Resource

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from algaenv.bundle.value import dataclass
-from algaenv.model.address import Address
+from algaenv.model.kind import Address
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Conflict, Problem
 from algaenv.model.resource import Inputs, Present, Resource

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import algaenv
-from algaenv.model.address import Address
+from algaenv.model.kind import Address
 from algaenv.model.lock import Environment
 from algaenv.model.plan import Blocked, Change
 from algaenv.model.problem import Conflict, Failed, Problem

@@ -14,14 +14,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, assert_never
 from urllib.parse import urlsplit
 
-from algaenv.drivers.probes.extension import (
+from algaenv.drivers.probe_http import (
     OTHER_BYTES,
+    HttpClient,
+    HttpReply,
     endpoint_answer,
     prewarm_answer,
     prewarm_body,
+    seconds_left,
     user_headers,
 )
-from algaenv.drivers.probes.http import HttpClient, HttpReply, seconds_left
 from algaenv.model.probe import (
     BrokenHandler,
     ExtensionProbe,

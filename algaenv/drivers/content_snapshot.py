@@ -8,12 +8,11 @@ from pathlib import Path
 
 from algaenv.bundle.layout import BundleKey, bundle_key, parse_bundle_key
 from algaenv.bundle.value import dataclass
-from algaenv.drivers.database import preconditions, schema
-from algaenv.drivers.database.drift import drift
+from algaenv.drivers.database import release_checks, schema
+from algaenv.drivers.database.release_checks import drift
 from algaenv.drivers.database.rows import InstallRow, RowSet
 from algaenv.drivers.database.tenants import PRODUCT, TenantRow
-from algaenv.drivers.store.objects import StoredObject, handle_of
-from algaenv.model.address import Address
+from algaenv.drivers.object_store import StoredObject, handle_of
 from algaenv.model.content import (
     BucketSpec,
     BundleSpec,
@@ -22,7 +21,7 @@ from algaenv.model.content import (
     SchemaSpec,
     TenantSpec,
 )
-from algaenv.model.kind import RELEASE
+from algaenv.model.kind import RELEASE, Address
 from algaenv.model.problem import Problem
 from algaenv.model.resource import Absent, Inputs, Observation, Present, Resource, fingerprint
 from algaenv.model.secret import Secret
@@ -69,10 +68,10 @@ class ContentSnapshot:
     def blockers(self, wanted: Sequence[Resource]) -> Mapping[Address, Problem]:
         """What must not be written, and why: it would break something of others."""
         bodies = {r.address: b for r in wanted if isinstance(b := r.body, ReleaseSpec)}
-        twins = preconditions.duplicate_problems(list(bodies.values()))
+        twins = release_checks.duplicate_problems(list(bodies.values()))
         found: dict[Address, Problem] = {}
         for address, body in bodies.items():
-            objections = preconditions.release_problems(body, self.rows, self.environment)
+            objections = release_checks.release_problems(body, self.rows, self.environment)
             if body.extension in twins:
                 found[address] = twins[body.extension]
             elif objections:
@@ -98,7 +97,7 @@ class ContentSnapshot:
                 if install is None:
                     return Absent()
                 renamed = f"the registry row is called {install.publisher}/{install.name}"
-                wrong = () if preconditions.has_manifest_name(install, body) else (renamed,)
+                wrong = () if release_checks.has_manifest_name(install, body) else (renamed,)
                 return self._release(install, resource.address, wrong)
             case _:
                 return Absent()

@@ -1,16 +1,19 @@
-"""The log of an environment: every event of each run that changed something or failed.
+"""Event sinks: their interface, the one that forwards to several, and the log of an environment.
 
-A run that changes nothing writes nothing.
+The log holds every event of each run that changed something or failed. A run that changes nothing
+writes nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from types import TracebackType
+from typing import Protocol, Self, TextIO
 
 from algaenv.cli.output.escape import escape_json, escape_text
 from algaenv.cli.output.json import event_to_json
@@ -20,9 +23,68 @@ MAX_BYTES = 1 << 20
 """Size at which a log is rotated; one older log is kept."""
 
 
+class Sink(Protocol):
+    """Receives the events of a run, one at a time, from any thread."""
+
+    def emit(self, event: Event) -> None:
+        """Handle one event."""
+        ...
+
+    def stopping(self) -> None:
+        """The run was asked to stop. May be called in a signal handler: takes no lock."""
+        ...
+
+    def close(self) -> None:
+        """Finish the output; no event follows. May be called twice."""
+        ...
+
+
+class MultiSink:
+    """Forwards every event to every sink.
+
+    A sink that cannot write (its reader is gone, the disk is full) is dropped; the run goes on.
+    """
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = list(sinks)
+
+    def emit(self, event: Event) -> None:
+        """Forward to every sink."""
+        for sink in tuple(self._sinks):
+            try:
+                sink.emit(event)
+            except OSError:
+                self._sinks.remove(sink)
+                with contextlib.suppress(OSError):
+                    sink.close()
+
+    def stopping(self) -> None:
+        """Forward to every sink."""
+        for sink in tuple(self._sinks):
+            with contextlib.suppress(OSError):
+                sink.stopping()
+
+    def close(self) -> None:
+        """Close every sink."""
+        for sink in tuple(self._sinks):
+            with contextlib.suppress(OSError):
+                sink.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
 def environment_log_path(spec: Path) -> Path | None:
     """`logs/algaenv.log` in the environment's state directory; None while that does not exist."""
-    from algaenv.drivers.state.identity import identify
+    from algaenv.drivers.state.state_dir import identify
 
     home = identify(spec, "").home
     return home / "logs" / "algaenv.log" if os.path.isdir(home) else None  # noqa: PTH112 - never raises

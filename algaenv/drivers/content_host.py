@@ -7,8 +7,8 @@ from typing import Any
 
 from algaenv.bundle import layout
 from algaenv.bundle.layout import BundleKey
-from algaenv.drivers.content.snapshot import ContentSnapshot
-from algaenv.drivers.database import preconditions, schema
+from algaenv.drivers.content_snapshot import ContentSnapshot
+from algaenv.drivers.database import release_checks, schema
 from algaenv.drivers.database.queries import (
     BUNDLE_TABLE,
     ENDPOINT_TABLE,
@@ -24,7 +24,7 @@ from algaenv.drivers.database.tenants import (
     parse_tenants,
     tenant_query,
 )
-from algaenv.drivers.store.objects import (
+from algaenv.drivers.object_store import (
     Bucket,
     StoredObject,
     StoreEndpoint,
@@ -74,7 +74,7 @@ class StoreAndDatabase(ContentHost):
         if answer["rows"] is not None:
             rows = parse_rows(answer["rows"], with_endpoints=ENDPOINT_TABLE in live)
         tenant = choose_tenant(lock.intent, predicted, parse_tenants(answer["tenants"]))
-        lacking = None if managed else preconditions.schema_problem(live)
+        lacking = None if managed else release_checks.schema_problem(live)
         ids = _ids(lock, predicted, rows, tenant, lacking)
         marks = None if managed else self._marks(lock)
         return ContentSnapshot(
@@ -93,8 +93,7 @@ class StoreAndDatabase(ContentHost):
     def drivers(self) -> Mapping[str, ResourceDriver]:
         """Kind → driver."""
         from algaenv.drivers.database.releases import ReleaseDriver
-        from algaenv.drivers.store.buckets import BucketDriver
-        from algaenv.drivers.store.bundles import BundleDriver
+        from algaenv.drivers.store_content import BucketDriver, BundleDriver
 
         return {
             kind.BUCKET.name: BucketDriver(self._store),

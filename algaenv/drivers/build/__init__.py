@@ -1,0 +1,1 @@
+"""Builds extensions by their own commands, and packs what they hold into bundles."""

@@ -1,1 +1,0 @@
-"""Object store and database as one host of content: one snapshot, one driver for each kind."""

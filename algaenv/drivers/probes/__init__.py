@@ -1,1 +1,0 @@
-"""Probes: one request that tells whether a service or an extension is ready."""

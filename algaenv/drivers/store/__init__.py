@@ -1,1 +1,0 @@
-"""The object store: buckets, objects and the bundles in them."""
