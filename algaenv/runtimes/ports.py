@@ -145,7 +145,7 @@ def _owners(inodes: set[str]) -> Mapping[str, int]:
     links = {f"socket:[{inode}]": inode for inode in inodes}
     owners: dict[str, processes.Identity] = {}
     for pid in processes.pids():
-        for link in _descriptors(pid):
+        for link in processes.open_files(pid):
             inode = links.get(link)
             process = processes.identify(pid) if inode else None
             if inode and process:
@@ -156,19 +156,6 @@ def _owners(inodes: set[str]) -> Mapping[str, int]:
 
 def _age(process: processes.Identity) -> tuple[int, int]:
     return process.start, process.pid
-
-
-def _descriptors(pid: int) -> Iterator[str]:
-    directory = f"/proc/{pid}/fd"
-    try:
-        names = os.listdir(directory)  # noqa: PTH208
-    except OSError:
-        return
-    for name in names:
-        try:
-            yield os.readlink(f"{directory}/{name}")  # noqa: PTH115
-        except OSError:
-            continue
 
 
 def _described(port: int, found: _Socket, pid: int) -> PortHolder:
@@ -210,10 +197,5 @@ def _supervisor(pid: int) -> int | None:
 
 def _container(pid: int) -> str:
     """The `-container-ip <address>` of docker-proxy's command line."""
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as stream:  # noqa: PTH123
-            words = stream.read().decode(errors="replace").split("\0")
-    except OSError:
-        return ""
-    after = dict(itertools.pairwise(words))
+    after = dict(itertools.pairwise(processes.command_line(pid)))
     return after.get("-container-ip", "")

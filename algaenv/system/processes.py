@@ -97,6 +97,28 @@ def working_directory(pid: int) -> str:
         return ""
 
 
+def command_line(pid: int) -> list[str]:
+    """The program and its arguments; empty when the process is gone."""
+    try:
+        return _read(f"/proc/{pid}/cmdline").decode(errors="replace").split("\0")
+    except OSError:
+        return []
+
+
+def open_files(pid: int) -> Iterator[str]:
+    """What each descriptor of a process leads to; nothing when it cannot be seen."""
+    directory = f"/proc/{pid}/fd"
+    try:
+        names = os.listdir(directory)  # noqa: PTH208
+    except OSError:
+        return
+    for name in names:
+        try:
+            yield os.readlink(f"{directory}/{name}")  # noqa: PTH115
+        except OSError:
+            continue
+
+
 def environ_block(pid: int) -> bytes:
     """The variables a process was started with, each ended by a zero; empty when unreadable."""
     try:
