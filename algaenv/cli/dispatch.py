@@ -9,7 +9,6 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, TextIO, cast
 
 from algaenv.cli.exit_codes import ExitCode
 from algaenv.cli.output.streams import TolerantStream
@@ -24,9 +23,25 @@ from algaenv.cli.parser import (
     closest_match,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Protocol
+
     from algaenv.cli.invocation import Invocation
     from algaenv.dependencies import Request, UseCases
+
+    class Command(Protocol):
+        """The interface of a command's module."""
+
+        DESCRIPTION: str
+        EXAMPLES: Pairs
+
+        def add_options(self, parser: argparse.ArgumentParser) -> None:
+            """Declare the arguments."""
+
+        def run(self, invocation: Invocation) -> ExitCode:
+            """Run the command. AlgaenvError and KeyboardInterrupt are reported by the caller."""
+
 
 COMMANDS: tuple[tuple[str, str], ...] = (
     ("up", "bring the environment to what the spec says, and wait until it answers"),
@@ -47,24 +62,11 @@ EXAMPLES = (
 )
 
 
-class Command(Protocol):
-    """The interface of a command's module."""
-
-    DESCRIPTION: str
-    EXAMPLES: Pairs
-
-    def add_options(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the arguments."""
-        ...
-
-    def run(self, invocation: Invocation) -> ExitCode:
-        """Run the command. AlgaenvError and KeyboardInterrupt are reported by the caller."""
-        ...
-
-
 def command_module(name: str) -> Command:
     """Import the module of a command."""
-    return cast(Command, importlib.import_module(f"algaenv.cli.commands.{name}"))
+    module: Any = importlib.import_module(f"algaenv.cli.commands.{name}")
+    command: Command = module
+    return command
 
 
 def parser_of(name: str) -> CommandParser:
@@ -175,7 +177,8 @@ def _tolerant_streams() -> Iterator[TolerantStream]:
     """Make stdout and stderr survive a full disk inside the block; yields stdout."""
     before = sys.stdout, sys.stderr
     out, err = map(TolerantStream, before)
-    sys.stdout, sys.stderr = cast(TextIO, out), cast(TextIO, err)
+    streams: Any = out, err
+    sys.stdout, sys.stderr = streams
     try:
         yield out
     finally:

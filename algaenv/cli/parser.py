@@ -1,18 +1,22 @@
 """Argument parsing on argparse: strict options, errors with suggestions, formatted help.
 
-Nothing heavy may be imported here, or `--help` becomes slow.
+Nothing heavy may be imported here, or `--help` becomes slow; `typing` and `shutil` count as heavy.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import os
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 WIDEST = 96
 NARROWEST = 40
+_NO_TERMINAL = 80
 _USAGE = "usage: "
 """The prefix that argparse writes."""
 
@@ -135,8 +139,13 @@ def closest_match(word: str, known: Sequence[str]) -> str | None:
 
 
 def text_width() -> int:
-    """The width of help, in columns."""
-    return min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST) - 2
+    """The width of help: COLUMNS, or that of the terminal, within bounds."""
+    columns = os.environ.get("COLUMNS", "")
+    try:
+        width = int(columns) if columns.isdecimal() else os.get_terminal_size(1).columns
+    except OSError:
+        width = _NO_TERMINAL
+    return min(max(width or _NO_TERMINAL, NARROWEST), WIDEST) - 2
 
 
 def _listed(title: str, pairs: Pairs, *, beside: bool) -> str:

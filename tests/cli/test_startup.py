@@ -49,7 +49,15 @@ def test_help_and_version_load_nothing_but_the_grammar(
     assert "argparse" in loaded
     assert heavy(loaded) == set()
     assert loaded.isdisjoint(
-        {"algaenv.app", "algaenv.dependencies", "dataclasses", "json", "pathlib"}
+        {
+            "algaenv.app",
+            "algaenv.dependencies",
+            "dataclasses",
+            "json",
+            "pathlib",
+            "shutil",
+            "typing",
+        }
     )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from algaenv.cli.exit_codes import ExitCode
 from algaenv.cli.parser import UsageError, add_file, add_output
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from algaenv.cli.gateway_client import GatewayRequest, GatewayResponse
     from algaenv.cli.invocation import Invocation

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from algaenv.cli.exit_codes import ExitCode, report_exit_code
 from algaenv.cli.invocation import SPEC_NAME
 from algaenv.cli.output.streams import write_text
 from algaenv.cli.parser import UsageError, add_file, add_output, add_runtime
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from algaenv.cli.invocation import Invocation
     from algaenv.dependencies import Request, UseCases

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
 from algaenv.cli.exit_codes import ExitCode, plan_exit_code
 from algaenv.cli.parser import (
@@ -14,6 +13,7 @@ from algaenv.cli.parser import (
     add_runtime,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from algaenv.cli.invocation import Invocation
     from algaenv.model.event import Event

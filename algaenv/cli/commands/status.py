@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
 from algaenv.cli.exit_codes import ExitCode
 from algaenv.cli.parser import UsageError, add_file, add_output, add_runtime, one_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from algaenv.cli.invocation import Invocation
     from algaenv.model.event import Event

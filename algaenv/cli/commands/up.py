@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
 from algaenv.cli.exit_codes import ExitCode, report_exit_code
 from algaenv.cli.output.streams import write_text
@@ -15,6 +14,7 @@ from algaenv.cli.parser import (
     add_runtime,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 

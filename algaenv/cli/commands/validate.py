@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from algaenv.cli.exit_codes import ExitCode
 from algaenv.cli.parser import add_file, add_output
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from algaenv.cli.invocation import Invocation
     from algaenv.model.problem import Problem

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
 
 from algaenv import __version__
 from algaenv.cli.exit_codes import ExitCode
 from algaenv.cli.parser import add_output
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from algaenv.cli.invocation import Invocation
 
