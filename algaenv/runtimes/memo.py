@@ -12,25 +12,42 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 from algaenv.model.resource import Json
 from algaenv.system.files import write_atomic
 
+_MOST: Final = 256
+"""Entries of a file. Each checkout and each environment of Python adds some, and few stay."""
+
 
 class Memo:
-    """Memoizes JSON values in one file of `directory`; None keeps nothing."""
+    """Memoizes JSON values in one file of `directory`; None keeps nothing.
+
+    The file is read once. Values that `get` returns must not be changed.
+    """
 
     def __init__(self, directory: Path | None, name: str) -> None:
         self._file = directory / f"{name}.json" if directory else None
+        self._entries: dict[str, Json] | None = None
 
     def get(self, key: str, stamp: str, compute: Callable[[], Json]) -> Json:
         """The value stored under `key` if its stamp is `stamp`, else a new one."""
-        kept = self._read().get(key)
+        if self._file is None:
+            return compute()
+        if self._entries is None:
+            self._entries = self._read()
+        kept = self._entries.get(key)
         if isinstance(kept, list) and len(kept) == 2 and kept[0] == stamp:
             return kept[1]
         answer = compute()
-        self._write({**self._read(), key: [stamp, answer]})
+        entries = self._read()  # Another run may have written since.
+        entries.pop(key, None)
+        entries[key] = [stamp, answer]
+        while len(entries) > _MOST:
+            del entries[next(iter(entries))]
+        self._write(entries)
+        self._entries = self._read()
         return answer
 
     def _read(self) -> dict[str, Json]:
@@ -47,7 +64,7 @@ class Memo:
             return
         with contextlib.suppress(OSError):
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_atomic(self._file, json.dumps(entries, sort_keys=True).encode())
+            write_atomic(self._file, json.dumps(entries).encode())
 
 
 def stamp_of(paths: Iterable[Path | str]) -> str:
