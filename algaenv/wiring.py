@@ -41,6 +41,7 @@ class Container:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self._facts: EngineFacts | NoEngine | None = None
+        self._docker_runtime: Runtime | None = None
 
     @property
     def _cache(self) -> Path:
@@ -216,8 +217,10 @@ class Container:
         from algaenv.runtimes.docker.engine import NoEngine
 
         engine = self._engine() if before != "process" else None
-        if before == "docker" and isinstance(engine, NoEngine):
-            raise EngineGone(_engine_has_data(environment, engine))
+        if before == "docker":
+            if isinstance(engine, NoEngine):
+                raise EngineGone(_engine_has_data(environment, engine))
+            return self._runtime("docker"), "auto: the environment was last brought up with docker"
         if before is not None and self._is_up(before, environment):
             return self._runtime(before), f"auto: the environment already runs as {before}"
         if before is not None and self._data(before, environment):
@@ -305,7 +308,9 @@ class Container:
         if isinstance(engine, NoEngine):
             hint = engine.hint or _START_ENGINE
             raise EngineGone(Problem("engine-unreachable", engine.reason, hint))
-        return DockerRuntime(self._environ, self._cache)
+        if self._docker_runtime is None:
+            self._docker_runtime = DockerRuntime(self._environ, self._cache, engine)
+        return self._docker_runtime
 
 
 def _not_removed(path: Path) -> Problem:

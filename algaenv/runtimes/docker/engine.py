@@ -89,11 +89,13 @@ def probe_engine(environ: Mapping[str, str]) -> EngineFacts | NoEngine:
 class Engine:
     """One engine. Safe to use from several threads; `close` when done, or let it be collected."""
 
-    def __init__(self, endpoint: Endpoint, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, environ: Mapping[str, str], facts: EngineFacts | None = None
+    ) -> None:
         self.endpoint = endpoint
         self._environ = environ
         self._lock = threading.Lock()
-        self._facts: EngineFacts | None = None
+        self._facts = facts
         self._idle: collections.deque[HTTPConnection] = collections.deque()
         self._sdk: dict[str, Any] = {}
         self._finalizer = weakref.finalize(self, _close_all, self._idle, self._sdk)

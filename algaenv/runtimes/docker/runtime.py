@@ -13,7 +13,14 @@ from algaenv.reconcile.protocols import Lowered, Observer, OnProgress, ResourceD
 from algaenv.runtimes.binaries import cache_home
 from algaenv.runtimes.docker import labels
 from algaenv.runtimes.docker.endpoint import Remote, locate
-from algaenv.runtimes.docker.engine import Engine, as_list, as_map, as_texts, remote_engine_problem
+from algaenv.runtimes.docker.engine import (
+    Engine,
+    EngineFacts,
+    as_list,
+    as_map,
+    as_texts,
+    remote_engine_problem,
+)
 from algaenv.runtimes.docker.errors import translate_errors
 from algaenv.runtimes.docker.image_selection import ExistingResources, ImageSelector
 from algaenv.runtimes.docker.labels import read_mark
@@ -24,12 +31,18 @@ from algaenv.runtimes.docker.observer import DockerObserver, FoundEnvironment, f
 class DockerRuntime:
     """Services as containers of the engine that `environ` points to.
 
-    `cache` keeps hashes and paths between runs; by default the user's cache directory. The
-    constructor opens no connection. `close` it when done, or let it be collected.
+    `cache` keeps hashes and paths between runs; by default the user's cache directory. `facts` are
+    those of the engine, where they are known. The constructor opens no connection. `close` it when
+    done, or let it be collected.
     """
 
-    def __init__(self, environ: Mapping[str, str], cache: Path | None = None) -> None:
-        self.engine = Engine(locate(environ), environ)
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        cache: Path | None = None,
+        facts: EngineFacts | None = None,
+    ) -> None:
+        self.engine = Engine(locate(environ), environ, facts)
         self._environ = environ
         self._cache = cache or cache_home(environ)
 
