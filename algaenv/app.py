@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
+from algaenv.bundle.value import replace
 from algaenv.dependencies import Dependencies, Request, SavedState
 from algaenv.model.event import Done, Emit, Ended, Event, Report, Reported, RuntimeChosen, Warned
 from algaenv.model.intent import (

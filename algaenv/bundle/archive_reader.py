@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Protocol
 
 from algaenv.bundle.diagnostics import ArchiveError
 from algaenv.bundle.layout import Limits
+from algaenv.bundle.value import dataclass
 
 _BLOCK = tarfile.BLOCKSIZE
 _CHUNK = 1024 * 1024

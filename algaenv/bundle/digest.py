@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
+
+from algaenv.bundle.value import dataclass
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _PREFIX = "sha256:"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import field
 from pathlib import Path
 
 from algaenv.bundle.layout import BundleKey, bundle_key, parse_bundle_key
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, field
 from algaenv.drivers.database import release_checks, schema
 from algaenv.drivers.database.release_checks import drift
 from algaenv.drivers.database.rows import InstallRow, RowSet

@@ -15,11 +15,10 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, field
 from algaenv.model.probe import BrokenHandler, Never, NotYet, PrewarmRequest, ProbeResult, Yes
 
 if TYPE_CHECKING:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.manifest.model import Manifest
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, field
 from algaenv.model.problem import Problem
 from algaenv.model.resource import Json
 from algaenv.model.secret import Secret

@@ -7,10 +7,9 @@ dataclasses, which load from a cache without importing pydantic or yaml.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Literal
 
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, field
 from algaenv.model.problem import Where
 from algaenv.model.resource import Json
 from algaenv.model.secret import Secret

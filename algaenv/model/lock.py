@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from pathlib import Path
 
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.manifest.model import Manifest
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, field
 from algaenv.model.intent import ExtensionIntent, Intent
 from algaenv.model.problem import Problem
 from algaenv.model.secret import Secret

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field, replace
 from functools import cache
 
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, field, replace
 from algaenv.model.content import ContentIds
 from algaenv.model.event import Emit, Ended, Planned
 from algaenv.model.kind import BUNDLE, CONTENT_SERVICES, RELEASE, Address, Tier, kind_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -128,6 +127,8 @@ def endpoint_of(lock: Lock, extension: str, content: ContentHost) -> ExtensionEn
 
 def unknown_extension(extension: str, names: Sequence[str]) -> Problem:
     """The problem of an unknown extension; `names` are those of the spec."""
+    import difflib
+
     near = difflib.get_close_matches(extension, names, n=1)
     if near:
         hint = f"did you mean `{near[0]}`?"

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import heapq
 import time
-import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, field
 from algaenv.model.event import (
     Cancelled,
     CutShort,
@@ -298,6 +296,8 @@ def _wanted(resource: Resource | None) -> Resource:
 def _bug(step: Step, error: Exception) -> Problem:
     """The problem of a bug. Source lines and the text of the error are left out: they may hold a
     secret."""
+    import traceback
+
     frames = traceback.extract_tb(error.__traceback__)
     return Problem(
         code="unexpected",

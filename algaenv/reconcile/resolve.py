@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Protocol
 
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, replace
 from algaenv.model.event import Emit, Resolved, Resolving, StepProgress, Warned
 from algaenv.model.intent import ExtensionIntent
 from algaenv.model.kind import BUNDLE

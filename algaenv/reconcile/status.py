@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from algaenv.bundle import layout
 from algaenv.bundle import layout as bundle_ids
 from algaenv.bundle.digest import Digest
+from algaenv.bundle.value import replace
 from algaenv.model.content import ContentIds
 from algaenv.model.event import Emit, Warned
 from algaenv.model.intent import AppServer, BundledGateway, Intent, ManagedDatabase

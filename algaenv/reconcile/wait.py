@@ -6,10 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TypeVar
 
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, replace
 from algaenv.model.probe import (
     BrokenHandler,
     ExtensionProbe,

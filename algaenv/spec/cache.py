@@ -14,18 +14,17 @@ Frozen values are kept as JSON, and come back exactly:
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import hmac
 import json
 import math
 import os
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from algaenv import __version__
+from algaenv.bundle.value import field_names, is_dataclass
 from algaenv.model import intent as nouns
 from algaenv.model.intent import ContextImage, Intent
 from algaenv.model.problem import Problem, Where
@@ -52,7 +51,7 @@ def load_cached(path: Path, environ: Mapping[str, str], cache_dir: Path) -> Load
     from algaenv.spec.load import load_with_trace
 
     traced = load_with_trace(path, environ)
-    salt = secrets.token_hex(16)
+    salt = os.urandom(16).hex()
     entry = {
         "format": _FORMAT,
         "algaenv": __version__,
@@ -134,7 +133,7 @@ def intent_classes() -> Iterator[type]:
     yield Where
     for each in vars(nouns).values():
         if isinstance(each, type) and each.__module__ == nouns.__name__:
-            yield from [each] if dataclasses.is_dataclass(each) else []
+            yield from [each] if is_dataclass(each) else []
 
 
 def _required_paths(intent: Intent) -> Iterator[tuple[str, bool]]:
@@ -173,18 +172,15 @@ def encode(value: object) -> Any:
             if not all(isinstance(key, str) for key in value):
                 raise TypeError("a mapping with keys that are not text")
             return {_MAP: {key: encode(item) for key, item in value.items()}}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if is_dataclass(value) and not isinstance(value, type):
+        fields = {name: encode(getattr(value, name)) for name in field_names(value)}
         return {_CLASS: type(value).__name__, **fields}
     raise TypeError(f"cannot encode a {type(value).__name__}")
 
 
 def class_table(classes: Iterable[type]) -> Mapping[str, tuple[type, frozenset[str]]]:
     """The dataclasses that `decode` may make, by name, with the fields each must get."""
-    return {
-        each.__name__: (each, frozenset(f.name for f in dataclasses.fields(each)))
-        for each in classes
-    }
+    return {each.__name__: (each, frozenset(field_names(each))) for each in classes}
 
 
 def decode(plain: Any, classes: Mapping[str, tuple[type, frozenset[str]]]) -> Any:

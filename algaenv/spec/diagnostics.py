@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from algaenv.bundle.value import dataclass, field
 from algaenv.model.problem import Problem, Where
 
 MAX_FILE_BYTES = 1 << 20

@@ -6,11 +6,10 @@ Later layers win: mappings are merged key by key, everything else is replaced, n
 from __future__ import annotations
 
 import os.path
-from dataclasses import replace
 from pathlib import Path
 
 from algaenv import __version__
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, replace
 from algaenv.model.problem import Where
 from algaenv.spec.diagnostics import Diagnostics, suggestion
 from algaenv.spec.nodes import MappingEntry, MappingNode, Node, ScalarNode, kind_of

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import field, replace
 from pathlib import Path
 from typing import Final
 
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, field, replace
 from algaenv.model.problem import Where
 from algaenv.spec.diagnostics import Diagnostics, shorten
 from algaenv.spec.nodes import MappingEntry, MappingNode, Node, ScalarNode, SequenceNode

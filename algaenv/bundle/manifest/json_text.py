@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import field
 from itertools import count
 from typing import Any
 
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, field
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 

@@ -7,14 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Any
 
 from algaenv.bundle.diagnostics import Diagnostic, format_diagnostics, has_errors
 from algaenv.bundle.layout import LOCAL_PUBLISHER
 from algaenv.bundle.manifest import capabilities, fields, json_text, rules
 from algaenv.bundle.manifest.fields import JsonReport
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ terminal and in a pipe alike, before colours are added.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any, Final, TypeVar
 
+from algaenv.bundle.value import field_names, is_dataclass, replace
 from algaenv.cli.output.terminal import PLAIN, Paint
 from algaenv.model.plan import Change
 from algaenv.model.problem import Problem
@@ -68,19 +68,19 @@ def _escape(value: Any) -> Any:
     if isinstance(value, Resource):
         # Of a resource only the address is printed; inputs and body may be large.
         address = _escape(value.address)
-        return value if address is value.address else dataclasses.replace(value, address=address)
-    if dataclasses.is_dataclass(value) and not isinstance(value, _NEVER_PRINTED):
+        return value if address is value.address else replace(value, address=address)
+    if is_dataclass(value) and not isinstance(value, _NEVER_PRINTED):
         return _escape_fields(value)
     return value
 
 
 def _escape_fields(value: Any) -> Any:
     changed = {}
-    for field in dataclasses.fields(value):
-        before = getattr(value, field.name)
+    for name in field_names(value):
+        before = getattr(value, name)
         if (after := _escape(before)) is not before:
-            changed[field.name] = after
-    return dataclasses.replace(value, **changed) if changed else value
+            changed[name] = after
+    return replace(value, **changed) if changed else value
 
 
 def _as_python(match: re.Match[str]) -> str:

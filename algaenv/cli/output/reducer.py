@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import field, replace
 
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, field, replace
 from algaenv.model.event import (
     Event,
     Planned,

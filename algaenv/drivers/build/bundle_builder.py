@@ -11,7 +11,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -170,6 +169,8 @@ class _BundleCache:
 
     def write(self, index: _CacheIndex) -> None:
         """Keep the index, and no archive that is not in it."""
+        from dataclasses import asdict
+
         content = json.dumps({"algaenv": __version__, **asdict(index)}).encode()
         private_files.write_private(self._index, content)
         wanted = {self._index, *(self.archive(it.digest) for it in index.bundles)}

@@ -9,11 +9,10 @@ import os
 import stat
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, field
 from algaenv.drivers.build import file_tree
 from algaenv.drivers.build.file_tree import Stamp
 from algaenv.drivers.state import private_files, state_dir

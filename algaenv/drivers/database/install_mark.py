@@ -7,10 +7,9 @@ another tool.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Any
 
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, field
 from algaenv.model.kind import Address
 from algaenv.model.resource import Inputs, Json
 

@@ -11,11 +11,10 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, field_names
 from algaenv.drivers.state import private_files, state_dir
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Failed, Locked, Problem
@@ -117,7 +116,7 @@ def _write_holder(descriptor: int, command: str) -> None:
     holder = LockHolder(
         os.getpid(), _start_of(os.getpid()) or 0, os.uname().nodename, command, since
     )
-    content = json.dumps(asdict(holder)).encode()
+    content = json.dumps({name: getattr(holder, name) for name in field_names(holder)}).encode()
     # A full disk must not prevent a `down` that frees it: the lock holds all the same.
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)

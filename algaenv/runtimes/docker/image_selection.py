@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import field, replace
 from pathlib import Path
 from typing import Final, Literal
 
 import algaenv
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, field, replace
 from algaenv.model.intent import (
     BundledGateway,
     BundledImage,

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import field
 from typing import Final, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import algaenv
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, field
 from algaenv.model import kind
 from algaenv.model.intent import BundledGateway, ExternalDatabase, Profile
 from algaenv.model.kind import Tier

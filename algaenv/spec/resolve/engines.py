@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import field
 from typing import Literal
 
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, field
 from algaenv.model.intent import Profile, PullRef
 from algaenv.model.problem import Where
 from algaenv.spec.diagnostics import Diagnostics, suggestion

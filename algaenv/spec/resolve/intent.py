@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from algaenv.bundle.manifest.capabilities import effective, known
 from algaenv.bundle.manifest.json_text import JsonError, load
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, replace
 from algaenv.model.intent import (
     BuildIntent,
     BundledImage,

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import io
 import tarfile
-from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
+from algaenv.bundle.value import replace
 from algaenv.model import kind
 from algaenv.model.kind import Address
 from algaenv.model.lock import Environment

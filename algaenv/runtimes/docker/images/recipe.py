@@ -6,14 +6,12 @@ Texts may hold `{program}` (the name of the program), `{home}` (the directory of
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import field
 from pathlib import Path
 from typing import Any, cast
 
 from algaenv import __version__
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, field, field_names
 from algaenv.model.problem import Failed, Problem
 from algaenv.model.resource import Json
 from algaenv.runtimes.memo import Memo, stamp_of
@@ -96,7 +94,7 @@ def load_recipe(root: Path, name: str, memo: Memo) -> Recipe:
     file = folder / FILE
     found = memo.get(f"recipe:{file}", stamp_of([file]), lambda: _parse(file))
     try:
-        return _recipe(name, folder, cast(dict[str, Any], found))
+        return _recipe(name, folder, dict(cast(dict[str, Any], found)))
     except (TypeError, AttributeError) as error:
         raise _broken(file, str(error)) from error
 
@@ -113,7 +111,7 @@ def _parse(file: Path) -> Json:
 
 def _recipe(name: str, folder: Path, found: dict[str, Any]) -> Recipe:
     python = found.pop("python", None)
-    known = {spot.name for spot in dataclasses.fields(Recipe)}
+    known = set(field_names(Recipe))
     if stray := sorted(found.keys() - known):
         raise TypeError(f"there is no key {stray[0]}")
     part = (
