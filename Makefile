@@ -15,7 +15,7 @@ help:
 	@echo "make audit      known vulnerabilities of the locked dependencies"
 	@echo "make licences   the licence of every dependency"
 	@echo "make sbom       every dependency with its hashes, as CycloneDX JSON"
-	@echo "make bench      speed, as ratios against Docker Compose in the same run"
+	@echo "make bench      speed, as ratios in the same run: against Compose, the stock binding"
 	@echo "make clean      remove the virtual environment and caches"
 
 $(VENV)/.embedded: pyproject.toml uv.lock .ci/venv .ci/uv
@@ -74,7 +74,10 @@ bench: $(VENV)/.test
 	.ci/minio
 	.ci/guests $(BIN)/python
 	.ci/browser
+	.ci/wrk
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.runner
+	$(BIN)/python -m benchmarks.gateway
 
 clean:
 	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build

@@ -132,6 +132,7 @@ def _write(folder: Path, ports: Mapping[str, int]) -> None:
         "version": 1,
         "name": "gateway-benchmark",
         "runtime": "process",
+        "ports": "auto",
         **{name: {"port": port} for name, port in ports.items()},
         "extensions": {"benchmark": {"source": "./extension"}},
     }
