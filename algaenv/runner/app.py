@@ -61,7 +61,6 @@ def build_app(
 
     Without a worker it serves for itself, and without `metrics_dir` it counts nothing.
     """
-    workers = settings.worker_count.workers
     outbound = Outbound()
     store = open_store(settings.source, outbound)
     registry = Registry(settings.registry_base, settings.auth_key, outbound)
@@ -75,7 +74,7 @@ def build_app(
         on_result=metrics.bundle,
     )
     asset_cache = AssetCache(policy=settings.policy, max_file_bytes=settings.static_max_bytes)
-    hints = TenantHints(settings.cache_root, workers=workers)
+    hints = TenantHints(settings.cache_root)
     health = Health(
         cache_root=settings.cache_root,
         cache_max_text=settings.cache_max_text,
@@ -116,7 +115,7 @@ def build_app(
         guest_log=guest_log,
         has_store=settings.has_store,
     )
-    idempotency = Idempotency(settings.cache_root, settings.idempotency, workers=workers)
+    idempotency = Idempotency(settings.cache_root, settings.idempotency)
     metrics.set_gauges(_gauge_readers(lazy_runtime, compiled))
 
     @asynccontextmanager

@@ -6,11 +6,12 @@ import asyncio
 import logging
 import os
 import signal
+import sqlite3
 import stat
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 
 from algaenv.runner.execute import idempotency
 from algaenv.runner.execute.idempotency import DEFAULT_SECONDS, Idempotency, IdempotencySettings
-from algaenv.runner.shared_log import LogBounds, SharedLog
+from algaenv.runner.shared_values import Bounds, SharedValues
 
 from .tinies import Line, children, lines, tiny, until
 
@@ -216,7 +217,7 @@ def test_answers_expire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         await call(keys, "k", b"old")
         now = time.time()
         with monkeypatch.context() as patch:
-            patch.setattr("algaenv.runner.shared_log.time.time", lambda: now + 601)
+            patch.setattr("algaenv.runner.shared_values.time.time", lambda: now + 601)
             assert await call(keys, "k", b"new") == b"new"
             assert await call(keys_in(tmp_path), "k", b"newer") == b"new"
 
@@ -293,7 +294,7 @@ def test_an_unusable_cache(
 def test_memory_is_bounded_where_the_cache_is_not_usable(
     blocked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(idempotency, "MEMORY_BOUNDS", LogBounds(3, 100, 0.0))
+    monkeypatch.setattr(idempotency, "MEMORY_BOUNDS", Bounds(3, 100, 0.0))
 
     async def story() -> None:
         keys = keys_in(blocked)
@@ -309,55 +310,48 @@ def name(number: int) -> bytes:
     return b"%020d" % number
 
 
-def test_the_chronicle_is_bounded(tmp_path: Path) -> None:
+def test_the_values_are_bounded(tmp_path: Path) -> None:
     folder = tmp_path / "own" / "things"
-    told = SharedLog(folder, LogBounds(100, 1_000_000, 600))
-    told.prepare()
+    told = SharedValues(folder, Bounds(100, 1_000_000, 600))
     for number in range(1000):
         told.put(name(number), b"x")
     kept = [number for number in range(1000) if told.get(name(number))]
     assert kept == list(range(1000 - len(kept), 1000))
     assert 75 <= len(kept) <= 100
-    big = SharedLog(folder, LogBounds(1_000_000, 100_000, 600))
+    folder = tmp_path / "own" / "large"
+    big = SharedValues(folder, Bounds(1_000_000, 100_000, 600))
     for number in range(100):
         big.put(name(number), b"y" * 5000)
     big.put(name(5000), b"z" * 50_000)
     assert big.get(name(5000)) is None
-    assert big.get(name(99)) == b"y" * 5000
-    assert sum(file.stat().st_size for file in folder.iterdir()) < 110_000
+    kept = [number for number in range(100) if big.get(name(number)) == b"y" * 5000]
+    assert kept == list(range(100 - len(kept), 100))
+    assert 15 <= len(kept) <= 20
+    (database,) = (file for file in folder.iterdir() if file.suffix == ".sqlite3")
+    big.sweep()
+    assert database.stat().st_size < 250_000
 
 
 def test_what_is_left_of_others_is_swept_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "own" / "things"
-    bounds = LogBounds(100, 1_000_000, 600)
-    gone = SharedLog(folder, bounds)
-    gone.prepare()
-    gone.put(name(1), b"old")
-    told = SharedLog(folder, bounds)
-    assert told.get(name(1)) == b"old"
+    bounds = Bounds(2000, 100_000_000, 600)
+    gone = SharedValues(folder, bounds)
+    for number in range(1200):
+        gone.put(name(number), b"old" * 400)
+    told = SharedValues(folder, bounds)
+    assert told.get(name(1)) == b"old" * 400
     told.sweep()
-    assert told.get(name(1)) == b"old"
-    (file,) = folder.iterdir()
-    os.utime(file, (0, 0))
+    assert told.get(name(1)) == b"old" * 400
+    now = time.time()
+    monkeypatch.setattr("algaenv.runner.shared_values.time.time", lambda: now + 601)
     told.sweep()
-    assert list(folder.iterdir()) == []
+    monkeypatch.undo()
     assert told.get(name(1)) is None
-
-
-def test_half_a_record_is_not_read(tmp_path: Path) -> None:
-    folder = tmp_path / "own" / "things"
-    bounds = LogBounds(100, 1_000_000, 600)
-    first = SharedLog(folder, bounds)
-    first.prepare()
-    first.put(name(1), b"whole")
-    first.put(name(2), b"cut short")
-    (file,) = folder.iterdir()
-    os.truncate(file, file.stat().st_size - 3)
-    other = SharedLog(folder, bounds)
-    assert other.get(name(1)) == b"whole"
-    assert other.get(name(2)) is None
+    with closing(sqlite3.connect(folder / "values.sqlite3")) as connection:
+        assert connection.execute("SELECT count(*) FROM entries").fetchone() == (0,)
+        assert connection.execute("PRAGMA page_count").fetchone()[0] < 20
 
 
 def test_the_cache_may_be_cleared_away(tmp_path: Path) -> None:
@@ -376,8 +370,7 @@ def test_the_cache_may_be_cleared_away(tmp_path: Path) -> None:
 
 def test_many_processes_tell_and_hear(tmp_path: Path) -> None:
     folder = tmp_path / "own" / "things"
-    several = [SharedLog(folder, LogBounds(1000, 1_000_000, 600), processes=4) for _ in range(4)]
-    several[0].prepare()
+    several = [SharedValues(folder, Bounds(1000, 1_000_000, 600)) for _ in range(4)]
     for number in range(400):
         several[number % 4].put(name(number % 50), b"%d" % number)
         assert several[(number + 1) % 4].get(name(number % 50)) == b"%d" % number

@@ -27,11 +27,11 @@ DIGEST = Digest("ab" * 32)
 
 
 class Tiny:
-    def __init__(self, worker: Worker, root: Path, count: int) -> None:
+    def __init__(self, worker: Worker, root: Path) -> None:
         self.worker = worker
         self.root = root
-        self.idempotency = Idempotency(root, IdempotencySettings(), workers=count)
-        self.hints = TenantHints(root, workers=count)
+        self.idempotency = Idempotency(root, IdempotencySettings())
+        self.hints = TenantHints(root)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -103,7 +103,7 @@ def main(count: int, root: Path, trouble: str) -> None:
     def build(worker: Worker) -> Tiny:
         if trouble == "stillborn":
             raise RuntimeError("this worker is not to live")
-        return Tiny(worker, root, count)
+        return Tiny(worker, root)
 
     def died(number: int, pid: int) -> None:
         _say({"event": "hook", "number": number, "pid": pid})

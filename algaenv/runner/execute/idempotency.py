@@ -19,7 +19,7 @@ from time import monotonic
 from types import TracebackType
 
 from algaenv.runner.locks import KeyLocks
-from algaenv.runner.shared_log import LogBounds, SharedLog
+from algaenv.runner.shared_values import Bounds, SharedValues
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ DEFAULT_SECONDS = 600
 _MAX_SECONDS = 7 * 86_400
 MAX_RESPONSES = 100_000
 MAX_RESPONSE_BYTES = 256 * 1024 * 1024
-MEMORY_BOUNDS = LogBounds(1000, 16 * 1024 * 1024, 0.0)
+MEMORY_BOUNDS = Bounds(1000, 16 * 1024 * 1024, 0.0)
 """What one worker remembers itself, where the cache cannot be written to."""
 
 _FIRST_PAUSE = 0.004
@@ -54,12 +54,12 @@ class IdempotencySettings:
 
 
 class Idempotency:
-    """The responses of one cache directory, shared by `workers` processes."""
+    """The responses of one cache directory, shared by the processes that serve from it."""
 
-    def __init__(self, root: Path, settings: IdempotencySettings, *, workers: int = 1) -> None:
+    def __init__(self, root: Path, settings: IdempotencySettings) -> None:
         folder = root / ".algaenv" / "idempotency"
-        bounds = LogBounds(MAX_RESPONSES, MAX_RESPONSE_BYTES, settings.seconds)
-        self._shared_log = SharedLog(folder, bounds, processes=workers)
+        bounds = Bounds(MAX_RESPONSES, MAX_RESPONSE_BYTES, settings.seconds)
+        self._shared = SharedValues(folder, bounds)
         self._locks = KeyLocks(folder / "claims")
         self._seconds = settings.seconds
         self._under_way: dict[bytes, _Queue] = {}
@@ -91,7 +91,7 @@ class Idempotency:
         while True:
             with suppress(OSError):
                 self._prepare()
-                self._shared_log.sweep()
+                await asyncio.to_thread(self._shared.sweep)
             await asyncio.sleep(_SWEEP_SECONDS)
 
     async def start(self, name: bytes) -> bytes | None:
@@ -116,7 +116,7 @@ class Idempotency:
         """End a run: save the response and share it, or let the next waiter run."""
         if response is not None and self._seconds:
             try:
-                self._shared_log.put(name, response)
+                self._shared.put(name, response)
             except OSError as error:
                 self._warn_once(error)
                 self._write_memory(name, response)
@@ -177,14 +177,14 @@ class Idempotency:
 
     def _known(self, name: bytes) -> bytes | None:
         try:
-            return self._shared_log.get(name) or self._read_memory(name)
+            return self._shared.get(name) or self._read_memory(name)
         except OSError as error:
             self._warn_once(error)
             return self._read_memory(name)
 
     def _prepare(self) -> None:
         if not self._prepared:
-            self._shared_log.prepare()
+            self._shared.prepare()
             self._prepared = True
 
     def _read_memory(self, name: bytes) -> bytes | None:

@@ -4,7 +4,7 @@ A page is opened as `index.html?tenant=T`. Its scripts and styles come without t
 their way through the application server, without the headers that name the tenant. So the tenant
 of the first request is remembered for the others once its response was a success.
 
-A page may be served by one worker and its scripts by another, so hints go to a log that all
+A page may be served by one worker and its scripts by another, so hints go to a database that all
 workers share. Where the cache is read-only, each worker has only its own memory. The registry is
 the application server, which knows installations.
 """
@@ -28,7 +28,7 @@ import anyio
 from algaenv.bundle.digest import Digest
 from algaenv.runner.locks import SingleFlight
 from algaenv.runner.outbound import Outbound
-from algaenv.runner.shared_log import LogBounds, SharedLog
+from algaenv.runner.shared_values import Bounds, SharedValues
 
 if TYPE_CHECKING:
     import httpx
@@ -171,11 +171,14 @@ def _object(body: bytes) -> Mapping[str, object] | None:
 
 
 MAX_HINTS = 10_000
+READ_SECONDS = 0.002
+"""How long a hint is not read again: less than a browser takes to ask for the first file of a page
+it has just been given."""
 FRESH_SECONDS = 0.05
 """How long a tenant that is served again and again needs no look at what others did."""
 REPEAT_SECONDS = 3600.0
 """After so long a tenant that is still served is written again, so that it does not expire."""
-_BOUNDS = LogBounds(MAX_HINTS, 16 * 1024 * 1024, 7 * 86_400.0)
+_BOUNDS = Bounds(MAX_HINTS, 16 * 1024 * 1024, 7 * 86_400.0)
 
 _PageKey = tuple[str, Digest]
 
@@ -186,26 +189,35 @@ class _KnownTenant:
     tenant: str
     written_at: float
     fresh_until: float
+    read_at: float = 0.0
+    read_tenant: str = ""
+    """Of any worker, at that time."""
 
 
 class TenantHints:
     """The tenant last served, by extension and bundle; with `root` None in memory only."""
 
-    def __init__(self, root: Path | None, *, workers: int = 1) -> None:
-        self._shared_log: SharedLog | None = None
+    def __init__(self, root: Path | None) -> None:
+        self._shared: SharedValues | None = None
         if root is not None:
-            self._shared_log = SharedLog(root / ".algaenv" / "hints", _BOUNDS, processes=workers)
+            self._shared = SharedValues(root / ".algaenv" / "hints", _BOUNDS)
         self._prepared = False
         self._known: OrderedDict[_PageKey, _KnownTenant] = OrderedDict()
 
-    def get(self, extension: str, digest: Digest) -> str:
-        """The tenant whose page was opened last, by any worker; empty when unknown."""
+    def get(self, extension: str, digest: Digest, *, max_age: float = 0.0) -> str:
+        """The tenant whose page was opened last, by any worker; empty when unknown.
+
+        What was read at most `max_age` seconds ago is not read again.
+        """
         page = (extension, digest)
         known = self._known.get(page)
-        found_tenant = self._read(known.name if known else _name(page))
-        if found_tenant:
-            return found_tenant
-        return known.tenant if known else ""
+        if known is None:
+            return self._read(_name(page)) or ""
+        now = monotonic()
+        if now - known.read_at >= max_age:
+            known.read_tenant = self._read(known.name) or known.tenant
+            known.read_at = now
+        return known.read_tenant
 
     def record(self, extension: str, digest: Digest, tenant: str) -> None:
         """Record a tenant that was just served successfully."""
@@ -226,37 +238,36 @@ class TenantHints:
             self._known.popitem(last=False)
 
     def _read(self, name: bytes) -> str | None:
-        """The tenant in the shared log; empty for none, and None without a log."""
-        shared_log = self._open_log()
-        if shared_log is None:
+        """The tenant that any worker wrote; empty for none, and None in memory only."""
+        shared = self._prepare()
+        if shared is None:
             return None
         try:
-            return (shared_log.get(name) or b"").decode(errors="replace")
+            return (shared.get(name) or b"").decode(errors="replace")
         except OSError as error:
             self._use_memory_only(error)
             return None
 
     def _write(self, name: bytes, tenant: str) -> None:
-        shared_log = self._open_log()
-        if shared_log is not None:
+        shared = self._prepare()
+        if shared is not None:
             try:
-                shared_log.put(name, tenant.encode(errors="replace"))
+                shared.put(name, tenant.encode(errors="replace"))
             except OSError as error:
                 self._use_memory_only(error)
 
-    def _open_log(self) -> SharedLog | None:
-        if self._shared_log is not None and not self._prepared:
+    def _prepare(self) -> SharedValues | None:
+        if self._shared is not None and not self._prepared:
             try:
-                self._shared_log.prepare()
                 # Once for each process is often enough: hints are small.
-                self._shared_log.sweep()
+                self._shared.sweep()
                 self._prepared = True
             except OSError as error:
                 self._use_memory_only(error)
-        return self._shared_log
+        return self._shared
 
     def _use_memory_only(self, error: OSError) -> None:
-        self._shared_log = None
+        self._shared = None
         fields = {"why": error.strerror or str(error)}
         _log.warning("hints only in memory", extra={"fields": fields})
 
@@ -284,7 +295,9 @@ class TenantResolver:
         """
         found_tenant = header if query is None else query
         return (
-            found_tenant or self._hints.get(extension, digest) or await self._tenant_of_host(host)
+            found_tenant
+            or self._hints.get(extension, digest, max_age=READ_SECONDS)
+            or await self._tenant_of_host(host)
         )
 
     def record(self, extension: str, digest: Digest, tenant: str) -> None:
