@@ -37,7 +37,6 @@ from algaenv.runner.observability.guest_log import GuestLog
 from algaenv.runner.observability.metrics import GaugeName, Metrics
 from algaenv.runner.outbound import Outbound
 from algaenv.runner.pages.assets import AssetCache, AssetDelivery
-from algaenv.runner.pages.response_cache import ResponseCache
 from algaenv.runner.pages.routes import HostDispatch, PagesRoute
 from algaenv.runner.pages.tenancy import Registry, TenantHints, TenantResolver
 from algaenv.runner.settings import Settings
@@ -74,7 +73,6 @@ def build_app(
         on_result=metrics.bundle,
     )
     asset_cache = AssetCache(policy=settings.policy, max_file_bytes=settings.static_max_bytes)
-    hints = TenantHints(settings.cache_root)
     health = Health(
         cache_root=settings.cache_root,
         cache_max_text=settings.cache_max_text,
@@ -85,7 +83,7 @@ def build_app(
         demands_tenant=settings.demands_tenant,
         asks_registry=settings.asks_registry,
         registry=registry,
-        tenancy=TenantResolver(registry, hints),
+        tenancy=TenantResolver(registry, TenantHints(settings.cache_root)),
         delivery=AssetDelivery(cache, asset_cache),
     )
     guest_log = GuestLog(settings.stream, metrics)
@@ -170,8 +168,7 @@ def build_app(
     guarded = CallerCheck(
         DirectRoute(serving, EXECUTE, execute), settings.inbound_token, settings.allowed_hosts
     )
-    app = AccessLog(guarded, metrics.request)
-    return ResponseCache(app, metrics.request, hints.get)
+    return AccessLog(guarded, metrics.request)
 
 
 class _CompileEventCounter:

@@ -34,7 +34,7 @@ _BATCH_SECONDS = 0.02
 _FLUSH_TIMEOUT_SECONDS = 2.0
 _DIRECT_TIMEOUT_MS = 1000
 
-encode = json.JSONEncoder(default=str).encode
+_encode = json.JSONEncoder(default=str).encode
 
 
 class JsonFormatter(logging.Formatter):
@@ -42,18 +42,13 @@ class JsonFormatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._clock = _Clock()
+        self._second = (0, "")
 
     def format(self, record: logging.LogRecord) -> str:
         """Time (UTC, milliseconds), level, event, fields, and a traceback if there is one."""
-        when = f"{self._clock.format_second(int(record.created))}.{int(record.msecs):03}Z"
-        level = record.levelname.lower()
-        if (rest := getattr(record, "rest", None)) is not None:
-            # Encoded already, by a caller whose lines share most fields.
-            return _format_line(when, level, record.msg, rest)
         line: dict[str, object] = {
-            "time": when,
-            "level": level,
+            "time": f"{self._format_second(int(record.created))}.{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
             "event": record.getMessage(),
         }
         fields = getattr(record, "fields", None)
@@ -61,21 +56,10 @@ class JsonFormatter(logging.Formatter):
             line.update(fields)
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return encode(line)
+        return _encode(line)
 
-
-def _format_line(when: str, level: str, event: str, rest: str) -> str:
-    """A line whose other fields, `rest`, are encoded already."""
-    return f'{{"time": "{when}", "level": "{level}", "event": "{event}", {rest}}}'
-
-
-class _Clock:
-    """Seconds as text, which many lines share."""
-
-    def __init__(self) -> None:
-        self._second = (0, "")
-
-    def format_second(self, second: int) -> str:
+    def _format_second(self, second: int) -> str:
+        """Format a second, which many lines share."""
         known, text = self._second
         if known != second:
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
@@ -96,7 +80,6 @@ class BatchingHandler(logging.Handler):
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
-        self._clock = _Clock()
         self._lock_file = os.memfd_create("log-lock")
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
@@ -116,15 +99,6 @@ class BatchingHandler(logging.Handler):
             self._count_lost()
             return
         self._enqueue(line)
-
-    def write_encoded(self, event: str, rest: str) -> None:
-        """Queue a line of level info whose other fields are encoded already, and never raise.
-
-        For lines that come thousands of times a second: a record costs three times as much.
-        """
-        now = time.time()
-        when = f"{self._clock.format_second(int(now))}.{int(now % 1 * 1000):03}Z"
-        self._enqueue(f"{_format_line(when, 'info', event, rest)}\n".encode())
 
     def _enqueue(self, line: bytes) -> None:
         if self._writer is None:
@@ -255,15 +229,11 @@ _QUIET = frozenset(("/healthz", "/readyz", "/metrics"))
 _MAX_CHARS = 300
 _SERVER_ERROR = 500
 
-_handlers: list[BatchingHandler] = []
-"""Handlers for lines that bypass `logging`; empty until logging is configured."""
-
 
 def configure_logging(level: str) -> None:
     """Send all logging of this process to standard output; an unknown level means info."""
     handler = BatchingHandler(sys.stdout.fileno())
     handler.setFormatter(JsonFormatter())
-    _handlers[:] = [handler]
     logging.basicConfig(handlers=[handler], level=_LEVELS.get(level, logging.INFO), force=True)
     # No line names them, and to find them out costs more than the rest of a record.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
@@ -285,8 +255,6 @@ class RequestLogEntry:
     sent: int = 0
     extra: Mapping[str, object] | None = None
     """Further fields, such as the times of a call's parts."""
-    asset: object = None
-    """The file that was served, where the next request may get it from the response cache."""
 
 
 class AccessLog:
@@ -336,7 +304,13 @@ def _write_entry(scope: Scope, entry: RequestLogEntry, seconds: float) -> None:
     record.fields = _drop_missing(
         {
             "request_id": request_header(scope, b"x-request-id"),
-            **_static_fields(scope, entry),
+            "method": scope["method"],
+            "path": path,
+            "tenant": entry.tenant,
+            "extension": entry.extension,
+            "hash": entry.hash,
+            "cache": entry.cache,
+            "why": entry.reason,
             "status": entry.status,
             "duration_ms": round(seconds * 1000, 2),
             "bytes": 0 if scope["method"] == "HEAD" else entry.sent,
@@ -344,36 +318,6 @@ def _write_entry(scope: Scope, entry: RequestLogEntry, seconds: float) -> None:
         }
     )
     _requests.handle(record)
-
-
-def encode_static_fields(scope: Scope, entry: RequestLogEntry) -> str:
-    """What the lines of all requests like this one say, for `write_encoded`."""
-    return encode(_drop_missing({**_static_fields(scope, entry), "cache": "hit"}))[1:-1]
-
-
-def write_encoded(
-    static_fields: str, request_id: bytes | None, status: int, sent: int, seconds: float
-) -> None:
-    """Write the line of a request about which the rest is known."""
-    if not _requests.isEnabledFor(logging.INFO):
-        return
-    name = "" if request_id is None else encode(request_id.decode("latin-1")[:_MAX_CHARS])
-    first = f'"request_id": {name}, ' if name else ""
-    measured = f'"status": {status}, "duration_ms": {1000 * seconds:.2f}, "bytes": {sent}'
-    for handler in _handlers:
-        handler.write_encoded("request", f"{first}{static_fields}, {measured}")
-
-
-def _static_fields(scope: Scope, entry: RequestLogEntry) -> dict[str, object]:
-    return {
-        "method": scope["method"],
-        "path": scope["path"],
-        "tenant": entry.tenant,
-        "extension": entry.extension,
-        "hash": entry.hash,
-        "cache": entry.cache,
-        "why": entry.reason,
-    }
 
 
 def _drop_missing(fields: Mapping[str, object]) -> dict[str, object]:

@@ -16,11 +16,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from algaenv.runner.execute.invocation import Invocation, Level, Stream
-from algaenv.runner.observability.access_log import encode
 from algaenv.runner.settings import DebugStreamSettings
 
 if TYPE_CHECKING:
@@ -424,21 +422,18 @@ def _write(invocation: Invocation, stream: Stream, level: Level, message: str) -
     number = _LEVELS[level]
     if not _guests.isEnabledFor(number):
         return
-    origin = _origin(invocation.tenant, invocation.extension, invocation.request_id)
-    cut = ', "truncated": true' if len(message) > MAX_LINE_CHARS else ""
+    fields: dict[str, object] = {
+        "logger": _guests.name,
+        "stream": stream,
+        "message": message[:MAX_LINE_CHARS],
+        "tenant": invocation.tenant,
+        "extension": invocation.extension,
+    }
+    if invocation.request_id is not None:
+        fields["request_id"] = invocation.request_id
+    if len(message) > MAX_LINE_CHARS:
+        fields["truncated"] = True
     # The event is not the message: no guest can pass its messages off as the service's own.
     record = logging.LogRecord(_guests.name, number, "", 0, "guest", (), None)
-    # Written out by hand: guests may log much, and the other fields are the same for a whole call.
-    record.rest = (
-        f'"logger": "{_guests.name}", "stream": "{stream}", '
-        f'"message": {encode(message[:MAX_LINE_CHARS])}, {origin}{cut}'
-    )
+    record.fields = fields
     _guests.handle(record)
-
-
-@lru_cache(maxsize=256)
-def _origin(tenant: str, extension: str, request_id: str | None) -> str:
-    fields = {"tenant": tenant, "extension": extension}
-    if request_id is not None:
-        fields["request_id"] = request_id
-    return encode(fields)[1:-1]

@@ -262,7 +262,6 @@ class AssetDelivery:
         if path and asset:
             self._cache.touch(request.digest)
             entry.cache = "hit"
-            entry.asset = asset
             try:
                 return await _asset_response(asset, request, cache_control=IMMUTABLE)
             except OSError:
