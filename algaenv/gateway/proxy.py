@@ -34,7 +34,12 @@ from algaenv.gateway.rules import FORWARDED_HEADERS, GatewayRules
 from algaenv.gateway.runner_client import EntryPoint, HandlerRequest, HandlerResult
 from algaenv.gateway.state import AppState
 from algaenv.gateway.urls import RequestTarget, parse_target
-from algaenv.serving.request_limits import BodyTooSlow, body_timeout_response, within_body_time
+from algaenv.serving.request_limits import (
+    BodyTooLarge,
+    BodyTooSlow,
+    body_timeout_response,
+    read_body,
+)
 
 IDEMPOTENCY_HEADER = "x-idempotency-key"
 METHOD_OVERRIDE = "__method"
@@ -223,19 +228,14 @@ class ExtensionProxy:
         response.headers.update(quirks.header(name))
 
     async def _read_body(self, request: Request) -> bytes:
-        return await within_body_time(self._read_limited(request))
-
-    async def _read_limited(self, request: Request) -> bytes:
         most = self._rules.max_body_bytes
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and len(declared) < 20 and int(declared) > most:
             raise CallDenied(self._too_large())
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > most:
-                raise CallDenied(self._too_large())
-        return bytes(body)
+        try:
+            return await read_body(request, most)
+        except BodyTooLarge:
+            raise CallDenied(self._too_large()) from None
 
     def _too_large(self) -> Denied:
         most = self._rules.max_body_bytes >> 20

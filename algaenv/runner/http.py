@@ -8,7 +8,6 @@ names of their own.
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import ipaddress
 import json
@@ -20,6 +19,8 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from algaenv.serving.request_limits import BODY_SECONDS, BodyTooLarge, BodyTooSlow, read_body
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
@@ -58,8 +59,6 @@ def request_header(scope: Scope, name: bytes) -> str | None:
 
 
 MAX_BODY_BYTES = 2 * 1024 * 1024
-BODY_SECONDS = 60.0
-"""For the whole body to arrive."""
 
 
 class InvalidRequest(Exception):
@@ -76,20 +75,14 @@ async def read_json(request: Request) -> bytes:
     main, _, sub = kind.partition("/")
     if main != "application" or not (sub == "json" or sub.endswith("+json")):
         raise InvalidRequest(415, "Expected request with `Content-Type: application/json`")
-    body = bytearray()
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise InvalidRequest(
-                        413, "Failed to buffer the request body: length limit exceeded"
-                    )
-    except TimeoutError:
-        raise InvalidRequest(
-            408, f"The request body did not arrive within {BODY_SECONDS:g} s"
-        ) from None
-    return bytes(body)
+        return await read_body(request, MAX_BODY_BYTES)
+    except BodyTooLarge:
+        message = "Failed to buffer the request body: length limit exceeded"
+        raise InvalidRequest(413, message) from None
+    except BodyTooSlow:
+        message = f"The request body did not arrive within {BODY_SECONDS:g} s"
+        raise InvalidRequest(408, message) from None
 
 
 def parse_body(shape: type[M], body: bytes) -> M:

@@ -1,4 +1,4 @@
-"""Limits of a request: the size and time of its head, the time of its body.
+"""Limits of a request: the size and time of its head and of its body.
 
 The server's parser keeps whatever comes until a head is complete, so that one caller could fill the
 memory, and delay all others while so many headers are parsed.
@@ -7,12 +7,13 @@ memory, and delay all others while so many headers are parsed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import math
 from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
     from starlette.responses import Response
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -126,23 +127,33 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
 
 BODY_SECONDS = 60.0
+"""For the whole body to arrive."""
+
+
+class BodyTooLarge(Exception):
+    """The body is longer than its reader takes."""
 
 
 class BodyTooSlow(Exception):
     """The body did not come within BODY_SECONDS."""
 
 
-async def within_body_time(body: Awaitable[bytes]) -> bytes:
-    """What `body` reads. Raises BodyTooSlow, and what `body` raises."""
+async def read_body(request: Request, max_bytes: float = math.inf) -> bytes:
+    """The whole body. Raises BodyTooLarge, BodyTooSlow; the rest of the body is not read then."""
+    body = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            return await body
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise BodyTooLarge
     except TimeoutError:
         raise BodyTooSlow from None
+    return bytes(body)
 
 
 def body_timeout_response() -> Response:
-    """The response to such a request; the rest of its body is not read."""
+    """The response to a request whose body is too slow; the rest of its body is not read."""
     from starlette.responses import Response
 
     return Response(status_code=408, headers={"connection": "close"})

@@ -10,6 +10,7 @@ import pytest
 from starlette.requests import Request
 
 from algaenv.runner import http
+from algaenv.serving import request_limits
 from tests.fuzzing import ask, fuzz, tracebacks
 
 from .archives import TENANT, Bundle
@@ -51,7 +52,7 @@ def test_nothing_that_comes_is_our_own_failure(start: Start, demo: Bundle, stric
 
 
 def test_a_body_that_does_not_come_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(request_limits, "BODY_SECONDS", 0.2)
     parts = [{"type": "http.request", "body": b"{", "more_body": True}]
 
     async def receive() -> MutableMapping[str, Any]:

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from algaenv.gateway.events import EventBus
-from algaenv.serving.request_limits import BodyTooSlow, body_timeout_response, within_body_time
+from algaenv.serving.request_limits import BodyTooSlow, body_timeout_response, read_body
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -209,7 +209,7 @@ def api_route(api: Api, expected: str, events: EventBus) -> Route:
         try:
             if not token_matches(request.headers.get(RUNNER_AUTH_HEADER), expected):
                 raise ApiError("UNAUTHORIZED", "The runner token is not the right one")
-            call.body = parse_json(await within_body_time(request.body()))
+            call.body = parse_json(await read_body(request))
             response = await api.handle(call)
         except (ApiError, InvalidBody) as error:
             response = api.refusal(error)

@@ -22,7 +22,7 @@ from algaenv.gateway.apis.api_endpoint import (
     to_http,
     token_matches,
 )
-from algaenv.serving.request_limits import BodyTooSlow, body_timeout_response, within_body_time
+from algaenv.serving.request_limits import BodyTooSlow, body_timeout_response, read_body
 
 if TYPE_CHECKING:
     from algaenv.gateway.installs import Install
@@ -93,9 +93,7 @@ class InstallLookup:
         if not token_matches(request.headers.get(RUNNER_AUTH_HEADER), self._token):
             return to_http(ApiResponse(401, {"error": "unauthorized"}))
         try:
-            body = parse_body(
-                _ConfigurationRequest, parse_json(await within_body_time(request.body()))
-            )
+            body = parse_body(_ConfigurationRequest, parse_json(await read_body(request)))
             install = await self._installs.find(body.extensionId)
         except InvalidBody as error:
             return to_http(ApiResponse(400, {"error": "invalid_request", "details": error.details}))
