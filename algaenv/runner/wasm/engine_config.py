@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 SUPPORTED = "50."
 """The value layer relies on the C structures of this line of wasmtime."""
 
-PAGE = 64 << 10
 GUARD_BYTES = 32 << 20
 RESERVATION_BYTES = 4 << 30
 """Of address space for every linear memory: code needs no bounds checks then."""

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
-from algaenv.bundle.value import dataclass
 from algaenv.model.kind import CONTAINER, VOLUME, Address
 from algaenv.model.resource import Absent, Json, Observation, Present, Resource
 from algaenv.runtimes.docker import labels
@@ -181,54 +180,6 @@ def _foreign(found: Mapping[str, Json] | None, handle: str) -> Observation:
     return Present(
         None, handle=str(found.get(handle)), note=owner_of(as_texts(found.get("Labels")))
     )
-
-
-@dataclass(frozen=True, slots=True)
-class FoundEnvironment:
-    """An environment that has objects on the engine."""
-
-    id: str
-    name: str
-    spec: str
-    containers: int
-    running: int
-    volumes: int
-    networks: int
-
-
-def find_environments(engine: Engine) -> tuple[FoundEnvironment, ...]:
-    """Every environment on the engine, by spec. Raises EngineGone when it does not answer."""
-    query = {"filters": {"label": [labels.ENVIRONMENT]}}
-    with translate_errors("look for environments on the container engine"):
-        kinds = {
-            "containers": as_list(engine.get("/containers/json", query | {"all": 1})),
-            "volumes": as_list(as_map(engine.get("/volumes", query)).get("Volumes")),
-            "networks": as_list(engine.get("/networks", query)),
-        }
-    marks: dict[str, Mark] = {}
-    counts: dict[str, dict[str, int]] = {}
-    for kind, things in kinds.items():
-        for thing in map(as_map, things):
-            mark = read_mark(as_texts(thing.get("Labels")))
-            if mark is None:
-                continue
-            marks.setdefault(mark.environment, mark)
-            count = counts.setdefault(mark.environment, {})
-            count[kind] = count.get(kind, 0) + 1
-            count["running"] = count.get("running", 0) + (thing.get("State") == "running")
-    found = [
-        FoundEnvironment(
-            id=mark.environment,
-            name=mark.name,
-            spec=mark.spec,
-            containers=counts[mark.environment].get("containers", 0),
-            running=counts[mark.environment].get("running", 0),
-            volumes=counts[mark.environment].get("volumes", 0),
-            networks=counts[mark.environment].get("networks", 0),
-        )
-        for mark in marks.values()
-    ]
-    return tuple(sorted(found, key=lambda one: (one.spec, one.id)))
 
 
 def drift(seen: Mapping[str, Json], mark: Mark, networks: Mapping[str, str]) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from algaenv.runtimes.docker.errors import translate_errors
 from algaenv.runtimes.docker.image_selection import ExistingResources, ImageSelector
 from algaenv.runtimes.docker.labels import read_mark
 from algaenv.runtimes.docker.lower import lower
-from algaenv.runtimes.docker.observer import DockerObserver, FoundEnvironment, find_environments
+from algaenv.runtimes.docker.observer import DockerObserver
 
 
 class DockerRuntime:
@@ -96,10 +96,6 @@ class DockerRuntime:
             kind.IMAGE.name: ImageDriver(self.engine, self._cache),
             kind.CONTAINER.name: ContainerDriver(self.engine, environment),
         }
-
-    def environments(self) -> tuple[FoundEnvironment, ...]:
-        """Every environment that has objects on the engine."""
-        return find_environments(self.engine)
 
     def close(self) -> None:
         """Close the connections to the engine."""

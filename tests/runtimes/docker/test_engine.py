@@ -96,8 +96,8 @@ def test_reading_does_not_import_the_sdk(engine: Engine) -> None:
         "import os, sys\n"
         "from algaenv.runtimes.docker.engine import Engine\n"
         "from algaenv.runtimes.docker.endpoint import locate\n"
-        "from algaenv.runtimes.docker.observer import find_environments\n"
-        "find_environments(Engine(locate(os.environ), os.environ))\n"
+        "from algaenv.runtimes.docker.observer import DockerObserver\n"
+        "DockerObserver(Engine(locate(os.environ), os.environ), 'none').observe([])\n"
         "print([m for m in ('docker', 'requests', 'tenacity', 'tomllib') if m in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

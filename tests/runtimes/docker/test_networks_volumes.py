@@ -11,7 +11,7 @@ from algaenv.model.kind import Address
 from algaenv.model.problem import Conflict
 from algaenv.model.resource import Absent, Present
 from algaenv.runtimes.docker.specs import NetworkSpec, VolumeSpec
-from tests.runtimes.docker.conftest import QUIET, SLEEP, Bench, seen_as
+from tests.runtimes.docker.conftest import QUIET, Bench, seen_as
 
 pytestmark = pytest.mark.docker
 
@@ -116,16 +116,6 @@ def test_data_of_an_earlier_engine_goes_by_its_own_name(bench: Bench) -> None:
     for address, one in without_spec.items():
         bench.volumes.delete(address, seen_as(one), QUIET)
     assert not bench.observer.observe([])
-
-
-def test_environments_are_found_over_the_whole_engine(bench: Bench) -> None:
-    bench.containers.create(bench.shell(SLEEP), QUIET)
-    bench.volumes.create(bench.wanted("volume/store"), QUIET)
-    found = [one for one in bench.runtime.environments() if one.id == bench.environment.id]
-    assert len(found) == 1
-    assert (found[0].name, found[0].spec) == ("check", str(bench.environment.spec))
-    counts = found[0].containers, found[0].running, found[0].volumes, found[0].networks
-    assert counts == (1, 1, 1, 1)
 
 
 def test_images_are_shared_and_kept(bench: Bench) -> None:
