@@ -31,7 +31,7 @@ from algaenv.runner.execute.idempotency import Idempotency
 from algaenv.runner.execute.invocation import HostTable
 from algaenv.runner.execute.invoker import Invoker
 from algaenv.runner.host.secret_envelope import SecretEnvelopes
-from algaenv.runner.http import CallerCheck, DirectRoute, empty_response, json_response
+from algaenv.runner.http import CallerCheck, empty_response, json_response
 from algaenv.runner.observability.access_log import AccessLog
 from algaenv.runner.observability.guest_log import GuestLog
 from algaenv.runner.observability.metrics import GaugeName, Metrics
@@ -48,7 +48,6 @@ from algaenv.serving.background import restart_on_failure
 _log = logging.getLogger(__name__)
 
 
-EXECUTE = "/v1/execute"
 CONTRACT = "1"
 """Of the behaviour that peers rely on; it is Alga's, and a new number if that changes."""
 
@@ -142,14 +141,17 @@ def build_app(
             await metrics.aclose()
             await outbound.aclose()
 
-    execute = ExecuteEndpoint(invoker, idempotency, metrics).handle
     serving = Starlette(
         routes=[
             pages,
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/metrics", metrics.handle),
-            Route(EXECUTE, execute, methods=["POST"]),
+            Route(
+                "/v1/execute",
+                ExecuteEndpoint(invoker, idempotency, metrics).handle,
+                methods=["POST"],
+            ),
             Route(
                 "/warmup",
                 WarmupEndpoint(handlers, lazy_runtime, worker_bus).handle,
@@ -165,9 +167,7 @@ def build_app(
         lifespan=lifespan,
     )
     serving.router.redirect_slashes = False
-    guarded = CallerCheck(
-        DirectRoute(serving, EXECUTE, execute), settings.inbound_token, settings.allowed_hosts
-    )
+    guarded = CallerCheck(serving, settings.inbound_token, settings.allowed_hosts)
     return AccessLog(guarded, metrics.request)
 
 

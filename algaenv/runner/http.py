@@ -1,4 +1,4 @@
-"""HTTP of the runner's own endpoints: responses, request headers and bodies, and two middlewares.
+"""HTTP of the runner's own endpoints: responses, request headers and bodies, and who may call.
 
 `CallerCheck` keeps every client but the gateway away from the two routes that run handlers. A page
 in a browser can reach this port, by its Origin or by DNS rebinding, and so can a guest. A browser
@@ -11,8 +11,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import json
-import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -197,27 +196,3 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-_log = logging.getLogger(__name__)
-
-
-class DirectRoute:
-    """Answers POST to one path itself, and leaves everything else to `app`."""
-
-    def __init__(
-        self, app: ASGIApp, path: str, handler: Callable[[Request], Awaitable[Response]]
-    ) -> None:
-        self._app, self._path, self._handler = app, path.encode(), handler
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve as an ASGI application."""
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["raw_path"] != self._path:
-            await self._app(scope, receive, send)
-            return
-        try:
-            response = await self._handler(Request(scope, receive))
-        except Exception:
-            _log.exception("request failed")
-            response = empty_response(500)
-        await response(scope, receive, send)

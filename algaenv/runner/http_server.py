@@ -9,7 +9,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
 
 import uvloop  # noqa: F401 - to be in memory before the workers are forked
 from starlette.types import ASGIApp
@@ -40,7 +39,7 @@ def http_work(build: BuildApp, *, drain_seconds: int) -> Work:
         config = Config(
             build(worker),
             loop="uvloop",
-            http=_SingleWriteProtocol,
+            http=LimitedHttpProtocol,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -54,45 +53,6 @@ def http_work(build: BuildApp, *, drain_seconds: int) -> Work:
         _DrainingServer(config).run(sockets=[worker.listening])
 
     return work
-
-
-class _SingleWriteProtocol(LimitedHttpProtocol):
-    """Sends the head of a response together with its body, which saves a system call each."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast("asyncio.Transport", _CorkedTransport(transport, self.loop)))
-
-
-class _CorkedTransport:
-    """A transport that keeps what is written until more comes, or the loop has come round."""
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
-        self._held: bytes | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Keep the first, and send it with the second, or alone when that is empty."""
-        if not data:
-            self._flush()
-        elif self._held is None:
-            self._held = data
-            self._loop.call_soon(self._flush)
-        else:
-            held, self._held = self._held, None
-            self._transport.writelines((held, data))
-
-    def close(self) -> None:
-        """Send what is kept, and close."""
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        if self._held is not None:
-            held, self._held = self._held, None
-            self._transport.write(held)
 
 
 class _DrainingServer(Server):
