@@ -24,6 +24,7 @@ from uvicorn.server import Server
 
 from algaenv import __version__
 from algaenv.gateway import apis, openapi, pages
+from algaenv.gateway.access_log import AccessRecord, TextFormatter, write_record
 from algaenv.gateway.audit import AuditLog
 from algaenv.gateway.db import create_pool
 from algaenv.gateway.debug_stream import DebugStreamEndpoint
@@ -42,7 +43,7 @@ from algaenv.gateway.runner_proxy import RunnerProxy
 from algaenv.gateway.settings import GatewayConfig
 from algaenv.gateway.state import AppState, BackgroundTask
 from algaenv.gateway.users import Users
-from algaenv.serving.access_log import AccessLog, start_logging
+from algaenv.serving.access_log import AccessLog, configure_logging
 from algaenv.serving.background import restart_on_failure
 from algaenv.serving.redis_client import RedisClient
 from algaenv.serving.request_limits import LimitedHttpProtocol
@@ -117,7 +118,7 @@ def create_app(config: GatewayConfig, events: EventBus | None = None) -> ASGIApp
         },
         lifespan=lifespan,
     )
-    return AccessLog(HostOriginMiddleware(served, config))
+    return AccessLog(HostOriginMiddleware(served, config), AccessRecord, write_record)
 
 
 async def _plain_error(request: Request, error: Exception) -> Response:
@@ -192,10 +193,8 @@ def serve(config: GatewayConfig, env: Mapping[str, str]) -> None:
     signal.signal(signal.SIGINT, _exit)
     listening = _listen(config.host, config.port)
     wanted = env.get("LOG_FORMAT", "").strip().lower()
-    log_listener = start_logging(
-        config.log_level,
-        text=wanted == "text" or (wanted != "json" and sys.stdout.isatty()),
-    )
+    text = wanted == "text" or (wanted != "json" and sys.stdout.isatty())
+    configure_logging(config.log_level, TextFormatter() if text else None)
     events = EventBus()
     server_config = Config(
         create_app(config, events),
@@ -227,7 +226,6 @@ def serve(config: GatewayConfig, env: Mapping[str, str]) -> None:
         _Server(server_config, events).run(sockets=[listening])
     finally:
         _log.info("stopped")
-        log_listener.stop()
 
 
 class _Server(Server):

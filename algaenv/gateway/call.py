@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from starlette.responses import Response
 from starlette.types import Scope
 
+from algaenv.gateway.access_log import AccessRecord
 from algaenv.gateway.audit import AuditEntry, AuditLog
 from algaenv.gateway.events import EventBus
 from algaenv.gateway.installs import Install
@@ -23,7 +24,7 @@ from algaenv.gateway.runner_client import (
     RunnerUnreachable,
 )
 from algaenv.gateway.users import User
-from algaenv.serving.access_log import RECORD_KEY, AccessRecord
+from algaenv.serving.access_log import RECORD
 
 _MAX_REQUEST_ID = 200
 _MAX_PATH = 300
@@ -100,7 +101,7 @@ class CallContext:
             )
 
     def _fill_record(self, scope: Scope, outcome: RunnerOutcome | None) -> None:
-        record: AccessRecord | None = scope.get(RECORD_KEY)
+        record: AccessRecord | None = scope.get(RECORD)
         if record is None:
             return
         record.request_id = self.request_id

@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.layout import DEFAULT_LIMITS
@@ -32,7 +32,7 @@ from algaenv.runner.execute.invocation import HostTable
 from algaenv.runner.execute.invoker import Invoker
 from algaenv.runner.host.secret_envelope import SecretEnvelopes
 from algaenv.runner.http import CallerCheck, empty_response, json_response
-from algaenv.runner.observability.access_log import AccessLog
+from algaenv.runner.observability.access_log import RequestLogEntry, write_entry
 from algaenv.runner.observability.guest_log import GuestLog
 from algaenv.runner.observability.metrics import GaugeName, Metrics
 from algaenv.runner.outbound import Outbound
@@ -43,6 +43,7 @@ from algaenv.runner.settings import Settings
 from algaenv.runner.wasm.runtime import LazyRuntime, Runtime
 from algaenv.runner.worker_bus import WorkerBus
 from algaenv.runner.workers import Worker
+from algaenv.serving.access_log import AccessLog
 from algaenv.serving.background import restart_on_failure
 
 _log = logging.getLogger(__name__)
@@ -168,7 +169,12 @@ def build_app(
     )
     serving.router.redirect_slashes = False
     guarded = CallerCheck(serving, settings.inbound_token, settings.allowed_hosts)
-    return AccessLog(guarded, metrics.request)
+
+    def on_end(scope: Scope, entry: RequestLogEntry, seconds: float) -> None:
+        metrics.request(scope["path"], entry.status)
+        write_entry(scope, entry, seconds)
+
+    return AccessLog(guarded, RequestLogEntry, on_end)
 
 
 class _CompileEventCounter:

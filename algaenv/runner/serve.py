@@ -150,7 +150,7 @@ def serve(settings: Settings) -> None:
     # All that every worker needs is imported here, once for all of them.
     from algaenv.runner.app import build_app
     from algaenv.runner.http_server import http_work
-    from algaenv.runner.observability.access_log import configure_logging
+    from algaenv.serving.access_log import configure_logging
 
     configure_logging(settings.log_level)
     _log_settings(settings, sockets)

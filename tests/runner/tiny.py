@@ -18,10 +18,10 @@ from typing import Any
 from algaenv.bundle.digest import Digest
 from algaenv.runner.execute.idempotency import Idempotency, IdempotencySettings
 from algaenv.runner.http_server import http_work
-from algaenv.runner.observability.access_log import configure_logging
 from algaenv.runner.pages.tenancy import TenantHints
 from algaenv.runner.serve import listen
 from algaenv.runner.workers import Supervisor, Worker, WorkersFailed
+from algaenv.serving.access_log import configure_logging
 
 DIGEST = Digest("ab" * 32)
 

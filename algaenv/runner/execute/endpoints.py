@@ -28,10 +28,11 @@ from algaenv.runner.http import (
     request_header,
     text_response,
 )
-from algaenv.runner.observability.access_log import ENTRY, RequestLogEntry
+from algaenv.runner.observability.access_log import RequestLogEntry
 from algaenv.runner.observability.metrics import Outcome as Label
 from algaenv.runner.wasm.failure import GuestFailure
 from algaenv.runner.wasm.runtime import RuntimeUnavailable
+from algaenv.serving.access_log import RECORD
 
 if TYPE_CHECKING:
     from algaenv.runner.components.loaded import Handlers
@@ -70,7 +71,7 @@ class ExecuteEndpoint:
             call = await _read(request)
         except InvalidRequest as refusal:
             return text_response(refusal.status, refusal.message)
-        entry: RequestLogEntry = request.scope[ENTRY]
+        entry: RequestLogEntry = request.scope[RECORD]
         entry.tenant = request_header(request.scope, b"x-alga-tenant")
         entry.extension = request_header(request.scope, b"x-alga-extension")
         entry.hash = call.context.content_hash
@@ -232,7 +233,7 @@ class WarmupEndpoint:
         extension = request_body.extension or request_header(request.scope, b"x-alga-extension")
         if not (tenant and extension):
             return text_response(400, WARMUP_UNSUPPORTED)
-        entry: RequestLogEntry = request.scope[ENTRY]
+        entry: RequestLogEntry = request.scope[RECORD]
         entry.tenant, entry.extension, entry.hash = tenant, extension, request_body.content_hash
         try:
             bundle = await self._handlers.bundle(tenant, extension, request_body.content_hash)

@@ -17,9 +17,10 @@ from starlette.types import Receive, Scope, Send
 from algaenv.bundle.digest import Digest
 from algaenv.runner.bundles.store import is_key_segment
 from algaenv.runner.http import empty_response, request_header, text_response
-from algaenv.runner.observability.access_log import ENTRY, RequestLogEntry
+from algaenv.runner.observability.access_log import RequestLogEntry
 from algaenv.runner.pages.assets import AssetDelivery, AssetRequest
 from algaenv.runner.pages.tenancy import Registry, RegistryUnavailable, TenantResolver
+from algaenv.serving.access_log import RECORD
 
 PREFIX = b"/ext-ui/"
 _PARTS = ("extension_id", "content_hash", "path")
@@ -111,7 +112,7 @@ class PagesRoute(BaseRoute):
         await response(scope, receive, send)
 
     async def _respond(self, scope: Scope) -> Response:
-        entry: RequestLogEntry = scope[ENTRY]
+        entry: RequestLogEntry = scope[RECORD]
         try:
             target = read_target(scope["path_params"]["parts"], scope["query_string"])
         except InvalidPageUrl as error:
@@ -171,7 +172,7 @@ class HostDispatch:
 
     async def handle(self, request: Request) -> Response:
         """Answer `GET /`."""
-        entry: RequestLogEntry = request.scope[ENTRY]
+        entry: RequestLogEntry = request.scope[RECORD]
         host = (request_header(request.scope, b"host") or "").partition(":")[0]
         if not host:
             return empty_response(400)

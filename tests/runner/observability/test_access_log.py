@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from algaenv.runner.observability.access_log import MAX_QUEUED_LINES
+from algaenv.serving.access_log import MAX_QUEUED_LINES
 
 PREPARED = """
 import asyncio, json, logging, os, sys, threading, time
-from algaenv.runner.observability.access_log import configure_logging
+from algaenv.serving.access_log import configure_logging
 
 configure_logging("info")
 log = logging.getLogger("test")
