@@ -10,7 +10,7 @@ import logging
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Scope
 
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.layout import DEFAULT_LIMITS
-from algaenv.runner.bundles.cache import BundleCache, CacheEvictor
+from algaenv.runner.bundles.cache import BundleCache
 from algaenv.runner.bundles.store import Store, StoreStatus, open_store
 from algaenv.runner.components.compiled import CompiledComponents, CompileEnded, CompileEvent
 from algaenv.runner.components.loaded import Handlers
@@ -63,12 +63,11 @@ def build_app(
     outbound = Outbound()
     store = open_store(settings.source, outbound)
     registry = Registry(settings.registry_base, settings.auth_key, outbound)
-    evictor = CacheEvictor(settings.cache_root, settings.cache_max_bytes)
     metrics = Metrics(metrics_dir, worker=worker.number if worker else 0, contract=CONTRACT)
     cache = BundleCache(
         settings.cache_root,
         store,
-        evictor=evictor,
+        max_bytes=settings.cache_max_bytes,
         limits=DEFAULT_LIMITS,
         on_result=metrics.bundle,
     )
@@ -126,7 +125,7 @@ def build_app(
         for warning in settings.peers.warnings:
             _log.warning(warning)
         tasks = [
-            asyncio.create_task(asyncio.to_thread(_tidy_cache, evictor)),
+            asyncio.create_task(asyncio.to_thread(cache.tidy)),
             asyncio.create_task(restart_on_failure(compiled.keep_tidy)),
             asyncio.create_task(restart_on_failure(idempotency.sweep_forever)),
         ]
@@ -211,13 +210,6 @@ def _host_table(settings: Settings, outbound: Outbound) -> HostTable:
 
 def _cannot_recycle() -> None:
     """Without a supervisor this process cannot be replaced."""
-
-
-def _tidy_cache(evictor: CacheEvictor) -> None:
-    with suppress(OSError):
-        evictor.prepare()
-        evictor.sweep()
-        evictor.evict()
 
 
 async def _empty_http_error(request: Request, error: Exception) -> Response:  # noqa: ARG001

@@ -4,7 +4,7 @@ Loading a compiled component runs native code, exactly as importing a module doe
 file that another user owns or can write to is refused, never repaired.
 
 A file is moved into place complete and never written to there: processes have it mapped. Its
-modification time is its time of last use, which every process that shares the directory can read.
+modification time is its time of last use.
 Evicting a file that another process has loaded costs that process nothing.
 
     compiled/<wasm>.<engine>.cwasm    native code of a component, for one kind of engine
@@ -18,30 +18,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import re
-import shutil
 import stat
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from algaenv.bundle.digest import Digest
+from algaenv.runner.eviction import LEFTOVER_SECONDS, CacheEntry, entries_of, remove_older
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 
 SUFFIX = ".cwasm"
 _LIMIT = ".limit"
+GRACE_SECONDS = 30.0
+"""What was used this recently is not evicted: some process is about to load it."""
+FOREIGN_SECONDS = 7 * 86_400.0
+"""How long the files of another version or setting of the engine wait to be used again."""
+
+_NAME = re.compile(rf"[0-9a-f]{{64}}\.([0-9a-f]{{16}}){re.escape(SUFFIX)}")
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _MODE = 0o700
 
 
 class CompileDirectory:
     """`<root>/.algaenv/compiled`, where `root` is the service's cache directory."""
+
+    kind = "compiled component"
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -133,6 +138,31 @@ class CompileDirectory:
                 json.dump({"limits": limits, "message": message}, file)
             Path(draft).rename(self.bundles / f"{wasm.hex}{_LIMIT}")
 
+    def entries(self) -> Iterator[CacheEntry]:
+        """The compiled forms; those of other engines expire when they are unused for a week."""
+        now = time.time()
+        for file in entries_of(self.path):
+            if named := _NAME.fullmatch(file.name):
+                with suppress(OSError):
+                    status = file.lstat()
+                    foreign = named[1] != self.engine
+                    expired = foreign and now - status.st_mtime > FOREIGN_SECONDS
+                    yield CacheEntry(status.st_mtime, file, status.st_size, expired)
+
+    def delete(self, entry: CacheEntry) -> bool:
+        """Delete a compiled form. Raises OSError."""
+        entry.path.unlink(missing_ok=True)
+        return True
+
+    def log_fields(self, entry: CacheEntry) -> dict[str, object]:
+        """Its name and size."""
+        return {"file": entry.path.name, "bytes": entry.size}
+
+    def sweep(self) -> None:
+        """Delete leftovers of dead processes, and notes about bundles of long ago. Blocks."""
+        remove_older(self.temporary, LEFTOVER_SECONDS)
+        remove_older(self.bundles, FOREIGN_SECONDS)
+
     def _check(self) -> None:
         for folder in (self.path.parent, self.path):
             status = folder.lstat()
@@ -166,123 +196,3 @@ def _require_private(name: str, status: os.stat_result) -> None:
     if status.st_mode & _OTHERS_MAY_WRITE:
         mode = stat.S_IMODE(status.st_mode)
         raise GuestFailure(Kind.HOST, f"cannot trust {name}: others can write to it ({mode:04o})")
-
-
-_log = logging.getLogger(__name__)
-
-TOUCH_INTERVAL_SECONDS = 1.0
-"""How far the written time of last use may lag behind."""
-GRACE_SECONDS = 30.0
-"""What was used this recently is not evicted: some process is about to load it."""
-LEFTOVER_SECONDS = 3600.0
-"""Age from which something under way must have lost its process."""
-FOREIGN_SECONDS = 7 * 86_400.0
-"""How long the files of another version or setting of the engine wait to be used again."""
-
-_NAME = re.compile(rf"[0-9a-f]{{64}}\.([0-9a-f]{{16}}){re.escape(SUFFIX)}")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class _EvictionCandidate:
-    last_used: float
-    file: Path
-    size: int
-    foreign: bool
-
-
-class CompileCache:
-    """The files of one folder, at most about `max_bytes` of them."""
-
-    def __init__(
-        self, folder: CompileDirectory, max_bytes: int, *, grace_seconds: float = GRACE_SECONDS
-    ) -> None:
-        self._folder = folder
-        self._max_bytes = max_bytes
-        self._grace = grace_seconds
-        self._touched: dict[Path, float] = {}
-        self._pins: Counter[Path] = Counter()
-
-    def touch(self, file: Path) -> None:
-        """Note a use; the file's time is updated at most once a second."""
-        now = time.time()
-        if now - self._touched.get(file, 0.0) > TOUCH_INTERVAL_SECONDS:
-            self._touched[file] = now
-            # Another process evicted it, or the disk is read-only: the order is a guess then.
-            with suppress(OSError):
-                os.utime(file, (now, now))
-
-    def pin(self, file: Path) -> None:
-        """Keep this process from evicting a file that it has loaded."""
-        self._pins[file] += 1
-
-    def unpin(self, file: Path) -> None:
-        """Undo one `pin`."""
-        self._pins[file] -= 1
-        if not self._pins[file]:
-            del self._pins[file]
-
-    def remove(self, file: Path) -> None:
-        """Delete a file. Raises OSError."""
-        self._touched.pop(file, None)
-        file.unlink(missing_ok=True)
-
-    def tidy(self, *, keep: Path | None = None) -> tuple[Path, ...]:
-        """Evict the least recently used files until the rest fits; returns the evicted ones.
-
-        Also deletes files of other engines that are unused for a week, and leftovers of dead
-        processes. Blocks; meant for a thread.
-        """
-        self._sweep()
-        now = time.time()
-        files = sorted(self._files())
-        excess = sum(each.size for each in files) - self._max_bytes
-        evicted: list[Path] = []
-        for each in files:
-            age = now - each.last_used
-            if each.file == keep or each.file in self._pins or age < self._grace:
-                continue
-            if (excess > 0 or (each.foreign and age > FOREIGN_SECONDS)) and self._evict(each):
-                excess -= each.size
-                evicted.append(each.file)
-        return tuple(evicted)
-
-    def _evict(self, each: _EvictionCandidate) -> bool:
-        fields = {"file": each.file.name, "bytes": each.size}
-        try:
-            self.remove(each.file)
-        except OSError as error:
-            reason = {"why": error.strerror}
-            _log.warning("compiled component not evicted", extra={"fields": fields | reason})
-            return False
-        _log.info("compiled component evicted", extra={"fields": fields})
-        return True
-
-    def _files(self) -> Iterator[_EvictionCandidate]:
-        for file in _entries(self._folder.path):
-            if named := _NAME.fullmatch(file.name):
-                with suppress(OSError):
-                    status = file.lstat()
-                    foreign = named[1] != self._folder.engine
-                    yield _EvictionCandidate(status.st_mtime, file, status.st_size, foreign)
-
-    def _sweep(self) -> None:
-        for left in _entries(self._folder.temporary):
-            _remove_if_older(left, LEFTOVER_SECONDS)
-        for note in _entries(self._folder.bundles):
-            _remove_if_older(note, FOREIGN_SECONDS)
-
-
-def _remove_if_older(path: Path, seconds: float) -> None:
-    with suppress(OSError):
-        if time.time() - path.lstat().st_mtime <= seconds:
-            return
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _entries(folder: Path) -> list[Path]:
-    with suppress(OSError):
-        return list(folder.iterdir())
-    return []

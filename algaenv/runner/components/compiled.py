@@ -27,12 +27,13 @@ from algaenv.runner.components.compile import (
     malformed_result,
 )
 from algaenv.runner.components.compile_cache import (
-    CompileCache,
+    GRACE_SECONDS,
     CompileDirectory,
     host_failures,
     is_noexec,
 )
 from algaenv.runner.components.compiler import CompileLimits, CompileQueue, Compiler
+from algaenv.runner.eviction import CacheEvictor
 from algaenv.runner.locks import SingleFlight, file_lock
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 
@@ -105,7 +106,7 @@ class CompiledComponents:
     ) -> None:
         self.limits = limits or CompileLimits()
         self._folder = CompileDirectory(root)
-        self.cache = CompileCache(self._folder, self.limits.max_bytes)
+        self.cache = CacheEvictor(self._folder, self.limits.max_bytes, grace_seconds=GRACE_SECONDS)
         self._compiler = Compiler(self.limits)
         self._slots = CompileQueue(
             self._folder.queue, self.limits.at_once, temporary=self._folder.temporary
@@ -147,7 +148,7 @@ class CompiledComponents:
         Raises GuestFailure(HOST) when it cannot be deleted.
         """
         with host_failures():
-            self.cache.remove(file)
+            file.unlink(missing_ok=True)
 
     async def tidy(self) -> None:
         """Keep within bounds, now."""
@@ -268,7 +269,8 @@ class CompiledComponents:
         self._on_event(CompileEnded(component, kind, seconds=seconds, queued=queued))
 
     async def _tidy(self, *, keep: Path | None) -> None:
-        evicted = await asyncio.to_thread(self.cache.tidy, keep=keep)
+        await asyncio.to_thread(self._folder.sweep)
+        evicted = await asyncio.to_thread(self.cache.evict, keep=keep)
         if evicted:
             self._on_event(FilesEvicted(len(evicted)))
 
