@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.forked_program import ForkedProgram
 from tests.runner.service import Answer, Service
 
 __all__ = ["Answer", "Gateway", "gateway", "settings_file"]
@@ -43,12 +44,14 @@ def settings_file(folder: Path, content: object) -> str:
 def gateway(env: Mapping[str, str], first: str = "") -> Iterator[Gateway]:
     """Start one, and end it. `first` is Python that runs before, to shorten time limits."""
     code = f"{first}\nimport sys\nfrom algaenv.gateway.__main__ import main\nsys.exit(main())"
-    process = subprocess.Popen(
-        [sys.executable, *(["-c", code] if first else ["-m", "algaenv.gateway"])],
-        env={"PATH": os.defpath, "PORT": "0", "LOG_FORMAT": "json", "LOG_LEVEL": "debug", **env},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    variables = {"PATH": os.defpath, "PORT": "0", "LOG_FORMAT": "json", "LOG_LEVEL": "debug", **env}
+    process: subprocess.Popen[str] | ForkedProgram
+    if first:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], env=variables, stdout=subprocess.PIPE, text=True
+        )
+    else:
+        process = ForkedProgram("algaenv.gateway", environment=variables, stderr=2)
     service: Gateway | None = None
     try:
         service = Gateway(process)

@@ -7,7 +7,6 @@ import json
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.forked_program import ForkedProgram
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,9 @@ class Service:
     """A running runner."""
 
     def __init__(
-        self, process: subprocess.Popen[str], env: Mapping[str, str] | None = None
+        self,
+        process: subprocess.Popen[str] | ForkedProgram,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.process = process
         self.env: Mapping[str, str] = env or {}
@@ -124,12 +127,7 @@ def clean_env(extra: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def started(env: Mapping[str, str]) -> Iterator[Service]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "algaenv.runner"],
-        env=clean_env(env),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = ForkedProgram("algaenv.runner", environment=clean_env(env), stderr=2)
     service: Service | None = None
     try:
         service = Service(process, env)

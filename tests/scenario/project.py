@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.forked_program import ForkedProgram
+
+Started = subprocess.Popen[str] | ForkedProgram
 WAIT_SECONDS = 60.0
 UNCHANGING = ("await", "prewarm")
 """Verbs of steps that change no resource."""
@@ -90,6 +93,8 @@ class Project:
     environ: dict[str, str] = field(default_factory=dict)
     identity: str = ""
     """The environment's id, kept where its home will be gone."""
+    fresh_interpreter: bool = False
+    """Whether each run is `python -m algaenv`, as a person starts it, and not forked."""
 
     @property
     def file(self) -> Path:
@@ -156,8 +161,13 @@ class Project:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **self.environ}
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> Started:
         """Start it and let it run, output captured."""
+        if not self.fresh_interpreter:
+            words = [*arguments, "-f", str(self.file)]
+            return ForkedProgram(
+                "algaenv", words, environment=self.environment(), directory=self.root
+            )
         return subprocess.Popen(
             self.command(*arguments),
             stdout=subprocess.PIPE,
@@ -172,7 +182,7 @@ class Project:
         with self.start(*arguments, "--json") as process:
             stdout, stderr = process.communicate(timeout=180)
         events = tuple(json.loads(line) for line in stdout.splitlines() if line.startswith("{"))
-        return Run(process.returncode, events, stderr)
+        return Run(process.wait(), events, stderr)
 
     def up(self, *arguments: str) -> Run:
         return self.run("up", *arguments)
@@ -182,15 +192,9 @@ class Project:
 
     def text(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run it as a person would, output as text."""
-        return subprocess.run(
-            self.command(*arguments),
-            capture_output=True,
-            text=True,
-            env=self.environment(),
-            cwd=self.root,
-            timeout=180,
-            check=False,
-        )
+        with self.start(*arguments) as process:
+            stdout, stderr = process.communicate(timeout=180)
+        return subprocess.CompletedProcess(process.args, process.wait(), stdout, stderr)
 
     def status(self) -> dict[str, Any]:
         done = self.text("status", "--json")
@@ -283,7 +287,7 @@ def get(url: str) -> str:
         return str(answer.read().decode())
 
 
-def drained(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
+def drained(process: Started) -> list[dict[str, Any]]:
     """The events that are still to come; both pipes are closed and the exit code is there."""
     assert process.stdout is not None
     assert process.stderr is not None
@@ -294,12 +298,12 @@ def drained(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
     return events
 
 
-def interrupt(process: subprocess.Popen[str]) -> None:
+def interrupt(process: Started) -> None:
     process.send_signal(signal.SIGINT)
 
 
 @contextmanager
-def killed_at(process: subprocess.Popen[str], sign: Callable[[str], bool]) -> Iterator[None]:
+def killed_at(process: Started, sign: Callable[[str], bool]) -> Iterator[None]:
     """Read the JSON events of a run until one fits, then SIGKILL it."""
     assert process.stdout is not None
     try:

@@ -15,6 +15,7 @@ def service_kind(project: Project) -> str:
 
 
 def test_a_fresh_up_ends_with_a_page_that_answers(project: Project) -> None:
+    project.fresh_interpreter = True
     run = project.up().ok()
     kind = service_kind(project)
     steps = run.steps()
