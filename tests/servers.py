@@ -16,12 +16,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
+Sql = Callable[..., list[tuple[Any, ...]]]
+"""Runs a statement with its values, as `Database.sql` does."""
 DEADLINE = 20.0
 """Seconds a server is given to answer."""
 _PR_SET_PDEATHSIG = 1
@@ -117,11 +120,21 @@ class Database:
 
     def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Run a statement, or several without values; the rows, if it brings any."""
+        with self.session() as sql:
+            return sql(statement, *values)
+
+    @contextmanager
+    def session(self) -> Iterator[Sql]:
+        """One connection for several statements, which are committed together."""
         import psycopg
 
         with psycopg.connect(**self.dsn) as connection:
-            cursor = connection.execute(statement, values or None)
-            return cursor.fetchall() if cursor.description else []
+
+            def sql(statement: str, *values: object) -> list[tuple[Any, ...]]:
+                cursor = connection.execute(statement, values or None)
+                return cursor.fetchall() if cursor.description else []
+
+            yield sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +209,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
             *("-D", str(root / "data"), "-U", server.user, "--no-sync"),
             *("--auth=scram-sha-256", f"--pwfile={asked}"),
             *("--encoding=UTF8", "--locale=C"),
+            # A password that nobody can guess gains nothing from 4096 rounds in each connection.
+            *("-c", "scram_iterations=1"),
         ],
         check=True,
         stdout=subprocess.DEVNULL,
