@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def small(answer: int = 7) -> bytes:
     )
 
 
+@functools.cache
 def large(*, functions: int = 4, steps: int = 5000) -> bytes:
     """A component that takes the compiler seconds: twice the steps take four times as long."""
     values = 64

@@ -185,7 +185,7 @@ def test_a_limit_that_was_met_is_noted_for_all_until_it_is_raised(
 
     monkeypatch.setattr(module, "REFUSAL_SECONDS", -1.0)
     told: list[CompileEvent] = []
-    bundle, wasm = kept(tmp_path, large(steps=20_000))
+    bundle, wasm = kept(tmp_path, large(functions=1, steps=6000))
 
     async def meets(limits: CompileLimits) -> GuestFailure:
         with pytest.raises(GuestFailure) as caught:
@@ -193,9 +193,9 @@ def test_a_limit_that_was_met_is_noted_for_all_until_it_is_raised(
         assert caught.value.kind is Kind.LIMIT
         return caught.value
 
-    low = CompileLimits(memory_bytes=320 << 20)
+    low = CompileLimits(cpu_seconds=1)
     first = run(meets(low))
-    assert "(RUNNER_COMPILE_MEMORY_BYTES)" in first.reason
+    assert "(RUNNER_COMPILE_CPU_SECONDS)" in first.reason
     assert [run(meets(low)).reason for _ in range(3)] == [first.reason] * 3
     assert len(compiles(told)) == 1
     run(CompiledComponents(tmp_path, CompileLimits(), on_event=told.append).ensure(bundle, wasm))
@@ -309,7 +309,7 @@ def test_a_service_that_stops_does_not_wait_for_a_compile(tmp_path: Path) -> Non
 
 
 def test_the_event_loop_goes_on(tmp_path: Path) -> None:
-    bundle, wasm = kept(tmp_path, large())
+    bundle, wasm = kept(tmp_path, large(functions=1))
 
     async def work() -> float:
         compiled = CompiledComponents(tmp_path)
