@@ -11,6 +11,7 @@ from typing import Any
 from algaenv.runner.execute.invocation import HostTable, Invocation, Level, Stream, Waiter
 from algaenv.runner.wasm import engine_config, wit
 from algaenv.runner.wasm.guest import Guest, GuestLoader
+from tests.guests.native import native_code
 
 MEGABYTE = 1 << 20
 MEMORY = 256 * MEGABYTE
@@ -86,7 +87,10 @@ class ComponentCompiler:
         self._folder = folder
         self._made: dict[bytes, Path] = {}
 
-    def compiled(self, source: str | bytes) -> Path:
+    def compiled(self, source: str | bytes | Path) -> Path:
+        """The native code of a text, a component or the file of a guest, which a machine keeps."""
+        if isinstance(source, Path):
+            return native_code(source)
         from wasmtime import Engine, wat2wasm
         from wasmtime.component import Component
 
@@ -97,5 +101,5 @@ class ComponentCompiler:
             self._made[data] = file
         return self._made[data]
 
-    def load(self, guests: GuestLoader, source: str | bytes) -> Guest:
+    def load(self, guests: GuestLoader, source: str | bytes | Path) -> Guest:
         return guests.load(self.compiled(source))

@@ -28,7 +28,7 @@ LOG = '(import "host" "called" (func $called (param i32 i32)))'
 def failing(
     compiler: ComponentCompiler,
     guests: GuestLoader,
-    source: str | bytes,
+    source: str | bytes | Path,
     *,
     memory: int = MEMORY,
     seconds: float = 20,
@@ -415,10 +415,10 @@ def test_files_that_cannot_be_loaded(
 
 def test_wasi_http_is_refused_when_it_is_used(make: Make, compiler: ComponentCompiler) -> None:
     try:
-        source = built("fetch-js").read_bytes()
+        source = built("fetch-js")
     except ToolMissing as error:
         pytest.skip(str(error))
-    assert linker.HTTP.encode() in source
+    assert linker.HTTP.encode() in source.read_bytes()
     failure = failing(compiler, make(), source, body={})
     assert failure.kind is Kind.REFUSED
     assert "EXT_EGRESS_ALLOWLIST" in failure.reason

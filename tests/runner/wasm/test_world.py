@@ -157,7 +157,7 @@ def _through(name: str, compiler: ComponentCompiler, cases: list[Case]) -> None:
         for function in names
     }
     try:
-        source = built(name).read_bytes()
+        source = built(name)
     except ToolMissing as error:
         pytest.skip(str(error))
     guests = GuestLoader(table(**functions), 1)
