@@ -1,6 +1,6 @@
 """Many calls of all kinds at once, on all workers: nobody gets what is another's.
 
-`ALGAENV_STRESS_CALLS` sets how many (5,000 without it).
+`ALGAENV_STRESS_CALLS` sets how many (2,500 without it).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .conftest import Start
 from .peers import Files
 from .service import Service
 
-CALLS = int(os.environ.get("ALGAENV_STRESS_CALLS", "5000"))
+CALLS = int(os.environ.get("ALGAENV_STRESS_CALLS", "2500"))
 CLIENTS = 12
 WARM = max(2_000, CALLS // 5)
 """Calls after which memory must have settled."""
