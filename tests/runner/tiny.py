@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from algaenv.bundle.digest import Digest
+from algaenv.runner import workers
 from algaenv.runner.execute.idempotency import Idempotency, IdempotencySettings
 from algaenv.runner.http_server import http_work
 from algaenv.runner.pages.tenancy import TenantHints
@@ -108,6 +109,8 @@ def main(count: int, root: Path, trouble: str) -> None:
     def died(number: int, pid: int) -> None:
         _say({"event": "hook", "number": number, "pid": pid})
 
+    if trouble == "stillborn":
+        workers.RESTART_DELAYS = (0.0, 0.01, 0.03, 0.1, 0.2, 0.4, 0.4, 0.4)
     port = sockets[0].getsockname()[1]
     _say({"event": "listening", "port": port, "pid": os.getpid()})
     work = http_work(build, drain_seconds=5)
