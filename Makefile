@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Where Python is told not to keep what it compiled, the tests would be compiled by each run anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help demo demo-down venv test test-fast test-crash test-fuzz lint audit licences sbom bench clean
 

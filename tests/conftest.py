@@ -41,10 +41,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One cache for the whole run, and none of the user's settings."""
+    """One cache for the whole run, and none of the user's settings.
+
+    Programs that tests start keep their compiled modules, as they do for users: compiling takes
+    longer than the rest of a short run.
+    """
     cache = os.environ.get("ALGAENV_TEST_CACHE") or str(tmp_path_factory.getbasetemp() / "cache")
     Path(cache).mkdir(parents=True, exist_ok=True)
     monkeypatch.setenv("XDG_CACHE_HOME", cache)
     monkeypatch.setenv("XDG_STATE_HOME", f"{cache}/state")
-    for name in ("ALGAENV_FILE", "NO_COLOR", "FORCE_COLOR"):
+    for name in ("ALGAENV_FILE", "NO_COLOR", "FORCE_COLOR", "PYTHONDONTWRITEBYTECODE"):
         monkeypatch.delenv(name, raising=False)
