@@ -78,13 +78,13 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="module")
-def shot(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Page, str], None]:
-    """Takes a screenshot of a page; kept in the folder `ALGAENV_TEST_ARTEFACTS`."""
-    named = os.environ.get("ALGAENV_TEST_ARTEFACTS")
-    folder = Path(named) if named else tmp_path_factory.mktemp("pictures")
+def shot() -> Callable[[Page, str], None]:
+    """Takes a screenshot of a page, if somebody named a folder: `ALGAENV_TEST_ARTEFACTS`."""
+    folder = os.environ.get("ALGAENV_TEST_ARTEFACTS")
 
     def take(page: Page, name: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=folder / f"{name}.png", full_page=True)
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=Path(folder, f"{name}.png"), full_page=True)
 
     return take

@@ -93,13 +93,14 @@ def test_the_user_is_switched_on_the_page(site: Site, page: Page) -> None:
     assert cookies["algaenv-user"] == "client"
 
 
-@pytest.mark.parametrize(("asked", "got"), [(5, 100), (333, 333), (9999, 4000)])
-def test_resize_is_clamped(site: Site, page: Page, asked: int, got: int) -> None:
+def test_resize_is_clamped(site: Site, page: Page) -> None:
     from playwright.sync_api import expect
 
     page.goto(site.page(TROUBLE))
-    inside(page).evaluate("height => say('resize', { height })", asked)
-    expect(page.locator("iframe")).to_have_css("height", f"{got}px")
+    frame = inside(page)
+    for asked, got in ((5, 100), (333, 333), (9999, 4000)):
+        frame.evaluate("height => say('resize', { height })", asked)
+        expect(page.locator("iframe")).to_have_css("height", f"{got}px")
 
 
 def test_a_theme_is_sent_when_chosen_and_said_to_be_missing_in_docker(
@@ -144,29 +145,30 @@ def test_errors_of_the_page_are_seen(site: Site, page: Page) -> None:
     expect(events(page, "page", "nobody caught this")).to_have_count(1)
 
 
-@pytest.mark.parametrize(
-    ("message", "code"),
-    [
-        ("say('navigate', { path: '/x' })", "navigate"),
-        ("say('bootstrap', {})", "session"),
-        ("say('getToken', {})", "session"),
-        ("say('whatever', {})", "unknown-type"),
-        ("say('resize', { height: 'tall' })", "height-no-number"),
-        ("parent.postMessage({ type: 'ready' }, '*')", "no-envelope"),
-        ("parent.postMessage('hello', '*')", "no-envelope"),
-        ("say('apiproxy', { route: '/echo' })", "no-request-id"),
-        ("say('apiproxy', { route: 'echo' }, { request_id: 1 })", "route-without-slash"),
-        ("say('apiproxy', { route: '/../../internal/x' }, { request_id: 1 })", "route-escapes"),
-    ],
-)
-def test_what_the_product_does_not_do_is_told(
-    site: Site, page: Page, message: str, code: str
-) -> None:
+def test_what_the_product_does_not_do_is_told(site: Site, page: Page) -> None:
+    """A page has one notice of a kind, so what leads to the same one is for another visit."""
     from playwright.sync_api import expect
 
-    page.goto(site.page(TROUBLE))
-    inside(page).evaluate(message)
-    expect(notice(page, code)).to_be_visible()
+    visits = (
+        {
+            "say('navigate', { path: '/x' })": "navigate",
+            "say('bootstrap', {})": "session",
+            "say('whatever', {})": "unknown-type",
+            "say('resize', { height: 'tall' })": "height-no-number",
+            "parent.postMessage({ type: 'ready' }, '*')": "no-envelope",
+            "say('apiproxy', { route: '/echo' })": "no-request-id",
+            "say('apiproxy', { route: 'echo' }, { request_id: 1 })": "route-without-slash",
+            "say('apiproxy', { route: '/../../internal/x' }, { request_id: 1 })": "route-escapes",
+        },
+        {"say('getToken', {})": "session", "parent.postMessage('hello', '*')": "no-envelope"},
+    )
+    for messages in visits:
+        page.goto(site.page(TROUBLE))
+        frame = inside(page)
+        for message, code in messages.items():
+            assert notice(page, code).count() == 0
+            frame.evaluate(message)
+            expect(notice(page, code)).to_be_visible()
 
 
 def answer(page: Page, payload: str) -> dict[str, str]:
