@@ -109,7 +109,8 @@ def test_nobody_there_and_too_late(
     assert error
     done = threading.Event()
     runner.answer = lambda asked: (done.wait(20), envelope())[1]
-    service = start(EXT_GATEWAY_TIMEOUT_MS="100")
+    # The time is for the first connection to the database, too.
+    service = start(EXT_GATEWAY_TIMEOUT_MS="700")
     try:
         service.call(f"{DIRECT}/{hello.slug}/hello")
         assert rows(tables, count=2)[1][0] == "timeout"
