@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ EXAMPLE = ROOT / "algaenv.yaml.example"
 SOURCE = str(HERE / "good" / "with" / "hello")
 
 
+@functools.cache
 def validator() -> Draft7Validator:
     Draft7Validator.check_schema(schema())
     return Draft7Validator(schema())
