@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from tests.scenario.conftest import engine, make_project
+from tests.scenario.conftest import (
+    engine,
+    make_project,
+    running_docker,
+    running_environments,
+    running_process,
+)
 
-__all__ = ["engine", "make_project"]
+__all__ = ["engine", "make_project", "running_docker", "running_environments", "running_process"]

@@ -1,6 +1,8 @@
 """A sample of the boundaries, one kill after the other in the same environment.
 
-Every boundary, each in an environment of its own, is in `long.py`.
+A first `up` has an environment of its own; the other commands are killed in the one that all
+scenarios share, from which each scene makes what it begins with. Every boundary, each in an
+environment of its own, is in `long.py`.
 """
 
 from __future__ import annotations
@@ -40,9 +42,18 @@ def sample(scene: Scene) -> Callable[[Boundary], bool]:
     return wanted
 
 
+def place(request: pytest.FixtureRequest, runtime: str, scene: Scene) -> Project:
+    """Where a scene takes place."""
+    if scene is SCENES[0]:
+        made: Project = request.getfixturevalue("make_project")(runtime)
+        return made
+    shared: Project = request.getfixturevalue(f"running_{runtime}")
+    return shared
+
+
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
-def test_killed_at_boundaries(make_project: Callable[..., Project], scene: Scene) -> None:
-    project = make_project("process")
+def test_killed_at_boundaries(request: pytest.FixtureRequest, scene: Scene) -> None:
+    project = place(request, "process", scene)
     scene.before(project)
     figures = kill_at_each(project, scene, sample(scene))
     print(f"{scene.name}: {figures}")  # noqa: T201 - shown with -s
@@ -72,18 +83,16 @@ IN_CONTAINERS = {
 @pytest.mark.docker
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
-def test_killed_in_containers(make_project: Callable[..., Project], scene: Scene) -> None:
-    project = make_project("docker")
+def test_killed_in_containers(request: pytest.FixtureRequest, scene: Scene) -> None:
+    project = place(request, "docker", scene)
     scene.before(project)
     boundaries = IN_CONTAINERS[scene.name]
     figures = kill_at_each(project, scene, boundaries.__contains__)
     assert {step for _, step in figures.kills} == {step for _, step in boundaries}
 
 
-def test_an_extension_killed_while_new_and_then_dropped(
-    make_project: Callable[..., Project],
-) -> None:
-    project = make_project("process")
+def test_an_extension_killed_while_new_and_then_dropped(running_process: Project) -> None:
+    project = running_process
     fresh(project)
     notes = project.spec["extensions"].pop("notes")
     project.write()
