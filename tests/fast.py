@@ -49,6 +49,7 @@ SLOW_FIXTURES = {
     "rclone",
     "reader",
     "redis",
+    "reuse",
     "service",
     "start",
 }
