@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import socket
@@ -28,12 +29,20 @@ def engine() -> None:
         pytest.skip("needs a Docker engine: none answers")
 
 
+PORTS_OF_A_PROCESS = 500
+
+
 def free_ports(*names: str) -> dict[str, int]:
-    """Ports nobody listens on, below the range that Linux takes for outgoing connections."""
+    """Ports nobody listens on, below the range that Linux takes for outgoing connections.
+
+    Test processes that run side by side take them from ranges of their own: what one has found is
+    free until an environment comes up, which takes seconds.
+    """
+    first = 10_000 + PORTS_OF_A_PROCESS * (os.getpid() % 20)
     found: dict[str, int] = {}
     for name in names:
         while name not in found:
-            port = random.randrange(10_000, 20_000)
+            port = random.randrange(first, first + PORTS_OF_A_PROCESS)
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
