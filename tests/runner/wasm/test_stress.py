@@ -1,6 +1,6 @@
 """Many calls of every fate at once: each gets its own answer, and nothing stays behind.
 
-`ALGAENV_STRESS_CALLS` sets how many (5,000 without it).
+`ALGAENV_STRESS_CALLS` sets how many (2,500 without it).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from algaenv.runner.wasm.guest_executor import GuestExecutor
 
 from .stage import MEGABYTE, ComponentCompiler, invocation, request
 
-CALLS = int(os.environ.get("ALGAENV_STRESS_CALLS", "5000"))
+CALLS = int(os.environ.get("ALGAENV_STRESS_CALLS", "2500"))
 CLIENTS = 24
 
 
