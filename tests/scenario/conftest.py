@@ -133,6 +133,8 @@ class RunningEnvironments:
         for runtime in runtimes or tuple(self._made):
             project = self._made.pop(runtime, None)
             if project is not None:
+                # A test may have left the address of an engine that is gone by now.
+                project.environ = {}
                 project.clean()
 
 
