@@ -22,8 +22,8 @@ from starlette.types import ASGIApp, Scope
 
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.layout import DEFAULT_LIMITS
-from algaenv.runner.bundles.cache import BundleCache
-from algaenv.runner.bundles.store import Store, StoreStatus, open_store
+from algaenv.runner.bundle_cache import BundleCache
+from algaenv.runner.bundle_store import Store, StoreStatus, open_store
 from algaenv.runner.components.compiled import CompiledComponents, CompileEnded, CompileEvent
 from algaenv.runner.components.loaded import Handlers
 from algaenv.runner.execute.endpoints import ExecuteEndpoint, WarmupEndpoint

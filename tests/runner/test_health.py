@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from algaenv.runner import app
 from algaenv.runner.app import PROBE_TIMEOUT_SECONDS, Health
-from algaenv.runner.bundles.store import StoreStatus
+from algaenv.runner.bundle_store import StoreStatus
 
 REQUEST = cast("Request", None)
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from algaenv.bundle.diagnostics import ArchiveError
 from algaenv.bundle.digest import Digest
-from algaenv.runner.bundles.cache import HashMismatch
-from algaenv.runner.bundles.store import StoreError, is_key_segment
+from algaenv.runner.bundle_cache import HashMismatch
+from algaenv.runner.bundle_store import StoreError, is_key_segment
 from algaenv.runner.components import compiled
 from algaenv.runner.components.compiled import CompiledComponents
 from algaenv.runner.locks import SingleFlight
@@ -25,7 +25,7 @@ from algaenv.runner.wasm.failure import GuestFailure, Kind
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from algaenv.runner.bundles.cache import BundleCache
+    from algaenv.runner.bundle_cache import BundleCache
     from algaenv.runner.wasm.guest import Guest
     from algaenv.runner.wasm.runtime import LazyRuntime, Runtime
 

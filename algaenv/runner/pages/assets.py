@@ -23,8 +23,8 @@ from starlette.responses import Response, StreamingResponse
 from algaenv.bundle.diagnostics import ArchiveError
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.names import SERVED
-from algaenv.runner.bundles.cache import BundleCache, CachedBundle, HashMismatch, is_ready
-from algaenv.runner.bundles.store import StoreError
+from algaenv.runner.bundle_cache import BundleCache, CachedBundle, HashMismatch, is_ready
+from algaenv.runner.bundle_store import StoreError
 from algaenv.runner.http import empty_response, json_response, text_response
 from algaenv.runner.locks import SingleFlight
 from algaenv.runner.observability.access_log import RequestLogEntry

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from algaenv.bundle.digest import Digest
-from algaenv.runner.bundles.store import is_key_segment
+from algaenv.runner.bundle_store import is_key_segment
 from algaenv.runner.http import empty_response, request_header, text_response
 from algaenv.runner.observability.access_log import RequestLogEntry
 from algaenv.runner.pages.assets import AssetDelivery, AssetRequest

@@ -31,7 +31,7 @@ import anyio
 from algaenv.bundle.archive import unpack
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.layout import Limits, bundle_key
-from algaenv.runner.bundles.store import DOWNLOAD_SECONDS, Store, StoreError
+from algaenv.runner.bundle_store import DOWNLOAD_SECONDS, Store, StoreError
 from algaenv.runner.eviction import (
     LEFTOVER_SECONDS,
     CacheEntry,

@@ -1,1 +1,0 @@
-"""Bundles: the object store, the cache on disk, and its eviction."""
