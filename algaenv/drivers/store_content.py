@@ -131,9 +131,6 @@ class BucketDriver:
             raise store_error(code, "", action, bucket, self._store.endpoint) from error
 
 
-# ruff: noqa: ARG002 - the signatures are the protocol's
-
-
 class BundleDriver:
     """Bundle objects, for one environment. An object's key holds its digest."""
 
@@ -191,7 +188,7 @@ class BundleDriver:
         bucket, archive = self._bucket(body.bucket), Path(body.archive)
         mark = self._mark(parse_bundle_key(body.key))
         if mark is not None:
-            # First: what is left by a run that ends here is found again by it.
+            # The mark comes first: by it a later run finds what a run that is killed here leaves.
             bucket.write(mark, b"")
         if not _is_uploaded(bucket.head(body.key), body, archive):
             on_progress(f"uploading {body.size} bytes")

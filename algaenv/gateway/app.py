@@ -33,13 +33,13 @@ from algaenv.gateway.health import HealthEndpoints
 from algaenv.gateway.host_origin import HostOriginMiddleware
 from algaenv.gateway.http_client import OutboundClient
 from algaenv.gateway.installs import Installs
+from algaenv.gateway.page_proxy import PageProxy
 from algaenv.gateway.proxy import ExtensionProxy
 from algaenv.gateway.quirks import Quirks
 from algaenv.gateway.rate_limit import RateLimiter
 from algaenv.gateway.responses import Problem, json_response, problem_response
 from algaenv.gateway.rules import direct_rules, proxy_rules
 from algaenv.gateway.runner_client import RunnerClient
-from algaenv.gateway.runner_proxy import RunnerProxy
 from algaenv.gateway.settings import GatewayConfig
 from algaenv.gateway.state import AppState, BackgroundTask
 from algaenv.gateway.users import Users
@@ -78,7 +78,7 @@ def create_app(config: GatewayConfig, events: EventBus | None = None) -> ASGIApp
     health = HealthEndpoints(state, outbound, redis)
     background_tasks: list[BackgroundTask] = [*apis.background_tasks(state)]
     gateways = (direct_rules(cacheable=state.quirks.reproduces("direct-cacheable")), proxy_rules())
-    runner = RunnerProxy(outbound, config.runner_url, config.timeout_ms, events)
+    runner = PageProxy(outbound, config.runner_url, config.timeout_ms, events)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001

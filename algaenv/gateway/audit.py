@@ -39,20 +39,20 @@ _ENDS_SECONDS = 0.1
 """How long the end of a call may wait for others to be written with."""
 
 INSERT_STARTED: LiteralString = """
-WITH at_leisure AS (SELECT set_config('synchronous_commit', 'off', true))
+WITH async_commit AS (SELECT set_config('synchronous_commit', 'off', true))
 INSERT INTO extension_execution_log
   (id, tenant_id, registry_id, version_id, request_id, started_at, status, metrics)
 SELECT it.id, it.tenant, it.registry, it.version, it.request, clock_timestamp(), 'started',
   it.metrics
-FROM at_leisure CROSS JOIN jsonb_to_recordset(%(rows)s::jsonb)
+FROM async_commit CROSS JOIN jsonb_to_recordset(%(rows)s::jsonb)
   AS it(id uuid, tenant text, registry uuid, version uuid, request text, metrics jsonb)
 ON CONFLICT DO NOTHING"""
 UPDATE_ENDED: LiteralString = """
-WITH at_leisure AS (SELECT set_config('synchronous_commit', 'off', true))
+WITH async_commit AS (SELECT set_config('synchronous_commit', 'off', true))
 UPDATE extension_execution_log log SET
   finished_at = clock_timestamp() - it.age * interval '1 second', status = it.status,
   error = it.error, metrics = log.metrics || it.metrics
-FROM at_leisure CROSS JOIN jsonb_to_recordset(%(rows)s::jsonb)
+FROM async_commit CROSS JOIN jsonb_to_recordset(%(rows)s::jsonb)
   AS it(id uuid, status text, error text, metrics jsonb, age double precision)
 WHERE log.id = it.id AND it.status = lower(it.status)"""
 """The last condition always holds. It has the planner count on one row instead of a hundred, for

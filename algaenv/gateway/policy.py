@@ -81,8 +81,8 @@ def authorise(
 ) -> Decision:
     """The first rule that is broken, or what may be called.
 
-    `path` is decoded and without query, `ref` what the extension was looked for under, and `off`
-    names checks that are not made.
+    `path` is decoded and without query, `ref` is what the request called the extension, and
+    `disabled_checks` names checks that are not made.
     """
     if found.product != EXTENSION_PRODUCT:
         return Denied(

@@ -70,7 +70,7 @@ class ExtensionProxy:
 
     def __init__(self, state: AppState, limit: RateLimiter, rules: GatewayRules) -> None:
         self._state = state
-        self._limit = limit
+        self._rate_limiter = limit
         self._rules = rules
         self._announced: set[str] = set()
 
@@ -139,7 +139,7 @@ class ExtensionProxy:
         if not target.is_valid:
             raise CallDenied(_INVALID_PATH)
         install = decision.install
-        if seconds := await self._limit.take(install):
+        if seconds := await self._rate_limiter.take(install):
             raise CallDenied(_rate_limited(install, seconds))
         entry = AuditEntry(
             install, decision.endpoint, user, call.request_id, call.method, target.path
@@ -262,7 +262,7 @@ class ExtensionProxy:
         )
 
     def _add_cors_headers(self, request: Request, response: Response) -> None:
-        """Let a page of another origin read the answer, if the gateway is one for it."""
+        """Let a page of another origin read the response, where this entry point allows it."""
         origin = request.headers.get("origin")
         if origin is None:
             return

@@ -220,7 +220,7 @@ class RunnerClient:
     """Asks the runner."""
 
     def __init__(self, runner_url: str, service_token: str, inbound_token: str = "") -> None:
-        self._courier = HttpClient(runner_url + EXECUTE_PATH)
+        self._http_client = HttpClient(runner_url + EXECUTE_PATH)
         self._service_token = service_token
         self._inbound_token = inbound_token
 
@@ -265,7 +265,9 @@ class RunnerClient:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(min(timeout_ms / 1000, seconds)):
-                answer = await self._courier.post(content, headers, max_bytes or MAX_RESPONSE_BYTES)
+                answer = await self._http_client.post(
+                    content, headers, max_bytes or MAX_RESPONSE_BYTES
+                )
         except TimeoutError:
             return RunnerTimedOut(_elapsed_ms(started))
         except ResponseTooLarge as error:
@@ -276,7 +278,7 @@ class RunnerClient:
 
     def close(self) -> None:
         """Close the connections kept open."""
-        self._courier.close()
+        self._http_client.close()
 
 
 def _elapsed_ms(started: float) -> float:

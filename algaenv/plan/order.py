@@ -26,7 +26,7 @@ from algaenv.model.plan import (
 )
 from algaenv.model.resource import Observation, Present
 
-ASKED = Cause("does it answer?")
+READINESS = Cause("does it answer?")
 
 
 def build_plan(
@@ -52,7 +52,12 @@ def build_plan(
                 steps[decision.address] = _step(decision, needs)
             case Same(resource) if resource.probe and resource.address not in answered:
                 steps[resource.address] = Step(
-                    Verb.AWAIT, resource.address, ASKED, frozenset(resource.needs), None, resource
+                    Verb.AWAIT,
+                    resource.address,
+                    READINESS,
+                    frozenset(resource.needs),
+                    None,
+                    resource,
                 )
             case Prewarm(cause, resource):
                 steps[resource.address] = Step(

@@ -1,4 +1,4 @@
-"""Plans both tiers at once, and executes the plan: the way up."""
+"""Brings an environment up: plans both tiers at once, and executes the plan."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Options:
 
 
 LockSource = Callable[[float | None], Lock | None]
-"""Waits up to so many seconds (None: without limit) for the lock with its bundles; returns None
+"""Waits up to the given seconds (None: without limit) for the lock with its bundles; returns None
 while they are still being built."""
 
 
@@ -205,7 +205,7 @@ class _LaterContent:
         """The latest plan."""
         self.begun = False
         self.error: Exception | None = None
-        """What `plan` could not go on for: a failure of the builds, or a bug."""
+        """Why `plan` failed: a failure of the builds, or a bug."""
 
     def plan(self) -> Plan | None:
         """The plan of the content; None when it cannot be observed. Never raises."""

@@ -28,7 +28,7 @@ from algaenv.runner.components.compiled import CompiledComponents, CompileEnded,
 from algaenv.runner.components.loaded import Handlers
 from algaenv.runner.execute.endpoints import ExecuteEndpoint, WarmupEndpoint
 from algaenv.runner.execute.idempotency import Idempotency
-from algaenv.runner.execute.invocation import HostTable
+from algaenv.runner.execute.invocation import HostFunctions
 from algaenv.runner.execute.invoker import Invoker
 from algaenv.runner.host.secret_envelope import SecretEnvelopes
 from algaenv.runner.http import CallerCheck, empty_response, json_response
@@ -40,7 +40,7 @@ from algaenv.runner.pages.assets import AssetCache, AssetDelivery
 from algaenv.runner.pages.routes import HostDispatch, PagesRoute
 from algaenv.runner.pages.tenancy import Registry, TenantHints, TenantResolver
 from algaenv.runner.settings import Settings
-from algaenv.runner.wasm.runtime import LazyRuntime, Runtime
+from algaenv.runner.wasm.runtime import LazyWasmRuntime, WasmRuntime
 from algaenv.runner.worker_bus import WorkerBus
 from algaenv.runner.workers import Worker
 from algaenv.serving.access_log import AccessLog
@@ -90,7 +90,7 @@ def build_app(
     compiled = CompiledComponents(
         settings.cache_root, settings.compiling, on_event=on_compile_event
     )
-    lazy_runtime = LazyRuntime(
+    lazy_runtime = LazyWasmRuntime(
         lambda: _host_table(settings, outbound),
         compiled,
         threads=settings.concurrency,
@@ -107,7 +107,7 @@ def build_app(
     worker_bus = WorkerBus(worker, load)
     invoker = Invoker(
         handlers=handlers,
-        envelopes=SecretEnvelopes(settings.peers, outbound),
+        envelopes=SecretEnvelopes(settings.host_settings, outbound),
         lazy_runtime=lazy_runtime,
         guest_log=guest_log,
         has_store=settings.has_store,
@@ -122,7 +122,7 @@ def build_app(
         guest_log.start()
         metrics.start()
         worker_bus.start()
-        for warning in settings.peers.warnings:
+        for warning in settings.host_settings.warnings:
             _log.warning(warning)
         tasks = [
             asyncio.create_task(asyncio.to_thread(cache.tidy)),
@@ -188,9 +188,9 @@ class _CompileEventCounter:
 
 
 def _gauge_readers(
-    lazy_runtime: LazyRuntime, compiled: CompiledComponents
+    lazy_runtime: LazyWasmRuntime, compiled: CompiledComponents
 ) -> dict[GaugeName, Callable[[], float]]:
-    def of(read: Callable[[Runtime], float]) -> Callable[[], float]:
+    def of(read: Callable[[WasmRuntime], float]) -> Callable[[], float]:
         return lambda: read(lazy_runtime.current) if lazy_runtime.current is not None else 0.0
 
     return {
@@ -202,10 +202,10 @@ def _gauge_readers(
     }
 
 
-def _host_table(settings: Settings, outbound: Outbound) -> HostTable:
-    from algaenv.runner.host.table import host_table
+def _host_table(settings: Settings, outbound: Outbound) -> HostFunctions:
+    from algaenv.runner.host.functions import host_functions
 
-    return host_table(settings.peers, outbound)
+    return host_functions(settings.host_settings, outbound)
 
 
 def _cannot_recycle() -> None:
@@ -276,7 +276,7 @@ class Health:
 
 
 async def _within_timeout(read: Coroutine[object, object, T], *, otherwise: T) -> T:
-    """What it says within LOOK_SECONDS; what does not end then goes on without being waited for."""
+    """The result within PROBE_TIMEOUT_SECONDS, else `otherwise`; the read itself goes on."""
     task = asyncio.ensure_future(read)
     await asyncio.wait((task,), timeout=PROBE_TIMEOUT_SECONDS)
     if task.done():

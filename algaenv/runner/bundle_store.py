@@ -45,7 +45,7 @@ class StoreError(Exception):
 
 
 class StoreStatus(enum.StrEnum):
-    """How far a question gets."""
+    """The result of a check of the store."""
 
     OK = "ok"
     REFUSED = "credentials_refused"
@@ -184,7 +184,7 @@ class UnsignedStore:
             raise StoreError("no answer, or one that was cut short") from None
 
     async def status(self) -> StoreStatus:
-        """Any response that does not admit failure counts: a bucket may hide its root."""
+        """Any response but a server error counts: a bucket may hide its root."""
         import httpx
 
         client = await self._outbound.client()

@@ -234,7 +234,7 @@ class PeerRequest:
 async def send_request(
     outbound: Outbound, peer_request: PeerRequest, *, seconds: float
 ) -> PeerResponse:
-    """Send, and read the response to its end, in so many seconds altogether. Raises NoResponse."""
+    """Send, and read the response to its end, within `seconds` altogether. Raises NoResponse."""
     import httpx
 
     response: httpx.Response | None = None

@@ -250,7 +250,7 @@ class Settings:
     """Calls under way at once in one worker."""
     queue: int
     """Calls that wait for one of them to end."""
-    peers: HostSettings
+    host_settings: HostSettings
     stream: DebugStreamSettings
     compiling: CompileLimits
     idempotency: IdempotencySettings
@@ -306,7 +306,7 @@ class Settings:
                 DEFAULT_CONCURRENCY,
             ),
             queue=_default_to(_number(env.get("RUNNER_QUEUE"), at_most=MAX_QUEUE), DEFAULT_QUEUE),
-            peers=HostSettings.read(env),
+            host_settings=HostSettings.read(env),
             stream=DebugStreamSettings.read(env),
             compiling=CompileLimits.read(env),
             idempotency=IdempotencySettings.read(env),

@@ -17,8 +17,8 @@ from typing import Any
 
 from algaenv.runner.execute.invocation import Invocation, granted_capabilities
 from algaenv.runner.execute.request_models import User
+from algaenv.runner.host.functions import host_functions
 from algaenv.runner.host.settings import HostSettings
-from algaenv.runner.host.table import host_table
 from algaenv.runner.outbound import Outbound
 from algaenv.runner.wasm.engine_config import config
 from algaenv.runner.wasm.guest import GuestLoader
@@ -41,7 +41,7 @@ def main(component: Path, scratch: Path, path: str) -> None:
     file = scratch / "layer.cwasm"
     file.write_bytes(compiled.serialize())
     del compiled
-    guests = GuestLoader(host_table(HostSettings.read({}), Outbound()), 2)
+    guests = GuestLoader(host_functions(HostSettings.read({}), Outbound()), 2)
     guest = guests.load(file)
     grants = granted_capabilities(GRANTED)
     user = User.model_validate(USER)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from algaenv.gateway.state import AppState, BackgroundTask
 
-__all__ = ["chores", "routes"]
+__all__ = ["background_tasks", "routes"]
 
 
 def routes(state: AppState) -> list[Route]:

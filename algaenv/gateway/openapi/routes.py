@@ -20,6 +20,7 @@ from algaenv.gateway.openapi.components import (
     problem_response,
     response,
 )
+from algaenv.gateway.page_proxy import PREFIX as RUNNER
 from algaenv.gateway.pages import INVOICES
 from algaenv.gateway.pages.extension import MODE, SOURCE
 from algaenv.gateway.pages.portals import PORTALS
@@ -31,7 +32,6 @@ from algaenv.gateway.rate_limit import BURST, PER_SECOND
 from algaenv.gateway.rules import DIRECT_PREFIX as DIRECT
 from algaenv.gateway.rules import FORWARDED_HEADERS, GatewayRules, direct_rules, proxy_rules
 from algaenv.gateway.rules import PROXY_PREFIX as PROXY
-from algaenv.gateway.runner_proxy import PREFIX as RUNNER
 from algaenv.gateway.settings import DEFAULT_TAIL, MAX_TAIL
 from algaenv.gateway.users import USER_COOKIE, USER_HEADER, USER_QUERY
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from algaenv.runner.bundle_cache import BundleCache
     from algaenv.runner.wasm.guest import Guest
-    from algaenv.runner.wasm.runtime import LazyRuntime, Runtime
+    from algaenv.runner.wasm.runtime import LazyWasmRuntime, WasmRuntime
 
 
 _log = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ class HandlerBundle:
 class Handlers:
     """Fetches bundles, and compiles and loads what they hold."""
 
-    def __init__(self, cache: BundleCache, lazy_runtime: LazyRuntime) -> None:
+    def __init__(self, cache: BundleCache, lazy_runtime: LazyWasmRuntime) -> None:
         self._cache = cache
         self._lazy_runtime = lazy_runtime
 
@@ -198,7 +198,7 @@ class Handlers:
         there = self._is_loaded(digest) or await asyncio.to_thread(file.is_file)
         return HandlerBundle(digest, file if there else None, cached.fetched)
 
-    async def guest(self, bundle: HandlerBundle, runtime: Runtime) -> Guest:
+    async def guest(self, bundle: HandlerBundle, runtime: WasmRuntime) -> Guest:
         """Compile and load the bundle's handler, each only where it must. Raises GuestFailure."""
         assert bundle.component is not None  # noqa: S101
         if (guest := runtime.loaded.get(bundle.digest)) is not None:

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from algaenv.runner.execute.invocation import Timings
-from algaenv.runner.execute.invoker import Outcome, Routing, failed_outcome
+from algaenv.runner.execute.invoker import InvocationOutcome, Routing, failed_outcome
 from algaenv.runner.http import (
     InvalidRequest,
     json_response,
@@ -29,7 +29,7 @@ from algaenv.runner.http import (
     text_response,
 )
 from algaenv.runner.observability.access_log import RequestLogEntry
-from algaenv.runner.observability.metrics import Outcome as Label
+from algaenv.runner.observability.metrics import OutcomeLabel
 from algaenv.runner.wasm.failure import GuestFailure
 from algaenv.runner.wasm.runtime import RuntimeUnavailable
 from algaenv.serving.access_log import RECORD
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
     from algaenv.runner.execute.invoker import Invoker
     from algaenv.runner.execute.request_models import ExecuteRequest
     from algaenv.runner.observability.metrics import Metrics
-    from algaenv.runner.wasm.runtime import LazyRuntime
+    from algaenv.runner.wasm.runtime import LazyWasmRuntime
     from algaenv.runner.worker_bus import WorkerBus
 
 
 T = TypeVar("T")
 
 _LARGE_BODY_BYTES = 64 * 1024
-"""A body from which on reading it is left to a thread: some milliseconds for all others."""
+"""Larger bodies are parsed in a thread: it takes milliseconds, in which the loop serves others."""
 _CLIENT_CLOSED_REQUEST = 499
 _WATCH_DELAY_SECONDS = 0.05
 _STAGES = ("queued", "load", "instantiate", "run", "waiting")
@@ -78,7 +78,7 @@ class ExecuteEndpoint:
         call_entry = _CallLogEntry(entry)
         if not (entry.tenant and entry.extension):
             return self._respond(
-                call_entry, failed_outcome(400, "missing_routing_headers", Label.BAD_REQUEST)
+                call_entry, failed_outcome(400, "missing_routing_headers", OutcomeLabel.BAD_REQUEST)
             )
         routing = Routing(entry.tenant, entry.extension)
         key = request_header(request.scope, b"x-idempotency-key")
@@ -87,7 +87,7 @@ class ExecuteEndpoint:
             return self._respond(call_entry, await _unless_disconnected(request, coroutine))
         except _ClientDisconnected:
             return self._respond(
-                call_entry, failed_outcome(_CLIENT_CLOSED_REQUEST, "caller_left", Label.LEFT)
+                call_entry, failed_outcome(_CLIENT_CLOSED_REQUEST, "caller_left", OutcomeLabel.LEFT)
             )
         except ExecutorBusy as busy:
             return self._refuse(call_entry, _OVERLOADED, busy.retry_after)
@@ -96,25 +96,25 @@ class ExecuteEndpoint:
 
     async def _run_once(
         self, routing: Routing, call: ExecuteRequest, key: str | None, timings: Timings
-    ) -> Outcome:
+    ) -> InvocationOutcome:
         if not key:
             return await self._invoker.run(routing, call, timings)
         async with self._idempotency.once(routing.tenant, routing.extension, key) as idempotent:
             if idempotent.response is not None:
-                return Outcome(idempotent.response, Label.REPLAYED, 200)
+                return InvocationOutcome(idempotent.response, OutcomeLabel.REPLAYED, 200)
             outcome = await self._invoker.run(routing, call, timings)
             if outcome.answered:
                 idempotent.save(outcome.document)
             return outcome
 
-    def _respond(self, call_entry: _CallLogEntry, outcome: Outcome) -> Response:
+    def _respond(self, call_entry: _CallLogEntry, outcome: InvocationOutcome) -> Response:
         self._metrics.executed(outcome.label, call_entry.timings, call_entry.end(outcome))
-        if outcome.label is Label.REPLAYED:
+        if outcome.label is OutcomeLabel.REPLAYED:
             self._metrics.replayed()
         return _json(outcome)
 
     def _refuse(self, call_entry: _CallLogEntry, reason: str, seconds: float) -> Response:
-        response = self._respond(call_entry, failed_outcome(503, reason, Label.BUSY))
+        response = self._respond(call_entry, failed_outcome(503, reason, OutcomeLabel.BUSY))
         response.status_code = 503
         response.headers["retry-after"] = str(math.ceil(seconds))
         return response
@@ -128,7 +128,7 @@ class _CallLogEntry:
         self._started = time.perf_counter()
         self.timings = Timings()
 
-    def end(self, outcome: Outcome) -> float:
+    def end(self, outcome: InvocationOutcome) -> float:
         """Write down how it ended; returns how many seconds it took."""
         extra: dict[str, object] = {"outcome": outcome.label, "guest_status": outcome.status}
         for stage in _STAGES:
@@ -202,7 +202,7 @@ def _parse(body: bytes) -> ExecuteRequest:
     return parse_body(ExecuteRequest, body)
 
 
-def _json(outcome: Outcome) -> Response:
+def _json(outcome: InvocationOutcome) -> Response:
     headers = {"cache-control": "no-store", **outcome.headers}
     return Response(outcome.document, 200, headers, media_type="application/json")
 
@@ -214,7 +214,7 @@ class WarmupEndpoint:
     """Answers when the bundle's handler, if it has one, is ready to be called in every worker."""
 
     def __init__(
-        self, handlers: Handlers, lazy_runtime: LazyRuntime, worker_bus: WorkerBus
+        self, handlers: Handlers, lazy_runtime: LazyWasmRuntime, worker_bus: WorkerBus
     ) -> None:
         self._handlers = handlers
         self._lazy_runtime = lazy_runtime

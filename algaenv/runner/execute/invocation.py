@@ -149,5 +149,5 @@ class Invocation:
 HostFunction = Callable[..., object]
 """Called with the invocation and the arguments of the guest; returns the value, or `Err`."""
 
-HostTable = Mapping[str, Mapping[str, HostFunction]]
+HostFunctions = Mapping[str, Mapping[str, HostFunction]]
 """Interface (`storage`) and function (`list-entries`) to what runs."""

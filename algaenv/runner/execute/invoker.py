@@ -33,7 +33,7 @@ from algaenv.runner.execute.invocation import (
 )
 from algaenv.runner.host.secret_envelope import SecretFailure
 from algaenv.runner.observability.guest_log import EventOrigin
-from algaenv.runner.observability.metrics import Outcome as Label
+from algaenv.runner.observability.metrics import OutcomeLabel
 from algaenv.runner.wasm.failure import GuestFailure, HostCall, Kind, advise
 from algaenv.runner.wasm.runtime import RuntimeUnavailable
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from algaenv.runner.execute.request_models import ExecuteRequest, GuestRequest
     from algaenv.runner.host.secret_envelope import SecretEnvelopes
     from algaenv.runner.observability.guest_log import GuestLog
-    from algaenv.runner.wasm.runtime import LazyRuntime, Runtime
+    from algaenv.runner.wasm.runtime import LazyWasmRuntime, WasmRuntime
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -53,11 +53,11 @@ _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class InvocationOutcome:
     """How a call ended: what is sent, what it is called in logs, and whether it may be replayed."""
 
     document: bytes
-    label: Label | Kind
+    label: OutcomeLabel | Kind
     status: int
     error: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -65,11 +65,11 @@ class Outcome:
 
     @property
     def answered(self) -> bool:
-        """Whether the handler itself did, with whatever status."""
-        return self.label is Label.ANSWERED
+        """Whether the response, of any status, came from the handler itself."""
+        return self.label is OutcomeLabel.ANSWERED
 
 
-def handler_outcome(response: Mapping[str, object]) -> Outcome:
+def handler_outcome(response: Mapping[str, object]) -> InvocationOutcome:
     """A handler's response, `{"status", "headers", "body"}`; of equal header names the last."""
     headers = response["headers"]
     body = response["body"]
@@ -82,12 +82,12 @@ def handler_outcome(response: Mapping[str, object]) -> Outcome:
         "body_b64": b64encode(body).decode() if isinstance(body, bytes) else None,
         "error": None,
     }
-    return Outcome(_bytes(fields), Label.ANSWERED, status)
+    return InvocationOutcome(_bytes(fields), OutcomeLabel.ANSWERED, status)
 
 
-def failed_outcome(status: int, error: str, label: Label) -> Outcome:
+def failed_outcome(status: int, error: str, label: OutcomeLabel) -> InvocationOutcome:
     """A call that did not come as far as a guest; `error` begins with one of Alga's words."""
-    return Outcome(_bytes(_failure(status, error)), label, status, error)
+    return InvocationOutcome(_bytes(_failure(status, error)), label, status, error)
 
 
 def guest_failed_outcome(
@@ -95,7 +95,7 @@ def guest_failed_outcome(
     first: Sequence[str],
     stderr: Iterable[str],
     call: HostCall | None = None,
-) -> Outcome:
+) -> InvocationOutcome:
     """A handler that did not answer, with all that is known of it under `failure`.
 
     `first` are the first lines of its stderr, `stderr` the last. Advice, which other runners do not
@@ -114,7 +114,7 @@ def guest_failed_outcome(
     }
     texts = {HINT: advice.hint, HOST_CALL: "" if call is None else call.text}
     headers = {name: _header_value(text) for name, text in texts.items() if text}
-    return Outcome(_bytes(fields), failure.kind, 500, error, headers)
+    return InvocationOutcome(_bytes(fields), failure.kind, 500, error, headers)
 
 
 def _header_value(text: str) -> str:
@@ -155,7 +155,7 @@ class Invoker:
         *,
         handlers: Handlers,
         envelopes: SecretEnvelopes,
-        lazy_runtime: LazyRuntime,
+        lazy_runtime: LazyWasmRuntime,
         guest_log: GuestLog,
         has_store: bool,
     ) -> None:
@@ -165,35 +165,37 @@ class Invoker:
         self._guest_log = guest_log
         self._has_store = has_store
 
-    async def run(self, routing: Routing, call: ExecuteRequest, timings: Timings) -> Outcome:
+    async def run(
+        self, routing: Routing, call: ExecuteRequest, timings: Timings
+    ) -> InvocationOutcome:
         """Run one call, and write down in `timings` what took how long."""
         try:
             runtime = await self._lazy_runtime.get()
         except RuntimeUnavailable as reason:
-            return failed_outcome(500, f"engine_init_failed: {reason}", Label.ENGINE)
+            return failed_outcome(500, f"engine_init_failed: {reason}", OutcomeLabel.ENGINE)
         if not self._has_store:
             return failed_outcome(
-                500, "engine_init_failed: BUNDLE_STORE_BASE not configured", Label.ENGINE
+                500, "engine_init_failed: BUNDLE_STORE_BASE not configured", OutcomeLabel.ENGINE
             )
         try:
             bundle = await self._handlers.bundle(
                 routing.tenant, routing.extension, call.context.content_hash
             )
         except BundleUnavailable as reason:
-            return failed_outcome(502, f"bundle_fetch_failed: {reason}", Label.BUNDLE)
+            return failed_outcome(502, f"bundle_fetch_failed: {reason}", OutcomeLabel.BUNDLE)
         if bundle.component is None:
-            return failed_outcome(502, f"bundle_fetch_failed: {NO_COMPONENT}", Label.BUNDLE)
+            return failed_outcome(502, f"bundle_fetch_failed: {NO_COMPONENT}", OutcomeLabel.BUNDLE)
         try:
             grants = granted_capabilities(call.providers)
         except UnknownCapabilities as unknown:
-            return failed_outcome(400, str(unknown), Label.CAPABILITY)
+            return failed_outcome(400, str(unknown), OutcomeLabel.CAPABILITY)
         invocation = self._invocation(call, grants, runtime, timings)
         origin = EventOrigin.of(invocation)
         try:
             invocation.secrets = await self._envelopes.resolve(call.secret_envelope, call.context)
         except SecretFailure as failure:
             self._guest_log.secrets_failed(origin, failure.detail)
-            return failed_outcome(500, "secret_decrypt_failed", Label.SECRETS)
+            return failed_outcome(500, "secret_decrypt_failed", OutcomeLabel.SECRETS)
         try:
             return await self._call(runtime, bundle, invocation, call)
         except GuestFailure as failure:
@@ -202,8 +204,12 @@ class Invoker:
             return guest_failed_outcome(failure, *words, _host_call(invocation))
 
     async def _call(
-        self, runtime: Runtime, bundle: HandlerBundle, invocation: Invocation, call: ExecuteRequest
-    ) -> Outcome:
+        self,
+        runtime: WasmRuntime,
+        bundle: HandlerBundle,
+        invocation: Invocation,
+        call: ExecuteRequest,
+    ) -> InvocationOutcome:
         started = time.perf_counter()
         guest = await self._handlers.guest(bundle, runtime)
         invocation.timings.load = time.perf_counter() - started
@@ -214,14 +220,14 @@ class Invoker:
         # From here on: what is fetched and compiled once is not the guest's to pay for.
         invocation.deadline = time.monotonic() + min(timeout, MAX_TIMEOUT_MS) / 1000
 
-        def perform() -> Outcome:
+        def perform() -> InvocationOutcome:
             request = _request(invocation, call.http)
             return handler_outcome(guest.call(invocation, request, memory_bytes=memory * _MIB))
 
         return await runtime.executor.run(perform, invocation)
 
     def _invocation(
-        self, call: ExecuteRequest, grants: frozenset[str], runtime: Runtime, timings: Timings
+        self, call: ExecuteRequest, grants: frozenset[str], runtime: WasmRuntime, timings: Timings
     ) -> Invocation:
         context = call.context
         return Invocation(

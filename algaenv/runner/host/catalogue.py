@@ -43,13 +43,13 @@ class Catalogue:
         identity: str,
         read: Callable[[Fields], _Record],
         *,
-        peers: HostSettings,
+        host_settings: HostSettings,
         outbound: Outbound,
     ) -> None:
         self._capability = capability
         self._identity = camel_case(identity)
         self._read = read
-        self._api = InternalApi(topic, NAMES, peers=peers, outbound=outbound)
+        self._api = InternalApi(topic, NAMES, host_settings=host_settings, outbound=outbound)
 
     def list(self, invocation: Invocation, arguments: _Record) -> _Record | Err:
         """A page of all that match. One entry that cannot be read spoils it: `internal`."""
@@ -99,10 +99,15 @@ class Catalogue:
         return self._api.call(invocation, operation, fields)
 
 
-def client_catalogue(peers: HostSettings, outbound: Outbound) -> Catalogue:
+def client_catalogue(host_settings: HostSettings, outbound: Outbound) -> Catalogue:
     """The catalogue of client-summary."""
     return Catalogue(
-        "clients", CAP_CLIENTS, "client_id", client_summary, peers=peers, outbound=outbound
+        "clients",
+        CAP_CLIENTS,
+        "client_id",
+        client_summary,
+        host_settings=host_settings,
+        outbound=outbound,
     )
 
 
@@ -124,10 +129,15 @@ KINDS = frozenset(("service", "product"))
 METHODS = frozenset(("fixed", "hourly", "usage"))
 
 
-def service_catalogue(peers: HostSettings, outbound: Outbound) -> Catalogue:
+def service_catalogue(host_settings: HostSettings, outbound: Outbound) -> Catalogue:
     """The catalogue of service-summary."""
     return Catalogue(
-        "services", CAP_SERVICES, "service_id", service_summary, peers=peers, outbound=outbound
+        "services",
+        CAP_SERVICES,
+        "service_id",
+        service_summary,
+        host_settings=host_settings,
+        outbound=outbound,
     )
 
 

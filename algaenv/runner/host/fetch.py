@@ -86,9 +86,9 @@ _Record = dict[str, Any]
 class HttpFetch:
     """Sends requests; redirects are answers like others, and nothing is unpacked."""
 
-    def __init__(self, peers: HostSettings, outbound: Outbound) -> None:
-        self._entries = peers.egress
-        self._local = peers.local
+    def __init__(self, host_settings: HostSettings, outbound: Outbound) -> None:
+        self._entries = host_settings.egress
+        self._local = host_settings.local
         self._outbound = outbound
 
     def fetch(self, invocation: Invocation, request: _Record) -> _Record | Err:

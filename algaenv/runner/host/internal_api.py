@@ -201,11 +201,18 @@ class InternalApi:
     are `internal`."""
 
     def __init__(
-        self, topic: str, names: Mapping[int, str], *, peers: HostSettings, outbound: Outbound
+        self,
+        topic: str,
+        names: Mapping[int, str],
+        *,
+        host_settings: HostSettings,
+        outbound: Outbound,
     ) -> None:
         self._topic, self._names = topic, names
-        self._prefix = peers.internal and f"{peers.internal}/api/internal/ext-{topic}/install/"
-        self._token = peers.internal_token
+        self._prefix = (
+            host_settings.internal and f"{host_settings.internal}/api/internal/ext-{topic}/install/"
+        )
+        self._token = host_settings.internal_token
         self._outbound = outbound
 
     def call(

@@ -29,8 +29,8 @@ _FLOATS = frozenset(("quantity", "rate"))
 class Invoicing:
     """Asks the application server; what went wrong stands in the record."""
 
-    def __init__(self, peers: HostSettings, outbound: Outbound) -> None:
-        self._api = InternalApi("invoicing", {}, peers=peers, outbound=outbound)
+    def __init__(self, host_settings: HostSettings, outbound: Outbound) -> None:
+        self._api = InternalApi("invoicing", {}, host_settings=host_settings, outbound=outbound)
 
     def create_manual_invoice(self, invocation: Invocation, arguments: _Record) -> _Record:
         """create-manual-invoice-result."""

@@ -46,8 +46,8 @@ class Scheduler:
     as the name of an error, in the words of Alga's runner.
     """
 
-    def __init__(self, peers: HostSettings, outbound: Outbound) -> None:
-        self._api = InternalApi("scheduler", NAMES, peers=peers, outbound=outbound)
+    def __init__(self, host_settings: HostSettings, outbound: Outbound) -> None:
+        self._api = InternalApi("scheduler", NAMES, host_settings=host_settings, outbound=outbound)
 
     def list_schedules(self, invocation: Invocation) -> list[_Record] | Err:
         """schedule-info of all; what cannot be read is left out."""

@@ -43,8 +43,8 @@ class VaultFailure(Exception):
 class Vault:
     """Decrypts with a token that is read from its file each time, since agents renew it."""
 
-    def __init__(self, peers: HostSettings, outbound: Outbound) -> None:
-        self._peers = peers
+    def __init__(self, host_settings: HostSettings, outbound: Outbound) -> None:
+        self._host_settings = host_settings
         self._outbound = outbound
 
     async def decrypt(self, ciphertext: str, *, key_path: str | None, mount: str | None) -> str:
@@ -69,12 +69,12 @@ class Vault:
     async def _request(
         self, ciphertext: str, key_path: str | None, mount: str | None
     ) -> PeerRequest:
-        if self._peers.vault is None:
+        if self._host_settings.vault is None:
             raise VaultFailure("VAULT_ADDR is not set")
         key = (key_path or "").strip("/")
         if not key:
             raise VaultFailure("the envelope has no key_path")
-        path = f"{(mount or self._peers.vault_mount).strip('/')}/decrypt/{key}"
+        path = f"{(mount or self._host_settings.vault_mount).strip('/')}/decrypt/{key}"
         if _DOTS.intersection(path.split("/")):
             raise VaultFailure("the envelope's key_path or mount would change the path")
         try:
@@ -83,20 +83,22 @@ class Vault:
                 (b"content-type", b"application/json"),
                 header_pair("X-Vault-Token", await asyncio.to_thread(self._token)),
             ]
-            if self._peers.vault_namespace is not None:
-                headers.append(header_pair("X-Vault-Namespace", self._peers.vault_namespace))
+            if self._host_settings.vault_namespace is not None:
+                headers.append(
+                    header_pair("X-Vault-Namespace", self._host_settings.vault_namespace)
+                )
         except InvalidHeader:
             raise VaultFailure("the token or the namespace cannot be sent") from None
         return PeerRequest(
             "POST",
-            f"{self._peers.vault.rstrip('/')}/v1/{quote(path)}",
+            f"{self._host_settings.vault.rstrip('/')}/v1/{quote(path)}",
             tuple(headers),
             internal_api.dump_json({"ciphertext": ciphertext}).encode(),
         )
 
     def _token(self) -> str:
         try:
-            token = self._peers.vault_token_file.read_text().strip()
+            token = self._host_settings.vault_token_file.read_text().strip()
         except (OSError, UnicodeDecodeError):
             token = ""
         if not token:
@@ -133,8 +135,8 @@ class SecretEnvelopes:
     An `expires_at` in the past, or one that cannot be read, counts as none.
     """
 
-    def __init__(self, peers: HostSettings, outbound: Outbound) -> None:
-        self._vault = Vault(peers, outbound)
+    def __init__(self, host_settings: HostSettings, outbound: Outbound) -> None:
+        self._vault = Vault(host_settings, outbound)
         self._cache: OrderedDict[_Key, _CachedSecrets] = OrderedDict()
         self._flights: SingleFlight[_Key, Secrets] = SingleFlight()
 

@@ -29,8 +29,8 @@ _Record = dict[str, Any]
 class Storage:
     """Asks the application server; a value written by others is given as the bytes of its JSON."""
 
-    def __init__(self, peers: HostSettings, outbound: Outbound) -> None:
-        self._api = InternalApi("storage", NAMES, peers=peers, outbound=outbound)
+    def __init__(self, host_settings: HostSettings, outbound: Outbound) -> None:
+        self._api = InternalApi("storage", NAMES, host_settings=host_settings, outbound=outbound)
 
     def get(self, invocation: Invocation, namespace: str, key: str) -> _Record | Err:
         """storage-entry; `missing` when there is none."""

@@ -59,9 +59,9 @@ _NAMES = {401: "denied", 403: "denied", 429: "denied", 404: "route-not-found"}
 class UiProxy:
     """Asks the base that the environment names, in the name of the tenant and the user."""
 
-    def __init__(self, peers: HostSettings, outbound: Outbound) -> None:
-        self._base = peers.ui_proxy
-        self._seconds = peers.ui_proxy_seconds
+    def __init__(self, host_settings: HostSettings, outbound: Outbound) -> None:
+        self._base = host_settings.ui_proxy
+        self._seconds = host_settings.ui_proxy_seconds
         self._outbound = outbound
 
     def call_route(self, invocation: Invocation, route: str, payload: bytes | None) -> bytes | Err:

@@ -37,7 +37,7 @@ BundleLabel = Literal["hit", "fetched", "failed"]
 _ROUTES = frozenset(("/", "/healthz", "/readyz", "/metrics", "/v1/execute", "/warmup"))
 
 
-class Outcome(StrEnum):
+class OutcomeLabel(StrEnum):
     """How a call ended, when no guest failed (that is a `Kind`)."""
 
     ANSWERED = "answered"
@@ -248,7 +248,7 @@ class Metrics:
         else:
             series.request(route(path), status)
 
-    def executed(self, outcome: Outcome | Kind, timings: Timings, seconds: float) -> None:
+    def executed(self, outcome: OutcomeLabel | Kind, timings: Timings, seconds: float) -> None:
         """A call of a handler has ended after so long. Parts that took no time do not count."""
         if (series := self._series) is None:
             self._queue_or_count(lambda series: series.call(outcome.value, timings, seconds))

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from algaenv.runner.execute.invocation import DeadlineExceeded, HostTable, Invocation
+from algaenv.runner.execute.invocation import DeadlineExceeded, HostFunctions, Invocation
 from algaenv.runner.wasm import abi, engine_config, wit
 from algaenv.runner.wasm.engine_config import LIMITS
 from algaenv.runner.wasm.failure import INTERRUPT, POOL, GuestFailure, Kind, causes, diagnose
@@ -247,7 +247,7 @@ class GuestLoader:
 
     def __init__(
         self,
-        table: HostTable,
+        table: HostFunctions,
         threads: int,
         *,
         pooled: bool = True,

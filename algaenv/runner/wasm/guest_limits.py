@@ -53,7 +53,7 @@ class MemoryBudget:
     @classmethod
     def read(cls, env: Mapping[str, str], workers: int) -> MemoryBudget:
         """`RUNNER_WORKER_MEMORY_BYTES`; unset or no number, half of the machine's memory, or of
-        the control group's, shared by the workers, and not less than LEAST_BYTES."""
+        the control group's, shared by the workers, and not less than MIN_BYTES."""
         text = env.get("RUNNER_WORKER_MEMORY_BYTES", "").strip()
         if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and int(text):
             return cls(int(text))

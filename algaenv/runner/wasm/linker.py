@@ -15,7 +15,7 @@ from ctypes import string_at
 from dataclasses import dataclass, field
 from typing import Any
 
-from algaenv.runner.execute.invocation import HostFunction, HostTable
+from algaenv.runner.execute.invocation import HostFunction, HostFunctions
 from algaenv.runner.wasm import abi, wit
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 from algaenv.runner.wasm.guest_call import Callback, ThreadContext, denied_failure
@@ -58,7 +58,7 @@ class LinkerDefinitions:
 
 
 def define_extension(
-    definitions: LinkerDefinitions, name: str, functions: Any, table: HostTable
+    definitions: LinkerDefinitions, name: str, functions: Any, table: HostFunctions
 ) -> None:
     """Define an import of the world.
 
@@ -157,7 +157,7 @@ PREFIX = "wasi:"
 HTTP = "wasi:http/"
 STDERR = "wasi:cli/stderr"
 
-_LENT = {
+_WASI_IO_RESOURCES = {
     "error": "wasi:io/error@0.2.0",
     "input-stream": "wasi:io/streams@0.2.0",
     "output-stream": "wasi:io/streams@0.2.0",
@@ -202,12 +202,13 @@ class WasiHttpStubs:
     def _known(self, imports: Mapping[str, Items]) -> list[tuple[Any, Any]]:
         """Return the resources of `wasi:io` as the component names them and as they are."""
         if not self._wasi_resources:
-            self._wasi_resources = _lent_resources(self._engine)
+            self._wasi_resources = _wasi_io_resources(self._engine)
         return [
             (imports[name][item], made)
             for item, made in self._wasi_resources.items()
             for name in imports
-            if name.partition("@")[0] == _LENT[item].partition("@")[0] and item in imports[name]
+            if name.partition("@")[0] == _WASI_IO_RESOURCES[item].partition("@")[0]
+            and item in imports[name]
         ]
 
     def _refusing(self, name: str) -> Callback:
@@ -228,7 +229,7 @@ def _add_resource(definitions: LinkerDefinitions, instance: Any, item: str, kind
         raise RuntimeError(abi.take_error(error)[0])
 
 
-def _lent_resources(engine: Any) -> dict[str, Any]:
+def _wasi_io_resources(engine: Any) -> dict[str, Any]:
     """Return the types that the engine's WASI has given these resources.
 
     They can be had from the type of a function of an instance only; so here is a component with a
@@ -254,15 +255,15 @@ def _resource_taker() -> str:
     """Return the text of a component that exports a function taking every lent resource."""
     imports, aliases = [], []
     interfaces: dict[str, list[str]] = {}
-    for item, interface in _LENT.items():
+    for item, interface in _WASI_IO_RESOURCES.items():
         interfaces.setdefault(interface, []).append(item)
     for place, (interface, items) in enumerate(interfaces.items()):
         exports = " ".join(f'(export "{item}" (type (sub resource)))' for item in items)
         imports.append(f'(import "{interface}" (instance $i{place} {exports}))')
         aliases += [f'(alias export $i{place} "{item}" (type ${item}))' for item in items]
-    parameters = [f'(param "{item}" (own ${item}))' for item in _LENT]
+    parameters = [f'(param "{item}" (own ${item}))' for item in _WASI_IO_RESOURCES]
     names = "\n".join(imports + aliases)
-    core = " ".join(["i32"] * len(_LENT))
+    core = " ".join(["i32"] * len(_WASI_IO_RESOURCES))
     return f"""(component
         {names}
         (core module $m (func (export "take") (param {core})))

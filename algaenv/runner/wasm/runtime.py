@@ -16,7 +16,7 @@ from algaenv.runner.locks import import_lock
 if TYPE_CHECKING:
     from algaenv.runner.components.compiled import CompiledComponents, OnCompileEvent
     from algaenv.runner.components.loaded import LoadedComponents
-    from algaenv.runner.execute.invocation import HostTable
+    from algaenv.runner.execute.invocation import HostFunctions
     from algaenv.runner.wasm.guest import Guest, GuestLoader
     from algaenv.runner.wasm.guest_executor import GuestExecutor
     from algaenv.runner.wasm.guest_limits import MemoryBudget
@@ -32,7 +32,7 @@ class RuntimeUnavailable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Runtime:
+class WasmRuntime:
     """The engine and what belongs to it."""
 
     guests: GuestLoader
@@ -40,8 +40,8 @@ class Runtime:
     executor: GuestExecutor
 
 
-class LazyRuntime:
-    """The `Runtime` of this process, created in the background; close it at the end.
+class LazyWasmRuntime:
+    """The `WasmRuntime` of this process, created in the background; close it at the end.
 
     `table` gives the host functions, `threads` is how many calls run at once and `queue` how many
     may wait. `recycle` asks for another process in place of this one; `budget` is what all guests
@@ -50,7 +50,7 @@ class LazyRuntime:
 
     def __init__(
         self,
-        table: Callable[[], HostTable],
+        table: Callable[[], HostFunctions],
         compiled: CompiledComponents,
         *,
         threads: int,
@@ -63,7 +63,7 @@ class LazyRuntime:
         self._table, self._compiled, self._on_event = table, compiled, on_event
         self._threads, self._queue = threads, queue
         self._recycle = recycle
-        self._task: asyncio.Task[Runtime] | None = None
+        self._task: asyncio.Task[WasmRuntime] | None = None
         self._recycle_requested = False
 
     def start(self) -> None:
@@ -71,7 +71,7 @@ class LazyRuntime:
         if self._task is None:
             self._task = asyncio.create_task(self._make())
 
-    async def get(self) -> Runtime:
+    async def get(self) -> WasmRuntime:
         """Wait until the engine is made, the first time. Raises RuntimeUnavailable."""
         task = self._task
         if task is not None and task.done() and not task.cancelled():
@@ -88,8 +88,8 @@ class LazyRuntime:
         return runtime
 
     @property
-    def current(self) -> Runtime | None:
-        """The works if they are there already."""
+    def current(self) -> WasmRuntime | None:
+        """The runtime if it is there already."""
         task = self._task
         if task is None or not task.done() or task.cancelled() or task.exception():
             return None
@@ -100,7 +100,7 @@ class LazyRuntime:
         if (runtime := self.current) is not None:
             await runtime.executor.close()
 
-    async def _make(self) -> Runtime:
+    async def _make(self) -> WasmRuntime:
         from algaenv.runner.components.loaded import LoadedComponents
 
         try:
@@ -110,7 +110,7 @@ class LazyRuntime:
             raise RuntimeUnavailable(f"{type(error).__name__}: {error}") from error
         from algaenv.runner.wasm.guest_executor import GuestExecutor
 
-        return Runtime(
+        return WasmRuntime(
             guests,
             LoadedComponents(guests, self._compiled, on_event=self._on_event),
             GuestExecutor(threads=self._threads, queue=self._queue, ticker=guests.ticker),

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from algaenv.runner.execute.invocation import KNOWN_CAPABILITIES, Invocation, Level, Stream, Timings
+from algaenv.runner.host.functions import host_functions
 from algaenv.runner.host.settings import HostSettings
-from algaenv.runner.host.table import host_table
 from algaenv.runner.outbound import Outbound
 from algaenv.runner.wasm.guest_call import LoopBridge
 
@@ -68,7 +68,7 @@ class Host:
 
     def __init__(self, running: Loop, env: Mapping[str, str]) -> None:
         self._running = running
-        self._table = host_table(HostSettings.read(env), running.outbound)
+        self._table = host_functions(HostSettings.read(env), running.outbound)
         self.listener = RecordedOutput()
 
     def invocation(self, *, seconds: float = 20.0, **fields: Any) -> Invocation:

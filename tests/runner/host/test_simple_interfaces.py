@@ -11,8 +11,8 @@ from algaenv.runner.execute.invocation import (
     granted_capabilities,
 )
 from algaenv.runner.execute.request_models import User
+from algaenv.runner.host.functions import host_functions
 from algaenv.runner.host.settings import HostSettings
-from algaenv.runner.host.table import host_table
 from algaenv.runner.outbound import Outbound
 from algaenv.runner.wasm.wit import Err
 
@@ -38,7 +38,7 @@ FUNCTIONS = {
 
 
 def test_the_table() -> None:
-    found = host_table(HostSettings.read({}), Outbound())
+    found = host_functions(HostSettings.read({}), Outbound())
     assert {interface: list(functions) for interface, functions in found.items()} == FUNCTIONS
     assert sum(map(len, found.values())) == 25
 

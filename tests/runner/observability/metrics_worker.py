@@ -14,7 +14,7 @@ from typing import Any
 from starlette.requests import Request
 
 from algaenv.runner.execute.invocation import Timings
-from algaenv.runner.observability.metrics import GaugeName, Metrics, Outcome
+from algaenv.runner.observability.metrics import GaugeName, Metrics, OutcomeLabel
 from algaenv.runner.wasm.failure import Kind
 
 
@@ -35,7 +35,7 @@ async def main(metrics_dir: str, worker: int) -> None:
                 now[GaugeName(given[0])] = given[1]
             case "executed":
                 outcome, spent, seconds = given
-                kinds: list[Kind | Outcome] = [*Kind, *Outcome]
+                kinds: list[Kind | OutcomeLabel] = [*Kind, *OutcomeLabel]
                 (kind,) = (kind for kind in kinds if kind == outcome)
                 metrics.executed(kind, Timings(**spent), seconds)
             case "modules":

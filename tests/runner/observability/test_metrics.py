@@ -19,7 +19,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as read_plain
 
 import algaenv
-from algaenv.runner.observability.metrics import GaugeName, Outcome
+from algaenv.runner.observability.metrics import GaugeName, OutcomeLabel
 from algaenv.runner.serve import MultiprocessDir
 from algaenv.runner.wasm.failure import Kind
 
@@ -98,9 +98,9 @@ def test_two_workers_make_one_sum(start: Start) -> None:
         for _ in range(number):
             worker.tell("request", "/ext-ui/a/b/c.js", 200)
             worker.tell("request", "/v1/execute", 413)
-            worker.tell("executed", Outcome.ANSWERED, {"queued": 0.2, "run": 0.02}, 0.3)
+            worker.tell("executed", OutcomeLabel.ANSWERED, {"queued": 0.2, "run": 0.02}, 0.3)
             worker.tell("executed", Kind.TIMEOUT, {"run": 20}, 20)
-            worker.tell("executed", Outcome.BUSY, {}, 0)
+            worker.tell("executed", OutcomeLabel.BUSY, {}, 0)
             worker.tell("compiled", "done", 6.0)
             worker.tell("compiled", "failed", 0)
             worker.tell("bundle", "hit")

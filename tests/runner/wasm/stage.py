@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from algaenv.runner.execute.invocation import HostTable, Invocation, Level, Stream, Waiter
+from algaenv.runner.execute.invocation import HostFunctions, Invocation, Level, Stream, Waiter
 from algaenv.runner.wasm import engine_config, wit
 from algaenv.runner.wasm.guest import Guest, GuestLoader
 from tests.guests.native import native_code
@@ -67,7 +67,7 @@ def request(body: bytes | None = None, **who: str | None) -> dict[str, Any]:
     return {"context": WHO | who, "http": http}
 
 
-def table(**functions: Callable[..., object]) -> HostTable:
+def table(**functions: Callable[..., object]) -> HostFunctions:
     """All functions of the world; those not given as `interface__function` must not be called."""
 
     def unasked(*_: object) -> object:

@@ -11,7 +11,7 @@ from algaenv.runner.execute.invocation import (
     CAP_SECRETS,
     CAP_USER,
     NOT_GRANTED,
-    HostTable,
+    HostFunctions,
     Invocation,
     Level,
 )
@@ -107,18 +107,18 @@ def get_user_v2(invocation: Invocation) -> _Record | Err:
     return known
 
 
-def host_table(peers: HostSettings, outbound: Outbound) -> HostTable:
+def host_functions(host_settings: HostSettings, outbound: Outbound) -> HostFunctions:
     """What guests can import; opens no connection and imports no client library."""
-    storage = Storage(peers, outbound)
-    scheduler = Scheduler(peers, outbound)
+    storage = Storage(host_settings, outbound)
+    scheduler = Scheduler(host_settings, outbound)
     client_list, service_list = (
-        client_catalogue(peers, outbound),
-        service_catalogue(peers, outbound),
+        client_catalogue(host_settings, outbound),
+        service_catalogue(host_settings, outbound),
     )
     return {
         "context": {"get-context": get_context},
         "secrets": {"get": get_secret, "list-keys": list_secret_keys},
-        "http": {"fetch": HttpFetch(peers, outbound).fetch},
+        "http": {"fetch": HttpFetch(host_settings, outbound).fetch},
         "storage": {
             "get": storage.get,
             "put": storage.put,
@@ -130,7 +130,7 @@ def host_table(peers: HostSettings, outbound: Outbound) -> HostTable:
             "log-warn": log_warn,
             "log-error": log_error,
         },
-        "ui-proxy": {"call-route": UiProxy(peers, outbound).call_route},
+        "ui-proxy": {"call-route": UiProxy(host_settings, outbound).call_route},
         "user": {"get-user": get_user},
         "user-v2": {"get-user": get_user_v2},
         "scheduler": {
@@ -142,7 +142,7 @@ def host_table(peers: HostSettings, outbound: Outbound) -> HostTable:
             "get-endpoints": scheduler.get_endpoints,
         },
         "invoicing": {
-            "create-manual-invoice": Invoicing(peers, outbound).create_manual_invoice,
+            "create-manual-invoice": Invoicing(host_settings, outbound).create_manual_invoice,
         },
         "clients": {"list-clients": client_list.list, "get-client": client_list.get},
         "services": {"list-services": service_list.list, "get-service": service_list.get},

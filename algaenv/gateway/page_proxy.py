@@ -60,7 +60,7 @@ _HOP_BY_HOP = frozenset(
 )
 
 
-class RunnerProxy:
+class PageProxy:
     """Forwards requests for pages."""
 
     def __init__(
