@@ -63,9 +63,9 @@ def run(
         err.seek(0)
         output, errors = out.read(), err.read()
     if code != 0:
-        said = (errors or output).decode(errors="replace").splitlines()[-_TAIL_LINES:]
+        answer = (errors or output).decode(errors="replace").splitlines()[-_TAIL_LINES:]
         told = f"ended with {code}" if code is not None else f"took more than {patience:g} s"
-        raise Unmeasured(f"`{_short(words)}` {told}:\n  " + "\n  ".join(said))
+        raise Unmeasured(f"`{_short(words)}` {told}:\n  " + "\n  ".join(answer))
     return Ran(seconds, output, errors)
 
 

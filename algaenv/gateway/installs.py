@@ -167,7 +167,7 @@ class Installs:
     """Reads installs. Every method raises psycopg.Error when the database does not answer."""
 
     def __init__(self, pool: Pool, tenant: str, *, grants_only: bool = False) -> None:
-        """`grants_only`: an install has what it was granted, not also what its manifest declares."""
+        """`grants_only`: an install has what it was granted, not what its manifest declares."""
         self._pool = pool
         self._grants_only = grants_only
         self._tenant = tenant

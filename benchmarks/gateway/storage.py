@@ -71,6 +71,6 @@ def storage(bench: Bench) -> None:
 def _rate(line: Line, requests: list[bytes]) -> float:
     began = time.perf_counter()
     for each in requests:
-        status, said = line.ask(each)
-        assert status == 200, said
+        status, text = line.ask(each)
+        assert status == 200, text
     return len(requests) / (time.perf_counter() - began)

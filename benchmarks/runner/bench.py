@@ -79,9 +79,9 @@ class Floor:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
-        told = json.loads(self._line())
-        self.compile_seconds: float = told["compile"]
-        self.body: str = told["body"]
+        details = json.loads(self._line())
+        self.compile_seconds: float = details["compile"]
+        self.body: str = details["body"]
 
     def calls(self, count: int) -> list[float]:
         """Seconds of each of so many calls."""

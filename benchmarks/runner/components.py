@@ -41,8 +41,8 @@ def minimal() -> bytes:
 
 def variant(component: bytes, number: int) -> bytes:
     """The same behaviour under another digest: a custom section more, which nothing reads."""
-    name, said = b"variant", str(number).encode()
-    content = bytes((len(name),)) + name + said
+    name, text = b"variant", str(number).encode()
+    content = bytes((len(name),)) + name + text
     return component + bytes((0, len(content))) + content
 
 

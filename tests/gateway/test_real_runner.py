@@ -101,8 +101,10 @@ def test_what_a_handler_says(whole: tuple[Gateway, Extension], route_prefix: str
 @BOTH
 def test_a_trap(whole: tuple[Gateway, Extension], route_prefix: str) -> None:
     service, it = whole
-    told = script({"stderr": ["last words\n"], "then": "trap"})
-    answer = service.call(f"{route_prefix}/{it.slug}/run", told, accept="application/problem+json")
+    details = script({"stderr": ["last words\n"], "then": "trap"})
+    answer = service.call(
+        f"{route_prefix}/{it.slug}/run", details, accept="application/problem+json"
+    )
     assert answer.status == 500
     assert answer.headers["x-algaenv-error"].startswith("execute_failed: ")
     assert "unreachable" in answer.headers["x-algaenv-reason"]

@@ -70,9 +70,9 @@ def call(
         except WasmtimeError as error:
             error.add_note(f"stderr: {_content(channels['stderr'])}")
             raise
-        told = {name: _content(channel) for name, channel in channels.items()}
+        details = {name: _content(channel) for name, channel in channels.items()}
         pairs = tuple((header.name, header.value) for header in said.headers)
-        return Answer(said.status, pairs, said.body, told)
+        return Answer(said.status, pairs, said.body, details)
     finally:
         store.close()
         for channel in channels.values():

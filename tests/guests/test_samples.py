@@ -59,8 +59,8 @@ def test_a_sample_has_nothing_to_complain_of(sample: str, assembled: Path) -> No
 
 def test_a_sample_is_a_spec_that_is_valid(sample: str) -> None:
     command = [sys.executable, "-m", "algaenv", "validate", "-f", str(SAMPLES / sample)]
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (said.returncode, said.stderr) == (0, "")
+    output = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (output.returncode, output.stderr) == (0, "")
 
 
 def test_a_sample_is_built_against_the_world(sample: str) -> None:
@@ -232,8 +232,8 @@ def test_a_note_that_another_call_overtook_is_added_all_the_same() -> None:
     host.conflicts = 2
     assert asked("notes", "POST", "/notes", host.replies, note("a"))[0] == 201
     host.conflicts = 99
-    status, told = asked("notes", "POST", "/notes", host.replies, note("b"))
-    assert (status, told) == (502, {"error": "the notes are out of reach: conflict"})
+    status, details = asked("notes", "POST", "/notes", host.replies, note("b"))
+    assert (status, details) == (502, {"error": "the notes are out of reach: conflict"})
 
 
 def test_notes_never_outgrow_what_can_be_stored() -> None:

@@ -69,15 +69,15 @@ def peer(answer: Answer) -> Iterator[Peer]:
                 {name.lower(): value for name, value in self.headers.items()},
             )
             holder[0].asked.append(asked)
-            said = holder[0].answer(asked)
-            self.send_response(said.status)
-            for name, value in said.headers.items():
+            text = holder[0].answer(asked)
+            self.send_response(text.status)
+            for name, value in text.headers.items():
                 self.send_header(name, value)
-            self.send_header("content-length", str(len(said.body)))
+            self.send_header("content-length", str(len(text.body)))
             self.end_headers()
             if self.command == "GET":
-                self.wfile.write(said.body[: len(said.body) // 2] if said.cut else said.body)
-            self.close_connection = said.cut
+                self.wfile.write(text.body[: len(text.body) // 2] if text.cut else text.body)
+            self.close_connection = text.cut
 
         do_HEAD = do_GET
 

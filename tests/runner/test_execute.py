@@ -205,8 +205,8 @@ def test_warmup_compiles_and_a_call_finds_it_done(start: Start, scripted: Bundle
     again = service.post("/warmup", wanted)
     assert again.json["bundle"] == "cached"
     # What a missing `timeout_ms` means: the usual limit, and not the end of the guest.
-    said = _ask(service, scripted, {"respond": {"status": 201, "body": "warm"}})
-    assert said.json == {"status": 201, "headers": {}, "body_b64": "d2FybQ==", "error": None}
+    text = _ask(service, scripted, {"respond": {"status": 201, "body": "warm"}})
+    assert text.json == {"status": 201, "headers": {}, "body_b64": "d2FybQ==", "error": None}
     assert not [line for line in service.lines if line["event"] == "compiled"][1:]
 
 

@@ -39,27 +39,30 @@ def failed(handlers: Handlers, guest: str, mistake: str) -> dict[str, Any]:
     """What is said of a failure, in the answer and in its headers."""
     failure: dict[str, Any] = handlers.call(guest, f"/{mistake}")["failure"]
     headers = handlers.headers
-    told = {"hint": headers.get("x-algaenv-hint"), "host_call": headers.get("x-algaenv-host-call")}
-    return failure | told
+    details = {
+        "hint": headers.get("x-algaenv-hint"),
+        "host_call": headers.get("x-algaenv-host-call"),
+    }
+    return failure | details
 
 
 def test_ten_mistakes_are_told_apart(handlers: Handlers) -> None:
-    said: dict[str, Any] = {}
+    text: dict[str, Any] = {}
     for mistake, (reason, hint) in REASONS.items():
         failure = failed(handlers, "mistakes-js", mistake)
-        said[mistake] = failure
+        text[mistake] = failure
         assert failure["kind"] == "trap", failure
         assert failure["reason"].startswith(reason), failure
         assert hint in failure["hint"], failure
     # A shape that converts to a status is an answer, which the gateway refuses.
     assert handlers.call("mistakes-js", "/shape")["status"] == 0
     assert handlers.call("mistakes-js", "/fine")["status"] == 200
-    assert len({each["reason"] for each in said.values()}) == len(REASONS)
-    assert any("throw" in line for line in said["throw"]["stderr"])
-    assert said["secret"]["host_call"] == (
+    assert len({each["reason"] for each in text.values()}) == len(REASONS)
+    assert any("throw" in line for line in text["throw"]["stderr"])
+    assert text["secret"]["host_call"] == (
         "secrets.get: missing (the install has no secret 'api_key')"
     )
-    assert said["throw"]["host_call"] is None
+    assert text["throw"]["host_call"] is None
 
 
 def test_a_component_without_stderr_names_the_flag(handlers: Handlers) -> None:

@@ -312,10 +312,10 @@ def name(number: int) -> bytes:
 
 def test_the_values_are_bounded(tmp_path: Path) -> None:
     folder = tmp_path / "own" / "things"
-    told = SharedValues(folder, Bounds(100, 1_000_000, 600))
+    details = SharedValues(folder, Bounds(100, 1_000_000, 600))
     for number in range(1000):
-        told.put(name(number), b"x")
-    kept = [number for number in range(1000) if told.get(name(number))]
+        details.put(name(number), b"x")
+    kept = [number for number in range(1000) if details.get(name(number))]
     assert kept == list(range(1000 - len(kept), 1000))
     assert 75 <= len(kept) <= 100
     folder = tmp_path / "own" / "large"
@@ -340,15 +340,15 @@ def test_what_is_left_of_others_is_swept_up(
     gone = SharedValues(folder, bounds)
     for number in range(1200):
         gone.put(name(number), b"old" * 400)
-    told = SharedValues(folder, bounds)
-    assert told.get(name(1)) == b"old" * 400
-    told.sweep()
-    assert told.get(name(1)) == b"old" * 400
+    details = SharedValues(folder, bounds)
+    assert details.get(name(1)) == b"old" * 400
+    details.sweep()
+    assert details.get(name(1)) == b"old" * 400
     now = time.time()
     monkeypatch.setattr("algaenv.runner.shared_values.time.time", lambda: now + 601)
-    told.sweep()
+    details.sweep()
     monkeypatch.undo()
-    assert told.get(name(1)) is None
+    assert details.get(name(1)) is None
     with closing(sqlite3.connect(folder / "values.sqlite3")) as connection:
         assert connection.execute("SELECT count(*) FROM entries").fetchone() == (0,)
         assert connection.execute("PRAGMA page_count").fetchone()[0] < 20

@@ -101,6 +101,6 @@ def test_why_it_is_not_ready(start: Start, store: Store, wrong: dict[str, str], 
     ready = service.ask("/readyz")
     assert (ready.status, ready.json["ready"], ready.json["store"]) == (503, False, state)
     assert service.ask(made.path(), WHO).json == {"code": "extract_failed"}
-    said = json.dumps(service.lines)
+    text = json.dumps(service.lines)
     for secret in ("not-the-secret-key", "nobody-at-all", store.env["S3_SECRET_KEY"], "Signature"):
-        assert secret not in said
+        assert secret not in text

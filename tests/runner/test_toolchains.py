@@ -86,8 +86,8 @@ def test_compiled_from_rust_and_from_javascript(handlers: Handlers, guest: str) 
 def test_a_typical_call_of_javascript(handlers: Handlers, guest: str) -> None:
     outcome = handlers.call(guest, "/typical")
     assert outcome["status"] == 200, outcome
-    said = json.loads(_text(outcome))
-    assert (said["tenant"], said["secret"], said["storage"]) == (TENANT, "missing", "denied")
+    text = json.loads(_text(outcome))
+    assert (text["tenant"], text["secret"], text["storage"]) == (TENANT, "missing", "denied")
 
 
 @pytest.mark.parametrize("guest", ["python", "python-stub"])

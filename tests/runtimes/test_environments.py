@@ -130,8 +130,8 @@ def test_the_tenant_is_given_else_recorded_else_predicted(tmp_path: Path) -> Non
     assert tenant_id(lock) == predicted_ids(lock).tenant_id
     learned = replace(lock, tenant_id="11111111-2222-5333-8444-555555555555")
     assert tenant_id(learned) == learned.tenant_id
-    told = replace(learned, intent=replace(lock.intent, tenant=TenantIntent(TENANT, None)))
-    assert tenant_id(told) == TENANT
+    details = replace(learned, intent=replace(lock.intent, tenant=TenantIntent(TENANT, None)))
+    assert tenant_id(details) == TENANT
 
 
 def test_it_is_asked_only_where_there_is_one(tmp_path: Path) -> None:

@@ -190,9 +190,9 @@ def test_a_second_up_changes_nothing(external: ExternalProject) -> None:
     status = external.project.status()
     assert status["tenant_id"] == external.tenant
     assert {it["name"] for it in status["services"]} == {"store", "redis", "runner"}
-    told = external.project.secrets()
-    assert told["DEV_TENANT_ID"] == external.tenant
-    assert [name for name in told if name.startswith("DB_")] == [], "it is not ours to hand out"
+    details = external.project.secrets()
+    assert details["DEV_TENANT_ID"] == external.tenant
+    assert [name for name in details if name.startswith("DB_")] == [], "it is not ours to hand out"
 
 
 def test_of_several_tenants_none_is_guessed(external: ExternalProject) -> None:

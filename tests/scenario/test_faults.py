@@ -105,9 +105,9 @@ def test_a_bad_spec_is_refused_with_its_place(
 ) -> None:
     file, code, place = _bad_spec(tmp_path, name)
     assert main([command, "-f", str(file)]) == code
-    said = capsys.readouterr().err
-    assert place in said
-    assert "hint: " in said
+    output = capsys.readouterr().err
+    assert place in output
+    assert "hint: " in output
     assert not (tmp_path / ".algaenv").exists()
 
 

@@ -103,9 +103,9 @@ def test_handlers_are_nobody_elses_to_call_and_do_not_reach_the_environment(
         with refused.value as answer:
             assert answer.code == 401
     token = {"x-runner-service-token": project.secrets()["RUNNER_SERVICE_TOKEN"]}
-    said = post(project, "/v1/execute", fields, {**routing, **token})
-    assert said["status"] == 200, said
-    results = json.loads(b64decode(said["body_b64"]))["results"]
+    output = post(project, "/v1/execute", fields, {**routing, **token})
+    assert output["status"] == 200, output
+    results = json.loads(b64decode(output["body_b64"]))["results"]
     assert results == [{"err": "not-allowed"}] * len(closed)
 
 
@@ -116,8 +116,8 @@ def test_an_installed_handler_is_compiled_already(running: Project) -> None:
     steps = project.up().ok().report["steps"]
     assert [it["outcome"] for it in steps if it["verb"] == "prewarm"] == ["done"]
     assert warmups(project) == before + 1
-    said = warm_again(project)
-    assert (said["status"], said["handler"], said["bundle"]) == ("ready", True, "cached")
+    output = warm_again(project)
+    assert (output["status"], output["handler"], output["bundle"]) == ("ready", True, "cached")
 
 
 def test_one_that_cannot_run_does_not_replace_one_that_does(running: Project) -> None:
@@ -157,10 +157,10 @@ def test_a_no_op_asks_for_no_handler(running: Project) -> None:
 def warmups(project: Project) -> int:
     """How often this environment's runner was asked, by its own log."""
     if project.runtime == "process":
-        said = (project.home / "logs" / "runner.log").read_text()
+        output = (project.home / "logs" / "runner.log").read_text()
     else:
         name = f"{project.name}-{project.id[:6]}-runner"
-        said = subprocess.run(
+        output = subprocess.run(
             ["docker", "logs", name], capture_output=True, text=True, check=True
         ).stdout
-    return sum('"/warmup"' in line for line in said.splitlines())
+    return sum('"/warmup"' in line for line in output.splitlines())

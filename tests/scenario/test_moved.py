@@ -41,9 +41,9 @@ def test_what_a_copy_brings_along_is_told_and_goes_with_its_volumes(
     project = running_process
     copy = replace(project, root=tmp_path / "copy")
     shutil.copytree(project.root, copy.root)
-    told = copy.text("status")
-    assert "state-left" in told.stderr
-    assert str(project.file) in told.stderr
+    details = copy.text("status")
+    assert "state-left" in details.stderr
+    assert str(project.file) in details.stderr
     run = copy.down("--volumes", "--yes").ok()
     assert list(run.steps()) == [f"delete state/{project.id}"]
     assert not (copy.root / ".algaenv").exists()

@@ -31,8 +31,8 @@ def probe(project: Project, probe: Any) -> None:
 
 def calls(project: Project) -> int:
     """How often the gateway was asked for the handler, by its own log."""
-    said = (project.home / "logs" / "gateway.log").read_text()
-    return sum('"/api/ext-proxy/' in line for line in said.splitlines())
+    output = (project.home / "logs" / "gateway.log").read_text()
+    return sum('"/api/ext-proxy/' in line for line in output.splitlines())
 
 
 def asked(run: Run, name: str = "hello") -> bool:

@@ -91,12 +91,12 @@ def test_nobody_has_a_token_that_is_not_set(start: Start, hello: Extension) -> N
 def test_calls_are_on_the_feed(gateways: Gateways, extension: Extension) -> None:
     storage = Api(gateways.faithful, "storage", extension.install)
     storage({"operation": "get", "namespace": "n", "key": "nobody"})
-    told = find_event(gateways.faithful, extension, "host-call")
-    assert told["api"] == "storage"
-    assert told["operation"] == "get"
-    assert told["about"] == "n/nobody"
-    assert told["status"] == 404
-    assert told["error"]
+    details = find_event(gateways.faithful, extension, "host-call")
+    assert details["api"] == "storage"
+    assert details["operation"] == "get"
+    assert details["about"] == "n/nobody"
+    assert details["status"] == 404
+    assert details["error"]
 
 
 def test_database_down(start: Start, database: Database) -> None:

@@ -241,9 +241,9 @@ def test_runs_are_on_the_feed(gateways: Gateways, extension: Extension) -> None:
     schedule = _create(gateways, extension, name="nightly")
     gateways.runner.respond_with(envelope(500, error="execute_failed: no"))
     _run(gateways.faithful, schedule)
-    told = find_event(gateways.faithful, extension, "schedule-ran")
+    details = find_event(gateways.faithful, extension, "schedule-ran")
     assert (
-        told.items()
+        details.items()
         >= {
             "schedule": schedule,
             "name": "nightly",
@@ -255,7 +255,7 @@ def test_runs_are_on_the_feed(gateways: Gateways, extension: Extension) -> None:
     )
     answer = gateways.faithful.ask("/algaenv/schedules").json["schedules"]
     (mine,) = (it for it in answer if it["id"] == schedule)
-    assert mine["lastError"] == told["error"]
+    assert mine["lastError"] == details["error"]
 
 
 def test_schedules_run_by_themselves(gateways: Gateways, extension: Extension) -> None:

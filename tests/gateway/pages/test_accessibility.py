@@ -40,8 +40,8 @@ def test_no_serious_fault_and_all_is_shown_without_scrolling_sideways(
         shot(page, f"axe-{name}-{scheme}")
         found = axe.Axe().run(page, options={"iframes": False}).response["violations"]
         serious = [it for it in found if it["impact"] in {"serious", "critical"}]
-        told = [(it["id"], [node["html"] for node in it["nodes"]]) for it in serious]
-        assert told == [], scheme
+        details = [(it["id"], [node["html"] for node in it["nodes"]]) for it in serious]
+        assert details == [], scheme
 
     page.set_viewport_size({"width": 375, "height": 720})
     page.goto(site.url + PAGES[name])

@@ -59,9 +59,9 @@ def test_a_call_of_the_page_reaches_its_handler_and_comes_back(
     expect(call).to_have_count(1)
     expect(call.locator(".badge")).to_have_text("200")
     expect(call.locator(".figure")).to_have_text(re.compile(r"[0-9.]+ ms"))
-    told = site.runner.calls[-1]
-    assert told["http"]["headers"]["content-type"] == "application/octet-stream"
-    assert told["user"]["user_type"] == "internal"
+    details = site.runner.calls[-1]
+    assert details["http"]["headers"]["content-type"] == "application/octet-stream"
+    assert details["user"]["user_type"] == "internal"
     shot(page, "notes")
 
 

@@ -68,14 +68,14 @@ class WitWorld(wit_world.WitWorld):
                 sys.stderr.write("wrong in python\n")
             case "/exit":
                 sys.exit(3)
-        told = {
+        details = {
             "context": _plain(request.context),
             "request": _plain(request.http),
             "results": [_call(name) for name in asked.split(",") if name],
         }
         if path == "/wasi":
-            told["environment"] = dict(os.environ)
-            told["files"] = _files()
-            told["time"] = time.time()
-        body = json.dumps(told).encode()
+            details["environment"] = dict(os.environ)
+            details["files"] = _files()
+            details["time"] = time.time()
+        body = json.dumps(details).encode()
         return ExecuteResponse(200, [HttpHeader("content-type", "application/json")], body)

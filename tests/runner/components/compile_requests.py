@@ -65,8 +65,8 @@ class CompileProcess:
         assert self.process.stdout
         line = self.process.stdout.readline()
         assert line, "ended"
-        said: dict[str, Any] = json.loads(line)
-        return said
+        output: dict[str, Any] = json.loads(line)
+        return output
 
     def rest(self) -> list[dict[str, Any]]:
         assert self.process.stdout

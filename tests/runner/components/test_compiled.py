@@ -234,12 +234,12 @@ def test_two_processes_compile_once(tmp_path: Path) -> None:
     ):
         one.go()
         two.go()
-        said = one.rest() + two.rest()
+        text = one.rest() + two.rest()
     assert (
-        sorted(each["what"] for each in said)
+        sorted(each["what"] for each in text)
         == ["compile_process"] * 2 + ["compiled"] + ["have"] * 2
     )
-    assert len({each["path"] for each in said if each["what"] == "have"}) == 1
+    assert len({each["path"] for each in text if each["what"] == "have"}) == 1
 
 
 def test_as_many_at_a_time_as_there_are_slots(tmp_path: Path) -> None:
@@ -248,9 +248,9 @@ def test_as_many_at_a_time_as_there_are_slots(tmp_path: Path) -> None:
         began = time.monotonic()
         one.go()
         two.go()
-        said = one.rest() + two.rest()
+        text = one.rest() + two.rest()
         took = time.monotonic() - began
-    ended = [each for each in said if each["what"] == "compiled"]
+    ended = [each for each in text if each["what"] == "compiled"]
     assert [each["failure"] for each in ended] == [None] * 4
     assert sum(each["seconds"] for each in ended) < took
     assert max(each["queued"] for each in ended) > min(each["seconds"] for each in ended)

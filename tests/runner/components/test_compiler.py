@@ -160,10 +160,10 @@ def test_it_cannot_even_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_answer_that_means_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = tmp_path / "python"
-    said.write_text("#!/bin/sh\necho '{}'\n")
-    said.chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(said))
+    output = tmp_path / "python"
+    output.write_text("#!/bin/sh\necho '{}'\n")
+    output.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(output))
     verdict = compiled(tmp_path, small())
     assert failed(verdict).message == "the compiler gave no answer (exit status 0)"
 

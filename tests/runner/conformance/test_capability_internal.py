@@ -73,8 +73,8 @@ class TestAnswers:
         location = (("location", f"{caller.peers.elsewhere}{moved}"),)
         Api(caller, api).gives(Reply(307, headers=location), CALLS[function])
         tokens = [asked.header("x-runner-auth") for asked in caller.peers.web.seen(moved)]
-        told = [asked.header("referer") for asked in caller.peers.web.seen(moved)]
-        leaked = "conformance-token" in tokens or any(told)
+        details = [asked.header("referer") for asked in caller.peers.web.seen(moved)]
+        leaked = "conformance-token" in tokens or any(details)
         assert leaked == settle(
             kind, differs("redirects-carry-no-secrets", ours=False, original=True)
         )

@@ -397,11 +397,11 @@ def test_row_7_handlers_that_cannot_answer(
     outcome = caller.of(holding(component)).send()
     fails(outcome, 500, "execute_failed: ")
     assert outcome.error.startswith(f"execute_failed: {detail}")
-    told = outcome.fields.get("failure", {}).get("kind")
+    details = outcome.fields.get("failure", {}).get("kind")
     kinds: list[str | None] = settle(
         kind, differs("failures-tell-why", ours=failure.split("|"), original=[None])
     )
-    assert told in kinds
+    assert details in kinds
     # And nothing is wrong with the next call.
     assert caller.of(holding(wat.PLAIN)).send().status == 200
 
@@ -421,8 +421,8 @@ def test_row_7_the_ends_of_a_guest(
 ) -> None:
     outcome = caller.send({"then": then})
     fails(outcome, 500, "execute_failed: ")
-    told = outcome.fields.get("failure", {}).get("kind")
-    assert told == settle(kind, differs("failures-tell-why", ours=failure, original=None))
+    details = outcome.fields.get("failure", {}).get("kind")
+    assert details == settle(kind, differs("failures-tell-why", ours=failure, original=None))
     assert caller.send().status == 200
 
 
@@ -432,8 +432,8 @@ def test_row_7_the_reason_of_a_trap(caller: Caller, kind: Kind) -> None:
         r"execute_failed: error while executing at wasm backtrace:\n    0: +0x[0-9a-f]+ - ",
         outcome.error,
     )
-    told = "wasm trap: wasm `unreachable` instruction executed" in outcome.error
-    assert told == settle(kind, differs("failures-tell-why", ours=True, original=False))
+    details = "wasm trap: wasm `unreachable` instruction executed" in outcome.error
+    assert details == settle(kind, differs("failures-tell-why", ours=True, original=False))
     if kind is Kind.OURS:
         failure = outcome.fields["failure"]
         assert set(failure) == {"kind", "reason", "causes", "stderr"}

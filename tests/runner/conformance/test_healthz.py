@@ -116,8 +116,8 @@ def test_readyz_says_whether_a_bundle_could_be_fetched(
     runner: Runner, peers: Peers, kind: Kind, *, answer: Reply, state: str
 ) -> None:
     peers.store.on("/bundles", answer)
-    said = runner.ask("/readyz")
+    text = runner.ask("/readyz")
     ready = 200 if state == "ok" else 503
-    assert said.status == settle(kind, differs("readyz", ours=ready, original=404))
-    if said.status != 404:
-        assert said.json["store"] == state
+    assert text.status == settle(kind, differs("readyz", ours=ready, original=404))
+    if text.status != 404:
+        assert text.json["store"] == state

@@ -124,8 +124,8 @@ def test_5_5_loops_end(caller: Caller, kind: Kind, *, component: str, limit: int
     fails(outcome, 500, "execute_failed: ")
     assert outcome.error.startswith(TRAP)
     assert limit / 1000 - 0.02 <= took < limit / 1000 + 0.75
-    told = "wasm trap: interrupt" in outcome.error
-    assert told == settle(kind, differs("failures-tell-why", ours=True, original=False))
+    details = "wasm trap: interrupt" in outcome.error
+    assert details == settle(kind, differs("failures-tell-why", ours=True, original=False))
     if kind is Kind.OURS:
         assert outcome.fields["failure"]["kind"] == "timeout"
 

@@ -186,12 +186,12 @@ def test_10_4_12_a_dynamic_component(caller: Caller) -> None:
     outcome = caller.send(None, _echo(caller) | {"http.body_b64": b64(sent)})
     assert outcome.status == 200
     assert outcome.headers["content-type"] == "application/json"
-    told = outcome.json
-    assert told["context"]["tenant_id"] == TENANT
-    assert told["context"]["extension_id"] == EXTENSION
-    assert told["request"]["method"] == "POST"
-    assert told["request"]["url"] == "/dynamic/echo?foo=bar"
-    assert told["request"]["body_b64"] == b64(sent)
+    details = outcome.json
+    assert details["context"]["tenant_id"] == TENANT
+    assert details["context"]["extension_id"] == EXTENSION
+    assert details["request"]["method"] == "POST"
+    assert details["request"]["url"] == "/dynamic/echo?foo=bar"
+    assert details["request"]["body_b64"] == b64(sent)
 
 
 def test_10_4_13_secrets_with_the_capability(caller: Caller) -> None:

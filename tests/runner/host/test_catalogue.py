@@ -153,9 +153,9 @@ def test_numbers_of_a_list(
     host: Host, server: Stub, call: tuple[str, Any], answer: object, numbers: tuple[int, ...]
 ) -> None:
     server.respond_json(answer)
-    said = host.call(*call)
-    assert said["items"] == []
-    assert (said["total_count"], said["page"], said["page_size"]) == numbers
+    text = host.call(*call)
+    assert text["items"] == []
+    assert (text["total_count"], text["page"], text["page_size"]) == numbers
 
 
 @pytest.mark.parametrize(("name", "argument"), CALLS)

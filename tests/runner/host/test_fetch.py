@@ -33,7 +33,7 @@ def request(
 
 def test_what_is_sent(host: Host, server: Stub) -> None:
     server.respond(StubResponse(201, b"made"))
-    said = host.call(
+    text = host.call(
         "http.fetch",
         request(
             f"{server.url}/a/../b?q=1%202#fragment",
@@ -45,8 +45,8 @@ def test_what_is_sent(host: Host, server: Stub) -> None:
             body=b"\x00body",
         ),
     )
-    assert said["status"] == 201
-    assert said["body"] == b"made"
+    assert text["status"] == 201
+    assert text["body"] == b"made"
     assert (server.last.method, server.last.target) == ("POST", "/b?q=1%202")
     assert server.last.body == b"\x00body"
     assert server.last.headers == [
@@ -134,8 +134,8 @@ def test_what_comes_back(host: Host, server: Stub) -> None:
             ],
         )
     )
-    said = host.call("http.fetch", request(server.url))
-    assert said == {
+    text = host.call("http.fetch", request(server.url))
+    assert text == {
         "status": 404,
         "headers": [
             {"name": "x-twice", "value": "1"},
@@ -158,24 +158,24 @@ def test_no_body_is_an_empty_one(host: Host, server: Stub, status: int) -> None:
 
 def test_head(host: Host, server: Stub) -> None:
     server.respond(StubResponse(200, b"unseen"))
-    said = host.call("http.fetch", request(server.url, method="HEAD"))
-    assert (said["body"], said["headers"]) == (b"", [{"name": "content-length", "value": "6"}])
+    text = host.call("http.fetch", request(server.url, method="HEAD"))
+    assert (text["body"], text["headers"]) == (b"", [{"name": "content-length", "value": "6"}])
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("location", ["/target", "http://[bad", "//x:99999999/", "ftp://h/"])
 def test_redirects_are_answers(host: Host, server: Stub, status: int, location: str) -> None:
     server.respond(StubResponse(status, b"moved", [(b"Location", location.encode())]))
-    said = host.call("http.fetch", request(f"{server.url}/start", method="POST", body=b"x"))
-    assert (said["status"], said["body"]) == (status, b"moved")
-    assert {"name": "location", "value": location} in said["headers"]
+    text = host.call("http.fetch", request(f"{server.url}/start", method="POST", body=b"x"))
+    assert (text["status"], text["body"]) == (status, b"moved")
+    assert {"name": "location", "value": location} in text["headers"]
     assert [asked.target for asked in server.asked] == ["/start"]
 
 
 def test_cookies_are_not_kept(host: Host, server: Stub) -> None:
     server.respond(StubResponse(200, b"", [(b"Set-Cookie", b"session=of-tenant-a; Path=/")]))
-    said = host.call("http.fetch", request(server.url))
-    assert said["headers"][0] == {"name": "set-cookie", "value": "session=of-tenant-a; Path=/"}
+    text = host.call("http.fetch", request(server.url))
+    assert text["headers"][0] == {"name": "set-cookie", "value": "session=of-tenant-a; Path=/"}
     host.call("http.fetch", request(server.url, ("Cookie", "my=own")), tenant="t2")
     host.call("http.fetch", request(server.url), tenant="t2")
     assert [asked.all("cookie") for asked in server.asked] == [[], ["my=own"], []]
@@ -202,8 +202,8 @@ def test_headers_that_http_refuses(
 
 
 def test_not_granted(host: Host, server: Stub) -> None:
-    said = host.call("http.fetch", request("not a url"), capabilities=DEFAULT_CAPABILITIES)
-    assert said == Err("not-allowed")
+    text = host.call("http.fetch", request("not a url"), capabilities=DEFAULT_CAPABILITIES)
+    assert text == Err("not-allowed")
 
 
 @pytest.mark.parametrize(

@@ -199,19 +199,19 @@ def test_who_is_named_in_the_log(
     host: Host, server: Stub, caplog: pytest.LogCaptureFixture, name: str, argument: object
 ) -> None:
     with caplog.at_level(logging.DEBUG, "algaenv"):
-        for said in (
+        for text in (
             StubResponse(503, b"busy"),
             StubResponse(200, b"{"),
             StubResponse(200, b"{}", cut=True),
         ):
-            server.respond(said)
+            server.respond(text)
             host.call(name, argument)
         server.respond_json({"item": None})
         host.call(name, argument)
     event = f"{name.partition('.')[0]}_request error"
     assert [line.getMessage() for line in caplog.records] == [event] * 3
-    told = [line.__dict__["fields"] for line in caplog.records]
-    assert told[0]["body"] == "busy"
-    assert told[2]["why"] == "cut short"
-    assert TOKEN not in str(told)
-    assert server.url not in str(told)
+    details = [line.__dict__["fields"] for line in caplog.records]
+    assert details[0]["body"] == "busy"
+    assert details[2]["why"] == "cut short"
+    assert TOKEN not in str(details)
+    assert server.url not in str(details)

@@ -108,8 +108,8 @@ def test_what_a_refusal_says_of_fields(host: Host, server: Stub) -> None:
     )
     text = 'SchedulerError { code: 1, name: "validation-failed", message: "" }'
     for name, arguments in CHANGES:
-        said = host.call(name, *arguments)
-        assert said == record(name, error=text, field_errors='{"cron":"bad"}')
+        output = host.call(name, *arguments)
+        assert output == record(name, error=text, field_errors='{"cron":"bad"}')
 
 
 def test_schedules(host: Host, server: Stub) -> None:
@@ -174,8 +174,8 @@ def test_endpoints(host: Host, server: Stub) -> None:
 
 def test_create(host: Host, server: Stub) -> None:
     server.respond_json({"success": True, "scheduleId": "s9"}, status=201)
-    said = host.call("scheduler.create-schedule", CREATE)
-    assert said == {"success": True, "schedule_id": "s9", "error": None, "field_errors": None}
+    output = host.call("scheduler.create-schedule", CREATE)
+    assert output == {"success": True, "schedule_id": "s9", "error": None, "field_errors": None}
     assert server.last.json() == {"operation": "create", "endpoint": "/e", "cron": "* * * * *"}
     full = CREATE | {"timezone": "UTC", "enabled": False, "name": "", "payload": ' {"a": [1]} '}
     host.call("scheduler.create-schedule", full)
@@ -187,8 +187,8 @@ def test_create(host: Host, server: Stub) -> None:
 
 def test_update(host: Host, server: Stub) -> None:
     server.respond_json({"success": True})
-    said = host.call("scheduler.update-schedule", "s1", UPDATE)
-    assert said == {"success": True, "error": None, "field_errors": None}
+    output = host.call("scheduler.update-schedule", "s1", UPDATE)
+    assert output == {"success": True, "error": None, "field_errors": None}
     assert server.last.json() == {"operation": "update", "scheduleId": "s1"}
     host.call("scheduler.update-schedule", "s1", UPDATE | {"cron": "c", "enabled": True})
     assert server.last.json() == {
@@ -213,9 +213,9 @@ def test_any_json_is_a_payload(host: Host, server: Stub, payload: str) -> None:
 def test_payloads_that_are_not_json(host: Host, server: Stub, payload: str) -> None:
     for name, arguments in CHANGES[:2]:
         *first, last = arguments
-        said = host.call(name, *first, last | {"payload": payload})
+        output = host.call(name, *first, last | {"payload": payload})
         errors = json.dumps({"payload": BAD_PAYLOAD}, separators=(",", ":"))
-        assert said == record(name, error=BAD_PAYLOAD, field_errors=errors)
+        assert output == record(name, error=BAD_PAYLOAD, field_errors=errors)
     assert server.asked == []
 
 

@@ -57,8 +57,8 @@ def test_get(host: Host, server: Stub) -> None:
             "ttlExpiresAt": None,
         }
     )
-    said = host.call("storage.get", "ns", "k")
-    assert said == ENTRY | {"revision": 2**64 - 1}
+    text = host.call("storage.get", "ns", "k")
+    assert text == ENTRY | {"revision": 2**64 - 1}
     assert server.last.json() == {"operation": "get", "namespace": "ns", "key": "k"}
 
 
@@ -112,8 +112,8 @@ OURS = {"encoding": "base64-bytes"}
 )
 def test_values(host: Host, server: Stub, fields: dict[str, Any], value: bytes | None) -> None:
     server.respond_json(fields)
-    said = host.call("storage.get", "ns", "k")
-    assert said == (Err("internal") if value is None else ENTRY | {"value": value})
+    text = host.call("storage.get", "ns", "k")
+    assert text == (Err("internal") if value is None else ENTRY | {"value": value})
 
 
 def test_put(host: Host, server: Stub) -> None:

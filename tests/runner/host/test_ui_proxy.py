@@ -24,8 +24,8 @@ CALL = "ui-proxy.call-route"
 
 def test_a_question_without_payload(host: Host, server: Stub) -> None:
     server.respond(StubResponse(200, b"\x00answer"))
-    said = host.call(CALL, "/proxy/ping", None, request_id=None, install=None, version=None)
-    assert said == b"\x00answer"
+    text = host.call(CALL, "/proxy/ping", None, request_id=None, install=None, version=None)
+    assert text == b"\x00answer"
     assert (server.last.method, server.last.target) == ("GET", "/api/ui-proxy/e1/proxy/ping")
     assert server.last.names() == {
         "host", "accept", "x-request-id", "x-alga-tenant", "x-alga-extension"
@@ -43,7 +43,7 @@ def test_a_question_with_all(begin: Begin, server: Stub, user: User) -> None:
         RUNNER_SERVICE_TOKEN="service-secret",
     )
     server.respond(StubResponse(201, b"{}"))
-    said = host.call(
+    text = host.call(
         CALL,
         "proxy/ping",
         b'{"limit":5}',
@@ -54,7 +54,7 @@ def test_a_question_with_all(begin: Begin, server: Stub, user: User) -> None:
         capabilities=DEFAULT_CAPABILITIES | {CAP_UI_PROXY},
         user=user,
     )
-    assert said == b"{}"
+    assert text == b"{}"
     asked = server.last
     assert (asked.method, asked.target) == ("POST", "/api/ui-proxy/ext-ok/proxy/ping")
     assert asked.json() == {"limit": 5}
@@ -188,7 +188,7 @@ def test_no_route_leaves_its_place(route: str) -> None:
     asked, _, asked_query = route.strip().partition("?")
     place = b"/api/ui-proxy" if asked.startswith(("/api/", "api/")) else b"/api/ui-proxy/e"
     assert path == place or path.startswith(place + b"/")
-    said = "/".join(filter(None, asked.split("/")))
-    assert unquote_to_bytes(path[len(place) + 1 :]) == said.encode()
+    text = "/".join(filter(None, asked.split("/")))
+    assert unquote_to_bytes(path[len(place) + 1 :]) == text.encode()
     assert unquote_to_bytes(query) == unquote_to_bytes(asked_query.encode())
     assert url.encode() == b"http://h:8080" + sent.raw_path

@@ -145,9 +145,9 @@ def test_lost_lines_are_counted() -> None:
         assert process.returncode == 0
     lines = [json.loads(line) for line in out.splitlines()]
     (lost,) = [line for line in lines if line["event"] == "lines lost"]
-    told = sum(line["event"] == "said" for line in lines)
+    details = sum(line["event"] == "said" for line in lines)
     assert lost["lines"] > 0
-    assert told + lost["lines"] == 3 * MAX_QUEUED_LINES
+    assert details + lost["lines"] == 3 * MAX_QUEUED_LINES
 
 
 def test_a_line_that_cannot_be_said_stops_nobody() -> None:

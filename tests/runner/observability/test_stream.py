@@ -44,11 +44,11 @@ def test_a_message(redis: Server, open_log: Open, tally: Tallied) -> None:
 
 def test_streams_of_a_guest(redis: Server, open_log: Open) -> None:
     log = open_log(REDIS_URL=redis.url)
-    said: list[tuple[Stream, Level]] = [("stdout", "info"), ("stderr", "error"), ("log", "info")]
-    for stream, level in said:
+    text: list[tuple[Stream, Level]] = [("stdout", "info"), ("stderr", "error"), ("log", "info")]
+    for stream, level in text:
         log.write(invocation(log, install=None, request_id=None), stream, level, stream)
     entries = redis.entries(KEY, least=3)
-    assert [(one["stream"], one["level"]) for one in entries] == said
+    assert [(one["stream"], one["level"]) for one in entries] == text
     assert "install" not in entries[0]
     assert "request" not in entries[0]
 
@@ -145,8 +145,8 @@ def test_many_messages_of_many_threads(redis: Server, open_log: Open, tally: Tal
     entries = redis.entries(KEY, least=10_000)
     assert len(entries) == 10_000
     for number in range(8):
-        told = [one["message"] for one in entries if one["request"] == str(number)]
-        assert told == [str(expected) for expected in range(1250)]
+        details = [one["message"] for one in entries if one["request"] == str(number)]
+        assert details == [str(expected) for expected in range(1250)]
     assert tally.dropped == 0
     assert tally.lines == {"log": 10_000}
 

@@ -63,7 +63,7 @@ def test_many_calls_of_every_fate(  # noqa: PLR0915 - one story
 
     guests = make(threads=16, secrets__get=get)
     guest = compiler.load(guests, script_bytes)
-    told: Counter[str] = Counter()
+    details: Counter[str] = Counter()
     logging.getLogger("algaenv.runner.wasm.guest_call").setLevel(logging.CRITICAL)
 
     async def one(executor: GuestExecutor, number: int, choose: random.Random) -> None:
@@ -80,7 +80,7 @@ def test_many_calls_of_every_fate(  # noqa: PLR0915 - one story
             seconds=0.05 if kind is Kind.TIMEOUT else 60, wait=executor.waiter(), token=token
         )
         given = request(json.dumps(script).encode(), request_id=token)
-        told[fate] += 1
+        details[fate] += 1
         running = executor.run(lambda: guest.call(call, given, memory_bytes=16 * MEGABYTE), call)
         if kind is not None:
             with pytest.raises(GuestFailure) as caught:
@@ -88,9 +88,9 @@ def test_many_calls_of_every_fate(  # noqa: PLR0915 - one story
             assert caught.value.kind is kind, (token, caught.value.causes)
             return
         answer = await running
-        said = json.loads(answer["body"])
-        assert said["context"]["request_id"] == token
-        assert said["results"] == [{"ok": f"{token}:{key}"} for key in keys]
+        text = json.loads(answer["body"])
+        assert text["context"]["request_id"] == token
+        assert text["results"] == [{"ok": f"{token}:{key}"} for key in keys]
         assert [*call.last_stderr] == script["stderr"]
 
     async def main() -> tuple[int, int]:
@@ -116,8 +116,8 @@ def test_many_calls_of_every_fate(  # noqa: PLR0915 - one story
     finally:
         loop.close()
         logging.getLogger("algaenv.runner.wasm.guest_call").setLevel(logging.NOTSET)
-    assert sum(told.values()) == CALLS
-    assert set(told) == set(FATES)
+    assert sum(details.values()) == CALLS
+    assert set(details) == set(FATES)
     assert after - warm < 24 * MEGABYTE, (warm, after)
 
 
