@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
+from algaenv.cli.commands import COMMANDS
 from algaenv.cli.exit_codes import ExitCode
 from algaenv.cli.output.streams import TolerantStream
 from algaenv.cli.parser import (
@@ -43,18 +44,6 @@ if TYPE_CHECKING:
             """Run the command. AlgaenvError and KeyboardInterrupt are reported by the caller."""
 
 
-COMMANDS: tuple[tuple[str, str], ...] = (
-    ("up", "bring the environment to what the spec says, and wait until it answers"),
-    ("plan", "show what `up` would do, and change nothing"),
-    ("status", "show what is there, and under which addresses"),
-    ("call", "call a handler of an extension through the gateway"),
-    ("open", "show the page of an extension in a browser"),
-    ("down", "remove the environment; its data is kept unless asked"),
-    ("validate", "check the spec without touching anything"),
-    ("schema", "print the JSON Schema of the spec, for editors"),
-    ("version", "print the version"),
-)
-"""Each command has a module of its name in `commands`, imported only when it runs."""
 EXAMPLES = (
     ("algaenv up", "Build, start and install everything that algaenv.yaml asks for."),
     ("algaenv status -o env", "Print what the app server needs to find it."),

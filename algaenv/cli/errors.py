@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from algaenv.cli.dispatch import COMMANDS
+from algaenv.cli.commands import COMMANDS
 from algaenv.cli.exit_codes import ExitCode, exception_exit_code
 from algaenv.cli.invocation import Invocation
 from algaenv.cli.output.streams import write_text

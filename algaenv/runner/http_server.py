@@ -15,8 +15,7 @@ from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.server import Server
 
-from algaenv.runner.serve import BACKLOG
-from algaenv.runner.workers import Work, Worker
+from algaenv.runner.workers import BACKLOG, Work, Worker
 from algaenv.serving.request_limits import LimitedHttpProtocol
 
 KEEP_ALIVE_SECONDS = 75

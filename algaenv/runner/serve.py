@@ -24,10 +24,8 @@ from typing import NoReturn
 
 from algaenv import __version__
 from algaenv.runner.settings import Settings, without_login
-from algaenv.runner.workers import Supervisor, WorkersFailed
+from algaenv.runner.workers import BACKLOG, Supervisor, WorkersFailed
 from algaenv.system.locks import file_lock, open_locked, wait_lock
-
-BACKLOG = 2048
 
 
 class CannotListen(Exception):

@@ -70,6 +70,8 @@ def _prctl(option: int, value: int) -> None:
 
 _log = logging.getLogger("algaenv.runner")
 
+BACKLOG = 2048
+"""Connections that may wait at each listening socket."""
 STABLE_SECONDS = 10.0
 """A worker that ran for this long did not fail at startup."""
 RESTART_DELAYS = (0.0, 0.1, 0.3, 1.0, 2.0, 4.0, 4.0, 4.0)

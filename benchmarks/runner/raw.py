@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from algaenv.runner.http_server import KEEP_ALIVE_SECONDS
-from algaenv.runner.serve import BACKLOG
+from algaenv.runner.workers import BACKLOG
 from benchmarks.runner.service import ASSET
 
 _TAG = [(b"etag", b'"sha256-' + b"0" * 64 + b'"')]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from algaenv.cli.dispatch import COMMANDS
+from algaenv.cli.commands import COMMANDS
 from algaenv.cli.exit_codes import ExitCode
 from tests.cli.fake_application import RESOURCES
 from tests.cli.program import command, environ, run

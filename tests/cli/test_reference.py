@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from algaenv.cli.dispatch import COMMANDS, command_module, parser_of, top_parser
+from algaenv.cli.commands import COMMANDS
+from algaenv.cli.dispatch import command_module, parser_of, top_parser
 from algaenv.cli.exit_codes import MEANINGS
 from algaenv.cli.output.json import event_to_json
 from tests.cli.schemas import REFERENCE

@@ -1,1 +1,16 @@
 """One module a command: its help texts, its arguments and `run`."""
+
+from __future__ import annotations
+
+COMMANDS: tuple[tuple[str, str], ...] = (
+    ("up", "bring the environment to what the spec says, and wait until it answers"),
+    ("plan", "show what `up` would do, and change nothing"),
+    ("status", "show what is there, and under which addresses"),
+    ("call", "call a handler of an extension through the gateway"),
+    ("open", "show the page of an extension in a browser"),
+    ("down", "remove the environment; its data is kept unless asked"),
+    ("validate", "check the spec without touching anything"),
+    ("schema", "print the JSON Schema of the spec, for editors"),
+    ("version", "print the version"),
+)
+"""Each command has a module of its name here, imported only when it runs."""
