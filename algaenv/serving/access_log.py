@@ -29,6 +29,8 @@ RECORD = "algaenv.access_record"
 """Where in the scope of a request its record is kept."""
 SERVER_ERROR = 500
 
+_BATCH_BYTES = 64 * 1024
+"""What a pipe of Linux holds."""
 _FLUSH_TIMEOUT_SECONDS = 2.0
 _DIRECT_TIMEOUT_MS = 1000
 _MAX_CHARS = 300
@@ -115,6 +117,7 @@ class _NonBlockingHandler(QueueHandler):
             if _is_main_thread_without_loop():
                 self._output.emit_directly(record)
                 return
+            self._output.more_follows = lambda: not self.queue.empty()
             self._listener = QueueListener(self.queue, self._output)
             self._listener.start()
         try:
@@ -131,11 +134,14 @@ class _NonBlockingHandler(QueueHandler):
     def _reset(self) -> None:
         self.queue = Queue(MAX_QUEUED_LINES)
         self._listener = None
-        self._output.lost = self._output.reported = 0
+        self._output.reset()
 
 
 class _Output(logging.Handler):
-    """Writes lines to a file descriptor.
+    """Writes lines to a file descriptor, those that wait together.
+
+    Each call of the system gives other threads the interpreter, and a busy one may keep it for
+    milliseconds: one write for each line would write a few hundred lines a second then.
 
     Processes forked from this one take turns, since the system keeps a long write together only
     while it fits into the pipe. There is no lock of the base class: the end of the process must not
@@ -147,9 +153,17 @@ class _Output(logging.Handler):
         self._descriptor = descriptor
         self._lock_file = os.memfd_create("log-lock")
         self._stuck = False
+        self._waiting = bytearray()
+        self.more_follows: Callable[[], bool] = lambda: False
+        """Whether another record is handled soon, and this one may wait for it."""
         self.lost = 0
         self.reported = 0
         """Of those that are lost."""
+
+    def reset(self) -> None:
+        """Forget what another process writes: that from which this one was forked."""
+        self._waiting.clear()
+        self.lost = self.reported = 0
 
     def createLock(self) -> None:
         self.lock = None
@@ -158,15 +172,22 @@ class _Output(logging.Handler):
         """Write a line, however long it takes. Never raises."""
         # The reader may be gone, and a field may have no text: no reason to fail.
         with suppress(Exception):
-            line = self._line(record)
-            fcntl.lockf(self._lock_file, fcntl.LOCK_EX)
-            try:
-                _write_all(self._descriptor, line)
-                if self.lost > self.reported:
-                    _write_all(self._descriptor, self._lost_lines_warning())
-            finally:
-                fcntl.lockf(self._lock_file, fcntl.LOCK_UN)
+            self._waiting += self._line(record)
+        if len(self._waiting) >= _BATCH_BYTES or not self.more_follows():
+            with suppress(Exception):
+                self._write_waiting()
         return True
+
+    def _write_waiting(self) -> None:
+        content = bytes(self._waiting)
+        self._waiting.clear()
+        fcntl.lockf(self._lock_file, fcntl.LOCK_EX)
+        try:
+            _write_all(self._descriptor, content)
+            if self.lost > self.reported:
+                _write_all(self._descriptor, self._lost_lines_warning())
+        finally:
+            fcntl.lockf(self._lock_file, fcntl.LOCK_UN)
 
     def emit_directly(self, record: logging.LogRecord) -> None:
         """Write in the calling thread; after one second with a full pipe, no longer wait."""
