@@ -8,6 +8,7 @@ with `Project.fresh_interpreter`.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -247,12 +248,16 @@ def _run(main: Callable[[], int], order: bytes, *outputs: int) -> NoReturn:
     from algaenv.__main__ import leave
 
     try:
-        leave(main())
+        code = main()
     except SystemExit as asked:
-        leave(asked.code if isinstance(asked.code, int) else int(asked.code is not None))
+        code = asked.code if isinstance(asked.code, int) else int(asked.code is not None)
     except BaseException:
         traceback.print_exc()
-        leave(1)
+        code = 1
+    if main.__module__ != leave.__module__:
+        # The services end as programs do: their log is written to its end.
+        atexit._run_exitfuncs()
+    leave(code)
 
 
 if __name__ == "__main__":
