@@ -216,8 +216,8 @@ class Container:
     def _automatic(self, environment: Environment, before: str | None) -> tuple[Runtime, str]:
         from algaenv.runtimes.docker.engine import NoEngine
 
-        engine = self._engine() if before != "process" else None
         if before == "docker":
+            engine = self._engine()
             if isinstance(engine, NoEngine):
                 raise EngineGone(_engine_has_data(environment, engine))
             return self._runtime("docker"), "auto: the environment was last brought up with docker"

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Mapping
 
 from algaenv.bundle import layout
-from algaenv.bundle import layout as bundle_ids
 from algaenv.bundle.manifest.model import Manifest
 from algaenv.model import kind
 from algaenv.model.content import (
@@ -39,7 +38,7 @@ def predicted_ids(lock: Lock) -> ContentIds:
         tenant_id=tenant,
         tenant_name=name,
         registry={
-            extension.name: bundle_ids.registry_id(extension.publisher, extension.manifest.name)
+            extension.name: layout.registry_id(extension.publisher, extension.manifest.name)
             for extension in lock.extensions
         },
     )
