@@ -118,6 +118,22 @@ def ask(port: int, request: bytes, seconds: float = 20.0) -> int | None:
     return int(words[1]) if head.startswith(b"HTTP/1.") and len(words) > 1 else None
 
 
+def ask_on_and_on(port: int, request: bytes, more: bytes, seconds: float = 20.0) -> int:
+    """Send a request that is refused before its end; send on after the answer; then read it.
+
+    Raises OSError where the connection is reset in between: the caller would miss the answer.
+    """
+    with socket.create_connection(("127.0.0.1", port), seconds) as link:
+        link.sendall(request)
+        assert link.recv(1, socket.MSG_PEEK), "closed without an answer"
+        for _ in range(20):
+            link.sendall(more)
+        link.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: link.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 "), answer
+    return int(answer.split(b" ", 2)[1])
+
+
 def tracebacks(service: Service) -> list[object]:
     """Lines of the service's log that hold one."""
     return [line for line in service.lines if "traceback" in line]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -29,6 +31,61 @@ _TOO_LARGE = (
 )
 
 
+LINGER_SECONDS = 5.0
+"""For a client to read the last answer and close, where more of its request was on the way."""
+
+
+class LingeringTransport:
+    """A connection whose `close` lets the client read the answer to a request that it still sends.
+
+    The kernel resets a connection that is closed with bytes unread, and the client's kernel then
+    drops the answer with them: the client would see a broken connection and no refusal.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        is_reading: Callable[[], bool],
+    ) -> None:
+        """`is_reading` says whether a part of a request is still to come."""
+        self._transport = transport
+        self._loop = loop
+        self._is_reading = is_reading
+        self._close: asyncio.TimerHandle | None = None
+        self.lingering = False
+        """No more is sent, and what comes is dropped."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send `data`, unless the answer has ended."""
+        if not self.lingering:
+            self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        """Whether no more is sent."""
+        return self.lingering or self._transport.is_closing()
+
+    def close(self) -> None:
+        """End the answer; close when the client does, or after LINGER_SECONDS."""
+        if self.is_closing():
+            return
+        if not self._is_reading():
+            self._transport.close()
+            return
+        self.lingering = True
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        self._close = self._loop.call_later(LINGER_SECONDS, self._transport.abort)
+
+    def closed(self) -> None:
+        """The connection is gone."""
+        if self._close is not None:
+            self._close.cancel()
+
+
 class HeadTooLarge(Exception):
     """The head of a request is longer than MAX_HEAD_BYTES."""
 
@@ -43,20 +100,30 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     """Bytes that came since the head began, less what the same packet brought before it."""
     _too_large = False
     _deadline: asyncio.TimerHandle | None = None
+    _connection: LingeringTransport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there; its first head is due."""
-        super().connection_made(transport)
+        self._connection = LingeringTransport(transport, self.loop, self._is_reading)
+        super().connection_made(cast("asyncio.Transport", self._connection))
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
         self._head_complete()
+        self._connection.closed()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The server ends: wait for no client."""
+        if self._connection.lingering:
+            self._connection.abort()
+        else:
+            super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """More of a request."""
-        if self._too_large:
+        if self._too_large or self._connection.lingering:
             return
         if self._in_head:
             self._received += len(data)
@@ -111,6 +178,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self.cycle is None or self.cycle.response_complete:
             self.transport.write(_TOO_LARGE)
         self.transport.close()
+
+    def _is_reading(self) -> bool:
+        """Whether a request has begun that has not come whole."""
+        return not self._in_head or self._received > 0
 
     def _expect_head(self) -> None:
         self._deadline = self.loop.call_later(HEAD_SECONDS, self._give_up)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import socket
+from collections import deque
 from contextlib import closing
 
 import pytest
 
-from tests.fuzzing import ask, fuzz, tracebacks
+from tests.fuzzing import ask, ask_on_and_on, fuzz, tracebacks
 from tests.gateway.gateway_process import Gateway
 from tests.gateway.seed import Extension
 from tests.gateway.stub_runner import StubRunner
@@ -35,6 +37,34 @@ def head(*headers: bytes, target: bytes = b"/healthz") -> bytes:
 )
 def test_a_head_above_64_kib_is_refused(service: Gateway, request_: bytes) -> None:
     assert ask(service.port, request_) == 431
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nx: " + b"v" * (2 * MOST), 431),
+        (b"GET /" + b"v" * (2 * MOST), 431),
+        (b"GET /healthz NONSENSE\r\nx: v", 400),
+        (
+            b"POST /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+            b"content-length: 9999999\r\n\r\nv",
+            405,
+        ),
+    ],
+    ids=["header", "target", "malformed", "body"],
+)
+def test_a_refusal_reaches_a_client_that_still_sends(
+    service: Gateway, request_: bytes, status: int
+) -> None:
+    assert ask_on_and_on(service.port, request_, b"v" * MOST) == status
+
+
+def test_a_client_that_sends_for_ever_is_cut(service: Gateway) -> None:
+    endless = itertools.repeat(b"v" * MOST)
+    with socket.create_connection(("127.0.0.1", service.port), 30) as link:
+        link.sendall(b"GET /healthz NONSENSE\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            deque(map(link.sendall, endless), maxlen=0)
 
 
 def test_a_head_below_it_is_read_on_every_connection(service: Gateway) -> None:

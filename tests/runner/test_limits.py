@@ -1,4 +1,4 @@
-"""Requests that are too large, malformed or made up: refused, and in nobody's way."""
+"""Requests that are too large, malformed or made up: refused, without effect on others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from algaenv.runner import http
 from algaenv.serving import request_limits
-from tests.fuzzing import ask, fuzz, tracebacks
+from tests.fuzzing import ask, ask_on_and_on, fuzz, tracebacks
 
 from .archives import TENANT, Bundle
 from .conftest import Start
@@ -33,6 +33,13 @@ def test_a_head_above_64_kib_is_refused(start: Start) -> None:
     ):
         assert ask(service.port, request) == 431
     assert service.ask("/healthz", {"x": "v" * (MOST - 1000)}).status == 200
+
+
+def test_a_refusal_reaches_a_client_that_still_sends(start: Start) -> None:
+    service = start()
+    large = b"GET /healthz HTTP/1.1\r\nx: " + b"v" * (2 * MOST)
+    assert ask_on_and_on(service.port, large, b"v" * MOST) == 431
+    assert ask_on_and_on(service.port, b"GET /healthz NONSENSE\r\nx: v", b"v" * MOST) == 400
 
 
 @pytest.mark.parametrize("strict", ["true", "false"])
