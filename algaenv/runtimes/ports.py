@@ -33,7 +33,7 @@ class PortHolder:
     `pid` is None, and `command` empty, when the process cannot be seen: it belongs to another
     user (`uid`) or another container. `spec` and `resource` (`kind/name`) are set for a service of
     an algaenv environment, `supervisor` is the pid of its supervisor. `container` is the address of
-    the container that a docker-proxy serves.
+    the container that a docker-proxy serves; `orphaned` when its engine is gone.
     """
 
     port: int
@@ -45,6 +45,7 @@ class PortHolder:
     spec: str = ""
     resource: str = ""
     container: str = ""
+    orphaned: bool = False
     supervisor: int | None = None
 
     @property
@@ -54,6 +55,8 @@ class PortHolder:
             return f"run `algaenv down -f {shlex.quote(self.spec)}`"
         if self.pid is None:
             return ""
+        if self.orphaned:
+            return f"run `kill {self.pid}`: the engine that started it was killed"
         if self.container:
             # The engine goes on to hold the port for its container when the proxy is killed.
             return f"stop the container that `docker ps --filter publish={self.port}` shows"
@@ -161,6 +164,7 @@ def _age(process: processes.Identity) -> tuple[int, int]:
 def _described(port: int, found: _Socket, pid: int) -> PortHolder:
     found_marks = _marks(pid)
     command = processes.command(pid)
+    is_proxy = command == "docker-proxy"
     return PortHolder(
         port=port,
         address=found.address,
@@ -171,7 +175,8 @@ def _described(port: int, found: _Socket, pid: int) -> PortHolder:
         spec=found_marks.get(records.SPEC_MARK, ""),
         resource=found_marks.get(records.ADDRESS_MARK, ""),
         supervisor=_supervisor(pid) if found_marks else None,
-        container=_container(pid) if command == "docker-proxy" else "",
+        container=_container(pid) if is_proxy else "",
+        orphaned=is_proxy and _is_orphan(pid),
     )
 
 
@@ -199,3 +204,11 @@ def _container(pid: int) -> str:
     """The `-container-ip <address>` of docker-proxy's command line."""
     after = dict(itertools.pairwise(processes.command_line(pid)))
     return after.get("-container-ip", "")
+
+
+def _is_orphan(proxy: int) -> bool:
+    """Whether a docker-proxy has outlived its engine. Older engines leave theirs when killed."""
+    seen = processes.stat(proxy)
+    if seen is None or not seen.parent:
+        return False
+    return not processes.command(seen.parent).startswith("dockerd")

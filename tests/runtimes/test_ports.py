@@ -21,9 +21,11 @@ SERVE = (
 
 
 @contextmanager
-def listener(address: str, prelude: str = "", **environ: str) -> Iterator[tuple[int, int]]:
+def listener(
+    address: str, prelude: str = "", *words: str, **environ: str
+) -> Iterator[tuple[int, int]]:
     process = subprocess.Popen(
-        [sys.executable, "-c", prelude + SERVE, address],
+        [sys.executable, "-c", prelude + SERVE, address, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -41,7 +43,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_nobody_holds_a_free_port() -> None:
+def test_a_free_port_has_no_holder() -> None:
     assert find_port_holder(free_port()) is None
 
 
@@ -146,6 +148,34 @@ def test_a_docker_proxy_tells_its_container() -> None:
     holder = PortHolder(80, "127.0.0.1", 0, 7, "docker-proxy", container="172.17.0.2")
     assert str(holder) == "process 7 (docker-proxy), for the container at 172.17.0.2"
     assert holder.remedy == "stop the container that `docker ps --filter publish=80` shows"
+
+
+PROXY = """
+import os
+def name(text):
+    open("/proc/self/comm", "w").write(text)
+if os.fork():
+    name(sys.argv[2])
+    sys.stdin.read()
+    os._exit(0)
+name("docker-proxy")
+"""
+
+
+@pytest.mark.parametrize(
+    ("parent", "remedy"),
+    [
+        ("dockerd", "stop the container that `docker ps --filter publish={port}` shows"),
+        ("init", "run `kill {pid}`: the engine that started it was killed"),
+    ],
+)
+def test_a_docker_proxy_that_its_engine_has_left_is_told_apart(parent: str, remedy: str) -> None:
+    words = (parent, "-container-ip", "172.17.0.2")
+    with listener("127.0.0.1", "import sys" + PROXY, *words) as (_, port):
+        holder = find_port_holder(port)
+    assert holder is not None
+    assert holder.container == "172.17.0.2"
+    assert holder.remedy == remedy.format(port=port, pid=holder.pid)
 
 
 def test_a_process_that_cannot_be_seen_is_still_a_holder() -> None:

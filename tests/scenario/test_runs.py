@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from algaenv.drivers.state.state_dir import identify
+from algaenv.system import processes
 from tests.scenario.project import Project, drained, interrupt, killed_at, page, until
 
 
@@ -242,6 +243,14 @@ class OwnEngine:
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(timeout=10)
+        # An older engine leaves the proxies of its ports behind: `up` names them, and kills none.
+        mine = SECOND_POOL.partition("0.0")[0]
+        for pid in processes.pids():
+            words = processes.command_line(pid)
+            if processes.command(pid) == "docker-proxy" and any(
+                it.startswith(mine) for it in words
+            ):
+                os.kill(pid, signal.SIGTERM)
 
     def remove(self) -> None:
         if self.process is None:
