@@ -7,7 +7,16 @@ from collections.abc import Callable, Mapping
 
 from algaenv.bundle.value import replace
 from algaenv.dependencies import Dependencies, Request, SavedState
-from algaenv.model.event import Done, Emit, Ended, Event, Report, Reported, RuntimeChosen, Warned
+from algaenv.model.event import (
+    Done,
+    Emit,
+    Ended,
+    Event,
+    Report,
+    Reported,
+    RuntimeChosen,
+    Warned,
+)
 from algaenv.model.intent import (
     ExternalDatabase,
     Intent,
@@ -15,12 +24,18 @@ from algaenv.model.intent import (
 )
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.plan import Kept, Plan
-from algaenv.model.problem import AlgaenvError, Failed, NotReady, Problem, Refused, SpecError
+from algaenv.model.problem import (
+    AlgaenvError,
+    Failed,
+    NotReady,
+    Problem,
+    Refused,
+    SpecError,
+)
 from algaenv.model.status import ExtensionEndpoint, Status
 from algaenv.reconcile.converge import (
     Backends,
     Options,
-    PlanResult,
     converge,
     make_plan,
 )
@@ -30,12 +45,12 @@ from algaenv.reconcile.executor import Executor
 from algaenv.reconcile.prefetch import PrefetchedContent
 from algaenv.reconcile.protocols import ContentHost, ResourceDriver, Runtime, Snapshot
 from algaenv.reconcile.relocation import moved_warning, orphan_warning, remove_copy
+from algaenv.reconcile.report import BUILD_CANCELLED, any_failed, report_of, with_engine_failure
 from algaenv.reconcile.resolve import BackgroundResolver, Resolution, resolve
 from algaenv.reconcile.status import empty_status, read_status, status_after_up
 
 QUICK_RESOLVE_SECONDS = 0.1
 """Seconds in which bundles are resolved when there is nothing to build."""
-BUILD_CANCELLED = "build-cancelled"
 
 
 class Application:
@@ -195,7 +210,9 @@ class Application:
             self._dependencies.save_state(environment, state)
         planned, ended = converge(planned, lock, backends, emit, options, lock_source=lock_source)
         lock = lock if built else resolved_lock() or lock
-        report = _report("up", planned, ended, cancelled=request.cancelled())
+        report = report_of("up", planned, ended, cancelled=request.cancelled())
+        if planned.failure is not None or any_failed(ended):
+            report = with_engine_failure(report, runtime, environment)
         tenant_id = (
             planned.ids.tenant_id if planned.ids and not planned.ids.problems else state.tenant_id
         )
@@ -229,6 +246,11 @@ class Application:
             executor = Executor(drivers, backends.prober, emit, 0.0, request.cancelled)
             ended += executor.execute(plan)
             kept += plan.kept
+            if any_failed(ended):
+                report = Report("down", tuple(ended), kept=tuple(kept))
+                report = with_engine_failure(report, runtime, environment)
+                if report.problems:
+                    return report
         report = Report("down", tuple(ended), kept=tuple(kept))
         if request.cancelled():
             return report
@@ -402,22 +424,6 @@ def _selected(request: Request, intent: Intent) -> frozenset[str]:
             )
         )
     return frozenset(request.extensions or known)
-
-
-def _report(verb: str, planned: PlanResult, ended: tuple[Ended, ...], *, cancelled: bool) -> Report:
-    # A cancelled build has not failed.
-    blocked = [
-        b for b in planned.plan.blocked if not (cancelled and b.problem.code == BUILD_CANCELLED)
-    ]
-    problems = tuple(it.problem for it in blocked)
-    errors = {it.error for it in blocked}
-    # A missing bundle is nearer to the root cause than a conflict.
-    error = min(errors, key=lambda it: (it != "ResolveError", it == "Conflict", it), default="")
-    if planned.failure is not None:
-        problems += planned.failure.problems
-        error = error or type(planned.failure).__name__
-    cut = len(blocked) < len(planned.plan.blocked)
-    return Report(verb, ended, problems, error, kept=planned.plan.kept, interrupted=cut)
 
 
 _DATABASE_MOVED = Problem(

@@ -111,6 +111,7 @@ class MemoryRuntime:
         return self
 
     def observe(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
+        self.world.begin("observe services")
         return self.world.observe(wanted, Tier.SUBSTRATE)
 
     def drivers(self, environment: Environment) -> Mapping[str, MemoryDriver]:

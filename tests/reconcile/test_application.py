@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from algaenv.bundle.digest import Digest
+from algaenv.cli.exit_codes import ExitCode, report_exit_code
 from algaenv.model.event import Cancelled, Done, FailedStep, Planned, Report, Skipped
 from algaenv.model.intent import BuildIntent
 from algaenv.model.kind import FOLDER, PROCESS, RELEASE
 from algaenv.model.plan import Plan
 from algaenv.model.probe import BrokenHandler
-from algaenv.model.problem import Conflict, Problem, Refused
+from algaenv.model.problem import Conflict, EngineGone, Problem, Refused, Unavailable
 from algaenv.model.resource import Present
 from algaenv.model.status import Status
+from algaenv.reconcile import converge
 from tests.reconcile.memory_dependencies import MemoryDependencies
 
 FIRST, SECOND = (f"hello@{Digest.of(it).short}" for it in (b"first", b"second"))
@@ -191,6 +193,54 @@ def test_a_host_that_fails_keeps_back_what_needs_it(memory: MemoryDependencies) 
     memory.world.failures.clear()
     assert up(memory).failed == 0
     assert str(plan(memory)) == ""
+
+
+@pytest.mark.parametrize("call", ["create tenant/main", "read content"])
+def test_a_dead_engine_explains_the_services_that_do_not_answer(
+    memory: MemoryDependencies, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(converge, "SNAPSHOT_SECONDS", 0.05)
+    silent = Problem("database-unreachable", "the database does not answer")
+    gone = Problem("engine-gone", "the engine does not answer")
+
+    def engine_dies(begun: str) -> None:
+        if begun == call:
+            memory.world.failures |= {
+                call: Unavailable(silent),
+                "observe services": EngineGone(gone),
+            }
+
+    if call == "read content":
+        memory.world.before = engine_dies
+        up(memory)
+        memory.world.failures.clear()
+        memory.world.stop("store")
+    memory.world.before = engine_dies
+    report = up(memory)
+    assert report.problems[0] == gone
+    assert report_exit_code(report) == ExitCode.ENGINE
+    memory.world.before = lambda _begun: None
+    memory.world.failures = {call: Unavailable(silent)}
+    report = up(memory)
+    assert gone not in report.problems
+    assert report_exit_code(report) == ExitCode.RESOURCE
+
+
+def test_a_dead_engine_explains_a_down_that_failed(memory: MemoryDependencies) -> None:
+    up(memory)
+    gone = Problem("engine-gone", "the engine does not answer")
+
+    def engine_dies(begun: str) -> None:
+        if begun == "delete process/runner":
+            memory.world.failures |= {
+                begun: Unavailable(Problem("runner-silent", "the runner does not answer")),
+                "observe services": EngineGone(gone),
+            }
+
+    memory.world.before = engine_dies
+    report = down(memory)
+    assert report.problems == (gone,)
+    assert report_exit_code(report) == ExitCode.ENGINE
 
 
 def test_a_snapshot_that_fails_after_the_services_started_is_reported(

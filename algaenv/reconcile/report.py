@@ -1,0 +1,59 @@
+"""Reports how a run ended, and what was nearest to the root of its failure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from algaenv.bundle.value import replace
+from algaenv.model.event import Ended, FailedStep, Report
+from algaenv.model.lock import Environment
+from algaenv.model.problem import AlgaenvError, EngineGone
+from algaenv.reconcile.converge import PlanResult
+from algaenv.reconcile.protocols import Runtime
+
+BUILD_CANCELLED = "build-cancelled"
+
+
+def report_of(
+    verb: str, planned: PlanResult, ended: tuple[Ended, ...], *, cancelled: bool
+) -> Report:
+    """The report of an executed plan, with what blocked or stopped it."""
+    # A cancelled build has not failed.
+    blocked = [
+        b for b in planned.plan.blocked if not (cancelled and b.problem.code == BUILD_CANCELLED)
+    ]
+    problems = tuple(it.problem for it in blocked)
+    errors = {it.error for it in blocked}
+    # A missing bundle is nearer to the root cause than a conflict.
+    error = min(errors, key=lambda it: (it != "ResolveError", it == "Conflict", it), default="")
+    if planned.failure is not None:
+        problems += planned.failure.problems
+        error = error or type(planned.failure).__name__
+    cut = len(blocked) < len(planned.plan.blocked)
+    return Report(verb, ended, problems, error, kept=planned.plan.kept, interrupted=cut)
+
+
+def any_failed(ended: Iterable[Ended]) -> bool:
+    """Whether a step failed by itself."""
+    return any(isinstance(it.outcome, FailedStep) for it in ended)
+
+
+def with_engine_failure(report: Report, runtime: Runtime, environment: Environment) -> Report:
+    """The report of a failed run, with the failure of the engine when it no longer answers.
+
+    Ports may go with an engine, so that a step fails on a service that does not answer, and not on
+    the engine itself.
+    """
+    if report.interrupted or any(
+        isinstance(it.outcome, FailedStep) and it.outcome.error == EngineGone.__name__
+        for it in report.ended
+    ):
+        return report
+    try:
+        runtime.observer(environment).observe(())
+    except EngineGone as error:
+        problems = (*error.problems, *report.problems)
+        return replace(report, problems=problems, error=EngineGone.__name__)
+    except AlgaenvError:
+        return report  # It answers: what it answered is not why the step failed.
+    return report
