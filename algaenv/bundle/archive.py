@@ -6,7 +6,8 @@ and zstd run with fixed parameters, and both are fed in pieces of a fixed size. 
 the zstd library, whose version the project pins.
 
 Unpacking follows Alga's runner: `ui/…` becomes the root of the page, everything else the bundle.
-Entries that the runner skips are skipped. Entries that only an attacker writes are refused.
+Entries that the runner skips are skipped, links among them. Archives that only an attacker writes
+are refused.
 
 tar, zstd and the source tree are imported by the functions that use them, so that the runner, which
 only unpacks, starts fast.
@@ -24,7 +25,7 @@ from algaenv.bundle import names
 from algaenv.bundle.diagnostics import ArchiveError, Diagnostic, printable_path
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.layout import DEFAULT_LIMITS, Limits
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, field
 
 if TYPE_CHECKING:
     from algaenv.bundle.source_tree import SourceTree
@@ -110,8 +111,30 @@ def _refuse_bomb(tree: SourceTree, unpacked: int, packed: int, limits: Limits) -
         )
 
 
-def unpack(archive: Path, destination: Path, limits: Limits = DEFAULT_LIMITS) -> None:
+MAX_NAMED = 20
+"""Entries that were not unpacked are named up to this many: an archive can have any number."""
+
+
+@dataclass(slots=True)
+class SkippedEntries:
+    """Entries that would be part of the bundle if they were regular files."""
+
+    count: int = 0
+    named: list[str] = field(default_factory=list)
+    """The first of them, with what they are: `ui/logo.svg: a symbolic link`."""
+
+    def add(self, name: str, kind: str) -> None:
+        """Count one more."""
+        self.count += 1
+        if self.count <= MAX_NAMED:
+            self.named.append(f"{name[: names.MAX_PATH]}: {kind}")
+
+
+def unpack(archive: Path, destination: Path, limits: Limits = DEFAULT_LIMITS) -> SkippedEntries:
     """Write `destination/ui` and `destination/bundle`, neither of which may exist yet.
+
+    Returns the links, devices and sparse files that were not unpacked. Nothing of them is written:
+    a link can lead anywhere.
 
     Files are read-only. Of two entries with one name the later wins. After an error the files
     written so far remain; a caller who wants all or nothing unpacks into a temporary directory and
@@ -123,12 +146,18 @@ def unpack(archive: Path, destination: Path, limits: Limits = DEFAULT_LIMITS) ->
     for part in ("ui", "bundle"):
         # Created here, so no link below them can lead outside.
         (destination / part).mkdir()
+    skipped = SkippedEntries()
     with DecompressedStream(archive, limits) as stream:
         for member in read_members(stream, limits):
             name = names.extracted_path(member.name)
-            if name is not None:
+            if name is None:
+                continue
+            if member.skipped:
+                skipped.add(name, member.skipped)
+            else:
                 _write_file(destination, _relative_path(name), member.chunks())
         stream.drain()
+    return skipped
 
 
 def _relative_path(name: str) -> str:

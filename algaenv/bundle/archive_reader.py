@@ -29,14 +29,17 @@ _MAX_EXTENDED = 64 * 1024
 
 _FILES = {tarfile.REGTYPE, tarfile.AREGTYPE}
 _IGNORED_EXTENDED = {tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK}
-_REFUSED = {
+_SPARSE = "a sparse file"
+_SKIPPED = {
     tarfile.LNKTYPE: "a hard link",
     tarfile.SYMTYPE: "a symbolic link",
     tarfile.CHRTYPE: "a character device",
     tarfile.BLKTYPE: "a block device",
     tarfile.FIFOTYPE: "a FIFO",
-    tarfile.GNUTYPE_SPARSE: "a sparse file",
+    tarfile.GNUTYPE_SPARSE: _SPARSE,
 }
+_OLD_SPARSE_MORE = (482, 504)
+"""Where a header of a sparse file, and a block of its map, say that another block follows."""
 
 
 class ByteStream(Protocol):
@@ -48,11 +51,13 @@ class ByteStream(Protocol):
 
 @dataclass(slots=True)
 class TarMember:
-    """A regular file in the archive, read from the stream as it passes."""
+    """An entry of the archive, read from the stream as it passes."""
 
     name: str
     """As written; bytes that are not UTF-8 are escaped as in file names."""
     size: int
+    skipped: str
+    """What it is, where it is no regular file and so is not unpacked: "a symbolic link"."""
     _stream: ByteStream
     _left: int
 
@@ -70,13 +75,14 @@ class _Extended:
 
     name: str | None = None
     size: int | None = None
+    sparse: bool = False
 
 
 def read_members(stream: ByteStream, limits: Limits) -> Iterator[TarMember]:
-    """Yield the regular files of a tar in their order. Raises ArchiveError.
+    """Yield the regular files of a tar in their order, and what is `skipped`. Raises ArchiveError.
 
-    Directories and unknown kinds are passed over, as Alga's runner does; links and devices, which
-    it also passes over, are refused: no packer of bundles writes them.
+    Directories and unknown kinds are passed over. Links, devices and sparse files are not unpacked
+    either, as in Alga's runner, but yielded, so that an author can be told.
     """
     extended = _Extended()
     headers = files = total = 0
@@ -89,14 +95,13 @@ def read_members(stream: ByteStream, limits: Limits) -> Iterator[TarMember]:
             _extended_content(header, stream)
             continue
         size = header.size if extended.size is None else extended.size
-        member = TarMember(extended.name or header.name, size, stream, size)
+        skipped = _SPARSE if extended.sparse else _SKIPPED.get(header.type, "")
+        member = TarMember(extended.name or header.name, size, skipped, stream, size)
         extended = _Extended()
-        if kind := _REFUSED.get(header.type):
-            raise ArchiveError("archive-link", f"cannot unpack {member.name!a}: it is {kind}")
         files += header.type in _FILES
         total += size
         _refuse_excess(member, files, headers, total, limits)
-        if header.type in _FILES:
+        if header.type in _FILES or skipped:
             yield member
         for _ in member.chunks():
             pass
@@ -114,7 +119,17 @@ def _header(stream: ByteStream) -> tarfile.TarInfo | None:
         _damaged(str(error), error)
     if header.size < 0:
         _damaged("a negative size")
+    if header.type == tarfile.GNUTYPE_SPARSE:
+        _skip_sparse_map(block, stream)
     return header
+
+
+def _skip_sparse_map(header: bytes, stream: ByteStream) -> None:
+    """Read past the blocks between such a header and its content."""
+    first, other = _OLD_SPARSE_MORE
+    more = header[first]
+    while more:
+        more = _exactly(stream, _BLOCK)[other]
 
 
 def _extend(extended: _Extended, header: tarfile.TarInfo, stream: ByteStream) -> None:
@@ -122,13 +137,16 @@ def _extend(extended: _Extended, header: tarfile.TarInfo, stream: ByteStream) ->
     if header.type == tarfile.GNUTYPE_LONGNAME:
         extended.name = _decoded(content.partition(b"\0")[0])
         return
+    sparse_name = ""
     for key, value in _records(content):
         if key == b"path":
             extended.name = _decoded(value)
         elif key == b"size":
             extended.size = _number(value)
-        elif key.startswith(b"GNU.sparse."):
-            raise ArchiveError("archive-link", "cannot unpack a sparse file")
+        elif key == b"GNU.sparse.name":
+            sparse_name = _decoded(value)
+        extended.sparse |= key.startswith(b"GNU.sparse.")
+    extended.name = sparse_name or extended.name
 
 
 def _extended_content(header: tarfile.TarInfo, stream: ByteStream) -> bytes:

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import anyio
 
-from algaenv.bundle.archive import unpack
+from algaenv.bundle.archive import SkippedEntries, unpack
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.layout import Limits, bundle_key
 from algaenv.runner.bundle_store import DOWNLOAD_SECONDS, Store, StoreError
@@ -255,7 +255,7 @@ class BundleCache:
         """Unpack beside, and move it to where it is looked for in one step."""
         aside = Path(tempfile.mkdtemp(dir=self._directory.temporary, prefix=f"{digest.hex}."))
         try:
-            unpack(archive, aside, self._limits)
+            _warn_of_skipped(digest, unpack(archive, aside, self._limits))
             ready = aside / "bundle" / ".ready"
             ready.write_text("ok")
             ready.chmod(READ_ONLY)
@@ -269,6 +269,12 @@ class BundleCache:
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
+
+
+def _warn_of_skipped(digest: Digest, skipped: SkippedEntries) -> None:
+    if skipped.count:
+        fields = {"hash": digest.hex, "count": skipped.count, "entries": skipped.named}
+        _log.warning("bundle entries passed over", extra={"fields": fields})
 
 
 def _count_nothing(result: BundleLabel) -> None:

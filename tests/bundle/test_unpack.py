@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algaenv.bundle.archive import pack, unpack
+from algaenv.bundle.archive import MAX_NAMED, SkippedEntries, pack, unpack
 from algaenv.bundle.collect import collect
 from algaenv.bundle.diagnostics import ArchiveError
 from algaenv.bundle.layout import Limits
@@ -22,12 +22,15 @@ GOOD = tar([member("manifest.json", b"{}"), member("ui/index.html", b"<p>")])
 UNPACKED = {"bundle/manifest.json": b"{}", "ui/index.html": b"<p>"}
 
 
-def unpacked(root: Path, content: bytes, limits: Limits | None = None) -> dict[str, bytes]:
+def unpacked(
+    root: Path, content: bytes, limits: Limits | None = None, skipped: SkippedEntries | None = None
+) -> dict[str, bytes]:
     """Unpack these bytes; whatever happens, nothing may appear outside of the destination."""
     archive, destination = root / "bundle.tar.zst", root / "inner/destination"
     archive.write_bytes(content)
     try:
-        unpack(archive, destination, limits or Limits())
+        found = unpack(archive, destination, limits or Limits())
+        assert skipped is None or found == skipped
     finally:
         assert {path.name for path in root.iterdir()} == {"bundle.tar.zst", "inner"}
         assert [path.name for path in (root / "inner").iterdir()] == ["destination"]
@@ -180,36 +183,91 @@ def test_pax_sizes_count(tmp_path: Path) -> None:
     assert unpacked(tmp_path, zstd(content)) == {"ui/\u00fc": b"123"}
 
 
-# -- what is refused ----------------------------------------------------------------------------
+# -- what is passed over ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "entry",
+    ("entry", "kind"),
     [
-        member("ui/l", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
-        member("ui/l", type=tarfile.SYMTYPE, linkname="index.html"),
-        member(".l", type=tarfile.SYMTYPE, linkname="x"),
-        member("ui/l", type=tarfile.LNKTYPE, linkname="manifest.json"),
-        member("ui/l", type=tarfile.LNKTYPE, linkname="../../bundle.tar.zst"),
-        member("ui/d", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
-        member("ui/d", type=tarfile.BLKTYPE),
-        member("ui/f", type=tarfile.FIFOTYPE),
+        (member("ui/l", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "a symbolic link"),
+        (member("ui/l", type=tarfile.SYMTYPE, linkname="a"), "a symbolic link"),
+        (member("ui/l", type=tarfile.SYMTYPE, linkname="../../../.."), "a symbolic link"),
+        (member("manifest.json", type=tarfile.SYMTYPE, linkname="ui/a"), "a symbolic link"),
+        (member("dist/main.wasm", type=tarfile.LNKTYPE, linkname="ui/a"), "a hard link"),
+        (member("ui/l", type=tarfile.LNKTYPE, linkname="../../bundle.tar.zst"), "a hard link"),
+        (member("ui/d", type=tarfile.CHRTYPE, devmajor=1, devminor=3), "a character device"),
+        (member("ui/d", type=tarfile.BLKTYPE), "a block device"),
+        (member("ui/f", type=tarfile.FIFOTYPE), "a FIFO"),
     ],
-    ids=lambda entry: entry[0].type.decode(),
 )
-def test_links_and_devices(tmp_path: Path, entry: tuple[tarfile.TarInfo, bytes]) -> None:
-    assert refusal(tmp_path, zstd(tar([member("ui/a", b"1"), entry]))) == "archive-link"
+def test_links_and_devices(tmp_path: Path, entry: tuple[tarfile.TarInfo, bytes], kind: str) -> None:
+    content = tar([member("ui/a", b"1"), entry, member("ui/b", b"2")])
+    skipped = SkippedEntries(1, [f"{entry[0].name}: {kind}"])
+    assert unpacked(tmp_path, zstd(content), skipped=skipped) == {"ui/a": b"1", "ui/b": b"2"}
 
 
-def test_sparse_files(tmp_path: Path) -> None:
-    old = raw_header(b"ui/s", kind=tarfile.GNUTYPE_SPARSE)
-    assert refusal(tmp_path, zstd(old)) == "archive-link"
+@pytest.mark.parametrize("name", [".l", "ui/.l", "../l", "ui/.git/l", "/l"])
+def test_links_that_would_be_skipped_as_files_are_not_named(tmp_path: Path, name: str) -> None:
+    entry = member(name, type=tarfile.SYMTYPE, linkname="x")
+    content = zstd(tar([entry, member("ui/a", b"1")]))
+    assert unpacked(tmp_path, content, skipped=SkippedEntries()) == {"ui/a": b"1"}
+
+
+def test_a_link_does_not_take_the_place_of_a_file_or_a_directory(tmp_path: Path) -> None:
+    entries = [
+        member("ui/a", b"1"),
+        member("ui/a", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
+        member("ui/d", type=tarfile.SYMTYPE, linkname="../../.."),
+        member("ui/d/b", b"2"),
+    ]
+    skipped = SkippedEntries(2, ["ui/a: a symbolic link", "ui/d: a symbolic link"])
+    found = unpacked(tmp_path, zstd(tar(entries)), skipped=skipped)
+    assert found == {"ui/a": b"1", "ui/d/b": b"2"}
+
+
+def test_a_link_with_content_of_its_own(tmp_path: Path) -> None:
+    """The content is passed over too, as its size says."""
+    link = raw_header(b"ui/l", b"%011o\0" % 600, tarfile.LNKTYPE) + b"x" * 1024
+    content = zstd(link + tar([member("ui/a", b"1")]))
+    skipped = SkippedEntries(1, ["ui/l: a hard link"])
+    assert unpacked(tmp_path, content, skipped=skipped) == {"ui/a": b"1"}
+
+
+def test_many_links_are_counted(tmp_path: Path) -> None:
+    entries = [
+        member(f"ui/{number}", type=tarfile.SYMTYPE, linkname="x")
+        for number in range(MAX_NAMED + 5)
+    ]
+    named = [f"ui/{number}: a symbolic link" for number in range(MAX_NAMED)]
+    skipped = SkippedEntries(MAX_NAMED + 5, named)
+    assert unpacked(tmp_path, zstd(tar(entries)), skipped=skipped) == {}
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+def test_sparse_files(tmp_path: Path, blocks: int) -> None:
+    """Of the old form, whose map goes on in blocks behind the header."""
+    header = bytearray(raw_header(b"ui/s", b"%011o\0" % 3, tarfile.GNUTYPE_SPARSE))
+    header[482] = blocks > 0
+    header[148:156] = b"        "
+    header[148:156] = b"%06o\0 " % sum(header)
+    more = b"".join(
+        bytes(504) + bytes([number < blocks - 1]) + bytes(7) for number in range(blocks)
+    )
+    old = bytes(header) + more + b"abc".ljust(512, b"\0")
+    skipped = SkippedEntries(1, ["ui/s: a sparse file"])
+    content = zstd(old + tar([member("ui/a", b"1")]))
+    assert unpacked(tmp_path, content, skipped=skipped) == {"ui/a": b"1"}
 
 
 @pytest.mark.parametrize("key", ["GNU.sparse.map", "GNU.sparse.size", "GNU.sparse.major"])
 def test_sparse_files_in_extended_headers(tmp_path: Path, key: str) -> None:
-    content = _pax({key: "1"}) + raw_header(b"ui/s")
-    assert refusal(tmp_path, zstd(content)) == "archive-link"
+    headers = _pax({key: "1", "GNU.sparse.name": "ui/s"}) + raw_header(b"GNUSparseFile.0/s")
+    skipped = SkippedEntries(1, ["ui/s: a sparse file"])
+    content = zstd(headers + tar([member("ui/a", b"1")]))
+    assert unpacked(tmp_path, content, skipped=skipped) == {"ui/a": b"1"}
+
+
+# -- what is refused ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("names", [("ui/a", "ui/a/b"), ("ui/a/b", "ui/a"), ("ui/a", "ui/a/b/c/d")])

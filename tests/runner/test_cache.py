@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from .archives import APP, INDEX, TENANT, Bundle, bundle
+from tests.guests import built
+from tests.guests.native import put_native_code
+
+from .archives import APP, EXTENSION, INDEX, TENANT, Bundle, bundle
+from .conformance.packing import Entry, compressed, tar
 from .conftest import Start
 from .peers import Files, Peer, PeerResponse
 
@@ -189,6 +194,51 @@ def test_archives_that_cannot_be_unpacked(
     assert not (tmp_path / "cache" / made.digest.hex).exists()
     assert list((tmp_path / "cache" / "tmp").iterdir()) == []
     assert service.line("request")["why"] == "archive: archive-damaged"
+
+
+def test_links_in_an_archive_are_passed_over_with_one_warning(
+    start: Start, files: Files, tmp_path: Path
+) -> None:
+    component = built("minimal")
+    put_native_code(tmp_path / "cache", component)
+    entries = [
+        Entry("manifest.json", type=tarfile.SYMTYPE, link="../../etc/passwd"),
+        Entry("ui/index.html", INDEX),
+        Entry("ui/logo.svg", type=tarfile.LNKTYPE, link="ui/index.html"),
+        Entry("ui/.git/HEAD", type=tarfile.SYMTYPE, link="x"),
+        Entry("dist/main.wasm", component.read_bytes()),
+    ]
+    made = Bundle(compressed(tar(entries)))
+    files.objects[made.key] = made.archive
+    service = start()
+    assert service.ask(made.path(), WHO).body == INDEX
+    call = {
+        "context": {
+            "tenant_id": TENANT,
+            "extension_id": EXTENSION,
+            "content_hash": made.digest.prefixed,
+        },
+        "http": {"method": "GET", "path": "/"},
+    }
+    routing = {"x-alga-tenant": TENANT, "x-alga-extension": EXTENSION}
+    assert service.post("/v1/execute", call, routing).json["status"] == 200
+    (warning,) = [line for line in service.lines if line["event"] == "bundle entries passed over"]
+    assert warning["level"] == "warning"
+    assert (warning["hash"], warning["count"]) == (made.digest.hex, 2)
+    assert warning["entries"] == ["manifest.json: a symbolic link", "ui/logo.svg: a hard link"]
+
+
+def test_a_handler_that_is_a_link_is_no_handler(start: Start, files: Files) -> None:
+    entries = [
+        Entry("ui/index.html", INDEX),
+        Entry("dist/main.wasm", type=tarfile.SYMTYPE, link="/bin/true"),
+    ]
+    made = Bundle(compressed(tar(entries)))
+    files.objects[made.key] = made.archive
+    service = start()
+    assert service.ask(made.path(), WHO).body == INDEX
+    fields = {"tenant": TENANT, "extension": EXTENSION, "content_hash": made.digest.prefixed}
+    assert service.post("/warmup", fields).json["handler"] is False
 
 
 def test_a_download_that_is_cut(
