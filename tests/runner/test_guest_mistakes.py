@@ -35,9 +35,9 @@ def handlers(reuse: Start, files: Files) -> Handlers:
     return Handlers(reuse(), files, GRANTED)
 
 
-def failed(handlers: Handlers, guest: str, mistake: str) -> dict[str, Any]:
+def failed(handlers: Handlers, guest: str, mistake: str, body: object = None) -> dict[str, Any]:
     """What is said of a failure, in the answer and in its headers."""
-    failure: dict[str, Any] = handlers.call(guest, f"/{mistake}")["failure"]
+    failure: dict[str, Any] = handlers.call(guest, f"/{mistake}", body)["failure"]
     headers = handlers.headers
     details = {
         "hint": headers.get("x-algaenv-hint"),
@@ -51,7 +51,7 @@ def test_ten_mistakes_are_told_apart(handlers: Handlers) -> None:
     for mistake, (reason, hint) in REASONS.items():
         failure = failed(handlers, "mistakes-js", mistake)
         text[mistake] = failure
-        assert failure["kind"] == "trap", failure
+        assert failure["kind"] == ("memory" if mistake == "memory" else "trap"), failure
         assert failure["reason"].startswith(reason), failure
         assert hint in failure["hint"], failure
     # A shape that converts to a status is an answer, which the gateway refuses.
@@ -73,6 +73,14 @@ def test_a_component_without_stderr_names_the_flag(handlers: Handlers) -> None:
     for mistake in ("secret", "host-fetch", "timeout", "fetch"):
         failure = failed(handlers, "mistakes-mute-js", mistake)
         assert REASONS[mistake][1] in failure["hint"], failure
+    # It has no words, but the pages that it took are known.
+    failure = failed(handlers, "mistakes-mute-js", "memory")
+    assert (failure["kind"], failure["reason"]) == ("memory", REASONS["memory"][0]), failure
+
+
+def test_a_rust_guest_runs_out_of_memory(handlers: Handlers) -> None:
+    failure = failed(handlers, "script", "run", {"then": "grow"})
+    assert (failure["kind"], failure["reason"]) == ("memory", REASONS["memory"][0]), failure
 
 
 BACKTRACE = (
@@ -102,5 +110,27 @@ def test_advice(
 def test_other_failures_are_as_they_are() -> None:
     failure = GuestFailure(Kind.TIMEOUT, "m", reason="wasm trap: interrupt")
     assert advise(failure, ("Stack:",), HostCall("http.fetch", "transport")) == Advice(
-        "wasm trap: interrupt"
+        "wasm trap: interrupt", kind=Kind.TIMEOUT
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "frame", "lines", "full", "wanted"),
+    [
+        (Kind.TRAP, "f", ("memory allocation of 1048576 bytes failed",), False, Kind.MEMORY),
+        (Kind.TRAP, "f", ("Traceback", "MemoryError"), False, Kind.MEMORY),
+        (Kind.EXIT, "f", ("fatal error: out of memory",), False, Kind.MEMORY),
+        (Kind.TRAP, "alloc::alloc::handle_alloc_error::h12", (), False, Kind.MEMORY),
+        (Kind.TRAP, "f", (), True, Kind.MEMORY),
+        # Its own words say what it was.
+        (Kind.TRAP, "f", ("panicked at src/lib.rs:1: no such row",), True, Kind.TRAP),
+        (Kind.EXIT, "f", ("no such row",), True, Kind.EXIT),
+        (Kind.TIMEOUT, "f", ("out of memory",), True, Kind.TIMEOUT),
+    ],
+)
+def test_who_ran_out_of_memory(
+    kind: Kind, frame: str, lines: tuple[str, ...], full: bool, wanted: Kind
+) -> None:
+    failure = GuestFailure(kind, BACKTRACE.format(frame), reason=TRAP)
+    failure.full = full
+    assert advise(failure, lines, None).kind is wanted

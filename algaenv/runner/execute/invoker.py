@@ -107,14 +107,14 @@ def guest_failed_outcome(
         error += f" ({advice.reason})"
     fields = _failure(500, error)
     fields["failure"] = {
-        "kind": failure.kind,
+        "kind": advice.kind,
         "reason": advice.reason,
         "causes": list(failure.causes),
         "stderr": list(stderr),
     }
     texts = {HINT: advice.hint, HOST_CALL: "" if call is None else call.text}
     headers = {name: _header_value(text) for name, text in texts.items() if text}
-    return InvocationOutcome(_bytes(fields), failure.kind, 500, error, headers)
+    return InvocationOutcome(_bytes(fields), advice.kind, 500, error, headers)
 
 
 def _header_value(text: str) -> str:

@@ -53,6 +53,8 @@ class GuestFailure(Exception):
         self.causes = causes or (message,)
         self.mute = False
         """Whether the guest has no stderr to write to."""
+        self.full = False
+        """Whether the guest had used most of the memory that it may have."""
         super().__init__(message)
 
 
@@ -127,10 +129,11 @@ class HostCall:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """The reason of a failure, and a hint that may be empty."""
+    """The reason of a failure, a hint that may be empty, and the kind that both make of it."""
 
     reason: str
     hint: str = ""
+    kind: Kind = Kind.TRAP
 
 
 _FRAME = re.compile(r"^\s*\d+:\s+0x[0-9a-f]+ - [^!\n]*!(.+)$", re.MULTILINE)
@@ -151,6 +154,13 @@ _NO_STDERR = (
 )
 _ENDLESS = "look for a function that calls itself without an end"
 _MEMORY_HINT = "let it hold less at once; a handler has the memory of limits.memory_mb, 256 MiB"
+_OUT_OF_MEMORY = re.compile(
+    r"\bout of memory\b|\bmemory allocation of \d+ bytes failed|\bMemoryError\b|\bbad_alloc\b",
+    re.IGNORECASE,
+)
+"""What allocators and runtimes write before they give up: Go and JavaScript, Rust, Python, C++."""
+_ALLOCATORS = re.compile(r"!.*(?:handle_alloc_error|rust_oom|alloc_error_handler)")
+"""Functions in a backtrace that are called where an allocation has failed."""
 _WORDS = "its error and where it was thrown are in the lines of stderr"
 _RETURNS = "return { status, headers, body } on every path of the handler, without a missing await"
 _HOST = {
@@ -164,20 +174,40 @@ _HOST = {
 
 def advise(failure: GuestFailure, lines: Sequence[str], call: HostCall | None) -> Advice:
     """The advice for a failure; `lines` is what the guest wrote to stderr, the first ones too."""
+    if failure.kind is Kind.EXIT and _out_of_memory(failure, lines):
+        return _EXHAUSTED_MEMORY
     if failure.kind is not Kind.TRAP:
-        return Advice(failure.reason)
+        return Advice(failure.reason, kind=failure.kind)
     found = _FRAME.search(failure.causes[0])
     frame = found[1].strip() if found else ""
     if _UNREACHABLE in failure.reason and (missing := _missing_feature(frame)) is not None:
         return missing
     if words := _uncaught_error(lines):
         return _thrown(words, call)
+    if _UNREACHABLE in failure.reason and _out_of_memory(failure, lines):
+        return _EXHAUSTED_MEMORY
     hint = _failed_call(call)
     if not hint and _STACK_EXHAUSTED in failure.reason:
         hint = _ENDLESS
     if failure.mute and _UNREACHABLE in failure.reason:
         hint = f"{hint}; {_NO_STDERR}" if hint else _NO_STDERR
     return Advice(failure.reason, hint)
+
+
+_EXHAUSTED_MEMORY = Advice("it ran out of memory", _MEMORY_HINT, Kind.MEMORY)
+
+
+def _out_of_memory(failure: GuestFailure, lines: Sequence[str]) -> bool:
+    """Whether a guest gave up for want of memory.
+
+    The engine does not say: a guest is only refused more, and ends itself in a way of its own. So
+    its words count, then the functions that it was in, and where it has neither, what it held.
+    """
+    if any(_OUT_OF_MEMORY.search(line) for line in lines):
+        return True
+    if _ALLOCATORS.search(failure.causes[0]):
+        return True
+    return failure.full and not lines
 
 
 def _missing_feature(frame: str) -> Advice | None:
@@ -214,7 +244,7 @@ def _uncaught_error(lines: Sequence[str]) -> str:
 
 def _thrown(words: str, call: HostCall | None) -> Advice:
     if "out of memory" in words:
-        return Advice("it ran out of memory", _MEMORY_HINT)
+        return _EXHAUSTED_MEMORY
     if "too much recursion" in words:
         return Advice(f"it threw: {words}", _ENDLESS)
     if words == "ret is undefined":

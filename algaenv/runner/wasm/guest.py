@@ -26,7 +26,12 @@ from algaenv.runner.wasm import abi, engine_config, wit
 from algaenv.runner.wasm.engine_config import LIMITS
 from algaenv.runner.wasm.failure import INTERRUPT, POOL, GuestFailure, Kind, causes, diagnose
 from algaenv.runner.wasm.guest_call import ActiveCall, LoopBridge, OutputCapture, ThreadContext
-from algaenv.runner.wasm.guest_limits import MemoryBudget, Ticker
+from algaenv.runner.wasm.guest_limits import (
+    MIN_GROWTH_BYTES,
+    MemoryBudget,
+    Ticker,
+    memory_touched,
+)
 from algaenv.runner.wasm.lift import Lifter, lifter
 from algaenv.runner.wasm.linker import (
     HTTP,
@@ -41,6 +46,8 @@ from algaenv.runner.wasm.linker import (
 from algaenv.runner.wasm.lower import Arena, ConversionError, Lowerer, lowerer
 
 _MAX_I64 = 2**63 - 1
+_FULL = 0.75
+"""Of its memory: a guest that was refused more holds at least this, unless it asked for a lot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +98,14 @@ class Guest:
         if self._budget is not None:
             call.budget, call.growth = self._budget, self._budget.start()
         store = abi.store_new(self._engine, None, None)
+        untouched = memory_touched()
         try:
             with self._ticker:
                 return self._run(call, store, request, memory_bytes)
         except GuestFailure as failure:
             failure.mute = not self._prepared.stderr
+            touched = memory_touched() - untouched
+            failure.full = touched >= max(memory_bytes * _FULL, MIN_GROWTH_BYTES)
             raise
         finally:
             self._delete_store(store, invocation)

@@ -70,9 +70,11 @@ def test_5_4_growth_in_a_guest_of_a_compiler(caller: Caller) -> None:
     assert large == {"err": "refused"}
 
 
-def test_5_4_a_guest_out_of_memory(caller: Caller) -> None:
+def test_5_4_a_guest_out_of_memory(caller: Caller, kind: Kind) -> None:
     outcome = caller.send({"then": "grow"}, {"limits.memory_mb": 16})
     fails(outcome, 500, "execute_failed: ")
+    if kind is Kind.OURS:
+        assert outcome.fields["failure"]["kind"] == "memory"
     assert caller.send().status == 200
 
 
