@@ -30,8 +30,10 @@ class Silent:
         return StoreStatus.OK
 
 
-def ask(folder: Path) -> tuple[int, dict[str, object]]:
-    looking = Health(cache_root=folder, cache_max_text=None, store=Silent(), signed=True)
+def ask(folder: Path, *, has_store: bool = True) -> tuple[int, dict[str, object]]:
+    looking = Health(
+        cache_root=folder, cache_max_text=None, store=Silent(), has_store=has_store, signed=True
+    )
 
     async def asked() -> tuple[int, dict[str, object]]:
         async with asyncio.timeout(20):
@@ -47,6 +49,11 @@ def test_a_silent_store_is_not_waited_for(tmp_path: Path) -> None:
     assert (status, fields["bundle_store"]) == (200, "bundle_store_unreachable")
 
 
+def test_a_store_that_nobody_named_is_not_asked(tmp_path: Path) -> None:
+    status, fields = ask(tmp_path, has_store=False)
+    assert (status, fields["bundle_store"]) == (200, "ok")
+
+
 def test_nor_is_a_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
     monkeypatch.setattr(app, "_is_writable", lambda folder: released.wait(20))
@@ -57,7 +64,9 @@ def test_nor_is_a_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_busy_threads_of_others_are_not_waited_for(tmp_path: Path) -> None:
-    looking = Health(cache_root=tmp_path, cache_max_text=None, store=Silent(), signed=True)
+    looking = Health(
+        cache_root=tmp_path, cache_max_text=None, store=Silent(), has_store=True, signed=True
+    )
     released = threading.Event()
 
     async def asked() -> int:

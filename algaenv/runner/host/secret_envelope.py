@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from algaenv.bundle.diagnostics import escape_unprintable
 from algaenv.runner.host import internal_api
 from algaenv.runner.host.settings import HostSettings
 from algaenv.runner.locks import SingleFlight
@@ -48,27 +49,28 @@ class Vault:
         self._outbound = outbound
 
     async def decrypt(self, ciphertext: str, *, key_path: str | None, mount: str | None) -> str:
-        """The plaintext as Vault spells it, in base64. Raises VaultFailure."""
-        request = await self._request(ciphertext, key_path, mount)
+        """The plaintext in base64, trimmed. Raises VaultFailure."""
+        url = self._url(key_path, mount)
+        token = await asyncio.to_thread(self._token)
+        request = self._request(url, ciphertext, token)
         try:
             response = await send_request(self._outbound, request, seconds=SECONDS)
         except NoResponse as error:
             raise VaultFailure(f"no answer: {error}") from None
         if not response.ok:
-            raise VaultFailure(f"http {response.status}")
+            words = _error_words(response.body.replace(token.encode(), b"***"))
+            raise VaultFailure(f"http {response.status}{words and f': {words}'}")
         if not response.complete:
             raise VaultFailure("the answer was cut short")
         try:
             match internal_api.parse_json(response.body):
                 case {"data": {"plaintext": str(plaintext)}}:
-                    return plaintext
+                    return plaintext.strip()
         except ValueError as error:
             raise VaultFailure(f"the answer is not JSON: {error}") from None
         raise VaultFailure("the answer has no plaintext")
 
-    async def _request(
-        self, ciphertext: str, key_path: str | None, mount: str | None
-    ) -> PeerRequest:
+    def _url(self, key_path: str | None, mount: str | None) -> str:
         if self._host_settings.vault is None:
             raise VaultFailure("VAULT_ADDR is not set")
         key = (key_path or "").strip("/")
@@ -77,11 +79,14 @@ class Vault:
         path = f"{(mount or self._host_settings.vault_mount).strip('/')}/decrypt/{key}"
         if _DOTS.intersection(path.split("/")):
             raise VaultFailure("the envelope's key_path or mount would change the path")
+        return f"{self._host_settings.vault.rstrip('/')}/v1/{quote(path)}"
+
+    def _request(self, url: str, ciphertext: str, token: str) -> PeerRequest:
         try:
             headers = [
                 (b"accept", b"*/*"),
                 (b"content-type", b"application/json"),
-                header_pair("X-Vault-Token", await asyncio.to_thread(self._token)),
+                header_pair("X-Vault-Token", token),
             ]
             if self._host_settings.vault_namespace is not None:
                 headers.append(
@@ -91,7 +96,7 @@ class Vault:
             raise VaultFailure("the token or the namespace cannot be sent") from None
         return PeerRequest(
             "POST",
-            f"{self._host_settings.vault.rstrip('/')}/v1/{quote(path)}",
+            url,
             tuple(headers),
             internal_api.dump_json({"ciphertext": ciphertext}).encode(),
         )
@@ -108,7 +113,22 @@ class Vault:
 
 CACHE_SECONDS = 30.0
 MAX_CACHED = 1_000
+_MAX_WORDS = 300
+"""Characters of Vault's own words in a reason."""
 VAULT = "vault-transit"
+
+
+def _error_words(body: bytes) -> str:
+    """What Vault says of its refusal, in one line: its `errors`, or the text of anything else."""
+    text = body.decode("utf-8", "replace")
+    try:
+        match internal_api.parse_json(body):
+            case {"errors": [*errors]}:
+                text = "; ".join(str(error) for error in errors)
+    except ValueError:
+        pass
+    return escape_unprintable(" ".join(text.split())[:_MAX_WORDS])
+
 
 Secrets = Mapping[str, str]
 _Key = tuple[str | None, ...]

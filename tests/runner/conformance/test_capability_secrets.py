@@ -205,6 +205,40 @@ def test_6_3_what_vault_may_say(vault: Vault, reply: Reply) -> None:
     assert VAULT_TOKEN not in str(vault.caller.peers.redis.events(vault.caller.key()))
 
 
+@pytest.mark.parametrize(("before", "after"), [("", "\n"), (" \n", "\r\n ")])
+def test_6_3_what_vault_says_is_trimmed(vault: Vault, *, before: str, after: str) -> None:
+    plaintext = before + b64('{"a": "of-vault"}') + after
+    vault.answers(said({"data": {"plaintext": plaintext}}))
+    assert vault.caller.gets(GET, secret_envelope=vault.envelope()) == {"ok": "of-vault"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        pytest.param(
+            said({"errors": ["permission denied", "no policy"]}, status=403),
+            "permission denied; no policy",
+            id="6.3-errors",
+        ),
+        pytest.param(
+            said({"errors": [f"bad token {VAULT_TOKEN}"]}, status=403),
+            "bad token ***",
+            id="6.3-never-the-token",
+        ),
+        pytest.param(Reply(502, b"<h1>no\nproxy</h1>"), "<h1>no proxy</h1>", id="6.3-no-json"),
+        pytest.param(Reply(503), "http 503", id="6.3-no-words"),
+    ],
+)
+def test_6_3_the_words_of_vault_are_in_the_debug_stream(
+    vault: Vault, *, reply: Reply, words: str
+) -> None:
+    vault.answers(reply)
+    fails(vault.caller.send(None, {"secret_envelope": vault.envelope()}), 500, FAILED)
+    (event,) = vault.caller.peers.redis.events(vault.caller.key())
+    assert event["message"].endswith(words)
+    assert VAULT_TOKEN not in str(event)
+
+
 @pytest.mark.parametrize("absent", [None, ...], ids=["6.3-null", "6.3-absent"])
 def test_6_3_vault_needs_a_key_path(vault: Vault, absent: object) -> None:
     sealed = vault.envelope()

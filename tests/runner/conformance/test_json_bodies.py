@@ -108,7 +108,7 @@ def test_1_0_2_mib_are_read(runner: Runner) -> None:
         ),
         pytest.param(
             b'{"context":1,}',
-            differs("one-json-document", ours=400, original=422),
+            differs("syntax-comes-first", ours=400, original=422),
             id="1.0-first-problem-from-the-left",
         ),
     ],
