@@ -10,8 +10,9 @@ from algaenv.model.secret import Secret
 
 
 def app_variables(lock: Lock, tenant_id: str) -> Mapping[str, str | Secret]:
-    """Variables the app server really reads, for this environment.
+    """Variables the app server and its scripts really read, for this environment.
 
+    `S3_*` and `DEV_TENANT_ID` are for the product's `dev-install-extension.mjs`.
     Both runner addresses are given: the product's UI proxy asks `RUNNER_DOCKER_HOST` when its
     backend is `docker`, while its direct gateway and its schedules ask `RUNNER_BASE_URL`.
     """
@@ -41,6 +42,11 @@ def app_variables(lock: Lock, tenant_id: str) -> Mapping[str, str | Secret]:
         "DEBUG_STREAM_REDIS_URL": f"{lock.urls.redis}/0",
         "DEBUG_STREAM_REDIS_PASSWORD": redis_password,
         "RUNNER_DEBUG_REDIS_STREAM_PREFIX": "ext-debug:",
+        "S3_ENDPOINT": lock.urls.store,
+        "S3_REGION": store.region,
+        "S3_BUCKET": store.bucket,
+        "S3_ACCESS_KEY": lock.credentials.access_key,
+        "S3_SECRET_KEY": lock.credentials.secret_key,
         "DEV_TENANT_ID": tenant_id,
     }
     database = lock.intent.database

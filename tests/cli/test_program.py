@@ -148,6 +148,8 @@ def test_plan_suggests_no_up_that_would_be_refused(place: Path) -> None:
 def test_plan_suggests_the_up_it_was_drawn_for(place: Path) -> None:
     result = run(place, "plan", "--runtime", "process", scenario="fresh")
     assert result.stderr.endswith("\nnext: algaenv up --runtime process  does this\n")
+    result = run(place, "plan", "hello", "--adopt", "--images", "build", scenario="fresh")
+    assert result.stderr.endswith("\nnext: algaenv up hello --images build --adopt  does this\n")
 
 
 @pytest.mark.parametrize("verb", ["validate", "plan", "up", "status"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from typing import Any, Protocol
 
 from algaenv.drivers.database import schema
 from tests.servers import Database
@@ -29,8 +30,16 @@ def tenant(database: Database, name: str, id_: str | None = None, product: str =
     return id_
 
 
+class Queried(Protocol):
+    """Whatever runs statements in the database of the rows."""
+
+    def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Run one statement; its rows."""
+        ...
+
+
 def install(
-    database: Database,
+    database: Queried,
     tenant_id: str,
     *,
     publisher: str = "Example",

@@ -51,6 +51,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
+def _up(options: argparse.Namespace) -> str:
+    """The `up` that does what was planned: without the same options it could be refused."""
+    line = ["up", *options.extensions]
+    line += ["--runtime", options.runtime] if options.runtime else []
+    line += ["--images", options.images] if options.images else []
+    line += ["--adopt"] if options.adopt else []
+    return " ".join(line)
+
+
 def run(invocation: Invocation) -> ExitCode:
     """Make the plan and print it."""
     from algaenv.model.event import Planned, Warned
@@ -75,6 +84,5 @@ def run(invocation: Invocation) -> ExitCode:
 
         invocation.print_result(plan_text(plan, invocation.terminal.out_paint) + "\n")
         if plan.changes and plan_exit_code(plan, detailed=False) is not ExitCode.RESOURCE:
-            chosen = invocation.options.runtime
-            invocation.suggest((f"up --runtime {chosen}" if chosen else "up", "does this"))
+            invocation.suggest((_up(invocation.options), "does this"))
     return plan_exit_code(plan, detailed=invocation.options.detailed_exitcode)
