@@ -32,7 +32,10 @@ class ExitCode(enum.IntEnum):
 MEANINGS: tuple[tuple[ExitCode, str], ...] = (
     (ExitCode.DONE, "done, or nothing to do"),
     (ExitCode.UNEXPECTED, "a bug in algaenv; the message names the file that holds the traceback"),
-    (ExitCode.DIFFERENCES, "`plan --detailed-exitcode` found something to change"),
+    (
+        ExitCode.DIFFERENCES,
+        "`plan --detailed-exitcode` found something to change, or `compare` a difference",
+    ),
     (ExitCode.SPEC, "the spec, or a file it names, is wrong or missing"),
     (ExitCode.ENGINE, "the container engine does not answer"),
     (ExitCode.LOCKED, "another run holds this environment"),

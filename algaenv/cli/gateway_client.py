@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, field
 from algaenv.model.problem import NotReady, Problem, Refused
 
 if TYPE_CHECKING:
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 USER = "x-algaenv-user"
+_QUIET_SECONDS = 1.0
+"""After so long without an event, all that were kept have come."""
 PROBLEM = "application/problem+json"
+PROXY = "ext-proxy"
+DIRECT = "ext"
+"""The path of the other entry point, below `/api/`."""
 FAILED = 400
 """The first status that means failure."""
 
@@ -33,6 +38,9 @@ class GatewayRequest:
     path: str
     body: bytes | None
     user: str | None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Lower-case names; they go before those that are sent unasked."""
+    entry: str = PROXY
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +122,33 @@ def send_request(endpoint: ExtensionEndpoint, request: GatewayRequest) -> Gatewa
     )
 
 
+def recorded_events(endpoint: ExtensionEndpoint) -> list[Mapping[str, Any]]:
+    """The events of the extension that the gateway has kept. Raises NotReady (`gateway-silent`).
+
+    The stream does not end: it has been read when nothing more comes for a while.
+    """
+    from http.client import HTTPConnection, HTTPException
+
+    parts = urlsplit(endpoint.gateway)
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=_QUIET_SECONDS)
+    events: list[Mapping[str, Any]] = []
+    try:
+        target = f"/algaenv/events?extension={quote(endpoint.extension, safe='')}"
+        connection.request("GET", parts.path.rstrip("/") + target)
+        response = connection.getresponse()
+        try:
+            while line := response.readline():
+                if line.startswith(b"data:"):
+                    events.append(json.loads(line[len(b"data:") :]))
+        except TimeoutError:
+            pass
+    except (OSError, HTTPException) as error:
+        raise _silent(endpoint, error) from error
+    finally:
+        connection.close()
+    return events
+
+
 def require_page(endpoint: ExtensionEndpoint, url: str) -> None:
     """Check that the gateway serves the page of an extension that the spec does not name.
 
@@ -133,41 +168,43 @@ def _exchange(
     body: bytes | None,
     headers: Mapping[str, str],
 ) -> tuple[HTTPResponse, bytes]:
-    from http.client import HTTPConnection, HTTPException
+    from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
     from algaenv.system.http import Request, exchange, whole_body
 
     parts = urlsplit(endpoint.gateway)
-    connection = HTTPConnection(parts.hostname or "", parts.port)
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = kind(parts.hostname or "", parts.port)
+    target = parts.path.rstrip("/") + target
     try:
         request = Request(method, target, body, headers)
         return exchange(connection, request, whole_body, seconds=endpoint.seconds)
-    except TimeoutError as error:
-        raise NotReady(
-            Problem(
-                code="gateway-silent",
-                summary=f"cannot reach the gateway at {endpoint.gateway}: no answer within"
-                f" {endpoint.seconds:g} s",
-                hint="run `algaenv status`, which says what does not answer",
-            )
-        ) from error
     except (OSError, HTTPException) as error:
-        why = getattr(error, "strerror", None) or type(error).__name__
-        raise NotReady(
-            Problem(
-                code="gateway-silent",
-                summary=f"cannot reach the gateway at {endpoint.gateway}: {why}",
-                hint="run `algaenv up`, which starts it",
-            )
-        ) from error
+        raise _silent(endpoint, error) from error
     finally:
         connection.close()
+
+
+def _silent(endpoint: ExtensionEndpoint, error: Exception) -> NotReady:
+    if isinstance(error, TimeoutError):
+        why = f"no answer within {endpoint.seconds:g} s"
+        hint = "run `algaenv status`, which says what does not answer"
+    else:
+        why = getattr(error, "strerror", None) or type(error).__name__
+        hint = "run `algaenv up`, which starts it"
+    return NotReady(
+        Problem(
+            code="gateway-silent",
+            summary=f"cannot reach the gateway at {endpoint.gateway}: {why}",
+            hint=hint,
+        )
+    )
 
 
 def _target(endpoint: ExtensionEndpoint, request: GatewayRequest) -> str:
     # Characters that a URL cannot hold are escaped; existing escapes stay.
     path = quote(request.path.lstrip("/"), safe="/?&=%:@!$'()*+,;~-._[]")
-    return f"/api/ext-proxy/{quote(endpoint.extension, safe='')}/{path}"
+    return f"/api/{request.entry}/{quote(endpoint.extension, safe='')}/{path}"
 
 
 def _headers(request: GatewayRequest) -> dict[str, str]:
@@ -176,7 +213,7 @@ def _headers(request: GatewayRequest) -> dict[str, str]:
         headers[USER] = request.user
     if request.body is not None:
         headers["content-type"] = _content_type(request.body)
-    return headers
+    return {**headers, **request.headers}
 
 
 def _content_type(body: bytes) -> str:

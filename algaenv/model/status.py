@@ -58,6 +58,8 @@ class ExtensionEndpoint:
     """False: only the gateway knows whether the extension exists."""
     names: tuple[str, ...] = ()
     """The extensions of the spec, for a hint."""
+    declared: tuple[tuple[str, str], ...] = ()
+    """(method, path) of its manifest's endpoints; empty unless `installed`."""
     seconds: float = 60.0
     """Timeout of a call, in seconds."""
 

@@ -121,7 +121,19 @@ def endpoint_of(lock: Lock, extension: str, content: ContentHost) -> ExtensionEn
             )
         )
     return ExtensionEndpoint(
-        _app_url(lock), str(row.inputs.get("registry id", "")), seconds=seconds
+        _app_url(lock),
+        str(row.inputs.get("registry id", "")),
+        seconds=seconds,
+        declared=_declared(row.inputs.get("endpoints")),
+    )
+
+
+def _declared(rows: object) -> tuple[tuple[str, str], ...]:
+    """(method, path) of the endpoints in the rows of a release."""
+    return tuple(
+        (str(row.get("method", "")), str(row.get("path", "")))
+        for row in (rows if isinstance(rows, list) else ())
+        if isinstance(row, Mapping)
     )
 
 

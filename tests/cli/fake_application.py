@@ -139,6 +139,7 @@ class FakeApplication:
             request.environ.get("GATEWAY", ""),
             f"id-of-{extension}",
             seconds=float(request.environ.get("GATEWAY_SECONDS", "60")),
+            declared=(("GET", "/status"), ("GET", "/notes/:id"), ("POST", "/notes")),
         )
 
     def _plan(self) -> Plan:

@@ -7,6 +7,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("plan", "show what `up` would do, and change nothing"),
     ("status", "show what is there, and under which addresses"),
     ("call", "call a handler of an extension through the gateway"),
+    ("compare", "put the same calls to two gateways, and show where they differ"),
     ("open", "show the page of an extension in a browser"),
     ("down", "remove the environment; its data is kept unless asked"),
     ("validate", "check the spec without touching anything"),

@@ -16,12 +16,15 @@ from algaenv.model.event import Event, Planned, Reported
 from algaenv.model.secret import Secret
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from algaenv.cli.gateway_client import GatewayRequest, GatewayResponse
+    from algaenv.model.comparison import ComparedCall, Difference, LeftOut
     from algaenv.model.event import Ended, Report
     from algaenv.model.plan import Cause, Kept, Plan, Step
     from algaenv.model.problem import Problem
     from algaenv.model.resource import Json
-    from algaenv.model.status import ExtensionStatus, ServiceStatus, Status
+    from algaenv.model.status import ExtensionEndpoint, ExtensionStatus, ServiceStatus, Status
 
 
 VERSION = 1
@@ -156,6 +159,44 @@ def response_to_json(
             "reason": error.reason,
             "stderr": list(error.stderr),
         }
+    return document
+
+
+def comparison_to_json(
+    extension: str,
+    targets: Sequence[ExtensionEndpoint],
+    compared: Sequence[ComparedCall],
+    left_out: Sequence[LeftOut],
+) -> JsonObject:
+    """The document of `compare --json`."""
+    differing = sum(bool(one.differences) for one in compared)
+    return {
+        "version": VERSION,
+        "extension": extension,
+        "targets": [{"url": it.gateway, "extension": it.extension} for it in targets],
+        "same": len(compared) - differing,
+        "different": differing,
+        "calls": [_compared_call(one) for one in compared],
+        "left_out": [{"method": it.method, "path": it.path, "why": it.why} for it in left_out],
+    }
+
+
+def _compared_call(one: ComparedCall) -> JsonObject:
+    return {
+        "method": one.call.method,
+        "path": one.call.path,
+        "user": one.call.user,
+        "status": [one.here.status, one.there.status],
+        "ms": [one.here.ms, one.there.ms],
+        "differences": [_difference(each) for each in one.differences],
+    }
+
+
+def _difference(difference: Difference) -> JsonObject:
+    document: JsonObject = {"what": difference.what, "at": difference.at}
+    for side, values in (("here", difference.here), ("there", difference.there)):
+        if values:
+            document[side] = values[0]
     return document
 
 

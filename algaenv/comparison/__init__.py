@@ -1,0 +1,1 @@
+"""What differs between the answers of two targets that were put the same call. Pure."""
