@@ -122,6 +122,7 @@ def test_other_failures_are_as_they_are() -> None:
         (Kind.EXIT, "f", ("fatal error: out of memory",), False, Kind.MEMORY),
         (Kind.TRAP, "alloc::alloc::handle_alloc_error::h12", (), False, Kind.MEMORY),
         (Kind.TRAP, "f", (), True, Kind.MEMORY),
+        (Kind.TRAP, "f", (), False, Kind.TRAP),
         # Its own words say what it was.
         (Kind.TRAP, "f", ("panicked at src/lib.rs:1: no such row",), True, Kind.TRAP),
         (Kind.EXIT, "f", ("no such row",), True, Kind.EXIT),

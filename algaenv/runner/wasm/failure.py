@@ -140,6 +140,7 @@ _FRAME = re.compile(r"^\s*\d+:\s+0x[0-9a-f]+ - [^!\n]*!(.+)$", re.MULTILINE)
 _ABORTED = "Redirecting call to abort()"
 _STACK = "Stack:"
 _UNREACHABLE = "unreachable"
+_OUT_OF_BOUNDS = "out of bounds memory access"
 _STACK_EXHAUSTED = "call stack exhausted"
 _TIMERS = frozenset(("subscribe-instant", "subscribe-duration"))
 _FETCH = frozenset(
@@ -184,7 +185,7 @@ def advise(failure: GuestFailure, lines: Sequence[str], call: HostCall | None) -
         return missing
     if words := _uncaught_error(lines):
         return _thrown(words, call)
-    if _UNREACHABLE in failure.reason and _out_of_memory(failure, lines):
+    if _gave_up(failure.reason) and _out_of_memory(failure, lines):
         return _EXHAUSTED_MEMORY
     hint = _failed_call(call)
     if not hint and _STACK_EXHAUSTED in failure.reason:
@@ -192,6 +193,11 @@ def advise(failure: GuestFailure, lines: Sequence[str], call: HostCall | None) -
     if failure.mute and _UNREACHABLE in failure.reason:
         hint = f"{hint}; {_NO_STDERR}" if hint else _NO_STDERR
     return Advice(failure.reason, hint)
+
+
+def _gave_up(reason: str) -> bool:
+    """Whether a guest ended itself, or went beyond what it has."""
+    return _UNREACHABLE in reason or _OUT_OF_BOUNDS in reason
 
 
 _EXHAUSTED_MEMORY = Advice("it ran out of memory", _MEMORY_HINT, Kind.MEMORY)

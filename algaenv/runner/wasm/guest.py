@@ -27,7 +27,6 @@ from algaenv.runner.wasm.engine_config import LIMITS
 from algaenv.runner.wasm.failure import INTERRUPT, POOL, GuestFailure, Kind, causes, diagnose
 from algaenv.runner.wasm.guest_call import ActiveCall, LoopBridge, OutputCapture, ThreadContext
 from algaenv.runner.wasm.guest_limits import (
-    MIN_GROWTH_BYTES,
     MemoryBudget,
     Ticker,
     memory_touched,
@@ -48,6 +47,8 @@ from algaenv.runner.wasm.lower import Arena, ConversionError, Lowerer, lowerer
 _MAX_I64 = 2**63 - 1
 _FULL = 0.75
 """Of its memory: a guest that was refused more holds at least this, unless it asked for a lot."""
+_LEAST_FULL = 4 * 1024 * 1024
+"""Bytes; a call touches some memory of the host as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Guest:
         except GuestFailure as failure:
             failure.mute = not self._prepared.stderr
             touched = memory_touched() - untouched
-            failure.full = touched >= max(memory_bytes * _FULL, MIN_GROWTH_BYTES)
+            failure.full = touched >= max(memory_bytes * _FULL, _LEAST_FULL)
             raise
         finally:
             self._delete_store(store, invocation)

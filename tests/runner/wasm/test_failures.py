@@ -13,7 +13,7 @@ import pytest
 
 from algaenv.runner.execute.invocation import DeadlineExceeded
 from algaenv.runner.wasm import linker
-from algaenv.runner.wasm.failure import GuestFailure, Kind
+from algaenv.runner.wasm.failure import GuestFailure, Kind, advise
 from algaenv.runner.wasm.guest import GuestLoader, UnusableFile
 from tests.guests import ToolMissing, built
 
@@ -444,3 +444,23 @@ def test_a_long_line_is_cut_where_it_is_read(make: Make, compiler: ComponentComp
     guest.call(invocation(), request(), memory_bytes=MEMORY)
     assert [len(text.encode()) for text in heard] == [linker.LOG_BYTES]
     assert heard[0].startswith("\u00e9aaa")
+
+
+FILL = """(local $size i32)
+  (loop $more
+    (local.set $size (i32.mul (memory.size) (i32.const 65536)))
+    (if (i32.ne (memory.grow (i32.const 1)) (i32.const -1)) (then
+      (memory.fill (local.get $size) (i32.const 1) (i32.const 65536))
+      (br $more))))
+  unreachable"""
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_memory_that_was_used_up_in_silence(
+    make: Make, compiler: ComponentCompiler, pooled: bool
+) -> None:
+    failure = failing(compiler, make(pooled=pooled), handler(FILL), memory=16 * MEGABYTE)
+    assert failure.full
+    assert advise(failure, (), None).kind is Kind.MEMORY
+    failure = failing(compiler, make(pooled=pooled), handler("unreachable"), memory=MEGABYTE)
+    assert not failure.full
