@@ -125,13 +125,15 @@ def send_request(endpoint: ExtensionEndpoint, request: GatewayRequest) -> Gatewa
 def recorded_events(endpoint: ExtensionEndpoint) -> list[Mapping[str, Any]]:
     """The events of the extension that the gateway has kept. Raises NotReady (`gateway-silent`).
 
-    The stream does not end: it has been read when nothing more comes for a while.
+    The stream does not end: it has been read when nothing more comes for a while, or something
+    that has happened since.
     """
     from http.client import HTTPConnection, HTTPException
 
     parts = urlsplit(endpoint.gateway)
     connection = HTTPConnection(parts.hostname or "", parts.port, timeout=_QUIET_SECONDS)
     events: list[Mapping[str, Any]] = []
+    began = time.time() * 1000
     try:
         target = f"/algaenv/events?extension={quote(endpoint.extension, safe='')}"
         connection.request("GET", parts.path.rstrip("/") + target)
@@ -140,6 +142,8 @@ def recorded_events(endpoint: ExtensionEndpoint) -> list[Mapping[str, Any]]:
             while line := response.readline():
                 if line.startswith(b"data:"):
                     events.append(json.loads(line[len(b"data:") :]))
+                    if float(events[-1].get("at", 0)) > began:
+                        break
         except TimeoutError:
             pass
     except (OSError, HTTPException) as error:

@@ -37,16 +37,27 @@ def _rule(value: str) -> str:
 Method = Annotated[str, AfterValidator(_method)]
 Rule = Annotated[str, AfterValidator(_rule)]
 CallPath = Annotated[
-    str, MatchesPattern(r"/\S*", "spec-probe", "a path begins with a slash and has no blanks")
+    str, MatchesPattern(r"/\S*", "spec-call", "a path begins with a slash and has no blanks")
 ]
 Line = Annotated[
     str,
     MatchesPattern(
         rf"(?:(?:{'|'.join(METHODS)}) +)?/\S*",
-        "spec-probe",
+        "spec-call",
         "a call looks like /items/42 or GET /items/42",
         "write a mapping with `method`, `path` and `body` for more",
     ),
+]
+
+
+HeaderName = Annotated[
+    str,
+    MatchesPattern(
+        r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "spec-call", "the name of a header has no blanks or colons"
+    ),
+]
+Printable = Annotated[
+    str, MatchesPattern(r"[ -~]*", "spec-call", "printable ASCII of one line is needed")
 ]
 
 
@@ -56,8 +67,8 @@ class CallSpec(SpecModel):
     path: CallPath
     method: Method | None = None
     body: JsonValue = None
-    user: str | None = None
-    headers: dict[str, str] = Field(default_factory=dict)
+    user: Printable | None = None
+    headers: dict[HeaderName, Printable] = Field(default_factory=dict)
     ignore: list[Rule] = Field(default_factory=list)
 
 
@@ -114,7 +125,7 @@ def _root(path: Path, diagnostics: Diagnostics) -> MappingNode | None:
     found = "nothing" if node is None else kind_of(node)
     where = Where(name, 1, 1) if node is None else node.where
     diagnostics.add_error(
-        "spec-root", f"use {found} as a list of calls", "begin with `- GET /items`", where
+        "spec-calls", f"use {found} as a list of calls", "begin with `- GET /items`", where
     )
     return None
 

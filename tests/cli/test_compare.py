@@ -152,7 +152,7 @@ def test_a_bad_file_has_its_places(tmp_path: Path) -> None:
     (tmp_path / "calls.yaml").write_text("- GET status\n- path: /x\n  methd: GET\n")
     done = compared(tmp_path, FakeGateway(), FakeGateway(), "--calls", "calls.yaml")
     assert done.returncode == ExitCode.SPEC
-    assert "calls.yaml:1:3: error[spec-probe]" in done.stderr
+    assert "calls.yaml:1:3: error[spec-call]" in done.stderr
     assert "calls.yaml:3:3: error[spec-key-unknown]" in done.stderr
 
 
@@ -166,6 +166,7 @@ def test_a_bad_file_has_its_places(tmp_path: Path) -> None:
         (("--with", "http://x", "--ignore", "time", "--ignore", "body:x"), "'time' (it is none"),
         (("--with", "http://x", "--ignore", "time", "--ignore", "body:x"), "'body:x' (a place"),
         (("--with", "http://x", "--other-header", "cookie"), "header 1"),
+        (("--with", "http://x", "--other-header", "cookie: \u00e9"), "header 1"),
         (("--with", "http://x", "--other-header", "@none"), "read headers from none"),
         ((), "--with"),
     ],

@@ -76,6 +76,7 @@ calls:
     ignore: [body:items]
   - method: GET
   - 5
+  - {path: /x, user: "é", headers: {"a b": c, d: "e\\nf"}}
 """
 
 
@@ -83,22 +84,25 @@ def test_every_mistake_is_reported_at_its_place(tmp_path: Path) -> None:
     assert errors(tmp_path, BAD) == [
         ("spec-choice", 1, 10),
         ("spec-key-unknown", 2, 1),
-        ("spec-probe", 4, 5),
-        ("spec-probe", 5, 5),
-        ("spec-probe", 6, 11),
+        ("spec-call", 4, 5),
+        ("spec-call", 5, 5),
+        ("spec-call", 6, 11),
         ("spec-key-unknown", 7, 5),
         ("spec-choice", 9, 13),
         ("spec-choice", 10, 14),
         ("spec-key-missing", 11, 5),
         ("spec-type", 12, 5),
+        ("spec-call", 13, 22),
+        ("spec-call", 13, 37),
+        ("spec-call", 13, 50),
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("", ("spec-root", 1, 1)),
-        ("text", ("spec-root", 1, 1)),
+        ("", ("spec-calls", 1, 1)),
+        ("text", ("spec-calls", 1, 1)),
         ("calls: [", ("spec-syntax", 2, 1)),
         ("calls: []", ("spec-text", 1, 8)),
         ("ignore: []", ("spec-key-missing", 1, 1)),

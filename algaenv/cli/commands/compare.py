@@ -176,7 +176,8 @@ def _headers(given: Sequence[str]) -> Mapping[str, str]:
         name, colon, value = line.partition(":")
         name, value = name.strip().lower(), value.strip()
         token = name.replace("-", "").replace("_", "")
-        if not (colon and token.isascii() and token.isalnum() and value.isprintable()):
+        text = f"{token}{value}"
+        if not (colon and token.isalnum() and text.isascii() and text.isprintable()):
             # Without the value: it may be a secret.
             raise UsageError(
                 f"cannot use header {number} for the other target: it has no name and value",
