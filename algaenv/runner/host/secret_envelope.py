@@ -58,7 +58,7 @@ class Vault:
         except NoResponse as error:
             raise VaultFailure(f"no answer: {error}") from None
         if not response.ok:
-            words = _error_words(response.body.replace(token.encode(), b"***"))
+            words = _error_words(response.body, token, ciphertext)
             raise VaultFailure(f"http {response.status}{words and f': {words}'}")
         if not response.complete:
             raise VaultFailure("the answer was cut short")
@@ -118,8 +118,14 @@ _MAX_WORDS = 300
 VAULT = "vault-transit"
 
 
-def _error_words(body: bytes) -> str:
-    """What Vault says of its refusal, in one line: its `errors`, or the text of anything else."""
+def _error_words(body: bytes, token: str, ciphertext: str) -> str:
+    """What Vault says of its refusal, in one line: its `errors`, or the text of anything else.
+
+    Should it repeat what it was sent, that is left out.
+    """
+    for sent in (token, ciphertext, ciphertext.rpartition(":")[2]):
+        if sent:
+            body = body.replace(sent.encode(), b"***")
     text = body.decode("utf-8", "replace")
     try:
         match internal_api.parse_json(body):
