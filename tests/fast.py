@@ -26,6 +26,7 @@ SLOW_DIRECTORIES = {
 }
 SLOW_FILES = {
     "cli/test_call.py",
+    "cli/test_compare.py",
     "cli/test_escape.py",
     "cli/test_live.py",
     "cli/test_program.py",

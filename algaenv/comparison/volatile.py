@@ -33,6 +33,8 @@ _DURATIONS = frozenset(
         "latencyms", "uptime",
     }
 )  # fmt: skip
+VOLATILE_KEYS = _IDS | _DURATIONS
+"""Keys of JSON in lower case, without hyphens and underscores, whose values may differ."""
 _DAY = 86_400.0
 
 VOLATILE_HEADERS = frozenset(

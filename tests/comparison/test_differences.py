@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
@@ -10,8 +11,17 @@ import pytest
 
 from algaenv.comparison.choice import CHANGES, CUT, PARAMETERS, declared_calls, recorded_calls
 from algaenv.comparison.differences import MOST, differences
-from algaenv.comparison.volatile import Ignored, rule_problem, stable_text
+from algaenv.comparison.volatile import (
+    HOST_CALL,
+    TOLD_HEADERS,
+    VOLATILE_HEADERS,
+    VOLATILE_KEYS,
+    Ignored,
+    rule_problem,
+    stable_text,
+)
 from algaenv.model.comparison import Answer, Call, Difference, LeftOut
+from tests.docs.pages import read
 
 ID, OTHER_ID = "0b3c1f52-6a0c-4a63-9b0f-8a9f2c7b1d11", "9e2d7c1a-1111-5222-8333-444455556666"
 
@@ -166,6 +176,14 @@ def test_there_is_an_end_to_what_is_listed_and_to_what_nests() -> None:
         answer(deep.replace("{}", "1").encode()), answer(deep.replace("{}", "2").encode())
     )
     assert only.at == "/0" * 900
+
+
+def test_the_rules_are_documented() -> None:
+    _, _, section = read("docs/reference/commands.md").partition("### What is compared")
+    section, _, _ = section.partition("### A file of calls")
+    words = set(re.findall(r"`([^`]+)`", section))
+    assert words >= VOLATILE_HEADERS | set(TOLD_HEADERS) | {HOST_CALL}
+    assert {word.lower() for word in words} >= VOLATILE_KEYS
 
 
 def test_words_around_what_is_volatile_stay() -> None:
