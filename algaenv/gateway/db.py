@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, LiteralString
 
+from algaenv.gateway.javascript import parse_json
+
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
     from psycopg_pool import AsyncConnectionPool
@@ -50,6 +52,9 @@ def create_pool(url: str) -> Pool:
             await pool.drain()
             raise
 
+    async def configure(connection: AsyncConnection[dict[str, Any]]) -> None:
+        read_json(connection)
+
     pool = AsyncConnectionPool(
         url,
         connection_class=AsyncConnection[dict[str, Any]],
@@ -57,6 +62,7 @@ def create_pool(url: str) -> Pool:
         max_size=MAX_CONNECTIONS,
         timeout=CONNECT_SECONDS,
         check=check,
+        configure=configure,
         open=False,
         name="gateway",
         kwargs={
@@ -71,6 +77,13 @@ def create_pool(url: str) -> Pool:
         },
     )
     return pool
+
+
+def read_json(connection: AsyncConnection[Any]) -> None:
+    """Have JSON in rows read as the product's driver does: every number is a double."""
+    from psycopg.types.json import set_json_loads
+
+    set_json_loads(parse_json, connection)
 
 
 @asynccontextmanager

@@ -1,0 +1,198 @@
+"""Values as JavaScript reads, converts and writes them, because the product is written in it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from base64 import b64decode
+from contextlib import suppress
+from datetime import UTC, datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, NoReturn
+
+WHITE = "\t\n\v\f\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+"""What counts as white space, as a class of a regular expression has it."""
+
+_EXACT_DIGITS = 15
+"""So many digits are the same number in a double."""
+_LARGEST_PLAIN = 1e21
+"""From here on integers are written with an exponent."""
+_LARGEST_EXPONENT = 21
+_SMALLEST_EXPONENT = -6
+
+_ENDS = re.compile(rf"\A[{WHITE}]+|[{WHITE}]+\Z")
+_DECIMAL = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
+_PREFIXED = re.compile(r"0(?:[xX][0-9a-fA-F]+|[oO][0-7]+|[bB][01]+)")
+_BASES = {"x": 16, "o": 8, "b": 2}
+_SPELLED_OTHERWISE = re.compile(r"[0-9](?:\.0\b|e[+-])")
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9]+(?:\.[0-9]+(?:e[+-]?[0-9]+)?|e[+-]?[0-9]+)')
+
+
+def parse_json(text: bytes | str) -> Any:
+    """The value; every number is the nearest double, integral ones are ints. Raises ValueError.
+
+    Bytes that are no UTF-8 are replaced, and a mark at the beginning is left out.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8-sig", "replace")
+    return json.loads(text, parse_int=_integer, parse_float=_number, parse_constant=_refuse)
+
+
+def dump_json(value: object) -> bytes:
+    """Compact UTF-8. Raises UnicodeEncodeError for half a surrogate pair."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if _SPELLED_OTHERWISE.search(text):
+        text = _TOKEN.sub(_spell_token, text)
+    return text.encode()
+
+
+def _spell_token(match: re.Match[str]) -> str:
+    token = match[0]
+    return token if token.startswith('"') else number_text(float(token))
+
+
+def _integer(text: str) -> int | float | None:
+    return int(text) if len(text) <= _EXACT_DIGITS else _number(text)
+
+
+def _number(text: str) -> int | float | None:
+    value = float(text)
+    if math.isinf(value):
+        return None
+    if value.is_integer() and abs(value) < _LARGEST_PLAIN:
+        return int(number_text(value))
+    return value
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def number_text(value: float) -> str:
+    """A number as text: `1`, `1e-7`, `1e+21`."""
+    number = float(value)
+    if not math.isfinite(number):
+        return "NaN" if math.isnan(number) else f"{'-' * (number < 0)}Infinity"
+    if number == 0:
+        return "0"
+    sign, digits, exponent = Decimal(repr(number)).as_tuple()
+    text = "".join(map(str, digits))
+    # Where the point is, counted from the first digit.
+    point = len(text) + int(exponent)
+    text = text.rstrip("0")
+    if point > _LARGEST_EXPONENT or point <= _SMALLEST_EXPONENT:
+        rest = f".{text[1:]}" if text[1:] else ""
+        text = f"{text[0]}{rest}e{point - 1:+}"
+    elif point <= 0:
+        text = f"0.{'0' * -point}{text}"
+    elif point >= len(text):
+        text = text.ljust(point, "0")
+    else:
+        text = f"{text[:point]}.{text[point:]}"
+    return "-" * sign + text
+
+
+def to_text(value: object) -> str:
+    """What `String` makes of a value of JSON."""
+    match value:
+        case str():
+            return value
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return number_text(value)
+        case list():
+            return ",".join("" if it is None else to_text(it) for it in value)
+        case _:
+            return "[object Object]"
+
+
+def to_number(value: object) -> float:
+    """What `Number` makes of a value of JSON; NaN where it makes none."""
+    match value:
+        case None:
+            return 0.0
+        case int() | float():
+            return float(value)
+        case str():
+            return _text_to_number(trim(value))
+        case list():
+            return to_number(to_text(value))
+        case _:
+            return math.nan
+
+
+def _text_to_number(text: str) -> float:
+    if not text:
+        return 0.0
+    if _PREFIXED.fullmatch(text):
+        whole = int(text[2:], _BASES[text[1].lower()])
+        return float(whole) if whole.bit_length() <= 1_000 else math.inf
+    return float(text) if _DECIMAL.fullmatch(text) else math.nan
+
+
+def is_true(value: object) -> bool:
+    """What `Boolean` makes of a value of JSON."""
+    return isinstance(value, list | dict) or bool(value)
+
+
+def round_half_up(value: float) -> int:
+    """What `Math.round` makes of a number."""
+    return math.floor(Fraction(value) + Fraction(1, 2))
+
+
+def trim(text: str) -> str:
+    """Without white space at both ends."""
+    return _ENDS.sub("", text)
+
+
+def utf16_length(text: str) -> int:
+    """The length of a text in UTF-16 code units."""
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def iso_timestamp(moment: datetime | None) -> str | None:
+    """ISO 8601 in UTC with milliseconds and `Z`; None stays None."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+_ARRAY_INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
+_MAX_ARRAY_INDEX = 2**32 - 2
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+_NO_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
+_URL_SAFE = str.maketrans("-_", "+/")
+
+
+def stringify(value: object) -> str:
+    """What `JSON.stringify` makes of a value that `parse_json` read."""
+    text = json.dumps(_in_order(value), ensure_ascii=False, separators=(",", ":"))
+    if _SPELLED_OTHERWISE.search(text):
+        text = _TOKEN.sub(_spell_token, text)
+    return _HALF_PAIR.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+
+
+def _in_order(value: object) -> object:
+    """Keys that are indices of an array come first, by size."""
+    if isinstance(value, list):
+        return [_in_order(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    indices = [it for it in value if _ARRAY_INDEX.fullmatch(it) and int(it) <= _MAX_ARRAY_INDEX]
+    names = dict.fromkeys([*sorted(indices, key=int), *value])
+    return {name: _in_order(value[name]) for name in names}
+
+
+def decode_base64(text: str) -> bytes:
+    """What `Buffer.from` makes of base64: what is no digit is passed over, and `=` ends it."""
+    with suppress(ValueError):
+        return b64decode(text, validate=True)
+    digits = _NO_BASE64.sub("", text.partition("=")[0].translate(_URL_SAFE))
+    if len(digits) % 4 == 1:
+        digits = digits[:-1]
+    return b64decode(digits + "=" * (-len(digits) % 4))
