@@ -101,7 +101,11 @@ def create_app(config: GatewayConfig, events: EventBus | None = None) -> ASGIApp
     served = Starlette(
         routes=[
             *(PrefixRoute(rules.prefix, ExtensionProxy(state, limit, rules)) for rules in gateways),
-            Route("/api/ext-debug/stream", DebugStreamEndpoint(state, redis).respond),
+            Route(
+                "/api/ext-debug/stream",
+                DebugStreamEndpoint(state, redis).respond,
+                methods=["GET", "POST"],
+            ),
             Route("/algaenv/events", EventStream(events).respond),
             PrefixRoute("/runner/", request_response(runner.respond), methods=("GET", "HEAD")),
             Route("/healthz", health.healthz),

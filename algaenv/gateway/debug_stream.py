@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from algaenv.gateway.events import sse_response
+from algaenv.gateway.events import SSE_ID, sse_response
+from algaenv.gateway.javascript import iso_timestamp, parse_json, trim
 from algaenv.gateway.policy import unknown_user
 from algaenv.gateway.responses import json_response
 from algaenv.gateway.settings import MAX_TAIL
 from algaenv.gateway.state import AppState
 from algaenv.serving.redis_client import NoRedis, RedisClient
+from algaenv.serving.request_limits import (
+    BodyTooLarge,
+    BodyTooSlow,
+    body_timeout_response,
+    read_body,
+)
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -21,12 +31,36 @@ if TYPE_CHECKING:
 _UNAVAILABLE = {"error": "debug_stream_unavailable"}
 _BLOCK_MS = 1_000
 _BATCH_SIZE = 100
-_FILTERS = {"installId": "install", "requestId": "request"}
+_MAX_BODY_BYTES = 64 * 1024
+_FIRST = "0"
+_ENTRY_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
+_FIELDS = {
+    "installId": "install",
+    "requestId": "request",
+    "versionId": "version",
+    "contentHash": "content_hash",
+}
+"""Those of an event that are not there when the entry does not have them."""
+_FILTERS = ("installId", "requestId")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which entries, and what stands for fields that one does not have."""
+
+    key: str
+    extension: str
+    tenant: str
+    filters: Mapping[str, str]
+    """Name of an event's field → its value in lower case."""
 
 
 class DebugStreamEndpoint:
-    """Answers with the entries of one extension; `installId` and `requestId` narrow them, and
-    `tail` is how many of the past come first."""
+    """Answers with the entries of one extension; `installId` and `requestId` narrow them.
+
+    GET goes on for ever, after as many entries of the past as `tail` says. POST answers with those
+    after `lastId` of its body.
+    """
 
     def __init__(self, state: AppState, redis: RedisClient) -> None:
         self._state = state
@@ -37,43 +71,55 @@ class DebugStreamEndpoint:
         import redis
 
         state, query = self._state, request.query_params
+        extension = query.get("extensionId", "")
+        if not extension:
+            return json_response(400, {"error": "extensionId is required"})
         user = state.users.select(request.headers, query, request.cookies)
         if user is None:
             return json_response(401, unknown_user(state.users.all).body)
         allowed = user.permissions | state.settings.checks_off
         if user.is_client or "extension:read" not in allowed:
-            return json_response(403, {"error": "forbidden"})
-        extension = query.get("extensionId", "").strip()
-        if not extension or "\0" in extension:
-            return json_response(400, {"error": "extensionId is required"})
-        tenant = state.config.tenant
-        if query.get("tenantId", tenant).strip().lower() != tenant:
-            return json_response(403, {"error": "tenant_mismatch"})
+            return json_response(403, {"error": "Forbidden"})
         settings = state.config.debug_stream
         if settings is None:
             return json_response(503, _UNAVAILABLE)
-        found = await state.installs.find(extension)
-        named = found.registry_id if found else extension
         try:
             client = self._redis.client()
             await client.ping()
         except (NoRedis, redis.RedisError, OSError):
             return json_response(503, _UNAVAILABLE)
-        wanted = {_FILTERS[name]: query[name] for name in _FILTERS if query.get(name)}
-        key = f"{settings.prefix}{tenant}:{named}".lower()
-        return sse_response(self._entries(client, key, wanted, _tail(query, settings.tail)))
+        tenant = query.get("tenantId") or state.config.tenant
+        wanted = _Wanted(
+            f"{settings.prefix}{tenant}:{extension}".lower(),
+            extension,
+            tenant,
+            {name: it.lower() for name in _FILTERS if (it := trim(query.get(name, "")))},
+        )
+        if request.method == "POST":
+            try:
+                body = await read_body(request, _MAX_BODY_BYTES)
+            except BodyTooLarge:
+                return json_response(413, {"error": "payload_too_large"})
+            except BodyTooSlow:
+                return body_timeout_response()
+            return await _poll(client, wanted, body)
+        last = request.headers.get("last-event-id", "")
+        tail = _tail(query, settings.tail)
+        return sse_response(self._entries(client, wanted, tail, last))
 
     async def _entries(
-        self, client: Redis, key: str, wanted: Mapping[str, str], tail: int
+        self, client: Redis, wanted: _Wanted, tail: int, last: str
     ) -> AsyncIterator[dict[str, object]]:
         import redis
 
+        key = wanted.key
         try:
-            past: Any = await client.xrevrange(key, count=max(tail, 1))
-            last = past[0][0] if past else b"0-0"
-            for entry in reversed(past[:tail]):
-                if event := _event(entry, wanted):
-                    yield event
+            if not _ENTRY_ID.fullmatch(last):
+                past: Any = await client.xrevrange(key, count=max(tail, 1))
+                last = past[0][0] if past else _FIRST
+                for entry in reversed(past[:tail]):
+                    if event := _event(entry, wanted):
+                        yield event
             while not self._state.events.closed:
                 found: Any = await client.xread({key: last}, count=_BATCH_SIZE, block=_BLOCK_MS)
                 for entry in found[0][1] if found else ():
@@ -85,17 +131,55 @@ class DebugStreamEndpoint:
             return
 
 
+async def _poll(client: Redis, wanted: _Wanted, body: bytes) -> Response:
+    """Those after `lastId` of the body, a hundred at most."""
+    import redis
+
+    try:
+        given: Any = parse_json(body)
+    except (ValueError, RecursionError):
+        given = {}
+    last = given.get("lastId") if isinstance(given, dict) else None
+    last = last or _FIRST
+    try:
+        if given is None or not isinstance(last, str):
+            raise redis.DataError
+        found: Any = await client.xread({wanted.key: last}, count=_BATCH_SIZE)
+    except (redis.RedisError, OSError):
+        return json_response(500, {"error": "Internal error"})
+    events = []
+    for entry in found[0][1] if found else ():
+        last = max(last, _text(entry[0]))
+        if event := _event(entry, wanted):
+            del event[SSE_ID]
+            events.append(event)
+    return json_response(200, {"events": events, "lastId": last})
+
+
 def _tail(query: Mapping[str, str], usual: int) -> int:
     text = query.get("tail", "")
     return min(int(text), MAX_TAIL) if text.isascii() and text.isdigit() else usual
 
 
-def _event(entry: Any, wanted: Mapping[str, str]) -> dict[str, object] | None:
+def _event(entry: Any, wanted: _Wanted) -> dict[str, object] | None:
+    """An entry as the product tells it, with its id; None when it is not wanted."""
     id_, fields = entry
     values = {_text(name): _text(value) for name, value in fields.items()}
-    if any(values.get(name) != value for name, value in wanted.items()):
-        return None
-    return {"entry": _text(id_), **values}
+    event: dict[str, object] = {
+        SSE_ID: _text(id_),
+        "ts": values.get("ts") or iso_timestamp(datetime.now(UTC)),
+        "level": values.get("level") or "info",
+        "stream": values.get("stream") or "log",
+        "tenantId": values.get("tenant") or wanted.tenant,
+        "extensionId": values.get("extension") or wanted.extension,
+        **{name: value for name, it in _FIELDS.items() if (value := values.get(it))},
+        "message": values.get("message", ""),
+        "truncated": values.get("truncated") in {"1", "true"},
+    }
+    for name, value in wanted.filters.items():
+        if str(event.get(name, "")).lower() != value:
+            return None
+    return event
 
 
 def _text(value: object) -> str:

@@ -100,14 +100,20 @@ KEEPALIVE_SECONDS = 15.0
 """After so long without an event a comment is sent: it shows that a browser has left."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
-_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+_HEADERS = {
+    "content-type": "text/event-stream",
+    "cache-control": "no-cache, no-transform",
+    "x-accel-buffering": "no",
+}
+
+SSE_ID = "$id"
+"""A key of an event whose text is the id of its message, and which is not sent."""
 
 
 def sse_response(events: AsyncIterator[Mapping[str, object]]) -> Response:
-    """One event a message; a key `id` becomes its id, which browsers repeat when they return."""
-    return StreamingResponse(
-        _encode_events(events), media_type="text/event-stream", headers=_HEADERS
-    )
+    """One event a message; SSE_ID or a number under `id` becomes its id, which browsers repeat when
+    they return."""
+    return StreamingResponse(_encode_events(events), headers=_HEADERS)
 
 
 class EventStream:
@@ -149,5 +155,7 @@ async def _encode_events(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
 
 
 def _message(event: Event) -> bytes:
-    named = f"id: {event['id']}\n" if isinstance(event.get("id"), int) else ""
-    return f"{named}data: {_encode(event)}\n\n".encode(errors="replace")
+    fields = {name: value for name, value in event.items() if name != SSE_ID}
+    id_ = event.get(SSE_ID) or event.get("id")
+    named = f"id: {id_}\n" if SSE_ID in event or isinstance(id_, int) else ""
+    return f"{named}data: {_encode(fields)}\n\n".encode(errors="replace")

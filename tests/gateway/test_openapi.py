@@ -239,7 +239,8 @@ def test_it_does_what_it_says(
         case.validate_response(answer, checks=CONFORMING)
 
     ask()
-    assert min(seen) < 400 or name == "debug-stream", seen
+    # Neither has a Redis here.
+    assert min(seen) < 400 or name in {"debug-stream", "debug-poll"}, seen
 
 
 def lead(case: Case[Any], name: str, there: There, *, everywhere: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -70,15 +71,19 @@ def test_no_redis(start: Start, hello: Extension, route_prefix: str, given: bool
 @contextmanager
 def _stream(service: Gateway, query: str, **headers: str) -> Iterator[Any]:
     with closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)) as link:
-        link.request("GET", f"/api/ext-debug/stream{query}", headers=headers)
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        link.request("GET", f"/api/ext-debug/stream{query}", headers=sent)
         yield link.getresponse()
 
 
-def _next(answer: Any) -> dict[str, str]:
+def _next(answer: Any) -> dict[str, Any]:
+    entry = b""
     while line := answer.readline():
+        if line.startswith(b"id: "):
+            entry = line[4:].strip()
         if line.startswith(b"data: "):
-            found: dict[str, str] = json.loads(line[6:])
-            return found
+            found: dict[str, Any] = json.loads(line[6:])
+            return {**found, "entry": entry.decode()}
     raise AssertionError("the stream ended")
 
 
@@ -91,10 +96,13 @@ def test_debug_stream(start: Start, hello: Extension, redis: Server) -> None:
             client.xadd(key, {"level": "info", "message": message, **fields})
 
     say("past")
-    with _stream(service, f"?extensionId={hello.slug}&tenantId={OZ.upper()}") as answer:
+    url = f"?extensionId={hello.registry.upper()}&tenantId={OZ.upper()}"
+    with _stream(service, url) as answer:
         assert answer.status == 200
-        assert answer.headers["content-type"].startswith("text/event-stream")
-        assert _next(answer)["message"] == "past"
+        assert answer.headers["content-type"] == "text/event-stream"
+        assert answer.headers["cache-control"] == "no-cache, no-transform"
+        past = _next(answer)
+        assert past["message"] == "past"
         say("now")
         assert _next(answer)["message"] == "now"
     few = start(
@@ -104,11 +112,83 @@ def test_debug_stream(start: Start, hello: Extension, redis: Server) -> None:
     )
     with _stream(few, f"?extensionId={hello.registry}") as answer:
         assert _next(answer)["message"] == "now"
-    with _stream(service, f"?extensionId={hello.registry}&tail=0&requestId=r2") as answer:
+    with _stream(few, f"?extensionId={hello.registry}", last_event_id=past["entry"]) as answer:
+        assert _next(answer)["message"] == "now"
+    with _stream(service, f"?extensionId={hello.registry}&tail=0&requestId=%20R2") as answer:
         assert answer.readline()
         say("no", request="r1")
         say("yes", request="r2")
         assert _next(answer)["message"] == "yes"
+
+
+def test_events_of_the_debug_stream(start: Start, hello: Extension, redis: Server) -> None:
+    service = start(RUNNER_DEBUG_REDIS_URL=redis.url)
+    whole = {
+        "ts": "2030-01-01T00:00:00.000Z",
+        "level": "error",
+        "stream": "stderr",
+        "tenant": "t",
+        "extension": "e",
+        "install": "I",
+        "request": "R",
+        "version": "v",
+        "content_hash": "sha256:0",
+        "message": "m",
+        "truncated": "1",
+        "more": "x",
+    }
+    with closing(redis.client()) as client:
+        for fields in (whole, {"message": "bare", "truncated": "0"}):
+            client.xadd(f"ext-debug:{OZ}:{hello.registry}", fields)
+    with _stream(service, f"?extensionId={hello.registry}") as answer:
+        first, second = _next(answer), _next(answer)
+    assert first.pop("entry")
+    assert first == {
+        "ts": "2030-01-01T00:00:00.000Z",
+        "level": "error",
+        "stream": "stderr",
+        "tenantId": "t",
+        "extensionId": "e",
+        "installId": "I",
+        "requestId": "R",
+        "versionId": "v",
+        "contentHash": "sha256:0",
+        "message": "m",
+        "truncated": True,
+    }
+    assert second.pop("entry")
+    assert re.fullmatch(r"[0-9-]{10}T[0-9:]{8}\.[0-9]{3}Z", second.pop("ts"))
+    assert second == {
+        "level": "info",
+        "stream": "log",
+        "tenantId": OZ,
+        "extensionId": hello.registry,
+        "message": "bare",
+        "truncated": False,
+    }
+
+
+def test_the_debug_stream_is_polled(start: Start, hello: Extension, redis: Server) -> None:
+    service = start(RUNNER_DEBUG_REDIS_URL=redis.url)
+    url = f"/api/ext-debug/stream?extensionId={hello.registry}"
+    assert service.call(url, b"").json == {"events": [], "lastId": "0"}
+    with closing(redis.client()) as client:
+        for number in range(120):
+            client.xadd(f"ext-debug:{OZ}:{hello.registry}", {"message": str(number)})
+    answer = service.call(url, b"no JSON").json
+    assert [it["message"] for it in answer["events"]] == [str(it) for it in range(100)]
+    body = json.dumps({"lastId": answer["lastId"]}).encode()
+    answer = service.call(url, body).json
+    assert len(answer["events"]) == 20
+    body = json.dumps({"lastId": answer["lastId"]}).encode()
+    assert service.call(url, body).json == {"events": [], "lastId": answer["lastId"]}
+    assert len(service.call(f"{url}&requestId=x", b"[]").json["events"]) == 0
+    for wrong in (b"null", b'{"lastId": 5}', b'{"lastId": "x"}'):
+        answer = service.call(url, wrong)
+        assert (answer.status, answer.json) == (500, {"error": "Internal error"})
+    in_body = json.dumps({"extensionId": hello.registry}).encode()
+    assert service.call("/api/ext-debug/stream", in_body).status == 400
+    assert service.call(url, b"x" * 70_000).status == 413
 
 
 def test_debug_stream_refusals(start: Start, hello: Extension, redis: Server) -> None:
@@ -116,10 +196,13 @@ def test_debug_stream_refusals(start: Start, hello: Extension, redis: Server) ->
     service = start({"users": users}, RUNNER_DEBUG_REDIS_URL=redis.url)
     url = f"/api/ext-debug/stream?extensionId={hello.registry}"
     assert service.call(url, x_algaenv_user="who").status == 401
-    assert service.call(url, x_algaenv_user="none").status == 403
-    assert service.call(url, x_algaenv_user="portal").status == 403
-    assert service.call(f"{url}&tenantId=other").status == 403
-    assert service.call("/api/ext-debug/stream").status == 400
+    for user in ("none", "portal"):
+        answer = service.call(url, x_algaenv_user=user)
+        assert (answer.status, answer.json) == (403, {"error": "Forbidden"})
+    assert service.call(url, b"", x_algaenv_user="none").status == 403
+    for query in ("", "?extensionId="):
+        answer = service.call(f"/api/ext-debug/stream{query}", x_algaenv_user="who")
+        assert (answer.status, answer.json) == (400, {"error": "extensionId is required"})
     redis.stop()
     assert service.call(url).status == 503
     assert start().call(url).status == 503

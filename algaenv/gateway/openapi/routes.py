@@ -274,30 +274,51 @@ def _events() -> Json:
 
 def _debug_stream() -> Json:
     parameters = [
-        parameter("query", "extensionId", "Registry id, install id or slug.", required=True),
-        parameter("query", "tenantId", "If there, the tenant of the session."),
-        parameter("query", "installId", "Only what this install says."),
-        parameter("query", "requestId", "Only what is said during this call."),
-        parameter("query", "tail", f"Entries of the past; {DEFAULT_TAIL}, at most {MAX_TAIL}."),
+        parameter("query", "extensionId", "Registry id, in any case.", required=True),
+        parameter("query", "tenantId", "Else the tenant of the session."),
+        parameter("query", "installId", "Only what this install says, in any case."),
+        parameter("query", "requestId", "Only what is said during this call, in any case."),
         *USERS,
+    ]
+    reading = [
+        parameter("query", "tail", f"Entries of the past; {DEFAULT_TAIL}, at most {MAX_TAIL}."),
+        parameter("header", "last-event-id", "The entry to go on from, as browsers send it."),
     ]
 
     def error(text: str, *words: str) -> Json:
         return json_response(text, object_of({"error": enum_of(words)}))
 
-    found = _get(
-        "debug-stream",
-        "What guests log",
-        {
-            "200": response("Does not end.", {_STREAM: STRING}),
-            "400": error("No extension.", "extensionId is required"),
-            "401": error("No user has this name.", "Unauthorized"),
-            "503": error("No Redis answers.", "debug_stream_unavailable"),
-        },
-        parameters=parameters,
-    )
-    found["get"]["responses"]["403"] = forbidden_response("forbidden", "tenant_mismatch")
-    return found
+    refusals = {
+        "400": error("No extension.", "extensionId is required"),
+        "401": error("No user has this name.", "Unauthorized"),
+        "403": forbidden_response("Forbidden"),
+        "503": error("No Redis answers.", "debug_stream_unavailable"),
+    }
+    last = {"lastId": {"type": ["string", "null"], "description": "The last entry known."}}
+    body = {"content": {"application/json": {"schema": {"type": "object", "properties": last}}}}
+    events = object_of({"events": array_of({"type": "object"}), "lastId": STRING})
+    return {
+        "get": operation(
+            "debug-stream",
+            "What guests log",
+            "own",
+            {"200": response("Does not end.", {_STREAM: STRING}), **refusals},
+            parameters=[*parameters, *reading],
+        ),
+        "post": operation(
+            "debug-poll",
+            "What guests have logged since",
+            "own",
+            {
+                "200": json_response("A hundred at most, oldest first.", events),
+                **refusals,
+                "413": error("The body is too large.", "payload_too_large"),
+                "500": error("`lastId` is none.", "Internal error"),
+            },
+            parameters=parameters,
+            requestBody=body,
+        ),
+    }
 
 
 def _invoices() -> Json:

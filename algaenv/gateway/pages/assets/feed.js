@@ -41,9 +41,9 @@ export function followGuest(extension, observer, panel, unheard) {
     source.addEventListener("error", () => {
       unheard.hidden = source.readyState !== EventSource.CLOSED;
     });
-    source.addEventListener("message", ({ data }) => {
+    source.addEventListener("message", ({ data, lastEventId }) => {
       const line = JSON.parse(data);
-      const [moment, number] = line.entry.split("-").map(Number);
+      const [moment, number] = lastEventId.split("-").map(Number);
       if (last && (moment < last[0] || (moment === last[0] && number <= last[1]))) return;
       last = [moment, number];
       panel.add({
