@@ -157,7 +157,10 @@ def test_what_the_product_does_not_do_is_told(site: Site, page: Page) -> None:
             "say('resize', { height: 'tall' })": "height-no-number",
             "parent.postMessage({ type: 'ready' }, '*')": "no-envelope",
             "say('apiproxy', { route: '/echo' })": "no-request-id",
-            "say('apiproxy', { route: 'echo' }, { request_id: 1 })": "route-without-slash",
+            "say('apiproxy', { route: '/', method: 'HEAD' }, { request_id: 1 })": "method-unknown",
+            "say('apiproxy', { route: '/', method: 'GET', body: 'AA==' }, { request_id: 1 })": (
+                "body-of-get"
+            ),
             "say('apiproxy', { route: '/../../internal/x' }, { request_id: 1 })": "route-escapes",
         },
         {"say('getToken', {})": "session", "parent.postMessage('hello', '*')": "no-envelope"},

@@ -18,7 +18,7 @@ export const ADVICE = {
     'Send {alga: true, version: "1", type, payload}.',
   ],
   "no-request-id": [
-    "A call has no `request_id`, so its answer cannot be told from others.",
+    "A call has no `request_id`. The product's host passes it over, and nothing answers.",
     "Send a new request_id with each apiproxy message.",
   ],
   "height-no-number": [
@@ -33,9 +33,13 @@ export const ADVICE = {
     "A call took more than 15 s. The product's SDK for pages gives up by then, though the gateway waits for 30 s.",
     "Answer at once and let the page ask again.",
   ],
-  "route-without-slash": [
-    "The route of a call has no slash in front. The product puts it right behind the extension's id, which finds nothing.",
-    "Begin the route with a slash.",
+  "method-unknown": [
+    "A call names a method that the product's host does not call. It passes the call over, and nothing answers.",
+    "Use GET, POST, PUT, PATCH or DELETE, without blanks around it.",
+  ],
+  "body-of-get": [
+    "A call with GET has a body. The product's host leaves it out.",
+    "Put it into the query, or use another method.",
   ],
   "route-escapes": [
     "The route of a call leads out of the extension's own calls. It was not sent.",

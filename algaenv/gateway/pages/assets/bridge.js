@@ -15,6 +15,7 @@
  * }} Listener
  */
 
+const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 const LOWEST = 100;
 const HIGHEST = 4000;
 /** The product's SDK for pages stops waiting then; the gateway goes on for longer. */
@@ -40,6 +41,7 @@ export class Bridge {
     if (source !== this.frame.contentWindow) return;
     if (origin !== this.origin) return this.listener.note("other-origin", origin);
     this.listener.message("in", data);
+    if (data === null || typeof data !== "object") return this.listener.note("no-envelope");
     if (data?.alga !== true || data.version !== "1") this.listener.note("no-envelope");
     switch (data?.type) {
       case "ready":
@@ -72,10 +74,11 @@ export class Bridge {
     this.listener.message("out", message);
   }
 
-  /** @param {unknown} height */
-  resize(height) {
-    if (typeof height !== "number" || !Number.isFinite(height)) {
-      return this.listener.note("height-no-number", String(height));
+  /** @param {unknown} given what stands for a number is one, as in the product */
+  resize(given) {
+    const height = Math.floor(Number(given));
+    if (!Number.isFinite(height)) {
+      return this.listener.note("height-no-number", String(given));
     }
     if (height > HIGHEST) this.listener.note("height-clamped", `${height} px`);
     this.listener.resize(Math.min(HIGHEST, Math.max(LOWEST, height)));
@@ -83,14 +86,16 @@ export class Bridge {
 
   /** @param {{request_id?: unknown, payload?: {route?: unknown, method?: unknown, body?: unknown}}} message */
   async proxy({ request_id: request, payload }) {
-    const { route, method = "POST", body } = payload ?? {};
-    if (request === undefined) this.listener.note("no-request-id", String(route));
+    const { route, method: named, body } = payload ?? {};
+    if (!request) return this.listener.note("no-request-id", String(route));
+    const method = methodOf(named);
+    if (!method) return this.listener.note("method-unknown", String(named));
     const began = performance.now();
     /** @type {Call} */
     const call = {
       id: null,
-      method: String(method || "POST"),
-      route: String(route),
+      method,
+      route: String(route || "/"),
       status: null,
       ms: 0,
       sent: "",
@@ -99,6 +104,7 @@ export class Bridge {
     };
     let answer;
     try {
+      if (route && typeof route !== "string") throw new Error("the route is no text");
       answer = await this.ask(call, body);
     } catch (error) {
       answer = { error: error instanceof Error ? error.message : String(error) };
@@ -117,13 +123,17 @@ export class Bridge {
    * @returns {Promise<{body: string} | {error: string}>}
    */
   async ask(call, body) {
-    const address = new URL(this.root + call.route, window.location.origin);
+    const slash = call.route.startsWith("/") ? "" : "/";
+    const address = new URL(this.root + slash + call.route, window.location.origin);
     if (!address.pathname.startsWith("/api/ext-proxy/")) {
       this.listener.note("route-escapes", call.route);
       throw new Error("Proxy error 404: ");
     }
-    if (!call.route.startsWith("/")) this.listener.note("route-without-slash", call.route);
-    const bytes = body ? fromBase64(String(body)) : undefined;
+    let bytes = body ? fromBase64(String(body)) : undefined;
+    if (bytes && call.method === "GET") {
+      this.listener.note("body-of-get", call.route);
+      bytes = undefined;
+    }
     if (bytes) call.sent = preview(bytes);
     const response = await fetch(address, {
       method: call.method,
@@ -142,6 +152,15 @@ export class Bridge {
       ? { body: toBase64(content) }
       : { error: `Proxy error ${response.status}: ${new TextDecoder().decode(content)}` };
   }
+}
+
+/**
+ * The method of a call, as the product's host reads it; nothing for one that it does not call.
+ * @param {unknown} named
+ */
+function methodOf(named) {
+  if (typeof named !== "string" || !named.trim()) return "POST";
+  return METHODS.find((it) => it === named.toUpperCase());
 }
 
 /**
