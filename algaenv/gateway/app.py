@@ -23,7 +23,7 @@ from uvicorn.config import Config
 from uvicorn.server import Server
 
 from algaenv import __version__
-from algaenv.gateway import apis, openapi, pages
+from algaenv.gateway import apis, openapi, page_proxy, pages
 from algaenv.gateway.access_log import AccessRecord, TextFormatter, write_record
 from algaenv.gateway.audit import AuditLog
 from algaenv.gateway.db import create_pool
@@ -107,7 +107,10 @@ def create_app(config: GatewayConfig, events: EventBus | None = None) -> ASGIApp
                 methods=["GET", "POST"],
             ),
             Route("/algaenv/events", EventStream(events).respond),
-            PrefixRoute("/runner/", request_response(runner.respond), methods=("GET", "HEAD")),
+            Route(page_proxy.ROOT, runner.respond),
+            PrefixRoute(
+                page_proxy.PREFIX, request_response(runner.respond), methods=("GET", "HEAD")
+            ),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             openapi.route(),

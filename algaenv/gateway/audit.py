@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     from algaenv.gateway.users import User
 
 _FIRST_ERROR_STATUS = 400
-_MAX_TEXT = 2_000
-"""Characters kept of a path or an error."""
+_BAD_GATEWAY = 502
+_MAX_PATH = 2_000
+"""Characters kept of a path."""
+MAX_REQUEST_ID = 255
+"""Characters that the column takes."""
 CLOSE_SECONDS = 3.0
 _ENDS_SECONDS = 0.1
 """How long the end of a call may wait for others to be written with."""
@@ -86,7 +89,7 @@ class AuditEntry:
                 "method": self.method,
                 "path": _json_safe(self.path),
                 "endpoint_template": self.endpoint.path,
-                "principal_kind": self.user.type,
+                "principal_kind": "client" if self.user.is_client else "msp",
                 "user_id": self.user.id,
             },
         }
@@ -112,15 +115,18 @@ class AuditLog:
         await written
 
     def end(
-        self, entry: AuditEntry, outcome: RunnerOutcome | None, *, status: int, ms: float
+        self, entry: AuditEntry, outcome: RunnerOutcome | None, *, usable: bool, ms: float
     ) -> None:
-        """Queue the result: `status` went to the caller, after `ms` milliseconds."""
-        word, error = _outcome(outcome)
+        """Queue the result, after `ms` milliseconds; what a handler answers may not be usable."""
+        word, error, status = _outcome(outcome, usable=usable)
+        metrics = (
+            {"duration_ms": ms} if status is None else {"http_status": status, "duration_ms": ms}
+        )
         row: dict[str, object] = {
             "id": entry.id,
             "status": word,
-            "error": None if error is None else _json_safe(error),
-            "metrics": {"http_status": status, "duration_ms": ms},
+            "error": error,
+            "metrics": metrics,
         }
         self._ending.append((time.monotonic(), row))
         if self._end_writer is None:
@@ -177,22 +183,26 @@ class AuditLog:
         await query(self._pool, statement, {"rows": json.dumps(rows)})
 
 
-def _outcome(outcome: RunnerOutcome | None) -> tuple[str, str | None]:
-    """The word of the row, and the error beside it; None is a call that never went out."""
+def _outcome(outcome: RunnerOutcome | None, *, usable: bool) -> tuple[str, str | None, int | None]:
+    """Word and error of the row, and the status; None is a call that never went out."""
     match outcome:
         case None:
-            return "policy_denied", None
-        case HandlerResult(status=status, error=error):
-            return ("error" if error is not None or status >= _FIRST_ERROR_STATUS else "ok"), error
+            return "policy_denied", None, None
+        case HandlerResult() if not usable:
+            return "error", "runner_error", _BAD_GATEWAY
+        case HandlerResult(status=status) if status >= _FIRST_ERROR_STATUS:
+            return "upstream_error", "extension_error_status", status
+        case HandlerResult(status=status):
+            return "ok", None, status
         case RunnerTimedOut():
-            return "timeout", "the runner did not answer in time"
-        case RunnerRefused(status=status, text=text):
-            return "upstream_error", f"the runner answered {status}: {text}"
-        case RunnerUnreachable(reason=reason):
-            return "upstream_error", reason
+            return "timeout", "timeout", _BAD_GATEWAY
+        case RunnerRefused(audit_error=error, audit_status=status):
+            return "error", error, status
+        case RunnerUnreachable():
+            return "error", "runner_error", _BAD_GATEWAY
 
 
 def _json_safe(text: str) -> str:
     """JSON of PostgreSQL holds neither U+0000 nor halves of surrogate pairs."""
-    plain = text[:_MAX_TEXT].replace("\0", "\N{REPLACEMENT CHARACTER}")
+    plain = text[:_MAX_PATH].replace("\0", "\N{REPLACEMENT CHARACTER}")
     return plain.encode(errors="replace").decode()

@@ -26,7 +26,6 @@ from algaenv.gateway.runner_client import (
 from algaenv.gateway.users import User
 from algaenv.serving.access_log import RECORD
 
-_MAX_REQUEST_ID = 200
 _MAX_PATH = 300
 
 
@@ -45,6 +44,10 @@ class CallContext:
     problem: Problem | None = None
     entry: AuditEntry | None = None
     """Its row in the audit, from the moment that one is there."""
+    quirks: list[str] = field(default_factory=list)
+    """Names of the product's faults that show in it."""
+    usable: bool = True
+    """Whether HTTP has what the handler answers."""
 
     def begin(self, events: EventBus) -> None:
         """Publish that the call goes to the runner."""
@@ -83,7 +86,7 @@ class CallContext:
         events.publish(event)
         self._fill_record(scope, outcome)
         if self.entry is not None:
-            audit.end(self.entry, outcome, status=response.status_code, ms=ms)
+            audit.end(self.entry, outcome, usable=self.usable, ms=ms)
 
     def _publish_failure(self, events: EventBus, result: HandlerResult) -> None:
         if (failure := result.failure) is not None:
@@ -122,10 +125,8 @@ class CallContext:
 
 
 def request_id(given: str | None) -> str:
-    """The caller's own, if it can be one; else a new one."""
-    if given and len(given) <= _MAX_REQUEST_ID and given.isascii() and given.isprintable():
-        return given
-    return str(uuid.uuid4())
+    """The caller's own, else a new one."""
+    return given or str(uuid.uuid4())
 
 
 _RUNNER_HINTS = {
@@ -202,3 +203,30 @@ def _refusal(refused: RunnerRefused) -> Problem:
 
 def _sentence(error: str) -> str:
     return error.removeprefix("execute_failed:").strip()
+
+
+def invalid_status(status: int) -> Problem:
+    """The handler's status is none."""
+    return Problem(
+        "gateway-status-invalid",
+        f"cannot pass on the status {status} of the handler: answers have 200 to 599",
+        "answer with a status that exists; one that is no number arrives as 0",
+    )
+
+
+def body_not_allowed(status: int) -> Problem:
+    """The handler's status goes without a body."""
+    return Problem(
+        "gateway-body-not-allowed",
+        f"cannot pass on the body of the handler: an answer with {status} has none",
+        "answer without a body, not even an empty one, or with status 200",
+    )
+
+
+def invalid_header(name: str) -> Problem:
+    """A header of the handler holds what none may."""
+    return Problem(
+        "gateway-header-invalid",
+        f"cannot pass on the header {name} of the handler: no header has such a value",
+        "use one line of Latin-1",
+    )

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 from algaenv.bundle.manifest.capabilities import DEFAULTS, known
 from algaenv.gateway.db import query
+from algaenv.gateway.javascript import iso_timestamp, stringify, trim
 from algaenv.serving.coalesced_reads import CoalescedReads
 
 if TYPE_CHECKING:
@@ -44,17 +45,18 @@ LEFT JOIN LATERAL (
 ) b ON true
 """
 
-_WITH_PRODUCT = (
-    "SELECT p.product_code, x.* FROM (SELECT coalesce((SELECT product_code FROM tenants "
-    "WHERE tenant = %(tenant)s::text::uuid), 'psa') AS product_code) p LEFT JOIN ("
+_WITH_TENANT = (
+    "SELECT coalesce(t.product_code, 'psa') AS product_code, t.client_name AS tenant_name, x.* "
+    "FROM (SELECT %(tenant)s::text::uuid AS id) session "
+    "LEFT JOIN tenants t ON t.tenant = session.id LEFT JOIN ("
 )
 
-SELECT_BY_REFERENCE = f"""{_WITH_PRODUCT}{_SELECT}
+SELECT_BY_REFERENCE = f"""{_WITH_TENANT}{_SELECT}
 WHERE i.tenant_id = %(tenant)s AND (i.id = %(ref)s::uuid OR i.registry_id = %(ref)s::uuid
   OR lower(r.publisher || '.' || r.name) = %(slug)s)
 ORDER BY i.id LIMIT 1) x ON true"""
 
-SELECT_BY_SLUG = f"""{_WITH_PRODUCT}{_SELECT}
+SELECT_BY_SLUG = f"""{_WITH_TENANT}{_SELECT}
 WHERE i.tenant_id = %(tenant)s AND lower(r.publisher || '.' || r.name) = %(slug)s
 ORDER BY i.id LIMIT 1) x ON true"""
 
@@ -148,10 +150,12 @@ class Install:
 
 @dataclass(frozen=True, slots=True)
 class FoundInstall:
-    """What was found under a reference, and the product that the tenant has."""
+    """What was found under a reference, and the product and name of the tenant."""
 
     product: str
     install: Install | None
+    tenant_name: str = ""
+    """Empty without a row of the tenant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +182,10 @@ class Installs:
         return (await self.find_with_product(ref)).install
 
     async def find_with_product(self, ref: str) -> FoundInstall:
-        """The same, with the product of the tenant; calls that come together share what is read.
+        """The same, with what is known of the tenant; calls that come together share what is read.
 
         A UUID of version 1 to 5 may be any of the three, everything else is a slug. Blanks around
-        a UUID break the statement (psycopg.DataError), as they do in the product.
+        a UUID and a NUL break the statement (psycopg.DataError), as they do in the product.
         """
         return await self._reads.get(ref)
 
@@ -189,11 +193,13 @@ class Installs:
         ids = _REFERENCE.fullmatch(ref.strip().lower()) is not None
         rows = await self._rows(
             SELECT_BY_REFERENCE if ids else SELECT_BY_SLUG,
-            {"tenant": self._tenant, "ref": ref, "slug": _without_nul(ref).lower()},
+            {"tenant": self._tenant, "ref": ref, "slug": ref.lower()},
         )
         found = rows[0]
         return FoundInstall(
-            found["product_code"], self._install(found) if found["install_id"] else None
+            found["product_code"],
+            self._install(found) if found["install_id"] else None,
+            found["tenant_name"] or "",
         )
 
     async def get(self, install_id: str) -> Install | None:
@@ -277,7 +283,7 @@ def _install(row: Mapping[str, Any], *, grants_only: bool) -> Install:
         ui=row["ui"] if isinstance(row["ui"], dict) else {},
         granted_caps=granted,
         providers=providers,
-        config=_config(row["config"] if configured else row["install_config"]),
+        config=_config(row["install_config"] if row["config"] is None else row["config"]),
         secret_envelope=_envelope(row),
         config_version=row["config_version"],
         secrets_version=row["secrets_version"],
@@ -289,14 +295,29 @@ def _install(row: Mapping[str, Any], *, grants_only: bool) -> Install:
 
 
 def _endpoints(listed: object) -> tuple[Endpoint, ...]:
+    """One without a path or a handler cannot be called, nor can one of another method."""
     found: list[Endpoint] = []
-    for each in listed if isinstance(listed, list) else ():
+    declared = _parsed(listed)
+    for each in declared if isinstance(declared, list) else ():
         if not isinstance(each, dict):
             continue
-        method, path = each.get("method"), each.get("path")
-        if isinstance(method, str) and isinstance(path, str) and method.upper() in METHODS:
-            found.append(Endpoint(method.upper(), path, str(each.get("handler", ""))))
+        method, path, handler = (each.get(name) for name in ("method", "path", "handler"))
+        if not (isinstance(method, str) and isinstance(path, str) and isinstance(handler, str)):
+            continue
+        method, path = trim(method).upper(), trim(path)
+        if method in METHODS and path and handler:
+            found.append(Endpoint(method, path, handler))
     return tuple(found)
+
+
+def _parsed(value: object) -> Any:
+    """A column of JSON may hold its document as a text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return None
 
 
 def _strings(value: object) -> tuple[str, ...]:
@@ -305,9 +326,12 @@ def _strings(value: object) -> tuple[str, ...]:
 
 def _config(value: object) -> dict[str, str]:
     """The runner takes strings only: null becomes the empty one, all else JSON."""
-    if not isinstance(value, dict):
+    fields = _parsed(value)
+    if isinstance(fields, list):
+        fields = {str(place): each for place, each in enumerate(fields)}
+    if not isinstance(fields, dict):
         return {}
-    return {name: _text(each) for name, each in value.items()}
+    return {name: _text(each) for name, each in fields.items()}
 
 
 def _text(value: object) -> str:
@@ -315,18 +339,18 @@ def _text(value: object) -> str:
         return ""
     if isinstance(value, str):
         return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return stringify(value)
 
 
 def _envelope(row: Mapping[str, Any]) -> dict[str, Any] | None:
-    if row["ciphertext"] is None:
+    if not row["ciphertext"]:
         return None
-    expires: datetime | None = row["secrets_expire"]
-    return {
+    fields = {
         "ciphertext_b64": row["ciphertext"],
         "algorithm": row["algorithm"],
         "key_path": row["transit_key"],
         "mount": row["transit_mount"],
         "version": row["secrets_version"],
-        "expires_at": expires.isoformat() if expires else None,
+        "expires_at": iso_timestamp(row["secrets_expire"]),
     }
+    return {name: value for name, value in fields.items() if value is not None}

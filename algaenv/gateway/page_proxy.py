@@ -21,7 +21,8 @@ from algaenv.gateway.urls import parse_target
 if TYPE_CHECKING:
     import httpx
 
-PREFIX = "/runner/"
+ROOT = "/runner"
+PREFIX = f"{ROOT}/"
 
 _FORWARDED_HEADERS = (
     "accept",
@@ -89,11 +90,14 @@ class PageProxy:
     async def _forward(self, request: Request) -> Response:
         import httpx
 
-        raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
-        found = parse_target(request.scope, PREFIX)
-        if found is None or not found.is_valid or found.ref in {".", ".."}:
+        scope = request.scope
+        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+        if raw == ROOT.encode():
+            raw = PREFIX.encode()
+        found = parse_target({**scope, "raw_path": raw}, PREFIX)
+        if found is None or not (found.is_text and found.is_plain):
             return json_response(404, {"error": "not_found"})
-        query: bytes = request.scope["query_string"]
+        query: bytes = scope["query_string"]
         path = raw[len(PREFIX) - 1 :] + (b"?" + query if query else b"")
         base = httpx.URL(self._url)
         client = await self._outbound.client()

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from algaenv.gateway.installs import EXTENSION_PRODUCT, Endpoint, FoundInstall, Install
+from algaenv.gateway.javascript import trim
 from algaenv.gateway.responses import Problem
 from algaenv.gateway.users import USER_HEADER, User
 
@@ -126,7 +127,8 @@ def authorise(
 
 def match_endpoint(endpoints: Sequence[Endpoint], method: str, path: str) -> Endpoint | None:
     """The first endpoint for this call: same method (HEAD counts as GET) and as many segments,
-    where `:name` takes any that is not empty. A slash at the end does not count."""
+    where one with a colon in front takes any that is not empty. Blanks around the whole path do
+    not count, nor do slashes."""
     wanted = "GET" if method == "HEAD" else method
     segments = _segments(path)
     for endpoint in endpoints:
@@ -137,12 +139,12 @@ def match_endpoint(endpoints: Sequence[Endpoint], method: str, path: str) -> End
 
 
 def _segments(path: str) -> list[str]:
-    return path.strip("/").split("/")
+    return trim(path).strip("/").split("/")
 
 
 def _fits(declared: list[str], actual: list[str]) -> bool:
     return len(declared) == len(actual) and all(
-        bool(segment) if pattern.startswith(":") and len(pattern) > 1 else pattern == segment
+        bool(segment) if pattern.startswith(":") else pattern == segment
         for pattern, segment in zip(declared, actual, strict=True)
     )
 

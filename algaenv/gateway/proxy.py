@@ -7,30 +7,43 @@ runner is asked, in this order.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import uuid
-from collections.abc import Awaitable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Mapping
+from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from algaenv.gateway.audit import AuditEntry
-from algaenv.gateway.call import CallContext, diagnose, request_id
-from algaenv.gateway.installs import Install
+from algaenv.gateway.audit import MAX_REQUEST_ID, AuditEntry
+from algaenv.gateway.call import (
+    CallContext,
+    body_not_allowed,
+    diagnose,
+    invalid_header,
+    invalid_status,
+    request_id,
+)
+from algaenv.gateway.installs import FoundInstall, Install
 from algaenv.gateway.policy import READ_METHODS, Denied, authorise, check_tenant, unknown_user
+from algaenv.gateway.quirks import QUIRK_HEADER
 from algaenv.gateway.rate_limit import RateLimiter, RateLimiterUnavailable
 from algaenv.gateway.responses import (
     PROBLEM_JSON,
     Problem,
     accepts_problem,
+    header_text,
     is_header_value,
     json_response,
     problem_response,
 )
-from algaenv.gateway.rules import FORWARDED_HEADERS, GatewayRules
+from algaenv.gateway.rules import (
+    FORWARDED_HEADERS,
+    UNAVAILABLE_BODY,
+    GatewayRules,
+    override_method,
+)
 from algaenv.gateway.runner_client import EntryPoint, HandlerRequest, HandlerResult
 from algaenv.gateway.state import AppState
 from algaenv.gateway.urls import RequestTarget, parse_target
@@ -41,13 +54,19 @@ from algaenv.serving.request_limits import (
     read_body,
 )
 
+REQUEST_ID_HEADER = "x-request-id"
 IDEMPOTENCY_HEADER = "x-idempotency-key"
-METHOD_OVERRIDE = "__method"
 
 T = TypeVar("T")
 
+_DIRECT_CACHEABLE = "direct-cacheable"
+_BODILESS_BODY = "bodiless-body"
+_CLIENT_NAME = "client-name"
+
 _BODILESS = frozenset((204, 205, 304))
-_UNAVAILABLE_BODY = {"error": "access_policy_unavailable"}
+_STATUS_VALUES = 1 << 16
+"""The product keeps 16 bits of a status."""
+_BLANKS = " \t\r\n"
 _CLIENT_CLOSED_REQUEST = 499
 
 _log = logging.getLogger(__name__)
@@ -72,7 +91,7 @@ class ExtensionProxy:
         self._state = state
         self._rate_limiter = limit
         self._rules = rules
-        self._announced: set[str] = set()
+        self._announced: set[tuple[str, str]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request below the prefix."""
@@ -118,10 +137,10 @@ class ExtensionProxy:
         call.user = user
         if denied := check_tenant(headers, state.config.tenant):
             raise CallDenied(denied)
-        body: bytes | None = None
+        query, body, is_read = target.query, None, request.method == "GET"
         if rules.allows_override and request.method == "POST":
-            body = await self._read_body(request)
-            call.method, body = _override_method(target.query, body)
+            call.method, query, body = override_method(target.query, await self._read_body(request))
+            is_read = True
         now = asyncio.get_running_loop().time
         deadline = now() + state.config.timeout_ms / 1000
         found = await _before_deadline(state.installs.find_with_product(target.ref), deadline)
@@ -136,96 +155,144 @@ class ExtensionProxy:
         )
         if isinstance(decision, Denied):
             raise CallDenied(decision)
-        if not target.is_valid:
+        if not target.is_text:
             raise CallDenied(_INVALID_PATH)
         install = decision.install
         if seconds := await self._rate_limiter.take(install):
             raise CallDenied(_rate_limited(install, seconds))
+        if reason := _not_auditable(call):
+            raise CallDenied(reason)
         entry = AuditEntry(
             install, decision.endpoint, user, call.request_id, call.method, target.path
         )
         await _before_deadline(state.audit.begin(entry), deadline)
         call.entry = entry
         if install.content_hash is None:
-            raise CallDenied(self._bundle_missing(install))
-        if call.method not in READ_METHODS and body is None:
+            raise CallDenied(self._bundle_missing(install, call.request_id))
+        if not is_read:
             since = now()
-            body = await self._read_body(request)
+            # A HEAD has no body, and a handler gets an empty one.
+            body = b"" if call.method == "HEAD" else await self._read_body(request)
             # How fast the caller sends is the caller's affair.
             deadline += now() - since
-        return await self._forward(request, target, call, install, body, deadline=deadline)
+        handled = HandlerRequest(
+            call.method, target.path, query, self._handler_headers(request, call), body
+        )
+        return await self._forward(request, call, found, handled, deadline=deadline)
 
-    async def _forward(
-        self,
-        request: Request,
-        target: RequestTarget,
-        call: CallContext,
-        install: Install,
-        body: bytes | None,
-        *,
-        deadline: float,
-    ) -> Response:
-        state, rules = self._state, self._rules
-        key = request.headers.get(IDEMPOTENCY_HEADER)
-        forwarded = {
+    def _handler_headers(self, request: Request, call: CallContext) -> dict[str, str]:
+        """Those of the caller that the handler sees."""
+        headers = {
             name: value
             for name in FORWARDED_HEADERS
             if (value := request.headers.get(name)) is not None
         }
-        if rules.forwards_idempotency_key and call.method not in READ_METHODS:
-            forwarded[IDEMPOTENCY_HEADER] = key or str(uuid.uuid4())
+        if self._rules.handler_sees_ids:
+            headers[REQUEST_ID_HEADER] = call.request_id
+            key = request.headers.get(IDEMPOTENCY_HEADER)
+            if key is None and call.method != "GET":
+                key = str(uuid.uuid4())
+            if key is not None:
+                headers[IDEMPOTENCY_HEADER] = key
+        return headers
+
+    async def _forward(
+        self,
+        request: Request,
+        call: CallContext,
+        found: FoundInstall,
+        handled: HandlerRequest,
+        *,
+        deadline: float,
+    ) -> Response:
+        state, rules = self._state, self._rules
+        install, user = found.install, call.user
+        assert install is not None and user is not None  # noqa: S101, PT018 - the call is allowed
+        if state.quirks.reproduces(_CLIENT_NAME):
+            company: str | None = found.tenant_name
+        else:
+            company = user.client_name or None
         timeout_ms = state.config.timeout_ms
         call.begin(state.events)
         outcome = call.outcome = await state.runner.execute(
             install,
-            HandlerRequest(call.method, target.path, target.query, forwarded, body),
+            handled,
             entry_point=rules.entry_point,
             request_id=call.request_id,
             timeout_ms=timeout_ms,
             seconds=max(0.0, deadline - asyncio.get_running_loop().time()),
-            user=call.user,
-            idempotency_key=key,
+            user=user,
+            company=company,
+            idempotency_key=request.headers.get(IDEMPOTENCY_HEADER),
         )
         call.problem = diagnose(outcome, timeout_ms)
         if isinstance(outcome, HandlerResult):
-            return self._handler_response(request.scope, call, outcome)
-        answer = rules.failure_response(outcome, call.request_id)
-        assert call.problem is not None  # noqa: S101
-        return problem_response(request.scope, answer.status, answer.fields, call.problem)
+            response = self._handler_response(request.scope, call, outcome)
+        else:
+            answer = rules.failure_response(outcome, call.request_id)
+            assert call.problem is not None  # noqa: S101
+            response = problem_response(request.scope, answer.status, answer.fields, call.problem)
+        self._announce_quirks(call, response)
+        return response
 
     def _handler_response(self, scope: Scope, call: CallContext, result: HandlerResult) -> Response:
-        if not 200 <= result.status <= 599:
-            raise CallDenied(_invalid_status(result.status))
+        status = result.status % _STATUS_VALUES
         headers = {
-            name: value
+            name: value.strip(_BLANKS)
             for name, value in self._rules.response_headers(result).items()
-            if is_header_value(value)
         }
+        if problem := self._unusable(status, headers, call, result):
+            call.usable = False
+            answer = self._rules.unusable_response(call.request_id)
+            response = _denied_response(scope, call, Denied(answer.status, answer.fields, problem))
+            # The handler is to blame, and asking again does not help.
+            response.headers["x-algaenv-reason"] = header_text(problem.summary)
+            return response
         if call.problem is not None and accepts_problem(scope):
             details: dict[str, object] = {**call.problem.fields}
             if result.failure is not None:
                 failure = result.failure
                 details.update(reason=failure.reason, stderr=failure.stderr)
                 details.update({"host_call": failure.host_call} if failure.host_call else {})
-            response = json_response(result.status, {"problem": details})
+            response = json_response(status, {"problem": details})
             response.headers["content-type"] = PROBLEM_JSON
-        else:
-            body = b"" if result.status in _BODILESS else result.body
-            response = Response(body, result.status, headers)
-        self._announce_quirk(call, response)
-        return response
+            return response
+        return Response(b"" if status in _BODILESS else result.body, status, headers)
 
-    def _announce_quirk(self, call: CallContext, response: Response) -> None:
-        """Publish and log the quirk once for each extension; set the header every time."""
-        quirks, install = self._state.quirks, call.install
-        name = "direct-cacheable"
-        applies = self._rules.entry_point is EntryPoint.DIRECT and call.method in READ_METHODS
-        if install is None or not applies or not quirks.reproduces(name):
+    def _unusable(
+        self, status: int, headers: Mapping[str, str], call: CallContext, result: HandlerResult
+    ) -> Problem | None:
+        """Why HTTP does not have what the handler answers."""
+        if not 200 <= status <= 599:
+            return invalid_status(result.status)
+        for name, value in headers.items():
+            if not is_header_value(value):
+                return invalid_header(name)
+        if (
+            status in _BODILESS
+            and result.body is not None
+            and self._state.quirks.reproduces(_BODILESS_BODY)
+        ):
+            call.quirks.append(_BODILESS_BODY)
+            return body_not_allowed(status)
+        return None
+
+    def _announce_quirks(self, call: CallContext, response: Response) -> None:
+        """Publish and log a quirk once for each extension; set the header every time."""
+        quirks, install, user = self._state.quirks, call.install, call.user
+        direct = self._rules.entry_point is EntryPoint.DIRECT
+        if direct and call.usable and call.method in READ_METHODS and _is_handled(call):
+            call.quirks.append(_DIRECT_CACHEABLE)
+        if user is not None and user.client_name:
+            call.quirks.append(_CLIENT_NAME)
+        found = [name for name in call.quirks if quirks.reproduces(name)]
+        if install is None or not found:
             return
-        if install.registry_id not in self._announced:
-            self._announced.add(install.registry_id)
-            quirks.announce(name, extension=install.registry_id, request_id=call.request_id)
-        response.headers.update(quirks.header(name))
+        for name in found:
+            if (install.registry_id, name) not in self._announced:
+                self._announced.add((install.registry_id, name))
+                quirks.announce(name, extension=install.registry_id, request_id=call.request_id)
+        response.headers[QUIRK_HEADER] = ", ".join(found)
 
     async def _read_body(self, request: Request) -> bytes:
         most = self._rules.max_body_bytes
@@ -249,8 +316,8 @@ class ExtensionProxy:
             ),
         )
 
-    def _bundle_missing(self, install: Install) -> Denied:
-        answer = self._rules.bundle_missing
+    def _bundle_missing(self, install: Install, request_id: str) -> Denied:
+        answer = self._rules.bundle_missing(request_id)
         return Denied(
             answer.status,
             answer.fields,
@@ -269,7 +336,9 @@ class ExtensionProxy:
         response.headers.add_vary_header("Origin")
         same_origin = origin == f"http://{request.headers.get('host', '')}"
         listed = origin in self._state.config.allowed_origins
-        if self._rules.entry_point is EntryPoint.PROXY and not (same_origin or listed):
+        # The product answers every OPTIONS before its handlers, and allows any origin.
+        checked = self._rules.entry_point is EntryPoint.PROXY and request.method != "OPTIONS"
+        if checked and not (same_origin or listed):
             return
         response.headers["access-control-allow-origin"] = origin
         response.headers["access-control-allow-credentials"] = "true"
@@ -297,21 +366,8 @@ async def _before_deadline(work: Awaitable[T], deadline: float) -> T:
         raise DatabaseSilent from None
 
 
-def _override_method(query: dict[str, str], body: bytes) -> tuple[str, bytes]:
-    """The method that a POST stands for, and the body without the key that names it."""
-    if named := query.get(METHOD_OVERRIDE):
-        return named.upper(), body
-    if b'"__method"' not in body:
-        return "POST", body
-    try:
-        answer: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        return "POST", body
-    if not isinstance(answer, dict) or not isinstance(answer.get(METHOD_OVERRIDE), str):
-        return "POST", body
-    method = answer.pop(METHOD_OVERRIDE).upper()
-    kept = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
-    return method, kept.encode(errors="replace")
+def _is_handled(call: CallContext) -> bool:
+    return isinstance(call.outcome, HandlerResult)
 
 
 def _denied_response(scope: Scope, call: CallContext, denied: Denied) -> Response:
@@ -349,14 +405,21 @@ def _rate_limited(install: Install, seconds: int) -> Denied:
     )
 
 
-def _invalid_status(status: int) -> Denied:
+def _not_auditable(call: CallContext) -> Denied | None:
+    """The product cannot write the row of such a call."""
+    if len(call.request_id) > MAX_REQUEST_ID:
+        reason = f"its x-request-id has more than {MAX_REQUEST_ID} characters"
+    elif "\0" in call.path:
+        reason = "its path holds a NUL"
+    else:
+        return None
     return Denied(
         503,
-        _UNAVAILABLE_BODY,
+        UNAVAILABLE_BODY,
         Problem(
-            "gateway-status-invalid",
-            f"cannot pass on the status {status} of the handler: answers have 200 to 599",
-            "answer with a status that exists; one that is no number arrives as 0",
+            "gateway-audit-refused",
+            f"cannot note the call in the audit: {reason}",
+            "send less, or something else",
         ),
     )
 
@@ -391,4 +454,4 @@ def _unavailable(error: Exception) -> Denied:
             f"cannot go on: {type(error).__name__}",
             "report it with the log of the gateway",
         )
-    return Denied(503, _UNAVAILABLE_BODY, problem)
+    return Denied(503, UNAVAILABLE_BODY, problem)

@@ -69,6 +69,16 @@ QUIRKS = (
         "add a query that changes, or call through /api/ext-proxy",
     ),
     Quirk(
+        "bodiless-body",
+        "an answer with 204, 205 or 304 that has a body fails, through the proxy also an empty one",
+        "answer such a status without any body, or answer 200",
+    ),
+    Quirk(
+        "client-name",
+        "the handler gets the tenant's own name in place of that of the user's client",
+        "look the client up by its client_id",
+    ),
+    Quirk(
         "capabilities-union",
         "a handler has what its manifest declares, however little it was granted",
         "declare no more in the manifest than every install may have",

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from algaenv.gateway.javascript import parse_json, stringify
 from algaenv.gateway.runner_client import (
     EntryPoint,
     HandlerResult,
     RunnerOutcome,
     RunnerRefused,
-    RunnerTimedOut,
 )
+
+UNAVAILABLE_BODY = {"error": "access_policy_unavailable"}
 
 FORWARDED_HEADERS = ("x-request-id", "accept", "content-type", "accept-encoding", "user-agent")
 """Headers of callers that handlers see; cookies and tokens are not among them."""
@@ -36,11 +38,15 @@ class GatewayRules:
     too_large_error: str
     allows_override: bool
     """A POST may stand for another method."""
-    forwards_idempotency_key: bool
-    """The handler sees the idempotency key; else the runner does."""
-    bundle_missing: ErrorResponse
+    handler_sees_ids: bool
+    """The handler sees the request id, whoever made it up, and the idempotency key; else it has
+    the caller's request id, and the runner has the key."""
+    bundle_missing: Callable[[str], ErrorResponse]
+    """Takes the request id, as the next two do."""
+    unusable_response: Callable[[str], ErrorResponse]
+    """The response where that of the handler has what HTTP does not have."""
     failure_response: Callable[[RunnerOutcome, str], ErrorResponse]
-    """The response to a call without a result; takes its outcome and request id."""
+    """The response to a call without a result."""
     response_headers: Callable[[HandlerResult], dict[str, str]]
     """Those of a handler's answer that the caller sees."""
 
@@ -66,15 +72,24 @@ def direct_rules(*, cacheable: bool) -> GatewayRules:
         max_body_bytes=MAX_DIRECT_BODY_BYTES,
         too_large_error="payload_too_large",
         allows_override=False,
-        forwards_idempotency_key=False,
-        bundle_missing=ErrorResponse(404, {"error": "not_installed"}),
+        handler_sees_ids=False,
+        bundle_missing=_not_installed,
+        unusable_response=_bad_gateway,
         failure_response=_direct_failure,
         response_headers=_product_headers if cacheable else _handler_headers,
     )
 
 
+def _not_installed(request_id: str) -> ErrorResponse:  # noqa: ARG001 - the proxy tells it
+    return ErrorResponse(404, {"error": "not_installed"})
+
+
+def _bad_gateway(request_id: str, status: int = 502) -> ErrorResponse:
+    return ErrorResponse(status, {"error": "bad_gateway", "requestId": request_id})
+
+
 def _direct_failure(outcome: RunnerOutcome, request_id: str) -> ErrorResponse:  # noqa: ARG001 - all are the same here
-    return ErrorResponse(502, {"error": "bad_gateway", "requestId": request_id})
+    return _bad_gateway(request_id)
 
 
 def _product_headers(result: HandlerResult) -> dict[str, str]:
@@ -105,22 +120,66 @@ def proxy_rules() -> GatewayRules:
         max_body_bytes=MAX_PROXY_BODY_BYTES,
         too_large_error="payload_too_large",
         allows_override=True,
-        forwards_idempotency_key=True,
-        bundle_missing=ErrorResponse(502, {"error": "bad_gateway"}),
+        handler_sees_ids=True,
+        bundle_missing=_bad_gateway,
+        unusable_response=_unavailable,
         failure_response=_proxy_failure,
         response_headers=_proxy_headers,
     )
 
 
-def _proxy_failure(outcome: RunnerOutcome, request_id: str) -> ErrorResponse:  # noqa: ARG001 - the direct one tells it
+def _unavailable(request_id: str) -> ErrorResponse:  # noqa: ARG001 - the direct one tells it
+    return ErrorResponse(503, UNAVAILABLE_BODY)
+
+
+def _proxy_failure(outcome: RunnerOutcome, request_id: str) -> ErrorResponse:
     match outcome:
-        case RunnerTimedOut():
-            return ErrorResponse(504, {"error": "Gateway timeout"})
         case RunnerRefused(status=status) if _FIRST_ERROR_STATUS <= status <= 599:
-            return ErrorResponse(status, {"error": "bad_gateway"})
+            return _bad_gateway(request_id, status)
         case _:
-            return ErrorResponse(502, {"error": "bad_gateway"})
+            return _bad_gateway(request_id)
 
 
 def _proxy_headers(result: HandlerResult) -> dict[str, str]:
     return {name: result.headers[name] for name in _PROXY_HEADERS if name in result.headers}
+
+
+METHOD_OVERRIDE = "__method"
+OVERRIDING_METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE"))
+"""What a POST may stand for."""
+
+
+def override_method(query: dict[str, str], body: bytes) -> tuple[str, dict[str, str], bytes | None]:
+    """The method that a POST of the proxy stands for, and query and body without what names it.
+
+    A body that held nothing else is none. A name that is no method stays where it is.
+    """
+    by_query = _overriding(query.get(METHOD_OVERRIDE))
+    fields = _parse_fields(body)
+    by_body = _overriding(fields.get(METHOD_OVERRIDE))
+    method = by_query or by_body or "POST"
+    if by_query:
+        query = {name: value for name, value in query.items() if name != METHOD_OVERRIDE}
+    if method == "GET":
+        return method, query, None
+    if not by_body:
+        return method, query, body
+    del fields[METHOD_OVERRIDE]
+    return method, query, stringify(fields).encode() if fields else None
+
+
+def _overriding(named: object) -> str | None:
+    method = named.upper() if isinstance(named, str) else None
+    return method if method in OVERRIDING_METHODS else None
+
+
+def _parse_fields(body: bytes) -> dict[str, object]:
+    """Those of a body that is a JSON object, whatever its type says."""
+    if f'"{METHOD_OVERRIDE}"'.encode() not in body and b"\\u" not in body:
+        return {}
+    try:
+        # The product does not pass over a mark of the byte order.
+        found = parse_json(body.decode(errors="replace"))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

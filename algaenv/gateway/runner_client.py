@@ -10,7 +10,7 @@ import asyncio
 import json
 import math
 import time
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,6 +18,7 @@ from typing import Any
 
 from algaenv.gateway.http_client import HttpClient, HttpResponse, RequestFailed, ResponseTooLarge
 from algaenv.gateway.installs import Install
+from algaenv.gateway.javascript import decode_base64, parse_json, to_text
 from algaenv.gateway.users import User
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -41,7 +42,7 @@ class HandlerRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Those of the caller that go on; the names of tenant and extension are added."""
     body: bytes | None = None
-    """Left out for GET, whatever it is."""
+    """Left out for GET, whatever it is; HEAD has an empty one."""
 
 
 def execute_request(
@@ -52,9 +53,13 @@ def execute_request(
     request_id: str,
     timeout_ms: int,
     user: User | None = None,
+    company: str | None = None,
     trigger: Mapping[str, str],
 ) -> bytes:
-    """The JSON body. What is empty is left out, as far as the product does."""
+    """The JSON body. What is empty is left out, as far as the product does.
+
+    `company` is what the handler is told of whose `user` it is; None leaves it out.
+    """
     http: dict[str, object] = {"method": request.method, "path": request.path}
     if entry_point is EntryPoint.PROXY:
         http["url"] = request.path
@@ -64,7 +69,7 @@ def execute_request(
         "x-alga-tenant": install.tenant,
         "x-alga-extension": install.registry_id,
     }
-    if request.body is not None and request.method not in {"GET", "HEAD"}:
+    if request.body is not None and request.method != "GET":
         http["body_b64"] = b64encode(request.body).decode()
     fields: dict[str, object] = {
         "context": {
@@ -87,7 +92,7 @@ def execute_request(
     if entry_point is EntryPoint.PROXY:
         fields["endpoint"] = f"ui-proxy:{request.path}"
     if user is not None:
-        fields["user"] = _user_fields(user, entry_point)
+        fields["user"] = _user_fields(user, entry_point, company)
     # A path may hold what is no text; the caller wrote it, and the handler may read it.
     return _encode(fields).encode(errors="replace")
 
@@ -114,7 +119,7 @@ def execute_headers(
         # The product sends its token through the proxy only.
         headers["x-runner-service-token"] = inbound_token
     if entry_point is not EntryPoint.PROXY:
-        if method not in {"GET", "HEAD"} or entry_point is EntryPoint.SCHEDULE:
+        if method != "GET" or entry_point is EntryPoint.SCHEDULE:
             headers["x-idempotency-key"] = idempotency_key or request_id
         return headers
     headers["x-ext-install-id"] = install.install_id
@@ -130,17 +135,15 @@ def execute_headers(
     return headers
 
 
-def _user_fields(user: User, entry_point: EntryPoint) -> dict[str, object]:
+def _user_fields(user: User, entry_point: EntryPoint, company: str | None) -> dict[str, object]:
     fields: dict[str, object] = {
         "user_id": user.id,
         "user_email": user.email,
         "user_name": user.name,
         "user_type": user.type,
     }
-    if user.client_name:
-        fields["client_name" if entry_point is EntryPoint.PROXY else "company_name"] = (
-            user.client_name
-        )
+    if company is not None:
+        fields["client_name" if entry_point is EntryPoint.PROXY else "company_name"] = company
     if user.client_id:
         fields["client_id"] = user.client_id
     if entry_point is EntryPoint.PROXY:
@@ -153,7 +156,9 @@ EXECUTE_PATH = "/v1/execute"
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 """Of an answer of the runner, where its caller wants no less."""
 
+_SUCCESS = range(200, 300)
 _FIRST_ERROR_STATUS = 400
+_BAD_GATEWAY = 502
 _EXCERPT_BYTES = 500
 
 
@@ -176,9 +181,11 @@ class HandlerResult:
     """The runner answered, for the handler or in its place."""
 
     status: int
+    """Whatever the handler says, also what is no status."""
     headers: Mapping[str, str]
     """The handler's, names in lower case."""
     body: bytes | None
+    """None where there is none, which for a status without a body is not the same as empty."""
     error: str | None
     """Begins with the runner's word for what went wrong; the product drops it."""
     failure: HandlerFailure | None
@@ -196,6 +203,9 @@ class RunnerRefused:
     ms: float
     error: str | None = None
     """Its `error`, where the refusal is a JSON object that has one."""
+    audit_error: str = "runner_error"
+    audit_status: int = _BAD_GATEWAY
+    """What the audit says of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +244,7 @@ class RunnerClient:
         timeout_ms: int,
         seconds: float = math.inf,
         user: User | None = None,
+        company: str | None = None,
         idempotency_key: str | None = None,
         trigger: Mapping[str, str] | None = None,
         max_bytes: int | None = None,
@@ -251,6 +262,7 @@ class RunnerClient:
             request_id=request_id,
             timeout_ms=timeout_ms,
             user=user,
+            company=company,
             trigger=trigger or {},
         )
         headers = execute_headers(
@@ -274,7 +286,7 @@ class RunnerClient:
             return RunnerRefused(error.status, str(error), _elapsed_ms(started))
         except RequestFailed as error:
             return RunnerUnreachable(str(error), _elapsed_ms(started))
-        return parse_response(answer, _elapsed_ms(started))
+        return parse_response(answer, _elapsed_ms(started), entry_point)
 
     def close(self) -> None:
         """Close the connections kept open."""
@@ -285,35 +297,59 @@ def _elapsed_ms(started: float) -> float:
     return round((time.perf_counter() - started) * 1000, 2)
 
 
-def parse_response(answer: HttpResponse, ms: float) -> RunnerOutcome:
-    """The outcome that an answer of the runner stands for; `ms` is how long it took."""
-    content = answer.content
+def parse_response(
+    answer: HttpResponse, ms: float, entry_point: EntryPoint = EntryPoint.PROXY
+) -> RunnerOutcome:
+    """The outcome that an answer of the runner stands for; `ms` is how long it took.
+
+    Both gateways read any JSON, and take what they miss for 200 without headers and body. The
+    direct one cannot read `null`, nor a body that is neither a text nor empty.
+    """
+    direct = entry_point is EntryPoint.DIRECT
+    text = answer.content.decode("utf-8-sig", errors="replace")
+    audit = "runner_error", answer.status if answer.status >= _FIRST_ERROR_STATUS else _BAD_GATEWAY
+    document: Any
     try:
-        document: Any = json.loads(content)
+        document, readable = parse_json(text), True
     except (ValueError, RecursionError):
-        document = None
-    if answer.status >= _FIRST_ERROR_STATUS or not isinstance(document, dict):
-        error = document.get("error") if isinstance(document, dict) else None
-        return RunnerRefused(
-            answer.status,
-            content[:_EXCERPT_BYTES].decode(errors="replace"),
-            ms,
-            _text_or_none(error),
-        )
-    status, body = document.get("status"), document.get("body_b64")
-    try:
-        decoded = b64decode(body, validate=True) if isinstance(body, str) else None
-    except ValueError:
-        return RunnerRefused(answer.status, "its body_b64 is not base64", ms)
+        document, readable = None, False
+        if direct and answer.status in _SUCCESS:
+            audit = "invalid_response" if text else "empty_response", answer.status
+    fields: dict[str, Any] = document if isinstance(document, dict) else {}
+    status, body = fields.get("status"), fields.get("body_b64")
+    error = _text_or_none(fields.get("error"))
+    if direct and (document is None or (body and not isinstance(body, str))):
+        readable = False
+    if not readable or answer.status not in _SUCCESS:
+        excerpt = answer.content[:_EXCERPT_BYTES].decode(errors="replace")
+        return RunnerRefused(answer.status, excerpt, ms, error, *audit)
     return HandlerResult(
-        status=status if isinstance(status, int) else 200,
-        headers=_parse_headers(document.get("headers")),
-        body=decoded,
-        error=_text_or_none(document.get("error")),
-        failure=_parse_failure(document.get("failure"), answer.headers),
+        status=_direct_status(status, answer.status) if direct else _status(status, 200),
+        headers=_parse_headers(fields.get("headers")),
+        body=decode_base64(body) if isinstance(body, str) and (body or not direct) else None,
+        error=error,
+        failure=_parse_failure(fields.get("failure"), answer.headers),
         runner_headers=answer.headers,
         ms=ms,
     )
+
+
+def _direct_status(value: object, missing: int) -> int:
+    """What counts as false is missing; a text may be a number."""
+    if not value:
+        return missing
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return 0
+    return _status(value, 0)
+
+
+def _status(value: object, missing: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return missing
+    return int(value) if math.isfinite(value) else 0
 
 
 def _text_or_none(value: object) -> str | None:
@@ -323,7 +359,13 @@ def _text_or_none(value: object) -> str | None:
 def _parse_headers(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         return {}
-    return {name.lower(): each for name, each in value.items() if isinstance(each, str)}
+    return {
+        name.lower(): ", ".join("" if it is None else to_text(it) for it in each)
+        if isinstance(each, list)
+        else each
+        for name, each in value.items()
+        if isinstance(each, str | list)
+    }
 
 
 def _parse_failure(value: object, headers: Mapping[str, str]) -> HandlerFailure | None:

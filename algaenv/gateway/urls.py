@@ -1,11 +1,12 @@
 """URLs taken apart: the extension and path of a request, and the origin of a server.
 
-The server hands the path over decoded, where a slash that was written `%2F` looks like one
-between segments. `parse_target` splits the raw bytes first and decodes the segments afterwards.
+The server hands the path over decoded. `parse_target` takes the raw bytes apart as the product
+does: `.` and `..` lead where they lead in a browser, and segments are decoded after that.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
@@ -15,7 +16,8 @@ from algaenv.gateway.users import USER_QUERY
 if TYPE_CHECKING:
     from starlette.types import Scope
 
-_FORBIDDEN = frozenset("/\\\0")
+_HIDDEN = frozenset("/\\\0")
+_DOT = re.compile(rb"\.|%2e", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +28,10 @@ class RequestTarget:
     path: str
     query: dict[str, str]
     """Of equal names the last; without the one that selects a user."""
-    is_valid: bool
-    """False for a path that climbs, hides a slash in a segment, or is no text: it matches no
-    endpoint, whatever is declared."""
+    is_text: bool
+    """False for a path that is no UTF-8: it matches no endpoint, whatever is declared."""
+    is_plain: bool
+    """False for one that has dots for a segment, or hides a slash, a backslash or a NUL in one."""
 
 
 def parse_target(scope: Scope, prefix: str) -> RequestTarget | None:
@@ -37,27 +40,46 @@ def parse_target(scope: Scope, prefix: str) -> RequestTarget | None:
     start = prefix.encode()
     if not raw.startswith(start):
         return None
-    first, *rest = raw[len(start) :].split(b"/")
-    ref, whole = _decode(first)
-    segments = [_decode(each) for each in rest if each]
+    below = raw[len(start) :]
+    resolved = _without_dots(below.replace(b"\\", b"/").split(b"/"))
+    if resolved is None:
+        return None
+    decoded = [unquote_to_bytes(each) for each in resolved]
+    ref, *rest = (each.decode(errors="replace") for each in decoded)
     text = scope["query_string"].decode("latin-1")
     query = dict(parse_qsl(text, keep_blank_values=True, errors="replace"))
     query.pop(USER_QUERY, None)
     return RequestTarget(
         ref=ref,
-        path="/" + "/".join(segment for segment, _ in segments),
+        path="/" + "/".join(filter(None, rest)),
         query=query,
-        is_valid=whole and all(is_valid for _, is_valid in segments),
+        is_text=all(map(_is_text, decoded)),
+        is_plain=resolved == below.split(b"/") and not _HIDDEN & set("".join((ref, *rest))),
     )
 
 
-def _decode(segment: bytes) -> tuple[str, bool]:
-    content = unquote_to_bytes(segment)
+def _without_dots(segments: list[bytes]) -> list[bytes] | None:
+    """What is left once `.` and `..`, encoded or not, are followed; None above the first."""
+    found: list[bytes] = []
+    for segment in segments:
+        match _DOT.sub(b".", segment):
+            case b".":
+                continue
+            case b"..":
+                if not found:
+                    return None
+                found.pop()
+            case _:
+                found.append(segment)
+    return found or None
+
+
+def _is_text(content: bytes) -> bool:
     try:
-        text = content.decode()
+        content.decode()
     except UnicodeDecodeError:
-        return content.decode(errors="replace"), False
-    return text, text not in {".", ".."} and not _FORBIDDEN & set(text)
+        return False
+    return True
 
 
 def is_http_url(value: str) -> bool:

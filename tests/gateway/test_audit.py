@@ -17,7 +17,7 @@ from tests.gateway.conftest import Start
 from tests.gateway.gateway_process import Gateway
 from tests.gateway.seed import Extension, install
 from tests.gateway.stub_runner import ReceivedCall, StubResponse, StubRunner, envelope
-from tests.gateway.test_calls import BOTH, DIRECT, PROXY, denied
+from tests.gateway.test_calls import BOTH, DIRECT, PORTAL, PROXY, denied
 from tests.servers import Database, free_port
 
 
@@ -53,7 +53,7 @@ def test_a_call(service: Gateway, hello: Extension, tables: Database, route_pref
         "method": "PUT",
         "path": "/items/7",
         "endpoint_template": "/items/:id",
-        "principal_kind": "internal",
+        "principal_kind": "msp",
         "http_status": 200,
     }
 
@@ -74,29 +74,47 @@ def test_the_row_comes_first(
     assert "http_status" not in metrics
 
 
+RUNNER_ERROR = "error", "runner_error"
+HANDLER_ERROR = "upstream_error", "extension_error_status"
+
+
 @pytest.mark.parametrize(
-    "case",
+    ("response", "direct", "proxy"),
     [
-        (envelope(200, b""), "ok", None),
-        (envelope(404, b""), "error", None),
-        (envelope(500, error="execute_failed: it trapped"), "error", "execute_failed: it trapped"),
-        (StubResponse(503, b"busy"), "upstream_error", "the runner answered 503: busy"),
-        (StubResponse(200, b"\xff\x00"), "upstream_error", "the runner answered 200: \ufffd\ufffd"),
+        (envelope(200, b""), ("ok", None, 200), ("ok", None, 200)),
+        (envelope(399, b""), ("ok", None, 399), ("ok", None, 399)),
+        (envelope(404, b""), (*HANDLER_ERROR, 404), (*HANDLER_ERROR, 404)),
+        (envelope(500, error="execute_failed: x"), (*HANDLER_ERROR, 500), (*HANDLER_ERROR, 500)),
+        (envelope(600, b""), (*RUNNER_ERROR, 502), (*RUNNER_ERROR, 502)),
+        (envelope(204, b"x"), (*RUNNER_ERROR, 502), (*RUNNER_ERROR, 502)),
+        (StubResponse(503, b"busy"), (*RUNNER_ERROR, 503), (*RUNNER_ERROR, 503)),
+        (StubResponse(200, b"<"), ("error", "invalid_response", 200), (*RUNNER_ERROR, 502)),
+        (StubResponse(200, b""), ("error", "empty_response", 200), (*RUNNER_ERROR, 502)),
+        (StubResponse(200, b"null"), (*RUNNER_ERROR, 502), ("ok", None, 200)),
     ],
 )
 def test_ends(
+    *,
     service: Gateway,
     hello: Extension,
     tables: Database,
     runner: StubRunner,
-    case: tuple[StubResponse, str, str | None],
+    response: StubResponse,
+    direct: tuple[str, str | None, int],
+    proxy: tuple[str, str | None, int],
 ) -> None:
-    response, status, error = case
     runner.respond_with(response)
-    answer = service.call(f"{PROXY}/{hello.slug}/hello")
-    ((found, why, metrics, *_),) = rows(tables)
-    assert (found, why) == (status, error)
-    assert metrics["http_status"] == answer.status
+    service.call(f"{DIRECT}/{hello.slug}/hello")
+    service.call(f"{PROXY}/{hello.slug}/hello")
+    found = [(row[0], row[1], row[2]["http_status"]) for row in rows(tables, count=2)]
+    assert found == [direct, proxy]
+
+
+def test_the_kind_of_who_calls(service: Gateway, tables: Database) -> None:
+    it = install(tables, OZ, hooks=PORTAL)
+    service.call(f"{PROXY}/{it.slug}/hello", x_algaenv_user="client")
+    ((_, _, metrics, *_),) = rows(tables)
+    assert metrics["principal_kind"] == "client"
 
 
 def test_nobody_there_and_too_late(
@@ -104,16 +122,16 @@ def test_nobody_there_and_too_late(
 ) -> None:
     service = start(RUNNER_BASE_URL=f"http://127.0.0.1:{free_port()}")
     service.call(f"{DIRECT}/{hello.slug}/hello")
-    ((status, error, *_),) = rows(tables)
-    assert status == "upstream_error"
-    assert error
+    ((status, error, metrics, *_),) = rows(tables)
+    assert (status, error, metrics["http_status"]) == ("error", "runner_error", 502)
     done = threading.Event()
     runner.answer = lambda asked: (done.wait(20), envelope())[1]
     # The time is for the first connection to the database, too.
     service = start(EXT_GATEWAY_TIMEOUT_MS="700")
     try:
         service.call(f"{DIRECT}/{hello.slug}/hello")
-        assert rows(tables, count=2)[1][0] == "timeout"
+        status, error, metrics, *_ = rows(tables, count=2)[1]
+        assert (status, error, metrics["http_status"]) == ("timeout", "timeout", 502)
     finally:
         done.set()
 
@@ -122,16 +140,17 @@ def test_nobody_there_and_too_late(
 def test_without_a_bundle(service: Gateway, tables: Database, route_prefix: str) -> None:
     it = install(tables, OZ)
     tables.sql("DELETE FROM extension_bundle")
-    answer = service.call(f"{route_prefix}/{it.slug}/hello")
-    ((status, _, metrics, *_),) = rows(tables)
-    assert (status, metrics["http_status"]) == ("policy_denied", answer.status)
+    service.call(f"{route_prefix}/{it.slug}/hello")
+    ((status, error, metrics, *_),) = rows(tables)
+    assert (status, error) == ("policy_denied", None)
+    assert "http_status" not in metrics
 
 
 @BOTH
 def test_what_is_refused_before_has_none(
     service: Gateway, hello: Extension, tables: Database, route_prefix: str
 ) -> None:
-    for path in ("nothing", "items/%2e%2e", "../x"):
+    for path in ("nothing", "items/%2e%2e/x", "../x"):
         assert service.call(f"{route_prefix}/{hello.slug}/{path}").status == 404
     assert service.call(f"{route_prefix}/{hello.slug}/hello", x_algaenv_user="client").status == 403
     assert tables.sql("SELECT count(*) FROM extension_execution_log") == [(0,)]

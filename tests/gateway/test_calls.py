@@ -115,7 +115,7 @@ def test_direct_request(service: Gateway, hello: Extension, runner: StubRunner) 
         "providers": ["cap:context.read", "cap:log.emit", "cap:user.read", "cap:http.fetch"],
     }
     assert user["user_type"] == "internal"
-    assert user.keys() == {"user_id", "user_email", "user_name", "user_type"}
+    assert user.keys() == {"user_id", "user_email", "user_name", "user_type", "company_name"}
 
 
 def test_proxy_request(service: Gateway, hello: Extension, runner: StubRunner) -> None:
@@ -147,7 +147,7 @@ def test_config_secrets_and_grants(service: Gateway, tables: Database, runner: S
         tables,
         OZ,
         capabilities=["cap:Storage.KV ", "cap:odd"],
-        config={"a": "text", "b": 2, "c": None, "d": {"e": [True]}, "f": "ü"},
+        config={"a": "text", "b": 2.0, "c": None, "d": {"e": [True, 1e-7]}, "f": "ü", "g": 1e21},
         secrets={"key": "value"},
     )
     service.call(f"/api/ext-proxy/{it.registry}/hello")
@@ -156,8 +156,9 @@ def test_config_secrets_and_grants(service: Gateway, tables: Database, runner: S
         "a": "text",
         "b": "2",
         "c": "",
-        "d": '{"e":[true]}',
+        "d": '{"e":[true,1e-7]}',
         "f": "ü",
+        "g": "1e+21",
     }
     assert body["providers"] == [
         "cap:context.read",
@@ -168,29 +169,83 @@ def test_config_secrets_and_grants(service: Gateway, tables: Database, runner: S
     ]
     envelope_ = body["secret_envelope"]
     assert json.loads(base64.b64decode(envelope_.pop("ciphertext_b64"))) == {"key": "value"}
-    assert envelope_ == {
-        "algorithm": "inline/base64",
-        "key_path": None,
-        "mount": None,
-        "version": "secrets-1",
-        "expires_at": None,
-    }
+    assert envelope_ == {"algorithm": "inline/base64", "version": "secrets-1"}
     assert runner.last.headers["x-ext-config-version"] == "config-1"
     assert runner.last.headers["x-ext-secrets-version"] == "secrets-1"
+    tables.sql(
+        "UPDATE tenant_extension_install_secrets SET transit_key = 'k', transit_mount = 'm',"
+        " expires_at = '2030-01-01 01:00:00+01'"
+    )
+    service.call(f"/api/ext/{it.registry}/hello")
+    envelope_ = runner.last.json["secret_envelope"]
+    assert (envelope_["key_path"], envelope_["mount"]) == ("k", "m")
+    assert envelope_["expires_at"] == "2030-01-01T00:00:00.000Z"
+
+
+def test_a_config_that_is_no_object(service: Gateway, tables: Database, runner: StubRunner) -> None:
+    it = install(tables, OZ, config={})
+    for given, wanted in (
+        ('["a", null]', {"0": "a", "1": ""}),
+        ('"{\\"a\\":1}"', {"a": "1"}),
+        ('"a"', {}),
+        ("null", {"from": "install"}),
+    ):
+        tables.sql("UPDATE tenant_extension_install_config SET config = %s", given)
+        service.call(f"/api/ext/{it.registry}/hello")
+        assert runner.last.json["context"]["config"] == wanted
 
 
 @BOTH
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_no_body_and_no_key_for_reads(
-    service: Gateway, hello: Extension, runner: StubRunner, route_prefix: str, method: str
+def test_no_body_and_no_key_for_get(
+    service: Gateway, hello: Extension, runner: StubRunner, route_prefix: str
 ) -> None:
-    answer = service.call(f"{route_prefix}/{hello.slug}/hello", b"ignored", method=method)
+    answer = service.call(f"{route_prefix}/{hello.slug}/hello", b"ignored", method="GET")
     assert answer.status == 200, answer.headers
     http = runner.last.json["http"]
-    assert http["method"] == method
     assert "body_b64" not in http
     assert "x-idempotency-key" not in runner.last.headers
     assert "x-idempotency-key" not in http["headers"]
+    service.call(f"{PROXY}/{hello.slug}/hello", x_idempotency_key="k")
+    assert runner.last.json["http"]["headers"]["x-idempotency-key"] == "k"
+
+
+@BOTH
+def test_a_head_is_not_a_get(
+    service: Gateway, hello: Extension, runner: StubRunner, route_prefix: str
+) -> None:
+    url = f"{route_prefix}/{hello.slug}/hello"
+    assert service.call(url, b"ignored", method="HEAD", x_request_id="r").status == 200
+    http = runner.last.json["http"]
+    assert (http["method"], http["body_b64"]) == ("HEAD", "")
+    if route_prefix == DIRECT:
+        assert runner.last.headers["x-idempotency-key"] == "r"
+    else:
+        assert uuid.UUID(http["headers"]["x-idempotency-key"])
+
+
+@BOTH
+def test_request_ids(
+    service: Gateway, hello: Extension, runner: StubRunner, route_prefix: str
+) -> None:
+    url = f"{route_prefix}/{hello.slug}/hello"
+    for given in ("x" * 255, "a b;c", "\u00fc"):
+        assert service.call(url, x_request_id=given).status == 200
+        body = runner.last.json
+        assert body["context"]["request_id"] == body["http"]["headers"]["x-request-id"] == given
+        assert runner.last.headers["x-request-id"] == given
+    for headers in ({"x_request_id": ""}, {}):
+        service.call(url, **headers)
+        body = runner.last.json
+        made = body["context"]["request_id"]
+        assert uuid.UUID(made).version == 4
+        seen = body["http"]["headers"].get("x-request-id")
+        assert seen == (made if route_prefix == PROXY else headers.get("x_request_id"))
+    asked = len(runner.asked)
+    answer = service.call(url, x_request_id="x" * 256)
+    denied(answer, 503, {"error": "access_policy_unavailable"}, "gateway-audit-refused")
+    answer = service.call(f"{route_prefix}/{hello.slug}/items/%00")
+    denied(answer, 503, {"error": "access_policy_unavailable"}, "gateway-audit-refused")
+    assert len(runner.asked) == asked
 
 
 def test_keys_made_up(service: Gateway, hello: Extension, runner: StubRunner) -> None:
@@ -212,8 +267,31 @@ def test_the_client_of_a_portal_user(
     assert user["user_type"] == "client"
     assert uuid.UUID(user["client_id"])
     named, other = ("company_name", "client_name")[:: 1 if route_prefix == DIRECT else -1]
-    assert user[named] == "Example Client"
+    assert user[named] == "Oz"
     assert other not in user
+    tables.sql("DELETE FROM tenants")
+    service.call(f"{route_prefix}/{it.slug}/hello", x_algaenv_user="client")
+    assert runner.last.json["user"][named] == ""
+
+
+@BOTH
+def test_whose_name_it_is(
+    start: Start, tables: Database, runner: StubRunner, route_prefix: str
+) -> None:
+    it = install(tables, OZ, hooks=PORTAL)
+    url = f"{route_prefix}/{it.slug}/hello"
+    name = "company_name" if route_prefix == DIRECT else "client_name"
+    service = start({})
+    answer = service.call(url, x_algaenv_user="client")
+    assert "client-name" in answer.headers["x-algaenv-product-fault"].split(", ")
+    answer = service.call(url, x_algaenv_user="msp")
+    assert "client-name" not in answer.headers.get("x-algaenv-product-fault", "")
+    assert runner.last.json["user"][name] == "Oz"
+    service = start({"faults_fixed": ["client-name"]})
+    service.call(url, x_algaenv_user="client")
+    assert runner.last.json["user"][name] == "Example Client"
+    service.call(url, x_algaenv_user="msp")
+    assert name not in runner.last.json["user"]
 
 
 # Which method
@@ -224,23 +302,34 @@ def test_the_client_of_a_portal_user(
     [
         ("?__method=put", b"x", "PUT", b"x"),
         ("?__method=get", b"x", "GET", None),
+        ("?__method=post", b"x", "POST", b"x"),
+        ("?__method=PUT&a=1&__method=PATCH", b"", "PATCH", b""),
         ("", b'{"__method": "delete", "a": "\xc3\xbc"}', "DELETE", b'{"a":"\xc3\xbc"}'),
-        ("?__method=PATCH", b'{"__method": "PUT"}', "PATCH", b'{"__method": "PUT"}'),
+        ("", b'{"\\u005f_method": "PUT", "a": "\xff"}', "PUT", b'{"a":"\xef\xbf\xbd"}'),
+        ("", b'{"__method":"PUT","b":1.0,"2":1e-7,"1":-0}', "PUT", b'{"1":0,"2":1e-7,"b":1}'),
+        ("", b'{"__method":"PUT","__method":"PATCH"}', "PATCH", None),
+        ("?__method=PATCH", b'{"__method": "PUT", "a": 1}', "PATCH", b'{"a":1}'),
+        ("?__method=PATCH", b'{"__method": "PUT"}', "PATCH", None),
+        ("?__method=PATCH", b'{"__method": "BREW"}', "PATCH", b'{"__method": "BREW"}'),
+        ("?__method=DELETE", b"", "DELETE", b""),
     ],
 )
 def test_override(
     *,
     service: Gateway,
-    hello: Extension,
+    tables: Database,
     runner: StubRunner,
     query: str,
     body: bytes,
     method: str,
     left: bytes | None,
 ) -> None:
-    assert service.call(f"{PROXY}/{hello.slug}/items/1{query}", body).status == 200
+    methods = ("GET", "POST", "PUT", "PATCH", "DELETE")
+    it = install(tables, OZ, endpoints=[(each, "/x") for each in methods])
+    assert service.call(f"{PROXY}/{it.slug}/x{query}", body).status == 200
     http = runner.last.json["http"]
     assert http["method"] == method
+    assert "__method" not in http["query"]
     assert http.get("body_b64") == (None if left is None else base64.b64encode(left).decode())
 
 
@@ -251,6 +340,11 @@ def test_override(
         (PROXY, "PATCH", b'{"__method": "PUT"}'),
         (PROXY, "POST", b'["__method"]'),
         (PROXY, "POST", b'{"__method": 7}'),
+        (PROXY, "POST", b'{"__method": "HEAD"}'),
+        (PROXY, "POST", b'{"__method": "BREW"}'),
+        (PROXY, "POST", b'{"__method": " PUT"}'),
+        (PROXY, "POST", b'{"__method": ""}'),
+        (PROXY, "POST", b'\xef\xbb\xbf{"__method": "PUT"}'),
         (PROXY, "POST", b'{"__method"'),
     ],
 )
@@ -280,6 +374,15 @@ def test_methods_nobody_has(
     except OSError:
         return
     assert answer.status in {400, 405}
+
+
+@pytest.mark.parametrize("named", ["", "HEAD", "OPTIONS", "BREW", "%20PUT"])
+def test_a_name_that_is_no_method_stays(
+    service: Gateway, hello: Extension, runner: StubRunner, named: str
+) -> None:
+    assert service.call(f"{PROXY}/{hello.slug}/hello?__method={named}", b"").status == 200
+    http = runner.last.json["http"]
+    assert (http["method"], http["query"]) == ("POST", {"__method": named.replace("%20", " ")})
 
 
 # What comes back
@@ -326,14 +429,44 @@ def test_proxy_answer(service: Gateway, hello: Extension, runner: StubRunner) ->
         assert name not in answer.headers
 
 
+UNUSABLE = {
+    DIRECT: (502, {"error": "bad_gateway", "requestId": "r"}),
+    PROXY: (503, {"error": "access_policy_unavailable"}),
+}
+
+
 @BOTH
-@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize("status", [204, 205, 304])
 def test_statuses_without_a_body(
     service: Gateway, hello: Extension, runner: StubRunner, route_prefix: str, status: int
 ) -> None:
-    runner.respond_with(envelope(status, b"x"))
-    answer = service.call(f"{route_prefix}/{hello.slug}/hello")
+    url = f"{route_prefix}/{hello.slug}/hello"
+    runner.respond_with(envelope(status, None))
+    answer = service.call(url)
     assert (answer.status, answer.body) == (status, b"")
+    runner.respond_with(envelope(status, b""))
+    answer = service.call(url, b"", x_request_id="r")
+    if route_prefix == DIRECT:
+        assert (answer.status, answer.body) == (status, b"")
+    else:
+        denied(answer, *UNUSABLE[PROXY], "gateway-body-not-allowed")
+    runner.respond_with(envelope(status, b"x"))
+    answer = service.call(url, x_request_id="r")
+    denied(answer, *UNUSABLE[route_prefix], "gateway-body-not-allowed")
+    assert answer.headers["x-algaenv-product-fault"] == "bodiless-body"
+    assert answer.headers["x-algaenv-reason"].startswith("cannot pass on the body")
+
+
+@BOTH
+@pytest.mark.parametrize("status", [204, 205, 304])
+def test_statuses_without_a_body_mended(
+    start: Start, hello: Extension, runner: StubRunner, route_prefix: str, status: int
+) -> None:
+    service = start({"faults_fixed": ["bodiless-body"]})
+    for body in (b"x", b""):
+        runner.respond_with(envelope(status, body))
+        answer = service.call(f"{route_prefix}/{hello.slug}/hello")
+        assert (answer.status, answer.body) == (status, b"")
 
 
 @BOTH
@@ -342,26 +475,100 @@ def test_statuses_that_are_none(
     service: Gateway, hello: Extension, runner: StubRunner, route_prefix: str, status: int
 ) -> None:
     runner.respond_with(envelope(status, b"x"))
-    answer = service.call(f"{route_prefix}/{hello.slug}/hello")
-    denied(answer, 503, {"error": "access_policy_unavailable"}, "gateway-status-invalid")
+    answer = service.call(f"{route_prefix}/{hello.slug}/hello", x_request_id="r")
+    if route_prefix == DIRECT and status == 0:
+        # It counts as missing there, and the runner's own is taken.
+        assert (answer.status, answer.body) == (200, b"x")
+    else:
+        denied(answer, *UNUSABLE[route_prefix], "gateway-status-invalid")
 
 
-def test_headers_that_would_split_the_answer(
+@pytest.mark.parametrize("document", ["null", "7", "[1]", '"x"', "{}", '\ufeff{"status": null}'])
+def test_answers_that_lack_everything(
+    service: Gateway, hello: Extension, runner: StubRunner, document: str
+) -> None:
+    runner.respond_with(StubResponse(200, document.encode()))
+    answer = service.call(f"{PROXY}/{hello.slug}/hello")
+    assert (answer.status, answer.body) == (200, b"")
+    assert "content-type" not in answer.headers
+    answer = service.call(f"{DIRECT}/{hello.slug}/hello", x_request_id="r")
+    if document == "null":
+        denied(answer, *UNUSABLE[DIRECT], "gateway-runner-refused")
+    else:
+        assert (answer.status, answer.body) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    ("body", "proxied", "direct"),
+    [
+        ('"!!!not base64"', b"\x9e\x8b\x5b\x6a\xc7\xba", b"\x9e\x8b\x5b\x6a\xc7\xba"),
+        ('"-_8="', b"\xfb\xff", b"\xfb\xff"),
+        ("0", b"", b""),
+        ("5", b"", None),
+        ("{}", b"", b""),
+        ('{"a":1}', b"", None),
+    ],
+)
+def test_bodies_that_are_no_base64(
+    *,
+    service: Gateway,
+    hello: Extension,
+    runner: StubRunner,
+    body: str,
+    proxied: bytes,
+    direct: bytes | None,
+) -> None:
+    runner.respond_with(StubResponse(200, f'{{"status":200,"body_b64":{body}}}'.encode()))
+    answer = service.call(f"{PROXY}/{hello.slug}/hello")
+    assert (answer.status, answer.body) == (200, proxied)
+    answer = service.call(f"{DIRECT}/{hello.slug}/hello", x_request_id="r")
+    if direct is None:
+        denied(answer, *UNUSABLE[DIRECT], "gateway-runner-refused")
+    else:
+        assert (answer.status, answer.body) == (200, direct)
+
+
+def test_lists_of_headers(service: Gateway, hello: Extension, runner: StubRunner) -> None:
+    given = {"Cache-Control": ["no-store", "max-age=5"], "X-Ext-Warning": ["a", None, 1.0], "x": 5}
+    fields = {"status": 200, "headers": given, "body_b64": ""}
+    runner.respond_with(StubResponse(200, json.dumps(fields).encode()))
+    answer = service.call(f"{PROXY}/{hello.slug}/hello")
+    assert answer.headers["cache-control"] == "no-store, max-age=5"
+    assert answer.headers["x-ext-warning"] == "a, , 1"
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\r\nset-cookie: x=y", "\u4e2d", "a\0b"])
+def test_headers_that_are_none(
+    service: Gateway, hello: Extension, runner: StubRunner, value: str
+) -> None:
+    runner.respond_with(envelope(200, b"x", {"content-type": "text/plain", "x-ext-warning": value}))
+    answer = service.call(f"{PROXY}/{hello.slug}/hello")
+    denied(answer, *UNUSABLE[PROXY], "gateway-header-invalid")
+    assert "set-cookie" not in answer.headers
+    # The direct gateway does not pass them on.
+    assert service.call(f"{DIRECT}/{hello.slug}/hello").status == 200
+
+
+def test_headers_of_latin_1(service: Gateway, hello: Extension, runner: StubRunner) -> None:
+    runner.respond_with(envelope(200, b"x", {"x-ext-warning": " caf\u00e9\n"}))
+    answer = service.call(f"{PROXY}/{hello.slug}/hello")
+    assert (answer.status, answer.headers["x-ext-warning"]) == (200, "caf\u00e9")
+
+
+def test_reasons_that_would_split_the_answer(
     service: Gateway, hello: Extension, runner: StubRunner
 ) -> None:
     evil = "a\r\nset-cookie: x=y"
     runner.respond_with(
         envelope(
             500,
-            headers={"content-type": evil, "x-ext-warning": "a\nb", "cache-control": "\u0100"},
             error=f"execute_failed: {evil}\u0100" + "x" * 9000,
             failure={"kind": "trap", "reason": evil, "causes": [], "stderr": ["one", evil]},
         )
     )
     answer = service.call(f"{PROXY}/{hello.slug}/hello", x_request_id="ok")
     assert answer.status == 500
-    for name in ("set-cookie", "content-type", "x-ext-warning", "cache-control"):
-        assert name not in answer.headers
+    assert "set-cookie" not in answer.headers
     assert answer.headers["x-algaenv-error"].startswith("execute_failed: a set-cookie: x=y?xxx")
     assert len(answer.headers["x-algaenv-error"]) == 500
     assert answer.headers["x-algaenv-reason"] == "a set-cookie: x=y"
@@ -436,8 +643,7 @@ def test_runner_errors(
         (StubResponse(503, b'{"status":503,"error":"overloaded: all places"}'), 503),
         (StubResponse(200, b""), 502),
         (StubResponse(200, b"<html>"), 502),
-        (StubResponse(200, b"[]"), 502),
-        (StubResponse(200, b'{"status":200,"body_b64":"%"}'), 502),
+        (StubResponse(302, b"{}", {"location": "/elsewhere"}), 502),
     ],
 )
 def test_a_runner_that_says_something_else(
@@ -448,15 +654,15 @@ def test_a_runner_that_says_something_else(
     body: dict[str, Any] = {"error": "bad_gateway", "requestId": "r"}
     denied(answer, 502, body, "gateway-runner-refused")
     answer = service.call(f"{PROXY}/{hello.slug}/hello", x_request_id="r")
-    denied(answer, proxied, {"error": "bad_gateway"}, "gateway-runner-refused")
+    denied(answer, proxied, body, "gateway-runner-refused")
 
 
 def test_no_runner(start: Start, hello: Extension) -> None:
     service = start(RUNNER_BASE_URL=f"http://127.0.0.1:{free_port()}/")
     answer = service.call(f"{DIRECT}/{hello.slug}/hello", x_request_id="r")
     denied(answer, 502, {"error": "bad_gateway", "requestId": "r"}, "gateway-runner-down")
-    answer = service.call(f"{PROXY}/{hello.slug}/hello")
-    denied(answer, 502, {"error": "bad_gateway"}, "gateway-runner-down")
+    answer = service.call(f"{PROXY}/{hello.slug}/hello", x_request_id="r")
+    denied(answer, 502, {"error": "bad_gateway", "requestId": "r"}, "gateway-runner-down")
 
 
 def test_a_slow_handler(start: Start, hello: Extension, runner: StubRunner) -> None:
@@ -475,8 +681,8 @@ def test_a_slow_handler(start: Start, hello: Extension, runner: StubRunner) -> N
         answer = service.call(f"{DIRECT}/{hello.slug}/hello", x_request_id="r")
         denied(answer, 502, {"error": "bad_gateway", "requestId": "r"}, "gateway-timeout")
         assert runner.last.json["limits"] == {"timeout_ms": 1000}
-        answer = service.call(f"{PROXY}/{hello.slug}/hello")
-        denied(answer, 504, {"error": "Gateway timeout"}, "gateway-timeout")
+        answer = service.call(f"{PROXY}/{hello.slug}/hello", x_request_id="r")
+        denied(answer, 502, {"error": "bad_gateway", "requestId": "r"}, "gateway-timeout")
     finally:
         done.set()
 
@@ -488,8 +694,8 @@ def test_no_bundle(service: Gateway, hello: Extension, tables: Database) -> None
     tables.sql("DELETE FROM extension_bundle")
     answer = service.call(f"{DIRECT}/{hello.slug}/hello")
     denied(answer, 404, {"error": "not_installed"}, "gateway-bundle-missing")
-    answer = service.call(f"{PROXY}/{hello.slug}/hello")
-    denied(answer, 502, {"error": "bad_gateway"}, "gateway-bundle-missing")
+    answer = service.call(f"{PROXY}/{hello.slug}/hello", x_request_id="r")
+    denied(answer, 502, {"error": "bad_gateway", "requestId": "r"}, "gateway-bundle-missing")
 
 
 def test_the_newest_bundle(

@@ -84,7 +84,8 @@ def test_a_handler_sees_all(whole: tuple[Gateway, Extension], route_prefix: str)
     assert response["request"]["url"] == "/run?a=%26&b=%C3%BC"
     assert response["results"][0] == {"ok": "value"}
     user = response["results"][1]["ok"]
-    assert (user["user_type"], user["client_name"]) == ("client", "Example Client")
+    # The name is the tenant's, as in the product.
+    assert (user["user_type"], user["client_name"]) == ("client", "Oz")
 
 
 @BOTH

@@ -26,11 +26,17 @@ from algaenv.gateway.pages.extension import MODE, SOURCE
 from algaenv.gateway.pages.portals import PORTALS
 from algaenv.gateway.pages.rendering import ASSETS_PATH
 from algaenv.gateway.policy import READ_METHODS, TENANT_HEADERS
-from algaenv.gateway.proxy import IDEMPOTENCY_HEADER, METHOD_OVERRIDE
+from algaenv.gateway.proxy import IDEMPOTENCY_HEADER
 from algaenv.gateway.quirks import QUIRK_HEADER as FAULT
 from algaenv.gateway.rate_limit import BURST, PER_SECOND
 from algaenv.gateway.rules import DIRECT_PREFIX as DIRECT
-from algaenv.gateway.rules import FORWARDED_HEADERS, GatewayRules, direct_rules, proxy_rules
+from algaenv.gateway.rules import (
+    FORWARDED_HEADERS,
+    METHOD_OVERRIDE,
+    GatewayRules,
+    direct_rules,
+    proxy_rules,
+)
 from algaenv.gateway.rules import PROXY_PREFIX as PROXY
 from algaenv.gateway.settings import DEFAULT_TAIL, MAX_TAIL
 from algaenv.gateway.users import USER_COOKIE, USER_HEADER, USER_QUERY
@@ -56,6 +62,7 @@ def gateway_paths() -> Json:
     return {
         f"{DIRECT}{{extension}}/{{path}}": _gateway("direct", direct_rules(cacheable=True)),
         f"{PROXY}{{extension}}/{{path}}": _gateway("proxy", proxy_rules()),
+        RUNNER.removesuffix("/"): _runner_root(),
         f"{RUNNER}{{path}}": _runner(),
     }
 
@@ -91,11 +98,12 @@ def _method(name: str, rules: GatewayRules, method: str) -> Json:
         ),
     ]
     more: Json = {"parameters": parameters}
-    if method not in READ_METHODS:
-        seen = "The handler sees it." if rules.forwards_idempotency_key else "The runner sees it."
+    if method != "GET":
+        seen = "The handler sees it." if rules.handler_sees_ids else "The runner sees it."
         parameters.append(
             parameter("header", IDEMPOTENCY_HEADER, f"{seen} Made up when it is not there.")
         )
+    if method not in READ_METHODS:
         more["requestBody"] = {
             "description": f"At most {rules.max_body_bytes >> 20} MiB.",
             "content": {"*/*": {"schema": {}}},
@@ -124,7 +132,7 @@ def _answers(rules: GatewayRules, method: str) -> Json:
     handler = response(
         "The handler's answer.",
         {"*/*": {}},
-        (*_CALL_HEADERS, *_FAILURE_HEADERS, *([FAULT] if rules.prefix == DIRECT else ())),
+        (*_CALL_HEADERS, *_FAILURE_HEADERS, FAULT),
     )
     limited = problem_response(
         f"More than {BURST} calls at once, or {PER_SECOND} a second.", "rate_limited"
@@ -134,9 +142,9 @@ def _answers(rules: GatewayRules, method: str) -> Json:
     bad = problem_response(
         "The runner does not answer, or not with an answer of a handler.",
         "bad_gateway",
-        more={"requestId": STRING} if rules.prefix == DIRECT else None,
+        more={"requestId": STRING},
     )
-    without = rules.bundle_missing
+    without = rules.bundle_missing("")
     if without.status == 404:
         missing.append(str(without.fields["error"]))
     found: Json = {
@@ -149,15 +157,19 @@ def _answers(rules: GatewayRules, method: str) -> Json:
         "429": limited,
         "502": bad,
         "503": problem_response(
-            "The database or Redis does not answer.", "access_policy_unavailable"
+            "The database or Redis does not answer, or HTTP does not have what the handler does.",
+            "access_policy_unavailable",
         ),
         "default": handler,
     }
     if method not in READ_METHODS:
         found["413"] = problem_response("The body is too large.", rules.too_large_error)
-    if rules.prefix == PROXY:
-        found["504"] = problem_response("The handler took too long.", "Gateway timeout")
     return found
+
+
+def _runner_root() -> Json:
+    found = _runner()["get"]
+    return {"get": {**found, "operationId": "runner-root", "summary": "The runner's own root"}}
 
 
 def _runner() -> Json:
