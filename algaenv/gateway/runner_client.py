@@ -223,7 +223,8 @@ class RunnerTimedOut:
     ms: float
 
 
-RunnerOutcome = HandlerResult | RunnerRefused | RunnerUnreachable | RunnerTimedOut
+RunnerFailure = RunnerRefused | RunnerUnreachable | RunnerTimedOut
+RunnerOutcome = HandlerResult | RunnerFailure
 
 
 class RunnerClient:
@@ -255,6 +256,39 @@ class RunnerClient:
         less. `trigger` is added to the context (`{"trigger": "schedule", "schedule_id": …}`). An
         answer of more than `max_bytes`, else MAX_RESPONSE_BYTES, is refused and not read further.
         """
+        answer, ms = await self.exchange(
+            install,
+            request,
+            entry_point=entry_point,
+            request_id=request_id,
+            timeout_ms=timeout_ms,
+            seconds=seconds,
+            user=user,
+            company=company,
+            idempotency_key=idempotency_key,
+            trigger=trigger,
+            max_bytes=max_bytes,
+        )
+        if isinstance(answer, HttpResponse):
+            return parse_response(answer, ms, entry_point)
+        return answer
+
+    async def exchange(
+        self,
+        install: Install,
+        request: HandlerRequest,
+        *,
+        entry_point: EntryPoint,
+        request_id: str,
+        timeout_ms: int,
+        seconds: float = math.inf,
+        user: User | None = None,
+        company: str | None = None,
+        idempotency_key: str | None = None,
+        trigger: Mapping[str, str] | None = None,
+        max_bytes: int | None = None,
+    ) -> tuple[HttpResponse | RunnerFailure, float]:
+        """The same with the answer as it came, or why there is none; and how long it took."""
         content = execute_request(
             install,
             request,
@@ -281,12 +315,13 @@ class RunnerClient:
                     content, headers, max_bytes or MAX_RESPONSE_BYTES
                 )
         except TimeoutError:
-            return RunnerTimedOut(_elapsed_ms(started))
+            return RunnerTimedOut(_elapsed_ms(started)), _elapsed_ms(started)
         except ResponseTooLarge as error:
-            return RunnerRefused(error.status, str(error), _elapsed_ms(started))
+            refused = RunnerRefused(error.status, str(error), _elapsed_ms(started))
+            return refused, refused.ms
         except RequestFailed as error:
-            return RunnerUnreachable(str(error), _elapsed_ms(started))
-        return parse_response(answer, _elapsed_ms(started), entry_point)
+            return RunnerUnreachable(str(error), _elapsed_ms(started)), _elapsed_ms(started)
+        return answer, _elapsed_ms(started)
 
     def close(self) -> None:
         """Close the connections kept open."""

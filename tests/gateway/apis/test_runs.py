@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 import pytest
 
 from algaenv.bundle.digest import Digest
-from algaenv.gateway.apis.scheduler.runs import lock_key
+from algaenv.gateway.apis.scheduler.loop import DueRun, run_with_retries
+from algaenv.gateway.apis.scheduler.runs import RunResult, RunSkipped, lock_key
 from tests.drivers.alga import OZ
 from tests.gateway.gateway_process import Answer, Gateway
 from tests.gateway.seed import Extension, add_bundle, install
@@ -105,29 +108,38 @@ def test_no_body(gateways: Gateways, extension: Extension, more: dict[str, objec
 
 
 @pytest.mark.parametrize(
-    ("response", "status"),
+    ("response", "error"),
     [
-        (envelope(204), "success"),
-        (envelope(399), "success"),
-        (envelope(400), "error"),
-        (envelope(502, error="bundle_fetch_failed: no"), "error"),
-        (StubResponse(200, b""), "error"),
-        (StubResponse(200, b"<html>"), "error"),
-        (StubResponse(422, b"{}"), "error"),
-        (StubResponse(200, json.dumps({"status": 200, "pad": "x" * 262_144}).encode()), "error"),
+        (envelope(204), None),
+        (envelope(399), None),
+        (envelope(400), "Runner returned status 400"),
+        (envelope(502, error="bundle_fetch_failed: no"), "Runner returned status 502"),
+        # Any JSON will do, and its own status counts before that of HTTP.
+        (StubResponse(500, b'{"status": 200}'), None),
+        (StubResponse(200, b'{"status": "500"}'), "Runner returned status 500"),
+        (StubResponse(200, b'{"status": "no"}'), None),
+        (StubResponse(404, b"[]"), "Runner returned status 404"),
+        (StubResponse(422, b"{}"), "Runner returned status 422"),
+        (StubResponse(200, b"null"), None),
+        (StubResponse(502, b""), "Runner returned empty body (http 502)"),
+        (StubResponse(200, b"<html>"), "Runner returned non-JSON response (http 200)"),
+        (
+            StubResponse(200, json.dumps({"pad": "x" * 262_144}).encode()),
+            "Runner response too large (262155 bytes; max 262144)",
+        ),
     ],
 )
 def test_how_it_ends(
-    gateways: Gateways, extension: Extension, response: StubResponse, status: str
+    gateways: Gateways, extension: Extension, response: StubResponse, error: str | None
 ) -> None:
     schedule = _create(gateways, extension)
     gateways.runner.respond_with(response)
     answer = _run(gateways.faithful, schedule).json
-    ran_at, stored, error, enabled = _row(gateways, schedule)
+    ran_at, stored, told, enabled = _row(gateways, schedule)
+    status = "error" if error else "success"
     assert (answer["status"], stored, enabled) == (status, status, True)
     assert ran_at is not None
-    assert answer["error"] == error
-    assert (error is None) is (status == "success")
+    assert answer["error"] == told == error
     if b"bundle_fetch_failed" in response.body:
         assert answer["detail"] == "bundle_fetch_failed: no"
     gateways.runner.respond_with(envelope(200))
@@ -138,22 +150,26 @@ def test_how_it_ends(
 def test_what_is_passed_over(gateways: Gateways, extension: Extension) -> None:
     disabled = _create(gateways, extension, enabled=False)
     assert _run(gateways.faithful, disabled).status == 409
+    assert _row(gateways, disabled)[:3] == (None, None, None)
+    assert _run(gateways.faithful, str(uuid.uuid4())).status == 409
+    assert _run(gateways.faithful, "nobody").status == 404
+    assert not gateways.runner.asked
+
+
+def test_an_install_that_is_switched_off(gateways: Gateways, extension: Extension) -> None:
     schedule = _create(gateways, extension)
     gateways.database.sql(
         "UPDATE tenant_extension_install SET is_enabled = false WHERE id = %s", extension.install
     )
-    assert _run(gateways.faithful, schedule).status == 409
-    for each in (disabled, schedule):
-        assert _row(gateways, each)[:3] == (None, None, None)
-    assert _run(gateways.faithful, str(uuid.uuid4())).status == 409
-    assert _run(gateways.faithful, "nobody").status == 404
+    assert _run(gateways.faithful, schedule).json["error"] == "Install config not found"
+    assert _row(gateways, schedule)[1:] == ("error", "Install config not found", True)
     assert not gateways.runner.asked
 
 
 def test_no_bundle(gateways: Gateways, extension: Extension) -> None:
     schedule = _create(gateways, extension)
     gateways.database.sql("DELETE FROM extension_bundle WHERE version_id = %s", extension.version)
-    assert _run(gateways.faithful, schedule).json["status"] == "error"
+    assert _run(gateways.faithful, schedule).json["error"] == "Install content hash missing"
     assert not gateways.runner.asked
 
 
@@ -270,6 +286,49 @@ def test_schedules_run_by_themselves(gateways: Gateways, extension: Extension) -
         gateways.database.sql("DELETE FROM tenant_extension_schedule WHERE id = %s", schedule)
     moments = [it.json["context"]["request_id"] for it in _mine(gateways, schedule)]
     assert len(set(moments)) == len(moments)
+
+
+def test_a_run_that_fails_is_tried_again(gateways: Gateways, extension: Extension) -> None:
+    """With an idempotency key of its own."""
+    schedule = _create(gateways, extension)
+    answers = iter((envelope(500), envelope(200)))
+    gateways.runner.answer = lambda _: next(answers)
+    # A sixth field in front counts seconds: a row that only a test writes.
+    gateways.database.sql(
+        "UPDATE tenant_extension_schedule SET cron = to_char((now() + interval '3 s')"
+        " AT TIME ZONE 'UTC', 'FMSS FMMI FMHH24 FMDD FMMM \"*\"') WHERE id = %s",
+        schedule,
+    )
+    _until(lambda: _row(gateways, schedule)[1] == "success")
+    keys = [it.headers["x-idempotency-key"] for it in _mine(gateways, schedule)]
+    assert len(set(keys)) == 2
+
+
+@pytest.mark.parametrize(
+    ("ends", "count"),
+    [
+        ([RunResult("no")] * 9, 4),
+        ([RunResult("no"), RunResult(None)], 2),
+        ([RunResult("no"), RunSkipped("it is disabled")], 2),
+        ([RunSkipped("it has run")], 1),
+    ],
+)
+def test_how_often_it_is_tried(ends: list[RunResult | RunSkipped], count: int) -> None:
+    moment = datetime(2030, 1, 1, tzinfo=UTC)
+    asked: list[datetime | None] = []
+    delays: list[float] = []
+
+    async def run(due: datetime | None) -> RunResult | RunSkipped:
+        asked.append(due)
+        return ends[len(asked) - 1]
+
+    async def sleep(seconds: float) -> None:
+        delays.append(seconds)
+
+    asyncio.run(run_with_retries(run, DueRun("s", moment), sleep))
+    # Only the first has to find out whether another gateway was faster.
+    assert asked == [moment, *[None] * (count - 1)]
+    assert all(2**it <= delay < 2 ** (it + 1) for it, delay in enumerate(delays))
 
 
 def test_two_gateways_run_a_schedule_once(gateways: Gateways, extension: Extension) -> None:

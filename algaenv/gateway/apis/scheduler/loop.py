@@ -1,16 +1,18 @@
 """Starts the runs of schedules: when they are due, and at once on the author's request.
 
 The clock is the database's, so that the times of rows and the time of day are one time. A run that
-was due more than a minute before the gateway looks is lost, as in the product. The admin routes do
-not exist in the product, where five minutes is the shortest time between two runs.
+was due more than a minute before the gateway looks is lost, as in the product. One that fails is
+tried again, also as in the product; one that the author asks for is not. The admin routes do not
+exist in the product, where five minutes is the shortest time between two runs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, LiteralString
@@ -20,11 +22,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from algaenv.bundle.layout import UUID_PATTERN
-from algaenv.gateway.apis.api_endpoint import ApiResponse, iso_timestamp, to_http
+from algaenv.gateway.apis.api_endpoint import ApiResponse, to_http
 from algaenv.gateway.apis.scheduler.api import schedule_json
 from algaenv.gateway.apis.scheduler.cron import CronError, next_run
-from algaenv.gateway.apis.scheduler.runs import RunSkipped, ScheduleRunner
+from algaenv.gateway.apis.scheduler.runs import RunResult, RunSkipped, ScheduleRunner
 from algaenv.gateway.db import acquire
+from algaenv.gateway.javascript import iso_timestamp
 
 if TYPE_CHECKING:
     from algaenv.gateway.apis.scheduler.repository import ScheduleRepository, ScheduleRow
@@ -35,6 +38,8 @@ POLL_SECONDS = 5.0
 """Rows are read again at least this often, since other processes may change them."""
 MAX_DELAY = timedelta(minutes=1)
 MAX_CONCURRENT = 8
+MAX_RETRIES = 3
+"""Of a run that fails; each is a call of its own, with another idempotency key."""
 
 _log = logging.getLogger(__name__)
 
@@ -102,14 +107,39 @@ class SchedulerLoop:
         return rows[0]["now"], [row for row in rows if row["id"] is not None]
 
     async def _run(self, it: DueRun) -> None:
-        async with self._semaphore:
-            try:
-                ended = await self._runs.run(it.schedule, it.moment)
-                _log.info(
-                    "schedule", extra={"fields": {"schedule": it.schedule, "end": str(ended)}}
-                )
-            except Exception:
-                _log.exception("a schedule could not be run")
+        async def run(due: datetime | None) -> RunResult | RunSkipped:
+            async with self._semaphore:
+                return await self._runs.run(it.schedule, due)
+
+        try:
+            await run_with_retries(run, it)
+        except Exception:
+            _log.exception("a schedule could not be run")
+
+
+async def run_with_retries(
+    run: Callable[[datetime | None], Awaitable[RunResult | RunSkipped]],
+    it: DueRun,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> None:
+    """Run it, and again as long as it fails and the product's job queue would."""
+    due: datetime | None = it.moment
+    for number in range(1 + MAX_RETRIES):
+        if number:
+            await sleep(retry_delay(number))
+            due = None
+        ended = await run(due)
+        fields = {"schedule": it.schedule, "retry": number, "end": str(ended)}
+        _log.info("schedule", extra={"fields": fields})
+        if isinstance(ended, RunSkipped) or ended.error is None:
+            return
+
+
+def retry_delay(number: int) -> float:
+    """Seconds before a retry, the first of which is 1: as pg-boss has it, twice as long each time
+    and up to as much again."""
+    # Not for secrets: it only keeps schedules that fail together apart.
+    return float(2 ** (number - 1)) * (1 + random.random())  # noqa: S311
 
 
 def _next(row: Mapping[str, Any], after: datetime) -> datetime | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, LiteralString, assert_never
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from algaenv.gateway.apis.scheduler.repository import EndpointRepository
-from algaenv.gateway.db import CONNECT_SECONDS, time_limit
+from algaenv.gateway.db import CONNECT_SECONDS, read_json, time_limit
+from algaenv.gateway.javascript import dump_json, number_text, parse_json, to_number
 from algaenv.gateway.runner_client import (
     EntryPoint,
     HandlerRequest,
@@ -19,13 +19,15 @@ from algaenv.gateway.runner_client import (
     RunnerRefused,
     RunnerTimedOut,
     RunnerUnreachable,
+    parse_response,
 )
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, AsyncCursor
 
+    from algaenv.gateway.http_client import HttpResponse
     from algaenv.gateway.installs import Install
-    from algaenv.gateway.runner_client import RunnerOutcome
+    from algaenv.gateway.runner_client import RunnerFailure
     from algaenv.gateway.state import AppState
 
     Connection = AsyncConnection[dict[str, Any]]
@@ -36,6 +38,7 @@ MAX_RESPONSE_BYTES = 262_144
 
 _FIRST_ERROR_STATUS = 400
 _MAX_ERROR = 4_000
+_MAX_DETAIL = 500
 
 _LOCK: LiteralString = "SELECT pg_try_advisory_xact_lock(%(key)s::bigint) AS locked"
 _FIND: LiteralString = """
@@ -80,7 +83,7 @@ class ScheduleRunner:
         self._endpoints = EndpointRepository(state.pool)
 
     async def run(self, schedule: str, due: datetime | None = None) -> RunResult | RunSkipped:
-        """Run it now, unless it is running already; or since `due`, where that is given.
+        """Run it now, unless it is running already, or has run since `due`, where that is given.
 
         A connection of its own is open as long as the handler runs: the lock that keeps runs of
         one schedule apart lives as long as a transaction.
@@ -95,6 +98,7 @@ class ScheduleRunner:
             row_factory=dict_row,
             connect_timeout=int(CONNECT_SECONDS),
         )
+        read_json(connection)
         async with connection, connection.transaction():
             cursor = await _execute(connection, _LOCK, {"key": lock_key(schedule)})
             if not (await cursor.fetchone() or {})["locked"]:
@@ -125,12 +129,12 @@ class ScheduleRunner:
             await _execute(connection, _DISABLE, {"id": row["id"]})
             return RunResult("Schedule endpoint not found; disabling schedule")
         install = await self._state.installs.get(row["install_id"])
-        if install is None or install.tenant != row["tenant_id"]:
-            return RunResult("The install of the schedule is not there")
+        if install is None or not install.available:
+            return RunResult("Install config not found")
+        if install.tenant != row["tenant_id"]:
+            return RunResult("Tenant mismatch for install")
         if install.content_hash is None:
-            return RunResult("The installed version has no bundle")
-        if not install.available:
-            return RunSkipped("the install is disabled")
+            return RunResult("Install content hash missing")
         if install.version_id != row["version_id"]:
             if self._state.quirks.reproduces(VERSION_QUIRK):
                 headers = self._state.quirks.announce(VERSION_QUIRK, extension=install.registry_id)
@@ -144,19 +148,18 @@ class ScheduleRunner:
 
     async def _call(self, install: Install, row: Mapping[str, Any]) -> RunResult:
         payload = row["payload_json"]
-        body = None if payload is None else _compact(payload).encode()
+        body = None if payload is None else dump_json(payload)
         request_id = str(uuid.uuid4())
-        outcome = await self._state.runner.execute(
+        answer, ms = await self._state.runner.exchange(
             install,
             HandlerRequest(row["method"].upper(), row["path"], body=body),
             entry_point=EntryPoint.SCHEDULE,
             request_id=request_id,
             timeout_ms=self._state.config.timeout_ms,
             trigger={"trigger": "schedule", "schedule_id": row["id"]},
-            max_bytes=MAX_RESPONSE_BYTES,
         )
-        error, detail = _outcome(outcome)
-        return RunResult(error, request_id, outcome.ms, detail)
+        error, detail = run_error(answer)
+        return RunResult(error, request_id, ms, detail)
 
     async def _publish(self, row: Mapping[str, Any], ran: RunResult, seconds: float) -> None:
         install = await self._state.installs.get(row["install_id"])
@@ -193,22 +196,32 @@ def lock_key(schedule: str) -> int:
     return key - (1 << 32) if key >= 1 << 31 else key
 
 
-def _outcome(outcome: RunnerOutcome) -> tuple[str | None, str | None]:
-    """What the row says, and what is known beyond that."""
-    match outcome:
-        case HandlerResult(status=status, error=detail):
-            return (
-                f"The handler answered {status}" if status >= _FIRST_ERROR_STATUS else None
-            ), detail
-        case RunnerRefused(status=status, text=text):
-            return f"The runner refused the call with {status}", text
+def run_error(answer: HttpResponse | RunnerFailure) -> tuple[str | None, str | None]:
+    """What the row says of an answer, and what is known beyond that.
+
+    The product asks less than it does for a call: any JSON will do, whatever status it came with,
+    and a status is what `Number` makes of it.
+    """
+    match answer:
         case RunnerTimedOut():
-            return "The call took too long", None
+            return "This operation was aborted", "the call took too long"
         case RunnerUnreachable(reason=reason):
-            return f"The runner does not answer: {reason}", None
-        case _:
-            assert_never(outcome)
-
-
-def _compact(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+            return "fetch failed", reason
+        case RunnerRefused(text=text):
+            return f"Runner response too large ({text}; max {MAX_RESPONSE_BYTES})", None
+    text = answer.content.decode("utf-8-sig", "replace")
+    if (size := len(text.encode())) > MAX_RESPONSE_BYTES:
+        return f"Runner response too large ({size} bytes; max {MAX_RESPONSE_BYTES})", None
+    if not text:
+        return f"Runner returned empty body (http {answer.status})", None
+    try:
+        document = parse_json(text)
+    except (ValueError, RecursionError):
+        return f"Runner returned non-JSON response (http {answer.status})", text[:_MAX_DETAIL]
+    given = document.get("status") if isinstance(document, dict) else None
+    status = to_number(answer.status if given is None else given)
+    error = (
+        f"Runner returned status {number_text(status)}" if status >= _FIRST_ERROR_STATUS else None
+    )
+    parsed = parse_response(answer, 0)
+    return error, parsed.error if isinstance(parsed, HandlerResult) else text[:_MAX_DETAIL]
