@@ -10,7 +10,6 @@ newest, as PostgreSQL sorts and as the product does.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -203,9 +202,7 @@ class Installs:
         )
 
     async def get(self, install_id: str) -> Install | None:
-        """The install of this id in any tenant; None also for what is no UUID."""
-        if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", install_id.lower()):
-            return None
+        """The install of this id in any tenant. Raises psycopg.DataError for what is no UUID."""
         rows = await self._rows(SELECT_BY_INSTALL, {"install": install_id})
         return self._install(rows[0]) if rows else None
 

@@ -54,6 +54,11 @@ QUIRKS = (
         "wrap the array in an object",
     ),
     Quirk(
+        "scheduler-update-erases",
+        "an update of a schedule erases its name and its payload unless both are sent",
+        "send name and payload with every update",
+    ),
+    Quirk(
         "scheduler-version-change",
         "schedules fail once the installed version has changed under them",
         "update schedules after every change of version",

@@ -1,75 +1,34 @@
-"""What the internal APIs share: JSON, tokens, errors, and the route that calls an API.
+"""What the internal APIs share: bodies, tokens, errors, and the route that calls an API.
 
-Sizes, numbers and timestamps are JavaScript's, because the product is written in it.
+What is wrong with a body is said in the words of zod, with which the product checks it: handlers
+get to read them.
 """
 
 from __future__ import annotations
 
 import hmac
-import json
 import logging
-import math
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from pydantic import AfterValidator, WrapValidator
+from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from algaenv.gateway.events import EventBus
+from algaenv.gateway.javascript import dump_json, number_text, parse_json, utf16_length
 from algaenv.serving.request_limits import BodyTooSlow, body_timeout_response, read_body
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-
-_EXACT_DIGITS = 15
-"""So many digits are the same number in a double."""
-_LARGEST_PLAIN = 1e21
-"""From here on JavaScript writes integers with an exponent."""
-
-
-def parse_json(text: bytes) -> Any:
-    """The value; every number is the nearest double, integral ones are ints. Raises ValueError."""
-    return json.loads(
-        text.decode(), parse_int=_integer, parse_float=_number, parse_constant=_refuse
-    )
-
-
-def dump_json(value: object) -> bytes:
-    """Compact UTF-8. Raises UnicodeEncodeError for half a surrogate pair."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def utf16_length(text: str) -> int:
-    """The length that JavaScript sees: UTF-16 code units."""
-    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
-def _integer(text: str) -> int | float | None:
-    return int(text) if len(text) <= _EXACT_DIGITS else _number(text)
-
-
-def _number(text: str) -> int | float | None:
-    value = float(text)
-    if math.isinf(value):
-        return None
-    return int(value) if value.is_integer() and abs(value) < _LARGEST_PLAIN else value
-
-
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def iso_timestamp(moment: datetime | None) -> str | None:
-    """ISO 8601 in UTC with milliseconds and `Z`; None stays None."""
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    from algaenv.gateway.installs import Install, Installs
 
 
 RUNNER_AUTH_HEADER = "x-runner-auth"
@@ -128,12 +87,20 @@ class ApiError(Exception):
         return STATUS_BY_CODE[self.code]
 
 
+class InvalidJson(Exception):
+    """The body is no JSON."""
+
+
 class InvalidBody(Exception):
     """The body does not have the shape of a call; `details` is `{formErrors, fieldErrors}`."""
 
     def __init__(self, details: Mapping[str, Any]) -> None:
         super().__init__("the body does not have the shape of a call")
         self.details = details
+
+
+Refusal = ApiError | InvalidBody | InvalidJson
+"""What an API answers in its own shape."""
 
 
 def parse_body(model: type[M], body: object) -> M:
@@ -145,11 +112,113 @@ def parse_body(model: type[M], body: object) -> M:
     except ValidationError as error:
         form: list[str] = []
         fields: dict[str, list[str]] = {}
-        for detail in error.errors(include_url=False, include_context=False, include_input=False):
+        for detail in error.errors(include_url=False):
             place = detail["loc"]
             messages = fields.setdefault(str(place[0]), []) if place else form
-            messages.append(detail["msg"])
+            messages += _messages(detail["type"], detail.get("ctx", {}), detail["input"])
         raise InvalidBody({"formErrors": form, "fieldErrors": fields}) from None
+
+
+def length(at_least: int, at_most: int) -> AfterValidator:
+    """Checks a text: so many UTF-16 code units."""
+
+    def check(text: str) -> str:
+        if utf16_length(text) < at_least:
+            raise PydanticCustomError("string_too_short", "too short", {"min_length": at_least})
+        if utf16_length(text) > at_most:
+            raise PydanticCustomError("string_too_long", "too long", {"max_length": at_most})
+        return text
+
+    return AfterValidator(check)
+
+
+def whole(**limits: int) -> WrapValidator:
+    """Checks a number that is not an `int`: all that is wrong with it is said at once.
+
+    `limits` are those of the field, by their names `gt`, `ge` and `le`.
+    """
+
+    def check(value: object, handler: Callable[[object], int]) -> int:
+        if not isinstance(value, float):
+            return handler(value)
+        wrong = [] if value.is_integer() else ["Expected integer, received float"]
+        wrong += [
+            _number_message(name, limit)
+            for name, limit in limits.items()
+            if not _WITHIN[name](value, limit)
+        ]
+        if wrong:
+            raise PydanticCustomError("several", "not a number of this field", {"messages": wrong})
+        return int(value)
+
+    return WrapValidator(check)
+
+
+_WITHIN: Mapping[str, Callable[[float, float], bool]] = {
+    "gt": lambda value, limit: value > limit,
+    "ge": lambda value, limit: value >= limit,
+    "le": lambda value, limit: value <= limit,
+}
+_NUMBER_LIMITS = {
+    "gt": "greater than",
+    "ge": "greater than or equal to",
+    "le": "less than or equal to",
+}
+_EXPECTED = {
+    "bool_type": "boolean",
+    "dict_type": "object",
+    "int_type": "number",
+    "list_type": "array",
+    "model_type": "object",
+    "string_type": "string",
+}
+
+
+def _messages(kind: str, context: Mapping[str, Any], value: object) -> list[str]:
+    """What zod says of an error of pydantic's."""
+    match kind:
+        case "several":
+            return list(context["messages"])
+        case "missing":
+            return ["Required"]
+        case "literal_error":
+            choice = " | ".join(re.findall("'[^']*'", context["expected"]))
+            if isinstance(value, str):
+                return [f"Invalid enum value. Expected {choice}, received '{value}'"]
+            return [f"Expected {choice}, received {_type_name(value)}"]
+        case "string_too_short":
+            return [f"String must contain at least {context['min_length']} character(s)"]
+        case "string_too_long":
+            return [f"String must contain at most {context['max_length']} character(s)"]
+        case "string_pattern_mismatch":
+            return ["Invalid uuid"]
+        case "too_short":
+            return [f"Array must contain at least {context['min_length']} element(s)"]
+        case "greater_than" | "greater_than_equal" | "less_than_equal":
+            ((name, limit),) = context.items()
+            return [_number_message(name, limit)]
+        case _:
+            return [f"Expected {_EXPECTED[kind]}, received {_type_name(value)}"]
+
+
+def _number_message(limit: str, value: float) -> str:
+    return f"Number must be {_NUMBER_LIMITS[limit]} {number_text(value)}"
+
+
+def _type_name(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int() | float():
+            return "number"
+        case str():
+            return "string"
+        case list():
+            return "array"
+        case _:
+            return "object"
 
 
 _log = logging.getLogger(__name__)
@@ -193,7 +262,7 @@ class Api(Protocol):
     async def handle(self, call: ApiCall) -> ApiResponse:
         """Handle a call. Raises ApiError, InvalidBody, and anything else for a bug of ours."""
 
-    def refusal(self, error: ApiError | InvalidBody) -> ApiResponse:
+    def refusal(self, error: Refusal) -> ApiResponse:
         """The response for an error, in this API's shape."""
 
 
@@ -208,10 +277,10 @@ def api_route(api: Api, expected: str, events: EventBus) -> Route:
         reason: str | None = None
         try:
             if not token_matches(request.headers.get(RUNNER_AUTH_HEADER), expected):
-                raise ApiError("UNAUTHORIZED", "The runner token is not the right one")
-            call.body = parse_json(await read_body(request))
+                raise ApiError("UNAUTHORIZED", "Invalid runner token")
+            call.body = _read_json(await read_body(request))
             response = await api.handle(call)
-        except (ApiError, InvalidBody) as error:
+        except (ApiError, InvalidBody, InvalidJson) as error:
             response = api.refusal(error)
             reason = str(error)
         except BodyTooSlow:
@@ -219,14 +288,42 @@ def api_route(api: Api, expected: str, events: EventBus) -> Route:
         except psycopg.OperationalError as error:
             response = ApiResponse(503, _DATABASE_DOWN, database_down_headers(error))
             reason = f"{type(error).__name__}: {error}"
+        except psycopg.DataError as error:
+            # Such as an install id that is no UUID: the product hands it to the database as well.
+            response = internal_error()
+            reason = f"{type(error).__name__}: {error}"
         except Exception as error:
             _log.exception("internal API failed", extra={"fields": {"api": api.name}})
-            response = ApiResponse(500, {"error": "Internal error", "code": "INTERNAL_ERROR"})
+            response = internal_error()
             reason = f"{type(error).__name__}: {error}"
         events.publish(_event(api, call, response, reason, time.perf_counter() - started))
         return to_http(response)
 
     return Route(f"/api/internal/ext-{api.name}/install/{{install_id}}", handle, methods=["POST"])
+
+
+def _read_json(content: bytes) -> Any:
+    try:
+        return parse_json(content)
+    except ValueError:
+        raise InvalidJson("the body is no JSON") from None
+
+
+def internal_error(headers: Mapping[str, str] = MappingProxyType({})) -> ApiResponse:
+    """What the product answers when something in it fails."""
+    return ApiResponse(500, {"error": "Internal error", "code": "INTERNAL_ERROR"}, headers)
+
+
+async def installed(installs: Installs, call: ApiCall) -> Install | None:
+    """The install of a call, which then knows the extension; None if it may not be called.
+
+    Raises psycopg.DataError for an id that is no UUID.
+    """
+    install = await installs.get(call.install_id)
+    if install is None or not install.available:
+        return None
+    call.extension = install.registry_id
+    return install
 
 
 def database_down_headers(error: Exception) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,15 @@ from algaenv.gateway.apis.api_endpoint import (
     ApiError,
     ApiResponse,
     InvalidBody,
+    InvalidJson,
+    Refusal,
+    installed,
+    internal_error,
+    length,
     parse_body,
+    whole,
 )
+from algaenv.gateway.javascript import trim
 from algaenv.gateway.settings import SettingsError
 from algaenv.gateway.users import default_users
 
@@ -171,16 +179,12 @@ class ActingUser(_Body):
     userType: Annotated[str, Field(min_length=1)]
 
 
-class _WithUser(_Body):
-    user: ActingUser = ActingUser(userId="-", userType="-")
-
-
 class PageRequest(_Body):
     """Which part of a list."""
 
-    search: Annotated[str, Field(max_length=200)] = ""
-    page: Annotated[int, Field(ge=1, le=10_000)] = 1
-    pageSize: Annotated[int, Field(ge=1, le=100)] = 25
+    search: Annotated[str, Field(max_length=200), length(0, 200)] = ""
+    page: Annotated[int, Field(ge=1, le=10_000), whole(ge=1, le=10_000)] = 1
+    pageSize: Annotated[int, Field(ge=1, le=100), whole(ge=1, le=100)] = 25
 
 
 class ClientPageRequest(PageRequest):
@@ -190,11 +194,11 @@ class ClientPageRequest(PageRequest):
 
 
 class ServicePageRequest(PageRequest):
-    """Which services; None where all are wanted, and never written so."""
+    """Which services; `model_fields_set` knows what they have to be."""
 
-    itemKind: Literal["service", "product", ""] = ""
-    isActive: StrictBool | Literal[""] = ""
-    billingMethod: Literal["fixed", "hourly", "usage", ""] = ""
+    itemKind: Literal["service", "product"] = "service"
+    isActive: StrictBool = True
+    billingMethod: Literal["fixed", "hourly", "usage"] = "fixed"
 
 
 class ClientRequest(_Body):
@@ -220,17 +224,15 @@ class _DirectoryApi:
     async def enter(self, call: ApiCall) -> tuple[Install, bool]:
         """The install, and whether a list is asked for. Raises ApiError, InvalidBody."""
         lists = parse_body(DirectoryOperation, call.body).operation == "list"
-        install = await self._state.installs.get(call.install_id)
+        install = await installed(self._state.installs, call)
         if install is None:
             raise ApiError("NOT_FOUND", "Install not found")
-        call.extension = install.registry_id
         if self._capability not in install.providers:
-            raise ApiError("NOT_ALLOWED", f"{self._capability} is not granted")
-        acting = parse_body(_WithUser, call.body)
-        if "user" in acting.model_fields_set and not self._has_permission(acting.user):
-            raise ApiError(
-                "NOT_ALLOWED", f"The user does not have the permission {self._permission}"
-            )
+            raise _not_granted(self._capability)
+        if "user" in call.body:
+            acting = parse_body(ActingUser, call.body["user"])
+            if not self._has_permission(acting):
+                raise _not_granted(self._permission)
         return install, lists
 
     def _has_permission(self, acting: ActingUser) -> bool:
@@ -239,8 +241,10 @@ class _DirectoryApi:
         users = (it for it in self._state.users.all if it.id == acting.userId)
         return any(self._permission in it.permissions for it in users)
 
-    def refusal(self, error: ApiError | InvalidBody) -> ApiResponse:
+    def refusal(self, error: Refusal) -> ApiResponse:
         """See `Api`."""
+        if isinstance(error, InvalidJson):
+            error = InvalidBody({"formErrors": ["Required"], "fieldErrors": {}})
         if isinstance(error, InvalidBody):
             content: dict[str, object] = {"error": "Invalid request payload"}
             return ApiResponse(400, content | {"code": "INVALID_INPUT", "details": error.details})
@@ -266,14 +270,14 @@ class ClientsApi(_DirectoryApi):
             found = self._fixtures.client(call.subject)
             return ApiResponse(200, {"item": found.model_dump() if found else None})
         request = parse_body(ClientPageRequest, _input(call))
-        search = request.search.strip()
+        search = trim(request.search)
         if search and self._state.quirks.reproduces(SEARCH_QUIRK):
             headers = self._state.quirks.announce(SEARCH_QUIRK, extension=install.registry_id)
-            return ApiResponse(500, {"error": "Internal error", "code": "INTERNAL_ERROR"}, headers)
+            return internal_error(headers)
 
         def fits(client: Client) -> bool:
             texts = (client.clientName, client.clientId, client.billingEmail)
-            return (request.includeInactive or not client.isInactive) and _contains(search, texts)
+            return (request.includeInactive or not client.isInactive) and contains(search, texts)
 
         return _page(request, self._fixtures.clients, fits)
 
@@ -296,12 +300,11 @@ class ServicesApi(_DirectoryApi):
             return ApiResponse(200, {"item": found.model_dump() if found else None})
         request = parse_body(ServicePageRequest, _input(call))
 
+        chosen = request.model_dump(exclude_unset=True, exclude={*PageRequest.model_fields})
+
         def fits(service: Service) -> bool:
-            return (
-                request.itemKind in ("", service.itemKind)
-                and request.billingMethod in ("", service.billingMethod)
-                and (request.isActive == "" or request.isActive is service.isActive)
-                and _contains(request.search.strip(), (service.serviceName, service.sku))
+            return all(getattr(service, name) == value for name, value in chosen.items()) and (
+                contains(trim(request.search), (service.serviceName, service.sku))
             )
 
         return _page(request, self._fixtures.services, fits)
@@ -312,9 +315,28 @@ def _input(call: ApiCall) -> Any:
     return {} if found is None else found
 
 
-def _contains(search: str, texts: Sequence[str | None]) -> bool:
-    wanted = search.casefold()
-    return not wanted or any(wanted in text.casefold() for text in texts if text)
+def contains(search: str, texts: Sequence[str | None]) -> bool:
+    """Whether `ILIKE` finds the text in one of them: `%` and `_` in it stand for others."""
+    if not search:
+        return True
+    parts = [""]
+    for part in _LIKE.findall(f"%{search}%"):
+        if part == "%":
+            parts.append("")
+        else:
+            parts[-1] += "." if part == "_" else re.escape(part[-1])
+    # The first place where a part fits is as good as any later one: nothing is tried twice.
+    *inner, last = parts[1:]
+    pattern = "".join(f"(?>.*?{it})" for it in inner) + f".*{last}"
+    found = re.compile(pattern, re.IGNORECASE | re.DOTALL).fullmatch
+    return any(found(text) for text in texts if text)
+
+
+_LIKE = re.compile(r"\\.|.", re.DOTALL)
+
+
+def _not_granted(name: str) -> ApiError:
+    return ApiError("NOT_ALLOWED", f"Permission denied: {name} not granted")
 
 
 def _page(request: PageRequest, all_: Sequence[Any], fits: Callable[[Any], bool]) -> ApiResponse:

@@ -16,12 +16,11 @@ from algaenv.gateway.apis.api_endpoint import (
     ApiResponse,
     InvalidBody,
     first_token,
-    iso_timestamp,
     parse_body,
-    parse_json,
     to_http,
     token_matches,
 )
+from algaenv.gateway.javascript import iso_timestamp, parse_json
 from algaenv.serving.request_limits import BodyTooSlow, body_timeout_response, read_body
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ class InstallLookup:
         except Exception:
             _log.exception("cannot read the configuration of an install")
             return to_http(ApiResponse(500, {"error": "internal_error"}))
-        if install is None or install.tenant != body.tenantId:
+        if install is None or install.tenant != body.tenantId or not install.available:
             return to_http(ApiResponse(404, {"error": "install_not_found"}))
         return to_http(ApiResponse(200, _configuration(install)))
 
@@ -119,7 +118,7 @@ def _configuration(install: Install) -> dict[str, Any]:
     }
     return {
         "tenantId": install.tenant,
-        "extensionSlug": install.slug,
+        "extensionSlug": f"{install.publisher}.{install.name}",
         "installId": install.install_id,
         "versionId": install.version_id,
         "registryId": install.registry_id,

@@ -21,12 +21,20 @@ from algaenv.gateway.apis.api_endpoint import (
     ApiCall,
     ApiError,
     ApiResponse,
-    InvalidBody,
-    iso_timestamp,
+    Refusal,
+    installed,
     to_http,
-    utf16_length,
 )
 from algaenv.gateway.apis.directory import Directory
+from algaenv.gateway.javascript import (
+    is_true,
+    iso_timestamp,
+    round_half_up,
+    to_number,
+    to_text,
+    trim,
+    utf16_length,
+)
 
 if TYPE_CHECKING:
     from algaenv.gateway.installs import Install
@@ -41,6 +49,9 @@ _MAX_DESCRIPTION = 500
 _MAX_PO_NUMBER = 128
 _ALL_PERCENT = 100
 """Percent."""
+_MAX_AMOUNT = 2**63 - 1
+"""What the product's tables can hold."""
+_TARGETS = ("appliesToItemId", "appliesToServiceId")
 
 
 class InvalidFields(Exception):
@@ -77,15 +88,15 @@ class InvoiceRequest:
 
 
 def parse_invoice(body: Mapping[str, Any]) -> InvoiceRequest:
-    """Read a body. Raises InvalidFields with all that is wrong."""
+    """Read a body. Raises InvalidFields with all that is wrong, in the product's words."""
     errors = _Errors()
-    client = errors.id(body, "clientId", "clientId")
-    to_listing = body.get("items")
+    client = errors.id(body.get("clientId"), "clientId")
+    given = body.get("items")
     items: list[InvoiceItem] = []
-    if not isinstance(to_listing, list) or not to_listing:
-        errors.add("items", "There must be at least one item")
+    if not isinstance(given, list) or not given:
+        errors.add("items", "Must include at least one item")
     else:
-        items = [_item(each, f"items[{number}]", errors) for number, each in enumerate(to_listing)]
+        items = [_item(each, f"items[{number}]", errors) for number, each in enumerate(given)]
     request = InvoiceRequest(
         clientId=client,
         items=tuple(items),
@@ -94,7 +105,7 @@ def parse_invoice(body: Mapping[str, Any]) -> InvoiceRequest:
         poNumber=_text(body.get("poNumber")) or None,
     )
     if request.poNumber and utf16_length(request.poNumber) > _MAX_PO_NUMBER:
-        errors.add("poNumber", f"No more than {_MAX_PO_NUMBER} characters")
+        errors.add("poNumber", "Too long")
     if errors.found:
         raise InvalidFields(errors.found)
     return request
@@ -109,101 +120,81 @@ class _Errors:
     def add(self, field: str, message: str) -> None:
         self.found.setdefault(field, message)
 
-    def id(self, fields: Mapping[str, Any], name: str, field: str) -> str:
-        value = _text(fields.get(name))
+    def id(self, given: object, field: str) -> str:
+        value = _text(given)
         if not value:
             self.add(field, "Required")
         elif not _ID.fullmatch(value):
-            self.add(field, "Not a UUID")
-        return value
+            self.add(field, "Invalid UUID")
+        else:
+            return value
+        return ""
 
     def date(self, fields: Mapping[str, Any], name: str) -> str | None:
         value = _text(fields.get(name))
         if value and not _DATE.fullmatch(value):
-            self.add(name, "Not a date as YYYY-MM-DD")
+            self.add(name, "Invalid date (expected YYYY-MM-DD)")
         return value or None
-
-    def number(
-        self, fields: Mapping[str, Any], name: str, field: str, least: float, *, above: bool
-    ) -> float:
-        value = _number(fields.get(name))
-        if not (math.isfinite(value) and (value > least if above else value >= least)):
-            self.add(field, f"Must be {'more than' if above else 'at least'} {least:g}")
-        return value
 
 
 def _item(value: Any, field: str, errors: _Errors) -> InvoiceItem:
     if not isinstance(value, dict):
-        errors.add(field, "Not an item")
-        value = {}
+        errors.add(field, "Invalid item")
+        return InvoiceItem("", 0, "", 0, False, None, None, None)
+    service = errors.id(value.get("serviceId"), f"{field}.serviceId")
     description = _text(value.get("description"))
     if not description:
         errors.add(f"{field}.description", "Required")
     elif utf16_length(description) > _MAX_DESCRIPTION:
-        errors.add(f"{field}.description", f"No more than {_MAX_DESCRIPTION} characters")
-    item = InvoiceItem(
-        serviceId=errors.id(value, "serviceId", f"{field}.serviceId"),
-        quantity=errors.number(value, "quantity", f"{field}.quantity", 0, above=True),
+        errors.add(f"{field}.description", "Too long")
+    quantity = to_number(value.get("quantity", math.nan))
+    if not (math.isfinite(quantity) and quantity > 0):
+        errors.add(f"{field}.quantity", "Must be > 0")
+    rate = to_number(value.get("rate", math.nan))
+    if not (math.isfinite(rate) and rate >= 0):
+        errors.add(f"{field}.rate", "Must be >= 0")
+    discount_type = _check_discount(value, rate, field, errors)
+    targets = [
+        errors.id(value[name], f"{field}.{name}") if name in value else None for name in _TARGETS
+    ]
+    if all(targets):
+        errors.add(field, "Provide only one of appliesToItemId or appliesToServiceId")
+    return InvoiceItem(
+        serviceId=service,
+        quantity=quantity,
         description=description,
-        rate=errors.number(value, "rate", f"{field}.rate", 0, above=False),
-        isDiscount=bool(value.get("isDiscount")),
-        discountType=_discount_type(value.get("discountType")),
-        appliesToItemId=_target(value, "appliesToItemId", field, errors),
-        appliesToServiceId=_target(value, "appliesToServiceId", field, errors),
+        rate=rate,
+        isDiscount=is_true(value.get("isDiscount")),
+        discountType=discount_type,
+        appliesToItemId=targets[0],
+        appliesToServiceId=targets[1],
     )
-    _check_discount(item, value, field, errors)
-    return item
 
 
 def _check_discount(
-    item: InvoiceItem, value: Mapping[str, Any], field: str, errors: _Errors
-) -> None:
-    targets = [name for name in ("appliesToItemId", "appliesToServiceId") if name in value]
-    if item.isDiscount:
-        if item.discountType is None:
-            errors.add(f"{field}.discountType", "Required of a discount")
-        if item.discountType == "percentage" and item.rate > _ALL_PERCENT:
-            errors.add(f"{field}.rate", "A discount in percent is from 0 to 100")
-        if len(targets) > 1:
-            errors.add(field, "A discount applies to an item or to a service, not to both")
-        return
-    if _text(value.get("discountType")):
-        errors.add(f"{field}.discountType", "Only a discount has one")
-    if targets:
-        errors.add(field, "Only a discount applies to something")
+    value: Mapping[str, Any], rate: float, field: str, errors: _Errors
+) -> Literal["percentage", "fixed"] | None:
+    named = _text(value.get("discountType"))
+    kind: Literal["percentage", "fixed"] | None = None
+    match named:
+        case "percentage" | "fixed":
+            kind = named
+    if is_true(value.get("isDiscount")):
+        if kind is None:
+            errors.add(f"{field}.discountType", "Required when isDiscount=true")
+        if kind == "percentage" and math.isfinite(rate) and not 0 <= rate <= _ALL_PERCENT:
+            errors.add(f"{field}.rate", "Percentage discount rate must be between 0 and 100")
+        return kind
+    if named:
+        errors.add(f"{field}.discountType", "Not allowed unless isDiscount=true")
+    if any(name in value for name in _TARGETS):
+        errors.add(field, "appliesTo* fields require isDiscount=true")
+    return kind
 
 
-def _target(value: Mapping[str, Any], name: str, field: str, errors: _Errors) -> str | None:
-    return errors.id(value, name, f"{field}.{name}") if name in value else None
-
-
-def _discount_type(value: Any) -> Literal["percentage", "fixed"] | None:
-    match _text(value):
-        case "percentage":
-            return "percentage"
-        case "fixed":
-            return "fixed"
-        case _:
-            return None
-
-
-def _text(value: Any) -> str:
-    """Trimmed; what is no string is spelled as one, and then fits no rule."""
-    if value is None:
-        return ""
-    return value.strip() if isinstance(value, str) else str(value)
-
-
-def _number(value: Any) -> float:
-    """As JavaScript turns it into a number; NaN where it does not."""
-    if isinstance(value, bool | int | float):
-        return float(value)
-    if value is None:
-        return math.nan
-    try:
-        return float(value.strip() or 0) if isinstance(value, str) else math.nan
-    except ValueError:
-        return math.nan
+def _text(value: object) -> str:
+    """As text without blanks around it; nothing for null."""
+    return "" if value is None else trim(to_text(value))
 
 
 CAPABILITY = "cap:invoice.manual.create"
@@ -260,13 +251,14 @@ class InvoicingApi:
     async def handle(self, call: ApiCall) -> ApiResponse:
         """See `Api`."""
         if call.operation != "createManualInvoice":
-            return ApiResponse(400, {"error": "Unsupported operation"})
-        install = await self._state.installs.get(call.install_id)
+            return _UNSUPPORTED
+        install = await installed(self._state.installs, call)
         if install is None:
             return ApiResponse(404, {"error": "Install not found"})
-        call.extension = install.registry_id
         if CAPABILITY not in install.providers:
-            return ApiResponse(403, {"success": False, "error": f"{CAPABILITY} is not granted"})
+            return ApiResponse(
+                403, {"success": False, "error": f"Permission denied: {CAPABILITY} not granted"}
+            )
         try:
             request = parse_invoice(call.body)
         except InvalidFields as error:
@@ -274,15 +266,23 @@ class InvoicingApi:
         client = self._fixtures.client(request.clientId)
         if client is None:
             return _failure("Client not found", {"clientId": "Client not found"})
-        if not all(self._fixtures.service(it.serviceId) for it in request.items):
+        lines = [it for it in request.items if not it.isDiscount]
+        if not all(self._fixtures.service(it.serviceId) for it in lines):
             return _failure("Service not found", {"serviceId": "Service not found"})
-        invoice = self._made(request, install, client.clientName)
+        try:
+            amount = subtotal(request.items)
+        except UnknownTarget as error:
+            return ApiResponse(400, {"success": False, "error": str(error)})
+        except OverflowError:
+            return ApiResponse(400, {"success": False, "error": "bigint out of range"})
+        invoice = self._made(request, install, client.clientName, amount)
         call.subject = invoice.number
         return ApiResponse(201, {"success": True, "invoice": invoice.to_json()})
 
-    def refusal(self, error: ApiError | InvalidBody) -> ApiResponse:
+    def refusal(self, error: Refusal) -> ApiResponse:
         """See `Api`."""
-        assert isinstance(error, ApiError)  # noqa: S101 - shapes are not asked for here
+        if not isinstance(error, ApiError):
+            return _UNSUPPORTED
         return ApiResponse(error.status, {"error": error.message, "code": error.code})
 
     def listing(self) -> Route:
@@ -294,12 +294,12 @@ class InvoicingApi:
 
         return Route("/algaenv/invoices", listed)
 
-    def _made(self, request: InvoiceRequest, install: Install, client: str) -> Invoice:
+    def _made(self, request: InvoiceRequest, install: Install, client: str, amount: int) -> Invoice:
         self._count += 1
         invoice = Invoice(
             id=str(uuid.uuid4()),
             number=f"INV-{self._count:06}",
-            subtotal=subtotal(request.items),
+            subtotal=amount,
             request=request,
             client_name=client,
             install=install.install_id,
@@ -312,28 +312,47 @@ class InvoicingApi:
         return invoice
 
 
+_UNSUPPORTED = ApiResponse(400, {"error": "Unsupported operation"})
+
+
+class UnknownTarget(Exception):
+    """A discount applies to a service that no line is of."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"Could not find invoice item for service: {service} to apply discount.")
+
+
 def subtotal(items: Sequence[InvoiceItem]) -> int:
-    """Lines less discounts. A discount in percent is taken off what it applies to, else off all.
+    """Lines less discounts, in minor units. Raises UnknownTarget, OverflowError.
 
-    Rates are rounded before they are multiplied, as the product does it.
+    Discounts come after all lines, in their order: each is taken off what is left, or off the last
+    line of a service. Rates are rounded before they are multiplied. Numbers are doubles as in the
+    product, so that a product that falls short of a half is rounded down in both.
     """
-    lines = [(it, round(it.quantity * _rate(it))) for it in items if not it.isDiscount]
-    return sum(amount for _, amount in lines) - sum(
-        _discount_amount(it, lines) for it in items if it.isDiscount
-    )
+    left = 0
+    lines: dict[str, int] = {}
+    for line in (it for it in items if not it.isDiscount):
+        # Ids are compared as they are spelled.
+        lines[line.serviceId] = round_half_up(line.quantity * float(round_half_up(line.rate)))
+        left += lines[line.serviceId]
+    for discount in (it for it in items if it.isDiscount):
+        left -= _discount_amount(discount, lines, left)
+    if max(map(abs, (left, *lines.values()))) > _MAX_AMOUNT:
+        raise OverflowError(left)
+    return left
 
 
-def _discount_amount(discount: InvoiceItem, lines: Sequence[tuple[InvoiceItem, int]]) -> int:
-    if discount.discountType == "fixed":
-        return round(discount.quantity * _rate(discount))
+def _discount_amount(discount: InvoiceItem, lines: Mapping[str, int], left: int) -> int:
+    """How often the discount is there does not count."""
     service = discount.appliesToServiceId
-    of = sum(amount for it, amount in lines if service in {None, it.serviceId})
-    return round(of * _rate(discount) / 100)
-
-
-def _rate(item: InvoiceItem) -> int:
-    """Halves go up, as JavaScript rounds."""
-    return int(item.rate + 0.5)
+    if service is not None and service not in lines:
+        raise UnknownTarget(service)
+    rate = round_half_up(discount.rate)
+    if discount.discountType == "fixed":
+        return rate
+    # The items of an invoice get their ids when it is made, so that no id names one of them.
+    of = 0 if discount.appliesToItemId else left if service is None else lines[service]
+    return round_half_up(of * rate / _ALL_PERCENT)
 
 
 def _failure(error: str, fields: object) -> ApiResponse:

@@ -217,7 +217,7 @@ def _scheduler() -> Json:
     return {
         "200": json_response("As the operation has it.", {"anyOf": shapes}, [FAULT]),
         "201": json_response("It is made.", _success(scheduleId=UUID), [FAULT]),
-        "400": json_response("It cannot be.", {"anyOf": [_failure(), _invalid()]}, [FAULT]),
+        "400": _coded(400, details=True, shapes=[_failure(), _invalid()]),
         **{str(status): _coded(status, details=True) for status in (401, 404, 429)},
     }
 

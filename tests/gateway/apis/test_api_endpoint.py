@@ -41,11 +41,39 @@ def test_token_comes_before_body(gateways: Gateways, extension: Extension, name:
     assert Api(gateways.faithful, name, extension.install)(b"{", token="wrong").status == 401
 
 
+NO_JSON: dict[str, tuple[int, Any]] = {
+    "storage": (500, {"error": "Internal error", "code": "INTERNAL_ERROR"}),
+    "scheduler": (
+        400,
+        {"error": "Invalid JSON body", "code": "VALIDATION_FAILED", "details": None},
+    ),
+    "clients": (
+        400,
+        {
+            "error": "Invalid request payload",
+            "code": "INVALID_INPUT",
+            "details": {"formErrors": ["Required"], "fieldErrors": {}},
+        },
+    ),
+    "invoicing": (400, {"error": "Unsupported operation"}),
+}
+
+
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"a": NaN}'])
 def test_bad_json(gateways: Gateways, extension: Extension, name: str, body: bytes) -> None:
     answer = Api(gateways.faithful, name, extension.install)(body)
-    assert (answer.status, answer.json["code"]) == (500, "INTERNAL_ERROR")
+    assert (answer.status, answer.json) == NO_JSON["clients" if name == "services" else name]
+
+
+@pytest.mark.parametrize("name", set(CALLS) - {"invoicing"})
+def test_bytes_that_are_no_text_are_replaced(
+    gateways: Gateways, extension: Extension, name: str
+) -> None:
+    answer = Api(gateways.faithful, name, extension.install)(b'\xef\xbb\xbf{"operation": "\xff"}')
+    (told,) = answer.json["details"]["fieldErrors"]["operation"]
+    assert told.startswith("Invalid enum value. Expected '")
+    assert told.endswith(", received '\ufffd'")
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -58,6 +86,86 @@ def test_no_operation(gateways: Gateways, extension: Extension, name: str, body:
     else:
         assert set(answer.json["details"]) == {"formErrors", "fieldErrors"}
         assert ("code" in answer.json) is (name in {"clients", "services"})
+
+
+SHAPES: tuple[tuple[dict[str, object], dict[str, list[str]]], ...] = (
+    ({"limit": 0}, {"limit": ["Number must be greater than or equal to 1"]}),
+    ({"limit": 101}, {"limit": ["Number must be less than or equal to 100"]}),
+    ({"limit": "1"}, {"limit": ["Expected number, received string"]}),
+    ({"limit": True}, {"limit": ["Expected number, received boolean"]}),
+    ({"limit": 1.5}, {"limit": ["Expected integer, received float"]}),
+    (
+        {"limit": 0.5},
+        {
+            "limit": [
+                "Expected integer, received float",
+                "Number must be greater than or equal to 1",
+            ]
+        },
+    ),
+    ({"limit": 1e21}, {"limit": ["Number must be less than or equal to 100"]}),
+    ({"namespace": ""}, {"namespace": ["String must contain at least 1 character(s)"]}),
+    ({"namespace": "𝄞" * 65}, {"namespace": ["String must contain at most 128 character(s)"]}),
+    ({"includeValues": None}, {"includeValues": ["Expected boolean, received null"]}),
+    ({"cursor": {}}, {"cursor": ["Expected string, received object"]}),
+    (
+        {"operation": "put", "key": "k", "metadata": []},
+        {"metadata": ["Expected object, received array"]},
+    ),
+    (
+        {"operation": "put", "key": "k", "ttlSeconds": -1.5},
+        {"ttlSeconds": ["Expected integer, received float", "Number must be greater than 0"]},
+    ),
+    ({"operation": "put"}, {"key": ["Required"]}),
+    (
+        {"operation": "bulkPut", "items": []},
+        {"items": ["Array must contain at least 1 element(s)"]},
+    ),
+    (
+        {"operation": "bulkPut", "items": [5, {}]},
+        {"items": ["Expected object, received number", "Required"]},
+    ),
+    (
+        {"operation": 5, "namespace": None},
+        {
+            "operation": [
+                "Expected 'put' | 'get' | 'list' | 'delete' | 'bulkPut', received number"
+            ],
+            "namespace": ["Expected string, received null"],
+        },
+    ),
+)
+
+
+@pytest.mark.parametrize(("more", "fields"), SHAPES)
+def test_words_of_a_wrong_shape(
+    gateways: Gateways,
+    extension: Extension,
+    more: dict[str, object],
+    fields: dict[str, list[str]],
+) -> None:
+    """Handlers read them: they are those of the product's checker."""
+    answer = Api(gateways.faithful, "storage", extension.install)({**CALLS["storage"], **more})
+    assert answer.status == 400
+    assert answer.json["details"] == {"formErrors": [], "fieldErrors": fields}
+
+
+@pytest.mark.parametrize("name", set(CALLS) - {"storage"})
+@pytest.mark.parametrize("change", ["is_enabled = false", "status = 'pending'"])
+def test_an_install_that_may_not_be_called(gateways: Gateways, name: str, change: str) -> None:
+    extension = gateways.install()
+    gateways.database.sql(
+        f"UPDATE tenant_extension_install SET {change} WHERE id = %s", extension.install
+    )
+    answer = Api(gateways.faithful, name, extension.install)(CALLS[name])
+    assert (answer.status, answer.json["error"]) == (404, "Install not found")
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_an_install_id_that_is_no_uuid(gateways: Gateways, name: str) -> None:
+    answer = Api(gateways.faithful, name, "nobody")(CALLS[name])
+    assert answer.status == 500
+    assert answer.json == {"error": "Internal error", "code": "INTERNAL_ERROR"}
 
 
 @pytest.mark.parametrize("name", CALLS)

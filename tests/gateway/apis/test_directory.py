@@ -72,6 +72,10 @@ def test_default_services(services: Api) -> None:
     assert names(isActive=False) == []
     assert names(search=" supp ") == ["Support"]
     assert names(search="lic-1") == ["License"]
+    # What is looked for is a pattern of the database.
+    assert names(search="%") == names()
+    assert names(search="s_pport") == ["Support"]
+    assert names(search="s\\_pport") == []
     first = services.ok("list")["items"][0]
     assert set(first) == {
         "serviceId",
@@ -113,6 +117,8 @@ BAD_PAGES: tuple[Any, ...] = (
         ("services", {"operation": "list", "input": {"itemKind": "thing"}}),
         ("services", {"operation": "list", "input": {"billingMethod": 1}}),
         ("services", {"operation": "list", "input": {"isActive": None}}),
+        ("services", {"operation": "list", "input": {"isActive": ""}}),
+        ("services", {"operation": "list", "input": {"itemKind": ""}}),
         ("clients", {"operation": "get"}),
         ("clients", {"operation": "get", "input": {"clientId": "x"}}),
         ("services", {"operation": "get", "input": {"serviceId": None}}),
@@ -126,6 +132,27 @@ def test_bad_input(
     answer = Api(gateways.faithful, name, extension.install)(body)
     assert (answer.status, answer.json["code"]) == (400, "INVALID_INPUT")
     assert set(answer.json["details"]) == {"formErrors", "fieldErrors"}
+
+
+@pytest.mark.parametrize(
+    ("user", "details"),
+    [
+        (None, {"formErrors": ["Expected object, received null"], "fieldErrors": {}}),
+        (
+            {"userId": ""},
+            {
+                "formErrors": [],
+                "fieldErrors": {
+                    "userId": ["String must contain at least 1 character(s)"],
+                    "userType": ["Required"],
+                },
+            },
+        ),
+    ],
+)
+def test_words_about_a_user(services: Api, user: object, details: object) -> None:
+    answer = services({"operation": "list", "user": user})
+    assert answer.json["details"] == details
 
 
 @pytest.mark.parametrize("name", ["clients", "services"])

@@ -113,7 +113,12 @@ def _config(gateway: Gateway, body: object, token: str = "storage-token") -> Ans
 
 
 def test_install_config(gateways: Gateways) -> None:
-    extension = gateways.install(config={"a": 1, "b": None}, secrets={"s": "x"})
+    config = {"a": 1, "b": None, "c": 1.0, "d": 1e-7, "e": 1e21, "f": [1.50, 12345678901234567890]}
+    extension = gateways.install(config=config, secrets={"s": "x"})
+    ((spelled,),) = gateways.database.sql(
+        "SELECT publisher || '.' || name FROM extension_registry WHERE id = %s", extension.registry
+    )
+    assert spelled != extension.slug
     for ref in (extension.registry, extension.install, extension.slug):
         answer = _config(gateways.faithful, {"tenantId": OZ, "extensionId": ref})
         assert answer.status == 200
@@ -121,19 +126,40 @@ def test_install_config(gateways: Gateways) -> None:
             answer.json.items()
             >= {
                 "tenantId": OZ,
-                "extensionSlug": extension.slug,
+                "extensionSlug": spelled,
                 "installId": extension.install,
                 "versionId": extension.version,
                 "registryId": extension.registry,
                 "contentHash": extension.digest.prefixed,
-                "config": {"a": "1", "b": ""},
+                # As text, numbers are spelled as JavaScript spells them.
+                "config": {
+                    "a": "1",
+                    "b": "",
+                    "c": "1",
+                    "d": "1e-7",
+                    "e": "1e+21",
+                    "f": "[1.5,12345678901234567000]",
+                },
                 "configVersion": "config-1",
                 "secretsVersion": "secrets-1",
             }.items()
         )
-        assert answer.json["secretEnvelope"]["algorithm"] == "inline/base64"
+        # What the row does not say is left out.
+        envelope = answer.json["secretEnvelope"]
+        assert set(envelope) == {"ciphertext_b64", "algorithm", "version"}
+        assert envelope["algorithm"] == "inline/base64"
         assert "cap:storage.kv" in answer.json["providers"]
         assert answer.json["updatedAt"].endswith("Z")
+
+
+@pytest.mark.parametrize("change", ["is_enabled = false", "status = 'pending'"])
+def test_install_config_of_what_may_not_be_called(gateways: Gateways, change: str) -> None:
+    extension = gateways.install()
+    gateways.database.sql(
+        f"UPDATE tenant_extension_install SET {change} WHERE id = %s", extension.install
+    )
+    answer = _config(gateways.faithful, {"tenantId": OZ, "extensionId": extension.registry})
+    assert (answer.status, answer.json) == (404, {"error": "install_not_found"})
 
 
 def test_install_config_without_rows(gateways: Gateways, extension: Extension) -> None:

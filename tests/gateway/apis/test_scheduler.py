@@ -49,7 +49,13 @@ def test_life_of_a_schedule(scheduler: Api) -> None:
         "lastRunStatus": None,
         "lastError": None,
     }
-    more = {"endpoint": "POST /hello", "cron": "0 3 * * *", "enabled": False, "name": None}
+    more = {
+        "endpoint": "POST /hello",
+        "cron": "0 3 * * *",
+        "enabled": False,
+        "name": None,
+        "payload": {"b": 2},
+    }
     assert scheduler.ok("update", scheduleId=made, **more) == {"success": True}
     changed = scheduler.ok("get", scheduleId=made)["schedule"]
     assert (
@@ -60,7 +66,7 @@ def test_life_of_a_schedule(scheduler: Api) -> None:
             "timezone": "Europe/Berlin",
             "enabled": False,
             "name": None,
-            "payload": {"a": 1},
+            "payload": {"b": 2},
         }.items()
     )
     assert scheduler.ok("update", scheduleId=made.upper(), payload=None) == {"success": True}
@@ -78,6 +84,7 @@ def test_endpoints_are_made_on_demand(
         ("GET", "/hello"): True,
         ("POST", "/hello"): True,
         ("HEAD", "/headed"): False,
+        ("OPTIONS", "/optional"): False,
         **{(method, "/items/:id"): False for method in ("GET", "PUT", "DELETE", "PATCH")},
     }
     assert {it["handler"] for it in listed} == {"dist/main"}
@@ -200,6 +207,65 @@ def test_array_payloads_break(scheduler: Api, fixed: Api) -> None:
     assert answer.status == 200
     assert "x-algaenv-product-fault" not in answer.headers
     assert fixed.ok("list")["schedules"][0]["payload"] == [{"a": 1}]
+
+
+def test_an_update_erases(scheduler: Api, fixed: Api) -> None:
+    kept = {"name": "nightly", "payload": {"a": 1}}
+    made = scheduler.ok("create", endpoint="/hello", cron="0 * * * *", **kept)["scheduleId"]
+
+    def stored() -> dict[str, object]:
+        found = scheduler.ok("get", scheduleId=made)["schedule"]
+        return {name: found[name] for name in kept}
+
+    assert fixed.fault("update", scheduleId=made, cron="0 4 * * *") is None
+    assert fixed.fault("update", scheduleId=made, name="n") is None
+    assert stored() == {"name": "n", "payload": {"a": 1}}
+    assert scheduler.fault("update", scheduleId=made, cron="0 5 * * *", **kept) is None
+    assert stored() == kept
+    assert scheduler.fault("update", scheduleId=made, name="n") == "scheduler-update-erases"
+    assert stored() == {"name": "n", "payload": None}
+    assert scheduler.fault("update", scheduleId=made) == "scheduler-update-erases"
+    assert stored() == {"name": None, "payload": None}
+    # There is nothing left that could get lost.
+    assert scheduler.fault("update", scheduleId=made, enabled=False) is None
+
+
+def test_nonsense_is_stored_while_it_is_disabled(scheduler: Api) -> None:
+    nonsense = {"endpoint": "/hello", "cron": "61 * * * *"}
+    assert scheduler({"operation": "create", **nonsense}).json["fieldErrors"].keys() == {"cron"}
+    made = scheduler.ok("create", **nonsense, enabled=False)["scheduleId"]
+    enabled = {"operation": "update", "scheduleId": made, "enabled": True}
+    assert scheduler(enabled).json["fieldErrors"].keys() == {"cron"}
+    assert scheduler({**enabled, "cron": "0 * * * *"}).status == 200
+
+
+def test_a_schedule_whose_endpoint_is_gone(
+    gateways: Gateways, extension: Extension, scheduler: Api
+) -> None:
+    """It is not listed, but can be pointed to another one, and deleted."""
+    made = scheduler.ok("create", endpoint="/hello", cron="0 * * * *")["scheduleId"]
+    gateways.database.sql(
+        "DELETE FROM extension_api_endpoint WHERE version_id = %s", extension.version
+    )
+    assert scheduler.ok("list") == {"schedules": []}
+    scheduler.ok("update", scheduleId=made, endpoint="POST /hello")
+    assert scheduler.ok("get", scheduleId=made)["schedule"]["endpointMethod"] == "POST"
+
+
+def test_ids_that_the_product_does_not_make(scheduler: Api) -> None:
+    """Its shape of a body takes any UUID, what looks for schedules only versions 1 to 5."""
+    odd = "018f1111-1111-7111-8111-111111111111"
+    assert scheduler.ok("get", scheduleId=odd) == {"schedule": None}
+    refused: dict[str, object] = {"success": False, "error": "Invalid scheduleId"}
+    assert scheduler({"operation": "delete", "scheduleId": odd}).json == refused
+    refused["fieldErrors"] = {"scheduleId": "Invalid scheduleId"}
+    assert scheduler({"operation": "update", "scheduleId": odd}).json == refused
+
+
+def test_what_the_database_refuses(scheduler: Api) -> None:
+    answer = scheduler({**CREATE, "payload": {"a": "\0"}})
+    assert answer.status == 400
+    assert answer.json["error"].endswith(" - unsupported Unicode escape sequence")
 
 
 def test_capability_is_not_asked_for(gateways: Gateways) -> None:

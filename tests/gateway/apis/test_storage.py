@@ -365,9 +365,145 @@ def test_schema_that_is_a_draft(gateways: Gateways, storage: Api, extension: Ext
     assert storage(PUT).status == 200
 
 
-def test_schema_that_is_none(gateways: Gateways, storage: Api, extension: Extension) -> None:
-    _schema(gateways, extension, {"type": 7})
-    assert storage(PUT).status == 500
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"type": 7},
+        {"type": "string", "format": "email"},
+        {"properties": {"a": {"type": "string", "bogus": 1}}},
+        {"allOf": [{"formatMinimum": 1}]},
+        {"$schema": "https://json-schema.org/draft/2020-12/schema"},
+        {"$ref": "http://nowhere/schema"},
+        {"definitions": {"a": {"format": "email"}}, "$ref": "#/definitions/a"},
+    ],
+)
+def test_schema_that_is_none(
+    gateways: Gateways, storage: Api, extension: Extension, document: object
+) -> None:
+    """The product's checker is strict: it takes no format, nor what it does not know."""
+    _schema(gateways, extension, document)
+    assert storage({**PUT, "value": {}}).status == 500
+    assert storage.ok("list", namespace="n")["items"] == []
+
+
+def test_definitions_that_nothing_refers_to(
+    gateways: Gateways, storage: Api, extension: Extension
+) -> None:
+    _schema(gateways, extension, {"definitions": {"a": {"format": "email"}}, "type": "integer"})
+    assert storage(PUT).status == 200
+
+
+@pytest.mark.parametrize(
+    ("document", "value", "told"),
+    [
+        ({"type": "object"}, 1, [("", "#/type", {"type": "object"}, "must be object")]),
+        (
+            {
+                "properties": {"a": {"minimum": 2}, "format": {}},
+                "additionalProperties": False,
+                "required": ["b", "c"],
+            },
+            {"a": 1, "d": 1, "e": 1},
+            [
+                ("", "#/required", {"missingProperty": "b"}, "must have required property 'b'"),
+                ("", "#/required", {"missingProperty": "c"}, "must have required property 'c'"),
+                *(
+                    (
+                        "",
+                        "#/additionalProperties",
+                        {"additionalProperty": it},
+                        "must NOT have additional properties",
+                    )
+                    for it in "de"
+                ),
+                (
+                    "/a",
+                    "#/properties/a/minimum",
+                    {"comparison": ">=", "limit": 2},
+                    "must be >= 2",
+                ),
+            ],
+        ),
+        (
+            {"anyOf": [{"type": "string"}, {"const": 2}]},
+            1,
+            [
+                ("", "#/anyOf/0/type", {"type": "string"}, "must be string"),
+                ("", "#/anyOf/1/const", {"allowedValue": 2}, "must be equal to constant"),
+                ("", "#/anyOf", {}, "must match a schema in anyOf"),
+            ],
+        ),
+        (
+            {"maxLength": 1, "pattern": "b$"},
+            "aa",
+            [
+                ("", "#/maxLength", {"limit": 1}, "must NOT have more than 1 characters"),
+                ("", "#/pattern", {"pattern": "b$"}, 'must match pattern "b$"'),
+            ],
+        ),
+        (False, 1, [("", "#/false schema", {}, "boolean schema is false")]),
+    ],
+)
+def test_words_of_a_schema(
+    gateways: Gateways,
+    storage: Api,
+    extension: Extension,
+    *,
+    document: object,
+    value: object,
+    told: list[tuple[str, str, dict[str, object], str]],
+) -> None:
+    """Those of the product's checker, in its order."""
+    _schema(gateways, extension, document)
+    answer = storage({**PUT, "value": value})
+    assert (answer.status, answer.json["error"]) == (400, "payload failed schema validation")
+    names = ("instancePath", "schemaPath", "params", "message")
+    assert [tuple(it[name] for name in names) for it in answer.json["details"]] == told
+    assert all(it["schemaPath"].endswith(it["keyword"]) for it in answer.json["details"])
+
+
+def test_several_items_are_refused_in_the_products_order(storage: Api) -> None:
+    """What holds for one item is looked at last, and how long it lives after its size."""
+
+    def put(*items: Mapping[str, object]) -> tuple[str, str]:
+        answer = storage({"operation": "bulkPut", "namespace": "n", "items": items})
+        assert answer.status >= 400
+        return answer.json["code"], answer.json["error"]
+
+    large, short = "x" * 70_000, {"key": "s", "ttlSeconds": 5}
+    mismatch = {"key": "m", "ifRevision": 1}
+    assert put(*[{"key": "a/b"}] * 21)[1] == "bulk operations limited to 20 items"
+    assert put({"key": "a"}, {"key": "a"}, {"key": "a/b"})[1] == "duplicate key in bulk payload: a"
+    assert put(short, {"key": "k", "value": large}, mismatch)[0] == "REVISION_MISMATCH"
+    assert put(short, {"key": "k", "value": large})[1] == "value for key k exceeds max size"
+    assert put(short, {"key": "k"})[1] == "ttlSeconds must be >= 60"
+    assert storage.ok("list", namespace="n")["items"] == []
+
+
+def test_cursors_are_read_as_the_product_reads_them(storage: Api) -> None:
+    for key in "ab":
+        storage({**PUT, "key": key})
+
+    def listed(cursor: str) -> list[str]:
+        page = storage.ok("list", namespace="n", cursor=cursor)
+        return [it["key"] for it in page["items"]]
+
+    assert listed("eyJrZXkiOiJhIn0") == listed("eyJrZXkiOiJhIn0=") == ["b"]
+    assert listed("eyJr ZXki\nOiJhIn0!") == ["b"]
+    assert listed("eyJrZXkiOiIifQ") == ["a", "b"]
+    # Bytes that are no UTF-8 are replaced by a character that comes after all letters.
+    assert listed("eyJrZXkiOiL_In0") == listed("eyJrZXkiOiL/In0") == []
+
+
+def test_numbers_are_spelled_as_javascript_spells_them(
+    gateways: Gateways, storage: Api, extension: Extension
+) -> None:
+    storage({**PUT, "value": [1.0, 1e-7, 1e21, 123456789012345680000]})
+    (row,) = gateways.database.sql(
+        "SELECT value_size_bytes FROM ext_storage_records WHERE extension_install_id = %s",
+        extension.install,
+    )
+    assert row[0] == len("[1,1e-7,1e+21,123456789012345680000]")
 
 
 def test_arrays_are_validated_by_element(

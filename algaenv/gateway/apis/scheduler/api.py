@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,7 +15,10 @@ from algaenv.gateway.apis.api_endpoint import (
     ApiError,
     ApiResponse,
     InvalidBody,
-    iso_timestamp,
+    InvalidJson,
+    Refusal,
+    installed,
+    length,
     parse_body,
 )
 from algaenv.gateway.apis.scheduler import cron
@@ -24,13 +28,20 @@ from algaenv.gateway.apis.scheduler.repository import (
     ScheduleRepository,
     ScheduleRow,
 )
+from algaenv.gateway.javascript import iso_timestamp
 
 if TYPE_CHECKING:
+    import psycopg
+
     from algaenv.gateway.installs import Install, Installs
     from algaenv.gateway.quirks import Quirks
 
 
 Id = Annotated[str, Field(pattern=rf"^(?i:{UUID_PATTERN})$")]
+Selector = Annotated[str, Field(min_length=1, max_length=256), length(1, 256)]
+Cron = Annotated[str, Field(min_length=1, max_length=128), length(1, 128)]
+Timezone = Annotated[str, Field(max_length=64), length(0, 64)]
+Name = Annotated[str, Field(max_length=128), length(0, 128)]
 
 
 class SchedulerOperation(BaseModel):
@@ -50,22 +61,22 @@ class ScheduleRequest(SchedulerOperation):
 class CreateRequest(SchedulerOperation):
     """Make one."""
 
-    endpoint: Annotated[str, Field(min_length=1, max_length=256)]
-    cron: Annotated[str, Field(min_length=1, max_length=128)]
-    timezone: Annotated[str, Field(max_length=64)] = ""
+    endpoint: Selector
+    cron: Cron
+    timezone: Timezone = ""
     enabled: StrictBool = True
-    name: Annotated[str, Field(max_length=128)] = ""
+    name: Name = ""
     payload: Any = None
 
 
 class UpdateRequest(ScheduleRequest):
     """Change those fields that are given; `model_fields_set` knows which."""
 
-    endpoint: Annotated[str, Field(min_length=1, max_length=256)] = ""
-    cron: Annotated[str, Field(min_length=1, max_length=128)] = ""
-    timezone: Annotated[str, Field(max_length=64)] = ""
+    endpoint: Selector = ""
+    cron: Cron = ""
+    timezone: Timezone = ""
     enabled: StrictBool = True
-    name: Annotated[str, Field(max_length=128)] | None = None
+    name: Name | None = None
     payload: Any = None
 
 
@@ -96,10 +107,16 @@ class ChangeLimiter:
 
 
 ARRAY_QUIRK = "scheduler-array-payload"
+ERASE_QUIRK = "scheduler-update-erases"
 
 _CHANGES = frozenset(("create", "update", "delete"))
-_NO_ENDPOINT = "No such endpoint, or none that can be scheduled"
-_NO_SCHEDULE = "No such schedule"
+_NO_ENDPOINT = "Endpoint not found or not schedulable"
+_NO_SCHEDULE = "Schedule not found"
+_NO_ID = "Invalid scheduleId"
+_ID = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[1-5][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE
+)
+"""Of version 1 to 5: what the product looks for among its schedules."""
 
 
 class SchedulerApi:
@@ -123,19 +140,22 @@ class SchedulerApi:
 
     async def handle(self, call: ApiCall) -> ApiResponse:
         """See `Api`."""
+        import psycopg
+
         operation = parse_body(SchedulerOperation, call.body).operation
         if operation in _CHANGES and not self._rate.allows(call.install_id):
-            raise ApiError("RATE_LIMITED", "Schedules may be changed ten times a minute")
-        install = await self._installs.get(call.install_id)
+            raise ApiError("RATE_LIMITED", "Too many requests, please try again later")
+        install = await installed(self._installs, call)
         if install is None:
-            raise ApiError("NOT_FOUND", "There is no such install")
-        call.extension = install.registry_id
+            raise ApiError("NOT_FOUND", "Install not found")
         match operation:
             case "list":
                 rows = await self._schedules.all(install)
                 return ApiResponse(200, {"schedules": [schedule_json(it) for it in rows]})
             case "get":
-                found = await self._schedules.find(install, self._id(call))
+                asked = self._id(call)
+                known = _ID.fullmatch(asked) is not None
+                found = await self._schedules.find(install, asked) if known else None
                 return ApiResponse(200, {"schedule": schedule_json(found) if found else None})
             case "getEndpoints":
                 return ApiResponse(200, {"endpoints": await self._listed(install)})
@@ -146,13 +166,16 @@ class SchedulerApi:
                 case "update":
                     return await self._update(call, install, parse_body(UpdateRequest, call.body))
                 case _:
-                    found_one = await self._schedules.remove(install, self._id(call))
-                    return _success(200) if found_one else _failure(_NO_SCHEDULE)
+                    return await self._delete(install, self._id(call))
         except cron.InvalidField as error:
             return _failure(str(error), {error.field: str(error)})
+        except psycopg.DataError as error:
+            return _failure(_database_error(error))
 
-    def refusal(self, error: ApiError | InvalidBody) -> ApiResponse:
+    def refusal(self, error: Refusal) -> ApiResponse:
         """See `Api`."""
+        if isinstance(error, InvalidJson):
+            error = ApiError("VALIDATION_FAILED", "Invalid JSON body")
         if isinstance(error, InvalidBody):
             return ApiResponse(400, {"error": "Validation error", "details": error.details})
         content = {"error": error.message, "code": error.code, "details": error.details}
@@ -175,6 +198,8 @@ class SchedulerApi:
         ]
 
     async def _create(self, call: ApiCall, install: Install, request: CreateRequest) -> ApiResponse:
+        import psycopg
+
         call.subject = request.endpoint
         columns: dict[str, object] = {
             "cron": cron.check_cron(request.cron),
@@ -187,41 +212,88 @@ class SchedulerApi:
         if endpoint is None:
             return _failure(_NO_ENDPOINT, {"endpoint": _NO_ENDPOINT})
         if await self._schedules.count(install) >= cron.MAX_SCHEDULES:
-            return _failure(f"An extension has at most {cron.MAX_SCHEDULES} schedules")
+            return _failure(f"Too many schedules (max {cron.MAX_SCHEDULES} per extension install)")
+        if request.enabled:
+            cron.check_fires(str(columns["cron"]), str(columns["timezone"]))
         columns["endpoint_id"] = endpoint.id
         headers = self._reproduce_array_quirk(install, columns)
         if "payload_json" not in columns:
-            return _failure(_insert_error(columns), headers=headers)
-        made = await self._schedules.add(install, ScheduleColumns(columns))
+            return _failure(f"{_INSERT} - {_NOT_JSON}", headers=headers)
+        try:
+            made = await self._schedules.add(install, ScheduleColumns(columns))
+        except psycopg.DataError as error:
+            return _failure(f"{_INSERT} - {_database_error(error)}")
         return _success(201, {"scheduleId": made}, headers)
 
     async def _update(self, call: ApiCall, install: Install, request: UpdateRequest) -> ApiResponse:
+        import psycopg
+
         call.subject = request.scheduleId
-        given = request.model_fields_set
+        if not _ID.fullmatch(request.scheduleId):
+            raise cron.InvalidField("scheduleId", _NO_ID)
         columns: dict[str, object] = {}
         if request.cron:
             columns["cron"] = cron.check_cron(request.cron)
         if request.timezone:
             columns["timezone"] = cron.check_timezone(request.timezone)
-        if "payload" in given:
-            columns["payload_json"] = cron.check_payload(request.payload)
-        if await self._schedules.find(install, request.scheduleId) is None:
+        payload = cron.check_payload(request.payload)
+        found = await self._schedules.stored(install, request.scheduleId)
+        if found is None:
             return _failure(_NO_SCHEDULE)
         if request.endpoint:
             endpoint = await self._endpoints.find(install, request.endpoint)
             if endpoint is None:
                 return _failure(_NO_ENDPOINT, {"endpoint": _NO_ENDPOINT})
             columns["endpoint_id"] = endpoint.id
-        if "name" in given:
-            columns["name"] = cron.check_name(request.name)
-        if "enabled" in given:
-            columns["enabled"] = request.enabled
+        given = {
+            "name": cron.check_name(request.name),
+            "payload": payload,
+            "enabled": request.enabled,
+        }
+        for name in request.model_fields_set | self._erased():
+            if name in given:
+                columns["payload_json" if name == "payload" else name] = given[name]
+        moved = any(
+            name in columns and columns[name] != found[name]
+            for name in ("cron", "timezone", "enabled")
+        )
+        after = {**found, **columns}
+        if moved and after["enabled"]:
+            cron.check_fires(after["cron"], after["timezone"])
         headers = self._reproduce_array_quirk(install, columns)
-        if "payload" in given and "payload_json" not in columns:
-            return _failure(_update_error(), headers=headers)
-        if not await self._schedules.change(install, request.scheduleId, ScheduleColumns(columns)):
+        if payload is not None and "payload_json" not in columns:
+            statement = _update_statement(columns, moved=moved)
+            return _failure(f"{statement} - {_NOT_JSON}", headers=headers)
+        fields = ScheduleColumns(columns)
+        try:
+            changed = await self._schedules.change(install, request.scheduleId, fields)
+        except psycopg.DataError as error:
+            statement = _update_statement(columns, moved=moved)
+            return _failure(f"{statement} - {_database_error(error)}")
+        if not changed:
             return _failure(_NO_SCHEDULE)
-        return _success(200, headers=headers)
+        return _success(200, headers=self._announce_erased(install, found, request) | headers)
+
+    async def _delete(self, install: Install, schedule: str) -> ApiResponse:
+        if not _ID.fullmatch(schedule):
+            return _failure(_NO_ID)
+        found = await self._schedules.remove(install, schedule)
+        return _success(200) if found else _failure(_NO_SCHEDULE)
+
+    def _erased(self) -> frozenset[str]:
+        """What an update sets to null where it is not sent."""
+        reproduced = self._quirks.reproduces(ERASE_QUIRK)
+        return frozenset(("name", "payload")) if reproduced else frozenset()
+
+    def _announce_erased(
+        self, install: Install, found: ScheduleRow, request: UpdateRequest
+    ) -> dict[str, str]:
+        """Headers, where something got lost."""
+        columns = {"name": "name", "payload": "payload_json"}
+        lost = self._erased() - request.model_fields_set
+        if all(found[columns[name]] is None for name in lost):
+            return {}
+        return self._quirks.announce(ERASE_QUIRK, extension=install.registry_id)
 
     def _reproduce_array_quirk(
         self, install: Install, columns: dict[str, object]
@@ -272,17 +344,31 @@ def _failure(
     return ApiResponse(400, content | ({"fieldErrors": fields} if fields else {}), headers or {})
 
 
-def _insert_error(columns: dict[str, object]) -> str:
-    names = ", ".join(f'"{it}"' for it in sorted((*columns, "payload_json")))
-    places = ", ".join(f"${it}" for it in range(1, len(columns) + 2))
+_NOT_JSON = "invalid input syntax for type json"
+"""What PostgreSQL says of an array that the product's driver spelled."""
+_INSERT = (
+    'insert into "tenant_extension_schedule" ("created_at", "cron", "enabled", "endpoint_id", "id",'
+    ' "install_id", "job_id", "name", "payload_json", "runner_schedule_id", "tenant_id",'
+    ' "timezone", "updated_at") values (CURRENT_TIMESTAMP, $1, $2, $3, $4, $5, $6, $7, $8, $9,'
+    " $10, $11, CURRENT_TIMESTAMP)"
+)
+"""The product's statement: it hands it on with the error of the database."""
+
+
+def _update_statement(columns: dict[str, object], *, moved: bool) -> str:
+    """The same for an update; one that moves runs also sets the columns of the job queue."""
+    order = ("endpoint_id", "cron", "timezone", "name", "payload_json", "enabled")
+    names = [it for it in order if it in columns or it == "payload_json"]
+    names += ["job_id", "runner_schedule_id"] if moved else []
+    changes = "".join(f', "{name}" = ${place}' for place, name in enumerate(names, 1))
+    after = len(names)
     return (
-        f'insert into "tenant_extension_schedule" ({names}) values ({places})'  # noqa: S608
-        " - invalid input syntax for type json"
+        f'update "tenant_extension_schedule" set "updated_at" = CURRENT_TIMESTAMP{changes}'  # noqa: S608
+        f' where "tenant_extension_schedule"."tenant_id" = ${after + 1}'
+        f' and "id" = ${after + 2} and "install_id" = ${after + 3}'
     )
 
 
-def _update_error() -> str:
-    return (
-        'update "tenant_extension_schedule" set "payload_json" = $1 where "id" = $2'
-        " - invalid input syntax for type json"
-    )
+def _database_error(error: psycopg.DataError) -> str:
+    """What PostgreSQL says of it; of U+0000, which never gets there, what it would say."""
+    return error.diag.message_primary or 'invalid byte sequence for encoding "UTF8": 0x00'

@@ -7,10 +7,12 @@ when it would have been; where they are put back, it fires once, as cron on Debi
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
+from functools import cache
 from typing import Any
 
-from algaenv.gateway.apis.api_endpoint import dump_json, utf16_length
+from algaenv.gateway.javascript import WHITE, dump_json, trim, utf16_length
 
 UTC_NAME = "UTC"
 
@@ -20,19 +22,29 @@ class CronError(Exception):
 
 
 def find_zone(name: str) -> tzinfo:
-    """The zone of this name, in upper or lower case. Raises CronError."""
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+    """The zone of this name, in upper or lower case. Raises CronError.
+
+    Only names of the database count: its directory holds other files as well, which the product's
+    library does not know.
+    """
+    from zoneinfo import ZoneInfo
 
     if name.upper() == UTC_NAME:
         return UTC
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        pass
-    for known in available_timezones():
-        if known.lower() == name.lower():
-            return ZoneInfo(known)
-    raise CronError(f"There is no time zone {name!r}")
+    known = _zones().get(name.lower())
+    if known is None:
+        raise CronError("Invalid timezone")
+    return ZoneInfo(known)
+
+
+@cache
+def _zones() -> Mapping[str, str]:
+    from zoneinfo import available_timezones
+
+    return {it.lower(): it for it in available_timezones() - _NO_ZONES}
+
+
+_NO_ZONES = frozenset(("Factory", "localtime", "posixrules"))
 
 
 def next_run(cron: str, timezone: str, after: datetime) -> datetime | None:
@@ -52,6 +64,7 @@ MAX_SCHEDULES = 50
 """Of one install."""
 
 _FIELD = re.compile(r"[0-9*/,-]+")
+_WHITE = re.compile(f"[{WHITE}]+")
 _FIELDS = 5
 _TOO_OFTEN = frozenset(("*", "*/1", "*/2", "*/3", "*/4"))
 _MAX_CRON = 128
@@ -61,7 +74,7 @@ _MAX_PAYLOAD = 100_000
 
 
 class InvalidField(Exception):
-    """One field cannot be taken; the text is for the author of the extension."""
+    """One field cannot be taken; the text is the product's, for the author of the extension."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -71,32 +84,37 @@ class InvalidField(Exception):
 def check_cron(text: str) -> str:
     """Check a cron expression: five plain fields, one kind of day, at most every five minutes.
 
-    The last is checked in the minute alone, so that `0,1 * * * *` passes. Raises InvalidField.
+    The last is checked in the minute alone, so that `0,1 * * * *` passes; whether the fields mean
+    anything is not checked here. Raises InvalidField.
     """
-    value = text.strip()
-    fields = value.split()
-    if len(value) > _MAX_CRON:
-        raise InvalidField("cron", f"A cron expression has at most {_MAX_CRON} characters")
+    value = trim(text)
+    fields = [it for it in _WHITE.split(value) if it]
+    if utf16_length(value) > _MAX_CRON:
+        raise InvalidField("cron", "Cron expression too long")
     if len(fields) != _FIELDS:
-        raise InvalidField("cron", "A cron expression has five fields: m h dom mon dow")
+        raise InvalidField("cron", "Invalid cron expression (expected 5 fields: m h dom mon dow)")
     if not all(map(_FIELD.fullmatch, fields)):
-        raise InvalidField("cron", "A cron expression is made of digits and * / , - only")
+        raise InvalidField("cron", "Invalid cron expression (unsupported characters)")
     if fields[2] != "*" and fields[4] != "*":
-        raise InvalidField("cron", "A cron expression cannot set both kinds of day")
+        raise InvalidField("cron", "Cron cannot set both day-of-month and day-of-week")
     if fields[0] in _TOO_OFTEN and fields[1:] == ["*"] * 4:
-        raise InvalidField("cron", "A schedule may fire every 5 minutes, not more often")
-    try:
-        next_run(value, UTC_NAME, datetime.now(UTC))
-    except CronError as error:
-        raise InvalidField("cron", f"The cron expression means nothing: {error}") from None
+        raise InvalidField("cron", "Cron too frequent (minimum interval is 5 minutes)")
     return value
 
 
-def check_timezone(name: str | None) -> str:
+def check_fires(cron: str, timezone: str) -> None:
+    """Refuse what means nothing, as the product's job queue does. Raises InvalidField."""
+    try:
+        next_run(cron, timezone, datetime.now(UTC))
+    except CronError as error:
+        raise InvalidField("cron", f"Invalid cron expression ({error})") from None
+
+
+def check_timezone(name: str) -> str:
     """A name of the time zone database; UTC without one. Raises InvalidField."""
-    value = (name or UTC_NAME).strip() or UTC_NAME
-    if len(value) > _MAX_ZONE:
-        raise InvalidField("timezone", f"A time zone has at most {_MAX_ZONE} characters")
+    value = trim(name) or UTC_NAME
+    if utf16_length(value) > _MAX_ZONE:
+        raise InvalidField("timezone", "Timezone too long")
     try:
         find_zone(value)
     except CronError as error:
@@ -109,15 +127,15 @@ def check_payload(value: Any) -> Any:
     if value is None:
         return None
     if not isinstance(value, dict | list):
-        raise InvalidField("payload", "The payload must be an object or an array")
+        raise InvalidField("payload", "Payload must be a JSON object or array")
     if utf16_length(dump_json(value).decode()) > _MAX_PAYLOAD:
-        raise InvalidField("payload", f"The payload has at most {_MAX_PAYLOAD} characters")
+        raise InvalidField("payload", "Payload too large")
     return value
 
 
 def check_name(value: str | None) -> str | None:
     """Trimmed; None without one. Raises InvalidField."""
-    trimmed = (value or "").strip()
+    trimmed = trim(value or "")
     if utf16_length(trimmed) > _MAX_NAME:
-        raise InvalidField("name", f"A name has at most {_MAX_NAME} characters")
+        raise InvalidField("name", "Name too long")
     return trimmed or None

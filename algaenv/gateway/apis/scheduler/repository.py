@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 from algaenv.gateway.apis.scheduler.cron import InvalidField
 from algaenv.gateway.db import acquire
+from algaenv.gateway.javascript import WHITE, is_true, to_text, trim
 
 if TYPE_CHECKING:
     from algaenv.gateway.db import Pool
@@ -17,16 +18,19 @@ if TYPE_CHECKING:
 
 SCHEDULABLE = ("GET", "POST")
 
-_SELECTOR = re.compile(r"([A-Za-z]+)\s+(.+)", re.DOTALL)
+_SELECTOR = re.compile(rf"([A-Za-z]+)[{WHITE}]+([^\n\r\u2028\u2029]+)")
 _SLASHES = re.compile("/{2,}")
 
 _SELECT_ENDPOINTS = """
 SELECT id::text, method, path, handler FROM extension_api_endpoint
 WHERE version_id = %(version)s::uuid ORDER BY path, method"""
 
+_SELECT_DECLARED = """
+SELECT api_endpoints FROM extension_version WHERE id = %(version)s::uuid"""
+
 _INSERT_ENDPOINTS = """
 INSERT INTO extension_api_endpoint AS e (version_id, method, path, handler)
-SELECT DISTINCT ON (2, 3) %(version)s::uuid, upper(it.method), it.path, it.handler
+SELECT %(version)s::uuid, it.method, it.path, it.handler
 FROM jsonb_to_recordset(%(endpoints)s::jsonb) AS it(method text, path text, handler text)
 ON CONFLICT (version_id, method, path) DO UPDATE SET handler = excluded.handler, updated_at = now()
 """
@@ -63,7 +67,7 @@ class EndpointRepository:
 
     async def find(self, install: Install, selector: str) -> EndpointRow | None:
         """What `/path` or `METHOD /path` names, if it can be scheduled."""
-        match = _SELECTOR.fullmatch(selector.strip())
+        match = _SELECTOR.fullmatch(trim(selector))
         methods = (match[1].upper(),) if match else SCHEDULABLE
         path = _normal_path(match[2] if match else selector)
         found = _matching(await self._select(install), methods, path)
@@ -84,14 +88,27 @@ class EndpointRepository:
     async def _insert_missing(self, install: Install) -> None:
         from psycopg.types.json import Jsonb
 
-        endpoints = [
-            {"method": it.method, "path": _normal_path(it.path), "handler": it.handler}
-            for it in install.endpoints
-            if it.handler
-        ]
+        values: dict[str, object] = {"version": install.version_id}
         async with acquire(self._pool) as connection:
-            values = {"version": install.version_id, "endpoints": Jsonb(endpoints)}
-            await connection.execute(_INSERT_ENDPOINTS, values)
+            for row in await (await connection.execute(_SELECT_DECLARED, values)).fetchall():
+                values["endpoints"] = Jsonb(_declared(row["api_endpoints"]))
+                await connection.execute(_INSERT_ENDPOINTS, values)
+
+
+def _declared(listed: object) -> list[dict[str, str]]:
+    """What a version declares, callable or not; the last of several that are the same counts."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for each in listed if isinstance(listed, list) else ():
+        if not isinstance(each, dict):
+            continue
+        method, path, handler = (
+            to_text(each.get(name)) if is_true(each.get(name)) else ""
+            for name in ("method", "path", "handler")
+        )
+        row = {"method": method.upper(), "path": _normal_path(path), "handler": handler}
+        if all(row.values()):
+            found[row["method"], row["path"]] = row
+    return list(found.values())
 
 
 def _row(row: Mapping[str, Any]) -> EndpointRow:
@@ -103,7 +120,7 @@ def _matching(rows: list[EndpointRow], methods: tuple[str, ...], path: str) -> E
 
 
 def _normal_path(text: str) -> str:
-    trimmed = text.strip()
+    trimmed = trim(text)
     return _SLASHES.sub("/", f"/{trimmed}") if trimmed else ""
 
 
@@ -122,6 +139,10 @@ _OF_INSTALL: LiteralString = (
     + """WHERE s.install_id = %(install)s::uuid AND s.tenant_id = %(tenant)s
   AND (%(id)s::uuid IS NULL OR s.id = %(id)s::uuid) ORDER BY s.created_at, s.id"""
 )
+
+_STORED: LiteralString = """
+SELECT name, cron, timezone, enabled, payload_json FROM tenant_extension_schedule
+WHERE id = %(id)s::uuid AND install_id = %(install)s::uuid AND tenant_id = %(tenant)s"""
 
 _OF_TENANT: LiteralString = _COLUMNS + "WHERE s.tenant_id = %(tenant)s ORDER BY s.created_at, s.id"
 
@@ -183,6 +204,11 @@ class ScheduleRepository:
         rows = await self._rows(_OF_INSTALL, _install_ids(install) | {"id": schedule})
         return rows[0] if rows else None
 
+    async def stored(self, install: Install, schedule: str) -> ScheduleRow | None:
+        """What can be changed of one, also when its endpoint is gone."""
+        rows = await self._rows(_STORED, _install_ids(install) | {"id": schedule})
+        return rows[0] if rows else None
+
     async def of_tenant(self, tenant: str) -> Sequence[ScheduleRow]:
         """Those of every install."""
         return await self._rows(_OF_TENANT, {"tenant": tenant})
@@ -228,7 +254,7 @@ class ScheduleRepository:
         except UniqueViolation as error:
             if error.diag.constraint_name != _UNIQUE_NAME:
                 raise
-            raise InvalidField("name", "Another schedule of this extension has the name") from None
+            raise InvalidField("name", "Schedule name already in use for this extension") from None
 
 
 def _install_ids(install: Install) -> dict[str, object]:

@@ -6,8 +6,8 @@ Here reads skip expired rows, which are deleted afterwards, with the same result
 
 from __future__ import annotations
 
-import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+import re
+from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,14 @@ from algaenv.gateway.apis.api_endpoint import (
     ApiError,
     ApiResponse,
     InvalidBody,
-    dump_json,
-    iso_timestamp,
+    InvalidJson,
+    Refusal,
+    internal_error,
     parse_body,
 )
 from algaenv.gateway.apis.storage import requests
 from algaenv.gateway.apis.storage.records import (
+    REVISION_MISMATCH,
     RecordRepository,
     RecordRow,
     Schema,
@@ -39,6 +41,7 @@ from algaenv.gateway.apis.storage.requests import (
     check_item,
     check_key,
 )
+from algaenv.gateway.javascript import dump_json, iso_timestamp, parse_json
 
 if TYPE_CHECKING:
     from algaenv.gateway.quirks import Quirks
@@ -50,19 +53,27 @@ def encode_cursor(key: str) -> str:
 
 
 def decode_cursor(cursor: str | None) -> str | None:
-    """The key in a cursor; None without one. Raises ApiError for what is none of ours."""
+    """The key in a cursor; None without one. Raises ApiError for what is none of ours.
+
+    Read as the product's `Buffer` does it: both alphabets, what is in neither is passed over, and
+    bytes that are no UTF-8 are replaced.
+    """
     if not cursor:
         return None
+    text = _NO_BASE64.sub("", cursor.translate(_STANDARD))
+    text = text[: len(text) - (len(text) % 4 == 1)]
+    content = b64decode(text + "=" * (-len(text) % 4)).decode(errors="replace")
     try:
-        found = json.loads(
-            urlsafe_b64decode(cursor.rstrip("=") + "=" * (-len(cursor.rstrip("=")) % 4))
-        )
-        text = found["key"]
-    except (ValueError, TypeError, KeyError):
-        text = None
-    if not isinstance(text, str):
-        raise ApiError("VALIDATION_FAILED", "The cursor is not one that a page gave")
-    return text
+        key = parse_json(content)["key"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        key = None
+    if not isinstance(key, str):
+        raise ApiError("VALIDATION_FAILED", "cursor is invalid or corrupted")
+    return key
+
+
+_STANDARD = str.maketrans("-_", "+/")
+_NO_BASE64 = re.compile("[^A-Za-z0-9+/]")
 
 
 SKIP_QUIRK = "storage-list-skips"
@@ -118,8 +129,10 @@ class StorageApi:
         except ApiError as error:
             raise await self._failed(call, error) from None
 
-    def refusal(self, error: ApiError | InvalidBody) -> ApiResponse:
+    def refusal(self, error: Refusal) -> ApiResponse:
         """See `Api`."""
+        if isinstance(error, InvalidJson):
+            return internal_error()
         if isinstance(error, InvalidBody):
             return ApiResponse(400, {"error": "Validation error", "details": error.details})
         content = {"error": error.message, "code": error.code, "details": error.details}
@@ -135,11 +148,7 @@ class StorageApi:
         )
 
     async def _bulk_put(self, call: ApiCall, request: BulkPutRequest) -> ApiResponse:
-        for item in request.items:
-            check_key(item.key)
         check_bulk(request.items)
-        for item in request.items:
-            check_item(item)
         written, headers = await self._write(call, request.namespace, request.items, lists=False)
         items = [
             {
@@ -189,9 +198,9 @@ class StorageApi:
     async def _get(self, call: ApiCall, request: RecordRequest) -> ApiResponse:
         row = await self._one(call, request)
         if row["key"] is None:
-            raise ApiError("NOT_FOUND", "There is no such record")
+            raise ApiError("NOT_FOUND", "record not found")
         if request.ifRevision not in {-1, row["revision"]}:
-            raise ApiError("REVISION_MISMATCH", "The record has another revision than ifRevision")
+            raise ApiError("REVISION_MISMATCH", REVISION_MISMATCH)
         if row["stale"]:
             await self._records.sweep(call.install_id)
         content = {"namespace": request.namespace, **_record_json(row)}
@@ -204,7 +213,7 @@ class StorageApi:
                 await self._records.sweep(call.install_id)
             return ApiResponse(200, {"success": False})
         if request.ifRevision not in {-1, row["revision"]}:
-            raise ApiError("REVISION_MISMATCH", "The record has another revision than ifRevision")
+            raise ApiError("REVISION_MISMATCH", REVISION_MISMATCH)
         await self._records.remove(call.install_id, request.namespace, request.key)
         return ApiResponse(200, {"success": True})
 

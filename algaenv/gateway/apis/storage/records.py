@@ -14,15 +14,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 from weakref import WeakValueDictionary
 
-from algaenv.gateway.apis.api_endpoint import ApiError, dump_json
+from algaenv.gateway.apis.api_endpoint import ApiError
 from algaenv.gateway.apis.storage.requests import (
     MAX_KEYS,
     MAX_NAMESPACES,
     MAX_TOTAL_BYTES,
     Item,
     sizes,
+    wrong_size,
+    wrong_ttl,
 )
 from algaenv.gateway.db import STATEMENT_SECONDS, acquire
+from algaenv.gateway.javascript import dump_json
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -169,7 +172,9 @@ verdict AS MATERIALIZED (
       WHEN NOT c.matches THEN 'revision'
       WHEN c.fresh > 0 AND t.here + c.fresh > {MAX_KEYS} THEN 'keys'
       WHEN c.fresh > 0 AND t.here = 0 AND t.namespaces >= {MAX_NAMESPACES} THEN 'namespaces'
+      WHEN %(wrong)s::text = 'size' THEN 'size'
       WHEN t.bytes + c.bytes > {MAX_TOTAL_BYTES} THEN 'bytes'
+      WHEN %(wrong)s::text = 'ttl' THEN 'ttl'
       ELSE 'write'
     END AS word
   FROM install i CROSS JOIN before t CROSS JOIN change c LEFT JOIN schema s ON true
@@ -214,12 +219,14 @@ might be passed: nothing is refused because of a note that is wrong.
 The records that are there already are looked up one by one: of a table that has just been filled
 the planner knows little, and would rather read the namespace as a whole.
 
-`checked` is the version of the schema that they fit. No row: no such install. One row for each
-record written, in no order.
+`checked` is the version of the schema that they fit, `wrong` is what is wrong with one of them
+besides. No row: no such install. One row for each record written, in no order.
 """
 
 
 RecordRow = Mapping[str, Any]
+
+REVISION_MISMATCH = "ifRevision did not match stored revision"
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,12 +296,18 @@ class RecordRepository:
     async def write(
         self, install: str, namespace: str, items: Sequence[Item], fits: Schema | None
     ) -> Written | Unchecked:
-        """Write all of them, unless there is another active schema than the one they fit."""
+        """Write all of them, unless there is another active schema than the one they fit.
+
+        Items of several may be too large, or live too long: the product finds that out last.
+        """
+        size = next(filter(None, map(wrong_size, items)), None)
+        ttl = next(filter(None, map(wrong_ttl, items)), None)
         parameters = {
             "install": install,
             "namespace": namespace,
             "items": dump_json([_fields(item) for item in items]).decode(),
             "checked": fits.version if fits else None,
+            "wrong": "size" if size else "ttl" if ttl else "",
         }
         async with self._lock(install):
             rows = await self._rows(WRITE, parameters)
@@ -307,6 +320,8 @@ class RecordRepository:
                 version = first["schema_version"]
                 found = None if version is None else Schema(version, first["schema_document"])
                 return Unchecked(first["extension"], found)
+            case "size" | "ttl" if wrong := size or ttl:
+                raise wrong
             case word:
                 raise _write_error(word, namespace, int(first["bytes"]))
 
@@ -366,21 +381,20 @@ def _fields(item: Item) -> dict[str, object]:
 
 def _usable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if not rows:
-        raise ApiError("NOT_FOUND", "There is no such install")
+        raise ApiError("NOT_FOUND", "extension install not found")
     if rows[0].get("enabled") is False or rows[0].get("word") == "disabled":
-        raise ApiError("UNAUTHORIZED", "The install is disabled")
+        raise ApiError("UNAUTHORIZED", "extension install is disabled")
     return rows
 
 
 def _write_error(word: str, namespace: str, attempted: int) -> ApiError:
     match word:
         case "revision":
-            return ApiError("REVISION_MISMATCH", "The record has another revision than ifRevision")
+            return ApiError("REVISION_MISMATCH", REVISION_MISMATCH)
         case "keys":
-            most = MAX_KEYS
-            return ApiError("QUOTA_EXCEEDED", f"The namespace {namespace} has {most} keys already")
+            return ApiError("QUOTA_EXCEEDED", f"namespace {namespace} exceeded key quota")
         case "namespaces":
-            return ApiError("QUOTA_EXCEEDED", f"There are {MAX_NAMESPACES} namespaces already")
+            return ApiError("QUOTA_EXCEEDED", "namespace quota exceeded")
         case _:
             details = {"limit": MAX_TOTAL_BYTES, "attempted": attempted}
-            return ApiError("QUOTA_EXCEEDED", "There is no room for so many bytes", details)
+            return ApiError("QUOTA_EXCEEDED", "total storage quota exceeded", details)
