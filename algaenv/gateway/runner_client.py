@@ -192,6 +192,8 @@ class HandlerResult:
     runner_headers: Mapping[str, str]
     """Of the runner's own HTTP answer, names in lower case."""
     ms: float
+    answer: HttpResponse | None = None
+    """As it came: runs of schedules read it in another way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,8 @@ class RunnerRefused:
     audit_error: str = "runner_error"
     audit_status: int = _BAD_GATEWAY
     """What the audit says of it."""
+    answer: HttpResponse | None = None
+    """As it came; None for one that is too large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +227,7 @@ class RunnerTimedOut:
     ms: float
 
 
-RunnerFailure = RunnerRefused | RunnerUnreachable | RunnerTimedOut
-RunnerOutcome = HandlerResult | RunnerFailure
+RunnerOutcome = HandlerResult | RunnerRefused | RunnerUnreachable | RunnerTimedOut
 
 
 class RunnerClient:
@@ -256,39 +259,6 @@ class RunnerClient:
         less. `trigger` is added to the context (`{"trigger": "schedule", "schedule_id": …}`). An
         answer of more than `max_bytes`, else MAX_RESPONSE_BYTES, is refused and not read further.
         """
-        answer, ms = await self.exchange(
-            install,
-            request,
-            entry_point=entry_point,
-            request_id=request_id,
-            timeout_ms=timeout_ms,
-            seconds=seconds,
-            user=user,
-            company=company,
-            idempotency_key=idempotency_key,
-            trigger=trigger,
-            max_bytes=max_bytes,
-        )
-        if isinstance(answer, HttpResponse):
-            return parse_response(answer, ms, entry_point)
-        return answer
-
-    async def exchange(
-        self,
-        install: Install,
-        request: HandlerRequest,
-        *,
-        entry_point: EntryPoint,
-        request_id: str,
-        timeout_ms: int,
-        seconds: float = math.inf,
-        user: User | None = None,
-        company: str | None = None,
-        idempotency_key: str | None = None,
-        trigger: Mapping[str, str] | None = None,
-        max_bytes: int | None = None,
-    ) -> tuple[HttpResponse | RunnerFailure, float]:
-        """The same with the answer as it came, or why there is none; and how long it took."""
         content = execute_request(
             install,
             request,
@@ -315,13 +285,12 @@ class RunnerClient:
                     content, headers, max_bytes or MAX_RESPONSE_BYTES
                 )
         except TimeoutError:
-            return RunnerTimedOut(_elapsed_ms(started)), _elapsed_ms(started)
+            return RunnerTimedOut(_elapsed_ms(started))
         except ResponseTooLarge as error:
-            refused = RunnerRefused(error.status, str(error), _elapsed_ms(started))
-            return refused, refused.ms
+            return RunnerRefused(error.status, str(error), _elapsed_ms(started))
         except RequestFailed as error:
-            return RunnerUnreachable(str(error), _elapsed_ms(started)), _elapsed_ms(started)
-        return answer, _elapsed_ms(started)
+            return RunnerUnreachable(str(error), _elapsed_ms(started))
+        return parse_response(answer, _elapsed_ms(started), entry_point)
 
     def close(self) -> None:
         """Close the connections kept open."""
@@ -334,7 +303,7 @@ def _elapsed_ms(started: float) -> float:
 
 def parse_response(
     answer: HttpResponse, ms: float, entry_point: EntryPoint = EntryPoint.PROXY
-) -> RunnerOutcome:
+) -> HandlerResult | RunnerRefused:
     """The outcome that an answer of the runner stands for; `ms` is how long it took.
 
     Both gateways read any JSON, and take what they miss for 200 without headers and body. The
@@ -357,7 +326,7 @@ def parse_response(
         readable = False
     if not readable or answer.status not in _SUCCESS:
         excerpt = answer.content[:_EXCERPT_BYTES].decode(errors="replace")
-        return RunnerRefused(answer.status, excerpt, ms, error, *audit)
+        return RunnerRefused(answer.status, excerpt, ms, error, *audit, answer=answer)
     return HandlerResult(
         status=_direct_status(status, answer.status) if direct else _status(status, 200),
         headers=_parse_headers(fields.get("headers")),
@@ -366,6 +335,7 @@ def parse_response(
         failure=_parse_failure(fields.get("failure"), answer.headers),
         runner_headers=answer.headers,
         ms=ms,
+        answer=answer,
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 from algaenv.gateway.apis.scheduler.repository import EndpointRepository
 from algaenv.gateway.db import CONNECT_SECONDS, read_json, time_limit
+from algaenv.gateway.http_client import HttpResponse
 from algaenv.gateway.javascript import dump_json, number_text, parse_json, to_number
 from algaenv.gateway.runner_client import (
     EntryPoint,
@@ -19,15 +20,13 @@ from algaenv.gateway.runner_client import (
     RunnerRefused,
     RunnerTimedOut,
     RunnerUnreachable,
-    parse_response,
 )
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, AsyncCursor
 
-    from algaenv.gateway.http_client import HttpResponse
     from algaenv.gateway.installs import Install
-    from algaenv.gateway.runner_client import RunnerFailure
+    from algaenv.gateway.runner_client import RunnerOutcome
     from algaenv.gateway.state import AppState
 
     Connection = AsyncConnection[dict[str, Any]]
@@ -38,7 +37,6 @@ MAX_RESPONSE_BYTES = 262_144
 
 _FIRST_ERROR_STATUS = 400
 _MAX_ERROR = 4_000
-_MAX_DETAIL = 500
 
 _LOCK: LiteralString = "SELECT pg_try_advisory_xact_lock(%(key)s::bigint) AS locked"
 _FIND: LiteralString = """
@@ -150,7 +148,7 @@ class ScheduleRunner:
         payload = row["payload_json"]
         body = None if payload is None else dump_json(payload)
         request_id = str(uuid.uuid4())
-        answer, ms = await self._state.runner.exchange(
+        outcome = await self._state.runner.execute(
             install,
             HandlerRequest(row["method"].upper(), row["path"], body=body),
             entry_point=EntryPoint.SCHEDULE,
@@ -158,8 +156,8 @@ class ScheduleRunner:
             timeout_ms=self._state.config.timeout_ms,
             trigger={"trigger": "schedule", "schedule_id": row["id"]},
         )
-        error, detail = run_error(answer)
-        return RunResult(error, request_id, ms, detail)
+        error, detail = run_error(outcome)
+        return RunResult(error, request_id, outcome.ms, detail)
 
     async def _publish(self, row: Mapping[str, Any], ran: RunResult, seconds: float) -> None:
         install = await self._state.installs.get(row["install_id"])
@@ -196,32 +194,39 @@ def lock_key(schedule: str) -> int:
     return key - (1 << 32) if key >= 1 << 31 else key
 
 
-def run_error(answer: HttpResponse | RunnerFailure) -> tuple[str | None, str | None]:
+def run_error(outcome: RunnerOutcome) -> tuple[str | None, str | None]:
     """What the row says of an answer, and what is known beyond that.
 
     The product asks less than it does for a call: any JSON will do, whatever status it came with,
     and a status is what `Number` makes of it.
     """
-    match answer:
+    match outcome:
         case RunnerTimedOut():
             return "This operation was aborted", "the call took too long"
         case RunnerUnreachable(reason=reason):
             return "fetch failed", reason
-        case RunnerRefused(text=text):
+        case RunnerRefused(answer=None, text=text):
             return f"Runner response too large ({text}; max {MAX_RESPONSE_BYTES})", None
+        case HandlerResult(answer=HttpResponse() as answer, error=detail):
+            return _answer_error(answer), detail
+        case RunnerRefused(answer=HttpResponse() as answer, text=text):
+            return _answer_error(answer), text
+        case _:
+            raise AssertionError(outcome)
+
+
+def _answer_error(answer: HttpResponse) -> str | None:
     text = answer.content.decode("utf-8-sig", "replace")
     if (size := len(text.encode())) > MAX_RESPONSE_BYTES:
-        return f"Runner response too large ({size} bytes; max {MAX_RESPONSE_BYTES})", None
+        return f"Runner response too large ({size} bytes; max {MAX_RESPONSE_BYTES})"
     if not text:
-        return f"Runner returned empty body (http {answer.status})", None
+        return f"Runner returned empty body (http {answer.status})"
     try:
         document = parse_json(text)
     except (ValueError, RecursionError):
-        return f"Runner returned non-JSON response (http {answer.status})", text[:_MAX_DETAIL]
+        return f"Runner returned non-JSON response (http {answer.status})"
     given = document.get("status") if isinstance(document, dict) else None
     status = to_number(answer.status if given is None else given)
-    error = (
-        f"Runner returned status {number_text(status)}" if status >= _FIRST_ERROR_STATUS else None
-    )
-    parsed = parse_response(answer, 0)
-    return error, parsed.error if isinstance(parsed, HandlerResult) else text[:_MAX_DETAIL]
+    if status >= _FIRST_ERROR_STATUS:
+        return f"Runner returned status {number_text(status)}"
+    return None
