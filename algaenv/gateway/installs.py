@@ -10,6 +10,7 @@ newest, as PostgreSQL sorts and as the product does.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

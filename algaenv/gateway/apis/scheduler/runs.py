@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from algaenv.gateway.apis.scheduler.repository import EndpointRepository
 from algaenv.gateway.db import CONNECT_SECONDS, read_json, time_limit
 from algaenv.gateway.http_client import HttpResponse
-from algaenv.gateway.javascript import dump_json, number_text, parse_json, to_number
+from algaenv.gateway.javascript import number_text, parse_json, stringify, to_number
 from algaenv.gateway.runner_client import (
     EntryPoint,
     HandlerRequest,
@@ -146,7 +146,7 @@ class ScheduleRunner:
 
     async def _call(self, install: Install, row: Mapping[str, Any]) -> RunResult:
         payload = row["payload_json"]
-        body = None if payload is None else dump_json(payload)
+        body = None if payload is None else stringify(payload).encode()
         request_id = str(uuid.uuid4())
         outcome = await self._state.runner.execute(
             install,

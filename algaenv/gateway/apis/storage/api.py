@@ -6,8 +6,7 @@ Here reads skip expired rows, which are deleted afterwards, with the same result
 
 from __future__ import annotations
 
-import re
-from base64 import b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +40,7 @@ from algaenv.gateway.apis.storage.requests import (
     check_item,
     check_key,
 )
-from algaenv.gateway.javascript import dump_json, iso_timestamp, parse_json
+from algaenv.gateway.javascript import decode_base64, dump_json, iso_timestamp, parse_json
 
 if TYPE_CHECKING:
     from algaenv.gateway.quirks import Quirks
@@ -60,9 +59,7 @@ def decode_cursor(cursor: str | None) -> str | None:
     """
     if not cursor:
         return None
-    text = _NO_BASE64.sub("", cursor.translate(_STANDARD))
-    text = text[: len(text) - (len(text) % 4 == 1)]
-    content = b64decode(text + "=" * (-len(text) % 4)).decode(errors="replace")
+    content = decode_base64(cursor).decode(errors="replace")
     try:
         key = parse_json(content)["key"]
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -70,10 +67,6 @@ def decode_cursor(cursor: str | None) -> str | None:
     if not isinstance(key, str):
         raise ApiError("VALIDATION_FAILED", "cursor is invalid or corrupted")
     return key
-
-
-_STANDARD = str.maketrans("-_", "+/")
-_NO_BASE64 = re.compile("[^A-Za-z0-9+/]")
 
 
 SKIP_QUIRK = "storage-list-skips"
