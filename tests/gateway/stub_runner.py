@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,13 +30,18 @@ class ReceivedCall:
 
 @dataclass(frozen=True, slots=True)
 class StubResponse:
-    """What is answered; a hop-by-hop header may be among the headers."""
+    """What is answered after `seconds`; a hop-by-hop header may be among the headers.
+
+    With `drop` the connection is closed instead.
+    """
 
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = field(
         default_factory=lambda: {"content-type": "application/json", "etag": '"runner"'}
     )
+    drop: bool = False
+    seconds: float = 0.0
 
 
 def envelope(
@@ -85,6 +92,12 @@ def start_stub_runner() -> Iterator[StubRunner]:
             asked = ReceivedCall(self.command, self.path, named, body)
             holder[0].asked.append(asked)
             response = holder[0].answer(asked)
+            if response.drop:
+                self.connection.shutdown(socket.SHUT_RDWR)
+                self.close_connection = True
+                return
+            if response.seconds:
+                time.sleep(response.seconds)
             self.send_response_only(response.status)
             for name, value in response.headers.items():
                 self.send_header(name, value)
@@ -94,7 +107,7 @@ def start_stub_runner() -> Iterator[StubRunner]:
             if self.command != "HEAD":
                 self.wfile.write(response.body)
 
-        do_POST = do_HEAD = do_GET
+        do_POST = do_HEAD = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET
 
         def log_message(self, format: str, *args: object) -> None:
             """Stay silent."""

@@ -1,0 +1,82 @@
+"""The gateway answers what the product's own handlers answered, but for differences on purpose."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.drivers.alga import migrate
+from tests.gateway.gateway_process import gateway, settings_file
+from tests.gateway.recorded_cases import (
+    Case,
+    cases,
+    differences,
+    groups,
+    rules,
+    world,
+)
+from tests.gateway.stage import TOKEN, Stage
+from tests.gateway.stub_runner import StubRunner
+from tests.runner.observability.fake_redis import running
+from tests.servers import Database, Postgres
+
+PAGE = Path(__file__).parents[2] / "docs/explanation/gateway-differences.md"
+TIMEOUT_MS = 2500
+"""As when the cases were recorded: a runner that takes longer is too slow."""
+
+
+@pytest.fixture(scope="module")
+def stage(
+    postgres: Postgres, _runner: StubRunner, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
+    import redis
+
+    folder = tmp_path_factory.mktemp("recorded")
+    name = f"recorded_{secrets.token_hex(6)}"
+    postgres.execute(f"CREATE DATABASE {name}")
+    database = Database(postgres, name)
+    migrate(database)
+    with running(folder) as server, psycopg.connect(**database.dsn, autocommit=True) as connection:
+        env = {
+            "DATABASE_URL": database.url,
+            "TENANT_ID": world()["tenant"],
+            "RUNNER_BASE_URL": _runner.url,
+            "RUNNER_STORAGE_API_TOKEN": TOKEN,
+            "EXT_GATEWAY_TIMEOUT_MS": str(TIMEOUT_MS),
+            "GATEWAY_SETTINGS": settings_file(folder, world()["settings"]),
+            "RUNNER_DEBUG_REDIS_URL": server.url,
+            "RUNNER_DEBUG_REDIS_STREAM_PREFIX": "recorded:",
+        }
+        client = redis.Redis.from_url(server.url)
+        with client, gateway(env) as service:
+            yield Stage(connection, _runner, service.port, client)
+    postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.mark.parametrize(
+    ("group", "case"),
+    [
+        pytest.param(group, case, id=f"{group}/{case['id']}")
+        for group in groups()
+        for case in cases(group)
+    ],
+)
+def test_the_gateway_answers_as_the_product(stage: Stage, group: str, case: Case) -> None:
+    name = f"{group}/{case['id']}"
+    unintended = [
+        str(found)
+        for found in differences(case["product"], stage.play(case))
+        if not any(rule.covers(name, found) for rule in rules())
+    ]
+    assert not unintended, "\n".join([json.dumps(case["request"])[:500], *unintended])
+
+
+def test_every_difference_on_purpose_has_its_reason() -> None:
+    told = re.findall(r"<!-- difference: ([a-z0-9-]+) -->", PAGE.read_text())
+    assert sorted({rule.name for rule in rules()} - set(told)) == []
