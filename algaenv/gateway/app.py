@@ -28,6 +28,7 @@ from algaenv.gateway.access_log import AccessRecord, TextFormatter, write_record
 from algaenv.gateway.audit import AuditLog
 from algaenv.gateway.db import create_pool
 from algaenv.gateway.debug_stream import DebugStreamEndpoint
+from algaenv.gateway.differences import DIFFERENCES
 from algaenv.gateway.events import EventBus, EventStream
 from algaenv.gateway.health import HealthEndpoints
 from algaenv.gateway.host_origin import HostOriginMiddleware
@@ -229,6 +230,7 @@ def serve(config: GatewayConfig, env: Mapping[str, str]) -> None:
         "faults_fixed": sorted(config.settings.faults_fixed),
     }
     _log.info("listening", extra={"fields": fields})
+    _log.info("answers differ on purpose", extra={"fields": {"differences": list(DIFFERENCES)}})
     try:
         _Server(server_config, events).run(sockets=[listening])
     finally:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
+from algaenv.gateway.differences import DIFFERENCES
 from algaenv.gateway.installs import Install
 from algaenv.gateway.pages.rendering import Renderer, load_installs
 from algaenv.gateway.users import User, Users
@@ -144,4 +145,5 @@ class IndexPage:
             tenant=self._state.config.tenant,
             sidebars=sidebars(found),
             extensions=[list_extension(install) for install in found],
+            differences=DIFFERENCES,
         )
