@@ -20,12 +20,22 @@ FILES = "/etc/algaenv"
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """A file in a container, as it lies there."""
+
+    content: bytes
+    uid: int
+    gid: int
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
 class Container:
     """A container of an environment: its service, how the engine describes it, and its files."""
 
     service: str
     described: dict[str, Any]
-    files: dict[str, str]
+    files: dict[str, File]
 
 
 class Engine:
@@ -101,8 +111,8 @@ def _gone_is_fine(remove: Callable[[], object]) -> None:
         remove()
 
 
-def _files(container: Any) -> dict[str, str]:
-    """Name → text of the files that algaenv put into a container; empty when there are none."""
+def _files(container: Any) -> dict[str, File]:
+    """Name → the files that algaenv put into a container; empty when there are none."""
     import docker.errors
 
     try:
@@ -111,7 +121,7 @@ def _files(container: Any) -> dict[str, str]:
         return {}
     with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
         return {
-            member.name.rpartition("/")[2]: text.read().decode()
+            member.name.rpartition("/")[2]: File(text.read(), member.uid, member.gid, member.mode)
             for member in archive
             if (text := archive.extractfile(member)) is not None
         }

@@ -11,6 +11,7 @@ Redis hold nothing but the server, so Compose does not wait for them.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -44,7 +45,7 @@ def program() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Compose:
-    """A Compose project. Several may share a file, one after the other."""
+    """A Compose project."""
 
     file: Path
     name: str
@@ -64,10 +65,32 @@ class Compose:
         return ran.seconds
 
 
-def describe(containers: Sequence[Container], ports: Sequence[int], interval: str) -> Json:
-    """The Compose file of `containers`, on `ports` of 127.0.0.1, health checked at `interval`."""
+def prepare(
+    home: Path, containers: Sequence[Container], ports: Sequence[int], interval: str
+) -> Path:
+    """Lay out a project of `containers` in the folder `home`; returns its Compose file.
+
+    It publishes on `ports` of 127.0.0.1, and its health is checked at `interval`. Folders and files
+    have the owners and modes that they have in ours; Compose itself can give a volume no owner, so
+    they are made here, and their time is not counted.
+    """
+    _write_files(home / "files", containers)
+    for container in containers:
+        for target in _owned(container):
+            _make_folder(_folder(home, container, target), container.described["Config"]["User"])
+    file = home / "compose.yaml"
+    # It holds the generated passwords of a throw-away project. JSON is YAML.
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(_describe(home, containers, ports, interval), indent=1))
+    return file
+
+
+def _describe(
+    home: Path, containers: Sequence[Container], ports: Sequence[int], interval: str
+) -> Json:
     waiting = iter(ports)
     services: Json = {}
+    volumes: Json = {}
     configs: Json = {}
     for container in containers:
         name, described = container.service, container.described
@@ -76,30 +99,92 @@ def describe(containers: Sequence[Container], ports: Sequence[int], interval: st
             for inside in sorted(described["HostConfig"]["PortBindings"] or {})
         ]
         config, host = described["Config"], described["HostConfig"]
+        owned = _owned(container)
+        targets = [
+            mount["Destination"]
+            for mount in described["Mounts"]
+            # The one at FILES holds files of algaenv, which Compose mounts one by one.
+            if mount["Type"] == "volume" and mount["Destination"] != FILES
+        ]
         services[name] = _without_empty(
             {
                 **_identity(config, described["Image"], name),
                 **_confinement(host),
                 "ports": published,
-                "volumes": [
-                    f"{name}:{mount['Destination']}"
-                    for mount in described["Mounts"]
-                    if mount["Type"] == "volume"
+                "volumes": [_mount(container, target) for target in targets],
+                "configs": [
+                    {"source": f"{name}-{file}", "target": f"{FILES}/{file}"}
+                    for file in container.files
                 ],
-                "configs": [_placed(file) for file in container.files],
                 "healthcheck": _health_check(name, config, interval),
             }
         )
-        configs |= {file: {"content": _literal(text)} for file, text in container.files.items()}
-    volumes: Json = {name: {} for name, service in services.items() if service.get("volumes")}
+        volumes |= {
+            _volume(container, target): _backed_by(_folder(home, container, target))
+            if target in owned
+            else {}
+            for target in targets
+        }
+        # A read-only container takes a config only as a file of the host.
+        configs |= {
+            f"{name}-{file}": {"file": _literal(str(home / "files" / name / file))}
+            for file in container.files
+        }
     return {"services": services, "volumes": volumes, "configs": configs}
 
 
-def write(file: Path, described: Json) -> None:
-    """Lay the file out; JSON is YAML. It holds the generated passwords of a throw-away project."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.touch(mode=0o600)
-    file.write_text(json.dumps(described, indent=1))
+def _write_files(folder: Path, containers: Sequence[Container]) -> None:
+    for container in containers:
+        below = folder / container.service
+        below.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, file in container.files.items():
+            place = below / name
+            place.unlink(missing_ok=True)
+            place.touch(mode=0o600)
+            place.write_bytes(file.content)
+            if os.geteuid() == 0:  # Else they are the caller's, as the containers are.
+                os.chown(place, file.uid, file.gid)
+            place.chmod(file.mode)
+
+
+def _make_folder(folder: Path, user: str) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        uid, _, gid = user.partition(":")
+        os.chown(folder, int(uid), int(gid))
+
+
+def _owned(container: Container) -> frozenset[str]:
+    """Where volumes are mounted that algaenv gives to the user of the container."""
+    return frozenset(
+        mount["Target"]
+        for mount in container.described["HostConfig"]["Mounts"] or ()
+        if (mount.get("VolumeOptions") or {}).get("NoCopy") and mount["Target"] != FILES
+    )
+
+
+def _folder(home: Path, container: Container, target: str) -> Path:
+    return home / "volumes" / _volume(container, target)
+
+
+def _volume(container: Container, target: str) -> str:
+    return f"{container.service}{target.replace('/', '-')}"
+
+
+def _backed_by(folder: Path) -> Json:
+    return {
+        "driver": "local",
+        "driver_opts": {"type": "none", "o": "bind", "device": _literal(str(folder))},
+    }
+
+
+def _mount(container: Container, target: str) -> Json:
+    return {
+        "type": "volume",
+        "source": _volume(container, target),
+        "target": target,
+        "volume": {"nocopy": target in _owned(container)},
+    }
 
 
 def _identity(config: Json, image: str, name: str) -> Json:
@@ -136,11 +221,6 @@ def _confinement(host: Json) -> Json:
 def _health_check(name: str, config: Json, interval: str) -> Json | None:
     test = (config.get("Healthcheck") or {}).get("Test") or _CHECKS.get(name)
     return {"test": list(test), "interval": interval, "retries": 60} if test else None
-
-
-def _placed(file: str) -> Json:
-    # Readable for all: engines before 23 refuse an owner that their image has no account for.
-    return {"source": file, "target": f"{FILES}/{file}", "mode": "0444"}
 
 
 def _literal(text: str) -> str:

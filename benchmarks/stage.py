@@ -82,17 +82,17 @@ class Stage:
         return project
 
     def compose(self, name: str, interval: str) -> Compose:
-        """The peer, not up yet: the containers of a standing project, as Compose describes them.
+        """A project of the peer, not up yet: the containers of a standing project.
 
-        `interval` is that between health checks.
+        `name` is its own. `interval` is that between health checks.
         """
         if not self._described:
             found = self.engine.containers(self.standing("docker").id())
             if len(found) != _SERVICES:
                 raise Unmeasured(f"{len(found)} containers are up instead of {_SERVICES}")
             self._described = found
-        file = self._work / "peer" / f"every-{interval}.yaml"
-        peer.write(file, peer.describe(self._described, self._peer_ports, interval))
+        home = self._work / f"peer-{name}"
+        file = peer.prepare(home, self._described, self._peer_ports, interval)
         # By such names `clear` knows what is ours.
         return Compose(file, self._peer_prefix + name, self.subject.environ)
 
