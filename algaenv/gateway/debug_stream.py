@@ -14,7 +14,7 @@ from starlette.responses import Response
 from algaenv.gateway.events import SSE_ID, sse_response
 from algaenv.gateway.javascript import iso_timestamp, parse_json, trim
 from algaenv.gateway.policy import unknown_user
-from algaenv.gateway.responses import json_response
+from algaenv.gateway.responses import plain_json
 from algaenv.gateway.settings import MAX_TAIL
 from algaenv.gateway.state import AppState
 from algaenv.serving.redis_client import NoRedis, RedisClient
@@ -73,21 +73,21 @@ class DebugStreamEndpoint:
         state, query = self._state, request.query_params
         extension = query.get("extensionId", "")
         if not extension:
-            return json_response(400, {"error": "extensionId is required"})
+            return plain_json(400, {"error": "extensionId is required"})
         user = state.users.select(request.headers, query, request.cookies)
         if user is None:
-            return json_response(401, unknown_user(state.users.all).body)
+            return plain_json(401, unknown_user(state.users.all).body)
         allowed = user.permissions | state.settings.checks_off
         if user.is_client or "extension:read" not in allowed:
-            return json_response(403, {"error": "Forbidden"})
+            return plain_json(403, {"error": "Forbidden"})
         settings = state.config.debug_stream
         if settings is None:
-            return json_response(503, _UNAVAILABLE)
+            return plain_json(503, _UNAVAILABLE)
         try:
             client = self._redis.client()
             await client.ping()
         except (NoRedis, redis.RedisError, OSError):
-            return json_response(503, _UNAVAILABLE)
+            return plain_json(503, _UNAVAILABLE)
         tenant = query.get("tenantId") or state.config.tenant
         wanted = _Wanted(
             f"{settings.prefix}{tenant}:{extension}".lower(),
@@ -99,7 +99,7 @@ class DebugStreamEndpoint:
             try:
                 body = await read_body(request, _MAX_BODY_BYTES)
             except BodyTooLarge:
-                return json_response(413, {"error": "payload_too_large"})
+                return plain_json(413, {"error": "payload_too_large"})
             except BodyTooSlow:
                 return body_timeout_response()
             return await _poll(client, wanted, body)
@@ -146,14 +146,14 @@ async def _poll(client: Redis, wanted: _Wanted, body: bytes) -> Response:
             raise redis.DataError
         found: Any = await client.xread({wanted.key: last}, count=_BATCH_SIZE)
     except (redis.RedisError, OSError):
-        return json_response(500, {"error": "Internal error"})
+        return plain_json(500, {"error": "Internal error"})
     events = []
     for entry in found[0][1] if found else ():
         last = max(last, _text(entry[0]))
         if event := _event(entry, wanted):
             del event[SSE_ID]
             events.append(event)
-    return json_response(200, {"events": events, "lastId": last})
+    return plain_json(200, {"events": events, "lastId": last})
 
 
 def _tail(query: Mapping[str, str], usual: int) -> int:

@@ -10,7 +10,6 @@ newest, as PostgreSQL sorts and as the product does.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 from algaenv.bundle.manifest.capabilities import DEFAULTS, known
 from algaenv.gateway.db import query
-from algaenv.gateway.javascript import iso_timestamp, stringify, trim
+from algaenv.gateway.javascript import iso_timestamp, parse_json, stringify, trim
 from algaenv.serving.coalesced_reads import CoalescedReads
 
 if TYPE_CHECKING:
@@ -313,7 +312,7 @@ def _parsed(value: object) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        return parse_json(value)
     except ValueError:
         return None
 

@@ -50,6 +50,15 @@ def json_response(
     )
 
 
+def plain_json(
+    status: int, fields: Mapping[str, object], headers: Mapping[str, str] | None = None
+) -> Response:
+    """A JSON object that says nothing about caches, as those of the product do."""
+    answer = json_response(status, fields, headers)
+    del answer.headers["cache-control"]
+    return answer
+
+
 def problem_response(
     scope: Scope, status: int, fields: Mapping[str, object], problem: Problem
 ) -> Response:
@@ -59,8 +68,8 @@ def problem_response(
         "x-algaenv-hint": header_text(problem.hint),
     }
     if not accepts_problem(scope):
-        return json_response(status, fields, headers)
-    answer = json_response(status, {**fields, "problem": problem.fields}, headers)
+        return plain_json(status, fields, headers)
+    answer = plain_json(status, {**fields, "problem": problem.fields}, headers)
     answer.headers["content-type"] = PROBLEM_JSON
     return answer
 

@@ -198,7 +198,7 @@ def test_all_rows_are_ended_before_the_gateway_is(
         (UPDATE_ENDED, {"rows": "[]"}, "extension_execution_log"),
         (
             WRITE,
-            {"install": OZ, "namespace": "n", "items": "[]", "checked": None},
+            {"install": OZ, "namespace": "n", "items": "[]", "checked": None, "wrong": ""},
             "ext_storage_records",
         ),
     ],
