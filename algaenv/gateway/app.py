@@ -28,7 +28,6 @@ from algaenv.gateway.access_log import AccessRecord, TextFormatter, write_record
 from algaenv.gateway.audit import AuditLog
 from algaenv.gateway.db import create_pool
 from algaenv.gateway.debug_stream import DebugStreamEndpoint
-from algaenv.gateway.differences import DIFFERENCES
 from algaenv.gateway.events import EventBus, EventStream
 from algaenv.gateway.health import HealthEndpoints
 from algaenv.gateway.host_origin import HostOriginMiddleware
@@ -36,7 +35,7 @@ from algaenv.gateway.http_client import OutboundClient
 from algaenv.gateway.installs import Installs
 from algaenv.gateway.page_proxy import PageProxy
 from algaenv.gateway.proxy import ExtensionProxy
-from algaenv.gateway.quirks import Quirks
+from algaenv.gateway.quirks import DIFFERENCES, Quirks
 from algaenv.gateway.rate_limit import RateLimiter
 from algaenv.gateway.responses import Problem, json_response, problem_response
 from algaenv.gateway.rules import direct_rules, proxy_rules

@@ -12,9 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -45,59 +43,12 @@ def cases(group: str) -> tuple[Case, ...]:
 
 def groups() -> list[str]:
     """Groups of cases with a request."""
-    return sorted(it.stem for it in FOLDER.glob("*.json") if it.stem not in NOT_REQUESTS)
+    others = {"world", "bridge-facts"}
+    return sorted(it.stem for it in FOLDER.glob("*.json") if it.stem not in others)
 
 
-NOT_REQUESTS = frozenset({"world", "bridge-facts"})
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A place where the gateway answered otherwise; `product` and `gateway` as JSON."""
-
-    path: str
-    product: str
-    gateway: str
-    words: bool
-
-    def __str__(self) -> str:
-        return f"{self.path}\n  product {self.product:.500}\n  gateway {self.gateway:.500}"
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A difference on purpose. Its reason is in `docs/explanation/gateway-differences.md`.
-
-    `cases` must match the whole of `group/id`, the others the beginning of theirs.
-    """
-
-    name: str
-    cases: str
-    path: str
-    product: str = ""
-    gateway: str = ""
-    words: bool = False
-
-    def covers(self, case: str, found: Difference) -> bool:
-        """Whether this difference is that of the rule."""
-        return (
-            re.fullmatch(self.cases, case) is not None
-            and re.match(self.path, found.path) is not None
-            and re.match(self.product, found.product) is not None
-            and re.match(self.gateway, found.gateway) is not None
-            and (found.words or not self.words)
-        )
-
-
-@cache
-def rules() -> tuple[Rule, ...]:
-    """All differences on purpose."""
-    found = tomllib.loads((FOLDER / "differences.toml").read_text())
-    return tuple(Rule(**it) for it in found["difference"])
-
-
-def differences(product: Any, gateway: Any, path: str = "") -> Iterator[Difference]:
-    """The places where two answers differ. Numbers are compared by value."""
+def differences(product: Any, gateway: Any, path: str = "") -> Iterator[str]:
+    """The places where two answers differ, with both values. Numbers are compared by value."""
     if isinstance(product, dict) and isinstance(gateway, dict):
         for key in sorted({*product, *gateway}):
             at = f"{path}.{key}" if path else key
@@ -106,8 +57,7 @@ def differences(product: Any, gateway: Any, path: str = "") -> Iterator[Differen
         for number, (theirs, ours) in enumerate(zip(product, gateway, strict=True)):
             yield from differences(theirs, ours, f"{path}.{number}")
     elif product != gateway or isinstance(product, bool) is not isinstance(gateway, bool):
-        texts = all(isinstance(it, str) and it not in ("", ABSENT) for it in (product, gateway))
-        yield Difference(path, _json(product), _json(gateway), texts and _is_text(path))
+        yield f"{path}: product {_json(product):.500}, gateway {_json(gateway):.500}"
 
 
 def with_placeholders(
@@ -163,10 +113,3 @@ def ids_in(*values: Any) -> list[str]:
 
 def _json(value: Any) -> str:
     return ABSENT if value is ABSENT else json.dumps(value, ensure_ascii=False)
-
-
-def _is_text(path: str) -> bool:
-    """Whether the text at this place is for people."""
-    parts = path.split(".")
-    last = {"error", "message", "detail", "title", "last_error", "lastError"}
-    return parts[-1] in last or not {"fieldErrors", "formErrors", "details"}.isdisjoint(parts)

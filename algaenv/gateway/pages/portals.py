@@ -9,9 +9,9 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from algaenv.gateway.differences import DIFFERENCES
 from algaenv.gateway.installs import Install
 from algaenv.gateway.pages.rendering import Renderer, load_installs
+from algaenv.gateway.quirks import DIFFERENCES
 from algaenv.gateway.users import User, Users
 
 if TYPE_CHECKING:
