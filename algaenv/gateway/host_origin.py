@@ -21,6 +21,7 @@ UNCHECKED_PATHS = ("/api/internal/", "/api/installs/", "/healthz", "/readyz")
 _CHECKED_HEADERS = frozenset((b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode"))
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+_NOT_IN_HOST = frozenset("/?#@\\")
 
 
 class HostOriginMiddleware:
@@ -76,13 +77,13 @@ class HostOriginMiddleware:
 
 def is_loopback(netloc: str) -> bool:
     """Whether `host[:port]` is a name of this machine, on whatever port."""
+    if not _NOT_IN_HOST.isdisjoint(netloc):
+        return False
     try:
         parts = urlsplit(f"//{netloc}")
         name = (parts.hostname or "").rstrip(".")
         _ = parts.port
     except ValueError:
-        return False
-    if parts.username is not None or parts.path or parts.query:
         return False
     return name in _LOOPBACK or name.endswith(".localhost")
 

@@ -111,6 +111,7 @@ TOKEN_HEADER = b"x-runner-service-token"
 PROTECTED_ROUTES = frozenset(("/v1/execute", "/warmup"))
 
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+_NOT_IN_HOST = frozenset("/?#@\\")
 _PRIVATE_NAMES = (".localhost", ".local", ".internal", ".svc")
 """Names that no public DNS answers, so that no page comes from them."""
 
@@ -172,15 +173,15 @@ def is_local_name(name: str) -> bool:
 
 def host_name(netloc: str) -> str | None:
     """The name in `host[:port]`, in lower case and without a dot at its end; None for no host."""
+    if not _NOT_IN_HOST.isdisjoint(netloc):
+        return None
     try:
         parts = urlsplit(f"//{netloc}")
         name = (parts.hostname or "").rstrip(".")
         _ = parts.port
     except ValueError:
         return None
-    if not name or parts.username is not None or parts.path or parts.query or parts.fragment:
-        return None
-    return name
+    return name or None
 
 
 def _is_same_origin(origin: str, hosts: list[str]) -> bool:
