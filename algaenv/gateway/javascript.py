@@ -27,11 +27,13 @@ _DECIMAL = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]
 _PREFIXED = re.compile(r"0(?:[xX][0-9a-fA-F]+|[oO][0-7]+|[bB][01]+)")
 _BASES = {"x": 16, "o": 8, "b": 2}
 _SPELLED_OTHERWISE = re.compile(r"[0-9](?:\.0\b|e[+-])")
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9]+(?:\.[0-9]+(?:e[+-]?[0-9]+)?|e[+-]?[0-9]+)')
 
 
 def parse_json(text: bytes | str) -> Any:
-    """The value; every number is the nearest double, integral ones are ints. Raises ValueError.
+    """The value; every number is the nearest double, integral ones are ints; one that is too large
+    is infinite. Raises ValueError.
 
     Bytes that are no UTF-8 are replaced, and a mark at the beginning is left out.
     """
@@ -41,11 +43,35 @@ def parse_json(text: bytes | str) -> Any:
 
 
 def dump_json(value: object) -> bytes:
-    """Compact UTF-8. Raises UnicodeEncodeError for half a surrogate pair."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """What `JSON.stringify` makes of a value, with its keys as they come; UTF-8."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"))
     if _SPELLED_OTHERWISE.search(text):
         text = _TOKEN.sub(_spell_token, text)
-    return text.encode()
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return _HALF_PAIR.sub(lambda half: f"\\u{ord(half[0]):04x}", text).encode()
+
+
+def _finite(value: object) -> object:
+    """With null for every number that JSON does not have."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case list():
+            return [_finite(each) for each in value]
+        case dict():
+            return {name: _finite(each) for name, each in value.items()}
+        case _:
+            return value
+
+
+def well_formed(text: str) -> str:
+    """With the replacement character for each half of a surrogate pair, as UTF-8 has it."""
+    return _HALF_PAIR.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _spell_token(match: re.Match[str]) -> str:
@@ -53,14 +79,12 @@ def _spell_token(match: re.Match[str]) -> str:
     return token if token.startswith('"') else number_text(float(token))
 
 
-def _integer(text: str) -> int | float | None:
+def _integer(text: str) -> int | float:
     return int(text) if len(text) <= _EXACT_DIGITS else _number(text)
 
 
-def _number(text: str) -> int | float | None:
+def _number(text: str) -> int | float:
     value = float(text)
-    if math.isinf(value):
-        return None
     if value.is_integer() and abs(value) < _LARGEST_PLAIN:
         return int(number_text(value))
     return value
@@ -164,17 +188,13 @@ def iso_timestamp(moment: datetime | None) -> str | None:
 
 _ARRAY_INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
 _MAX_ARRAY_INDEX = 2**32 - 2
-_HALF_PAIR = re.compile("[\ud800-\udfff]")
 _NO_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
 def stringify(value: object) -> str:
     """What `JSON.stringify` makes of a value that `parse_json` read."""
-    text = json.dumps(_in_order(value), ensure_ascii=False, separators=(",", ":"))
-    if _SPELLED_OTHERWISE.search(text):
-        text = _TOKEN.sub(_spell_token, text)
-    return _HALF_PAIR.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+    return dump_json(_in_order(value)).decode()
 
 
 def _in_order(value: object) -> object:

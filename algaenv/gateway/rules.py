@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -145,6 +146,13 @@ def _proxy_headers(result: HandlerResult) -> dict[str, str]:
 
 
 METHOD_OVERRIDE = "__method"
+_OVERRIDE_KEY = re.compile(
+    b'"'
+    + b"".join(rb"(?:%c|\\u00%02x)" % (code, code) for code in METHOD_OVERRIDE.encode())
+    + b'"',
+    re.IGNORECASE,
+)
+"""The key as a document may spell it: to read a large body takes long."""
 OVERRIDING_METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE"))
 """What a POST may stand for."""
 
@@ -175,7 +183,7 @@ def _overriding(named: object) -> str | None:
 
 def _parse_fields(body: bytes) -> dict[str, object]:
     """Those of a body that is a JSON object, whatever its type says."""
-    if f'"{METHOD_OVERRIDE}"'.encode() not in body and b"\\u" not in body:
+    if _OVERRIDE_KEY.search(body) is None:
         return {}
     try:
         # The product does not pass over a mark of the byte order.

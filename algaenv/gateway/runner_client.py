@@ -18,7 +18,13 @@ from typing import Any
 
 from algaenv.gateway.http_client import HttpClient, HttpResponse, RequestFailed, ResponseTooLarge
 from algaenv.gateway.installs import Install
-from algaenv.gateway.javascript import decode_base64, parse_json, to_text
+from algaenv.gateway.javascript import (
+    decode_base64,
+    is_true,
+    parse_json,
+    to_number,
+    to_text,
+)
 from algaenv.gateway.users import User
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -251,13 +257,12 @@ class RunnerClient:
         company: str | None = None,
         idempotency_key: str | None = None,
         trigger: Mapping[str, str] | None = None,
-        max_bytes: int | None = None,
     ) -> RunnerOutcome:
         """Have a handler run; never raises for what the runner does.
 
         The handler has `timeout_ms`, and the answer has to be there within `seconds`, if that is
         less. `trigger` is added to the context (`{"trigger": "schedule", "schedule_id": …}`). An
-        answer of more than `max_bytes`, else MAX_RESPONSE_BYTES, is refused and not read further.
+        answer of more than MAX_RESPONSE_BYTES is refused and not read further.
         """
         content = execute_request(
             install,
@@ -281,9 +286,7 @@ class RunnerClient:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(min(timeout_ms / 1000, seconds)):
-                answer = await self._http_client.post(
-                    content, headers, max_bytes or MAX_RESPONSE_BYTES
-                )
+                answer = await self._http_client.post(content, headers, MAX_RESPONSE_BYTES)
         except TimeoutError:
             return RunnerTimedOut(_elapsed_ms(started))
         except ResponseTooLarge as error:
@@ -322,7 +325,7 @@ def parse_response(
     fields: dict[str, Any] = document if isinstance(document, dict) else {}
     status, body = fields.get("status"), fields.get("body_b64")
     error = _text_or_none(fields.get("error"))
-    if direct and (document is None or (body and not isinstance(body, str))):
+    if direct and (document is None or (is_true(body) and not isinstance(body, str))):
         readable = False
     if not readable or answer.status not in _SUCCESS:
         excerpt = answer.content[:_EXCERPT_BYTES].decode(errors="replace")
@@ -340,15 +343,8 @@ def parse_response(
 
 
 def _direct_status(value: object, missing: int) -> int:
-    """What counts as false is missing; a text may be a number."""
-    if not value:
-        return missing
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return 0
-    return _status(value, 0)
+    """What counts as false is missing; anything else is what `Number` makes of it."""
+    return _status(to_number(value), 0) if is_true(value) else missing
 
 
 def _status(value: object, missing: int) -> int:

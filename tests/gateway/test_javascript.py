@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from algaenv.gateway.javascript import (
     decode_base64,
+    dump_json,
     number_text,
     parse_json,
     stringify,
     to_text,
+    well_formed,
 )
 
 
@@ -65,6 +69,16 @@ def test_json(given_: str, written: str) -> None:
 def test_what_is_no_json(text: str) -> None:
     with pytest.raises(ValueError, match=r"JSON|Expecting|Extra data"):
         parse_json(text)
+
+
+def test_a_number_that_is_too_large_is_infinite() -> None:
+    assert parse_json("[1e400,-1e400]") == [math.inf, -math.inf]
+    assert dump_json({"a": [math.inf, 1.0], "b": math.nan}) == b'{"a":[null,1],"b":null}'
+
+
+def test_half_a_pair_is_replaced_in_text_and_escaped_in_json() -> None:
+    assert well_formed("a\ud800b\U0001f600") == "a\N{REPLACEMENT CHARACTER}b\U0001f600"
+    assert dump_json("\udfff") == b'"\\udfff"'
 
 
 def test_text() -> None:

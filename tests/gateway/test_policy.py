@@ -13,6 +13,7 @@ from algaenv.gateway.db import MAX_CONNECTIONS
 from algaenv.gateway.installs import Endpoint
 from algaenv.gateway.javascript import trim
 from algaenv.gateway.policy import match_endpoint
+from algaenv.gateway.rules import override_method
 from tests.drivers.alga import OZ, tenant
 from tests.gateway.conftest import Start
 from tests.gateway.gateway_process import Gateway
@@ -274,3 +275,18 @@ def test_a_name_takes_one_segment(segments: list[str], data: st.DataObject) -> N
     assert not match_endpoint(
         [declared], "GET", "/" + "/".join(plain[1:]) if len(plain) > 1 else "//"
     )
+
+
+@pytest.mark.parametrize(
+    ("body", "method", "rest"),
+    [
+        (b'{"__method":"put","a":1}', "PUT", b'{"a":1}'),
+        (rb'{"\u005f_m\u0065thod":"PUT","a":1}', "PUT", b'{"a":1}'),
+        (rb'{"a":"\u005f_method"}', "POST", rb'{"a":"\u005f_method"}'),
+        (b'{"__METHOD":"PUT"}', "POST", b'{"__METHOD":"PUT"}'),
+    ],
+)
+def test_a_body_names_the_method_however_it_is_spelled(
+    body: bytes, method: str, rest: bytes
+) -> None:
+    assert override_method({}, body) == (method, {}, rest)

@@ -35,8 +35,14 @@ def test_what_is_no_answer_is_refused(content: bytes) -> None:
         ('""', 201, 200),
         ('"404"', 404, 200),
         ('"none"', 0, 200),
-        ("true", 0, 200),
-        ("[404]", 0, 200),
+        ('"0x194"', 404, 200),
+        ('"4_04"', 0, 200),
+        ('"\u0664\u0660\u0664"', 0, 200),
+        ("true", 1, 200),
+        ("[404]", 404, 200),
+        ("[]", 0, 200),
+        ("{}", 0, 200),
+        ("1e400", 0, 0),
     ],
 )
 def test_statuses_of_any_shape(status: str, direct: int, proxied: int) -> None:
@@ -45,6 +51,13 @@ def test_statuses_of_any_shape(status: str, direct: int, proxied: int) -> None:
         outcome = parse_response(HttpResponse(201, {}, content), 1.0, entry_point)
         assert isinstance(outcome, HandlerResult)
         assert outcome.status == wanted
+
+
+@pytest.mark.parametrize("body", [b"{}", b"7", b"[]"])
+def test_a_body_that_is_no_text_is_no_answer_to_the_direct_gateway(body: bytes) -> None:
+    content = b'{"status":200,"body_b64":' + body + b"}"
+    outcome = parse_response(HttpResponse(200, {}, content), 1.0, EntryPoint.DIRECT)
+    assert isinstance(outcome, RunnerRefused)
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from algaenv.gateway.events import EventBus
-from algaenv.gateway.javascript import dump_json, number_text, parse_json, utf16_length
-from algaenv.serving.request_limits import BodyTooSlow, body_timeout_response, read_body
+from algaenv.gateway.javascript import (
+    dump_json,
+    number_text,
+    parse_json,
+    utf16_length,
+    well_formed,
+)
+from algaenv.serving.request_limits import (
+    BodyTooLarge,
+    BodyTooSlow,
+    body_timeout_response,
+    read_body,
+)
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -224,6 +235,11 @@ def _type_name(value: object) -> str:
 _log = logging.getLogger(__name__)
 
 _MAX_REASON = 300
+MAX_BODY_BYTES = 64 << 20
+"""A body is held in memory."""
+_JSON_FIELDS = frozenset(("value", "metadata", "payload"))
+_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Half of a surrogate pair, as only an escape can spell it."""
 _DATABASE_DOWN = {"error": "Database unavailable", "code": "INTERNAL_ERROR"}
 
 
@@ -234,6 +250,10 @@ class ApiResponse:
     status: int
     content: object
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+TOO_LARGE = ApiResponse(413, {"error": "payload_too_large"}, {"connection": "close"})
+"""To a body above MAX_BODY_BYTES, of which the rest is not read."""
 
 
 @dataclass(slots=True)
@@ -278,13 +298,16 @@ def api_route(api: Api, expected: str, events: EventBus) -> Route:
         try:
             if not token_matches(request.headers.get(RUNNER_AUTH_HEADER), expected):
                 raise ApiError("UNAUTHORIZED", "Invalid runner token")
-            call.body = _read_json(await read_body(request))
+            call.body = _read_json(await read_body(request, MAX_BODY_BYTES))
             response = await api.handle(call)
         except (ApiError, InvalidBody, InvalidJson) as error:
             response = api.refusal(error)
             reason = str(error)
         except BodyTooSlow:
             return body_timeout_response()
+        except BodyTooLarge:
+            response = TOO_LARGE
+            reason = f"a body of more than {MAX_BODY_BYTES >> 20} MiB"
         except psycopg.OperationalError as error:
             response = ApiResponse(503, _DATABASE_DOWN, database_down_headers(error))
             reason = f"{type(error).__name__}: {error}"
@@ -304,9 +327,25 @@ def api_route(api: Api, expected: str, events: EventBus) -> Route:
 
 def _read_json(content: bytes) -> Any:
     try:
-        return parse_json(content)
-    except ValueError:
+        body = parse_json(content)
+        return _storable(body) if _HALF_PAIR.search(content) else body
+    except (ValueError, RecursionError):
         raise InvalidJson("the body is no JSON") from None
+
+
+def _storable(value: Any, name: str = "") -> Any:
+    """With texts that are UTF-8, as columns of text keep them; JSON is kept as it is."""
+    if name in _JSON_FIELDS:
+        return value
+    match value:
+        case str():
+            return well_formed(value)
+        case list():
+            return [_storable(each) for each in value]
+        case dict():
+            return {well_formed(key): _storable(each, key) for key, each in value.items()}
+        case _:
+            return value
 
 
 def internal_error(headers: Mapping[str, str] = MappingProxyType({})) -> ApiResponse:

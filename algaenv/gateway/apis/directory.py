@@ -106,15 +106,15 @@ def load_directory(settings: Settings) -> Directory:
 def _validated(
     name: str, model: type[M], given: Sequence[Mapping[str, Any]], errors: list[str]
 ) -> list[M]:
-    load_directory: list[M] = []
+    found: list[M] = []
     for number, fields in enumerate(given):
         try:
-            load_directory.append(model.model_validate(fields))
+            found.append(model.model_validate(fields))
         except ValidationError as error:
             for detail in error.errors(include_url=False, include_input=False):
                 place = ".".join(map(str, detail["loc"]))
                 errors.append(f"{name}[{number}].{place}: {detail['msg']}")
-    return load_directory
+    return found
 
 
 def _default_clients() -> list[dict[str, Any]]:

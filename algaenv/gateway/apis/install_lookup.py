@@ -12,7 +12,9 @@ from starlette.routing import Route
 
 from algaenv.gateway.apis.api_endpoint import (
     API_KEY_HEADER,
+    MAX_BODY_BYTES,
     RUNNER_AUTH_HEADER,
+    TOO_LARGE,
     ApiResponse,
     InvalidBody,
     first_token,
@@ -21,7 +23,12 @@ from algaenv.gateway.apis.api_endpoint import (
     token_matches,
 )
 from algaenv.gateway.javascript import iso_timestamp, parse_json
-from algaenv.serving.request_limits import BodyTooSlow, body_timeout_response, read_body
+from algaenv.serving.request_limits import (
+    BodyTooLarge,
+    BodyTooSlow,
+    body_timeout_response,
+    read_body,
+)
 
 if TYPE_CHECKING:
     from algaenv.gateway.installs import Install
@@ -92,12 +99,15 @@ class InstallLookup:
         if not token_matches(request.headers.get(RUNNER_AUTH_HEADER), self._token):
             return to_http(ApiResponse(401, {"error": "unauthorized"}))
         try:
-            body = parse_body(_ConfigurationRequest, parse_json(await read_body(request)))
+            content = await read_body(request, MAX_BODY_BYTES)
+            body = parse_body(_ConfigurationRequest, parse_json(content))
             install = await self._installs.find(body.extensionId)
         except InvalidBody as error:
             return to_http(ApiResponse(400, {"error": "invalid_request", "details": error.details}))
         except BodyTooSlow:
             return body_timeout_response()
+        except BodyTooLarge:
+            return to_http(TOO_LARGE)
         except Exception:
             _log.exception("cannot read the configuration of an install")
             return to_http(ApiResponse(500, {"error": "internal_error"}))

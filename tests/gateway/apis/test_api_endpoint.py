@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
 
 import pytest
 
+from algaenv.gateway.apis.api_endpoint import MAX_BODY_BYTES
 from tests.drivers.alga import OZ, migrate, tenant
 from tests.gateway.conftest import Start
 from tests.gateway.seed import Extension, install
@@ -63,6 +65,50 @@ NO_JSON: dict[str, tuple[int, Any]] = {
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"a": NaN}'])
 def test_bad_json(gateways: Gateways, extension: Extension, name: str, body: bytes) -> None:
     answer = Api(gateways.faithful, name, extension.install)(body)
+    assert (answer.status, answer.json) == NO_JSON["clients" if name == "services" else name]
+
+
+HALF = "a\ud800"
+WITH_HALVES: list[tuple[str, dict[str, Any], int]] = [
+    ("storage", {"operation": "put", "namespace": HALF, "key": HALF, "value": 1}, 200),
+    ("storage", {"operation": "get", "namespace": "n", "key": HALF}, 404),
+    ("storage", {"operation": "put", "namespace": "n", "key": "k", "value": HALF}, 500),
+    ("storage", {"operation": HALF, "namespace": "n"}, 400),
+    (
+        "storage",
+        {"operation": "bulkPut", "namespace": "n", "items": [{"key": HALF, "value": 1}] * 2},
+        400,
+    ),
+    ("scheduler", {"operation": "create", "endpoint": HALF, "cron": "0 * * * *"}, 400),
+    ("scheduler", {"operation": "create", "endpoint": "/hello", "cron": HALF}, 400),
+    ("scheduler", {"operation": HALF}, 400),
+    ("clients", {"operation": "list", "input": {"search": HALF}}, 500),
+    ("services", {"operation": "list", "input": {"search": HALF}}, 200),
+    ("services", {"operation": HALF}, 400),
+    ("invoicing", {"operation": HALF}, 400),
+]
+
+
+@pytest.mark.parametrize(("name", "body", "status"), WITH_HALVES)
+def test_half_a_surrogate_pair(
+    gateways: Gateways, extension: Extension, name: str, body: dict[str, Any], status: int
+) -> None:
+    """It is no text that a column takes, and the error beside it is in the API's own shape."""
+    answer = Api(gateways.faithful, name, extension.install)(json.dumps(body).encode())
+    assert answer.status == status
+    assert status < 400 or answer.json["error"] != "internal_error"
+
+
+def test_a_body_above_64_mib_is_refused(gateways: Gateways, extension: Extension) -> None:
+    answer = Api(gateways.faithful, "storage", extension.install)(b" " * (MAX_BODY_BYTES + 1))
+    assert (answer.status, answer.json) == (413, {"error": "payload_too_large"})
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_document_that_nests_too_deeply_is_none(
+    gateways: Gateways, extension: Extension, name: str
+) -> None:
+    answer = Api(gateways.faithful, name, extension.install)(b"[" * 200_000)
     assert (answer.status, answer.json) == NO_JSON["clients" if name == "services" else name]
 
 

@@ -311,16 +311,21 @@ def test_a_run_that_fails_is_tried_again(gateways: Gateways, extension: Extensio
         ([RunResult("no"), RunResult(None)], 2),
         ([RunResult("no"), RunSkipped("it is disabled")], 2),
         ([RunSkipped("it has run")], 1),
+        ([OSError("no database")] * 9, 4),
+        ([OSError("no database"), RunResult(None)], 2),
     ],
 )
-def test_how_often_it_is_tried(ends: list[RunResult | RunSkipped], count: int) -> None:
+def test_how_often_it_is_tried(ends: list[RunResult | RunSkipped | OSError], count: int) -> None:
     moment = datetime(2030, 1, 1, tzinfo=UTC)
     asked: list[datetime | None] = []
     delays: list[float] = []
 
     async def run(due: datetime | None) -> RunResult | RunSkipped:
         asked.append(due)
-        return ends[len(asked) - 1]
+        ended = ends[len(asked) - 1]
+        if isinstance(ended, OSError):
+            raise ended
+        return ended
 
     async def sleep(seconds: float) -> None:
         delays.append(seconds)

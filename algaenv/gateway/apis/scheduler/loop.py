@@ -111,10 +111,7 @@ class SchedulerLoop:
             async with self._semaphore:
                 return await self._runs.run(it.schedule, due)
 
-        try:
-            await run_with_retries(run, it)
-        except Exception:
-            _log.exception("a schedule could not be run")
+        await run_with_retries(run, it)
 
 
 async def run_with_retries(
@@ -128,10 +125,17 @@ async def run_with_retries(
         if number:
             await sleep(retry_delay(number))
             due = None
-        ended = await run(due)
-        fields = {"schedule": it.schedule, "retry": number, "end": str(ended)}
-        _log.info("schedule", extra={"fields": fields})
-        if isinstance(ended, RunSkipped) or ended.error is None:
+        fields: dict[str, object] = {"schedule": it.schedule, "retry": number}
+        try:
+            ended = await run(due)
+        except Exception:
+            _log.exception("a schedule could not be run", extra={"fields": fields})
+            continue
+        if isinstance(ended, RunSkipped):
+            _log.info("schedule", extra={"fields": {**fields, "skipped": ended.reason}})
+            return
+        _log.info("schedule", extra={"fields": {**fields, "error": ended.error}})
+        if ended.error is None:
             return
 
 

@@ -74,7 +74,7 @@ class RunSkipped:
 
 
 class ScheduleRunner:
-    """ScheduleRunner schedules of the tenant."""
+    """Runs schedules of the tenant."""
 
     def __init__(self, state: AppState) -> None:
         self._state = state

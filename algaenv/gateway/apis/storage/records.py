@@ -239,7 +239,7 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """RecordRepository as they are now, in the order in which they were given."""
+    """Records as they are now, in the order in which they were given."""
 
     extension: str
     rows: tuple[RecordRow, ...]
