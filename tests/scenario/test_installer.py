@@ -72,7 +72,19 @@ def test_what_plan_advises_can_succeed(running: Project) -> None:
 
 def test_another_extension_of_the_script_is_left_alone(running: Project) -> None:
     project = running
-    key = installed_by_the_script(project, "com.example.scripted")
-    assert advised(project) == (0, "")
-    assert project.up().ok().changed == 0
-    assert key in project.objects()
+    name = "com.example.scripted"
+    key = installed_by_the_script(project, name)
+    try:
+        assert advised(project) == (0, "")
+        assert project.up().ok().changed == 0
+        assert key in project.objects()
+    finally:
+        # The environment is shared, and `up` of the next test leaves them alone as well.
+        project.s3().delete_object(Bucket="extensions", Key=key)
+        for table in ("tenant_extension_install", "extension_version"):
+            project.sql(
+                f"DELETE FROM {table} WHERE registry_id IN"
+                " (SELECT id FROM extension_registry WHERE name = %s)",
+                name,
+            )
+        project.sql("DELETE FROM extension_registry WHERE name = %s", name)
