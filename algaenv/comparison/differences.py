@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from typing import Any
 
@@ -22,12 +22,22 @@ from algaenv.comparison.volatile import (
     pointer_of,
     stable_text,
 )
-from algaenv.model.comparison import Answer, Difference
+from algaenv.model.comparison import Answer, Call, ComparedCall, Difference, Outcome
 
 MOST = 200
 """Differences that are listed of one answer."""
 _NO_JSON = object()
 _ABSENT = object()
+
+
+def compare_answers(call: Call, here: Answer, there: Answer, ignored: Ignored) -> ComparedCall:
+    """The call with all that differs and is not ignored, without the answers themselves."""
+    return ComparedCall(
+        call,
+        Outcome(here.status, here.ms),
+        Outcome(there.status, there.ms),
+        differences(here, there, ignored),
+    )
 
 
 def differences(here: Answer, there: Answer, ignored: Ignored) -> tuple[Difference, ...]:
@@ -55,13 +65,21 @@ def _headers(here: Answer, there: Answer, ignored: Ignored) -> Iterator[Differen
     for name in sorted(here.headers.keys() | there.headers.keys()):
         if name in VOLATILE_HEADERS or name in ignored.headers:
             continue
-        mine, theirs = here.headers.get(name), there.headers.get(name)
+        mine, theirs = _shown(name, here.headers), _shown(name, there.headers)
         if name.startswith(OUR_HEADERS) and (
             name not in TOLD_HEADERS or mine is None or theirs is None
         ):
             continue
         if mine is None or theirs is None or stable_text(mine) != stable_text(theirs):
             yield Difference("header", name, _side(mine), _side(theirs))
+
+
+def _shown(name: str, headers: Mapping[str, str]) -> str | None:
+    """The value of a header; of cookies only the names, as the rest may open a session."""
+    value = headers.get(name)
+    if value is None or name != "set-cookie":
+        return value
+    return ", ".join(sorted(line.partition("=")[0].strip() for line in value.split("\n")))
 
 
 def _side(value: str | None) -> tuple[str, ...]:
@@ -92,17 +110,32 @@ def _bodies(here: bytes, there: bytes, ignored: Ignored) -> Iterator[Difference]
         if line is None or other is None or stable_text(line) != stable_text(other):
             yield Difference("body", f"line {number}", _side(line), _side(other))
             return
+    for ending, other in zip_longest(_endings(here), _endings(there)):
+        if ending != other:
+            yield Difference("body", "line endings", (ending,), (other,))
+            return
 
 
 def _parsed(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        return json.loads(body, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return _NO_JSON
 
 
+def _refuse(constant: str) -> None:
+    """NaN and the infinities are no JSON, and NaN differs from itself."""
+    raise ValueError(constant)
+
+
 def _lines(body: bytes) -> list[str]:
     return body.decode().splitlines()
+
+
+def _endings(body: bytes) -> Iterator[str]:
+    """How each line ends; the last may end with nothing."""
+    for line in body.decode().splitlines(keepends=True):
+        yield line[len(line.splitlines()[0]) :]
 
 
 def _described(body: bytes) -> str:

@@ -46,7 +46,10 @@ class CallList:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a target answered. `headers` have lower-case names; `ms` is until the last byte."""
+    """What a target answered. `headers` have lower-case names; `ms` is until the last byte.
+
+    A header that came repeatedly has its values joined, of `set-cookie` one in each line.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -58,8 +61,8 @@ class Answer:
 class Difference:
     """One difference: `what` is `status`, `header`, `body` or `host-call`.
 
-    `at` is the header's name, or a JSON pointer or a line of the body. A side without `here` or
-    `there` has nothing at that place.
+    `at` is the header's name, or a JSON pointer, a line or `line endings` of the body. A side
+    without `here` or `there` has nothing at that place.
     """
 
     what: str
@@ -69,10 +72,18 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is kept of an answer: of many calls the bodies would not fit into memory."""
+
+    status: int
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class ComparedCall:
-    """A call with both answers and all that differs."""
+    """A call with both outcomes and all that differs."""
 
     call: Call
-    here: Answer
-    there: Answer
+    here: Outcome
+    there: Outcome
     differences: tuple[Difference, ...]

@@ -9,8 +9,16 @@ from typing import Any
 
 import pytest
 
-from algaenv.comparison.choice import CHANGES, CUT, PARAMETERS, declared_calls, recorded_calls
-from algaenv.comparison.differences import MOST, differences
+from algaenv.comparison.choice import (
+    CHANGES,
+    CUT,
+    NO_NAME,
+    NO_TEXT,
+    PARAMETERS,
+    declared_calls,
+    recorded_calls,
+)
+from algaenv.comparison.differences import MOST, compare_answers, differences
 from algaenv.comparison.volatile import (
     HOST_CALL,
     TOLD_HEADERS,
@@ -20,7 +28,7 @@ from algaenv.comparison.volatile import (
     rule_problem,
     stable_text,
 )
-from algaenv.model.comparison import Answer, Call, Difference, LeftOut
+from algaenv.model.comparison import Answer, Call, Difference, LeftOut, Outcome
 from tests.docs.pages import read
 
 ID, OTHER_ID = "0b3c1f52-6a0c-4a63-9b0f-8a9f2c7b1d11", "9e2d7c1a-1111-5222-8333-444455556666"
@@ -139,6 +147,38 @@ def test_text_and_bytes() -> None:
     (bytes_differ,) = found(answer(b"\xff\x00"), answer(b"\xff\x01\x02"))
     assert (bytes_differ.at, str(bytes_differ.here[0])[:7]) == ("", "2 bytes")
     assert found(answer(b""), answer(b"")) == []
+    assert found(answer(f'[NaN, "{ID}"]'.encode()), answer(f'[NaN, "{OTHER_ID}"]'.encode())) == []
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "ending", "other"),
+    [
+        (b"a\r\nb\n", b"a\nb\n", "\r\n", "\n"),
+        (b"a\nb\n", b"a\nb", "\n", ""),
+        (f"{ID}\n".encode(), f"{OTHER_ID}\r".encode(), "\n", "\r"),
+    ],
+)
+def test_the_ends_of_lines(here: bytes, there: bytes, ending: str, other: str) -> None:
+    assert found(answer(here), answer(there)) == [
+        Difference("body", "line endings", (ending,), (other,))
+    ]
+    assert found(answer(here), answer(there), "body") == []
+
+
+def test_of_cookies_only_the_names_are_compared_and_told() -> None:
+    here = answer(set_cookie="session=secret-1; Path=/\ntheme=dark")
+    assert found(here, answer(set_cookie="theme=light\nsession=secret-2")) == []
+    assert found(here, answer(set_cookie="theme=light")) == [
+        Difference("header", "set-cookie", ("session, theme",), ("theme",))
+    ]
+
+
+def test_no_body_is_kept_of_what_was_compared() -> None:
+    here, there = answer({"a": 1, "b": "long text"}), answer({"a": 2, "b": "long text"}, 201)
+    one = compare_answers(Call("GET", "/x"), here, there, Ignored.of(()))
+    assert (one.here, one.there) == (Outcome(200, 1.0), Outcome(201, 1.0))
+    assert [each.at for each in one.differences] == ["", "/a"]
+    assert "long text" not in repr(one)
 
 
 @pytest.mark.parametrize(
@@ -212,3 +252,34 @@ def test_recorded_calls_are_made_once() -> None:
     assert listed.calls == (Call("GET", "/a", user="msp"), Call("GET", "/a", user="client"))
     assert [it.why for it in listed.left_out] == [CHANGES, CUT]
     assert recorded_calls(events, "other").calls == (Call("GET", "/a", user="other"),)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "sent"),
+    [
+        ("/a?b 50%/é", "/a%3Fb%2050%25/%C3%A9"),
+        ("/a#b", "/a%23b"),
+        ("/a:b@c/d,e;f=g", "/a:b@c/d,e;f=g"),
+        ("/%2F", "/%252F"),
+    ],
+)
+def test_a_path_without_escapes_gets_them(recorded: str, sent: str) -> None:
+    event = {"type": "call-ended", "gateway": "proxy", "method": "GET", "path": recorded}
+    (call,) = recorded_calls([event], None).calls
+    (declared,) = declared_calls([("GET", recorded)], None).calls
+    assert (call.path, declared.path) == (sent, sent)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"path": "/\N{REPLACEMENT CHARACTER}"}, NO_TEXT),
+        ({"path": f"/{chr(0xD800)}"}, NO_TEXT),
+        ({"user": "\u20ac"}, NO_NAME),
+        ({"user": "a\nb"}, NO_NAME),
+    ],
+)
+def test_what_cannot_be_asked_again_is_left_out(changed: dict[str, str], why: str) -> None:
+    event = {"type": "call-ended", "gateway": "proxy", "method": "GET", "path": "/a", **changed}
+    listed = recorded_calls([event], None)
+    assert (listed.calls, [it.why for it in listed.left_out]) == ((), [why])

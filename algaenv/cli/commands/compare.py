@@ -92,9 +92,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(invocation: Invocation) -> ExitCode:
     """Put the calls to both, then print what differs."""
-    from algaenv.comparison.differences import differences
+    from algaenv.comparison.differences import compare_answers
     from algaenv.comparison.volatile import Ignored
-    from algaenv.model.comparison import ComparedCall
 
     options = invocation.options
     _check_options(options)
@@ -108,8 +107,8 @@ def run(invocation: Invocation) -> ExitCode:
     compared = []
     for call in listed.calls:
         mine, theirs = _answers(here, there, call, headers, direct=options.direct)
-        found = differences(mine, theirs, Ignored.of((*rules, *call.ignore)))
-        compared.append(ComparedCall(call, mine, theirs, found))
+        ignored = Ignored.of((*rules, *call.ignore))
+        compared.append(compare_answers(call, mine, theirs, ignored))
     if invocation.json:
         from algaenv.cli.output.json import comparison_to_json
 
