@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -13,15 +13,13 @@ from algaenv.bundle.value import dataclass, field
 from algaenv.model.problem import NotReady, Problem, Refused
 
 if TYPE_CHECKING:
-    from http.client import HTTPResponse
+    from http.client import HTTPConnection, HTTPResponse
 
     from algaenv.model.resource import Json
     from algaenv.model.status import ExtensionEndpoint
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 USER = "x-algaenv-user"
-_QUIET_SECONDS = 1.0
-"""After so long without an event, all that were kept have come."""
 PROBLEM = "application/problem+json"
 PROXY = "ext-proxy"
 DIRECT = "ext"
@@ -60,7 +58,11 @@ class HandlerError:
 
 @dataclass(frozen=True, slots=True)
 class GatewayResponse:
-    """A response. `headers` have lower-case names; `ms` is the time until the last byte."""
+    """A response. `headers` have lower-case names; `ms` is the time until the last byte.
+
+    A header that came repeatedly has its values joined: by line breaks for `set-cookie`, whose
+    values may hold commas, else by commas.
+    """
 
     status: int
     phrase: str
@@ -116,41 +118,10 @@ def send_request(endpoint: ExtensionEndpoint, request: GatewayRequest) -> Gatewa
     return GatewayResponse(
         status=response.status,
         phrase=response.reason,
-        headers={name.lower(): value for name, value in response.getheaders()},
+        headers=_joined(response.getheaders()),
         body=body,
         ms=round((time.perf_counter() - started) * 1000, 1),
     )
-
-
-def recorded_events(endpoint: ExtensionEndpoint) -> list[Mapping[str, Any]]:
-    """The events of the extension that the gateway has kept. Raises NotReady (`gateway-silent`).
-
-    The stream does not end: it has been read when nothing more comes for a while, or something
-    that has happened since.
-    """
-    from http.client import HTTPConnection, HTTPException
-
-    parts = urlsplit(endpoint.gateway)
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=_QUIET_SECONDS)
-    events: list[Mapping[str, Any]] = []
-    began = time.time() * 1000
-    try:
-        target = f"/algaenv/events?extension={quote(endpoint.extension, safe='')}"
-        connection.request("GET", parts.path.rstrip("/") + target)
-        response = connection.getresponse()
-        try:
-            while line := response.readline():
-                if line.startswith(b"data:"):
-                    events.append(json.loads(line[len(b"data:") :]))
-                    if float(events[-1].get("at", 0)) > began:
-                        break
-        except TimeoutError:
-            pass
-    except (OSError, HTTPException) as error:
-        raise _silent(endpoint, error) from error
-    finally:
-        connection.close()
-    return events
 
 
 def require_page(endpoint: ExtensionEndpoint, url: str) -> None:
@@ -172,24 +143,32 @@ def _exchange(
     body: bytes | None,
     headers: Mapping[str, str],
 ) -> tuple[HTTPResponse, bytes]:
-    from http.client import HTTPConnection, HTTPException, HTTPSConnection
+    from http.client import HTTPException
 
     from algaenv.system.http import Request, exchange, whole_body
 
-    parts = urlsplit(endpoint.gateway)
-    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    connection = kind(parts.hostname or "", parts.port)
-    target = parts.path.rstrip("/") + target
+    connection, target = connection_to(endpoint, target)
     try:
         request = Request(method, target, body, headers)
         return exchange(connection, request, whole_body, seconds=endpoint.seconds)
     except (OSError, HTTPException) as error:
-        raise _silent(endpoint, error) from error
+        raise silent_gateway(endpoint, error) from error
     finally:
         connection.close()
 
 
-def _silent(endpoint: ExtensionEndpoint, error: Exception) -> NotReady:
+def connection_to(endpoint: ExtensionEndpoint, target: str) -> tuple[HTTPConnection, str]:
+    """A connection to the gateway that is not open yet, and the target below the gateway's URL."""
+    from http.client import HTTPConnection, HTTPSConnection
+
+    parts = urlsplit(endpoint.gateway)
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=endpoint.seconds)
+    return connection, parts.path.rstrip("/") + target
+
+
+def silent_gateway(endpoint: ExtensionEndpoint, error: Exception) -> NotReady:
+    """The problem of a gateway that did not answer."""
     if isinstance(error, TimeoutError):
         why = f"no answer within {endpoint.seconds:g} s"
         hint = "run `algaenv status`, which says what does not answer"
@@ -207,8 +186,18 @@ def _silent(endpoint: ExtensionEndpoint, error: Exception) -> NotReady:
 
 def _target(endpoint: ExtensionEndpoint, request: GatewayRequest) -> str:
     # Characters that a URL cannot hold are escaped; existing escapes stay.
-    path = quote(request.path.lstrip("/"), safe="/?&=%:@!$'()*+,;~-._[]")
+    safe = "/?&=%:@!$'()*+,;~-._[]"
+    path = quote(request.path.lstrip("/"), safe=safe, errors="surrogateescape")
     return f"/api/{request.entry}/{quote(endpoint.extension, safe='')}/{path}"
+
+
+def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in headers:
+        key = name.lower()
+        separator = "\n" if key == "set-cookie" else ", "
+        found[key] = f"{found[key]}{separator}{value}" if key in found else value
+    return found
 
 
 def _headers(request: GatewayRequest) -> dict[str, str]:

@@ -26,6 +26,7 @@ class FakeGateway:
     status: int = 200
     body: bytes = b'{"hello": "world"}'
     headers: dict[str, str] = field(default_factory=dict)
+    repeated: tuple[tuple[str, str], ...] = ()
     asked: list[tuple[str, str, bytes, dict[str, str]]] = field(default_factory=list)
 
 
@@ -37,7 +38,7 @@ def gateway(fake: FakeGateway) -> Iterator[dict[str, str]]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             fake.asked.append((self.command, self.path, body, headers))
             self.send_response(fake.status)
-            for name, value in fake.headers.items():
+            for name, value in (*fake.headers.items(), *fake.repeated):
                 self.send_header(name, value)
             self.send_header("content-length", str(len(fake.body)))
             self.end_headers()
@@ -149,6 +150,17 @@ def test_headers_do_where_the_body_says_nothing(tmp_path: Path) -> None:
         assert text in done.stderr
     check("call", document)
     assert document["body"] == "bad gateway"
+
+
+def test_a_repeated_header_keeps_all_its_values(tmp_path: Path) -> None:
+    spec(tmp_path)
+    repeated = (("x-one", "1"), ("x-one", "2"), ("set-cookie", "a=1, 2"), ("Set-Cookie", "b=3"))
+    with gateway(FakeGateway(repeated=repeated)) as extra:
+        done = run(tmp_path, "call", "hello", "/x", "--json", scenario="noop", extra=extra)
+    document = json.loads(done.stdout)
+    check("call", document)
+    assert document["headers"]["x-one"] == "1, 2"
+    assert document["headers"]["set-cookie"] == "a=1, 2\nb=3"
 
 
 def test_nobody_there_is_told_from_a_refusal(tmp_path: Path) -> None:

@@ -106,13 +106,32 @@ def test_calls_of_a_file_go_to_both_with_headers_for_one(tmp_path: Path) -> None
     assert (read_there[3]["cookie"], read_there[3]["x-more"]) == ("s=1", "2")
 
 
+STREAM = {"content-type": "text/event-stream"}
+
+
+@pytest.mark.parametrize(
+    ("here", "words"),
+    [
+        (FakeGateway(status=403, headers=STREAM), "answers 403 instead of its events"),
+        (FakeGateway(headers={"content-type": "text/html"}), "answers text/html instead"),
+        (FakeGateway(body=b"data: {\n\n", headers=STREAM), "an event that is no JSON object"),
+        (FakeGateway(body=b"data: []\n\n", headers=STREAM), "an event that is no JSON object"),
+    ],
+)
+def test_what_is_no_record(tmp_path: Path, here: FakeGateway, words: str) -> None:
+    done = compared(tmp_path, here, FakeGateway(), "--recorded")
+    assert done.returncode == ExitCode.RESOURCE
+    assert "error[compare-nothing]" in done.stderr
+    assert words in done.stderr
+
+
 def test_recorded_reads(tmp_path: Path) -> None:
     ended = {"type": "call-ended", "gateway": "proxy", "method": "GET", "path": "/x", "user": "msp"}
     stream = "".join(
         f"id: {number}\ndata: {json.dumps(event)}\n\n"
         for number, event in enumerate((ended, ended, {**ended, "method": "PUT"}))
     )
-    here, there = FakeGateway(body=stream.encode()), FakeGateway(body=stream.encode())
+    here, there = (FakeGateway(body=stream.encode(), headers=STREAM) for _ in range(2))
     done = compared(tmp_path, here, there, "--recorded")
     assert done.returncode == 0, done.stderr
     assert [asked[1] for asked in here.asked] == [
@@ -120,7 +139,7 @@ def test_recorded_reads(tmp_path: Path) -> None:
         "/api/ext-proxy/id-of-hello/x",
     ]
     assert "PUT /x: its method may change something" in done.stdout
-    nothing = FakeGateway(body=b": nothing yet\n\n")
+    nothing = FakeGateway(body=b": nothing yet\n\n", headers=STREAM)
     done = compared(tmp_path, nothing, FakeGateway(), "--recorded")
     assert done.returncode == ExitCode.RESOURCE
     assert "error[compare-nothing]" in done.stderr

@@ -201,7 +201,7 @@ def _calls_of_file(options: argparse.Namespace) -> CallList | None:
 
 
 def _calls_of_gateway(here: ExtensionEndpoint, options: argparse.Namespace) -> CallList:
-    from algaenv.cli.gateway_client import recorded_events
+    from algaenv.cli.gateway_events import recorded_events
     from algaenv.comparison.choice import declared_calls, recorded_calls
     from algaenv.model.problem import Problem, Refused
 
