@@ -131,6 +131,22 @@ def one_of(*choices: str) -> Callable[[str], str]:
     return chosen
 
 
+def utf8(text: str) -> str:
+    """An argument type of what goes into a URL or a document: the shell may pass other bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8") from None
+    return text
+
+
+def header_value(text: str) -> str:
+    """An argument type of what is sent as the value of a header."""
+    if not (text.isascii() and text.isprintable()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not printable ASCII")
+    return text
+
+
 def closest_match(word: str, known: Sequence[str]) -> str | None:
     """The most similar known word; None when none is similar."""
     import difflib

@@ -152,6 +152,18 @@ def test_headers_do_where_the_body_says_nothing(tmp_path: Path) -> None:
     assert document["body"] == "bad gateway"
 
 
+def test_bytes_of_the_shell_that_are_no_utf8_are_sent_as_they_are(tmp_path: Path) -> None:
+    spec(tmp_path)
+    fake = FakeGateway()
+    with gateway(fake) as extra:
+        done = run(
+            tmp_path, "call", "hello", "/\udcff", "-d", "\udcff", scenario="noop", extra=extra
+        )
+    assert done.returncode == 0, done.stderr
+    ((_, path, body, _),) = fake.asked
+    assert (path, body) == ("/api/ext-proxy/id-of-hello/%FF", b"\xff")
+
+
 def test_a_repeated_header_keeps_all_its_values(tmp_path: Path) -> None:
     spec(tmp_path)
     repeated = (("x-one", "1"), ("x-one", "2"), ("set-cookie", "a=1, 2"), ("Set-Cookie", "b=3"))
@@ -185,7 +197,14 @@ def test_a_gateway_that_does_not_answer(tmp_path: Path) -> None:
 
 def test_a_wrong_call_is_a_usage_error(tmp_path: Path) -> None:
     spec(tmp_path)
-    for arguments in (("hello", "GET"), ("hello", "FETCH", "/x"), ("hello", "/x", "-d", "@none")):
+    for arguments in (
+        ("hello", "GET"),
+        ("hello", "FETCH", "/x"),
+        ("hello", "/x", "-d", "@none"),
+        ("hello", "/x", "--user", "\u20ac"),
+        ("hello", "/x", "--user", "a\nb"),
+        ("\udcff", "/x"),
+    ):
         done = run(tmp_path, "call", *arguments, scenario="noop")
         assert done.returncode == ExitCode.USAGE, done.stderr
 
@@ -200,3 +219,5 @@ def test_open_prints_the_address(tmp_path: Path) -> None:
     )
     url = "http://127.0.0.1:3070/client-portal/extensions/id-of-hello"
     assert json.loads(done.stdout) == {"version": 1, "url": url}
+    done = run(tmp_path, "open", "--print", "\udcff", scenario="noop", extra=extra)
+    assert done.returncode == ExitCode.USAGE

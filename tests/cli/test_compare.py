@@ -181,6 +181,17 @@ def test_a_bad_file_has_its_places(tmp_path: Path) -> None:
         (("--with", "localhost:3000"), "as a target"),
         (("--with", "http://localhost:x"), "as a target"),
         (("--with", "http://x/?a=1"), "as a target"),
+        (("--with", "http://h/\u00fc"), "as a target"),
+        (("--with", "http://h/a b"), "as a target"),
+        (("--with", "http://h\\x"), "as a target"),
+        (("--with", "http://h/\x1b"), "as a target"),
+        (("--with", "http://h/?"), "as a target"),
+        (("--with", "http://@h"), "as a target"),
+        (("--with", "http://a..b"), "as a target"),
+        (("--with", f"http://{'a' * 64}"), "as a target"),
+        (("--with", "http://x", "--user", "\u20ac"), "printable ASCII"),
+        (("--with", "http://x", "--user", "a\nb"), "printable ASCII"),
+        (("--with", "http://x", "--other-extension", "\udcff"), "not UTF-8"),
         (("--with", "http://x", "--calls", "a", "--recorded"), "--calls and --recorded"),
         (("--with", "http://x", "--ignore", "time", "--ignore", "body:x"), "'time' (it is none"),
         (("--with", "http://x", "--ignore", "time", "--ignore", "body:x"), "'body:x' (a place"),
@@ -195,3 +206,11 @@ def test_wrong_command_lines(tmp_path: Path, arguments: tuple[str, ...], words: 
     done = run(tmp_path, "compare", "hello", *arguments, scenario="noop")
     assert done.returncode == ExitCode.USAGE, done.stderr
     assert words in done.stderr
+
+
+@pytest.mark.parametrize("url", ["http://:hidden@h", "http://u:hidden@h", "http://h/ü@:hidden@"])
+def test_a_password_is_not_printed(tmp_path: Path, url: str) -> None:
+    spec(tmp_path)
+    done = run(tmp_path, "compare", "hello", "--with", url, scenario="noop")
+    assert done.returncode == ExitCode.USAGE
+    assert "hidden" not in done.stdout + done.stderr

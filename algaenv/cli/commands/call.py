@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.parser import UsageError, add_file, add_output
+from algaenv.cli.parser import UsageError, add_file, add_output, header_value, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "extension",
         metavar="EXT",
+        type=utf8,
         help="the extension: its name in the spec, its registry or install id, or publisher.name",
     )
     parser.add_argument(
@@ -46,7 +47,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="the body; @FILE takes it from a file, @- from standard input",
     )
     parser.add_argument(
-        "--user", metavar="NAME", help="who asks, one of gateway.users (default: the first)"
+        "--user",
+        metavar="NAME",
+        type=header_value,
+        help="who asks, one of gateway.users (default: the first)",
     )
     add_file(parser)
     add_output(parser)
@@ -91,7 +95,8 @@ def _body(data: str | None) -> bytes | None:
     if data is None:
         return None
     if not data.startswith("@"):
-        return data.encode()
+        # Bytes of the shell that are no UTF-8 are sent as they are.
+        return data.encode(errors="surrogateescape")
     try:
         return sys.stdin.buffer.read() if data == "@-" else Path(data[1:]).read_bytes()
     except OSError as error:

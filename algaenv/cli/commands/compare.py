@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.parser import UsageError, add_file, add_output
+from algaenv.cli.parser import UsageError, add_file, add_output, header_value, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "extension",
         metavar="EXT",
+        type=utf8,
         help="the extension: its name in the spec, its registry or install id, or publisher.name",
     )
     parser.add_argument(
@@ -72,10 +73,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="call through /api/ext/ instead of /api/ext-proxy/",
     )
-    parser.add_argument("--user", metavar="NAME", help="who asks, one of gateway.users")
+    parser.add_argument(
+        "--user", metavar="NAME", type=header_value, help="who asks, one of gateway.users"
+    )
     parser.add_argument(
         "--other-extension",
         metavar="ID",
+        type=utf8,
         help="what the other target calls the extension (default: the registry id here)",
     )
     parser.add_argument(
@@ -143,18 +147,29 @@ def _check_options(options: argparse.Namespace) -> None:
 
 
 def _url(text: str) -> str:
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or parts.query or parts.fragment or parts.username:
+    if not _is_base_url(text):
+        # What stands before an @ may be a password.
+        shown = "a URL with an @" if "@" in text else repr(text)
         raise UsageError(
-            f"cannot use {text!r} as a target", "write a URL such as http://localhost:3000"
+            f"cannot use {shown} as a target", "write a URL such as http://localhost:3000"
         )
     return text.rstrip("/")
+
+
+def _is_base_url(text: str) -> bool:
+    """Whether it is a URL of HTTP with nothing but a host, a port and a path, escaped already."""
+    from urllib.parse import urlsplit
+
+    if not (text.isascii() and text.isprintable()) or any(char in " \\?#" for char in text):
+        return False
+    try:
+        parts = urlsplit(text)
+        # The same codec finds the address later on; it refuses labels that no name can have.
+        (parts.hostname or "").encode("idna")
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        return False
+    return bool(usable) and "@" not in parts.netloc
 
 
 def _headers(given: Sequence[str]) -> Mapping[str, str]:

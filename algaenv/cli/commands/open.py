@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.parser import add_file, add_output, one_of
+from algaenv.cli.parser import add_file, add_output, one_of, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "extension",
         metavar="EXT",
+        type=utf8,
         help="the extension: its name in the spec, its registry or install id, or publisher.name",
     )
     parser.add_argument(
