@@ -33,6 +33,7 @@ _BLOCK_MS = 1_000
 _BATCH_SIZE = 100
 _MAX_BODY_BYTES = 64 * 1024
 _FIRST = "0"
+_TAIL_DIGITS = len(str(MAX_TAIL)) + 1
 _ENTRY_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 _FIELDS = {
     "installId": "install",
@@ -90,7 +91,7 @@ class DebugStreamEndpoint:
             return plain_json(503, _UNAVAILABLE)
         tenant = query.get("tenantId") or state.config.tenant
         wanted = _Wanted(
-            f"{settings.prefix}{tenant}:{extension}".lower(),
+            settings.prefix + f"{tenant}:{extension}".lower(),
             extension,
             tenant,
             {name: it.lower() for name in _FILTERS if (it := trim(query.get(name, "")))},
@@ -149,7 +150,7 @@ async def _poll(client: Redis, wanted: _Wanted, body: bytes) -> Response:
         return plain_json(500, {"error": "Internal error"})
     events = []
     for entry in found[0][1] if found else ():
-        last = max(last, _text(entry[0]))
+        last = _text(entry[0])
         if event := _event(entry, wanted):
             del event[SSE_ID]
             events.append(event)
@@ -158,7 +159,10 @@ async def _poll(client: Redis, wanted: _Wanted, body: bytes) -> Response:
 
 def _tail(query: Mapping[str, str], usual: int) -> int:
     text = query.get("tail", "")
-    return min(int(text), MAX_TAIL) if text.isascii() and text.isdigit() else usual
+    if not (text.isascii() and text.isdigit()):
+        return usual
+    # Python reads no number of more than 4,300 digits.
+    return min(int(text.lstrip("0")[:_TAIL_DIGITS] or "0"), MAX_TAIL)
 
 
 def _event(entry: Any, wanted: _Wanted) -> dict[str, object] | None:

@@ -89,7 +89,7 @@ def _next(answer: Any) -> dict[str, Any]:
 
 def test_debug_stream(start: Start, hello: Extension, redis: Server) -> None:
     service = start(RUNNER_DEBUG_REDIS_URL=redis.url, RUNNER_DEBUG_REDIS_STREAM_PREFIX="Own:")
-    key = f"own:{OZ}:{hello.registry}"
+    key = f"Own:{OZ}:{hello.registry}"
 
     def say(message: str, **fields: str) -> None:
         with closing(redis.client()) as client:
@@ -114,6 +114,9 @@ def test_debug_stream(start: Start, hello: Extension, redis: Server) -> None:
         assert _next(answer)["message"] == "now"
     with _stream(few, f"?extensionId={hello.registry}", last_event_id=past["entry"]) as answer:
         assert _next(answer)["message"] == "now"
+    for tail in ("9" * 5_000, f"{'0' * 5_000}2"):
+        with _stream(service, f"?extensionId={hello.registry}&tail={tail}") as answer:
+            assert _next(answer)["message"] == "past"
     with _stream(service, f"?extensionId={hello.registry}&tail=0&requestId=%20R2") as answer:
         assert answer.readline()
         say("no", request="r1")
@@ -189,6 +192,22 @@ def test_the_debug_stream_is_polled(start: Start, hello: Extension, redis: Serve
     in_body = json.dumps({"extensionId": hello.registry}).encode()
     assert service.call("/api/ext-debug/stream", in_body).status == 400
     assert service.call(url, b"x" * 70_000).status == 413
+
+
+def test_a_poll_goes_on_after_many_entries_of_one_millisecond(
+    start: Start, hello: Extension, redis: Server
+) -> None:
+    service = start(RUNNER_DEBUG_REDIS_URL=redis.url)
+    url = f"/api/ext-debug/stream?extensionId={hello.registry}"
+    with closing(redis.client()) as client:
+        for number in range(120):
+            key, fields = f"ext-debug:{OZ}:{hello.registry}", {"message": str(number)}
+            client.xadd(key, fields, id=f"5-{number + 1}")
+    first = service.call(url, b"{}").json
+    assert first["lastId"] == "5-100"
+    last = service.call(url, json.dumps({"lastId": first["lastId"]}).encode()).json
+    assert [it["message"] for it in last["events"]] == [str(it) for it in range(100, 120)]
+    assert last["lastId"] == "5-120"
 
 
 def test_debug_stream_refusals(start: Start, hello: Extension, redis: Server) -> None:
