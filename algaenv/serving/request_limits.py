@@ -32,7 +32,8 @@ _TOO_LARGE = (
 
 
 LINGER_SECONDS = 5.0
-"""For a client to read the last answer and close, where more of its request was on the way."""
+"""For a client to read the last answer and close, where more of its request was on the way; anew
+as long as it reads."""
 
 
 class LingeringTransport:
@@ -53,6 +54,7 @@ class LingeringTransport:
         self._loop = loop
         self._is_reading = is_reading
         self._close: asyncio.TimerHandle | None = None
+        self._ending = False
         self.lingering = False
         """No more is sent, and what comes is dropped."""
 
@@ -69,21 +71,38 @@ class LingeringTransport:
         return self.lingering or self._transport.is_closing()
 
     def close(self) -> None:
-        """End the answer; close when the client does, or after LINGER_SECONDS."""
+        """End the answer; close when the client does, or reads none of it for LINGER_SECONDS."""
         if self.is_closing():
             return
-        if not self._is_reading():
+        if self._ending or not self._is_reading():
             self._transport.close()
             return
         self.lingering = True
         self._transport.write_eof()
         self._transport.resume_reading()
-        self._close = self._loop.call_later(LINGER_SECONDS, self._transport.abort)
+        self._await_client()
+
+    def end(self) -> None:
+        """The server ends: linger no more, but send what is written."""
+        self._ending = True
+        if self.lingering:
+            self._transport.close()
 
     def closed(self) -> None:
         """The connection is gone."""
         if self._close is not None:
             self._close.cancel()
+
+    def _await_client(self) -> None:
+        unsent = self._transport.get_write_buffer_size()
+        self._close = self._loop.call_later(LINGER_SECONDS, self._linger_on, unsent)
+
+    def _linger_on(self, unsent: int) -> None:
+        # The last part has left this process when nothing is unsent, and may still be on its way.
+        if self._transport.get_write_buffer_size() < unsent:
+            self._await_client()
+        else:
+            self._transport.abort()
 
 
 class HeadTooLarge(Exception):
@@ -115,11 +134,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        """The server ends: wait for no client."""
-        if self._connection.lingering:
-            self._connection.abort()
-        else:
-            super().shutdown()
+        """The server ends: wait for no client to end its request."""
+        self._connection.end()
+        super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """More of a request."""

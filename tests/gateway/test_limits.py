@@ -5,12 +5,15 @@ from __future__ import annotations
 import http.client
 import itertools
 import socket
+import time
 from collections import deque
 from contextlib import closing
 
 import pytest
 
+from algaenv.serving.request_limits import LINGER_SECONDS
 from tests.fuzzing import ask, ask_on_and_on, fuzz, tracebacks
+from tests.gateway.conftest import Start
 from tests.gateway.gateway_process import Gateway
 from tests.gateway.seed import Extension
 from tests.gateway.stub_runner import StubRunner
@@ -65,6 +68,17 @@ def test_a_client_that_sends_for_ever_is_cut(service: Gateway) -> None:
         link.sendall(b"GET /healthz NONSENSE\r\n\r\n")
         with pytest.raises(ConnectionError):
             deque(map(link.sendall, endless), maxlen=0)
+
+
+def test_a_part_of_a_head_does_not_delay_the_end(start: Start) -> None:
+    service = start()
+    with socket.create_connection(("127.0.0.1", service.port), 30) as link:
+        link.sendall(b"GET /healthz HTTP/1.1\r\nhost: ")
+        # What is answered later was read later.
+        assert service.ask("/healthz").status == 200
+        began = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - began < LINGER_SECONDS
 
 
 def test_a_head_below_it_is_read_on_every_connection(service: Gateway) -> None:

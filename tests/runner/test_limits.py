@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import MutableMapping
+import socket
+import threading
+import time
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 from starlette.requests import Request
+from starlette.responses import Response
+from uvicorn import Config, Server
 
 from algaenv.runner import http
 from algaenv.serving import request_limits
@@ -71,3 +77,66 @@ def test_a_body_that_does_not_come_is_refused(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(http.InvalidRequest) as caught:
         asyncio.run(http.read_json(Request(scope, receive)))
     assert caught.value.status == 408
+
+
+ANSWER = b"a" * (16 * 1024 * 1024)
+"""More than the kernel takes for a client that does not read."""
+UNFINISHED = (
+    b"POST / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 9\r\n\r\nv"
+)
+
+
+@contextmanager
+def _serving() -> Iterator[Server]:
+    """A server that answers at length, and reads no body."""
+    config = Config(
+        Response(ANSWER),
+        loop="uvloop",
+        http=request_limits.LimitedHttpProtocol,
+        log_config=None,
+        lifespan="off",
+    )
+    server = Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def _connected(server: Server) -> socket.socket:
+    until = time.monotonic() + 20
+    while not server.started:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return socket.create_connection(server.servers[0].sockets[0].getsockname(), 20)
+
+
+def test_an_answer_reaches_a_client_that_reads_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_limits, "LINGER_SECONDS", 0.5)
+    received = 0
+    with _serving() as server, _connected(server) as link:
+        link.sendall(UNFINISHED)
+        while more := link.recv(1024 * 1024, socket.MSG_WAITALL):
+            received += len(more)
+            time.sleep(0.1)
+    assert received > len(ANSWER)
+
+
+def test_a_client_that_does_not_read_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_limits, "LINGER_SECONDS", 0.2)
+    received = 0
+    with _serving() as server, _connected(server) as link:
+        link.sendall(UNFINISHED)
+        assert link.recv(1, socket.MSG_PEEK)
+        until = time.monotonic() + 20
+        while server.server_state.connections:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        with suppress(ConnectionError):
+            while more := link.recv(1024 * 1024):
+                received += len(more)
+    assert received < len(ANSWER)
