@@ -129,11 +129,8 @@ export class Bridge {
       this.listener.note("route-escapes", call.route);
       throw new Error("Proxy error 404: ");
     }
-    let bytes = body ? fromBase64(String(body)) : undefined;
-    if (bytes && call.method === "GET") {
-      this.listener.note("body-of-get", call.route);
-      bytes = undefined;
-    }
+    if (body && call.method === "GET") this.listener.note("body-of-get", call.route);
+    const bytes = body && call.method !== "GET" ? fromBase64(String(body)) : undefined;
     if (bytes) call.sent = preview(bytes);
     const response = await fetch(address, {
       method: call.method,
