@@ -462,6 +462,67 @@ def test_words_of_a_schema(
     assert all(it["schemaPath"].endswith(it["keyword"]) for it in answer.json["details"])
 
 
+@pytest.mark.parametrize(
+    ("pattern", "value", "matches"),
+    [
+        (r"^\d+$", "17", True),
+        (r"^\d+$", "17\n", False),
+        (r"^\d+$", "\u0661", False),
+        (r"^\w+$", "\u00e9", False),
+        (r"^\W$", "\u00e9", True),
+        (r"\bb", "\u00e9b", True),
+        (r"^\s+$", "\u00a0\u3000\ufeff\t", True),
+        (r"^\s$", "\x85", False),
+        (r"^[\s\d]+$", "1\u00a02", True),
+        (r"^[^\S]+$", "\u00a0", True),
+        (r"^[\s\S]*$", "a\n\u2028\U0001d11e", True),
+        (r"^.$", "\U0001d11e", True),
+        (r"^.$", "\u2028", False),
+        (r"^[.$]+$", ".$", True),
+        (r"^[.$]$", "x", False),
+        (r"^\$\.$", "$.", True),
+        (r"^[\]$]$", "]", True),
+        (r"^(a$|b$)", "b\n", False),
+    ],
+)
+def test_patterns_of_a_schema_are_those_of_javascript(
+    gateways: Gateways,
+    storage: Api,
+    extension: Extension,
+    *,
+    pattern: str,
+    value: str,
+    matches: bool,
+) -> None:
+    status = 200 if matches else 400
+    names = {"patternProperties": {pattern: True}, "additionalProperties": False}
+    document = {"properties": {"text": {"pattern": pattern}, "names": names}}
+    _schema(gateways, extension, document)
+    answer = storage({**PUT, "value": {"text": value}})
+    assert answer.status == status
+    if not matches:
+        told = answer.json["details"][0]
+        assert told["params"] == {"pattern": pattern}
+        assert told["message"] == f'must match pattern "{pattern}"'
+    assert storage({**PUT, "value": {"names": {value: 1}}}).status == status
+
+
+def test_a_pattern_as_a_name_is_told_as_it_is(
+    gateways: Gateways, storage: Api, extension: Extension
+) -> None:
+    _schema(gateways, extension, {"patternProperties": {r"^\s$": {"type": "string"}}})
+    told = storage({**PUT, "value": {"\u00a0": 1}}).json["details"]
+    assert [it["schemaPath"] for it in told] == [r"#/patternProperties/^\s$/type"]
+
+
+@pytest.mark.parametrize("pattern", ["(?i)a", "(?<a>b)", "("])
+def test_a_pattern_that_is_not_known_is_no_schema(
+    gateways: Gateways, storage: Api, extension: Extension, pattern: str
+) -> None:
+    _schema(gateways, extension, {"pattern": pattern})
+    assert storage({**PUT, "value": "a"}).status == 500
+
+
 def test_several_items_are_refused_in_the_products_order(storage: Api) -> None:
     """What holds for one item is looked at last, and how long it lives after its size."""
 

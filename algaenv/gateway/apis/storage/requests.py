@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from algaenv.gateway.apis.api_endpoint import ApiError, length, whole
+from algaenv.gateway.apis.storage.patterns import Pattern
 from algaenv.gateway.javascript import dump_json, to_text
 
 if TYPE_CHECKING:
@@ -231,10 +232,14 @@ def _strict(schema: Any, referenced: frozenset[str]) -> Any:
         value = schema[name]
         if name in _SCHEMAS:
             value = _strict(value, referenced)
+        elif name == "pattern":
+            value = _pattern(value)
         elif name in _MAPS_OF_SCHEMAS:
             # Beside schemas, `dependencies` have lists of names.
             value = {
-                key: each if isinstance(each, list) else _strict(each, referenced)
+                _pattern(key) if name == "patternProperties" else key: (
+                    each if isinstance(each, list) else _strict(each, referenced)
+                )
                 for key, each in value.items()
             }
         elif name in _DEFINITIONS:
@@ -244,6 +249,13 @@ def _strict(schema: Any, referenced: frozenset[str]) -> Any:
             }
         ordered[name] = value
     return ordered
+
+
+def _pattern(source: str) -> Pattern:
+    try:
+        return Pattern.translated(source)
+    except re.error as error:
+        raise UnusableSchema(f"the pattern {source!r} is not known: {error}") from None
 
 
 def _ajv_errors(error: ValidationError) -> list[dict[str, Any]]:
@@ -284,6 +296,7 @@ def _told(keyword: str, error: ValidationError) -> list[tuple[Mapping[str, Any],
     if comparison := _COMPARISONS.get(keyword):
         params = {"comparison": comparison, "limit": limit}
         return [(params, f"must be {comparison} {to_text(limit)}")]
+    limit = str(limit) if isinstance(limit, Pattern) else limit
     if known := _WITH_LIMIT.get(keyword):
         return [({known[0]: limit}, known[1].format(to_text(limit)))]
     value: Any = error.instance
