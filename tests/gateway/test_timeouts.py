@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 
+import psycopg
 import pytest
 
 from tests.gateway.conftest import _env
@@ -21,8 +24,11 @@ WAIT = 60.0
 
 @pytest.fixture(scope="module")
 def hasty(_database: Database, _runner: StubRunner) -> Iterator[Gateway]:
-    """A gateway that gives bodies and the runner half a second."""
-    first = "from algaenv.serving import request_limits; request_limits.BODY_SECONDS = 0.5"
+    """A gateway that gives bodies, the runner and other writes half a second."""
+    first = (
+        "from algaenv.serving import request_limits; request_limits.BODY_SECONDS = 0.5\n"
+        "from algaenv.gateway.apis.storage import records; records.STATEMENT_SECONDS = 0.5"
+    )
     env = _env(_database, _runner) | {"EXT_GATEWAY_TIMEOUT_MS": "500"}
     with gateway(env, first) as service:
         yield service
@@ -71,3 +77,22 @@ def test_a_page_that_stalls_in_the_middle_is_cut(
     assert caught.value.partial == b"half"
     runner.respond_with(StubResponse(200, b"whole", {"content-type": "text/css"}))
     assert hasty.call(f"/runner/ext-ui/{hello.registry}/x/app.css").body == b"whole"
+
+
+def test_a_write_waits_for_the_one_before_it_only_so_long(
+    hasty: Gateway, tables: Database, hello: Extension
+) -> None:
+    url = f"/api/internal/ext-storage/install/{hello.install}"
+    headers = {"content-type": "application/json", "x_runner_auth": TOKEN}
+    body = json.dumps({"operation": "put", "namespace": "n", "key": "k", "value": 1}).encode()
+
+    def put() -> int:
+        return hasty.call(url, body, **headers).status
+
+    assert put() == 200
+    with psycopg.connect(tables.url) as connection, ThreadPoolExecutor(2) as threads:
+        connection.execute("SELECT FROM ext_storage_usage FOR UPDATE")
+        ends = as_completed([threads.submit(put) for _ in range(2)])
+        assert next(ends).result() == 503
+        connection.rollback()
+        assert next(ends).result() == 200

@@ -309,7 +309,7 @@ class RecordRepository:
             "checked": fits.version if fits else None,
             "wrong": "size" if size else "ttl" if ttl else "",
         }
-        async with self._lock(install):
+        async with self._alone(install):
             rows = await self._rows(WRITE, parameters)
         first = _usable(rows)[0]
         match first["word"]:
@@ -340,25 +340,31 @@ class RecordRepository:
             await connection.execute(DELETE_EXPIRED, parameters)
             await connection.execute(UPDATE_USAGE, parameters)
 
-    def _lock(self, install: str) -> asyncio.Lock:
-        return self._writing.setdefault(install.lower(), asyncio.Lock())
-
     @asynccontextmanager
-    async def _changing(self, install: str) -> AsyncIterator[AsyncConnection[dict[str, Any]]]:
-        """A transaction that no other write to the install comes between."""
+    async def _alone(self, install: str) -> AsyncIterator[None]:
+        """No other write to the install comes between."""
         import psycopg
 
-        lock = self._lock(install)
+        lock = self._writing.setdefault(install.lower(), asyncio.Lock())
         try:
             async with asyncio.timeout(STATEMENT_SECONDS):
                 await lock.acquire()
         except TimeoutError:
             raise psycopg.OperationalError("writes before this one do not end") from None
         try:
-            async with acquire(self._pool) as connection, connection.transaction():
-                yield connection
+            yield
         finally:
             lock.release()
+
+    @asynccontextmanager
+    async def _changing(self, install: str) -> AsyncIterator[AsyncConnection[dict[str, Any]]]:
+        """A transaction that no other write to the install comes between."""
+        async with (
+            self._alone(install),
+            acquire(self._pool) as connection,
+            connection.transaction(),
+        ):
+            yield connection
 
     async def _rows(self, statement: LiteralString, values: RecordRow) -> list[dict[str, Any]]:
         async with acquire(self._pool) as connection:
