@@ -157,7 +157,7 @@ def _answers(rules: GatewayRules, method: str) -> Json:
         "429": limited,
         "502": bad,
         "503": problem_response(
-            "The database or Redis does not answer, or HTTP does not have what the handler does.",
+            "The database or Redis does not answer, or HTTP cannot carry the handler's answer.",
             "access_policy_unavailable",
         ),
         "default": handler,
@@ -287,7 +287,7 @@ def _events() -> Json:
 def _debug_stream() -> Json:
     parameters = [
         parameter("query", "extensionId", "Registry id, in any case.", required=True),
-        parameter("query", "tenantId", "Else the tenant of the session."),
+        parameter("query", "tenantId", "Any tenant, in any case; else that of the users."),
         parameter("query", "installId", "Only what this install says, in any case."),
         parameter("query", "requestId", "Only what is said during this call, in any case."),
         *USERS,
@@ -391,7 +391,7 @@ def _run() -> Json:
             "200": json_response("How it went.", object_of(ran), [FAULT]),
             "403": forbidden_response(),
             "404": json_response("Not an id.", error),
-            "409": json_response("Not run: it is running, disabled, or not there.", error),
+            "409": json_response("Not run: it is running, disabled, or there is none.", error),
             "500": _internal(),
         },
         parameters=[parameter("path", "schedule_id", "Its id.")],
