@@ -198,7 +198,9 @@ def test_answers_have_the_form_of_the_product(site: Site, page: Page) -> None:
         "error": 'Proxy error 404: {"error":"endpoint_not_found"}'
     }
     assert "error" in answer(page, "{ route: '/echo', body: 'not base64' }")
-    assert answer(page, "{ route: '/echo', method: 'GET', body: '%%' }") == {"body": ""}
+    assert answer(page, "{ route: '/nowhere', method: 'GET', body: '%%' }") == {
+        "error": 'Proxy error 404: {"error":"endpoint_not_found"}'
+    }
     assert "error" in answer(page, "{ route: '/trap', method: 'GET', body: 'AA==' }")
 
 
