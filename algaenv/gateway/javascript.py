@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 WHITE = "\t\n\v\f\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 """What counts as white space, as a class of a regular expression has it."""
@@ -216,3 +216,50 @@ def decode_base64(text: str) -> bytes:
     if len(digits) % 4 == 1:
         digits = digits[:-1]
     return b64decode(digits + "=" * (-len(digits) % 4))
+
+
+_BLANKS = r"\t-\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+_NO_BLANKS = (
+    r"\x00-\x08\x0e-\x1f!-\x9f\xa1-\u167f\u1681-\u1fff\u200b-\u2027\u202a-\u202e\u2030-\u205e"
+    r"\u2060-\u2fff\u3001-\ufefe\uff00-\U0010ffff"
+)
+_IN_CLASS = {r"\s": _BLANKS, r"\S": _NO_BLANKS}
+_OUTSIDE = {
+    r"\s": f"[{_BLANKS}]",
+    r"\S": f"[{_NO_BLANKS}]",
+    ".": r"[^\n\r\u2028\u2029]",
+    "$": r"\Z",
+}
+_PATTERN_PART = re.compile(r"\\.|\[\^?\]?|.", re.DOTALL)
+"""An escape, the start of a class with a `]` that is a member of it, or one character."""
+
+
+class Pattern(str):
+    r"""A regular expression as JavaScript reads it with the flag `u`; `str()` is the source.
+
+    There `\d`, `\w` and `\b` know ASCII only, `\s` knows the blanks of Unicode and the byte order
+    mark, `.` takes no end of a line, and `$` is the very end.
+    """
+
+    __slots__ = ("_source",)
+    _source: str
+
+    @classmethod
+    def translated(cls, source: str) -> Self:
+        """Raises re.error for what Python does not know."""
+        pattern = cls(f"(?a:{''.join(_pattern_parts(source))})")
+        pattern._source = source
+        re.compile(pattern)
+        return pattern
+
+    def __str__(self) -> str:
+        return self._source
+
+
+def _pattern_parts(source: str) -> list[str]:
+    parts = []
+    in_class = False
+    for part in _PATTERN_PART.findall(source):
+        parts.append((_IN_CLASS if in_class else _OUTSIDE).get(part, part))
+        in_class = part != "]" if in_class else part.startswith("[")
+    return parts

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from algaenv.gateway.apis.api_endpoint import ApiError, length, whole
-from algaenv.gateway.apis.storage.patterns import Pattern
-from algaenv.gateway.javascript import dump_json, to_text
+from algaenv.gateway.javascript import Pattern, dump_json, to_text
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
