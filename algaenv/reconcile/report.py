@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from algaenv.bundle.value import replace
 from algaenv.model.event import Ended, FailedStep, Report
 from algaenv.model.lock import Environment
-from algaenv.model.problem import AlgaenvError, EngineGone
+from algaenv.model.problem import AlgaenvError, EngineGone, Unavailable
 from algaenv.reconcile.converge import PlanResult
 from algaenv.reconcile.protocols import Runtime
 
@@ -51,7 +51,7 @@ def with_engine_failure(report: Report, runtime: Runtime, environment: Environme
         return report
     try:
         runtime.observer(environment).observe(())
-    except EngineGone as error:
+    except Unavailable as error:  # Gone, or too slow to answer a look.
         problems = (*error.problems, *report.problems)
         return replace(report, problems=problems, error=EngineGone.__name__)
     except AlgaenvError:

@@ -195,9 +195,13 @@ def test_a_host_that_fails_keeps_back_what_needs_it(memory: MemoryDependencies) 
     assert str(plan(memory)) == ""
 
 
+@pytest.mark.parametrize("engine", [EngineGone, Unavailable])
 @pytest.mark.parametrize("call", ["create tenant/main", "read content"])
 def test_a_dead_engine_explains_the_services_that_do_not_answer(
-    memory: MemoryDependencies, call: str, monkeypatch: pytest.MonkeyPatch
+    memory: MemoryDependencies,
+    call: str,
+    engine: type[Unavailable],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(converge, "SNAPSHOT_SECONDS", 0.05)
     silent = Problem("database-unreachable", "the database does not answer")
@@ -207,7 +211,7 @@ def test_a_dead_engine_explains_the_services_that_do_not_answer(
         if begun == call:
             memory.world.failures |= {
                 call: Unavailable(silent),
-                "observe services": EngineGone(gone),
+                "observe services": engine(gone),
             }
 
     if call == "read content":

@@ -293,7 +293,8 @@ def test_an_engine_gone_midway_is_exit_4_and_the_next_up_converges(
                 own_engine.kill()
                 break
         events += drained(process)
-        assert process.returncode == 4, events[-1]
+        failed = [it for it in events if it.get("outcome") == "failed"]
+        assert process.returncode == 4, (failed, events[-1]["problems"])
         own_engine.start()
         project.up().ok()
         assert project.page() == page("<h1>hello</h1>")

@@ -122,7 +122,7 @@ def _from_status(status: int, message: str, what: str) -> DriverError:
         case 409:
             return Conflict(Problem("engine-conflict", summary, detail=detail))
         case 503:
-            return Unavailable(Problem("engine-gone", summary, START_ENGINE, detail=detail))
+            return EngineGone(Problem("engine-gone", summary, START_ENGINE, detail=detail))
         case _ if _CLIENT_ERROR <= status < _SERVER_ERROR and status != NOT_FOUND:
             return Refused(Problem("engine-refused", summary, detail=detail))
     return Failed(Problem("engine-failed", summary, detail=detail))

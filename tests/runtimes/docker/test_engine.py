@@ -382,7 +382,7 @@ def test_who_may_not_gets_a_hint_about_the_group(tmp_path: Path) -> None:
         (400, "bad parameter", "Refused", "engine-refused"),
         (404, "no such", "Failed", "engine-failed"),
         (500, "write: no space left on device", "Failed", "engine-disk-full"),
-        (503, "starting", "Unavailable", "engine-gone"),
+        (503, "starting", "EngineGone", "engine-gone"),
         (
             500,
             "could not find an available, non-overlapping IPv4 address pool among the defaults",
