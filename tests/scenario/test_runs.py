@@ -185,7 +185,8 @@ def own_engine(engine: None) -> Iterator[OwnEngine]:
     shutil.rmtree(root)
 
 
-SECOND_POOL = "172.29.0.0/16"
+SECOND_POOL = "10.213.0.0/16"
+"""Beside the addresses that the first engine gives to the networks of other tests."""
 
 
 class OwnEngine:
@@ -213,7 +214,7 @@ class OwnEngine:
         if self.process is None:
             self._let_through("-I")
             self._ip("link", "add", self.bridge, "type", "bridge")
-            self._ip("addr", "add", "172.31.98.1/24", "dev", self.bridge)
+            self._ip("addr", "add", "10.214.0.1/24", "dev", self.bridge)
             self._ip("link", "set", self.bridge, "up")
         (self.root / "pid").unlink(missing_ok=True)
         log = os.open(self.root / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -292,6 +293,8 @@ def test_an_engine_gone_midway_is_exit_4_and_the_next_up_converges(
             ):
                 own_engine.kill()
                 break
+        else:
+            pytest.fail(f"it ended before a container was made: {events}")
         events += drained(process)
         failed = [it for it in events if it.get("outcome") == "failed"]
         assert process.returncode == 4, (failed, events[-1]["problems"])
