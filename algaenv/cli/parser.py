@@ -198,6 +198,16 @@ def add_extensions(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_extension(parser: argparse.ArgumentParser) -> None:
+    """EXT."""
+    parser.add_argument(
+        "extension",
+        metavar="EXT",
+        type=utf8,
+        help="the extension: its name in the spec, its registry or install id, or publisher.name",
+    )
+
+
 def add_file(parser: argparse.ArgumentParser) -> None:
     """`-f`."""
     parser.add_argument(

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.parser import UsageError, add_file, add_output, header_value, utf8
+from algaenv.cli.parser import UsageError, add_extension, add_file, add_output, header_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,12 +30,7 @@ EXAMPLES = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument(
-        "extension",
-        metavar="EXT",
-        type=utf8,
-        help="the extension: its name in the spec, its registry or install id, or publisher.name",
-    )
+    add_extension(parser)
     parser.add_argument(
         "method", metavar="METHOD", nargs="?", help="default: GET, with a body POST"
     )

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.parser import UsageError, add_file, add_output, header_value, utf8
+from algaenv.cli.parser import UsageError, add_extension, add_file, add_output, header_value, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,12 +37,7 @@ EXAMPLES = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument(
-        "extension",
-        metavar="EXT",
-        type=utf8,
-        help="the extension: its name in the spec, its registry or install id, or publisher.name",
-    )
+    add_extension(parser)
     parser.add_argument(
         "--with",
         dest="other",

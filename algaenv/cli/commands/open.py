@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.parser import add_file, add_output, one_of, utf8
+from algaenv.cli.parser import add_extension, add_file, add_output, one_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,12 +26,7 @@ EXAMPLES = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument(
-        "extension",
-        metavar="EXT",
-        type=utf8,
-        help="the extension: its name in the spec, its registry or install id, or publisher.name",
-    )
+    add_extension(parser)
     parser.add_argument(
         "--portal",
         metavar="NAME",
