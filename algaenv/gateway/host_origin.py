@@ -14,14 +14,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from algaenv.gateway.responses import Problem, problem_response
 from algaenv.gateway.rules import DIRECT_PREFIX as DIRECT
 from algaenv.gateway.settings import GatewayConfig
+from algaenv.serving.host_header import is_loopback
 
 UNCHECKED_PATHS = ("/api/internal/", "/api/installs/", "/healthz", "/readyz")
 """Routes that need a token, or return nothing worth stealing."""
 
 _CHECKED_HEADERS = frozenset((b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode"))
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
-_LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
-_NOT_IN_HOST = frozenset("/?#@\\")
 
 
 class HostOriginMiddleware:
@@ -73,19 +72,6 @@ class HostOriginMiddleware:
             return False
         # Any page may call the direct gateway of the product; here, any of this machine.
         return scope["path"].startswith(DIRECT) or scope["method"] in _SAFE_METHODS
-
-
-def is_loopback(netloc: str) -> bool:
-    """Whether `host[:port]` is a name of this machine, on whatever port."""
-    if not _NOT_IN_HOST.isdisjoint(netloc):
-        return False
-    try:
-        parts = urlsplit(f"//{netloc}")
-        name = (parts.hostname or "").rstrip(".")
-        _ = parts.port
-    except ValueError:
-        return False
-    return name in _LOOPBACK or name.endswith(".localhost")
 
 
 def _header_values(scope: Scope) -> dict[str, str]:

@@ -13,12 +13,12 @@ import ipaddress
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from algaenv.serving.host_header import LOOPBACK, host_name, is_loopback
 from algaenv.serving.request_limits import BODY_SECONDS, BodyTooLarge, BodyTooSlow, read_body
 
 if TYPE_CHECKING:
@@ -110,8 +110,6 @@ def _invalid_request(error: ValidationError) -> InvalidRequest:
 TOKEN_HEADER = b"x-runner-service-token"
 PROTECTED_ROUTES = frozenset(("/v1/execute", "/warmup"))
 
-_LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
-_NOT_IN_HOST = frozenset("/?#@\\")
 _PRIVATE_NAMES = (".localhost", ".local", ".internal", ".svc")
 """Names that no public DNS answers, so that no page comes from them."""
 
@@ -168,28 +166,14 @@ class CallerCheck:
 
 def is_local_name(name: str) -> bool:
     """Whether a name is this machine, or one that only a private network gives, as `runner`."""
-    return name in _LOOPBACK or name.endswith(_PRIVATE_NAMES) or "." not in name
-
-
-def host_name(netloc: str) -> str | None:
-    """The name in `host[:port]`, in lower case and without a dot at its end; None for no host."""
-    if not _NOT_IN_HOST.isdisjoint(netloc):
-        return None
-    try:
-        parts = urlsplit(f"//{netloc}")
-        name = (parts.hostname or "").rstrip(".")
-        _ = parts.port
-    except ValueError:
-        return None
-    return name or None
+    return name in LOOPBACK or name.endswith(_PRIVATE_NAMES) or "." not in name
 
 
 def _is_same_origin(origin: str, hosts: list[str]) -> bool:
     """Whether a page of this very service asks, under a name of this machine."""
     if not hosts or origin not in (f"http://{hosts[0]}", f"https://{hosts[0]}"):
         return False
-    name = host_name(hosts[0])
-    return name is not None and (name in _LOOPBACK or name.endswith(".localhost"))
+    return is_loopback(hosts[0])
 
 
 def _is_address(name: str) -> bool:
