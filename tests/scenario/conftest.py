@@ -7,6 +7,7 @@ import random
 import shutil
 import socket
 import subprocess
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,27 +31,31 @@ def engine() -> None:
 
 
 PORTS_OF_A_PROCESS = 500
+_given: deque[int] = deque(maxlen=PORTS_OF_A_PROCESS - 100)
 
 
 def free_ports(*names: str) -> dict[str, int]:
     """Ports nobody listens on, below the range that Linux takes for outgoing connections.
 
     Test processes that run side by side take them from ranges of their own: what one has found is
-    free until an environment comes up, which takes seconds.
+    free until an environment comes up, which takes seconds. So a port is not given a second time
+    until most of the range has been.
     """
     first = 10_000 + PORTS_OF_A_PROCESS * (os.getpid() % 20)
     found: dict[str, int] = {}
     for name in names:
         while name not in found:
             port = random.randrange(first, first + PORTS_OF_A_PROCESS)
+            if port in _given:
+                continue
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
                     probe.bind(("127.0.0.1", port))
                 except OSError:
                     continue
-            if port not in found.values():
-                found[name] = port
+            found[name] = port
+            _given.append(port)
     return found
 
 

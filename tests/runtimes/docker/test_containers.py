@@ -8,6 +8,7 @@ import secrets
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -134,6 +135,18 @@ def test_one_that_ends_at_once_fails_with_its_last_words(bench: Bench) -> None:
     healthy = bench.shell(SLEEP)
     bench.containers.create(healthy, QUIET)  # … until the next one takes its place.
     assert bench.seen(healthy).running is True
+
+
+def test_a_log_that_the_engine_has_not_written_yet_is_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = bench.shell("exit 3")
+    with suppress(Failed):
+        bench.containers.create(resource, QUIET)
+    until("it has ended", lambda: bench.diagnostics(resource) is not None, 10)
+    answers = [b"", b"", b"the last words\n"]
+    monkeypatch.setattr(bench.engine.api, "logs", lambda *_, **__: answers.pop(0))
+    assert (bench.diagnostics(resource) or ())[-1] == "the last words"
 
 
 def test_words_of_its_files_are_hidden_in_what_it_said(bench: Bench) -> None:
