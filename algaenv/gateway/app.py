@@ -1,4 +1,4 @@
-"""The application: its routes, what they need, and the server that runs it."""
+"""The application: its routes, what they need and whether that answers, and its server."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from types import FrameType
 from typing import NoReturn
 
+import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -26,10 +27,11 @@ from algaenv import __version__
 from algaenv.gateway import apis, openapi, page_proxy, pages
 from algaenv.gateway.access_log import AccessRecord, TextFormatter, write_record
 from algaenv.gateway.audit import AuditLog
-from algaenv.gateway.db import create_pool
+from algaenv.gateway.db import acquire, create_pool
 from algaenv.gateway.debug_stream import DebugStreamEndpoint
+from algaenv.gateway.dev_turns import PATH as DEV_PATH
+from algaenv.gateway.dev_turns import DevEndpoint, DevTurns
 from algaenv.gateway.events import EventBus, EventStream
-from algaenv.gateway.health import HealthEndpoints
 from algaenv.gateway.host_origin import HostOriginMiddleware
 from algaenv.gateway.http_client import OutboundClient
 from algaenv.gateway.installs import Installs
@@ -71,6 +73,7 @@ def create_app(config: GatewayConfig, events: EventBus | None = None) -> ASGIApp
         runner=RunnerClient(config.runner_url, config.service_token, config.inbound_token),
         audit=AuditLog(pool),
         events=events,
+        dev=DevTurns(events),
         quirks=Quirks(settings.faults_fixed, events),
         settings=settings,
     )
@@ -89,6 +92,7 @@ def create_app(config: GatewayConfig, events: EventBus | None = None) -> ASGIApp
             yield
         finally:
             events.close()
+            state.dev.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -107,6 +111,7 @@ def create_app(config: GatewayConfig, events: EventBus | None = None) -> ASGIApp
                 methods=["GET", "POST"],
             ),
             Route("/algaenv/events", EventStream(events).respond),
+            Route(DEV_PATH, DevEndpoint(state).respond, methods=["GET", "POST"]),
             Route(page_proxy.ROOT, runner.respond),
             PrefixRoute(
                 page_proxy.PREFIX, request_response(runner.respond), methods=("GET", "HEAD")
@@ -176,6 +181,59 @@ class PrefixRoute(BaseRoute):
         if self.methods is not None and scope["method"] not in self.methods:
             raise HTTPException(405, headers={"Allow": ", ".join(self.methods)})
         await self._app(scope, receive, send)
+
+
+ANSWER_SECONDS = 3.0
+
+_OK = 200
+
+
+class HealthEndpoints:
+    """Asks the database, the runner and Redis, all at once."""
+
+    def __init__(self, state: AppState, outbound: OutboundClient, redis: RedisClient) -> None:
+        self._state = state
+        self._outbound = outbound
+        self._redis = redis
+
+    async def healthz(self, request: Request) -> Response:  # noqa: ARG002
+        """200 as long as the process can say so."""
+        return json_response(200, {"status": "ok", "version": __version__})
+
+    async def readyz(self, request: Request) -> Response:  # noqa: ARG002
+        """200 when all answer, else 503; the state of each is `ok`, `off` or an error."""
+        names = ("database", "runner", "redis")
+        checks = (self._database, self._runner, self._stream)
+        states = await asyncio.gather(*(_checked(check) for check in checks))
+        ready = all(state in {"ok", "off"} for state in states)
+        return json_response(
+            200 if ready else 503, {"ready": ready, **dict(zip(names, states, strict=True))}
+        )
+
+    async def _database(self) -> str:
+        async with acquire(self._state.pool, ANSWER_SECONDS / 2) as connection:
+            await connection.execute("SELECT 1 FROM tenant_extension_install LIMIT 1")
+        return "ok"
+
+    async def _runner(self) -> str:
+        client = await self._outbound.client()
+        answer = await client.get(f"{self._state.config.runner_url}/healthz")
+        return "ok" if answer.status_code == _OK else f"status {answer.status_code}"
+
+    async def _stream(self) -> str:
+        if not self._redis.configured:
+            return "off"
+        await self._redis.client().ping()
+        return "ok"
+
+
+async def _checked(check: Callable[[], Awaitable[str]]) -> str:
+    try:
+        with anyio.fail_after(ANSWER_SECONDS):
+            return await check()
+    except Exception as error:
+        # Only the kind: words of these libraries may repeat a password.
+        return type(error).__name__
 
 
 BACKLOG = 2048

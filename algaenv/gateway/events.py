@@ -10,6 +10,8 @@ has `type`, and `extension` (registry id) where it belongs to one; those that do
 | `guest-failure` | `request_id kind reason causes stderr` |
 | `page-error` | `path summary hint`: a file of the page was answered with the page |
 | `product-fault` | `name summary` and where known `request_id` |
+| `dev-turn` | what `algaenv.gateway.dev_turns.DevTurn` has, and `replaces` |
+| `dev-ended` | `reason` |
 
 Other modules publish more types; subscribers ignore what they do not know.
 `EventStream` sends the events to browsers as `text/event-stream`.

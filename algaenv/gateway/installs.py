@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, LiteralString
 
+from algaenv.bundle.digest import Digest
 from algaenv.bundle.manifest.capabilities import DEFAULTS, known
 from algaenv.gateway.db import query
 from algaenv.gateway.javascript import iso_timestamp, parse_json, stringify, trim
@@ -24,6 +25,8 @@ from algaenv.serving.coalesced_reads import CoalescedReads
 if TYPE_CHECKING:
     from algaenv.gateway.db import Pool
 
+
+_CONTENT_HASH = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 _SELECT = """
 SELECT i.id::text AS install_id, i.registry_id::text, i.tenant_id, i.version_id::text,
@@ -138,6 +141,12 @@ class Install:
     def available(self) -> bool:
         """Whether it may be called."""
         return self.is_enabled and self.status == "enabled"
+
+    @property
+    def digest(self) -> Digest | None:
+        """Of the bundle; None without one, and for a hash of another kind."""
+        hashed = _CONTENT_HASH.fullmatch(self.content_hash or "")
+        return Digest(hashed[1].lower()) if hashed else None
 
     def menu_label(self, menu: str) -> str | None:
         """The label under `appMenu` or `clientPortalMenu`; None without one."""

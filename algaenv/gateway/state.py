@@ -21,6 +21,7 @@ from algaenv.gateway.users import Users
 
 if TYPE_CHECKING:
     from algaenv.gateway.db import Pool
+    from algaenv.gateway.dev_turns import DevTurns
 
 BackgroundTask = Callable[[], Awaitable[None]]
 
@@ -36,5 +37,6 @@ class AppState:
     runner: RunnerClient
     audit: AuditLog
     events: EventBus
+    dev: DevTurns
     quirks: Quirks
     settings: Settings

@@ -230,7 +230,12 @@ def test_it_does_what_it_says(
         lead(case, name, there, everywhere=data.draw(st.booleans()))
         answer = case.call(
             base_url=f"http://127.0.0.1:{service.port}",
-            headers={"x-runner-auth": TOKEN, "x-api-key": AUTH_KEY, "accept": "*/*"},
+            headers={
+                "authorization": f"Bearer {TOKEN}",
+                "x-runner-auth": TOKEN,
+                "x-api-key": AUTH_KEY,
+                "accept": "*/*",
+            },
             timeout=20,
             allow_redirects=False,
         )

@@ -42,6 +42,7 @@ def route() -> Route:
 
 def build_document() -> dict[str, Any]:
     """The document, read from the modules that serve what it describes."""
+    from algaenv.gateway.dev_turns import message_schemas
     from algaenv.gateway.openapi import api_routes, routes
     from algaenv.gateway.openapi.components import shared_components
     from algaenv.gateway.openapi.request_bodies import BodySchemas
@@ -49,10 +50,11 @@ def build_document() -> dict[str, Any]:
     bodies = BodySchemas()
     paths = {**routes.gateway_paths(), **api_routes.paths(bodies), **routes.own_paths()}
     components = shared_components()
-    components["schemas"] |= api_routes.schemas() | bodies.schemas
+    components["schemas"] |= api_routes.schemas() | bodies.schemas | message_schemas()
     components["securitySchemes"] = {
         "runnerToken": api_routes.RUNNER_TOKEN,
         "registryKey": api_routes.REGISTRY_KEY,
+        "devToken": {"type": "http", "scheme": "bearer"},
     }
     return {
         "openapi": "3.1.0",

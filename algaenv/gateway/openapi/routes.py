@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from algaenv.gateway.dev_turns import MAX_BODY_BYTES as MAX_DEV_BYTES
+from algaenv.gateway.dev_turns import PATH as DEV_PATH
 from algaenv.gateway.openapi import PATH
 from algaenv.gateway.openapi.components import (
     BOOLEAN,
@@ -18,6 +20,7 @@ from algaenv.gateway.openapi.components import (
     operation,
     parameter,
     problem_response,
+    ref,
     response,
 )
 from algaenv.gateway.page_proxy import PREFIX as RUNNER
@@ -207,6 +210,7 @@ def own_paths() -> Json:
         INVOICES: _get("invoices-page", "The invoices that extensions made", _page("200")),
         f"{ASSETS_PATH}/{{file}}": _assets(),
         "/algaenv/events": _events(),
+        DEV_PATH: _dev(),
         "/algaenv/invoices": _invoices(),
         "/algaenv/schedules": _schedules(),
         "/algaenv/schedules/{schedule_id}/run": {"post": _run()},
@@ -282,6 +286,55 @@ def _events() -> Json:
         {"200": response("Does not end.", {_STREAM: STRING})},
         parameters=parameters,
     )
+
+
+def _dev() -> Json:
+    def refused(text: str, *errors: str) -> Json:
+        return json_response(text, object_of({"error": enum_of(errors), "reason": STRING}))
+
+    digests = {
+        "type": "object",
+        "additionalProperties": NULLABLE_STRING,
+        "description": "Registry id → digest of the bundle that is installed now.",
+    }
+    known = object_of({"digests": digests, "turns": array_of(ref("DevTurn"))})
+    told = object_of({"extensions": array_of(STRING)})
+    forbidden = forbidden_response()
+    plain = object_of({"error": enum_of(["dev_disabled"]), "reason": STRING})
+    content = forbidden["content"]["application/json"]
+    content["schema"] = {"anyOf": [content["schema"], plain]}
+    return {
+        "get": operation(
+            "dev-state",
+            "The last turn of each extension, as `algaenv dev` reported it",
+            "own",
+            {
+                "200": json_response("Without `algaenv dev` there are no turns.", known),
+                "403": forbidden_response(),
+                "503": problem_response("The database does not answer.", "database_unavailable"),
+            },
+            parameters=[parameter("query", "extension", "Registry id; else all.")],
+        ),
+        "post": operation(
+            "dev-report",
+            "What `algaenv dev` reports",
+            "own",
+            {
+                "200": json_response("The extensions whose turn is known.", told),
+                "400": refused("It is no message.", "invalid_body"),
+                "401": refused("The token is missing or wrong.", "unauthorized"),
+                "403": forbidden,
+                "408": response("The body is too slow."),
+                "413": refused("The body is too large.", "payload_too_large"),
+            },
+            requestBody={
+                "description": f"At most {MAX_DEV_BYTES >> 10} KiB.",
+                "required": True,
+                "content": {"application/json": {"schema": ref("DevMessage")}},
+            },
+            security=[{"devToken": []}],
+        ),
+    }
 
 
 def _debug_stream() -> Json:

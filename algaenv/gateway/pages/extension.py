@@ -8,7 +8,6 @@ the page around it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +16,6 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from algaenv.bundle.digest import Digest
 from algaenv.bundle.layout import page_path
 from algaenv.gateway.installs import Install
 from algaenv.gateway.pages.portals import PORTALS, Portal
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
 
 
 SANDBOX = "allow-scripts allow-forms allow-popups allow-same-origin"
-
-_CONTENT_HASH = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +44,13 @@ def bundle_frame(install: Install, runner: str) -> Frame | Problem:
 
     `runner` is where browsers find the runner; a path is one of the gateway itself.
     """
-    hashed = _CONTENT_HASH.fullmatch(install.content_hash or "")
-    if hashed is None:
+    if install.digest is None:
         return Problem(
             "gateway-bundle-missing",
             f"cannot show {install.slug}: its version {install.version} has no bundle",
             "run algaenv up, which uploads one and records it",
         )
-    page = page_path(install.registry_id, Digest(hashed[1].lower()), install.tenant)
+    page = page_path(install.registry_id, install.digest, install.tenant)
     return Frame(runner + page, "bundle")
 
 
