@@ -24,7 +24,7 @@ PATH = "/algaenv/dev"
 DEADLINE_SECONDS = 20.0
 
 
-def turn(extension: str = HELLO, state: str = "applied", **more: Any) -> dict[str, Any]:
+def turn(extension: str = HELLO, state: str | None = "applied", **more: Any) -> dict[str, Any]:
     return {"type": "dev-turn", "extension": extension, "state": state, **more}
 
 

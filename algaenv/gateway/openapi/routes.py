@@ -306,10 +306,10 @@ def _dev() -> Json:
     return {
         "get": operation(
             "dev-state",
-            "The last turn of each extension, as `algaenv dev` reported it",
+            "The last turn of each extension, as the command `dev` reported it",
             "own",
             {
-                "200": json_response("Without `algaenv dev` there are no turns.", known),
+                "200": json_response("Without the command `dev` there are no turns.", known),
                 "403": forbidden_response(),
                 "503": problem_response("The database does not answer.", "database_unavailable"),
             },
@@ -317,7 +317,7 @@ def _dev() -> Json:
         ),
         "post": operation(
             "dev-report",
-            "What `algaenv dev` reports",
+            "What the command `dev` reports",
             "own",
             {
                 "200": json_response("The extensions whose turn is known.", told),

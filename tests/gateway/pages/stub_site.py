@@ -245,9 +245,11 @@ def _install(database: Database, tenant: str, extension: Extension) -> None:
 
 
 @contextmanager
-def serving(app: ASGIApp, events: EventBus | None = None) -> Iterator[int]:
-    """The port of an application that runs in a thread of its own."""
-    port = free_port()
+def serving(
+    app: ASGIApp, events: EventBus | None = None, *, port: int | None = None
+) -> Iterator[int]:
+    """The port of an application that runs in a thread of its own; a free one if none is named."""
+    port = port or free_port()
     server = uvicorn.Server(
         uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=2)
     )
