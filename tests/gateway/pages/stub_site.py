@@ -95,6 +95,8 @@ class Runner:
 
     calls: list[dict[str, Any]] = field(default_factory=list)
     notes: list[dict[str, str]] = field(default_factory=list)
+    bundles: dict[tuple[str, str], Path] = field(default_factory=dict)
+    """Registry id and prefixed digest → `ui` of a bundle beside those of `ALL`."""
 
     def application(self) -> ASGIApp:
         return Starlette(
@@ -106,6 +108,8 @@ class Runner:
 
     async def _page(self, request: Request) -> Response:
         asked = request.path_params
+        if published := self.bundles.get((asked["extension"], asked["content"])):
+            return _file(published, asked["tail"])
         for it in ALL:
             if it.registry_id == asked["extension"] and it.digest.prefixed == asked["content"]:
                 return _file(it.ui, asked["tail"])

@@ -1,6 +1,7 @@
 // The page around an extension: builds its frame, carries its messages, and shows what happens.
 
 import { Bridge } from "./bridge.js";
+import { DevTurns } from "./dev.js";
 import { follow, followGuest } from "./feed.js";
 import { listenInside } from "./inside.js";
 import { Panel, find } from "./panel.js";
@@ -147,6 +148,11 @@ function load() {
   frame.src = page.href;
 }
 
+function showAddress() {
+  find(main, "#address").textContent = page.href;
+  if (!fromServer && dev.shown) find(main, "#bundle").textContent = `sha256:${dev.shown}`;
+}
+
 /** @param {HTMLSelectElement} select what is kept in this browser for all extensions */
 function remember(select, /** @type {() => void} */ apply) {
   const key = `algaenv-${select.id}`;
@@ -171,8 +177,9 @@ remember(theme, () => {
   else delete document.documentElement.dataset.theme;
 });
 theme.addEventListener("change", sendTheme);
-find(main, "#address").textContent = page.href;
+const dev = new DevTurns({ extension, panel, main, page, fromServer, moved: showAddress });
+showAddress();
 if (page.origin !== location.origin && !fromServer) panel.note("deaf");
-follow(extension, panel, find(main, "#connection"));
+follow(extension, panel, dev, find(main, "#connection"));
 followGuest(extension, observer, panel, find(main, "#unheard"));
 load();

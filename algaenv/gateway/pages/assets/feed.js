@@ -2,25 +2,56 @@
 
 /** @typedef {Record<string, any> & {type: string, at: number}} Event as `algaenv.gateway.feed` has it */
 
+const REOPEN_MS = 2000;
+
 /**
- * Follows the feed and shows it. What happened before this page was there is left out.
- * @param {string} extension registry id
- * @param {import("./panel.js").Panel} panel
- * @param {HTMLElement} state shows whether the feed is heard
+ * Listens to the feed. What happened before this page was there is left out.
+ * @param {string | null} extension registry id; null for all
+ * @param {{event(event: Event, past: boolean): void, open(): void, error?(): void}} listener
+ *   `open` is told each time that the connection is there; events from before that are `past`
  */
-export function follow(extension, panel, state) {
-  let last = 0;
-  whileVisible(() => {
-    const asked = new URLSearchParams({ extension, after: String(last) });
+export function listen(extension, listener) {
+  let [last, opened] = [0, Infinity];
+  whileVisible((reopen) => {
+    const asked = new URLSearchParams({ after: String(last), ...(extension && { extension }) });
     const source = new EventSource(`/algaenv/events?${asked}`);
-    source.addEventListener("open", () => tell(state, "live", "good"));
-    source.addEventListener("error", () => tell(state, "not connected", "bad"));
+    source.addEventListener("open", () => {
+      opened = Date.now();
+      listener.open();
+    });
+    source.addEventListener("error", () => {
+      listener.error?.();
+      // The browser connects again by itself, except after an answer that is no stream.
+      if (source.readyState === EventSource.CLOSED) setTimeout(reopen, REOPEN_MS);
+    });
     source.addEventListener("message", ({ data }) => {
       const event = JSON.parse(data);
       last = event.id;
-      if (event.at >= performance.timeOrigin) show(event, panel);
+      if (event.at >= performance.timeOrigin) listener.event(event, event.at < opened);
     });
     return source;
+  });
+}
+
+/**
+ * Follows the feed and shows it.
+ * @param {string} extension registry id
+ * @param {import("./panel.js").Panel} panel
+ * @param {import("./dev.js").DevTurns} dev
+ * @param {HTMLElement} state shows whether the feed is heard
+ */
+export function follow(extension, panel, dev, state) {
+  listen(extension, {
+    open() {
+      tell(state, "live", "good");
+      dev.compare();
+    },
+    error: () => tell(state, "not connected", "bad"),
+    event(event, past) {
+      if (event.type === "dev-turn") dev.turn(/** @type {any} */ (event), { past });
+      else if (event.type === "dev-ended") dev.ended();
+      else show(event, panel);
+    },
   });
 }
 
@@ -61,17 +92,21 @@ export function followGuest(extension, observer, panel, unheard) {
 /**
  * Keeps a stream open while somebody looks. A browser has six connections for a server, and
  * a few pages in the background would hold them all.
- * @param {() => EventSource} open
+ * @param {(reopen: () => void) => EventSource} open `reopen` replaces one that has ended
  */
 function whileVisible(open) {
   /** @type {EventSource | null} */
   let source = null;
   function turn() {
-    if (!document.hidden) source ??= open();
+    if (!document.hidden) source ??= open(reopen);
     else {
       source?.close();
       source = null;
     }
+  }
+  function reopen() {
+    if (source?.readyState === EventSource.CLOSED) source = null;
+    turn();
   }
   document.addEventListener("visibilitychange", turn);
   turn();

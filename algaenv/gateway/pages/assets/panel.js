@@ -2,7 +2,7 @@
 // Whatever came from an extension is shown as text, never as markup.
 
 /**
- * @typedef {"message" | "call" | "guest" | "policy" | "page" | "fault" | "other"} Kind
+ * @typedef {"message" | "call" | "guest" | "policy" | "page" | "fault" | "turn" | "other"} Kind
  * @typedef {{
  *   kind: Kind, text: string, badge?: string, figure?: string, tone?: "good" | "warn" | "bad",
  *   detail?: unknown, at?: number, key?: string,
@@ -20,6 +20,7 @@ const FILTERS = /** @type {const} */ ([
   ["policy", "Policy"],
   ["page", "Page errors"],
   ["fault", "Faults"],
+  ["turn", "Turns"],
   ["other", "Other"],
 ]);
 
