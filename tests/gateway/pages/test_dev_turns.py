@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 import pytest
@@ -330,6 +330,8 @@ def test_the_component_takes_the_place_of_the_source_without_a_reload(
     badge.hover()
     expect(page.get_by_role("tooltip")).to_be_visible()
     shot(page, "dev-source")
+    page.keyboard.press("Escape")
+    expect(page.locator("#source-tip")).to_be_hidden()
     inside(page).evaluate(MARK)
     digest = dev.publish(HELLO)
     dev.report(HELLO, "applied", digest=digest, changed=(), runs_from="component")
@@ -541,3 +543,66 @@ def test_the_list_shows_the_state_of_each(site: Site, page: Page, dev: Dev, shot
     expect(card.get_by_text("runs from source")).to_be_hidden()
     assert dev.channel.ended() is None
     expect(other).to_be_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_dev_shows_is_accessible_and_fits_narrow_and_wide_windows(
+    *,
+    site: Site,
+    page: Page,
+    dev: Dev,
+    opened: Callable[..., Frame],
+    shot: Shot,
+    scheme: Literal["light", "dark"],
+) -> None:
+    from playwright.sync_api import expect
+
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+
+    def check(name: str) -> None:
+        for width in (420, 768, 1600):
+            page.set_viewport_size({"width": width, "height": 800})
+            shot(page, f"dev-{name}-{scheme}-{width}")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        found = axe.Axe().run(page, options={"iframes": False}).response["violations"]
+        assert [(it["id"], [node["html"] for node in it["nodes"]]) for it in found] == []
+
+    opened()
+    dev.report(HELLO, "failed", problems=(PROBLEM,), runs_from="source")
+    expect(page.locator("#failure")).to_be_visible()
+    dev.report(HELLO, "building", runs_from="source")
+    mark = page.get_by_text("building…")
+    expect(mark).to_be_visible()
+    expect(mark).to_have_css("animation-name", "none")
+    page.get_by_role("button", name="runs from source").focus()
+    expect(page.get_by_role("tooltip")).to_be_visible()
+    check("failed")
+    page.keyboard.press("Escape")
+    expect(page.locator("#failure")).to_be_hidden()
+    check("dismissed")
+    dev.report(NOTES, "failed", problems=(PROBLEM,), runs_from="source")
+    page.goto(site.url)
+    expect(page.get_by_text("cannot build hello")).to_be_visible()
+    check("list")
+
+
+def test_what_failed_is_in_sight_beside_a_high_and_a_low_frame(
+    page: Page, dev: Dev, opened: Callable[..., Frame]
+) -> None:
+    from playwright.sync_api import expect
+
+    frame = opened()
+    resize = "height => parent.postMessage({ alga: true, version: '1', type: 'resize',"
+    resize += " payload: { height } }, '*')"
+    frame.evaluate(resize, 4000)
+    expect(page.locator("iframe")).to_have_css("height", "4000px")
+    page.evaluate("scrollTo(0, 2000)")
+    dev.report(HELLO, "failed", problems=(PROBLEM,))
+    expect(page.get_by_role("button", name="Dismiss")).to_be_in_viewport()
+    page.evaluate("scrollTo(0, 3000)")
+    expect(page.get_by_role("button", name="Dismiss")).to_be_in_viewport()
+    assert page.evaluate("scrollY") == 3000
+    frame.evaluate(resize, 100)
+    expect(page.locator("iframe")).to_have_css("height", "100px")
+    expect(page.locator("#failure .hint").first).to_be_in_viewport()

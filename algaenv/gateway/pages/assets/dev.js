@@ -33,6 +33,12 @@ export class DevTurns {
     this.failure = new Failure(main);
     this.building = find(main, "#building");
     this.source = find(main, "#from-source");
+    document.addEventListener("keydown", ({ key }) => {
+      if (key === "Escape") this.source.dataset.away = "";
+    });
+    for (const type of ["mouseenter", "focusin"]) {
+      this.source.addEventListener(type, () => delete this.source.dataset.away);
+    }
     this.shown = digestOf(page);
     /** What the version in the frame runs from. */
     this.runsFrom = "component";
