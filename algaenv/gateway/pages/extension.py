@@ -109,7 +109,7 @@ class ExtensionPage:
             f"cannot find an extension with the id {named[:200]!r}",
             "choose one from the list; it names all that are installed",
         )
-        return self._rendering.problem(404, problem)
+        return self._rendering.problem(404, problem, awaited=named[:200])
 
     def _shown(self, request: Request, install: Install) -> Response:
         settings = self._state.settings.of(install.registry_id, install.slug)
@@ -122,7 +122,8 @@ class ExtensionPage:
             else bundle_frame(install, runner)
         )
         if isinstance(frame, Problem):
-            return self._rendering.problem(409, frame)
+            awaited = {} if server and from_server else {"awaited": install.registry_id}
+            return self._rendering.problem(409, frame, **awaited)
         users = self._state.users
         chosen = users.select(request.headers, request.query_params, request.cookies)
         named = bool(request.headers.get(USER_HEADER) or request.query_params.get(USER_QUERY))

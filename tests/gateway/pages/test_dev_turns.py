@@ -19,7 +19,16 @@ from algaenv.gateway.settings import GatewayConfig
 from algaenv.model.problem import Problem, Where
 from algaenv.model.secret import Secret
 from tests.gateway.pages.page_helpers import Shot, events, inside
-from tests.gateway.pages.stub_site import HELLO, NOTES, SERVED, TOKEN, Extension, Site, serving
+from tests.gateway.pages.stub_site import (
+    BARE,
+    HELLO,
+    NOTES,
+    SERVED,
+    TOKEN,
+    Extension,
+    Site,
+    serving,
+)
 from tests.servers import free_port
 
 if TYPE_CHECKING:
@@ -523,6 +532,45 @@ def test_the_reloads_of_a_development_server_are_its_own(site: Site, page: Page,
     dev.report(SERVED, "applied", digest=Digest.of(b"new"), changed=("ui/index.html",))
     expect(turns(page, "served")).to_have_count(1)
     assert is_marked(page)
+
+
+def test_a_page_with_routes_of_its_own_stays_on_its_route(
+    page: Page, dev: Dev, opened: Callable[..., Frame]
+) -> None:
+    from playwright.sync_api import expect
+
+    frame = opened()
+    frame.evaluate("history.pushState(null, '', 'app.js/../index.html?note=7#edit')")
+    dev.apply(HELLO, "ui/index.html", index_html=HTML % "Two")
+    expect(heading(page)).to_have_text("Two")
+    address = inside(page).evaluate("location.href")
+    assert re.search(r"/index\.html\?note=7&.*tenant=.*#edit$", address)
+    page.get_by_role("button", name="Reload the frame").click()
+    expect(heading(page)).to_have_text("Two")
+    page.wait_for_function(
+        "() => !document.querySelector('iframe').contentWindow.location.hash.includes('edit')"
+    )
+
+
+def test_the_page_of_an_extension_without_a_bundle_waits_for_one(
+    site: Site, page: Page, dev: Dev
+) -> None:
+    from playwright.sync_api import expect
+
+    with page.expect_response(re.compile(r"/algaenv/dev$")):
+        page.goto(site.page(BARE))
+    dev.report(BARE, "failed", problems=(PROBLEM,))
+    expect(page.locator(".turn")).to_contain_text("app.ts:3:5: cannot build hello")
+    with page.expect_navigation():
+        dev.report(BARE, "applied")
+    unknown = "00000000-0000-5000-8000-000000000000"
+    with page.expect_response(re.compile(r"/algaenv/dev$")):
+        page.goto(site.page(BARE).replace(BARE.registry_id, unknown))
+    dev.apply(HELLO)
+    assert dev.channel.turn(Turn(unknown, "building")) is None
+    expect(page.locator(".turn")).to_contain_text("building…")
+    with page.expect_navigation():
+        assert dev.channel.turn(Turn(unknown, "applied")) is None
 
 
 def test_the_list_shows_the_state_of_each(site: Site, page: Page, dev: Dev, shot: Shot) -> None:

@@ -1,7 +1,7 @@
 // What the command `dev` does with this extension: the frame follows, and what failed is shown.
 
 import { find } from "./panel.js";
-import { Reloader, digestOf, inBundle, swapStyles } from "./reload.js";
+import { Reloader, digestOf, inBundle, sameRoute, swapStyles } from "./reload.js";
 
 /**
  * @typedef {{code: string, summary: string, hint: string, where: string | null, detail: string[]}} Problem
@@ -134,7 +134,9 @@ export class DevTurns {
   /** @param {string} digest */
   reload(digest) {
     this.move(digest);
-    this.reloader.reload(this.page.href);
+    const inside = this.frame.contentWindow;
+    const shown = this.frame.contentDocument && inside ? inside.location.href : "about:blank";
+    this.reloader.reload(sameRoute(new URL(shown), this.page, digest).href);
   }
 
   /** @param {string} digest */

@@ -1,10 +1,15 @@
-// The list of extensions: what the command `dev` does with each.
+// The list of extensions, and the page of one that cannot be shown: what the command `dev` does with
+// each. What is there for the first time has the page loaded anew.
 
 import { listen } from "./feed.js";
 import { find } from "./panel.js";
 
 const WORDS = { building: "building…", failed: "failed", applied: "up to date", idle: "up to date" };
 const TONES = { building: "warn", failed: "bad", applied: "good", idle: "good" };
+
+/** The extension of a page that cannot be shown. @type {string | undefined} */
+const awaited = /** @type {HTMLElement | null} */ (document.querySelector("[data-awaited]"))?.dataset
+  .extension;
 
 /** @param {string} extension registry id */
 function lineOf(extension) {
@@ -15,7 +20,10 @@ function lineOf(extension) {
 /** @param {import("./dev.js").Turn & {extension: string}} turn */
 function show({ extension, state, runs_from, problems }) {
   const line = lineOf(extension);
-  if (!line) return;
+  if (!line) {
+    if (state === "applied" && !awaited) location.reload();
+    return;
+  }
   const badge = find(line, ".badge");
   badge.textContent = WORDS[state];
   badge.dataset.tone = TONES[state];
@@ -35,12 +43,17 @@ listen(null, {
   async open() {
     const answer = await fetch("/algaenv/dev").catch(() => null);
     if (!answer?.ok) return;
+    const { digests, turns } = await answer.json();
+    if (awaited && digests[awaited]) return location.reload();
     clear();
-    (await answer.json()).turns.forEach(show);
+    for (const turn of turns) if (lineOf(turn.extension)) show(turn);
   },
   event(event, past) {
     if (past) return;
-    if (event.type === "dev-turn") show(/** @type {any} */ (event));
+    if (event.type === "dev-turn") {
+      show(/** @type {any} */ (event));
+      if (event.extension === awaited && event.state === "applied") location.reload();
+    }
     if (event.type === "dev-ended") clear();
   },
 });

@@ -30,6 +30,23 @@ export function inBundle(url, digest) {
 }
 
 /**
+ * The place in another bundle to which the page has gone: one with routes of its own stays there.
+ * @param {URL} shown the address that the frame has now
+ * @param {URL} page the address of the first page in the other bundle
+ * @param {string} digest of that bundle
+ */
+export function sameRoute(shown, page, digest) {
+  const root = prefix(shown);
+  if (!root || root !== prefix(page)) return page;
+  const route = inBundle(shown, digest);
+  // Without these, which a page may have dropped, no page is served.
+  for (const [name, value] of page.searchParams) {
+    if (!route.searchParams.has(name)) route.searchParams.set(name, value);
+  }
+  return route;
+}
+
+/**
  * Swaps the style sheets of the page for those of another bundle, in place. An old one goes when
  * the new one has loaded.
  * @param {HTMLIFrameElement} frame
