@@ -167,17 +167,28 @@ class DevEndpoint:
         return await (self._post(request) if request.method == "POST" else self._get(request))
 
     async def _get(self, request: Request) -> Response:
-        """Registry id → digest of the installed bundle, and the turns; of `extension` or of all."""
+        """The last turns, the event after which they are so, and registry id → digest of the
+        installed bundle, which is read later; null without a database."""
+        from psycopg import OperationalError
+
         wanted = request.query_params.get("extension")
-        found = [it for it in await self._state.installs.all() if wanted in {None, it.registry_id}]
-        turns = self._state.dev.by_extension.values()
-        return json_response(
-            200,
-            {
-                "digests": {it.registry_id: it.digest.hex if it.digest else None for it in found},
-                "turns": [it.model_dump() for it in turns if wanted in {None, it.extension}],
-            },
-        )
+        last = self._state.events.last_id
+        turns = [
+            it.model_dump()
+            for it in self._state.dev.by_extension.values()
+            if wanted in {None, it.extension}
+        ]
+        try:
+            installed = await self._state.installs.all()
+        except OperationalError:
+            digests = None
+        else:
+            digests = {
+                it.registry_id: it.digest.hex if it.digest else None
+                for it in installed
+                if wanted in {None, it.registry_id}
+            }
+        return json_response(200, {"last": last, "digests": digests, "turns": turns})
 
     async def _post(self, request: Request) -> Response:
         """The extensions whose turn is known, or 400, 401, 403, 408 and 413."""

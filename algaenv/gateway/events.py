@@ -52,6 +52,11 @@ class EventBus:
         for subscriber in self._subscribers:
             subscriber.deliver(None)
 
+    @property
+    def last_id(self) -> int:
+        """The id of the last event; 0 before the first."""
+        return self._last
+
     def publish(self, event: Event) -> None:
         """Queue an event for every subscriber. Never waits and never fails."""
         self._last += 1

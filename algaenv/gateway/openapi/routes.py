@@ -7,6 +7,7 @@ from algaenv.gateway.dev_turns import PATH as DEV_PATH
 from algaenv.gateway.openapi import PATH
 from algaenv.gateway.openapi.components import (
     BOOLEAN,
+    INTEGER,
     NULLABLE_STRING,
     STRING,
     TIMESTAMP,
@@ -293,11 +294,13 @@ def _dev() -> Json:
         return json_response(text, object_of({"error": enum_of(errors), "reason": STRING}))
 
     digests = {
-        "type": "object",
+        "type": ["object", "null"],
         "additionalProperties": NULLABLE_STRING,
-        "description": "Registry id → digest of the bundle that is installed now.",
+        "description": "Registry id → digest of the bundle that is installed now; null without a "
+        "database.",
     }
-    known = object_of({"digests": digests, "turns": array_of(ref("DevTurn"))})
+    last = {**INTEGER, "description": "The last event before the turns were read."}
+    known = object_of({"last": last, "digests": digests, "turns": array_of(ref("DevTurn"))})
     told = object_of({"extensions": array_of(STRING)})
     forbidden = forbidden_response()
     plain = object_of({"error": enum_of(["dev_disabled"]), "reason": STRING})
@@ -311,7 +314,6 @@ def _dev() -> Json:
             {
                 "200": json_response("Without the command `dev` there are no turns.", known),
                 "403": forbidden_response(),
-                "503": problem_response("The database does not answer.", "database_unavailable"),
             },
             parameters=[parameter("query", "extension", "Registry id; else all.")],
         ),

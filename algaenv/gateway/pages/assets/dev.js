@@ -12,8 +12,6 @@ import { Reloader, digestOf, inBundle, sameRoute, swapStyles } from "./reload.js
  * }} Turn as `algaenv.gateway.dev_turns` has it
  */
 
-const AGAIN_MS = 2000;
-
 export class DevTurns {
   /**
    * @param {{
@@ -42,24 +40,24 @@ export class DevTurns {
     this.shown = digestOf(page);
     /** What the version in the frame runs from. */
     this.runsFrom = "component";
-    this.received = 0;
-    /** @type {number | undefined} */
-    this.again = undefined;
     /** One version after the other. */
     this.queue = Promise.resolve();
   }
 
   /**
-   * @param {Turn} turn
-   * @param {{past: boolean}} when one of the past is only noted: `compare` has come of it
+   * Something happened, or has happened while nobody listened: then `found` has come of it.
+   * @param {import("./feed.js").Event} event
+   * @param {boolean} past
    */
-  turn(turn, { past }) {
+  event(event, past) {
+    if (event.type !== "dev-turn") return past ? undefined : this.show(null);
+    const turn = /** @type {Turn} */ (/** @type {unknown} */ (event));
     if (past) {
-      if (turn.state === "applied") this.add(turn, "applied", "good");
-      if (turn.state === "failed") this.add(turn, "failed", "bad");
+      const noted = event.at >= performance.timeOrigin;
+      if (noted && turn.state === "applied") this.add(turn, "applied", "good");
+      if (noted && turn.state === "failed") this.add(turn, "failed", "bad");
       return;
     }
-    this.received += 1;
     this.show(turn);
     if (turn.state === "failed") this.add(turn, "failed", "bad");
     if (turn.state !== "applied" && turn.state !== "idle") return;
@@ -69,28 +67,14 @@ export class DevTurns {
     });
   }
 
-  /** `dev` is gone, and so is what it said. */
-  ended() {
-    this.received += 1;
-    this.show(null);
-  }
-
-  /** Compares with the gateway: events may have been missed. */
-  async compare() {
-    const seen = this.received;
-    const asked = new URLSearchParams({ extension: this.extension });
-    const answer = await fetch(`/algaenv/dev?${asked}`).catch(() => null);
-    clearTimeout(this.again);
-    if (!answer?.ok) {
-      this.again = setTimeout(() => document.hidden || this.compare(), AGAIN_MS);
-      return;
-    }
-    const { digests, turns } = await answer.json();
-    if (seen !== this.received) return void this.compare();
-    /** @type {Turn | undefined} */
-    const turn = turns[0];
+  /**
+   * What is so when the connection is there: events may have been missed.
+   * @param {import("./feed.js").Found} found
+   */
+  found({ digests, turns: [turn] }) {
     this.show(turn ?? null);
-    const digest = digests[this.extension];
+    if (turn) this.runsFrom = turn.runs_from;
+    const digest = digests?.[this.extension];
     if (!digest || digest === this.shown || this.fromServer) return;
     this.reload(digest);
     this.panel.add({ kind: "turn", badge: "reloaded", text: "another version is served now" });

@@ -2,22 +2,27 @@
 
 /** @typedef {Record<string, any> & {type: string, at: number}} Event as `algaenv.gateway.feed` has it */
 
+/** @typedef {{digests: Record<string, string | null> | null, turns: any[]}} Found what is so now */
+/** @typedef {{found(found: Found): void, event(event: Event, past: boolean): void}} DevListener */
+
 const REOPEN_MS = 2000;
 
 /**
  * Listens to the feed. What happened before this page was there is left out.
  * @param {string | null} extension registry id; null for all
- * @param {{event(event: Event, past: boolean): void, open(): void, error?(): void}} listener
- *   `open` is told each time that the connection is there; events from before that are `past`
+ * @param {{
+ *   dev: DevListener, event?(event: Event): void, open?(): void, error?(): void,
+ * }} listener `dev` hears of the command `dev`, `event` of all else
  */
 export function listen(extension, listener) {
-  let [last, opened] = [0, Infinity];
+  let last = 0;
+  const dev = new DevFeed(extension, listener.dev);
   whileVisible((reopen) => {
     const asked = new URLSearchParams({ after: String(last), ...(extension && { extension }) });
     const source = new EventSource(`/algaenv/events?${asked}`);
     source.addEventListener("open", () => {
-      opened = Date.now();
-      listener.open();
+      listener.open?.();
+      dev.open();
     });
     source.addEventListener("error", () => {
       listener.error?.();
@@ -27,31 +32,76 @@ export function listen(extension, listener) {
     source.addEventListener("message", ({ data }) => {
       const event = JSON.parse(data);
       last = event.id;
-      if (event.at >= performance.timeOrigin) listener.event(event, event.at < opened);
+      if (event.type.startsWith("dev-")) dev.event(event);
+      else if (event.at >= performance.timeOrigin) listener.event?.(event);
     });
     return source;
   });
 }
 
 /**
+ * Tells what is so when the connection is there, and then what happens. Events are in the past that
+ * the gateway had already published when it told what is so.
+ */
+class DevFeed {
+  /**
+   * @param {string | null} extension
+   * @param {DevListener} listener
+   */
+  constructor(extension, listener) {
+    this.address = "/algaenv/dev" + (extension ? `?${new URLSearchParams({ extension })}` : "");
+    this.listener = listener;
+    this.opened = 0;
+    /** The last event of the past; null until it is known. @type {number | null} */
+    this.last = null;
+    /** @type {Event[]} */
+    this.waiting = [];
+  }
+
+  open() {
+    this.opened += 1;
+    this.last = null;
+    this.ask(this.opened);
+  }
+
+  /** @param {Event} event */
+  event(event) {
+    if (this.last === null) this.waiting.push(event);
+    else this.listener.event(event, event.id <= this.last);
+  }
+
+  /** @param {number} opened the connection that it is for */
+  async ask(opened) {
+    const answer = await fetch(this.address).catch(() => null);
+    const found = answer?.ok ? await answer.json().catch(() => null) : null;
+    if (opened !== this.opened) return;
+    // Without a database the turns are known, and the digests are asked for again.
+    if (!found?.digests) setTimeout(() => this.again(opened), REOPEN_MS);
+    if (!found) return;
+    this.last = /** @type {number} */ (found.last);
+    this.listener.found(found);
+    for (const event of this.waiting.splice(0)) this.event(event);
+  }
+
+  /** @param {number} opened */
+  again(opened) {
+    if (!document.hidden && opened === this.opened) this.ask(opened);
+  }
+}
+
+/**
  * Follows the feed and shows it.
  * @param {string} extension registry id
  * @param {import("./panel.js").Panel} panel
- * @param {import("./dev.js").DevTurns} dev
+ * @param {DevListener} dev
  * @param {HTMLElement} state shows whether the feed is heard
  */
 export function follow(extension, panel, dev, state) {
   listen(extension, {
-    open() {
-      tell(state, "live", "good");
-      dev.compare();
-    },
+    dev,
+    open: () => tell(state, "live", "good"),
     error: () => tell(state, "not connected", "bad"),
-    event(event, past) {
-      if (event.type === "dev-turn") dev.turn(/** @type {any} */ (event), { past });
-      else if (event.type === "dev-ended") dev.ended();
-      else show(event, panel);
-    },
+    event: (event) => show(event, panel),
   });
 }
 

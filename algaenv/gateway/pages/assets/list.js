@@ -40,20 +40,17 @@ function clear() {
 }
 
 listen(null, {
-  async open() {
-    const answer = await fetch("/algaenv/dev").catch(() => null);
-    if (!answer?.ok) return;
-    const { digests, turns } = await answer.json();
-    if (awaited && digests[awaited]) return location.reload();
-    clear();
-    for (const turn of turns) if (lineOf(turn.extension)) show(turn);
-  },
-  event(event, past) {
-    if (past) return;
-    if (event.type === "dev-turn") {
+  dev: {
+    found({ digests, turns }) {
+      if (awaited && digests?.[awaited]) return location.reload();
+      clear();
+      for (const turn of turns) if (lineOf(turn.extension)) show(turn);
+    },
+    event(event, past) {
+      if (past) return;
+      if (event.type !== "dev-turn") return clear();
       show(/** @type {any} */ (event));
       if (event.extension === awaited && event.state === "applied") location.reload();
-    }
-    if (event.type === "dev-ended") clear();
+    },
   },
 });
