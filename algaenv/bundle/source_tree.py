@@ -132,6 +132,16 @@ INDEX = "ui/index.html"
 
 _FILES = (MANIFEST, "SIGNATURE", "sbom.spdx.json")
 _DIRECTORIES = ("artifacts", "precompiled", "wit")
+_BUILT_UI = "dist/ui"
+_BUILT_COMPONENT = "dist/component.wasm"
+
+
+def is_bundle_path(path: str) -> bool:
+    """Whether a file at `path`, relative to the source, may become a part of the bundle."""
+    directories = (*_DIRECTORIES, "ui", _BUILT_UI)
+    return path in (*_FILES, WASM, _BUILT_COMPONENT) or path.startswith(
+        tuple(f"{directory}/" for directory in directories)
+    )
 
 
 def gather(source: Path, report: FileReport) -> tuple[SourceEntry, ...]:
@@ -144,8 +154,8 @@ def gather(source: Path, report: FileReport) -> tuple[SourceEntry, ...]:
         found.file(name, name)
     for name in _DIRECTORIES:
         found.directory(name, name)
-    found.directory("ui", "dist/ui" if exists(source / "dist" / INDEX) else "ui")
-    found.file(WASM, WASM if exists(source / WASM) else "dist/component.wasm")
+    found.directory("ui", _BUILT_UI if exists(source / "dist" / INDEX) else "ui")
+    found.file(WASM, WASM if exists(source / WASM) else _BUILT_COMPONENT)
     return tuple(sorted(found.entries, key=lambda entry: entry.path))
 
 

@@ -208,19 +208,41 @@ class TenantIntent:
 
 
 @dataclass(frozen=True, slots=True)
-class BuildIntent:
-    """How an extension is built: `command` runs in a private copy of `workspace`.
+class BuildStep:
+    """One command of a build; it runs when what it reads has changed.
 
-    A string of the author's is run by `sh -c`; a list is an argument vector.
+    `inputs`, `outputs` and `ignore` are globs relative to the workspace of the build.
     """
 
+    name: str
     command: tuple[str, ...]
     shell: bool
-    workspace: str
-    """Absolute directory that is copied; the extension's source is inside it."""
+    """A string of the author's is run by `sh -c`; a list is an argument vector."""
     environment: Mapping[str, str]
     timeout: float
     """Seconds."""
+    inputs: tuple[str, ...] = ()
+    """Files that it reads; empty: all of the workspace, and what earlier steps make."""
+    outputs: tuple[str, ...] = ()
+    """Files that it makes; empty: unknown, so none is kept beyond the next change."""
+    ignore: tuple[str, ...] = ()
+    """Files among the inputs that change nothing."""
+    where: Where | None = None
+    """The place of its inputs in the spec, for warnings."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildIntent:
+    """How an extension is built: steps run in a private copy of `workspace`, one after another."""
+
+    steps: tuple[BuildStep, ...]
+    """Empty: the files of the source say how it is built."""
+    workspace: str
+    """Absolute directory that is copied; the extension's source is inside it."""
+    environment: Mapping[str, str]
+    """Of the steps that are found in the source."""
+    timeout: float
+    """Seconds of each of them."""
 
 
 @dataclass(frozen=True, slots=True)

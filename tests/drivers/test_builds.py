@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from algaenv.drivers.build import builds
 from algaenv.drivers.build.builds import build
 from algaenv.drivers.state import private_files, state_dir
-from algaenv.model.intent import BuildIntent, ExtensionIntent
+from algaenv.model.intent import BuildIntent, BuildStep, ExtensionIntent
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Problem, ResolveError, Where
 
@@ -65,7 +65,8 @@ class BuildProject:
 
     def intent(self) -> ExtensionIntent:
         workspace = str(self.root / self.workspace)
-        made = BuildIntent(self.command, self.shell, workspace, self.environ, self.timeout)
+        step = BuildStep("build", self.command, self.shell, self.environ, self.timeout)
+        made = BuildIntent((step,), workspace, self.environ, self.timeout)
         return ExtensionIntent("hello", str(self.place), made, {}, {}, None, True, None, WHERE)
 
     def write(self, name: str, text: str = "") -> Path:

@@ -17,7 +17,7 @@ from algaenv.drivers.build import bundle_builder
 from algaenv.drivers.build.bundle_builder import KEPT_BUNDLES, CachingBundleBuilder
 from algaenv.drivers.build.file_tree import STAMP_RESOLUTION_NS
 from algaenv.drivers.state import state_dir
-from algaenv.model.intent import BuildIntent, ExtensionIntent
+from algaenv.model.intent import BuildIntent, BuildStep, ExtensionIntent
 from algaenv.model.lock import Environment, LockedExtension
 from algaenv.model.problem import Failed, Problem, ResolveError, Where
 from tests.bundle.sources import PAGE, manifest, source
@@ -297,7 +297,8 @@ def test_warnings_are_given_each_time(project: BundleProject) -> None:
 
 
 def built(root: Path, command: str) -> BuildIntent:
-    return BuildIntent((command,), True, str(root / "hello"), {}, 30.0)
+    step = BuildStep("build", (command,), True, {}, 30.0)
+    return BuildIntent((step,), str(root / "hello"), {}, 30.0)
 
 
 def test_a_build_comes_first(project: BundleProject) -> None:

@@ -11,7 +11,7 @@ import pytest
 from algaenv.bundle.digest import Digest
 from algaenv.cli.exit_codes import ExitCode, report_exit_code
 from algaenv.model.event import Cancelled, Done, FailedStep, Planned, Report, Skipped
-from algaenv.model.intent import BuildIntent
+from algaenv.model.intent import BuildIntent, BuildStep
 from algaenv.model.kind import FOLDER, PROCESS, RELEASE
 from algaenv.model.plan import Plan
 from algaenv.model.probe import BrokenHandler
@@ -271,7 +271,9 @@ def test_an_interruption_cancels_what_has_not_begun(memory: MemoryDependencies) 
 def test_services_start_while_a_bundle_is_built(memory: MemoryDependencies) -> None:
     """The build ends only once the gateway is there, so nothing may wait for the build."""
     started = threading.Event()
-    memory.build = BuildIntent(("make",), False, "/source", {}, 60.0)
+    memory.build = BuildIntent(
+        (BuildStep("build", ("make",), False, {}, 60.0),), "/source", {}, 60.0
+    )
     memory.world.before = lambda call: started.set() if "gateway" in call else None
     memory.before_packing = lambda: started.wait(30)
     report = up(memory)

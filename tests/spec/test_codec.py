@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from algaenv.model.intent import (
     AppServer,
     BuildIntent,
+    BuildStep,
     BundledGateway,
     BundledImage,
     ContextImage,
@@ -59,7 +60,8 @@ def intents() -> st.SearchStrategy[Intent]:
         access_key=st.none() | SECRETS,
         secret_key=st.none() | SECRETS,
     )
-    build = st.builds(BuildIntent, timeout=SECONDS)
+    steps = st.lists(st.builds(BuildStep, timeout=SECONDS), max_size=2).map(tuple)
+    build = st.builds(BuildIntent, steps=steps, timeout=SECONDS)
     extension = st.builds(
         ExtensionIntent,
         build=st.none() | build,

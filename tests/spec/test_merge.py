@@ -264,7 +264,7 @@ def test_short_and_long_form_of_a_build_merge(
     build = read(spec).extensions[0].build
     assert build is not None
     assert build.timeout == 7
-    assert build.command == (("npm run a",) if short[0] == "n" else ("npm", "run", "a"))
+    assert build.steps[0].command == (("npm run a",) if short[0] == "n" else ("npm", "run", "a"))
 
 
 def test_two_short_forms_replace_and_configuration_is_left_alone(tmp_path: Path) -> None:

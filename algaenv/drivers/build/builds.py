@@ -103,8 +103,8 @@ def _build_if_changed(
         processes.kill_with_variable(MARK, str(job.build_directory))
     known = WorkspaceState.read(job.build_directory)
     seen = scan_workspace(job, known)
-    build = job.build
-    command = [build.command, build.shell, job.below, sorted(build.environment.items())]
+    step = job.step
+    command = [step.command, step.shell, job.below, sorted(step.environment.items())]
     key = build_key(seen, command)
     if known.key != key or known.made != file_tree.tree_digest(job.tree):
         # Until all has ended well nothing counts as built. Whatever may be in the tree is on record
@@ -149,14 +149,14 @@ def _run(job: BuildJob, on_progress: OnProgress, cancelled: Callable[[], bool]) 
 def _start(job: BuildJob) -> subprocess.Popen[bytes]:
     import subprocess
 
-    argv = ["/bin/sh", "-c", job.shown] if job.build.shell else list(job.build.command)
+    argv = ["/bin/sh", "-c", job.shown] if job.step.shell else list(job.step.command)
     try:
         return subprocess.Popen(
             argv,
             cwd=job.place,
             env={
                 **job.environ,
-                **job.build.environment,
+                **job.step.environment,
                 "ALGAENV": "1",
                 MARK: str(job.build_directory),
             },
@@ -176,7 +176,7 @@ def _wait_for_end(
     output: BuildOutput,
     cancelled: Callable[[], bool],
 ) -> None:
-    deadline = time.monotonic() + job.build.timeout
+    deadline = time.monotonic() + job.step.timeout
     pipe = process.stdout.fileno() if process.stdout else -1
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
@@ -203,7 +203,7 @@ def _wait_for_end(
         if time.monotonic() > deadline:
             raise job.problem(
                 "build-timeout",
-                f"`{job.shown}` ran longer than {job.build.timeout:g} s",
+                f"`{job.shown}` ran longer than {job.step.timeout:g} s",
                 f"raise its timeout in the spec, or see in {job.log} what it waits for",
                 output.tail,
             )
@@ -215,7 +215,7 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 
 def _raise_on_failure(job: BuildJob, code: int, tail: Sequence[str]) -> None:
-    if code == _NOT_FOUND and job.build.shell:
+    if code == _NOT_FOUND and job.step.shell:
         raise _program_missing(job, f"`{job.shown}` ended with exit code {code}", tail)
     if code:
         how = f"exit code {code}" if code > 0 else signal.Signals(-code).name

@@ -19,6 +19,10 @@ clock, and the coarsest file systems tick every two seconds."""
 UNRELIABLE_STAMP: Final[Stamp] = (0, 0, 0, 0)
 EXCLUDED_NAMES: Final = frozenset({".git", ".hg", ".svn", ".jj", ".algaenv", "__pycache__"})
 """Names that are no part of a workspace."""
+DEPENDENCIES: Final = "node_modules"
+"""The name of a directory of installed packages."""
+_CACHE_MARK = "CACHEDIR.TAG"
+_VIRTUAL_ENVIRONMENT_MARK = "pyvenv.cfg"
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
@@ -64,9 +68,11 @@ def walk(root: str) -> Iterator[TreeEntry]:
         with os.scandir(directory) as found:
             children = sorted(found, key=lambda child: child.name)
         names = {child.name for child in children}
-        if below and "CACHEDIR.TAG" in names and "pyvenv.cfg" not in names:
+        if below and _CACHE_MARK in names and _VIRTUAL_ENVIRONMENT_MARK not in names:
             continue
-        if below and (below.rpartition("/")[2] == "node_modules" or "pyvenv.cfg" in names):
+        if below and (
+            below.rpartition("/")[2] == DEPENDENCIES or _VIRTUAL_ENVIRONMENT_MARK in names
+        ):
             yield TreeEntry(below, directory, "dependencies", status)
             continue
         if below:
@@ -82,6 +88,12 @@ def walk(root: str) -> Iterator[TreeEntry]:
                 yield TreeEntry(path, child.path, "link", about)
             elif stat.S_ISREG(about.st_mode):
                 yield TreeEntry(path, child.path, "file", about)
+
+
+def is_cache_directory(directory: str) -> bool:
+    """Whether a directory says that it is a cache or a virtual environment."""
+    marks = (_CACHE_MARK, _VIRTUAL_ENVIRONMENT_MARK)
+    return any(os.path.lexists(f"{directory}/{mark}") for mark in marks)
 
 
 def tree_digest(tree: Path) -> str:

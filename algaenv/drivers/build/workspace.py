@@ -16,7 +16,7 @@ from algaenv.bundle.value import dataclass, field
 from algaenv.drivers.build import file_tree
 from algaenv.drivers.build.file_tree import Stamp
 from algaenv.drivers.state import private_files, state_dir
-from algaenv.model.intent import BuildIntent, ExtensionIntent
+from algaenv.model.intent import BuildIntent, BuildStep, ExtensionIntent
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Problem, ResolveError
 
@@ -29,7 +29,7 @@ class BuildJob:
     """A build: whose it is, and where it happens; `environ` is what its command inherits."""
 
     intent: ExtensionIntent
-    build: BuildIntent
+    step: BuildStep
     workspace: Path
     build_directory: Path
     log: Path
@@ -50,7 +50,7 @@ class BuildJob:
     @property
     def shown(self) -> str:
         """The command, for people."""
-        return self.build.command[0] if self.build.shell else " ".join(self.build.command)
+        return self.step.command[0] if self.step.shell else " ".join(self.step.command)
 
     def problem(self, code: str, why: str, hint: str, detail: Sequence[str] = ()) -> ResolveError:
         """The error of this build."""
@@ -74,7 +74,7 @@ def make_job(
     base = Path(os.path.realpath(state_dir.open_state_dir(environment)))
     job = BuildJob(
         intent=intent,
-        build=build,
+        step=build.steps[0],
         workspace=Path(workspace),
         build_directory=base / "build" / intent.name,
         log=base / "logs" / f"build-{intent.name}.log",

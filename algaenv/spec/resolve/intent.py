@@ -14,6 +14,7 @@ from algaenv.bundle.manifest.json_text import JsonError, load
 from algaenv.bundle.value import dataclass, replace
 from algaenv.model.intent import (
     BuildIntent,
+    BuildStep,
     BundledImage,
     ContextImage,
     EndpointProbe,
@@ -340,14 +341,10 @@ class _IntentResolver:
             where = self.source_map.value((*path, "environment", name))
             if where is not None:
                 warn_unbraced_variable(where, self.diagnostics)
-        shell = isinstance(spec.command, str)
-        return BuildIntent(
-            command=(spec.command,) if isinstance(spec.command, str) else tuple(spec.command),
-            shell=shell,
-            workspace=workspace,
-            environment=dict(spec.environment),
-            timeout=spec.timeout,
-        )
+        environment = dict(spec.environment)
+        command = (spec.command,) if isinstance(spec.command, str) else tuple(spec.command)
+        step = BuildStep("build", command, isinstance(spec.command, str), environment, spec.timeout)
+        return BuildIntent((step,), workspace, environment, spec.timeout)
 
 
 def _deduplicated(words: Iterable[str] | None) -> tuple[str, ...] | None:
