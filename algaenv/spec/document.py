@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue, Tag
+from pydantic import BeforeValidator, Discriminator, Field, JsonValue, Tag
 
 from algaenv.spec.gateway import Gateway
 from algaenv.spec.nodes import SubstitutedText, UnquotedSubstitutedText, resolve_scalar
@@ -20,6 +20,7 @@ from algaenv.spec.services import (
 from algaenv.spec.types import (
     ITEMS,
     MAPPING,
+    TAG_PREFIX,
     TEXT,
     Boolean,
     Capability,
@@ -57,12 +58,20 @@ def _json(value: object) -> object:
     return value
 
 
-class BuildSpec(SpecModel):
-    """How an extension is built before it is packed."""
+Glob = Annotated[
+    str,
+    MatchesPattern(
+        r"(?!/)(?!(?:.*/)?\.\.(?:/|$)).+",
+        "spec-glob",
+        "a glob is relative to the workspace of the build, and does not leave it",
+        "write it without a leading / and without ..",
+    ),
+]
 
-    command: Command = Field(
-        description="A shell command, or a list of words that is run without a shell."
-    )
+
+class _Surroundings(SpecModel):
+    """What the commands of a build run in."""
+
     workspace: Text | None = Field(
         default=None,
         description="Directory that the build gets a private copy of; the source lies inside it. "
@@ -71,13 +80,73 @@ class BuildSpec(SpecModel):
     environment: dict[VariableName, str] = Field(
         default_factory=dict, description="Variables the build sees besides the usual ones."
     )
-    timeout: Duration = Field(default=600.0, description="How long the build may take.")
+    timeout: Duration = Field(default=600.0, description="How long each command may take.")
 
 
+class _Files(SpecModel):
+    """The files of one command of a build."""
+
+    inputs: list[Glob] = Field(
+        default_factory=list,
+        description="Globs of the files that the command reads, relative to the workspace; it runs "
+        "when one of them changes. Default: every file, and what earlier steps make.",
+    )
+    outputs: list[Glob] = Field(
+        default_factory=list,
+        description="Globs of the files that the command makes, which are kept for as long as its "
+        "inputs are the same.",
+    )
+    ignore: list[Glob] = Field(
+        default_factory=list, description="Globs of files among the inputs that change nothing."
+    )
+
+
+class StepSpec(_Files):
+    """One command of a build of several."""
+
+    name: Name = Field(description="Name of the step, for people.")
+    command: Command = Field(
+        description="A shell command, or a list of words that is run without a shell."
+    )
+    environment: dict[VariableName, str] = Field(
+        default_factory=dict, description="Variables of this step, over those of the build."
+    )
+    timeout: Duration | None = Field(
+        default=None, description="How long the step may take. Default: that of the build."
+    )
+
+
+class BuildSpec(_Files, _Surroundings):
+    """How an extension is built before it is packed."""
+
+    command: Command = Field(
+        description="A shell command, or a list of words that is run without a shell."
+    )
+
+
+class StepsSpec(_Surroundings):
+    """How an extension is built by several commands, one after another."""
+
+    steps: Annotated[list[StepSpec], Field(min_length=1)] = Field(
+        description="Commands that run in this order, each only when its inputs have changed."
+    )
+
+
+COMMAND, STEPS = f"{TAG_PREFIX}command", f"{TAG_PREFIX}steps"
+
+
+def _build_tag(value: object) -> str:
+    return STEPS if isinstance(value, dict) and "steps" in value else COMMAND
+
+
+BuildMapping = Annotated[
+    Annotated[BuildSpec, Tag(COMMAND)] | Annotated[StepsSpec, Tag(STEPS)],
+    Discriminator(_build_tag),
+]
 Build = Annotated[
     Annotated[Text, Tag(TEXT)]
     | Annotated[WordList, Tag(ITEMS)]
-    | Annotated[BuildSpec, Tag(MAPPING)],
+    | Annotated[BuildMapping, Tag(MAPPING)],
     by_kind("a shell command, a list of words or a mapping is needed", TEXT, ITEMS, MAPPING),
 ]
 

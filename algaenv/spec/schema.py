@@ -69,7 +69,7 @@ def _alone() -> Schema:
             "required": ["source"],
             "properties": {
                 "source": something,
-                "build": {"required": ["command"]},
+                "build": {"anyOf": [{"required": ["command"]}, {"required": ["steps"]}]},
                 "secrets": {"additionalProperties": something},
             },
         },

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from algaenv.drivers.build import builds
-from algaenv.drivers.build.builds import build
+from algaenv.drivers.build.builds import Built, build
 from algaenv.drivers.state import private_files, state_dir
 from algaenv.model.intent import BuildIntent, BuildStep, ExtensionIntent
 from algaenv.model.lock import Environment
@@ -76,6 +76,9 @@ class BuildProject:
         return path
 
     def build(self) -> Path:
+        return self.built().place
+
+    def built(self) -> Built:
         return build(
             self.intent(), self.environment, self.messages.append, cancelled=self.cancelled
         )
@@ -121,7 +124,7 @@ def marked_processes(build_directory: Path) -> list[int]:
 
 def test_without_a_build_the_source_is_the_place(project: BuildProject) -> None:
     plain = replace(project.intent(), build=None)
-    assert build(plain, project.environment, project.messages.append) == project.place
+    assert build(plain, project.environment, project.messages.append).place == project.place
     assert not project.environment.home.exists()
 
 

@@ -100,7 +100,8 @@ CLASSES = class_table(
     [
         *typing.get_args(ManagedDatabase | ExternalDatabase | BundledImage | NamedImage),
         *typing.get_args(ContextImage | Intent | StoreIntent | RedisIntent | RunnerIntent),
-        *typing.get_args(TenantIntent | ExtensionIntent | BuildIntent | Profile | PullRef),
+        *typing.get_args(TenantIntent | ExtensionIntent | BuildIntent | BuildStep),
+        *typing.get_args(Profile | PullRef),
         *typing.get_args(BundledGateway | AppServer | NoGateway | GatewayUser),
         *typing.get_args(Problem | Where),
     ]

@@ -73,16 +73,18 @@ class CachingBundleBuilder:
         build raises, and Failed when the cache cannot be written.
         """
         source = Path(intent.source)
+        build_warnings: tuple[Problem, ...] = ()
         if intent.build is not None:
             from algaenv.drivers.build.builds import build
 
-            source = build(
+            built = build(
                 intent,
                 self._environment,
                 on_progress,
                 cancelled=self._cancelled,
                 environ=self._environ,
             )
+            source, build_warnings = built.place, built.warnings
         bundle_cache = _BundleCache(self._cache_root / intent.name)
         now = self._clock()
         glance = _file_stamps(source)
@@ -94,7 +96,7 @@ class CachingBundleBuilder:
             if bundle and manifest:
                 return (
                     bundle_cache.locked(intent, manifest, bundle),
-                    tuple(map(place.problem, known.warnings)),
+                    (*build_warnings, *map(place.problem, known.warnings)),
                 )
         try:
             tree, bundle = _find_or_pack(intent, source, bundle_cache, known, on_progress)
@@ -102,7 +104,8 @@ class CachingBundleBuilder:
             errors = (it for it in error.diagnostics if it.severity == "error")
             warnings = (it for it in error.diagnostics if it.severity == "warning")
             raise ResolveError(
-                *map(place.problem, errors), warnings=map(place.problem, warnings)
+                *map(place.problem, errors),
+                warnings=(*build_warnings, *map(place.problem, warnings)),
             ) from None
         bundles = [bundle, *(it for it in known.bundles if it.digest != bundle.digest)]
         believed = [(path, _reliable_stamp(stamp, now)) for path, stamp in glance]
@@ -110,7 +113,7 @@ class CachingBundleBuilder:
             _CacheIndex(believed, bundle.fingerprint, bundles[:KEPT_BUNDLES], list(tree.warnings))
         )
         locked = bundle_cache.locked(intent, tree.manifest, bundle)
-        return locked, tuple(map(place.problem, tree.warnings))
+        return locked, (*build_warnings, *map(place.problem, tree.warnings))
 
     def registry_id(self, intent: ExtensionIntent) -> str | None:
         """See the protocol: read from the source, which need not be in order otherwise."""

@@ -21,6 +21,9 @@ EXCLUDED_NAMES: Final = frozenset({".git", ".hg", ".svn", ".jj", ".algaenv", "__
 """Names that are no part of a workspace."""
 DEPENDENCIES: Final = "node_modules"
 """The name of a directory of installed packages."""
+_FICLONE = 0x40049409
+"""Of linux/fs.h: shares the storage of one file with another until either is written."""
+_COPY_BYTES = 1 << 20
 _CACHE_MARK = "CACHEDIR.TAG"
 _VIRTUAL_ENVIRONMENT_MARK = "pyvenv.cfg"
 
@@ -90,10 +93,37 @@ def walk(root: str) -> Iterator[TreeEntry]:
                 yield TreeEntry(path, child.path, "file", about)
 
 
-def is_cache_directory(directory: str) -> bool:
-    """Whether a directory says that it is a cache or a virtual environment."""
-    marks = (_CACHE_MARK, _VIRTUAL_ENVIRONMENT_MARK)
-    return any(os.path.lexists(f"{directory}/{mark}") for mark in marks)
+def is_in_cache(path: str, root: str) -> bool:
+    """Whether a directory above `path`, relative to `root`, says that it is a cache or a virtual
+    environment."""
+    directory = root
+    for name in path.split("/")[:-1]:
+        directory = f"{directory}/{name}"
+        for mark in (_CACHE_MARK, _VIRTUAL_ENVIRONMENT_MARK):
+            if os.path.lexists(f"{directory}/{mark}"):
+                return True
+    return False
+
+
+def is_dependencies(directory: str) -> bool:
+    """Whether a directory holds installed packages."""
+    name = directory.rpartition("/")[2]
+    return name == DEPENDENCIES or os.path.lexists(f"{directory}/{_VIRTUAL_ENVIRONMENT_MARK}")
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """A copy with storage of its own, or storage that is shared until either is written.
+
+    Follows no link at `source`; `target` is made or emptied. Raises OSError.
+    """
+    import fcntl
+    import shutil
+
+    with open(source, "rb", opener=open_no_follow) as original, target.open("wb") as copy:
+        try:
+            fcntl.ioctl(copy.fileno(), _FICLONE, original.fileno())
+        except OSError:  # Another file system than btrfs, XFS and such.
+            shutil.copyfileobj(original, copy, _COPY_BYTES)
 
 
 def tree_digest(tree: Path) -> str:

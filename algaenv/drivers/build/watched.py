@@ -13,7 +13,7 @@ from pathlib import Path
 
 from algaenv.bundle.source_tree import is_bundle_path
 from algaenv.bundle.value import dataclass
-from algaenv.drivers.build.file_tree import DEPENDENCIES, EXCLUDED_NAMES, is_cache_directory
+from algaenv.drivers.build.file_tree import DEPENDENCIES, EXCLUDED_NAMES, is_in_cache
 from algaenv.drivers.build.patterns import Glob, globs, is_never_counted, is_temporary, matches_any
 from algaenv.model.intent import BuildIntent, BuildStep, ExtensionIntent
 
@@ -75,12 +75,7 @@ class _Filter:
         names = relative.split("/")
         if not EXCLUDED_NAMES.isdisjoint(names) or DEPENDENCIES in names:
             return True
-        directory = self._workspace
-        for name in names[:-1]:
-            directory = f"{directory}/{name}"
-            if is_cache_directory(directory):
-                return True
-        return False
+        return is_in_cache(relative, self._workspace)
 
 
 def _is_input(path: str, inputs: tuple[Glob, ...], ignore: tuple[Glob, ...]) -> bool:

@@ -9,27 +9,26 @@ import os
 import stat
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from algaenv.bundle.value import dataclass, field
 from algaenv.drivers.build import file_tree
 from algaenv.drivers.build.file_tree import Stamp
+from algaenv.drivers.build.patterns import Glob, globs, is_temporary, matches_any
 from algaenv.drivers.state import private_files, state_dir
 from algaenv.model.intent import BuildIntent, BuildStep, ExtensionIntent
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Problem, ResolveError
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True, slots=True)
 class BuildJob:
-    """A build: whose it is, and where it happens; `environ` is what its command inherits."""
+    """A build: whose it is, and where it happens; `environ` is what its commands inherit."""
 
     intent: ExtensionIntent
-    step: BuildStep
+    steps: tuple[BuildStep, ...]
     workspace: Path
     build_directory: Path
     log: Path
@@ -48,9 +47,9 @@ class BuildJob:
         return self.tree / self.below
 
     @property
-    def shown(self) -> str:
-        """The command, for people."""
-        return self.step.command[0] if self.step.shell else " ".join(self.step.command)
+    def outputs(self) -> tuple[Glob, ...]:
+        """What any step says it makes."""
+        return tuple(glob for step in self.steps for glob in globs(step.outputs))
 
     def problem(self, code: str, why: str, hint: str, detail: Sequence[str] = ()) -> ResolveError:
         """The error of this build."""
@@ -74,7 +73,7 @@ def make_job(
     base = Path(os.path.realpath(state_dir.open_state_dir(environment)))
     job = BuildJob(
         intent=intent,
-        step=build.steps[0],
+        steps=build.steps,
         workspace=Path(workspace),
         build_directory=base / "build" / intent.name,
         log=base / "logs" / f"build-{intent.name}.log",
@@ -97,7 +96,8 @@ def state_while_mirroring(known: WorkspaceState, seen: WorkspaceState) -> Worksp
     )
     files |= {it: was for it, was in known.files.items() if seen.files.get(it, was)[1:] == was[1:]}
     directories = sorted({*known.directories, *seen.directories})
-    return WorkspaceState(files, {**known.links, **seen.links}, directories)
+    links = {**known.links, **seen.links}
+    return WorkspaceState(files, links, directories, results=known.results)
 
 
 def state_after_mirroring(known: WorkspaceState, seen: WorkspaceState) -> WorkspaceState:
@@ -109,7 +109,41 @@ def state_after_mirroring(known: WorkspaceState, seen: WorkspaceState) -> Worksp
         else (file_tree.UNRELIABLE_STAMP, 0, "")
         for it, about in seen.files.items()
     }
-    return WorkspaceState(files, seen.links, seen.directories)
+    return WorkspaceState(files, seen.links, seen.directories, results=known.results)
+
+
+@dataclass(frozen=True, slots=True)
+class MadeFile:
+    """A file that a step made; of a link `sha256` is its target, of a directory of installed
+    dependencies both are empty."""
+
+    kind: str
+    mode: int
+    sha256: str
+    stamp: Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """One run of a step: the key of what it read, and what it made."""
+
+    key: str
+    inputs: list[str]
+    made: dict[str, MadeFile]
+    unmatched: list[str]
+    """Inputs that named nothing."""
+
+    @classmethod
+    def parse(cls, loaded: dict[str, Any]) -> StepResult:
+        """The inverse of `asdict`. Raises TypeError, ValueError or KeyError."""
+        made = {
+            str(path): MadeFile(
+                str(it["kind"]), int(it["mode"]), str(it["sha256"]), parse_stamp(it["stamp"])
+            )
+            for path, it in loaded["made"].items()
+        }
+        inputs, unmatched = ([str(it) for it in loaded[name]] for name in ("inputs", "unmatched"))
+        return cls(str(loaded["key"]), inputs, made, unmatched)
 
 
 @dataclass(slots=True)
@@ -123,33 +157,48 @@ class WorkspaceState:
     """Of the build that last ended well; empty when none did since the tree was touched."""
     made: str = ""
     """The state it left the tree in."""
+    results: dict[str, list[StepResult]] = field(default_factory=dict)
+    """Step → what its last runs made, the newest first."""
 
     @classmethod
     def read(cls, build_directory: Path) -> WorkspaceState:
         """The state of the last build; an empty one when there is none, or it is damaged."""
         try:
-            state = cls(**json.loads(private_files.read_private(build_directory / "state.json")))
+            loaded = json.loads(private_files.read_private(build_directory / "state.json"))
+            results = loaded.pop("results", {})
+            state = cls(**loaded)
             state.files = {
-                path: ((int(a), int(b), int(c), int(d)), int(mode), str(sha))
-                for path, ((a, b, c, d), mode, sha) in state.files.items()
+                path: (parse_stamp(stamp), int(mode), str(sha))
+                for path, (stamp, mode, sha) in state.files.items()
+            }
+            state.results = {
+                str(name): [StepResult.parse(it) for it in listed]
+                for name, listed in results.items()
             }
             build_key(state, [])
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return cls()
         return state
 
     def write(self, build_directory: Path) -> None:
         """Keep it for the next build. Raises Failed."""
         fields = {name: getattr(self, name) for name in self.__slots__}
+        fields["results"] = {
+            name: [asdict(it) for it in results] for name, results in self.results.items()
+        }
         private_files.write_private(build_directory / "state.json", json.dumps(fields).encode())
 
 
 def scan_workspace(job: BuildJob, known: WorkspaceState) -> WorkspaceState:
     """The workspace as it is; only files whose stamp is new or too young are read."""
     now = time.time_ns()
-    seen = WorkspaceState(key=known.key, made=known.made)
+    outputs = job.outputs
+    seen = WorkspaceState(key=known.key, made=known.made, results=known.results)
     try:
         for found in file_tree.walk(str(job.workspace)):
+            # What the author built is no source; what editors write lives for a moment only.
+            if is_temporary(found.path) or matches_any(found.path, outputs):
+                continue
             match found.kind:
                 case "directory":
                     seen.directories.append(found.path)
@@ -180,11 +229,21 @@ def _mirrored_link_target(job: BuildJob, link: file_tree.TreeEntry) -> str:
     return str(job.tree / inside) if Path(text).is_absolute() else text
 
 
-def build_key(seen: WorkspaceState, command: Sequence[object]) -> str:
-    """Changes with everything a build depends on."""
+def build_key(seen: WorkspaceState, commands: Sequence[object]) -> str:
+    """Changes with everything in the workspace, and with the commands."""
     files = sorted((path, mode & 0o111, sha) for path, (_, mode, sha) in seen.files.items())
-    text = json.dumps([files, sorted(seen.links.items()), sorted(seen.directories), command])
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest_of([files, sorted(seen.links.items()), sorted(seen.directories), commands])
+
+
+def digest_of(value: object) -> str:
+    """SHA-256 over a value that JSON can hold."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def parse_stamp(loaded: Sequence[int]) -> Stamp:
+    """A stamp as JSON holds it. Raises TypeError or ValueError."""
+    size, modified, changed, inode = loaded
+    return (int(size), int(modified), int(changed), int(inode))
 
 
 def mirror(job: BuildJob, known: WorkspaceState, seen: WorkspaceState) -> None:

@@ -13,8 +13,6 @@ from algaenv.bundle.manifest.capabilities import effective, known
 from algaenv.bundle.manifest.json_text import JsonError, load
 from algaenv.bundle.value import dataclass, replace
 from algaenv.model.intent import (
-    BuildIntent,
-    BuildStep,
     BundledImage,
     ContextImage,
     EndpointProbe,
@@ -32,9 +30,10 @@ from algaenv.model.intent import (
 from algaenv.model.secret import Secret
 from algaenv.spec import secrets
 from algaenv.spec.diagnostics import Diagnostics
-from algaenv.spec.document import BuildSpec, Document, ExtensionSpec
+from algaenv.spec.document import Document, ExtensionSpec
 from algaenv.spec.nodes import NodePath, SourceMap
 from algaenv.spec.paths import PathResolver, warn_broad_mount
+from algaenv.spec.resolve.build import resolve_build
 from algaenv.spec.resolve.checks import (
     check_port_conflicts,
     check_reserved_variable,
@@ -263,7 +262,9 @@ class _IntentResolver:
         return ExtensionIntent(
             name=name,
             source=source,
-            build=self._build(spec.build, source, (*path, "build")),
+            build=resolve_build(
+                spec.build, source, (*path, "build"), self.source_map, self.diagnostics
+            ),
             config=spec.config,
             secrets=hidden,
             capabilities=self._granted(spec.capabilities, source, (*path, "capabilities")),
@@ -322,29 +323,6 @@ class _IntentResolver:
             EndpointProbe(text.removeprefix("GET").lstrip(), self.source_map.value(at))
             for text, at in written
         )
-
-    def _build(
-        self, build: str | list[str] | BuildSpec | None, source: str, path: NodePath
-    ) -> BuildIntent | None:
-        match build:
-            case None:
-                return None
-            case BuildSpec():
-                spec = build
-            case _:
-                spec = BuildSpec(command=build)
-        workspace = source
-        if spec.workspace is not None:
-            where = self.source_map.value((*path, "workspace"))
-            workspace = PathResolver(self.diagnostics).workspace(spec.workspace, source, where)
-        for name in spec.environment:
-            where = self.source_map.value((*path, "environment", name))
-            if where is not None:
-                warn_unbraced_variable(where, self.diagnostics)
-        environment = dict(spec.environment)
-        command = (spec.command,) if isinstance(spec.command, str) else tuple(spec.command)
-        step = BuildStep("build", command, isinstance(spec.command, str), environment, spec.timeout)
-        return BuildIntent((step,), workspace, environment, spec.timeout)
 
 
 def _deduplicated(words: Iterable[str] | None) -> tuple[str, ...] | None:

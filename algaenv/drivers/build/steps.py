@@ -1,0 +1,325 @@
+"""The steps of a build: each runs only when what it depends on has changed.
+
+The key of a step is made of the content of its inputs, its command, its environment and the
+versions of its tools. What a step makes is recorded with its key. Files that it names as outputs
+are kept besides, so that they come back byte for byte when another step has removed them, or when
+an edit is taken back. Files of a step that names none count as made only while they are untouched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from algaenv.drivers.build import file_tree
+from algaenv.drivers.build.file_tree import DEPENDENCIES, TreeEntry
+from algaenv.drivers.build.patterns import Glob, globs, is_never_counted, matches_any
+from algaenv.drivers.build.toolchain import ToolVersions, configuration_of
+from algaenv.drivers.build.workspace import (
+    BuildJob,
+    MadeFile,
+    StepResult,
+    WorkspaceState,
+    digest_of,
+)
+from algaenv.drivers.state import private_files
+from algaenv.model.intent import BuildStep
+from algaenv.reconcile.protocols import OnProgress
+
+KEPT_RESULTS = 4
+"""Runs of a step whose outputs are kept, the newest first."""
+
+
+class StepRunner:
+    """Runs the steps of a job in its tree, which holds the workspace as `seen`.
+
+    `state` is written after each step, so that none runs twice when a later one fails. `run`
+    executes the command of a step.
+    """
+
+    def __init__(
+        self,
+        job: BuildJob,
+        seen: WorkspaceState,
+        state: WorkspaceState,
+        tools: ToolVersions,
+        *,
+        run: Callable[[BuildStep], None],
+        on_progress: OnProgress,
+    ) -> None:
+        self._job = job
+        self._state = state
+        self._tools = tools
+        self._run = run
+        self._on_progress = on_progress
+        self._directories = seen.directories
+        self._authors = seen.files.keys() | seen.links.keys()
+        self._files: dict[str, tuple[int, str]] = {
+            path: (mode & 0o111, sha) for path, (_, mode, sha) in seen.files.items()
+        }
+        self._files |= {path: (-1, target) for path, target in seen.links.items()}
+        self._kept = _KeptFiles(job.build_directory / "made")
+
+    def run_all(self) -> None:
+        """Run what has to be run. Raises what `run` raises, and Failed."""
+        names = {step.name for step in self._job.steps}
+        for name in [it for it in self._state.results if it not in names]:
+            self._remove(path for result in self._state.results.pop(name) for path in result.made)
+        for step in self._job.steps:
+            result = self._result(step)
+            others = [it for it in self._state.results.get(step.name, []) if it.key != result.key]
+            self._state.results[step.name] = [result, *others][:KEPT_RESULTS]
+            self._state.write(self._job.build_directory)
+            for path, made in result.made.items():
+                mode = made.mode & 0o111 if made.kind == "file" else -1
+                self._files[path] = (mode, made.sha256)
+        self._kept.prune(it for results in self._state.results.values() for it in results)
+
+    def _result(self, step: BuildStep) -> StepResult:
+        inputs, unmatched = self._inputs(step)
+        key = self._key(step, inputs)
+        results = self._state.results.get(step.name, [])
+        known = next((it for it in results if it.key == key), None)
+        if known is not None and (made := self._in_place(step, known)) is not None:
+            return StepResult(key, inputs, made, known.unmatched)
+        if known is not None and step.outputs and self._restore(step, known):
+            self._on_progress(f"{step.name}: unchanged, its outputs are put back")
+            return StepResult(key, inputs, self._made_now(known.made), known.unmatched)
+        if results and not set(results[0].inputs) <= set(inputs):
+            # A command that copies a directory copies nothing away.
+            self._remove(results[0].made)
+        if not step.outputs and results:
+            # Its files are not kept, so they count no longer once it has begun.
+            self._state.results[step.name] = []
+            self._state.write(self._job.build_directory)
+        before = {} if step.outputs else self._stamps()
+        self._run(step)
+        if step.outputs:
+            made = self._made_now(it.path for it in self._outputs(step))
+            unmatched += self._unmade(step, made)
+            self._kept.add(self._job.tree, made)
+        else:
+            changed = [path for path, stamp in self._stamps().items() if before.get(path) != stamp]
+            earlier = results[0].made if results else {}
+            made = self._made_now(dict.fromkeys([*earlier, *changed]))
+        return StepResult(key, inputs, made, unmatched)
+
+    def _inputs(self, step: BuildStep) -> tuple[list[str], list[str]]:
+        """The paths a step depends on, and its inputs that name none of them."""
+        named, ignore = globs(step.inputs), globs(step.ignore)
+        configuration = set(configuration_of(self._tools.of(step), self._job.below))
+        plain = {glob.text for glob in named}
+        own = globs(step.outputs)
+
+        def counts(path: str) -> bool:
+            if matches_any(path, ignore) or matches_any(path, own):
+                return False
+            if is_never_counted(path) and path not in plain:
+                return False
+            return not named or path in configuration or matches_any(path, named)
+
+        paths = sorted(path for path in self._files if counts(path))
+        unmatched = [it.text for it in named if not any(map(it.matches, self._files))]
+        return paths, unmatched
+
+    def _key(self, step: BuildStep, inputs: list[str]) -> str:
+        return digest_of(
+            [
+                [(path, self._files[path]) for path in inputs],
+                [] if step.inputs else self._counted_directories(step),
+                [self._job.below, *definition(step)],
+                sorted(self._tools.of(step).items()),
+            ]
+        )
+
+    def _counted_directories(self, step: BuildStep) -> list[str]:
+        ignore = globs(step.ignore)
+        return sorted(it for it in self._directories if not matches_any(it, ignore))
+
+    def _in_place(self, step: BuildStep, known: StepResult) -> dict[str, MadeFile] | None:
+        """What a step made, if all of it lies in the tree as it was, and nothing besides."""
+        if step.outputs and {it.path for it in self._outputs(step)} != known.made.keys():
+            return None
+        now = {path: _made(self._job.tree, path, was) for path, was in known.made.items()}
+        found = {path: it for path, it in now.items() if it is not None}
+        same = found.keys() == known.made.keys() and all(
+            _same(it, known.made[path]) for path, it in found.items()
+        )
+        return found if same else None
+
+    def _restore(self, step: BuildStep, known: StepResult) -> bool:
+        """Put what a step made back in its place; False when it is not kept any more."""
+        if not self._kept.holds(known.made):
+            return False
+        tree = self._job.tree
+        self._remove(it.path for it in self._outputs(step) if it.path not in known.made)
+        for path, wanted in known.made.items():
+            now = _made(tree, path, wanted)
+            in_place = now is not None and _same(now, wanted)
+            if not in_place and not self._kept.put(tree, path, wanted):
+                return False
+        return True
+
+    def _outputs(self, step: BuildStep) -> Iterator[TreeEntry]:
+        """What lies in the tree where a step writes; no directories."""
+        found = {
+            it.path: it
+            for glob in globs(step.outputs)
+            for it in _below(self._job.tree, glob)
+            if it.kind != "directory"
+        }
+        yield from found.values()
+
+    def _unmade(self, step: BuildStep, made: Iterable[str]) -> list[str]:
+        paths = list(made)
+        return [it.text for it in globs(step.outputs) if not any(map(it.matches, paths))]
+
+    def _stamps(self) -> dict[str, object]:
+        return {
+            it.path: file_tree.stamp_of(it.status) if it.kind == "file" else it.kind
+            for it in file_tree.walk(str(self._job.tree))
+            if it.kind != "directory"
+        }
+
+    def _made_now(self, paths: Iterable[str]) -> dict[str, MadeFile]:
+        found = ((path, _made(self._job.tree, path, None)) for path in paths)
+        return {path: made for path, made in found if made is not None}
+
+    def _remove(self, paths: Iterable[str]) -> None:
+        """Take files of a step out of the tree; the author's, dependencies and caches stay."""
+        tree = self._job.tree
+        for name in list(paths):
+            path = tree / name
+            if name in self._authors or (path.is_dir() and not path.is_symlink()):
+                continue
+            if file_tree.is_in_cache(name, str(tree)):
+                continue
+            if os.path.realpath(path.parent) == str(path.parent):
+                with private_files.translate_os_errors(path):
+                    private_files.remove_path(path)
+                _remove_empty_parents(path, tree)
+
+
+def definition(step: BuildStep) -> list[object]:
+    """What a step is, apart from its inputs."""
+    return [step.command, step.shell, step.outputs, sorted(step.environment.items())]
+
+
+def _remove_empty_parents(path: Path, tree: Path) -> None:
+    for parent in path.parents:
+        if parent == tree:
+            break
+        try:
+            parent.rmdir()
+        except OSError:
+            break
+
+
+def _below(tree: Path, glob: Glob) -> Iterator[TreeEntry]:
+    """Entries of the tree that a glob names, also in directories that a walk leaves out."""
+    parts = glob.text.split("/")
+    fixed = [*parts[: next((i for i, it in enumerate(parts) if not Glob(it).is_plain), None)]]
+    start = "/".join(fixed)
+    full = str(tree / start)
+    try:
+        status = os.lstat(full)
+        if start and os.path.realpath(os.path.dirname(full)) != os.path.dirname(full):  # noqa: PTH120
+            return  # A link leads out of the tree.
+        if not stat.S_ISDIR(status.st_mode):
+            kind = "link" if stat.S_ISLNK(status.st_mode) else "file"
+            if glob.matches(start):
+                yield TreeEntry(start, full, kind, status)  # type: ignore[arg-type]
+        elif fixed[-1:] == [DEPENDENCIES]:
+            yield TreeEntry(start, full, "dependencies", status)
+        else:
+            for found in file_tree.walk(full):
+                path = f"{start}/{found.path}" if start else found.path
+                if glob.matches(path):
+                    yield TreeEntry(path, found.full, found.kind, found.status)
+    except OSError:
+        return
+
+
+def _made(tree: Path, path: str, known: MadeFile | None) -> MadeFile | None:
+    """What lies at a path of the tree now; read only when its stamp is not the known one."""
+    full = tree / path
+    try:
+        status = full.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            return MadeFile("link", 0, str(full.readlink()), file_tree.UNRELIABLE_STAMP)
+        if stat.S_ISDIR(status.st_mode):
+            dependencies = MadeFile("dependencies", 0, "", file_tree.UNRELIABLE_STAMP)
+            return dependencies if file_tree.is_dependencies(str(full)) else None
+        stamp, mode = file_tree.stamp_of(status), stat.S_IMODE(status.st_mode)
+        if known is not None and known.stamp == stamp:
+            return MadeFile("file", mode, known.sha256, stamp)
+        sha = file_tree.sha256_of(full)
+    except OSError:
+        return None
+    reliable = file_tree.is_stamp_reliable(stamp, time.time_ns())
+    return MadeFile("file", mode, sha, stamp if reliable else file_tree.UNRELIABLE_STAMP)
+
+
+def _same(one: MadeFile, other: MadeFile) -> bool:
+    return (one.kind, one.mode, one.sha256) == (other.kind, other.mode, other.sha256)
+
+
+class _KeptFiles:
+    """The content of outputs, each under its SHA-256."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def holds(self, made: dict[str, MadeFile]) -> bool:
+        return all(
+            it.kind == "link" or (it.kind == "file" and (self._directory / it.sha256).is_file())
+            for it in made.values()
+        )
+
+    def add(self, tree: Path, made: dict[str, MadeFile]) -> None:
+        with private_files.translate_os_errors(self._directory):
+            self._directory.mkdir(mode=private_files.PRIVATE_DIRECTORY, exist_ok=True)
+            for path, it in made.items():
+                kept = self._directory / it.sha256
+                if it.kind == "file" and not kept.is_file():
+                    fresh = self._directory / ".fresh"
+                    file_tree.copy_file(tree / path, fresh)
+                    fresh.replace(kept)
+
+    def put(self, tree: Path, path: str, made: MadeFile) -> bool:
+        """Make `path` what it was; False when what is kept is not that."""
+        target = tree / path
+        with private_files.translate_os_errors(target):
+            _make_real_parents(target, tree)
+            private_files.remove_path(target)
+            if made.kind == "link":
+                target.symlink_to(made.sha256)
+                return True
+            file_tree.copy_file(self._directory / made.sha256, target)
+            target.chmod(made.mode)
+            if file_tree.sha256_of(target) == made.sha256:
+                return True
+            target.unlink()
+            (self._directory / made.sha256).unlink()
+        return False
+
+    def prune(self, results: Iterable[StepResult]) -> None:
+        wanted = {it.sha256 for result in results for it in result.made.values()}
+        with contextlib.suppress(FileNotFoundError):
+            for kept in self._directory.iterdir():
+                if kept.name not in wanted:
+                    private_files.remove_path(kept)
+
+
+def _make_real_parents(target: Path, tree: Path) -> None:
+    """Directories from the tree to the target; links in the way are removed, not followed."""
+    path = tree
+    for name in target.relative_to(tree).parts[:-1]:
+        path = path / name
+        if path.is_symlink() or not path.is_dir():
+            private_files.remove_path(path)
+            path.mkdir(mode=private_files.PRIVATE_DIRECTORY)
