@@ -32,6 +32,8 @@ SLOW_FILES = {
     "cli/test_program.py",
     "cli/test_signals.py",
     "cli/test_startup.py",
+    "drivers/test_build_steps.py",
+    "drivers/test_build_tools.py",
     "drivers/test_builds.py",
     "drivers/test_bundle_builder.py",
     "drivers/test_environment_lock.py",

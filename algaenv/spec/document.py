@@ -120,7 +120,8 @@ class BuildSpec(_Files, _Surroundings):
     """How an extension is built before it is packed."""
 
     command: Command = Field(
-        description="A shell command, or a list of words that is run without a shell."
+        description="A shell command, a list of words that is run without a shell, or `auto`: the "
+        "files of the source say how it is built."
     )
 
 

@@ -374,6 +374,22 @@ def test_validate_a_good_spec(place: Path) -> None:
     assert (report["verb"], report["problems"]) == ("validate", [])
 
 
+def test_validate_tells_how_a_source_is_built(place: Path) -> None:
+    (place / "algaenv.yaml").write_text(
+        "name: demo\nextensions: {hello: {source: hello, build: auto}}\n"
+    )
+    (place / "hello").mkdir()
+    (place / "hello/manifest.json").write_text("{}")
+    unknown = run(place, "validate")
+    assert unknown.returncode == ExitCode.BUILD
+    assert "error[build-undetected]: cannot build hello" in unknown.stderr
+    assert "looked for a package.json" in unknown.stderr
+    (place / "hello/package.json").write_text('{"scripts": {"build": "tsc && vite build"}}')
+    done = run(place, "validate")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("\n  hello is built with tsc, vite: build, build-vite\n")
+
+
 def test_validate_a_bad_spec(place: Path) -> None:
     (place / "algaenv.yaml").write_text("name: demo\nruntme: docker\nstore: {port: 0}\n")
     done = run(place, "validate")

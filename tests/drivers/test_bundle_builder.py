@@ -301,6 +301,17 @@ def built(root: Path, command: str) -> BuildIntent:
     return BuildIntent((step,), str(root / "hello"), {}, 30.0)
 
 
+def test_a_source_that_has_to_be_built_first_gets_a_hint(project: BundleProject) -> None:
+    (project.place / "ui/index.html").unlink()
+    (project.place / "ui").rmdir()
+    found = "add `build: auto` to hello in the spec: it finds vite"
+    assert not any(found in it.hint for it in project.fails())
+    (project.place / "package.json").write_text('{"scripts": {"build": "vite build"}}')
+    assert any(it.hint == found for it in project.fails())
+    (project.place / "package.json").write_text('{"scripts": {"test": "vitest"}}')
+    assert not any(found in it.hint for it in project.fails())
+
+
 def test_a_build_comes_first(project: BundleProject) -> None:
     how = built(
         project.root, "mkdir -p dist/ui && echo '<title>built</title>' > dist/ui/index.html"

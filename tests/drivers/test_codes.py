@@ -9,6 +9,7 @@ from algaenv.problems import load_problem_codes
 PACKAGE = Path(algaenv.drivers.__file__).parent
 CODES = [(each.code, each.meaning) for each in load_problem_codes()["drivers"]]
 TESTS = (
+    "build_detection",
     "build_steps",
     "builds",
     "environment_lock",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from algaenv.cli.exit_codes import ExitCode
 from algaenv.cli.parser import add_file, add_output
@@ -11,6 +11,8 @@ from algaenv.cli.parser import add_file, add_output
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from algaenv.cli.invocation import Invocation
+    from algaenv.drivers.build.detection.project import Detected
+    from algaenv.model.intent import Intent
     from algaenv.model.problem import Problem
 
 DESCRIPTION = (
@@ -30,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(invocation: Invocation) -> ExitCode:
-    """Load the spec; raises SpecError with every problem."""
+    """Load the spec; raises SpecError with every problem, and ResolveError (`build-undetected`)."""
     from algaenv.cli.output.escape import escape_controls
     from algaenv.model.event import Report, Reported
     from algaenv.model.problem import SpecError
@@ -43,6 +45,7 @@ def run(invocation: Invocation) -> ExitCode:
         _warn(invocation, error.warnings)
         raise
     _warn(invocation, loaded.warnings)
+    found = list(_detected_builds(loaded.intent))
     if invocation.json:
         from algaenv.cli.output.json import JsonLines
 
@@ -59,7 +62,20 @@ def run(invocation: Invocation) -> ExitCode:
             f" ({loaded.intent.name}, "
         )
         invocation.print_result(f"{count} {noun})\n")
+        for name, build in found:
+            steps = ", ".join(step.name for step in build.steps)
+            line = f"  {name} is built with {', '.join(build.tools)}: {steps}"
+            invocation.print_result(f"{escape_controls(line)}\n")
     return ExitCode.DONE
+
+
+def _detected_builds(intent: Intent) -> Iterator[tuple[str, Detected]]:
+    """The builds that the spec leaves to the sources."""
+    for extension in intent.extensions:
+        if extension.build is not None and not extension.build.steps:
+            from algaenv.drivers.build.detection.detect import detect_build
+
+            yield extension.name, detect_build(extension, extension.build)
 
 
 def _warn(invocation: Invocation, warnings: Iterable[Problem]) -> None:

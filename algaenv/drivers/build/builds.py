@@ -58,12 +58,14 @@ def build(
     `logs/build-<extension>.log` in the state directory; of a lot both get a part, and the author's
     files go by their own paths in either. Raises ResolveError (`build-failed`,
     `build-program-missing`, `build-timeout`, `build-cancelled`, `build-workspace`,
-    `build-unreadable`) and what the state directory raises. Nothing of a command is left running,
-    however it ends.
+    `build-unreadable`, `build-undetected`) and what the state directory raises. Nothing of a
+    command is left running, however it ends.
     """
     if intent.build is None:
         return Built(Path(intent.source))
     job = make_job(intent, intent.build, environment, environ)
+    if job.detected:
+        on_progress(f"detected: {', '.join(job.detected)}")
     with private_files.translate_os_errors(job.build_directory):
         job.build_directory.mkdir(mode=private_files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
     with environment_lock.exclusive_file_lock(
@@ -123,6 +125,6 @@ def _warnings(job: BuildJob, results: Mapping[str, Sequence[StepResult]]) -> lis
             f"correct it: it is relative to {job.workspace}",
             step.where or job.intent.where,
         )
-        for step in job.steps
+        for step in (() if job.detected else job.steps)
         for text in (results[step.name][0].unmatched if results.get(step.name) else ())
     ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +22,7 @@ from algaenv.bundle.digest import Digest
 from algaenv.bundle.manifest.json_text import MAX_BYTES
 from algaenv.bundle.manifest.model import Manifest, ManifestError, parse
 from algaenv.bundle.source_tree import INDEX, MANIFEST, SourceError, SourceTree, fingerprint, gather
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, replace
 from algaenv.drivers.build.file_tree import (
     UNRELIABLE_STAMP,
     Stamp,
@@ -39,6 +39,8 @@ from algaenv.reconcile.protocols import OnProgress
 KEPT_BUNDLES: Final = 4
 """Bundles of an extension that stay in the cache, the newest first."""
 _MAX_ATTEMPTS = 3
+_MISSING_RESULTS: Final = frozenset({"source-wasm-missing", "source-ui-index", "source-empty"})
+"""Problems of a source that has not been built."""
 
 
 class CachingBundleBuilder:
@@ -104,7 +106,7 @@ class CachingBundleBuilder:
             errors = (it for it in error.diagnostics if it.severity == "error")
             warnings = (it for it in error.diagnostics if it.severity == "warning")
             raise ResolveError(
-                *map(place.problem, errors),
+                *_with_build_hint(intent, map(place.problem, errors)),
                 warnings=(*build_warnings, *map(place.problem, warnings)),
             ) from None
         bundles = [bundle, *(it for it in known.bundles if it.digest != bundle.digest)]
@@ -230,6 +232,20 @@ def _find_or_pack(
             intent.where,
         )
     )
+
+
+def _with_build_hint(intent: ExtensionIntent, problems: Iterable[Problem]) -> Iterable[Problem]:
+    """The problems; what is missing from a source that only has to be built gets a hint."""
+    hint: str | None = None
+    for problem in problems:
+        if intent.build is None and problem.code in _MISSING_RESULTS:
+            if hint is None:
+                from algaenv.drivers.build.detection.detect import build_hint
+
+                hint = build_hint(intent)
+            yield replace(problem, hint=hint or problem.hint)
+        else:
+            yield problem
 
 
 def _page_sha256(tree: SourceTree) -> str | None:

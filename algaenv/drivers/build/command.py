@@ -33,7 +33,7 @@ MARK: Final = "ALGAENV_BUILD"
 
 _CHUNK = 64 * 1024
 _NOT_FOUND = 127
-"""With which a shell ends that does not find the program."""
+"""With which a shell, or another program that runs one, ends when it is not there."""
 _PAUSE = 0.05
 _GRACE = 2.0
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
@@ -60,7 +60,8 @@ class Command:
     @property
     def shown(self) -> str:
         """The command, for people."""
-        return self.step.command[0] if self.step.shell else " ".join(self.step.command)
+        words = self.step.command
+        return words[0] if self.step.shell else " ".join(words)
 
 
 def open_log(job: BuildJob) -> IO[bytes]:
@@ -108,6 +109,7 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
             env={
                 **job.environ,
                 **step.environment,
+                **_path(job, step),
                 "ALGAENV": "1",
                 MARK: str(job.build_directory),
             },
@@ -118,6 +120,13 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
         )
     except OSError as error:
         raise _program_missing(job, f"{argv[0]}: {error.strerror}", ()) from error
+
+
+def _path(job: BuildJob, step: BuildStep) -> dict[str, str]:
+    """The variable PATH, where programs of the workspace go before those of the machine."""
+    path = {**job.environ, **step.environment}.get("PATH", os.defpath)
+    directories = [str(job.tree / it) for it in job.programs]
+    return {"PATH": os.pathsep.join([*directories, path])} if directories else {}
 
 
 def _wait_for_end(
@@ -168,7 +177,7 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 def _raise_on_failure(command: Command, code: int, tail: Sequence[str]) -> None:
     job = command.job
-    if code == _NOT_FOUND and command.step.shell:
+    if code == _NOT_FOUND:
         raise _program_missing(job, f"`{command.shown}` ended with exit code {code}", tail)
     if code:
         how = f"exit code {code}" if code > 0 else signal.Signals(-code).name

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from algaenv.bundle.source_tree import is_bundle_path
 from algaenv.bundle.value import dataclass
+from algaenv.drivers.build.detection.detect import detect
 from algaenv.drivers.build.file_tree import DEPENDENCIES, EXCLUDED_NAMES, is_in_cache
 from algaenv.drivers.build.patterns import Glob, globs, is_never_counted, is_temporary, matches_any
-from algaenv.model.intent import BuildIntent, BuildStep, ExtensionIntent
+from algaenv.model.intent import BuildStep, ExtensionIntent
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,11 @@ def watched_paths(intent: ExtensionIntent) -> Watched:
     if intent.build is None:
         return Watched((Path(source),), _Filter(source, source, ()).counts)
     workspace = os.path.realpath(intent.build.workspace)
-    steps = _steps(intent.build)
+    steps = intent.build.steps
+    if not steps:
+        found = detect(Path(workspace), os.path.relpath(source, workspace), intent.build)
+        steps = found.steps if found is not None else ()
     return Watched((Path(workspace),), _Filter(workspace, source, steps).counts)
-
-
-def _steps(build: BuildIntent) -> tuple[BuildStep, ...]:
-    return build.steps
 
 
 class _Filter:

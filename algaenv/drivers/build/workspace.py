@@ -13,8 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from algaenv.bundle.value import dataclass, field
+from algaenv.bundle.value import dataclass, field, replace
 from algaenv.drivers.build import file_tree
+from algaenv.drivers.build.detection.detect import detect_build
 from algaenv.drivers.build.file_tree import Stamp
 from algaenv.drivers.build.patterns import Glob, globs, is_temporary, matches_any
 from algaenv.drivers.state import private_files, state_dir
@@ -35,6 +36,10 @@ class BuildJob:
     below: str
     """The extension's source, relative to the workspace."""
     environ: Mapping[str, str] = field(repr=False)
+    detected: tuple[str, ...] = ()
+    """The tools that were found in the source, for people; empty where the spec has the steps."""
+    programs: tuple[str, ...] = ()
+    """Directories, relative to the workspace, whose programs are found by their names."""
 
     @property
     def tree(self) -> Path:
@@ -67,7 +72,10 @@ def make_job(
     environment: Environment,
     environ: Mapping[str, str],
 ) -> BuildJob:
-    """The build of an extension. Raises ResolveError (`build-workspace`)."""
+    """The build of an extension, its steps found in the source where the spec names none.
+
+    Raises ResolveError (`build-workspace`, `build-undetected`).
+    """
     workspace = os.path.realpath(build.workspace)
     below = os.path.relpath(os.path.realpath(intent.source), workspace)
     base = Path(os.path.realpath(state_dir.open_state_dir(environment)))
@@ -86,7 +94,10 @@ def make_job(
             f"its source is not inside its workspace {workspace}",
             "name a workspace that holds the source, or leave it out",
         )
-    return job
+    if job.steps:
+        return job
+    found = detect_build(intent, build)
+    return replace(job, steps=found.steps, detected=found.tools, programs=found.programs)
 
 
 def state_while_mirroring(known: WorkspaceState, seen: WorkspaceState) -> WorkspaceState:

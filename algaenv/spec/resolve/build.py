@@ -11,6 +11,8 @@ from algaenv.spec.resolve.checks import warn_unbraced_variable
 
 ONLY_STEP = "build"
 """The name of the step of a build of one command."""
+AUTO = "auto"
+"""In the place of a command: the files of the source say how it is built."""
 
 
 def resolve_build(
@@ -51,6 +53,16 @@ class _StepResolver:
         self._diagnostics = diagnostics
 
     def steps(self) -> tuple[BuildStep, ...]:
+        if isinstance(self._spec, BuildSpec) and self._spec.command == AUTO:
+            for key in ("inputs", "outputs", "ignore"):
+                if key in self._spec.model_fields_set:
+                    self._diagnostics.add_error(
+                        "spec-build-auto",
+                        f"use {key} with a build that is found in the source",
+                        "delete it, or write the command instead of `auto`",
+                        self._source_map.key((*self._path, key)),
+                    )
+            return ()
         if isinstance(self._spec, BuildSpec):
             return (self._step(ONLY_STEP, self._spec, self._path),)
         names: set[str] = set()

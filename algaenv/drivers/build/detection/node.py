@@ -1,0 +1,281 @@
+"""Projects of Node.js: their packages are installed once per lock file, then their scripts run.
+
+A script such as `npm run bundle && npm run component` is taken apart, and each command of a known
+tool becomes a step with its inputs and outputs. So an edit that leaves the bundled script as it was
+does not run the componentizer.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from algaenv.bundle.source_tree import WASM
+from algaenv.bundle.value import dataclass
+from algaenv.drivers.build.detection.project import Detected, Project, bundle_globs, world_of
+from algaenv.drivers.build.detection.scripts import ScriptCommand, commands_of, option
+from algaenv.drivers.build.file_tree import DEPENDENCIES
+from algaenv.drivers.build.node_packages import ALGA_WIT, tools_digest
+from algaenv.model.intent import BuildStep
+
+NODE_PACKAGES: Final = (sys.executable, "-P", "-m", "algaenv.drivers.build.node_packages")
+"""The program that installs packages once for every build with the same lock file."""
+_LOCKS: Final[Mapping[str, str]] = {
+    "package-lock.json": "npm",
+    "npm-shrinkwrap.json": "npm",
+    "pnpm-lock.yaml": "pnpm",
+    "yarn.lock": "yarn",
+}
+_INSTALL: Final[Mapping[str, str]] = {
+    "npm": "npm ci --no-audit --no-fund --prefer-offline",
+    "pnpm": "pnpm install --frozen-lockfile --prefer-offline",
+    "yarn": "yarn install --frozen-lockfile --prefer-offline",
+}
+_INSTALL_SCRIPTS: Final = frozenset(
+    {"preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare"}
+)
+_SCRIPTS: Final = (
+    "build",
+    *("build:component", "build:handler", "build:wasm", "build:ui", "build:iframe"),
+)
+_TYPESCRIPT: Final = ("**/*.ts", "**/*.tsx", "**/*.mts", "**/*.cts", "**/*.json")
+_NOT_IMPORTED: Final = ("html", "css", "svg", "png", "jpg", "ico", "woff2", "md", "txt")
+"""Suffixes of files of a page that no script imports."""
+_COMPONENTIZERS: Final = frozenset({"jco", "componentize-js"})
+_ENTRIES: Final = tuple(
+    f"{directory}/{name}.{suffix}"
+    for directory in ("src", "src/component")
+    for name in ("index", "handler")
+    for suffix in ("ts", "js", "mts", "mjs")
+)
+_MADE_BY_CLI: Final = "alga"
+"""The command of Alga's CLI, whose `build` runs tools that its templates do not bring."""
+SCRIPT: Final = "dist/js/handler.js"
+
+
+def node(project: Project) -> Detected | None:
+    """The steps of a project with a package.json; None when nothing in it builds anything."""
+    package = project.json("package.json")
+    scripts = package.get("scripts")
+    commands = list(_commands(scripts if isinstance(scripts, dict) else {}))
+    entry = _entry(project)
+    own = any(it.program in _COMPONENTIZERS for it in commands)
+    built_in = entry is not None and not own and _has_handler(project)
+    if built_in:
+        commands = [it for it in commands if it.program not in (_MADE_BY_CLI, "tsc")]
+    if not commands and not built_in:
+        return None
+    steps, tools = _install(project, package)
+    names = _Names(step.name for step in steps)
+    for command in commands:
+        steps.append(_step(project, command, names.unique(command)))
+        tools.append(command.program or command.script)
+    if built_in and entry is not None:
+        steps += _built_in(project, entry)
+        tools += ["esbuild and jco of algaenv"]
+    elif (made := project.from_source(WASM)) != WASM and own:
+        steps.append(_copy(project, made))
+    programs = project.paths((f"{DEPENDENCIES}/.bin",))
+    if project.below != ".":
+        programs = (*programs, f"{DEPENDENCIES}/.bin")
+    return Detected(tuple(steps), tuple(dict.fromkeys(tools)), programs)
+
+
+def script_handler(project: Project) -> Detected | None:
+    """A handler in JavaScript or TypeScript without any package.json."""
+    entry = _entry(project)
+    if entry is None or not _has_handler(project):
+        return None
+    return Detected(tuple(_built_in(project, entry)), ("esbuild and jco of algaenv",))
+
+
+def _commands(scripts: Mapping[str, Any]) -> Iterator[ScriptCommand]:
+    texts = {name: text for name, text in scripts.items() if isinstance(text, str)}
+    run: set[str] = set()
+    for name in _SCRIPTS:
+        if name in texts and name not in run:
+            for command in commands_of(texts, name):
+                run.add(command.script)
+                if command.program == _MADE_BY_CLI and command.script == name:
+                    # What comes before and after it relies on its files.
+                    yield command
+                    break
+                yield command
+
+
+def _install(project: Project, package: dict[str, Any]) -> tuple[list[BuildStep], list[str]]:
+    directories = [project.below]
+    if project.below != ".":
+        directories.append(".")
+    for below in directories:
+        there = Project(project.workspace, below, project.source, project.build)
+        for lock, manager in _LOCKS.items():
+            if there.has(lock):
+                return [_locked_install(project, there, lock, manager)], [manager]
+    needed = any(package.get(it) for it in ("dependencies", "devDependencies"))
+    if not needed or (project.directory / DEPENDENCIES).is_dir():
+        return [], []
+    # Its own packages are linked where they are installed; else they are looked up anew.
+    install = project.step(
+        "install",
+        _within(project, "npm install --no-audit --no-fund --prefer-offline"),
+        inputs=project.paths(("package.json",)),
+        outputs=project.paths((DEPENDENCIES,)),
+    )
+    return [install], ["npm"]
+
+
+def _locked_install(project: Project, there: Project, lock: str, manager: str) -> BuildStep:
+    directory = project.from_source(".") if there.below == project.below else there.from_source(".")
+    command: str | tuple[str, ...]
+    if manager == "npm" and _is_self_contained(there, lock):
+        command = (*NODE_PACKAGES, "install", directory)
+    else:
+        command = (
+            f"cd {directory} && {_INSTALL[manager]}" if directory != "." else _INSTALL[manager]
+        )
+    inputs = [it for it in (lock, ".npmrc", "package.json", "pnpm-workspace.yaml") if there.has(it)]
+    return project.step(
+        "install", command, inputs=there.paths(inputs), outputs=there.paths((DEPENDENCIES,))
+    )
+
+
+def _is_self_contained(there: Project, lock: str) -> bool:
+    """Whether a lock file of npm names only packages of registries, none of this workspace, and
+    installing them runs no script of the project's own."""
+    scripts = there.json("package.json").get("scripts")
+    packages = there.json(lock).get("packages")
+    if not isinstance(packages, dict) or (
+        isinstance(scripts, dict) and not _INSTALL_SCRIPTS.isdisjoint(scripts)
+    ):
+        return False
+    return all(
+        path == "" or (path.startswith(f"{DEPENDENCIES}/") and not _is_local(about))
+        for path, about in packages.items()
+    )
+
+
+def _is_local(about: object) -> bool:
+    if not isinstance(about, dict):
+        return True
+    return bool(about.get("link")) or str(about.get("resolved", "")).startswith("file:")
+
+
+def _step(project: Project, command: ScriptCommand, name: str) -> BuildStep:
+    files = _files(command)
+    inputs = project.paths(files.inputs)
+    outputs = project.paths(files.outputs)
+    if len(inputs) < len(files.inputs) or len(outputs) < len(files.outputs):
+        inputs, outputs = (), ()  # It reads or writes outside of the workspace.
+    if inputs:
+        configured = (it for it in ("package.json", *_LOCKS) if project.has(it))
+        inputs = (*inputs, *project.paths(configured))
+    ignore: Sequence[str] = ()
+    if command.program in _COMPONENTIZERS and not inputs:
+        ignore = bundle_globs(project)
+    elif command.program == "esbuild" and "--loader" not in command.text:
+        ignore = [project.in_source(f"ui/**/*.{it}") for it in _NOT_IMPORTED]
+    return project.step(
+        name, _within(project, command.text), inputs=inputs, outputs=outputs, ignore=ignore
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+
+
+def _files(command: ScriptCommand) -> _Files:
+    """The inputs and outputs of a command of a known tool, relative to the project."""
+    words = command.words
+    made: str | None
+    match command.program, words[1:2]:
+        case "jco", ("componentize",):
+            script = next((it for it in words[2:] if it.endswith((".js", ".mjs"))), None)
+            made = option(words, "-o", "--out")
+            wit = option(words, "-w", "--wit") or "wit"
+            return _Files((script, wit), (made,)) if script and made else _Files()
+        case "jco", ("types" | "guest-types",):
+            made = option(words, "-o", "--out-dir")
+            read = words[2] if len(words) > 2 and not words[2].startswith("-") else "wit"
+            return _Files((read,), (made,)) if made else _Files()
+        case "esbuild", _:
+            made = option(words, "--outfile", "--outdir")
+            return _Files((), (made,)) if made else _Files()
+        case "tsc", _:
+            return _Files(_TYPESCRIPT)
+        case "vite", _:
+            made = option(words, "--outDir")
+            return _Files((), (made,)) if made else _Files()
+    return _Files()
+
+
+def _entry(project: Project) -> str | None:
+    return next((it for it in _ENTRIES if "handler" in project.text(it)), None)
+
+
+def _has_handler(project: Project) -> bool:
+    """Whether the manifest declares what a handler answers, or the project has WIT."""
+    source = Project(project.workspace, project.source, project.source, project.build)
+    manifest = source.json("manifest.json")
+    api = manifest.get("api")
+    declared = isinstance(api, dict) and bool(api.get("endpoints"))
+    return declared or (project.directory / "wit").is_dir()
+
+
+def _built_in(project: Project, entry: str) -> Iterator[BuildStep]:
+    script = project.in_source(SCRIPT)
+    versions = {"ALGAENV_NODE_TOOLS": tools_digest()}
+    shape = ("--bundle", "--format=esm", "--platform=neutral", "--main-fields=module,main")
+    bundle = (project.from_source(entry), *shape, "--external:alga:*", f"--outfile={SCRIPT}")
+    yield project.step(
+        "esbuild",
+        (*NODE_PACKAGES, "run", "esbuild", *bundle, "--log-level=warning"),
+        outputs=(script,),
+        ignore=bundle_globs(project),
+        environment=versions,
+    )
+    has_wit = (project.directory / "wit").is_dir()
+    wit = project.from_source("wit") if has_wit else ALGA_WIT
+    options = ("--wit", wit, "--world-name", world_of(project), "--disable", "all")
+    yield project.step(
+        "jco",
+        (*NODE_PACKAGES, "run", "jco", "componentize", SCRIPT, *options, "-o", WASM),
+        inputs=(script, *(project.paths(("wit",)) if has_wit else ())),
+        outputs=(project.in_source(WASM),),
+        environment=versions,
+    )
+
+
+def _copy(project: Project, made: str) -> BuildStep:
+    path = project.path(WASM)
+    command = f"mkdir -p dist && cp {made} {WASM}"
+    return project.step(
+        "copy", command, inputs=(path,) if path else (), outputs=(project.in_source(WASM),)
+    )
+
+
+def _within(project: Project, text: str) -> str:
+    directory = project.from_source(".")
+    return text if directory == "." else f"cd {directory} && {text}"
+
+
+class _Names:
+    """Names of steps, each given once."""
+
+    def __init__(self, taken: Iterator[str]) -> None:
+        self._taken = set(taken)
+
+    def unique(self, command: ScriptCommand) -> str:
+        """The script's name, or with its program where the script has several commands."""
+        for name in (command.script, f"{command.script}-{command.program or 'more'}"):
+            if name not in self._taken:
+                break
+        number = 2
+        base = name
+        while name in self._taken:
+            name, number = f"{base}-{number}", number + 1
+        self._taken.add(name)
+        return name

@@ -1,0 +1,317 @@
+"""What `build: auto` finds in a source."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from algaenv.drivers.build.detection.detect import build_hint, detect, detect_build
+from algaenv.drivers.build.detection.project import Detected
+from algaenv.drivers.build.detection.scripts import commands_of
+from algaenv.drivers.build.watched import watched_paths
+from algaenv.model.intent import BuildIntent, BuildStep, ExtensionIntent
+from algaenv.model.problem import ResolveError, Where
+
+WHERE = Where("algaenv.yaml", 7, 13)
+LOCK = {"lockfileVersion": 3, "packages": {"": {}, "node_modules/jco": {"version": "1.0.0"}}}
+MANIFEST = {"api": {"endpoints": [{"method": "GET", "path": "/", "handler": "x"}]}}
+JCO = "jco componentize dist/js/handler.js --wit wit --world-name runner -o dist/main.wasm"
+ESBUILD = "esbuild src/handler.ts --bundle --outfile=dist/js/handler.js"
+
+
+def write(root: Path, files: Mapping[str, Any]) -> None:
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def found(root: Path, source: str = ".") -> Detected:
+    detected = detect(root, source, BuildIntent((), str(root), {"MODE": "dev"}, 60.0))
+    assert detected is not None
+    for step in detected.steps:
+        assert step.environment["MODE"] == "dev"
+        assert step.timeout == 60
+    return detected
+
+
+def texts(detected: Detected) -> list[str]:
+    return [" ".join(it.command) for it in detected.steps]
+
+
+def named(detected: Detected, name: str) -> BuildStep:
+    (step,) = [it for it in detected.steps if it.name == name]
+    return step
+
+
+def test_a_project_of_npm_with_a_handler_and_a_page(tmp_path: Path) -> None:
+    scripts = {
+        "types": "jco guest-types wit --world-name runner --out-dir generated",
+        "check": "npm run types && tsc",
+        "prebundle": "node prepare.mjs",
+        "bundle": ESBUILD,
+        "component": JCO,
+        "build": "npm run check && npm run bundle && npm run component",
+        "build:ui": "vite build",
+        "test": "vitest",
+    }
+    write(tmp_path, {"package.json": {"scripts": scripts}, "package-lock.json": LOCK})
+    detected = found(tmp_path)
+    assert detected.tools == ("npm", "jco", "tsc", "node", "esbuild", "vite")
+    assert [it.name for it in detected.steps] == [
+        *("install", "types", "check", "prebundle", "bundle", "component", "build:ui"),
+    ]
+    assert texts(detected)[0].endswith("node_packages install .")
+    assert texts(detected)[1:] == [
+        *(scripts["types"], "tsc", "node prepare.mjs", ESBUILD, JCO, "vite build"),
+    ]
+    install, component = detected.steps[0], named(detected, "component")
+    assert (install.inputs, install.outputs) == (
+        ("package-lock.json", "package.json"),
+        ("node_modules",),
+    )
+    assert component.inputs == ("dist/js/handler.js", "wit", "package.json", "package-lock.json")
+    assert component.outputs == ("dist/main.wasm",)
+    assert named(detected, "bundle").outputs == ("dist/js/handler.js",)
+    assert named(detected, "types").outputs == ("generated",)
+    assert detected.programs == ("node_modules/.bin",)
+
+
+@pytest.mark.parametrize(
+    ("lock", "command"),
+    [
+        ("pnpm-lock.yaml", "pnpm install --frozen-lockfile --prefer-offline"),
+        ("yarn.lock", "yarn install --frozen-lockfile --prefer-offline"),
+    ],
+)
+def test_other_package_managers(tmp_path: Path, lock: str, command: str) -> None:
+    write(tmp_path, {"package.json": {"scripts": {"build": "vite build"}}, lock: "x"})
+    detected = found(tmp_path)
+    assert texts(detected) == [command, "vite build"]
+    assert detected.tools[0] == lock.partition(".")[0].removesuffix("-lock")
+
+
+def test_packages_of_the_workspace_are_installed_in_it(tmp_path: Path) -> None:
+    lock = {"packages": {"": {}, "packages/shared": {}, "node_modules/s": {"link": True}}}
+    write(
+        tmp_path,
+        {
+            "package.json": {"workspaces": ["packages/*"]},
+            "package-lock.json": lock,
+            "packages/hello/package.json": {"scripts": {"build": "vite build --outDir dist/ui"}},
+        },
+    )
+    detected = found(tmp_path, "packages/hello")
+    assert texts(detected)[0] == "cd ../.. && npm ci --no-audit --no-fund --prefer-offline"
+    assert detected.steps[0].outputs == ("node_modules",)
+    assert detected.steps[1].outputs == ("packages/hello/dist/ui",)
+    assert detected.programs == ("packages/hello/node_modules/.bin", "node_modules/.bin")
+
+
+@pytest.mark.parametrize("own", ["prepare", "postinstall"])
+def test_scripts_of_an_installation_run_in_the_project(tmp_path: Path, own: str) -> None:
+    scripts = {"build": "vite build", own: "node x.mjs"}
+    write(tmp_path, {"package.json": {"scripts": scripts}, "package-lock.json": LOCK})
+    assert texts(found(tmp_path))[0] == "npm ci --no-audit --no-fund --prefer-offline"
+
+
+def test_without_a_lock_file_the_authors_packages_are_used(tmp_path: Path) -> None:
+    package = {"scripts": {"build": "vite build"}, "devDependencies": {"vite": "5"}}
+    write(tmp_path, {"package.json": package})
+    assert texts(found(tmp_path))[0] == "npm install --no-audit --no-fund --prefer-offline"
+    (tmp_path / "node_modules").mkdir()
+    assert texts(found(tmp_path)) == ["vite build"]
+
+
+def test_the_cli_of_alga_is_replaced_by_what_algaenv_brings(tmp_path: Path) -> None:
+    scripts = {
+        "build": "alga build",
+        "postbuild": "node ./scripts/postbuild.mjs",
+        "pack": "alga pack",
+    }
+    write(
+        tmp_path,
+        {
+            "package.json": {"scripts": scripts},
+            "src/handler.ts": "export async function handler() {}",
+            "src/index.ts": "export { handler } from './handler.js';",
+            "wit/runner.wit": "package a:b;\nworld extension {\n}\n",
+        },
+    )
+    detected = found(tmp_path)
+    assert detected.tools == ("esbuild and jco of algaenv",)
+    script, component = detected.steps
+    assert "run esbuild src/index.ts --bundle" in texts(detected)[0]
+    assert (
+        "run jco componentize dist/js/handler.js --wit wit --world-name extension"
+        in texts(detected)[1]
+    )
+    assert script.outputs == ("dist/js/handler.js",)
+    assert component.inputs == ("dist/js/handler.js", "wit")
+    assert component.outputs == ("dist/main.wasm",)
+
+
+def test_a_handler_without_a_package_and_without_wit(tmp_path: Path) -> None:
+    write(tmp_path, {"src/handler.js": "export function handler() {}", "manifest.json": MANIFEST})
+    assert "--wit @alga --world-name runner" in texts(found(tmp_path))[1]
+
+
+def test_a_page_of_vite_beside_a_handler_without_a_componentizer(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "package.json": {"scripts": {"build": "tsc && vite build"}},
+            "src/handler.ts": "export function handler() {}",
+            "manifest.json": MANIFEST,
+        },
+    )
+    detected = found(tmp_path)
+    assert [it.name for it in detected.steps] == ["build", "esbuild", "jco"]
+    assert detected.tools == ("vite", "esbuild and jco of algaenv")
+
+
+def test_a_page_alone_needs_no_handler(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "package.json": {"scripts": {"build": "tsc && vite build"}},
+            "src/index.ts": "const handler = () => 0;",
+            "manifest.json": {"ui": {}},
+        },
+    )
+    assert [it.name for it in found(tmp_path).steps] == ["build", "build-vite"]
+
+
+def test_a_handler_in_a_directory_of_its_own(tmp_path: Path) -> None:
+    scripts = {"build": f"{ESBUILD} && {JCO}"}
+    write(tmp_path, {"manifest.json": MANIFEST, "component/package.json": {"scripts": scripts}})
+    detected = found(tmp_path)
+    assert texts(detected) == [
+        f"cd component && {ESBUILD}",
+        f"cd component && {JCO}",
+        "mkdir -p dist && cp component/dist/main.wasm dist/main.wasm",
+    ]
+    assert detected.steps[2].inputs == ("component/dist/main.wasm",)
+    assert detected.steps[2].outputs == ("dist/main.wasm",)
+
+
+def test_rust(tmp_path: Path) -> None:
+    crate = '[package]\nname = "my-handler"\n[lib]\ncrate-type = ["cdylib"]\n'
+    write(tmp_path, {"hello/Cargo.toml": crate, "hello/Cargo.lock": "", "hello/src/lib.rs": ""})
+    detected = found(tmp_path, "hello")
+    assert detected.tools == ("cargo",)
+    assert texts(detected) == [
+        "cargo build --release --target-dir target --manifest-path Cargo.toml --locked"
+        " --target wasm32-wasip2 && mkdir -p dist"
+        " && cp target/wasm32-wasip2/release/my_handler.wasm dist/main.wasm"
+    ]
+    assert detected.steps[0].outputs == ("hello/dist/main.wasm",)
+    assert "hello/ui" in detected.steps[0].ignore
+    write(tmp_path, {"hello/Cargo.toml": f'{crate}[package.metadata.component]\npackage = "a:b"\n'})
+    detected = found(tmp_path, "hello")
+    assert detected.tools == ("cargo-component",)
+    assert texts(detected)[0].startswith("cargo component build")
+    assert "wasm32-wasip1/release/my_handler.wasm" in texts(detected)[0]
+
+
+def test_python(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {"app.py": "", "requirements.txt": "componentize-py==0.17", "wit/a.wit": "world w {}"},
+    )
+    detected = found(tmp_path)
+    assert texts(detected) == [
+        "mkdir -p dist && componentize-py -d wit -w w componentize -p . app -o dist/main.wasm"
+    ]
+    assert detected.steps[0].inputs == ("**/*.py", "wit", "requirements.txt")
+
+
+def test_go(tmp_path: Path) -> None:
+    write(tmp_path, {"go.mod": "module x", "main.go": "package main\n", "wit/a.wit": ""})
+    assert texts(found(tmp_path)) == [
+        "mkdir -p dist && tinygo build -target=wasip2 -o dist/main.wasm --wit-package wit"
+        " --wit-world runner ./."
+    ]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"package.json": {"scripts": {"test": "vitest"}}},
+        {"package.json": "{"},
+        {"package.json": "[]"},
+        {"package.json": {"scripts": ["build"]}},
+        {"Cargo.toml": "["},
+        {"Cargo.toml": "[workspace]"},
+        {"app.py": ""},
+        {"go.mod": "module x", "lib.go": "package lib\n"},
+        {"src/index.ts": "createRoot()", "manifest.json": MANIFEST},
+    ],
+)
+def test_nothing_that_tells_how_it_is_built(tmp_path: Path, files: Mapping[str, Any]) -> None:
+    write(tmp_path, files)
+    build = BuildIntent((), str(tmp_path), {}, 60.0)
+    intent = ExtensionIntent("hello", str(tmp_path), build, {}, {}, None, True, None, WHERE)
+    with pytest.raises(ResolveError) as caught:
+        detect_build(intent, build)
+    problem = caught.value.problem
+    assert problem.code == "build-undetected"
+    assert problem.where == WHERE
+    assert any("Cargo.toml" in it for it in problem.detail)
+    assert build_hint(intent) == ""
+    assert not watched_paths(intent).counts(tmp_path / "src/a.ts")
+
+
+def test_what_is_found_is_watched(tmp_path: Path) -> None:
+    scripts = {"build": f"{ESBUILD} && {JCO}"}
+    write(tmp_path, {"package.json": {"scripts": scripts}, "package-lock.json": LOCK})
+    build = BuildIntent((), str(tmp_path), {}, 60.0)
+    counts = watched_paths(
+        ExtensionIntent("hello", str(tmp_path), build, {}, {}, None, True, None, WHERE)
+    ).counts
+    assert all(counts(tmp_path / it) for it in ("src/a.ts", "package.json", "ui/index.html"))
+    made = ("dist/main.wasm", "dist/js/handler.js", "node_modules/x.js")
+    assert not any(counts(tmp_path / it) for it in made)
+
+
+@pytest.mark.parametrize(
+    ("text", "commands"),
+    [
+        ("a && b", ["a", "b"]),
+        ("a; b", ["a; b"]),
+        ("a | b", ["a | b"]),
+        ("a & b", ["a & b"]),
+        ("cd x && a", ["cd x && a"]),
+        ("echo 'a && b' && c", ["echo 'a && b' && c"]),
+        ("a 'b", ["a 'b"]),
+        ("npm run other", ["x", "y"]),
+        ("npm run other -- --flag", ["npm run other -- --flag"]),
+        ("yarn other && pnpm run -s other", ["x", "y", "x", "y"]),
+        ("npm run main", ["npm run main"]),
+        ("npm run gone", ["npm run gone"]),
+    ],
+)
+def test_scripts_are_taken_apart(text: str, commands: list[str]) -> None:
+    scripts = {"main": text, "other": "x && y"}
+    assert [it.text for it in commands_of(scripts, "main")] == commands
+
+
+@pytest.mark.parametrize(
+    ("text", "program"),
+    [
+        ("jco types", "jco"),
+        ("npx --yes jco types", "jco"),
+        ("NODE_ENV=production cross-env A=1 vite build", "vite"),
+        ("./node_modules/.bin/esbuild x", "esbuild"),
+        ("a | jco", ""),
+        ("A=1", ""),
+    ],
+)
+def test_the_program_of_a_command(text: str, program: str) -> None:
+    (command,) = commands_of({"main": text}, "main")
+    assert command.program == program

@@ -1,0 +1,203 @@
+"""Builds that are found in a source, with the real tools: npm, esbuild, jco and Cargo."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from algaenv.drivers.build.builds import build
+from algaenv.drivers.build.node_packages import installed, link
+from algaenv.drivers.state import state_dir
+from algaenv.model.intent import BuildIntent, ExtensionIntent
+from algaenv.model.problem import ResolveError, Where
+from tests.guests import tools
+from tests.guests.recipes import SAMPLES
+
+WHERE = Where("algaenv.yaml", 7, 13)
+COMPONENT = b"\0asm\x0d\0\x01\0"
+HANDLER = """\
+import { getContext } from "alga:extension/context";
+export function handler(request) {
+  const body = new TextEncoder().encode(getContext().tenantId + request.http.url);
+  return { status: 200, headers: [], body };
+}
+"""
+
+
+@dataclass
+class FoundBuild:
+    """A source whose files say how it is built."""
+
+    source: Path
+    cache: Path
+    path: str = os.environ["PATH"]
+    messages: list[str] = field(default_factory=list)
+
+    def build(self) -> Path:
+        self.messages.clear()
+        intent = ExtensionIntent(
+            "hello",
+            str(self.source),
+            BuildIntent((), str(self.source), {}, 600.0),
+            {},
+            {},
+            None,
+            True,
+            None,
+            WHERE,
+        )
+        environment = state_dir.identify(self.source.parent / "algaenv.yaml", "demo")
+        environ = {**os.environ, "XDG_CACHE_HOME": str(self.cache), "PATH": self.path}
+        return build(intent, environment, self.messages.append, environ=environ).place
+
+    def ran(self) -> list[str]:
+        """The tools that the last build ran."""
+        commands = [it.removeprefix("$ ") for it in self.messages if it.startswith("$ ")]
+        return [it.partition("node_packages ")[2] or it for it in commands]
+
+    def has_run(self, tool: str) -> bool:
+        return any(it.startswith((tool, f"run {tool}")) for it in self.ran())
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    tools.node()
+    made = tmp_path_factory.mktemp("cache")
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.mark.timeout(600)
+def test_an_edit_of_the_page_runs_no_componentizer(tmp_path: Path, cache: Path) -> None:
+    source = tmp_path / "notes"
+    shutil.copytree(
+        SAMPLES / "notes", source, ignore=shutil.ignore_patterns("node_modules", "dist", ".algaenv")
+    )
+    found = FoundBuild(source, cache)
+    place = found.build()
+    assert found.messages[0] == "detected: npm, jco, tsc, esbuild"
+    assert [it.split()[0] for it in found.ran()] == ["install", "jco", "tsc", "esbuild", "jco"]
+    component = (place / "dist/main.wasm").read_bytes()
+    assert component.startswith(COMPONENT)
+    (source / "ui/index.html").write_text("<!doctype html><title>Edited</title>")
+    found.build()
+    assert found.ran() == []
+    assert (place / "ui/index.html").read_text().endswith("Edited</title>")
+    answer = source / "src/answer.ts"
+    answer.write_text(f"// A comment is no code.\n{answer.read_text()}")
+    found.build()
+    assert found.has_run("esbuild")
+    assert not found.has_run("jco")
+    assert (place / "dist/main.wasm").read_bytes() == component
+    # What an install made is shared; what the build adds to it is its own.
+    (package,) = cache.glob("algaenv/node/*/node_modules/esbuild/package.json")
+    assert (place / "node_modules/esbuild/package.json").samefile(package)
+    assert not (source / "node_modules").exists()
+
+
+@pytest.mark.timeout(600)
+def test_a_handler_that_brings_no_tools(tmp_path: Path, cache: Path) -> None:
+    source = tmp_path / "hello"
+    (source / "src").mkdir(parents=True)
+    (source / "manifest.json").write_text('{"api": {"endpoints": [{"method": "GET"}]}}')
+    (source / "src/handler.js").write_text(HANDLER)
+    found = FoundBuild(source, cache)
+    place = found.build()
+    assert [it.split()[:2] for it in found.ran()] == [["run", "esbuild"], ["run", "jco"]]
+    assert (place / "dist/main.wasm").read_bytes().startswith(COMPONENT)
+    found.build()
+    assert found.ran() == []
+
+
+@pytest.mark.timeout(600)
+def test_a_crate(tmp_path: Path) -> None:
+    tools.cargo()
+    source = tmp_path / "hello"
+    (source / "src").mkdir(parents=True)
+    (source / "Cargo.toml").write_text(
+        '[package]\nname = "my-handler"\nedition = "2021"\n[lib]\ncrate-type = ["cdylib"]\n'
+    )
+    (source / "src/lib.rs").write_text("#[no_mangle] pub extern fn answer() -> i32 { 42 }\n")
+    found = FoundBuild(source, tmp_path / "cache")
+    place = found.build()
+    assert (place / "dist/main.wasm").read_bytes().startswith(COMPONENT)
+    (source / "ui").mkdir()
+    (source / "ui/index.html").write_text("page")
+    found.build()
+    assert found.ran() == []
+    (source / "src/lib.rs").write_text("#[no_mangle] pub extern fn answer() -> i32 { 43 }\n")
+    found.build()
+    assert len(found.ran()) == 1
+
+
+def project(tmp_path: Path) -> Path:
+    made = tmp_path / "hello"
+    made.mkdir()
+    (made / "package.json").write_text('{"name": "x", "scripts": {"build": "node x.mjs"}}')
+    packages = '{"": {"name": "x"}}'
+    (made / "package-lock.json").write_text(
+        f'{{"name": "x", "lockfileVersion": 3, "packages": {packages}}}'
+    )
+    return made
+
+
+@pytest.mark.parametrize(("missing", "named"), [("node", "Node.js"), ("npm", "npm")])
+def test_what_is_missing_is_named(tmp_path: Path, missing: str, named: str) -> None:
+    tools.node()
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in {"node", "npm", "sh"} - {missing}:
+        (programs / name).symlink_to(str(shutil.which(name)))
+    found = FoundBuild(project(tmp_path), tmp_path / "cache", path=str(programs))
+    with pytest.raises(ResolveError) as caught:
+        found.build()
+    assert caught.value.problem.code == "build-program-missing"
+    assert any(named in it for it in caught.value.problem.detail)
+
+
+def test_a_registry_that_does_not_answer(tmp_path: Path) -> None:
+    tools.node()
+    source = project(tmp_path)
+    resolved = "http://127.0.0.1:9/gone/-/gone-1.0.0.tgz"
+    (source / "package.json").write_text(
+        '{"name": "x", "scripts": {"build": "true"}, "dependencies": {"gone": "1.0.0"}}'
+    )
+    (source / "package-lock.json").write_text(
+        '{"name": "x", "lockfileVersion": 3, "packages": {"": {"name": "x", "dependencies":'
+        f' {{"gone": "1.0.0"}}}}, "node_modules/gone": {{"version": "1.0.0", "resolved":'
+        f' "{resolved}", "integrity": "sha512-AAAA"}}}}}}'
+    )
+    (source / ".npmrc").write_text("fetch-retries=0\n")
+    with pytest.raises(ResolveError) as caught:
+        FoundBuild(source, tmp_path / "cache").build()
+    assert caught.value.problem.code == "build-failed"
+    assert any("registry" in it for it in caught.value.problem.detail)
+    assert [it.name for it in (tmp_path / "cache/algaenv/node").glob("*")] == [
+        it.name for it in (tmp_path / "cache/algaenv/node").glob(".*.lock")
+    ]
+
+
+def test_one_installation_serves_all(tmp_path: Path) -> None:
+    tools.node()
+    source, cache = project(tmp_path), tmp_path / "cache"
+    place = installed(source, cache, os.environ)
+    (place / "node_modules/a/.bin").mkdir(parents=True)
+    (place / "node_modules/a/x.js").write_text("x")
+    (place / "node_modules/a/.bin/x").symlink_to("../x.js")
+    assert installed(source, cache, os.environ) == place
+    copies = [tmp_path / "one", tmp_path / "two"]
+    for copy in copies:
+        link(place, copy)
+        assert (copy / "a/x.js").samefile(place / "node_modules/a/x.js")
+        assert (copy / "a/.bin/x").readlink() == Path("../x.js")
+    (copies[0] / "a/cache").write_text("own")
+    assert not (copies[1] / "a/cache").exists()
+    link(place, copies[0])
+    assert not (copies[0] / "a/cache").exists()
+    (source / "package-lock.json").write_text('{"name": "x", "lockfileVersion": 3, "packages": {}}')
+    assert installed(source, cache, os.environ) != place
