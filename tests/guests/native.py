@@ -23,13 +23,16 @@ def native_code(component: Path) -> Path:
     """The compiled form of a component, compiled now if this machine does not have it."""
     from algaenv.runner.components.compile_cache import CompileDirectory
     from algaenv.runner.components.compiled import CompiledComponents
+    from algaenv.runner.components.compiler import CompileLimits
 
     digest = Digest.of_file(component)
     name = CompileDirectory(Path()).path_of(digest).name
 
     def compile_into(into: Path) -> None:
         scratch = into / "scratch"
-        made = asyncio.run(CompiledComponents(scratch).ensure(digest, component))
+        made = asyncio.run(
+            CompiledComponents(scratch, CompileLimits(tiers=1)).ensure(digest, component)
+        )
         made.replace(into / name)
         shutil.rmtree(scratch)
         # Caches of services have links to it: none of them may change it for the others.

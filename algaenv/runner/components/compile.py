@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from algaenv.runner.wasm.engine_config import Tier
 from algaenv.runner.wasm.failure import Kind, causes
 
 MALFORMED: Final = "failed to parse WebAssembly module"
@@ -105,15 +106,13 @@ def refused_result(message_text: str) -> Failed:
     return Failed(kind, chain[0], chain, settled=True)
 
 
-NICE_INCREMENT = 10
-"""Added to the nice value: requests go first."""
 CPU_GRACE_SECONDS = 5
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 
 
-def confine(*, memory_bytes: int, cpu_seconds: int, parent: int) -> None:
+def confine(*, memory_bytes: int, cpu_seconds: int, nice: int, parent: int) -> None:
     """Bound this process and tie it to its parent's life. To be called before any thread exists."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -121,7 +120,7 @@ def confine(*, memory_bytes: int, cpu_seconds: int, parent: int) -> None:
     if os.getppid() != parent:
         # It ended before the kernel knew which process to watch.
         raise SystemExit(1)
-    os.nice(NICE_INCREMENT)
+    os.nice(nice)
     _lower(resource.RLIMIT_CORE, 0, 0)
     _lower(resource.RLIMIT_AS, memory_bytes, memory_bytes)
     _lower(resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + CPU_GRACE_SECONDS)
@@ -130,7 +129,7 @@ def confine(*, memory_bytes: int, cpu_seconds: int, parent: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def compile_file(source: Path, target: Path) -> CompileResult:
+def compile_file(source: Path, target: Path, tier: Tier = Tier.OPTIMISED) -> CompileResult:
     """Compile `source` into `target`, which must not exist; it is on the disk when this is Done."""
     started = time.monotonic()
     try:
@@ -140,7 +139,7 @@ def compile_file(source: Path, target: Path) -> CompileResult:
     if failed := malformed_result(content):
         return failed
     try:
-        compiled = _compile(content)
+        compiled = _compile(content, tier)
     except MemoryError:
         message = "the compiler ran out of memory (RUNNER_COMPILE_MEMORY_BYTES)"
         return Failed(Kind.LIMIT, message, (message,), settled=True)
@@ -161,13 +160,13 @@ def compile_file(source: Path, target: Path) -> CompileResult:
     )
 
 
-def _compile(content: bytes) -> bytearray | Failed:
+def _compile(content: bytes, tier: Tier) -> bytearray | Failed:
     import wasmtime
     from wasmtime.component import Component
 
     from algaenv.runner.wasm.engine_config import config
 
-    engine = wasmtime.Engine(config())
+    engine = wasmtime.Engine(config(tier=tier))
     try:
         return Component(engine, content).serialize()
     except wasmtime.WasmtimeError as error:

@@ -7,11 +7,12 @@ A file is moved into place complete and never written to there: processes have i
 modification time is its time of last use.
 Evicting a file that another process has loaded costs that process nothing.
 
-    compiled/<wasm>.<engine>.cwasm    native code of a component, for one kind of engine
+    compiled/<wasm>.<engine>.cwasm    native code of a component, for one kind of engine and tier
     compiled/bundles/<bundle>         the digest of a bundle's component, so that it is found
                                       without being read
     compiled/bundles/<wasm>.limit     the limits at which its compiling was ended
     compiled/tmp/…  locks/…  queue/…  compiling under way
+    compiled/background/…             the queue of what no caller waits for
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pathlib import Path
 
 from algaenv.bundle.digest import Digest
 from algaenv.runner.eviction import LEFTOVER_SECONDS, CacheEntry, entries_of, remove_older
+from algaenv.runner.wasm.engine_config import Tier, tier_fingerprint
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 
 SUFFIX = ".cwasm"
@@ -55,16 +57,15 @@ class CompileDirectory:
         self.temporary = self.path / "tmp"
         self.locks = self.path / "locks"
         self.queue = self.path / "queue"
-        self._engine: str | None = None
+        self.background = self.path / "background"
+        self._engines: dict[Tier, str] = {}
 
-    @property
-    def engine(self) -> str:
-        """What engines that can load each other's files have in common, short."""
-        if self._engine is None:
-            from algaenv.runner.wasm.engine_config import fingerprint
-
-            self._engine = hashlib.sha256(fingerprint().encode()).hexdigest()[:16]
-        return self._engine
+    def engine(self, tier: Tier) -> str:
+        """What engines that can load each other's files have in common, and the tier, short."""
+        if tier not in self._engines:
+            name = hashlib.sha256(tier_fingerprint(tier).encode()).hexdigest()[:16]
+            self._engines[tier] = name
+        return self._engines[tier]
 
     def prepare(self) -> None:
         """Make what is missing. Raises GuestFailure(HOST), also for what others can write to."""
@@ -73,12 +74,21 @@ class CompileDirectory:
             for folder in (self.path.parent, self.path):
                 folder.mkdir(mode=_MODE, exist_ok=True)
             self._check()
-            for folder in (self.bundles, self.temporary, self.locks, self.queue):
+            inside = (self.bundles, self.temporary, self.locks, self.queue, self.background)
+            for folder in inside:
                 folder.mkdir(mode=_MODE, exist_ok=True)
 
-    def path_of(self, wasm: Digest) -> Path:
+    def path_of(self, wasm: Digest, tier: Tier = Tier.OPTIMISED) -> Path:
         """Where the compiled form of a component is, or would be."""
-        return self.path / f"{wasm.hex}.{self.engine}{SUFFIX}"
+        return self.path / f"{wasm.hex}.{self.engine(tier)}{SUFFIX}"
+
+    def best(self, wasm: Digest) -> Path | None:
+        """The compiled form of a component, the optimised one if both are there.
+
+        Raises GuestFailure(HOST) when it is not safe to load.
+        """
+        files = (self.path_of(wasm, tier) for tier in (Tier.OPTIMISED, Tier.QUICK))
+        return next(filter(self.has, files), None)
 
     def has(self, file: Path) -> bool:
         """Whether a compiled form is there and safe to load.
@@ -96,9 +106,10 @@ class CompileDirectory:
             _require_private(file.name, status)
         return True
 
-    def lock(self, wasm: Digest) -> Path:
+    def lock(self, wasm: Digest, tier: Tier) -> Path:
         """The file whose lock is held while a component is compiled."""
-        return self.locks / f"{wasm.hex[:3]}.lock"
+        part = "" if tier is Tier.OPTIMISED else f".{tier}"
+        return self.locks / f"{wasm.hex[:3]}{part}.lock"
 
     def draft(self, wasm: Digest) -> Path:
         """A new directory to compile into. Raises OSError."""
@@ -123,29 +134,34 @@ class CompileDirectory:
         with suppress(OSError):
             (self.bundles / bundle.hex).unlink()
 
-    def limit_of(self, wasm: Digest) -> tuple[tuple[float, ...], str] | None:
+    def limit_of(self, wasm: Digest, tier: Tier) -> tuple[tuple[float, ...], str] | None:
         """The limits at which compiling a component was ended last, and the message."""
         with suppress(OSError, ValueError, KeyError, TypeError):
-            recorded = json.loads((self.bundles / f"{wasm.hex}{_LIMIT}").read_text("utf-8"))
+            recorded = json.loads(self._limit_note(wasm, tier).read_text("utf-8"))
             return tuple(float(value) for value in recorded["limits"]), str(recorded["message"])
         return None
 
-    def note_limit(self, wasm: Digest, limits: tuple[float, ...], message: str) -> None:
+    def note_limit(self, wasm: Digest, tier: Tier, limits: tuple[float, ...], message: str) -> None:
         """Note, for every process that shares the directory, that these limits are too low."""
         with suppress(OSError):
             descriptor, draft = tempfile.mkstemp(dir=self.temporary)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 json.dump({"limits": limits, "message": message}, file)
-            Path(draft).rename(self.bundles / f"{wasm.hex}{_LIMIT}")
+            Path(draft).rename(self._limit_note(wasm, tier))
+
+    def _limit_note(self, wasm: Digest, tier: Tier) -> Path:
+        part = "" if tier is Tier.OPTIMISED else f".{tier}"
+        return self.bundles / f"{wasm.hex}{part}{_LIMIT}"
 
     def entries(self) -> Iterator[CacheEntry]:
         """The compiled forms; those of other engines expire when they are unused for a week."""
         now = time.time()
+        engines = {self.engine(tier) for tier in Tier}
         for file in entries_of(self.path):
             if named := _NAME.fullmatch(file.name):
                 with suppress(OSError):
                     status = file.lstat()
-                    foreign = named[1] != self.engine
+                    foreign = named[1] not in engines
                     expired = foreign and now - status.st_mtime > FOREIGN_SECONDS
                     yield CacheEntry(status.st_mtime, file, status.st_size, expired)
 

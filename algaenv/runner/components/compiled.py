@@ -1,5 +1,8 @@
 """Components in native code on disk, compiled once by whichever process needs one first.
 
+A large component is compiled twice (`Tier`): quickly, which is what callers wait for, and then
+with optimisation, in the background. Where optimised code is there, no quick code is made.
+
 Failures are not kept on disk. A refusal by the compiler is remembered for seconds, so that callers
 who retry do not start a process each. A limit that was reached is noted on disk, for all processes
 that share it, until a limit is raised. What may be different the next time, such as a full disk,
@@ -32,9 +35,15 @@ from algaenv.runner.components.compile_cache import (
     host_failures,
     is_noexec,
 )
-from algaenv.runner.components.compiler import CompileLimits, CompileQueue, Compiler
+from algaenv.runner.components.compiler import (
+    BACKGROUND_NICE,
+    CompileLimits,
+    CompileQueue,
+    Compiler,
+)
 from algaenv.runner.eviction import CacheEvictor
 from algaenv.runner.locks import SingleFlight, file_lock
+from algaenv.runner.wasm.engine_config import Tier
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 
 
@@ -53,6 +62,7 @@ class CompileEnded:
     """The most memory the compiling process had resident."""
     size: int = 0
     """Of the compiled form, in bytes."""
+    tier: Tier = Tier.OPTIMISED
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +100,8 @@ _log = logging.getLogger(__name__)
 
 REFUSAL_SECONDS = 5.0
 """How long it is remembered that the compiler refuses a component."""
+BACKGROUND_AT_ONCE = 1
+"""Components optimised at a time, by all processes that share the directory."""
 TIDY_SECONDS = 600.0
 _MAX_KNOWN_BUNDLES = 4096
 
@@ -107,25 +119,41 @@ class CompiledComponents:
         self.limits = limits or CompileLimits()
         self._folder = CompileDirectory(root)
         self.cache = CacheEvictor(self._folder, self.limits.max_bytes, grace_seconds=GRACE_SECONDS)
-        self._compiler = Compiler(self.limits)
-        self._slots = CompileQueue(
-            self._folder.queue, self.limits.at_once, temporary=self._folder.temporary
+        self._foreground = _Line(
+            Compiler(self.limits, at_once=self.limits.at_once),
+            CompileQueue(self._folder.queue, self.limits.at_once, temporary=self._folder.temporary),
+        )
+        self._background = _Line(
+            Compiler(self.limits, at_once=BACKGROUND_AT_ONCE, nice=BACKGROUND_NICE),
+            CompileQueue(
+                self._folder.background, BACKGROUND_AT_ONCE, temporary=self._folder.temporary
+            ),
         )
         self._on_event = on_event
         self._components: dict[Digest, Digest] = {}
-        self._refusals: dict[Digest, tuple[float, Failed]] = {}
+        self._refusals: dict[Path, tuple[float, Failed]] = {}
         self._bundle_flights: SingleFlight[Digest, Path] = SingleFlight()
         self._compile_flights: SingleFlight[Digest, Path] = SingleFlight()
+        self._background_flights: SingleFlight[Digest, Path] = SingleFlight()
 
     @property
     def running(self) -> int:
         """Components that this process compiles or waits to compile."""
-        return len(self._compile_flights)
+        return len(self._compile_flights) + len(self._background_flights)
+
+    def component_of(self, bundle: Digest) -> Digest | None:
+        """The component of a bundle; None before its first `ensure`."""
+        return self._components.get(bundle)
 
     def path_of(self, bundle: Digest) -> Path | None:
         """Where the compiled form of a bundle's component is; None before its first `ensure`."""
-        component = self._components.get(bundle)
-        return None if component is None else self._folder.path_of(component)
+        if (component := self._components.get(bundle)) is None:
+            return None
+        return self._folder.best(component) or self._folder.path_of(component)
+
+    def is_quick(self, component: Digest, file: Path) -> bool:
+        """Whether a compiled form is one that optimised code should take the place of."""
+        return self.limits.tiers > 1 and file == self._folder.path_of(component, Tier.QUICK)
 
     async def ensure(self, bundle: Digest, wasm: Path) -> Path:
         """Have the component of a bundle compiled; `wasm` is its `dist/main.wasm`.
@@ -136,11 +164,24 @@ class CompiledComponents:
         directory, such as a full or read-only disk or one that others can write to. Raises OSError
         when `wasm` cannot be read.
         """
-        file = self.path_of(bundle)
-        if file is not None and self._folder.has(file):
+        component = self._components.get(bundle)
+        if component is not None and (file := self._folder.best(component)) is not None:
             self.cache.touch(file)
             return file
         return await self._bundle_flights.join(bundle, lambda: self._ensure_component(bundle, wasm))
+
+    async def optimise(self, component: Digest, wasm: Path) -> Path:
+        """Have the optimised form of a component, after others that are under way; low priority.
+
+        Raises what `ensure` raises.
+        """
+        file = self._folder.path_of(component)
+        if failed := self._refusal(file):
+            raise _failure(failed)
+        return await self._background_flights.join(
+            component,
+            lambda: self._ensure_compiled(component, wasm, Tier.OPTIMISED, self._background),
+        )
 
     def remove(self, file: Path) -> None:
         """Delete a compiled form that cannot be loaded, so that `ensure` makes it anew.
@@ -167,15 +208,15 @@ class CompiledComponents:
             while len(self._components) >= _MAX_KNOWN_BUNDLES:
                 del self._components[next(iter(self._components))]
             self._components[bundle] = component
-        file = self._folder.path_of(component)
-        if self._folder.has(file):
+        if (file := self._folder.best(component)) is not None:
             self.cache.touch(file)
             return file
-        if failed := self._refusal(component):
+        tier = await asyncio.to_thread(self._first_tier, wasm)
+        if failed := self._refusal(self._folder.path_of(component, tier)):
             raise _failure(failed)
         try:
             return await self._compile_flights.join(
-                component, lambda: self._ensure_compiled(component, wasm)
+                component, lambda: self._ensure_compiled(component, wasm, tier, self._foreground)
             )
         except GuestFailure as failure:
             if failure.kind is Kind.HOST:
@@ -183,6 +224,11 @@ class CompiledComponents:
                 self._components.pop(bundle, None)
                 self._folder.remove_note(bundle)
             raise
+
+    def _first_tier(self, wasm: Path) -> Tier:
+        """What the first caller waits for. Blocks; raises OSError."""
+        two = self.limits.tiers > 1 and wasm.stat().st_size >= self.limits.quick_from_bytes
+        return Tier.QUICK if two else Tier.OPTIMISED
 
     def _identify(self, bundle: Digest, wasm: Path) -> Digest:
         """The digest of a bundle's component, which is read only the first time. Blocks."""
@@ -196,22 +242,24 @@ class CompiledComponents:
         self._folder.note(bundle, component)
         return component
 
-    async def _ensure_compiled(self, component: Digest, wasm: Path) -> Path:
-        file = self._folder.path_of(component)
+    async def _ensure_compiled(
+        self, component: Digest, wasm: Path, tier: Tier, line: _Line
+    ) -> Path:
+        file = self._folder.path_of(component, tier)
         result: CompileResult | None = None
         self._folder.prepare()
         with host_failures():
-            async with file_lock(self._folder.lock(component)):
+            async with file_lock(self._folder.lock(component, tier)):
                 if not self._folder.has(file):
-                    result = self._known_limit(component) or await self._compile(
-                        component, wasm, file
+                    result = self._known_limit(component, tier) or await self._compile(
+                        component, wasm, tier, line
                     )
         match result:
             case Failed():
-                if result.settled:
-                    self._remember_refusal(component, result)
+                if result.settled or line is self._background:
+                    self._remember_refusal(file, result)
                 if result.kind is Kind.LIMIT:
-                    self._folder.note_limit(component, self._limits, result.message)
+                    self._folder.note_limit(component, tier, self._limits, result.message)
                 raise _failure(result)
             case Unreadable(number):
                 raise OSError(number, os.strerror(number), str(wasm))
@@ -220,14 +268,17 @@ class CompiledComponents:
             await self._tidy(keep=file)
         return file
 
-    async def _compile(self, component: Digest, wasm: Path, file: Path) -> CompileResult:
+    async def _compile(
+        self, component: Digest, wasm: Path, tier: Tier, line: _Line
+    ) -> CompileResult:
+        file = self._folder.path_of(component, tier)
         asked = time.monotonic()
-        async with self._slots.slot():
+        async with line.queue.slot():
             began = time.monotonic()
             draft_directory = self._folder.draft(component)
             try:
                 draft = draft_directory / file.name
-                result = await self._compiler.compile(wasm, draft)
+                result = await line.compiler.compile(wasm, draft, tier)
                 if isinstance(result, Done) and result.digest != component.hex:
                     message = "the component changed while it was compiled"
                     result = Failed(Kind.HOST, message, (message,))
@@ -235,14 +286,22 @@ class CompiledComponents:
                     draft.rename(file)
             finally:
                 shutil.rmtree(draft_directory, ignore_errors=True)
-        self._report(component, result, queued=began - asked, seconds=time.monotonic() - began)
+        seconds = time.monotonic() - began
+        self._report(component, tier, result, queued=began - asked, seconds=seconds)
         return result
 
     def _report(
-        self, component: Digest, result: CompileResult, *, queued: float, seconds: float
+        self,
+        component: Digest,
+        tier: Tier,
+        result: CompileResult,
+        *,
+        queued: float,
+        seconds: float,
     ) -> None:
         fields: dict[str, object] = {
             "component": component.hex,
+            "tier": tier,
             "queued_ms": round(queued * 1000, 1),
             "duration_ms": round(seconds * 1000, 1),
         }
@@ -260,13 +319,14 @@ class CompiledComponents:
                     cpu_seconds=result.cpu_seconds,
                     peak_bytes=result.peak_bytes,
                     size=result.size,
+                    tier=tier,
                 )
             )
             return
         kind = result.kind if isinstance(result, Failed) else Kind.HOST
         reason = result.causes if isinstance(result, Failed) else os.strerror(result.number)
         _log.warning("not compiled", extra={"fields": fields | {"kind": kind, "why": reason}})
-        self._on_event(CompileEnded(component, kind, seconds=seconds, queued=queued))
+        self._on_event(CompileEnded(component, kind, seconds=seconds, queued=queued, tier=tier))
 
     async def _tidy(self, *, keep: Path | None) -> None:
         await asyncio.to_thread(self._folder.sweep)
@@ -279,23 +339,31 @@ class CompiledComponents:
         limits = self.limits
         return (limits.seconds, limits.cpu_seconds, limits.memory_bytes)
 
-    def _known_limit(self, component: Digest) -> Failed | None:
+    def _known_limit(self, component: Digest, tier: Tier) -> Failed | None:
         """The noted failure of a component that reached a limit, if none was raised since."""
-        recorded = self._folder.limit_of(component)
+        recorded = self._folder.limit_of(component, tier)
         if recorded is None or any(
             now > then for now, then in zip(self._limits, recorded[0], strict=False)
         ):
             return None
         return Failed(Kind.LIMIT, recorded[1], (recorded[1],), settled=True)
 
-    def _remember_refusal(self, component: Digest, failed: Failed) -> None:
+    def _remember_refusal(self, file: Path, failed: Failed) -> None:
         now = time.monotonic()
         cache = {key: was for key, was in self._refusals.items() if was[0] > now}
-        self._refusals = cache | {component: (now + REFUSAL_SECONDS, failed)}
+        self._refusals = cache | {file: (now + REFUSAL_SECONDS, failed)}
 
-    def _refusal(self, component: Digest) -> Failed | None:
-        until, failed = self._refusals.get(component, (0.0, None))
+    def _refusal(self, file: Path) -> Failed | None:
+        until, failed = self._refusals.get(file, (0.0, None))
         return failed if time.monotonic() < until else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A compiler and the queue before it."""
+
+    compiler: Compiler
+    queue: CompileQueue
 
 
 def _failure(failed: Failed) -> GuestFailure:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from algaenv.runner.components.compile import CompileResult, Failed, decode_result
+from algaenv.runner.wasm.engine_config import Tier
 from algaenv.runner.wasm.failure import Kind
 from algaenv.system.locks import open_locked
 
@@ -38,6 +39,12 @@ DEFAULT_LOADED_MAX = 32
 DEFAULT_SECONDS = 3600
 DEFAULT_CPU_SECONDS = 300
 DEFAULT_MEMORY_BYTES = 8 << 30
+DEFAULT_TIERS = 2
+
+NICE = 10
+"""Added to the nice value of a compile that a caller waits for: requests go first."""
+BACKGROUND_NICE = 19
+"""Of one that no caller waits for."""
 
 _MAX_DIGITS = 18
 
@@ -71,13 +78,19 @@ class CompileLimits:
     memory_bytes: int = DEFAULT_MEMORY_BYTES
     """Of address space, most of which is never touched."""
     at_once: int = field(default_factory=half_the_cores)
-    """Compiles at a time, by all processes that share the cache directory."""
+    """Compiles at a time, by all processes that share the cache directory. One that no caller
+    waits for runs beside them."""
+    tiers: int = DEFAULT_TIERS
+    """2: a component is compiled quickly, which makes it answer, and then with optimisation."""
+    quick_from_bytes: int = 2 << 20
+    """Smaller components are optimised at once, within a second or so."""
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> CompileLimits:
         """Read `RUNNER_COMPILED_MAX_BYTES` (4 GiB), `RUNNER_LOADED_MAX` (32),
         `RUNNER_COMPILE_SECONDS` (3600), `RUNNER_COMPILE_CPU_SECONDS` (300),
-        `RUNNER_COMPILE_MEMORY_BYTES` (8 GiB) and `RUNNER_COMPILES_AT_ONCE` (half of the cores).
+        `RUNNER_COMPILE_MEMORY_BYTES` (8 GiB), `RUNNER_COMPILES_AT_ONCE` (half of the cores) and
+        `RUNNER_COMPILE_TIERS` (2).
 
         What is not a number counts as unset, as with the other variables of the service.
         """
@@ -88,6 +101,7 @@ class CompileLimits:
             cpu_seconds=_number(env, "RUNNER_COMPILE_CPU_SECONDS", 1, DEFAULT_CPU_SECONDS),
             memory_bytes=_number(env, "RUNNER_COMPILE_MEMORY_BYTES", 1, DEFAULT_MEMORY_BYTES),
             at_once=_number(env, "RUNNER_COMPILES_AT_ONCE", 1, half_the_cores()),
+            tiers=_number(env, "RUNNER_COMPILE_TIERS", 0, DEFAULT_TIERS),
         )
 
 
@@ -178,19 +192,21 @@ _MAX_STDERR_CHARS = 2000
 
 
 class Compiler:
-    """Compiles components one process each, `limits.at_once` at a time in this process."""
+    """Compiles components one process each, `at_once` at a time in this process."""
 
-    def __init__(self, limits: CompileLimits) -> None:
-        self._limits = limits
+    def __init__(self, limits: CompileLimits, *, at_once: int = 1, nice: int = NICE) -> None:
+        self._limits, self._at_once, self._nice = limits, at_once, nice
         self._threads: ThreadPoolExecutor | None = None
 
-    async def compile(self, source: Path, target: Path) -> CompileResult:
+    async def compile(
+        self, source: Path, target: Path, tier: Tier = Tier.OPTIMISED
+    ) -> CompileResult:
         """Compile `source` into `target`, which must not exist. A cancelled one is killed."""
         if self._threads is None:
             from concurrent.futures import ThreadPoolExecutor
 
-            self._threads = ThreadPoolExecutor(self._limits.at_once, "compiling")
-        child = _CompileProcess(source, target, self._limits)
+            self._threads = ThreadPoolExecutor(self._at_once, "compiling")
+        child = _CompileProcess(source, target, tier, self._limits, self._nice)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, child.run)
         except asyncio.CancelledError:
@@ -199,8 +215,11 @@ class Compiler:
 
 
 class _CompileProcess:
-    def __init__(self, source: Path, target: Path, limits: CompileLimits) -> None:
-        self._source, self._target, self._limits = source, target, limits
+    def __init__(
+        self, source: Path, target: Path, tier: Tier, limits: CompileLimits, nice: int
+    ) -> None:
+        self._source, self._target, self._tier = source, target, tier
+        self._limits, self._nice = limits, nice
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._cancelled = False
@@ -237,14 +256,14 @@ class _CompileProcess:
 
     def _start(self) -> subprocess.Popen[bytes] | None:
         limits = self._limits
-        arguments = (limits.memory_bytes, limits.cpu_seconds, os.getpid())
+        arguments = (limits.memory_bytes, limits.cpu_seconds, self._nice, os.getpid())
         with self._lock:
             if self._cancelled:
                 return None
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-P", "-s", "-B", "-m", "algaenv.runner.components"),
-                    *(str(self._source.absolute()), str(self._target.absolute())),
+                    *(str(self._source.absolute()), str(self._target.absolute()), self._tier),
                     *map(str, arguments),
                 ],
                 env=_environment(),

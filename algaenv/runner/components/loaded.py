@@ -1,5 +1,8 @@
 """Components in memory, ready to be called: the least recently used one is dropped first.
 
+One whose code was compiled quickly is called at once. Its optimised code takes its place when that
+is there: calls under way end with the code they began with.
+
 `Handlers` goes from the name of a bundle to its loaded handler.
 """
 
@@ -51,6 +54,14 @@ class ComponentLoader(Protocol[G_co]):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Loaded(Generic[G]):
+    """A guest, and the file that it is mapped from."""
+
+    file: Path
+    guest: G
+
+
 class LoadedComponents(Generic[G]):
     """Guests by bundle, at most `max_loaded` of them. Bundles with the same component share one.
 
@@ -69,8 +80,9 @@ class LoadedComponents(Generic[G]):
         self._compiled = compiled
         self._max_loaded = compiled.limits.loaded_max if max_loaded is None else max(1, max_loaded)
         self._on_event = on_event
-        self._guests: OrderedDict[Path, G] = OrderedDict()
-        self._single_flight: SingleFlight[Path, G] = SingleFlight()
+        self._guests: OrderedDict[Digest, _Loaded[G]] = OrderedDict()
+        self._single_flight: SingleFlight[Digest, G] = SingleFlight()
+        self._optimising: dict[Digest, asyncio.Task[None]] = {}
         self._recompiled: dict[Path, float] = {}
 
     def __len__(self) -> int:
@@ -78,12 +90,12 @@ class LoadedComponents(Generic[G]):
 
     def get(self, bundle: Digest) -> G | None:
         """What is in memory, without looking anywhere else."""
-        file = self._compiled.path_of(bundle)
-        if file is None or (guest := self._guests.get(file)) is None:
+        component = self._compiled.component_of(bundle)
+        if component is None or (loaded := self._guests.get(component)) is None:
             return None
-        self._guests.move_to_end(file)
-        self._compiled.cache.touch(file)
-        return guest
+        self._guests.move_to_end(component)
+        self._compiled.cache.touch(loaded.file)
+        return loaded.guest
 
     async def guest(self, bundle: Digest, wasm: Path) -> G:
         """Have the component of a bundle in memory; `wasm` is its `dist/main.wasm`.
@@ -95,33 +107,59 @@ class LoadedComponents(Generic[G]):
         if guest is not None:
             return guest
         file = await self._compiled.ensure(bundle, wasm)
-        return await self._single_flight.join(file, lambda: self._load_once(file, bundle, wasm))
+        component = self._compiled.component_of(bundle)
+        assert component is not None  # noqa: S101
+        return await self._single_flight.join(
+            component, lambda: self._load_once(component, file, bundle, wasm)
+        )
 
-    async def _load_once(self, file: Path, bundle: Digest, wasm: Path) -> G:
-        if (guest := self._guests.get(file)) is not None:
-            return guest
-        # Before it is loaded: it must not be evicted in between.
-        self._compiled.cache.pin(file)
-        try:
-            guest = await self._load_valid(file, bundle, wasm)
-        except BaseException:
-            self._compiled.cache.unpin(file)
-            raise
-        self._guests[file] = guest
+    async def _load_once(self, component: Digest, file: Path, bundle: Digest, wasm: Path) -> G:
+        if (known := self._guests.get(component)) is not None:
+            return known.guest
+        loaded = await self._load_valid(file, bundle, wasm)
+        self._guests[component] = loaded
         while len(self._guests) > self._max_loaded:
-            oldest, _ = self._guests.popitem(last=False)
-            self._compiled.cache.unpin(oldest)
-        return guest
+            _, oldest = self._guests.popitem(last=False)
+            self._compiled.cache.unpin(oldest.file)
+        if self._compiled.is_quick(component, loaded.file) and component not in self._optimising:
+            task = asyncio.create_task(self._optimise(component, bundle, wasm))
+            self._optimising[component] = task
+            task.add_done_callback(lambda _: self._optimising.pop(component))
+        return loaded.guest
 
-    async def _load_valid(self, file: Path, bundle: Digest, wasm: Path) -> G:
+    async def _optimise(self, component: Digest, bundle: Digest, wasm: Path) -> None:
+        """Load the optimised code when it is there, and give it to all calls from then on."""
+        try:
+            file = await self._compiled.optimise(component, wasm)
+            if component in self._guests:
+                loaded = await self._load_valid(file, bundle, wasm)
+                replaced = self._guests.get(component)
+                if replaced is None:
+                    self._compiled.cache.unpin(loaded.file)
+                    return
+                self._guests[component] = loaded
+                self._compiled.cache.unpin(replaced.file)
+        except (GuestFailure, OSError) as error:
+            # What answers goes on answering.
+            fields = {"component": component.hex, "why": str(error)}
+            _log.warning("not optimised", extra={"fields": fields})
+
+    async def _load_valid(self, file: Path, bundle: Digest, wasm: Path) -> _Loaded[G]:
+        """Load the file, or another one where it is damaged; the result is pinned."""
         from algaenv.runner.wasm.guest import UnusableFile
 
         while True:
+            # Before it is loaded: it must not be evicted in between.
+            self._compiled.cache.pin(file)
             try:
-                return await self._load_timed(file)
+                return _Loaded(file, await self._load_timed(file))
             except (UnusableFile, FileNotFoundError) as error:
+                self._compiled.cache.unpin(file)
                 self._require_recompile(file, error)
-            await self._compiled.ensure(bundle, wasm)
+            except BaseException:
+                self._compiled.cache.unpin(file)
+                raise
+            file = await self._compiled.ensure(bundle, wasm)
 
     def _require_recompile(self, file: Path, error: Exception) -> None:
         """Have the file made anew; raises GuestFailure(HOST) when that was done just now."""

@@ -15,6 +15,7 @@ def test_nothing_set() -> None:
     assert limits.max_bytes == 4 * 1024**3
     assert limits.loaded_max == 32
     assert limits.at_once == max(1, len(os.sched_getaffinity(0)) // 2)
+    assert limits.tiers == 2
 
 
 def test_everything_set() -> None:
@@ -25,8 +26,9 @@ def test_everything_set() -> None:
         "RUNNER_COMPILE_CPU_SECONDS": "4",
         "RUNNER_COMPILE_MEMORY_BYTES": "5",
         "RUNNER_COMPILES_AT_ONCE": "6",
+        "RUNNER_COMPILE_TIERS": "1",
     }
-    assert CompileLimits.read(env) == CompileLimits(1, 2, 3, 4, 5, 6)
+    assert CompileLimits.read(env) == CompileLimits(1, 2, 3, 4, 5, 6, 1)
 
 
 @pytest.mark.parametrize("text", ["", " ", "-1", "1e9", "4 GiB", "٤", "9" * 30])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from algaenv.runner.wasm.engine_config import Tier
 from algaenv.runner.wasm.guest import GuestLoader
 from tests.guests import ToolMissing, built
 
@@ -15,8 +16,12 @@ Script = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def compiler(tmp_path_factory: pytest.TempPathFactory) -> ComponentCompiler:
-    return ComponentCompiler(tmp_path_factory.mktemp("compiled"))
+def compiler(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> ComponentCompiler:
+    """Compiles with optimisation; a test may ask for another tier."""
+    tier = getattr(request, "param", Tier.OPTIMISED)
+    return ComponentCompiler(tmp_path_factory.mktemp("compiled"), tier)
 
 
 @pytest.fixture

@@ -83,8 +83,8 @@ def table(**functions: Callable[..., object]) -> HostFunctions:
 class ComponentCompiler:
     """Compiles, once for all tests, into a folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, tier: engine_config.Tier) -> None:
+        self._folder, self._tier = folder, tier
         self._made: dict[bytes, Path] = {}
 
     def compiled(self, source: str | bytes | Path) -> Path:
@@ -97,7 +97,8 @@ class ComponentCompiler:
         data = bytes(wat2wasm(source)) if isinstance(source, str) else source
         if data not in self._made:
             file = self._folder / f"{len(self._made)}.cwasm"
-            file.write_bytes(Component(Engine(engine_config.config()), data).serialize())
+            engine = Engine(engine_config.config(tier=self._tier))
+            file.write_bytes(Component(engine, data).serialize())
             self._made[data] = file
         return self._made[data]
 

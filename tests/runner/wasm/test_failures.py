@@ -13,6 +13,7 @@ import pytest
 
 from algaenv.runner.execute.invocation import DeadlineExceeded
 from algaenv.runner.wasm import linker
+from algaenv.runner.wasm.engine_config import Tier
 from algaenv.runner.wasm.failure import GuestFailure, Kind, advise
 from algaenv.runner.wasm.guest import GuestLoader, UnusableFile
 from tests.guests import ToolMissing, built
@@ -68,6 +69,7 @@ DEEP = (
 )
 
 
+@pytest.mark.parametrize("compiler", Tier, indirect=True)
 @pytest.mark.parametrize("pooled", [True, False])
 @pytest.mark.parametrize("name", TRAPS)
 def test_traps(make: Make, compiler: ComponentCompiler, name: str, pooled: bool) -> None:
@@ -78,6 +80,7 @@ def test_traps(make: Make, compiler: ComponentCompiler, name: str, pooled: bool)
     assert failure.causes[0] == failure.message
 
 
+@pytest.mark.parametrize("compiler", Tier, indirect=True)
 def test_a_loop_ends_in_time(make: Make, compiler: ComponentCompiler) -> None:
     guests = make()
     compiler.load(guests, handler(LOOP))
@@ -89,6 +92,7 @@ def test_a_loop_ends_in_time(make: Make, compiler: ComponentCompiler) -> None:
     assert failure.message.startswith("error while executing at wasm backtrace:")
 
 
+@pytest.mark.parametrize("compiler", Tier, indirect=True)
 def test_a_loop_while_it_is_instantiated(make: Make, compiler: ComponentCompiler) -> None:
     source = handler(more=f"(func $go {LOOP}) (start $go)")
     assert failing(compiler, make(), source, seconds=0.05).kind is Kind.TIMEOUT
@@ -99,6 +103,7 @@ def test_a_trap_while_it_is_instantiated(make: Make, compiler: ComponentCompiler
     assert failing(compiler, make(), source).kind is Kind.TRAP
 
 
+@pytest.mark.parametrize("compiler", Tier, indirect=True)
 @pytest.mark.parametrize("pooled", [True, False])
 def test_memory_at_the_beginning(make: Make, compiler: ComponentCompiler, pooled: bool) -> None:
     guests = make(pooled=pooled)
@@ -111,6 +116,7 @@ def test_memory_at_the_beginning(make: Make, compiler: ComponentCompiler, pooled
     assert guest.call(invocation(), request(), memory_bytes=2**80)["status"] == 200
 
 
+@pytest.mark.parametrize("compiler", Tier, indirect=True)
 def test_growth_to_the_limit_and_no_further(make: Make, compiler: ComponentCompiler) -> None:
     code = """(i32.store16 (i32.const 16) (memory.grow (i32.const 14)))
       (if (i32.ne (i32.const -1) (memory.grow (i32.const 1))) (then unreachable)) (i32.const 16)"""
@@ -128,6 +134,7 @@ def test_a_component_too_large_for_the_pool(make: Make, compiler: ComponentCompi
         assert guest.call(invocation(), request(), memory_bytes=MEMORY)["status"] == 200
 
 
+@pytest.mark.parametrize("compiler", Tier, indirect=True)
 def test_tables_do_not_grow_for_ever(make: Make, compiler: ComponentCompiler) -> None:
     code = """(loop $l (br_if $l (i32.ne (i32.const -1)
       (table.grow $t (ref.null func) (i32.const 10000))))) (i32.const 16)"""

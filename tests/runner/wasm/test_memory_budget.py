@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from algaenv.runner.wasm.engine_config import Tier
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 from algaenv.runner.wasm.guest import GuestLoader
 from algaenv.runner.wasm.guest_limits import MIN_BYTES, MIN_GROWTH_BYTES, MemoryBudget, memory_used
@@ -35,6 +36,7 @@ def failure(
         guests.close()
 
 
+@pytest.mark.parametrize("compiler", Tier, indirect=True)
 def test_one_that_grows_past_it_is_ended(compiler: ComponentCompiler) -> None:
     ended = failure(compiler, MemoryBudget(memory_used() + 64 * MEGABYTE), FILL, 60)
     assert ended.kind is Kind.MEMORY
