@@ -12,7 +12,7 @@ from pathlib import Path
 
 from algaenv.bundle import names
 from algaenv.bundle.diagnostics import FileReport, has_errors, printable_path
-from algaenv.bundle.layout import DEFAULT_LIMITS, MIB, Limits
+from algaenv.bundle.layout import DEFAULT_LIMITS, DEV_SCRIPT, MIB, Limits
 from algaenv.bundle.manifest.json_text import MAX_BYTES, TOO_LARGE
 from algaenv.bundle.manifest.model import Manifest, ManifestError, parse
 from algaenv.bundle.source_tree import (
@@ -92,7 +92,7 @@ def _manifest(source: Path, entries: Sequence[SourceEntry], report: FileReport) 
 def _check_parts(
     source: Path, entries: Sequence[SourceEntry], manifest: Manifest | None, report: FileReport
 ) -> None:
-    has_wasm = _find(WASM, entries) is not None
+    has_handler = any(_find(name, entries) for name in (WASM, DEV_SCRIPT))
     has_files = any(entry.path.startswith(_UI) for entry in entries)
     wants_page = has_files or (manifest is not None and manifest.ui is not None)
     if wants_page and not exists(source / INDEX) and not _find(INDEX, entries):
@@ -105,14 +105,14 @@ def _check_parts(
             if nested
             else "write the page to ui/index.html, or build it to dist/ui/index.html",
         )
-    if manifest is not None and manifest.endpoints and not has_wasm:
+    if manifest is not None and manifest.endpoints and not has_handler:
         report.error(
             "source-wasm-missing",
             source / WASM,
             "cannot answer the declared endpoints: there is no dist/main.wasm",
             "build the handler to dist/main.wasm, or remove the endpoints",
         )
-    elif manifest is not None and has_wasm and not manifest.endpoints:
+    elif manifest is not None and has_handler and not manifest.endpoints:
         report.warn(
             "source-handler-unreachable",
             source / MANIFEST,
@@ -120,7 +120,7 @@ def _check_parts(
             "what is not declared",
             "declare what it answers under api.endpoints",
         )
-    elif not (has_wasm or wants_page):
+    elif not (has_handler or wants_page):
         report.error(
             "source-empty",
             source,

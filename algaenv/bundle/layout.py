@@ -27,6 +27,12 @@ _KEY = re.compile(
 )
 MIB = 1024 * 1024
 
+DEV_MARKER = "algaenv-dev.json"
+"""Of a bundle whose handler runs from source, without a component: `{"version": 1, "shell": …}`.
+Only algaenv's own runner runs one, and only `algaenv dev` makes one."""
+DEV_SCRIPT = "dist/main.js"
+DEV_SOURCE_MAP = "dist/main.js.map"
+
 
 def canonical_uuid(text: str) -> str:
     """Lower-case a hyphenated UUID. Raises ValueError for every other form.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from algaenv.bundle import names
 from algaenv.bundle.diagnostics import Diagnostic, FileReport, format_diagnostics, printable_path
+from algaenv.bundle.layout import DEV_MARKER, DEV_SCRIPT, DEV_SOURCE_MAP
 from algaenv.bundle.manifest.model import Manifest
 from algaenv.bundle.value import dataclass
 
@@ -156,6 +157,9 @@ def gather(source: Path, report: FileReport) -> tuple[SourceEntry, ...]:
         found.directory(name, name)
     found.directory("ui", _BUILT_UI if exists(source / "dist" / INDEX) else "ui")
     found.file(WASM, WASM if exists(source / WASM) else _BUILT_COMPONENT)
+    if exists(source / DEV_MARKER):
+        for name in (DEV_MARKER, DEV_SCRIPT, DEV_SOURCE_MAP):
+            found.file(name, name)
     return tuple(sorted(found.entries, key=lambda entry: entry.path))
 
 

@@ -26,6 +26,7 @@ from algaenv.runner.bundle_cache import BundleCache
 from algaenv.runner.bundle_store import Store, StoreStatus, open_store
 from algaenv.runner.components.compiled import CompiledComponents, CompileEnded, CompileEvent
 from algaenv.runner.components.loaded import Handlers
+from algaenv.runner.components.shell import ScriptBundles
 from algaenv.runner.execute.endpoints import ExecuteEndpoint, WarmupEndpoint
 from algaenv.runner.execute.idempotency import Idempotency
 from algaenv.runner.execute.invocation import HostFunctions
@@ -100,7 +101,7 @@ def build_app(
         recycle=worker.recycle if worker else _cannot_recycle,
         budget=settings.budget,
     )
-    handlers = Handlers(cache, lazy_runtime)
+    handlers = Handlers(cache, lazy_runtime, ScriptBundles(settings.cache_root))
 
     async def load(bundle: Digest, component: Path) -> None:
         await (await lazy_runtime.get()).loaded.guest(bundle, component)

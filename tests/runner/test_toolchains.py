@@ -12,7 +12,7 @@ import pytest
 from tests.guests import built
 from tests.guests.native import put_native_code
 
-from .archives import EXTENSION, TENANT, bundle
+from .archives import EXTENSION, TENANT, Bundle, bundle
 from .conftest import Start
 from .peers import Files
 from .service import Service
@@ -35,6 +35,16 @@ class Handlers:
         component = built(guest)
         put_native_code(self._service.cache_root, component)
         made = bundle({"dist/main.wasm": component.read_bytes()}, note=guest)
+        return self.call_bundle(made, path, body, 20_000, **headers)
+
+    def call_bundle(
+        self,
+        made: Bundle,
+        path: str = "/",
+        body: object = None,
+        timeout_ms: int = 20_000,
+        **headers: str,
+    ) -> Any:
         self._files.objects[made.key] = made.archive
         content = None if body is None else base64.b64encode(json.dumps(body).encode()).decode()
         call = {
@@ -51,7 +61,7 @@ class Handlers:
                 "headers": headers,
                 "body_b64": content,
             },
-            "limits": {"timeout_ms": 20_000},
+            "limits": {"timeout_ms": timeout_ms},
             "providers": list(self._granted),
         }
         answer = self._service.post("/v1/execute", call, ROUTING)

@@ -1,5 +1,10 @@
 """Compile one component, in a process that does nothing else, and report the result as JSON.
 
+    python -m algaenv.runner.components.compile IN OUT [TIER [MEMORY CPU NICE PARENT]]
+
+MEMORY is in bytes of address space, CPU in seconds of processor time, NICE is added to the nice
+value, and PARENT is the process whose end ends this one; without the four it runs unconfined.
+
 The process has few rights and bounded resources: the component was written by strangers, and
 whatever it does to the compiler must not reach the service. Runs on Linux.
 
@@ -15,6 +20,7 @@ import json
 import os
 import resource
 import signal
+import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -187,3 +193,15 @@ def _lower(limit: int, soft: int, hard: int) -> None:
     if highest != resource.RLIM_INFINITY:
         soft, hard = min(soft, highest), min(hard, highest)
     resource.setrlimit(limit, (soft, hard))
+
+
+def main(source: str, target: str, tier: str = Tier.OPTIMISED, *limits: str) -> None:
+    """Compile, and write the result to stdout."""
+    if limits:
+        memory_bytes, cpu_seconds, nice, parent = map(int, limits)
+        confine(memory_bytes=memory_bytes, cpu_seconds=cpu_seconds, nice=nice, parent=parent)
+    sys.stdout.write(encode_result(compile_file(Path(source), Path(target), Tier(tier))))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -262,7 +262,7 @@ class _CompileProcess:
                 return None
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-P", "-s", "-B", "-m", "algaenv.runner.components"),
+                    *(sys.executable, "-P", "-s", "-B", "-m", "algaenv.runner.components.compile"),
                     *(str(self._source.absolute()), str(self._target.absolute()), self._tier),
                     *map(str, arguments),
                 ],

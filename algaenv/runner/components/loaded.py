@@ -22,13 +22,20 @@ from algaenv.runner.bundle_cache import HashMismatch
 from algaenv.runner.bundle_store import StoreError, is_key_segment
 from algaenv.runner.components import compiled
 from algaenv.runner.components.compiled import CompiledComponents
+from algaenv.runner.components.shell import (
+    Script,
+    ScriptBundles,
+    ScriptRefused,
+    read_script,
+    shell_digest,
+)
 from algaenv.runner.locks import SingleFlight
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from algaenv.runner.bundle_cache import BundleCache
+    from algaenv.runner.bundle_cache import BundleCache, CachedBundle
     from algaenv.runner.wasm.guest import Guest
     from algaenv.runner.wasm.runtime import LazyWasmRuntime, WasmRuntime
 
@@ -199,19 +206,31 @@ class BundleUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HandlerBundle:
-    """A bundle on disk; `component` is None where it has no handler."""
+    """A bundle on disk; `component` is None where it has no handler.
+
+    Where it has a script, that is what the handler runs from, and the component is the shell.
+    """
 
     digest: Digest
     component: Path | None
     fetched: bool
+    script: Script | None = None
+
+    @property
+    def key(self) -> Digest:
+        """By which its component is known in memory: one shell serves all bundles with scripts."""
+        return self.digest if self.script is None else shell_digest()
 
 
 class Handlers:
     """Fetches bundles, and compiles and loads what they hold."""
 
-    def __init__(self, cache: BundleCache, lazy_runtime: LazyWasmRuntime) -> None:
+    def __init__(
+        self, cache: BundleCache, lazy_runtime: LazyWasmRuntime, scripts: ScriptBundles
+    ) -> None:
         self._cache = cache
         self._lazy_runtime = lazy_runtime
+        self._scripts = scripts
 
     async def bundle(self, tenant: str, extension: str, content_hash: str) -> HandlerBundle:
         """Have the bundle on disk. Raises BundleUnavailable."""
@@ -232,18 +251,40 @@ class Handlers:
             raise BundleUnavailable(f"archive refused: {error.code}") from None
         except OSError as error:
             raise BundleUnavailable(f"cache: {error.strerror}") from None
+        if self._is_loaded(digest):
+            return HandlerBundle(digest, cached.folder / COMPONENT, cached.fetched)
+        script = self._scripts.get(digest)
+        if script is None or not self._is_loaded(shell_digest()):
+            try:
+                handler = await asyncio.to_thread(self._look, digest, cached)
+            except ScriptRefused as reason:
+                raise BundleUnavailable(str(reason), code="script_refused") from None
+            except OSError as error:
+                raise BundleUnavailable(f"cache: {error.strerror}") from None
+            if handler.script is not None:
+                self._scripts.add(digest, handler.script)
+            return handler
+        return HandlerBundle(digest, self._scripts.shell, cached.fetched, script)
+
+    def _look(self, digest: Digest, cached: CachedBundle) -> HandlerBundle:
+        """What handler a bundle has. Blocks; raises ScriptRefused, OSError."""
         file = cached.folder / COMPONENT
-        there = self._is_loaded(digest) or await asyncio.to_thread(file.is_file)
-        return HandlerBundle(digest, file if there else None, cached.fetched)
+        if file.is_file():
+            return HandlerBundle(digest, file, cached.fetched)
+        script = read_script(cached.folder / "bundle")
+        if script is None:
+            return HandlerBundle(digest, None, cached.fetched)
+        self._scripts.unpack_shell()
+        return HandlerBundle(digest, self._scripts.shell, cached.fetched, script)
 
     async def guest(self, bundle: HandlerBundle, runtime: WasmRuntime) -> Guest:
         """Compile and load the bundle's handler, each only where it must. Raises GuestFailure."""
         assert bundle.component is not None  # noqa: S101
-        if (guest := runtime.loaded.get(bundle.digest)) is not None:
+        if (guest := runtime.loaded.get(bundle.key)) is not None:
             return guest
         with self._cache.pin(bundle.digest):
             try:
-                return await runtime.loaded.guest(bundle.digest, bundle.component)
+                return await runtime.loaded.guest(bundle.key, bundle.component)
             except OSError as error:
                 message = f"cannot read the component: {error.strerror}"
                 raise GuestFailure(Kind.HOST, message) from None

@@ -249,7 +249,7 @@ class WarmupEndpoint:
             started = time.perf_counter()
             try:
                 await self._handlers.guest(bundle, await self._lazy_runtime.get())
-                await self._worker_bus.load_everywhere(bundle.digest, bundle.component)
+                await self._worker_bus.load_everywhere(bundle.key, bundle.component)
             except RuntimeUnavailable as reason:
                 entry.reason = str(reason)
                 code = "engine_init_failed"

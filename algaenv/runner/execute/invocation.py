@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from algaenv.runner.components.shell import Script
     from algaenv.runner.execute.request_models import User
 
 
@@ -134,15 +135,21 @@ class Invocation:
     """The last function of the host that the guest called, and the error it returned, else None."""
     reason: str = ""
     """What that function knows about its error and cannot tell the guest."""
+    script: Script | None = field(default=None, repr=False)
+    """The text of a handler that runs from source."""
 
     def record_stderr(self, line: str) -> None:
         """Keep a line of stderr, if it is one of the first or of the last."""
+        if self.script is not None:
+            line = self.script.mapped(line)
         if len(self.first_stderr) < FIRST_LINES:
             self.first_stderr.append(line)
         self.last_stderr.append(line)
 
     def log(self, stream: Stream, level: Level, message: str) -> None:
-        """Pass on a message of the guest."""
+        """Pass on a message of the guest, in which places are those that the author knows."""
+        if self.script is not None:
+            message = self.script.mapped(message)
         self.listener.write(self, stream, level, message)
 
 

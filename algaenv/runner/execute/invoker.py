@@ -15,7 +15,7 @@ import time
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
 
@@ -48,6 +48,8 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 HINT = "x-algaenv-hint"
 HOST_CALL = "x-algaenv-host-call"
+RUNS_FROM = "x-algaenv-runs-from"
+"""`source`, of a call whose handler is a script; see `algaenv.runner.components.shell`."""
 _MAX_HEADER_CHARS = 500
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
@@ -190,6 +192,19 @@ class Invoker:
         except UnknownCapabilities as unknown:
             return failed_outcome(400, str(unknown), OutcomeLabel.CAPABILITY)
         invocation = self._invocation(call, grants, runtime, timings)
+        invocation.script = bundle.script
+        outcome = await self._run_bundle(runtime, bundle, invocation, call)
+        if bundle.script is None:
+            return outcome
+        return replace(outcome, headers={**outcome.headers, RUNS_FROM: "source"})
+
+    async def _run_bundle(
+        self,
+        runtime: WasmRuntime,
+        bundle: HandlerBundle,
+        invocation: Invocation,
+        call: ExecuteRequest,
+    ) -> InvocationOutcome:
         origin = EventOrigin.of(invocation)
         try:
             invocation.secrets = await self._envelopes.resolve(call.secret_envelope, call.context)

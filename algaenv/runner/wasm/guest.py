@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from algaenv.runner.components.shell import shell_digest
 from algaenv.runner.execute.invocation import DeadlineExceeded, HostFunctions, Invocation
 from algaenv.runner.wasm import abi, engine_config, wit
 from algaenv.runner.wasm.engine_config import LIMITS
@@ -39,6 +40,7 @@ from algaenv.runner.wasm.linker import (
     LinkerDefinitions,
     WasiHttpStubs,
     define_extension,
+    define_shell,
     link_failure,
     read_signature,
 )
@@ -289,19 +291,24 @@ class GuestLoader:
     def load(self, file: Path) -> Guest:
         """Load a file that `Component.serialize` has made with this fingerprint.
 
+        The name of a file begins with the digest of its component, by which the shell is known.
         Raises GuestFailure (link, signature), UnusableFile, OSError if there is no such file.
         """
+        is_shell = file.name.startswith(shell_digest().hex)
         for engine, refusals in self._engines[:-1]:
             with suppress(_ExceedsPool):
-                return self._link(engine, refusals, _deserialize(engine, file))
+                component = _deserialize(engine, file)
+                return self._link(engine, refusals, component, is_shell=is_shell)
         engine, refusals = self._engines[-1]
-        return self._link(engine, refusals, _deserialize(engine, file))
+        return self._link(engine, refusals, _deserialize(engine, file), is_shell=is_shell)
 
     def close(self) -> None:
         """End the ticker; no call may be under way."""
         self.ticker.close()
 
-    def _link(self, engine: Any, refusals: WasiHttpStubs, component: Any) -> Guest:
+    def _link(
+        self, engine: Any, refusals: WasiHttpStubs, component: Any, *, is_shell: bool
+    ) -> Guest:
         from wasmtime.component import FuncType, Linker
 
         imports = _imports(engine, component)
@@ -316,6 +323,8 @@ class GuestLoader:
             functions = {item: kind for item, kind in items.items() if isinstance(kind, FuncType)}
             if name.startswith(wit.PACKAGE) and functions:
                 define_extension(definitions, name, functions, self._table)
+            elif name == wit.SHELL and is_shell:
+                define_shell(definitions, functions)
             elif functions and not name.startswith(PREFIX):
                 raise link_failure(name, [f"this runner has nothing called {name}"])
         prepared = self._prepare(engine, linker, component, definitions, imports)

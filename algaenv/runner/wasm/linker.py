@@ -15,7 +15,7 @@ from ctypes import string_at
 from dataclasses import dataclass, field
 from typing import Any
 
-from algaenv.runner.execute.invocation import HostFunction, HostFunctions
+from algaenv.runner.execute.invocation import HostFunction, HostFunctions, Invocation
 from algaenv.runner.wasm import abi, wit
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 from algaenv.runner.wasm.guest_call import Callback, ThreadContext, denied_failure
@@ -66,6 +66,28 @@ def define_extension(
     """
     interface = name.removeprefix(wit.PACKAGE)
     known, offered = wit.world_imports().get(interface), table.get(interface, {})
+    _define(definitions, name, functions, known, offered)
+
+
+def define_shell(definitions: LinkerDefinitions, functions: Any) -> None:
+    """Define what the shell imports beside the world. Raises as `define_extension` does."""
+    _define(definitions, wit.SHELL, functions, wit.shell_imports(), {"source": _script_text})
+
+
+def _script_text(invocation: Invocation) -> str:
+    if invocation.script is None:
+        raise GuestFailure(Kind.HOST, "there is no script", reason="the call has no script")
+    return invocation.script.text
+
+
+def _define(
+    definitions: LinkerDefinitions,
+    name: str,
+    functions: Any,
+    known: Mapping[str, Signature] | None,
+    offered: Mapping[str, HostFunction],
+) -> None:
+    interface = name.removeprefix(wit.PACKAGE)
     if known is None:
         raise link_failure(name, [f"this runner has no interface {name}"])
     problems: list[str] = []
@@ -120,6 +142,8 @@ def _callback(
     """Return what the engine calls when a guest calls a host function."""
     # A long line would be copied and decoded while everybody else waits, only to be cut then.
     is_log = where.startswith(LOGGING)
+    # What the shell asks for is no call that the author knows of.
+    is_private = where.startswith(wit.SHELL)
     lifts = [
         (truncated_text(LOG_BYTES) if is_log else lifter(shape, wanted), place * abi.VALUE)
         for place, ((_, shape), (_, wanted)) in enumerate(
@@ -141,7 +165,9 @@ def _callback(
             invocation = call.invocation
             invocation.reason = ""
             value = function(invocation, *[lift(raw, place) for lift, place in lifts])
-            invocation.last_host_call = (where, value.value if type(value) is Err else None)
+            if not is_private:
+                error = value.value if type(value) is Err else None
+                invocation.last_host_call = (where, error)
             if lower is not None:
                 arena = Arena()
                 made = lower(value, arena)

@@ -199,6 +199,8 @@ class Err:
 
 
 PACKAGE = "alga:extension/"
+SHELL = "algaenv:dev/shell"
+"""What only the shell imports: the text of a handler that runs from source."""
 HANDLER = "handler"
 
 World = Mapping[str, Mapping[str, Signature]]
@@ -248,6 +250,12 @@ def _context() -> Record:
 def handler_signature() -> Signature:
     """The one export."""
     return _func(_response(), request=_record(context=_context(), http=_request()))
+
+
+@cache
+def shell_imports() -> Mapping[str, Signature]:
+    """The functions of `SHELL`."""
+    return {"source": _func("text")}
 
 
 @cache

@@ -28,7 +28,7 @@ def compilers(parent: int | None = None) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(parent).children():
         try:
-            if "algaenv.runner.components" in child.cmdline() and child.nice() == 10:
+            if "algaenv.runner.components.compile" in child.cmdline() and child.nice() == 10:
                 found.append(child)
         except psutil.Error:
             continue
@@ -199,7 +199,7 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
 def test_by_hand(tmp_path: Path) -> None:
     source = tmp_path / "main.wasm"
     source.write_bytes(small())
-    command = [sys.executable, "-m", "algaenv.runner.components", str(source)]
+    command = [sys.executable, "-m", "algaenv.runner.components.compile", str(source)]
     command.append(str(tmp_path / "out"))
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert isinstance(decode_result(ended.stdout), Done)

@@ -1,0 +1,211 @@
+"""Handlers that run from source, through the whole service."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from algaenv.bundle.digest import Digest
+from algaenv.bundle.layout import DEV_MARKER, DEV_SCRIPT, DEV_SOURCE_MAP
+from algaenv.runner.components.shell import RECORD, ScriptBundles, shell_digest
+from algaenv.runner.wasm.failure import GuestFailure, Kind
+from algaenv.runner.wasm.guest import GuestLoader
+from tests.guests import ToolMissing, built, tools
+from tests.guests.cache import BuildCache
+from tests.guests.host import imports
+from tests.guests.native import native_code, put_native_code
+from tests.guests.recipes import JAVASCRIPT, node_modules
+from tests.guests.shell import SHELL
+from tests.guests.shell import made as made_here
+from tests.runner.wasm.stage import table
+
+from .archives import EXTENSION, TENANT, Bundle, bundle
+from .conftest import Start
+from .peers import Files
+from .test_guest_mistakes import GRANTED, REASONS
+from .test_toolchains import CONTEXT, Handlers
+
+MARKER = json.dumps({"version": 1, "shell": shell_digest().hex}).encode()
+
+
+def script(text: str | bytes, **more: bytes) -> Bundle:
+    content = text if isinstance(text, bytes) else text.encode()
+    return bundle({DEV_MARKER: MARKER, DEV_SCRIPT: content, **more})
+
+
+@pytest.fixture(scope="module")
+def shell_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    scripts = ScriptBundles(tmp_path_factory.mktemp("shell"))
+    scripts.unpack_shell()
+    return scripts.shell
+
+
+@pytest.fixture
+def handlers(reuse: Start, files: Files, shell_file: Path) -> Handlers:
+    service = reuse()
+    put_native_code(service.cache_root, shell_file)
+    return Handlers(service, files, GRANTED)
+
+
+def bundled(entry: Path, into: Path) -> Bundle:
+    """What esbuild makes of a module."""
+    try:
+        tools.node()
+    except ToolMissing as missing:
+        pytest.skip(str(missing))
+    esbuild = node_modules(BuildCache.of_this_machine(), JAVASCRIPT, lambda _: None)
+    shape = ("--bundle", "--format=cjs", "--platform=neutral", "--external:alga:*", "--sourcemap")
+    made = into / "dist/main.js"
+    subprocess.run(
+        [
+            str(esbuild / ".bin/esbuild"),
+            str(entry),
+            *shape,
+            f"--outfile={made}",
+            "--log-level=error",
+        ],
+        check=True,
+    )
+    source_map = made.with_name("main.js.map").read_bytes()
+    return script(made.read_bytes(), **{DEV_SOURCE_MAP: source_map})
+
+
+def test_it_answers(handlers: Handlers) -> None:
+    made = script(
+        "exports.handler = ({ http }) => ({ status: 201, headers: [], body: "
+        'new TextEncoder().encode(http.url + " " + require("alga:extension/context")'
+        ".getContext().tenantId) });"
+    )
+    outcome = handlers.call_bundle(made, "/x")
+    assert outcome["status"] == 201, outcome
+    assert base64.b64decode(outcome["body_b64"]) == b"/x tenant-a"
+    assert handlers.headers["x-algaenv-runs-from"] == "source"
+
+
+def test_mistakes_are_told_apart_as_in_a_component(handlers: Handlers, tmp_path: Path) -> None:
+    entry = JAVASCRIPT / "mistakes.js"
+    made = bundled(entry, tmp_path)
+    lines = entry.read_text().splitlines()
+    for mistake, (reason, hint) in REASONS.items():
+        failure = handlers.call_bundle(made, f"/{mistake}")["failure"]
+        assert failure["reason"].startswith(reason), failure
+        assert hint in handlers.headers["x-algaenv-hint"], failure
+        if mistake in {"throw", "type-error"}:
+            frame = next(line for line in failure["stderr"] if "@" in line)
+            assert re.search(rf"{mistake}@\S*/mistakes\.js:\d+:\d+$", frame), frame
+            line = lines[int(frame.split(":")[-2]) - 1]
+            assert "throw new Error" in line or "nothing" in line, line
+    assert handlers.call_bundle(made, "/shape")["status"] == 0
+    assert handlers.call_bundle(made, "/fine")["status"] == 200
+
+
+def test_a_script_calls_the_host_as_a_component_does(handlers: Handlers, tmp_path: Path) -> None:
+    made = bundled(JAVASCRIPT / "everything.js", tmp_path)
+    outcome = handlers.call_bundle(made, body=CONTEXT)
+    (result,) = json.loads(base64.b64decode(outcome["body_b64"]))["results"]
+    assert result["ok"]["tenant_id"] == TENANT
+    typical = json.loads(base64.b64decode(handlers.call_bundle(made, "/typical")["body_b64"]))
+    assert (typical["tenant"], typical["secret"], typical["storage"]) == (
+        TENANT,
+        "missing",
+        "denied",
+    )
+
+
+def test_each_call_begins_anew(handlers: Handlers) -> None:
+    made = script(
+        "let count = 0; exports.handler = async () => {"
+        " globalThis.kept = (globalThis.kept ?? 0) + 1;"
+        " return { status: 200 + ++count + globalThis.kept, headers: [], body: undefined }; };"
+    )
+    assert [handlers.call_bundle(made)["status"] for _ in range(3)] == [202] * 3
+
+
+def test_two_scripts_share_one_component(handlers: Handlers) -> None:
+    texts = (
+        f"exports.handler = () => ({{ status: {status}, headers: [], body: undefined }});"
+        for status in (203, 204)
+    )
+    made = [script(text) for text in texts]
+    statuses = [handlers.call_bundle(each)["status"] for each in (*made, *made)]
+    assert statuses == [203, 204, 203, 204]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("exports.other = 1;", "the bundle exports no function called handler"),
+        ("exports.handler = (", "expected expression"),
+        ('require("fs");', 'cannot import "fs"'),
+        ("undeclared = 1; exports.handler = () => {};", "undeclared"),
+    ],
+)
+def test_a_script_that_is_no_handler(handlers: Handlers, text: str, reason: str) -> None:
+    failure = handlers.call_bundle(script(text))["failure"]
+    assert failure["kind"] == "trap"
+    assert reason in failure["reason"]
+
+
+def test_limits_hold(handlers: Handlers) -> None:
+    outcome = handlers.call_bundle(script("for (;;);"), timeout_ms=200)
+    assert outcome["failure"]["kind"] == "timeout"
+
+
+@pytest.mark.parametrize(
+    "marker", [b"", b"[]", b"{}", b'{"version": 2, "shell": ""}', b'{"version": 1, "shell": "x"}']
+)
+def test_a_marker_of_another_version(handlers: Handlers, marker: bytes) -> None:
+    made = bundle({DEV_MARKER: marker, DEV_SCRIPT: b"exports.handler = () => {}"})
+    outcome = handlers.call_bundle(made)
+    assert outcome["status"] == 502
+    assert DEV_MARKER in outcome["error"]
+
+
+def test_a_text_without_a_marker_is_no_handler(handlers: Handlers) -> None:
+    outcome = handlers.call_bundle(bundle({DEV_SCRIPT: b"exports.handler = () => {}"}))
+    assert outcome["error"].startswith("bundle_fetch_failed: No such file")
+
+
+def test_a_component_goes_before_a_text(handlers: Handlers) -> None:
+    component = built("minimal").read_bytes()
+    text = b"exports.handler = () => {}"
+    made = bundle({"dist/main.wasm": component, DEV_MARKER: MARKER, DEV_SCRIPT: text})
+    outcome = handlers.call_bundle(made)
+    assert base64.b64decode(outcome["body_b64"]) == b"minimal"
+    assert "x-algaenv-runs-from" not in handlers.headers
+
+
+def test_no_other_component_gets_the_text_of_a_script(tmp_path: Path, shell_file: Path) -> None:
+    copy = tmp_path / f"{'0' * 64}.cwasm"
+    copy.write_bytes(native_code(shell_file).read_bytes())
+    guests = GuestLoader(table(), 1)
+    try:
+        with pytest.raises(GuestFailure) as caught:
+            guests.load(copy)
+    finally:
+        guests.close()
+    assert caught.value.kind is Kind.LINK
+    assert "algaenv:dev/shell" in caught.value.reason
+
+
+def test_it_is_warmed_up(handlers: Handlers, reuse: Start) -> None:
+    made = script("exports.handler = () => ({ status: 200, headers: [], body: undefined });")
+    assert handlers.call_bundle(made)["status"] == 200
+    fields = {"tenant": TENANT, "extension": EXTENSION, "content_hash": made.digest.prefixed}
+    answer = reuse().post("/warmup", fields)
+    assert (answer.status, answer.json["handler"]) == (200, True)
+
+
+def test_the_shell_belongs_to_its_sources(shell_file: Path) -> None:
+    record = json.loads(RECORD.read_text())
+    assert record["sources"] == SHELL.ingredients(), "run `python -m tests.guests.shell`"
+    assert record["component"] == Digest.of_file(shell_file).hex == shell_digest().hex
+
+
+def test_the_shell_that_is_built_here_is_alike(shell_file: Path) -> None:
+    assert imports(made_here()) == imports(shell_file)
