@@ -5,13 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 import subprocess
+import time
 from pathlib import Path
+from statistics import median
 
 import pytest
 
+from algaenv.bundle.archive import pack
+from algaenv.bundle.collect import collect
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.layout import DEV_MARKER, DEV_SCRIPT, DEV_SOURCE_MAP
+from algaenv.drivers.dev_shell import HandlerBundler, dev_tree, find_entry
 from algaenv.runner.components.shell import RECORD, ScriptBundles, shell_digest
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 from algaenv.runner.wasm.guest import GuestLoader
@@ -19,7 +25,7 @@ from tests.guests import ToolMissing, built, tools
 from tests.guests.cache import BuildCache
 from tests.guests.host import imports
 from tests.guests.native import native_code, put_native_code
-from tests.guests.recipes import JAVASCRIPT, node_modules
+from tests.guests.recipes import JAVASCRIPT, NOT_SOURCES, SAMPLES, node_modules
 from tests.guests.shell import SHELL
 from tests.guests.shell import made as made_here
 from tests.runner.wasm.stage import table
@@ -151,6 +157,29 @@ def test_a_script_that_is_no_handler(handlers: Handlers, text: str, reason: str)
     assert reason in failure["reason"]
 
 
+def test_a_module_of_the_world_cannot_be_imported_later(handlers: Handlers) -> None:
+    made = script('exports.handler = async () => { await import("alga:extension/context"); };')
+    assert handlers.call_bundle(made)["failure"]["kind"] == "trap"
+
+
+def test_time_stands_still_as_in_a_component_without_clocks(handlers: Handlers) -> None:
+    made = script(
+        "exports.handler = () => ({ status: 200, headers: [],"
+        " body: new TextEncoder().encode(`${Date.now()} ${Math.random()}`) });"
+    )
+    assert len({handlers.call_bundle(made)["body_b64"] for _ in range(3)}) == 1
+
+
+def test_the_console_is_in_the_log(handlers: Handlers) -> None:
+    made = script(
+        'exports.handler = () => { console.log("to the console");'
+        " return { status: 200, headers: [], body: undefined }; };"
+    )
+    assert handlers.call_bundle(made)["status"] == 200
+    line = handlers.service.line("guest", stream="stdout")
+    assert line["message"] == "to the console"
+
+
 def test_limits_hold(handlers: Handlers) -> None:
     outcome = handlers.call_bundle(script("for (;;);"), timeout_ms=200)
     assert outcome["failure"]["kind"] == "timeout"
@@ -209,3 +238,78 @@ def test_the_shell_belongs_to_its_sources(shell_file: Path) -> None:
 
 def test_the_shell_that_is_built_here_is_alike(shell_file: Path) -> None:
     assert imports(made_here()) == imports(shell_file)
+
+
+def test_an_edit_is_live(handlers: Handlers, tmp_path: Path) -> None:
+    """The sample `notes`, from the save to the answer; the stages are printed, not bounded."""
+    try:
+        tools.node()
+    except ToolMissing as missing:
+        pytest.skip(str(missing))
+    source = tmp_path / "notes"
+    shutil.copytree(SAMPLES / "notes", source, ignore=shutil.ignore_patterns(*NOT_SOURCES))
+    entry = find_entry(source)
+    assert entry == source / "src/handler.ts"
+    text = entry.read_text()
+    assert "there is no" in text
+    turns: list[dict[str, float]] = []
+    with HandlerBundler(BuildCache.of_this_machine().root / "esbuild") as bundler:
+        for turn in range(12):
+            stages = Stopwatch()
+            entry.write_text(text.replace("there is no", f"turn {turn}: no"))
+            bundled = bundler.bundle(entry)
+            stages.lap("bundle")
+            into = dev_tree(source, bundled, tmp_path / "tree")
+            stages.lap("tree")
+            archive = tmp_path / "bundle.tar.zst"
+            pack(collect(into), archive)
+            stages.lap("pack")
+            made = Bundle(archive.read_bytes())
+            outcome = handlers.call_bundle(made, "/nothing")
+            stages.lap("fetch and call")
+            assert f"turn {turn}: no GET /nothing" in base64.b64decode(outcome["body_b64"]).decode()
+            handlers.call_bundle(made, "/nothing")
+            stages.lap("call again")
+            turns.append(stages.laps)
+    shown = {name: f"{median(it[name] for it in turns[1:]):.1f}" for name in turns[0]}
+    print("medians of an edit, ms:", shown)  # noqa: T201
+
+
+class Stopwatch:
+    """Milliseconds by stage."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = (now - self._since) * 1000
+        self._since = now
+
+
+def test_places_are_those_of_the_author(handlers: Handlers, tmp_path: Path) -> None:
+    source = tmp_path / "extension"
+    (source / "src").mkdir(parents=True)
+    (source / "package.json").write_text("{}")
+    (source / "src/deep.ts").write_text(
+        "type Name = string;\n\nexport function fail(name: Name): never {\n"
+        "  throw new TypeError(`no ${name}`);\n}\n"
+    )
+    (source / "src/handler.ts").write_text(
+        'import { logError } from "alga:extension/logging";\nimport { fail } from "./deep";\n\n'
+        "export function handler() {\n  try {\n    return fail('luck');\n  } catch (error) {\n"
+        "    logError(String((error as Error).stack));\n    throw error;\n  }\n}\n"
+    )
+    try:
+        tools.node()
+    except ToolMissing as missing:
+        pytest.skip(str(missing))
+    with HandlerBundler(BuildCache.of_this_machine().root / "esbuild") as bundler:
+        bundled = bundler.bundle(source / "src/handler.ts")
+    outcome = handlers.call_bundle(script(bundled.text, **{DEV_SOURCE_MAP: bundled.source_map}))
+    frames = [line.strip() for line in outcome["failure"]["stderr"]]
+    assert "fail@src/deep.ts:4:9" in frames, frames
+    assert any(frame.startswith("handler@src/handler.ts:6:") for frame in frames), frames
+    logged = [line["message"] for line in handlers.service.lines if line.get("stream") == "log"]
+    assert "fail@src/deep.ts:4:9" in logged[-1]

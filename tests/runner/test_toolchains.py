@@ -27,13 +27,13 @@ class Handlers:
     def __init__(
         self, service: Service, files: Files, granted: Sequence[str] = ("cap:secrets.get",)
     ) -> None:
-        self._service, self._files, self._granted = service, files, granted
+        self.service, self._files, self._granted = service, files, granted
         self.headers: Mapping[str, str] = {}
         """Of the last answer."""
 
     def call(self, guest: str, path: str = "/", body: object = None, **headers: str) -> Any:
         component = built(guest)
-        put_native_code(self._service.cache_root, component)
+        put_native_code(self.service.cache_root, component)
         made = bundle({"dist/main.wasm": component.read_bytes()}, note=guest)
         return self.call_bundle(made, path, body, 20_000, **headers)
 
@@ -64,7 +64,7 @@ class Handlers:
             "limits": {"timeout_ms": timeout_ms},
             "providers": list(self._granted),
         }
-        answer = self._service.post("/v1/execute", call, ROUTING)
+        answer = self.service.post("/v1/execute", call, ROUTING)
         assert answer.status == 200
         self.headers = answer.headers
         return answer.json

@@ -96,6 +96,15 @@ def test_each_error_has_its_place(bundler: HandlerBundler, project: Path) -> Non
     assert bundler.bundle(entry).text
 
 
+def test_await_outside_of_functions_is_refused(bundler: HandlerBundler, project: Path) -> None:
+    entry = project / "src/handler.ts"
+    entry.write_text("const later = await 1;\nexport const handler = () => later;\n")
+    (problem,) = problems(bundler, entry)
+    assert problem.where is not None
+    assert problem.where.line == 1
+    assert "Top-level await" in problem.summary
+
+
 def test_an_entry_that_is_not_there(bundler: HandlerBundler, project: Path) -> None:
     (problem,) = problems(bundler, project / "src/other.ts")
     assert "other.ts" in problem.summary
