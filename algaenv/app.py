@@ -65,7 +65,7 @@ class Application:
         report = Report("up")
         try:
             intent, environment = self._load(request, emit)
-            with self._dependencies.lock_environment(environment, "up"):
+            with self._dependencies.lock_environment(environment, "up", wait=request.lock_seconds):
                 report = self._up(request, intent, environment, emit)
         except AlgaenvError as error:
             report = _failed("up", error)
@@ -192,7 +192,7 @@ class Application:
             built = lock is not None
             lock = lock or self._lock(request, environment, intent, Resolution(), saved)
             content = self._dependencies.content_host(lock)
-        options = Options(adopt=request.adopt, cancelled=request.cancelled)
+        options = Options(request.adopt, request.cancelled, request.ready_seconds)
         if saved is not None and _leaves_external_database(saved.intent, intent):
             emit(Warned(_DATABASE_MOVED))
         backends = Backends(runtime, content, self._dependencies.prober())

@@ -40,6 +40,10 @@ class Request:
     extensions: tuple[str, ...] = ()
     """The extensions that `up` and `plan` are about; none: all of them."""
     cancelled: Callable[[], bool] = lambda: False
+    lock_seconds: float = 0.0
+    """How long to wait for another run that holds the environment."""
+    ready_seconds: float | None = None
+    """How long to wait for answers; None: as the spec says."""
 
 
 class UseCases(Protocol):
@@ -98,9 +102,10 @@ class Dependencies(Protocol):
         ...
 
     def lock_environment(
-        self, environment: Environment, command: str
+        self, environment: Environment, command: str, *, wait: float = 0.0
     ) -> AbstractContextManager[None]:
-        """Hold the lock of the environment; raises Locked."""
+        """Hold the lock of the environment; raises Locked when it is not free within `wait`
+        seconds."""
         ...
 
     def load_state(self, environment: Environment) -> SavedState | None:

@@ -42,6 +42,7 @@ class Container:
         self._environ = environ
         self._facts: EngineFacts | NoEngine | None = None
         self._docker_runtime: Runtime | None = None
+        self._process_runtime: Runtime | None = None
 
     @property
     def _cache(self) -> Path:
@@ -64,12 +65,12 @@ class Container:
         return state_dir.identify(spec, name)
 
     def lock_environment(
-        self, environment: Environment, command: str
+        self, environment: Environment, command: str, *, wait: float = 0.0
     ) -> AbstractContextManager[None]:
         """A lock on a file of the state directory."""
         from algaenv.drivers.state.environment_lock import hold
 
-        return hold(environment, command)
+        return hold(environment, command, wait=wait)
 
     def load_state(self, environment: Environment) -> SavedState | None:
         """The saved state; an unreadable one counts as none."""
@@ -298,7 +299,9 @@ class Container:
     def _process(self) -> Runtime:
         from algaenv.runtimes.process.runtime import ProcessRuntime
 
-        return ProcessRuntime(self._environ, self._cache)
+        if self._process_runtime is None:
+            self._process_runtime = ProcessRuntime(self._environ, self._cache)
+        return self._process_runtime
 
     def _docker(self) -> Runtime:
         from algaenv.runtimes.docker.engine import NoEngine

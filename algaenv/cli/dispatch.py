@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from algaenv.cli.commands import COMMANDS
+from algaenv.cli.commands import ALIASES, COMMANDS
 from algaenv.cli.exit_codes import ExitCode
 from algaenv.cli.output.streams import TolerantStream
 from algaenv.cli.parser import (
@@ -142,6 +142,7 @@ def top_parser() -> CommandParser:
 
 def _known_command(name: str) -> str:
     names = [known for known, _ in COMMANDS]
+    name = ALIASES.get(name, name)
     if name in names:
         return name
     near = closest_match(name, names)

@@ -17,6 +17,7 @@ from algaenv.cli.output.terminal import Terminal
 if TYPE_CHECKING:
     from algaenv.cli.output.sinks import MultiSink, Sink
     from algaenv.dependencies import Request, UseCases
+    from algaenv.dev.session import Holder
 
 SPEC_NAME = "algaenv.yaml"
 
@@ -125,6 +126,17 @@ class Invocation:
             extensions=tuple(getattr(self.options, "extensions", None) or ()),
             cancelled=cancelled,
         )
+
+    def dev_session(self, spec: Path) -> Holder | None:
+        """The `dev` that watches the environment of a spec, if one does."""
+        from algaenv.drivers.state.state_dir import identify
+
+        environment = identify(spec, "")
+        if not os.path.lexists(environment.home / "logs" / "dev.lock"):
+            return None
+        from algaenv.dev.session import active_session
+
+        return active_session(environment)
 
     def application(self, request: Request) -> UseCases:
         """The application that serves the request."""

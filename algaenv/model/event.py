@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.kind import Address
-from algaenv.model.plan import Kept, Step
+from algaenv.model.plan import Blocked, Kept, Step
 from algaenv.model.problem import Problem
 from algaenv.model.status import Status
 
@@ -177,6 +177,8 @@ class Report:
     interrupted: bool = False
     status: Status | None = None
     """The status after a successful `up`."""
+    blocked: tuple[Blocked, ...] = ()
+    """What was in the way of the plan; `problems` holds the problem of each."""
 
     @property
     def changed(self) -> int:

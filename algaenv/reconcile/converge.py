@@ -83,10 +83,12 @@ class PlanResult:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Options of a run: `adopt` takes over rows of other tools."""
+    """Options of a run: `adopt` takes over rows of other tools, `ready_seconds` replaces the
+    spec's `ready_timeout`."""
 
     adopt: bool = False
     cancelled: Callable[[], bool] = field(default=lambda: False)
+    ready_seconds: float | None = None
 
 
 LockSource = Callable[[float | None], Lock | None]
@@ -166,7 +168,7 @@ def converge(
         backends.drivers(lock.environment),
         backends.prober,
         emit,
-        lock.intent.ready_timeout,
+        lock.intent.ready_timeout if options.ready_seconds is None else options.ready_seconds,
         options.cancelled,
     )
     if planned.content_known:

@@ -30,7 +30,15 @@ def report_of(
         problems += planned.failure.problems
         error = error or type(planned.failure).__name__
     cut = len(blocked) < len(planned.plan.blocked)
-    return Report(verb, ended, problems, error, kept=planned.plan.kept, interrupted=cut)
+    return Report(
+        verb,
+        ended,
+        problems,
+        error,
+        kept=planned.plan.kept,
+        interrupted=cut,
+        blocked=tuple(blocked),
+    )
 
 
 def any_failed(ended: Iterable[Ended]) -> bool:

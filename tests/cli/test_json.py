@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from jsonschema import ValidationError
 
+from algaenv.cli.output.dev_lines import dev_event_to_json
 from algaenv.cli.output.json import JsonLines, event_to_json, plan_to_json, status_to_json
 from algaenv.model import event as events
 from algaenv.model.event import Event, Report, Reported, StepStarted, Warned
@@ -17,6 +18,7 @@ from algaenv.model.plan import Plan
 from tests.cli.event_samples import FAILURE, OPENING, PLACED, SUCCESS
 from tests.cli.fake_application import WARNING, status
 from tests.cli.schemas import REFERENCE, check, validator
+from tests.cli.test_dev_output import OWN
 from tests.cli.test_plan_text import FULL
 
 ALL = (
@@ -40,6 +42,7 @@ def test_every_kind_of_event_is_told_here_and_described() -> None:
     kinds = set(typing.get_args(events.Event))
     assert {type(event) for event in ALL} == kinds
     names = {event_to_json(event)["event"] for event in ALL}
+    names |= {dev_event_to_json(event)["event"] for event in OWN}
     schema = json.loads((REFERENCE / "events.schema.json").read_text(encoding="utf-8"))
     described = {ref["$ref"].rpartition("/")[2] for ref in schema["oneOf"]}
     assert names == described

@@ -9,8 +9,10 @@ import pytest
 from algaenv.cli.commands import COMMANDS
 from algaenv.cli.dispatch import command_module, parser_of, top_parser
 from algaenv.cli.exit_codes import MEANINGS
+from algaenv.cli.output.dev_lines import dev_event_to_json
 from algaenv.cli.output.json import event_to_json
 from tests.cli.schemas import REFERENCE
+from tests.cli.test_dev_output import OWN
 from tests.cli.test_json import ALL
 
 PAGE = (REFERENCE / "commands.md").read_text(encoding="utf-8")
@@ -64,7 +66,8 @@ def test_every_event_is_listed() -> None:
             ),
         )
     )
-    assert listed == {event_to_json(event)["event"] for event in ALL}
+    own = {dev_event_to_json(event)["event"] for event in OWN}
+    assert listed == own | {event_to_json(event)["event"] for event in ALL}
 
 
 def test_every_exit_code_is_documented() -> None:

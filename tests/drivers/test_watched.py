@@ -113,3 +113,12 @@ def test_a_source_behind_a_link(source: Path, tmp_path: Path) -> None:
     assert found.roots == (source,)
     assert found.counts(link / "src/a.ts")
     assert found.counts(source / "src/a.ts")
+
+
+def test_directories_of_tools_are_not_entered(source: Path) -> None:
+    found = watched(source, step(outputs=["dist/ui", "out/**"]))
+    for name in ("", "ui", "ui/deep", "src", "not/there", "dist"):
+        assert found.enters(source / name), name
+    for name in ("node_modules", "node_modules/x", ".git", ".algaenv", "dist/ui", "out/a"):
+        assert not found.enters(source / name), name
+    assert not found.enters(source.parent)

@@ -69,7 +69,7 @@ class MemoryDependencies(Dependencies):
         return self.lock.environment
 
     def lock_environment(
-        self, environment: Environment, command: str
+        self, environment: Environment, command: str, *, wait: float = 0.0
     ) -> AbstractContextManager[None]:
         return contextlib.nullcontext()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 COMMANDS: tuple[tuple[str, str], ...] = (
     ("up", "bring the environment to what the spec says, and wait until it answers"),
+    ("dev", "`up`, and again after each save, until it is ended (also: watch)"),
     ("plan", "show what `up` would do, and change nothing"),
     ("status", "show what is there, and under which addresses"),
     ("call", "call a handler of an extension through the gateway"),
@@ -15,3 +16,5 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("version", "print the version"),
 )
 """Each command has a module of its name here, imported only when it runs."""
+ALIASES = {"watch": "dev"}
+"""Other names of commands."""

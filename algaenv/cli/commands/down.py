@@ -50,6 +50,7 @@ def run(invocation: Invocation) -> ExitCode:
         if not _confirmed(invocation, invocation.application(request), request):
             invocation.print_message("nothing was removed\n")
             return ExitCode.INTERRUPTED
+    _end_dev(invocation, spec)
     with (
         invocation.run_sinks(spec) as sinks,
         handle_interrupts(sinks.stopping, lambda: report_abandoned(invocation, sinks)) as stop,
@@ -59,6 +60,17 @@ def run(invocation: Invocation) -> ExitCode:
             request, sinks.emit, volumes=invocation.options.volumes
         )
     return report_exit_code(report)
+
+
+def _end_dev(invocation: Invocation, spec: Path) -> None:
+    """End a `dev` first, which would bring the environment up again. Raises Locked."""
+    holder = invocation.dev_session(spec)
+    if holder is not None:
+        from algaenv.dev.session import stop_session
+        from algaenv.drivers.state.state_dir import identify
+
+        invocation.print_message(f"ending {holder}\n")
+        stop_session(holder, identify(spec, spec.parent.name))
 
 
 def _spec(invocation: Invocation) -> Path:

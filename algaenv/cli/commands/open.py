@@ -58,12 +58,19 @@ def run(invocation: Invocation) -> ExitCode:
         not invocation.options.print
         and invocation.terminal.live
         and _has_desktop(invocation.environ)
+        and not open_in_browser(url, invocation.environ)
     ):
-        import webbrowser
-
-        if not webbrowser.open(url):
-            invocation.print_message("no browser could be started; open the address yourself\n")
+        invocation.print_message("no browser could be started; open the address yourself\n")
     return ExitCode.DONE
+
+
+def open_in_browser(url: str, environ: Mapping[str, str]) -> bool:
+    """Whether a browser of the desktop shows it now; False without a desktop."""
+    if not _has_desktop(environ):
+        return False
+    import webbrowser
+
+    return webbrowser.open(url)
 
 
 def _has_desktop(environ: Mapping[str, str]) -> bool:

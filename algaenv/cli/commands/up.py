@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from algaenv.bundle.value import replace
 from algaenv.cli.exit_codes import ExitCode, report_exit_code
 from algaenv.cli.output.streams import write_text
 from algaenv.cli.parser import (
@@ -35,6 +36,8 @@ EXAMPLES = (
     ("algaenv up --json | jq -c 'select(.event == \"step_ended\")'", "Follow it from a program."),
 )
 
+TURN_SECONDS = 600.0
+"""How long a run waits for a turn of `dev` to end."""
 _VARIABLES = ("status -o env", "prints what the app server needs")
 
 
@@ -60,6 +63,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(invocation: Invocation) -> ExitCode:
     """Converge, then print the addresses."""
     spec = invocation.spec()
+    holder = invocation.dev_session(spec)
+    if holder is not None:
+        invocation.print_message(
+            f"{holder} watches this environment; this run waits for its turn\n"
+        )
     report = _converge(invocation, spec, leave_data=False)
     if _needs_confirmation(report) and invocation.terminal.asks and not invocation.json:
         write_text(invocation.terminal.err, "Begin without the data that stays behind? [y/N] ")
@@ -80,6 +88,8 @@ def _converge(invocation: Invocation, spec: Path, *, leave_data: bool) -> Report
         handle_interrupts(sinks.stopping, lambda: report_abandoned(invocation, sinks)) as stop,
     ):
         request = invocation.request(spec, cancelled=stop.cancelled, leave_data=leave_data)
+        if invocation.dev_session(spec) is not None:
+            request = replace(request, lock_seconds=TURN_SECONDS)
         return invocation.application(request).up(request, sinks.emit)
 
 

@@ -22,10 +22,12 @@ from algaenv.model.intent import BuildStep, ExtensionIntent
 @dataclass(frozen=True, slots=True)
 class Watched:
     """`roots` are directories to watch with all below them, real paths; `counts(path)` is True for
-    an absolute path below one of them whose change may change the bundle."""
+    an absolute path below one of them whose change may change the bundle, `enters(directory)` for
+    a root, and for a directory below one that may hold such files."""
 
     roots: tuple[Path, ...]
     counts: Callable[[str | os.PathLike[str]], bool]
+    enters: Callable[[str | os.PathLike[str]], bool]
 
 
 def watched_paths(intent: ExtensionIntent) -> Watched:
@@ -37,13 +39,15 @@ def watched_paths(intent: ExtensionIntent) -> Watched:
     """
     source = os.path.realpath(intent.source)
     if intent.build is None:
-        return Watched((Path(source),), _Filter(source, source, ()).counts)
+        found = _Filter(source, source, ())
+        return Watched((Path(source),), found.counts, found.enters)
     workspace = os.path.realpath(intent.build.workspace)
     steps = intent.build.steps
     if not steps:
-        found = detect(Path(workspace), os.path.relpath(source, workspace), intent.build)
-        steps = found.steps if found is not None else ()
-    return Watched((Path(workspace),), _Filter(workspace, source, steps).counts)
+        detected = detect(Path(workspace), os.path.relpath(source, workspace), intent.build)
+        steps = detected.steps if detected is not None else ()
+    found = _Filter(workspace, source, steps)
+    return Watched((Path(workspace),), found.counts, found.enters)
 
 
 class _Filter:
@@ -64,6 +68,17 @@ class _Filter:
             return True
         return not is_never_counted(relative) and any(
             _is_input(relative, *it) for it in self._steps
+        )
+
+    def enters(self, directory: str | os.PathLike[str]) -> bool:
+        path = os.fspath(directory)
+        if path.rstrip("/") == self._workspace.rstrip("/"):
+            return True
+        relative = self._relative(path)
+        return (
+            relative is not None
+            and not self._is_derived(f"{relative}/*")
+            and not matches_any(relative, self._outputs)
         )
 
     def _relative(self, path: str) -> str | None:

@@ -10,6 +10,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -266,6 +267,17 @@ def _inherited_by_python(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _holds_certificates(path: str) -> bool:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return False
+    return _load_certificates(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+@cache
+def _load_certificates(path: str, stamp: tuple[int, ...]) -> bool:  # noqa: ARG001
+    """Whether it can be loaded; reading a whole bundle takes tens of milliseconds, for each of two
+    services in each run."""
     import ssl
 
     try:

@@ -1,0 +1,1 @@
+"""`algaenv dev`: watches the sources, and brings the environment up again after each change."""
