@@ -341,9 +341,10 @@ class Application:
         selected = [it for it in intent.extensions if it.name in _selected(request, intent)]
 
         def run_resolve(cancelled: Callable[[], bool]) -> Resolution:
-            return resolve(
-                selected, self._dependencies.bundle_builder(environment, cancelled), emit
-            )
+            builder = self._dependencies.bundle_builder(environment, cancelled)
+            if request.wrap_builder is not None:
+                builder = request.wrap_builder(builder, environment)
+            return resolve(selected, builder, emit)
 
         return BackgroundResolver(run_resolve, request.cancelled, in_background=in_background)
 

@@ -44,6 +44,8 @@ class Request:
     """How long to wait for another run that holds the environment."""
     ready_seconds: float | None = None
     """How long to wait for answers; None: as the spec says."""
+    wrap_builder: Callable[[BundleBuilder, Environment], BundleBuilder] | None = None
+    """Replaces what builds the bundles; None: nothing does."""
 
 
 class UseCases(Protocol):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from algaenv.bundle.value import dataclass, field
+from algaenv.model.comparison import ComparedCall
 from algaenv.model.event import Event
 from algaenv.model.problem import Problem
 from algaenv.model.status import Status
@@ -51,6 +52,8 @@ class ExtensionTurn:
     answer: str = ""
     problems: tuple[Problem, ...] = ()
     runs_from: Literal["component", "source"] = "component"
+    differing: tuple[ComparedCall, ...] = ()
+    """Calls that the component answers otherwise than the source did whose place it takes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,12 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from algaenv.bundle.value import dataclass, replace
 from algaenv.dependencies import Request, UseCases
 from algaenv.dev.events import (
-    APPLIED,
     DevEvent,
     ExtensionTurn,
     Ignored,
@@ -40,10 +39,14 @@ from algaenv.model.status import Status
 READY_SECONDS: Final = 20.0
 """How long a turn waits for answers, unless the spec's `ready_timeout` is less: by then the author
 wants to read why, and the next save is a new chance."""
+COMPONENT_SECONDS: Final = 1.0
+"""How long nothing may have changed before the component of a handler is built that runs from
+source: whoever types needs the processor."""
 LOCK_SECONDS: Final = 600.0
 """How long a turn waits for another run on the same environment."""
 RETRY_SECONDS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Pauses between turns that failed by no fault of the files."""
+ASKED: Final = "asked for"
 _SELF_TRIGGERED: Final = 5
 """Turns in a row by the same files, each begun during the turn before, that count as a cycle."""
 _UNHURRIED: Final = 2
@@ -110,8 +113,18 @@ class Surroundings(Protocol):
         """Tell open pages what a turn did, and watch the services of the status."""
         ...
 
-    def answer(self, name: str, status: Status) -> str:
-        """What an extension answers now, in one phrase; empty when it is not asked."""
+    def describe(self, turn: ExtensionTurn, status: Status) -> ExtensionTurn:
+        """The turn of an extension with what it answers now, and what it runs from."""
+        ...
+
+    def prepare(
+        self, changed: Mapping[str, Sequence[str]], names: Sequence[str], *, components: bool
+    ) -> None:
+        """Before a run: decide which handlers run from source; none with `components`."""
+        ...
+
+    def owed(self) -> tuple[str, ...]:
+        """Extensions that run from source, and whose component is to be built."""
         ...
 
 
@@ -138,6 +151,7 @@ class Loop:
         self._number = 0
         self._failures = 0
         self._retry_at: float | None = None
+        self._component_at: float | None = None
         self._stopping = False
         self._targets: Targets | None = None
         self._pending = _Pending()
@@ -159,7 +173,7 @@ class Loop:
                 return report
             while not self._stopping:
                 self._wait()
-                if not self._stopping and (self._pending.due or self._retry_due()):
+                if not self._stopping:
                     self._next_turn()
         finally:
             self._watcher.stop()
@@ -188,15 +202,22 @@ class Loop:
     def _wait(self) -> None:
         """Until something is to be done."""
         while not (self._stopping or self._pending.due):
-            timeout = None if self._retry_at is None else max(self._retry_at - self._clock(), 0.0)
+            moments = [it for it in (self._retry_at, self._component_at) if it is not None]
+            timeout = max(min(moments) - self._clock(), 0.0) if moments else None
             try:
                 self._take(self._messages.get(timeout=timeout))
             except queue.Empty:
-                return
+                self._take_time()
         self._drain()
 
-    def _retry_due(self) -> bool:
-        return self._retry_at is not None and self._clock() >= self._retry_at
+    def _take_time(self) -> None:
+        """A moment has come for which something was put off."""
+        now = self._clock()
+        if self._retry_at is not None and now >= self._retry_at:
+            self._pending.everything = "again"
+        elif self._component_at is not None and now >= self._component_at:
+            self._component_at = None
+            self._pending.components = self._surroundings.owed()
 
     def _drain(self) -> None:
         """Take what has come. A run asks from several threads whether it shall go on."""
@@ -209,7 +230,7 @@ class Loop:
             case Stop():
                 self._stopping = True
             case Rebuild():
-                self._pending.everything = "asked for"
+                self._pending.everything = ASKED
             case Restart():
                 self._pending.everything = "restart"
                 self._pending.restart = True
@@ -241,12 +262,11 @@ class Loop:
 
     def _next_turn(self) -> None:
         pending, self._pending = self._pending, _Pending()
-        retried = not pending.due
-        if pending.spec or pending.everything or retried or self._broken_elsewhere(pending):
+        if pending.spec or pending.everything or self._broken_elsewhere(pending):
             names: tuple[str, ...] = ()
         else:
-            names = tuple(pending.extensions)
-        cause = pending.cause or "again"
+            names = tuple(pending.extensions) or pending.components
+        cause = pending.cause
         self._number += 1
         changed = pending.files
         self._surroundings.emit(TurnStarted(self._number, cause, names, changed))
@@ -292,10 +312,11 @@ class Loop:
         known = self._targets.extensions if self._targets else {}
         names = tuple(it for it in names if it in known)
         self._surroundings.building(names or tuple(known))
+        self._surroundings.prepare(pending.extensions, names, components=pending.wants_components)
         request = replace(
             self._request,
             extensions=names,
-            cancelled=lambda: self._is_overtaken(names),
+            cancelled=lambda: self._is_overtaken(() if pending.unhurried else names),
             ready_seconds=READY_SECONDS,
         )
         self._turn_over_at = math.inf
@@ -343,7 +364,8 @@ class Loop:
             self._retry_at = self._clock() + pause
         self._broken = {it.name for it in extensions if it.problems}
         if report.status is not None:
-            extensions = tuple(self._with_answer(it, report.status) for it in extensions)
+            status = report.status
+            extensions = tuple(self._surroundings.describe(it, status) for it in extensions)
         turn = TurnEnded(
             self._number,
             seconds,
@@ -355,11 +377,8 @@ class Loop:
         if self._number:
             self._surroundings.emit(turn)
         self._surroundings.ended(turn, changed, report.status)
-
-    def _with_answer(self, turn: ExtensionTurn, status: Status) -> ExtensionTurn:
-        if turn.state != APPLIED:
-            return turn
-        return replace(turn, answer=self._surroundings.answer(turn.name, status))
+        owed = self._surroundings.owed()
+        self._component_at = self._clock() + COMPONENT_SECONDS if owed else None
 
     def _run_up(self, request: Request, record: Callable[[Event], None]) -> Report:
         request = replace(request, lock_seconds=LOCK_SECONDS)
@@ -409,10 +428,21 @@ class _Pending:
         self.everything = ""
         """Why the turn is about everything, though no file says so."""
         self.restart = False
+        self.components: tuple[str, ...] = ()
+        """Extensions whose component is to take the place of the source, when nothing else is."""
 
     @property
     def due(self) -> bool:
-        return bool(self.spec or self.extensions or self.everything)
+        return bool(self.spec or self.extensions or self.everything or self.components)
+
+    @property
+    def wants_components(self) -> bool:
+        return self.everything == ASKED or self.unhurried
+
+    @property
+    def unhurried(self) -> bool:
+        """Whether any change may come first."""
+        return bool(self.components) and not (self.spec or self.extensions or self.everything)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -425,7 +455,7 @@ class _Pending:
             return self.everything
         files = self.files
         if not files:
-            return ""
+            return "its component takes the place of the source" if self.components else ""
         return f"{len(files)} files changed" if len(files) > 1 else "1 file changed"
 
     def add(self, spec: tuple[str, ...], extensions: dict[str, tuple[str, ...]]) -> None:

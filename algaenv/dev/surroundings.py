@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from algaenv.dependencies import Request
+from algaenv.dev.answers import Recording, compare, record, safe_calls
 from algaenv.dev.events import APPLIED, FAILED, DevEvent, ExtensionTurn, TurnEnded
 from algaenv.dev.gateway_feed import GatewayFeed
+from algaenv.dev.handlers import SourceHandlers
 from algaenv.dev.services import ServiceMonitor, addresses_of
 from algaenv.dev.watcher import Targets
 from algaenv.drivers.build.watched import watched_paths
@@ -25,6 +28,7 @@ from algaenv.model.status import ExtensionStatus, Status
 if TYPE_CHECKING:
     from algaenv.drivers.dev_channel import DevChannel, State, Turn
 
+KEPT_CALLS: Final = 200
 _ANSWER_SECONDS: Final = 5.0
 
 
@@ -36,12 +40,17 @@ class RealSurroundings:
         request: Request,
         show: Callable[[DevEvent], None],
         gone: Callable[[tuple[str, ...]], None],
-        feed: GatewayFeed | None = None,
+        handlers: SourceHandlers | None = None,
+        show_gateway: Callable[[Mapping[str, Any]], None] = lambda _: None,
     ) -> None:
         self._request = request
         self._show = show
         self._monitor = ServiceMonitor(gone)
-        self._feed = feed
+        self._handlers = handlers
+        self._show_gateway = show_gateway
+        self._feed = GatewayFeed(self._take_gateway)
+        self._calls: deque[Mapping[str, Any]] = deque(maxlen=KEPT_CALLS)
+        self._recordings: dict[str, Recording] = {}
         self._client = HttpClient()
         self._pages = OpenPages()
         self._extensions: dict[str, ExtensionIntent] = {}
@@ -60,6 +69,8 @@ class RealSurroundings:
         self._extensions = {
             it.name: it for it in loaded.intent.extensions if not wanted or it.name in wanted
         }
+        if self._handlers is not None:
+            self._handlers.follow(self._extensions.values())
         watched = {name: watched_paths(it) for name, it in self._extensions.items()}
         return Targets(watched, tuple(dict.fromkeys(map(str, (spec, *loaded.files)))))
 
@@ -78,6 +89,9 @@ class RealSurroundings:
         if status is not None:
             self._follow(status)
         changed = tuple(changed)
+        if self._handlers is not None:
+            self._handlers.settle(it.name for it in turn.extensions if it.state == APPLIED)
+            self._handlers.give_up(it.name for it in turn.extensions if it.state == FAILED)
         for it in turn.extensions:
             if it.name in self._installed:
                 self._pages.report(self._ended(it, changed))
@@ -89,7 +103,7 @@ class RealSurroundings:
         url = gateway.endpoints.get("url", "") if gateway else ""
         if url and self._intent is not None:
             self._pages.connect(url, lambda: self._channel(url))
-        if self._feed is not None and url:
+        if url:
             self._feed.follow(url, [it.registry_id for it in status.extensions])
 
     def _channel(self, url: str) -> DevChannel | None:
@@ -127,15 +141,46 @@ class RealSurroundings:
         hashed = extension.content_hash.rpartition(":")[2]
         return Turn(extension.registry_id, state, digest=Digest(hashed) if hashed else None)
 
-    def answer(self, name: str, status: Status) -> str:
+    def prepare(
+        self, changed: Mapping[str, Sequence[str]], names: Sequence[str], *, components: bool
+    ) -> None:
+        """Also asks what answers now, where a component takes the place of the source."""
+        if self._handlers is None:
+            return
+        if components:
+            for name in self._handlers.owed():
+                extension = self._installed.get(name)
+                if extension is not None and extension.call_url and (not names or name in names):
+                    calls = safe_calls(extension, tuple(self._calls))
+                    self._recordings[name] = record(extension, calls)
+        self._handlers.prepare(changed, components=components)
+
+    def owed(self) -> tuple[str, ...]:
+        """None without handlers that run from source."""
+        return self._handlers.owed() if self._handlers is not None else ()
+
+    def describe(self, turn: ExtensionTurn, status: Status) -> ExtensionTurn:
         """`GET /notes 200 (3 ms)` of its first probe, or `page 200`."""
-        extension = next((it for it in status.extensions if it.name == name), None)
-        if extension is None or not extension.ready:
-            return ""
-        probes = self._extensions[name].probes if name in self._extensions else ()
-        if not (probes and extension.call_url):
-            return "page 200" if extension.page_url else ""
-        return self._ask(extension.call_url.rstrip("/"), probes[0].path)
+        from algaenv.bundle.value import replace
+
+        extension = next((it for it in status.extensions if it.name == turn.name), None)
+        if turn.state != APPLIED or extension is None or not extension.ready:
+            return turn
+        if self._handlers is not None and self._handlers.runs_from_source(turn.name):
+            turn = replace(turn, runs_from="source")
+        elif recording := self._recordings.pop(turn.name, None):
+            turn = replace(turn, differing=compare(extension, recording))
+        probes = self._extensions[turn.name].probes if turn.name in self._extensions else ()
+        if probes and extension.call_url:
+            answer = self._ask(extension.call_url.rstrip("/"), probes[0].path)
+        else:
+            answer = "page 200" if extension.page_url else ""
+        return replace(turn, answer=answer)
+
+    def _take_gateway(self, event: Mapping[str, Any]) -> None:
+        if event.get("type") == "call-ended":
+            self._calls.append(event)
+        self._show_gateway(event)
 
     def _ask(self, base: str, path: str) -> str:
         from http.client import HTTPException
@@ -152,8 +197,9 @@ class RealSurroundings:
         """Watch no service any more, and tell open pages that turns have ended."""
         self._monitor.stop()
         self._pages.close()
-        if self._feed is not None:
-            self._feed.stop()
+        self._feed.stop()
+        if self._handlers is not None:
+            self._handlers.close()
 
 
 class OpenPages:

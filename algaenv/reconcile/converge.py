@@ -168,8 +168,9 @@ def converge(
         backends.drivers(lock.environment),
         backends.prober,
         emit,
-        lock.intent.ready_timeout if options.ready_seconds is None else options.ready_seconds,
+        lock.intent.ready_timeout,
         options.cancelled,
+        options.ready_seconds,
     )
     if planned.content_known:
         return planned, executor.execute(planned.plan)

@@ -73,7 +73,10 @@ class Executor:
     prober: Prober
     emit: Emit
     ready_seconds: float
+    """How long a handler may take to compile, and a service to answer."""
     cancelled: Callable[[], bool] = lambda: False
+    answer_seconds: float | None = None
+    """How long what is compiled may take to answer, and a service; None: `ready_seconds`."""
 
     def execute(
         self, plan: Plan, before: tuple[Ended, ...] = (), then: Continuation | None = None
@@ -174,13 +177,14 @@ class Executor:
         if resource is None:
             return
         if isinstance(resource.body, PrewarmRequest):
-            wait_until_prewarmed(self.prober, resource.body, self._wait_options(step.address))
+            wait = self._wait_options(step.address, self.ready_seconds)
+            wait_until_prewarmed(self.prober, resource.body, wait)
         if resource.probe is not None:
-            wait_until_answered(
-                self.prober, resource.probe, str(step.address), self._wait_options(step.address)
-            )
+            limits = [it for it in (self.ready_seconds, self.answer_seconds) if it is not None]
+            wait = self._wait_options(step.address, min(limits))
+            wait_until_answered(self.prober, resource.probe, str(step.address), wait)
 
-    def _wait_options(self, address: Address) -> WaitOptions:
+    def _wait_options(self, address: Address, seconds: float) -> WaitOptions:
         def diagnostics() -> tuple[str, ...] | None:
             driver = self.drivers().get(address.kind)
             return driver.diagnostics(address) if isinstance(driver, ReportsDiagnostics) else None
@@ -190,7 +194,7 @@ class Executor:
             return driver.log_location(address) if isinstance(driver, HasLog) else ""
 
         return WaitOptions(
-            seconds=self.ready_seconds,
+            seconds=seconds,
             cancelled=self.cancelled,
             diagnostics=diagnostics,
             log=log,

@@ -28,6 +28,8 @@ FIRST_PAUSE = 0.005
 LONGEST_PAUSE = 0.25
 REPORT_INTERVAL = 0.5
 """Seconds before a wait is reported, and between two reports."""
+INTERRUPT_SECONDS = 0.05
+"""Seconds after which an interrupt is noticed while a handler is compiled."""
 COMPILING = "its handler is being compiled"
 
 
@@ -120,7 +122,9 @@ def wait_until_prewarmed(prober: Prober, request: PrewarmRequest, wait: WaitOpti
         # One request for the whole time: repeating it would gain nothing.
         left = max(until - wait.clock(), LONGEST_PAUSE)
         with _reported(COMPILING, wait):
-            answer = prober.prewarm(replace(request, seconds=left))
+            answer = _interruptible(
+                lambda: prober.prewarm(replace(request, seconds=left)), wait.cancelled
+            )
         if isinstance(answer, BrokenHandler):
             summary = f"{request.bundle} is not ready: its handler cannot run: {answer.reason}"
             detail = tuple(cause for cause in answer.causes if cause not in summary)
@@ -128,6 +132,29 @@ def wait_until_prewarmed(prober: Prober, request: PrewarmRequest, wait: WaitOpti
         return answer
 
     _wait(probe, request.bundle, wait)
+
+
+def _interruptible(action: Callable[[], T], cancelled: Callable[[], bool]) -> T:
+    """The result of `action`, which goes on in a thread when WaitInterrupted is raised.
+
+    A compilation that is under way is worth finishing, and the runner does; but nobody has to wait
+    for it who has something else to do.
+    """
+    from concurrent.futures import Future, wait
+
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(action())
+        except BaseException as error:  # raised again by `result`
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="prewarm", daemon=True).start()
+    while not wait((future,), timeout=INTERRUPT_SECONDS).done:
+        if cancelled():
+            raise WaitInterrupted
+    return future.result()
 
 
 @contextmanager

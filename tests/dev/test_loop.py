@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,8 @@ class Surroundings:
         self._memory = memory
         self.events: queue.SimpleQueue[DevEvent] = queue.SimpleQueue()
         self.built: list[tuple[str, ...]] = []
+        self.prepared: list[tuple[dict[str, Sequence[str]], tuple[str, ...], bool]] = []
+        self.debts: list[tuple[str, ...]] = []
         self.spec_error: AlgaenvError | None = None
 
     def targets(self) -> Targets:
@@ -63,8 +66,16 @@ class Surroundings:
 
     def ended(self, turn: TurnEnded, changed: Iterable[str], status: Status | None) -> None: ...
 
-    def answer(self, name: str, status: Status) -> str:
-        return f"{name} answers"
+    def describe(self, turn: ExtensionTurn, status: Status) -> ExtensionTurn:
+        return replace(turn, answer=f"{turn.name} answers")
+
+    def prepare(
+        self, changed: Mapping[str, Sequence[str]], names: Sequence[str], *, components: bool
+    ) -> None:
+        self.prepared.append((dict(changed), tuple(names), components))
+
+    def owed(self) -> tuple[str, ...]:
+        return self.debts.pop(0) if self.debts else ()
 
 
 class NoWatcher:

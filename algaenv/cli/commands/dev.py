@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from algaenv.bundle.value import replace
 from algaenv.cli.exit_codes import ExitCode, report_exit_code
 from algaenv.cli.parser import (
     add_extensions,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from algaenv.cli.invocation import Invocation
     from algaenv.cli.output.dev_state import Screen
     from algaenv.cli.output.dev_view import DevView
+    from algaenv.dev.handlers import SourceHandlers
     from algaenv.dev.loop import Message
     from algaenv.dev.session import Holder, Session
     from algaenv.model.event import Report
@@ -51,6 +53,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_file(parser)
     add_runtime(parser)
     add_images(parser)
+    parser.add_argument(
+        "--no-shell",
+        dest="shell",
+        action="store_false",
+        help="build the component of a JavaScript handler after each edit, instead of running it "
+        "from source until the component is built",
+    )
     parser.add_argument(
         "--on-exit",
         metavar="WHAT",
@@ -99,7 +108,6 @@ def _watch(invocation: Invocation, spec: Path, session: Session) -> ExitCode:
     from algaenv.cli.errors import report_abandoned
     from algaenv.cli.output.dev_sink import DevSink
     from algaenv.cli.signals import handle_interrupts
-    from algaenv.dev.gateway_feed import GatewayFeed
     from algaenv.dev.loop import Loop, Stop, Unanswered
     from algaenv.dev.surroundings import RealSurroundings
     from algaenv.dev.watcher import Watcher
@@ -108,7 +116,6 @@ def _watch(invocation: Invocation, spec: Path, session: Session) -> ExitCode:
     leave = Leave(invocation.options.on_exit)
     view = _view(invocation, messages, leave)
     sink = DevSink(invocation, spec, session, view)
-    feed = GatewayFeed(view.emit_gateway) if view is not None else None
 
     def stopping() -> None:
         messages.put(Stop())
@@ -119,8 +126,15 @@ def _watch(invocation: Invocation, spec: Path, session: Session) -> ExitCode:
         handle_interrupts(stopping, lambda: report_abandoned(invocation, sink.sinks)) as stop,
     ):
         request = invocation.request(spec, cancelled=stop.cancelled)
+        handlers = _source_handlers(invocation, spec)
+        if handlers is not None:
+            request = replace(request, wrap_builder=handlers.wrap)
         surroundings = RealSurroundings(
-            request, sink.emit, lambda names: messages.put(Unanswered(names)), feed
+            request,
+            sink.emit,
+            lambda names: messages.put(Unanswered(names)),
+            handlers,
+            view.emit_gateway if view is not None else lambda _: None,
         )
         loop = Loop(
             lambda: invocation.application(request),
@@ -137,6 +151,18 @@ def _watch(invocation: Invocation, spec: Path, session: Session) -> ExitCode:
     if code not in (ExitCode.DONE, ExitCode.INTERRUPTED):
         return code
     return _leave(invocation, spec, leave)
+
+
+def _source_handlers(invocation: Invocation, spec: Path) -> SourceHandlers | None:
+    """None when handlers shall run as components only."""
+    if not invocation.options.shell:
+        return None
+    from algaenv.dev.handlers import SourceHandlers
+    from algaenv.drivers.state.state_dir import identify
+    from algaenv.runtimes.binaries import cache_home
+
+    environment = identify(spec, spec.parent.name)
+    return SourceHandlers(environment, cache_home(invocation.environ), invocation.environ)
 
 
 class Leave:

@@ -29,7 +29,9 @@ def comparison_text(
     for one, cells in zip(compared, rows, strict=True):
         style = "red" if one.differences else "green"
         lines.append(paint(cells[0], style) + "".join(cells[1:]))
-        lines += [f"    {escape_controls(_line(each))}" for each in one.differences[:MOST_SHOWN]]
+        lines += [
+            f"    {escape_controls(difference_line(each))}" for each in one.differences[:MOST_SHOWN]
+        ]
         if (more := len(one.differences) - MOST_SHOWN) > 0:
             lines.append(f"    and {more} more")
     if left_out:
@@ -60,7 +62,8 @@ def _row(one: ComparedCall) -> tuple[str, ...]:
     )
 
 
-def _line(difference: Difference) -> str:
+def difference_line(difference: Difference) -> str:
+    """`body /results/0: 1 → 2`."""
     place = _PLACES[difference.what].format(difference.at).strip()
     return f"{place}: {_side(difference.here)} → {_side(difference.there)}"
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from algaenv.cli.output.comparison import difference_line
 from algaenv.cli.output.escape import escape_controls, render_problem
-from algaenv.cli.output.json import event_to_json, problem_to_json
+from algaenv.cli.output.json import compared_call_to_json, event_to_json, problem_to_json
 from algaenv.cli.output.lines import duration
 from algaenv.cli.output.terminal import PLAIN, Paint
 from algaenv.dev.events import (
@@ -23,6 +24,7 @@ from algaenv.dev.surroundings import display_path
 
 if TYPE_CHECKING:
     from algaenv.cli.output.json import JsonObject
+    from algaenv.model.comparison import ComparedCall
 
 SHOWN_FILES = 3
 """Names of changed files in one line."""
@@ -82,6 +84,7 @@ def _turn_lines(turn: TurnEnded, paint: Paint, *, verbose: bool) -> list[str]:
                 answer = f"  {it.answer}" if it.answer else ""
                 text = stages_text(it)
                 lines.append(f"{paint('✓', 'green')} {name}  {text}{answer}{from_source}")
+                lines += [_difference(call, paint) for call in it.differing]
             case state if state == FAILED:
                 text = f"failed after {turn_seconds(it.seconds)}; what ran before goes on"
                 lines.append(f"{paint('✗', 'red')} {name}  {paint(text, 'red')}")
@@ -100,6 +103,14 @@ def _turn_lines(turn: TurnEnded, paint: Paint, *, verbose: bool) -> list[str]:
     if turn.retry_seconds is not None:
         lines.append(paint(f"  again in {duration(turn.retry_seconds)}, or after a save", "dim"))
     return lines
+
+
+def _difference(call: ComparedCall, paint: Paint) -> str:
+    """A call that the component answers otherwise than the source did."""
+    first = escape_controls(difference_line(call.differences[0]))
+    more = f", and {len(call.differences) - 1} more" if len(call.differences) > 1 else ""
+    what = f"the component answers {call.call.method} {call.call.path} otherwise"
+    return f"  {paint('differs:', 'yellow')} {escape_controls(what)}: {first}{more}"
 
 
 def dev_event_to_json(event: DevEvent) -> JsonObject:
@@ -157,6 +168,8 @@ def _extension_to_json(turn: ExtensionTurn) -> JsonObject:
         document["digest"] = turn.digest
     if turn.answer:
         document["answer"] = turn.answer
+    if turn.differing:
+        document["differing"] = [compared_call_to_json(it) for it in turn.differing]
     return document
 
 

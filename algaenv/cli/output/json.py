@@ -176,12 +176,13 @@ def comparison_to_json(
         "targets": [{"url": it.gateway, "extension": it.extension} for it in targets],
         "same": len(compared) - differing,
         "different": differing,
-        "calls": [_compared_call(one) for one in compared],
+        "calls": [compared_call_to_json(one) for one in compared],
         "left_out": [{"method": it.method, "path": it.path, "why": it.why} for it in left_out],
     }
 
 
-def _compared_call(one: ComparedCall) -> JsonObject:
+def compared_call_to_json(one: ComparedCall) -> JsonObject:
+    """A call with both outcomes, and all that differs."""
     return {
         "method": one.call.method,
         "path": one.call.path,

@@ -1,0 +1,76 @@
+"""The answers of a handler from source, and of the component that takes its place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from algaenv.bundle.value import dataclass
+from algaenv.comparison.choice import declared_calls, recorded_calls
+from algaenv.comparison.differences import compare_answers
+from algaenv.comparison.volatile import Ignored
+from algaenv.model.comparison import Answer, Call, ComparedCall
+from algaenv.model.status import ExtensionStatus
+
+MAX_CALLS: Final = 12
+"""Calls that are put to both: they cost the author's time, and nobody asked for them."""
+_SECONDS: Final = 5.0
+_RUNS_FROM: Final = "header:x-algaenv-runs-from"
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What an extension answered to some calls; None where it did not."""
+
+    answers: tuple[tuple[Call, Answer | None], ...] = ()
+
+
+def safe_calls(
+    extension: ExtensionStatus, events: Iterable[Mapping[str, object]]
+) -> tuple[Call, ...]:
+    """The calls that change nothing: those that were recorded, then those of the manifest."""
+    own = (it for it in events if it.get("extension") == extension.registry_id)
+    recorded = [it for it in recorded_calls(own, None).calls if it.method == "GET"]
+    declared = [it for it in declared_calls(extension.endpoints, None).calls if it.method == "GET"]
+    found = {(it.path, it.user): it for it in (*declared, *recorded)}
+    return tuple(found.values())[-MAX_CALLS:]
+
+
+def record(extension: ExtensionStatus, calls: Iterable[Call]) -> Recording:
+    """Make the calls."""
+    return Recording(tuple((call, _ask(extension.call_url, call)) for call in calls))
+
+
+def compare(extension: ExtensionStatus, before: Recording) -> tuple[ComparedCall, ...]:
+    """Make the same calls again; returns those that differ, `here` what they answered before."""
+    ignored = Ignored.of((_RUNS_FROM, "host-call"))
+    compared = (
+        compare_answers(call, earlier, now, ignored)
+        for call, earlier in before.answers
+        if earlier is not None and (now := _ask(extension.call_url, call)) is not None
+    )
+    return tuple(it for it in compared if it.differences)
+
+
+def _ask(base: str, call: Call) -> Answer | None:
+    from http.client import HTTPConnection, HTTPException
+
+    from algaenv.system.http import Request, exchange_within, whole_body
+
+    parts = urlsplit(base)
+    connection = HTTPConnection(parts.hostname or "", parts.port)
+    headers = {"accept": "application/json, */*"}
+    if call.user:
+        headers["x-algaenv-user"] = call.user
+    request = Request("GET", parts.path.rstrip("/") + call.path, None, headers)
+    started = time.perf_counter()
+    try:
+        response, body = exchange_within(connection, request, whole_body, seconds=_SECONDS)
+    except (OSError, HTTPException):
+        return None
+    finally:
+        connection.close()
+    names = {name.lower(): value for name, value in response.getheaders()}
+    return Answer(response.status, names, body, (time.perf_counter() - started) * 1000)
