@@ -7,6 +7,7 @@ changed is decided by the content of files.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -158,6 +159,7 @@ class _View:
         self._targets = targets
         self._spec_files = frozenset(targets.spec_files)
         self._roots = {name: tuple(map(str, it.roots)) for name, it in targets.extensions.items()}
+        self._own = _own_output()
         self.index = ContentIndex(self._counts, self._enters)
         roots = (root for several in self._roots.values() for root in several)
         self.starts = (*dict.fromkeys(roots), *targets.spec_files)
@@ -187,6 +189,8 @@ class _View:
         return Changes(tuple(sorted(changed & self._spec_files)), found, same)
 
     def _counts(self, path: str) -> bool:
+        if path in self._own:
+            return False
         return path in self._spec_files or any(self._is_of(it, path) for it in self._roots)
 
     def _enters(self, directory: str) -> bool:
@@ -200,6 +204,15 @@ class _View:
 
     def _is_below(self, name: str, path: str) -> bool:
         return any(path == it or path.startswith(it + "/") for it in self._roots[name])
+
+
+def _own_output() -> frozenset[str]:
+    """The files that this process prints to: each line would be a change of a source."""
+    found = set()
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            found.add(os.path.realpath(f"/proc/self/fd/{descriptor}"))
+    return frozenset(found)
 
 
 def _both(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
