@@ -107,7 +107,12 @@ class PageProxy:
             headers=_forwarded(request),
         )
         with anyio.fail_after(self._seconds):
-            answer = await client.send(upstream, stream=True)
+            try:
+                answer = await client.send(upstream, stream=True)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                # The runner may close a connection just as it is used again. A page whose script
+                # fails for that stays blank, and what is forwarded here may be asked twice.
+                answer = await client.send(upstream, stream=True)
         if answer.status_code == 200 and _is_html(answer.headers.get("content-type", "")):
             self._publish_fallback(request, found.path)
         passed = StreamingResponse(_content(answer, self._seconds), answer.status_code)

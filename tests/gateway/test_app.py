@@ -190,6 +190,20 @@ def test_no_other_server(service: Gateway, runner: StubRunner, path: str) -> Non
     assert all(asked.target.startswith("/") for asked in runner.asked)
 
 
+def test_a_page_is_asked_for_again_when_the_runner_drops_the_connection(
+    service: Gateway, runner: StubRunner
+) -> None:
+    runner.answer = lambda asked: StubResponse(
+        200, b"page", {"content-type": "text/html"}, drop=len(runner.asked) == 1
+    )
+    answer = service.call("/runner/x")
+    assert (answer.status, answer.body, len(runner.asked)) == (200, b"page", 2)
+    runner.respond_with(StubResponse(drop=True))
+    answer = service.call("/runner/x")
+    assert (answer.status, answer.json) == (502, {"error": "runner_proxy_error"})
+    assert len(runner.asked) == 4
+
+
 def test_runner_pages_without_a_runner(start: Start) -> None:
     service = start(RUNNER_BASE_URL=f"http://127.0.0.1:{free_port()}")
     answer = service.call("/runner/x")

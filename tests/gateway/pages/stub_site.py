@@ -27,6 +27,8 @@ from tests.runner.observability.fake_redis import Server
 from tests.servers import Database, free_port
 
 ROOT = Path(__file__).parents[3]
+KEEP_ALIVE_SECONDS = 75
+"""As long as the runner keeps an idle connection: longer than the gateway uses one."""
 EXTENSIONS = Path(__file__).parent / "extensions"
 POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -255,7 +257,13 @@ def serving(
     """The port of an application that runs in a thread of its own; a free one if none is named."""
     port = port or free_port()
     server = uvicorn.Server(
-        uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=2)
+        uvicorn.Config(
+            app,
+            port=port,
+            log_level="error",
+            timeout_graceful_shutdown=2,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        )
     )
     thread = threading.Thread(target=server.run)
     thread.start()
