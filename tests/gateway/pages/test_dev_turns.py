@@ -258,9 +258,13 @@ def test_style_sheets_are_swapped_without_a_reload(
     assert not is_marked(page)
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
+def test_in_any_doubt_the_page_is_reloaded(
+    page: Page, dev: Dev, opened: Callable[..., Frame]
+) -> None:
+    from playwright.sync_api import expect
+
+    opened()
+    doubts: tuple[tuple[str, ...] | None, ...] = (
         ("ui/unused.css",),
         ("ui/app.css", "ui/index.html"),
         ("styles/app.css",),
@@ -268,18 +272,13 @@ def test_style_sheets_are_swapped_without_a_reload(
         ("ui/app.css.js",),
         (),
         None,
-    ],
-)
-def test_in_any_doubt_the_page_is_reloaded(
-    page: Page, dev: Dev, opened: Callable[..., Frame], changed: tuple[str, ...] | None
-) -> None:
-    from playwright.sync_api import expect
-
-    opened()
-    digest = dev.publish(HELLO, index_html=HTML % "Two")
-    dev.report(HELLO, "applied", digest=digest, changed=changed)
-    expect(heading(page)).to_have_text("Two")
-    expect(turns(page, "reloaded")).to_have_count(1)
+    )
+    for number, changed in enumerate(doubts, 1):
+        digest = dev.publish(HELLO, index_html=HTML % f"Number {number}")
+        dev.report(HELLO, "applied", digest=digest, changed=changed)
+        expect(heading(page)).to_have_text(f"Number {number}")
+        expect(turns(page, "reloaded")).to_have_count(number)
+        inside(page).wait_for_load_state()
 
 
 def test_a_style_sheet_that_does_not_load_is_a_doubt(
