@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -47,16 +48,19 @@ class Resolution:
 def resolve(
     intents: Iterable[ExtensionIntent], bundle_builder: BundleBuilder, emit: Emit
 ) -> Resolution:
-    """Lock every extension; a broken one does not stop the others."""
+    """Lock every extension; a broken one does not stop the others.
+
+    Builds run side by side, at most one a core. `emit` may be called by several threads at once.
+    """
     locked: list[LockedExtension] = []
     broken: list[BrokenExtension] = []
     warnings: list[Problem] = []
-    for intent in intents:
-        try:
-            locked.append(_lock_extension(intent, bundle_builder, emit, warnings))
-        except AlgaenvError as error:
-            warnings += error.warnings
-            broken.append(BrokenExtension(intent.name, error.problems, type(error).__name__))
+    for found in _lock_all(tuple(intents), bundle_builder, emit):
+        warnings += found.warnings
+        if isinstance(found.extension, LockedExtension):
+            locked.append(found.extension)
+        else:
+            broken.append(found.extension)
     for warning in _one_of_each_kind(warnings):
         emit(Warned(warning))
     rejected = [*_duplicates(locked), *_undeclared(locked)]
@@ -119,19 +123,49 @@ class BackgroundResolver:
             self._error = error
 
 
-def _lock_extension(
-    intent: ExtensionIntent, bundle_builder: BundleBuilder, emit: Emit, warnings: list[Problem]
-) -> LockedExtension:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    extension: LockedExtension | BrokenExtension
+    warnings: Sequence[Problem]
+
+
+def _lock_all(
+    intents: Sequence[ExtensionIntent], bundle_builder: BundleBuilder, emit: Emit
+) -> Sequence[_Found]:
+    """What becomes of each extension, in their order."""
+
+    def lock(intent: ExtensionIntent) -> _Found:
+        return _lock_extension(intent, bundle_builder, emit)
+
+    builds = sum(intent.build is not None for intent in intents)
+    most = min(builds, len(os.sched_getaffinity(0)))
+    if most < 2:
+        return [lock(intent) for intent in intents]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(most, thread_name_prefix="build") as pool:
+        pending = [pool.submit(lock, it) if it.build is not None else None for it in intents]
+        packed = [lock(it) if it.build is None else None for it in intents]
+        found = zip(pending, packed, strict=True)
+        return [it for future, own in found if (it := future.result() if future else own)]
+
+
+def _lock_extension(intent: ExtensionIntent, bundle_builder: BundleBuilder, emit: Emit) -> _Found:
     started = time.monotonic()
     subject = BUNDLE.address(intent.name)
     if intent.build is not None:
         emit(Resolving(str(subject), "build"))
-    extension, found = bundle_builder.pack(intent, lambda note: emit(StepProgress(subject, note)))
+    try:
+        extension, warnings = bundle_builder.pack(
+            intent, lambda note: emit(StepProgress(subject, note))
+        )
+    except AlgaenvError as error:
+        failed = BrokenExtension(intent.name, error.problems, type(error).__name__)
+        return _Found(failed, error.warnings)
     seconds = time.monotonic() - started
-    warnings += found
     if intent.build is not None or seconds >= REPORT_SECONDS:
         emit(Resolved(str(subject), f"{extension.digest.short}, {extension.size} bytes", seconds))
-    return extension
+    return _Found(extension, warnings)
 
 
 def _one_of_each_kind(warnings: Iterable[Problem]) -> list[Problem]:

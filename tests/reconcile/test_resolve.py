@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.manifest.model import parse
 from algaenv.model.event import Event, Warned
-from algaenv.model.intent import ExtensionIntent
+from algaenv.model.intent import BuildIntent, ExtensionIntent
 from algaenv.model.lock import LockedExtension
 from algaenv.model.problem import Failed, Problem, ResolveError, Where
 from algaenv.reconcile.protocols import OnProgress
@@ -84,6 +85,57 @@ def test_of_two_that_are_the_same_extension_the_first_is_sound() -> None:
     found = resolve([intent(it) for it in "abc"], Packer({}, same=("a", "c")), lambda _: None)
     assert names(found) == (["a", "b"], ["c"])
     assert [it.problems[0].code for it in found.broken] == ["extension-twice"]
+
+
+class Meeting(Packer):
+    """Each build waits until `parties` are under way."""
+
+    def __init__(self, parties: int, broken: dict[str, Exception]) -> None:
+        super().__init__(broken)
+        self.barrier = threading.Barrier(parties)
+        self.at_once = 0
+        self.most = 0
+        self.counting = threading.Lock()
+
+    def pack(
+        self, intent: ExtensionIntent, on_progress: OnProgress
+    ) -> tuple[LockedExtension, tuple[Problem, ...]]:
+        with self.counting:
+            self.at_once += 1
+            self.most = max(self.most, self.at_once)
+        self.barrier.wait(DEADLINE)
+        with self.counting:
+            self.at_once -= 1
+        return super().pack(intent, on_progress)
+
+
+def built(name: str) -> ExtensionIntent:
+    return replace(intent(name), build=BuildIntent((), f"/{name}", {}, 1.0))
+
+
+def test_builds_run_side_by_side_and_no_more_of_them_than_cores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    packer = Meeting(2, {"c": Failed(Problem("disk-full", "cannot write"))})
+    found = resolve([built(it) for it in "abcd"], packer, lambda _: None)
+    assert names(found) == (["a", "b", "d"], ["c"])
+    assert packer.most == 2
+
+
+def test_one_core_builds_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    packer = Meeting(1, {})
+    found = resolve([built("a"), intent("b"), built("c")], packer, lambda _: None)
+    assert names(found) == (["a", "b", "c"], [])
+    assert packer.most == 1
+
+
+def test_what_is_only_packed_does_not_wait_for_builds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    packer = Meeting(3, {})
+    found = resolve([built("a"), intent("b"), built("c")], packer, lambda _: None)
+    assert names(found) == (["a", "b", "c"], [])
 
 
 def test_beside_other_work_it_is_begun_at_once_and_waited_for() -> None:
