@@ -8,9 +8,11 @@ was made of that must not be packed. A step whose inputs did not change does not
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from algaenv.bundle.value import dataclass
 from algaenv.drivers.build import file_tree
@@ -33,7 +35,7 @@ from algaenv.model.intent import BuildStep, ExtensionIntent
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Problem
 from algaenv.reconcile.protocols import OnProgress
-from algaenv.system import processes
+from algaenv.system import files, processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +99,19 @@ def _build_if_changed(
         state_while_mirroring(known, seen).write(job.build_directory)
         mirror(job, known, seen)
         state = state_after_mirroring(known, seen)
-        state.write(job.build_directory)
-        private_files.write_private(running, b"")
-        try:
-            with open_log(job) as log:
+        with contextlib.ExitStack() as stack:
+            logs: list[IO[bytes]] = []
 
-                def run_step(step: BuildStep) -> None:
-                    run(Command(job, step, log), on_progress, cancelled)
+            def run_step(step: BuildStep) -> None:
+                if not logs:
+                    state.write(job.build_directory)
+                    with private_files.translate_os_errors(running):
+                        files.write_atomic(running, b"")
+                    stack.callback(private_files.remove_path, running)
+                    logs.append(stack.enter_context(open_log(job)))
+                run(Command(job, step, logs[0]), on_progress, cancelled)
 
-                StepRunner(job, seen, state, tools, run=run_step, on_progress=on_progress).run_all()
-        finally:
-            private_files.remove_path(running)
+            StepRunner(job, seen, state, tools, run=run_step, on_progress=on_progress).run_all()
         seen.results = state.results
         seen.key, seen.made = key, file_tree.tree_digest(job.tree)
     if seen != known:

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import BinaryIO, Final, Literal
 
 from algaenv.bundle.value import dataclass
 
@@ -116,14 +116,19 @@ def copy_file(source: Path, target: Path) -> None:
 
     Follows no link at `source`; `target` is made or emptied. Raises OSError.
     """
+    with open(source, "rb", opener=open_no_follow) as original, target.open("wb") as copy:
+        copy_content(original, copy)
+
+
+def copy_content(source: BinaryIO, target: BinaryIO) -> None:
+    """The same for open files, `target` being empty. Raises OSError."""
     import fcntl
     import shutil
 
-    with open(source, "rb", opener=open_no_follow) as original, target.open("wb") as copy:
-        try:
-            fcntl.ioctl(copy.fileno(), _FICLONE, original.fileno())
-        except OSError:  # Another file system than btrfs, XFS and such.
-            shutil.copyfileobj(original, copy, _COPY_BYTES)
+    try:
+        fcntl.ioctl(target.fileno(), _FICLONE, source.fileno())
+    except OSError:  # Another file system than btrfs, XFS and such.
+        shutil.copyfileobj(source, target, _COPY_BYTES)
 
 
 def tree_digest(tree: Path) -> str:

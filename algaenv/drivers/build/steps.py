@@ -56,6 +56,7 @@ class StepRunner:
         self._tools = tools
         self._run = run
         self._on_progress = on_progress
+        self._runs = 0
         self._directories = seen.directories
         self._authors = seen.files.keys() | seen.links.keys()
         self._files: dict[str, tuple[int, str]] = {
@@ -70,10 +71,12 @@ class StepRunner:
         for name in [it for it in self._state.results if it not in names]:
             self._remove(path for result in self._state.results.pop(name) for path in result.made)
         for step in self._job.steps:
+            runs = self._runs
             result = self._result(step)
             others = [it for it in self._state.results.get(step.name, []) if it.key != result.key]
             self._state.results[step.name] = [result, *others][:KEPT_RESULTS]
-            self._state.write(self._job.build_directory)
+            if self._runs > runs:
+                self._state.write(self._job.build_directory)
             for path, made in result.made.items():
                 mode = made.mode & 0o111 if made.kind == "file" else -1
                 self._files[path] = (mode, made.sha256)
@@ -97,6 +100,7 @@ class StepRunner:
             self._state.results[step.name] = []
             self._state.write(self._job.build_directory)
         before = {} if step.outputs else self._stamps()
+        self._runs += 1
         self._run(step)
         if step.outputs:
             made = self._made_now(it.path for it in self._outputs(step))

@@ -79,10 +79,16 @@ class ToolVersions:
         self._job = job
         self._file = job.build_directory / "toolchains.json"
         self._kept: dict[str, list[object]] | None = None
+        self._known: dict[str, dict[str, str]] = {}
 
     def of(self, step: BuildStep) -> dict[str, str]:
         """Program → what it says of its version, for each that `step` names or is likely to use;
         empty for one that is not there."""
+        if step.name not in self._known:
+            self._known[step.name] = self._find(step)
+        return self._known[step.name]
+
+    def _find(self, step: BuildStep) -> dict[str, str]:
         words = [word for part in step.command for word in _WORD.findall(part)]
         source = self._job.workspace / self._job.below
         likely = [tool for marker, tool in _MARKERS.items() if (source / marker).is_file()]

@@ -9,7 +9,6 @@ import os
 import stat
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -144,17 +143,20 @@ class StepResult:
     unmatched: list[str]
     """Inputs that named nothing."""
 
+    def to_json(self) -> list[object]:
+        """As JSON holds it; `parse` is the inverse."""
+        made = {path: [it.kind, it.mode, it.sha256, it.stamp] for path, it in self.made.items()}
+        return [self.key, self.inputs, made, self.unmatched]
+
     @classmethod
-    def parse(cls, loaded: dict[str, Any]) -> StepResult:
-        """The inverse of `asdict`. Raises TypeError, ValueError or KeyError."""
-        made = {
-            str(path): MadeFile(
-                str(it["kind"]), int(it["mode"]), str(it["sha256"]), parse_stamp(it["stamp"])
-            )
-            for path, it in loaded["made"].items()
+    def parse(cls, loaded: Any) -> StepResult:
+        """The result of `to_json`. Raises TypeError, ValueError or AttributeError."""
+        key, inputs, made, unmatched = loaded
+        files = {
+            str(path): MadeFile(str(kind), int(mode), str(sha), parse_stamp(stamp))
+            for path, (kind, mode, sha, stamp) in made.items()
         }
-        inputs, unmatched = ([str(it) for it in loaded[name]] for name in ("inputs", "unmatched"))
-        return cls(str(loaded["key"]), inputs, made, unmatched)
+        return cls(str(key), [str(it) for it in inputs], files, [str(it) for it in unmatched])
 
 
 @dataclass(slots=True)
@@ -187,7 +189,7 @@ class WorkspaceState:
                 for name, listed in results.items()
             }
             build_key(state, [])
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return cls()
         return state
 
@@ -195,7 +197,7 @@ class WorkspaceState:
         """Keep it for the next build. Raises Failed."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         fields["results"] = {
-            name: [asdict(it) for it in results] for name, results in self.results.items()
+            name: [it.to_json() for it in results] for name, results in self.results.items()
         }
         private_files.write_private(build_directory / "state.json", json.dumps(fields).encode())
 
@@ -309,8 +311,6 @@ def _remove_build_results(tree: Path, seen: WorkspaceState) -> None:
 
 
 def _copy(job: BuildJob, name: str, mode: int) -> None:
-    import shutil
-
     target = job.tree / name
     try:
         source = open(job.workspace / name, "rb", opener=file_tree.open_no_follow)  # noqa: SIM115
@@ -319,7 +319,7 @@ def _copy(job: BuildJob, name: str, mode: int) -> None:
     with source, private_files.translate_os_errors(target):
         private_files.remove_path(target)
         with target.open("xb") as copy:
-            shutil.copyfileobj(source, copy)
+            file_tree.copy_content(source, copy)
         status = os.fstat(source.fileno())
         target.chmod(mode | stat.S_IRUSR | stat.S_IWUSR)
         os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
