@@ -160,6 +160,19 @@ def test_a_handler_without_a_package_and_without_wit(tmp_path: Path) -> None:
     assert "--wit @alga --world-name runner" in texts(found(tmp_path))[1]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "export async function handler(request) {}",
+        "export const handler = async () => {};",
+        "export {\n  a,\n  handler\n} from './x.js';",
+    ],
+)
+def test_a_handler_is_what_exports_one(tmp_path: Path, text: str) -> None:
+    write(tmp_path, {"src/index.ts": text, "manifest.json": {"runtime": "wasm-js@1"}})
+    assert [it.name for it in found(tmp_path).steps] == ["esbuild", "jco"]
+
+
 def test_a_page_of_vite_beside_a_handler_without_a_componentizer(tmp_path: Path) -> None:
     write(
         tmp_path,

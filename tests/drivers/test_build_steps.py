@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from algaenv.drivers.build.builds import Built, build
 from algaenv.drivers.state import state_dir
@@ -202,6 +205,39 @@ def test_a_step_that_tidies_up_does_not_make_others_run(project: StepProject) ->
     project.build()
     assert project.ran() == ["page"]
     assert (place / "dist/main.wasm").read_bytes() == component
+
+
+def test_a_step_that_empties_its_directory_first_takes_no_file_of_another(
+    project: StepProject,
+) -> None:
+    """As Vite does with `dist` unless it is told another."""
+    emptied = step("page", "rm -rf dist && mkdir dist && cp web/* dist", ["web"], ["dist/*.html"])
+    project.steps = (SCRIPT, COMPONENT, emptied)
+    place = project.build().place
+    assert (place / "dist/index.html").exists()
+    assert (place / "dist/main.wasm").read_bytes().endswith(b"a\n")
+    project.write("hello/web/index.html", "another\n")
+    project.ran()
+    project.build()
+    assert project.ran() == ["page"]
+    assert (place / "dist/main.wasm").read_bytes().endswith(b"a\n")
+
+
+def test_a_step_that_improves_what_another_made(project: StepProject) -> None:
+    better = step("better", "echo better >> dist/main.wasm", ["dist/main.wasm"], ["dist/main.wasm"])
+    project.steps = (SCRIPT, COMPONENT, better, PAGE)
+    place = project.build().place
+    component = (place / "dist/main.wasm").read_bytes()
+    assert component.endswith(b"a\nbetter\n")
+    project.ran()
+    project.write("hello/web/index.html", "another\n")
+    project.build()
+    assert project.ran() == ["page"]
+    assert (place / "dist/main.wasm").read_bytes() == component
+    project.write("hello/src/a.js", "b\n")
+    project.build()
+    assert project.ran() == ["script", "component", "better"]
+    assert (place / "dist/main.wasm").read_bytes().endswith(b"b\nbetter\n")
 
 
 def test_an_edit_that_is_taken_back_runs_nothing(project: StepProject) -> None:
@@ -416,3 +452,70 @@ def test_a_build_that_writes_in_place_leaves_the_source_alone(project: StepProje
         status.st_mtime_ns,
         status.st_ctime_ns,
     )
+
+
+NAMES = st.sampled_from(["src/a.js", "src/b.js", "web/x/y.html", "web/x/z.html", "web/w.html"])
+CHANGES = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), NAMES, st.sampled_from(["", "one\n", "two\n"])),
+        st.tuples(st.just("delete"), NAMES, st.just("")),
+        st.tuples(st.just("tamper"), st.sampled_from(["dist/js/all.js", "ui/w.html"]), st.just("")),
+        st.tuples(st.sampled_from(["build", "fail"]), st.just(""), st.just("")),
+    ),
+    max_size=8,
+)
+HISTORY_STEPS = (
+    step("script", "mkdir -p dist/js && cat src/*.js > dist/js/all.js", ["src"], ["dist/js"]),
+    step(
+        "page",
+        "mkdir -p ui && cp -R web/. ui/ && test ! -e src/wrong",
+        ["web", "src/wrong"],
+        ["ui"],
+    ),
+    step("copy", "cp dist/js/all.js dist/main.js", ["dist/js/all.js"], ["dist/main.js"]),
+    step("better", "echo >> dist/main.js", ["dist/main.js"], ["dist/main.js"]),
+    step("all", "cat dist/main.js ui/*.html > all.txt"),
+)
+
+
+@settings(suppress_health_check=list(HealthCheck))
+@given(changes=CHANGES)
+def test_any_history_gives_what_a_fresh_clone_gives(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, str, str]]
+) -> None:
+    project = StepProject(tmp_path_factory.mktemp("history"), HISTORY_STEPS)
+    project.write("hello/src/main.js", "main\n")
+    project.write("hello/web/index.html", "index\n")
+    for what, name, text in changes:
+        path = project.root / "hello" / name
+        match what:
+            case "write":
+                project.write(f"hello/{name}", text)
+            case "delete":
+                path.unlink(missing_ok=True)
+                if (
+                    path.parent.name == "x"
+                    and path.parent.is_dir()
+                    and not any(path.parent.iterdir())
+                ):
+                    path.parent.rmdir()
+            case "tamper":
+                made = project.build_directory / "tree" / name
+                if made.exists():
+                    made.write_text("tampered")
+            case "fail":
+                wrong = project.write("hello/src/wrong")
+                with pytest.raises(ResolveError):
+                    project.build()
+                wrong.unlink()
+            case _:
+                project.build()
+    project.build()
+    fresh = StepProject(tmp_path_factory.mktemp("clone"), HISTORY_STEPS)
+    shutil.copytree(project.root / "hello", fresh.root / "hello")
+    fresh.build()
+    assert _content(project.build_directory / "tree") == _content(fresh.build_directory / "tree")
+
+
+def _content(tree: Path) -> dict[str, str]:
+    return {str(it.relative_to(tree)): it.read_text() for it in tree.rglob("*") if it.is_file()}

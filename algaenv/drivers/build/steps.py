@@ -80,7 +80,17 @@ class StepRunner:
             for path, made in result.made.items():
                 mode = made.mode & 0o111 if made.kind == "file" else -1
                 self._files[path] = (mode, made.sha256)
+        self._put_back_removed()
         self._kept.prune(it for results in self._state.results.values() for it in results)
+
+    def _put_back_removed(self) -> None:
+        """A tool that empties its directory first takes files of earlier steps along."""
+        tree = self._job.tree
+        for step in self._job.steps:
+            made = self._state.results[step.name][0].made if step.outputs else {}
+            for path, it in made.items():
+                if it.kind != "dependencies" and not os.path.lexists(tree / path):
+                    self._kept.put(tree, path, it)
 
     def _result(self, step: BuildStep) -> StepResult:
         inputs, unmatched = self._inputs(step)
@@ -117,10 +127,9 @@ class StepRunner:
         named, ignore = globs(step.inputs), globs(step.ignore)
         configuration = set(configuration_of(self._tools.of(step), self._job.below))
         plain = {glob.text for glob in named}
-        own = globs(step.outputs)
 
         def counts(path: str) -> bool:
-            if matches_any(path, ignore) or matches_any(path, own):
+            if matches_any(path, ignore):
                 return False
             if is_never_counted(path) and path not in plain:
                 return False

@@ -7,6 +7,7 @@ does not run the componentizer.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -48,6 +49,9 @@ _ENTRIES: Final = tuple(
     for directory in ("src", "src/component")
     for name in ("index", "handler")
     for suffix in ("ts", "js", "mts", "mjs")
+)
+_EXPORT: Final = re.compile(
+    r"export\s+(?:async\s+)?(?:function|const|let|var)\s+handler\b|export\s*\{[^}]*\bhandler\b"
 )
 _MADE_BY_CLI: Final = "alga"
 """The command of Alga's CLI, whose `build` runs tools that its templates do not bring."""
@@ -213,16 +217,17 @@ def _files(command: ScriptCommand) -> _Files:
 
 
 def _entry(project: Project) -> str | None:
-    return next((it for it in _ENTRIES if "handler" in project.text(it)), None)
+    return next((it for it in _ENTRIES if _EXPORT.search(project.text(it))), None)
 
 
 def _has_handler(project: Project) -> bool:
-    """Whether the manifest declares what a handler answers, or the project has WIT."""
+    """Whether the manifest asks for a handler, or the project has WIT."""
     source = Project(project.workspace, project.source, project.source, project.build)
     manifest = source.json("manifest.json")
     api = manifest.get("api")
     declared = isinstance(api, dict) and bool(api.get("endpoints"))
-    return declared or (project.directory / "wit").is_dir()
+    runtime = str(manifest.get("runtime", "")).lower().startswith("wasm")
+    return declared or runtime or (project.directory / "wit").is_dir()
 
 
 def _built_in(project: Project, entry: str) -> Iterator[BuildStep]:
