@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,15 @@ def test_only_inputs_and_the_bundle_count(source: Path) -> None:
         assert found.counts(str(workspace / "packages" / name)), name
     for name in ("hello/src/a.js", "other/a.ts", "hello/web/x.html", "hello/dist/main.wasm"):
         assert not found.counts(workspace / "packages" / name), name
+
+
+def test_files_that_a_tool_always_reads_count(source: Path) -> None:
+    reads_src = replace(step(["packages/hello/src"]), command=("npm run build",))
+    found = watched(source, reads_src, workspace=source.parents[1])
+    for name in ("package-lock.json", "packages/hello/package.json"):
+        assert found.counts(source.parents[1] / name), name
+    assert not found.counts(source.parents[1] / "packages/other/package.json")
+    assert not found.counts(source / "Cargo.lock")
 
 
 def test_caches_do_not_count(source: Path) -> None:

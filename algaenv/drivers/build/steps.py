@@ -8,16 +8,14 @@ an edit is taken back. Files of a step that names none count as made only while 
 
 from __future__ import annotations
 
-import contextlib
 import os
-import stat
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from algaenv.drivers.build import file_tree
-from algaenv.drivers.build.file_tree import DEPENDENCIES, TreeEntry
-from algaenv.drivers.build.patterns import Glob, globs, is_never_counted, matches_any
+from algaenv.drivers.build.file_tree import TreeEntry
+from algaenv.drivers.build.made_files import KeptFiles, entries_of, is_same, made_file
+from algaenv.drivers.build.patterns import globs, is_never_counted, matches_any
 from algaenv.drivers.build.toolchain import ToolVersions, configuration_of
 from algaenv.drivers.build.workspace import (
     BuildJob,
@@ -63,7 +61,7 @@ class StepRunner:
             path: (mode & 0o111, sha) for path, (_, mode, sha) in seen.files.items()
         }
         self._files |= {path: (-1, target) for path, target in seen.links.items()}
-        self._kept = _KeptFiles(job.build_directory / "made")
+        self._kept = KeptFiles(job.build_directory / "made")
 
     def run_all(self) -> None:
         """Run what has to be run. Raises what `run` raises, and Failed."""
@@ -157,10 +155,10 @@ class StepRunner:
         """What a step made, if all of it lies in the tree as it was, and nothing besides."""
         if step.outputs and {it.path for it in self._outputs(step)} != known.made.keys():
             return None
-        now = {path: _made(self._job.tree, path, was) for path, was in known.made.items()}
+        now = {path: made_file(self._job.tree, path, was) for path, was in known.made.items()}
         found = {path: it for path, it in now.items() if it is not None}
         same = found.keys() == known.made.keys() and all(
-            _same(it, known.made[path]) for path, it in found.items()
+            is_same(it, known.made[path]) for path, it in found.items()
         )
         return found if same else None
 
@@ -171,8 +169,8 @@ class StepRunner:
         tree = self._job.tree
         self._remove(it.path for it in self._outputs(step) if it.path not in known.made)
         for path, wanted in known.made.items():
-            now = _made(tree, path, wanted)
-            in_place = now is not None and _same(now, wanted)
+            now = made_file(tree, path, wanted)
+            in_place = now is not None and is_same(now, wanted)
             if not in_place and not self._kept.put(tree, path, wanted):
                 return False
         return True
@@ -182,7 +180,7 @@ class StepRunner:
         found = {
             it.path: it
             for glob in globs(step.outputs)
-            for it in _below(self._job.tree, glob)
+            for it in entries_of(self._job.tree, glob)
             if it.kind != "directory"
         }
         yield from found.values()
@@ -199,7 +197,7 @@ class StepRunner:
         }
 
     def _made_now(self, paths: Iterable[str]) -> dict[str, MadeFile]:
-        found = ((path, _made(self._job.tree, path, None)) for path in paths)
+        found = ((path, made_file(self._job.tree, path, None)) for path in paths)
         return {path: made for path, made in found if made is not None}
 
     def _remove(self, paths: Iterable[str]) -> None:
@@ -230,109 +228,3 @@ def _remove_empty_parents(path: Path, tree: Path) -> None:
             parent.rmdir()
         except OSError:
             break
-
-
-def _below(tree: Path, glob: Glob) -> Iterator[TreeEntry]:
-    """Entries of the tree that a glob names, also in directories that a walk leaves out."""
-    parts = glob.text.split("/")
-    fixed = [*parts[: next((i for i, it in enumerate(parts) if not Glob(it).is_plain), None)]]
-    start = "/".join(fixed)
-    full = str(tree / start)
-    try:
-        status = os.lstat(full)
-        if start and os.path.realpath(os.path.dirname(full)) != os.path.dirname(full):  # noqa: PTH120
-            return  # A link leads out of the tree.
-        if not stat.S_ISDIR(status.st_mode):
-            kind = "link" if stat.S_ISLNK(status.st_mode) else "file"
-            if glob.matches(start):
-                yield TreeEntry(start, full, kind, status)  # type: ignore[arg-type]
-        elif fixed[-1:] == [DEPENDENCIES]:
-            yield TreeEntry(start, full, "dependencies", status)
-        else:
-            for found in file_tree.walk(full):
-                path = f"{start}/{found.path}" if start else found.path
-                if glob.matches(path):
-                    yield TreeEntry(path, found.full, found.kind, found.status)
-    except OSError:
-        return
-
-
-def _made(tree: Path, path: str, known: MadeFile | None) -> MadeFile | None:
-    """What lies at a path of the tree now; read only when its stamp is not the known one."""
-    full = tree / path
-    try:
-        status = full.lstat()
-        if stat.S_ISLNK(status.st_mode):
-            return MadeFile("link", 0, str(full.readlink()), file_tree.UNRELIABLE_STAMP)
-        if stat.S_ISDIR(status.st_mode):
-            dependencies = MadeFile("dependencies", 0, "", file_tree.UNRELIABLE_STAMP)
-            return dependencies if file_tree.is_dependencies(str(full)) else None
-        stamp, mode = file_tree.stamp_of(status), stat.S_IMODE(status.st_mode)
-        if known is not None and known.stamp == stamp:
-            return MadeFile("file", mode, known.sha256, stamp)
-        sha = file_tree.sha256_of(full)
-    except OSError:
-        return None
-    reliable = file_tree.is_stamp_reliable(stamp, time.time_ns())
-    return MadeFile("file", mode, sha, stamp if reliable else file_tree.UNRELIABLE_STAMP)
-
-
-def _same(one: MadeFile, other: MadeFile) -> bool:
-    return (one.kind, one.mode, one.sha256) == (other.kind, other.mode, other.sha256)
-
-
-class _KeptFiles:
-    """The content of outputs, each under its SHA-256."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def holds(self, made: dict[str, MadeFile]) -> bool:
-        return all(
-            it.kind == "link" or (it.kind == "file" and (self._directory / it.sha256).is_file())
-            for it in made.values()
-        )
-
-    def add(self, tree: Path, made: dict[str, MadeFile]) -> None:
-        with private_files.translate_os_errors(self._directory):
-            self._directory.mkdir(mode=private_files.PRIVATE_DIRECTORY, exist_ok=True)
-            for path, it in made.items():
-                kept = self._directory / it.sha256
-                if it.kind == "file" and not kept.is_file():
-                    fresh = self._directory / ".fresh"
-                    file_tree.copy_file(tree / path, fresh)
-                    fresh.replace(kept)
-
-    def put(self, tree: Path, path: str, made: MadeFile) -> bool:
-        """Make `path` what it was; False when what is kept is not that."""
-        target = tree / path
-        with private_files.translate_os_errors(target):
-            _make_real_parents(target, tree)
-            private_files.remove_path(target)
-            if made.kind == "link":
-                target.symlink_to(made.sha256)
-                return True
-            file_tree.copy_file(self._directory / made.sha256, target)
-            target.chmod(made.mode)
-            if file_tree.sha256_of(target) == made.sha256:
-                return True
-            target.unlink()
-            (self._directory / made.sha256).unlink()
-        return False
-
-    def prune(self, results: Iterable[StepResult]) -> None:
-        wanted = {it.sha256 for result in results for it in result.made.values()}
-        with contextlib.suppress(FileNotFoundError):
-            for kept in self._directory.iterdir():
-                if kept.name not in wanted:
-                    private_files.remove_path(kept)
-
-
-def _make_real_parents(target: Path, tree: Path) -> None:
-    """Directories from the tree to the target; links in the way are removed, not followed."""
-    path = tree
-    for name in target.relative_to(tree).parts[:-1]:
-        path = path / name
-        if path.is_symlink() or not path.is_dir():
-            private_files.remove_path(path)
-            path.mkdir(mode=private_files.PRIVATE_DIRECTORY)

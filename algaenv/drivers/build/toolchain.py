@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -63,7 +63,15 @@ _CONFIGURATION: Final[Mapping[str, tuple[str, ...]]] = {
 """Files that a tool always reads, in the source and in the workspace."""
 
 
-def configuration_of(programs: Mapping[str, str], below: str) -> Iterator[str]:
+def programs_of(step: BuildStep, source: Path) -> tuple[str, ...]:
+    """The programs whose versions count for a step of the extension in `source`."""
+    words = [word for part in step.command for word in _WORD.findall(part)]
+    likely = [tool for marker, tool in _MARKERS.items() if (source / marker).is_file()]
+    found = (it for word in (*words, *likely) for it in _PROGRAMS.get(word, ()))
+    return tuple(dict.fromkeys(found))
+
+
+def configuration_of(programs: Iterable[str], below: str) -> Iterator[str]:
     """Paths, relative to the workspace, that steps with these programs depend on."""
     directories = {"", "" if below == "." else f"{below}/"}
     for program in programs:
@@ -89,12 +97,9 @@ class ToolVersions:
         return self._known[step.name]
 
     def _find(self, step: BuildStep) -> dict[str, str]:
-        words = [word for part in step.command for word in _WORD.findall(part)]
-        source = self._job.workspace / self._job.below
-        likely = [tool for marker, tool in _MARKERS.items() if (source / marker).is_file()]
-        programs = [it for word in (*words, *likely) for it in _PROGRAMS.get(word, ())]
         path = {**self._job.environ, **step.environment}.get("PATH")
-        return {it: self._version(it, path) for it in dict.fromkeys(programs)}
+        programs = programs_of(step, self._job.workspace / self._job.below)
+        return {it: self._version(it, path) for it in programs}
 
     def _version(self, program: str, path: str | None) -> str:
         found = shutil.which(program, path=path)

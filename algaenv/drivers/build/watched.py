@@ -16,6 +16,7 @@ from algaenv.bundle.value import dataclass
 from algaenv.drivers.build.detection.detect import detect
 from algaenv.drivers.build.file_tree import DEPENDENCIES, EXCLUDED_NAMES, is_in_cache
 from algaenv.drivers.build.patterns import Glob, globs, is_never_counted, is_temporary, matches_any
+from algaenv.drivers.build.toolchain import configuration_of, programs_of
 from algaenv.model.intent import BuildStep, ExtensionIntent
 
 
@@ -55,6 +56,8 @@ class _Filter:
         self._workspace = workspace
         self._below = os.path.relpath(source, workspace)
         self._steps = [(globs(it.inputs), globs(it.ignore)) for it in steps]
+        programs = (it for step in steps for it in programs_of(step, Path(source)))
+        self._configuration = frozenset(configuration_of(programs, self._below))
         self._outputs = tuple(glob for step in steps for glob in globs(step.outputs))
 
     def counts(self, path: str | os.PathLike[str]) -> bool:
@@ -65,6 +68,8 @@ class _Filter:
             return False
         in_source = relative if self._below == "." else _below(relative, self._below)
         if in_source is not None and is_bundle_path(in_source):
+            return True
+        if relative in self._configuration:
             return True
         return not is_never_counted(relative) and any(
             _is_input(relative, *it) for it in self._steps
