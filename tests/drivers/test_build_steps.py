@@ -223,6 +223,23 @@ def test_a_step_that_empties_its_directory_first_takes_no_file_of_another(
     assert (place / "dist/main.wasm").read_bytes().endswith(b"a\n")
 
 
+def test_outputs_of_two_steps_in_one_directory(project: StepProject) -> None:
+    """The newer component is not replaced by the one that lay there when the page was made."""
+    page = step("page", "mkdir -p dist && cp web/* dist", ["web"], ["dist"])
+    for steps in ((SCRIPT, COMPONENT, page), (page, SCRIPT, COMPONENT)):
+        project.steps = steps
+        for text in ("b\n", "c\n"):
+            project.write("hello/src/a.js", f"{steps[0].name} {text}")
+            place = project.build().place
+            project.ran()
+            assert (place / "dist/main.wasm").read_bytes().endswith(text.encode())
+            project.write("hello/web/index.html", f"page of {steps[0].name} {text}")
+            project.build()
+            assert project.ran() == ["page"]
+            assert (place / "dist/main.wasm").read_bytes().endswith(text.encode())
+            assert (place / "dist/index.html").read_text() == f"page of {steps[0].name} {text}"
+
+
 def test_a_step_that_improves_what_another_made(project: StepProject) -> None:
     better = step("better", "echo better >> dist/main.wasm", ["dist/main.wasm"], ["dist/main.wasm"])
     project.steps = (SCRIPT, COMPONENT, better, PAGE)
@@ -465,7 +482,7 @@ CHANGES = st.lists(
     max_size=8,
 )
 HISTORY_STEPS = (
-    step("script", "mkdir -p dist/js && cat src/*.js > dist/js/all.js", ["src"], ["dist/js"]),
+    step("script", "mkdir -p dist/js && cat src/*.js > dist/js/all.js", ["src"], ["dist"]),
     step(
         "page",
         "mkdir -p ui && cp -R web/. ui/ && test ! -e src/wrong",

@@ -111,7 +111,13 @@ class StepRunner:
         self._runs += 1
         self._run(step)
         if step.outputs:
-            made = self._made_now(it.path for it in self._outputs(step))
+            others = self._of_others(step)
+            now = self._made_now(it.path for it in self._outputs(step))
+            made = {
+                path: it
+                for path, it in now.items()
+                if path not in others or not is_same(it, others[path])
+            }
             unmatched += self._unmade(step, made)
             self._kept.add(self._job.tree, made)
         else:
@@ -153,7 +159,7 @@ class StepRunner:
 
     def _in_place(self, step: BuildStep, known: StepResult) -> dict[str, MadeFile] | None:
         """What a step made, if all of it lies in the tree as it was, and nothing besides."""
-        if step.outputs and {it.path for it in self._outputs(step)} != known.made.keys():
+        if step.outputs and any(self._surplus(step, known)):
             return None
         now = {path: made_file(self._job.tree, path, was) for path, was in known.made.items()}
         found = {path: it for path, it in now.items() if it is not None}
@@ -167,7 +173,7 @@ class StepRunner:
         if not self._kept.holds(known.made):
             return False
         tree = self._job.tree
-        self._remove(it.path for it in self._outputs(step) if it.path not in known.made)
+        self._remove(self._surplus(step, known))
         for path, wanted in known.made.items():
             now = made_file(tree, path, wanted)
             in_place = now is not None and is_same(now, wanted)
@@ -184,6 +190,23 @@ class StepRunner:
             if it.kind != "directory"
         }
         yield from found.values()
+
+    def _surplus(self, step: BuildStep, known: StepResult) -> Iterator[str]:
+        """What lies where a step writes, and neither it nor another step made."""
+        others = self._of_others(step)
+        for found in self._outputs(step):
+            if found.path not in known.made and found.path not in others:
+                yield found.path
+
+    def _of_others(self, step: BuildStep) -> dict[str, MadeFile]:
+        """The files of other steps: of earlier ones as they are now, of later ones as they were."""
+        return {
+            path: made
+            for other in self._job.steps
+            if other.name != step.name
+            for result in self._state.results.get(other.name, [])[:1]
+            for path, made in result.made.items()
+        }
 
     def _unmade(self, step: BuildStep, made: Iterable[str]) -> list[str]:
         paths = list(made)
