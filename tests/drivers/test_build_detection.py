@@ -102,13 +102,16 @@ def test_packages_of_the_workspace_are_installed_in_it(tmp_path: Path) -> None:
         {
             "package.json": {"workspaces": ["packages/*"]},
             "package-lock.json": lock,
-            "packages/hello/package.json": {"scripts": {"build": "vite build --outDir dist/ui"}},
+            "packages/hello/package.json": {
+                "scripts": {"build": "tsc && vite build --outDir dist/ui"}
+            },
         },
     )
     detected = found(tmp_path, "packages/hello")
+    assert "**/*.ts" in named(detected, "build").inputs, "what it imports of other packages"
     assert texts(detected)[0] == "cd ../.. && npm ci --no-audit --no-fund --prefer-offline"
     assert detected.steps[0].outputs == ("node_modules",)
-    assert detected.steps[1].outputs == ("packages/hello/dist/ui",)
+    assert detected.steps[2].outputs == ("packages/hello/dist/ui",)
     assert detected.programs == ("packages/hello/node_modules/.bin", "node_modules/.bin")
 
 
@@ -185,6 +188,28 @@ def test_a_page_of_vite_beside_a_handler_without_a_componentizer(tmp_path: Path)
     detected = found(tmp_path)
     assert [it.name for it in detected.steps] == ["build", "esbuild", "jco"]
     assert detected.tools == ("vite", "esbuild and jco of algaenv")
+
+
+@pytest.mark.parametrize(
+    ("command", "configuration", "made"),
+    [
+        ("vite build", None, ("dist",)),
+        ("vite build", "export default { build: { outDir: 'dist/ui' } }", ("dist/ui",)),
+        ("vite build", 'export default { root: "web", build: { outDir: "../ui" } }', ("ui",)),
+        ("vite build web --outDir=out", "", ("web/out",)),
+        ("vite build", "export default { build: { outDir: resolve('x') } }", ()),
+        ("vite build", "export default { build: { outDir: '../../x' } }", ()),
+        ("vite build -c other.ts", "export default {}", ("own",)),
+    ],
+)
+def test_where_vite_writes(
+    tmp_path: Path, command: str, configuration: str | None, made: tuple[str, ...]
+) -> None:
+    write(tmp_path, {"package.json": {"scripts": {"build": command}}})
+    if configuration is not None:
+        write(tmp_path, {"vite.config.ts": configuration})
+    write(tmp_path, {"other.ts": "export default { build: { outDir: 'own' } }"})
+    assert found(tmp_path).steps[0].outputs == made
 
 
 def test_a_page_alone_needs_no_handler(tmp_path: Path) -> None:

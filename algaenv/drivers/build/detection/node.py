@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from algaenv.bundle.source_tree import WASM
-from algaenv.bundle.value import dataclass
+from algaenv.drivers.build.detection.known_tools import files_of
 from algaenv.drivers.build.detection.project import Detected, Project, bundle_globs, world_of
-from algaenv.drivers.build.detection.scripts import ScriptCommand, commands_of, option
+from algaenv.drivers.build.detection.scripts import ScriptCommand, commands_of
 from algaenv.drivers.build.file_tree import DEPENDENCIES
 from algaenv.drivers.build.node_packages import ALGA_WIT, tools_digest
 from algaenv.model.intent import BuildStep
@@ -40,7 +40,6 @@ _SCRIPTS: Final = (
     "build",
     *("build:component", "build:handler", "build:wasm", "build:ui", "build:iframe"),
 )
-_TYPESCRIPT: Final = ("**/*.ts", "**/*.tsx", "**/*.mts", "**/*.cts", "**/*.json")
 _NOT_IMPORTED: Final = ("html", "css", "svg", "png", "jpg", "ico", "woff2", "md", "txt")
 """Suffixes of files of a page that no script imports."""
 _COMPONENTIZERS: Final = frozenset({"jco", "componentize-js"})
@@ -167,8 +166,8 @@ def _is_local(about: object) -> bool:
 
 
 def _step(project: Project, command: ScriptCommand, name: str) -> BuildStep:
-    files = _files(command)
-    inputs = project.paths(files.inputs)
+    files = files_of(project, command)
+    inputs = files.inputs if files.of_workspace else project.paths(files.inputs)
     outputs = project.paths(files.outputs)
     if len(inputs) < len(files.inputs) or len(outputs) < len(files.outputs):
         inputs, outputs = (), ()  # It reads or writes outside of the workspace.
@@ -183,37 +182,6 @@ def _step(project: Project, command: ScriptCommand, name: str) -> BuildStep:
     return project.step(
         name, _within(project, command.text), inputs=inputs, outputs=outputs, ignore=ignore
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Files:
-    inputs: tuple[str, ...] = ()
-    outputs: tuple[str, ...] = ()
-
-
-def _files(command: ScriptCommand) -> _Files:
-    """The inputs and outputs of a command of a known tool, relative to the project."""
-    words = command.words
-    made: str | None
-    match command.program, words[1:2]:
-        case "jco", ("componentize",):
-            script = next((it for it in words[2:] if it.endswith((".js", ".mjs"))), None)
-            made = option(words, "-o", "--out")
-            wit = option(words, "-w", "--wit") or "wit"
-            return _Files((script, wit), (made,)) if script and made else _Files()
-        case "jco", ("types" | "guest-types",):
-            made = option(words, "-o", "--out-dir")
-            read = words[2] if len(words) > 2 and not words[2].startswith("-") else "wit"
-            return _Files((read,), (made,)) if made else _Files()
-        case "esbuild", _:
-            made = option(words, "--outfile", "--outdir")
-            return _Files((), (made,)) if made else _Files()
-        case "tsc", _:
-            return _Files(_TYPESCRIPT)
-        case "vite", _:
-            made = option(words, "--outDir")
-            return _Files((), (made,)) if made else _Files()
-    return _Files()
 
 
 def _entry(project: Project) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from algaenv.bundle.value import dataclass
 
@@ -93,7 +93,7 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(words)
 
 
-def option(words: tuple[str, ...], *names: str) -> str | None:
+def option(words: Sequence[str], *names: str) -> str | None:
     """The value of an option, `--name value` or `--name=value`; None where it is not given."""
     for index, word in enumerate(words):
         for name in names:
