@@ -18,7 +18,7 @@ from algaenv.bundle.collect import collect
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.layout import DEV_MARKER, DEV_SCRIPT, DEV_SOURCE_MAP
 from algaenv.drivers.dev_shell import HandlerBundler, dev_tree, find_entry
-from algaenv.runner.components.shell import RECORD, ScriptBundles, shell_digest
+from algaenv.runner.components.shell import RECORD, Script, ScriptBundles, shell_digest
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 from algaenv.runner.wasm.guest import GuestLoader
 from tests.guests import ToolMissing, built, tools
@@ -28,7 +28,7 @@ from tests.guests.native import native_code, put_native_code
 from tests.guests.recipes import JAVASCRIPT, NOT_SOURCES, SAMPLES, node_modules
 from tests.guests.shell import SHELL
 from tests.guests.shell import made as made_here
-from tests.runner.wasm.stage import table
+from tests.runner.wasm.stage import MEMORY, invocation, request, table
 
 from .archives import EXTENSION, TENANT, Bundle, bundle
 from .conftest import Start
@@ -236,8 +236,25 @@ def test_the_shell_belongs_to_its_sources(shell_file: Path) -> None:
     assert record["component"] == Digest.of_file(shell_file).hex == shell_digest().hex
 
 
-def test_the_shell_that_is_built_here_is_alike(shell_file: Path) -> None:
-    assert imports(made_here()) == imports(shell_file)
+def test_the_shell_that_is_built_here_is_alike(
+    shell_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rebuilt = made_here()
+    assert imports(rebuilt) == imports(shell_file)
+    text = "exports.handler = () => ({ status: 207, headers: [], body: undefined });"
+    statuses = []
+    for file in (shell_file, rebuilt):
+        digest = Digest.of_file(file)
+        monkeypatch.setattr("algaenv.runner.wasm.guest.shell_digest", lambda it=digest: it)
+        guests = GuestLoader(table(), 1)
+        try:
+            asked = invocation()
+            asked.script = Script(text)
+            guest = guests.load(native_code(file))
+            statuses.append(guest.call(asked, request(), memory_bytes=MEMORY)["status"])
+        finally:
+            guests.close()
+    assert statuses == [207, 207]
 
 
 def test_an_edit_is_live(handlers: Handlers, tmp_path: Path) -> None:

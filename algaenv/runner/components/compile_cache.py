@@ -11,6 +11,8 @@ Evicting a file that another process has loaded costs that process nothing.
     compiled/bundles/<bundle>         the digest of a bundle's component, so that it is found
                                       without being read
     compiled/bundles/<wasm>.limit     the limits at which its compiling was ended
+    compiled/current/<extension>      the component that an extension was warmed up with last
+    compiled/bundles/<wasm>.replaced  another one has taken the place of this
     compiled/tmp/…  locks/…  queue/…  compiling under way
     compiled/background/…             the queue of what no caller waits for
 """
@@ -32,9 +34,11 @@ from algaenv.bundle.digest import Digest
 from algaenv.runner.eviction import LEFTOVER_SECONDS, CacheEntry, entries_of, remove_older
 from algaenv.runner.wasm.engine_config import Tier, tier_fingerprint
 from algaenv.runner.wasm.failure import GuestFailure, Kind
+from algaenv.system.files import write_atomic
 
 SUFFIX = ".cwasm"
 _LIMIT = ".limit"
+_REPLACED = ".replaced"
 GRACE_SECONDS = 30.0
 """What was used this recently is not evicted: some process is about to load it."""
 FOREIGN_SECONDS = 7 * 86_400.0
@@ -58,6 +62,7 @@ class CompileDirectory:
         self.locks = self.path / "locks"
         self.queue = self.path / "queue"
         self.background = self.path / "background"
+        self.current = self.path / "current"
         self._engines: dict[Tier, str] = {}
 
     def engine(self, tier: Tier) -> str:
@@ -74,8 +79,8 @@ class CompileDirectory:
             for folder in (self.path.parent, self.path):
                 folder.mkdir(mode=_MODE, exist_ok=True)
             self._check()
-            inside = (self.bundles, self.temporary, self.locks, self.queue, self.background)
-            for folder in inside:
+            inside = (self.bundles, self.temporary, self.locks, self.queue)
+            for folder in (*inside, self.background, self.current):
                 folder.mkdir(mode=_MODE, exist_ok=True)
 
     def path_of(self, wasm: Digest, tier: Tier = Tier.OPTIMISED) -> Path:
@@ -133,6 +138,26 @@ class CompileDirectory:
         """Drop the note about a bundle, which may have been wrong."""
         with suppress(OSError):
             (self.bundles / bundle.hex).unlink()
+
+    def set_current(self, extension: str, wasm: Digest) -> None:
+        """Note the component of an extension, and that it has taken the place of another.
+
+        It only saves work, so nothing is raised.
+        """
+        note = self.current / hashlib.sha256(extension.encode()).hexdigest()
+        with suppress(OSError):
+            (self.bundles / f"{wasm.hex}{_REPLACED}").unlink(missing_ok=True)
+            before = note.read_text("ascii") if note.exists() else ""
+            if before == wasm.hex:
+                return
+            write_atomic(note, wasm.hex.encode())
+            used = {other.read_text("ascii") for other in entries_of(self.current)}
+            if before and before not in used:
+                (self.bundles / f"{before}{_REPLACED}").touch(0o600)
+
+    def is_replaced(self, wasm: Digest) -> bool:
+        """Whether every extension that had the component has another one by now."""
+        return (self.bundles / f"{wasm.hex}{_REPLACED}").exists()
 
     def limit_of(self, wasm: Digest, tier: Tier) -> tuple[tuple[float, ...], str] | None:
         """The limits at which compiling a component was ended last, and the message."""

@@ -106,6 +106,10 @@ TIDY_SECONDS = 600.0
 _MAX_KNOWN_BUNDLES = 4096
 
 
+class Replaced(Exception):
+    """A component was not optimised, since its extension has another one by now."""
+
+
 class CompiledComponents:
     """The compiled components of one cache directory; several processes may share it."""
 
@@ -173,7 +177,7 @@ class CompiledComponents:
     async def optimise(self, component: Digest, wasm: Path) -> Path:
         """Have the optimised form of a component, after others that are under way; low priority.
 
-        Raises what `ensure` raises.
+        Raises what `ensure` raises, and Replaced when it is no longer needed by then.
         """
         file = self._folder.path_of(component)
         if failed := self._refusal(file):
@@ -182,6 +186,11 @@ class CompiledComponents:
             component,
             lambda: self._ensure_compiled(component, wasm, Tier.OPTIMISED, self._background),
         )
+
+    def set_current(self, extension: str, bundle: Digest) -> None:
+        """Note that an extension has this bundle now: that before need not be optimised. Blocks."""
+        if (component := self._components.get(bundle)) is not None:
+            self._folder.set_current(extension, component)
 
     def remove(self, file: Path) -> None:
         """Delete a compiled form that cannot be loaded, so that `ensure` makes it anew.
@@ -274,6 +283,8 @@ class CompiledComponents:
         file = self._folder.path_of(component, tier)
         asked = time.monotonic()
         async with line.queue.slot():
+            if line is self._background and self._folder.is_replaced(component):
+                raise Replaced
             began = time.monotonic()
             draft_directory = self._folder.draft(component)
             try:

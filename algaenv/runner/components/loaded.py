@@ -120,6 +120,13 @@ class LoadedComponents(Generic[G]):
             component, lambda: self._load_once(component, file, bundle, wasm)
         )
 
+    async def set_current(self, extension: str, bundle: Digest, wasm: Path) -> None:
+        """Note that an extension has this bundle now: the one before need not be optimised."""
+        await asyncio.to_thread(self._compiled.set_current, extension, bundle)
+        component = self._compiled.component_of(bundle)
+        if component is not None and (loaded := self._guests.get(component)) is not None:
+            self._optimise_later(component, loaded, bundle, wasm)
+
     async def _load_once(self, component: Digest, file: Path, bundle: Digest, wasm: Path) -> G:
         if (known := self._guests.get(component)) is not None:
             return known.guest
@@ -128,11 +135,16 @@ class LoadedComponents(Generic[G]):
         while len(self._guests) > self._max_loaded:
             _, oldest = self._guests.popitem(last=False)
             self._compiled.cache.unpin(oldest.file)
+        self._optimise_later(component, loaded, bundle, wasm)
+        return loaded.guest
+
+    def _optimise_later(
+        self, component: Digest, loaded: _Loaded[G], bundle: Digest, wasm: Path
+    ) -> None:
         if self._compiled.is_quick(component, loaded.file) and component not in self._optimising:
             task = asyncio.create_task(self._optimise(component, bundle, wasm))
             self._optimising[component] = task
             task.add_done_callback(lambda _: self._optimising.pop(component))
-        return loaded.guest
 
     async def _optimise(self, component: Digest, bundle: Digest, wasm: Path) -> None:
         """Load the optimised code when it is there, and give it to all calls from then on."""
@@ -146,6 +158,8 @@ class LoadedComponents(Generic[G]):
                     return
                 self._guests[component] = loaded
                 self._compiled.cache.unpin(replaced.file)
+        except compiled.Replaced:
+            _log.debug("replaced", extra={"fields": {"component": component.hex}})
         except (GuestFailure, OSError) as error:
             # What answers goes on answering.
             fields = {"component": component.hex, "why": str(error)}

@@ -248,8 +248,11 @@ class WarmupEndpoint:
         if bundle.component is not None:
             started = time.perf_counter()
             try:
-                await self._handlers.guest(bundle, await self._lazy_runtime.get())
+                runtime = await self._lazy_runtime.get()
+                await self._handlers.guest(bundle, runtime)
                 await self._worker_bus.load_everywhere(bundle.key, bundle.component)
+                owner = f"{tenant}/{extension}"
+                await runtime.loaded.set_current(owner, bundle.key, bundle.component)
             except RuntimeUnavailable as reason:
                 entry.reason = str(reason)
                 code = "engine_init_failed"

@@ -19,6 +19,7 @@ from algaenv.runner.components.compiled import (
     CompileEnded,
     CompileEvent,
     GuestLoaded,
+    Replaced,
 )
 from algaenv.runner.components.compiler import CompileLimits
 from algaenv.runner.components.loaded import LoadedComponents
@@ -204,6 +205,46 @@ def test_what_cannot_be_optimised_goes_on_answering(
             await until(lambda: any(it.message == "not optimised" for it in caplog.records))
         assert cache.loaded.get(bundle) is quick
         assert call(quick) == 200
+
+    asyncio.run(work())
+
+
+def test_what_was_replaced_is_not_optimised(
+    tmp_path: Path, guests: GuestLoader, script: tuple[Digest, Path]
+) -> None:
+    cache = Cache(tmp_path, guests)
+    old, new = script, kept(tmp_path / "bundles", built("script").read_bytes() + b"\0\2\1x")
+
+    async def work() -> None:
+        for bundle, wasm in (old, new):
+            await cache.compiled.ensure(bundle, wasm)
+            cache.compiled.set_current("tenant/extension", bundle)
+        component = Digest.of_file(old[1])
+        with pytest.raises(Replaced):
+            await cache.compiled.optimise(component, old[1])
+        quick = await cache.loaded.guest(*new)
+        await cache.swapped(new[0], quick)
+        # It is the extension's again.
+        cache.compiled.set_current("tenant/extension", old[0])
+        await cache.compiled.optimise(component, old[1])
+
+    asyncio.run(work())
+    assert cache.tiers == [Tier.QUICK, Tier.QUICK, Tier.OPTIMISED, Tier.OPTIMISED]
+
+
+def test_what_another_extension_has_is_optimised(
+    tmp_path: Path, guests: GuestLoader, script: tuple[Digest, Path]
+) -> None:
+    cache = Cache(tmp_path, guests)
+    new = kept(tmp_path / "bundles", built("script").read_bytes() + b"\0\2\1x")
+
+    async def work() -> None:
+        for bundle, wasm in (script, new):
+            await cache.compiled.ensure(bundle, wasm)
+        cache.compiled.set_current("tenant/other", script[0])
+        cache.compiled.set_current("tenant/extension", script[0])
+        cache.compiled.set_current("tenant/extension", new[0])
+        await cache.compiled.optimise(Digest.of_file(script[1]), script[1])
 
     asyncio.run(work())
 
