@@ -8,6 +8,7 @@ from subprocess import CalledProcessError
 
 from . import NAMES, ToolMissing, built, commit
 from .native import native_code
+from .shell import packaged
 
 
 def main() -> int:
@@ -38,6 +39,8 @@ def main() -> int:
         except CalledProcessError as error:
             failed += 1
             print(f"{name}  {error}\n{error.stdout}")  # noqa: T201
+    if not given.names:
+        native_code(packaged())
     return 1 if failed else 0
 
 

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from algaenv.bundle.digest import Digest
-from algaenv.runner.components.shell import COMPRESSED, RECORD
+from algaenv.runner.components.shell import COMPRESSED, RECORD, shell_digest
 
 from . import tools
 from .cache import BuildCache, Told
@@ -52,6 +52,19 @@ SHELL = Recipe(
 def made(told: Told = lambda line: None) -> Path:
     """The component, built now if this machine has not done it. Raises ToolMissing."""
     return BuildCache.of_this_machine().holds(SHELL, told)
+
+
+def packaged() -> Path:
+    """The component that is part of the package, as a file that stays where it is."""
+
+    def unpack(into: Path) -> None:
+        import zstandard
+
+        content = zstandard.ZstdDecompressor().decompress(COMPRESSED.read_bytes())
+        (into / "shell.wasm").write_bytes(content)
+
+    cache = BuildCache.of_this_machine()
+    return cache.once(f"packaged-shell-{shell_digest().hex}", unpack) / "shell.wasm"
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from algaenv.bundle.collect import collect
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.layout import DEV_MARKER, DEV_SCRIPT, DEV_SOURCE_MAP
 from algaenv.drivers.dev_shell import HandlerBundler, dev_tree, find_entry
-from algaenv.runner.components.shell import RECORD, Script, ScriptBundles, shell_digest
+from algaenv.runner.components.shell import RECORD, Script, shell_digest
 from algaenv.runner.wasm.failure import GuestFailure, Kind
 from algaenv.runner.wasm.guest import GuestLoader
 from tests.guests import ToolMissing, built, tools
@@ -26,7 +26,7 @@ from tests.guests.cache import BuildCache
 from tests.guests.host import imports
 from tests.guests.native import native_code, put_native_code
 from tests.guests.recipes import JAVASCRIPT, NOT_SOURCES, SAMPLES, node_modules
-from tests.guests.shell import SHELL
+from tests.guests.shell import SHELL, packaged
 from tests.guests.shell import made as made_here
 from tests.runner.wasm.stage import MEMORY, invocation, request, table
 
@@ -45,10 +45,8 @@ def script(text: str | bytes, **more: bytes) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def shell_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    scripts = ScriptBundles(tmp_path_factory.mktemp("shell"))
-    scripts.unpack_shell()
-    return scripts.shell
+def shell_file() -> Path:
+    return packaged()
 
 
 @pytest.fixture
@@ -246,11 +244,12 @@ def test_the_shell_that_is_built_here_is_alike(
     for file in (shell_file, rebuilt):
         digest = Digest.of_file(file)
         monkeypatch.setattr("algaenv.runner.wasm.guest.shell_digest", lambda it=digest: it)
+        compiled = native_code(file)
         guests = GuestLoader(table(), 1)
         try:
+            guest = guests.load(compiled)
             asked = invocation()
             asked.script = Script(text)
-            guest = guests.load(native_code(file))
             statuses.append(guest.call(asked, request(), memory_bytes=MEMORY)["status"])
         finally:
             guests.close()
