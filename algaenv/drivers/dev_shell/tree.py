@@ -10,10 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from algaenv.bundle.diagnostics import FileReport
+from algaenv.bundle.diagnostics import Diagnostic, FileReport
 from algaenv.bundle.layout import DEV_MARKER, DEV_SCRIPT, DEV_SOURCE_MAP
 from algaenv.bundle.source_tree import WASM, gather
 from algaenv.drivers.dev_shell.bundler import Bundled
+from algaenv.model.problem import Problem, ResolveError, Where
 from algaenv.runner.components.shell import shell_digest
 from algaenv.system.files import write_atomic
 
@@ -50,10 +51,14 @@ def find_entry(source: Path) -> Path | None:
 def dev_tree(source: Path, bundled: Bundled, into: Path) -> Path:
     """Make `into` the source of a bundle whose handler is `bundled`; what is current stays.
 
-    Manifest, page and the rest are those that a bundle of `source` has. Raises OSError.
+    Manifest, page and the rest are those that a bundle of `source` has; what they hold is examined
+    by whoever packs the result. Raises ResolveError for files that no bundle can have, such as
+    links, and OSError.
     """
-    # What is wrong with the files is reported by whoever packs the result.
-    entries = [entry for entry in gather(source, FileReport()) if entry.path != WASM]
+    report = FileReport()
+    entries = [entry for entry in gather(source, report) if entry.path != WASM]
+    if errors := [it for it in report.diagnostics() if it.severity == "error"]:
+        raise ResolveError(*map(_problem, errors))
     marker = json.dumps({"version": 1, "shell": shell_digest().hex}).encode()
     made = {
         DEV_MARKER: marker,
@@ -71,6 +76,12 @@ def dev_tree(source: Path, bundled: Bundled, into: Path) -> Path:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(file, content)
     return into
+
+
+def _problem(diagnostic: Diagnostic) -> Problem:
+    file = diagnostic.file.removeprefix(f"{Path.cwd()}/")
+    where = Where(file, diagnostic.line or 1, diagnostic.column or 1)
+    return Problem(diagnostic.code, diagnostic.summary, diagnostic.hint, where)
 
 
 def _named_by_build(source: Path) -> list[Path]:

@@ -10,6 +10,7 @@ import pytest
 from algaenv.bundle.collect import collect
 from algaenv.bundle.layout import DEV_MARKER, DEV_SCRIPT, DEV_SOURCE_MAP
 from algaenv.drivers.dev_shell import Bundled, dev_tree, find_entry
+from algaenv.model.problem import ResolveError
 from algaenv.runner.components.shell import shell_digest
 
 EXPORTS = "export function handler() {}\n"
@@ -124,6 +125,16 @@ def test_only_what_changed_is_written(source: Path, tmp_path: Path) -> None:
     same = {name for name, inode in before.items() if after.get(name) == inode}
     assert same == {"manifest.json", DEV_MARKER, DEV_SOURCE_MAP}
     assert not (into / "ui/assets").exists()
+
+
+def test_a_link_is_reported_where_it_is(source: Path, tmp_path: Path) -> None:
+    (source / "ui/link.js").symlink_to(source / "src/handler.ts")
+    with pytest.raises(ResolveError) as caught:
+        dev_tree(source, BUNDLED, tmp_path / "tree")
+    (problem,) = caught.value.problems
+    assert problem.code == "source-link"
+    assert problem.where is not None
+    assert problem.where.file == str(source / "ui/link.js")
 
 
 def test_a_file_takes_the_place_of_a_directory(source: Path, tmp_path: Path) -> None:
