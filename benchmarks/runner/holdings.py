@@ -24,7 +24,7 @@ def memory(bench: Bench) -> None:
     """Resident bytes of a worker, shared ones included."""
     digests = [bench.handler()] + [bench.handler(20 + number) for number in range(LOADED - 1)]
     cache = bench.fresh()
-    with bench.service(cache) as service:
+    with bench.service(cache, RUNNER_COMPILE_TIERS="1") as service:
         for digest in digests:
             service.warm(digest)
     with bench.service(cache) as service:
