@@ -7,7 +7,7 @@ import uuid
 from typing import Any, Protocol
 
 from algaenv.drivers.database import schema
-from tests.servers import Database
+from tests.servers import Database, Sql
 
 OZ = "51bbbfe5-0720-4d9b-b3e5-b5b43e441a52"
 
@@ -19,8 +19,13 @@ def migrate(database: Database) -> None:
 
 def tenant(database: Database, name: str, id_: str | None = None, product: str = "psa") -> str:
     """A row of `tenants` as the seeds make it; its id."""
+    return add_tenant(database.sql, name, id_, product)
+
+
+def add_tenant(sql: Sql, name: str, id_: str | None = None, product: str = "psa") -> str:
+    """The same over a connection that is there."""
     id_ = id_ or str(uuid.uuid4())
-    database.sql(
+    sql(
         "INSERT INTO tenants (tenant, client_name, email, product_code)"
         " VALUES (%s, %s, 'oz@example.com', %s)",
         id_,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.drivers.alga import OZ, migrate, tenant
+from tests.drivers.alga import OZ, add_tenant, migrate
 from tests.gateway.gateway_process import AUTH_KEY, TOKEN, Gateway, gateway, settings_file
 from tests.gateway.seed import Extension, install
 from tests.gateway.stub_runner import StubRunner, envelope, start_stub_runner
@@ -37,11 +37,16 @@ def _database(postgres: Postgres) -> Iterator[Database]:
 @pytest.fixture
 def tables(_database: Database) -> Database:
     """The tables, and one tenant in them."""
-    ((names,),) = _database.sql(
-        "SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables WHERE schemaname = 'public'"
-    )
-    _database.sql(f"TRUNCATE {names} CASCADE")
-    tenant(_database, "Oz", OZ)
+    with _database.session() as sql:
+        # TRUNCATE would make new files for every table and index, which takes ten times as long.
+        sql("SET LOCAL session_replication_role = replica")
+        ((emptied,),) = sql(
+            "SELECT string_agg(format('DELETE FROM %I', tablename), ';')"
+            " FROM pg_tables WHERE schemaname = 'public'"
+        )
+        sql(emptied)
+        sql("SET LOCAL session_replication_role = DEFAULT")
+        add_tenant(sql, "Oz", OZ)
     return _database
 
 
