@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 # Where Python is told not to keep what it compiled, the tests would be compiled by each run anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo demo-down venv test test-fast test-crash test-fuzz lint audit licences sbom bench clean
+.PHONY: help demo demo-down venv tools test test-slow test-all test-fast test-crash test-fuzz lint audit licences sbom bench clean
 
 help:
 	@echo "make demo       an extension that answers, with what this machine can offer"
 	@echo "make demo-down  take it down again, data included"
-	@echo "make test       everything: style, types, layers, tests on real servers"
+	@echo "make test       style, types, layers, and every behaviour on real servers: under 10 minutes"
+	@echo "make test-slow  the tests that make test leaves out: other runtimes, engines and inputs"
+	@echo "make test-all   both"
 	@echo "make test-fast  what needs no engine, no servers and no browser: under a minute"
 	@echo "make test-crash kills at every step boundary, on both runtimes (half an hour)"
 	@echo "make test-fuzz  1.5 minutes of made-up requests to gateway and runner"
@@ -36,16 +38,27 @@ demo: $(VENV)/.embedded
 demo-down:
 	$(BIN)/algaenv down -f stacks/hello-world/algaenv.yaml --volumes --yes
 
-test: $(VENV)/.test
+PYTEST = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist worksteal
+
+tools: $(VENV)/.test
 	.ci/engine
 	.ci/minio
 	.ci/guests $(BIN)/python
 	.ci/browser
+
+test: tools
 	$(MAKE) lint
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist worksteal
+	$(PYTEST) -m "not slow"
+
+test-slow: tools
+	$(PYTEST) -m slow
+
+test-all:
+	$(MAKE) test
+	$(MAKE) test-slow
 
 test-fast: $(VENV)/.test
-	$(BIN)/python -m pytest --fast -n 2 --dist worksteal -p no:schemathesis
+	$(BIN)/python -m pytest --fast -m "not slow" -n 2 --dist worksteal -p no:schemathesis
 
 test-crash: $(VENV)/.test
 	.ci/engine

@@ -36,12 +36,14 @@ SLOW_FILES = {
     "drivers/test_build_tools.py",
     "drivers/test_builds.py",
     "drivers/test_bundle_builder.py",
+    "docs/test_make.py",
     "drivers/test_environment_lock.py",
     "gateway/test_openapi.py",
     "gateway/test_real_runner.py",
     "runner/test_service.py",
     "runner/test_stress.py",
     "runner/test_workers.py",
+    "spec/test_engines.py",
     "spec/test_stacks.py",
 }
 """They start the program, a build or workers in nearly every test, or import what takes seconds."""

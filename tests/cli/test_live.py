@@ -9,6 +9,7 @@ import pytest
 
 from algaenv.cli.exit_codes import ExitCode
 from tests.cli.program import Screen
+from tests.params import slow_params
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_nothing_is_redrawn_where_it_cannot_be_or_nobody_looks(
     assert "+ create network/main (missing)" in screen.text
 
 
-@pytest.mark.parametrize("size", [(40, 8), (60, 10), (200, 50)])
+@pytest.mark.parametrize("size", [(40, 8), *slow_params(((60, 10),), ((200, 50),))])
 def test_a_frame_never_overflows_the_screen(place: Path, size: tuple[int, int]) -> None:
     width, height = size
     with Screen.start(place, "up", scenario="fresh", size=size, extra=PACE) as screen:

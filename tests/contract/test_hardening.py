@@ -25,9 +25,16 @@ from .conftest import CASES, RUNTIMES, Case, Harness, harnesses
 SERVICES = ("store", "redis", "database", "runner", "gateway")
 KEYS_IN_VARIABLES = {"rclone", "rustfs"}
 """Engines whose programs take their keys from variables only, as the reference says."""
+
+
+def missing(program: str) -> list[pytest.MarkDecorator]:
+    """A mark that skips where a program is not on this machine."""
+    return [] if shutil.which(program) else [pytest.mark.skip(f"no {program} here")]
+
+
 STORES = [
-    pytest.param(name, marks=() if shutil.which(name) else pytest.mark.skip(f"no {name} here"))
-    for name in ("minio", "rclone")
+    pytest.param(name, marks=[*marks, *missing(name)])
+    for name, marks in (("minio", [pytest.mark.slow]), ("rclone", []))
 ]
 
 

@@ -18,6 +18,11 @@ from algaenv.model.secret import Secret
 from .conftest import Harness, quiet, until
 
 SERVICES = ("store", "redis", "database", "runner")
+DOCKER_SLOW = pytest.mark.parametrize(
+    "case",
+    [pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.slow]), "process"],
+    indirect=True,
+)
 
 
 def test_lowering_is_the_same_every_time_and_holds_together(harness: Harness) -> None:
@@ -105,6 +110,7 @@ def _heals_what_was_stopped(harness: Harness, service: str) -> None:
     harness.await_answer(service)
 
 
+@DOCKER_SLOW
 def test_data_outlives_what_serves_it(harness: Harness) -> None:
     import psycopg
 
@@ -138,6 +144,7 @@ def test_a_password_of_awkward_characters(make_harness: Callable[..., Harness]) 
     harness.await_answer("redis")
 
 
+@DOCKER_SLOW
 def test_every_step_may_be_repeated(harness: Harness) -> None:
     harness.create("redis")
     harness.create("redis")

@@ -16,6 +16,7 @@ from algaenv.model.problem import Conflict, Failed, Refused, Unavailable
 from algaenv.model.resource import Absent, Resource
 from algaenv.model.secret import Secret
 from tests.drivers.content_environment import ContentEnvironment
+from tests.params import slow_params
 from tests.servers import (
     Database,
     ObjectStore,
@@ -28,6 +29,14 @@ from tests.servers import (
 )
 
 __all__ = ["database", "minio", "object_store", "postgres", "rclone"]
+
+
+RCLONE_SLOW = pytest.mark.parametrize(
+    "object_store", ["minio", *slow_params("rclone")], indirect=True
+)
+MINIO_SLOW = pytest.mark.parametrize(
+    "object_store", ["rclone", *slow_params("minio")], indirect=True
+)
 
 
 @pytest.fixture
@@ -101,6 +110,7 @@ def test_an_object_is_overwritten_and_deleted_twice(bucket: Bucket, tmp_path: Pa
     assert bucket.list("k/") == ()
 
 
+@MINIO_SLOW
 def test_a_listing_has_as_many_pages_as_it_needs(bucket: Bucket, tmp_path: Path) -> None:
     content = file(tmp_path, b"x")
     with ThreadPoolExecutor(4) as pool:
@@ -180,6 +190,7 @@ def test_the_environment_of_the_author_plays_no_part(
     assert [it.key for it in bucket.list("k/") or ()] == ["k/one"]
 
 
+@RCLONE_SLOW
 def test_a_bucket_with_objects_is_not_removed(
     bucket: Bucket, env: ContentEnvironment, tmp_path: Path
 ) -> None:
@@ -196,6 +207,7 @@ def test_a_bucket_with_objects_is_not_removed(
     assert isinstance(env.seen()[address], Absent)
 
 
+@RCLONE_SLOW
 def test_several_buckets_are_seen_and_made(env: ContentEnvironment) -> None:
     env.buckets = (*env.buckets, f"{env.bucket}-more")
     env.up()
@@ -204,6 +216,7 @@ def test_several_buckets_are_seen_and_made(env: ContentEnvironment) -> None:
     assert env.up() == [f"create bucket/{env.bucket}-more"]
 
 
+@RCLONE_SLOW
 def test_a_bundle_is_put_once(env: ContentEnvironment) -> None:
     env.up()
     uploads = [it for it in env.messages if it.startswith("uploading")]
@@ -220,6 +233,7 @@ def test_the_content_type_is_the_one_alga_sets(env: ContentEnvironment) -> None:
     assert head["ContentType"] == "application/octet-stream"
 
 
+@MINIO_SLOW
 def test_a_bundle_of_another_size_or_content_is_seen_and_healed(env: ContentEnvironment) -> None:
     env.up()
     resource, body = bundle_of(env)
@@ -232,6 +246,7 @@ def test_a_bundle_of_another_size_or_content_is_seen_and_healed(env: ContentEnvi
     assert Bucket(store_of(env), env.bucket).digest(body.key) == (body.digest.hex, body.size)
 
 
+@RCLONE_SLOW
 def test_older_bundles_say_when_they_were_put(env: ContentEnvironment) -> None:
     env.up()
     env.change(build="second")

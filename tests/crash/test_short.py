@@ -28,6 +28,19 @@ LAST = {
 """Where a command does not end with one of `CONTENT`."""
 
 
+QUICK_IN_PROCESSES, QUICK_IN_CONTAINERS = "down --volumes", "removal"
+"""Of each runtime one scene is in `make test`; `make test-slow` has the others."""
+
+
+def scenes(quick: str) -> pytest.MarkDecorator:
+    """Every scene, all but one of them slow."""
+    marked = [
+        pytest.param(it, id=it.name, marks=() if it.name == quick else pytest.mark.slow)
+        for it in SCENES
+    ]
+    return pytest.mark.parametrize("scene", marked)
+
+
 def sample(scene: Scene) -> Callable[[Boundary], bool]:
     """The plan, the first step, the last, those of `CONTENT`, and some between them."""
     seen: list[Boundary] = []
@@ -51,7 +64,7 @@ def place(request: pytest.FixtureRequest, runtime: str, scene: Scene) -> Project
     return shared
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
+@scenes(QUICK_IN_PROCESSES)
 def test_killed_at_boundaries(request: pytest.FixtureRequest, scene: Scene) -> None:
     project = place(request, "process", scene)
     scene.before(project)
@@ -82,7 +95,7 @@ IN_CONTAINERS = {
 
 @pytest.mark.docker
 @pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
+@scenes(QUICK_IN_CONTAINERS)
 def test_killed_in_containers(request: pytest.FixtureRequest, scene: Scene) -> None:
     project = place(request, "docker", scene)
     scene.before(project)
@@ -91,6 +104,7 @@ def test_killed_in_containers(request: pytest.FixtureRequest, scene: Scene) -> N
     assert {step for _, step in figures.kills} == {step for _, step in boundaries}
 
 
+@pytest.mark.slow
 def test_an_extension_killed_while_new_and_then_dropped(running_process: Project) -> None:
     project = running_process
     fresh(project)

@@ -43,6 +43,7 @@ def test_the_lock_is_of_this_project_file() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_every_file_of_the_package(tmp_path: Path) -> None:
     """A pattern of .gitignore leaves files out of it without a word."""
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir"]

@@ -50,6 +50,7 @@ def page(reader: Reader) -> str:
         return str(answer.read().decode())
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_tutorial_leads_where_it_says(reader: Reader) -> None:
     (_, install), (_, extension), (_, spec), (_, up), (_, edit), *handler, (_, look) = steps()
@@ -155,6 +156,7 @@ def test_every_command_of_it_is_seen() -> None:
     assert PAGE.count("\n$ ") == sum(len(commands) for _, commands in steps())
 
 
+@pytest.mark.slow
 def test_the_example_spec_comes_up(reader: Reader) -> None:
     """As it is shipped: with everything optional left out."""
     example = (ROOT / "algaenv.yaml.example").read_text(encoding="utf-8")

@@ -543,6 +543,7 @@ def test_an_interrupt_ends_the_whole_group(project: BuildProject) -> None:
     assert marked_processes(project.build_directory) == []
 
 
+@pytest.mark.slow
 def test_the_suite_may_run_in_the_background_of_a_shell() -> None:
     """A shell has its background jobs ignore SIGINT; the test above must pass all the same."""
     test = f"{__file__}::{test_an_interrupt_ends_the_whole_group.__name__}"
@@ -703,6 +704,7 @@ CHANGES = st.lists(
 MADE = "mkdir -p dist ui/made; cp -R src/. ui/made/; cat src/*.js > dist/main.js; test ! -e wrong"
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=list(HealthCheck))
 @given(changes=CHANGES)
 def test_any_history_gives_what_a_fresh_clone_gives(

@@ -442,6 +442,7 @@ def test_nothing_to_do_opens_no_file_but_manifest_and_index(project: BundleProje
     assert sorted(openings.of(pack)) == sorted(["hello/manifest.json", index])
 
 
+@pytest.mark.slow
 def test_nothing_to_do_opens_two_files_for_each_of_many(tmp_path: Path) -> None:
     project = BundleProject(tmp_path)
     intents = []

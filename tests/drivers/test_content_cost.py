@@ -9,11 +9,12 @@ import pytest
 
 from tests.drivers.content_environment import ContentEnvironment, ExtensionFixture
 from tests.drivers.wire_counters import counted_statements, counting_proxy
+from tests.params import slow_params
 
 MANY = 100
 
 
-@pytest.mark.parametrize("count", [1, MANY])
+@pytest.mark.parametrize("count", [1, *slow_params(MANY)])
 def test_round_trips_of_a_look(env: ContentEnvironment, count: int) -> None:
     env.buckets = (*env.buckets, f"{env.bucket}-more")
     env.extensions = {
@@ -37,6 +38,7 @@ def test_round_trips_of_a_look(env: ContentEnvironment, count: int) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_release_costs_the_same_beside_many_others(env: ContentEnvironment) -> None:
     counts = []
     for others in (0, 30):

@@ -39,6 +39,7 @@ def test_neither_tables_nor_tenants_are_made_and_rows_are(env: ContentEnvironmen
     assert env.sql("SELECT tenant_id FROM tenant_extension_install") == [(alga.OZ,)]
 
 
+@pytest.mark.slow
 def test_down_takes_the_install_and_names_what_stays(env: ContentEnvironment) -> None:
     env.up()
     registry = env.snapshot().ids.registry["hello"]
@@ -230,6 +231,7 @@ def test_the_objects_that_others_serve_are_left_alone_while_they_do(
     assert any("@1111" in str(it) for it in env.seen())
 
 
+@pytest.mark.slow
 def test_two_environments_do_not_touch_each_other(env: ContentEnvironment) -> None:
     env.up()
     other = env.other()

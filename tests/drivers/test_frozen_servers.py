@@ -155,6 +155,7 @@ def test_an_object(
     assert caught.value.problem.code == "store-unreachable"
 
 
+@pytest.mark.slow
 def test_an_object_that_stalls_midway(
     env: ContentEnvironment, store_line: tuple[StoreEndpoint, Freezing], tmp_path: Path
 ) -> None:

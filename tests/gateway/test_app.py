@@ -223,6 +223,7 @@ def test_health(service: Gateway, runner: StubRunner) -> None:
     assert (ready.status, ready.json["runner"]) == (503, "status 503")
 
 
+@pytest.mark.slow
 def test_not_ready(start: Start, tables: Database) -> None:
     port = free_port()
     service = start(

@@ -14,6 +14,7 @@ from tests.gateway.conftest import Start
 from tests.gateway.gateway_process import TOKEN, Answer, Gateway
 from tests.gateway.seed import Extension
 from tests.gateway.stub_runner import StubRunner
+from tests.params import slow_params
 from tests.servers import Database
 
 WAIT = 60.0
@@ -53,7 +54,7 @@ def again(service: Gateway, path: str) -> Answer:
     return answer
 
 
-@pytest.mark.parametrize("route_prefix", ["ext", "ext-proxy"])
+@pytest.mark.parametrize("route_prefix", ["ext", *slow_params("ext-proxy")])
 def test_a_call_ends_with_its_time(
     service: Gateway, line: Freezing, hello: Extension, runner: StubRunner, route_prefix: str
 ) -> None:
@@ -72,6 +73,7 @@ def test_a_call_ends_with_its_time(
     assert again(service, path).status == 200
 
 
+@pytest.mark.slow
 def test_what_runners_and_people_ask_ends_too(
     service: Gateway, line: Freezing, hello: Extension
 ) -> None:
@@ -88,6 +90,7 @@ def test_what_runners_and_people_ask_ends_too(
     assert not [each for each in service.lines if "traceback" in each]
 
 
+@pytest.mark.slow
 def test_it_can_be_stopped(service: Gateway, line: Freezing, hello: Extension) -> None:
     assert ask(service, f"/api/ext/{hello.registry}/hello").status == 200
     line.flowing.clear()

@@ -62,6 +62,7 @@ def test_a_refusal_reaches_a_client_that_still_sends(
     assert ask_on_and_on(service.port, request_, b"v" * MOST) == status
 
 
+@pytest.mark.slow
 def test_a_client_that_sends_for_ever_is_cut(service: Gateway) -> None:
     endless = itertools.repeat(b"v" * MOST)
     with socket.create_connection(("127.0.0.1", service.port), 30) as link:

@@ -45,6 +45,15 @@ from schemathesis.specs.openapi.checks import (  # noqa: E402
 DOCUMENT = build_document()
 ENDLESS = "events"
 """Its 200 does not end."""
+QUICK = {
+    "proxy-post",
+    "runner-get",
+    "internal-scheduler",
+    "lookup-by-host",
+    "page-msp",
+    "schedules",
+}
+"""One operation of each group; `make test-slow` has the others."""
 CAPABILITIES = (
     "cap:storage.kv",
     "cap:client.read",
@@ -211,7 +220,11 @@ MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 
 @pytest.mark.parametrize(
     ("path", "method", "name"),
-    [pytest.param(*each, id=each[-1]) for each in OPERATIONS if each[-1] != ENDLESS],
+    [
+        pytest.param(*each, id=each[-1], marks=() if each[-1] in QUICK else pytest.mark.slow)
+        for each in OPERATIONS
+        if each[-1] != ENDLESS
+    ],
 )
 def test_it_does_what_it_says(
     *, service: Gateway, there: There, path: str, method: str, name: str

@@ -20,8 +20,11 @@ from tests.drivers.alga import OZ
 from tests.gateway.gateway_process import TOKEN, Gateway
 from tests.gateway.seed import Extension, install
 from tests.gateway.stub_runner import StubRunner, envelope
-from tests.gateway.test_calls import BOTH, DIRECT, PROXY
+from tests.gateway.test_calls import DIRECT, PROXY
+from tests.params import slow_params
 from tests.servers import Database
+
+BOTH = pytest.mark.parametrize("route_prefix", [DIRECT, *slow_params(PROXY)])
 
 MANY = settings(
     deadline=None,

@@ -14,12 +14,15 @@ from tests.drivers.alga import OZ
 from tests.gateway.conftest import Start
 from tests.gateway.gateway_process import Gateway
 from tests.gateway.seed import Extension, install
-from tests.gateway.test_calls import BOTH, DIRECT, PORTAL, PROXY
+from tests.gateway.test_calls import DIRECT, PORTAL, PROXY
 from tests.guests import built
+from tests.params import slow_params
 from tests.runner.archives import bundle
 from tests.runner.peers import Files, peer
 from tests.runner.service import started
 from tests.servers import Database
+
+BOTH = pytest.mark.parametrize("route_prefix", [DIRECT, *slow_params(PROXY)])
 
 
 @pytest.fixture

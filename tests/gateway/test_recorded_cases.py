@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from algaenv.gateway.quirks import DIFFERENCES
 from tests.drivers.alga import migrate
@@ -53,10 +54,19 @@ def stage(
     postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.mark.parametrize(
-    "case",
-    [pytest.param(case, id=f"{group}/{case['id']}") for group in groups() for case in cases(group)],
-)
+SLOW = {"audit/ext-proxy-timeout", "runner-answers/ext-proxy-slow"}
+"""They wait for the time-out, as `runner-answers/ext-slow` does."""
+
+
+def named_cases() -> Iterator[ParameterSet]:
+    """Every recorded case under the name of its group and its own."""
+    for group in groups():
+        for case in cases(group):
+            name = f"{group}/{case['id']}"
+            yield pytest.param(case, id=name, marks=pytest.mark.slow if name in SLOW else ())
+
+
+@pytest.mark.parametrize("case", list(named_cases()))
 def test_the_gateway_answers_as_the_product(stage: Stage, case: Case) -> None:
     found = list(differences(case["product"], stage.play(case)))
     assert not found, json.dumps(case["request"])[:500]

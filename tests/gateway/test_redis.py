@@ -30,6 +30,7 @@ def redis(tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
+@pytest.mark.slow
 def test_sixty_and_one_a_second(start: Start, hello: Extension, redis: Server) -> None:
     service = start(LIMITED, RUNNER_DEBUG_REDIS_URL=redis.url)
     url = f"{DIRECT}/{hello.slug}/hello"

@@ -180,6 +180,7 @@ def test_a_committed_guest_names_no_path_of_the_machine_that_built_it() -> None:
         assert str(HERE.parents[1]).encode() not in file.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_command_says_where_a_guest_is_and_refuses_a_name_it_does_not_know() -> None:
     command = [sys.executable, "-m", "tests.guests"]
     said = subprocess.run([*command, "script"], capture_output=True, text=True, check=True)

@@ -236,6 +236,7 @@ def test_a_note_that_another_call_overtook_is_added_all_the_same() -> None:
     assert (status, details) == (502, {"error": "the notes are out of reach: conflict"})
 
 
+@pytest.mark.slow
 def test_notes_never_outgrow_what_can_be_stored() -> None:
     host = Host()
     for index in range(22):

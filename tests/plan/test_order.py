@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+import pytest
+
 from algaenv.model.event import Done, Ended
 from algaenv.model.plan import Plan, Verb
 from algaenv.model.probe import Yes
@@ -127,6 +129,7 @@ def test_every_step_comes_after_what_it_needs() -> None:
     assert len(placed) == len(wanted)
 
 
+@pytest.mark.slow
 def test_the_order_of_very_many_steps_costs_in_proportion() -> None:
     """With work that grows with the square of this, the test would run into its time limit."""
     many = 10_000

@@ -15,7 +15,14 @@ from algaenv.model.intent import BuildIntent, BuildStep
 from algaenv.model.kind import FOLDER, PROCESS, RELEASE
 from algaenv.model.plan import Plan
 from algaenv.model.probe import BrokenHandler
-from algaenv.model.problem import Conflict, EngineGone, Problem, Refused, Unavailable
+from algaenv.model.problem import (
+    Conflict,
+    EngineGone,
+    Problem,
+    Refused,
+    SpecError,
+    Unavailable,
+)
 from algaenv.model.resource import Present
 from algaenv.model.status import Status
 from algaenv.reconcile import converge
@@ -317,6 +324,19 @@ def test_down_keeps_data_and_with_volumes_leaves_nothing(memory: MemoryDependenc
     assert down(memory, volumes=True).failed == 0
     assert not any(it.kind in (FOLDER.name, PROCESS.name) for it in memory.world.there)
     assert memory.saved is None
+
+
+def test_down_needs_no_spec(memory: MemoryDependencies, monkeypatch: pytest.MonkeyPatch) -> None:
+    up(memory)
+
+    def unreadable(_: object) -> None:
+        raise SpecError(Problem("yaml-syntax", "cannot read the spec", "correct it"))
+
+    monkeypatch.setattr(memory, "load_spec", unreadable)
+    report = down(memory)
+    assert report.failed == 0
+    assert "delete release/hello" in outcomes(report)
+    assert RELEASE.address("hello") not in memory.world.there
 
 
 def test_down_names_the_content_that_it_could_not_reach(memory: MemoryDependencies) -> None:

@@ -231,6 +231,7 @@ def test_a_bundle_without_a_handler_is_warm(reuse: Start, demo: Bundle) -> None:
     assert answer.json["handler"] is False
 
 
+@pytest.mark.slow
 def test_past_the_queue(start: Start, compiled: Bundle) -> None:
     service = start(RUNNER_CONCURRENCY="1", RUNNER_QUEUE="1")
     _ask(service, compiled, {})

@@ -154,6 +154,7 @@ def test_keys_that_may_read_but_not_list_are_ready(start: Start, file_server: Pe
     assert "authorization" in file_server.asked[0].headers
 
 
+@pytest.mark.slow
 def test_health_does_not_wait_for_a_silent_store(start: Start) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/bucket"

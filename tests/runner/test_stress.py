@@ -16,6 +16,7 @@ from contextlib import closing
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.guests import built
 from tests.guests.native import put_native_code
@@ -152,6 +153,7 @@ def _load(service: Service, made: Bundle, calls: int, seed: int) -> Counter[str]
     return sum((each.seen for each in clients), Counter())
 
 
+@pytest.mark.slow
 def test_nobody_gets_what_is_anothers(start: Start, files: Files) -> None:
     made = bundle({"dist/main.wasm": built("script").read_bytes()})
     files.objects[made.key] = made.archive

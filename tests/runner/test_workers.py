@@ -287,6 +287,7 @@ def accepts(port: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_a_worker_that_does_not_drain_is_killed(tmp_path: Path) -> None:
     with tiny(2, tmp_path) as service:
         until(lambda: len(children(service.process.pid)) == 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import shutil
@@ -78,6 +79,12 @@ def make_project(tmp_path: Path) -> Iterator[Callable[..., Project]]:
 
 
 BOTH = ["process", pytest.param("docker", marks=pytest.mark.docker)]
+docker_slow = functools.partial(
+    pytest.mark.parametrize,
+    argvalues=["process", pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.slow])],
+    indirect=True,
+)
+"""`project` or `running` on both runtimes, of which processes are in `make test`."""
 
 
 @pytest.fixture(params=BOTH)
@@ -100,6 +107,8 @@ class RunningEnvironments:
     def __init__(self, directory: Callable[[str], Path]) -> None:
         self._directory = directory
         self._made: dict[str, Project] = {}
+        self.first_runs: dict[str, Run] = {}
+        """Of each runtime the `up` that made its environment from nothing."""
 
     def get(self, runtime: str) -> Project:
         """The environment as it is after a first `up` with the one extension `hello`."""
@@ -107,7 +116,10 @@ class RunningEnvironments:
         if project is None or self._reset(project, runtime).code != 0:
             self.clean(runtime)
             project = self._made[runtime] = self._new(runtime)
-            project.up().ok()
+            # As a person starts it: `test_a_fresh_up_ends_with_a_page_that_answers` looks at it.
+            project.fresh_interpreter = True
+            self.first_runs[runtime] = project.up().ok()
+            project.fresh_interpreter = False
         return project
 
     def _new(self, runtime: str) -> Project:

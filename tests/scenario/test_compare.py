@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.cli.schemas import check
 from tests.scenario.project import Project
 from tests.scenario.test_handlers import script
@@ -37,6 +39,7 @@ def clients(search: str | None) -> dict[str, Any]:
     return {"path": "/run", "body": body}
 
 
+@pytest.mark.slow
 def test_one_fault_is_found(make_project: Callable[..., Project], tmp_path: Path) -> None:
     here, there = make_project("process"), make_project("process")
     up(here)

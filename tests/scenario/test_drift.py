@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.params import slow_params
+from tests.scenario.conftest import docker_slow
 from tests.scenario.project import Project, page, until
 
 
@@ -44,7 +46,9 @@ def stop(project: Project, service: str) -> None:
     until(f"{service} has ended", lambda: not Path(f"/proc/{pid}").exists())
 
 
-@pytest.mark.parametrize("service", ["store", "redis", "database", "runner", "gateway"])
+@pytest.mark.parametrize(
+    "service", ["redis", *slow_params("store", "database", "runner", "gateway")]
+)
 def test_a_service_stopped_by_hand_is_started(running: Project, service: str) -> None:
     project = running
     stop(project, service)
@@ -56,6 +60,7 @@ def test_a_service_stopped_by_hand_is_started(running: Project, service: str) ->
     assert project.up().ok().changed == 0
 
 
+@docker_slow("running")
 def test_a_service_killed_is_started_and_its_data_is_there(running: Project) -> None:
     project = running
     if project.runtime == "docker":
@@ -75,9 +80,11 @@ def test_a_service_killed_is_started_and_its_data_is_there(running: Project) -> 
     "alter",
     [
         lambda name: docker("rm", "-f", name),
-        lambda name: docker("rename", name, f"altered-{name}"),
-        lambda name: docker("update", "--memory", "500m", "--memory-swap", "500m", name),
-        lambda name: docker("pause", name),
+        *slow_params(
+            lambda name: docker("rename", name, f"altered-{name}"),
+            lambda name: docker("update", "--memory", "500m", "--memory-swap", "500m", name),
+            lambda name: docker("pause", name),
+        ),
     ],
     ids=["removed", "renamed", "limited", "paused"],
 )
@@ -92,6 +99,7 @@ def test_a_container_altered_by_hand_is_healed(
     assert project.up().ok().changed == 0
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 def test_a_network_taken_away_is_healed(running_docker: Project) -> None:
     project = running_docker
@@ -107,6 +115,7 @@ def test_a_network_taken_away_is_healed(running_docker: Project) -> None:
     assert project.page() == page("<h1>hello</h1>")
 
 
+@docker_slow("running")
 def test_a_deleted_object_is_put_back(running: Project) -> None:
     project = running
     (key,) = project.objects()
@@ -116,6 +125,7 @@ def test_a_deleted_object_is_put_back(running: Project) -> None:
     assert project.objects() == [key]
 
 
+@docker_slow("running")
 def test_an_object_overwritten_by_hand_is_put_right(running: Project) -> None:
     project = running
     (key,) = project.objects()
@@ -131,11 +141,16 @@ def test_an_object_overwritten_by_hand_is_put_right(running: Project) -> None:
     ("damage", "said"),
     [
         ("UPDATE tenant_extension_install SET is_enabled = false", "enabled"),
-        ('UPDATE extension_version SET api_endpoints = \'[{"method":"GET"}]\'', "endpoints"),
-        ("UPDATE extension_bundle SET created_at = NULL", "created"),
-        ("DELETE FROM extension_bundle", "bundle"),
-        ("DELETE FROM tenant_extension_install_config", "config"),
-        ("UPDATE tenant_extension_install SET granted_caps = '[\"cap:http.fetch\"]'", "granted"),
+        *slow_params(
+            ('UPDATE extension_version SET api_endpoints = \'[{"method":"GET"}]\'', "endpoints"),
+            ("UPDATE extension_bundle SET created_at = NULL", "created"),
+            ("DELETE FROM extension_bundle", "bundle"),
+            ("DELETE FROM tenant_extension_install_config", "config"),
+            (
+                "UPDATE tenant_extension_install SET granted_caps = '[\"cap:http.fetch\"]'",
+                "granted",
+            ),
+        ),
     ],
 )
 def test_a_changed_row_is_named_and_healed(
@@ -151,6 +166,7 @@ def test_a_changed_row_is_named_and_healed(
     assert project.up().ok().changed == 0
 
 
+@docker_slow("running")
 def test_an_install_row_deleted_by_hand_is_made_again(running: Project) -> None:
     project = running
     project.sql("DELETE FROM tenant_extension_install")

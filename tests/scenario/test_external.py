@@ -205,6 +205,7 @@ def test_of_several_tenants_none_is_guessed(external: ExternalProject) -> None:
     assert f"{kansas}  Kansas" in plan.stdout + plan.stderr
 
 
+@pytest.mark.slow
 def test_a_tenant_among_several_is_found_however_it_is_spelled(external: ExternalProject) -> None:
     alga.tenant(external.database, "Kansas")
     external.spec(tenant={"name": "Oz"})
@@ -216,6 +217,7 @@ def test_a_tenant_among_several_is_found_however_it_is_spelled(external: Externa
         assert external.up().ok().changed == 0
 
 
+@pytest.mark.slow
 def test_an_unknown_tenant_is_refused_with_those_there_are(external: ExternalProject) -> None:
     for tenant in ({"name": "Emerald City"}, {"id": str(uuid.UUID(int=7))}):
         external.spec(tenant=tenant)
@@ -224,6 +226,7 @@ def test_an_unknown_tenant_is_refused_with_those_there_are(external: ExternalPro
         assert problem["detail"] == [f"{external.tenant}  Oz"]
 
 
+@pytest.mark.slow
 def test_a_tenant_of_another_product_is_refused(external: ExternalProject) -> None:
     external.sql("UPDATE tenants SET product_code = 'algadesk'")
     problem = external.refused("tenant-product")
@@ -239,6 +242,7 @@ def _fresh(make_project: Callable[..., Project], url: str) -> Project:
     return project
 
 
+@pytest.mark.slow
 def test_what_the_tables_lack_is_named_at_once_and_nothing_is_made(
     make_project: Callable[..., Project], database: Database
 ) -> None:
@@ -275,6 +279,7 @@ def test_a_database_without_any_of_algas_tables_is_explained(
         postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.mark.slow
 def test_rows_of_another_tool_are_taken_over_only_when_told(external: ExternalProject) -> None:
     install = alga.install(external.database, external.tenant)
     ids = (
@@ -342,6 +347,7 @@ SCHEDULED = (
 )
 
 
+@pytest.mark.slow
 def test_an_upgrade_takes_the_schedules_along(external: ExternalProject) -> None:
     external.extension(PING, REPORT)
     external.up().ok()
@@ -358,6 +364,7 @@ def test_an_upgrade_takes_the_schedules_along(external: ExternalProject) -> None
     assert external.up().ok().changed == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep_versions", [0, 1])
 def test_an_upgrade_that_would_strand_a_schedule_stops_before_the_rows(
     external: ExternalProject, keep_versions: int
@@ -385,6 +392,7 @@ def _notes(run: Run) -> str:
     return "\n".join([*kept, *(it["note"] for it in run.events if it["event"] == "step_progress")])
 
 
+@pytest.mark.slow
 def test_down_takes_our_install_and_says_what_stays(external: ExternalProject) -> None:
     kansas = alga.tenant(external.database, "Kansas")
     alga.install(external.database, kansas)
@@ -423,6 +431,7 @@ def test_down_takes_our_install_and_says_what_stays(external: ExternalProject) -
     assert external.rows()["tenant_extension_install"] == before["tenant_extension_install"]
 
 
+@pytest.mark.slow
 def test_an_extension_taken_out_of_the_spec_goes_and_theirs_stay(external: ExternalProject) -> None:
     alga.install(external.database, external.tenant, name="com.example.theirs")
     theirs = external.sql("SELECT id, xmin::text FROM tenant_extension_install")
@@ -497,6 +506,7 @@ def _nobody() -> tuple[int, str]:
     return port, f"postgresql://alga:pass-word@127.0.0.1:{port}/server"
 
 
+@pytest.mark.slow
 def test_a_database_that_does_not_answer_is_told(external: ExternalProject) -> None:
     port, url = _nobody()
     external.spec(database={"url": url})
@@ -534,6 +544,7 @@ def test_status_says_that_the_database_cannot_be_asked(external: ExternalProject
     assert "the external database" in status.stdout + status.stderr
 
 
+@pytest.mark.slow
 def test_down_does_not_need_the_database(external: ExternalProject) -> None:
     """It may be gone for good, or its password changed; our services go, and it says what stays."""
     external.up().ok()
@@ -548,6 +559,7 @@ def test_down_does_not_need_the_database(external: ExternalProject) -> None:
     assert external.rows()["tenant_extension_install"] == []
 
 
+@pytest.mark.slow
 def test_a_user_who_may_only_read_is_told_and_the_rows_stay(
     external: ExternalProject, postgres: servers.Postgres
 ) -> None:
@@ -561,6 +573,7 @@ def test_a_user_who_may_only_read_is_told_and_the_rows_stay(
         external.sql(f"DROP ROLE {user}")
 
 
+@pytest.mark.slow
 def test_an_upper_case_tenant_of_another_tool_is_respelled(external: ExternalProject) -> None:
     """Alga compares tenants as text: a row that spells one otherwise is invisible to it."""
     install = alga.install(external.database, external.tenant.upper())

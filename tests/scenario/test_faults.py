@@ -42,6 +42,7 @@ def leftovers(project: Project) -> list[str]:
     return alive
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_seen_before_anything_starts(running: Project) -> None:
     project = running
     project.down().ok()
@@ -259,6 +260,7 @@ def test_up_of_some_leaves_the_others_as_they_are(running_process: Project) -> N
     assert "did you mean `hello`?" in unknown.stderr
 
 
+@pytest.mark.slow
 def test_services_start_while_extensions_are_built(make_project: Callable[..., Project]) -> None:
     """The build waits for the database, which another order would start after it."""
     project = make_project("process")

@@ -28,6 +28,7 @@ def server_of(project: Project, service: str) -> int:
     return int(record["child"]["pid"])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(280)
 def test_a_frozen_database_ends_every_command(running_process: Project) -> None:
     project = running_process

@@ -6,6 +6,8 @@ import json
 import urllib.request
 from typing import Any
 
+import pytest
+
 from tests import guests
 from tests.scenario.project import Project, get
 from tests.scenario.test_handlers import handler
@@ -57,6 +59,7 @@ def test_it_calls_handlers_and_shows_pages(running: Project) -> None:
     assert hello["call_url"].startswith(endpoint(project, "gateway"))
 
 
+@pytest.mark.slow
 def test_without_one_nothing_is_called(running: Project) -> None:
     project = running
     project.spec["gateway"] = "none"
@@ -72,6 +75,7 @@ def test_without_one_nothing_is_called(running: Project) -> None:
     assert hello["portal_urls"] == {}
 
 
+@pytest.mark.slow
 def test_a_renamed_environment_keeps_its_tenant(running: Project) -> None:
     project = running
     before = project.status()["tenant_id"]

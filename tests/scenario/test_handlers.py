@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests import guests
+from tests.scenario.conftest import docker_slow
 from tests.scenario.project import Project, page
 
 ENDPOINTS = [{"method": "GET", "path": "/x", "handler": "handler"}]
@@ -109,6 +110,7 @@ def test_handlers_are_nobody_elses_to_call_and_do_not_reach_the_environment(
     assert results == [{"err": "not-allowed"}] * len(closed)
 
 
+@docker_slow("running")
 def test_an_installed_handler_is_compiled_already(running: Project) -> None:
     project = running
     before = warmups(project)
@@ -120,6 +122,7 @@ def test_an_installed_handler_is_compiled_already(running: Project) -> None:
     assert (output["status"], output["handler"], output["bundle"]) == ("ready", True, "cached")
 
 
+@pytest.mark.slow
 def test_one_that_cannot_run_does_not_replace_one_that_does(running: Project) -> None:
     project = running
     handler(project, script())
@@ -143,6 +146,7 @@ def test_one_that_cannot_run_does_not_replace_one_that_does(running: Project) ->
     assert project.page() == page("<h1>mended</h1>")
 
 
+@docker_slow("running")
 def test_a_no_op_asks_for_no_handler(running: Project) -> None:
     project = running
     handler(project, script())

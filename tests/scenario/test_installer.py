@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import boto3
+import pytest
 
 from tests.drivers import alga
 from tests.scenario.project import Project
@@ -56,6 +57,7 @@ def advised(project: Project, *arguments: str) -> tuple[int, str]:
     return done.returncode, " ".join(words)
 
 
+@pytest.mark.slow
 def test_what_plan_advises_can_succeed(running: Project) -> None:
     project = running
     served = project.page()
@@ -70,6 +72,7 @@ def test_what_plan_advises_can_succeed(running: Project) -> None:
     assert advised(project) == (0, "")
 
 
+@pytest.mark.slow
 def test_another_extension_of_the_script_is_left_alone(running: Project) -> None:
     project = running
     name = "com.example.scripted"

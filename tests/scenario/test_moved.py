@@ -13,6 +13,7 @@ import pytest
 from tests.scenario.project import Project, page
 
 
+@pytest.mark.slow
 def test_a_moved_checkout_goes_on_with_its_data(project: Project) -> None:
     """It is moved twice: stopped, and while it runs."""
     project.up().ok()
@@ -35,6 +36,7 @@ def test_a_moved_checkout_goes_on_with_its_data(project: Project) -> None:
     assert not (project.root / ".algaenv").exists()
 
 
+@pytest.mark.slow
 def test_what_a_copy_brings_along_is_told_and_goes_with_its_volumes(
     running_process: Project, tmp_path: Path
 ) -> None:
@@ -50,6 +52,7 @@ def test_what_a_copy_brings_along_is_told_and_goes_with_its_volumes(
     assert project.up().ok().changed == 0, "the original is none of its business"
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 @pytest.mark.usefixtures("engine")
 def test_a_new_checkout_at_the_old_path_leaves_the_moved_one_alone(

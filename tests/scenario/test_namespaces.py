@@ -55,6 +55,7 @@ def ours(project: Project) -> Mapping[Path, tuple[int, bytes]]:
     return {path: (path.stat().st_ino, path.read_bytes()) for path in found if path.name != "lock"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("namespaces")
 def test_services_of_another_namespace_are_refused_and_nothing_changes(
     running_process: Project,
@@ -84,6 +85,7 @@ def test_services_of_another_namespace_are_refused_and_nothing_changes(
     assert after[1] == server[1], "it is the same server"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("namespaces")
 def test_what_ended_outside_may_be_taken_up_inside(running_process: Project) -> None:
     project = running_process

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests import guests
 from tests.scenario.project import Project, Run
 from tests.scenario.test_handlers import handler
@@ -42,6 +44,7 @@ def asked(run: Run, name: str = "hello") -> bool:
     return bool(found)
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_fails_keeps_it_from_being_ready(running_process: Project) -> None:
     project = running_process
     at_first = calls(project)

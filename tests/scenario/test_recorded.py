@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from algaenv.model.resource import fingerprint
+from tests.scenario.conftest import docker_slow
 from tests.scenario.project import Project
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -80,6 +81,7 @@ def inputs(mark: Mapping[str, Any], runtime: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name not in differs}
 
 
+@docker_slow("project")
 def test_an_environment_of_an_earlier_version_is_taken_over(project: Project) -> None:
     old = recorded(project.runtime)
     restored(project, old)

@@ -65,6 +65,7 @@ def grow(project: Project, count: int) -> None:
         project.extension(f"extension-{number}")
 
 
+@pytest.mark.slow
 def test_a_no_op_of_50_extensions_makes_no_more_round_trips_than_of_one(
     make_project: Callable[..., Project],
 ) -> None:

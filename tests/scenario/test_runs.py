@@ -19,6 +19,7 @@ from algaenv.system import processes
 from tests.scenario.project import Project, drained, interrupt, killed_at, page, until
 
 
+@pytest.mark.slow
 def test_two_environments_live_side_by_side(
     running: Project, make_project: Callable[..., Project]
 ) -> None:
@@ -61,6 +62,7 @@ SIGNS = {
 }
 
 
+@pytest.mark.slow
 def test_down_cleans_up_after_a_run_killed_midway(project: Project) -> None:
     process = project.start("up", "--json")
     with killed_at(process, SIGNS["at the bundle"]):
@@ -107,6 +109,7 @@ def test_down_with_volumes_says_what_it_could_not_remove(
     shutil.rmtree(home)
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_scheduling_and_reports(running: Project) -> None:
     project = running
     project.down().ok()
@@ -131,6 +134,7 @@ def test_ctrl_c_stops_scheduling_and_reports(running: Project) -> None:
     assert project.page() == page("<h1>hello</h1>")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", ["in the first steps", "after the store"])
 def test_ctrl_c_in_a_terminal_is_no_failure_of_what_is_under_way(
     make_project: Callable[..., Project], sign: str
@@ -274,6 +278,7 @@ class OwnEngine:
         subprocess.run(["umount", f"{self.root}/data"], check=False, timeout=10)
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 def test_an_engine_gone_midway_is_exit_4_and_the_next_up_converges(
     make_project: Callable[..., Project], own_engine: OwnEngine
@@ -319,6 +324,7 @@ def test_no_engine_at_all_is_exit_4_when_docker_is_asked_for(
     assert "hint" in run.problems()[0]
 
 
+@pytest.mark.slow
 def test_auto_takes_processes_where_no_engine_answers_and_says_why(
     make_project: Callable[..., Project], tmp_path: Path
 ) -> None:
@@ -331,6 +337,7 @@ def test_auto_takes_processes_where_no_engine_answers_and_says_why(
     assert "engine" in chosen["why"]
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 @pytest.mark.usefixtures("engine")
 def test_auto_stays_where_the_data_is_and_a_move_is_agreed_upon(running_process: Project) -> None:
@@ -355,6 +362,7 @@ def test_auto_stays_where_the_data_is_and_a_move_is_agreed_upon(running_process:
     assert project.kept()
 
 
+@pytest.mark.slow
 def test_many_runs_at_once_end_with_one_environment(make_project: Callable[..., Project]) -> None:
     project = make_project("process")  # the lock does not differ between runtimes
     project.extension()

@@ -117,6 +117,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         project.clean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_variables_for_other_servers_change_nothing(up: Project, library: str) -> None:
     up.environ = dict(LIBRARIES[library])
@@ -129,6 +130,7 @@ def test_variables_for_other_servers_change_nothing(up: Project, library: str) -
         up.environ = {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", ["runner", "gateway"])
 def test_what_services_inherit_of_the_shell(up: Project, service: str) -> None:
     """Brought up under all of them, they have those by which other machines are reached."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 
+import pytest
+
+from tests.scenario.conftest import RunningEnvironments, docker_slow
 from tests.scenario.project import UNCHANGING, Project, get, page
 
 SERVICES = ("store", "redis", "database", "runner", "gateway")
@@ -14,9 +17,11 @@ def service_kind(project: Project) -> str:
     return "container" if project.runtime == "docker" else "process"
 
 
-def test_a_fresh_up_ends_with_a_page_that_answers(project: Project) -> None:
-    project.fresh_interpreter = True
-    run = project.up().ok()
+def test_a_fresh_up_ends_with_a_page_that_answers(
+    running: Project, running_environments: RunningEnvironments
+) -> None:
+    project = running
+    run = running_environments.first_runs[project.runtime]
     kind = service_kind(project)
     steps = run.steps()
     assert {f"create {kind}/{name}" for name in SERVICES} <= set(steps)
@@ -42,6 +47,7 @@ def test_a_fresh_up_ends_with_a_page_that_answers(project: Project) -> None:
     assert rows == [(hello["install_id"], key.split("/")[1], hello["content_hash"])]
 
 
+@docker_slow("running")
 def test_the_golden_ids(running: Project) -> None:
     project = running
     project.extension(
@@ -65,6 +71,7 @@ def test_a_second_up_changes_nothing(running: Project) -> None:
     assert project.text("plan", "--detailed-exitcode").returncode == 0
 
 
+@pytest.mark.slow
 def test_the_plan_is_what_up_does_and_down_with_volumes_leaves_nothing(project: Project) -> None:
     planned = project.text("plan", "--json", "--detailed-exitcode")
     assert planned.returncode == 2, planned.stderr
@@ -106,6 +113,7 @@ def test_edited_html_is_a_new_object_and_nothing_restarts(running: Project) -> N
     assert newest == [(project.status()["extensions"][0]["content_hash"],)]
 
 
+@pytest.mark.slow
 def test_going_back_to_the_version_before(running: Project) -> None:
     project = running
     first = project.status()["extensions"][0]["content_hash"]
@@ -127,6 +135,7 @@ def test_a_new_version_says_so(running: Project) -> None:
     assert "manifest version 0.1.0 → 0.1.1" in run.cause("release/hello")
 
 
+@docker_slow("running")
 def test_a_second_extension_leaves_the_first_alone(running: Project) -> None:
     project = running
     touched = "SELECT xmin::text FROM tenant_extension_install WHERE registry_id = %s::uuid"
@@ -140,6 +149,7 @@ def test_a_second_extension_leaves_the_first_alone(running: Project) -> None:
     assert project.page("hello") == page("<h1>hello</h1>")
 
 
+@docker_slow("running")
 def test_an_extension_removed_from_the_spec_goes_and_a_foreign_one_stays(running: Project) -> None:
     project = running
     project.extension("second")
@@ -195,6 +205,7 @@ def test_down_leaves_nothing_but_data_and_up_finds_it_again(running: Project) ->
     assert project.page() == page("<h1>hello</h1>")
 
 
+@pytest.mark.slow
 def test_down_works_with_the_spec_broken_or_missing(running: Project) -> None:
     project = running
     project.file.write_text("runtime: [")
@@ -206,6 +217,7 @@ def test_down_works_with_the_spec_broken_or_missing(running: Project) -> None:
     project.write()
 
 
+@docker_slow("running")
 def test_config_secrets_and_a_disabled_extension_reach_the_rows(running: Project) -> None:
     project = running
     entry = project.spec["extensions"]["hello"]
@@ -234,6 +246,7 @@ def test_config_secrets_and_a_disabled_extension_reach_the_rows(running: Project
             assert held[name] not in text, f"{name} in {path.name}"
 
 
+@docker_slow("running")
 def test_a_copy_elsewhere_is_another_environment(running: Project) -> None:
     project = running
     copy = project.root / "copy"

@@ -253,6 +253,7 @@ def test_calls_are_on_the_feed(gateways: Gateways, extension: Extension) -> None
     assert details["error"]
 
 
+@pytest.mark.slow
 def test_database_down(start: Start, database: Database) -> None:
     migrate(database)
     tenant(database, "Oz", OZ)

@@ -288,6 +288,7 @@ def test_schedules_run_by_themselves(gateways: Gateways, extension: Extension) -
     assert len(set(moments)) == len(moments)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_tried_again(gateways: Gateways, extension: Extension) -> None:
     """With an idempotency key of its own."""
     schedule = _create(gateways, extension)
@@ -336,6 +337,7 @@ def test_how_often_it_is_tried(ends: list[RunResult | RunSkipped | OSError], cou
     assert all(2**it <= delay < 2 ** (it + 1) for it, delay in enumerate(delays))
 
 
+@pytest.mark.slow
 def test_two_gateways_run_a_schedule_once(gateways: Gateways, extension: Extension) -> None:
     """Both gateways run the schedule when due; the second one finds that it has run."""
     schedule = _create(gateways, extension)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -153,6 +154,7 @@ class Records(RuleBasedStateMachine):
             assert row[1] == len(self.kept)
 
 
+@pytest.mark.slow
 def test_storage_is_like_a_dict(gateways: Gateways, extension: Extension) -> None:
     here = {"gateways": gateways, "extension": extension}
     machine = type("Records", (Records,), here)

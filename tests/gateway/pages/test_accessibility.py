@@ -8,6 +8,7 @@ import pytest
 
 from tests.gateway.pages.page_helpers import Shot, events, inside
 from tests.gateway.pages.stub_site import NOTES, TROUBLE, Site
+from tests.params import slow_params
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -21,7 +22,9 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(
+    "name", ["problem", *slow_params(*(it for it in PAGES if it != "problem"))]
+)
 def test_no_serious_fault_and_all_is_shown_without_scrolling_sideways(
     site: Site, page: Page, shot: Shot, name: str
 ) -> None:

@@ -65,6 +65,7 @@ def test_a_call_of_the_page_reaches_its_handler_and_comes_back(
     shot(page, "notes")
 
 
+@pytest.mark.slow
 def test_the_client_portal_asks_as_its_user(site: Site, page: Page, shot: Shot) -> None:
     from playwright.sync_api import expect
 
@@ -79,6 +80,7 @@ def test_the_client_portal_asks_as_its_user(site: Site, page: Page, shot: Shot) 
     shot(page, "client-portal")
 
 
+@pytest.mark.slow
 def test_the_user_is_switched_on_the_page(site: Site, page: Page) -> None:
     from playwright.sync_api import expect
 
@@ -93,6 +95,7 @@ def test_the_user_is_switched_on_the_page(site: Site, page: Page) -> None:
     assert cookies["algaenv-user"] == "client"
 
 
+@pytest.mark.slow
 def test_resize_is_clamped(site: Site, page: Page) -> None:
     from playwright.sync_api import expect
 
@@ -103,6 +106,7 @@ def test_resize_is_clamped(site: Site, page: Page) -> None:
         expect(page.locator("iframe")).to_have_css("height", f"{got}px")
 
 
+@pytest.mark.slow
 def test_a_theme_is_sent_when_chosen_and_said_to_be_missing_in_docker(
     site: Site, page: Page, shot: Shot
 ) -> None:
@@ -122,6 +126,7 @@ def test_a_theme_is_sent_when_chosen_and_said_to_be_missing_in_docker(
     expect(events(page, "message", "theme")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_what_the_policy_blocks_is_seen(site: Site, page: Page, shot: Shot) -> None:
     from playwright.sync_api import expect
 
@@ -145,6 +150,7 @@ def test_errors_of_the_page_are_seen(site: Site, page: Page) -> None:
     expect(events(page, "page", "nobody caught this")).to_have_count(1)
 
 
+@pytest.mark.slow
 def test_what_the_product_does_not_do_is_told(site: Site, page: Page) -> None:
     """A page has one notice of a kind, so what leads to the same one is for another visit."""
     from playwright.sync_api import expect
@@ -188,6 +194,7 @@ def answer(page: Page, payload: str) -> dict[str, str]:
     return payload_
 
 
+@pytest.mark.slow
 def test_answers_have_the_form_of_the_product(site: Site, page: Page) -> None:
     page.goto(site.page(TROUBLE))
     assert answer(page, "{ route: '/echo', body: '/wD+' }") == {"body": "/wD+"}
@@ -238,6 +245,7 @@ def test_what_guests_log_is_shown(site: Site, page: Page) -> None:
     expect(logged.first.locator(".badge")).to_have_text("warn")
 
 
+@pytest.mark.slow
 def test_a_page_in_the_background_holds_no_connection(site: Site, page: Page) -> None:
     from playwright.sync_api import expect
 
@@ -258,6 +266,7 @@ def test_a_page_in_the_background_holds_no_connection(site: Site, page: Page) ->
     expect(events(page, "call")).to_have_count(2)
 
 
+@pytest.mark.slow
 def test_without_a_debug_stream_that_is_said(site: Site, page: Page) -> None:
     from playwright.sync_api import expect
 
@@ -271,6 +280,7 @@ def test_without_a_debug_stream_that_is_said(site: Site, page: Page) -> None:
         page.goto("about:blank")
 
 
+@pytest.mark.slow
 def test_by_host_name_the_theme_is_sent_and_the_origin_of_the_host_is_not(
     site: Site, page: Page
 ) -> None:
@@ -289,6 +299,7 @@ def test_by_host_name_the_theme_is_sent_and_the_origin_of_the_host_is_not(
     expect(events(page, "message", "ready")).to_have_count(1)
 
 
+@pytest.mark.slow
 def test_a_development_server_takes_the_place_of_the_bundle(
     site: Site, page: Page, shot: Shot
 ) -> None:
@@ -312,6 +323,7 @@ def test_a_page_that_the_runner_does_not_have_is_told(site: Site, page: Page) ->
     expect(notice(page, "extension-disabled")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_messages_of_another_site_are_passed_over(site: Site, page: Page) -> None:
     from playwright.sync_api import expect
 
@@ -323,6 +335,7 @@ def test_messages_of_another_site_are_passed_over(site: Site, page: Page) -> Non
     expect(notice(page, "frame-left")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_viewports_and_filters_work_from_the_keyboard(site: Site, page: Page) -> None:
     from playwright.sync_api import expect
 

@@ -171,6 +171,7 @@ def test_the_bundle_of_an_extension_with_a_server(client: httpx.Client) -> None:
     assert "/?path=/&amp;tenant=" in client.get(path).text
 
 
+@pytest.mark.slow
 def test_a_database_that_is_down(site: Site) -> None:
     from algaenv.gateway.app import create_app
 

@@ -178,6 +178,7 @@ def test_a_refusal_is_shared_and_remembered_for_a_while(
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_limit_that_was_met_is_noted_for_all_until_it_is_raised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +227,7 @@ def test_another_component_than_was_noted(tmp_path: Path) -> None:
     assert run(CompiledComponents(tmp_path).ensure(bundle, wasm)) != file
 
 
+@pytest.mark.slow
 def test_two_processes_compile_once(tmp_path: Path) -> None:
     _, wasm = kept(tmp_path, large(functions=1, steps=3000))
     with (
@@ -242,6 +244,7 @@ def test_two_processes_compile_once(tmp_path: Path) -> None:
     assert len({each["path"] for each in text if each["what"] == "have"}) == 1
 
 
+@pytest.mark.slow
 def test_as_many_at_a_time_as_there_are_slots(tmp_path: Path) -> None:
     files = [kept(tmp_path, large(functions=1, steps=1500 + n))[1] for n in range(4)]
     with compile_process(tmp_path, *files[:2]) as one, compile_process(tmp_path, *files[2:]) as two:
@@ -256,6 +259,7 @@ def test_as_many_at_a_time_as_there_are_slots(tmp_path: Path) -> None:
     assert max(each["queued"] for each in ended) > min(each["seconds"] for each in ended)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_while_it_compiles(tmp_path: Path) -> None:
     _, wasm = kept(tmp_path, large(functions=1, steps=6000))
     with compile_process(tmp_path, wasm) as one, compile_process(tmp_path, wasm) as two:
@@ -308,6 +312,7 @@ def test_a_service_that_stops_does_not_wait_for_a_compile(tmp_path: Path) -> Non
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_the_event_loop_goes_on(tmp_path: Path) -> None:
     bundle, wasm = kept(tmp_path, large(functions=1))
 

@@ -70,6 +70,7 @@ def test_it_compiles(tmp_path: Path) -> None:
     assert verdict.size == (tmp_path / "out").stat().st_size
 
 
+@pytest.mark.slow
 def test_it_knows_no_secrets_and_yields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALGA_AUTH_KEY", "the-secret")
     seen: dict[str, object] = {}
@@ -133,6 +134,7 @@ def test_it_takes_too_much_of_the_processor(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_it_takes_too_much_memory(tmp_path: Path) -> None:
     verdict = compiled(tmp_path, large(steps=20_000), CompileLimits(memory_bytes=320 * MIB))
     assert failed(verdict).kind is Kind.LIMIT

@@ -100,6 +100,7 @@ def test_it_is_loaded_once(cache: LoadedCache, tmp_path: Path) -> None:
     assert len(cache.loaded) == 1
 
 
+@pytest.mark.slow
 def test_those_called_last_stay(cache: LoadedCache, tmp_path: Path) -> None:
     made = [kept(tmp_path, small(n)) for n in range(5)]
 
@@ -126,6 +127,7 @@ def test_those_called_last_stay(cache: LoadedCache, tmp_path: Path) -> None:
     assert len(cache.loaded) == 3
 
 
+@pytest.mark.slow
 def test_what_is_loaded_stays_on_the_disk(cache: LoadedCache, tmp_path: Path) -> None:
     made = [kept(tmp_path, small(n)) for n in range(4)]
 

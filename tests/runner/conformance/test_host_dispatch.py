@@ -137,6 +137,7 @@ def test_1_4_odd_extension_ids(
         assert answer.status == 502
 
 
+@pytest.mark.slow
 def test_8_a_registry_that_is_silent(runner: Runner, peers: Peers, kind: Kind, host: str) -> None:
     peers.app.on(host, said(FOUND, wait=6.5))
     answer = runner.ask("/", {"host": host})

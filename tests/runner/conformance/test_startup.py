@@ -244,6 +244,7 @@ def test_overload_is_answered_with_503(runners: Runners, peers: Peers, kind: Kin
     assert caller.send().status == 200
 
 
+@pytest.mark.slow
 def test_compiling_does_not_delay_others(runners: Runners, peers: Peers, kind: Kind) -> None:
     service = runners.start(EXT_CACHE_ROOT=str(peers.folder / "cache-compile"))
     runner = Runner("127.0.0.1", service.port, peers.folder)

@@ -312,6 +312,7 @@ def test_the_deadline(host: Host, server: Stub, hang: str) -> None:
     assert server.left.wait(5), "the connection stays open"
 
 
+@pytest.mark.slow
 def test_a_slow_peer_does_not_hold_up_another(host: Host, server: Stub, other: Stub) -> None:
     many = 120
     server.respond(StubResponse(hang="head"))

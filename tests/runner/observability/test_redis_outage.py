@@ -124,6 +124,7 @@ def test_one_that_hangs(
     until("the news", lambda: BACK in messages(caplog))
 
 
+@pytest.mark.slow
 def test_nobody_waits_for_a_black_hole(
     open_log: Open, caplog: pytest.LogCaptureFixture, tally: Tallied
 ) -> None:

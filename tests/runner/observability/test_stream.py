@@ -129,6 +129,7 @@ def test_a_url_of_no_redis(
     until("the count", lambda: tally.dropped == 1)
 
 
+@pytest.mark.slow
 def test_many_messages_of_many_threads(redis: Server, open_log: Open, tally: Tallied) -> None:
     log = open_log(REDIS_URL=redis.url, REDIS_MAXLEN="1000000")
 

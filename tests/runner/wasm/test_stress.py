@@ -47,6 +47,7 @@ FATES: dict[str, tuple[Any, Kind | None]] = {
 }
 
 
+@pytest.mark.slow
 def test_many_calls_of_every_fate(  # noqa: PLR0915 - one story
     make: Callable[..., GuestLoader], compiler: ComponentCompiler, script_bytes: bytes
 ) -> None:

@@ -421,6 +421,7 @@ def test_an_image_that_is_gone(bench: Bench) -> None:
     assert caught.value.problem.code == "image-gone"
 
 
+@pytest.mark.slow
 def test_several_threads_at_once(bench: Bench) -> None:
     bench.shell(SLEEP)
     ports = free_ports(5)

@@ -40,6 +40,7 @@ def harness(runtime: DockerRuntime, tmp_path: Path) -> Iterator[Harness]:
     harness.sweep()
 
 
+@pytest.mark.slow
 def test_the_defaults_answer(harness: Harness) -> None:
     harness.create()
     for service in ("store", "redis", "database", "runner"):
@@ -57,6 +58,7 @@ def test_the_defaults_answer(harness: Harness) -> None:
         assert not found["HostConfig"]["CapAdd"]
 
 
+@pytest.mark.slow
 def test_the_runner_reaches_its_services_by_name(harness: Harness) -> None:
     harness.create("store", "redis", "runner")
     harness.await_answer("runner")

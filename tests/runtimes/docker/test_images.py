@@ -376,6 +376,7 @@ def postgres_image(request: pytest.FixtureRequest, make_image: Callable[..., str
 ACCOUNT = {"POSTGRES_USER": "me", "POSTGRES_PASSWORD": "pa'ss $1", "POSTGRES_DB": "things"}
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 def test_postgres_as_the_official_image(
     engine: Engine, postgres_image: str, run: Callable[..., str]
@@ -402,6 +403,7 @@ def test_postgres_as_the_official_image(
     until("it recovers", lambda: _postgres(engine, again, "SELECT n FROM kept") == "7", 40)
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 def test_postgres_makes_a_cluster_that_was_cut_short_again(
     engine: Engine, make_image: Callable[..., str], run: Callable[..., str]
@@ -415,6 +417,7 @@ def test_postgres_makes_a_cluster_that_was_cut_short_again(
     until("it serves", lambda: _postgres(engine, container, "SELECT 1") == "1", 40)
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 def test_postgres_reads_its_password_from_a_file(
     engine: Engine, make_image: Callable[..., str], run: Callable[..., str]
@@ -460,6 +463,7 @@ def test_postgres_reports_what_it_lacks(
     assert engine.api.wait(container)["StatusCode"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 def test_the_runners_image(
     engine: Engine, make_image: Callable[..., str], run: Callable[..., str]

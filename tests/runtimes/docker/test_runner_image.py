@@ -35,6 +35,7 @@ from algaenv.runtimes.memo import Memo
 from algaenv.spec.paths import stacks_root
 from tests import guests
 from tests.contract.conftest import until
+from tests.params import slow_params
 from tests.runner.archives import EXTENSION, TENANT, Bundle, bundle
 from tests.runner.peers import Files, peer
 from tests.runtimes.docker.conftest import QUIET
@@ -86,7 +87,7 @@ def engine() -> Iterator[Engine]:
     engine.close()
 
 
-@pytest.fixture(scope="module", params=["recipe", "dockerfile"])
+@pytest.fixture(scope="module", params=["recipe", *slow_params("dockerfile")])
 def image(request: pytest.FixtureRequest, engine: Engine) -> Iterator[str]:
     if request.param == "recipe":
         yield make(engine, RecipeImage("runner", identity(recipe(), None, Memo(None, "")), None))
@@ -250,6 +251,7 @@ def layers(engine: Engine, title: str) -> Any:
     return engine.api.inspect_image(title)["RootFS"]["Layers"]
 
 
+@pytest.mark.slow
 def test_the_same_things_make_the_same_image(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -269,6 +271,7 @@ def test_the_same_things_make_the_same_image(
     assert digests == set(first)
 
 
+@pytest.mark.slow
 def test_runner_container_executes_dynamic_component(
     engine: Engine, image: str, files: Files, store: str
 ) -> None:

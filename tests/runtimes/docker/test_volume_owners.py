@@ -94,6 +94,7 @@ def test_data_of_another_user_comes_along(bench: Bench) -> None:
     assert not bench.engine.api.containers(all=True, filters={"name": f"{name}-{volumes.PREPARE}"})
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 def test_data_that_cannot_be_given_is_left_as_it_is(bench: Bench) -> None:
     _says(bench, _with_data(bench, "echo kept > /data/file; echo made", user=OTHER), b"made")
@@ -107,6 +108,7 @@ def test_data_that_cannot_be_given_is_left_as_it_is(bench: Bench) -> None:
     _says(bench, again, b"it is kept")
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 def test_what_a_killed_run_leaves_is_seen_and_made_good(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
