@@ -76,6 +76,7 @@ def test_differences_are_printed_and_are_the_exit_code(tmp_path: Path) -> None:
     assert len(document["left_out"]) == 2
 
 
+@pytest.mark.slow
 def test_what_is_told_to_be_ignored(tmp_path: Path) -> None:
     here, there = FakeGateway(body=b'{"a": 1}'), FakeGateway(status=404, body=b'{"a": 2}')
     rules = ("--ignore", "status", "--ignore", "body:/a")
@@ -145,6 +146,7 @@ def test_recorded_reads(tmp_path: Path) -> None:
     assert "error[compare-nothing]" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_path_of_the_other_target_is_kept(tmp_path: Path) -> None:
     spec(tmp_path)
     here, there = FakeGateway(), FakeGateway()

@@ -22,6 +22,7 @@ from algaenv.model.resource import Present
 from algaenv.model.secret import Secret
 from tests.drivers.content_environment import ContentEnvironment
 from tests.freezing import Freezing, freezing
+from tests.params import slow_params
 from tests.servers import Database, ObjectStore
 
 # Without a bound of its own, a case hangs until this ends it.
@@ -61,7 +62,7 @@ def unanswered(error: DriverError, env: ContentEnvironment) -> None:
     assert env.database.server.password not in str(error)
 
 
-@pytest.mark.parametrize("library", ["psycopg2", "psycopg"])
+@pytest.mark.parametrize("library", ["psycopg2", *slow_params("psycopg")])
 def test_a_look(
     frozen_world: ContentEnvironment, line: Freezing, monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
@@ -79,7 +80,7 @@ def test_a_look(
     unanswered(caught.value, frozen_world)
 
 
-@pytest.mark.parametrize("moment", ["statement", "commit", "rollback"])
+@pytest.mark.parametrize("moment", ["commit", *slow_params("statement", "rollback")])
 def test_a_transaction(frozen_world: ContentEnvironment, line: Freezing, moment: str) -> None:
     content = DatabaseSession.of(frozen_world.lock())
 
@@ -139,7 +140,7 @@ def store_line(minio: ObjectStore) -> Iterator[tuple[StoreEndpoint, Freezing]]:
         yield StoreEndpoint(f"http://127.0.0.1:{relay.port}", *keys, "us-east-1"), relay
 
 
-@pytest.mark.parametrize("name", OBJECTS)
+@pytest.mark.parametrize("name", ["list", *slow_params(*(it for it in OBJECTS if it != "list"))])
 def test_an_object(
     env: ContentEnvironment, store_line: tuple[StoreEndpoint, Freezing], tmp_path: Path, name: str
 ) -> None:
@@ -171,7 +172,7 @@ def test_an_object_that_stalls_midway(
     assert caught.value.problem.code == "store-unreachable"
 
 
-@pytest.mark.parametrize("verb", ["make", "remove"])
+@pytest.mark.parametrize("verb", ["make", *slow_params("remove")])
 def test_a_bucket(
     env: ContentEnvironment, store_line: tuple[StoreEndpoint, Freezing], verb: str
 ) -> None:

@@ -181,6 +181,7 @@ def test_many_at_once(service: Gateway, hello: Extension, tables: Database) -> N
     assert len({row[3] for row in found}) == many
 
 
+@pytest.mark.slow
 def test_all_rows_are_ended_before_the_gateway_is(
     start: Start, hello: Extension, tables: Database
 ) -> None:

@@ -54,8 +54,11 @@ def stage(
     postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-SLOW = {"audit/ext-proxy-timeout", "runner-answers/ext-proxy-slow"}
-"""They wait for the time-out, as `runner-answers/ext-slow` does."""
+SLOW = {
+    *("audit/ext-proxy-timeout", "runner-answers/ext-proxy-slow"),
+    *(f"debug-stream/{it}" for it in ("blank-request", "install-upper", "request-none", "tech")),
+}
+"""They wait for a time-out or for the end of a stream, as others of their group do."""
 
 
 def named_cases() -> Iterator[ParameterSet]:

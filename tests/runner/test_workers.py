@@ -23,6 +23,7 @@ from algaenv.runner import workers as workers_module
 from algaenv.runner.serve import CannotListen, listen
 from algaenv.runner.settings import MAX_WORKERS, WorkerCount, usable_cores
 from algaenv.runner.workers import Supervisor, refuse_new
+from tests.params import slow_params
 
 from .archives import TENANT, Bundle
 from .conftest import Start
@@ -201,7 +202,7 @@ def test_nobody_notices_that_workers_are_replaced(tmp_path: Path) -> None:
         assert len(seen) > 2
 
 
-@pytest.mark.parametrize("with_signal", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("with_signal", [signal.SIGTERM, *slow_params(signal.SIGINT)])
 def test_no_accepted_request_is_dropped_at_the_end(tmp_path: Path, with_signal: int) -> None:
     with tiny(2, tmp_path) as service:
         lines(service, 2)

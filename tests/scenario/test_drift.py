@@ -115,7 +115,7 @@ def test_a_network_taken_away_is_healed(running_docker: Project) -> None:
     assert project.page() == page("<h1>hello</h1>")
 
 
-@docker_slow("running")
+@pytest.mark.slow
 def test_a_deleted_object_is_put_back(running: Project) -> None:
     project = running
     (key,) = project.objects()
@@ -125,7 +125,7 @@ def test_a_deleted_object_is_put_back(running: Project) -> None:
     assert project.objects() == [key]
 
 
-@docker_slow("running")
+@pytest.mark.slow
 def test_an_object_overwritten_by_hand_is_put_right(running: Project) -> None:
     project = running
     (key,) = project.objects()
@@ -166,7 +166,7 @@ def test_a_changed_row_is_named_and_healed(
     assert project.up().ok().changed == 0
 
 
-@docker_slow("running")
+@pytest.mark.slow
 def test_an_install_row_deleted_by_hand_is_made_again(running: Project) -> None:
     project = running
     project.sql("DELETE FROM tenant_extension_install")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from algaenv.cli import main
+from tests.params import slow_params
 from tests.scenario.project import Project, page
 
 
@@ -150,7 +151,9 @@ def _broken_utf8(source: Path) -> str:
     return "index.html:1:7"
 
 
-@pytest.mark.parametrize("spoil", [_bad_manifest, _not_json, _no_manifest, _link, _broken_utf8])
+@pytest.mark.parametrize(
+    "spoil", [_bad_manifest, *slow_params(_not_json, _no_manifest, _link, _broken_utf8)]
+)
 def test_a_bad_source_is_refused_and_nothing_is_changed(
     running_process: Project, spoil: Callable[[Path], str]
 ) -> None:
@@ -215,6 +218,7 @@ def test_an_unknown_command_suggests_one(make_project: Callable[..., Project]) -
     assert "up" in done.stderr
 
 
+@pytest.mark.slow
 def test_one_broken_extension_keeps_no_other_back(running_process: Project) -> None:
     project = running_process
     for key in ("other", "third"):
@@ -240,6 +244,7 @@ def test_one_broken_extension_keeps_no_other_back(running_process: Project) -> N
     assert before <= set(project.objects())
 
 
+@pytest.mark.slow
 def test_up_of_some_leaves_the_others_as_they_are(running_process: Project) -> None:
     project = running_process
     for key in ("late", "other", "gone"):

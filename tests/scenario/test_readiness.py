@@ -75,6 +75,7 @@ def test_an_endpoint_that_fails_keeps_it_from_being_ready(running_process: Proje
     assert calls(project) == before + 2
 
 
+@pytest.mark.slow
 def test_without_a_probe_only_a_change_is_asked_about(running_process: Project) -> None:
     project = running_process
     project.extension("late")

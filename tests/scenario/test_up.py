@@ -135,7 +135,7 @@ def test_a_new_version_says_so(running: Project) -> None:
     assert "manifest version 0.1.0 → 0.1.1" in run.cause("release/hello")
 
 
-@docker_slow("running")
+@pytest.mark.slow
 def test_a_second_extension_leaves_the_first_alone(running: Project) -> None:
     project = running
     touched = "SELECT xmin::text FROM tenant_extension_install WHERE registry_id = %s::uuid"
@@ -217,7 +217,7 @@ def test_down_works_with_the_spec_broken_or_missing(running: Project) -> None:
     project.write()
 
 
-@docker_slow("running")
+@pytest.mark.slow
 def test_config_secrets_and_a_disabled_extension_reach_the_rows(running: Project) -> None:
     project = running
     entry = project.spec["extensions"]["hello"]

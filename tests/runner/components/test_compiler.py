@@ -126,6 +126,7 @@ def test_it_takes_too_long(tmp_path: Path) -> None:
     assert compilers() == []
 
 
+@pytest.mark.slow
 def test_it_takes_too_much_of_the_processor(tmp_path: Path) -> None:
     verdict = compiled(tmp_path, large(steps=20_000), CompileLimits(cpu_seconds=1))
     assert (failed(verdict).kind, failed(verdict).message) == (

@@ -23,6 +23,7 @@ from algaenv.runner.components.compiled import (
 from algaenv.runner.components.compiler import CompileLimits
 from algaenv.runner.components.loaded import LoadedComponents
 from algaenv.runner.wasm.failure import GuestFailure, Kind
+from tests.params import slow_params
 
 from .components import ill_typed, kept, small
 
@@ -143,7 +144,9 @@ def test_what_is_loaded_stays_on_the_disk(cache: LoadedCache, tmp_path: Path) ->
     assert asyncio.run(work()) == [False, True, True, True]
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "junk", "of another engine", "gone"])
+@pytest.mark.parametrize(
+    "damage", ["gone", *slow_params("empty", "cut", "junk", "of another engine")]
+)
 def test_a_damaged_file_is_made_anew(
     cache: LoadedCache, tmp_path: Path, loader: Loader, damage: str
 ) -> None:

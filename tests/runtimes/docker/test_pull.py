@@ -21,6 +21,7 @@ from algaenv.runtimes.docker.endpoint import locate
 from algaenv.runtimes.docker.engine import Engine
 from algaenv.runtimes.docker.images.pull import Registries, find_image, pull, registry_of
 from algaenv.runtimes.docker.specs import DockerfileImage, PulledImage
+from tests.params import slow_params
 from tests.runtimes.docker.conftest import QUIET
 from tests.runtimes.docker.registry import Registry, make_image, serve
 
@@ -159,7 +160,9 @@ HELPERS = {
 }
 
 
-@pytest.mark.parametrize("helper", HELPERS)
+@pytest.mark.parametrize(
+    "helper", ["stale", *slow_params(*(it for it in HELPERS if it != "stale"))]
+)
 @pytest.mark.parametrize("key", ["credsStore", "credHelpers"])
 def test_a_helper_for_credentials_that_is_of_no_use_is_passed_over(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, helper: str
@@ -252,7 +255,8 @@ def test_a_malformed_configuration_is_named(
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", '{"auths": null, "credsStore": ""}', '{"credHelpers": {"x": 3}}']
+    "content",
+    ["{", *slow_params("", '{"auths": null, "credsStore": ""}', '{"credHelpers": {"x": 3}}')],
 )
 def test_what_is_no_configuration_is_no_obstacle(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str

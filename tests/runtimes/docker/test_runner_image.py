@@ -237,6 +237,7 @@ def stored(files: Files, content: dict[str, bytes]) -> Bundle:
     return made
 
 
+@pytest.mark.slow
 def test_runner_container_serves_static_bundle(
     engine: Engine, image: str, files: Files, store: str
 ) -> None:

@@ -26,6 +26,7 @@ from algaenv.runtimes.process.drivers.postgres import (
 )
 from algaenv.runtimes.process.layout import content, private_directory, service_lock
 from algaenv.runtimes.process.specs import DatabaseAccess
+from tests.params import slow_params
 from tests.runtimes.locks import free_ports
 from tests.runtimes.process.harness import Harness, quiet, until
 
@@ -83,7 +84,7 @@ def serve(
     return found[0]
 
 
-@pytest.mark.parametrize("templates", [True, False])
+@pytest.mark.parametrize("templates", [True, *slow_params(False)])
 def test_a_new_cluster_lets_exactly_one_user_in(
     bare: Harness, tmp_path: Path, postgres: Postgres, templates: bool
 ) -> None:
@@ -102,7 +103,8 @@ def test_a_new_cluster_lets_exactly_one_user_in(
 
 
 @pytest.mark.parametrize(
-    "password", ["plain", "qu'o\"te", "back\\slash", "line\nbreak", "$do$ ; drop", "ümläut-日本"]
+    "password",
+    ["qu'o\"te", *slow_params("plain", "back\\slash", "line\nbreak", "$do$ ; drop", "ümläut-日本")],
 )
 def test_any_password_works_and_none_is_shown(
     bare: Harness, tmp_path: Path, postgres: Postgres, password: str
@@ -248,7 +250,9 @@ def test_a_tool_that_fails_shows_its_last_lines(tmp_path: Path, postgres: Postgr
     assert not list((tmp_path / "database-postgres").glob(f"{TEMPORARY_PREFIX}*"))
 
 
-@pytest.mark.parametrize("place", ["/proc/nowhere/postgres", "{file}/postgres", "{full}"])
+@pytest.mark.parametrize(
+    "place", ["{full}", *slow_params("/proc/nowhere/postgres", "{file}/postgres")]
+)
 def test_without_a_cache_that_can_be_written_it_is_made_all_the_same(
     bare: Harness, tmp_path: Path, postgres: Postgres, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
