@@ -270,13 +270,18 @@ def _minio_binary() -> str | None:
     return shutil.which("minio") or shutil.which("minio", path=str(Path.home() / "go" / "bin"))
 
 
+@functools.cache
 def _read_service_models_once() -> None:
-    """Every client of botocore reads a megabyte of JSON: a quarter of a second for each test."""
-    from botocore.loaders import JSONFileLoader
+    """Have clients of botocore share the megabyte of JSON that each of them would parse."""
+    from botocore import loaders
 
-    if not hasattr(JSONFileLoader.load_file, "cache_info"):
-        loader: Any = JSONFileLoader
-        loader.load_file = functools.cache(loader.load_file)
+    read = functools.cache(loaders.JSONFileLoader().load_file)
+
+    class Shared(loaders.JSONFileLoader):
+        def load_file(self, file_path: str) -> Any:
+            return read(file_path)
+
+    loaders.Loader.FILE_LOADER_CLASS = Shared
 
 
 @pytest.fixture(scope="session")
