@@ -7,12 +7,13 @@ AWS and proxy settings play no part: the store is ours and stands on this machin
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from algaenv.bundle.layout import BUNDLE_FILE, BundleKey, extension_prefix, parse_bundle_key
 from algaenv.bundle.value import dataclass
@@ -21,7 +22,7 @@ from algaenv.model.secret import Secret
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
-    from obstore.store import S3Credential, S3Store
+    from obstore.store import S3Store
 
 READ_SECONDS = 5.0
 TRANSFER_SECONDS = 120.0
@@ -189,8 +190,7 @@ class Bucket:
                 self.name,
                 endpoint=store.endpoint,
                 region=store.region,
-                # Keys given as values are mixed with AWS_SESSION_TOKEN; from a provider they stand.
-                credential_provider=self._keys,
+                **self._keys(),
                 skip_signature=False,
                 virtual_hosted_style_request=False,
                 client_options={
@@ -205,13 +205,16 @@ class Bucket:
             )
         return self._client
 
-    def _keys(self) -> S3Credential:
-        return {
+    def _keys(self) -> dict[str, Any]:
+        keys = {
             "access_key_id": self.store.access_key.reveal(),
             "secret_access_key": self.store.secret_key.reveal(),
-            "token": None,
-            "expires_at": None,
         }
+        # Keys given as values are mixed with AWS_SESSION_TOKEN; from a provider they stand. To call
+        # one, obstore imports `inspect`, which takes as long as the listing itself.
+        if "AWS_SESSION_TOKEN" not in os.environ and "AWS_TOKEN" not in os.environ:
+            return keys
+        return {"credential_provider": lambda: {**keys, "token": None, "expires_at": None}}
 
     @contextmanager
     def _translate_errors(self, action: str) -> Iterator[None]:

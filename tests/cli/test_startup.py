@@ -67,6 +67,19 @@ def test_a_run_with_nothing_to_do_never_loads_the_drawing_library(tmp_path: Path
     assert heavy(loaded) == set()
 
 
+def test_logging_an_event_loads_no_standard_dataclasses(tmp_path: Path) -> None:
+    code = (
+        "import sys; from algaenv.cli.output.json import event_to_json\n"
+        "from algaenv.model.event import RuntimeChosen\n"
+        "print(event_to_json(RuntimeChosen('docker', 'why')), 'dataclasses' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path, env=environ(tmp_path), check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.endswith("} False\n")
+
+
 def test_help_costs_less_than_five_empty_interpreters(tmp_path: Path) -> None:
     run(tmp_path, "--help")  # compiles what was never compiled
 

@@ -9,6 +9,7 @@ import json
 import re
 from typing import TYPE_CHECKING, TextIO
 
+from algaenv.bundle.value import field_names
 from algaenv.cli.output.escape import escape_json
 from algaenv.cli.output.lines import STOPPING
 from algaenv.cli.output.streams import write_from_signal
@@ -69,7 +70,7 @@ def event_to_json(event: Event) -> JsonObject:
         case Planned(steps):
             return {"event": name, "steps": [step_to_json(step) for step in steps]}
         case _:
-            fields = {key: getattr(event, key) for key in event.__dataclass_fields__}
+            fields = {key: getattr(event, key) for key in field_names(event)}
             return {"event": name} | _flat(fields)
 
 
