@@ -7,6 +7,8 @@ loop makes it once nothing changes any more.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -59,6 +61,11 @@ class SourceHandlers:
         self._handlers = found
         self._from_source &= found.keys()
         self._owed &= found.keys()
+
+    @property
+    def any(self) -> bool:
+        """Whether a handler may run from source at all."""
+        return bool(self._handlers)
 
     def prepare(self, changed: Mapping[str, Iterable[str]], *, components: bool) -> None:
         """Decide what the next run packs: from source what has changed in modules alone, the
@@ -153,6 +160,15 @@ class _SourceBuilder:
     def registry_id(self, intent: ExtensionIntent) -> str | None:
         """See the protocol."""
         return self._builder.registry_id(intent)
+
+
+def digests_from_source(environment: Environment) -> frozenset[str]:
+    """The digests of the bundles whose handlers run from source, as far as they are cached."""
+    found = set()
+    for index in source_cache(environment).glob("bundles/*/index.json"):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            found |= {str(it["digest"]) for it in json.loads(index.read_bytes())["bundles"]}
+    return frozenset(found)
 
 
 def source_cache(environment: Environment) -> Path:

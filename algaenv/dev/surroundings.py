@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -23,13 +24,16 @@ from algaenv.drivers.probe_http import HttpClient
 from algaenv.drivers.state import state_dir
 from algaenv.model.intent import ExtensionIntent, Intent
 from algaenv.model.lock import Lock, Ports
+from algaenv.model.secret import Secret
 from algaenv.model.status import ExtensionStatus, Status
+from algaenv.plan.app_variables import inbound_token
 
 if TYPE_CHECKING:
     from algaenv.drivers.dev_channel import DevChannel, State, Turn
 
 KEPT_CALLS: Final = 200
 _ANSWER_SECONDS: Final = 5.0
+_WARM_SECONDS: Final = 300.0
 
 
 class RealSurroundings:
@@ -51,6 +55,8 @@ class RealSurroundings:
         self._feed = GatewayFeed(self._take_gateway)
         self._calls: deque[Mapping[str, Any]] = deque(maxlen=KEPT_CALLS)
         self._recordings: dict[str, Recording] = {}
+        self._warmed = ""
+        """The runner that was asked to compile the shell."""
         self._client = HttpClient()
         self._pages = OpenPages()
         self._extensions: dict[str, ExtensionIntent] = {}
@@ -103,11 +109,39 @@ class RealSurroundings:
         url = gateway.endpoints.get("url", "") if gateway else ""
         if url and self._intent is not None:
             self._pages.connect(url, lambda: self._channel(url))
+        runner = next((it for it in status.services if it.name == "runner"), None)
+        if self._handlers is not None and self._handlers.any and runner is not None:
+            self._warm_shell(runner.endpoints.get("url", ""))
         if url:
             self._feed.follow(url, [it.registry_id for it in status.extensions])
 
+    def _warm_shell(self, url: str) -> None:
+        """Have the runner compile, once, what handlers from source have in common: the first edit
+        would wait for it."""
+        lock = self._lock()
+        if not url or lock is None or url == self._warmed:
+            return
+        self._warmed = url
+        token = _revealed(inbound_token(lock))
+        headers = {"x-runner-service-token": token} if token else {}
+
+        def warm() -> None:
+            from http.client import HTTPException
+
+            document = b'{"runs_from":"source"}'
+            with contextlib.suppress(OSError, HTTPException):
+                HttpClient().probe(f"{url}/warmup", _WARM_SECONDS, document, headers)
+
+        threading.Thread(target=warm, name="warm shell", daemon=True).start()
+
     def _channel(self, url: str) -> DevChannel | None:
         from algaenv.drivers.dev_channel import DevChannel, gateway_token
+
+        lock = self._lock()
+        return DevChannel(url, gateway_token(lock)) if lock is not None else None
+
+    def _lock(self) -> Lock | None:
+        """With the credentials of the environment, and nothing else that is resolved."""
         from algaenv.drivers.state.settings import existing_secrets
 
         intent = self._intent
@@ -115,8 +149,7 @@ class RealSurroundings:
         credentials = existing_secrets(environment, intent) if intent else None
         if intent is None or credentials is None:
             return None
-        lock = Lock(environment, intent, Ports(0, 0, 0, 0, 0, 0), credentials, ())
-        return DevChannel(url, gateway_token(lock))
+        return Lock(environment, intent, Ports(0, 0, 0, 0, 0, 0), credentials, ())
 
     def _ended(self, turn: ExtensionTurn, changed: tuple[str, ...]) -> Turn:
         state: State = {APPLIED: "applied", FAILED: "failed"}.get(turn.state, "idle")  # type: ignore[assignment]
@@ -240,6 +273,10 @@ class OpenPages:
             channel = self._channel
             if channel is not None:
                 channel.alive()
+
+
+def _revealed(value: str | Secret) -> str:
+    return value.reveal() if isinstance(value, Secret) else value
 
 
 def display_path(path: str) -> str:

@@ -38,7 +38,7 @@ class TurnRecorder:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self.started = clock()
-        self._chosen = self._planned = 0.0
+        self._chosen = self._resolved = self._planned = 0.0
         self._builds: set[str] = set()
         self._stages: dict[str, dict[str, float]] = {}
         self._answered: dict[str, float] = {}
@@ -51,8 +51,9 @@ class TurnRecorder:
             case Resolved(subject, _, seconds):
                 stage = "build" if subject in self._builds else "pack"
                 self._add(subject.partition("/")[2], stage, seconds)
+                self._resolved = self._clock()
             case RuntimeChosen():
-                self._chosen = self._chosen or self._clock()
+                self._resolved = self._chosen = self._clock()
             case Planned():
                 self._planned = self._clock()
             case StepEnded(step, _, seconds) if step.verb is not Verb.DELETE:
@@ -77,7 +78,8 @@ class TurnRecorder:
         if self._chosen and not found.keys() & {"build", "pack"}:
             found["pack"] = self._chosen - self.started
         if self._planned and self._chosen:
-            found["plan"] = self._planned - self._chosen
+            # Services are looked at beside a build; what counts is what comes after both.
+            found["plan"] = self._planned - self._resolved
         order = ("build", "pack", "plan", "upload", "warm", "rows", "ready")
         return {it: round(found[it] * 1000) for it in order if found.get(it, 0.0) >= 0.0005}
 

@@ -207,6 +207,19 @@ def test_a_component_goes_before_a_text(handlers: Handlers) -> None:
     assert "x-algaenv-runs-from" not in handlers.headers
 
 
+def test_the_shell_is_warmed_before_there_is_a_handler(handlers: Handlers) -> None:
+    answer = handlers.service.post("/warmup", {"runs_from": "source"})
+    assert answer.status == 200
+    assert answer.json == {
+        "status": "ready",
+        "handler": True,
+        "bundle": "cached",
+        "took_ms": answer.json["took_ms"],
+    }
+    assert handlers.service.post("/warmup", {"runs_from": "elsewhere"}).status == 422
+    assert handlers.service.post("/warmup", {}).status == 422
+
+
 def test_no_other_component_gets_the_text_of_a_script(tmp_path: Path, shell_file: Path) -> None:
     copy = tmp_path / f"{'0' * 64}.cwasm"
     copy.write_bytes(native_code(shell_file).read_bytes())

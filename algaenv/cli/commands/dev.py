@@ -78,7 +78,7 @@ def run(invocation: Invocation) -> ExitCode:
 
     spec = invocation.spec()
     environment = identify(spec, spec.parent.name)
-    _require_spec(spec)
+    _check_spec(invocation, spec)
     session = open_session(environment)
     if session is None:
         return _follow(invocation, environment, active_session(environment))
@@ -88,18 +88,12 @@ def run(invocation: Invocation) -> ExitCode:
         session.close()
 
 
-def _require_spec(spec: Path) -> None:
-    """Raises SpecError before a directory is made beside a spec that is not there."""
-    if not spec.is_file():
-        from algaenv.model.problem import Problem, SpecError
+def _check_spec(invocation: Invocation, spec: Path) -> None:
+    """Raises SpecError before anything is made."""
+    from algaenv.drivers.state.state_dir import identify
+    from algaenv.spec.cache import load_cached
 
-        raise SpecError(
-            Problem(
-                "spec-missing",
-                f"cannot find {spec}",
-                "change to the directory that holds algaenv.yaml, or name it with `-f PATH`",
-            )
-        )
+    load_cached(spec, invocation.environ, identify(spec, "").home / "cache")
 
 
 def _watch(invocation: Invocation, spec: Path, session: Session) -> ExitCode:

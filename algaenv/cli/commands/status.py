@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from algaenv.cli.exit_codes import ExitCode
 from algaenv.cli.parser import UsageError, add_file, add_output, add_runtime, one_of
@@ -57,7 +58,7 @@ def run(invocation: Invocation) -> ExitCode:
             if invocation.verbose or isinstance(event, Warned):
                 sinks.emit(event)
 
-        status = invocation.application(request).status(request, emit)
+        status = _with_sources(invocation.application(request).status(request, emit))
     if invocation.json:
         from algaenv.cli.output.json import status_to_json
 
@@ -67,6 +68,23 @@ def run(invocation: Invocation) -> ExitCode:
     else:
         _print_table(invocation, status)
     return ExitCode.DONE
+
+
+def _with_sources(status: Status) -> Status:
+    """Say of which extensions a `dev` has left a handler that runs from source."""
+    if not os.path.isdir(status.environment.home / "cache" / "source"):  # noqa: PTH112 - never raises
+        return status
+    from algaenv.bundle.value import replace
+    from algaenv.dev.handlers import digests_from_source
+
+    digests = digests_from_source(status.environment)
+    extensions = tuple(
+        replace(it, detail=f"runs from source{'; ' if it.detail else ''}{it.detail}")
+        if it.content_hash.rpartition(":")[2] in digests
+        else it
+        for it in status.extensions
+    )
+    return replace(status, extensions=extensions)
 
 
 def _print_variables(invocation: Invocation, status: Status) -> None:

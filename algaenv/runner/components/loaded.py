@@ -291,6 +291,11 @@ class Handlers:
         self._scripts.unpack_shell()
         return HandlerBundle(digest, self._scripts.shell, cached.fetched, script)
 
+    async def shell(self) -> HandlerBundle:
+        """What handlers from source have in common, without a handler. Raises OSError."""
+        await asyncio.to_thread(self._scripts.unpack_shell)
+        return HandlerBundle(shell_digest(), self._scripts.shell, False, Script(""))
+
     async def guest(self, bundle: HandlerBundle, runtime: WasmRuntime) -> Guest:
         """Compile and load the bundle's handler, each only where it must. Raises GuestFailure."""
         assert bundle.component is not None  # noqa: S101

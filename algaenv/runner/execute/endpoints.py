@@ -35,7 +35,7 @@ from algaenv.runner.wasm.runtime import RuntimeUnavailable
 from algaenv.serving.access_log import RECORD
 
 if TYPE_CHECKING:
-    from algaenv.runner.components.loaded import Handlers
+    from algaenv.runner.components.loaded import HandlerBundle, Handlers
     from algaenv.runner.execute.idempotency import Idempotency
     from algaenv.runner.execute.invoker import Invoker
     from algaenv.runner.execute.request_models import ExecuteRequest
@@ -229,6 +229,8 @@ class WarmupEndpoint:
             request_body = parse_body(WarmupRequest, await read_json(request))
         except InvalidRequest as refusal:
             return text_response(refusal.status, refusal.message)
+        if request_body.runs_from is not None:
+            return await self._ready(None, await self._handlers.shell(), request)
         tenant = request_body.tenant or request_header(request.scope, b"x-alga-tenant")
         extension = request_body.extension or request_header(request.scope, b"x-alga-extension")
         if not (tenant and extension):
@@ -240,6 +242,10 @@ class WarmupEndpoint:
         except BundleUnavailable as reason:
             entry.reason = str(reason)
             return json_response(502, {"code": reason.code, "error": str(reason)})
+        return await self._ready(f"{tenant}/{extension}", bundle, request)
+
+    async def _ready(self, owner: str | None, bundle: HandlerBundle, request: Request) -> Response:
+        """Have the handler of a bundle ready; `owner` is the extension whose bundle it is."""
         fields: dict[str, object] = {
             "status": "ready",
             "handler": bundle.component is not None,
@@ -247,12 +253,13 @@ class WarmupEndpoint:
         }
         if bundle.component is not None:
             started = time.perf_counter()
+            entry: RequestLogEntry = request.scope[RECORD]
             try:
                 runtime = await self._lazy_runtime.get()
                 await self._handlers.guest(bundle, runtime)
                 await self._worker_bus.load_everywhere(bundle.key, bundle.component)
-                owner = f"{tenant}/{extension}"
-                await runtime.loaded.set_current(owner, bundle.key, bundle.component)
+                if owner is not None:
+                    await runtime.loaded.set_current(owner, bundle.key, bundle.component)
             except RuntimeUnavailable as reason:
                 entry.reason = str(reason)
                 code = "engine_init_failed"

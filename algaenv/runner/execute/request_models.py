@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
@@ -86,8 +86,18 @@ class ExecuteRequest(_RequestModel):
 
 
 class WarmupRequest(_RequestModel):
-    """The whole body of `POST /warmup`; without the first two, headers must tell."""
+    """The whole body of `POST /warmup`; without the first two, headers must tell.
+
+    `runs_from` alone asks for what handlers from source have in common.
+    """
 
     tenant: str | None = None
     extension: str | None = None
-    content_hash: str
+    content_hash: str = ""
+    runs_from: Literal["source"] | None = None
+
+    @model_validator(mode="after")
+    def _names_a_bundle(self) -> Self:
+        if "content_hash" not in self.model_fields_set and self.runs_from is None:
+            raise ValueError("missing field `content_hash`")
+        return self
