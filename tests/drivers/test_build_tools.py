@@ -185,7 +185,9 @@ def test_a_registry_that_does_not_answer(tmp_path: Path) -> None:
 def test_one_installation_serves_all(tmp_path: Path) -> None:
     tools.node()
     source, cache = project(tmp_path), tmp_path / "cache"
+    (source / ".npmrc").write_text("//registry.example.com/:_authToken=hunter2\n")
     place = installed(source, cache, os.environ)
+    assert not (place / ".npmrc").exists()
     (place / "node_modules/a/.bin").mkdir(parents=True)
     (place / "node_modules/a/x.js").write_text("x")
     (place / "node_modules/a/.bin/x").symlink_to("../x.js")

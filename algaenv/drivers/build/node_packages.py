@@ -139,6 +139,7 @@ def _install(project: Path, place: Path, environ: Mapping[str, str]) -> None:
             "its cache, once for each lock file",
             1,
         )
+    (place / ".npmrc").unlink(missing_ok=True)  # It may hold a token, and is of no more use.
     (place / file_tree.DEPENDENCIES).mkdir(exist_ok=True)
 
 

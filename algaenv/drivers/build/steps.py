@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from algaenv.bundle.value import replace
 from algaenv.drivers.build import file_tree
 from algaenv.drivers.build.file_tree import TreeEntry
 from algaenv.drivers.build.made_files import KeptFiles, entries_of, is_same, made_file
@@ -71,7 +72,11 @@ class StepRunner:
         for step in self._job.steps:
             runs = self._runs
             result = self._result(step)
-            others = [it for it in self._state.results.get(step.name, []) if it.key != result.key]
+            others = [
+                replace(it, inputs=[])
+                for it in self._state.results.get(step.name, [])
+                if it.key != result.key
+            ]
             self._state.results[step.name] = [result, *others][:KEPT_RESULTS]
             if self._runs > runs:
                 self._state.write(self._job.build_directory)

@@ -139,9 +139,10 @@ class StepResult:
 
     key: str
     inputs: list[str]
+    """Empty for all but the last run."""
     made: dict[str, MadeFile]
     unmatched: list[str]
-    """Inputs that named nothing."""
+    """Globs that named nothing."""
 
     def to_json(self) -> list[object]:
         """As JSON holds it; `parse` is the inverse."""
@@ -284,9 +285,11 @@ def mirror(job: BuildJob, known: WorkspaceState, seen: WorkspaceState) -> None:
             if not path.is_symlink() or str(path.readlink()) != target:
                 private_files.remove_path(path)
                 path.symlink_to(target)
+    root = str(tree)
     for name, about in seen.files.items():
         kept = known.files.get(name)
-        if kept is None or kept[1:] != about[1:] or not (tree / name).is_file():
+        there = os.path.isfile(f"{root}/{name}")  # noqa: PTH113 - thousands of files
+        if kept is None or kept[1:] != about[1:] or not there:
             _copy(job, name, about[1])
 
 
