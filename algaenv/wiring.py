@@ -74,13 +74,13 @@ class Container:
 
     def load_state(self, environment: Environment) -> SavedState | None:
         """The saved state; an unreadable one counts as none."""
-        from algaenv.spec.cache import class_table, decode, intent_classes
+        from algaenv.spec.cache import class_table, decode, intent_classes, with_build_steps
 
         kept = state_dir.load(environment)
         if kept is None:
             return None
         try:
-            intent = decode(kept["intent"], class_table(intent_classes()))
+            intent = decode(with_build_steps(kept["intent"]), class_table(intent_classes()))
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
         if not isinstance(intent, Intent):

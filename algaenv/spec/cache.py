@@ -155,6 +155,30 @@ def _short(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
+def with_build_steps(intent: Any) -> Any:
+    """An encoded intent of version 0.1.0, whose builds were one command, with that as a step.
+
+    One of this version comes back as it is. Raises KeyError, TypeError for what is no intent.
+    """
+    for extension in intent["extensions"]:
+        build = extension["build"]
+        if build is not None and "command" in build:
+            step = {
+                _CLASS: "BuildStep",
+                "name": "build",
+                "command": build.pop("command"),
+                "shell": build.pop("shell"),
+                "environment": build["environment"],
+                "timeout": build["timeout"],
+                "inputs": [],
+                "outputs": [],
+                "ignore": [],
+                "where": None,
+            }
+            build["steps"] = [step]
+    return intent
+
+
 def encode(value: object) -> Any:
     """Plain JSON for `value`; raises TypeError for what cannot come back unchanged."""
     match value:

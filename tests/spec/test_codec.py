@@ -34,7 +34,8 @@ from algaenv.model.intent import (
 )
 from algaenv.model.problem import Problem, Where
 from algaenv.model.secret import Secret
-from algaenv.spec.cache import class_table, decode, encode
+from algaenv.spec.cache import class_table, decode, encode, intent_classes, with_build_steps
+from algaenv.spec.load import load
 
 TEXT = st.text(max_size=6)
 JSON = st.recursive(
@@ -156,3 +157,26 @@ def test_what_would_not_come_back_is_refused(value: object) -> None:
 def test_what_was_never_encoded_is_refused(plain: object) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - that it is a ValueError is the contract
         decode(plain, CLASSES)
+
+
+def test_a_build_of_an_earlier_version_is_one_step(tmp_path: Path) -> None:
+    """What version 0.1.0 saved of an environment is taken over by `up` and `down`."""
+    (tmp_path / "hello").mkdir()
+    (tmp_path / "hello" / "manifest.json").write_text("{}")
+    spec = tmp_path / "algaenv.yaml"
+    spec.write_text(
+        "version: 1\nname: demo\nextensions: {hello: {source: hello, build: make all}}\n"
+    )
+    intent = load(spec, {}).intent
+    now = encode(intent)
+    assert with_build_steps(json.loads(json.dumps(now))) == now
+    earlier = json.loads(json.dumps(now))
+    build = earlier["extensions"][0]["build"]
+    (step,) = build.pop("steps")
+    build |= {"command": step["command"], "shell": step["shell"]}
+    found = decode(with_build_steps(earlier), class_table(intent_classes()))
+    assert isinstance(found, Intent)
+    made = found.extensions[0].build
+    assert made is not None
+    assert (made.steps[0].command, made.steps[0].shell) == (("make all",), True)
+    assert made.timeout == 600
