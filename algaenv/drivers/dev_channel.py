@@ -1,4 +1,4 @@
-"""Tells the gateway what the command `dev` does, so that its pages show it and reload.
+"""Tells the gateway what `algaenv dev` does, so that its pages show it and reload.
 
 A report is worth little after a moment, and `dev` must not wait for a gateway that is being
 replaced: every exchange is bounded, and a failure is a text and not an exception. The gateway keeps

@@ -1,4 +1,4 @@
-"""`/algaenv/dev`: what the command `dev` reports about each extension, for the pages.
+"""`/algaenv/dev`: what `algaenv dev` reports about each extension, for the pages.
 
 `dev` posts a message for each turn, with the token of the internal APIs, and heartbeats in between.
 The last turn of each extension is kept in memory. Every turn is an event `dev-turn` that has also

@@ -161,6 +161,6 @@ DIFFERENCES = {
     "calls-name-their-user": "calls of a page name their user in a header",
     "routes-that-are-no-text": "a route that is no text is refused in other words",
     "panel-beside-the-frame": "a panel beside the frame tells what happens",
-    "frame-follows-dev": "the frame is reloaded when the command dev applies another version",
+    "frame-follows-dev": "the frame is reloaded when algaenv dev applies another version",
 }
 """Name → what differs. The reasons are in `docs/explanation/gateway-differences.md`."""

@@ -309,17 +309,17 @@ def _dev() -> Json:
     return {
         "get": operation(
             "dev-state",
-            "The last turn of each extension, as the command `dev` reported it",
+            "The last turn of each extension, as `algaenv dev` reported it",
             "own",
             {
-                "200": json_response("Without the command `dev` there are no turns.", known),
+                "200": json_response("Without `algaenv dev` there are no turns.", known),
                 "403": forbidden_response(),
             },
             parameters=[parameter("query", "extension", "Registry id; else all.")],
         ),
         "post": operation(
             "dev-report",
-            "What the command `dev` reports",
+            "What `algaenv dev` reports",
             "own",
             {
                 "200": json_response("The extensions whose turn is known.", told),
