@@ -47,7 +47,6 @@ print("all well")
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run without privilege already")
 def test_a_user_without_privileges_needs_none() -> None:
     home = Path("/var/tmp") / f"algaenv-{os.getpid()}"  # Others may pass; pytest's they may not.
