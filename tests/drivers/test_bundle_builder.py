@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from algaenv.drivers.state import state_dir
 from algaenv.model.intent import BuildIntent, BuildStep, ExtensionIntent
 from algaenv.model.lock import Environment, LockedExtension
 from algaenv.model.problem import Failed, Problem, ResolveError, Where
+from algaenv.system import locks
 from tests.bundle.sources import PAGE, manifest, source
+from tests.scenario.project import until
 
 WHERE = Where("algaenv.yaml", 7, 13)
 
@@ -496,3 +499,16 @@ def test_a_registry_id_is_known_without_a_bundle(project: BundleProject) -> None
     assert packer.registry_id(project.intent()) == known
     (project.place / "manifest.json").write_text("{")
     assert packer.registry_id(project.intent()) is None
+
+
+def test_runs_side_by_side_pack_one_after_the_other(project: BundleProject) -> None:
+    """`plan` may be run while `dev` packs the same extension."""
+    project.pack()
+    (project.place / "ui/index.html").write_bytes(PAGE + b"<!-- changed -->")
+    with ThreadPoolExecutor(1) as pool:
+        with locks.file_lock(project.cache_directory / "lock"):
+            other = pool.submit(project.pack)
+            until("it waits", lambda: bool(project.messages))
+            assert project.messages == ["waiting until another run of algaenv is done with it"]
+        assert Digest.of_file(other.result(60).archive) == other.result().digest
+    assert project.packed_anew

@@ -7,10 +7,11 @@ than the scan that noted it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +31,7 @@ from algaenv.drivers.build.file_tree import (
     sha256_of,
     stamp_of,
 )
-from algaenv.drivers.state import private_files
+from algaenv.drivers.state import environment_lock, private_files
 from algaenv.model.intent import ExtensionIntent
 from algaenv.model.lock import LOCAL_PUBLISHER, Environment, LockedExtension
 from algaenv.model.problem import Problem, ResolveError, Where
@@ -100,20 +101,23 @@ class CachingBundleBuilder:
                     bundle_cache.locked(intent, manifest, bundle),
                     (*build_warnings, *map(place.problem, known.warnings)),
                 )
-        try:
-            tree, bundle = _find_or_pack(intent, source, bundle_cache, known, on_progress)
-        except SourceError as error:
-            errors = (it for it in error.diagnostics if it.severity == "error")
-            warnings = (it for it in error.diagnostics if it.severity == "warning")
-            raise ResolveError(
-                *_with_build_hint(intent, map(place.problem, errors)),
-                warnings=(*build_warnings, *map(place.problem, warnings)),
-            ) from None
-        bundles = [bundle, *(it for it in known.bundles if it.digest != bundle.digest)]
-        believed = [(path, _reliable_stamp(stamp, now)) for path, stamp in glance]
-        bundle_cache.write(
-            _CacheIndex(believed, bundle.fingerprint, bundles[:KEPT_BUNDLES], list(tree.warnings))
-        )
+        with bundle_cache.exclusive(on_progress):
+            known = bundle_cache.read()
+            try:
+                tree, bundle = _find_or_pack(intent, source, bundle_cache, known, on_progress)
+            except SourceError as error:
+                errors = (it for it in error.diagnostics if it.severity == "error")
+                warnings = (it for it in error.diagnostics if it.severity == "warning")
+                raise ResolveError(
+                    *_with_build_hint(intent, map(place.problem, errors)),
+                    warnings=(*build_warnings, *map(place.problem, warnings)),
+                ) from None
+            bundles = [bundle, *(it for it in known.bundles if it.digest != bundle.digest)]
+            believed = [(path, _reliable_stamp(stamp, now)) for path, stamp in glance]
+            warned = list(tree.warnings)
+            bundle_cache.write(
+                _CacheIndex(believed, bundle.fingerprint, bundles[:KEPT_BUNDLES], warned)
+            )
         locked = bundle_cache.locked(intent, tree.manifest, bundle)
         return locked, (*build_warnings, *map(place.problem, tree.warnings))
 
@@ -153,6 +157,15 @@ class _BundleCache:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._index = directory / "index.json"
+        self._lock = directory / "lock"
+
+    @contextlib.contextmanager
+    def exclusive(self, on_progress: OnProgress) -> Iterator[None]:
+        """Keep other runs out: `plan` may pack while `dev` does. Raises Failed."""
+        with private_files.translate_os_errors(self._directory):
+            self._directory.mkdir(mode=private_files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+        with environment_lock.exclusive_file_lock(self._lock, on_progress, lambda: False):
+            yield
 
     def archive(self, digest: str) -> Path:
         return self._directory / f"{digest}.tar.zst"
@@ -178,7 +191,7 @@ class _BundleCache:
 
         content = json.dumps({"algaenv": __version__, **asdict(index)}).encode()
         private_files.write_private(self._index, content)
-        wanted = {self._index, *(self.archive(it.digest) for it in index.bundles)}
+        wanted = {self._index, self._lock, *(self.archive(it.digest) for it in index.bundles)}
         with private_files.translate_os_errors(self._directory):
             for path in set(self._directory.iterdir()) - wanted:
                 private_files.remove_path(path)
@@ -219,7 +232,6 @@ def _find_or_pack(
         fresh = bundle_cache.archive(".fresh")
         with private_files.translate_os_errors(fresh):
             page = _page_sha256(tree)
-            fresh.parent.mkdir(mode=private_files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
             packed = pack(tree, fresh)
             if packed.fingerprint == mark:
                 fresh.replace(bundle_cache.archive(packed.digest.hex))
