@@ -68,6 +68,8 @@ _STATUS_VALUES = 1 << 16
 """The product keeps 16 bits of a status."""
 _READ_AT_ONCE_BYTES = 256 * 1024
 _BLANKS = " \t\r\n"
+_RUNS_FROM = "x-algaenv-runs-from"
+"""Set by the runner where `dev` has it evaluate the source of a handler."""
 _CLIENT_CLOSED_REQUEST = 499
 
 _log = logging.getLogger(__name__)
@@ -247,6 +249,8 @@ class ExtensionProxy:
             name: value.strip(_BLANKS)
             for name, value in self._rules.response_headers(result).items()
         }
+        if _RUNS_FROM in result.runner_headers:
+            headers[_RUNS_FROM] = "source"
         if problem := self._unusable(status, headers, call, result):
             call.usable = False
             answer = self._rules.unusable_response(call.request_id)

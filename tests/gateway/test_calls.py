@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -576,6 +577,17 @@ def test_reasons_that_would_split_the_answer(
 
 
 # What the product hides
+
+
+@BOTH
+def test_a_handler_that_runs_from_source_is_told(
+    service: Gateway, hello: Extension, runner: StubRunner, route_prefix: str
+) -> None:
+    for headers in ({"x-algaenv-runs-from": "source"}, {}):
+        runner.respond_with(replace(envelope(200), headers=headers))
+        answer = service.call(f"{route_prefix}/{hello.slug}/hello")
+        assert answer.status == 200
+        assert answer.headers.get("x-algaenv-runs-from") == headers.get("x-algaenv-runs-from")
 
 
 @BOTH
