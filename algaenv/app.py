@@ -65,7 +65,9 @@ class Application:
         report = Report("up")
         try:
             intent, environment = self._load(request, emit)
-            with self._dependencies.lock_environment(environment, "up", wait=request.lock_seconds):
+            wait, cancelled = request.lock_seconds, request.cancelled
+            lock_environment = self._dependencies.lock_environment
+            with lock_environment(environment, "up", wait=wait, cancelled=cancelled):
                 report = self._up(request, intent, environment, emit)
         except AlgaenvError as error:
             report = _failed("up", error)

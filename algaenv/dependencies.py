@@ -49,9 +49,8 @@ class Request:
 
 
 class UseCases(Protocol):
-    """The use cases. SpecError, Locked, EngineGone, ResolveError and other
-    AlgaenvError are raised by `plan`, `status` and `reach`; `up` and `down` put them into their
-    report.
+    """The use cases. SpecError, Locked, EngineGone, ResolveError and other AlgaenvError are raised
+    by `plan`, `status` and `endpoint_of`; `up` and `down` put them into their report.
     """
 
     def up(self, request: Request, emit: Emit) -> Report:
@@ -104,10 +103,15 @@ class Dependencies(Protocol):
         ...
 
     def lock_environment(
-        self, environment: Environment, command: str, *, wait: float = 0.0
+        self,
+        environment: Environment,
+        command: str,
+        *,
+        wait: float = 0.0,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> AbstractContextManager[None]:
         """Hold the lock of the environment; raises Locked when it is not free within `wait`
-        seconds."""
+        seconds, or by the time that `cancelled` returns True."""
         ...
 
     def load_state(self, environment: Environment) -> SavedState | None:

@@ -65,12 +65,17 @@ class Container:
         return state_dir.identify(spec, name)
 
     def lock_environment(
-        self, environment: Environment, command: str, *, wait: float = 0.0
+        self,
+        environment: Environment,
+        command: str,
+        *,
+        wait: float = 0.0,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> AbstractContextManager[None]:
         """A lock on a file of the state directory."""
         from algaenv.drivers.state.environment_lock import hold
 
-        return hold(environment, command, wait=wait)
+        return hold(environment, command, wait=wait, cancelled=cancelled)
 
     def load_state(self, environment: Environment) -> SavedState | None:
         """The saved state; an unreadable one counts as none."""

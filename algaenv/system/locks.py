@@ -86,19 +86,20 @@ def acquire(
     *,
     prepare: Callable[[], object],
     busy: Callable[[int], Exception],
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> int:
     """A descriptor that holds the lock of a file, made 0600 if need be; asks every `pause` seconds.
 
     `deadline` is a moment of time.monotonic. `prepare` makes the directory of the file, which the
     last holder may have removed. Raises what `busy` returns for the open file when another process
-    still has the lock by then, and OSError.
+    still has the lock by then, or once `cancelled` returns True, and OSError.
     """
     while True:
         prepare()
         descriptor = os.open(path, _FLAGS, PRIVATE)
         try:
             while not try_lock(descriptor):
-                if time.monotonic() >= deadline:
+                if time.monotonic() >= deadline or cancelled():
                     raise busy(descriptor)
                 time.sleep(pause)
             # Its last holder may have removed the file: then no other process would see this lock.

@@ -69,7 +69,12 @@ class MemoryDependencies(Dependencies):
         return self.lock.environment
 
     def lock_environment(
-        self, environment: Environment, command: str, *, wait: float = 0.0
+        self,
+        environment: Environment,
+        command: str,
+        *,
+        wait: float = 0.0,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> AbstractContextManager[None]:
         return contextlib.nullcontext()
 

@@ -45,13 +45,20 @@ class LockHolder:
 
 
 @contextlib.contextmanager
-def hold(environment: Environment, command: str, *, wait: float = 0.0) -> Iterator[None]:
+def hold(
+    environment: Environment,
+    command: str,
+    *,
+    wait: float = 0.0,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Iterator[None]:
     """Hold the lock of the environment during a `with`; `command` is shown to other runs.
 
-    Raises Locked (`locked`) when another run holds it for longer than `wait` seconds, Failed when
+    Raises Locked (`locked`) when another run holds it for longer than `wait` seconds, or until
+    `cancelled`, Failed when
     the file system has no locks (`lock-unsupported`), and what `open_state_dir` raises.
     """
-    descriptor = _acquire(environment, time.monotonic() + wait)
+    descriptor = _acquire(environment, time.monotonic() + wait, cancelled)
     try:
         _write_holder(descriptor, command)
         yield
@@ -84,7 +91,7 @@ def exclusive_file_lock(
             os.close(descriptor)
 
 
-def _acquire(environment: Environment, deadline: float) -> int:
+def _acquire(environment: Environment, deadline: float, cancelled: Callable[[], bool]) -> int:
     path = environment.home / LOCK_FILE
     with _lock_errors(path):
         return locks.acquire(
@@ -93,6 +100,7 @@ def _acquire(environment: Environment, deadline: float) -> int:
             _PAUSE,
             prepare=lambda: state_dir.open_state_dir(environment),
             busy=lambda descriptor: Locked(_problem(environment, _read_holder(descriptor))),
+            cancelled=cancelled,
         )
 
 
