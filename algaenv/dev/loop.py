@@ -12,7 +12,6 @@ given up; steps under way end first, as after an interrupt.
 from __future__ import annotations
 
 import contextlib
-import math
 import queue
 import threading
 import time
@@ -33,7 +32,7 @@ from algaenv.dev.events import (
 from algaenv.dev.turn import TurnRecorder, may_mend_itself, other_problems
 from algaenv.dev.watcher import Changes, Targets
 from algaenv.model.event import Emit, Event, Report, Reported, Warned
-from algaenv.model.problem import AlgaenvError, Failed
+from algaenv.model.problem import AlgaenvError, Failed, Problem
 from algaenv.model.status import Status
 
 READY_SECONDS: Final = 20.0
@@ -51,8 +50,9 @@ _SELF_TRIGGERED: Final = 5
 """Turns in a row by the same files, each begun during the turn before, that count as a cycle."""
 _UNHURRIED: Final = 2
 """Turns of a suspected cycle after which the next one is not given up: it could never end."""
-_ECHO_SECONDS: Final = 0.3
-"""After a turn: what changes until then may still come of it."""
+_SLOW_SECONDS: Final = 10.0
+_SLOWEST_SECONDS: Final = 30.0
+"""Pauses before another turn of a cycle, which grow: an author who saves often loses no edit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +157,9 @@ class Loop:
         self._pending = _Pending()
         self._warned: set[tuple[str, str]] = set()
         self._cycles: dict[str, int] = {}
-        self._cyclic: dict[str, frozenset[str]] = {}
+        self._slow: dict[str, float] = {}
+        """Until when changes of an extension wait, since its build seems to change its sources."""
         self._broken: set[str] = set()
-        self._turn_over_at = 0.0
         self._draining = threading.Lock()
 
     def run(self) -> Report:
@@ -201,14 +201,23 @@ class Loop:
 
     def _wait(self) -> None:
         """Until something is to be done."""
-        while not (self._stopping or self._pending.due):
-            moments = [it for it in (self._retry_at, self._component_at) if it is not None]
+        while not (self._stopping or (self._pending.due and self._held_until() is None)):
+            times = (self._retry_at, self._component_at, self._held_until())
+            moments = [it for it in times if it is not None]
             timeout = max(min(moments) - self._clock(), 0.0) if moments else None
             try:
                 self._take(self._messages.get(timeout=timeout))
             except queue.Empty:
                 self._take_time()
         self._drain()
+
+    def _held_until(self) -> float | None:
+        """When what is pending may begin, if all of it waits because of a cycle."""
+        pending = self._pending
+        if not pending.extensions or pending.spec or pending.everything or pending.components:
+            return None
+        moments = [self._slow.get(it, 0.0) for it in pending.extensions]
+        return min(moments) if min(moments) > self._clock() else None
 
     def _take_time(self) -> None:
         """A moment has come for which something was put off."""
@@ -245,13 +254,8 @@ class Loop:
                 self._take_changes(changes)
 
     def _take_changes(self, changes: Changes) -> None:
-        counted = dict(changes.extensions)
-        if self._clock() < self._turn_over_at + _ECHO_SECONDS:
-            for name, files in self._cyclic.items():
-                counted[name] = tuple(it for it in counted.get(name, ()) if it not in files)
-        counted = {name: files for name, files in counted.items() if files}
-        if changes.spec or counted:
-            self._pending.add(changes.spec, counted)
+        if changes.spec or changes.extensions:
+            self._pending.add(changes.spec, changes.extensions)
         elif changes.saved:
             self._surroundings.emit(Ignored(changes.saved))
 
@@ -272,8 +276,10 @@ class Loop:
         self._surroundings.emit(TurnStarted(self._number, cause, names, changed))
         if pending.spec and not self._reread():
             return
-        if pending.restart and not self._take_down():
-            return
+        if pending.restart:
+            if not self._take_down():
+                return
+            pending.restart = False
         self._turn(names, pending)
 
     def _take_down(self) -> bool:
@@ -315,13 +321,11 @@ class Loop:
         self._surroundings.prepare(pending.extensions, names, components=pending.wants_components)
         request = replace(
             self._request,
-            extensions=names,
+            extensions=names or self._request.extensions,
             cancelled=lambda: self._is_overtaken(() if pending.unhurried else names),
             ready_seconds=READY_SECONDS,
         )
-        self._turn_over_at = math.inf
         report = self._run_up(request, recorder.record)
-        self._turn_over_at = self._clock()
         if not self._stopping and report.interrupted and self._pending.due:
             # What this turn was about is part of the next one.
             self._pending.add_older(pending)
@@ -377,7 +381,7 @@ class Loop:
         if self._number:
             self._surroundings.emit(turn)
         self._surroundings.ended(turn, changed, report.status)
-        owed = self._surroundings.owed()
+        owed = self._surroundings.owed() if not turn.failed else ()
         self._component_at = self._clock() + COMPONENT_SECONDS if owed else None
 
     def _run_up(self, request: Request, record: Callable[[Event], None]) -> Report:
@@ -400,7 +404,14 @@ class Loop:
 
         if self._application is None:
             self._application = self._make_application()
-        return use_case(self._application, emit)
+        try:
+            return use_case(self._application, emit)
+        except Exception as error:
+            if not self._number:
+                raise
+            # A bug of ours must not end what others rely on.
+            self._application = None
+            return Report("dev", problems=(_bug(error),), error=type(error).__name__)
 
     def _note_cycles(self, pending: _Pending) -> None:
         """Files that changed during the turn which their last change began: a build of the author's
@@ -412,11 +423,26 @@ class Loop:
                 self._cycles[name] = self._cycles.get(name, 0) + 1
             else:
                 self._cycles[name] = 0
-            if self._cycles[name] >= _SELF_TRIGGERED:
-                self._cyclic[name] = self._cyclic.get(name, frozenset()) | set(again)
-                self._pending.extensions.pop(name, None)
-                self._cycles[name] = 0
+            excess = self._cycles[name] - _SELF_TRIGGERED
+            if excess == 0:
                 self._surroundings.emit(SelfTriggered(name, tuple(again)))
+            if excess >= 0:
+                pause = min(_SLOW_SECONDS * (excess + 1), _SLOWEST_SECONDS)
+                self._slow[name] = self._clock() + pause
+            else:
+                self._slow.pop(name, None)
+
+
+def _bug(error: Exception) -> Problem:
+    import traceback
+
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    return Problem(
+        "unexpected",
+        f"cannot finish this turn, this is a bug in algaenv: {error or type(error).__name__}",
+        "report it with the lines above",
+        detail=tuple(lines[-20:]),
+    )
 
 
 class _Pending:
@@ -458,7 +484,7 @@ class _Pending:
             return "its component takes the place of the source" if self.components else ""
         return f"{len(files)} files changed" if len(files) > 1 else "1 file changed"
 
-    def add(self, spec: tuple[str, ...], extensions: dict[str, tuple[str, ...]]) -> None:
+    def add(self, spec: tuple[str, ...], extensions: Mapping[str, tuple[str, ...]]) -> None:
         self.spec = tuple(dict.fromkeys((*self.spec, *spec)))
         for name, files in extensions.items():
             self.extensions[name] = tuple(dict.fromkeys((*self.extensions.get(name, ()), *files)))

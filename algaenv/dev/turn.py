@@ -28,8 +28,10 @@ _STAGES: Mapping[str, str] = {
     HANDLER.name: "warm",
     EXTENSION.name: "ready",
 }
-AUTHORS_ERRORS = frozenset({"SpecError", "ResolveError", "NotReady"})
-"""Errors that only a change of the sources mends."""
+_AUTHORS_STEPS = frozenset({HANDLER.name, EXTENSION.name})
+_AUTHORS_ERRORS = frozenset({"Failed", "NotReady"})
+"""Errors of those steps that only a change of the sources mends."""
+_SOURCE_ERRORS = frozenset({"SpecError", "ResolveError"})
 
 
 class TurnRecorder:
@@ -125,11 +127,16 @@ def other_problems(report: Report) -> tuple[Problem, ...]:
 
 def may_mend_itself(report: Report) -> bool:
     """Whether trying again may help, although no file changes: a service or the engine is gone."""
-    errors = {it.outcome.error for it in report.ended if isinstance(it.outcome, FailedStep)}
+    errors = {
+        it.outcome.error
+        for it in report.ended
+        if isinstance(it.outcome, FailedStep)
+        and not (it.step.address.kind in _AUTHORS_STEPS and it.outcome.error in _AUTHORS_ERRORS)
+    }
     errors |= {it.error for it in report.blocked}
     if len(report.problems) > len(report.blocked):
         errors.add(report.error)
-    return bool(errors - AUTHORS_ERRORS)
+    return bool(errors - _SOURCE_ERRORS)
 
 
 def _problems_by_extension(report: Report) -> dict[str, tuple[Problem, ...]]:

@@ -27,7 +27,7 @@ from algaenv.model.event import (
     StepWaiting,
     outcome_name,
 )
-from algaenv.model.kind import Address
+from algaenv.model.kind import Address, Tier, kind_of
 from algaenv.model.plan import Plan, Step, Verb
 from algaenv.model.probe import PrewarmRequest
 from algaenv.model.problem import AlgaenvError, Problem
@@ -76,7 +76,7 @@ class Executor:
     """How long a handler may take to compile, and a service to answer."""
     cancelled: Callable[[], bool] = lambda: False
     answer_seconds: float | None = None
-    """How long what is compiled may take to answer, and a service; None: `ready_seconds`."""
+    """How long an extension may take to answer, once it is compiled; None: `ready_seconds`."""
 
     def execute(
         self, plan: Plan, before: tuple[Ended, ...] = (), then: Continuation | None = None
@@ -180,9 +180,13 @@ class Executor:
             wait = self._wait_options(step.address, self.ready_seconds)
             wait_until_prewarmed(self.prober, resource.body, wait)
         if resource.probe is not None:
-            limits = [it for it in (self.ready_seconds, self.answer_seconds) if it is not None]
-            wait = self._wait_options(step.address, min(limits))
+            wait = self._wait_options(step.address, self._answer_seconds(step.address))
             wait_until_answered(self.prober, resource.probe, str(step.address), wait)
+
+    def _answer_seconds(self, address: Address) -> float:
+        if self.answer_seconds is None or kind_of(address).tier is not Tier.CONTENT:
+            return self.ready_seconds
+        return min(self.ready_seconds, self.answer_seconds)
 
     def _wait_options(self, address: Address, seconds: float) -> WaitOptions:
         def diagnostics() -> tuple[str, ...] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,11 +25,13 @@ from algaenv.dev.watcher import Changes, Targets
 from algaenv.drivers.build.watched import Watched
 from algaenv.model.event import Report, Reported
 from algaenv.model.kind import PROCESS
+from algaenv.model.probe import BrokenHandler
 from algaenv.model.problem import (
     AlgaenvError,
     Conflict,
     EngineGone,
     Failed,
+    NotReady,
     Problem,
     ResolveError,
     SpecError,
@@ -75,7 +78,7 @@ class Surroundings:
         self.prepared.append((dict(changed), tuple(names), components))
 
     def owed(self) -> tuple[str, ...]:
-        return self.debts.pop(0) if self.debts else ()
+        return (self.debts.pop(0) if len(self.debts) > 1 else self.debts[0]) if self.debts else ()
 
 
 class NoWatcher:
@@ -311,7 +314,10 @@ def test_an_edit_of_another_extension_waits_for_the_turn_before_it(watching: Dev
     assert not any(it.superseded or it.failed for it in turns)
 
 
-def test_a_build_that_changes_its_sources_is_named_and_stopped(watching: Dev) -> None:
+def test_a_build_that_changes_its_sources_is_named_and_slowed_down(
+    watching: Dev, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("algaenv.dev.loop._SLOW_SECONDS", 0.3)
     count = 0
 
     def writes_a_source() -> None:
@@ -322,12 +328,112 @@ def test_a_build_that_changes_its_sources_is_named_and_stopped(watching: Dev) ->
     watching.memory.before_packing = writes_a_source
     watching.edit(b"second", file=HANDLER)
     assert watching.wait_for(SelfTriggered) == SelfTriggered("hello", (HANDLER,))
-    made = count
+    before, started = count, time.monotonic()
+    for _ in range(2):
+        watching.turn()
+    assert time.monotonic() - started >= 0.3
+    assert count <= before + 3
     watching.memory.before_packing = lambda: None
-    watching.edit(b"other file")
+    watching.edit(b"of another file")  # Which waits for nothing.
     while (turn := watching.turn()).superseded or only(turn).state != "applied":
         pass
-    assert made <= 10
+
+
+def test_who_saves_in_every_turn_loses_no_edit(
+    watching: Dev, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("algaenv.dev.loop._SLOW_SECONDS", 0.1)
+    saved = 0
+
+    def saves() -> None:
+        nonlocal saved
+        if saved < 9:
+            saved += 1
+            watching.edit(b"edit %d" % saved, file=HANDLER)
+
+    watching.memory.before_packing = saves
+    watching.edit(b"first edit", file=HANDLER)
+    last = f"create bundle/{_short(b'edit 9')}"
+    while last not in watching.memory.world.calls:
+        watching.turn()
+    assert saved == 9
+
+
+def test_the_extensions_that_were_asked_for_are_the_only_ones(tmp_path: Path) -> None:
+    dev = Dev(MemoryDependencies(tmp_path))
+    dev.memory.archives["other"] = b"other"
+    dev.memory.request = replace(dev.memory.request, extensions=("hello",))
+    dev.start().wait_for(Watching)
+    assert "create release/other" not in dev.memory.world.calls
+    for message in (Rebuild(), Changes(("algaenv.yaml",), {}), Unanswered(("redis",))):
+        dev.messages.put(message)
+        assert not dev.turn().failed
+    assert "create release/other" not in dev.memory.world.calls
+    dev.end()
+
+
+def test_a_service_that_does_not_answer_is_tried_again_and_a_handler_is_not(
+    watching: Dev,
+) -> None:
+    silent = NotReady(Problem("not-ready", "redis is not ready"))
+    watching.memory.world.stop("redis")
+    watching.memory.world.failures["update process/redis"] = silent
+    watching.messages.put(Unanswered(("redis",)))
+    assert watching.turn().retry_seconds is not None
+    watching.memory.world.failures.clear()
+    while watching.turn().failed:
+        pass
+    watching.memory.services.handler = BrokenHandler("no component", "build it anew")
+    watching.edit(b"second")
+    turn = watching.turn()
+    assert (only(turn).state, turn.retry_seconds) == ("failed", None)
+
+
+def test_a_component_follows_the_source_once_nothing_changes(
+    watching: Dev, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("algaenv.dev.loop.COMPONENT_SECONDS", 0.05)
+    watching.surroundings.debts = [("hello",), ("hello",), ()]
+    watching.edit(b"from source", file=HANDLER)
+    watching.turn()
+    started = watching.wait_for(TurnStarted)
+    assert isinstance(started, TurnStarted)
+    assert (started.extensions, started.changed) == (("hello",), ())
+    assert "component" in started.cause
+    assert not watching.turn().failed
+    prepared = watching.surroundings.prepared
+    assert [it[2] for it in prepared] == [False, True]
+    assert prepared[0][0] == {"hello": (HANDLER,)}
+
+
+def test_a_component_waits_while_something_is_wrong(
+    watching: Dev, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("algaenv.dev.loop.COMPONENT_SECONDS", 0.01)
+
+    def fails() -> None:
+        raise ResolveError(Problem("handler-bundle", "cannot bundle it"))
+
+    watching.surroundings.debts = [("hello",)] * 3
+    watching.memory.before_packing = fails
+    watching.edit(b"broken", file=HANDLER)
+    assert watching.turn().failed
+    with pytest.raises(queue.Empty):
+        watching.wait_for(TurnStarted, 0.3)
+
+
+def test_a_bug_of_ours_ends_a_turn_and_not_the_loop(watching: Dev) -> None:
+    def breaks() -> None:
+        raise RuntimeError("no such thing")
+
+    watching.memory.before_packing = breaks
+    watching.edit(b"second")
+    turn = watching.turn()
+    assert turn.failed
+    assert "no such thing" in str(turn.problems[0].summary)
+    watching.memory.before_packing = lambda: None
+    watching.edit(b"third")
+    assert not watching.turn().failed
 
 
 def test_rebuild_and_restart_are_about_everything(watching: Dev) -> None:
