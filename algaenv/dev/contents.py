@@ -28,6 +28,8 @@ class ContentIndex:
         self._files: dict[str, tuple[Stamp, bytes]] = {}
         self.directories: set[str] = set()
         """The directories that were found; each has to be watched by itself."""
+        self.links: dict[str, set[str]] = {}
+        """The real path of a file → the links that lead to it."""
 
     def update(self, paths: Iterable[str]) -> set[str]:
         """Look at these paths again, directories with all below; returns the changed files.
@@ -84,12 +86,14 @@ class ContentIndex:
         for entry in found:
             if entry.is_dir(follow_symlinks=False):
                 yield from self._walk(entry.path)
-            elif not entry.is_dir() and self._counts(entry.path):
+            elif not os.path.isdir(entry.path) and self._counts(entry.path):  # noqa: PTH112
                 yield entry.path, False
 
     def _is_changed(self, path: str) -> bool:
         """Compares the content where the stamp is another one, and notes both."""
         known = self._files.get(path)
+        if os.path.islink(path):  # noqa: PTH114
+            self.links.setdefault(os.path.realpath(path), set()).add(path)
         try:
             status = os.stat(path)  # noqa: PTH116 - of every file of a large tree
         except OSError:

@@ -30,6 +30,11 @@ _IDLE_MS: Final = 200
 """After so long without a change, many are over."""
 _MANY: Final = 8
 """Files that change at once; a tool may be at work that has not ended yet."""
+_LOCK_SECONDS: Final = 2.0
+"""For so long the lock of a repository means that Git changes files; it may wait for its user, or
+have died."""
+_FAILED_SECONDS: Final = 10.0
+"""Before a watch is tried again that the kernel refuses."""
 _TOOL_SECONDS: Final = 30.0
 """How long a tool may be at work before what has changed by then is delivered."""
 _PAUSE: Final = 0.2
@@ -98,6 +103,7 @@ class Watcher:
     def _run(self, view: _View, stop: threading.Event) -> None:
         from watchfiles import watch
 
+        told = ""
         while not stop.is_set():
             watched = view.watched()
             self.directories = len(watched)
@@ -111,6 +117,7 @@ class Watcher:
                 raise_interrupt=False,
                 rust_timeout=_IDLE_MS,
                 yield_on_timeout=True,
+                ignore_permission_denied=True,
             )
             try:
                 self._follow(view, watched, batches)
@@ -119,8 +126,11 @@ class Watcher:
                 self._deliver_changes(view.changes((), view.starts))
                 stop.wait(_PAUSE)
             except OSError as error:
-                self._deliver(Failed(_unwatchable(error, len(watched))))
-                return
+                problem = _unwatchable(error, len(watched))
+                if problem.summary != told:
+                    self._deliver(Failed(problem))
+                    told = problem.summary
+                stop.wait(_FAILED_SECONDS)
 
     def _follow(
         self, view: _View, watched: frozenset[str], batches: Iterable[set[tuple[Change, str]]]
@@ -136,7 +146,7 @@ class Watcher:
             else:
                 self._held_since = time.monotonic()
             more = ()
-            working = len(saved) >= _MANY or view.is_git_at_work()
+            working = len(saved) >= _MANY or view.is_git_at_work(busy=bool(saved))
             working = working or (self._held is not None and bool(saved))
             if working and time.monotonic() < self._held_since + _TOOL_SECONDS:
                 self._held = changes
@@ -166,21 +176,29 @@ class _View:
         """Where to begin to look."""
         self._git_locks = _git_locks(f"{it}/." for it in self.starts)
 
-    def is_git_at_work(self) -> bool:
-        """Whether Git changes the files of a repository that holds sources: it has not ended."""
-        return any(map(os.path.lexists, self._git_locks))
+    def is_git_at_work(self, *, busy: bool) -> bool:
+        """Whether Git changes the files of a repository that holds sources; `busy`: some files have
+        just been changed."""
+        for lock in self._git_locks:
+            with contextlib.suppress(OSError):
+                age = time.time() - os.lstat(lock).st_mtime
+                if busy or age < _LOCK_SECONDS:
+                    return True
+        return False
 
     def watched(self) -> frozenset[str]:
         """The directories to watch: those of the sources, and those that hold files of the spec.
 
         The parent of a source is among them: it shows that the source was replaced.
         """
-        outside = {_existing(os.path.dirname(path)) for path in self.starts}  # noqa: PTH120
+        linked = self.index.links
+        outside = {_existing(os.path.dirname(it)) for it in (*self.starts, *linked)}  # noqa: PTH120
         return frozenset(self.index.directories | outside)
 
     def changes(self, saved: Collection[str], more: Collection[str]) -> Changes:
         """What changed in these paths, or below; `more` were not saved as far as is known."""
-        changed = self.index.update((*saved, *more))
+        linked = (link for it in saved for link in self.index.links.get(it, ()))
+        changed = self.index.update((*saved, *more, *linked))
         found: dict[str, tuple[str, ...]] = {}
         for name in self._targets.extensions:
             if own := tuple(sorted(path for path in changed if self._is_of(name, path))):

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,8 +46,8 @@ class Watch:
             (source / "ui").mkdir(parents=True)
             (source / "ui" / "index.html").write_text("first")
         (self.hello / "node_modules").mkdir()
-        self._delivered: queue.SimpleQueue[Changes | Failed] = queue.SimpleQueue()
-        self.watcher = Watcher(self._delivered.put)
+        self.delivered: queue.SimpleQueue[Changes | Failed] = queue.SimpleQueue()
+        self.watcher = Watcher(self.delivered.put)
 
     def start(self) -> None:
         sources = {"hello": source(self.hello), "other": source(self.other)}
@@ -54,7 +55,7 @@ class Watch:
 
     def changes(self, seconds: float = 10) -> Changes:
         """The next delivery."""
-        found = self._delivered.get(timeout=seconds)
+        found = self.delivered.get(timeout=seconds)
         assert isinstance(found, Changes), found
         return found
 
@@ -245,3 +246,60 @@ def test_links_and_odd_files(tmp_path: Path) -> None:
     (tmp_path / "real.txt").write_text("22")
     assert index.update([str(directory)]) == {str(directory / "link.txt")}
     assert index.update([str(directory)]) == set()
+
+
+def test_the_file_that_a_link_leads_to_is_watched(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "style.css").write_text("1")
+    watch = Watch(tmp_path)
+    link = watch.hello / "ui" / "style.css"
+    link.symlink_to(shared / "style.css")
+    (watch.hello / "ui" / "itself").symlink_to("itself")
+    watch.start()
+    try:
+        (shared / "style.css").write_text("2")
+        assert {it for each in watch.all() for it in each.extensions["hello"]} == {str(link)}
+    finally:
+        watch.watcher.stop()
+
+
+def test_a_lock_of_git_that_stays_holds_nothing_back(tmp_path: Path) -> None:
+    watch = Watch(tmp_path)
+    (watch.hello / ".git").mkdir()
+    lock = watch.hello / ".git" / "index.lock"
+    lock.touch()
+    os.utime(lock, (1, 1))
+    watch.start()
+    try:
+        (watch.hello / "ui" / "index.html").write_text("second")
+        assert set(watch.changes(5).extensions) == {"hello"}
+    finally:
+        watch.watcher.stop()
+
+
+def test_a_watch_that_the_kernel_refuses_is_told_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import watchfiles
+
+    monkeypatch.setattr("algaenv.dev.watcher._FAILED_SECONDS", 0.05)
+    real, left = watchfiles.watch, [2]
+
+    def refuses(*paths: str, **options: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(28, "No space left on device")
+        yield from real(*paths, **options)
+
+    monkeypatch.setattr(watchfiles, "watch", refuses)
+    watch = Watch(tmp_path)
+    watch.start()
+    try:
+        failed = watch.delivered.get(timeout=10)
+        assert isinstance(failed, Failed)
+        assert failed.problem.code == "watch-failed"
+        (watch.hello / "ui" / "index.html").write_text("second")
+        assert set(watch.changes().extensions) == {"hello"}
+    finally:
+        watch.watcher.stop()
