@@ -10,22 +10,27 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from algaenv.bundle.source_tree import MANIFEST
 from algaenv.bundle.value import dataclass, replace
 from algaenv.drivers.build.bundle_builder import CachingBundleBuilder
-from algaenv.drivers.build.workspace import make_job
+from algaenv.drivers.build.workspace import BuildJob, WorkspaceState, make_job
 from algaenv.drivers.dev_shell import HandlerBundler, dev_tree, find_entry
+from algaenv.drivers.state import private_files
+from algaenv.drivers.state.environment_lock import exclusive_file_lock
 from algaenv.model.intent import ExtensionIntent
 from algaenv.model.lock import Environment, LockedExtension
-from algaenv.model.problem import AlgaenvError, Problem
+from algaenv.model.problem import AlgaenvError, Problem, ResolveError
 from algaenv.reconcile.protocols import OnProgress
 from algaenv.reconcile.resolve import BundleBuilder
 
 CACHE: Final = "source"
 """The directory of such bundles in the cache of an environment."""
+BUNDLER_CODES: Final = frozenset({"bundler-missing", "bundler-install", "bundler-broken"})
+"""Problems of the bundler itself."""
 _SUFFIXES: Final = (".ts", ".mts", ".tsx", ".js", ".mjs", ".jsx", ".json")
 
 
@@ -103,33 +108,53 @@ class SourceHandlers:
         """A builder that packs from source what was decided."""
         return _SourceBuilder(self, builder, environment)
 
-    def pack(self, intent: ExtensionIntent) -> LockedExtension | None:
-        """The bundle of a handler from source; None when there is nothing to put it beside.
+    def use_component(self, name: str) -> None:
+        """The run under way packs the component of this one after all."""
+        self._from_source.discard(name)
 
-        Raises ResolveError with what esbuild finds wrong in the author's files.
+    def pack(
+        self,
+        intent: ExtensionIntent,
+        on_progress: OnProgress,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> LockedExtension | None:
+        """The bundle of a handler from source; None when there is nothing to put it beside, since
+        the last build has not ended well.
+
+        Raises ResolveError with what esbuild finds wrong in the author's files, and Failed.
         """
-        built = self._built(intent)
-        if built is None:
+        job = self._job(intent)
+        if job is None or not job.build_directory.is_dir():
             return None
         handler = self._handlers[intent.name]
         bundled = self._bundler.bundle(handler.entry)
         inputs = frozenset(os.path.realpath(it) for it in bundled.inputs)
         self._handlers[intent.name] = replace(handler, inputs=inputs)
         cache = source_cache(self._environment)
-        tree = dev_tree(built, bundled, cache / "trees" / intent.name)
-        builder = CachingBundleBuilder(self._environment, cache)
-        locked, _ = builder.pack(replace(intent, source=str(tree), build=None), lambda _: None)
+        into = cache / "trees" / intent.name
+        lock = job.build_directory / "lock"
+        with private_files.translate_os_errors(into):
+            # Nobody builds there while it is copied.
+            with exclusive_file_lock(lock, on_progress, cancelled) as held:
+                if not held:
+                    raise job.cancelled()
+                if not WorkspaceState.read(job.build_directory).key:
+                    return None
+                if not (job.place / MANIFEST).is_file():
+                    return None
+                tree = dev_tree(job.place, bundled, into)
+            builder = CachingBundleBuilder(self._environment, cache)
+            locked, _ = builder.pack(replace(intent, source=str(tree), build=None), on_progress)
         return replace(locked, intent=intent)
 
-    def _built(self, intent: ExtensionIntent) -> Path | None:
-        """The result of the last build: manifest and page beside the component."""
+    def _job(self, intent: ExtensionIntent) -> BuildJob | None:
+        """Where the extension is built."""
         if intent.build is None:
             return None
         try:
-            place = make_job(intent, intent.build, self._environment, self._environ).place
+            return make_job(intent, intent.build, self._environment, self._environ)
         except AlgaenvError:
             return None
-        return place if (place / "manifest.json").is_file() else None
 
     def close(self) -> None:
         """End the process that bundles."""
@@ -150,12 +175,20 @@ class _SourceBuilder:
         self, intent: ExtensionIntent, on_progress: OnProgress
     ) -> tuple[LockedExtension, tuple[Problem, ...]]:
         """See the protocol."""
-        if self._handlers.runs_from_source(intent.name):
-            locked = self._handlers.pack(intent)
+        if not self._handlers.runs_from_source(intent.name):
+            return self._builder.pack(intent, on_progress)
+        warnings: tuple[Problem, ...] = ()
+        try:
+            locked = self._handlers.pack(intent, on_progress)
             if locked is not None:
                 return locked, ()
-            self._handlers.prepare({}, components=True)
-        return self._builder.pack(intent, on_progress)
+        except ResolveError as error:
+            if not all(map(_is_for_the_build, error.problems)):
+                raise
+            warnings = (_built_instead(intent, error.problems[0]),)
+        self._handlers.use_component(intent.name)
+        component, more = self._builder.pack(intent, on_progress)
+        return component, (*warnings, *more)
 
     def registry_id(self, intent: ExtensionIntent) -> str | None:
         """See the protocol."""
@@ -174,6 +207,23 @@ def digests_from_source(environment: Environment) -> frozenset[str]:
 def source_cache(environment: Environment) -> Path:
     """Where bundles of handlers from source are made."""
     return environment.home / "cache" / CACHE
+
+
+def _is_for_the_build(problem: Problem) -> bool:
+    """Whether the author's own build may do what esbuild alone cannot, such as find a module that
+    it installs or makes."""
+    return problem.code in BUNDLER_CODES or "Could not resolve" in problem.summary
+
+
+def _built_instead(intent: ExtensionIntent, problem: Problem) -> Problem:
+    return Problem(
+        "source-not-run",
+        f"cannot run {intent.name} from source, so its component is built: {problem.summary}",
+        problem.hint
+        if problem.code in BUNDLER_CODES
+        else "run `algaenv dev` with --no-shell if the build installs or makes that module",
+        problem.where,
+    )
 
 
 def _concern(handler: _Handler, files: tuple[str, ...]) -> bool:
