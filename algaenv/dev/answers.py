@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -16,7 +16,8 @@ from algaenv.model.status import ExtensionStatus
 
 MAX_CALLS: Final = 12
 """Calls that are put to both: they cost the author's time, and nobody asked for them."""
-_SECONDS: Final = 5.0
+_SECONDS: Final = 3.0
+"""For all of them: the next edit waits."""
 _RUNS_FROM: Final = "header:x-algaenv-runs-from"
 
 
@@ -38,23 +39,35 @@ def safe_calls(
     return tuple(found.values())[-MAX_CALLS:]
 
 
-def record(extension: ExtensionStatus, calls: Iterable[Call]) -> Recording:
-    """Make the calls."""
-    return Recording(tuple((call, _ask(extension.call_url, call)) for call in calls))
+def record(
+    extension: ExtensionStatus, calls: Iterable[Call], cancelled: Callable[[], bool]
+) -> Recording:
+    """Make the calls, as many as there is time for."""
+    deadline = time.monotonic() + _SECONDS
+    answers = []
+    for call in calls:
+        if cancelled() or time.monotonic() > deadline:
+            break
+        answers.append((call, _ask(extension.call_url, call, deadline)))
+    return Recording(tuple(answers))
 
 
-def compare(extension: ExtensionStatus, before: Recording) -> tuple[ComparedCall, ...]:
+def compare(
+    extension: ExtensionStatus, before: Recording, cancelled: Callable[[], bool]
+) -> tuple[ComparedCall, ...]:
     """Make the same calls again; returns those that differ, `here` what they answered before."""
     ignored = Ignored.of((_RUNS_FROM, "host-call"))
+    earlier = {call: answer for call, answer in before.answers if answer is not None}
+    now = record(extension, earlier, cancelled)
     compared = (
-        compare_answers(call, earlier, now, ignored)
-        for call, earlier in before.answers
-        if earlier is not None and (now := _ask(extension.call_url, call)) is not None
+        compare_answers(call, earlier[call], answer, ignored)
+        for call, answer in now.answers
+        if answer is not None
     )
     return tuple(it for it in compared if it.differences)
 
 
-def _ask(base: str, call: Call) -> Answer | None:
+def _ask(base: str, call: Call, deadline: float) -> Answer | None:
     from http.client import HTTPConnection, HTTPException
 
     from algaenv.system.http import Request, exchange_within, whole_body
@@ -67,7 +80,8 @@ def _ask(base: str, call: Call) -> Answer | None:
     request = Request("GET", parts.path.rstrip("/") + call.path, None, headers)
     started = time.perf_counter()
     try:
-        response, body = exchange_within(connection, request, whole_body, seconds=_SECONDS)
+        left = max(deadline - time.monotonic(), 0.01)
+        response, body = exchange_within(connection, request, whole_body, seconds=left)
     except (OSError, HTTPException):
         return None
     finally:

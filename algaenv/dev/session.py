@@ -121,6 +121,11 @@ def open_session(environment: Environment) -> Session | None:
                     "move the spec to a local file system, which knows locks",
                 )
             ) from error
+        deadline = time.monotonic() + _PAUSE * 10
+        while descriptor is None and time.monotonic() < deadline:
+            # Whoever looks whether it is held holds it for a moment.
+            time.sleep(_PAUSE)
+            descriptor = locks.open_locked(directory / "dev.lock")
     if descriptor is None:
         return None
     seen = processes.stat(os.getpid())

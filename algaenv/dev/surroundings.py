@@ -55,6 +55,10 @@ class RealSurroundings:
         self._feed = GatewayFeed(self._take_gateway)
         self._calls: deque[Mapping[str, Any]] = deque(maxlen=KEPT_CALLS)
         self._recordings: dict[str, Recording] = {}
+        self._building: set[str] = set()
+        """Extensions whose pages were told that a turn began."""
+        self._failed: dict[str, Turn] = {}
+        self._addresses: dict[str, tuple[str, int]] = {}
         self._warmed = ""
         """The runner that was asked to compile the shell."""
         self._client = HttpClient()
@@ -88,6 +92,7 @@ class RealSurroundings:
         """Marks the pages of these extensions."""
         for name in names:
             if name in self._installed:
+                self._building.add(name)
                 self._pages.report(self._turn(name, "building"))
 
     def ended(self, turn: TurnEnded, changed: Iterable[str], status: Status | None) -> None:
@@ -96,19 +101,33 @@ class RealSurroundings:
             self._follow(status)
         changed = tuple(changed)
         if self._handlers is not None:
-            self._handlers.settle(it.name for it in turn.extensions if it.state == APPLIED)
+            self._handlers.settle(it.name for it in turn.extensions if it.state != FAILED)
             self._handlers.give_up(it.name for it in turn.extensions if it.state == FAILED)
-        for it in turn.extensions:
-            if it.name in self._installed:
-                self._pages.report(self._ended(it, changed))
+        ended = {it.name: it for it in turn.extensions if it.name in self._extensions}
+        for name in dict.fromkeys((*self._building, *ended)):
+            if name not in self._installed:
+                continue
+            if name in ended:
+                told = self._ended(ended[name], changed)
+                self._failed.pop(name, None)
+                if told.state == "failed":
+                    self._failed[name] = told
+            else:
+                # It was not about this one after all: what was wrong before still is.
+                told = self._failed.get(name) or self._turn(name, "idle")
+            self._pages.report(told)
+        self._building.clear()
+        if status is None and self._addresses and turn.retry_seconds is None:
+            self._monitor.watch(self._addresses)
 
     def _follow(self, status: Status) -> None:
         self._installed = {it.name: it for it in status.extensions}
-        self._monitor.watch(addresses_of(status))
+        self._addresses = addresses_of(status)
+        self._monitor.watch(self._addresses)
         gateway = next((it for it in status.services if it.name == "gateway"), None)
         url = gateway.endpoints.get("url", "") if gateway else ""
         if url and self._intent is not None:
-            self._pages.connect(url, lambda: self._channel(url))
+            self._pages.connect(url, self._token())
         runner = next((it for it in status.services if it.name == "runner"), None)
         if self._handlers is not None and self._handlers.any and runner is not None:
             self._warm_shell(runner.endpoints.get("url", ""))
@@ -134,11 +153,11 @@ class RealSurroundings:
 
         threading.Thread(target=warm, name="warm shell", daemon=True).start()
 
-    def _channel(self, url: str) -> DevChannel | None:
-        from algaenv.drivers.dev_channel import DevChannel, gateway_token
+    def _token(self) -> Secret | None:
+        from algaenv.drivers.dev_channel import gateway_token
 
         lock = self._lock()
-        return DevChannel(url, gateway_token(lock)) if lock is not None else None
+        return gateway_token(lock) if lock is not None else None
 
     def _lock(self) -> Lock | None:
         """With the credentials of the environment, and nothing else that is resolved."""
@@ -160,7 +179,7 @@ class RealSurroundings:
         return replace(
             self._turn(turn.name, state),
             runs_from=turn.runs_from,
-            changed=paths or None,
+            changed=paths,
             problems=turn.problems,
             seconds=turn.seconds,
             stages=turn.stages,
@@ -185,7 +204,7 @@ class RealSurroundings:
                 extension = self._installed.get(name)
                 if extension is not None and extension.call_url and (not names or name in names):
                     calls = safe_calls(extension, tuple(self._calls))
-                    self._recordings[name] = record(extension, calls)
+                    self._recordings[name] = record(extension, calls, self._request.cancelled)
         self._handlers.prepare(changed, components=components)
 
     def owed(self) -> tuple[str, ...]:
@@ -202,7 +221,8 @@ class RealSurroundings:
         if self._handlers is not None and self._handlers.runs_from_source(turn.name):
             turn = replace(turn, runs_from="source")
         elif recording := self._recordings.pop(turn.name, None):
-            turn = replace(turn, differing=compare(extension, recording))
+            compared = compare(extension, recording, self._request.cancelled)
+            turn = replace(turn, differing=compared)
         probes = self._extensions[turn.name].probes if turn.name in self._extensions else ()
         if probes and extension.call_url:
             answer = self._ask(extension.call_url.rstrip("/"), probes[0].path)
@@ -241,17 +261,19 @@ class OpenPages:
     def __init__(self) -> None:
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="open pages")
         self._channel: DevChannel | None = None
-        self._url = ""
+        self._target: tuple[str, str] | None = None
         self._stop = threading.Event()
 
-    def connect(self, url: str, make: Callable[[], DevChannel | None]) -> None:
-        """Report to the gateway at this URL from now on; `make` opens nothing yet."""
-        if url == self._url:
+    def connect(self, url: str, token: Secret | None) -> None:
+        """Report to the gateway at this URL from now on; opens no connection yet."""
+        from algaenv.drivers.dev_channel import DevChannel
+
+        if token is None or (url, token.reveal()) == self._target:
             return
-        if not self._url:
+        if self._target is None:
             threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
-        self._url = url
-        self._channel = make()
+        self._target = (url, token.reveal())
+        self._channel = DevChannel(url, token)
 
     def report(self, turn: Turn) -> None:
         """Report in the background; nothing without a gateway."""
@@ -262,9 +284,9 @@ class OpenPages:
     def close(self) -> None:
         """Report the end, and wait for that."""
         self._stop.set()
+        self._sender.shutdown(wait=True, cancel_futures=True)
         if self._channel is not None:
-            self._sender.submit(self._channel.ended)
-        self._sender.shutdown(wait=True, cancel_futures=False)
+            self._channel.ended()
 
     def _beat(self) -> None:
         from algaenv.drivers.dev_channel import HEARTBEAT_SECONDS
