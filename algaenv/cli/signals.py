@@ -19,12 +19,19 @@ class InterruptHandler:
     """Counts the interrupts of a run.
 
     `announce` is called in the signal handler at the first interrupt, so it must take no lock.
-    `abandon` is called in a thread when the second has not ended the run within GRACE.
+    `abandon` is called in a thread when the second has not ended the run within GRACE, and
+    `restore` before that, or at a third: it gives the terminal back, and may be called twice.
     """
 
-    def __init__(self, announce: Callable[[], None], abandon: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        announce: Callable[[], None],
+        abandon: Callable[[], None],
+        restore: Callable[[], None] = lambda: None,
+    ) -> None:
         self._announce = announce
         self._abandon = abandon
+        self._restore = restore
         self._count = 0
         self.over = threading.Event()
 
@@ -44,21 +51,25 @@ class InterruptHandler:
                 threading.Thread(target=self._exit_after_grace, name="abandon", daemon=True).start()
                 raise KeyboardInterrupt
             case _:
+                self._restore()
                 os._exit(ExitCode.INTERRUPTED)
 
     def _exit_after_grace(self) -> None:
         """Exit even when threads are stuck in a step."""
         if not self.over.wait(GRACE):
+            self._restore()
             self._abandon()
             os._exit(ExitCode.INTERRUPTED)
 
 
 @contextmanager
 def handle_interrupts(
-    announce: Callable[[], None], abandon: Callable[[], None]
+    announce: Callable[[], None],
+    abandon: Callable[[], None],
+    restore: Callable[[], None] = lambda: None,
 ) -> Iterator[InterruptHandler]:
     """Handle SIGINT and SIGTERM inside the block; restores the handlers after it."""
-    state = InterruptHandler(announce, abandon)
+    state = InterruptHandler(announce, abandon, restore)
     try:
         with _handling(state.handle, signal.SIGINT, signal.SIGTERM):
             yield state

@@ -117,7 +117,9 @@ def _watch(invocation: Invocation, spec: Path, session: Session) -> ExitCode:
 
     with (
         sink,
-        handle_interrupts(stopping, lambda: report_abandoned(invocation, sink.sinks)) as stop,
+        handle_interrupts(
+            stopping, lambda: report_abandoned(invocation, sink.sinks), sink.restore
+        ) as stop,
     ):
         request = invocation.request(spec, cancelled=stop.cancelled)
         handlers = _source_handlers(invocation, spec)

@@ -79,7 +79,9 @@ class DevSink:
             self._print_lines(event)
             if self._view is not None:
                 self._stack.enter_context(self._view.shown())
-        elif not isinstance(event, (TurnStarted, TurnEnded, Ignored, SelfTriggered)):
+        elif isinstance(event, TurnEnded):
+            self._print_lines(event)  # What cannot be watched is said at once.
+        elif not isinstance(event, (TurnStarted, Ignored, SelfTriggered)):
             self.sinks.emit(event)
             self._print_status(event)
 
@@ -118,6 +120,11 @@ class DevSink:
         """Acknowledge the interrupt. Called in a signal handler: takes no lock."""
         if self._first:
             self.sinks.stopping()
+
+    def restore(self) -> None:
+        """Give the terminal back before the process ends at once."""
+        if self._view is not None:
+            self._view.restore()
 
     def __enter__(self) -> Self:
         return self

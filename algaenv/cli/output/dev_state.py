@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from algaenv.bundle.value import dataclass, field, replace
+from algaenv.cli.output.escape import escape_controls
 from algaenv.dev.events import (
     FAILED,
     UNCHANGED,
@@ -118,7 +119,7 @@ def reduce_gateway(screen: Screen, event: Mapping[str, Any]) -> Screen:
                 _number(event.get("ms")),
                 str(event.get("reason") or event.get("summary") or event.get("error") or ""),
             )
-            return replace(screen, calls=(*screen.calls, row)[-MAX_CALLS:])
+            return replace(screen, calls=(*screen.calls, escape_controls(row))[-MAX_CALLS:])
         case "guest-failure":
             text = str(event.get("reason") or event.get("kind") or "the handler failed")
             screen = _logged(screen, LogRow(at, name, text, "bad"))
@@ -139,7 +140,7 @@ def failing(screen: Screen) -> frozenset[str]:
 
 
 def _logged(screen: Screen, row: LogRow) -> Screen:
-    return replace(screen, log=(*screen.log, row)[-MAX_LOG:])
+    return replace(screen, log=(*screen.log, escape_controls(row))[-MAX_LOG:])
 
 
 def _name(screen: Screen, registry_id: str) -> str:

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
     from algaenv.cli.output.terminal import Terminal
 
+_FRAMES_A_SECOND: Final = 10
 _QUIET_FRAMES_A_SECOND: Final = 1
 _PAUSE: Final = 0.2
+_STOP_SECONDS: Final = 1.0
 
 
 class DevView:
@@ -39,6 +41,9 @@ class DevView:
         self._leaving = False
         self._note = ""
         self._stop = threading.Event()
+        self._changed = threading.Event()
+        self._before: list[Any] | None = None
+        """The settings of the terminal, while they are others."""
 
     def emit(self, event: DevEvent) -> None:
         """Take an event of `dev`."""
@@ -49,7 +54,7 @@ class DevView:
     def emit_gateway(self, event: Mapping[str, Any]) -> None:
         """Take an event of the gateway."""
         with self._lock:
-            self._screen = reduce_gateway(self._screen, escape_controls(dict(event)))
+            self._screen = reduce_gateway(self._screen, event)
         self._refresh()
 
     @contextlib.contextmanager
@@ -74,17 +79,19 @@ class DevView:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        with _single_keys():
-            self._live.start()
-            reader = threading.Thread(target=self._read_keys, name="keys", daemon=True)
-            reader.start()
-            try:
-                yield
-            finally:
-                self._stop.set()
-                reader.join(1)
-                live, self._live = self._live, None
-                live.stop()
+        self._take_keys()
+        self._live.start()
+        threads = [threading.Thread(target=it, daemon=True) for it in (self._read_keys, self._draw)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            self._changed.set()
+            for thread in threads:
+                thread.join(1)
+            self.restore()
 
     def _frame(self, console: Console) -> RenderableType:
         width, height = console.size
@@ -100,9 +107,41 @@ class DevView:
         )
 
     def _refresh(self) -> None:
-        live = self._live
+        self._changed.set()
+
+    def _draw(self) -> None:
+        """Draw what has changed, at most so often: a build prints faster than anybody reads."""
+        while not self._stop.is_set():
+            self._changed.wait()
+            self._changed.clear()
+            live = self._live
+            if live is not None and not self._stop.is_set():
+                live.refresh()
+            self._stop.wait(1 / _FRAMES_A_SECOND)
+
+    def _take_keys(self) -> None:
+        """Keys come one by one and are not echoed; Ctrl-C stays an interrupt."""
+        import termios
+        import tty
+
+        descriptor = sys.stdin.fileno()
+        self._before = termios.tcgetattr(descriptor)
+        tty.setcbreak(descriptor, termios.TCSANOW)
+
+    def restore(self) -> None:
+        """Give the terminal back as it was. Repeating it does nothing."""
+        import termios
+
+        before, self._before = self._before, None
+        if before is not None:
+            with contextlib.suppress(OSError, termios.error):
+                termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, before)
+        live, self._live = self._live, None
         if live is not None:
-            live.refresh()
+            # What is abandoned may hold a lock that this needs.
+            stopping = threading.Thread(target=live.stop, daemon=True)
+            stopping.start()
+            stopping.join(_STOP_SECONDS)
 
     def _read_keys(self) -> None:
         descriptor = sys.stdin.fileno()
@@ -132,18 +171,3 @@ class DevView:
         elif key in self._keys and len(key) == 1:
             self._note = self._keys[key](self._screen)
         self._refresh()
-
-
-@contextlib.contextmanager
-def _single_keys() -> Iterator[None]:
-    """Keys come one by one and are not echoed; Ctrl-C stays an interrupt."""
-    import termios
-    import tty
-
-    descriptor = sys.stdin.fileno()
-    before = termios.tcgetattr(descriptor)
-    try:
-        tty.setcbreak(descriptor, termios.TCSANOW)
-        yield
-    finally:
-        termios.tcsetattr(descriptor, termios.TCSANOW, before)
