@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from algaenv.dev import loop
 from algaenv.dev.events import (
     DevEvent,
     ExtensionTurn,
@@ -484,3 +485,51 @@ def _short(content: bytes) -> str:
     from algaenv.bundle.digest import Digest
 
     return f"hello@{Digest.of(content).short}"
+
+
+def test_a_component_takes_the_place_after_a_pause_and_yields_to_an_edit(
+    watching: Dev, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "COMPONENT_SECONDS", 0.05)
+    surroundings, memory = watching.surroundings, watching.memory
+    # Asked after the turn of an edit, and after the pause; nothing is owed in the end.
+    surroundings.debts = [("hello",)] * 4
+
+    def edit_again() -> None:
+        """While the component is built."""
+        if surroundings.prepared[-1][2]:
+            memory.before_packing = lambda: None
+            watching.edit(b"source 2", file=HANDLER)
+
+    memory.before_packing = edit_again
+    watching.edit(b"source 1", file=HANDLER)
+    turns = [watching.turn() for _ in range(4)]
+    assert [it.superseded for it in turns] == [False, True, False, False]
+    assert not any(it.failed for it in turns)
+    assert surroundings.prepared == [
+        ({"hello": (HANDLER,)}, ("hello",), False),
+        ({}, ("hello",), True),
+        ({"hello": (HANDLER,)}, ("hello",), False),
+        ({}, ("hello",), True),
+    ]
+
+
+def test_a_component_that_cannot_be_built_is_tried_again_after_an_edit_only(
+    watching: Dev, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "COMPONENT_SECONDS", 0.05)
+    memory, surroundings = watching.memory, watching.surroundings
+    problem = Problem("build-failed", "cannot build hello", "mend it")
+
+    def refuse() -> None:
+        if surroundings.prepared[-1][2]:
+            raise ResolveError(problem)
+
+    memory.before_packing = refuse
+    surroundings.debts = [("hello",)] * 2
+    watching.edit(b"source", file=HANDLER)
+    assert [watching.turn().failed for _ in range(2)] == [False, True]
+    memory.before_packing = lambda: None
+    watching.edit(b"source 2", file=HANDLER)
+    assert not watching.turn().failed
+    assert [it[2] for it in surroundings.prepared] == [False, True, False]

@@ -1,0 +1,80 @@
+"""`dev` and handlers: they run from source after a save, and as components once these are built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.scenario.dev_process import DevProcess, dev
+from tests.scenario.handler_project import add_handler, ask, write_answer
+from tests.scenario.project import Project
+
+
+def detail(project: Project, name: str = "hello") -> str:
+    found = next(it for it in project.status()["extensions"] if it["name"] == name)
+    return str(found["detail"])
+
+
+def turn_of(watching: DevProcess, runs_from: str, name: str = "hello") -> dict[str, Any]:
+    """The next turn that applied an extension so."""
+    while True:
+        turn = watching.turn()
+        for it in turn["extensions"]:
+            assert it["state"] != "failed", turn
+            if (it["name"], it["state"], it["runs_from"]) == (name, "applied", runs_from):
+                return turn
+
+
+@pytest.fixture
+def with_handler(running: Project) -> Project:
+    add_handler(running, "first")
+    return running
+
+
+def test_a_handler_runs_from_source_until_its_component_is_built(with_handler: Project) -> None:
+    project = with_handler
+    with dev(project) as watching:
+        assert ask(project, "/x")[2] is False
+        write_answer(project, "second")
+        turn_of(watching, "source")
+        assert ask(project, "/x") == (200, "second", True)
+        assert detail(project).startswith("runs from source")
+
+        write_answer(project, 'second" +')
+        (hello,) = watching.turn()["extensions"]
+        assert hello["state"] == "failed"
+        (problem,) = hello["problems"]
+        assert problem["file"].endswith("hello/src/body.ts")
+        assert (problem["line"], problem["column"] > 1) == (1, True)
+        assert ask(project, "/x") == (200, "second", True)
+
+        write_answer(project, "third")
+        turn_of(watching, "source")
+        assert ask(project, "/x") == (200, "third", True)
+        turn_of(watching, "component")
+        assert ask(project, "/x")[2] is False
+        assert not detail(project).startswith("runs from source")
+        assert watching.end() == 0
+    assert project.up().ok().changed == 0
+
+
+def test_without_the_shell_only_components_run(with_handler: Project) -> None:
+    project = with_handler
+    with dev(project, "--no-shell") as watching:
+        write_answer(project, "second")
+        turn_of(watching, "component")
+        assert ask(project, "/x")[2] is False
+        assert watching.end() == 0
+
+
+def test_up_installs_the_component_of_what_was_left_from_source(with_handler: Project) -> None:
+    project = with_handler
+    with dev(project) as watching:
+        write_answer(project, "second")
+        turn_of(watching, "source")
+        assert watching.end() == 0
+    assert ask(project, "/x") == (200, "second", True)
+    project.up().ok()
+    assert ask(project, "/x")[2] is False
+    assert not detail(project).startswith("runs from source")
