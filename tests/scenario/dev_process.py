@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -55,6 +57,13 @@ class DevProcess:
             assert event is not None, "".join(self.errors)
             if event["event"] == name and holds(event):
                 return event
+
+    def pass_time(self, seconds: float) -> None:
+        """Let up to so much time pass; what happens meanwhile is passed over."""
+        deadline = time.monotonic() + seconds
+        with contextlib.suppress(queue.Empty):
+            while (left := deadline - time.monotonic()) > 0:
+                self._events.get(timeout=left)
 
     def turn(self) -> Event:
         """The end of the next turn that was not given up."""
