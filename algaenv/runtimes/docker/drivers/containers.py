@@ -47,7 +47,6 @@ STATELESS = frozenset({"gateway", "runner"})
 """Services that may be killed: what the runner keeps is a cache, and is written atomically; the
 gateway keeps nothing."""
 _LINES: Final = 20
-_LOG_SECONDS: Final = 2
 _MAX_RESTARTS: Final = 3
 """Restarts by the engine after which a container that happens to run does not count as running."""
 _SECRET_NAMES: Final = re.compile(r"SECRET|PASSWORD|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
@@ -315,7 +314,7 @@ def exited_error(service: str, name: str, seen: ContainerDiagnostics) -> Failed:
 
 
 def _log(engine: Engine, found: Mapping[str, Json]) -> tuple[str, ...]:
-    text = _log_text(engine, str(found.get("Id")))
+    text: bytes = engine.api.logs(str(found.get("Id")), stdout=True, stderr=True, tail=_LINES)
     hidden = sorted({*_secrets(found), *_secrets_in_files(engine, found)}, key=len, reverse=True)
     lines = []
     for line in text.decode(errors="replace").splitlines()[-_LINES:]:
@@ -323,26 +322,6 @@ def _log(engine: Engine, found: Mapping[str, Json]) -> tuple[str, ...]:
             line = line.replace(secret, "***")  # noqa: PLW2901
         lines.append(line.rstrip())
     return tuple(lines)
-
-
-def _log_text(engine: Engine, container: str) -> bytes:
-    """The end of its log, waited for while it is empty.
-
-    A busy engine reports that a container ended before it has written the container's last output
-    to the log.
-    """
-    from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
-
-    def read() -> bytes:
-        return bytes(engine.api.logs(container, stdout=True, stderr=True, tail=_LINES))
-
-    text: bytes = Retrying(
-        retry=retry_if_not_result(bool),
-        wait=wait_fixed(0.1),
-        stop=stop_after_delay(_LOG_SECONDS),
-        retry_error_callback=lambda _: b"",
-    )(read)
-    return text
 
 
 def _secrets(found: Mapping[str, Json]) -> list[str]:
