@@ -167,6 +167,22 @@ def test_the_screen_fits(size: tuple[int, int]) -> None:
         assert max(map(len, lines)) <= width
 
 
+def test_what_one_section_does_not_need_goes_to_the_others() -> None:
+    shown = screen(OWN[0])
+    for number in range(30):
+        shown = reduce_gateway(shown, call(number))
+    lines = text_of(shown, 100, 30).splitlines()
+    assert not [line for line in lines if not line.strip()]
+    assert lines.count("nothing yet") == 2  # turns and log
+    assert "GET /notes/29" in text_of(shown, 100, 30)
+
+
+def test_a_log_without_lines_says_so() -> None:
+    lines = text_of(screen(OWN[0]), log_only=True).splitlines()
+    assert any(line.startswith("── log ") for line in lines)
+    assert "nothing yet" in lines
+
+
 def test_a_good_turn_takes_the_problem_away() -> None:
     shown = screen(OWN[3])
     assert shown.problems == (BROKEN,)

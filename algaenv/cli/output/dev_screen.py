@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from algaenv.cli.output.dev_lines import stages_text, turn_seconds
@@ -40,7 +41,7 @@ def draw(
     head = [_title(screen, width), *_services(screen, width), *_extensions(screen, width)]
     foot = [_footer(leaving=leaving, note=note)]
     room = max(height - len(head) - len(foot), 0)
-    body = _log(screen, room) if log_only else _body(screen, room, width)
+    body = _log_section(screen, room - 1, width) if log_only else _body(screen, room, width)
     lines = [*head, *body][: max(height - len(foot), 0)]
     blank = [_text("")] * max(height - len(foot) - len(lines), 0)
     return Group(*lines, *blank, *foot)
@@ -111,20 +112,25 @@ def _body(screen: Screen, room: int, width: int) -> list[Text]:
         found = [_text(line, "red" if "error[" in line else "") for line in text.splitlines()]
         lines += [_heading("what is wrong", width, "red"), *found[: max(room // 2, 3)]]
     room -= len(lines)
-    # Three headings; a third of the lines each, and what one does not need goes to the others.
-    share = max((room - 3) // 3, 1)
     turns = [_turn(at, turn, width) for at, turn in screen.turns if not turn.superseded]
     calls = [_call(screen, number, width) for number in range(len(screen.calls))]
     log = _log(screen, room)
-    spare = sum(max(share - len(it), 0) for it in (turns, calls))
-    for title, rows, most in (
-        ("turns", turns, share),
-        ("calls", calls, share),
-        ("log", log, share + spare),
-    ):
+    sections = {"turns": turns, "calls": calls, "log": log}
+    shares = _shares([max(len(it), 1) for it in sections.values()], room - len(sections))
+    for (title, rows), share in zip(sections.items(), shares, strict=True):
         lines.append(_heading(title, width))
-        lines += rows[-most:] if rows else [_text("nothing yet", "dim")]
+        lines += rows[-share:] if rows else [_text("nothing yet", "dim")]
     return lines
+
+
+def _shares(needs: Sequence[int], room: int) -> list[int]:
+    """Lines for each: at least one, equally many as far as they are needed, together `room`."""
+    shares = [1 for _ in needs]
+    left = room - len(shares)
+    while left > 0 and (wanting := [it for it, need in enumerate(needs) if need > shares[it]]):
+        shares[min(wanting, key=shares.__getitem__)] += 1
+        left -= 1
+    return shares
 
 
 def _turn(at: float, turn: TurnEnded, width: int) -> Text:
@@ -173,6 +179,10 @@ def _log(screen: Screen, room: int) -> list[Text]:
         line.append(row.text, styles.get(row.tone, ""))
         lines.append(line)
     return lines
+
+
+def _log_section(screen: Screen, room: int, width: int) -> list[Text]:
+    return [_heading("log", width), *(_log(screen, room) or [_text("nothing yet", "dim")])]
 
 
 def _footer(*, leaving: bool, note: str) -> Text:
