@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from subprocess import SubprocessError
 
 import psutil
 
@@ -173,7 +174,7 @@ class RandomEdits:
         service = self._random.choice(("runner", "gateway", "store", "redis"))
         try:
             stop(self.project, service)
-        except (AssertionError, StopIteration, psutil.Error):
+        except (AssertionError, LookupError, OSError, ValueError, StopIteration, SubprocessError):
             self.actions.append(f"{service} was not there")
 
 
