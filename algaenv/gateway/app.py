@@ -80,8 +80,11 @@ def create_app(config: GatewayConfig, events: EventBus | None = None) -> ASGIApp
     limit = RateLimiter(settings.rate_limit, redis)
     health = HealthEndpoints(state, outbound, redis)
     background_tasks: list[BackgroundTask] = [*apis.background_tasks(state)]
-    gateways = (direct_rules(cacheable=state.quirks.reproduces("direct-cacheable")), proxy_rules())
-    runner = PageProxy(outbound, config.runner_url, config.timeout_ms, events)
+    entry_points = (
+        direct_rules(cacheable=state.quirks.reproduces("direct-cacheable")),
+        proxy_rules(),
+    )
+    page_files = PageProxy(outbound, config.runner_url, config.timeout_ms, events)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
@@ -104,7 +107,10 @@ def create_app(config: GatewayConfig, events: EventBus | None = None) -> ASGIApp
 
     served = Starlette(
         routes=[
-            *(PrefixRoute(rules.prefix, ExtensionProxy(state, limit, rules)) for rules in gateways),
+            *(
+                PrefixRoute(rules.prefix, ExtensionProxy(state, limit, rules))
+                for rules in entry_points
+            ),
             Route(
                 "/api/ext-debug/stream",
                 DebugStreamEndpoint(state, redis).respond,
@@ -112,9 +118,9 @@ def create_app(config: GatewayConfig, events: EventBus | None = None) -> ASGIApp
             ),
             Route("/algaenv/events", EventStream(events).respond),
             Route(DEV_PATH, DevEndpoint(state).respond, methods=["GET", "POST"]),
-            Route(page_proxy.ROOT, runner.respond),
+            Route(page_proxy.ROOT, page_files.respond),
             PrefixRoute(
-                page_proxy.PREFIX, request_response(runner.respond), methods=("GET", "HEAD")
+                page_proxy.PREFIX, request_response(page_files.respond), methods=("GET", "HEAD")
             ),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),

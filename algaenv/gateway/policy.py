@@ -1,4 +1,4 @@
-"""Who may call what: the rules of both gateways, in the product's order, as one pure function.
+"""Who may call what: the rules of both entry points, in the product's order, as one pure function.
 
 No I/O happens here. The rate limit comes after it, since it needs Redis, and the audit after that,
 since it needs the database.

@@ -88,7 +88,7 @@ class DatabaseSilent(Exception):
 
 
 class ExtensionProxy:
-    """One of the two gateways, as an ASGI application."""
+    """One of the two entry points for handlers, as an ASGI application."""
 
     def __init__(self, state: AppState, limit: RateLimiter, rules: GatewayRules) -> None:
         self._state = state

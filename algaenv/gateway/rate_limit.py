@@ -1,4 +1,4 @@
-"""The rate limit of both gateways: a token bucket in Redis, for each extension of a tenant.
+"""The rate limit of both entry points: a token bucket in Redis, for each extension of a tenant.
 
 60 calls at once and one more a second, as in the product. Redis counts, so that restarts and
 other gateways make no difference; when it does not answer, every call is refused.

@@ -1,4 +1,4 @@
-"""The rules of both gateways, direct and proxy, where they differ: one table, two columns."""
+"""The rules of both entry points, direct and proxy, where they differ: one table, two columns."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ErrorResponse:
 
 @dataclass(frozen=True, slots=True)
 class GatewayRules:
-    """How one of the two gateways behaves where they differ."""
+    """How one of the two entry points behaves where they differ."""
 
     entry_point: EntryPoint
     prefix: str

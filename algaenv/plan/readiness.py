@@ -55,7 +55,7 @@ def readiness_checks(
 def declares_endpoint(manifest: Manifest, path: str) -> bool:
     """Whether a GET of `path`, which may have a query, is one of the manifest's endpoints.
 
-    As both gateways look it up: segment by segment, `:name` takes any that is not empty.
+    As both entry points look it up: segment by segment, `:name` takes any that is not empty.
     """
     endpoint_probe = unquote(path.partition("?")[0]).strip("/").split("/")
     return any(
