@@ -20,6 +20,7 @@ SECONDS_A_ROUND = 60.0
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(4 * SECONDS + 600)
 def test_it_converges_and_leaves_nothing(running: Project) -> None:
     edits = RandomEdits(running, SEED)
     edits.run(SECONDS, rounds=max(2, round(SECONDS / SECONDS_A_ROUND)))
