@@ -59,6 +59,8 @@ class RealSurroundings:
         """Extensions whose pages were told that a turn began."""
         self._failed: dict[str, Turn] = {}
         self._addresses: dict[str, tuple[str, int]] = {}
+        self._packed: tuple[str, ...] = ()
+        """The extensions that the turn under way is about."""
         self._warmed = ""
         """The runner that was asked to compile the shell."""
         self._client = HttpClient()
@@ -101,8 +103,13 @@ class RealSurroundings:
             self._follow(status)
         changed = tuple(changed)
         if self._handlers is not None:
-            self._handlers.settle(it.name for it in turn.extensions if it.state != FAILED)
-            self._handlers.give_up(it.name for it in turn.extensions if it.state == FAILED)
+            failed = {it.name for it in turn.extensions if it.state == FAILED}
+            good = {it.name for it in turn.extensions if it.state != FAILED}
+            if status is not None:
+                # Also what is unchanged: a mistake may have been taken back.
+                good |= {it for it in self._packed if it not in failed}
+            self._handlers.settle(good)
+            self._handlers.give_up(failed)
         ended = {it.name: it for it in turn.extensions if it.name in self._extensions}
         for name in dict.fromkeys((*self._building, *ended)):
             if name not in self._installed:
@@ -205,6 +212,7 @@ class RealSurroundings:
                 if extension is not None and extension.call_url and (not names or name in names):
                     calls = safe_calls(extension, tuple(self._calls))
                     self._recordings[name] = record(extension, calls, self._request.cancelled)
+        self._packed = tuple(names) or tuple(self._extensions)
         self._handlers.prepare(changed, components=components)
 
     def owed(self) -> tuple[str, ...]:
@@ -216,11 +224,14 @@ class RealSurroundings:
         from algaenv.bundle.value import replace
 
         extension = next((it for it in status.extensions if it.name == turn.name), None)
+        if turn.state == FAILED:
+            return turn
+        from_source = self._handlers is not None and self._handlers.runs_from_source(turn.name)
+        if from_source:
+            turn = replace(turn, runs_from="source")
         if turn.state != APPLIED or extension is None or not extension.ready:
             return turn
-        if self._handlers is not None and self._handlers.runs_from_source(turn.name):
-            turn = replace(turn, runs_from="source")
-        elif recording := self._recordings.pop(turn.name, None):
+        if not from_source and (recording := self._recordings.pop(turn.name, None)):
             compared = compare(extension, recording, self._request.cancelled)
             turn = replace(turn, differing=compared)
         probes = self._extensions[turn.name].probes if turn.name in self._extensions else ()

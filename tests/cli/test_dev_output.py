@@ -15,6 +15,7 @@ from algaenv.cli.output.dev_screen import draw
 from algaenv.cli.output.dev_state import (
     MAX_CALLS,
     Screen,
+    failing,
     page_to_open,
     reduce_dev,
     reduce_gateway,
@@ -190,6 +191,21 @@ def test_a_good_turn_takes_the_problem_away() -> None:
     shown = reduce_dev(shown, TurnEnded(5, 0.1, (mended,)), 2.0)
     assert shown.problems == ()
     assert "does not build" not in text_of(shown)
+
+
+def test_a_problem_stays_while_other_extensions_are_brought_up() -> None:
+    shown = screen(OWN[3])
+    other = replace(GOOD, name="other")
+    shown = reduce_dev(shown, TurnEnded(5, 0.1, (other,)), 2.0)
+    assert shown.problems == (BROKEN,)
+    # The mistake is taken back: nothing is to change.
+    shown = reduce_dev(shown, TurnEnded(6, 0.1, (ExtensionTurn("notes", "unchanged"),)), 3.0)
+    assert (shown.problems, failing(shown)) == ((), frozenset())
+
+
+def test_a_good_turn_about_everything_takes_all_problems_away() -> None:
+    shown = screen(OWN[3], TurnStarted(5, "asked for"), TurnEnded(5, 0.1))
+    assert (shown.problems, failing(shown)) == ((), frozenset())
 
 
 def test_a_turn_under_way_is_seen() -> None:

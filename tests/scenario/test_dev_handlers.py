@@ -49,12 +49,17 @@ def test_a_handler_runs_from_source_until_its_component_is_built(with_handler: P
         assert (problem["line"], problem["column"] > 1) == (1, True)
         assert ask(project, "/x") == (200, "second", True)
 
+        write_answer(project, "second")
+        (hello,) = watching.turn()["extensions"]
+        assert (hello["state"], hello["runs_from"]) == ("unchanged", "source")
+        turn_of(watching, "component")
+        assert ask(project, "/x")[2] is False
+        assert not detail(project).startswith("runs from source")
+
         write_answer(project, "third")
         turn_of(watching, "source")
         assert ask(project, "/x") == (200, "third", True)
         turn_of(watching, "component")
-        assert ask(project, "/x")[2] is False
-        assert not detail(project).startswith("runs from source")
         assert watching.end() == 0
     assert project.up().ok().changed == 0
 

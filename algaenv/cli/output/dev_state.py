@@ -9,7 +9,6 @@ from algaenv.bundle.value import dataclass, field, replace
 from algaenv.cli.output.escape import escape_controls
 from algaenv.dev.events import (
     FAILED,
-    UNCHANGED,
     DevEvent,
     ExtensionTurn,
     SelfTriggered,
@@ -91,16 +90,21 @@ def reduce_dev(screen: Screen, event: DevEvent, at: float) -> Screen:
 
 
 def _turn_ended(screen: Screen, turn: TurnEnded, at: float) -> Screen:
-    screen = replace(screen, turn=None, note="")
     if turn.superseded:
-        return screen
-    own = tuple(problem for it in turn.extensions for problem in it.problems)
-    latest = {**screen.latest, **{it.name: it for it in turn.extensions if it.state != UNCHANGED}}
+        return replace(screen, turn=None, note="")
+    about_all = screen.turn is not None and not screen.turn.extensions
+    known = screen.latest
+    if about_all and not turn.failed:
+        known = {name: it for name, it in known.items() if it.state != FAILED}
+    latest = {**known, **{it.name: it for it in turn.extensions}}
+    own = tuple(problem for it in latest.values() if it.state == FAILED for problem in it.problems)
     return replace(
         screen,
+        turn=None,
+        note="",
         turns=(*screen.turns, (at, turn))[-MAX_TURNS:],
         latest=latest,
-        problems=(*own, *turn.problems) if turn.failed else (),
+        problems=tuple(dict.fromkeys((*own, *turn.problems))),
         status=turn.status or screen.status,
     )
 
