@@ -110,6 +110,11 @@ def snapshot(root: Path) -> dict[str, tuple[int, int, int]]:
     }
 
 
+def npm(directory: Path, *words: str) -> None:
+    command = ["npm", *words, "--silent", "--no-audit", "--no-fund"]
+    subprocess.run(command, cwd=directory, check=True, stdout=subprocess.DEVNULL)
+
+
 def marked_processes(build_directory: Path) -> list[int]:
     mark = f"ALGAENV_BUILD={build_directory}".encode()
     found = []
@@ -253,7 +258,9 @@ def test_installed_dependencies_are_linked(project: BuildProject) -> None:
     project.write("hello/.venv/pyvenv.cfg", "home = /usr")
     project.command = (f"cat node_modules/left-pad/index.js && {COUNTED}",)
     place = project.build()
-    assert (place / "node_modules").readlink() == project.place / "node_modules"
+    packages = place / "node_modules"
+    assert not packages.is_symlink()
+    assert (packages / "left-pad").readlink() == project.place / "node_modules/left-pad"
     assert (place / ".venv").is_symlink()
     assert "pad" in project.messages
     project.write("hello/node_modules/left-pad/index.js", "changed\n")
@@ -268,9 +275,80 @@ def test_dependencies_that_the_build_installs_stay_in_the_mirror(project: BuildP
     assert not (place / "node_modules").is_symlink()
     project.write("hello/node_modules/y/index.js", "y\n")
     project.build()
-    assert (place / "node_modules").is_symlink()
+    assert [it.name for it in (place / "node_modules").iterdir()] == ["y"]
+    assert (place / "node_modules/y").is_symlink()
     assert not (project.place / "node_modules/x").exists()
     assert project.runs() == 2
+
+
+def test_the_authors_packages_cannot_be_emptied(project: BuildProject) -> None:
+    packages = project.place / "node_modules"
+    for name in ("a/index.js", "a/node_modules/b/index.js", "@x/c/index.js", "@x/c/cli.js"):
+        project.write(f"hello/node_modules/{name}")
+    project.write("hello/node_modules/.package-lock.json", "{}")
+    project.write("hello/node_modules/.vite/deps.json", "{}")
+    (packages / ".bin").mkdir()
+    (packages / ".bin/c").symlink_to("../@x/c/cli.js")
+    project.write("hello/packages/own/index.js", "own\n")
+    (packages / "own").symlink_to("../packages/own")
+    before = snapshot(project.place)
+    listed = "(cd node_modules && ls -d @x/c .bin/c *) && test own = `cat node_modules/own/*.js`"
+    # What an author develops is read where the build may write.
+    listed += " && echo made > node_modules/own/made"
+    emptied = "find node_modules/ -mindepth 1 -delete && echo {} > node_modules/.package-lock.json"
+    project.command = (f"{listed} && {emptied} && mkdir node_modules/.vite node_modules/d",)
+    place = project.build()
+    assert snapshot(project.place) == before
+    assert [it for it in project.messages if it in ("a", "@x/c", ".bin/c", "own")] == [
+        *(".bin/c", "@x/c", "a", "own"),
+    ]
+    project.write("hello/src/a.js", "another\n")
+    project.build()
+    assert sorted(it.name for it in (place / "node_modules").iterdir()) == [
+        *(".package-lock.json", ".vite", "d"),
+    ]
+    shutil.rmtree(packages)
+    project.command = (COUNTED,)
+    project.build()
+    assert not (place / "node_modules").exists()
+
+
+def test_a_link_to_packages_is_not_followed_by_what_empties_them(project: BuildProject) -> None:
+    shared = project.write("shared/a/index.js").parents[1]
+    (project.place / "node_modules").symlink_to(shared)
+    project.command = ("test -e node_modules/a/index.js && rm -rf node_modules/*",)
+    project.build()
+    assert (shared / "a/index.js").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_npm_leaves_the_authors_packages_alone(project: BuildProject) -> None:
+    """Of a package of the workspace, too, which has its own."""
+    if shutil.which("npm") is None:
+        pytest.skip("needs npm: none is on PATH")
+    place = project.place
+    for version in ("1.0.0", "2.0.0"):
+        for name in ("dep", "@x/dep"):
+            about = {"name": name, "version": version, "bin": {name[-3:] + name[:1]: "x.js"}}
+            at = project.write(f"packed/{name}-{version}/package.json", json.dumps(about)).parent
+            (at / "x.js").write_text("#!/bin/sh\n")
+            npm(at, "pack", "--pack-destination", str(place))
+    needed = {"dep": "file:./dep-2.0.0.tgz", "@x/dep": "file:./x-dep-2.0.0.tgz"}
+    root = {"name": "root", "private": True, "workspaces": ["packages/*"], "dependencies": needed}
+    project.write("hello/package.json", json.dumps(root))
+    own = {it: at.replace("./", "../../").replace("2.0", "1.0") for it, at in needed.items()}
+    package = {"name": "a", "version": "1.0.0", "dependencies": own}
+    project.write("hello/packages/a/package.json", json.dumps(package))
+    npm(place, "install")
+    for directory in ("", "packages/a/"):
+        for name in ("dep", "@x/dep"):
+            assert project.write(f"hello/{directory}node_modules/{name}/mine.txt").is_file()
+    before = snapshot(project.root / "hello")
+    for command in ("npm ci", "npm install --force"):
+        project.command = (f"{command} --no-audit --no-fund --offline",)
+        project.build()
+        assert snapshot(project.root / "hello") == before, command
 
 
 def test_a_workspace_larger_than_the_source(project: BuildProject) -> None:

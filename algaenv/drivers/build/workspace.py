@@ -15,7 +15,8 @@ from typing import Any
 from algaenv.bundle.value import dataclass, field, replace
 from algaenv.drivers.build import file_tree
 from algaenv.drivers.build.detection.detect import detect_build
-from algaenv.drivers.build.file_tree import Stamp
+from algaenv.drivers.build.file_tree import DEPENDENCIES, Stamp
+from algaenv.drivers.build.package_links import bring_packages, package_links
 from algaenv.drivers.build.patterns import Glob, globs, is_temporary, matches_any
 from algaenv.drivers.state import private_files, state_dir
 from algaenv.model.intent import BuildIntent, BuildStep, ExtensionIntent
@@ -218,6 +219,8 @@ def scan_workspace(job: BuildJob, known: WorkspaceState) -> WorkspaceState:
                     seen.directories.append(found.path)
                 case "dependencies":
                     seen.links[found.path] = found.full
+                case "link" if _is_dependencies(found):
+                    seen.links[found.path] = found.full
                 case "link":
                     seen.links[found.path] = _mirrored_link_target(job, found)
                 case "file":
@@ -231,6 +234,10 @@ def scan_workspace(job: BuildJob, known: WorkspaceState) -> WorkspaceState:
     except OSError as error:
         raise _unreadable(job, error) from error
     return seen
+
+
+def _is_dependencies(link: file_tree.TreeEntry) -> bool:
+    return Path(link.path).name == DEPENDENCIES and Path(link.full).is_dir()
 
 
 def _mirrored_link_target(job: BuildJob, link: file_tree.TreeEntry) -> str:
@@ -279,10 +286,15 @@ def mirror(job: BuildJob, known: WorkspaceState, seen: WorkspaceState) -> None:
             path = tree / name
             if os.path.realpath(path.parent) == str(path.parent):
                 with contextlib.suppress(OSError):
-                    path.unlink() if name in gone else path.rmdir()
+                    if name in gone and path.name == DEPENDENCIES:
+                        private_files.remove_path(path)
+                    else:
+                        path.unlink() if name in gone else path.rmdir()
         for name, target in seen.links.items():
             path = tree / name
-            if not path.is_symlink() or str(path.readlink()) != target:
+            if path.name == DEPENDENCIES and target == str(job.workspace / name):
+                bring_packages(path, _package_links(job, target))
+            elif not path.is_symlink() or str(path.readlink()) != target:
                 private_files.remove_path(path)
                 path.symlink_to(target)
     root = str(tree)
@@ -291,6 +303,13 @@ def mirror(job: BuildJob, known: WorkspaceState, seen: WorkspaceState) -> None:
         there = os.path.isfile(f"{root}/{name}")  # noqa: PTH113 - thousands of files
         if kept is None or kept[1:] != about[1:] or not there:
             _copy(job, name, about[1])
+
+
+def _package_links(job: BuildJob, directory: str) -> dict[str, str | None]:
+    try:
+        return package_links(Path(directory), job.workspace, job.tree)
+    except OSError as error:
+        raise _unreadable(job, error) from error
 
 
 def _remove_build_results(tree: Path, seen: WorkspaceState) -> None:

@@ -33,6 +33,8 @@ _INSTALL: Final[Mapping[str, str]] = {
     "pnpm": "pnpm install --frozen-lockfile --prefer-offline",
     "yarn": "yarn install --frozen-lockfile --prefer-offline",
 }
+_ANY_DEPENDENCIES: Final = f"**/{DEPENDENCIES}"
+"""Packages of a workspace have such directories of their own."""
 _INSTALL_SCRIPTS: Final = frozenset(
     {"preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare"}
 )
@@ -124,7 +126,7 @@ def _install(project: Project, package: dict[str, Any]) -> tuple[list[BuildStep]
         "install",
         _within(project, "npm install --no-audit --no-fund --prefer-offline"),
         inputs=project.paths(("package.json",)),
-        outputs=project.paths((DEPENDENCIES,)),
+        outputs=project.paths((_ANY_DEPENDENCIES,)),
     )
     return [install], ["npm"]
 
@@ -133,14 +135,15 @@ def _locked_install(project: Project, there: Project, lock: str, manager: str) -
     directory = project.from_source(".") if there.below == project.below else there.from_source(".")
     command: str | tuple[str, ...]
     if manager == "npm" and _is_self_contained(there, lock):
-        command = (*NODE_PACKAGES, "install", directory)
+        command, made = (*NODE_PACKAGES, "install", directory), DEPENDENCIES
     else:
+        made = _ANY_DEPENDENCIES
         command = (
             f"cd {directory} && {_INSTALL[manager]}" if directory != "." else _INSTALL[manager]
         )
     inputs = [it for it in (lock, ".npmrc", "package.json", "pnpm-workspace.yaml") if there.has(it)]
     return project.step(
-        "install", command, inputs=there.paths(inputs), outputs=there.paths((DEPENDENCIES,))
+        "install", command, inputs=there.paths(inputs), outputs=there.paths((made,))
     )
 
 
