@@ -360,6 +360,30 @@ def test_a_step_that_goes_takes_its_files_along(project: StepProject) -> None:
     assert (place / "dist/main.wasm").exists()
 
 
+def test_packages_are_those_of_the_lock_file(project: StepProject) -> None:
+    install = "rm -rf node_modules && mkdir node_modules && cat lock.txt > node_modules/version"
+    half = f"{install} && test `cat lock.txt` != broken"
+    project.steps = (
+        step("install", half, ["lock.txt"], ["node_modules"]),
+        step("build", "cat node_modules/version > out", ["lock.txt"], ["out"]),
+    )
+    for lock in ("A", "B", "A"):
+        project.write("hello/lock.txt", lock)
+        place = project.build().place
+        assert "install" in project.ran()
+        assert (place / "node_modules/version").read_text() == lock
+    project.build()
+    assert project.ran() == []
+    project.write("hello/lock.txt", "broken")
+    with pytest.raises(ResolveError):
+        project.build()
+    project.ran()
+    project.write("hello/lock.txt", "A")
+    place = project.build().place
+    assert "install" in project.ran()
+    assert (place / "node_modules/version").read_text() == "A"
+
+
 def test_links_among_the_outputs(project: StepProject) -> None:
     project.steps = (step("script", "mkdir -p out && ln -sf ../src/a.js out/l", ["src"], ["out"]),)
     place = project.build().place

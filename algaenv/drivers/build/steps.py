@@ -100,6 +100,8 @@ class StepRunner:
         key = self._key(step, inputs)
         results = self._state.results.get(step.name, [])
         known = next((it for it in results if it.key == key), None)
+        if known is not None and known is not results[0] and _holds_dependencies(known):
+            known = None  # They are not kept, and those of a later run look the same.
         if known is not None and (made := self._in_place(step, known)) is not None:
             return StepResult(key, inputs, made, known.unmatched)
         if known is not None and step.outputs and self._restore(step, known):
@@ -108,8 +110,8 @@ class StepRunner:
         if results and not set(results[0].inputs) <= set(inputs):
             # A command that copies a directory copies nothing away.
             self._remove(results[0].made)
-        if not step.outputs and results:
-            # Its files are not kept, so they count no longer once it has begun.
+        if results and (not step.outputs or any(map(_holds_dependencies, results))):
+            # Not all of its files are kept, so they count no longer once it has begun.
             self._state.results[step.name] = []
             self._state.write(self._job.build_directory)
         before = {} if step.outputs else self._stamps()
@@ -246,6 +248,10 @@ class StepRunner:
 def definition(step: BuildStep) -> list[object]:
     """What a step is, apart from its inputs."""
     return [step.command, step.shell, step.outputs, sorted(step.environment.items())]
+
+
+def _holds_dependencies(result: StepResult) -> bool:
+    return any(it.kind == "dependencies" for it in result.made.values())
 
 
 def _remove_empty_parents(path: Path, tree: Path) -> None:
