@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from algaenv.drivers.build.builds import build
-from algaenv.drivers.build.node_packages import installed, link
+from algaenv.drivers.build.node_packages import copy, installed
 from algaenv.drivers.state import state_dir
 from algaenv.model.intent import BuildIntent, ExtensionIntent
 from algaenv.model.problem import ResolveError, Where
@@ -94,9 +95,11 @@ def test_an_edit_of_the_page_runs_no_componentizer(tmp_path: Path, cache: Path) 
     assert found.has_run("esbuild")
     assert not found.has_run("jco")
     assert (place / "dist/main.wasm").read_bytes() == component
-    # What an install made is shared; what the build adds to it is its own.
+    # What an install made is kept; what a build makes of it is its own.
     (package,) = cache.glob("algaenv/node/*/node_modules/esbuild/package.json")
-    assert (place / "node_modules/esbuild/package.json").samefile(package)
+    copied = place / "node_modules/esbuild/package.json"
+    assert copied.read_bytes() == package.read_bytes()
+    assert not copied.samefile(package)
     assert not (source / "node_modules").exists()
 
 
@@ -193,13 +196,51 @@ def test_one_installation_serves_all(tmp_path: Path) -> None:
     (place / "node_modules/a/.bin/x").symlink_to("../x.js")
     assert installed(source, cache, os.environ) == place
     copies = [tmp_path / "one", tmp_path / "two"]
-    for copy in copies:
-        link(place, copy)
-        assert (copy / "a/x.js").samefile(place / "node_modules/a/x.js")
-        assert (copy / "a/.bin/x").readlink() == Path("../x.js")
+    (place / "node_modules/a/x.js").chmod(0o755)
+    for made in copies:
+        copy(place, made)
+        assert (made / "a/x.js").read_text() == "x"
+        assert (made / "a/x.js").stat().st_mode & 0o777 == 0o755
+        assert (made / "a/.bin/x").readlink() == Path("../x.js")
     (copies[0] / "a/cache").write_text("own")
+    with (copies[0] / "a/x.js").open("a") as file:
+        file.write("patched in place")
+    assert (copies[1] / "a/x.js").read_text() == (place / "node_modules/a/x.js").read_text() == "x"
     assert not (copies[1] / "a/cache").exists()
-    link(place, copies[0])
+    copy(place, copies[0])
     assert not (copies[0] / "a/cache").exists()
+    for variable in ("NODE_ENV", "npm_config_omit", "NPM_CONFIG_IGNORE_SCRIPTS"):
+        assert installed(source, cache, {**os.environ, variable: "x"}) != place, variable
     (source / "package-lock.json").write_text('{"name": "x", "lockfileVersion": 3, "packages": {}}')
     assert installed(source, cache, os.environ) != place
+
+
+def test_another_npm_installs_anew(tmp_path: Path) -> None:
+    tools.node()
+    source, programs = project(tmp_path), tmp_path / "npm/bin"
+    programs.mkdir(parents=True)
+    (programs / "npm").write_text("#!/bin/sh\nexit 0\n")
+    (programs / "npm").chmod(0o755)
+    environ = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+    places = set()
+    for version in ("10.0.0", "11.0.0"):
+        (tmp_path / "npm/package.json").write_text(f'{{"version": "{version}"}}')
+        places.add(installed(source, tmp_path / "cache", environ))
+    (tmp_path / "npm/package.json").unlink()
+    places.add(installed(source, tmp_path / "cache", environ))
+    assert len(places) == 3
+
+
+def test_what_a_cancelled_installation_left_is_removed(tmp_path: Path) -> None:
+    tools.node()
+    source, cache = project(tmp_path), tmp_path / "cache"
+    place = installed(source, cache, os.environ)
+    shutil.rmtree(place)
+    busy = cache / ".fresh-busy"
+    for left in (cache / f".fresh-{place.name}", cache / ".fresh-other", busy):
+        (left / "node_modules/half").mkdir(parents=True)
+    with (cache / ".busy.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert installed(source, cache, os.environ) == place
+    assert list(cache.glob(".fresh-*")) == [busy]
+    assert not (place / "node_modules/half").exists()

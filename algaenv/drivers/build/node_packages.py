@@ -5,9 +5,10 @@ Builds run this as a program, in a directory of their mirror:
     python -P -m algaenv.drivers.build.node_packages install DIRECTORY
     python -P -m algaenv.drivers.build.node_packages run TOOL ARGUMENT…
 
-`install` links what the lock file of DIRECTORY names to its `node_modules`. The files are hard
-links to one installation in the user's cache: thousands of files are neither fetched nor copied for
-each extension. `run` executes esbuild or jco in the versions of `node_tools/package-lock.json`.
+`install` puts what the lock file of DIRECTORY names into its `node_modules`. The files are copies
+of one installation in the user's cache, for a build may write into them; a file system that can
+share their storage does. `run` executes esbuild or jco in the versions of
+`node_tools/package-lock.json`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -35,6 +36,8 @@ KEPT: Final = 8
 """Installations that stay in the cache, the last used first."""
 _MANIFESTS: Final = ("package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc")
 _INSTALL: Final = ("npm", "ci", "--no-audit", "--no-fund", "--prefer-offline")
+_FRESH: Final = ".fresh-"
+"""Before the key of an installation that has begun."""
 _NOT_FOUND = 127
 
 
@@ -69,7 +72,9 @@ def installed(project: Path, cache: Path, environ: Mapping[str, str]) -> Path:
     cache.mkdir(mode=private_files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
     with _lock(cache / f".{key}.lock"):
         if not place.is_dir():
-            fresh = Path(tempfile.mkdtemp(prefix=".fresh-", dir=cache))
+            fresh = cache / f"{_FRESH}{key}"
+            private_files.remove_path(fresh)  # Of an installation that was ended.
+            fresh.mkdir(mode=private_files.PRIVATE_DIRECTORY)
             try:
                 _install(project, fresh, environ)
                 fresh.replace(place)
@@ -80,25 +85,20 @@ def installed(project: Path, cache: Path, environ: Mapping[str, str]) -> Path:
     return place
 
 
-def link(installation: Path, target: Path) -> None:
-    """Make `target` a tree of hard links to the `node_modules` of an installation.
-
-    Directories are its own, so files that a build adds stay there. Raises OSError.
-    """
+def copy(installation: Path, target: Path) -> None:
+    """Make `target` a copy of the `node_modules` of an installation. Raises OSError."""
     private_files.remove_path(target)
     source = str(installation / file_tree.DEPENDENCIES)
     for directory, directories, names in os.walk(source):
         there = f"{target}{directory.removeprefix(source)}"
         Path(there).mkdir()
         for name in [*names, *(it for it in directories if Path(directory, it).is_symlink())]:
-            original, copy = Path(directory, name), Path(there, name)
+            original, made = Path(directory, name), Path(there, name)
             if original.is_symlink():
-                copy.symlink_to(original.readlink())
-                continue
-            try:
-                copy.hardlink_to(original)
-            except OSError:  # Another file system, or one without hard links.
-                shutil.copy2(original, copy)
+                made.symlink_to(original.readlink())
+            else:
+                file_tree.copy_file(original, made)
+                shutil.copystat(original, made)
 
 
 def _key(project: Path, environ: Mapping[str, str]) -> str:
@@ -106,7 +106,10 @@ def _key(project: Path, environ: Mapping[str, str]) -> str:
     for name in _MANIFESTS:
         with contextlib.suppress(FileNotFoundError):
             digest.update(f"{name}\n".encode() + (project / name).read_bytes())
-    digest.update(_node_version(environ).encode())
+    digest.update(f"{_node_version(environ)}\n{_npm_version(environ)}\n".encode())
+    for name, value in sorted(environ.items()):
+        if name == "NODE_ENV" or name.lower().startswith("npm_config_"):
+            digest.update(f"{name}={value}\n".encode())
     return digest.hexdigest()[:32]
 
 
@@ -120,6 +123,21 @@ def _node_version(environ: Mapping[str, str]) -> str:
             f"cannot run node: {error.strerror}; install Node.js 20 or later", _NOT_FOUND
         ) from error
     return done.stdout.strip()
+
+
+def _npm_version(environ: Mapping[str, str]) -> str:
+    """Read from its package, as npm takes long to say it; empty where there is none."""
+    found = shutil.which("npm", path=environ.get("PATH"))
+    if found is None:
+        return ""
+    program = Path(os.path.realpath(found))
+    try:
+        return str(json.loads((program.parents[1] / "package.json").read_bytes())["version"])
+    except (OSError, ValueError, LookupError, TypeError):
+        asked = subprocess.run(
+            [found, "--version"], env=dict(environ), capture_output=True, check=False, text=True
+        )
+        return asked.stdout.strip()
 
 
 def _install(project: Path, place: Path, environ: Mapping[str, str]) -> None:
@@ -144,13 +162,17 @@ def _install(project: Path, place: Path, environ: Mapping[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def _lock(file: Path) -> Iterator[None]:
+def _lock(file: Path, *, wait: bool = True) -> Iterator[None]:
     with file.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        fcntl.flock(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 
 
 def _prune(cache: Path, newest: Path) -> None:
+    for begun in cache.glob(f"{_FRESH}*"):
+        key = begun.name.removeprefix(_FRESH)
+        with contextlib.suppress(OSError), _lock(cache / f".{key}.lock", wait=False):
+            private_files.remove_path(begun)
     found = [it for it in cache.iterdir() if it.is_dir() and not it.name.startswith(".")]
     found.sort(key=lambda it: it.stat().st_mtime, reverse=True)
     for old in [it for it in found if it != newest][KEPT - 1 :]:
@@ -176,7 +198,7 @@ def main(argv: Sequence[str]) -> int:
             case ["install", directory]:
                 project = Path(directory).absolute()
                 place = installed(project, cache_directory(environ), environ)
-                link(place, project / file_tree.DEPENDENCIES)
+                copy(place, project / file_tree.DEPENDENCIES)
             case ["run", tool, *arguments]:
                 _run(tool, arguments, environ)
             case _:
