@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from algaenv.drivers.build import builds
+from algaenv.drivers.build import builds, file_tree
 from algaenv.drivers.build.builds import Built, build
 from algaenv.drivers.state import private_files, state_dir
 from algaenv.model.intent import BuildIntent, BuildStep, ExtensionIntent
@@ -349,6 +349,32 @@ def test_npm_leaves_the_authors_packages_alone(project: BuildProject) -> None:
         project.command = (f"{command} --no-audit --no-fund --offline",)
         project.build()
         assert snapshot(project.root / "hello") == before, command
+
+
+def test_what_vanishes_while_it_is_looked_at_is_not_there(
+    project: BuildProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a/1", "a/2", "b/1"):
+        project.write(f"tree/{name}")
+    found = file_tree.walk(str(project.root / "tree"))
+    seen = [next(found).path, next(found).path]
+    shutil.rmtree(project.root / "tree")
+    assert [*seen, *(it.path for it in found)] == seen
+    with pytest.raises(FileNotFoundError):
+        list(file_tree.walk(str(project.root / "tree")))
+
+    def vanishing(root: str) -> Iterator[file_tree.TreeEntry]:
+        for entry in walk(root):
+            if Path(entry.path).name.startswith("temporary"):
+                Path(entry.full).unlink()
+            yield entry
+
+    walk = file_tree.walk
+    monkeypatch.setattr(file_tree, "walk", vanishing)
+    project.write("hello/src/temporary")
+    (project.place / "src/temporary-link").symlink_to("a.js")
+    place = project.build()
+    assert [it.name for it in (place / "src").iterdir()] == ["a.js"]
 
 
 def test_a_workspace_larger_than_the_source(project: BuildProject) -> None:

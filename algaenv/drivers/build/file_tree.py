@@ -62,14 +62,19 @@ class TreeEntry:
 def walk(root: str) -> Iterator[TreeEntry]:
     """Everything below `root` that is part of a workspace, directories before what they hold.
 
-    Installed dependencies are named, not entered; caches that say so are left out. Links are not
-    followed. Raises OSError.
+    Installed dependencies are named, not entered; caches that say so are left out, and what
+    vanishes meanwhile. Links are not followed. Raises OSError.
     """
     left = [("", root, os.lstat(root))]
     while left:
         below, directory, status = left.pop()
-        with os.scandir(directory) as found:
-            children = sorted(found, key=lambda child: child.name)
+        try:
+            with os.scandir(directory) as found:
+                children = sorted(found, key=lambda child: child.name)
+        except FileNotFoundError:
+            if below:
+                continue
+            raise
         names = {child.name for child in children}
         if below and _CACHE_MARK in names and _VIRTUAL_ENVIRONMENT_MARK not in names:
             continue
@@ -82,8 +87,11 @@ def walk(root: str) -> Iterator[TreeEntry]:
             yield TreeEntry(below, directory, "directory", status)
         for child in children:
             path = f"{below}/{child.name}" if below else child.name
-            about = child.stat(follow_symlinks=False)
             if child.name in EXCLUDED_NAMES:
+                continue
+            try:
+                about = child.stat(follow_symlinks=False)
+            except FileNotFoundError:
                 continue
             if stat.S_ISDIR(about.st_mode):
                 left.append((path, child.path, about))

@@ -214,26 +214,37 @@ def scan_workspace(job: BuildJob, known: WorkspaceState) -> WorkspaceState:
             # What the author built is no source; what editors write lives for a moment only.
             if is_temporary(found.path) or matches_any(found.path, outputs):
                 continue
-            match found.kind:
-                case "directory":
-                    seen.directories.append(found.path)
-                case "dependencies":
-                    seen.links[found.path] = found.full
-                case "link" if _is_dependencies(found):
-                    seen.links[found.path] = found.full
-                case "link":
-                    seen.links[found.path] = _mirrored_link_target(job, found)
-                case "file":
-                    stamp = file_tree.stamp_of(found.status)
-                    mode = stat.S_IMODE(found.status.st_mode)
-                    kept = known.files.get(found.path)
-                    sha = kept[2] if kept and kept[0] == stamp else file_tree.sha256_of(found.full)
-                    reliable = file_tree.is_stamp_reliable(stamp, now)
-                    believed = stamp if reliable else file_tree.UNRELIABLE_STAMP
-                    seen.files[found.path] = (believed, mode, sha)
+            with contextlib.suppress(FileNotFoundError):  # It has vanished meanwhile.
+                _note(job, found, known, seen, now)
     except OSError as error:
         raise _unreadable(job, error) from error
     return seen
+
+
+def _note(
+    job: BuildJob,
+    found: file_tree.TreeEntry,
+    known: WorkspaceState,
+    seen: WorkspaceState,
+    now: int,
+) -> None:
+    match found.kind:
+        case "directory":
+            seen.directories.append(found.path)
+        case "dependencies":
+            seen.links[found.path] = found.full
+        case "link" if _is_dependencies(found):
+            seen.links[found.path] = found.full
+        case "link":
+            seen.links[found.path] = _mirrored_link_target(job, found)
+        case "file":
+            stamp = file_tree.stamp_of(found.status)
+            mode = stat.S_IMODE(found.status.st_mode)
+            kept = known.files.get(found.path)
+            sha = kept[2] if kept and kept[0] == stamp else file_tree.sha256_of(found.full)
+            reliable = file_tree.is_stamp_reliable(stamp, now)
+            believed = stamp if reliable else file_tree.UNRELIABLE_STAMP
+            seen.files[found.path] = (believed, mode, sha)
 
 
 def _is_dependencies(link: file_tree.TreeEntry) -> bool:
