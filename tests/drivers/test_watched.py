@@ -74,6 +74,14 @@ def test_a_command_without_inputs_reads_everything(source: Path) -> None:
         assert not found.counts(source / name), name
 
 
+def test_everything_counts_while_nothing_tells_how_it_is_built(source: Path) -> None:
+    found = watched(source)
+    for name in ("package.json", "Cargo.toml", "src/handler.ts", "app.py", "component/go.mod"):
+        assert found.counts(source / name), name
+    for name in ("node_modules/a/package.json", ".git/HEAD", "algaenv.yaml", "src/.a.ts.swp"):
+        assert not found.counts(source / name), name
+
+
 def test_outputs_and_what_is_ignored_do_not_count(source: Path) -> None:
     found = watched(source, step(outputs=["dist"], ignore=["notes/**", "*.log"]))
     assert found.counts(source / "src/a.ts")

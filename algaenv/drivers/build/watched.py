@@ -47,15 +47,25 @@ def watched_paths(intent: ExtensionIntent) -> Watched:
     if not steps:
         detected = detect(Path(workspace), os.path.relpath(source, workspace), intent.build)
         steps = detected.steps if detected is not None else ()
-    found = _Filter(workspace, source, steps)
+    # Where nothing tells yet how it is built, any file may.
+    found = _Filter(workspace, source, steps, counts_all=not steps)
     return Watched((Path(workspace),), found.counts, found.enters)
 
 
 class _Filter:
-    def __init__(self, workspace: str, source: str, steps: tuple[BuildStep, ...]) -> None:
+    def __init__(
+        self,
+        workspace: str,
+        source: str,
+        steps: tuple[BuildStep, ...],
+        *,
+        counts_all: bool = False,
+    ) -> None:
         self._workspace = workspace
         self._below = os.path.relpath(source, workspace)
         self._steps = [(globs(it.inputs), globs(it.ignore)) for it in steps]
+        if counts_all:
+            self._steps.append(((), ()))
         programs = (it for step in steps for it in programs_of(step, Path(source)))
         self._configuration = frozenset(configuration_of(programs, self._below))
         self._outputs = tuple(glob for step in steps for glob in globs(step.outputs))
