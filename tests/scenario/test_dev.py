@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,3 +146,49 @@ def test_a_spec_that_is_wrong_ends_it(make_project: Any) -> None:
     assert done.returncode == 3
     assert "error[spec-missing]" in done.stderr
     assert not (project.root / ".algaenv").exists()
+
+
+@pytest.mark.slow
+def test_each_pattern_of_editors_and_tools_is_one_turn(running_process: Project) -> None:
+    project = running_process
+    source, page_file = project.root / "hello", index(project)
+
+    def git(*arguments: str) -> None:
+        words = ("git", "-c", "user.name=a", "-c", "user.email=a@example.com", *arguments)
+        subprocess.run(words, cwd=source, check=True, capture_output=True)
+
+    def rename() -> None:
+        written = page_file.with_suffix(".swp")
+        written.write_text(page("<h1>renamed</h1>"))
+        written.replace(page_file)
+
+    def truncate() -> None:
+        with page_file.open("w") as file:
+            file.flush()
+            file.write(page("<h1>truncated</h1>"))
+
+    def install() -> None:
+        for number in range(300):
+            package = source / f"node_modules/p{number}"
+            package.mkdir(parents=True)
+            (package / "index.js").write_text("")
+        (source / "ui/installed.js").write_text("// by a tool\n")
+
+    git("init", "-q")
+    for branch in ("one", "two"):
+        git("checkout", "-q", "-b", branch)
+        for number in range(500):
+            (source / f"ui/file{number}.txt").write_text(f"{branch} {number}")
+        git("add", ".")
+        git("commit", "-q", "-m", branch)
+    with dev(project) as watching:
+        for number, pattern in enumerate(
+            (rename, truncate, lambda: git("checkout", "-q", "-f", "one"), install), 1
+        ):
+            pattern()
+            turn = watching.turn()
+            assert (turn["number"], _states(turn)) == (number, {"hello": "applied"})
+        watching.pass_time(2.0)
+        assert watching.end() == 0
+    started = [it["number"] for it in watching.seen if it["event"] == "turn_started"]
+    assert started == [1, 2, 3, 4]
