@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from benchmarks import anatomy
+from benchmarks import anatomy, dev_loop
 from benchmarks.command import Unmeasured, run
 from benchmarks.figures import Clock, Figure, Results, pairs
 from benchmarks.peer import WAITING
@@ -143,6 +143,29 @@ def edit(stage: Stage, runs: int, results: Results) -> None:
         results.figures.append(pairs(f"edit-{runtime}", title, runs * QUICK, clock))
 
 
+def dev(stage: Stage, runs: int, results: Results) -> None:
+    """From a save until the new version answers, while `dev` watches; and `dev` at rest."""
+    for runtime in ("process", "docker"):
+        stage.empty()
+        project = stage.fresh(runtime, "dev")
+        dev_loop.add_handler(project)
+        project.do("up")
+        with dev_loop.watch(project) as watched:
+            title = f"page saved → served, by `dev`, {runtime} runtime"
+            clock = _saved_page_clock(watched)
+            results.figures.append(pairs(f"dev-page-{runtime}", title, runs * QUICK, clock))
+            title = f"handler saved → answers from source, by `dev`, {runtime} runtime"
+            clock = _saved_handler_clock(watched)
+            results.figures.append(pairs(f"dev-handler-{runtime}", title, runs * QUICK, clock))
+            turns = watched.turns_after_a_save_without_a_change()
+            memory, share = watched.at_rest()
+        results.notes.append(
+            f"`dev`, {runtime} runtime: {turns} turns after a save without a change; at rest "
+            f"{memory:.0f} MiB resident and {share:.1f} % of a processor."
+        )
+        project.do("down", "--volumes", "--yes")
+
+
 def cold_process(stage: Stage, runs: int, results: Results) -> None:
     """From nothing to an answer without an engine."""
     stage.empty()
@@ -172,6 +195,7 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
     "anatomy": dissect,
     "noop-process": noop_process,
     "noop-many": noop_many,
+    "dev": dev,
     "cold": cold,
     "cold-process": cold_process,
 }
@@ -180,6 +204,19 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
 
 def _edit_clock(project: Project) -> Clock:
     return lambda turn: project.edit_to_answer(f"edit {turn}")
+
+
+def _saved_page_clock(watched: dev_loop.Watched) -> Clock:
+    return lambda turn: watched.page(f"save {turn}")
+
+
+def _saved_handler_clock(watched: dev_loop.Watched) -> Clock:
+    def clock(turn: int) -> float:
+        took = watched.handler(f"save {turn}")
+        watched.settled()
+        return took
+
+    return clock
 
 
 def _noop(

@@ -1,0 +1,174 @@
+"""`algaenv dev` at work: from a save until the new version answers, and what it costs at rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.command import Unmeasured
+from benchmarks.free_ports import Ports
+from benchmarks.project import Project
+
+_SECONDS: Final = 120.0
+_COMPONENT: Final = Path(__file__).parents[1] / "tests/guests/prebuilt/script.wasm"
+_HANDLER: Final = """export function handler() {
+  return { status: 200, headers: [], body: new TextEncoder().encode("TEXT") };
+}
+"""
+
+
+class Watched:
+    """A project with a page and a handler, and the `dev` that watches it."""
+
+    def __init__(self, project: Project, process: subprocess.Popen[str]) -> None:
+        self._project = project
+        self._process = process
+        self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
+        self._wait_for("watching")
+        extensions = project.status()["extensions"]
+        assert isinstance(extensions, list)
+        self._page, self._handler = extensions
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._events.put(json.loads(line))
+
+    def _wait_for(self, name: str) -> dict[str, Any]:
+        deadline = time.monotonic() + _SECONDS
+        while True:
+            try:
+                event = self._events.get(timeout=deadline - time.monotonic())
+            except (queue.Empty, ValueError):
+                raise Unmeasured(f"`algaenv dev` printed no {name} in {_SECONDS:g} s") from None
+            if event["event"] == name and not event.get("superseded"):
+                return event
+
+    def page(self, text: str) -> float:
+        """Seconds from the save of a page until it is served."""
+        self._quiet()
+        start = time.perf_counter()
+        self._project.edit(text)
+        turn = self._wait_for("turn_ended")
+        old = self._page["content_hash"].rpartition(":")[2]
+        url = self._page["page_url"].replace(old, turn["extensions"][0]["digest"])
+        if text.encode() not in _get(url):
+            raise Unmeasured(f"the page does not show the edit {text!r}")
+        return time.perf_counter() - start
+
+    def handler(self, text: str) -> float:
+        """Seconds from the save of a handler until it answers so, from source."""
+        self._quiet()
+        start = time.perf_counter()
+        write_handler(self._project, text)
+        while (answer := _get(self._handler["call_url"] + "x")) != text.encode():
+            if time.perf_counter() > start + _SECONDS:
+                raise Unmeasured(f"the handler answers {answer[:80]!r} after the edit {text!r}")
+            time.sleep(0.002)
+        return time.perf_counter() - start
+
+    def settled(self) -> None:
+        """Wait until the component has taken the place of the source."""
+        while any(it["runs_from"] == "source" for it in self._wait_for("turn_ended")["extensions"]):
+            pass
+
+    def _quiet(self) -> None:
+        """Until no event has come for a moment: what an edit before left to do is done."""
+        while True:
+            try:
+                self._events.get(timeout=0.3)
+            except queue.Empty:
+                return
+
+    def turns_after_a_save_without_a_change(self) -> int:
+        """Turns that begin within two seconds after it."""
+        self._quiet()
+        spec = self._project.spec
+        spec.write_bytes(spec.read_bytes())
+        deadline = time.monotonic() + 2.0
+        turns = 0
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                turns += self._events.get(timeout=left)["event"] == "turn_started"
+            except queue.Empty:
+                break
+        return turns
+
+    def at_rest(self, seconds: float = 10.0) -> tuple[float, float]:
+        """MiB that are resident, and the share of a processor in percent, without an edit."""
+        self._quiet()
+        before = self._ticks()
+        time.sleep(seconds)
+        used = (self._ticks() - before) / os.sysconf("SC_CLK_TCK")
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        line = next(it for it in status.splitlines() if it.startswith("VmRSS"))
+        return int(line.split()[1]) / 1024, used / seconds * 100
+
+    def _ticks(self) -> int:
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+
+@contextmanager
+def watch(project: Project) -> Iterator[Watched]:
+    """Let `dev` watch the project; the environment stays when it ends."""
+    process = subprocess.Popen(
+        [str(project.subject.algaenv), "dev", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=project.subject.environ,
+        cwd=project.folder,
+    )
+    try:
+        yield Watched(project, process)
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(_SECONDS)
+        finally:
+            process.kill()
+
+
+def add_handler(project: Project) -> None:
+    """A gateway, and a second extension with a handler; its build copies a component."""
+    spec = json.loads(project.spec.read_text())
+    folder = project.folder / "handler"
+    (folder / "src").mkdir(parents=True)
+    (folder / "main.wasm").write_bytes(_COMPONENT.read_bytes())
+    endpoint = {"method": "GET", "path": "/x", "handler": "dist/main"}
+    manifest = {
+        "name": "com.example.benchmark-handler",
+        "publisher": "Example",
+        "version": "0.1.0",
+        "runtime": "wasm-js@1",
+        "api": {"endpoints": [endpoint]},
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    write_handler(project, "first")
+    command = "mkdir -p dist && cp main.wasm dist/"
+    spec["gateway"] = {"port": Ports().take(1)[0]}
+    spec["extensions"]["handler"] = {"source": "./handler", "build": command}
+    project.spec.write_text(json.dumps(spec, indent=1))
+
+
+def write_handler(project: Project, text: str) -> None:
+    """Have the source of the handler answer so."""
+    (project.folder / "handler/src/handler.js").write_text(_HANDLER.replace("TEXT", text))
+
+
+def _get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        content: bytes = answer.read()
+        return content
