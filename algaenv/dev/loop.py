@@ -160,6 +160,8 @@ class Loop:
         self._slow: dict[str, float] = {}
         """Until when changes of an extension wait, since its build seems to change its sources."""
         self._broken: set[str] = set()
+        self._broken_services = False
+        """Whether the last turn failed by what belongs to no extension."""
         self._draining = threading.Lock()
 
     def run(self) -> Report:
@@ -298,7 +300,8 @@ class Loop:
 
     def _broken_elsewhere(self, pending: _Pending) -> bool:
         """A failure that was not about these files alone: the next turn is about everything."""
-        return self._retry_at is not None and not self._broken <= pending.extensions.keys()
+        elsewhere = self._broken_services or not self._broken <= pending.extensions.keys()
+        return self._retry_at is not None and elsewhere
 
     def _reread(self) -> bool:
         """Follow a changed spec; False when it cannot be read, and the last one stays in force."""
@@ -367,6 +370,7 @@ class Loop:
             pause = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS)) - 1]
             self._retry_at = self._clock() + pause
         self._broken = {it.name for it in extensions if it.problems}
+        self._broken_services = bool(problems)
         if report.status is not None:
             status = report.status
             extensions = tuple(self._surroundings.describe(it, status) for it in extensions)
