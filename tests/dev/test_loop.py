@@ -533,3 +533,17 @@ def test_a_component_that_cannot_be_built_is_tried_again_after_an_edit_only(
     watching.edit(b"source 2", file=HANDLER)
     assert not watching.turn().failed
     assert [it[2] for it in surroundings.prepared] == [False, True, False]
+
+
+def test_an_edit_after_a_failed_service_is_a_turn_about_everything(watching: Dev) -> None:
+    memory = watching.memory
+    memory.archives["other"] = b"other"
+    problem = Problem("host-silent", "cannot reach the database")
+    memory.world.failures["read content"] = Conflict(problem)
+    watching.messages.put(Rebuild())
+    assert watching.turn().failed
+    memory.world.failures.clear()
+    watching.edit(b"second")
+    turn = watching.turn()
+    assert not turn.failed
+    assert {it.name for it in turn.extensions} == {"hello", "other"}
