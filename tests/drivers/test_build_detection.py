@@ -212,6 +212,35 @@ def test_where_vite_writes(
     assert found(tmp_path).steps[0].outputs == made
 
 
+@pytest.mark.parametrize(
+    ("command", "outputs"),
+    [
+        ("esbuild src/app.ts --bundle --outdir=dist", ("dist",)),
+        ("esbuild src/app.ts --bundle --outfile=ui/app.js", ("ui/app.js",)),
+        ("esbuild src/app.js --bundle --outfile=src/app.js --allow-overwrite", ()),
+        ("esbuild ui/app.ts --bundle --outdir=ui", ()),
+        ("esbuild --bundle main=ui/app.ts --outdir=ui", ()),
+        ("esbuild src/app.ts --bundle --outdir=ui", ()),
+        ("esbuild src/app.ts --bundle --outdir=.", ()),
+        ("vite build --outDir dist/ui", ("dist/ui",)),
+        ("vite build --outDir .", ()),
+        ("vite build ui --outDir .", ()),
+        ("jco componentize src/app.js -w wit -o dist/main.wasm", ("dist/main.wasm",)),
+        ("jco guest-types wit -o wit", ()),
+        ("jco guest-types wit -o wit/generated", ("wit/generated",)),
+        ("jco guest-types wit -o .", ()),
+    ],
+)
+def test_sources_are_no_outputs(tmp_path: Path, command: str, outputs: tuple[str, ...]) -> None:
+    files = ("ui/index.html", "ui/app.ts", "src/app.ts", "src/app.js", "wit/a.wit", "manifest.json")
+    built = ("dist/app.js", "dist/main.wasm", "dist/ui/index.html")
+    write(tmp_path, {"package.json": {"scripts": {"build": command}}})
+    for name in (*files, *(built if "esbuild" not in command else built[:2])):
+        write(tmp_path, {name: "{}"})
+    (step,) = [it for it in found(tmp_path).steps if it.name == "build"]
+    assert step.outputs == outputs
+
+
 def test_a_page_alone_needs_no_handler(tmp_path: Path) -> None:
     write(
         tmp_path,

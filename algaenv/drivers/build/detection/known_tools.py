@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from algaenv.bundle.value import dataclass
+from algaenv.drivers.build import file_tree
 from algaenv.drivers.build.detection.project import Project
 from algaenv.drivers.build.detection.scripts import ScriptCommand, option
 
@@ -15,6 +16,8 @@ _TYPESCRIPT: Final = tuple(
     f"**/*.{it}" for it in ("ts", "tsx", "mts", "cts", "js", "jsx", "mjs", "cjs", "json", "vue")
 )
 _VITE_CONFIGURATIONS: Final = tuple(f"vite.config.{it}" for it in ("ts", "js", "mts", "mjs"))
+
+_SOURCES: Final = (".ts", ".tsx", ".mts", ".cts", ".jsx", ".vue", ".svelte", ".html", ".scss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,32 +39,58 @@ def files_of(project: Project, command: ScriptCommand) -> CommandFiles:
             script = next((it for it in words[2:] if it.endswith((".js", ".mjs"))), None)
             made = option(words, "-o", "--out")
             wit = option(words, "-w", "--wit") or "wit"
-            return CommandFiles((script, wit), (made,)) if script and made else CommandFiles()
+            if not script or not made:
+                return CommandFiles()
+            inputs = (script, wit)
+            return CommandFiles(inputs, () if _holds(project, made, inputs) else (made,))
         case "jco", ("types" | "guest-types",):
             made = option(words, "-o", "--out-dir")
             read = words[2] if len(words) > 2 and not words[2].startswith("-") else "wit"
-            return CommandFiles((read,), (made,)) if made else CommandFiles()
+            if not made:
+                return CommandFiles()
+            return CommandFiles((read,), () if _holds(project, made, (read,)) else (made,))
         case "esbuild", _:
             made = option(words, "--outfile", "--outdir")
-            return CommandFiles((), (made,)) if made else CommandFiles()
+            entries = [it.rpartition("=")[2] for it in words[1:] if not it.startswith("-")]
+            if not made or _holds(project, made, entries) or _holds_sources(project, made):
+                return CommandFiles()
+            return CommandFiles((), (made,))
         case "tsc", _:
             # Sources of other packages of the workspace are read, too.
             return CommandFiles(_TYPESCRIPT, of_workspace=True)
         case "vite", ("build",):
-            made = _vite_output(project, words)
-            return CommandFiles((), (made,)) if made else CommandFiles()
+            root, made = _vite_directories(project, words)
+            if not made or _holds(project, made, (posixpath.join(root, "index.html"),)):
+                return CommandFiles()
+            return CommandFiles((), (made,))
     return CommandFiles()
 
 
-def _vite_output(project: Project, words: Sequence[str]) -> str | None:
-    """Where Vite writes; None where its configuration computes it."""
+def _holds(project: Project, made: str, read: Iterable[str]) -> bool:
+    """Whether what a command makes is, or holds, what it reads or a file of every project."""
+    output = project.path(made)
+    about = (*map(project.path, (*read, "package.json")), project.in_source("manifest.json"))
+    return output == "." or any(it == output or (it or "").startswith(f"{output}/") for it in about)
+
+
+def _holds_sources(project: Project, made: str) -> bool:
+    """Whether files lie there that no bundler makes."""
+    try:
+        found = file_tree.walk(str(project.directory / made))
+        return any(it.path.endswith(_SOURCES) for it in found if it.kind == "file")
+    except OSError:
+        return False
+
+
+def _vite_directories(project: Project, words: Sequence[str]) -> tuple[str, str | None]:
+    """The root of Vite and where it writes; None where its configuration computes it."""
     named = option(words, "-c", "--config")
     file = next((it for it in (named, *_VITE_CONFIGURATIONS) if it and project.has(it)), None)
     text = project.text(file) if file else ""
     root = words[2] if len(words) > 2 and not words[2].startswith("-") else None
     root = root or _literal(text, "root", ".")
     made = option(words, "--outDir") or _literal(text, "outDir", "dist")
-    return posixpath.join(root, made) if root and made else None
+    return root or ".", posixpath.join(root, made) if root and made else None
 
 
 def _literal(text: str, key: str, default: str) -> str | None:
