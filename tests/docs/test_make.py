@@ -23,6 +23,7 @@ KINDS = {
     "drift": "scenario/test_drift.py::test_a_service_stopped_by_hand_is_started[{}-redis]",
     "call": "scenario/test_handlers.py::test_handlers_are_nobody_elses_to_call"
     "_and_do_not_reach_the_environment[{}]",
+    "the loop": "scenario/test_dev.py::test_save_break_mend[{}]",
     "gateway": "scenario/test_gateway.py::test_it_calls_handlers_and_shows_pages[{}]",
 }
 """What `make test` shows on real servers of both runtimes."""

@@ -14,6 +14,7 @@ import pytest
 
 from algaenv.system import processes
 from tests.cli.schemas import check
+from tests.scenario.conftest import docker_slow
 from tests.scenario.dev_process import DevProcess, dev
 from tests.scenario.project import Project, get, page, until
 from tests.scenario.test_drift import stop
@@ -77,6 +78,7 @@ def _states(turn: dict[str, Any]) -> dict[str, str]:
     return {it["name"]: it["state"] for it in turn["extensions"]}
 
 
+@docker_slow("running")
 def test_open_pages_are_told(watched: tuple[Project, DevProcess]) -> None:
     project, watching = watched
     services = project.status()["services"]
@@ -92,6 +94,7 @@ def test_open_pages_are_told(watched: tuple[Project, DevProcess]) -> None:
     assert (event["state"], event["changed"]) == ("applied", ["ui/style.css"])
 
 
+@docker_slow("running")
 def test_a_service_that_dies_is_started_again(watched: tuple[Project, DevProcess]) -> None:
     project, watching = watched
     stop(project, "runner")
@@ -101,6 +104,7 @@ def test_a_service_that_dies_is_started_again(watched: tuple[Project, DevProcess
     assert "<h1>hello</h1>" in served(project)
 
 
+@docker_slow("running")
 def test_a_second_one_follows_and_up_and_down_take_part(running: Project) -> None:
     project = running
     with dev(project) as first, dev(project) as second:
@@ -115,6 +119,7 @@ def test_a_second_one_follows_and_up_and_down_take_part(running: Project) -> Non
     assert {it["state"] for it in project.status()["services"]} <= {"absent", "stopped"}
 
 
+@docker_slow("running")
 def test_a_killed_one_is_no_obstacle(running: Project) -> None:
     project = running
     with dev(project) as first:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.scenario.conftest import docker_slow
 from tests.scenario.dev_process import DevProcess, dev
 from tests.scenario.handler_project import add_handler, ask, write_answer
 from tests.scenario.project import Project
@@ -32,6 +33,7 @@ def with_handler(running: Project) -> Project:
     return running
 
 
+@docker_slow("running")
 def test_a_handler_runs_from_source_until_its_component_is_built(with_handler: Project) -> None:
     project = with_handler
     with dev(project) as watching:
@@ -64,6 +66,7 @@ def test_a_handler_runs_from_source_until_its_component_is_built(with_handler: P
     assert project.up().ok().changed == 0
 
 
+@pytest.mark.slow
 def test_without_the_shell_only_components_run(with_handler: Project) -> None:
     project = with_handler
     with dev(project, "--no-shell") as watching:
@@ -73,6 +76,7 @@ def test_without_the_shell_only_components_run(with_handler: Project) -> None:
         assert watching.end() == 0
 
 
+@pytest.mark.slow
 def test_up_installs_the_component_of_what_was_left_from_source(with_handler: Project) -> None:
     project = with_handler
     with dev(project) as watching:
