@@ -29,6 +29,7 @@ from algaenv.dev.events import (
     TurnStarted,
     Watching,
 )
+from algaenv.dev.pending import ASKED, Pending
 from algaenv.dev.turn import TurnRecorder, may_mend_itself, other_problems
 from algaenv.dev.watcher import Changes, Targets
 from algaenv.model.event import Emit, Event, Report, Reported, Warned
@@ -45,7 +46,6 @@ LOCK_SECONDS: Final = 600.0
 """How long a turn waits for another run on the same environment."""
 RETRY_SECONDS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Pauses between turns that failed by no fault of the files."""
-ASKED: Final = "asked for"
 _SELF_TRIGGERED: Final = 5
 """Turns in a row by the same files, each begun during the turn before, that count as a cycle."""
 _UNHURRIED: Final = 2
@@ -154,7 +154,7 @@ class Loop:
         self._component_at: float | None = None
         self._stopping = False
         self._targets: Targets | None = None
-        self._pending = _Pending()
+        self._pending = Pending()
         self._warned: set[tuple[str, str]] = set()
         self._cycles: dict[str, int] = {}
         self._slow: dict[str, float] = {}
@@ -267,8 +267,9 @@ class Loop:
         return self._stopping
 
     def _next_turn(self) -> None:
-        pending, self._pending = self._pending, _Pending()
-        if pending.spec or pending.everything or self._broken_elsewhere(pending):
+        pending, self._pending = self._pending, Pending()
+        reread = pending.changes_what_counts
+        if reread or pending.everything or self._broken_elsewhere(pending):
             names: tuple[str, ...] = ()
         else:
             names = tuple(pending.extensions) or pending.components
@@ -276,7 +277,8 @@ class Loop:
         self._number += 1
         changed = pending.files
         self._surroundings.emit(TurnStarted(self._number, cause, names, changed))
-        if pending.spec and not self._reread():
+        # What is edited while the watch begins anew is part of this turn: it is about everything.
+        if reread and not self._reread():
             return
         if pending.restart:
             if not self._take_down():
@@ -298,7 +300,7 @@ class Loop:
         self._surroundings.ended(turn, (), None)
         return False
 
-    def _broken_elsewhere(self, pending: _Pending) -> bool:
+    def _broken_elsewhere(self, pending: Pending) -> bool:
         """A failure that was not about these files alone: the next turn is about everything."""
         elsewhere = self._broken_services or not self._broken <= pending.extensions.keys()
         return self._retry_at is not None and elsewhere
@@ -316,7 +318,7 @@ class Loop:
             self._follow(targets)
         return True
 
-    def _turn(self, names: tuple[str, ...], pending: _Pending) -> None:
+    def _turn(self, names: tuple[str, ...], pending: Pending) -> None:
         recorder = TurnRecorder(self._clock)
         known = self._targets.extensions if self._targets else {}
         names = tuple(it for it in names if it in known)
@@ -417,7 +419,7 @@ class Loop:
             self._application = None
             return Report("dev", problems=(_bug(error),), error=type(error).__name__)
 
-    def _note_cycles(self, pending: _Pending) -> None:
+    def _note_cycles(self, pending: Pending) -> None:
         """Files that changed during the turn which their last change began: a build of the author's
         that writes into its own sources would go on for ever."""
         self._drain()
@@ -447,54 +449,3 @@ def _bug(error: Exception) -> Problem:
         "report it with the lines above",
         detail=tuple(lines[-20:]),
     )
-
-
-class _Pending:
-    """What the next turn is about."""
-
-    def __init__(self) -> None:
-        self.spec: tuple[str, ...] = ()
-        self.extensions: dict[str, tuple[str, ...]] = {}
-        self.everything = ""
-        """Why the turn is about everything, though no file says so."""
-        self.restart = False
-        self.components: tuple[str, ...] = ()
-        """Extensions whose component is to take the place of the source, when nothing else is."""
-
-    @property
-    def due(self) -> bool:
-        return bool(self.spec or self.extensions or self.everything or self.components)
-
-    @property
-    def wants_components(self) -> bool:
-        return self.everything == ASKED or self.unhurried
-
-    @property
-    def unhurried(self) -> bool:
-        """Whether any change may come first."""
-        return bool(self.components) and not (self.spec or self.extensions or self.everything)
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        found = (*self.spec, *(it for files in self.extensions.values() for it in files))
-        return tuple(dict.fromkeys(found))
-
-    @property
-    def cause(self) -> str:
-        if self.everything:
-            return self.everything
-        files = self.files
-        if not files:
-            return "its component takes the place of the source" if self.components else ""
-        return f"{len(files)} files changed" if len(files) > 1 else "1 file changed"
-
-    def add(self, spec: tuple[str, ...], extensions: Mapping[str, tuple[str, ...]]) -> None:
-        self.spec = tuple(dict.fromkeys((*self.spec, *spec)))
-        for name, files in extensions.items():
-            self.extensions[name] = tuple(dict.fromkeys((*self.extensions.get(name, ()), *files)))
-
-    def add_older(self, older: _Pending) -> None:
-        """What a turn was about that was given up."""
-        self.everything = self.everything or older.everything
-        self.restart = self.restart or older.restart
-        self.add(older.spec, older.extensions)

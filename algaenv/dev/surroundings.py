@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from algaenv.drivers.dev_channel import DevChannel, State, Turn
 
 KEPT_CALLS: Final = 200
-_ANSWER_SECONDS: Final = 5.0
+_ANSWER_SECONDS: Final = 3.0
 _WARM_SECONDS: Final = 300.0
 
 
@@ -220,7 +220,8 @@ class RealSurroundings:
         return self._handlers.owed() if self._handlers is not None else ()
 
     def describe(self, turn: ExtensionTurn, status: Status) -> ExtensionTurn:
-        """`GET /notes 200 (3 ms)` of its first probe, or `page 200`."""
+        """`GET /notes 200 (3 ms)` of its first probe, else of the first endpoint that changes
+        nothing, else `page 200`."""
         from algaenv.bundle.value import replace
 
         extension = next((it for it in status.extensions if it.name == turn.name), None)
@@ -235,8 +236,9 @@ class RealSurroundings:
             compared = compare(extension, recording, self._request.cancelled)
             turn = replace(turn, differing=compared)
         probes = self._extensions[turn.name].probes if turn.name in self._extensions else ()
-        if probes and extension.call_url:
-            answer = self._ask(extension.call_url.rstrip("/"), probes[0].path)
+        paths = (*(it.path for it in probes), *(it.path for it in safe_calls(extension, ())))
+        if paths and extension.call_url:
+            answer = self._ask(extension.call_url.rstrip("/"), paths[0])
         else:
             answer = "page 200" if extension.page_url else ""
         return replace(turn, answer=answer)

@@ -55,12 +55,15 @@ class Surroundings:
         self.built: list[tuple[str, ...]] = []
         self.prepared: list[tuple[dict[str, Sequence[str]], tuple[str, ...], bool]] = []
         self.debts: list[tuple[str, ...]] = []
+        self.reads = 0
         self.spec_error: AlgaenvError | None = None
 
     def targets(self) -> Targets:
         if self.spec_error is not None:
             raise self.spec_error
-        return Targets(dict.fromkeys(self._memory.archives, EVERYTHING), ("algaenv.yaml",))
+        self.reads += 1
+        files = ("algaenv.yaml", f"read {self.reads}")
+        return Targets(dict.fromkeys(self._memory.archives, EVERYTHING), files)
 
     def emit(self, event: DevEvent) -> None:
         self.events.put(event)
@@ -435,6 +438,18 @@ def test_a_bug_of_ours_ends_a_turn_and_not_the_loop(watching: Dev) -> None:
     watching.memory.before_packing = lambda: None
     watching.edit(b"third")
     assert not watching.turn().failed
+
+
+def test_what_counts_is_read_anew_when_the_way_to_build_changes(watching: Dev) -> None:
+    watching.edit(b"second", file="/source/package.json")
+    started = watching.wait_for(TurnStarted)
+    assert isinstance(started, TurnStarted)
+    assert started.extensions == ()
+    assert not watching.turn().failed
+    assert len(watching.watcher.watched) == 2
+    watching.edit(b"third")
+    watching.turn()
+    assert len(watching.watcher.watched) == 2
 
 
 def test_rebuild_and_restart_are_about_everything(watching: Dev) -> None:
