@@ -88,7 +88,8 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class SelfTriggered:
-    """A build of the extension changes files that trigger it; they are not watched any more."""
+    """The build of the extension seems to change files that it is made from; it waits between its
+    turns."""
 
     extension: str
     files: tuple[str, ...]

@@ -63,8 +63,8 @@ def dev_lines(event: DevEvent, paint: Paint = PLAIN, *, verbose: bool = False) -
                 f"{paint('warning:', 'yellow', 'bold')} the build of {extension} changes what it "
                 f"is made from, which would begin it again for ever: "
                 f"{escape_controls(_files(files))}",
-                "  name these files under `ignore` of the build, or write them elsewhere; what "
-                "changes while a build runs does not count for them any more",
+                "  name these files under `ignore` of the build, or write them elsewhere; until "
+                "then it is built only every 10 to 30 seconds",
             ]
         case TurnEnded():
             return _turn_lines(escape_controls(event), paint, verbose=verbose)
