@@ -57,12 +57,12 @@ def compare(
 ) -> tuple[ComparedCall, ...]:
     """Make the same calls again; returns those that differ, `here` what they answered before."""
     ignored = Ignored.of((_RUNS_FROM, "host-call"))
-    earlier = {call: answer for call, answer in before.answers if answer is not None}
-    now = record(extension, earlier, cancelled)
+    earlier = [(call, answer) for call, answer in before.answers if answer is not None]
+    now = record(extension, [call for call, _ in earlier], cancelled)
     compared = (
-        compare_answers(call, earlier[call], answer, ignored)
-        for call, answer in now.answers
-        if answer is not None
+        compare_answers(call, answer, later, ignored)
+        for (call, answer), (_, later) in zip(earlier, now.answers, strict=False)
+        if later is not None
     )
     return tuple(it for it in compared if it.differences)
 

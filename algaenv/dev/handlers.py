@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from algaenv.bundle.source_tree import MANIFEST
+from algaenv.bundle.diagnostics import FileReport
+from algaenv.bundle.source_tree import MANIFEST, WASM, gather
 from algaenv.bundle.value import dataclass, replace
 from algaenv.drivers.build.bundle_builder import CachingBundleBuilder
 from algaenv.drivers.build.workspace import BuildJob, WorkspaceState, make_job
@@ -112,40 +114,51 @@ class SourceHandlers:
         """The run under way packs the component of this one after all."""
         self._from_source.discard(name)
 
-    def pack(
-        self,
-        intent: ExtensionIntent,
-        on_progress: OnProgress,
-        cancelled: Callable[[], bool] = lambda: False,
-    ) -> LockedExtension | None:
-        """The bundle of a handler from source; None when there is nothing to put it beside, since
-        the last build has not ended well.
+    def pack(self, intent: ExtensionIntent, on_progress: OnProgress) -> LockedExtension | None:
+        """The bundle of a handler from source; None when there is nothing to put it beside: no
+        build has ended well.
 
         Raises ResolveError with what esbuild finds wrong in the author's files, and Failed.
         """
-        job = self._job(intent)
-        if job is None or not job.build_directory.is_dir():
+        cache = source_cache(self._environment)
+        built = cache / "built" / intent.name
+        if not (built / MANIFEST).is_file():
             return None
         handler = self._handlers[intent.name]
         bundled = self._bundler.bundle(handler.entry)
         inputs = frozenset(os.path.realpath(it) for it in bundled.inputs)
         self._handlers[intent.name] = replace(handler, inputs=inputs)
-        cache = source_cache(self._environment)
         into = cache / "trees" / intent.name
-        lock = job.build_directory / "lock"
         with private_files.translate_os_errors(into):
-            # Nobody builds there while it is copied.
-            with exclusive_file_lock(lock, on_progress, cancelled) as held:
-                if not held:
-                    raise job.cancelled()
-                if not WorkspaceState.read(job.build_directory).key:
-                    return None
-                if not (job.place / MANIFEST).is_file():
-                    return None
-                tree = dev_tree(job.place, bundled, into)
+            tree = dev_tree(built, bundled, into)
             builder = CachingBundleBuilder(self._environment, cache)
             locked, _ = builder.pack(replace(intent, source=str(tree), build=None), on_progress)
         return replace(locked, intent=intent)
+
+    def keep_built(self, intent: ExtensionIntent, on_progress: OnProgress) -> None:
+        """Keep what a build that ended well has made beside the component: a later one may be given
+        up half-way. Raises Failed."""
+        job = self._job(intent)
+        if intent.name not in self._handlers or job is None or not job.build_directory.is_dir():
+            return
+        into = source_cache(self._environment) / "built" / intent.name
+        fresh = into.with_name(f".{intent.name}")
+        lock = job.build_directory / "lock"
+        # Nobody builds there while it is copied.
+        with (
+            private_files.translate_os_errors(into),
+            exclusive_file_lock(lock, on_progress, lambda: False),
+        ):
+            if not WorkspaceState.read(job.build_directory).key:
+                return
+            shutil.rmtree(fresh, ignore_errors=True)
+            for entry in gather(job.place, FileReport()):
+                if entry.path != WASM:
+                    file = fresh / entry.path
+                    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    shutil.copyfile(entry.source, file)
+            shutil.rmtree(into, ignore_errors=True)
+            fresh.rename(into)
 
     def _job(self, intent: ExtensionIntent) -> BuildJob | None:
         """Where the extension is built."""
@@ -176,7 +189,7 @@ class _SourceBuilder:
     ) -> tuple[LockedExtension, tuple[Problem, ...]]:
         """See the protocol."""
         if not self._handlers.runs_from_source(intent.name):
-            return self._builder.pack(intent, on_progress)
+            return self._component(intent, on_progress)
         warnings: tuple[Problem, ...] = ()
         try:
             locked = self._handlers.pack(intent, on_progress)
@@ -187,8 +200,15 @@ class _SourceBuilder:
                 raise
             warnings = (_built_instead(intent, error.problems[0]),)
         self._handlers.use_component(intent.name)
-        component, more = self._builder.pack(intent, on_progress)
+        component, more = self._component(intent, on_progress)
         return component, (*warnings, *more)
+
+    def _component(
+        self, intent: ExtensionIntent, on_progress: OnProgress
+    ) -> tuple[LockedExtension, tuple[Problem, ...]]:
+        found = self._builder.pack(intent, on_progress)
+        self._handlers.keep_built(intent, on_progress)
+        return found
 
     def registry_id(self, intent: ExtensionIntent) -> str | None:
         """See the protocol."""

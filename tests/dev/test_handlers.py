@@ -152,3 +152,21 @@ def test_an_extension_that_is_no_longer_in_the_spec_is_forgotten(hello: Handlers
     hello.handlers.follow([])
     assert (hello.handlers.any, hello.handlers.owed()) == (False, ())
     assert not hello.handlers.runs_from_source("hello")
+
+
+def test_a_build_that_was_given_up_leaves_the_source_something_to_lie_beside(
+    hello: Handlers,
+) -> None:
+    """A save during the build of a component gives that up, and runs from source all the same."""
+    first = hello.turn(components=True)
+    hello.write(TEXT, 'export const text = "second";\n')
+    second = hello.turn(TEXT)
+    state = hello.environment.home / "build" / "hello" / "state.json"
+    for path in (hello.environment.home / "build" / "hello").iterdir():
+        if path.is_file() and path.name != "lock":
+            path.unlink()  # As after a build that did not end.
+    assert not state.exists()
+    hello.write(TEXT, 'export const text = "third";\n')
+    third = hello.turn(TEXT)
+    assert len({first, second, third}) == 3
+    assert hello.handlers.runs_from_source("hello")
