@@ -116,7 +116,12 @@ def _key(project: Path, environ: Mapping[str, str]) -> str:
 def _node_version(environ: Mapping[str, str]) -> str:
     try:
         done = subprocess.run(
-            ["node", "--version"], env=dict(environ), capture_output=True, check=False, text=True
+            ["node", "--version"],
+            env=dict(environ),
+            capture_output=True,
+            check=False,
+            text=True,
+            start_new_session=True,
         )
     except OSError as error:
         raise InstallError(
@@ -135,7 +140,12 @@ def _npm_version(environ: Mapping[str, str]) -> str:
         return str(json.loads((program.parents[1] / "package.json").read_bytes())["version"])
     except (OSError, ValueError, LookupError, TypeError):
         asked = subprocess.run(
-            [found, "--version"], env=dict(environ), capture_output=True, check=False, text=True
+            [found, "--version"],
+            env=dict(environ),
+            capture_output=True,
+            check=False,
+            text=True,
+            start_new_session=True,
         )
         return asked.stdout.strip()
 
@@ -146,7 +156,10 @@ def _install(project: Path, place: Path, environ: Mapping[str, str]) -> None:
             shutil.copyfile(project / name, place / name)
     print(f"installing the packages of {project / 'package.json'}", flush=True)  # noqa: T201
     try:
-        code = subprocess.run(_INSTALL, cwd=place, env=dict(environ), check=False).returncode
+        # A build that is given up ends it by its variables, wherever it runs.
+        code = subprocess.run(
+            _INSTALL, cwd=place, env=dict(environ), check=False, start_new_session=True
+        ).returncode
     except OSError as error:
         raise InstallError(
             f"cannot run npm: {error.strerror}; install npm beside Node.js", _NOT_FOUND

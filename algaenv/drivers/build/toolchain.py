@@ -149,6 +149,7 @@ class ToolVersions:
                 stderr=subprocess.DEVNULL,
                 timeout=_ASK_SECONDS,
                 check=False,
+                start_new_session=True,
             )
         except (OSError, subprocess.TimeoutExpired):
             return ""

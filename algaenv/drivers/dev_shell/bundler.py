@@ -159,6 +159,7 @@ def _install(place: Path, environ: Mapping[str, str]) -> None:
                 stderr=subprocess.STDOUT,
                 timeout=INSTALL_SECONDS,
                 check=False,
+                start_new_session=True,
             )
         except subprocess.TimeoutExpired:
             raise _not_installed(f"npm ci took longer than {INSTALL_SECONDS:g} s") from None
