@@ -54,7 +54,7 @@ class DevProcess:
         """The next event of this name for which `holds`; others are passed over."""
         while True:
             event = self._events.get(timeout=SECONDS)
-            assert event is not None, "".join(self.errors)
+            assert event is not None, self._how_it_ended()
             if event["event"] == name and holds(event):
                 return event
 
@@ -64,6 +64,11 @@ class DevProcess:
         with contextlib.suppress(queue.Empty):
             while (left := deadline - time.monotonic()) > 0:
                 self._events.get(timeout=left)
+
+    def _how_it_ended(self) -> str:
+        code = self.closed()
+        last = "\n".join(map(json.dumps, self.seen[-3:]))
+        return f"it ended with exit code {code}: {''.join(self.errors)}\n{last}"
 
     def turn(self) -> Event:
         """The end of the next turn that was not given up."""
