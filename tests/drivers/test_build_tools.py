@@ -103,6 +103,7 @@ def test_an_edit_of_the_page_runs_no_componentizer(tmp_path: Path, cache: Path) 
     assert not (source / "node_modules").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_handler_that_brings_no_tools(tmp_path: Path, cache: Path) -> None:
     source = tmp_path / "hello"

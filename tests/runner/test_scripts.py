@@ -248,6 +248,7 @@ def test_the_shell_belongs_to_its_sources(shell_file: Path) -> None:
     assert record["component"] == Digest.of_file(shell_file).hex == shell_digest().hex
 
 
+@pytest.mark.slow
 def test_the_shell_that_is_built_here_is_alike(
     shell_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,7 +78,7 @@ def _states(turn: dict[str, Any]) -> dict[str, str]:
     return {it["name"]: it["state"] for it in turn["extensions"]}
 
 
-@docker_slow("running")
+@pytest.mark.slow
 def test_open_pages_are_told(watched: tuple[Project, DevProcess]) -> None:
     project, watching = watched
     services = project.status()["services"]
@@ -94,7 +94,7 @@ def test_open_pages_are_told(watched: tuple[Project, DevProcess]) -> None:
     assert (event["state"], event["changed"]) == ("applied", ["ui/style.css"])
 
 
-@docker_slow("running")
+@pytest.mark.slow
 def test_a_service_that_dies_is_started_again(watched: tuple[Project, DevProcess]) -> None:
     project, watching = watched
     stop(project, "runner")
@@ -119,7 +119,7 @@ def test_a_second_one_follows_and_up_and_down_take_part(running: Project) -> Non
     assert {it["state"] for it in project.status()["services"]} <= {"absent", "stopped"}
 
 
-@docker_slow("running")
+@pytest.mark.slow
 def test_a_killed_one_is_no_obstacle(running: Project) -> None:
     project = running
     with dev(project) as first:

@@ -118,6 +118,7 @@ def test_one_that_died_is_replaced(bundler: HandlerBundler, project: Path) -> No
     assert bundler.bundle(project / "src/handler.ts").text
 
 
+@pytest.mark.slow
 def test_one_that_hangs_is_ended(project: Path) -> None:
     with HandlerBundler(CACHE, seconds=6.0) as bundler:
         bundler.bundle(project / "src/handler.ts")

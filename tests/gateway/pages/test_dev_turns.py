@@ -209,6 +209,7 @@ def test_a_new_version_is_loaded_where_the_author_was(
     expect(heading(page)).to_have_text("Two")
 
 
+@pytest.mark.slow
 def test_a_page_that_takes_the_focus_does_not_get_it(
     page: Page, dev: Dev, opened: Callable[..., Frame]
 ) -> None:
@@ -281,6 +282,7 @@ def test_in_any_doubt_the_page_is_reloaded(
         inside(page).wait_for_load_state()
 
 
+@pytest.mark.slow
 def test_a_style_sheet_that_does_not_load_is_a_doubt(
     page: Page, dev: Dev, opened: Callable[..., Frame]
 ) -> None:
@@ -405,6 +407,7 @@ def test_what_failed_is_shown_over_the_last_good_version_until_one_answers(
     _ = frame
 
 
+@pytest.mark.slow
 def test_what_failed_is_put_away_and_brought_back_by_keyboard(
     page: Page, dev: Dev, opened: Callable[..., Frame]
 ) -> None:
@@ -455,6 +458,7 @@ def test_a_page_that_is_opened_later_shows_the_state_and_its_end(
     assert is_marked(page)
 
 
+@pytest.mark.slow
 def test_a_page_in_the_background_reloads_once_when_it_is_seen_again(
     page: Page, dev: Dev, opened: Callable[..., Frame]
 ) -> None:
@@ -478,6 +482,7 @@ def test_a_page_in_the_background_reloads_once_when_it_is_seen_again(
     assert len(loads) == 1
 
 
+@pytest.mark.slow
 def test_a_page_whose_gateway_was_restarted_compares_and_reloads(
     site: Site, page: Page, dev: Dev
 ) -> None:
@@ -533,6 +538,7 @@ def test_the_reloads_of_a_development_server_are_its_own(site: Site, page: Page,
     assert is_marked(page)
 
 
+@pytest.mark.slow
 def test_a_page_with_routes_of_its_own_stays_on_its_route(
     page: Page, dev: Dev, opened: Callable[..., Frame]
 ) -> None:
@@ -551,6 +557,7 @@ def test_a_page_with_routes_of_its_own_stays_on_its_route(
     )
 
 
+@pytest.mark.slow
 def test_the_page_of_an_extension_without_a_bundle_waits_for_one(
     site: Site, page: Page, dev: Dev
 ) -> None:
@@ -592,7 +599,7 @@ def test_the_list_shows_the_state_of_each(site: Site, page: Page, dev: Dev, shot
     expect(other).to_be_hidden()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_what_dev_shows_is_accessible_and_fits_narrow_and_wide_windows(
     *,
     site: Site,
@@ -634,6 +641,7 @@ def test_what_dev_shows_is_accessible_and_fits_narrow_and_wide_windows(
     check("list")
 
 
+@pytest.mark.slow
 def test_what_failed_is_in_sight_beside_a_high_and_a_low_frame(
     page: Page, dev: Dev, opened: Callable[..., Frame]
 ) -> None:
