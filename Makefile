@@ -5,16 +5,17 @@ BIN := $(VENV)/bin
 # Where Python is told not to keep what it compiled, the tests would be compiled by each run anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo demo-down venv tools test test-slow test-all test-fast test-crash test-fuzz lint audit licences sbom bench clean
+.PHONY: help demo demo-down venv tools test test-slow test-all test-fast test-crash test-dev test-fuzz lint audit licences sbom bench clean
 
 help:
 	@echo "make demo       an extension that answers, with what this machine can offer"
 	@echo "make demo-down  take it down again, data included"
-	@echo "make test       style, types, layers, and every behaviour on real servers: under 10 minutes"
+	@echo "make test       style, types, layers, and every behaviour on real servers"
 	@echo "make test-slow  the tests that make test leaves out: other runtimes, engines and inputs"
 	@echo "make test-all   both"
 	@echo "make test-fast  what needs no engine, no servers and no browser: under a minute"
 	@echo "make test-crash kills at every step boundary, on both runtimes (half an hour)"
+	@echo "make test-dev   edits at random while algaenv dev runs, on both runtimes (ALGAENV_DEV_SECONDS each)"
 	@echo "make test-fuzz  1.5 minutes of made-up requests to gateway and runner"
 	@echo "make audit      known vulnerabilities of the locked dependencies"
 	@echo "make licences   the licence of every dependency"
@@ -64,6 +65,11 @@ test-crash: $(VENV)/.test
 	.ci/engine
 	.ci/minio
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -s tests/crash/long.py
+
+test-dev: $(VENV)/.test
+	.ci/engine
+	.ci/minio
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -s tests/scenario/long_dev.py
 
 test-fuzz: $(VENV)/.test
 	ALGAENV_FUZZ_SECONDS=30 $(BIN)/python -m pytest tests/gateway/test_limits.py tests/runner/test_limits.py -k nothing_that_comes

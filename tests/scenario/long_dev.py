@@ -19,7 +19,6 @@ SEED = int(os.environ.get("ALGAENV_DEV_SEED", "0")) or random.randrange(1, 1 << 
 SECONDS_A_ROUND = 60.0
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(4 * SECONDS + 600)
 def test_it_converges_and_leaves_nothing(running: Project) -> None:
     edits = RandomEdits(running, SEED)
