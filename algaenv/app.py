@@ -345,7 +345,7 @@ class Application:
         def run_resolve(cancelled: Callable[[], bool]) -> Resolution:
             builder = self._dependencies.bundle_builder(environment, cancelled)
             if request.wrap_builder is not None:
-                builder = request.wrap_builder(builder, environment)
+                builder = request.wrap_builder(builder)
             return resolve(selected, builder, emit)
 
         return BackgroundResolver(run_resolve, request.cancelled, in_background=in_background)

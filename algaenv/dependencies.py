@@ -44,7 +44,7 @@ class Request:
     """How long to wait for another run that holds the environment."""
     ready_seconds: float | None = None
     """How long to wait for answers; None: as the spec says."""
-    wrap_builder: Callable[[BundleBuilder, Environment], BundleBuilder] | None = None
+    wrap_builder: Callable[[BundleBuilder], BundleBuilder] | None = None
     """Replaces what builds the bundles; None: nothing does."""
 
 

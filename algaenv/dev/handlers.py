@@ -106,9 +106,9 @@ class SourceHandlers:
         """Whether the last run packed it from source."""
         return name in self._from_source
 
-    def wrap(self, builder: BundleBuilder, environment: Environment) -> BundleBuilder:
+    def wrap(self, builder: BundleBuilder) -> BundleBuilder:
         """A builder that packs from source what was decided."""
-        return _SourceBuilder(self, builder, environment)
+        return _SourceBuilder(self, builder)
 
     def use_component(self, name: str) -> None:
         """The run under way packs the component of this one after all."""
@@ -177,12 +177,9 @@ class SourceHandlers:
 class _SourceBuilder:
     """Packs from source what was decided, and the rest as ever."""
 
-    def __init__(
-        self, handlers: SourceHandlers, builder: BundleBuilder, environment: Environment
-    ) -> None:
+    def __init__(self, handlers: SourceHandlers, builder: BundleBuilder) -> None:
         self._handlers = handlers
         self._builder = builder
-        self._environment = environment
 
     def pack(
         self, intent: ExtensionIntent, on_progress: OnProgress

@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from algaenv.dependencies import Request
@@ -312,8 +311,3 @@ class OpenPages:
 
 def _revealed(value: str | Secret) -> str:
     return value.reveal() if isinstance(value, Secret) else value
-
-
-def display_path(path: str) -> str:
-    """A path as short as it can be from the current directory."""
-    return path.removeprefix(f"{Path.cwd()}/")

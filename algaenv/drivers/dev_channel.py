@@ -77,11 +77,6 @@ class DevChannel:
         self._unsent: set[str] = set()
         """Those whose last message was not taken."""
 
-    @classmethod
-    def of(cls, lock: Lock) -> DevChannel:
-        """The channel to the gateway of an environment."""
-        return cls(lock.urls.gateway, gateway_token(lock))
-
     def turn(self, turn: Turn) -> str | None:
         """Report a turn."""
         message = _message(turn)

@@ -53,9 +53,7 @@ class Handlers:
         state_dir.open_state_dir(self.environment)
         self.handlers = SourceHandlers(self.environment, CACHE, os.environ)
         self.handlers.follow([self.intent])
-        self._builder: BundleBuilder = self.handlers.wrap(
-            CachingBundleBuilder(self.environment), self.environment
-        )
+        self._builder: BundleBuilder = self.handlers.wrap(CachingBundleBuilder(self.environment))
 
     def write(self, path: str, text: str) -> None:
         (self.source / path).write_text(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from algaenv.cli.output.comparison import difference_line
@@ -20,7 +21,6 @@ from algaenv.dev.events import (
     TurnStarted,
     Watching,
 )
-from algaenv.dev.surroundings import display_path
 
 if TYPE_CHECKING:
     from algaenv.cli.output.json import JsonObject
@@ -174,6 +174,8 @@ def _extension_to_json(turn: ExtensionTurn) -> JsonObject:
 
 
 def _files(paths: tuple[str, ...]) -> str:
-    shown = ", ".join(map(display_path, paths[:SHOWN_FILES]))
+    """The first of them, as short as they can be from the current directory."""
+    here = f"{Path.cwd()}/"
+    shown = ", ".join(it.removeprefix(here) for it in paths[:SHOWN_FILES])
     more = len(paths) - SHOWN_FILES
     return f"{shown} and {more} more" if more > 0 else shown

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from algaenv.cli.output.dev_screen import draw
 from algaenv.cli.output.dev_state import Screen, reduce_dev, reduce_gateway
 from algaenv.cli.output.escape import escape_controls
+from algaenv.cli.output.terminal import live_console
 from algaenv.dev.events import DevEvent
 
 if TYPE_CHECKING:
@@ -60,17 +61,9 @@ class DevView:
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
         """Take the whole terminal inside the block, and read keys."""
-        from rich.console import Console
         from rich.live import Live
 
-        console = Console(
-            file=self._terminal.err,
-            force_terminal=True,
-            color_system="auto" if self._terminal.err_paint.enabled else None,
-            highlight=False,
-            markup=False,
-            emoji=False,
-        )
+        console = live_console(self._terminal.err, self._terminal.err_paint)
         self._live = Live(
             console=console,
             get_renderable=lambda: self._frame(console),

@@ -23,7 +23,7 @@ from algaenv.cli.output.lines import (
 )
 from algaenv.cli.output.reducer import Phase, ResolvingRow, RunState, StepRow, reduce
 from algaenv.cli.output.streams import write_from_signal
-from algaenv.cli.output.terminal import Paint
+from algaenv.cli.output.terminal import Paint, live_console
 from algaenv.model.event import (
     Event,
     Reported,
@@ -108,17 +108,9 @@ class LiveView:
     def _show_table(self) -> None:
         if self._live is not None:
             return
-        from rich.console import Console
         from rich.live import Live
 
-        console = Console(
-            file=self._stream,
-            force_terminal=True,
-            color_system="auto" if self._paint.enabled else None,
-            highlight=False,
-            markup=False,
-            emoji=False,
-        )
+        console = live_console(self._stream, self._paint)
         self._live = Live(
             console=console,
             get_renderable=lambda: self._frame(console),

@@ -9,6 +9,10 @@ from typing import TextIO
 
 from algaenv.bundle.value import dataclass
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rich.console import Console
+
 NARROWEST = 40
 _CODES: Mapping[str, str] = MappingProxyType(
     {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
@@ -73,6 +77,20 @@ class Terminal:
             live=err.isatty() and not (dumb or unattended or quiet) and _unicode(err),
             asks=stdin.isatty() and err.isatty() and not unattended,
         )
+
+
+def live_console(stream: TextIO, paint: Paint) -> Console:
+    """The console of a view that is redrawn: it changes no text."""
+    from rich.console import Console
+
+    return Console(
+        file=stream,
+        force_terminal=True,
+        color_system="auto" if paint.enabled else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
 
 
 def columns() -> int:
