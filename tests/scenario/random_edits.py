@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from subprocess import SubprocessError
 
@@ -18,8 +18,8 @@ from tests.scenario.project import Project, get, page, until
 from tests.scenario.test_drift import stop
 
 LONGEST_PAUSE = 1.5
-_MORE_DESCRIPTORS = 8
-"""Descriptors and threads of connections that may be open at one moment and not at another."""
+_MORE = {"descriptors": 8}
+"""How many may be open at one moment and not at another: connections, pipes of the bundler."""
 
 
 class RandomEdits:
@@ -76,9 +76,8 @@ class RandomEdits:
                     self.mend()
                     continue
                 self.mend()
-                told = f"it converges; {self}"
-                until(told, self.has_converged, 2 * SECONDS)
-                until(f"it uses no more; {self}", partial(_uses_no_more, watching, before))
+                self._until_it_converges(watching)
+                self._until_it_uses_no_more(watching, before)
                 assert watching.end() == 0
         assert not _left_running(self.project)
         assert not list(temporary.iterdir())
@@ -91,16 +90,33 @@ class RandomEdits:
         self._write_source()
         self.project.write()
 
-    def has_converged(self) -> bool:
-        """Whether page and answer are those of the files, and there is nothing left to do."""
+    def _until_it_converges(self, watching: DevProcess) -> None:
+        """Raises AssertionError with what was still to do and what `dev` said last."""
         try:
-            if self.project.text("plan", "--detailed-exitcode").returncode != 0:
-                return False
+            until("it converges", lambda: self._still_to_do() is None, 2 * SECONDS)
+        except AssertionError as error:
+            last = "\n".join(map(json.dumps, watching.seen[-20:]))
+            raise AssertionError(f"{self}\n{self._still_to_do()}\n{last}") from error
+
+    def _until_it_uses_no_more(self, watching: DevProcess, before: Mapping[str, list[str]]) -> None:
+        try:
+            until("it uses no more", lambda: not _grown(watching, before))
+        except AssertionError as error:
+            raise AssertionError(f"{self}\n{_grown(watching, before)}\n{before}") from error
+
+    def _still_to_do(self) -> str | None:
+        """What keeps page and answer from being those of the files; None when nothing does."""
+        planned = self.project.text("plan", "--detailed-exitcode")
+        if planned.returncode != 0:
+            return planned.stdout + planned.stderr
+        try:
             served = get(self._page_url())
             *_, from_source = ask(self.project, "/x")
-        except (AssertionError, OSError, StopIteration, KeyError):
-            return False
-        return self._page in served and not from_source
+        except (AssertionError, OSError, StopIteration, KeyError) as error:
+            return repr(error)
+        if self._page not in served:
+            return f"the page is {served!r}, not {self._page!r}"
+        return "the handler runs from source" if from_source else None
 
     def _page_url(self) -> str:
         found = next(it for it in self.project.status()["extensions"] if it["name"] == "hello")
@@ -178,20 +194,26 @@ class RandomEdits:
             self.actions.append(f"{service} was not there")
 
 
-def _uses_no_more(watching: DevProcess, before: tuple[int, ...]) -> bool:
-    return all(now <= then for now, then in zip(_used(watching), before, strict=True))
+def _grown(watching: DevProcess, before: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """What a `dev` has open or runs now, of each kind of which there is more than before."""
+    now = _used(watching)
+    return {
+        kind: sorted(found)
+        for kind, found in now.items()
+        if len(found) > len(before[kind]) + _MORE.get(kind, 0)
+    }
 
 
-def _used(watching: DevProcess) -> tuple[int, int, int]:
-    """Watches, descriptors and processes of a `dev`, the latter rounded up."""
+def _used(watching: DevProcess) -> dict[str, list[str]]:
+    """Watches, descriptors and processes of a `dev`."""
     process = psutil.Process(watching.process.pid)
-    descriptors = Path(f"/proc/{process.pid}/fd").iterdir()
-    links = [_link(it) for it in descriptors]
-    return (
-        sum("inotify" in it for it in links),
-        len(links) // _MORE_DESCRIPTORS,
-        sum("bundler.mjs" not in it.cmdline() for it in process.children()),
-    )
+    links = [_link(it) for it in Path(f"/proc/{process.pid}/fd").iterdir()]
+    children = [" ".join(it.cmdline()) for it in process.children()]
+    return {
+        "watches": [it for it in links if "inotify" in it],
+        "descriptors": links,
+        "processes": [it for it in children if "bundler.mjs" not in it],
+    }
 
 
 def _link(path: Path) -> str:
