@@ -41,7 +41,7 @@ READY_SECONDS: Final = 20.0
 wants to read why, and the next save is a new chance."""
 COMPONENT_SECONDS: Final = 1.0
 """How long nothing may have changed before the component of a handler is built that runs from
-source: whoever types needs the processor."""
+source: the build would slow down an author who is still typing."""
 LOCK_SECONDS: Final = 600.0
 """How long a turn waits for another run on the same environment."""
 RETRY_SECONDS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)

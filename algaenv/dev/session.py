@@ -123,7 +123,7 @@ def open_session(environment: Environment) -> Session | None:
             ) from error
         deadline = time.monotonic() + _PAUSE * 10
         while descriptor is None and time.monotonic() < deadline:
-            # Whoever looks whether it is held holds it for a moment.
+            # A process that looks whether it is held holds it for a moment.
             time.sleep(_PAUSE)
             descriptor = locks.open_locked(directory / "dev.lock")
     if descriptor is None:

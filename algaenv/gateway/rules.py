@@ -40,7 +40,7 @@ class GatewayRules:
     allows_override: bool
     """A POST may stand for another method."""
     handler_sees_ids: bool
-    """The handler sees the request id, whoever made it up, and the idempotency key; else it has
+    """The handler sees the request id, of caller or gateway, and the idempotency key; else it has
     the caller's request id, and the runner has the key."""
     bundle_missing: Callable[[str], ErrorResponse]
     """Takes the request id, as the next two do."""

@@ -106,7 +106,7 @@ def test_pages_of_this_machine(service: Gateway, hello: Extension, runner: StubR
         assert allowed(PROXY, own, method) == own
         assert allowed(PROXY, runner.url, method) == runner.url
     assert allowed(PROXY, other, "GET") is None
-    # The product answers it before the gateway does, whoever asks.
+    # The product answers it before the gateway does, with or without a user.
     assert allowed(PROXY, other, "OPTIONS") == other
     assert allowed(PROXY, other, "POST") == "refused"
 

@@ -40,8 +40,8 @@ def draw(
 
     head = [_title(screen, width), *_services(screen, width), *_extensions(screen, width)]
     foot = [_footer(leaving=leaving, note=note)]
-    room = max(height - len(head) - len(foot), 0)
-    body = _log_section(screen, room - 1, width) if log_only else _body(screen, room, width)
+    left = max(height - len(head) - len(foot), 0)
+    body = _log_section(screen, left - 1, width) if log_only else _body(screen, left, width)
     lines = [*head, *body][: max(height - len(foot), 0)]
     blank = [_text("")] * max(height - len(foot) - len(lines), 0)
     return Group(*lines, *blank, *foot)
@@ -104,29 +104,29 @@ def _extensions(screen: Screen, width: int) -> list[Text]:
     return lines
 
 
-def _body(screen: Screen, room: int, width: int) -> list[Text]:
+def _body(screen: Screen, height: int, width: int) -> list[Text]:
     """Problems first, as far as they need; then turns, calls and the log share what is left."""
     lines: list[Text] = []
     if screen.problems:
         text = "\n".join(render_problem(it) for it in screen.problems)
         found = [_text(line, "red" if "error[" in line else "") for line in text.splitlines()]
-        lines += [_heading("what is wrong", width, "red"), *found[: max(room // 2, 3)]]
-    room -= len(lines)
+        lines += [_heading("what is wrong", width, "red"), *found[: max(height // 2, 3)]]
+    height -= len(lines)
     turns = [_turn(at, turn, width) for at, turn in screen.turns if not turn.superseded]
     calls = [_call(screen, number, width) for number in range(len(screen.calls))]
-    log = _log(screen, room)
+    log = _log(screen, height)
     sections = {"turns": turns, "calls": calls, "log": log}
-    shares = _shares([max(len(it), 1) for it in sections.values()], room - len(sections))
+    shares = _shares([max(len(it), 1) for it in sections.values()], height - len(sections))
     for (title, rows), share in zip(sections.items(), shares, strict=True):
         lines.append(_heading(title, width))
         lines += rows[-share:] if rows else [_text("nothing yet", "dim")]
     return lines
 
 
-def _shares(needs: Sequence[int], room: int) -> list[int]:
-    """Lines for each: at least one, equally many as far as they are needed, together `room`."""
+def _shares(needs: Sequence[int], height: int) -> list[int]:
+    """Lines for each: at least one, equally many as far as they are needed, together `height`."""
     shares = [1 for _ in needs]
-    left = room - len(shares)
+    left = height - len(shares)
     while left > 0 and (wanting := [it for it, need in enumerate(needs) if need > shares[it]]):
         shares[min(wanting, key=shares.__getitem__)] += 1
         left -= 1
@@ -170,10 +170,10 @@ def _call(screen: Screen, number: int, width: int) -> Text:
     return line
 
 
-def _log(screen: Screen, room: int) -> list[Text]:
+def _log(screen: Screen, height: int) -> list[Text]:
     styles = {"bad": "red", "warn": "yellow"}
     lines = []
-    for row in screen.log[-max(room, 1) :]:
+    for row in screen.log[-max(height, 1) :]:
         line = _text(f"{_clock(row.at)} ", "dim")
         line.append(f"{row.source} ", "bold")
         line.append(row.text, styles.get(row.tone, ""))
@@ -181,8 +181,8 @@ def _log(screen: Screen, room: int) -> list[Text]:
     return lines
 
 
-def _log_section(screen: Screen, room: int, width: int) -> list[Text]:
-    return [_heading("log", width), *(_log(screen, room) or [_text("nothing yet", "dim")])]
+def _log_section(screen: Screen, height: int, width: int) -> list[Text]:
+    return [_heading("log", width), *(_log(screen, height) or [_text("nothing yet", "dim")])]
 
 
 def _footer(*, leaving: bool, note: str) -> Text:

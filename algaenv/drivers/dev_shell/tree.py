@@ -52,7 +52,7 @@ def dev_tree(source: Path, bundled: Bundled, into: Path) -> Path:
     """Make `into` the source of a bundle whose handler is `bundled`; what is current stays.
 
     Manifest, page and the rest are those that a bundle of `source` has; what they hold is examined
-    by whoever packs the result. Raises ResolveError for files that no bundle can have, such as
+    when the result is packed. Raises ResolveError for files that no bundle can have, such as
     links, and OSError.
     """
     report = FileReport()

@@ -235,8 +235,8 @@ class Failure {
   keepInSight() {
     if (this.box.hidden) return;
     const { top, height } = this.box.getBoundingClientRect();
-    const room = height - this.card.offsetHeight - 2 * this.card.offsetTop;
-    this.card.style.translate = `0 ${Math.max(0, Math.min(-top, room))}px`;
+    const space = height - this.card.offsetHeight - 2 * this.card.offsetTop;
+    this.card.style.translate = `0 ${Math.max(0, Math.min(-top, space))}px`;
   }
 
   /** Put away, until something else fails. */

@@ -6,7 +6,7 @@ const SETTLE_MS = 2000;
 /** For a page that never loads, and for style sheets. */
 const LOAD_MS = 15_000;
 const SHEETS_MS = 5000;
-/** Whoever does one of these decides where the page stands. */
+/** After one of these the person decides where the page stands. */
 const INPUT = ["wheel", "touchstart", "pointerdown", "keydown"];
 const FILE = /^(.*\/ext-ui\/[^/]+\/sha256(?:%3A|:))[0-9a-f]{64}\/(.*)$/i;
 
@@ -115,7 +115,7 @@ function filesOf(url, sheet) {
 
 /** @typedef {{x: number, y: number}} Position */
 
-/** Loads addresses into a frame so that whoever looks stays where they are. */
+/** Loads addresses into a frame so that the place the person looks at stays. */
 export class Reloader {
   /**
    * @param {HTMLIFrameElement} frame
