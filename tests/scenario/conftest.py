@@ -8,6 +8,7 @@ import random
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import own_cache
+from tests.scenario.own_engine import OwnEngine
 from tests.scenario.project import Project, Run
 
 
@@ -183,3 +185,12 @@ def running(request: pytest.FixtureRequest) -> Project:
     """An environment that is up on each runtime in turn; shared, see `RunningEnvironments`."""
     found: Project = request.getfixturevalue(f"running_{request.param}")
     return found
+
+
+@pytest.fixture
+def own_engine(engine: None) -> Iterator[OwnEngine]:
+    """A second engine that may be killed: its own data, bridge and socket."""
+    # The path of a socket has to be short, which pytest's directories are not.
+    root = Path(tempfile.mkdtemp(prefix="ae-"))
+    yield OwnEngine(root)
+    shutil.rmtree(root)
