@@ -1,4 +1,4 @@
-"""The composition root: the only module that names runtime and driver classes."""
+"""The composition root: it names the runtimes, the content host, the prober and the builder."""
 
 from __future__ import annotations
 

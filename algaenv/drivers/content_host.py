@@ -43,7 +43,7 @@ EMPTY_LISTING_PREFIX = "algaenv/"
 
 
 class StoreAndDatabase(ContentHost):
-    """StoreEndpoint and database of one lock. Nothing is connected to before it is needed.
+    """The object store and the database of one lock. Nothing is connected to before it is needed.
 
     `variables` are those of the shell that libpq reads beside the address of an external database.
     """

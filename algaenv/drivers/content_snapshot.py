@@ -27,12 +27,13 @@ from algaenv.model.secret import Secret
 from algaenv.plan.desired import bundle_address
 
 ExtensionKey = tuple[str, str]
-"""TenantRow and registry id: what an extension's rows and objects have in common."""
+"""Tenant and registry id: what an extension's rows and objects have in common."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContentSnapshot:
-    """A `Look`. `objects` maps buckets to what is in them, None where the bucket is missing."""
+    """What `ContentHost.snapshot` read. `objects` maps buckets to what is in them, None where the
+    bucket is missing."""
 
     environment: str
     key: Secret = field(repr=False)

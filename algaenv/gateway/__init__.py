@@ -1,5 +1,6 @@
 """The part of Alga's app server that extensions touch, without the rest of it.
 
-A process of its own in front of a runner. It imports `algaenv.bundle`, `algaenv.serving` and no
-other package of ours. It reads and writes the tables that a real app server would.
+A process of its own in front of a runner. It imports `algaenv.bundle`, `algaenv.serving`,
+`algaenv.system`, `algaenv.problems` and no other package of ours. It reads and writes the tables
+that a real app server would.
 """

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from algaenv.bundle.digest import Digest
+from algaenv.bundle.layout import LOCAL_PUBLISHER
 from algaenv.bundle.manifest.model import Manifest
 from algaenv.bundle.value import dataclass, field
 from algaenv.model.intent import ExtensionIntent, Intent
 from algaenv.model.problem import Problem
 from algaenv.model.secret import Secret
 
-LOCAL_PUBLISHER = "local-dev"
 LOOPBACK = "127.0.0.1"
 
 

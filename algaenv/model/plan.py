@@ -32,8 +32,8 @@ class Verb(enum.StrEnum):
 class Cause:
     """Why a change is in the plan.
 
-    `kind` is one of missing, spec changed, drifted, stopped, no longer in the spec, down,
-    superseded, not answering; of a prewarm also bundle changes, runner changes, release changes.
+    `kind` is one of missing, adopted, spec changed, drifted, stopped, no longer in the spec, down,
+    superseded, does it answer?; of a prewarm bundle changes, runner changes, release changes.
     `detail` says what exactly, field by field.
     """
 

@@ -30,7 +30,7 @@ class ExtensionStatus:
     """One extension according to its rows, and whether it answers.
 
     `page_url` is None without a UI. `endpoints` are (method, path) pairs; `call_url` is the
-    app server's address that runs its handlers, a prefix of each path.
+    address at the gateway that runs its handlers directly, a prefix of each path.
     """
 
     name: str

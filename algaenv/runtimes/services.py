@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -19,31 +17,25 @@ from algaenv.model.probe import (
     RunnerProbe,
     StoreProbe,
 )
-from algaenv.model.secret import Secret
+from algaenv.model.secret import Secret, keyed_digest
 
 Text = str | Secret
 Values = Mapping[str, Text]
 ServiceName = Literal["store", "redis", "database", "runner", "gateway"]
 
 
-def keyed_digest(key: Secret) -> Callable[[Secret], str]:
-    """A function that maps a secret to its digest in fingerprints: `hmac:` and 16 hex digits.
+def secret_input(secret: Secret, key: Secret) -> str:
+    """A secret as it stands in inputs: `hmac:` and 16 hex digits.
 
     The key keeps a reader of labels from guessing passwords by their digest.
     """
-
-    def digest(secret: Secret) -> str:
-        code = hmac.new(key.reveal().encode(), secret.reveal().encode(), hashlib.sha256)
-        return f"hmac:{code.hexdigest()[:16]}"
-
-    return digest
+    return f"hmac:{keyed_digest(secret, key)}"
 
 
 def flat_inputs(prefix: str, values: Values, key: Secret) -> dict[str, str]:
     """`values` as flat inputs, `<prefix>.<name>` → text, secrets as keyed digests."""
-    digest = keyed_digest(key)
     return {
-        f"{prefix}.{name}": digest(value) if isinstance(value, Secret) else value
+        f"{prefix}.{name}": secret_input(value, key) if isinstance(value, Secret) else value
         for name, value in sorted(values.items())
     }
 

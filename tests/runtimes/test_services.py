@@ -20,10 +20,10 @@ from algaenv.runtimes.environments import (
 from algaenv.runtimes.services import (
     Values,
     flat_inputs,
-    keyed_digest,
     own_ports,
     probes,
     reveal_all,
+    secret_input,
 )
 
 from .locks import MINIO, POSTGRES, VALKEY, make_lock
@@ -113,9 +113,9 @@ def test_flat_hides_secrets_and_follows_them() -> None:
     assert inputs["env.A"] == "text"
     assert inputs["env.B"].startswith("hmac:")
     assert len(inputs["env.B"]) == len("hmac:") + 16
-    assert inputs["env.B"] == keyed_digest(key)(Secret("one"))
-    assert inputs["env.B"] != keyed_digest(key)(Secret("two"))
-    assert inputs["env.B"] != keyed_digest(Secret("other key"))(Secret("one"))
+    assert inputs["env.B"] == secret_input(Secret("one"), key)
+    assert inputs["env.B"] != secret_input(Secret("two"), key)
+    assert inputs["env.B"] != secret_input(Secret("one"), Secret("other key"))
 
 
 def _environment(tmp_path: Path, *, ready_timeout: float | None = None, **change: object) -> Values:

@@ -33,7 +33,7 @@ from algaenv.drivers.build.file_tree import (
 )
 from algaenv.drivers.state import environment_lock, private_files
 from algaenv.model.intent import ExtensionIntent
-from algaenv.model.lock import LOCAL_PUBLISHER, Environment, LockedExtension
+from algaenv.model.lock import Environment, LockedExtension
 from algaenv.model.problem import Problem, ResolveError, Where
 from algaenv.reconcile.protocols import OnProgress
 
@@ -128,7 +128,7 @@ class CachingBundleBuilder:
         manifest = _read_manifest(Path(intent.source))
         if manifest is None:
             return None
-        return layout.registry_id(manifest.publisher or LOCAL_PUBLISHER, manifest.name)
+        return layout.registry_id(manifest.publisher or layout.LOCAL_PUBLISHER, manifest.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,9 +37,9 @@ from algaenv.runtimes.services import (
     RUNNER_SECRETS,
     ServiceName,
     flat_inputs,
-    keyed_digest,
     own_ports,
     probes,
+    secret_input,
     with_secrets_in_file,
 )
 
@@ -175,7 +175,7 @@ def _access(lock: Lock) -> DatabaseAccess | None:
     database, password = lock.intent.database, lock.credentials.database_password
     if not isinstance(database, ManagedDatabase):
         return None
-    digest = keyed_digest(lock.credentials.fingerprint_key)(password)
+    digest = secret_input(password, lock.credentials.fingerprint_key)
     return DatabaseAccess(database.user, password, database.database, digest)
 
 

@@ -70,7 +70,7 @@ class ProcessRuntime:
         return ProcessObserver(environment)
 
     def drivers(self, environment: Environment) -> Mapping[str, ResourceDriver]:
-        """For `folder` and `process`; the latter also has `evidence`."""
+        """For `folder` and `process`; the latter also has `diagnostics`."""
         from algaenv.runtimes.process.drivers.folders import FolderDriver
         from algaenv.runtimes.process.drivers.processes import ProcessDriver
 

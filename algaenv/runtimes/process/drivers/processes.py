@@ -1,8 +1,8 @@
 """Driver of `process`: services, each under a supervisor that outlives this program.
 
 Remains of a service are terminated before it is started, so every method may be repeated after a
-crash at any point. No method waits for a service to answer: probes do that, while `evidence`
-returns at once why a service has ended.
+crash at any point. No method waits for a service to answer: probes do that, while
+`diagnostics` returns at once why a service has ended.
 """
 
 # ruff: noqa: ARG002 - the signatures are the protocol's
