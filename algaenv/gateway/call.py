@@ -30,7 +30,7 @@ _MAX_PATH = 300
 
 
 @dataclass(slots=True)
-class CallContext:
+class CallRecord:
     """Filled in while the call goes on; `end` reports all of it."""
 
     entry_point: EntryPoint

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from algaenv.gateway.audit import MAX_REQUEST_ID, AuditEntry
 from algaenv.gateway.call import (
-    CallContext,
+    CallRecord,
     body_not_allowed,
     diagnose,
     invalid_header,
@@ -112,7 +112,7 @@ class ExtensionProxy:
         await response(scope, receive, send)
 
     async def _respond(self, request: Request, target: RequestTarget) -> Response:
-        call = CallContext(
+        call = CallRecord(
             self._rules.entry_point,
             request_id(request.headers.get("x-request-id")),
             request.method,
@@ -131,7 +131,7 @@ class ExtensionProxy:
         call.end(request.scope, response, self._state.events, self._state.audit)
         return response
 
-    async def _handle(self, request: Request, target: RequestTarget, call: CallContext) -> Response:
+    async def _handle(self, request: Request, target: RequestTarget, call: CallRecord) -> Response:
         state, rules = self._state, self._rules
         headers = request.headers
         user = state.users.select(headers, request.query_params, request.cookies)
@@ -188,7 +188,7 @@ class ExtensionProxy:
         )
         return await self._forward(request, call, found, handled, deadline=deadline)
 
-    def _handler_headers(self, request: Request, call: CallContext) -> dict[str, str]:
+    def _handler_headers(self, request: Request, call: CallRecord) -> dict[str, str]:
         """Those of the caller that the handler sees."""
         headers = {
             name: value
@@ -207,7 +207,7 @@ class ExtensionProxy:
     async def _forward(
         self,
         request: Request,
-        call: CallContext,
+        call: CallRecord,
         found: FoundInstall,
         handled: HandlerRequest,
         *,
@@ -243,7 +243,7 @@ class ExtensionProxy:
         self._announce_quirks(call, response)
         return response
 
-    def _handler_response(self, scope: Scope, call: CallContext, result: HandlerResult) -> Response:
+    def _handler_response(self, scope: Scope, call: CallRecord, result: HandlerResult) -> Response:
         status = result.status % _STATUS_VALUES
         headers = {
             name: value.strip(_BLANKS)
@@ -270,7 +270,7 @@ class ExtensionProxy:
         return Response(b"" if status in _BODILESS else result.body, status, headers)
 
     def _unusable(
-        self, status: int, headers: Mapping[str, str], call: CallContext, result: HandlerResult
+        self, status: int, headers: Mapping[str, str], call: CallRecord, result: HandlerResult
     ) -> Problem | None:
         """Why HTTP does not have what the handler answers."""
         if not 200 <= status <= 599:
@@ -287,7 +287,7 @@ class ExtensionProxy:
             return body_not_allowed(status)
         return None
 
-    def _announce_quirks(self, call: CallContext, response: Response) -> None:
+    def _announce_quirks(self, call: CallRecord, response: Response) -> None:
         """Publish and log a quirk once for each extension; set the header every time."""
         quirks, install, user = self._state.quirks, call.install, call.user
         direct = self._rules.entry_point is EntryPoint.DIRECT
@@ -376,11 +376,11 @@ async def _before_deadline(work: Awaitable[T], deadline: float) -> T:
         raise DatabaseSilent from None
 
 
-def _is_handled(call: CallContext) -> bool:
+def _is_handled(call: CallRecord) -> bool:
     return isinstance(call.outcome, HandlerResult)
 
 
-def _denied_response(scope: Scope, call: CallContext, denied: Denied) -> Response:
+def _denied_response(scope: Scope, call: CallRecord, denied: Denied) -> Response:
     call.problem = denied.problem
     response = problem_response(scope, denied.status, denied.body, denied.problem)
     if denied.retry_after is not None:
@@ -415,7 +415,7 @@ def _rate_limited(install: Install, seconds: int) -> Denied:
     )
 
 
-def _not_auditable(call: CallContext) -> Denied | None:
+def _not_auditable(call: CallRecord) -> Denied | None:
     """The product cannot write the row of such a call."""
     if len(call.request_id) > MAX_REQUEST_ID:
         reason = f"its x-request-id has more than {MAX_REQUEST_ID} characters"

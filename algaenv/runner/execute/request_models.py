@@ -14,7 +14,7 @@ class _RequestModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
-class CallContext(_RequestModel):
+class ExecuteContext(_RequestModel):
     """Who is running the handler, and of what: the guest sees all but `config`."""
 
     request_id: str | None = None
@@ -77,7 +77,7 @@ class User(_RequestModel):
 class ExecuteRequest(_RequestModel):
     """The whole body of `POST /v1/execute`."""
 
-    context: CallContext
+    context: ExecuteContext
     http: GuestRequest
     limits: CallLimits = CallLimits()
     secret_envelope: SecretEnvelope | None = None

@@ -29,7 +29,7 @@ from algaenv.runner.outbound import (
 )
 
 if TYPE_CHECKING:
-    from algaenv.runner.execute.request_models import CallContext, SecretEnvelope
+    from algaenv.runner.execute.request_models import ExecuteContext, SecretEnvelope
 
 
 SECONDS = 10.0
@@ -166,7 +166,9 @@ class SecretEnvelopes:
         self._cache: OrderedDict[_Key, _CachedSecrets] = OrderedDict()
         self._flights: SingleFlight[_Key, Secrets] = SingleFlight()
 
-    async def resolve(self, envelope: SecretEnvelope | None, caller: CallContext) -> Secrets | None:
+    async def resolve(
+        self, envelope: SecretEnvelope | None, caller: ExecuteContext
+    ) -> Secrets | None:
         """The secrets by name; None without an envelope. Raises SecretFailure."""
         if envelope is None:
             return None

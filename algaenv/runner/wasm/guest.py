@@ -24,9 +24,9 @@ from typing import Any
 from algaenv.runner.components.shell import shell_digest
 from algaenv.runner.execute.invocation import DeadlineExceeded, HostFunctions, Invocation
 from algaenv.runner.wasm import abi, engine_config, wit
+from algaenv.runner.wasm.active_call import ActiveCall, LoopBridge, OutputCapture, ThreadContext
 from algaenv.runner.wasm.engine_config import LIMITS
 from algaenv.runner.wasm.failure import INTERRUPT, POOL, GuestFailure, Kind, causes, diagnose
-from algaenv.runner.wasm.guest_call import ActiveCall, LoopBridge, OutputCapture, ThreadContext
 from algaenv.runner.wasm.guest_limits import (
     MemoryBudget,
     Ticker,

@@ -28,9 +28,9 @@ from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from algaenv.runner.execute.invocation import Invocation
+from algaenv.runner.wasm.active_call import LoopBridge
 from algaenv.runner.wasm.engine_config import THREAD_STACK_BYTES
 from algaenv.runner.wasm.failure import INTERRUPT, GuestFailure, Kind
-from algaenv.runner.wasm.guest_call import LoopBridge
 from algaenv.runner.wasm.guest_limits import FairShare, Slot, Ticker
 
 T = TypeVar("T")

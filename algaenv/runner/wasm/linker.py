@@ -17,8 +17,8 @@ from typing import Any
 
 from algaenv.runner.execute.invocation import HostFunction, HostFunctions, Invocation
 from algaenv.runner.wasm import abi, wit
+from algaenv.runner.wasm.active_call import Callback, ThreadContext, denied_failure
 from algaenv.runner.wasm.failure import GuestFailure, Kind
-from algaenv.runner.wasm.guest_call import Callback, ThreadContext, denied_failure
 from algaenv.runner.wasm.lift import lifter, truncated_text
 from algaenv.runner.wasm.lower import Arena, lowerer
 from algaenv.runner.wasm.wit import Err, Signature, TypeTooLarge, signature

@@ -15,7 +15,7 @@ from algaenv.runner.execute.invocation import KNOWN_CAPABILITIES, Invocation, Le
 from algaenv.runner.host.functions import host_functions
 from algaenv.runner.host.settings import HostSettings
 from algaenv.runner.outbound import Outbound
-from algaenv.runner.wasm.guest_call import LoopBridge
+from algaenv.runner.wasm.active_call import LoopBridge
 
 T = TypeVar("T")
 

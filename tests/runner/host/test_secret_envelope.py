@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from algaenv.runner.execute.request_models import CallContext, SecretEnvelope
+from algaenv.runner.execute.request_models import ExecuteContext, SecretEnvelope
 from algaenv.runner.host import secret_envelope
 from algaenv.runner.host.secret_envelope import SecretEnvelopes, SecretFailure
 from algaenv.runner.host.settings import HostSettings
@@ -30,9 +30,9 @@ def sealed(value: object) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def caller(**fields: Any) -> CallContext:
+def caller(**fields: Any) -> ExecuteContext:
     known = {"tenant_id": "t", "extension_id": "e", "install_id": "i", "content_hash": "sha256:x"}
-    return CallContext(**(known | fields))
+    return ExecuteContext(**(known | fields))
 
 
 Resolve = Callable[..., Mapping[str, str] | None]
@@ -46,7 +46,7 @@ def resolve(loop: Loop, server: Stub, tmp_path: Path) -> Resolve:
     peers = HostSettings.read({"VAULT_ADDR": f"{server.url}/", "ALGA_VAULT_TOKEN_FILE": str(token)})
     envelopes = SecretEnvelopes(peers, loop.outbound)
 
-    def open_one(ciphertext: str, who: CallContext | None = None, **fields: Any) -> Any:
+    def open_one(ciphertext: str, who: ExecuteContext | None = None, **fields: Any) -> Any:
         envelope = SecretEnvelope(ciphertext_b64=ciphertext, **fields)
         return loop.run(envelopes.resolve(envelope, who or caller()))
 
@@ -208,7 +208,7 @@ def test_what_vault_said_is_kept_a_while(
         200, json.dumps({"data": {"plaintext": sealed({"n": str(len(server.asked))})}}).encode()
     )
     assert resolve("x", **SEALED) == resolve("x", **SEALED) == {"n": "1"}
-    different: list[tuple[str, CallContext, dict[str, str]]] = [
+    different: list[tuple[str, ExecuteContext, dict[str, str]]] = [
         ("y", caller(), SEALED),
         ("x", caller(tenant_id="t2"), SEALED),
         ("x", caller(extension_id="e2"), SEALED),

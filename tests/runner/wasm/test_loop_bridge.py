@@ -11,7 +11,7 @@ import pytest
 from anyio import CancelScope
 
 from algaenv.runner.execute.invocation import DeadlineExceeded, Timings
-from algaenv.runner.wasm.guest_call import LoopBridge
+from algaenv.runner.wasm.active_call import LoopBridge
 
 
 def waiting(loop: asyncio.AbstractEventLoop, seconds: float) -> LoopBridge:

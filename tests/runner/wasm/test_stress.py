@@ -65,7 +65,7 @@ def test_many_calls_of_every_fate(  # noqa: PLR0915 - one story
     guests = make(threads=16, secrets__get=get)
     guest = compiler.load(guests, script_bytes)
     details: Counter[str] = Counter()
-    logging.getLogger("algaenv.runner.wasm.guest_call").setLevel(logging.CRITICAL)
+    logging.getLogger("algaenv.runner.wasm.active_call").setLevel(logging.CRITICAL)
 
     async def one(executor: GuestExecutor, number: int, choose: random.Random) -> None:
         fate = choose.choices([*FATES], [86, 4, 6, 3, 0.5, 0.5])[0]
@@ -116,7 +116,7 @@ def test_many_calls_of_every_fate(  # noqa: PLR0915 - one story
         warm, after = loop.run_until_complete(main())
     finally:
         loop.close()
-        logging.getLogger("algaenv.runner.wasm.guest_call").setLevel(logging.NOTSET)
+        logging.getLogger("algaenv.runner.wasm.active_call").setLevel(logging.NOTSET)
     assert sum(details.values()) == CALLS
     assert set(details) == set(FATES)
     assert after - warm < 24 * MEGABYTE, (warm, after)
