@@ -73,6 +73,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(made, ignore_errors=True)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_an_edit_of_the_page_runs_no_componentizer(tmp_path: Path, cache: Path) -> None:
     source = tmp_path / "notes"

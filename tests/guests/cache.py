@@ -58,8 +58,7 @@ class BuildCache:
         place = self.root / key
         if place.is_dir():
             return place
-        self.root.mkdir(parents=True, exist_ok=True)
-        with _alone(self.root / f"{key}.lock"):
+        with self.alone(key):
             if not place.is_dir():
                 with tempfile.TemporaryDirectory(dir=self.root, prefix=".making-") as made:
                     filled = Path(made) / "filled"
@@ -68,9 +67,10 @@ class BuildCache:
                     filled.replace(place)
         return place
 
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    with lock.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
+    @contextmanager
+    def alone(self, key: str) -> Iterator[None]:
+        """Keep other processes out that name the same key."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / f"{key}.lock").open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            yield

@@ -12,9 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from wasmtime import Config, Engine, Store, WasiConfig, WasmtimeError
+from wasmtime import Engine, Store, WasiConfig, WasmtimeError
 from wasmtime.component import Component, Linker, Record
 from wasmtime.component._types import ComponentInstanceType, FuncType
+
+from algaenv.runner.wasm import engine_config
 
 from .cache import BuildCache
 
@@ -87,10 +89,14 @@ def imports(guest: Path) -> list[str]:
 
 @cache
 def _loaded(guest: Path) -> tuple[Engine, Component]:
-    config = Config()
+    # What a guest does is the same in quick code, which takes half the time to compile.
+    config = engine_config.config(tier=engine_config.Tier.QUICK)
+    config.epoch_interruption = False
     config.cache = str(_SHELF.cache_of_the_engine())
     engine = Engine(config)
-    return engine, Component.from_file(engine, str(guest))
+    # Compiled by one process of a run, and found in the engine's cache by the others.
+    with _SHELF.alone(f"compile-{guest.stem}"):
+        return engine, Component.from_file(engine, str(guest))
 
 
 def _linker(engine: Engine, component: Component, replies: Replies) -> Linker:

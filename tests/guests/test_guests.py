@@ -13,6 +13,8 @@ import pytest
 from wasmtime import WasmtimeError
 from wasmtime.component import Variant
 
+from tests.params import slow_params
+
 from . import NAMES, built, made
 from .host import Answer, call, imports, record
 from .recipe import HERE, WIT
@@ -20,7 +22,9 @@ from .recipes import RECIPES
 from .world import CASES, reply
 
 WITHOUT_WASI = {"minimal", "everything-js", "python-stub"}
-SCRIPTED = ("script", "everything-js", "plain-js")
+SCRIPTED = ("script", *slow_params("everything-js", "plain-js"))
+"""The last two hold a JavaScript engine of 12 MB, which is compiled before the first call."""
+SMALL = {"minimal", "script"}
 
 
 def scripted(name: str, **script: object) -> Answer:
@@ -33,7 +37,13 @@ def told(answer: Answer) -> Any:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in NAMES if not name.startswith(("sample-", "mistakes-"))]
+    "name",
+    [
+        it
+        for name in NAMES
+        if not name.startswith(("sample-", "mistakes-"))
+        for it in ([name] if name in SMALL else slow_params(name))
+    ],
 )
 def test_a_guest_answers_and_imports_only_what_its_tool_chain_does(name: str) -> None:
     wasi = [found for found in imports(built(name)) if not found.startswith("alga:extension/")]
@@ -146,12 +156,13 @@ def test_a_guest_knocks_at_every_door_of_wasi() -> None:
     assert answer.said == {"stdout": "out", "stderr": "a\nb"}
 
 
-@pytest.mark.parametrize(("name", "ticks"), [("script", 30), ("everything-js", 3)])
+@pytest.mark.parametrize(("name", "ticks"), [("script", 30), *slow_params(("everything-js", 3))])
 def test_a_guest_computes_and_repeats(name: str, ticks: int) -> None:
     calls = [{"fn": "spin", "args": [ticks]}, {"fn": "times", "args": [3, {"fn": "no.such"}]}]
     assert "bad" in told(scripted(name, calls=calls))["results"][1]
 
 
+@pytest.mark.slow
 def test_the_python_guest_tells_its_errors() -> None:
     answer = call(built("python"), url="/print")
     assert answer.said == {"stdout": "out of python\n", "stderr": "wrong in python\n"}
@@ -160,11 +171,13 @@ def test_the_python_guest_tells_its_errors() -> None:
     assert "as it was asked to" in str(failed.value.__notes__)
 
 
+@pytest.mark.slow
 def test_a_guest_that_fetches_around_its_host_says_what_became_of_it() -> None:
     found = told(call(built("fetch-js"), headers={"x-fetch-url": "http://127.0.0.1:9/"}))
     assert "NetworkError" in found["error"]
 
 
+@pytest.mark.slow
 def test_what_the_repository_holds_is_made_from_its_sources() -> None:
     """`python -m tests.guests --commit` renews it."""
     for recipe in RECIPES.values():
@@ -219,6 +232,7 @@ def one_host(**more: Any) -> dict[str, Any]:
     return {name: noting(name, value) for name, value in replies.items()} | {"calls": calls}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/typical", "/typical-io"])
 def test_the_typical_calls_are_six_of_the_host(path: str) -> None:
     host = one_host()
@@ -230,6 +244,7 @@ def test_the_typical_calls_are_six_of_the_host(path: str) -> None:
     assert answer["count"] == (0 if path == "/typical-io" else 6)
 
 
+@pytest.mark.slow
 def test_the_fixture_of_the_original_answers_as_it_did() -> None:
     granted, denied = one_host(), one_host(**{"secrets.get": Variant("err", "denied")})
     for host in (granted, denied):
@@ -250,6 +265,7 @@ def test_the_fixture_of_the_original_answers_as_it_did() -> None:
     assert at("/dynamic/echo?a=b", granted)["echo"] == [7]
 
 
+@pytest.mark.slow
 def test_the_paths_of_the_benchmarks() -> None:
     guest = built("everything-js")
     assert call(guest, url="/min").status == 204

@@ -177,6 +177,7 @@ class Host:
         return self._get(entry.namespace, entry.key)
 
 
+@pytest.mark.slow
 def test_the_report_has_what_every_capability_gave() -> None:
     host = Host()
     status, report = asked("capabilities", "GET", "/report?url=http%3A%2F%2Fx%2F+y", host.replies)
@@ -192,6 +193,7 @@ def test_the_report_has_what_every_capability_gave() -> None:
     assert not {"storage.put", "scheduler.create-schedule"} & set(host.called)
 
 
+@pytest.mark.slow
 def test_a_report_that_may_write_uses_every_interface() -> None:
     host = Host()
     order = b'{"client_id": "c1", "service_id": "s1"}'
@@ -205,6 +207,7 @@ def test_a_report_that_may_write_uses_every_interface() -> None:
     assert set(host.called) == set(host.replies)
 
 
+@pytest.mark.slow
 def test_the_report_is_there_and_nothing_else_is() -> None:
     replies = Host().replies
     assert asked("capabilities", "GET", "/", replies)[0] == 404
