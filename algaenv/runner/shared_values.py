@@ -61,7 +61,8 @@ class Bounds:
 class SharedValues:
     """Values below `folder`, a directory of our own. Belongs to one thread, but for `sweep`.
 
-    The methods raise OSError, also for a directory that other users may read or own.
+    The methods raise OSError, also for a directory that other users may read or own. Its `errno` is
+    EBUSY where other processes kept the database for too long: the next attempt may work.
     """
 
     def __init__(self, folder: Path, bounds: Bounds) -> None:
@@ -152,4 +153,5 @@ def _os_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise OSError(errno.EIO, str(error)) from error
+        busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+        raise OSError(errno.EBUSY if busy else errno.EIO, str(error)) from error

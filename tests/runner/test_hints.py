@@ -71,6 +71,24 @@ def test_in_memory(tmp_path: Path, root: str, caplog: pytest.LogCaptureFixture) 
     assert len(caplog.records) == (root == "unusable")
 
 
+def test_a_database_that_was_busy_is_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("algaenv.runner.shared_values._BUSY_SECONDS", 0.01)
+    first, second = TenantHints(tmp_path), TenantHints(tmp_path)
+    first.record("e", ONE, "a")
+    assert second.get("e", ONE) == "a"
+    database = tmp_path / ".algaenv" / "hints" / "values.sqlite3"
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for tenant in ("b", "c"):
+            first.record("e", ONE, tenant)
+        other.execute("ROLLBACK")
+    assert len(caplog.records) == 1
+    first.record("e", ONE, "d")
+    assert second.get("e", ONE) == "d"
+
+
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tenancy, "MAX_HINTS", 3)
     known = TenantHints(None)

@@ -11,6 +11,7 @@ the application server, which knows installations.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import time
@@ -202,6 +203,7 @@ class TenantHints:
         if root is not None:
             self._shared = SharedValues(root / ".algaenv" / "hints", _BOUNDS)
         self._prepared = False
+        self._warned = False
         self._known: OrderedDict[_PageKey, _KnownTenant] = OrderedDict()
 
     def get(self, extension: str, digest: Digest, *, max_age: float = 0.0) -> str:
@@ -267,7 +269,12 @@ class TenantHints:
         return self._shared
 
     def _use_memory_only(self, error: OSError) -> None:
-        self._shared = None
+        """For good, unless the database was only busy."""
+        if error.errno != errno.EBUSY:
+            self._shared = None
+        elif self._warned:
+            return
+        self._warned = True
         fields = {"why": error.strerror or str(error)}
         _log.warning("hints only in memory", extra={"fields": fields})
 
