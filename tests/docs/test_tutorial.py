@@ -112,7 +112,7 @@ def test_a_package_that_is_not_published_is_linked_by_its_path(reader: Reader) -
     if shutil.which("npm") is None:
         pytest.skip("needs npm: none is on PATH")
     (spec,) = blocks(read("docs/how-to/unpublished-packages.md"), "yaml")
-    (reader.here / "algaenv.yaml").write_text(f"version: 1\nname: shop\n{spec.text}")
+    (reader.here / "algaenv.yaml").write_text(f"version: 1\nname: shop\nports: auto\n{spec.text}")
     tickets = reader.here / "extensions" / "tickets"
     shared = reader.here / "packages" / "shared"
     for directory in (tickets, shared):
