@@ -69,7 +69,8 @@ test-crash: $(VENV)/.test
 test-dev: $(VENV)/.test
 	.ci/engine
 	.ci/minio
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -s tests/scenario/long_dev.py
+	ALGAENV_DEV_SECONDS=$${ALGAENV_DEV_SECONDS:-1800} ALGAENV_DEV_SEED=$${ALGAENV_DEV_SEED:-0} PATH="$(CURDIR)/$(BIN):$$PATH" \
+	    $(BIN)/python -m pytest -s tests/scenario/test_dev_random.py
 
 test-fuzz: $(VENV)/.test
 	ALGAENV_FUZZ_SECONDS=30 $(BIN)/python -m pytest tests/gateway/test_limits.py tests/runner/test_limits.py -k nothing_that_comes
