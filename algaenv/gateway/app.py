@@ -25,8 +25,9 @@ from uvicorn.server import Server
 
 from algaenv import __version__
 from algaenv.gateway import apis, openapi, page_proxy, pages
-from algaenv.gateway.access_log import AccessRecord, TextFormatter, write_record
+from algaenv.gateway.apis.storage.records import RecordRepository
 from algaenv.gateway.audit import AuditLog
+from algaenv.gateway.call import AccessRecord, TextFormatter, write_record
 from algaenv.gateway.db import acquire, create_pool
 from algaenv.gateway.debug_stream import DebugStreamEndpoint
 from algaenv.gateway.dev_turns import PATH as DEV_PATH
@@ -79,6 +80,7 @@ def create_app(config: GatewayConfig, events: EventBus | None = None) -> ASGIApp
     )
     limit = RateLimiter(settings.rate_limit, redis)
     health = HealthEndpoints(state, outbound, redis)
+    records = RecordRepository(pool)
     background_tasks: list[BackgroundTask] = [*apis.background_tasks(state)]
     entry_points = (
         direct_rules(cacheable=state.quirks.reproduces("direct-cacheable")),
@@ -125,8 +127,8 @@ def create_app(config: GatewayConfig, events: EventBus | None = None) -> ASGIApp
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             openapi.route(),
-            *apis.routes(state),
-            *pages.routes(state),
+            *apis.routes(state, records),
+            *pages.routes(state, health.states, records),
         ],
         exception_handlers={
             404: _plain_error,
@@ -142,12 +144,13 @@ def create_app(config: GatewayConfig, events: EventBus | None = None) -> ASGIApp
 async def _plain_error(request: Request, error: Exception) -> Response:
     """404 and 405; a page may answer its own."""
     status: int = getattr(error, "status_code", 404)
+    if status == 404 and (page := pages.not_found(request)):
+        return page
     answer = json_response(
         status, {"error": "not_found" if status == 404 else "method_not_allowed"}
     )
     if allow := (getattr(error, "headers", None) or {}).get("Allow"):
         answer.headers["allow"] = allow
-    _ = request
     return answer
 
 
@@ -208,13 +211,15 @@ class HealthEndpoints:
 
     async def readyz(self, request: Request) -> Response:  # noqa: ARG002
         """200 when all answer, else 503; the state of each is `ok`, `off` or an error."""
-        names = ("database", "runner", "redis")
-        checks = (self._database, self._runner, self._stream)
-        states = await asyncio.gather(*(_checked(check) for check in checks))
-        ready = all(state in {"ok", "off"} for state in states)
-        return json_response(
-            200 if ready else 503, {"ready": ready, **dict(zip(names, states, strict=True))}
-        )
+        states = await self.states()
+        ready = all(state in {"ok", "off"} for state in states.values())
+        return json_response(200 if ready else 503, {"ready": ready, **states})
+
+    async def states(self) -> dict[str, str]:
+        """The state of each: `ok`, `off`, or the kind of the error, within ANSWER_SECONDS."""
+        checks = {"database": self._database, "runner": self._runner, "redis": self._stream}
+        states = await asyncio.gather(*map(_checked, checks.values()))
+        return dict(zip(checks, states, strict=True))
 
     async def _database(self) -> str:
         async with acquire(self._state.pool, ANSWER_SECONDS / 2) as connection:

@@ -10,7 +10,7 @@ from algaenv.gateway.quirks import QUIRKS
 from algaenv.problems import load_problem_codes
 
 CODES = load_problem_codes()["gateway"]
-SOURCES = [path.read_text() for path in Path(algaenv.gateway.__file__).parent.glob("*.py")]
+SOURCES = [path.read_text() for path in Path(algaenv.gateway.__file__).parent.rglob("*.py")]
 
 
 def test_codes() -> None:

@@ -24,7 +24,7 @@ from algaenv.gateway.apis.invoicing import InvalidFields, parse_invoice
 from algaenv.gateway.apis.storage import requests
 from algaenv.gateway.app import PrefixRoute, create_app
 from algaenv.gateway.openapi import build_document
-from algaenv.gateway.openapi.request_bodies import MAX_DESCRIPTION, MAX_LENGTHS, MAX_PO_NUMBER
+from algaenv.gateway.openapi.components import MAX_DESCRIPTION, MAX_LENGTHS, MAX_PO_NUMBER
 from algaenv.gateway.settings import GatewayConfig
 from tests.drivers.alga import OZ
 from tests.gateway.gateway_process import AUTH_KEY, TOKEN, Gateway
@@ -51,6 +51,7 @@ QUICK = {
     "internal-scheduler",
     "lookup-by-host",
     "page-msp",
+    "storage-form",
     "schedules",
 }
 """One operation of each group; `make test-slow` has the others."""
@@ -165,6 +166,8 @@ class There:
     schedule: str
     client: str
     service: str
+    call: str
+    """Its request id."""
 
 
 @pytest.fixture
@@ -198,11 +201,13 @@ def there(
         assert response.status < 300, response
         return response.json
 
+    called = service.call(f"/api/ext-proxy/{made[-1].registry}/hello")
     return There(
         itertools.cycle(made),
         api("scheduler", "create", endpoint="/hello", cron="0 0 1 1 *")["scheduleId"],
         api("clients", "list")["items"][0]["clientId"],
         api("services", "list")["items"][0]["serviceId"],
+        called.headers["x-algaenv-request-id"],
     )
 
 
@@ -275,6 +280,11 @@ def lead(case: Case[Any], name: str, there: There, *, everywhere: bool) -> None:
         case.path_parameters[parameter] = named[parameter]
     if not everywhere:
         return
+    if name == "call-page":
+        case.path_parameters["call"] = there.call
+    if name == "storage-form":
+        case.query["extension"] = extension.registry
+        case.body = {"action": "put", "namespace": "n", "key": "k", "value": "1"}
     if name == "lookup-by-host":
         case.query["host"] = "described-1.example"
     if name == "internal-install-config" and isinstance(case.body, dict):

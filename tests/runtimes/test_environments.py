@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from algaenv.gateway.pages.portals import PORTALS
+from algaenv.gateway.pages.extension import PORTALS
 from algaenv.gateway.settings import GatewayConfig, Settings
 from algaenv.gateway.users import default_users
 from algaenv.model.intent import (

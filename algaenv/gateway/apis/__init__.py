@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from starlette.routing import Route
 
+    from algaenv.gateway.apis.storage.records import RecordRepository
     from algaenv.gateway.state import AppState, BackgroundTask
 
 __all__ = ["background_tasks", "routes"]
 
 
-def routes(state: AppState) -> list[Route]:
+def routes(state: AppState, records: RecordRepository) -> list[Route]:
     """Every route of these APIs. Raises SettingsError for invalid clients and services."""
     from algaenv.gateway.apis import directory
     from algaenv.gateway.apis.api_endpoint import api_route, first_token
@@ -27,14 +28,13 @@ def routes(state: AppState) -> list[Route]:
     from algaenv.gateway.apis.scheduler.loop import admin_routes
     from algaenv.gateway.apis.scheduler.repository import EndpointRepository, ScheduleRepository
     from algaenv.gateway.apis.storage.api import StorageApi
-    from algaenv.gateway.apis.storage.records import RecordRepository
 
     known = directory.load_directory(state.settings)
     schedules, endpoints = ScheduleRepository(state.pool), EndpointRepository(state.pool)
     invoicing = InvoicingApi(state, known)
     expected = first_token((state.config.storage_token, state.config.service_token))
     apis = (
-        StorageApi(RecordRepository(state.pool), state.quirks),
+        StorageApi(records, state.quirks),
         SchedulerApi(state.installs, schedules, endpoints, state.quirks, ChangeLimiter()),
         invoicing,
         ClientsApi(state, known),

@@ -44,8 +44,7 @@ def build_document() -> dict[str, Any]:
     """The document, read from the modules that serve what it describes."""
     from algaenv.gateway.dev_turns import message_schemas
     from algaenv.gateway.openapi import api_routes, routes
-    from algaenv.gateway.openapi.components import shared_components
-    from algaenv.gateway.openapi.request_bodies import BodySchemas
+    from algaenv.gateway.openapi.components import BodySchemas, shared_components
 
     bodies = BodySchemas()
     paths = {**routes.gateway_paths(), **api_routes.paths(bodies), **routes.own_paths()}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from algaenv.gateway.apis.api_endpoint import API_KEY_HEADER, RUNNER_AUTH_HEADER, STATUS_BY_CODE
 from algaenv.gateway.apis.scheduler import api, cron
 from algaenv.gateway.apis.storage import requests
-from algaenv.gateway.openapi import request_bodies
+from algaenv.gateway.openapi import components
 from algaenv.gateway.openapi.components import (
     ANY,
     BOOLEAN,
@@ -16,6 +16,7 @@ from algaenv.gateway.openapi.components import (
     STRING,
     TIMESTAMP,
     UUID,
+    BodySchemas,
     Json,
     array_of,
     enum_of,
@@ -25,7 +26,6 @@ from algaenv.gateway.openapi.components import (
     parameter,
     ref,
 )
-from algaenv.gateway.openapi.request_bodies import BodySchemas
 from algaenv.gateway.quirks import QUIRK_HEADER as FAULT
 
 RUNNER_TOKEN = {"type": "apiKey", "in": "header", "name": RUNNER_AUTH_HEADER}
@@ -76,14 +76,12 @@ def schemas() -> Json:
 def paths(schemas_of: BodySchemas) -> Json:
     """Path → what can be asked there; `schemas_of` collects the schemas of bodies."""
     return {
-        **_api("storage", request_bodies.storage(schemas_of), _storage(), _STORAGE),
-        **_api("scheduler", request_bodies.scheduler(schemas_of), _scheduler(), _SCHEDULER),
-        **_api("invoicing", request_bodies.invoicing(schemas_of), _invoicing(), _INVOICING),
+        **_api("storage", components.storage(schemas_of), _storage(), _STORAGE),
+        **_api("scheduler", components.scheduler(schemas_of), _scheduler(), _SCHEDULER),
+        **_api("invoicing", components.invoicing(schemas_of), _invoicing(), _INVOICING),
+        **_api("clients", components.directory(schemas_of, "Client"), _directory(_CLIENT), _READ),
         **_api(
-            "clients", request_bodies.directory(schemas_of, "Client"), _directory(_CLIENT), _READ
-        ),
-        **_api(
-            "services", request_bodies.directory(schemas_of, "Service"), _directory(_SERVICE), _READ
+            "services", components.directory(schemas_of, "Service"), _directory(_SERVICE), _READ
         ),
         "/api/internal/ext-runner/install-config": {"post": _configuration()},
         "/api/installs/lookup-by-host": {"get": _by_host()},

@@ -11,6 +11,7 @@ from algaenv.gateway.openapi.components import (
     NULLABLE_STRING,
     STRING,
     TIMESTAMP,
+    USERS,
     UUID,
     Json,
     array_of,
@@ -25,10 +26,7 @@ from algaenv.gateway.openapi.components import (
     response,
 )
 from algaenv.gateway.page_proxy import PREFIX as RUNNER
-from algaenv.gateway.pages import INVOICES
-from algaenv.gateway.pages.extension import MODE, SOURCE
-from algaenv.gateway.pages.portals import PORTALS
-from algaenv.gateway.pages.rendering import ASSETS_PATH
+from algaenv.gateway.pages import page_paths
 from algaenv.gateway.policy import READ_METHODS, TENANT_HEADERS
 from algaenv.gateway.proxy import IDEMPOTENCY_HEADER
 from algaenv.gateway.quirks import QUIRK_HEADER as FAULT
@@ -43,19 +41,9 @@ from algaenv.gateway.rules import (
 )
 from algaenv.gateway.rules import PROXY_PREFIX as PROXY
 from algaenv.gateway.settings import DEFAULT_TAIL, MAX_TAIL
-from algaenv.gateway.users import USER_COOKIE, USER_HEADER, USER_QUERY
 
 EXTENSION = parameter(
     "path", "extension", "Registry id, install id, or `publisher.name` in any case."
-)
-USERS = (
-    parameter(
-        "header", USER_HEADER, "Who asks: the name of a user. Before the query and the cookie."
-    ),
-    parameter("query", USER_QUERY, "The same. The handler does not see it."),
-    parameter(
-        "cookie", USER_COOKIE, "The same, left by the page; a name that nobody has is ignored."
-    ),
 )
 _CALL_HEADERS = ("x-algaenv-request-id", "x-algaenv-runner-ms")
 _FAILURE_HEADERS = ("x-algaenv-error", "x-algaenv-reason", "x-algaenv-stderr")
@@ -206,10 +194,7 @@ _STREAM = "text/event-stream"
 def own_paths() -> Json:
     """Path → what can be asked there."""
     return {
-        "/": _get("index", "Both sidebars, and all that is installed", _page("200", "503")),
-        **{f"{it.prefix}/{{extension}}": _extension(it.key) for it in PORTALS},
-        INVOICES: _get("invoices-page", "The invoices that extensions made", _page("200")),
-        f"{ASSETS_PATH}/{{file}}": _assets(),
+        **page_paths(),
         "/algaenv/events": _events(),
         DEV_PATH: _dev(),
         "/algaenv/invoices": _invoices(),
@@ -226,53 +211,6 @@ def _get(identity: str, summary: str, answers: Json, **more: Json | list[Json]) 
     return {
         "get": operation(identity, summary, "own", {**answers, "403": forbidden_response()}, **more)
     }
-
-
-_PAGES = {
-    "200": "The page.",
-    "307": "The address by registry id, which other names lead to.",
-    "404": "No such extension.",
-    "409": "The installed version has no bundle.",
-    "503": "The database does not answer.",
-}
-
-
-def _page(*statuses: str) -> Json:
-    return {
-        status: response(_PAGES[status], None if status == "307" else {_HTML: STRING})
-        for status in statuses
-    }
-
-
-def _extension(portal: str) -> Json:
-    parameters = [
-        parameter("path", "extension", "Registry id; install id and slug lead to it."),
-        *USERS,
-        parameter("query", MODE, "How the frame is asked for.", enum_of(["path", "host"])),
-        parameter(
-            "query",
-            SOURCE,
-            "Whose page, if there is a ui_dev_server.",
-            enum_of(["server", "bundle"]),
-        ),
-    ]
-    return _get(
-        f"page-{portal}", "The page around an extension", _page(*_PAGES), parameters=parameters
-    )
-
-
-def _assets() -> Json:
-    answers = {
-        "200": response("The file.", {"*/*": {}}),
-        "304": response("The browser has it."),
-        "404": json_response("There is none.", object_of({"error": enum_of(["not_found"])})),
-    }
-    return _get(
-        "asset",
-        "Scripts and styles of the pages",
-        answers,
-        parameters=[parameter("path", "file", "Its name.")],
-    )
 
 
 def _events() -> Json:

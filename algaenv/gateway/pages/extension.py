@@ -8,24 +8,100 @@ the page around it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from algaenv.bundle.layout import page_path
 from algaenv.gateway.installs import Install
-from algaenv.gateway.pages.portals import PORTALS, Portal
 from algaenv.gateway.pages.rendering import Renderer, load_installs
 from algaenv.gateway.responses import Problem
 from algaenv.gateway.urls import is_http_url
-from algaenv.gateway.users import USER_COOKIE, USER_HEADER, USER_QUERY, User
+from algaenv.gateway.users import USER_COOKIE, USER_HEADER, USER_QUERY, User, Users
 
 if TYPE_CHECKING:
     from algaenv.gateway.state import AppState
+
+
+@dataclass(frozen=True, slots=True)
+class Portal:
+    """One of them. `menu` is the hook of the manifest that puts an extension into its sidebar."""
+
+    key: Literal["msp", "client"]
+    title: str
+    prefix: str
+    menu: Literal["appMenu", "clientPortalMenu"]
+
+    def path(self, registry_id: str) -> str:
+        """Path of the page around an extension."""
+        return f"{self.prefix}/{quote(registry_id, safe='')}"
+
+    def label(self, install: Install) -> str | None:
+        """The extension's entry in the sidebar; None where the product shows none.
+
+        The sidebar of the MSP does not look at `status`; that of the client portal does.
+        """
+        shown = install.is_enabled if self.key == "msp" else install.available
+        return install.menu_label(self.menu) if shown else None
+
+    def fits(self, user: User) -> bool:
+        """Whether the product would let this user in."""
+        return user.is_client == (self.key == "client")
+
+    def visitor(self, users: Users, chosen: User | None, *, named: bool) -> User:
+        """The user of the page: the one that the request names, else the first who fits.
+
+        A choice that only a cookie remembers gives way, since it was made in the other portal.
+        """
+        if chosen is not None and (named or self.fits(chosen)):
+            return chosen
+        return next(filter(self.fits, users.all), users.default)
+
+
+PORTALS = (
+    Portal("msp", "MSP", "/msp/extensions", "appMenu"),
+    Portal("client", "Client portal", "/client-portal/extensions", "clientPortalMenu"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SidebarEntry:
+    """A line of a sidebar."""
+
+    label: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sidebar:
+    """What one portal shows."""
+
+    portal: Portal
+    entries: tuple[SidebarEntry, ...]
+
+
+def sidebars(found: list[Install]) -> tuple[Sidebar, ...]:
+    """Both, in the order of the labels."""
+    return tuple(
+        Sidebar(
+            portal,
+            tuple(
+                sorted(
+                    (
+                        SidebarEntry(label, portal.path(install.registry_id))
+                        for install in found
+                        if (label := portal.label(install))
+                    ),
+                    key=lambda entry: (entry.label.casefold(), entry.path),
+                )
+            ),
+        )
+        for portal in PORTALS
+    )
 
 
 SANDBOX = "allow-scripts allow-forms allow-popups allow-same-origin"
@@ -100,7 +176,7 @@ class ExtensionPage:
         named = request.path_params["extension"]
         for install in found:
             if install.registry_id == named:
-                return self._shown(request, install)
+                return self._shown(request, install, found)
         for install in found:
             if named.lower() in {install.registry_id, install.slug, install.install_id}:
                 return RedirectResponse(self._portal.path(install.registry_id))
@@ -111,7 +187,7 @@ class ExtensionPage:
         )
         return self._rendering.problem(404, problem, awaited=named[:200])
 
-    def _shown(self, request: Request, install: Install) -> Response:
+    def _shown(self, request: Request, install: Install, installs: Sequence[Install]) -> Response:
         settings = self._state.settings.of(install.registry_id, install.slug)
         server = settings.ui_dev_server
         from_server = bool(server) and request.query_params.get(SOURCE) != "bundle"
@@ -130,6 +206,8 @@ class ExtensionPage:
         user = self._portal.visitor(users, chosen, named=named)
         response = self._rendering.page(
             "extension.html",
+            here=install.registry_id,
+            installs=installs,
             install=install,
             label=install.menu_label(self._portal.menu) or install.name,
             portal=self._portal,
@@ -139,7 +217,7 @@ class ExtensionPage:
             mode="host" if request.query_params.get(MODE) == "host" else "path",
             user=user,
             users=users.all,
-            observer=_debug_user(users.all, user),
+            observer=debug_user(users.all, user),
             server=server,
             from_server=from_server,
             notices=notices(install, self._portal, user, frame, from_server=from_server),
@@ -148,7 +226,7 @@ class ExtensionPage:
         return response
 
 
-def _debug_user(users: Iterable[User], user: User) -> User:
+def debug_user(users: Iterable[User], user: User) -> User:
     """A user who may read the debug stream: the panel is for the author, not for `user`."""
     may = (it for it in users if not it.is_client and "extension:read" in it.permissions)
     return next(may, user)

@@ -7,21 +7,25 @@ product does not hinder an extension that leaves its page.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from algaenv import __version__
 from algaenv.gateway.installs import Install
 from algaenv.gateway.responses import Problem
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from algaenv.gateway.responses import Problem
     from algaenv.gateway.state import AppState
 
 
@@ -39,17 +43,41 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "strict-origin-when-cross-origin",
 }
+_MAX_JSON = 20_000
+"""Characters of a value that a page shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class NavigationEntry:
+    """A line of the navigation."""
+
+    key: str
+    label: str
+    path: str
+
+
+NAVIGATION = (
+    NavigationEntry("overview", "Overview", "/"),
+    NavigationEntry("calls", "Calls", "/calls"),
+    NavigationEntry("logs", "Logs", "/logs"),
+    NavigationEntry("storage", "Storage", "/storage"),
+    NavigationEntry("schedules", "Schedules", "/schedules"),
+    NavigationEntry("invoices", "Invoices", "/invoices"),
+    NavigationEntry("environment", "Environment", "/environment"),
+)
 
 
 class Renderer:
     """Fills templates; they are read when the first page is asked for."""
 
-    def page(self, template: str, status: int = 200, **values: object) -> HTMLResponse:
-        """An answer with these values in the template."""
-        text = self._templates.get_template(template).render(values)
+    def page(
+        self, template: str, status: int = 200, *, here: str = "", **values: object
+    ) -> HTMLResponse:
+        """An answer with these values in the template; `here` is the key of its navigation."""
+        text = self._templates.get_template(template).render(here=here, **values)
         return HTMLResponse(text, status, _HEADERS)
 
-    def problem(self, status: int, problem: Problem, **values: object) -> HTMLResponse:
+    def problem(self, status: int, problem: Problem, **values: Any) -> HTMLResponse:
         """A page that shows a problem and its hint."""
         return self.page("problem.html", status, problem=problem, **values)
 
@@ -64,8 +92,73 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        made.globals["assets"] = ASSETS_PATH
+        made.globals |= {"assets": ASSETS_PATH, "navigation": NAVIGATION, "version": __version__}
+        made.filters |= {
+            "age": age,
+            "ms": milliseconds,
+            "pretty": pretty,
+            "compact": compact,
+            "bars": bars,
+        }
         return made
+
+
+def age(moment: datetime | None) -> str:
+    """How long ago a moment was: `12 s ago`, `3 h ago`; `never` for None."""
+    if moment is None:
+        return "never"
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    if seconds < 0:
+        return f"in {_span(-seconds)}"
+    return f"{_span(seconds)} ago"
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def milliseconds(value: float | None) -> str:
+    """`4.2 ms`, `1.3 s`; empty for None."""
+    if value is None:
+        return ""
+    return f"{value / 1000:.1f} s" if value >= 1000 else f"{value:.3g} ms"
+
+
+def pretty(value: object) -> str:
+    """JSON over several lines, cut where it is very long."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    return text if len(text) <= _MAX_JSON else f"{text[:_MAX_JSON]}\n…"
+
+
+def compact(value: object) -> str:
+    """JSON in one line, cut where it is very long."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MAX_JSON else f"{text[:_MAX_JSON]} …"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One of a sparkline, in a box that is 20 high: where it stands, and whether it is an error."""
+
+    x: float
+    height: float
+    failed: bool
+
+
+BAR_WIDTH = 3
+BOX_HEIGHT = 20
+
+
+def bars(calls: Sequence[tuple[float, bool]]) -> list[Bar]:
+    """Bars for (milliseconds, failed), the tallest of which fills the box."""
+    tallest = max((it for it, _ in calls), default=0.0) or 1.0
+    return [
+        Bar(number * BAR_WIDTH, max(2.0, round(BOX_HEIGHT * value / tallest, 1)), failed)
+        for number, (value, failed) in enumerate(calls)
+    ]
 
 
 ASSETS_DIR = Path(__file__).parent / "assets"

@@ -86,7 +86,6 @@ def test_the_user_is_switched_on_the_page(site: Site, page: Page) -> None:
 
     page.goto(site.page(NOTES))
     page.get_by_label("User").select_option("client")
-    page.get_by_role("button", name="Apply").click()
     expect(notice(page, "wrong-portal")).to_be_visible()
     inside(page)
     expect(events(page, "call", "GET /notes")).to_have_count(1)
@@ -309,8 +308,7 @@ def test_a_development_server_takes_the_place_of_the_bundle(
     expect(notice(page, "development-server")).to_be_visible()
     assert answer(page, "{ route: '/echo', body: 'AQID' }") == {"body": "AQID"}
     shot(page, "development-server")
-    page.get_by_role("combobox", name="Page").select_option("bundle")
-    page.get_by_role("button", name="Apply").click()
+    page.get_by_role("combobox", name="Files from").select_option("bundle")
     expect(notice(page, "development-server")).to_have_count(0)
     expect(page.locator("iframe")).to_have_attribute("src", re.compile("/runner/ext-ui/"))
 

@@ -7,8 +7,7 @@ import dataclasses
 import pytest
 
 from algaenv.gateway.installs import Install
-from algaenv.gateway.pages.extension import Frame, bundle_frame, dev_server_frame
-from algaenv.gateway.pages.portals import PORTALS
+from algaenv.gateway.pages.extension import PORTALS, Frame, bundle_frame, dev_server_frame
 from algaenv.gateway.responses import Problem
 from algaenv.gateway.users import Users, default_users
 

@@ -48,10 +48,8 @@ def test_the_sidebars_show_what_the_product_would(site: Site, page: Page, shot: 
     expect(msp.get_by_role("link", name="Switched off")).to_have_count(0)
     portal = page.get_by_role("navigation", name="Client portal sidebar")
     expect(portal.get_by_role("link")).to_have_text(["My notes"])
-    listed = page.locator(".extensions > li")
-    expect(listed.filter(has=page.get_by_role("heading", name="off 0.1.0"))).to_contain_text(
-        "disabled (status disabled)"
-    )
+    listed = page.locator(".extensions tbody tr")
+    expect(listed.filter(has_text="off 0.1.0")).to_contain_text("disabled (status disabled)")
     expect(listed.filter(has_text=BARE.name)).to_contain_text("It has no bundle.")
     shot(page, "extensions")
     msp.get_by_role("link", name="Notes", exact=True).click()
@@ -62,8 +60,8 @@ def test_names_of_manifests_are_text(site: Site, page: Page, client: httpx.Clien
     from playwright.sync_api import expect
 
     page.goto(site.url)
-    expect(page.get_by_role("heading", name=MARKUP)).to_be_visible()
-    expect(page.locator("main img, main b")).to_have_count(0)
+    expect(page.get_by_role("rowheader").filter(has_text=MARKUP)).to_be_visible()
+    expect(page.locator("img")).to_have_count(0)
     page.goto(site.page(NASTY))
     expect(page.get_by_role("heading", level=1)).to_contain_text(MARKUP)
     expect(page.locator("main img")).to_have_count(0)
@@ -77,7 +75,9 @@ def test_invoices_are_listed(site: Site, page: Page, client: httpx.Client, shot:
     from playwright.sync_api import expect
 
     page.goto(f"{site.url}/invoices")
-    expect(page.get_by_role("status")).to_have_text("No extension has created an invoice yet.")
+    expect(page.locator("main").get_by_role("status")).to_have_text(
+        "No extension has created an invoice yet."
+    )
     item = {"serviceId": SERVICE["serviceId"], "quantity": 2, "description": MARKUP, "rate": 950}
     made = client.post(
         f"/api/internal/ext-invoicing/install/{NOTES.install_id(site.tenant)}",
@@ -116,7 +116,7 @@ def test_nothing_foreign_runs_on_our_pages(client: httpx.Client, path: str) -> N
     assert not re.search(
         r"<script(?![^>]* src=\"/algaenv/assets/)|<style|\bstyle=|\bon\w+=\"", answer.text
     )
-    for asset in set(re.findall(r"/algaenv/assets/[\w.]+", answer.text)):
+    for asset in set(re.findall(r"/algaenv/assets/[\w./]+", answer.text)):
         file = client.get(asset)
         assert file.status_code == 200
         assert file.headers["x-content-type-options"] == "nosniff"

@@ -8,10 +8,10 @@
 const REOPEN_MS = 2000;
 
 /**
- * Listens to the feed. What happened before this page was there is left out.
+ * Listens to the feed. What happened before this page was there is left out, unless `past` is given.
  * @param {string | null} extension registry id; null for all
  * @param {{
- *   dev: DevListener, event?(event: Event): void, open?(): void, error?(): void,
+ *   past?: boolean, dev: DevListener, event?(event: Event): void, open?(): void, error?(): void,
  * }} listener `dev` hears of the command `dev`, `event` of all else
  */
 export function listen(extension, listener) {
@@ -21,10 +21,12 @@ export function listen(extension, listener) {
     const asked = new URLSearchParams({ after: String(last), ...(extension && { extension }) });
     const source = new EventSource(`/algaenv/events?${asked}`);
     source.addEventListener("open", () => {
+      announce(true);
       listener.open?.();
       dev.open();
     });
     source.addEventListener("error", () => {
+      announce(false);
       listener.error?.();
       // The browser connects again by itself, except after an answer that is no stream.
       if (source.readyState === EventSource.CLOSED) setTimeout(reopen, REOPEN_MS);
@@ -33,10 +35,15 @@ export function listen(extension, listener) {
       const event = JSON.parse(data);
       last = event.id;
       if (event.type.startsWith("dev-")) dev.event(event);
-      else if (event.at >= performance.timeOrigin) listener.event?.(event);
+      else if (listener.past || event.at >= performance.timeOrigin) listener.event?.(event);
     });
     return source;
   });
+}
+
+/** Has `state.js` show whether the gateway is heard. @param {boolean} heard */
+function announce(heard) {
+  document.dispatchEvent(new CustomEvent("algaenv:feed", { detail: heard }));
 }
 
 /**
@@ -91,13 +98,15 @@ class DevFeed {
 
 /**
  * Follows the feed and shows it.
- * @param {string} extension registry id
+ * @param {string | null} extension registry id; null for all
  * @param {import("./panel.js").Panel} panel
  * @param {DevListener} dev
  * @param {HTMLElement} state shows whether the feed is heard
+ * @param {boolean} [past] whether what happened before is shown as well
  */
-export function follow(extension, panel, dev, state) {
+export function follow(extension, panel, dev, state, past = false) {
   listen(extension, {
+    past,
     dev,
     open: () => tell(state, "live", "good"),
     error: () => tell(state, "not connected", "bad"),
@@ -111,12 +120,13 @@ export function follow(extension, panel, dev, state) {
  * @param {string} observer a user who may read it
  * @param {import("./panel.js").Panel} panel
  * @param {HTMLElement} unheard shown when there is no Redis
+ * @param {number} [lines] of the past that are shown as well
  */
-export function followGuest(extension, observer, panel, unheard) {
+export function followGuest(extension, observer, panel, unheard, lines = 0) {
   /** The last entry's moment and its number in that moment. @type {[number, number] | null} */
   let last = null;
   whileVisible(() => {
-    const tail = last ? "50" : "0";
+    const tail = last ? "50" : String(lines);
     const asked = new URLSearchParams({ extensionId: extension, tail, __user: observer });
     const source = new EventSource(`/api/ext-debug/stream?${asked}`);
     source.addEventListener("error", () => {
@@ -219,6 +229,16 @@ function show(event, panel) {
         badge: event.name,
         tone: "warn",
         text: event.summary ?? "",
+        detail: event,
+      });
+    case "host-call":
+      return panel.add({
+        kind: "host",
+        at,
+        badge: `${event.api} ${event.operation ?? ""}`.trim(),
+        tone: event.status < 400 ? undefined : "bad",
+        text: [event.about, event.error].filter(Boolean).join(": "),
+        figure: `${event.status} in ${event.ms} ms`,
         detail: event,
       });
     default:

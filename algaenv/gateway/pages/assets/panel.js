@@ -2,7 +2,7 @@
 // Whatever came from an extension is shown as text, never as markup.
 
 /**
- * @typedef {"message" | "call" | "guest" | "policy" | "page" | "fault" | "turn" | "other"} Kind
+ * @typedef {"message" | "call" | "guest" | "host" | "policy" | "page" | "fault" | "turn" | "other"} Kind
  * @typedef {{
  *   kind: Kind, text: string, badge?: string, figure?: string, tone?: "good" | "warn" | "bad",
  *   detail?: unknown, at?: number, key?: string,
@@ -17,6 +17,7 @@ const FILTERS = /** @type {const} */ ([
   ["message", "Messages"],
   ["call", "Calls"],
   ["guest", "Guest"],
+  ["host", "Host"],
   ["policy", "Policy"],
   ["page", "Page errors"],
   ["fault", "Faults"],
@@ -32,6 +33,7 @@ export class Panel {
     this.list = find(this.log, "ol");
     this.notices = find(document, "#notices");
     this.shown = "all";
+    this.text = "";
     /** @type {Map<string, HTMLElement>} */
     this.keyed = new Map();
     /** @type {Map<string, Record<string, unknown>>} */
@@ -50,7 +52,6 @@ export class Panel {
     const near = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 40;
     const item = (key && this.keyed.get(key)) || this.item(key);
     item.dataset.kind = kind;
-    item.hidden = this.shown !== "all" && this.shown !== kind;
     const time = find(item, "time");
     time.textContent ||= new Date(at).toLocaleTimeString([], { hour12: false });
     const label = find(item, ".badge");
@@ -59,6 +60,7 @@ export class Panel {
     find(item, ".text").textContent = text;
     if (figure) find(item, ".figure").textContent = figure;
     find(item, "pre").textContent = this.told(detail, key);
+    item.hidden = !this.isShown(item);
     while (this.list.children.length > KEPT) this.drop(this.list.firstElementChild);
     if (near) this.log.scrollTop = this.log.scrollHeight;
     this.count();
@@ -135,7 +137,19 @@ export class Panel {
   show(kind) {
     this.shown = kind;
     for (const [each, button] of this.filters) button.ariaPressed = String(each === kind);
-    for (const item of this.items()) item.hidden = kind !== "all" && item.dataset.kind !== kind;
+    for (const item of this.items()) item.hidden = !this.isShown(item);
+  }
+
+  /** @param {string} text show only what has it, details included */
+  search(text) {
+    this.text = text.toLowerCase();
+    for (const item of this.items()) item.hidden = !this.isShown(item);
+  }
+
+  /** @param {HTMLElement} item */
+  isShown(item) {
+    if (this.shown !== "all" && item.dataset.kind !== this.shown) return false;
+    return !this.text || (item.textContent ?? "").toLowerCase().includes(this.text);
   }
 
   count() {

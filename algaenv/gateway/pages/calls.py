@@ -1,0 +1,281 @@
+"""Calls of handlers: what the audit has of them, and a form that makes one.
+
+The audit's rows are the product's (`extension_execution_log`); what the gateway knows beyond them
+is in its recent events.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, LiteralString
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from algaenv.bundle.layout import UUID_PATTERN
+from algaenv.gateway.db import query
+from algaenv.gateway.pages.rendering import Renderer, load_installs
+from algaenv.gateway.responses import Problem
+
+if TYPE_CHECKING:
+    from algaenv.gateway.db import Pool
+    from algaenv.gateway.events import Event
+    from algaenv.gateway.installs import Install
+    from algaenv.gateway.state import AppState
+
+MAX_LISTED = 100
+BARS = 40
+"""Calls in a sparkline."""
+_STATS_HOURS = 24
+
+_COLUMNS: LiteralString = """
+SELECT l.id::text, l.registry_id::text, l.request_id, l.started_at, l.finished_at, l.status,
+  l.error, l.metrics, r.name AS extension, v.version
+FROM extension_execution_log l
+LEFT JOIN extension_registry r ON r.id = l.registry_id
+LEFT JOIN extension_version v ON v.id = l.version_id
+"""
+_RECENT: LiteralString = (
+    _COLUMNS
+    + """WHERE l.tenant_id = %(tenant)s
+  AND (%(extension)s::uuid IS NULL OR l.registry_id = %(extension)s::uuid)
+  AND (NOT %(failed)s OR l.status NOT IN ('ok', 'started'))
+ORDER BY l.started_at DESC, l.id LIMIT %(limit)s"""
+)
+_ONE: LiteralString = _COLUMNS + "WHERE l.tenant_id = %(tenant)s AND l.id = %(id)s::uuid"
+_OF_REQUEST: LiteralString = (
+    _COLUMNS
+    + "WHERE l.tenant_id = %(tenant)s AND l.request_id = %(request)s "
+    + "ORDER BY l.started_at DESC LIMIT 1"
+)
+_STATS: LiteralString = """
+SELECT registry_id::text, count(*) AS calls,
+  count(*) FILTER (WHERE status NOT IN ('ok', 'started')) AS failed,
+  percentile_cont(0.5) WITHIN GROUP (ORDER BY (metrics->>'duration_ms')::float8) AS median,
+  max(started_at) AS last
+FROM extension_execution_log
+WHERE tenant_id = %(tenant)s AND started_at > now() - %(hours)s * interval '1 hour'
+GROUP BY registry_id"""
+_BARS: LiteralString = """
+SELECT i.id::text AS registry_id, l.ms, l.failed
+FROM unnest(%(extensions)s::uuid[]) AS i(id) CROSS JOIN LATERAL (
+  SELECT coalesce((metrics->>'duration_ms')::float8, 0) AS ms,
+    status NOT IN ('ok', 'started') AS failed, started_at
+  FROM extension_execution_log
+  WHERE tenant_id = %(tenant)s AND registry_id = i.id ORDER BY started_at DESC LIMIT %(bars)s
+) l ORDER BY l.started_at"""
+
+
+@dataclass(frozen=True, slots=True)
+class CallRow:
+    """A row of the audit."""
+
+    id: str
+    registry_id: str
+    extension: str
+    version: str
+    request_id: str
+    started_at: datetime
+    word: str
+    """Of the product: `ok`, `started`, `upstream_error`, …"""
+    error: str
+    method: str
+    path: str
+    user: str
+    http_status: int | None
+    ms: float | None
+
+    @property
+    def tone(self) -> str:
+        """How it went: good, warn (not ended) or bad."""
+        return {"ok": "good", "started": "warn"}.get(self.word, "bad")
+
+
+@dataclass(frozen=True, slots=True)
+class CallStats:
+    """Calls of an extension in the last day; `bars` are the latest (milliseconds, failed)."""
+
+    calls: int = 0
+    failed: int = 0
+    median: float | None = None
+    last: datetime | None = None
+    bars: Sequence[tuple[float, bool]] = ()
+
+
+class CallRepository:
+    """Reads the audit. Raises psycopg.Error."""
+
+    def __init__(self, pool: Pool, tenant: str) -> None:
+        self._pool = pool
+        self._tenant = tenant
+
+    async def recent(
+        self, extension: str | None = None, *, failed: bool = False, limit: int = MAX_LISTED
+    ) -> list[CallRow]:
+        """The latest, of an extension (registry id) or of all, newest first."""
+        values = {"extension": extension, "failed": failed, "limit": limit}
+        return [_call(row) for row in await self._rows(_RECENT, values)]
+
+    async def find(self, named: str) -> CallRow | None:
+        """The call of this row's id, or of this request id."""
+        if re.fullmatch(UUID_PATTERN, named) and (rows := await self._rows(_ONE, {"id": named})):
+            return _call(rows[0])
+        rows = await self._rows(_OF_REQUEST, {"request": named.replace("\0", "")})
+        return _call(rows[0]) if rows else None
+
+    async def stats(self) -> dict[str, CallStats]:
+        """Registry id → what its calls were like."""
+        found = {
+            row["registry_id"]: (row["calls"], row["failed"], row["median"], row["last"])
+            for row in await self._rows(_STATS, {"hours": _STATS_HOURS})
+        }
+        latest: dict[str, list[tuple[float, bool]]] = {it: [] for it in found}
+        for row in await self._rows(_BARS, {"extensions": list(found), "bars": BARS}):
+            latest[row["registry_id"]].append((row["ms"], row["failed"]))
+        return {it: CallStats(*values, latest[it]) for it, values in found.items()}
+
+    async def _rows(
+        self, statement: LiteralString, values: Mapping[str, object]
+    ) -> list[dict[str, Any]]:
+        return await query(self._pool, statement, {"tenant": self._tenant, **values})
+
+
+def _call(row: Mapping[str, Any]) -> CallRow:
+    metrics = row["metrics"] if isinstance(row["metrics"], dict) else {}
+    status, ms = metrics.get("http_status"), metrics.get("duration_ms")
+    return CallRow(
+        row["id"],
+        row["registry_id"],
+        row["extension"] or "removed",
+        row["version"] or "",
+        row["request_id"] or "",
+        row["started_at"],
+        row["status"],
+        row["error"] or "",
+        str(metrics.get("method", "")),
+        str(metrics.get("path", "")),
+        str(metrics.get("user_id", "")),
+        int(status) if isinstance(status, int | float) else None,
+        float(ms) if isinstance(ms, int | float) else None,
+    )
+
+
+class CallPages:
+    """`/calls` and `/calls/{id}`."""
+
+    def __init__(self, state: AppState, rendering: Renderer, calls: CallRepository) -> None:
+        self._state = state
+        self._rendering = rendering
+        self._calls = calls
+
+    async def listed(self, request: Request) -> Response:
+        """The form and the latest calls; `extension` and `failed=1` of the query choose."""
+        found = await load_installs(self._state, self._rendering)
+        if isinstance(found, Response):
+            return found
+        chosen = chosen_install(request, found)
+        failed = request.query_params.get("failed") == "1"
+        return self._rendering.page(
+            "calls.html",
+            here="calls",
+            installs=found,
+            chosen=chosen,
+            failed=failed,
+            users=self._state.users.all,
+            names=self._names(),
+            calls=await self._calls.recent(chosen.registry_id if chosen else None, failed=failed),
+        )
+
+    async def one(self, request: Request) -> Response:
+        """One call, by the id of its row or of its request; 404 when there is none."""
+        found = await load_installs(self._state, self._rendering)
+        if isinstance(found, Response):
+            return found
+        named = request.path_params["call"]
+        call = await self._calls.find(named)
+        events = self._events(call.request_id if call else named)
+        if call is None and not events:
+            problem = Problem(
+                "gateway-call-unknown",
+                f"cannot find a call with the id {named[:100]!r}",
+                "choose one from the list; a call that was refused has no row",
+            )
+            return self._rendering.problem(404, problem, installs=found)
+        return self._rendering.page(
+            "call.html",
+            here="calls",
+            installs=found,
+            call=call,
+            named=named,
+            names=self._names(),
+            events=events,
+            steps=steps(events),
+        )
+
+    def _names(self) -> dict[str, str]:
+        return {user.id: user.name for user in self._state.users.all}
+
+    def _events(self, request_id: str) -> list[Event]:
+        if not request_id:
+            return []
+        return [it for it in self._state.events.recent() if it.get("request_id") == request_id]
+
+
+@dataclass(frozen=True, slots=True)
+class CallStep:
+    """A line of the tree of a call."""
+
+    title: str
+    detail: str = ""
+    tone: str = ""
+    ms: float | None = None
+    lines: Sequence[str] = ()
+
+
+def steps(events: Sequence[Event]) -> list[CallStep]:
+    """What the gateway, the runner and the handler did, as far as events are still kept."""
+    before, within, after = [], [], []
+    for event in events:
+        text = {name: str(value) for name, value in event.items() if value is not None}
+        match event["type"]:
+            case "call-started":
+                user = f"as {text['user']}" if "user" in text else ""
+                before.append(CallStep("The gateway let it through", user, "good"))
+            case "guest-failure":
+                stderr = event.get("stderr")
+                lines = [str(it) for it in stderr] if isinstance(stderr, list | tuple) else []
+                reason = text.get("reason", "")
+                within.append(CallStep("The handler failed", reason, "bad", None, lines))
+            case "product-fault":
+                within.append(CallStep("A fault of the product", text.get("summary", ""), "warn"))
+            case "schedule-ran":
+                after.append(_ending(event, text, f"The run ended: {text['status']}"))
+            case "call-ended":
+                # Its failures are published before the time that the runner took is known.
+                if isinstance(took := event.get("runner_ms"), int | float):
+                    before.append(CallStep("The runner ran the handler", ms=float(took)))
+                after.append(_ending(event, text, f"The caller got {text.get('status')}"))
+            case _:
+                continue
+    return [*before, *within, *after]
+
+
+def _ending(event: Event, text: Mapping[str, str], title: str) -> CallStep:
+    ms, status = event.get("ms"), event.get("status")
+    good = status == "success" or (isinstance(status, int) and status < 400)
+    return CallStep(
+        title,
+        text.get("summary") or text.get("error") or "",
+        "good" if good else "bad",
+        float(ms) if isinstance(ms, int | float) else None,
+        [f"What to do: {text['hint']}."] if "hint" in text else (),
+    )
+
+
+def chosen_install(request: Request, installs: Sequence[Install]) -> Install | None:
+    """The install that `extension` of the query names, by registry id."""
+    named = request.query_params.get("extension", "")
+    return next((it for it in installs if it.registry_id == named), None)
