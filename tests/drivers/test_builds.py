@@ -87,10 +87,10 @@ class BuildProject:
         path = self.build_directory / "tree/runs.txt"
         return len(path.read_text().splitlines()) if path.exists() else 0
 
-    def fails(self) -> Problem:
+    def fails(self, where: Where = WHERE) -> Problem:
         with pytest.raises(ResolveError) as caught:
             self.build()
-        assert caught.value.problem.where == WHERE
+        assert caught.value.problem.where == where
         assert caught.value.problem.summary.startswith("cannot build hello: ")
         return caught.value.problem
 
@@ -523,7 +523,8 @@ def test_errors_name_the_files_of_the_author(project: BuildProject) -> None:
         f"in {project.place}",
         f"({project.place}/src/a.js).",
     )
-    assert project.fails().detail == expected_lines
+    place = Where(f"{project.place}/src/a.js", 3, 1)
+    assert project.fails(place).detail == expected_lines
     assert tuple(project.messages[1:]) == expected_lines
     assert project.log.read_text().splitlines() == list(expected_lines)
 
@@ -535,6 +536,59 @@ def test_a_failed_build_shows_its_last_words(project: BuildProject) -> None:
     assert "exit code 3" in problem.summary
     assert problem.detail == (*map(str, range(32, 51)), "oh no")
     assert str(project.log) in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("printed", "line", "column"),
+    [
+        ('✘ [ERROR] Expected ";"\n\n    src/a.js:12:19:\n      12 │ x', 12, 19),
+        ("error during build:\n[vite:esbuild] failed\n{source}/src/a.js:3:4: ERROR: x", 3, 4),
+        ("Build failed with 1 error:\n\n[builtin] x\n    ╭─[ src/a.js:5:6 ]\n    │", 5, 6),
+        ("src/b.js(1,2): warning TS1: x\nsrc/a.js(7,8): error TS2: y", 7, 8),
+        ("warning: x\n --> src/b.js:1:2\nerror[E0308]: y\n --> src/a.js:9:10", 9, 10),
+        ("\x1b[31merror\x1b[0m: x\n  \x1b[36m../hello/src/a.js\x1b[0m:2:3", 2, 3),
+        ("# example.com/x\n./src/a.js:4:2: undefined: y", 4, 2),
+        (
+            'Traceback (most recent call last):\n  File "{source}/src/b.js", line 1, in x\n'
+            '  File "{source}/src/a.js", line 6, in y\n  File "/lib/z.py", line 3, in z\nE: w',
+            *(6, 1),
+        ),
+    ],
+)
+def test_an_error_has_the_place_that_the_tool_names(
+    project: BuildProject, printed: str, line: int, column: int
+) -> None:
+    project.write("hello/src/b.js")
+    project.write("hello/words.txt", printed.replace("{source}", str(project.place)))
+    project.command = ("cat words.txt; exit 1",)
+    project.fails(Where(f"{project.place}/src/a.js", line, column))
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        *("error: it is wrong", "error: src/gone.js:1:2", "error: 127.0.0.1:80", "src/a.js:x"),
+        *("error at node_modules/x/a.js:1:2", "error: ../outside.js:1:2", "error: /etc/hosts:1"),
+    ],
+)
+def test_a_place_that_is_no_file_of_the_author_is_none(project: BuildProject, printed: str) -> None:
+    project.write("outside.js")
+    project.write("hello/node_modules/x/a.js")
+    project.write("hello/words.txt", printed)
+    project.command = ("cat words.txt; exit 1",)
+    project.fails()
+
+
+def test_files_are_found_where_a_command_goes_first(project: BuildProject) -> None:
+    project.write("hello/component/src/a.rs")
+    project.command = ("cd component && echo 'error: src/a.rs:1:2' && exit 1",)
+    project.fails(Where(f"{project.place}/component/src/a.rs", 1, 2))
+
+
+def test_the_first_error_of_many_lines_is_shown(project: BuildProject) -> None:
+    project.command = ("echo begun; echo npm error code X; seq 1 50; exit 1",)
+    detail = project.fails().detail
+    assert detail == ("npm error code X", *map(str, range(1, 10)), "…", *map(str, range(31, 51)))
 
 
 def test_a_failed_build_is_tried_again(project: BuildProject) -> None:

@@ -11,12 +11,12 @@ import re
 import select
 import signal
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from algaenv.bundle.value import dataclass
+from algaenv.drivers.build.output import BuildOutput
 from algaenv.drivers.build.workspace import BuildJob
 from algaenv.drivers.state import private_files
 from algaenv.model.intent import BuildStep
@@ -34,19 +34,9 @@ MARK: Final = "ALGAENV_BUILD"
 _CHUNK = 64 * 1024
 _NOT_FOUND = 127
 """With which a shell, or another program that runs one, ends when it is not there."""
+_CHANGED = re.compile(r"cd (\S+) && ")
 _PAUSE = 0.05
 _GRACE = 2.0
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
-_TAIL = 20
-_LONGEST_LINE = 400
-_LOOKED_AT = 4 * _LONGEST_LINE
-"""Bytes at the end of a line that are examined."""
-_BURST = 1_000
-"""Lines that are reported in one burst."""
-_LINES_A_SECOND = 200
-_LOG_HEAD = 1024 * 1024
-_LOG_TAIL = 1024 * 1024
-"""Bytes of the beginning and of the end that the log keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +84,7 @@ def run(command: Command, on_progress: OnProgress, cancelled: Callable[[], bool]
         finally:
             output.end()
             os.close(handle)
-    _raise_on_failure(command, process.returncode, output.tail)
+    _raise_on_failure(command, process.returncode, output)
 
 
 def _start(command: Command) -> subprocess.Popen[bytes]:
@@ -175,124 +165,27 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
         os.killpg(process.pid, number)
 
 
-def _raise_on_failure(command: Command, code: int, tail: Sequence[str]) -> None:
+def _raise_on_failure(command: Command, code: int, output: BuildOutput) -> None:
     job = command.job
     if code == _NOT_FOUND:
-        raise _program_missing(job, f"`{command.shown}` ended with exit code {code}", tail)
+        raise _program_missing(job, f"`{command.shown}` ended with exit code {code}", output.tail)
     if code:
         how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
         hint = f"mend what it complains of; all it said is in {job.log}"
-        raise job.problem("build-failed", f"`{command.shown}` ended with {how}", hint, tail)
+        why = f"`{command.shown}` ended with {how}"
+        where = output.where(_directories(command))
+        raise job.problem("build-failed", why, hint, output.excerpt, where)
+
+
+def _directories(command: Command) -> list[Path]:
+    """Where files that a command names may be: it may begin by changing its directory."""
+    job = command.job
+    source = job.workspace / job.below
+    changed = _CHANGED.match(command.shown)
+    below = [source / changed[1]] if changed else []
+    return [*below, source, job.workspace]
 
 
 def _program_missing(job: BuildJob, why: str, tail: Sequence[str]) -> ResolveError:
     hint = "install the program that its command names, or correct the command"
     return job.problem("build-program-missing", why, hint, tail)
-
-
-class BuildOutput:
-    """Takes the output of a command block by block; writes a log and reports lines.
-
-    The log keeps the beginning and the end of a long output. Progress is limited to a rate that
-    a person can follow: a build may print faster than lines can be handled.
-    """
-
-    def __init__(
-        self, tree: Path, workspace: Path, log: IO[bytes], on_progress: OnProgress
-    ) -> None:
-        self._paths = _PathRewriter(tree, workspace)
-        self._log = log
-        self._on_progress = on_progress
-        self._rest = b""
-        self._last: deque[bytes] = deque(maxlen=_TAIL)
-        self._logged = 0
-        self._held = bytearray()
-        self._left_out = 0
-        self._budget = float(_BURST)
-        self._last_emit = time.monotonic()
-        self._suppressed = False
-
-    @property
-    def tail(self) -> list[str]:
-        """The last lines, fit to be shown."""
-        return [_printable(line) for line in self._last]
-
-    def write(self, chunk: bytes) -> None:
-        """The next block."""
-        block = self._rest + chunk
-        end = block.rfind(b"\n") + 1
-        if not end and len(block) > _CHUNK:
-            end = len(block)
-        block, self._rest = block[:end], block[end:]
-        if block:
-            self._emit(self._paths.shown(block))
-
-    def end(self) -> None:
-        """What is left of it. Repeating it does nothing."""
-        rest, self._rest = self._rest, b""
-        if rest:
-            self._emit(self._paths.shown(rest))
-        held, self._held = bytes(self._held), bytearray()
-        if self._left_out:
-            held = b"\n[%d bytes left out here]\n" % self._left_out + held
-            self._left_out = 0
-        with contextlib.suppress(OSError):
-            self._log.write(held)
-        if self._suppressed and self._last:
-            self._on_progress(self.tail[-1])
-            self._suppressed = False
-
-    def _emit(self, block: bytes) -> None:
-        self._write_log(block)
-        # Only as many lines of a block are split as may be reported.
-        now = time.monotonic()
-        self._budget = min(self._budget + (now - self._last_emit) * _LINES_A_SECOND, _BURST)
-        self._last_emit = now
-        most = max(int(self._budget), _TAIL)
-        lines = block.removesuffix(b"\n").rsplit(b"\n", most)[-most:]
-        self._last.extend(lines[-_TAIL:])
-        for line in lines[-int(self._budget) :] if self._budget >= 1 else ():
-            self._budget -= 1
-            self._on_progress(_printable(line))
-        self._suppressed = self._budget < 1
-
-    def _write_log(self, block: bytes) -> None:
-        """Into the log: the beginning at once, of what follows only the last."""
-        head = block[: max(_LOG_HEAD - self._logged, 0)]
-        self._logged += len(head)
-        with contextlib.suppress(OSError):  # A full disk shows in the build itself.
-            self._log.write(head)
-        self._held += block[len(head) :]
-        if len(self._held) > 2 * _LOG_TAIL:
-            too_many = len(self._held) - _LOG_TAIL
-            self._left_out += too_many
-            del self._held[:too_many]
-
-
-def _printable(line: bytes) -> str:
-    """A line as it looked last where a tool redraws it, and without its colours."""
-    shown = line[-_LOOKED_AT:].rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace")
-    text = "".join(it for it in _ESCAPES.sub("", shown) if it.isprintable() or it == "\t")
-    return text[:_LONGEST_LINE]
-
-
-class _PathRewriter:
-    """Spells files of the mirror as their author knows them; what the build made keeps its path."""
-
-    def __init__(self, tree: Path, workspace: Path) -> None:
-        self._tree = os.fsencode(tree)
-        self._workspace = os.fsencode(workspace)
-        self._path = re.compile(re.escape(self._tree) + rb"((?:/[^\s:'\"`()\[\]{}<>,;|\x1b]+)?)")
-        self._known: dict[bytes, bool] = {}
-
-    def shown(self, block: bytes) -> bytes:
-        """The same with those paths put right."""
-        if self._tree not in block:
-            return block
-        return self._path.sub(self._spelled, block)
-
-    def _spelled(self, found: re.Match[bytes]) -> bytes:
-        below = found[1]
-        if below not in self._known and len(self._known) < _TAIL * 100:
-            self._known[below] = os.path.lexists(self._workspace + below.rstrip(b"/."))
-        return self._workspace + below if self._known.get(below) else found[0]

@@ -21,7 +21,7 @@ from algaenv.drivers.build.patterns import Glob, globs, is_temporary, matches_an
 from algaenv.drivers.state import private_files, state_dir
 from algaenv.model.intent import BuildIntent, BuildStep, ExtensionIntent
 from algaenv.model.lock import Environment
-from algaenv.model.problem import Problem, ResolveError
+from algaenv.model.problem import Problem, ResolveError, Where
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,18 @@ class BuildJob:
         """What any step says it makes."""
         return tuple(glob for step in self.steps for glob in globs(step.outputs))
 
-    def problem(self, code: str, why: str, hint: str, detail: Sequence[str] = ()) -> ResolveError:
-        """The error of this build."""
+    def problem(
+        self,
+        code: str,
+        why: str,
+        hint: str,
+        detail: Sequence[str] = (),
+        where: Where | None = None,
+    ) -> ResolveError:
+        """The error of this build; without a place of its own it has that of the extension."""
         summary = f"cannot build {self.intent.name}: {why}"
-        return ResolveError(Problem(code, summary, hint, self.intent.where, tuple(detail)))
+        place = where or self.intent.where
+        return ResolveError(Problem(code, summary, hint, place, tuple(detail)))
 
     def cancelled(self) -> ResolveError:
         """The error of a build that the run gave up (`build-cancelled`)."""
