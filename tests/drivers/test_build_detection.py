@@ -115,6 +115,102 @@ def test_packages_of_the_workspace_are_installed_in_it(tmp_path: Path) -> None:
     assert detected.programs == ("packages/hello/node_modules/.bin", "node_modules/.bin")
 
 
+VITE = {"scripts": {"build": "vite build --outDir ui"}}
+MEMBERS = {
+    "package.json": {"workspaces": ["packages/*", "apps/**", "!packages/old"]},
+    "packages/money/package.json": {"name": "@a/money", "dependencies": {"@a/text": "*"}},
+    "packages/text/package.json": {"name": "@a/text"},
+    "packages/theme/package.json": {"name": "@a/theme"},
+    "packages/other/package.json": {"name": "@a/other"},
+    "packages/old/package.json": {"name": "@a/old"},
+    "packages/no-package/x.ts": "",
+    "apps/deep/second/package.json": {"name": "second", **VITE},
+    "apps/first/package.json": {"name": "first", "devDependencies": {"@a/money": "*"}, **VITE},
+    "tools/x.mjs": "",
+}
+
+
+def ignored(root: Path, source: str = "apps/first") -> set[str]:
+    """What of the packages the build in `source` does not read."""
+    (build,) = [it for it in found(root, source).steps if it.command == ("vite build --outDir ui",)]
+    return {it for it in build.ignore if "/" in it}
+
+
+def test_packages_that_a_project_does_not_name_are_not_read(tmp_path: Path) -> None:
+    write(tmp_path, MEMBERS)
+    assert ignored(tmp_path) == {"apps/deep/second", "packages/other", "packages/theme"}
+    build = named(found(tmp_path, "apps/first"), "build")
+    assert {"*.md", ".github"} <= set(build.ignore)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("vite.config.ts", "export default { alias: { theme: '../../packages/theme/src' } }"),
+        ("tsconfig.app.json", '{"references": [{"path": "../../packages/theme"}]}'),
+        ("tailwind.config.js", 'import preset from "@a/theme/preset";'),
+    ],
+)
+def test_packages_that_a_configuration_names_are_read(tmp_path: Path, file: str, text: str) -> None:
+    write(tmp_path, {**MEMBERS, f"apps/first/{file}": text})
+    assert ignored(tmp_path) == {"apps/deep/second", "packages/other"}
+
+
+@pytest.mark.parametrize(
+    "packages",
+    [
+        'packages:\n  - "packages/*"\n  - apps/**\n  - "!**/old"\n',
+        "packages: [packages/*, apps/*]\n",
+    ],
+)
+def test_a_workspace_of_pnpm(tmp_path: Path, packages: str) -> None:
+    write(tmp_path, {**MEMBERS, "package.json": {}, "pnpm-workspace.yaml": packages})
+    assert {"packages/other", "packages/theme"} <= ignored(tmp_path)
+    assert not {"packages/money", "packages/text", "apps/first"} & ignored(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        {},
+        {"workspaces": ["packages/*"]},
+        {"workspaces": {"packages": "x"}},
+        {"workspaces": [1, "/etc", "../*", "."]},
+    ],
+)
+def test_outside_of_the_packages_of_a_workspace_everything_is_read(
+    tmp_path: Path, root: dict[str, Any]
+) -> None:
+    write(tmp_path, {**MEMBERS, "package.json": root})
+    assert named(found(tmp_path, "apps/first"), "build").ignore == ()
+
+
+def test_a_package_within_another_keeps_it(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            **MEMBERS,
+            "package.json": {"workspaces": {"packages": ["apps/*", "packages/*", "apps/*/ui"]}},
+            "apps/whole/package.json": {"name": "whole"},
+            "apps/whole/ui/package.json": {"name": "ui", **VITE},
+        },
+    )
+    assert "apps/whole" not in ignored(tmp_path, "apps/whole/ui")
+    assert "apps/first" in ignored(tmp_path, "apps/whole/ui")
+
+
+def test_only_an_edit_of_a_package_that_is_used_counts(tmp_path: Path) -> None:
+    write(tmp_path, MEMBERS)
+    source = str(tmp_path / "apps/first")
+    build = BuildIntent((), str(tmp_path), {}, 60.0)
+    extension = ExtensionIntent("x", source, build, {}, {}, None, True, None, WHERE)
+    watched = watched_paths(extension)
+    counted = ("packages/money/x.ts", "packages/text/x.ts", "tools/x.mjs", "tsconfig.json")
+    assert all(watched.counts(tmp_path / it) for it in counted)
+    others = ("packages/other/x.ts", "apps/deep/second/x.ts", "CHANGELOG.md", ".github/x.yml")
+    assert not any(watched.counts(tmp_path / it) for it in others)
+
+
 @pytest.mark.parametrize("own", ["prepare", "postinstall"])
 def test_scripts_of_an_installation_run_in_the_project(tmp_path: Path, own: str) -> None:
     scripts = {"build": "vite build", own: "node x.mjs"}

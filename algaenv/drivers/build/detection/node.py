@@ -13,7 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from algaenv.bundle.source_tree import WASM
+from algaenv.bundle.value import replace
 from algaenv.drivers.build.detection.known_tools import files_of
+from algaenv.drivers.build.detection.members import unused
 from algaenv.drivers.build.detection.project import Detected, Project, bundle_globs, world_of
 from algaenv.drivers.build.detection.scripts import ScriptCommand, commands_of
 from algaenv.drivers.build.file_tree import DEPENDENCIES
@@ -81,6 +83,8 @@ def node(project: Project) -> Detected | None:
         tools += ["esbuild and jco of algaenv"]
     elif (made := project.from_source(WASM)) != WASM and own:
         steps.append(_copy(project, made))
+    if others := unused(project):
+        steps = [replace(it, ignore=(*it.ignore, *others)) for it in steps]
     programs = project.paths((f"{DEPENDENCIES}/.bin",))
     if project.below != ".":
         programs = (*programs, f"{DEPENDENCIES}/.bin")
