@@ -22,7 +22,8 @@ SECONDS = 90.0
 class DevProcess:
     """`algaenv dev --json` of a project, as a person starts it."""
 
-    def __init__(self, project: Project, *arguments: str) -> None:
+    def __init__(self, project: Project, *arguments: str, seconds: float = SECONDS) -> None:
+        self._seconds = seconds
         self.process = subprocess.Popen(
             project.command("dev", "--json", *arguments),
             stdout=subprocess.PIPE,
@@ -53,7 +54,7 @@ class DevProcess:
     def wait_for(self, name: str, holds: Callable[[Event], bool] = lambda _: True) -> Event:
         """The next event of this name for which `holds`; others are passed over."""
         while True:
-            event = self._events.get(timeout=SECONDS)
+            event = self._events.get(timeout=self._seconds)
             assert event is not None, self._how_it_ended()
             if event["event"] == name and holds(event):
                 return event
@@ -91,9 +92,10 @@ class DevProcess:
 
 
 @contextmanager
-def dev(project: Project, *arguments: str) -> Iterator[DevProcess]:
-    """One that watches; it is killed when the test ends before it."""
-    made = DevProcess(project, *arguments)
+def dev(project: Project, *arguments: str, seconds: float = SECONDS) -> Iterator[DevProcess]:
+    """One that watches; it is killed when the test ends before it. No event is waited for longer
+    than `seconds`."""
+    made = DevProcess(project, *arguments, seconds=seconds)
     try:
         made.wait_for("watching")
         yield made

@@ -1,0 +1,139 @@
+"""`dev` and real tool chains: the samples with jco, with Vite and React, and as a workspace."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from tests.guests import tools
+from tests.scenario.dev_process import dev
+from tests.scenario.handler_project import ask
+from tests.scenario.project import Project
+from tests.scenario.sample_project import Loop, edit, served, states, use_sample
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+CALL = "/bill?minutes=95"
+SECONDS = 600.0
+"""For one step: npm installs, jco builds, and a component is compiled."""
+
+
+def components(project: Project, name: str) -> list[str]:
+    """The digests of the components in the builds of an extension."""
+    files = (project.home / "build" / name / "tree").glob("**/dist/main.wasm")
+    return [hashlib.sha256(it.read_bytes()).hexdigest() for it in files]
+
+
+@pytest.fixture(autouse=True)
+def _node() -> None:
+    tools.node()
+
+
+@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])
+def running(request: pytest.FixtureRequest) -> Project:
+    found: Project = request.getfixturevalue(f"running_{request.param}")
+    return found
+
+
+def test_a_handler_that_jco_builds(running: Project) -> None:
+    project = running
+    root = use_sample(project, "hours", {"hours": {"source": "./hours", "build": "auto"}})
+    bill = root / "src/bill.ts"
+    with dev(project, seconds=SECONDS) as watching:
+        loop = Loop(watching, "hours")
+        assert ask(project, CALL, "hours") == (
+            200,
+            '{"hours":1.75,"total":175}',
+            False,
+        )
+        (built,) = components(project, "hours")
+
+        loop.after("a module is saved", lambda: edit(bill, "STEP = 15", "STEP = 30"))
+        assert ask(project, CALL, "hours") == (200, '{"hours":2,"total":200}', True)
+
+        turn = loop.after("a mistake", lambda: edit(bill, "return {", "return {{"))
+        (hours,) = turn["extensions"]
+        (problem,) = hours["problems"]
+        assert (hours["state"], problem["file"]) == ("failed", "hours/src/bill.ts")
+        assert (problem["line"], problem["column"] > 1) == (7, True)
+        assert ask(project, CALL, "hours") == (200, '{"hours":2,"total":200}', True)
+        edit(bill, "return {{", "return {")
+
+        loop.turn_of("its component", "hours", "component")
+        assert ask(project, CALL, "hours") == (200, '{"hours":2,"total":200}', False)
+        (rebuilt,) = components(project, "hours")
+        assert rebuilt != built
+
+        page = root / "ui/index.html"
+        turn = loop.after("the page is saved", lambda: edit(page, "<h1>Hours", "<h1>Time"))
+        assert states(turn) == {"hours": "applied"}
+        assert "<h1>Time" in served(project, "hours")
+        assert components(project, "hours") == [rebuilt]
+        assert ask(project, CALL, "hours")[2] is False
+        assert watching.end() == 0
+    assert project.up().ok().changed == 0
+
+
+def test_a_page_of_vite_and_react(running: Project) -> None:
+    project = running
+    root = use_sample(project, "board", {"board": {"source": "./board", "build": "auto"}})
+    board = root / "src/Board.tsx"
+    with dev(project, seconds=SECONDS) as watching:
+        loop = Loop(watching, "board")
+        assert "Tickets" in served(project, "board")
+
+        turn = loop.after("a component is saved", lambda: edit(board, "<h1>Tickets", "<h1>Cases"))
+        assert states(turn) == {"board": "applied"}
+        assert "Cases" in served(project, "board")
+        assert "Tickets" not in served(project, "board")
+
+        good = board.read_text()
+        turn = loop.after("a mistake", lambda: edit(board, "</h1>", "</h2>"))
+        (failed,) = turn["extensions"]
+        (problem,) = failed["problems"]
+        assert failed["state"] == "failed"
+        assert (problem["file"], problem["line"]) == ("board/src/Board.tsx", 12)
+        assert "src/Board.tsx:12" in "\n".join(problem["detail"])
+        assert "Cases" in served(project, "board")
+        turn = loop.after("it is mended", lambda: board.write_text(good))
+        assert not turn["failed"]
+
+        style = root / "src/style.css"
+        turn = loop.after("a style is saved", lambda: edit(style, "gap: 1rem", "gap: 7rem"))
+        assert states(turn) == {"board": "applied"}
+        assert "gap:7rem" in served(project, "board")
+        assert watching.end() == 0
+    installed = [
+        it
+        for it in watching.seen
+        if it["event"] == "progress" and "node_packages install" in str(it)
+    ]
+    assert len(installed) <= 1
+
+
+def test_a_workspace_of_npm(running: Project) -> None:
+    project = running
+    names = ("quotes", "totals", "welcome")
+    build = {"command": "auto", "workspace": "./workspace"}
+    root = use_sample(
+        project,
+        "workspace",
+        {it: {"source": f"./workspace/extensions/{it}", "build": build} for it in names},
+    )
+    with dev(project, seconds=SECONDS) as watching:
+        loop = Loop(watching, "workspace")
+        assert "Good to see you" in served(project, "welcome")
+
+        money = root / "packages/money/src/index.ts"
+        turn = loop.after("a shared package is saved", lambda: edit(money, "EUR", "CHF"))
+        assert states(turn) == {"quotes": "applied", "totals": "applied"}
+        for name in ("quotes", "totals"):
+            assert "CHF" in served(project, name)
+
+        (root / "packages/glossary/index.ts").write_text("export const WORDS = {};\n")
+        (root / "CHANGELOG.md").write_text("# Changes\n")
+        welcome = root / "extensions/welcome/src/main.ts"
+        turn = loop.after("one extension is saved", lambda: edit(welcome, "Good", "Nice"))
+        assert (turn["number"], states(turn)) == (2, {"welcome": "applied"})
+        assert "Nice to see you" in served(project, "welcome")
+        assert watching.end() == 0
