@@ -31,12 +31,14 @@ class Recording:
 def safe_calls(
     extension: ExtensionStatus, events: Iterable[Mapping[str, object]]
 ) -> tuple[Call, ...]:
-    """The calls that change nothing: those that were recorded, then those of the manifest."""
+    """The calls that change nothing: those of the manifest that nobody made, and those that were
+    recorded."""
     own = (it for it in events if it.get("extension") == extension.registry_id)
     recorded = [it for it in recorded_calls(own, None).calls if it.method == "GET"]
     declared = [it for it in declared_calls(extension.endpoints, None).calls if it.method == "GET"]
-    found = {(it.path, it.user): it for it in (*declared, *recorded)}
-    return tuple(found.values())[-MAX_CALLS:]
+    # A call that was made has the user that the gateway chose for it, and would be made twice.
+    made = {it.path for it in recorded}
+    return (*(it for it in declared if it.path not in made), *recorded)[-MAX_CALLS:]
 
 
 def record(

@@ -29,6 +29,7 @@ from algaenv.dev.events import (
     TurnStarted,
     Watching,
 )
+from algaenv.model.comparison import Call, ComparedCall, Difference, Outcome
 from algaenv.model.event import Report, Reported, StepProgress, Warned
 from algaenv.model.kind import BUNDLE
 from algaenv.model.problem import Problem, Where
@@ -69,6 +70,24 @@ def test_a_turn_is_one_line() -> None:
     ]
     from_source = replace(GOOD, runs_from="source")
     assert dev_lines(TurnEnded(1, 0.06, (from_source,)))[0].endswith("runs from source")
+
+
+def test_what_the_component_answers_otherwise_is_said() -> None:
+    outcome = Outcome(200, 3.0)
+    clock = Difference("body", "/at", (1,), (2,))
+    one = ComparedCall(Call("GET", "/now", user="glinda"), outcome, outcome, (clock,))
+    two = replace(one, call=Call("GET", "/now", user="ada\x1b"), differences=(clock, clock))
+    turn = TurnEnded(1, 0.06, (replace(GOOD, differing=(one,)),))
+    first = "the component answers GET /now otherwise: body /at: 1 → 2"
+    assert dev_lines(turn)[1:] == [f"  differs: {first}"]
+    assert f"hello {first}" in text_of(screen(turn), 160, 40)
+    both = TurnEnded(1, 0.06, (replace(GOOD, differing=(one, two)),))
+    assert dev_lines(both)[1:] == [
+        "  differs: the component answers GET /now as glinda otherwise: body /at: 1 → 2",
+        "  differs: the component answers GET /now as ada\\x1b otherwise: body /at: 1 → 2"
+        ", and 1 more",
+    ]
+    check("events", dev_event_to_json(both))
 
 
 def test_a_failure_says_where_and_what() -> None:

@@ -66,6 +66,8 @@ def test_calls_that_change_nothing(extension: ExtensionStatus) -> None:
     ]
     calls = [(it.method, it.path, it.user) for it in safe_calls(extension, events)]
     assert calls == [("GET", "/notes", None), ("GET", "/notes/7", "glinda")]
+    made = safe_calls(extension, [ended("/notes", user="glinda"), ended("/notes", user="glinda")])
+    assert [(it.path, it.user) for it in made] == [("/notes", "glinda")], "once"
 
 
 def test_what_differs_is_found(extension: ExtensionStatus) -> None:

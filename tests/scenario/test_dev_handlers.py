@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pytest
 
+from tests import guests
 from tests.scenario.conftest import docker_slow
 from tests.scenario.dev_process import DevProcess, dev
 from tests.scenario.handler_project import add_handler, ask, write_answer
@@ -54,7 +56,10 @@ def test_a_handler_runs_from_source_until_its_component_is_built(with_handler: P
         write_answer(project, "second")
         (hello,) = watching.turn()["extensions"]
         assert (hello["state"], hello["runs_from"]) == ("unchanged", "source")
-        turn_of(watching, "component")
+        (hello,) = turn_of(watching, "component")["extensions"]
+        (differing,) = hello["differing"]
+        assert (differing["method"], differing["path"]) == ("GET", "/x")
+        assert differing["differences"]
         assert ask(project, "/x")[2] is False
         assert not detail(project).startswith("runs from source")
 
@@ -64,6 +69,42 @@ def test_a_handler_runs_from_source_until_its_component_is_built(with_handler: P
         turn_of(watching, "component")
         assert watching.end() == 0
     assert project.up().ok().changed == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("limit", "code", "reason", "hint"),
+    [
+        (
+            {"runner": {"environment": {"RUNNER_COMPILE_CPU_SECONDS": "1"}}},
+            "handler-broken",
+            "after 1 s of processor time",
+            "set a higher RUNNER_COMPILE_CPU_SECONDS under `runner.environment`",
+        ),
+        ({"ready_timeout": "1s"}, "not-ready", "(waited 1 s)", "raise `ready_timeout`"),
+    ],
+)
+def test_a_compile_that_takes_too_long_is_for_the_author_to_mend(
+    running_process: Project, limit: dict[str, Any], code: str, reason: str, hint: str
+) -> None:
+    project = running_process
+    add_handler(project, "first")
+    runner = {**limit.get("runner", {}), "port": project.ports["runner"]}
+    project.spec |= {**limit, "runner": runner}
+    project.write()
+    with dev(project, "--no-shell") as watching:
+        shutil.copyfile(guests.built("everything-js"), project.root / "hello/main.wasm")
+        turn = watching.turn()
+        (hello,) = turn["extensions"]
+        (problem,) = hello["problems"]
+        assert (hello["state"], problem["code"]) == ("failed", code)
+        assert reason in problem["summary"]
+        assert hint in problem["hint"]
+        assert "retry_seconds" not in turn, "only an edit is a new chance"
+        assert ask(project, "/x")[0] == 200, "the last one that was compiled goes on"
+        shutil.copyfile(guests.built("script"), project.root / "hello/main.wasm")
+        assert not watching.turn()["failed"]
+        assert watching.end() == 0
 
 
 @pytest.mark.slow

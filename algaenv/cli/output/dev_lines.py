@@ -24,7 +24,6 @@ from algaenv.dev.events import (
 
 if TYPE_CHECKING:
     from algaenv.cli.output.json import JsonObject
-    from algaenv.model.comparison import ComparedCall
 
 SHOWN_FILES = 3
 """Names of changed files in one line."""
@@ -84,7 +83,8 @@ def _turn_lines(turn: TurnEnded, paint: Paint, *, verbose: bool) -> list[str]:
                 answer = f"  {it.answer}" if it.answer else ""
                 text = stages_text(it)
                 lines.append(f"{paint('✓', 'green')} {name}  {text}{answer}{from_source}")
-                lines += [_difference(call, paint) for call in it.differing]
+                differs = paint("differs:", "yellow")
+                lines += [f"  {differs} {text}" for text in difference_texts(it)]
             case state if state == FAILED:
                 text = f"failed after {turn_seconds(it.seconds)}; what ran before goes on"
                 lines.append(f"{paint('✗', 'red')} {name}  {paint(text, 'red')}")
@@ -105,12 +105,17 @@ def _turn_lines(turn: TurnEnded, paint: Paint, *, verbose: bool) -> list[str]:
     return lines
 
 
-def _difference(call: ComparedCall, paint: Paint) -> str:
-    """A call that the component answers otherwise than the source did."""
-    first = escape_controls(difference_line(call.differences[0]))
-    more = f", and {len(call.differences) - 1} more" if len(call.differences) > 1 else ""
-    what = f"the component answers {call.call.method} {call.call.path} otherwise"
-    return f"  {paint('differs:', 'yellow')} {escape_controls(what)}: {first}{more}"
+def difference_texts(turn: ExtensionTurn) -> list[str]:
+    """One for each call that the component answers otherwise than the source did; with its user
+    where several made the same."""
+    texts = []
+    paths = [it.call.path for it in turn.differing]
+    for it in turn.differing:
+        user = f" as {it.call.user}" if it.call.user and paths.count(it.call.path) > 1 else ""
+        more = f", and {len(it.differences) - 1} more" if len(it.differences) > 1 else ""
+        what = f"the component answers {it.call.method} {it.call.path}{user} otherwise"
+        texts.append(escape_controls(f"{what}: {difference_line(it.differences[0])}{more}"))
+    return texts
 
 
 def dev_event_to_json(event: DevEvent) -> JsonObject:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from algaenv.bundle.value import dataclass, field, replace
+from algaenv.cli.output.dev_lines import difference_texts
 from algaenv.cli.output.escape import escape_controls
 from algaenv.dev.events import (
     FAILED,
@@ -98,6 +99,9 @@ def _turn_ended(screen: Screen, turn: TurnEnded, at: float) -> Screen:
         known = {name: it for name, it in known.items() if it.state != FAILED}
     latest = {**known, **{it.name: it for it in turn.extensions}}
     own = tuple(problem for it in latest.values() if it.state == FAILED for problem in it.problems)
+    for it in turn.extensions:
+        for text in difference_texts(it):
+            screen = _logged(screen, LogRow(at, it.name, text, "warn"))
     return replace(
         screen,
         turn=None,
