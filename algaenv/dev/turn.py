@@ -42,6 +42,8 @@ class TurnRecorder:
         self.started = clock()
         self._chosen = self._resolved = self._planned = 0.0
         self._builds: set[str] = set()
+        self._building: dict[str, float] = {}
+        """Name → when its build began that has not ended well."""
         self._stages: dict[str, dict[str, float]] = {}
         self._answered: dict[str, float] = {}
 
@@ -50,9 +52,12 @@ class TurnRecorder:
         match event:
             case Resolving(subject):
                 self._builds.add(subject)
+                self._building[subject.partition("/")[2]] = self._clock()
             case Resolved(subject, _, seconds):
                 stage = "build" if subject in self._builds else "pack"
-                self._add(subject.partition("/")[2], stage, seconds)
+                name = subject.partition("/")[2]
+                self._add(name, stage, seconds)
+                self._building.pop(name, None)
                 self._resolved = self._clock()
             case RuntimeChosen():
                 self._resolved = self._chosen = self._clock()
@@ -77,6 +82,9 @@ class TurnRecorder:
         """Milliseconds by stage, in their order; those that took less than half of one are left
         out."""
         found = dict(self._stages.get(name, {}))
+        if (begun := self._building.get(name)) is not None and self._planned:
+            # It failed; what comes next is the plan without it.
+            return {"build": round((self._planned - begun) * 1000)}
         if self._chosen and not found.keys() & {"build", "pack"}:
             found["pack"] = self._chosen - self.started
         if self._planned and self._chosen:

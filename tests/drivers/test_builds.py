@@ -589,6 +589,8 @@ def test_the_first_error_of_many_lines_is_shown(project: BuildProject) -> None:
     project.command = ("echo begun; echo npm error code X; seq 1 50; exit 1",)
     detail = project.fails().detail
     assert detail == ("npm error code X", *map(str, range(1, 10)), "…", *map(str, range(31, 51)))
+    project.command = ("echo begun; echo npm error code X; seq 1 25; exit 1",)
+    assert project.fails().detail == ("npm error code X", *map(str, range(1, 26)))
 
 
 def test_a_failed_build_is_tried_again(project: BuildProject) -> None:

@@ -76,8 +76,11 @@ class BuildOutput:
     def excerpt(self) -> list[str]:
         """The lines from the first error on, and the last ones, fit to be shown."""
         last = set(self._last)
-        first = [_printable(line) for line in self._first if line not in last]
-        return [*first, "…", *self.tail] if any(map(str.strip, first)) else self.tail
+        first = [line for line in self._first if line not in last]
+        if not any(map(bytes.strip, first)):
+            return self.tail
+        gap = ["…"] if len(first) == len(self._first) else []
+        return [*map(_printable, first), *gap, *self.tail]
 
     def where(self, directories: Sequence[Path]) -> Where | None:
         """The place of the first error in a file of the author's, whose paths are relative to one
