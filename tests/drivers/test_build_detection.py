@@ -95,6 +95,16 @@ def test_other_package_managers(tmp_path: Path, lock: str, command: str) -> None
     assert detected.tools[0] == lock.partition(".")[0].removesuffix("-lock")
 
 
+def test_yarn_of_today_makes_packages_that_tools_find(tmp_path: Path) -> None:
+    files = {"package.json": {"scripts": {"build": "vite build"}}, ".pnp.cjs": "x"}
+    write(tmp_path, {**files, "yarn.lock": "__metadata:\n  version: 8\n", ".yarnrc.yml": "x"})
+    install, _ = found(tmp_path).steps
+    assert install.command == ("yarn install --immutable",)
+    assert install.environment["YARN_NODE_LINKER"] == "node-modules"
+    assert install.inputs == ("yarn.lock", "package.json", ".yarnrc.yml")
+    assert install.outputs == ("**/node_modules", ".pnp.cjs", ".pnp.loader.mjs")
+
+
 def test_packages_of_the_workspace_are_installed_in_it(tmp_path: Path) -> None:
     lock = {"packages": {"": {}, "packages/shared": {}, "node_modules/s": {"link": True}}}
     write(

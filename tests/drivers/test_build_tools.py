@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +18,28 @@ from algaenv.drivers.build.node_packages import copy, installed
 from algaenv.drivers.state import state_dir
 from algaenv.model.intent import BuildIntent, ExtensionIntent
 from algaenv.model.problem import ResolveError, Where
+from tests import guests
 from tests.guests import tools
 from tests.guests.recipes import SAMPLES
 
 WHERE = Where("algaenv.yaml", 7, 13)
 COMPONENT = b"\0asm\x0d\0\x01\0"
+PACKAGE = {
+    "name": "x",
+    "private": True,
+    "scripts": {"build": "esbuild src/main.ts --bundle --outfile=ui/main.js"},
+    "dependencies": {"ms": "2.1.3"},
+    "devDependencies": {"esbuild": "0.28.2"},
+}
+PYTHON = """\
+from wit_world import WitWorld
+from wit_world.imports.types import ExecuteRequest, ExecuteResponse, HttpHeader
+
+
+class WitWorld(WitWorld):
+    def handler(self, request: ExecuteRequest) -> ExecuteResponse:
+        return ExecuteResponse(200, [HttpHeader("content-type", "text/plain")], b"hello")
+"""
 HANDLER = """\
 import { getContext } from "alga:extension/context";
 export function handler(request) {
@@ -138,6 +157,72 @@ def test_a_crate(tmp_path: Path) -> None:
     (source / "src/lib.rs").write_text("#[no_mangle] pub extern fn answer() -> i32 { 43 }\n")
     found.build()
     assert len(found.ran()) == 1
+
+
+MANAGERS = {
+    "pnpm": ("pnpm@12.21.0", ("pnpm", "install", "--lockfile-only"), "pnpm"),
+    "yarn": ("yarn@1.22.22", ("yarn", "install", "--ignore-scripts"), "yarn"),
+    "yarn of today": ("@yarnpkg/cli-dist@4.18.1", ("yarn", "install"), "yarn"),
+}
+"""What npm calls a package manager, what makes its lock file, and its name."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("manager", MANAGERS)
+def test_other_package_managers_install_by_their_lock_file(
+    tmp_path: Path, cache: Path, manager: str
+) -> None:
+    package, lock, name = MANAGERS[manager]
+    npm = ("npm", "install", "--no-audit", "--no-fund", "--prefix", str(tmp_path / "tools"))
+    tools.run([*npm, package], cwd=tmp_path)
+    path = f"{tmp_path}/tools/node_modules/.bin:{os.environ['PATH']}"
+    source = tmp_path / "hello"
+    (source / "src").mkdir(parents=True)
+    (source / "package.json").write_text(json.dumps(PACKAGE))
+    (source / "pnpm-workspace.yaml").write_text("allowBuilds: {esbuild: false}\n")
+    (source / "src/main.ts").write_text('import ms from "ms"; document.title = ms(3600000);\n')
+    tools.run(lock, cwd=source, env={"PATH": path})
+    shutil.rmtree(source / "node_modules", ignore_errors=True)
+
+    found = FoundBuild(source, cache, path)
+    place = found.build()
+    assert found.messages[0] == f"detected: {name}, esbuild"
+    assert "require_ms()" in (place / "ui/main.js").read_text()
+    (source / "src/main.ts").write_text("document.title = 'second';\n")
+    found.build()
+    assert [it.split()[0] for it in found.ran()] == ["esbuild"], "what is installed stays"
+    assert "second" in (place / "ui/main.js").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_handler_in_python(tmp_path: Path) -> None:
+    tools.python()
+    source = tmp_path / "hello"
+    source.mkdir()
+    requirements = source / "requirements.txt"
+    shutil.copyfile(Path(guests.__file__).with_name("python") / "requirements.txt", requirements)
+    (source / "app.py").write_text(PYTHON)
+    shutil.copytree(SAMPLES / "wit", source / "wit")
+    python = tmp_path / "python"
+    tools.run([sys.executable, "-m", "uv", "venv", "-q", str(python)], cwd=tmp_path)
+    install = ("pip", "install", "-q", "--python", str(python), "-r", str(requirements))
+    tools.run([sys.executable, "-m", "uv", *install], cwd=tmp_path)
+
+    found = FoundBuild(source, tmp_path / "cache", f"{python}/bin:{os.environ['PATH']}")
+    place = found.build()
+    assert found.messages[0] == "detected: componentize-py"
+    assert (place / "dist/main.wasm").read_bytes().startswith(COMPONENT)
+    (source / "app.py").write_text(PYTHON.replace("Response(200", "Response((200"))
+    with pytest.raises(ResolveError) as caught:
+        found.build()
+    problem = caught.value.problem
+    assert problem.where == Where(str(source / "app.py"), 7, 1)
+    assert any("SyntaxError: '(' was never closed" in it for it in problem.detail)
+    (source / "app.py").write_text(PYTHON)
+    found.build()
+    assert found.ran() == []
 
 
 def project(tmp_path: Path) -> Path:

@@ -553,6 +553,7 @@ def test_a_failed_build_shows_its_last_words(project: BuildProject) -> None:
             '  File "{source}/src/a.js", line 6, in y\n  File "/lib/z.py", line 3, in z\nE: w',
             *(6, 1),
         ),
+        ('AssertionError:   File "/0/src/a.js", line 8\n    x = (\nSyntaxError: y', 8, 1),
     ],
 )
 def test_an_error_has_the_place_that_the_tool_names(

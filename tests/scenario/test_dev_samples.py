@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 
 import pytest
 
@@ -109,6 +110,59 @@ def test_a_page_of_vite_and_react(running: Project) -> None:
         if it["event"] == "progress" and "node_packages install" in str(it)
     ]
     assert len(installed) <= 1
+
+
+def test_each_pattern_of_editors_and_tools_is_one_build(running_process: Project) -> None:
+    project = running_process
+    root = use_sample(project, "board", {"board": {"source": "./board", "build": "auto"}})
+    board = root / "src/Board.tsx"
+
+    def git(*arguments: str) -> None:
+        words = ("git", "-c", "user.name=a", "-c", "user.email=a@example.com", *arguments)
+        subprocess.run(words, cwd=root, check=True, capture_output=True)
+
+    def rename() -> None:
+        written = board.with_name(".Board.tsx.swp")
+        written.write_text(board.read_text().replace("Tickets", "Renamed"))
+        written.replace(board)
+
+    def truncate() -> None:
+        text = board.read_text().replace("Renamed", "Truncated")
+        with board.open("w") as file:
+            file.flush()
+            file.write(text)
+
+    def install() -> None:
+        words = ("npm", "install", "--no-audit", "--no-fund", "ms@2.1.3")
+        subprocess.run(words, cwd=root, check=True, capture_output=True)
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "sample")
+    git("checkout", "-q", "-b", "other")
+    for number in range(500):
+        (root / f"src/part{number}.ts").write_text(f"export const part = {number};\n")
+    edit(board, "Tickets", "Checked out")
+    git("add", ".")
+    git("commit", "-q", "-m", "other")
+    git("checkout", "-q", "-")
+    patterns = {
+        "a file is written beside and renamed": (rename, "Renamed"),
+        "a file is emptied and written": (truncate, "Truncated"),
+        "500 files are checked out": (lambda: git("checkout", "-q", "-f", "other"), "Checked out"),
+        "npm installs a package": (install, "Checked out"),
+    }
+    with dev(project, seconds=SECONDS) as watching:
+        loop = Loop(watching, "patterns")
+        for number, (what, (change, shown)) in enumerate(patterns.items(), 1):
+            turn = loop.after(what, change)
+            assert (turn["number"], turn["failed"]) == (number, False)
+            assert shown in served(project, "board")
+        watching.pass_time(3.0)
+        assert watching.end() == 0
+    started = [it["number"] for it in watching.seen if it["event"] == "turn_started"]
+    assert started == [1, 2, 3, 4]
+    assert (project.home / "build/board/tree/node_modules/ms").is_dir()
 
 
 def test_a_workspace_of_npm(running: Project) -> None:

@@ -29,9 +29,10 @@ _ERROR: Final = re.compile(
 )
 _PLACES: Final = (
     re.compile(r"([^\s:'\"`()\[\]{}<>,;|]+\.\w+)(?:[:(](\d+))(?:[:,](\d+))?"),
-    re.compile(r'File "([^"]+)", line (\d+)()'),
+    re.compile(r'File "(?:/\d+/)?([^"]+)", line (\d+)()'),
 )
-"""File, line and column as compilers write them, and as Python does."""
+"""File, line and column as compilers write them, and as Python does. componentize-py shows the
+directories of the source to Python as `/0`, `/1` …"""
 _LONGEST_LINE = 400
 _LOOKED_AT = 4 * _LONGEST_LINE
 """Bytes at the end of a line that are examined."""

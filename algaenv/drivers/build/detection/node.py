@@ -35,6 +35,18 @@ _INSTALL: Final[Mapping[str, str]] = {
     "pnpm": "pnpm install --frozen-lockfile --prefer-offline",
     "yarn": "yarn install --frozen-lockfile --prefer-offline",
 }
+_BERRY: Final = "__metadata:"
+"""A key of the lock files of yarn 2 and later."""
+_BERRY_INSTALL: Final = "yarn install --immutable"
+_BERRY_VARIABLES: Final = {"YARN_NODE_LINKER": "node-modules"}
+"""Tools are found in `node_modules`, and a table of paths leads to the author's own cache."""
+_PNP: Final = (".pnp.cjs", ".pnp.loader.mjs")
+"""Such tables: yarn removes them where it makes a `node_modules`, so they must not be there."""
+_INSTALLED_FROM: Final = (
+    *(".npmrc", "package.json", "pnpm-workspace.yaml", ".pnpmfile.cjs", "patches"),
+    *(".yarnrc", ".yarnrc.yml", ".yarn/patches", ".yarn/plugins", ".yarn/releases"),
+)
+"""Files and directories besides the lock file that an installation depends on."""
 _ANY_DEPENDENCIES: Final = f"**/{DEPENDENCIES}"
 """Packages of a workspace have such directories of their own."""
 _INSTALL_SCRIPTS: Final = frozenset(
@@ -137,17 +149,24 @@ def _install(project: Project, package: dict[str, Any]) -> tuple[list[BuildStep]
 
 def _locked_install(project: Project, there: Project, lock: str, manager: str) -> BuildStep:
     directory = project.from_source(".") if there.below == project.below else there.from_source(".")
+    made: tuple[str, ...] = (_ANY_DEPENDENCIES,)
+    variables: Mapping[str, str] = {}
     command: str | tuple[str, ...]
     if manager == "npm" and _is_self_contained(there, lock):
-        command, made = (*NODE_PACKAGES, "install", directory), DEPENDENCIES
+        command, made = (*NODE_PACKAGES, "install", directory), (DEPENDENCIES,)
     else:
-        made = _ANY_DEPENDENCIES
-        command = (
-            f"cd {directory} && {_INSTALL[manager]}" if directory != "." else _INSTALL[manager]
-        )
-    inputs = [it for it in (lock, ".npmrc", "package.json", "pnpm-workspace.yaml") if there.has(it)]
+        command = _INSTALL[manager]
+        if manager == "yarn" and _BERRY in there.text(lock):
+            command, variables = _BERRY_INSTALL, _BERRY_VARIABLES
+            made = (*made, *_PNP)
+        command = f"cd {directory} && {command}" if directory != "." else command
+    inputs = [it for it in (lock, *_INSTALLED_FROM) if (there.directory / it).exists()]
     return project.step(
-        "install", command, inputs=there.paths(inputs), outputs=there.paths((made,))
+        "install",
+        command,
+        inputs=there.paths(inputs),
+        outputs=there.paths(made),
+        environment=variables,
     )
 
 
