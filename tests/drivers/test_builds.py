@@ -594,6 +594,14 @@ def test_the_first_error_of_many_lines_is_shown(project: BuildProject) -> None:
     assert project.fails().detail == ("npm error code X", *map(str, range(1, 26)))
 
 
+def test_what_a_tool_says_in_its_own_words_has_a_hint(project: BuildProject) -> None:
+    said = "Error: attempted to call an unknown imported function: 'wasi:random/random@0.2.3' 'x'"
+    project.command = (f'echo "{said}"; exit 1',)
+    hint = project.fails().hint
+    assert hint.startswith("move `Math.random()`, `crypto` and `Date` into functions")
+    assert str(project.log) in hint
+
+
 def test_a_failed_build_is_tried_again(project: BuildProject) -> None:
     project.command = (f"{COUNTED}; test -e {project.root}/mended",)
     project.fails()

@@ -22,6 +22,8 @@ from .recipe import WIT
 from .recipes import NOT_SOURCES, SAMPLES
 
 NAMES = ("capabilities", "notes")
+"""Those with a componentizer of their own."""
+ALL = tuple(sorted(it.parent.name for it in SAMPLES.glob("*/algaenv.yaml")))
 USER = record(
     tenant_id="t1",
     client_name="",
@@ -57,6 +59,7 @@ def test_a_sample_has_nothing_to_complain_of(sample: str, assembled: Path) -> No
     )
 
 
+@pytest.mark.parametrize("sample", ALL)
 def test_a_sample_is_a_spec_that_is_valid(sample: str) -> None:
     command = [sys.executable, "-m", "algaenv", "validate", "-f", str(SAMPLES / sample)]
     output = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -72,12 +75,23 @@ def test_samples_that_share_a_file_share_all_of_it() -> None:
         assert len({(SAMPLES / name / file).read_bytes() for name in NAMES}) == 1
 
 
+@pytest.mark.parametrize("sample", [it for it in ALL if it != "hours"])
 def test_a_sample_pins_its_tools(sample: str) -> None:
-    project = json.loads((SAMPLES / sample / "package.json").read_text())
     lock = json.loads((SAMPLES / sample / "package-lock.json").read_text())
-    wanted = project["devDependencies"]
-    assert lock["packages"][""]["devDependencies"] == wanted
-    assert all(version[0].isdigit() for version in wanted.values())
+    found = list((SAMPLES / sample).glob("**/package.json"))
+    for file in (it for it in found if "node_modules" not in it.parts):
+        below = str(file.parent.relative_to(SAMPLES / sample)).removeprefix(".")
+        project, locked = json.loads(file.read_text()), lock["packages"][below]
+        for kind in ("dependencies", "devDependencies"):
+            assert locked.get(kind) == project.get(kind)
+            versions = (project.get(kind) or {}).items()
+            assert all(it[0].isdigit() for name, it in versions if not name.startswith("@acme/"))
+
+
+@pytest.mark.parametrize("sample", ALL)
+def test_a_sample_is_listed(sample: str) -> None:
+    assert f"({sample}/README.md)" in (SAMPLES / "README.md").read_text()
+    assert (SAMPLES / sample / "README.md").is_file()
 
 
 def test_the_capabilities_sample_asks_for_all_of_them() -> None:

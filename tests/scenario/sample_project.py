@@ -66,6 +66,8 @@ class Loop:
         self._note(f"{what}:")
         for it in turn["extensions"]:
             self._note(f"  {_line(it)}")
+            for call in it.get("differing", ()):
+                self._note(f"    differs: {call['method']} {call['path']} {call['differences']}")
         return turn
 
     def turn_of(self, what: str, name: str, runs_from: str) -> dict[str, Any]:

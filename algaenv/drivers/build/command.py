@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from algaenv.bundle.value import dataclass
+from algaenv.drivers.build.detection.node import NODE_PACKAGES
 from algaenv.drivers.build.output import BuildOutput
 from algaenv.drivers.build.workspace import BuildJob
 from algaenv.drivers.state import private_files
@@ -49,8 +50,11 @@ class Command:
 
     @property
     def shown(self) -> str:
-        """The command, for people."""
+        """The command, for people: of our own program what it runs."""
         words = self.step.command
+        if words[: len(NODE_PACKAGES)] == NODE_PACKAGES:
+            words = words[len(NODE_PACKAGES) :]
+            words = words[1:] if words[0] == "run" else ("npm", "ci")
         return words[0] if self.step.shell else " ".join(words)
 
 
@@ -61,6 +65,17 @@ def open_log(job: BuildJob) -> IO[bytes]:
         log = job.log.open("wb", buffering=0)
         job.log.chmod(private_files.PRIVATE_FILE)
     return log
+
+
+_MEND: Final = "mend what it complains of"
+_ADVICE: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
+    (
+        re.compile(r"unknown imported function: 'wasi:(?:random|clocks)/"),
+        "move `Math.random()`, `crypto` and `Date` into functions: code outside of them runs while"
+        " the component is built, where neither clock nor randomness is",
+    ),
+)
+"""What a tool complains of in words that do not say what to do → what to do."""
 
 
 def run(command: Command, on_progress: OnProgress, cancelled: Callable[[], bool]) -> None:
@@ -171,10 +186,13 @@ def _raise_on_failure(command: Command, code: int, output: BuildOutput) -> None:
         raise _program_missing(job, f"`{command.shown}` ended with exit code {code}", output.tail)
     if code:
         how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
-        hint = f"mend what it complains of; all it said is in {job.log}"
+        excerpt = output.excerpt
+        said = "\n".join(excerpt)
+        advice = next((it for pattern, it in _ADVICE if pattern.search(said)), _MEND)
         why = f"`{command.shown}` ended with {how}"
         where = output.where(_directories(command))
-        raise job.problem("build-failed", why, hint, output.excerpt, where)
+        hint = f"{advice}; all it said is in {job.log}"
+        raise job.problem("build-failed", why, hint, excerpt, where)
 
 
 def _directories(command: Command) -> list[Path]:
