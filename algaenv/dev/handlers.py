@@ -19,8 +19,9 @@ from algaenv.bundle.diagnostics import FileReport
 from algaenv.bundle.source_tree import MANIFEST, WASM, gather
 from algaenv.bundle.value import dataclass, replace
 from algaenv.drivers.build.bundle_builder import CachingBundleBuilder
+from algaenv.drivers.build.file_tree import DEPENDENCIES
 from algaenv.drivers.build.workspace import BuildJob, WorkspaceState, make_job
-from algaenv.drivers.dev_shell import HandlerBundler, dev_tree, find_entry
+from algaenv.drivers.dev_shell import Bundled, HandlerBundler, dev_tree, find_entry
 from algaenv.drivers.state import private_files
 from algaenv.drivers.state.environment_lock import exclusive_file_lock
 from algaenv.model.intent import ExtensionIntent
@@ -42,6 +43,8 @@ class _Handler:
 
     entry: Path
     inputs: frozenset[str] | None = None
+    packages: tuple[Path, ...] = ()
+    """Where its build has installed packages that the author has not."""
 
 
 class SourceHandlers:
@@ -124,16 +127,33 @@ class SourceHandlers:
         built = cache / "built" / intent.name
         if not (built / MANIFEST).is_file():
             return None
-        handler = self._handlers[intent.name]
-        bundled = self._bundler.bundle(handler.entry)
-        inputs = frozenset(os.path.realpath(it) for it in bundled.inputs)
-        self._handlers[intent.name] = replace(handler, inputs=inputs)
+        bundled = self._bundle(intent)
         into = cache / "trees" / intent.name
         with private_files.translate_os_errors(into):
             tree = dev_tree(built, bundled, into)
             builder = CachingBundleBuilder(self._environment, cache)
             locked, _ = builder.pack(replace(intent, source=str(tree), build=None), on_progress)
         return replace(locked, intent=intent)
+
+    def _bundle(self, intent: ExtensionIntent) -> Bundled:
+        handler = self._handlers[intent.name]
+        try:
+            bundled = self._bundler.bundle(handler.entry, handler.packages)
+        except ResolveError as error:
+            packages = self._installed(intent)
+            if packages == handler.packages or not any(map(_lacks_module, error.problems)):
+                raise
+            handler = replace(handler, packages=packages)
+            bundled = self._bundler.bundle(handler.entry, packages)
+        inputs = frozenset(os.path.realpath(it) for it in bundled.inputs)
+        self._handlers[intent.name] = replace(handler, inputs=inputs)
+        return bundled
+
+    def _installed(self, intent: ExtensionIntent) -> tuple[Path, ...]:
+        """The packages that the build of an extension has installed for itself."""
+        job = self._job(intent)
+        found = [it / DEPENDENCIES for it in (job.place, job.tree)] if job is not None else []
+        return tuple(it for it in dict.fromkeys(found) if it.is_dir())
 
     def keep_built(self, intent: ExtensionIntent, on_progress: OnProgress) -> None:
         """Keep what a build that ended well has made beside the component: a later one may be given
@@ -229,7 +249,11 @@ def source_cache(environment: Environment) -> Path:
 def _is_for_the_build(problem: Problem) -> bool:
     """Whether the author's own build may do what esbuild alone cannot, such as find a module that
     it installs or makes."""
-    return problem.code in BUNDLER_CODES or "Could not resolve" in problem.summary
+    return problem.code in BUNDLER_CODES or _lacks_module(problem)
+
+
+def _lacks_module(problem: Problem) -> bool:
+    return "Could not resolve" in problem.summary
 
 
 def _built_instead(intent: ExtensionIntent, problem: Problem) -> Problem:

@@ -25,12 +25,13 @@ CACHE = BuildCache.of_this_machine().root / "esbuild"
 HANDLER = 'import { text } from "./text";\nexport function handler() { return text; }\n'
 TEXT = "src/text.ts"
 COMMAND = "mkdir -p dist && cp main.wasm dist"
+INSTALL = "echo 'globalThis.words = 1' > node_modules/words/index.js"
 
 
 class Handlers:
     """An extension `hello` whose build copies its component."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, command: str = COMMAND) -> None:
         self.source = root / "hello"
         (self.source / "src").mkdir(parents=True)
         self.write("src/handler.ts", HANDLER)
@@ -43,7 +44,7 @@ class Handlers:
             "api": {"endpoints": [{"method": "GET", "path": "/x", "handler": "dist/main"}]},
         }
         self.write("manifest.json", json.dumps(manifest))
-        step = BuildStep("component", (COMMAND,), shell=True, environment={}, timeout=60.0)
+        step = BuildStep("component", (command,), shell=True, environment={}, timeout=60.0)
         where = Where("algaenv.yaml", 1, 1)
         build = BuildIntent((step,), str(self.source), {}, 60.0)
         self.intent = ExtensionIntent(
@@ -110,6 +111,18 @@ def test_what_is_no_module_of_the_handler_is_built(hello: Handlers) -> None:
     hello.turn(TEXT, "manifest.json")
     assert not hello.handlers.runs_from_source("hello")
     assert hello.handlers.owed() == ()
+
+
+def test_packages_that_only_the_build_has_installed_are_found(tmp_path: Path) -> None:
+    tools.node()
+    made = Handlers(tmp_path, f"{COMMAND} && mkdir -p node_modules/words && {INSTALL}")
+    made.write("src/handler.ts", 'import "words";\n' + HANDLER)
+    made.turn()
+    made.write(TEXT, 'export const text = "second";\n')
+    made.turn(TEXT)
+    assert made.handlers.owed() == ("hello",)
+    assert not (made.source / "node_modules").exists()
+    made.handlers.close()
 
 
 def test_before_the_first_build_the_component_is_built(hello: Handlers) -> None:

@@ -7,10 +7,11 @@ import readline from "node:readline";
 const esbuild = createRequire(import.meta.url)(process.argv[2]);
 const contexts = new Map();
 
-const contextOf = async ({ root, entry }) => {
-  if (!contexts.has(entry)) {
+const contextOf = async ({ root, entry, packages }) => {
+  const key = JSON.stringify([entry, packages]);
+  if (!contexts.has(key)) {
     contexts.set(
-      entry,
+      key,
       await esbuild.context({
         absWorkingDir: root,
         bundle: true,
@@ -20,6 +21,7 @@ const contextOf = async ({ root, entry }) => {
         logLevel: "silent",
         mainFields: ["module", "main"],
         metafile: true,
+        nodePaths: packages,
         outfile: path.join(root, "dist/main.js"),
         platform: "neutral",
         sourcemap: "external",
@@ -28,7 +30,7 @@ const contextOf = async ({ root, entry }) => {
       }),
     );
   }
-  return contexts.get(entry);
+  return contexts.get(key);
 };
 
 const place = (root, location) => location && {

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -72,15 +72,20 @@ class HandlerBundler:
         with self._lock:
             self._end()
 
-    def bundle(self, entry: Path) -> Bundled:
-        """Bundle the modules that `entry` leads to.
+    def bundle(self, entry: Path, packages: Sequence[Path] = ()) -> Bundled:
+        """Bundle the modules that `entry` leads to. `packages` are directories of installed
+        packages, where those are looked for that are not installed beside the modules.
 
         Raises ResolveError: `handler-bundle` with one problem for each error in the author's
         files, `bundler-missing` without Node and npm, `bundler-install` when esbuild cannot be
         installed, and `bundler-broken` when it gives no answer.
         """
         entry = entry.absolute()
-        request = {"entry": str(entry), "root": str(project_root(entry))}
+        request = {
+            "entry": str(entry),
+            "root": str(project_root(entry)),
+            "packages": list(map(str, packages)),
+        }
         with self._lock:
             answer = self._ask(request)
         if errors := answer.get("errors"):
@@ -90,7 +95,7 @@ class HandlerBundler:
         there = tuple(path for path in inputs if path.is_file())
         return Bundled(answer["text"].encode(), answer["sourceMap"].encode(), there)
 
-    def _ask(self, request: Mapping[str, str]) -> dict[str, Any]:
+    def _ask(self, request: Mapping[str, object]) -> dict[str, Any]:
         # A process that died while nothing was asked of it is replaced without a word.
         for attempt in range(2):
             if self._process is None:
@@ -243,7 +248,7 @@ class _BundlerProcess:
             self._stderr.close()
             raise _not_installed(f"node: {error.strerror}") from error
 
-    def ask(self, request: Mapping[str, str], seconds: float) -> dict[str, Any]:
+    def ask(self, request: Mapping[str, object], seconds: float) -> dict[str, Any]:
         """The answer to one request. Raises _Ended."""
         assert self._process.stdin is not None  # noqa: S101
         try:

@@ -64,6 +64,21 @@ def test_it_bundles(bundler: HandlerBundler, project: Path) -> None:
     assert ANSWER in source_map["sourcesContent"]
 
 
+def test_packages_may_be_installed_elsewhere(
+    bundler: HandlerBundler, project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    entry = project / "src/handler.ts"
+    entry.write_text('export { words } from "words";\nexport const handler = 1;\n')
+    assert "Could not resolve" in problems(bundler, entry)[0].summary
+    packages = tmp_path_factory.mktemp("elsewhere") / "node_modules"
+    (packages / "words").mkdir(parents=True)
+    (packages / "words/index.js").write_text("export const words = 'from elsewhere';\n")
+    assert b"from elsewhere" in bundler.bundle(entry, [packages]).text
+    (project / "node_modules/words").mkdir(parents=True)
+    (project / "node_modules/words/index.js").write_text("export const words = 'own';\n")
+    assert b"own" in bundler.bundle(entry, [packages]).text
+
+
 def test_an_edit_counts(bundler: HandlerBundler, project: Path) -> None:
     entry = project / "src/handler.ts"
     first = bundler.bundle(entry)
