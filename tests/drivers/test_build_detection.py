@@ -221,6 +221,84 @@ def test_only_an_edit_of_a_package_that_is_used_counts(tmp_path: Path) -> None:
     assert not any(watched.counts(tmp_path / it) for it in others)
 
 
+BUILT: dict[str, Any] = {
+    "package.json": {"workspaces": ["packages/*", "apps/*"]},
+    "package-lock.json": {"packages": {"": {}, "node_modules/s": {"link": True}}},
+    "packages/text/package.json": {
+        "name": "@a/text",
+        "main": "dist/index.js",
+        "scripts": {"build": "tsc"},
+    },
+    "packages/money/package.json": {
+        "name": "@a/money",
+        "exports": {".": {"import": "./esm/x.js", "require": "./cjs/x.js"}},
+        "scripts": {"build": "tsc && node copy.mjs"},
+        "dependencies": {"@a/text": "*"},
+    },
+    "packages/other/package.json": {
+        "name": "@a/other",
+        "main": "dist/index.js",
+        "scripts": {"build": "tsc"},
+    },
+    "packages/plain/package.json": {
+        "name": "@a/plain",
+        "main": "src/index.ts",
+        "scripts": {"build": "tsc"},
+    },
+    "apps/first/package.json": {
+        "name": "first",
+        "dependencies": {"@a/money": "*", "@a/plain": "*"},
+        **VITE,
+    },
+}
+
+
+def test_packages_that_are_used_as_built_are_built_first(tmp_path: Path) -> None:
+    write(tmp_path, BUILT)
+    steps = found(tmp_path, "apps/first").steps
+    assert [it.name for it in steps] == ["install", "packages/text", "packages/money", "build"]
+    _, text, money, build = steps
+    assert text.command == ("cd ../../packages/text && npm run build",)
+    assert (text.outputs, money.outputs) == (
+        ("packages/text/dist",),
+        ("packages/money/cjs", "packages/money/esm"),
+    )
+    assert {"apps/first", "packages/money", "packages/plain"} <= set(text.ignore)
+    assert "packages/text" not in money.ignore
+    assert "packages/other" in build.ignore
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"apps/first/package.json": {"name": "first", "scripts": {"build": "turbo run x"}}},
+        {
+            "apps/first/package.json": {
+                "name": "first",
+                "dependencies": {"@a/text": "*"},
+                "scripts": {"build": "npm run build -w @a/text && vite build"},
+            }
+        },
+        {"packages/text/dist/index.ts": "", "packages/money/esm/x.tsx": ""},
+    ],
+)
+def test_packages_that_are_built_otherwise_are_left_alone(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    write(tmp_path, {**BUILT, **change})
+    assert not {it.name for it in found(tmp_path, "apps/first").steps} & {
+        *("packages/text", "packages/money"),
+    }
+
+
+def test_packages_that_use_each_other_are_built_once(tmp_path: Path) -> None:
+    text = {**BUILT["packages/text/package.json"], "dependencies": {"@a/money": "*"}}
+    write(tmp_path, {**BUILT, "packages/text/package.json": text})
+    assert [it.name for it in found(tmp_path, "apps/first").steps][1:3] == [
+        *("packages/text", "packages/money"),
+    ]
+
+
 @pytest.mark.parametrize("own", ["prepare", "postinstall"])
 def test_scripts_of_an_installation_run_in_the_project(tmp_path: Path, own: str) -> None:
     scripts = {"build": "vite build", own: "node x.mjs"}

@@ -57,13 +57,14 @@ class FoundBuild:
     cache: Path
     path: str = os.environ["PATH"]
     messages: list[str] = field(default_factory=list)
+    workspace: Path | None = None
 
     def build(self) -> Path:
         self.messages.clear()
         intent = ExtensionIntent(
             "hello",
             str(self.source),
-            BuildIntent((), str(self.source), {}, 600.0),
+            BuildIntent((), str(self.workspace or self.source), {}, 600.0),
             {},
             {},
             None,
@@ -336,3 +337,45 @@ def test_what_a_cancelled_installation_left_is_removed(tmp_path: Path) -> None:
         assert installed(source, cache, os.environ) == place
     assert list(cache.glob(".fresh-*")) == [busy]
     assert not (place / "node_modules/half").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_package_that_others_use_is_built_before_them(tmp_path: Path) -> None:
+    tools.node()
+    esbuild = {"build": "esbuild src/index.ts --bundle --format=esm --outdir=dist"}
+    files: dict[str, object] = {
+        "package.json": {"private": True, "workspaces": ["packages/*", "hello"]},
+        "packages/text/package.json": {
+            "name": "@a/text",
+            "version": "1.0.0",
+            "main": "dist/index.js",
+            "scripts": esbuild,
+            "devDependencies": {"esbuild": "0.28.2"},
+        },
+        "packages/text/src/index.ts": "export const text = 'first';\n",
+        "hello/package.json": {
+            "name": "hello",
+            "version": "1.0.0",
+            "scripts": {"build": "esbuild src/main.ts --bundle --outfile=ui/main.js"},
+            "dependencies": {"@a/text": "*"},
+            "devDependencies": {"esbuild": "0.28.2"},
+        },
+        "hello/src/main.ts": "import { text } from '@a/text'; document.title = text;\n",
+    }
+    for name, content in files.items():
+        file = tmp_path / "all" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content if isinstance(content, str) else json.dumps(content))
+    lock = ("npm", "install", "--package-lock-only", "--no-audit", "--no-fund")
+    tools.run(lock, cwd=tmp_path / "all")
+    found = FoundBuild(tmp_path / "all/hello", tmp_path / "cache", workspace=tmp_path / "all")
+    made = found.build() / "ui/main.js"
+    assert "first" in made.read_text()
+    (tmp_path / "all/packages/text/src/index.ts").write_text("export const text = 'second';\n")
+    found.build()
+    assert [it.split(" && ")[-1].split()[0] for it in found.ran()] == ["npm", "esbuild"]
+    assert "second" in made.read_text()
+    (tmp_path / "all/hello/src/main.ts").write_text("document.title = 'third';\n")
+    found.build()
+    assert [it.split()[0] for it in found.ran()] == ["esbuild"]

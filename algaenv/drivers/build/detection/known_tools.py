@@ -52,7 +52,7 @@ def files_of(project: Project, command: ScriptCommand) -> CommandFiles:
         case "esbuild", _:
             made = option(words, "--outfile", "--outdir")
             entries = [it.rpartition("=")[2] for it in words[1:] if not it.startswith("-")]
-            if not made or _holds(project, made, entries) or _holds_sources(project, made):
+            if not made or _holds(project, made, entries) or holds_sources(project, made):
                 return CommandFiles()
             return CommandFiles((), (made,))
         case "tsc", _:
@@ -73,7 +73,7 @@ def _holds(project: Project, made: str, read: Iterable[str]) -> bool:
     return output == "." or any(it == output or (it or "").startswith(f"{output}/") for it in about)
 
 
-def _holds_sources(project: Project, made: str) -> bool:
+def holds_sources(project: Project, made: str) -> bool:
     """Whether files lie there that no bundler makes."""
     try:
         found = file_tree.walk(str(project.directory / made))

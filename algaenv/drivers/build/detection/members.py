@@ -7,12 +7,14 @@ names nowhere: an edit there runs none of its steps.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from algaenv.drivers.build.detection.known_tools import holds_sources
 from algaenv.drivers.build.detection.project import Project
 from algaenv.drivers.build.file_tree import DEPENDENCIES, EXCLUDED_NAMES
 from algaenv.drivers.build.patterns import Glob
@@ -25,6 +27,9 @@ _KINDS: Final = (
 )
 _CONFIGURATION: Final = re.compile(r"tsconfig[^/]*\.json|[^/]+\.config\.[cm]?[jt]s")
 """Files of a package that may name others by their names or paths."""
+_ENTRIES: Final = ("main", "module", "browser", "exports")
+_BUILT: Final = re.compile(r'"(?:\./)?(dist|build|out|esm|cjs)/')
+"""The directory of an entry that a build makes, as these are named."""
 _PNPM: Final = "pnpm-workspace.yaml"
 _ABOUT: Final = ("*.md", "LICENSE*", ".github", ".vscode", ".idea", ".husky", ".changeset")
 """What lies in the root of a workspace for people, hosts and editors."""
@@ -36,15 +41,43 @@ def unused(project: Project) -> tuple[str, ...]:
     packages = _packages(project)
     if project.below not in packages.values():
         return ()
-    used: set[str] = set()
-    found = {project.below}
-    while found:
-        used |= found
-        found = {it for below in found for it in _named(project, below, packages)} - used
-    # A package may hold one that is used, and the extension.
-    kept = (*used, project.source)
+    # A package may hold one that is used, and the extension hold its handler.
+    whole = (project.source,) if _is_within(project.below, project.source) else ()
+    kept = (*_used(project, packages), *whole)
     others = (it for it in packages.values() if not any(_is_within(own, it) for own in kept))
     return (*sorted(others), *_ABOUT)
+
+
+def built_first(project: Project) -> Iterator[tuple[Project, tuple[str, ...]]]:
+    """The packages that a project uses and that are used as their build leaves them, with the
+    directories, relative to each, that these builds make. Those that others use come first."""
+    packages = _packages(project)
+    used = _used(project, packages) if project.below in packages.values() else ()
+    for below in used:
+        about = _about(project, below)
+        scripts = about.get("scripts")
+        if below != project.below and isinstance(scripts, dict) and "build" in scripts:
+            made = {it for key in _ENTRIES for it in _BUILT.findall(json.dumps(about.get(key)))}
+            package = _package(project, below)
+            if made and not any(holds_sources(package, it) for it in made):
+                yield package, tuple(sorted(made))
+
+
+def _used(project: Project, packages: Mapping[str, str]) -> tuple[str, ...]:
+    """The directories of the project, the last, and of all that it uses, each after its own."""
+    found: dict[str, bool] = {}
+    """Directory → whether all that it uses is there."""
+
+    def visit(below: str) -> None:
+        found[below] = False
+        for it in _named(project, below, packages):
+            if it not in found:
+                visit(it)
+        del found[below]
+        found[below] = True
+
+    visit(project.below)
+    return tuple(found)
 
 
 def _packages(project: Project) -> dict[str, str]:

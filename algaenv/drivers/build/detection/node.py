@@ -15,7 +15,7 @@ from typing import Any, Final
 from algaenv.bundle.source_tree import WASM
 from algaenv.bundle.value import replace
 from algaenv.drivers.build.detection.known_tools import files_of
-from algaenv.drivers.build.detection.members import unused
+from algaenv.drivers.build.detection.members import built_first, unused
 from algaenv.drivers.build.detection.project import Detected, Project, bundle_globs, world_of
 from algaenv.drivers.build.detection.scripts import ScriptCommand, commands_of
 from algaenv.drivers.build.file_tree import DEPENDENCIES
@@ -68,6 +68,10 @@ _ENTRIES: Final = tuple(
 _EXPORT: Final = re.compile(
     r"export\s+(?:async\s+)?(?:function|const|let|var)\s+handler\b|export\s*\{[^}]*\bhandler\b"
 )
+_RUNS_OTHERS: Final = re.compile(
+    r"\b(?:turbo|nx|lerna|wireit)\b|\s(?:-w|--workspaces?|-F|--filter|-r|--recursive|-b|--build)\b"
+)
+"""Commands that build the packages that a project uses."""
 _MADE_BY_CLI: Final = "alga"
 """The command of Alga's CLI, whose `build` runs tools that its templates do not bring."""
 SCRIPT: Final = "dist/js/handler.js"
@@ -86,6 +90,8 @@ def node(project: Project) -> Detected | None:
     if not commands and not built_in:
         return None
     steps, tools = _install(project, package)
+    if not any(_RUNS_OTHERS.search(it.text) for it in commands):
+        steps += _packages_first(project, tools[0] if tools else "npm")
     names = _Names(step.name for step in steps)
     for command in commands:
         steps.append(_step(project, command, names.unique(command)))
@@ -189,6 +195,17 @@ def _is_local(about: object) -> bool:
     if not isinstance(about, dict):
         return True
     return bool(about.get("link")) or str(about.get("resolved", "")).startswith("file:")
+
+
+def _packages_first(project: Project, manager: str) -> Iterator[BuildStep]:
+    """The builds of the workspace's packages that the project uses."""
+    for package, made in built_first(project):
+        yield project.step(
+            package.below,
+            _within(package, f"{manager} run build"),
+            outputs=package.paths(made),
+            ignore=unused(package),
+        )
 
 
 def _step(project: Project, command: ScriptCommand, name: str) -> BuildStep:
