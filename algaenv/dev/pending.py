@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Final
 
 ASKED: Final = "asked for"
-_BUILD_FILES: Final = frozenset(
-    ("package.json", "tsconfig.json", "Cargo.toml", "go.mod", "app.py", "requirements.txt")
+_BUILD_FILES: Final = re.compile(
+    r"package\.json|pnpm-workspace\.yaml|tsconfig[^/]*\.json|[^/]+\.config\.[cm]?[jt]s"
+    r"|Cargo\.toml|go\.mod|app\.py|requirements\.txt"
 )
 """Files that say how a source is built, where the spec leaves that to them."""
 
@@ -76,5 +78,4 @@ class Pending:
 
 
 def _says_how_to_build(path: str) -> bool:
-    name = os.path.basename(path)  # noqa: PTH119
-    return name in _BUILD_FILES or name.startswith("vite.config.")
+    return _BUILD_FILES.fullmatch(os.path.basename(path)) is not None  # noqa: PTH119

@@ -440,8 +440,11 @@ def test_a_bug_of_ours_ends_a_turn_and_not_the_loop(watching: Dev) -> None:
     assert not watching.turn().failed
 
 
-def test_what_counts_is_read_anew_when_the_way_to_build_changes(watching: Dev) -> None:
-    watching.edit(b"second", file="/source/package.json")
+@pytest.mark.parametrize(
+    "file", ["package.json", "tsconfig.app.json", "tailwind.config.js", "pnpm-workspace.yaml"]
+)
+def test_what_counts_is_read_anew_when_the_way_to_build_changes(watching: Dev, file: str) -> None:
+    watching.edit(b"second", file=f"/source/{file}")
     started = watching.wait_for(TurnStarted)
     assert isinstance(started, TurnStarted)
     assert started.extensions == ()
