@@ -127,6 +127,10 @@ class Surroundings(Protocol):
         """Extensions that run from source, and whose component is to be built."""
         ...
 
+    def runs_from_source(self, name: str) -> bool:
+        """Whether the run that has just ended was to have the handler of an extension run so."""
+        ...
+
 
 class Loop:
     """Runs turns until it is stopped. `messages` is filled by watchers, signals and keys."""
@@ -368,7 +372,7 @@ class Loop:
             self._failures = 0
         self._retry_at = None
         pause = None
-        if report.failed and may_mend_itself(report):
+        if report.failed and may_mend_itself(report, self._surroundings.runs_from_source):
             pause = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS)) - 1]
             self._retry_at = self._clock() + pause
         self._broken = {it.name for it in extensions if it.problems}

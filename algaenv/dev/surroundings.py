@@ -218,6 +218,10 @@ class RealSurroundings:
         """None without handlers that run from source."""
         return self._handlers.owed() if self._handlers is not None else ()
 
+    def runs_from_source(self, name: str) -> bool:
+        """See the protocol."""
+        return self._handlers is not None and self._handlers.runs_from_source(name)
+
     def describe(self, turn: ExtensionTurn, status: Status) -> ExtensionTurn:
         """`GET /notes 200 (3 ms)` of its first probe, else of the first endpoint that changes
         nothing, else `page 200`."""
@@ -226,7 +230,7 @@ class RealSurroundings:
         extension = next((it for it in status.extensions if it.name == turn.name), None)
         if turn.state == FAILED:
             return turn
-        from_source = self._handlers is not None and self._handlers.runs_from_source(turn.name)
+        from_source = self.runs_from_source(turn.name)
         if from_source:
             turn = replace(turn, runs_from="source")
         if turn.state != APPLIED or extension is None or not extension.ready:

@@ -133,18 +133,29 @@ def other_problems(report: Report) -> tuple[Problem, ...]:
     return tuple(dict.fromkeys(it for it in (*steps, *report.problems) if it not in own))
 
 
-def may_mend_itself(report: Report) -> bool:
-    """Whether trying again may help, although no file changes: a service or the engine is gone."""
+def may_mend_itself(report: Report, runs_from_source: Callable[[str], bool]) -> bool:
+    """Whether trying again may help, although no file changes: a service or the engine is gone, or
+    the component that evaluates sources is still being compiled."""
     errors = {
         it.outcome.error
         for it in report.ended
         if isinstance(it.outcome, FailedStep)
-        and not (it.step.address.kind in _AUTHORS_STEPS and it.outcome.error in _AUTHORS_ERRORS)
+        and not _is_for_the_author(it.step.address, it.outcome.error, runs_from_source)
     }
     errors |= {it.error for it in report.blocked}
     if len(report.problems) > len(report.blocked):
         errors.add(report.error)
     return bool(errors - _SOURCE_ERRORS)
+
+
+def _is_for_the_author(
+    address: Address, error: str, runs_from_source: Callable[[str], bool]
+) -> bool:
+    if address.kind not in _AUTHORS_STEPS or error not in _AUTHORS_ERRORS:
+        return False
+    # What is compiled for a handler from source is ours.
+    ours = address.kind == HANDLER.name and runs_from_source(extension_name(address))
+    return not (ours and error == "NotReady")
 
 
 def _problems_by_extension(report: Report) -> dict[str, tuple[Problem, ...]]:

@@ -84,6 +84,9 @@ class Surroundings:
     def owed(self) -> tuple[str, ...]:
         return (self.debts.pop(0) if len(self.debts) > 1 else self.debts[0]) if self.debts else ()
 
+    def runs_from_source(self, name: str) -> bool:
+        return False
+
 
 class NoWatcher:
     """Tests put changes into the queue themselves."""

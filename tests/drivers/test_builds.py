@@ -594,6 +594,16 @@ def test_the_first_error_of_many_lines_is_shown(project: BuildProject) -> None:
     assert project.fails().detail == ("npm error code X", *map(str, range(1, 26)))
 
 
+def test_frames_of_the_tool_itself_are_not_shown(project: BuildProject) -> None:
+    frames = ("at x (file:///a/node_modules/b/c.js:1:2)", "at y (node:internal/z:3:4)")
+    own = "at build (file:///a/build.mjs:1:2)"
+    lines = "\n".join(f"    {it}" for it in (own, *frames))
+    project.write("hello/words.txt", f"Error: wrong\n{lines}\n")
+    project.command = ("cat words.txt; exit 1",)
+    assert project.fails().detail == ("Error: wrong", f"    {own}")
+    assert frames[0] in project.log.read_text()
+
+
 def test_what_a_tool_says_in_its_own_words_has_a_hint(project: BuildProject) -> None:
     said = "Error: attempted to call an unknown imported function: 'wasi:random/random@0.2.3' 'x'"
     project.command = (f'echo "{said}"; exit 1',)

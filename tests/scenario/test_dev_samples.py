@@ -45,6 +45,9 @@ def running(request: pytest.FixtureRequest) -> Project:
 
 def test_a_handler_that_jco_builds(running: Project) -> None:
     project = running
+    project.spec["ready_timeout"] = (
+        "300s"  # The machine may be busy, and compiling takes all of it.
+    )
     root = use_sample(project, "hours", {"hours": {"source": "./hours", "build": "auto"}})
     bill = root / "src/bill.ts"
     with dev(project, seconds=SECONDS) as watching:

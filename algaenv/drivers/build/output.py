@@ -33,6 +33,8 @@ _PLACES: Final = (
 )
 """File, line and column as compilers write them, and as Python does. componentize-py shows the
 directories of the source to Python as `/0`, `/1` …"""
+_FRAME: Final = re.compile(rb"\s+at .*(?:/node_modules/|\bnode:)")
+"""A line of a stack of JavaScript within a tool."""
 _LONGEST_LINE = 400
 _LOOKED_AT = 4 * _LONGEST_LINE
 """Bytes at the end of a line that are examined."""
@@ -78,10 +80,10 @@ class BuildOutput:
         """The lines from the first error on, and the last ones, fit to be shown."""
         last = set(self._last)
         first = [line for line in self._first if line not in last]
-        if not any(map(bytes.strip, first)):
-            return self.tail
-        gap = ["…"] if len(first) == len(self._first) else []
-        return [*map(_printable, first), *gap, *self.tail]
+        gap = [b"\xe2\x80\xa6"] if len(first) == len(self._first) else []
+        lines = [*first, *gap, *self._last] if any(map(bytes.strip, first)) else self._last
+        # Where the tool itself was tells its authors something.
+        return [_printable(line) for line in lines if not _FRAME.match(line)]
 
     def where(self, directories: Sequence[Path]) -> Where | None:
         """The place of the first error in a file of the author's, whose paths are relative to one
