@@ -1,0 +1,1 @@
+"""Writes what an author begins with: extensions from templates, and specs."""
