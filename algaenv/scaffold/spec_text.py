@@ -103,7 +103,8 @@ def _last_line(node: Node) -> int:
     from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
     if isinstance(node, MappingNode) and not node.flow_style and node.value:
-        return max(_last_line(node.value[-1][1]), node.value[-1][0].end_mark.line)
+        key, value = node.value[-1]
+        return max(_last_line(value), int(key.end_mark.line))
     if isinstance(node, SequenceNode) and not node.flow_style and node.value:
         return _last_line(node.value[-1])
     line: int = node.end_mark.line

@@ -191,9 +191,9 @@ _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "\n": ""}
 
 
-def read_dotenv(spec: Path, diagnostics: Diagnostics) -> dict[str, str]:
+def read_dotenv(spec: Path, diagnostics: Diagnostics, name: str = DOTENV_FILE) -> dict[str, str]:
     """What the file beside `spec` says, nothing without one; what is odd in it is warned of."""
-    path, shown = spec.with_name(DOTENV_FILE), str(spec.with_name(DOTENV_FILE))
+    path, shown = spec.with_name(name), str(spec.with_name(name))
     try:
         text = diagnostics.read(path).decode("utf-8-sig")
     except FileNotFoundError:

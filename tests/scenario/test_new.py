@@ -1,11 +1,15 @@
-"""What `new` writes comes up as it is, and answers."""
+"""What `new` and `init` write comes up as it is, and answers."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
+import pytest
 import yaml
 
+from tests.cli import program
+from tests.scaffold.alga import make_alga
 from tests.scenario.conftest import docker_slow
 from tests.scenario.handler_project import ask
 from tests.scenario.project import Project
@@ -27,3 +31,29 @@ def test_an_extension_from_a_template_comes_up_and_answers(running: Project) -> 
     assert json.loads(called.stdout) == {"visits": 1}
     assert "<title>Bills</title>" in project.page("bills")
     assert project.up().ok().changed == 0
+
+
+@pytest.mark.parametrize(
+    "runtime",
+    ["process", pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.slow])],
+)
+def test_a_directory_shaped_like_alga_gets_a_spec_that_comes_up(
+    runtime: str, make_project: Callable[..., Project], request: pytest.FixtureRequest
+) -> None:
+    if runtime == "docker":
+        request.getfixturevalue("engine")
+    project = make_project(runtime)
+    project.file.unlink()
+    make_alga(project.root, runner=project.ports["runner"], store=project.ports["store"])
+    done = program.run(project.root, "init", "--json")
+    assert done.returncode == 0, done.stderr
+    # The other ports are the defaults, which something else may hold on the machine of the tests.
+    with project.file.open("a") as spec:
+        spec.write("ports: auto\nimages: build\n")
+    project.up("--runtime", runtime).ok()
+    status = project.status()
+    services = {it["name"]: it for it in status["services"]}
+    assert services["runner"]["endpoints"]["url"].endswith(f":{project.ports['runner']}")
+    assert {it["state"] for it in services.values()} == {"ready"}
+    assert [it["ready"] for it in status["extensions"]] == [True]
+    assert "<html" in project.page("hello-world")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 COMMANDS: tuple[tuple[str, str], ...] = (
+    ("init", "write a spec for what a directory holds, or copy a sample"),
     ("new", "begin an extension from a template"),
     ("up", "bring the environment to what the spec says, and wait until it answers"),
     ("dev", "`up`, and again after each save, until it is ended (also: watch)"),

@@ -196,7 +196,8 @@ def _source(target: Path, base: Path) -> str:
 
     relative = Path(os.path.relpath(target, os.path.realpath(base) if base.exists() else base))
     text = relative.as_posix()
-    return yaml_text(text if text.startswith("../") else f"./{text}")
+    text = text if text.startswith("../") else f"./{text}"
+    return yaml_text(text.replace("$", "$$"))  # A single one would begin a variable.
 
 
 def _ignore_private_files(directory: Path) -> None:

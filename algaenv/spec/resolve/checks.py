@@ -17,7 +17,7 @@ from algaenv.spec.nodes import NodePath, SourceMap
 from algaenv.spec.paths import PathResolver
 from algaenv.spec.services import ManagedSpec, RedisSpec, RunnerSpec, StoreSpec
 
-_RESERVED = {
+RESERVED_VARIABLES = {
     "HOST": "change runner.port, which is on 127.0.0.1",
     "PORT": "change runner.port",
     "BUNDLE_STORE_BASE": "change store.port or store.bucket",
@@ -103,11 +103,11 @@ def check_reserved_variable(
     name: str, path: NodePath, source_map: SourceMap, diagnostics: Diagnostics
 ) -> None:
     """Adds an error for a variable of the runner that algaenv sets itself."""
-    if name in _RESERVED:
+    if name in RESERVED_VARIABLES:
         diagnostics.add_error(
             "spec-variable-reserved",
             f"set {name} for the runner: algaenv does",
-            _RESERVED[name],
+            RESERVED_VARIABLES[name],
             source_map.key(path),
         )
 
