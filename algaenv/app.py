@@ -21,6 +21,7 @@ from algaenv.model.intent import (
     ExternalDatabase,
     Intent,
     ManagedDatabase,
+    with_free_ports,
 )
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.plan import Kept, Plan
@@ -150,6 +151,8 @@ class Application:
             intent = replace(intent, runtime=request.runtime)
         if request.images is not None:
             intent = replace(intent, images=request.images)
+        if request.ephemeral_name is not None:
+            intent = with_free_ports(intent, request.ephemeral_name)
         return intent, self._dependencies.identify(request.spec, intent.name)
 
     def _up(self, request: Request, intent: Intent, environment: Environment, emit: Emit) -> Report:

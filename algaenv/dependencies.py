@@ -44,6 +44,8 @@ class Request:
     """How long to wait for another run that holds the environment."""
     ready_seconds: float | None = None
     """How long to wait for answers; None: as the spec says."""
+    ephemeral_name: str | None = None
+    """Brings the environment up under this name, with free ports in place of those of the spec."""
     wrap_builder: Callable[[BundleBuilder], BundleBuilder] | None = None
     """Replaces what builds the bundles; None: nothing does."""
 

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from algaenv.cli.commands import ALIASES, COMMANDS
+from algaenv.cli.commands import ALIASES, COMMANDS, TAKE_PROGRAMS
 from algaenv.cli.exit_codes import ExitCode
 from algaenv.cli.output.streams import TolerantStream
 from algaenv.cli.parser import (
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         def add_options(self, parser: argparse.ArgumentParser) -> None:
             """Declare the arguments."""
 
-        def run(self, invocation: Invocation) -> ExitCode:
+        def run(self, invocation: Invocation) -> int:
             """Run the command. AlgaenvError and KeyboardInterrupt are reported by the caller."""
 
 
@@ -98,20 +98,17 @@ def main(
             raise
 
 
-def _run(argv: Sequence[str], make_application: Callable[[Request], UseCases] | None) -> ExitCode:
-    top = top_parser()
-    options = top.read(argv)
+def _run(argv: Sequence[str], make_application: Callable[[Request], UseCases] | None) -> int:
+    options, own = read_command_line(argv)
     if options.version:
         from algaenv.cli.commands.version import line
 
         sys.stdout.write(line())
         return ExitCode.DONE
-    if options.command is None:
-        sys.stderr.write(top.format_help())
+    if own is None:
+        sys.stderr.write(top_parser().format_help())
         return ExitCode.USAGE
-    name = _known_command(options.command)
-    start = len(argv) - len(options.rest) - 1
-    own = parser_of(name).read([*argv[:start], *options.rest])
+    name = options.command
 
     from algaenv.cli.errors import run_reporting_errors
     from algaenv.cli.invocation import Invocation
@@ -138,6 +135,37 @@ def top_parser() -> CommandParser:
     parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
+
+
+def read_command_line(
+    argv: Sequence[str],
+) -> tuple[argparse.Namespace, argparse.Namespace | None]:
+    """What precedes the command, with its name; and the options of the command, None without one.
+
+    Raises UsageError.
+    """
+    top = top_parser()
+    before, program = _split(argv)
+    options = top.read(before)
+    if program is not None and options.command not in TAKE_PROGRAMS:
+        # To other commands `--` says that no option follows.
+        before, program = argv, None
+        options = top.read(before)
+    if options.version or options.command is None:
+        return options, None
+    options.command = _known_command(options.command)
+    start = len(before) - len(options.rest) - 1
+    own = parser_of(options.command).read([*before[:start], *options.rest])
+    own.program = program
+    return options, own
+
+
+def _split(argv: Sequence[str]) -> tuple[Sequence[str], list[str] | None]:
+    """What precedes the first `--`, and what follows it; None without one."""
+    if "--" not in argv:
+        return argv, None
+    at = argv.index("--")
+    return argv[:at], list(argv[at + 1 :])
 
 
 def _known_command(name: str) -> str:
@@ -175,7 +203,7 @@ def _tolerant_streams() -> Iterator[TolerantStream]:
         sys.stdout, sys.stderr = before
 
 
-def _flushed(code: ExitCode, out: TolerantStream) -> ExitCode:
+def _flushed(code: int, out: TolerantStream) -> int:
     """Flush both streams. A closed reader is no failure; a full disk changes the code."""
     from algaenv.cli.output.streams import write_text
 

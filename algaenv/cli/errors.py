@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from algaenv.cli.output.sinks import MultiSink
 
 
-def run_reporting_errors(invocation: Invocation, run: Callable[[Invocation], ExitCode]) -> ExitCode:
+def run_reporting_errors(invocation: Invocation, run: Callable[[Invocation], int]) -> int:
     """Run a command; an exception becomes a message and an exit code."""
     from algaenv.cli.signals import sigterm_as_interrupt
 

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -111,10 +112,21 @@ class GatewayResponse:
 
 def send_request(endpoint: ExtensionEndpoint, request: GatewayRequest) -> GatewayResponse:
     """Send the call. Raises NotReady (`gateway-silent`) when the gateway does not answer."""
-    started = time.perf_counter()
-    response, body = _exchange(
+    return ask(
         endpoint, request.method, _target(endpoint, request), request.body, _headers(request)
     )
+
+
+def ask(
+    endpoint: ExtensionEndpoint,
+    method: str,
+    target: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> GatewayResponse:
+    """Ask the gateway anything. Raises NotReady (`gateway-silent`) when it does not answer."""
+    started = time.perf_counter()
+    response, body = _exchange(endpoint, method, target, body, headers)
     return GatewayResponse(
         status=response.status,
         phrase=response.reason,

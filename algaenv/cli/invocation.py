@@ -157,6 +157,13 @@ class Invocation:
             return MultiSink([log, JsonLines(self.terminal.out, self.terminal.err)])
         return MultiSink([log, self._human_sink(lambda: str(log.path or ""))])
 
+    def progress_sinks(self, spec: Path) -> MultiSink:
+        """The sinks of a run whose result is another than its report: stdout stays free."""
+        from algaenv.cli.output.sinks import LogFile, MultiSink
+
+        log = LogFile(self.verb, spec)
+        return MultiSink([log, self._human_sink(lambda: str(log.path or ""))])
+
     def read_sinks(self) -> MultiSink:
         """The sinks of a command that only reads; with JSON only its result is printed."""
         from algaenv.cli.output.sinks import MultiSink

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from algaenv.bundle.value import dataclass, field
+from algaenv.bundle.value import dataclass, field, replace
 from algaenv.model.problem import Where
 from algaenv.model.resource import Json
 from algaenv.model.secret import Secret
@@ -255,6 +255,56 @@ class EndpointProbe:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpectedAnswer:
+    """What the answer to a call must have. Headers have lower-case names."""
+
+    status: int | None
+    """None: any below 400."""
+    json: tuple[Json, ...]
+    """The part of the body that must be there; empty: nothing is asked of it."""
+    text: str | None
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CallCheck:
+    """A call of a handler that `test` makes. Headers have lower-case names."""
+
+    name: str
+    method: str
+    path: str
+    user: str | None
+    headers: Mapping[str, str]
+    body: str | None
+    expect: ExpectedAnswer
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class PageCheck:
+    """A page that `test` loads; `text` is in its HTML unless None."""
+
+    name: str
+    portal: str
+    user: str | None
+    text: str | None
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleCheck:
+    """The schedules of an endpoint, which `test` runs; an empty `method` means any."""
+
+    name: str
+    method: str
+    path: str
+    where: Where
+
+
+Check = CallCheck | PageCheck | ScheduleCheck
+
+
+@dataclass(frozen=True, slots=True)
 class ExtensionIntent:
     """One extension to install."""
 
@@ -272,6 +322,7 @@ class ExtensionIntent:
     where: Where
     """The place of `source` in the spec, for problems."""
     probes: tuple[EndpointProbe, ...] = ()
+    checks: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,3 +348,21 @@ class Intent:
     """Where Alga's app server is (the runner's registry); as seen from this machine."""
     limits: Mapping[str, int] = field(default_factory=dict)
     """`<service>.memory` in bytes and `<service>.pids`, as the author has them; 0: no limit."""
+
+
+def with_free_ports(intent: Intent, name: str) -> Intent:
+    """The same under another name, every port of this machine left open."""
+    database, gateway = intent.database, intent.gateway
+    if isinstance(database, ManagedDatabase):
+        database = replace(database, port=None)
+    if isinstance(gateway, BundledGateway):
+        gateway = replace(gateway, port=None)
+    return replace(
+        intent,
+        name=name,
+        store=replace(intent.store, port=None, console_port=None),
+        redis=replace(intent.redis, port=None),
+        runner=replace(intent.runner, port=None),
+        database=database,
+        gateway=gateway,
+    )

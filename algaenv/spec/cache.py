@@ -156,11 +156,13 @@ def _short(text: str) -> str:
 
 
 def with_build_steps(intent: Any) -> Any:
-    """An encoded intent of version 0.1.0, whose builds were one command, with that as a step.
+    """An encoded intent of version 0.1.0, whose builds were one command, with that as a step, and
+    whose extensions had no checks.
 
     One of this version comes back as it is. Raises KeyError, TypeError for what is no intent.
     """
     for extension in intent["extensions"]:
+        extension.setdefault("checks", [])
         build = extension["build"]
         if build is not None and "command" in build:
             step = {

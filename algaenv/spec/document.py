@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, JsonValue, Tag
 
+from algaenv.spec.extension_checks import CheckSpec
 from algaenv.spec.gateway import Gateway
-from algaenv.spec.nodes import SubstitutedText, UnquotedSubstitutedText, resolve_scalar
+from algaenv.spec.nodes import plain_json
 from algaenv.spec.secrets import SecretText
 from algaenv.spec.services import (
     Database,
@@ -42,20 +43,6 @@ Command = Annotated[
     Annotated[Text, Tag(TEXT)] | Annotated[WordList, Tag(ITEMS)],
     by_kind("a shell command or a list of words is needed", TEXT, ITEMS),
 ]
-
-
-def _json(value: object) -> object:
-    """A bare `${…}` in configuration means what its text would mean there."""
-    match value:
-        case UnquotedSubstitutedText():
-            return resolve_scalar(value)
-        case SubstitutedText():
-            return str(value)
-        case list():
-            return [_json(item) for item in value]
-        case dict():
-            return {key: _json(item) for key, item in value.items()}
-    return value
 
 
 Glob = Annotated[
@@ -177,7 +164,7 @@ class ExtensionSpec(SpecModel):
     build: Build | None = Field(
         default=None, description="How the extension is built. Default: it is packed as it is."
     )
-    config: dict[str, Annotated[JsonValue, BeforeValidator(_json)]] = Field(
+    config: dict[str, Annotated[JsonValue, BeforeValidator(plain_json)]] = Field(
         default_factory=dict, description="The installation's configuration, any JSON values."
     )
     secrets: dict[Text, SecretText] = Field(
@@ -196,6 +183,11 @@ class ExtensionSpec(SpecModel):
         default=None,
         description="Endpoints that must answer a GET through the gateway, as an MSP user, before "
         "the extension is called ready: a path, `GET /path`, or a list of them.",
+    )
+    checks: list[CheckSpec] = Field(
+        default_factory=list,
+        description="What `algaenv test` asks of the extension once it is up: calls, pages and "
+        "schedules, each with what must come back.",
     )
 
 

@@ -206,3 +206,17 @@ def resolve_scalar(text: str) -> str | int | float | bool | None:
         return ScalarResolver().resolve_scalar(text)
     except ValueError:
         return text
+
+
+def plain_json(value: object) -> object:
+    """A bare `${…}` in an author's JSON means what its text would mean there."""
+    match value:
+        case UnquotedSubstitutedText():
+            return resolve_scalar(value)
+        case SubstitutedText():
+            return str(value)
+        case list():
+            return [plain_json(item) for item in value]
+        case dict():
+            return {key: plain_json(item) for key, item in value.items()}
+    return value

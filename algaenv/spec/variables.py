@@ -27,9 +27,12 @@ FREE_FORM_KEYS = frozenset(
     {
         "additional_fields",
         "args",
+        "body",
         "config",
         "environment",
         "files",
+        "headers",
+        "json",
         "ports",
         "process_environment",
         "secrets",

@@ -127,6 +127,7 @@ def test_every_code_has_a_meaning_and_every_failure_a_rank() -> None:
         ExitCode.DONE,
         ExitCode.DIFFERENCES,
         ExitCode.CALL,
+        ExitCode.CHECK,
         ExitCode.USAGE,
         ExitCode.OUTPUT,
         ExitCode.INTERRUPTED,

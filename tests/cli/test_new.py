@@ -52,7 +52,8 @@ def test_a_spec_above_gets_the_entry_and_keeps_its_comments(shop: Path) -> None:
     assert document["spec_created"] is False
     assert "ui/index.html" in document["files"]
     assert (shop / "algaenv.yaml").read_text() == (
-        f"{SPEC}  bills:\n    source: ./extensions/bills\n"
+        f"{SPEC}  bills:\n    source: ./extensions/bills\n    checks:\n"
+        "      - page: msp\n        expect: {text: Bills}\n"
     )
     assert not (shop / ".gitignore").exists()
     assert run(below, "validate").returncode == 0

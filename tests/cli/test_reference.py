@@ -7,7 +7,7 @@ import re
 import pytest
 
 from algaenv.cli.commands import COMMANDS
-from algaenv.cli.dispatch import command_module, parser_of, top_parser
+from algaenv.cli.dispatch import command_module, parser_of, read_command_line, top_parser
 from algaenv.cli.exit_codes import MEANINGS
 from algaenv.cli.output.dev_lines import dev_event_to_json
 from algaenv.cli.output.json import event_to_json
@@ -52,7 +52,7 @@ def test_examples_are_command_lines_that_parse(name: str) -> None:
         words = line.partition(" |")[0].partition(" >")[0].split()
         if words[0] == "algaenv":
             assert words[1] == name
-            parser_of(name).read(words[2:])
+            read_command_line(words[1:])
 
 
 def test_every_event_is_listed() -> None:

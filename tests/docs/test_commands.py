@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.cli.dispatch import parser_of, top_parser
+from algaenv.cli.dispatch import read_command_line
 from algaenv.cli.parser import UsageError
 from tests.docs.pages import INLINE, ROOT, blocks, pages, prose, read
 from tests.docs.raised import PACKAGE, words
@@ -19,11 +19,8 @@ LINE = re.compile(r"\balgaenv ((?:[^|>;)`\"#\n&]|>(?=\w))*)")
 def reads(arguments: str) -> bool:
     """Whether the program would accept this command line; a request for help is one it does."""
     argv = [word for word in shlex.split(arguments) if word not in ("-h", "--help")]
-    options = top_parser().read(argv)
-    if options.command is None:
-        return not argv or options.version
-    parser_of(options.command).read([*argv[: len(argv) - len(options.rest) - 1], *options.rest])
-    return True
+    options, own = read_command_line(argv)
+    return own is not None or not argv or options.version
 
 
 def given(text: str) -> list[str]:

@@ -177,6 +177,8 @@ def test_warnings(tmp_path: Path) -> None:
     text = f"name: demo\ngateway: none\nextensions: {{hello: {{source: {source}, probe: /x}}}}\n"
     (warning,) = load(write(spec, text), {}).warnings
     assert (warning.code, warning.where and warning.where.line) == ("spec-probe-unused", 3)
+    (warning,) = load(write(spec, text.replace("probe: /x", "checks: [/x]")), {}).warnings
+    assert (warning.code, warning.where and warning.where.line) == ("spec-check-unused", 3)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("new", "begin an extension from a template"),
     ("up", "bring the environment to what the spec says, and wait until it answers"),
     ("dev", "`up`, and again after each save, until it is ended (also: watch)"),
+    ("test", "bring it up, then run the checks of the spec, or a program"),
     ("plan", "show what `up` would do, and change nothing"),
     ("status", "show what is there, and under which addresses"),
     ("call", "call a handler of an extension through the gateway"),
@@ -18,5 +19,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("version", "print the version"),
 )
 """Each command has a module of its name here, imported only when it runs."""
+TAKE_PROGRAMS = frozenset({"test"})
+"""Commands that run a program: what follows `--` is its command line."""
 ALIASES = {"watch": "dev"}
 """Other names of commands."""

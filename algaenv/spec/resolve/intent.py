@@ -14,6 +14,7 @@ from algaenv.bundle.manifest.json_text import JsonError, load
 from algaenv.bundle.value import dataclass, replace
 from algaenv.model.intent import (
     BundledImage,
+    Check,
     ContextImage,
     EndpointProbe,
     ExtensionIntent,
@@ -31,6 +32,7 @@ from algaenv.model.secret import Secret
 from algaenv.spec import secrets
 from algaenv.spec.diagnostics import Diagnostics
 from algaenv.spec.document import Document, ExtensionSpec
+from algaenv.spec.extension_checks import resolve_checks
 from algaenv.spec.nodes import NodePath, SourceMap
 from algaenv.spec.paths import PathResolver, warn_broad_mount
 from algaenv.spec.resolve.build import resolve_build
@@ -53,6 +55,8 @@ from algaenv.spec.secrets import SecretReader
 from algaenv.spec.services import BuiltImage, ExternalSpec, InlineEngine, ManagedSpec
 from algaenv.spec.types import image_reference
 
+DEFAULT_USERS = ("msp", "client")
+"""The users of a gateway whose spec names none."""
 CAPABILITIES_UNION = "capabilities-union"
 """The fault of the product that takes nothing away."""
 
@@ -274,7 +278,20 @@ class _IntentResolver:
             ),
             where=where,
             probes=self._probes(spec.probe, (*path, "probe")),
+            checks=self._checks(spec, (*path, "checks")),
         )
+
+    def _checks(self, spec: ExtensionSpec, path: NodePath) -> tuple[Check, ...]:
+        gateway = bundled_gateway(self.document)
+        if spec.checks and gateway is None:
+            self.diagnostics.add_warning(
+                "spec-check-unused",
+                f"make what {'.'.join(map(str, path))} lists: there is no gateway to ask",
+                "set `gateway: bundled`, or delete it",
+                self.source_map.key(path),
+            )
+        users = [it.name for it in gateway.users] or DEFAULT_USERS if gateway else ()
+        return resolve_checks(spec.checks, users, path, self.source_map, self.diagnostics)
 
     def _granted(
         self, written: list[str] | None, source: str, path: NodePath

@@ -1,0 +1,109 @@
+"""An environment of its own for one command: another name, free ports, gone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from algaenv.bundle.value import dataclass
+from algaenv.model.problem import Failed, Problem, Refused
+
+if TYPE_CHECKING:
+    from algaenv.cli.invocation import Invocation
+    from algaenv.model.event import Report
+    from algaenv.model.intent import Intent
+
+_LONGEST = 30
+"""Of the name of the spec in that of the environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ephemeral:
+    """The spec of the environment, which lies beside the author's, and its name."""
+
+    spec: Path
+    name: str
+
+
+@contextlib.contextmanager
+def ephemeral(invocation: Invocation, spec: Path, intent: Intent) -> Iterator[Ephemeral]:
+    """An environment that extends `spec`; it and its data are removed at the end of the `with`.
+
+    Its spec is a hidden file beside the author's, so that all paths in it lead where they did.
+    Raises Refused (`test-external`) for a database that is not the environment's own.
+    """
+    from algaenv.model.intent import ExternalDatabase
+
+    if isinstance(intent.database, ExternalDatabase):
+        raise Refused(
+            Problem(
+                code="test-external",
+                summary=f"cannot make an environment of its own for {intent.name}: its database "
+                "is somebody else's",
+                hint="leave `--ephemeral` out, or name a spec without `database.url`",
+            )
+        )
+    suffix = secrets.token_hex(2)
+    own = Ephemeral(
+        spec.with_name(f".algaenv-test-{suffix}.yaml"),
+        f"{intent.name[:_LONGEST].rstrip('-')}-test-{suffix}",
+    )
+    overlay = spec.with_name(f"{spec.stem}.local{spec.suffix}")
+    files = [own.spec]
+    try:
+        _write(own.spec, f"extends: ./{spec.name}\nname: {own.name}\nports: auto\n".encode())
+        if overlay.is_file():
+            files.append(own.spec.with_name(f"{own.spec.stem}.local.yaml"))
+            _write(files[-1], overlay.read_bytes())
+        try:
+            yield own
+        finally:
+            _remove(invocation, own)
+    finally:
+        for file in files:
+            file.unlink(missing_ok=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A new file, 0600: an overlay may hold secrets."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(path, flags, 0o600), "wb") as stream:
+            stream.write(content)
+    except OSError as error:
+        raise Failed(
+            Problem(
+                code="test-unwritable",
+                summary=f"cannot write {path}: {error.strerror or error}",
+                hint="let the current user write beside the spec, or leave `--ephemeral` out",
+            )
+        ) from error
+
+
+def _remove(invocation: Invocation, own: Ephemeral) -> None:
+    """Take it down with its data. An interrupt does not stop this; a second abandons it."""
+    from algaenv.cli.errors import report_abandoned
+    from algaenv.cli.signals import handle_interrupts
+
+    invocation.print_message(f"removing {own.name}\n")
+    with (
+        invocation.progress_sinks(own.spec) as sinks,
+        handle_interrupts(lambda: None, lambda: report_abandoned(invocation, sinks)),
+    ):
+        request = invocation.request(own.spec)
+        report = invocation.application(request).down(request, sinks.emit, volumes=True)
+    if report.failed:
+        raise Failed(*_problems(report, own))
+
+
+def _problems(report: Report, own: Ephemeral) -> tuple[Problem, ...]:
+    left = Problem(
+        code="test-left",
+        summary=f"cannot remove all of {own.name}",
+        hint=f"take it down with `algaenv down --volumes -f {own.spec}`",
+    )
+    return (left, *report.problems)
