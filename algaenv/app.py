@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from algaenv.bundle.value import replace
 from algaenv.dependencies import Dependencies, Request, SavedState
@@ -40,14 +41,24 @@ from algaenv.reconcile.converge import (
     converge,
     make_plan,
 )
-from algaenv.reconcile.destroy import make_destroy_plan
+from algaenv.reconcile.destroy import NoContentHost, make_destroy_plan
 from algaenv.reconcile.endpoints import endpoint_of
 from algaenv.reconcile.executor import Executor
 from algaenv.reconcile.prefetch import PrefetchedContent
-from algaenv.reconcile.protocols import ContentHost, ResourceDriver, Runtime, Snapshot
+from algaenv.reconcile.protocols import ContentHost, Runtime
 from algaenv.reconcile.relocation import moved_warning, orphan_warning, remove_copy
 from algaenv.reconcile.report import BUILD_CANCELLED, any_failed, report_of, with_engine_failure
-from algaenv.reconcile.resolve import BackgroundResolver, Resolution, resolve
+from algaenv.reconcile.resolve import (
+    BackgroundResolver,
+    Resolution,
+    refuse_unknown,
+    resolve,
+    selected,
+    worth_background,
+)
+
+if TYPE_CHECKING:
+    from algaenv.reconcile.rollback import KeptVersion
 from algaenv.reconcile.status import empty_status, read_status, status_after_up
 
 QUICK_RESOLVE_SECONDS = 0.1
@@ -124,19 +135,63 @@ class Application:
 
     def endpoint_of(self, request: Request, extension: str) -> ExtensionEndpoint:
         """See UseCases."""
-        environment = self._dependencies.identify(request.spec, request.spec.parent.name)
-        saved = self._dependencies.load_state(environment)
-        lock = self._lock_of_last_run(environment, saved)
-        if lock is None:
-            intent, _ = self._load(request, lambda _: None)
-            raise NotReady(
-                Problem(
-                    "not-up",
-                    f"cannot reach {extension}: {intent.name} has not been brought up",
-                    "bring it up with `algaenv up`",
-                )
-            )
+        lock = self._lock_that_is_up(request, extension)
         return endpoint_of(lock, extension, self._dependencies.content_host(lock))
+
+    def versions_of(self, request: Request, extension: str) -> tuple[KeptVersion, ...]:
+        """See UseCases."""
+        from algaenv.reconcile.rollback import kept_versions
+
+        lock = self._lock_that_is_up(request, extension)
+        refuse_unknown(lock.intent, (extension,))
+        cache = lock.environment.home / "cache" / "kept"
+        return kept_versions(lock, extension, self._dependencies.content_host(lock), cache)
+
+    def restart(self, request: Request, services: Sequence[str], emit: Emit) -> Report:
+        """See UseCases."""
+        emit = _serialized(emit)
+        try:
+            lock = self._lock_that_is_up(request, ", ".join(services) or "the services")
+            lock_environment = self._dependencies.lock_environment
+            wait, cancelled = request.lock_seconds, request.cancelled
+            with lock_environment(lock.environment, "restart", wait=wait, cancelled=cancelled):
+                report = self._restart(request, lock, frozenset(services), emit)
+        except AlgaenvError as error:
+            report = _failed("restart", error)
+        return _finish(report, request, emit)
+
+    def _restart(
+        self, request: Request, lock: Lock, services: frozenset[str], emit: Emit
+    ) -> Report:
+        environment, intent = lock.environment, lock.intent
+        saved = self._dependencies.load_state(environment)
+        runtime, why = self._dependencies.choose_runtime(request, environment, intent, saved)
+        emit(RuntimeChosen(runtime.name, why))
+        servers = self._dev_servers(request, environment, intent, Resolution())
+        lock = replace(lock, dev_servers=servers, only=())  # It is about no extension.
+        options = Options(False, request.cancelled, request.ready_seconds, services)
+        backends = self._backends(runtime, lock)
+        planned = make_plan(lock, backends, emit, options)
+        planned.refuse_obstacles()
+        planned, ended = converge(planned, lock, backends, emit, options)
+        report = report_of("restart", planned, ended, cancelled=request.cancelled())
+        failed = planned.failure is not None or any_failed(ended)
+        return with_engine_failure(report, runtime, environment) if failed else report
+
+    def _lock_that_is_up(self, request: Request, what: str) -> Lock:
+        """The lock of the last run; raises NotReady (`not-up`) when there was none."""
+        environment = self._dependencies.identify(request.spec, request.spec.parent.name)
+        lock = self._lock_of_last_run(environment, self._dependencies.load_state(environment))
+        if lock is not None:
+            return replace(lock, environment=replace(environment, name=lock.intent.name))
+        intent, _ = self._load(request, lambda _: None)
+        raise NotReady(
+            Problem(
+                "not-up",
+                f"cannot reach {what}: {intent.name} has not been brought up",
+                "bring it up with `algaenv up`",
+            )
+        )
 
     def _load(self, request: Request, emit: Emit) -> tuple[Intent, Environment]:
         try:
@@ -159,7 +214,7 @@ class Application:
         for problem in self._remove_leftovers(environment, data=False):
             emit(Warned(problem))
         resolver = self._resolver(
-            request, environment, intent, emit, in_background=_worth_background(intent)
+            request, environment, intent, emit, in_background=worth_background(intent)
         )
         try:
             return self._converge(request, intent, environment, emit, resolver)
@@ -234,7 +289,7 @@ class Application:
         lock = self._lock_of_last_run(environment, saved)
         external = lock is not None and isinstance(lock.intent.database, ExternalDatabase)
         asked = lock is not None and (external or not volumes)
-        content: ContentHost = _NoContentHost()
+        content: ContentHost = NoContentHost()
         if lock is not None:
             content = self._dependencies.content_host(lock)
             content = PrefetchedContent(content, lock) if asked else content
@@ -343,13 +398,14 @@ class Application:
         in_background: bool,
     ) -> BackgroundResolver:
         """Resolves the bundles of the selected extensions; SpecError for an unknown one."""
-        selected = [it for it in intent.extensions if it.name in _selected(request, intent)]
+        names = selected(intent, request.extensions)
+        extensions = [it for it in intent.extensions if it.name in names]
 
         def run_resolve(cancelled: Callable[[], bool]) -> Resolution:
             builder = self._dependencies.bundle_builder(environment, cancelled)
             if request.wrap_builder is not None:
                 builder = request.wrap_builder(builder)
-            return resolve(selected, builder, emit)
+            return resolve(extensions, builder, emit)
 
         return BackgroundResolver(run_resolve, request.cancelled, in_background=in_background)
 
@@ -390,46 +446,6 @@ class Application:
 
     def _backends(self, runtime: Runtime, lock: Lock) -> Backends:
         return Backends(runtime, self._dependencies.content_host(lock), self._dependencies.prober())
-
-
-class _NoContentHost:
-    """Stands for content hosts whose addresses are lost."""
-
-    def snapshot(self, lock: Lock) -> Snapshot:
-        raise NotImplementedError
-
-    def drivers(self) -> Mapping[str, ResourceDriver]:
-        return {}
-
-
-def _worth_background(intent: Intent) -> bool:
-    """True when services can start while bundles are built.
-
-    False with a `ui_dev_server`: the gateway's settings hold the ids of such extensions, which are
-    known only from their manifests.
-    """
-    extensions = intent.extensions
-    return any(it.build for it in extensions) and not any(it.ui_dev_server for it in extensions)
-
-
-def _selected(request: Request, intent: Intent) -> frozenset[str]:
-    """The names of the extensions that a run is about; SpecError for an unknown one."""
-    known = [it.name for it in intent.extensions]
-    unknown = [it for it in request.extensions if it not in known]
-    if unknown:
-        from algaenv.spec.diagnostics import suggestion
-
-        raise SpecError(
-            *(
-                Problem(
-                    "extension-unknown",
-                    f"cannot bring up {name}: the spec has no extension of that name",
-                    suggestion(name, known, "add it under `extensions`"),
-                )
-                for name in unknown
-            )
-        )
-    return frozenset(request.extensions or known)
 
 
 _DATABASE_MOVED = Problem(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.event import Emit, Report
@@ -20,6 +20,9 @@ from algaenv.model.problem import Problem
 from algaenv.model.status import ExtensionEndpoint, Status
 from algaenv.reconcile.protocols import ContentHost, Prober, Runtime
 from algaenv.reconcile.resolve import BundleBuilder
+
+if TYPE_CHECKING:
+    from algaenv.reconcile.rollback import KeptVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Request:
 
 class UseCases(Protocol):
     """The use cases. SpecError, Locked, EngineGone, ResolveError and other AlgaenvError are raised
-    by `plan`, `status` and `endpoint_of`; `up` and `down` put them into their report.
+    by `plan`, `status`, `endpoint_of` and `versions_of`; the others put them into their report.
     """
 
     def up(self, request: Request, emit: Emit) -> Report:
@@ -76,6 +79,14 @@ class UseCases(Protocol):
 
         Sends no request to the gateway.
         """
+        ...
+
+    def versions_of(self, request: Request, extension: str) -> Sequence[KeptVersion]:
+        """The versions of an extension that the object store has, the newest first."""
+        ...
+
+    def restart(self, request: Request, services: Sequence[str], emit: Emit) -> Report:
+        """Start services anew, all without names, as the last run made them; changes no content."""
         ...
 
 

@@ -16,6 +16,7 @@ only unpacks, starts fast.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -158,6 +159,33 @@ def unpack(archive: Path, destination: Path, limits: Limits = DEFAULT_LIMITS) ->
                 _write_file(destination, _relative_path(name), member.chunks())
         stream.drain()
     return skipped
+
+
+def inspect(archive: Path, limits: Limits = DEFAULT_LIMITS) -> tuple[str, str | None]:
+    """The text of the manifest, and the SHA-256 of the page; None without a page.
+
+    Writes nothing. Raises ArchiveError (`archive-manifest`), and OSError.
+    """
+    from algaenv.bundle.archive_reader import DecompressedStream, read_members
+    from algaenv.bundle.manifest.json_text import MAX_BYTES
+    from algaenv.bundle.source_tree import INDEX, MANIFEST
+
+    manifest: bytes | None = None
+    page: str | None = None
+    with DecompressedStream(archive, limits) as stream:
+        for member in read_members(stream, limits):
+            name = names.extracted_path(member.name)
+            if name == MANIFEST and member.size <= MAX_BYTES:
+                manifest = b"".join(member.chunks())
+            elif name == INDEX and not member.skipped:
+                digest = hashlib.sha256()
+                for chunk in member.chunks():
+                    digest.update(chunk)
+                page = digest.hexdigest()
+        stream.drain()
+    if manifest is None:
+        raise ArchiveError("archive-manifest", "cannot find a manifest in the archive")
+    return manifest.decode(errors="replace"), page
 
 
 def _relative_path(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from algaenv.bundle import layout
@@ -36,7 +37,7 @@ from algaenv.model.content import ContentIds
 from algaenv.model.lock import Lock
 from algaenv.model.problem import Problem
 from algaenv.plan.desired import predicted_ids
-from algaenv.reconcile.protocols import ContentHost, ResourceDriver
+from algaenv.reconcile.protocols import ContentHost, FetchedBundle, ResourceDriver
 
 EMPTY_LISTING_PREFIX = "algaenv/"
 """Only marks are below it: a cheap listing that shows whether the bucket exists."""
@@ -102,6 +103,12 @@ class StoreAndDatabase(ContentHost):
             kind.BUNDLE.name: BundleDriver(self._store, self._database, self._environment),
             kind.RELEASE.name: ReleaseDriver(self._database, self._environment),
         }
+
+    def fetch(self, handle: str, directory: Path) -> FetchedBundle:
+        """In one request."""
+        from algaenv.drivers.kept_bundles import fetch_bundle
+
+        return fetch_bundle(self._store, handle, directory)
 
     def _objects(
         self, lock: Lock, ids: ContentIds, rows: RowSet

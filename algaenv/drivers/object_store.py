@@ -19,6 +19,7 @@ from algaenv.bundle.layout import BUNDLE_FILE, BundleKey, extension_prefix, pars
 from algaenv.bundle.value import dataclass
 from algaenv.model.problem import DriverError, Failed, Problem, Refused, Unavailable
 from algaenv.model.secret import Secret
+from algaenv.system import files
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -169,6 +170,27 @@ class Bucket:
                 found.update(chunk)
                 size += len(chunk)
         return found.hexdigest(), size
+
+    def download(self, key: str, target: Path) -> None:
+        """Write an object to a file, 0600, wholly or not at all. Raises Refused for none."""
+        import obstore
+
+        with self._translate_errors("download an object"):
+            try:
+                answer = obstore.get(self._s3(), key)
+            except FileNotFoundError:
+                raise store_error("NoSuchKey", "", "download an object", self.name, "") from None
+        from algaenv.drivers.state import private_files
+
+        with private_files.translate_os_errors(target):
+            target.parent.mkdir(mode=private_files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+            with files.replacing(target) as stream:
+                for chunk in self._chunks(answer):
+                    stream.write(chunk)
+
+    def _chunks(self, answer: Any) -> Iterator[bytes]:
+        with self._translate_errors("download an object"):
+            yield from answer.stream(min_chunk_size=CHUNK)
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there counts as removed."""

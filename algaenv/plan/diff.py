@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 
 from algaenv.model.kind import IMAGE, RELEASE, Address, kind_of
 from algaenv.model.plan import Blocked, Cause, Change, Decision, Deferred, Kept, Same, Verb
-from algaenv.model.problem import Problem
+from algaenv.model.problem import Problem, Refused
 from algaenv.model.resource import Absent, Inputs, Observation, Present, Resource, Unseen
 
 MISSING = Cause("missing")
@@ -101,6 +101,35 @@ def decide_all(
         if leftover is not None:
             decisions.append(leftover)
     return _without_unused_images(_with_rebound_containers(decisions, seen))
+
+
+def restarted(
+    decisions: Iterable[Decision],
+    seen: Mapping[Address, Observation],
+    hosts: Mapping[str, Address],
+    services: frozenset[str],
+) -> tuple[Decision, ...]:
+    """The decisions with a start for each of `services` that would stay as it is; none: for all.
+
+    Raises Refused (`service-unknown`) for names that are none of `hosts`.
+    """
+    unknown = sorted(services - set(hosts))
+    if unknown:
+        hint = f"choose one of {', '.join(sorted(hosts))}"
+        summary = "cannot restart {}: this environment has no such service"
+        raise Refused(*(Problem("service-unknown", summary.format(name), hint) for name in unknown))
+    wanted = {address for name, address in hosts.items() if name in services or not services}
+    cause = Cause("restarted")
+
+    def decided(decision: Decision) -> Decision:
+        if not isinstance(decision, Same) or decision.resource.address not in wanted:
+            return decision
+        resource = decision.resource
+        there = seen.get(resource.address)
+        present = there if isinstance(there, Present) else None
+        return Change(Verb.START, resource.address, cause, resource, present)
+
+    return tuple(map(decided, decisions))
 
 
 def explain(recorded: Inputs, wanted: Inputs) -> tuple[str, ...]:

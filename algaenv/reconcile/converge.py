@@ -23,7 +23,7 @@ from algaenv.model.plan import (
 )
 from algaenv.model.problem import AlgaenvError, Conflict, Unavailable
 from algaenv.plan.desired import TENANT, desired_content, predicted_ids
-from algaenv.plan.diff import decide_all
+from algaenv.plan.diff import decide_all, restarted
 from algaenv.plan.order import build_plan, extension_of, retain_recent
 from algaenv.plan.prewarm import prewarms
 from algaenv.plan.readiness import readiness_checks
@@ -84,11 +84,13 @@ class PlanResult:
 @dataclass(frozen=True, slots=True)
 class Options:
     """Options of a run: `adopt` takes over rows of other tools, `ready_seconds` replaces the
-    spec's `ready_timeout`."""
+    spec's `ready_timeout`. `restart` names services that are started anew, None for no service and
+    an empty set for all."""
 
     adopt: bool = False
     cancelled: Callable[[], bool] = field(default=lambda: False)
     ready_seconds: float | None = None
+    restart: frozenset[str] | None = None
 
 
 LockSource = Callable[[float | None], Lock | None]
@@ -111,6 +113,8 @@ def make_plan(
     lowered = backends.runtime.lower(lock, _ignore_progress)
     seen = backends.runtime.observer(lock.environment).observe(lowered.resources)
     substrate = decide_all(lowered.resources, seen)
+    if options.restart is not None:
+        substrate = restarted(substrate, seen, lowered.hosts, options.restart)
     obstacles = backends.runtime.obstacles(lock.environment, _changes(substrate))
     unready = _unready(lowered.hosts, substrate)
     if lock_source is not None and unready:

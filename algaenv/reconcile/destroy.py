@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from algaenv.model.event import Emit, Planned
 from algaenv.model.kind import CONTENT_SERVICES, Address, kind_of
@@ -13,6 +14,23 @@ from algaenv.model.resource import Observation, Present
 from algaenv.plan.diff import decide_destroy
 from algaenv.plan.order import build_plan
 from algaenv.reconcile.converge import Backends
+from algaenv.reconcile.protocols import FetchedBundle, ResourceDriver, Snapshot
+
+
+class NoContentHost:
+    """Stands for content hosts whose addresses are lost."""
+
+    def snapshot(self, lock: Lock) -> Snapshot:
+        """There is nothing to read."""
+        raise NotImplementedError
+
+    def drivers(self) -> Mapping[str, ResourceDriver]:
+        """None."""
+        return {}
+
+    def fetch(self, handle: str, directory: Path) -> FetchedBundle:
+        """There is nothing to fetch."""
+        raise NotImplementedError
 
 
 def make_destroy_plan(

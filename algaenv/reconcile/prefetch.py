@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 
 from algaenv.model.lock import Lock
 from algaenv.model.problem import AlgaenvError
-from algaenv.reconcile.protocols import ContentHost, ResourceDriver, Snapshot
+from algaenv.reconcile.protocols import ContentHost, FetchedBundle, ResourceDriver, Snapshot
 
 
 class PrefetchedContent(ContentHost):
@@ -48,3 +49,7 @@ class PrefetchedContent(ContentHost):
     def drivers(self) -> Mapping[str, ResourceDriver]:
         """The drivers of the wrapped content host."""
         return self._content.drivers()
+
+    def fetch(self, handle: str, directory: Path) -> FetchedBundle:
+        """From the wrapped content host."""
+        return self._content.fetch(handle, directory)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from algaenv.bundle.digest import Digest
+from algaenv.bundle.manifest.model import Manifest
 from algaenv.bundle.value import dataclass
 from algaenv.model.content import ContentIds
 from algaenv.model.kind import Address
@@ -128,6 +131,17 @@ class Snapshot(Observer, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class FetchedBundle:
+    """A whole copy of a bundle in the store, and what is in it."""
+
+    archive: Path
+    digest: Digest
+    manifest: Manifest
+    page_sha256: str | None
+    """SHA-256 of its ui/index.html; None without a page."""
+
+
 class ContentHost(Protocol):
     """The object store and the database, as one place that holds content."""
 
@@ -137,6 +151,13 @@ class ContentHost(Protocol):
 
     def drivers(self) -> Mapping[str, ResourceDriver]:
         """Kind → driver: bucket, schema, tenant, bundle, release."""
+        ...
+
+    def fetch(self, handle: str, directory: Path) -> FetchedBundle:
+        """Copy the bundle that an observation names so into a directory, unless it is there.
+
+        Raises Unavailable, Refused and Failed (`kept-damaged`).
+        """
         ...
 
 

@@ -10,10 +10,10 @@ from typing import Protocol
 
 from algaenv.bundle.value import dataclass, replace
 from algaenv.model.event import Emit, Resolved, Resolving, StepProgress, Warned
-from algaenv.model.intent import ExtensionIntent
+from algaenv.model.intent import ExtensionIntent, Intent
 from algaenv.model.kind import BUNDLE
 from algaenv.model.lock import BrokenExtension, LockedExtension
-from algaenv.model.problem import AlgaenvError, Problem, ResolveError
+from algaenv.model.problem import AlgaenvError, Problem, ResolveError, SpecError
 from algaenv.plan.readiness import declares_endpoint
 from algaenv.reconcile.protocols import OnProgress
 
@@ -221,3 +221,38 @@ def _undeclared(extensions: Sequence[LockedExtension]) -> list[tuple[str, Proble
         for probe in extension.intent.probes
         if not declares_endpoint(extension.manifest, probe.path)
     ]
+
+
+def worth_background(intent: Intent) -> bool:
+    """True when services can start while bundles are built.
+
+    False with a `ui_dev_server`: the gateway's settings hold the ids of such extensions, which are
+    known only from their manifests.
+    """
+    extensions = intent.extensions
+    return any(it.build for it in extensions) and not any(it.ui_dev_server for it in extensions)
+
+
+def selected(intent: Intent, names: Sequence[str]) -> frozenset[str]:
+    """The names of the extensions that a run is about, all for none; SpecError for an unknown."""
+    refuse_unknown(intent, names)
+    return frozenset(names or [it.name for it in intent.extensions])
+
+
+def refuse_unknown(intent: Intent, names: Sequence[str]) -> None:
+    """Raise SpecError (`extension-unknown`) for every name that no extension of the spec has."""
+    known = [it.name for it in intent.extensions]
+    unknown = [it for it in names if it not in known]
+    if unknown:
+        from algaenv.spec.diagnostics import suggestion
+
+        raise SpecError(
+            *(
+                Problem(
+                    "extension-unknown",
+                    f"cannot bring up {name}: the spec has no extension of that name",
+                    suggestion(name, known, "add it under `extensions`"),
+                )
+                for name in unknown
+            )
+        )

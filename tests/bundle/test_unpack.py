@@ -1,3 +1,4 @@
+import io
 import os
 import stat
 import subprocess
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algaenv.bundle.archive import MAX_NAMED, SkippedEntries, pack, unpack
+from algaenv.bundle.archive import MAX_NAMED, SkippedEntries, inspect, pack, unpack
 from algaenv.bundle.collect import collect
 from algaenv.bundle.diagnostics import ArchiveError
 from algaenv.bundle.layout import Limits
@@ -464,3 +466,14 @@ def _pax(records: dict[str, str]) -> bytes:
             length = len(str(length)) + len(record)
         body += str(length).encode() + record
     return raw_header(b"pax", b"%011o\0" % len(body), b"x") + body + b"\0" * (-len(body) % 512)
+
+
+def test_an_archive_without_a_manifest_cannot_be_inspected(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as written:
+        written.addfile(tarfile.TarInfo("ui/index.html"))
+    archive = tmp_path / "a.tar.zst"
+    archive.write_bytes(zstandard.ZstdCompressor().compress(content.getvalue()))
+    with pytest.raises(ArchiveError) as raised:
+        inspect(archive)
+    assert raised.value.code == "archive-manifest"

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from algaenv.bundle.digest import Digest
+from algaenv.bundle.manifest.model import Manifest
 from algaenv.dependencies import Request
 from algaenv.model.event import (
     Done,
@@ -37,9 +39,22 @@ from algaenv.plan.diff import decide_all, decide_destroy
 from algaenv.plan.order import build_plan
 from algaenv.reconcile.executor import Executor
 from algaenv.reconcile.protocols import OnProgress, ResourceDriver
+from algaenv.reconcile.rollback import KeptVersion
 from tests.plan.builders import make_present, make_resource, parse_address
 
 DIGEST = "sha256:1a2b3c4d5e6f" + "0" * 52
+VERSIONS = tuple(
+    KeptVersion(
+        Manifest("hello", "example", version, "ui-only@1"),
+        Digest(digit * 64),
+        5120,
+        f"2026-11-30T19:0{9 - index}:00.000000Z",
+        index == 0,
+        Path(f"/nowhere/{digit}"),
+        None,
+    )
+    for index, (version, digit) in enumerate((("0.2.0", "c"), ("0.1.0", "b"), ("0.1.0", "a")))
+)
 RESOURCES: tuple[Resource, ...] = (
     make_resource("network/main"),
     make_resource("volume/store", retained=True),
@@ -141,6 +156,15 @@ class FakeApplication:
             seconds=float(request.environ.get("GATEWAY_SECONDS", "60")),
             declared=(("GET", "/status"), ("GET", "/notes/:id"), ("POST", "/notes")),
         )
+
+    def versions_of(self, request: Request, extension: str) -> Sequence[KeptVersion]:
+        self._raise_error()
+        return VERSIONS
+
+    def restart(self, request: Request, services: Sequence[str], emit: Emit) -> Report:
+        report = Report("restart")
+        emit(Reported(report))
+        return report
 
     def _plan(self) -> Plan:
         return build_plan(decide_all(RESOURCES, self._scenario.seen))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from algaenv.model.content import ContentIds
 from algaenv.model.kind import CONTENT_SERVICES, FOLDER, KINDS, PROCESS, Address, Tier, kind_of
@@ -15,7 +16,7 @@ from algaenv.model.plan import Blocked, Change
 from algaenv.model.problem import AlgaenvError, Problem, Unavailable
 from algaenv.model.resource import Absent, Observation, Present, Resource, ServiceEngine
 from algaenv.plan.desired import predicted_ids
-from algaenv.reconcile.protocols import Lowered, OnProgress
+from algaenv.reconcile.protocols import FetchedBundle, Lowered, OnProgress
 from algaenv.runtimes.services import probes
 
 NEEDS = {"runner": ("store", "redis"), "gateway": ("redis", "database")}
@@ -142,6 +143,9 @@ class MemoryContent:
     def drivers(self) -> Mapping[str, MemoryDriver]:
         content = (it.name for it in KINDS.values() if it.tier is Tier.CONTENT)
         return dict.fromkeys(content, MemoryDriver(self.world))
+
+    def fetch(self, handle: str, directory: Path) -> FetchedBundle:
+        raise NotImplementedError
 
 
 def _folder(name: str) -> Resource:

@@ -13,6 +13,8 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("call", "call a handler of an extension through the gateway"),
     ("compare", "put the same calls to two gateways, and show where they differ"),
     ("open", "show the page of an extension in a browser"),
+    ("rollback", "go back to a version of an extension that was kept"),
+    ("restart", "start services anew"),
     ("down", "remove the environment; its data is kept unless asked"),
     ("validate", "check the spec without touching anything"),
     ("schema", "print the JSON Schema of the spec, for editors"),
