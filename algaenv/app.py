@@ -7,7 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from algaenv.bundle.value import replace
-from algaenv.dependencies import Dependencies, Request, SavedState
+from algaenv.dependencies import (
+    DATABASE_MOVED,
+    Dependencies,
+    Request,
+    SavedState,
+    leaves_external_database,
+    tenant_of,
+)
 from algaenv.model.event import (
     Done,
     Emit,
@@ -21,7 +28,6 @@ from algaenv.model.event import (
 from algaenv.model.intent import (
     ExternalDatabase,
     Intent,
-    ManagedDatabase,
     with_free_ports,
 )
 from algaenv.model.lock import Environment, Lock
@@ -45,7 +51,7 @@ from algaenv.reconcile.destroy import NoContentHost, make_destroy_plan
 from algaenv.reconcile.endpoints import endpoint_of
 from algaenv.reconcile.executor import Executor
 from algaenv.reconcile.prefetch import PrefetchedContent
-from algaenv.reconcile.protocols import ContentHost, Runtime
+from algaenv.reconcile.protocols import ContentHost, Runtime, ServiceProgram
 from algaenv.reconcile.relocation import moved_warning, orphan_warning, remove_copy
 from algaenv.reconcile.report import BUILD_CANCELLED, any_failed, report_of, with_engine_failure
 from algaenv.reconcile.resolve import (
@@ -59,6 +65,7 @@ from algaenv.reconcile.resolve import (
 
 if TYPE_CHECKING:
     from algaenv.reconcile.rollback import KeptVersion
+from algaenv.reconcile.service_program import service_program
 from algaenv.reconcile.status import empty_status, read_status, status_after_up
 
 QUICK_RESOLVE_SECONDS = 0.1
@@ -116,7 +123,7 @@ class Application:
         if credentials is None:
             return empty_status(environment, intent, runtime.name)
         ports = self._dependencies.ports(environment, intent)
-        lock = Lock(environment, intent, ports, credentials, (), _tenant_of(saved, intent))
+        lock = Lock(environment, intent, ports, credentials, (), tenant_of(saved, intent))
         return read_status(lock, self._backends(runtime, lock), emit)
 
     def down(self, request: Request, emit: Emit, *, volumes: bool) -> Report:
@@ -146,6 +153,16 @@ class Application:
         refuse_unknown(lock.intent, (extension,))
         cache = lock.environment.home / "cache" / "kept"
         return kept_versions(lock, extension, self._dependencies.content_host(lock), cache)
+
+    def program_in(
+        self, request: Request, service: str, words: Sequence[str], *, tty: bool
+    ) -> ServiceProgram:
+        """See UseCases."""
+        lock = self._lock_that_is_up(request, service)
+        saved = self._dependencies.load_state(lock.environment)
+        environment, intent = lock.environment, lock.intent
+        runtime, _ = self._dependencies.choose_runtime(request, environment, intent, saved)
+        return service_program(lock, runtime, service, words, tty=tty)
 
     def restart(self, request: Request, services: Sequence[str], emit: Emit) -> Report:
         """See UseCases."""
@@ -253,8 +270,8 @@ class Application:
             lock = lock or self._lock(request, environment, intent, Resolution(), saved)
             content = self._dependencies.content_host(lock)
         options = Options(request.adopt, request.cancelled, request.ready_seconds)
-        if saved is not None and _leaves_external_database(saved.intent, intent):
-            emit(Warned(_DATABASE_MOVED))
+        if saved is not None and leaves_external_database(saved.intent, intent):
+            emit(Warned(DATABASE_MOVED))
         backends = Backends(runtime, content, self._dependencies.prober())
         lock_source = None if built else resolved_lock
         planned = make_plan(lock, backends, emit, options, lock_source)
@@ -423,7 +440,7 @@ class Application:
             ports=self._dependencies.ports(environment, intent),
             credentials=self._dependencies.credentials(environment, intent),
             extensions=resolution.extensions,
-            tenant_id=_tenant_of(saved, intent),
+            tenant_id=tenant_of(saved, intent),
             broken=resolution.broken,
             dev_servers=self._dev_servers(request, environment, intent, resolution),
             only=request.extensions or None,
@@ -446,30 +463,6 @@ class Application:
 
     def _backends(self, runtime: Runtime, lock: Lock) -> Backends:
         return Backends(runtime, self._dependencies.content_host(lock), self._dependencies.prober())
-
-
-_DATABASE_MOVED = Problem(
-    code="database-moved",
-    summary="cannot look into the database of the last run any more: install rows of ours may stay",
-    hint="bring its `url` back, run `algaenv down`, and change the database then",
-)
-
-
-def _tenant_of(saved: SavedState | None, intent: Intent) -> str:
-    """The tenant of the last run, if the spec names the same tenant of the same database.
-
-    A managed database keeps its tenant under a new name of the environment.
-    """
-    if saved is None or saved.intent.tenant != intent.tenant:
-        return ""
-    managed = [isinstance(it.database, ManagedDatabase) for it in (saved.intent, intent)]
-    same = all(managed) or saved.intent.database == intent.database
-    return saved.tenant_id if same else ""
-
-
-def _leaves_external_database(before: Intent, now: Intent) -> bool:
-    """True when the spec names another database than the external one of the last run."""
-    return isinstance(before.database, ExternalDatabase) and before.database != now.database
 
 
 def _failed(verb: str, error: AlgaenvError) -> Report:

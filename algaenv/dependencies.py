@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Protocol
 from algaenv.bundle.value import dataclass
 from algaenv.model.event import Emit, Report
 from algaenv.model.intent import (
+    ExternalDatabase,
     ImagesChoice,
     Intent,
+    ManagedDatabase,
     RuntimeChoice,
 )
 from algaenv.model.lock import Credentials, Environment, Lock, OrphanedState, Ports
 from algaenv.model.plan import Kept, Plan
 from algaenv.model.problem import Problem
 from algaenv.model.status import ExtensionEndpoint, Status
-from algaenv.reconcile.protocols import ContentHost, Prober, Runtime
+from algaenv.reconcile.protocols import ContentHost, Prober, Runtime, ServiceProgram
 from algaenv.reconcile.resolve import BundleBuilder
 
 if TYPE_CHECKING:
@@ -55,7 +57,8 @@ class Request:
 
 class UseCases(Protocol):
     """The use cases. SpecError, Locked, EngineGone, ResolveError and other AlgaenvError are raised
-    by `plan`, `status`, `endpoint_of` and `versions_of`; the others put them into their report.
+    by `plan`, `status`, `endpoint_of`, `versions_of` and `program_in`; the others put them into
+    their report.
     """
 
     def up(self, request: Request, emit: Emit) -> Report:
@@ -85,6 +88,12 @@ class UseCases(Protocol):
         """The versions of an extension that the object store has, the newest first."""
         ...
 
+    def program_in(
+        self, request: Request, service: str, words: Sequence[str], *, tty: bool
+    ) -> ServiceProgram:
+        """How `words` are run with the variables and clients of a service, on this machine."""
+        ...
+
     def restart(self, request: Request, services: Sequence[str], emit: Emit) -> Report:
         """Start services anew, all without names, as the last run made them; changes no content."""
         ...
@@ -102,6 +111,30 @@ class SavedState:
     """Other runtimes that still hold data of the environment."""
     spec: str = ""
     """The path of the spec at that time."""
+
+
+DATABASE_MOVED = Problem(
+    code="database-moved",
+    summary="cannot look into the database of the last run any more: install rows of ours may stay",
+    hint="bring its `url` back, run `algaenv down`, and change the database then",
+)
+
+
+def tenant_of(saved: SavedState | None, intent: Intent) -> str:
+    """The tenant of the last run, if the spec names the same tenant of the same database.
+
+    A managed database keeps its tenant under a new name of the environment.
+    """
+    if saved is None or saved.intent.tenant != intent.tenant:
+        return ""
+    managed = [isinstance(it.database, ManagedDatabase) for it in (saved.intent, intent)]
+    same = all(managed) or saved.intent.database == intent.database
+    return saved.tenant_id if same else ""
+
+
+def leaves_external_database(before: Intent, now: Intent) -> bool:
+    """True when the spec names another database than the external one of the last run."""
+    return isinstance(before.database, ExternalDatabase) and before.database != now.database
 
 
 class Dependencies(Protocol):

@@ -73,8 +73,11 @@ class Container:
         cancelled: Callable[[], bool] = lambda: False,
     ) -> AbstractContextManager[None]:
         """A lock on a file of the state directory."""
+        from algaenv.drivers.state import registry
         from algaenv.drivers.state.environment_lock import hold
 
+        if command == "up" and environment.home.is_dir():
+            registry.note(environment)  # A new one is noted with its state.
         return hold(environment, command, wait=wait, cancelled=cancelled)
 
     def load_state(self, environment: Environment) -> SavedState | None:
@@ -270,6 +273,34 @@ class Container:
         names = ["process"] if environment.home.exists() else []
         names += ["docker"] if self._engine() else []
         return tuple(self._runtime(name) for name in names)
+
+    def observe(self, name: str, environment: Environment) -> Mapping[Address, Present]:
+        """What a runtime holds of an environment, by its marks. Raises EngineGone."""
+        seen = self._runtime(name).observer(environment).observe(())
+        return {k: it for k, it in seen.items() if isinstance(it, Present) and it.recorded}
+
+    def engine_environments(self) -> Sequence[tuple[Environment, str]]:
+        """The environments that have something on the Docker engine, each with its age."""
+        from algaenv.runtimes.docker.engine import NoEngine
+        from algaenv.runtimes.docker.inventory import marked_environments
+
+        engine = self._engine()
+        if isinstance(engine, NoEngine):
+            return ()
+        found = []
+        for mark, since in marked_environments(self._environ, engine):
+            spec = Path(mark.spec)
+            home = spec.parent / state_dir.STATE_ROOT / mark.environment
+            found.append((Environment(mark.environment, mark.name, spec, home), since))
+        return found
+
+    def volume_sizes(self) -> Mapping[str, int]:
+        """Environment id → bytes of its volumes; empty where the engine does not tell."""
+        from algaenv.runtimes.docker.engine import NoEngine
+        from algaenv.runtimes.docker.inventory import volume_sizes
+
+        engine = self._engine()
+        return {} if isinstance(engine, NoEngine) else volume_sizes(self._environ, engine)
 
     def _is_up(self, name: str, environment: Environment) -> bool:
         """True when a runtime holds more than kept data of the environment."""

@@ -65,6 +65,26 @@ class ExtensionEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class EnvironmentSummary:
+    """One environment of this machine, as `ps` lists it.
+
+    `state` is up, partly up, down, or unknown where its engine does not answer; `detail` says more
+    in one phrase. `running` of `services` run. `since` is when it was made, UTC in ISO 8601.
+    """
+
+    environment: Environment
+    runtime: str
+    state: str
+    services: int
+    running: int
+    since: str
+    size: int
+    """Bytes on this machine: its state directory, and its volumes as far as the engine tells."""
+    ports: Mapping[str, int]
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The whole status. `variables` are what Alga's app server needs to find this environment."""
 

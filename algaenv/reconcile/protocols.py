@@ -16,6 +16,7 @@ from algaenv.model.plan import Blocked, Change
 from algaenv.model.probe import BrokenHandler, PrewarmRequest, Probe, ProbeResult
 from algaenv.model.problem import Problem
 from algaenv.model.resource import Observation, Present, Resource, ServiceEngine
+from algaenv.model.secret import Secret
 
 OnProgress = Callable[[str], None]
 """Takes one line of progress of the current step; the line never holds a secret."""
@@ -86,6 +87,21 @@ class Lowered:
     engines: tuple[ServiceEngine, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ServiceProgram:
+    """A program to run on this machine. Secrets are in its variables only."""
+
+    words: tuple[str, ...]
+    environment: Mapping[str, str | Secret]
+    """Variables over those of the caller."""
+    path: tuple[str, ...] = ()
+    """Directories before those of PATH."""
+
+
+ClientVariables = Callable[[str, Mapping[str, int]], Mapping[str, str | Secret]]
+"""Host and ports by name → the variables by which clients find a service."""
+
+
 class Runtime(Protocol):
     """Turns services into resources: containers, processes, …"""
 
@@ -115,6 +131,15 @@ class Runtime(Protocol):
 
     def drivers(self, environment: Environment) -> Mapping[str, ResourceDriver]:
         """Kind → driver."""
+        ...
+
+    def program(
+        self, service: Resource, words: Sequence[str], clients: ClientVariables, *, tty: bool
+    ) -> ServiceProgram:
+        """How `words` are run beside or inside a service; `tty`: there is a terminal.
+
+        Raises ResolveError where this machine lacks what it takes.
+        """
         ...
 
 

@@ -38,7 +38,7 @@ from algaenv.model.status import ExtensionEndpoint, ExtensionStatus, ServiceStat
 from algaenv.plan.diff import decide_all, decide_destroy
 from algaenv.plan.order import build_plan
 from algaenv.reconcile.executor import Executor
-from algaenv.reconcile.protocols import OnProgress, ResourceDriver
+from algaenv.reconcile.protocols import OnProgress, ResourceDriver, ServiceProgram
 from algaenv.reconcile.rollback import KeptVersion
 from tests.plan.builders import make_present, make_resource, parse_address
 
@@ -160,6 +160,12 @@ class FakeApplication:
     def versions_of(self, request: Request, extension: str) -> Sequence[KeptVersion]:
         self._raise_error()
         return VERSIONS
+
+    def program_in(
+        self, request: Request, service: str, words: Sequence[str], *, tty: bool
+    ) -> ServiceProgram:
+        self._raise_error()
+        return ServiceProgram(tuple(words), {"SERVICE": service, "KEY": Secret("hidden")}, ("/x",))
 
     def restart(self, request: Request, services: Sequence[str], emit: Emit) -> Report:
         report = Report("restart")

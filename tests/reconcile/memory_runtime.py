@@ -16,7 +16,13 @@ from algaenv.model.plan import Blocked, Change
 from algaenv.model.problem import AlgaenvError, Problem, Unavailable
 from algaenv.model.resource import Absent, Observation, Present, Resource, ServiceEngine
 from algaenv.plan.desired import predicted_ids
-from algaenv.reconcile.protocols import FetchedBundle, Lowered, OnProgress
+from algaenv.reconcile.protocols import (
+    ClientVariables,
+    FetchedBundle,
+    Lowered,
+    OnProgress,
+    ServiceProgram,
+)
 from algaenv.runtimes.services import probes
 
 NEEDS = {"runner": ("store", "redis"), "gateway": ("redis", "database")}
@@ -114,6 +120,11 @@ class MemoryRuntime:
     def observe(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
         self.world.begin("observe services")
         return self.world.observe(wanted, Tier.SUBSTRATE)
+
+    def program(
+        self, service: Resource, words: Sequence[str], clients: ClientVariables, *, tty: bool
+    ) -> ServiceProgram:
+        return ServiceProgram((service.address.name, *words), clients("memory", {"main": 1}))
 
     def drivers(self, environment: Environment) -> Mapping[str, MemoryDriver]:
         return {it.name: MemoryDriver(self.world) for it in (FOLDER, PROCESS)}

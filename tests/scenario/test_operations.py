@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from typing import Any
 
+import pytest
+
+from tests.cli.schemas import check
+from tests.forked_program import ForkedProgram
 from tests.scenario.conftest import docker_slow
-from tests.scenario.project import Project, page
+from tests.scenario.project import Project, page, until
 
 
 @docker_slow("running")
@@ -44,3 +53,97 @@ def test_a_restart_starts_one_service_anew_and_changes_nothing_else(running: Pro
     assert project.kept()
     assert project.page() == page("<h1>hello</h1>")
     assert project.up().ok().changed == 0
+
+
+def own_notes(project: Project) -> dict[str, str]:
+    """A directory of notes that no other test sees."""
+    return {**project.environ, "XDG_STATE_HOME": str(project.root / "notes")}
+
+
+@docker_slow("running")
+def test_a_program_reaches_its_service(running: Project) -> None:
+    project = running
+    words = ["-f", str(project.file), "--", "psql", "-Atc", "SELECT current_database()"]
+    asked = ForkedProgram(
+        "algaenv",
+        ["exec", "database", *words],
+        environment=project.environment(),
+        directory=project.root,
+    )
+    with asked as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.wait(), out) == (0, "server\n"), err
+    password = project.secrets()["DB_PASSWORD_ADMIN"]
+    assert password not in err
+    assert project.text("wait", "hello", "database", "--timeout", "30s").returncode == 0
+
+
+def test_a_stopped_service_is_waited_for(running_process: Project) -> None:
+    project = running_process
+    record = json.loads((project.home / "run/redis.json").read_text())
+    os.kill(record["shim"]["pid"], signal.SIGKILL)
+    until("it is gone", lambda: "ready" not in state(project, "redis"))
+    late = project.text("wait", "redis", "--timeout", "1s")
+    assert late.returncode == 6
+    assert "cannot wait longer for redis: stopped" in late.stderr
+    project.up().ok()
+    assert project.text("wait", "--timeout", "30s").returncode == 0
+
+
+def state(project: Project, service: str) -> str:
+    return next(str(it["state"]) for it in project.status()["services"] if it["name"] == service)
+
+
+@pytest.mark.parametrize(
+    "runtime",
+    ["process", pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.slow])],
+)
+def test_all_environments_are_listed_and_taken_down(
+    runtime: str, make_project: Callable[..., Project], request: pytest.FixtureRequest
+) -> None:
+    if runtime == "docker":
+        request.getfixturevalue("engine")
+    project = make_project(runtime)
+    project.environ = own_notes(project)
+    project.up().ok()
+
+    def listed() -> dict[str, Any]:
+        done = subprocess.run(
+            [*project.command("ps", "--json")[:-2]],
+            capture_output=True,
+            text=True,
+            env=project.environment(),
+            check=True,
+            timeout=60,
+        )
+        document = json.loads(done.stdout)
+        check("ps", document)
+        found = [it for it in document["environments"] if it["id"] == project.id]
+        return found[0] if found else {}
+
+    up = listed()
+    assert (up["name"], up["runtime"], up["state"]) == (project.name, runtime, "up")
+    assert (up["running"], up["detail"]) == (5, "")
+    assert up["ports"]["gateway"] == project.ports["gateway"]
+    assert up["bytes"] > 100_000
+
+    def down(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*project.command("down", "--all", *arguments)[:-2]],
+            capture_output=True,
+            text=True,
+            env=project.environment(),
+            check=False,
+            timeout=120,
+        )
+
+    refused = down()
+    assert refused.returncode == 64
+    assert listed()["state"] == "up"
+    done = down("--yes")
+    assert done.returncode == 0, done.stderr
+    assert (listed()["state"], listed()["running"]) == ("down", 0)
+    gone = down("--yes", "--volumes")
+    assert gone.returncode == 0, gone.stderr
+    assert not (project.root / ".algaenv").exists()
+    assert list((project.root / "notes/algaenv/environments").iterdir()) == []

@@ -9,19 +9,22 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("dev", "`up`, and again after each save, until it is ended (also: watch)"),
     ("test", "bring it up, then run the checks of the spec, or a program"),
     ("plan", "show what `up` would do, and change nothing"),
+    ("ps", "list the environments of this machine (also: ls)"),
     ("status", "show what is there, and under which addresses"),
     ("call", "call a handler of an extension through the gateway"),
     ("compare", "put the same calls to two gateways, and show where they differ"),
     ("open", "show the page of an extension in a browser"),
     ("rollback", "go back to a version of an extension that was kept"),
     ("restart", "start services anew"),
+    ("wait", "wait until services and extensions answer"),
+    ("exec", "run a program with the variables and the clients of a service"),
     ("down", "remove the environment; its data is kept unless asked"),
     ("validate", "check the spec without touching anything"),
     ("schema", "print the JSON Schema of the spec, for editors"),
     ("version", "print the version"),
 )
 """Each command has a module of its name here, imported only when it runs."""
-TAKE_PROGRAMS = frozenset({"test"})
+TAKE_PROGRAMS = frozenset({"exec", "test"})
 """Commands that run a program: what follows `--` is its command line."""
-ALIASES = {"watch": "dev"}
+ALIASES = {"ls": "ps", "watch": "dev"}
 """Other names of commands."""

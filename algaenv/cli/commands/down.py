@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from algaenv.cli.exit_codes import ExitCode, report_exit_code
+from algaenv.cli.exit_codes import ExitCode, most_severe, report_exit_code
 from algaenv.cli.invocation import SPEC_NAME
 from algaenv.cli.output.streams import write_text
 from algaenv.cli.parser import UsageError, add_file, add_output, add_runtime
@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from algaenv.cli.invocation import Invocation
     from algaenv.dependencies import Request, UseCases
+    from algaenv.model.event import Report
 
 DESCRIPTION = (
     "Remove the environment: containers or processes, and what was installed where it would stay "
@@ -25,6 +26,7 @@ EXAMPLES = (
     ("algaenv down", "Stop and remove everything but the data."),
     ("algaenv down --volumes", "The data too, after asking."),
     ("algaenv down --volumes --yes", "The same without asking, for scripts."),
+    ("algaenv down --all", "Every environment of this machine, after asking."),
 )
 
 
@@ -35,31 +37,73 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--volumes", action="store_true", help="delete the data as well: buckets, tables, keys"
     )
-    parser.add_argument("--yes", action="store_true", help="do not ask before data is deleted")
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="every environment that `algaenv ps` lists as this user's; asks, naming them",
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="do not ask before data is deleted, or with --all"
+    )
     add_output(parser)
 
 
 def run(invocation: Invocation) -> ExitCode:
     """Confirm the deletion of data, then remove."""
-    from algaenv.cli.errors import report_abandoned
-    from algaenv.cli.signals import handle_interrupts
-
+    if invocation.options.all:
+        return _run_all(invocation)
     spec = _spec(invocation)
     if invocation.options.volumes and not invocation.options.yes:
         request = invocation.request(spec)
         if not _confirmed(invocation, invocation.application(request), request):
             invocation.print_message("nothing was removed\n")
             return ExitCode.INTERRUPTED
+    return report_exit_code(_take_down(invocation, spec))
+
+
+def _take_down(invocation: Invocation, spec: Path) -> Report:
+    from algaenv.cli.errors import report_abandoned
+    from algaenv.cli.signals import handle_interrupts
+
     _end_dev(invocation, spec)
     with (
         invocation.run_sinks(spec) as sinks,
         handle_interrupts(sinks.stopping, lambda: report_abandoned(invocation, sinks)) as stop,
     ):
         request = invocation.request(spec, cancelled=stop.cancelled)
-        report = invocation.application(request).down(
+        return invocation.application(request).down(
             request, sinks.emit, volumes=invocation.options.volumes
         )
-    return report_exit_code(report)
+
+
+def _run_all(invocation: Invocation) -> ExitCode:
+    """Take down what is up, with --volumes whatever there is; the gravest failure is the code."""
+    from algaenv.cli.output.escape import escape_controls, escape_text
+    from algaenv.inventory import noted_environments
+
+    options = invocation.options
+    if options.file is not None:
+        raise UsageError("cannot take down both all and one", "leave out `--all` or `-f`")
+    found = [it for it in noted_environments(invocation.environ) if options.volumes or it.running]
+    if not found:
+        invocation.print_message("no environment of this machine is up\n")
+        return ExitCode.DONE
+    listed = "".join(f"  {it.environment.name}  {it.environment.spec}\n" for it in found)
+    if not options.yes:
+        data = "delete all of their data for good" if options.volumes else "keep their data"
+        count = "1 environment" if len(found) == 1 else f"{len(found)} environments"
+        invocation.print_message(escape_text(listed))
+        if not _answered(invocation, f"Take down {count}, and {data}? [y/N] "):
+            invocation.print_message("nothing was removed\n")
+            return ExitCode.INTERRUPTED
+    codes = []
+    for one in found:
+        invocation.print_message(escape_controls(f"{one.environment.name}:") + "\n")
+        report = _take_down(invocation, one.environment.spec)
+        codes.append(report_exit_code(report))
+        if report.interrupted:
+            return ExitCode.INTERRUPTED
+    return most_severe(codes)
 
 
 def _end_dev(invocation: Invocation, spec: Path) -> None:
@@ -89,15 +133,24 @@ def _spec(invocation: Invocation) -> Path:
 
 def _confirmed(invocation: Invocation, application: UseCases, request: Request) -> bool:
     """Ask once, naming what is deleted; raises UsageError without a terminal."""
-    if invocation.json or not invocation.terminal.asks:
-        raise UsageError(
-            "cannot delete data without being told so: there is nobody to ask",
-            "add `--yes` if its data is to go for good",
-        )
-
     from algaenv.cli.output.escape import escape_controls
 
-    question = f"Delete {escape_controls(_deleted_data(application, request))} for good? [y/N] "
+    if invocation.json or not invocation.terminal.asks:
+        return _answered(invocation, "")
+    data = escape_controls(_deleted_data(application, request))
+    return _answered(invocation, f"Delete {data} for good? [y/N] ")
+
+
+def _answered(invocation: Invocation, question: str) -> bool:
+    """Whether a person says yes; raises UsageError without a terminal."""
+    if invocation.json or not invocation.terminal.asks:
+        if invocation.options.volumes:
+            summary = "cannot delete data without being told so: there is nobody to ask"
+            hint = "add `--yes` if its data is to go for good"
+        else:
+            summary = "cannot take down all without being told so: there is nobody to ask"
+            hint = "add `--yes` if all are meant"
+        raise UsageError(summary, hint)
     write_text(invocation.terminal.err, question)
     return invocation.terminal.stdin.readline().strip().lower() in {"y", "yes"}
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from algaenv.drivers.state import registry
 from algaenv.drivers.state.private_files import (
     PRIVATE_DIRECTORY,
     make_private_directory,
@@ -90,6 +91,7 @@ def save(environment: Environment, record: Mapping[str, Json]) -> None:
         open_state_dir(environment) / SAVED_STATE_FILE, json.dumps(record).encode() + b"\n"
     )
     record_move(environment)
+    registry.note(environment)
 
 
 def load(environment: Environment) -> dict[str, Json] | None:
@@ -133,6 +135,7 @@ def delete(environment: Environment) -> tuple[str, ...]:
         if not left:
             with contextlib.suppress(OSError, RuntimeError):
                 move_record(environment.id).unlink(missing_ok=True)
+                registry.forget(environment)
             # Last, since the caller holds the lock; a directory that stays keeps it.
             remove_path(directory / _LOCK_FILE)
             remove_if_empty(directory)
@@ -240,9 +243,7 @@ def _id_of(real: Path, salt: str = "") -> str:
 
 def move_record(identity: str) -> Path:
     """Where the new spec of a moved environment is noted: outside of every checkout."""
-    configured = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(configured) if configured.startswith("/") else Path.home() / ".local" / "state"
-    return base / "algaenv" / "moved" / identity
+    return registry.user_state() / "moved" / identity
 
 
 def _was_moved_away(identity: str, real: Path) -> bool:
@@ -291,7 +292,7 @@ def find_orphaned_states(environment: Environment) -> tuple[OrphanedState, ...]:
         if directory == environment.home or (here and exists):
             continue
         other = Environment(directory.name, spec.parent.name, spec, directory)
-        found.append(OrphanedState(other, _size(directory), copied=exists, here=here))
+        found.append(OrphanedState(other, directory_size(directory), copied=exists, here=here))
     return tuple(found)
 
 
@@ -328,7 +329,7 @@ def _is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 - never raises, and is asked in every run
 
 
-def _size(directory: Path) -> int:
+def directory_size(directory: Path) -> int:
     """Bytes on disk of everything in a directory, as far as it can be read."""
     total = 0
     for place, _, names in os.walk(directory):

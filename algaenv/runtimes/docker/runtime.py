@@ -6,10 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from algaenv.model import kind
-from algaenv.model.lock import Environment, Lock
+from algaenv.model.lock import LOOPBACK, Environment, Lock
 from algaenv.model.plan import Blocked, Change
-from algaenv.model.problem import ResolveError
-from algaenv.reconcile.protocols import Lowered, Observer, OnProgress, ResourceDriver
+from algaenv.model.problem import Problem, ResolveError
+from algaenv.model.resource import Resource
+from algaenv.reconcile.protocols import (
+    ClientVariables,
+    Lowered,
+    Observer,
+    OnProgress,
+    ResourceDriver,
+    ServiceProgram,
+)
 from algaenv.runtimes.binaries import cache_home
 from algaenv.runtimes.docker import labels
 from algaenv.runtimes.docker.endpoint import Remote, locate
@@ -26,6 +34,7 @@ from algaenv.runtimes.docker.image_selection import ExistingResources, ImageSele
 from algaenv.runtimes.docker.labels import read_mark
 from algaenv.runtimes.docker.lower import lower
 from algaenv.runtimes.docker.observer import DockerObserver
+from algaenv.runtimes.docker.specs import ContainerSpec
 
 
 class DockerRuntime:
@@ -81,6 +90,29 @@ class DockerRuntime:
     def observer(self, environment: Environment) -> Observer:
         """See `reconcile.protocols.Runtime`."""
         return DockerObserver(self.engine, environment.id)
+
+    def program(
+        self, service: Resource, words: Sequence[str], clients: ClientVariables, *, tty: bool
+    ) -> ServiceProgram:
+        """Inside the container, by `docker exec`, which takes values from its own variables."""
+        import shutil
+
+        body = service.body
+        if not isinstance(body, ContainerSpec):
+            raise TypeError(body)
+        docker = shutil.which("docker", path=self._environ.get("PATH"))
+        if docker is None:
+            raise ResolveError(
+                Problem(
+                    "binary-missing",
+                    "cannot run a program in a container: there is no program docker on PATH",
+                    "install the command line of Docker",
+                )
+            )
+        variables = clients(LOOPBACK, {it.name: it.container for it in body.ports})
+        named = [word for name in variables for word in ("--env", name)]
+        flags = ["--interactive", *(["--tty"] if tty else [])]
+        return ServiceProgram((docker, "exec", *flags, *named, body.name, *words), variables)
 
     def drivers(self, environment: Environment) -> Mapping[str, ResourceDriver]:
         """The drivers of `network`, `volume`, `image` and `container`."""

@@ -8,15 +8,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from algaenv.model.intent import Profile
-from algaenv.model.lock import Environment, Lock
+from algaenv.model.lock import LOOPBACK, Environment, Lock
 from algaenv.model.plan import Blocked, Change
-from algaenv.reconcile.protocols import Lowered, Observer, OnProgress, ResourceDriver
+from algaenv.model.resource import Resource
+from algaenv.reconcile.protocols import (
+    ClientVariables,
+    Lowered,
+    Observer,
+    OnProgress,
+    ResourceDriver,
+    ServiceProgram,
+)
 from algaenv.runtimes.process.layout import Layout, busy_error
 from algaenv.runtimes.process.lower import folder_name, lower
 from algaenv.runtimes.process.observer import ProcessObserver
 from algaenv.runtimes.process.programs import select_programs
-from algaenv.runtimes.process.specs import FOLDER, PROCESS
+from algaenv.runtimes.process.specs import FOLDER, PROCESS, ProcessSpec
 from algaenv.runtimes.services import ServiceName
+
+_CALLERS = frozenset({"HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "USER"})
+"""Variables that a program beside a service has from its caller."""
 
 
 class ProcessRuntime:
@@ -68,6 +79,17 @@ class ProcessRuntime:
     def observer(self, environment: Environment) -> Observer:
         """Reads records and /proc."""
         return ProcessObserver(environment)
+
+    def program(
+        self, service: Resource, words: Sequence[str], clients: ClientVariables, *, tty: bool
+    ) -> ServiceProgram:
+        """Beside the service, with its variables; programs beside its own come first on PATH."""
+        body = service.body
+        if not isinstance(body, ProcessSpec):
+            raise TypeError(body)
+        own = {name: value for name, value in body.environment.items() if name not in _CALLERS}
+        variables = {**own, **clients(LOOPBACK, body.ports)}
+        return ServiceProgram(tuple(words), variables, (str(Path(body.argv[0]).parent),))
 
     def drivers(self, environment: Environment) -> Mapping[str, ResourceDriver]:
         """For `folder` and `process`; the latter also has `diagnostics`."""
