@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from algaenv.bundle.value import replace
@@ -31,6 +31,7 @@ from algaenv.model.intent import (
     with_free_ports,
 )
 from algaenv.model.lock import Environment, Lock
+from algaenv.model.log import LogEntry, LogQuery
 from algaenv.model.plan import Kept, Plan
 from algaenv.model.problem import (
     AlgaenvError,
@@ -164,6 +165,28 @@ class Application:
         runtime, _ = self._dependencies.choose_runtime(request, environment, intent, saved)
         return service_program(lock, runtime, service, words, tty=tty)
 
+    def logs(
+        self, request: Request, query: LogQuery, stop: Callable[[], bool]
+    ) -> Iterator[LogEntry]:
+        """See UseCases."""
+        from algaenv.model.secret_mask import SecretMask, secrets_in
+        from algaenv.reconcile import logs
+
+        environment = self._dependencies.identify(request.spec, request.spec.parent.name)
+        saved = self._dependencies.load_state(environment)
+        if saved is None:
+            raise self._not_up(request, "the logs")
+        logs.select_sources(query.names, saved.intent)
+        runtime, _ = self._dependencies.choose_runtime(request, environment, saved.intent, saved)
+        builder = self._dependencies.bundle_builder(environment, request.cancelled)
+        ids = {builder.registry_id(it): it.name for it in saved.intent.extensions}
+        names = {id_: name for id_, name in ids.items() if id_ is not None}
+        credentials = self._dependencies.existing_credentials(environment, saved.intent)
+        mask = SecretMask((*secrets_in(saved.intent), *secrets_in(credentials)))
+        readers = logs.readers_of(runtime, environment)
+        merged = logs.MergedLog(readers, saved.intent, query, names, mask)
+        return merged.entries(stop)
+
     def restart(self, request: Request, services: Sequence[str], emit: Emit) -> Report:
         """See UseCases."""
         emit = _serialized(emit)
@@ -201,8 +224,11 @@ class Application:
         lock = self._lock_of_last_run(environment, self._dependencies.load_state(environment))
         if lock is not None:
             return replace(lock, environment=replace(environment, name=lock.intent.name))
+        raise self._not_up(request, what)
+
+    def _not_up(self, request: Request, what: str) -> NotReady:
         intent, _ = self._load(request, lambda _: None)
-        raise NotReady(
+        return NotReady(
             Problem(
                 "not-up",
                 f"cannot reach {what}: {intent.name} has not been brought up",

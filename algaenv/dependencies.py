@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -17,6 +17,7 @@ from algaenv.model.intent import (
     RuntimeChoice,
 )
 from algaenv.model.lock import Credentials, Environment, Lock, OrphanedState, Ports
+from algaenv.model.log import LogEntry, LogQuery
 from algaenv.model.plan import Kept, Plan
 from algaenv.model.problem import Problem
 from algaenv.model.status import ExtensionEndpoint, Status
@@ -81,6 +82,15 @@ class UseCases(Protocol):
         """Where an extension is called, by its name in the spec, or by any name the gateway knows.
 
         Sends no request to the gateway.
+        """
+        ...
+
+    def logs(
+        self, request: Request, query: LogQuery, stop: Callable[[], bool]
+    ) -> Iterator[LogEntry]:
+        """The entries of the services' logs, those that follow until `stop` returns True.
+
+        Everything that is wrong with the request is raised before the first entry.
         """
         ...
 

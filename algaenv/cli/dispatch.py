@@ -117,6 +117,13 @@ def _run(argv: Sequence[str], make_application: Callable[[Request], UseCases] | 
     return run_reporting_errors(invocation, command_module(name).run)
 
 
+def _long_file(word: str) -> str:
+    """`--file` for `-f`: before a command it names the spec, whatever it means after it."""
+    if word.startswith("-f"):
+        return f"--file={word[2:].removeprefix('=')}" if word[2:] else "--file"
+    return word
+
+
 def top_parser() -> CommandParser:
     """The parser of what precedes the command. Shared options may stand there too."""
     parser = CommandParser(
@@ -155,7 +162,7 @@ def read_command_line(
         return options, None
     options.command = _known_command(options.command)
     start = len(before) - len(options.rest) - 1
-    own = parser_of(options.command).read([*before[:start], *options.rest])
+    own = parser_of(options.command).read([*map(_long_file, before[:start]), *options.rest])
     own.program = program
     return options, own
 

@@ -208,10 +208,10 @@ def add_extension(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_file(parser: argparse.ArgumentParser) -> None:
-    """`-f`."""
+def add_file(parser: argparse.ArgumentParser, *, short: bool = True) -> None:
+    """`--file`, and `-f` unless that means another thing here."""
     parser.add_argument(
-        "-f",
+        *(("-f",) if short else ()),
         "--file",
         metavar="PATH",
         help="the spec, or the directory that holds algaenv.yaml "

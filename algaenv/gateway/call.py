@@ -42,6 +42,8 @@ class AccessRecord:
     request_id: str | None = None
     extension: str | None = None
     """Its slug."""
+    extension_id: str | None = None
+    """Its registry id, as the runner logs it."""
     user: str | None = None
     runner_ms: float | None = None
     reason: str | None = None
@@ -62,6 +64,7 @@ def write_record(scope: Scope, record: AccessRecord, seconds: float) -> None:
         "method": scope["method"],
         "path": path,
         "extension": record.extension,
+        "extension_id": record.extension_id,
         "user": record.user,
         "status": record.status,
         "ms": round(seconds * 1000, 2),
@@ -172,6 +175,7 @@ class CallRecord:
             return
         record.request_id = self.request_id
         record.extension = self.install.slug if self.install else None
+        record.extension_id = self.install.registry_id if self.install else None
         record.user = self.user.key if self.user else None
         record.runner_ms = outcome.ms if outcome else None
         record.reason = f"{self.problem.code}: {self.problem.summary}" if self.problem else None

@@ -33,7 +33,8 @@ class Cause:
     """Why a change is in the plan.
 
     `kind` is one of missing, adopted, spec changed, drifted, stopped, no longer in the spec, down,
-    restarted, superseded, does it answer?; of a prewarm bundle changes, runner changes, release changes.
+    restarted, superseded, does it answer?; of a prewarm bundle changes, runner changes, release
+    changes.
     `detail` says what exactly, field by field.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -12,6 +12,7 @@ from algaenv.bundle.value import dataclass
 from algaenv.model.content import ContentIds
 from algaenv.model.kind import Address
 from algaenv.model.lock import Environment, Lock
+from algaenv.model.log import LogLine
 from algaenv.model.plan import Blocked, Change
 from algaenv.model.probe import BrokenHandler, PrewarmRequest, Probe, ProbeResult
 from algaenv.model.problem import Problem
@@ -69,6 +70,43 @@ class HasLog(Protocol):
 
     def log_location(self, address: Address) -> str:
         """Where the log is: a path, or a command in backticks; empty without a log."""
+        ...
+
+
+class LogReader(Protocol):
+    """Reads the log of one service: first what is kept, then what follows. Memory is bounded."""
+
+    def kept(self, last: int | None, since: float | None) -> Iterator[LogLine]:
+        """The lines that are there, oldest first: the `last` ones, or all of them.
+
+        `since`, Unix time in seconds, allows to leave out older lines. Raises Unavailable where the
+        log cannot be read; of a service that is not there nothing is.
+        """
+        ...
+
+    def follow(self, stop: Callable[[], bool]) -> Iterator[LogLine]:
+        """What comes after the lines of `kept`, until `stop` returns True or the reader is closed.
+
+        Goes on with the service after it was restarted or made anew, and waits for it while it is
+        not there. What could not be read is a line with a `gap`.
+        """
+        ...
+
+    def unfinished(self) -> Iterator[LogLine]:
+        """A last line that has no end yet, for a caller that does not follow."""
+        ...
+
+    def close(self) -> None:
+        """End a `follow` in another thread."""
+        ...
+
+
+@runtime_checkable
+class ReadsLog(Protocol):
+    """A driver of resources whose output can be read."""
+
+    def log_reader(self, address: Address) -> LogReader:
+        """A reader of one service; nothing is opened yet."""
         ...
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from algaenv.model.event import (
 )
 from algaenv.model.kind import Address
 from algaenv.model.lock import Environment
+from algaenv.model.log import LogEntry, LogQuery
 from algaenv.model.plan import Blocked, Plan
 from algaenv.model.probe import BrokenHandler, NotYet, PrewarmRequest, Probe, ProbeResult, Yes
 from algaenv.model.problem import AlgaenvError, Failed, Problem
@@ -81,6 +82,21 @@ WARNING = Problem(
     summary="cannot tell what the capability `cap:teleport` grants",
     hint="take it out of the manifest",
 )
+
+LOG = (
+    LogEntry(1796065041.2, "store", "line", "API: http://127.0.0.1:9000"),
+    LogEntry(1796065041.3, "store", "line", ""),
+    LogEntry(1796065042.0, "database", "line", "[7] ERROR:  no \x1b[31mtable\x07", "error"),
+    LogEntry(
+        1796065043.0, "runner", "guest", "two\nlines", "info", "hello", "3249b16b-4a0e", "stderr"
+    ),
+    LogEntry(
+        *(1796065043.5, "gateway", "request", "request", "info", "hello", "3249b16b-4a0e", ""),
+        {"method": "GET", "path": "/x", "status": 200, "ms": 1.5, "user": "msp"},
+    ),
+    LogEntry(1796151443.0, "runner", "gap", "the service could not write 3 lines"),
+)
+"""A log with one line of each kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +187,18 @@ class FakeApplication:
         report = Report("restart")
         emit(Reported(report))
         return report
+
+    def logs(
+        self, request: Request, query: LogQuery, stop: Callable[[], bool]
+    ) -> Iterator[LogEntry]:
+        self._raise_error()
+        return self._entries(query)
+
+    @staticmethod
+    def _entries(query: LogQuery) -> Iterator[LogEntry]:
+        yield from LOG
+        if query.follow:
+            _until(lambda: False)
 
     def _plan(self) -> Plan:
         return build_plan(decide_all(RESOURCES, self._scenario.seen))

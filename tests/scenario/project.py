@@ -156,7 +156,7 @@ class Project:
         return source
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "algaenv", *arguments, "-f", str(self.file)]
+        return [sys.executable, "-m", "algaenv", *arguments, "--file", str(self.file)]
 
     def environment(self) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **self.environ}
@@ -164,7 +164,7 @@ class Project:
     def start(self, *arguments: str) -> Started:
         """Start it and let it run, output captured."""
         if not self.fresh_interpreter:
-            words = [*arguments, "-f", str(self.file)]
+            words = [*arguments, "--file", str(self.file)]
             return ForkedProgram(
                 "algaenv", words, environment=self.environment(), directory=self.root
             )

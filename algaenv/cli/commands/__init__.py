@@ -11,6 +11,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("plan", "show what `up` would do, and change nothing"),
     ("ps", "list the environments of this machine (also: ls)"),
     ("status", "show what is there, and under which addresses"),
+    ("logs", "show what services and handlers write, merged by time"),
     ("call", "call a handler of an extension through the gateway"),
     ("compare", "put the same calls to two gateways, and show where they differ"),
     ("open", "show the page of an extension in a browser"),

@@ -47,13 +47,18 @@ class TolerantStream:
         _silence(self._stream)
 
 
-def write_text(stream: TextIO, text: str = "") -> None:
-    """Write and flush; after the reader has closed (`… | head -1`), discard everything."""
+def write_text(stream: TextIO, text: str = "") -> bool:
+    """Write and flush; after the reader has closed (`… | head -1`), discard everything.
+
+    Returns False when it has just been found closed.
+    """
     try:
         stream.write(text)
         stream.flush()
     except BrokenPipeError:
         _silence(stream)
+        return False
+    return True
 
 
 def write_from_signal(stream: TextIO, text: str) -> None:

@@ -8,10 +8,12 @@ imported by the first write, or when the engine is not behind a unix socket.
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
+import socket
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPConnection, responses
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -34,6 +36,7 @@ _STREAM_TIMEOUT: Final = 900.0
 BUILD_TIMEOUT: Final = 3600.0
 """While it builds: a step of a Dockerfile may print nothing for long."""
 _ERROR: Final = 400
+_ERROR_BYTES: Final = 1 << 16
 _HOST: Final = "docker"
 
 
@@ -84,6 +87,36 @@ def probe_engine(environ: Mapping[str, str]) -> EngineFacts | NoEngine:
         return NoEngine(f"{problem.summary}{why}", problem.hint)
     finally:
         engine.close()
+
+
+class EngineStream:
+    """An answer of the engine that comes bit by bit.
+
+    `read` returns as many bytes as it is asked for, and fewer at the end. `shutdown` ends it from
+    another thread.
+    """
+
+    def __init__(self, read: Callable[[int], bytes], shutdown: Callable[[], object]) -> None:
+        self._read = read
+        self._shutdown = shutdown
+
+    def read_exactly(self, size: int) -> bytes:
+        """So many bytes; none at the end, and none of what ends before that.
+
+        Raises TimeoutError after a silence, and ConnectionError when the connection is lost.
+        """
+        from http.client import HTTPException
+
+        try:
+            found = self._read(size)
+        except HTTPException as error:  # The engine went away in the middle of an answer.
+            raise ConnectionError(f"{type(error).__name__} in the log") from error
+        return found if len(found) == size else b""
+
+    def shutdown(self) -> None:
+        """Have a read that waits end, as soon as may be."""
+        with contextlib.suppress(OSError):
+            self._shutdown()
 
 
 class Engine:
@@ -155,6 +188,37 @@ class Engine:
         client = self._client(".".join(map(str, _NEWEST)))
         with client.get(client.base_url + url, timeout=_TIMEOUT, stream=True) as streamed:
             return _success(streamed.status_code, streamed.raw.read(size))
+
+    @contextlib.contextmanager
+    def open_stream(
+        self, path: str, query: Mapping[str, object], silence: float | None
+    ) -> Iterator[EngineStream]:
+        """The answer to a GET that is read while it comes; the connection is closed at the end.
+
+        `silence` is how many seconds may pass without a byte, by default as for other answers; then
+        a read raises TimeoutError. Raises as `get`.
+        """
+        url = f"/v{self.facts.api_version}{path}?{urlencode(query)}"
+        timeout = silence or _TIMEOUT
+        if isinstance(self.endpoint, UnixSocket):
+            connection = UnixConnection(self.endpoint.path, _HOST)
+            connection.timeout = _TIMEOUT
+            try:
+                connection.request("GET", url)
+                line = connection.sock
+                reply = connection.getresponse()
+                if reply.status >= _ERROR:
+                    _success(reply.status, reply.read(_ERROR_BYTES))
+                line.settimeout(timeout)
+                yield EngineStream(reply.read, lambda: line.shutdown(socket.SHUT_RDWR))
+            finally:
+                connection.close()
+            return
+        client = self._client(".".join(map(str, _NEWEST)))
+        with client.get(client.base_url + url, timeout=timeout, stream=True) as streamed:
+            if streamed.status_code >= _ERROR:
+                _success(streamed.status_code, streamed.content)
+            yield EngineStream(streamed.raw.read, streamed.close)
 
     def send(self, method: str, path: str, *, timeout: float = _WRITE_TIMEOUT) -> None:
         """Send a POST or DELETE without a body, to stop or remove something.

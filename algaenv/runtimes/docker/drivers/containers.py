@@ -18,7 +18,7 @@ from algaenv.model.kind import Address
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Conflict, Failed, Problem, Unavailable, is_full
 from algaenv.model.resource import Json, Present, Resource
-from algaenv.reconcile.protocols import OnProgress
+from algaenv.reconcile.protocols import LogReader, OnProgress
 from algaenv.runtimes.docker import labels
 from algaenv.runtimes.docker.create_request import container_request, files_archive, root_archive
 from algaenv.runtimes.docker.drivers.networks import (
@@ -134,6 +134,12 @@ class ContainerDriver:
         """The command that prints it."""
         names = as_list(self._listed(address).get("Names"))
         return f"`docker logs {str(names[0]).lstrip('/')}`" if names else ""
+
+    def log_reader(self, address: Address) -> LogReader:
+        """Reads it from the engine; it is gone with the container."""
+        from algaenv.runtimes.docker.logs import ContainerLogReader
+
+        return ContainerLogReader(self._engine, lambda: self._listed(address))
 
     def _listed(self, address: Address) -> Mapping[str, Json]:
         query = {

@@ -22,7 +22,7 @@ from algaenv.model.lock import Environment
 from algaenv.model.plan import Blocked, Change
 from algaenv.model.problem import Conflict, Failed, Problem
 from algaenv.model.resource import Present, Resource
-from algaenv.reconcile.protocols import OnProgress
+from algaenv.reconcile.protocols import LogReader, OnProgress
 from algaenv.runtimes.ports import PortHolder, find_port_holder
 from algaenv.runtimes.process import discovery
 from algaenv.runtimes.process.drivers import cluster
@@ -105,6 +105,12 @@ class ProcessDriver:
     def log_location(self, address: Address) -> str:
         """The file."""
         return str(self._layout.log(address.name))
+
+    def log_reader(self, address: Address) -> LogReader:
+        """Reads the file, which stays after a `down`."""
+        from algaenv.runtimes.process.logs import ProcessLogReader
+
+        return ProcessLogReader(self._layout.log(address.name))
 
     def _record(self, address: Address) -> Record | None:
         record = records.read(str(self._layout.record(address.name)))

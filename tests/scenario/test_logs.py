@@ -1,0 +1,93 @@
+"""Logs of an environment that is up, on both runtimes."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+import pytest
+
+from tests import guests
+from tests.scenario.project import Project, until
+from tests.scenario.test_drift import stop
+from tests.scenario.test_handlers import handler
+
+ENDPOINTS = [{"method": "POST", "path": "/x", "handler": "handler"}]
+SAYS = {
+    "calls": [{"fn": "logging.log-info", "args": ["hello from \x1b[31minside"]}],
+    "stderr": ["and an error\n"],
+}
+
+
+def with_handler(project: Project) -> None:
+    """Give `hello` a handler that may log and store."""
+    handler(project, guests.built("script").read_bytes())
+    capabilities = ["cap:log.emit", "cap:storage.kv"]
+    project.extension(runtime="wasm-js@1", api={"endpoints": ENDPOINTS}, capabilities=capabilities)
+    project.up().ok()
+
+
+def call(project: Project, script: object) -> str:
+    """Call the handler; the request id."""
+    done = project.text("call", "hello", "/x", "-d", json.dumps(script), "--json")
+    headers: dict[str, str] = json.loads(done.stdout)["headers"]
+    return headers["x-algaenv-request-id"]
+
+
+def logs(project: Project, *arguments: str) -> list[dict[str, Any]]:
+    done = project.text("logs", *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.timeout(120)
+def test_a_request_is_found_in_all_logs_and_followed_across_a_restart(running: Project) -> None:
+    project = running
+    with_handler(project)
+    request = call(project, SAYS)
+
+    def found() -> list[str]:
+        own = logs(project, "hello", "--request", request[:8])
+        return [f"{it['service']} {it['kind']} {it['stream']}" for it in own]
+
+    # Docker has a line a moment after the service has written it.
+    until("all lines of the request", lambda: len(found()) == 4)
+    assert found()[:2] == ["runner guest log", "runner guest stderr"]
+    assert sorted(found()[2:]) == ["gateway request ", "runner request "]
+    shown = project.text("logs", "--request", request).stdout
+    assert "hello from inside" in shown
+    assert "\x1b" not in shown
+
+    everything = logs(project, "--tail", "all")
+    assert {it["service"] for it in everything} == {
+        *("store", "redis", "database", "runner", "gateway")
+    }
+    assert [it["time"] for it in everything] == sorted(it["time"] for it in everything)
+    assert len(logs(project, "--tail", "3")) == 3
+    secrets = [value for name, value in project.secrets().items() if "PASSWORD" in name]
+    assert secrets
+    assert not [it for it in everything if any(each in json.dumps(it) for each in secrets)]
+
+    with project.start("logs", "-f", "--tail", "1", "--json", "redis", "hello") as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline()  # What is there has been read: the rest follows.
+            again = call(project, SAYS)
+            lines = [json.loads(process.stdout.readline()) for _ in range(4)]
+            assert {it["request_id"] for it in lines} == {again}
+            stop(project, "redis")
+            project.up().ok()
+            while "Ready to accept" not in json.loads(process.stdout.readline())["message"]:
+                pass
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
+        assert process.wait() == 130
+
+
+def test_names_that_are_not_there_are_named_with_the_nearest(running_process: Project) -> None:
+    done = running_process.text("logs", "rediss", "helo")
+    assert (done.returncode, done.stdout) == (7, "")
+    assert "did you mean `redis`?" in done.stderr
+    assert "did you mean `hello`?" in done.stderr
