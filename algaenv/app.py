@@ -41,6 +41,7 @@ from algaenv.model.problem import (
     Refused,
     SpecError,
 )
+from algaenv.model.secret_mask import SecretMask, secrets_in
 from algaenv.model.status import ExtensionEndpoint, Status
 from algaenv.reconcile.converge import (
     Backends,
@@ -165,11 +166,18 @@ class Application:
         runtime, _ = self._dependencies.choose_runtime(request, environment, intent, saved)
         return service_program(lock, runtime, service, words, tty=tty)
 
+    def secret_mask(self, request: Request) -> SecretMask:
+        """See UseCases."""
+        environment = self._dependencies.identify(request.spec, request.spec.parent.name)
+        saved = self._dependencies.load_state(environment)
+        intent = saved.intent if saved is not None else self._load(request, lambda _: None)[0]
+        credentials = self._dependencies.existing_credentials(environment, intent)
+        return SecretMask((*secrets_in(intent), *secrets_in(credentials)))
+
     def logs(
         self, request: Request, query: LogQuery, stop: Callable[[], bool]
     ) -> Iterator[LogEntry]:
         """See UseCases."""
-        from algaenv.model.secret_mask import SecretMask, secrets_in
         from algaenv.reconcile import logs
 
         environment = self._dependencies.identify(request.spec, request.spec.parent.name)
@@ -181,8 +189,7 @@ class Application:
         builder = self._dependencies.bundle_builder(environment, request.cancelled)
         ids = {builder.registry_id(it): it.name for it in saved.intent.extensions}
         names = {id_: name for id_, name in ids.items() if id_ is not None}
-        credentials = self._dependencies.existing_credentials(environment, saved.intent)
-        mask = SecretMask((*secrets_in(saved.intent), *secrets_in(credentials)))
+        mask = self.secret_mask(request)
         readers = logs.readers_of(runtime, environment)
         merged = logs.MergedLog(readers, saved.intent, query, names, mask)
         return merged.entries(stop)

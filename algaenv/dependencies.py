@@ -20,6 +20,7 @@ from algaenv.model.lock import Credentials, Environment, Lock, OrphanedState, Po
 from algaenv.model.log import LogEntry, LogQuery
 from algaenv.model.plan import Kept, Plan
 from algaenv.model.problem import Problem
+from algaenv.model.secret_mask import SecretMask
 from algaenv.model.status import ExtensionEndpoint, Status
 from algaenv.reconcile.protocols import ContentHost, Prober, Runtime, ServiceProgram
 from algaenv.reconcile.resolve import BundleBuilder
@@ -83,6 +84,10 @@ class UseCases(Protocol):
 
         Sends no request to the gateway.
         """
+        ...
+
+    def secret_mask(self, request: Request) -> SecretMask:
+        """Hides the secrets of the environment, those of its installs included."""
         ...
 
     def logs(

@@ -18,9 +18,20 @@ if TYPE_CHECKING:
 
     from algaenv.model.resource import Json
     from algaenv.model.status import ExtensionEndpoint
+    from algaenv.model.trace import CallTrace, GuestLine
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 USER = "x-algaenv-user"
+TRACE = "x-algaenv-trace"
+"""Asks for what the call does, and is the header that tells it."""
+GUEST_LOG = "/api/ext-debug/stream"
+_LOG_SECONDS = 3.0
+"""How long lines of a guest are waited for, once its call has ended."""
+_LOG_POLL_SECONDS = 0.05
+_CLOCK_SECONDS = 5.0
+"""That the clock of Redis may be behind."""
+_MAX_DIGITS = 16
+_OF_RUNNER = ("execute failed: ", "secret envelope decryption failed: ")
 PROBLEM = "application/problem+json"
 PROXY = "ext-proxy"
 DIRECT = "ext"
@@ -40,6 +51,8 @@ class GatewayRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Lower-case names; they go before those that are sent unasked."""
     entry: str = PROXY
+    traced: bool = False
+    """Whether to ask what the call does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +88,16 @@ class GatewayResponse:
     def failed(self) -> bool:
         """True for a status of 400 or more."""
         return self.status >= FAILED
+
+    @property
+    def trace(self) -> CallTrace | None:
+        """What the call did; None where it is not told."""
+        from algaenv.model.trace import read_trace
+
+        try:
+            return read_trace(json.loads(self.headers.get(TRACE, "")))
+        except (ValueError, RecursionError):
+            return None
 
     @property
     def error(self) -> HandlerError | None:
@@ -134,6 +157,79 @@ def ask(
         body=body,
         ms=round((time.perf_counter() - started) * 1000, 1),
     )
+
+
+def read_guest_lines(
+    endpoint: ExtensionEndpoint, trace: CallTrace, request_id: str, began: float
+) -> CallTrace:
+    """The trace with the lines that its guest wrote, from the gateway's debug stream.
+
+    Lines arrive there a little later; those that do not within three seconds stay missing. `began`
+    is Unix time in seconds, and lines from before it are not looked for. Never raises for what the
+    gateway does.
+    """
+    from algaenv.bundle.value import replace
+
+    found: list[GuestLine] = []
+    # Ids of entries begin with the time in ms, by the clock of Redis.
+    last = f"{int((began - _CLOCK_SECONDS) * 1000)}-0"
+    deadline = time.monotonic() + _LOG_SECONDS
+    why = ""
+    while len(found) < trace.lines and time.monotonic() < deadline:
+        try:
+            answer = _ask_guest_log(endpoint, request_id, last)
+        except NotReady as error:
+            why = error.problem.summary
+            break
+        if isinstance(answer, str):
+            why = answer
+            break
+        last, lines = answer
+        found += lines
+        if not lines:
+            time.sleep(_LOG_POLL_SECONDS)
+    return replace(trace, guest_lines=tuple(found[: trace.lines]), unread=why)
+
+
+def _ask_guest_log(
+    endpoint: ExtensionEndpoint, request_id: str, last: str
+) -> tuple[str, list[GuestLine]] | str:
+    """The next id and the lines after the last one, or why there are none."""
+    query = (
+        f"extensionId={quote(endpoint.extension, safe='')}&requestId={quote(request_id, safe='')}"
+    )
+    body = json.dumps({"lastId": last}).encode()
+    headers = {"content-type": "application/json"}
+    response, content = _exchange(endpoint, "POST", f"{GUEST_LOG}?{query}", body, headers)
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        document = None
+    if response.status != HTTPStatus.OK or not isinstance(document, dict):
+        error = document.get("error") if isinstance(document, dict) else None
+        return f"the debug stream answers {response.status} {error or ''}".rstrip()
+    events = [it for it in document.get("events") or () if isinstance(it, dict)]
+    return str(document.get("lastId", last)), [guest_line(it) for it in events if is_written(it)]
+
+
+def guest_line(entry: Mapping[str, Any]) -> GuestLine:
+    """An entry of the debug stream."""
+    from algaenv.model.trace import GuestLine
+
+    at = str(entry.get("ts", ""))
+    return GuestLine(
+        int(at) if at.isascii() and at.isdigit() and len(at) < _MAX_DIGITS else 0,
+        str(entry.get("level", "")),
+        str(entry.get("stream", "")),
+        str(entry.get("message", "")),
+        truncated=entry.get("truncated") is True,
+    )
+
+
+def is_written(entry: Mapping[str, Any]) -> bool:
+    """False for what the runner itself adds about a call that failed, which its answer tells."""
+    failed = entry.get("stream") == "log" and entry.get("level") == "error"
+    return not (failed and str(entry.get("message", "")).startswith(_OF_RUNNER))
 
 
 def require_page(endpoint: ExtensionEndpoint, url: str) -> None:
@@ -196,11 +292,18 @@ def silent_gateway(endpoint: ExtensionEndpoint, error: Exception) -> NotReady:
     )
 
 
-def _target(endpoint: ExtensionEndpoint, request: GatewayRequest) -> str:
-    # Characters that a URL cannot hold are escaped; existing escapes stay.
+def handler_path(path: str) -> str:
+    """A path as it is sent: with a slash before it, and what a URL cannot hold escaped.
+
+    Existing escapes stay.
+    """
     safe = "/?&=%:@!$'()*+,;~-._[]"
-    path = quote(request.path.lstrip("/"), safe=safe, errors="surrogateescape")
-    return f"/api/{request.entry}/{quote(endpoint.extension, safe='')}/{path}"
+    return f"/{quote(path.lstrip('/'), safe=safe, errors='surrogateescape')}"
+
+
+def _target(endpoint: ExtensionEndpoint, request: GatewayRequest) -> str:
+    extension = quote(endpoint.extension, safe="")
+    return f"/api/{request.entry}/{extension}{handler_path(request.path)}"
 
 
 def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -214,6 +317,8 @@ def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 def _headers(request: GatewayRequest) -> dict[str, str]:
     headers = {"accept": f"application/json, {PROBLEM}, */*"}
+    if request.traced:
+        headers[TRACE] = "1"
     if request.user:
         headers[USER] = request.user
     if request.body is not None:

@@ -5,6 +5,7 @@ And the line of the access log that every request has; it holds no token, query 
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 import uuid
@@ -18,6 +19,7 @@ from algaenv.gateway.events import EventBus
 from algaenv.gateway.installs import Install
 from algaenv.gateway.responses import Problem, header_text
 from algaenv.gateway.runner_client import (
+    TRACE_HEADER,
     EntryPoint,
     HandlerFailure,
     HandlerResult,
@@ -112,6 +114,8 @@ class CallRecord:
     """Its row in the audit, from the moment that one is there."""
     quirks: list[str] = field(default_factory=list)
     """Names of the product's faults that show in it."""
+    wants_trace: bool = False
+    """Whether the caller asks what the call did."""
     usable: bool = True
     """Whether HTTP has what the handler answers."""
 
@@ -136,6 +140,10 @@ class CallRecord:
             event["runner_ms"] = outcome.ms
         if problem is not None:
             event.update(problem.fields)
+        if isinstance(outcome, HandlerResult) and (trace := outcome.trace):
+            event["trace"] = trace
+            if self.wants_trace:
+                headers[TRACE_HEADER] = json.dumps(trace, separators=(",", ":"))
         if isinstance(outcome, HandlerResult) and outcome.error is not None:
             headers["x-algaenv-error"] = header_text(outcome.error)
             event["error"] = outcome.error

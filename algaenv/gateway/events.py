@@ -6,13 +6,15 @@ has `type`, and `extension` (registry id) where it belongs to one; those that do
 | `type` | also has |
 |---|---|
 | `call-started` | `request_id gateway method path user` |
-| `call-ended` | the same and `status ms`; where known `runner_ms error reason code summary hint` |
+| `call-ended` | the same, `status ms`; if known `runner_ms trace error reason code summary hint` |
+| `host-call` | `install api operation about status ms`, where known `request_id error` |
 | `guest-failure` | `request_id kind reason causes stderr` |
 | `page-error` | `path summary hint`: a file of the page was answered with the page |
 | `product-fault` | `name summary` and where known `request_id` |
 | `dev-turn` | what `algaenv.gateway.dev_turns.DevTurn` has, and `replaces` |
 | `dev-ended` | `reason` |
 
+`trace` is what our runner tells of the call: `algaenv.gateway.runner_client.HandlerResult.trace`.
 Other modules publish more types; subscribers ignore what they do not know.
 `EventStream` sends the events to browsers as `text/event-stream`.
 """

@@ -44,7 +44,12 @@ from algaenv.gateway.rules import (
     GatewayRules,
     override_method,
 )
-from algaenv.gateway.runner_client import EntryPoint, HandlerRequest, HandlerResult
+from algaenv.gateway.runner_client import (
+    TRACE_HEADER,
+    EntryPoint,
+    HandlerRequest,
+    HandlerResult,
+)
 from algaenv.gateway.state import AppState
 from algaenv.gateway.urls import RequestTarget, parse_target
 from algaenv.serving.request_limits import (
@@ -117,6 +122,7 @@ class ExtensionProxy:
             request_id(request.headers.get("x-request-id")),
             request.method,
             target.path,
+            wants_trace=TRACE_HEADER in request.headers,
         )
         try:
             response = await self._handle(request, target, call)

@@ -158,6 +158,8 @@ def _user_fields(user: User, entry_point: EntryPoint, company: str | None) -> di
 
 
 EXECUTE_PATH = "/v1/execute"
+TRACE_HEADER = "x-algaenv-trace"
+"""What a call did, in answers of our runner; a caller asks for it with a header of this name."""
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 """Of an answer of the runner, where its caller wants no less."""
@@ -200,6 +202,15 @@ class HandlerResult:
     ms: float
     answer: HttpResponse | None = None
     """As it came: runs of schedules read it in another way."""
+
+    @property
+    def trace(self) -> Mapping[str, Any]:
+        """What the call did: `times` in ms, `lines`, `calls` and `more`; empty where untold."""
+        try:
+            found = json.loads(self.runner_headers.get(TRACE_HEADER, ""))
+        except (ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,21 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Recording:
+    """A call that was kept with its answer, and which version of the extension gave it."""
+
+    extension: str
+    call: Call
+    answer: Answer
+    recorded: str = ""
+    """When, in ISO 8601."""
+    version: str = ""
+    content_hash: str = ""
+    masked: bool = False
+    """Whether secrets of the call were replaced by `***`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Difference:
     """One difference: `what` is `status`, `header`, `body` or `host-call`.
 

@@ -32,6 +32,10 @@ class SecretMask:
         """The text without secrets."""
         return self._pattern.sub(MASK, text) if self._pattern else text
 
+    def bytes(self, content: bytes) -> bytes:
+        """The content without secrets, which are UTF-8; nothing else of it changes."""
+        return self.text(content.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+
     def json(self, value: Any) -> Any:
         """The value without secrets in its texts and keys."""
         match value:

@@ -62,6 +62,10 @@ class ExtensionEndpoint:
     """(method, path) of its manifest's endpoints; empty unless `installed`."""
     seconds: float = 60.0
     """Timeout of a call, in seconds."""
+    version: str = ""
+    """Of its manifest; empty unless `installed`, as is the next."""
+    content_hash: str = ""
+    """Of its bundle, `sha256:…`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,8 @@ def endpoint_of(lock: Lock, extension: str, content: ContentHost) -> ExtensionEn
         str(row.inputs.get("registry id", "")),
         seconds=seconds,
         declared=_declared(row.inputs.get("endpoints")),
+        version=str(row.inputs.get("manifest version", "")),
+        content_hash=str(row.inputs.get("bundle", "")),
     )
 
 

@@ -113,6 +113,7 @@ def build_app(
         lazy_runtime=lazy_runtime,
         guest_log=guest_log,
         has_store=settings.has_store,
+        traced=settings.traces_calls,
     )
     idempotency = Idempotency(settings.cache_root, settings.idempotency)
     metrics.set_gauges(_gauge_readers(lazy_runtime, compiled))

@@ -246,6 +246,8 @@ class Settings:
     has_store: bool
     """`BUNDLE_STORE_BASE` is set; without it pages come from the default store, and no handler is
     run, as in Alga's runner."""
+    traces_calls: bool
+    """Answers tell what a call did; see `runner.execute.invoker`."""
     concurrency: int
     """Calls under way at once in one worker."""
     queue: int
@@ -265,8 +267,8 @@ class Settings:
         `EXT_STATIC_STRICT_VALIDATION` is read in two ways, as Alga does: any of `1`, `true` and
         `yes` demands a tenant, but only `true` (and an unset variable) asks the registry.
         `HOST` (0.0.0.0), `LOG_LEVEL` (info), `RUNNER_DRAIN_SECONDS` (8), `RUNNER_CONCURRENCY` (16),
-        `RUNNER_QUEUE` (128), `RUNNER_INBOUND_TOKEN` (none) and `RUNNER_ALLOWED_HOSTS` (none) are
-        ours; the parts have more.
+        `RUNNER_QUEUE` (128), `RUNNER_INBOUND_TOKEN` (none), `RUNNER_ALLOWED_HOSTS` (none) and
+        `RUNNER_TRACE_CALLS` (false) are ours; the parts have more.
         Raises InvalidSettings with all that is wrong, in the order in which Alga checks it.
         """
         problems: list[str] = []
@@ -301,6 +303,7 @@ class Settings:
                 frame_ancestors=env.get("EXT_UI_FRAME_ANCESTORS"),
             ),
             has_store=bool(env.get("BUNDLE_STORE_BASE")),
+            traces_calls=(env.get("RUNNER_TRACE_CALLS") or "").strip().lower() == "true",
             concurrency=_default_to(
                 _number(env.get("RUNNER_CONCURRENCY"), at_most=MAX_CONCURRENCY) or None,
                 DEFAULT_CONCURRENCY,

@@ -83,6 +83,7 @@ def runner_environment(
         "EXT_CACHE_ROOT": cache,
         "EXT_UI_FRAME_ANCESTORS": _frame_ancestors(lock),
         "RUNNER_DEBUG_REDIS_URL": f"redis://{redis_host}:{redis_port}/0",
+        "RUNNER_TRACE_CALLS": "true",
         # Without the variable a runner lets guests connect to any address, as Alga's does.
         "RUNNER_LOCAL_EGRESS": ",".join(intent.runner.local_egress) or "deny",
     }

@@ -91,7 +91,8 @@ def read_calls(path: Path, user: str | None) -> CallList:
     A file that is only a list is a list of calls.
     """
     diagnostics = Diagnostics({})
-    root = _root(path, diagnostics)
+    wanted = ("as a list of calls", "begin with `- GET /items`")
+    root = read_mapping(path, diagnostics, wanted, lists="calls")
     if root is not None:
         document, _ = validate_tree(CallsFile, SourceMap(root), diagnostics)
         if document is not None and not diagnostics.problems:
@@ -101,7 +102,14 @@ def read_calls(path: Path, user: str | None) -> CallList:
     raise SpecError.of(dict.fromkeys(diagnostics.problems))
 
 
-def _root(path: Path, diagnostics: Diagnostics) -> MappingNode | None:
+def read_mapping(
+    path: Path, diagnostics: Diagnostics, wanted: tuple[str, str], lists: str = ""
+) -> MappingNode | None:
+    """The mapping that a file holds; None with the problem in `diagnostics`.
+
+    `wanted` says what the file shall be used as, and the hint. A file that is a list counts as
+    what stands under the key `lists`, if there is one.
+    """
     name = str(path)
     try:
         text = decode_text(diagnostics.read(path), name, diagnostics)
@@ -118,15 +126,14 @@ def _root(path: Path, diagnostics: Diagnostics) -> MappingNode | None:
     match node:
         case MappingNode():
             return node
-        case SequenceNode():
-            return MappingNode({"calls": MappingEntry(node.where, node)}, node.where)
+        case SequenceNode() if lists:
+            return MappingNode({lists: MappingEntry(node.where, node)}, node.where)
         case None if len(diagnostics.problems) > before or text is None:
             return None
     found = "nothing" if node is None else kind_of(node)
     where = Where(name, 1, 1) if node is None else node.where
-    diagnostics.add_error(
-        "spec-calls", f"use {found} as a list of calls", "begin with `- GET /items`", where
-    )
+    use, hint = wanted
+    diagnostics.add_error("spec-calls", f"use {found} {use}", hint, where)
     return None
 
 

@@ -35,6 +35,7 @@ from algaenv.model.probe import BrokenHandler, NotYet, PrewarmRequest, Probe, Pr
 from algaenv.model.problem import AlgaenvError, Failed, Problem
 from algaenv.model.resource import Observation, Present, Resource
 from algaenv.model.secret import Secret
+from algaenv.model.secret_mask import SecretMask
 from algaenv.model.status import ExtensionEndpoint, ExtensionStatus, ServiceStatus, Status
 from algaenv.plan.diff import decide_all, decide_destroy
 from algaenv.plan.order import build_plan
@@ -187,6 +188,9 @@ class FakeApplication:
         report = Report("restart")
         emit(Reported(report))
         return report
+
+    def secret_mask(self, request: Request) -> SecretMask:
+        return SecretMask([Secret("hidden-value")])
 
     def logs(
         self, request: Request, query: LogQuery, stop: Callable[[], bool]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.drivers.alga import OZ
+from tests.gateway.apis.conftest import find_event
 from tests.gateway.conftest import Start
 from tests.gateway.gateway_process import Gateway
 from tests.gateway.seed import Extension, install
@@ -22,6 +23,10 @@ from tests.runner.peers import Files, peer
 from tests.runner.service import started
 from tests.servers import Database
 
+_FETCH: dict[str, Any] = {
+    **{"method": "GET", "url": "http://me:secret@a.example/x?token=secret"},
+    **{"headers": [], "body": None},
+}
 BOTH = pytest.mark.parametrize("route_prefix", [DIRECT, *slow_params(PROXY)])
 
 
@@ -56,6 +61,7 @@ def whole(
             "BUNDLE_STORE_BASE": store.url,
             "EXT_CACHE_ROOT": str(tmp_path / "cache"),
             "EXT_STATIC_STRICT_VALIDATION": "false",
+            "RUNNER_TRACE_CALLS": "true",
         }
         with started(env) as runner:
             url = f"http://127.0.0.1:{runner.port}"
@@ -89,6 +95,48 @@ def test_a_handler_sees_all(whole: tuple[Gateway, Extension], route_prefix: str)
     user = response["results"][1]["ok"]
     # The name is the tenant's, as in the product.
     assert (user["user_type"], user["client_name"]) == ("client", "Oz")
+
+
+def test_a_caller_who_asks_and_the_events_are_told_what_a_call_did(
+    whole: tuple[Gateway, Extension],
+) -> None:
+    service, it = whole
+    calls = [
+        {"fn": "logging.log-info", "args": ["one"]},
+        {"fn": "secrets.get", "args": ["key"]},
+        {"fn": "secrets.get", "args": ["absent"]},
+        {"fn": "http.fetch", "args": [_FETCH]},
+    ]
+    content = script({"calls": calls, "stderr": ["a\n", "b\n"]})
+    path = f"{PROXY}/{it.slug}/run"
+    assert "x-algaenv-trace" not in service.call(path, content).headers
+    trace = json.loads(service.call(path, content, x_algaenv_trace="1").headers["x-algaenv-trace"])
+    assert set(trace["times"]) == {"queued", "load", "instantiate", "run", "waiting"}
+    assert (trace["lines"], trace["more"]) == (3, 0)
+    shown = [(name, error, about) for name, *_, error, _lines, about in trace["calls"]]
+    assert shown == [
+        ("secrets.get", "", "key"),
+        ("secrets.get", "missing", "absent"),
+        ("http.fetch", "transport", "GET http://a.example/x"),
+    ]
+    # What is written to stderr is read at the next tick.
+    assert all(1 <= each[6] <= 3 for each in trace["calls"])
+    _, at, ms, sent, received, *_ = trace["calls"][0]
+    assert (sent, received) == (len("key"), len("value"))
+    assert 0 <= at < trace["times"]["run"] + 1
+    assert ms >= 0
+    assert "secret" not in json.dumps(trace["calls"][2])
+    event = find_event(service, it, "call-ended")
+    assert event["trace"]["lines"] == 3
+
+    many = script({"calls": [calls[1]] * 300})
+    trace = json.loads(service.call(path, many, x_algaenv_trace="1").headers["x-algaenv-trace"])
+    assert len(trace["calls"]) + trace["more"] == 300
+    assert len(trace["calls"]) > 50
+    trapped = script({"calls": [calls[1]], "then": "trap"})
+    answer = service.call(path, trapped, x_algaenv_trace="1")
+    assert answer.status == 500
+    assert len(json.loads(answer.headers["x-algaenv-trace"])["calls"]) == 1
 
 
 @BOTH

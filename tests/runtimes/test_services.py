@@ -151,6 +151,7 @@ def test_runner_environment(tmp_path: Path) -> None:
         "https://app.example:4000",
         "RUNNER_DEBUG_REDIS_URL": "redis://redis:6379/0",
         "RUNNER_LOCAL_EGRESS": "deny",
+        "RUNNER_TRACE_CALLS": "true",
     }
     assert set(environment) - set(plain) == {
         "RUNNER_INBOUND_TOKEN",

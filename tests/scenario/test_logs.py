@@ -14,8 +14,9 @@ from tests.scenario.test_drift import stop
 from tests.scenario.test_handlers import handler
 
 ENDPOINTS = [{"method": "POST", "path": "/x", "handler": "handler"}]
+SAYS_CALLS = [{"fn": "logging.log-info", "args": ["hello from \x1b[31minside"]}]
 SAYS = {
-    "calls": [{"fn": "logging.log-info", "args": ["hello from \x1b[31minside"]}],
+    "calls": SAYS_CALLS,
     "stderr": ["and an error\n"],
 }
 
@@ -91,3 +92,40 @@ def test_names_that_are_not_there_are_named_with_the_nearest(running_process: Pr
     assert (done.returncode, done.stdout) == (7, "")
     assert "did you mean `redis`?" in done.stderr
     assert "did you mean `hello`?" in done.stderr
+
+
+def test_a_call_is_traced_recorded_and_replayed(running: Project) -> None:
+    project = running
+    with_handler(project)
+    put: dict[str, object] = {"namespace": "n", "key": "k", "value": "aGk="}
+    none = {"metadata": None, "if_revision": None, "ttl_seconds": None}
+    calls = [*SAYS_CALLS, {"fn": "storage.put", "args": [put | none]}]
+    script = {**SAYS, "calls": calls}
+    recording = project.root / "call.json"
+    arguments = ("call", "hello", "/x", "-v", "--record", str(recording))
+    done = project.text(*arguments, "-d", json.dumps(script))
+    assert done.returncode == 0, done.stderr
+    shown = [line.strip(" ├└─") for line in done.stderr.splitlines()]
+    assert "log: hello from \\x1b[31minside" in shown
+    assert "stderr: and an error" in shown
+    assert any(line.startswith("storage.put n/k") for line in shown)
+    assert "missing" not in done.stderr
+
+    done = project.text("replay", str(recording))
+    assert done.returncode == 2
+    assert "body /results/1/ok/revision: 1 → 2" in done.stdout
+    ignored = ("--ignore", "body:/results/*/ok/revision")
+    done = project.text("replay", str(recording), *ignored)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    project.extension(
+        html="<h1>other</h1>",
+        runtime="wasm-js@1",
+        api={"endpoints": ENDPOINTS},
+        capabilities=["cap:log.emit", "cap:storage.kv"],
+    )
+    project.up().ok()
+    done = project.text("replay", str(recording), *ignored)
+    assert (done.returncode, "another one than then" in done.stderr) == (0, True)
+
+    done = project.text("call", "hello", "/x", "-d", "{}", "--repeat", "5")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "5 calls: 5 × 200")

@@ -13,6 +13,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("status", "show what is there, and under which addresses"),
     ("logs", "show what services and handlers write, merged by time"),
     ("call", "call a handler of an extension through the gateway"),
+    ("replay", "make a recorded call again, and show where the answer differs"),
     ("compare", "put the same calls to two gateways, and show where they differ"),
     ("open", "show the page of an extension in a browser"),
     ("rollback", "go back to a version of an extension that was kept"),

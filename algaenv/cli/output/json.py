@@ -26,12 +26,15 @@ if TYPE_CHECKING:
     from algaenv.model.problem import Problem
     from algaenv.model.resource import Json
     from algaenv.model.status import ExtensionEndpoint, ExtensionStatus, ServiceStatus, Status
+    from algaenv.model.trace import CallTrace
 
 
 VERSION = 1
 """Version of the documents; it changes only when a key changes its meaning or goes away."""
 
 JsonObject = dict[str, "Json"]
+_TRACE = "x-algaenv-trace"
+"""A header that is shown as what it tells."""
 
 
 def problem_to_json(problem: Problem) -> JsonObject:
@@ -139,10 +142,13 @@ def status_to_json(status: Status, warnings: tuple[Problem, ...] = ()) -> JsonOb
 
 
 def response_to_json(
-    extension: str, request: GatewayRequest, response: GatewayResponse
+    extension: str,
+    request: GatewayRequest,
+    response: GatewayResponse,
+    trace: CallTrace | None = None,
 ) -> JsonObject:
     """The document of `call --json`."""
-    headers: JsonObject = dict(response.headers)
+    headers: JsonObject = {it: v for it, v in response.headers.items() if it != _TRACE}
     document: JsonObject = {
         "version": VERSION,
         "extension": extension,
@@ -160,6 +166,12 @@ def response_to_json(
             "reason": error.reason,
             "stderr": list(error.stderr),
         }
+    if request_id := response.headers.get("x-algaenv-request-id"):
+        document["request_id"] = request_id
+    if trace is not None:
+        from algaenv.cli.output.trace import trace_to_json
+
+        document["trace"] = trace_to_json(trace)
     return document
 
 

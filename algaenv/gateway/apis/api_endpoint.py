@@ -266,6 +266,8 @@ class ApiCall:
     """Registry id, once it is known."""
     subject: str | None = None
     """What the call is about, in a few words: a key, a schedule."""
+    request_id: str | None = None
+    """Of the call of a handler that asks; only our runner tells."""
 
     @property
     def operation(self) -> object:
@@ -294,6 +296,7 @@ def api_route(api: Api, expected: str, events: EventBus) -> Route:
     async def handle(request: Request) -> Response:
         started = time.perf_counter()
         call = ApiCall(request.path_params["install_id"], None)
+        call.request_id = request.headers.get("x-algaenv-request-id")
         reason: str | None = None
         try:
             if not token_matches(request.headers.get(RUNNER_AUTH_HEADER), expected):
@@ -394,6 +397,8 @@ def _event(
         "status": response.status,
         "ms": round(seconds * 1000, 2),
     }
+    if call.request_id is not None:
+        event["request_id"] = call.request_id
     if reason is not None:
         event["error"] = reason[:_MAX_REASON]
     return event

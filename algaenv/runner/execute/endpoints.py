@@ -19,7 +19,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from algaenv.runner.execute.invocation import Timings
-from algaenv.runner.execute.invoker import InvocationOutcome, Routing, failed_outcome
+from algaenv.runner.execute.invoker import (
+    STAGES,
+    InvocationOutcome,
+    Routing,
+    failed_outcome,
+)
 from algaenv.runner.http import (
     InvalidRequest,
     json_response,
@@ -50,7 +55,6 @@ _LARGE_BODY_BYTES = 64 * 1024
 """Larger bodies are parsed in a thread: it takes milliseconds, in which the loop serves others."""
 _CLIENT_CLOSED_REQUEST = 499
 _WATCH_DELAY_SECONDS = 0.05
-_STAGES = ("queued", "load", "instantiate", "run", "waiting")
 _OVERLOADED = "overloaded: all places to run and to wait are taken"
 _STOPPING = "stopping: this runner takes no more calls"
 
@@ -131,7 +135,7 @@ class _CallLogEntry:
     def end(self, outcome: InvocationOutcome) -> float:
         """Write down how it ended; returns how many seconds it took."""
         extra: dict[str, object] = {"outcome": outcome.label, "guest_status": outcome.status}
-        for stage in _STAGES:
+        for stage in STAGES:
             if seconds := getattr(self.timings, stage):
                 extra[f"{stage}_ms"] = round(seconds * 1000, 2)
         self._entry.extra = extra

@@ -6,10 +6,11 @@ block nothing else; whatever waits for another machine goes through `wait`.
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from algaenv.runner.components.shell import Script
@@ -109,6 +110,100 @@ class Timings:
     """Of `run`: for other machines."""
 
 
+MAX_TRACED_CALLS = 200
+_MAX_ABOUT_CHARS = 80
+
+
+class HostCallTrace(NamedTuple):
+    """One host call of a traced call. Times are in seconds, sizes in bytes.
+
+    `at` is since the trace began, `sent` the size of the arguments, `received` that of the value,
+    `lines` how many messages the guest had written before.
+    """
+
+    name: str
+    at: float
+    seconds: float
+    sent: int
+    received: int
+    error: str
+    """The name of the error that the guest got; empty without one."""
+    lines: int
+    about: str
+    """Which key, or which method and address without its query."""
+
+
+class CallTrace:
+    """The host calls of one call, for a gateway that asks for them. No value is kept."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._current: tuple[str, float] | None = None
+        self.calls: list[HostCallTrace] = []
+        self.more = 0
+        """Calls beyond MAX_TRACED_CALLS."""
+        self.lines = 0
+        """Messages of the guest."""
+
+    def begin(self, name: str) -> None:
+        """A host call begins."""
+        self._current = (name, time.perf_counter())
+
+    def end(self, arguments: Sequence[object], value: object, error: object) -> None:
+        """The host call that is under way ends; without one nothing happens."""
+        if self._current is None:
+            return
+        name, started = self._current
+        self._current = None
+        if len(self.calls) == MAX_TRACED_CALLS:
+            self.more += 1
+            return
+        self.calls.append(
+            HostCallTrace(
+                name,
+                started - self._began,
+                time.perf_counter() - started,
+                _size(arguments),
+                _size(value),
+                "" if error is None else str(error)[:_MAX_ABOUT_CHARS],
+                self.lines,
+                _about(name, arguments),
+            )
+        )
+
+
+def _size(value: object) -> int:
+    """Bytes of all texts and contents in a value, about: a character counts as one."""
+    total, left = 0, [value]
+    while left:
+        match left.pop():
+            case str() | bytes() as found:
+                total += len(found)
+            case list() | tuple() as found:
+                left += found
+            case dict() as found:
+                left += found.values()
+    return total
+
+
+def _about(name: str, arguments: Sequence[object]) -> str:
+    first = arguments[0] if arguments else None
+    if isinstance(first, dict):
+        if "url" in first:
+            url = str(first["url"]).partition("?")[0]
+            scheme, mark, rest = url.partition("://")
+            # What stands before an @ may be a password.
+            parts = (first.get("method", ""), f"{scheme}{mark}{rest.rpartition('@')[2]}")
+        else:
+            parts = (first.get("namespace", ""), first.get("key", ""))
+        found = (" " if "url" in first else "/").join(str(it) for it in parts if it)
+    elif name.startswith(("storage.", "secrets.")):
+        found = "/".join(it for it in arguments if isinstance(it, str))
+    else:
+        found = first if isinstance(first, str) else ""
+    return found.partition("?")[0][:_MAX_ABOUT_CHARS]
+
+
 @dataclass(slots=True, eq=False)
 class Invocation:
     """A call under way. `deadline` is a moment of `time.monotonic`."""
@@ -135,6 +230,8 @@ class Invocation:
     """The last function of the host that the guest called, and the error it returned, else None."""
     reason: str = ""
     """What that function knows about its error and cannot tell the guest."""
+    trace: CallTrace | None = field(default=None, repr=False)
+    """Where host calls are noted; None: they are not."""
     script: Script | None = field(default=None, repr=False)
     """The text of a handler that runs from source."""
 
@@ -150,6 +247,8 @@ class Invocation:
         """Pass on a message of the guest, in which places are those that the author knows."""
         if self.script is not None:
             message = self.script.mapped(message)
+        if self.trace is not None:
+            self.trace.lines += 1
         self.listener.write(self, stream, level, message)
 
 

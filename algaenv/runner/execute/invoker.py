@@ -26,6 +26,7 @@ from algaenv.runner.components.loaded import (
     Handlers,
 )
 from algaenv.runner.execute.invocation import (
+    CallTrace,
     Invocation,
     Timings,
     UnknownCapabilities,
@@ -45,9 +46,16 @@ if TYPE_CHECKING:
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_encode_ascii = json.JSONEncoder(separators=(",", ":")).encode
+STAGES = ("queued", "load", "instantiate", "run", "waiting")
+"""Of a call, as `Timings` has them."""
 
 HINT = "x-algaenv-hint"
 HOST_CALL = "x-algaenv-host-call"
+TRACE = "x-algaenv-trace"
+"""Of an answer, where calls are traced: its stages, host calls and number of messages."""
+_MAX_TRACE_CHARS = 8_000
+"""Of a header, with 256 KiB that the bundled gateway takes and 16 KiB that others may."""
 RUNS_FROM = "x-algaenv-runs-from"
 """`source`, of a call whose handler is a script; see `algaenv.runner.components.shell`."""
 _MAX_HEADER_CHARS = 500
@@ -119,6 +127,27 @@ def guest_failed_outcome(
     return InvocationOutcome(_bytes(fields), advice.kind, 500, error, headers)
 
 
+def trace_header(trace: CallTrace, timings: Timings) -> str:
+    """JSON in ASCII: `times` in ms by stage, `lines`, `calls`, and how many `more` there were.
+
+    A call is `[name, at ms, ms, bytes sent, bytes received, error, lines before, about]`.
+    """
+    times = {name: round(getattr(timings, name) * 1000, 2) for name in STAGES}
+    calls, size = [], 0
+    for one in trace.calls:
+        at, seconds = round(one.at * 1000, 2), round(one.seconds * 1000, 2)
+        text = _encode_ascii(
+            [one.name, at, seconds, one.sent, one.received, one.error, one.lines, one.about]
+        )
+        size += len(text) + 1
+        if size > _MAX_TRACE_CHARS:
+            break
+        calls.append(text)
+    more = trace.more + len(trace.calls) - len(calls)
+    head = _encode_ascii({"times": times, "lines": trace.lines, "more": more})
+    return f'{head[:-1]},"calls":[{",".join(calls)}]}}'
+
+
 def _header_value(text: str) -> str:
     """Text as the value of a header: printable ASCII of one line, of bounded length."""
     return _UNPRINTABLE.sub("?", text[:_MAX_HEADER_CHARS]).strip()
@@ -160,12 +189,15 @@ class Invoker:
         lazy_runtime: LazyWasmRuntime,
         guest_log: GuestLog,
         has_store: bool,
+        traced: bool,
     ) -> None:
+        """`traced`: outcomes have a header TRACE as soon as a handler was about to run."""
         self._handlers = handlers
         self._envelopes = envelopes
         self._lazy_runtime = lazy_runtime
         self._guest_log = guest_log
         self._has_store = has_store
+        self._traced = traced
 
     async def run(
         self, routing: Routing, call: ExecuteRequest, timings: Timings
@@ -193,7 +225,11 @@ class Invoker:
             return failed_outcome(400, str(unknown), OutcomeLabel.CAPABILITY)
         invocation = self._invocation(call, grants, runtime, timings)
         invocation.script = bundle.script
+        invocation.trace = CallTrace() if self._traced else None
         outcome = await self._run_bundle(runtime, bundle, invocation, call)
+        if invocation.trace is not None:
+            header = trace_header(invocation.trace, timings)
+            outcome = replace(outcome, headers={**outcome.headers, TRACE: header})
         if bundle.script is None:
             return outcome
         return replace(outcome, headers={**outcome.headers, RUNS_FROM: "source"})

@@ -144,6 +144,8 @@ def _callback(
     is_log = where.startswith(LOGGING)
     # What the shell asks for is no call that the author knows of.
     is_private = where.startswith(wit.SHELL)
+    # A message to the log is told as what it is.
+    is_unseen = is_private or is_log
     lifts = [
         (truncated_text(LOG_BYTES) if is_log else lifter(shape, wanted), place * abi.VALUE)
         for place, ((_, shape), (_, wanted)) in enumerate(
@@ -164,15 +166,23 @@ def _callback(
             raw = string_at(given, size) if size else b""
             invocation = call.invocation
             invocation.reason = ""
-            value = function(invocation, *[lift(raw, place) for lift, place in lifts])
+            arguments = [lift(raw, place) for lift, place in lifts]
+            trace = None if is_unseen else invocation.trace
+            if trace is not None:
+                trace.begin(where)
+            value = function(invocation, *arguments)
             if not is_private:
                 error = value.value if type(value) is Err else None
                 invocation.last_host_call = (where, error)
+                if trace is not None:
+                    trace.end(arguments, value if error is None else error, error)
             if lower is not None:
                 arena = Arena()
                 made = lower(value, arena)
                 (clone_much if arena.is_large else clone)(id(made) + head, results)
         except BaseException as error:
+            if call.invocation.trace is not None:
+                call.invocation.trace.end((), None, "ended the call")
             return abi.error_new(call.fail(error, where))  # type: ignore[no-any-return]
         return None
 

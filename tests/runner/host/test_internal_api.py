@@ -9,7 +9,7 @@ import time
 import pytest
 
 from algaenv.runner import outbound
-from algaenv.runner.execute.invocation import DeadlineExceeded
+from algaenv.runner.execute.invocation import CallTrace, DeadlineExceeded
 from algaenv.runner.host import internal_api
 from algaenv.runner.wasm.wit import Err
 
@@ -30,6 +30,14 @@ def test_the_question(host: Host, server: Stub) -> None:
     assert asked.names() == {
         "host", "accept", "content-type", "content-length", "x-runner-auth"
     }  # fmt: skip
+
+
+def test_a_traced_call_says_which_it_is(host: Host, server: Stub) -> None:
+    server.respond_json({"items": []})
+    host.call(LISTING, "ns", None, trace=CallTrace())
+    assert server.last.one("x-algaenv-request-id") == "r1"
+    host.call(LISTING, "ns", None, trace=CallTrace(), request_id="no\r\nheader")
+    assert "x-algaenv-request-id" not in server.last.names()
 
 
 @pytest.mark.parametrize(

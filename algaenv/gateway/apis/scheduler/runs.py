@@ -64,6 +64,8 @@ class RunResult:
     detail: str | None = None
     """What the runner said of it and the product does not keep."""
     headers: Mapping[str, str] | None = None
+    trace: Mapping[str, Any] | None = None
+    """What our runner tells of the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,8 @@ class ScheduleRunner:
             trigger={"trigger": "schedule", "schedule_id": row["id"]},
         )
         error, detail = run_error(outcome)
-        return RunResult(error, request_id, outcome.ms, detail)
+        trace = outcome.trace if isinstance(outcome, HandlerResult) else None
+        return RunResult(error, request_id, outcome.ms, detail, trace=trace)
 
     async def _publish(self, row: Mapping[str, Any], ran: RunResult, seconds: float) -> None:
         install = await self._state.installs.get(row["install_id"])
@@ -172,7 +175,7 @@ class ScheduleRunner:
             "status": "error" if ran.error else "success",
             "ms": round(seconds * 1000, 2),
         }
-        extra = {"error": ran.error, "detail": ran.detail}
+        extra = {"error": ran.error, "detail": ran.detail, "trace": ran.trace}
         self._state.events.publish(event | {name: each for name, each in extra.items() if each})
 
 
