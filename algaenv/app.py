@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from algaenv.bundle.value import replace
 from algaenv.dependencies import (
     DATABASE_MOVED,
-    Dependencies,
     Request,
     SavedState,
     leaves_external_database,
     tenant_of,
 )
+from algaenv.last_run import LastRun
 from algaenv.model.event import (
     Done,
     Emit,
     Ended,
-    Event,
     Report,
     Reported,
     RuntimeChosen,
@@ -28,21 +26,16 @@ from algaenv.model.event import (
 from algaenv.model.intent import (
     ExternalDatabase,
     Intent,
-    with_free_ports,
 )
 from algaenv.model.lock import Environment, Lock
-from algaenv.model.log import LogEntry, LogQuery
 from algaenv.model.plan import Kept, Plan
 from algaenv.model.problem import (
     AlgaenvError,
     Failed,
-    NotReady,
     Problem,
     Refused,
-    SpecError,
 )
-from algaenv.model.secret_mask import SecretMask, secrets_in
-from algaenv.model.status import ExtensionEndpoint, Status
+from algaenv.model.status import Status
 from algaenv.reconcile.converge import (
     Backends,
     Options,
@@ -50,39 +43,39 @@ from algaenv.reconcile.converge import (
     make_plan,
 )
 from algaenv.reconcile.destroy import NoContentHost, make_destroy_plan
-from algaenv.reconcile.endpoints import endpoint_of
 from algaenv.reconcile.executor import Executor
 from algaenv.reconcile.prefetch import PrefetchedContent
-from algaenv.reconcile.protocols import ContentHost, Runtime, ServiceProgram
+from algaenv.reconcile.protocols import ContentHost, Runtime
 from algaenv.reconcile.relocation import moved_warning, orphan_warning, remove_copy
-from algaenv.reconcile.report import BUILD_CANCELLED, any_failed, report_of, with_engine_failure
+from algaenv.reconcile.report import (
+    BUILD_CANCELLED,
+    any_failed,
+    report_of,
+    serialized,
+    with_engine_failure,
+)
 from algaenv.reconcile.resolve import (
     BackgroundResolver,
     Resolution,
-    refuse_unknown,
     resolve,
     selected,
     worth_background,
 )
 
 if TYPE_CHECKING:
-    from algaenv.reconcile.rollback import KeptVersion
-from algaenv.reconcile.service_program import service_program
+    pass
 from algaenv.reconcile.status import empty_status, read_status, status_after_up
 
 QUICK_RESOLVE_SECONDS = 0.1
 """Seconds in which bundles are resolved when there is nothing to build."""
 
 
-class Application:
+class Application(LastRun):
     """Implements UseCases over Dependencies."""
-
-    def __init__(self, dependencies: Dependencies) -> None:
-        self._dependencies = dependencies
 
     def up(self, request: Request, emit: Emit) -> Report:
         """See UseCases."""
-        emit = _serialized(emit)
+        emit = serialized(emit)
         report = Report("up")
         try:
             intent, environment = self._load(request, emit)
@@ -96,7 +89,7 @@ class Application:
 
     def plan(self, request: Request, emit: Emit) -> Plan:
         """See UseCases."""
-        emit = _serialized(emit)
+        emit = serialized(emit)
         intent, environment = self._load(request, emit)
         saved = self._dependencies.load_state(environment)
         self._warn_of_moves(environment, saved, emit)
@@ -111,7 +104,7 @@ class Application:
 
     def status(self, request: Request, emit: Emit) -> Status:
         """See UseCases."""
-        emit = _serialized(emit)
+        emit = serialized(emit)
         environment = self._dependencies.identify(request.spec, request.spec.parent.name)
         saved = self._dependencies.load_state(environment)
         if saved is None:
@@ -130,7 +123,7 @@ class Application:
 
     def down(self, request: Request, emit: Emit, *, volumes: bool) -> Report:
         """See UseCases."""
-        emit = _serialized(emit)
+        emit = serialized(emit)
         report = Report("down")
         try:
             environment = self._dependencies.identify(request.spec, request.spec.parent.name)
@@ -142,61 +135,9 @@ class Application:
             report = _failed("down", error)
         return _finish(report, request, emit)
 
-    def endpoint_of(self, request: Request, extension: str) -> ExtensionEndpoint:
-        """See UseCases."""
-        lock = self._lock_that_is_up(request, extension)
-        return endpoint_of(lock, extension, self._dependencies.content_host(lock))
-
-    def versions_of(self, request: Request, extension: str) -> tuple[KeptVersion, ...]:
-        """See UseCases."""
-        from algaenv.reconcile.rollback import kept_versions
-
-        lock = self._lock_that_is_up(request, extension)
-        refuse_unknown(lock.intent, (extension,))
-        cache = lock.environment.home / "cache" / "kept"
-        return kept_versions(lock, extension, self._dependencies.content_host(lock), cache)
-
-    def program_in(
-        self, request: Request, service: str, words: Sequence[str], *, tty: bool
-    ) -> ServiceProgram:
-        """See UseCases."""
-        lock = self._lock_that_is_up(request, service)
-        saved = self._dependencies.load_state(lock.environment)
-        environment, intent = lock.environment, lock.intent
-        runtime, _ = self._dependencies.choose_runtime(request, environment, intent, saved)
-        return service_program(lock, runtime, service, words, tty=tty)
-
-    def secret_mask(self, request: Request) -> SecretMask:
-        """See UseCases."""
-        environment = self._dependencies.identify(request.spec, request.spec.parent.name)
-        saved = self._dependencies.load_state(environment)
-        intent = saved.intent if saved is not None else self._load(request, lambda _: None)[0]
-        credentials = self._dependencies.existing_credentials(environment, intent)
-        return SecretMask((*secrets_in(intent), *secrets_in(credentials)))
-
-    def logs(
-        self, request: Request, query: LogQuery, stop: Callable[[], bool]
-    ) -> Iterator[LogEntry]:
-        """See UseCases."""
-        from algaenv.reconcile import logs
-
-        environment = self._dependencies.identify(request.spec, request.spec.parent.name)
-        saved = self._dependencies.load_state(environment)
-        if saved is None:
-            raise self._not_up(request, "the logs")
-        logs.select_sources(query.names, saved.intent)
-        runtime, _ = self._dependencies.choose_runtime(request, environment, saved.intent, saved)
-        builder = self._dependencies.bundle_builder(environment, request.cancelled)
-        ids = {builder.registry_id(it): it.name for it in saved.intent.extensions}
-        names = {id_: name for id_, name in ids.items() if id_ is not None}
-        mask = self.secret_mask(request)
-        readers = logs.readers_of(runtime, environment)
-        merged = logs.MergedLog(readers, saved.intent, query, names, mask)
-        return merged.entries(stop)
-
     def restart(self, request: Request, services: Sequence[str], emit: Emit) -> Report:
         """See UseCases."""
-        emit = _serialized(emit)
+        emit = serialized(emit)
         try:
             lock = self._lock_that_is_up(request, ", ".join(services) or "the services")
             lock_environment = self._dependencies.lock_environment
@@ -224,41 +165,6 @@ class Application:
         report = report_of("restart", planned, ended, cancelled=request.cancelled())
         failed = planned.failure is not None or any_failed(ended)
         return with_engine_failure(report, runtime, environment) if failed else report
-
-    def _lock_that_is_up(self, request: Request, what: str) -> Lock:
-        """The lock of the last run; raises NotReady (`not-up`) when there was none."""
-        environment = self._dependencies.identify(request.spec, request.spec.parent.name)
-        lock = self._lock_of_last_run(environment, self._dependencies.load_state(environment))
-        if lock is not None:
-            return replace(lock, environment=replace(environment, name=lock.intent.name))
-        raise self._not_up(request, what)
-
-    def _not_up(self, request: Request, what: str) -> NotReady:
-        intent, _ = self._load(request, lambda _: None)
-        return NotReady(
-            Problem(
-                "not-up",
-                f"cannot reach {what}: {intent.name} has not been brought up",
-                "bring it up with `algaenv up`",
-            )
-        )
-
-    def _load(self, request: Request, emit: Emit) -> tuple[Intent, Environment]:
-        try:
-            intent, warnings = self._dependencies.load_spec(request)
-        except SpecError as error:
-            for warning in error.warnings:
-                emit(Warned(warning))
-            raise
-        for warning in warnings:
-            emit(Warned(warning))
-        if request.runtime is not None:
-            intent = replace(intent, runtime=request.runtime)
-        if request.images is not None:
-            intent = replace(intent, images=request.images)
-        if request.ephemeral_name is not None:
-            intent = with_free_ports(intent, request.ephemeral_name)
-        return intent, self._dependencies.identify(request.spec, intent.name)
 
     def _up(self, request: Request, intent: Intent, environment: Environment, emit: Emit) -> Report:
         for problem in self._remove_leftovers(environment, data=False):
@@ -428,16 +334,6 @@ class Application:
             return tuple(error.problems)
         return ()
 
-    def _lock_of_last_run(self, environment: Environment, saved: SavedState | None) -> Lock | None:
-        """The lock of the last run, to reach its content; None when its credentials are lost."""
-        if saved is None:
-            return None
-        credentials = self._dependencies.existing_credentials(environment, saved.intent)
-        if credentials is None:
-            return None
-        ports = self._dependencies.ports(environment, saved.intent)
-        return Lock(environment, saved.intent, ports, credentials, (), saved.tenant_id)
-
     def _resolver(
         self,
         request: Request,
@@ -511,14 +407,3 @@ def _finish(report: Report, request: Request, emit: Emit) -> Report:
     report = replace(report, interrupted=request.cancelled() and cut)
     emit(Reported(report))
     return report
-
-
-def _serialized(emit: Emit) -> Emit:
-    """`emit` under a lock: steps run in threads, and a sink takes one event at a time."""
-    emit_lock = threading.Lock()
-
-    def emit_locked(event: Event) -> None:
-        with emit_lock:
-            emit(event)
-
-    return emit_locked

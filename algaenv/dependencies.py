@@ -21,7 +21,7 @@ from algaenv.model.log import LogEntry, LogQuery
 from algaenv.model.plan import Kept, Plan
 from algaenv.model.problem import Problem
 from algaenv.model.secret_mask import SecretMask
-from algaenv.model.status import ExtensionEndpoint, Status
+from algaenv.model.status import ExtensionEndpoint, GatewayAddress, Status
 from algaenv.reconcile.protocols import ContentHost, Prober, Runtime, ServiceProgram
 from algaenv.reconcile.resolve import BundleBuilder
 
@@ -83,6 +83,13 @@ class UseCases(Protocol):
         """Where an extension is called, by its name in the spec, or by any name the gateway knows.
 
         Sends no request to the gateway.
+        """
+        ...
+
+    def gateway_of(self, request: Request) -> GatewayAddress:
+        """The gateway of the environment; raises Refused (`gateway-none`) where it runs none.
+
+        Reads no rows and sends no request.
         """
         ...
 

@@ -31,6 +31,7 @@ _LOG_POLL_SECONDS = 0.05
 _CLOCK_SECONDS = 5.0
 """That the clock of Redis may be behind."""
 _MAX_DIGITS = 16
+_HEALTH_SECONDS = 5.0
 _OF_RUNNER = ("execute failed: ", "secret envelope decryption failed: ")
 PROBLEM = "application/problem+json"
 PROXY = "ext-proxy"
@@ -230,6 +231,14 @@ def is_written(entry: Mapping[str, Any]) -> bool:
     """False for what the runner itself adds about a call that failed, which its answer tells."""
     failed = entry.get("stream") == "log" and entry.get("level") == "error"
     return not (failed and str(entry.get("message", "")).startswith(_OF_RUNNER))
+
+
+def require_gateway(url: str) -> None:
+    """Check that a gateway answers at a URL. Raises NotReady (`gateway-silent`)."""
+    from algaenv.model.status import ExtensionEndpoint
+
+    endpoint = ExtensionEndpoint(url, "", seconds=_HEALTH_SECONDS)
+    _exchange(endpoint, "GET", "/healthz", None, {})
 
 
 def require_page(endpoint: ExtensionEndpoint, url: str) -> None:

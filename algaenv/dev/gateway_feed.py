@@ -31,11 +31,14 @@ GatewayEvent = Mapping[str, Any]
 class GatewayFeed:
     """Calls `take` with each event, from threads; connects again when a stream is cut.
 
-    A line that a guest logs is an event `guest-log` with `extension`, `level` and `message`.
+    A line that a guest logs is an event `guest-log` with `extension`, `level`, `stream`, `message`,
+    `request_id`, `ts` (Unix time in ms, as text) and `truncated`. `tail` is how many lines of the
+    past come first, for each extension.
     """
 
-    def __init__(self, take: Callable[[GatewayEvent], None]) -> None:
+    def __init__(self, take: Callable[[GatewayEvent], None], tail: int = 20) -> None:
         self._take = take
+        self._tail = tail
         self._stop = threading.Event()
         self._followed: tuple[str, tuple[str, ...]] = ("", ())
 
@@ -49,7 +52,7 @@ class GatewayFeed:
         self._stop = threading.Event()
         streams = [_Stream(url, EVENTS, {}, _as_it_is)]
         for id_ in wanted[1]:
-            query = {"extensionId": id_, "tail": "20"}
+            query = {"extensionId": id_, "tail": str(self._tail)}
             streams.append(_Stream(url, GUEST_LOG, query, partial(_guest_log, registry_id=id_)))
         for stream in streams:
             threading.Thread(
@@ -135,4 +138,7 @@ def _guest_log(entry: GatewayEvent, registry_id: str) -> GatewayEvent:
         "level": str(entry.get("level", "")),
         "message": str(entry.get("message", "")),
         "request_id": str(entry.get("requestId", "")),
+        "stream": str(entry.get("stream", "")),
+        "ts": str(entry.get("ts", "")),
+        "truncated": entry.get("truncated") is True,
     }

@@ -73,7 +73,9 @@ class EventBus:
 
     async def subscribe(self, extension: str | None = None, after: int = 0) -> AsyncIterator[Event]:
         """Those kept that came after the event of this id, then each one as it comes, until the
-        service stops."""
+        service stops. An id that has not been given yet is one of a service before this one."""
+        if after > self._last:
+            after = 0
         subscriber = _Subscriber(extension)
         self._subscribers.add(subscriber)
         try:

@@ -89,6 +89,15 @@ class EnvironmentSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayAddress:
+    """The gateway of an environment: its URL without a trailing slash, and its extensions."""
+
+    url: str
+    extensions: Mapping[str, str]
+    """Registry id → name in the spec."""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The whole status. `variables` are what Alga's app server needs to find this environment."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from algaenv.bundle.value import dataclass, field
 
+_FAILED = 400
 _FIELDS = 8
 """Of a host call in a trace of the runner."""
 
@@ -71,6 +72,39 @@ class CallTrace:
             written += count
             del lines[:count]
         return [*found, *lines]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTrace:
+    """A request to a gateway, from its decision to its answer.
+
+    `at` is Unix time in ms. `entry` is `proxy`, `direct` or `schedule`. `status` is None while it
+    has not ended, and for a run of a schedule that went well it is 200.
+    """
+
+    request_id: str
+    at: int
+    extension: str
+    """The name in the spec, else the registry id; empty where the gateway found none."""
+    entry: str
+    method: str
+    path: str
+    user: str = ""
+    status: int | None = None
+    ms: float | None = None
+    runner_ms: float | None = None
+    """None where the runner was not asked."""
+    problem: str = ""
+    """`code: summary`, or what the runner says of a call that failed."""
+    reason: str = ""
+    hint: str = ""
+    call: CallTrace | None = None
+    """What the runner tells; None where it tells nothing."""
+
+    @property
+    def failed(self) -> bool:
+        """True for a status of 400 or more."""
+        return self.status is not None and self.status >= _FAILED
 
 
 def read_trace(found: object) -> CallTrace | None:

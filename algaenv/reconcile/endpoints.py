@@ -86,6 +86,19 @@ def portal_urls(lock: Lock, registry: str, ui: object) -> Mapping[str, str]:
     return {portal: _app_url(lock) + portal_path(portal, registry) for portal in portals_of(ui)}
 
 
+def gateway_url(lock: Lock, wanted: str = "the gateway") -> str:
+    """The URL of the gateway of this environment; raises Refused (`gateway-none`) without one."""
+    if not isinstance(lock.intent.gateway, BundledGateway):
+        raise Refused(
+            Problem(
+                "gateway-none",
+                f"cannot reach {wanted}: {lock.intent.name} runs no gateway",
+                "set `gateway: bundled` in the spec, or ask the app server itself",
+            )
+        )
+    return lock.urls.gateway
+
+
 def endpoint_of(lock: Lock, extension: str, content: ContentHost) -> ExtensionEndpoint:
     """Where an extension is called. A name of the spec becomes the registry id of its rows.
 
@@ -93,23 +106,15 @@ def endpoint_of(lock: Lock, extension: str, content: ContentHost) -> ExtensionEn
     content raises.
     """
     intent = lock.intent
-    if not isinstance(intent.gateway, BundledGateway):
-        raise Refused(
-            Problem(
-                "gateway-none",
-                f"cannot reach {extension}: {intent.name} runs no gateway",
-                "set `gateway: bundled` in the spec, or ask the app server itself",
-            )
-        )
+    url = gateway_url(lock, extension)
+    assert isinstance(intent.gateway, BundledGateway)  # noqa: S101 - it has a URL
     names = tuple(it.name for it in intent.extensions)
     seconds = intent.gateway.timeout_ms / 1000 + _SPARE_SECONDS
     if extension not in names:
         # Only the gateway knows ids, and names of the form publisher.name.
         if not _UUID.fullmatch(extension) and "." not in extension:
             raise Refused(unknown_extension(extension, names))
-        return ExtensionEndpoint(
-            _app_url(lock), extension, installed=False, names=names, seconds=seconds
-        )
+        return ExtensionEndpoint(url, extension, installed=False, names=names, seconds=seconds)
     rows = content.snapshot(lock).observe(())
     row = rows.get(RELEASE.address(extension), Absent())
     if not isinstance(row, Present) or row.recorded is None:
@@ -121,7 +126,7 @@ def endpoint_of(lock: Lock, extension: str, content: ContentHost) -> ExtensionEn
             )
         )
     return ExtensionEndpoint(
-        _app_url(lock),
+        url,
         str(row.inputs.get("registry id", "")),
         seconds=seconds,
         declared=_declared(row.inputs.get("endpoints")),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 
 from algaenv.bundle.value import replace
-from algaenv.model.event import Ended, FailedStep, Report
+from algaenv.model.event import Emit, Ended, Event, FailedStep, Report
 from algaenv.model.lock import Environment
 from algaenv.model.problem import AlgaenvError, EngineGone, Unavailable
 from algaenv.reconcile.converge import PlanResult
@@ -65,3 +66,14 @@ def with_engine_failure(report: Report, runtime: Runtime, environment: Environme
     except AlgaenvError:
         return report  # It answers: what it answered is not why the step failed.
     return report
+
+
+def serialized(emit: Emit) -> Emit:
+    """`emit` under a lock: steps run in threads, and a sink takes one event at a time."""
+    emit_lock = threading.Lock()
+
+    def emit_locked(event: Event) -> None:
+        with emit_lock:
+            emit(event)
+
+    return emit_locked

@@ -36,7 +36,13 @@ from algaenv.model.problem import AlgaenvError, Failed, Problem
 from algaenv.model.resource import Observation, Present, Resource
 from algaenv.model.secret import Secret
 from algaenv.model.secret_mask import SecretMask
-from algaenv.model.status import ExtensionEndpoint, ExtensionStatus, ServiceStatus, Status
+from algaenv.model.status import (
+    ExtensionEndpoint,
+    ExtensionStatus,
+    GatewayAddress,
+    ServiceStatus,
+    Status,
+)
 from algaenv.plan.diff import decide_all, decide_destroy
 from algaenv.plan.order import build_plan
 from algaenv.reconcile.executor import Executor
@@ -188,6 +194,10 @@ class FakeApplication:
         report = Report("restart")
         emit(Reported(report))
         return report
+
+    def gateway_of(self, request: Request) -> GatewayAddress:
+        self._raise_error()
+        return GatewayAddress(request.environ.get("GATEWAY", ""), {"id-of-hello": "hello"})
 
     def secret_mask(self, request: Request) -> SecretMask:
         return SecretMask([Secret("hidden-value")])

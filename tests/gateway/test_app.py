@@ -278,6 +278,8 @@ def test_events(start: Start, hello: Extension) -> None:
     assert told[2]["code"] == "gateway-extension-unknown"
     again = _events(service, f"?extension=other&after={told[1]['id']}", 1)
     assert again[0]["request_id"] == "two"
+    # Who comes back after a restart with an id of the gateway before has missed all of them.
+    assert _events(service, "?after=123456", 1)[0]["id"] == 1
 
 
 @pytest.mark.parametrize(

@@ -129,3 +129,37 @@ def test_a_call_is_traced_recorded_and_replayed(running: Project) -> None:
 
     done = project.text("call", "hello", "/x", "-d", "{}", "--repeat", "5")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "5 calls: 5 × 200")
+
+
+@pytest.mark.timeout(120)
+def test_requests_are_traced_as_they_end(running: Project) -> None:
+    project = running
+    with_handler(project)
+    request = call(project, SAYS)
+
+    def traced(*arguments: str) -> list[dict[str, Any]]:
+        done = project.text("trace", "hello", *arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    (found,) = traced("--request", request)
+    assert (found["extension"], found["status"], found["entry"]) == ("hello", 200, "proxy")
+    assert [it["message"] for it in found["trace"]["lines"]] == [
+        *("hello from \x1b[31minside", "and an error")
+    ]
+    with project.start("trace", "-f", "--last", "1", "--json") as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            trapped = call(project, {"then": "trap"})
+            found = json.loads(process.stdout.readline())
+            assert (found["request_id"], found["status"]) == (trapped, 500)
+            assert found["problem"].startswith("gateway-trap: ")
+            stop(project, "gateway")
+            project.up().ok()
+            again = call(project, SAYS)
+            assert json.loads(process.stdout.readline())["request_id"] == again
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
+        assert process.wait() == 130

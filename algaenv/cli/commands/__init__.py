@@ -12,6 +12,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("ps", "list the environments of this machine (also: ls)"),
     ("status", "show what is there, and under which addresses"),
     ("logs", "show what services and handlers write, merged by time"),
+    ("trace", "show what requests do, from the gateway's decision to the answer"),
     ("call", "call a handler of an extension through the gateway"),
     ("replay", "make a recorded call again, and show where the answer differs"),
     ("compare", "put the same calls to two gateways, and show where they differ"),
