@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from algaenv.bundle.layout import UUID_PATTERN
 from algaenv.gateway.db import query
-from algaenv.gateway.pages.rendering import Renderer, load_installs
+from algaenv.gateway.pages.rendering import Renderer, load_installs, milliseconds
 from algaenv.gateway.responses import Problem
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ MAX_LISTED = 100
 BARS = 40
 """Calls in a sparkline."""
 _STATS_HOURS = 24
+_TRACE_FIELDS = 8
 
 _COLUMNS: LiteralString = """
 SELECT l.id::text, l.registry_id::text, l.request_id, l.started_at, l.finished_at, l.status,
@@ -233,6 +234,8 @@ class CallStep:
     tone: str = ""
     ms: float | None = None
     lines: Sequence[str] = ()
+    within: bool = False
+    """Whether it is a part of the step before."""
 
 
 def steps(events: Sequence[Event]) -> list[CallStep]:
@@ -256,11 +259,46 @@ def steps(events: Sequence[Event]) -> list[CallStep]:
             case "call-ended":
                 # Its failures are published before the time that the runner took is known.
                 if isinstance(took := event.get("runner_ms"), int | float):
-                    before.append(CallStep("The runner ran the handler", ms=float(took)))
+                    trace = event.get("trace")
+                    before.append(_run_of(float(took), trace))
+                    before += _host_calls(trace)
                 after.append(_ending(event, text, f"The caller got {text.get('status')}"))
             case _:
                 continue
     return [*before, *within, *after]
+
+
+def _run_of(took: float, trace: object) -> CallStep:
+    times = trace.get("times") if isinstance(trace, dict) else None
+    spent = times.items() if isinstance(times, dict) else ()
+    detail = ", ".join(
+        f"{name} {milliseconds(it)}" for name, it in spent if isinstance(it, int | float) and it
+    )
+    return CallStep("The runner ran the handler", detail, ms=took)
+
+
+def _host_calls(trace: object) -> list[CallStep]:
+    """What the runner's trace has of each: name, start, milliseconds, bytes sent and received,
+    error, lines that the guest had written before, and what it is about."""
+    listed = trace.get("calls") if isinstance(trace, dict) else None
+    found = []
+    for each in listed if isinstance(listed, list) else ():
+        if not isinstance(each, list) or len(each) < _TRACE_FIELDS:
+            continue
+        name, _, ms, sent, received, error, _, about = each[:_TRACE_FIELDS]
+        size = f"{sent} B sent, {received} B received"
+        found.append(
+            CallStep(
+                f"{name} {about}".rstrip(),
+                f"{error} ({size})" if error else size,
+                "warn" if error else "good",
+                ms if isinstance(ms, int | float) else None,
+                within=True,
+            )
+        )
+    if isinstance(trace, dict) and (more := trace.get("more")):
+        found.append(CallStep(f"{more} more host calls", within=True))
+    return found
 
 
 def _ending(event: Event, text: Mapping[str, str], title: str) -> CallStep:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from algaenv.gateway.pages.calls import steps
 from tests.gateway.pages.page_helpers import Shot, events
 from tests.gateway.pages.stub_site import (
     HELLO,
@@ -258,3 +259,19 @@ def test_all_of_it_is_reached_by_the_keyboard(site: Site, page: Page) -> None:
     expect(page.get_by_role("link", name="Calls", exact=True)).to_be_focused()
     page.keyboard.press("Enter")
     page.wait_for_url("**/calls")
+
+
+def test_host_calls_are_parts_of_the_run() -> None:
+    ended = {"type": "call-ended", "status": 200, "ms": 5.0, "runner_ms": 4.0}
+    calls = [["storage.get", 1.0, 2.5, 11, 7, "missing", 0, "n/k"], ["http.fetch"]]
+    trace = {"times": {"queued": 0.0, "run": 3.0}, "calls": calls, "more": 2}
+    found = steps([{**ended, "trace": trace}])
+    assert [(it.title, it.detail, it.tone, it.within) for it in found] == [
+        ("The runner ran the handler", "run 3 ms", "", False),
+        ("storage.get n/k", "missing (11 B sent, 7 B received)", "warn", True),
+        ("2 more host calls", "", "", True),
+        ("The caller got 200", "", "good", False),
+    ]
+    others: list[object] = [None, [], {"calls": 7}, {"times": {"run": "long"}}]
+    for other in others:
+        assert len(steps([{**ended, "trace": other}])) == 2
