@@ -1,4 +1,7 @@
-"""`dev` and real tool chains: the samples with jco, with Vite and React, and as a workspace."""
+"""`dev` and real tool chains: the samples with jco, with Vite and React, and as a workspace.
+
+Builds run on this machine whatever the runtime is, so only the handler is tried on both.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +38,6 @@ def ran(watching: DevProcess, command: str) -> list[str]:
 @pytest.fixture(autouse=True)
 def _node() -> None:
     tools.node()
-
-
-@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])
-def running(request: pytest.FixtureRequest) -> Project:
-    found: Project = request.getfixturevalue(f"running_{request.param}")
-    return found
 
 
 def test_a_handler_that_jco_builds(running: Project) -> None:
@@ -92,8 +89,8 @@ def test_a_handler_that_jco_builds(running: Project) -> None:
     assert project.up().ok().changed == 0
 
 
-def test_a_page_of_vite_and_react(running: Project) -> None:
-    project = running
+def test_a_page_of_vite_and_react(running_process: Project) -> None:
+    project = running_process
     root = use_sample(project, "board", {"board": {"source": "./board", "build": "auto"}})
     board = root / "src/Board.tsx"
     with dev(project, seconds=SECONDS) as watching:
@@ -178,8 +175,8 @@ def test_each_pattern_of_editors_and_tools_is_one_build(running_process: Project
     assert (project.home / "build/board/tree/node_modules/ms").is_dir()
 
 
-def test_a_workspace_of_npm(running: Project) -> None:
-    project = running
+def test_a_workspace_of_npm(running_process: Project) -> None:
+    project = running_process
     names = ("quotes", "totals", "welcome")
     build = {"command": "auto", "workspace": "./workspace"}
     root = use_sample(
