@@ -140,6 +140,15 @@ def utf8(text: str) -> str:
     return text
 
 
+def not_a_path(text: str) -> str:
+    """An argument type of names, for commands in which `-f` does not name the spec."""
+    if "/" in text or text.endswith((".yaml", ".yml")):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is a path: name the spec with --file, or with -f before the command"
+        )
+    return utf8(text)
+
+
 def header_value(text: str) -> str:
     """An argument type of what is sent as the value of a header."""
     if not (text.isascii() and text.isprintable()):

@@ -82,6 +82,13 @@ def test_the_spec_may_be_named_before_the_command(directory: Path) -> None:
         assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("command", ["logs", "trace"])
+def test_who_names_the_spec_after_the_command_is_told_how(directory: Path, command: str) -> None:
+    done = run(directory, command, "-f", "team/algaenv.yaml", scenario="noop")
+    assert (done.returncode, done.stdout) == (ExitCode.USAGE, "")
+    assert "name the spec with --file, or with -f before the command" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

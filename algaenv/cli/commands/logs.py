@@ -6,7 +6,7 @@ import argparse
 import re
 
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.parser import add_file, add_output, add_runtime, utf8
+from algaenv.cli.parser import add_file, add_output, add_runtime, not_a_path, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "names",
         metavar="SERVICE|EXT",
         nargs="*",
-        type=utf8,
+        type=not_a_path,
         help="a service, or an extension of the spec (default: all)",
     )
     parser.add_argument(

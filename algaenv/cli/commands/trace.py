@@ -6,7 +6,7 @@ import argparse
 import time
 
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.parser import add_file, add_output, utf8
+from algaenv.cli.parser import add_file, add_output, not_a_path, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "extension",
         metavar="EXT",
         nargs="?",
-        type=utf8,
+        type=not_a_path,
         help="only requests to this extension: its name in the spec, or its registry id",
     )
     parser.add_argument(
