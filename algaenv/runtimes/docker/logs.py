@@ -110,9 +110,10 @@ class ContainerLogReader:
                 while head := stream.read_exactly(_HEAD_BYTES):
                     size = int.from_bytes(head[4:])
                     content = stream.read_exactly(min(size, _MAX_PIECE_BYTES))
-                    left = size - len(content)
-                    while left > 0:
-                        left -= len(stream.read_exactly(min(left, _MAX_PIECE_BYTES))) or left
+                    if size > _MAX_PIECE_BYTES:
+                        # No engine sends pieces of this size: the rest of the line is dropped.
+                        _skip(stream, size - _MAX_PIECE_BYTES)
+                        content += b"\n"
                     yield from self._lines(head[0], content)
         except TimeoutError:
             if "follow" not in query:
@@ -150,6 +151,11 @@ class ContainerLogReader:
         if at >= latest:
             self._seen = (at, same + 1 if at == latest else 1)
         yield _line(whole, at)
+
+
+def _skip(stream: EngineStream, size: int) -> None:
+    while size > 0 and stream.read_exactly(min(size, _MAX_PIECE_BYTES)):
+        size -= _MAX_PIECE_BYTES
 
 
 def _line(text: str, at: int) -> LogLine:
