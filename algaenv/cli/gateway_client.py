@@ -171,6 +171,7 @@ def read_guest_lines(
     """
     from algaenv.bundle.value import replace
 
+    endpoint = replace(endpoint, seconds=_LOG_SECONDS)
     found: list[GuestLine] = []
     # Ids of entries begin with the time in ms, by the clock of Redis.
     last = f"{int((began - _CLOCK_SECONDS) * 1000)}-0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +18,10 @@ from algaenv.cli.exit_codes import ExitCode
 from algaenv.cli.output.call_summary import quantile
 from algaenv.cli.output.trace import size_text
 from algaenv.model.trace import CallTrace, GuestLine, HostCall, read_trace
-from tests.cli.program import run
+from tests.cli.program import Piped, run
 from tests.cli.schemas import check
 from tests.cli.test_call import FakeGateway, gateway
+from tests.scenario.project import until
 
 TRACE = {
     "times": {"queued": 0.1, "load": 0.2, "instantiate": 0.3, "run": 9.5, "waiting": 4},
@@ -296,3 +298,19 @@ def test_bytes_that_are_no_text_are_kept(directory: Path) -> None:
         done = run(directory, "replay", "r.json", scenario="noop", extra=extra)
     assert done.returncode == 0, done.stdout
     assert [it[2] for it in fake.asked] == [b"\xff\x00"] * 2
+
+
+def test_an_interrupt_ends_repetitions_with_what_was_measured(directory: Path) -> None:
+    fake = FakeGateway()
+    arguments = ("call", "hello", "/x", "--repeat", "999999", "--json")
+    with (
+        gateway(fake) as extra,
+        Piped.start(directory, *arguments, scenario="noop", extra=extra) as piped,
+    ):
+        until("some calls", lambda: len(fake.asked) > 3)
+        piped.signal(signal.SIGINT)
+        code, out, errors = piped.end()
+    document = json.loads(out)
+    check("call-repeat", document)
+    assert (code, errors, document["wanted"]) == (ExitCode.INTERRUPTED, "", 999_999)
+    assert 3 <= document["calls"] < 999_999
