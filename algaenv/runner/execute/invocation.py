@@ -172,18 +172,16 @@ class CallTrace:
         )
 
 
-def _size(value: object) -> int:
+def _size(value: Any) -> int:
     """Bytes of all texts and contents in a value, about: a character counts as one."""
-    total, left = 0, [value]
-    while left:
-        match left.pop():
-            case str() | bytes() as found:
-                total += len(found)
-            case list() | tuple() as found:
-                left += found
-            case dict() as found:
-                left += found.values()
-    return total
+    kind = type(value)
+    if kind is str or kind is bytes:
+        return len(value)
+    if kind is dict:
+        return sum(map(_size, value.values()))
+    if kind is list or kind is tuple:
+        return sum(map(_size, value))
+    return 0
 
 
 def _about(name: str, arguments: Sequence[object]) -> str:
