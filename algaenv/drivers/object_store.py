@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,6 @@ from algaenv.bundle.layout import BUNDLE_FILE, BundleKey, extension_prefix, pars
 from algaenv.bundle.value import dataclass
 from algaenv.model.problem import DriverError, Failed, Problem, Refused, Unavailable
 from algaenv.model.secret import Secret
-from algaenv.system import files
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -137,10 +136,7 @@ class Bucket:
                 return None
 
     def put(self, key: str, archive: Path) -> None:
-        """Upload a file in one request, so that it appears whole or not at all.
-
-        Raises OSError when the file cannot be read.
-        """
+        """Upload a file in one request: whole or not at all. Raises OSError if it is unreadable."""
         self.write(key, archive.read_bytes())
 
     def write(self, key: str, content: bytes) -> None:
@@ -156,41 +152,26 @@ class Bucket:
                 use_multipart=False,
             )
 
-    def digest(self, key: str) -> tuple[str, int] | None:
-        """SHA-256 (lower hex) and size of what the store gives back; None when it has nothing."""
+    def read(self, key: str, take: Callable[[bytes], object]) -> int | None:
+        """Hand what the store gives back to `take`, in pieces; its size, None for nothing."""
         import obstore
 
-        found, size = hashlib.sha256(), 0
+        size = 0
         with self._translate_errors("read an object back"):
             try:
                 answer = obstore.get(self._s3(), key)
             except FileNotFoundError:
                 return None
-            for chunk in answer.stream(min_chunk_size=CHUNK):
-                found.update(chunk)
+            for chunk in map(bytes, answer.stream(min_chunk_size=CHUNK)):
+                take(chunk)
                 size += len(chunk)
-        return found.hexdigest(), size
+            return size
 
-    def download(self, key: str, target: Path) -> None:
-        """Write an object to a file, 0600, wholly or not at all. Raises Refused for none."""
-        import obstore
-
-        with self._translate_errors("download an object"):
-            try:
-                answer = obstore.get(self._s3(), key)
-            except FileNotFoundError:
-                raise store_error("NoSuchKey", "", "download an object", self.name, "") from None
-        from algaenv.drivers.state import private_files
-
-        with private_files.translate_os_errors(target):
-            target.parent.mkdir(mode=private_files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-            with files.replacing(target) as stream:
-                for chunk in self._chunks(answer):
-                    stream.write(chunk)
-
-    def _chunks(self, answer: Any) -> Iterator[bytes]:
-        with self._translate_errors("download an object"):
-            yield from answer.stream(min_chunk_size=CHUNK)
+    def digest(self, key: str) -> tuple[str, int] | None:
+        """SHA-256 (lower hex) and size of what the store gives back; None when it has nothing."""
+        found = hashlib.sha256()
+        size = self.read(key, found.update)
+        return None if size is None else (found.hexdigest(), size)
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there counts as removed."""

@@ -13,7 +13,7 @@ from algaenv.bundle.digest import Digest
 from algaenv.bundle.layout import bundle_key
 from algaenv.drivers.kept_bundles import fetch_bundle
 from algaenv.drivers.object_store import StoreEndpoint
-from algaenv.model.problem import Failed, Refused
+from algaenv.model.problem import Failed
 from algaenv.model.secret import Secret
 from algaenv.spec.paths import stacks_root
 from tests.servers import ObjectStore
@@ -52,5 +52,6 @@ def test_a_bundle_is_copied_once_and_a_damaged_one_refused(
         fetch_bundle(store, handle, directory)
     (directory / fetched.archive.name).unlink()
     client.delete_object(Bucket=bucket, Key=key)
-    with pytest.raises(Refused, match="store-refused"):
+    with pytest.raises(Failed, match="it is gone"):
         fetch_bundle(store, handle, directory)
+    assert list(directory.iterdir()) == []

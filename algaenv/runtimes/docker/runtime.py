@@ -104,7 +104,7 @@ class DockerRuntime:
         if docker is None:
             raise ResolveError(
                 Problem(
-                    "binary-missing",
+                    "docker-program-missing",
                     "cannot run a program in a container: there is no program docker on PATH",
                     "install the command line of Docker",
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from algaenv.reconcile.protocols import Lowered
 from algaenv.runtimes.docker.create_request import container_request, files_archive
 from algaenv.runtimes.docker.labels import INPUTS, labels_for, owner_of, read_mark
 from algaenv.runtimes.docker.lower import ImageChoice, container_url, lower
+from algaenv.runtimes.docker.runtime import DockerRuntime
 from algaenv.runtimes.docker.specs import ContainerSpec, PulledImage, RecipeImage, User
 from algaenv.runtimes.services import ServiceName
 from tests.runtimes.locks import GATEWAY, MINIO, POSTGRES, VALKEY, make_lock
@@ -393,3 +395,23 @@ def test_context_images_are_named_by_their_hash() -> None:
     image = DockerfileImage("runner-context", "ab" * 32, "/x", "Dockerfile", {})
     assert image.title == "algaenv/runner-context:abababababab"
     assert ContextImage("/x", "Dockerfile", {}).context == image.context
+
+
+def test_a_program_in_a_container_has_no_secret_in_its_words(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path)
+    service = _resource(lower(lock, choices(lock)), "container/database")
+    (tmp_path / "docker").write_text("#!/bin/sh\n")
+    (tmp_path / "docker").chmod(0o755)
+
+    def clients(host: str, ports: Mapping[str, int]) -> Mapping[str, str | Secret]:
+        return {"PGHOST": host, "PGPORT": str(ports["main"]), "PGPASSWORD": Secret("hidden")}
+
+    runtime = DockerRuntime({"PATH": str(tmp_path)}, tmp_path)
+    program = runtime.program(service, ("psql", "-l"), clients, tty=True)
+    assert program.words[:4] == (f"{tmp_path}/docker", "exec", "--interactive", "--tty")
+    assert program.words[-3:] == (body(lower(lock, choices(lock)), "database").name, "psql", "-l")
+    assert program.environment == clients("127.0.0.1", {"main": 5432})
+    assert not [word for word in program.words if "hidden" in word]
+    (tmp_path / "docker").unlink()
+    with pytest.raises(ResolveError, match="docker-program-missing"):
+        runtime.program(service, ("psql",), clients, tty=False)
