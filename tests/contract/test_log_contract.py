@@ -12,6 +12,7 @@ from algaenv.reconcile.logs import readers_of
 from algaenv.reconcile.protocols import LogReader
 
 from .conftest import Harness, quiet, until
+from .test_runtime_contract import DOCKER_SLOW
 
 READY = "Ready to accept connections"
 
@@ -104,6 +105,7 @@ def _kept_lines_are_whole_in_order_and_have_times(harness: Harness, began: float
     assert texts(kept(harness, 1000)) == texts(every)
 
 
+@DOCKER_SLOW
 def test_a_service_is_waited_for_and_other_environments_are_not_read(
     make_harness: Callable[..., Harness],
 ) -> None:

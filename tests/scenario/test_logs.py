@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests import guests
+from tests.scenario.conftest import docker_slow
 from tests.scenario.project import Project, until
 from tests.scenario.test_drift import stop
 from tests.scenario.test_handlers import handler
@@ -94,6 +95,7 @@ def test_names_that_are_not_there_are_named_with_the_nearest(running_process: Pr
     assert "did you mean `hello`?" in done.stderr
 
 
+@docker_slow("running")
 def test_a_call_is_traced_recorded_and_replayed(running: Project) -> None:
     project = running
     with_handler(project)
@@ -131,6 +133,7 @@ def test_a_call_is_traced_recorded_and_replayed(running: Project) -> None:
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "5 calls: 5 × 200")
 
 
+@docker_slow("running")
 @pytest.mark.timeout(120)
 def test_requests_are_traced_as_they_end(running: Project) -> None:
     project = running
