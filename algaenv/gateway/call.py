@@ -207,7 +207,7 @@ def request_id(given: str | None) -> str:
 _RUNNER_HINTS = {
     "missing_routing_headers": "report it: the gateway always sends them",
     "unknown_capabilities": "remove the capability from the manifest, the config or granted_caps",
-    "engine_init_failed": "look at the log of the runner",
+    "engine_init_failed": "see what algaenv logs runner shows",
     "bundle_fetch_failed": "run algaenv up; the bundle or its dist/main.wasm is not in the store",
     "secret_decrypt_failed": "save the secrets again, or look at the vault of the runner",
 }
@@ -224,7 +224,7 @@ _FAILURE_HINTS = {
     "refused": "declare the capability for what it used, or do not use it",
     "request": "send a body that is base64",
 }
-_DEFAULT_HINT = "read x-algaenv-reason and the log of the runner"
+_DEFAULT_HINT = "read x-algaenv-reason and what algaenv logs runner shows"
 
 
 def diagnose(outcome: RunnerOutcome, timeout_ms: int) -> Problem | None:
@@ -251,7 +251,7 @@ def diagnose(outcome: RunnerOutcome, timeout_ms: int) -> Problem | None:
             return Problem(
                 "gateway-runner-down",
                 f"cannot reach the runner: {reason}",
-                "see algaenv status and the log of the runner; algaenv up starts it",
+                "see algaenv status and algaenv logs runner; algaenv up starts it",
             )
         case RunnerTimedOut():
             return Problem(
@@ -267,7 +267,7 @@ def _refusal(refused: RunnerRefused) -> Problem:
     elif refused.status == 503:
         hint = "try again; all places to run in this runner are taken, or it is stopping"
     else:
-        hint = "look at the log of the runner, and whether RUNNER_BASE_URL is a runner at all"
+        hint = "see algaenv logs runner, and whether RUNNER_BASE_URL is a runner at all"
     reason = refused.error or refused.text
     return Problem(
         "gateway-runner-refused",

@@ -186,6 +186,6 @@ def _failure(request: Request, status: int, error: str, reason: str) -> Response
     problem = Problem(
         "gateway-runner-down",
         f"cannot have this page from the runner: {reason}",
-        "see algaenv status and the log of the runner; algaenv up starts it",
+        "see algaenv status and algaenv logs runner; algaenv up starts it",
     )
     return problem_response(request.scope, status, {"error": error}, problem)

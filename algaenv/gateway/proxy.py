@@ -468,6 +468,6 @@ def _unavailable(error: Exception) -> Denied:
         problem = Problem(
             "gateway-unexpected",
             f"cannot go on: {type(error).__name__}",
-            "report it with the log of the gateway",
+            "report it with what algaenv logs gateway shows",
         )
     return Denied(503, UNAVAILABLE_BODY, problem)
