@@ -9,7 +9,7 @@ import os.path
 from pathlib import Path
 
 from algaenv import __version__
-from algaenv.bundle.value import dataclass, replace
+from algaenv.bundle.value import dataclass, field, replace
 from algaenv.model.problem import Where
 from algaenv.spec.diagnostics import Diagnostics, suggestion
 from algaenv.spec.nodes import MappingEntry, MappingNode, Node, ScalarNode, kind_of
@@ -36,6 +36,8 @@ class LayerReader:
 
     diagnostics: Diagnostics
     stacks: Path
+    trees: list[MappingNode] = field(default_factory=list)
+    """Those of the files that were read: the spec, what it extends, the local file."""
 
     def read(self, path: Path) -> MappingNode | None:
         """The merged tree, without `extends`; None when there is nothing to go on with."""
@@ -90,6 +92,7 @@ class LayerReader:
         node = parse_yaml(text, name, self.diagnostics) if text is not None else None
         match node:
             case MappingNode():
+                self.trees.append(node)
                 return node if self._version_known(node) else None
             case None if len(self.diagnostics.problems) == before and not may_be_empty:
                 self.diagnostics.add_error(

@@ -22,6 +22,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("wait", "wait until services and extensions answer"),
     ("exec", "run a program with the variables and the clients of a service"),
     ("down", "remove the environment; its data is kept unless asked"),
+    ("explain", "explain a problem code, an extension, or a field of the spec"),
     ("validate", "check the spec without touching anything"),
     ("schema", "print the JSON Schema of the spec, for editors"),
     ("version", "print the version"),
