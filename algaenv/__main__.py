@@ -16,6 +16,12 @@ def main() -> NoReturn:
     # A run is short, and most of its objects live until its end, so frequent garbage collection
     # while modules are imported only costs time.
     gc.set_threshold(50_000, 20, 20)
+    import os
+
+    if "_ARGCOMPLETE" in os.environ:  # A shell asks what may stand next.
+        from algaenv.cli.completion import complete
+
+        complete(os.environ)
     from algaenv.cli import main as run
 
     leave(run())

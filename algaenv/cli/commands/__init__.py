@@ -25,6 +25,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("explain", "explain a problem code, an extension, or a field of the spec"),
     ("validate", "check the spec without touching anything"),
     ("schema", "print the JSON Schema of the spec, for editors"),
+    ("completion", "print what has a shell complete commands and names"),
     ("version", "print the version"),
 )
 """Each command has a module of its name here, imported only when it runs."""

@@ -1,0 +1,94 @@
+"""What a shell offers after TAB: commands, options, and names from the spec, through argcomplete.
+
+The shell runs this program with `_ARGCOMPLETE` set; the command `completion` prints what makes it
+do so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from algaenv.cli.commands import ALIASES, COMMANDS
+from algaenv.cli.dispatch import command_module
+from algaenv.cli.parser import add_file, add_output, add_runtime
+
+ASKED = "_ARGCOMPLETE"
+"""The variable that a shell sets."""
+SERVICES = ("store", "redis", "database", "runner", "gateway")
+
+Completer = Callable[..., Iterable[str]]
+
+
+def complete(environ: Mapping[str, str]) -> NoReturn:
+    """Answer the shell, and end the process. Nothing is printed where something is wrong."""
+    import argcomplete
+
+    words = environ.get("COMP_LINE", "").split()
+    argcomplete.autocomplete(_parser(words), always_complete_options=False)
+    # Reached only where the shell's request is none.
+    os._exit(1)
+
+
+def _parser(words: Iterable[str]) -> argparse.ArgumentParser:
+    """All commands, with the options of the one on the line."""
+    parser = argparse.ArgumentParser("algaenv", add_help=False)
+    for add in (add_file, add_runtime, add_output):
+        add(parser)
+    commands = parser.add_subparsers(dest="command")
+    on_the_line = set(words)
+    for name, summary in (*COMMANDS, *((alias, "") for alias in ALIASES)):
+        made = commands.add_parser(name, help=summary or None, add_help=False)
+        if name in on_the_line:
+            command_module(ALIASES.get(name, name)).add_options(made)
+            for action in made._actions:
+                _set_completer(action)
+    return parser
+
+
+def _set_completer(action: argparse.Action) -> None:
+    completers: dict[str, Completer] = {
+        "EXT": _extensions,
+        "EXTENSION": _extensions,
+        "SERVICE": _services,
+        "SERVICE|EXT": _either,
+        "SUBJECT": _subjects,
+    }
+    positional = not action.option_strings
+    key = "SERVICE|EXT" if positional and action.dest == "names" else str(action.metavar)
+    if found := completers.get(key):
+        action.completer = found  # type: ignore[attr-defined]
+
+
+def _services(**_: Any) -> Iterable[str]:
+    return SERVICES
+
+
+def _extensions(parsed_args: argparse.Namespace | None = None, **_: Any) -> Iterable[str]:
+    """Those of the spec that the line names, or that is found from here."""
+    from algaenv.model.problem import AlgaenvError
+    from algaenv.spec.paths import find_spec
+    from algaenv.spec.provenance import extension_names
+
+    named = getattr(parsed_args, "file", None) or os.environ.get("ALGAENV_FILE")
+    spec = Path(named).absolute() if named else find_spec(Path.cwd())
+    if spec is None:
+        return ()
+    try:
+        return sorted(extension_names(spec / "algaenv.yaml" if spec.is_dir() else spec, os.environ))
+    except (AlgaenvError, OSError):
+        return ()
+
+
+def _either(**given: Any) -> Iterable[str]:
+    return (*_services(), *_extensions(**given))
+
+
+def _subjects(**given: Any) -> Iterable[str]:
+    from algaenv.problems import load_problem_codes
+
+    codes = {code.code for codes in load_problem_codes().values() for code in codes}
+    return (*_extensions(**given), *sorted(codes))

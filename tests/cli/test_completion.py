@@ -1,0 +1,85 @@
+"""Completion by a shell: commands, options, and names from the spec."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.program import environ, run
+
+_ASK = """
+line=$1
+eval "$(algaenv completion bash)"
+read -ra COMP_WORDS <<< "$line"
+case $line in *" ") COMP_WORDS+=("");; esac
+COMP_LINE=$line COMP_POINT=${#line} COMP_TYPE=9 COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+_python_argcomplete algaenv "${COMP_WORDS[$COMP_CWORD]}" ""
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Path:
+    (tmp_path / "algaenv.yaml").write_text(
+        "name: demo\nextensions: {hello: ./hello, tickets: ./tickets}\nbogus: true\n"
+    )
+    return tmp_path
+
+
+def offered(directory: Path, line: str) -> list[str]:
+    """What bash offers after this line."""
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("needs bash: none is on PATH")
+    programs = directory / "bin"
+    programs.mkdir(exist_ok=True)
+    program = programs / "algaenv"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m algaenv "$@"\n')
+    program.chmod(0o755)
+    variables = environ(directory)
+    variables["PATH"] = f"{programs}:{variables['PATH']}"
+    done = subprocess.run(
+        [bash, "-c", _ASK, "bash", line],
+        cwd=directory, env=variables, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("algaenv rest", ["restart"]),
+        ("algaenv wat", ["watch"]),
+        ("algaenv call ", ["hello", "tickets"]),
+        ("algaenv up t", ["tickets"]),
+        ("algaenv restart g", ["gateway"]),
+        ("algaenv logs r", ["redis", "runner"]),
+        ("algaenv wait h", ["hello"]),
+        ("algaenv explain port-t", ["port-taken"]),
+        ("algaenv completion ", ["bash", "zsh", "fish"]),
+        ("algaenv up --run", ["--runtime"]),
+    ],
+)
+def test_bash_offers_what_fits(demo: Path, line: str, expected: list[str]) -> None:
+    assert offered(demo, line) == expected
+
+
+def test_a_spec_that_is_missing_or_broken_offers_nothing(tmp_path: Path) -> None:
+    assert offered(tmp_path, "algaenv open ") == []
+    (tmp_path / "algaenv.yaml").write_text("extensions: [")
+    assert offered(tmp_path, "algaenv open ") == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_has_its_lines(tmp_path: Path, shell: str) -> None:
+    code = run(tmp_path, "completion", shell).stdout
+    assert "algaenv" in code
+    document = json.loads(run(tmp_path, "completion", shell, "--json").stdout)
+    assert (document["shell"], document["code"].strip()) == (shell, code.strip())
+    assert run(tmp_path, "completion", "tcsh").returncode != 0
