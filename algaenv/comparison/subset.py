@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from algaenv.bundle.value import dataclass
 from algaenv.comparison.volatile import pointer_of
 from algaenv.model.comparison import Difference
 
@@ -16,14 +17,31 @@ def missing_parts(expected: Any, found: Any) -> tuple[Difference, ...]:
 
     A mapping may have further keys; a list is compared whole, its items in this way.
     """
-    return tuple(_missing((), expected, found))
+    return tuple(_missing(expected, found))
 
 
-def _missing(keys: tuple[str, ...], expected: Any, found: Any) -> Iterator[Difference]:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A key below another place: a path as a whole would be copied at every depth."""
+
+    above: _Place | None
+    key: str
+
+
+def _keys(place: _Place | None) -> tuple[str, ...]:
+    keys = []
+    while place is not None:
+        keys.append(place.key)
+        place = place.above
+    return tuple(reversed(keys))
+
+
+def _missing(expected: Any, found: Any) -> Iterator[Difference]:
     # Its own stack: JSON can nest deep.
-    left = [(keys, expected, found)]
+    place: _Place | None = None
+    left = [(place, expected, found)]
     while left:
-        keys, expected, found = left.pop()
+        place, expected, found = left.pop()
         if isinstance(expected, dict) and isinstance(found, dict):
             pairs = [(key, value, found.get(key, _ABSENT)) for key, value in expected.items()]
         elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
@@ -33,9 +51,9 @@ def _missing(keys: tuple[str, ...], expected: Any, found: Any) -> Iterator[Diffe
             continue
         else:
             there = () if found is _ABSENT else (found,)
-            yield Difference("body", pointer_of(keys), (expected,), there)
+            yield Difference("body", pointer_of(_keys(place)), (expected,), there)
             continue
-        left += [((*keys, name), one, other) for name, one, other in reversed(pairs)]
+        left += [(_Place(place, name), one, other) for name, one, other in reversed(pairs)]
 
 
 def _is_same(expected: Any, found: Any) -> bool:

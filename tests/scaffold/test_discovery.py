@@ -113,7 +113,7 @@ def test_names_are_given_once(tmp_path: Path) -> None:
 
 
 def test_samples_are_copied_whole(tmp_path: Path) -> None:
-    assert sample_names() == ("capabilities", "notes")
+    assert sample_names() == ("board", "capabilities", "hours", "notes", "workspace")
     files = sample_files("notes", "mine")
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

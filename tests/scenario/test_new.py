@@ -10,12 +10,11 @@ import yaml
 
 from tests.cli import program
 from tests.scaffold.alga import make_alga
-from tests.scenario.conftest import docker_slow
 from tests.scenario.handler_project import ask
 from tests.scenario.project import Project
 
 
-@docker_slow("running")
+@pytest.mark.slow
 def test_an_extension_from_a_template_comes_up_and_answers(running: Project) -> None:
     project = running
     # Block style, as people write it.
