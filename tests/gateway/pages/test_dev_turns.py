@@ -563,14 +563,14 @@ def test_the_page_of_an_extension_without_a_bundle_waits_for_one(
 ) -> None:
     from playwright.sync_api import expect
 
-    with page.expect_response(re.compile(r"/algaenv/dev$")):
+    with page.expect_response(re.compile(r"/algaenv/dev\?")):
         page.goto(site.page(BARE))
     dev.report(BARE, "failed", problems=(PROBLEM,))
     expect(page.locator(".turn")).to_contain_text("app.ts:3:5: cannot build hello")
     with page.expect_navigation():
         dev.report(BARE, "applied")
     unknown = "00000000-0000-5000-8000-000000000000"
-    with page.expect_response(re.compile(r"/algaenv/dev$")):
+    with page.expect_response(re.compile(r"/algaenv/dev\?")):
         page.goto(site.page(BARE).replace(BARE.registry_id, unknown))
     dev.apply(HELLO)
     assert dev.channel.turn(Turn(unknown, "building")) is None
