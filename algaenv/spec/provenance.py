@@ -48,7 +48,7 @@ class FieldExplanation:
 def explain_field(path: Path, environ: Mapping[str, str], name: str) -> FieldExplanation:
     """Explain the field `a.b.c` of the spec at `path`; items of a sequence are numbers from 0.
 
-    Raises SpecError (`field-unknown`, and what keeps the files from being read).
+    Raises SpecError (`spec-field-unknown`, and what keeps the files from being read).
     """
     keys = tuple(it for it in name.split(".") if it)
     description, default = _described(keys, name)
@@ -69,7 +69,7 @@ def extension_names(path: Path, environ: Mapping[str, str]) -> frozenset[str]:
     found = set()
     for tree in _trees(path, Diagnostics(environ)):
         if isinstance(node := SourceMap(tree).node(("extensions",)), MappingNode):
-            found |= set(node.entries)
+            found |= {it for it in node.entries if not re.match(_NOTES, it)}
     return frozenset(found)
 
 
@@ -124,6 +124,8 @@ def _described(keys: Sequence[str], name: str) -> tuple[str, str | None]:
 
     root = schema()
     current, described = [root], root
+    if not keys:
+        raise _unknown(name, (), "", sorted(root["properties"]))
     for number, key in enumerate(keys):
         options = {k: v for it in current for k, v in it.get("properties", {}).items()}
         if key in options:
@@ -166,7 +168,7 @@ def _unknown(name: str, parents: Sequence[str], key: str, known: Sequence[str]) 
     choices = f"choose one of {', '.join(known)}" if known else "name a field of the spec"
     return SpecError(
         Problem(
-            "field-unknown",
+            "spec-field-unknown",
             f"cannot explain {name}: it is no problem code, no extension and no field of the spec",
             f"did you mean `{lead}`?" if near else choices,
         )

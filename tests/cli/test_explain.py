@@ -90,7 +90,7 @@ def test_variables_are_named_with_where_they_are_from_and_secrets_are_masked(dem
 def test_what_is_nothing_is_refused_with_the_nearest(demo: Path, subject: str, hint: str) -> None:
     done = run(demo, "explain", subject)
     assert (done.returncode, done.stdout) == (ExitCode.SPEC, "")
-    assert f"error[field-unknown]: cannot explain {subject}" in done.stderr
+    assert f"error[spec-field-unknown]: cannot explain {subject}" in done.stderr
     assert hint in done.stderr
 
 
@@ -112,3 +112,4 @@ def test_an_extension_has_its_state_and_what_up_would_do(demo: Path) -> None:
     check("explain", late)
     assert late["state"] == "unknown"
     assert late["problems"]
+    assert "hint: " in run(demo, "explain", "hello", scenario="engine").stdout

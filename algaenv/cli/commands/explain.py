@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(invocation: Invocation) -> ExitCode:
-    """Explain; raises SpecError (`field-unknown`) for what is neither."""
+    """Explain; raises SpecError (`spec-field-unknown`) for what is neither."""
     from algaenv.spec.provenance import explain_field, extension_names
 
     subject = invocation.options.subject
@@ -136,12 +136,10 @@ def _extension_json(invocation: Invocation, name: str) -> dict[str, Any]:
     return shape
 
 
-def _problems_json(problems: Sequence[Problem]) -> list[dict[str, str]]:
-    return [
-        {"code": it.code, "summary": it.summary, "hint": it.hint}
-        | ({"where": str(it.where)} if it.where else {})
-        for it in problems
-    ]
+def _problems_json(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    from algaenv.cli.output.json import problem_to_json
+
+    return [problem_to_json(it) for it in problems]
 
 
 def _extension_lines(shape: dict[str, Any]) -> list[str]:
@@ -151,8 +149,10 @@ def _extension_lines(shape: dict[str, Any]) -> list[str]:
         lines.append(f"  its bundle is {shape['content_hash']}")
     lines.append(f"  it stands in {shape['where']}")
     for it in shape.get("problems", ()):
-        lead = f"{it['where']}: " if "where" in it else ""
-        lines += [f"  {lead}{it['summary']} [{it['code']}]", f"    hint: {it['hint']}"]
+        lead = f"{it['file']}:{it['line']}:{it['column']}: " if "file" in it else ""
+        lines.append(f"  {lead}{it['summary']} [{it['code']}]")
+        lines += [f"    {line}" for line in it.get("detail", ())]
+        lines += [f"    hint: {it['hint']}"] if "hint" in it else []
     if "steps" in shape:
         steps = [f"{it['action']} {it['address']} ({it['cause']})" for it in shape["steps"]]
         lines.append("  `algaenv up` would change nothing" if not steps else "  `algaenv up` would")
