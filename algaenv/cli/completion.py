@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from algaenv.cli.commands import ALIASES, COMMANDS
+from algaenv.cli.commands.wait import SERVICES
 from algaenv.cli.dispatch import command_module
 from algaenv.cli.parser import add_file, add_output, add_runtime
 
 ASKED = "_ARGCOMPLETE"
 """The variable that a shell sets."""
-SERVICES = ("store", "redis", "database", "runner", "gateway")
 
 Completer = Callable[..., Iterable[str]]
 

@@ -79,6 +79,11 @@ class Users:
         """The user of a request that names none."""
         return self.all[0]
 
+    @property
+    def names(self) -> dict[str, str]:
+        """Id → name."""
+        return {user.id: user.name for user in self.all}
+
     def select(
         self,
         headers: Mapping[str, str],

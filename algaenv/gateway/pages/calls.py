@@ -186,7 +186,7 @@ class CallPages:
             chosen=chosen,
             failed=failed,
             users=self._state.users.all,
-            names=self._names(),
+            names=self._state.users.names,
             calls=await self._calls.recent(chosen.registry_id if chosen else None, failed=failed),
         )
 
@@ -211,13 +211,10 @@ class CallPages:
             installs=found,
             call=call,
             named=named,
-            names=self._names(),
+            names=self._state.users.names,
             events=events,
             steps=steps(events),
         )
-
-    def _names(self) -> dict[str, str]:
-        return {user.id: user.name for user in self._state.users.all}
 
     def _events(self, request_id: str) -> list[Event]:
         if not request_id:

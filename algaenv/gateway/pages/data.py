@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 
 from algaenv.bundle.layout import UUID_PATTERN
 from algaenv.gateway.apis.api_endpoint import ApiError
-from algaenv.gateway.apis.scheduler.cron import CronError, next_run
+from algaenv.gateway.apis.scheduler.loop import next_moment
 from algaenv.gateway.apis.scheduler.repository import ScheduleRepository
 from algaenv.gateway.apis.scheduler.runs import RunSkipped, ScheduleRunner
 from algaenv.gateway.apis.storage.records import RecordRepository, Unchecked
@@ -128,12 +128,12 @@ class StoragePage:
             fields["ifRevision"] = _json(revision, "the revision")
         item = PutRequest.model_validate(fields)
         check_item(item)
-        written = await self._records.write(install.install_id, namespace, [item], None)
-        while isinstance(written, Unchecked):
-            schema = written.schema
-            if schema is not None:
-                check_schema(schema.document, [item.value])
-            written = await self._records.write(install.install_id, namespace, [item], schema)
+
+        def check(found: Unchecked) -> None:
+            if found.schema is not None:
+                check_schema(found.schema.document, [item.value])
+
+        await self._records.write_fitting(install.install_id, namespace, [item], check)
         return namespace
 
 
@@ -195,7 +195,7 @@ class SchedulePage:
                 {
                     **row,
                     "extension": names.get(row["registry_id"], "removed"),
-                    "next": _next(row),
+                    "next": next_moment(row, datetime.now(UTC)) if row["enabled"] else None,
                     "history": [
                         {**it, "moment": datetime.fromtimestamp(int(str(it["at"])) / 1000, UTC)}
                         for it in history.get(row["id"], ())
@@ -219,12 +219,3 @@ class SchedulePage:
             detail = f" ({ended.detail})" if ended.detail else ""
             return await self.shown(request, f"The run failed: {ended.error}{detail}.", "bad")
         return await self.shown(request, f"The run succeeded in {ended.ms:.0f} ms.")
-
-
-def _next(row: Mapping[str, Any]) -> datetime | None:
-    if not row["enabled"]:
-        return None
-    try:
-        return next_run(row["cron"], row["timezone"], datetime.now(UTC))
-    except CronError:
-        return None

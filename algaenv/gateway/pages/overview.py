@@ -106,7 +106,7 @@ class OverviewPages:
                 for install in found
             ],
             calls=await self._calls.recent(limit=_LATEST),
-            names={user.id: user.name for user in state.users.all},
+            names=state.users.names,
         )
 
     async def environment(self, request: Request) -> Response:  # noqa: ARG002

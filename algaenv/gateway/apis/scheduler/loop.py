@@ -60,14 +60,14 @@ class DueRun:
 def due_runs(rows: list[Mapping[str, Any]], since: datetime, now: datetime) -> Iterator[DueRun]:
     """What came due after `since`, or after the row was last changed, and is not too old."""
     for row in rows:
-        moment = _next(row, max(since, row["updated_at"], now - MAX_DELAY))
+        moment = next_moment(row, max(since, row["updated_at"], now - MAX_DELAY))
         if moment is not None and moment <= now:
             yield DueRun(row["id"], moment)
 
 
 def pause(rows: list[Mapping[str, Any]], now: datetime) -> float:
     """Seconds until the next schedule is due, or until rows should be looked at again."""
-    moments = filter(None, (_next(row, now) for row in rows))
+    moments = filter(None, (next_moment(row, now) for row in rows))
     return min((POLL_SECONDS, *((moment - now).total_seconds() for moment in moments)))
 
 
@@ -146,8 +146,8 @@ def retry_delay(number: int) -> float:
     return float(2 ** (number - 1)) * (1 + random.random())  # noqa: S311
 
 
-def _next(row: Mapping[str, Any], after: datetime) -> datetime | None:
-    """None also for a row that somebody wrote by hand and nobody understands."""
+def next_moment(row: Mapping[str, Any], after: datetime) -> datetime | None:
+    """When a schedule is due next; None for a row written by hand that cannot be read."""
     try:
         return next_run(row["cron"], row["timezone"], after)
     except CronError:
@@ -185,10 +185,7 @@ def admin_routes(state: AppState, schedules: ScheduleRepository) -> list[Route]:
 
 
 def _listed_schedule(row: ScheduleRow) -> dict[str, Any]:
-    try:
-        coming = next_run(row["cron"], row["timezone"], datetime.now(UTC))
-    except CronError:
-        coming = None
+    coming = next_moment(row, datetime.now(UTC))
     more = {"installId": row["install_id"], "extensionId": row["registry_id"]}
     return (
         schedule_json(row) | more | {"nextRunAt": iso_timestamp(coming) if row["enabled"] else None}

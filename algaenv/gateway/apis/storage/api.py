@@ -25,7 +25,6 @@ from algaenv.gateway.apis.storage.records import (
     REVISION_MISMATCH,
     RecordRepository,
     RecordRow,
-    Schema,
     Unchecked,
     Written,
 )
@@ -73,9 +72,6 @@ SKIP_QUIRK = "storage-list-skips"
 EXPIRED_QUIRK = "storage-expired-stays"
 ARRAY_QUIRK = "storage-array-schema"
 VERSION_QUIRK = "storage-schema-version"
-
-_ATTEMPTS = 5
-"""Of a write whose namespace is given another schema each time."""
 
 _BODIES: Mapping[str, type[StorageOperation]] = {
     "put": PutRequest,
@@ -157,16 +153,16 @@ class StorageApi:
         self, call: ApiCall, namespace: str, items: Sequence[Item], *, lists: bool
     ) -> tuple[Written, Mapping[str, str]]:
         """`lists`: the one value is an array, which the product takes for several values."""
-        fits: Schema | None = None
         headers: Mapping[str, str] = {}
-        for _ in range(_ATTEMPTS):
-            done = await self._records.write(call.install_id, namespace, items, fits)
-            call.extension = done.extension
-            if isinstance(done, Written):
-                return done, headers
-            headers = self._fitting(done, items, lists=lists)
-            fits = done.schema
-        raise RuntimeError(f"the schema of {namespace} never rests")
+
+        def check(found: Unchecked) -> None:
+            nonlocal headers
+            call.extension = found.extension
+            headers = self._fitting(found, items, lists=lists)
+
+        written = await self._records.write_fitting(call.install_id, namespace, items, check)
+        call.extension = written.extension
+        return written, headers
 
     def _fitting(
         self, found: Unchecked, items: Sequence[Item], *, lists: bool

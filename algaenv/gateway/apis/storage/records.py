@@ -8,7 +8,7 @@ counted by the statement that fills it, and this process is the only one that wr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
@@ -226,6 +226,9 @@ besides. No row: no such install. One row for each record written, in no order.
 
 RecordRow = Mapping[str, Any]
 
+_ATTEMPTS = 5
+"""Of a write whose namespace is given another schema each time."""
+
 REVISION_MISMATCH = "ifRevision did not match stored revision"
 
 
@@ -324,6 +327,23 @@ class RecordRepository:
                 raise wrong
             case word:
                 raise _write_error(word, namespace, int(first["bytes"]))
+
+    async def write_fitting(
+        self,
+        install: str,
+        namespace: str,
+        items: Sequence[Item],
+        check: Callable[[Unchecked], None],
+    ) -> Written:
+        """Write all of them once `check` has let the active schema pass; it raises otherwise."""
+        fits: Schema | None = None
+        for _ in range(_ATTEMPTS):
+            done = await self.write(install, namespace, items, fits)
+            if isinstance(done, Written):
+                return done
+            check(done)
+            fits = done.schema
+        raise RuntimeError(f"the schema of {namespace} never rests")
 
     async def remove(self, install: str, namespace: str, key: str) -> None:
         """Delete a record and all that has expired."""
