@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +18,7 @@ from algaenv.model.plan import Same
 from algaenv.model.problem import Conflict
 from algaenv.model.resource import Absent, Present, fingerprint
 from tests.drivers.content_environment import ENDPOINT, ContentEnvironment, ExtensionFixture
-from tests.servers import Database, ObjectStore, Postgres
+from tests.servers import ObjectStore, Postgres, new_database
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +26,10 @@ def made_once(
     postgres: Postgres, minio: ObjectStore, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ContentEnvironment]:
     """An environment that is up, whose rows are copied and never changed."""
-    made = ContentEnvironment(
-        Database(postgres, f"made_{secrets.token_hex(6)}"), minio, tmp_path_factory.mktemp("made")
-    )
-    postgres.execute(f"CREATE DATABASE {made.database.name}")
-    made.up()
-    yield made
-    postgres.execute(f"DROP DATABASE {made.database.name} WITH (FORCE)")
+    with new_database(postgres) as database:
+        made = ContentEnvironment(database, minio, tmp_path_factory.mktemp("made"))
+        made.up()
+        yield made
 
 
 @pytest.fixture
@@ -42,10 +38,9 @@ def env_up(made_once: ContentEnvironment) -> Iterator[ContentEnvironment]:
 
     Copying a database costs a tenth of filling one.
     """
-    server, name = made_once.database.server, f"copy_{secrets.token_hex(6)}"
-    server.execute(f"CREATE DATABASE {name} TEMPLATE {made_once.database.name}")
-    yield dataclasses.replace(made_once, database=Database(server, name))
-    server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    original = made_once.database
+    with new_database(original.server, template=original.name) as copy:
+        yield dataclasses.replace(made_once, database=copy)
 
 
 def test_a_fresh_environment_is_made_and_then_left_alone(env: ContentEnvironment) -> None:

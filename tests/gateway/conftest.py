@@ -6,7 +6,6 @@ empty. Starting a gateway takes longer than most tests.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +16,7 @@ from tests.drivers.alga import OZ, add_tenant, migrate
 from tests.gateway.gateway_process import AUTH_KEY, TOKEN, Gateway, gateway, settings_file
 from tests.gateway.seed import Extension, install
 from tests.gateway.stub_runner import StubRunner, envelope, start_stub_runner
-from tests.servers import Database, Postgres, database, postgres
+from tests.servers import Database, Postgres, database, new_database, postgres
 
 __all__ = ["database", "postgres"]
 
@@ -26,12 +25,9 @@ Start = Callable[..., Gateway]
 
 @pytest.fixture(scope="session")
 def _database(postgres: Postgres) -> Iterator[Database]:
-    name = f"gateway_{secrets.token_hex(6)}"
-    postgres.execute(f"CREATE DATABASE {name}")
-    made = Database(postgres, name)
-    migrate(made)
-    yield made
-    postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(postgres, shared=True) as made:
+        migrate(made)
+        yield made
 
 
 @pytest.fixture

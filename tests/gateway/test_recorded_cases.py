@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from tests.gateway.recorded_cases import Case, cases, differences, groups, world
 from tests.gateway.stage import TOKEN, Stage
 from tests.gateway.stub_runner import StubRunner
 from tests.runner.observability.fake_redis import running
-from tests.servers import Database, Postgres
+from tests.servers import Postgres, new_database
 
 PAGE = Path(__file__).parents[2] / "docs/explanation/gateway-differences.md"
 TIMEOUT_MS = 2500
@@ -33,11 +32,12 @@ def stage(
     import redis
 
     folder = tmp_path_factory.mktemp("recorded")
-    name = f"recorded_{secrets.token_hex(6)}"
-    postgres.execute(f"CREATE DATABASE {name}")
-    database = Database(postgres, name)
-    migrate(database)
-    with running(folder) as server, psycopg.connect(**database.dsn, autocommit=True) as connection:
+    with (
+        new_database(postgres, shared=True) as database,
+        running(folder) as server,
+        psycopg.connect(**database.dsn, autocommit=True) as connection,
+    ):
+        migrate(database)
         env = {
             "DATABASE_URL": database.url,
             "TENANT_ID": world()["tenant"],
@@ -51,7 +51,6 @@ def stage(
         client = redis.Redis.from_url(server.url)
         with client, gateway(env) as service:
             yield Stage(connection, _runner, service.port, client)
-    postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 SLOW = {

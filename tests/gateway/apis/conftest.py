@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from tests.drivers.alga import OZ, migrate, tenant
 from tests.gateway.gateway_process import AUTH_KEY, TOKEN, Answer, Gateway, gateway, settings_file
 from tests.gateway.seed import Extension, install
 from tests.gateway.stub_runner import StubRunner, start_stub_runner
-from tests.servers import Database, Postgres
+from tests.servers import Database, Postgres, new_database
 
 CAPABILITIES = (
     "cap:storage.kv",
@@ -87,13 +86,11 @@ def find_event(gateway: Gateway, extension: Extension, kind: str) -> Any:
 
 @pytest.fixture(scope="module")
 def gateways(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
-    name = f"test_{secrets.token_hex(6)}"
-    postgres.execute(f"CREATE DATABASE {name}")
-    database = Database(postgres, name)
-    migrate(database)
-    tenant(database, "Oz", OZ)
     folder = tmp_path_factory.mktemp("settings")
     with ExitStack() as stack:
+        database = stack.enter_context(new_database(postgres, shared=True))
+        migrate(database)
+        tenant(database, "Oz", OZ)
         runner = stack.enter_context(start_stub_runner())
         env = {
             "DATABASE_URL": database.url,
@@ -109,7 +106,6 @@ def gateways(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> It
             gateway({**env, "GATEWAY_SETTINGS": settings_file(folder, mended)})
         )
         yield Gateways(database, runner, faithful, fixed)
-    postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

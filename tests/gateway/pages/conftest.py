@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from algaenv.runtimes.binaries import find
 from tests.gateway.pages.stub_site import Site, start_site
 from tests.runner.observability.fake_redis import Server, running
-from tests.servers import Database, Postgres, postgres
+from tests.servers import Postgres, new_database, postgres
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -38,12 +37,12 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | None]:
 def site(
     postgres: Postgres, redis: Server | None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
-    name = f"pages_{secrets.token_hex(6)}"
-    postgres.execute(f"CREATE DATABASE {name}")
     settings = tmp_path_factory.mktemp("gateway") / "settings"
-    with start_site(Database(postgres, name), settings, redis) as made:
+    with (
+        new_database(postgres, shared=True) as database,
+        start_site(database, settings, redis) as made,
+    ):
         yield made
-    postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="package")
