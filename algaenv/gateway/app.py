@@ -50,6 +50,7 @@ from algaenv.serving.access_log import AccessLog, configure_logging
 from algaenv.serving.background import restart_on_failure
 from algaenv.serving.redis_client import RedisClient
 from algaenv.serving.request_limits import LimitedHttpProtocol
+from algaenv.serving.span_export import SpanExporter
 
 
 def create_app(config: GatewayConfig, events: EventBus | None = None) -> ASGIApp:
@@ -77,6 +78,7 @@ def create_app(config: GatewayConfig, events: EventBus | None = None) -> ASGIApp
         dev=DevTurns(events),
         quirks=Quirks(settings.faults_fixed, events),
         settings=settings,
+        spans=SpanExporter(config.spans) if config.spans else None,
     )
     limit = RateLimiter(settings.rate_limit, redis)
     health = HealthEndpoints(state, outbound, redis)
@@ -106,6 +108,8 @@ def create_app(config: GatewayConfig, events: EventBus | None = None) -> ASGIApp
             await redis.aclose()
             await state.audit.aclose()
             await pool.close()
+            if state.spans is not None:
+                await asyncio.to_thread(state.spans.close)
 
     served = Starlette(
         routes=[

@@ -9,6 +9,7 @@ import json
 import logging
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from starlette.responses import Response
@@ -30,6 +31,7 @@ from algaenv.gateway.runner_client import (
 )
 from algaenv.gateway.users import User
 from algaenv.serving.access_log import RECORD, SERVER_ERROR, fields_of, log_fields
+from algaenv.serving.spans import TRACEPARENT, TRACESTATE, Attribute, Span, TraceContext
 
 _MAX_PATH = 300
 
@@ -97,6 +99,59 @@ class TextFormatter(logging.Formatter):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class CallSpan:
+    """The span of a call, from its arrival to its response; that of the runner lies below it."""
+
+    context: TraceContext
+    parent: str
+    begun: int
+    """Unix time in nanoseconds."""
+
+    @classmethod
+    def begin(cls, headers: Mapping[str, str]) -> CallSpan:
+        """A span below that of the caller, if its `headers` name one."""
+        caller = TraceContext.parse(headers.get(TRACEPARENT), headers.get(TRACESTATE))
+        if caller is None:
+            return cls(TraceContext.new(), "", time.time_ns())
+        return cls(caller.child(), caller.span_id, time.time_ns())
+
+    def end(self, call: CallRecord, status: int) -> Span:
+        """The span of a call that ends now. Holds no query, no header and no body."""
+        install, entry, user, problem = call.install, call.entry, call.user, call.problem
+        attributes: dict[str, Attribute] = {
+            "http.request.method": call.method,
+            "http.response.status_code": status,
+            "url.path": call.path[:_MAX_PATH],
+            "algaenv.request.id": call.request_id,
+            "algaenv.entry_point": call.entry_point.value,
+        }
+        name = call.method
+        if install is not None:
+            attributes["algaenv.extension"] = install.slug
+            attributes["algaenv.extension.id"] = install.registry_id
+            attributes["algaenv.tenant.id"] = install.tenant
+            name += f" {install.slug}"
+        if entry is not None:
+            attributes["http.route"] = entry.endpoint.path
+            name += entry.endpoint.path
+        if user is not None:
+            attributes["enduser.id"] = user.key
+        if call.outcome is not None:
+            attributes["algaenv.runner_ms"] = call.outcome.ms
+        error = None
+        if problem is not None:
+            # Its summary may quote what the handler wrote, and that a secret.
+            attributes["error.type"] = problem.code
+        elif status >= SERVER_ERROR:
+            attributes["error.type"] = str(status)
+        if status >= SERVER_ERROR:
+            error = problem.code if problem is not None else f"status {status}"
+        return Span(
+            name, "server", self.context, self.parent, self.begun, time.time_ns(), attributes, error
+        )
+
+
 @dataclass(slots=True)
 class CallRecord:
     """Filled in while the call goes on; `end` reports all of it."""
@@ -118,6 +173,8 @@ class CallRecord:
     """Whether the caller asks what the call did."""
     usable: bool = True
     """Whether HTTP has what the handler answers."""
+    span: CallSpan | None = None
+    """None where spans go nowhere."""
 
     def begin(self, events: EventBus) -> None:
         """Publish that the call goes to the runner."""

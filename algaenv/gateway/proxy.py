@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from algaenv.gateway.audit import MAX_REQUEST_ID, AuditEntry
 from algaenv.gateway.call import (
     CallRecord,
+    CallSpan,
     body_not_allowed,
     diagnose,
     invalid_header,
@@ -123,6 +124,7 @@ class ExtensionProxy:
             request.method,
             target.path,
             wants_trace=TRACE_HEADER in request.headers,
+            span=CallSpan.begin(request.headers) if self._state.spans is not None else None,
         )
         try:
             response = await self._handle(request, target, call)
@@ -135,6 +137,8 @@ class ExtensionProxy:
         except Exception as error:
             response = _denied_response(request.scope, call, _unavailable(error))
         call.end(request.scope, response, self._state.events, self._state.audit)
+        if call.span is not None and self._state.spans is not None:
+            self._state.spans.add(call.span.end(call, response.status_code))
         return response
 
     async def _handle(self, request: Request, target: RequestTarget, call: CallRecord) -> Response:
@@ -238,6 +242,7 @@ class ExtensionProxy:
             user=user,
             company=company,
             idempotency_key=request.headers.get(IDEMPOTENCY_HEADER),
+            trace_headers=call.span.context.headers if call.span is not None else None,
         )
         call.problem = diagnose(outcome, timeout_ms)
         if isinstance(outcome, HandlerResult):

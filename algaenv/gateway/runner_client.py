@@ -268,12 +268,14 @@ class RunnerClient:
         company: str | None = None,
         idempotency_key: str | None = None,
         trigger: Mapping[str, str] | None = None,
+        trace_headers: Mapping[str, str] | None = None,
     ) -> RunnerOutcome:
         """Have a handler run; never raises for what the runner does.
 
         The handler has `timeout_ms`, and the answer has to be there within `seconds`, if that is
-        less. `trigger` is added to the context (`{"trigger": "schedule", "schedule_id": …}`). An
-        answer of more than MAX_RESPONSE_BYTES is refused and not read further.
+        less. `trigger` is added to the context (`{"trigger": "schedule", "schedule_id": …}`), and
+        `trace_headers` (W3C Trace Context) to the headers. An answer of more than
+        MAX_RESPONSE_BYTES is refused and not read further.
         """
         content = execute_request(
             install,
@@ -294,6 +296,7 @@ class RunnerClient:
             service_token=self._service_token,
             inbound_token=self._inbound_token,
         )
+        headers.update(trace_headers or {})
         started = time.perf_counter()
         try:
             async with asyncio.timeout(min(timeout_ms / 1000, seconds)):

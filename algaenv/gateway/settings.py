@@ -31,6 +31,7 @@ from algaenv.bundle.layout import canonical_uuid
 from algaenv.gateway.quirks import unknown_quirks
 from algaenv.gateway.urls import is_http_url, origin_of
 from algaenv.gateway.users import User, default_users, stable_id
+from algaenv.serving.span_export import ExportSettings
 
 CHECKS = frozenset(
     (
@@ -231,6 +232,8 @@ _MAX_DIGITS = 10
 
 
 SECRETS_FILE = "GATEWAY_SECRETS_FILE"
+SERVICE_NAME = "algaenv-gateway"
+"""Of its spans, where `OTEL_SERVICE_NAME` is not set."""
 
 
 class ConfigError(Exception):
@@ -279,6 +282,8 @@ class GatewayConfig:
     timeout_ms: int
     """Of one call; `EXT_GATEWAY_TIMEOUT_MS`, 30000 as in the product."""
     settings: Settings = field(repr=False)
+    spans: ExportSettings | None = None
+    """Where spans of calls go; None: nowhere."""
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> GatewayConfig:
@@ -286,9 +291,15 @@ class GatewayConfig:
 
         `DATABASE_URL` and `TENANT_ID` must be there; `HOST` (127.0.0.1), `PORT` (3000),
         `LOG_LEVEL` (info), `RUNNER_BASE_URL` (http://localhost:8080) and the rest need not.
-        `GATEWAY_SETTINGS` names a file of JSON that only its owner may read.
+        `GATEWAY_SETTINGS` names a file of JSON that only its owner may read. With
+        `OTEL_EXPORTER_OTLP_ENDPOINT` spans of calls are sent there; see `ExportSettings.read`.
         """
         errors: list[str] = []
+        spans = None
+        try:
+            spans = ExportSettings.read(env, SERVICE_NAME)
+        except ValueError as error:
+            errors.append(str(error))
         database = env.get("DATABASE_URL", "").strip()
         if urlsplit(database).scheme not in {"postgresql", "postgres"}:
             errors.append("DATABASE_URL is not set to a postgresql:// URL")
@@ -326,6 +337,7 @@ class GatewayConfig:
             )
             or DEFAULT_TIMEOUT_MS,
             settings=settings,
+            spans=spans,
         )
         if errors:
             raise ConfigError("; ".join(errors))

@@ -18,6 +18,7 @@ from algaenv.gateway.quirks import Quirks
 from algaenv.gateway.runner_client import RunnerClient
 from algaenv.gateway.settings import GatewayConfig, Settings
 from algaenv.gateway.users import Users
+from algaenv.serving.span_export import SpanExporter
 
 if TYPE_CHECKING:
     from algaenv.gateway.db import Pool
@@ -40,3 +41,5 @@ class AppState:
     dev: DevTurns
     quirks: Quirks
     settings: Settings
+    spans: SpanExporter | None = None
+    """Takes the spans of calls; None where they go nowhere."""

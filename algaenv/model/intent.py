@@ -150,6 +150,15 @@ class RunnerIntent:
 
 
 @dataclass(frozen=True, slots=True)
+class OtelIntent:
+    """The OpenTelemetry collector that gets the spans of calls."""
+
+    endpoint: str
+    """Base URL, as seen from this machine."""
+    headers: Mapping[str, Secret] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayUser:
     """A user of the gateway; the gateway fills in the fields that are None."""
 
@@ -348,6 +357,8 @@ class Intent:
     """Where Alga's app server is (the runner's registry); as seen from this machine."""
     limits: Mapping[str, int] = field(default_factory=dict)
     """`<service>.memory` in bytes and `<service>.pids`, as the author has them; 0: no limit."""
+    otel: OtelIntent | None = None
+    """None: spans go nowhere."""
 
 
 def with_free_ports(intent: Intent, name: str) -> Intent:

@@ -46,6 +46,7 @@ from algaenv.runner.worker_bus import WorkerBus
 from algaenv.runner.workers import Worker
 from algaenv.serving.access_log import AccessLog
 from algaenv.serving.background import restart_on_failure
+from algaenv.serving.span_export import SpanExporter
 
 _log = logging.getLogger(__name__)
 
@@ -115,6 +116,7 @@ def build_app(
         has_store=settings.has_store,
         traced=settings.traces_calls,
     )
+    spans = SpanExporter(settings.spans, metrics.spans_dropped) if settings.spans else None
     idempotency = Idempotency(settings.cache_root, settings.idempotency)
     metrics.set_gauges(_gauge_readers(lazy_runtime, compiled))
 
@@ -141,6 +143,8 @@ def build_app(
             worker_bus.stop()
             await lazy_runtime.aclose()
             await guest_log.aclose()
+            if spans is not None:
+                await asyncio.to_thread(spans.close)
             await metrics.aclose()
             await outbound.aclose()
 
@@ -152,7 +156,7 @@ def build_app(
             Route("/metrics", metrics.handle),
             Route(
                 "/v1/execute",
-                ExecuteEndpoint(invoker, idempotency, metrics).handle,
+                ExecuteEndpoint(invoker, idempotency, metrics, spans).handle,
                 methods=["POST"],
             ),
             Route(

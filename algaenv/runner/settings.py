@@ -19,6 +19,7 @@ from algaenv.runner.components.compiler import CompileLimits
 from algaenv.runner.execute.idempotency import IdempotencySettings
 from algaenv.runner.host.settings import HostSettings
 from algaenv.runner.wasm.guest_limits import MemoryBudget
+from algaenv.serving.span_export import ExportSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +212,8 @@ _MAX_DIGITS = 20
 
 
 SECRETS_FILE = "RUNNER_SECRETS_FILE"
+SERVICE_NAME = "algaenv-runner"
+"""Of its spans, where `OTEL_SERVICE_NAME` is not set."""
 
 
 class InvalidSettings(Exception):
@@ -259,6 +262,8 @@ class Settings:
     worker_count: WorkerCount
     budget: MemoryBudget
     """Memory that the guests of one worker may take together."""
+    spans: ExportSettings | None
+    """Where spans of calls go; None: nowhere."""
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> Settings:
@@ -268,13 +273,19 @@ class Settings:
         `yes` demands a tenant, but only `true` (and an unset variable) asks the registry.
         `HOST` (0.0.0.0), `LOG_LEVEL` (info), `RUNNER_DRAIN_SECONDS` (8), `RUNNER_CONCURRENCY` (16),
         `RUNNER_QUEUE` (128), `RUNNER_INBOUND_TOKEN` (none), `RUNNER_ALLOWED_HOSTS` (none) and
-        `RUNNER_TRACE_CALLS` (false) are ours; the parts have more.
+        `RUNNER_TRACE_CALLS` (false) are ours; the parts have more. With
+        `OTEL_EXPORTER_OTLP_ENDPOINT` spans of calls are sent there; see `ExportSettings.read`.
         Raises InvalidSettings with all that is wrong, in the order in which Alga checks it.
         """
         problems: list[str] = []
         auth_key = _auth_key(env, problems)
         registry_base = _registry_base(env, problems)
         source = _source(env, problems)
+        spans = None
+        try:
+            spans = ExportSettings.read(env, SERVICE_NAME)
+        except ValueError as error:
+            problems.append(str(error))
         if problems or source is None:
             raise InvalidSettings("; ".join(problems))
         worker_count = WorkerCount.read(env)
@@ -315,6 +326,7 @@ class Settings:
             idempotency=IdempotencySettings.read(env),
             worker_count=worker_count,
             budget=MemoryBudget.read(env, worker_count.workers),
+            spans=spans,
         )
 
 

@@ -57,14 +57,16 @@ def runner_environment(
     host: str,
     port: int,
     own: Iterable[str] = (),
+    otel_endpoint: str = "",
 ) -> Values:
     """The runner's environment, under the names that Alga's own runner reads.
 
     `store_url` (without a path), the redis address and `app_url` (the gateway, where there is one,
     else the app server) are as the runner sees them;
     `cache` is its bundle cache; `host` and `port` are what it listens on; `own` are the
-    environment's services as `host:port`, which guests may not ask. The author's overrides are laid
-    over the rest.
+    environment's services as `host:port`, which guests may not ask; `otel_endpoint` is the
+    collector's, as the runner sees it, empty without one. The author's overrides are laid over the
+    rest.
     """
     credentials, intent = lock.credentials, lock.intent
     environment: dict[str, Text] = {
@@ -96,7 +98,24 @@ def runner_environment(
     if credentials.redis_password:
         environment["RUNNER_DEBUG_REDIS_PASSWORD"] = credentials.redis_password
     environment["RUNNER_INBOUND_TOKEN"] = inbound_token(lock)
+    environment |= _otel_variables(lock, otel_endpoint, "algaenv-runner")
     return environment | dict(intent.runner.environment)
+
+
+def _otel_variables(lock: Lock, endpoint: str, service: str) -> Mapping[str, Text]:
+    """The variables of the OpenTelemetry standard; none without a collector."""
+    otel = lock.intent.otel
+    if otel is None or not endpoint:
+        return {}
+    variables: dict[str, Text] = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_SERVICE_NAME": service,
+        "OTEL_RESOURCE_ATTRIBUTES": f"service.namespace={quote(lock.environment.name, safe='')}",
+    }
+    if otel.headers:
+        pairs = [f"{name}={quote(it.reveal(), safe='')}" for name, it in otel.headers.items()]
+        variables["OTEL_EXPORTER_OTLP_HEADERS"] = Secret(",".join(pairs))
+    return variables
 
 
 def _frame_ancestors(lock: Lock) -> str:
@@ -119,11 +138,13 @@ def gateway_environment(
     host: str,
     port: int,
     settings: str,
+    otel_endpoint: str = "",
 ) -> Values:
     """The gateway's environment.
 
     `runner` is the runner's; `runner_url` and `database_url` are as the gateway sees them; `host`
-    and `port` are what it listens on; `settings` is the path of its file, empty without one.
+    and `port` are what it listens on; `settings` is the path of its file, empty without one;
+    `otel_endpoint` is the collector's as the gateway sees it, empty without one.
     """
     environment: dict[str, Text] = {
         "HOST": host,
@@ -136,6 +157,7 @@ def gateway_environment(
         environment["EXT_GATEWAY_TIMEOUT_MS"] = str(gateway.timeout_ms)
     if settings:
         environment["GATEWAY_SETTINGS"] = settings
+    environment |= _otel_variables(lock, otel_endpoint, "algaenv-gateway")
     return environment | {name: runner[name] for name in _SHARED if name in runner}
 
 

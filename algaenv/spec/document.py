@@ -14,6 +14,7 @@ from algaenv.spec.services import (
     Database,
     LimitsOfAll,
     ManagedSpec,
+    OtelSpec,
     RedisSpec,
     RunnerSpec,
     StoreSpec,
@@ -245,6 +246,11 @@ class Document(SpecModel):
         description="What stands in for Alga's app server: `bundled`, `none`, a mapping for the "
         "bundled one, or with `url` a real app server. Default: `bundled` with a managed "
         "database, else `none`.",
+    )
+    otel: OtelSpec | None = Field(
+        default=None,
+        description="Where gateway and runner send spans of calls, by OpenTelemetry. Default: "
+        "nowhere.",
     )
     tenant: TenantSpec = Field(
         default_factory=TenantSpec,

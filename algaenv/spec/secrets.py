@@ -82,6 +82,7 @@ REDIS_PASSWORD = (
     r"[!#-&(-\[\]-~]{0,256}",
     "up to 256 printable ASCII characters without spaces, quotes and backslashes",
 )
+HEADER = (r"[ -~]{1,8192}", "1 to 8192 printable ASCII characters of one line")
 DATABASE_PASSWORD = (r"[^\x00-\x1f\x7f]{1,256}", "1 to 256 characters, none of them a control")
 _SCHEMES = ("postgres", "postgresql")
 

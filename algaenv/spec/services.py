@@ -297,6 +297,18 @@ class LimitsOfAll(SpecModel):
         }
 
 
+class OtelSpec(SpecModel):
+    """Where the spans of calls are sent."""
+
+    endpoint: Text = Field(
+        description="Base URL of an OpenTelemetry collector that takes OTLP over HTTP, as this "
+        "machine reaches it, such as http://localhost:4318; `/v1/traces` is added."
+    )
+    headers: dict[HeaderName, SecretText] = Field(
+        default_factory=dict, description="Headers of each request, such as a key of the collector."
+    )
+
+
 class RunnerSpec(SpecModel):
     """The service that runs handlers and serves UIs."""
 

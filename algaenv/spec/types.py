@@ -117,6 +117,14 @@ VariableName = Annotated[
         "with no digit",
     ),
 ]
+HeaderName = Annotated[
+    str,
+    MatchesPattern(
+        r"[A-Za-z0-9!#$%&'*+.^_`|~-]+",
+        "spec-name",
+        "the name of a header holds letters, digits and hyphens, such as x-api-key",
+    ),
+]
 Identifier = Annotated[
     str,
     MatchesPattern(

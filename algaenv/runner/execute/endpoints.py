@@ -33,7 +33,7 @@ from algaenv.runner.http import (
     request_header,
     text_response,
 )
-from algaenv.runner.observability.access_log import RequestLogEntry
+from algaenv.runner.observability.access_log import CallSpan, RequestLogEntry
 from algaenv.runner.observability.metrics import OutcomeLabel
 from algaenv.runner.wasm.failure import GuestFailure
 from algaenv.runner.wasm.runtime import RuntimeUnavailable
@@ -42,11 +42,13 @@ from algaenv.serving.access_log import RECORD
 if TYPE_CHECKING:
     from algaenv.runner.components.loaded import HandlerBundle, Handlers
     from algaenv.runner.execute.idempotency import Idempotency
+    from algaenv.runner.execute.invocation import CallTrace
     from algaenv.runner.execute.invoker import Invoker
     from algaenv.runner.execute.request_models import ExecuteRequest
     from algaenv.runner.observability.metrics import Metrics
     from algaenv.runner.wasm.runtime import LazyWasmRuntime
     from algaenv.runner.worker_bus import WorkerBus
+    from algaenv.serving.span_export import SpanExporter
 
 
 T = TypeVar("T")
@@ -62,7 +64,14 @@ _STOPPING = "stopping: this runner takes no more calls"
 class ExecuteEndpoint:
     """Answers requests to run a handler."""
 
-    def __init__(self, invoker: Invoker, idempotency: Idempotency, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        invoker: Invoker,
+        idempotency: Idempotency,
+        metrics: Metrics,
+        spans: SpanExporter | None = None,
+    ) -> None:
+        self._spans = spans
         self._invoker = invoker
         self._idempotency = idempotency
         self._metrics = metrics
@@ -79,7 +88,8 @@ class ExecuteEndpoint:
         entry.tenant = request_header(request.scope, b"x-alga-tenant")
         entry.extension = request_header(request.scope, b"x-alga-extension")
         entry.hash = call.context.content_hash
-        call_entry = _CallLogEntry(entry)
+        span = None if self._spans is None else CallSpan.begin(request.scope, call)
+        call_entry = _CallLogEntry(entry, span)
         if not (entry.tenant and entry.extension):
             return self._respond(
                 call_entry, failed_outcome(400, "missing_routing_headers", OutcomeLabel.BAD_REQUEST)
@@ -87,7 +97,8 @@ class ExecuteEndpoint:
         routing = Routing(entry.tenant, entry.extension)
         key = request_header(request.scope, b"x-idempotency-key")
         try:
-            coroutine = self._run_once(routing, call, key, call_entry.timings)
+            trace = None if span is None else span.trace
+            coroutine = self._run_once(routing, call, key, call_entry.timings, trace)
             return self._respond(call_entry, await _unless_disconnected(request, coroutine))
         except _ClientDisconnected:
             return self._respond(
@@ -99,20 +110,31 @@ class ExecuteEndpoint:
             return self._refuse(call_entry, _STOPPING, 1)
 
     async def _run_once(
-        self, routing: Routing, call: ExecuteRequest, key: str | None, timings: Timings
+        self,
+        routing: Routing,
+        call: ExecuteRequest,
+        key: str | None,
+        timings: Timings,
+        trace: CallTrace | None,
     ) -> InvocationOutcome:
         if not key:
-            return await self._invoker.run(routing, call, timings)
+            return await self._invoker.run(routing, call, timings, trace)
         async with self._idempotency.once(routing.tenant, routing.extension, key) as idempotent:
             if idempotent.response is not None:
                 return InvocationOutcome(idempotent.response, OutcomeLabel.REPLAYED, 200)
-            outcome = await self._invoker.run(routing, call, timings)
+            outcome = await self._invoker.run(routing, call, timings, trace)
             if outcome.answered:
                 idempotent.save(outcome.document)
             return outcome
 
     def _respond(self, call_entry: _CallLogEntry, outcome: InvocationOutcome) -> Response:
         self._metrics.executed(outcome.label, call_entry.timings, call_entry.end(outcome))
+        if self._spans is not None and call_entry.span is not None:
+            self._spans.add(
+                *call_entry.span.end(
+                    call_entry.timings, outcome.label, outcome.status, outcome.error
+                )
+            )
         if outcome.label is OutcomeLabel.REPLAYED:
             self._metrics.replayed()
         return _json(outcome)
@@ -127,8 +149,9 @@ class ExecuteEndpoint:
 class _CallLogEntry:
     """The fields of a log entry that are about the call."""
 
-    def __init__(self, entry: RequestLogEntry) -> None:
+    def __init__(self, entry: RequestLogEntry, span: CallSpan | None) -> None:
         self._entry = entry
+        self.span = span
         self._started = time.perf_counter()
         self.timings = Timings()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
@@ -133,11 +133,31 @@ class HostCallTrace(NamedTuple):
     """Which key, or which method and address without its query."""
 
 
-class CallTrace:
-    """The host calls of one call, for a gateway that asks for them. No value is kept."""
+MAX_KEPT_LINES = 64
+MAX_LINE_CHARS = 1_000
+"""Of the messages of a guest that become events of a span."""
 
-    def __init__(self) -> None:
-        self._began = time.perf_counter()
+
+class KeptLine(NamedTuple):
+    """A message of a guest; `at` is in seconds since the trace began."""
+
+    at: float
+    stream: Stream
+    level: Level
+    message: str
+
+
+class CallTrace:
+    """The host calls of one call, for a gateway that asks for them. No value is kept.
+
+    With `keeps_lines` the first MAX_KEPT_LINES messages of the guest are kept as well.
+    """
+
+    def __init__(self, *, keeps_lines: bool = False) -> None:
+        self.began = time.perf_counter()
+        self.kept: list[KeptLine] | None = [] if keeps_lines else None
+        self.secrets: Collection[str] = ()
+        """What no span may show: the secrets of the call."""
         self._current: tuple[str, float] | None = None
         self.calls: list[HostCallTrace] = []
         self.more = 0
@@ -148,6 +168,13 @@ class CallTrace:
     def begin(self, name: str) -> None:
         """A host call begins."""
         self._current = (name, time.perf_counter())
+
+    def line(self, stream: Stream, level: Level, message: str) -> None:
+        """The guest writes a message."""
+        self.lines += 1
+        if self.kept is not None and len(self.kept) < MAX_KEPT_LINES:
+            at = time.perf_counter() - self.began
+            self.kept.append(KeptLine(at, stream, level, message[:MAX_LINE_CHARS]))
 
     def end(self, arguments: Sequence[object], value: object, error: object) -> None:
         """The host call that is under way ends; without one nothing happens."""
@@ -161,7 +188,7 @@ class CallTrace:
         self.calls.append(
             HostCallTrace(
                 name,
-                started - self._began,
+                started - self.began,
                 time.perf_counter() - started,
                 _size(arguments),
                 _size(value),
@@ -246,7 +273,7 @@ class Invocation:
         if self.script is not None:
             message = self.script.mapped(message)
         if self.trace is not None:
-            self.trace.lines += 1
+            self.trace.line(stream, level, message)
         self.listener.write(self, stream, level, message)
 
 

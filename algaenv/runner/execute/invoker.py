@@ -201,9 +201,13 @@ class Invoker:
         self._traced = traced
 
     async def run(
-        self, routing: Routing, call: ExecuteRequest, timings: Timings
+        self,
+        routing: Routing,
+        call: ExecuteRequest,
+        timings: Timings,
+        trace: CallTrace | None = None,
     ) -> InvocationOutcome:
-        """Run one call, and write down in `timings` what took how long."""
+        """Run one call; write down in `timings` what took how long, and in `trace` what it did."""
         try:
             runtime = await self._lazy_runtime.get()
         except RuntimeUnavailable as reason:
@@ -226,9 +230,9 @@ class Invoker:
             return failed_outcome(400, str(unknown), OutcomeLabel.CAPABILITY)
         invocation = self._invocation(call, grants, runtime, timings)
         invocation.script = bundle.script
-        invocation.trace = CallTrace() if self._traced else None
+        invocation.trace = trace or (CallTrace() if self._traced else None)
         outcome = await self._run_bundle(runtime, bundle, invocation, call)
-        if invocation.trace is not None:
+        if self._traced and invocation.trace is not None:
             header = trace_header(invocation.trace, timings)
             outcome = replace(outcome, headers={**outcome.headers, TRACE: header})
         if bundle.script is None:
@@ -248,6 +252,8 @@ class Invoker:
         except SecretFailure as failure:
             self._guest_log.secrets_failed(origin, failure.detail)
             return failed_outcome(500, "secret_decrypt_failed", OutcomeLabel.SECRETS)
+        if invocation.trace is not None and invocation.secrets:
+            invocation.trace.secrets = invocation.secrets.values()
         try:
             return await self._call(runtime, bundle, invocation, call)
         except GuestFailure as failure:

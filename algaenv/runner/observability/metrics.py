@@ -106,6 +106,9 @@ class MetricSeries:
         self.dropped = _counter(
             registry, "debug_events_dropped", "Events that the debug stream did not get."
         )
+        self.spans_dropped = _counter(
+            registry, "spans_dropped", "Spans that the OpenTelemetry collector did not get."
+        )
         seconds = _histogram(
             registry,
             "call_seconds",
@@ -280,6 +283,10 @@ class Metrics:
     def events_dropped(self, number: int) -> None:
         """So many events will not be in the debug stream."""
         self._count(lambda series: series.dropped.inc(number))
+
+    def spans_dropped(self, number: int) -> None:
+        """So many spans will not be sent."""
+        self._count(lambda series: series.spans_dropped.inc(number))
 
     async def handle(self, request: Request) -> Response:
         """Answer `GET /metrics`: the figures of all workers, in the format the client asks for."""

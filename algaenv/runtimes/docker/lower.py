@@ -310,6 +310,7 @@ def _runner(
         host=_ALL_INTERFACES,
         port=RUNNER_PORT,
         own=_own_addresses(lock, choices),
+        otel_endpoint=_otel_endpoint(lock),
     )
     cache = MountPoint("volume", volume_name(lock, "runner", choice), CACHE)
     extra = tuple(extra_mount(lock, text) for text in lock.intent.runner.volumes)
@@ -343,6 +344,11 @@ def _runner(
     )
 
 
+def _otel_endpoint(lock: Lock) -> str:
+    otel = lock.intent.otel
+    return "" if otel is None else container_url(otel.endpoint)
+
+
 def _own_addresses(lock: Lock, choices: Mapping[ServiceName, ImageChoice]) -> Iterator[str]:
     """Addresses of the services as containers see them: by name, and through the host."""
     for service, choice in choices.items():
@@ -366,6 +372,7 @@ def _gateway(
         host=_ALL_INTERFACES,
         port=GATEWAY_PORT,
         settings=f"{ETC}/{SETTINGS}" if files else "",
+        otel_endpoint=_otel_endpoint(lock),
     )
     return ContainerSpec(
         name=container_name(lock, "gateway"),

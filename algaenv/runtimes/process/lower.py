@@ -194,6 +194,7 @@ def _runner(lock: Lock, environ: Mapping[str, str]) -> ProcessSpec:
         host=LOOPBACK,
         port=lock.ports.runner,
         own=(f"{LOOPBACK}:{port}" for port in sorted(own_ports(lock))),
+        otel_endpoint=lock.intent.otel.endpoint if lock.intent.otel else "",
     )
     own, files = with_secrets_in_file(wanted, RUNNER_SECRETS, str(layout.etc("runner")))
     return ProcessSpec(
@@ -226,6 +227,7 @@ def _gateway(lock: Lock, environ: Mapping[str, str], runner: ProcessSpec) -> Pro
         host=LOOPBACK,
         port=lock.ports.gateway,
         settings=str(etc / SETTINGS) if files else "",
+        otel_endpoint=lock.intent.otel.endpoint if lock.intent.otel else "",
     )
     own, more = with_secrets_in_file(wanted, GATEWAY_SECRETS, str(etc))
     return ProcessSpec(

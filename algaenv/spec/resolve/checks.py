@@ -32,6 +32,7 @@ RESERVED_VARIABLES = {
 _EGRESS = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _APP_URL = ("app_url",)
+_OTLP_GRPC_PORT = 4317
 HasPorts = StoreSpec | RedisSpec | ManagedSpec | RunnerSpec | GatewaySpec
 """What has ports."""
 PortKey = Literal["port", "console_port"]
@@ -157,6 +158,43 @@ def parse_egress_entry(text: str, where: Where, diagnostics: Diagnostics) -> str
         f"let handlers ask {text}: neither a host nor host:port",
         "write localhost:9999 or host.docker.internal, without a scheme or a path, or *",
         where,
+    )
+    return None
+
+
+def parse_otel_endpoint(url: str, source_map: SourceMap, diagnostics: Diagnostics) -> str | None:
+    """The base URL of an OpenTelemetry collector, without a slash at its end; None after an
+    error."""
+    wanted = None
+    hint = "write http://localhost:4318 or the like"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        wanted = "its host or port is malformed"
+    else:
+        if parts.scheme not in ("http", "https"):
+            wanted = "it must begin with http:// or https://"
+        elif not parts.hostname or port == 0:
+            wanted = "it names no host" if not parts.hostname else "its port is malformed"
+        elif parts.username is not None:
+            wanted = "a login in it would be seen"
+            hint = "write it as `otel.headers`, such as {authorization: {env: NAME}}"
+        elif parts.query or parts.fragment:
+            wanted = "only scheme, host, port and path count"
+        elif parts.path.rstrip("/").endswith("/v1/traces"):
+            wanted = "/v1/traces is added to it"
+            hint = "leave /v1/traces out"
+        elif port == _OTLP_GRPC_PORT:
+            wanted = "port 4317 is for OTLP over gRPC"
+            hint = "write the port for OTLP over HTTP, which is usually 4318"
+    if wanted is None:
+        return url.rstrip("/")
+    diagnostics.add_error(
+        "spec-url",
+        f"use this as otel.endpoint: {wanted}",
+        hint,
+        source_map.value(("otel", "endpoint")),
     )
     return None
 

@@ -22,6 +22,7 @@ from algaenv.model.intent import (
     Intent,
     ManagedDatabase,
     NamedImage,
+    OtelIntent,
     Profile,
     RedisIntent,
     RunnerIntent,
@@ -40,6 +41,7 @@ from algaenv.spec.resolve.checks import (
     check_port_conflicts,
     check_reserved_variable,
     parse_egress_entry,
+    parse_otel_endpoint,
     parse_volume,
     port_of,
     warn_unbraced_variable,
@@ -112,7 +114,20 @@ class _IntentResolver:
             ready_timeout=document.ready_timeout,
             limits=document.limits.flat,
             app_url=app_url,
+            otel=self._otel(),
         )
+
+    def _otel(self) -> OtelIntent | None:
+        spec, path = self.document.otel, ("otel", "headers")
+        if spec is None:
+            return None
+        endpoint = parse_otel_endpoint(spec.endpoint, self.source_map, self.diagnostics)
+        headers = {
+            name: value
+            for name, form in spec.headers.items()
+            if (value := self.secrets.read(form, (*path, name), secrets.HEADER)) is not None
+        }
+        return None if endpoint is None else OtelIntent(endpoint, headers)
 
     def _engine(
         self, engine: str | InlineEngine | None, default: str, role: Role

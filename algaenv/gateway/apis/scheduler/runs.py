@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from algaenv.gateway.apis.scheduler.repository import EndpointRepository
+from algaenv.gateway.call import CallRecord, CallSpan, diagnose
 from algaenv.gateway.db import CONNECT_SECONDS, read_json, time_limit
 from algaenv.gateway.http_client import HttpResponse
 from algaenv.gateway.javascript import number_text, parse_json, stringify, to_number
@@ -21,6 +22,7 @@ from algaenv.gateway.runner_client import (
     RunnerTimedOut,
     RunnerUnreachable,
 )
+from algaenv.serving.access_log import SERVER_ERROR
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, AsyncCursor
@@ -150,6 +152,8 @@ class ScheduleRunner:
         payload = row["payload_json"]
         body = None if payload is None else stringify(payload).encode()
         request_id = str(uuid.uuid4())
+        spans = self._state.spans
+        span = CallSpan.begin({}) if spans is not None else None
         outcome = await self._state.runner.execute(
             install,
             HandlerRequest(row["method"].upper(), row["path"], body=body),
@@ -157,7 +161,21 @@ class ScheduleRunner:
             request_id=request_id,
             timeout_ms=self._state.config.timeout_ms,
             trigger={"trigger": "schedule", "schedule_id": row["id"]},
+            trace_headers=span.context.headers if span is not None else None,
         )
+        if spans is not None and span is not None:
+            problem = diagnose(outcome, self._state.config.timeout_ms)
+            call = CallRecord(
+                EntryPoint.SCHEDULE,
+                request_id,
+                row["method"].upper(),
+                row["path"],
+                install=install,
+                outcome=outcome,
+                problem=problem,
+            )
+            status = outcome.status if isinstance(outcome, HandlerResult) else SERVER_ERROR
+            spans.add(span.end(call, status))
         error, detail = run_error(outcome)
         trace = outcome.trace if isinstance(outcome, HandlerResult) else None
         return RunResult(error, request_id, outcome.ms, detail, trace=trace)
