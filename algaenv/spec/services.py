@@ -20,6 +20,7 @@ from algaenv.spec.types import (
     ImageText,
     MatchesPattern,
     Memory,
+    OtelHeaderName,
     PortNumber,
     ProcessCount,
     Region,
@@ -304,7 +305,7 @@ class OtelSpec(SpecModel):
         description="Base URL of an OpenTelemetry collector that takes OTLP over HTTP, as this "
         "machine reaches it, such as http://localhost:4318; `/v1/traces` is added."
     )
-    headers: dict[HeaderName, SecretText] = Field(
+    headers: dict[OtelHeaderName, SecretText] = Field(
         default_factory=dict, description="Headers of each request, such as a key of the collector."
     )
 

@@ -117,7 +117,7 @@ VariableName = Annotated[
         "with no digit",
     ),
 ]
-HeaderName = Annotated[
+OtelHeaderName = Annotated[
     str,
     MatchesPattern(
         r"[A-Za-z0-9!#$%&'*+.^_`|~-]+",
