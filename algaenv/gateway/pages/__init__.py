@@ -71,7 +71,7 @@ def routes(state: AppState, health: Health, records: RecordRepository) -> list[B
         *(
             Route(
                 f"{portal.prefix}/{{extension}}",
-                ExtensionPage(state, rendering, portal).respond,
+                ExtensionPage(state, rendering, portal, repository).respond,
                 name=f"extension-{portal.key}",
             )
             for portal in PORTALS

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, LiteralString
 
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from algaenv.gateway.state import AppState
 
 MAX_LISTED = 100
-BARS = 40
-"""Calls in a sparkline."""
+TIMELINE_MINUTES = 15
+SLICES = 30
+"""Of a timeline, each as long as the others."""
 _STATS_HOURS = 24
 _TRACE_FIELDS = 8
 
@@ -60,14 +61,18 @@ SELECT registry_id::text, count(*) AS calls,
 FROM extension_execution_log
 WHERE tenant_id = %(tenant)s AND started_at > now() - %(hours)s * interval '1 hour'
 GROUP BY registry_id"""
-_BARS: LiteralString = """
-SELECT i.id::text AS registry_id, l.ms, l.failed
-FROM unnest(%(extensions)s::uuid[]) AS i(id) CROSS JOIN LATERAL (
-  SELECT coalesce((metrics->>'duration_ms')::float8, 0) AS ms,
-    status NOT IN ('ok', 'started') AS failed, started_at
-  FROM extension_execution_log
-  WHERE tenant_id = %(tenant)s AND registry_id = i.id ORDER BY started_at DESC LIMIT %(bars)s
-) l ORDER BY l.started_at"""
+_SLICES: LiteralString = """
+SELECT registry_id::text, count(*) AS calls,
+  floor(extract(epoch FROM now() - started_at) / %(seconds)s)::int AS slice,
+  grouping(floor(extract(epoch FROM now() - started_at) / %(seconds)s)::int) = 1 AS whole,
+  count(*) FILTER (WHERE status NOT IN ('ok', 'started')) AS failed,
+  percentile_cont(0.5) WITHIN GROUP (ORDER BY (metrics->>'duration_ms')::float8) AS p50,
+  percentile_cont(0.95) WITHIN GROUP (ORDER BY (metrics->>'duration_ms')::float8) AS p95
+FROM extension_execution_log
+WHERE tenant_id = %(tenant)s AND started_at > now() - %(slices)s * %(seconds)s * interval '1 second'
+  AND (%(extension)s::uuid IS NULL OR registry_id = %(extension)s::uuid)
+GROUP BY GROUPING SETS (
+  (registry_id, floor(extract(epoch FROM now() - started_at) / %(seconds)s)::int), (registry_id))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +101,64 @@ class CallRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """Calls that began within one part of a timeline; times in ms, None where none has ended."""
+
+    calls: int
+    failed: int
+    p50: float | None
+    p95: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Calls of the last TIMELINE_MINUTES: all together, and by slice, 0 being the oldest."""
+
+    whole: Slice = field(default_factory=lambda: Slice(0, 0, None, None))
+    slices: Mapping[int, Slice] = field(default_factory=dict)
+
+    length = SLICES
+
+    @property
+    def p50(self) -> Mapping[int, float | None]:
+        """The median by slice."""
+        return {place: it.p50 for place, it in self.slices.items()}
+
+    @property
+    def p95(self) -> Mapping[int, float | None]:
+        """The 95th percentile by slice."""
+        return {place: it.p95 for place, it in self.slices.items()}
+
+    @property
+    def top(self) -> float:
+        """The longest time in it."""
+        return max((it.p95 or 0.0 for it in self.slices.values()), default=0.0)
+
+    @property
+    def text(self) -> str:
+        """What the picture shows, in words."""
+        if not self.whole.calls:
+            return f"no calls in {TIMELINE_MINUTES} min"
+        words = [_counted(self.whole.calls, "call"), _counted(self.whole.failed, "error")]
+        if self.whole.p50 is not None and self.whole.p95 is not None:
+            words.append(f"median {milliseconds(self.whole.p50)}")
+            words.append(f"95th percentile {milliseconds(self.whole.p95)}")
+        return f"{', '.join(words)} in {TIMELINE_MINUTES} min"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+@dataclass(frozen=True, slots=True)
 class CallStats:
-    """Calls of an extension in the last day; `bars` are the latest (milliseconds, failed)."""
+    """Calls of an extension in the last day, and of the last minutes as a timeline."""
 
     calls: int = 0
     failed: int = 0
     median: float | None = None
     last: datetime | None = None
-    bars: Sequence[tuple[float, bool]] = ()
+    timeline: Timeline = field(default_factory=Timeline)
 
 
 class CallRepository:
@@ -133,10 +188,27 @@ class CallRepository:
             row["registry_id"]: (row["calls"], row["failed"], row["median"], row["last"])
             for row in await self._rows(_STATS, {"hours": _STATS_HOURS})
         }
-        latest: dict[str, list[tuple[float, bool]]] = {it: [] for it in found}
-        for row in await self._rows(_BARS, {"extensions": list(found), "bars": BARS}):
-            latest[row["registry_id"]].append((row["ms"], row["failed"]))
-        return {it: CallStats(*values, latest[it]) for it, values in found.items()}
+        lines = await self._timelines(None)
+        return {it: CallStats(*values, lines.get(it, Timeline())) for it, values in found.items()}
+
+    async def timeline(self, extension: str) -> Timeline:
+        """The last minutes of an extension, by its registry id."""
+        return (await self._timelines(extension)).get(extension, Timeline())
+
+    async def _timelines(self, extension: str | None) -> dict[str, Timeline]:
+        seconds = TIMELINE_MINUTES * 60 / SLICES
+        values = {"extension": extension, "seconds": seconds, "slices": SLICES}
+        whole: dict[str, Slice] = {}
+        slices: dict[str, dict[int, Slice]] = {}
+        for row in await self._rows(_SLICES, values):
+            found = Slice(row["calls"], row["failed"], row["p50"], row["p95"])
+            if row["whole"]:
+                whole[row["registry_id"]] = found
+            else:
+                # The clock of a caller may be ahead.
+                place = min(SLICES - 1, SLICES - 1 - row["slice"])
+                slices.setdefault(row["registry_id"], {})[place] = found
+        return {it: Timeline(all_, slices.get(it, {})) for it, all_ in whole.items()}
 
     async def _rows(
         self, statement: LiteralString, values: Mapping[str, object]

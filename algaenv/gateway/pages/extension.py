@@ -18,6 +18,7 @@ from starlette.responses import RedirectResponse, Response
 
 from algaenv.bundle.layout import page_path
 from algaenv.gateway.installs import Install
+from algaenv.gateway.pages.calls import CallRepository, Timeline
 from algaenv.gateway.pages.rendering import Renderer, load_installs
 from algaenv.gateway.responses import Problem
 from algaenv.gateway.urls import is_http_url
@@ -163,7 +164,10 @@ class Notice:
 class ExtensionPage:
     """Answers for one portal."""
 
-    def __init__(self, state: AppState, rendering: Renderer, portal: Portal) -> None:
+    def __init__(
+        self, state: AppState, rendering: Renderer, portal: Portal, calls: CallRepository
+    ) -> None:
+        self._calls = calls
         self._state = state
         self._rendering = rendering
         self._portal = portal
@@ -176,7 +180,7 @@ class ExtensionPage:
         named = request.path_params["extension"]
         for install in found:
             if install.registry_id == named:
-                return self._shown(request, install, found)
+                return await self._shown(request, install, found)
         for install in found:
             if named.lower() in {install.registry_id, install.slug, install.install_id}:
                 return RedirectResponse(self._portal.path(install.registry_id))
@@ -187,7 +191,9 @@ class ExtensionPage:
         )
         return self._rendering.problem(404, problem, awaited=named[:200])
 
-    def _shown(self, request: Request, install: Install, installs: Sequence[Install]) -> Response:
+    async def _shown(
+        self, request: Request, install: Install, installs: Sequence[Install]
+    ) -> Response:
         settings = self._state.settings.of(install.registry_id, install.slug)
         server = settings.ui_dev_server
         from_server = bool(server) and request.query_params.get(SOURCE) != "bundle"
@@ -220,10 +226,20 @@ class ExtensionPage:
             observer=debug_user(users.all, user),
             server=server,
             from_server=from_server,
+            line=await self._timeline(install.registry_id),
             notices=notices(install, self._portal, user, frame, from_server=from_server),
         )
         response.set_cookie(USER_COOKIE, user.key, httponly=True, samesite="lax")
         return response
+
+    async def _timeline(self, registry_id: str) -> Timeline | None:
+        """The last calls; None when the database, which knew the install, answers no more."""
+        import psycopg
+
+        try:
+            return await self._calls.timeline(registry_id)
+        except psycopg.Error:
+            return None
 
 
 def debug_user(users: Iterable[User], user: User) -> User:

@@ -8,7 +8,7 @@ product does not hinder an extension that leaves its page.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -92,13 +92,17 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        made.globals |= {"assets": ASSETS_PATH, "navigation": NAVIGATION, "version": __version__}
+        made.globals |= {
+            "assets": ASSETS_PATH,
+            "navigation": NAVIGATION,
+            "version": __version__,
+            "line_path": line_path,
+        }
         made.filters |= {
             "age": age,
             "ms": milliseconds,
             "pretty": pretty,
             "compact": compact,
-            "bars": bars,
         }
         return made
 
@@ -139,26 +143,30 @@ def compact(value: object) -> str:
     return text if len(text) <= _MAX_JSON else f"{text[:_MAX_JSON]} …"
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One of a sparkline, in a box that is 20 high: where it stands, and whether it is an error."""
-
-    x: float
-    height: float
-    failed: bool
+CHART_WIDTH = 120
+CHART_HEIGHT = 24
+_EDGE = 1.5
+"""Around a line, so that its width is not cut off."""
 
 
-BAR_WIDTH = 3
-BOX_HEIGHT = 20
+def line_path(values: Mapping[int, float | None], slices: int, top: float) -> str:
+    """A line through values by slice, as a path of SVG in a box of CHART_WIDTH and CHART_HEIGHT.
 
-
-def bars(calls: Sequence[tuple[float, bool]]) -> list[Bar]:
-    """Bars for (milliseconds, failed), the tallest of which fills the box."""
-    tallest = max((it for it, _ in calls), default=0.0) or 1.0
-    return [
-        Bar(number * BAR_WIDTH, max(2.0, round(BOX_HEIGHT * value / tallest, 1)), failed)
-        for number, (value, failed) in enumerate(calls)
-    ]
+    It is broken where a slice has no value, and a value alone is a dot. `top` is the value at the
+    upper edge.
+    """
+    words: list[str] = []
+    before: int | None = None
+    for place, value in sorted(values.items()):
+        if value is None:
+            continue
+        x = round(_EDGE + (CHART_WIDTH - 2 * _EDGE) * place / max(1, slices - 1), 1)
+        share = min(1.0, value / top) if top > 0 else 0.0
+        y = round(CHART_HEIGHT - _EDGE - (CHART_HEIGHT - 2 * _EDGE) * share, 1)
+        # h0: a line of no length has round ends, and so is a dot.
+        words.append(f"L{x:g} {y:g}" if before == place - 1 else f"M{x:g} {y:g}h0")
+        before = place
+    return "".join(words)
 
 
 ASSETS_DIR = Path(__file__).parent / "assets"

@@ -13,6 +13,7 @@ from tests.params import slow_params
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PAGES = {
     "overview": "/",
     "calls": "/calls",
@@ -34,8 +35,7 @@ def test_no_serious_fault_and_all_is_shown_without_scrolling_sideways(
     site: Site, page: Page, shot: Shot, name: str
 ) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
-    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-    for scheme in schemes:
+    for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)
         page.goto(site.url + PAGES[name])
         if name in {"msp", "client-portal"}:
@@ -56,3 +56,26 @@ def test_no_serious_fault_and_all_is_shown_without_scrolling_sideways(
     page.goto(site.url + PAGES[name])
     shot(page, f"phone-{name}")
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+WIDTHS = (420, 1280)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("user", ["msp", "client"])
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_fits_phones_and_desks_in_light_and_dark(
+    site: Site, page: Page, shot: Shot, name: str, user: str
+) -> None:
+    separator = "&" if "?" in PAGES[name] else "?"
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme=scheme)
+            page.goto(f"{site.url}{PAGES[name]}{separator}__user={user}")
+            if name in {"msp", "client-portal"}:
+                inside(page)
+            else:
+                page.locator("#feed[data-tone=good]").wait_for()
+            shot(page, f"{name}-{user}-{width}-{scheme}")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, scheme

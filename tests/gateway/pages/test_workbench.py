@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import httpx
 import pytest
 
 from algaenv.gateway.pages.calls import steps
+from algaenv.gateway.pages.rendering import line_path
 from tests.gateway.pages.page_helpers import Shot, events
 from tests.gateway.pages.stub_site import (
     HELLO,
@@ -23,7 +25,7 @@ from tests.gateway.pages.stub_site import (
 )
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Locator, Page
 
 
 @pytest.fixture
@@ -40,6 +42,41 @@ def internal(site: Site, client: httpx.Client, api: str, extension: Extension, *
     )
     assert answer.status_code < 400, answer.text
     return answer.json()
+
+
+def paths(chart: Locator) -> list[str]:
+    """The lines of a timeline: the 95th percentile, and the median."""
+    found = [it.get_attribute("d") or "" for it in chart.locator(".spark path").all()]
+    assert len(found) == 2
+    return found
+
+
+def test_the_page_of_an_extension_draws_its_calls(
+    site: Site, page: Page, client: httpx.Client, shot: Shot
+) -> None:
+    from playwright.sync_api import expect
+
+    page.goto(f"{site.url}/msp/extensions/{NASTY.registry_id}")
+    load = page.get_by_role("region", name="Calls of the last 15 min")
+    expect(load).to_contain_text("None. They are drawn here as they come.")
+    page.goto(f"{site.url}/msp/extensions/{TROUBLE.registry_id}")
+    before = load.locator("dd").first
+    client.post(f"/api/ext-proxy/{TROUBLE.registry_id}/echo", json={})
+    expect(before).to_have_text(re.compile(r"[1-9]\d*"))
+    count = int(before.inner_text())
+    client.get(f"/api/ext-proxy/{TROUBLE.registry_id}/trap")
+    # The page is not loaded again.
+    expect(before).to_have_text(str(count + 1))
+    expect(load.locator(".spark rect.failed").first).to_be_attached()
+    assert all(it.startswith("M") for it in paths(load))
+    shot(page, "workbench-load")
+
+
+def test_a_line_is_broken_where_nothing_is_known() -> None:
+    found = line_path({0: 10.0, 1: 5.0, 3: None, 29: 20.0}, 30, 10.0)
+    assert found == "M1.5 1.5h0L5.5 12M118.5 1.5h0"
+    assert line_path({4: 0.0}, 30, 0.0) == "M17.6 22.5h0"
+    assert line_path({}, 30, 1.0) == ""
 
 
 def test_the_overview_counts_calls_and_follows_them(
@@ -60,6 +97,11 @@ def test_the_overview_counts_calls_and_follows_them(
     latest = page.get_by_role("region", name="Table of calls")
     expect(latest.get_by_role("row").filter(has_text="GET /trap").first).to_contain_text("500")
     expect(row.locator(".spark rect.failed").first).to_be_attached()
+    picture = row.get_by_role("img", name="Calls of")
+    expect(picture).to_have_accessible_name(
+        re.compile(r"\d+ calls, \d+ errors?, median .* in 15 min")
+    )
+    assert all(it.startswith("M") for it in paths(row))
     # What was opened stays so.
     expect(row.get_by_text("POST /echo")).to_be_visible()
     shot(page, "workbench-overview")
