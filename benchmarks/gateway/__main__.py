@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.gateway import calls
+from benchmarks.gateway.followers import followers
 from benchmarks.gateway.services import Bench, start_services
 from benchmarks.gateway.storage import storage
 from benchmarks.runner.rows import Table
@@ -27,7 +28,12 @@ SUITE: Final = Suite(
     description="Speed of the gateway, beside the runner behind it.",
     packages=("uvicorn", "uvloop", "starlette", "psycopg"),
     stage=_start,
-    measurements={"added": calls.added, "throughput": calls.throughput, "storage": storage},
+    measurements={
+        "added": calls.added,
+        "throughput": calls.throughput,
+        "storage": storage,
+        "followers": followers,
+    },
 )
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from benchmarks.command import Unmeasured, run, surroundings
 from benchmarks.free_ports import Ports
@@ -26,6 +28,8 @@ _SERVICES: Final = ("store", "redis", "database", "runner", "gateway")
 class Services:
     """Where its services are, and what they want to be shown."""
 
+    folder: Path
+    """With the spec."""
     runner: int
     gateway: int
     tenant: str
@@ -150,6 +154,7 @@ def _found(folder: Path, ports: Mapping[str, int]) -> Services:
         line.partition("=")[::2] for line in _algaenv(folder, "status", "-o", "env").splitlines()
     )
     return Services(
+        folder=folder,
         runner=ports["runner"],
         gateway=ports["gateway"],
         tenant=status["tenant_id"],
@@ -161,6 +166,39 @@ def _found(folder: Path, ports: Mapping[str, int]) -> Services:
 
 
 def _algaenv(folder: Path, *words: str) -> str:
-    argv = [sys.executable, "-m", "algaenv", *words]
+    return run(_argv(*words), environ=_environ(), cwd=folder).text
+
+
+@contextmanager
+def following(services: Services, *words: str) -> Iterator[None]:
+    """Have `algaenv` follow something until the block ends; what it shows goes nowhere."""
+    process = subprocess.Popen(
+        _argv(*words),
+        env=_environ(),
+        cwd=services.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    try:
+        process.stdout.readline()  # It shows what is there, so it follows from now on.
+        reader = threading.Thread(target=_drain, args=(process.stdout,), daemon=True)
+        reader.start()
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _drain(stream: IO[bytes]) -> None:
+    while stream.read1(1 << 16):  # type: ignore[attr-defined]
+        pass
+
+
+def _argv(*words: str) -> list[str]:
+    return [sys.executable, "-m", "algaenv", *words]
+
+
+def _environ() -> dict[str, str]:
     paths = os.pathsep.join(filter(None, (str(Path.cwd()), os.environ.get("PYTHONPATH"))))
-    return run(argv, environ=surroundings({"PYTHONPATH": paths}), cwd=folder).text
+    return surroundings({"PYTHONPATH": paths})

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import signal
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
+import httpx
 import pytest
 
+from algaenv.bundle.layout import registry_id
 from tests import guests
 from tests.scenario.conftest import docker_slow
-from tests.scenario.project import Project, until
+from tests.scenario.project import Project, Started, until
 from tests.scenario.test_drift import stop
 from tests.scenario.test_handlers import handler
 
@@ -166,3 +171,75 @@ def test_requests_are_traced_as_they_end(running: Project) -> None:
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=30)
         assert process.wait() == 130
+
+
+CALLS_UNDER_LOAD, LINES_A_CALL, CALLERS = 240, 40, 8
+
+
+@pytest.mark.timeout(180)
+def test_followers_show_all_of_many_calls_or_say_what_is_missing(running_process: Project) -> None:
+    project = running_process
+    with_handler(project)
+    call(project, SAYS)
+    says = [{"fn": "logging.log-info", "args": [f"line {n}"]} for n in range(LINES_A_CALL)]
+    url = f"http://127.0.0.1:{project.ports['gateway']}"
+    path = f"/api/ext-proxy/{registry_id('Example', 'com.example.hello')}/x"
+
+    def send(ids: list[str]) -> None:
+        with httpx.Client(base_url=url, timeout=60) as client:
+            for id_ in ids:
+                answer = client.post(path, json={"calls": says}, headers={"x-request-id": id_})
+                assert answer.status_code == 200, answer.text
+
+    def ended() -> bool:
+        send(["the-end"])
+        return not wait(read, timeout=2).not_done
+
+    ids = [f"load-{n}" for n in range(CALLS_UNDER_LOAD)]
+    with (
+        project.start("logs", "-f", "--tail", "1", "--json", "runner") as logs_,
+        project.start("trace", "-f", "--last", "1", "--json") as traces,
+        ThreadPoolExecutor(CALLERS) as callers,
+    ):
+        followers = (logs_, traces)
+        lines: list[dict[str, Any]] = []
+        requests: list[dict[str, Any]] = []
+        read = [
+            callers.submit(read_until, "the-end", process, found)
+            for process, found in zip(followers, (lines, requests), strict=True)
+        ]
+        try:
+            until("both show what was there before", lambda: bool(lines and requests))
+            for sent in [callers.submit(send, ids[n :: CALLERS - 2]) for n in range(CALLERS - 2)]:
+                sent.result()
+            # What comes last is seen last, and may be lost as any other.
+            until("both show the end", ended)
+        finally:
+            for process in followers:
+                process.send_signal(signal.SIGINT)
+            _, notes = [process.communicate(timeout=30)[1] for process in followers]
+    guest = [it for it in lines if it["kind"] == "guest" and it["request_id"] in ids]
+    # Of each call the lines that its handler has written, and that of the request.
+    asked = [it for it in lines if it["kind"] == "request" and it["request_id"] in ids]
+    missing = sum(number_in(it["message"], math.inf) for it in lines if it["kind"] == "gap")
+    unseen = CALLS_UNDER_LOAD * (LINES_A_CALL + 1) - len(guest) - len(asked)
+    assert 0 <= unseen <= missing
+    shown = [it["request_id"] for it in requests if it["request_id"] in ids]
+    assert len(shown) == len(set(shown))
+    lost = sum(number_in(text, 0) for text in notes.splitlines())
+    assert 0 <= CALLS_UNDER_LOAD - len(shown) <= lost
+
+
+def read_until(id_: str, process: Started, found: list[dict[str, Any]]) -> None:
+    """Collect what a follower shows, up to the end of the request of this id."""
+    assert process.stdout is not None
+    for text in process.stdout:
+        found.append(json.loads(text))
+        if found[-1].get("request_id") == id_ and found[-1].get("kind") != "guest":
+            return
+
+
+def number_in(text: str, without: float) -> float:
+    """How many things a note says are missing."""
+    found = re.search(r"\d+", text)
+    return int(found[0]) if found else without

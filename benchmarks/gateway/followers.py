@@ -1,0 +1,94 @@
+"""What it costs a runner under load that somebody follows its calls."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from benchmarks.command import Unmeasured
+from benchmarks.gateway.calls import CONNECTIONS, EXECUTE
+from benchmarks.gateway.services import Bench, Services, following
+from benchmarks.runner.rows import Row
+from benchmarks.runner.service import children
+from benchmarks.runner.wrk import load
+
+SECONDS: Final = 5
+LIMIT: Final = 1.03
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_UTIME, _STIME, _PPID = 11, 12, 1
+"""Places in `/proc/<pid>/stat`, counted from what follows the name."""
+
+
+def followers(bench: Bench) -> None:
+    """The runner's processor time a call, alone and with `logs -f` and `trace -f`, in turn."""
+    services = bench.services
+    workers = _workers(services)
+    _microseconds(services, workers)
+    pairs: list[tuple[float, float]] = []
+    rates: list[float] = []
+    for _ in range(max(3, bench.runs // 2)):
+        alone, rate = _microseconds(services, workers)
+        with ExitStack() as stack:
+            for words in (("logs", "-f", "--tail", "1"), ("trace", "-f", "--last", "1")):
+                stack.enter_context(following(services, *words))
+            pairs.append((_microseconds(services, workers)[0], alone))
+        rates.append(rate)
+    followed, alone = (median(each) for each in zip(*pairs, strict=True))
+    ratio = median(mine / theirs for mine, theirs in pairs)
+    bench.table.rows.append(
+        Row(
+            f"runner's processor time a call at {median(rates):.0f}/s, with `logs -f`, `trace -f`",
+            f"{followed:.0f} µs",
+            f"{alone:.0f} µs",
+            "nobody follows",
+            ratio,
+            f"≤ {LIMIT:g} ×",
+            ratio <= LIMIT,
+        )
+    )
+
+
+def _microseconds(services: Services, workers: list[int]) -> tuple[float, float]:
+    """Processor time of the workers a call, and calls a second."""
+    before = sum(map(_processor_seconds, workers))
+    seen = load(
+        f"http://127.0.0.1:{services.runner}{EXECUTE}",
+        connections=CONNECTIONS,
+        seconds=SECONDS,
+        body=services.execute,
+        headers=services.routing,
+    )
+    if seen.good != seen.requests or not seen.good:
+        raise Unmeasured(f"not all calls were answered: {seen}")
+    spent = sum(map(_processor_seconds, workers)) - before
+    return spent / seen.good * 1e6, seen.rate
+
+
+def _processor_seconds(pid: int) -> float:
+    fields = _fields(pid)
+    return (int(fields[_UTIME]) + int(fields[_STIME])) / _TICKS
+
+
+def _fields(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _workers(services: Services) -> list[int]:
+    """The processes of the runner: the one with its port among its variables, and its workers."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            variables = (folder / "environ").read_bytes().split(b"\0")
+            is_first = (
+                b"algaenv.runner" in words and f"PORT={services.runner}".encode() in variables
+            )
+            parent = int(_fields(int(folder.name))[_PPID]) if is_first else 0
+            if is_first and b"algaenv.runner" not in Path(f"/proc/{parent}/cmdline").read_bytes():
+                pid = int(folder.name)
+                return [pid, *children(pid)]
+        except (OSError, IndexError):
+            continue
+    raise Unmeasured("the runner's processes are not found")
