@@ -50,6 +50,7 @@ class Services:
             "content-type": "application/json",
             "x-alga-tenant": self.tenant,
             "x-alga-extension": self.registry,
+            "x-runner-service-token": self.token,
         }
 
     @property
@@ -140,6 +141,8 @@ def _write(folder: Path, ports: Mapping[str, int]) -> None:
         "name": "gateway-benchmark",
         "runtime": "process",
         "ports": "auto",
+        # The handler of 12 MB is compiled with optimisation, on whatever machine.
+        "ready_timeout": "10m",
         **services,
         "extensions": {"benchmark": {"source": "./extension"}},
     }

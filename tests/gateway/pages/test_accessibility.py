@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import httpx
 import pytest
 
 from tests.gateway.pages.page_helpers import Shot, events, inside
@@ -67,6 +68,13 @@ WIDTHS = (420, 1280)
 def test_every_page_fits_phones_and_desks_in_light_and_dark(
     site: Site, page: Page, shot: Shot, name: str, user: str
 ) -> None:
+    from playwright.sync_api import expect
+
+    # There is something to show.
+    for path in ("echo", "echo?again=1", "trap"):
+        method = "GET" if path == "trap" else "POST"
+        httpx.request(method, f"{site.url}/api/ext-proxy/{TROUBLE.registry_id}/{path}")
+    httpx.get(f"{site.url}/api/ext-proxy/{NOTES.registry_id}/notes")
     separator = "&" if "?" in PAGES[name] else "?"
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
@@ -77,5 +85,7 @@ def test_every_page_fits_phones_and_desks_in_light_and_dark(
                 inside(page)
             else:
                 page.locator("#feed[data-tone=good]").wait_for()
+            for it in page.locator(".side [aria-current]").all():
+                expect(it).to_be_in_viewport(ratio=0.9)
             shot(page, f"{name}-{user}-{width}-{scheme}")
             assert page.evaluate("document.documentElement.scrollWidth") <= width, scheme

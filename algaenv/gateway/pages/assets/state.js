@@ -35,6 +35,10 @@ document.addEventListener("htmx:afterSettle", () => {
   for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
 });
 
+// On a phone the lists of pages scroll sideways: the one that is open has to be seen.
+for (const it of document.querySelectorAll(".side [aria-current]"))
+  it.scrollIntoView({ block: "nearest", inline: "center" });
+
 document.addEventListener("change", ({ target }) => {
   if (target instanceof HTMLElement && target.matches("[data-submits]"))
     /** @type {HTMLFormElement | null} */ (target.closest("form"))?.requestSubmit();
