@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.model.intent import ExternalDatabase
+from algaenv.model.intent import ExternalDatabase, OtelIntent
 from algaenv.model.probe import PostgresProbe
 from algaenv.model.problem import ResolveError
 from algaenv.model.secret import Secret
@@ -25,6 +25,7 @@ from algaenv.runtimes.services import (
     reveal_all,
     secret_input,
 )
+from algaenv.serving.span_export import ExportSettings
 
 from .locks import MINIO, POSTGRES, VALKEY, make_lock
 
@@ -182,6 +183,34 @@ def test_the_token_that_callers_show(tmp_path: Path) -> None:
         assert environment["RUNNER_INBOUND_TOKEN"] == wanted
     own = own_ports(lock)
     assert {lock.ports.store, lock.ports.runner, lock.ports.database, lock.ports.redis} <= own
+
+
+def test_a_collector_is_named_by_the_variables_of_the_standard(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path)
+    assert not [name for name in _environment(tmp_path) if name.startswith("OTEL")]
+    otel = OtelIntent("http://localhost:4318", {"authorization": Secret("Bearer a,b=c")})
+    lock = dataclasses.replace(lock, intent=dataclasses.replace(lock.intent, otel=otel))
+    runner = runner_environment(
+        lock,
+        store_url="http://store:9000/",
+        redis_host="redis",
+        redis_port=6379,
+        app_url="http://a",
+        cache="/cache",
+        host="0.0.0.0",
+        port=8080,
+        otel_endpoint="http://host.docker.internal:4318",
+    )
+    assert {name: it for name, it in runner.items() if name.startswith("OTEL")} == {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://host.docker.internal:4318",
+        "OTEL_EXPORTER_OTLP_HEADERS": Secret("authorization=Bearer%20a%2Cb%3Dc"),
+        "OTEL_SERVICE_NAME": "algaenv-runner",
+        "OTEL_RESOURCE_ATTRIBUTES": f"service.namespace={lock.environment.name}",
+    }
+    read = ExportSettings.read(reveal_all(runner), "other")
+    assert read is not None
+    assert read.headers == {"authorization": "Bearer a,b=c"}
+    assert read.resource["service.namespace"] == lock.environment.name
 
 
 def test_no_redis_password_is_not_an_empty_one(tmp_path: Path) -> None:

@@ -147,25 +147,28 @@ CHART_WIDTH = 120
 CHART_HEIGHT = 24
 _EDGE = 1.5
 """Around a line, so that its width is not cut off."""
+_DASH = 4.0
 
 
 def line_path(values: Mapping[int, float | None], slices: int, top: float) -> str:
     """A line through values by slice, as a path of SVG in a box of CHART_WIDTH and CHART_HEIGHT.
 
-    It is broken where a slice has no value, and a value alone is a dot. `top` is the value at the
+    It is broken where a slice has no value, and a value alone is a dash. `top` is the value at the
     upper edge.
     """
+    known = {place: value for place, value in values.items() if value is not None}
     words: list[str] = []
-    before: int | None = None
-    for place, value in sorted(values.items()):
-        if value is None:
-            continue
-        x = round(_EDGE + (CHART_WIDTH - 2 * _EDGE) * place / max(1, slices - 1), 1)
+    for place, value in sorted(known.items()):
+        x = _EDGE + (CHART_WIDTH - 2 * _EDGE) * place / max(1, slices - 1)
         share = min(1.0, value / top) if top > 0 else 0.0
-        y = round(CHART_HEIGHT - _EDGE - (CHART_HEIGHT - 2 * _EDGE) * share, 1)
-        # h0: a line of no length has round ends, and so is a dot.
-        words.append(f"L{x:g} {y:g}" if before == place - 1 else f"M{x:g} {y:g}h0")
-        before = place
+        y = CHART_HEIGHT - _EDGE - (CHART_HEIGHT - 2 * _EDGE) * share
+        if place - 1 in known:
+            words.append(f"L{x:.1f} {y:.1f}")
+        elif place + 1 in known:
+            words.append(f"M{x:.1f} {y:.1f}")
+        else:
+            x = min(max(x, _EDGE + _DASH / 2), CHART_WIDTH - _EDGE - _DASH / 2)
+            words.append(f"M{x - _DASH / 2:.1f} {y:.1f}h{_DASH:g}")
     return "".join(words)
 
 

@@ -74,8 +74,8 @@ def test_the_page_of_an_extension_draws_its_calls(
 
 def test_a_line_is_broken_where_nothing_is_known() -> None:
     found = line_path({0: 10.0, 1: 5.0, 3: None, 29: 20.0}, 30, 10.0)
-    assert found == "M1.5 1.5h0L5.5 12M118.5 1.5h0"
-    assert line_path({4: 0.0}, 30, 0.0) == "M17.6 22.5h0"
+    assert found == "M1.5 1.5L5.5 12.0M114.5 1.5h4"
+    assert line_path({4: 0.0}, 30, 0.0) == "M15.6 22.5h4"
     assert line_path({}, 30, 1.0) == ""
 
 
