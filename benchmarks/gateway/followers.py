@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -10,16 +9,15 @@ from typing import Final
 
 from benchmarks.command import Unmeasured
 from benchmarks.gateway.calls import CONNECTIONS, EXECUTE
-from benchmarks.gateway.services import Bench, Services, following
+from benchmarks.gateway.services import Bench, Services, ask, following
 from benchmarks.runner.rows import Row
-from benchmarks.runner.service import children
+from benchmarks.runner.service import Line, children, process_fields, processor_seconds
 from benchmarks.runner.wrk import load
 
 SECONDS: Final = 5
 LIMIT: Final = 1.03
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
-_UTIME, _STIME, _PPID = 11, 12, 1
-"""Places in `/proc/<pid>/stat`, counted from what follows the name."""
+_PPID: Final = 1
+"""Its place among the fields of a process."""
 
 
 def followers(bench: Bench) -> None:
@@ -27,6 +25,8 @@ def followers(bench: Bench) -> None:
     services = bench.services
     workers = _workers(services)
     _microseconds(services, workers)
+    with Line(services.gateway) as line:
+        ask(line, services.proxied, {})  # `trace` has one to show.
     pairs: list[tuple[float, float]] = []
     rates: list[float] = []
     for _ in range(max(3, bench.runs // 2)):
@@ -53,7 +53,7 @@ def followers(bench: Bench) -> None:
 
 def _microseconds(services: Services, workers: list[int]) -> tuple[float, float]:
     """Processor time of the workers a call, and calls a second."""
-    before = sum(map(_processor_seconds, workers))
+    before = processor_seconds(workers)
     seen = load(
         f"http://127.0.0.1:{services.runner}{EXECUTE}",
         connections=CONNECTIONS,
@@ -63,17 +63,8 @@ def _microseconds(services: Services, workers: list[int]) -> tuple[float, float]
     )
     if seen.good != seen.requests or not seen.good:
         raise Unmeasured(f"not all calls were answered: {seen}")
-    spent = sum(map(_processor_seconds, workers)) - before
+    spent = processor_seconds(workers) - before
     return spent / seen.good * 1e6, seen.rate
-
-
-def _processor_seconds(pid: int) -> float:
-    fields = _fields(pid)
-    return (int(fields[_UTIME]) + int(fields[_STIME])) / _TICKS
-
-
-def _fields(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def _workers(services: Services) -> list[int]:
@@ -85,7 +76,7 @@ def _workers(services: Services) -> list[int]:
             is_first = (
                 b"algaenv.runner" in words and f"PORT={services.runner}".encode() in variables
             )
-            parent = int(_fields(int(folder.name))[_PPID]) if is_first else 0
+            parent = int(process_fields(int(folder.name))[_PPID]) if is_first else 0
             if is_first and b"algaenv.runner" not in Path(f"/proc/{parent}/cmdline").read_bytes():
                 pid = int(folder.name)
                 return [pid, *children(pid)]

@@ -11,6 +11,7 @@ from typing import Final
 from benchmarks.runner import calls, holdings, statics
 from benchmarks.runner.bench import Bench
 from benchmarks.runner.rows import Table
+from benchmarks.runner.spans import spans
 from benchmarks.suite import Suite, say
 
 
@@ -39,6 +40,7 @@ SUITE: Final = Suite(
         "memory": holdings.memory,
         "burst": holdings.burst,
         "overload": calls.overload,
+        "spans": spans,
     },
 )
 

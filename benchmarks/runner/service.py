@@ -12,7 +12,7 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,6 +212,22 @@ def children(pid: int) -> list[int]:
     for task in Path(f"/proc/{pid}/task").iterdir():
         found += [int(word) for word in (task / "children").read_text().split()]
     return found
+
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_UTIME, _STIME = 11, 12
+"""Places in `/proc/<pid>/stat`, counted from what follows the name."""
+
+
+def process_fields(pid: int) -> list[str]:
+    """What `/proc/<pid>/stat` says after the name."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def processor_seconds(pids: Iterable[int]) -> float:
+    """What these processes have spent so far."""
+    fields = [process_fields(pid) for pid in pids]
+    return sum(int(each[_UTIME]) + int(each[_STIME]) for each in fields) / _TICKS
 
 
 @dataclass(frozen=True, slots=True)
