@@ -267,7 +267,7 @@ def _exchange(
 
     connection, target = connection_to(endpoint, target)
     try:
-        request = Request(method, target, body, headers)
+        request = Request(method, target, body, {**endpoint.headers, **headers})
         return exchange(connection, request, whole_body, seconds=endpoint.seconds)
     except (OSError, HTTPException) as error:
         raise silent_gateway(endpoint, error) from error

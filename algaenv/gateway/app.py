@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import asynccontextmanager
 from types import FrameType
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 import anyio
 from starlette.applications import Starlette
@@ -33,21 +34,22 @@ from algaenv.gateway.debug_stream import DebugStreamEndpoint
 from algaenv.gateway.dev_turns import PATH as DEV_PATH
 from algaenv.gateway.dev_turns import DevEndpoint, DevTurns
 from algaenv.gateway.events import EventBus, EventStream
-from algaenv.gateway.host_origin import HostOriginMiddleware
 from algaenv.gateway.http_client import OutboundClient
 from algaenv.gateway.installs import Installs
 from algaenv.gateway.page_proxy import PageProxy
+from algaenv.gateway.policy import RateLimiter
 from algaenv.gateway.proxy import ExtensionProxy
 from algaenv.gateway.quirks import DIFFERENCES, Quirks
-from algaenv.gateway.rate_limit import RateLimiter
 from algaenv.gateway.responses import Problem, json_response, problem_response
-from algaenv.gateway.rules import direct_rules, proxy_rules
+from algaenv.gateway.rules import DIRECT_PREFIX, direct_rules, proxy_rules
 from algaenv.gateway.runner_client import RunnerClient
+from algaenv.gateway.scratch_tenants import ScratchTenantMiddleware, ScratchTenants
 from algaenv.gateway.settings import GatewayConfig
 from algaenv.gateway.state import AppState, BackgroundTask
 from algaenv.gateway.users import Users
 from algaenv.serving.access_log import AccessLog, configure_logging
 from algaenv.serving.background import restart_on_failure
+from algaenv.serving.host_header import is_loopback
 from algaenv.serving.redis_client import RedisClient
 from algaenv.serving.request_limits import LimitedHttpProtocol
 from algaenv.serving.span_export import SpanExporter
@@ -65,20 +67,28 @@ def create_app(config: GatewayConfig, events: EventBus | None = None) -> ASGIApp
     pool = create_pool(config.database_url)
     settings, stream = config.settings, config.debug_stream
     redis = RedisClient(stream.url if stream else None)
+    installs = Installs(
+        pool, config.tenant, grants_only="capabilities-union" in settings.faults_fixed
+    )
+    scratch = ScratchTenants(pool, installs, config.tenant) if config.scratch_tenants else None
     state = AppState(
         config=config,
         pool=pool,
-        installs=Installs(
-            pool, config.tenant, grants_only="capabilities-union" in settings.faults_fixed
-        ),
+        installs=installs,
         users=Users(settings.users),
-        runner=RunnerClient(config.runner_url, config.service_token, config.inbound_token),
+        runner=RunnerClient(
+            config.runner_url,
+            config.service_token,
+            config.inbound_token,
+            tenant=config.tenant if scratch else "",
+        ),
         audit=AuditLog(pool),
         events=events,
         dev=DevTurns(events),
         quirks=Quirks(settings.faults_fixed, events),
         settings=settings,
         spans=SpanExporter(config.spans) if config.spans else None,
+        scratch=scratch,
     )
     limit = RateLimiter(settings.rate_limit, redis)
     health = HealthEndpoints(state, outbound, redis)
@@ -142,7 +152,8 @@ def create_app(config: GatewayConfig, events: EventBus | None = None) -> ASGIApp
         },
         lifespan=lifespan,
     )
-    return AccessLog(HostOriginMiddleware(served, config), AccessRecord, write_record)
+    named = ScratchTenantMiddleware(served, scratch)
+    return AccessLog(HostOriginMiddleware(named, config), AccessRecord, write_record)
 
 
 async def _plain_error(request: Request, error: Exception) -> Response:
@@ -194,6 +205,79 @@ class PrefixRoute(BaseRoute):
         if self.methods is not None and scope["method"] not in self.methods:
             raise HTTPException(405, headers={"Allow": ", ".join(self.methods)})
         await self._app(scope, receive, send)
+
+
+UNCHECKED_PATHS = ("/api/internal/", "/api/installs/", "/healthz", "/readyz")
+"""Routes that need a token, or return nothing worth stealing."""
+
+_CHECKED_HEADERS = frozenset((b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode"))
+_SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
+
+
+class HostOriginMiddleware:
+    """Wraps an application; refuses requests of other sites' pages, since there is no log-in.
+
+    A browser may be led here by any page it shows. Its Host header then names that page's server
+    (when DNS was bent towards this machine), or its Origin does. Runners use whatever name their
+    network gives this service, but send a token; their requests are not checked here.
+    """
+
+    def __init__(self, app: ASGIApp, config: GatewayConfig) -> None:
+        self._app = app
+        self._allowed = config.allowed_origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve as an ASGI application."""
+        if scope["type"] == "http" and not scope["path"].startswith(UNCHECKED_PATHS):
+            problem = self._problem(scope)
+            if problem is not None:
+                error = problem.code.removeprefix("gateway-").replace("-", "_")
+                await problem_response(scope, 403, {"error": error}, problem)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _problem(self, scope: Scope) -> Problem | None:
+        headers = _header_values(scope)
+        host = headers.get("host", "")
+        if not is_loopback(host):
+            return Problem(
+                "gateway-host-refused",
+                f"cannot answer for the host {host[:100]!r}",
+                "use localhost or 127.0.0.1, and forward a port to reach it from elsewhere",
+            )
+        origin = headers.get("origin")
+        cross_site = headers.get("sec-fetch-site") == "cross-site" and (
+            headers.get("sec-fetch-mode") != "navigate" or scope["path"].startswith("/api/")
+        )
+        if cross_site or (origin is not None and not self._origin_allowed(scope, origin, host)):
+            return Problem(
+                "gateway-origin-refused",
+                f"cannot take calls from a page of {(origin or 'another site')[:100]!r}",
+                "call from a page of this service, or list the origin in EXT_PROXY_ALLOWED_ORIGINS",
+            )
+        return None
+
+    def _origin_allowed(self, scope: Scope, origin: str, host: str) -> bool:
+        if origin == f"http://{host}" or origin in self._allowed:
+            return True
+        try:
+            netloc = urlsplit(origin).netloc
+        except ValueError:
+            return False
+        if not is_loopback(netloc):
+            return False
+        # Any page may call the direct gateway of the product; here, any of this machine.
+        return scope["path"].startswith(DIRECT_PREFIX) or scope["method"] in _SAFE_METHODS
+
+
+def _header_values(scope: Scope) -> dict[str, str]:
+    """The headers that count, by name; of one that comes twice, all values, so that neither is
+    overlooked."""
+    found: dict[str, list[str]] = {}
+    for key, value in scope["headers"]:
+        if key in _CHECKED_HEADERS:
+            found.setdefault(key.decode("latin-1"), []).append(value.decode("latin-1"))
+    return {name: ", ".join(values) for name, values in found.items()}
 
 
 ANSWER_SECONDS = 3.0

@@ -89,7 +89,7 @@ class DebugStreamEndpoint:
             await client.ping()
         except (NoRedis, redis.RedisError, OSError):
             return plain_json(503, _UNAVAILABLE)
-        tenant = query.get("tenantId") or state.config.tenant
+        tenant = query.get("tenantId") or state.tenant
         wanted = _Wanted(
             settings.prefix + f"{tenant}:{extension}".lower(),
             extension,

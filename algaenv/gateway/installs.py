@@ -20,6 +20,7 @@ from algaenv.bundle.digest import Digest
 from algaenv.bundle.manifest.capabilities import DEFAULTS, known
 from algaenv.gateway.db import query
 from algaenv.gateway.javascript import iso_timestamp, parse_json, stringify, trim
+from algaenv.gateway.scratch_tenants import request_tenant
 from algaenv.serving.coalesced_reads import CoalescedReads
 
 if TYPE_CHECKING:
@@ -195,13 +196,14 @@ class Installs:
         A UUID of version 1 to 5 may be any of the three, everything else is a slug. Blanks around
         a UUID and a NUL break the statement (psycopg.DataError), as they do in the product.
         """
-        return await self._reads.get(ref)
+        return await self._reads.get((self._current_tenant(), ref))
 
-    async def _find(self, ref: str) -> FoundInstall:
+    async def _find(self, key: tuple[str, str]) -> FoundInstall:
+        tenant, ref = key
         ids = _REFERENCE.fullmatch(ref.strip().lower()) is not None
         rows = await self._rows(
             SELECT_BY_REFERENCE if ids else SELECT_BY_SLUG,
-            {"tenant": self._tenant, "ref": ref, "slug": ref.lower()},
+            {"tenant": tenant, "ref": ref, "slug": ref.lower()},
         )
         found = rows[0]
         return FoundInstall(
@@ -217,7 +219,8 @@ class Installs:
 
     async def all(self) -> list[Install]:
         """Every install of the tenant, by publisher and name."""
-        return list(map(self._install, await self._rows(SELECT_ALL, {"tenant": self._tenant})))
+        rows = await self._rows(SELECT_ALL, {"tenant": self._current_tenant()})
+        return list(map(self._install, rows))
 
     async def validate(self, tenant: str, extension: str, content_hash: str) -> bool:
         """Whether the installed version of an extension (registry id) has a bundle of this hash.
@@ -247,6 +250,9 @@ class Installs:
             return None
         row = rows[0]
         return HostOwner(row["tenant"], row["registry_id"], row["content_hash"])
+
+    def _current_tenant(self) -> str:
+        return request_tenant.get() or self._tenant
 
     def _install(self, row: Mapping[str, Any]) -> Install:
         return _install(row, grants_only=self._grants_only)

@@ -27,9 +27,16 @@ from algaenv.gateway.call import (
     request_id,
 )
 from algaenv.gateway.installs import FoundInstall, Install
-from algaenv.gateway.policy import READ_METHODS, Denied, authorise, check_tenant, unknown_user
+from algaenv.gateway.policy import (
+    READ_METHODS,
+    Denied,
+    RateLimiter,
+    RateLimiterUnavailable,
+    authorise,
+    check_tenant,
+    unknown_user,
+)
 from algaenv.gateway.quirks import QUIRK_HEADER
-from algaenv.gateway.rate_limit import RateLimiter, RateLimiterUnavailable
 from algaenv.gateway.responses import (
     PROBLEM_JSON,
     Problem,
@@ -148,7 +155,7 @@ class ExtensionProxy:
         if user is None:
             raise CallDenied(unknown_user(state.users.all))
         call.user = user
-        if denied := check_tenant(headers, state.config.tenant):
+        if denied := check_tenant(headers, state.tenant):
             raise CallDenied(denied)
         query, body, is_read = target.query, None, request.method == "GET"
         if rules.allows_override and request.method == "POST":

@@ -141,6 +141,18 @@ def execute_headers(
     return headers
 
 
+def _scratch_headers(tenant: str, owner: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """What differs in a call for a scratch tenant.
+
+    Its bundle lies under the `owner`, the tenant of the environment; its keys are its own all the
+    same; and its HTTP requests are answered here, by `algaenv.gateway.apis.outbound_http`.
+    """
+    found = {"x-alga-tenant": owner, OUTBOUND_HEADER: "gateway"}
+    if key := headers.get("x-idempotency-key"):
+        found["x-idempotency-key"] = f"{tenant}/{key}"
+    return found
+
+
 def _user_fields(user: User, entry_point: EntryPoint, company: str | None) -> dict[str, object]:
     fields: dict[str, object] = {
         "user_id": user.id,
@@ -158,6 +170,8 @@ def _user_fields(user: User, entry_point: EntryPoint, company: str | None) -> di
 
 
 EXECUTE_PATH = "/v1/execute"
+OUTBOUND_HEADER = "x-algaenv-outbound"
+"""`gateway`: our runner asks the gateway in place of the servers that a handler asks."""
 TRACE_HEADER = "x-algaenv-trace"
 """What a call did, in answers of our runner; a caller asks for it with a header of this name."""
 
@@ -250,7 +264,11 @@ RunnerOutcome = HandlerResult | RunnerRefused | RunnerUnreachable | RunnerTimedO
 class RunnerClient:
     """Asks the runner."""
 
-    def __init__(self, runner_url: str, service_token: str, inbound_token: str = "") -> None:
+    def __init__(
+        self, runner_url: str, service_token: str, inbound_token: str = "", *, tenant: str = ""
+    ) -> None:
+        """`tenant`: that of the environment, whose bundles scratch tenants share."""
+        self._tenant = tenant
         self._http_client = HttpClient(runner_url + EXECUTE_PATH)
         self._service_token = service_token
         self._inbound_token = inbound_token
@@ -297,6 +315,8 @@ class RunnerClient:
             inbound_token=self._inbound_token,
         )
         headers.update(trace_headers or {})
+        if self._tenant and install.tenant != self._tenant:
+            headers |= _scratch_headers(install.tenant, self._tenant, headers)
         started = time.perf_counter()
         try:
             async with asyncio.timeout(min(timeout_ms / 1000, seconds)):

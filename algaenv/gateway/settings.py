@@ -284,6 +284,8 @@ class GatewayConfig:
     settings: Settings = field(repr=False)
     spans: ExportSettings | None = None
     """Where spans of calls go; None: nowhere."""
+    scratch_tenants: bool = False
+    """Whether tests may make scratch tenants; `ALGAENV_SCRATCH_TENANTS`."""
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> GatewayConfig:
@@ -338,6 +340,7 @@ class GatewayConfig:
             or DEFAULT_TIMEOUT_MS,
             settings=settings,
             spans=spans,
+            scratch_tenants=env.get("ALGAENV_SCRATCH_TENANTS", "").strip().lower() == "true",
         )
         if errors:
             raise ConfigError("; ".join(errors))

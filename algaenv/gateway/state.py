@@ -16,6 +16,7 @@ from algaenv.gateway.events import EventBus
 from algaenv.gateway.installs import Installs
 from algaenv.gateway.quirks import Quirks
 from algaenv.gateway.runner_client import RunnerClient
+from algaenv.gateway.scratch_tenants import ScratchTenants, request_tenant
 from algaenv.gateway.settings import GatewayConfig, Settings
 from algaenv.gateway.users import Users
 from algaenv.serving.span_export import SpanExporter
@@ -43,3 +44,10 @@ class AppState:
     settings: Settings
     spans: SpanExporter | None = None
     """Takes the spans of calls; None where they go nowhere."""
+    scratch: ScratchTenants | None = None
+    """None where there are none."""
+
+    @property
+    def tenant(self) -> str:
+        """Of the request at hand: a scratch tenant that it names, else the environment's."""
+        return request_tenant.get() or self.config.tenant

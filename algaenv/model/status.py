@@ -66,6 +66,8 @@ class ExtensionEndpoint:
     """Of its manifest; empty unless `installed`, as is the next."""
     content_hash: str = ""
     """Of its bundle, `sha256:…`."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Sent with every request to the gateway."""
 
 
 @dataclass(frozen=True, slots=True)

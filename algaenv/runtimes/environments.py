@@ -17,7 +17,14 @@ from urllib.parse import quote, urlsplit
 
 from algaenv.bundle import layout as bundle_ids
 from algaenv.bundle.value import dataclass
-from algaenv.model.intent import BundledGateway, ExternalDatabase, GatewayUser, Profile
+from algaenv.model.intent import (
+    BundledGateway,
+    BundledImage,
+    ExternalDatabase,
+    GatewayUser,
+    ManagedDatabase,
+    Profile,
+)
 from algaenv.model.lock import Lock
 from algaenv.model.problem import Problem, ResolveError
 from algaenv.model.resource import Json
@@ -37,6 +44,7 @@ _SHARED: Final = (
     "RUNNER_DEBUG_REDIS_URL",
     "RUNNER_DEBUG_REDIS_PASSWORD",
     "RUNNER_DEBUG_REDIS_STREAM_PREFIX",
+    "ALGAENV_SCRATCH_TENANTS",
 )
 """Variables that the app server and the runner have in common."""
 DEFAULT_COMPILE_SECONDS = 60.0
@@ -89,6 +97,8 @@ def runner_environment(
         # Without the variable a runner lets guests connect to any address, as Alga's does.
         "RUNNER_LOCAL_EGRESS": ",".join(intent.runner.local_egress) or "deny",
     }
+    if _has_scratch_tenants(lock):
+        environment["ALGAENV_SCRATCH_TENANTS"] = "true"
     if intent.ready_timeout > DEFAULT_COMPILE_SECONDS:
         # Else the runner's default limit would end a compilation that the author allows.
         seconds = math.ceil(intent.ready_timeout) * COMPILE_PROCESSORS
@@ -116,6 +126,16 @@ def _otel_variables(lock: Lock, endpoint: str, service: str) -> Mapping[str, Tex
         pairs = [f"{name}={quote(it.reveal(), safe='')}" for name, it in otel.headers.items()]
         variables["OTEL_EXPORTER_OTLP_HEADERS"] = Secret(",".join(pairs))
     return variables
+
+
+def _has_scratch_tenants(lock: Lock) -> bool:
+    """Where all that a test touches is the environment's own: nothing it does gets outside."""
+    intent = lock.intent
+    return (
+        isinstance(intent.database, ManagedDatabase)
+        and isinstance(intent.gateway, BundledGateway)
+        and isinstance(intent.runner.image, BundledImage)
+    )
 
 
 def _frame_ancestors(lock: Lock) -> str:

@@ -25,8 +25,14 @@ DIFFERS = {"program", "image", "version"}
 DIFFERS_BY_PATH = {"process": {"files.valkey.conf"}, "docker": set[str]()}
 """A keyed digest of a file that names the state directory."""
 
-_TRACES = {"env.RUNNER_TRACE_CALLS": "true"}
-ADDED = {"process/runner": _TRACES, "container/runner": _TRACES}
+_SCRATCH = {"env.ALGAENV_SCRATCH_TENANTS": "true"}
+_RUNNER = {"env.RUNNER_TRACE_CALLS": "true", **_SCRATCH}
+ADDED = {
+    "process/runner": _RUNNER,
+    "container/runner": _RUNNER,
+    "process/gateway": _SCRATCH,
+    "container/gateway": _SCRATCH,
+}
 """Inputs that a later version has on purpose: its service is replaced once, and keeps its data."""
 
 

@@ -114,6 +114,8 @@ _TENANTS = """
 SELECT t.tenant::text, t.client_name, to_jsonb(t) ->> 'product_code',
   t.tenant::text = %(id)s OR t.tenant::text = %(predicted)s OR t.client_name = %(name)s AS fits
 FROM tenants t
+WHERE to_jsonb(t) ->> 'email' IS NULL
+  OR to_jsonb(t) ->> 'email' NOT LIKE 'scratch+%%@algaenv.invalid'
 ORDER BY fits DESC NULLS LAST, t.client_name, t.tenant
 LIMIT %(limit)s
 """
@@ -157,6 +159,7 @@ WITH wanted AS (
   SELECT o.version_id, min(o.tenant_id) AS tenant, count(*) AS installs
   FROM tenant_extension_install o
   WHERE o.version_id IN (SELECT id FROM version) AND o.id NOT IN (SELECT id FROM install)
+    AND o.runner_status -> 'scratch' IS NULL
   GROUP BY o.version_id
 ), holder AS (
   SELECT DISTINCT lower(btrim(h.tenant_id)) AS tenant, h.registry_id

@@ -213,6 +213,7 @@ class Invoice:
     install: str
     extension: str
     created_at: datetime
+    tenant: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As extensions see it. Nothing is taxed."""
@@ -289,10 +290,15 @@ class InvoicingApi:
         """`GET /algaenv/invoices`: the last ones, newest first."""
 
         async def listed(request: Request) -> Response:  # noqa: ARG001
-            invoices = [it.to_listing() for it in reversed(self._invoices)]
+            tenant = self._state.tenant
+            invoices = [it.to_listing() for it in reversed(self._invoices) if it.tenant == tenant]
             return to_http(ApiResponse(200, {"invoices": invoices}))
 
         return Route("/algaenv/invoices", listed)
+
+    def forget(self, tenant: str) -> None:
+        """Drop the invoices of a tenant."""
+        self._invoices = [it for it in self._invoices if it.tenant != tenant]
 
     def _made(self, request: InvoiceRequest, install: Install, client: str, amount: int) -> Invoice:
         self._count += 1
@@ -305,6 +311,7 @@ class InvoicingApi:
             install=install.install_id,
             extension=install.registry_id,
             created_at=datetime.now(UTC),
+            tenant=install.tenant,
         )
         self._invoices = [*self._invoices[1 - MAX_INVOICES :], invoice]
         event = {"type": "invoice-created", "extension": install.registry_id}

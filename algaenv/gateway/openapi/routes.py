@@ -27,10 +27,9 @@ from algaenv.gateway.openapi.components import (
 )
 from algaenv.gateway.page_proxy import PREFIX as RUNNER
 from algaenv.gateway.pages import page_paths
-from algaenv.gateway.policy import READ_METHODS, TENANT_HEADERS
+from algaenv.gateway.policy import BURST, PER_SECOND, READ_METHODS, TENANT_HEADERS
 from algaenv.gateway.proxy import IDEMPOTENCY_HEADER
 from algaenv.gateway.quirks import QUIRK_HEADER as FAULT
-from algaenv.gateway.rate_limit import BURST, PER_SECOND
 from algaenv.gateway.rules import DIRECT_PREFIX as DIRECT
 from algaenv.gateway.rules import (
     FORWARDED_HEADERS,

@@ -19,6 +19,7 @@ from algaenv.bundle.layout import UUID_PATTERN
 from algaenv.gateway.db import query
 from algaenv.gateway.pages.rendering import Renderer, load_installs, milliseconds
 from algaenv.gateway.responses import Problem
+from algaenv.gateway.scratch_tenants import request_tenant
 
 if TYPE_CHECKING:
     from algaenv.gateway.db import Pool
@@ -213,7 +214,8 @@ class CallRepository:
     async def _rows(
         self, statement: LiteralString, values: Mapping[str, object]
     ) -> list[dict[str, Any]]:
-        return await query(self._pool, statement, {"tenant": self._tenant, **values})
+        tenant = request_tenant.get() or self._tenant
+        return await query(self._pool, statement, {"tenant": tenant, **values})
 
 
 def _call(row: Mapping[str, Any]) -> CallRow:

@@ -181,7 +181,7 @@ class SchedulePage:
         found = await load_installs(self._state, self._rendering)
         if isinstance(found, Response):
             return found
-        rows = await self._schedules.of_tenant(self._state.config.tenant)
+        rows = await self._schedules.of_tenant(self._state.tenant)
         names = {it.registry_id: it.name for it in found}
         history: dict[str, list[Mapping[str, object]]] = {}
         for event in self._state.events.recent():

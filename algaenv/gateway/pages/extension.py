@@ -9,7 +9,7 @@ the page around it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
@@ -201,7 +201,7 @@ class ExtensionPage:
         frame = (
             dev_server_frame(install, server)
             if server and from_server
-            else bundle_frame(install, runner)
+            else bundle_frame(replace(install, tenant=self._state.config.tenant), runner)
         )
         if isinstance(frame, Problem):
             awaited = {} if server and from_server else {"awaited": install.registry_id}

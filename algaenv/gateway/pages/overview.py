@@ -87,13 +87,13 @@ class OverviewPages:
         if isinstance(found, Response):
             return found
         stats = await self._calls.stats()
-        tenant = {"tenant": state.config.tenant}
+        tenant = {"tenant": state.tenant}
         bundled = {it["version_id"]: it["at"] for it in await query(state.pool, _BUNDLED, tenant)}
         return self._rendering.page(
             "overview.html",
             here="overview",
             installs=found,
-            tenant=state.config.tenant,
+            tenant=state.tenant,
             services=await self._services(),
             sidebars=sidebars(found),
             extensions=[

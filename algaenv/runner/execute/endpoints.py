@@ -94,7 +94,8 @@ class ExecuteEndpoint:
             return self._respond(
                 call_entry, failed_outcome(400, "missing_routing_headers", OutcomeLabel.BAD_REQUEST)
             )
-        routing = Routing(entry.tenant, entry.extension)
+        by_gateway = request_header(request.scope, b"x-algaenv-outbound") == "gateway"
+        routing = Routing(entry.tenant, entry.extension, by_gateway)
         key = request_header(request.scope, b"x-idempotency-key")
         try:
             trace = None if span is None else span.trace

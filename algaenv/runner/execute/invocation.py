@@ -255,6 +255,8 @@ class Invocation:
     """The last function of the host that the guest called, and the error it returned, else None."""
     reason: str = ""
     """What that function knows about its error and cannot tell the guest."""
+    http_by_gateway: bool = False
+    """Whether the gateway answers its HTTP requests, in place of the servers they are for."""
     trace: CallTrace | None = field(default=None, repr=False)
     """Where host calls are noted; None: they are not."""
     script: Script | None = field(default=None, repr=False)

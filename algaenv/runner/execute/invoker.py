@@ -177,6 +177,8 @@ class Routing:
 
     tenant: str
     extension: str
+    http_by_gateway: bool = False
+    """Whether the gateway wants to answer the HTTP requests of the handler."""
 
 
 class Invoker:
@@ -231,6 +233,7 @@ class Invoker:
         invocation = self._invocation(call, grants, runtime, timings)
         invocation.script = bundle.script
         invocation.trace = trace or (CallTrace() if self._traced else None)
+        invocation.http_by_gateway = routing.http_by_gateway
         outcome = await self._run_bundle(runtime, bundle, invocation, call)
         if self._traced and invocation.trace is not None:
             header = trace_header(invocation.trace, timings)

@@ -1,6 +1,7 @@
 """`http`: any request to a host that the egress list permits, exactly as the guest words it.
 
-URLs are read as browsers read them.
+URLs are read as browsers read them. A call for a scratch tenant of the gateway has its requests
+answered by the gateway, which knows the responses that a test has prepared.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import anyio
 
 from algaenv.runner.execute.invocation import CAP_HTTP, NOT_GRANTED, Invocation
 from algaenv.runner.host import internal_api
+from algaenv.runner.host.internal_api import InternalApi
 from algaenv.runner.host.settings import EgressDenied, HostSettings, is_allowed
 from algaenv.runner.outbound import (
     MAX_RESPONSE_BYTES,
@@ -90,6 +92,9 @@ class HttpFetch:
         self._entries = host_settings.egress
         self._local = host_settings.local
         self._outbound = outbound
+        self._gateway = None
+        if host_settings.scratch_tenants:
+            self._gateway = InternalApi("http", {}, host_settings=host_settings, outbound=outbound)
 
     def fetch(self, invocation: Invocation, request: _Record) -> _Record | Err:
         """http-request to http-response. Not http or https, or headers that cannot be sent:
@@ -112,6 +117,8 @@ class HttpFetch:
             request_out = _prepare(url, request)
         except InvalidHeader:
             return Err("transport")
+        if invocation.http_by_gateway:
+            return self._ask_gateway(invocation, request_out, request["body"] or b"")
         sent = invocation.wait(self._send(request_out, invocation))
         if isinstance(sent, Err):
             return sent
@@ -121,6 +128,40 @@ class HttpFetch:
             "headers": [_header_record(*header) for header in response.extensions["headers"]],
             "body": b"".join(chunks),
         }
+
+    def _ask_gateway(
+        self, invocation: Invocation, request: httpx.Request, body: bytes
+    ) -> _Record | Err:
+        """The response that a test has prepared. Without one: `transport`, and never a server."""
+        if self._gateway is None:
+            invocation.reason = "ALGAENV_SCRATCH_TENANTS is off"
+            return Err("not-allowed")
+        raw = request.headers.raw
+        headers = [(name.decode(), value.decode(errors="replace")) for name, value in raw]
+        fields = {
+            "method": request.method,
+            "url": str(request.url),
+            "headers": headers,
+            "body": internal_api.encode_base64(body),
+        }
+        try:
+            reply = internal_api.as_object(self._gateway.call(invocation, "fetch", fields))
+            if "error" in reply:
+                invocation.reason = internal_api.required_text(reply, "error")
+                return Err("transport")
+            return {
+                "status": internal_api.count_field(reply, "status", default=200),
+                "headers": [
+                    {"name": name.lower(), "value": value}
+                    for name, value in map(_text_pair, internal_api.list_field(reply, "headers"))
+                ],
+                "body": internal_api.decode_base64(internal_api.required_text(reply, "body")),
+            }
+        except internal_api.HostCallError as error:
+            invocation.reason = _refusal(error)
+            return Err("transport")
+        except (internal_api.MalformedResponse, ValueError):
+            return Err("internal")
 
     async def _send(
         self, request: httpx.Request, invocation: Invocation
@@ -156,6 +197,23 @@ class HttpFetch:
             if response is not None:
                 await response.aclose()
         return response, chunks
+
+
+def _text_pair(value: object) -> tuple[str, str]:
+    match value:
+        case [str(name), str(text)]:
+            return name, text
+        case _:
+            raise internal_api.MalformedResponse
+
+
+def _refusal(error: internal_api.HostCallError) -> str:
+    """What the gateway says."""
+    try:
+        reply = internal_api.as_object(internal_api.parse_json(error.body))
+        return internal_api.required_text(reply, "error")
+    except (internal_api.MalformedResponse, ValueError):
+        return error.text
 
 
 def _prepare(url: httpx.URL, request: Mapping[str, Any]) -> httpx.Request:

@@ -258,6 +258,8 @@ class HostSettings:
     vault_mount: str
     local: LocalEgress = field(default_factory=LocalEgress)
     """Which addresses of this machine `http.fetch` may ask."""
+    scratch_tenants: bool = False
+    """Whether a call may have the gateway answer its HTTP requests; `ALGAENV_SCRATCH_TENANTS`."""
     warnings: tuple[str, ...] = ()
     """Variables that are not what they should be and were ignored; a line each, for a log."""
 
@@ -268,8 +270,8 @@ class HostSettings:
         `EXT_EGRESS_ALLOWLIST`, `UI_PROXY_BASE_URL`, `UI_PROXY_TIMEOUT_MS`,
         `STORAGE_API_BASE_URL` else `REGISTRY_BASE_URL`, `RUNNER_STORAGE_API_TOKEN` else
         `RUNNER_SERVICE_TOKEN` (not trimmed), `VAULT_ADDR` else `ALGA_VAULT_ADDR`,
-        `ALGA_VAULT_TOKEN_FILE`, `VAULT_NAMESPACE`, `ALGA_VAULT_TRANSIT_MOUNT`; and ours, see
-        `LocalEgress`.
+        `ALGA_VAULT_TOKEN_FILE`, `VAULT_NAMESPACE`, `ALGA_VAULT_TRANSIT_MOUNT`; and ours:
+        `ALGAENV_SCRATCH_TENANTS` (false), and those of `LocalEgress`.
         """
         warnings: list[str] = []
         hosts = (host.strip().lower() for host in env.get("EXT_EGRESS_ALLOWLIST", "").split(","))
@@ -287,6 +289,7 @@ class HostSettings:
             vault_namespace=env.get("VAULT_NAMESPACE") or None,
             vault_mount=env.get("ALGA_VAULT_TRANSIT_MOUNT") or DEFAULT_VAULT_MOUNT,
             local=LocalEgress.read(env),
+            scratch_tenants=env.get("ALGAENV_SCRATCH_TENANTS", "").strip().lower() == "true",
             warnings=tuple(warnings),
         )
 

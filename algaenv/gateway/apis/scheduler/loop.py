@@ -102,7 +102,7 @@ class SchedulerLoop:
 
     async def _read_schedules(self) -> tuple[datetime, list[Mapping[str, Any]]]:
         async with acquire(self._state.pool) as connection:
-            cursor = await connection.execute(_ROWS, {"tenant": self._state.config.tenant})
+            cursor = await connection.execute(_ROWS, {"tenant": self._state.tenant})
             rows = await cursor.fetchall()
         return rows[0]["now"], [row for row in rows if row["id"] is not None]
 
@@ -154,12 +154,62 @@ def next_moment(row: Mapping[str, Any], after: datetime) -> datetime | None:
         return None
 
 
+MAX_SPAN_RUNS = 1_000
+
+
+class TooManyRuns(Exception):
+    """A span of time holds more than MAX_SPAN_RUNS runs; those are made."""
+
+
+async def run_span(
+    state: AppState, schedules: ScheduleRepository, since: datetime, until: datetime
+) -> list[dict[str, Any]]:
+    """Make the runs that are due after `since`, up to `until`, in order, each once.
+
+    Schedules are read anew after each run, since a handler may change them. A run that fails is
+    not tried again. Returns `schedule name path due status error requestId` of each run. Raises
+    TooManyRuns.
+    """
+    runs, ran = ScheduleRunner(state), list[dict[str, Any]]()
+    cursor, done = since, set[str]()
+    while True:
+        rows = [it for it in await schedules.of_tenant(state.tenant) if it["enabled"]]
+        coming = [(moment, it) for it in rows if (moment := _next_due(it, cursor, done))]
+        moment, row = min(coming, key=lambda it: it[0], default=(until, None))
+        if row is None or moment > until:
+            return ran
+        if len(ran) == MAX_SPAN_RUNS:
+            raise TooManyRuns
+        if moment > cursor:
+            cursor, done = moment, set()
+        done.add(row["id"])
+        ended = await runs.run(row["id"])
+        fields = {
+            "schedule": row["id"],
+            "name": row["name"],
+            "path": row["path"],
+            "due": iso_timestamp(moment),
+        }
+        if isinstance(ended, RunSkipped):
+            ran.append(fields | {"status": "skipped", "error": ended.reason})
+            continue
+        status = "error" if ended.error else "success"
+        more = {"error": ended.error, "detail": ended.detail, "requestId": ended.request_id}
+        ran.append(fields | {"status": status, **more})
+
+
+def _next_due(row: Mapping[str, Any], cursor: datetime, done: set[str]) -> datetime | None:
+    """At the cursor itself, unless that run is `done`; else the next one after it."""
+    after = cursor if row["id"] in done or not done else cursor - timedelta(seconds=1)
+    return next_moment(row, after)
+
+
 def admin_routes(state: AppState, schedules: ScheduleRepository) -> list[Route]:
     """`GET /algaenv/schedules` and `POST /algaenv/schedules/{id}/run`."""
     runs = ScheduleRunner(state)
 
     async def listed(request: Request) -> Response:  # noqa: ARG001
-        rows = await schedules.of_tenant(state.config.tenant)
+        rows = await schedules.of_tenant(state.tenant)
         return to_http(ApiResponse(200, {"schedules": [_listed_schedule(row) for row in rows]}))
 
     async def run(request: Request) -> Response:

@@ -105,7 +105,7 @@ class ScheduleRunner:
             cursor = await _execute(connection, _LOCK, {"key": lock_key(schedule)})
             if not (await cursor.fetchone() or {})["locked"]:
                 return RunSkipped("it is still running")
-            tenant = self._state.config.tenant
+            tenant = self._state.tenant
             cursor = await _execute(connection, _FIND, {"id": schedule, "tenant": tenant})
             row = await cursor.fetchone()
             if row is None:
