@@ -148,7 +148,9 @@ _TENANT = pytest.StashKey["ScratchTenant"]()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show the calls of a test that failed, with what the handlers did and wrote."""
     report = yield
     tenant = item.stash.get(_TENANT, None)
