@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from algaenv.cli.gateway_client import read_guest_lines
+from algaenv.cli.output.escape import escape_controls
 
 if TYPE_CHECKING:
     from algaenv.cli.gateway_client import GatewayResponse, HandlerError
@@ -106,8 +107,12 @@ class Response:
             failed = f" → {call.error}" if call.error else ""
             lines.append(f"  host call: {call.name} {call.about}{failed} ({call.ms:g} ms)")
         lines += [f"  {line.stream}: {line.message}" for line in self.log_lines]
-        return "\n".join(lines)
+        # A handler and its servers write what they like; it is shown on a terminal.
+        return "\n".join(escape_controls(it) for line in lines for it in line.split("\n"))
 
     def __repr__(self) -> str:
-        why = f": {self.error.summary}" if self.error else ""
-        return f"<Response {self.status} {self._found.phrase} to {self.about}{why}>"
+        error = self.error
+        why = f": {error.reason or error.summary}" if error else ""
+        return escape_controls(
+            f"<Response {self.status} {self._found.phrase} to {self.about}{why}>"
+        )

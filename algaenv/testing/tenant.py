@@ -69,6 +69,7 @@ class ScratchTenant:
         headers: Mapping[str, str] | None = None,
     ) -> Response:
         """Call a handler as a user of the spec does. Raises KeyError for an unknown extension."""
+        __tracebackhide__ = True
         found = self._find(extension)
         named = {name.lower(): value for name, value in (headers or {}).items()}
         if json is not None:
@@ -115,6 +116,7 @@ class ScratchTenant:
         return "\n".join(it.report() for it in self.calls)
 
     def _find(self, name: str | None) -> Extension:
+        __tracebackhide__ = True
         known = self.environment.extensions
         if name is None and len(known) == 1:
             (name,) = known
