@@ -123,6 +123,7 @@ def test_an_environment_that_does_not_come_up_fails_the_tests(running_process: P
 @pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_ephemeral_environment_ends_with_the_run(running_process: Project, killed: bool) -> None:
     project = running_process
+    own = project.id
     file = add_tests(project, "failing.py")
     ending = "os.kill(os.getpid(), signal.SIGKILL)" if killed else "pass"
     file.write_text(
@@ -137,6 +138,6 @@ def test_an_ephemeral_environment_ends_with_the_run(running_process: Project, ki
 
     def gone() -> bool:
         homes = [it.name for it in (project.root / ".algaenv").iterdir() if it.is_dir()]
-        return homes == [project.id] and not list(project.root.glob(".algaenv-test-*"))
+        return homes == [own] and not list(project.root.glob(".algaenv-test-*"))
 
     until("the environment is gone", gone)

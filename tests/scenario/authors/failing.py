@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from algaenv.testing import ScratchTenant
 
-FETCH = {"method": "GET", "url": "https://api.example.com/x", "headers": [], "body": None}
+FETCH: dict[str, object] = {
+    "method": "GET",
+    "url": "https://api.example.com/x",
+    "headers": [],
+    "body": None,
+}
 UNPREPARED = {"calls": [{"fn": "http.fetch", "args": [FETCH]}]}
 
 

@@ -13,7 +13,12 @@ import pytest
 
 from algaenv.testing import Response, ScratchTenant
 
-FETCH = {"method": "GET", "url": "https://api.example.com/x?a=1&b=2", "headers": [], "body": None}
+FETCH: dict[str, object] = {
+    "method": "GET",
+    "url": "https://api.example.com/x?a=1&b=2",
+    "headers": [],
+    "body": None,
+}
 
 
 def do(algaenv: ScratchTenant, *calls: tuple[str, list[Any]]) -> Response:
