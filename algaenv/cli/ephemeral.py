@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.problem import Failed, Problem, Refused
+from algaenv.system.processes import is_abandoned, owner_name
 
 if TYPE_CHECKING:
     from algaenv.cli.invocation import Invocation
     from algaenv.model.event import Report
     from algaenv.model.intent import Intent
 
+_OWNER = "# Removed with its environment by the process "
+"""The first line of such a spec, before the name of the owner."""
+_LINES = 4
+_MAX_BYTES = 1_000
 _LONGEST = 30
 """Of the name of the spec in that of the environment."""
 
@@ -33,6 +38,7 @@ class Ephemeral:
 def ephemeral(invocation: Invocation, spec: Path, intent: Intent) -> Iterator[Ephemeral]:
     """An environment that extends `spec`; it and its data are removed at the end of the `with`.
 
+    Those of processes that were killed are removed first.
     Its spec is a hidden file beside the author's, so that all paths in it lead where they did.
     Raises Refused (`test-external`) for a database that is not the environment's own.
     """
@@ -47,6 +53,7 @@ def ephemeral(invocation: Invocation, spec: Path, intent: Intent) -> Iterator[Ep
                 hint="leave `--ephemeral` out, or name a spec without `database.url`",
             )
         )
+    _remove_abandoned(invocation, spec)
     suffix = secrets.token_hex(2)
     own = Ephemeral(
         spec.with_name(f".algaenv-test-{suffix}.yaml"),
@@ -55,7 +62,8 @@ def ephemeral(invocation: Invocation, spec: Path, intent: Intent) -> Iterator[Ep
     overlay = spec.with_name(f"{spec.stem}.local{spec.suffix}")
     files = [own.spec]
     try:
-        _write(own.spec, f"extends: ./{spec.name}\nname: {own.name}\nports: auto\n".encode())
+        content = f"{_OWNER}{owner_name()}\nextends: ./{spec.name}\nname: {own.name}\nports: auto\n"
+        _write(own.spec, content.encode())
         if overlay.is_file():
             files.append(own.spec.with_name(f"{own.spec.stem}.local.yaml"))
             _write(files[-1], overlay.read_bytes())
@@ -66,6 +74,37 @@ def ephemeral(invocation: Invocation, spec: Path, intent: Intent) -> Iterator[Ep
     finally:
         for file in files:
             file.unlink(missing_ok=True)
+
+
+def _remove_abandoned(invocation: Invocation, spec: Path) -> None:
+    """Remove what killed processes left beside `spec`; what cannot be removed is only told."""
+    from algaenv.model.problem import AlgaenvError
+
+    for file in sorted(spec.parent.glob(".algaenv-test-????.yaml")):
+        name = _name_if_abandoned(file, spec)
+        if name is None:
+            continue
+        try:
+            _remove(invocation, Ephemeral(file, name), " of a process that was killed")
+        except AlgaenvError as error:
+            invocation.print_message(f"{error.problem.summary}; {error.problem.hint}\n")
+            continue
+        for left in (file, file.with_name(f"{file.stem}.local.yaml")):
+            left.unlink(missing_ok=True)
+
+
+def _name_if_abandoned(file: Path, spec: Path) -> str | None:
+    """The name of the environment in such a file, if it extends `spec` and its owner is gone."""
+    try:
+        with file.open("rb") as stream:
+            lines = stream.read(_MAX_BYTES).decode(errors="replace").splitlines()
+    except OSError:
+        return None
+    if len(lines) != _LINES or lines[1] != f"extends: ./{spec.name}":
+        return None
+    owner = lines[0].removeprefix(_OWNER)
+    name = lines[2].removeprefix("name: ")
+    return name if owner != lines[0] and is_abandoned(owner) else None
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -84,12 +123,12 @@ def _write(path: Path, content: bytes) -> None:
         ) from error
 
 
-def _remove(invocation: Invocation, own: Ephemeral) -> None:
+def _remove(invocation: Invocation, own: Ephemeral, about: str = "") -> None:
     """Take it down with its data. An interrupt does not stop this; a second abandons it."""
     from algaenv.cli.errors import report_abandoned
     from algaenv.cli.signals import handle_interrupts
 
-    invocation.print_message(f"removing {own.name}\n")
+    invocation.print_message(f"removing {own.name}{about}\n")
     with (
         invocation.progress_sinks(own.spec) as sinks,
         handle_interrupts(lambda: None, lambda: report_abandoned(invocation, sinks)),

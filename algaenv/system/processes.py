@@ -20,6 +20,8 @@ _ZOMBIE: Final = "Z"
 _GONE: Final = frozenset("Xx")
 _STATE, _PARENT, _THREADS, _START = 0, 1, 17, 19
 """Places in /proc/<pid>/stat, counted after the command's closing parenthesis; see proc(5)."""
+_NUMBERS: Final = 3
+"""In the name of an owner, after the boot."""
 _KILL_SECONDS: Final = 2.0
 """Seconds in which a killed process ends."""
 
@@ -71,6 +73,35 @@ def is_alive(process: Identity) -> bool:
 def boot_id() -> str:
     """Changes with every boot: start times are not comparable across boots."""
     return _read("/proc/sys/kernel/random/boot_id").decode().strip()
+
+
+def owner_name() -> str:
+    """Names this process among all of this machine: boot, pid namespace, pid and start time.
+
+    It is kept beside what has to be removed should the process be killed.
+    """
+    this = identify(os.getpid())
+    assert this is not None  # noqa: S101
+    return f"{boot_id()}.{_namespace()}.{this.pid}.{this.start}"
+
+
+def is_abandoned(owner: str) -> bool:
+    """Whether the process of this name surely is gone.
+
+    One of another pid namespace cannot be seen, and counts as alive; so does what is no name.
+    """
+    boot, *numbers = owner.split(".")
+    if len(numbers) != _NUMBERS or not all(it.isascii() and it.isdecimal() for it in numbers):
+        return False
+    if boot != boot_id():
+        return True
+    namespace, pid, start = numbers
+    return namespace == _namespace() and not is_alive(Identity(int(pid), int(start)))
+
+
+def _namespace() -> str:
+    """The number in `pid:[4026531836]`."""
+    return "".join(filter(str.isdecimal, os.readlink("/proc/self/ns/pid")))  # noqa: PTH115
 
 
 def command(pid: int) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from algaenv.bundle.value import dataclass, field
 from algaenv.model.problem import NotReady
 from algaenv.system.locks import file_lock
-from algaenv.system.processes import Identity, boot_id, identify, is_alive
+from algaenv.system.processes import Identity, identify, is_abandoned, is_alive, owner_name
 from algaenv.testing.gateway import GatewayRefused, TenantGateway
 from algaenv.testing.tenant import ScratchTenant
 
@@ -59,7 +59,7 @@ class Environment:
         """A tenant for one test. Raises EnvironmentFailed."""
         try:
             made = TenantGateway(self.gateway).request(
-                "POST", "/algaenv/tenants", {"owner": owner_of_this_process()}
+                "POST", "/algaenv/tenants", {"owner": owner_name()}
             )
         except GatewayRefused as error:
             raise _no_tenants(error) from error
@@ -99,29 +99,6 @@ def _no_tenants(error: GatewayRefused) -> EnvironmentFailed:
         " of the environment's own; leave `runner.image`, `gateway.url` and `database.url` out of"
         " the spec, or name another with --algaenv-file"
     )
-
-
-def owner_of_this_process() -> str:
-    """Names this process among all of the machine: boot, namespace, pid and start time."""
-    this = identify(os.getpid())
-    assert this is not None  # noqa: S101
-    return f"{boot_id()}.{_namespace()}.{this.pid}.{this.start}"
-
-
-def is_abandoned(owner: str) -> bool:
-    """Whether the owner surely is gone. One in another container cannot be seen, so is kept."""
-    parts = owner.split(".")
-    if len(parts) != 4 or not all(it.isdecimal() for it in parts[1:]):
-        return False
-    boot, namespace, pid, start = parts
-    if boot != boot_id():
-        return True
-    return namespace == _namespace() and not is_alive(Identity(int(pid), int(start)))
-
-
-def _namespace() -> str:
-    """The number in `pid:[4026531836]`."""
-    return "".join(filter(str.isdecimal, os.readlink("/proc/self/ns/pid")))  # noqa: PTH115
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,3 +118,35 @@ def test_it_is_gone_after_an_up_that_failed(running_process: Project) -> None:
     (error,) = ElementTree.parse(project.root / "r.xml").findall(".//error")
     assert "build" in (error.get("message") or "")
     assert hidden(project) == []
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(running_process: Project) -> None:
+    project = running_process
+    own = project.id
+    wait = "touch waiting; exec sleep 120"
+    with start(project, "--ephemeral", "--runtime", "process", "--", "sh", "-c", wait) as process:
+        until("the program runs", (project.root / "waiting").exists)
+        (left,) = hidden(project)
+        (home,) = [
+            it.name
+            for it in (project.root / ".algaenv").iterdir()
+            if it.name != own and it.is_dir()
+        ]
+        alive = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait()
+    for each in alive:
+        if each.is_running() and each.name() == "sleep":
+            each.kill()
+    name = next(
+        line.removeprefix("name: ")
+        for line in left.read_text().splitlines()
+        if line.startswith("name: ")
+    )
+    assert processes_of(home) != []
+    done = run(project, "--ephemeral", "--runtime", "process", "--", "true")
+    assert done.returncode == 0, done.stderr
+    assert f"removing {name} of a process that was killed" in done.stderr
+    assert hidden(project) == []
+    assert processes_of(home) == []
+    assert [it.name for it in (project.root / ".algaenv").iterdir() if it.is_dir()] == [own]

@@ -18,6 +18,7 @@ import pytest
 from tests import guests
 from tests.scenario.conftest import docker_slow
 from tests.scenario.project import Project, until
+from tests.scenario.sample_project import use_sample
 
 AUTHORS = Path(__file__).parent / "authors"
 CAPABILITIES = ["cap:storage.kv", "cap:http.fetch", "cap:scheduler.manage", "cap:log.emit"]
@@ -71,6 +72,20 @@ def test_tests_run_side_by_side_and_leave_nothing(running: Project) -> None:
     assert tenants(project) == []
     # What the tests had stored, and their installs, are no business of `up`.
     assert project.up().ok().changed == 0
+
+
+@pytest.mark.slow
+def test_the_tests_of_a_sample_pass_side_by_side(running: Project) -> None:
+    project = running
+    root = use_sample(project, "notes", {"notes": {"source": "./notes"}})
+    (root / "dist").mkdir()
+    shutil.copy(guests.built("sample-notes"), root / "dist/main.wasm")
+    shutil.copytree(root / "tests", project.root / "checks")
+    (project.root / "checks/pytest.ini").write_text("[pytest]\nalgaenv_file = ..\n")
+    code, out = run_tests(project, "-n", "4")
+    assert code == 0, out
+    assert "10 passed" in out, out
+    assert tenants(project) == []
 
 
 def test_a_failure_says_what_the_handler_did(running_process: Project) -> None:
