@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,15 +108,13 @@ def algaenv_environment(pytestconfig: pytest.Config) -> Environment:
     )
     directory = pytestconfig.stash[_RUN].directory
     capture: Any = pytestconfig.pluginmanager.getplugin("capturemanager")
+    shown = capture.global_and_fixture_disabled() if wanted.visible and capture else nullcontext()
     try:
-        if wanted.visible and capture is not None:
-            with capture.global_and_fixture_disabled():
-                environment = directory.join(wanted)
-        else:
-            environment = directory.join(wanted)
+        with shown:
+            return directory.join(wanted)
     except EnvironmentFailed as failed:
-        pytest.fail(str(failed), pytrace=False)
-    return environment
+        why = str(failed)
+    pytest.fail(why, pytrace=False)
 
 
 @pytest.fixture
@@ -125,10 +124,13 @@ def algaenv(
     """A tenant of its own for this test, with an install of each extension; gone afterwards."""
     from algaenv.testing.environment import EnvironmentFailed
 
+    why, tenant = "", None
     try:
         tenant = algaenv_environment.create_tenant()
     except EnvironmentFailed as failed:
-        pytest.fail(str(failed), pytrace=False)
+        why = str(failed)
+    if tenant is None:
+        pytest.fail(why, pytrace=False)
     request.node.stash[_TENANT] = tenant
     try:
         yield tenant

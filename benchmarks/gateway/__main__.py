@@ -12,6 +12,7 @@ from benchmarks.gateway import calls
 from benchmarks.gateway.followers import followers
 from benchmarks.gateway.services import Bench, start_services
 from benchmarks.gateway.storage import storage
+from benchmarks.gateway.tenants import tenants
 from benchmarks.runner.rows import Table
 from benchmarks.suite import Suite, say
 
@@ -33,6 +34,7 @@ SUITE: Final = Suite(
         "throughput": calls.throughput,
         "storage": storage,
         "followers": followers,
+        "tenants": tenants,
     },
 )
 
