@@ -6,11 +6,13 @@ import json
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import psutil
 import pytest
 
+from tests import guests
 from tests.forked_program import ForkedProgram
 from tests.scenario.conftest import docker_slow
 from tests.scenario.project import Project, Started, until
@@ -67,6 +69,52 @@ def test_checks_pass_or_fail_on_what_is_up(running: Project) -> None:
     assert document["environment"] == project.name
     (failure,) = ElementTree.parse(project.root / "results.xml").findall(".//failure")
     assert failure.get("message") == "status: 404 instead of one below 400"
+
+
+def schedule(name: str, payload: object) -> dict[str, Any]:
+    """The check that has a handler make a schedule, which then calls it with this payload."""
+    fields = {"endpoint": "POST /x", "cron": "0 3 * * *", "timezone": None, "enabled": True}
+    made = {**fields, "name": name, "payload": json.dumps(payload)}
+    script = {"calls": [{"fn": "scheduler.create-schedule", "args": [made]}]}
+    expect = {"status": 200, "json": {"results": [{"ok": {"success": True}}]}}
+    return {"call": "POST /x", "body": script, "expect": expect}
+
+
+def test_a_check_runs_the_schedules_of_a_handler(running_process: Project) -> None:
+    project = running_process
+    built = project.root / "hello/dist/main.wasm"
+    built.parent.mkdir()
+    built.write_bytes(guests.built("script").read_bytes())
+    endpoints = [{"method": "POST", "path": "/x", "handler": "dist/main"}]
+    capabilities = ["cap:scheduler.manage", "cap:storage.kv"]
+    project.extension(runtime="wasm-js@1", api={"endpoints": endpoints}, capabilities=capabilities)
+    hello = project.spec["extensions"]["hello"]
+    entry = {"namespace": "n", "key": "ran", "value": "MQ==", "revision": None}
+    stored = {"calls": [{"fn": "storage.put", "args": [entry]}]}
+    read = {"calls": [{"fn": "storage.get", "args": ["n", "ran"]}]}
+    nightly: list[object] = [
+        schedule("nightly", stored),
+        {"schedule": "POST /x"},
+        {
+            "call": "POST /x",
+            "body": read,
+            "expect": {"json": {"results": [{"ok": {"value": "MQ=="}}]}},
+        },
+    ]
+    hello["checks"] = nightly
+    project.write()
+    passed = run(project)
+    assert passed.returncode == 0, passed.stdout + passed.stderr
+    assert "✓ hello  schedule of POST /x  1 run" in passed.stdout
+    hello["checks"] = [schedule("broken", {"then": "trap"}), {"schedule": "/x"}]
+    project.write()
+    failed = run(project, "--junit", "results.xml")
+    assert failed.returncode == 10, failed.stdout + failed.stderr
+    assert "✗ hello  schedule of /x  2 runs" in failed.stdout
+    assert "schedule broken: Runner returned status 500 (execute_failed" in failed.stdout
+    assert "schedule nightly" not in failed.stdout
+    (failure,) = ElementTree.parse(project.root / "results.xml").findall(".//failure")
+    assert (failure.get("message") or "").startswith("schedule broken: ")
 
 
 @docker_slow("running")
