@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import yaml
 
+from algaenv.scaffold.templates import templates
 from tests.cli import program
 from tests.scaffold.alga import make_alga
+from tests.scenario.conftest import BOTH
 from tests.scenario.handler_project import ask
 from tests.scenario.project import Project
 
@@ -30,6 +33,29 @@ def test_an_extension_from_a_template_comes_up_and_answers(running: Project) -> 
     assert json.loads(called.stdout) == {"visits": 1}
     assert "<title>Bills</title>" in project.page("bills")
     assert project.up().ok().changed == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", BOTH)
+def test_the_checks_of_every_template_pass_from_a_fresh_directory(
+    runtime: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if runtime == "docker":
+        request.getfixturevalue("engine")
+    for template in templates():
+        done = program.run(tmp_path, "new", f"my-{template}", "--template", template)
+        assert done.returncode == 0, done.stderr
+    with (tmp_path / "algaenv.yaml").open("a") as spec:
+        spec.write("ready_timeout: 5m\n")  # Two handlers are compiled, beside other tests.
+    words = ("--ephemeral", "--runtime", runtime, "--images", "build", "--json")
+    tested = program.run(tmp_path, "test", *words)
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    checks = json.loads(tested.stdout)["checks"]
+    assert {it["extension"] for it in checks} == {f"my-{it}" for it in templates()}
+    assert all(it["passed"] for it in checks)
+    assert sorted(it.name for it in tmp_path.iterdir()) == sorted(
+        [".algaenv", "algaenv.yaml", *(f"my-{it}" for it in templates())]
+    )
 
 
 @pytest.mark.parametrize(

@@ -91,3 +91,7 @@ class Host:
         """Call `interface.function`; fields replace those of the invocation."""
         interface, _, function = name.partition(".")
         return self._table[interface][function](self.invocation(**fields), *args)
+
+    def fetch(self, invocation: Invocation, request: Mapping[str, Any]) -> Any:
+        """Call `http.fetch` with an invocation that is looked at afterwards."""
+        return self._table["http"]["fetch"](invocation, request)

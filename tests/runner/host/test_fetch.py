@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -338,3 +339,81 @@ def test_answers_do_not_mix(host: Host, server: Stub) -> None:
         urls = [f"{server.url}/{number}" for number in range(200)]
         answers = list(pool.map(lambda url: host.call("http.fetch", request(url)), urls))
     assert [answer["body"] for answer in answers] == [b"/%d" % number for number in range(200)]
+
+
+def scratch_host(begin: Begin, server: Stub, **env: str) -> Host:
+    return begin(
+        STORAGE_API_BASE_URL=server.url,
+        RUNNER_STORAGE_API_TOKEN="token",
+        ALGAENV_SCRATCH_TENANTS="true",
+        **env,
+    )
+
+
+def test_the_gateway_answers_in_place_of_a_server(begin: Begin, server: Stub, other: Stub) -> None:
+    host = scratch_host(begin, server)
+    reply = {"status": 203, "headers": [["X-A", "b"]], "body": "bWFkZQ=="}
+    server.respond(StubResponse(200, json.dumps(reply).encode()))
+    sent = request(f"{other.url}/x?q=1", ("X-B", "Zoë"), method="POST", body=b"\x00")
+    found = host.call("http.fetch", sent, http_by_gateway=True)
+    assert found == {
+        "status": 203,
+        "headers": [{"name": "x-a", "value": "b"}],
+        "body": b"made",
+    }
+    assert server.last.target == "/api/internal/ext-http/install/i1"
+    told = json.loads(server.last.body)
+    headers = dict(told.pop("headers"))
+    assert told == {
+        "operation": "fetch",
+        "method": "POST",
+        "url": f"{other.url}/x?q=1",
+        "body": "AA==",
+    }
+    assert headers["X-B"] == "Zoë"
+    assert headers["host"] == other.url.removeprefix("http://")
+    # A call for another tenant goes where it is meant to go.
+    other.respond(StubResponse(200, b"real"))
+    assert host.call("http.fetch", request(f"{other.url}/"))["body"] == b"real"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "reason"),
+    [
+        (
+            StubResponse(404, b'{"error": "no response is prepared"}'),
+            "transport",
+            "no response is prepared",
+        ),
+        (StubResponse(200, b'{"error": "prepared to fail"}'), "transport", "prepared to fail"),
+        (StubResponse(500, b"broken"), "transport", "http 500: broken"),
+        (StubResponse(200, b"[]"), "internal", ""),
+        (StubResponse(200, b'{"status": 200, "headers": [["a"]], "body": ""}'), "internal", ""),
+        (StubResponse(200, b'{"status": 200, "headers": [], "body": "%"}'), "internal", ""),
+        (StubResponse(200, b"{}"), "internal", ""),
+    ],
+)
+def test_what_the_gateway_has_no_response_for_goes_nowhere(
+    begin: Begin, server: Stub, answer: StubResponse, error: str, reason: str
+) -> None:
+    host = scratch_host(begin, server)
+    server.respond(answer)
+    invocation = host.invocation(http_by_gateway=True)
+    found = host.fetch(invocation, request("https://nowhere.invalid/"))
+    assert found == Err(error)
+    assert invocation.reason == reason
+
+
+def test_a_scratch_tenant_keeps_to_the_list_of_hosts(begin: Begin, server: Stub) -> None:
+    host = scratch_host(begin, server, EXT_EGRESS_ALLOWLIST="a.example")
+    sent = request("https://b.example/")
+    assert host.call("http.fetch", sent, http_by_gateway=True) == Err("not-allowed")
+
+
+def test_a_runner_without_scratch_tenants_sends_nothing_for_them(
+    begin: Begin, server: Stub
+) -> None:
+    host = begin(STORAGE_API_BASE_URL=server.url, RUNNER_STORAGE_API_TOKEN="token")
+    sent = request(f"{server.url}/")
+    assert host.call("http.fetch", sent, http_by_gateway=True) == Err("not-allowed")
+    assert server.asked == []
