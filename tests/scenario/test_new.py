@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,7 +50,15 @@ def test_the_checks_of_every_template_pass_from_a_fresh_directory(
     with (tmp_path / "algaenv.yaml").open("a") as spec:
         spec.write("ready_timeout: 5m\n")  # Two handlers are compiled, beside other tests.
     words = ("--ephemeral", "--runtime", runtime, "--images", "build", "--json")
-    tested = program.run(tmp_path, "test", *words)
+    tested = subprocess.run(
+        [sys.executable, "-m", "algaenv", "test", *words],
+        cwd=tmp_path,
+        env=program.environ(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
     assert tested.returncode == 0, tested.stdout + tested.stderr
     checks = json.loads(tested.stdout)["checks"]
     assert {it["extension"] for it in checks} == {f"my-{it}" for it in templates()}
