@@ -135,6 +135,7 @@ def unknown_quirks(names: Collection[str]) -> list[str]:
 DIFFERENCES = {
     "headers-for-authors": "answers have x-algaenv-… headers, and problem+json for who accepts it",
     "users-are-selected": "users are selected and not signed in; pages of other sites are refused",
+    "scratch-tenants": "a request may name the tenant of a test, which is cut off from servers",
     "bodies-are-bounded": "bodies through the proxy and answers of the runner end at 64 MiB",
     "slow-and-large-requests": "a body that does not come is 408, a head above 64 KiB 431",
     "paths-that-are-no-text": "a path that is no UTF-8 is 404",

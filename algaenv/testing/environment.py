@@ -103,12 +103,11 @@ def _no_tenants(error: GatewayRefused) -> EnvironmentFailed:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to bring up. `visible`: a person looks at the terminal, and sees how it comes along."""
+    """What to bring up."""
 
     spec: Path
     runtime: str | None = None
     ephemeral: bool = False
-    visible: bool = False
 
     def command(self, *program: str) -> list[str]:
         """`algaenv test` with a program."""
@@ -133,14 +132,15 @@ class RunDirectory:
         os.mkfifo(self._fifo, 0o600)
         return os.open(self._fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def join(self, wanted: Wanted) -> Environment:
+    def join(self, wanted: Wanted, *, visible: bool = False) -> Environment:
         """The environment; the first process that asks brings it up, while others wait.
 
+        `visible`: what `algaenv` prints goes to the terminal, and not into the log.
         Raises EnvironmentFailed, in every process when it failed in the first.
         """
         with file_lock(self.path / "lock"):
             if not self._result.exists():
-                self._result.write_text(json.dumps(self._bring_up(wanted)))
+                self._result.write_text(json.dumps(self._bring_up(wanted, visible=visible)))
             found = json.loads(self._result.read_text())
         if "error" in found:
             raise EnvironmentFailed(found["error"])
@@ -159,13 +159,16 @@ class RunDirectory:
             if time.monotonic() > deadline:
                 return f"algaenv: the ephemeral environment is still being removed: {self.log}"
             time.sleep(_POLL_SECONDS)
-        text = self.log.read_text(errors="replace")
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return text if "test-left" in text else ""
 
-    def _bring_up(self, wanted: Wanted) -> dict[str, Any]:
+    def _bring_up(self, wanted: Wanted, *, visible: bool) -> dict[str, Any]:
         place = self.path / "place.json"
         arguments = (str(place), str(self._fifo)) if wanted.ephemeral else (str(place),)
-        error = self._run(wanted, wanted.command(*arguments), place)
+        if visible and sys.__stderr__ is not None:
+            # Behind the name of the file whose tests run.
+            sys.__stderr__.write("\n")
+        error = self._run(wanted, wanted.command(*arguments), place, visible=visible)
         if error is not None:
             return {"error": error}
         spec = json.loads(place.read_text())["spec"]
@@ -180,9 +183,11 @@ class RunDirectory:
             return {"error": str(failed)}
         return found
 
-    def _run(self, wanted: Wanted, command: Sequence[str], place: Path) -> str | None:
+    def _run(
+        self, wanted: Wanted, command: Sequence[str], place: Path, *, visible: bool
+    ) -> str | None:
         """Run it until `place` is there; why it is not, if it ends before that."""
-        process = _spawn(command, None if wanted.visible else self.log)
+        process = _spawn(command, None if visible else self.log)
         if wanted.ephemeral and (seen := identify(process)) is not None:
             self._process.write_text(json.dumps(seen))
         while True:
@@ -191,7 +196,7 @@ class RunDirectory:
                 return None
             if ended:
                 code = os.waitstatus_to_exitcode(status)
-                said = "" if wanted.visible else f":\n{_tail(self.log)}"
+                said = "" if visible else f":\n{_tail(self.log)}"
                 return f"cannot bring up {wanted.spec}: `algaenv test` ended with {code}{said}"
             time.sleep(_POLL_SECONDS)
 

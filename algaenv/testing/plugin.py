@@ -99,19 +99,19 @@ def algaenv_environment(pytestconfig: pytest.Config) -> Environment:
     """The environment of the nearest `algaenv.yaml`, up; one for all workers of the run."""
     from algaenv.testing.environment import EnvironmentFailed, Wanted
 
-    terminal = sys.__stderr__ is not None and sys.__stderr__.isatty()
     wanted = Wanted(
         _spec(pytestconfig),
         pytestconfig.getoption("--algaenv-runtime"),
         ephemeral=pytestconfig.getoption("--algaenv-ephemeral"),
-        visible=terminal and not hasattr(pytestconfig, "workerinput"),
     )
     directory = pytestconfig.stash[_RUN].directory
     capture: Any = pytestconfig.pluginmanager.getplugin("capturemanager")
-    shown = capture.global_and_fixture_disabled() if wanted.visible and capture else nullcontext()
+    alone = capture is not None and not hasattr(pytestconfig, "workerinput")
     try:
-        with shown:
-            return directory.join(wanted)
+        with capture.global_and_fixture_disabled() if alone else nullcontext():
+            # A person who waits sees how it comes along; workers have no terminal.
+            visible = alone and sys.__stderr__ is not None and sys.__stderr__.isatty()
+            return directory.join(wanted, visible=visible)
     except EnvironmentFailed as failed:
         why = str(failed)
     pytest.fail(why, pytrace=False)
