@@ -38,6 +38,7 @@ def test_an_extension_from_a_template_comes_up_and_answers(running: Project) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("runtime", BOTH)
 def test_the_checks_of_every_template_pass_from_a_fresh_directory(
     runtime: str, tmp_path: Path, request: pytest.FixtureRequest
@@ -57,7 +58,7 @@ def test_the_checks_of_every_template_pass_from_a_fresh_directory(
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=850,
     )
     assert tested.returncode == 0, tested.stdout + tested.stderr
     checks = json.loads(tested.stdout)["checks"]
