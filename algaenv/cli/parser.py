@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import textwrap
 from collections.abc import Callable, Sequence
 
 TYPE_CHECKING = False
@@ -41,12 +40,7 @@ class CommandParser(argparse.ArgumentParser):
     ) -> None:
         super().__init__(
             prog=prog,
-            usage=textwrap.fill(
-                f"{prog} {usage}",
-                text_width() - len(_USAGE),
-                subsequent_indent=" " * len(_USAGE),
-                break_on_hyphens=False,
-            ),
+            usage=_wrapped_usage(f"{prog} {usage}"),
             description=description,
             formatter_class=lambda prog: argparse.HelpFormatter(
                 prog, max_help_position=28, width=text_width()
@@ -173,10 +167,21 @@ def text_width() -> int:
     return min(max(width or _NO_TERMINAL, NARROWEST), WIDEST) - 2
 
 
+def _wrapped_usage(usage: str) -> str:
+    width = text_width() - len(_USAGE)
+    if len(usage) <= width:  # As most are, on every run.
+        return usage
+    import textwrap
+
+    return textwrap.fill(usage, width, subsequent_indent=" " * len(_USAGE), break_on_hyphens=False)
+
+
 def _listed(title: str, pairs: Pairs, *, beside: bool) -> str:
     """Terms with their meanings, wrapped; meanings stand `beside` the terms or below them."""
     if not pairs:
         return ""
+    import textwrap
+
     column = max(len(term) for term, _ in pairs) + 4 if beside else 6
     lines = [f"{title}:"]
     for term, meaning in pairs:

@@ -29,8 +29,9 @@ TRANSFER_SECONDS = 120.0
 """For one request, its body included."""
 CHUNK = 1024 * 1024
 
-_CODE = re.compile(r"<Code>([A-Za-z0-9]+)</Code>")
-_STATUS = re.compile(r"status code: (\d{3})")
+# As text: compiled for an error only.
+_CODE = r"<Code>([A-Za-z0-9]+)</Code>"
+_STATUS = r"status code: (\d{3})"
 _DENIED = {"SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied", "InvalidTokenId"}
 _FULL = {"XMinioStorageFull", "InsufficientStorage", "507"}
 _PLAIN_MD5 = re.compile(r"[0-9a-f]{32}")
@@ -284,7 +285,7 @@ def store_error(code: str, reason: str, action: str, bucket: str, endpoint: str)
 def _parse_error(text: str) -> tuple[str, str]:
     """S3's code, else the HTTP status, else nothing; and a phrase on what happened instead."""
     for pattern in (_CODE, _STATUS):
-        if match := pattern.search(text):
+        if match := re.search(pattern, text):
             return match[1], ""
     kind = re.search(r"kind: (\w+)", text)
     return "", kind[1].lower() if kind else "no answer"

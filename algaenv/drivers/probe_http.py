@@ -20,6 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from algaenv.bundle.value import dataclass, field
 from algaenv.model.probe import BrokenHandler, Never, NotYet, PrewarmRequest, ProbeResult, Yes
+from algaenv.system.plain_http import PlainConnection, Request, TcpAddress
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
@@ -56,7 +57,7 @@ class HttpReply:
         return loaded if isinstance(loaded, dict) else {}
 
 
-class _Connections(dict[tuple[str, str], "HTTPConnection"]):
+class _Connections(dict[tuple[str, str], "PlainConnection | HTTPConnection"]):
     """Closes what is still open once its thread, or its Prober, is gone."""
 
     def __del__(self) -> None:
@@ -83,51 +84,63 @@ class HttpClient(threading.local):
         """
         deadline = time.monotonic() + seconds
         parts = urlsplit(url)
-        connection = self._connection(parts, seconds)
-        used_before = connection.sock is not None
+        connection = self._connection(parts)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        sent = {"Accept-Encoding": "identity", **(headers or {})}
+        if document is not None:
+            sent["Content-Type"] = "application/json"
+        request = Request("GET" if document is None else "POST", target, document, sent)
+        used_before = _is_open(connection)
         try:
-            return _exchange(connection, parts, deadline, document, headers)
+            return _exchange(connection, request, deadline)
         except ConnectionError:
             # RemoteDisconnected is one too. A server may close what was idle at any time.
             if not used_before:
                 raise
-            return _exchange(connection, parts, deadline, document, headers)
+            return _exchange(connection, request, deadline)
 
-    def _connection(self, parts: SplitResult, seconds: float) -> HTTPConnection:
-        from http.client import HTTPConnection, HTTPSConnection
-
-        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    def _connection(self, parts: SplitResult) -> PlainConnection | HTTPConnection:
         key = (parts.scheme, parts.netloc)
         connection = self._connections.get(key)
         if connection is None:
-            connection = kind(parts.hostname or "", parts.port)
-            self._connections[key] = connection
-        connection.timeout = seconds
+            connection = self._connections[key] = _new_connection(parts)
         return connection
 
 
-def _exchange(
-    connection: HTTPConnection,
-    parts: SplitResult,
-    deadline: float,
-    document: bytes | None,
-    more: Mapping[str, str] | None,
-) -> HttpReply:
-    from algaenv.system.http import Request, exchange_within
+def _new_connection(parts: SplitResult) -> PlainConnection | HTTPConnection:
+    host = parts.hostname or ""
+    if parts.scheme == "https":
+        from http.client import HTTPSConnection
 
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    headers = {"Accept-Encoding": "identity", **(more or {})}
-    if document is not None:
-        headers["Content-Type"] = "application/json"
-    request = Request("GET" if document is None else "POST", target, document, headers)
-    response, (head, sha256) = exchange_within(
-        connection, request, _head_and_digest, seconds=seconds_left(deadline)
-    )
-    gateway_headers = {name.lower(): value for name, value in response.getheaders()}
-    gateway_headers = {
-        name: value for name, value in gateway_headers.items() if name.startswith(_GATEWAY_PREFIX)
-    }
-    return HttpReply(response.status, head, sha256, gateway_headers)
+        return HTTPSConnection(host, parts.port)
+    return PlainConnection(TcpAddress(host, parts.port or 80))
+
+
+def _is_open(connection: PlainConnection | HTTPConnection) -> bool:
+    if isinstance(connection, PlainConnection):
+        return connection.is_open
+    return connection.sock is not None
+
+
+def _exchange(
+    connection: PlainConnection | HTTPConnection, request: Request, deadline: float
+) -> HttpReply:
+    seconds = seconds_left(deadline)
+    if isinstance(connection, PlainConnection):
+        reply, (head, sha256) = connection.exchange_within(
+            request, _head_and_digest, seconds=seconds
+        )
+        status, headers = reply.status, reply.headers
+    else:
+        from algaenv.system.http import exchange_within
+
+        response, (head, sha256) = exchange_within(
+            connection, request, _head_and_digest, seconds=seconds
+        )
+        status = response.status
+        headers = tuple((name.lower(), value) for name, value in response.getheaders())
+    gateway_headers = {name: value for name, value in headers if name.startswith(_GATEWAY_PREFIX)}
+    return HttpReply(status, head, sha256, gateway_headers)
 
 
 def _head_and_digest(pieces: Iterable[bytes]) -> tuple[bytes, str]:

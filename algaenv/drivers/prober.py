@@ -41,6 +41,7 @@ from algaenv.model.probe import (
     Yes,
 )
 from algaenv.model.secret import Secret
+from algaenv.system.plain_http import connect_tcp
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential
@@ -118,18 +119,25 @@ class ServiceProber:
         document: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> HttpReply | NotYet | Never:
-        from http.client import BadStatusLine, HTTPException, RemoteDisconnected
-
         try:
             return self._http.probe(url, seconds, document, headers)
-        except RemoteDisconnected:
-            return NotYet(f"{_address_of(url)} hung up without an answer")
-        except BadStatusLine:
-            return _other_server(_address_of(url), "HTTP")
-        except OSError as error:
-            return _no_answer(_address_of(url), error)
-        except HTTPException as error:
-            return NotYet(f"{_address_of(url)} broke off its answer ({type(error).__name__})")
+        except Exception as error:
+            place = _address_of(url)
+            if isinstance(error, ConnectionRefusedError | TimeoutError):
+                return _no_answer(place, error)
+            # Imported for an error only: it takes longer than all questions of a no-op.
+            from http.client import BadStatusLine, HTTPException, RemoteDisconnected
+
+            match error:
+                case RemoteDisconnected():
+                    return NotYet(f"{place} hung up without an answer")
+                case BadStatusLine():
+                    return _other_server(place, "HTTP")
+                case OSError():
+                    return _no_answer(place, error)
+                case HTTPException():
+                    return NotYet(f"{place} broke off its answer ({type(error).__name__})")
+            raise
 
 
 def _probe_postgres(probe: PostgresProbe) -> ProbeResult:
@@ -252,7 +260,7 @@ def _probe_redis(probe: RedisProbe) -> ProbeResult:
     requests = _redis_requests(probe.password)
     deadline = time.monotonic() + PROBE_SECONDS
     try:
-        with socket.create_connection((probe.host, probe.port), PROBE_SECONDS) as wire:
+        with connect_tcp(probe.host, probe.port, PROBE_SECONDS) as wire:
             wire.sendall(b"".join(requests))
             lines = _read_lines(wire, len(requests), deadline)
     except OSError as error:

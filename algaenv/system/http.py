@@ -7,28 +7,27 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from http.client import HTTPConnection, HTTPException, HTTPResponse
-from typing import Final, NamedTuple, TypeVar
+from typing import TypeVar
 
 from algaenv.system.deadline import shutdown_after
+from algaenv.system.plain_http import Request, whole_body
 
-MAX_BODY_BYTES: Final = 64 * 1024 * 1024
+__all__ = [
+    "BodyTooLarge",
+    "Request",
+    "UnixConnection",
+    "exchange",
+    "exchange_within",
+    "whole_body",
+]
 
 T = TypeVar("T")
 
 
 class BodyTooLarge(HTTPException):
     """The body of a response has more bytes than its reader takes."""
-
-
-class Request(NamedTuple):
-    """A request. `target` is a path with its query."""
-
-    method: str
-    target: str
-    body: bytes | None = None
-    headers: Mapping[str, str] = {}
 
 
 class UnixConnection(HTTPConnection):
@@ -113,16 +112,6 @@ def _exchange(
     connection.request(request.method, request.target, request.body, dict(request.headers))
     response = connection.getresponse()
     return response, read(_pieces(response))
-
-
-def whole_body(pieces: Iterable[bytes]) -> bytes:
-    """The body. Raises BodyTooLarge when it has more than MAX_BODY_BYTES."""
-    body = bytearray()
-    for piece in pieces:
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
-            raise BodyTooLarge(f"more than {MAX_BODY_BYTES} bytes")
-    return bytes(body)
 
 
 def _pieces(response: HTTPResponse) -> Iterator[bytes]:

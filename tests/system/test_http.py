@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.system import http
+from algaenv.system import http, plain_http
 from algaenv.system.http import BodyTooLarge, Request, UnixConnection, exchange, exchange_within
 
 GET = Request("GET", "/")
@@ -56,7 +56,7 @@ def test_a_body_that_is_cut_off_is_an_error() -> None:
 
 
 def test_a_body_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "MAX_BODY_BYTES", 3)
+    monkeypatch.setattr(plain_http, "MAX_BODY_BYTES", 3)
     four = HEAD + b"Content-Length: 4\r\n\r\nfour"
     with answering(four) as port, pytest.raises(BodyTooLarge):
         exchange(HTTPConnection("127.0.0.1", port), GET, http.whole_body, seconds=5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TextIO
@@ -95,6 +94,8 @@ def live_console(stream: TextIO, paint: Paint) -> Console:
 
 def columns() -> int:
     """The width of the terminal (or `COLUMNS`), at least NARROWEST."""
+    import shutil  # With its archive formats, it takes a while.
+
     return max(NARROWEST, shutil.get_terminal_size().columns)
 
 

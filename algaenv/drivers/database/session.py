@@ -29,19 +29,20 @@ CONNECT_SECONDS = 5
 LOCK_SECONDS = 5
 STATEMENT_SECONDS = 30.0
 """For each statement, from this side: a frozen server keeps no limit of its own."""
-_USERINFO = re.compile(r"(://[^\s/:@]*):\S*@")
-_BEFORE_AT = re.compile(r"[^\s/:'\"]*@")
-_ENCODED = re.compile(r'"[^"]*%[^"]*"')
+# Patterns as text: they are compiled for an error only, which most runs do not meet.
+_USERINFO = r"(://[^\s/:@]*):\S*@"
+_BEFORE_AT = r"[^\s/:'\"]*@"
+_ENCODED = r'"[^"]*%[^"]*"'
 _BUSY_STATES = {"40001", "40P01", "55P03", "57014", "53300"}
 _RESTARTING_STATES = {"57P01", "57P02", "57P03", "57P05", "58000"}
-_LOST = re.compile(r"server closed the connection|connection (?:is|was) (?:lost|closed)")
+_LOST = r"server closed the connection|connection (?:is|was) (?:lost|closed)"
 _MESSAGE_PATTERNS = {
-    "28P01": re.compile(r"password authentication failed|no password supplied|role .* not exist"),
-    "28000": re.compile(r"no pg_hba\.conf entry|not permitted to log in|peer authentication"),
-    "3D000": re.compile(r"database \"?.*\"? does not exist"),
-    "42501": re.compile(r"permission denied for database"),
-    "53300": re.compile(r"too many (?:clients|connections)|connection slots"),
-    "57P03": re.compile(r"(?:starting up|shutting down|not yet accepting|in recovery)"),
+    "28P01": r"password authentication failed|no password supplied|role .* not exist",
+    "28000": r"no pg_hba\.conf entry|not permitted to log in|peer authentication",
+    "3D000": r"database \"?.*\"? does not exist",
+    "42501": r"permission denied for database",
+    "53300": r"too many (?:clients|connections)|connection slots",
+    "57P03": r"(?:starting up|shutting down|not yet accepting|in recovery)",
 }
 
 
@@ -157,7 +158,7 @@ def redact_passwords(text: str) -> str:
     """The first line of `text`, without what may be a password in a URL, or a part of one."""
     first = text.strip().splitlines()[0] if text.strip() else ""
     for pattern, shown in ((_USERINFO, r"\1:***@"), (_BEFORE_AT, "***@"), (_ENCODED, '"***"')):
-        first = pattern.sub(shown, first)
+        first = re.sub(pattern, shown, first)
     return first
 
 
@@ -184,9 +185,11 @@ def translate_error(error: psycopg.Error, location: DatabaseLocation) -> DriverE
 
 
 def _state_in(message: str) -> str:
-    if _LOST.search(message):
+    if re.search(_LOST, message):
         return "08006"
-    return next((state for state, words in _MESSAGE_PATTERNS.items() if words.search(message)), "")
+    return next(
+        (state for state, words in _MESSAGE_PATTERNS.items() if re.search(words, message)), ""
+    )
 
 
 def unreachable_error(message: str, location: DatabaseLocation) -> DriverError:

@@ -1,7 +1,7 @@
 """The connection to a container engine: a fast client for reading, the SDK for everything else.
 
 Most runs only observe, and must feel instant. Importing the SDK takes longer than all requests of
-an observation together. So reads use the standard library over the engine's socket; the SDK is
+an observation together. So reads use a client of our own over the engine's socket; the SDK is
 imported by the first write, or when the engine is not behind a unix socket.
 """
 
@@ -14,7 +14,6 @@ import socket
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from http.client import HTTPConnection, responses
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -23,7 +22,7 @@ from algaenv.model.problem import DriverError, Problem, Refused
 from algaenv.model.resource import Json
 from algaenv.runtimes.docker.endpoint import Endpoint, Remote, UnixSocket, locate
 from algaenv.runtimes.docker.errors import NOT_FOUND, ApiError, translate_errors
-from algaenv.system.http import Request, UnixConnection, exchange, whole_body
+from algaenv.system.plain_http import PlainConnection, Request, UnixAddress, whole_body
 
 _OLDEST: Final = (1, 40)
 """Docker 19.03."""
@@ -129,7 +128,7 @@ class Engine:
         self._environ = environ
         self._lock = threading.Lock()
         self._facts = facts
-        self._idle: collections.deque[HTTPConnection] = collections.deque()
+        self._idle: collections.deque[PlainConnection] = collections.deque()
         self._sdk: dict[str, Any] = {}
         self._finalizer = weakref.finalize(self, _close_all, self._idle, self._sdk)
 
@@ -177,6 +176,8 @@ class Engine:
         """
         url = f"/v{self.facts.api_version}{path}?{urlencode(query)}"
         if isinstance(self.endpoint, UnixSocket):
+            from algaenv.system.http import UnixConnection
+
             connection = UnixConnection(self.endpoint.path, _HOST)
             connection.timeout = _TIMEOUT
             try:
@@ -201,6 +202,8 @@ class Engine:
         url = f"/v{self.facts.api_version}{path}?{urlencode(query)}"
         timeout = silence or _TIMEOUT
         if isinstance(self.endpoint, UnixSocket):
+            from algaenv.system.http import UnixConnection
+
             connection = UnixConnection(self.endpoint.path, _HOST)
             connection.timeout = _TIMEOUT
             try:
@@ -247,16 +250,16 @@ class Engine:
         try:
             connection, reused = self._idle.pop(), True
         except IndexError:
-            connection, reused = UnixConnection(socket_path, _HOST), False
+            connection, reused = PlainConnection(UnixAddress(socket_path, _HOST)), False
         try:
             request = Request(method, path)
-            response, body = exchange(connection, request, whole_body, seconds=timeout)
+            head, body = connection.exchange(request, whole_body, seconds=timeout)
         except ConnectionError:  # RemoteDisconnected is one too.
             if reused:  # An engine closes idle connections; a new one shows whether it is gone.
                 return self._over_socket(socket_path, path, timeout, method)
             raise
         self._idle.append(connection)
-        return _read(response.status, body)
+        return _read(head.status, body)
 
     def _over_sdk(self, path: str, timeout: float, method: str) -> Json:
         # Our paths hold the version already; without one the SDK would request it first.
@@ -286,12 +289,14 @@ def _read(status: int, body: bytes) -> Json:
     except ValueError:
         found = body.decode(errors="replace")
     if status >= _ERROR:
+        from http.client import responses
+
         message = found.get("message") if isinstance(found, dict) else found
         raise ApiError(status, str(message or responses.get(status, "")))
     return found
 
 
-def _close_all(idle: collections.deque[HTTPConnection], sdk: dict[str, Any]) -> None:
+def _close_all(idle: collections.deque[PlainConnection], sdk: dict[str, Any]) -> None:
     while idle:
         idle.pop().close()
     while sdk:

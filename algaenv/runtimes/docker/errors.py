@@ -6,7 +6,6 @@ Unavailable, EngineGone, Conflict, Refused or Failed, raised from the original.
 
 from __future__ import annotations
 
-import http.client
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,9 +22,10 @@ from algaenv.model.problem import (
 )
 
 START_ENGINE: Final = "start the Docker engine, or set `runtime: process` in the spec"
-_PORT: Final = re.compile(
+_PORT: Final = (
     r"(?:Bind for |listen tcp[46]? |exposing port .*?)[^ ]*?:(\d+)(?: failed|: bind|.*?:)"
 )
+"""As text: compiled for an error only."""
 _PORT_TAKEN: Final = (
     "port is already allocated",
     "address already in use",
@@ -95,7 +95,7 @@ def port_in(error: Exception) -> int | None:
     message = message_of(error)
     if not any(phrase in message for phrase in _PORT_TAKEN):
         return None
-    found = _PORT.search(message)
+    found = re.search(_PORT, message)
     return int(found[1]) if found else 0
 
 
@@ -103,7 +103,9 @@ def _translated(error: Exception, what: str) -> DriverError | None:
     status = status_of(error)
     if status is not None:
         return _from_status(status, message_of(error), what)
-    if isinstance(error, OSError | http.client.HTTPException) or _is_from(error, _TRANSPORT):
+    # By name: a run that meets no error does not import these.
+    lost = any(_is_from(error, module) for module in ("http.client", _TRANSPORT))
+    if isinstance(error, OSError) or lost:
         return _from_transport(error, what)
     if _is_from_sdk(error):
         return Failed(Problem("engine-failed", f"cannot {what}", detail=(message_of(error),)))

@@ -98,7 +98,8 @@ def test_reading_does_not_import_the_sdk(engine: Engine) -> None:
         "from algaenv.runtimes.docker.endpoint import locate\n"
         "from algaenv.runtimes.docker.observer import DockerObserver\n"
         "DockerObserver(Engine(locate(os.environ), os.environ), 'none').observe([])\n"
-        "print([m for m in ('docker', 'requests', 'tenacity', 'tomllib') if m in sys.modules])\n"
+        "heavy = 'docker', 'requests', 'tenacity', 'tomllib', 'http.client', 'ssl'\n"
+        "print([m for m in heavy if m in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -126,8 +127,8 @@ def test_many_threads_share_it(engine: Engine) -> None:
 def test_it_reconnects_when_the_engine_hung_up(engine: Engine) -> None:
     engine.get("/info")
     for connection in list(engine._idle):
-        assert connection.sock is not None
-        connection.sock.shutdown(socket.SHUT_RDWR)
+        assert connection._line is not None
+        connection._line.shutdown(socket.SHUT_RDWR)
     assert engine.get("/containers/json", {"limit": 1}) is not None
 
 
