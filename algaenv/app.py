@@ -247,7 +247,7 @@ class Application(LastRun):
         asked = lock is not None and (external or not volumes)
         content: ContentHost = NoContentHost()
         if lock is not None:
-            content = self._dependencies.content_host(lock)
+            content = self._dependencies.content_host(lock, writes=asked)
             content = PrefetchedContent(content, lock) if asked else content
         ended: list[Ended] = []
         kept: list[Kept] = []

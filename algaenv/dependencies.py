@@ -253,8 +253,8 @@ class Dependencies(Protocol):
         """The runtimes that may hold parts of this environment; with `data` also mere data."""
         ...
 
-    def content_host(self, lock: Lock) -> ContentHost:
-        """The database and the object store of a lock."""
+    def content_host(self, lock: Lock, *, writes: bool = False) -> ContentHost:
+        """The database and the object store of a lock; `writes`: it will be written to."""
         ...
 
     def prober(self) -> Prober:

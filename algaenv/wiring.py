@@ -176,18 +176,18 @@ class Container:
 
         return CachingBundleBuilder(environment, cancelled=cancelled, environ=self._environ)
 
-    def content_host(self, lock: Lock) -> ContentHost:
+    def content_host(self, lock: Lock, *, writes: bool = False) -> ContentHost:
         """The object store and the database of the lock.
 
         Variables of libpq are removed for a managed database, and named in the problems of an
-        external one.
+        external one. What is written anyway is read with the library that writes.
         """
         from algaenv.drivers.client_environment import libpq_variables, remove_libpq_variables
         from algaenv.drivers.content_host import StoreAndDatabase
 
         if isinstance(lock.intent.database, ManagedDatabase):
             remove_libpq_variables()
-        return StoreAndDatabase(lock, libpq_variables(self._environ))
+        return StoreAndDatabase(lock, libpq_variables(self._environ), writes=writes)
 
     def prober(self) -> Prober:
         """Clients of each service, imported on first use."""

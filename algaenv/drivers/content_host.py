@@ -46,12 +46,14 @@ EMPTY_LISTING_PREFIX = "algaenv/"
 class StoreAndDatabase(ContentHost):
     """The object store and the database of one lock. Nothing is connected to before it is needed.
 
-    `variables` are those of the shell that libpq reads beside the address of an external database.
+    `variables` are those of the shell that libpq reads beside the address of an external database;
+    `writes` when something is sure to be written, so that one library is imported instead of two.
     """
 
-    def __init__(self, lock: Lock, variables: Sequence[str] = ()) -> None:
+    def __init__(self, lock: Lock, variables: Sequence[str] = (), *, writes: bool = False) -> None:
         self._environment = lock.environment.id
         self._database = DatabaseSession.of(lock, variables)
+        self._writes = writes
         self._store = StoreEndpoint(
             endpoint=lock.urls.store,
             access_key=lock.credentials.access_key,
@@ -67,7 +69,9 @@ class StoreAndDatabase(ContentHost):
         Raises Unavailable when a host does not answer, Refused when it does not let us in.
         """
         managed, predicted = self._database.managed, predicted_ids(lock)
-        answer = self._database.read(_snapshot_query(lock, predicted, managed=managed))
+        answer = self._database.read(
+            _snapshot_query(lock, predicted, managed=managed), fast=not self._writes
+        )
         live = answer["columns"]
         # Without the two tables there are no rows; with unreadable ones the rows are unknown.
         rows_known = answer["rows"] is not None or not {INSTALL_TABLE, BUNDLE_TABLE} & set(live)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from algaenv.bundle.layout import BUNDLE_FILE, BundleKey, extension_prefix, parse_bundle_key
 from algaenv.bundle.value import dataclass
@@ -173,6 +174,33 @@ class Bucket:
         found = hashlib.sha256()
         size = self.read(key, found.update)
         return None if size is None else (found.hexdigest(), size)
+
+    def create(self) -> bool:
+        """Make the bucket; False for any answer but success.
+
+        The request is signed by obstore, which has no call for it. Raises Unavailable when there is
+        no answer in time: to ask again in another way would only wait once more.
+        """
+        import obstore
+
+        from algaenv.system.plain_http import PlainConnection, Request, TcpAddress, whole_body
+
+        try:
+            url = urlsplit(obstore.sign(self._s3(), "PUT", "", timedelta(minutes=1)))
+            if url.scheme != "http":
+                return False
+            connection = PlainConnection(TcpAddress(url.hostname or "", url.port or 80))
+            request = Request("PUT", f"{url.path}?{url.query}", b"")
+            head, _ = connection.exchange_within(request, whole_body, seconds=self._seconds)
+        except TimeoutError as error:
+            reason = type(error).__name__
+            raise store_error(
+                "", reason, "make a bucket", self.name, self.store.endpoint
+            ) from error
+        except Exception:  # Whatever it was, the caller asks again and reports what it meets.
+            return False
+        connection.close()
+        return head.status == 200
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there counts as removed."""

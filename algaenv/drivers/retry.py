@@ -24,6 +24,12 @@ def retry_unavailable(action: Callable[[], T], on_progress: OnProgress) -> T:
 
     Raises what the last of ATTEMPTS raised; anything else at once.
     """
+    try:
+        return action()
+    except Unavailable as error:
+        failed = [error]
+
+    # Imported for an error only: it takes as long as many a step.
     from tenacity import (
         Retrying,
         retry_if_exception_type,
@@ -31,6 +37,11 @@ def retry_unavailable(action: Callable[[], T], on_progress: OnProgress) -> T:
         wait_exponential,
         wait_random,
     )
+
+    def attempt() -> T:
+        if failed:
+            raise failed.pop()
+        return action()
 
     def report(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -45,4 +56,4 @@ def retry_unavailable(action: Callable[[], T], on_progress: OnProgress) -> T:
         before_sleep=report,
         reraise=True,
     )
-    return retrying(action)
+    return retrying(attempt)

@@ -1,7 +1,7 @@
 """Drivers of what lies in the object store: buckets and bundles.
 
-Buckets are the one place for boto3, which is slow to import. Bundles are uploaded, verified, and
-deleted with their rows.
+Buckets are the one place for boto3, which is slow to import: it removes them, and makes one where a
+plain request did not. Bundles are uploaded, verified, and deleted with their rows.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class BucketDriver:
         name = spec_as(resource, BucketSpec).bucket
 
         def make() -> None:
+            if Bucket(self._store, name, BUCKET_SECONDS).create():
+                return
             with self._translate_errors("make a bucket", name, fine=_ALREADY):
                 self._client().create_bucket(Bucket=name)
 

@@ -12,11 +12,13 @@ import pytest
 from algaenv.bundle.digest import Digest
 from algaenv.drivers.content_host import StoreAndDatabase
 from algaenv.drivers.database.release_checks import decode_secrets
+from algaenv.drivers.object_store import Bucket, StoreEndpoint
 from algaenv.model.content import BundleSpec
 from algaenv.model.kind import Address
 from algaenv.model.plan import Same
 from algaenv.model.problem import Conflict
 from algaenv.model.resource import Absent, Present, fingerprint
+from algaenv.model.secret import Secret
 from tests.drivers.content_environment import ENDPOINT, ContentEnvironment, ExtensionFixture
 from tests.servers import ObjectStore, Postgres, new_database
 
@@ -41,6 +43,19 @@ def env_up(made_once: ContentEnvironment) -> Iterator[ContentEnvironment]:
     original = made_once.database
     with new_database(original.server, template=original.name) as copy:
         yield dataclasses.replace(made_once, database=copy)
+
+
+def test_a_bucket_is_made_by_one_request(minio: ObjectStore) -> None:
+    store = StoreEndpoint(
+        minio.endpoint, Secret(minio.access_key), Secret(minio.secret_key), "us-east-1"
+    )
+    bucket = Bucket(store, f"made-{secrets.token_hex(6)}")
+    assert bucket.list("algaenv/") is None
+    assert bucket.create()
+    assert bucket.list("algaenv/") == ()
+    denied = dataclasses.replace(store, secret_key=Secret("another secret"))
+    assert not Bucket(denied, f"denied-{secrets.token_hex(6)}").create()
+    minio.s3().delete_bucket(Bucket=bucket.name)
 
 
 def test_a_fresh_environment_is_made_and_then_left_alone(env: ContentEnvironment) -> None:

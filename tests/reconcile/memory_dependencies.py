@@ -139,7 +139,7 @@ class MemoryDependencies(Dependencies):
     ) -> Sequence[Runtime]:
         return [MemoryRuntime(self.world)]
 
-    def content_host(self, lock: Lock) -> ContentHost:
+    def content_host(self, lock: Lock, *, writes: bool = False) -> ContentHost:
         return MemoryContent(self.world)
 
     def prober(self) -> Prober:

@@ -1,8 +1,9 @@
 """The connection to a container engine: a fast client for reading, the SDK for everything else.
 
 Most runs only observe, and must feel instant. Importing the SDK takes longer than all requests of
-an observation together. So reads use a client of our own over the engine's socket; the SDK is
-imported by the first write, or when the engine is not behind a unix socket.
+an observation together. So reads, and what a cold start writes, use a client of our own over the
+engine's socket; the SDK is imported to pull or build an image and to read a log, or when the engine
+is not behind a unix socket.
 """
 
 from __future__ import annotations
@@ -223,12 +224,33 @@ class Engine:
                 _success(streamed.status_code, streamed.content)
             yield EngineStream(streamed.raw.read, streamed.close)
 
-    def send(self, method: str, path: str, *, timeout: float = _WRITE_TIMEOUT) -> None:
-        """Send a POST or DELETE without a body, to stop or remove something.
+    def send(self, method: str, path: str, *, timeout: float = _WRITE_TIMEOUT) -> Json:
+        """The JSON answer to a POST or DELETE without a body, as starts and removals are.
 
-        Importing the SDK would take a good part of a `down`. Raises as `get` does.
+        It may be sent twice. Importing the SDK would take a good part of a `down`. Raises as `get`.
         """
-        self._answer(f"/v{self.facts.api_version}{path}", timeout, method)
+        return self._answer(f"/v{self.facts.api_version}{path}", timeout, method)
+
+    def write(
+        self,
+        method: str,
+        path: str,
+        content: Mapping[str, object] | bytes,
+        query: Mapping[str, object] | None = None,
+    ) -> Json:
+        """The JSON answer to a POST or PUT of a JSON object, without its nulls, or of an archive.
+
+        To make and start containers, which a cold `up` does: importing the SDK would take a good
+        part of it. Raises as `get` does.
+        """
+        kind = "application/x-tar"
+        if isinstance(content, Mapping):
+            kind = "application/json"
+            present = {key: value for key, value in content.items() if value is not None}
+            content = json.dumps(present).encode()
+        text = f"?{urlencode(query)}" if query else ""
+        url = f"/v{self.facts.api_version}{path}{text}"
+        return self._answer(url, _WRITE_TIMEOUT, method, content, {"Content-Type": kind})
 
     @property
     def api(self) -> Any:
@@ -241,30 +263,46 @@ class Engine:
                 self._sdk[version] = _sdk_client(self.endpoint, self._environ, version)
             return self._sdk[version]
 
-    def _answer(self, path: str, timeout: float, method: str = "GET") -> Json:
+    def _answer(
+        self,
+        path: str,
+        timeout: float,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Json:
         if isinstance(self.endpoint, UnixSocket):
-            return self._over_socket(self.endpoint.path, path, timeout, method)
-        return self._over_sdk(path, timeout, method)
+            request = Request(method, path, body, headers or {})
+            return self._over_socket(self.endpoint.path, request, timeout)
+        return self._over_sdk(path, timeout, method, body, headers)
 
-    def _over_socket(self, socket_path: str, path: str, timeout: float, method: str) -> Json:
+    def _over_socket(self, socket_path: str, request: Request, timeout: float) -> Json:
+        connection, reused = PlainConnection(UnixAddress(socket_path, _HOST)), False
+        if request.body is None:  # What makes something must not be sent twice.
+            with contextlib.suppress(IndexError):
+                connection, reused = self._idle.pop(), True
         try:
-            connection, reused = self._idle.pop(), True
-        except IndexError:
-            connection, reused = PlainConnection(UnixAddress(socket_path, _HOST)), False
-        try:
-            request = Request(method, path)
             head, body = connection.exchange(request, whole_body, seconds=timeout)
         except ConnectionError:  # RemoteDisconnected is one too.
             if reused:  # An engine closes idle connections; a new one shows whether it is gone.
-                return self._over_socket(socket_path, path, timeout, method)
+                return self._over_socket(socket_path, request, timeout)
             raise
         self._idle.append(connection)
         return _read(head.status, body)
 
-    def _over_sdk(self, path: str, timeout: float, method: str) -> Json:
+    def _over_sdk(
+        self,
+        path: str,
+        timeout: float,
+        method: str,
+        body: bytes | None,
+        headers: Mapping[str, str] | None,
+    ) -> Json:
         # Our paths hold the version already; without one the SDK would request it first.
         client = self._client(".".join(map(str, _NEWEST)))
-        reply = client.request(method, client.base_url + path, timeout=timeout)
+        reply = client.request(
+            method, client.base_url + path, timeout=timeout, data=body, headers=headers
+        )
         return _read(reply.status_code, reply.content)
 
 

@@ -26,7 +26,11 @@ from algaenv.runtimes.docker.drivers.networks import (
     port_conflict,
     unknown_holder_conflict,
 )
-from algaenv.runtimes.docker.drivers.volumes import give_directories
+from algaenv.runtimes.docker.drivers.volumes import (
+    create_container,
+    give_directories,
+    put_archive,
+)
 from algaenv.runtimes.docker.engine import Engine, as_list, as_map, as_texts
 from algaenv.runtimes.docker.errors import (
     CONFLICT,
@@ -96,7 +100,7 @@ class ContainerDriver:
                 self.create(resource, on_progress)
                 return
             if state.get("Paused"):
-                self._engine.api.unpause(seen.handle)
+                self._engine.send("POST", f"/containers/{seen.handle}/unpause")
             elif state.get("Running"):
                 self._engine.api.restart(seen.handle, timeout=body.stop_timeout)
             else:
@@ -118,7 +122,7 @@ class ContainerDriver:
                 raise not_ours("container", _name(found))
             state = as_map(found.get("State"))
             if state.get("Paused"):  # A frozen process receives no signal.
-                self._engine.api.unpause(seen.handle)
+                self._engine.send("POST", f"/containers/{seen.handle}/unpause")
             if state.get("Running") and address.name not in STATELESS:
                 on_progress(f"stopping {_name(found)}")
                 with ignore_missing():
@@ -180,25 +184,23 @@ class ContainerDriver:
     def _make(self, resource: Resource, body: ContainerSpec) -> str:
         image = usable_image(self._engine, body.image)
         request = container_request(self._environment, resource, body, image.reference, image.id)
-        made = self._engine.api.create_container_from_config(request, body.name)
-        return str(made["Id"])
+        return create_container(self._engine, request, body.name)
 
     def _install_files(
         self, container: str, resource: Resource, body: ContainerSpec, on_progress: OnProgress
     ) -> None:
-        api = self._engine.api
         if body.user is None:
             if content := root_archive(body):
-                api.put_archive(container, "/", content)
+                put_archive(self._engine, container, "/", content)
             return
         give_directories(self._engine, self._environment, resource, container, on_progress)
         if content := files_archive(body):
-            api.put_archive(container, ETC, content)
+            put_archive(self._engine, container, ETC, content)
 
     def _start(self, container: str, body: ContainerSpec) -> None:
         try:
             with ignore_missing():
-                self._engine.api.start(container)
+                self._engine.send("POST", f"/containers/{container}/start")
         except Exception as error:
             number = port_in(error)
             if number is None:

@@ -8,10 +8,9 @@ Images are shared by all environments, so none is ever removed here.
 from __future__ import annotations
 
 import collections
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from algaenv.model.kind import Address
 from algaenv.model.problem import Failed, Problem
@@ -19,14 +18,15 @@ from algaenv.model.resource import Present, Resource
 from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.docker.engine import BUILD_TIMEOUT, Engine
 from algaenv.runtimes.docker.errors import translate_errors
-from algaenv.runtimes.docker.images.assemble import assemble, settings, wheel_context
 from algaenv.runtimes.docker.images.pull import denied, find_image, pull, require_same_platform
 from algaenv.runtimes.docker.images.recipe import load_recipe
-from algaenv.runtimes.docker.images.rootfs import Rootfs
 from algaenv.runtimes.docker.labels import CONTEXT, IMAGE
 from algaenv.runtimes.docker.specs import DockerfileImage, PulledImage, RecipeImage
 from algaenv.runtimes.memo import Memo
 from algaenv.spec.paths import stacks_root
+
+if TYPE_CHECKING:
+    from algaenv.runtimes.docker.images.rootfs import Rootfs
 
 _CHUNK: Final = 1 << 20
 _LAST: Final = 20
@@ -63,6 +63,9 @@ class ImageDriver:
         """Do nothing: other environments may use it."""
 
     def _make(self, image: RecipeImage, on_progress: OnProgress) -> None:
+        # Imported here: other runs have this driver without making an image.
+        from algaenv.runtimes.docker.images.assemble import assemble, settings
+
         with translate_errors(f"make the image {image.title}"):
             require_same_platform(self._engine, image.title)
         recipe = load_recipe(stacks_root() / "images", image.recipe, Memo(None, ""))
@@ -104,6 +107,8 @@ class ImageDriver:
         }
         with translate_errors(f"build the image {image.title}"):
             if image.wheel:
+                from algaenv.runtimes.docker.images.assemble import wheel_context
+
                 folder = Path(image.context)
                 recipe = load_recipe(folder.parent, folder.name, Memo(None, ""))
                 request["labels"] = {**recipe.marks, **request["labels"]}
@@ -146,6 +151,8 @@ def _follow_build(
 
 def _archive(root: Rootfs, directory: Path | None) -> IO[bytes]:
     """A file that holds `root` as an archive and is gone once it is closed. Raises OSError."""
+    import tempfile
+
     stream = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - the caller closes it
     try:
         root.write(stream)

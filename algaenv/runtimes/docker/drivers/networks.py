@@ -37,12 +37,13 @@ class NetworkDriver:
         with translate_errors(f"make the network {body.name}"):
             if self._exists(body.name):
                 return
-            self._engine.api.create_network(
-                body.name,
-                driver="bridge",
-                check_duplicate=True,
-                labels=labels_for(self._environment, resource),
-            )
+            request = {
+                "Name": body.name,
+                "Driver": "bridge",
+                "CheckDuplicate": True,
+                "Labels": labels_for(self._environment, resource),
+            }
+            self._engine.write("POST", "/networks/create", request)
 
     def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
         """Nothing about a network can be changed in place; it is replaced instead."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -48,7 +49,11 @@ class VolumeDriver:
             found = self._engine.find(f"/volumes/{quote(body.name)}")
             if found is None:
                 labels = labels_for(self._environment, resource)
-                self._engine.api.create_volume(body.name, driver="local", labels=labels)
+                self._engine.write(
+                    "POST",
+                    "/volumes/create",
+                    {"Name": body.name, "Driver": "local", "Labels": labels},
+                )
                 return
         theirs = as_texts(found.get("Labels"))
         mark = read_mark(theirs)
@@ -133,14 +138,25 @@ def give_directories(
     request = preparation_request(
         environment, marked, body, image.reference, image.id, command=command
     )
-    made = str(engine.api.create_container_from_config(request, name)["Id"])
+    made = create_container(engine, request, name)
     try:
         if others:
             on_progress(f"giving {', '.join(one.path for one in others)} to user {body.user}")
             _run(engine, made, body)
-        engine.api.put_archive(made, "/", owners_archive(body.owned))
+        put_archive(engine, made, "/", owners_archive(body.owned))
     finally:
         _remove(engine, made)
+
+
+def create_container(engine: Engine, request: Mapping[str, Any], name: str) -> str:
+    """Create a container; returns its id. Raises as `Engine.get`."""
+    made = engine.write("POST", "/containers/create", request, {"name": name})
+    return str(as_map(made).get("Id"))
+
+
+def put_archive(engine: Engine, container: str, path: str, content: bytes) -> None:
+    """Unpack a tar archive into a directory of a container. Raises as `Engine.get`."""
+    engine.write("PUT", f"/containers/{container}/archive", content, {"path": path})
 
 
 def _owner(engine: Engine, container: str, path: str) -> int:
@@ -152,11 +168,10 @@ def _owner(engine: Engine, container: str, path: str) -> int:
 
 
 def _run(engine: Engine, container: str, body: ContainerSpec) -> None:
-    api: Any = engine.api
-    api.start(container)
-    code = api.wait(container, timeout=_SECONDS)["StatusCode"]
-    if code:
-        output = api.logs(container).decode(errors="replace").strip().splitlines()
+    engine.send("POST", f"/containers/{container}/start")
+    ended = as_map(engine.send("POST", f"/containers/{container}/wait", timeout=_SECONDS))
+    if code := ended.get("StatusCode"):
+        output = engine.api.logs(container).decode(errors="replace").strip().splitlines()
         raise Failed(
             Problem(
                 "volume-owner",
