@@ -154,7 +154,9 @@ async def _rows(
     values: Mapping[str, object],
 ) -> list[dict[str, Any]]:
     cursor = await connection.execute(statement, values)
-    return await cursor.fetchall() if cursor.description else []
+    # `cursor.description` makes an object for each column; a look-up has thirty.
+    result = cursor.pgresult
+    return await cursor.fetchall() if result is not None and result.nfields else []
 
 
 def is_readable(descriptor: int) -> bool:

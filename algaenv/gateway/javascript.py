@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -38,8 +39,9 @@ def parse_json(text: bytes | str) -> Any:
     Bytes that are no UTF-8 are replaced, and a mark at the beginning is left out.
     """
     if isinstance(text, bytes):
-        text = text.decode("utf-8-sig", "replace")
-    return json.loads(text, parse_int=_integer, parse_float=_number, parse_constant=_refuse)
+        # The codec `utf-8-sig` is written in Python, and this runs several times a call.
+        text = text.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace")
+    return _decode_json(text)
 
 
 def dump_json(value: object) -> bytes:
@@ -92,6 +94,12 @@ def _number(text: str) -> int | float:
 
 def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_decode_json = json.JSONDecoder(
+    parse_int=_integer, parse_float=_number, parse_constant=_refuse
+).decode
+"""Made once: `json.loads` makes a decoder for every text."""
 
 
 def number_text(value: float) -> str:
