@@ -55,6 +55,8 @@ class Request:
     """Brings the environment up under this name, with free ports in place of those of the spec."""
     wrap_builder: Callable[[BundleBuilder], BundleBuilder] | None = None
     """Replaces what builds the bundles; None: nothing does."""
+    keeps_clients: bool = False
+    """Whether what is connected to stays so between the runs of one application."""
 
 
 class UseCases(Protocol):

@@ -21,6 +21,7 @@ from algaenv.reconcile.protocols import ContentHost, Prober, Runtime
 from algaenv.reconcile.resolve import BundleBuilder
 
 if TYPE_CHECKING:
+    from algaenv.drivers.content_host import Clients
     from algaenv.runtimes.docker.engine import EngineFacts, NoEngine
 
 
@@ -32,14 +33,19 @@ def build_application(request: Request) -> UseCases:
     from algaenv.drivers.client_environment import remove_store_variables
 
     remove_store_variables()
-    return Application(Container(request.environ))
+    return Application(Container(request.environ, keeps_clients=request.keeps_clients))
 
 
 class Container:
-    """Implements Dependencies with the real runtimes and drivers."""
+    """Implements Dependencies with the real runtimes and drivers.
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    With `keeps_clients` those of store and database stay open from run to run.
+    """
+
+    def __init__(self, environ: Mapping[str, str], *, keeps_clients: bool = False) -> None:
         self._environ = environ
+        self._keeps_clients = keeps_clients
+        self._clients: Clients | None = None
         self._facts: EngineFacts | NoEngine | None = None
         self._docker_runtime: Runtime | None = None
         self._process_runtime: Runtime | None = None
@@ -187,7 +193,17 @@ class Container:
 
         if isinstance(lock.intent.database, ManagedDatabase):
             remove_libpq_variables()
-        return StoreAndDatabase(lock, libpq_variables(self._environ), writes=writes)
+        variables = libpq_variables(self._environ)
+        return StoreAndDatabase(lock, variables, self._kept_clients(), writes=writes)
+
+    def _kept_clients(self) -> Clients | None:
+        from algaenv.drivers.content_host import Clients
+        from algaenv.drivers.database.kept_connection import KeptConnection
+        from algaenv.drivers.object_store import Buckets
+
+        if self._clients is None and self._keeps_clients:
+            self._clients = Clients(Buckets(), KeptConnection())
+        return self._clients
 
     def prober(self) -> Prober:
         """Clients of each service, imported on first use."""

@@ -8,8 +8,10 @@ from typing import Any
 
 from algaenv.bundle import layout
 from algaenv.bundle.layout import BundleKey
+from algaenv.bundle.value import dataclass
 from algaenv.drivers.content_snapshot import ContentSnapshot
 from algaenv.drivers.database import release_checks, schema
+from algaenv.drivers.database.kept_connection import KeptConnection
 from algaenv.drivers.database.queries import (
     BUNDLE_TABLE,
     ENDPOINT_TABLE,
@@ -26,7 +28,7 @@ from algaenv.drivers.database.tenants import (
     tenant_query,
 )
 from algaenv.drivers.object_store import (
-    Bucket,
+    Buckets,
     StoredObject,
     StoreEndpoint,
     marks_prefix,
@@ -43,16 +45,34 @@ EMPTY_LISTING_PREFIX = "algaenv/"
 """Only marks are below it: a cheap listing that shows whether the bucket exists."""
 
 
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """What stays open between runs: the clients of the store, and a connection to the database."""
+
+    buckets: Buckets
+    database: KeptConnection | None = None
+
+
 class StoreAndDatabase(ContentHost):
     """The object store and the database of one lock. Nothing is connected to before it is needed.
 
     `variables` are those of the shell that libpq reads beside the address of an external database;
     `writes` when something is sure to be written, so that one library is imported instead of two.
+    `clients` are shared by the hosts of several runs.
     """
 
-    def __init__(self, lock: Lock, variables: Sequence[str] = (), *, writes: bool = False) -> None:
+    def __init__(
+        self,
+        lock: Lock,
+        variables: Sequence[str] = (),
+        clients: Clients | None = None,
+        *,
+        writes: bool = False,
+    ) -> None:
         self._environment = lock.environment.id
-        self._database = DatabaseSession.of(lock, variables)
+        clients = clients or Clients(Buckets())
+        self._buckets = clients.buckets
+        self._database = DatabaseSession.of(lock, variables, clients.database)
         self._writes = writes
         self._store = StoreEndpoint(
             endpoint=lock.urls.store,
@@ -104,7 +124,9 @@ class StoreAndDatabase(ContentHost):
             kind.BUCKET.name: BucketDriver(self._store),
             kind.SCHEMA.name: schema.SchemaDriver(self._database),
             kind.TENANT.name: TenantDriver(self._database),
-            kind.BUNDLE.name: BundleDriver(self._store, self._database, self._environment),
+            kind.BUNDLE.name: BundleDriver(
+                self._store, self._database, self._environment, self._buckets
+            ),
             kind.RELEASE.name: ReleaseDriver(self._database, self._environment),
         }
 
@@ -119,7 +141,7 @@ class StoreAndDatabase(ContentHost):
     ) -> Mapping[str, tuple[StoredObject, ...] | None]:
         """Bucket → the bundles in it; None where the bucket is missing."""
         ours = [it.extension_key[0] for it in rows.installs if it.made_by(self._environment)]
-        main = Bucket(self._store, lock.intent.store.bucket)
+        main = self._buckets.get(self._store, lock.intent.store.bucket)
         found: tuple[StoredObject, ...] | None = ()
         for tenant in sorted({ids.tenant_id, *ours}):
             listed = main.list(layout.extensions_prefix(tenant))
@@ -127,12 +149,13 @@ class StoreAndDatabase(ContentHost):
         others = [name for name in lock.intent.store.buckets if name != main.name]
         return {
             main.name: found,
-            **{name: Bucket(self._store, name).list(EMPTY_LISTING_PREFIX) for name in others},
+            **{it: self._buckets.get(self._store, it).list(EMPTY_LISTING_PREFIX) for it in others},
         }
 
     def _marks(self, lock: Lock) -> frozenset[BundleKey]:
         """The bundles that this environment has uploaded beside a database of others."""
-        listed = Bucket(self._store, lock.intent.store.bucket).list(marks_prefix(self._environment))
+        bucket = self._buckets.get(self._store, lock.intent.store.bucket)
+        listed = bucket.list(marks_prefix(self._environment))
         found = (parse_mark_key(self._environment, it.key) for it in listed or ())
         return frozenset(it for it in found if it is not None)
 

@@ -259,6 +259,19 @@ class Bucket:
             raise store_error(code, reason, action, self.name, self.store.endpoint) from error
 
 
+class Buckets:
+    """The buckets that were asked for, each with its client: making one takes ten milliseconds."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], Bucket] = {}
+
+    def get(self, store: StoreEndpoint, name: str, seconds: float = READ_SECONDS) -> Bucket:
+        """The bucket, made when it is asked for first. For several threads."""
+        keys = (store.access_key.reveal(), store.secret_key.reveal())
+        key = (store.endpoint, store.region, *keys, name, str(seconds))
+        return self._known.setdefault(key, Bucket(store, name, seconds))
+
+
 def store_error(code: str, reason: str, action: str, bucket: str, endpoint: str) -> DriverError:
     """The error for a refused request. `code` is S3's own, or an HTTP status; empty: no answer."""
     if not code:

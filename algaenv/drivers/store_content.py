@@ -19,6 +19,7 @@ from algaenv.drivers.database.session import DatabaseSession
 from algaenv.drivers.object_store import (
     TRANSFER_SECONDS,
     Bucket,
+    Buckets,
     StoredObject,
     StoreEndpoint,
     mark_key,
@@ -136,11 +137,17 @@ class BucketDriver:
 class BundleDriver:
     """Bundle objects, for one environment. An object's key holds its digest."""
 
-    def __init__(self, store: StoreEndpoint, database: DatabaseSession, environment: str) -> None:
+    def __init__(
+        self,
+        store: StoreEndpoint,
+        database: DatabaseSession,
+        environment: str,
+        buckets: Buckets,
+    ) -> None:
         self._store = store
         self._database = database
         self._environment = environment
-        self._buckets: dict[str, Bucket] = {}
+        self._buckets = buckets
 
     def create(self, resource: Resource, on_progress: OnProgress) -> None:
         """Upload the archive unless it is there, then read it back.
@@ -184,7 +191,7 @@ class BundleDriver:
 
     def _bucket(self, name: str) -> Bucket:
         """Shared by all steps, since a client keeps its connections."""
-        return self._buckets.setdefault(name, Bucket(self._store, name, TRANSFER_SECONDS))
+        return self._buckets.get(self._store, name, TRANSFER_SECONDS)
 
     def _upload(self, body: BundleSpec, on_progress: OnProgress) -> None:
         bucket, archive = self._bucket(body.bucket), Path(body.archive)

@@ -122,6 +122,7 @@ def _watch(invocation: Invocation, spec: Path, session: Session) -> ExitCode:
         ) as stop,
     ):
         request = invocation.request(spec, cancelled=stop.cancelled)
+        request = replace(request, keeps_clients=True)
         handlers = _source_handlers(invocation, spec)
         if handlers is not None:
             request = replace(request, wrap_builder=handlers.wrap)

@@ -22,6 +22,9 @@ from algaenv.model.problem import Conflict, DriverError, Failed, Problem, Refuse
 if TYPE_CHECKING:
     import psycopg
 
+    from algaenv.drivers.database.connection import BoundedConnection
+    from algaenv.drivers.database.kept_connection import KeptConnection
+
     Connection = psycopg.Connection[Any]
 
 
@@ -29,6 +32,7 @@ CONNECT_SECONDS = 5
 LOCK_SECONDS = 5
 STATEMENT_SECONDS = 30.0
 """For each statement, from this side: a frozen server keeps no limit of its own."""
+_SET_LOCK_TIMEOUT = f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"
 # Patterns as text: they are compiled for an error only, which most runs do not meet.
 _USERINFO = r"(://[^\s/:@]*):\S*@"
 _BEFORE_AT = r"[^\s/:'\"]*@"
@@ -48,13 +52,17 @@ _MESSAGE_PATTERNS = {
 
 @dataclass(frozen=True, slots=True)
 class DatabaseSession:
-    """`dsn` are arguments of `psycopg.connect` and hold the password."""
+    """`dsn` are arguments of `psycopg.connect` and hold the password. `kept` is where a connection
+    stays between transactions; None: each has its own."""
 
     dsn: Mapping[str, Any] = field(repr=False)
     location: DatabaseLocation
+    kept: KeptConnection | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, lock: Lock, variables: Sequence[str] = ()) -> DatabaseSession:
+    def of(
+        cls, lock: Lock, variables: Sequence[str] = (), kept: KeptConnection | None = None
+    ) -> DatabaseSession:
         """The database of this lock; `variables` of the shell say more about an external one."""
         shared = {"connect_timeout": CONNECT_SECONDS, "application_name": "algaenv"}
         match lock.intent.database:
@@ -69,12 +77,13 @@ class DatabaseSession:
                     "require_auth": "scram-sha-256",
                 }
                 label = f"the database {database} at {lock.host}:{lock.ports.database}"
-                return cls({**shared, **here}, DatabaseLocation(label, managed=True))
+                return cls({**shared, **here}, DatabaseLocation(label, managed=True), kept)
             case external:
                 url = external.url.reveal()
                 return cls(
                     {"conninfo": url, **shared},
                     DatabaseLocation(_label(url), managed=False, variables=tuple(variables)),
+                    kept,
                 )
 
     @property
@@ -87,6 +96,9 @@ class DatabaseSession:
 
         `fast`: through psycopg2, which is quicker to import; through psycopg when it fails.
         """
+        answer = self._read_over_kept(query)
+        if answer is not None:
+            return answer
         if fast:
             try:
                 answer = fast_reader.read_snapshot(self.dsn, query, STATEMENT_SECONDS)
@@ -101,23 +113,80 @@ class DatabaseSession:
         except psycopg.Error as error:
             raise translate_error(error, self.location) from error
 
+    def _read_over_kept(self, query: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The same over the connection that was kept; None without one, or when it fails: what is
+        reported is what a new one meets."""
+        connection = self._begin_over_kept()
+        if connection is None:
+            return None
+        import psycopg
+
+        try:
+            answer = queries.read_snapshot_over(connection, query)
+            connection.rollback()
+        except psycopg.Error:
+            connection.close()
+            return None
+        self._keep(connection)
+        return answer
+
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """One connection with one transaction, committed unless the block raises.
+        """A transaction, committed unless the block raises.
 
         Waits LOCK_SECONDS for rows that others hold, and STATEMENT_SECONDS for the answer to a
         statement. Raises errors of ours for the driver's.
         """
         import psycopg
 
-        from algaenv.drivers.database.connection import connect
-
         try:
-            with connect(STATEMENT_SECONDS, **self.dsn, prepare_threshold=None) as connection:
-                connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+            connection = self._begin_over_kept() or self._begin()
+            try:
                 yield connection
+                connection.commit()
+            except BaseException:
+                connection.close()  # The server rolls it back.
+                raise
+            self._keep(connection)
         except psycopg.Error as error:
             raise translate_error(error, self.location) from error
+
+    def _begin(self) -> BoundedConnection:
+        """A transaction over a new connection. Raises psycopg.Error."""
+        from algaenv.drivers.database.connection import connect
+
+        # A statement that another connection prepared is unknown to a pool before an external one.
+        prepared = 2 if self.kept is not None and self.managed else None
+        connection = connect(STATEMENT_SECONDS, **self.dsn, prepare_threshold=prepared)
+        try:
+            connection.execute(_SET_LOCK_TIMEOUT)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _begin_over_kept(self) -> BoundedConnection | None:
+        """A transaction over the connection that was kept; None without one that answers."""
+        connection = self.kept.take(self.dsn) if self.kept is not None else None
+        if connection is None:
+            return None
+        import psycopg
+
+        # Nothing has been asked of the server yet, so a lost connection is replaced by a new one.
+        connection.statement_seconds = CONNECT_SECONDS
+        try:
+            connection.execute(_SET_LOCK_TIMEOUT)
+        except psycopg.Error:
+            connection.close()
+            return None
+        connection.statement_seconds = STATEMENT_SECONDS
+        return connection
+
+    def _keep(self, connection: BoundedConnection) -> None:
+        if self.kept is None:
+            connection.close()
+        else:
+            self.kept.give(self.dsn, connection)
 
 
 def lock_rows(connection: Connection, registry: str) -> None:
