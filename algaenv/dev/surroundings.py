@@ -26,6 +26,7 @@ from algaenv.model.lock import Lock, Ports
 from algaenv.model.secret import Secret
 from algaenv.model.status import ExtensionStatus, Status
 from algaenv.plan.app_variables import inbound_token
+from algaenv.system import memory
 
 if TYPE_CHECKING:
     from algaenv.drivers.dev_channel import DevChannel, State, Turn
@@ -125,6 +126,7 @@ class RealSurroundings:
         self._building.clear()
         if status is None and self._addresses and turn.retry_seconds is None:
             self._monitor.watch(self._addresses)
+        memory.give_back()
 
     def _follow(self, status: Status) -> None:
         self._installed = {it.name: it for it in status.extensions}

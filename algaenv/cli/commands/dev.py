@@ -105,7 +105,9 @@ def _watch(invocation: Invocation, spec: Path, session: Session) -> ExitCode:
     from algaenv.dev.loop import Loop, Stop, Unanswered
     from algaenv.dev.surroundings import RealSurroundings
     from algaenv.dev.watcher import Watcher
+    from algaenv.system import memory
 
+    memory.share_one_arena()
     messages: SimpleQueue[Message] = queue.SimpleQueue()
     leave = Leave(invocation.options.on_exit)
     view = _view(invocation, messages, leave)
