@@ -24,9 +24,10 @@ from algaenv.bundle.digest import Digest
 from algaenv.bundle.layout import DEFAULT_LIMITS
 from algaenv.runner.bundle_cache import BundleCache
 from algaenv.runner.bundle_store import Store, StoreStatus, open_store
+from algaenv.runner.components.compile_cache import SharedCode
 from algaenv.runner.components.compiled import CompiledComponents, CompileEnded, CompileEvent
 from algaenv.runner.components.loaded import Handlers
-from algaenv.runner.components.shell import ScriptBundles
+from algaenv.runner.components.shell import ScriptBundles, shell_digest
 from algaenv.runner.execute.endpoints import ExecuteEndpoint, WarmupEndpoint
 from algaenv.runner.execute.idempotency import Idempotency
 from algaenv.runner.execute.invocation import HostFunctions
@@ -90,8 +91,12 @@ def build_app(
     )
     guest_log = GuestLog(settings.stream, metrics)
     on_compile_event = _CompileEventCounter(metrics)
+    shared = settings.shared_code
     compiled = CompiledComponents(
-        settings.cache_root, settings.compiling, on_event=on_compile_event
+        settings.cache_root,
+        settings.compiling,
+        on_event=on_compile_event,
+        shared=SharedCode(shared, shell_digest()) if shared is not None else None,
     )
     lazy_runtime = LazyWasmRuntime(
         lambda: _host_table(settings, outbound),

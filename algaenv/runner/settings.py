@@ -237,6 +237,8 @@ class Settings:
     registry_base: str
     source: StoreLocation
     cache_root: Path
+    shared_code: Path | None
+    """Where code of the shell is kept for other services of the same user, too."""
     cache_max_bytes: int | None
     cache_max_text: str | None
     """The variable as it was spelled, which `/healthz` repeats."""
@@ -273,8 +275,8 @@ class Settings:
         `yes` demands a tenant, but only `true` (and an unset variable) asks the registry.
         `HOST` (0.0.0.0), `LOG_LEVEL` (info), `RUNNER_DRAIN_SECONDS` (8), `RUNNER_CONCURRENCY` (16),
         `RUNNER_QUEUE` (128), `RUNNER_INBOUND_TOKEN` (none), `RUNNER_ALLOWED_HOSTS` (none) and
-        `RUNNER_TRACE_CALLS` (false) are ours; the parts have more. With
-        `OTEL_EXPORTER_OTLP_ENDPOINT` spans of calls are sent there; see `ExportSettings.read`.
+        `RUNNER_TRACE_CALLS` (false) and `RUNNER_SHARED_CODE` (none) are ours; the parts have more.
+        With `OTEL_EXPORTER_OTLP_ENDPOINT` spans of calls are sent there; see `ExportSettings.read`.
         Raises InvalidSettings with all that is wrong, in the order in which Alga checks it.
         """
         problems: list[str] = []
@@ -304,6 +306,7 @@ class Settings:
             registry_base=registry_base,
             source=source,
             cache_root=Path(env.get("EXT_CACHE_ROOT") or DEFAULT_CACHE_ROOT),
+            shared_code=_directory(env.get("RUNNER_SHARED_CODE")),
             cache_max_bytes=_number(max_text, at_most=_MAX_U64),
             cache_max_text=max_text,
             static_max_bytes=_number(env.get("EXT_STATIC_MAX_FILE_BYTES"), at_most=_MAX_U64),
@@ -328,6 +331,11 @@ class Settings:
             budget=MemoryBudget.read(env, worker_count.workers),
             spans=spans,
         )
+
+
+def _directory(text: str | None) -> Path | None:
+    """An absolute path; anything else counts as unset."""
+    return Path(text) if text and text.startswith("/") else None
 
 
 def read_secrets(env: Mapping[str, str]) -> Mapping[str, str]:

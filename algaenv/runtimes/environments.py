@@ -47,6 +47,8 @@ _SHARED: Final = (
     "ALGAENV_SCRATCH_TENANTS",
 )
 """Variables that the app server and the runner have in common."""
+SHARED_CODE: Final = "shell-code"
+"""Where the runners of one user keep native code of the shell."""
 DEFAULT_COMPILE_SECONDS = 60.0
 """Up to this `ready_timeout` the runner's default limit of compile time is enough."""
 COMPILE_PROCESSORS = 16
@@ -62,6 +64,7 @@ def runner_environment(
     redis_port: int,
     app_url: str,
     cache: str,
+    shared_code: str,
     host: str,
     port: int,
     own: Iterable[str] = (),
@@ -71,10 +74,10 @@ def runner_environment(
 
     `store_url` (without a path), the redis address and `app_url` (the gateway, where there is one,
     else the app server) are as the runner sees them;
-    `cache` is its bundle cache; `host` and `port` are what it listens on; `own` are the
-    environment's services as `host:port`, which guests may not ask; `otel_endpoint` is the
-    collector's, as the runner sees it, empty without one. The author's overrides are laid over the
-    rest.
+    `cache` is its bundle cache, `shared_code` the directory of code that all environments share, or
+    empty; `host` and `port` are what it listens on; `own` are the environment's services as
+    `host:port`, which guests may not ask; `otel_endpoint` is the collector's, as the runner sees it,
+    empty without one. The author's overrides are laid over the rest.
     """
     credentials, intent = lock.credentials, lock.intent
     environment: dict[str, Text] = {
@@ -103,6 +106,8 @@ def runner_environment(
         # Else the runner's default limit would end a compilation that the author allows.
         seconds = math.ceil(intent.ready_timeout) * COMPILE_PROCESSORS
         environment["RUNNER_COMPILE_CPU_SECONDS"] = str(seconds)
+    if shared_code:
+        environment["RUNNER_SHARED_CODE"] = shared_code
     if addresses := ",".join(own):
         environment["RUNNER_OWN_ADDRESSES"] = addresses
     if credentials.redis_password:

@@ -131,6 +131,7 @@ def _environment(tmp_path: Path, *, ready_timeout: float | None = None, **change
         redis_port=6379,
         app_url="http://host.docker.internal:4000",
         cache="/cache",
+        shared_code="/shared",
         host="0.0.0.0",
         port=8080,
     )
@@ -148,6 +149,7 @@ def test_runner_environment(tmp_path: Path) -> None:
         "STORAGE_API_BASE_URL": "http://host.docker.internal:4000",
         "EXT_STATIC_STRICT_VALIDATION": "false",
         "EXT_CACHE_ROOT": "/cache",
+        "RUNNER_SHARED_CODE": "/shared",
         "EXT_UI_FRAME_ANCESTORS": "'self' http://localhost:3000 http://127.0.0.1:3000 "
         "https://app.example:4000",
         "RUNNER_DEBUG_REDIS_URL": "redis://redis:6379/0",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import Any
 
 import pytest
 
+from algaenv.runner.components.shell import shell_digest
 from tests import guests
 from tests.scenario.conftest import docker_slow
 from tests.scenario.dev_process import DevProcess, dev
@@ -128,3 +130,30 @@ def test_up_installs_the_component_of_what_was_left_from_source(with_handler: Pr
     project.up().ok()
     assert ask(project, "/x")[2] is False
     assert not detail(project).startswith("runs from source")
+
+
+@docker_slow("project")
+def test_the_shell_is_compiled_once_for_all_environments(project: Project) -> None:
+    add_handler(project, "first")
+    found = []
+    for answer in ("second", "third"):
+        # Without its data it is an environment that this machine has never seen.
+        with dev(project) as watching:
+            write_answer(project, answer)
+            turn_of(watching, "source")
+            found.append(_shell_lines(project))
+        project.down("--volumes", "--yes").ok()
+    if project.runtime == "docker" and os.geteuid() == 0:
+        # Each environment has a user of its own, and none trusts the code of another.
+        assert "compiled by another service" not in found[1]
+        return
+    # The first may have found it compiled as well: by another test, or another run on the engine.
+    assert found[1] == {"compiled by another service"}
+
+
+def _shell_lines(project: Project) -> set[str]:
+    """What the runner's log says of the native code of the shell."""
+    printed = project.text("logs", "runner", "--json", "--tail", "all").stdout
+    lines = [line for line in printed.splitlines() if shell_digest().hex in line]
+    messages = ("compiled by another service", "not compiled", "cpu_seconds")
+    return {it for it in messages if any(it in line for line in lines)}

@@ -22,12 +22,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import re
 import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from algaenv.bundle.digest import Digest
@@ -43,6 +45,11 @@ GRACE_SECONDS = 30.0
 """What was used this recently is not evicted: some process is about to load it."""
 FOREIGN_SECONDS = 7 * 86_400.0
 """How long the files of another version or setting of the engine wait to be used again."""
+
+_BLOCK = 1 << 20
+_DIGEST = ".sha256"
+_SHARED_MAX = 4
+"""Files kept for all services: quick and optimised code of two versions, 200 MB."""
 
 _NAME = re.compile(rf"[0-9a-f]{{64}}\.([0-9a-f]{{16}}){re.escape(SUFFIX)}")
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -210,6 +217,86 @@ class CompileDirectory:
             if not stat.S_ISDIR(status.st_mode):
                 raise GuestFailure(Kind.HOST, f"cannot use {folder}: it is not a directory")
             _require_private(str(folder), status)
+
+
+class SharedCode:
+    """Native code of one component, kept for all services of a user that are given `directory`.
+
+    Beside each file lies the digest of its content. It is as private as the directory of a service:
+    what others own or can write to is passed over, and so is what is damaged. Nothing here raises,
+    for whatever cannot be read is compiled.
+    """
+
+    def __init__(self, directory: Path, component: Digest) -> None:
+        self._directory = directory
+        self._component = component
+
+    def has_place_for(self, component: Digest) -> bool:
+        """Whether it is this component that is kept."""
+        return component == self._component
+
+    def fetch(self, name: str, target: Path) -> bool:
+        """Copy the file of this name; False when there is none that can be trusted. Blocks."""
+        with suppress(OSError, ValueError, GuestFailure):
+            self._require_private_directory()
+            file, digest = self._paths(name)
+            descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb") as source:
+                _require_private(file.name, os.fstat(descriptor))
+                copied = hashlib.sha256()
+                target.touch(0o600, exist_ok=False)
+                with target.open("wb") as copy:
+                    while block := source.read(_BLOCK):
+                        copied.update(block)
+                        copy.write(block)
+            if Digest(copied.hexdigest()) == Digest(digest.read_text("ascii")):
+                os.utime(file)
+                return True
+            self.remove(name)
+        target.unlink(missing_ok=True)
+        return False
+
+    def keep(self, compiled: Path) -> None:
+        """Keep a copy, in place of what was used longest ago where there are many. Blocks."""
+        with suppress(OSError, GuestFailure):
+            self._directory.mkdir(mode=_MODE, parents=True, exist_ok=True)
+            self._require_private_directory()
+            file, digest = self._paths(compiled.name)
+            content = compiled.read_bytes()
+            # The digest last: a file without one is not used.
+            write_atomic(file, content, fsync=True)
+            write_atomic(digest, hashlib.sha256(content).hexdigest().encode(), fsync=True)
+            old = sorted(self._directory.glob(f"*{SUFFIX}"), key=lambda it: -it.stat().st_mtime)
+            for each in old[_SHARED_MAX:]:
+                each.with_suffix(_DIGEST).unlink(missing_ok=True)
+                each.unlink(missing_ok=True)
+
+    def remove(self, name: str) -> None:
+        """Delete what cannot be loaded. Blocks."""
+        for path in self._paths(name):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def _paths(self, name: str) -> tuple[Path, Path]:
+        """The file and its digest. A home may be shared by machines with other processors."""
+        stem = f"{name.removesuffix(SUFFIX)}@{_processor()}"
+        return self._directory / f"{stem}{SUFFIX}", self._directory / f"{stem}{_DIGEST}"
+
+    def _require_private_directory(self) -> None:
+        status = self._directory.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            raise GuestFailure(Kind.HOST, f"cannot use {self._directory}: it is not a directory")
+        _require_private(str(self._directory), status)
+
+
+@cache
+def _processor() -> str:
+    """What the processor can do, short: code for one may not run on another."""
+    found = platform.machine()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+        found += next((it for it in lines if it.startswith(("flags", "Features"))), "")
+    return hashlib.sha256(found.encode()).hexdigest()[:16]
 
 
 @contextmanager

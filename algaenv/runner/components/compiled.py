@@ -32,6 +32,7 @@ from algaenv.runner.components.compile import (
 from algaenv.runner.components.compile_cache import (
     GRACE_SECONDS,
     CompileDirectory,
+    SharedCode,
     host_failures,
     is_noexec,
 )
@@ -119,7 +120,9 @@ class CompiledComponents:
         limits: CompileLimits | None = None,
         *,
         on_event: OnCompileEvent = ignore_event,
+        shared: SharedCode | None = None,
     ) -> None:
+        self._shared = shared
         self.limits = limits or CompileLimits()
         self._folder = CompileDirectory(root)
         self.cache = CacheEvictor(self._folder, self.limits.max_bytes, grace_seconds=GRACE_SECONDS)
@@ -197,6 +200,8 @@ class CompiledComponents:
 
         Raises GuestFailure(HOST) when it cannot be deleted.
         """
+        if self._shared is not None:
+            self._shared.remove(file.name)
         with host_failures():
             file.unlink(missing_ok=True)
 
@@ -259,7 +264,7 @@ class CompiledComponents:
         self._folder.prepare()
         with host_failures():
             async with file_lock(self._folder.lock(component, tier)):
-                if not self._folder.has(file):
+                if not self._folder.has(file) and not await self._fetched(component, file):
                     result = self._known_limit(component, tier) or await self._compile(
                         component, wasm, tier, line
                     )
@@ -276,6 +281,23 @@ class CompiledComponents:
         if result is not None:
             await self._tidy(keep=file)
         return file
+
+    async def _fetched(self, component: Digest, file: Path) -> bool:
+        """Whether another service had compiled it, and it is here now."""
+        shared = self._shared
+        if shared is None or not shared.has_place_for(component):
+            return False
+        folder = self._folder.draft(component)
+        try:
+            draft = folder / file.name
+            if not await asyncio.to_thread(shared.fetch, file.name, draft):
+                return False
+            draft.rename(file)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        fields = {"component": component.hex, "file": file.name}
+        _log.info("compiled by another service", extra={"fields": fields})
+        return True
 
     async def _compile(
         self, component: Digest, wasm: Path, tier: Tier, line: _Line
@@ -295,6 +317,8 @@ class CompiledComponents:
                     result = Failed(Kind.HOST, message, (message,))
                 if isinstance(result, Done):
                     draft.rename(file)
+                    if self._shared is not None and self._shared.has_place_for(component):
+                        await asyncio.to_thread(self._shared.keep, file)
             finally:
                 shutil.rmtree(draft_directory, ignore_errors=True)
         seconds = time.monotonic() - began

@@ -69,7 +69,7 @@ def preparation_request(
         "Labels": {**labels_for(environment, resource), IMAGE_ID: image_id},
         "HostConfig": {
             "NetworkMode": "none",
-            "Mounts": [_mount(one, own=True) for one in body.mounts if one.kind == "volume"],
+            "Mounts": [_mount(one, own=True) for one in body.mounts if one.type == "volume"],
             "CapDrop": ["ALL"],
             "CapAdd": ["CHOWN", "DAC_READ_SEARCH"],
             "SecurityOpt": list(_SECURITY_OPTIONS),
@@ -107,12 +107,12 @@ def _host(body: ContainerSpec) -> dict[str, Any]:
 
 def _mount(mount: MountPoint, *, own: bool) -> dict[str, Any]:
     request: dict[str, Any] = {
-        "Type": mount.kind,
+        "Type": mount.type,
         "Source": mount.source,
         "Target": mount.target,
         "ReadOnly": mount.read_only,
     }
-    if own and mount.kind == "volume":
+    if own and mount.type == "volume":
         # A new volume is then owned by root, which shows that it is unused.
         request["VolumeOptions"] = {"NoCopy": True}
     return request

@@ -43,6 +43,7 @@ from algaenv.runtimes.docker.images.pull import Registries
 from algaenv.runtimes.docker.images.recipe import Recipe, load_recipe
 from algaenv.runtimes.docker.lower import ImageChoice, extra_mount, volume_name
 from algaenv.runtimes.docker.specs import (
+    FIRST_UID,
     LOCAL_PREFIX,
     DockerfileImage,
     ImageSpec,
@@ -379,8 +380,6 @@ def _no_recipe(service: str, profile: Profile) -> Problem:
     return Problem("image-no-recipe", summary, "set `images: pull`, or choose another engine")
 
 
-FIRST_UID: Final = 2_001_000_000
-"""Above the ranges for people, directory services, user namespaces and system services."""
 UID_SPAN: Final = 146_000_000
 """All uids fit into 31 bits, the limit of some programs."""
 LAST_COMMON_UID: Final = 65_535

@@ -35,6 +35,7 @@ from algaenv.runtimes.docker.specs import (
 from algaenv.runtimes.environments import (
     GATEWAY_SECRETS,
     SETTINGS,
+    SHARED_CODE,
     RenderedProfile,
     database_url,
     fill_template,
@@ -55,6 +56,7 @@ from algaenv.runtimes.services import (
 
 NETWORK: Final = kind.NETWORK.address("main")
 CACHE: Final = "/cache"
+SHARED: Final = "/shared"
 RUNNER_PORT: Final = 8080
 HOST_GATEWAY: Final = "host.docker.internal"
 GATEWAY_PORT: Final = 3000
@@ -298,6 +300,8 @@ def _ports(lock: Lock, service: ServiceName, profile: Profile) -> tuple[Port, ..
 def _runner(
     lock: Lock, choice: ImageChoice, choices: Mapping[ServiceName, ImageChoice]
 ) -> ContainerSpec:
+    # What runs in one environment is not to be trusted in another where each has its own user.
+    shares = choice.user is not None and not choice.user.is_of_one_environment
     environment = runner_environment(
         lock,
         store_url=f"http://store:{_inside(choices['store'])}",
@@ -307,6 +311,7 @@ def _runner(
         if isinstance(lock.intent.gateway, BundledGateway)
         else container_url(lock.intent.app_url),
         cache=CACHE,
+        shared_code=SHARED if shares else "",
         host=_ALL_INTERFACES,
         port=RUNNER_PORT,
         own=_own_addresses(lock, choices),
@@ -316,6 +321,12 @@ def _runner(
     extra = tuple(extra_mount(lock, text) for text in lock.intent.runner.volumes)
     # The user of a foreign image is unknown, and the cache is its own anyway.
     owned = OwnedDirectory(CACHE, choice.user or _ROOT, 0o700 if choice.user else 0o1777)
+    mounts: tuple[MountPoint, ...] = (cache, *extra)
+    owners: tuple[OwnedDirectory, ...] = (owned,)
+    if choice.user and shares:
+        name = f"algaenv-{SHARED_CODE}-{choice.user.uid}"
+        mounts = (cache, MountPoint("shared", name, SHARED), *extra)
+        owners = (owned, OwnedDirectory(SHARED, choice.user, 0o700))
     return ContainerSpec(
         name=container_name(lock, "runner"),
         service="runner",
@@ -330,8 +341,8 @@ def _runner(
         user=choice.user,
         chown=choice.chown,
         ports=(Port("main", lock.ports.runner, RUNNER_PORT),),
-        mounts=(cache, *extra),
-        owned=(owned,),
+        mounts=mounts,
+        owned=owners,
         capabilities=() if choice.user else _ENTRYPOINT_CAPABILITIES,
         read_only=choice.read_only,
         memory=_limit(lock, "runner", "memory"),

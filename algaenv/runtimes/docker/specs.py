@@ -120,15 +120,28 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class MountPoint:
-    """A volume (by name) or a bind mount (by absolute path) at `target`."""
+    """A volume (by name) or a bind mount (by absolute path) at `target`.
 
-    kind: Literal["volume", "bind"]
+    A `shared` volume belongs to no environment: the engine makes it, and `down` leaves it.
+    """
+
+    kind: Literal["volume", "bind", "shared"]
     source: str
     target: str
     read_only: bool = False
 
+    @property
+    def type(self) -> Literal["volume", "bind"]:
+        """As the engine calls it."""
+        return "bind" if self.kind == "bind" else "volume"
+
     def __str__(self) -> str:
-        return f"{self.kind} {self.source}{' (read-only)' if self.read_only else ''}"
+        return f"{self.type} {self.source}{' (read-only)' if self.read_only else ''}"
+
+
+FIRST_UID: Final = 2_001_000_000
+"""The first uid that stands for an environment: above the ranges for people, directory services,
+user namespaces and system services."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +150,11 @@ class User:
 
     uid: int
     gid: int
+
+    @property
+    def is_of_one_environment(self) -> bool:
+        """Whether no other environment has it; root's containers run so."""
+        return self.uid >= FIRST_UID
 
     def __str__(self) -> str:
         return f"{self.uid}:{self.gid}"

@@ -20,9 +20,11 @@ from algaenv.model.kind import Address, Tier
 from algaenv.model.lock import LOOPBACK, Lock
 from algaenv.model.resource import Json, Resource, ServiceEngine
 from algaenv.reconcile.protocols import Lowered
+from algaenv.runtimes.binaries import cache_home
 from algaenv.runtimes.environments import (
     GATEWAY_SECRETS,
     SETTINGS,
+    SHARED_CODE,
     database_url,
     gateway_environment,
     profile_values,
@@ -191,6 +193,7 @@ def _runner(lock: Lock, environ: Mapping[str, str]) -> ProcessSpec:
         if isinstance(lock.intent.gateway, BundledGateway)
         else lock.intent.app_url,
         cache=str(content(folder)),
+        shared_code=str(cache_home(environ) / SHARED_CODE),
         host=LOOPBACK,
         port=lock.ports.runner,
         own=(f"{LOOPBACK}:{port}" for port in sorted(own_ports(lock))),

@@ -30,7 +30,7 @@ from algaenv.runtimes.docker.create_request import container_request, files_arch
 from algaenv.runtimes.docker.labels import INPUTS, labels_for, owner_of, read_mark
 from algaenv.runtimes.docker.lower import ImageChoice, container_url, lower
 from algaenv.runtimes.docker.runtime import DockerRuntime
-from algaenv.runtimes.docker.specs import ContainerSpec, PulledImage, RecipeImage, User
+from algaenv.runtimes.docker.specs import FIRST_UID, ContainerSpec, PulledImage, RecipeImage, User
 from algaenv.runtimes.services import ServiceName
 from tests.runtimes.locks import GATEWAY, MINIO, POSTGRES, VALKEY, make_lock
 
@@ -244,6 +244,28 @@ def test_images_of_ours_have_no_powers_and_a_fixed_root(tmp_path: Path) -> None:
         assert body(lowered, service).read_only
         assert body(lowered, service).user == OTHER_USER
         assert [one.user for one in body(lowered, service).owned] == [OTHER_USER]
+
+
+def test_the_runners_of_a_user_share_the_code_of_the_shell(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path)
+    chosen = choices(lock)
+    lowered = lower(lock, {**chosen, "runner": replace(chosen["runner"], user=User(1000, 1000))})
+    found = body(lowered, "runner")
+    (mount,) = (one for one in found.mounts if one.target == "/shared")
+    assert str(mount) == "volume algaenv-shell-code-1000"
+    assert found.environment["RUNNER_SHARED_CODE"] == "/shared"
+    assert ("/shared", 0o700) in [(one.path, one.mode) for one in found.owned]
+    # It belongs to no environment, so no resource of one makes or removes it.
+    assert not [it for it in lowered.resources if "shell-code" in str(it.address)]
+
+
+def test_a_user_of_one_environment_shares_nothing(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path)
+    chosen = choices(lock)
+    user = User(FIRST_UID, FIRST_UID)
+    found = body(lower(lock, {**chosen, "runner": replace(chosen["runner"], user=user)}), "runner")
+    assert "RUNNER_SHARED_CODE" not in found.environment
+    assert [one.target for one in found.mounts] == ["/cache"]
 
 
 def test_pulled_images_may_take_their_data_and_step_down(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from algaenv.model.problem import Failed
 from algaenv.model.resource import Absent, Json, Present, Resource
 from algaenv.runtimes.docker.drivers import volumes
 from algaenv.runtimes.docker.engine import Engine
-from algaenv.runtimes.docker.image_selection import FIRST_UID, UID_SPAN, container_user, maps_users
-from algaenv.runtimes.docker.specs import ContainerSpec, MountPoint, OwnedDirectory, User
+from algaenv.runtimes.docker.image_selection import UID_SPAN, container_user, maps_users
+from algaenv.runtimes.docker.specs import FIRST_UID, ContainerSpec, MountPoint, OwnedDirectory, User
 from tests.contract.conftest import until
 from tests.runtimes.docker.conftest import QUIET, SLEEP, Bench
 
