@@ -83,7 +83,11 @@ class ExistingResources:
 
 
 class ImageSelector:
-    """Selects for one lock. `cache` is the directory that keeps hashes and paths between runs."""
+    """Selects for one lock. `cache` is the directory that keeps hashes and paths between runs.
+
+    `own_hashes` has those of the services of this package that are known: their code is that of
+    this process, which stays what it was.
+    """
 
     def __init__(
         self,
@@ -94,8 +98,10 @@ class ImageSelector:
         environ: Mapping[str, str],
         cache: Path,
         on_progress: OnProgress,
+        own_hashes: dict[str, str] | None = None,
     ) -> None:
         self._engine = engine
+        self._own_hashes = own_hashes if own_hashes is not None else {}
         self._lock = lock
         self._existing = left
         self._environ = environ
@@ -246,7 +252,9 @@ class ImageSelector:
         """A service of this package, built here or on a public base image."""
         try:
             recipe = load_recipe(self._recipes, service, self._memo)
-            hash_ = identity(recipe, None, self._memo)
+            if service not in self._own_hashes:
+                self._own_hashes[service] = identity(recipe, None, self._memo)
+            hash_ = self._own_hashes[service]
         except DriverError as error:
             return self._problem(*error.problems)
         version = algaenv.__version__

@@ -54,6 +54,7 @@ class DockerRuntime:
         self.engine = Engine(locate(environ), environ, facts)
         self._environ = environ
         self._cache = cache or cache_home(environ)
+        self._own_hashes: dict[str, str] = {}
 
     @property
     def name(self) -> str:
@@ -74,6 +75,7 @@ class DockerRuntime:
                 environ=self._environ,
                 cache=self._cache,
                 on_progress=on_progress,
+                own_hashes=self._own_hashes,
             )
             choices = selector.select()
         return lower(lock, choices)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from algaenv.model.intent import Profile
+from algaenv.model.intent import Intent, Profile
 from algaenv.model.lock import LOOPBACK, Environment, Lock
 from algaenv.model.plan import Blocked, Change
 from algaenv.model.resource import Resource
@@ -19,10 +19,11 @@ from algaenv.reconcile.protocols import (
     ResourceDriver,
     ServiceProgram,
 )
+from algaenv.runtimes.memo import stamp_of
 from algaenv.runtimes.process.layout import Layout, busy_error
 from algaenv.runtimes.process.lower import folder_name, lower
 from algaenv.runtimes.process.observer import ProcessObserver
-from algaenv.runtimes.process.programs import select_programs
+from algaenv.runtimes.process.programs import ServicePrograms, select_programs
 from algaenv.runtimes.process.specs import FOLDER, PROCESS, ProcessSpec
 from algaenv.runtimes.services import ServiceName
 
@@ -40,6 +41,8 @@ class ProcessRuntime:
     def __init__(self, environ: Mapping[str, str], cache: Path | None) -> None:
         self._environ = environ
         self._cache = cache
+        self._selected: tuple[tuple[Environment, Intent], str, ServicePrograms] | None = None
+        """What was selected last, with the stamp of what it was made from."""
 
     @property
     def name(self) -> str:
@@ -48,6 +51,20 @@ class ProcessRuntime:
 
     def lower(self, lock: Lock, on_progress: OnProgress) -> Lowered:
         """Folders and processes; raises ResolveError (`binary-missing`, `runtime-cannot`)."""
+        return lower(lock, self._programs(lock), self._environ)
+
+    def _programs(self, lock: Lock) -> ServicePrograms:
+        """Searched anew when the spec is another one, or a program or a folder has changed."""
+        data = Layout(lock.environment.home).data
+        if self._selected is not None:
+            subject, stamp, programs = self._selected
+            if subject == (lock.environment, lock.intent) and stamp == _stamp(programs, data):
+                return programs
+        programs = self._select(lock)
+        self._selected = (lock.environment, lock.intent), _stamp(programs, data), programs
+        return programs
+
+    def _select(self, lock: Lock) -> ServicePrograms:
         from algaenv.runtimes.process.drivers.folders import read_marker
 
         layout = Layout(lock.environment.home)
@@ -58,8 +75,7 @@ class ProcessRuntime:
             ours = marker is not None and marker.environment == lock.environment.id
             return place if ours else None
 
-        programs = select_programs(lock, self._environ, self._cache, folder)
-        return lower(lock, programs, self._environ)
+        return select_programs(lock, self._environ, self._cache, folder)
 
     def obstacles(self, environment: Environment, changes: Sequence[Change]) -> tuple[Blocked, ...]:
         """Services whose supervisor cannot be seen (`shim-busy`); else taken ports
@@ -101,3 +117,10 @@ class ProcessRuntime:
             FOLDER: FolderDriver(environment),
             PROCESS: ProcessDriver(environment, templates),
         }
+
+
+def _stamp(programs: ServicePrograms, data: Path) -> str:
+    """Of what the selection was made from: the programs, and the folders with their markers."""
+    folders = sorted(data.glob("*/*"))
+    versions = sorted(data.glob("*/content/PG_VERSION"))
+    return stamp_of([*(it.binary.path for it in programs.values()), data, *folders, *versions])
