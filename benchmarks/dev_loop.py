@@ -10,9 +10,10 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import mean, median
 from typing import Any, Final
 
 from benchmarks.command import Unmeasured
@@ -21,6 +22,12 @@ from benchmarks.project import Project
 
 _SECONDS: Final = 120.0
 _COMPONENT: Final = Path(__file__).parents[1] / "tests/guests/prebuilt/script.wasm"
+_STEPS: Final = {
+    "bundle": "upload, and the page asked of the runner",
+    "handler": "the handler prepared by the runner",
+    "release": "rows",
+    "extension": "the page asked of the gateway",
+}
 _HANDLER: Final = """export function handler() {
   return { status: 200, headers: [], body: new TextEncoder().encode("TEXT") };
 }
@@ -34,6 +41,12 @@ class Watched:
         self._project = project
         self._process = process
         self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._times: list[tuple[float, str]] = []
+        """When each event of the turn under way came, and what it ends."""
+        self.stretches: list[dict[str, float]] = []
+        """Of each edit since `begin`, seconds by what they were spent on."""
+        self.processor: list[float] = []
+        """Of each edit since `begin`, seconds of processor time of the loop."""
         threading.Thread(target=self._read, daemon=True).start()
         self._wait_for("watching")
         extensions = project.status()["extensions"]
@@ -43,7 +56,28 @@ class Watched:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self._events.put(json.loads(line))
+            now, event = time.perf_counter(), json.loads(line)
+            if name := _end_of(event):
+                self._times.append((now, name))
+            self._events.put(event)
+
+    def begin(self) -> None:
+        """Count from here what edits cost."""
+        self.stretches.clear()
+        self.processor.clear()
+
+    def _note(self, start: float, ticks: int) -> float:
+        """The seconds of an edit that was saved at `start`, when its answer is there."""
+        end = time.perf_counter()
+        found: dict[str, float] = {}
+        before = start
+        for at, name in [*self._times, (end, "answer asked for")]:
+            if before <= at <= end:
+                found[name] = found.get(name, 0.0) + at - before
+                before = at
+        self.stretches.append(found)
+        self.processor.append((self._ticks() - ticks) / os.sysconf("SC_CLK_TCK"))
+        return end - start
 
     def _wait_for(self, name: str) -> dict[str, Any]:
         deadline = time.monotonic() + _SECONDS
@@ -57,26 +91,29 @@ class Watched:
 
     def page(self, text: str) -> float:
         """Seconds from the save of a page until it is served."""
-        self._quiet()
-        start = time.perf_counter()
+        start, ticks = self._start()
         self._project.edit(text)
         turn = self._wait_for("turn_ended")
         old = self._page["content_hash"].rpartition(":")[2]
         url = self._page["page_url"].replace(old, turn["extensions"][0]["digest"])
         if text.encode() not in _get(url):
             raise Unmeasured(f"the page does not show the edit {text!r}")
-        return time.perf_counter() - start
+        return self._note(start, ticks)
 
     def handler(self, text: str) -> float:
         """Seconds from the save of a handler until it answers so, from source."""
-        self._quiet()
-        start = time.perf_counter()
+        start, ticks = self._start()
         write_handler(self._project, text)
         while (answer := _get(self._handler["call_url"] + "x")) != text.encode():
             if time.perf_counter() > start + _SECONDS:
                 raise Unmeasured(f"the handler answers {answer[:80]!r} after the edit {text!r}")
             time.sleep(0.002)
-        return time.perf_counter() - start
+        return self._note(start, ticks)
+
+    def _start(self) -> tuple[float, int]:
+        self._quiet()
+        self._times.clear()
+        return time.perf_counter(), self._ticks()
 
     def settled(self) -> None:
         """Wait until the component has taken the place of the source."""
@@ -118,6 +155,38 @@ class Watched:
     def _ticks(self) -> int:
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return int(fields[11]) + int(fields[12])
+
+
+def _end_of(event: Mapping[str, Any]) -> str:
+    """What ended with an event of `dev --json`; empty for what is no end of a stretch."""
+    match event["event"]:
+        case "turn_started":
+            return "file events, and the pause that ends a save"
+        case "runtime_chosen":
+            return "bundling and packing"
+        case "planned":
+            return "looking at what is there, and the plan"
+        case "step_ended":
+            kind = str(event.get("address", "")).partition("/")[0]
+            return _STEPS.get(kind, "") if event.get("verb") != "delete" else ""
+        case "turn_ended":
+            return "removing the old bundle, the end of the turn"
+        case _:
+            return ""
+
+
+def breakdown(title: str, watched: Watched) -> str:
+    """Medians of where the time of the edits since `begin` went, in milliseconds."""
+    names = dict.fromkeys(name for each in watched.stretches for name in each)
+    parts = [
+        f"{name} {median(each.get(name, 0.0) for each in watched.stretches) * 1000:.0f}"
+        for name in names
+    ]
+    cpu = mean(watched.processor) * 1000
+    return (
+        f"{title}, where the time goes (medians, ms): {', '.join(parts)}. "
+        f"Processor time of the loop: {cpu:.0f} ms an edit."
+    )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from benchmarks import anatomy, dev_loop
@@ -152,13 +153,19 @@ def dev(stage: Stage, runs: int, results: Results) -> None:
         project.do("up")
         with dev_loop.watch(project) as watched:
             title = f"page saved → served, by `dev`, {runtime} runtime"
-            clock = _saved_page_clock(watched)
-            results.figures.append(pairs(f"dev-page-{runtime}", title, runs * QUICK, clock))
+            watched.begin()
+            page = pairs(f"dev-page-{runtime}", title, runs * QUICK, _saved_page_clock(watched))
+            results.notes.append(dev_loop.breakdown(title, watched))
             title = f"handler saved → answers from source, by `dev`, {runtime} runtime"
             clock = _saved_handler_clock(watched)
-            results.figures.append(pairs(f"dev-handler-{runtime}", title, runs * QUICK, clock))
+            watched.begin()
+            handler = pairs(f"dev-handler-{runtime}", title, runs * QUICK, clock)
+            results.notes.append(dev_loop.breakdown(title, watched))
             turns = watched.turns_after_a_save_without_a_change()
             memory, share = watched.at_rest()
+        by_hand = pairs("", "", runs * QUICK, _edit_clock(project)).ours
+        page = replace(page, peer=by_hand, against="the same edit, `up` by hand")
+        results.figures += [page, handler]
         results.notes.append(
             f"`dev`, {runtime} runtime: {turns} turns after a save without a change; at rest "
             f"{memory:.0f} MiB resident and {share:.1f} % of a processor."

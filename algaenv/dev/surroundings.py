@@ -129,7 +129,9 @@ class RealSurroundings:
         memory.give_back()
 
     def _follow(self, status: Status) -> None:
-        self._installed = {it.name: it for it in status.extensions}
+        # The status of a turn about some extensions names no others.
+        found = self._installed | {it.name: it for it in status.extensions}
+        self._installed = {name: found[name] for name in self._extensions if name in found}
         self._addresses = addresses_of(status)
         self._monitor.watch(self._addresses)
         gateway = next((it for it in status.services if it.name == "gateway"), None)
@@ -140,7 +142,7 @@ class RealSurroundings:
         if self._handlers is not None and self._handlers.any and runner is not None:
             self._warm_shell(runner.endpoints.get("url", ""))
         if url:
-            self._feed.follow(url, [it.registry_id for it in status.extensions])
+            self._feed.follow(url, [it.registry_id for it in self._installed.values()])
 
     def _warm_shell(self, url: str) -> None:
         """Have the runner compile, once, what handlers from source have in common: the first edit

@@ -227,6 +227,23 @@ def test_a_good_turn_about_everything_takes_all_problems_away() -> None:
     assert (shown.problems, failing(shown)) == ((), frozenset())
 
 
+def test_a_turn_about_one_extension_hides_no_other() -> None:
+    up = status(Path("/home/me/algaenv.yaml"))
+    (hello,) = up.extensions
+    whole = replace(up, extensions=(replace(hello, name="other"), hello))
+    edited = replace(hello, content_hash="sha256:" + "7" * 64)
+    limited = replace(up, extensions=(edited,))
+    shown = screen(TurnStarted(5, "asked for"), TurnEnded(5, 0.1, (), status=whole))
+    shown = reduce_dev(shown, TurnStarted(6, "1 file changed", ("hello",)), 2.0)
+    shown = reduce_dev(shown, TurnEnded(6, 0.1, (), status=limited), 3.0)
+    assert shown.status is not None
+    assert shown.status.extensions == (whole.extensions[0], edited)
+    # One about everything says what there is.
+    shown = reduce_dev(shown, TurnStarted(7, "asked for"), 4.0)
+    shown = reduce_dev(shown, TurnEnded(7, 0.1, (), status=limited), 5.0)
+    assert shown.status == limited
+
+
 def test_a_turn_under_way_is_seen() -> None:
     shown = screen(OWN[0], OWN[1], StepProgress(BUNDLE.address("hello"), "vite v5 building"))
     assert "working on hello  vite v5 building" in text_of(shown)

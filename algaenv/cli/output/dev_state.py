@@ -109,8 +109,17 @@ def _turn_ended(screen: Screen, turn: TurnEnded, at: float) -> Screen:
         turns=(*screen.turns, (at, turn))[-MAX_TURNS:],
         latest=latest,
         problems=tuple(dict.fromkeys((*own, *turn.problems))),
-        status=turn.status or screen.status,
+        status=_status_after(screen, turn),
     )
+
+
+def _status_after(screen: Screen, turn: TurnEnded) -> Status | None:
+    """That of a turn about some extensions names no others, which are as they were."""
+    old, new = screen.status, turn.status
+    if old is None or new is None or screen.turn is None or not screen.turn.extensions:
+        return new or old
+    found = {it.name: it for it in (*old.extensions, *new.extensions)}
+    return replace(new, extensions=tuple(found.values()))
 
 
 def reduce_gateway(screen: Screen, event: Mapping[str, Any]) -> Screen:

@@ -1,0 +1,58 @@
+"""What the loop remembers of what is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from algaenv.bundle.value import replace
+from algaenv.dependencies import Request
+from algaenv.dev.events import TurnEnded
+from algaenv.dev.gateway_feed import GatewayFeed
+from algaenv.dev.surroundings import RealSurroundings
+from algaenv.model.status import ServiceStatus
+from tests.cli.fake_application import status
+
+
+def test_a_turn_about_one_extension_forgets_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed: list[list[str]] = []
+
+    def follow(_: GatewayFeed, url: str, registry_ids: Sequence[str]) -> None:
+        followed.append(list(registry_ids))
+
+    monkeypatch.setattr(GatewayFeed, "follow", follow)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        manifest = '{"name": "com.example.%s", "publisher": "P", "version": "1", "runtime": "x"}'
+        (tmp_path / name / "manifest.json").write_text(manifest % name)
+    spec = tmp_path / "algaenv.yaml"
+    spec.write_text(
+        "version: 1\nname: demo\nextensions: {one: {source: ./one}, two: {source: ./two}}\n"
+    )
+    surroundings = RealSurroundings(Request(spec, {}), lambda _: None, lambda _: None)
+    surroundings.targets()
+    (found, *_) = status(spec).extensions
+    one, two = (
+        replace(found, name=name, registry_id=f"registry of {name}") for name in ("one", "two")
+    )
+    gateway = ServiceStatus("gateway", "ready", {"url": "http://127.0.0.1:9"})
+    whole = replace(status(spec), services=(gateway,), extensions=(one, two))
+    try:
+        surroundings.ended(TurnEnded(0, 0.1, status=whole), (), whole)
+        limited = replace(whole, extensions=(replace(two, registry_id="another"),))
+        surroundings.ended(TurnEnded(1, 0.1, status=limited), (), limited)
+        # One that the spec does not have any more is forgotten.
+        spec.write_text("version: 1\nname: demo\nextensions: {two: {source: ./two}}\n")
+        surroundings.targets()
+        surroundings.ended(TurnEnded(2, 0.1, status=limited), (), limited)
+    finally:
+        surroundings.close()
+    assert followed == [
+        ["registry of one", "registry of two"],
+        ["registry of one", "another"],
+        ["another"],
+    ]
