@@ -20,7 +20,8 @@ from benchmarks.command import Unmeasured
 from benchmarks.free_ports import Ports
 from benchmarks.project import Project
 
-_SECONDS: Final = 120.0
+_SECONDS: Final = 600.0
+"""A busy machine compiles the shell for minutes before the first handler answers from source."""
 _COMPONENT: Final = Path(__file__).parents[1] / "tests/guests/prebuilt/script.wasm"
 _STEPS: Final = {
     "bundle": "upload, and the page asked of the runner",
