@@ -199,6 +199,7 @@ def test_a_collector_is_named_by_the_variables_of_the_standard(tmp_path: Path) -
         redis_port=6379,
         app_url="http://a",
         cache="/cache",
+        shared_code="",
         host="0.0.0.0",
         port=8080,
         otel_endpoint="http://host.docker.internal:4318",
