@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Where Python is told not to keep what it compiled, the tests would be compiled by each run anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo demo-down venv tools test test-slow test-all test-fast test-crash test-dev test-fuzz lint audit licences sbom bench clean
+.PHONY: help demo demo-down venv tools test test-slow test-all test-fast test-crash test-dev test-fuzz lint docs audit licences sbom bench clean
 
 help:
 	@echo "make demo       an extension that answers, with what this machine can offer"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-crash kills at every step boundary, on both runtimes (half an hour)"
 	@echo "make test-dev   edits at random while algaenv dev runs, on both runtimes (ALGAENV_DEV_SECONDS each)"
 	@echo "make test-fuzz  1.5 minutes of made-up requests to gateway and runner"
+	@echo "make docs       the documentation as a site, in site/; a broken link fails"
 	@echo "make audit      known vulnerabilities of the locked dependencies"
 	@echo "make licences   the licence of every dependency"
 	@echo "make sbom       every dependency with its hashes, as CycloneDX JSON"
@@ -46,6 +47,7 @@ tools: $(VENV)/.test
 	.ci/minio
 	.ci/guests $(BIN)/python
 	.ci/browser
+	.ci/mermaid $(VENV)/mermaid.min.js
 
 test: tools
 	$(MAKE) lint
@@ -79,8 +81,13 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy docs/site
 	$(BIN)/lint-imports
 	$(BIN)/codespell algaenv benchmarks docs *.md
+
+docs: $(VENV)/.test
+	.ci/mermaid $(VENV)/mermaid.min.js
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 audit: $(VENV)/.test
 	.ci/audit $(BIN)/uv
@@ -102,4 +109,4 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.gateway
 
 clean:
-	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build site

@@ -37,6 +37,7 @@ SLOW_FILES = {
     "drivers/test_builds.py",
     "drivers/test_bundle_builder.py",
     "docs/test_make.py",
+    "docs/test_site.py",
     "drivers/test_environment_lock.py",
     "gateway/test_openapi.py",
     "gateway/test_real_runner.py",

@@ -16,12 +16,12 @@ HEREDOC = re.compile(r"<<-?\s*'?(\w+)'?")
 
 
 def pages() -> tuple[Path, ...]:
-    """Every page that is ours, tools' own directories left out."""
-    found = (
-        page
-        for page in ROOT.rglob("*.md")
-        if not any(part.startswith(".") for part in page.relative_to(ROOT).parts)
-    )
+    """Every page that is ours, tools' own directories and what `make docs` made left out."""
+    found = []
+    for page in ROOT.rglob("*.md"):
+        parts = page.relative_to(ROOT).parts
+        if parts[0] != "site" and not any(part.startswith(".") for part in parts):
+            found.append(page)
     return tuple(sorted(found))
 
 
