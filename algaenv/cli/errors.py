@@ -86,10 +86,12 @@ def _report(invocation: Invocation, report: Report) -> None:
     if invocation.json:
         invocation.print_result(_line(report))
         return
-    from algaenv.cli.output.escape import render_problems
+    from algaenv.cli.output.escape import explain_line, render_problems
 
     paint = invocation.terminal.err_paint
     text = render_problems(report.problems, paint)
+    if report.problems and (invocation.terminal.live or invocation.verbose):
+        text += f"\n{explain_line(report.problems, paint)}"
     if report.interrupted:
         text = paint("interrupted", "yellow", "bold")
     write_text(invocation.terminal.err, text + "\n")

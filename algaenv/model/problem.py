@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from algaenv import DOCUMENTATION
 from algaenv.bundle.value import dataclass
 
 
@@ -45,6 +46,11 @@ class Problem:
     hint: str = ""
     where: Where | None = None
     detail: tuple[str, ...] = ()
+
+    @property
+    def url(self) -> str:
+        """The address of the row that explains the code."""
+        return f"{DOCUMENTATION}/reference/problems.md#{self.code}"
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""

@@ -11,15 +11,13 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from algaenv import SCHEMAS
 from algaenv.model.problem import Problem, SpecError, Where
 
 if TYPE_CHECKING:
     from yaml.nodes import Node
 
-SCHEMA_LINE: Final = (
-    "# yaml-language-server: $schema="
-    "https://raw.githubusercontent.com/algaenv/algaenv/main/docs/reference/algaenv.schema.json"
-)
+SCHEMA_LINE: Final = f"# yaml-language-server: $schema={SCHEMAS}/algaenv.schema.json"
 _KEY: Final = "extensions"
 _STEP: Final = 2
 

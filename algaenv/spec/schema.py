@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
+from algaenv import SCHEMAS
 from algaenv.spec.document import Document
 from algaenv.spec.variables import EXTENSIONS_KEY
 
@@ -52,6 +53,7 @@ def schema() -> Schema:
             shown[name]["required"] = keys
     return {
         "$schema": _Draft7.schema_dialect,
+        "$id": f"{SCHEMAS}/algaenv.schema.json",
         "title": "algaenv.yaml",
         **{key: value for key, value in root.items() if key != "title"},
         "if": {"not": {"required": ["extends"]}},

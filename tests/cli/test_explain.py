@@ -43,9 +43,10 @@ def explained(demo: Path, subject: str) -> Any:
 def test_a_code_needs_no_spec(tmp_path: Path) -> None:
     done = run(tmp_path, "explain", "port-taken")
     assert done.returncode == 0
-    meaning, hint = done.stdout.splitlines()
+    meaning, hint, page = done.stdout.splitlines()
     assert meaning.startswith("port-taken: a port on 127.0.0.1")
     assert hint.startswith("What to do: ")
+    assert page.endswith("/reference/problems.md#port-taken")
     assert explained(tmp_path, "port-taken")["packages"]
 
 

@@ -10,13 +10,24 @@ from pathlib import Path
 import pytest
 from jsonschema import ValidationError
 
+from algaenv import SCHEMAS
+from algaenv.cli.commands import COMMANDS
+from algaenv.cli.commands.schema import schema_names
 from algaenv.cli.output.dev_lines import dev_event_to_json
-from algaenv.cli.output.json import JsonLines, event_to_json, plan_to_json, status_to_json
+from algaenv.cli.output.json import (
+    JsonLines,
+    event_to_json,
+    plan_to_json,
+    problem_to_json,
+    status_to_json,
+)
 from algaenv.model import event as events
 from algaenv.model.event import Event, Report, Reported, StepStarted, Warned
 from algaenv.model.plan import Plan
+from algaenv.model.problem import Problem
 from tests.cli.event_samples import FAILURE, OPENING, PLACED, SUCCESS
 from tests.cli.fake_application import WARNING, status
+from tests.cli.program import run
 from tests.cli.schemas import REFERENCE, check, validator
 from tests.cli.test_dev_output import OWN
 from tests.cli.test_plan_text import FULL
@@ -78,6 +89,43 @@ def test_a_word_means_the_same_in_every_schema() -> None:
             continue
         for name, definition in json.loads(path.read_text())["definitions"].items():
             assert seen.setdefault(name, definition) == definition, (path.name, name)
+
+
+def test_every_schema_says_where_it_is_published_and_is_printed() -> None:
+    names = schema_names()
+    assert {"spec", "plan", "status", "events", "explain", "version"} <= set(names)
+    for name in names:
+        file = f"{'algaenv' if name == 'spec' else name}.schema.json"
+        shape = json.loads((REFERENCE / file).read_text(encoding="utf-8"))
+        assert shape["$id"] == f"{SCHEMAS}/{file}"
+        assert json.loads(run(REFERENCE, "schema", name).stdout) == shape
+
+
+def test_every_command_that_prints_json_has_a_schema() -> None:
+    in_events = {"up", "dev", "down", "restart", "validate"}
+    assert {name for name, _ in COMMANDS} - {*schema_names(), "schema"} == in_events
+
+
+@pytest.mark.parametrize("line", ["version", "completion bash", "explain port-taken", "new --list"])
+def test_small_documents_are_as_their_schemas_say(tmp_path: Path, line: str) -> None:
+    done = run(tmp_path, *line.split(), "--json")
+    assert done.returncode == 0
+    check(line.split(maxsplit=1)[0], json.loads(done.stdout))
+
+
+def test_a_schema_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path) -> None:
+    done = run(tmp_path, "schema", "pln")
+    assert done.returncode == 64
+    assert "did you mean plan?" in done.stderr
+
+
+def test_a_problem_tells_where_its_code_is_explained() -> None:
+    problem = Problem("port-taken", "cannot take a port")
+    shape = problem_to_json(problem)
+    page, _, code = str(shape["url"]).partition("#")
+    assert page.endswith("/docs/reference/problems.md")
+    assert code == problem.code
+    assert f'<a id="{code}"></a>' in (REFERENCE / "problems.md").read_text(encoding="utf-8")
 
 
 def test_lines_are_lines_and_readable() -> None:

@@ -40,8 +40,9 @@ def test_a_failure_stays_on_the_screen(place: Path) -> None:
     with Screen.start(place, "up", scenario="failing", extra=PACE) as screen:
         screen.until("✗")
         assert screen.end() == ExitCode.RESOURCE
-    tail = screen.text.splitlines()[-5:]
+    tail = screen.text.splitlines()[-6:]
     assert tail[0].startswith("error[service-ended]: cannot bring up container/store")
+    assert "more: algaenv explain service-ended" in tail
     assert tail[-1].startswith("failed: 1 failed, 4 skipped, 7 changed in ")
 
 

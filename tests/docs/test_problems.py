@@ -12,7 +12,9 @@ from tests.docs.raised import KEBAB, PACKAGE, raised, words
 
 PAGE = read("docs/reference/problems.md")
 SECTION = re.compile(r"^## [^\n]+\n\n<!-- (\S+) -->\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-ROW = re.compile(r"^\| `([a-z0-9-]+)` \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+ROW = re.compile(
+    r'^\| (?:<a id="[a-z0-9-]+"></a>)?`([a-z0-9-]+)` \| ([^|]+) \| ([^|]+) \|$', re.MULTILINE
+)
 WHOLE_RUN = "reconcile"
 """Holds the codes of packages that have no section of their own."""
 REGISTRY = load_problem_codes()
@@ -40,7 +42,14 @@ def test_every_section_is_a_table_of_the_page() -> None:
         for name, text in SECTION.findall(PAGE)
     }
     assert tables == {name: sorted(map(row, codes)) for name, codes in REGISTRY.items()}
-    assert len(re.findall(r"^\| `", PAGE, re.MULTILINE)) == sum(map(len, tables.values()))
+    assert len(re.findall(r"^\| (?:<a [^|]*)?`", PAGE, re.MULTILINE)) == sum(
+        map(len, tables.values())
+    )
+
+
+def test_every_code_has_an_address_on_the_page() -> None:
+    codes = {each.code for codes in REGISTRY.values() for each in codes}
+    assert sorted(re.findall(r'<a id="([a-z0-9-]+)"></a>`\1`', PAGE)) == sorted(codes)
 
 
 def test_every_code_has_a_hint() -> None:

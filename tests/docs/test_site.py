@@ -72,6 +72,12 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
         assert loaded == [], page
 
 
+def test_what_pages_have_from_the_code_is_current() -> None:
+    command = [sys.executable, str(ROOT / "docs" / "site" / "reference.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (0, ""), "run make reference"
+
+
 @pytest.fixture
 def address(site: Path) -> Iterator[str]:
     class Quiet(SimpleHTTPRequestHandler):

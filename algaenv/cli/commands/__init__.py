@@ -24,7 +24,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("down", "remove the environment; its data is kept unless asked"),
     ("explain", "explain a problem code, an extension, or a field of the spec"),
     ("validate", "check the spec without touching anything"),
-    ("schema", "print the JSON Schema of the spec, for editors"),
+    ("schema", "print a JSON Schema: of the spec, or of what a command prints"),
     ("completion", "print what has a shell complete commands and names"),
     ("version", "print the version"),
 )

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from algaenv.cli.invocation import Invocation
 
-USAGE = "SHELL [options]"
+USAGE = "bash|zsh|fish [options]"
 DESCRIPTION = (
     "Print the lines that have a shell complete commands, options, and the names of extensions and "
     "services after TAB. Nothing is written; the shell's own file of settings is the place."

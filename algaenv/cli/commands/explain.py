@@ -82,6 +82,8 @@ def _codes(subject: str) -> list[tuple[str, ProblemCode]]:
 
 
 def _code_json(subject: str, found: Sequence[tuple[str, ProblemCode]]) -> dict[str, Any]:
+    from algaenv.model.problem import Problem
+
     # A code that stands in several packages means the same in each.
     _, code = found[0]
     packages = [package for package, _ in found]
@@ -91,12 +93,19 @@ def _code_json(subject: str, found: Sequence[tuple[str, ProblemCode]]) -> dict[s
         "meaning": code.meaning,
         "hint": code.hint,
         "packages": packages,
+        "url": Problem(subject, "").url,
     }
 
 
 def _code_lines(found: Sequence[tuple[str, ProblemCode]]) -> list[str]:
+    from algaenv.model.problem import Problem
+
     _, code = found[0]
-    return [f"{code.code}: {code.meaning.rstrip('.')}.", f"What to do: {code.hint.rstrip('.')}."]
+    return [
+        f"{code.code}: {code.meaning.rstrip('.')}.",
+        f"What to do: {code.hint.rstrip('.')}.",
+        f"Read on: {Problem(code.code, '').url}",
+    ]
 
 
 def _extension_json(invocation: Invocation, name: str) -> dict[str, Any]:

@@ -108,6 +108,15 @@ def render_problem(problem: Problem, paint: Paint = PLAIN, *, label: str = "erro
     return "\n".join(lines)
 
 
+def explain_line(problems: Iterable[Problem], paint: Paint = PLAIN) -> str:
+    """Where more is told about the first of the problems, and how of the others."""
+    codes = list(dict.fromkeys(problem.code for problem in problems))
+    others = f"  (also: {', '.join(codes[1:4])}{', …' if len(codes) > 4 else ''})" * (
+        len(codes) > 1
+    )
+    return f"{paint('more:', 'cyan')} algaenv explain {codes[0]}{others}"
+
+
 def render_problems(problems: Iterable[Problem], paint: Paint = PLAIN) -> str:
     """Each distinct problem once, in order."""
     return "\n".join(render_problem(problem, paint) for problem in dict.fromkeys(problems))

@@ -38,12 +38,13 @@ _TRACE = "x-algaenv-trace"
 
 
 def problem_to_json(problem: Problem) -> JsonObject:
-    """Code, summary, hint, detail; and file, line, column when the problem has a place."""
+    """Code, summary, hint, detail, url; file, line, column when the problem has a place."""
     document: JsonObject = {"code": problem.code, "summary": problem.summary}
     if problem.hint:
         document["hint"] = problem.hint
     if problem.detail:
         document["detail"] = list(problem.detail)
+    document["url"] = problem.url
     if problem.where:
         document |= {
             "file": problem.where.file,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from algaenv.cli.output.escape import escape_controls, render_problem
+from algaenv.cli.output.escape import escape_controls, explain_line, render_problem
 from algaenv.cli.output.reducer import Phase, ResolvingRow, RunState, StepRow
 from algaenv.cli.output.terminal import PLAIN, Paint
 from algaenv.model.event import FailedStep, Report, outcome_name
@@ -125,10 +125,22 @@ def report_problems(report: Report) -> tuple[Problem, ...]:
 
 
 def summary_lines(
-    report: Report, seconds: float, paint: Paint = PLAIN, *, log: str = "", quiet: bool = False
+    report: Report,
+    seconds: float,
+    paint: Paint = PLAIN,
+    *,
+    log: str = "",
+    quiet: bool = False,
+    explain: bool = False,
 ) -> list[str]:
-    """The last lines of a run. `log` is the path of its log, named when the run fails."""
-    lines = [render_problem(problem, paint) for problem in report_problems(report)]
+    """The last lines of a run. `log` is the path of its log, named when the run fails.
+
+    With `explain` a line says which command tells more about the problems.
+    """
+    problems = report_problems(report)
+    lines = [render_problem(problem, paint) for problem in problems]
+    if lines and explain:
+        lines.append(explain_line(problems, paint))
     if lines and log:
         lines.append(f"{paint('log:', 'cyan')} {escape_controls(log)}")
     if quiet:

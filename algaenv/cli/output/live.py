@@ -87,7 +87,8 @@ class LiveView:
                 self._hide_table()
                 took = self._clock() - self._started
                 self._write(
-                    self._results() + summary_lines(report, took, self._paint, log=self._log())
+                    self._results()
+                    + summary_lines(report, took, self._paint, log=self._log(), explain=True)
                 )
             case _:
                 pass

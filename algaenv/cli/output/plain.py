@@ -94,7 +94,14 @@ class PlainView:
                 return [render_problem(problem, self._paint, label="warning")]
             case Reported(report):
                 took = self._clock() - self._started
-                return summary_lines(report, took, self._paint, log=self._log(), quiet=self._quiet)
+                return summary_lines(
+                    report,
+                    took,
+                    self._paint,
+                    log=self._log(),
+                    quiet=self._quiet,
+                    explain=self._verbose,
+                )
             case _:
                 return []
 
