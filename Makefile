@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Where Python is told not to keep what it compiled, the tests would be compiled by each run anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo demo-down venv tools test test-slow test-all test-fast test-crash test-dev test-fuzz lint docs reference audit licences sbom bench clean
+.PHONY: help demo demo-down venv tools test test-slow test-all test-fast test-crash test-dev test-fuzz lint docs reference pictures audit licences sbom bench clean
 
 help:
 	@echo "make demo       an extension that answers, with what this machine can offer"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-fuzz  1.5 minutes of made-up requests to gateway and runner"
 	@echo "make docs       the documentation as a site, in site/; a broken link fails"
 	@echo "make reference  the parts of docs/reference that are written from the code"
+	@echo "make pictures   the pictures of README.md, from a real run"
 	@echo "make audit      known vulnerabilities of the locked dependencies"
 	@echo "make licences   the licence of every dependency"
 	@echo "make sbom       every dependency with its hashes, as CycloneDX JSON"
@@ -82,12 +83,15 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy docs/site
+	$(BIN)/mypy docs/site docs/pictures
 	$(BIN)/lint-imports
 	$(BIN)/codespell algaenv benchmarks docs *.md
 
 reference: $(VENV)/.test
 	$(BIN)/python docs/site/reference.py
+
+pictures: tools
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/pictures/make.py
 
 docs: $(VENV)/.test
 	.ci/mermaid $(VENV)/mermaid.min.js

@@ -12,6 +12,7 @@ FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`[^`]+`")
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+)\)")
 HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
+ID = re.compile(r'<a id="([^"]+)"></a>')
 HEREDOC = re.compile(r"<<-?\s*'?(\w+)'?")
 
 
@@ -56,8 +57,8 @@ def links(text: str) -> tuple[str, ...]:
 
 
 def anchors(text: str) -> set[str]:
-    """The fragments that lead to a heading, made as GitHub makes them."""
-    found: dict[str, int] = {}
+    """The fragments that lead to a heading, made as GitHub makes them, or to an `<a id>`."""
+    found = dict.fromkeys(ID.findall(prose(text)), 0)
     for heading in HEADING.findall(prose(text)):
         words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
         slug = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
