@@ -84,6 +84,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy docs/site docs/pictures
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin -p algaenv
 	$(BIN)/lint-imports
 	$(BIN)/codespell algaenv benchmarks docs *.md
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +15,7 @@ from algaenv.model.lock import BrokenExtension, LockedExtension
 from algaenv.model.problem import AlgaenvError, Problem, ResolveError, SpecError
 from algaenv.plan.readiness import declares_endpoint
 from algaenv.reconcile.protocols import OnProgress
+from algaenv.system.processes import usable_cores
 
 PLACES = 3
 """Number of places that are listed for further warnings of one kind."""
@@ -138,7 +138,7 @@ def _lock_all(
         return _lock_extension(intent, bundle_builder, emit)
 
     builds = sum(intent.build is not None for intent in intents)
-    most = min(builds, len(os.sched_getaffinity(0)))
+    most = min(builds, usable_cores())
     if most < 2:
         return [lock(intent) for intent in intents]
     from concurrent.futures import ThreadPoolExecutor

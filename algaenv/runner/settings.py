@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from algaenv.runner.execute.idempotency import IdempotencySettings
 from algaenv.runner.host.settings import HostSettings
 from algaenv.runner.wasm.guest_limits import MemoryBudget
 from algaenv.serving.span_export import ExportSettings
+from algaenv.system import processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def usable_cores() -> int:
 
     A share of a core counts as one.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = processes.usable_cores()
     return max(1, min([cores, *(math.ceil(quota) for quota in _quotas())]))
 
 

@@ -23,6 +23,8 @@ from typing import Generic, Protocol, TypeVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from algaenv.system.files import memory_file
+
 MAX_QUEUED_LINES = 10_000
 """Records kept while the reader is stuck; later ones are lost, and counted."""
 RECORD = "algaenv.access_record"
@@ -151,7 +153,7 @@ class _Output(logging.Handler):
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
-        self._lock_file = os.memfd_create("log-lock")
+        self._lock_file = memory_file("log-lock")
         self._stuck = False
         self._waiting = bytearray()
         self.more_follows: Callable[[], bool] = lambda: False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from io import BufferedRandom
 from typing import Final
@@ -73,3 +74,14 @@ def _fsync_directory(directory: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def memory_file(name: str) -> int:
+    """A descriptor of an open file that has no place; the name is for people. Raises OSError."""
+    if sys.platform == "linux":
+        return os.memfd_create(name)
+    else:
+        import tempfile
+
+        with tempfile.TemporaryFile(prefix=name) as file:
+            return os.dup(file.fileno())

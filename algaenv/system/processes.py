@@ -1,5 +1,8 @@
 """Reads /proc: which processes are alive, and since when; and ends processes through pidfds.
 
+Where the kernel has neither (macOS), no process is seen and none is ended: the Docker runtime needs
+none of it, but for `end_of_child` and `usable_cores`, which work there too.
+
 A pid is reused as soon as its process is reaped. A process is identified by its pid, its start time
 and the boot it belongs to. Between reading a pid and sending a signal the process may end and its
 pid be reused; a pidfd stays with its process and becomes readable when that ends. So no signal can
@@ -9,12 +12,17 @@ reach another process, and nothing waits longer than needed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    import subprocess
 
 _ZOMBIE: Final = "Z"
 _GONE: Final = frozenset("Xx")
@@ -159,15 +167,68 @@ def environ_block(pid: int) -> bytes:
 
 
 def pids() -> list[int]:
-    """Every process this user can see."""
-    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
+    """Every process this user can see; none without /proc."""
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
+    except FileNotFoundError:
+        return []
+
+
+def usable_cores() -> int:
+    """How many processors this process may use, quotas of control groups apart."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    else:
+        return os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def end_of_child(child: subprocess.Popen[bytes]) -> Iterator[int]:
+    """A descriptor that becomes readable once a child has ended; a pidfd where there are any."""
+    descriptor = _pidfd(child.pid) if sys.platform == "linux" else told_by_pipe(child)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def told_by_pipe(child: subprocess.Popen[bytes]) -> int:
+    """The same without pidfds: a pipe whose other end is closed by a thread that waits.
+
+    It reaps the child, whose number may then be reused: the price of a kernel without pidfds.
+    """
+    import threading
+
+    reading, writing = os.pipe()
+
+    def wait() -> None:
+        child.wait()
+        os.close(writing)
+
+    threading.Thread(target=wait, daemon=True, name=f"end of {child.pid}").start()
+    return reading
+
+
+def signal_pidfd(descriptor: int, number: signal.Signals) -> None:
+    """Send a signal to the process of a pidfd. Raises OSError."""
+    if sys.platform == "linux":
+        signal.pidfd_send_signal(descriptor, number)
+    else:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+
+def _pidfd(pid: int) -> int:
+    if sys.platform == "linux":
+        return os.pidfd_open(pid)
+    else:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
 @contextlib.contextmanager
 def open_pidfd(process: Identity) -> Iterator[int | None]:
     """A pidfd of exactly this process; None when it has ended."""
     try:
-        descriptor = os.pidfd_open(process.pid)
+        descriptor = _pidfd(process.pid)
     except OSError:
         yield None
         return
@@ -209,7 +270,7 @@ def _has_variable(pid: int, entry: bytes) -> bool:
 def _kill(pid: int, entry: bytes) -> int | None:
     """Kill a process; returns its pidfd."""
     try:
-        handle = os.pidfd_open(pid)
+        handle = _pidfd(pid)
     except OSError:
         return None
     # The pid may have been reused before the pidfd was opened.
@@ -217,7 +278,7 @@ def _kill(pid: int, entry: bytes) -> int | None:
         os.close(handle)
         return None
     with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(handle, signal.SIGKILL)
+        signal_pidfd(handle, signal.SIGKILL)
     return handle
 
 

@@ -52,6 +52,25 @@ def test_every_code_has_an_address_on_the_page() -> None:
     assert sorted(re.findall(r'<a id="([a-z0-9-]+)"></a>`\1`', PAGE)) == sorted(codes)
 
 
+def test_what_a_reader_sees_has_a_place_among_the_troubles() -> None:
+    text = read("docs/how-to/troubleshoot.md")
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert {
+        "The runner will not start",
+        "An install fails",
+        "A handler answers 404",
+        "A component traps",
+        "The frame is blank",
+        "`extract_failed`",
+        "`archive_hash_mismatch`",
+        "Missing in the sidebar",
+    } <= set(headings)
+    codes = {each.code for rows in REGISTRY.values() for each in rows}
+    named = re.findall(r"\[`([a-z-]+)`\]\([^)]*problems\.md#([a-z-]+)\)", text)
+    assert len(named) > 15
+    assert all(name == anchor and name in codes for name, anchor in named)
+
+
 def test_every_code_has_a_hint() -> None:
     for codes in REGISTRY.values():
         for each in codes:

@@ -86,8 +86,7 @@ def run(command: Command, on_progress: OnProgress, cancelled: Callable[[], bool]
     job = command.job
     on_progress(f"$ {command.shown}")
     output = BuildOutput(job.tree, job.workspace, command.log, on_progress)
-    with _start(command) as process:
-        handle = os.pidfd_open(process.pid)
+    with _start(command) as process, processes.end_of_child(process) as handle:
         try:
             _wait_for_end(command, process, handle, output, cancelled)
         except BaseException:
@@ -98,7 +97,6 @@ def run(command: Command, on_progress: OnProgress, cancelled: Callable[[], bool]
             raise
         finally:
             output.end()
-            os.close(handle)
     _raise_on_failure(command, process.returncode, output)
 
 

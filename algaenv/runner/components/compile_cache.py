@@ -25,6 +25,7 @@ import os
 import platform
 import re
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -313,7 +314,7 @@ def host_failures() -> Iterator[None]:
 def is_noexec(path: Path) -> bool:
     """Whether native code cannot be mapped from here."""
     try:
-        return bool(os.statvfs(path).f_flag & os.ST_NOEXEC)
+        return sys.platform == "linux" and bool(os.statvfs(path).f_flag & os.ST_NOEXEC)
     except OSError:
         return False
 

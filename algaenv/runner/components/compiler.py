@@ -29,6 +29,7 @@ from algaenv.runner.components.compile import CompileResult, Failed, decode_resu
 from algaenv.runner.wasm.engine_config import Tier
 from algaenv.runner.wasm.failure import Kind
 from algaenv.system.locks import open_locked
+from algaenv.system.processes import usable_cores
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -51,7 +52,7 @@ _MAX_DIGITS = 18
 
 def cores() -> int:
     """How many processors this process may use."""
-    return len(os.sched_getaffinity(0))
+    return usable_cores()
 
 
 def half_the_cores() -> int:

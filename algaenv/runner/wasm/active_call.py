@@ -24,6 +24,7 @@ from anyio import CancelScope
 from algaenv.runner.execute.invocation import DeadlineExceeded, Invocation, Level, Timings
 from algaenv.runner.wasm.failure import INTERRUPT, GuestFailure, Kind
 from algaenv.runner.wasm.guest_limits import MemoryBudget, MemoryGrowth
+from algaenv.system.files import memory_file
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -204,7 +205,7 @@ class OutputCapture:
 class _Stream:
     def __init__(self, name: Literal["stdout", "stderr"], level: Level) -> None:
         self._name, self._level = name, level
-        self._file = os.memfd_create(f"guest-{name}", os.MFD_CLOEXEC)
+        self._file = memory_file(f"guest-{name}")
         self.path = f"/proc/self/fd/{self._file}".encode()
         self._reset()
 

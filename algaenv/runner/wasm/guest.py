@@ -419,11 +419,12 @@ def _can_reserve(size: int) -> bool:
 
     A limit on it, a small address space and a strict kernel all show here.
     """
-    if sys.platform != "linux":
-        return False
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
-    try:
-        with mmap.mmap(-1, size, flags=flags, prot=0):
-            return True
-    except (OSError, ValueError, OverflowError):
+    if sys.platform == "linux":
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+        try:
+            with mmap.mmap(-1, size, flags=flags, prot=0):
+                return True
+        except (OSError, ValueError, OverflowError):
+            return False
+    else:
         return False

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import threading
 import time
 from collections import deque
@@ -88,7 +89,10 @@ def memory_used() -> int:
 
 def memory_touched() -> int:
     """Bytes of the pages that this thread was the first to use; at least, as pages may be large."""
-    return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt * _PAGE
+    if sys.platform == "linux":
+        return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt * _PAGE
+    else:
+        return 0
 
 
 def _memory_limits() -> Iterator[int]:
@@ -125,8 +129,9 @@ class Slot:
 
     def start(self) -> None:
         """Have the processor time of this thread counted from now on."""
-        self._clock = time.pthread_getcpuclockid(threading.get_ident())
-        self._used = time.clock_gettime(self._clock)
+        if sys.platform == "linux":
+            self._clock = time.pthread_getcpuclockid(threading.get_ident())
+            self._used = time.clock_gettime(self._clock)
 
     def exceeds_limits(self, now: float) -> bool:
         """Whether it was held for longer than allowed, in processor time or by the clock."""

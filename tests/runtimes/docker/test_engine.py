@@ -22,6 +22,7 @@ from algaenv.model.problem import EngineGone, Problem, Refused, ResolveError, Un
 from algaenv.runtimes.docker.endpoint import Endpoint, Remote, UnixSocket, locate
 from algaenv.runtimes.docker.engine import Engine, EngineFacts, NoEngine, probe_engine
 from algaenv.runtimes.docker.errors import ApiError, translate_errors
+from algaenv.runtimes.docker.images.pull import require_same_platform
 from algaenv.runtimes.docker.runtime import DockerRuntime
 
 
@@ -55,6 +56,35 @@ def test_locate_by_context(tmp_path: Path) -> None:
     assert locate({**environ, "DOCKER_HOST": "tcp://x:1"}) == Remote("tcp://x:1")
     (tmp_path / "config.json").write_text("{broken")
     assert locate(environ) == UnixSocket("/var/run/docker.sock")
+
+
+def test_docker_desktop_is_found_by_its_context(tmp_path: Path) -> None:
+    """Its socket lies in the home directory; /var/run/docker.sock need not be there."""
+    import hashlib
+
+    host = f"unix://{tmp_path}/.docker/run/docker.sock"
+    name = hashlib.sha256(b"desktop-linux").hexdigest()
+    meta = tmp_path / ".docker" / "contexts" / "meta" / name / "meta.json"
+    meta.parent.mkdir(parents=True)
+    meta.write_text(json.dumps({"Name": "desktop-linux", "Endpoints": {"docker": {"Host": host}}}))
+    (tmp_path / ".docker" / "config.json").write_text('{"currentContext": "desktop-linux"}')
+    found = locate({"HOME": str(tmp_path)})
+    assert found == UnixSocket(f"{tmp_path}/.docker/run/docker.sock")
+
+
+def test_images_are_not_made_of_programs_of_another_system(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on macOS, whose engine is a Linux in a virtual machine."""
+    from types import SimpleNamespace
+
+    here = SimpleNamespace(sysname="Darwin", machine="arm64")
+    monkeypatch.setattr(os, "uname", lambda: here)
+    engine: Any = SimpleNamespace(facts=SimpleNamespace(os="linux", arch="arm64"))
+    with pytest.raises(Refused) as refused:
+        require_same_platform(engine, "algaenv/runner")
+    assert refused.value.problem.code == "image-architecture"
+    assert "images: pull" in refused.value.problem.hint
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from algaenv.runtimes.process.supervisor.privileges import IsolationMode
 from algaenv.runtimes.process.supervisor.records import Record
 from algaenv.runtimes.services import reveal_all
 from algaenv.system import processes
-from algaenv.system.processes import Identity, has_exited, open_pidfd
+from algaenv.system.processes import Identity, has_exited, open_pidfd, signal_pidfd
 
 SUPERVISOR_SCRIPT = Path(supervisor.__file__).with_name("__main__.py")
 _START_SECONDS = 30.0
@@ -160,7 +160,7 @@ def wait_for_exit(waited: Iterable[Identity], seconds: float) -> tuple[Identity,
 
 def _signal(descriptor: int, process: Identity, number: signal.Signals) -> None:
     try:
-        signal.pidfd_send_signal(descriptor, number)
+        signal_pidfd(descriptor, number)
     except ProcessLookupError:
         return  # It ended meanwhile, which the descriptor shows.
     except PermissionError as error:

@@ -158,8 +158,9 @@ def _set_capabilities(held: int, inheritable: int) -> None:
 def _switch_to_nobody() -> None:
     _prctl(_PR_SET_KEEPCAPS, 1)
     os.setgroups([])
-    os.setresgid(NOBODY, NOBODY, NOBODY)
-    os.setresuid(NOBODY, NOBODY, NOBODY)
+    if sys.platform == "linux":
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
     _set_capabilities(_KEPT_CAPABILITIES["nobody"], _KEPT_CAPABILITIES["nobody"])
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE)
 
