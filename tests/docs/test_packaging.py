@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+import algaenv
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -64,6 +67,45 @@ def test_the_wheel_carries_every_file_of_the_package(tmp_path: Path) -> None:
     }
     assert wanted
     assert wanted <= packed
+    schemas = {it.name for it in (ROOT / "docs" / "reference").glob("*.schema.json")}
+    assert schemas
+    assert {f"algaenv/schemas/{name}" for name in schemas} <= packed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_wheel_and_sdist_are_installed_and_work_in_a_clean_environment(tmp_path: Path) -> None:
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
+    assert uv, "uv is one of the requirements of the tests"
+
+    def run(*command: str | Path, cwd: Path = tmp_path) -> str:
+        done = subprocess.run(
+            [str(it) for it in command],
+            cwd=cwd,
+            env={name: it for name, it in os.environ.items() if not name.startswith("PYTHON")},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=500,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run(uv, "build", "--quiet", "--out-dir", tmp_path / "dist", cwd=ROOT)
+    (wheel,), (sdist,) = (list((tmp_path / "dist").glob(it)) for it in ("*.whl", "*.tar.gz"))
+    assert algaenv.__version__ in wheel.name
+    assert algaenv.__version__ in sdist.name
+    for number, archive in enumerate((wheel, sdist)):
+        venv = tmp_path / f"venv-{number}"
+        run(uv, "venv", "--quiet", "--python", sys.executable, venv)
+        run(uv, "pip", "install", "--quiet", "--python", venv / "bin" / "python", archive)
+        ours = venv / "bin" / "algaenv"
+        assert algaenv.__version__ in run(ours, "version")
+        assert '"algaenv plan"' in run(ours, "schema", "plan")
+        (tmp_path / f"shop-{number}").mkdir()
+        here = tmp_path / f"shop-{number}"
+        run(ours, "new", "hello", "--template", "ui", cwd=here)
+        run(ours, "validate", cwd=here)
 
 
 def test_every_file_of_the_lock_has_a_hash() -> None:
