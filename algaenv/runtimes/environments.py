@@ -76,8 +76,8 @@ def runner_environment(
     else the app server) are as the runner sees them;
     `cache` is its bundle cache, `shared_code` the directory of code that all environments share, or
     empty; `host` and `port` are what it listens on; `own` are the environment's services as
-    `host:port`, which guests may not ask; `otel_endpoint` is the collector's, as the runner sees it,
-    empty without one. The author's overrides are laid over the rest.
+    `host:port`, which guests may not ask; `otel_endpoint` is the collector's, as the runner sees
+    it, empty without one. The author's overrides are laid over the rest.
     """
     credentials, intent = lock.credentials, lock.intent
     environment: dict[str, Text] = {
