@@ -96,7 +96,7 @@ pictures: tools
 
 docs: $(VENV)/.test
 	.ci/mermaid $(VENV)/mermaid.min.js
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 audit: $(VENV)/.test
 	.ci/audit $(BIN)/uv

@@ -27,7 +27,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("needs mermaid: .ci/mermaid puts it into the virtual environment")
     made = tmp_path_factory.mktemp("docs") / "site"
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(made)],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(made)],
         cwd=ROOT,
         capture_output=True,
         text=True,
