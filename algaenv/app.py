@@ -1,4 +1,4 @@
-"""The use cases: `up`, `plan`, `status`, `down` and `endpoint_of`, over protocols."""
+"""The use cases `up`, `plan`, `status`, `down` and `restart`, over protocols."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.dependencies import Request, UseCases
 
     class Command(Protocol):
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         def add_options(self, parser: argparse.ArgumentParser) -> None:
             """Declare the arguments."""
 
-        def run(self, invocation: Invocation) -> int:
+        def run(self, invocation: CommandInvocation) -> int:
             """Run the command. AlgaenvError and KeyboardInterrupt are reported by the caller."""
 
 
@@ -111,9 +111,9 @@ def _run(argv: Sequence[str], make_application: Callable[[Request], UseCases] | 
     name = options.command
 
     from algaenv.cli.errors import run_reporting_errors
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
 
-    invocation = Invocation.of(name, own, make_application)
+    invocation = CommandInvocation.of(name, own, make_application)
     return run_reporting_errors(invocation, command_module(name).run)
 
 

@@ -14,7 +14,7 @@ from algaenv.model.problem import Failed, Problem, Refused
 from algaenv.system.processes import is_abandoned, owner_name
 
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.model.event import Report
     from algaenv.model.intent import Intent
 
@@ -35,7 +35,7 @@ class Ephemeral:
 
 
 @contextlib.contextmanager
-def ephemeral(invocation: Invocation, spec: Path, intent: Intent) -> Iterator[Ephemeral]:
+def ephemeral(invocation: CommandInvocation, spec: Path, intent: Intent) -> Iterator[Ephemeral]:
     """An environment that extends `spec`; it and its data are removed at the end of the `with`.
 
     Those of processes that were killed are removed first.
@@ -76,7 +76,7 @@ def ephemeral(invocation: Invocation, spec: Path, intent: Intent) -> Iterator[Ep
             file.unlink(missing_ok=True)
 
 
-def _remove_abandoned(invocation: Invocation, spec: Path) -> None:
+def _remove_abandoned(invocation: CommandInvocation, spec: Path) -> None:
     """Remove what killed processes left beside `spec`; what cannot be removed is only told."""
     from algaenv.model.problem import AlgaenvError
 
@@ -123,7 +123,7 @@ def _write(path: Path, content: bytes) -> None:
         ) from error
 
 
-def _remove(invocation: Invocation, own: Ephemeral, about: str = "") -> None:
+def _remove(invocation: CommandInvocation, own: Ephemeral, about: str = "") -> None:
     """Take it down with its data. An interrupt does not stop this; a second abandons it."""
     from algaenv.cli.errors import report_abandoned
     from algaenv.cli.signals import handle_interrupts

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from algaenv.cli.commands import COMMANDS
 from algaenv.cli.exit_codes import ExitCode, exception_exit_code
-from algaenv.cli.invocation import Invocation
+from algaenv.cli.invocation import CommandInvocation
 from algaenv.cli.output.streams import write_text
 from algaenv.cli.parser import UsageError
 from algaenv.model.event import Report
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from algaenv.cli.output.sinks import MultiSink
 
 
-def run_reporting_errors(invocation: Invocation, run: Callable[[Invocation], int]) -> int:
+def run_reporting_errors(
+    invocation: CommandInvocation, run: Callable[[CommandInvocation], int]
+) -> int:
     """Run a command; an exception becomes a message and an exit code."""
     from algaenv.cli.signals import sigterm_as_interrupt
 
@@ -44,7 +46,7 @@ def run_reporting_errors(invocation: Invocation, run: Callable[[Invocation], int
         return ExitCode.UNEXPECTED
 
 
-def report_abandoned(invocation: Invocation, sinks: MultiSink) -> None:
+def report_abandoned(invocation: CommandInvocation, sinks: MultiSink) -> None:
     """Report a run that does not end after a second interrupt."""
     sinks.close()
     _report(invocation, Report(invocation.verb, interrupted=True))
@@ -82,7 +84,7 @@ def report_output_error(error: OSError) -> None:
     write_text(sys.stderr, render_problem(problem, PLAIN) + "\n")
 
 
-def _report(invocation: Invocation, report: Report) -> None:
+def _report(invocation: CommandInvocation, report: Report) -> None:
     if invocation.json:
         invocation.print_result(_line(report))
         return
@@ -103,7 +105,7 @@ def _line(report: Report) -> str:
     return json_line(report_to_json(report))
 
 
-def _bug(invocation: Invocation, error: Exception) -> Problem:
+def _bug(invocation: CommandInvocation, error: Exception) -> Problem:
     """The problem of an unexpected exception, whose traceback goes to the log."""
     import traceback
 
@@ -120,7 +122,7 @@ def _bug(invocation: Invocation, error: Exception) -> Problem:
     )
 
 
-def _spec_if_any(invocation: Invocation) -> Path | None:
+def _spec_if_any(invocation: CommandInvocation) -> Path | None:
     if not hasattr(invocation.options, "file"):
         return None
     try:

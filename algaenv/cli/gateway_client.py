@@ -263,11 +263,11 @@ def _exchange(
 ) -> tuple[HTTPResponse, bytes]:
     from http.client import HTTPException
 
-    from algaenv.system.http import Request, exchange, whole_body
+    from algaenv.system.http import PlainRequest, exchange, whole_body
 
     connection, target = connection_to(endpoint, target)
     try:
-        request = Request(method, target, body, {**endpoint.headers, **headers})
+        request = PlainRequest(method, target, body, {**endpoint.headers, **headers})
         return exchange(connection, request, whole_body, seconds=endpoint.seconds)
     except (OSError, HTTPException) as error:
         raise silent_gateway(endpoint, error) from error

@@ -23,7 +23,7 @@ SPEC_NAME = "algaenv.yaml"
 
 
 @dataclass(frozen=True, slots=True)
-class Invocation:
+class CommandInvocation:
     """A command, its options and the process it runs in.
 
     `make_application` replaces the real application in tests.
@@ -41,7 +41,7 @@ class Invocation:
         verb: str,
         options: argparse.Namespace,
         make_application: Callable[[Request], UseCases] | None,
-    ) -> Invocation:
+    ) -> CommandInvocation:
         """An invocation over the streams and the environment of this process."""
         terminal = Terminal.of(
             (sys.stdin, sys.stdout, sys.stderr),

@@ -17,7 +17,7 @@ from algaenv.comparison.volatile import (
     OUR_HEADERS,
     TOLD_HEADERS,
     VOLATILE_HEADERS,
-    Ignored,
+    IgnoreRules,
     is_volatile,
     pointer_of,
     stable_text,
@@ -30,7 +30,7 @@ _NO_JSON = object()
 _ABSENT = object()
 
 
-def compare_answers(call: Call, here: Answer, there: Answer, ignored: Ignored) -> ComparedCall:
+def compare_answers(call: Call, here: Answer, there: Answer, ignored: IgnoreRules) -> ComparedCall:
     """The call with all that differs and is not ignored, without the answers themselves."""
     return ComparedCall(
         call,
@@ -40,7 +40,7 @@ def compare_answers(call: Call, here: Answer, there: Answer, ignored: Ignored) -
     )
 
 
-def differences(here: Answer, there: Answer, ignored: Ignored) -> tuple[Difference, ...]:
+def differences(here: Answer, there: Answer, ignored: IgnoreRules) -> tuple[Difference, ...]:
     """All that differs and is not ignored, at most MOST."""
     found = []
     for difference in _differences(here, there, ignored):
@@ -50,7 +50,7 @@ def differences(here: Answer, there: Answer, ignored: Ignored) -> tuple[Differen
     return tuple(found)
 
 
-def _differences(here: Answer, there: Answer, ignored: Ignored) -> Iterator[Difference]:
+def _differences(here: Answer, there: Answer, ignored: IgnoreRules) -> Iterator[Difference]:
     if here.status != there.status and "status" not in ignored.whole:
         yield Difference("status", "", (here.status,), (there.status,))
     if "headers" not in ignored.whole:
@@ -61,7 +61,7 @@ def _differences(here: Answer, there: Answer, ignored: Ignored) -> Iterator[Diff
         yield from _host_calls(here, there)
 
 
-def _headers(here: Answer, there: Answer, ignored: Ignored) -> Iterator[Difference]:
+def _headers(here: Answer, there: Answer, ignored: IgnoreRules) -> Iterator[Difference]:
     for name in sorted(here.headers.keys() | there.headers.keys()):
         if name in VOLATILE_HEADERS or name in ignored.headers:
             continue
@@ -94,7 +94,7 @@ def _host_calls(here: Answer, there: Answer) -> Iterator[Difference]:
         yield Difference("host-call", "", (mine,), (theirs,))
 
 
-def _bodies(here: bytes, there: bytes, ignored: Ignored) -> Iterator[Difference]:
+def _bodies(here: bytes, there: bytes, ignored: IgnoreRules) -> Iterator[Difference]:
     if here == there:
         return
     mine, theirs = _parsed(here), _parsed(there)
@@ -142,7 +142,9 @@ def _described(body: bytes) -> str:
     return f"{len(body)} bytes, sha256 {hashlib.sha256(body).hexdigest()[:12]}"
 
 
-def _values(keys: tuple[str, ...], here: Any, there: Any, ignored: Ignored) -> Iterator[Difference]:
+def _values(
+    keys: tuple[str, ...], here: Any, there: Any, ignored: IgnoreRules
+) -> Iterator[Difference]:
     """Compare two values of JSON at one place. Its own stack: JSON can nest deep."""
     left = [(keys, here, there)]
     while left:

@@ -82,7 +82,7 @@ _WHOLE = ("status", "headers", "body", "host-call")
 
 
 @dataclass(frozen=True, slots=True)
-class Ignored:
+class IgnoreRules:
     """What an author wants to have ignored: `status`, `headers`, `header:NAME`, `body`,
     `body:/JSON/POINTER` with `*` for any one key or index, and `host-call`."""
 
@@ -91,7 +91,7 @@ class Ignored:
     pointers: tuple[tuple[str, ...], ...]
 
     @classmethod
-    def of(cls, rules: Iterable[str]) -> Ignored:
+    def of(cls, rules: Iterable[str]) -> IgnoreRules:
         """Read rules that have no `rule_problem`."""
         rules = tuple(rules)
         named = [rule.partition(":") for rule in rules if rule not in _WHOLE]

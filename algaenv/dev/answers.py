@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from algaenv.bundle.value import dataclass
 from algaenv.comparison.choice import declared_calls, recorded_calls
 from algaenv.comparison.differences import compare_answers
-from algaenv.comparison.volatile import Ignored
+from algaenv.comparison.volatile import IgnoreRules
 from algaenv.model.comparison import Answer, Call, ComparedCall
 from algaenv.model.status import ExtensionStatus
 
@@ -22,7 +22,7 @@ _RUNS_FROM: Final = "header:x-algaenv-runs-from"
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class AnswerSample:
     """What an extension answered to some calls; None where it did not."""
 
     answers: tuple[tuple[Call, Answer | None], ...] = ()
@@ -43,7 +43,7 @@ def safe_calls(
 
 def record(
     extension: ExtensionStatus, calls: Iterable[Call], cancelled: Callable[[], bool]
-) -> Recording:
+) -> AnswerSample:
     """Make the calls, as many as there is time for."""
     deadline = time.monotonic() + _SECONDS
     answers = []
@@ -51,14 +51,14 @@ def record(
         if cancelled() or time.monotonic() > deadline:
             break
         answers.append((call, _ask(extension.call_url, call, deadline)))
-    return Recording(tuple(answers))
+    return AnswerSample(tuple(answers))
 
 
 def compare(
-    extension: ExtensionStatus, before: Recording, cancelled: Callable[[], bool]
+    extension: ExtensionStatus, before: AnswerSample, cancelled: Callable[[], bool]
 ) -> tuple[ComparedCall, ...]:
     """Make the same calls again; returns those that differ, `here` what they answered before."""
-    ignored = Ignored.of((_RUNS_FROM, "host-call"))
+    ignored = IgnoreRules.of((_RUNS_FROM, "host-call"))
     earlier = [(call, answer) for call, answer in before.answers if answer is not None]
     now = record(extension, [call for call, _ in earlier], cancelled)
     compared = (
@@ -72,14 +72,14 @@ def compare(
 def _ask(base: str, call: Call, deadline: float) -> Answer | None:
     from http.client import HTTPConnection, HTTPException
 
-    from algaenv.system.http import Request, exchange_within, whole_body
+    from algaenv.system.http import PlainRequest, exchange_within, whole_body
 
     parts = urlsplit(base)
     connection = HTTPConnection(parts.hostname or "", parts.port)
     headers = {"accept": "application/json, */*"}
     if call.user:
         headers["x-algaenv-user"] = call.user
-    request = Request("GET", parts.path.rstrip("/") + call.path, None, headers)
+    request = PlainRequest("GET", parts.path.rstrip("/") + call.path, None, headers)
     started = time.perf_counter()
     try:
         left = max(deadline - time.monotonic(), 0.01)

@@ -12,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from algaenv.dependencies import Request
-from algaenv.dev.answers import Recording, compare, record, safe_calls
+from algaenv.dev.answers import AnswerSample, compare, record, safe_calls
 from algaenv.dev.events import APPLIED, FAILED, DevEvent, ExtensionTurn, TurnEnded
 from algaenv.dev.gateway_feed import GatewayFeed
 from algaenv.dev.handlers import SourceHandlers
 from algaenv.dev.services import ServiceMonitor, addresses_of
 from algaenv.dev.watcher import Targets
 from algaenv.drivers.build.watched import watched_paths
-from algaenv.drivers.probe_http import HttpClient
+from algaenv.drivers.probe_http import ProbeClient
 from algaenv.drivers.state import state_dir
 from algaenv.model.intent import ExtensionIntent, Intent
 from algaenv.model.lock import Lock, Ports
@@ -54,7 +54,7 @@ class RealSurroundings:
         self._show_gateway = show_gateway
         self._feed = GatewayFeed(self._take_gateway)
         self._calls: deque[Mapping[str, Any]] = deque(maxlen=KEPT_CALLS)
-        self._recordings: dict[str, Recording] = {}
+        self._recordings: dict[str, AnswerSample] = {}
         self._building: set[str] = set()
         """Extensions whose pages were told that a turn began."""
         self._failed: dict[str, Turn] = {}
@@ -63,7 +63,7 @@ class RealSurroundings:
         """The extensions that the turn under way is about."""
         self._warmed = ""
         """The runner that was asked to compile the shell."""
-        self._client = HttpClient()
+        self._client = ProbeClient()
         self._pages = OpenPages()
         self._extensions: dict[str, ExtensionIntent] = {}
         self._intent: Intent | None = None
@@ -159,7 +159,7 @@ class RealSurroundings:
 
             document = b'{"runs_from":"source"}'
             with contextlib.suppress(OSError, HTTPException):
-                HttpClient().probe(f"{url}/warmup", _WARM_SECONDS, document, headers)
+                ProbeClient().probe(f"{url}/warmup", _WARM_SECONDS, document, headers)
 
         threading.Thread(target=warm, name="warm shell", daemon=True).start()
 

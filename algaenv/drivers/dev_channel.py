@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from algaenv.bundle.value import dataclass, field
 from algaenv.model.secret import Secret
-from algaenv.system.http import Request, exchange_within, whole_body
+from algaenv.system.http import PlainRequest, exchange_within, whole_body
 
 if TYPE_CHECKING:
     from algaenv.bundle.digest import Digest
@@ -118,7 +118,7 @@ class DevChannel:
             "Authorization": "Bearer " + self._token.reveal().encode().decode("latin-1"),
             "Content-Type": "application/json",
         }
-        request = Request("POST", _PATH, _encode(message), headers)
+        request = PlainRequest("POST", _PATH, _encode(message), headers)
         was_open = self._connection.sock is not None
         try:
             try:
@@ -136,7 +136,7 @@ class DevChannel:
             return f"the gateway answers {status} {_text(body)}".rstrip(), frozenset()
         return None, _known(body)
 
-    def _exchange(self, request: Request) -> tuple[int, bytes]:
+    def _exchange(self, request: PlainRequest) -> tuple[int, bytes]:
         response, body = exchange_within(
             self._connection, request, whole_body, seconds=self._seconds
         )

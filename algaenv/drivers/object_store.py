@@ -183,14 +183,14 @@ class Bucket:
         """
         import obstore
 
-        from algaenv.system.plain_http import PlainConnection, Request, TcpAddress, whole_body
+        from algaenv.system.plain_http import PlainConnection, PlainRequest, TcpAddress, whole_body
 
         try:
             url = urlsplit(obstore.sign(self._s3(), "PUT", "", timedelta(minutes=1)))
             if url.scheme != "http":
                 return False
             connection = PlainConnection(TcpAddress(url.hostname or "", url.port or 80))
-            request = Request("PUT", f"{url.path}?{url.query}", b"")
+            request = PlainRequest("PUT", f"{url.path}?{url.query}", b"")
             head, _ = connection.exchange_within(request, whole_body, seconds=self._seconds)
         except TimeoutError as error:
             reason = type(error).__name__

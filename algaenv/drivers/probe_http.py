@@ -20,7 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from algaenv.bundle.value import dataclass, field
 from algaenv.model.probe import BrokenHandler, Never, NotYet, PrewarmRequest, ProbeResult, Yes
-from algaenv.system.plain_http import PlainConnection, Request, TcpAddress
+from algaenv.system.plain_http import PlainConnection, PlainRequest, TcpAddress
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
@@ -65,7 +65,7 @@ class _Connections(dict[tuple[str, str], "PlainConnection | HTTPConnection"]):
             connection.close()
 
 
-class HttpClient(threading.local):
+class ProbeClient(threading.local):
     """Connections that stay open between questions, a set for each thread."""
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class HttpClient(threading.local):
         sent = {"Accept-Encoding": "identity", **(headers or {})}
         if document is not None:
             sent["Content-Type"] = "application/json"
-        request = Request("GET" if document is None else "POST", target, document, sent)
+        request = PlainRequest("GET" if document is None else "POST", target, document, sent)
         used_before = _is_open(connection)
         try:
             return _exchange(connection, request, deadline)
@@ -123,7 +123,7 @@ def _is_open(connection: PlainConnection | HTTPConnection) -> bool:
 
 
 def _exchange(
-    connection: PlainConnection | HTTPConnection, request: Request, deadline: float
+    connection: PlainConnection | HTTPConnection, request: PlainRequest, deadline: float
 ) -> HttpReply:
     seconds = seconds_left(deadline)
     if isinstance(connection, PlainConnection):

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 from algaenv.drivers.probe_http import (
     OTHER_BYTES,
-    HttpClient,
     HttpReply,
+    ProbeClient,
     endpoint_answer,
     prewarm_answer,
     prewarm_body,
@@ -67,7 +67,7 @@ class ServiceProber:
     """Puts questions; safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._http = HttpClient()
+        self._http = ProbeClient()
 
     def probe(self, probe: Probe) -> ProbeResult:
         """The answer, within PROBE_SECONDS (PAGE_SECONDS for a page, the probe's own limit for an

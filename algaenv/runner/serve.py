@@ -24,7 +24,7 @@ from typing import NoReturn
 
 from algaenv import __version__
 from algaenv.runner.settings import Settings, without_login
-from algaenv.runner.workers import BACKLOG, Supervisor, WorkersFailed
+from algaenv.runner.workers import BACKLOG, WorkersFailed, WorkerSupervisor
 from algaenv.system.locks import file_lock, open_locked, wait_lock
 
 
@@ -153,7 +153,7 @@ def serve(settings: Settings) -> None:
     configure_logging(settings.log_level)
     _log_settings(settings, sockets)
     metrics_dir = _metrics_dir(settings)
-    supervisor = Supervisor(
+    supervisor = WorkerSupervisor(
         sockets,
         http_work(
             lambda worker: build_app(settings, worker, metrics_dir.path if metrics_dir else None),

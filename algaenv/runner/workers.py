@@ -145,7 +145,7 @@ class _WorkerSlot:
     """Workers that asked to be recycled, and when each is killed."""
 
 
-class Supervisor:
+class WorkerSupervisor:
     """One worker for each socket.
 
     `worker_exited` is called with the number and the pid of each worker that has ended.

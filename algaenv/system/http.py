@@ -12,11 +12,11 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import TypeVar
 
 from algaenv.system.deadline import shutdown_after
-from algaenv.system.plain_http import Request, whole_body
+from algaenv.system.plain_http import PlainRequest, whole_body
 
 __all__ = [
     "BodyTooLarge",
-    "Request",
+    "PlainRequest",
     "UnixConnection",
     "exchange",
     "exchange_within",
@@ -50,7 +50,7 @@ class UnixConnection(HTTPConnection):
 
 def exchange(
     connection: HTTPConnection,
-    request: Request,
+    request: PlainRequest,
     read: Callable[[Iterator[bytes]], T],
     *,
     seconds: float,
@@ -70,7 +70,7 @@ def exchange(
 
 def exchange_within(
     connection: HTTPConnection,
-    request: Request,
+    request: PlainRequest,
     read: Callable[[Iterator[bytes]], T],
     *,
     seconds: float,
@@ -107,7 +107,7 @@ def _connect(connection: HTTPConnection, seconds: float) -> None:
 
 
 def _exchange(
-    connection: HTTPConnection, request: Request, read: Callable[[Iterator[bytes]], T]
+    connection: HTTPConnection, request: PlainRequest, read: Callable[[Iterator[bytes]], T]
 ) -> tuple[HTTPResponse, T]:
     connection.request(request.method, request.target, request.body, dict(request.headers))
     response = connection.getresponse()

@@ -20,7 +20,7 @@ _READ_BYTES: Final = 256 * 1024
 T = TypeVar("T")
 
 
-class Request(NamedTuple):
+class PlainRequest(NamedTuple):
     """A request. `target` is a path with its query."""
 
     method: str
@@ -113,7 +113,7 @@ class PlainConnection:
             self._line = None
 
     def exchange(
-        self, request: Request, read: Callable[[Iterator[bytes]], T], *, seconds: float
+        self, request: PlainRequest, read: Callable[[Iterator[bytes]], T], *, seconds: float
     ) -> tuple[Head, T]:
         """Send a request; returns the head, and what `read` makes of the pieces of the body.
 
@@ -123,7 +123,7 @@ class PlainConnection:
         return self._exchange(request, read, lambda: seconds)
 
     def exchange_within(
-        self, request: Request, read: Callable[[Iterator[bytes]], T], *, seconds: float
+        self, request: PlainRequest, read: Callable[[Iterator[bytes]], T], *, seconds: float
     ) -> tuple[Head, T]:
         """As `exchange`, where `seconds` bounds the whole of it. Raises TimeoutError past them."""
         deadline = time.monotonic() + seconds
@@ -138,7 +138,7 @@ class PlainConnection:
 
     def _exchange(
         self,
-        request: Request,
+        request: PlainRequest,
         read: Callable[[Iterator[bytes]], T],
         timeout: Callable[[], float],
     ) -> tuple[Head, T]:
@@ -252,7 +252,7 @@ def whole_body(pieces: Iterable[bytes]) -> bytes:
     return bytes(body)
 
 
-def _encode(request: Request, host: str) -> bytes:
+def _encode(request: PlainRequest, host: str) -> bytes:
     """Raises HTTPException for what would end a line too early."""
     fields = {"Host": host, "Accept-Encoding": "identity", **request.headers}
     if request.body is not None:

@@ -24,7 +24,7 @@ from algaenv.comparison.volatile import (
     TOLD_HEADERS,
     VOLATILE_HEADERS,
     VOLATILE_KEYS,
-    Ignored,
+    IgnoreRules,
     rule_problem,
     stable_text,
 )
@@ -41,7 +41,7 @@ def answer(body: Any = None, status: int = 200, **headers: str) -> Answer:
 
 
 def found(here: Answer, there: Answer, *rules: str) -> list[Difference]:
-    return list(differences(here, there, Ignored.of(rules)))
+    return list(differences(here, there, IgnoreRules.of(rules)))
 
 
 def places(here: Any, there: Any, *rules: str) -> list[str]:
@@ -175,7 +175,7 @@ def test_of_cookies_only_the_names_are_compared_and_told() -> None:
 
 def test_no_body_is_kept_of_what_was_compared() -> None:
     here, there = answer({"a": 1, "b": "long text"}), answer({"a": 2, "b": "long text"}, 201)
-    one = compare_answers(Call("GET", "/x"), here, there, Ignored.of(()))
+    one = compare_answers(Call("GET", "/x"), here, there, IgnoreRules.of(()))
     assert (one.here, one.there) == (Outcome(200, 1.0), Outcome(201, 1.0))
     assert [each.at for each in one.differences] == ["", "/a"]
     assert "long text" not in repr(one)

@@ -90,7 +90,7 @@ def imports(guest: Path) -> list[str]:
 @cache
 def _loaded(guest: Path) -> tuple[Engine, Component]:
     # What a guest does is the same in quick code, which takes half the time to compile.
-    config = engine_config.config(tier=engine_config.Tier.QUICK)
+    config = engine_config.config(tier=engine_config.CompileTier.QUICK)
     config.epoch_interruption = False
     config.cache = str(_SHELF.cache_of_the_engine())
     engine = Engine(config)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from algaenv.runner.wasm.failure import Advice, GuestFailure, HostCall, Kind, advise
+from algaenv.runner.wasm.failure import Advice, FailureKind, GuestFailure, HostCall, advise
 
 from .conftest import Start
 from .peers import Files
@@ -101,36 +101,42 @@ BACKTRACE = (
 def test_advice(
     frame: str, reason: str, lines: tuple[str, ...], call: HostCall | None, wanted: str
 ) -> None:
-    failure = GuestFailure(Kind.TRAP, BACKTRACE.format(frame), reason=reason)
+    failure = GuestFailure(FailureKind.TRAP, BACKTRACE.format(frame), reason=reason)
     assert wanted in advise(failure, lines, call).hint
     if not wanted:
         assert advise(failure, lines, call) == Advice(reason)
 
 
 def test_other_failures_are_as_they_are() -> None:
-    failure = GuestFailure(Kind.TIMEOUT, "m", reason="wasm trap: interrupt")
+    failure = GuestFailure(FailureKind.TIMEOUT, "m", reason="wasm trap: interrupt")
     assert advise(failure, ("Stack:",), HostCall("http.fetch", "transport")) == Advice(
-        "wasm trap: interrupt", kind=Kind.TIMEOUT
+        "wasm trap: interrupt", kind=FailureKind.TIMEOUT
     )
 
 
 @pytest.mark.parametrize(
     ("kind", "frame", "lines", "full", "wanted"),
     [
-        (Kind.TRAP, "f", ("memory allocation of 1048576 bytes failed",), False, Kind.MEMORY),
-        (Kind.TRAP, "f", ("Traceback", "MemoryError"), False, Kind.MEMORY),
-        (Kind.EXIT, "f", ("fatal error: out of memory",), False, Kind.MEMORY),
-        (Kind.TRAP, "alloc::alloc::handle_alloc_error::h12", (), False, Kind.MEMORY),
-        (Kind.TRAP, "f", (), True, Kind.MEMORY),
-        (Kind.TRAP, "f", (), False, Kind.TRAP),
+        (
+            FailureKind.TRAP,
+            "f",
+            ("memory allocation of 1048576 bytes failed",),
+            False,
+            FailureKind.MEMORY,
+        ),
+        (FailureKind.TRAP, "f", ("Traceback", "MemoryError"), False, FailureKind.MEMORY),
+        (FailureKind.EXIT, "f", ("fatal error: out of memory",), False, FailureKind.MEMORY),
+        (FailureKind.TRAP, "alloc::alloc::handle_alloc_error::h12", (), False, FailureKind.MEMORY),
+        (FailureKind.TRAP, "f", (), True, FailureKind.MEMORY),
+        (FailureKind.TRAP, "f", (), False, FailureKind.TRAP),
         # Its own words say what it was.
-        (Kind.TRAP, "f", ("panicked at src/lib.rs:1: no such row",), True, Kind.TRAP),
-        (Kind.EXIT, "f", ("no such row",), True, Kind.EXIT),
-        (Kind.TIMEOUT, "f", ("out of memory",), True, Kind.TIMEOUT),
+        (FailureKind.TRAP, "f", ("panicked at src/lib.rs:1: no such row",), True, FailureKind.TRAP),
+        (FailureKind.EXIT, "f", ("no such row",), True, FailureKind.EXIT),
+        (FailureKind.TIMEOUT, "f", ("out of memory",), True, FailureKind.TIMEOUT),
     ],
 )
 def test_who_ran_out_of_memory(
-    kind: Kind, frame: str, lines: tuple[str, ...], full: bool, wanted: Kind
+    kind: FailureKind, frame: str, lines: tuple[str, ...], full: bool, wanted: FailureKind
 ) -> None:
     failure = GuestFailure(kind, BACKTRACE.format(frame), reason=TRAP)
     failure.full = full

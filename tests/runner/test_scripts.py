@@ -19,7 +19,7 @@ from algaenv.bundle.digest import Digest
 from algaenv.bundle.layout import DEV_MARKER, DEV_SCRIPT, DEV_SOURCE_MAP
 from algaenv.drivers.dev_shell import HandlerBundler, dev_tree, find_entry
 from algaenv.runner.components.shell import RECORD, Script, shell_digest
-from algaenv.runner.wasm.failure import GuestFailure, Kind
+from algaenv.runner.wasm.failure import FailureKind, GuestFailure
 from algaenv.runner.wasm.guest import GuestLoader
 from tests.guests import ToolMissing, built, tools
 from tests.guests.cache import BuildCache
@@ -230,7 +230,7 @@ def test_no_other_component_gets_the_text_of_a_script(tmp_path: Path, shell_file
             guests.load(copy)
     finally:
         guests.close()
-    assert caught.value.kind is Kind.LINK
+    assert caught.value.kind is FailureKind.LINK
     assert "algaenv:dev/shell" in caught.value.reason
 
 

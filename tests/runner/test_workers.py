@@ -22,7 +22,7 @@ import pytest
 from algaenv.runner import workers as workers_module
 from algaenv.runner.serve import CannotListen, listen
 from algaenv.runner.settings import MAX_WORKERS, WorkerCount, usable_cores
-from algaenv.runner.workers import Supervisor, refuse_new
+from algaenv.runner.workers import WorkerSupervisor, refuse_new
 from tests.params import slow_params
 
 from .archives import TENANT, Bundle
@@ -306,13 +306,13 @@ def test_orphans_are_taken_in_and_taken_along(tmp_path: Path) -> None:
     code = (
         "import os, signal, subprocess, sys\n"
         "from algaenv.runner.serve import listen\n"
-        "from algaenv.runner.workers import Supervisor\n"
+        "from algaenv.runner.workers import WorkerSupervisor\n"
         "def work(worker):\n"
         "    # The shell ends at once; what it began has nobody then.\n"
         "    subprocess.run(['sh', '-c', 'sleep 300 & echo $!; true'], check=True)\n"
         "    print('working', flush=True)\n"
         "    signal.pause()\n"
-        "Supervisor(listen('127.0.0.1', 0), work, drain_seconds=2).run()\n"
+        "WorkerSupervisor(listen('127.0.0.1', 0), work, drain_seconds=2).run()\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code],
@@ -431,7 +431,7 @@ def test_one_that_is_killed_and_not_gone_yet_is_looked_at_now_and_then(
 ) -> None:
     """A process that hangs in the kernel stays after SIGKILL; nobody spins until it goes."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        supervisor = Supervisor([listening], lambda worker: None, drain_seconds=1)
+        supervisor = WorkerSupervisor([listening], lambda worker: None, drain_seconds=1)
         (place,) = supervisor._slots
         killed: list[int] = []
         monkeypatch.setattr(workers_module, "_signal", lambda pid, number: killed.append(pid))

@@ -21,7 +21,7 @@ from algaenv.runner.execute.idempotency import Idempotency, IdempotencySettings
 from algaenv.runner.http_server import http_work
 from algaenv.runner.pages.tenancy import TenantHints
 from algaenv.runner.serve import listen
-from algaenv.runner.workers import Supervisor, Worker, WorkersFailed
+from algaenv.runner.workers import Worker, WorkersFailed, WorkerSupervisor
 from algaenv.serving.access_log import configure_logging
 
 DIGEST = Digest("ab" * 32)
@@ -115,7 +115,7 @@ def main(count: int, root: Path, trouble: str) -> None:
     _say({"event": "listening", "port": port, "pid": os.getpid()})
     work = http_work(build, drain_seconds=5)
     try:
-        Supervisor(sockets, work, drain_seconds=5, worker_exited=died).run()
+        WorkerSupervisor(sockets, work, drain_seconds=5, worker_exited=died).run()
     except WorkersFailed as failure:
         raise SystemExit(f"Error: {failure}") from None
     _say({"event": "stopped"})

@@ -10,9 +10,15 @@ from pathlib import Path
 import pytest
 
 from algaenv.system import http, plain_http
-from algaenv.system.http import BodyTooLarge, Request, UnixConnection, exchange, exchange_within
+from algaenv.system.http import (
+    BodyTooLarge,
+    PlainRequest,
+    UnixConnection,
+    exchange,
+    exchange_within,
+)
 
-GET = Request("GET", "/")
+GET = PlainRequest("GET", "/")
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
 

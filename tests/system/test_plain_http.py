@@ -19,7 +19,7 @@ from algaenv.system import plain_http
 from algaenv.system.http import BodyTooLarge
 from algaenv.system.plain_http import (
     PlainConnection,
-    Request,
+    PlainRequest,
     TcpAddress,
     UnixAddress,
     connect_tcp,
@@ -34,7 +34,7 @@ def connect(port: int) -> PlainConnection:
     return PlainConnection(TcpAddress("127.0.0.1", port))
 
 
-def fetch(port: int, request: Request = GET) -> bytes:
+def fetch(port: int, request: PlainRequest = GET) -> bytes:
     return connect(port).exchange(request, whole_body, seconds=5)[1]
 
 
@@ -157,7 +157,7 @@ def echo(tmp_path: Path) -> Iterator[str]:
 
 
 def test_what_is_sent_over_a_unix_socket(echo: str) -> None:
-    request = Request("POST", "/a?b=c", b"{}", {"X-Key": "v"})
+    request = PlainRequest("POST", "/a?b=c", b"{}", {"X-Key": "v"})
     connection = PlainConnection(UnixAddress(echo, "docker"))
     _, body = connection.exchange(request, whole_body, seconds=5)
     connection.close()
@@ -171,12 +171,12 @@ def test_what_is_sent_over_a_unix_socket(echo: str) -> None:
 @pytest.mark.parametrize("target", ["/a b", "/a\r\nX-Other: 1", "/\x7f"])
 def test_a_target_cannot_end_its_line(target: str) -> None:
     with pytest.raises(InvalidURL):
-        fetch(1, Request("GET", target))
+        fetch(1, PlainRequest("GET", target))
 
 
 def test_a_header_cannot_end_its_line() -> None:
     with pytest.raises(ValueError, match="line break"):
-        fetch(1, Request("GET", "/", headers={"X-Key": "v\r\nX-Other: 1"}))
+        fetch(1, PlainRequest("GET", "/", headers={"X-Key": "v\r\nX-Other: 1"}))
 
 
 @pytest.mark.parametrize(

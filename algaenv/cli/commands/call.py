@@ -13,7 +13,7 @@ from algaenv.cli.parser import UsageError, add_extension, add_file, add_output, 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from algaenv.cli.gateway_client import GatewayRequest, GatewayResponse
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.cli.output.terminal import Paint
     from algaenv.model.status import ExtensionEndpoint
     from algaenv.model.trace import CallTrace
@@ -78,7 +78,7 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Send the call, then print the response."""
     from algaenv.cli.gateway_client import send_request
 
@@ -114,7 +114,10 @@ def run(invocation: Invocation) -> ExitCode:
 
 
 def _trace(
-    invocation: Invocation, endpoint: ExtensionEndpoint, response: GatewayResponse, began: float
+    invocation: CommandInvocation,
+    endpoint: ExtensionEndpoint,
+    response: GatewayResponse,
+    began: float,
 ) -> CallTrace | None:
     """What the call did, where that is shown, with the lines of its guest."""
     from algaenv.cli.gateway_client import read_guest_lines
@@ -126,7 +129,9 @@ def _trace(
     return read_guest_lines(endpoint, trace, request_id, began)
 
 
-def _repeat(invocation: Invocation, endpoint: ExtensionEndpoint, call: GatewayRequest) -> ExitCode:
+def _repeat(
+    invocation: CommandInvocation, endpoint: ExtensionEndpoint, call: GatewayRequest
+) -> ExitCode:
     """The same call again and again; an interrupt ends it, and what was measured is shown."""
     from algaenv.cli.gateway_client import send_request
     from algaenv.cli.output.call_summary import CallSummary
@@ -165,7 +170,7 @@ def _repeat(invocation: Invocation, endpoint: ExtensionEndpoint, call: GatewayRe
     return ExitCode.CALL if summary.failed else ExitCode.DONE
 
 
-def _gateway_request(invocation: Invocation) -> GatewayRequest:
+def _gateway_request(invocation: CommandInvocation) -> GatewayRequest:
     from algaenv.cli.gateway_client import METHODS, GatewayRequest
 
     options = invocation.options
@@ -197,7 +202,7 @@ def _body(data: str | None) -> bytes | None:
 
 
 def _print_response(
-    invocation: Invocation, response: GatewayResponse, trace: CallTrace | None
+    invocation: CommandInvocation, response: GatewayResponse, trace: CallTrace | None
 ) -> None:
     from algaenv.cli.output.escape import escape_text
 

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.model.comparison import Answer, Call, CallList, ComparedCall
     from algaenv.model.problem import Problem
     from algaenv.model.status import ExtensionEndpoint
@@ -89,10 +89,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Put the calls to both, then print what differs."""
     from algaenv.comparison.differences import compare_answers
-    from algaenv.comparison.volatile import Ignored
+    from algaenv.comparison.volatile import IgnoreRules
 
     options = invocation.options
     _check_options(options)
@@ -106,7 +106,7 @@ def run(invocation: Invocation) -> ExitCode:
     compared = []
     for call in listed.calls:
         mine, theirs = _answers(here, there, call, headers, direct=options.direct)
-        ignored = Ignored.of((*rules, *call.ignore))
+        ignored = IgnoreRules.of((*rules, *call.ignore))
         compared.append(compare_answers(call, mine, theirs, ignored))
     if invocation.json:
         from algaenv.cli.output.json import comparison_to_json

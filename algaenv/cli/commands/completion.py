@@ -9,7 +9,7 @@ from algaenv.cli.parser import add_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
 
 USAGE = "bash|zsh|fish [options]"
 DESCRIPTION = (
@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Print them, with or without `--json`."""
     from argcomplete.shell_integration import shellcode
 

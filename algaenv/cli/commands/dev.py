@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from queue import SimpleQueue
 
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.cli.output.dev_state import Screen
     from algaenv.cli.output.dev_view import DevView
     from algaenv.dev.handlers import SourceHandlers
@@ -71,7 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Watch until it is ended; returns 0 then, and the code of the first run when that fails."""
     from algaenv.dev.session import active_session, open_session
     from algaenv.drivers.state.state_dir import identify
@@ -88,7 +88,7 @@ def run(invocation: Invocation) -> ExitCode:
         session.close()
 
 
-def _check_spec(invocation: Invocation, spec: Path) -> None:
+def _check_spec(invocation: CommandInvocation, spec: Path) -> None:
     """Raises SpecError before anything is made."""
     from algaenv.drivers.state.state_dir import identify
     from algaenv.spec.cache import load_cached
@@ -96,7 +96,7 @@ def _check_spec(invocation: Invocation, spec: Path) -> None:
     load_cached(spec, invocation.environ, identify(spec, "").home / "cache")
 
 
-def _watch(invocation: Invocation, spec: Path, session: Session) -> ExitCode:
+def _watch(invocation: CommandInvocation, spec: Path, session: Session) -> ExitCode:
     import queue
 
     from algaenv.cli.errors import report_abandoned
@@ -152,7 +152,7 @@ def _watch(invocation: Invocation, spec: Path, session: Session) -> ExitCode:
     return _leave(invocation, spec, leave)
 
 
-def _source_handlers(invocation: Invocation, spec: Path) -> SourceHandlers | None:
+def _source_handlers(invocation: CommandInvocation, spec: Path) -> SourceHandlers | None:
     """None when handlers shall run as components only."""
     if not invocation.options.shell:
         return None
@@ -171,7 +171,9 @@ class Leave:
         self.how = how
 
 
-def _view(invocation: Invocation, messages: SimpleQueue[Message], leave: Leave) -> DevView | None:
+def _view(
+    invocation: CommandInvocation, messages: SimpleQueue[Message], leave: Leave
+) -> DevView | None:
     """The screen, on a terminal on which a person can press keys."""
     terminal = invocation.terminal
     if invocation.json or not (terminal.live and terminal.asks):
@@ -207,7 +209,7 @@ def _view(invocation: Invocation, messages: SimpleQueue[Message], leave: Leave) 
     )
 
 
-def _leave(invocation: Invocation, spec: Path, leave: Leave) -> ExitCode:
+def _leave(invocation: CommandInvocation, spec: Path, leave: Leave) -> ExitCode:
     """What the person wants to become of the environment."""
     if leave.how == "detach":
         invocation.print_message("\nthe environment goes on running\n")
@@ -217,7 +219,7 @@ def _leave(invocation: Invocation, spec: Path, leave: Leave) -> ExitCode:
     return report_exit_code(report)
 
 
-def _take_down(invocation: Invocation, spec: Path) -> Report:
+def _take_down(invocation: CommandInvocation, spec: Path) -> Report:
     from algaenv.cli.errors import report_abandoned
     from algaenv.cli.signals import handle_interrupts
 
@@ -229,7 +231,9 @@ def _take_down(invocation: Invocation, spec: Path) -> Report:
         return invocation.application(request).down(request, sinks.emit, volumes=False)
 
 
-def _follow(invocation: Invocation, environment: Environment, holder: Holder | None) -> ExitCode:
+def _follow(
+    invocation: CommandInvocation, environment: Environment, holder: Holder | None
+) -> ExitCode:
     """Show what another `dev` of this environment does, until that ends."""
     from algaenv.dev.session import follow
 

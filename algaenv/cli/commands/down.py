@@ -13,7 +13,7 @@ from algaenv.cli.parser import UsageError, add_file, add_output, add_runtime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.dependencies import Request, UseCases
     from algaenv.model.event import Report
 
@@ -48,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Confirm the deletion of data, then remove."""
     if invocation.options.all:
         return _run_all(invocation)
@@ -61,7 +61,7 @@ def run(invocation: Invocation) -> ExitCode:
     return report_exit_code(_take_down(invocation, spec))
 
 
-def _take_down(invocation: Invocation, spec: Path) -> Report:
+def _take_down(invocation: CommandInvocation, spec: Path) -> Report:
     from algaenv.cli.errors import report_abandoned
     from algaenv.cli.signals import handle_interrupts
 
@@ -76,7 +76,7 @@ def _take_down(invocation: Invocation, spec: Path) -> Report:
         )
 
 
-def _run_all(invocation: Invocation) -> ExitCode:
+def _run_all(invocation: CommandInvocation) -> ExitCode:
     """Take down what is up, with --volumes whatever there is; the gravest failure is the code."""
     from algaenv.cli.output.escape import escape_controls, escape_text
     from algaenv.inventory import noted_environments
@@ -106,7 +106,7 @@ def _run_all(invocation: Invocation) -> ExitCode:
     return most_severe(codes)
 
 
-def _end_dev(invocation: Invocation, spec: Path) -> None:
+def _end_dev(invocation: CommandInvocation, spec: Path) -> None:
     """End a `dev` first, which would bring the environment up again. Raises Locked."""
     holder = invocation.dev_session(spec)
     if holder is not None:
@@ -117,7 +117,7 @@ def _end_dev(invocation: Invocation, spec: Path) -> None:
         stop_session(holder, identify(spec, spec.parent.name))
 
 
-def _spec(invocation: Invocation) -> Path:
+def _spec(invocation: CommandInvocation) -> Path:
     """The path of the spec; it need not exist, since an environment outlives its spec."""
     from algaenv.model.problem import SpecError
 
@@ -131,7 +131,7 @@ def _spec(invocation: Invocation) -> Path:
         raise
 
 
-def _confirmed(invocation: Invocation, application: UseCases, request: Request) -> bool:
+def _confirmed(invocation: CommandInvocation, application: UseCases, request: Request) -> bool:
     """Ask once, naming what is deleted; raises UsageError without a terminal."""
     from algaenv.cli.output.escape import escape_controls
 
@@ -141,7 +141,7 @@ def _confirmed(invocation: Invocation, application: UseCases, request: Request) 
     return _answered(invocation, f"Delete {data} for good? [y/N] ")
 
 
-def _answered(invocation: Invocation, question: str) -> bool:
+def _answered(invocation: CommandInvocation, question: str) -> bool:
     """Whether a person says yes; raises UsageError without a terminal."""
     if invocation.json or not invocation.terminal.asks:
         if invocation.options.volumes:

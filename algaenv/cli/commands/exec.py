@@ -9,7 +9,7 @@ from algaenv.cli.parser import UsageError, add_file, add_output, add_runtime, ut
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
 
 USAGE = "SERVICE [options] -- PROGRAM ..."
 DESCRIPTION = (
@@ -39,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> int:
+def run(invocation: CommandInvocation) -> int:
     """Run it, and return its exit code. Raises NotReady, Refused and ResolveError."""
     import sys
 

@@ -11,7 +11,7 @@ from algaenv.cli.parser import add_file, add_output, add_runtime, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.model.problem import Problem
     from algaenv.problems import ProblemCode
     from algaenv.spec.provenance import FieldExplanation
@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Explain; raises SpecError (`spec-field-unknown`) for what is neither."""
     from algaenv.spec.provenance import explain_field, extension_names
 
@@ -60,7 +60,7 @@ def run(invocation: Invocation) -> ExitCode:
     return ExitCode.DONE
 
 
-def _print(invocation: Invocation, shape: dict[str, Any], lines: Sequence[str]) -> None:
+def _print(invocation: CommandInvocation, shape: dict[str, Any], lines: Sequence[str]) -> None:
     from algaenv.cli.output.escape import escape_controls
 
     if invocation.json:
@@ -108,7 +108,7 @@ def _code_lines(found: Sequence[tuple[str, ProblemCode]]) -> list[str]:
     ]
 
 
-def _extension_json(invocation: Invocation, name: str) -> dict[str, Any]:
+def _extension_json(invocation: CommandInvocation, name: str) -> dict[str, Any]:
     from algaenv.bundle.value import replace
     from algaenv.model.problem import AlgaenvError
     from algaenv.plan.order import extension_of

@@ -12,7 +12,7 @@ from algaenv.cli.parser import UsageError, add_output, closest_match, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.scaffold.discovery import Discovery
 
 USAGE = "[DIRECTORY] [options]"
@@ -53,7 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Write the spec, or print it. Raises Conflict and Failed."""
     options = invocation.options
     directory = Path.cwd() / options.directory
@@ -81,7 +81,10 @@ def run(invocation: Invocation) -> ExitCode:
 
 
 def _write(
-    invocation: Invocation, directory: Path, files: Mapping[str, bytes], replaced: tuple[str, ...]
+    invocation: CommandInvocation,
+    directory: Path,
+    files: Mapping[str, bytes],
+    replaced: tuple[str, ...],
 ) -> None:
     """Write all files, or none where one of `replaced` is there and --force is not given."""
     from algaenv.model.problem import Conflict, Problem
@@ -111,7 +114,7 @@ def _write(
 
 
 def _report(
-    invocation: Invocation,
+    invocation: CommandInvocation,
     directory: Path,
     files: Mapping[str, bytes],
     found: Discovery,
@@ -151,7 +154,7 @@ def _how(tools: str) -> str:
 
 
 def _print_document(
-    invocation: Invocation,
+    invocation: CommandInvocation,
     directory: Path,
     files: Mapping[str, bytes],
     text: str,
@@ -169,7 +172,7 @@ def _print_document(
     )
 
 
-def _copy_sample(invocation: Invocation, directory: Path) -> None:
+def _copy_sample(invocation: CommandInvocation, directory: Path) -> None:
     from algaenv.cli.output.escape import escape_controls
     from algaenv.scaffold.samples import sample_files, sample_names
 
@@ -195,7 +198,7 @@ def _copy_sample(invocation: Invocation, directory: Path) -> None:
         _suggest(invocation, ("up", "brings it up"))
 
 
-def _suggest(invocation: Invocation, command: tuple[str, str]) -> None:
+def _suggest(invocation: CommandInvocation, command: tuple[str, str]) -> None:
     if invocation.options.directory != ".":
         invocation.options.file = invocation.options.directory
     invocation.suggest(command)

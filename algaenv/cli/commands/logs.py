@@ -10,7 +10,7 @@ from algaenv.cli.parser import add_file, add_output, add_runtime, not_a_path, ut
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
 
 USAGE = "[SERVICE|EXT ...] [options]"
 DESCRIPTION = (
@@ -108,7 +108,7 @@ def pattern(text: str) -> str:
     return text
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Print the entries; 0 at their end, 130 where Ctrl-C ends it."""
     from algaenv.cli.output.log_lines import LogLines, entry_to_json
     from algaenv.cli.output.streams import write_text

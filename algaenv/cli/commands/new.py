@@ -11,7 +11,7 @@ from algaenv.cli.parser import UsageError, add_file, add_output, one_of, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.scaffold.templates import Template
 
 USAGE = "NAME [options]"
@@ -61,7 +61,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Write the extension and its entry. Raises Conflict, SpecError and Failed."""
     from algaenv.scaffold.templates import templates
 
@@ -76,7 +76,7 @@ def run(invocation: Invocation) -> ExitCode:
     return ExitCode.DONE
 
 
-def _print_list(invocation: Invocation, known: list[Template]) -> None:
+def _print_list(invocation: CommandInvocation, known: list[Template]) -> None:
     if invocation.json:
         listed = [{"name": it.name, "summary": it.summary} for it in known]
         invocation.print_json({"version": 1, "templates": listed})
@@ -87,7 +87,7 @@ def _print_list(invocation: Invocation, known: list[Template]) -> None:
     invocation.print_result("".join(f"{''.join(cells)}\n" for cells in rows))
 
 
-def _create(invocation: Invocation, template: Template) -> None:
+def _create(invocation: CommandInvocation, template: Template) -> None:
     import shutil
 
     from algaenv.cli.output.escape import escape_controls
@@ -155,7 +155,7 @@ def _check_publisher(publisher: str) -> None:
         )
 
 
-def _spec(invocation: Invocation) -> tuple[Path, bool]:
+def _spec(invocation: CommandInvocation) -> tuple[Path, bool]:
     """The spec to write to, and whether it is there."""
     from algaenv.spec.paths import find_spec
 
@@ -164,7 +164,7 @@ def _spec(invocation: Invocation) -> tuple[Path, bool]:
 
 
 def _spec_text(
-    invocation: Invocation, spec: Path, name: str, entry: tuple[str, ...], *, exists: bool
+    invocation: CommandInvocation, spec: Path, name: str, entry: tuple[str, ...], *, exists: bool
 ) -> str:
     """The spec with the extension. Raises SpecError for one that is wrong, and Conflict."""
     from algaenv.model.problem import Conflict, Problem

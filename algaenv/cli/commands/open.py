@@ -11,7 +11,7 @@ from algaenv.cli.parser import add_extension, add_file, add_output, one_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
 
 USAGE = "EXT [options]"
 DESCRIPTION = (
@@ -39,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Print the URL, and open it in a browser on a desktop."""
     from algaenv.reconcile.endpoints import portal_path
 

@@ -15,7 +15,7 @@ from algaenv.cli.parser import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.model.event import Event
     from algaenv.model.problem import Problem
 
@@ -60,7 +60,7 @@ def _up(options: argparse.Namespace) -> str:
     return " ".join(line)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Make the plan and print it."""
     from algaenv.model.event import Planned, Warned
 

@@ -10,7 +10,7 @@ from algaenv.cli.parser import add_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.model.status import EnvironmentSummary
 
 DESCRIPTION = (
@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """List them."""
     from algaenv.inventory import all_environments
 
@@ -64,7 +64,7 @@ def run(invocation: Invocation) -> ExitCode:
     return ExitCode.DONE
 
 
-def _print_table(invocation: Invocation, found: Sequence[EnvironmentSummary]) -> None:
+def _print_table(invocation: CommandInvocation, found: Sequence[EnvironmentSummary]) -> None:
     from algaenv.cli.output.escape import escape_controls
     from algaenv.cli.output.terminal import aligned
     from algaenv.reconcile.relocation import size_text

@@ -12,7 +12,7 @@ from algaenv.cli.parser import UsageError, add_file, add_output, header_value, u
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from algaenv.cli.gateway_client import GatewayResponse
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.model.comparison import Answer, ComparedCall, Recording
     from algaenv.model.secret_mask import SecretMask
     from algaenv.model.status import ExtensionEndpoint
@@ -58,11 +58,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Make the call, then print what differs."""
     from algaenv.cli.gateway_client import GatewayRequest, read_guest_lines, send_request
     from algaenv.comparison.differences import compare_answers
-    from algaenv.comparison.volatile import Ignored
+    from algaenv.comparison.volatile import IgnoreRules
     from algaenv.spec.recordings import read_recording
 
     options = invocation.options
@@ -82,7 +82,7 @@ def run(invocation: Invocation) -> ExitCode:
         request_id = response.headers.get("x-algaenv-request-id", "")
         trace = read_guest_lines(endpoint, trace, request_id, began)
     answer = _masked_answer(response, application.secret_mask(request))
-    compared = compare_answers(call, recording.answer, answer, Ignored.of(options.ignore))
+    compared = compare_answers(call, recording.answer, answer, IgnoreRules.of(options.ignore))
     if invocation.json:
         invocation.print_json(_to_json(extension, recording, endpoint, compared, trace))
     else:
@@ -111,7 +111,7 @@ def _masked_answer(response: GatewayResponse, mask: SecretMask) -> Answer:
 
 
 def _print(
-    invocation: Invocation,
+    invocation: CommandInvocation,
     recording: Recording,
     endpoint: ExtensionEndpoint,
     compared: ComparedCall,

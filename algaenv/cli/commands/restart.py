@@ -10,7 +10,7 @@ from algaenv.cli.parser import add_file, add_output, add_runtime, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
 
 USAGE = "[SERVICE ...] [options]"
 DESCRIPTION = (
@@ -38,7 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Restart them."""
     from algaenv.cli.errors import report_abandoned
     from algaenv.cli.signals import handle_interrupts

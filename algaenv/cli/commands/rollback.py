@@ -11,7 +11,7 @@ from algaenv.cli.parser import add_extension, add_file, add_output, add_runtime,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.reconcile.rollback import KeptVersion
 
 USAGE = "EXT [--to VERSION] [options]"
@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """List the versions, or install one. Raises Refused, Failed and NotReady."""
     options = invocation.options
     spec = invocation.spec()
@@ -58,7 +58,7 @@ def run(invocation: Invocation) -> ExitCode:
     return _install(invocation, chosen)
 
 
-def _print_versions(invocation: Invocation, versions: Sequence[KeptVersion]) -> None:
+def _print_versions(invocation: CommandInvocation, versions: Sequence[KeptVersion]) -> None:
     extension = invocation.options.extension
     if invocation.json:
         listed = [
@@ -90,7 +90,7 @@ def _print_versions(invocation: Invocation, versions: Sequence[KeptVersion]) -> 
         invocation.suggest((f"rollback {extension} --to {older.digest.short}", "goes back to it"))
 
 
-def _install(invocation: Invocation, chosen: KeptVersion) -> ExitCode:
+def _install(invocation: CommandInvocation, chosen: KeptVersion) -> ExitCode:
     from algaenv.cli.errors import report_abandoned
     from algaenv.cli.signals import handle_interrupts
     from algaenv.reconcile.rollback import KeptBundleBuilder
@@ -114,7 +114,7 @@ def _install(invocation: Invocation, chosen: KeptVersion) -> ExitCode:
     return code
 
 
-def _print_outcome(invocation: Invocation, chosen: KeptVersion) -> None:
+def _print_outcome(invocation: CommandInvocation, chosen: KeptVersion) -> None:
     from algaenv.cli.output.escape import escape_controls
 
     extension = invocation.options.extension

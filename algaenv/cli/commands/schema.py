@@ -10,7 +10,7 @@ from algaenv.cli.parser import UsageError, add_output, closest_match
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
 
 USAGE = "[NAME] [options]"
 DESCRIPTION = (
@@ -45,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Print the schema, with or without `--json`."""
     name = _known(invocation.options.name)
     if name == _SPEC:

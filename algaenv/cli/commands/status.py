@@ -10,7 +10,7 @@ from algaenv.cli.parser import UsageError, add_file, add_output, add_runtime, on
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.model.event import Event
     from algaenv.model.problem import Problem
     from algaenv.model.status import Status
@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Read the status and print it."""
     from algaenv.model.event import Warned
 
@@ -87,7 +87,7 @@ def _with_sources(status: Status) -> Status:
     return replace(status, extensions=extensions)
 
 
-def _print_variables(invocation: Invocation, status: Status) -> None:
+def _print_variables(invocation: CommandInvocation, status: Status) -> None:
     from algaenv.cli.output.text import env_text
     from algaenv.model.problem import NotReady, Problem
 
@@ -102,7 +102,7 @@ def _print_variables(invocation: Invocation, status: Status) -> None:
     invocation.print_result(env_text(status.variables))
 
 
-def _print_table(invocation: Invocation, status: Status) -> None:
+def _print_table(invocation: CommandInvocation, status: Status) -> None:
     from algaenv.cli.output.text import all_ready, nothing_there, status_text
 
     terminal = invocation.terminal

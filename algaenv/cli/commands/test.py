@@ -19,7 +19,7 @@ from algaenv.cli.parser import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.model.check import CheckResult
     from algaenv.model.event import Report
     from algaenv.model.intent import ExtensionIntent, Intent
@@ -60,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> int:
+def run(invocation: CommandInvocation) -> int:
     """Bring it up, test it, and return the exit code."""
     from algaenv.cli.ephemeral import ephemeral
     from algaenv.spec.load import load
@@ -93,12 +93,12 @@ def _check_options(options: argparse.Namespace) -> None:
         )
 
 
-def _selected(invocation: Invocation, intent: Intent) -> list[ExtensionIntent]:
+def _selected(invocation: CommandInvocation, intent: Intent) -> list[ExtensionIntent]:
     names = invocation.options.extensions
     return [it for it in intent.extensions if not names or it.name in names]
 
 
-def _require_checks(invocation: Invocation, intent: Intent) -> None:
+def _require_checks(invocation: CommandInvocation, intent: Intent) -> None:
     from algaenv.model.intent import BundledGateway
     from algaenv.model.problem import Problem, Refused
 
@@ -118,7 +118,7 @@ def _require_checks(invocation: Invocation, intent: Intent) -> None:
     )
 
 
-def _tested(invocation: Invocation, spec: Path, intent: Intent, name: str | None) -> int:
+def _tested(invocation: CommandInvocation, spec: Path, intent: Intent, name: str | None) -> int:
     report = _bring_up(invocation, spec, name)
     status = report.status
     if status is None:
@@ -136,7 +136,7 @@ def _tested(invocation: Invocation, spec: Path, intent: Intent, name: str | None
     return ExitCode.DONE if all(it.passed for it in results) else ExitCode.CHECK
 
 
-def _bring_up(invocation: Invocation, spec: Path, name: str | None) -> Report:
+def _bring_up(invocation: CommandInvocation, spec: Path, name: str | None) -> Report:
     from algaenv.cli.errors import report_abandoned
     from algaenv.cli.signals import handle_interrupts
 
@@ -152,7 +152,7 @@ def _bring_up(invocation: Invocation, spec: Path, name: str | None) -> Report:
 
 
 def _results(
-    invocation: Invocation, spec: Path, intent: Intent, status: Status
+    invocation: CommandInvocation, spec: Path, intent: Intent, status: Status
 ) -> Iterator[CheckResult]:
     from algaenv.cli.check_runner import run_checks
 
@@ -165,7 +165,7 @@ def _results(
         yield from run_checks(endpoint, shown[extension.name], extension.checks)
 
 
-def _run_program(invocation: Invocation, spec: Path, status: Status) -> int:
+def _run_program(invocation: CommandInvocation, spec: Path, status: Status) -> int:
     import sys
 
     from algaenv.cli.child import run_program
@@ -180,7 +180,9 @@ def _run_program(invocation: Invocation, spec: Path, status: Status) -> int:
     return code
 
 
-def program_environment(invocation: Invocation, spec: Path, status: Status) -> dict[str, str]:
+def program_environment(
+    invocation: CommandInvocation, spec: Path, status: Status
+) -> dict[str, str]:
     """Our variables, those of `status -o env`, the spec and the URL of the gateway."""
     from algaenv.model.secret import Secret
 
@@ -194,14 +196,16 @@ def program_environment(invocation: Invocation, spec: Path, status: Status) -> d
     return environ
 
 
-def _print_result(invocation: Invocation, result: CheckResult) -> None:
+def _print_result(invocation: CommandInvocation, result: CheckResult) -> None:
     from algaenv.cli.output.check_report import result_lines
 
     if not invocation.json:
         invocation.print_result(result_lines(result, invocation.terminal.out_paint))
 
 
-def _print_total(invocation: Invocation, status: Status, results: Sequence[CheckResult]) -> None:
+def _print_total(
+    invocation: CommandInvocation, status: Status, results: Sequence[CheckResult]
+) -> None:
     from algaenv.cli.output.check_report import results_to_json, total_line
 
     if invocation.json:
@@ -212,7 +216,7 @@ def _print_total(invocation: Invocation, status: Status, results: Sequence[Check
     invocation.print_result(paint(total_line(results), "bold") + "\n")
 
 
-def _print_report(invocation: Invocation, report: Report) -> None:
+def _print_report(invocation: CommandInvocation, report: Report) -> None:
     """With JSON; people have seen it as it came."""
     if invocation.json:
         from algaenv.cli.output.json import json_line, report_to_json
@@ -221,7 +225,7 @@ def _print_report(invocation: Invocation, report: Report) -> None:
 
 
 def _write_junit(
-    invocation: Invocation, name: str, results: Sequence[CheckResult], broken: Report | None
+    invocation: CommandInvocation, name: str, results: Sequence[CheckResult], broken: Report | None
 ) -> None:
     if invocation.options.junit is None:
         return

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from queue import Queue
 
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.dev.gateway_feed import GatewayEvent
     from algaenv.model.secret_mask import SecretMask
     from algaenv.model.status import GatewayAddress
@@ -80,7 +80,7 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Print the requests; 0 at their end, 130 where Ctrl-C ends it."""
     from algaenv.cli.output.request_trace import request_to_json, request_tree
     from algaenv.cli.output.streams import write_text
@@ -105,7 +105,7 @@ def run(invocation: Invocation) -> ExitCode:
     return ExitCode.DONE
 
 
-def _check(invocation: Invocation, gateway: GatewayAddress) -> None:
+def _check(invocation: CommandInvocation, gateway: GatewayAddress) -> None:
     """Raises Refused for an extension that is not there, NotReady when the gateway is silent."""
     from algaenv.cli.gateway_client import require_gateway
     from algaenv.model.problem import Refused
@@ -118,7 +118,7 @@ def _check(invocation: Invocation, gateway: GatewayAddress) -> None:
 
 
 def _requests(
-    invocation: Invocation, gateway: GatewayAddress, mask: SecretMask
+    invocation: CommandInvocation, gateway: GatewayAddress, mask: SecretMask
 ) -> Iterator[RequestTrace]:
     """What is wanted of what is kept, and with `--follow` what comes."""
     from collections import deque
@@ -156,7 +156,7 @@ def _requests(
         feed.stop()
 
 
-def _tell_lost(invocation: Invocation, lost: int) -> None:
+def _tell_lost(invocation: CommandInvocation, lost: int) -> None:
     from algaenv.cli.output.streams import write_text
 
     paint = invocation.terminal.err_paint

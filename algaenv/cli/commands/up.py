@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.model.event import Report
     from algaenv.model.status import Status
 
@@ -60,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Converge, then print the addresses."""
     spec = invocation.spec()
     holder = invocation.dev_session(spec)
@@ -79,7 +79,7 @@ def run(invocation: Invocation) -> ExitCode:
     return code
 
 
-def _converge(invocation: Invocation, spec: Path, *, leave_data: bool) -> Report:
+def _converge(invocation: CommandInvocation, spec: Path, *, leave_data: bool) -> Report:
     from algaenv.cli.errors import report_abandoned
     from algaenv.cli.signals import handle_interrupts
 
@@ -98,7 +98,7 @@ def _needs_confirmation(report: Report) -> bool:
     return [problem.code for problem in report.problems] == ["runtime-move"]
 
 
-def _print_status(invocation: Invocation, status: Status) -> None:
+def _print_status(invocation: CommandInvocation, status: Status) -> None:
     """Print the addresses and the next commands."""
     from algaenv.cli.output.text import status_text
 

@@ -10,7 +10,7 @@ from algaenv.cli.parser import add_file, add_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.drivers.build.detection.project import Detected
     from algaenv.model.intent import Intent
     from algaenv.model.problem import Problem
@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Load the spec; raises SpecError with every problem, and ResolveError (`build-undetected`)."""
     from algaenv.cli.output.escape import escape_controls
     from algaenv.model.event import Report, Reported
@@ -78,7 +78,7 @@ def _detected_builds(intent: Intent) -> Iterator[tuple[str, Detected]]:
             yield extension.name, detect_build(extension, extension.build)
 
 
-def _warn(invocation: Invocation, warnings: Iterable[Problem]) -> None:
+def _warn(invocation: CommandInvocation, warnings: Iterable[Problem]) -> None:
     if invocation.json:
         from algaenv.cli.output.json import JsonLines
         from algaenv.model.event import Warned

@@ -11,7 +11,7 @@ from algaenv.cli.parser import add_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
 
 DESCRIPTION = "Print the version of algaenv and of the Python that runs it."
 EXAMPLES = (
@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Print the version."""
     if invocation.json:
         shape = {"version": __version__, "python": _python(), "platform": sys.platform}

@@ -12,7 +12,7 @@ from algaenv.cli.parser import UsageError, add_file, add_output, add_runtime, cl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.dependencies import Request
     from algaenv.model.status import Status
 
@@ -75,7 +75,7 @@ def duration(text: str) -> float:
     return seconds
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Look until all answer. Raises NotReady (`wait-timeout`) with everything that does not."""
     from algaenv.model.problem import NotReady, Problem
 
@@ -110,7 +110,7 @@ def run(invocation: Invocation) -> ExitCode:
     return ExitCode.DONE
 
 
-def _checked_names(invocation: Invocation, names: Sequence[str]) -> tuple[str, ...]:
+def _checked_names(invocation: CommandInvocation, names: Sequence[str]) -> tuple[str, ...]:
     from algaenv.spec.load import load
 
     known = [*SERVICES]
@@ -127,7 +127,9 @@ def _checked_names(invocation: Invocation, names: Sequence[str]) -> tuple[str, .
     return tuple(dict.fromkeys(names))
 
 
-def _unready(invocation: Invocation, request: Request, names: Sequence[str]) -> tuple[Waited, ...]:
+def _unready(
+    invocation: CommandInvocation, request: Request, names: Sequence[str]
+) -> tuple[Waited, ...]:
     """What does not answer; an engine or a service that is not there yet is waited for, too."""
     from algaenv.model.problem import AlgaenvError, SpecError
 
@@ -154,7 +156,7 @@ def _states(status: Status) -> dict[str, str]:
     return found
 
 
-def _print_waited(invocation: Invocation, waited: Sequence[Waited]) -> None:
+def _print_waited(invocation: CommandInvocation, waited: Sequence[Waited]) -> None:
     from algaenv.cli.output.escape import escape_controls
 
     listed = "; ".join(f"{it.name}: {it.state}" for it in escape_controls(tuple(waited)))

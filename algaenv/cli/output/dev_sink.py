@@ -15,11 +15,18 @@ from algaenv.cli.output.dev_lines import dev_event_to_json, dev_lines
 from algaenv.cli.output.escape import render_problem
 from algaenv.cli.output.json import json_line
 from algaenv.cli.output.sinks import LogFile, MultiSink
-from algaenv.dev.events import DevEvent, Ignored, SelfTriggered, TurnEnded, TurnStarted, Watching
+from algaenv.dev.events import (
+    DevEvent,
+    Ignored,
+    SelfTriggered,
+    TurnEnded,
+    TurnStarted,
+    Watching,
+)
 from algaenv.model.event import Reported, Warned
 
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.cli.output.dev_view import DevView
     from algaenv.dev.session import Session
     from algaenv.model.event import Event
@@ -34,7 +41,7 @@ class DevSink:
     """
 
     def __init__(
-        self, invocation: Invocation, spec: Path, session: Session, view: DevView | None
+        self, invocation: CommandInvocation, spec: Path, session: Session, view: DevView | None
     ) -> None:
         self._invocation = invocation
         self._session = session

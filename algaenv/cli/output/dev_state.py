@@ -26,7 +26,7 @@ MAX_TURNS, MAX_CALLS, MAX_LOG = 50, 200, 500
 
 
 @dataclass(frozen=True, slots=True)
-class CallRow:
+class ScreenCall:
     """One call of a handler, as the gateway reported its end."""
 
     at: float
@@ -62,7 +62,7 @@ class Screen:
     latest: Mapping[str, ExtensionTurn] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     """What is wrong now; goes with the next good turn."""
-    calls: tuple[CallRow, ...] = ()
+    calls: tuple[ScreenCall, ...] = ()
     log: tuple[LogRow, ...] = ()
 
 
@@ -128,7 +128,7 @@ def reduce_gateway(screen: Screen, event: Mapping[str, Any]) -> Screen:
     name = _name(screen, str(event.get("extension") or ""))
     match event.get("type"):
         case "call-ended":
-            row = CallRow(
+            row = ScreenCall(
                 at,
                 name,
                 f"{event.get('method')} {event.get('path')}",

@@ -27,8 +27,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from algaenv.runner.wasm.engine_config import Tier
-from algaenv.runner.wasm.failure import Kind, causes
+from algaenv.runner.wasm.engine_config import CompileTier
+from algaenv.runner.wasm.failure import FailureKind, causes
 
 MALFORMED: Final = "failed to parse WebAssembly module"
 """The outermost message for what is not a component; Alga's runner has the same."""
@@ -39,7 +39,7 @@ HEADER_BYTES = len(_COMPONENT)
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class CompileDone:
     """The output is there, whole and on the disk."""
 
     digest: str
@@ -52,10 +52,10 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class CompileFailed:
     """There is no output. `settled`: the same bytes will always end like this."""
 
-    kind: Kind
+    kind: FailureKind
     message: str
     causes: tuple[str, ...]
     settled: bool = False
@@ -68,11 +68,11 @@ class Unreadable:
     number: int
 
 
-CompileResult = Done | Failed | Unreadable
+CompileResult = CompileDone | CompileFailed | Unreadable
 
-_KINDS: dict[str, type[Done] | type[Failed] | type[Unreadable]] = {
-    "done": Done,
-    "failed": Failed,
+_KINDS: dict[str, type[CompileDone] | type[CompileFailed] | type[Unreadable]] = {
+    "done": CompileDone,
+    "failed": CompileFailed,
     "unreadable": Unreadable,
 }
 
@@ -87,12 +87,12 @@ def decode_result(line: str) -> CompileResult:
     """Read what `encode_result` spelled. Raises ValueError, KeyError, TypeError, AttributeError."""
     fields = json.loads(line)
     kind = _KINDS[fields.pop("verdict")]
-    if kind is Failed:
-        fields |= {"kind": Kind(fields["kind"]), "causes": tuple(fields["causes"])}
+    if kind is CompileFailed:
+        fields |= {"kind": FailureKind(fields["kind"]), "causes": tuple(fields["causes"])}
     return kind(**fields)
 
 
-def malformed_result(head: bytes) -> Failed | None:
+def malformed_result(head: bytes) -> CompileFailed | None:
     """What the first 8 bytes of a file already say; None when it may be a component."""
     if head.startswith(_COMPONENT):
         return None
@@ -102,14 +102,14 @@ def malformed_result(head: bytes) -> Failed | None:
         reason = "the file is empty"
     else:
         reason = "the file is not a binary component"
-    return Failed(Kind.MALFORMED, MALFORMED, (MALFORMED, reason), settled=True)
+    return CompileFailed(FailureKind.MALFORMED, MALFORMED, (MALFORMED, reason), settled=True)
 
 
-def refused_result(message_text: str) -> Failed:
+def refused_result(message_text: str) -> CompileFailed:
     """The result for an error text of the engine."""
     chain = causes(message_text)
-    kind = Kind.MALFORMED if chain[0] == MALFORMED else Kind.COMPILE
-    return Failed(kind, chain[0], chain, settled=True)
+    kind = FailureKind.MALFORMED if chain[0] == MALFORMED else FailureKind.COMPILE
+    return CompileFailed(kind, chain[0], chain, settled=True)
 
 
 CPU_GRACE_SECONDS = 5
@@ -135,8 +135,10 @@ def confine(*, memory_bytes: int, cpu_seconds: int, nice: int, parent: int) -> N
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def compile_file(source: Path, target: Path, tier: Tier = Tier.OPTIMISED) -> CompileResult:
-    """Compile `source` into `target`, which must not exist; it is on the disk when this is Done."""
+def compile_file(
+    source: Path, target: Path, tier: CompileTier = CompileTier.OPTIMISED
+) -> CompileResult:
+    """Compile `source` into `target`, which must not exist; it is on disk at `CompileDone`."""
     started = time.monotonic()
     try:
         content = source.read_bytes()
@@ -148,16 +150,16 @@ def compile_file(source: Path, target: Path, tier: Tier = Tier.OPTIMISED) -> Com
         compiled = _compile(content, tier)
     except MemoryError:
         message = "the compiler ran out of memory (RUNNER_COMPILE_MEMORY_BYTES)"
-        return Failed(Kind.LIMIT, message, (message,), settled=True)
-    if isinstance(compiled, Failed):
+        return CompileFailed(FailureKind.LIMIT, message, (message,), settled=True)
+    if isinstance(compiled, CompileFailed):
         return compiled
     try:
         _write(target, compiled)
     except OSError as error:
         message = "cannot keep the compiled component"
-        return Failed(Kind.HOST, message, (message, str(error.strerror)))
+        return CompileFailed(FailureKind.HOST, message, (message, str(error.strerror)))
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    return Done(
+    return CompileDone(
         digest=hashlib.sha256(content).hexdigest(),
         size=len(compiled),
         seconds=round(time.monotonic() - started, 4),
@@ -166,7 +168,7 @@ def compile_file(source: Path, target: Path, tier: Tier = Tier.OPTIMISED) -> Com
     )
 
 
-def _compile(content: bytes, tier: Tier) -> bytearray | Failed:
+def _compile(content: bytes, tier: CompileTier) -> bytearray | CompileFailed:
     import wasmtime
     from wasmtime.component import Component
 
@@ -195,12 +197,12 @@ def _lower(limit: int, soft: int, hard: int) -> None:
     resource.setrlimit(limit, (soft, hard))
 
 
-def main(source: str, target: str, tier: str = Tier.OPTIMISED, *limits: str) -> None:
+def main(source: str, target: str, tier: str = CompileTier.OPTIMISED, *limits: str) -> None:
     """Compile, and write the result to stdout."""
     if limits:
         memory_bytes, cpu_seconds, nice, parent = map(int, limits)
         confine(memory_bytes=memory_bytes, cpu_seconds=cpu_seconds, nice=nice, parent=parent)
-    sys.stdout.write(encode_result(compile_file(Path(source), Path(target), Tier(tier))))
+    sys.stdout.write(encode_result(compile_file(Path(source), Path(target), CompileTier(tier))))
 
 
 if __name__ == "__main__":

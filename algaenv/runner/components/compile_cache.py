@@ -35,8 +35,8 @@ from pathlib import Path
 
 from algaenv.bundle.digest import Digest
 from algaenv.runner.eviction import LEFTOVER_SECONDS, CacheEntry, entries_of, remove_older
-from algaenv.runner.wasm.engine_config import Tier, tier_fingerprint
-from algaenv.runner.wasm.failure import GuestFailure, Kind
+from algaenv.runner.wasm.engine_config import CompileTier, tier_fingerprint
+from algaenv.runner.wasm.failure import FailureKind, GuestFailure
 from algaenv.system.files import write_atomic
 
 SUFFIX = ".cwasm"
@@ -71,9 +71,9 @@ class CompileDirectory:
         self.queue = self.path / "queue"
         self.background = self.path / "background"
         self.current = self.path / "current"
-        self._engines: dict[Tier, str] = {}
+        self._engines: dict[CompileTier, str] = {}
 
-    def engine(self, tier: Tier) -> str:
+    def engine(self, tier: CompileTier) -> str:
         """What engines that can load each other's files have in common, and the tier, short."""
         if tier not in self._engines:
             name = hashlib.sha256(tier_fingerprint(tier).encode()).hexdigest()[:16]
@@ -91,7 +91,7 @@ class CompileDirectory:
             for folder in (*inside, self.background, self.current):
                 folder.mkdir(mode=_MODE, exist_ok=True)
 
-    def path_of(self, wasm: Digest, tier: Tier = Tier.OPTIMISED) -> Path:
+    def path_of(self, wasm: Digest, tier: CompileTier = CompileTier.OPTIMISED) -> Path:
         """Where the compiled form of a component is, or would be."""
         return self.path / f"{wasm.hex}.{self.engine(tier)}{SUFFIX}"
 
@@ -100,7 +100,7 @@ class CompileDirectory:
 
         Raises GuestFailure(HOST) when it is not safe to load.
         """
-        files = (self.path_of(wasm, tier) for tier in (Tier.OPTIMISED, Tier.QUICK))
+        files = (self.path_of(wasm, tier) for tier in (CompileTier.OPTIMISED, CompileTier.QUICK))
         return next(filter(self.has, files), None)
 
     def has(self, file: Path) -> bool:
@@ -115,13 +115,15 @@ class CompileDirectory:
                 return False
             self._check()
             if not stat.S_ISREG(status.st_mode):
-                raise GuestFailure(Kind.HOST, f"cannot load {file.name}: it is not a plain file")
+                raise GuestFailure(
+                    FailureKind.HOST, f"cannot load {file.name}: it is not a plain file"
+                )
             _require_private(file.name, status)
         return True
 
-    def lock(self, wasm: Digest, tier: Tier) -> Path:
+    def lock(self, wasm: Digest, tier: CompileTier) -> Path:
         """The file whose lock is held while a component is compiled."""
-        part = "" if tier is Tier.OPTIMISED else f".{tier}"
+        part = "" if tier is CompileTier.OPTIMISED else f".{tier}"
         return self.locks / f"{wasm.hex[:3]}{part}.lock"
 
     def draft(self, wasm: Digest) -> Path:
@@ -167,14 +169,16 @@ class CompileDirectory:
         """Whether every extension that had the component has another one by now."""
         return (self.bundles / f"{wasm.hex}{_REPLACED}").exists()
 
-    def limit_of(self, wasm: Digest, tier: Tier) -> tuple[tuple[float, ...], str] | None:
+    def limit_of(self, wasm: Digest, tier: CompileTier) -> tuple[tuple[float, ...], str] | None:
         """The limits at which compiling a component was ended last, and the message."""
         with suppress(OSError, ValueError, KeyError, TypeError):
             recorded = json.loads(self._limit_note(wasm, tier).read_text("utf-8"))
             return tuple(float(value) for value in recorded["limits"]), str(recorded["message"])
         return None
 
-    def note_limit(self, wasm: Digest, tier: Tier, limits: tuple[float, ...], message: str) -> None:
+    def note_limit(
+        self, wasm: Digest, tier: CompileTier, limits: tuple[float, ...], message: str
+    ) -> None:
         """Note, for every process that shares the directory, that these limits are too low."""
         with suppress(OSError):
             descriptor, draft = tempfile.mkstemp(dir=self.temporary)
@@ -182,14 +186,14 @@ class CompileDirectory:
                 json.dump({"limits": limits, "message": message}, file)
             Path(draft).rename(self._limit_note(wasm, tier))
 
-    def _limit_note(self, wasm: Digest, tier: Tier) -> Path:
-        part = "" if tier is Tier.OPTIMISED else f".{tier}"
+    def _limit_note(self, wasm: Digest, tier: CompileTier) -> Path:
+        part = "" if tier is CompileTier.OPTIMISED else f".{tier}"
         return self.bundles / f"{wasm.hex}{part}{_LIMIT}"
 
     def entries(self) -> Iterator[CacheEntry]:
         """The compiled forms; those of other engines expire when they are unused for a week."""
         now = time.time()
-        engines = {self.engine(tier) for tier in Tier}
+        engines = {self.engine(tier) for tier in CompileTier}
         for file in entries_of(self.path):
             if named := _NAME.fullmatch(file.name):
                 with suppress(OSError):
@@ -216,7 +220,7 @@ class CompileDirectory:
         for folder in (self.path.parent, self.path):
             status = folder.lstat()
             if not stat.S_ISDIR(status.st_mode):
-                raise GuestFailure(Kind.HOST, f"cannot use {folder}: it is not a directory")
+                raise GuestFailure(FailureKind.HOST, f"cannot use {folder}: it is not a directory")
             _require_private(str(folder), status)
 
 
@@ -286,7 +290,9 @@ class SharedCode:
     def _require_private_directory(self) -> None:
         status = self._directory.lstat()
         if not stat.S_ISDIR(status.st_mode):
-            raise GuestFailure(Kind.HOST, f"cannot use {self._directory}: it is not a directory")
+            raise GuestFailure(
+                FailureKind.HOST, f"cannot use {self._directory}: it is not a directory"
+            )
         _require_private(str(self._directory), status)
 
 
@@ -308,7 +314,7 @@ def host_failures() -> Iterator[None]:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         message = f"cannot keep compiled components: {reason}"
-        raise GuestFailure(Kind.HOST, message) from error
+        raise GuestFailure(FailureKind.HOST, message) from error
 
 
 def is_noexec(path: Path) -> bool:
@@ -321,7 +327,11 @@ def is_noexec(path: Path) -> bool:
 
 def _require_private(name: str, status: os.stat_result) -> None:
     if status.st_uid != os.geteuid():
-        raise GuestFailure(Kind.HOST, f"cannot trust {name}: it belongs to user {status.st_uid}")
+        raise GuestFailure(
+            FailureKind.HOST, f"cannot trust {name}: it belongs to user {status.st_uid}"
+        )
     if status.st_mode & _OTHERS_MAY_WRITE:
         mode = stat.S_IMODE(status.st_mode)
-        raise GuestFailure(Kind.HOST, f"cannot trust {name}: others can write to it ({mode:04o})")
+        raise GuestFailure(
+            FailureKind.HOST, f"cannot trust {name}: others can write to it ({mode:04o})"
+        )

@@ -1,7 +1,7 @@
 """Components in native code on disk, compiled once by whichever process needs one first.
 
-A large component is compiled twice (`Tier`): quickly, which is what callers wait for, and then
-with optimisation, in the background. Where optimised code is there, no quick code is made.
+A large component is compiled twice (`CompileTier`): quickly, which is what callers wait for, and
+then with optimisation, in the background. Where optimised code is there, no quick code is made.
 
 Failures are not kept on disk. A refusal by the compiler is remembered for seconds, so that callers
 who retry do not start a process each. A limit that was reached is noted on disk, for all processes
@@ -23,9 +23,9 @@ from pathlib import Path
 from algaenv.bundle.digest import Digest
 from algaenv.runner.components.compile import (
     HEADER_BYTES,
+    CompileDone,
+    CompileFailed,
     CompileResult,
-    Done,
-    Failed,
     Unreadable,
     malformed_result,
 )
@@ -44,8 +44,8 @@ from algaenv.runner.components.compiler import (
 )
 from algaenv.runner.eviction import CacheEvictor
 from algaenv.runner.locks import SingleFlight, file_lock
-from algaenv.runner.wasm.engine_config import Tier
-from algaenv.runner.wasm.failure import GuestFailure, Kind
+from algaenv.runner.wasm.engine_config import CompileTier
+from algaenv.runner.wasm.failure import FailureKind, GuestFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class CompileEnded:
     """A component was compiled, or was not. Times are in seconds."""
 
     component: Digest
-    failure: Kind | None
+    failure: FailureKind | None
     seconds: float
     """From the moment it had its turn."""
     queued: float
@@ -63,7 +63,7 @@ class CompileEnded:
     """The most memory the compiling process had resident."""
     size: int = 0
     """Of the compiled form, in bytes."""
-    tier: Tier = Tier.OPTIMISED
+    tier: CompileTier = CompileTier.OPTIMISED
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class CompiledComponents:
         )
         self._on_event = on_event
         self._components: dict[Digest, Digest] = {}
-        self._refusals: dict[Path, tuple[float, Failed]] = {}
+        self._refusals: dict[Path, tuple[float, CompileFailed]] = {}
         self._bundle_flights: SingleFlight[Digest, Path] = SingleFlight()
         self._compile_flights: SingleFlight[Digest, Path] = SingleFlight()
         self._background_flights: SingleFlight[Digest, Path] = SingleFlight()
@@ -160,7 +160,7 @@ class CompiledComponents:
 
     def is_quick(self, component: Digest, file: Path) -> bool:
         """Whether a compiled form is one that optimised code should take the place of."""
-        return self.limits.tiers > 1 and file == self._folder.path_of(component, Tier.QUICK)
+        return self.limits.tiers > 1 and file == self._folder.path_of(component, CompileTier.QUICK)
 
     async def ensure(self, bundle: Digest, wasm: Path) -> Path:
         """Have the component of a bundle compiled; `wasm` is its `dist/main.wasm`.
@@ -187,7 +187,7 @@ class CompiledComponents:
             raise _failure(failed)
         return await self._background_flights.join(
             component,
-            lambda: self._ensure_compiled(component, wasm, Tier.OPTIMISED, self._background),
+            lambda: self._ensure_compiled(component, wasm, CompileTier.OPTIMISED, self._background),
         )
 
     def set_current(self, extension: str, bundle: Digest) -> None:
@@ -233,16 +233,16 @@ class CompiledComponents:
                 component, lambda: self._ensure_compiled(component, wasm, tier, self._foreground)
             )
         except GuestFailure as failure:
-            if failure.kind is Kind.HOST:
+            if failure.kind is FailureKind.HOST:
                 # Among the reasons is a component that is not the one that was noted.
                 self._components.pop(bundle, None)
                 self._folder.remove_note(bundle)
             raise
 
-    def _first_tier(self, wasm: Path) -> Tier:
+    def _first_tier(self, wasm: Path) -> CompileTier:
         """What the first caller waits for. Blocks; raises OSError."""
         two = self.limits.tiers > 1 and wasm.stat().st_size >= self.limits.quick_from_bytes
-        return Tier.QUICK if two else Tier.OPTIMISED
+        return CompileTier.QUICK if two else CompileTier.OPTIMISED
 
     def _identify(self, bundle: Digest, wasm: Path) -> Digest:
         """The digest of a bundle's component, which is read only the first time. Blocks."""
@@ -257,7 +257,7 @@ class CompiledComponents:
         return component
 
     async def _ensure_compiled(
-        self, component: Digest, wasm: Path, tier: Tier, line: _Line
+        self, component: Digest, wasm: Path, tier: CompileTier, line: _Line
     ) -> Path:
         file = self._folder.path_of(component, tier)
         result: CompileResult | None = None
@@ -269,10 +269,10 @@ class CompiledComponents:
                         component, wasm, tier, line
                     )
         match result:
-            case Failed():
+            case CompileFailed():
                 if result.settled or line is self._background:
                     self._remember_refusal(file, result)
-                if result.kind is Kind.LIMIT:
+                if result.kind is FailureKind.LIMIT:
                     self._folder.note_limit(component, tier, self._limits, result.message)
                 raise _failure(result)
             case Unreadable(number):
@@ -300,7 +300,7 @@ class CompiledComponents:
         return True
 
     async def _compile(
-        self, component: Digest, wasm: Path, tier: Tier, line: _Line
+        self, component: Digest, wasm: Path, tier: CompileTier, line: _Line
     ) -> CompileResult:
         file = self._folder.path_of(component, tier)
         asked = time.monotonic()
@@ -312,10 +312,10 @@ class CompiledComponents:
             try:
                 draft = draft_directory / file.name
                 result = await line.compiler.compile(wasm, draft, tier)
-                if isinstance(result, Done) and result.digest != component.hex:
+                if isinstance(result, CompileDone) and result.digest != component.hex:
                     message = "the component changed while it was compiled"
-                    result = Failed(Kind.HOST, message, (message,))
-                if isinstance(result, Done):
+                    result = CompileFailed(FailureKind.HOST, message, (message,))
+                if isinstance(result, CompileDone):
                     draft.rename(file)
                     if self._shared is not None and self._shared.has_place_for(component):
                         await asyncio.to_thread(self._shared.keep, file)
@@ -328,7 +328,7 @@ class CompiledComponents:
     def _report(
         self,
         component: Digest,
-        tier: Tier,
+        tier: CompileTier,
         result: CompileResult,
         *,
         queued: float,
@@ -340,7 +340,7 @@ class CompiledComponents:
             "queued_ms": round(queued * 1000, 1),
             "duration_ms": round(seconds * 1000, 1),
         }
-        if isinstance(result, Done):
+        if isinstance(result, CompileDone):
             means = {"cpu_seconds": result.cpu_seconds, "peak_bytes": result.peak_bytes}
             _log.info("compiled", extra={"fields": fields | means | {"bytes": result.size}})
             if is_noexec(self._folder.path):
@@ -358,8 +358,8 @@ class CompiledComponents:
                 )
             )
             return
-        kind = result.kind if isinstance(result, Failed) else Kind.HOST
-        reason = result.causes if isinstance(result, Failed) else os.strerror(result.number)
+        kind = result.kind if isinstance(result, CompileFailed) else FailureKind.HOST
+        reason = result.causes if isinstance(result, CompileFailed) else os.strerror(result.number)
         _log.warning("not compiled", extra={"fields": fields | {"kind": kind, "why": reason}})
         self._on_event(CompileEnded(component, kind, seconds=seconds, queued=queued, tier=tier))
 
@@ -374,21 +374,21 @@ class CompiledComponents:
         limits = self.limits
         return (limits.seconds, limits.cpu_seconds, limits.memory_bytes)
 
-    def _known_limit(self, component: Digest, tier: Tier) -> Failed | None:
+    def _known_limit(self, component: Digest, tier: CompileTier) -> CompileFailed | None:
         """The noted failure of a component that reached a limit, if none was raised since."""
         recorded = self._folder.limit_of(component, tier)
         if recorded is None or any(
             now > then for now, then in zip(self._limits, recorded[0], strict=False)
         ):
             return None
-        return Failed(Kind.LIMIT, recorded[1], (recorded[1],), settled=True)
+        return CompileFailed(FailureKind.LIMIT, recorded[1], (recorded[1],), settled=True)
 
-    def _remember_refusal(self, file: Path, failed: Failed) -> None:
+    def _remember_refusal(self, file: Path, failed: CompileFailed) -> None:
         now = time.monotonic()
         cache = {key: was for key, was in self._refusals.items() if was[0] > now}
         self._refusals = cache | {file: (now + REFUSAL_SECONDS, failed)}
 
-    def _refusal(self, file: Path) -> Failed | None:
+    def _refusal(self, file: Path) -> CompileFailed | None:
         until, failed = self._refusals.get(file, (0.0, None))
         return failed if time.monotonic() < until else None
 
@@ -401,5 +401,5 @@ class _Line:
     queue: CompileQueue
 
 
-def _failure(failed: Failed) -> GuestFailure:
+def _failure(failed: CompileFailed) -> GuestFailure:
     return GuestFailure(failed.kind, failed.message, reason=failed.causes[-1], causes=failed.causes)

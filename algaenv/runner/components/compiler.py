@@ -25,9 +25,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from algaenv.runner.components.compile import CompileResult, Failed, decode_result
-from algaenv.runner.wasm.engine_config import Tier
-from algaenv.runner.wasm.failure import Kind
+from algaenv.runner.components.compile import CompileFailed, CompileResult, decode_result
+from algaenv.runner.wasm.engine_config import CompileTier
+from algaenv.runner.wasm.failure import FailureKind
 from algaenv.system.locks import open_locked
 from algaenv.system.processes import usable_cores
 
@@ -200,7 +200,7 @@ class Compiler:
         self._threads: ThreadPoolExecutor | None = None
 
     async def compile(
-        self, source: Path, target: Path, tier: Tier = Tier.OPTIMISED
+        self, source: Path, target: Path, tier: CompileTier = CompileTier.OPTIMISED
     ) -> CompileResult:
         """Compile `source` into `target`, which must not exist. A cancelled one is killed."""
         if self._threads is None:
@@ -217,7 +217,7 @@ class Compiler:
 
 class _CompileProcess:
     def __init__(
-        self, source: Path, target: Path, tier: Tier, limits: CompileLimits, nice: int
+        self, source: Path, target: Path, tier: CompileTier, limits: CompileLimits, nice: int
     ) -> None:
         self._source, self._target, self._tier = source, target, tier
         self._limits, self._nice = limits, nice
@@ -230,10 +230,10 @@ class _CompileProcess:
             process = self._start()
         except OSError as error:
             message = "cannot start the compiler"
-            return Failed(Kind.HOST, message, (message, str(error.strerror)))
+            return CompileFailed(FailureKind.HOST, message, (message, str(error.strerror)))
         if process is None:
             message = "the runner is stopping"
-            return Failed(Kind.HOST, message, (message,))
+            return CompileFailed(FailureKind.HOST, message, (message,))
         timed_out = False
         with process:
             try:
@@ -277,16 +277,16 @@ class _CompileProcess:
             )
             return self._process
 
-    def _failed_result(self, code: int, stderr: bytes, *, timed_out: bool) -> Failed:
+    def _failed_result(self, code: int, stderr: bytes, *, timed_out: bool) -> CompileFailed:
         stderr_text = stderr[-_MAX_STDERR_CHARS:].decode(errors="replace").strip()
         message = self._exit_reason(code, stderr_text, timed_out=timed_out)
         fields = {"why": message, "status": code, "stderr": stderr_text}
         _log.warning("compiler died", extra={"fields": fields})
         # The same bytes meet the same limit again, until it is raised.
         limited = message.endswith(")") and "RUNNER_COMPILE_" in message
-        kind = Kind.LIMIT if limited else Kind.COMPILE
+        kind = FailureKind.LIMIT if limited else FailureKind.COMPILE
         causes = (message, *(() if limited else stderr_text.splitlines()[-1:]))
-        return Failed(kind, message, causes, settled=limited)
+        return CompileFailed(kind, message, causes, settled=limited)
 
     def _exit_reason(self, code: int, stderr_text: str, *, timed_out: bool) -> str:
         limits = self._limits

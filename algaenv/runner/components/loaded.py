@@ -30,7 +30,7 @@ from algaenv.runner.components.shell import (
     shell_digest,
 )
 from algaenv.runner.locks import SingleFlight
-from algaenv.runner.wasm.failure import GuestFailure, Kind
+from algaenv.runner.wasm.failure import FailureKind, GuestFailure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -194,7 +194,7 @@ class LoadedComponents(Generic[G]):
         }
         if file in self._recompiled and file.exists():
             message = "cannot load a compiled component"
-            raise GuestFailure(Kind.HOST, message, causes=(message, str(error))) from error
+            raise GuestFailure(FailureKind.HOST, message, causes=(message, str(error))) from error
         self._recompiled[file] = current
         self._on_event(compiled.FileDamaged(file.name, str(error)))
         self._compiled.remove(file)
@@ -306,7 +306,7 @@ class Handlers:
                 return await runtime.loaded.guest(bundle.key, bundle.component)
             except OSError as error:
                 message = f"cannot read the component: {error.strerror}"
-                raise GuestFailure(Kind.HOST, message) from None
+                raise GuestFailure(FailureKind.HOST, message) from None
 
     def _is_loaded(self, digest: Digest) -> bool:
         runtime = self._lazy_runtime.current

@@ -35,7 +35,7 @@ from algaenv.runner.execute.invocation import (
 from algaenv.runner.host.secret_envelope import SecretFailure
 from algaenv.runner.observability.guest_log import EventOrigin
 from algaenv.runner.observability.metrics import OutcomeLabel
-from algaenv.runner.wasm.failure import GuestFailure, HostCall, Kind, advise
+from algaenv.runner.wasm.failure import FailureKind, GuestFailure, HostCall, advise
 from algaenv.runner.wasm.runtime import RuntimeUnavailable
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class InvocationOutcome:
     """How a call ended: what is sent, what it is called in logs, and whether it may be replayed."""
 
     document: bytes
-    label: OutcomeLabel | Kind
+    label: OutcomeLabel | FailureKind
     status: int
     error: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -352,4 +352,4 @@ def _body(text: str) -> bytes:
         return b64decode(text.strip(), validate=True)
     except (NotBase64, ValueError) as error:
         message = f"invalid body base64: {error}"
-        raise GuestFailure(Kind.REQUEST, message) from None
+        raise GuestFailure(FailureKind.REQUEST, message) from None

@@ -25,7 +25,7 @@ from algaenv import __version__
 from algaenv.runner.execute.invocation import Stream, Timings
 from algaenv.runner.http import text_response
 from algaenv.runner.locks import import_lock
-from algaenv.runner.wasm.failure import Kind
+from algaenv.runner.wasm.failure import FailureKind
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -38,7 +38,7 @@ _ROUTES = frozenset(("/", "/healthz", "/readyz", "/metrics", "/v1/execute", "/wa
 
 
 class OutcomeLabel(StrEnum):
-    """How a call ended, when no guest failed (that is a `Kind`)."""
+    """How a call ended, when no guest failed (that is a `FailureKind`)."""
 
     ANSWERED = "answered"
     """The guest did, with any status."""
@@ -251,7 +251,9 @@ class Metrics:
         else:
             series.request(route(path), status)
 
-    def executed(self, outcome: OutcomeLabel | Kind, timings: Timings, seconds: float) -> None:
+    def executed(
+        self, outcome: OutcomeLabel | FailureKind, timings: Timings, seconds: float
+    ) -> None:
         """A call of a handler has ended after so long. Parts that took no time do not count."""
         if (series := self._series) is None:
             self._queue_or_count(lambda series: series.call(outcome.value, timings, seconds))

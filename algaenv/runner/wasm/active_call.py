@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from anyio import CancelScope
 
 from algaenv.runner.execute.invocation import DeadlineExceeded, Invocation, Level, Timings
-from algaenv.runner.wasm.failure import INTERRUPT, GuestFailure, Kind
+from algaenv.runner.wasm.failure import INTERRUPT, FailureKind, GuestFailure
 from algaenv.runner.wasm.guest_limits import MemoryBudget, MemoryGrowth
 from algaenv.system.files import memory_file
 
@@ -332,7 +332,7 @@ class ThreadContext(threading.local):
 
 def denied_failure(name: str) -> GuestFailure:
     """Return the failure of a guest that used what is linked but never granted."""
-    return GuestFailure(Kind.REFUSED, DENIED.format(name=name))
+    return GuestFailure(FailureKind.REFUSED, DENIED.format(name=name))
 
 
 Callback = Callable[..., int | None]

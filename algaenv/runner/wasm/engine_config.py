@@ -45,7 +45,7 @@ _SINGLE_PASS = 1
 """`WASMTIME_REGALLOC_ALGORITHM_SINGLE_PASS`, which the package has no name for."""
 
 
-class Tier(StrEnum):
+class CompileTier(StrEnum):
     """How much work is put into a component's code. One engine loads the code of either."""
 
     QUICK = "quick"
@@ -95,13 +95,13 @@ def fingerprint() -> str:
     return "\n".join((*parts, f"machine={platform.system()}-{platform.machine()}"))
 
 
-def tier_fingerprint(tier: Tier) -> str:
+def tier_fingerprint(tier: CompileTier) -> str:
     """Return text that names the code of a tier as well: both may be kept beside each other."""
-    return fingerprint() if tier is Tier.OPTIMISED else f"{fingerprint()}\ntier={tier}"
+    return fingerprint() if tier is CompileTier.OPTIMISED else f"{fingerprint()}\ntier={tier}"
 
 
 def config(
-    *, pool: Pool | None = None, parallel: bool = True, tier: Tier = Tier.OPTIMISED
+    *, pool: Pool | None = None, parallel: bool = True, tier: CompileTier = CompileTier.OPTIMISED
 ) -> wasmtime.Config:
     """Return the settings of an engine. `parallel` only says on how many cores it compiles."""
     import wasmtime
@@ -109,8 +109,8 @@ def config(
 
     made = wasmtime.Config()
     made.epoch_interruption = True
-    made.cranelift_opt_level = "speed" if tier is Tier.OPTIMISED else "none"
-    if tier is Tier.QUICK:
+    made.cranelift_opt_level = "speed" if tier is CompileTier.OPTIMISED else "none"
+    if tier is CompileTier.QUICK:
         ffi.wasmtime_config_cranelift_regalloc_algorithm_set(made.ptr(), _SINGLE_PASS)
     made.parallel_compilation = parallel
     made.memory_reservation = RESERVATION_BYTES

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class FailureKind(StrEnum):
     """What went wrong, for machines; stands in the response as `failure.kind`."""
 
     MALFORMED = "malformed"
@@ -46,7 +46,7 @@ class GuestFailure(Exception):
     """
 
     def __init__(
-        self, kind: Kind, message: str, *, reason: str = "", causes: tuple[str, ...] = ()
+        self, kind: FailureKind, message: str, *, reason: str = "", causes: tuple[str, ...] = ()
     ) -> None:
         self.kind, self.message = kind, message
         self.reason = reason or message
@@ -69,9 +69,9 @@ _CAUSED = "\n\nCaused by:\n"
 _NUMBER = re.compile(r"^ {1,4}\d+: ", re.MULTILINE)
 _MEMORY = re.compile(r"memory minimum size of \d+ pages exceeds memory limits")
 _BY_MESSAGE = (
-    (re.compile(r"component imports .* was not found in the linker"), Kind.LINK),
-    (re.compile(r"failed to convert function to given type"), Kind.SIGNATURE),
-    (re.compile(r"failed to parse WebAssembly module"), Kind.MALFORMED),
+    (re.compile(r"component imports .* was not found in the linker"), FailureKind.LINK),
+    (re.compile(r"failed to convert function to given type"), FailureKind.SIGNATURE),
+    (re.compile(r"failed to parse WebAssembly module"), FailureKind.MALFORMED),
 )
 
 
@@ -84,26 +84,26 @@ def causes(text: str) -> tuple[str, ...]:
     return (outermost.strip(), *(_dedent(cause) for cause in inner))
 
 
-def diagnose(text: str, otherwise: Kind) -> GuestFailure:
+def diagnose(text: str, otherwise: FailureKind) -> GuestFailure:
     """Return the failure that the text of an error means; `otherwise` when it tells no kind."""
     chain = causes(text)
     return GuestFailure(_kind(chain, otherwise), chain[0], reason=chain[-1], causes=chain)
 
 
-def _kind(chain: tuple[str, ...], otherwise: Kind) -> Kind:
+def _kind(chain: tuple[str, ...], otherwise: FailureKind) -> FailureKind:
     if any(_MEMORY.search(cause) for cause in chain):
-        return Kind.MEMORY
+        return FailureKind.MEMORY
     if any(INTERRUPT in cause for cause in chain):
-        return Kind.TIMEOUT
+        return FailureKind.TIMEOUT
     if any(cause.startswith(EXHAUSTED) for cause in chain):
-        return Kind.HOST
+        return FailureKind.HOST
     for pattern, kind in _BY_MESSAGE:
         if pattern.search(chain[0]):
             return kind
     if chain[0].startswith("error while executing at wasm backtrace"):
-        return Kind.TRAP
+        return FailureKind.TRAP
     if any(cause.startswith("wasm trap:") for cause in chain):
-        return Kind.TRAP
+        return FailureKind.TRAP
     return otherwise
 
 
@@ -133,7 +133,7 @@ class Advice:
 
     reason: str
     hint: str = ""
-    kind: Kind = Kind.TRAP
+    kind: FailureKind = FailureKind.TRAP
 
 
 _FRAME = re.compile(r"^\s*\d+:\s+0x[0-9a-f]+ - [^!\n]*!(.+)$", re.MULTILINE)
@@ -175,9 +175,9 @@ _HOST = {
 
 def advise(failure: GuestFailure, lines: Sequence[str], call: HostCall | None) -> Advice:
     """The advice for a failure; `lines` is what the guest wrote to stderr, the first ones too."""
-    if failure.kind is Kind.EXIT and _out_of_memory(failure, lines):
+    if failure.kind is FailureKind.EXIT and _out_of_memory(failure, lines):
         return _EXHAUSTED_MEMORY
-    if failure.kind is not Kind.TRAP:
+    if failure.kind is not FailureKind.TRAP:
         return Advice(failure.reason, kind=failure.kind)
     found = _FRAME.search(failure.causes[0])
     frame = found[1].strip() if found else ""
@@ -200,7 +200,7 @@ def _gave_up(reason: str) -> bool:
     return _UNREACHABLE in reason or _OUT_OF_BOUNDS in reason
 
 
-_EXHAUSTED_MEMORY = Advice("it ran out of memory", _MEMORY_HINT, Kind.MEMORY)
+_EXHAUSTED_MEMORY = Advice("it ran out of memory", _MEMORY_HINT, FailureKind.MEMORY)
 
 
 def _out_of_memory(failure: GuestFailure, lines: Sequence[str]) -> bool:

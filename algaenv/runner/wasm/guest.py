@@ -26,7 +26,7 @@ from algaenv.runner.execute.invocation import DeadlineExceeded, HostFunctions, I
 from algaenv.runner.wasm import abi, engine_config, wit
 from algaenv.runner.wasm.active_call import ActiveCall, LoopBridge, OutputCapture, ThreadContext
 from algaenv.runner.wasm.engine_config import LIMITS
-from algaenv.runner.wasm.failure import INTERRUPT, POOL, GuestFailure, Kind, causes, diagnose
+from algaenv.runner.wasm.failure import INTERRUPT, POOL, FailureKind, GuestFailure, causes, diagnose
 from algaenv.runner.wasm.guest_limits import (
     MemoryBudget,
     Ticker,
@@ -137,8 +137,8 @@ class Guest:
                 self._linker, context, self._component, ctypes.byref(abi.Instance())
             )
             if error:
-                failure = diagnose(abi.take_error(error)[0], Kind.INSTANTIATE)
-                if failure.kind is Kind.LINK:
+                failure = diagnose(abi.take_error(error)[0], FailureKind.INSTANTIATE)
+                if failure.kind is FailureKind.LINK:
                     raise failure
         finally:
             abi.store_delete(store)
@@ -157,7 +157,7 @@ class Guest:
     ) -> dict[str, Any]:
         prepared, timings = self._prepared, call.invocation.timings
         if call.expired:
-            raise GuestFailure(Kind.TIMEOUT, "the time of the call was over before it began")
+            raise GuestFailure(FailureKind.TIMEOUT, "the time of the call was over before it began")
         started = time.perf_counter()
         context = abi.store_context(store)
         abi.store_limits(store, max(0, min(memory_bytes, _MAX_I64)), *LIMITS)
@@ -170,9 +170,9 @@ class Guest:
         ready = time.perf_counter()
         timings.instantiate = ready - started
         if error:
-            raise _failure(call, error, Kind.INSTANTIATE)
+            raise _failure(call, error, FailureKind.INSTANTIATE)
         if not abi.get_func(ctypes.byref(instance), context, self._handler, ctypes.byref(function)):
-            raise GuestFailure(Kind.SIGNATURE, "failed to find function export")
+            raise GuestFailure(FailureKind.SIGNATURE, "failed to find function export")
         try:
             return self._call(call, context, function, request)
         finally:
@@ -185,12 +185,12 @@ class Guest:
         try:
             given = self._prepared.lower(request, arena)
         except ConversionError as unfit:
-            raise GuestFailure(Kind.HOST, f"the request does not fit: {unfit}") from None
+            raise GuestFailure(FailureKind.HOST, f"the request does not fit: {unfit}") from None
         response = bytearray(abi.VALUE)
         place = ctypes.addressof(ctypes.c_char.from_buffer(response))
         error = abi.call(ctypes.byref(function), context, id(given) + abi.BYTES_HEAD, 1, place, 1)
         if error:
-            raise _failure(call, error, Kind.TRAP)
+            raise _failure(call, error, FailureKind.TRAP)
         body = None
         try:
             lifted: dict[str, Any] = self._prepared.lift(bytes(response), 0)
@@ -214,27 +214,27 @@ def _set_empty_wasi(context: int, capture: OutputCapture | None) -> None:
         raise RuntimeError(abi.take_error(problem)[0])
 
 
-def _failure(call: ActiveCall, error: int, otherwise: Kind) -> BaseException:
+def _failure(call: ActiveCall, error: int, otherwise: FailureKind) -> BaseException:
     """Return what ended a call, from the engine's message and the fault on our side."""
     text, status = abi.take_error(error)
     chain = causes(text)
     match call.fault:
         case None if status is not None:
             return GuestFailure(
-                Kind.EXIT, chain[0], reason=f"it exited with status {status}", causes=chain
+                FailureKind.EXIT, chain[0], reason=f"it exited with status {status}", causes=chain
             )
         case None:
             return diagnose(text, otherwise)
         case GuestFailure() as fault:
             return GuestFailure(fault.kind, chain[0], reason=fault.reason, causes=chain)
         case DeadlineExceeded():
-            return GuestFailure(Kind.TIMEOUT, chain[0], reason=INTERRUPT, causes=chain)
+            return GuestFailure(FailureKind.TIMEOUT, chain[0], reason=INTERRUPT, causes=chain)
         case ConversionError() as fault:
             reason = f"{call.function} of this runner returned what does not fit: {fault}"
-            return GuestFailure(Kind.HOST, chain[0], reason=reason, causes=chain)
+            return GuestFailure(FailureKind.HOST, chain[0], reason=reason, causes=chain)
         case Exception():
             reason = f"{call.function} of this runner failed"
-            return GuestFailure(Kind.HOST, chain[0], reason=reason, causes=chain)
+            return GuestFailure(FailureKind.HOST, chain[0], reason=reason, causes=chain)
         case fault:
             return fault
 
@@ -346,7 +346,7 @@ class GuestLoader:
         kind = None if extern is None else extern.ty
         if not isinstance(kind, FuncType):
             reason = f"it exports no function called {wit.HANDLER}"
-            raise GuestFailure(Kind.SIGNATURE, _NO_HANDLER, reason=reason)
+            raise GuestFailure(FailureKind.SIGNATURE, _NO_HANDLER, reason=reason)
         expected, (exported, problem) = wit.handler_signature(), read_signature(kind)
         problems = [problem]
         if exported is not None:
@@ -354,7 +354,10 @@ class GuestLoader:
         if exported is None or exported.result is None or problems:
             reason = f"{wit.HANDLER}: {'; '.join(problems)}"
             raise GuestFailure(
-                Kind.SIGNATURE, _NOT_THE_TYPE, reason=reason, causes=(_NOT_THE_TYPE, *problems)
+                FailureKind.SIGNATURE,
+                _NOT_THE_TYPE,
+                reason=reason,
+                causes=(_NOT_THE_TYPE, *problems),
             )
         return LinkedComponent(
             engine=engine,

@@ -30,7 +30,7 @@ from typing import Any, Generic, TypeVar
 from algaenv.runner.execute.invocation import Invocation
 from algaenv.runner.wasm.active_call import LoopBridge
 from algaenv.runner.wasm.engine_config import THREAD_STACK_BYTES
-from algaenv.runner.wasm.failure import INTERRUPT, GuestFailure, Kind
+from algaenv.runner.wasm.failure import INTERRUPT, FailureKind, GuestFailure
 from algaenv.runner.wasm.guest_limits import FairShare, Slot, Ticker
 
 T = TypeVar("T")
@@ -220,7 +220,7 @@ class GuestExecutor:
             return
         self._notify_drained()
         message = "the time of the call was over before a guest thread was free"
-        job.future.set_exception(GuestFailure(Kind.TIMEOUT, message))
+        job.future.set_exception(GuestFailure(FailureKind.TIMEOUT, message))
 
     def _write_off(self, job: _Job[Any]) -> None:
         """Fail the call of a guest that cannot be ended; its thread no longer counts."""
@@ -229,7 +229,7 @@ class GuestExecutor:
         self._abandon(job)
         job.future.set_exception(
             GuestFailure(
-                Kind.TIMEOUT,
+                FailureKind.TIMEOUT,
                 "the guest did not end at its deadline",
                 reason=INTERRUPT,
             )

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from algaenv.runner.wasm.failure import GuestFailure, Kind
+from algaenv.runner.wasm.failure import FailureKind, GuestFailure
 
 MIN_BYTES = 512 * 1024 * 1024
 """Of a worker, on whatever machine: two guests with all that each may have."""
@@ -73,7 +73,7 @@ class MemoryBudget:
         if now > self.max_bytes and growth.bytes >= MIN_GROWTH_BYTES:
             mib = self.max_bytes >> 20
             raise GuestFailure(
-                Kind.MEMORY,
+                FailureKind.MEMORY,
                 f"the guests of this worker hold more than {mib} MiB together, and this one grew",
             )
 

@@ -18,7 +18,7 @@ from typing import Any
 from algaenv.runner.execute.invocation import HostFunction, HostFunctions, Invocation
 from algaenv.runner.wasm import abi, wit
 from algaenv.runner.wasm.active_call import Callback, ThreadContext, denied_failure
-from algaenv.runner.wasm.failure import GuestFailure, Kind
+from algaenv.runner.wasm.failure import FailureKind, GuestFailure
 from algaenv.runner.wasm.lift import lifter, truncated_text
 from algaenv.runner.wasm.lower import Arena, lowerer
 from algaenv.runner.wasm.wit import Err, Signature, TypeTooLarge, signature
@@ -76,7 +76,7 @@ def define_shell(definitions: LinkerDefinitions, functions: Any) -> None:
 
 def _script_text(invocation: Invocation) -> str:
     if invocation.script is None:
-        raise GuestFailure(Kind.HOST, "there is no script", reason="the call has no script")
+        raise GuestFailure(FailureKind.HOST, "there is no script", reason="the call has no script")
     return invocation.script.text
 
 
@@ -129,7 +129,9 @@ def read_signature(kind: Any) -> tuple[Signature | None, str]:
 def link_failure(name: str, problems: list[str]) -> GuestFailure:
     """Return the failure of a component that imports what is not there."""
     message = NOT_FOUND.format(name=name)
-    return GuestFailure(Kind.LINK, message, reason="; ".join(problems), causes=(message, *problems))
+    return GuestFailure(
+        FailureKind.LINK, message, reason="; ".join(problems), causes=(message, *problems)
+    )
 
 
 def _callback(

@@ -14,9 +14,9 @@ from algaenv.runtimes.docker.specs import (
     ETC,
     RESTART,
     ContainerSpec,
+    ImageUser,
     MountPoint,
     OwnedDirectory,
-    User,
 )
 from algaenv.runtimes.services import reveal_all
 
@@ -170,7 +170,7 @@ def _directory(owned: OwnedDirectory) -> tarfile.TarInfo:
     return _entry(owned.path.lstrip("/"), tarfile.DIRTYPE, owned.user, owned.mode)
 
 
-def _entry(name: str, kind: bytes, owner: User, mode: int, size: int = 0) -> tarfile.TarInfo:
+def _entry(name: str, kind: bytes, owner: ImageUser, mode: int, size: int = 0) -> tarfile.TarInfo:
     header = tarfile.TarInfo(name)
     header.type, header.mode, header.size = kind, mode, size
     header.uid, header.gid = owner.uid, owner.gid

@@ -75,7 +75,7 @@ def _unreadable(path: Path, why: str) -> Refused:
     )
 
 
-class Credentials(auth.AuthConfig):  # type: ignore[misc]  # the SDK has no types
+class RegistryCredentials(auth.AuthConfig):  # type: ignore[misc]  # the SDK has no types
     """The SDK's source of credentials. `missed` maps a failed helper to the reason."""
 
     def __init__(self, dct: dict[str, Any], credstore_env: Mapping[str, str] | None = None) -> None:
@@ -183,13 +183,15 @@ def _is_name(helper: object) -> bool:
     return isinstance(helper, str) and "/" not in helper
 
 
-def load(environ: Mapping[str, str]) -> Credentials:
+def load(environ: Mapping[str, str]) -> RegistryCredentials:
     """Read the configuration; helpers run with `environ`. `check` comes first."""
-    found: Credentials = Credentials.load_config(None, config.load_general_config(), dict(environ))
+    found: RegistryCredentials = RegistryCredentials.load_config(
+        None, config.load_general_config(), dict(environ)
+    )
     return found
 
 
 def missed(api: Any) -> str:
     """Why the SDK's client `api` went on without credentials; empty when it did not."""
     found = getattr(api, "_auth_configs", None)
-    return "; ".join(found.missed.values()) if isinstance(found, Credentials) else ""
+    return "; ".join(found.missed.values()) if isinstance(found, RegistryCredentials) else ""

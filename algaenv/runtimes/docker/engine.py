@@ -22,8 +22,8 @@ from algaenv.bundle.value import dataclass
 from algaenv.model.problem import DriverError, Problem, Refused
 from algaenv.model.resource import Json
 from algaenv.runtimes.docker.endpoint import Endpoint, Remote, UnixSocket, locate
-from algaenv.runtimes.docker.errors import NOT_FOUND, ApiError, translate_errors
-from algaenv.system.plain_http import PlainConnection, Request, UnixAddress, whole_body
+from algaenv.runtimes.docker.errors import NOT_FOUND, EngineApiError, translate_errors
+from algaenv.system.plain_http import PlainConnection, PlainRequest, UnixAddress, whole_body
 
 _OLDEST: Final = (1, 40)
 """Docker 19.03."""
@@ -151,8 +151,8 @@ class Engine:
     ) -> Json:
         """The JSON answer to a GET; `filters` and other mappings are sent as JSON.
 
-        `timeout` is in seconds. Raises ApiError for an answer that is no success, and what the
-        transport raises; callers wrap it in `translate_errors`.
+        `timeout` is in seconds. Raises EngineApiError for an answer that is no success, and what
+        the transport raises; callers wrap it in `translate_errors`.
         """
         sent = {
             key: json.dumps(value) if isinstance(value, Mapping) else value
@@ -165,7 +165,7 @@ class Engine:
         """GET one object; None when it does not exist."""
         try:
             return as_map(self.get(path))
-        except ApiError as error:
+        except EngineApiError as error:
             if error.status == NOT_FOUND:
                 return None
             raise
@@ -272,11 +272,11 @@ class Engine:
         headers: Mapping[str, str] | None = None,
     ) -> Json:
         if isinstance(self.endpoint, UnixSocket):
-            request = Request(method, path, body, headers or {})
+            request = PlainRequest(method, path, body, headers or {})
             return self._over_socket(self.endpoint.path, request, timeout)
         return self._over_sdk(path, timeout, method, body, headers)
 
-    def _over_socket(self, socket_path: str, request: Request, timeout: float) -> Json:
+    def _over_socket(self, socket_path: str, request: PlainRequest, timeout: float) -> Json:
         connection, reused = PlainConnection(UnixAddress(socket_path, _HOST)), False
         if request.body is None:  # What makes something must not be sent twice.
             with contextlib.suppress(IndexError):
@@ -330,7 +330,7 @@ def _read(status: int, body: bytes) -> Json:
         from http.client import responses
 
         message = found.get("message") if isinstance(found, dict) else found
-        raise ApiError(status, str(message or responses.get(status, "")))
+        raise EngineApiError(status, str(message or responses.get(status, "")))
     return found
 
 

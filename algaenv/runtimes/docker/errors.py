@@ -37,7 +37,7 @@ _TRANSPORT: Final = "urllib3.exceptions"
 _CLIENT_ERROR, _SERVER_ERROR, _SERVICE_UNAVAILABLE = 400, 500, 503
 
 
-class ApiError(Exception):
+class EngineApiError(Exception):
     """An answer of the engine with an error status, from our own client."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -75,7 +75,7 @@ def ignore_missing() -> Iterator[None]:
 
 def status_of(error: Exception) -> int | None:
     """The HTTP status the engine answered with; None when this was no answer of the engine."""
-    if isinstance(error, ApiError):
+    if isinstance(error, EngineApiError):
         return error.status
     status = getattr(error, "status_code", None) if _is_from_sdk(error) else None
     return status if isinstance(status, int) else None
@@ -83,7 +83,7 @@ def status_of(error: Exception) -> int | None:
 
 def message_of(error: Exception) -> str:
     """The engine's message, in one line."""
-    if isinstance(error, ApiError):
+    if isinstance(error, EngineApiError):
         text = error.message
     else:
         text = str(getattr(error, "explanation", None) or error)

@@ -47,9 +47,9 @@ from algaenv.runtimes.docker.specs import (
     LOCAL_PREFIX,
     DockerfileImage,
     ImageSpec,
+    ImageUser,
     PulledImage,
     RecipeImage,
-    User,
 )
 from algaenv.runtimes.memo import Memo
 from algaenv.runtimes.services import ServiceName
@@ -110,7 +110,7 @@ class ImageSelector:
         self._registries = Registries(engine, on_progress)
         self._recipes = stacks_root() / "images"
         self._problems_found = _SelectionProblems()
-        self._chosen_user: User | None = None
+        self._chosen_user: ImageUser | None = None
 
     def select(self) -> Mapping[ServiceName, ImageChoice]:
         """One image per service. Raises ResolveError with all problems at once."""
@@ -276,7 +276,7 @@ class ImageSelector:
         refusal = self._refusal(PYTHON_BASE)
         return _with_reason(built, refusal) if refusal else public
 
-    def _user(self, recipe: Recipe) -> User:
+    def _user(self, recipe: Recipe) -> ImageUser:
         """The user of containers of an image built from `recipe`.
 
         Requests the engine's settings at most once, and only if no container ran as that user yet.
@@ -285,7 +285,7 @@ class ImageSelector:
             wanted = container_user(self._lock.environment.id, os.geteuid(), os.getegid())
             known = wanted.uid <= LAST_COMMON_UID or str(wanted) in self._existing.users
             maps = self._engine.facts.rootless or (not known and maps_users(self._engine))
-            self._chosen_user = User(recipe.user, recipe.user) if maps else wanted
+            self._chosen_user = ImageUser(recipe.user, recipe.user) if maps else wanted
         return self._chosen_user
 
     def _check_data(self, database: ImageChoice | None) -> None:
@@ -354,7 +354,7 @@ def _local_choice(
     recipe: Recipe,
     image: ImageSpec,
     profile: Profile | None,
-    user: User,
+    user: ImageUser,
     *,
     version: str,
     note: str,
@@ -394,12 +394,12 @@ LAST_COMMON_UID: Final = 65_535
 """The last uid that every engine has, even one that maps users of containers."""
 
 
-def container_user(environment_id: str, uid: int, gid: int) -> User:
+def container_user(environment_id: str, uid: int, gid: int) -> ImageUser:
     """The user for the containers of an environment that `uid` and `gid` bring up."""
     if uid:
-        return User(uid, gid)
+        return ImageUser(uid, gid)
     number = FIRST_UID + int(environment_id, 16) % UID_SPAN
-    return User(number, number)
+    return ImageUser(number, number)
 
 
 def maps_users(engine: Engine) -> bool:

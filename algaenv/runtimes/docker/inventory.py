@@ -9,7 +9,7 @@ from algaenv.model.resource import Json
 from algaenv.runtimes.docker import labels
 from algaenv.runtimes.docker.endpoint import locate
 from algaenv.runtimes.docker.engine import Engine, EngineFacts, as_list, as_map, as_texts
-from algaenv.runtimes.docker.errors import ApiError, translate_errors
+from algaenv.runtimes.docker.errors import EngineApiError, translate_errors
 from algaenv.runtimes.docker.labels import Mark, read_mark
 
 
@@ -39,7 +39,7 @@ def volume_sizes(environ: Mapping[str, str], facts: EngineFacts) -> Mapping[str,
     try:
         with translate_errors("look at the volumes of all environments"):
             answer = as_map(engine.get("/system/df", {"type": "volume"}))
-    except ApiError:
+    except EngineApiError:
         return {}
     finally:
         engine.close()

@@ -12,7 +12,7 @@ from algaenv.model.log import MAX_LINE_BYTES, LogLine
 from algaenv.model.problem import DriverError
 from algaenv.model.resource import Json
 from algaenv.runtimes.docker.engine import Engine, EngineStream
-from algaenv.runtimes.docker.errors import NOT_FOUND, ApiError, translate_errors
+from algaenv.runtimes.docker.errors import NOT_FOUND, EngineApiError, translate_errors
 
 _HEAD_BYTES: Final = 8
 """Before each piece: which stream, three zeros, and the size in big endian."""
@@ -70,7 +70,7 @@ class ContainerLogReader:
                     yield from self._read({"follow": 1, "since": self._resume()})
                     problem = ""
                 found = self._find()
-            except (OSError, ApiError, DriverError) as error:
+            except (OSError, EngineApiError, DriverError) as error:
                 if self._closed.is_set():
                     return
                 if not problem:
@@ -118,7 +118,7 @@ class ContainerLogReader:
         except TimeoutError:
             if "follow" not in query:
                 raise
-        except ApiError as error:
+        except EngineApiError as error:
             if error.status != NOT_FOUND:
                 raise
         finally:

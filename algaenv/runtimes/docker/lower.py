@@ -25,11 +25,11 @@ from algaenv.runtimes.docker.specs import (
     ETC,
     ContainerSpec,
     ImageSpec,
+    ImageUser,
     MountPoint,
     NetworkSpec,
     OwnedDirectory,
     Port,
-    User,
     VolumeSpec,
 )
 from algaenv.runtimes.environments import (
@@ -61,7 +61,7 @@ RUNNER_PORT: Final = 8080
 HOST_GATEWAY: Final = "host.docker.internal"
 GATEWAY_PORT: Final = 3000
 SERVICES: Final[tuple[ServiceName, ...]] = ("store", "redis", "database", "runner", "gateway")
-_ROOT: Final = User(0, 0)
+_ROOT: Final = ImageUser(0, 0)
 _ALL_INTERFACES: Final = "0.0.0.0"  # noqa: S104 - inside the container; published on loopback only
 # Needed by entry points of well-known images: they start as root, chown their data and drop root.
 _ENTRYPOINT_CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
@@ -105,7 +105,7 @@ class ImageChoice:
     profile: Profile | None
     note: str
     version: str = ""
-    user: User | None = None
+    user: ImageUser | None = None
     chown: tuple[str, ...] = ()
     read_only: bool = False
     kept: str = ""
@@ -230,7 +230,7 @@ def _server(lock: Lock, service: ServiceName, choice: ImageChoice) -> ContainerS
         console_port=profile.ports.get("console", 0),
     )
     rendered = render_container(profile, values)
-    owner = choice.user or User(profile.uid, profile.uid)
+    owner = choice.user or ImageUser(profile.uid, profile.uid)
     mounts = (
         (MountPoint("volume", volume_name(lock, service, choice), profile.data),)
         if service != "redis" or lock.intent.redis.persistent
@@ -272,7 +272,7 @@ def _limit(lock: Lock, service: str, what: Literal["memory", "pids"]) -> int:
     return lock.intent.limits.get(name, LIMITS[name])
 
 
-def _temporary_data(place: str, user: User | None) -> Mapping[str, str]:
+def _temporary_data(place: str, user: ImageUser | None) -> Mapping[str, str]:
     """A tmpfs for data that need not outlive its container, in an image of ours."""
     if user is None:
         return {}

@@ -145,7 +145,7 @@ user namespaces and system services."""
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class ImageUser:
     """The uid and gid of a container's program; the image need not know them."""
 
     uid: int
@@ -165,7 +165,7 @@ class OwnedDirectory:
     """The top directory of a mounted volume, whose owner and mode are set before the start."""
 
     path: str
-    user: User
+    user: ImageUser
     mode: int
 
 
@@ -187,8 +187,8 @@ class ContainerSpec:
     secrets_by: str
     """The variable with the path of a file of secret variables; empty: they stay variables."""
     files: Mapping[str, str | Secret]
-    file_owner: User
-    user: User | None
+    file_owner: ImageUser
+    user: ImageUser | None
     chown: tuple[str, ...]
     ports: tuple[Port, ...]
     mounts: tuple[MountPoint, ...]

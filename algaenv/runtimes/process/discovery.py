@@ -23,7 +23,7 @@ from algaenv.model.problem import AlgaenvError, Failed, Problem, left_behind
 from algaenv.runtimes.process.layout import TEMPORARY_PREFIX, Layout, service_lock
 from algaenv.runtimes.process.specs import PROCESS
 from algaenv.runtimes.process.supervisor import records
-from algaenv.runtimes.process.supervisor.records import Record
+from algaenv.runtimes.process.supervisor.records import ServiceRecord
 from algaenv.system import processes
 from algaenv.system.files import TEMPORARY_SUFFIX
 from algaenv.system.locks import is_locked
@@ -44,10 +44,10 @@ class MarkedProcesses:
     fingerprint: str
 
 
-def read_records(environment: Environment) -> Mapping[Address, Record]:
+def read_records(environment: Environment) -> Mapping[Address, ServiceRecord]:
     """The records of this environment's services."""
     layout = Layout(environment.home)
-    kept: dict[Address, Record] = {}
+    kept: dict[Address, ServiceRecord] = {}
     for path in layout.run.glob("*.json"):
         record = records.read(str(path))
         address = Address(PROCESS, path.stem)
@@ -56,7 +56,7 @@ def read_records(environment: Environment) -> Mapping[Address, Record]:
     return kept
 
 
-def has_lost_records(environment: Environment, kept: Mapping[Address, Record]) -> bool:
+def has_lost_records(environment: Environment, kept: Mapping[Address, ServiceRecord]) -> bool:
     """Whether a record is missing: there is a lock without one, or no directory at all."""
     layout = Layout(environment.home)
     if not layout.run.is_dir():
@@ -91,22 +91,22 @@ def hidden_services(environment: Environment) -> tuple[Address, ...]:
     )
 
 
-def supervisor_of(record: Record) -> Identity | None:
+def supervisor_of(record: ServiceRecord) -> Identity | None:
     """The supervisor of a record, if it is alive."""
     return _if_alive(record, records.process_identity(record["shim"]))
 
 
-def child_of(record: Record) -> Identity | None:
+def child_of(record: ServiceRecord) -> Identity | None:
     """The service's process of a record, if it is alive."""
     return _if_alive(record, records.process_identity(record["child"]))
 
 
-def is_running(record: Record) -> bool:
+def is_running(record: ServiceRecord) -> bool:
     """The service and its supervisor are alive."""
     return bool(record["state"] == "running" and supervisor_of(record) and child_of(record))
 
 
-def exit_summary(record: Record) -> str:
+def exit_summary(record: ServiceRecord) -> str:
     """A phrase about how a service ended that is not running."""
     code, ran = record["exit_code"], record["ran"]
     if record["state"] in ("exited", "stopped", "waiting") and code is not None:
@@ -140,7 +140,7 @@ def find_marked(environment: Environment) -> Mapping[Address, MarkedProcesses]:
     return found
 
 
-def _if_alive(record: Record, process: Identity | None) -> Identity | None:
+def _if_alive(record: ServiceRecord, process: Identity | None) -> Identity | None:
     if process and is_alive(process) and record["boot"] == processes.boot_id():
         return process
     return None

@@ -33,7 +33,7 @@ from algaenv.runtimes.environments import (
     settings_files,
 )
 from algaenv.runtimes.process.layout import Layout, content
-from algaenv.runtimes.process.programs import ServiceProgram, ServicePrograms
+from algaenv.runtimes.process.programs import ProgramCommand, ServicePrograms
 from algaenv.runtimes.process.specs import FOLDER, PROCESS, DatabaseAccess, FolderSpec, ProcessSpec
 from algaenv.runtimes.services import (
     RUNNER_SECRETS,
@@ -83,7 +83,7 @@ def lower(lock: Lock, programs: ServicePrograms, environ: Mapping[str, str]) -> 
     )
 
 
-def _engine(service: ServiceName, program: ServiceProgram | None) -> ServiceEngine:
+def _engine(service: ServiceName, program: ProgramCommand | None) -> ServiceEngine:
     """The engine of a service; runner and gateway come with this package."""
     if program is not None:
         return program.engine(service)
@@ -121,7 +121,7 @@ def _process(lock: Lock, service: ServiceName, body: ProcessSpec) -> Resource:
 
 
 def _server(
-    lock: Lock, service: ServiceName, program: ServiceProgram, environ: Mapping[str, str]
+    lock: Lock, service: ServiceName, program: ProgramCommand, environ: Mapping[str, str]
 ) -> ProcessSpec:
     layout, profile = Layout(lock.environment.home), program.profile
     ports = _ports(lock, service, program)
@@ -155,7 +155,7 @@ def _server(
     )
 
 
-def _ports(lock: Lock, service: ServiceName, program: ServiceProgram) -> Mapping[str, int]:
+def _ports(lock: Lock, service: ServiceName, program: ProgramCommand) -> Mapping[str, int]:
     """Name → number, the main one first."""
     match service:
         case "store":

@@ -17,7 +17,7 @@ from algaenv.runtimes.process.discovery import MarkedProcesses
 from algaenv.runtimes.process.drivers.folders import Marker, folders_in, read_marker
 from algaenv.runtimes.process.layout import Layout, content
 from algaenv.runtimes.process.specs import FOLDER, PROCESS, FolderSpec
-from algaenv.runtimes.process.supervisor.records import Record
+from algaenv.runtimes.process.supervisor.records import ServiceRecord
 from algaenv.system import processes
 
 
@@ -49,7 +49,7 @@ class ProcessObserver:
                     seen[address] = _unrecorded(found)
         return seen
 
-    def _recorded(self, address: Address, record: Record) -> Present:
+    def _recorded(self, address: Address, record: ServiceRecord) -> Present:
         running = discovery.is_running(record)
         child = record["child"]["pid"] if record["child"] else 0
         state = f"pid {child}" if running else f"not running: {discovery.exit_summary(record)}"
@@ -97,13 +97,13 @@ def _folder(path: Path, marker: Marker | None) -> Present:
     )
 
 
-def _hidden(record: Record) -> Present:
+def _hidden(record: ServiceRecord) -> Present:
     """It runs, since its supervisor's lock is held, but cannot be seen from here."""
     note = f"{record['engine']}, out of sight: in another PID namespace"
     return Present(record["fingerprint"], record["inputs"], running=True, note=note)
 
 
-def _drift(record: Record, child: int) -> Iterator[str]:
+def _drift(record: ServiceRecord, child: int) -> Iterator[str]:
     if processes.program_replaced(child):
         yield f"the program it was started from was replaced: {record['argv'][0]}"
     if record["folder"] and not content(Path(record["folder"])).is_dir():

@@ -43,7 +43,7 @@ _GATEWAY_NEEDS: Final = ("starlette", "uvicorn", "httpx", "jinja2", "psycopg_poo
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceProgram:
+class ProgramCommand:
     """A service's engine, the program for it, and that program's version where it is known."""
 
     profile: Profile
@@ -56,7 +56,7 @@ class ServiceProgram:
         return ServiceEngine(service, engine_name(self.profile), self.version, source)
 
 
-ServicePrograms = Mapping[ServiceName, ServiceProgram]
+ServicePrograms = Mapping[ServiceName, ProgramCommand]
 FindDataFolder = Callable[[ServiceName, Profile], Path | None]
 """The directory that holds a service's data; None when this environment has none yet."""
 
@@ -71,11 +71,11 @@ def select_programs(
     """
     problems = list(_unsupported(lock.intent))
     memo = Memo(cache, "images")
-    programs: dict[ServiceName, ServiceProgram] = {}
+    programs: dict[ServiceName, ProgramCommand] = {}
     absent: dict[str, Iterable[str]] = {}
     for service, profiles in _candidates(lock.intent).items():
-        found: list[ServiceProgram] = []
-        others: list[ServiceProgram] = []
+        found: list[ProgramCommand] = []
+        others: list[ProgramCommand] = []
         for profile in profiles:
             for each in _programs_of(service, profile, environ, cache, memo):
                 fits = not profile.version or major_of(each.version) == profile.version
@@ -119,20 +119,20 @@ def _programs_of(
     environ: Mapping[str, str],
     cache: Path | None,
     memo: Memo,
-) -> Iterator[ServiceProgram]:
+) -> Iterator[ProgramCommand]:
     """The programs of one profile; all of them where one of a certain version is needed."""
     for binary in candidates(profile.binaries, environ, cache):
         if service != "database":
-            yield ServiceProgram(profile, binary, binary.version)
+            yield ProgramCommand(profile, binary, binary.version)
             return
         # PostgreSQL is useless without the program that makes its data directory.
         if is_file(str(binary.path.with_name("initdb"))):
-            yield ServiceProgram(profile, binary, version_of(binary, memo))
+            yield ProgramCommand(profile, binary, version_of(binary, memo))
             if not profile.version:
                 return
 
 
-def _other_data(program: ServiceProgram, folders: FindDataFolder) -> Iterator[Problem]:
+def _other_data(program: ProgramCommand, folders: FindDataFolder) -> Iterator[Problem]:
     """Data of another major version, reported before anything is stopped or started."""
     folder = folders("database", program.profile)
     made_by = data_version(folder) if folder else ""

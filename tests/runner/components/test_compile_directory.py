@@ -13,7 +13,7 @@ import pytest
 from algaenv.bundle.digest import Digest
 from algaenv.runner.components.compile_cache import CompileDirectory, is_noexec
 from algaenv.runner.components.compiled import CompiledComponents
-from algaenv.runner.wasm.failure import GuestFailure, Kind
+from algaenv.runner.wasm.failure import FailureKind, GuestFailure
 
 from .components import kept, small
 
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> CompileDirectory:
 def refused(folder: CompileDirectory, words: str) -> None:
     with pytest.raises(GuestFailure, match=words) as caught:
         folder.has(folder.path_of(WASM))
-    assert caught.value.kind is Kind.HOST
+    assert caught.value.kind is FailureKind.HOST
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o720, 0o702])

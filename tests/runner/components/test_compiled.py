@@ -21,7 +21,7 @@ from algaenv.runner.components.compiled import (
     FilesEvicted,
 )
 from algaenv.runner.components.compiler import CompileLimits
-from algaenv.runner.wasm.failure import GuestFailure, Kind
+from algaenv.runner.wasm.failure import FailureKind, GuestFailure
 
 from .compile_requests import compile_process
 from .components import CORE_MODULE, ill_typed, kept, large, small
@@ -131,7 +131,7 @@ def test_what_is_no_component(tmp_path: Path, content: bytes, cause: str) -> Non
     with pytest.raises(GuestFailure) as caught:
         run(CompiledComponents(tmp_path).ensure(*kept(tmp_path, content)))
     failure = caught.value
-    assert (failure.kind, failure.message) == (Kind.MALFORMED, MALFORMED)
+    assert (failure.kind, failure.message) == (FailureKind.MALFORMED, MALFORMED)
     assert failure.causes[0] == MALFORMED
     assert cause in failure.reason
     assert failure.reason == failure.causes[-1]
@@ -142,7 +142,7 @@ def test_a_component_that_is_not_valid(tmp_path: Path) -> None:
         run(CompiledComponents(tmp_path).ensure(*kept(tmp_path, ill_typed())))
     failure = caught.value
     assert (failure.kind, failure.message) == (
-        Kind.COMPILE,
+        FailureKind.COMPILE,
         "failed to compile: wasm[0]::function[0]",
     )
     assert failure.causes[1] == "WebAssembly translation error"
@@ -164,7 +164,7 @@ def test_a_refusal_is_shared_and_remembered_for_a_while(
         assert all(isinstance(each, GuestFailure) for each in outcomes)
         with pytest.raises(GuestFailure, match="failed to compile"):
             await compiled.ensure(bundle, wasm)
-        assert [each.failure for each in compiles(told)] == [Kind.COMPILE]
+        assert [each.failure for each in compiles(told)] == [FailureKind.COMPILE]
 
         monkeypatch.setattr(module, "REFUSAL_SECONDS", -1.0)
         other = CompiledComponents(tmp_path, on_event=told.append)
@@ -191,7 +191,7 @@ def test_a_limit_that_was_met_is_noted_for_all_until_it_is_raised(
     async def meets(limits: CompileLimits) -> GuestFailure:
         with pytest.raises(GuestFailure) as caught:
             await CompiledComponents(tmp_path, limits, on_event=told.append).ensure(bundle, wasm)
-        assert caught.value.kind is Kind.LIMIT
+        assert caught.value.kind is FailureKind.LIMIT
         return caught.value
 
     low = CompileLimits(cpu_seconds=1)
@@ -200,7 +200,7 @@ def test_a_limit_that_was_met_is_noted_for_all_until_it_is_raised(
     assert [run(meets(low)).reason for _ in range(3)] == [first.reason] * 3
     assert len(compiles(told)) == 1
     run(CompiledComponents(tmp_path, CompileLimits(), on_event=told.append).ensure(bundle, wasm))
-    assert [it.failure for it in compiles(told)] == [Kind.LIMIT, None]
+    assert [it.failure for it in compiles(told)] == [FailureKind.LIMIT, None]
     run(CompiledComponents(tmp_path, low).ensure(bundle, wasm))
 
 
@@ -222,7 +222,7 @@ def test_another_component_than_was_noted(tmp_path: Path) -> None:
     compiled = CompiledComponents(tmp_path)
     with pytest.raises(GuestFailure, match="changed while it was compiled") as caught:
         run(compiled.ensure(bundle, wasm))
-    assert caught.value.kind is Kind.HOST
+    assert caught.value.kind is FailureKind.HOST
     assert not file.exists()
     assert run(CompiledComponents(tmp_path).ensure(bundle, wasm)) != file
 
@@ -369,4 +369,4 @@ def test_a_disk_that_is_full_or_broken(tmp_path: Path) -> None:
     root.write_text("in the way")
     with pytest.raises(GuestFailure, match="cannot keep compiled components") as caught:
         run(CompiledComponents(root).ensure(*kept(tmp_path / "bundles", small())))
-    assert caught.value.kind is Kind.HOST
+    assert caught.value.kind is FailureKind.HOST

@@ -13,9 +13,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from algaenv.runner.components.compile import CompileResult, Done, Failed, Unreadable, decode_result
+from algaenv.runner.components.compile import (
+    CompileDone,
+    CompileFailed,
+    CompileResult,
+    Unreadable,
+    decode_result,
+)
 from algaenv.runner.components.compiler import CompileLimits, Compiler
-from algaenv.runner.wasm.failure import Kind
+from algaenv.runner.wasm.failure import FailureKind
 
 from .compile_requests import compile_process
 from .components import large, small
@@ -58,15 +64,15 @@ def compiled(
     return asyncio.run(work())
 
 
-def failed(verdict: CompileResult) -> Failed:
-    assert isinstance(verdict, Failed)
+def failed(verdict: CompileResult) -> CompileFailed:
+    assert isinstance(verdict, CompileFailed)
     assert verdict.causes[0] == verdict.message
     return verdict
 
 
 def test_it_compiles(tmp_path: Path) -> None:
     verdict = compiled(tmp_path, small())
-    assert isinstance(verdict, Done)
+    assert isinstance(verdict, CompileDone)
     assert verdict.size == (tmp_path / "out").stat().st_size
 
 
@@ -88,7 +94,7 @@ def test_it_knows_no_secrets_and_yields(tmp_path: Path, monkeypatch: pytest.Monk
         seen["status"] = (folder / "status").read_text()
 
     limits = CompileLimits(memory_bytes=4096 * MIB, cpu_seconds=77)
-    assert isinstance(compiled(tmp_path, large(functions=1), limits, look), Done)
+    assert isinstance(compiled(tmp_path, large(functions=1), limits, look), CompileDone)
     assert isinstance(seen["environment"], bytes)
     names = {line.partition(b"=")[0] for line in seen["environment"].split(b"\0") if line}
     assert {b"PYTHONPATH", b"PYTHONUTF8"} <= names
@@ -112,14 +118,14 @@ def test_it_knows_no_secrets_and_yields(tmp_path: Path, monkeypatch: pytest.Monk
 )
 def test_it_is_killed(tmp_path: Path, number: signal.Signals, words: str) -> None:
     verdict = compiled(tmp_path, large(), meanwhile=lambda child: child.send_signal(number))
-    assert (failed(verdict).kind, failed(verdict).message) == (Kind.COMPILE, words)
+    assert (failed(verdict).kind, failed(verdict).message) == (FailureKind.COMPILE, words)
     assert not failed(verdict).settled
 
 
 def test_it_takes_too_long(tmp_path: Path) -> None:
     verdict = compiled(tmp_path, large(steps=20_000), CompileLimits(seconds=0.5))
     assert (failed(verdict).kind, failed(verdict).message) == (
-        Kind.LIMIT,
+        FailureKind.LIMIT,
         "compiling was ended after 0.5 s (RUNNER_COMPILE_SECONDS)",
     )
     assert failed(verdict).settled
@@ -130,7 +136,7 @@ def test_it_takes_too_long(tmp_path: Path) -> None:
 def test_it_takes_too_much_of_the_processor(tmp_path: Path) -> None:
     verdict = compiled(tmp_path, large(steps=20_000), CompileLimits(cpu_seconds=1))
     assert (failed(verdict).kind, failed(verdict).message) == (
-        Kind.LIMIT,
+        FailureKind.LIMIT,
         "compiling was ended after 1 s of processor time (RUNNER_COMPILE_CPU_SECONDS)",
     )
 
@@ -138,7 +144,7 @@ def test_it_takes_too_much_of_the_processor(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_it_takes_too_much_memory(tmp_path: Path) -> None:
     verdict = compiled(tmp_path, large(steps=20_000), CompileLimits(memory_bytes=320 * MIB))
-    assert failed(verdict).kind is Kind.LIMIT
+    assert failed(verdict).kind is FailureKind.LIMIT
     assert failed(verdict).message == (
         "the compiler ran out of memory at 320 MiB (RUNNER_COMPILE_MEMORY_BYTES)"
     )
@@ -152,14 +158,14 @@ def test_a_busy_machine_is_no_reason_to_end_it() -> None:
 
 def test_it_cannot_even_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     verdict = compiled(tmp_path, small(), CompileLimits(memory_bytes=24 * MIB))
-    assert failed(verdict).kind is Kind.COMPILE
+    assert failed(verdict).kind is FailureKind.COMPILE
     assert failed(verdict).message.startswith("the compiler ")
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     assert failed(compiled(tmp_path, small())).causes == (
         "cannot start the compiler",
         "No such file or directory",
     )
-    assert failed(compiled(tmp_path, small())).kind is Kind.HOST
+    assert failed(compiled(tmp_path, small())).kind is FailureKind.HOST
 
 
 def test_an_answer_that_means_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +180,7 @@ def test_an_answer_that_means_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_what_it_cannot_read_or_write(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("in the way")
     verdict = compiled(tmp_path, small())
-    assert (failed(verdict).kind, failed(verdict).causes[1]) == (Kind.HOST, "File exists")
+    assert (failed(verdict).kind, failed(verdict).causes[1]) == (FailureKind.HOST, "File exists")
 
     async def missing() -> CompileResult:
         return await Compiler(CompileLimits()).compile(tmp_path / "missing", tmp_path / "none")
@@ -205,5 +211,5 @@ def test_by_hand(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "algaenv.runner.components.compile", str(source)]
     command.append(str(tmp_path / "out"))
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert isinstance(decode_result(ended.stdout), Done)
+    assert isinstance(decode_result(ended.stdout), CompileDone)
     assert ended.stdout.count("\n") == 1

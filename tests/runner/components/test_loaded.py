@@ -22,7 +22,7 @@ from algaenv.runner.components.compiled import (
 )
 from algaenv.runner.components.compiler import CompileLimits
 from algaenv.runner.components.loaded import LoadedComponents
-from algaenv.runner.wasm.failure import GuestFailure, Kind
+from algaenv.runner.wasm.failure import FailureKind, GuestFailure
 from tests.params import slow_params
 
 from .components import ill_typed, kept, small
@@ -230,7 +230,7 @@ def test_one_that_can_never_be_loaded_is_not_made_again_and_again(
         for _ in range(3):
             with pytest.raises(GuestFailure) as caught:
                 await never.loaded.guest(bundle, wasm)
-            assert caught.value.kind is Kind.HOST
+            assert caught.value.kind is FailureKind.HOST
             assert caught.value.causes == (NEVER_MIND, "not on this machine")
 
     asyncio.run(work())
@@ -263,13 +263,13 @@ def test_what_the_component_lacks_is_no_damage(tmp_path: Path, guests: Any) -> N
         for _ in range(2):
             with pytest.raises(GuestFailure) as caught:
                 await loaded.guest(bundle, wasm)
-            assert caught.value.kind is Kind.SIGNATURE
+            assert caught.value.kind is FailureKind.SIGNATURE
         file = compiled.path_of(bundle)
         assert file
         replace(file, b"junk")
         with pytest.raises(GuestFailure) as caught:
             await loaded.guest(bundle, wasm)
-        assert caught.value.kind is Kind.SIGNATURE
+        assert caught.value.kind is FailureKind.SIGNATURE
 
     asyncio.run(work())
     assert [type(event) for event in told] == [CompileEnded, FileDamaged, CompileEnded]

@@ -23,8 +23,8 @@ from algaenv.runner.components.compiled import (
 )
 from algaenv.runner.components.compiler import CompileLimits
 from algaenv.runner.components.loaded import LoadedComponents
-from algaenv.runner.wasm.engine_config import Tier
-from algaenv.runner.wasm.failure import Kind
+from algaenv.runner.wasm.engine_config import CompileTier
+from algaenv.runner.wasm.failure import FailureKind
 from algaenv.runner.wasm.guest import Guest, GuestLoader
 from tests.guests import built
 from tests.runner.wasm.stage import MEMORY, invocation, request, table
@@ -44,7 +44,7 @@ class Cache:
         self.loaded = LoadedComponents(guests, self.compiled, on_event=self.told.append)
 
     @property
-    def tiers(self) -> list[Tier]:
+    def tiers(self) -> list[CompileTier]:
         ended = (event for event in self.told if isinstance(event, CompileEnded))
         return [event.tier for event in ended if event.failure is None]
 
@@ -92,14 +92,14 @@ def test_quick_code_answers_until_the_optimised_code_is_there(
 
     async def work() -> None:
         quick = await cache.loaded.guest(bundle, wasm)
-        assert cache.tiers == [Tier.QUICK]
+        assert cache.tiers == [CompileTier.QUICK]
         assert call(quick) == 200
         swapped = await cache.swapped(bundle, quick)
         assert call(swapped) == 200
         assert await cache.loaded.guest(bundle, wasm) is swapped
 
     asyncio.run(work())
-    assert cache.tiers == [Tier.QUICK, Tier.OPTIMISED]
+    assert cache.tiers == [CompileTier.QUICK, CompileTier.OPTIMISED]
     assert (cache.loads, len(cache.loaded)) == (2, 1)
     assert len(list((tmp_path / ".algaenv" / "compiled").glob("*.cwasm"))) == 2
 
@@ -143,7 +143,7 @@ def test_where_optimised_code_is_there_no_quick_code_is_made(
 ) -> None:
     once = Cache(tmp_path, guests, CompileLimits(quick_from_bytes=0, tiers=1))
     asyncio.run(once.loaded.guest(*script))
-    assert once.tiers == [Tier.OPTIMISED]
+    assert once.tiers == [CompileTier.OPTIMISED]
     again = Cache(tmp_path, guests)
     asyncio.run(again.loaded.guest(*script))
     assert (again.tiers, again.loads) == ([], 1)
@@ -160,7 +160,7 @@ def test_quick_code_that_is_there_is_optimised_by_the_next_process(
         await second.swapped(script[0], quick)
 
     asyncio.run(work())
-    assert (first.tiers, second.tiers) == ([Tier.QUICK], [Tier.OPTIMISED])
+    assert (first.tiers, second.tiers) == ([CompileTier.QUICK], [CompileTier.OPTIMISED])
 
 
 def test_two_processes_optimise_once(
@@ -174,7 +174,7 @@ def test_two_processes_optimise_once(
             await cache.swapped(script[0], guest)
 
     asyncio.run(work())
-    assert [*caches[0].tiers, *caches[1].tiers] == [Tier.QUICK, Tier.OPTIMISED]
+    assert [*caches[0].tiers, *caches[1].tiers] == [CompileTier.QUICK, CompileTier.OPTIMISED]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_optimised_at_once(
 ) -> None:
     cache = Cache(tmp_path, guests, limits)
     asyncio.run(cache.loaded.guest(*script))
-    assert cache.tiers == [Tier.OPTIMISED]
+    assert cache.tiers == [CompileTier.OPTIMISED]
 
 
 def test_what_cannot_be_optimised_goes_on_answering(
@@ -229,7 +229,12 @@ def test_what_was_replaced_is_not_optimised(
         await cache.compiled.optimise(component, old[1])
 
     asyncio.run(work())
-    assert cache.tiers == [Tier.QUICK, Tier.QUICK, Tier.OPTIMISED, Tier.OPTIMISED]
+    assert cache.tiers == [
+        CompileTier.QUICK,
+        CompileTier.QUICK,
+        CompileTier.OPTIMISED,
+        CompileTier.OPTIMISED,
+    ]
 
 
 def test_what_another_extension_has_is_optimised(
@@ -270,5 +275,5 @@ def test_optimising_keeps_its_limits_and_comes_last(tmp_path: Path) -> None:
 
     asyncio.run(work())
     [ended] = (event for event in told if isinstance(event, CompileEnded))
-    assert (ended.failure, ended.tier) == (Kind.LIMIT, Tier.OPTIMISED)
+    assert (ended.failure, ended.tier) == (FailureKind.LIMIT, CompileTier.OPTIMISED)
     assert 19 in nice

@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from algaenv.runner.execute.invocation import Timings
 from algaenv.runner.observability.metrics import GaugeName, Metrics, OutcomeLabel
-from algaenv.runner.wasm.failure import Kind
+from algaenv.runner.wasm.failure import FailureKind
 
 
 async def main(metrics_dir: str, worker: int) -> None:
@@ -35,7 +35,7 @@ async def main(metrics_dir: str, worker: int) -> None:
                 now[GaugeName(given[0])] = given[1]
             case "executed":
                 outcome, spent, seconds = given
-                kinds: list[Kind | OutcomeLabel] = [*Kind, *OutcomeLabel]
+                kinds: list[FailureKind | OutcomeLabel] = [*FailureKind, *OutcomeLabel]
                 (kind,) = (kind for kind in kinds if kind == outcome)
                 metrics.executed(kind, Timings(**spent), seconds)
             case "modules":

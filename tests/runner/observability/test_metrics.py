@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_plai
 import algaenv
 from algaenv.runner.observability.metrics import GaugeName, OutcomeLabel
 from algaenv.runner.serve import MultiprocessDir
-from algaenv.runner.wasm.failure import Kind
+from algaenv.runner.wasm.failure import FailureKind
 
 Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -99,7 +99,7 @@ def test_two_workers_make_one_sum(start: Start) -> None:
             worker.tell("request", "/ext-ui/a/b/c.js", 200)
             worker.tell("request", "/v1/execute", 413)
             worker.tell("executed", OutcomeLabel.ANSWERED, {"queued": 0.2, "run": 0.02}, 0.3)
-            worker.tell("executed", Kind.TIMEOUT, {"run": 20}, 20)
+            worker.tell("executed", FailureKind.TIMEOUT, {"run": 20}, 20)
             worker.tell("executed", OutcomeLabel.BUSY, {}, 0)
             worker.tell("compiled", "done", 6.0)
             worker.tell("compiled", "failed", 0)
@@ -194,7 +194,7 @@ def test_the_library_is_loaded_later(start: Start) -> None:
     worker = start(0)
     assert worker.tell("modules", "prometheus_client") == []
     worker.tell("replayed")
-    worker.tell("executed", Kind.TRAP, {}, 0.1)
+    worker.tell("executed", FailureKind.TRAP, {}, 0.1)
     worker.tell("guest_line", "log")
     until = time.monotonic() + 20
     while not worker.tell("modules", "prometheus_client.multiprocess"):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from algaenv.runner.wasm.engine_config import Tier
+from algaenv.runner.wasm.engine_config import CompileTier
 from algaenv.runner.wasm.guest import GuestLoader
 from tests.guests import ToolMissing, built
 
@@ -20,7 +20,7 @@ def compiler(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> ComponentCompiler:
     """Compiles with optimisation; a test may ask for another tier."""
-    tier = getattr(request, "param", Tier.OPTIMISED)
+    tier = getattr(request, "param", CompileTier.OPTIMISED)
     return ComponentCompiler(tmp_path_factory.mktemp("compiled"), tier)
 
 

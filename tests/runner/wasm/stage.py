@@ -83,7 +83,7 @@ def table(**functions: Callable[..., object]) -> HostFunctions:
 class ComponentCompiler:
     """Compiles, once for all tests, into a folder."""
 
-    def __init__(self, folder: Path, tier: engine_config.Tier) -> None:
+    def __init__(self, folder: Path, tier: engine_config.CompileTier) -> None:
         self._folder, self._tier = folder, tier
         self._made: dict[bytes, Path] = {}
 

@@ -13,8 +13,8 @@ import pytest
 
 from algaenv.runner.execute.invocation import DeadlineExceeded
 from algaenv.runner.wasm import linker
-from algaenv.runner.wasm.engine_config import Tier
-from algaenv.runner.wasm.failure import GuestFailure, Kind, advise
+from algaenv.runner.wasm.engine_config import CompileTier
+from algaenv.runner.wasm.failure import FailureKind, GuestFailure, advise
 from algaenv.runner.wasm.guest import GuestLoader, UnusableFile
 from tests.guests import ToolMissing, built
 
@@ -69,54 +69,54 @@ DEEP = (
 )
 
 
-@pytest.mark.parametrize("compiler", Tier, indirect=True)
+@pytest.mark.parametrize("compiler", CompileTier, indirect=True)
 @pytest.mark.parametrize("pooled", [True, False])
 @pytest.mark.parametrize("name", TRAPS)
 def test_traps(make: Make, compiler: ComponentCompiler, name: str, pooled: bool) -> None:
     code, reason = TRAPS[name]
     failure = failing(compiler, make(pooled=pooled), handler(code, more=DEEP), memory=MEGABYTE)
-    assert failure.kind is Kind.TRAP, failure.causes
+    assert failure.kind is FailureKind.TRAP, failure.causes
     assert reason in " ".join(failure.causes)
     assert failure.causes[0] == failure.message
 
 
-@pytest.mark.parametrize("compiler", Tier, indirect=True)
+@pytest.mark.parametrize("compiler", CompileTier, indirect=True)
 def test_a_loop_ends_in_time(make: Make, compiler: ComponentCompiler) -> None:
     guests = make()
     compiler.load(guests, handler(LOOP))
     started = time.monotonic()
     failure = failing(compiler, guests, handler(LOOP), seconds=0.1)
     assert 0.1 <= time.monotonic() - started < 0.15 + 0.1
-    assert failure.kind is Kind.TIMEOUT
+    assert failure.kind is FailureKind.TIMEOUT
     assert failure.reason == "wasm trap: interrupt"
     assert failure.message.startswith("error while executing at wasm backtrace:")
 
 
-@pytest.mark.parametrize("compiler", Tier, indirect=True)
+@pytest.mark.parametrize("compiler", CompileTier, indirect=True)
 def test_a_loop_while_it_is_instantiated(make: Make, compiler: ComponentCompiler) -> None:
     source = handler(more=f"(func $go {LOOP}) (start $go)")
-    assert failing(compiler, make(), source, seconds=0.05).kind is Kind.TIMEOUT
+    assert failing(compiler, make(), source, seconds=0.05).kind is FailureKind.TIMEOUT
 
 
 def test_a_trap_while_it_is_instantiated(make: Make, compiler: ComponentCompiler) -> None:
     source = handler(more="(func $go unreachable) (start $go)")
-    assert failing(compiler, make(), source).kind is Kind.TRAP
+    assert failing(compiler, make(), source).kind is FailureKind.TRAP
 
 
-@pytest.mark.parametrize("compiler", Tier, indirect=True)
+@pytest.mark.parametrize("compiler", CompileTier, indirect=True)
 @pytest.mark.parametrize("pooled", [True, False])
 def test_memory_at_the_beginning(make: Make, compiler: ComponentCompiler, pooled: bool) -> None:
     guests = make(pooled=pooled)
     two_pages = handler(pages=2)
     failure = failing(compiler, guests, two_pages, memory=2 * 65536 - 1)
-    assert failure.kind is Kind.MEMORY
+    assert failure.kind is FailureKind.MEMORY
     assert failure.message == "memory minimum size of 2 pages exceeds memory limits"
-    assert failing(compiler, guests, two_pages, memory=0).kind is Kind.MEMORY
+    assert failing(compiler, guests, two_pages, memory=0).kind is FailureKind.MEMORY
     guest = compiler.load(guests, two_pages)
     assert guest.call(invocation(), request(), memory_bytes=2**80)["status"] == 200
 
 
-@pytest.mark.parametrize("compiler", Tier, indirect=True)
+@pytest.mark.parametrize("compiler", CompileTier, indirect=True)
 def test_growth_to_the_limit_and_no_further(make: Make, compiler: ComponentCompiler) -> None:
     code = """(i32.store16 (i32.const 16) (memory.grow (i32.const 14)))
       (if (i32.ne (i32.const -1) (memory.grow (i32.const 1))) (then unreachable)) (i32.const 16)"""
@@ -134,7 +134,7 @@ def test_a_component_too_large_for_the_pool(make: Make, compiler: ComponentCompi
         assert guest.call(invocation(), request(), memory_bytes=MEMORY)["status"] == 200
 
 
-@pytest.mark.parametrize("compiler", Tier, indirect=True)
+@pytest.mark.parametrize("compiler", CompileTier, indirect=True)
 def test_tables_do_not_grow_for_ever(make: Make, compiler: ComponentCompiler) -> None:
     code = """(loop $l (br_if $l (i32.ne (i32.const -1)
       (table.grow $t (ref.null func) (i32.const 10000))))) (i32.const 16)"""
@@ -144,19 +144,24 @@ def test_tables_do_not_grow_for_ever(make: Make, compiler: ComponentCompiler) ->
 
 
 THEN = [
-    ("trap", Kind.TRAP, "unreachable"),
-    ("panic", Kind.TRAP, "unreachable"),
-    ("recurse", Kind.TRAP, ""),
-    ("grow", Kind.TRAP, "unreachable"),
-    ("exit", Kind.EXIT, "it exited with status 0"),
-    ({"exit": 3}, Kind.EXIT, "it exited with status"),
-    ("loop", Kind.TIMEOUT, "wasm trap: interrupt"),
+    ("trap", FailureKind.TRAP, "unreachable"),
+    ("panic", FailureKind.TRAP, "unreachable"),
+    ("recurse", FailureKind.TRAP, ""),
+    ("grow", FailureKind.TRAP, "unreachable"),
+    ("exit", FailureKind.EXIT, "it exited with status 0"),
+    ({"exit": 3}, FailureKind.EXIT, "it exited with status"),
+    ("loop", FailureKind.TIMEOUT, "wasm trap: interrupt"),
 ]
 
 
 @pytest.mark.parametrize(("then", "kind", "reason"), THEN)
 def test_guests_of_a_tool_chain(  # noqa: PLR0917
-    make: Make, compiler: ComponentCompiler, script_bytes: bytes, then: Any, kind: Kind, reason: str
+    make: Make,
+    compiler: ComponentCompiler,
+    script_bytes: bytes,
+    then: Any,
+    kind: FailureKind,
+    reason: str,
 ) -> None:
     seconds = 0.1 if then == "loop" else 20
     failure = failing(
@@ -221,7 +226,7 @@ def test_a_bug_of_a_host_function(
     body = {"calls": [{"fn": "secrets.get", "args": ["k"]}]}
     with caplog.at_level(logging.ERROR):
         failure = failing(compiler, guests, script_bytes, body=body)
-    assert failure.kind is Kind.HOST
+    assert failure.kind is FailureKind.HOST
     assert failure.reason == "secrets.get of this runner failed"
     assert "s3cret" not in " ".join(failure.causes)
     logged = [record for record in caplog.records if record.exc_info]
@@ -236,7 +241,7 @@ def test_a_host_function_that_has_no_time(
 
     body = {"calls": [{"fn": "secrets.get", "args": ["k"]}]}
     failure = failing(compiler, make(secrets__get=get), script_bytes, body=body)
-    assert failure.kind is Kind.TIMEOUT
+    assert failure.kind is FailureKind.TIMEOUT
     assert failure.reason == "wasm trap: interrupt"
 
 
@@ -257,7 +262,7 @@ def test_a_host_value_that_does_not_fit(  # noqa: PLR0917
 ) -> None:  # fmt: skip
     guests = make(**{name: lambda *_: value})
     failure = failing(compiler, guests, script_bytes, body={"calls": [{"fn": fn, "args": args}]})
-    assert failure.kind is Kind.HOST
+    assert failure.kind is FailureKind.HOST
     assert words in failure.reason
 
 
@@ -267,7 +272,7 @@ def test_surrogates_and_bytes_that_are_no_text(script: Any) -> None:
     ]
     with pytest.raises(GuestFailure) as caught:
         script(("secrets.get", {"b64": "/w=="}), secrets__get=lambda _, k: k)
-    assert caught.value.kind is Kind.TRAP
+    assert caught.value.kind is FailureKind.TRAP
 
 
 def test_a_giant_string(script: Any) -> None:
@@ -316,7 +321,7 @@ def test_imports_that_are_not_there(
 ) -> None:
     with pytest.raises(GuestFailure) as caught:
         compiler.load(make(), source)
-    assert caught.value.kind is Kind.LINK
+    assert caught.value.kind is FailureKind.LINK
     assert words in caught.value.reason
     name = source.split('(import "')[1].partition('"')[0]
     assert caught.value.message == linker.NOT_FOUND.format(name=name)
@@ -374,7 +379,7 @@ def test_arguments_that_are_none(
     source = calling("alga:extension/logging", "log-info", '(param "message" string)',
                      core="(param i32 i32)", code=code)  # fmt: skip
     failure = failing(compiler, make(logging__log_info=lambda *_: None), source)
-    assert failure.kind is Kind.TRAP
+    assert failure.kind is FailureKind.TRAP
     assert reason in " ".join(failure.causes)
 
 
@@ -402,7 +407,7 @@ def test_handlers_that_are_none(
 ) -> None:
     with pytest.raises(GuestFailure) as caught:
         compiler.load(make(), source)
-    assert caught.value.kind is Kind.SIGNATURE
+    assert caught.value.kind is FailureKind.SIGNATURE
     assert caught.value.message == message
 
 
@@ -427,7 +432,7 @@ def test_wasi_http_is_refused_when_it_is_used(make: Make, compiler: ComponentCom
         pytest.skip(str(error))
     assert linker.HTTP.encode() in source.read_bytes()
     failure = failing(compiler, make(), source, body={})
-    assert failure.kind is Kind.REFUSED
+    assert failure.kind is FailureKind.REFUSED
     assert "EXT_EGRESS_ALLOWLIST" in failure.reason
     assert "alga:extension/http" in failure.reason
 
@@ -468,6 +473,6 @@ def test_memory_that_was_used_up_in_silence(
 ) -> None:
     failure = failing(compiler, make(pooled=pooled), handler(FILL), memory=16 * MEGABYTE)
     assert failure.full
-    assert advise(failure, (), None).kind is Kind.MEMORY
+    assert advise(failure, (), None).kind is FailureKind.MEMORY
     failure = failing(compiler, make(pooled=pooled), handler("unreachable"), memory=MEGABYTE)
     assert not failure.full

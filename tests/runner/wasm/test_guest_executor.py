@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from algaenv.runner.execute.invocation import DeadlineExceeded, Invocation
-from algaenv.runner.wasm.failure import GuestFailure, Kind
+from algaenv.runner.wasm.failure import FailureKind, GuestFailure
 from algaenv.runner.wasm.guest import GuestLoader
 from algaenv.runner.wasm.guest_executor import ExecutorBusy, ExecutorClosed, GuestExecutor, _Job
 from algaenv.runner.wasm.guest_limits import Ticker
@@ -180,7 +180,7 @@ def test_busy_past_the_queue_and_nothing_lost() -> None:
         assert caught.value.retry_after >= 1
         with pytest.raises(GuestFailure) as expired:
             await late
-        assert expired.value.kind is Kind.TIMEOUT
+        assert expired.value.kind is FailureKind.TIMEOUT
         tasks[3].cancel()
         await asyncio.wait([tasks[3]])
         assert executor.waiting == 1
@@ -228,7 +228,7 @@ def test_quick_calls_do_not_wait_for_a_loop(make: Make, compiler: ComponentCompi
             if guest is endless:
                 with pytest.raises(GuestFailure) as caught:
                     await running
-                assert caught.value.kind is Kind.TIMEOUT
+                assert caught.value.kind is FailureKind.TIMEOUT
             else:
                 assert (await running)["status"] == 200
             return time.monotonic() - started
@@ -262,7 +262,7 @@ def test_a_guest_that_sleeps_inside_the_engine(
         )
         assert time.monotonic() - started < 0.4
         assert [failure.kind for failure in failures if isinstance(failure, GuestFailure)] == [
-            Kind.TIMEOUT
+            FailureKind.TIMEOUT
         ] * 2
         assert executor.stuck == 2
         call = call_of(executor)

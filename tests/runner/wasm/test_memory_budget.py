@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from algaenv.runner.wasm.engine_config import Tier
-from algaenv.runner.wasm.failure import GuestFailure, Kind
+from algaenv.runner.wasm.engine_config import CompileTier
+from algaenv.runner.wasm.failure import FailureKind, GuestFailure
 from algaenv.runner.wasm.guest import GuestLoader
 from algaenv.runner.wasm.guest_limits import MIN_BYTES, MIN_GROWTH_BYTES, MemoryBudget, memory_used
 
@@ -36,19 +36,19 @@ def failure(
         guests.close()
 
 
-@pytest.mark.parametrize("compiler", Tier, indirect=True)
+@pytest.mark.parametrize("compiler", CompileTier, indirect=True)
 def test_one_that_grows_past_it_is_ended(compiler: ComponentCompiler) -> None:
     ended = failure(compiler, MemoryBudget(memory_used() + 64 * MEGABYTE), FILL, 60)
-    assert ended.kind is Kind.MEMORY
+    assert ended.kind is FailureKind.MEMORY
     assert "MiB together" in ended.reason
 
 
 def test_one_that_does_not_grow_is_not(compiler: ComponentCompiler) -> None:
-    assert failure(compiler, MemoryBudget(1), SPIN, 0.3).kind is Kind.TIMEOUT
+    assert failure(compiler, MemoryBudget(1), SPIN, 0.3).kind is FailureKind.TIMEOUT
 
 
 def test_without_a_budget_its_own_limit_counts(compiler: ComponentCompiler) -> None:
-    assert failure(compiler, None, FILL, 1.5).kind is Kind.TIMEOUT
+    assert failure(compiler, None, FILL, 1.5).kind is FailureKind.TIMEOUT
 
 
 def test_what_is_configured() -> None:

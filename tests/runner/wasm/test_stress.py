@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from algaenv.runner.wasm.failure import GuestFailure, Kind
+from algaenv.runner.wasm.failure import FailureKind, GuestFailure
 from algaenv.runner.wasm.guest import GuestLoader
 from algaenv.runner.wasm.guest_executor import GuestExecutor
 
@@ -37,13 +37,13 @@ def resident() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-FATES: dict[str, tuple[Any, Kind | None]] = {
+FATES: dict[str, tuple[Any, FailureKind | None]] = {
     "good": ({}, None),
-    "host": ({"calls": [{"fn": "secrets.get", "args": ["bug"]}]}, Kind.HOST),
-    "trap": ({"then": "trap"}, Kind.TRAP),
-    "exit": ({"then": {"exit": 1}}, Kind.EXIT),
-    "loop": ({"then": "loop"}, Kind.TIMEOUT),
-    "stall": ({"calls": [{"fn": "secrets.get", "args": ["stall"]}]}, Kind.TIMEOUT),
+    "host": ({"calls": [{"fn": "secrets.get", "args": ["bug"]}]}, FailureKind.HOST),
+    "trap": ({"then": "trap"}, FailureKind.TRAP),
+    "exit": ({"then": {"exit": 1}}, FailureKind.EXIT),
+    "loop": ({"then": "loop"}, FailureKind.TIMEOUT),
+    "stall": ({"calls": [{"fn": "secrets.get", "args": ["stall"]}]}, FailureKind.TIMEOUT),
 }
 
 
@@ -78,7 +78,7 @@ def test_many_calls_of_every_fate(  # noqa: PLR0915 - one story
                 "stderr": [token] if number % 5 == 0 else [],
             }
         call = invocation(
-            seconds=0.05 if kind is Kind.TIMEOUT else 60, wait=executor.waiter(), token=token
+            seconds=0.05 if kind is FailureKind.TIMEOUT else 60, wait=executor.waiter(), token=token
         )
         given = request(json.dumps(script).encode(), request_id=token)
         details[fate] += 1

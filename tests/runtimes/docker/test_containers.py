@@ -21,7 +21,13 @@ from algaenv.model.secret import Secret
 from algaenv.runtimes.docker import labels
 from algaenv.runtimes.docker.create_request import container_request
 from algaenv.runtimes.docker.drivers.networks import port_obstacles
-from algaenv.runtimes.docker.specs import ContainerSpec, OwnedDirectory, Port, RecipeImage, User
+from algaenv.runtimes.docker.specs import (
+    ContainerSpec,
+    ImageUser,
+    OwnedDirectory,
+    Port,
+    RecipeImage,
+)
 from tests.contract.conftest import until
 from tests.runtimes.docker.conftest import QUIET, SLEEP, Bench
 from tests.runtimes.locks import free_ports
@@ -82,7 +88,7 @@ def test_a_file_in_an_image_of_somebody_else_lies_in_a_directory_of_its_owner(
         f"read -r line < /etc/algaenv/x.conf; echo $line; {SLEEP}",
         files={"x.conf": Secret("secret line\n")},
         user=None,
-        file_owner=User(1000, 1000),
+        file_owner=ImageUser(1000, 1000),
         read_only=False,
     )
     bench.containers.create(resource, QUIET)
@@ -103,7 +109,7 @@ def test_a_mount_the_image_knows_nothing_of_gets_its_owner(bench: Bench) -> None
         mounts=(mount,),
         user=None,
         read_only=False,
-        owned=(OwnedDirectory("/else/where", User(1000, 1000), 0o750),),
+        owned=(OwnedDirectory("/else/where", ImageUser(1000, 1000), 0o750),),
     )
     bench.containers.create(resource, QUIET)
     until("it writes", lambda: b"could" in bench.engine.api.logs(bench.name(resource)), 10)

@@ -21,7 +21,7 @@ import pytest
 from algaenv.model.problem import EngineGone, Problem, Refused, ResolveError, Unavailable
 from algaenv.runtimes.docker.endpoint import Endpoint, Remote, UnixSocket, locate
 from algaenv.runtimes.docker.engine import Engine, EngineFacts, NoEngine, probe_engine
-from algaenv.runtimes.docker.errors import ApiError, translate_errors
+from algaenv.runtimes.docker.errors import EngineApiError, translate_errors
 from algaenv.runtimes.docker.images.pull import require_same_platform
 from algaenv.runtimes.docker.runtime import DockerRuntime
 
@@ -138,7 +138,7 @@ def test_reading_does_not_import_the_sdk(engine: Engine) -> None:
 @pytest.mark.docker
 def test_find_and_get(engine: Engine) -> None:
     assert engine.find("/containers/no-such-container/json") is None
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(EngineApiError) as caught:
         engine.get("/containers/no-such-container/json")
     assert caught.value.status == 404
     assert "no-such-container" in caught.value.message
@@ -426,11 +426,11 @@ def test_replies_become_problems(status: int, message: str, kind: str, code: str
     from algaenv.model.problem import DriverError
 
     with pytest.raises(DriverError) as caught, translate_errors("do it"):
-        raise ApiError(status, message)
+        raise EngineApiError(status, message)
     assert type(caught.value).__name__ == kind
     assert caught.value.problem.code == code
     assert caught.value.problem.summary == "cannot do it"
-    assert isinstance(caught.value.__cause__, ApiError)
+    assert isinstance(caught.value.__cause__, EngineApiError)
 
 
 def test_our_own_mistakes_pass_unchanged() -> None:

@@ -37,7 +37,13 @@ from algaenv.runtimes.docker.images.assemble import assemble, requirements, whee
 from algaenv.runtimes.docker.images.identity import context_identity, identity
 from algaenv.runtimes.docker.images.installed import distributions
 from algaenv.runtimes.docker.images.recipe import Recipe, load_recipe
-from algaenv.runtimes.docker.images.rootfs import Directory, File, Link, Rootfs, shared_libraries
+from algaenv.runtimes.docker.images.rootfs import (
+    File,
+    ImageDirectory,
+    Link,
+    Rootfs,
+    shared_libraries,
+)
 from algaenv.runtimes.docker.specs import DockerfileImage, RecipeImage
 from algaenv.runtimes.memo import Memo
 from algaenv.spec.paths import stacks_root
@@ -74,7 +80,7 @@ def test_a_root_tree_is_the_same_tar_every_time(tmp_path: Path) -> None:
         root = Rootfs()
         entries = [
             ("/b/c", File(source)),
-            ("/a", Directory(0o1777)),
+            ("/a", ImageDirectory(0o1777)),
             ("/b/d", Link("c")),
             ("/z", File(b"bytes", 0o755)),
         ]

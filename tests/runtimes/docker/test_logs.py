@@ -12,7 +12,7 @@ import pytest
 from algaenv.model.log import MAX_LINE_BYTES, LogLine
 from algaenv.model.problem import DriverError
 from algaenv.runtimes.docker.engine import EngineStream
-from algaenv.runtimes.docker.errors import ApiError
+from algaenv.runtimes.docker.errors import EngineApiError
 from algaenv.runtimes.docker.logs import ContainerLogReader
 
 STDOUT, STDERR = 1, 2
@@ -36,7 +36,7 @@ class FakeEngine:
     ) -> Iterator[EngineStream]:
         self.asked.append((path, dict(query)))
         answer = self.answers.pop(0) if self.answers else b""
-        if isinstance(answer, ApiError):
+        if isinstance(answer, EngineApiError):
             raise answer
         content = io.BytesIO(answer if isinstance(answer, bytes) else b"")
 
@@ -119,7 +119,9 @@ def test_a_reconnection_gives_nothing_twice_and_loses_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "failure", [ConnectionError("reset"), ApiError(500, "no such driver")], ids=["lost", "refused"]
+    "failure",
+    [ConnectionError("reset"), EngineApiError(500, "no such driver")],
+    ids=["lost", "refused"],
 )
 def test_a_failure_is_a_gap_once_and_it_goes_on(failure: Exception) -> None:
     engine = FakeEngine(b"", failure, failure, frame(5, "later\n"))
@@ -140,10 +142,10 @@ def test_another_container_is_read_from_its_beginning() -> None:
 
 
 def test_one_that_is_gone_is_no_failure_and_a_log_that_cannot_be_read_is() -> None:
-    engine = FakeEngine(ApiError(404, "no such container"))
+    engine = FakeEngine(EngineApiError(404, "no such container"))
     assert list(reader(engine, ONE).kept(None, None)) == []
     with pytest.raises(DriverError):
-        list(reader(FakeEngine(ApiError(500, "no")), ONE).kept(None, None))
+        list(reader(FakeEngine(EngineApiError(500, "no")), ONE).kept(None, None))
 
 
 def test_one_that_is_closed_ends() -> None:

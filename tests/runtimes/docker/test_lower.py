@@ -30,11 +30,17 @@ from algaenv.runtimes.docker.create_request import container_request, files_arch
 from algaenv.runtimes.docker.labels import INPUTS, labels_for, owner_of, read_mark
 from algaenv.runtimes.docker.lower import ImageChoice, container_url, lower
 from algaenv.runtimes.docker.runtime import DockerRuntime
-from algaenv.runtimes.docker.specs import FIRST_UID, ContainerSpec, PulledImage, RecipeImage, User
+from algaenv.runtimes.docker.specs import (
+    FIRST_UID,
+    ContainerSpec,
+    ImageUser,
+    PulledImage,
+    RecipeImage,
+)
 from algaenv.runtimes.services import ServiceName
 from tests.runtimes.locks import GATEWAY, MINIO, POSTGRES, VALKEY, make_lock
 
-OTHER_USER = User(2_001_000_007, 2_001_000_008)
+OTHER_USER = ImageUser(2_001_000_007, 2_001_000_008)
 
 
 def pulled(profile: Profile) -> ImageChoice:
@@ -249,7 +255,9 @@ def test_images_of_ours_have_no_powers_and_a_fixed_root(tmp_path: Path) -> None:
 def test_the_runners_of_a_user_share_the_code_of_the_shell(tmp_path: Path) -> None:
     lock = make_lock(tmp_path)
     chosen = choices(lock)
-    lowered = lower(lock, {**chosen, "runner": replace(chosen["runner"], user=User(1000, 1000))})
+    lowered = lower(
+        lock, {**chosen, "runner": replace(chosen["runner"], user=ImageUser(1000, 1000))}
+    )
     found = body(lowered, "runner")
     (mount,) = (one for one in found.mounts if one.target == "/shared")
     assert str(mount) == "volume algaenv-shell-code-1000"
@@ -262,7 +270,7 @@ def test_the_runners_of_a_user_share_the_code_of_the_shell(tmp_path: Path) -> No
 def test_a_user_of_one_environment_shares_nothing(tmp_path: Path) -> None:
     lock = make_lock(tmp_path)
     chosen = choices(lock)
-    user = User(FIRST_UID, FIRST_UID)
+    user = ImageUser(FIRST_UID, FIRST_UID)
     found = body(lower(lock, {**chosen, "runner": replace(chosen["runner"], user=user)}), "runner")
     assert "RUNNER_SHARED_CODE" not in found.environment
     assert [one.target for one in found.mounts] == ["/cache"]

@@ -29,7 +29,7 @@ from algaenv.runtimes.docker.images.assemble import assemble
 from algaenv.runtimes.docker.images.identity import identity
 from algaenv.runtimes.docker.images.installed import add_python
 from algaenv.runtimes.docker.images.recipe import PythonPart, Recipe, load_recipe
-from algaenv.runtimes.docker.images.rootfs import Directory, File, Rootfs, shared_libraries
+from algaenv.runtimes.docker.images.rootfs import File, ImageDirectory, Rootfs, shared_libraries
 from algaenv.runtimes.docker.specs import DockerfileImage, RecipeImage
 from algaenv.runtimes.memo import Memo
 from algaenv.spec.paths import stacks_root
@@ -66,7 +66,7 @@ def base() -> bytes:
     for name in ("ldd", "strip"):
         root.copy(f"/usr/bin/{name}", Path("/usr/bin", name).resolve())
     root.copy("/bin/sh", Path("/bin/sh").resolve())
-    root.put("/tmp", Directory(0o1777))
+    root.put("/tmp", ImageDirectory(0o1777))
     root.put("/bin/bash", File(Path("/bin/bash").resolve(), 0o755))
     part = PythonPart(("pip",), (), "/usr/local/lib/site", without=("test", "tests", "__pycache__"))
     own = add_python(root, part)

@@ -13,11 +13,17 @@ from algaenv.model.resource import Absent, Json, Present, Resource
 from algaenv.runtimes.docker.drivers import volumes
 from algaenv.runtimes.docker.engine import Engine
 from algaenv.runtimes.docker.image_selection import UID_SPAN, container_user, maps_users
-from algaenv.runtimes.docker.specs import FIRST_UID, ContainerSpec, MountPoint, OwnedDirectory, User
+from algaenv.runtimes.docker.specs import (
+    FIRST_UID,
+    ContainerSpec,
+    ImageUser,
+    MountPoint,
+    OwnedDirectory,
+)
 from tests.contract.conftest import until
 from tests.runtimes.docker.conftest import QUIET, SLEEP, Bench
 
-OTHER = User(1000, 1000)
+OTHER = ImageUser(1000, 1000)
 
 
 def test_it_is_who_runs_this() -> None:
@@ -57,7 +63,7 @@ def _with_data(bench: Bench, script: str, **changes: object) -> Resource:
     body = bench.wanted("container/redis").body
     assert isinstance(body, ContainerSpec)
     user = changes.get("user", body.user)
-    assert isinstance(user, User)
+    assert isinstance(user, ImageUser)
     return bench.shell(
         f"umask 077; {script}; {SLEEP}",
         mounts=(MountPoint("volume", body.mounts[0].source, "/data"),),

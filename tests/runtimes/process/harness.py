@@ -24,7 +24,7 @@ from algaenv.runtimes.process.observer import ProcessObserver
 from algaenv.runtimes.process.runtime import ProcessRuntime
 from algaenv.runtimes.process.specs import ProcessSpec
 from algaenv.runtimes.process.supervisor import records
-from algaenv.runtimes.process.supervisor.records import Record
+from algaenv.runtimes.process.supervisor.records import ServiceRecord
 from algaenv.spec.paths import profile
 from algaenv.system.processes import Identity
 from tests.runtimes.locks import make_lock
@@ -121,7 +121,7 @@ class Harness:
     def python(self, code: str, service: str = "redis", **changes: object) -> Resource:
         return self.start(sys.executable, "-c", code, service=service, **changes)
 
-    def record(self, service: str = "redis") -> Record:
+    def record(self, service: str = "redis") -> ServiceRecord:
         kept = records.read(str(self.layout.record(service)))
         assert kept is not None
         return kept

@@ -11,7 +11,7 @@ import pytest
 
 from algaenv.model.log import MAX_LINE_BYTES, LogLine
 from algaenv.runtimes.process.logs import ProcessLogReader
-from algaenv.runtimes.process.supervisor.records import LogFile
+from algaenv.runtimes.process.supervisor.records import ServiceLogFile
 from tests.scenario.project import until
 
 
@@ -46,7 +46,7 @@ def kept(path: Path, last: int | None = None) -> list[str]:
 
 
 def test_the_file_before_comes_first_and_both_count_for_the_last_lines(path: Path) -> None:
-    log = LogFile(str(path), limit=10)
+    log = ServiceLogFile(str(path), limit=10)
     for line in (b"one\ntwo\n", b"three\nfour\n", b"five\nsi"):
         log.write(line)
     assert kept(path) == ["three", "four", "five", "si"]
@@ -88,7 +88,7 @@ def test_lines_take_the_time_of_the_supervisors_line_above(path: Path) -> None:
 
 
 def test_it_follows_what_is_appended_and_new_files(path: Path) -> None:
-    log = LogFile(str(path), limit=20)
+    log = ServiceLogFile(str(path), limit=20)
     log.write(b"one\n")
     reader = ProcessLogReader(path)
     assert [line.text for line in reader.kept(None, None)] == ["one"]
@@ -104,7 +104,7 @@ def test_it_follows_what_is_appended_and_new_files(path: Path) -> None:
 
 
 def test_files_that_came_and_went_unseen_are_a_gap(path: Path) -> None:
-    log = LogFile(str(path), limit=4)
+    log = ServiceLogFile(str(path), limit=4)
     log.write(b"one\n")
     reader = ProcessLogReader(path)
     assert [line.text for line in reader.kept(None, None)] == ["one"]

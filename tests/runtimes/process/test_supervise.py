@@ -375,20 +375,20 @@ def test_a_process_lives_as_long_as_its_last_thread() -> None:
 
 
 def test_the_log_is_bounded_and_one_older_one_is_kept(tmp_path: Path) -> None:
-    log = records.LogFile(str(tmp_path / "log"), limit=1000)
+    log = records.ServiceLogFile(str(tmp_path / "log"), limit=1000)
     for number in range(100):
         log.write(b"%03d %s\n" % (number, b"x" * 45))
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     assert sizes.keys() == {"log", "log.1"}
     assert all(0 < size <= 1000 for size in sizes.values())
     assert records.log_tail(str(tmp_path / "log"), lines=1)[0].startswith("099")
-    records.LogFile(str(tmp_path / "log"), limit=1000)
+    records.ServiceLogFile(str(tmp_path / "log"), limit=1000)
     assert (tmp_path / "log").read_bytes() == b""
     assert b"099" in (tmp_path / "log.1").read_bytes()
 
 
 def test_a_log_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
-    log = records.LogFile(str(tmp_path / "no" / "log"))
+    log = records.ServiceLogFile(str(tmp_path / "no" / "log"))
     log.write(b"lost\n")
     assert list(tmp_path.iterdir()) == []
 

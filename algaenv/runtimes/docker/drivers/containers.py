@@ -34,7 +34,7 @@ from algaenv.runtimes.docker.drivers.volumes import (
 from algaenv.runtimes.docker.engine import Engine, as_list, as_map, as_texts
 from algaenv.runtimes.docker.errors import (
     CONFLICT,
-    ApiError,
+    EngineApiError,
     ignore_missing,
     message_of,
     port_in,
@@ -352,7 +352,7 @@ def _secrets_in_files(engine: Engine, found: Mapping[str, Json]) -> Iterator[str
             files = [
                 it.read().decode(errors="replace") for it in map(archive.extractfile, archive) if it
             ]
-    except (ApiError, tarfile.TarError):
+    except (EngineApiError, tarfile.TarError):
         return  # There are none.
     for text in files:
         words = [text.strip(), *_QUOTED.findall(text)]

@@ -26,8 +26,8 @@ from algaenv.runtimes.binaries import Binary
 from algaenv.runtimes.docker.images.installed import add_python, distributions, own_files, walk
 from algaenv.runtimes.docker.images.recipe import Recipe
 from algaenv.runtimes.docker.images.rootfs import (
-    Directory,
     File,
+    ImageDirectory,
     Link,
     Rootfs,
     shared_libraries,
@@ -59,7 +59,7 @@ def assemble(recipe: Recipe, program: Binary | None, major: str) -> Rootfs:
     if recipe.python is not None:
         own += add_python(root, recipe.python)
     for place, mode in recipe.directories.items():
-        root.put(place, Directory(int(mode, 8), 0 if int(mode, 8) & 0o1000 else recipe.user))
+        root.put(place, ImageDirectory(int(mode, 8), 0 if int(mode, 8) & 0o1000 else recipe.user))
     for place, target in recipe.links.items():
         if _filled(place, words) not in root:
             root.put(_filled(place, words), Link(_filled(target, words)))

@@ -18,7 +18,7 @@ from algaenv.runtimes.docker.errors import (
     FORBIDDEN,
     NOT_FOUND,
     UNAUTHORIZED,
-    ApiError,
+    EngineApiError,
     message_of,
     status_of,
     translate_errors,
@@ -288,7 +288,7 @@ class Registries:
                 self._engine.get(f"/distribution/{reference}/json", timeout=_TIMEOUT)
             except TimeoutError:
                 self._unreachable[host] = f"{host} does not answer"
-            except ApiError as error:
+            except EngineApiError as error:
                 if not is_unreachable(message_of(error)):
                     return f"{host} does not give it out"
                 self._unreachable[host] = f"{host} does not answer"

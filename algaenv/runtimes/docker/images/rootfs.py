@@ -34,7 +34,7 @@ _ELF: Final = b"\x7fELF"
 
 
 @dataclass(frozen=True, slots=True)
-class Directory:
+class ImageDirectory:
     """A directory; parents that are not added belong to root, mode 0755."""
 
     mode: int = 0o755
@@ -56,7 +56,7 @@ class Link:
     target: str
 
 
-Entry = Directory | File | Link
+Entry = ImageDirectory | File | Link
 
 
 class Rootfs:
@@ -78,7 +78,7 @@ class Rootfs:
             raise ValueError(f"not a place in a root tree: {path}")
         self._entries[str(clean)] = entry
         for parent in clean.parents:
-            self._entries.setdefault(str(parent), Directory())
+            self._entries.setdefault(str(parent), ImageDirectory())
 
     def copy(self, path: str, source: Path) -> None:
         """Put the file `source` at `path`, executable if it is."""
@@ -111,7 +111,7 @@ class Rootfs:
 def _add(archive: tarfile.TarFile, name: str, entry: Entry) -> None:
     header = tarfile.TarInfo(name)
     match entry:
-        case Directory(mode, owner):
+        case ImageDirectory(mode, owner):
             header.type, header.mode = tarfile.DIRTYPE, mode
             header.uid = header.gid = owner
             archive.addfile(header)

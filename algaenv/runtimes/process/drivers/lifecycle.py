@@ -17,7 +17,7 @@ from algaenv.runtimes.process.layout import Layout, private_directory
 from algaenv.runtimes.process.specs import ProcessSpec
 from algaenv.runtimes.process.supervisor import records
 from algaenv.runtimes.process.supervisor.privileges import IsolationMode
-from algaenv.runtimes.process.supervisor.records import Record
+from algaenv.runtimes.process.supervisor.records import ServiceRecord
 from algaenv.runtimes.services import reveal_all
 from algaenv.system import processes
 from algaenv.system.processes import Identity, has_exited, open_pidfd, signal_pidfd
@@ -83,9 +83,9 @@ def _environ(environment: Environment, resource: Resource, body: ProcessSpec) ->
 
 def _new_record(
     environment: Environment, resource: Resource, body: ProcessSpec, isolation: IsolationMode
-) -> Record:
+) -> ServiceRecord:
     service, layout = resource.address.name, Layout(environment.home)
-    return Record(
+    return ServiceRecord(
         version=records.VERSION,
         environment=environment.id,
         address=str(resource.address),

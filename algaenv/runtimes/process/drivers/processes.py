@@ -41,7 +41,7 @@ from algaenv.runtimes.process.layout import (
 from algaenv.runtimes.process.specs import ProcessSpec
 from algaenv.runtimes.process.supervisor import records
 from algaenv.runtimes.process.supervisor.privileges import IsolationMode, isolation_for
-from algaenv.runtimes.process.supervisor.records import Record
+from algaenv.runtimes.process.supervisor.records import ServiceRecord
 from algaenv.runtimes.services import reveal_all
 from algaenv.system import files
 from algaenv.system.processes import Identity
@@ -112,7 +112,7 @@ class ProcessDriver:
 
         return ProcessLogReader(self._layout.log(address.name))
 
-    def _record(self, address: Address) -> Record | None:
+    def _record(self, address: Address) -> ServiceRecord | None:
         record = records.read(str(self._layout.record(address.name)))
         return record if record and record["environment"] == self._environment.id else None
 

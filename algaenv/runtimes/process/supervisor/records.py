@@ -46,7 +46,7 @@ class ProcessEntry(TypedDict):
     start: int
 
 
-class Record(TypedDict):
+class ServiceRecord(TypedDict):
     """One service. Times are seconds since the epoch."""
 
     version: int
@@ -83,7 +83,7 @@ class Record(TypedDict):
     restarts: int
 
 
-def read(path: str) -> Record | None:
+def read(path: str) -> ServiceRecord | None:
     """None when there is no valid record."""
     try:
         with open(path, "rb") as stream:  # noqa: PTH123 - pathlib is slow to import
@@ -92,10 +92,10 @@ def read(path: str) -> Record | None:
         return None
     if not isinstance(kept, dict) or kept.get("version") != VERSION:
         return None
-    return cast(Record, kept) if Record.__required_keys__ <= kept.keys() else None
+    return cast(ServiceRecord, kept) if ServiceRecord.__required_keys__ <= kept.keys() else None
 
 
-def write(path: str, record: Record) -> None:
+def write(path: str, record: ServiceRecord) -> None:
     """Replace the record in one step; readers see the old one or the new one."""
     name = os.path.basename(path)  # noqa: PTH119
     files.write_atomic(path, json.dumps(record).encode(), prefix=f"{name}.")
@@ -148,7 +148,7 @@ def marked_processes(environment: str) -> Iterator[tuple[Identity, Mapping[str, 
                 yield process, found
 
 
-class LogFile:
+class ServiceLogFile:
     """Appends to a log; starts a new file when it is opened and when the current one is full.
 
     A full disk must not stop the service, so lines that cannot be written are dropped.

@@ -20,7 +20,7 @@ import time
 from typing import Final, NoReturn
 
 from algaenv.runtimes.process.supervisor import privileges, records
-from algaenv.runtimes.process.supervisor.records import LogFile, Record
+from algaenv.runtimes.process.supervisor.records import ServiceLogFile, ServiceRecord
 from algaenv.system import processes
 
 STARTED: Final = b"started"
@@ -71,7 +71,7 @@ def _detach() -> None:
     os.close(nothing)
 
 
-def _supervise(path: str, record: records.Record, report_end: int) -> None:
+def _supervise(path: str, record: records.ServiceRecord, report_end: int) -> None:
     privileges.become_subreaper()
     supervisor = Supervisor(path, record)
     supervisor.start()
@@ -83,10 +83,10 @@ def _supervise(path: str, record: records.Record, report_end: int) -> None:
 class Supervisor:
     """One service, its log and its record."""
 
-    def __init__(self, path: str, record: records.Record) -> None:
+    def __init__(self, path: str, record: records.ServiceRecord) -> None:
         self._path = path
         self._record = record
-        self._log = LogFile(record["log"], record["log_limit"])
+        self._log = ServiceLogFile(record["log"], record["log_limit"])
         self._output, self._input = os.pipe()
         os.set_blocking(self._output, False)
         self._wakeup = _wake_on(signal.SIGTERM, signal.SIGCHLD)
@@ -241,7 +241,7 @@ def _kill_children() -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-def spawn(record: Record, output: int) -> int:
+def spawn(record: ServiceRecord, output: int) -> int:
     """Start the service with stdout and stderr on `output`; returns its pid once its program runs.
 
     Raises OSError, with the program's name, when it cannot be run.
@@ -269,7 +269,9 @@ def read_all(descriptor: int) -> bytes:
     return b"".join(chunks)
 
 
-def _exec_service(record: Record, output: int, supervisor: int, error_write: int) -> NoReturn:
+def _exec_service(
+    record: ServiceRecord, output: int, supervisor: int, error_write: int
+) -> NoReturn:
     try:
         for standard in (1, 2):
             os.dup2(output, standard)
