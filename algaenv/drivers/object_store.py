@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 from algaenv.bundle.layout import BUNDLE_FILE, BundleKey, extension_prefix, parse_bundle_key
 from algaenv.bundle.value import dataclass
-from algaenv.model.problem import DriverError, Failed, Problem, Refused, Unavailable
+from algaenv.drivers.store_errors import parse_error, store_error
+from algaenv.model.problem import Refused
 from algaenv.model.secret import Secret
 
 if TYPE_CHECKING:
@@ -30,11 +31,6 @@ TRANSFER_SECONDS = 120.0
 """For one request, its body included."""
 CHUNK = 1024 * 1024
 
-# As text: compiled for an error only.
-_CODE = r"<Code>([A-Za-z0-9]+)</Code>"
-_STATUS = r"status code: (\d{3})"
-_DENIED = {"SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied", "InvalidTokenId"}
-_FULL = {"XMinioStorageFull", "InsufficientStorage", "507"}
 _PLAIN_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
@@ -255,7 +251,7 @@ class Bucket:
         try:
             yield
         except (obstore.exceptions.BaseError, OSError) as error:
-            code, reason = _parse_error(str(error))
+            code, reason = parse_error(str(error))
             raise store_error(code, reason, action, self.name, self.store.endpoint) from error
 
 
@@ -270,66 +266,6 @@ class Buckets:
         keys = (store.access_key.reveal(), store.secret_key.reveal())
         key = (store.endpoint, store.region, *keys, name, str(seconds))
         return self._known.setdefault(key, Bucket(store, name, seconds))
-
-
-def store_error(code: str, reason: str, action: str, bucket: str, endpoint: str) -> DriverError:
-    """The error for a refused request. `code` is S3's own, or an HTTP status; empty: no answer."""
-    if not code:
-        return Unavailable(
-            Problem(
-                "store-unreachable",
-                f"cannot {action}: the object store at {endpoint} does not answer ({reason})",
-                "run `algaenv up`, which starts it, or shows why it ends",
-            )
-        )
-    if code in ("NoSuchBucket", "404"):
-        return Refused(
-            Problem(
-                "bucket-missing",
-                f"cannot {action}: there is no bucket {bucket}",
-                "run `algaenv up`, which makes it",
-            )
-        )
-    if code in _DENIED or code in ("401", "403"):
-        return Refused(
-            Problem(
-                "store-denied",
-                f"cannot {action}: the object store does not accept the keys ({code})",
-                "a kept volume may hold older keys: give those in the spec, or start afresh with"
-                " `algaenv down --volumes`",
-            )
-        )
-    if code in _FULL:
-        return Failed(
-            Problem("store-full", f"cannot {action}: the object store is full", "free disk space")
-        )
-    if code in (
-        "SlowDown",
-        "InternalError",
-        "ServiceUnavailable",
-        "XMinioServerNotInitialized",
-    ) or (code.startswith("5") and code.isdigit()):
-        return Unavailable(
-            Problem(
-                "store-error", f"cannot {action}: the object store answered {code}", "try again"
-            )
-        )
-    return Refused(
-        Problem(
-            "store-refused",
-            f"cannot {action}: the object store answered {code}",
-            "look this code up in the documentation of S3, or of the store",
-        )
-    )
-
-
-def _parse_error(text: str) -> tuple[str, str]:
-    """S3's code, else the HTTP status, else nothing; and a phrase on what happened instead."""
-    for pattern in (_CODE, _STATUS):
-        if match := re.search(pattern, text):
-            return match[1], ""
-    kind = re.search(r"kind: (\w+)", text)
-    return "", kind[1].lower() if kind else "no answer"
 
 
 def _stored_object(meta: ObjectMeta) -> StoredObject:

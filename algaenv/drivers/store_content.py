@@ -23,9 +23,9 @@ from algaenv.drivers.object_store import (
     StoredObject,
     StoreEndpoint,
     mark_key,
-    store_error,
 )
 from algaenv.drivers.retry import retry_unavailable
+from algaenv.drivers.store_errors import store_error
 from algaenv.model.content import BucketSpec, BundleSpec
 from algaenv.model.kind import Address
 from algaenv.model.problem import Conflict, Failed, Problem

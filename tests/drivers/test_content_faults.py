@@ -11,7 +11,7 @@ import pytest
 from algaenv.drivers import retry
 from algaenv.drivers.content_host import StoreAndDatabase
 from algaenv.drivers.database import session
-from algaenv.drivers.database.session import DatabaseLocation, redact_passwords, translate_error
+from algaenv.drivers.database.errors import DatabaseLocation, redact_passwords, translate_error
 from algaenv.model.problem import Conflict, DriverError, Failed, Refused, Unavailable
 from tests.drivers import alga
 from tests.drivers.content_environment import ContentEnvironment

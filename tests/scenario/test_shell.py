@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from algaenv.drivers.client_environment import libpq_variables
-from algaenv.drivers.database.session import DatabaseLocation, DatabaseSession
+from algaenv.drivers.database.errors import DatabaseLocation
+from algaenv.drivers.database.session import DatabaseSession
 from algaenv.model.problem import Unavailable
 from tests.scenario.conftest import free_ports
 from tests.scenario.project import Project, page
