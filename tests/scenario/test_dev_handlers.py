@@ -132,6 +132,7 @@ def test_up_installs_the_component_of_what_was_left_from_source(with_handler: Pr
     assert not detail(project).startswith("runs from source")
 
 
+@pytest.mark.slow
 @docker_slow("project")
 def test_the_shell_is_compiled_once_for_all_environments(project: Project) -> None:
     add_handler(project, "first")

@@ -168,6 +168,7 @@ def test_it_is_gone_after_an_up_that_failed(running_process: Project) -> None:
     assert hidden(project) == []
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_is_removed_by_the_next(running_process: Project) -> None:
     project = running_process
     own = project.id

@@ -246,6 +246,7 @@ def test_config_secrets_and_a_disabled_extension_reach_the_rows(running: Project
             assert held[name] not in text, f"{name} in {path.name}"
 
 
+@pytest.mark.slow
 @docker_slow("running")
 def test_a_copy_elsewhere_is_another_environment(running: Project) -> None:
     project = running
