@@ -14,6 +14,7 @@ from algaenv.dependencies import (
     tenant_of,
 )
 from algaenv.last_run import LastRun
+from algaenv.model.drift import DriftReport
 from algaenv.model.event import (
     Done,
     Emit,
@@ -32,6 +33,7 @@ from algaenv.model.plan import Kept, Plan
 from algaenv.model.problem import (
     AlgaenvError,
     Failed,
+    NotReady,
     Problem,
     Refused,
 )
@@ -43,6 +45,12 @@ from algaenv.reconcile.converge import (
     make_plan,
 )
 from algaenv.reconcile.destroy import NoContentHost, make_destroy_plan
+from algaenv.reconcile.drift import (
+    find_drift,
+    record_after,
+    record_after_down,
+    secrets_gone,
+)
 from algaenv.reconcile.executor import Executor
 from algaenv.reconcile.prefetch import PrefetchedContent
 from algaenv.reconcile.protocols import ContentHost, Runtime
@@ -66,6 +74,11 @@ if TYPE_CHECKING:
     pass
 from algaenv.reconcile.status import empty_status, read_status, status_after_up
 
+NO_RECORD = Problem(
+    code="drift-no-record",
+    summary="cannot tell what has drifted: no `up` has left anything to compare with",
+    hint="bring it up with `algaenv up`",
+)
 QUICK_RESOLVE_SECONDS = 0.1
 """Seconds in which bundles are resolved when there is nothing to build."""
 
@@ -99,8 +112,33 @@ class Application(LastRun):
         if move_warning := self._runtime_move_warning(environment, saved, runtime):
             emit(Warned(move_warning))
         lock = self._lock(request, environment, intent, resolver.result(), saved)
-        options = Options(adopt=request.adopt, cancelled=request.cancelled)
+        options = Options(
+            adopt=request.adopt, cancelled=request.cancelled, thorough=request.thorough
+        )
         return make_plan(lock, self._backends(runtime, lock), emit, options).plan
+
+    def drift(self, request: Request, emit: Emit) -> DriftReport:
+        """See UseCases."""
+        emit = serialized(emit)
+        environment = self._dependencies.identify(request.spec, request.spec.parent.name)
+        saved = self._dependencies.load_state(environment)
+        if saved is None or not saved.record:
+            raise NotReady(NO_RECORD)
+        # The rules are those of the spec as it is now: a new one counts at once.
+        rules = self._load(request, emit)[0].drift_ignore
+        intent = replace(saved.intent, drift_ignore=rules)
+        environment = replace(environment, name=intent.name)
+        self._warn_of_moves(environment, saved, emit)
+        runtime, why = self._dependencies.choose_runtime(
+            replace(request, runtime=None), environment, intent, saved
+        )
+        emit(RuntimeChosen(runtime.name, why))
+        credentials = self._dependencies.existing_credentials(environment, intent)
+        if credentials is None:
+            return secrets_gone()
+        ports = self._dependencies.ports(environment, intent)
+        lock = Lock(environment, intent, ports, credentials, (), tenant_of(saved, intent))
+        return find_drift(lock, saved.record, self._backends(runtime, lock))
 
     def status(self, request: Request, emit: Emit) -> Status:
         """See UseCases."""
@@ -208,7 +246,9 @@ class Application(LastRun):
             built = lock is not None
             lock = lock or self._lock(request, environment, intent, Resolution(), saved)
             content = self._dependencies.content_host(lock)
-        options = Options(request.adopt, request.cancelled, request.ready_seconds)
+        options = Options(
+            request.adopt, request.cancelled, request.ready_seconds, thorough=request.thorough
+        )
         if saved is not None and leaves_external_database(saved.intent, intent):
             emit(Warned(DATABASE_MOVED))
         backends = Backends(runtime, content, self._dependencies.prober())
@@ -219,8 +259,10 @@ class Application(LastRun):
         if saved is not None and move_warning is not None:
             left.add(saved.runtime)
         data_runtimes = tuple(sorted(left - {runtime.name}))
+        before = saved.record if saved is not None else None
+        record = before if saved is not None and saved.runtime == runtime.name else None
         state = SavedState(
-            intent, runtime.name, lock.tenant_id, data_runtimes, str(environment.spec)
+            intent, runtime.name, lock.tenant_id, data_runtimes, str(environment.spec), record
         )
         if state != saved:
             self._dependencies.save_state(environment, state)
@@ -232,8 +274,10 @@ class Application(LastRun):
         tenant_id = (
             planned.ids.tenant_id if planned.ids and not planned.ids.problems else state.tenant_id
         )
-        if tenant_id != state.tenant_id:
-            self._dependencies.save_state(environment, replace(state, tenant_id=tenant_id))
+        record = record_after(record, planned, ended)
+        if (tenant_id, record) != (state.tenant_id, state.record):
+            state = replace(state, tenant_id=tenant_id, record=record)
+            self._dependencies.save_state(environment, state)
         if report.failed or any(not isinstance(it.outcome, Done) for it in ended):
             return report
         return replace(report, status=status_after_up(lock, planned, runtime.name))
@@ -268,6 +312,7 @@ class Application(LastRun):
                 if report.problems:
                     return report
         report = Report("down", tuple(ended), kept=tuple(kept))
+        self._record_down(environment, saved, ended)
         if request.cancelled():
             return report
         problems = self._remove_leftovers(environment, data=volumes)
@@ -279,6 +324,15 @@ class Application(LastRun):
                 problems = error.problems
         failed = Failed.__name__ if problems else ""
         return replace(report, problems=problems, error=failed, kept=tuple(kept))
+
+    def _record_down(
+        self, environment: Environment, saved: SavedState | None, ended: Sequence[Ended]
+    ) -> None:
+        if saved is None or saved.record is None:
+            return
+        record = record_after_down(saved.record, ended)
+        if record != saved.record:
+            self._dependencies.save_state(environment, replace(saved, record=record))
 
     def _down_orphans(
         self, request: Request, environment: Environment, emit: Emit, report: Report

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from algaenv.bundle.value import dataclass
+from algaenv.model.drift import DriftReport
 from algaenv.model.event import Emit, Report
 from algaenv.model.intent import (
     ExternalDatabase,
@@ -53,6 +54,8 @@ class Request:
     """How long to wait for answers; None: as the spec says."""
     ephemeral_name: str | None = None
     """Brings the environment up under this name, with free ports in place of those of the spec."""
+    thorough: bool = False
+    """Whether what takes a request for each resource is compared as well: files in containers."""
     wrap_builder: Callable[[BundleBuilder], BundleBuilder] | None = None
     """Replaces what builds the bundles; None: nothing does."""
     keeps_clients: bool = False
@@ -61,8 +64,8 @@ class Request:
 
 class UseCases(Protocol):
     """The use cases. SpecError, Locked, EngineGone, ResolveError and other AlgaenvError are raised
-    by `plan`, `status`, `endpoint_of`, `versions_of` and `program_in`; the others put them into
-    their report.
+    by `plan`, `drift`, `status`, `endpoint_of`, `versions_of` and `program_in`; the others put
+    them into their report.
     """
 
     def up(self, request: Request, emit: Emit) -> Report:
@@ -75,6 +78,13 @@ class UseCases(Protocol):
 
     def status(self, request: Request, emit: Emit) -> Status:
         """The services and extensions that are there."""
+        ...
+
+    def drift(self, request: Request, emit: Emit) -> DriftReport:
+        """What something else changed since the last `up`; writes nothing.
+
+        Raises NotReady (`drift-no-record`) where no `up` has left anything.
+        """
         ...
 
     def down(self, request: Request, emit: Emit, *, volumes: bool) -> Report:
@@ -135,6 +145,8 @@ class SavedState:
     """Other runtimes that still hold data of the environment."""
     spec: str = ""
     """The path of the spec at that time."""
+    record: Mapping[str, str] | None = None
+    """Address → fingerprint of what it left; None where an earlier version saved none."""
 
 
 DATABASE_MOVED = Problem(

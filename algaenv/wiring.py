@@ -16,7 +16,7 @@ from algaenv.model.kind import Address
 from algaenv.model.lock import Credentials, Environment, Lock, OrphanedState, Ports
 from algaenv.model.plan import Kept
 from algaenv.model.problem import Conflict, EngineGone, Failed, Problem
-from algaenv.model.resource import Present
+from algaenv.model.resource import Json, Present
 from algaenv.reconcile.protocols import ContentHost, Prober, Runtime
 from algaenv.reconcile.resolve import BundleBuilder
 
@@ -106,6 +106,7 @@ class Container:
             str(kept.get("tenant_id", "")),
             tuple(map(str, left)) if isinstance(left, list) else (),
             str(kept.get("spec", "")),
+            _record(kept.get("record")),
         )
 
     def save_state(self, environment: Environment, saved: SavedState) -> None:
@@ -120,6 +121,7 @@ class Container:
                 "tenant_id": saved.tenant_id,
                 "left": list(saved.data_runtimes),
                 "spec": str(environment.spec),
+                "record": dict(saved.record) if saved.record is not None else None,
                 "intent": intent,
             },
         )
@@ -386,3 +388,10 @@ def _engine_has_data(environment: Environment, engine: NoEngine) -> Problem:
 
 
 _START_ENGINE = "start the Docker engine, or use `--runtime process`"
+
+
+def _record(kept: Json) -> Mapping[str, str] | None:
+    """The record of a saved state; None where there is none that can be read."""
+    if not isinstance(kept, dict):
+        return None
+    return {address: str(it) for address, it in kept.items() if "/" in address.strip("/")}

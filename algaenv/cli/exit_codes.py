@@ -35,8 +35,8 @@ MEANINGS: tuple[tuple[ExitCode, str], ...] = (
     (ExitCode.UNEXPECTED, "a bug in algaenv; the message names the file that holds the traceback"),
     (
         ExitCode.DIFFERENCES,
-        "`plan --detailed-exitcode` found something to change, or `compare` or `replay` a "
-        "difference",
+        "`plan --detailed-exitcode` found something to change, `drift` a change of something else, "
+        "or `compare` or `replay` a difference",
     ),
     (ExitCode.SPEC, "the spec, or a file it names, is wrong or missing"),
     (ExitCode.ENGINE, "the container engine does not answer"),

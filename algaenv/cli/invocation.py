@@ -122,6 +122,7 @@ class CommandInvocation:
             runtime=getattr(self.options, "runtime", None),
             images=getattr(self.options, "images", None),
             adopt=getattr(self.options, "adopt", False),
+            thorough=getattr(self.options, "thorough", False),
             leave_data=getattr(self.options, "yes", False) or leave_data,
             extensions=tuple(getattr(self.options, "extensions", None) or ()),
             cancelled=cancelled,

@@ -243,6 +243,16 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_thorough(parser: argparse.ArgumentParser) -> None:
+    """`--thorough`."""
+    parser.add_argument(
+        "--thorough",
+        action="store_true",
+        help="look into containers as well, as `drift` does: at their generated files, and at "
+        "variables that were added",
+    )
+
+
 def add_images(parser: argparse.ArgumentParser) -> None:
     """`--images`."""
     parser.add_argument(

@@ -20,6 +20,7 @@ from algaenv.model.content import (
     SchemaSpec,
     TenantSpec,
 )
+from algaenv.model.drift import Drift
 from algaenv.model.kind import RELEASE, Address
 from algaenv.model.problem import Problem
 from algaenv.model.resource import Absent, Inputs, Observation, Present, Resource, fingerprint
@@ -96,13 +97,19 @@ class ContentSnapshot:
                 install = self.rows.installed(body.tenant_id, body.registry_id)
                 if install is None:
                     return Absent()
-                renamed = f"the registry row is called {install.publisher}/{install.name}"
+                name = f"{install.publisher}/{install.name}"
+                renamed = Drift(
+                    f"the registry row is called {name}",
+                    "registry",
+                    f"{body.publisher}/{body.manifest.name}",
+                    name,
+                )
                 wrong = () if release_checks.has_manifest_name(install, body) else (renamed,)
                 return self._release(install, resource.address, wrong)
             case _:
                 return Absent()
 
-    def _kept(self, resource: Resource, handle: str, lost: tuple[str, ...] = ()) -> Present:
+    def _kept(self, resource: Resource, handle: str, lost: tuple[Drift, ...] = ()) -> Present:
         """A resource of our own host that cannot carry a mark."""
         return Present(
             recorded=resource.fingerprint,
@@ -122,16 +129,20 @@ class ContentSnapshot:
         if row is None:
             return Absent()
         inputs: Inputs = {"id": row.id, "name": row.name}
-        wrong = () if row.runs_extensions else (f"product_code is {row.product}, not {PRODUCT}",)
+        phrase = f"product_code is {row.product}, not {PRODUCT}"
+        drifted = Drift(phrase, "product_code", PRODUCT, str(row.product))
+        wrong = () if row.runs_extensions else (drifted,)
         return Present(fingerprint(inputs), inputs, wrong, handle=row.id, retained=True)
 
     def _bundle(self, resource: Resource, body: BundleSpec, found: StoredObject) -> Present:
         """An object under the wanted key is ours even without rows: its key names its content."""
-        wrong: tuple[str, ...] = ()
+        wrong: tuple[Drift, ...] = ()
         if found.size != body.size:
-            wrong = (f"the object has {found.size} bytes, not {body.size}",)
+            phrase = f"the object has {found.size} bytes, not {body.size}"
+            wrong = (Drift(phrase, "size", str(body.size), str(found.size), found.modified),)
         elif found.md5_differs(Path(body.archive)):
-            wrong = ("the object holds other bytes than the bundle",)
+            phrase = "the object holds other bytes than the bundle"
+            wrong = (Drift(phrase, "bytes", "the bundle", "other bytes", found.modified),)
         return Present(
             recorded=resource.fingerprint,
             inputs=resource.inputs,
@@ -149,7 +160,7 @@ class ContentSnapshot:
         return Present(fingerprint(inputs), inputs, handle=handle, note=note, retained=stuck)
 
     def _release(
-        self, install: InstallRow, address: Address, wrong: tuple[str, ...] = ()
+        self, install: InstallRow, address: Address, wrong: tuple[Drift, ...] = ()
     ) -> Present:
         mark = install.mark
         version = f"version {install.version.version}"
@@ -158,7 +169,8 @@ class ContentSnapshot:
             return Present(None, handle=install.id, note=f"{version}, made by {maker}")
         wrong = (*wrong, *drift(install, mark.inputs, self.key))
         if mark.address != str(address) and "~" not in address.name:
-            wrong = (*wrong, f"recorded as {mark.address}")
+            phrase = f"recorded as {mark.address}"
+            wrong = (*wrong, Drift(phrase, "address", str(address), mark.address))
         return Present(mark.fingerprint, mark.inputs, wrong, handle=install.id, note=version)
 
     def _names(self, releases: Mapping[Address, ReleaseSpec]) -> dict[ExtensionKey, str]:

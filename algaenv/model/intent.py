@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from algaenv.bundle.value import dataclass, field, replace
+from algaenv.model.drift import DriftRule
 from algaenv.model.problem import Where
 from algaenv.model.resource import Json
 from algaenv.model.secret import Secret
@@ -359,6 +360,8 @@ class Intent:
     """`<service>.memory` in bytes and `<service>.pids`, as the author has them; 0: no limit."""
     otel: OtelIntent | None = None
     """None: spans go nowhere."""
+    drift_ignore: tuple[DriftRule, ...] = ()
+    """Fields that may drift: they are neither reported nor reverted."""
 
 
 def with_free_ports(intent: Intent, name: str) -> Intent:

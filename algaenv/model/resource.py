@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from algaenv.bundle.value import dataclass, field
+from algaenv.model.drift import Drift
 from algaenv.model.kind import Address, Tier
 from algaenv.model.probe import Probe
 
@@ -81,19 +82,21 @@ class Present:
     """It exists.
 
     `recorded` is the fingerprint in its mark, None when it carries no mark of ours.
-    `drift` names each live fact that no longer agrees with the record, in words.
+    `drift` names each live fact that no longer agrees with the record.
     `running` is None for things that do not run. `handle` is the driver's own (an engine id, …).
     """
 
     recorded: str | None
     inputs: Inputs = field(default_factory=dict)
-    drift: tuple[str, ...] = ()
+    drift: tuple[Drift, ...] = ()
     running: bool | None = None
     handle: str = ""
     note: str = ""
     """A phrase for people: who made it, or what it holds."""
     retained: bool = False
     """Kept by `down` unless data is deleted as well."""
+    since: str = ""
+    """When it stopped, RFC 3339 in UTC; empty while it runs, and where unknown."""
 
 
 Observation = Absent | Unseen | Present

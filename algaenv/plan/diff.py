@@ -16,8 +16,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+from algaenv.bundle.value import replace
+from algaenv.model.drift import DriftRule
 from algaenv.model.kind import IMAGE, RELEASE, Address, kind_of
 from algaenv.model.plan import Blocked, Cause, Change, Decision, Deferred, Kept, Same, Verb
 from algaenv.model.problem import Problem, Refused
@@ -44,7 +46,8 @@ def decide(want: Resource, seen: Observation, *, adopt: bool = False) -> Decisio
             cause = Cause("spec changed", explain(seen.inputs, want.inputs))
             return Change(_changing(want), want.address, cause, want, seen)
         case Present(drift=drift) if drift:
-            return Change(_changing(want), want.address, Cause("drifted", drift), want, seen)
+            cause = Cause("drifted", tuple(map(str, drift)))
+            return Change(_changing(want), want.address, cause, want, seen)
         case Present(running=False):
             detail = (seen.note,) if seen.note else ()
             return Change(Verb.START, want.address, Cause("stopped", detail), want, seen)
@@ -66,6 +69,22 @@ def unwanted(
             return Kept(address, seen.note or "holds data")
         case Present():
             return Change(Verb.DELETE, address, cause, None, seen)
+
+
+def without_ignored(
+    seen: Mapping[Address, Observation], rules: Sequence[DriftRule]
+) -> Mapping[Address, Observation]:
+    """The observations without the drift that `rules` of the spec leave alone."""
+    if not rules:
+        return seen
+
+    def kept(address: Address, there: Observation) -> Observation:
+        if not isinstance(there, Present) or not there.drift:
+            return there
+        left = (it for it in there.drift if not any(r.covers(address, it.field) for r in rules))
+        return replace(there, drift=tuple(left))
+
+    return {address: kept(address, there) for address, there in seen.items()}
 
 
 def decide_destroy(

@@ -23,7 +23,7 @@ from algaenv.model.plan import (
 )
 from algaenv.model.problem import AlgaenvError, Conflict, Unavailable
 from algaenv.plan.desired import TENANT, desired_content, predicted_ids
-from algaenv.plan.diff import decide_all, restarted
+from algaenv.plan.diff import decide_all, restarted, without_ignored
 from algaenv.plan.order import build_plan, extension_of, retain_recent
 from algaenv.plan.prewarm import prewarms
 from algaenv.plan.readiness import readiness_checks
@@ -72,6 +72,8 @@ class PlanResult:
     obstacles: tuple[Blocked, ...] = ()
     """What blocks the whole run: no step starts while there is any."""
     substrate: tuple[Decision, ...] = ()
+    same: Mapping[Address, str] = field(default_factory=dict)
+    """What is there as wanted, with its fingerprint."""
     services_only: bool = False
     """True while bundles are being built: the plan has no content yet."""
 
@@ -85,12 +87,13 @@ class PlanResult:
 class Options:
     """Options of a run: `adopt` takes over rows of other tools, `ready_seconds` replaces the
     spec's `ready_timeout`. `restart` names services that are started anew, None for no service and
-    an empty set for all."""
+    an empty set for all. `thorough` as in `Observer.observe`."""
 
     adopt: bool = False
     cancelled: Callable[[], bool] = field(default=lambda: False)
     ready_seconds: float | None = None
     restart: frozenset[str] | None = None
+    thorough: bool = False
 
 
 LockSource = Callable[[float | None], Lock | None]
@@ -111,7 +114,9 @@ def make_plan(
     they are planned, and start while bundles are built.
     """
     lowered = backends.runtime.lower(lock, _ignore_progress)
-    seen = backends.runtime.observer(lock.environment).observe(lowered.resources)
+    observer = backends.runtime.observer(lock.environment)
+    seen = observer.observe(lowered.resources, thorough=options.thorough)
+    seen = without_ignored(seen, lock.intent.drift_ignore)
     substrate = decide_all(lowered.resources, seen)
     if options.restart is not None:
         substrate = restarted(substrate, seen, lowered.hosts, options.restart)
@@ -135,7 +140,8 @@ def make_plan(
     plan = replace(build_plan((*kept, *obstacles, *content), answered), engines=lowered.engines)
     if not obstacles:
         emit(Planned(plan.steps))
-    return replace(planned, plan=plan, substrate=substrate, obstacles=obstacles)
+    same = _same((*substrate, *content))
+    return replace(planned, plan=plan, substrate=substrate, obstacles=obstacles, same=same)
 
 
 def _unobserved_content(
@@ -263,7 +269,8 @@ class _LaterContent:
         written = frozenset(step.address for step in steps if step.writes)
         decisions = _content(self._lock, snapshot, lowered, self._options, written)
         plan = build_plan(decisions, also=frozenset(step.address for step in steps))
-        self.result = PlanResult(lowered, plan, snapshot.ids, content_known=True)
+        same = {**self.result.same, **_same(decisions)}
+        self.result = PlanResult(lowered, plan, snapshot.ids, content_known=True, same=same)
         return plan
 
 
@@ -276,7 +283,7 @@ def _content(
         in_the_way = (Blocked(TENANT, it) for it in snapshot.ids.problems)
         return (*in_the_way, *broken)
     wanted = desired_content(lock, snapshot.ids, lowered.hosts)
-    seen = snapshot.observe(wanted)
+    seen = without_ignored(snapshot.observe(wanted), lock.intent.drift_ignore)
     blockers = snapshot.blockers(wanted)
     decisions = decide_all(wanted, seen, adopt=options.adopt, blockers=blockers)
     names = [extension.name for extension in lock.extensions]
@@ -308,6 +315,12 @@ def _without_bundle(lock: Lock) -> tuple[Blocked, ...]:
         for it in lock.broken
         for problem in it.problems
     )
+
+
+def _same(decisions: Iterable[Decision]) -> Mapping[Address, str]:
+    return {
+        it.resource.address: it.resource.fingerprint for it in decisions if isinstance(it, Same)
+    }
 
 
 def _changes(decisions: Iterable[Decision]) -> tuple[Change, ...]:

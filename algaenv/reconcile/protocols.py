@@ -26,8 +26,12 @@ OnProgress = Callable[[str], None]
 class Observer(Protocol):
     """Observes in bulk: a constant number of round trips, whatever the number of resources."""
 
-    def observe(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
+    def observe(
+        self, wanted: Sequence[Resource], *, thorough: bool = False
+    ) -> Mapping[Address, Observation]:
         """Observe `wanted`, and everything else that carries this environment's mark.
+
+        `thorough`: also what takes a request for each resource, such as files in a container.
 
         Every wanted address is in the result. Raises Unavailable (EngineGone for the engine) when
         the whole host does not answer. Writes nothing.
@@ -181,8 +185,12 @@ class Runtime(Protocol):
         ...
 
 
-class Snapshot(Observer, Protocol):
+class Snapshot(Protocol):
     """The content as read once; observing it does no further I/O."""
+
+    def observe(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
+        """Observe `wanted`, and all bundles and releases of this environment."""
+        ...
 
     @property
     def ids(self) -> ContentIds:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
+from algaenv.model.drift import Drift
 from algaenv.model.intent import BundledGateway, ExternalDatabase
 from algaenv.model.lock import LOOPBACK, Lock
 from algaenv.model.probe import (
@@ -66,6 +67,29 @@ def reveal_all(values: Values) -> dict[str, str]:
         name: value.reveal() if isinstance(value, Secret) else value
         for name, value in values.items()
     }
+
+
+def file_drift(
+    wanted: Mapping[str, bytes], live: Mapping[str, tuple[bytes, float]]
+) -> Iterator[Drift]:
+    """Generated files that differ; `live` has content and time of change (Unix seconds).
+
+    They may hold secrets, so no content is shown. Files of others beside them are no drift.
+    """
+    for name, text in sorted(wanted.items()):
+        there = live.get(name)
+        if there is None:
+            yield Drift(f"the file {name} is gone", f"files.{name}", "(as written)", "")
+        elif there[0] != text:
+            phrase, field = f"the file {name} was edited", f"files.{name}"
+            yield Drift(phrase, field, "(as written)", "(other bytes)", instant(there[1]))
+
+
+def instant(seconds: float) -> str:
+    """Unix time as RFC 3339 in UTC, to the second."""
+    import time
+
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def own_ports(lock: Lock) -> frozenset[int]:

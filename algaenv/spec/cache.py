@@ -26,6 +26,7 @@ from typing import Any
 from algaenv import __version__
 from algaenv.bundle.value import field_names, is_dataclass
 from algaenv.model import intent as intent_module
+from algaenv.model.drift import DriftRule
 from algaenv.model.intent import ContextImage, Intent
 from algaenv.model.problem import Problem, Where
 from algaenv.model.secret import Secret
@@ -131,6 +132,7 @@ def intent_classes() -> Iterator[type]:
     """Every dataclass that an encoded intent, or a warning, may be made of."""
     yield Problem
     yield Where
+    yield DriftRule
     for each in vars(intent_module).values():
         if isinstance(each, type) and each.__module__ == intent_module.__name__:
             yield from [each] if is_dataclass(each) else []

@@ -26,6 +26,7 @@ from algaenv.spec.types import (
     TEXT,
     Boolean,
     Capability,
+    DriftRuleText,
     Duration,
     ExtensionName,
     MatchesPattern,
@@ -192,6 +193,16 @@ class ExtensionSpec(SpecModel):
     )
 
 
+class DriftSpec(SpecModel):
+    """What may drift."""
+
+    ignore: list[DriftRuleText] = Field(
+        default_factory=list,
+        description="Fields that `drift` does not report and `up` does not revert, as "
+        "KIND/NAME:FIELD with `*` and `?`, such as container/redis:limits.memory.",
+    )
+
+
 class TenantSpec(SpecModel):
     """Which tenant the extensions are installed for."""
 
@@ -251,6 +262,10 @@ class Document(SpecModel):
         default=None,
         description="Where gateway and runner send spans of calls, by OpenTelemetry. Default: "
         "nowhere.",
+    )
+    drift: DriftSpec = Field(
+        default_factory=DriftSpec,
+        description="What may be changed by something else without `up` changing it back.",
     )
     tenant: TenantSpec = Field(
         default_factory=TenantSpec,

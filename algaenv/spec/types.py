@@ -7,6 +7,7 @@ Each type checks itself, explains itself in one phrase (the message goes on afte
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -26,6 +27,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from algaenv.bundle.manifest.capabilities import KNOWN
 from algaenv.bundle.value import dataclass
+from algaenv.model.drift import IGNORABLE, DriftRule
 from algaenv.model.intent import PullRef
 from algaenv.spec.diagnostics import suggestion
 from algaenv.spec.nodes import SubstitutedText, resolve_scalar
@@ -314,6 +316,44 @@ def by_kind(wanted: str, *kinds: str) -> Discriminator:
         return found if found in kinds else None
 
     return Discriminator(kind, custom_error_type="spec-type", custom_error_message=wanted)
+
+
+_DRIFT_RULE = re.compile(r"([a-z*?]+)/([^:\s]+):([^\s].*)")
+
+
+def parse_drift_rule(text: str) -> DriftRule:
+    """`KIND/NAME:FIELD`, each with `*` and `?`; a value error for a field that cannot be left."""
+    match = _DRIFT_RULE.fullmatch(text)
+    if match is None:
+        raise value_error(
+            "spec-drift-rule",
+            "a kind, a name and a field are needed, such as container/redis:limits.memory",
+            "write KIND/NAME:FIELD; `*` stands for any text",
+        )
+    rule = DriftRule(match[1], match[2], match[3])
+    kinds = [kind for kind in IGNORABLE if fnmatchcase(kind, rule.kind)]
+    if not kinds:
+        hint = suggestion(rule.kind, tuple(IGNORABLE))
+        raise value_error("spec-drift-rule", f"nothing of the kind {rule.kind} may drift", hint)
+    fields = sorted({field for kind in kinds for field in IGNORABLE[kind]})
+    head = rule.field.partition(".")[0]
+    if not any(fnmatchcase(field, head) for field in fields):
+        named = kinds[0] if len(kinds) == 1 else "these kinds"
+        wanted = f"{head} of {named} is no field that may drift"
+        raise value_error("spec-drift-rule", wanted, suggestion(head, fields))
+    return rule
+
+
+def _drift_rule(value: str) -> str:
+    parse_drift_rule(value)
+    return value
+
+
+DriftRuleText = Annotated[
+    str,
+    AfterValidator(_drift_rule),
+    Field(json_schema_extra={"pattern": f"^{_DRIFT_RULE.pattern}$"}),
+]
 
 
 _HOST = r"(?:(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9-]+(?=:\d))(?::\d{1,5})?/)?"

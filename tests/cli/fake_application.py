@@ -14,6 +14,7 @@ from pathlib import Path
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.manifest.model import Manifest
 from algaenv.dependencies import Request
+from algaenv.model.drift import DriftReport
 from algaenv.model.event import (
     Done,
     Emit,
@@ -121,6 +122,7 @@ class Scenario:
     warns: bool = False
     builds: bool = False
     blocked: tuple[Blocked, ...] = ()
+    drift: DriftReport = field(default_factory=lambda: DriftReport((), {}))
 
 
 class FakeApplication:
@@ -152,6 +154,12 @@ class FakeApplication:
         plan = replace(self._plan(), blocked=self._scenario.blocked)
         emit(Planned(plan.steps))
         return plan
+
+    def drift(self, request: Request, emit: Emit) -> DriftReport:
+        self._raise_error()
+        if self._scenario.warns:
+            emit(Warned(WARNING))
+        return self._scenario.drift
 
     def status(self, request: Request, emit: Emit) -> Status:
         self._raise_error()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from algaenv.__main__ import leave
 from algaenv.cli import main
+from algaenv.model.drift import Drift, DriftedResource, DriftReport
 from algaenv.model.kind import Address
 from algaenv.model.plan import Blocked
 from algaenv.model.problem import (
@@ -31,6 +32,10 @@ def make_scenario(name: str) -> Scenario:
             return Scenario(pace=pace, builds=True, warns=True, slow_answers=int(pace * 40))
         case "noop":
             return Scenario(seen=all_present())
+        case "drift":
+            return Scenario(drift=drifted("limits.memory"))
+        case "drifted-file":
+            return Scenario(drift=drifted("files.valkey.conf"))
         case "failing":
             return Scenario(pace=pace, broken={"container/store": BROKEN})
         case "taken":
@@ -41,6 +46,11 @@ def make_scenario(name: str) -> Scenario:
             return Scenario(bug=KeyError("port"))
         case _:
             return Scenario(raises=make_error(name))
+
+
+def drifted(field: str) -> DriftReport:
+    drift = Drift(f"{field} is another one", field)
+    return DriftReport((DriftedResource(Address("container", "redis"), (drift,)),), {})
 
 
 def make_error(name: str) -> AlgaenvError:

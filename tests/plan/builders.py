@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from algaenv.model.drift import Drift
 from algaenv.model.kind import Address, kind_of
 from algaenv.model.probe import Probe, RunnerProbe
 from algaenv.model.resource import Inputs, Present, Resource, fingerprint
@@ -36,7 +37,7 @@ def make_present(
     address: str,
     *,
     inputs: Inputs | None = None,
-    drift: tuple[str, ...] = (),
+    drift: tuple[Drift, ...] = (),
     running: bool | None = None,
     note: str = "",
     retained: bool = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from algaenv.model.drift import Drift
 from algaenv.model.plan import Blocked, Change, Decision, Deferred, Kept, Same, Verb
 from algaenv.model.resource import Absent, Inputs, Observation, Present, Unseen
 from algaenv.plan.diff import decide, decide_all, decide_destroy, explain, unwanted
@@ -22,12 +23,12 @@ R = "release/hello"
         (R, make_present(R, inputs={"v": 1}), "update release/hello: spec changed: "),
         (
             C,
-            make_present(C, running=True, drift=("no network",)),
+            make_present(C, running=True, drift=(Drift("no network"),)),
             "replace container/store: drifted: no",
         ),
         (
             R,
-            make_present(R, drift=("enabled is false",)),
+            make_present(R, drift=(Drift("enabled is false"),)),
             "update release/hello: drifted: enabled is f",
         ),
         (

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from algaenv.bundle.digest import Digest
+from algaenv.bundle.manifest.model import Manifest
 from algaenv.model.content import ContentIds
 from algaenv.model.kind import CONTENT_SERVICES, FOLDER, KINDS, PROCESS, Address, Tier, kind_of
 from algaenv.model.lock import Environment, Lock
@@ -117,7 +119,9 @@ class MemoryRuntime:
     def observer(self, environment: Environment) -> MemoryRuntime:
         return self
 
-    def observe(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
+    def observe(
+        self, wanted: Sequence[Resource], *, thorough: bool = False
+    ) -> Mapping[Address, Observation]:
         self.world.begin("observe services")
         return self.world.observe(wanted, Tier.SUBSTRATE)
 
@@ -156,7 +160,9 @@ class MemoryContent:
         return dict.fromkeys(content, MemoryDriver(self.world))
 
     def fetch(self, handle: str, directory: Path) -> FetchedBundle:
-        raise NotImplementedError
+        self.world.begin("fetch")
+        manifest = Manifest("hello", "Example", "1.0.0", "wasm-js@1")
+        return FetchedBundle(directory / "archive", Digest("0" * 64), manifest, None)
 
 
 def _folder(name: str) -> Resource:

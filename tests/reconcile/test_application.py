@@ -10,6 +10,7 @@ import pytest
 
 from algaenv.bundle.digest import Digest
 from algaenv.cli.exit_codes import ExitCode, report_exit_code
+from algaenv.model.drift import Drift
 from algaenv.model.event import Cancelled, Done, FailedStep, Planned, Report, Skipped
 from algaenv.model.intent import BuildIntent, BuildStep
 from algaenv.model.kind import FOLDER, PROCESS, RELEASE
@@ -106,7 +107,9 @@ def test_a_second_up_does_nothing(memory: MemoryDependencies) -> None:
 def test_drift_is_healed(memory: MemoryDependencies) -> None:
     up(memory)
     rows = RELEASE.address("hello")
-    memory.world.there[rows] = replace(memory.world.there[rows], drift=("enabled true → false",))
+    memory.world.there[rows] = replace(
+        memory.world.there[rows], drift=(Drift("enabled true → false", "enabled"),)
+    )
     del memory.world.there[PROCESS.address("redis")]
     expected = {
         "create process/redis: missing",

@@ -11,6 +11,7 @@ from algaenv.cli.parser import (
     add_images,
     add_output,
     add_runtime,
+    add_thorough,
 )
 
 TYPE_CHECKING = False
@@ -48,6 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="exit with 2 instead of 0 when something would change",
     )
+    add_thorough(parser)
     add_output(parser)
 
 
@@ -57,6 +59,7 @@ def _up(options: argparse.Namespace) -> str:
     line += ["--runtime", options.runtime] if options.runtime else []
     line += ["--images", options.images] if options.images else []
     line += ["--adopt"] if options.adopt else []
+    line += ["--thorough"] if options.thorough else []
     return " ".join(line)
 
 

@@ -13,6 +13,7 @@ from algaenv.cli.parser import (
     add_images,
     add_output,
     add_runtime,
+    add_thorough,
 )
 
 TYPE_CHECKING = False
@@ -57,6 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do not ask before data is left with another runtime; it begins without it",
     )
+    add_thorough(parser)
     add_output(parser)
 
 

@@ -17,6 +17,7 @@ from algaenv.bundle.manifest import capabilities
 from algaenv.drivers.database.queries import REQUIRED_COLUMNS
 from algaenv.drivers.database.rows import InstallRow, RowSet, VersionRow
 from algaenv.model.content import ReleaseSpec
+from algaenv.model.drift import HIDDEN, Drift
 from algaenv.model.problem import Problem
 from algaenv.model.resource import Inputs, Json
 from algaenv.model.secret import Secret, keyed_digest
@@ -26,7 +27,7 @@ _CONFIG, _SECRETS = "config.", "secrets."
 _LONGEST = 60
 
 
-def drift(install: InstallRow, recorded: Inputs, key: Secret) -> tuple[str, ...]:
+def drift(install: InstallRow, recorded: Inputs, key: Secret) -> tuple[Drift, ...]:
     """What no longer agrees with `recorded`; `key` is the one secrets were digested with."""
     return (
         *_fields(_plain_facts(install), _plain(recorded)),
@@ -80,36 +81,42 @@ def _plain(recorded: Inputs) -> dict[str, Json]:
     return {name: value for name, value in recorded.items() if not name.startswith(elsewhere)}
 
 
-def _fields(live: Mapping[str, Json], recorded: Mapping[str, Json]) -> Iterator[str]:
+def _fields(live: Mapping[str, Json], recorded: Mapping[str, Json]) -> Iterator[Drift]:
     for name in sorted({*live, *recorded}):
         if name not in recorded:
-            yield f"{name} is {_short(live[name])}, nothing recorded"
+            now = _short(live[name])
+            yield Drift(f"{name} is {now}, nothing recorded", name, "", now)
         elif name not in live:
-            yield f"{name} is missing, recorded {_short(recorded[name])}"
+            before = _short(recorded[name])
+            yield Drift(f"{name} is missing, recorded {before}", name, before, "")
         elif not _same(live[name], recorded[name]):
-            yield f"{name} is {_short(live[name])}, recorded {_short(recorded[name])}"
+            now, before = _short(live[name]), _short(recorded[name])
+            yield Drift(f"{name} is {now}, recorded {before}", name, before, now)
 
 
-def _bundles(install: InstallRow, recorded: Inputs) -> Iterator[str]:
+def _bundles(install: InstallRow, recorded: Inputs) -> Iterator[Drift]:
     wanted = recorded.get("bundle")
     mine = next((it for it in install.bundles if it.digest == wanted), None)
     if mine is None:
         newest = install.bundles[0].digest if install.bundles else None
         instead = f", {_short(newest)} is served" if newest else ""
-        yield f"the bundle row {_short(wanted)} is missing{instead}"
+        phrase = f"the bundle row {_short(wanted)} is missing{instead}"
+        yield Drift(phrase, "bundle", _short(wanted), _short(newest) if newest else "")
         return
     live: dict[str, Json] = {"bundle size": mine.size, "bundle address": mine.url}
     yield from _fields(live, {name: recorded.get(name) for name in live})
     undated = sum(not it.dated for it in install.bundles)
     if undated:
-        yield f"{undated} bundle row{'s' * (undated > 1)} without created_at"
+        phrase = f"{undated} bundle row{'s' * (undated > 1)} without created_at"
+        yield Drift(phrase, "bundle", "created_at", "")
     ahead = [it for it in install.bundles if it is not mine and it.place <= mine.place]
     if ahead and mine.dated:
         newer = "newer than" if ahead[0].place < mine.place else "as new as"
-        yield f"bundle {_short(ahead[0].digest)} is {newer} the recorded {_short(wanted)}"
+        now, before = _short(ahead[0].digest), _short(wanted)
+        yield Drift(f"bundle {now} is {newer} the recorded {before}", "bundle", before, now)
 
 
-def _endpoint_rows(install: InstallRow, recorded: Inputs) -> Iterator[str]:
+def _endpoint_rows(install: InstallRow, recorded: Inputs) -> Iterator[Drift]:
     listed = recorded.get("endpoints")
     if install.endpoints is None or not isinstance(listed, list):
         return
@@ -121,22 +128,27 @@ def _endpoint_rows(install: InstallRow, recorded: Inputs) -> Iterator[str]:
     for method, path in sorted({*wanted, *install.endpoints}):
         address, row = f"{method} {path}", (method, path)
         if row not in install.endpoints:
-            yield f"the endpoint row {address} is missing"
+            yield Drift(f"the endpoint row {address} is missing", "endpoints", address, "")
         elif row not in wanted:
-            yield f"the endpoint row {address} is not in the record"
+            phrase = f"the endpoint row {address} is not in the record"
+            yield Drift(phrase, "endpoints", "", address)
         elif install.endpoints[row] != wanted[row]:
-            yield f"the endpoint row {address} names another handler"
+            phrase = f"the endpoint row {address} names another handler"
+            before, now = str(wanted[row]), install.endpoints[row]
+            yield Drift(phrase, "endpoints", before, now)
 
 
-def _config(install: InstallRow, recorded: Inputs) -> Iterator[str]:
+def _config(install: InstallRow, recorded: Inputs) -> Iterator[Drift]:
     row = install.config
     if row is None:
-        yield "the config row is missing"
+        yield Drift("the config row is missing", "config", "present", "")
         return
     if row.tenant != install.tenant:
-        yield f"the config row is for the tenant {_short(row.tenant)}"
+        phrase = f"the config row is for the tenant {_short(row.tenant)}"
+        yield Drift(phrase, "config", install.tenant, row.tenant)
     if not isinstance(row.config, dict):
-        yield f"config is {_short(row.config)}, not an object"
+        phrase = f"config is {_short(row.config)}, not an object"
+        yield Drift(phrase, "config", "an object", _short(row.config))
     else:
         live = {_CONFIG + name: value for name, value in row.config.items()}
         yield from _fields(live, _starting(_CONFIG, recorded))
@@ -146,36 +158,39 @@ def _config(install: InstallRow, recorded: Inputs) -> Iterator[str]:
         yield from _fields({"providers": row.providers}, {"providers": providers})
 
 
-def _secrets(install: InstallRow, recorded: Inputs, key: Secret) -> Iterator[str]:
+def _secrets(install: InstallRow, recorded: Inputs, key: Secret) -> Iterator[Drift]:
     wanted = _starting(_SECRETS, recorded)
     row = install.secrets
     if row is None:
         if wanted:
-            yield "the secrets row is missing"
+            yield Drift("the secrets row is missing", "secrets", "present", "")
         return
     if not wanted:
-        yield "there is a secrets row, none recorded"
+        yield Drift("there is a secrets row, none recorded", "secrets", "", "present")
         return
     if row.tenant != install.tenant:
-        yield f"the secrets row is for the tenant {_short(row.tenant)}"
+        phrase = f"the secrets row is for the tenant {_short(row.tenant)}"
+        yield Drift(phrase, "secrets", install.tenant, row.tenant)
     values = decode_secrets(row.ciphertext) if row.algorithm == INLINE_ALGORITHM else None
     if values is None:
-        yield f"the secrets are kept as {row.algorithm} and cannot be read"
+        phrase = f"the secrets are kept as {row.algorithm} and cannot be read"
+        yield Drift(phrase, "secrets", INLINE_ALGORITHM, row.algorithm)
         return
     live = {_SECRETS + name: keyed_digest(Secret(it), key) for name, it in values.items()}
     for name in sorted({*live, *wanted}):
         if name not in wanted:
-            yield f"{name} is not in the record"
+            yield Drift(f"{name} is not in the record", name, "", HIDDEN)
         elif name not in live:
-            yield f"{name} is missing"
+            yield Drift(f"{name} is missing", name, HIDDEN, "")
         elif live[name] != wanted[name]:
-            yield f"{name} is another one than recorded"
+            yield Drift(f"{name} is another one than recorded", name, HIDDEN, HIDDEN)
 
 
-def _schedules(install: InstallRow) -> Iterator[str]:
+def _schedules(install: InstallRow) -> Iterator[Drift]:
     for schedule in install.schedules:
         if schedule.method is not None and schedule.version != install.version.id:
-            yield f"the schedule {schedule.display_name} calls an endpoint of another version"
+            phrase = f"the schedule {schedule.display_name} calls an endpoint of another version"
+            yield Drift(phrase, "schedules", install.version.id, schedule.version or "")
 
 
 def _starting(prefix: str, recorded: Inputs) -> dict[str, Json]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from algaenv.drivers.database.queries import read_columns
 from algaenv.drivers.database.session import DatabaseSession
 from algaenv.drivers.retry import retry_unavailable
+from algaenv.model.drift import Drift
 from algaenv.model.kind import Address
 from algaenv.model.problem import Failed, Problem
 from algaenv.model.resource import Present, Resource
@@ -34,15 +35,18 @@ def tables() -> Mapping[str, Mapping[str, str]]:
     return {name: _columns(body) for name, body in _TABLE.findall(script())}
 
 
-def missing_parts(live: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+def missing_parts(live: Mapping[str, Collection[str]]) -> tuple[Drift, ...]:
     """What `live` (table → columns) lacks, in words; empty when everything is there."""
-    found: list[str] = []
+    found: list[Drift] = []
     for table, wanted in tables().items():
         if table not in live:
-            found.append(f"the table {table} is missing")
+            found.append(Drift(f"the table {table} is missing", f"tables.{table}", table, ""))
             continue
         lost = [column for column in wanted if column not in live[table]]
-        found += [f"the column {table}.{column} is missing" for column in lost]
+        found += [
+            Drift(f"the column {name} is missing", f"tables.{name}", name, "")
+            for name in (f"{table}.{column}" for column in lost)
+        ]
     return tuple(found)
 
 

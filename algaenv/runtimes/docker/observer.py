@@ -1,25 +1,22 @@
 """Observes an environment by its mark, in a few round trips over one connection.
 
-The drift of a container, a change made behind our back, is a pure function of what was observed.
-Live values are compared with the inputs in the container's label, not with the spec. A value that
-the engine does not report, or reports in another form, is no drift: recreating a healthy container
-for nothing is worse than missing a change.
+How a container differs from what was made is in `container_drift.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
 from algaenv.model.kind import CONTAINER, VOLUME, Address
-from algaenv.model.resource import Absent, Json, Observation, Present, Resource
+from algaenv.model.resource import Absent, Json, Observation, Present, Resource, spec_as
 from algaenv.runtimes.docker import labels
+from algaenv.runtimes.docker.container_drift import content_drift, drift, stopped_at
 from algaenv.runtimes.docker.engine import Engine, as_list, as_map, as_texts
 from algaenv.runtimes.docker.errors import translate_errors
 from algaenv.runtimes.docker.labels import Mark, owner_of, read_mark
 from algaenv.runtimes.docker.specs import (
-    RESTART,
     ContainerSpec,
     DockerfileImage,
     NetworkSpec,
@@ -30,11 +27,6 @@ from algaenv.runtimes.docker.specs import (
 
 _Objects = list[Mapping[str, Json]]
 _OBSERVING: Final = "look at the containers of this environment"
-_LIMITS: Final = {
-    "NanoCpus": "processor limit",
-    "CpusetCpus": "set of processors",
-    "CpuQuota": "processor quota",
-}
 
 
 class DockerObserver:
@@ -44,20 +36,27 @@ class DockerObserver:
         self._engine = engine
         self._id = environment_id
 
-    def observe(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
+    def observe(
+        self, wanted: Sequence[Resource], *, thorough: bool = False
+    ) -> Mapping[Address, Observation]:
         """See `reconcile.protocols.Observer`. Raises EngineGone when the engine does not answer."""
         with translate_errors(_OBSERVING):
             networks = [as_map(one) for one in as_list(self._engine.get("/networks"))]
             seen: dict[Address, Observation] = {}
-            seen |= self._containers(wanted, networks)
+            seen |= self._containers(wanted, networks, thorough=thorough)
             seen |= self._networks(wanted, networks)
             seen |= self._volumes(wanted)
             seen |= self._images(wanted)
         return seen
 
     def _containers(
-        self, wanted: Sequence[Resource], networks: Sequence[Mapping[str, Json]]
+        self,
+        wanted: Sequence[Resource],
+        networks: Sequence[Mapping[str, Json]],
+        *,
+        thorough: bool,
     ) -> Mapping[Address, Observation]:
+        resources = {it.address: it for it in wanted if isinstance(it.body, ContainerSpec)}
         ids = {str(one.get("Name")): str(one.get("Id")) for one in networks}
         ours = self._marked("/containers/json", {"all": 1})
         seen: dict[Address, Observation] = {}
@@ -66,29 +65,43 @@ class DockerObserver:
             mark = read_mark(as_texts(one.get("Labels")))
             if found is not None and mark is not None:
                 address = mark.address
+                resource = resources.get(address)
                 if address in seen:  # A copy made by hand, label and all.
                     address = CONTAINER.address(str(found.get("Name", "")).lstrip("/"))
-                seen[address] = self._container(found, ids)
-        for resource in wanted:
-            match resource.body:
-                case ContainerSpec(name=name) if resource.address not in seen:
-                    found = self._engine.find(f"/containers/{quote(name)}/json")
-                    seen[resource.address] = self._container(found, ids) if found else Absent()
+                seen[address] = self._container(found, ids, resource, thorough=thorough)
+        for address, resource in resources.items():
+            if address not in seen and isinstance(resource.body, ContainerSpec):
+                found = self._engine.find(f"/containers/{quote(resource.body.name)}/json")
+                seen[address] = self._container(found, ids, None) if found else Absent()
         return seen
 
-    def _container(self, found: Mapping[str, Json], networks: Mapping[str, str]) -> Observation:
+    def _container(
+        self,
+        found: Mapping[str, Json],
+        networks: Mapping[str, str],
+        resource: Resource | None,
+        *,
+        thorough: bool = False,
+    ) -> Observation:
         texts = as_texts(as_map(found.get("Config")).get("Labels"))
         mark, handle = read_mark(texts), str(found.get("Id"))
         if mark is None or mark.environment != self._id:
             return Present(None, handle=handle, note=owner_of(texts))
         state = as_map(found.get("State"))
+        running = bool(state.get("Running")) and not state.get("Restarting")
+        wrong = drift(found, mark, networks)
+        # What the record says of a file or a secret is a digest; the resource has the value.
+        if resource is not None and resource.fingerprint == mark.fingerprint:
+            engine = self._engine if thorough else None
+            wrong += content_drift(found, spec_as(resource, ContainerSpec), engine)
         return Present(
             mark.fingerprint,
             mark.inputs,
-            drift(found, mark, networks),
-            running=bool(state.get("Running")) and not state.get("Restarting"),
+            wrong,
+            running=running,
             handle=handle,
             note=str(mark.inputs.get("image", "")),
+            since="" if running else stopped_at(state),
         )
 
     def _networks(
@@ -180,105 +193,3 @@ def _foreign(found: Mapping[str, Json] | None, handle: str) -> Observation:
     return Present(
         None, handle=str(found.get(handle)), note=owner_of(as_texts(found.get("Labels")))
     )
-
-
-def drift(seen: Mapping[str, Json], mark: Mark, networks: Mapping[str, str]) -> tuple[str, ...]:
-    """The drift of an inspected container; `networks` are the engine's, name → id."""
-    return (
-        *_name(seen, mark),
-        *_image(seen, mark),
-        *_ports(seen, mark),
-        *_mounts(seen, mark),
-        *_network(seen, mark, networks),
-        *_limits(seen),
-        *_recorded_limits(seen, mark),
-        *_paused(seen),
-    )
-
-
-def _name(seen: Mapping[str, Json], mark: Mark) -> Iterator[str]:
-    live, name = str(seen.get("Name", "")).lstrip("/"), mark.inputs.get("name")
-    if live and name and live != name:
-        yield f"renamed from {name} to {live}"
-
-
-def _image(seen: Mapping[str, Json], mark: Mark) -> Iterator[str]:
-    live = str(seen.get("Image", ""))
-    if live and mark.image_id and live != mark.image_id:
-        yield f"runs another image ({_short(live)} instead of {_short(mark.image_id)})"
-
-
-def _ports(seen: Mapping[str, Json], mark: Mark) -> Iterator[str]:
-    bound = as_map(as_map(seen.get("HostConfig")).get("PortBindings"))
-    live = set()
-    for inside, bindings in bound.items():
-        for binding in as_list(bindings):
-            where = as_map(binding)
-            number = inside.partition("/")[0]
-            live.add(f"{where.get('HostIp')}:{where.get('HostPort')}->{number}")
-    recorded = {str(text) for key, text in mark.inputs.items() if key.startswith("ports.")}
-    for text in sorted(recorded - live):
-        yield f"no longer publishes {text}"
-    for text in sorted(live - recorded):
-        yield f"publishes {text}"
-
-
-def _mounts(seen: Mapping[str, Json], mark: Mark) -> Iterator[str]:
-    found = (as_map(one) for one in as_list(seen.get("Mounts")))
-    live = {str(one.get("Destination")): one for one in found}
-    for key, text in mark.inputs.items():
-        target = key.removeprefix("mounts.")
-        # More mounts than ours are no drift: images declare volumes of their own.
-        if target != key and (actual := _mount(live.get(target), str(text))) != text:
-            yield f"{target} is {actual} instead of {text}"
-
-
-def _mount(live: Mapping[str, Json] | None, text: str) -> str:
-    if live is None:
-        return "not mounted"
-    if live.get("Type") == "bind":
-        # Engines in a virtual machine see the directories of this one under other names.
-        return text if text.startswith("bind ") else f"bind {live.get('Source')}"
-    return f"{live.get('Type')} {live.get('Name')}{'' if live.get('RW', True) else ' (read-only)'}"
-
-
-def _network(seen: Mapping[str, Json], mark: Mark, networks: Mapping[str, str]) -> Iterator[str]:
-    name = str(mark.inputs.get("network", ""))
-    attached = as_map(as_map(seen.get("NetworkSettings")).get("Networks"))
-    if name and name not in attached:
-        yield f"not attached to the network {name}"
-        return
-    live = as_map(attached.get(name)).get("NetworkID")
-    if live and networks.get(name, live) != live:
-        yield f"attached to an earlier network {name}"
-
-
-def _limits(seen: Mapping[str, Json]) -> Iterator[str]:
-    host = as_map(seen.get("HostConfig"))
-    for key, title in _LIMITS.items():
-        if host.get(key):
-            yield f"{title} set to {host[key]}"
-    policy = as_map(host.get("RestartPolicy")).get("Name")
-    if policy and policy != RESTART:
-        yield f"restart policy is {policy} instead of {RESTART}"
-
-
-def _recorded_limits(seen: Mapping[str, Json], mark: Mark) -> Iterator[str]:
-    host = as_map(seen.get("HostConfig"))
-    for key, name, title in (
-        ("Memory", "limits.memory", "memory limit"),
-        ("PidsLimit", "limits.pids", "limit of processes"),
-    ):
-        live, recorded = host.get(key) or 0, mark.inputs.get(name, 0)
-        # An engine whose kernel knows no such limit leaves it out.
-        if live not in {0, -1, recorded}:
-            yield f"{title} set to {live}"
-
-
-def _paused(seen: Mapping[str, Json]) -> Iterator[str]:
-    if as_map(seen.get("State")).get("Paused"):
-        yield "paused"
-
-
-def _short(image: str) -> str:
-    return image.removeprefix("sha256:")[:12]

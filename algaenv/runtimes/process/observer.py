@@ -6,18 +6,21 @@ when a record is missing.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from algaenv.model.drift import Drift
 from algaenv.model.kind import Address
 from algaenv.model.lock import Environment
-from algaenv.model.resource import Absent, Observation, Present, Resource
+from algaenv.model.resource import Absent, Observation, Present, Resource, spec_as
 from algaenv.runtimes.process import discovery
 from algaenv.runtimes.process.discovery import MarkedProcesses
 from algaenv.runtimes.process.drivers.folders import Marker, folders_in, read_marker
 from algaenv.runtimes.process.layout import Layout, content
-from algaenv.runtimes.process.specs import FOLDER, PROCESS, FolderSpec
+from algaenv.runtimes.process.specs import FOLDER, PROCESS, FolderSpec, ProcessSpec
 from algaenv.runtimes.process.supervisor.records import ServiceRecord
+from algaenv.runtimes.services import file_drift, instant, reveal_all
 from algaenv.system import processes
 
 
@@ -28,18 +31,25 @@ class ProcessObserver:
         self._environment = environment
         self._layout = Layout(environment.home)
 
-    def observe(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
+    def observe(
+        self,
+        wanted: Sequence[Resource],
+        *,
+        thorough: bool = False,  # noqa: ARG002 - everything is cheap to look at
+    ) -> Mapping[Address, Observation]:
         """What is there of `wanted`, and every other process and folder of this environment."""
         seen: dict[Address, Observation] = {each.address: Absent() for each in wanted}
-        seen |= self._processes([each.address for each in wanted if each.address.kind == PROCESS])
+        seen |= self._processes({it.address: it for it in wanted if it.address.kind == PROCESS})
         seen |= self._folders([each for each in wanted if each.address.kind == FOLDER])
         return seen
 
-    def _processes(self, wanted: Sequence[Address]) -> Mapping[Address, Observation]:
+    def _processes(self, wanted: Mapping[Address, Resource]) -> Mapping[Address, Observation]:
         kept = discovery.read_records(self._environment)
         unseen = frozenset(discovery.hidden_services(self._environment))
         seen: dict[Address, Observation] = {
-            address: _hidden(record) if address in unseen else self._recorded(address, record)
+            address: _hidden(record)
+            if address in unseen
+            else self._recorded(address, record, wanted.get(address))
             for address, record in kept.items()
         }
         unknown = any(address not in kept for address in wanted)
@@ -49,17 +59,39 @@ class ProcessObserver:
                     seen[address] = _unrecorded(found)
         return seen
 
-    def _recorded(self, address: Address, record: ServiceRecord) -> Present:
+    def _recorded(self, address: Address, record: ServiceRecord, resource: Resource | None) -> Present:
         running = discovery.is_running(record)
         child = record["child"]["pid"] if record["child"] else 0
         state = f"pid {child}" if running else f"not running: {discovery.exit_summary(record)}"
         note = f"{record['engine']}, {state}"
         drift = list(_drift(record, child)) if running else []
         if running and record["log"] != str(self._layout.log(address.name)):
-            drift.append("it was started before the directory was moved")
+            drift.append(Drift("it was started before the directory was moved", "log"))
+        if running and resource is not None and resource.fingerprint == record["fingerprint"]:
+            drift += self._files(address.name, spec_as(resource, ProcessSpec))
         supervisor = record["shim"]
         handle = f"{supervisor['pid']}:{supervisor['start']}" if supervisor else ""
-        return Present(record["fingerprint"], record["inputs"], tuple(drift), running, handle, note)
+        ended = None if running else record["ended_at"]
+        return Present(
+            record["fingerprint"],
+            record["inputs"],
+            tuple(drift),
+            running,
+            handle,
+            note,
+            since=instant(ended) if ended else "",
+        )
+
+    def _files(self, service: str, body: ProcessSpec) -> Iterator[Drift]:
+        wanted = {name: text.encode() for name, text in reveal_all(body.files).items()}
+        live: dict[str, tuple[bytes, float]] = {}
+        for name in wanted:
+            path = self._layout.etc(service) / name
+            # Gone, or not to be read any more: what the service was started with is lost.
+            with contextlib.suppress(OSError):
+                if path.is_file():
+                    live[name] = (path.read_bytes(), path.stat().st_mtime)
+        return file_drift(wanted, live)
 
     def _folders(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
         seen: dict[Address, Observation] = {}
@@ -91,7 +123,8 @@ def _path(resource: Resource) -> Path:
 def _folder(path: Path, marker: Marker | None) -> Present:
     if marker is None:
         return Present(None, handle=str(path), note="not made by algaenv", retained=True)
-    drift = () if content(path).is_dir() else (f"{content(path)} is missing",)
+    there = content(path).is_dir()
+    drift = () if there else (Drift(f"{content(path)} is missing", "content"),)
     return Present(
         marker.fingerprint, marker.inputs, drift, handle=str(path), note=str(path), retained=True
     )
@@ -103,11 +136,12 @@ def _hidden(record: ServiceRecord) -> Present:
     return Present(record["fingerprint"], record["inputs"], running=True, note=note)
 
 
-def _drift(record: ServiceRecord, child: int) -> Iterator[str]:
+def _drift(record: ServiceRecord, child: int) -> Iterator[Drift]:
     if processes.program_replaced(child):
-        yield f"the program it was started from was replaced: {record['argv'][0]}"
+        phrase = f"the program it was started from was replaced: {record['argv'][0]}"
+        yield Drift(phrase, "program", record["argv"][0], "(replaced)")
     if record["folder"] and not content(Path(record["folder"])).is_dir():
-        yield f"its folder is missing: {record['folder']}"
+        yield Drift(f"its folder is missing: {record['folder']}", "folder", record["folder"])
 
 
 def _unrecorded(found: MarkedProcesses) -> Present:
@@ -115,7 +149,7 @@ def _unrecorded(found: MarkedProcesses) -> Present:
     first = (*found.supervisors, *found.others)[0]
     return Present(
         found.fingerprint,
-        drift=("its record is gone",),
+        drift=(Drift("its record is gone", "record"),),
         running=bool(found.supervisors),
         handle=f"{first.pid}:{first.start}",
         note=f"found by its marks, pid {first.pid}",

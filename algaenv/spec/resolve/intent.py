@@ -55,7 +55,7 @@ from algaenv.spec.resolve.gateway import (
 )
 from algaenv.spec.secrets import SecretReader
 from algaenv.spec.services import BuiltImage, ExternalSpec, InlineEngine, ManagedSpec
-from algaenv.spec.types import image_reference
+from algaenv.spec.types import image_reference, parse_drift_rule
 
 DEFAULT_USERS = ("msp", "client")
 """The users of a gateway whose spec names none."""
@@ -115,6 +115,7 @@ class _IntentResolver:
             limits=document.limits.flat,
             app_url=app_url,
             otel=self._otel(),
+            drift_ignore=tuple(map(parse_drift_rule, document.drift.ignore)),
         )
 
     def _otel(self) -> OtelIntent | None:
