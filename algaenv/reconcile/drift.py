@@ -28,6 +28,7 @@ from algaenv.model.problem import Failed, Unavailable
 from algaenv.model.resource import Absent, Inputs, Observation, Present, Resource
 from algaenv.plan.desired import desired_content
 from algaenv.plan.diff import without_ignored
+from algaenv.plan.order import extension_of
 from algaenv.reconcile.converge import Backends, PlanResult
 from algaenv.reconcile.protocols import ContentHost
 
@@ -76,7 +77,7 @@ def find_drift(lock: Lock, record: Mapping[str, str], backends: Backends) -> Dri
     found |= {a: (_extra(),) for a in _unrecorded(record, seen)}
     hosts = [a for name, a in lowered.hosts.items() if name in CONTENT_SERVICES]
     down = [a for a in hosts if any(it.field in (GONE, STOPPED) for it in found.get(a, ()))]
-    unseen = {}
+    unseen: dict[str, str] = {}
     try:
         snapshot = backends.content.snapshot(lock)
     except Unavailable:
@@ -88,6 +89,9 @@ def find_drift(lock: Lock, record: Mapping[str, str], backends: Backends) -> Dri
         seen |= snapshot.observe(tuple(content.values()))
         for address in _recorded(record, Tier.CONTENT):
             found[address] = _of(address, record, seen, content)
+        for address in _lost_bundles(found):
+            del found[address]
+            unseen[str(address)] = "the rows that say where it is are gone"
         for address, drifts in _damaged_bundles(found, seen, backends.content).items():
             found[address] += drifts
     return _report(lock, found, unseen)
@@ -186,6 +190,17 @@ def _secrets(recorded: Inputs, wanted: Inputs) -> Iterable[Drift]:
 def _extra() -> Drift:
     phrase = "it carries the mark of this environment, and no finished run has made it"
     return Drift(phrase, GONE, "", "present")
+
+
+def _lost_bundles(found: Mapping[Address, tuple[Drift, ...]]) -> list[Address]:
+    """Bundles that only the rows of an extension would lead to, where those are gone as well."""
+
+    def gone(address: Address) -> bool:
+        return any(it.field == GONE for it in found.get(address, ()))
+
+    return [
+        it for it in found if it in BUNDLE and gone(it) and gone(RELEASE.address(extension_of(it)))
+    ]
 
 
 def _damaged_bundles(

@@ -63,16 +63,28 @@ def test_after_down_there_is_only_what_was_kept(memory: MemoryDependencies) -> N
 
 
 def test_what_is_gone_is_named_in_both_tiers(memory: MemoryDependencies) -> None:
-    for address in (PROCESS.address("redis"), BUCKET.address("extensions"), FIRST, RELEASE_ROWS):
+    for address in (PROCESS.address("redis"), BUCKET.address("extensions"), FIRST):
         del memory.world.there[address]
     assert fields(memory) == [
         "bucket/extensions exists: it is gone",
         f"{FIRST} exists: it is gone",
         "process/redis exists: it is gone",
-        "release/hello exists: it is gone",
     ]
     up(memory)
     assert fields(memory) == []
+    del memory.world.there[RELEASE_ROWS]
+    assert fields(memory) == ["release/hello exists: it is gone"]
+    up(memory)
+    assert fields(memory) == []
+
+
+def test_a_bundle_is_not_called_gone_where_only_its_rows_are(memory: MemoryDependencies) -> None:
+    """A real snapshot finds bundles by the rows of their extension."""
+    for address in (FIRST, RELEASE_ROWS):
+        del memory.world.there[address]
+    report = drift(memory)
+    assert [it.address for it in report.drifted] == [RELEASE_ROWS]
+    assert report.unseen == {str(FIRST): "the rows that say where it is are gone"}
 
 
 def test_a_change_of_the_spec_is_no_drift(memory: MemoryDependencies) -> None:

@@ -135,7 +135,7 @@ def changed_row(statement: str) -> Meddle:
                 changed_row("DELETE FROM tenant_extension_install_config"),
                 {"release/hello config"},
             ),
-            (changed_row("DROP TABLE extension_audit_logs"), {"schema/extensions tables.*"}),
+            (changed_row("DROP TABLE extension_quota_usage"), {"schema/extensions tables.*"}),
         ),
     ],
     ids=[
@@ -257,30 +257,39 @@ def remade(project: Project, service: str, *, env: str, label: str) -> None:
     docker("rm", "-f", f"{name}-before")
 
 
-@pytest.mark.parametrize("days", [2, *slow_params(7)])
-def test_days_without_a_change_write_nothing(running_process: Project, days: int) -> None:
-    """The services are restarted every day, and their clocks and files grow older."""
-    project = running_process
-    writes = counted(project)
-    for day in range(days):
-        project.text("restart", "redis", "runner")
+@pytest.mark.slow
+def test_a_week_without_a_change_writes_nothing(running: Project) -> None:
+    """A service is restarted every day, and the generated files grow older."""
+    project = running
+    project.up().ok()  # the spec of this test is saved now
+    writes = written(project)
+    for day in range(7):
+        assert project.text("restart", "redis").returncode == 0
         age_files(project.home, (day + 1) * 24 * 3600)
         plan = json.loads(project.text("plan", "--json").stdout)
         assert plan["changes"] == 0, plan
         assert fields(project) == set()
         assert project.up().ok().changed == 0
-        assert counted(project) == writes
+        assert written(project) == writes
 
 
-def counted(project: Project) -> tuple[object, ...]:
-    """How many rows were ever written in the tables of extensions, objects and saved state."""
-    sums = project.sql(
-        "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables"
-        " WHERE relname LIKE '%extension%' AND relname NOT LIKE '%log%' OR relname = 'tenants'"
-    )
+TABLES = (
+    "extension_registry",
+    "extension_version",
+    "extension_bundle",
+    "tenant_extension_install",
+    "tenant_extension_install_config",
+    "extension_api_endpoint",
+    "tenants",
+)
+
+
+def written(project: Project) -> tuple[object, ...]:
+    """What changes with every write: versions of rows, objects, the saved state."""
+    rows = [project.sql(f"SELECT ctid::text, xmin::text FROM {it} ORDER BY 1") for it in TABLES]
     listed = project.s3().list_objects_v2(Bucket="extensions").get("Contents", [])
     objects = [(it["Key"], it["ETag"], it["LastModified"]) for it in listed]
-    return sums, objects, state(project)
+    return rows, objects, state(project)
 
 
 def age_files(directory: Path, seconds: float) -> None:
