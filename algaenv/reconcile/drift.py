@@ -166,9 +166,9 @@ def _of_present(
 ) -> tuple[Drift, ...]:
     found = list(there.drift)
     if there.running is False:
-        # A service that ended has nothing else to say.
         note = f" ({there.note})" if there.note and "not running" in there.note else ""
-        found = [Drift(f"it does not run{note}", STOPPED, "running", "stopped", there.since)]
+        stopped = Drift(f"it does not run{note}", STOPPED, "running", "stopped", there.since)
+        found.insert(0, stopped)
     marked = kind_of(address).runs or address in RELEASE
     if marked and there.recorded != before:
         phrase = "it was made anew by something else: its record is another one"

@@ -110,6 +110,12 @@ def remove_container(project: Project) -> None:
         path.unlink()
 
 
+def file_object_and_row(project: Project) -> None:
+    edit_file(project)
+    delete_object(project)
+    project.sql("UPDATE tenant_extension_install SET is_enabled = false")
+
+
 def changed_row(statement: str) -> Meddle:
     return lambda project: project.sql(statement)
 
@@ -118,11 +124,7 @@ def changed_row(statement: str) -> Meddle:
     ("meddle", "named"),
     [
         (
-            lambda project: [
-                edit_file(project),
-                delete_object(project),
-                project.sql("UPDATE tenant_extension_install SET is_enabled = false"),
-            ],
+            file_object_and_row,
             {"{kind}/redis files.*", "bundle/hello exists", "release/hello enabled"},
         ),
         (overwrite_object, {"bundle/hello bytes"}),
