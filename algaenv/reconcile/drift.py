@@ -166,8 +166,9 @@ def _of_present(
 ) -> tuple[Drift, ...]:
     found = list(there.drift)
     if there.running is False:
-        note = f" ({there.note})" if there.note and "not running" in there.note else ""
-        stopped = Drift(f"it does not run{note}", STOPPED, "running", "stopped", there.since)
+        how = there.note.partition("not running: ")[2]
+        phrase = f"it does not run: {how}" if how else "it does not run"
+        stopped = Drift(phrase, STOPPED, "running", "stopped", there.since)
         found.insert(0, stopped)
     marked = kind_of(address).runs or address in RELEASE
     if marked and there.recorded != before:

@@ -40,7 +40,7 @@ def test_the_whole_text() -> None:
             limits.memory: memory limit set to 64
             running: it does not run  since 2026-11-30 22:04:05 UTC
         ~ release/hello
-            ui: ui is \\x1b[31mred, recorded blue
+            ui is \\x1b[31mred, recorded blue
 
         Not seen:
           content: container/store does not run
@@ -51,6 +51,12 @@ def test_the_whole_text() -> None:
 def test_no_drift_says_so() -> None:
     assert drift_text(DriftReport((), {})) == "No drift. Everything is as the last `up` left it."
     assert drift_text(DriftReport((), {"content": "why"})).endswith("No drift in what can be seen.")
+
+
+def test_ignored_fields_are_not_called_as_the_last_run_left_them() -> None:
+    assert drift_text(DriftReport((), {}, 2)) == (
+        "No drift but for what the spec ignores. Ignored by rules of the spec: 2."
+    )
 
 
 def test_the_document_is_as_its_schema_says() -> None:

@@ -53,7 +53,9 @@ def _field(drift: Drift) -> JsonObject:
 
 def _line(drift: Drift, paint: Paint) -> str:
     since = paint(f"  since {_moment(drift.since)}", "dim") if drift.since else ""
-    return f"{escape_controls(drift.field)}: {escape_controls(str(drift))}{since}"
+    field, text = escape_controls(drift.field), escape_controls(str(drift))
+    named = text.startswith(f"{field} ")
+    return f"{text}{since}" if named else f"{field}: {text}{since}"
 
 
 def _moment(since: str) -> str:
@@ -63,8 +65,10 @@ def _moment(since: str) -> str:
 
 def _total(report: DriftReport) -> str:
     more = f" Ignored by rules of the spec: {report.ignored}." if report.ignored else ""
+    if not report.drifted and report.ignored:
+        return f"No drift but for what the spec ignores.{more}"
     if not report.drifted:
-        return (NONE_SEEN if report.unseen else NONE) + more
+        return NONE_SEEN if report.unseen else NONE
     fields = sum(len(it.fields) for it in report.drifted)
     resources = len(report.drifted)
     return (

@@ -2,7 +2,8 @@
 
 It holds what an environment keeps between runs: secrets, ports, and how to find its database when
 the spec is gone. It belongs to one user, and nothing in it is reached through a link. The state of
-services, objects and rows is never kept here.
+services, objects and rows is never kept here, but for the names and fingerprints of what the last
+`up` left: only `drift` reads them, and no plan depends on them.
 
 The id of an environment follows the real path of its spec, or a moved checkout.
 """
