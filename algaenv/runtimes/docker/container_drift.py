@@ -29,6 +29,8 @@ _LIMITS: Final = {
 }
 _FILES: Final = 1 << 20
 """Bytes of the archive of a container's files that are read at most."""
+_OF_ENGINES: Final = frozenset({"container", "HOME", "HOSTNAME", "PATH", "TERM"})
+"""Variables that engines add by themselves; Podman lists them."""
 _NEVER: Final = "0001-01-01"
 _INSTANT: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?Z")
 
@@ -204,7 +206,7 @@ def _added_variables(
     if image is None:
         return
     own = as_list(as_map(image.get("Config")).get("Env"))
-    known = {str(one).partition("=")[0] for one in own} | set(variables)
+    known = {str(one).partition("=")[0] for one in own} | set(variables) | _OF_ENGINES
     for name in sorted(set(live) - known):
         yield Drift(f"the variable {name} was added", f"env.{name}", "", "(set)")
 
