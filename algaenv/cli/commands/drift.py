@@ -9,7 +9,7 @@ from algaenv.cli.parser import add_file, add_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.model.drift import DriftReport
     from algaenv.model.event import Event
     from algaenv.model.problem import Problem
@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Compare, and print what differs. Raises NotReady where no `up` has left anything."""
     from algaenv.model.event import Warned
 
@@ -61,7 +61,7 @@ def run(invocation: Invocation) -> ExitCode:
     return ExitCode.DIFFERENCES if report.drifted else ExitCode.DONE
 
 
-def _suggest(invocation: Invocation, report: DriftReport) -> None:
+def _suggest(invocation: CommandInvocation, report: DriftReport) -> None:
     from algaenv.reconcile.drift import SECRETS
 
     if any(it.address == SECRETS for it in report.drifted):

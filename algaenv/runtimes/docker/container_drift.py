@@ -17,7 +17,7 @@ from algaenv.model.drift import HIDDEN, Drift
 from algaenv.model.resource import Json, fingerprint
 from algaenv.model.secret import Secret
 from algaenv.runtimes.docker.engine import Engine, as_list, as_map
-from algaenv.runtimes.docker.errors import ApiError
+from algaenv.runtimes.docker.errors import EngineApiError
 from algaenv.runtimes.docker.labels import INPUTS, Mark
 from algaenv.runtimes.docker.specs import ETC, RESTART, ContainerSpec
 from algaenv.runtimes.services import file_drift, reveal_all
@@ -225,7 +225,7 @@ def _files(container: str, body: ContainerSpec, engine: Engine) -> Iterator[Drif
                 if file is not None:
                     name = member.name.partition("/")[2]
                     live[name] = (file.read(), member.mtime)
-    except (ApiError, tarfile.TarError):
+    except (EngineApiError, tarfile.TarError):
         live = {}  # The directory is gone, and so is every file of it.
     yield from file_drift(wanted, live)
 

@@ -59,7 +59,9 @@ class ProcessObserver:
                     seen[address] = _unrecorded(found)
         return seen
 
-    def _recorded(self, address: Address, record: ServiceRecord, resource: Resource | None) -> Present:
+    def _recorded(
+        self, address: Address, record: ServiceRecord, resource: Resource | None
+    ) -> Present:
         running = discovery.is_running(record)
         child = record["child"]["pid"] if record["child"] else 0
         state = f"pid {child}" if running else f"not running: {discovery.exit_summary(record)}"
