@@ -244,7 +244,7 @@ class Container:
         from algaenv.runtimes.docker.engine import NoEngine
 
         if before == "docker":
-            engine = self._engine()
+            engine = self.engine()
             if isinstance(engine, NoEngine):
                 raise EngineGone(_engine_has_data(environment, engine))
             return self._runtime("docker"), "auto: the environment was last brought up with docker"
@@ -252,7 +252,7 @@ class Container:
             return self._runtime(before), f"auto: the environment already runs as {before}"
         if before is not None and self._data(before, environment):
             return self._runtime(before), f"auto: the data of the environment lies with {before}"
-        engine = self._engine()
+        engine = self.engine()
         if isinstance(engine, NoEngine):
             why = f"auto: no Docker engine answers ({engine.reason})"
             return self._runtime("process"), why
@@ -265,7 +265,7 @@ class Container:
 
         An engine that does not answer is assumed to have data.
         """
-        silent = before == "docker" and not self._engine()
+        silent = before == "docker" and not self.engine()
         data = () if silent else self._data(before, environment)
         if not silent and not data:
             return None
@@ -289,7 +289,7 @@ class Container:
             others = saved.data_runtimes if data else ()
             return tuple(self._runtime(name) for name in (saved.runtime, *others))
         names = ["process"] if environment.home.exists() else []
-        names += ["docker"] if self._engine() else []
+        names += ["docker"] if self.engine() else []
         return tuple(self._runtime(name) for name in names)
 
     def observe(self, name: str, environment: Environment) -> Mapping[Address, Present]:
@@ -302,7 +302,7 @@ class Container:
         from algaenv.runtimes.docker.engine import NoEngine
         from algaenv.runtimes.docker.inventory import marked_environments
 
-        engine = self._engine()
+        engine = self.engine()
         if isinstance(engine, NoEngine):
             return ()
         found = []
@@ -317,7 +317,7 @@ class Container:
         from algaenv.runtimes.docker.engine import NoEngine
         from algaenv.runtimes.docker.inventory import volume_sizes
 
-        engine = self._engine()
+        engine = self.engine()
         return {} if isinstance(engine, NoEngine) else volume_sizes(self._environ, engine)
 
     def _is_up(self, name: str, environment: Environment) -> bool:
@@ -334,12 +334,13 @@ class Container:
         return "process" if has_folders and self._data("process", environment) else None
 
     def _ours(self, name: str, environment: Environment) -> list[Present]:
-        if name == "docker" and not self._engine():
+        if name == "docker" and not self.engine():
             return []
         seen = self._runtime(name).observer(environment).observe(())
         return [it for it in seen.values() if isinstance(it, Present) and it.recorded]
 
-    def _engine(self) -> EngineFacts | NoEngine:
+    def engine(self) -> EngineFacts | NoEngine:
+        """The engine that the environment points to, or why there is none; asked once."""
         from algaenv.runtimes.docker.engine import probe_engine
 
         if self._facts is None:
@@ -361,7 +362,7 @@ class Container:
         from algaenv.runtimes.docker.engine import NoEngine
         from algaenv.runtimes.docker.runtime import DockerRuntime
 
-        engine = self._engine()
+        engine = self.engine()
         if isinstance(engine, NoEngine):
             hint = engine.hint or _START_ENGINE
             raise EngineGone(Problem("engine-unreachable", engine.reason, hint))

@@ -48,7 +48,7 @@ MEANINGS: tuple[tuple[ExitCode, str], ...] = (
     ),
     (ExitCode.BUILD, "a build failed, or a bundle, an image or a port could not be settled"),
     (ExitCode.CALL, "`call` was answered with a status of 400 or more"),
-    (ExitCode.CHECK, "a check of `test` failed"),
+    (ExitCode.CHECK, "a check of `test` or `doctor` failed"),
     (ExitCode.USAGE, "the command line is wrong, or a question needs an answer by flag"),
     (ExitCode.OUTPUT, "all went well, but the answer could not be written to standard output"),
     (ExitCode.INTERRUPTED, "stopped by Ctrl-C, SIGTERM or a declined question"),

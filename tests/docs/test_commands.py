@@ -54,7 +54,7 @@ def test_command_lines_of_the_hints_can_be_read() -> None:
     assert all(map(reads, hints))
 
 
-OURS = ("algaenv", "docker", "npm", "git", "pip", "kill", "node")
+OURS = ("algaenv", "docker", "npm", "git", "pip", "kill", "node", "chmod")
 """Programs that a hint may suggest."""
 
 

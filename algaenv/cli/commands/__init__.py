@@ -23,6 +23,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("wait", "wait until services and extensions answer"),
     ("exec", "run a program with the variables and the clients of a service"),
     ("down", "remove the environment; its data is kept unless asked"),
+    ("doctor", "check this machine, the spec and its environment for what is wrong"),
     ("explain", "explain a problem code, an extension, or a field of the spec"),
     ("validate", "check the spec without touching anything"),
     ("schema", "print a JSON Schema: of the spec, or of what a command prints"),

@@ -143,6 +143,14 @@ def _read_holder(descriptor: int) -> LockHolder | None:
         time.sleep(_PAUSE / 10)
 
 
+def last_holder(environment: Environment) -> LockHolder | None:
+    """The holder that the lock file names: at work, or killed. None after a run that ended.
+
+    Raises OSError.
+    """
+    return _parse_holder((environment.home / LOCK_FILE).read_bytes()[:_MAX_HOLDER_BYTES])
+
+
 def _parse_holder(content: bytes) -> LockHolder | None:
     try:
         holder = LockHolder(**json.loads(content))

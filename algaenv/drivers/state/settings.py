@@ -76,6 +76,15 @@ def choose_ports(
     return Ports(**(fixed | kept))
 
 
+def known_ports(environment: Environment, intent: Intent) -> Ports:
+    """The ports that are fixed or were chosen, 0 for others. Chooses none."""
+    wanted = _requested_ports(intent)
+    kept = _read_ports(environment)
+    return Ports(
+        **{name: kept.get(name, _NONE) if port is None else port for name, port in wanted.items()}
+    )
+
+
 def _requested_ports(intent: Intent) -> dict[str, Port]:
     """Service → the port the spec fixes, None where it leaves it open, 0 where none is needed."""
     store, database, gateway = intent.store, intent.database, intent.gateway
@@ -151,6 +160,11 @@ def choose_secrets(environment: Environment, intent: Intent) -> Credentials:
             kept |= {name: _generate(name) for name in missing}
             _write_secrets(environment, kept)
     return _to_credentials(kept | given)
+
+
+def check_secrets(environment: Environment) -> None:
+    """Raise Failed (`secrets-damaged`) unless the stored secrets can be read."""
+    _read_secrets(environment)
 
 
 def existing_secrets(environment: Environment, intent: Intent | None) -> Credentials | None:

@@ -149,26 +149,26 @@ def remove_leftover_files(environment: Environment) -> None:
 
     The caller holds the environment. Raises as `open_state_dir` does, and Failed (`left-behind`).
     """
-    cache = environment.home / "cache"
-    old = time.time() - _STALE_SECONDS
-    stale = [
-        path
-        for path in _paths_with_prefix(cache, _CACHE_TEMPORARY_PREFIX)
-        if _modified_at(path) < old
-    ]
-    aside = _temporary_files(environment.home)
-    if not stale and not aside:
+    if not leftover_files(environment):
         return
     problems: list[Problem] = []
     # A `plan` holds this while it writes such a file.
     with settings_lock(environment):
-        for path in (*stale, *aside):
+        for path in leftover_files(environment):
             try:
                 remove_path(path)
             except OSError as error:
                 problems.append(left_behind(path, error))
     if problems:
         raise Failed(*problems)
+
+
+def leftover_files(environment: Environment) -> tuple[Path, ...]:
+    """The files that a run which was killed was writing. Touches nothing."""
+    old = time.time() - _STALE_SECONDS
+    cache = _paths_with_prefix(environment.home / "cache", _CACHE_TEMPORARY_PREFIX)
+    stale = [path for path in cache if _modified_at(path) < old]
+    return (*stale, *_temporary_files(environment.home))
 
 
 def _temporary_files(directory: Path) -> list[Path]:

@@ -50,7 +50,8 @@ _HINT: Final = (
     "name another repository that has it, choose another engine, or set `images: build`; "
     "logging in does not help where the publisher has withdrawn an image, as MinIO has"
 )
-_GO_NAMES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+GO_NAMES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+"""Machine of uname → Go's name of the architecture."""
 
 
 class _PullError(Exception):
@@ -237,7 +238,7 @@ def wrong_architecture(reference: str, theirs: str, ours: str) -> Refused:
 def require_same_platform(engine: Engine, title: str) -> None:
     """Raise Refused (`image-architecture`) unless programs of this machine run on the engine."""
     here = os.uname()
-    arch = _GO_NAMES.get(here.machine, here.machine)
+    arch = GO_NAMES.get(here.machine, here.machine)
     if (here.sysname.lower(), arch) != (engine.facts.os, engine.facts.arch):
         summary = (
             f"cannot make {title} here: its engine is of {engine.facts.os}/{engine.facts.arch}"

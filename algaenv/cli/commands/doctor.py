@@ -1,0 +1,71 @@
+"""The command `doctor`: what is wrong with this machine, the spec and its environment."""
+
+from __future__ import annotations
+
+import argparse
+
+from algaenv.cli.exit_codes import ExitCode
+from algaenv.cli.parser import add_file, add_images, add_output, add_runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from algaenv.cli.invocation import Invocation
+    from algaenv.doctor.subject import Subject
+
+DESCRIPTION = (
+    "Check this machine, the spec and its environment, and tell what is wrong, why it matters and "
+    "how to mend it. Without a spec only the machine is checked; a broken one is reported, and the "
+    "rest goes on. Nothing is pulled, built or started."
+)
+EXAMPLES = (
+    ("algaenv doctor", "Every check, with the spec here or in a directory above."),
+    ("algaenv doctor -q", "Only what is wrong."),
+    ("algaenv doctor --fix", "Repair what is safe to repair, and say what was done."),
+    ("algaenv doctor --json | jq '.checks[] | select(.state == \"failed\")'", "For programs."),
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "--fix",
+        action="store_true",
+        help="repair what is ours and safe to repair: modes, .gitignore, leftovers of killed runs, "
+        "and the line of the spec that names its schema",
+    )
+    add_file(parser)
+    add_runtime(parser)
+    add_images(parser)
+    add_output(parser)
+
+
+def run(invocation: Invocation) -> ExitCode:
+    """Make the checks; those that failed are `check` as an exit code."""
+    from algaenv.cli.output.findings import findings_text, findings_to_json
+    from algaenv.doctor.examine import examine, is_failed, repair
+
+    subject = _subject(invocation)
+    found = examine(subject)
+    if invocation.options.fix:
+        found = repair(found)
+    mask = subject.mask()
+    if invocation.json:
+        invocation.print_json(mask.json(findings_to_json(found, subject.spec)))
+    else:
+        terminal = invocation.terminal
+        text = findings_text(
+            found, terminal.out_paint, quiet=invocation.quiet, verbose=invocation.verbose
+        )
+        invocation.print_result(mask.text(text))
+    return ExitCode.CHECK if any(map(is_failed, found)) else ExitCode.DONE
+
+
+def _subject(invocation: Invocation) -> Subject:
+    from algaenv.doctor.subject import Subject
+    from algaenv.model.problem import SpecError
+
+    try:
+        request = invocation.request(invocation.spec())
+    except SpecError:  # Only the machine is checked.
+        request = None
+    return Subject(request, invocation.environ)
