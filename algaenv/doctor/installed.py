@@ -17,9 +17,11 @@ from algaenv.doctor.sources import manifest_of
 from algaenv.doctor.subject import Subject
 from algaenv.drivers.probe_http import HttpClient, HttpReply
 from algaenv.model.intent import ExtensionIntent
+from algaenv.model.kind import Address
 from algaenv.model.log import LogEntry
 from algaenv.model.problem import AlgaenvError
 from algaenv.model.status import ExtensionStatus, Status
+from algaenv.plan.order import extension_of
 from algaenv.reconcile.log_records import entry_text
 
 _PAGE_SECONDS: Final = 10.0
@@ -28,6 +30,7 @@ _LOG_BYTES: Final = 1 << 20
 _MOST_CALLS: Final = 5
 _HANDLER: Final = re.compile(r"/api/(?:ext|ext-proxy)/[^/]+(?P<path>/.*)?$")
 _NO_HANDLER: Final = 404
+_INSTALLING: Final = ("up", "dev", "test")
 
 
 def _status(subject: Subject) -> Status | list[Finding]:
@@ -91,11 +94,16 @@ def installs(subject: Subject) -> Sequence[Finding]:
                 Finding("failed", summary, hint if why else f"run `algaenv up {name}`", why)
             )
         elif why:
-            summary = f"the last install of {name} failed; {there[name].version} is still installed"
-            found.append(Finding("failed", summary, hint, why))
-    unsettled = [
-        it for it in status.extensions if it.name not in {e.name for e in intent.extensions}
-    ]
+            summary = (
+                f"the last install of {name} in the log failed; {there[name].version} is there"
+            )
+            found.append(Finding("warning", summary, hint, why))
+    names = {it.name for it in intent.extensions}
+    others = [line for name, lines in failures.items() if name not in names for line in lines]
+    if others:
+        hint = "mend what is said there, then run `algaenv up`"
+        found.append(Finding("warning", "the last `up` in the log failed", hint, tuple(others)))
+    unsettled = [it for it in status.extensions if it.name not in names]
     found += [
         Finding("warning", f"{it.name} is installed, and not in the spec", "run `algaenv up`")
         for it in unsettled
@@ -104,15 +112,20 @@ def installs(subject: Subject) -> Sequence[Finding]:
 
 
 def last_failures(subject: Subject) -> Mapping[str, Sequence[str]]:
-    """Extension → what the last `up` or `dev` failed with; empty after one that went well."""
+    """What the last `up` in the log failed with, by extension; what is about none has no name.
+
+    A run that changes nothing leaves no entry.
+    """
     report = last_report(subject)
     if report is None:
         return {}
     found: dict[str, list[str]] = {}
-    for step in report.get("steps", ()):
-        problem = step.get("problem")
+    listed = [(str(it.get("address", "")), it.get("problem")) for it in report.get("steps", ())]
+    listed += [("", it) for it in report.get("problems", ())]
+    for address, problem in listed:
         if isinstance(problem, dict):
-            name = str(step.get("address", "")).partition("/")[2].partition("~")[0]
+            owner = extension_of(Address.parse(address)) if "/" in address else ""
+            name = owner.partition("~")[0]
             hint = f" ({problem['hint']})" if problem.get("hint") else ""
             line = f"{problem.get('summary')} [{problem.get('code')}]{hint}"
             found.setdefault(name, []).append(line)
@@ -138,7 +151,7 @@ def last_report(subject: Subject) -> Mapping[str, Any] | None:
             document = json.loads(line[at:])
         except ValueError:
             continue
-        if document.get("event") == "report" and document.get("verb") == "up":
+        if document.get("event") == "report" and document.get("verb") in _INSTALLING:
             return document if isinstance(document, dict) else None
     return None
 

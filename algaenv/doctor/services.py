@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 
 from algaenv.bundle.value import field_names
@@ -149,7 +150,7 @@ def _taken(
         known = container.spec and os.path.exists(container.spec)  # noqa: PTH110
         free = f"run `docker stop {container.container}`"
         if known:
-            free = f"run `algaenv down -f {container.spec}`"
+            free = f"run `algaenv down -f {shlex.quote(container.spec)}`"
         who = f"the container {container.container}"
         who += f" of the environment of {container.spec}" if container.spec else ""
     else:

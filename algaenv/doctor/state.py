@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -74,7 +75,7 @@ def secrets(subject: Subject) -> Sequence[Finding]:
     found = list(_open_files(environment))
     dotenv = environment.spec.parent / ".env"
     if dotenv.is_file() and dotenv.stat().st_mode & 0o007:
-        hint = f"run `chmod 600 {dotenv}`, unless it holds no secret"
+        hint = f"run `chmod 600 {shlex.quote(str(dotenv))}`, unless it holds no secret"
         found.append(Finding("warning", f"{dotenv} can be read by every user", hint))
     if (environment.home / "secrets.json").exists():
         from algaenv.drivers.state.settings import check_secrets

@@ -18,9 +18,15 @@ from algaenv.doctor.examine import CHECKS, FIRST, examine, is_failed
 from algaenv.doctor.finding import Check, Finding, good
 from algaenv.doctor.machine import KernelLimits, Room, judge_limits, judge_proxies, judge_room
 from algaenv.doctor.subject import Subject
+from algaenv.model.kind import IMAGE, Tier
+from algaenv.model.resource import Resource
+from algaenv.reconcile.protocols import Lowered
 from algaenv.runtimes.docker import inventory
 from algaenv.runtimes.docker.engine import EngineFacts
-from algaenv.runtimes.docker.inventory import EngineDetails
+from algaenv.runtimes.docker.images.pull import wrong_architecture
+from algaenv.runtimes.docker.inventory import EngineDetails, PortUser
+from algaenv.runtimes.docker.runtime import DockerRuntime
+from algaenv.runtimes.docker.specs import PulledImage
 
 FACTS = EngineFacts("unix:///x", "24.0.1", "1.43", "arm64", "linux", rootless=True)
 DETAILS = EngineDetails("1.24 to 1.43", "overlay2", "/var/lib/docker", None)
@@ -90,7 +96,7 @@ def test_low_limits_are_named_with_their_setting() -> None:
         "pids": "limit of this user",
     }
     for name, setting in low.items():
-        (found,) = judge_limits(replace(fine, **{name: 10}))  # type: ignore[arg-type]
+        (found,) = judge_limits(replace(fine, **{name: 10}))
         assert found.state == "warning", name
         assert "only 10" in found.summary
         assert setting in found.hint
@@ -162,6 +168,50 @@ def test_an_engine_of_another_processor(monkeypatch: pytest.MonkeyPatch) -> None
     assert found.state == "warning"
     assert "the engine is riscv64" in found.summary
     assert "`images: pull`" in found.hint
+
+
+@pytest.mark.parametrize(
+    ("refusal", "state", "words"),
+    [
+        ("", "ok", "is pulled by the next `algaenv up`"),
+        ("registry.example does not answer", "warning", "registry.example does not answer"),
+    ],
+)
+def test_an_image_that_is_not_there_and_its_registry(
+    monkeypatch: pytest.MonkeyPatch, refusal: str, state: str, words: str
+) -> None:
+    image = PulledImage(("registry.example/store",), "1", None)
+    lowered = Lowered((Resource(IMAGE.address("store"), Tier.SUBSTRATE, {}, image),), {})
+    monkeypatch.setattr(services, "find_image", lambda *_: None)
+    monkeypatch.setattr(services.Registries, "refusal", lambda *_: refusal)
+    runtime = DockerRuntime({}, Path("/nowhere"), FACTS)
+    (found,) = services._images(runtime, lowered)
+    assert (found.state, words in found.summary) == (state, True), found
+    assert bool(found.hint) == (state == "warning")
+
+
+def test_an_image_of_another_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = PulledImage(("registry.example/store",), "1", None)
+    lowered = Lowered((Resource(IMAGE.address("store"), Tier.SUBSTRATE, {}, image),), {})
+
+    def refuse(*_: object) -> None:
+        raise wrong_architecture("registry.example/store:1", "riscv64", "arm64")
+
+    monkeypatch.setattr(services, "find_image", refuse)
+    (found,) = services._images(DockerRuntime({}, Path("/nowhere"), FACTS), lowered)
+    assert found.state == "failed"
+    assert "[image-architecture]" in found.summary
+
+
+def test_a_port_that_a_container_holds_is_told_by_its_name(tmp_path: Path) -> None:
+    spec = tmp_path / "algaenv.yaml"
+    spec.touch()
+    ours = services._taken("redis", 6380, PortUser("demo-redis", "ab", str(spec)), None)
+    assert f"container demo-redis of the environment of {spec}" in ours.summary
+    assert f"run `algaenv down -f {spec}`, or set another `redis.port`" in ours.hint
+    other = services._taken("console", 9001, PortUser("nginx", "", ""), None)
+    assert other.summary == "port 9001, for console, is held by the container nginx"
+    assert other.hint.startswith("run `docker stop nginx`, or set another `store.console_port`")
 
 
 def test_a_check_that_hangs_or_breaks_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
