@@ -26,10 +26,14 @@ def run_reporting_errors(
 
     try:
         with sigterm_as_interrupt():
-            return run(invocation)
+            code = run(invocation)
+            if code:
+                _write_bundle(invocation, code)
+            return code
     except AlgaenvError as error:
         report = Report(invocation.verb, problems=error.problems, error=type(error).__name__)
         _report(invocation, report)
+        _write_bundle(invocation, exception_exit_code(error), report)
         return exception_exit_code(error)
     except KeyboardInterrupt:
         _report(invocation, Report(invocation.verb, interrupted=True))
@@ -37,13 +41,18 @@ def run_reporting_errors(
     except Exception as error:  # the last place that can still name the file to report
         if isinstance(error, UsageError):
             raise
-        _report(
-            invocation,
-            Report(
-                invocation.verb, problems=(_bug(invocation, error),), error=type(error).__name__
-            ),
-        )
+        problems = (_bug(invocation, error),)
+        report = Report(invocation.verb, problems=problems, error=type(error).__name__)
+        _report(invocation, report)
+        _write_bundle(invocation, ExitCode.UNEXPECTED, report)
         return ExitCode.UNEXPECTED
+
+
+def _write_bundle(invocation: CommandInvocation, code: int, report: Report | None = None) -> None:
+    if hasattr(invocation.options, "no_bundle"):
+        from algaenv.cli.support import bundle_after
+
+        bundle_after(invocation, code, report)
 
 
 def report_abandoned(invocation: CommandInvocation, sinks: MultiSink) -> None:

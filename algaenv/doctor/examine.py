@@ -52,9 +52,16 @@ CHECKS: Final = (
 
 
 def examine(
-    subject: Subject, checks: Sequence[Check] = CHECKS, first: Sequence[Check] = FIRST
+    subject: Subject,
+    checks: Sequence[Check] = CHECKS,
+    first: Sequence[Check] = FIRST,
+    *,
+    most: float | None = None,
 ) -> tuple[CheckFinding, ...]:
-    """The findings of all checks, in their order; never raises for what a check meets."""
+    """The findings of all checks, in their order; never raises for what a check meets.
+
+    With `most` no check gets more than so many seconds.
+    """
     found = [it for check in first for it in _made(check, subject)]
     results: list[list[CheckFinding] | None] = [None for _ in checks]
 
@@ -69,9 +76,10 @@ def examine(
     for thread in threads:
         thread.start()
     for place, (check, thread) in enumerate(zip(checks, threads, strict=True)):
-        thread.join(max(0.0, began + check.seconds - time.monotonic()))
+        seconds = check.seconds if most is None else min(most, check.seconds)
+        thread.join(max(0.0, began + seconds - time.monotonic()))
         made = results[place]
-        late = Finding("warning", f"no result within {check.seconds:g} s", "run it again")
+        late = Finding("warning", f"no result within {seconds:g} s", "run it again")
         found += [CheckFinding(check, late)] if made is None else made
     return tuple(found)
 

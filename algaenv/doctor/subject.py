@@ -147,9 +147,15 @@ class Subject:
     def _load(self) -> tuple[Intent, Sequence[Problem]]:
         if self.request is None:
             raise NotReady(NOT_UP)
-        from algaenv.spec.load import load
+        home = self.container.identify(self.request.spec, "").home
+        if home.is_dir():
+            from algaenv.spec.cache import load_cached
 
-        loaded = load(self.request.spec, self.environ)
+            loaded = load_cached(self.request.spec, self.environ, home / "cache")
+        else:  # Nothing is made by looking.
+            from algaenv.spec.load import load
+
+            loaded = load(self.request.spec, self.environ)
         intent = loaded.intent
         if self.request.runtime is not None:
             intent = replace(intent, runtime=self.request.runtime)

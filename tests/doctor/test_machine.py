@@ -23,7 +23,7 @@ from algaenv.model.resource import Resource
 from algaenv.reconcile.protocols import Lowered
 from algaenv.runtimes.docker import inventory
 from algaenv.runtimes.docker.engine import EngineFacts
-from algaenv.runtimes.docker.images.pull import wrong_architecture
+from algaenv.runtimes.docker.images.pull import Registries, wrong_architecture
 from algaenv.runtimes.docker.inventory import EngineDetails, PortUser
 from algaenv.runtimes.docker.runtime import DockerRuntime
 from algaenv.runtimes.docker.specs import PulledImage
@@ -183,7 +183,7 @@ def test_an_image_that_is_not_there_and_its_registry(
     image = PulledImage(("registry.example/store",), "1", None)
     lowered = Lowered((Resource(IMAGE.address("store"), Tier.SUBSTRATE, {}, image),), {})
     monkeypatch.setattr(services, "find_image", lambda *_: None)
-    monkeypatch.setattr(services.Registries, "refusal", lambda *_: refusal)
+    monkeypatch.setattr(Registries, "refusal", lambda *_: refusal)
     runtime = DockerRuntime({}, Path("/nowhere"), FACTS)
     (found,) = services._images(runtime, lowered)
     assert (found.state, words in found.summary) == (state, True), found

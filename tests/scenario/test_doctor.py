@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
+from pathlib import Path
 from typing import Any
 
 from tests.cli.schemas import check
@@ -155,3 +157,48 @@ def test_another_environment_on_a_port_is_named(running_process: Project) -> Non
     assert "`algaenv down -f" in found["hint"]
     # The holder is left alone.
     assert {it["state"] for it in project.status()["services"]} == {"ready"}
+
+
+def test_a_failing_up_leaves_a_bundle_without_a_secret(running_process: Project) -> None:
+    project = running_process
+    planted = {name: f"planted-{name}-0123456789" for name in ("env", "spec", "note", "url", "log")}
+    project.environ = {
+        "ALGAENV_SUPPORT_BUNDLE": "on",
+        "MY_API_TOKEN": planted["env"],
+        "ALL_PROXY": f"http://me:{planted['url']}@proxy.example",
+    }
+    project.spec["extensions"]["hello"] |= {
+        "secrets": {"ODD": planted["spec"]},
+        "config": {"address": f"https://x.example/?token={planted['note']}"},
+    }
+    project.extension(**HOOKS)
+    project.up().ok()
+    with (project.home / "logs" / "gateway.log").open("a") as log:
+        for line in (
+            f"authorization: Bearer {planted['log']}",
+            f"GET /x?api_key={planted['log']} for {planted['env']}",
+            *project.secrets().values(),
+        ):
+            log.write(f"{line}\n")
+    project.extension(version="", **HOOKS)
+    done = project.text("up")
+    assert done.returncode == 8
+    assert "error[manifest-" in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("support bundle: ")
+    made = Path(last.removeprefix("support bundle: "))
+    assert made.parent == project.home / "support"
+    with zipfile.ZipFile(made) as archive:
+        texts = {it: archive.read(it).decode() for it in archive.namelist()}
+    wanted = {"events.log", "problem.json", "spec/algaenv.yaml", "versions.json", "doctor.json"}
+    assert wanted | {"status.json", "logs/gateway.log", "logs/runner.log"} <= set(texts)
+    assert "manifest-" in texts["problem.json"]
+    secrets = [*planted.values(), *_passwords(project)]
+    assert not [(name, it) for name, text in texts.items() for it in secrets if it in text]
+    assert project.text("up", "--no-bundle").stderr.count("support bundle") == 0
+    assert len(list(made.parent.iterdir())) == 1
+
+
+def _passwords(project: Project) -> list[str]:
+    found = json.loads((project.home / "secrets.json").read_text())["secrets"]
+    return [str(it) for it in found.values()]

@@ -14,6 +14,7 @@ from algaenv.cli.parser import (
     add_runtime,
     one_of,
 )
+from algaenv.cli.support import add_support
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="what Ctrl-C does with the environment: detach leaves it running, stop takes it down "
         "and keeps its data (default: detach)",
     )
+    add_support(parser)
     add_output(parser)
 
 

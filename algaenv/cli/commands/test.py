@@ -16,6 +16,7 @@ from algaenv.cli.parser import (
     add_output,
     add_runtime,
 )
+from algaenv.cli.support import add_support
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--junit", metavar="FILE", help="write the results of the checks as JUnit XML, too"
     )
+    add_support(parser)
     add_output(parser)
 
 

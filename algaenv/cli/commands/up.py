@@ -15,6 +15,7 @@ from algaenv.cli.parser import (
     add_runtime,
     add_thorough,
 )
+from algaenv.cli.support import add_support
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="do not ask before data is left with another runtime; it begins without it",
     )
     add_thorough(parser)
+    add_support(parser)
     add_output(parser)
 
 

@@ -50,6 +50,7 @@ _OWN_ENTRIES = (
     "ports.json",
     "secrets.json",
     "settling",
+    "support",
 )
 """Entries that `delete` removes."""
 RUNTIME_DIRECTORIES = ("data", "etc", "run")
