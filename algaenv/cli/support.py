@@ -5,22 +5,23 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
 from algaenv.cli.exit_codes import ExitCode
 from algaenv.cli.output.streams import write_text
 from algaenv.cli.parser import UsageError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from algaenv.cli.invocation import Invocation
     from algaenv.doctor.subject import Subject
     from algaenv.doctor.support import Part
     from algaenv.model.event import Report
 
-VARIABLE: Final = "ALGAENV_SUPPORT_BUNDLE"
-_OFF: Final = frozenset(("0", "off", "no", "false"))
-_SILENT: Final = frozenset(
+VARIABLE = "ALGAENV_SUPPORT_BUNDLE"
+_OFF = frozenset(("0", "off", "no", "false"))
+_SILENT = frozenset(
     (
         ExitCode.DONE,
         ExitCode.DIFFERENCES,
@@ -33,7 +34,7 @@ _SILENT: Final = frozenset(
     )
 )
 """Codes of what explains itself, or is no failure."""
-_CHECKS_SECONDS: Final = 0.5
+_CHECKS_SECONDS = 0.5
 
 
 def add_support(parser: argparse.ArgumentParser) -> None:
@@ -116,6 +117,8 @@ def parts_of(subject: Subject) -> dict[str, Part]:
 
 def check_bundle_target(text: str) -> Path:
     """Where `--bundle` may write. Raises UsageError before any check is made."""
+    from pathlib import Path
+
     path = Path.cwd() / text
     if os.path.lexists(path):
         raise UsageError(f"cannot write a support bundle to {path}: it exists", "name a new file")
