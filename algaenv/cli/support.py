@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.doctor.subject import Subject
     from algaenv.doctor.support import Part
     from algaenv.model.event import Report
@@ -46,7 +46,7 @@ def add_support(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def bundle_after(invocation: Invocation, code: int, report: Report | None = None) -> None:
+def bundle_after(invocation: CommandInvocation, code: int, report: Report | None = None) -> None:
     """Write a bundle after a failure of a command that has `--no-bundle`, and name it last.
 
     Takes about a second. Whatever goes wrong here is left unsaid: the error of the command counts.
@@ -63,7 +63,7 @@ def bundle_after(invocation: Invocation, code: int, report: Report | None = None
         write_text(invocation.terminal.err, f"support bundle: {escape_controls(str(path))}\n")
 
 
-def _wanted(invocation: Invocation) -> bool:
+def _wanted(invocation: CommandInvocation) -> bool:
     options = invocation.options
     if getattr(options, "no_bundle", True) or getattr(options, "ephemeral", False):
         return False
@@ -72,7 +72,7 @@ def _wanted(invocation: Invocation) -> bool:
     return invocation.environ.get(VARIABLE, "").lower() not in _OFF
 
 
-def _write(invocation: Invocation, report: Report | None) -> Path | None:
+def _write(invocation: CommandInvocation, report: Report | None) -> Path | None:
     """None where there is no state directory: nothing has been brought up."""
     from algaenv.cli.output.findings import findings_to_json
     from algaenv.doctor import support

@@ -15,7 +15,7 @@ from algaenv.bundle.value import dataclass
 from algaenv.doctor.finding import Finding, good, of_problems, skipped
 from algaenv.doctor.sources import manifest_of
 from algaenv.doctor.subject import Subject
-from algaenv.drivers.probe_http import HttpClient, HttpReply
+from algaenv.drivers.probe_http import HttpReply, ProbeClient
 from algaenv.model.intent import ExtensionIntent
 from algaenv.model.kind import Address
 from algaenv.model.log import LogEntry
@@ -275,7 +275,7 @@ def pages(subject: Subject) -> Sequence[Finding]:
 def _page(subject: Subject, extension: ExtensionStatus) -> Iterator[Finding]:
     name, url = extension.name, extension.page_url or ""
     try:
-        reply = HttpClient().probe(url, _PAGE_SECONDS)
+        reply = ProbeClient().probe(url, _PAGE_SECONDS)
     except (OSError, HTTPException) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
         hint = f"run `algaenv up`; {_log_hint('runner')}"

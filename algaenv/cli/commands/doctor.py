@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from algaenv.cli.invocation import Invocation
+    from algaenv.cli.invocation import CommandInvocation
     from algaenv.doctor.finding import CheckFinding
     from algaenv.doctor.subject import Subject
 
@@ -52,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def run(invocation: Invocation) -> ExitCode:
+def run(invocation: CommandInvocation) -> ExitCode:
     """Make the checks; those that failed are `check` as an exit code."""
     from algaenv.cli.output.findings import findings_text, findings_to_json
     from algaenv.doctor.examine import examine, is_failed, repair
@@ -78,7 +78,7 @@ def run(invocation: Invocation) -> ExitCode:
 
 
 def _write_bundle(
-    invocation: Invocation, subject: Subject, found: Sequence[CheckFinding], target: Path
+    invocation: CommandInvocation, subject: Subject, found: Sequence[CheckFinding], target: Path
 ) -> None:
     import json
     import time
@@ -101,7 +101,7 @@ def _write_bundle(
     invocation.print_message(f"support bundle: {escape_controls(str(target))}\n")
 
 
-def _subject(invocation: Invocation) -> Subject:
+def _subject(invocation: CommandInvocation) -> Subject:
     from algaenv.doctor.subject import Subject
     from algaenv.model.problem import SpecError
 
