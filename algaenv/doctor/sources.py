@@ -242,12 +242,19 @@ def _major(version: str) -> int:
 def tenant(subject: Subject) -> Sequence[Finding]:
     """Whether an external database answers, has Alga's tables, and knows the tenant."""
     lock = subject.lock()
-    if lock is None or not isinstance(lock.intent.database, ExternalDatabase):
+    if lock is None:
+        missing = subject.spec is None
+        return skipped("there is no spec" if missing else "there is no spec that can be read")
+    if not isinstance(lock.intent.database, ExternalDatabase):
         return skipped("the spec names no database of its own")
+    from algaenv.drivers.client_environment import libpq_variables
+    from algaenv.drivers.content_host import StoreAndDatabase
+
     try:
-        ids = subject.container.content_host(lock).snapshot(lock).ids
+        # The store need not be up yet.
+        found = StoreAndDatabase(lock, libpq_variables(subject.environ)).find_tenant(lock)
     except AlgaenvError as error:
         return of_problems(error.problems)
-    if ids.problems:
-        return of_problems(ids.problems)
-    return good(f"the database knows the tenant {ids.tenant_name} ({ids.tenant_id})")
+    if isinstance(found, Problem):
+        return of_problems((found,))
+    return good(f"the database knows the tenant {found.name} ({found.id})")

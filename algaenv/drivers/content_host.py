@@ -115,6 +115,16 @@ class StoreAndDatabase(ContentHost):
             rows_known=rows_known,
         )
 
+    def find_tenant(self, lock: Lock) -> TenantRow | Problem:
+        """The tenant that the lock means, or why there is none. The store is not asked.
+
+        Raises as `snapshot`.
+        """
+        managed, predicted = self._database.managed, predicted_ids(lock)
+        answer = self._database.read(_snapshot_query(lock, predicted, managed=managed), fast=True)
+        lacking = None if managed else release_checks.schema_problem(answer["columns"])
+        return lacking or choose_tenant(lock.intent, predicted, parse_tenants(answer["tenants"]))
+
     def drivers(self) -> Mapping[str, ResourceDriver]:
         """Kind → driver."""
         from algaenv.drivers.database.releases import ReleaseDriver

@@ -142,6 +142,28 @@ def test_a_product_without_extensions_is_told(running_process: Project) -> None:
     assert "product" not in examined(project)
 
 
+def test_a_tenant_that_an_external_database_does_not_know(running_process: Project) -> None:
+    project = running_process
+    secrets = project.secrets()
+    url = (
+        f"postgresql://{secrets['DB_USER_ADMIN']}:{secrets['DB_PASSWORD_ADMIN']}"
+        f"@127.0.0.1:{project.ports['database']}/{secrets['DB_NAME_SERVER']}"
+    )
+    known = project.status()["tenant_id"]
+    for id_, state in ((known, "ok"), ("00000000-0000-4000-8000-000000000000", "failed")):
+        other = project.root / f"other-{state}"
+        other.mkdir()
+        spec = {"version": 1, "name": "other", "runtime": "process", "database": {"url": url}}
+        spec |= {"tenant": {"id": id_}}
+        (other / "algaenv.yaml").write_text(json.dumps(spec))
+        done = Project(other, "process", {}).text("doctor", "--json", "--no-bundle")
+        (found,) = [it for it in json.loads(done.stdout)["checks"] if it["id"] == "tenant"]
+        assert found["state"] == state, found
+        assert secrets["DB_PASSWORD_ADMIN"] not in done.stdout
+    assert id_ in found["summary"]
+    assert found["hint"]
+
+
 def test_another_environment_on_a_port_is_named(running_process: Project) -> None:
     project = running_process
     other = project.root / "other"
