@@ -268,7 +268,7 @@ def judge_proxies(environ: Mapping[str, str]) -> Sequence[Finding]:
     return [
         Finding(
             "warning",
-            f"{', '.join(sorted(named))} set, and not left out by NO_PROXY: {', '.join(missing)}",
+            f"{', '.join(sorted(named))} set, but NO_PROXY lacks {', '.join(missing)}",
             f"set NO_PROXY to {','.join(filter(None, (left_out, *missing)))}",
             shown,
         )

@@ -56,6 +56,8 @@ def offered(directory: Path, line: str) -> list[str]:
     [
         ("algaenv rest", ["restart"]),
         ("algaenv wat", ["watch"]),
+        ("algaenv doct", ["doctor"]),
+        ("algaenv doctor --f", ["--fix", "--file"]),
         ("algaenv call ", ["hello", "tickets"]),
         ("algaenv up t", ["tickets"]),
         ("algaenv restart g", ["gateway"]),
