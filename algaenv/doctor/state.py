@@ -115,11 +115,11 @@ def _open_file(path: Path, mode: int) -> Finding:
 
 def _close(path: Path, mode: int) -> str:
     # Another file may have taken its place: a link is not followed.
-    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if os.fstat(descriptor).st_uid != os.geteuid():
             raise PermissionError(1, "it belongs to another user", str(path))
-        Path(f"/proc/self/fd/{descriptor}").chmod(mode)
+        os.fchmod(descriptor, mode)
     finally:
         os.close(descriptor)
     return f"set the mode of {path} to {mode:04o}"

@@ -42,9 +42,10 @@ def volume_sizes(environ: Mapping[str, str], facts: EngineFacts) -> Mapping[str,
     sizes: dict[str, int] = {}
     try:
         with translate_errors("look at the volumes of all environments"):
-            answer = as_map(engine.get("/system/df", {"type": "volume"}))
-    except EngineApiError:
-        return {}
+            try:
+                answer = as_map(engine.get("/system/df", {"type": "volume"}))
+            except EngineApiError:
+                return {}
     finally:
         engine.close()
     for one, mark in _marked(as_list(answer.get("Volumes"))):
