@@ -69,6 +69,7 @@ from algaenv.reconcile.resolve import (
     selected,
     worth_background,
 )
+from algaenv.reconcile.time_limit import TimeLimit
 
 if TYPE_CHECKING:
     pass
@@ -89,16 +90,24 @@ class Application(LastRun):
     def up(self, request: Request, emit: Emit) -> Report:
         """See UseCases."""
         emit = serialized(emit)
+        limit = None
+        if request.limit_seconds is not None:
+            limit = TimeLimit(request.limit_seconds, request.cancelled, emit)
+            request, emit = replace(request, cancelled=limit.cancelled), limit.emit
         report = Report("up")
         try:
             intent, environment = self._load(request, emit)
             wait, cancelled = request.lock_seconds, request.cancelled
             lock_environment = self._dependencies.lock_environment
+            renew_lifetime = self._dependencies.renew_lifetime
             with lock_environment(environment, "up", wait=wait, cancelled=cancelled):
+                # Before, so that a run that is killed is taken down too.
+                renew_lifetime(environment, request.lifetime)
                 report = self._up(request, intent, environment, emit)
+                renew_lifetime(environment, None)
         except AlgaenvError as error:
             report = _failed("up", error)
-        return _finish(report, request, emit)
+        return _finish(report, request, emit, limit)
 
     def plan(self, request: Request, emit: Emit) -> Plan:
         """See UseCases."""
@@ -166,7 +175,11 @@ class Application(LastRun):
         try:
             environment = self._dependencies.identify(request.spec, request.spec.parent.name)
             with self._dependencies.lock_environment(environment, "down"):
+                if request.only_expired and not self._dependencies.is_expired(environment):
+                    return _finish(report, request, emit)
                 report = self._down(request, environment, emit, volumes=volumes)
+                if not report.failed and not request.cancelled():
+                    self._dependencies.forget_lifetime(environment)
             if volumes and not report.failed:
                 report = self._down_orphans(request, environment, emit, report)
         except AlgaenvError as error:
@@ -452,12 +465,13 @@ def _failed(verb: str, error: AlgaenvError) -> Report:
     return Report(verb, problems=error.problems, error=type(error).__name__)
 
 
-def _finish(report: Report, request: Request, emit: Emit) -> Report:
+def _finish(report: Report, request: Request, emit: Emit, limit: TimeLimit | None = None) -> Report:
     if request.cancelled():
         problems = tuple(p for p in report.problems if p.code != BUILD_CANCELLED)
         report = replace(report, problems=problems, error=report.error if problems else "")
     unfinished = any(not isinstance(ended.outcome, Done) for ended in report.ended)
     cut = report.interrupted or unfinished or not report.ended
     report = replace(report, interrupted=request.cancelled() and cut)
+    report = report if limit is None else limit.applied(report)
     emit(Reported(report))
     return report

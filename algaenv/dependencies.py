@@ -17,7 +17,14 @@ from algaenv.model.intent import (
     ManagedDatabase,
     RuntimeChoice,
 )
-from algaenv.model.lock import Credentials, Environment, Lock, OrphanedState, Ports
+from algaenv.model.lock import (
+    Credentials,
+    Environment,
+    LifetimeChange,
+    Lock,
+    OrphanedState,
+    Ports,
+)
 from algaenv.model.log import LogEntry, LogQuery
 from algaenv.model.plan import Kept, Plan
 from algaenv.model.problem import Problem
@@ -52,6 +59,12 @@ class Request:
     """How long to wait for another run that holds the environment."""
     ready_seconds: float | None = None
     """How long to wait for answers; None: as the spec says."""
+    limit_seconds: float | None = None
+    """How long the whole `up` may take; None: as long as it takes."""
+    lifetime: LifetimeChange | None = None
+    """What is new about the end of the environment."""
+    only_expired: bool = False
+    """`down` leaves an environment alone whose time is not over."""
     ephemeral_name: str | None = None
     """Brings the environment up under this name, with free ports in place of those of the spec."""
     thorough: bool = False
@@ -194,6 +207,18 @@ class Dependencies(Protocol):
     ) -> AbstractContextManager[None]:
         """Hold the lock of the environment; raises Locked when it is not free within `wait`
         seconds, or by the time that `cancelled` returns True."""
+        ...
+
+    def renew_lifetime(self, environment: Environment, change: LifetimeChange | None) -> None:
+        """Count the time of an environment with an end from now on; raises Failed."""
+        ...
+
+    def is_expired(self, environment: Environment) -> bool:
+        """Whether its time is over, or its owner gone."""
+        ...
+
+    def forget_lifetime(self, environment: Environment) -> None:
+        """It has been taken down: nothing is left to watch."""
         ...
 
     def load_state(self, environment: Environment) -> SavedState | None:

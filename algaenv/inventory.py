@@ -13,6 +13,7 @@ from algaenv.model.lock import Environment
 from algaenv.model.problem import AlgaenvError
 from algaenv.model.resource import Present
 from algaenv.model.status import EnvironmentSummary
+from algaenv.system.lifetime import read_lifetime
 from algaenv.wiring import Container
 
 
@@ -55,6 +56,13 @@ def _summaries(
             size=directory_size(environment.home),
             ports={name: number for name, number in numbers.items() if number},
         )
+        if (lifetime := read_lifetime(environment.home)) is not None:
+            summary = replace(
+                summary,
+                expires="" if lifetime.expires is None else _iso(lifetime.expires),
+                owner_pid=lifetime.owner_pid,
+                expired=lifetime.is_over(),
+            )
         try:
             seen = container.observe(saved.runtime, named)
         except AlgaenvError as error:
@@ -81,8 +89,12 @@ def _since(home: Path) -> str:
             made = (home / name).stat().st_mtime
         except OSError:
             continue
-        return datetime.fromtimestamp(made, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return datetime.fromtimestamp(time.time(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return _iso(made)
+    return _iso(time.time())
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _of_engine(environ: Mapping[str, str]) -> Iterator[EnvironmentSummary]:

@@ -13,7 +13,14 @@ from algaenv.dependencies import Request, SavedState, UseCases
 from algaenv.drivers.state import state_dir
 from algaenv.model.intent import Intent, ManagedDatabase
 from algaenv.model.kind import Address
-from algaenv.model.lock import Credentials, Environment, Lock, OrphanedState, Ports
+from algaenv.model.lock import (
+    Credentials,
+    Environment,
+    LifetimeChange,
+    Lock,
+    OrphanedState,
+    Ports,
+)
 from algaenv.model.plan import Kept
 from algaenv.model.problem import Conflict, EngineGone, Failed, Problem
 from algaenv.model.resource import Json, Present
@@ -85,6 +92,28 @@ class Container:
         if command == "up" and environment.home.is_dir():
             registry.note(environment)  # A new one is noted with its state.
         return hold(environment, command, wait=wait, cancelled=cancelled)
+
+    def renew_lifetime(self, environment: Environment, change: LifetimeChange | None) -> None:
+        """A record in the state directory, and a process that watches it."""
+        from algaenv.system.lifetime import RECORD
+
+        if change is not None or (environment.home / RECORD).is_file():
+            from algaenv.drivers.state import lifetimes
+
+            lifetimes.renew(environment, change, self._environ)
+
+    def is_expired(self, environment: Environment) -> bool:
+        """By the record in the state directory."""
+        from algaenv.system.lifetime import read_lifetime
+
+        lifetime = read_lifetime(environment.home)
+        return lifetime is not None and lifetime.is_over()
+
+    def forget_lifetime(self, environment: Environment) -> None:
+        """Removes the record."""
+        from algaenv.drivers.state import lifetimes
+
+        lifetimes.forget(environment)
 
     def load_state(self, environment: Environment) -> SavedState | None:
         """The saved state; an unreadable one counts as none."""

@@ -126,6 +126,8 @@ class CommandInvocation:
             leave_data=getattr(self.options, "yes", False) or leave_data,
             extensions=tuple(getattr(self.options, "extensions", None) or ()),
             cancelled=cancelled,
+            limit_seconds=getattr(self.options, "wait_timeout", None),
+            only_expired=getattr(self.options, "expired", False),
         )
 
     def dev_session(self, spec: Path) -> Holder | None:

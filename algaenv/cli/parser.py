@@ -150,6 +150,38 @@ def header_value(text: str) -> str:
     return text
 
 
+def duration(text: str) -> float:
+    """An argument type: `90`, `90s`, `5m`, `1h`, in seconds."""
+    return _seconds(text, 86_400, "a day")
+
+
+def lifetime(text: str) -> float:
+    """An argument type of `--ttl`: as a duration, or `7d`; `none` is 0."""
+    return 0.0 if text == "none" else _seconds(text, 30 * 86_400, "30 days")
+
+
+def _seconds(text: str, most: float, most_text: str) -> float:
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+    number = text.rstrip("mshd")
+    try:
+        seconds = float(number) * units.get(text[len(number) :] or "s", 0.0)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= most:
+        what = f"no time such as 90s or 5m, up to {most_text}"
+        raise argparse.ArgumentTypeError(f"{text!r} is {what}")
+    return seconds
+
+
+def process_id(text: str) -> int:
+    """An argument type of `--owner-pid`; `none` is 0."""
+    if text == "none":
+        return 0
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 1 << 31):
+        raise argparse.ArgumentTypeError(f"{text!r} is no process id")
+    return int(text)
+
+
 def closest_match(word: str, known: Sequence[str]) -> str | None:
     """The most similar known word; None when none is similar."""
     import difflib
@@ -260,6 +292,37 @@ def add_images(parser: argparse.ArgumentParser) -> None:
         metavar="HOW",
         type=one_of("auto", "pull", "build"),
         help="where images come from, instead of what the spec says: auto, pull or build",
+    )
+
+
+def add_wait_timeout(parser: argparse.ArgumentParser) -> None:
+    """`--wait-timeout`."""
+    parser.add_argument(
+        "--wait-timeout",
+        metavar="TIME",
+        type=duration,
+        help="give up after so long, such as 90s or 5m, and say what was waited for (default: "
+        "never; each service still has the `ready_timeout` of the spec)",
+    )
+
+
+def add_lifetime(parser: argparse.ArgumentParser) -> None:
+    """`--owner-pid`, `--ttl` and `--expire-volumes`."""
+    group = parser.add_argument_group("the end of the environment")
+    group.add_argument(
+        "--owner-pid",
+        metavar="PID",
+        type=process_id,
+        help="take it down once this process is gone, however it ends; none: no longer",
+    )
+    group.add_argument(
+        "--ttl",
+        metavar="TIME",
+        type=lifetime,
+        help="take it down after so long, such as 30m or 7d; each `up` begins anew; none: never",
+    )
+    group.add_argument(
+        "--expire-volumes", action="store_true", help="its data goes with it then, without asking"
     )
 
 

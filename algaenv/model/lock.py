@@ -32,6 +32,20 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True)
+class LifetimeChange:
+    """What an `up` says about the end of its environment; None leaves what an earlier one said.
+
+    `ttl` is in seconds, 0 for no limit. `owner` is a name of `system.processes.process_name`, empty
+    for none. `volumes`: whether the data goes with the environment.
+    """
+
+    ttl: float | None = None
+    owner: str | None = None
+    owner_pid: int = 0
+    volumes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class OrphanedState:
     """An unused state directory of another spec, beside that of a spec.
 

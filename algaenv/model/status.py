@@ -88,6 +88,12 @@ class EnvironmentSummary:
     """Bytes on this machine: its state directory, and its volumes as far as the engine tells."""
     ports: Mapping[str, int]
     detail: str = ""
+    expires: str = ""
+    """When it is taken down, UTC in ISO 8601; empty for no such time."""
+    owner_pid: int = 0
+    """The process that it is taken down after; 0 for none."""
+    expired: bool = False
+    """True: the time is over, or that process gone, and it has not been taken down yet."""
 
 
 @dataclass(frozen=True, slots=True)

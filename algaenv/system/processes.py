@@ -84,13 +84,15 @@ def boot_id() -> str:
 
 
 def owner_name() -> str:
-    """Names this process among all of this machine: boot, pid namespace, pid and start time.
-
-    It is kept beside what has to be removed should the process be killed.
-    """
+    """The name of this process, kept beside what has to be removed should it be killed."""
     this = identify(os.getpid())
     assert this is not None  # noqa: S101
-    return f"{boot_id()}.{_namespace()}.{this.pid}.{this.start}"
+    return process_name(this)
+
+
+def process_name(process: Identity) -> str:
+    """Names a process among all of this machine: boot, pid namespace, pid and start time."""
+    return f"{boot_id()}.{_namespace()}.{process.pid}.{process.start}"
 
 
 def is_abandoned(owner: str) -> bool:

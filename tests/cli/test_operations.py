@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from algaenv.cli.commands.ps import age
-from algaenv.cli.commands.wait import duration
 from algaenv.cli.exit_codes import ExitCode
+from algaenv.cli.parser import duration
 from algaenv.drivers.state import registry
 from algaenv.drivers.state.state_dir import identify
 from tests.cli.program import run
@@ -55,6 +55,11 @@ def test_an_engine_that_does_not_answer_is_waited_for_but_no_wrong_spec(demo: Pa
         (["wait", "--timeout", "0"], "is no time such as 90s"),
         (["exec", "store"], "write a program after `--`"),
         (["exec"], "SERVICE"),
+        (["up", "--wait-timeout", "-5"], "no time such as 90s or 5m, up to a day"),
+        (["up", "--ttl", "31d"], "no time such as 90s or 5m, up to 30 days"),
+        (["up", "--owner-pid", "0"], "is no process id"),
+        (["up", "--owner-pid", "2147483647"], "there is no such process"),
+        (["up", "--expire-volumes"], "an environment that has no end"),
         (["down", "--all", "-f", "."], "cannot take down both all and one"),
     ],
 )

@@ -17,6 +17,7 @@ from algaenv.model.intent import BuildIntent, ExtensionIntent, Intent
 from algaenv.model.lock import (
     Credentials,
     Environment,
+    LifetimeChange,
     Lock,
     LockedExtension,
     OrphanedState,
@@ -51,6 +52,7 @@ class MemoryDependencies(Dependencies):
         self.services = MemoryProber()
         self.saved: SavedState | None = None
         self.archives = {"hello": b"first"}
+        self.expired = False
         self.build: BuildIntent | None = None
         self.before_packing: Callable[[], object] = lambda: None
         self.events: list[Event] = []
@@ -77,6 +79,13 @@ class MemoryDependencies(Dependencies):
         cancelled: Callable[[], bool] = lambda: False,
     ) -> AbstractContextManager[None]:
         return contextlib.nullcontext()
+
+    def renew_lifetime(self, environment: Environment, change: LifetimeChange | None) -> None: ...
+
+    def is_expired(self, environment: Environment) -> bool:
+        return self.expired
+
+    def forget_lifetime(self, environment: Environment) -> None: ...
 
     def load_state(self, environment: Environment) -> SavedState | None:
         return self.saved

@@ -26,6 +26,7 @@ EXAMPLES = (
     ("algaenv down", "Stop and remove everything but the data."),
     ("algaenv down --volumes", "The data too, after asking."),
     ("algaenv down --volumes --yes", "The same without asking, for scripts."),
+    ("algaenv down --all --expired --yes", "What has outlived its owner or its time."),
     ("algaenv down --all", "Every environment of this machine, after asking."),
 )
 
@@ -43,6 +44,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="every environment that `algaenv ps` lists as this user's; asks, naming them",
     )
     parser.add_argument(
+        "--expired",
+        action="store_true",
+        help="only what has outlived its `--ttl` or its `--owner-pid`, and nothing else",
+    )
+    parser.add_argument(
         "--yes", action="store_true", help="do not ask before data is deleted, or with --all"
     )
     add_output(parser)
@@ -53,6 +59,9 @@ def run(invocation: CommandInvocation) -> ExitCode:
     if invocation.options.all:
         return _run_all(invocation)
     spec = _spec(invocation)
+    if invocation.options.expired and not is_expired(spec):
+        invocation.print_message("its time is not over; nothing was removed\n")
+        return ExitCode.DONE
     if invocation.options.volumes and not invocation.options.yes:
         request = invocation.request(spec)
         if not _confirmed(invocation, invocation.application(request), request):
@@ -85,8 +94,11 @@ def _run_all(invocation: CommandInvocation) -> ExitCode:
     if options.file is not None:
         raise UsageError("cannot take down both all and one", "leave out `--all` or `-f`")
     found = [it for it in noted_environments(invocation.environ) if options.volumes or it.running]
+    if options.expired:
+        found = [it for it in found if is_expired(it.environment.spec)]
     if not found:
-        invocation.print_message("no environment of this machine is up\n")
+        what = "has outlived its time" if options.expired else "is up"
+        invocation.print_message(f"no environment of this machine {what}\n")
         return ExitCode.DONE
     listed = "".join(f"  {it.environment.name}  {it.environment.spec}\n" for it in found)
     if not options.yes:
@@ -104,6 +116,15 @@ def _run_all(invocation: CommandInvocation) -> ExitCode:
         if report.interrupted:
             return ExitCode.INTERRUPTED
     return most_severe(codes)
+
+
+def is_expired(spec: Path) -> bool:
+    """Whether the environment of a spec has outlived its time or its owner."""
+    from algaenv.drivers.state.state_dir import identify
+    from algaenv.system.lifetime import read_lifetime
+
+    lifetime = read_lifetime(identify(spec, "").home)
+    return lifetime is not None and lifetime.is_over()
 
 
 def _end_dev(invocation: CommandInvocation, spec: Path) -> None:

@@ -51,6 +51,9 @@ def run(invocation: CommandInvocation) -> ExitCode:
                 "bytes": it.size,
                 "ports": dict(it.ports),
                 "detail": it.detail,
+                "expires": it.expires or None,
+                "owner_pid": it.owner_pid or None,
+                "expired": it.expired,
             }
             for it in found
         ]
@@ -69,14 +72,17 @@ def _print_table(invocation: CommandInvocation, found: Sequence[EnvironmentSumma
     from algaenv.cli.output.terminal import aligned
     from algaenv.reconcile.relocation import size_text
 
-    rows = [("name", "runtime", "state", "age", "disk", "gateway", "spec")]
+    ending = any(it.expires or it.owner_pid for it in found)
+    ends = ("ends",) if ending else ()
+    rows = [("name", "runtime", "state", "age", *ends, "disk", "gateway", "spec")]
     for it in found:
         state = f"{it.state} ({it.running}/{it.services})" if it.state == "partly up" else it.state
         port = str(it.ports.get("gateway", "")) or "-"
         detail = f" ({it.detail})" if it.detail else ""
         spec = f"{it.environment.spec}{detail}"
-        row = (it.environment.name, it.runtime, state, age(it.since), size_text(it.size), port)
-        rows.append((*row, spec))
+        ends = (_end(it),) if ending else ()
+        row = (it.environment.name, it.runtime, state, age(it.since), *ends, size_text(it.size))
+        rows.append((*row, port, spec))
     lines = ["".join(cells) for cells in aligned(escape_controls(rows))]
     invocation.print_result("\n".join(lines) + "\n")
     if invocation.verbose:
@@ -85,10 +91,26 @@ def _print_table(invocation: CommandInvocation, found: Sequence[EnvironmentSumma
             invocation.print_result(escape_controls(f"{it.environment.name}: {ports}") + "\n")
 
 
+def _end(it: EnvironmentSummary) -> str:
+    """When it is taken down: `in 25m`, `with process 4711`, or both."""
+    if it.expired:
+        return "expired"
+    ends = [f"in {_length(-_seconds_since(it.expires))}"] if it.expires else []
+    ends += [f"with process {it.owner_pid}"] if it.owner_pid else []
+    return ", ".join(ends) or "-"
+
+
 def age(since: str) -> str:
     """`3d`, `5h`, `2m`, `7s`: how long ago a moment (ISO 8601) is."""
+    return _length(_seconds_since(since))
+
+
+def _seconds_since(moment: str) -> float:
     from datetime import UTC, datetime
 
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
+    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+
+
+def _length(seconds: float) -> str:
     unit, length = next((it for it in _SECONDS if seconds >= it[1]), _SECONDS[-1])
     return f"{max(int(seconds), 0) // length}{unit}"

@@ -15,6 +15,7 @@ from algaenv.cli.parser import (
     add_images,
     add_output,
     add_runtime,
+    add_wait_timeout,
 )
 from algaenv.cli.support import add_support
 
@@ -49,6 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_file(parser)
     add_runtime(parser)
     add_images(parser)
+    add_wait_timeout(parser)
     parser.add_argument(
         "--ephemeral",
         action="store_true",

@@ -8,12 +8,15 @@ from algaenv.bundle.value import replace
 from algaenv.cli.exit_codes import ExitCode, report_exit_code
 from algaenv.cli.output.streams import write_text
 from algaenv.cli.parser import (
+    UsageError,
     add_extensions,
     add_file,
     add_images,
+    add_lifetime,
     add_output,
     add_runtime,
     add_thorough,
+    add_wait_timeout,
 )
 from algaenv.cli.support import add_support
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     from algaenv.cli.invocation import CommandInvocation
     from algaenv.model.event import Report
+    from algaenv.model.lock import LifetimeChange
     from algaenv.model.status import Status
 
 USAGE = "[EXTENSION ...] [options]"
@@ -35,6 +39,7 @@ EXAMPLES = (
     ("algaenv up", "Everything that algaenv.yaml asks for, here or in a directory above."),
     ("algaenv up -f team/algaenv.yaml --runtime process", "Another spec, without containers."),
     ("algaenv up hello", "One extension; the others stay as they are."),
+    ("algaenv up --wait-timeout 5m --ttl 1h", "For CI: it gives up, and it ends, by itself."),
     ("algaenv up --json | jq -c 'select(.event == \"step_ended\")'", "Follow it from a program."),
 )
 
@@ -61,6 +66,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_thorough(parser)
     add_support(parser)
+    add_wait_timeout(parser)
+    add_lifetime(parser)
     add_output(parser)
 
 
@@ -72,18 +79,48 @@ def run(invocation: CommandInvocation) -> ExitCode:
         invocation.print_message(
             f"{holder} watches this environment; this run waits for its turn\n"
         )
-    report = _converge(invocation, spec, leave_data=False)
+    lifetime = _lifetime(invocation.options)
+    report = _converge(invocation, spec, lifetime, leave_data=False)
     if _needs_confirmation(report) and invocation.terminal.asks and not invocation.json:
         write_text(invocation.terminal.err, "Begin without the data that stays behind? [y/N] ")
         if invocation.terminal.stdin.readline().strip().lower() in {"y", "yes"}:
-            report = _converge(invocation, spec, leave_data=True)
+            report = _converge(invocation, spec, lifetime, leave_data=True)
     code = report_exit_code(report)
     if report.status is not None and not (invocation.json or invocation.quiet):
         _print_status(invocation, report.status)
     return code
 
 
-def _converge(invocation: CommandInvocation, spec: Path, *, leave_data: bool) -> Report:
+def _lifetime(options: argparse.Namespace) -> LifetimeChange | None:
+    """What the options say about the end of the environment; UsageError for a process that is not.
+
+    The process is identified here, so that no other can have its number by the time it is watched.
+    """
+    if options.ttl is None and options.owner_pid is None:
+        if options.expire_volumes:
+            raise UsageError(
+                "cannot remove the data with an environment that has no end",
+                "add `--owner-pid` or `--ttl`, or leave `--expire-volumes` out",
+            )
+        return None
+    from algaenv.model.lock import LifetimeChange
+    from algaenv.system.processes import identify, process_name
+
+    owner = None if options.owner_pid is None else ""
+    if options.owner_pid:
+        process = identify(options.owner_pid)
+        if process is None:
+            raise UsageError(
+                f"cannot watch process {options.owner_pid}: there is no such process",
+                "name one that runs, such as `$$` in a script for the shell itself",
+            )
+        owner = process_name(process)
+    return LifetimeChange(options.ttl, owner, options.owner_pid or 0, options.expire_volumes)
+
+
+def _converge(
+    invocation: CommandInvocation, spec: Path, lifetime: LifetimeChange | None, *, leave_data: bool
+) -> Report:
     from algaenv.cli.errors import report_abandoned
     from algaenv.cli.signals import handle_interrupts
 
@@ -92,6 +129,7 @@ def _converge(invocation: CommandInvocation, spec: Path, *, leave_data: bool) ->
         handle_interrupts(sinks.stopping, lambda: report_abandoned(invocation, sinks)) as stop,
     ):
         request = invocation.request(spec, cancelled=stop.cancelled, leave_data=leave_data)
+        request = replace(request, lifetime=lifetime)
         if invocation.dev_session(spec) is not None:
             request = replace(request, lock_seconds=TURN_SECONDS)
         return invocation.application(request).up(request, sinks.emit)

@@ -8,7 +8,15 @@ from collections.abc import Sequence
 
 from algaenv.bundle.value import dataclass
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.parser import UsageError, add_file, add_output, add_runtime, closest_match, utf8
+from algaenv.cli.parser import (
+    UsageError,
+    add_file,
+    add_output,
+    add_runtime,
+    closest_match,
+    duration,
+    utf8,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,19 +68,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_file(parser)
     add_runtime(parser)
     add_output(parser)
-
-
-def duration(text: str) -> float:
-    """An argument type: `90`, `90s`, `5m`, `1h`, in seconds."""
-    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-    number = text.rstrip("msh")
-    try:
-        seconds = float(number) * units.get(text[len(number) :] or "s", 0.0)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 90s or 5m, up to a day")
-    return seconds
 
 
 def run(invocation: CommandInvocation) -> ExitCode:

@@ -36,6 +36,7 @@ from algaenv.model.problem import Failed, Problem, left_behind
 from algaenv.model.resource import Json
 from algaenv.system import locks
 from algaenv.system.files import TEMPORARY_SUFFIX, write_once
+from algaenv.system.lifetime import LOCK, RECORD
 
 STATE_ROOT: Final = ".algaenv"
 SAVED_STATE_FILE: Final = "last.json"
@@ -45,6 +46,8 @@ _LOCK_FILE = "lock"
 _OWN_ENTRIES = (
     "build",
     "cache",
+    RECORD,
+    LOCK,
     "logs",
     SAVED_STATE_FILE,
     "ports.json",
