@@ -52,5 +52,11 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("XDG_STATE_HOME", f"{cache}/state")
     # It would take about a second after each run that is to fail.
     monkeypatch.setenv("ALGAENV_SUPPORT_BUNDLE", "off")
-    for name in ("ALGAENV_FILE", "NO_COLOR", "FORCE_COLOR", "PYTHONDONTWRITEBYTECODE"):
+    for name in (
+        "ALGAENV_FILE",
+        "GITHUB_ACTIONS",
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "PYTHONDONTWRITEBYTECODE",
+    ):
         monkeypatch.delenv(name, raising=False)

@@ -94,6 +94,7 @@ def report_output_error(error: OSError) -> None:
 
 
 def _report(invocation: CommandInvocation, report: Report) -> None:
+    invocation.annotate(*report.problems)
     if invocation.json:
         invocation.print_result(_line(report))
         return

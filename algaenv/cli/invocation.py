@@ -15,9 +15,11 @@ from algaenv.cli.output.streams import write_text
 from algaenv.cli.output.terminal import Terminal
 
 if TYPE_CHECKING:
+    from algaenv.cli.output.github import Annotator
     from algaenv.cli.output.sinks import MultiSink, Sink
     from algaenv.dependencies import Request, UseCases
     from algaenv.dev.session import Holder
+    from algaenv.model.problem import Problem
 
 SPEC_NAME = "algaenv.yaml"
 
@@ -154,18 +156,20 @@ class CommandInvocation:
         from algaenv.cli.output.sinks import LogFile, MultiSink
 
         log = LogFile(self.verb, spec)
+        shown = self._github_sinks(spec, group=not (self.json or self.quiet))
         if self.json:
             from algaenv.cli.output.json import JsonLines
 
-            return MultiSink([log, JsonLines(self.terminal.out, self.terminal.err)])
-        return MultiSink([log, self._human_sink(lambda: str(log.path or ""))])
+            return MultiSink([log, *shown, JsonLines(self.terminal.out, self.terminal.err)])
+        return MultiSink([log, *shown, self._human_sink(lambda: str(log.path or ""))])
 
     def progress_sinks(self, spec: Path) -> MultiSink:
         """The sinks of a run whose result is another than its report: stdout stays free."""
         from algaenv.cli.output.sinks import LogFile, MultiSink
 
         log = LogFile(self.verb, spec)
-        return MultiSink([log, self._human_sink(lambda: str(log.path or ""))])
+        shown = self._github_sinks(spec, group=not self.quiet)
+        return MultiSink([log, *shown, self._human_sink(lambda: str(log.path or ""))])
 
     def read_sinks(self) -> MultiSink:
         """The sinks of a command that only reads; with JSON only its result is printed."""
@@ -174,6 +178,31 @@ class CommandInvocation:
         if self.json and not self.verbose:
             return MultiSink([])
         return MultiSink([self._human_sink(str)])
+
+    def annotate(self, *problems: Problem) -> None:
+        """Have GitHub Actions show errors at their places; does nothing elsewhere."""
+        for problem in problems if self.in_github else ():
+            write_text(self.terminal.err, self.annotator(None).of_problem(problem))
+
+    @property
+    def in_github(self) -> bool:
+        """True in a job of GitHub Actions."""
+        return self.environ.get("GITHUB_ACTIONS") == "true"
+
+    def annotator(self, spec: Path | None) -> Annotator:
+        """Makes annotations of GitHub Actions; files are looked for here and beside the spec."""
+        from algaenv.cli.output.github import Annotator
+
+        named = spec or self.named_spec()
+        return Annotator(self.environ, (Path.cwd(), *([named.parent] if named else ())))
+
+    def _github_sinks(self, spec: Path, *, group: bool) -> list[Sink]:
+        if not self.in_github:
+            return []
+        from algaenv.cli.output.github import GitHubSink
+
+        title = f"algaenv {self.verb}" if group else ""
+        return [GitHubSink(self.terminal.err, self.annotator(spec), title)]
 
     def suggest(self, *commands: tuple[str, str]) -> None:
         """Print likely next commands for the same spec, each with its purpose."""

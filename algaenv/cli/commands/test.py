@@ -8,6 +8,7 @@ from pathlib import Path
 
 from algaenv.bundle.value import replace
 from algaenv.cli.exit_codes import ExitCode, report_exit_code
+from algaenv.cli.output.streams import write_text
 from algaenv.cli.parser import (
     UsageError,
     add_extensions,
@@ -205,6 +206,11 @@ def _print_result(invocation: CommandInvocation, result: CheckResult) -> None:
 
     if not invocation.json:
         invocation.print_result(result_lines(result, invocation.terminal.out_paint))
+    if invocation.in_github and not result.passed:
+        annotator = invocation.annotator(None)
+        text = "\n".join((*result.failures, *result.details))
+        title = f"{result.extension}: {result.name}"
+        write_text(invocation.terminal.err, annotator.line(text, title, result.where))
 
 
 def _print_total(
