@@ -1,0 +1,195 @@
+"""The library: an environment as an object, for programs that bring one up themselves.
+
+Everything here is public, and changes only as the commands do. Nothing is printed, and no signal is
+handled; what happens is told to a callback. Everything that fails raises an AlgaenvError.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from algaenv.model.event import CutShort, Done, Emit, Event, FailedStep, Report
+from algaenv.model.plan import Plan
+from algaenv.model.problem import AlgaenvError, Problem
+from algaenv.model.status import ExtensionStatus, ServiceStatus, Status
+
+if TYPE_CHECKING:
+    from algaenv.cli.gateway_client import GatewayResponse as Response
+    from algaenv.dependencies import Request, UseCases
+
+__all__ = [
+    "AlgaenvError",
+    "Environment",
+    "Event",
+    "ExtensionStatus",
+    "Plan",
+    "Problem",
+    "Report",
+    "RunFailed",
+    "ServiceStatus",
+    "Status",
+]
+
+_SPEC_NAME = "algaenv.yaml"
+
+
+class RunFailed(AlgaenvError):
+    """An `up` or a `down` did not end well. `report` has each step; `exit_code` is the command's.
+
+    `problems` are those of the run and of its steps; a run that `cancelled` ended may have none.
+    """
+
+    def __init__(self, report: Report, exit_code: int) -> None:
+        steps = [it.outcome for it in report.ended]
+        failed = [it.problem for it in steps if isinstance(it, FailedStep)]
+        problems = [*report.problems, *failed]
+        if not problems:
+            hint = "run it again, which goes on from what is there"
+            problems = [Problem("interrupted", f"cannot end `{report.verb}`: interrupted", hint)]
+        super().__init__(*problems)
+        self.report = report
+        self.exit_code = exit_code
+
+
+class Environment:
+    """The environment of a spec, which may be up or not.
+
+    At the end of a `with` it is taken down if an `up` of this object has started any service of it;
+    its data stays. One object is for one thread at a time.
+
+    `spec` is the file, or the directory that holds `algaenv.yaml`. `runtime` is auto, docker or
+    process, `images` auto, pull or build; None: as the spec says. `environ` takes the place of
+    `os.environ`. `on_event` is called with each event, in the thread that a step runs in, one call
+    at a time. `cancelled` is called between steps; once it returns True, a run ends as
+    after Ctrl-C.
+    """
+
+    def __init__(
+        self,
+        spec: str | os.PathLike[str] = _SPEC_NAME,
+        *,
+        runtime: Literal["auto", "docker", "process"] | None = None,
+        images: Literal["auto", "pull", "build"] | None = None,
+        environ: Mapping[str, str] | None = None,
+        on_event: Emit = lambda _: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        path = Path(spec).absolute()
+        self.spec = path / _SPEC_NAME if path.is_dir() else path
+        self._runtime = runtime
+        self._images = images
+        self._environ = dict(os.environ if environ is None else environ)
+        self._on_event = on_event
+        self._cancelled = cancelled
+        self._started = False
+
+    def up(
+        self, *extensions: str, wait_timeout: float | None = None, adopt: bool = False
+    ) -> Status:
+        """Bring it to what the spec says, and return its status once all of it answers.
+
+        With names only those extensions are worked on. `wait_timeout` is in seconds, for the whole
+        run. Raises RunFailed; what was reached stays, and the next `up` goes on from there.
+        """
+        request, application = self._request(
+            extensions=extensions, limit_seconds=wait_timeout, adopt=adopt
+        )
+        report = application.up(request, self._on_event)
+        self._started = self._started or _starts_services(report)
+        self._check(report)
+        return report.status or self.status()
+
+    def plan(self, *extensions: str, adopt: bool = False) -> Plan:
+        """What `up` would do; nothing but the cache is written. Raises AlgaenvError."""
+        request, application = self._request(extensions=extensions, adopt=adopt)
+        return application.plan(request, self._on_event)
+
+    def status(self) -> Status:
+        """Its services and extensions, and whether they answer. Raises AlgaenvError."""
+        request, application = self._request()
+        return application.status(request, self._on_event)
+
+    def call(
+        self,
+        extension: str,
+        path: str,
+        *,
+        method: str = "",
+        json: Any = None,
+        body: bytes | None = None,
+        user: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Call a handler through the gateway, as one of its users; any status is an answer.
+
+        `method` is GET, or POST with a body; `json` is encoded. The response has `status`,
+        `headers` (lower-case names), `body` (bytes), `read()` (decoded JSON, else text) and `ms`.
+        Raises AlgaenvError when there is no such extension or the gateway does not answer.
+        """
+        from algaenv.cli.gateway_client import GatewayRequest, send_request
+
+        if json is not None:
+            from json import dumps
+
+            body = dumps(json).encode()
+        verb = method.upper() or ("GET" if body is None else "POST")
+        request, application = self._request()
+        endpoint = application.endpoint_of(request, extension)
+        named = {name.lower(): value for name, value in (headers or {}).items()}
+        return send_request(endpoint, GatewayRequest(verb, path, body, user, named))
+
+    def down(self, *, volumes: bool = False) -> None:
+        """Take it down; its data stays unless `volumes`. Raises RunFailed."""
+        request, application = self._request()
+        self._check(application.down(request, self._on_event, volumes=volumes))
+        self._started = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._started:
+            self._cancelled = lambda: False  # What ended the run does not end its removal.
+            self.down()
+
+    def _request(self, **more: Any) -> tuple[Request, UseCases]:
+        from algaenv.dependencies import Request
+        from algaenv.wiring import build_application
+
+        request = Request(
+            spec=self.spec,
+            environ=self._environ,
+            runtime=self._runtime,
+            images=self._images,
+            cancelled=self._cancelled,
+            **more,
+        )
+        return request, build_application(request)
+
+    @staticmethod
+    def _check(report: Report) -> None:
+        from algaenv.cli.exit_codes import ExitCode, report_exit_code
+
+        code = report_exit_code(report)
+        if code is not ExitCode.DONE:
+            raise RunFailed(report, int(code))
+
+
+def _starts_services(report: Report) -> bool:
+    from algaenv.model.kind import kind_of
+
+    return any(
+        kind_of(it.step.address).runs
+        and str(it.step.verb) in ("create", "start")
+        and isinstance(it.outcome, Done | FailedStep | CutShort)
+        for it in report.ended
+    )
