@@ -49,7 +49,9 @@ class RunFailed(AlgaenvError):
         problems = [*report.problems, *failed]
         if not problems:
             hint = "run it again, which goes on from what is there"
-            problems = [Problem("interrupted", f"cannot end `{report.verb}`: interrupted", hint)]
+            problems = [
+                Problem("run-interrupted", f"cannot end `{report.verb}`: interrupted", hint)
+            ]
         super().__init__(*problems)
         self.report = report
         self.exit_code = exit_code

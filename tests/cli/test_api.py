@@ -22,11 +22,16 @@ def services(memory: MemoryDependencies) -> set[str]:
     return {it.name for it in api.Environment().status().services if it.state == "ready"}
 
 
+def call_what_is_not_there(env: api.Environment, memory: MemoryDependencies) -> None:
+    assert env.up().extensions
+    assert "runner" in services(memory)
+    env.call("other", "/x")
+
+
 def test_what_it_has_started_ends_with_the_block(memory: MemoryDependencies) -> None:
-    with pytest.raises(api.AlgaenvError), api.Environment() as env:
-        assert env.up().extensions
-        assert "runner" in services(memory)
-        env.call("other", "/x")
+    env = api.Environment()
+    with pytest.raises(api.AlgaenvError), env:
+        call_what_is_not_there(env, memory)
     assert services(memory) == set()
 
 

@@ -25,7 +25,7 @@ SECONDS = 280.0
 
 
 def documents() -> tuple[dict[str, Any], dict[str, Any]]:
-    github, gitlab = (yaml.safe_load(it.text) for it in blocks(PAGE, "yaml"))
+    github, gitlab = (yaml.safe_load(it.text) for it in blocks(PAGE, "yml"))
     return github, gitlab
 
 
