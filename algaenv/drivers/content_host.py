@@ -10,7 +10,7 @@ from algaenv.bundle import layout
 from algaenv.bundle.layout import BundleKey
 from algaenv.bundle.value import dataclass
 from algaenv.drivers.content_snapshot import ContentSnapshot
-from algaenv.drivers.database import release_checks, schema
+from algaenv.drivers.database import schema
 from algaenv.drivers.database.kept_connection import KeptConnection
 from algaenv.drivers.database.queries import (
     BUNDLE_TABLE,
@@ -99,7 +99,7 @@ class StoreAndDatabase(ContentHost):
         if answer["rows"] is not None:
             rows = parse_rows(answer["rows"], with_endpoints=ENDPOINT_TABLE in live)
         tenant = choose_tenant(lock.intent, predicted, parse_tenants(answer["tenants"]))
-        lacking = None if managed else release_checks.schema_problem(live)
+        lacking = None if managed else schema.schema_problem(live)
         ids = _ids(lock, predicted, rows, tenant, lacking)
         marks = None if managed else self._marks(lock)
         return ContentSnapshot(
@@ -122,7 +122,7 @@ class StoreAndDatabase(ContentHost):
         """
         managed, predicted = self._database.managed, predicted_ids(lock)
         answer = self._database.read(_snapshot_query(lock, predicted, managed=managed), fast=True)
-        lacking = None if managed else release_checks.schema_problem(answer["columns"])
+        lacking = None if managed else schema.schema_problem(answer["columns"])
         return lacking or choose_tenant(lock.intent, predicted, parse_tenants(answer["tenants"]))
 
     def drivers(self) -> Mapping[str, ResourceDriver]:

@@ -13,6 +13,7 @@ TESTS = (
     "build_steps",
     "builds",
     "environment_lock",
+    "lifetimes",
     "state_dir",
     "bundle_builder",
     "port_choice",

@@ -80,8 +80,9 @@ def test_a_process_that_cannot_be_started_is_said(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/none/python")
-    with pytest.raises(Failed, match="later"):
+    with pytest.raises(Failed, match="later") as caught:
         lifetimes.renew(environment, LifetimeChange(ttl=900.0), ENVIRON)
+    assert caught.value.problem.code == "lifetime-unwatched"
 
 
 def test_what_fails_is_tried_again_until_it_is_done(

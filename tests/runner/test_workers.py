@@ -372,7 +372,7 @@ def test_a_machine_that_starts_no_process(tmp_path: Path) -> None:
         "os.fork = refuse\n"
         "workers.RESTART_DELAYS = (0.0, 0.1, 0.3)\n"
         "try:\n"
-        "    workers.Supervisor(listen('127.0.0.1', 0), print, drain_seconds=1).run()\n"
+        "    workers.WorkerSupervisor(listen('127.0.0.1', 0), print, drain_seconds=1).run()\n"
         "except workers.WorkersFailed as failure:\n"
         "    print(failure)\n"
     )

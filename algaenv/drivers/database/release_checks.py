@@ -11,10 +11,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from algaenv.bundle.manifest import capabilities
-from algaenv.drivers.database.queries import REQUIRED_COLUMNS
 from algaenv.drivers.database.rows import InstallRow, RowSet, VersionRow
 from algaenv.model.content import ReleaseSpec
 from algaenv.model.drift import HIDDEN, Drift
@@ -223,24 +222,6 @@ def release_problems(body: ReleaseSpec, rows: RowSet, environment: str) -> tuple
 def has_manifest_name(install: InstallRow, body: ReleaseSpec) -> bool:
     """Whether the registry row still has the publisher and name of the manifest."""
     return (install.publisher, install.name) == (body.publisher, body.manifest.name)
-
-
-def schema_problem(live: Mapping[str, Collection[str]]) -> Problem | None:
-    """Which tables and columns the database lacks, all at once; `live` maps tables to columns."""
-    lost = [table for table in REQUIRED_COLUMNS if table not in live]
-    lost += [
-        f"{table}.{column}"
-        for table, needed in REQUIRED_COLUMNS.items()
-        for column in needed
-        if table in live and column not in live[table]
-    ]
-    if not lost:
-        return None
-    return Problem(
-        "schema-missing",
-        f"cannot install extensions into the database: it lacks {', '.join(lost)}",
-        "run Alga's EE migrations: `npm run migrate:ee` in its server/ directory",
-    )
 
 
 def duplicate_problems(bodies: Sequence[ReleaseSpec]) -> dict[str, Problem]:

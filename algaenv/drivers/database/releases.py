@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from algaenv.bundle.value import dataclass
-from algaenv.drivers.database import deletes, queries, release_checks
+from algaenv.drivers.database import deletes, queries, release_checks, schema
 from algaenv.drivers.database.install_mark import InstallMark
 from algaenv.drivers.database.queries import ENDPOINT_TABLE, REQUIRED_COLUMNS
 from algaenv.drivers.database.rows import InstallRow, RowSet, parse_rows
@@ -101,7 +101,7 @@ class _ReleaseTransaction:
 
     def _columns(self) -> dict[str, list[str]]:
         live = queries.read_columns(self.connection, [*REQUIRED_COLUMNS, ENDPOINT_TABLE])
-        lost = release_checks.schema_problem(live)
+        lost = schema.schema_problem(live)
         if lost is not None:
             raise Refused(lost)
         return live

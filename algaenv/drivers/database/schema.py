@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from algaenv.drivers.database.queries import read_columns
+from algaenv.drivers.database.queries import REQUIRED_COLUMNS, read_columns
 from algaenv.drivers.database.session import DatabaseSession
 from algaenv.drivers.retry import retry_unavailable
 from algaenv.model.drift import Drift
@@ -33,6 +33,24 @@ def script() -> str:
 def tables() -> Mapping[str, Mapping[str, str]]:
     """Table → column → its definition, read off `schema.sql`."""
     return {name: _columns(body) for name, body in _TABLE.findall(script())}
+
+
+def schema_problem(live: Mapping[str, Collection[str]]) -> Problem | None:
+    """Which tables and columns the database lacks, all at once; `live` maps tables to columns."""
+    lost = [table for table in REQUIRED_COLUMNS if table not in live]
+    lost += [
+        f"{table}.{column}"
+        for table, needed in REQUIRED_COLUMNS.items()
+        for column in needed
+        if table in live and column not in live[table]
+    ]
+    if not lost:
+        return None
+    return Problem(
+        "schema-missing",
+        f"cannot install extensions into the database: it lacks {', '.join(lost)}",
+        "run Alga's EE migrations: `npm run migrate:ee` in its server/ directory",
+    )
 
 
 def missing_parts(live: Mapping[str, Collection[str]]) -> tuple[Drift, ...]:
