@@ -287,7 +287,7 @@ class Application(LastRun):
         tenant_id = (
             planned.ids.tenant_id if planned.ids and not planned.ids.problems else state.tenant_id
         )
-        record = record_after(record, planned, ended)
+        record = record_after(record, planned, ended, {it.name for it in intent.extensions})
         if (tenant_id, record) != (state.tenant_id, state.record):
             state = replace(state, tenant_id=tenant_id, record=record)
             self._dependencies.save_state(environment, state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -36,18 +36,31 @@ SECRETS: Final = Address("secret", "secrets.json")
 """The file with the generated secrets of an environment."""
 _CHECKS: Final = (EXTENSION.name, HANDLER.name)
 """Kinds that stand for an answer, not for something that is there."""
+_OF_EXTENSIONS: Final = (BUNDLE.name, RELEASE.name)
 _DIGEST: Final = re.compile(r"(?:hmac:)?[0-9a-f]{16}")
 _DAMAGED: Final = "kept-damaged"
 
 
 def record_after(
-    before: Mapping[str, str] | None, planned: PlanResult, ended: Iterable[Ended]
+    before: Mapping[str, str] | None,
+    planned: PlanResult,
+    ended: Iterable[Ended],
+    extensions: Collection[str],
 ) -> Mapping[str, str]:
     """Address → fingerprint of what is there after a run; `before` is that of the run before.
 
-    What a failed step has left is unknown, so it is not in the record.
+    What a failed step has left is unknown, so it is not in the record. Nor is, once content could
+    be planned, what belonged to an extension that is none of `extensions`, those of the spec: an
+    object that no row ever pointed to goes without a step.
     """
     record = dict(before or {})
+    if planned.content_known:
+        named = {it: Address.parse(it) for it in record}
+        record = {
+            it: made
+            for it, made in record.items()
+            if named[it].kind not in _OF_EXTENSIONS or extension_of(named[it]) in extensions
+        }
     record |= {str(it): made for it, made in planned.same.items() if it.kind not in _CHECKS}
     return _applied(record, ended)
 
@@ -91,7 +104,7 @@ def find_drift(lock: Lock, record: Mapping[str, str], backends: Backends) -> Dri
             found[address] = _of(address, record, seen, content)
         for address in _lost_bundles(found):
             del found[address]
-            unseen[str(address)] = "the rows that say where it is are gone"
+            unseen[str(address)] = "no rows say where it is"
         for address, drifts in _damaged_bundles(found, seen, backends.content).items():
             found[address] += drifts
     return _report(lock, found, unseen)
@@ -194,14 +207,19 @@ def _extra() -> Drift:
 
 
 def _lost_bundles(found: Mapping[Address, tuple[Drift, ...]]) -> list[Address]:
-    """Bundles that only the rows of an extension would lead to, where those are gone as well."""
+    """Bundles that only the rows of an extension would lead to, where there are none.
+
+    They are gone as well, or were never written: the runner did not take the handler.
+    """
 
     def gone(address: Address) -> bool:
-        return any(it.field == GONE for it in found.get(address, ()))
+        return any(it.field == GONE for it in found[address])
 
-    return [
-        it for it in found if it in BUNDLE and gone(it) and gone(RELEASE.address(extension_of(it)))
-    ]
+    def has_rows(address: Address) -> bool:
+        release = RELEASE.address(extension_of(address))
+        return release in found and not gone(release)
+
+    return [it for it in found if it in BUNDLE and gone(it) and not has_rows(it)]
 
 
 def _damaged_bundles(

@@ -84,7 +84,7 @@ def test_a_bundle_is_not_called_gone_where_only_its_rows_are(memory: MemoryDepen
         del memory.world.there[address]
     report = drift(memory)
     assert [it.address for it in report.drifted] == [RELEASE_ROWS]
-    assert report.unseen == {str(FIRST): "the rows that say where it is are gone"}
+    assert report.unseen == {str(FIRST): "no rows say where it is"}
 
 
 def test_a_change_of_the_spec_is_no_drift(memory: MemoryDependencies) -> None:

@@ -300,3 +300,19 @@ def age_files(directory: Path, seconds: float) -> None:
     for path in [*(directory / "etc").rglob("*"), *(directory / "cache").rglob("*")]:
         if path.is_file() and not path.is_symlink():
             os.utime(path, (before, before))
+
+
+def test_what_an_install_that_failed_has_left_is_no_drift(running_process: Project) -> None:
+    project = running_process
+    project.extension("second")
+    built = project.root / "second" / "dist" / "main.wasm"
+    built.parent.mkdir()
+    built.write_bytes(b"\0asm\1\0\0\0")
+    endpoints = [{"method": "GET", "path": "/x", "handler": "handler"}]
+    project.extension("second", runtime="wasm-js@1", api={"endpoints": endpoints})
+    assert project.up().code != 0
+    assert fields(project) == set()
+    del project.spec["extensions"]["second"]
+    project.write()
+    project.up().ok()
+    assert fields(project) == set()
