@@ -76,6 +76,7 @@ def test_what_was_up_before_stays_up(
     assert example(2, project.root, monkeypatch) == ["True"]
 
 
+@pytest.mark.slow
 def test_the_first_example_brings_up_what_it_takes_down(
     running_process: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -220,6 +220,7 @@ def test_an_ignored_field_stays_as_it_is(running_process: Project) -> None:
     assert project.up().ok().steps() == {"update release/hello": "done"}
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 def test_what_only_containers_have(running_docker: Project) -> None:
     """Limits, variables, labels, and the network; each of a service of its own."""

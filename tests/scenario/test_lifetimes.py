@@ -15,7 +15,6 @@ import pytest
 from algaenv.system import locks
 from algaenv.system.lifetime import LOCK
 from tests.cli.schemas import check
-from tests.scenario.conftest import BOTH
 from tests.scenario.project import Project, until
 from tests.scenario.test_operations import own_notes
 
@@ -29,7 +28,9 @@ def owner() -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-@pytest.fixture(params=BOTH)
+@pytest.fixture(
+    params=["process", pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.slow])]
+)
 def project(request: pytest.FixtureRequest, make_project: Callable[..., Project]) -> Project:
     if request.param == "docker":
         request.getfixturevalue("engine")
@@ -81,6 +82,7 @@ def test_an_environment_ends_with_its_owner_and_with_its_time(project: Project) 
     until("it is gone", lambda: not home.exists())
 
 
+@pytest.mark.slow
 def test_an_up_that_takes_too_long_says_what_it_was_waiting_for(running_process: Project) -> None:
     project = running_process
     record = json.loads((project.home / "run/database.json").read_text())

@@ -117,6 +117,7 @@ def test_a_check_runs_the_schedules_of_a_handler(running_process: Project) -> No
     assert (failure.get("message") or "").startswith("schedule broken: ")
 
 
+@pytest.mark.slow
 @docker_slow("running")
 def test_an_environment_of_its_own_is_gone_after_a_program_failed(running: Project) -> None:
     project = running

@@ -104,6 +104,7 @@ def test_a_failure_says_what_the_handler_did(running_process: Project) -> None:
     assert tenants(project) == []
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_is_deleted_by_the_next(running_process: Project) -> None:
     project = running_process
     file = add_tests(project, "failing.py")

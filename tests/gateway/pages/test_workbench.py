@@ -51,6 +51,7 @@ def paths(chart: Locator) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_page_of_an_extension_draws_its_calls(
     site: Site, page: Page, client: httpx.Client, shot: Shot
 ) -> None:
