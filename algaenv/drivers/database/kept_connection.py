@@ -19,7 +19,7 @@ IDLE_SECONDS: Final = 60.0
 
 
 class KeptConnection:
-    """Keeps at most one idle connection; whoever takes it has it alone. For several threads."""
+    """Keeps at most one idle connection, which one thread at a time may take."""
 
     def __init__(self, idle_seconds: float = IDLE_SECONDS) -> None:
         self._idle_seconds = idle_seconds
