@@ -22,11 +22,8 @@ from tests.scenario.project import Project
 RECORDED = Path(__file__).parent / "recorded"
 DIFFERS = {"program", "image", "version"}
 """Where a program is, which image was made of the packages, and their version."""
-DIFFERS_BY_PATH = {
-    "process": {"files.valkey.conf", "env.RUNNER_SHARED_CODE"},
-    "docker": set[str](),
-}
-"""A keyed digest of a file that names the state directory, and a directory of the user's cache."""
+DIFFERS_BY_PATH = {"process": {"files.valkey.conf"}, "docker": set[str]()}
+"""A keyed digest of a file that names the state directory."""
 
 _SCRATCH = {"env.ALGAENV_SCRATCH_TENANTS": "true"}
 _RUNNER = {"env.RUNNER_TRACE_CALLS": "true", **_SCRATCH}

@@ -193,7 +193,7 @@ def _runner(lock: Lock, environ: Mapping[str, str]) -> ProcessSpec:
         if isinstance(lock.intent.gateway, BundledGateway)
         else lock.intent.app_url,
         cache=str(content(folder)),
-        shared_code=str(cache_home(environ) / SHARED_CODE),
+        shared_code="",
         host=LOOPBACK,
         port=lock.ports.runner,
         own=(f"{LOOPBACK}:{port}" for port in sorted(own_ports(lock))),
@@ -208,6 +208,8 @@ def _runner(lock: Lock, environ: Mapping[str, str]) -> ProcessSpec:
             **_inherited_by_python(environ),
             **_python_path(),
             "PYTHONUNBUFFERED": "1",
+            # Not compared: where the caller's cache is does not change what the runner does.
+            "RUNNER_SHARED_CODE": str(cache_home(environ) / SHARED_CODE),
             **own,
         },
         wanted_environment=wanted,
