@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from algaenv.cli.output.sinks import MultiSink, Sink
     from algaenv.dependencies import Request, UseCases
     from algaenv.dev.session import Holder
+    from algaenv.model.event import Event
     from algaenv.model.problem import Problem
 
 SPEC_NAME = "algaenv.yaml"
@@ -178,6 +179,18 @@ class CommandInvocation:
         if self.json and not self.verbose:
             return MultiSink([])
         return MultiSink([self._human_sink(str)])
+
+    def emit_warnings(self, sinks: MultiSink, warnings: list[Problem]) -> Callable[[Event], None]:
+        """Show and keep the warnings of a command that asks; other events only with --verbose."""
+        from algaenv.model.event import Warned
+
+        def emit(event: Event) -> None:
+            if isinstance(event, Warned):
+                warnings.append(event.problem)
+            if self.verbose or isinstance(event, Warned):
+                sinks.emit(event)
+
+        return emit
 
     def annotate(self, *problems: Problem) -> None:
         """Have GitHub Actions show errors at their places; does nothing elsewhere."""

@@ -106,18 +106,18 @@ def server_time(url: str) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class FreeSpace:
     """What is free on a file system: bytes and inodes; None where it counts no inodes."""
 
     free: int
     inodes: int | None
 
 
-def room_at(path: Path) -> Room:
+def free_space_at(path: Path) -> FreeSpace:
     """The room at a path, or at the nearest directory above it. Raises OSError."""
     there = next(it for it in (path, *path.parents) if it.exists())
     found = os.statvfs(there)
-    return Room(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None)
+    return FreeSpace(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None)
 
 
 def disk(subject: Subject) -> Sequence[Finding]:
@@ -135,30 +135,30 @@ def disk(subject: Subject) -> Sequence[Finding]:
     found = []
     for what, path in places.items():
         try:
-            room = room_at(path)
+            room = free_space_at(path)
         except OSError as error:
             found.append(Finding("warning", f"cannot look at {path}: {error.strerror}"))
             continue
-        found.append(judge_room(what, path, room))
+        found.append(judge_free_space(what, path, room))
     if problem := cache_problem(cache_home(subject.environ)):
         found.append(Finding("warning", problem.summary, problem.hint))
     bad = [it for it in found if it.state != "ok"]
     return bad or good("room enough", *(it.summary for it in found))
 
 
-def judge_room(what: str, path: Path, room: Room) -> Finding:
+def judge_free_space(what: str, path: Path, space: FreeSpace) -> Finding:
     """Whether there is room enough for `what` at a path."""
     hint = "delete what is not needed; `algaenv ps` shows what each environment takes"
     if what == "the Docker engine":
         hint = "free some of it with `docker system prune`, which removes what no container uses"
-    if room.free < _LOW_BYTES:
-        state = "failed" if room.free < _FULL_BYTES else "warning"
-        summary = f"{size_text(room.free)} are free for {what} ({path})"
+    if space.free < _LOW_BYTES:
+        state = "failed" if space.free < _FULL_BYTES else "warning"
+        summary = f"{size_text(space.free)} are free for {what} ({path})"
         return Finding("failed" if state == "failed" else "warning", summary, hint)
-    if room.inodes is not None and room.inodes < _LOW_INODES:
-        summary = f"{room.inodes} inodes are free for {what} ({path})"
-        return Finding("failed" if room.inodes < _FULL_INODES else "warning", summary, hint)
-    return Finding("ok", f"{what}: {size_text(room.free)} free at {path}")
+    if space.inodes is not None and space.inodes < _LOW_INODES:
+        summary = f"{space.inodes} inodes are free for {what} ({path})"
+        return Finding("failed" if space.inodes < _FULL_INODES else "warning", summary, hint)
+    return Finding("ok", f"{what}: {size_text(space.free)} free at {path}")
 
 
 @dataclass(frozen=True, slots=True)

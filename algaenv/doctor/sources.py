@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -14,7 +13,7 @@ from algaenv.bundle.manifest.model import Manifest, ManifestError, parse
 from algaenv.doctor.finding import Finding, good, of_problem, of_problems, skipped
 from algaenv.doctor.subject import Subject
 from algaenv.drivers.build.detection.detect import detect_build
-from algaenv.drivers.build.toolchain import programs_of
+from algaenv.drivers.build.toolchain import ask_version, programs_of
 from algaenv.model.intent import BuildStep, ExternalDatabase, Intent
 from algaenv.model.problem import AlgaenvError, Problem, ResolveError, SpecError, Where
 from algaenv.scaffold.spec_text import SCHEMA_LINE
@@ -216,22 +215,7 @@ def _programs(step: BuildStep, source: str) -> Iterator[str]:
 def version_text(name: str, path: str | None) -> str:
     """The first line of what a program says of its version; empty when it does not in time."""
     program = shutil.which(name, path=path)
-    if program is None:
-        return ""
-    question = {"go": "version", "tinygo": "version"}.get(name, "--version")
-    try:
-        done = subprocess.run(
-            [program, question],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=_VERSION_SECONDS,
-            check=False,
-            start_new_session=True,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.decode(errors="replace").strip().partition("\n")[0]
+    return "" if program is None else ask_version(program, name, _VERSION_SECONDS)
 
 
 def _major(version: str) -> int:

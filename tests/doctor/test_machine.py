@@ -16,7 +16,13 @@ import pytest
 from algaenv.doctor import machine, services
 from algaenv.doctor.examine import CHECKS, FIRST, examine, is_failed
 from algaenv.doctor.finding import Check, Finding, good
-from algaenv.doctor.machine import KernelLimits, Room, judge_limits, judge_proxies, judge_room
+from algaenv.doctor.machine import (
+    FreeSpace,
+    KernelLimits,
+    judge_free_space,
+    judge_limits,
+    judge_proxies,
+)
 from algaenv.doctor.subject import Subject
 from algaenv.model.kind import IMAGE, Tier
 from algaenv.model.resource import Resource
@@ -72,14 +78,14 @@ def test_a_proxy_that_would_be_asked_for_this_machine_is_told_without_its_passwo
 def test_a_disk_without_room_or_inodes(
     free: int, inodes: int | None, state: str, words: str
 ) -> None:
-    found = judge_room("the Docker engine", Path("/var/lib/docker"), Room(free, inodes))
+    found = judge_free_space("the Docker engine", Path("/var/lib/docker"), FreeSpace(free, inodes))
     assert (found.state, bool(found.hint)) == (state, state != "ok")
     assert words in found.summary
     assert "docker system prune" in found.hint or state == "ok"
 
 
 def test_a_real_disk_is_measured_at_the_nearest_directory_that_is_there(tmp_path: Path) -> None:
-    room = machine.room_at(tmp_path / "not" / "there")
+    room = machine.free_space_at(tmp_path / "not" / "there")
     assert room.free > 0
     assert {it.state for it in machine.disk(subject(HOME=str(tmp_path)))} <= {"ok", "warning"}
 

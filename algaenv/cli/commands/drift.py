@@ -11,7 +11,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from algaenv.cli.invocation import CommandInvocation
     from algaenv.model.drift import DriftReport
-    from algaenv.model.event import Event
     from algaenv.model.problem import Problem
 
 DESCRIPTION = (
@@ -35,18 +34,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(invocation: CommandInvocation) -> ExitCode:
     """Compare, and print what differs. Raises NotReady where no `up` has left anything."""
-    from algaenv.model.event import Warned
-
     warnings: list[Problem] = []
     request = invocation.request(invocation.spec())
     with invocation.read_sinks() as sinks:
-
-        def emit(event: Event) -> None:
-            if isinstance(event, Warned):
-                warnings.append(event.problem)
-            if invocation.verbose or isinstance(event, Warned):
-                sinks.emit(event)
-
+        emit = invocation.emit_warnings(sinks, warnings)
         report = invocation.application(request).drift(request, emit)
     if invocation.json:
         from algaenv.cli.output.drift import drift_to_json

@@ -11,7 +11,6 @@ from algaenv.cli.parser import UsageError, add_file, add_output, add_runtime, on
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from algaenv.cli.invocation import CommandInvocation
-    from algaenv.model.event import Event
     from algaenv.model.problem import Problem
     from algaenv.model.status import Status
 
@@ -42,8 +41,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(invocation: CommandInvocation) -> ExitCode:
     """Read the status and print it."""
-    from algaenv.model.event import Warned
-
     if invocation.options.json and invocation.options.output not in {None, "json"}:
         raise UsageError(
             f"cannot print both JSON and {invocation.options.output}", "leave out `--json` or `-o`"
@@ -51,13 +48,7 @@ def run(invocation: CommandInvocation) -> ExitCode:
     warnings: list[Problem] = []
     request = invocation.request(invocation.spec())
     with invocation.read_sinks() as sinks:
-
-        def emit(event: Event) -> None:
-            if isinstance(event, Warned):
-                warnings.append(event.problem)
-            if invocation.verbose or isinstance(event, Warned):
-                sinks.emit(event)
-
+        emit = invocation.emit_warnings(sinks, warnings)
         status = _with_sources(invocation.application(request).status(request, emit))
     if invocation.json:
         from algaenv.cli.output.json import status_to_json

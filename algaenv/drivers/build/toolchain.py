@@ -139,18 +139,31 @@ class ToolVersions:
                 yield []
 
     def _ask(self, found: str, program: str) -> str:
-        try:
-            done = subprocess.run(
-                [found, _QUESTION.get(program, "--version")],
-                cwd=self._job.workspace / self._job.below,
-                env=dict(self._job.environ),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                timeout=_ASK_SECONDS,
-                check=False,
-                start_new_session=True,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return ""
-        return done.stdout.decode(errors="replace").strip().partition("\n")[0]
+        directory, environ = self._job.workspace / self._job.below, dict(self._job.environ)
+        return ask_version(found, program, _ASK_SECONDS, cwd=directory, env=environ)
+
+
+def ask_version(
+    path: str,
+    program: str,
+    seconds: float,
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> str:
+    """The first line of what the program at `path` says of its version; empty when it does not."""
+    try:
+        done = subprocess.run(
+            [path, _QUESTION.get(program, "--version")],
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=seconds,
+            check=False,
+            start_new_session=True,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode(errors="replace").strip().partition("\n")[0]
