@@ -8,6 +8,7 @@ connection.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import select
 import socket
@@ -164,3 +165,15 @@ def is_readable(descriptor: int) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def log_failure(log: logging.Logger, event: str, error: Exception, **fields: object) -> None:
+    """Log work that failed: one line for a database that is down, else with a traceback."""
+    import psycopg
+
+    if isinstance(error, psycopg.OperationalError):
+        # Its text may name the server and the user, and is nothing to mend in the gateway.
+        why = {"problem": "gateway-database-down", "why": type(error).__name__}
+        log.warning(event, extra={"fields": {**fields, **why}})
+    else:
+        log.error(event, exc_info=error, extra={"fields": fields})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -54,6 +55,17 @@ def again(service: Gateway, path: str) -> Answer:
     return answer
 
 
+def wait_for_line(service: Gateway, event: str) -> dict[str, Any]:
+    """The line of this event; what comes before it was written before."""
+    until = time.monotonic() + WAIT
+    while time.monotonic() < until:
+        for line in tuple(service.lines):
+            if line["event"] == event:
+                return line
+        time.sleep(0.05)
+    raise AssertionError(f"no line {event!r}")
+
+
 @pytest.mark.parametrize("route_prefix", ["ext", *slow_params("ext-proxy")])
 def test_a_call_ends_with_its_time(
     service: Gateway, line: Freezing, hello: Extension, runner: StubRunner, route_prefix: str
@@ -87,6 +99,14 @@ def test_what_runners_and_people_ask_ends_too(
     assert ask(service, "/readyz").status == 503
     lookup = f"/api/installs/validate?tenant=t&extension={hello.registry}&hash=sha256:{'0' * 64}"
     assert ask(service, lookup, x_api_key="registry-key").json == {"valid": False}
+    host = "/api/installs/lookup-by-host?host=hello.test"
+    assert ask(service, host, x_api_key="registry-key").status == 500
+    config = {"tenantId": hello.tenant, "extensionId": hello.registry}
+    path = "/api/internal/ext-runner/install-config"
+    assert ask(service, path, config, x_runner_auth=TOKEN).status == 500
+    logged = wait_for_line(service, "cannot read the configuration of an install")
+    assert logged["level"] == "warning"
+    assert logged["problem"] == "gateway-database-down"
     assert not [each for each in service.lines if "traceback" in each]
 
 

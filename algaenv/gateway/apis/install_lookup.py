@@ -22,6 +22,7 @@ from algaenv.gateway.apis.api_endpoint import (
     to_http,
     token_matches,
 )
+from algaenv.gateway.db import log_failure
 from algaenv.gateway.javascript import iso_timestamp, parse_json
 from algaenv.serving.request_limits import (
     BodyTooLarge,
@@ -69,8 +70,8 @@ class InstallLookup:
             return to_http(ApiResponse(400, {"error": "missing_host"}))
         try:
             owner = await self._installs.lookup_by_host(host)
-        except Exception:
-            _log.exception("cannot look up a host name")
+        except Exception as error:
+            log_failure(_log, "cannot look up a host name", error)
             return to_http(ApiResponse(500, {"error": "server_error"}))
         if owner is None:
             return to_http(ApiResponse(404, {"error": "not_found"}))
@@ -89,9 +90,9 @@ class InstallLookup:
             valid = await self._installs.validate(
                 query.get("tenant", ""), query.get("extension", ""), query.get("hash", "")
             )
-        except Exception:
+        except Exception as error:
             # The product takes any failure for a no; that the database is down is said here only.
-            _log.exception("cannot validate an install")
+            log_failure(_log, "cannot validate an install", error)
             valid = False
         return to_http(ApiResponse(200, {"valid": valid}))
 
@@ -108,8 +109,8 @@ class InstallLookup:
             return body_timeout_response()
         except BodyTooLarge:
             return to_http(TOO_LARGE)
-        except Exception:
-            _log.exception("cannot read the configuration of an install")
+        except Exception as error:
+            log_failure(_log, "cannot read the configuration of an install", error)
             return to_http(ApiResponse(500, {"error": "internal_error"}))
         if install is None or install.tenant != body.tenantId or not install.available:
             return to_http(ApiResponse(404, {"error": "install_not_found"}))

@@ -26,7 +26,7 @@ from algaenv.gateway.apis.api_endpoint import ApiResponse, to_http
 from algaenv.gateway.apis.scheduler.api import schedule_json
 from algaenv.gateway.apis.scheduler.cron import CronError, next_run
 from algaenv.gateway.apis.scheduler.runs import RunResult, RunSkipped, ScheduleRunner
-from algaenv.gateway.db import acquire
+from algaenv.gateway.db import acquire, log_failure
 from algaenv.gateway.javascript import iso_timestamp
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ async def run_with_retries(
         fields: dict[str, object] = {"schedule": it.schedule, "retry": number}
         try:
             ended = await run(due)
-        except Exception:
-            _log.exception("a schedule could not be run", extra={"fields": fields})
+        except Exception as error:
+            log_failure(_log, "a schedule could not be run", error, **fields)
             continue
         if isinstance(ended, RunSkipped):
             _log.info("schedule", extra={"fields": {**fields, "skipped": ended.reason}})
