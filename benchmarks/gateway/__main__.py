@@ -19,9 +19,9 @@ from benchmarks.suite import Suite, say
 
 @contextmanager
 def _start(root: Path, table: Table, runs: int) -> Iterator[Bench]:
-    say("bringing an environment up; its handler is compiled")
+    say("bringing an environment up; its handlers are compiled")
     with start_services(root) as found:
-        yield Bench(found, table, runs)
+        yield Bench(*found, table, runs)
 
 
 SUITE: Final = Suite(

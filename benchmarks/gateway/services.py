@@ -1,4 +1,4 @@
-"""An environment of plain processes with one handler, and how its services are asked."""
+"""An environment of plain processes with two handlers, and how its services are asked."""
 
 from __future__ import annotations
 
@@ -78,19 +78,25 @@ class Bench:
     """What every measurement is given; `runs` is how often what varies is repeated."""
 
     services: Services
+    """With the handler of 12 MB, as Alga's tools build it."""
+    smallest: Services
+    """The same with the handler of 1 KB, which answers 200 and does nothing else."""
     table: Table
     runs: int
 
 
 @contextmanager
-def start_services(root: Path) -> Iterator[Services]:
-    """Bring one up below `root`, and take it down again. Raises Unmeasured."""
+def start_services(root: Path) -> Iterator[tuple[Services, Services]]:
+    """Bring one up below `root`, and take it down again. Raises Unmeasured.
+
+    The pair is the same but for the extension: the handler of 12 MB, and the smallest.
+    """
     folder = root / "environment"
     ports = dict(zip(_SERVICES, Ports().take(len(_SERVICES)), strict=True))
     _write(folder, ports)
     try:
         _algaenv(folder, "up")
-        yield _found(folder, ports)
+        yield _found(folder, ports, "benchmark"), _found(folder, ports, "smallest")
     finally:
         _algaenv(folder, "down", "--volumes", "--yes")
 
@@ -114,11 +120,30 @@ def request(target: str, headers: Mapping[str, str], body: bytes | None = None) 
 
 
 def _write(folder: Path, ports: Mapping[str, int]) -> None:
-    source = folder / "extension"
+    _write_extension(folder / "benchmark", components.everything())
+    _write_extension(folder / "smallest", components.minimal())
+    services: dict[str, dict[str, object]] = {name: {"port": port} for name, port in ports.items()}
+    # What is measured is optimised code, with nothing that compiles beside it.
+    services["runner"]["environment"] = {"RUNNER_COMPILE_TIERS": "1"}
+    spec = {
+        "version": 1,
+        "name": "gateway-benchmark",
+        "runtime": "process",
+        "ports": "auto",
+        # The handler of 12 MB is compiled with optimisation, on whatever machine.
+        "ready_timeout": "10m",
+        **services,
+        "extensions": {name: {"source": f"./{name}"} for name in ("benchmark", "smallest")},
+    }
+    # JSON is YAML.
+    (folder / "algaenv.yaml").write_text(json.dumps(spec, indent=1))
+
+
+def _write_extension(source: Path, component: bytes) -> None:
     for name in ("ui", "dist"):
         (source / name).mkdir(parents=True)
     manifest = {
-        "name": "com.example.benchmark",
+        "name": f"com.example.{source.name}",
         "publisher": "Example",
         "version": "0.1.0",
         "runtime": "wasm-js@1",
@@ -132,27 +157,12 @@ def _write(folder: Path, ports: Mapping[str, int]) -> None:
     }
     (source / "manifest.json").write_text(json.dumps(manifest, indent=1))
     (source / "ui" / "index.html").write_text("<!doctype html><title>Benchmark</title>\n")
-    (source / "dist" / "main.wasm").write_bytes(components.everything())
-    services: dict[str, dict[str, object]] = {name: {"port": port} for name, port in ports.items()}
-    # What is measured is optimised code, with nothing that compiles beside it.
-    services["runner"]["environment"] = {"RUNNER_COMPILE_TIERS": "1"}
-    spec = {
-        "version": 1,
-        "name": "gateway-benchmark",
-        "runtime": "process",
-        "ports": "auto",
-        # The handler of 12 MB is compiled with optimisation, on whatever machine.
-        "ready_timeout": "10m",
-        **services,
-        "extensions": {"benchmark": {"source": "./extension"}},
-    }
-    # JSON is YAML.
-    (folder / "algaenv.yaml").write_text(json.dumps(spec, indent=1))
+    (source / "dist" / "main.wasm").write_bytes(component)
 
 
-def _found(folder: Path, ports: Mapping[str, int]) -> Services:
+def _found(folder: Path, ports: Mapping[str, int], name: str) -> Services:
     status: Any = json.loads(_algaenv(folder, "status", "--json"))
-    (extension,) = status["extensions"]
+    (extension,) = (it for it in status["extensions"] if it["name"] == name)
     variables = dict(
         line.partition("=")[::2] for line in _algaenv(folder, "status", "-o", "env").splitlines()
     )
