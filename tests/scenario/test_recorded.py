@@ -7,9 +7,11 @@ mark names decides whether a service is replaced, so no field of it may change b
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,14 @@ ADDED = {
     "container/gateway": _SCRATCH,
 }
 """Inputs that a later version has on purpose: its service is replaced once, and keeps its data."""
+
+
+@pytest.fixture(autouse=True)
+def _alone() -> Iterator[None]:
+    """All these have the recorded id: what one takes down would be what another brings up."""
+    with (Path(tempfile.gettempdir()) / "algaenv-tests-recorded.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def recorded(runtime: str) -> dict[str, Any]:
