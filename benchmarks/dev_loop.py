@@ -16,9 +16,11 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any, Final
 
+from benchmarks import machine
 from benchmarks.command import Unmeasured
 from benchmarks.free_ports import Ports
 from benchmarks.project import Project
+from benchmarks.runner import components
 
 _SECONDS: Final = 600.0
 """A busy machine compiles the shell for minutes before the first handler answers from source."""
@@ -29,6 +31,11 @@ _STEPS: Final = {
     "release": "rows",
     "extension": "the page asked of the gateway",
 }
+HANDLER: Final = "handler"
+COMPONENT: Final = "component"
+COMPONENT_PATH: Final = "typical"
+_IDLE: Final = 0.3
+"""Processors at work when nothing compiles."""
 _HANDLER: Final = """export function handler() {
   return { status: 200, headers: [], body: new TextEncoder().encode("TEXT") };
 }
@@ -52,7 +59,8 @@ class Watched:
         self._wait_for("watching")
         extensions = project.status()["extensions"]
         assert isinstance(extensions, list)
-        self._page, self._handler = extensions
+        self._page = extensions[0]
+        self._calls = {it["name"]: it["call_url"] for it in extensions}
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -105,11 +113,33 @@ class Watched:
         """Seconds from the save of a handler until it answers so, from source."""
         start, ticks = self._start()
         write_handler(self._project, text)
-        while (answer := _get(self._handler["call_url"] + "x")) != text.encode():
+        while (answer := _get(self._calls[HANDLER] + "x")) != text.encode():
             if time.perf_counter() > start + _SECONDS:
                 raise Unmeasured(f"the handler answers {answer[:80]!r} after the edit {text!r}")
             time.sleep(0.002)
         return self._note(start, ticks)
+
+    def component(self, number: int) -> float:
+        """Seconds from a component of 12 MB, just built, until it answers.
+
+        What the turn before left to compile with optimisation is waited for.
+        """
+        self._quiet()
+        _until_idle()
+        start = time.perf_counter()
+        write_component(self._project, number)
+        self._wait_for_turn(COMPONENT)
+        _get(self._calls[COMPONENT] + COMPONENT_PATH)
+        return time.perf_counter() - start
+
+    def _wait_for_turn(self, name: str) -> None:
+        """Until a turn has ended in which this extension was replaced, and answers."""
+        while True:
+            for each in self._wait_for("turn_ended")["extensions"]:
+                if each["name"] == name:
+                    if each["state"] != "applied":
+                        raise Unmeasured(f"{name} is {each['state']}: {each['problems']}")
+                    return
 
     def _start(self) -> tuple[float, int]:
         self._quiet()
@@ -214,7 +244,7 @@ def watch(project: Project) -> Iterator[Watched]:
 def add_handler(project: Project) -> None:
     """A gateway, and a second extension with a handler; its build copies a component."""
     spec = json.loads(project.spec.read_text())
-    folder = project.folder / "handler"
+    folder = project.folder / HANDLER
     (folder / "src").mkdir(parents=True)
     (folder / "main.wasm").write_bytes(_COMPONENT.read_bytes())
     endpoint = {"method": "GET", "path": "/x", "handler": "dist/main"}
@@ -229,13 +259,52 @@ def add_handler(project: Project) -> None:
     write_handler(project, "first")
     command = "mkdir -p dist && cp main.wasm dist/"
     spec["gateway"] = {"port": Ports().take(1)[0]}
-    spec["extensions"]["handler"] = {"source": "./handler", "build": command}
+    spec["extensions"][HANDLER] = {"source": f"./{HANDLER}", "build": command}
     project.spec.write_text(json.dumps(spec, indent=1))
 
 
 def write_handler(project: Project, text: str) -> None:
     """Have the source of the handler answer so."""
-    (project.folder / "handler/src/handler.js").write_text(_HANDLER.replace("TEXT", text))
+    (project.folder / HANDLER / "src/handler.js").write_text(_HANDLER.replace("TEXT", text))
+
+
+def add_component(project: Project) -> None:
+    """A gateway, and a second extension: a handler of 12 MB, with no source to run in its place."""
+    spec = json.loads(project.spec.read_text())
+    spec["gateway"] = {"port": Ports().take(1)[0]}
+    spec["ready_timeout"] = "10m"
+    folder = project.folder / COMPONENT
+    (folder / "dist").mkdir(parents=True)
+    manifest = {
+        "name": "com.example.benchmark-component",
+        "publisher": "Example",
+        "version": "0.1.0",
+        "runtime": "wasm-js@1",
+        "capabilities": list(components.GRANTED),
+        "api": {
+            "endpoints": [{"method": "GET", "path": f"/{COMPONENT_PATH}", "handler": "dist/main"}]
+        },
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    write_component(project, 0)
+    spec["extensions"][COMPONENT] = {"source": f"./{COMPONENT}"}
+    project.spec.write_text(json.dumps(spec, indent=1))
+
+
+def write_component(project: Project, number: int) -> None:
+    """Put another version in place, as a tool chain does that has just ended."""
+    content = components.variant(components.everything(), number)
+    target = project.folder / COMPONENT / "dist/main.wasm"
+    written = project.folder / "main.wasm"
+    written.write_bytes(content)
+    written.replace(target)
+
+
+def _until_idle() -> None:
+    deadline = time.monotonic() + _SECONDS
+    while machine.busy() > _IDLE:
+        if time.monotonic() > deadline:
+            raise Unmeasured(f"the machine is busy for {_SECONDS:g} s")
 
 
 def _get(url: str) -> bytes:

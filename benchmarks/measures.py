@@ -18,6 +18,8 @@ MANY: Final = 200
 """Extensions of the project that shows what their number costs."""
 QUICK: Final = 3
 """What takes well under a second is measured so many times as often."""
+FEW: Final = 3
+"""What takes a minute is measured no more often."""
 HELP_LIMIT, NOOP_LIMIT, COLD_LIMIT, DOWN_LIMIT = 5.0, 4.0, 1.3, 1.3
 
 Measurement = Callable[[Stage, int, Results], None]
@@ -173,6 +175,21 @@ def dev(stage: Stage, runs: int, results: Results) -> None:
         project.do("down", "--volumes", "--yes")
 
 
+def dev_component(stage: Stage, runs: int, results: Results) -> None:
+    """From a component that a tool chain has just written until it answers, while `dev` watches."""
+    for runtime in ("process", "docker"):
+        stage.empty()
+        project = stage.fresh(runtime, "dev-component")
+        dev_loop.add_component(project)
+        project.do("up")
+        with dev_loop.watch(project) as watched:
+            title = f"component of 12 MB built → answers, by `dev`, {runtime} runtime"
+            clock = _built_component_clock(watched)
+            figure = pairs(f"dev-component-{runtime}", title, min(runs, FEW), clock)
+        results.figures.append(figure)
+        project.do("down", "--volumes", "--yes")
+
+
 def cold_process(stage: Stage, runs: int, results: Results) -> None:
     """From nothing to an answer without an engine."""
     stage.empty()
@@ -203,6 +220,7 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
     "noop-process": noop_process,
     "noop-many": noop_many,
     "dev": dev,
+    "dev-component": dev_component,
     "cold": cold,
     "cold-process": cold_process,
 }
@@ -215,6 +233,11 @@ def _edit_clock(project: Project) -> Clock:
 
 def _saved_page_clock(watched: dev_loop.Watched) -> Clock:
     return lambda turn: watched.page(f"save {turn}")
+
+
+def _built_component_clock(watched: dev_loop.Watched) -> Clock:
+    # The first number is the component that is there.
+    return lambda turn: watched.component(turn + 1)
 
 
 def _saved_handler_clock(watched: dev_loop.Watched) -> Clock:
