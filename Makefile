@@ -56,6 +56,7 @@ test: tools
 	$(PYTEST) -m "not slow"
 
 test-slow: tools
+	.ci/podman
 	$(PYTEST) -m slow
 
 test-all:

@@ -106,7 +106,8 @@ def _network(seen: Mapping[str, Json], mark: Mark, networks: Mapping[str, str]) 
         yield Drift(f"not attached to the network {name}", "network", name, "")
         return
     live = as_map(attached.get(name)).get("NetworkID")
-    if live and networks.get(name, live) != live:
+    # Podman names the network where Docker gives its id.
+    if live and live not in (name, networks.get(name, live)):
         yield Drift(f"attached to an earlier network {name}", "network", name, name)
 
 

@@ -21,6 +21,13 @@ from algaenv.runtimes.docker.specs import (
 from algaenv.runtimes.services import reveal_all
 
 _LOGS: Final = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
+_SECOND: Final = 1_000_000_000
+_HEALTH_TIMES: Final = {
+    "Interval": 30 * _SECOND,
+    "Timeout": 10 * _SECOND,
+    "StartPeriod": 10 * _SECOND,
+}
+"""In nanoseconds, as the images have them."""
 _SECURITY_OPTIONS: Final = ("no-new-privileges:true",)
 
 
@@ -43,9 +50,24 @@ def container_request(
         "HostConfig": _host(body),
         "NetworkingConfig": {"EndpointsConfig": {body.network: {"Aliases": [body.service]}}},
     }
+    if body.healthcheck:
+        # Not every engine takes it as a part of an image.
+        request["Healthcheck"] = {"Test": ["CMD", *body.healthcheck], **_HEALTH_TIMES}
     if body.command:
         request["Cmd"] = list(body.command)
     return request
+
+
+def podman_request(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The same create request for Podman, which copies a directory of the image into each tmpfs.
+
+    Owner and mode would be those of the directory, and not what the options say. It mounts one at
+    `/run` as well where the root is read-only, and what is mounted below takes its mode from there.
+    """
+    host = request["HostConfig"]
+    given = {"/run": "rw,nosuid,nodev,noexec,mode=755", **host["Tmpfs"]}
+    tmpfs = {path: f"{options},notmpcopyup" for path, options in given.items()}
+    return {**request, "HostConfig": {**host, "Tmpfs": tmpfs}}
 
 
 def preparation_request(
@@ -183,4 +205,7 @@ def _tar(headers: Iterable[tarfile.TarInfo], contents: Mapping[str, bytes]) -> b
         for header in headers:
             content = contents.get(header.name)
             root_archive.addfile(header, io.BytesIO(content) if content is not None else None)
-    return stream.getvalue()
+        end = root_archive.offset + 2 * tarfile.BLOCKSIZE
+    # Without the padding that follows its end: Podman stops reading there, and may then fail to
+    # send the rest to the process that unpacks it.
+    return stream.getvalue()[:end]

@@ -44,7 +44,8 @@ _HOST: Final = "docker"
 class EngineFacts:
     """Facts about an engine. `arch` is Go's name: `amd64`, `arm64`, …
 
-    `api_version` is the version used to talk to it.
+    `api_version` is the version used to talk to it. `podman` is whether it is Podman behind the
+    same API, which treats what is mounted differently.
     """
 
     host: str
@@ -53,6 +54,7 @@ class EngineFacts:
     arch: str
     os: str
     rootless: bool
+    podman: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,15 +346,15 @@ def _close_all(idle: collections.deque[PlainConnection], sdk: dict[str, Any]) ->
 def _facts(host: str, version: Mapping[str, Json]) -> EngineFacts:
     theirs, least = _version(version.get("ApiVersion")), _version(version.get("MinAPIVersion"))
     spoken = max(min(theirs, _NEWEST), least)
+    parts = {as_map(part).get("Name") for part in as_list(version.get("Components"))}
     found = EngineFacts(
         host=host,
         version=str(version.get("Version", "")),
         api_version=".".join(map(str, spoken)),
         arch=str(version.get("Arch", "")),
         os=str(version.get("Os", "")),
-        rootless=any(
-            as_map(part).get("Name") == "rootlesskit" for part in as_list(version.get("Components"))
-        ),
+        rootless="rootlesskit" in parts,
+        podman="Podman Engine" in parts,
     )
     if theirs < _OLDEST:
         raise Refused(

@@ -283,8 +283,11 @@ class ImageSelector:
         """
         if self._chosen_user is None:
             wanted = container_user(self._lock.environment.id, os.geteuid(), os.getegid())
+            facts = self._engine.facts
             known = wanted.uid <= LAST_COMMON_UID or str(wanted) in self._existing.users
-            maps = self._engine.facts.rootless or (not known and maps_users(self._engine))
+            # Podman tells only among its settings whether an ordinary user runs it.
+            asked = facts.podman or not known
+            maps = facts.rootless or (asked and maps_users(self._engine))
             self._chosen_user = ImageUser(recipe.user, recipe.user) if maps else wanted
         return self._chosen_user
 
@@ -367,6 +370,7 @@ def _local_choice(
         version,
         user=user,
         chown=recipe.chown,
+        healthcheck=recipe.healthcheck,
         read_only=recipe.read_only,
         kept=kept,
         environment=recipe.container,
@@ -404,5 +408,7 @@ def container_user(environment_id: str, uid: int, gid: int) -> ImageUser:
 
 def maps_users(engine: Engine) -> bool:
     """Whether the engine maps users of containers to other uids outside."""
-    options = as_list(as_map(engine.get("/info")).get("SecurityOptions"))
-    return any(str(one).startswith(("name=userns", "name=rootless")) for one in options)
+    found = as_map(engine.get("/info"))
+    options = as_list(found.get("SecurityOptions"))
+    by_option = any(str(one).startswith(("name=userns", "name=rootless")) for one in options)
+    return by_option or found.get("Rootless") is True

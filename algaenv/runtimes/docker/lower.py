@@ -96,9 +96,9 @@ class ImageChoice:
 
     `profile` is None for runner and gateway. `note` describes the origin of the image; `version` is
     that of the program in it, if known. `user` runs the program in an image of ours; None leaves it
-    to the image. `chown` is as in ContainerSpec. `kept` names the data format of the volume: data
-    of another engine, or of an image built elsewhere, is never mounted. `environment` holds
-    templates, as a profile's does.
+    to the image. `chown` and `healthcheck` are as in ContainerSpec. `kept` names the data format of
+    the volume: data of another engine, or of an image built elsewhere, is never mounted.
+    `environment` holds templates, as a profile's does.
     """
 
     image: ImageSpec
@@ -107,6 +107,7 @@ class ImageChoice:
     version: str = ""
     user: ImageUser | None = None
     chown: tuple[str, ...] = ()
+    healthcheck: tuple[str, ...] = ()
     read_only: bool = False
     kept: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -250,6 +251,7 @@ def _server(lock: Lock, service: ServiceName, choice: ImageChoice) -> ContainerS
         file_owner=owner,
         user=choice.user,
         chown=choice.chown,
+        healthcheck=choice.healthcheck,
         ports=_ports(lock, service, profile),
         mounts=mounts,
         owned=owned,
@@ -340,6 +342,7 @@ def _runner(
         file_owner=choice.user or _ROOT,
         user=choice.user,
         chown=choice.chown,
+        healthcheck=choice.healthcheck,
         ports=(Port("main", lock.ports.runner, RUNNER_PORT),),
         mounts=mounts,
         owned=owners,
@@ -397,6 +400,7 @@ def _gateway(
         file_owner=choice.user or _ROOT,
         user=choice.user,
         chown=choice.chown,
+        healthcheck=choice.healthcheck,
         ports=(Port("main", lock.ports.gateway, GATEWAY_PORT),),
         mounts=(),
         owned=(),

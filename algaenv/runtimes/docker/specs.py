@@ -190,6 +190,8 @@ class ContainerSpec:
     file_owner: ImageUser
     user: ImageUser | None
     chown: tuple[str, ...]
+    healthcheck: tuple[str, ...]
+    """A command of the image that ends with 0 while the program is well; may be empty."""
     ports: tuple[Port, ...]
     mounts: tuple[MountPoint, ...]
     owned: tuple[OwnedDirectory, ...]

@@ -38,8 +38,14 @@ name_user() {
             Gid:) group=$effective ;;
         esac
     done < /proc/self/status
+    # Podman names the user of a container, in a file that cannot be written.
+    if [ -r /etc/passwd ]; then
+        while IFS=: read -r _ _ known _; do
+            [ "$known" != "$user" ] || return 0
+        done < /etc/passwd
+    fi
     printf 'root:x:0:0:root:/:/sbin/nologin\npostgres:x:%s:%s::/tmp:/sbin/nologin\n' \
-        "$user" "$group" > /run/postgresql/passwd
+        "$user" "$group" > /tmp/passwd
 }
 
 make_cluster() {

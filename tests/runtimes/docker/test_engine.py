@@ -340,6 +340,16 @@ def test_the_version_that_is_spoken(tmp_path: Path, theirs: str, least: str, spo
     assert (found.api_version, found.arch, found.rootless) == (spoken, "arm64", False)
 
 
+def test_podman_is_told_by_its_parts(tmp_path: Path) -> None:
+    parts = [{"Name": "Podman Engine", "Version": "4.3.1"}, {"Name": "Conmon"}]
+    response = {"Os": "linux", "ApiVersion": "1.41", "MinAPIVersion": "1.24", "Components": parts}
+    server, path = _listener(tmp_path, _http(response))
+    with server:
+        found = probe_engine({"DOCKER_HOST": f"unix://{path}"})
+    assert isinstance(found, EngineFacts)
+    assert (found.podman, found.rootless, found.api_version) == (True, False, "1.41")
+
+
 def test_a_slow_engine_is_slow_not_gone() -> None:
     with pytest.raises(Unavailable) as caught, translate_errors("look"):
         raise TimeoutError("timed out")

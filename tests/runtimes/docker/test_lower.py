@@ -26,7 +26,11 @@ from algaenv.model.problem import ResolveError
 from algaenv.model.resource import Resource, ServiceEngine
 from algaenv.model.secret import Secret
 from algaenv.reconcile.protocols import Lowered
-from algaenv.runtimes.docker.create_request import container_request, files_archive
+from algaenv.runtimes.docker.create_request import (
+    container_request,
+    files_archive,
+    podman_request,
+)
 from algaenv.runtimes.docker.labels import INPUTS, labels_for, owner_of, read_mark
 from algaenv.runtimes.docker.lower import ImageChoice, container_url, lower
 from algaenv.runtimes.docker.runtime import DockerRuntime
@@ -372,6 +376,32 @@ def test_limits_are_those_of_the_service_unless_the_spec_sets_others(tmp_path: P
     assert (host["Memory"], host["MemorySwap"], host["PidsLimit"]) == (1 << 30, 1 << 30, None)
     others = lower(make_lock(tmp_path), choices(lock))
     assert _resource(others, "container/redis").inputs["limits.pids"] == 256
+
+
+def test_podman_gets_directories_in_memory_as_their_options_say(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path, database=POSTGRES)
+    tmpfs = {"/run/postgresql": "rw,mode=1777"}
+    choice = built("postgres18-local", POSTGRES, tmpfs=tmpfs)
+    resource = _resource(lower(lock, {**choices(lock), "database": choice}), "container/database")
+    assert isinstance(resource.body, ContainerSpec)
+    request = container_request(lock.environment, resource, resource.body, "image:1", "sha256:1")
+    assert request["HostConfig"]["Tmpfs"] == tmpfs
+    found = podman_request(request)["HostConfig"]
+    assert found["Tmpfs"]["/run/postgresql"] == "rw,mode=1777,notmpcopyup"
+    # Podman mounts one at /run by itself, and what is mounted below would take its mode from there.
+    assert found["Tmpfs"]["/run"].endswith(",mode=755,notmpcopyup")
+    assert found.keys() == request["HostConfig"].keys()
+
+
+def test_a_health_check_is_the_containers_own(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path)
+    choice = replace(choices(lock)["runner"], healthcheck=("/bin/check", "-q"))
+    resource = _resource(lower(lock, {**choices(lock), "runner": choice}), "container/runner")
+    assert isinstance(resource.body, ContainerSpec)
+    request = container_request(lock.environment, resource, resource.body, "image:1", "sha256:1")
+    assert request["Healthcheck"]["Test"] == ["CMD", "/bin/check", "-q"]
+    # It comes with the image, which is among the inputs.
+    assert not [name for name in resource.inputs if "health" in name]
 
 
 def test_container_settings_of_a_recipe_win(tmp_path: Path) -> None:

@@ -58,6 +58,15 @@ def test_an_engine_reports_whether_it_maps_users(options: list[Json] | None, map
     assert maps_users(cast(Engine, Says())) is maps
 
 
+@pytest.mark.parametrize("rootless", [True, False])
+def test_podman_has_no_option_for_it(*, rootless: bool) -> None:
+    class Says:
+        def get(self, path: str) -> Mapping[str, Json]:
+            return {"SecurityOptions": ["name=seccomp,profile=default"], "Rootless": rootless}
+
+    assert maps_users(cast(Engine, Says())) is rootless
+
+
 def _with_data(bench: Bench, script: str, **changes: object) -> Resource:
     bench.volumes.create(bench.wanted("volume/redis"), QUIET)
     body = bench.wanted("container/redis").body

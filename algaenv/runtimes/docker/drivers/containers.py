@@ -20,7 +20,12 @@ from algaenv.model.problem import Conflict, Failed, Problem, Unavailable, is_ful
 from algaenv.model.resource import Json, Present, Resource
 from algaenv.reconcile.protocols import LogReader, OnProgress
 from algaenv.runtimes.docker import labels
-from algaenv.runtimes.docker.create_request import container_request, files_archive, root_archive
+from algaenv.runtimes.docker.create_request import (
+    container_request,
+    files_archive,
+    podman_request,
+    root_archive,
+)
 from algaenv.runtimes.docker.drivers.networks import (
     not_ours,
     port_conflict,
@@ -184,6 +189,8 @@ class ContainerDriver:
     def _make(self, resource: Resource, body: ContainerSpec) -> str:
         image = usable_image(self._engine, body.image)
         request = container_request(self._environment, resource, body, image.reference, image.id)
+        if self._engine.facts.podman:
+            request = podman_request(request)
         return create_container(self._engine, request, body.name)
 
     def _install_files(

@@ -8,9 +8,11 @@ Images are shared by all environments, so none is ever removed here.
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 from algaenv.model.kind import Address
 from algaenv.model.problem import Failed, Problem
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 _CHUNK: Final = 1 << 20
 _LAST: Final = 20
 _LINE: Final = 160
+_HEALTHCHECK: Final = "HEALTHCHECK"
+_IMAGE_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class ImageDriver:
@@ -75,15 +79,32 @@ class ImageDriver:
         marks = {IMAGE: image.recipe, CONTEXT: image.hash}
         with self._write_archive(root) as stream:
             on_progress(f"importing {image.title}, {stream.tell() >> 20} MB")
-            stream.seek(0)
+            changes = settings(recipe, image.program, image.major, marks)
             with translate_errors(f"import the image {image.title}"):
-                # In chunks: for a whole file the SDK announces a wrong length.
-                self._engine.api.import_image_from_stream(
-                    iter(lambda: stream.read(_CHUNK), b""),
-                    repository=repository,
-                    tag=tag,
-                    changes=settings(recipe, image.program, image.major, marks),
-                )
+                try:
+                    imported = self._import(stream, image.title, changes)
+                except Exception as error:
+                    # Podman takes no such change. The container is made with the check in any case.
+                    if _HEALTHCHECK not in str(error):
+                        raise
+                    changes = [it for it in changes if not it.startswith(_HEALTHCHECK)]
+                    imported = self._import(stream, image.title, changes)
+                if imported and self._engine.find(f"/images/{image.title}/json") is None:
+                    # Podman imports under no name.
+                    query = urlencode({"repo": repository, "tag": tag})
+                    self._engine.send("POST", f"/images/{imported}/tag?{query}")
+
+    def _import(self, stream: IO[bytes], title: str, changes: Sequence[str]) -> str:
+        """Import an archive; returns the image's id, empty where the engine does not tell it."""
+        repository, _, tag = title.rpartition(":")
+        stream.seek(0)
+        # In chunks: for a whole file the SDK announces a wrong length.
+        chunks = iter(lambda: stream.read(_CHUNK), b"")
+        answer = self._engine.api.import_image_from_stream(
+            chunks, repository=repository, tag=tag, changes=list(changes)
+        )
+        found: list[str] = _IMAGE_ID.findall(str(answer))
+        return found[-1] if found else ""
 
     def _write_archive(self, root: Rootfs) -> IO[bytes]:
         """The archive in an anonymous file, in the cache directory if possible."""

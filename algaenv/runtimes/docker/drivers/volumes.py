@@ -124,7 +124,12 @@ def give_directories(
     """
     body = resource.body
     assert isinstance(body, ContainerSpec)  # noqa: S101 - made by this runtime's lowering
-    owners = {one: _owner(engine, container, one.path) for one in body.owned}
+    if engine.facts.podman:
+        # It tells the user of the container for every owner, and gives a new volume to the owner of
+        # the directory in the image when it is mounted first. So it is mounted by the helper first.
+        owners = dict.fromkeys(body.owned, -1)
+    else:
+        owners = {one: _owner(engine, container, one.path) for one in body.owned}
     fresh = [one for one, uid in owners.items() if uid == 0 != one.user.uid]
     others = [one for one, uid in owners.items() if uid not in {0, one.user.uid}]
     if not (fresh or others):
@@ -143,7 +148,8 @@ def give_directories(
         if others:
             on_progress(f"giving {', '.join(one.path for one in others)} to user {body.user}")
             _run(engine, made, body)
-        put_archive(engine, made, "/", owners_archive(body.owned))
+        if not engine.facts.podman:
+            put_archive(engine, made, "/", owners_archive(body.owned))
     finally:
         _remove(engine, made)
 
