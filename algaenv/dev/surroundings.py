@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from algaenv.dependencies import Request
@@ -18,14 +19,16 @@ from algaenv.dev.gateway_feed import GatewayFeed
 from algaenv.dev.handlers import SourceHandlers
 from algaenv.dev.services import ServiceMonitor, addresses_of
 from algaenv.dev.watcher import Targets
+from algaenv.drivers.build.bundle_builder import CachingBundleBuilder
 from algaenv.drivers.build.watched import watched_paths
 from algaenv.drivers.probe_http import ProbeClient
 from algaenv.drivers.state import state_dir
-from algaenv.model.intent import ExtensionIntent, Intent
+from algaenv.model.intent import BundledImage, ExtensionIntent, Intent
 from algaenv.model.lock import Lock, Ports
 from algaenv.model.secret import Secret
 from algaenv.model.status import ExtensionStatus, Status
 from algaenv.plan.app_variables import inbound_token
+from algaenv.reconcile.resolve import BundleBuilder
 from algaenv.system import memory
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 KEPT_CALLS: Final = 200
 _ANSWER_SECONDS: Final = 3.0
 _WARM_SECONDS: Final = 300.0
+_EARLY_BYTES: Final = 2 << 20
+"""Smaller components are compiled in less time than it takes to send them twice."""
 
 
 class RealSurroundings:
@@ -61,6 +66,10 @@ class RealSurroundings:
         self._addresses: dict[str, tuple[str, int]] = {}
         self._packed: tuple[str, ...] = ()
         """The extensions that the turn under way is about."""
+        self._runner = ""
+        """Its URL, as far as it is known."""
+        self._sent: dict[Path, tuple[int, int, int]] = {}
+        """Components that the runner was asked to compile, with their size, time and inode."""
         self._warmed = ""
         """The runner that was asked to compile the shell."""
         self._client = ProbeClient()
@@ -139,29 +148,54 @@ class RealSurroundings:
         if url and self._intent is not None:
             self._pages.connect(url, self._token())
         runner = next((it for it in status.services if it.name == "runner"), None)
-        if self._handlers is not None and self._handlers.any and runner is not None:
-            self._warm_shell(runner.endpoints.get("url", ""))
+        self._runner = runner.endpoints.get("url", "") if runner else ""
+        if self._handlers is not None and self._handlers.any:
+            self._warm_shell()
         if url:
             self._feed.follow(url, [it.registry_id for it in self._installed.values()])
 
-    def _warm_shell(self, url: str) -> None:
+    def _warm_shell(self) -> None:
         """Have the runner compile, once, what handlers from source have in common: the first edit
         would wait for it."""
-        lock = self._lock()
-        if not url or lock is None or url == self._warmed:
+        if self._runner and self._runner != self._warmed:
+            self._warmed = self._runner
+            self._warm(lambda: b'{"runs_from":"source"}', "application/json")
+
+    def wrap_builder(self, builder: BundleBuilder) -> BundleBuilder:
+        """A builder whose components are compiled early, and that packs handlers from source."""
+        if isinstance(builder, CachingBundleBuilder):
+            builder.on_component = self.compile_early
+        return builder if self._handlers is None else self._handlers.wrap(builder)
+
+    def compile_early(self, component: Path) -> None:
+        """Have the runner compile a component while its bundle is packed and uploaded.
+
+        Best effort: what does not arrive is compiled when the bundle is there.
+        """
+        try:
+            status = component.stat()
+        except OSError:
             return
-        self._warmed = url
+        stamp = (status.st_size, status.st_mtime_ns, status.st_ino)
+        if status.st_size >= _EARLY_BYTES and self._sent.get(component) != stamp:
+            self._sent[component] = stamp
+            self._warm(component.read_bytes, "application/wasm")
+
+    def _warm(self, document: Callable[[], bytes], kind: str) -> None:
+        """Ask the runner of the last status to have something compiled, in the background."""
+        url, lock = self._runner, self._lock()
+        if not url or lock is None or not isinstance(lock.intent.runner.image, BundledImage):
+            return
         token = _revealed(inbound_token(lock))
-        headers = {"x-runner-service-token": token} if token else {}
+        headers = {"Content-Type": kind, **({"x-runner-service-token": token} if token else {})}
 
         def warm() -> None:
             from http.client import HTTPException
 
-            document = b'{"runs_from":"source"}'
             with contextlib.suppress(OSError, HTTPException):
-                ProbeClient().probe(f"{url}/warmup", _WARM_SECONDS, document, headers)
+                ProbeClient().probe(f"{url}/warmup", _WARM_SECONDS, document(), headers)
 
-        threading.Thread(target=warm, name="warm shell", daemon=True).start()
+        threading.Thread(target=warm, name="warm", daemon=True).start()
 
     def _token(self) -> Secret | None:
         from algaenv.drivers.dev_channel import gateway_token

@@ -78,7 +78,9 @@ class ProbeClient(threading.local):
         document: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> HttpReply:
-        """GET `url`, or POST a JSON document to it; no redirects are followed.
+        """GET `url`, or POST a document to it, JSON unless `headers` name another `Content-Type`.
+
+        No redirects are followed.
 
         What is asked may arrive twice. Raises OSError and HTTPException.
         """
@@ -86,9 +88,8 @@ class ProbeClient(threading.local):
         parts = urlsplit(url)
         connection = self._connection(parts)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        sent = {"Accept-Encoding": "identity", **(headers or {})}
-        if document is not None:
-            sent["Content-Type"] = "application/json"
+        kind = {} if document is None else {"Content-Type": "application/json"}
+        sent = {"Accept-Encoding": "identity", **kind, **(headers or {})}
         request = PlainRequest("GET" if document is None else "POST", target, document, sent)
         used_before = _is_open(connection)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -12,8 +13,53 @@ from algaenv.dependencies import Request
 from algaenv.dev.events import TurnEnded
 from algaenv.dev.gateway_feed import GatewayFeed
 from algaenv.dev.surroundings import RealSurroundings
+from algaenv.drivers.probe_http import ProbeClient
+from algaenv.drivers.state.settings import choose_secrets
+from algaenv.drivers.state.state_dir import identify
 from algaenv.model.status import ServiceStatus
+from algaenv.spec.cache import load_cached
 from tests.cli.fake_application import status
+
+
+def test_the_runner_is_sent_a_large_component_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/manifest.json").write_text(
+        '{"name": "com.example.one", "publisher": "P", "version": "1", "runtime": "x"}'
+    )
+    spec = tmp_path / "algaenv.yaml"
+    spec.write_text("version: 1\nname: demo\nextensions: {one: {source: ./one}}\n")
+    surroundings = RealSurroundings(Request(spec, {}), lambda _: None, lambda _: None)
+    surroundings.targets()
+    environment = identify(spec, "")
+    choose_secrets(environment, load_cached(spec, {}, environment.home / "cache").intent)
+    sent: SimpleQueue[tuple[str, bytes, str]] = SimpleQueue()
+
+    def probe(
+        _: ProbeClient, url: str, _seconds: float, document: bytes, headers: dict[str, str]
+    ) -> None:
+        sent.put((url, document, headers["Content-Type"]))
+
+    monkeypatch.setattr(ProbeClient, "probe", probe)
+    component = tmp_path / "main.wasm"
+    component.write_bytes(bytes(2 << 20))
+    runner = ServiceStatus("runner", "ready", {"url": "http://127.0.0.1:9"})
+    seen = replace(status(spec), services=(runner,))
+    try:
+        surroundings.compile_early(component)  # No runner is known yet.
+        surroundings.ended(TurnEnded(0, 0.1, status=seen), (), seen)
+        for content in (bytes(2 << 20) + b"1", None, bytes(2 << 20) + b"22", b"small"):
+            if content is not None:
+                component.write_bytes(content)
+            surroundings.compile_early(component)
+        found = [sent.get(timeout=10) for _ in range(2)]
+    finally:
+        surroundings.close()
+    assert {(url, kind) for url, _, kind in found} == {
+        ("http://127.0.0.1:9/warmup", "application/wasm")
+    }
+    assert sent.empty()
 
 
 def test_a_turn_about_one_extension_forgets_no_other(

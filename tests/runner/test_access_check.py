@@ -65,6 +65,7 @@ def test_callers_of_this_machine_and_network_can(bare: Service) -> None:
 def test_a_token_that_is_configured_is_demanded(guarded: Service) -> None:
     for route in ROUTES:
         assert ask(guarded, route).status == 401
+        assert ask(guarded, route, content_type="application/wasm").status == 401
         assert ask(guarded, route, x_runner_service_token="wrong").status == 401
         assert ask(guarded, route, x_runner_service_token="right").status == 422
         assert ask(guarded, route, host="dev.example.com:80", **TOKEN).status == 422

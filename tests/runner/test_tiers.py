@@ -61,3 +61,24 @@ def test_every_worker_maps_the_optimised_code(start: Start, files: Files) -> Non
             wanted = {wanted_name}
     assert quick["component"] == done[0]["component"]
     assert sum(line["event"] == "compiled" for line in service.lines) == 2
+
+
+def test_a_component_is_compiled_before_its_bundle_comes(start: Start, files: Files) -> None:
+    service = start()
+    component = padded(built("script").read_bytes(), 2 << 20)
+    sent = {"content-type": "application/wasm"}
+    answer = service.ask("/warmup", sent, method="POST", body=component, timeout=DEADLINE_SECONDS)
+    assert (answer.status, answer.json) == (200, {"status": "compiled"})
+    early = service.line("compiled", tier="quick")
+    made = bundle({"dist/main.wasm": component})
+    files.objects[made.key] = made.archive
+    fields = {"tenant": TENANT, "extension": EXTENSION, "content_hash": made.digest.prefixed}
+    assert service.post("/warmup", fields, timeout=DEADLINE_SECONDS).status == 200
+    assert Handlers(service, files).call_bundle(made)["status"] == 200
+    quick = [it for it in service.lines if it["event"] == "compiled" and it["tier"] == "quick"]
+    assert quick == [early]
+    # Nothing of it is left where it was written down.
+    assert not list((service.cache_root).rglob("main.wasm*/main.wasm"))
+
+    broken = service.ask("/warmup", sent, method="POST", body=b"no component")
+    assert (broken.status, broken.json["failure"]["kind"]) == (422, "malformed")

@@ -128,8 +128,6 @@ def _watch(invocation: CommandInvocation, spec: Path, session: Session) -> ExitC
         request = invocation.request(spec, cancelled=stop.cancelled)
         request = replace(request, keeps_clients=True)
         handlers = _source_handlers(invocation, spec)
-        if handlers is not None:
-            request = replace(request, wrap_builder=handlers.wrap)
         surroundings = RealSurroundings(
             request,
             sink.emit,
@@ -137,6 +135,7 @@ def _watch(invocation: CommandInvocation, spec: Path, session: Session) -> ExitC
             handlers,
             view.emit_gateway if view is not None else lambda _: None,
         )
+        request = replace(request, wrap_builder=surroundings.wrap_builder)
         loop = Loop(
             lambda: invocation.application(request),
             request,

@@ -22,7 +22,15 @@ from algaenv.bundle.diagnostics import Diagnostic, FileReport, has_errors, print
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.manifest.json_text import MAX_BYTES
 from algaenv.bundle.manifest.model import Manifest, ManifestError, parse
-from algaenv.bundle.source_tree import INDEX, MANIFEST, SourceError, SourceTree, fingerprint, gather
+from algaenv.bundle.source_tree import (
+    INDEX,
+    MANIFEST,
+    WASM,
+    SourceError,
+    SourceTree,
+    fingerprint,
+    gather,
+)
 from algaenv.bundle.value import dataclass, replace
 from algaenv.drivers.build.file_tree import (
     UNRELIABLE_STAMP,
@@ -48,7 +56,8 @@ class CachingBundleBuilder:
     """Packs the extensions of one environment into `cache`, by default that of its state directory.
 
     `cancelled` ends a build early; `environ` is what its command inherits. `clock` tells
-    nanoseconds since 1970.
+    nanoseconds since 1970. `on_component` is called with the component of each bundle that is going
+    to be packed; it must not wait.
     """
 
     def __init__(
@@ -60,6 +69,7 @@ class CachingBundleBuilder:
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
+        self.on_component: Callable[[Path], None] = lambda _: None
         self._environment = environment
         self._cache_root = (cache or environment.home / "cache") / "bundles"
         self._cancelled = cancelled
@@ -104,7 +114,14 @@ class CachingBundleBuilder:
         with bundle_cache.exclusive(on_progress):
             known = bundle_cache.read()
             try:
-                tree, bundle = _find_or_pack(intent, source, bundle_cache, known, on_progress)
+                tree, bundle = _find_or_pack(
+                    intent,
+                    source,
+                    bundle_cache,
+                    known,
+                    on_progress=on_progress,
+                    on_component=self.on_component,
+                )
             except SourceError as error:
                 errors = (it for it in error.diagnostics if it.severity == "error")
                 warnings = (it for it in error.diagnostics if it.severity == "warning")
@@ -220,7 +237,9 @@ def _find_or_pack(
     source: Path,
     bundle_cache: _BundleCache,
     known: _CacheIndex,
+    *,
     on_progress: OnProgress,
+    on_component: Callable[[Path], None],
 ) -> tuple[SourceTree, _CachedBundle]:
     """A bundle of what the source holds now; packed unless it is cached."""
     for _ in range(_MAX_ATTEMPTS):
@@ -228,6 +247,9 @@ def _find_or_pack(
         mark = fingerprint(tree)
         if bundle := bundle_cache.find(known.bundles, mark):
             return tree, bundle
+        for entry in tree.entries:
+            if entry.path == WASM:
+                on_component(entry.source)
         on_progress(f"packing {len(tree.entries)} files")
         fresh = bundle_cache.archive(".fresh")
         with private_files.translate_os_errors(fresh):

@@ -177,6 +177,26 @@ class CompiledComponents:
             return file
         return await self._bundle_flights.join(bundle, lambda: self._ensure_component(bundle, wasm))
 
+    async def compile_early(self, content: bytes) -> None:
+        """Have a component compiled whose bundle is still being packed and uploaded.
+
+        Raises GuestFailure as `ensure` does.
+        """
+        if failed := malformed_result(content[:HEADER_BYTES]):
+            raise _failure(failed)
+        component = await asyncio.to_thread(Digest.of, content)
+        self._folder.prepare()
+        if self._folder.best(component) is not None:
+            return
+        with host_failures():
+            folder = self._folder.draft(component)
+            try:
+                wasm = folder / "main.wasm"
+                await asyncio.to_thread(wasm.write_bytes, content)
+                await self._ensure_first(component, wasm)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
     async def optimise(self, component: Digest, wasm: Path) -> Path:
         """Have the optimised form of a component, after others that are under way; low priority.
 
@@ -225,19 +245,23 @@ class CompiledComponents:
         if (file := self._folder.best(component)) is not None:
             self.cache.touch(file)
             return file
-        tier = await asyncio.to_thread(self._first_tier, wasm)
-        if failed := self._refusal(self._folder.path_of(component, tier)):
-            raise _failure(failed)
         try:
-            return await self._compile_flights.join(
-                component, lambda: self._ensure_compiled(component, wasm, tier, self._foreground)
-            )
+            return await self._ensure_first(component, wasm)
         except GuestFailure as failure:
             if failure.kind is FailureKind.HOST:
                 # Among the reasons is a component that is not the one that was noted.
                 self._components.pop(bundle, None)
                 self._folder.remove_note(bundle)
             raise
+
+    async def _ensure_first(self, component: Digest, wasm: Path) -> Path:
+        """Have the code that a first caller waits for."""
+        tier = await asyncio.to_thread(self._first_tier, wasm)
+        if failed := self._refusal(self._folder.path_of(component, tier)):
+            raise _failure(failed)
+        return await self._compile_flights.join(
+            component, lambda: self._ensure_compiled(component, wasm, tier, self._foreground)
+        )
 
     def _first_tier(self, wasm: Path) -> CompileTier:
         """What the first caller waits for. Blocks; raises OSError."""

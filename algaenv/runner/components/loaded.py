@@ -120,6 +120,10 @@ class LoadedComponents(Generic[G]):
             component, lambda: self._load_once(component, file, bundle, wasm)
         )
 
+    async def compile_early(self, content: bytes) -> None:
+        """See `CompiledComponents`; it is loaded when its bundle comes."""
+        await self._compiled.compile_early(content)
+
     async def set_current(self, extension: str, bundle: Digest, wasm: Path) -> None:
         """Note that an extension has this bundle now: the one before need not be optimised."""
         await asyncio.to_thread(self._compiled.set_current, extension, bundle)

@@ -5,6 +5,7 @@ Execute reads the request, runs the handler, and gives up when its client has di
 Warmup fetches, compiles and loads a bundle before the first call. Alga's runner has the route and
 refuses every request, because a content hash alone does not say whose bundle it is. With the
 tenant and the extension in the body or in the routing headers, this one does what the name says.
+A component as the body is compiled and kept: its bundle may come while that goes on.
 """
 
 from __future__ import annotations
@@ -38,6 +39,12 @@ from algaenv.runner.observability.metrics import OutcomeLabel
 from algaenv.runner.wasm.failure import GuestFailure
 from algaenv.runner.wasm.runtime import RuntimeUnavailable
 from algaenv.serving.access_log import RECORD
+from algaenv.serving.request_limits import (
+    BodyTooLarge,
+    BodyTooSlow,
+    body_timeout_response,
+    read_body,
+)
 
 if TYPE_CHECKING:
     from algaenv.runner.components.loaded import HandlerBundle, Handlers
@@ -235,6 +242,9 @@ def _json(outcome: InvocationOutcome) -> Response:
     return Response(outcome.document, 200, headers, media_type="application/json")
 
 
+COMPONENT_TYPE = "application/wasm"
+MAX_COMPONENT_BYTES = 64 << 20
+"""Of a component that is compiled before its bundle comes; larger ones wait for that."""
 WARMUP_UNSUPPORTED = "warmup unsupported without tenant + extension context"
 
 
@@ -253,6 +263,8 @@ class WarmupEndpoint:
         from algaenv.runner.components.loaded import BundleUnavailable
         from algaenv.runner.execute.request_models import WarmupRequest
 
+        if request.headers.get("content-type") == COMPONENT_TYPE:
+            return await self._compile_early(request)
         try:
             request_body = parse_body(WarmupRequest, await read_json(request))
         except InvalidRequest as refusal:
@@ -272,6 +284,25 @@ class WarmupEndpoint:
             return json_response(502, {"code": reason.code, "error": str(reason)})
         return await self._ready(f"{tenant}/{extension}", bundle, request)
 
+    async def _compile_early(self, request: Request) -> Response:
+        entry: RequestLogEntry = request.scope[RECORD]
+        try:
+            content = await read_body(request, MAX_COMPONENT_BYTES)
+        except BodyTooLarge:
+            return text_response(413, f"a component of more than {MAX_COMPONENT_BYTES} bytes")
+        except BodyTooSlow:
+            return body_timeout_response()
+        try:
+            runtime = await self._lazy_runtime.get()
+            await runtime.loaded.compile_early(content)
+        except RuntimeUnavailable as reason:
+            entry.reason = str(reason)
+            return json_response(500, _engine_failed(reason))
+        except GuestFailure as failure:
+            entry.reason = failure.reason
+            return json_response(422, _failure(failure))
+        return json_response(200, {"status": "compiled"})
+
     async def _ready(self, owner: str | None, bundle: HandlerBundle, request: Request) -> Response:
         """Have the handler of a bundle ready; `owner` is the extension whose bundle it is."""
         fields: dict[str, object] = {
@@ -290,13 +321,17 @@ class WarmupEndpoint:
                     await runtime.loaded.set_current(owner, bundle.key, bundle.component)
             except RuntimeUnavailable as reason:
                 entry.reason = str(reason)
-                code = "engine_init_failed"
-                return json_response(500, {"code": code, "error": f"{code}: {reason}"})
+                return json_response(500, _engine_failed(reason))
             except GuestFailure as failure:
                 entry.reason = failure.reason
                 return json_response(422, _failure(failure))
             fields["took_ms"] = round((time.perf_counter() - started) * 1000, 2)
         return json_response(200, fields)
+
+
+def _engine_failed(reason: RuntimeUnavailable) -> dict[str, object]:
+    code = "engine_init_failed"
+    return {"code": code, "error": f"{code}: {reason}"}
 
 
 def _failure(failure: GuestFailure) -> dict[str, object]:
