@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from algaenv.bundle import names
+from algaenv.bundle.component import check_component
 from algaenv.bundle.diagnostics import FileReport, has_errors, printable_path
 from algaenv.bundle.layout import DEFAULT_LIMITS, DEV_SCRIPT, MIB, Limits
 from algaenv.bundle.manifest.json_text import MAX_BYTES, TOO_LARGE
@@ -46,6 +47,8 @@ def collect(source: Path, limits: Limits = DEFAULT_LIMITS) -> SourceTree:
     entries = gather(source, report)
     manifest = _manifest(source, entries, report)
     _check_parts(source, entries, manifest, report)
+    if (component := _find(WASM, entries)) is not None:
+        check_component(component.source, WASM, report)
     _check_pages(source, entries, report)
     _check_served(entries, report)
     _check_names(entries, report)

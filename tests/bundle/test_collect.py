@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from algaenv.bundle.collect import collect
+from algaenv.bundle.component import COMPONENT
 from algaenv.bundle.diagnostics import Diagnostic, has_errors
 from algaenv.bundle.layout import Limits
 from algaenv.bundle.source_tree import SourceError, SourceTree
@@ -141,7 +142,7 @@ def test_a_page_where_alga_does_not_look(tmp_path: Path) -> None:
 @pytest.mark.parametrize("files", [{}, {"ui/app.js": b""}])
 def test_a_declared_page_without_an_index(tmp_path: Path, files: dict[str, bytes]) -> None:
     described = manifest(api=ENDPOINTS)
-    write(tmp_path, {"manifest.json": described, "dist/main.wasm": b"", **files})
+    write(tmp_path, {"manifest.json": described, "dist/main.wasm": COMPONENT, **files})
     assert codes(tmp_path) == ["source-ui-index"]
 
 
@@ -402,7 +403,7 @@ def test_hidden_names_that_are_left_out_are_told(tmp_path: Path) -> None:
 
 
 def test_a_handler_without_endpoints_is_told(tmp_path: Path) -> None:
-    root = source(tmp_path, {"dist/main.wasm": b"\0asm"})
+    root = source(tmp_path, {"dist/main.wasm": COMPONENT})
     assert [code for code, _ in warned(root)] == ["source-handler-unreachable"]
 
 
