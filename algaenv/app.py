@@ -440,6 +440,7 @@ class Application(LastRun):
             broken=resolution.broken,
             dev_servers=self._dev_servers(request, environment, intent, resolution),
             only=request.extensions or None,
+            seed_files=None if request.extensions else self._dependencies.seed_files(intent),
         )
 
     def _dev_servers(

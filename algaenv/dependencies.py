@@ -24,6 +24,7 @@ from algaenv.model.lock import (
     Lock,
     OrphanedState,
     Ports,
+    SeedFiles,
 )
 from algaenv.model.log import LogEntry, LogQuery
 from algaenv.model.plan import Kept, Plan
@@ -267,6 +268,10 @@ class Dependencies(Protocol):
         self, environment: Environment, cancelled: Callable[[], bool]
     ) -> BundleBuilder:
         """Builds and packs extensions; a build ends early once `cancelled` returns True."""
+        ...
+
+    def seed_files(self, intent: Intent) -> SeedFiles:
+        """What the files of its seeds hold; raises ResolveError with all that cannot be read."""
         ...
 
     def choose_runtime(

@@ -20,6 +20,7 @@ from algaenv.model.lock import (
     Lock,
     OrphanedState,
     Ports,
+    SeedFiles,
 )
 from algaenv.model.plan import Kept
 from algaenv.model.problem import Conflict, EngineGone, Failed, Problem
@@ -212,6 +213,14 @@ class Container:
         from algaenv.drivers.build.bundle_builder import CachingBundleBuilder
 
         return CachingBundleBuilder(environment, cancelled=cancelled, environ=self._environ)
+
+    def seed_files(self, intent: Intent) -> SeedFiles:
+        """Read anew for each run."""
+        if not (intent.seed.sql or intent.seed.objects):
+            return SeedFiles()
+        from algaenv.drivers.seed_files import read_seed_files
+
+        return read_seed_files(intent.seed)
 
     def content_host(self, lock: Lock, *, writes: bool = False) -> ContentHost:
         """The object store and the database of the lock.

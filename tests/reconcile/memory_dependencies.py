@@ -22,6 +22,7 @@ from algaenv.model.lock import (
     LockedExtension,
     OrphanedState,
     Ports,
+    SeedFiles,
 )
 from algaenv.model.plan import Kept
 from algaenv.model.probe import BrokenHandler, PrewarmRequest, Probe, ProbeResult, Yes
@@ -128,6 +129,9 @@ class MemoryDependencies(Dependencies):
 
     def registry_id(self, intent: ExtensionIntent) -> str | None:
         return None
+
+    def seed_files(self, intent: Intent) -> SeedFiles:
+        return SeedFiles()
 
     def choose_runtime(
         self,
