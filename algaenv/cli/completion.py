@@ -56,6 +56,8 @@ def _set_completer(action: argparse.Action) -> None:
         "SERVICE": _services,
         "SERVICE|EXT": _either,
         "SUBJECT": _subjects,
+        "ACTION": _actions,
+        "SNAPSHOT": _snapshots,
     }
     positional = not action.option_strings
     key = "SERVICE|EXT" if positional and action.dest == "names" else str(action.metavar)
@@ -79,6 +81,30 @@ def _extensions(parsed_args: argparse.Namespace | None = None, **_: Any) -> Iter
         return ()
     try:
         return sorted(extension_names(spec / "algaenv.yaml" if spec.is_dir() else spec, os.environ))
+    except (AlgaenvError, OSError):
+        return ()
+
+
+def _actions(**_: Any) -> Iterable[str]:
+    from algaenv.cli.commands.snapshot import ACTIONS
+
+    return ACTIONS
+
+
+def _snapshots(parsed_args: argparse.Namespace | None = None, **_: Any) -> Iterable[str]:
+    """Those of the environment whose spec the line names, or that is found from here."""
+    from algaenv.drivers.snapshots.directory import SnapshotDirectory
+    from algaenv.drivers.state.state_dir import identify
+    from algaenv.model.problem import AlgaenvError
+    from algaenv.spec.paths import find_spec
+
+    named = getattr(parsed_args, "file", None) or os.environ.get("ALGAENV_FILE")
+    spec = Path(named).absolute() if named else find_spec(Path.cwd())
+    if spec is None or getattr(parsed_args, "action", None) == "save":
+        return ()
+    try:
+        environment = identify(spec / "algaenv.yaml" if spec.is_dir() else spec, "")
+        return [it.name for it in SnapshotDirectory(environment).list()]
     except (AlgaenvError, OSError):
         return ()
 

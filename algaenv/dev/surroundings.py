@@ -79,7 +79,8 @@ class RealSurroundings:
         self._installed: dict[str, ExtensionStatus] = {}
 
     def targets(self) -> Targets:
-        """Raises SpecError. The files of the spec are those that were read or missing."""
+        """Raises SpecError. The files of the spec are those that were read or missing, and those of
+        SQL that it seeds."""
         from algaenv.spec.cache import load_cached
 
         spec = self._request.spec
@@ -93,7 +94,8 @@ class RealSurroundings:
         if self._handlers is not None:
             self._handlers.follow(self._extensions.values())
         watched = {name: watched_paths(it) for name, it in self._extensions.items()}
-        return Targets(watched, tuple(dict.fromkeys(map(str, (spec, *loaded.files)))))
+        files = (spec, *loaded.files, *(it.path for it in loaded.intent.seed.sql))
+        return Targets(watched, tuple(dict.fromkeys(map(str, files))))
 
     def emit(self, event: DevEvent) -> None:
         """Show it."""

@@ -17,8 +17,15 @@ from algaenv.drivers.database.queries import (
     ENDPOINT_TABLE,
     INSTALL_TABLE,
     REQUIRED_COLUMNS,
+    SEED_TABLE,
 )
 from algaenv.drivers.database.rows import EMPTY_ROWS, InstallRow, RowSet, parse_rows
+from algaenv.drivers.database.seed_marks import (
+    SeedMark,
+    observe_seeds,
+    parse_mark,
+    seeded_places,
+)
 from algaenv.drivers.database.session import DatabaseSession
 from algaenv.drivers.database.tenants import (
     TenantDriver,
@@ -36,6 +43,7 @@ from algaenv.drivers.object_store import (
 )
 from algaenv.model import kind
 from algaenv.model.content import ContentIds
+from algaenv.model.kind import Address
 from algaenv.model.lock import Lock
 from algaenv.model.problem import Problem
 from algaenv.plan.desired import predicted_ids
@@ -102,6 +110,7 @@ class StoreAndDatabase(ContentHost):
         lacking = None if managed else schema.schema_problem(live)
         ids = _ids(lock, predicted, rows, tenant, lacking)
         marks = None if managed else self._marks(lock)
+        seeds = tuple(map(parse_mark, answer["seeds"]))
         return ContentSnapshot(
             environment=self._environment,
             key=lock.credentials.fingerprint_key,
@@ -113,6 +122,7 @@ class StoreAndDatabase(ContentHost):
             objects=self._objects(lock, ids, rows),
             marks=marks,
             rows_known=rows_known,
+            seeds=observe_seeds(seeds, self._seeded(seeds)) if seeds else {},
         )
 
     def find_tenant(self, lock: Lock) -> TenantRow | Problem:
@@ -127,7 +137,10 @@ class StoreAndDatabase(ContentHost):
 
     def drivers(self) -> Mapping[str, ResourceDriver]:
         """Kind → driver."""
+        from algaenv.drivers.database.record_seeds import RecordSeedDriver
         from algaenv.drivers.database.releases import ReleaseDriver
+        from algaenv.drivers.database.sql_seeds import SqlSeedDriver
+        from algaenv.drivers.seed_objects import ObjectSeedDriver
         from algaenv.drivers.store_content import BucketDriver, BundleDriver
 
         return {
@@ -138,6 +151,9 @@ class StoreAndDatabase(ContentHost):
                 self._store, self._database, self._environment, self._buckets
             ),
             kind.RELEASE.name: ReleaseDriver(self._database, self._environment),
+            kind.SEED_SQL.name: SqlSeedDriver(self._database),
+            kind.SEED_OBJECTS.name: ObjectSeedDriver(self._store, self._database, self._buckets),
+            kind.SEED_RECORDS.name: RecordSeedDriver(self._database),
         }
 
     def fetch(self, handle: str, directory: Path) -> FetchedBundle:
@@ -162,6 +178,12 @@ class StoreAndDatabase(ContentHost):
             **{it: self._buckets.get(self._store, it).list(EMPTY_LISTING_PREFIX) for it in others},
         }
 
+    def _seeded(self, marks: Sequence[SeedMark]) -> Mapping[Address, Sequence[StoredObject]]:
+        return {
+            address: self._buckets.get(self._store, bucket).list(prefix) or ()
+            for address, bucket, prefix in seeded_places(marks)
+        }
+
     def _marks(self, lock: Lock) -> frozenset[BundleKey]:
         """The bundles that this environment has uploaded beside a database of others."""
         bucket = self._buckets.get(self._store, lock.intent.store.bucket)
@@ -173,7 +195,9 @@ class StoreAndDatabase(ContentHost):
 def _snapshot_query(lock: Lock, predicted: ContentIds, *, managed: bool) -> dict[str, Any]:
     return {
         "environment": lock.environment.id,
-        "tables": list(schema.tables()) if managed else [*REQUIRED_COLUMNS, ENDPOINT_TABLE],
+        "tables": [*schema.tables(), SEED_TABLE]
+        if managed
+        else [*REQUIRED_COLUMNS, ENDPOINT_TABLE],
         "tenant": tenant_query(lock.intent, predicted),
         "whole": managed,
         "extensions": [

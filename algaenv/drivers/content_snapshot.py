@@ -49,6 +49,8 @@ class ContentSnapshot:
     """Beside an external database: the bundles that this environment has uploaded."""
     rows_known: bool = True
     """False: there may be rows that could not be read."""
+    seeds: Mapping[Address, Present] = field(default_factory=dict)
+    """What the seeds of this environment have made."""
 
     def observe(self, wanted: Sequence[Resource]) -> Mapping[Address, Observation]:
         """What is there of `wanted`, and all bundles and releases of this environment."""
@@ -61,6 +63,7 @@ class ContentSnapshot:
         blocked = self.blockers(wanted)
         stuck = {(b.tenant_id, b.registry_id) for it, b in releases.items() if it in blocked}
         seen |= self._bundles(names, stuck)
+        seen |= self.seeds
         there = {(name, it.key): it for name, found in self.objects.items() for it in found or ()}
         for resource in wanted:
             seen[resource.address] = self._wanted(resource, there)
@@ -107,7 +110,7 @@ class ContentSnapshot:
                 wrong = () if release_checks.has_manifest_name(install, body) else (renamed,)
                 return self._release(install, resource.address, wrong)
             case _:
-                return Absent()
+                return self.seeds.get(resource.address, Absent())
 
     def _kept(self, resource: Resource, handle: str, lost: tuple[Drift, ...] = ()) -> Present:
         """A resource of our own host that cannot carry a mark."""

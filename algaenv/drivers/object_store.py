@@ -150,6 +150,20 @@ class Bucket:
                 use_multipart=False,
             )
 
+    def write_parts(self, key: str, content: Iterator[bytes]) -> None:
+        """Make an object of these pieces, uploaded in parts: little of it is in memory at once."""
+        import obstore
+
+        with self._translate_errors("upload an object"):
+            obstore.put(
+                self._s3(),
+                key,
+                content,
+                attributes={"Content-Type": "application/octet-stream"},
+                use_multipart=True,
+                max_concurrency=2,
+            )
+
     def read(self, key: str, take: Callable[[bytes], object]) -> int | None:
         """Hand what the store gives back to `take`, in pieces; its size, None for nothing."""
         import obstore

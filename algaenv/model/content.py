@@ -73,6 +73,34 @@ class ReleaseSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SqlSeedSpec:
+    """The statements of one file. `file` is how problems name it."""
+
+    file: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectSeedSpec:
+    """Objects from the files of a directory. `files` maps relative paths to SHA-256, lower hex."""
+
+    source: str
+    bucket: str
+    prefix: str
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSeedSpec:
+    """Records in the storage of an install: namespace → key → value."""
+
+    extension: str
+    tenant_id: str
+    registry_id: str
+    records: Mapping[str, Mapping[str, Json]]
+
+
+@dataclass(frozen=True, slots=True)
 class ContentIds:
     """Ids that are read from the database: ids of existing rows win over derived ones.
 

@@ -30,6 +30,7 @@ IGNORABLE: Final[Mapping[str, tuple[str, ...]]] = {
         "endpoints", "granted", "main entry", "manifest runtime", "manifest version", "providers",
         "schedules", "secrets", "ui",
     ),
+    "seed-objects": ("objects",),
 }  # fmt: skip
 """Kind → the fields that a rule may name; `env` stands for `env.NAME` too. Others are left out
 since an environment does not work without them: what is gone, or stopped, is always mended."""

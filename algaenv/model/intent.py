@@ -336,6 +336,49 @@ class ExtensionIntent:
 
 
 @dataclass(frozen=True, slots=True)
+class SqlSeed:
+    """A file of SQL statements, applied in one transaction. `name` is its path as written."""
+
+    name: str
+    path: str
+    """Absolute."""
+    file: str
+    """As problems name it."""
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectSeed:
+    """The files of a directory, as objects whose keys begin with `prefix`."""
+
+    source: str
+    """Absolute directory."""
+    bucket: str
+    prefix: str
+    """Empty, or with a slash at its end."""
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSeed:
+    """Records in the storage of an extension: namespace → key → value."""
+
+    extension: str
+    records: Mapping[str, Mapping[str, Json]]
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class SeedIntent:
+    """What the environment begins with."""
+
+    sql: tuple[SqlSeed, ...] = ()
+    """Applied in this order."""
+    objects: tuple[ObjectSeed, ...] = ()
+    records: tuple[RecordSeed, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """All of it."""
 
@@ -362,6 +405,7 @@ class Intent:
     """None: spans go nowhere."""
     drift_ignore: tuple[DriftRule, ...] = ()
     """Fields that may drift: they are neither reported nor reverted."""
+    seed: SeedIntent = SeedIntent()
 
 
 def with_free_ports(intent: Intent, name: str) -> Intent:

@@ -67,6 +67,11 @@ EXTENSION: Final = Kind("extension", Tier.CONTENT, 0)
 HANDLER: Final = Kind("handler", Tier.CONTENT, 0)
 """A handler that the runner compiles in advance."""
 RELEASE: Final = Kind("release", Tier.CONTENT, 0)
+SEED_SQL: Final = Kind("seed-sql", Tier.CONTENT, 0)
+"""A file of SQL statements that was applied."""
+SEED_OBJECTS: Final = Kind("seed-objects", Tier.CONTENT, 0)
+SEED_RECORDS: Final = Kind("seed-records", Tier.CONTENT, 0)
+SEEDS: Final = (SEED_SQL, SEED_OBJECTS, SEED_RECORDS)
 BUNDLE: Final = Kind("bundle", Tier.CONTENT, 1)
 BUCKET: Final = Kind("bucket", Tier.CONTENT, 2)
 TENANT: Final = Kind("tenant", Tier.CONTENT, 2)
@@ -84,6 +89,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         EXTENSION,
         HANDLER,
         RELEASE,
+        *SEEDS,
         BUNDLE,
         BUCKET,
         TENANT,

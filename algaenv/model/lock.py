@@ -149,6 +149,16 @@ class BrokenExtension:
 
 
 @dataclass(frozen=True, slots=True)
+class SeedFiles:
+    """What the files of the seeds hold."""
+
+    sql: Mapping[str, bytes] = field(default_factory=dict)
+    """Name of a seed → its text."""
+    objects: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """`bucket/prefix` of a seed → relative path → SHA-256, lower hex."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
     """Everything the plan needs to know."""
 
@@ -165,6 +175,8 @@ class Lock:
 
     dev_servers: Mapping[str, str] = field(default_factory=dict)
     """Registry id → `ui_dev_server` of extensions that this run leaves as they are."""
+    seed_files: SeedFiles | None = None
+    """None: this run is not about seeds of SQL and objects, which stay as they are."""
     host: str = LOOPBACK
     """Where the services are reached from this machine."""
 

@@ -22,6 +22,7 @@ from algaenv.model.lock import Lock, LockedExtension
 from algaenv.model.probe import PageProbe
 from algaenv.model.resource import Inputs, Json, Resource
 from algaenv.model.secret import Secret, keyed_digest
+from algaenv.plan.seeds import desired_seeds
 
 SCHEMA = kind.SCHEMA.address("extensions")
 SCHEMA_EDITION = "2026-08"
@@ -94,6 +95,9 @@ def desired_content(
     for extension in lock.extensions:
         bundle = _bundle(lock, ids, extension, hosts.get("runner"))
         resources += [bundle, _release(lock, ids, extension, rows_need, managed=managed)]
+    if managed:
+        releases = (kind.RELEASE.address(it.name) for it in lock.extensions)
+        resources += desired_seeds(lock, ids, (*rows_need, *releases), _needs(store))
     return tuple(resources)
 
 

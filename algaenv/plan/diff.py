@@ -161,7 +161,9 @@ def explain(recorded: Inputs, wanted: Inputs) -> tuple[str, ...]:
         leader = FOLLOWS.get(field)
         if leader and recorded.get(leader) != wanted.get(leader):
             continue
-        if field.startswith("secrets.") or (_is_digest(old) and _is_digest(new)):
+        if field.startswith(("secrets.", "objects.", "records.")) or (
+            _is_digest(old) and _is_digest(new)
+        ):
             word = "added" if old is None else "removed" if new is None else "changed"
             found.append(f"{field} {word}")
         elif field not in recorded:

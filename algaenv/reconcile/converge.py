@@ -8,7 +8,17 @@ from functools import cache
 from algaenv.bundle.value import dataclass, field, replace
 from algaenv.model.content import ContentIds
 from algaenv.model.event import Emit, Ended, Planned
-from algaenv.model.kind import BUNDLE, CONTENT_SERVICES, RELEASE, Address, Tier, kind_of
+from algaenv.model.kind import (
+    BUNDLE,
+    CONTENT_SERVICES,
+    RELEASE,
+    SEED_OBJECTS,
+    SEED_RECORDS,
+    SEED_SQL,
+    Address,
+    Tier,
+    kind_of,
+)
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.plan import (
     Blocked,
@@ -299,13 +309,14 @@ def _content(
 
 
 def _is_out_of_scope(decision: Decision, lock: Lock) -> bool:
-    """True when it would remove content of an extension that this run is not about."""
-    return (
-        isinstance(decision, Change)
-        and decision.verb is Verb.DELETE
-        and (decision.address in RELEASE or decision.address in BUNDLE)
-        and not lock.is_about(extension_of(decision.address))
-    )
+    """True when it would remove content of an extension, or a seed, that this run is not about."""
+    if not (isinstance(decision, Change) and decision.verb is Verb.DELETE):
+        return False
+    address = decision.address
+    if address in SEED_SQL or address in SEED_OBJECTS:
+        return lock.seed_files is None
+    of_extension = address in RELEASE or address in BUNDLE or address in SEED_RECORDS
+    return of_extension and not lock.is_about(extension_of(address))
 
 
 def _without_bundle(lock: Lock) -> tuple[Blocked, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from algaenv.model.event import Emit, Planned
-from algaenv.model.kind import CONTENT_SERVICES, Address, kind_of
+from algaenv.model.kind import CONTENT_SERVICES, SEEDS, Address, kind_of
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.plan import Change, Decision, Kept, Plan
 from algaenv.model.problem import Conflict, DriverError
@@ -72,7 +72,9 @@ def _content_down(
         why = f"{' and '.join(stopped)} did not run, so rows and bundles could not be reached"
     else:
         try:
-            return decide_destroy(backends.content.snapshot(lock).observe(()))
+            found = backends.content.snapshot(lock).observe(())
+            # Seeds are data: they stay for as long as the database and the store do.
+            return decide_destroy({a: it for a, it in found.items() if kind_of(a) not in SEEDS})
         except DriverError as error:
             why = f"rows and bundles could not be reached: {error.problem.summary}"
     there = any(kind_of(a).holds_data and a.name in CONTENT_SERVICES for a in seen)

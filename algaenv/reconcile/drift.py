@@ -18,6 +18,7 @@ from algaenv.model.kind import (
     IMAGE,
     KINDS,
     RELEASE,
+    SEEDS,
     Address,
     Tier,
     kind_of,
@@ -183,7 +184,7 @@ def _of_present(
         phrase = f"it does not run: {how}" if how else "it does not run"
         stopped = Drift(phrase, STOPPED, "running", "stopped", there.since)
         found.insert(0, stopped)
-    marked = kind_of(address).runs or address in RELEASE
+    marked = kind_of(address).runs or address in RELEASE or kind_of(address) in SEEDS
     if marked and there.recorded != before:
         phrase = "it was made anew by something else: its record is another one"
         found.append(Drift(phrase, "record", before, str(there.recorded)))

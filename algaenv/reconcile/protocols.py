@@ -18,6 +18,7 @@ from algaenv.model.probe import BrokenHandler, PrewarmRequest, Probe, ProbeResul
 from algaenv.model.problem import Problem
 from algaenv.model.resource import Observation, Present, Resource, ServiceEngine
 from algaenv.model.secret import Secret
+from algaenv.model.stored_snapshot import StoredSnapshot
 
 OnProgress = Callable[[str], None]
 """Takes one line of progress of the current step; the line never holds a secret."""
@@ -229,6 +230,19 @@ class ContentHost(Protocol):
 
         Raises Unavailable, Refused and Failed (`kept-damaged`).
         """
+        ...
+
+
+class SnapshotHost(Protocol):
+    """The object store and the database, to be saved under a name and put back."""
+
+    def save(self, name: str, on_progress: OnProgress, *, replace: bool) -> StoredSnapshot:
+        """Save both; `replace` one of that name. Raises Refused and Failed, and leaves nothing."""
+        ...
+
+    def restore(self, name: str, on_progress: OnProgress) -> StoredSnapshot:
+        """Put one back. Raises Refused and Failed; the environment is as it was then, or the next
+        restore goes on."""
         ...
 
 

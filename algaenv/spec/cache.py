@@ -146,6 +146,8 @@ def _required_paths(intent: Intent) -> Iterator[tuple[str, bool]]:
             yield extension.build.workspace, True
     if isinstance(image := intent.runner.image, ContextImage):
         yield f"{image.context}/{image.dockerfile}", False
+    yield from ((it.path, False) for it in intent.seed.sql)
+    yield from ((it.source, True) for it in intent.seed.objects)
 
 
 def _exists(needed: tuple[str, bool]) -> bool:
@@ -159,10 +161,11 @@ def _short(text: str) -> str:
 
 def with_build_steps(intent: Any) -> Any:
     """An encoded intent of version 0.1.0, whose builds were one command, with that as a step, and
-    whose extensions had no checks.
+    whose extensions had no checks, and which had no seeds.
 
     One of this version comes back as it is. Raises KeyError, TypeError for what is no intent.
     """
+    intent.setdefault("seed", {_CLASS: "SeedIntent", "sql": [], "objects": [], "records": []})
     for extension in intent["extensions"]:
         extension.setdefault("checks", [])
         build = extension["build"]

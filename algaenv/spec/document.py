@@ -10,6 +10,7 @@ from algaenv.spec.extension_checks import CheckSpec
 from algaenv.spec.gateway import Gateway
 from algaenv.spec.nodes import plain_json
 from algaenv.spec.secrets import SecretText
+from algaenv.spec.seed import SeedSpec
 from algaenv.spec.services import (
     Database,
     LimitsOfAll,
@@ -274,6 +275,11 @@ class Document(SpecModel):
     extensions: dict[ExtensionName, Extension] = Field(
         default_factory=dict,
         description="Extensions to install: a name of your own → its source, or a mapping.",
+    )
+    seed: SeedSpec = Field(
+        default_factory=SeedSpec,
+        description="What a managed database and the store begin with: SQL files, objects from "
+        "directories, and records of extensions. Applied again when it changes.",
     )
     keep_versions: Annotated[int, Field(ge=0, le=100), ResolveVariable] = Field(
         default=1, description="How many older bundles of each extension are kept for a rollback."

@@ -318,7 +318,7 @@ def by_kind(wanted: str, *kinds: str) -> Discriminator:
     return Discriminator(kind, custom_error_type="spec-type", custom_error_message=wanted)
 
 
-_DRIFT_RULE = re.compile(r"([a-z*?]+)/([^:\s]+):([^\s].*)")
+_DRIFT_RULE = re.compile(r"([a-z*?-]+)/([^:\s]+):([^\s].*)")
 
 
 def parse_drift_rule(text: str) -> DriftRule:

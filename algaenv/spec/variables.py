@@ -35,6 +35,7 @@ FREE_FORM_KEYS = frozenset(
         "json",
         "ports",
         "process_environment",
+        "records",
         "secrets",
     }
 )

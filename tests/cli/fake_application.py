@@ -13,6 +13,7 @@ from pathlib import Path
 
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.manifest.model import Manifest
+from algaenv.bundle.value import replace as value_replace
 from algaenv.dependencies import Request
 from algaenv.model.drift import DriftReport
 from algaenv.model.event import (
@@ -44,6 +45,7 @@ from algaenv.model.status import (
     ServiceStatus,
     Status,
 )
+from algaenv.model.stored_snapshot import StoredSnapshot
 from algaenv.plan.diff import decide_all, decide_destroy
 from algaenv.plan.order import build_plan
 from algaenv.reconcile.executor import Executor
@@ -63,6 +65,10 @@ VERSIONS = tuple(
         None,
     )
     for index, (version, digit) in enumerate((("0.2.0", "c"), ("0.1.0", "b"), ("0.1.0", "a")))
+)
+SNAPSHOTS = (
+    StoredSnapshot("later", "2026-11-30T19:08:00Z", "docker", 18, 3 << 20, 1, 900),
+    StoredSnapshot("before", "2026-11-29T19:08:00Z", "process", 18, 2048, 12, 1 << 31),
 )
 RESOURCES: tuple[Resource, ...] = (
     make_resource("network/main"),
@@ -202,6 +208,26 @@ class FakeApplication:
         report = Report("restart")
         emit(Reported(report))
         return report
+
+    def snapshots(self, request: Request) -> Sequence[StoredSnapshot]:
+        self._raise_error()
+        return SNAPSHOTS
+
+    def save_snapshot(
+        self, request: Request, name: str, on_progress: OnProgress, *, replace: bool
+    ) -> StoredSnapshot:
+        self._raise_error()
+        on_progress("copying the database")
+        return value_replace(SNAPSHOTS[0], name=name)
+
+    def restore_snapshot(
+        self, request: Request, name: str, on_progress: OnProgress
+    ) -> StoredSnapshot:
+        return self.save_snapshot(request, name, on_progress, replace=True)
+
+    def delete_snapshot(self, request: Request, name: str) -> StoredSnapshot:
+        self._raise_error()
+        return value_replace(SNAPSHOTS[0], name=name)
 
     def gateway_of(self, request: Request) -> GatewayAddress:
         self._raise_error()

@@ -64,6 +64,7 @@ def offered(directory: Path, line: str) -> list[str]:
         ("algaenv logs r", ["redis", "runner"]),
         ("algaenv wait h", ["hello"]),
         ("algaenv explain port-t", ["port-taken"]),
+        ("algaenv snapshot re", ["restore"]),
         ("algaenv completion ", ["bash", "zsh", "fish"]),
         ("algaenv up --run", ["--runtime"]),
     ],

@@ -29,7 +29,7 @@ def test_a_spec_on_a_page_is_valid(block: Block, tmp_path: Path) -> None:
     text = block.text if re.search("^name:", block.text, re.MULTILINE) else "name: piece\n"
     text += "" if text == block.text else block.text
     for file, path in PATH.findall(re.sub(r"^#.*$", "", text, flags=re.MULTILINE)):
-        _make(here / path, is_file=bool(file))
+        _make(here / path, is_file=bool(file) or path.endswith((".sql", ".json")))
     environ = {
         name: "postgresql://alga:pass@localhost:5432/server" if "URL" in name else "a-secret-value"
         for pair in SET.findall(text)
@@ -44,10 +44,10 @@ def test_a_spec_on_a_page_is_valid(block: Block, tmp_path: Path) -> None:
 
 
 def _make(path: Path, *, is_file: bool) -> None:
-    """What a spec refers to: a secret's file, or a directory that serves as a source or context."""
+    """A file of a secret or a seed, or a directory that serves as a source or context."""
     if is_file:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("a-secret-value\n")
+        path.write_text("{}\n" if path.suffix == ".json" else "a-secret-value\n")
         return
     path.mkdir(parents=True, exist_ok=True)
     (path / "manifest.json").write_text(json.dumps(MANIFEST))

@@ -14,7 +14,14 @@ from algaenv.bundle.digest import Digest
 from algaenv.bundle.manifest.model import parse
 from algaenv.drivers.content_host import StoreAndDatabase
 from algaenv.drivers.content_snapshot import ContentSnapshot
-from algaenv.model.intent import ExtensionIntent, ExternalDatabase, ManagedDatabase, TenantIntent
+from algaenv.drivers.seed_files import read_seed_files
+from algaenv.model.intent import (
+    ExtensionIntent,
+    ExternalDatabase,
+    ManagedDatabase,
+    SeedIntent,
+    TenantIntent,
+)
 from algaenv.model.kind import Address
 from algaenv.model.lock import Lock, LockedExtension, Ports
 from algaenv.model.plan import Change, Decision, Plan, Same, Verb
@@ -24,6 +31,7 @@ from algaenv.model.secret import Secret
 from algaenv.plan.desired import desired_content
 from algaenv.plan.diff import decide_all, decide_destroy
 from algaenv.plan.order import build_plan, retain_recent
+from algaenv.reconcile.protocols import ResourceDriver
 from tests.runtimes.locks import POSTGRES, make_lock
 from tests.servers import Database, ObjectStore
 
@@ -86,6 +94,7 @@ class ContentEnvironment:
     url: str | None = None
     store_port: int | None = None
     messages: list[str] = field(default_factory=list)
+    seed: SeedIntent = field(default_factory=SeedIntent)
 
     @property
     def bucket(self) -> str:
@@ -112,6 +121,7 @@ class ContentEnvironment:
                 intent,
                 database=database,
                 tenant=self.tenant,
+                seed=self.seed,
                 keep_versions=self.keep_versions,
                 store=dataclasses.replace(
                     intent.store, bucket=self.bucket, buckets=self.buckets, region="us-east-1"
@@ -125,6 +135,7 @@ class ContentEnvironment:
                 fingerprint_key=Secret("fixed"),
             ),
             extensions=tuple(self._locked(name, it) for name, it in self.extensions.items()),
+            seed_files=read_seed_files(self.seed),
         )
 
     def snapshot(self) -> ContentSnapshot:
@@ -171,6 +182,9 @@ class ContentEnvironment:
     def settled(self) -> bool:
         """Whether nothing would be changed, and nothing has drifted."""
         return all(isinstance(it, Same) for it in self.decisions())
+
+    def drivers(self) -> Mapping[str, ResourceDriver]:
+        return StoreAndDatabase(self.lock()).drivers()
 
     def objects(self) -> list[str]:
         listed = self.store.s3().list_objects_v2(Bucket=self.bucket)

@@ -22,11 +22,20 @@ from algaenv.model.lock import (
     LockedExtension,
     OrphanedState,
     Ports,
+    SeedFiles,
 )
 from algaenv.model.plan import Kept
 from algaenv.model.probe import BrokenHandler, PrewarmRequest, Probe, ProbeResult, Yes
 from algaenv.model.problem import Problem, Where
-from algaenv.reconcile.protocols import ContentHost, OnProgress, Prober, Runtime
+from algaenv.model.stored_snapshot import StoredSnapshot
+from algaenv.reconcile.protocols import (
+    ContentHost,
+    OnProgress,
+    Prober,
+    Runtime,
+    ServiceProgram,
+    SnapshotHost,
+)
 from tests.reconcile.memory_runtime import MemoryContent, MemoryRuntime, World
 from tests.runtimes.locks import GATEWAY, make_lock
 
@@ -53,6 +62,7 @@ class MemoryDependencies(Dependencies):
         self.saved: SavedState | None = None
         self.archives = {"hello": b"first"}
         self.expired = False
+        self.unfinished: Problem | None = None
         self.build: BuildIntent | None = None
         self.before_packing: Callable[[], object] = lambda: None
         self.events: list[Event] = []
@@ -129,6 +139,9 @@ class MemoryDependencies(Dependencies):
     def registry_id(self, intent: ExtensionIntent) -> str | None:
         return None
 
+    def seed_files(self, intent: Intent) -> SeedFiles:
+        return SeedFiles()
+
     def choose_runtime(
         self,
         request: Request,
@@ -150,6 +163,20 @@ class MemoryDependencies(Dependencies):
 
     def content_host(self, lock: Lock, *, writes: bool = False) -> ContentHost:
         return MemoryContent(self.world)
+
+    def snapshots(self, environment: Environment) -> Sequence[StoredSnapshot]:
+        return ()
+
+    def snapshot_host(
+        self, lock: Lock, runtime: str, run_beside: Callable[[Sequence[str]], ServiceProgram]
+    ) -> SnapshotHost:
+        raise NotImplementedError
+
+    def delete_snapshot(self, environment: Environment, name: str) -> StoredSnapshot:
+        raise NotImplementedError
+
+    def unfinished_restore(self, environment: Environment) -> Problem | None:
+        return self.unfinished
 
     def prober(self) -> Prober:
         return self.services

@@ -12,23 +12,26 @@ from algaenv.bundle.digest import Digest
 from algaenv.cli.exit_codes import ExitCode, report_exit_code
 from algaenv.model.drift import Drift
 from algaenv.model.event import Cancelled, Done, FailedStep, Planned, Report, Skipped
-from algaenv.model.intent import BuildIntent, BuildStep
+from algaenv.model.intent import BuildIntent, BuildStep, ExternalDatabase
 from algaenv.model.kind import FOLDER, PROCESS, RELEASE
 from algaenv.model.plan import Plan
 from algaenv.model.probe import BrokenHandler
 from algaenv.model.problem import (
     Conflict,
     EngineGone,
+    NotReady,
     Problem,
     Refused,
     SpecError,
     Unavailable,
 )
 from algaenv.model.resource import Present
+from algaenv.model.secret import Secret
 from algaenv.model.status import Status
 from algaenv.reconcile import converge
 from tests.reconcile.memory_dependencies import MemoryDependencies
 
+UNFINISHED = Problem("restore-unfinished", "cannot go on: a restore was interrupted")
 FIRST, SECOND = (f"hello@{Digest.of(it).short}" for it in (b"first", b"second"))
 EVERYTHING = f"""\
 create folder/store: missing
@@ -393,3 +396,29 @@ def test_the_status_of_a_running_environment(memory: MemoryDependencies) -> None
 
 def application_url(memory: MemoryDependencies) -> str:
     return memory.application.endpoint_of(memory.request, "hello").gateway
+
+
+def test_an_interrupted_restore_stops_up_before_it_changes_anything(tmp_path: Path) -> None:
+    dependencies = MemoryDependencies(tmp_path)
+    dependencies.unfinished = UNFINISHED
+    report = dependencies.application.up(dependencies.request, dependencies.events.append)
+    assert [it.code for it in report.problems] == ["restore-unfinished"]
+    assert report.ended == ()
+    dependencies.unfinished = None
+    assert not dependencies.application.up(dependencies.request, print).failed
+
+
+def test_an_external_database_is_neither_saved_nor_restored(tmp_path: Path) -> None:
+    dependencies = MemoryDependencies(tmp_path)
+    application, request = dependencies.application, dependencies.request
+    with pytest.raises(NotReady) as before:
+        application.save_snapshot(request, "one", print, replace=False)
+    assert before.value.problem.code == "not-up"
+    application.up(request, print)
+    assert dependencies.saved is not None
+    external = ExternalDatabase(Secret("postgresql://localhost/server"))
+    intent = replace(dependencies.saved.intent, database=external)
+    dependencies.saved = replace(dependencies.saved, intent=intent)
+    with pytest.raises(Refused) as caught:
+        application.restore_snapshot(request, "one", print)
+    assert caught.value.problem.code == "snapshot-external"

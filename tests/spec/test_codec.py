@@ -25,10 +25,14 @@ from algaenv.model.intent import (
     ManagedDatabase,
     NamedImage,
     NoGateway,
+    ObjectSeed,
     Profile,
     PullRef,
+    RecordSeed,
     RedisIntent,
     RunnerIntent,
+    SeedIntent,
+    SqlSeed,
     StoreIntent,
     TenantIntent,
 )
@@ -78,8 +82,18 @@ def intents() -> st.SearchStrategy[Intent]:
         clients=fixtures,
         services=fixtures,
     )
+    records = st.builds(
+        RecordSeed, records=st.dictionaries(TEXT, st.dictionaries(TEXT, JSON, max_size=2))
+    )
+    seed = st.builds(
+        SeedIntent,
+        sql=st.lists(st.builds(SqlSeed), max_size=1).map(tuple),
+        objects=st.lists(st.builds(ObjectSeed), max_size=1).map(tuple),
+        records=st.lists(records, max_size=1).map(tuple),
+    )
     return st.builds(
         Intent,
+        seed=seed,
         gateway=gateway | st.builds(AppServer) | st.builds(NoGateway),
         store=store,
         redis=st.builds(RedisIntent, profile=PROFILES, password=st.none() | SECRETS),
@@ -104,6 +118,7 @@ CLASSES = class_table(
         *typing.get_args(TenantIntent | ExtensionIntent | BuildIntent | BuildStep),
         *typing.get_args(Profile | PullRef),
         *typing.get_args(BundledGateway | AppServer | NoGateway | GatewayUser),
+        *typing.get_args(SeedIntent | SqlSeed | ObjectSeed | RecordSeed),
         *typing.get_args(Problem | Where),
     ]
 )

@@ -121,8 +121,12 @@ def test_the_example_works_with_its_comments_taken_away(tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir()
     for name in ("api_token", "redis", "database"):
         (tmp_path / "secrets" / name).write_text("a-secret-value\n")
+    (tmp_path / "seeds" / "documents").mkdir(parents=True)
+    (tmp_path / "seeds" / "customers.sql").touch()
+    (tmp_path / "seeds" / "items.json").write_text("{}")
     intent = load(spec, {"STORE_ACCESS_KEY": "access", "STORE_SECRET_KEY": "secret-key"}).intent
     assert [each.name for each in intent.extensions] == ["hello", "invoices"]
+    assert [each.extension for each in intent.seed.records] == ["hello"]
     assert intent.runner.volumes == (f"{tmp_path}/fixtures:/fixtures:ro",)
 
 

@@ -19,6 +19,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("compare", "put the same calls to two gateways, and show where they differ"),
     ("open", "show the page of an extension in a browser"),
     ("rollback", "go back to a version of an extension that was kept"),
+    ("snapshot", "keep the store and the database under a name, and put them back"),
     ("restart", "start services anew"),
     ("wait", "wait until services and extensions answer"),
     ("exec", "run a program with the variables and the clients of a service"),

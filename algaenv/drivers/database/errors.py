@@ -79,6 +79,13 @@ def translate_error(error: psycopg.Error, location: DatabaseLocation) -> DriverE
     return _error_for_state(state, message, location)
 
 
+def is_about_the_server(error: psycopg.Error) -> bool:
+    """Whether the server, and not the statement, is what is wrong: another try may succeed."""
+    state = error.sqlstate or _state_in(str(error))
+    away = not state or state.startswith(("08", "53")) or state in _RESTARTING_STATES
+    return away or state in _BUSY_STATES
+
+
 def _state_in(message: str) -> str:
     if re.search(_LOST, message):
         return "08006"

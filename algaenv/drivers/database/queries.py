@@ -78,6 +78,9 @@ STORAGE_TABLE = "ext_storage_records"
 """What extensions store for themselves; only ever counted."""
 
 
+SEED_TABLE = "algaenv_seeds"
+"""The marks of seeds, in a managed database that has had any."""
+
 MAX_TENANTS = 12
 
 
@@ -188,6 +191,7 @@ SELECT jsonb_build_object(
   'schedule', (SELECT coalesce(jsonb_agg(it), '[]') FROM schedule it))
 """
 
+_SEEDS = f"SELECT coalesce(jsonb_agg(s ORDER BY s.address), '[]') FROM {SEED_TABLE} s"  # noqa: S608
 _ENDPOINT = """
   SELECT e.version_id, e.method, e.path, e.handler
   FROM extension_api_endpoint e WHERE e.version_id IN (SELECT id FROM version)"""
@@ -208,8 +212,9 @@ def read_snapshot(
     The question: `tables` (names whose columns are told), `tenant` (`id`, `name`, `predicted`, each
     text or None), `environment`, `extensions` (objects with publisher, name and version) and
     `whole` (whether builds of every extension are read, and not only of those asked about).
-    The answer: `columns` (table → names), `tenants` (at most MAX_TENANTS, those that fit first)
-    and `rows` (table → list of rows; None when a needed table or column is missing).
+    The answer: `columns` (table → names), `tenants` (at most MAX_TENANTS, those that fit first),
+    `rows` (table → list of rows; None when a needed table or column is missing) and `seeds` (rows
+    of SEED_TABLE, if that is one of `tables`).
     Raises psycopg.Error.
     """
     from algaenv.drivers.database.connection import connect
@@ -222,13 +227,14 @@ def read_snapshot_over(connection: SupportsExecute, request: Mapping[str, Any]) 
     """The same over a connection that is there already."""
     live = read_columns(connection, request["tables"])
     if not set(REQUIRED_COLUMNS["tenants"]) <= set(live.get("tenants", ())):
-        return {"columns": live, "tenants": [], "rows": None}
+        return {"columns": live, "tenants": [], "rows": None, "seeds": []}
     tenants = _tenants(connection, request["tenant"])
     rows = None
     if _has_required_columns(live):
         scope = _tenant_scope(tenants, request["tenant"])
         rows = read_rows(connection, request, scope, with_endpoints=ENDPOINT_TABLE in live)
-    return {"columns": live, "tenants": tenants, "rows": rows}
+    seeds = connection.execute(_SEEDS).fetchone()[0] if SEED_TABLE in live else []
+    return {"columns": live, "tenants": tenants, "rows": rows, "seeds": seeds}
 
 
 def read_columns(connection: SupportsExecute, tables: Sequence[str]) -> dict[str, list[str]]:

@@ -51,6 +51,7 @@ _OWN_ENTRIES = (
     "logs",
     SAVED_STATE_FILE,
     "ports.json",
+    "restoring",
     "secrets.json",
     "settling",
     "support",

@@ -53,6 +53,7 @@ from algaenv.spec.resolve.gateway import (
     parse_dev_server,
     resolve_gateway,
 )
+from algaenv.spec.resolve.seed import resolve_seed
 from algaenv.spec.secrets import SecretReader
 from algaenv.spec.services import BuiltImage, ExternalSpec, InlineEngine, ManagedSpec
 from algaenv.spec.types import image_reference, parse_drift_rule
@@ -116,6 +117,7 @@ class _IntentResolver:
             app_url=app_url,
             otel=self._otel(),
             drift_ignore=tuple(map(parse_drift_rule, document.drift.ignore)),
+            seed=resolve_seed(document, self.source_map, self.diagnostics),
         )
 
     def _otel(self) -> OtelIntent | None:
