@@ -131,6 +131,10 @@ class LastRun:
             intent = replace(intent, runtime=request.runtime)
         if request.images is not None:
             intent = replace(intent, images=request.images)
+        if (pins := self._dependencies.read_pins(request.spec)) is not None:
+            from algaenv.model.pins import with_pins
+
+            intent = with_pins(intent, pins, self._dependencies.platform)
         if request.ephemeral_name is not None:
             intent = with_free_ports(intent, request.ephemeral_name)
         return intent, self._dependencies.identify(request.spec, intent.name)

@@ -159,10 +159,12 @@ def _short(text: str) -> str:
 
 def with_build_steps(intent: Any) -> Any:
     """An encoded intent of version 0.1.0, whose builds were one command, with that as a step, and
-    whose extensions had no checks.
+    whose extensions had no checks; without pins it gets none.
 
     One of this version comes back as it is. Raises KeyError, TypeError for what is no intent.
     """
+    for pins in ("image_pins", "program_pins"):
+        intent.setdefault(pins, {_MAP: {}})
     for extension in intent["extensions"]:
         extension.setdefault("checks", [])
         build = extension["build"]

@@ -9,6 +9,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("dev", "`up`, and again after each save, until it is ended (also: watch)"),
     ("test", "bring it up, then run the checks of the spec, or a program"),
     ("plan", "show what `up` would do, and change nothing"),
+    ("lock", "write the versions that run into algaenv.lock, or compare with it"),
     ("drift", "show what something else changed since the last `up`"),
     ("ps", "list the environments of this machine (also: ls)"),
     ("status", "show what is there, and under which addresses"),
