@@ -30,7 +30,7 @@ from algaenv.model.plan import Kept, Plan
 from algaenv.model.problem import Problem
 from algaenv.model.secret_mask import SecretMask
 from algaenv.model.status import ExtensionEndpoint, GatewayAddress, Status
-from algaenv.reconcile.protocols import ContentHost, Prober, Runtime, ServiceProgram
+from algaenv.reconcile.protocols import ContentHost, Lowered, Prober, Runtime, ServiceProgram
 from algaenv.reconcile.resolve import BundleBuilder
 
 if TYPE_CHECKING:
@@ -119,6 +119,13 @@ class UseCases(Protocol):
 
     def status(self, request: Request, emit: Emit) -> Status:
         """The services and extensions that are there."""
+        ...
+
+    def settings_of(self, request: Request) -> tuple[Lowered, str]:
+        """The services of the environment as they were asked for, and the name of its runtime.
+
+        Raises NotReady (`not-up`) where no `up` has left anything.
+        """
         ...
 
     def drift(self, request: Request, emit: Emit) -> DriftReport:

@@ -36,8 +36,8 @@ MEANINGS: tuple[tuple[ExitCode, str], ...] = (
     (
         ExitCode.DIFFERENCES,
         "`plan --detailed-exitcode` found something to change, `drift` a change of something else, "
-        "`compare` or `replay` a difference, or `lock --check` or `up --locked` something that the "
-        "lock file does not name",
+        "`compare`, `replay` or `parity` a difference, or `lock --check` or `up --locked` "
+        "something that the lock file does not name",
     ),
     (ExitCode.SPEC, "the spec, or a file it names, is wrong or missing"),
     (ExitCode.ENGINE, "the container engine does not answer"),

@@ -48,7 +48,7 @@ from algaenv.model.status import (
 from algaenv.plan.diff import decide_all, decide_destroy
 from algaenv.plan.order import build_plan
 from algaenv.reconcile.executor import Executor
-from algaenv.reconcile.protocols import OnProgress, ResourceDriver, ServiceProgram
+from algaenv.reconcile.protocols import Lowered, OnProgress, ResourceDriver, ServiceProgram
 from algaenv.reconcile.rollback import KeptVersion
 from tests.plan.builders import make_present, make_resource, parse_address
 
@@ -176,6 +176,10 @@ class FakeApplication:
     def check_lock(self, request: Request) -> Sequence[PinDifference]:
         self._raise_error()
         return self._scenario.pins
+
+    def settings_of(self, request: Request) -> tuple[Lowered, str]:
+        self._raise_error()
+        return Lowered(RESOURCES, {}), "docker"
 
     def drift(self, request: Request, emit: Emit) -> DriftReport:
         self._raise_error()

@@ -18,6 +18,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("call", "call a handler of an extension through the gateway"),
     ("replay", "make a recorded call again, and show where the answer differs"),
     ("compare", "put the same calls to two gateways, and show where they differ"),
+    ("parity", "compare the same spec on Docker and as processes"),
     ("open", "show the page of an extension in a browser"),
     ("rollback", "go back to a version of an extension that was kept"),
     ("restart", "start services anew"),
