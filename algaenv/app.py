@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from algaenv.bundle.value import replace
 from algaenv.dependencies import (
@@ -37,6 +36,7 @@ from algaenv.model.problem import (
     Refused,
 )
 from algaenv.model.status import Status
+from algaenv.pinning import Pinning
 from algaenv.reconcile.converge import (
     Backends,
     Options,
@@ -68,12 +68,9 @@ from algaenv.reconcile.resolve import (
     selected,
     worth_background,
 )
+from algaenv.reconcile.status import empty_status, read_status, status_after_up
 from algaenv.reconcile.time_limit import TimeLimit
 from algaenv.snapshots import Snapshots
-
-if TYPE_CHECKING:
-    pass
-from algaenv.reconcile.status import empty_status, read_status, status_after_up
 
 NO_RECORD = Problem(
     code="drift-no-record",
@@ -84,7 +81,7 @@ QUICK_RESOLVE_SECONDS = 0.1
 """Seconds in which bundles are resolved when there is nothing to build."""
 
 
-class Application(Snapshots):
+class Application(Pinning, Snapshots):
     """Implements UseCases over Dependencies."""
 
     def up(self, request: Request, emit: Emit) -> Report:
@@ -97,6 +94,7 @@ class Application(Snapshots):
         report = Report("up")
         try:
             intent, environment = self._load(request, emit)
+            self._require_pins(request, environment, intent, emit)
             wait, cancelled = request.lock_seconds, request.cancelled
             lock_environment = self._dependencies.lock_environment
             renew_lifetime = self._dependencies.renew_lifetime
@@ -113,6 +111,7 @@ class Application(Snapshots):
         """See UseCases."""
         emit = serialized(emit)
         intent, environment = self._load(request, emit)
+        self._require_pins(request, environment, intent, emit)
         saved = self._dependencies.load_state(environment)
         self._warn_of_moves(environment, saved, emit)
         resolver = self._resolver(request, environment, intent, emit, in_background=False)

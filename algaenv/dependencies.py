@@ -34,6 +34,7 @@ from algaenv.model.status import ExtensionEndpoint, GatewayAddress, Status
 from algaenv.model.stored_snapshot import StoredSnapshot
 from algaenv.reconcile.protocols import (
     ContentHost,
+    Lowered,
     OnProgress,
     Prober,
     Runtime,
@@ -43,6 +44,7 @@ from algaenv.reconcile.protocols import (
 from algaenv.reconcile.resolve import BundleBuilder
 
 if TYPE_CHECKING:
+    from algaenv.model.pins import PinDifference, Pins
     from algaenv.reconcile.rollback import KeptVersion
 
 
@@ -80,8 +82,21 @@ class Request:
     """Whether what takes a request for each resource is compared as well: files in containers."""
     wrap_builder: Callable[[BundleBuilder], BundleBuilder] | None = None
     """Replaces what builds the bundles; None: nothing does."""
+    locked: bool = False
+    """Refuses an `up` that would run something else than the lock file names."""
     keeps_clients: bool = False
     """Whether what is connected to stays so between the runs of one application."""
+
+
+@dataclass(frozen=True, slots=True)
+class LockResult:
+    """A lock file that was written, unless it was as it should be already."""
+
+    path: Path
+    pins: Pins
+    changes: tuple[PinDifference, ...]
+    left_out: Mapping[str, Problem]
+    """Runtime → why nothing of it could be looked up here."""
 
 
 class UseCases(Protocol):
@@ -98,8 +113,29 @@ class UseCases(Protocol):
         """The plan of `up`; writes nothing but the cache."""
         ...
 
+    def write_lock(self, request: Request, update: Sequence[str] | None) -> LockResult:
+        """Write the lock file; `update` names pins that are taken anew, an empty one all of them.
+
+        Of pins that are there and right for the spec, all others stay.
+        """
+        ...
+
+    def check_lock(self, request: Request) -> Sequence[PinDifference]:
+        """What `up --locked` would refuse to run; changes nothing.
+
+        Raises LockDiffers (`lock-missing`) without a lock file.
+        """
+        ...
+
     def status(self, request: Request, emit: Emit) -> Status:
         """The services and extensions that are there."""
+        ...
+
+    def settings_of(self, request: Request) -> tuple[Lowered, str]:
+        """The services of the environment as they were asked for, and the name of its runtime.
+
+        Raises NotReady (`not-up`) where no `up` has left anything.
+        """
         ...
 
     def drift(self, request: Request, emit: Emit) -> DriftReport:
@@ -224,6 +260,30 @@ class Dependencies(Protocol):
 
     def identify(self, spec: Path, name: str) -> Environment:
         """The environment of a spec; reads no file of it."""
+        ...
+
+    @property
+    def platform(self) -> str:
+        """`linux/amd64` and the like: of this machine."""
+        ...
+
+    def read_pins(self, spec: Path) -> Pins | None:
+        """The lock file of a spec; None without one. Raises SpecError."""
+        ...
+
+    def write_pins(self, spec: Path, pins: Pins) -> None:
+        """Write the lock file. Raises Failed (`lock-unwritable`)."""
+        ...
+
+    def own_pins(self, environment: Environment, intent: Intent, *, programs: bool) -> Pins:
+        """Pins of all but services: this package, its templates and tools of builds.
+
+        With `programs` also the packages of Python that services run with.
+        """
+        ...
+
+    def runtime(self, name: str) -> Runtime:
+        """A runtime by its name; raises EngineGone."""
         ...
 
     def lock_environment(

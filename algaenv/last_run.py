@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from algaenv.model.log import LogEntry, LogQuery
     from algaenv.model.secret_mask import SecretMask
     from algaenv.model.status import ExtensionEndpoint, GatewayAddress
-    from algaenv.reconcile.protocols import ServiceProgram
+    from algaenv.reconcile.protocols import Lowered, ServiceProgram
     from algaenv.reconcile.rollback import KeptVersion
 
 
@@ -54,6 +54,14 @@ class LastRun:
         environment, intent = lock.environment, lock.intent
         runtime, _ = self._dependencies.choose_runtime(request, environment, intent, saved)
         return service_program(lock, runtime, service, words, tty=tty)
+
+    def settings_of(self, request: Request) -> tuple[Lowered, str]:
+        """See UseCases."""
+        lock = self._lock_that_is_up(request, "the services")
+        saved = self._dependencies.load_state(lock.environment)
+        environment, intent = lock.environment, lock.intent
+        runtime, _ = self._dependencies.choose_runtime(request, environment, intent, saved)
+        return runtime.lower(lock, lambda _line: None), runtime.name
 
     def gateway_of(self, request: Request) -> GatewayAddress:
         """See UseCases."""
@@ -131,6 +139,10 @@ class LastRun:
             intent = replace(intent, runtime=request.runtime)
         if request.images is not None:
             intent = replace(intent, images=request.images)
+        if (pins := self._dependencies.read_pins(request.spec)) is not None:
+            from algaenv.model.pins import with_pins
+
+            intent = with_pins(intent, pins, self._dependencies.platform)
         if request.ephemeral_name is not None:
             intent = with_free_ports(intent, request.ephemeral_name)
         return intent, self._dependencies.identify(request.spec, intent.name)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import algaenv
 from algaenv.app import Application
 from algaenv.dependencies import Request, SavedState, UseCases
 from algaenv.drivers.state import state_dir
@@ -22,6 +24,7 @@ from algaenv.model.lock import (
     Ports,
     SeedFiles,
 )
+from algaenv.model.pins import Pins
 from algaenv.model.plan import Kept
 from algaenv.model.problem import Conflict, EngineGone, Failed, Problem
 from algaenv.model.resource import Json, Present
@@ -84,6 +87,47 @@ class Container:
     def identify(self, spec: Path, name: str) -> Environment:
         """By the real path of the spec, or by the state that a moved checkout brought along."""
         return state_dir.identify(spec, name)
+
+    @property
+    def platform(self) -> str:
+        """By `uname`."""
+        from algaenv.runtimes.binaries import platform_here
+
+        return platform_here()
+
+    def read_pins(self, spec: Path) -> Pins | None:
+        """From the file beside the spec."""
+        if not os.path.lexists(spec.with_suffix(".lock")):  # The import would take a while.
+            return None
+        from algaenv.spec import lock_file
+
+        return lock_file.read(spec)
+
+    def write_pins(self, spec: Path, pins: Pins) -> None:
+        """Beside the spec, in one step; it is no secret."""
+        from algaenv.spec import lock_file
+        from algaenv.system.files import write_atomic
+
+        path = lock_file.path_of(spec)
+        try:
+            write_atomic(path, lock_file.text_of(pins).encode(), mode=0o644)
+        except OSError as error:
+            summary = f"cannot write {path}: {error.strerror or error}"
+            hint = "let the current user write beside the spec"
+            raise Failed(Problem("lock-unwritable", summary, hint)) from error
+
+    def own_pins(self, environment: Environment, intent: Intent, *, programs: bool) -> Pins:
+        """By what is installed; tools are asked once, and their answers kept."""
+        from algaenv.drivers.build.tool_pins import tool_pins
+        from algaenv.runtimes.installed_packages import packages_here, templates_digest
+
+        packages = packages_here(self._cache) if programs else {}
+        tools = tool_pins(environment, intent.extensions, self._environ)
+        return Pins(algaenv.__version__, templates_digest(), (), packages, tools)
+
+    def runtime(self, name: str) -> Runtime:
+        """Made on first use."""
+        return self._runtime(name)
 
     def lock_environment(
         self,

@@ -67,6 +67,9 @@ def ephemeral(invocation: CommandInvocation, spec: Path, intent: Intent) -> Iter
         if overlay.is_file():
             files.append(own.spec.with_name(f"{own.spec.stem}.local.yaml"))
             _write(files[-1], overlay.read_bytes())
+        if spec.with_suffix(".lock").is_file():
+            files.append(own.spec.with_suffix(".lock"))
+            _write(files[-1], spec.with_suffix(".lock").read_bytes())
         try:
             yield own
         finally:
@@ -89,7 +92,8 @@ def _remove_abandoned(invocation: CommandInvocation, spec: Path) -> None:
         except AlgaenvError as error:
             invocation.print_message(f"{error.problem.summary}; {error.problem.hint}\n")
             continue
-        for left in (file, file.with_name(f"{file.stem}.local.yaml")):
+        overlay, lock = file.with_name(f"{file.stem}.local.yaml"), file.with_suffix(".lock")
+        for left in (file, overlay, lock):
             left.unlink(missing_ok=True)
 
 

@@ -36,7 +36,8 @@ MEANINGS: tuple[tuple[ExitCode, str], ...] = (
     (
         ExitCode.DIFFERENCES,
         "`plan --detailed-exitcode` found something to change, `drift` a change of something else, "
-        "or `compare` or `replay` a difference",
+        "`compare`, `replay` or `parity` a difference, or `lock --check` or `up --locked` "
+        "something that the lock file does not name",
     ),
     (ExitCode.SPEC, "the spec, or a file it names, is wrong or missing"),
     (ExitCode.ENGINE, "the container engine does not answer"),
@@ -58,6 +59,7 @@ PRECEDENCE = (
     ExitCode.ENGINE,
     ExitCode.LOCKED,
     ExitCode.SPEC,
+    ExitCode.DIFFERENCES,
     ExitCode.BUILD,
     ExitCode.RESOURCE,
     ExitCode.NOT_READY,
@@ -69,6 +71,7 @@ _BY_ERROR = (
     ("EngineGone", ExitCode.ENGINE),
     ("Locked", ExitCode.LOCKED),
     ("SpecError", ExitCode.SPEC),
+    ("LockDiffers", ExitCode.DIFFERENCES),
     ("ResolveError", ExitCode.BUILD),
     ("NotReady", ExitCode.NOT_READY),
     ("Unavailable", ExitCode.RESOURCE),

@@ -130,6 +130,7 @@ class CommandInvocation:
             extensions=tuple(getattr(self.options, "extensions", None) or ()),
             cancelled=cancelled,
             limit_seconds=getattr(self.options, "wait_timeout", None),
+            locked=getattr(self.options, "locked", False),
             only_expired=getattr(self.options, "expired", False),
         )
 

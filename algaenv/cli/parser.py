@@ -275,6 +275,16 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_locked(parser: argparse.ArgumentParser) -> None:
+    """`--locked`."""
+    parser.add_argument(
+        "--locked",
+        action="store_true",
+        help="exit with 2 and change nothing unless the lock file is there, is right for the spec, "
+        "and names exactly what would run",
+    )
+
+
 def add_thorough(parser: argparse.ArgumentParser) -> None:
     """`--thorough`."""
     parser.add_argument(

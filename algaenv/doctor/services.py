@@ -12,8 +12,9 @@ from algaenv.doctor.subject import Subject
 from algaenv.model import kind
 from algaenv.model.problem import AlgaenvError, DriverError, EngineGone
 from algaenv.reconcile.protocols import Lowered
+from algaenv.runtimes.binaries import GO_NAMES
 from algaenv.runtimes.docker.engine import NoEngine
-from algaenv.runtimes.docker.images.pull import GO_NAMES, Registries, find_image
+from algaenv.runtimes.docker.images.pull import Registries, find_image
 from algaenv.runtimes.docker.inventory import PortUser, engine_details, published_ports
 from algaenv.runtimes.docker.runtime import DockerRuntime
 from algaenv.runtimes.docker.specs import DockerfileImage, PulledImage, RecipeImage

@@ -34,6 +34,26 @@ class PullRef:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagePin:
+    """How a lock file pins the image of a service: `pull` it by `digest`, or build it.
+
+    `origin` says how it is built, `digest` what it is made of; see `model.pins.ServicePin`.
+    """
+
+    pull: bool
+    origin: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramPin:
+    """The program that a lock file names for a service."""
+
+    engine: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """How one engine (silo, minio, rustfs, rclone, valkey, postgres, …) is run.
 
@@ -406,6 +426,10 @@ class Intent:
     drift_ignore: tuple[DriftRule, ...] = ()
     """Fields that may drift: they are neither reported nor reverted."""
     seed: SeedIntent = SeedIntent()
+    image_pins: Mapping[str, ImagePin] = field(default_factory=dict)
+    """Service → its image by the lock file."""
+    program_pins: Mapping[str, ProgramPin] = field(default_factory=dict)
+    """Service → its program by the lock file."""
 
 
 def with_free_ports(intent: Intent, name: str) -> Intent:

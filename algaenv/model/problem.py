@@ -142,5 +142,9 @@ class NotReady(AlgaenvError):
     """A probe did not pass in time; the problem carries the last answer."""
 
 
+class LockDiffers(AlgaenvError):
+    """The lock file is missing or stale, or something else would run than it names."""
+
+
 class Locked(AlgaenvError):
     """Another run holds this environment."""

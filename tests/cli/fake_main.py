@@ -10,6 +10,7 @@ from algaenv.__main__ import leave
 from algaenv.cli import main
 from algaenv.model.drift import Drift, DriftedResource, DriftReport
 from algaenv.model.kind import Address
+from algaenv.model.pins import PinDifference
 from algaenv.model.plan import Blocked
 from algaenv.model.problem import (
     AlgaenvError,
@@ -32,6 +33,9 @@ def make_scenario(name: str) -> Scenario:
             return Scenario(pace=pace, builds=True, warns=True, slow_answers=int(pace * 40))
         case "noop":
             return Scenario(seen=all_present())
+        case "lock-differs":
+            found = PinDifference("docker/store", "version", "9", "10\x1b[31m")
+            return Scenario(pins=(found,))
         case "drift":
             return Scenario(drift=drifted("limits.memory"))
         case "drifted-file":

@@ -26,6 +26,7 @@ ERRORS = {
     "EngineGone": 4,
     "Locked": 5,
     "SpecError": 3,
+    "LockDiffers": 2,
     "ResolveError": 8,
     "Failed": 7,
     "Conflict": 7,
@@ -72,7 +73,7 @@ def test_done_unless_something_says_otherwise() -> None:
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.combinations(ERRORS, 2)))
 def test_of_two_failures_the_one_nearer_to_the_root_counts(first: str, second: str) -> None:
-    order = [4, 5, 3, 8, 7, 6]
+    order = [4, 5, 3, 2, 8, 7, 6]
     expected = min(ERRORS[first], ERRORS[second], key=order.index)
     assert report_exit_code(report(failed(first), failed(second))) == expected
     assert report_exit_code(report(failed(second), error=first)) == expected
@@ -125,7 +126,6 @@ def test_every_code_has_a_meaning_and_every_failure_a_rank() -> None:
     assert [code for code, _ in MEANINGS] == list(ExitCode)
     not_failures = {
         ExitCode.DONE,
-        ExitCode.DIFFERENCES,
         ExitCode.CALL,
         ExitCode.CHECK,
         ExitCode.USAGE,

@@ -24,9 +24,10 @@ from algaenv.model.lock import (
     Ports,
     SeedFiles,
 )
+from algaenv.model.pins import Pins
 from algaenv.model.plan import Kept
 from algaenv.model.probe import BrokenHandler, PrewarmRequest, Probe, ProbeResult, Yes
-from algaenv.model.problem import Problem, Where
+from algaenv.model.problem import EngineGone, Problem, Where
 from algaenv.model.stored_snapshot import StoredSnapshot
 from algaenv.reconcile.protocols import (
     ContentHost,
@@ -63,6 +64,8 @@ class MemoryDependencies(Dependencies):
         self.archives = {"hello": b"first"}
         self.expired = False
         self.unfinished: Problem | None = None
+        self.pins: Pins | None = None
+        self.packages = {"wasmtime": "50.0.1"}
         self.build: BuildIntent | None = None
         self.before_packing: Callable[[], object] = lambda: None
         self.events: list[Event] = []
@@ -79,6 +82,25 @@ class MemoryDependencies(Dependencies):
 
     def identify(self, spec: Path, name: str) -> Environment:
         return self.lock.environment
+
+    @property
+    def platform(self) -> str:
+        return "linux/test"
+
+    def read_pins(self, spec: Path) -> Pins | None:
+        return self.pins
+
+    def write_pins(self, spec: Path, pins: Pins) -> None:
+        self.pins = pins
+
+    def own_pins(self, environment: Environment, intent: Intent, *, programs: bool) -> Pins:
+        built = {it.name: {"node": "v22"} for it in intent.extensions if it.build is not None}
+        return Pins("0.1.0", "sha256:t", (), self.packages if programs else {}, built)
+
+    def runtime(self, name: str) -> Runtime:
+        if name != "process":
+            raise EngineGone(Problem("engine-unreachable", "no engine", "start it"))
+        return MemoryRuntime(self.world)
 
     def lock_environment(
         self,

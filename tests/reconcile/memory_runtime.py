@@ -14,6 +14,7 @@ from algaenv.bundle.manifest.model import Manifest
 from algaenv.model.content import ContentIds
 from algaenv.model.kind import CONTENT_SERVICES, FOLDER, KINDS, PROCESS, Address, Tier, kind_of
 from algaenv.model.lock import Environment, Lock
+from algaenv.model.pins import ServicePin, asked_of
 from algaenv.model.plan import Blocked, Change
 from algaenv.model.problem import AlgaenvError, Problem, Unavailable
 from algaenv.model.resource import Absent, Observation, Present, Resource, ServiceEngine
@@ -36,6 +37,8 @@ class World:
     def __init__(self) -> None:
         self.there: dict[Address, Present] = {}
         self.calls: list[str] = []
+        self.version = "1"
+        """Of every service."""
         self.failures: dict[str, AlgaenvError] = {}
         self.before: Callable[[str], None] = lambda _call: None
 
@@ -112,6 +115,11 @@ class MemoryRuntime:
         ]
         engines = tuple(ServiceEngine(name, "memory", "1", "this test") for name in hosts)
         return Lowered((*folders, *services), hosts, engines)
+
+    def pins(self, lock: Lock) -> Sequence[ServicePin]:
+        asked = asked_of(lock.intent, self.name)
+        told = ("memory", self.world.version, "program", "")
+        return [ServicePin(self.name, "linux/test", it, text, *told) for it, text in asked.items()]
 
     def obstacles(self, environment: Environment, changes: Sequence[Change]) -> tuple[Blocked, ...]:
         return ()

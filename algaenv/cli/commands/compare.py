@@ -105,7 +105,7 @@ def run(invocation: CommandInvocation) -> ExitCode:
     rules = (*options.ignore, *listed.ignore)
     compared = []
     for call in listed.calls:
-        mine, theirs = _answers(here, there, call, headers, direct=options.direct)
+        mine, theirs = answers_of(here, there, call, headers, direct=options.direct)
         ignored = IgnoreRules.of((*rules, *call.ignore))
         compared.append(compare_answers(call, mine, theirs, ignored))
     if invocation.json:
@@ -235,7 +235,7 @@ def _calls_of_gateway(here: ExtensionEndpoint, options: argparse.Namespace) -> C
     return listed
 
 
-def _answers(
+def answers_of(
     here: ExtensionEndpoint,
     there: ExtensionEndpoint,
     call: Call,

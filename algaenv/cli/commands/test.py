@@ -14,6 +14,7 @@ from algaenv.cli.parser import (
     add_extensions,
     add_file,
     add_images,
+    add_locked,
     add_output,
     add_runtime,
     add_wait_timeout,
@@ -51,6 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_file(parser)
     add_runtime(parser)
     add_images(parser)
+    add_locked(parser)
     add_wait_timeout(parser)
     parser.add_argument(
         "--ephemeral",

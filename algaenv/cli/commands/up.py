@@ -13,6 +13,7 @@ from algaenv.cli.parser import (
     add_file,
     add_images,
     add_lifetime,
+    add_locked,
     add_output,
     add_runtime,
     add_thorough,
@@ -39,6 +40,7 @@ EXAMPLES = (
     ("algaenv up", "Everything that algaenv.yaml asks for, here or in a directory above."),
     ("algaenv up -f team/algaenv.yaml --runtime process", "Another spec, without containers."),
     ("algaenv up hello", "One extension; the others stay as they are."),
+    ("algaenv up --locked", "Only what algaenv.lock names; exit with 2 where it would be other."),
     ("algaenv up --wait-timeout 5m --ttl 1h", "For CI: it gives up, and it ends, by itself."),
     ("algaenv up --json | jq -c 'select(.event == \"step_ended\")'", "Follow it from a program."),
 )
@@ -64,6 +66,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do not ask before data is left with another runtime; it begins without it",
     )
+    add_locked(parser)
     add_thorough(parser)
     add_support(parser)
     add_wait_timeout(parser)

@@ -106,7 +106,7 @@ def _key(project: Path, environ: Mapping[str, str]) -> str:
     for name in _MANIFESTS:
         with contextlib.suppress(FileNotFoundError):
             digest.update(f"{name}\n".encode() + (project / name).read_bytes())
-    digest.update(f"{_node_version(environ)}\n{_npm_version(environ)}\n".encode())
+    digest.update(f"{_node_version(environ)}\n{npm_version(environ)}\n".encode())
     for name, value in sorted(environ.items()):
         if name == "NODE_ENV" or name.lower().startswith("npm_config_"):
             digest.update(f"{name}={value}\n".encode())
@@ -130,7 +130,7 @@ def _node_version(environ: Mapping[str, str]) -> str:
     return done.stdout.strip()
 
 
-def _npm_version(environ: Mapping[str, str]) -> str:
+def npm_version(environ: Mapping[str, str]) -> str:
     """Read from its package, as npm takes long to say it; empty where there is none."""
     found = shutil.which("npm", path=environ.get("PATH"))
     if found is None:

@@ -22,24 +22,29 @@ from algaenv.model.intent import (
     BundledImage,
     ContextImage,
     ExternalDatabase,
+    ImagePin,
     ImagesChoice,
     NamedImage,
     Profile,
+    PullRef,
 )
 from algaenv.model.lock import Lock
+from algaenv.model.pins import PULLED, ServicePin, asked_of
 from algaenv.model.problem import DriverError, Problem, ResolveError
 from algaenv.reconcile.protocols import OnProgress
 from algaenv.runtimes.binaries import (
     Binary,
     candidates,
+    engine_name,
     major_of,
     missing_programs,
+    platform_here,
     version_of,
     wrong_version,
 )
 from algaenv.runtimes.docker.engine import Engine, as_list, as_map
 from algaenv.runtimes.docker.images.identity import context_identity, identity
-from algaenv.runtimes.docker.images.pull import Registries
+from algaenv.runtimes.docker.images.pull import Registries, digest_of
 from algaenv.runtimes.docker.images.recipe import Recipe, load_recipe
 from algaenv.runtimes.docker.lower import ImageChoice, extra_mount, volume_name
 from algaenv.runtimes.docker.specs import (
@@ -57,6 +62,9 @@ from algaenv.spec.paths import is_directory, stacks_root
 
 PYTHON_BASE: Final = PulledImage(("docker.io/library/python",), "3.12-slim", None)
 _BUILT_HERE: Final = "made on this machine"
+_PINNED: Final = "as the lock file says"
+BUILT: Final = "built"
+"""The origin of an image that is made here from packages, in a lock file."""
 
 
 @dataclass(slots=True)
@@ -138,7 +146,8 @@ class ImageSelector:
 
     def _server(self, service: ServiceName, profiles: tuple[Profile, ...]) -> ImageChoice | None:
         profile, images = profiles[0], self._lock.intent.images
-        pulled = _pulled(profile)
+        pin = self._lock.intent.image_pins.get(service)
+        pulled = _pulled(profile, pin)
         if images == "pull":
             return pulled or self._problem(_not_pullable(service, profile))
         built = self._built(service, profiles)
@@ -159,6 +168,8 @@ class ImageSelector:
             return built if used.startswith(LOCAL_PREFIX) else pulled
         if self._has_data(service, pulled) != self._has_data(service, built):
             return pulled if self._has_data(service, pulled) else built
+        if pin := self._lock.intent.image_pins.get(service):
+            return pulled if pin.pull else _with_reason(built, _PINNED)
         if self._is_here(pulled.image):
             return pulled
         if self._is_here(built.image):
@@ -229,7 +240,8 @@ class ImageSelector:
         image = self._lock.intent.runner.image
         match image:
             case NamedImage(ref):
-                body = PulledImage(ref.repositories, ref.tag, ref.digest)
+                pin = self._lock.intent.image_pins.get("runner")
+                body = PulledImage(ref.repositories, ref.tag, _digest(ref, pin))
                 return ImageChoice(body, None, f"pulled as {body.title}", ref.tag)
             case ContextImage():
                 return self._from_context(image)
@@ -271,6 +283,8 @@ class ImageSelector:
         used = self._existing.images.get(service, "")
         if used:
             return public if used.startswith(f"{LOCAL_PREFIX}{body.recipe}:") else built
+        if pin := self._lock.intent.image_pins.get(service):
+            return _with_reason(built if pin.origin == BUILT else public, _PINNED)
         if self._is_here(built.image):
             return built
         refusal = self._refusal(PYTHON_BASE)
@@ -344,11 +358,56 @@ class ImageSelector:
         return self._cannot_build(service, profiles)
 
 
-def _pulled(profile: Profile) -> ImageChoice | None:
+def service_pin(
+    engine: Engine, lock: Lock, service: ServiceName, choice: ImageChoice
+) -> ServicePin:
+    """What a lock file has of the image of a service.
+
+    Raises ResolveError (`lock-digest-unknown`) for a tag whose digest nobody can tell.
+    """
+    image = choice.image
+    origin, digest = BUILT, ""
+    repositories: tuple[str, ...] = ()
+    tag = ""
+    match image:
+        case PulledImage():
+            repositories, tag = image.repositories, image.tag
+            origin, digest = PULLED, digest_of(engine, image)
+            if not digest:
+                raise ResolveError(_no_digest(service, image))
+        case RecipeImage(hash=hash_):
+            digest = f"sha256:{hash_}"
+        case DockerfileImage(hash=hash_, wheel=wheel):
+            digest = f"sha256:{hash_}"
+            origin = f"{BUILT} on {PYTHON_BASE.title}" if wheel else BUILT
+    name = engine_name(choice.profile) if choice.profile else "bundled"
+    if choice.profile is None and not choice.version:
+        name = "image"
+    asked = asked_of(lock.intent, "docker").get(service, "")
+    key = "docker", platform_here(), service
+    return ServicePin(*key, asked, name, choice.version, origin, digest, repositories, tag)
+
+
+def _no_digest(service: str, image: PulledImage) -> Problem:
+    return Problem(
+        "lock-digest-unknown",
+        f"cannot lock the image of {service}: no repository tells the digest of {image.title}, and "
+        "the engine does not have it",
+        "bring it up once with `algaenv up`, name a digest in the spec, or look at the engine's "
+        "network",
+    )
+
+
+def _digest(ref: PullRef, pin: ImagePin | None) -> str | None:
+    """That of the spec, else that of the lock file."""
+    return ref.digest or (pin.digest if pin is not None and pin.pull and pin.digest else None)
+
+
+def _pulled(profile: Profile, pin: ImagePin | None) -> ImageChoice | None:
     if profile.image is None:
         return None
     ref = profile.image
-    body = PulledImage(ref.repositories, ref.tag, ref.digest)
+    body = PulledImage(ref.repositories, ref.tag, _digest(ref, pin))
     version = profile.version or ref.tag
     return ImageChoice(body, profile, f"pulled as {body.title}", version, kept=profile.name)
 

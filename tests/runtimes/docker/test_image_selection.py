@@ -11,11 +11,17 @@ import pytest
 
 from algaenv.model.intent import ContextImage, ImagesChoice, NamedImage, Profile, PullRef
 from algaenv.model.lock import Lock
+from algaenv.model.pins import Pins, ServicePin, with_pins
 from algaenv.model.problem import ResolveError
-from algaenv.runtimes.binaries import cache_home
+from algaenv.runtimes.binaries import cache_home, platform_here
 from algaenv.runtimes.docker.drivers.images import ImageDriver
 from algaenv.runtimes.docker.engine import Engine
-from algaenv.runtimes.docker.image_selection import PYTHON_BASE, ExistingResources, ImageSelector
+from algaenv.runtimes.docker.image_selection import (
+    PYTHON_BASE,
+    ExistingResources,
+    ImageSelector,
+    service_pin,
+)
 from algaenv.runtimes.docker.images.pull import pull
 from algaenv.runtimes.docker.lower import ImageChoice, volume_name
 from algaenv.runtimes.docker.runtime import DockerRuntime
@@ -276,3 +282,61 @@ def test_data_of_another_version_is_named(engine: Engine, tmp_path: Path) -> Non
     wanted = select(engine, lock)["database"]
     both = frozenset({older, volume_name(lock, "database", wanted)})
     assert select(engine, lock, ExistingResources({}, both))["database"] == wanted
+
+
+def _pins(engine: Engine, lock: Lock) -> dict[str, ServicePin]:
+    chosen = select(engine, lock)
+    return {it: service_pin(engine, lock, it, choice) for it, choice in chosen.items()}
+
+
+def test_a_tag_is_locked_and_pulled_by_the_digest_of_its_registry(
+    engine: Engine, registry: Registry, tmp_path: Path
+) -> None:
+    repository = registry.repository("good")
+    profile = replace(VALKEY, image=PullRef((repository,), "1"))
+    runner = NamedImage(PullRef((repository,), "1"))
+    server = replace(VALKEY, ports={"api": 6379}, image=profile.image)
+    lock = _lock(
+        *(tmp_path, "pull", profile),
+        store=server,
+        database=replace(profile, name="third"),
+        runner=runner,
+    )
+    found = _pins(engine, lock)
+    for pin in (found["redis"], found["runner"]):
+        assert (pin.origin, pin.digest) == ("pulled", registry.image.digest)
+        assert (pin.repositories, pin.tag) == ((repository,), "1")
+    pins = Pins("", "", tuple(found.values()))
+    locked = replace(lock, intent=with_pins(lock.intent, pins, platform_here()))
+    for service in ("redis", "runner"):
+        image = select(engine, locked)[service].image
+        assert image.references == (f"{repository}@{registry.image.digest}",)
+    assert _pins(engine, locked) == found
+
+
+def test_a_tag_whose_digest_nobody_tells_cannot_be_locked(engine: Engine, tmp_path: Path) -> None:
+    lock = _lock(tmp_path, "build", VALKEY)
+    with pytest.raises(ResolveError) as caught:
+        _pins(engine, lock)
+    assert caught.value.problem.code == "lock-digest-unknown"
+    assert "registry.invalid/runner:1" in caught.value.problem.summary
+
+
+def test_auto_does_as_the_lock_file_says(
+    engine: Engine, registry: Registry, tmp_path: Path, fresh_recipe: Path
+) -> None:
+    profile = replace(_profile(registry), binaries=(str(fresh_recipe),))
+    lock = _lock(tmp_path, "auto", profile)
+    choice = select(engine, lock)["redis"]
+    assert isinstance(choice.image, PulledImage)
+    pin = replace(service_pin(engine, lock, "redis", choice), origin="built", digest="sha256:x")
+    pinned = with_pins(lock.intent, Pins("", "", (pin,)), platform_here())
+    built = select(engine, replace(lock, intent=pinned))["redis"]
+    assert isinstance(built.image, RecipeImage)
+    assert built.note.endswith("(as the lock file says)")
+    digest = service_pin(engine, lock, "redis", built).digest
+    assert digest == f"sha256:{built.image.hash}"
+    data = volume_name(lock, "redis", choice)
+    stays = ExistingResources({}, frozenset({data}))
+    kept = select(engine, replace(lock, intent=pinned), stays)["redis"]
+    assert isinstance(kept.image, PulledImage), "data is not left behind"

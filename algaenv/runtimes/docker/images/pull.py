@@ -13,7 +13,8 @@ from typing import Any, Final
 from algaenv.bundle.value import dataclass
 from algaenv.model.problem import DriverError, Problem, Refused, Unavailable
 from algaenv.reconcile.protocols import OnProgress
-from algaenv.runtimes.docker.engine import Engine
+from algaenv.runtimes.binaries import GO_NAMES
+from algaenv.runtimes.docker.engine import Engine, as_list, as_map
 from algaenv.runtimes.docker.errors import (
     FORBIDDEN,
     NOT_FOUND,
@@ -50,8 +51,6 @@ _HINT: Final = (
     "name another repository that has it, choose another engine, or set `images: build`; "
     "logging in does not help where the publisher has withdrawn an image, as MinIO has"
 )
-GO_NAMES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
-"""Machine of uname → Go's name of the architecture."""
 
 
 class _PullError(Exception):
@@ -245,6 +244,30 @@ def require_same_platform(engine: Engine, title: str) -> None:
         )
         hint = f"set `images: pull`: programs of {here.sysname}/{arch} do not run there"
         raise Refused(Problem("image-architecture", summary, hint))
+
+
+def digest_of(engine: Engine, image: PulledImage) -> str:
+    """The digest that the tag of `image` stands for, as a registry says, else as the engine has it.
+
+    Empty when neither knows. Raises EngineGone.
+    """
+    if image.digest:
+        return image.digest
+    for reference in image.references:
+        try:
+            told = engine.get(f"/distribution/{reference}/json", timeout=_TIMEOUT)
+        except (TimeoutError, EngineApiError):
+            continue
+        digest = as_map(as_map(told).get("Descriptor")).get("digest")
+        if isinstance(digest, str):
+            return digest
+    for repository, reference in zip(image.repositories, image.references, strict=True):
+        there = engine.find(f"/images/{reference}/json") or {}
+        for known in as_list(there.get("RepoDigests")):
+            name, _, digest = str(known).partition("@")
+            if repository in (name, f"docker.io/{name}", f"docker.io/library/{name}"):
+                return digest
+    return ""
 
 
 _TIMEOUT: Final = 3.0
