@@ -41,6 +41,7 @@ from algaenv.model.status import Status
 from algaenv.reconcile.converge import (
     Backends,
     Options,
+    PlanResult,
     converge,
     make_plan,
 )
@@ -58,6 +59,7 @@ from algaenv.reconcile.relocation import moved_warning, orphan_warning, remove_c
 from algaenv.reconcile.report import (
     BUILD_CANCELLED,
     any_failed,
+    partial_plan,
     report_of,
     serialized,
     with_engine_failure,
@@ -69,11 +71,11 @@ from algaenv.reconcile.resolve import (
     selected,
     worth_background,
 )
+from algaenv.reconcile.status import empty_status, read_status, status_after_up
 from algaenv.reconcile.time_limit import TimeLimit
 
 if TYPE_CHECKING:
-    pass
-from algaenv.reconcile.status import empty_status, read_status, status_after_up
+    from algaenv.plan.saved import SavedPlan
 
 NO_RECORD = Problem(
     code="drift-no-record",
@@ -101,8 +103,9 @@ class Application(LastRun):
             lock_environment = self._dependencies.lock_environment
             renew_lifetime = self._dependencies.renew_lifetime
             with lock_environment(environment, "up", wait=wait, cancelled=cancelled):
-                # Before, so that a run that is killed is taken down too.
-                renew_lifetime(environment, request.lifetime)
+                if request.saved_plan is None:  # Else once the plan is found to fit.
+                    # Before, so that a run that is killed is taken down too.
+                    renew_lifetime(environment, request.lifetime)
                 report = self._up(request, intent, environment, emit)
                 renew_lifetime(environment, None)
         except AlgaenvError as error:
@@ -111,7 +114,14 @@ class Application(LastRun):
 
     def plan(self, request: Request, emit: Emit) -> Plan:
         """See UseCases."""
-        emit = serialized(emit)
+        return self._make_plan(request, serialized(emit))[0].plan
+
+    def plan_to_save(self, request: Request, emit: Emit) -> tuple[Plan, SavedPlan]:
+        """See UseCases."""
+        planned, lock, runtime = self._make_plan(request, serialized(emit))
+        return planned.plan, planned.to_save(lock, runtime.name, request.plan_options())
+
+    def _make_plan(self, request: Request, emit: Emit) -> tuple[PlanResult, Lock, Runtime]:
         intent, environment = self._load(request, emit)
         saved = self._dependencies.load_state(environment)
         self._warn_of_moves(environment, saved, emit)
@@ -124,7 +134,7 @@ class Application(LastRun):
         options = Options(
             adopt=request.adopt, cancelled=request.cancelled, thorough=request.thorough
         )
-        return make_plan(lock, self._backends(runtime, lock), emit, options).plan
+        return make_plan(lock, self._backends(runtime, lock), emit, options), lock, runtime
 
     def drift(self, request: Request, emit: Emit) -> DriftReport:
         """See UseCases."""
@@ -220,9 +230,8 @@ class Application(LastRun):
     def _up(self, request: Request, intent: Intent, environment: Environment, emit: Emit) -> Report:
         for problem in self._remove_leftovers(environment, data=False):
             emit(Warned(problem))
-        resolver = self._resolver(
-            request, environment, intent, emit, in_background=worth_background(intent)
-        )
+        in_background = request.saved_plan is None and worth_background(intent)
+        resolver = self._resolver(request, environment, intent, emit, in_background=in_background)
         try:
             return self._converge(request, intent, environment, emit, resolver)
         finally:
@@ -260,7 +269,9 @@ class Application(LastRun):
             lock = lock or self._lock(request, environment, intent, Resolution(), saved)
             content = self._dependencies.content_host(lock)
         options = Options(
-            request.adopt, request.cancelled, request.ready_seconds, thorough=request.thorough
+            *(request.adopt, request.cancelled, request.ready_seconds),
+            thorough=request.thorough,
+            exactly=request.saved_plan is not None,
         )
         if saved is not None and leaves_external_database(saved.intent, intent):
             emit(Warned(DATABASE_MOVED))
@@ -268,6 +279,7 @@ class Application(LastRun):
         lock_source = None if built else resolved_lock
         planned = make_plan(lock, backends, emit, options, lock_source)
         planned.refuse_obstacles()
+        self._refuse_other_plan(request, planned, lock, runtime)
         left = set(saved.data_runtimes) if saved is not None else set()
         if saved is not None and move_warning is not None:
             left.add(saved.runtime)
@@ -293,7 +305,19 @@ class Application(LastRun):
             self._dependencies.save_state(environment, state)
         if report.failed or any(not isinstance(it.outcome, Done) for it in ended):
             return report
+        if options.exactly and planned.plan.deferred:
+            emit(Warned(partial_plan(planned.plan.deferred)))
+            return report
         return replace(report, status=status_after_up(lock, planned, runtime.name))
+
+    def _refuse_other_plan(
+        self, request: Request, planned: PlanResult, lock: Lock, runtime: Runtime
+    ) -> None:
+        """Raise StalePlan where a saved plan is to be carried out, and this is another."""
+        if request.saved_plan is not None:
+            now = planned.to_save(lock, runtime.name, request.plan_options())
+            request.saved_plan.refuse_other(now)
+            self._dependencies.renew_lifetime(lock.environment, request.lifetime)
 
     def _down(
         self, request: Request, environment: Environment, emit: Emit, *, volumes: bool

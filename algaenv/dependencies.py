@@ -34,6 +34,7 @@ from algaenv.reconcile.protocols import ContentHost, Prober, Runtime, ServicePro
 from algaenv.reconcile.resolve import BundleBuilder
 
 if TYPE_CHECKING:
+    from algaenv.plan.saved import PlanOptions, SavedPlan
     from algaenv.reconcile.rollback import KeptVersion
 
 
@@ -69,10 +70,18 @@ class Request:
     """Brings the environment up under this name, with free ports in place of those of the spec."""
     thorough: bool = False
     """Whether what takes a request for each resource is compared as well: files in containers."""
+    saved_plan: SavedPlan | None = None
+    """`up` does exactly this, or nothing; None: whatever brings the environment to the spec."""
     wrap_builder: Callable[[BundleBuilder], BundleBuilder] | None = None
     """Replaces what builds the bundles; None: nothing does."""
     keeps_clients: bool = False
     """Whether what is connected to stays so between the runs of one application."""
+
+    def plan_options(self) -> PlanOptions:
+        """What a plan depends on."""
+        from algaenv.plan.saved import PlanOptions
+
+        return PlanOptions(self.runtime, self.images, self.adopt, self.thorough, self.extensions)
 
 
 class UseCases(Protocol):
@@ -87,6 +96,10 @@ class UseCases(Protocol):
 
     def plan(self, request: Request, emit: Emit) -> Plan:
         """The plan of `up`; writes nothing but the cache."""
+        ...
+
+    def plan_to_save(self, request: Request, emit: Emit) -> tuple[Plan, SavedPlan]:
+        """The plan of `up`, and what `up` of it must find as it is now."""
         ...
 
     def status(self, request: Request, emit: Emit) -> Status:

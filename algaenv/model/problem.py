@@ -10,6 +10,7 @@ AlgaenvError
 │  ├─ Refused           the other side refuses, and would refuse a retry
 │  └─ Failed            it failed (a container that exits, for example)
 ├─ NotReady             a probe did not pass in time
+├─ StalePlan            a saved plan does not fit any more
 └─ Locked               another run of this environment is under way
 """
 
@@ -140,6 +141,10 @@ class Failed(DriverError):
 
 class NotReady(AlgaenvError):
     """A probe did not pass in time; the problem carries the last answer."""
+
+
+class StalePlan(AlgaenvError):
+    """What a saved plan was made from has changed since."""
 
 
 class Locked(AlgaenvError):

@@ -46,10 +46,12 @@ from algaenv.model.status import (
 )
 from algaenv.plan.diff import decide_all, decide_destroy
 from algaenv.plan.order import build_plan
+from algaenv.plan.saved import SavedPlan, saved_plan
 from algaenv.reconcile.executor import Executor
 from algaenv.reconcile.protocols import OnProgress, ResourceDriver, ServiceProgram
 from algaenv.reconcile.rollback import KeptVersion
 from tests.plan.builders import make_present, make_resource, parse_address
+from tests.runtimes.locks import make_lock
 
 DIGEST = "sha256:1a2b3c4d5e6f" + "0" * 52
 VERSIONS = tuple(
@@ -154,6 +156,11 @@ class FakeApplication:
         plan = replace(self._plan(), blocked=self._scenario.blocked)
         emit(Planned(plan.steps))
         return plan
+
+    def plan_to_save(self, request: Request, emit: Emit) -> tuple[Plan, SavedPlan]:
+        plan = self.plan(request, emit)
+        lock = make_lock(request.spec.parent)
+        return plan, saved_plan(plan, {}, lock, "process", request.plan_options())
 
     def drift(self, request: Request, emit: Emit) -> DriftReport:
         self._raise_error()

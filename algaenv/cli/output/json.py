@@ -98,8 +98,8 @@ def report_to_json(report: Report) -> JsonObject:
     )
 
 
-def plan_to_json(plan: Plan, warnings: tuple[Problem, ...] = ()) -> JsonObject:
-    """The document of `plan --json`."""
+def plan_to_json(plan: Plan, warnings: tuple[Problem, ...] = (), written: str = "") -> JsonObject:
+    """The document of `plan --json`; `written` is the file that holds the plan."""
     deferred: list[Json] = [
         {"address": str(one.resource.address), "why": one.why} for one in plan.deferred
     ]
@@ -122,6 +122,7 @@ def plan_to_json(plan: Plan, warnings: tuple[Problem, ...] = ()) -> JsonObject:
         },
         "changes": len(plan.changes),
         "warnings": [problem_to_json(warning) for warning in warnings],
+        **({"written": written} if written else {}),
     }
 
 
