@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from algaenv.bundle.value import replace
 from algaenv.dependencies import (
@@ -40,6 +41,7 @@ from algaenv.pinning import Pinning
 from algaenv.reconcile.converge import (
     Backends,
     Options,
+    PlanResult,
     converge,
     make_plan,
 )
@@ -57,6 +59,7 @@ from algaenv.reconcile.relocation import moved_warning, orphan_warning, remove_c
 from algaenv.reconcile.report import (
     BUILD_CANCELLED,
     any_failed,
+    partial_plan,
     report_of,
     serialized,
     with_engine_failure,
@@ -71,6 +74,9 @@ from algaenv.reconcile.resolve import (
 from algaenv.reconcile.status import empty_status, read_status, status_after_up
 from algaenv.reconcile.time_limit import TimeLimit
 from algaenv.snapshots import Snapshots
+
+if TYPE_CHECKING:
+    from algaenv.plan.saved import SavedPlan
 
 NO_RECORD = Problem(
     code="drift-no-record",
@@ -99,8 +105,9 @@ class Application(Pinning, Snapshots):
             lock_environment = self._dependencies.lock_environment
             renew_lifetime = self._dependencies.renew_lifetime
             with lock_environment(environment, "up", wait=wait, cancelled=cancelled):
-                # Before, so that a run that is killed is taken down too.
-                renew_lifetime(environment, request.lifetime)
+                if request.saved_plan is None:  # Else once the plan is found to fit.
+                    # Before, so that a run that is killed is taken down too.
+                    renew_lifetime(environment, request.lifetime)
                 report = self._up(request, intent, environment, emit)
                 renew_lifetime(environment, None)
         except AlgaenvError as error:
@@ -109,7 +116,14 @@ class Application(Pinning, Snapshots):
 
     def plan(self, request: Request, emit: Emit) -> Plan:
         """See UseCases."""
-        emit = serialized(emit)
+        return self._make_plan(request, serialized(emit))[0].plan
+
+    def plan_to_save(self, request: Request, emit: Emit) -> tuple[Plan, SavedPlan]:
+        """See UseCases."""
+        planned, lock, runtime = self._make_plan(request, serialized(emit))
+        return planned.plan, planned.to_save(lock, runtime.name, request.plan_options())
+
+    def _make_plan(self, request: Request, emit: Emit) -> tuple[PlanResult, Lock, Runtime]:
         intent, environment = self._load(request, emit)
         self._require_pins(request, environment, intent, emit)
         saved = self._dependencies.load_state(environment)
@@ -123,7 +137,7 @@ class Application(Pinning, Snapshots):
         options = Options(
             adopt=request.adopt, cancelled=request.cancelled, thorough=request.thorough
         )
-        return make_plan(lock, self._backends(runtime, lock), emit, options).plan
+        return make_plan(lock, self._backends(runtime, lock), emit, options), lock, runtime
 
     def drift(self, request: Request, emit: Emit) -> DriftReport:
         """See UseCases."""
@@ -221,9 +235,8 @@ class Application(Pinning, Snapshots):
             raise Refused(problem)
         for problem in self._remove_leftovers(environment, data=False):
             emit(Warned(problem))
-        resolver = self._resolver(
-            request, environment, intent, emit, in_background=worth_background(intent)
-        )
+        in_background = request.saved_plan is None and worth_background(intent)
+        resolver = self._resolver(request, environment, intent, emit, in_background=in_background)
         try:
             return self._converge(request, intent, environment, emit, resolver)
         finally:
@@ -261,7 +274,9 @@ class Application(Pinning, Snapshots):
             lock = lock or self._lock(request, environment, intent, Resolution(), saved)
             content = self._dependencies.content_host(lock)
         options = Options(
-            request.adopt, request.cancelled, request.ready_seconds, thorough=request.thorough
+            *(request.adopt, request.cancelled, request.ready_seconds),
+            thorough=request.thorough,
+            exactly=request.saved_plan is not None,
         )
         if saved is not None and leaves_external_database(saved.intent, intent):
             emit(Warned(DATABASE_MOVED))
@@ -269,6 +284,7 @@ class Application(Pinning, Snapshots):
         lock_source = None if built else resolved_lock
         planned = make_plan(lock, backends, emit, options, lock_source)
         planned.refuse_obstacles()
+        self._refuse_other_plan(request, planned, lock, runtime)
         left = set(saved.data_runtimes) if saved is not None else set()
         if saved is not None and move_warning is not None:
             left.add(saved.runtime)
@@ -294,7 +310,19 @@ class Application(Pinning, Snapshots):
             self._dependencies.save_state(environment, state)
         if report.failed or any(not isinstance(it.outcome, Done) for it in ended):
             return report
+        if options.exactly and planned.plan.deferred:
+            emit(Warned(partial_plan(planned.plan.deferred)))
+            return report
         return replace(report, status=status_after_up(lock, planned, runtime.name))
+
+    def _refuse_other_plan(
+        self, request: Request, planned: PlanResult, lock: Lock, runtime: Runtime
+    ) -> None:
+        """Raise StalePlan where a saved plan is to be carried out, and this is another."""
+        if request.saved_plan is not None:
+            now = planned.to_save(lock, runtime.name, request.plan_options())
+            request.saved_plan.refuse_other(now)
+            self._dependencies.renew_lifetime(lock.environment, request.lifetime)
 
     def _down(
         self, request: Request, environment: Environment, emit: Emit, *, volumes: bool

@@ -45,6 +45,7 @@ from algaenv.reconcile.resolve import BundleBuilder
 
 if TYPE_CHECKING:
     from algaenv.model.pins import PinDifference, Pins
+    from algaenv.plan.saved import PlanOptions, SavedPlan
     from algaenv.reconcile.rollback import KeptVersion
 
 
@@ -80,12 +81,20 @@ class Request:
     """Brings the environment up under this name, with free ports in place of those of the spec."""
     thorough: bool = False
     """Whether what takes a request for each resource is compared as well: files in containers."""
+    saved_plan: SavedPlan | None = None
+    """`up` does exactly this, or nothing; None: whatever brings the environment to the spec."""
     wrap_builder: Callable[[BundleBuilder], BundleBuilder] | None = None
     """Replaces what builds the bundles; None: nothing does."""
     locked: bool = False
     """Refuses an `up` that would run something else than the lock file names."""
     keeps_clients: bool = False
     """Whether what is connected to stays so between the runs of one application."""
+
+    def plan_options(self) -> PlanOptions:
+        """What a plan depends on."""
+        from algaenv.plan.saved import PlanOptions
+
+        return PlanOptions(self.runtime, self.images, self.adopt, self.thorough, self.extensions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +134,10 @@ class UseCases(Protocol):
 
         Raises LockDiffers (`lock-missing`) without a lock file.
         """
+        ...
+
+    def plan_to_save(self, request: Request, emit: Emit) -> tuple[Plan, SavedPlan]:
+        """The plan of `up`, and what `up` of it must find as it is now."""
         ...
 
     def status(self, request: Request, emit: Emit) -> Status:

@@ -25,6 +25,7 @@ class ExitCode(enum.IntEnum):
     BUILD = 8
     CALL = 9
     CHECK = 10
+    STALE = 11
     USAGE = 64
     OUTPUT = 74
     INTERRUPTED = 130
@@ -39,7 +40,7 @@ MEANINGS: tuple[tuple[ExitCode, str], ...] = (
         "`compare`, `replay` or `parity` a difference, or `lock --check` or `up --locked` "
         "something that the lock file does not name",
     ),
-    (ExitCode.SPEC, "the spec, or a file it names, is wrong or missing"),
+    (ExitCode.SPEC, "the spec, a file it names, or a saved plan is wrong or missing"),
     (ExitCode.ENGINE, "the container engine does not answer"),
     (ExitCode.LOCKED, "another run holds this environment"),
     (ExitCode.NOT_READY, "something did not answer in time"),
@@ -50,6 +51,7 @@ MEANINGS: tuple[tuple[ExitCode, str], ...] = (
     (ExitCode.BUILD, "a build failed, or a bundle, an image or a port could not be settled"),
     (ExitCode.CALL, "`call` was answered with a status of 400 or more"),
     (ExitCode.CHECK, "a check of `test` or `doctor` failed"),
+    (ExitCode.STALE, "`up PLAN` was refused: what the plan was made from has changed since"),
     (ExitCode.USAGE, "the command line is wrong, or a question needs an answer by flag"),
     (ExitCode.OUTPUT, "all went well, but the answer could not be written to standard output"),
     (ExitCode.INTERRUPTED, "stopped by Ctrl-C, SIGTERM or a declined question"),
@@ -60,6 +62,7 @@ PRECEDENCE = (
     ExitCode.LOCKED,
     ExitCode.SPEC,
     ExitCode.DIFFERENCES,
+    ExitCode.STALE,
     ExitCode.BUILD,
     ExitCode.RESOURCE,
     ExitCode.NOT_READY,
@@ -74,6 +77,7 @@ _BY_ERROR = (
     ("LockDiffers", ExitCode.DIFFERENCES),
     ("ResolveError", ExitCode.BUILD),
     ("NotReady", ExitCode.NOT_READY),
+    ("StalePlan", ExitCode.STALE),
     ("Unavailable", ExitCode.RESOURCE),
     ("Conflict", ExitCode.RESOURCE),
     ("Refused", ExitCode.RESOURCE),

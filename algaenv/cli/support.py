@@ -28,6 +28,7 @@ _SILENT = frozenset(
         ExitCode.SPEC,
         ExitCode.LOCKED,
         ExitCode.CALL,
+        ExitCode.STALE,
         ExitCode.USAGE,
         ExitCode.OUTPUT,
         ExitCode.INTERRUPTED,

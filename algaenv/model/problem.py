@@ -10,6 +10,7 @@ AlgaenvError
 │  ├─ Refused           the other side refuses, and would refuse a retry
 │  └─ Failed            it failed (a container that exits, for example)
 ├─ NotReady             a probe did not pass in time
+├─ StalePlan            a saved plan does not fit any more
 └─ Locked               another run of this environment is under way
 """
 
@@ -144,6 +145,10 @@ class NotReady(AlgaenvError):
 
 class LockDiffers(AlgaenvError):
     """The lock file is missing or stale, or something else would run than it names."""
+
+
+class StalePlan(AlgaenvError):
+    """What a saved plan was made from has changed since."""
 
 
 class Locked(AlgaenvError):

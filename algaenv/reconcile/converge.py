@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from typing import TYPE_CHECKING
 
 from algaenv.bundle.value import dataclass, field, replace
 from algaenv.model.content import ContentIds
@@ -48,6 +49,9 @@ from algaenv.reconcile.protocols import (
 )
 from algaenv.reconcile.wait import WaitOptions, wait_until_available
 
+if TYPE_CHECKING:
+    from algaenv.plan.saved import PlanOptions, SavedPlan
+
 SNAPSHOT_SECONDS = 10.0
 """Seconds that hosts which have just answered get to answer the snapshot."""
 
@@ -87,6 +91,12 @@ class PlanResult:
     services_only: bool = False
     """True while bundles are being built: the plan has no content yet."""
 
+    def to_save(self, lock: Lock, runtime: str, options: PlanOptions) -> SavedPlan:
+        """What is written down of the plan."""
+        from algaenv.plan.saved import saved_plan
+
+        return saved_plan(self.plan, self.same, lock, runtime, options)
+
     def refuse_obstacles(self) -> None:
         """Raise Conflict with every obstacle."""
         if self.obstacles:
@@ -97,13 +107,15 @@ class PlanResult:
 class Options:
     """Options of a run: `adopt` takes over rows of other tools, `ready_seconds` replaces the
     spec's `ready_timeout`. `restart` names services that are started anew, None for no service and
-    an empty set for all. `thorough` as in `Observer.observe`."""
+    an empty set for all. `thorough` as in `Observer.observe`. `exactly`: no step but those of the
+    first plan."""
 
     adopt: bool = False
     cancelled: Callable[[], bool] = field(default=lambda: False)
     ready_seconds: float | None = None
     restart: frozenset[str] | None = None
     thorough: bool = False
+    exactly: bool = False
 
 
 LockSource = Callable[[float | None], Lock | None]
@@ -192,7 +204,7 @@ def converge(
         options.cancelled,
         options.ready_seconds,
     )
-    if planned.content_known:
+    if planned.content_known or (options.exactly and planned.plan.deferred):
         return planned, executor.execute(planned.plan)
     later = _LaterContent(planned, lock, backends, options, lock_source)
     hosts = _content_hosts(planned.lowered)
@@ -279,6 +291,12 @@ class _LaterContent:
         written = frozenset(step.address for step in steps if step.writes)
         decisions = _content(self._lock, snapshot, lowered, self._options, written)
         plan = build_plan(decisions, also=frozenset(step.address for step in steps))
+        if self._options.exactly:
+            from algaenv.plan.saved import other_content
+
+            if (other := other_content(unobserved, plan)) is not None:
+                self.result = replace(self.result, failure=other)
+                return None
         same = {**self.result.same, **_same(decisions)}
         self.result = PlanResult(lowered, plan, snapshot.ids, content_known=True, same=same)
         return plan

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from algaenv.bundle.value import replace
 from algaenv.model.event import Emit, Ended, Event, FailedStep, Report
 from algaenv.model.lock import Environment
-from algaenv.model.problem import AlgaenvError, EngineGone, Unavailable
+from algaenv.model.plan import Deferred
+from algaenv.model.problem import AlgaenvError, EngineGone, Problem, Unavailable
 from algaenv.reconcile.converge import PlanResult
 from algaenv.reconcile.protocols import Runtime
 
@@ -39,6 +40,17 @@ def report_of(
         kept=planned.plan.kept,
         interrupted=cut,
         blocked=tuple(blocked),
+    )
+
+
+def partial_plan(deferred: Sequence[Deferred]) -> Problem:
+    """The warning after a saved plan that does nothing about what could not be seen."""
+    names = sorted({it.resource.address.kind for it in deferred})
+    return Problem(
+        "plan-partial",
+        f"cannot install what the plan does not hold: {len(deferred)} resources "
+        f"({', '.join(names)}) could not be seen when it was made",
+        "run `algaenv plan` for the rest, or `algaenv up`",
     )
 
 

@@ -49,10 +49,12 @@ from algaenv.model.status import (
 from algaenv.model.stored_snapshot import StoredSnapshot
 from algaenv.plan.diff import decide_all, decide_destroy
 from algaenv.plan.order import build_plan
+from algaenv.plan.saved import SavedPlan, saved_plan
 from algaenv.reconcile.executor import Executor
 from algaenv.reconcile.protocols import Lowered, OnProgress, ResourceDriver, ServiceProgram
 from algaenv.reconcile.rollback import KeptVersion
 from tests.plan.builders import make_present, make_resource, parse_address
+from tests.runtimes.locks import make_lock
 
 DIGEST = "sha256:1a2b3c4d5e6f" + "0" * 52
 VERSIONS = tuple(
@@ -186,6 +188,11 @@ class FakeApplication:
     def settings_of(self, request: Request) -> tuple[Lowered, str]:
         self._raise_error()
         return Lowered(RESOURCES, {}), "docker"
+
+    def plan_to_save(self, request: Request, emit: Emit) -> tuple[Plan, SavedPlan]:
+        plan = self.plan(request, emit)
+        lock = make_lock(request.spec.parent)
+        return plan, saved_plan(plan, {}, lock, "process", request.plan_options())
 
     def drift(self, request: Request, emit: Emit) -> DriftReport:
         self._raise_error()

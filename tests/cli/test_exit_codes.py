@@ -33,6 +33,7 @@ ERRORS = {
     "Refused": 7,
     "Unavailable": 7,
     "NotReady": 6,
+    "StalePlan": 11,
 }
 
 
@@ -73,7 +74,7 @@ def test_done_unless_something_says_otherwise() -> None:
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.combinations(ERRORS, 2)))
 def test_of_two_failures_the_one_nearer_to_the_root_counts(first: str, second: str) -> None:
-    order = [4, 5, 3, 2, 8, 7, 6]
+    order = [4, 5, 3, 2, 11, 8, 7, 6]
     expected = min(ERRORS[first], ERRORS[second], key=order.index)
     assert report_exit_code(report(failed(first), failed(second))) == expected
     assert report_exit_code(report(failed(second), error=first)) == expected

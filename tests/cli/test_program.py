@@ -138,6 +138,50 @@ def test_plan_for_people_and_for_programs(place: Path) -> None:
     assert (done.stderr, document["changes"], len(document["warnings"])) == ("", 12, 1)
 
 
+def test_a_plan_is_written_and_named(place: Path) -> None:
+    result = run(place, "plan", "--out", "changes.plan", scenario="fresh")
+    assert result.returncode == 0
+    assert "plan written to changes.plan\n" in result.stderr
+    assert result.stderr.endswith(
+        "\nnext: algaenv up changes.plan  does exactly this, or nothing\n"
+    )
+    again = run(place, "plan", "--out", "changes.plan", "--json", scenario="fresh")
+    document = json.loads(again.stdout)
+    check("plan", document)
+    assert document["written"] == str(place / "changes.plan")
+    check("saved-plan", json.loads((place / "changes.plan").read_text()))
+    named = run(place, "plan", "--out", "changes", scenario="fresh")
+    assert "next: algaenv up ./changes  does" in named.stderr
+
+
+def test_no_plan_is_written_over_another_file_or_of_what_is_in_the_way(place: Path) -> None:
+    for name in ("algaenv.yaml", "none/changes.plan", "."):
+        result = run(place, "plan", "--out", name, scenario="fresh")
+        assert result.returncode == ExitCode.USAGE, name
+        assert f"cannot write a plan to {place / name}" in result.stderr
+    result = run(place, "plan", "--out", "changes.plan", scenario="taken")
+    assert result.returncode == ExitCode.RESOURCE
+    assert "plan not written" in result.stderr
+    assert not (place / "changes.plan").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["none.plan"], ExitCode.SPEC, "error[plan-file]: cannot read the plan"),
+        (["./algaenv.yaml"], ExitCode.SPEC, "it is no plan of `algaenv plan --out FILE`"),
+        (["changes.plan", "hello"], ExitCode.USAGE, "with other arguments"),
+        (["changes.plan", "--adopt"], ExitCode.USAGE, "cannot use --adopt with a plan"),
+        (["changes.plan", "--runtime", "docker"], ExitCode.USAGE, "cannot use --runtime"),
+    ],
+)
+def test_what_up_takes_for_a_plan_is_one(
+    place: Path, arguments: list[str], code: ExitCode, words: str
+) -> None:
+    result = run(place, "up", *arguments, scenario="fresh")
+    assert (result.returncode, words in result.stderr) == (code, True), result.stderr
+
+
 def test_plan_suggests_no_up_that_would_be_refused(place: Path) -> None:
     result = run(place, "plan", scenario="taken")
     assert result.returncode == ExitCode.RESOURCE

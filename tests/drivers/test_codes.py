@@ -14,6 +14,7 @@ TESTS = (
     "builds",
     "environment_lock",
     "lifetimes",
+    "plan_file",
     "state_dir",
     "bundle_builder",
     "port_choice",

@@ -30,6 +30,8 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("explain", "explain a problem code, an extension, or a field of the spec"),
     ("validate", "check the spec without touching anything"),
     ("schema", "print a JSON Schema: of the spec, or of what a command prints"),
+    ("mcp", "serve the commands as tools to agents and editors"),
+    ("compose", "bring it up and down as a service of a Compose file"),
     ("completion", "print what has a shell complete commands and names"),
     ("version", "print the version"),
 )

@@ -74,7 +74,7 @@ def _take_down(invocation: CommandInvocation, spec: Path) -> Report:
     from algaenv.cli.errors import report_abandoned
     from algaenv.cli.signals import handle_interrupts
 
-    _end_dev(invocation, spec)
+    end_dev(invocation, spec)
     with (
         invocation.run_sinks(spec) as sinks,
         handle_interrupts(sinks.stopping, lambda: report_abandoned(invocation, sinks)) as stop,
@@ -127,7 +127,7 @@ def is_expired(spec: Path) -> bool:
     return lifetime is not None and lifetime.is_over()
 
 
-def _end_dev(invocation: CommandInvocation, spec: Path) -> None:
+def end_dev(invocation: CommandInvocation, spec: Path) -> None:
     """End a `dev` first, which would bring the environment up again. Raises Locked."""
     holder = invocation.dev_session(spec)
     if holder is not None:

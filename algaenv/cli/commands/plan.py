@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from algaenv.cli.exit_codes import ExitCode, plan_exit_code
 from algaenv.cli.parser import (
+    UsageError,
     add_extensions,
     add_file,
     add_images,
@@ -16,9 +18,12 @@ from algaenv.cli.parser import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from algaenv.cli.invocation import CommandInvocation
     from algaenv.model.event import Event
     from algaenv.model.problem import Problem
+    from algaenv.plan.saved import SavedPlan
 
 USAGE = "[EXTENSION ...] [options]"
 DESCRIPTION = (
@@ -30,6 +35,7 @@ EXAMPLES = (
     ("algaenv plan", "What would change, and why."),
     ("algaenv plan --detailed-exitcode", "Exit with 2 when something would change, for CI."),
     ("algaenv plan --json | jq .changes", "How many changes there are."),
+    ("algaenv plan --out changes.plan", "Keep it, for `algaenv up changes.plan`."),
 )
 
 
@@ -49,6 +55,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="exit with 2 instead of 0 when something would change",
     )
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="write the plan to a file, which `up FILE` carries out as it is, or not at all",
+    )
     add_thorough(parser)
     add_output(parser)
 
@@ -63,12 +74,51 @@ def _up(options: argparse.Namespace) -> str:
     return " ".join(line)
 
 
+def _up_of(name: str) -> str:
+    """The `up` of a file: without a slash only `.plan` tells it from an extension."""
+    from shlex import quote
+
+    from algaenv.cli.commands.up import is_plan_name
+
+    return f"up {quote(name if is_plan_name(name) else f'./{name}')}"
+
+
+def _target(name: str) -> Path:
+    """Where the plan is written. Raises UsageError before anything is built."""
+    from pathlib import Path
+
+    from algaenv.drivers.state.plan_file import is_plan
+
+    path = Path.cwd() / name
+    if os.path.lexists(path) and not is_plan(path):
+        raise UsageError(
+            f"cannot write a plan to {path}: it exists, and is no plan", "name a new file"
+        )
+    if not path.parent.is_dir():
+        raise UsageError(
+            f"cannot write a plan to {path}: there is no such directory", "make it first"
+        )
+    return path
+
+
+def _write(path: Path | None, saved: SavedPlan | None) -> str:
+    """Write the plan; returns the path, empty when none was asked for."""
+    if path is None or saved is None:
+        return ""
+    from algaenv.drivers.state.plan_file import write_plan
+
+    write_plan(path, saved)
+    return str(path)
+
+
 def run(invocation: CommandInvocation) -> ExitCode:
     """Make the plan and print it."""
     from algaenv.model.event import Planned, Warned
 
     warnings: list[Problem] = []
+    target = _target(invocation.options.out) if invocation.options.out else None
     request = invocation.request(invocation.spec())
+    saved: SavedPlan | None = None
     with invocation.read_sinks() as sinks:
 
         def emit(event: Event) -> None:
@@ -77,15 +127,24 @@ def run(invocation: CommandInvocation) -> ExitCode:
             if not isinstance(event, Planned):  # its steps are not executed
                 sinks.emit(event)
 
-        plan = invocation.application(request).plan(request, emit)
+        if target is None:
+            plan = invocation.application(request).plan(request, emit)
+        else:
+            plan, saved = invocation.application(request).plan_to_save(request, emit)
+    written = "" if plan.blocked else _write(target, saved)
     if invocation.json:
         from algaenv.cli.output.json import plan_to_json as shape_of_plan
 
-        invocation.print_json(shape_of_plan(plan, tuple(warnings)))
+        invocation.print_json(shape_of_plan(plan, tuple(warnings), written))
     else:
         from algaenv.cli.output.text import plan_text
 
         invocation.print_result(plan_text(plan, invocation.terminal.out_paint) + "\n")
-        if plan.changes and plan_exit_code(plan, detailed=False) is not ExitCode.RESOURCE:
+        if written:
+            invocation.print_message(f"plan written to {invocation.options.out}\n")
+            invocation.suggest((_up_of(invocation.options.out), "does exactly this, or nothing"))
+        elif target is not None:
+            invocation.print_message("plan not written: something is in its way\n")
+        elif plan.changes and plan_exit_code(plan, detailed=False) is not ExitCode.RESOURCE:
             invocation.suggest((_up(invocation.options), "does this"))
     return plan_exit_code(plan, detailed=invocation.options.detailed_exitcode)

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from algaenv.cli.invocation import CommandInvocation
+    from algaenv.dependencies import Request
     from algaenv.model.event import Report
     from algaenv.model.lock import LifetimeChange
     from algaenv.model.status import Status
+    from algaenv.plan.saved import SavedPlan
 
-USAGE = "[EXTENSION ...] [options]"
+USAGE = "[EXTENSION ... | PLAN] [options]"
 DESCRIPTION = (
     "Build every extension, start every service, install the extensions, and wait until the whole "
     "of it answers. What is already as the spec says is left alone, so running it again is cheap; "
@@ -42,6 +44,7 @@ EXAMPLES = (
     ("algaenv up hello", "One extension; the others stay as they are."),
     ("algaenv up --locked", "Only what algaenv.lock names; exit with 2 where it would be other."),
     ("algaenv up --wait-timeout 5m --ttl 1h", "For CI: it gives up, and it ends, by itself."),
+    ("algaenv up changes.plan", "What `plan --out` wrote down: exactly that, or nothing."),
     ("algaenv up --json | jq -c 'select(.event == \"step_ended\")'", "Follow it from a program."),
 )
 
@@ -76,18 +79,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(invocation: CommandInvocation) -> ExitCode:
     """Converge, then print the addresses."""
-    spec = invocation.spec()
+    plan = _plan_named(invocation)
+    spec = invocation.spec() if plan is None else _spec_of(invocation, plan)
     holder = invocation.dev_session(spec)
     if holder is not None:
         invocation.print_message(
             f"{holder} watches this environment; this run waits for its turn\n"
         )
     lifetime = _lifetime(invocation.options)
-    report = _converge(invocation, spec, lifetime, leave_data=False)
+    report = _converge(invocation, spec, plan, lifetime, leave_data=False)
     if _needs_confirmation(report) and invocation.terminal.asks and not invocation.json:
         write_text(invocation.terminal.err, "Begin without the data that stays behind? [y/N] ")
         if invocation.terminal.stdin.readline().strip().lower() in {"y", "yes"}:
-            report = _converge(invocation, spec, lifetime, leave_data=True)
+            report = _converge(invocation, spec, plan, lifetime, leave_data=True)
     code = report_exit_code(report)
     if report.status is not None and not (invocation.json or invocation.quiet):
         _print_status(invocation, report.status)
@@ -121,8 +125,55 @@ def _lifetime(options: argparse.Namespace) -> LifetimeChange | None:
     return LifetimeChange(options.ttl, owner, options.owner_pid or 0, options.expire_volumes)
 
 
+def is_plan_name(word: str) -> bool:
+    """Whether an argument names a file: an extension has no slash, and none ends so."""
+    return "/" in word or word.endswith(".plan")
+
+
+def _plan_named(invocation: CommandInvocation) -> SavedPlan | None:
+    """The saved plan that the arguments name; None: they name extensions, or nothing.
+
+    Raises SpecError for a file that is none, and UsageError for options that a plan has of its own.
+    """
+    options = invocation.options
+    files = [word for word in options.extensions if is_plan_name(word)]
+    if not files:
+        return None
+    hint = "make another plan with them: `algaenv plan --out FILE` takes the same"
+    if len(options.extensions) > 1:
+        raise UsageError(f"cannot use {files[0]} with other arguments: a plan is the whole", hint)
+    for name in ("runtime", "images", "adopt", "thorough"):
+        if getattr(options, name):
+            raise UsageError(f"cannot use --{name} with a plan: it has options of its own", hint)
+    from pathlib import Path
+
+    from algaenv.drivers.state.plan_file import read_plan
+
+    return read_plan(Path.cwd() / files[0])
+
+
+def _spec_of(invocation: CommandInvocation, plan: SavedPlan) -> Path:
+    """The spec that is named; else that of the plan, wherever this runs."""
+    from pathlib import Path
+
+    return invocation.named_spec() or Path(plan.spec)
+
+
+def _as_planned(request: Request, plan: SavedPlan) -> Request:
+    """The request with the options that the plan was made with."""
+    options = plan.options
+    request = replace(request, saved_plan=plan, extensions=options.extensions)
+    request = replace(request, runtime=options.runtime, images=options.images)
+    return replace(request, adopt=options.adopt, thorough=options.thorough)
+
+
 def _converge(
-    invocation: CommandInvocation, spec: Path, lifetime: LifetimeChange | None, *, leave_data: bool
+    invocation: CommandInvocation,
+    spec: Path,
+    plan: SavedPlan | None,
+    lifetime: LifetimeChange | None,
+    *,
+    leave_data: bool,
 ) -> Report:
     from algaenv.cli.errors import report_abandoned
     from algaenv.cli.signals import handle_interrupts
@@ -133,6 +184,7 @@ def _converge(
     ):
         request = invocation.request(spec, cancelled=stop.cancelled, leave_data=leave_data)
         request = replace(request, lifetime=lifetime)
+        request = request if plan is None else _as_planned(request, plan)
         if invocation.dev_session(spec) is not None:
             request = replace(request, lock_seconds=TURN_SECONDS)
         return invocation.application(request).up(request, sinks.emit)

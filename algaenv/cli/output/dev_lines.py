@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 from algaenv.cli.output.comparison import difference_line
 from algaenv.cli.output.escape import escape_controls, render_problem
-from algaenv.cli.output.json import compared_call_to_json, event_to_json, problem_to_json
+from algaenv.cli.output.json import (
+    compared_call_to_json,
+    event_document,
+    event_to_json,
+    problem_to_json,
+)
 from algaenv.cli.output.lines import duration
 from algaenv.cli.output.terminal import PLAIN, Paint
 from algaenv.dev.events import (
@@ -122,23 +127,19 @@ def dev_event_to_json(event: DevEvent) -> JsonObject:
     """As `event_to_json`; a turn has its extensions with stages, answers and problems."""
     match event:
         case Watching(directories, extensions):
-            return {
-                "event": "watching",
-                "directories": directories,
-                "extensions": list(extensions),
-            }
+            return event_document("watching", directories=directories, extensions=list(extensions))
         case TurnStarted(number, cause, extensions, changed):
-            return {
-                "event": "turn_started",
-                "number": number,
-                "cause": cause,
-                "extensions": list(extensions),
-                "changed": list(changed),
-            }
+            return event_document(
+                "turn_started",
+                number=number,
+                cause=cause,
+                extensions=list(extensions),
+                changed=list(changed),
+            )
         case Ignored(files):
-            return {"event": "ignored", "files": list(files)}
+            return event_document("ignored", files=list(files))
         case SelfTriggered(extension, files):
-            return {"event": "self_triggered", "extension": extension, "files": list(files)}
+            return event_document("self_triggered", extension=extension, files=list(files))
         case TurnEnded():
             return _turn_to_json(event)
         case _:
@@ -146,15 +147,15 @@ def dev_event_to_json(event: DevEvent) -> JsonObject:
 
 
 def _turn_to_json(turn: TurnEnded) -> JsonObject:
-    document: JsonObject = {
-        "event": "turn_ended",
-        "number": turn.number,
-        "seconds": round(turn.seconds, 3),
-        "failed": turn.failed,
-        "superseded": turn.superseded,
-        "extensions": [_extension_to_json(it) for it in turn.extensions],
-        "problems": [problem_to_json(it) for it in turn.problems],
-    }
+    document = event_document(
+        "turn_ended",
+        number=turn.number,
+        seconds=round(turn.seconds, 3),
+        failed=turn.failed,
+        superseded=turn.superseded,
+        extensions=[_extension_to_json(it) for it in turn.extensions],
+        problems=[problem_to_json(it) for it in turn.problems],
+    )
     if turn.retry_seconds is not None:
         document["retry_seconds"] = turn.retry_seconds
     return document

@@ -57,22 +57,23 @@ class DevSink:
     def emit(self, event: DevEvent) -> None:
         """Show one event."""
         with self._lock:
-            self._record(event)
+            line = json_line(dev_event_to_json(event))
+            self._record(event, line)
             if self._view is not None:
                 self._view.emit(event)
             if self._invocation.json:
-                self._invocation.print_result(json_line(dev_event_to_json(event)))
+                self._invocation.print_result(line)
             elif self._first:
                 self._show_first(event)
             elif self._view is None:
                 self._show_later(event)
 
-    def _record(self, event: DevEvent) -> None:
+    def _record(self, event: DevEvent, line: str) -> None:
         own = isinstance(event, OWN_EVENTS)
         text = "".join(f"{line}\n" for line in dev_lines(event)) if own else ""
         if isinstance(event, Warned):
             text = render_problem(event.problem, label="warning") + "\n"
-        self._session.write(document=json_line(dev_event_to_json(event)), text=text)
+        self._session.write(document=line, text=text)
         if isinstance(event, TurnEnded):
             self._last = event
         elif not isinstance(event, OWN_EVENTS) and not self._first:

@@ -15,6 +15,7 @@ from algaenv.cli.output.lines import STOPPING
 from algaenv.cli.output.streams import write_from_signal
 from algaenv.model.event import Event, Planned, Reported
 from algaenv.model.secret import Secret
+from algaenv.system.clock import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,35 +67,39 @@ def step_to_json(step: Step) -> JsonObject:
 
 
 def event_to_json(event: Event) -> JsonObject:
-    """`{"event": "<snake_name>", …}` with the fields of the event."""
+    """`{"event": "<snake_name>", "version": …, "time": …}` with the fields of the event."""
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(event).__name__).lower()
     match event:
         case Reported(report):
             return report_to_json(report)
         case Planned(steps):
-            return {"event": name, "steps": [step_to_json(step) for step in steps]}
+            return event_document(name, steps=[step_to_json(step) for step in steps])
         case _:
             fields = {key: getattr(event, key) for key in field_names(event)}
-            return {"event": name} | _flat(fields)
+            return event_document(name) | _flat(fields)
+
+
+def event_document(name: str, /, **fields: Json) -> JsonObject:
+    """An event that happens now, as every line of a stream begins."""
+    return {"event": name, "version": VERSION, "time": rfc3339(), **fields}
 
 
 def report_to_json(report: Report) -> JsonObject:
     """The last event of a run, and the whole output of a command that failed."""
-    return {
-        "event": "report",
-        "version": VERSION,
-        "verb": report.verb,
-        "changed": report.changed,
-        "failed": report.failed,
-        "interrupted": report.interrupted,
-        "steps": [_ended(ended) for ended in report.ended],
-        "problems": [problem_to_json(problem) for problem in report.problems],
-        "kept": [_kept(kept) for kept in report.kept],
-    }
+    return event_document(
+        "report",
+        verb=report.verb,
+        changed=report.changed,
+        failed=report.failed,
+        interrupted=report.interrupted,
+        steps=[_ended(ended) for ended in report.ended],
+        problems=[problem_to_json(problem) for problem in report.problems],
+        kept=[_kept(kept) for kept in report.kept],
+    )
 
 
-def plan_to_json(plan: Plan, warnings: tuple[Problem, ...] = ()) -> JsonObject:
-    """The document of `plan --json`."""
+def plan_to_json(plan: Plan, warnings: tuple[Problem, ...] = (), written: str = "") -> JsonObject:
+    """The document of `plan --json`; `written` is the file that holds the plan."""
     deferred: list[Json] = [
         {"address": str(one.resource.address), "why": one.why} for one in plan.deferred
     ]
@@ -117,6 +122,7 @@ def plan_to_json(plan: Plan, warnings: tuple[Problem, ...] = ()) -> JsonObject:
         },
         "changes": len(plan.changes),
         "warnings": [problem_to_json(warning) for warning in warnings],
+        **({"written": written} if written else {}),
     }
 
 

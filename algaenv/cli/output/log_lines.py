@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from algaenv.cli.output.escape import escape_controls, escape_text
 from algaenv.cli.output.json import VERSION, json_line
 from algaenv.reconcile.log_records import entry_text
+from algaenv.system.clock import rfc3339
 
 if TYPE_CHECKING:
     from algaenv.cli.output.terminal import Paint
@@ -73,11 +74,10 @@ class LogLines:
 
 def entry_to_json(entry: LogEntry) -> str:
     """The line of `logs --json`."""
-    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(entry.at))
     return json_line(
         {
             "version": VERSION,
-            "time": f"{seconds}.{int(entry.at * 1000) % 1000:03}Z",
+            "time": rfc3339(int(entry.at * 1000)),
             "kind": entry.kind,
             "service": entry.service,
             "extension": entry.extension,

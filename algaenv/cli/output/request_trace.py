@@ -10,6 +10,7 @@ from algaenv.cli.output.json import VERSION, json_line
 from algaenv.cli.output.log_lines import ID_CHARS
 from algaenv.cli.output.terminal import PLAIN, Paint
 from algaenv.cli.output.trace import stages_text, steps_text, trace_to_json
+from algaenv.system.clock import rfc3339
 
 if TYPE_CHECKING:
     from algaenv.cli.output.json import JsonObject
@@ -72,10 +73,9 @@ def _answer(request: RequestTrace, paint: Paint) -> str:
 
 def request_to_json(request: RequestTrace) -> str:
     """The line of `trace --json`."""
-    seconds, ms = divmod(request.at, 1000)
     document: JsonObject = {
         "version": VERSION,
-        "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{ms:03}Z",
+        "time": rfc3339(request.at),
         "request_id": request.request_id,
         "extension": request.extension,
         "entry": request.entry,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +17,7 @@ from typing import Protocol, Self, TextIO
 from algaenv.cli.output.escape import escape_json, escape_text
 from algaenv.cli.output.json import event_to_json
 from algaenv.model.event import Event, Reported, StepEnded, StepStarted
+from algaenv.system.clock import rfc3339
 
 MAX_BYTES = 1 << 20
 """Size at which a log is rotated; one older log is kept."""
@@ -159,9 +159,7 @@ def log_traceback(
 
 def stamp(verb: str) -> str:
     """The prefix of every entry: the time in UTC, the verb and the process id."""
-    now = time.time()
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-    return f"{whole}.{int(now % 1 * 1000):03}Z {verb}[{os.getpid()}]"
+    return f"{rfc3339()} {verb}[{os.getpid()}]"
 
 
 def _event_line(event: Event) -> str:
