@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from algaenv.bundle.value import dataclass
+from algaenv.model.isolated import authored_spec
 from algaenv.model.problem import Problem, SpecError, Where
 from algaenv.spec.diagnostics import Diagnostics, nearest
 from algaenv.spec.merge import LayerReader, local_path
@@ -52,6 +53,7 @@ def explain_field(path: Path, environ: Mapping[str, str], name: str) -> FieldExp
     """
     keys = tuple(it for it in name.split(".") if it)
     description, default = _described(keys, name)
+    path = authored_spec(path)
     diagnostics = Diagnostics(environ)
     diagnostics.load_dotenv = functools.partial(read_dotenv, path, diagnostics)
     settings = []
@@ -67,7 +69,7 @@ def extension_names(path: Path, environ: Mapping[str, str]) -> frozenset[str]:
     """The extensions that a spec names, whatever else is wrong with it. Raises SpecError for files
     that cannot be read."""
     found = set()
-    for tree in _trees(path, Diagnostics(environ)):
+    for tree in _trees(authored_spec(path), Diagnostics(environ)):
         if isinstance(node := SourceMap(tree).node(("extensions",)), MappingNode):
             found |= {it for it in node.entries if not re.match(_NOTES, it)}
     return frozenset(found)

@@ -10,6 +10,7 @@ from algaenv.cli.parser import (
     add_extensions,
     add_file,
     add_images,
+    add_isolated,
     add_output,
     add_runtime,
     one_of,
@@ -52,6 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_extensions(parser)
     add_file(parser)
+    add_isolated(parser)
     add_runtime(parser)
     add_images(parser)
     parser.add_argument(

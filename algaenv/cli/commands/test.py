@@ -14,6 +14,7 @@ from algaenv.cli.parser import (
     add_extensions,
     add_file,
     add_images,
+    add_isolated,
     add_output,
     add_runtime,
     add_wait_timeout,
@@ -49,6 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(program=None)
     add_extensions(parser)
     add_file(parser)
+    add_isolated(parser)
     add_runtime(parser)
     add_images(parser)
     add_wait_timeout(parser)
@@ -68,10 +70,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(invocation: CommandInvocation) -> int:
     """Bring it up, test it, and return the exit code."""
     from algaenv.cli.ephemeral import ephemeral
+    from algaenv.model.isolated import authored_spec
     from algaenv.spec.load import load
 
     _check_options(invocation.options)
     spec = invocation.spec()
+    if invocation.options.ephemeral:
+        spec = authored_spec(spec)  # Whatever ALGAENV_ISOLATED says: it is isolated itself.
     intent = load(spec, invocation.environ).intent
     if invocation.options.program is None:
         _require_checks(invocation, intent)
@@ -84,6 +89,11 @@ def run(invocation: CommandInvocation) -> int:
 def _check_options(options: argparse.Namespace) -> None:
     if options.program == []:
         raise UsageError("cannot run nothing", "write a program after `--`, or leave `--` out")
+    if options.ephemeral and options.isolated is not None:
+        raise UsageError(
+            "cannot use both --ephemeral and --isolated: each means an environment of its own",
+            "leave one of them out",
+        )
     if options.junit is None:
         return
     if options.program is not None:
