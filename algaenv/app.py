@@ -287,7 +287,7 @@ class Application(LastRun):
         tenant_id = (
             planned.ids.tenant_id if planned.ids and not planned.ids.problems else state.tenant_id
         )
-        record = record_after(record, planned, ended, {it.name for it in intent.extensions})
+        record = record_after(record, planned, ended, {it.name for it in intent.every_extension})
         if (tenant_id, record) != (state.tenant_id, state.record):
             state = replace(state, tenant_id=tenant_id, record=record)
             self._dependencies.save_state(environment, state)
@@ -447,7 +447,7 @@ class Application(LastRun):
     ) -> Mapping[str, str]:
         """Development servers of extensions that have no bundle in this run."""
         resolved = {it.name for it in resolution.extensions}
-        left = [it for it in intent.extensions if it.ui_dev_server and it.name not in resolved]
+        left = [it for it in intent.every_extension if it.ui_dev_server and it.name not in resolved]
         if not left:
             return {}
         bundle_builder = self._dependencies.bundle_builder(environment, request.cancelled)

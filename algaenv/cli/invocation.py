@@ -52,7 +52,10 @@ class CommandInvocation:
             no_color=options.no_color,
             quiet=options.quiet,
         )
-        return cls(verb, options, terminal, dict(os.environ), make_application)
+        environ = dict(os.environ)
+        if profiles := getattr(options, "profile", None):
+            environ["ALGAENV_PROFILES"] = ",".join(profiles)
+        return cls(verb, options, terminal, environ, make_application)
 
     @property
     def json(self) -> bool:

@@ -21,7 +21,7 @@ from algaenv.dev.watcher import Targets
 from algaenv.drivers.build.watched import watched_paths
 from algaenv.drivers.probe_http import ProbeClient
 from algaenv.drivers.state import state_dir
-from algaenv.model.intent import ExtensionIntent, Intent
+from algaenv.model.intent import ExtensionIntent, Intent, with_named
 from algaenv.model.lock import Lock, Ports
 from algaenv.model.secret import Secret
 from algaenv.model.status import ExtensionStatus, Status
@@ -77,9 +77,9 @@ class RealSurroundings:
         cache = state_dir.identify(spec, "").home / "cache"
         loaded = load_cached(spec, self._request.environ, cache)
         wanted = self._request.extensions
-        self._intent = loaded.intent
+        self._intent = with_named(loaded.intent, wanted)
         self._extensions = {
-            it.name: it for it in loaded.intent.extensions if not wanted or it.name in wanted
+            it.name: it for it in self._intent.extensions if not wanted or it.name in wanted
         }
         if self._handlers is not None:
             self._handlers.follow(self._extensions.values())

@@ -6,7 +6,7 @@ dataclasses, which load from a cache without importing pydantic or yaml.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from algaenv.bundle.value import dataclass, field, replace
@@ -362,6 +362,22 @@ class Intent:
     """None: spans go nowhere."""
     drift_ignore: tuple[DriftRule, ...] = ()
     """Fields that may drift: they are neither reported nor reverted."""
+    inactive: tuple[ExtensionIntent, ...] = ()
+    """Extensions of profiles that are not asked for: what is installed of them stays as it is."""
+
+    @property
+    def every_extension(self) -> tuple[ExtensionIntent, ...]:
+        """All of the spec, whatever the profiles."""
+        return (*self.extensions, *self.inactive)
+
+
+def with_named(intent: Intent, names: Sequence[str]) -> Intent:
+    """The same with those extensions active that are named, whatever their profiles."""
+    named = tuple(it for it in intent.inactive if it.name in names)
+    if not named:
+        return intent
+    left = tuple(it for it in intent.inactive if it.name not in names)
+    return replace(intent, extensions=(*intent.extensions, *named), inactive=left)
 
 
 def with_free_ports(intent: Intent, name: str) -> Intent:

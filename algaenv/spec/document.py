@@ -31,6 +31,7 @@ from algaenv.spec.types import (
     ExtensionName,
     MatchesPattern,
     Name,
+    ProfileName,
     ResolveVariable,
     SpecModel,
     TenantId,
@@ -180,6 +181,11 @@ class ExtensionSpec(SpecModel):
         default=None,
         description="Origin of a development server, such as http://localhost:5173, whose page "
         "the gateway shows instead of the bundle's.",
+    )
+    profiles: list[ProfileName] = Field(
+        default_factory=list,
+        description="Profiles that the extension belongs to: it is left alone unless one of them "
+        "is asked for with `--profile`. Default: it always counts.",
     )
     probe: Probe | None = Field(
         default=None,

@@ -52,6 +52,8 @@ class MemoryDependencies(Dependencies):
         self.services = MemoryProber()
         self.saved: SavedState | None = None
         self.archives = {"hello": b"first"}
+        self.inactive: frozenset[str] = frozenset()
+        """Names of extensions whose profile is not asked for."""
         self.expired = False
         self.build: BuildIntent | None = None
         self.before_packing: Callable[[], object] = lambda: None
@@ -65,7 +67,9 @@ class MemoryDependencies(Dependencies):
             ExtensionIntent(name, "/source", self.build, {}, {}, None, True, None, where)
             for name in self.archives
         )
-        return replace(self.lock.intent, extensions=extensions), ()
+        active = tuple(it for it in extensions if it.name not in self.inactive)
+        inactive = tuple(it for it in extensions if it.name in self.inactive)
+        return replace(self.lock.intent, extensions=active, inactive=inactive), ()
 
     def identify(self, spec: Path, name: str) -> Environment:
         return self.lock.environment

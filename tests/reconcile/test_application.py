@@ -360,6 +360,27 @@ def test_up_of_one_extension_leaves_the_others_as_they_are(memory: MemoryDepende
     assert addresses == {f"bundle/{SECOND}", f"handler/{SECOND}", "release/hello"}
 
 
+def test_what_is_out_of_the_profile_is_left_alone_until_it_is_named(
+    memory: MemoryDependencies,
+) -> None:
+    memory.archives["other"] = b"other"
+    memory.inactive = frozenset({"other"})
+    up(memory)
+    assert RELEASE.address("other") not in memory.world.there
+    memory.request = replace(memory.request, extensions=("other",))
+    assert "create release/other: missing" in str(plan(memory))
+    assert up(memory).failed == 0
+    memory.request = replace(memory.request, extensions=())
+    memory.archives["other"] = b"edited"
+    assert str(plan(memory)) == ""
+    assert up(memory).failed == 0
+    assert {it.name for it in status(memory).extensions} == {"hello", "other"}
+    del memory.archives["other"]
+    assert "delete release/other: no longer in the spec" in str(plan(memory))
+    memory.archives["other"] = b"edited"
+    assert "delete release/other" in outcomes(down(memory))
+
+
 def test_prewarms_of_many_extensions_are_all_in_the_plan(memory: MemoryDependencies) -> None:
     memory.archives = {f"e{number:02}": bytes([number]) for number in range(12)}
     assert str(plan(memory)).count("prewarm handler/") == 12

@@ -122,7 +122,7 @@ def test_the_example_works_with_its_comments_taken_away(tmp_path: Path) -> None:
     for name in ("api_token", "redis", "database"):
         (tmp_path / "secrets" / name).write_text("a-secret-value\n")
     intent = load(spec, {"STORE_ACCESS_KEY": "access", "STORE_SECRET_KEY": "secret-key"}).intent
-    assert [each.name for each in intent.extensions] == ["hello", "invoices"]
+    assert [each.name for each in intent.every_extension] == ["hello", "invoices"]
     assert intent.runner.volumes == (f"{tmp_path}/fixtures:/fixtures:ro",)
 
 

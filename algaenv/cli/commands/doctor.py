@@ -12,6 +12,7 @@ from algaenv.cli.parser import (
     add_images,
     add_isolated,
     add_output,
+    add_profile,
     add_runtime,
 )
 from algaenv.cli.support import add_support, check_bundle_target
@@ -54,6 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_file(parser)
     add_isolated(parser)
+    add_profile(parser)
     add_runtime(parser)
     add_images(parser)
     add_support(parser)

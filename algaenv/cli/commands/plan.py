@@ -11,6 +11,7 @@ from algaenv.cli.parser import (
     add_images,
     add_isolated,
     add_output,
+    add_profile,
     add_runtime,
     add_thorough,
 )
@@ -39,6 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_extensions(parser)
     add_file(parser)
     add_isolated(parser)
+    add_profile(parser)
     add_runtime(parser)
     add_images(parser)
     parser.add_argument(

@@ -16,6 +16,7 @@ from algaenv.cli.parser import (
     add_images,
     add_isolated,
     add_output,
+    add_profile,
     add_runtime,
     add_wait_timeout,
 )
@@ -51,6 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_extensions(parser)
     add_file(parser)
     add_isolated(parser)
+    add_profile(parser)
     add_runtime(parser)
     add_images(parser)
     add_wait_timeout(parser)
@@ -109,15 +111,17 @@ def _check_options(options: argparse.Namespace) -> None:
 
 
 def _selected(invocation: CommandInvocation, intent: Intent) -> list[ExtensionIntent]:
+    from algaenv.model.intent import with_named
+
     names = invocation.options.extensions
-    return [it for it in intent.extensions if not names or it.name in names]
+    return [it for it in with_named(intent, names).extensions if not names or it.name in names]
 
 
 def _require_checks(invocation: CommandInvocation, intent: Intent) -> None:
     from algaenv.model.intent import BundledGateway
     from algaenv.model.problem import Problem, Refused
 
-    known = {it.name for it in intent.extensions}
+    known = {it.name for it in intent.every_extension}
     if not known.issuperset(invocation.options.extensions):
         return  # `up` says which is unknown.
     if not isinstance(intent.gateway, BundledGateway):

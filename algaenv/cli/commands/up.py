@@ -15,6 +15,7 @@ from algaenv.cli.parser import (
     add_isolated,
     add_lifetime,
     add_output,
+    add_profile,
     add_runtime,
     add_thorough,
     add_wait_timeout,
@@ -54,6 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_extensions(parser)
     add_file(parser)
     add_isolated(parser)
+    add_profile(parser)
     add_runtime(parser)
     add_images(parser)
     parser.add_argument(

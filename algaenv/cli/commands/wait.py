@@ -113,7 +113,7 @@ def _checked_names(invocation: CommandInvocation, names: Sequence[str]) -> tuple
     known = [*SERVICES]
     if any(name not in SERVICES for name in names):
         intent = load(invocation.spec(), invocation.environ).intent
-        known += [it.name for it in intent.extensions]
+        known += [it.name for it in intent.every_extension]
     for name in names:
         if name not in known:
             near = closest_match(name, known)

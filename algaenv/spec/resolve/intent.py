@@ -36,6 +36,7 @@ from algaenv.spec.document import Document, ExtensionSpec
 from algaenv.spec.extension_checks import resolve_checks
 from algaenv.spec.nodes import NodePath, SourceMap
 from algaenv.spec.paths import PathResolver, warn_broad_mount
+from algaenv.spec.profiles import active_names
 from algaenv.spec.resolve.build import resolve_build
 from algaenv.spec.resolve.checks import (
     check_port_conflicts,
@@ -86,7 +87,7 @@ class _IntentResolver:
     def intent(self) -> Intent | None:
         document = self.document
         store, redis, database = self._store(), self._redis(), self._database()
-        runner, extensions = self._runner(), self._extensions()
+        runner, (extensions, inactive) = self._runner(), self._extensions()
         gateway, app_url = resolve_gateway(document, self.source_map, self.diagnostics)
         check_port_conflicts(
             document,
@@ -116,6 +117,7 @@ class _IntentResolver:
             app_url=app_url,
             otel=self._otel(),
             drift_ignore=tuple(map(parse_drift_rule, document.drift.ignore)),
+            inactive=inactive,
         )
 
     def _otel(self) -> OtelIntent | None:
@@ -249,7 +251,8 @@ class _IntentResolver:
             return ContextImage(context, build.dockerfile, dict(build.args))
         return BundledImage() if image == "bundled" else NamedImage(image_reference(image))
 
-    def _extensions(self) -> tuple[ExtensionIntent, ...]:
+    def _extensions(self) -> tuple[tuple[ExtensionIntent, ...], tuple[ExtensionIntent, ...]]:
+        """Those that count, and those of other profiles."""
         intents: list[ExtensionIntent] = []
         first: dict[str, str] = {}
         for name, written in self.document.extensions.items():
@@ -263,7 +266,15 @@ class _IntentResolver:
                     intent.where,
                 )
             intents.append(intent)
-        return tuple(intents)
+        active = active_names(
+            {
+                name: [] if isinstance(it, str) else it.profiles
+                for name, it in self.document.extensions.items()
+            },
+            self.diagnostics,
+        )
+        left = (it for it in intents if it.name not in active)
+        return tuple(it for it in intents if it.name in active), tuple(left)
 
     def _extension(self, name: str, written: str | ExtensionSpec) -> ExtensionIntent:
         path: NodePath = ("extensions", name)
