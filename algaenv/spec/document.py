@@ -225,6 +225,12 @@ Extension = Annotated[
 ]
 
 
+Include = Annotated[
+    Annotated[Text, Tag(TEXT)] | Annotated[list[Text], Tag(ITEMS)],
+    by_kind("a path or a list of paths is needed", TEXT, ITEMS),
+]
+
+
 class Document(SpecModel):
     """An Alga PSA extension environment."""
 
@@ -235,6 +241,11 @@ class Document(SpecModel):
     extends: Text | None = Field(
         default=None,
         description="A stack by name, or the path of another spec, that this one is laid over.",
+    )
+    include: Include | None = Field(
+        default=None,
+        description="Paths of fragments, whose extensions are added: of files, or of directories "
+        "that hold algaenv.fragment.yaml.",
     )
     runtime: Annotated[Literal["auto", "docker", "process"], TextVariable] = Field(
         default="auto",

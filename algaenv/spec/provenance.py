@@ -84,10 +84,11 @@ def _trees(path: Path, diagnostics: Diagnostics) -> Sequence[MappingNode]:
 
 
 def _by_precedence(trees: Sequence[MappingNode], path: Path) -> Iterator[MappingNode]:
-    """The local file first, then the spec, then what it extends."""
+    """The local file first, then the spec, then what it extends; each before its fragments."""
     local = str(local_path(path))
-    yield from (it for it in trees if it.where.file == local)
-    yield from (it for it in trees if it.where.file != local)
+    # They were read in this order, but for the local file, which came last.
+    at = next((i for i, it in enumerate(trees) if it.where.file == local), len(trees))
+    yield from (*trees[at:], *trees[:at])
 
 
 def _indices(keys: Sequence[str]) -> tuple[str | int, ...]:

@@ -85,7 +85,7 @@ def test_the_strict_schemas_refuse_what_they_do_not_know() -> None:
 def test_a_word_means_the_same_in_every_schema() -> None:
     seen: dict[str, object] = {}
     for path in sorted(REFERENCE.glob("*.schema.json")):
-        if path.name == "algaenv.schema.json":
+        if path.name in ("algaenv.schema.json", "fragment.schema.json"):
             continue
         for name, definition in json.loads(path.read_text())["definitions"].items():
             assert seen.setdefault(name, definition) == definition, (path.name, name)

@@ -118,6 +118,8 @@ def test_the_example_works_with_its_comments_taken_away(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").write_text("{}")
     (tmp_path / "base.yaml").write_text("redis: {}\n")
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "algaenv.fragment.yaml").write_text("version: 1\n")
     (tmp_path / "secrets").mkdir()
     for name in ("api_token", "redis", "database"):
         (tmp_path / "secrets" / name).write_text("a-secret-value\n")
