@@ -13,7 +13,6 @@ from algaenv.dependencies import (
     leaves_external_database,
     tenant_of,
 )
-from algaenv.last_run import LastRun
 from algaenv.model.drift import DriftReport
 from algaenv.model.event import (
     Done,
@@ -70,6 +69,7 @@ from algaenv.reconcile.resolve import (
     worth_background,
 )
 from algaenv.reconcile.time_limit import TimeLimit
+from algaenv.run_task import TaskRuns
 
 if TYPE_CHECKING:
     pass
@@ -84,7 +84,7 @@ QUICK_RESOLVE_SECONDS = 0.1
 """Seconds in which bundles are resolved when there is nothing to build."""
 
 
-class Application(LastRun):
+class Application(TaskRuns):
     """Implements UseCases over Dependencies."""
 
     def up(self, request: Request, emit: Emit) -> Report:
@@ -124,7 +124,7 @@ class Application(LastRun):
         options = Options(
             adopt=request.adopt, cancelled=request.cancelled, thorough=request.thorough
         )
-        return make_plan(lock, self._backends(runtime, lock), emit, options).plan
+        return make_plan(lock, self._backends(runtime, lock, request), emit, options).plan
 
     def drift(self, request: Request, emit: Emit) -> DriftReport:
         """See UseCases."""
@@ -264,7 +264,8 @@ class Application(LastRun):
         )
         if saved is not None and leaves_external_database(saved.intent, intent):
             emit(Warned(DATABASE_MOVED))
-        backends = Backends(runtime, content, self._dependencies.prober())
+        tasks = self._task_host(request, lock)
+        backends = Backends(runtime, content, self._dependencies.prober(), tasks)
         lock_source = None if built else resolved_lock
         planned = make_plan(lock, backends, emit, options, lock_source)
         planned.refuse_obstacles()
@@ -457,8 +458,11 @@ class Application(LastRun):
             if it.ui_dev_server and (id_ := bundle_builder.registry_id(it)) is not None
         }
 
-    def _backends(self, runtime: Runtime, lock: Lock) -> Backends:
-        return Backends(runtime, self._dependencies.content_host(lock), self._dependencies.prober())
+    def _backends(self, runtime: Runtime, lock: Lock, request: Request | None = None) -> Backends:
+        """Without a request those of a run that runs no tasks."""
+        content, prober = self._dependencies.content_host(lock), self._dependencies.prober()
+        tasks = None if request is None else self._task_host(request, lock)
+        return Backends(runtime, content, prober, tasks)
 
 
 def _failed(verb: str, error: AlgaenvError) -> Report:

@@ -30,7 +30,7 @@ from algaenv.model.plan import Kept, Plan
 from algaenv.model.problem import Problem
 from algaenv.model.secret_mask import SecretMask
 from algaenv.model.status import ExtensionEndpoint, GatewayAddress, Status
-from algaenv.reconcile.protocols import ContentHost, Prober, Runtime, ServiceProgram
+from algaenv.reconcile.protocols import ContentHost, Prober, Runtime, ServiceProgram, TaskHost
 from algaenv.reconcile.resolve import BundleBuilder
 
 if TYPE_CHECKING:
@@ -139,6 +139,10 @@ class UseCases(Protocol):
         self, request: Request, service: str, words: Sequence[str], *, tty: bool
     ) -> ServiceProgram:
         """How `words` are run with the variables and clients of a service, on this machine."""
+        ...
+
+    def run_task(self, request: Request, name: str, emit: Emit) -> Report:
+        """Run one task of the spec now, whatever its profiles, its needs and its last run."""
         ...
 
     def restart(self, request: Request, services: Sequence[str], emit: Emit) -> Report:
@@ -294,6 +298,10 @@ class Dependencies(Protocol):
 
     def content_host(self, lock: Lock, *, writes: bool = False) -> ContentHost:
         """The database and the object store of a lock; `writes`: it will be written to."""
+        ...
+
+    def task_host(self, request: Request, lock: Lock) -> TaskHost:
+        """Runs the tasks of a lock, with the variables of the request under their own."""
         ...
 
     def prober(self) -> Prober:

@@ -24,7 +24,7 @@ from algaenv.model.lock import (
 from algaenv.model.plan import Kept
 from algaenv.model.problem import Conflict, EngineGone, Failed, Problem
 from algaenv.model.resource import Json, Present
-from algaenv.reconcile.protocols import ContentHost, Prober, Runtime
+from algaenv.reconcile.protocols import ContentHost, Prober, Runtime, TaskHost
 from algaenv.reconcile.resolve import BundleBuilder
 
 if TYPE_CHECKING:
@@ -235,6 +235,14 @@ class Container:
         if self._clients is None and self._keeps_clients:
             self._clients = Clients(Buckets(), KeptConnection())
         return self._clients
+
+    def task_host(self, request: Request, lock: Lock) -> TaskHost:
+        """As processes of this machine."""
+        from algaenv.drivers.tasks import TaskDriver
+        from algaenv.model.secret_mask import SecretMask, secrets_in
+
+        mask = SecretMask((*secrets_in(lock.intent), *secrets_in(lock.credentials)))
+        return TaskDriver(lock.environment, request.environ, mask, request.cancelled)
 
     def prober(self) -> Prober:
         """Clients of each service, imported on first use."""

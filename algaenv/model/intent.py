@@ -336,6 +336,30 @@ class ExtensionIntent:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskIntent:
+    """A command that `up` runs, once what it needs answers."""
+
+    name: str
+    command: tuple[str, ...]
+    shell: bool
+    """A string of the author's is run by `sh -c`; a list is an argument vector."""
+    directory: str
+    """Absolute directory that it runs in."""
+    environment: Mapping[str, str | Secret]
+    """Over the variables of this process, and those that lead to the services."""
+    needs: tuple[str, ...]
+    """Names of services, extensions and tasks."""
+    inputs: tuple[str, ...] | None
+    """Globs relative to the directory; None: it runs in every `up`."""
+    timeout: float
+    """Seconds."""
+    where: Where
+    """The place of its command in the spec, for problems."""
+    active: bool = True
+    """False: it belongs to profiles that are not asked for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """All of it."""
 
@@ -364,6 +388,8 @@ class Intent:
     """Fields that may drift: they are neither reported nor reverted."""
     inactive: tuple[ExtensionIntent, ...] = ()
     """Extensions of profiles that are not asked for: what is installed of them stays as it is."""
+    tasks: tuple[TaskIntent, ...] = ()
+    """Each after the tasks that it needs."""
 
     @property
     def every_extension(self) -> tuple[ExtensionIntent, ...]:

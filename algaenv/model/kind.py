@@ -66,6 +66,8 @@ EXTENSION: Final = Kind("extension", Tier.CONTENT, 0)
 """A readiness check of an extension."""
 HANDLER: Final = Kind("handler", Tier.CONTENT, 0)
 """A handler that the runner compiles in advance."""
+TASK: Final = Kind("task", Tier.CONTENT, 0)
+"""A command of the author's."""
 RELEASE: Final = Kind("release", Tier.CONTENT, 0)
 BUNDLE: Final = Kind("bundle", Tier.CONTENT, 1)
 BUCKET: Final = Kind("bucket", Tier.CONTENT, 2)
@@ -83,6 +85,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     for kind in (
         EXTENSION,
         HANDLER,
+        TASK,
         RELEASE,
         BUNDLE,
         BUCKET,

@@ -159,11 +159,12 @@ def _short(text: str) -> str:
 
 def with_build_steps(intent: Any) -> Any:
     """An encoded intent of version 0.1.0, whose builds were one command, with that as a step, and
-    whose extensions had neither checks nor profiles.
+    whose extensions had neither checks nor profiles; there were no tasks.
 
     One of this version comes back as it is. Raises KeyError, TypeError for what is no intent.
     """
-    intent.setdefault("inactive", [])
+    for later in ("inactive", "tasks"):
+        intent.setdefault(later, [])
     for extension in intent["extensions"]:
         extension.setdefault("checks", [])
         build = extension["build"]

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Discriminator, Field, JsonValue, Tag
 from algaenv.spec.extension_checks import CheckSpec
 from algaenv.spec.gateway import Gateway
 from algaenv.spec.nodes import plain_json
-from algaenv.spec.secrets import SecretText
+from algaenv.spec.secrets import SecretText, VariableValue
 from algaenv.spec.services import (
     Database,
     LimitsOfAll,
@@ -34,6 +34,7 @@ from algaenv.spec.types import (
     ProfileName,
     ResolveVariable,
     SpecModel,
+    TaskName,
     TenantId,
     Text,
     TextVariable,
@@ -55,6 +56,17 @@ Glob = Annotated[
         "spec-glob",
         "a glob is relative to the workspace of the build, and does not leave it",
         "write it without a leading / and without ..",
+    ),
+]
+
+
+TaskGlob = Annotated[
+    str,
+    MatchesPattern(
+        r"(?!/)(?!(?:.*/)?\.\.(?:/|$)).+",
+        "spec-glob",
+        "a glob is relative to the directory of the task, and does not leave it",
+        "write it without a leading / and without .., or set `dir`",
     ),
 ]
 
@@ -219,6 +231,36 @@ class TenantSpec(SpecModel):
     )
 
 
+class TaskSpec(SpecModel):
+    """A command that `up` runs once what it needs answers."""
+
+    run: Command = Field(
+        description="A shell command, or a list of words that is run without a shell."
+    )
+    dir: Text | None = Field(
+        default=None,
+        description="Directory that it runs in. Default: that of the file it stands in.",
+    )
+    environment: dict[VariableName, VariableValue] = Field(
+        default_factory=dict,
+        description="Variables over those of the shell and those that lead to the services.",
+    )
+    needs: list[Text] = Field(
+        default_factory=list,
+        description="Services and extensions that must answer first, and tasks that must end well.",
+    )
+    inputs: list[TaskGlob] | None = Field(
+        default=None,
+        description="Globs of the files that it reads, relative to its directory; it runs when one "
+        "of them changes, or what the spec says of it. Default: it runs in every `up`.",
+    )
+    timeout: Duration = Field(default=600.0, description="How long it may take.")
+    profiles: list[ProfileName] = Field(
+        default_factory=list,
+        description="Profiles that the task belongs to. Default: it always counts.",
+    )
+
+
 Extension = Annotated[
     Annotated[Text, Tag(TEXT)] | Annotated[ExtensionSpec, Tag(MAPPING)],
     by_kind("the path of its source or a mapping with `source` is needed", TEXT, MAPPING),
@@ -291,6 +333,10 @@ class Document(SpecModel):
     extensions: dict[ExtensionName, Extension] = Field(
         default_factory=dict,
         description="Extensions to install: a name of your own → its source, or a mapping.",
+    )
+    tasks: dict[TaskName, TaskSpec] = Field(
+        default_factory=dict,
+        description="Commands that `up` runs: a name of your own → what is run.",
     )
     keep_versions: Annotated[int, Field(ge=0, le=100), ResolveVariable] = Field(
         default=1, description="How many older bundles of each extension are kept for a rollback."

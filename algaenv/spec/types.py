@@ -110,6 +110,15 @@ ExtensionName = Annotated[
         "begins with a letter or digit",
     ),
 ]
+TaskName = Annotated[
+    str,
+    MatchesPattern(
+        r"[a-z0-9][a-z0-9_-]{0,40}",
+        "spec-name",
+        "a task's name may hold up to 41 lower-case letters, digits, hyphens and underscores, and "
+        "begins with a letter or digit",
+    ),
+]
 ProfileName = Annotated[
     str,
     MatchesPattern(

@@ -102,7 +102,7 @@ def test_every_schema_says_where_it_is_published_and_is_printed() -> None:
 
 
 def test_every_command_that_prints_json_has_a_schema() -> None:
-    in_events = {"up", "dev", "down", "restart", "validate"}
+    in_events = {"up", "dev", "down", "restart", "run", "validate"}
     assert {name for name, _ in COMMANDS} - {*schema_names(), "schema"} == in_events
 
 

@@ -20,7 +20,7 @@ from algaenv.spec.services import (
     RunnerSpec,
     StoreSpec,
 )
-from algaenv.spec.variables import EXTENSIONS_KEY, FREE_FORM_KEYS
+from algaenv.spec.variables import FREE_FORM_KEYS, NAMED_KEYS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "spec.md").read_text(encoding="utf-8")
@@ -134,4 +134,4 @@ def test_free_mappings_are_those_of_the_models() -> None:
         found = [kind, *get_args(kind)]
         if any(get_origin(each) is dict or each is JsonValue for each in found):
             free.add(path.split(".")[-1])
-    assert free == FREE_FORM_KEYS | {EXTENSIONS_KEY}
+    assert free == FREE_FORM_KEYS | NAMED_KEYS

@@ -20,6 +20,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("open", "show the page of an extension in a browser"),
     ("rollback", "go back to a version of an extension that was kept"),
     ("restart", "start services anew"),
+    ("run", "run a task of the spec by hand"),
     ("wait", "wait until services and extensions answer"),
     ("exec", "run a program with the variables and the clients of a service"),
     ("down", "remove the environment; its data is kept unless asked"),

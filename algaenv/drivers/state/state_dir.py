@@ -55,6 +55,7 @@ _OWN_ENTRIES = (
     "secrets.json",
     "settling",
     "support",
+    "tasks",
 )
 """Entries that `delete` removes."""
 RUNTIME_DIRECTORIES = ("data", "etc", "run")
