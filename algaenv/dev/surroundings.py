@@ -21,6 +21,7 @@ from algaenv.dev.watcher import Targets
 from algaenv.drivers.build.watched import watched_paths
 from algaenv.drivers.probe_http import ProbeClient
 from algaenv.drivers.state import state_dir
+from algaenv.drivers.tasks import inputs_of
 from algaenv.model.intent import ExtensionIntent, Intent, with_named
 from algaenv.model.lock import Lock, Ports
 from algaenv.model.secret import Secret
@@ -84,7 +85,10 @@ class RealSurroundings:
         if self._handlers is not None:
             self._handlers.follow(self._extensions.values())
         watched = {name: watched_paths(it) for name, it in self._extensions.items()}
-        return Targets(watched, tuple(dict.fromkeys(map(str, (spec, *loaded.files)))))
+        tasks = [it for it in self._intent.tasks if it.active] if not wanted else []
+        # As with the spec, the turn after a change of these is about everything.
+        read = (entry.full for task in tasks for entry in inputs_of(task))
+        return Targets(watched, tuple(dict.fromkeys(map(str, (spec, *loaded.files, *read)))))
 
     def emit(self, event: DevEvent) -> None:
         """Show it."""

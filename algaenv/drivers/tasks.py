@@ -7,7 +7,6 @@ runs again. What a task prints goes to `logs/task-<name>.log`; secrets are hidde
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from algaenv.drivers.build import file_tree
 from algaenv.drivers.build.command import End, end_group, follow_to_end
+from algaenv.drivers.build.file_tree import TreeEntry
 from algaenv.drivers.build.output import BuildOutput
 from algaenv.drivers.build.patterns import globs, is_temporary, matches_any
 from algaenv.drivers.state import private_files, state_dir
@@ -172,24 +172,31 @@ class TaskDriver:
 
 def digests_of(task: TaskIntent) -> Mapping[str, str]:
     """Path, relative to the directory of the task → SHA-256 of each file that it reads."""
+    return {it.path: _digest(it) for it in inputs_of(task)}
+
+
+def inputs_of(task: TaskIntent) -> Sequence[TreeEntry]:
+    """The files and links that a task reads; paths are relative to its directory."""
     if not task.inputs:
-        return {}
+        return ()
     named = globs(task.inputs)
-    found: dict[str, str] = {}
-    with contextlib.suppress(OSError):  # Without the directory the task says what is wrong.
-        for entry in file_tree.walk(task.directory):
-            if not matches_any(entry.path, named) or is_temporary(entry.path):
-                continue
-            if entry.kind == "file":
-                found[entry.path] = _digest(entry.full)
-            elif entry.kind == "link":
-                found[entry.path] = f"-> {Path(entry.full).readlink()}"
-    return found
-
-
-def _digest(path: str) -> str:
     try:
-        return file_tree.sha256_of(path)
+        return [
+            it
+            for it in file_tree.walk(task.directory)
+            if it.kind in ("file", "link")
+            and matches_any(it.path, named)
+            and not is_temporary(it.path)
+        ]
+    except OSError:  # The task says what is wrong with its directory.
+        return ()
+
+
+def _digest(entry: TreeEntry) -> str:
+    try:
+        if entry.kind == "link":
+            return f"-> {Path(entry.full).readlink()}"
+        return file_tree.sha256_of(entry.full)
     except OSError:
         return _UNREADABLE
 

@@ -82,7 +82,8 @@ def task_resource(
 ) -> Resource:
     """A task as it is wanted; `files` are path → digest of its inputs."""
     key = lock.credentials.fingerprint_key
-    inputs: dict[str, Json] = {"run": list(task.command), "dir": task.directory}
+    run: Json = task.command[0] if task.shell else list(task.command)
+    inputs: dict[str, Json] = {"run": run, "dir": task.directory}
     for name, value in task.environment.items():
         shown = keyed_digest(value, key) if isinstance(value, Secret) else value
         inputs[f"environment.{name}"] = shown
