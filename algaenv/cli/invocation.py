@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from algaenv.model.problem import Problem
 
 SPEC_NAME = "algaenv.yaml"
+EPHEMERAL = ".algaenv-test-"
+"""How the names of the specs of ephemeral environments begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,25 +102,28 @@ class CommandInvocation:
     def spec(self) -> Path:
         """The path that stands for the environment: of the spec, or of an isolated environment.
 
-        Raises SpecError when no spec is named and none is found, and UsageError.
+        For a command that is about the author's file, such as `validate`, the path of that. Raises
+        SpecError when no spec is named and none is found, and UsageError.
         """
-        return self.isolated(self._authored_spec())
+        if hasattr(self.options, "isolated"):
+            return self.isolated(self._authored_spec())
+        from algaenv.model.isolated import authored_spec
+
+        return authored_spec(self._authored_spec())
 
     @property
     def isolated_name(self) -> str:
-        """The name from `--isolated` or ALGAENV_ISOLATED; empty where the command takes none."""
-        if not hasattr(self.options, "isolated"):
-            return ""
+        """The name from `--isolated` or ALGAENV_ISOLATED; empty without one."""
         return self.options.isolated or self.environ.get("ALGAENV_ISOLATED", "")
 
     def isolated(self, spec: Path) -> Path:
         """The path of the isolated environment that is named; `spec` where none is.
 
         A path from `ps` that stands for an isolated environment already stays, unless another one
-        is asked for. Raises UsageError.
+        is asked for, and so does that of an ephemeral one. Raises UsageError.
         """
         name = self.isolated_name
-        if not name:
+        if not name or (spec.name.startswith(EPHEMERAL) and self.options.isolated is None):
             return spec
         from algaenv.cli.parser import UsageError
         from algaenv.model.isolated import is_isolated_name, isolated_name, isolated_spec

@@ -15,7 +15,7 @@ from algaenv.spec.diagnostics import Diagnostics, nearest
 from algaenv.spec.merge import LayerReader, local_path
 from algaenv.spec.nodes import MappingNode, Node, ScalarNode, SequenceNode, SourceMap
 from algaenv.spec.paths import stacks_root
-from algaenv.spec.variables import read_dotenv
+from algaenv.spec.variables import EXTENSIONS_KEY, read_dotenv
 
 MASK = "***"
 _SECRET = re.compile(r"secret|password|token|credential|_key$|^key$", re.IGNORECASE)
@@ -65,12 +65,14 @@ def explain_field(path: Path, environ: Mapping[str, str], name: str) -> FieldExp
     return FieldExplanation(".".join(keys), description, default, tuple(settings))
 
 
-def extension_names(path: Path, environ: Mapping[str, str]) -> frozenset[str]:
-    """The extensions that a spec names, whatever else is wrong with it. Raises SpecError for files
-    that cannot be read."""
+def extension_names(
+    path: Path, environ: Mapping[str, str], section: str = EXTENSIONS_KEY
+) -> frozenset[str]:
+    """The extensions that a spec names, or the tasks, whatever else is wrong with it. Raises
+    SpecError for files that cannot be read."""
     found = set()
     for tree in _trees(authored_spec(path), Diagnostics(environ)):
-        if isinstance(node := SourceMap(tree).node(("extensions",)), MappingNode):
+        if isinstance(node := SourceMap(tree).node((section,)), MappingNode):
             found |= {it for it in node.entries if not re.match(_NOTES, it)}
     return frozenset(found)
 

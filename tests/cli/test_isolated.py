@@ -67,6 +67,17 @@ def test_a_path_of_ps_stands_for_itself(demo: Path) -> None:
         spec_of("status", "-f", str(own), "--isolated", "other")
 
 
+def test_commands_about_the_authors_file_are_about_that(demo: Path) -> None:
+    for command in ("validate", "new"):
+        words = [command, "hello", "-f"] if command == "new" else [command, "-f"]
+        assert spec_of(*words, str(path(demo, "feature"))) == demo / "algaenv.yaml"
+
+
+def test_the_variable_does_not_lead_away_from_an_ephemeral_environment(demo: Path) -> None:
+    own = demo / ".algaenv-test-1a2b.yaml"
+    assert spec_of("status", "-f", str(own), isolated="feature") == own
+
+
 def test_what_is_no_name_is_refused(demo: Path) -> None:
     with pytest.raises(UsageError, match="no name of up to 20"):
         spec_of("status", "--isolated", "../x")
