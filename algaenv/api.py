@@ -63,17 +63,19 @@ class Environment:
     At the end of a `with` it is taken down if an `up` of this object has started any service of it;
     its data stays. One object is for one thread at a time.
 
-    `spec` is the file, or the directory that holds `algaenv.yaml`. `runtime` is auto, docker or
-    process, `images` auto, pull or build; None: as the spec says. `environ` takes the place of
-    `os.environ`. `on_event` is called with each event, in the thread that a step runs in, one call
-    at a time. `cancelled` is called between steps; once it returns True, a run ends as
-    after Ctrl-C.
+    `spec` is the file, or the directory that holds `algaenv.yaml`. `isolated` names an isolated
+    environment of it, as `--isolated` does: up to 20 of a-z, 0-9 and -, else ValueError.
+    `runtime` is auto, docker or process, `images` auto, pull or build; None: as the spec says.
+    `environ` takes the place of `os.environ`. `on_event` is called with each event, in the thread
+    that a step runs in, one call at a time. `cancelled` is called between steps; once it returns
+    True, a run ends as after Ctrl-C.
     """
 
     def __init__(
         self,
         spec: str | os.PathLike[str] = _SPEC_NAME,
         *,
+        isolated: str | None = None,
         runtime: Literal["auto", "docker", "process"] | None = None,
         images: Literal["auto", "pull", "build"] | None = None,
         environ: Mapping[str, str] | None = None,
@@ -82,6 +84,12 @@ class Environment:
     ) -> None:
         path = Path(spec).absolute()
         self.spec = path / _SPEC_NAME if path.is_dir() else path
+        if isolated is not None:
+            from algaenv.model.isolated import is_isolated_name, isolated_spec
+
+            if not is_isolated_name(isolated):
+                raise ValueError(f"no name of up to 20 of a-z, 0-9 and -: {isolated!r}")
+            self.spec = isolated_spec(self.spec, isolated)
         self._runtime = runtime
         self._images = images
         self._environ = dict(os.environ if environ is None else environ)

@@ -73,6 +73,7 @@ from algaenv.reconcile.resolve import (
 )
 from algaenv.reconcile.status import empty_status, read_status, status_after_up
 from algaenv.reconcile.time_limit import TimeLimit
+from algaenv.run_task import TaskRuns
 from algaenv.snapshots import Snapshots
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ QUICK_RESOLVE_SECONDS = 0.1
 """Seconds in which bundles are resolved when there is nothing to build."""
 
 
-class Application(Pinning, Snapshots):
+class Application(Pinning, Snapshots, TaskRuns):
     """Implements UseCases over Dependencies."""
 
     def up(self, request: Request, emit: Emit) -> Report:
@@ -137,7 +138,8 @@ class Application(Pinning, Snapshots):
         options = Options(
             adopt=request.adopt, cancelled=request.cancelled, thorough=request.thorough
         )
-        return make_plan(lock, self._backends(runtime, lock), emit, options), lock, runtime
+        backends = self._backends(runtime, lock, request)
+        return make_plan(lock, backends, emit, options), lock, runtime
 
     def drift(self, request: Request, emit: Emit) -> DriftReport:
         """See UseCases."""
@@ -280,7 +282,8 @@ class Application(Pinning, Snapshots):
         )
         if saved is not None and leaves_external_database(saved.intent, intent):
             emit(Warned(DATABASE_MOVED))
-        backends = Backends(runtime, content, self._dependencies.prober())
+        tasks = self._task_host(request, lock)
+        backends = Backends(runtime, content, self._dependencies.prober(), tasks)
         lock_source = None if built else resolved_lock
         planned = make_plan(lock, backends, emit, options, lock_source)
         planned.refuse_obstacles()
@@ -304,7 +307,7 @@ class Application(Pinning, Snapshots):
         tenant_id = (
             planned.ids.tenant_id if planned.ids and not planned.ids.problems else state.tenant_id
         )
-        record = record_after(record, planned, ended, {it.name for it in intent.extensions})
+        record = record_after(record, planned, ended, {it.name for it in intent.every_extension})
         if (tenant_id, record) != (state.tenant_id, state.record):
             state = replace(state, tenant_id=tenant_id, record=record)
             self._dependencies.save_state(environment, state)
@@ -477,7 +480,7 @@ class Application(Pinning, Snapshots):
     ) -> Mapping[str, str]:
         """Development servers of extensions that have no bundle in this run."""
         resolved = {it.name for it in resolution.extensions}
-        left = [it for it in intent.extensions if it.ui_dev_server and it.name not in resolved]
+        left = [it for it in intent.every_extension if it.ui_dev_server and it.name not in resolved]
         if not left:
             return {}
         bundle_builder = self._dependencies.bundle_builder(environment, request.cancelled)
@@ -487,8 +490,11 @@ class Application(Pinning, Snapshots):
             if it.ui_dev_server and (id_ := bundle_builder.registry_id(it)) is not None
         }
 
-    def _backends(self, runtime: Runtime, lock: Lock) -> Backends:
-        return Backends(runtime, self._dependencies.content_host(lock), self._dependencies.prober())
+    def _backends(self, runtime: Runtime, lock: Lock, request: Request | None = None) -> Backends:
+        """Without a request those of a run that runs no tasks."""
+        content, prober = self._dependencies.content_host(lock), self._dependencies.prober()
+        tasks = None if request is None else self._task_host(request, lock)
+        return Backends(runtime, content, prober, tasks)
 
 
 def _failed(verb: str, error: AlgaenvError) -> Report:

@@ -40,6 +40,7 @@ from algaenv.reconcile.protocols import (
     Runtime,
     ServiceProgram,
     SnapshotHost,
+    TaskHost,
 )
 from algaenv.reconcile.resolve import BundleBuilder
 
@@ -197,6 +198,10 @@ class UseCases(Protocol):
         self, request: Request, service: str, words: Sequence[str], *, tty: bool
     ) -> ServiceProgram:
         """How `words` are run with the variables and clients of a service, on this machine."""
+        ...
+
+    def run_task(self, request: Request, name: str, emit: Emit) -> Report:
+        """Run one task of the spec now, whatever its profiles, its needs and its last run."""
         ...
 
     def restart(self, request: Request, services: Sequence[str], emit: Emit) -> Report:
@@ -418,6 +423,10 @@ class Dependencies(Protocol):
 
     def unfinished_restore(self, environment: Environment) -> Problem | None:
         """The problem of a restore that was killed; None without one."""
+        ...
+
+    def task_host(self, request: Request, lock: Lock) -> TaskHost:
+        """Runs the tasks of a lock, with the variables of the request under their own."""
         ...
 
     def prober(self) -> Prober:

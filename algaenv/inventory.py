@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from algaenv.bundle.value import field_names, replace
+from algaenv.model.isolated import authored_spec
 from algaenv.model.kind import kind_of
 from algaenv.model.lock import Environment
 from algaenv.model.problem import AlgaenvError
@@ -78,7 +79,7 @@ def _summaries(
 def _with_state(summary: EnvironmentSummary, services: Sequence[Present]) -> EnvironmentSummary:
     running = sum(it.running is True for it in services)
     state = "down" if not running else "up" if running == len(services) else "partly up"
-    gone = "" if summary.environment.spec.is_file() else "its spec is gone"
+    gone = "" if authored_spec(summary.environment.spec).is_file() else "its spec is gone"
     return replace(summary, state=state, services=len(services), running=running, detail=gone)
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from algaenv.bundle.value import replace
 from algaenv.dependencies import Dependencies, Request, SavedState
 from algaenv.model.event import Emit, Warned
-from algaenv.model.intent import Intent, with_free_ports
+from algaenv.model.intent import Intent, with_free_ports, with_named
+from algaenv.model.isolated import isolated_name
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.problem import NotReady, Problem, SpecError
 
@@ -77,7 +78,7 @@ class LastRun:
     ) -> Mapping[str, str]:
         """Registry id → name in the spec, by the manifests of the sources."""
         builder = self._dependencies.bundle_builder(environment, request.cancelled)
-        ids = {builder.registry_id(it): it.name for it in intent.extensions}
+        ids = {builder.registry_id(it): it.name for it in intent.every_extension}
         return {id_: name for id_, name in ids.items() if id_ is not None}
 
     def secret_mask(self, request: Request) -> SecretMask:
@@ -118,11 +119,13 @@ class LastRun:
 
     def _not_up(self, request: Request, what: str) -> NotReady:
         intent, _ = self._load(request, lambda _: None)
+        name = isolated_name(request.spec)
+        option = f" --isolated={name}" if name else ""
         return NotReady(
             Problem(
                 "not-up",
                 f"cannot reach {what}: {intent.name} has not been brought up",
-                "bring it up with `algaenv up`",
+                f"bring it up with `algaenv up{option}`",
             )
         )
 
@@ -145,6 +148,7 @@ class LastRun:
             intent = with_pins(intent, pins, self._dependencies.platform)
         if request.ephemeral_name is not None:
             intent = with_free_ports(intent, request.ephemeral_name)
+        intent = with_named(intent, request.extensions)
         return intent, self._dependencies.identify(request.spec, intent.name)
 
     def _lock_of_last_run(self, environment: Environment, saved: SavedState | None) -> Lock | None:

@@ -35,6 +35,7 @@ from algaenv.reconcile.protocols import (
     Runtime,
     ServiceProgram,
     SnapshotHost,
+    TaskHost,
 )
 from algaenv.reconcile.resolve import BundleBuilder
 
@@ -329,6 +330,14 @@ class Container:
         if self._clients is None and self._keeps_clients:
             self._clients = Clients(Buckets(), KeptConnection())
         return self._clients
+
+    def task_host(self, request: Request, lock: Lock) -> TaskHost:
+        """As processes of this machine."""
+        from algaenv.drivers.tasks import TaskDriver
+        from algaenv.model.secret_mask import SecretMask, secrets_in
+
+        mask = SecretMask((*secrets_in(lock.intent), *secrets_in(lock.credentials)))
+        return TaskDriver(lock.environment, request.environ, mask, request.cancelled)
 
     def prober(self) -> Prober:
         """Clients of each service, imported on first use."""

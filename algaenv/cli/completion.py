@@ -58,6 +58,7 @@ def _set_completer(action: argparse.Action) -> None:
         "SUBJECT": _subjects,
         "ACTION": _actions,
         "SNAPSHOT": _snapshots,
+        "TASK": _tasks,
     }
     positional = not action.option_strings
     key = "SERVICE|EXT" if positional and action.dest == "names" else str(action.metavar)
@@ -70,6 +71,14 @@ def _services(**_: Any) -> Iterable[str]:
 
 
 def _extensions(parsed_args: argparse.Namespace | None = None, **_: Any) -> Iterable[str]:
+    return _named(parsed_args, "extensions")
+
+
+def _tasks(parsed_args: argparse.Namespace | None = None, **_: Any) -> Iterable[str]:
+    return _named(parsed_args, "tasks")
+
+
+def _named(parsed_args: argparse.Namespace | None, section: str) -> Iterable[str]:
     """Those of the spec that the line names, or that is found from here."""
     from algaenv.model.problem import AlgaenvError
     from algaenv.spec.paths import find_spec
@@ -80,7 +89,8 @@ def _extensions(parsed_args: argparse.Namespace | None = None, **_: Any) -> Iter
     if spec is None:
         return ()
     try:
-        return sorted(extension_names(spec / "algaenv.yaml" if spec.is_dir() else spec, os.environ))
+        file = spec / "algaenv.yaml" if spec.is_dir() else spec
+        return sorted(extension_names(file, os.environ, section))
     except (AlgaenvError, OSError):
         return ()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from algaenv.bundle.value import dataclass
+from algaenv.cli.invocation import EPHEMERAL
 from algaenv.model.problem import Failed, Problem, Refused
 from algaenv.system.processes import is_abandoned, owner_name
 
@@ -56,7 +57,7 @@ def ephemeral(invocation: CommandInvocation, spec: Path, intent: Intent) -> Iter
     _remove_abandoned(invocation, spec)
     suffix = secrets.token_hex(2)
     own = Ephemeral(
-        spec.with_name(f".algaenv-test-{suffix}.yaml"),
+        spec.with_name(f"{EPHEMERAL}{suffix}.yaml"),
         f"{intent.name[:_LONGEST].rstrip('-')}-test-{suffix}",
     )
     overlay = spec.with_name(f"{spec.stem}.local{spec.suffix}")
@@ -83,7 +84,7 @@ def _remove_abandoned(invocation: CommandInvocation, spec: Path) -> None:
     """Remove what killed processes left beside `spec`; what cannot be removed is only told."""
     from algaenv.model.problem import AlgaenvError
 
-    for file in sorted(spec.parent.glob(".algaenv-test-????.yaml")):
+    for file in sorted(spec.parent.glob(f"{EPHEMERAL}????.yaml")):
         name = _name_if_abandoned(file, spec)
         if name is None:
             continue

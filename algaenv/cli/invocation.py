@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from algaenv.model.problem import Problem
 
 SPEC_NAME = "algaenv.yaml"
+EPHEMERAL = ".algaenv-test-"
+"""How the names of the specs of ephemeral environments begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,10 @@ class CommandInvocation:
             no_color=options.no_color,
             quiet=options.quiet,
         )
-        return cls(verb, options, terminal, dict(os.environ), make_application)
+        environ = dict(os.environ)
+        if profiles := getattr(options, "profile", None):
+            environ["ALGAENV_PROFILES"] = ",".join(profiles)
+        return cls(verb, options, terminal, environ, make_application)
 
     @property
     def json(self) -> bool:
@@ -95,7 +100,49 @@ class CommandInvocation:
         return path / SPEC_NAME if os.path.isdir(path) else path  # noqa: PTH112 - never raises
 
     def spec(self) -> Path:
-        """The path of the spec; raises SpecError when none is named and none is found."""
+        """The path that stands for the environment: of the spec, or of an isolated environment.
+
+        For a command that is about the author's file, such as `validate`, the path of that. Raises
+        SpecError when no spec is named and none is found, and UsageError.
+        """
+        if hasattr(self.options, "isolated"):
+            return self.isolated(self._authored_spec())
+        from algaenv.model.isolated import authored_spec
+
+        return authored_spec(self._authored_spec())
+
+    @property
+    def isolated_name(self) -> str:
+        """The name from `--isolated` or ALGAENV_ISOLATED; empty without one."""
+        return self.options.isolated or self.environ.get("ALGAENV_ISOLATED", "")
+
+    def isolated(self, spec: Path) -> Path:
+        """The path of the isolated environment that is named; `spec` where none is.
+
+        A path from `ps` that stands for an isolated environment already stays, unless another one
+        is asked for, and so does that of an ephemeral one. Raises UsageError.
+        """
+        name = self.isolated_name
+        if not name or (spec.name.startswith(EPHEMERAL) and self.options.isolated is None):
+            return spec
+        from algaenv.cli.parser import UsageError
+        from algaenv.model.isolated import is_isolated_name, isolated_name, isolated_spec
+
+        if (before := isolated_name(spec)) is not None:
+            if self.options.isolated not in (None, before):
+                raise UsageError(
+                    f"cannot use --isolated {name}: {spec} is that of {before}",
+                    "leave `--isolated` out, or name the spec that its author wrote",
+                )
+            return spec
+        if not is_isolated_name(name):
+            raise UsageError(
+                f"cannot use ALGAENV_ISOLATED: {name!r} is no name of up to 20 of a-z, 0-9 and -",
+                "correct the variable, or unset it",
+            )
+        return isolated_spec(spec, name)
+
+    def _authored_spec(self) -> Path:
         if (named := self.named_spec()) is not None:
             return named
         from algaenv.spec.paths import find_spec
@@ -224,6 +271,8 @@ class CommandInvocation:
         from algaenv.cli.output.terminal import aligned
 
         named = f" -f {shlex.quote(self.options.file)}" if self.options.file else ""
+        if isolated := getattr(self.options, "isolated", None):
+            named += f" --isolated={isolated}"
         lines = []
         for command, purpose in commands:
             verb, _, rest = command.partition(" ")

@@ -265,6 +265,47 @@ def add_file(parser: argparse.ArgumentParser, *, short: bool = True) -> None:
     )
 
 
+def profile(text: str) -> str:
+    """An argument type of `--profile`."""
+    if not text or "," in text or text != text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is no name; give the option once for each")
+    return utf8(text)
+
+
+def add_profile(parser: argparse.ArgumentParser) -> None:
+    """`--profile`."""
+    parser.add_argument(
+        "--profile",
+        metavar="NAME",
+        action="append",
+        type=profile,
+        help="count what the spec has of this profile as well; may be given again, '*' means all "
+        "(default: ALGAENV_PROFILES, with commas)",
+    )
+
+
+def isolated_name(text: str) -> str:
+    """An argument type of `--isolated`."""
+    from algaenv.model.isolated import is_isolated_name
+
+    if not is_isolated_name(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of up to 20 of a-z, 0-9 and -")
+    return text
+
+
+def add_isolated(parser: argparse.ArgumentParser) -> None:
+    """`--isolated`."""
+    parser.add_argument(
+        "--isolated",
+        metavar="NAME",
+        nargs="?",
+        const="isolated",
+        type=isolated_name,
+        help="the environment NAME of the same spec, beside the one without a name: with a name, "
+        "data and free ports of its own (default: ALGAENV_ISOLATED; without NAME: isolated)",
+    )
+
+
 def add_runtime(parser: argparse.ArgumentParser) -> None:
     """`--runtime`."""
     parser.add_argument(

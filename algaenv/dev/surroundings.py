@@ -23,7 +23,8 @@ from algaenv.drivers.build.bundle_builder import CachingBundleBuilder
 from algaenv.drivers.build.watched import watched_paths
 from algaenv.drivers.probe_http import ProbeClient
 from algaenv.drivers.state import state_dir
-from algaenv.model.intent import BundledImage, ExtensionIntent, Intent
+from algaenv.drivers.tasks import inputs_of
+from algaenv.model.intent import BundledImage, ExtensionIntent, Intent, with_named
 from algaenv.model.lock import Lock, Ports
 from algaenv.model.secret import Secret
 from algaenv.model.status import ExtensionStatus, Status
@@ -87,14 +88,17 @@ class RealSurroundings:
         cache = state_dir.identify(spec, "").home / "cache"
         loaded = load_cached(spec, self._request.environ, cache)
         wanted = self._request.extensions
-        self._intent = loaded.intent
+        self._intent = with_named(loaded.intent, wanted)
         self._extensions = {
-            it.name: it for it in loaded.intent.extensions if not wanted or it.name in wanted
+            it.name: it for it in self._intent.extensions if not wanted or it.name in wanted
         }
         if self._handlers is not None:
             self._handlers.follow(self._extensions.values())
         watched = {name: watched_paths(it) for name, it in self._extensions.items()}
-        files = (spec, *loaded.files, *(it.path for it in loaded.intent.seed.sql))
+        tasks = [it for it in self._intent.tasks if it.active] if not wanted else []
+        # As with the spec, the turn after a change of these is about everything.
+        read = (entry.full for task in tasks for entry in inputs_of(task))
+        files = (spec, *loaded.files, *(it.path for it in loaded.intent.seed.sql), *read)
         return Targets(watched, tuple(dict.fromkeys(map(str, files))))
 
     def emit(self, event: DevEvent) -> None:

@@ -98,7 +98,7 @@ def installs(subject: Subject) -> Sequence[Finding]:
                 f"the last install of {name} in the log failed; {there[name].version} is there"
             )
             found.append(Finding("warning", summary, hint, why))
-    names = {it.name for it in intent.extensions}
+    names = {it.name for it in intent.every_extension}
     others = [line for name, lines in failures.items() if name not in names for line in lines]
     if others:
         hint = "mend what is said there, then run `algaenv up`"

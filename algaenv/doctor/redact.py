@@ -122,7 +122,7 @@ def known_secrets(
 def _own_values(intent: Intent) -> Iterator[str]:
     """Texts of the spec that are the author's own, and that nothing says are no secrets."""
     places: list[Any] = [intent.runner.environment]
-    for extension in intent.extensions:
+    for extension in intent.every_extension:
         places += [extension.config]
         places += [getattr(it, "headers", {}) for it in extension.checks]
         places += [getattr(it, "body", None) for it in extension.checks]

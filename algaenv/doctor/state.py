@@ -12,6 +12,7 @@ from typing import Final
 from algaenv.doctor.finding import Finding, good, of_problems, skipped
 from algaenv.doctor.subject import Subject
 from algaenv.drivers.state import environment_lock, state_dir
+from algaenv.model.isolated import authored_spec
 from algaenv.model.lock import Environment
 from algaenv.model.problem import AlgaenvError
 from algaenv.system import locks
@@ -73,7 +74,7 @@ def secrets(subject: Subject) -> Sequence[Finding]:
     if environment is None:
         return skipped("there is no spec")
     found = list(_open_files(environment))
-    dotenv = environment.spec.parent / ".env"
+    dotenv = authored_spec(environment.spec).parent / ".env"
     if dotenv.is_file() and dotenv.stat().st_mode & 0o007:
         hint = f"run `chmod 600 {shlex.quote(str(dotenv))}`, unless it holds no secret"
         found.append(Finding("warning", f"{dotenv} can be read by every user", hint))

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from algaenv.bundle.value import replace
 from algaenv.dependencies import Request, SavedState, tenant_of
 from algaenv.model.intent import Intent
+from algaenv.model.isolated import authored_spec
 from algaenv.model.lock import Credentials, Environment, Lock
 from algaenv.model.log import LogEntry, LogQuery
 from algaenv.model.problem import AlgaenvError, NotReady, Problem
@@ -69,8 +70,8 @@ class Subject:
 
     @property
     def spec(self) -> Path | None:
-        """The path of the spec, which need not exist; None without one."""
-        return self.request.spec if self.request else None
+        """The path of the author's spec, which need not exist; None without one."""
+        return authored_spec(self.request.spec) if self.request else None
 
     @property
     def environment(self) -> Environment | None:

@@ -22,6 +22,7 @@ from algaenv.doctor.finding import CheckFinding
 from algaenv.doctor.redact import Redactor, known_secrets, plain
 from algaenv.doctor.subject import Subject
 from algaenv.drivers.state.private_files import make_private_directory
+from algaenv.model.isolated import authored_spec
 from algaenv.model.problem import AlgaenvError
 from algaenv.reconcile.log_records import entry_text
 from algaenv.reconcile.logs import services_of
@@ -89,7 +90,7 @@ def redactor_of(subject: Subject) -> Redactor:
     credentials = None
     if environment is not None and intent is not None:
         credentials = subject.container.existing_credentials(environment, intent)
-    dotenv = environment.spec.parent / ".env" if environment else None
+    dotenv = authored_spec(environment.spec).parent / ".env" if environment else None
     return Redactor(known_secrets(intents, credentials, subject.environ, dotenv))
 
 
@@ -99,8 +100,9 @@ def parts_of(subject: Subject) -> dict[str, Part]:
     environment, intent = subject.environment, subject.intent
     if environment is None:
         return found
-    for name in (environment.spec.name, f"{environment.spec.stem}.local{environment.spec.suffix}"):
-        path = environment.spec.with_name(name)
+    spec = authored_spec(environment.spec)
+    for name in (spec.name, f"{spec.stem}.local{spec.suffix}"):
+        path = spec.with_name(name)
         if path.is_file():
             found[f"spec/{name}"] = lambda path=path: _spec(subject, path)  # type: ignore[misc]
     if intent is not None:

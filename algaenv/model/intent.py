@@ -6,7 +6,7 @@ dataclasses, which load from a cache without importing pydantic or yaml.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from algaenv.bundle.value import dataclass, field, replace
@@ -399,6 +399,30 @@ class SeedIntent:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskIntent:
+    """A command that `up` runs, once what it needs answers."""
+
+    name: str
+    command: tuple[str, ...]
+    shell: bool
+    """A string of the author's is run by `sh -c`; a list is an argument vector."""
+    directory: str
+    """Absolute directory that it runs in."""
+    environment: Mapping[str, str | Secret]
+    """Over the variables of this process, and those that lead to the services."""
+    needs: tuple[str, ...]
+    """Names of services, extensions and tasks."""
+    inputs: tuple[str, ...] | None
+    """Globs relative to the directory; None: it runs in every `up`."""
+    timeout: float
+    """Seconds."""
+    where: Where
+    """The place of its command in the spec, for problems."""
+    active: bool = True
+    """False: it belongs to profiles that are not asked for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """All of it."""
 
@@ -430,6 +454,24 @@ class Intent:
     """Service → its image by the lock file."""
     program_pins: Mapping[str, ProgramPin] = field(default_factory=dict)
     """Service → its program by the lock file."""
+    inactive: tuple[ExtensionIntent, ...] = ()
+    """Extensions of profiles that are not asked for: what is installed of them stays as it is."""
+    tasks: tuple[TaskIntent, ...] = ()
+    """Each after the tasks that it needs."""
+
+    @property
+    def every_extension(self) -> tuple[ExtensionIntent, ...]:
+        """All of the spec, whatever the profiles."""
+        return (*self.extensions, *self.inactive)
+
+
+def with_named(intent: Intent, names: Sequence[str]) -> Intent:
+    """The same with those extensions active that are named, whatever their profiles."""
+    named = tuple(it for it in intent.inactive if it.name in names)
+    if not named:
+        return intent
+    left = tuple(it for it in intent.inactive if it.name not in names)
+    return replace(intent, extensions=(*intent.extensions, *named), inactive=left)
 
 
 def with_free_ports(intent: Intent, name: str) -> Intent:

@@ -66,6 +66,8 @@ EXTENSION: Final = Kind("extension", Tier.CONTENT, 0)
 """A readiness check of an extension."""
 HANDLER: Final = Kind("handler", Tier.CONTENT, 0)
 """A handler that the runner compiles in advance."""
+TASK: Final = Kind("task", Tier.CONTENT, 0)
+"""A command of the author's."""
 RELEASE: Final = Kind("release", Tier.CONTENT, 0)
 SEED_SQL: Final = Kind("seed-sql", Tier.CONTENT, 0)
 """A file of SQL statements that was applied."""
@@ -88,6 +90,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     for kind in (
         EXTENSION,
         HANDLER,
+        TASK,
         RELEASE,
         *SEEDS,
         BUNDLE,

@@ -193,4 +193,6 @@ class Lock:
         name = extension.partition("~")[0]
         if self.only is not None and name not in self.only:
             return False
+        if any(it.name == name for it in self.intent.inactive):
+            return False
         return all(it.name != name for it in self.broken)

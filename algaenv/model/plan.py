@@ -20,11 +20,19 @@ class Verb(enum.StrEnum):
     DELETE = "delete"
     PREWARM = "prewarm"
     AWAIT = "await"
+    RUN = "run"
 
     @property
     def symbol(self) -> str:
         """One or two characters, as in plans of infrastructure tools."""
-        symbols = {"create": "+", "update": "~", "replace": "-/+", "start": ">", "delete": "-"}
+        symbols = {
+            "create": "+",
+            "update": "~",
+            "replace": "-/+",
+            "start": ">",
+            "delete": "-",
+            "run": "$",
+        }
         return symbols.get(self.value, "*" if self is Verb.PREWARM else "?")
 
 
@@ -34,7 +42,8 @@ class Cause:
 
     `kind` is one of missing, adopted, spec changed, drifted, stopped, no longer in the spec, down,
     restarted, superseded, does it answer?; of a prewarm bundle changes, runner changes, release
-    changes.
+    changes; of a task has not run, spec changed, inputs changed, runs in
+    every up, what it needs changes, by hand.
     `detail` says what exactly, field by field.
     """
 

@@ -16,6 +16,7 @@ from algaenv.model.kind import (
     SEED_OBJECTS,
     SEED_RECORDS,
     SEED_SQL,
+    TASK,
     Address,
     Tier,
     kind_of,
@@ -38,6 +39,7 @@ from algaenv.plan.diff import decide_all, restarted, without_ignored
 from algaenv.plan.order import build_plan, extension_of, retain_recent
 from algaenv.plan.prewarm import prewarms
 from algaenv.plan.readiness import readiness_checks
+from algaenv.plan.tasks import task_decisions
 from algaenv.reconcile.executor import Continuation, Executor
 from algaenv.reconcile.protocols import (
     ContentHost,
@@ -46,6 +48,7 @@ from algaenv.reconcile.protocols import (
     ResourceDriver,
     Runtime,
     Snapshot,
+    TaskHost,
 )
 from algaenv.reconcile.wait import WaitOptions, wait_until_available
 
@@ -63,10 +66,15 @@ class Backends:
     runtime: Runtime
     content: ContentHost
     prober: Prober
+    tasks: TaskHost | None = None
+    """None where the spec has no tasks."""
 
     def drivers(self, environment: Environment) -> Callable[[], Mapping[str, ResourceDriver]]:
         """Returns kind → driver of both tiers; created on first use."""
-        return cache(lambda: {**self.runtime.drivers(environment), **self.content.drivers()})
+        tasks = {} if self.tasks is None else {TASK.name: self.tasks}
+        return cache(
+            lambda: {**self.runtime.drivers(environment), **self.content.drivers(), **tasks}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +158,13 @@ def make_plan(
         lock = lock if lock_source is None else lock_source(None) or lock
         snapshot = _try_snapshot(lock, backends) if not unready else _unready_reason(unready)
         if isinstance(snapshot, str):
-            content, ids = _unobserved_content(lock, lowered, substrate, snapshot)
+            content, ids = _unobserved_content(lock, backends, lowered, substrate, snapshot)
             planned = PlanResult(lowered, build_plan(content), ids, content_known=False)
         else:
-            content = _content(lock, snapshot, lowered, options, _changed_addresses(substrate))
+            written = _changed_addresses(substrate)
+            content = _content(
+                lock, backends, snapshot, lowered, adopt=options.adopt, written=written
+            )
             planned = PlanResult(lowered, build_plan(()), snapshot.ids, content_known=True)
     content = () if planned.services_only else content
     barred = {obstacle.address for obstacle in obstacles}
@@ -167,20 +178,33 @@ def make_plan(
 
 
 def _unobserved_content(
-    lock: Lock, lowered: Lowered, substrate: tuple[Decision, ...], why: str
+    lock: Lock, backends: Backends, lowered: Lowered, substrate: tuple[Decision, ...], why: str
 ) -> tuple[tuple[Decision, ...], ContentIds | None]:
     """Plan content that cannot be observed: surely absent where its hosts begin empty."""
-    if not _starts_empty(lowered.hosts, substrate):
-        return (*_deferred(lock, lowered, why), *_without_bundle(lock)), None
     ids = predicted_ids(lock)
+    if not _starts_empty(lowered.hosts, substrate):
+        wanted = desired_content(lock, ids, lowered.hosts)
+        tasks = _tasks(lock, backends, ids, lowered, frozenset())
+        wanted += tuple(it.resource for it in tasks if isinstance(it, Change) and it.resource)
+        return (*(Deferred(it, why) for it in wanted), *_without_bundle(lock)), None
     content = decide_all(desired_content(lock, ids, lowered.hosts), {})
     written = _changed_addresses((*substrate, *content))
     return (
         *content,
         *prewarms(lock, content, lowered.hosts, written),
         *readiness_checks(lock, ids, lowered.hosts, written),
+        *_tasks(lock, backends, ids, lowered, written),
         *_without_bundle(lock),
     ), ids
+
+
+def _tasks(
+    lock: Lock, backends: Backends, ids: ContentIds, lowered: Lowered, written: frozenset[Address]
+) -> tuple[Decision, ...]:
+    if backends.tasks is None:
+        return ()
+    seen = backends.tasks.observe(lock.intent.tasks)
+    return tuple(task_decisions(lock, ids, lowered.hosts, seen, written))
 
 
 def converge(
@@ -257,7 +281,7 @@ class _LaterContent:
             self._await_bundles()
             lowered = self.result.lowered
             content, ids = _unobserved_content(
-                self._lock, lowered, self.result.substrate, "cannot be seen yet"
+                self._lock, self._backends, lowered, self.result.substrate, "cannot be seen yet"
             )
             plan = build_plan((*self.result.substrate, *content))
             self.result = replace(
@@ -289,7 +313,14 @@ class _LaterContent:
             return None
         lowered, steps = self.result.lowered, self._substrate.steps
         written = frozenset(step.address for step in steps if step.writes)
-        decisions = _content(self._lock, snapshot, lowered, self._options, written)
+        decisions = _content(
+            self._lock,
+            self._backends,
+            snapshot,
+            lowered,
+            adopt=self._options.adopt,
+            written=written,
+        )
         plan = build_plan(decisions, also=frozenset(step.address for step in steps))
         if self._options.exactly:
             from algaenv.plan.saved import other_content
@@ -303,7 +334,13 @@ class _LaterContent:
 
 
 def _content(
-    lock: Lock, snapshot: Snapshot, lowered: Lowered, options: Options, written: frozenset[Address]
+    lock: Lock,
+    backends: Backends,
+    snapshot: Snapshot,
+    lowered: Lowered,
+    *,
+    adopt: bool,
+    written: frozenset[Address],
 ) -> tuple[Decision, ...]:
     """Decisions on rows and objects, with readiness checks; `written` is what else is changed."""
     broken = _without_bundle(lock)
@@ -313,7 +350,7 @@ def _content(
     wanted = desired_content(lock, snapshot.ids, lowered.hosts)
     seen = without_ignored(snapshot.observe(wanted), lock.intent.drift_ignore)
     blockers = snapshot.blockers(wanted)
-    decisions = decide_all(wanted, seen, adopt=options.adopt, blockers=blockers)
+    decisions = decide_all(wanted, seen, adopt=adopt, blockers=blockers)
     names = [extension.name for extension in lock.extensions]
     decisions = tuple(it for it in decisions if not _is_out_of_scope(it, lock))
     decisions = retain_recent(decisions, seen, names, lock.intent.keep_versions)
@@ -322,6 +359,7 @@ def _content(
         *decisions,
         *prewarms(lock, decisions, lowered.hosts, written),
         *readiness_checks(lock, snapshot.ids, lowered.hosts, written),
+        *_tasks(lock, backends, snapshot.ids, lowered, written),
         *broken,
     )
 
@@ -401,11 +439,6 @@ def _starts_empty(hosts: Mapping[str, Address], substrate: tuple[Decision, ...])
     needed = set(CONTENT_SERVICES)
     new = {a.name for a in created if kind_of(a).holds_data}
     return set(hosts) >= needed and new >= needed
-
-
-def _deferred(lock: Lock, lowered: Lowered, why: str) -> tuple[Decision, ...]:
-    wanted = desired_content(lock, predicted_ids(lock), lowered.hosts)
-    return tuple(Deferred(want, why) for want in wanted)
 
 
 def _tier(plan: Plan, tier: Tier) -> Plan:

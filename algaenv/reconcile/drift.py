@@ -19,6 +19,7 @@ from algaenv.model.kind import (
     KINDS,
     RELEASE,
     SEEDS,
+    TASK,
     Address,
     Tier,
     kind_of,
@@ -35,8 +36,8 @@ from algaenv.reconcile.protocols import ContentHost
 
 SECRETS: Final = Address("secret", "secrets.json")
 """The file with the generated secrets of an environment."""
-_CHECKS: Final = (EXTENSION.name, HANDLER.name)
-"""Kinds that stand for an answer, not for something that is there."""
+_CHECKS: Final = (EXTENSION.name, HANDLER.name, TASK.name)
+"""Kinds that stand for an answer or a run, not for something that is there."""
 _OF_EXTENSIONS: Final = (BUNDLE.name, RELEASE.name)
 _DIGEST: Final = re.compile(r"(?:hmac:)?[0-9a-f]{16}")
 _DAMAGED: Final = "kept-damaged"
@@ -128,7 +129,8 @@ def _report(
 def _applied(record: dict[str, str], ended: Iterable[Ended]) -> Mapping[str, str]:
     for it in ended:
         address = str(it.step.address)
-        if not it.step.writes or kind_of(it.step.address).name not in KINDS:
+        kind = it.step.address.kind
+        if not it.step.writes or kind not in KINDS or kind in _CHECKS:
             continue
         resource = it.step.change.resource if it.step.change else None
         if isinstance(it.outcome, FailedStep) or (

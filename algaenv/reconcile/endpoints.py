@@ -108,7 +108,7 @@ def endpoint_of(lock: Lock, extension: str, content: ContentHost) -> ExtensionEn
     intent = lock.intent
     url = gateway_url(lock, extension)
     assert isinstance(intent.gateway, BundledGateway)  # noqa: S101 - it has a URL
-    names = tuple(it.name for it in intent.extensions)
+    names = tuple(it.name for it in intent.every_extension)
     seconds = intent.gateway.timeout_ms / 1000 + _SPARE_SECONDS
     if extension not in names:
         # Only the gateway knows ids, and names of the form publisher.name.

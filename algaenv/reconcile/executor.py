@@ -167,7 +167,7 @@ class Executor:
             match step.verb:
                 case Verb.DELETE:
                     driver.delete(step.address, seen, on_progress)
-                case Verb.CREATE:
+                case Verb.CREATE | Verb.RUN:
                     driver.create(_wanted(resource), on_progress)
                 case Verb.REPLACE:
                     driver.delete(step.address, seen, on_progress)

@@ -64,7 +64,7 @@ def select_sources(names: Sequence[str], intent: Intent) -> LogSelection:
     Raises Refused (`log-unknown`) with every name that is neither.
     """
     services = services_of(intent)
-    extensions = tuple(it.name for it in intent.extensions)
+    extensions = tuple(it.name for it in intent.every_extension)
     if not names:
         return LogSelection(frozenset(services), frozenset(), services)
     unknown = [it for it in names if it not in (*services, *extensions)]

@@ -10,6 +10,7 @@ from algaenv.bundle.digest import Digest
 from algaenv.bundle.manifest.model import Manifest
 from algaenv.bundle.value import dataclass
 from algaenv.model.content import ContentIds
+from algaenv.model.intent import TaskIntent
 from algaenv.model.kind import Address
 from algaenv.model.lock import Environment, Lock
 from algaenv.model.log import LogLine
@@ -20,6 +21,7 @@ from algaenv.model.problem import Problem
 from algaenv.model.resource import Observation, Present, Resource, ServiceEngine
 from algaenv.model.secret import Secret
 from algaenv.model.stored_snapshot import StoredSnapshot
+from algaenv.model.task import SeenTask
 
 OnProgress = Callable[[str], None]
 """Takes one line of progress of the current step; the line never holds a secret."""
@@ -252,6 +254,14 @@ class SnapshotHost(Protocol):
     def restore(self, name: str, on_progress: OnProgress) -> StoredSnapshot:
         """Put one back. Raises Refused and Failed; the environment is as it was then, or the next
         restore goes on."""
+        ...
+
+
+class TaskHost(ResourceDriver, Protocol):
+    """Runs tasks, and knows which ran; a step that runs one is a `create`."""
+
+    def observe(self, tasks: Sequence[TaskIntent]) -> Mapping[str, SeenTask]:
+        """Name → what each reads now, and its last run that ended well. Writes nothing."""
         ...
 
 

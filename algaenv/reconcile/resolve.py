@@ -241,7 +241,7 @@ def selected(intent: Intent, names: Sequence[str]) -> frozenset[str]:
 
 def refuse_unknown(intent: Intent, names: Sequence[str]) -> None:
     """Raise SpecError (`extension-unknown`) for every name that no extension of the spec has."""
-    known = [it.name for it in intent.extensions]
+    known = [it.name for it in intent.every_extension]
     unknown = [it for it in names if it not in known]
     if unknown:
         from algaenv.spec.diagnostics import suggestion

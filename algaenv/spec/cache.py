@@ -140,7 +140,7 @@ def intent_classes() -> Iterator[type]:
 
 def _required_paths(intent: Intent) -> Iterator[tuple[str, bool]]:
     """What the spec was accepted for, and whether each is a directory."""
-    for extension in intent.extensions:
+    for extension in intent.every_extension:
         yield f"{extension.source}/manifest.json", False
         if extension.build is not None:
             yield extension.build.workspace, True
@@ -161,13 +161,16 @@ def _short(text: str) -> str:
 
 def with_build_steps(intent: Any) -> Any:
     """An encoded intent of version 0.1.0, whose builds were one command, with that as a step, and
-    whose extensions had no checks. What it did not have, such as seeds and pins, it gets none of.
+    whose extensions had neither checks nor profiles. What it did not have, such as seeds, tasks and
+    pins, it gets none of.
 
     One of this version comes back as it is. Raises KeyError, TypeError for what is no intent.
     """
     intent.setdefault("seed", {_CLASS: "SeedIntent", "sql": [], "objects": [], "records": []})
     for pins in ("image_pins", "program_pins"):
         intent.setdefault(pins, {_MAP: {}})
+    for later in ("inactive", "tasks"):
+        intent.setdefault(later, [])
     for extension in intent["extensions"]:
         extension.setdefault("checks", [])
         build = extension["build"]

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Discriminator, Field, JsonValue, Tag
 from algaenv.spec.extension_checks import CheckSpec
 from algaenv.spec.gateway import Gateway
 from algaenv.spec.nodes import plain_json
-from algaenv.spec.secrets import SecretText
+from algaenv.spec.secrets import SecretText, VariableValue
 from algaenv.spec.seed import SeedSpec
 from algaenv.spec.services import (
     Database,
@@ -32,8 +32,10 @@ from algaenv.spec.types import (
     ExtensionName,
     MatchesPattern,
     Name,
+    ProfileName,
     ResolveVariable,
     SpecModel,
+    TaskName,
     TenantId,
     Text,
     TextVariable,
@@ -55,6 +57,17 @@ Glob = Annotated[
         "spec-glob",
         "a glob is relative to the workspace of the build, and does not leave it",
         "write it without a leading / and without ..",
+    ),
+]
+
+
+TaskGlob = Annotated[
+    str,
+    MatchesPattern(
+        r"(?!/)(?!(?:.*/)?\.\.(?:/|$)).+",
+        "spec-glob",
+        "a glob is relative to the directory of the task, and does not leave it",
+        "write it without a leading / and without .., or set `dir`",
     ),
 ]
 
@@ -182,6 +195,11 @@ class ExtensionSpec(SpecModel):
         description="Origin of a development server, such as http://localhost:5173, whose page "
         "the gateway shows instead of the bundle's.",
     )
+    profiles: list[ProfileName] = Field(
+        default_factory=list,
+        description="Profiles that the extension belongs to: it is left alone unless one of them "
+        "is asked for with `--profile`. Default: it always counts.",
+    )
     probe: Probe | None = Field(
         default=None,
         description="Endpoints that must answer a GET through the gateway, as an MSP user, before "
@@ -214,9 +232,45 @@ class TenantSpec(SpecModel):
     )
 
 
+class TaskSpec(SpecModel):
+    """A command that `up` runs once what it needs answers."""
+
+    run: Command = Field(
+        description="A shell command, or a list of words that is run without a shell."
+    )
+    dir: Text | None = Field(
+        default=None,
+        description="Directory that it runs in. Default: that of the file it stands in.",
+    )
+    environment: dict[VariableName, VariableValue] = Field(
+        default_factory=dict,
+        description="Variables over those of the shell and those that lead to the services.",
+    )
+    needs: list[Text] = Field(
+        default_factory=list,
+        description="Services and extensions that must answer first, and tasks that must end well.",
+    )
+    inputs: list[TaskGlob] | None = Field(
+        default=None,
+        description="Globs of the files that it reads, relative to its directory; it runs when one "
+        "of them changes, or what the spec says of it. Default: it runs in every `up`.",
+    )
+    timeout: Duration = Field(default=600.0, description="How long it may take.")
+    profiles: list[ProfileName] = Field(
+        default_factory=list,
+        description="Profiles that the task belongs to. Default: it always counts.",
+    )
+
+
 Extension = Annotated[
     Annotated[Text, Tag(TEXT)] | Annotated[ExtensionSpec, Tag(MAPPING)],
     by_kind("the path of its source or a mapping with `source` is needed", TEXT, MAPPING),
+]
+
+
+Include = Annotated[
+    Annotated[Text, Tag(TEXT)] | Annotated[list[Text], Tag(ITEMS)],
+    by_kind("a path or a list of paths is needed", TEXT, ITEMS),
 ]
 
 
@@ -230,6 +284,11 @@ class Document(SpecModel):
     extends: Text | None = Field(
         default=None,
         description="A stack by name, or the path of another spec, that this one is laid over.",
+    )
+    include: Include | None = Field(
+        default=None,
+        description="Paths of fragments, whose extensions are added: of files, or of directories "
+        "that hold algaenv.fragment.yaml.",
     )
     runtime: Annotated[Literal["auto", "docker", "process"], TextVariable] = Field(
         default="auto",
@@ -280,6 +339,10 @@ class Document(SpecModel):
         default_factory=SeedSpec,
         description="What a managed database and the store begin with: SQL files, objects from "
         "directories, and records of extensions. Applied again when it changes.",
+    )
+    tasks: dict[TaskName, TaskSpec] = Field(
+        default_factory=dict,
+        description="Commands that `up` runs: a name of your own → what is run.",
     )
     keep_versions: Annotated[int, Field(ge=0, le=100), ResolveVariable] = Field(
         default=1, description="How many older bundles of each extension are kept for a rollback."

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.intent import Intent
+from algaenv.model.isolated import authored_spec, isolate, isolated_name
 from algaenv.model.problem import Problem, SpecError
 
 
@@ -39,6 +40,7 @@ class LoadTrace:
 def load(path: Path, environ: Mapping[str, str], *, stacks: Path | None = None) -> LoadedSpec:
     """Read the spec at `path`, with `environ` for its variables and below that the file `.env`.
 
+    For an isolated environment that is the author's spec, with another name and free ports.
     `stacks` is where `extends:` looks for names, by default the stacks of this package. Raises
     SpecError with every error, in the order of their positions, and with the warnings.
     """
@@ -58,6 +60,7 @@ def load_with_trace(
     from algaenv.spec.resolve.intent import resolve_intent
     from algaenv.spec.variables import VariableExpander, read_dotenv, remove_extension_fields
 
+    isolated, path = isolated_name(path), authored_spec(path)
     diagnostics = Diagnostics(environ)
     diagnostics.load_dotenv = functools.partial(read_dotenv, path, diagnostics)
     tree = LayerReader(diagnostics, stacks or stacks_root()).read(path)
@@ -70,6 +73,18 @@ def load_with_trace(
         )
         if document is not None:
             intent = resolve_intent(document, source_map, diagnostics, cut)
+        if intent is not None and isolated is not None:
+            try:
+                intent = isolate(intent, isolated)
+            except ValueError:
+                diagnostics.add_error(
+                    "spec-isolated-database",
+                    f"bring {intent.name} up as {isolated} beside itself: both would keep their "
+                    "rows in the same external database",
+                    "leave `--isolated` out, or have algaenv run the database: remove "
+                    "`database.url`",
+                    source_map.value(("database", "url")),
+                )
     if diagnostics.problems or intent is None:
         raise SpecError.of(dict.fromkeys(diagnostics.problems), diagnostics.warnings)
     loaded = LoadedSpec(

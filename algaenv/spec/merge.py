@@ -1,5 +1,6 @@
 """Merges the files of one spec: the file itself, what it extends, and the local file over it.
 
+Each of them counts with the fragments that it includes (`include.py`).
 Later layers win: mappings are merged key by key, everything else is replaced, null removes.
 """
 
@@ -12,6 +13,7 @@ from algaenv import __version__
 from algaenv.bundle.value import dataclass, field, replace
 from algaenv.model.problem import Where
 from algaenv.spec.diagnostics import Diagnostics, suggestion
+from algaenv.spec.include import Includer, Link
 from algaenv.spec.nodes import MappingEntry, MappingNode, Node, ScalarNode, kind_of
 from algaenv.spec.paths import SPEC_FILE, absolute, is_directory, names_in
 from algaenv.spec.yaml_tree import decode_text, parse_yaml
@@ -40,22 +42,31 @@ class LayerReader:
     """Those of the files that were read: the spec, what it extends, the local file."""
 
     def read(self, path: Path) -> MappingNode | None:
-        """The merged tree, without `extends`; None when there is nothing to go on with."""
+        """The merged tree, without `extends` and `include`; None when there is nothing to go on
+        with."""
         spec = self._file(path, str(path), asked_at=None)
         if spec is None:
             return None
-        tree = self._extended(spec, str(path), (real_path(path),))
+        includer = Includer(self.diagnostics, self._fragment)
+        tree = self._extended(spec, str(path), (real_path(path),), includer)
         overlay = self._overlay(local_path(path), str(local_path(path)))
+        if overlay is not None:
+            overlay = includer.with_fragments(overlay, (Link.of(local_path(path)),))
         return replace(merge(tree, overlay), where=spec.where) if overlay else tree
 
-    def _file(self, path: Path, name: str, *, asked_at: Where | None) -> MappingNode | None:
+    def _file(
+        self, path: Path, name: str, *, asked_at: Where | None, may_be_empty: bool = False
+    ) -> MappingNode | None:
         try:
             content = self.diagnostics.read(path)
         except OSError as error:
             self._unreadable(error, name, asked_at)
             return None
         self.diagnostics.base_directories[name] = path.absolute().parent
-        return self._root(content, name)
+        return self._root(content, name, may_be_empty=may_be_empty)
+
+    def _fragment(self, path: Path, name: str, asked_at: Where) -> MappingNode | None:
+        return self._file(path, name, asked_at=asked_at, may_be_empty=True)
 
     def _overlay(self, path: Path, name: str) -> MappingNode | None:
         try:
@@ -126,7 +137,10 @@ class LayerReader:
                 return False
         return True
 
-    def _extended(self, tree: MappingNode, name: str, chain: tuple[str, ...]) -> MappingNode:
+    def _extended(
+        self, tree: MappingNode, name: str, chain: tuple[str, ...], includer: Includer
+    ) -> MappingNode:
+        tree = includer.with_fragments(tree, (Link.of(name),))
         entry = tree.entries.get("extends")
         own = MappingNode({k: e for k, e in tree.entries.items() if k != "extends"}, tree.where)
         match entry:
@@ -157,7 +171,7 @@ class LayerReader:
         base = self._file(path, shown, asked_at=entry.node.where)
         if base is None:
             return own
-        merged = merge(self._extended(base, shown, (*chain, real_path(path))), own)
+        merged = merge(self._extended(base, shown, (*chain, real_path(path)), includer), own)
         return replace(merged, where=own.where)
 
     def _target(self, target: str, name: str, where: Where) -> tuple[Path, str] | None:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from algaenv.bundle.value import dataclass
+from algaenv.model.isolated import authored_spec
 from algaenv.model.problem import Problem, SpecError, Where
 from algaenv.spec.diagnostics import Diagnostics, nearest
 from algaenv.spec.merge import LayerReader, local_path
 from algaenv.spec.nodes import MappingNode, Node, ScalarNode, SequenceNode, SourceMap
 from algaenv.spec.paths import stacks_root
-from algaenv.spec.variables import read_dotenv
+from algaenv.spec.variables import EXTENSIONS_KEY, read_dotenv
 
 MASK = "***"
 _SECRET = re.compile(r"secret|password|token|credential|_key$|^key$", re.IGNORECASE)
@@ -52,6 +53,7 @@ def explain_field(path: Path, environ: Mapping[str, str], name: str) -> FieldExp
     """
     keys = tuple(it for it in name.split(".") if it)
     description, default = _described(keys, name)
+    path = authored_spec(path)
     diagnostics = Diagnostics(environ)
     diagnostics.load_dotenv = functools.partial(read_dotenv, path, diagnostics)
     settings = []
@@ -63,12 +65,14 @@ def explain_field(path: Path, environ: Mapping[str, str], name: str) -> FieldExp
     return FieldExplanation(".".join(keys), description, default, tuple(settings))
 
 
-def extension_names(path: Path, environ: Mapping[str, str]) -> frozenset[str]:
-    """The extensions that a spec names, whatever else is wrong with it. Raises SpecError for files
-    that cannot be read."""
+def extension_names(
+    path: Path, environ: Mapping[str, str], section: str = EXTENSIONS_KEY
+) -> frozenset[str]:
+    """The extensions that a spec names, or the tasks, whatever else is wrong with it. Raises
+    SpecError for files that cannot be read."""
     found = set()
-    for tree in _trees(path, Diagnostics(environ)):
-        if isinstance(node := SourceMap(tree).node(("extensions",)), MappingNode):
+    for tree in _trees(authored_spec(path), Diagnostics(environ)):
+        if isinstance(node := SourceMap(tree).node((section,)), MappingNode):
             found |= {it for it in node.entries if not re.match(_NOTES, it)}
     return frozenset(found)
 
@@ -82,10 +86,11 @@ def _trees(path: Path, diagnostics: Diagnostics) -> Sequence[MappingNode]:
 
 
 def _by_precedence(trees: Sequence[MappingNode], path: Path) -> Iterator[MappingNode]:
-    """The local file first, then the spec, then what it extends."""
+    """The local file first, then the spec, then what it extends; each before its fragments."""
     local = str(local_path(path))
-    yield from (it for it in trees if it.where.file == local)
-    yield from (it for it in trees if it.where.file != local)
+    # They were read in this order, but for the local file, which came last.
+    at = next((i for i, it in enumerate(trees) if it.where.file == local), len(trees))
+    yield from (*trees[at:], *trees[:at])
 
 
 def _indices(keys: Sequence[str]) -> tuple[str | int, ...]:

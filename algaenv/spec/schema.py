@@ -10,6 +10,7 @@ that extends another what the other one says.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from algaenv import SCHEMAS
 from algaenv.spec.document import Document
-from algaenv.spec.variables import EXTENSIONS_KEY
+from algaenv.spec.include import FRAGMENT_FILE, INCLUDE, SECTIONS
+from algaenv.spec.variables import EXTENSIONS_KEY, NAMED_KEYS
 
 Schema = dict[str, Any]
 
@@ -29,8 +31,9 @@ _VARIABLE = {
 }
 _NOTE = {"description": "A note of your own; ignored."}
 _NOTHING = {"type": "null"}
-_SPLIT = frozenset({"ExtensionSpec", "BuildSpec", "ContextSpec"})
+_SPLIT = frozenset({"ExtensionSpec", "BuildSpec", "ContextSpec", "TaskSpec"})
 """Mappings of which a file may say a part, and the file it extends the rest."""
+_REFERENCE = re.compile(r'"#/definitions/(\w+)"')
 _NEEDS_VARIABLE = frozenset({"integer", "number", "boolean"})
 
 
@@ -62,6 +65,35 @@ def schema() -> Schema:
     }
 
 
+def fragment_schema() -> Schema:
+    """The schema of a fragment: the keys that it may hold, as the spec has them."""
+    whole = schema()
+    keys = ("version", INCLUDE, *SECTIONS)
+    alone = whole["then"]["properties"]
+    kept = {
+        **whole,
+        "$id": f"{SCHEMAS}/fragment.schema.json",
+        "title": FRAGMENT_FILE,
+        "description": "A part of an algaenv.yaml, which includes it.",
+        "properties": {key: whole["properties"][key] for key in keys},
+        "allOf": [{"properties": {key: alone[key] for key in keys if key in alone}}],
+    }
+    del kept["if"], kept["then"]
+    return {**kept, "definitions": _used(kept, whole["definitions"])}
+
+
+def _used(shape: Schema, definitions: Schema) -> Schema:
+    """Those definitions that a schema refers to, or one of them."""
+    body = json.dumps({key: value for key, value in shape.items() if key != "definitions"})
+    found: set[str] = set()
+    waiting = set(_REFERENCE.findall(body))
+    while waiting:
+        found |= waiting
+        texts = (json.dumps(definitions[name]) for name in waiting)
+        waiting = {name for it in texts for name in _REFERENCE.findall(it)} - found
+    return {name: definitions[name] for name in sorted(found)}
+
+
 def _alone() -> Schema:
     """What is asked of a file that extends nothing, beyond the definitions."""
     something = {"not": _NOTHING}
@@ -86,6 +118,7 @@ def _alone() -> Schema:
         "properties": {
             "name": something,
             EXTENSIONS_KEY: {"patternProperties": {"^(?!x-)": extension}},
+            "tasks": {"patternProperties": {"^(?!x-)": {"required": ["run"], **something}}},
             "runner": {"properties": runner},
         },
     }
@@ -110,7 +143,7 @@ def _property(key: str, schema: JsonSchemaValue, *, required: bool) -> Schema:
     if schema.get("default") is not None:
         about["default"] = schema["default"]
     value = _value({k: v for k, v in schema.items() if k not in ("description", "default")})
-    if key == EXTENSIONS_KEY:
+    if key in NAMED_KEYS:
         (pattern, extension), *_ = value["patternProperties"].items()
         named = pattern.replace("^", "^(?!x-)", 1)
         value["patternProperties"] = {named: extension, "^x-": _NOTE}
@@ -162,9 +195,9 @@ def _flat(options: list[Schema]) -> list[Schema]:
     return flat
 
 
-def text() -> str:
-    """The schema as the file holds it."""
-    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+def text(shape: Schema | None = None) -> str:
+    """A schema as its file holds it; without one that of the spec."""
+    return json.dumps(shape or schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

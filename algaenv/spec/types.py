@@ -110,6 +110,24 @@ ExtensionName = Annotated[
         "begins with a letter or digit",
     ),
 ]
+TaskName = Annotated[
+    str,
+    MatchesPattern(
+        r"[a-z0-9][a-z0-9_-]{0,40}",
+        "spec-name",
+        "a task's name may hold up to 41 lower-case letters, digits, hyphens and underscores, and "
+        "begins with a letter or digit",
+    ),
+]
+ProfileName = Annotated[
+    str,
+    MatchesPattern(
+        r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}",
+        "spec-name",
+        "a profile's name may hold up to 63 letters, digits, dots, hyphens and underscores, and "
+        "begins with a letter or digit",
+    ),
+]
 VariableName = Annotated[
     str,
     MatchesPattern(

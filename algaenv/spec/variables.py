@@ -41,7 +41,8 @@ FREE_FORM_KEYS = frozenset(
 )
 """Keys whose mappings hold the author's own names."""
 EXTENSIONS_KEY = "extensions"
-"""The key whose mapping holds the author's names, each for a mapping of the spec's own."""
+NAMED_KEYS = frozenset({EXTENSIONS_KEY, "tasks"})
+"""The keys whose mappings hold the author's names, each for a mapping of the spec's own."""
 _FIELD_PREFIX = "x-"
 
 
@@ -252,7 +253,7 @@ def _dotenv_value(
 
 def remove_extension_fields(tree: MappingNode, diagnostics: Diagnostics) -> MappingNode:
     """The tree without its notes; warns of one that looks like an extension."""
-    stripped = _table(tree)
+    stripped = _without_notes(_table(tree), NAMED_KEYS - {EXTENSIONS_KEY})
     extensions = stripped.entries.get(EXTENSIONS_KEY)
     if extensions is None or not isinstance(extensions.node, MappingNode):
         return stripped
@@ -273,13 +274,23 @@ def remove_extension_fields(tree: MappingNode, diagnostics: Diagnostics) -> Mapp
     )
 
 
+def _without_notes(tree: MappingNode, keys: frozenset[str]) -> MappingNode:
+    entries = dict(tree.entries)
+    for key in keys & entries.keys():
+        entry = entries[key]
+        if isinstance(entry.node, MappingNode):
+            kept = {k: v for k, v in entry.node.entries.items() if not k.startswith(_FIELD_PREFIX)}
+            entries[key] = MappingEntry(entry.where, MappingNode(kept, entry.node.where))
+    return MappingNode(entries, tree.where)
+
+
 def _table(table: MappingNode) -> MappingNode:
     entries: dict[str, MappingEntry] = {}
     for key, entry in table.entries.items():
         empty = isinstance(entry.node, ScalarNode) and entry.node.value is None
         if empty or key.startswith(_FIELD_PREFIX):
             continue
-        if key == EXTENSIONS_KEY and isinstance(entry.node, MappingNode):
+        if key in NAMED_KEYS and isinstance(entry.node, MappingNode):
             entries[key] = MappingEntry(entry.where, _named(entry.node))
         else:
             entries[key] = (

@@ -18,7 +18,7 @@ from typing import Any
 from algaenv.cli.commands import COMMANDS
 from algaenv.cli.dispatch import command_module
 from algaenv.problems import ProblemCode, load_problem_codes
-from algaenv.spec.schema import schema, text
+from algaenv.spec.schema import fragment_schema, schema, text
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 BLOCK = re.compile(r"(<!-- from the code: (.+?) -->\n).*?(\n<!-- end -->)", re.DOTALL)
@@ -36,6 +36,7 @@ def pages() -> Mapping[Path, str]:
         problems: _problems(problems.read_text(encoding="utf-8")),
         REFERENCE / "spec-keys.md": _keys(),
         REFERENCE / "algaenv.schema.json": text(),
+        REFERENCE / "fragment.schema.json": text(fragment_schema()),
     }
 
 

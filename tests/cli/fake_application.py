@@ -237,6 +237,11 @@ class FakeApplication:
         self._raise_error()
         return ServiceProgram(tuple(words), {"SERVICE": service, "KEY": Secret("hidden")}, ("/x",))
 
+    def run_task(self, request: Request, name: str, emit: Emit) -> Report:
+        report = Report("run")
+        emit(Reported(report))
+        return report
+
     def restart(self, request: Request, services: Sequence[str], emit: Emit) -> Report:
         report = Report("restart")
         emit(Reported(report))

@@ -25,7 +25,8 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 def environ(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """An environment that says nothing about colour, CI or width."""
-    quiet = {"CI", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TERM", "ALGAENV_FILE"}
+    quiet = {"CI", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TERM"}
+    quiet |= {"ALGAENV_FILE", "ALGAENV_ISOLATED"}
     kept = {key: value for key, value in os.environ.items() if key not in quiet}
     path = os.pathsep.join([str(ROOT), *filter(None, [kept.get("PYTHONPATH")])])
     return (

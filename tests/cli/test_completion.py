@@ -27,6 +27,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 def demo(tmp_path: Path) -> Path:
     (tmp_path / "algaenv.yaml").write_text(
         "name: demo\nextensions: {hello: ./hello, tickets: ./tickets}\nbogus: true\n"
+        "tasks: {seed: {run: x}, migrate: {run: x}}\n"
     )
     return tmp_path
 
@@ -65,6 +66,7 @@ def offered(directory: Path, line: str) -> list[str]:
         ("algaenv wait h", ["hello"]),
         ("algaenv explain port-t", ["port-taken"]),
         ("algaenv snapshot re", ["restore"]),
+        ("algaenv run ", ["migrate", "seed"]),
         ("algaenv completion ", ["bash", "zsh", "fish"]),
         ("algaenv up --run", ["--runtime"]),
     ],

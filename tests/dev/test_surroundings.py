@@ -16,6 +16,7 @@ from algaenv.dev.surroundings import RealSurroundings
 from algaenv.drivers.probe_http import ProbeClient
 from algaenv.drivers.state.settings import choose_secrets
 from algaenv.drivers.state.state_dir import identify
+from algaenv.model.isolated import isolated_spec
 from algaenv.model.status import ServiceStatus
 from algaenv.spec.cache import load_cached
 from tests.cli.fake_application import status
@@ -102,3 +103,24 @@ def test_a_turn_about_one_extension_forgets_no_other(
         ["registry of one", "another"],
         ["another"],
     ]
+
+
+def test_fragments_and_the_inputs_of_tasks_are_watched_like_the_spec(tmp_path: Path) -> None:
+    (tmp_path / "part").mkdir()
+    fragment = tmp_path / "part" / "algaenv.fragment.yaml"
+    fragment.write_text(
+        "tasks:\n  seed: {run: x, inputs: ['*.sql']}\n"
+        "  other: {run: x, profiles: [p], inputs: ['*']}\n"
+    )
+    for name in ("a.sql", "b.txt"):
+        (tmp_path / "part" / name).touch()
+    spec = tmp_path / "algaenv.yaml"
+    spec.write_text("name: demo\ninclude: ./part\n")
+    for path in (spec, isolated_spec(spec, "feature")):
+        surroundings = RealSurroundings(Request(path, {}), lambda _: None, lambda _: None)
+        try:
+            watched = surroundings.targets().spec_files
+        finally:
+            surroundings.close()
+        assert {str(spec), str(fragment), str(tmp_path / "part/a.sql")} <= set(watched)
+        assert str(tmp_path / "part/b.txt") not in watched

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from algaenv.spec.include import FRAGMENT_FILE
 from algaenv.spec.load import load
 from tests.docs.pages import ROOT, Block, blocks, pages, read
 
@@ -44,12 +45,18 @@ def test_a_spec_on_a_page_is_valid(block: Block, tmp_path: Path) -> None:
 
 
 def _make(path: Path, *, is_file: bool) -> None:
-    """A file of a secret or a seed, or a directory that serves as a source or context."""
+    """What a spec refers to: the file of a secret or a seed, a fragment, or a directory that serves
+    as a source, a context or a place of a fragment."""
     if is_file:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}\n" if path.suffix == ".json" else "a-secret-value\n")
         return
+    if path.suffix == ".yaml":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("version: 1\n")
+        return
     path.mkdir(parents=True, exist_ok=True)
+    (path / FRAGMENT_FILE).write_text("version: 1\n")
     (path / "manifest.json").write_text(json.dumps(MANIFEST))
     (path / "Dockerfile").write_text("FROM scratch\n")
 

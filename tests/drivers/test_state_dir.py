@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from algaenv.drivers.state import private_files, state_dir
+from algaenv.drivers.state import private_files, registry, state_dir
+from algaenv.model.isolated import isolated_spec
 from algaenv.model.lock import Environment
 from algaenv.model.problem import Failed, Refused
 from algaenv.model.resource import Json
@@ -230,7 +231,8 @@ def test_no_directory_for_the_home_is_a_problem(environment: Environment) -> Non
 IN_A_SMALL_WORLD = """
 import ctypes, os, sys
 from pathlib import Path
-from algaenv.drivers.state import private_files, state_dir
+from algaenv.drivers.state import private_files, registry, state_dir
+from algaenv.model.isolated import isolated_spec
 from algaenv.model.problem import Failed
 from algaenv.model.resource import Json
 
@@ -501,3 +503,41 @@ def as_nobody(environment: Environment) -> None:
     finally:
         for path, was in before.items():
             path.chmod(was)
+
+
+def test_an_isolated_environment_lies_below_the_state_of_its_spec(tmp_path: Path) -> None:
+    first = brought_up(tmp_path / "algaenv.yaml")
+    path = isolated_spec(first.spec, "feature")
+    second = state_dir.identify(path, "demo-feature")
+    assert not path.exists()
+    state_dir.save(second, {"spec": str(path), "intent": {}})
+    assert second.id not in (first.id, state_dir.identify(isolated_spec(first.spec, "x"), "").id)
+    assert second.home == path.parent / ".algaenv" / second.id
+    assert path.is_file()
+    for directory in (tmp_path / ".algaenv", path.parents[1], path.parent, second.home):
+        assert mode(directory) == 0o700
+    assert (tmp_path / ".algaenv/.gitignore").read_text() == "*\n"
+    assert state_dir.find_orphaned_states(first) == state_dir.find_orphaned_states(second) == ()
+    assert {it.id for it in registry.noted()} >= {first.id, second.id}
+    assert state_dir.delete(second) == ()
+    assert sorted(it.name for it in (tmp_path / ".algaenv").iterdir()) == [".gitignore", first.id]
+    assert (first.home / "data/rows").exists()
+
+
+def test_the_first_environment_goes_and_leaves_the_isolated_one(tmp_path: Path) -> None:
+    first = brought_up(tmp_path / "algaenv.yaml")
+    second = brought_up(isolated_spec(first.spec, "feature"))
+    shutil.rmtree(first.home / "data")
+    assert state_dir.delete(first) == ()
+    assert (second.home / "data/rows").exists()
+    shutil.rmtree(second.home / "data")
+    assert state_dir.delete(second) == ()
+    assert not (tmp_path / ".algaenv").exists()
+
+
+def test_an_isolated_environment_moves_with_its_checkout(tmp_path: Path) -> None:
+    old = brought_up(isolated_spec(tmp_path / "old" / "algaenv.yaml", "feature"))
+    (tmp_path / "old").rename(tmp_path / "new")
+    moved = state_dir.identify(isolated_spec(tmp_path / "new" / "algaenv.yaml", "feature"), "demo")
+    assert moved.id == old.id
+    assert (moved.home / "data/rows").exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,8 @@ from algaenv.bundle.digest import Digest
 from algaenv.bundle.manifest.model import Manifest, Ui
 from algaenv.dependencies import Dependencies, Request, SavedState
 from algaenv.model.event import Event
-from algaenv.model.intent import BuildIntent, ExtensionIntent, Intent
+from algaenv.model.intent import BuildIntent, ExtensionIntent, Intent, TaskIntent
+from algaenv.model.kind import Address
 from algaenv.model.lock import (
     Credentials,
     Environment,
@@ -27,8 +28,10 @@ from algaenv.model.lock import (
 from algaenv.model.pins import Pins
 from algaenv.model.plan import Kept
 from algaenv.model.probe import BrokenHandler, PrewarmRequest, Probe, ProbeResult, Yes
-from algaenv.model.problem import EngineGone, Problem, Where
+from algaenv.model.problem import EngineGone, Failed, Problem, Where
+from algaenv.model.resource import Absent, Present, Resource, spec_as
 from algaenv.model.stored_snapshot import StoredSnapshot
+from algaenv.model.task import SeenTask, TaskRun
 from algaenv.reconcile.protocols import (
     ContentHost,
     OnProgress,
@@ -36,6 +39,7 @@ from algaenv.reconcile.protocols import (
     Runtime,
     ServiceProgram,
     SnapshotHost,
+    TaskHost,
 )
 from tests.reconcile.memory_runtime import MemoryContent, MemoryRuntime, World
 from tests.runtimes.locks import GATEWAY, make_lock
@@ -53,6 +57,36 @@ class MemoryProber:
         return self.handler
 
 
+class MemoryTasks:
+    """Tasks that end well, unless their command is `false`."""
+
+    def __init__(self, memory: MemoryDependencies) -> None:
+        self._memory = memory
+
+    def observe(self, tasks: Sequence[TaskIntent]) -> Mapping[str, SeenTask]:
+        memory = self._memory
+        return {
+            it.name: SeenTask(
+                memory.task_files.get(it.name, {}), memory.ran.get(it.name) or Absent()
+            )
+            for it in tasks
+        }
+
+    def create(self, resource: Resource, on_progress: OnProgress) -> None:
+        self._memory.world.calls.append(f"run {resource.address}")
+        task = spec_as(resource, TaskRun).task
+        if task.command == ("false",):
+            raise Failed(Problem("task-failed", "cannot run it", where=task.where))
+        on_progress("done")
+        self._memory.ran[task.name] = Present(resource.fingerprint, resource.inputs)
+
+    def update(self, resource: Resource, seen: Present, on_progress: OnProgress) -> None:
+        raise NotImplementedError
+
+    def delete(self, address: Address, seen: Present, on_progress: OnProgress) -> None:
+        raise NotImplementedError
+
+
 class MemoryDependencies(Dependencies):
     """One environment. `archives` are the contents of its extensions, by name."""
 
@@ -62,6 +96,12 @@ class MemoryDependencies(Dependencies):
         self.services = MemoryProber()
         self.saved: SavedState | None = None
         self.archives = {"hello": b"first"}
+        self.inactive: frozenset[str] = frozenset()
+        """Names of extensions whose profile is not asked for."""
+        self.tasks: tuple[TaskIntent, ...] = ()
+        self.ran: dict[str, Present] = {}
+        """Name of a task → the record of its last run."""
+        self.task_files: dict[str, dict[str, str]] = {}
         self.expired = False
         self.unfinished: Problem | None = None
         self.pins: Pins | None = None
@@ -78,7 +118,10 @@ class MemoryDependencies(Dependencies):
             ExtensionIntent(name, "/source", self.build, {}, {}, None, True, None, where)
             for name in self.archives
         )
-        return replace(self.lock.intent, extensions=extensions), ()
+        active = tuple(it for it in extensions if it.name not in self.inactive)
+        inactive = tuple(it for it in extensions if it.name in self.inactive)
+        found = replace(self.lock.intent, extensions=active, inactive=inactive)
+        return replace(found, tasks=self.tasks), ()
 
     def identify(self, spec: Path, name: str) -> Environment:
         return self.lock.environment
@@ -199,6 +242,9 @@ class MemoryDependencies(Dependencies):
 
     def unfinished_restore(self, environment: Environment) -> Problem | None:
         return self.unfinished
+
+    def task_host(self, request: Request, lock: Lock) -> TaskHost:
+        return MemoryTasks(self)
 
     def prober(self) -> Prober:
         return self.services

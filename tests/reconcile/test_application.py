@@ -12,8 +12,8 @@ from algaenv.bundle.digest import Digest
 from algaenv.cli.exit_codes import ExitCode, report_exit_code
 from algaenv.model.drift import Drift
 from algaenv.model.event import Cancelled, Done, FailedStep, Planned, Report, Skipped
-from algaenv.model.intent import BuildIntent, BuildStep, ExternalDatabase
-from algaenv.model.kind import FOLDER, PROCESS, RELEASE
+from algaenv.model.intent import BuildIntent, BuildStep, ExternalDatabase, TaskIntent
+from algaenv.model.kind import FOLDER, PROCESS, RELEASE, TASK
 from algaenv.model.plan import Plan
 from algaenv.model.probe import BrokenHandler
 from algaenv.model.problem import (
@@ -22,8 +22,10 @@ from algaenv.model.problem import (
     NotReady,
     Problem,
     Refused,
+    ResolveError,
     SpecError,
     Unavailable,
+    Where,
 )
 from algaenv.model.resource import Present
 from algaenv.model.secret import Secret
@@ -361,6 +363,100 @@ def test_up_of_one_extension_leaves_the_others_as_they_are(memory: MemoryDepende
     memory.request = replace(memory.request, extensions=("hello",))
     addresses = {str(it.address) for it in plan(memory).actions}
     assert addresses == {f"bundle/{SECOND}", f"handler/{SECOND}", "release/hello"}
+
+
+def test_what_is_out_of_the_profile_is_left_alone_until_it_is_named(
+    memory: MemoryDependencies,
+) -> None:
+    memory.archives["other"] = b"other"
+    memory.inactive = frozenset({"other"})
+    up(memory)
+    assert RELEASE.address("other") not in memory.world.there
+    memory.request = replace(memory.request, extensions=("other",))
+    assert "create release/other: missing" in str(plan(memory))
+    assert up(memory).failed == 0
+    memory.request = replace(memory.request, extensions=())
+    memory.archives["other"] = b"edited"
+    assert str(plan(memory)) == ""
+    assert up(memory).failed == 0
+    assert {it.name for it in status(memory).extensions} == {"hello", "other"}
+    del memory.archives["other"]
+    assert "delete release/other: no longer in the spec" in str(plan(memory))
+    memory.archives["other"] = b"edited"
+    assert "delete release/other" in outcomes(down(memory))
+
+
+def make_task(name: str, *needs: str, command: str = "seed") -> TaskIntent:
+    where = Where("algaenv.yaml", 1, 1)
+    return TaskIntent(name, (command,), True, "/here", {}, needs, (), 5.0, where)
+
+
+def test_tasks_run_once_what_they_need_is_there(memory: MemoryDependencies) -> None:
+    memory.tasks = (make_task("migrate", "database"), make_task("seed", "migrate", "hello"))
+    assert "run task/seed: has not run" in str(plan(memory))
+    report = up(memory)
+    assert report.failed == 0
+    ended = [str(it.step.address) for it in report.ended]
+    for before, after in (
+        ("process/database", "task/migrate"),
+        ("tenant/main", "task/migrate"),
+        ("task/migrate", "task/seed"),
+        ("release/hello", "task/seed"),
+    ):
+        assert ended.index(before) < ended.index(after)
+    assert str(plan(memory)) == ""
+    assert up(memory).changed == 0
+    memory.task_files["migrate"] = {"a.sql": "1"}
+    assert str(plan(memory)).splitlines() == [
+        "run task/migrate: inputs changed: a.sql",
+        "run task/seed: what it needs changes: task/migrate",
+    ]
+    memory.request = replace(memory.request, extensions=("hello",))
+    assert str(plan(memory)) == ""
+
+
+def test_a_task_that_fails_keeps_back_what_needs_it_and_nothing_else(
+    memory: MemoryDependencies,
+) -> None:
+    memory.tasks = (make_task("migrate", command="false"), make_task("seed", "migrate"))
+    report = up(memory)
+    found = outcomes(report)
+    assert isinstance(found["run task/migrate"], FailedStep)
+    assert found["run task/seed"] == Skipped("task/migrate")
+    assert found["create release/hello"] == Done()
+    assert report_exit_code(report) is ExitCode.RESOURCE
+    memory.tasks = (make_task("migrate"), make_task("seed", "migrate"))
+    assert up(memory).changed == 2
+    drift = memory.application.drift(memory.request, memory.events.append)
+    assert [it for it in drift.drifted if it.address in TASK] == []
+
+
+def test_what_a_task_needs_is_not_there(memory: MemoryDependencies) -> None:
+    def broken() -> None:
+        raise ResolveError(Problem("build-failed", "cannot build hello"))
+
+    memory.before_packing = broken
+    memory.tasks = (make_task("seed", "hello"),)
+    assert outcomes(up(memory))["run task/seed"] == Skipped("bundle/hello")
+
+
+def test_a_task_is_run_by_hand(memory: MemoryDependencies) -> None:
+    run_task = memory.application.run_task
+    memory.tasks = (make_task("migrate"), make_task("seed", "migrate"))
+    early = run_task(memory.request, "seed", memory.events.append)
+    assert [it.code for it in early.problems] == ["not-up"]
+    up(memory)
+    memory.world.calls.clear()
+    report = run_task(memory.request, "seed", memory.events.append)
+    assert (report.failed, report.changed) == (0, 1)
+    assert [str(it.step) for it in report.ended] == ["run task/seed: by hand"]
+    assert memory.world.calls == ["run task/seed"]
+    assert str(plan(memory)) == ""
+    unknown = run_task(memory.request, "sed", memory.events.append)
+    assert [(it.code, it.hint) for it in unknown.problems] == [
+        ("task-unknown", "did you mean `seed`?")
+    ]
+    assert report_exit_code(unknown) is ExitCode.SPEC
 
 
 def test_prewarms_of_many_extensions_are_all_in_the_plan(memory: MemoryDependencies) -> None:

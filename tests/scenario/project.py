@@ -102,7 +102,9 @@ class Project:
 
     @property
     def home(self) -> Path:
-        (home,) = [p for p in (self.root / ".algaenv").iterdir() if p.is_dir()]
+        (home,) = [
+            p for p in (self.root / ".algaenv").iterdir() if p.is_dir() and p.name != "isolated"
+        ]
         return home
 
     @property

@@ -262,3 +262,21 @@ def test_a_copy_elsewhere_is_another_environment(running: Project) -> None:
     assert len(taken) >= 5, "every port is told at once"
     other.clean()
     assert project.up().ok().changed == 0
+
+
+def test_a_profile_adds_an_extension_and_leaves_it_when_it_is_not_asked_for(
+    running_process: Project,
+) -> None:
+    project = running_process
+    project.extension("extra")
+    project.spec["extensions"]["extra"]["profiles"] = ["full"]
+    project.write()
+    assert project.up().ok().changed == 0
+    run = project.up("--profile", "full").ok()
+    assert "create release/extra" in run.steps()
+    assert project.up().ok().changed == 0
+    assert project.page("extra") == page("<h1>hello</h1>")
+    assert project.up("--profile", "ful").codes() == {"spec-profile-unknown"}
+    project.spec["extensions"].pop("extra")
+    project.write()
+    assert "delete release/extra" in project.up().ok().steps()

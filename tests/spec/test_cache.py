@@ -57,7 +57,7 @@ def test_kept_file_is_private(spec: Path, tmp_path: Path) -> None:
     assert stat.S_IMODE(kept(directory).stat().st_mode) == 0o600
     assert list(directory.iterdir()) == [kept(directory)]
     entry = json.loads(kept(directory).read_text())
-    assert set(entry["variables"]) == {"PORT", "TOKEN"}
+    assert set(entry["variables"]) == {"ALGAENV_PROFILES", "PORT", "TOKEN"}
     assert "7000" not in json.dumps(entry["variables"])
 
 

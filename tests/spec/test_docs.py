@@ -20,7 +20,7 @@ from algaenv.spec.services import (
     RunnerSpec,
     StoreSpec,
 )
-from algaenv.spec.variables import EXTENSIONS_KEY, FREE_FORM_KEYS
+from algaenv.spec.variables import FREE_FORM_KEYS, NAMED_KEYS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "spec.md").read_text(encoding="utf-8")
@@ -118,6 +118,8 @@ def test_the_example_works_with_its_comments_taken_away(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").write_text("{}")
     (tmp_path / "base.yaml").write_text("redis: {}\n")
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "algaenv.fragment.yaml").write_text("version: 1\n")
     (tmp_path / "secrets").mkdir()
     for name in ("api_token", "redis", "database"):
         (tmp_path / "secrets" / name).write_text("a-secret-value\n")
@@ -125,8 +127,9 @@ def test_the_example_works_with_its_comments_taken_away(tmp_path: Path) -> None:
     (tmp_path / "seeds" / "customers.sql").touch()
     (tmp_path / "seeds" / "items.json").write_text("{}")
     intent = load(spec, {"STORE_ACCESS_KEY": "access", "STORE_SECRET_KEY": "secret-key"}).intent
-    assert [each.name for each in intent.extensions] == ["hello", "invoices"]
+    assert [each.name for each in intent.every_extension] == ["hello", "invoices"]
     assert [each.extension for each in intent.seed.records] == ["hello"]
+    assert [each.name for each in intent.every_extension] == ["hello", "invoices"]
     assert intent.runner.volumes == (f"{tmp_path}/fixtures:/fixtures:ro",)
 
 
@@ -136,4 +139,4 @@ def test_free_mappings_are_those_of_the_models() -> None:
         found = [kind, *get_args(kind)]
         if any(get_origin(each) is dict or each is JsonValue for each in found):
             free.add(path.split(".")[-1])
-    assert free == FREE_FORM_KEYS | {EXTENSIONS_KEY}
+    assert free == FREE_FORM_KEYS | NAMED_KEYS

@@ -154,7 +154,7 @@ def test_what_was_read_and_asked_for(tmp_path: Path) -> None:
     here = [path.name for path in loaded.files if path.parent == tmp_path]
     assert sorted(here) == [".env", "algaenv.local.yaml", "algaenv.yaml", "base.yaml", "key"]
     assert {"silo.yaml", "valkey.yaml", "postgres-18.yaml"} <= {p.name for p in loaded.files}
-    assert sorted(loaded.variables) == ["NAME", "PASSWORD"]
+    assert sorted(loaded.variables) == ["ALGAENV_PROFILES", "NAME", "PASSWORD"]
 
 
 def test_warnings(tmp_path: Path) -> None:

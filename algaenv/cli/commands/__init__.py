@@ -23,6 +23,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("rollback", "go back to a version of an extension that was kept"),
     ("snapshot", "keep the store and the database under a name, and put them back"),
     ("restart", "start services anew"),
+    ("run", "run a task of the spec by hand"),
     ("wait", "wait until services and extensions answer"),
     ("exec", "run a program with the variables and the clients of a service"),
     ("down", "remove the environment; its data is kept unless asked"),

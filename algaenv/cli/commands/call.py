@@ -8,7 +8,14 @@ import time
 from pathlib import Path
 
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.parser import UsageError, add_extension, add_file, add_output, header_value
+from algaenv.cli.parser import (
+    UsageError,
+    add_extension,
+    add_file,
+    add_isolated,
+    add_output,
+    header_value,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,6 +76,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="keep the call and its answer in this file, for `replay`",
     )
     add_file(parser)
+    add_isolated(parser)
     add_output(parser)
 
 

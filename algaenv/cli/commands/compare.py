@@ -6,7 +6,15 @@ import argparse
 from pathlib import Path
 
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.parser import UsageError, add_extension, add_file, add_output, header_value, utf8
+from algaenv.cli.parser import (
+    UsageError,
+    add_extension,
+    add_file,
+    add_isolated,
+    add_output,
+    header_value,
+    utf8,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,6 +94,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "file; may be repeated",
     )
     add_file(parser)
+    add_isolated(parser)
     add_output(parser)
 
 

@@ -10,7 +10,9 @@ from algaenv.cli.parser import (
     add_extensions,
     add_file,
     add_images,
+    add_isolated,
     add_output,
+    add_profile,
     add_runtime,
     one_of,
 )
@@ -52,6 +54,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_extensions(parser)
     add_file(parser)
+    add_isolated(parser)
+    add_profile(parser)
     add_runtime(parser)
     add_images(parser)
     parser.add_argument(

@@ -6,7 +6,15 @@ import argparse
 from collections.abc import Sequence
 
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.parser import UsageError, add_file, add_images, add_output, add_runtime
+from algaenv.cli.parser import (
+    UsageError,
+    add_file,
+    add_images,
+    add_isolated,
+    add_output,
+    add_profile,
+    add_runtime,
+)
 from algaenv.cli.support import add_support, check_bundle_target
 
 TYPE_CHECKING = False
@@ -46,6 +54,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "these findings, without secrets",
     )
     add_file(parser)
+    add_isolated(parser)
+    add_profile(parser)
     add_runtime(parser)
     add_images(parser)
     add_support(parser)

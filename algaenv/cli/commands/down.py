@@ -9,7 +9,7 @@ from pathlib import Path
 from algaenv.cli.exit_codes import ExitCode, most_severe, report_exit_code
 from algaenv.cli.invocation import SPEC_NAME
 from algaenv.cli.output.streams import write_text
-from algaenv.cli.parser import UsageError, add_file, add_output, add_runtime
+from algaenv.cli.parser import UsageError, add_file, add_isolated, add_output, add_runtime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ EXAMPLES = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_file(parser)
+    add_isolated(parser)
     add_runtime(parser)
     parser.add_argument(
         "--volumes", action="store_true", help="delete the data as well: buckets, tables, keys"
@@ -91,8 +92,10 @@ def _run_all(invocation: CommandInvocation) -> ExitCode:
     from algaenv.inventory import noted_environments
 
     options = invocation.options
-    if options.file is not None:
-        raise UsageError("cannot take down both all and one", "leave out `--all` or `-f`")
+    if options.file is not None or options.isolated is not None:
+        raise UsageError(
+            "cannot take down both all and one", "leave out `--all`, or `-f` and `--isolated`"
+        )
     found = [it for it in noted_environments(invocation.environ) if options.volumes or it.running]
     if options.expired:
         found = [it for it in found if is_expired(it.environment.spec)]
@@ -148,7 +151,7 @@ def _spec(invocation: CommandInvocation) -> Path:
         here = Path.cwd()
         for directory in (here, *here.parents):
             if os.path.isdir(directory / ".algaenv"):  # noqa: PTH112 - never raises
-                return directory / SPEC_NAME
+                return invocation.isolated(directory / SPEC_NAME)
         raise
 
 

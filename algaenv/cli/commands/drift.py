@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.parser import add_file, add_output
+from algaenv.cli.parser import add_file, add_isolated, add_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ EXAMPLES = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_file(parser)
+    add_isolated(parser)
     add_output(parser)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from algaenv.cli.parser import UsageError, add_file, add_output, add_runtime, utf8
+from algaenv.cli.parser import UsageError, add_file, add_isolated, add_output, add_runtime, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="store, redis, database, runner or gateway",
     )
     add_file(parser)
+    add_isolated(parser)
     add_runtime(parser)
     add_output(parser)
 

@@ -6,7 +6,7 @@ import argparse
 import re
 
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.parser import add_file, add_output, add_runtime, not_a_path, utf8
+from algaenv.cli.parser import add_file, add_isolated, add_output, add_runtime, not_a_path, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="only what belongs to the request of this id, or whose id begins like this",
     )
     add_file(parser, short=False)
+    add_isolated(parser)
     add_runtime(parser)
     add_output(parser)
 

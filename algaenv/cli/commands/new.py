@@ -176,7 +176,7 @@ def _spec_text(
     from algaenv.spec.load import load
 
     loaded = load(spec, invocation.environ)
-    if any(it.name == name for it in loaded.intent.extensions):
+    if any(it.name == name for it in loaded.intent.every_extension):
         raise Conflict(
             Problem(
                 code="scaffold-listed",

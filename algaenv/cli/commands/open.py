@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.parser import add_extension, add_file, add_output, one_of
+from algaenv.cli.parser import add_extension, add_file, add_isolated, add_output, one_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--print", action="store_true", help="only print the address")
     add_file(parser)
+    add_isolated(parser)
     add_output(parser)
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.parser import UsageError, add_file, add_output, header_value, utf8
+from algaenv.cli.parser import UsageError, add_file, add_isolated, add_output, header_value, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "may be repeated",
     )
     add_file(parser)
+    add_isolated(parser)
     add_output(parser)
 
 

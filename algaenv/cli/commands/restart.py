@@ -6,7 +6,7 @@ import argparse
 
 from algaenv.bundle.value import replace
 from algaenv.cli.exit_codes import ExitCode, report_exit_code
-from algaenv.cli.parser import add_file, add_output, add_runtime, utf8
+from algaenv.cli.parser import add_file, add_isolated, add_output, add_runtime, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="store, redis, database, runner or gateway (default: all)",
     )
     add_file(parser)
+    add_isolated(parser)
     add_runtime(parser)
     add_output(parser)
 

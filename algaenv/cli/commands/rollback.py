@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from algaenv.bundle.value import replace
 from algaenv.cli.exit_codes import ExitCode, report_exit_code
-from algaenv.cli.parser import add_extension, add_file, add_output, add_runtime, utf8
+from algaenv.cli.parser import add_extension, add_file, add_isolated, add_output, add_runtime, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="the version to install, as its manifest says, or the beginning of its digest",
     )
     add_file(parser)
+    add_isolated(parser)
     add_runtime(parser)
     add_output(parser)
 

@@ -17,7 +17,7 @@ DESCRIPTION = (
     "Print a JSON Schema (draft-07). Without a name that of algaenv.yaml, with a description of "
     "every key: editors complete and check the spec with it. With the name of a command that of "
     "the document which it prints with --json; `events` describes the lines of up, down, restart, "
-    "rollback --to, validate and dev."
+    "run, rollback --to, validate and dev."
 )
 EXAMPLES = (
     ("algaenv schema > algaenv.schema.json", "Save that of the spec beside it."),

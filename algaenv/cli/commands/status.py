@@ -6,7 +6,7 @@ import argparse
 import os
 
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.parser import UsageError, add_file, add_output, add_runtime, one_of
+from algaenv.cli.parser import UsageError, add_file, add_isolated, add_output, add_runtime, one_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ EXAMPLES = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_file(parser)
+    add_isolated(parser)
     add_runtime(parser)
     parser.add_argument(
         "-o",

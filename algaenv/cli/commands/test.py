@@ -14,8 +14,10 @@ from algaenv.cli.parser import (
     add_extensions,
     add_file,
     add_images,
+    add_isolated,
     add_locked,
     add_output,
+    add_profile,
     add_runtime,
     add_wait_timeout,
 )
@@ -50,6 +52,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(program=None)
     add_extensions(parser)
     add_file(parser)
+    add_isolated(parser)
+    add_profile(parser)
     add_runtime(parser)
     add_images(parser)
     add_locked(parser)
@@ -70,10 +74,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(invocation: CommandInvocation) -> int:
     """Bring it up, test it, and return the exit code."""
     from algaenv.cli.ephemeral import ephemeral
+    from algaenv.model.isolated import authored_spec
     from algaenv.spec.load import load
 
     _check_options(invocation.options)
     spec = invocation.spec()
+    if invocation.options.ephemeral:
+        spec = authored_spec(spec)  # Whatever ALGAENV_ISOLATED says: it is isolated itself.
     intent = load(spec, invocation.environ).intent
     if invocation.options.program is None:
         _require_checks(invocation, intent)
@@ -86,6 +93,11 @@ def run(invocation: CommandInvocation) -> int:
 def _check_options(options: argparse.Namespace) -> None:
     if options.program == []:
         raise UsageError("cannot run nothing", "write a program after `--`, or leave `--` out")
+    if options.ephemeral and options.isolated is not None:
+        raise UsageError(
+            "cannot use both --ephemeral and --isolated: each means an environment of its own",
+            "leave one of them out",
+        )
     if options.junit is None:
         return
     if options.program is not None:
@@ -101,15 +113,17 @@ def _check_options(options: argparse.Namespace) -> None:
 
 
 def _selected(invocation: CommandInvocation, intent: Intent) -> list[ExtensionIntent]:
+    from algaenv.model.intent import with_named
+
     names = invocation.options.extensions
-    return [it for it in intent.extensions if not names or it.name in names]
+    return [it for it in with_named(intent, names).extensions if not names or it.name in names]
 
 
 def _require_checks(invocation: CommandInvocation, intent: Intent) -> None:
     from algaenv.model.intent import BundledGateway
     from algaenv.model.problem import Problem, Refused
 
-    known = {it.name for it in intent.extensions}
+    known = {it.name for it in intent.every_extension}
     if not known.issuperset(invocation.options.extensions):
         return  # `up` says which is unknown.
     if not isinstance(intent.gateway, BundledGateway):

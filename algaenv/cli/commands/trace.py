@@ -6,7 +6,7 @@ import argparse
 import time
 
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.parser import add_file, add_output, not_a_path, utf8
+from algaenv.cli.parser import add_file, add_isolated, add_output, not_a_path, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--failed", action="store_true", help="only requests with a status of 400 or more"
     )
     add_file(parser, short=False)
+    add_isolated(parser)
     add_output(parser)
 
 

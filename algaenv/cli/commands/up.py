@@ -12,9 +12,11 @@ from algaenv.cli.parser import (
     add_extensions,
     add_file,
     add_images,
+    add_isolated,
     add_lifetime,
     add_locked,
     add_output,
+    add_profile,
     add_runtime,
     add_thorough,
     add_wait_timeout,
@@ -57,6 +59,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_extensions(parser)
     add_file(parser)
+    add_isolated(parser)
+    add_profile(parser)
     add_runtime(parser)
     add_images(parser)
     parser.add_argument(

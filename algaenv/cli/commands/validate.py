@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable, Iterator
 
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.parser import add_file, add_output
+from algaenv.cli.parser import add_file, add_output, add_profile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ EXAMPLES = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_file(parser)
+    add_profile(parser)
     add_output(parser)
 
 

@@ -11,6 +11,7 @@ from algaenv.cli.exit_codes import ExitCode
 from algaenv.cli.parser import (
     UsageError,
     add_file,
+    add_isolated,
     add_output,
     add_runtime,
     closest_match,
@@ -66,6 +67,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="how long at most, such as 90s or 5m (default: 60s)",
     )
     add_file(parser)
+    add_isolated(parser)
     add_runtime(parser)
     add_output(parser)
 
@@ -111,7 +113,7 @@ def _checked_names(invocation: CommandInvocation, names: Sequence[str]) -> tuple
     known = [*SERVICES]
     if any(name not in SERVICES for name in names):
         intent = load(invocation.spec(), invocation.environ).intent
-        known += [it.name for it in intent.extensions]
+        known += [it.name for it in intent.every_extension]
     for name in names:
         if name not in known:
             near = closest_match(name, known)

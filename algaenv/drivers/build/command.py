@@ -6,6 +6,7 @@ What the command prints is written to its log, and reported line by line as prog
 from __future__ import annotations
 
 import contextlib
+import enum
 import os
 import re
 import select
@@ -78,6 +79,14 @@ _ADVICE: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
 """What a tool complains of in words that do not say what to do → what to do."""
 
 
+class End(enum.Enum):
+    """How the wait for a command went."""
+
+    ENDED = enum.auto()
+    CANCELLED = enum.auto()
+    LATE = enum.auto()
+
+
 def run(command: Command, on_progress: OnProgress, cancelled: Callable[[], bool]) -> None:
     """Run the command and see it end well; however it ends, nothing of it stays running.
 
@@ -86,13 +95,21 @@ def run(command: Command, on_progress: OnProgress, cancelled: Callable[[], bool]
     job = command.job
     on_progress(f"$ {command.shown}")
     output = BuildOutput(job.tree, job.workspace, command.log, on_progress)
-    with _start(command) as process, processes.end_of_child(process) as handle:
+    timeout = command.step.timeout
+    with _start(command) as process:
         try:
-            _wait_for_end(command, process, handle, output, cancelled)
+            match follow_to_end(process, output, timeout, cancelled):
+                case End.CANCELLED:
+                    raise job.cancelled()
+                case End.LATE:
+                    raise job.problem(
+                        "build-timeout",
+                        f"`{command.shown}` ran longer than {timeout:g} s",
+                        f"raise its timeout in the spec, or see in {job.log} what it waits for",
+                        output.tail,
+                    )
         except BaseException:
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                _signal(process, number)
-                select.select([handle], [], [], _GRACE)
+            end_group(process)
             processes.kill_with_variable(MARK, str(job.build_directory))
             raise
         finally:
@@ -132,15 +149,35 @@ def _path(job: BuildJob, step: BuildStep) -> dict[str, str]:
     return {"PATH": os.pathsep.join([*directories, path])} if directories else {}
 
 
-def _wait_for_end(
-    command: Command,
+def follow_to_end(
+    process: subprocess.Popen[bytes],
+    output: BuildOutput,
+    timeout: float,
+    cancelled: Callable[[], bool],
+) -> End:
+    """Take what a process group leader prints until it has ended, for `timeout` seconds at most.
+
+    Once it has, what it left in the background is killed; before that the caller ends it.
+    """
+    with processes.end_of_child(process) as handle:
+        return _follow(process, handle, output, time.monotonic() + timeout, cancelled)
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process group, by force after a while."""
+    with processes.end_of_child(process) as handle:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            _signal(process, number)
+            select.select([handle], [], [], _GRACE)
+
+
+def _follow(
     process: subprocess.Popen[bytes],
     handle: int,
     output: BuildOutput,
+    deadline: float,
     cancelled: Callable[[], bool],
-) -> None:
-    job, timeout = command.job, command.step.timeout
-    deadline = time.monotonic() + timeout
+) -> End:
     pipe = process.stdout.fileno() if process.stdout else -1
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
@@ -161,16 +198,12 @@ def _wait_for_end(
             poll.unregister(handle)
             runs = False
         if not runs and not (flows and ready):
-            return output.end()
+            output.end()
+            return End.ENDED
         if cancelled():
-            raise job.cancelled()
+            return End.CANCELLED
         if time.monotonic() > deadline:
-            raise job.problem(
-                "build-timeout",
-                f"`{command.shown}` ran longer than {timeout:g} s",
-                f"raise its timeout in the spec, or see in {job.log} what it waits for",
-                output.tail,
-            )
+            return End.LATE
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -50,13 +50,19 @@ class BuildOutput:
     """Takes the output of a command block by block; writes a log and reports lines.
 
     The log keeps the beginning and the end of a long output. Progress is limited to a rate that
-    a person can follow: a build may print faster than lines can be handled.
+    a person can follow: a build may print faster than lines can be handled. `rewrite` is given
+    whole lines before anything else; None: paths of the tree become those of the workspace.
     """
 
     def __init__(
-        self, tree: Path, workspace: Path, log: IO[bytes], on_progress: OnProgress
+        self,
+        tree: Path,
+        workspace: Path,
+        log: IO[bytes],
+        on_progress: OnProgress,
+        rewrite: Callable[[bytes], bytes] | None = None,
     ) -> None:
-        self._paths = _PathRewriter(tree, workspace)
+        self._rewrite = rewrite or _PathRewriter(tree, workspace).shown
         self._workspace = workspace
         self._log = log
         self._on_progress = on_progress
@@ -113,13 +119,13 @@ class BuildOutput:
             end = len(block)
         block, self._rest = block[:end], block[end:]
         if block:
-            self._emit(self._paths.shown(block))
+            self._emit(self._rewrite(block))
 
     def end(self) -> None:
         """What is left of it. Repeating it does nothing."""
         rest, self._rest = self._rest, b""
         if rest:
-            self._emit(self._paths.shown(rest))
+            self._emit(self._rewrite(rest))
         held, self._held = bytes(self._held), bytearray()
         if self._left_out:
             held = b"\n[%d bytes left out here]\n" % self._left_out + held

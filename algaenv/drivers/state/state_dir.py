@@ -31,6 +31,7 @@ from algaenv.drivers.state.private_files import (
     translate_os_errors,
     write_private,
 )
+from algaenv.model import isolated
 from algaenv.model.lock import Environment, OrphanedState
 from algaenv.model.problem import Failed, Problem, left_behind
 from algaenv.model.resource import Json
@@ -38,7 +39,7 @@ from algaenv.system import locks
 from algaenv.system.files import TEMPORARY_SUFFIX, write_once
 from algaenv.system.lifetime import LOCK, RECORD
 
-STATE_ROOT: Final = ".algaenv"
+STATE_ROOT: Final = isolated.STATE_ROOT
 SAVED_STATE_FILE: Final = "last.json"
 """The state that the last `up` saved."""
 _IGNORE = ".gitignore"
@@ -55,6 +56,7 @@ _OWN_ENTRIES = (
     "secrets.json",
     "settling",
     "support",
+    "tasks",
 )
 """Entries that `delete` removes."""
 RUNTIME_DIRECTORIES = ("data", "etc", "run")
@@ -85,10 +87,33 @@ def open_state_dir(environment: Environment) -> Path:
     """
     shared = environment.home.parent
     with translate_os_errors(shared):
+        if isolated.isolated_name(environment.spec) is not None:
+            _make_isolated(environment.spec)
         make_private_directory(shared)
         write_once(shared / _IGNORE, b"*\n")
         make_private_directory(environment.home)
     return environment.home
+
+
+def _make_isolated(spec: Path) -> None:
+    """The directories and the file of an isolated environment; raises OSError, Refused."""
+    root = spec.parents[2]
+    make_private_directory(root)
+    write_once(root / _IGNORE, b"*\n")
+    make_private_directory(spec.parents[1])
+    make_private_directory(spec.parent)
+    write_once(
+        spec, b"# Stands for ../../../%s, which is read in its place.\n" % os.fsencode(spec.name)
+    )
+
+
+def _remove_isolated(spec: Path) -> None:
+    """Remove the file of an isolated environment, and the directories that this leaves empty."""
+    spec.unlink(missing_ok=True)
+    remove_if_empty(spec.parent)
+    remove_if_empty(spec.parents[1])
+    with contextlib.suppress(FileNotFoundError):
+        _remove_empty_root(spec.parents[2])
 
 
 def save(environment: Environment, record: Mapping[str, Json]) -> None:
@@ -146,6 +171,8 @@ def delete(environment: Environment) -> tuple[str, ...]:
             remove_path(directory / _LOCK_FILE)
             remove_if_empty(directory)
             _remove_empty_root(directory.parent)
+            if isolated.isolated_name(environment.spec) is not None:
+                _remove_isolated(environment.spec)
     return left
 
 

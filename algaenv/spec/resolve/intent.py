@@ -36,6 +36,7 @@ from algaenv.spec.document import Document, ExtensionSpec
 from algaenv.spec.extension_checks import resolve_checks
 from algaenv.spec.nodes import NodePath, SourceMap
 from algaenv.spec.paths import PathResolver, warn_broad_mount
+from algaenv.spec.profiles import active_names
 from algaenv.spec.resolve.build import resolve_build
 from algaenv.spec.resolve.checks import (
     check_port_conflicts,
@@ -54,6 +55,7 @@ from algaenv.spec.resolve.gateway import (
     resolve_gateway,
 )
 from algaenv.spec.resolve.seed import resolve_seed
+from algaenv.spec.resolve.tasks import TaskResolver
 from algaenv.spec.secrets import SecretReader
 from algaenv.spec.services import BuiltImage, ExternalSpec, InlineEngine, ManagedSpec
 from algaenv.spec.types import image_reference, parse_drift_rule
@@ -87,7 +89,11 @@ class _IntentResolver:
     def intent(self) -> Intent | None:
         document = self.document
         store, redis, database = self._store(), self._redis(), self._database()
-        runner, extensions = self._runner(), self._extensions()
+        active = self._active()
+        runner, (extensions, inactive) = self._runner(), self._extensions(active)
+        tasks = TaskResolver(
+            document, self.source_map, self.diagnostics, self.secrets, active
+        ).tasks()
         gateway, app_url = resolve_gateway(document, self.source_map, self.diagnostics)
         check_port_conflicts(
             document,
@@ -118,6 +124,8 @@ class _IntentResolver:
             otel=self._otel(),
             drift_ignore=tuple(map(parse_drift_rule, document.drift.ignore)),
             seed=resolve_seed(document, self.source_map, self.diagnostics),
+            inactive=inactive,
+            tasks=tasks,
         )
 
     def _otel(self) -> OtelIntent | None:
@@ -251,7 +259,18 @@ class _IntentResolver:
             return ContextImage(context, build.dockerfile, dict(build.args))
         return BundledImage() if image == "bundled" else NamedImage(image_reference(image))
 
-    def _extensions(self) -> tuple[ExtensionIntent, ...]:
+    def _active(self) -> frozenset[str]:
+        """The names of the extensions and tasks that count."""
+        parts = {**self.document.extensions, **self.document.tasks}
+        return active_names(
+            {name: [] if isinstance(it, str) else it.profiles for name, it in parts.items()},
+            self.diagnostics,
+        )
+
+    def _extensions(
+        self, active: frozenset[str]
+    ) -> tuple[tuple[ExtensionIntent, ...], tuple[ExtensionIntent, ...]]:
+        """Those that count, and those of other profiles."""
         intents: list[ExtensionIntent] = []
         first: dict[str, str] = {}
         for name, written in self.document.extensions.items():
@@ -265,7 +284,8 @@ class _IntentResolver:
                     intent.where,
                 )
             intents.append(intent)
-        return tuple(intents)
+        left = (it for it in intents if it.name not in active)
+        return tuple(it for it in intents if it.name in active), tuple(left)
 
     def _extension(self, name: str, written: str | ExtensionSpec) -> ExtensionIntent:
         path: NodePath = ("extensions", name)
