@@ -417,6 +417,10 @@ class Dependencies(Protocol):
         """Saves and restores the content of a lock; `run_beside` runs programs of its database."""
         ...
 
+    def require_snapshot(self, environment: Environment, name: str) -> None:
+        """Raise Refused (`snapshot-unknown`) for a name that no snapshot has; changes nothing."""
+        ...
+
     def delete_snapshot(self, environment: Environment, name: str) -> StoredSnapshot:
         """Remove a snapshot; raises Refused and Failed."""
         ...

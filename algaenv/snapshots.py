@@ -37,19 +37,24 @@ class Snapshots(LastRun):
         self, request: Request, name: str, on_progress: OnProgress
     ) -> StoredSnapshot:
         """See UseCases."""
+        environment = self._dependencies.identify(request.spec, request.spec.parent.name)
+        self._dependencies.require_snapshot(environment, name)
         with self._host(request, "snapshot restore") as host:
             return host.restore(name, on_progress)
 
     def delete_snapshot(self, request: Request, name: str) -> StoredSnapshot:
         """See UseCases."""
         environment = self._dependencies.identify(request.spec, request.spec.parent.name)
-        with self._dependencies.lock_environment(environment, "snapshot delete"):
+        self._dependencies.require_snapshot(environment, name)
+        wait, cancelled = request.lock_seconds, request.cancelled
+        lock_environment = self._dependencies.lock_environment
+        with lock_environment(environment, "snapshot delete", wait=wait, cancelled=cancelled):
             return self._dependencies.delete_snapshot(environment, name)
 
     @contextmanager
     def _host(self, request: Request, command: str) -> Iterator[SnapshotHost]:
         """What saves and restores, while nothing else changes the environment."""
-        lock = self._lock_that_is_up(request, "its store and database")
+        lock = self._lock_that_is_up(request, "the store and the database")
         _refuse_external(lock)
         environment, intent = lock.environment, lock.intent
         wait, cancelled = request.lock_seconds, request.cancelled

@@ -308,6 +308,12 @@ class Container:
         remove_libpq_variables()
         return StoreAndDatabaseSnapshots(lock, runtime, run_beside, self._environ)
 
+    def require_snapshot(self, environment: Environment, name: str) -> None:
+        """By its directory."""
+        from algaenv.drivers.snapshots.directory import SnapshotDirectory
+
+        SnapshotDirectory(environment).require(name)
+
     def delete_snapshot(self, environment: Environment, name: str) -> StoredSnapshot:
         """The directory of it."""
         from algaenv.drivers.snapshots.directory import SnapshotDirectory

@@ -17,7 +17,7 @@ from algaenv.model.event import (
     RuntimeChosen,
     StepEnded,
 )
-from algaenv.model.kind import BUNDLE, EXTENSION, HANDLER, RELEASE, TASK, Address
+from algaenv.model.kind import BUNDLE, EXTENSION, HANDLER, RELEASE, SEED_SQL, TASK, Address
 from algaenv.model.plan import Verb
 from algaenv.model.problem import Problem
 from algaenv.plan.order import extension_of
@@ -28,7 +28,7 @@ _STAGES: Mapping[str, str] = {
     HANDLER.name: "warm",
     EXTENSION.name: "ready",
 }
-_AUTHORS_STEPS = frozenset({HANDLER.name, EXTENSION.name, TASK.name})
+_AUTHORS_STEPS = frozenset({HANDLER.name, EXTENSION.name, SEED_SQL.name, TASK.name})
 _AUTHORS_ERRORS = frozenset({"Failed", "NotReady"})
 """Errors of those steps that only a change of the author's files mends."""
 _SOURCE_ERRORS = frozenset({"SpecError", "ResolveError"})

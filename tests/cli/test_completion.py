@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from algaenv.drivers.snapshots.directory import SnapshotDirectory, SnapshotManifest
+from algaenv.drivers.state.state_dir import identify, open_state_dir
+from algaenv.model.stored_snapshot import StoredSnapshot
 from tests.cli.program import environ, run
 
 _ASK = """
@@ -73,6 +76,20 @@ def offered(directory: Path, line: str) -> list[str]:
 )
 def test_bash_offers_what_fits(demo: Path, line: str, expected: list[str]) -> None:
     assert offered(demo, line) == expected
+
+
+def test_snapshots_are_offered_where_one_is_wanted(demo: Path) -> None:
+    environment = identify(demo / "algaenv.yaml", "demo")
+    open_state_dir(environment)
+    directory = SnapshotDirectory(environment)
+    for name in ("before", "between"):
+        stored = StoredSnapshot(name, "2026-11-30T19:08:00Z", "process", 18, 1, 0, 0)
+        with directory.saving(name) as place:
+            manifest = SnapshotManifest(stored, (), (), {"database.dump": "", "store.tar": ""})
+            directory.write(place, manifest)
+    assert sorted(offered(demo, "algaenv snapshot restore be")) == ["before", "between"]
+    assert offered(demo, "algaenv snapshot delete befo") == ["before"]
+    assert offered(demo, "algaenv snapshot save be") == []
 
 
 def test_a_spec_that_is_missing_or_broken_offers_nothing(tmp_path: Path) -> None:

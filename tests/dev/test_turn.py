@@ -14,7 +14,7 @@ from algaenv.model.event import (
     Resolving,
     RuntimeChosen,
 )
-from algaenv.model.kind import EXTENSION, HANDLER, PROCESS, TASK, Address, Kind
+from algaenv.model.kind import EXTENSION, HANDLER, PROCESS, SEED_SQL, TASK, Address, Kind
 from algaenv.model.plan import Cause, Step, Verb
 from algaenv.model.problem import Problem
 
@@ -48,6 +48,8 @@ def test_a_build_that_fails_is_the_stage_that_took_the_time() -> None:
         (HANDLER, "NotReady", True, True),  # What is compiled is not the author's.
         (HANDLER, "Unavailable", False, True),
         (TASK, "Failed", False, False),
+        (SEED_SQL, "Failed", False, False),
+        (SEED_SQL, "Unavailable", False, True),
     ],
 )
 def test_only_what_no_edit_mends_is_tried_again(

@@ -237,6 +237,8 @@ class MemoryDependencies(Dependencies):
     ) -> SnapshotHost:
         raise NotImplementedError
 
+    def require_snapshot(self, environment: Environment, name: str) -> None: ...
+
     def delete_snapshot(self, environment: Environment, name: str) -> StoredSnapshot:
         raise NotImplementedError
 

@@ -117,11 +117,15 @@ class SnapshotDirectory:
                 found.append(self.read(name).stored)
         return tuple(sorted(found, key=lambda it: it.created_at, reverse=True))
 
+    def require(self, name: str) -> None:
+        """Raise Refused (`snapshot-unknown`) for a name that no snapshot has."""
+        if not self.path(name).is_dir():
+            raise Refused(self._unknown(name))
+
     def read(self, name: str) -> SnapshotManifest:
         """What a snapshot holds. Raises Refused (`snapshot-unknown`, `snapshot-incompatible`) and
         Failed (`snapshot-damaged`)."""
-        if not self.path(name).is_dir():
-            raise Refused(self._unknown(name))
+        self.require(name)
         try:
             plain = json.loads(read_private(self.path(name) / _MANIFEST))
             if plain["format"] > FORMAT:
@@ -241,7 +245,8 @@ def unfinished(name: str) -> Problem:
         "restore-unfinished",
         f"cannot go on: the restore of the snapshot {name} was interrupted, and objects and rows"
         " may be of two states",
-        f"run `algaenv snapshot restore {name} --yes`, which goes on with it",
+        f"run `algaenv snapshot restore {name} --yes`, which goes on with it, or begin again from"
+        " nothing with `algaenv down --volumes`",
     )
 
 
