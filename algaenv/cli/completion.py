@@ -56,9 +56,11 @@ def _set_completer(action: argparse.Action) -> None:
         "SERVICE": _services,
         "SERVICE|EXT": _either,
         "SUBJECT": _subjects,
+        "PIN": _pins,
     }
     positional = not action.option_strings
     key = "SERVICE|EXT" if positional and action.dest == "names" else str(action.metavar)
+    key = "PIN" if action.dest == "update" else key
     if found := completers.get(key):
         action.completer = found  # type: ignore[attr-defined]
 
@@ -70,17 +72,35 @@ def _services(**_: Any) -> Iterable[str]:
 def _extensions(parsed_args: argparse.Namespace | None = None, **_: Any) -> Iterable[str]:
     """Those of the spec that the line names, or that is found from here."""
     from algaenv.model.problem import AlgaenvError
-    from algaenv.spec.paths import find_spec
     from algaenv.spec.provenance import extension_names
+
+    spec = _spec(parsed_args)
+    try:
+        return sorted(extension_names(spec, os.environ)) if spec is not None else ()
+    except (AlgaenvError, OSError):
+        return ()
+
+
+def _spec(parsed_args: argparse.Namespace | None) -> Path | None:
+    from algaenv.spec.paths import find_spec
 
     named = getattr(parsed_args, "file", None) or os.environ.get("ALGAENV_FILE")
     spec = Path(named).absolute() if named else find_spec(Path.cwd())
-    if spec is None:
-        return ()
+    return spec / "algaenv.yaml" if spec is not None and spec.is_dir() else spec
+
+
+def _pins(parsed_args: argparse.Namespace | None = None, **_: Any) -> Iterable[str]:
+    """What the lock file names."""
+    from algaenv.model.pins import names_of
+    from algaenv.model.problem import AlgaenvError
+    from algaenv.spec import lock_file
+
+    spec = _spec(parsed_args)
     try:
-        return sorted(extension_names(spec / "algaenv.yaml" if spec.is_dir() else spec, os.environ))
+        pins = lock_file.read(spec) if spec is not None else None
     except (AlgaenvError, OSError):
         return ()
+    return names_of([pins]) if pins is not None else ()
 
 
 def _either(**given: Any) -> Iterable[str]:

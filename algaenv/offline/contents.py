@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tarfile
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from algaenv.dependencies import Request
 from algaenv.drivers.build import node_packages
 from algaenv.drivers.build.detection.node import NODE_PACKAGES
 from algaenv.drivers.build.workspace import make_job
+from algaenv.drivers.dev_shell import bundler
 from algaenv.model.intent import Intent
 from algaenv.model.lock import Credentials, Environment, Lock, Ports
 from algaenv.model.pins import with_pins
@@ -22,7 +24,7 @@ from algaenv.model.secret import Secret
 from algaenv.offline.archive import Content, Manifest, write
 from algaenv.offline.wheels import wheels
 from algaenv.reconcile.protocols import OnProgress
-from algaenv.runtimes.binaries import platform_here
+from algaenv.runtimes.binaries import cache_home, platform_here
 from algaenv.runtimes.docker.errors import translate_errors
 from algaenv.runtimes.docker.images.pull import find_image
 from algaenv.runtimes.docker.runtime import DockerRuntime
@@ -34,6 +36,11 @@ from algaenv.wiring import Container
 
 _NOBODY: Final = Credentials(*[Secret("")] * 7)
 _CHUNK: Final = 1 << 20
+_FETCHES: Final = re.compile(
+    r"\b(?:(?:npm|pnpm|yarn|bun) (?:ci|i|install)|cargo (?:component )?build|(?:tiny)?go build|"
+    r"pip install)\b"
+)
+"""Commands of builds that may ask a registry for packages that an archive does not hold."""
 _HINT: Final = "bring it up once with `algaenv up` where there is a network, then export it"
 
 
@@ -60,7 +67,7 @@ def export(path: Path, request: Request, on_progress: OnProgress) -> Exported:
     if (pins := container.read_pins(request.spec)) is not None:
         intent = with_pins(intent, pins, container.platform)
     environment = container.identify(request.spec, intent.name)
-    parts = _Parts(container, request, intent, environment)
+    parts = Parts(container, request, intent, environment)
     contents = [*parts.images(), *parts.node(), *parts.programs(), *parts.lock()]
     if parts.missing:
         raise Failed(*parts.missing)
@@ -75,8 +82,8 @@ def export(path: Path, request: Request, on_progress: OnProgress) -> Exported:
     return Exported(manifest, parts.left_out)
 
 
-class _Parts:
-    """Collects; `missing` are problems, `left_out` what is not needed."""
+class Parts:
+    """Collects; `missing` are problems, `left_out` is what → why it is not in the archive."""
 
     def __init__(
         self, container: Container, request: Request, intent: Intent, environment: Environment
@@ -135,7 +142,12 @@ class _Parts:
                         projects[job.workspace / job.below / directory] = extension.name
                     case ["run", *_] if _is_ours(step.command):
                         projects[node_packages.TOOLS] = extension.name
-        found = {}
+                    case _ if found := _FETCHES.search(" ".join(step.command)):
+                        what = f"what {extension.name} is built of"
+                        self.left_out[what] = (
+                            f"`{found[0]}` takes it from its own cache or registry"
+                        )
+        taken: dict[str, Content] = {}
         for project, name in projects.items():
             try:
                 key = node_packages.installation_key(project, self._environ)
@@ -147,8 +159,12 @@ class _Parts:
                 summary = f"cannot export the packages that {name} is built with: none are here"
                 self.missing.append(Problem("offline-missing", summary, _HINT))
                 continue
-            found[key] = Content("node", f"{key}.tar", _directory(place), {"extension": name})
-        return list(found.values())
+            taken[key] = Content("node", f"{key}.tar", _directory(place), {"extension": name})
+        # What `dev` runs handlers from source with.
+        esbuild = bundler.installation(cache_home(self._environ))
+        if esbuild.is_dir() and self._intent.extensions:
+            taken[esbuild.name] = Content("node", f"{esbuild.name}.tar", _directory(esbuild))
+        return list(taken.values())
 
     def programs(self) -> list[Content]:
         """Programs of this machine that no wheel brings and that need nothing beside them."""

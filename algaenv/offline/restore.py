@@ -27,6 +27,8 @@ from algaenv.wiring import Container
 
 WHEELS: Final = "wheels"
 """The directory of the cache with the wheels of archives."""
+ESBUILD: Final = "esbuild-"
+"""The beginning of the installation that `dev` runs handlers from source with."""
 _STAGING: Final = ".import-"
 _CHUNK: Final = 1 << 20
 _EXECUTABLE: Final = 0o755
@@ -137,7 +139,8 @@ class _Importer:
         source.replace(target)
 
     def _node(self, entry: Entry, source: Path) -> None:
-        cache = node_packages.cache_directory(self._environ)
+        of_dev = entry.name.startswith(ESBUILD)
+        cache = self._cache if of_dev else node_packages.cache_directory(self._environ)
         cache.mkdir(mode=private_files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
         place = cache / entry.name.removesuffix(".tar")
         if place.is_dir():

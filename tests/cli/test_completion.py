@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from algaenv.model.pins import Pins
+from algaenv.spec.lock_file import text_of
 from tests.cli.program import environ, run
 
 _ASK = """
@@ -85,3 +87,11 @@ def test_each_shell_has_its_lines(tmp_path: Path, shell: str) -> None:
     document = json.loads(run(tmp_path, "completion", shell, "--json").stdout)
     assert (document["shell"], document["code"].strip()) == (shell, code.strip())
     assert run(tmp_path, "completion", "tcsh").returncode != 0
+
+
+def test_names_of_the_lock_file_are_offered_for_an_update(demo: Path) -> None:
+    pins = Pins("1", "t", (), {"wasmtime": "50", "watchfiles": "1", "anyio": "4"})
+    (demo / "algaenv.lock").write_text(text_of(pins))
+    assert offered(demo, "algaenv lock --update wa") == ["wasmtime", "watchfiles"]
+    (demo / "algaenv.lock").write_text("broken")
+    assert offered(demo, "algaenv lock --update wa") == []
