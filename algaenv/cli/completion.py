@@ -59,10 +59,12 @@ def _set_completer(action: argparse.Action) -> None:
         "ACTION": _actions,
         "SNAPSHOT": _snapshots,
         "TASK": _tasks,
+        "PIN": _pins,
     }
     positional = not action.option_strings
     key = "SERVICE|EXT" if positional and action.dest == "names" else str(action.metavar)
-    if found := completers.get(key):
+    key = "PIN" if action.dest == "update" else key
+    if (found := completers.get(key)) and action.choices is None:
         action.completer = found  # type: ignore[attr-defined]
 
 
@@ -79,20 +81,37 @@ def _tasks(parsed_args: argparse.Namespace | None = None, **_: Any) -> Iterable[
 
 
 def _named(parsed_args: argparse.Namespace | None, section: str) -> Iterable[str]:
-    """Those of the spec that the line names, or that is found from here."""
     from algaenv.model.problem import AlgaenvError
-    from algaenv.spec.paths import find_spec
     from algaenv.spec.provenance import extension_names
+
+    spec = _spec(parsed_args)
+    try:
+        return sorted(extension_names(spec, os.environ, section)) if spec is not None else ()
+    except (AlgaenvError, OSError):
+        return ()
+
+
+def _spec(parsed_args: argparse.Namespace | None) -> Path | None:
+    """The spec that the line names, or that is found from here."""
+    from algaenv.spec.paths import find_spec
 
     named = getattr(parsed_args, "file", None) or os.environ.get("ALGAENV_FILE")
     spec = Path(named).absolute() if named else find_spec(Path.cwd())
-    if spec is None:
-        return ()
+    return spec / "algaenv.yaml" if spec is not None and spec.is_dir() else spec
+
+
+def _pins(parsed_args: argparse.Namespace | None = None, **_: Any) -> Iterable[str]:
+    """What the lock file names."""
+    from algaenv.model.pins import names_of
+    from algaenv.model.problem import AlgaenvError
+    from algaenv.spec import lock_file
+
+    spec = _spec(parsed_args)
     try:
-        file = spec / "algaenv.yaml" if spec.is_dir() else spec
-        return sorted(extension_names(file, os.environ, section))
+        pins = lock_file.read(spec) if spec is not None else None
     except (AlgaenvError, OSError):
         return ()
+    return names_of([pins]) if pins is not None else ()
 
 
 def _actions(**_: Any) -> Iterable[str]:
@@ -102,19 +121,16 @@ def _actions(**_: Any) -> Iterable[str]:
 
 
 def _snapshots(parsed_args: argparse.Namespace | None = None, **_: Any) -> Iterable[str]:
-    """Those of the environment whose spec the line names, or that is found from here."""
+    """Those of the environment of the spec."""
     from algaenv.drivers.snapshots.directory import SnapshotDirectory
     from algaenv.drivers.state.state_dir import identify
     from algaenv.model.problem import AlgaenvError
-    from algaenv.spec.paths import find_spec
 
-    named = getattr(parsed_args, "file", None) or os.environ.get("ALGAENV_FILE")
-    spec = Path(named).absolute() if named else find_spec(Path.cwd())
+    spec = _spec(parsed_args)
     if spec is None or getattr(parsed_args, "action", None) == "save":
         return ()
     try:
-        environment = identify(spec / "algaenv.yaml" if spec.is_dir() else spec, "")
-        return [it.name for it in SnapshotDirectory(environment).list()]
+        return [it.name for it in SnapshotDirectory(identify(spec, "")).list()]
     except (AlgaenvError, OSError):
         return ()
 

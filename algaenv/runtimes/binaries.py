@@ -32,6 +32,8 @@ _LEAST_FREE_BYTES: Final = 1024 * 1024
 _NEEDED: Final = ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR")
 GO_NAMES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 """Machine of uname → Go's name of the architecture."""
+PROGRAMS: Final = "programs"
+"""The directory of the cache with programs that an offline archive brought."""
 PYTHON_PREFIX: Final = "for Python: "
 """Prefix of missing Python packages in the list of missing programs."""
 INSTALL_COMMAND: Final = "pip install 'algaenv[embedded]'"
@@ -171,6 +173,8 @@ def _named(name: str, environ: Mapping[str, str], cache: Path | None) -> Iterato
     yield from _in_directories(name, _path(environ), "PATH")
     yield from _in_directories(name, _go_directories(environ), "Go's bin directory")
     yield from _in_directories(name, _postgres_directories(), "the distribution's PostgreSQL")
+    if cache is not None:
+        yield from _in_directories(name, [cache / PROGRAMS], "an offline archive")
 
 
 def _in_wheel(name: str, cache: Path | None) -> Binary | None:

@@ -13,7 +13,7 @@ from algaenv.model.resource import Json
 from algaenv.runtimes.memo import Memo, stamp_of
 from algaenv.spec.paths import stacks_root
 
-_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
+_NAME: Final = re.compile(r"([A-Za-z0-9._-]+)\s*(?:\[([^\]]*)\])?")
 _EXTRA: Final = re.compile(r"extra\s*==\s*['\"]([\w-]+)['\"]")
 _EXTRAS: Final = frozenset({"runner", "gateway", "embedded"})
 """Those of this package that services need."""
@@ -47,28 +47,29 @@ def _look() -> Json:
     from importlib.metadata import PackageNotFoundError, distribution
 
     found: dict[str, Json] = {}
-    waiting = ["algaenv"]
+    seen: set[tuple[str, frozenset[str]]] = set()
+    waiting = [("algaenv", _EXTRAS)]
     while waiting:
-        name = waiting.pop()
-        if name in found:
+        name, extras = waiting.pop()
+        if (name, extras) in seen:
             continue
+        seen.add((name, extras))
         try:
             there = distribution(name)
         except PackageNotFoundError:
             continue
-        if name == "algaenv":  # Its own version is a pin of its own.
-            waiting += [it for line in there.requires or () for it in _required(line, _EXTRAS)]
-            continue
-        found[name] = there.version
-        waiting += [it for line in there.requires or () for it in _required(line, frozenset())]
+        if name != "algaenv":  # Its own version is a pin of its own.
+            found[name] = there.version
+        waiting += [it for line in there.requires or () if (it := _required(line, extras))]
     return dict(sorted(found.items()))
 
 
-def _required(line: str, extras: frozenset[str]) -> list[str]:
-    """The distribution that a line of requirements names, unless only another extra needs it."""
+def _required(line: str, extras: frozenset[str]) -> tuple[str, frozenset[str]] | None:
+    """The distribution that a line of requirements names, with the extras of it; None where only
+    another extra than those of `extras` needs it."""
     text, _, marker = line.partition(";")
     extra, name = _EXTRA.search(marker), _NAME.match(text.strip())
     if name is None or (extra is not None and extra[1] not in extras):
-        return []
-    found = re.sub(r"[-_.]+", "-", name[0]).lower()
-    return [] if found == "algaenv" else [found]
+        return None
+    wanted = frozenset(it.strip() for it in (name[2] or "").split(",") if it.strip())
+    return re.sub(r"[-_.]+", "-", name[1]).lower(), wanted

@@ -12,7 +12,9 @@ import pytest
 
 from algaenv.drivers.snapshots.directory import SnapshotDirectory, SnapshotManifest
 from algaenv.drivers.state.state_dir import identify, open_state_dir
+from algaenv.model.pins import Pins
 from algaenv.model.stored_snapshot import StoredSnapshot
+from algaenv.spec.lock_file import text_of
 from tests.cli.program import environ, run
 
 _ASK = """
@@ -105,3 +107,11 @@ def test_each_shell_has_its_lines(tmp_path: Path, shell: str) -> None:
     document = json.loads(run(tmp_path, "completion", shell, "--json").stdout)
     assert (document["shell"], document["code"].strip()) == (shell, code.strip())
     assert run(tmp_path, "completion", "tcsh").returncode != 0
+
+
+def test_names_of_the_lock_file_are_offered_for_an_update(demo: Path) -> None:
+    pins = Pins("1", "t", (), {"wasmtime": "50", "watchfiles": "1", "anyio": "4"})
+    (demo / "algaenv.lock").write_text(text_of(pins))
+    assert offered(demo, "algaenv lock --update wa") == ["wasmtime", "watchfiles"]
+    (demo / "algaenv.lock").write_text("broken")
+    assert offered(demo, "algaenv lock --update wa") == []

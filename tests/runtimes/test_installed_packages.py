@@ -13,6 +13,7 @@ def test_packages_are_those_that_services_need(tmp_path: Path) -> None:
     found = packages_here(tmp_path)
     assert found["wasmtime"] == importlib.metadata.version("wasmtime")
     assert found["psycopg-pool"] == importlib.metadata.version("psycopg-pool")
+    assert "psycopg-binary" in found, "an extra that a requirement names"
     assert found["python"] == f"{sys.version_info.major}.{sys.version_info.minor}"
     assert not {"algaenv", "pytest", "ruff", "mkdocs"} & found.keys()
     assert packages_here(tmp_path) == packages_here(None) == found

@@ -10,6 +10,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("test", "bring it up, then run the checks of the spec, or a program"),
     ("plan", "show what `up` would do, and change nothing"),
     ("lock", "write the versions that run into algaenv.lock, or compare with it"),
+    ("bundle", "carry all that an `up` needs to a machine without a network"),
     ("drift", "show what something else changed since the last `up`"),
     ("ps", "list the environments of this machine (also: ls)"),
     ("status", "show what is there, and under which addresses"),

@@ -67,7 +67,7 @@ def installed(project: Path, cache: Path, environ: Mapping[str, str]) -> Path:
     Runs npm where there is none yet; a second process waits for the first. Raises InstallError and
     OSError.
     """
-    key = _key(project, environ)
+    key = installation_key(project, environ)
     place = cache / key
     cache.mkdir(mode=private_files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
     with _lock(cache / f".{key}.lock"):
@@ -101,7 +101,8 @@ def copy(installation: Path, target: Path) -> None:
                 shutil.copystat(original, made)
 
 
-def _key(project: Path, environ: Mapping[str, str]) -> str:
+def installation_key(project: Path, environ: Mapping[str, str]) -> str:
+    """The name in the cache of what the lock file of a project names, for this node and npm."""
     digest = hashlib.sha256()
     for name in _MANIFESTS:
         with contextlib.suppress(FileNotFoundError):

@@ -122,8 +122,7 @@ class HandlerBundler:
 
     def _installed(self) -> Path:
         """The main module of esbuild, installed if it is not there."""
-        lock = (HERE / "package-lock.json").read_bytes()
-        place = self._cache / f"esbuild-{hashlib.sha256(lock).hexdigest()[:16]}"
+        place = installation(self._cache)
         main = place / "node_modules/esbuild/lib/main.js"
         _require_node(self._environ)
         if main.is_file():
@@ -136,6 +135,12 @@ class HandlerBundler:
         except OSError as error:
             raise _not_installed(error.strerror or str(error)) from error
         return main
+
+
+def installation(cache: Path) -> Path:
+    """Where in a cache the esbuild of the lock file is installed."""
+    lock = (HERE / "package-lock.json").read_bytes()
+    return cache / f"esbuild-{hashlib.sha256(lock).hexdigest()[:16]}"
 
 
 def project_root(entry: Path) -> Path:

@@ -55,6 +55,7 @@ from algaenv.runtimes.docker.specs import (
     ImageUser,
     PulledImage,
     RecipeImage,
+    local_names,
 )
 from algaenv.runtimes.memo import Memo
 from algaenv.runtimes.services import ServiceName
@@ -184,7 +185,8 @@ class ImageSelector:
         return self._registries.refusal(image) if isinstance(image, PulledImage) else ""
 
     def _is_here(self, image: ImageSpec) -> bool:
-        return any(self._engine.find(f"/images/{ref}/json") is not None for ref in image.references)
+        names = local_names(image)
+        return any(self._engine.find(f"/images/{name}/json") is not None for name in names)
 
     def _has_data(self, service: ServiceName, choice: ImageChoice) -> bool:
         return volume_name(self._lock, service, choice) in self._existing.volumes

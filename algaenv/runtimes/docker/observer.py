@@ -23,6 +23,7 @@ from algaenv.runtimes.docker.specs import (
     PulledImage,
     RecipeImage,
     VolumeSpec,
+    local_names,
 )
 
 _Objects = list[Mapping[str, Json]]
@@ -158,7 +159,7 @@ class DockerObserver:
         for resource in wanted:
             match resource.body:
                 case PulledImage() | RecipeImage() | DockerfileImage():
-                    seen[resource.address] = self._image(resource, resource.body.references)
+                    seen[resource.address] = self._image(resource, local_names(resource.body))
         return seen
 
     def _image(self, resource: Resource, references: Iterable[str]) -> Observation:

@@ -39,7 +39,7 @@ from algaenv.runtimes.docker.image_selection import (
 from algaenv.runtimes.docker.labels import read_mark
 from algaenv.runtimes.docker.lower import ImageChoice, lower
 from algaenv.runtimes.docker.observer import DockerObserver
-from algaenv.runtimes.docker.specs import ContainerSpec
+from algaenv.runtimes.docker.specs import ContainerSpec, ImageSpec
 from algaenv.runtimes.services import ServiceName
 
 
@@ -70,6 +70,11 @@ class DockerRuntime:
     def lower(self, lock: Lock, on_progress: OnProgress) -> Lowered:
         """See `reconcile.protocols.Runtime`; asks registries only when `images: auto` must."""
         return lower(lock, self._choices(lock, on_progress))
+
+    def images(self, lock: Lock) -> Mapping[ServiceName, ImageSpec]:
+        """The image of each service; of `lock` only environment and intent count."""
+        choices = self._choices(lock, lambda _line: None)
+        return {service: choice.image for service, choice in choices.items()}
 
     def pins(self, lock: Lock) -> Sequence[ServicePin]:
         """The images, by digest."""

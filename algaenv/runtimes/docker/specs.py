@@ -14,6 +14,8 @@ ETC: Final = "/etc/algaenv"
 """The directory of a profile's files inside its container."""
 RESTART: Final = "unless-stopped"
 """The restart policy of every container."""
+IMPORTED: Final = "algaenv/imported"
+"""The repository of images that were pulled elsewhere; their tags are their digests."""
 LOCAL_PREFIX: Final = "algaenv/"
 """The repository prefix of every image made on this machine."""
 
@@ -54,6 +56,12 @@ class PulledImage:
         """Its name for people and inputs: that of the first repository, tag and digest."""
         digest = f"@{self.digest}" if self.digest else ""
         return f"{self.repositories[0]}:{self.tag}{digest}"
+
+    @property
+    def imported(self) -> str:
+        """Its name on this engine when an offline archive brought it: an engine that loads an image
+        does not know its digest. Empty without a digest."""
+        return f"{IMPORTED}:{self.digest.partition(':')[2]}" if self.digest else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +112,12 @@ class DockerfileImage:
 
 
 ImageSpec = PulledImage | RecipeImage | DockerfileImage
+
+
+def local_names(image: ImageSpec) -> tuple[str, ...]:
+    """What an image may be called on this engine."""
+    imported = image.imported if isinstance(image, PulledImage) else ""
+    return (*image.references, imported) if imported else image.references
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,10 @@ class ProcessRuntime:
         """Folders and processes; raises ResolveError (`binary-missing`, `runtime-cannot`)."""
         return lower(lock, self._programs(lock), self._environ)
 
+    def programs(self, lock: Lock) -> Mapping[ServiceName, Path]:
+        """The program of each service that has one of its own."""
+        return {service: it.binary.path for service, it in self._programs(lock).items()}
+
     def pins(self, lock: Lock) -> Sequence[ServicePin]:
         """The programs, by version and hash."""
         return service_pins(lock, self._programs(lock), self._cache)

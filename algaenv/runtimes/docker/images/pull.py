@@ -24,7 +24,7 @@ from algaenv.runtimes.docker.errors import (
     status_of,
     translate_errors,
 )
-from algaenv.runtimes.docker.specs import ImageSpec, PulledImage
+from algaenv.runtimes.docker.specs import ImageSpec, PulledImage, local_names
 
 _TRIES: Final = 4
 _DENIALS: Final = (
@@ -204,7 +204,7 @@ def find_image(engine: Engine, image: ImageSpec) -> LocalImage | None:
 
     Raises Refused (`image-architecture`) when it is made for another kind of processor.
     """
-    for reference in image.references:
+    for reference in local_names(image):
         found = engine.find(f"/images/{reference}/json")
         if found is not None:
             arch = str(found.get("Architecture", ""))
