@@ -7,7 +7,7 @@ handled; what happens is told to a callback. Everything that fails raises an Alg
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -65,6 +65,7 @@ class Environment:
 
     `spec` is the file, or the directory that holds `algaenv.yaml`. `isolated` names an isolated
     environment of it, as `--isolated` does: up to 20 of a-z, 0-9 and -, else ValueError.
+    `profiles` are those asked for, as by `--profile`.
     `runtime` is auto, docker or process, `images` auto, pull or build; None: as the spec says.
     `environ` takes the place of `os.environ`. `on_event` is called with each event, in the thread
     that a step runs in, one call at a time. `cancelled` is called between steps; once it returns
@@ -76,6 +77,7 @@ class Environment:
         spec: str | os.PathLike[str] = _SPEC_NAME,
         *,
         isolated: str | None = None,
+        profiles: Sequence[str] = (),
         runtime: Literal["auto", "docker", "process"] | None = None,
         images: Literal["auto", "pull", "build"] | None = None,
         environ: Mapping[str, str] | None = None,
@@ -93,6 +95,8 @@ class Environment:
         self._runtime = runtime
         self._images = images
         self._environ = dict(os.environ if environ is None else environ)
+        if profiles:
+            self._environ["ALGAENV_PROFILES"] = ",".join(profiles)
         self._on_event = on_event
         self._cancelled = cancelled
         self._started = False

@@ -109,6 +109,10 @@ def parts_of(subject: Subject) -> dict[str, Part]:
         found["spec/resolved.json"] = lambda: _json(plain(intent))
         for service in services_of(intent) if subject.saved else ():
             found[f"logs/{service}.log"] = lambda service=service: _log(subject, service)  # type: ignore[misc]
+        for task in intent.tasks:
+            log = environment.home / "logs" / f"task-{task.name}.log"
+            if log.is_file():
+                found[f"logs/{log.name}"] = lambda log=log: _tail(log)  # type: ignore[misc]
     found["logs/algaenv.log"] = lambda: _tail(environment.home / "logs" / "algaenv.log")
     return found
 

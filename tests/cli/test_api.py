@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from algaenv import api, wiring
+from algaenv.dependencies import Request, UseCases
 from algaenv.model.problem import Unavailable
 from tests.reconcile.memory_dependencies import MemoryDependencies
 
@@ -57,3 +58,22 @@ def test_a_cancelled_run_says_so(memory: MemoryDependencies) -> None:
     with pytest.raises(api.RunFailed) as raised:
         api.Environment(cancelled=lambda: True).up()
     assert raised.value.exit_code == 130
+
+
+def test_profiles_and_a_name_reach_the_request(
+    tmp_path: Path, memory: MemoryDependencies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Request] = []
+
+    def build_application(request: Request) -> UseCases:
+        seen.append(request)
+        return memory.application
+
+    monkeypatch.setattr(wiring, "build_application", build_application)
+    spec = tmp_path / "algaenv.yaml"
+    api.Environment(spec, isolated="feature", profiles=["full", "demo"], environ={"A": "b"}).plan()
+    (request,) = seen
+    assert request.spec == tmp_path / ".algaenv/isolated/feature/algaenv.yaml"
+    assert request.environ == {"A": "b", "ALGAENV_PROFILES": "full,demo"}
+    with pytest.raises(ValueError, match="no name"):
+        api.Environment(spec, isolated="Feature")

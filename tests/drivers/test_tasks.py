@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from algaenv.drivers.state import state_dir
-from algaenv.drivers.tasks import TaskDriver, digests_of
+from algaenv.drivers.tasks import MARK, TaskDriver, digests_of
 from algaenv.model.intent import TaskIntent
 from algaenv.model.kind import TASK, Tier
 from algaenv.model.lock import Environment
@@ -144,6 +146,14 @@ def test_an_interrupt_ends_a_task_and_it_runs_again(bench: Bench) -> None:
     with pytest.raises(WaitInterrupted):
         bench.driver.create(resource, lambda line: begun.set() if line == "begun" else None)
     assert bench.last() == Absent()
+
+
+def test_what_a_killed_run_left_is_ended_first(bench: Bench) -> None:
+    """It would work on the same data as the task that runs again."""
+    record = bench.environment.home / "tasks" / "seed.json"
+    left = subprocess.Popen(["sleep", "600"], env={**os.environ, MARK: str(record)})
+    bench.run(bench.task("true"))
+    assert left.wait(timeout=10) == -signal.SIGKILL
 
 
 def test_inputs_are_the_files_that_globs_name(bench: Bench) -> None:

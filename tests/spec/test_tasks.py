@@ -9,6 +9,7 @@ import pytest
 from algaenv.model.problem import SpecError
 from algaenv.model.secret import Secret
 from algaenv.spec.load import load
+from algaenv.spec.provenance import explain_field, extension_names
 
 
 def write(path: Path, text: str) -> Path:
@@ -54,3 +55,17 @@ def test_profiles_of_tasks(tmp_path: Path) -> None:
     assert [it.active for it in load(spec, {"ALGAENV_PROFILES": "full"}).intent.tasks] == [True] * 2
     write(spec, text.replace("needs: [a]", "profiles: [more]"))
     assert [it.active for it in load(spec, {}).intent.tasks] == [False, False]
+
+
+def test_the_local_file_changes_a_task_and_explain_says_so(tmp_path: Path) -> None:
+    write(tmp_path / "part/algaenv.fragment.yaml", "tasks: {seed: {run: make, timeout: 5s}}\n")
+    spec = write(tmp_path / "algaenv.yaml", "name: demo\ninclude: ./part\n")
+    local = write(tmp_path / "algaenv.local.yaml", "tasks: {seed: {timeout: 9s, dir: ./part}}\n")
+    (seed,) = load(spec, {}).intent.tasks
+    assert (seed.timeout, seed.directory, seed.command) == (9.0, str(tmp_path / "part"), ("make",))
+    settings = explain_field(spec, {}, "tasks.seed.timeout").settings
+    assert [Path(it.where.file).name for it in settings] == [local.name, "algaenv.fragment.yaml"]
+    assert explain_field(spec, {}, "tasks.seed.needs").description.startswith("Services and ext")
+    assert extension_names(spec, {}, "tasks") == {"seed"}
+    write(local, "tasks: {seed: null}\n")
+    assert load(spec, {}).intent.tasks == ()

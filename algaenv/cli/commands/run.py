@@ -9,6 +9,8 @@ from algaenv.cli.parser import add_file, add_isolated, add_output, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from algaenv.cli.invocation import CommandInvocation
     from algaenv.cli.output.sinks import MultiSink
     from algaenv.model.event import Event
@@ -42,7 +44,7 @@ def run(invocation: CommandInvocation) -> ExitCode:
 
     spec = invocation.spec()
     with (
-        _sinks(invocation) as sinks,
+        _sinks(invocation, spec) as sinks,
         handle_interrupts(sinks.stopping, lambda: report_abandoned(invocation, sinks)) as stop,
     ):
         request = invocation.request(spec, cancelled=stop.cancelled)
@@ -53,14 +55,16 @@ def run(invocation: CommandInvocation) -> ExitCode:
     return report_exit_code(report)
 
 
-def _sinks(invocation: CommandInvocation) -> MultiSink:
-    from algaenv.cli.output.sinks import MultiSink
+def _sinks(invocation: CommandInvocation, spec: Path) -> MultiSink:
+    from algaenv.cli.output.sinks import LogFile, MultiSink
+
+    log = LogFile(invocation.verb, spec)
 
     if invocation.json:
         from algaenv.cli.output.json import JsonLines
 
-        return MultiSink([JsonLines(invocation.terminal.out, invocation.terminal.err)])
-    return MultiSink([TaskOutput(invocation)])
+        return MultiSink([log, JsonLines(invocation.terminal.out, invocation.terminal.err)])
+    return MultiSink([log, TaskOutput(invocation)])
 
 
 class TaskOutput:
