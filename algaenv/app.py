@@ -17,21 +17,17 @@ from algaenv.model.drift import DriftReport
 from algaenv.model.event import (
     Done,
     Emit,
-    Ended,
     Report,
-    Reported,
     RuntimeChosen,
     Warned,
 )
 from algaenv.model.intent import (
-    ExternalDatabase,
     Intent,
 )
 from algaenv.model.lock import Environment, Lock
-from algaenv.model.plan import Kept, Plan
+from algaenv.model.plan import Plan
 from algaenv.model.problem import (
     AlgaenvError,
-    Failed,
     NotReady,
     Problem,
     Refused,
@@ -45,20 +41,18 @@ from algaenv.reconcile.converge import (
     converge,
     make_plan,
 )
-from algaenv.reconcile.destroy import NoContentHost, make_destroy_plan
 from algaenv.reconcile.drift import (
     find_drift,
     record_after,
-    record_after_down,
     secrets_gone,
 )
-from algaenv.reconcile.executor import Executor
 from algaenv.reconcile.prefetch import PrefetchedContent
 from algaenv.reconcile.protocols import ContentHost, Runtime
-from algaenv.reconcile.relocation import moved_warning, orphan_warning, remove_copy
+from algaenv.reconcile.relocation import moved_warning, orphan_warning
 from algaenv.reconcile.report import (
-    BUILD_CANCELLED,
     any_failed,
+    failed_report,
+    finish_report,
     partial_plan,
     report_of,
     serialized,
@@ -75,6 +69,7 @@ from algaenv.reconcile.status import empty_status, read_status, status_after_up
 from algaenv.reconcile.time_limit import TimeLimit
 from algaenv.run_task import TaskRuns
 from algaenv.snapshots import Snapshots
+from algaenv.take_down import TakeDown
 
 if TYPE_CHECKING:
     from algaenv.plan.saved import SavedPlan
@@ -88,7 +83,7 @@ QUICK_RESOLVE_SECONDS = 0.1
 """Seconds in which bundles are resolved when there is nothing to build."""
 
 
-class Application(Pinning, Snapshots, TaskRuns):
+class Application(Pinning, Snapshots, TakeDown, TaskRuns):
     """Implements UseCases over Dependencies."""
 
     def up(self, request: Request, emit: Emit) -> Report:
@@ -112,8 +107,8 @@ class Application(Pinning, Snapshots, TaskRuns):
                 report = self._up(request, intent, environment, emit)
                 renew_lifetime(environment, None)
         except AlgaenvError as error:
-            report = _failed("up", error)
-        return _finish(report, request, emit, limit)
+            report = failed_report("up", error)
+        return finish_report(report, emit, cancelled=request.cancelled(), limit=limit)
 
     def plan(self, request: Request, emit: Emit) -> Plan:
         """See UseCases."""
@@ -183,24 +178,6 @@ class Application(Pinning, Snapshots, TaskRuns):
         lock = Lock(environment, intent, ports, credentials, (), tenant_of(saved, intent))
         return read_status(lock, self._backends(runtime, lock), emit)
 
-    def down(self, request: Request, emit: Emit, *, volumes: bool) -> Report:
-        """See UseCases."""
-        emit = serialized(emit)
-        report = Report("down")
-        try:
-            environment = self._dependencies.identify(request.spec, request.spec.parent.name)
-            with self._dependencies.lock_environment(environment, "down"):
-                if request.only_expired and not self._dependencies.is_expired(environment):
-                    return _finish(report, request, emit)
-                report = self._down(request, environment, emit, volumes=volumes)
-                if not report.failed and not request.cancelled():
-                    self._dependencies.forget_lifetime(environment)
-            if volumes and not report.failed:
-                report = self._down_orphans(request, environment, emit, report)
-        except AlgaenvError as error:
-            report = _failed("down", error)
-        return _finish(report, request, emit)
-
     def restart(self, request: Request, services: Sequence[str], emit: Emit) -> Report:
         """See UseCases."""
         emit = serialized(emit)
@@ -211,8 +188,8 @@ class Application(Pinning, Snapshots, TaskRuns):
             with lock_environment(lock.environment, "restart", wait=wait, cancelled=cancelled):
                 report = self._restart(request, lock, frozenset(services), emit)
         except AlgaenvError as error:
-            report = _failed("restart", error)
-        return _finish(report, request, emit)
+            report = failed_report("restart", error)
+        return finish_report(report, emit, cancelled=request.cancelled())
 
     def _restart(
         self, request: Request, lock: Lock, services: frozenset[str], emit: Emit
@@ -327,85 +304,6 @@ class Application(Pinning, Snapshots, TaskRuns):
             request.saved_plan.refuse_other(now)
             self._dependencies.renew_lifetime(lock.environment, request.lifetime)
 
-    def _down(
-        self, request: Request, environment: Environment, emit: Emit, *, volumes: bool
-    ) -> Report:
-        saved = self._dependencies.load_state(environment)
-        lock = self._lock_of_last_run(environment, saved)
-        external = lock is not None and isinstance(lock.intent.database, ExternalDatabase)
-        asked = lock is not None and (external or not volumes)
-        content: ContentHost = NoContentHost()
-        if lock is not None:
-            content = self._dependencies.content_host(lock, writes=asked)
-            content = PrefetchedContent(content, lock) if asked else content
-        ended: list[Ended] = []
-        kept: list[Kept] = []
-        for runtime in self._dependencies.runtimes_present(environment, saved, data=volumes):
-            emit(RuntimeChosen(runtime.name, "it holds this environment"))
-            backends = Backends(runtime, content, self._dependencies.prober())
-            reached = lock if saved is not None and runtime.name == saved.runtime else None
-            plan = make_destroy_plan(
-                environment, backends, reached, emit, volumes=volumes, external=external
-            )
-            drivers = backends.drivers(environment)
-            executor = Executor(drivers, backends.prober, emit, 0.0, request.cancelled)
-            ended += executor.execute(plan)
-            kept += plan.kept
-            if any_failed(ended):
-                report = Report("down", tuple(ended), kept=tuple(kept))
-                report = with_engine_failure(report, runtime, environment)
-                if report.problems:
-                    return report
-        report = Report("down", tuple(ended), kept=tuple(kept))
-        self._record_down(environment, saved, ended)
-        if request.cancelled():
-            return report
-        problems = self._remove_leftovers(environment, data=volumes)
-        nothing_left = volumes or (saved is None and not kept)
-        if nothing_left and not report.failed and not problems:
-            try:
-                kept += self._dependencies.delete_state(environment)
-            except Failed as error:
-                problems = error.problems
-        failed = Failed.__name__ if problems else ""
-        return replace(report, problems=problems, error=failed, kept=tuple(kept))
-
-    def _record_down(
-        self, environment: Environment, saved: SavedState | None, ended: Sequence[Ended]
-    ) -> None:
-        if saved is None or saved.record is None:
-            return
-        record = record_after_down(saved.record, ended)
-        if record != saved.record:
-            self._dependencies.save_state(environment, replace(saved, record=record))
-
-    def _down_orphans(
-        self, request: Request, environment: Environment, emit: Emit, report: Report
-    ) -> Report:
-        """Remove the states of moved or copied checkouts beside this one as well."""
-        for orphan in self._dependencies.orphaned_states(environment):
-            if orphan.here or request.cancelled():
-                continue  # Its spec may come back; `down` for that spec removes it.
-            other = orphan.environment
-            try:
-                with self._dependencies.lock_environment(other, "down"):
-                    if orphan.copied:
-                        more = Report(
-                            "down", remove_copy(orphan, self._dependencies.delete_copy, emit)
-                        )
-                    else:
-                        more = self._down(request, other, emit, volumes=True)
-            except AlgaenvError as error:
-                more = _failed("down", error)
-            report = replace(
-                report,
-                ended=report.ended + more.ended,
-                problems=report.problems + more.problems,
-                error=report.error or more.error,
-                kept=report.kept + more.kept,
-            )
-        return report
-
     def _warn_of_moves(
         self, environment: Environment, saved: SavedState | None, emit: Emit
     ) -> None:
@@ -424,14 +322,6 @@ class Application(Pinning, Snapshots, TaskRuns):
         if saved is None or saved.runtime == runtime.name:
             return None
         return self._dependencies.runtime_move_warning(environment, saved.runtime, runtime.name)
-
-    def _remove_leftovers(self, environment: Environment, *, data: bool) -> tuple[Problem, ...]:
-        """Remove what killed runs have left; returns what could not be removed."""
-        try:
-            self._dependencies.remove_leftovers(environment, data=data)
-        except AlgaenvError as error:
-            return tuple(error.problems)
-        return ()
 
     def _resolver(
         self,
@@ -495,19 +385,3 @@ class Application(Pinning, Snapshots, TaskRuns):
         content, prober = self._dependencies.content_host(lock), self._dependencies.prober()
         tasks = None if request is None else self._task_host(request, lock)
         return Backends(runtime, content, prober, tasks)
-
-
-def _failed(verb: str, error: AlgaenvError) -> Report:
-    return Report(verb, problems=error.problems, error=type(error).__name__)
-
-
-def _finish(report: Report, request: Request, emit: Emit, limit: TimeLimit | None = None) -> Report:
-    if request.cancelled():
-        problems = tuple(p for p in report.problems if p.code != BUILD_CANCELLED)
-        report = replace(report, problems=problems, error=report.error if problems else "")
-    unfinished = any(not isinstance(ended.outcome, Done) for ended in report.ended)
-    cut = report.interrupted or unfinished or not report.ended
-    report = replace(report, interrupted=request.cancelled() and cut)
-    report = report if limit is None else limit.applied(report)
-    emit(Reported(report))
-    return report

@@ -6,12 +6,13 @@ import threading
 from collections.abc import Iterable, Sequence
 
 from algaenv.bundle.value import replace
-from algaenv.model.event import Emit, Ended, Event, FailedStep, Report
+from algaenv.model.event import Done, Emit, Ended, Event, FailedStep, Report, Reported
 from algaenv.model.lock import Environment
 from algaenv.model.plan import Deferred
 from algaenv.model.problem import AlgaenvError, EngineGone, Problem, Unavailable
 from algaenv.reconcile.converge import PlanResult
 from algaenv.reconcile.protocols import Runtime
+from algaenv.reconcile.time_limit import TimeLimit
 
 BUILD_CANCELLED = "build-cancelled"
 
@@ -89,3 +90,23 @@ def serialized(emit: Emit) -> Emit:
             emit(event)
 
     return emit_locked
+
+
+def failed_report(verb: str, error: AlgaenvError) -> Report:
+    """The report of a run that ended with an error."""
+    return Report(verb, problems=error.problems, error=type(error).__name__)
+
+
+def finish_report(
+    report: Report, emit: Emit, *, cancelled: bool, limit: TimeLimit | None = None
+) -> Report:
+    """Say whether the run was interrupted, and emit the report."""
+    if cancelled:
+        problems = tuple(p for p in report.problems if p.code != BUILD_CANCELLED)
+        report = replace(report, problems=problems, error=report.error if problems else "")
+    unfinished = any(not isinstance(ended.outcome, Done) for ended in report.ended)
+    cut = report.interrupted or unfinished or not report.ended
+    report = replace(report, interrupted=cancelled and cut)
+    report = report if limit is None else limit.applied(report)
+    emit(Reported(report))
+    return report
