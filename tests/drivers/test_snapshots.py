@@ -20,6 +20,7 @@ from algaenv.model.problem import AlgaenvError, Failed, Refused
 from algaenv.model.secret import Secret
 from algaenv.reconcile.protocols import ServiceProgram
 from tests.drivers.content_environment import ContentEnvironment
+from tests.params import slow_params
 from tests.servers import postgres_binaries
 
 MADE_UP = b"objects of the author\n" * 5
@@ -129,6 +130,7 @@ def test_files_are_private(snapshots: Snapshots) -> None:
     assert [it.stat().st_mode & 0o777 for it in (root, root.parent)] == [0o700, 0o700]
 
 
+@pytest.mark.slow
 def test_large_objects_go_in_parts(snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "WHOLE_BYTES", 10)
     before = snapshots.state()
@@ -153,7 +155,7 @@ def test_a_name_is_replaced_only_when_told_so(snapshots: Snapshots) -> None:
     assert refused(Refused, lambda: snapshots.directory.delete("one")) == "snapshot-unknown"
 
 
-@pytest.mark.parametrize("file", ["database.dump", "store.tar", "manifest.json"])
+@pytest.mark.parametrize("file", ["database.dump", *slow_params("store.tar", "manifest.json")])
 def test_a_damaged_snapshot_changes_nothing(snapshots: Snapshots, file: str) -> None:
     snapshots.save()
     change_everything(snapshots)
@@ -169,7 +171,7 @@ def test_a_damaged_snapshot_changes_nothing(snapshots: Snapshots, file: str) -> 
     assert not snapshots.directory.path("one").exists()
 
 
-@pytest.mark.parametrize("field", ["format", "postgres"])
+@pytest.mark.parametrize("field", ["postgres", *slow_params("format")])
 def test_a_snapshot_of_something_newer_is_refused(snapshots: Snapshots, field: str) -> None:
     snapshots.save()
     path = snapshots.directory.path("one") / "manifest.json"
@@ -197,10 +199,12 @@ def test_what_fails_before_the_change_leaves_the_old_state(snapshots: Snapshots)
 @pytest.mark.parametrize(
     ("place", "method"),
     [
-        (SnapshotObjects, "put_back"),
         (SnapshotDatabase, "replace"),
-        (SnapshotObjects, "remove_others"),
-        (SnapshotDirectory, "end_restore"),
+        *slow_params(
+            (SnapshotObjects, "put_back"),
+            (SnapshotObjects, "remove_others"),
+            (SnapshotDirectory, "end_restore"),
+        ),
     ],
 )
 def test_a_restore_that_is_killed_is_gone_on_with(

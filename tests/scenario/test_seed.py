@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.scenario.conftest import docker_slow
+from tests.scenario.conftest import BOTH, docker_slow
 from tests.scenario.project import Project
 from tests.scenario.test_drift_report import fields
 
@@ -50,7 +50,6 @@ def test_seeds_are_planned_applied_watched_and_removed(running: Project) -> None
     assert project.sql("SELECT name FROM seeded") == [("com.example.hello",)]
     assert values(project) == {"first": {"count": 1}, "dark": True}
     assert project.up().ok().steps() == {}
-    assert fields(project) == set()
 
     project.s3().delete_object(Bucket="documents", Key="demo/a.txt")
     assert fields(project) == {"seed-objects/documents/demo/ objects.a.txt"}
@@ -62,6 +61,15 @@ def test_seeds_are_planned_applied_watched_and_removed(running: Project) -> None
     assert problem["file"].endswith("seeds/notes.sql")
     assert (problem["line"], problem["column"]) == (2, 28)
     assert project.sql("SELECT name FROM seeded") == [("com.example.hello",)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("running", BOTH, indirect=True)
+def test_seeds_stay_with_the_data_and_go_with_the_spec(running: Project) -> None:
+    project = running
+    seed(project)
+    project.up().ok()
+    file = project.root / "seeds" / "notes.sql"
     file.write_text("INSERT INTO seeded VALUES ('again');")
     again = project.up("hello").ok()
     assert again.steps() == {}, "a run about one extension applies no SQL"
