@@ -144,9 +144,7 @@ class Parts:
                         projects[node_packages.TOOLS] = extension.name
                     case _ if found := _FETCHES.search(" ".join(step.command)):
                         what = f"what {extension.name} is built of"
-                        self.left_out[what] = (
-                            f"`{found[0]}` takes it from its own cache or registry"
-                        )
+                        self.left_out[what] = f"`{found[0]}` has a cache or registry of its own"
         taken: dict[str, Content] = {}
         for project, name in projects.items():
             try:

@@ -110,6 +110,44 @@ def test_a_fresh_home_comes_up_without_a_network(
         offline([*program, "down", "--volumes", "--yes"], site, environ)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("namespaces")
+def test_a_handler_in_typescript_is_built_without_a_network(
+    make_project: Callable[..., Project], tmp_path: Path
+) -> None:
+    """With the esbuild and the jco of the archive, and the node and npm that are there."""
+    if shutil.which("node", path="/usr/bin:/bin") is None:
+        pytest.skip("needs node among the programs of the distribution")
+    project = make_project("process")
+    project.extension(
+        runtime="wasm-js@1", api={"endpoints": [{"method": "GET", "path": "/x", "handler": "x"}]}
+    )
+    (project.root / "hello/src").mkdir()
+    (project.root / "hello/src/handler.ts").write_text(
+        "export function handler() { return { status: 204, headers: [] }; }\n"
+    )
+    project.spec["extensions"]["hello"]["build"] = "auto"
+    project.write()
+    project.up().ok()
+    there = project.status()["extensions"][0]
+    project.down("--volumes", "--yes")
+    assert project.text("lock").returncode == 0
+    assert "jco" in (project.root / "algaenv.lock").read_text()
+    path = tmp_path / "all.tar.zst"
+    assert project.text("bundle", "export", str(path)).returncode == 0
+    site, environ = copied(project, tmp_path), other_user(tmp_path)
+    environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+    program = [sys.executable, "-m", "algaenv"]
+    offline([*program, "bundle", "import", str(path)], site, environ)
+    try:
+        offline([*program, "up", "--locked"], site, environ)
+        shown = json.loads(offline([*program, "status", "--json"], site, environ).stdout)
+        assert shown["extensions"][0]["content_hash"] == there["content_hash"]
+    finally:
+        offline([*program, "down", "--volumes", "--yes"], site, environ)
+
+
 @pytest.mark.docker
 @pytest.mark.usefixtures("engine")
 def test_what_was_never_pulled_cannot_be_exported(

@@ -14,11 +14,11 @@ from algaenv.offline.contents import Exported
 from algaenv.offline.restore import Imported
 
 _NAMES = {
-    "image": "images",
-    "node": "installations of npm",
-    "program": "programs",
-    "wheel": "wheels",
-    "lock": "lock files",
+    "image": ("image", "images"),
+    "node": ("installation of npm", "installations of npm"),
+    "program": ("program", "programs"),
+    "wheel": ("wheel", "wheels"),
+    "lock": ("lock file", "lock files"),
 }
 
 
@@ -84,6 +84,6 @@ def _left(left: Mapping[str, str], how: str, paint: Paint) -> list[str]:
 
 def _total(path: Path, manifest: Manifest) -> str:
     counts = {kind: sum(it.kind == kind for it in manifest.entries) for kind in KINDS}
-    parts = [f"{count} {_NAMES[kind]}" for kind, count in counts.items() if count]
+    parts = [f"{count} {_NAMES[kind][count != 1]}" for kind, count in counts.items() if count]
     size = sum(it.size for it in manifest.entries) / 1e6
     return f"{escape_controls(str(path))}: {', '.join(parts)}; {size:.0f} MB unpacked"
