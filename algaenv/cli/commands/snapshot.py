@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from algaenv.cli.exit_codes import ExitCode
-from algaenv.cli.parser import UsageError, add_file, add_output, one_of, utf8
+from algaenv.cli.parser import UsageError, add_file, add_isolated, add_output, one_of, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="name of the snapshot: lower-case letters, digits, dots, hyphens and underscores",
     )
     add_file(parser)
+    add_isolated(parser)
     parser.add_argument(
         "--replace", action="store_true", help="with save: take the place of one of that name"
     )
