@@ -57,3 +57,15 @@ def test_a_cancelled_run_says_so(memory: MemoryDependencies) -> None:
     with pytest.raises(api.RunFailed) as raised:
         api.Environment(cancelled=lambda: True).up()
     assert raised.value.exit_code == 130
+
+
+def test_a_plan_is_written_and_carried_out(memory: MemoryDependencies, tmp_path: Path) -> None:
+    file = tmp_path / "changes.plan"
+    env = api.Environment(memory.lock.environment.spec)
+    planned = env.plan(out=file)
+    assert memory.world.calls == []
+    env.up(plan=file)
+    assert len(memory.world.calls) == len(planned.changes)
+    with pytest.raises(api.RunFailed) as raised:
+        env.up(plan=file)
+    assert (raised.value.exit_code, raised.value.problem.code) == (11, "plan-stale")
