@@ -102,25 +102,47 @@ class Environment:
         self._started = False
 
     def up(
-        self, *extensions: str, wait_timeout: float | None = None, adopt: bool = False
+        self,
+        *extensions: str,
+        wait_timeout: float | None = None,
+        adopt: bool = False,
+        plan: str | os.PathLike[str] | None = None,
     ) -> Status:
         """Bring it to what the spec says, and return its status once all of it answers.
 
         With names only those extensions are worked on. `wait_timeout` is in seconds, for the whole
-        run. Raises RunFailed; what was reached stays, and the next `up` goes on from there.
+        run. `plan` is a file that `plan` has written: exactly that is done, with the options that
+        it was made with, or nothing. Raises RunFailed; what was reached stays, and the next `up`
+        goes on from there.
         """
         request, application = self._request(
             extensions=extensions, limit_seconds=wait_timeout, adopt=adopt
         )
+        if plan is not None:
+            from algaenv.drivers.state.plan_file import read_plan
+
+            request = request.of_plan(read_plan(Path(plan)))
         report = application.up(request, self._on_event)
         self._started = self._started or _starts_services(report)
         self._check(report)
         return report.status or self.status()
 
-    def plan(self, *extensions: str, adopt: bool = False) -> Plan:
-        """What `up` would do; nothing but the cache is written. Raises AlgaenvError."""
+    def plan(
+        self, *extensions: str, adopt: bool = False, out: str | os.PathLike[str] | None = None
+    ) -> Plan:
+        """What `up` would do; nothing but the cache is written. Raises AlgaenvError.
+
+        `out` is a file to write the plan to, for `up`; a blocked plan is not written.
+        """
         request, application = self._request(extensions=extensions, adopt=adopt)
-        return application.plan(request, self._on_event)
+        if out is None:
+            return application.plan(request, self._on_event)
+        from algaenv.drivers.state.plan_file import write_plan
+
+        plan, saved = application.plan_to_save(request, self._on_event)
+        if not plan.blocked:
+            write_plan(Path(out), saved)
+        return plan
 
     def status(self) -> Status:
         """Its services and extensions, and whether they answer. Raises AlgaenvError."""

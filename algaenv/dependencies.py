@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from algaenv.bundle.value import dataclass
+from algaenv.bundle.value import dataclass, replace
 from algaenv.model.drift import DriftReport
 from algaenv.model.event import Emit, Report
 from algaenv.model.intent import (
@@ -90,6 +90,19 @@ class Request:
     """Refuses an `up` that would run something else than the lock file names."""
     keeps_clients: bool = False
     """Whether what is connected to stays so between the runs of one application."""
+
+    def of_plan(self, plan: SavedPlan) -> Request:
+        """The request to carry out a plan, with the options that it was made with."""
+        options = plan.options
+        return replace(
+            self,
+            saved_plan=plan,
+            runtime=options.runtime,
+            images=options.images,
+            adopt=options.adopt,
+            thorough=options.thorough,
+            extensions=options.extensions,
+        )
 
     def plan_options(self) -> PlanOptions:
         """What a plan depends on."""

@@ -77,3 +77,15 @@ def test_profiles_and_a_name_reach_the_request(
     assert request.environ == {"A": "b", "ALGAENV_PROFILES": "full,demo"}
     with pytest.raises(ValueError, match="no name"):
         api.Environment(spec, isolated="Feature")
+
+
+def test_a_plan_is_written_and_carried_out(memory: MemoryDependencies, tmp_path: Path) -> None:
+    file = tmp_path / "changes.plan"
+    env = api.Environment(memory.lock.environment.spec)
+    planned = env.plan(out=file)
+    assert memory.world.calls == []
+    env.up(plan=file)
+    assert len(memory.world.calls) == len(planned.changes)
+    with pytest.raises(api.RunFailed) as raised:
+        env.up(plan=file)
+    assert (raised.value.exit_code, raised.value.problem.code) == (11, "plan-stale")

@@ -129,6 +129,47 @@ def test_a_call_that_takes_too_long_is_ended(place: Path) -> None:
     assert text_of(result) == "cannot finish `status` within 0.001 seconds"
 
 
+def ended(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("how", ["end", pytest.param("cancel", marks=pytest.mark.slow)])
+def test_what_still_runs_ends_with_its_client(place: Path, how: str) -> None:
+    (place / "ui").mkdir()
+    (place / "ui" / "index.html").write_text("<!doctype html>")
+    manifest = {"name": "com.example.slow", "publisher": "Example", "version": "0.1.0"}
+    ui = {"runtime": "ui-only@1", "ui": {"type": "iframe", "entry": "ui/index.html"}}
+    (place / "manifest.json").write_text(json.dumps(manifest | ui))
+    pid = place / "pid"
+    line = f"echo $$$$ > {pid}.new && mv {pid}.new {pid} && exec sleep 99"
+    build = json.dumps({"command": line})
+    extension = f"extensions: {{slow: {{source: ., build: {build}}}}}\n"
+    (place / "algaenv.yaml").write_text(SPEC + extension)
+
+    async def use(client: Client) -> int:
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.call_tool, "plan", {})
+            while not pid.exists():
+                await anyio.sleep(0.02)
+            if how == "cancel":
+                group.cancel_scope.cancel()
+                await until_ended(int(pid.read_text()))
+            group.cancel_scope.cancel()
+        return int(pid.read_text())
+
+    async def until_ended(process: int) -> None:
+        with anyio.fail_after(30, shield=True):
+            while not ended(process):
+                await anyio.sleep(0.02)
+
+    started = session(place, use)
+    anyio.run(until_ended, started)
+
+
 def test_secrets_are_masked_and_long_logs_cut(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from algaenv.cli import mcp_server
 

@@ -117,13 +117,20 @@ def _write(path: Path | None, saved: SavedPlan | None) -> str:
 
 def run(invocation: CommandInvocation) -> ExitCode:
     """Make the plan and print it."""
+    from algaenv.cli.errors import report_abandoned
+    from algaenv.cli.signals import handle_interrupts
     from algaenv.model.event import Planned, Warned
 
     warnings: list[Problem] = []
     target = _target(invocation.options.out) if invocation.options.out else None
-    request = invocation.request(invocation.spec())
+    spec = invocation.spec()
     saved: SavedPlan | None = None
-    with invocation.read_sinks() as sinks:
+    with (
+        invocation.read_sinks() as sinks,
+        # Builds end in order: an exception between two of their steps could leave one behind.
+        handle_interrupts(sinks.stopping, lambda: report_abandoned(invocation, sinks)) as stop,
+    ):
+        request = invocation.request(spec, cancelled=stop.cancelled)
 
         def emit(event: Event) -> None:
             if isinstance(event, Warned):
@@ -135,6 +142,8 @@ def run(invocation: CommandInvocation) -> ExitCode:
             plan = invocation.application(request).plan(request, emit)
         else:
             plan, saved = invocation.application(request).plan_to_save(request, emit)
+    if stop.cancelled():
+        raise KeyboardInterrupt
     written = "" if plan.blocked else _write(target, saved)
     if invocation.json:
         from algaenv.cli.output.json import plan_to_json as shape_of_plan

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from algaenv.cli.invocation import CommandInvocation
-    from algaenv.dependencies import Request
     from algaenv.model.event import Report
     from algaenv.model.lock import LifetimeChange
     from algaenv.model.status import Status
@@ -163,14 +162,6 @@ def _spec_of(invocation: CommandInvocation, plan: SavedPlan) -> Path:
     return invocation.named_spec() or Path(plan.spec)
 
 
-def _as_planned(request: Request, plan: SavedPlan) -> Request:
-    """The request with the options that the plan was made with."""
-    options = plan.options
-    request = replace(request, saved_plan=plan, extensions=options.extensions)
-    request = replace(request, runtime=options.runtime, images=options.images)
-    return replace(request, adopt=options.adopt, thorough=options.thorough)
-
-
 def _converge(
     invocation: CommandInvocation,
     spec: Path,
@@ -188,7 +179,7 @@ def _converge(
     ):
         request = invocation.request(spec, cancelled=stop.cancelled, leave_data=leave_data)
         request = replace(request, lifetime=lifetime)
-        request = request if plan is None else _as_planned(request, plan)
+        request = request if plan is None else request.of_plan(plan)
         if invocation.dev_session(spec) is not None:
             request = replace(request, lock_seconds=TURN_SECONDS)
         return invocation.application(request).up(request, sinks.emit)
