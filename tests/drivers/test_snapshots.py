@@ -249,6 +249,18 @@ def test_a_save_that_is_killed_leaves_no_snapshot(
     assert len(snapshots.directory.list()) == 1
 
 
+def test_a_snapshot_outlives_a_replacement_that_is_killed(snapshots: Snapshots) -> None:
+    snapshots.save()
+    place = snapshots.directory.path("one")
+    place.rename(place.with_name(".one.old"))  # As between the two renames of a save.
+    snapshots.directory.require("one")
+    assert snapshots.directory.read("one").stored.name == "one"
+    assert [it.name for it in snapshots.directory.list()] == ["one"]
+    place.rename(place.with_name(".one.old"))
+    assert snapshots.directory.delete("one").name == "one"
+    assert refused(Refused, lambda: snapshots.directory.require("one")) == "snapshot-unknown"
+
+
 def test_nothing_is_listed_where_nothing_was_saved(tmp_path: Path, env: ContentEnvironment) -> None:
     directory = SnapshotDirectory(env.lock().environment)
     assert directory.list() == ()

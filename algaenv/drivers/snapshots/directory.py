@@ -119,13 +119,25 @@ class SnapshotDirectory:
 
     def require(self, name: str) -> None:
         """Raise Refused (`snapshot-unknown`) for a name that no snapshot has."""
-        if not self.path(name).is_dir():
+        if not (self.path(name).is_dir() or self._replaced(name).is_dir()):
             raise Refused(self._unknown(name))
+
+    def _replaced(self, name: str) -> Path:
+        """Where a snapshot is while another takes its place."""
+        return self._root / f".{name}.old"
+
+    def _recover(self, name: str) -> None:
+        """Bring back what a killed run had put aside without putting another in its place."""
+        if not self.path(name).exists():
+            with contextlib.suppress(FileNotFoundError):
+                self._replaced(name).rename(self.path(name))
 
     def read(self, name: str) -> SnapshotManifest:
         """What a snapshot holds. Raises Refused (`snapshot-unknown`, `snapshot-incompatible`) and
         Failed (`snapshot-damaged`)."""
         self.require(name)
+        with translate_os_errors(self.path(name)):
+            self._recover(name)
         try:
             plain = json.loads(read_private(self.path(name) / _MANIFEST))
             if plain["format"] > FORMAT:
@@ -160,18 +172,18 @@ class SnapshotDirectory:
             make_private_directory(self._root)
             remove_path(fresh)
             make_private_directory(fresh)
+            self._recover(name)
         try:
             yield fresh
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
         with translate_os_errors(self.path(name)):
-            old = self._root / f".{name}.old"
-            remove_path(old)
+            remove_path(self._replaced(name))
             with contextlib.suppress(FileNotFoundError):
-                self.path(name).rename(old)
+                self.path(name).rename(self._replaced(name))
             fresh.rename(self.path(name))
-            remove_path(old)
+            remove_path(self._replaced(name))
 
     def write(self, directory: Path, manifest: SnapshotManifest) -> None:
         """The manifest of a snapshot: the last file of it."""
@@ -210,6 +222,7 @@ class SnapshotDirectory:
             raise Refused(unfinished(name))
         with translate_os_errors(self.path(name)):
             remove_path(self.path(name))
+            remove_path(self._replaced(name))
             with contextlib.suppress(OSError):
                 self._root.rmdir()
         return stored

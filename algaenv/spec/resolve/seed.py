@@ -80,6 +80,13 @@ class _SeedResolver:
                     "choose another prefix, or another bucket",
                     self._map.value((*path, "prefix")),
                 )
+            elif bucket == store.bucket and not prefix and _holds_reserved(source):
+                self._target(
+                    f"seed {spec.source} without a prefix: bundles of the bucket {bucket} are kept"
+                    f" below {' and '.join(_RESERVED)}",
+                    "choose a prefix, another bucket, or other names for these directories",
+                    where,
+                )
             elif any(it == bucket and _overlap(prefix, other) for it, other in taken):
                 what = f"seed {bucket}/{prefix} from {spec.source}"
                 self._twice(what, "another directory has that prefix, or a part of it", where)
@@ -175,6 +182,10 @@ class _SeedResolver:
 
     def _record(self, summary: str, hint: str, where: Where) -> None:
         self._diagnostics.add_error("spec-seed-record", summary, hint, where)
+
+
+def _holds_reserved(source: str) -> bool:
+    return any(is_directory(f"{source}/{it}") for it in _RESERVED)
 
 
 def _overlap(one: str, other: str) -> bool:
