@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -168,6 +169,31 @@ def test_what_still_runs_ends_with_its_client(place: Path, how: str) -> None:
 
     started = session(place, use)
     anyio.run(until_ended, started)
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
+def test_it_ends_on_a_signal_though_its_input_is_open(place: Path, number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "algaenv", "mcp"],
+        cwd=place,
+        env=environ(place),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        about = {"name": "test", "version": "1"}
+        first = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": about}
+        request = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": first}
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["result"]["serverInfo"]["name"] == "algaenv"
+        process.send_signal(number)
+        assert process.wait(20) == 130
 
 
 def test_secrets_are_masked_and_long_logs_cut(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

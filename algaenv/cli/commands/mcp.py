@@ -54,19 +54,23 @@ def run(invocation: CommandInvocation) -> ExitCode:
         from algaenv.cli.mcp_server import ServerOptions, serve
     except ModuleNotFoundError as error:
         raise _missing(error) from None
+    if invocation.terminal.stdin.isatty():
+        invocation.print_message("waiting for a client on standard input; Ctrl-C ends it\n")
     named = invocation.named_spec()
     runtime = (f"--runtime={options.runtime}",) if options.runtime else ()
-    serve(
-        ServerOptions(
-            options.allow_writes,
-            options.timeout,
-            Path.cwd(),
-            (f"--file={named}",) if named else (),
-            runtime,
-            invocation.environ,
-            lambda: _mask(invocation),
-        )
+    from algaenv.cli.signals import interrupts_raise
+
+    served = ServerOptions(
+        options.allow_writes,
+        options.timeout,
+        Path.cwd(),
+        (f"--file={named}",) if named else (),
+        runtime,
+        invocation.environ,
+        lambda: _mask(invocation),
     )
+    with interrupts_raise():
+        serve(served)
     return ExitCode.DONE
 
 
