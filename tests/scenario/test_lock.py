@@ -68,3 +68,8 @@ def test_something_else_than_what_is_locked_is_refused(
     left = {it.name for it in project.root.glob(".algaenv/*/*")}
     assert left <= {"cache", "logs", ".gitignore", "spec"}
     assert lock(project, "--check", code=2)["differences"][0]["what"] == "process/store"
+    # An environment of its own has the lock file of the spec it extends.
+    own = project.text("test", "--locked", "--ephemeral", "--", "true")
+    assert own.returncode == 2
+    assert "process/store: digest: locked sha256:" in own.stderr
+    assert list(project.root.glob(".algaenv-test-*")) == []
