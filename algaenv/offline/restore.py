@@ -155,7 +155,7 @@ class _Importer:
                 tar.extractall(fresh, filter="data")
         except tarfile.TarError as error:
             summary = f"cannot unpack {entry.path}: {error}"
-            hint = "write the archive anew with `algaenv bundle export`"
+            hint = "write the archive anew with `algaenv bundle export FILE`"
             raise Failed(Problem("offline-invalid", summary, hint)) from error
         with contextlib.suppress(FileExistsError):
             fresh.rename(place)

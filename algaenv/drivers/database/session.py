@@ -112,17 +112,17 @@ class DatabaseSession:
         return answer
 
     @contextmanager
-    def transaction(self, seconds: float = STATEMENT_SECONDS) -> Iterator[Connection]:
+    def transaction(self, seconds: float | None = None) -> Iterator[Connection]:
         """A transaction, committed unless the block raises.
 
-        Waits LOCK_SECONDS for rows that others hold, and `seconds` for the answer to a statement.
-        Raises errors of ours for the driver's.
+        Waits LOCK_SECONDS for rows that others hold, and `seconds` for the answer to a statement,
+        by default STATEMENT_SECONDS. Raises errors of ours for the driver's.
         """
         import psycopg
 
         try:
             connection = self._begin_over_kept() or self._begin()
-            connection.statement_seconds = seconds
+            connection.statement_seconds = STATEMENT_SECONDS if seconds is None else seconds
             try:
                 yield connection
                 connection.commit()
