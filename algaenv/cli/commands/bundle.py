@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from algaenv.cli.invocation import CommandInvocation
 
-USAGE = "export|import FILE [options]"
+USAGE = "ACTION FILE [options]"
 DESCRIPTION = (
     "Export what an `up` of this spec needs into one archive: images, wheels of Python, programs, "
     "packages that builds install, the lock file. Import it on a machine without a network: all of "
@@ -31,7 +31,7 @@ EXAMPLES = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "action", metavar="ACTION", choices=("export", "import"), help="%(choices)s"
+        "action", metavar="ACTION", choices=("export", "import"), help="export or import"
     )
     parser.add_argument("archive", metavar="FILE", help="the archive, such as offline.tar.zst")
     add_file(parser)
