@@ -11,6 +11,7 @@ from typing import Final
 from algaenv.model.drift import GONE, HIDDEN, STOPPED, Drift, DriftedResource, DriftReport
 from algaenv.model.event import Done, Ended, FailedStep
 from algaenv.model.kind import (
+    BUCKET,
     BUNDLE,
     CONTENT_SERVICES,
     EXTENSION,
@@ -53,15 +54,19 @@ def record_after(
 
     What a failed step has left is unknown, so it is not in the record. Nor is, once content could
     be planned, what belonged to an extension that is none of `extensions`, those of the spec: an
-    object that no row ever pointed to goes without a step.
+    object that no row ever pointed to goes without a step. A bucket that the spec does not name any
+    more stays, and is nobody's from then on.
     """
-    record = dict(before or {})
+    record, ended = dict(before or {}), tuple(ended)
     if planned.content_known:
         named = {it: Address.parse(it) for it in record}
+        planned_buckets = {*planned.same, *(it.step.address for it in ended)}
+        planned_buckets |= {it.address for it in planned.plan.blocked}
         record = {
             it: made
             for it, made in record.items()
-            if named[it].kind not in _OF_EXTENSIONS or extension_of(named[it]) in extensions
+            if (named[it].kind not in _OF_EXTENSIONS or extension_of(named[it]) in extensions)
+            and (named[it] not in BUCKET or named[it] in planned_buckets)
         }
     record |= {str(it): made for it, made in planned.same.items() if it.kind not in _CHECKS}
     return _applied(record, ended)

@@ -96,6 +96,18 @@ def test_a_change_of_the_spec_is_no_drift(memory: MemoryDependencies) -> None:
     assert fields(memory) == []
 
 
+def test_a_bucket_that_the_spec_names_no_more_is_not_missed(memory: MemoryDependencies) -> None:
+    intent = memory.lock.intent
+    more = replace(intent, store=replace(intent.store, buckets=(*intent.store.buckets, "more")))
+    memory.lock = replace(memory.lock, intent=more)
+    assert up(memory) == 1
+    del memory.world.there[BUCKET.address("more")]
+    assert fields(memory) == ["bucket/more exists: it is gone"]
+    memory.lock = replace(memory.lock, intent=intent)
+    up(memory)
+    assert fields(memory) == []
+
+
 def test_what_was_never_installed_is_not_missed(memory: MemoryDependencies) -> None:
     memory.archives = {"hello": b"first", "other": b"third"}
     memory.request = replace(memory.request, extensions=("hello",))

@@ -69,7 +69,12 @@ class RandomEdits:
         self._write_source()
         for left in reversed(range(rounds)):
             with dev(self.project) as watching:
-                before = _used(watching)
+                if not left:
+                    # Clients, feeds and the bundler are there once each has been used.
+                    self._edit_page()
+                    self._edit_handler()
+                    self._until_it_converges(watching)
+                    before = _used(watching)
                 self.work(watching, seconds / rounds)
                 if left:
                     watching.end(signal.SIGKILL)
