@@ -61,6 +61,7 @@ def install(prefix: Path, **options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_it_installs_the_program_and_again(tmp_path: Path) -> None:
     prefix = tmp_path / "usr local"
     prefix.mkdir()

@@ -57,6 +57,7 @@ def listed(project: Project) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_an_environment_ends_with_its_owner_and_with_its_time(project: Project) -> None:
     with owner() as process:
         project.up("--owner-pid", str(process.pid), "--wait-timeout", "5m").ok()

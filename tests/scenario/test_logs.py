@@ -48,6 +48,7 @@ def logs(project: Project, *arguments: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@docker_slow("running")
 @pytest.mark.timeout(120)
 def test_a_request_is_found_in_all_logs_and_followed_across_a_restart(running: Project) -> None:
     project = running
@@ -138,7 +139,7 @@ def test_a_call_is_traced_recorded_and_replayed(running: Project) -> None:
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "5 calls: 5 × 200")
 
 
-@docker_slow("running")
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_requests_are_traced_as_they_end(running: Project) -> None:
     project = running

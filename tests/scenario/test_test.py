@@ -138,9 +138,8 @@ def test_an_environment_of_its_own_is_gone_after_a_program_failed(running: Proje
     assert project.status() == before
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_is_gone_after_an_interrupt(running_process: Project, number: signal.Signals) -> None:
     project = running_process
     wait = "touch waiting; exec sleep 120"

@@ -136,7 +136,8 @@ def test_an_environment_that_does_not_come_up_fails_the_tests(running_process: P
     assert "build-failed" in out
 
 
-@pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [False, True])
 def test_an_ephemeral_environment_ends_with_the_run(running_process: Project, killed: bool) -> None:
     project = running_process
     own = project.id
