@@ -89,7 +89,7 @@ class Pinning(LastRun):
 
     def _look(self, environment: Environment, intent: Intent, runtime: Runtime) -> Pins:
         """What would run with one runtime."""
-        lock = Lock(environment, intent, Ports(*[0] * 6), _NOBODY, ())
+        lock = Lock(environment, intent, Ports(0, 0, 0, 0, 0, 0), _NOBODY, ())
         own = self._dependencies.own_pins(environment, intent, programs=runtime.name == "process")
         return replace(own, services=tuple(runtime.pins(lock)))
 

@@ -68,8 +68,8 @@ def _set_completer(action: argparse.Action) -> None:
         action.completer = found  # type: ignore[attr-defined]
 
 
-def _services(**_: Any) -> Iterable[str]:
-    return SERVICES
+def _services(parsed_args: argparse.Namespace | None = None, **_: Any) -> Iterable[str]:
+    return (*SERVICES, *_named(parsed_args, "services"))
 
 
 def _extensions(parsed_args: argparse.Namespace | None = None, **_: Any) -> Iterable[str]:
@@ -136,7 +136,7 @@ def _snapshots(parsed_args: argparse.Namespace | None = None, **_: Any) -> Itera
 
 
 def _either(**given: Any) -> Iterable[str]:
-    return (*_services(), *_extensions(**given))
+    return (*_services(**given), *_extensions(**given))
 
 
 def _subjects(**given: Any) -> Iterable[str]:

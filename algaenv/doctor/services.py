@@ -122,7 +122,8 @@ def ports(subject: Subject) -> Sequence[Finding]:
     containers: Mapping[int, PortUser] = {}
     if not isinstance(engine_found, NoEngine):
         containers = published_ports(subject.environ, engine_found)
-    wanted = {name: getattr(lock.ports, name) for name in field_names(lock.ports)}
+    ours = [name for name in field_names(lock.ports) if name != "services"]
+    wanted = {**{name: getattr(lock.ports, name) for name in ours}, **lock.ports.services}
     found: list[Finding] = []
     lines: list[str] = []
     for name, number in wanted.items():
@@ -147,6 +148,8 @@ def _taken(
     other = f"set another `{name}.port` in the spec"
     if name == "console":
         other = "set another `store.console_port` in the spec"
+    elif "." in name:
+        other = f"set another port in `services.{name.replace('.', '.ports.')}` of the spec"
     if container is not None:
         known = container.spec and os.path.exists(container.spec)  # noqa: PTH110
         free = f"run `docker stop {container.container}`"

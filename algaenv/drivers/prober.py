@@ -28,9 +28,11 @@ from algaenv.model.probe import (
     BrokenHandler,
     ExtensionProbe,
     GatewayProbe,
+    HttpProbe,
     Never,
     NotYet,
     PageProbe,
+    PortProbe,
     PostgresProbe,
     PrewarmRequest,
     Probe,
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 
 PROBE_SECONDS: Final = 2.0
 """For one try."""
+OPEN_SECONDS: Final = 0.25
+"""A connection that stays open so long was accepted by a server, and by no proxy alone."""
 GATEWAY_SECONDS: Final = 5.0
 """For a gateway, which gives all that it asks three seconds before it answers."""
 PAGE_SECONDS: Final = 10.0
@@ -91,6 +95,11 @@ class ServiceProber:
                 return _judge_page(probe, reply) if isinstance(reply, HttpReply) else reply
             case ExtensionProbe():
                 return self._ask_extension(probe)
+            case PortProbe():
+                return _probe_port(probe)
+            case HttpProbe():
+                reply = self._get(probe.url, PROBE_SECONDS)
+                return _judge_http(probe, reply) if isinstance(reply, HttpReply) else reply
             case _:
                 assert_never(probe)
 
@@ -138,6 +147,34 @@ class ServiceProber:
                 case HTTPException():
                     return NotYet(f"{place} broke off its answer ({type(error).__name__})")
             raise
+
+
+def _probe_port(probe: PortProbe) -> ProbeResult:
+    """An engine accepts connections for its containers, and closes them where nothing listens."""
+    place = f"port {probe.port}"
+    try:
+        with connect_tcp(probe.host, probe.port, PROBE_SECONDS) as wire:
+            wire.settimeout(OPEN_SECONDS)
+            if _stays_open(wire):
+                return Yes()
+    except OSError as error:
+        return _no_answer(place, error)
+    return NotYet(f"{place} hung up without an answer")
+
+
+def _stays_open(wire: socket.socket) -> bool:
+    """Whether the other side says something first, or waits for a client to."""
+    try:
+        return bool(wire.recv(1))
+    except TimeoutError:
+        return True
+
+
+def _judge_http(probe: HttpProbe, reply: HttpReply) -> ProbeResult:
+    if reply.status < 400:
+        return Yes()
+    path = urlsplit(probe.url).path
+    return NotYet(f"{_address_of(probe.url)} answered {reply.status} to GET {path}")
 
 
 def _probe_postgres(probe: PostgresProbe) -> ProbeResult:

@@ -14,6 +14,7 @@ from algaenv.model.drift import DriftRule
 from algaenv.model.problem import Where
 from algaenv.model.resource import Json
 from algaenv.model.secret import Secret
+from algaenv.model.service import ServiceIntent, with_open_ports
 
 RuntimeChoice = Literal["auto", "docker", "process"]
 ImagesChoice = Literal["auto", "pull", "build"]
@@ -458,6 +459,8 @@ class Intent:
     """Extensions of profiles that are not asked for: what is installed of them stays as it is."""
     tasks: tuple[TaskIntent, ...] = ()
     """Each after the tasks that it needs."""
+    services: tuple[ServiceIntent, ...] = ()
+    """Those of the author's own, each after those that it needs."""
 
     @property
     def every_extension(self) -> tuple[ExtensionIntent, ...]:
@@ -489,4 +492,5 @@ def with_free_ports(intent: Intent, name: str) -> Intent:
         runner=replace(intent.runner, port=None),
         database=database,
         gateway=gateway,
+        services=with_open_ports(intent.services),
     )

@@ -93,6 +93,8 @@ class Ports:
     database: int
     runner: int
     gateway: int
+    services: Mapping[str, int] = field(default_factory=dict)
+    """`<service>.<port>` → number, of the author's own services."""
 
 
 @dataclass(frozen=True, slots=True)

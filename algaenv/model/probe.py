@@ -75,6 +75,21 @@ class ExtensionProbe:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class PortProbe:
+    """A connection to a port, which is not closed at once: whatever listens there is meant."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class HttpProbe:
+    """`GET url` answers with a status below 400."""
+
+    url: str
+
+
 Probe = (
     PostgresProbe
     | StoreProbe
@@ -83,6 +98,8 @@ Probe = (
     | PageProbe
     | GatewayProbe
     | ExtensionProbe
+    | PortProbe
+    | HttpProbe
 )
 
 

@@ -93,7 +93,7 @@ class Parts:
         self._spec = request.spec
         self._intent = intent
         self._environment = environment
-        self._lock = Lock(environment, intent, Ports(*[0] * 6), _NOBODY, ())
+        self._lock = Lock(environment, intent, Ports(0, 0, 0, 0, 0, 0), _NOBODY, ())
         self.missing: list[Problem] = []
         self.left_out: dict[str, str] = {}
 
@@ -187,6 +187,9 @@ class Parts:
                 continue
             details = {"service": service}
             found.append(Content("program", path.name, _file(path), details))
+        for it in self._intent.services:
+            if it.process:
+                self.left_out[f"the program of {it.name}"] = f"{it.process[0]} is the author's own"
         return found
 
     def lock(self) -> list[Content]:

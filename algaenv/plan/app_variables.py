@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from algaenv.model.intent import ManagedDatabase
 from algaenv.model.lock import Lock
 from algaenv.model.secret import Secret
+from algaenv.model.service import service_variables
 
 
 def app_variables(lock: Lock, tenant_id: str) -> Mapping[str, str | Secret]:
@@ -15,6 +16,7 @@ def app_variables(lock: Lock, tenant_id: str) -> Mapping[str, str | Secret]:
     `S3_*` and `DEV_TENANT_ID` are for the product's `dev-install-extension.mjs`.
     Both runner addresses are given: the product's UI proxy asks `RUNNER_DOCKER_HOST` when its
     backend is `docker`, while its direct gateway and its schedules ask `RUNNER_BASE_URL`.
+    `SERVICE_…` lead to services of the author's own.
     """
     runner = lock.urls.runner
     store = lock.intent.store
@@ -58,7 +60,7 @@ def app_variables(lock: Lock, tenant_id: str) -> Mapping[str, str | Secret]:
             "DB_USER_ADMIN": database.user,
             "DB_PASSWORD_ADMIN": lock.credentials.database_password,
         }
-    return variables
+    return variables | dict(service_variables(lock.intent.services, lock.host, lock.ports.services))
 
 
 def inbound_token(lock: Lock) -> str | Secret:

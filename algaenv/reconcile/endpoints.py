@@ -13,6 +13,7 @@ from algaenv.model.kind import RELEASE
 from algaenv.model.lock import Lock
 from algaenv.model.problem import Problem, Refused
 from algaenv.model.resource import Absent, Present, Resource
+from algaenv.model.service import port_key
 from algaenv.model.status import ExtensionEndpoint
 from algaenv.reconcile.protocols import ContentHost
 
@@ -63,8 +64,14 @@ def service_endpoints(lock: Lock, resource: Resource) -> Mapping[str, str]:
             return {"url": urls.runner}
         case "gateway":
             return {"url": urls.gateway}
-        case _:
-            return {}
+        case name:
+            return {
+                port.name: it.endpoint(port.name, lock.host, ports.services[key])
+                for it in lock.intent.services
+                if it.name == name
+                for port in it.ports
+                if (key := port_key(name, port.name)) in ports.services
+            }
 
 
 def _app_url(lock: Lock) -> str:

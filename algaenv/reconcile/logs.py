@@ -55,7 +55,7 @@ def services_of(intent: Intent) -> tuple[str, ...]:
     found += ["database"] if isinstance(intent.database, ManagedDatabase) else []
     found += ["runner"]
     found += ["gateway"] if isinstance(intent.gateway, BundledGateway) else []
-    return tuple(found)
+    return (*found, *(it.name for it in intent.services))
 
 
 def select_sources(names: Sequence[str], intent: Intent) -> LogSelection:

@@ -10,7 +10,7 @@ from algaenv.bundle.digest import Digest
 from algaenv.bundle.value import replace
 from algaenv.model.content import ContentIds
 from algaenv.model.event import Emit, Warned
-from algaenv.model.intent import AppServer, BundledGateway, Intent, ManagedDatabase
+from algaenv.model.intent import AppServer, Intent
 from algaenv.model.kind import CONTENT_SERVICES, RELEASE, Address, kind_of
 from algaenv.model.lock import Environment, Lock, LockedExtension
 from algaenv.model.probe import ExtensionProbe, Never, NotYet, PageProbe, Yes
@@ -22,6 +22,7 @@ from algaenv.plan.desired import page_url, predicted_ids
 from algaenv.plan.readiness import endpoint_probe
 from algaenv.reconcile.converge import Backends, PlanResult
 from algaenv.reconcile.endpoints import call_url, portal_urls, service_endpoints
+from algaenv.reconcile.logs import services_of
 from algaenv.reconcile.protocols import Lowered, Prober
 
 _SECONDS = 5.0
@@ -128,11 +129,7 @@ def _short_endpoint_probe(lock: Lock, name: str, registry: str) -> ExtensionProb
 
 def empty_status(environment: Environment, intent: Intent, runtime: str) -> Status:
     """The status of an environment that was never brought up; does no I/O."""
-    names = ["store", "redis"]
-    names += ["database"] if isinstance(intent.database, ManagedDatabase) else []
-    names += ["runner"]
-    names += ["gateway"] if isinstance(intent.gateway, BundledGateway) else []
-    services = tuple(ServiceStatus(name, "absent", {}) for name in names)
+    services = tuple(ServiceStatus(name, "absent", {}) for name in services_of(intent))
     return Status(environment, runtime, services, ())
 
 

@@ -30,6 +30,7 @@ from algaenv.model.drift import DriftRule
 from algaenv.model.intent import ContextImage, Intent
 from algaenv.model.problem import Problem, Where
 from algaenv.model.secret import Secret
+from algaenv.model.service import ServiceIntent, ServicePort
 from algaenv.spec.diagnostics import read_regular
 from algaenv.spec.load import LoadedSpec
 from algaenv.spec.paths import is_directory, is_file
@@ -133,6 +134,8 @@ def intent_classes() -> Iterator[type]:
     yield Problem
     yield Where
     yield DriftRule
+    yield ServiceIntent
+    yield ServicePort
     for each in vars(intent_module).values():
         if isinstance(each, type) and each.__module__ == intent_module.__name__:
             yield from [each] if is_dataclass(each) else []
@@ -161,15 +164,15 @@ def _short(text: str) -> str:
 
 def with_build_steps(intent: Any) -> Any:
     """An encoded intent of version 0.1.0, whose builds were one command, with that as a step, and
-    whose extensions had neither checks nor profiles. What it did not have, such as seeds, tasks and
-    pins, it gets none of.
+    whose extensions had neither checks nor profiles. What it did not have, such as seeds, tasks,
+    services and pins, it gets none of.
 
     One of this version comes back as it is. Raises KeyError, TypeError for what is no intent.
     """
     intent.setdefault("seed", {_CLASS: "SeedIntent", "sql": [], "objects": [], "records": []})
     for pins in ("image_pins", "program_pins"):
         intent.setdefault(pins, {_MAP: {}})
-    for later in ("inactive", "tasks"):
+    for later in ("inactive", "tasks", "services"):
         intent.setdefault(later, [])
     for extension in intent["extensions"]:
         extension.setdefault("checks", [])

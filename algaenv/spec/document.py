@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, JsonValue, Tag
 
+from algaenv.spec.author_services import ServiceSpec
 from algaenv.spec.extension_checks import CheckSpec
 from algaenv.spec.gateway import Gateway
 from algaenv.spec.nodes import plain_json
@@ -343,6 +344,10 @@ class Document(SpecModel):
     tasks: dict[TaskName, TaskSpec] = Field(
         default_factory=dict,
         description="Commands that `up` runs: a name of your own → what is run.",
+    )
+    services: dict[Name, ServiceSpec] = Field(
+        default_factory=dict,
+        description="Further services, images or programs: a name of your own → what is run.",
     )
     keep_versions: Annotated[int, Field(ge=0, le=100), ResolveVariable] = Field(
         default=1, description="How many older bundles of each extension are kept for a rollback."

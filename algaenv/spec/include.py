@@ -21,7 +21,7 @@ from algaenv.spec.paths import absolute, is_directory
 INCLUDE: Final = "include"
 FRAGMENT_FILE: Final = "algaenv.fragment.yaml"
 """The file that is meant where a directory is included."""
-SECTIONS: Final = ("extensions", "tasks")
+SECTIONS: Final = ("extensions", "services", "tasks")
 """The keys of a fragment whose mappings are added."""
 _KEYS: Final = (INCLUDE, "version", *SECTIONS)
 _DEEPEST: Final = 8

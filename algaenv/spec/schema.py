@@ -31,7 +31,7 @@ _VARIABLE = {
 }
 _NOTE = {"description": "A note of your own; ignored."}
 _NOTHING = {"type": "null"}
-_SPLIT = frozenset({"ExtensionSpec", "BuildSpec", "ContextSpec", "TaskSpec"})
+_SPLIT = frozenset({"ExtensionSpec", "BuildSpec", "ContextSpec", "TaskSpec", "ServiceSpec"})
 """Mappings of which a file may say a part, and the file it extends the rest."""
 _REFERENCE = re.compile(r'"#/definitions/(\w+)"')
 _NEEDS_VARIABLE = frozenset({"integer", "number", "boolean"})
@@ -118,6 +118,7 @@ def _alone() -> Schema:
         "properties": {
             "name": something,
             EXTENSIONS_KEY: {"patternProperties": {"^(?!x-)": extension}},
+            "services": {"patternProperties": {"^(?!x-)": {"required": ["ports"], **something}}},
             "tasks": {"patternProperties": {"^(?!x-)": {"required": ["run"], **something}}},
             "runner": {"properties": runner},
         },
@@ -143,7 +144,7 @@ def _property(key: str, schema: JsonSchemaValue, *, required: bool) -> Schema:
     if schema.get("default") is not None:
         about["default"] = schema["default"]
     value = _value({k: v for k, v in schema.items() if k not in ("description", "default")})
-    if key in NAMED_KEYS:
+    if key in NAMED_KEYS and "patternProperties" in value:
         (pattern, extension), *_ = value["patternProperties"].items()
         named = pattern.replace("^", "^(?!x-)", 1)
         value["patternProperties"] = {named: extension, "^x-": _NOTE}

@@ -41,7 +41,7 @@ FREE_FORM_KEYS = frozenset(
 )
 """Keys whose mappings hold the author's own names."""
 EXTENSIONS_KEY = "extensions"
-NAMED_KEYS = frozenset({EXTENSIONS_KEY, "tasks"})
+NAMED_KEYS = frozenset({EXTENSIONS_KEY, "tasks", "services"})
 """The keys whose mappings hold the author's names, each for a mapping of the spec's own."""
 _FIELD_PREFIX = "x-"
 

@@ -177,7 +177,8 @@ def _send_variables(invocation: CommandInvocation, sink: ProviderSink, status: S
 
     for service in status.services:
         for name, address in service.endpoints.items():
-            sink.send("setenv", f"{service.name.upper()}_{name.upper()}={address}")
+            variable = f"{service.name}_{name}".upper().replace("-", "_")
+            sink.send("setenv", f"{variable}={address}")
     how = invocation.options.variables
     if how == "none":
         return

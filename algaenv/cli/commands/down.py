@@ -187,8 +187,8 @@ def _deleted_data(application: UseCases, request: Request) -> str:
         status = application.status(request, lambda _: None)
     except AlgaenvError:
         return f"all data of the environment of {request.spec}{_orphaned_states(request.spec)}"
-    stateless = ("runner", "gateway")
-    names = [service.name for service in status.services if service.name not in stateless]
+    holding = ("store", "redis", "database")
+    names = [service.name for service in status.services if service.name in holding]
     holders = f" ({', '.join(names)})" if names else ""
     return f"all data of {status.environment.name}{holders}{_orphaned_states(request.spec)}"
 

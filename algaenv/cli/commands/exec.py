@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "service",
         metavar="SERVICE",
         type=utf8,
-        help="store, redis, database, runner or gateway",
+        help="store, redis, database, runner, gateway, or a service of the spec",
     )
     add_file(parser)
     add_isolated(parser)

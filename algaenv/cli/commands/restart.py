@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="SERVICE",
         nargs="*",
         type=utf8,
-        help="store, redis, database, runner or gateway (default: all)",
+        help="store, redis, database, runner, gateway, or a service of the spec (default: all)",
     )
     add_file(parser)
     add_isolated(parser)

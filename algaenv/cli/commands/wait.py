@@ -56,7 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         nargs="*",
         type=utf8,
-        help="an extension of the spec, or store, redis, database, runner or gateway "
+        help="an extension or a service of the spec, or store, redis, database, runner or gateway "
         "(default: all)",
     )
     parser.add_argument(
@@ -113,6 +113,7 @@ def _checked_names(invocation: CommandInvocation, names: Sequence[str]) -> tuple
     known = [*SERVICES]
     if any(name not in SERVICES for name in names):
         intent = load(invocation.spec(), invocation.environ).intent
+        known += [it.name for it in intent.services]
         known += [it.name for it in intent.every_extension]
     for name in names:
         if name not in known:

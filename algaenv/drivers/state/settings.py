@@ -19,6 +19,7 @@ from algaenv.model.intent import BundledGateway, ExternalDatabase, Intent, Manag
 from algaenv.model.lock import Credentials, Environment, Ports
 from algaenv.model.problem import Failed, Problem, Refused, ResolveError
 from algaenv.model.secret import Secret
+from algaenv.model.service import port_key
 
 PORTS_FILE: Final = "ports.json"
 FIRST_PORT: Final = 20_000
@@ -28,6 +29,8 @@ PORT_COUNT: Final = 10_000
 _BLOCK = 10
 """Ports of one environment lie side by side, which people can remember."""
 _NONE = 0
+_OURS: Final = ("store", "console", "redis", "database", "runner", "gateway")
+"""Ports whose place in the block is always the same."""
 SECRETS_FILE: Final = "secrets.json"
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 """Safe in URLs, env files, shells, YAML and rclone's comma-separated key list."""
@@ -73,16 +76,21 @@ def choose_ports(
                     taken.add(kept[name])
             content = json.dumps(known | kept, indent=1, sort_keys=True).encode() + b"\n"
             private_files.write_private(environment.home / PORTS_FILE, content)
-    return Ports(**(fixed | kept))
+    return _ports_of(fixed | kept)
 
 
 def known_ports(environment: Environment, intent: Intent) -> Ports:
     """The ports that are fixed or were chosen, 0 for others. Chooses none."""
     wanted = _requested_ports(intent)
     kept = _read_ports(environment)
-    return Ports(
-        **{name: kept.get(name, _NONE) if port is None else port for name, port in wanted.items()}
+    return _ports_of(
+        {name: kept.get(name, _NONE) if port is None else port for name, port in wanted.items()}
     )
+
+
+def _ports_of(numbers: Mapping[str, int]) -> Ports:
+    own = {name: number for name, number in numbers.items() if name not in _OURS}
+    return Ports(**{name: numbers[name] for name in _OURS}, services=own)
 
 
 def _requested_ports(intent: Intent) -> dict[str, Port]:
@@ -96,6 +104,7 @@ def _requested_ports(intent: Intent) -> dict[str, Port]:
         "database": database.port if isinstance(database, ManagedDatabase) else _NONE,
         "runner": intent.runner.port,
         "gateway": gateway.port if isinstance(gateway, BundledGateway) else _NONE,
+        **{port_key(it.name, port.name): port.port for it in intent.services for port in it.ports},
     }
 
 
@@ -116,7 +125,7 @@ def _reusable(
 def _find_free_port(
     environment: Environment, name: str, taken: set[int], probe_free: Callable[[int], bool]
 ) -> int:
-    place = Ports.__match_args__.index(name)
+    place = _OURS.index(name) if name in _OURS else len(_OURS)
     start = int(environment.id, 16) % (PORT_COUNT // _BLOCK) * _BLOCK + place
     for step in range(PORT_COUNT):
         port = FIRST_PORT + (start + step) % PORT_COUNT

@@ -61,10 +61,10 @@ RUNNER_PORT: Final = 8080
 HOST_GATEWAY: Final = "host.docker.internal"
 GATEWAY_PORT: Final = 3000
 SERVICES: Final[tuple[ServiceName, ...]] = ("store", "redis", "database", "runner", "gateway")
-_ROOT: Final = ImageUser(0, 0)
-_ALL_INTERFACES: Final = "0.0.0.0"  # noqa: S104 - inside the container; published on loopback only
+ROOT: Final = ImageUser(0, 0)
+ALL_INTERFACES: Final = "0.0.0.0"  # noqa: S104 - inside the container; published on loopback only
 # Needed by entry points of well-known images: they start as root, chown their data and drop root.
-_ENTRYPOINT_CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
+ENTRYPOINT_CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
 _STOP_SECONDS: Final[Mapping[str, int]] = {
     "store": 15,
     "redis": 15,
@@ -168,7 +168,7 @@ def network_name(lock: Lock) -> str:
 def container_url(url: str) -> str:
     """`url` with this machine's names replaced by the name it has inside containers."""
     parts = urlsplit(url)
-    if parts.hostname not in {"localhost", LOOPBACK, "::1", _ALL_INTERFACES}:
+    if parts.hostname not in {"localhost", LOOPBACK, "::1", ALL_INTERFACES}:
         return url
     user, at, _ = parts.netloc.rpartition("@")
     port = f":{parts.port}" if parts.port else ""
@@ -224,7 +224,7 @@ def _server(lock: Lock, service: ServiceName, choice: ImageChoice) -> ContainerS
     values = profile_values(
         lock,
         service,
-        host=_ALL_INTERFACES,
+        host=ALL_INTERFACES,
         port=main,
         data=profile.data,
         etc=ETC,
@@ -255,7 +255,7 @@ def _server(lock: Lock, service: ServiceName, choice: ImageChoice) -> ContainerS
         ports=_ports(lock, service, profile),
         mounts=mounts,
         owned=owned,
-        capabilities=() if choice.user else _ENTRYPOINT_CAPABILITIES,
+        capabilities=() if choice.user else ENTRYPOINT_CAPABILITIES,
         read_only=choice.read_only,
         memory=_limit(lock, service, "memory"),
         pids=_limit(lock, service, "pids"),
@@ -314,7 +314,7 @@ def _runner(
         else container_url(lock.intent.app_url),
         cache=CACHE,
         shared_code=SHARED if shares else "",
-        host=_ALL_INTERFACES,
+        host=ALL_INTERFACES,
         port=RUNNER_PORT,
         own=_own_addresses(lock, choices),
         otel_endpoint=_otel_endpoint(lock),
@@ -322,7 +322,7 @@ def _runner(
     cache = MountPoint("volume", volume_name(lock, "runner", choice), CACHE)
     extra = tuple(extra_mount(lock, text) for text in lock.intent.runner.volumes)
     # The user of a foreign image is unknown, and the cache is its own anyway.
-    owned = OwnedDirectory(CACHE, choice.user or _ROOT, 0o700 if choice.user else 0o1777)
+    owned = OwnedDirectory(CACHE, choice.user or ROOT, 0o700 if choice.user else 0o1777)
     mounts: tuple[MountPoint, ...] = (cache, *extra)
     owners: tuple[OwnedDirectory, ...] = (owned,)
     if choice.user and shares:
@@ -339,14 +339,14 @@ def _runner(
         # Whether a foreign image reads a file of secrets is unknown.
         secrets_by=RUNNER_SECRETS if choice.user else "",
         files={},
-        file_owner=choice.user or _ROOT,
+        file_owner=choice.user or ROOT,
         user=choice.user,
         chown=choice.chown,
         healthcheck=choice.healthcheck,
         ports=(Port("main", lock.ports.runner, RUNNER_PORT),),
         mounts=mounts,
         owned=owners,
-        capabilities=() if choice.user else _ENTRYPOINT_CAPABILITIES,
+        capabilities=() if choice.user else ENTRYPOINT_CAPABILITIES,
         read_only=choice.read_only,
         memory=_limit(lock, "runner", "memory"),
         pids=_limit(lock, "runner", "pids"),
@@ -383,7 +383,7 @@ def _gateway(
         runner=runner,
         runner_url=f"http://runner:{RUNNER_PORT}",
         database_url=url,
-        host=_ALL_INTERFACES,
+        host=ALL_INTERFACES,
         port=GATEWAY_PORT,
         settings=f"{ETC}/{SETTINGS}" if files else "",
         otel_endpoint=_otel_endpoint(lock),
@@ -397,7 +397,7 @@ def _gateway(
         environment=environment,
         secrets_by=GATEWAY_SECRETS,
         files=files,
-        file_owner=choice.user or _ROOT,
+        file_owner=choice.user or ROOT,
         user=choice.user,
         chown=choice.chown,
         healthcheck=choice.healthcheck,

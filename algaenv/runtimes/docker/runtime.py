@@ -21,6 +21,7 @@ from algaenv.reconcile.protocols import (
 )
 from algaenv.runtimes.binaries import cache_home
 from algaenv.runtimes.docker import labels
+from algaenv.runtimes.docker.author_containers import author_images, with_author_services
 from algaenv.runtimes.docker.endpoint import Remote, locate
 from algaenv.runtimes.docker.engine import (
     Engine,
@@ -69,12 +70,13 @@ class DockerRuntime:
 
     def lower(self, lock: Lock, on_progress: OnProgress) -> Lowered:
         """See `reconcile.protocols.Runtime`; asks registries only when `images: auto` must."""
-        return lower(lock, self._choices(lock, on_progress))
+        return with_author_services(lower(lock, self._choices(lock, on_progress)), lock)
 
-    def images(self, lock: Lock) -> Mapping[ServiceName, ImageSpec]:
+    def images(self, lock: Lock) -> Mapping[str, ImageSpec]:
         """The image of each service; of `lock` only environment and intent count."""
         choices = self._choices(lock, lambda _line: None)
-        return {service: choice.image for service, choice in choices.items()}
+        images: dict[str, ImageSpec] = {name: it.image for name, it in choices.items()}
+        return images | dict(author_images(lock))
 
     def pins(self, lock: Lock) -> Sequence[ServicePin]:
         """The images, by digest."""

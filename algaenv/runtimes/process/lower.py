@@ -113,7 +113,7 @@ def _process(lock: Lock, service: ServiceName, body: ProcessSpec) -> Resource:
     return Resource(
         Address(PROCESS, service),
         Tier.SUBSTRATE,
-        _inputs(lock, body),
+        inputs_of(lock, body),
         body,
         tuple(needs),
         probes(lock)[service],
@@ -205,7 +205,7 @@ def _runner(lock: Lock, environ: Mapping[str, str]) -> ProcessSpec:
         # -P: what lies in the working directory is not to be imported.
         argv=(sys.executable, "-P", "-m", "algaenv.runner"),
         environment={
-            **_inherited_by_python(environ),
+            **inherited_by_python(environ),
             **_python_path(),
             "PYTHONUNBUFFERED": "1",
             # Not compared: where the caller's cache is does not change what the runner does.
@@ -239,7 +239,7 @@ def _gateway(lock: Lock, environ: Mapping[str, str], runner: ProcessSpec) -> Pro
         engine="bundled",
         argv=(sys.executable, "-P", "-m", "algaenv.gateway"),
         environment={
-            **_inherited_by_python(environ),
+            **inherited_by_python(environ),
             **_python_path(),
             "PYTHONUNBUFFERED": "1",
             **own,
@@ -253,7 +253,7 @@ def _gateway(lock: Lock, environ: Mapping[str, str], runner: ProcessSpec) -> Pro
     )
 
 
-def _inherited_by_python(environ: Mapping[str, str]) -> dict[str, str]:
+def inherited_by_python(environ: Mapping[str, str]) -> dict[str, str]:
     """Variables that a Python service inherits: also proxies and certificates.
 
     The other services are reached directly, whatever proxy is set. A file of certificates that
@@ -310,7 +310,7 @@ def _inherited(environ: Mapping[str, str], names: tuple[str, ...]) -> dict[str, 
     return {"PATH": os.defpath} | kept
 
 
-def _inputs(lock: Lock, body: ProcessSpec) -> dict[str, Json]:
+def inputs_of(lock: Lock, body: ProcessSpec) -> dict[str, Json]:
     """The inputs that decide whether a service must be restarted, one readable field each."""
     key = lock.credentials.fingerprint_key
     fields: dict[str, Json] = {
@@ -322,6 +322,8 @@ def _inputs(lock: Lock, body: ProcessSpec) -> dict[str, Json]:
     }
     if body.engine == "bundled":
         fields["version"] = algaenv.__version__
+    if body.directory:
+        fields["directory"] = str(body.directory)
     if body.folder:
         fields["folder"] = body.folder.name
     if body.access:

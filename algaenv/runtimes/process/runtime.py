@@ -21,6 +21,7 @@ from algaenv.reconcile.protocols import (
     ServiceProgram,
 )
 from algaenv.runtimes.memo import stamp_of
+from algaenv.runtimes.process.author_processes import with_author_services
 from algaenv.runtimes.process.layout import Layout, busy_error
 from algaenv.runtimes.process.lower import folder_name, lower
 from algaenv.runtimes.process.observer import ProcessObserver
@@ -51,8 +52,10 @@ class ProcessRuntime:
         return "process"
 
     def lower(self, lock: Lock, on_progress: OnProgress) -> Lowered:
-        """Folders and processes; raises ResolveError (`binary-missing`, `runtime-cannot`)."""
-        return lower(lock, self._programs(lock), self._environ)
+        """Folders and processes; raises ResolveError (`binary-missing`, `runtime-cannot`,
+        `service-cannot-run`)."""
+        lowered = lower(lock, self._programs(lock), self._environ)
+        return with_author_services(lowered, lock, self._environ)
 
     def programs(self, lock: Lock) -> Mapping[ServiceName, Path]:
         """The program of each service that has one of its own."""

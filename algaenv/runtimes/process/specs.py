@@ -54,3 +54,5 @@ class ProcessSpec:
     steady: float = 5.0
     """Seconds it must have run to be started again when it dies."""
     access: DatabaseAccess | None = None
+    directory: Path | None = None
+    """It runs in; None: that of its files."""

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from algaenv.model.intent import Port, StoreIntent
 from algaenv.model.problem import Where
+from algaenv.spec.author_services import PortSpec
 from algaenv.spec.diagnostics import Diagnostics
 from algaenv.spec.document import Document
 from algaenv.spec.gateway import AppServerSpec, GatewaySpec
@@ -98,6 +99,13 @@ def _ports(
         port = port_of(document, spec, name)
         if port is not None:
             yield (service, name), port
+    for service, own in document.services.items():
+        for key, form in own.ports.items():
+            path: NodePath = ("services", service, "ports", key)
+            if isinstance(form, PortSpec):
+                path, form = (*path, "port"), form.port  # noqa: PLW2901
+            if form != "auto":
+                yield path, form
 
 
 def check_reserved_variable(

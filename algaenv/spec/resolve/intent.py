@@ -55,6 +55,7 @@ from algaenv.spec.resolve.gateway import (
     resolve_gateway,
 )
 from algaenv.spec.resolve.seed import resolve_seed
+from algaenv.spec.resolve.services import ServiceResolver
 from algaenv.spec.resolve.tasks import TaskResolver
 from algaenv.spec.secrets import SecretReader
 from algaenv.spec.services import BuiltImage, ExternalSpec, InlineEngine, ManagedSpec
@@ -94,6 +95,9 @@ class _IntentResolver:
         tasks = TaskResolver(
             document, self.source_map, self.diagnostics, self.secrets, active
         ).tasks()
+        services = ServiceResolver(
+            document, self.source_map, self.diagnostics, self.secrets
+        ).services()
         gateway, app_url = resolve_gateway(document, self.source_map, self.diagnostics)
         check_port_conflicts(
             document,
@@ -126,6 +130,7 @@ class _IntentResolver:
             seed=resolve_seed(document, self.source_map, self.diagnostics),
             inactive=inactive,
             tasks=tasks,
+            services=services,
         )
 
     def _otel(self) -> OtelIntent | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Final
 
 from algaenv.bundle.value import dataclass
 from algaenv.model.intent import TaskIntent
@@ -13,9 +12,9 @@ from algaenv.spec.document import Document, TaskSpec
 from algaenv.spec.nodes import NodePath, SourceMap
 from algaenv.spec.paths import PathResolver, is_directory
 from algaenv.spec.resolve.checks import warn_unbraced_variable
+from algaenv.spec.resolve.order import sorted_by_needs
+from algaenv.spec.resolve.services import OURS
 from algaenv.spec.secrets import SecretReader
-
-SERVICES: Final = ("store", "redis", "database", "runner", "gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +52,9 @@ class TaskResolver:
         )
 
     def _check_name(self, name: str) -> None:
-        kind = "a service" if name in SERVICES else "an extension"
-        if name in SERVICES or name in self.document.extensions:
+        services = (*OURS, *self.document.services)
+        kind = "a service" if name in services else "an extension"
+        if name in services or name in self.document.extensions:
             self.diagnostics.add_error(
                 "spec-task-name",
                 f"call a task {name}: {kind} has that name, and `needs` would mean both",
@@ -65,8 +65,9 @@ class TaskResolver:
     def _check_need(self, name: str, need: str, path: NodePath) -> None:
         where = self.source_map.value(path)
         parts = {**self.document.extensions, **self.document.tasks}
-        if need not in SERVICES and need not in parts:
-            known = tuple(dict.fromkeys((*SERVICES, *parts)))
+        services = (*OURS, *self.document.services)
+        if need not in services and need not in parts:
+            known = tuple(dict.fromkeys((*services, *parts)))
             self.diagnostics.add_error(
                 "spec-task-need",
                 f"need {need}: no service, extension or task has that name",
@@ -109,28 +110,14 @@ class TaskResolver:
 
     def _sorted(self, tasks: Mapping[str, TaskIntent]) -> tuple[TaskIntent, ...]:
         """In the order of the file as far as their needs allow; adds an error for a circle."""
-        done: dict[str, TaskIntent] = {}
-        circles: set[frozenset[str]] = set()
 
-        def visit(name: str, chain: tuple[str, ...]) -> None:
-            if name in chain:
-                circle = chain[chain.index(name) :]
-                if frozenset(circle) not in circles:
-                    circles.add(frozenset(circle))
-                    self.diagnostics.add_error(
-                        "spec-task-cycle",
-                        f"order the tasks {' → '.join((*circle, name))}: each needs the next",
-                        "take one of these `needs` out",
-                        self.source_map.value(("tasks", circle[-1], "needs")),
-                    )
-                return
-            if name in done:
-                return
-            for need in tasks[name].needs:
-                if need in tasks:
-                    visit(need, (*chain, name))
-            done[name] = tasks[name]
+        def report(circle: tuple[str, ...]) -> None:
+            self.diagnostics.add_error(
+                "spec-task-cycle",
+                f"order the tasks {' → '.join((*circle, circle[0]))}: each needs the next",
+                "take one of these `needs` out",
+                self.source_map.value(("tasks", circle[-1], "needs")),
+            )
 
-        for name in tasks:
-            visit(name, ())
-        return tuple(done.values())
+        names = sorted_by_needs({name: it.needs for name, it in tasks.items()}, report)
+        return tuple(tasks[name] for name in names)

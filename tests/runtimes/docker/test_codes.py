@@ -27,7 +27,7 @@ def test_docker() -> None:
 
 
 def test_shared() -> None:
-    raised = _raised([ROOT / "binaries.py", ROOT / "environments.py"])
+    raised = _raised([ROOT / "binaries.py", ROOT / "environments.py", ROOT / "author_services.py"])
     assert raised == {each.code for each in REGISTRY["runtimes"]}
 
 

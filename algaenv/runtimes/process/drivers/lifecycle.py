@@ -94,7 +94,7 @@ def _new_record(
         engine=body.engine,
         boot=processes.boot_id(),
         argv=list(body.argv),
-        directory=str(layout.etc(service)),
+        directory=str(body.directory or layout.etc(service)),
         folder=str(body.folder) if body.folder else "",
         way=isolation,
         stop_signal=body.stop_signal,

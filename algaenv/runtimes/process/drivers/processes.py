@@ -184,7 +184,7 @@ def port_obstacles(environment: Environment, changes: Sequence[Change]) -> tuple
 
 def _needed(body: ProcessSpec, layout: Layout) -> list[str]:
     """Paths that a service must reach; a Python service also needs its import directories."""
-    places = [body.argv[0], str(body.folder or ""), str(layout.etc_all)]
+    places = [body.argv[0], *map(str, (body.folder or "", layout.etc_all, body.directory or ""))]
     if body.engine == "bundled":
         places += [sys.prefix, sys.base_prefix, str(Path(algaenv.__file__).parent), *sys.path]
     return [place for place in places if place]
