@@ -224,7 +224,9 @@ class RestartTool(Arguments):
     command = "restart"
     writes = True
 
-    services: list[Name] = Field([], description="store, redis, database, runner, gateway")
+    services: list[Name] = Field(
+        [], description="store, redis, database, runner, gateway, or of the spec"
+    )
 
     @property
     def operands(self) -> list[str]:

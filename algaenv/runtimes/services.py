@@ -96,6 +96,7 @@ def own_ports(lock: Lock) -> frozenset[int]:
     """Ports of this machine used by the environment's services and by the app server."""
     ports = lock.ports
     taken = {ports.store, ports.console, ports.redis, ports.runner, ports.gateway}
+    taken.update(ports.services.values())
     if not isinstance(lock.intent.database, ExternalDatabase):
         taken.add(ports.database)
     parts = urlsplit(lock.intent.app_url)

@@ -33,6 +33,7 @@ def demo(tmp_path: Path) -> Path:
     (tmp_path / "algaenv.yaml").write_text(
         "name: demo\nextensions: {hello: ./hello, tickets: ./tickets}\nbogus: true\n"
         "tasks: {seed: {run: x}, migrate: {run: x}}\n"
+        "services: {mail: {process: [x], ports: {web: 1}}}\n"
     )
     return tmp_path
 
@@ -67,6 +68,8 @@ def offered(directory: Path, line: str) -> list[str]:
         ("algaenv call ", ["hello", "tickets"]),
         ("algaenv up t", ["tickets"]),
         ("algaenv restart g", ["gateway"]),
+        ("algaenv exec m", ["mail"]),
+        ("algaenv logs m", ["mail"]),
         ("algaenv logs r", ["redis", "runner"]),
         ("algaenv wait h", ["hello"]),
         ("algaenv explain port-t", ["port-taken"]),

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from algaenv.drivers.state import state_dir
-from algaenv.drivers.state.settings import FIRST_PORT, PORT_COUNT, choose_ports
-from algaenv.model.intent import ExternalDatabase, Intent, ManagedDatabase
+from algaenv.drivers.state.settings import FIRST_PORT, PORT_COUNT, choose_ports, known_ports
+from algaenv.model.intent import ExternalDatabase, Intent, ManagedDatabase, with_free_ports
 from algaenv.model.lock import Environment, Ports
-from algaenv.model.problem import ResolveError
+from algaenv.model.problem import ResolveError, Where
 from algaenv.model.secret import Secret
+from algaenv.model.service import ServiceIntent, ServicePort
 from algaenv.runtimes.ports import find_port_holder
 from tests.runtimes.locks import GATEWAY, make_lock
 
@@ -23,6 +24,11 @@ def environment(tmp_path: Path) -> Environment:
 @pytest.fixture
 def intent(tmp_path: Path) -> Intent:
     return make_lock(tmp_path, gateway=GATEWAY).intent
+
+
+def ours(ports: Ports) -> tuple[int, ...]:
+    """The ports of our services."""
+    return tuple(it for it in astuple(ports) if isinstance(it, int))
 
 
 def all_free(port: int) -> bool:
@@ -59,7 +65,7 @@ def test_fixed_ports_are_as_given_and_need_no_home(
 def test_open_ports_lie_side_by_side_and_stay(environment: Environment, intent: Intent) -> None:
     ports = choose_ports(environment, intent, all_free)
     first = ports.store
-    assert astuple(ports) == tuple(range(first, first + 6))
+    assert ours(ports) == tuple(range(first, first + 6))
     assert FIRST_PORT <= first < FIRST_PORT + PORT_COUNT
     path = environment.home / "ports.json"
     written = path.stat()
@@ -80,8 +86,8 @@ def test_a_taken_port_is_passed_over(environment: Environment, intent: Intent) -
     ideal = choose_ports(environment, intent, all_free)
     (environment.home / "ports.json").unlink()
     ports = choose_ports(environment, intent, all_but(ideal.store, ideal.redis))
-    assert not {ideal.store, ideal.redis} & set(astuple(ports))
-    assert len(set(astuple(ports))) == 6
+    assert not {ideal.store, ideal.redis} & set(ours(ports))
+    assert len(set(ours(ports))) == 6
 
 
 def test_a_real_listener_is_passed_over(environment: Environment, intent: Intent) -> None:
@@ -91,7 +97,7 @@ def test_a_real_listener_is_passed_over(environment: Environment, intent: Intent
         listener.bind(("127.0.0.1", ideal.store))
         listener.listen()
         ports = choose_ports(environment, intent, lambda port: find_port_holder(port) is None)
-    assert ideal.store not in astuple(ports)
+    assert ideal.store not in ours(ports)
 
 
 def test_an_open_port_avoids_the_fixed_ones(environment: Environment, intent: Intent) -> None:
@@ -102,13 +108,13 @@ def test_an_open_port_avoids_the_fixed_ones(environment: Environment, intent: In
     assert ports.redis == ideal.store
     assert ports.store != ideal.store
     assert ports.runner == ideal.runner
-    assert len(set(astuple(ports))) == 6
+    assert len(set(ours(ports))) == 6
 
 
 def test_the_search_goes_round(environment: Environment, intent: Intent) -> None:
     last = replace(environment, id="00000003e7")  # 999: the last block
     ports = choose_ports(last, intent, lambda port: port < FIRST_PORT + 20)
-    assert max(astuple(ports)) < FIRST_PORT + 20
+    assert max(ours(ports)) < FIRST_PORT + 20
 
 
 def test_no_free_port_is_a_problem(environment: Environment, intent: Intent) -> None:
@@ -138,3 +144,24 @@ def test_a_damaged_file_leads_to_the_same_ports(
     ports = choose_ports(environment, intent, all_free)
     (environment.home / "ports.json").write_bytes(content)
     assert choose_ports(environment, intent, all_free) == ports
+
+
+def test_ports_of_further_services_are_chosen_and_kept_like_ours(
+    environment: Environment, intent: Intent
+) -> None:
+    ports = (ServicePort("web", None, 8025), ServicePort("smtp", 1025, 1025))
+    service = ServiceIntent(
+        *("mail", None, (), ("mail",), "/", ports, {}, (), "web", "", (), 0, 0),
+        Where("algaenv.yaml", 1, 1),
+    )
+    with_mail = replace(intent, services=(service,))
+    chosen = choose_ports(environment, with_mail, all_free)
+    assert chosen.services == {"mail.web": chosen.store + 6, "mail.smtp": 1025}
+    assert known_ports(environment, with_mail) == chosen
+    assert choose_ports(environment, with_mail, lambda _: False) == chosen
+    apart = with_free_ports(with_mail, "other")
+    assert [it.port for it in apart.services[0].ports] == [None, None]
+    assert [it.container for it in apart.services[0].ports] == [8025, 1025]
+    # Another service has been given the number since.
+    taken = replace(with_mail, redis=replace(intent.redis, port=chosen.services["mail.web"]))
+    assert choose_ports(environment, taken, all_free).services["mail.web"] != taken.redis.port

@@ -21,9 +21,11 @@ from algaenv.drivers import prober
 from algaenv.drivers.prober import ServiceProber
 from algaenv.model.probe import (
     GatewayProbe,
+    HttpProbe,
     Never,
     NotYet,
     PageProbe,
+    PortProbe,
     PostgresProbe,
     Probe,
     ProbeResult,
@@ -586,3 +588,47 @@ def test_a_question_loads_only_what_it_needs(kind: str, foreign: tuple[str, ...]
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# Services of the author's own.
+
+
+def test_a_port_answers_when_it_stays_open_or_says_something() -> None:
+    with silent() as port:
+        assert ask(PortProbe(HOST, port)) == Yes()
+    with greeting(b"220 mail ready\r\n") as port:
+        assert ask(PortProbe(HOST, port)) == Yes()
+
+
+def test_a_port_that_is_closed_or_hangs_up_does_not_answer() -> None:
+    port = free_port()
+    assert f"port {port}" in not_yet(ask(PortProbe(HOST, port)))
+    # An engine accepts for a container in which nothing listens yet.
+    with greeting(b"") as hanging:
+        assert "hung up" in not_yet(ask(PortProbe(HOST, hanging)))
+
+
+@contextmanager
+def greeting(words: bytes) -> Iterator[int]:
+    """Accepts, says this without being asked, and hangs up."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(words)
+
+    with serving(Listener((HOST, 0), Handler)) as port:
+        yield port
+
+
+@pytest.mark.parametrize("status", [200, 204, 302])
+def test_a_path_answers_below_400(status: int) -> None:
+    answer = Site(status=status)
+    with site(answer) as url:
+        assert ask(HttpProbe(f"{url}/live?a=1")) == Yes()
+    assert answer.asked == ["/live?a=1"]
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_path_that_fails_may_answer_later(status: int) -> None:
+    with site(Site(status=status)) as url:
+        assert f"answered {status} to GET /live" in not_yet(ask(HttpProbe(f"{url}/live")))

@@ -82,6 +82,26 @@ def test_one_path_needs_no_list_and_fragments_include_others(team: Path, tmp_pat
     assert sources(load(team, {}).intent) == {}
 
 
+def test_a_fragment_brings_services_that_run_in_its_directory(team: Path, tmp_path: Path) -> None:
+    mail = "{image: mail, process: [./mail], ports: {web: auto}, volumes: ['./a:/a']}"
+    write(tmp_path / "tickets" / FRAGMENT, f"services:\n  mail: {mail}\n")
+    own = "services: {search: {process: [search], ports: {api: auto}, needs: [mail]}}\n"
+    write(team, f"name: team\ninclude: ../tickets\n{own}")
+    services = load(team, {}).intent.services
+    assert [it.name for it in services] == ["mail", "search"]
+    assert services[0].directory == str(tmp_path / "tickets")
+    assert services[0].volumes == (f"{tmp_path}/tickets/a:/a",)
+    assert services[1].directory == str(team.parent)
+    local = "services: {mail: {ports: {web: 8025, smtp: 1025}}}\n"
+    write(team.with_name("algaenv.local.yaml"), local)
+    ports = load(team, {}).intent.services[0].ports
+    assert [(it.name, it.port) for it in ports] == [("web", 8025), ("smtp", 1025)]
+    write(team, f"name: team\ninclude: ../tickets\nservices: {{mail: {mail}}}\n")
+    team.with_name("algaenv.local.yaml").unlink()
+    (error,) = errors_of(team)
+    assert "error[spec-include-conflict]: cannot add services.mail: algaenv.yaml:3:12 has" in error
+
+
 def test_layers_lie_over_each_other_with_their_fragments(team: Path, tmp_path: Path) -> None:
     """The base with its own, the spec with its own, the local file with its own."""
     source(tmp_path / "mine")

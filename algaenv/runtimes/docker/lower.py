@@ -20,6 +20,7 @@ from algaenv.model.lock import LOOPBACK, Lock
 from algaenv.model.resource import Json, Resource, ServiceEngine
 from algaenv.model.secret import Secret
 from algaenv.reconcile.protocols import Lowered
+from algaenv.runtimes.author_services import container_port
 from algaenv.runtimes.binaries import engine_name
 from algaenv.runtimes.docker.specs import (
     ETC,
@@ -367,6 +368,8 @@ def _own_addresses(lock: Lock, choices: Mapping[ServiceName, ImageChoice]) -> It
     """Addresses of the services as containers see them: by name, and through the host."""
     for service, choice in choices.items():
         yield f"{service}:{GATEWAY_PORT if service == 'gateway' else _inside(choice)}"
+    for own in lock.intent.services:
+        yield from (f"{own.name}:{container_port(lock, own, port)}" for port in own.ports)
     yield from (f"{HOST_GATEWAY}:{port}" for port in sorted(own_ports(lock)))
 
 
