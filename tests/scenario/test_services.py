@@ -31,27 +31,36 @@ http.server.HTTPServer((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
 KEY = "hunter2-hunter2"
 
 
+def docker(*words: str, stdin: str = "") -> str:
+    done = subprocess.run(
+        ["docker", *words],
+        input=stdin,
+        env={**os.environ, "DOCKER_BUILDKIT": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.fixture
-def image(request: pytest.FixtureRequest, running: Project) -> Iterator[str]:
+def image(running: Project) -> Iterator[str]:
     """For Docker an image that runs Python, made of what the runner's container has."""
     if running.runtime != "docker":
         yield ""
         return
     name = f"algaenv-test/python:{running.id}"
     runner = f"{running.name}-{running.id[:6]}-runner"
-    shown = ["docker", "inspect", "--format", "{{.Config.Image}}", runner]
-    base = subprocess.run(shown, check=True, capture_output=True, text=True).stdout.strip()
+    base = docker("inspect", "--format", "{{.Config.Image}}", runner).strip()
     recipe = f'FROM {base}\nUSER 0\nCMD []\nENTRYPOINT ["/usr/local/bin/python3"]\n'
-    build = ["docker", "build", "--tag", name, "-"]
-    quiet: dict[str, Any] = {"check": True, "capture_output": True, "timeout": 120}
-    subprocess.run(
-        build, input=recipe.encode(), env={**os.environ, "DOCKER_BUILDKIT": "0"}, **quiet
-    )
+    docker("build", "--tag", name, "-", stdin=recipe)
     yield name
     running.spec.pop("services", None)
     running.write()
     running.up().ok()
-    subprocess.run(["docker", "rmi", "--force", name], **quiet)
+    docker("rmi", "--force", name)
 
 
 def get(url: str) -> str:
