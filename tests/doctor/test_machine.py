@@ -218,6 +218,8 @@ def test_a_port_that_a_container_holds_is_told_by_its_name(tmp_path: Path) -> No
     other = services._taken("console", 9001, PortUser("nginx", "", ""), None)
     assert other.summary == "port 9001, for console, is held by the container nginx"
     assert other.hint.startswith("run `docker stop nginx`, or set another `store.console_port`")
+    own = services._taken("mail.web", 8025, PortUser("nginx", "", ""), None)
+    assert "another port in `services.mail.ports.web` of the spec" in own.hint
 
 
 def test_a_check_that_hangs_or_breaks_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
