@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from algaenv.model.intent import BundledGateway, ExternalDatabase
 from algaenv.model.lock import Lock
 from algaenv.model.probe import HttpProbe, PortProbe, Probe
-from algaenv.model.problem import Problem, ResolveError
+from algaenv.model.problem import Problem
 from algaenv.model.secret import Secret
 from algaenv.model.service import ServiceIntent, ServicePort, fill, port_key
 from algaenv.runtimes.services import Values
@@ -56,20 +56,15 @@ def addresses_here(lock: Lock) -> dict[str, str]:
     return found
 
 
-def refuse_unrunnable(services: Iterable[ServiceIntent], runtime: str, key: str) -> None:
-    """Raise ResolveError (`service-cannot-run`) for all `services`, which lack `key`."""
-    problems = [
-        Problem(
-            "service-cannot-run",
-            f"cannot run {it.name} with the runtime {runtime}: its `services.{it.name}` has no "
-            f"`{key}`",
-            f"add `{key}`, or choose the other runtime with `--runtime`",
-            it.where,
-        )
-        for it in services
-    ]
-    if problems:
-        raise ResolveError(*problems)
+def nothing_to_run(service: ServiceIntent, runtime: str, key: str) -> Problem:
+    """The problem of a service that lacks the `key` that a runtime needs."""
+    return Problem(
+        "service-cannot-run",
+        f"cannot run {service.name} with the runtime {runtime}: `services.{service.name}` has no "
+        f"`{key}`",
+        f"add `{key}`, or choose the other runtime with `--runtime`",
+        service.where,
+    )
 
 
 def program_missing(service: ServiceIntent) -> Problem:

@@ -14,6 +14,7 @@ from algaenv.model import kind
 from algaenv.model.intent import PullRef
 from algaenv.model.kind import Address, Tier
 from algaenv.model.lock import Lock
+from algaenv.model.problem import ResolveError
 from algaenv.model.resource import Resource, ServiceEngine
 from algaenv.model.service import ServiceIntent, fill
 from algaenv.reconcile.protocols import Lowered
@@ -21,7 +22,7 @@ from algaenv.runtimes.author_services import (
     container_port,
     filled_environment,
     host_port,
-    refuse_unrunnable,
+    nothing_to_run,
     service_probe,
 )
 from algaenv.runtimes.docker.lower import (
@@ -45,7 +46,8 @@ def with_author_services(lowered: Lowered, lock: Lock) -> Lowered:
     services = lock.intent.services
     if not services:
         return lowered
-    refuse_unrunnable((it for it in services if it.image is None), "docker", "image")
+    if problems := [nothing_to_run(it, "docker", "image") for it in services if it.image is None]:
+        raise ResolveError(*problems)
     addresses = _addresses(lowered, lock)
     hosts = {**lowered.hosts, **{it.name: kind.CONTAINER.address(it.name) for it in services}}
     resources, engines = list(lowered.resources), list(lowered.engines)

@@ -19,8 +19,8 @@ from algaenv.runtimes.author_services import (
     addresses_here,
     filled_environment,
     host_port,
+    nothing_to_run,
     program_missing,
-    refuse_unrunnable,
     service_probe,
 )
 from algaenv.runtimes.process.lower import inherited_by_python, inputs_of
@@ -36,7 +36,6 @@ def with_author_services(lowered: Lowered, lock: Lock, environ: Mapping[str, str
     services = lock.intent.services
     if not services:
         return lowered
-    refuse_unrunnable((it for it in services if not it.process), "process", "process")
     programs = _programs(services, environ)
     hosts = {**lowered.hosts, **{it.name: Address(PROCESS, it.name) for it in services}}
     resources, engines = list(lowered.resources), list(lowered.engines)
@@ -59,12 +58,20 @@ def with_author_services(lowered: Lowered, lock: Lock, environ: Mapping[str, str
 
 
 def _programs(services: tuple[ServiceIntent, ...], environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Service → absolute path of its program. Raises ResolveError with all that are missing."""
-    found = {it.name: _program(it, environ) for it in services}
-    missing = [program_missing(it) for it in services if found[it.name] is None]
-    if missing:
-        raise ResolveError(*missing)
-    return {name: path for name, path in found.items() if path is not None}
+    """Service → absolute path of its program. Raises ResolveError with all that lack one."""
+    found: dict[str, str] = {}
+    problems = []
+    for service in services:
+        path = _program(service, environ) if service.process else None
+        if path is not None:
+            found[service.name] = path
+        elif service.process:
+            problems.append(program_missing(service))
+        else:
+            problems.append(nothing_to_run(service, "process", "process"))
+    if problems:
+        raise ResolveError(*problems)
+    return found
 
 
 def _program(service: ServiceIntent, environ: Mapping[str, str]) -> str | None:
