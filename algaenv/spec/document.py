@@ -288,8 +288,8 @@ class Document(SpecModel):
     )
     include: Include | None = Field(
         default=None,
-        description="Paths of fragments, whose extensions, services and tasks are added: of files, or "
-        "of directories that hold algaenv.fragment.yaml.",
+        description="Paths of fragments, whose extensions, services and tasks are added: of "
+        "files, or of directories that hold algaenv.fragment.yaml.",
     )
     runtime: Annotated[Literal["auto", "docker", "process"], TextVariable] = Field(
         default="auto",
