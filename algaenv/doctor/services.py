@@ -105,7 +105,9 @@ def _images(chosen: DockerRuntime, lowered: Lowered) -> list[Finding]:
             continue
         what = f"the image of {resource.address.name}, {image.title},"
         if why:
-            hint = "look at the network of the engine, or set `images: build`"
+            buildable = not isinstance(image, PulledImage) or image.buildable
+            other = "set `images: build`" if buildable else "load it into the engine"
+            hint = f"look at the network of the engine, or {other}"
             found.append(Finding("warning", f"{what} is not there: {why}", hint))
         else:
             how = "pulled" if isinstance(image, PulledImage) else "built"

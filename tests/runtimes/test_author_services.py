@@ -100,7 +100,7 @@ def test_a_container_has_the_limits_of_a_foreign_image(tmp_path: Path) -> None:
     resource = found["container/mail"]
     body = resource.body
     assert isinstance(body, ContainerSpec)
-    assert body.image == PulledImage(("registry.invalid/search",), "1", None)
+    assert body.image == PulledImage(("registry.invalid/search",), "1", None, buildable=False)
     assert body.command == ("--listen", "0.0.0.0:8025", '{"a": 1}')
     assert body.ports == (Port("web", 21001, 8025), Port("smtp", 21002, 21002))
     assert [str(it) for it in body.mounts] == ["bind /data/mail (read-only)"]

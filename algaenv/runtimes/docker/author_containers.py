@@ -65,7 +65,7 @@ def author_images(lock: Lock) -> Mapping[str, PulledImage]:
 
 
 def _pulled(ref: PullRef) -> PulledImage:
-    return PulledImage(ref.repositories, ref.tag, ref.digest)
+    return PulledImage(ref.repositories, ref.tag, ref.digest, buildable=False)
 
 
 def _addresses(lowered: Lowered, lock: Lock) -> dict[str, str]:

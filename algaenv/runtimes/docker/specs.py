@@ -44,6 +44,8 @@ class PulledImage:
     repositories: tuple[str, ...]
     tag: str
     digest: str | None
+    buildable: bool = True
+    """Whether one that is built here can take its place."""
 
     @property
     def references(self) -> tuple[str, ...]:

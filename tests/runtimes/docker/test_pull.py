@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from algaenv.model.kind import Address, Tier
-from algaenv.model.problem import Refused, Unavailable
+from algaenv.model.problem import DriverError, Refused, Unavailable
 from algaenv.model.resource import Resource
 from algaenv.runtimes.binaries import cache_home
 from algaenv.runtimes.docker import credentials
@@ -106,6 +106,20 @@ def test_a_registry_that_is_not_there(engine: Engine, registry: Registry) -> Non
     with pytest.raises(Unavailable) as caught:
         pull(engine, image, QUIET)
     assert caught.value.problem.code == "image-unreachable"
+
+
+@pytest.mark.parametrize(
+    ("repository", "code"), [("one", "image-denied"), ("", "image-unreachable")]
+)
+def test_an_image_of_the_author_cannot_be_built_instead(
+    engine: Engine, registry: Registry, repository: str, code: str
+) -> None:
+    place = registry.repository(repository, *[404] * 9) if repository else "127.0.0.1:1/nobody"
+    with pytest.raises(DriverError) as caught:
+        pull(engine, replace(_image(registry, place), buildable=False), QUIET)
+    assert caught.value.problem.code == code
+    assert "load it into the engine" in caught.value.problem.hint
+    assert "images: build" not in caught.value.problem.hint
 
 
 def test_another_image_under_the_digest(engine: Engine, registry: Registry) -> None:

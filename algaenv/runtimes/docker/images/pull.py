@@ -47,6 +47,7 @@ _TRANSIENT: Final = (
     "bad gateway",
     "internal server error",
 )
+_HINT_OF_AUTHOR: Final = "correct `image` in the spec, or load it into the engine"
 _HINT: Final = (
     "name another repository that has it, choose another engine, or set `images: build`; "
     "logging in does not help where the publisher has withdrawn an image, as MinIO has"
@@ -111,10 +112,12 @@ def _exhausted(image: PulledImage, errors: list[_PullError], missed: str) -> Dri
     detail = tuple(f"{r}: {error}" for r, error in zip(image.references, errors, strict=True))
     summary = f"cannot pull {image.title}: none of its repositories gives it out"
     if any(isinstance(error, _Unreachable | _Transient) for error in errors):
-        hint = "look at the engine's network, then try again; or set `images: build`"
+        hint = "look at the engine's network, then try again"
+        hint += "; or set `images: build`" if image.buildable else ", or load it into the engine"
         return Unavailable(Problem("image-unreachable", summary, hint, detail=detail))
     code = "image-wrong-digest" if any(isinstance(e, _Corrupt) for e in errors) else "image-denied"
-    hint = f"{missed}; or {_HINT}" if missed and code == "image-denied" else _HINT
+    other = _HINT if image.buildable else _HINT_OF_AUTHOR
+    hint = f"{missed}; or {other}" if missed and code == "image-denied" else other
     return Refused(Problem(code, summary, hint, detail=detail))
 
 
