@@ -24,6 +24,7 @@ from algaenv.reconcile.protocols import Lowered
 from algaenv.reconcile.status import empty_status
 from algaenv.runtimes.author_services import addresses_here
 from algaenv.runtimes.docker import author_containers
+from algaenv.runtimes.docker import lower as docker_lower
 from algaenv.runtimes.docker.create_request import container_request
 from algaenv.runtimes.docker.specs import ContainerSpec, Port, PulledImage
 from algaenv.runtimes.process import author_processes
@@ -219,6 +220,8 @@ def test_their_addresses_are_shown_and_given_to_tasks(tmp_path: Path) -> None:
 def test_handlers_may_not_ask_them_unless_they_are_let(tmp_path: Path) -> None:
     lock = lock_with(tmp_path, BARE, MAIL)
     assert set(PORTS.values()) < own_ports(lock)
+    closed = set(docker_lower._own_addresses(lock, {}))
+    assert {"mail:8025", "mail:21002", "search:21003", "host.docker.internal:21001"} <= closed
 
 
 def test_their_logs_can_be_asked_for_and_they_are_absent_before_an_up(tmp_path: Path) -> None:
