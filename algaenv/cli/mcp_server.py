@@ -9,9 +9,12 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,8 +65,22 @@ class ServerOptions:
     mask: Callable[[], SecretMask]
 
 
+_running: set[Process] = set()
+"""Commands under way."""
+
+
 def serve(options: ServerOptions) -> None:
-    """Serve one client until it closes standard input."""
+    """Serve one client until it closes standard input.
+
+    SIGINT and SIGTERM end the commands under way, and then this process: a thread that reads
+    standard input cannot be woken, and an exception in the loop would wait for it.
+    """
+
+    def stop(_number: int, _frame: object) -> None:
+        threading.Thread(target=_end_all, daemon=True).start()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
 
     async def run() -> None:
         server = _server(options)
@@ -71,6 +88,20 @@ def serve(options: ServerOptions) -> None:
             await server.run(incoming, outgoing, server.create_initialization_options())
 
     anyio.run(run)
+
+
+def _end_all() -> None:
+    """End all commands as Ctrl-C does, and this process without waiting for its threads."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        for process in tuple(_running):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, number)
+        deadline = time.monotonic() + END_SECONDS
+        while any(it.returncode is None for it in _running) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    sys.stderr.write("interrupted\n")
+    sys.stderr.flush()
+    os._exit(ExitCode.INTERRUPTED)
 
 
 def _server(options: ServerOptions) -> Server[Any]:
@@ -161,12 +192,14 @@ async def _call(
         env=options.environ,
         start_new_session=True,
     ) as process:
+        _running.add(process)
         try:
             with anyio.move_on_after(options.seconds) as limit:
                 output = await _output(process, arguments.stdin, progress)
                 code = await process.wait()
         finally:
             await _end(process)
+            _running.discard(process)
     if limit.cancelled_caught:
         return _refusal(f"cannot finish `{arguments.command}` within {options.seconds:g} seconds")
     # Once more: the run may have made the secrets.

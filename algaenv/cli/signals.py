@@ -78,16 +78,6 @@ def handle_interrupts(
 
 
 @contextmanager
-def interrupts_raise() -> Iterator[None]:
-    """SIGINT raises KeyboardInterrupt in the block, also within an event loop.
-
-    A loop of its own accord cancels its task, and then waits for threads that read a terminal.
-    """
-    with _handling(_interrupt, signal.SIGINT):
-        yield
-
-
-@contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
     """SIGTERM raises KeyboardInterrupt in the block, so that the block cleans up."""
     with _handling(_interrupt, signal.SIGTERM):

@@ -58,8 +58,6 @@ def run(invocation: CommandInvocation) -> ExitCode:
         invocation.print_message("waiting for a client on standard input; Ctrl-C ends it\n")
     named = invocation.named_spec()
     runtime = (f"--runtime={options.runtime}",) if options.runtime else ()
-    from algaenv.cli.signals import interrupts_raise
-
     served = ServerOptions(
         options.allow_writes,
         options.timeout,
@@ -69,8 +67,7 @@ def run(invocation: CommandInvocation) -> ExitCode:
         invocation.environ,
         lambda: _mask(invocation),
     )
-    with interrupts_raise():
-        serve(served)
+    serve(served)
     return ExitCode.DONE
 
 
