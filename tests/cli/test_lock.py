@@ -16,7 +16,7 @@ from tests.cli.fake_application import PINS
 from tests.cli.program import run
 from tests.cli.schemas import check
 
-PATH = Path("/work/algaenv.lock")
+PATH = Path("/project/algaenv.lock")
 SILENT = {"process": Problem("binary-missing", "cannot find a program for redis", "install it")}
 
 
@@ -30,8 +30,8 @@ def test_what_is_written_reads_as_intended() -> None:
         + tools/hello node: v22.1.0
         not looked up: what process runs: cannot find a program for redis
 
-        wrote /work/algaenv.lock: 1 service with docker on linux/amd64, 1 package, 1 tool""")
-    assert result_text(LockResult(PATH, PINS, (), {})).startswith("nothing to change in /work/")
+        wrote /project/algaenv.lock: 1 service with docker on linux/amd64, 1 package, 1 tool""")
+    assert result_text(LockResult(PATH, PINS, (), {})).startswith("nothing to change in /project/")
 
 
 def test_a_long_list_of_changes_is_cut_unless_asked_for() -> None:
