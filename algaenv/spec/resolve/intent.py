@@ -6,8 +6,9 @@ The rules that need more than one value, the disk or the environment are checked
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from algaenv.bundle.manifest.capabilities import effective, known
 from algaenv.bundle.manifest.json_text import JsonError, load
@@ -31,12 +32,11 @@ from algaenv.model.intent import (
 )
 from algaenv.model.secret import Secret
 from algaenv.spec import secrets
-from algaenv.spec.diagnostics import Diagnostics
+from algaenv.spec.diagnostics import Diagnostics, suggestion
 from algaenv.spec.document import Document, ExtensionSpec
 from algaenv.spec.extension_checks import resolve_checks
 from algaenv.spec.nodes import NodePath, SourceMap
 from algaenv.spec.paths import PathResolver, warn_broad_mount
-from algaenv.spec.profiles import active_names
 from algaenv.spec.resolve.build import resolve_build
 from algaenv.spec.resolve.checks import (
     check_port_conflicts,
@@ -65,6 +65,10 @@ DEFAULT_USERS = ("msp", "client")
 """The users of a gateway whose spec names none."""
 CAPABILITIES_UNION = "capabilities-union"
 """The fault of the product that takes nothing away."""
+PROFILES: Final = "ALGAENV_PROFILES"
+"""The variable that names the profiles asked for, with commas between them."""
+EVERY: Final = "*"
+"""In place of names: all profiles."""
 
 
 def resolve_intent(
@@ -267,7 +271,7 @@ class _IntentResolver:
     def _active(self) -> frozenset[str]:
         """The names of the extensions and tasks that count."""
         parts = {**self.document.extensions, **self.document.tasks}
-        return active_names(
+        return _active_names(
             {name: [] if isinstance(it, str) else it.profiles for name, it in parts.items()},
             self.diagnostics,
         )
@@ -387,3 +391,27 @@ class _IntentResolver:
 
 def _deduplicated(words: Iterable[str] | None) -> tuple[str, ...] | None:
     return None if words is None else tuple(dict.fromkeys(words))
+
+
+def _active_names(parts: Mapping[str, Sequence[str]], diagnostics: Diagnostics) -> frozenset[str]:
+    """The names of those `parts` that count: of one of the profiles asked for, or of none.
+
+    `parts` are name → profiles. Adds an error for a profile that no part belongs to.
+    """
+    known = sorted({profile for profiles in parts.values() for profile in profiles})
+    diagnostics.variables[PROFILES] = None
+    # A spec without profiles has no use for `.env`, which may not even be readable.
+    written = diagnostics.variable(PROFILES) if known else diagnostics.environ.get(PROFILES)
+    asked = {it for it in map(str.strip, (written or "").split(",")) if it}
+    for name in sorted(asked - {EVERY, *known}):
+        diagnostics.add_error(
+            "spec-profile-unknown",
+            f"use the profile {name}: nothing in the spec belongs to it",
+            suggestion(name, known, f"add it to `profiles` of an extension, or unset {PROFILES}"),
+            None,
+        )
+    return frozenset(
+        name
+        for name, profiles in parts.items()
+        if not profiles or EVERY in asked or not asked.isdisjoint(profiles)
+    )
