@@ -29,16 +29,45 @@ def test_the_last_one_counts_whoever_heard_it(tmp_path: Path) -> None:
     assert (first.get("e", TWO), first.get("other", ONE)) == ("", "")
 
 
-def test_one_that_was_overwritten_elsewhere_is_told_again(
+def test_one_that_was_overwritten_elsewhere_is_told_again(tmp_path: Path) -> None:
+    first, second = TenantHints(tmp_path), TenantHints(tmp_path)
+    first.record("e", ONE, "a")
+    second.record("e", ONE, "b")
+    first.record("e", ONE, "a")
+    assert second.get("e", ONE) == "a"
+
+
+def test_what_was_only_hinted_overwrites_nothing(tmp_path: Path) -> None:
+    first, second = TenantHints(tmp_path), TenantHints(tmp_path)
+    first.record("e", ONE, "a")
+    assert second.get("e", ONE) == "a"
+    first.record("e", ONE, "b")
+    second.record("e", ONE, "a", hinted=True)
+    assert (first.get("e", ONE), second.get("e", ONE)) == ("b", "b")
+    second.record("e", ONE, "a")
+    assert (first.get("e", ONE), second.get("e", ONE)) == ("a", "a")
+
+
+def test_a_hint_that_is_used_does_not_expire(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = TenantHints(tmp_path), TenantHints(tmp_path)
     first.record("e", ONE, "a")
-    second.record("e", ONE, "b")
-    later = time.monotonic() + tenancy.FRESH_SECONDS * 2
-    monkeypatch.setattr("algaenv.runner.pages.tenancy.monotonic", lambda: later)
-    first.record("e", ONE, "a")
-    assert second.get("e", ONE) == "a"
+    second.record("e", ONE, "a", hinted=True)
+    database = tmp_path / ".algaenv" / "hints" / "values.sqlite3"
+    for passed, writes in ((0.0, 1), (tenancy.REPEAT_SECONDS, 2)):
+        later = time.monotonic() + passed
+        monkeypatch.setattr("algaenv.runner.pages.tenancy.monotonic", lambda at=later: at)
+        for _ in range(3):
+            second.record("e", ONE, "a", hinted=True)
+        assert _written(database) == writes
+
+
+def _written(database: Path) -> int:
+    with closing(sqlite3.connect(database)) as connection:
+        (position,) = connection.execute("SELECT max(position) FROM entries").fetchone()
+    # Each write moves it on.
+    return int(position) // (tenancy._BOUNDS.max_bytes // tenancy._BOUNDS.max_entries)
 
 
 def test_the_same_again_costs_nothing(tmp_path: Path) -> None:
@@ -46,12 +75,7 @@ def test_the_same_again_costs_nothing(tmp_path: Path) -> None:
     for _ in range(1000):
         known.record("e", ONE, "a")
     database = tmp_path / ".algaenv" / "hints" / "values.sqlite3"
-    with closing(sqlite3.connect(database)) as connection:
-        count, position = connection.execute(
-            "SELECT count(*), max(position) FROM entries"
-        ).fetchone()
-    # Each write would have moved it on.
-    assert (count, position) == (1, tenancy._BOUNDS.max_bytes // tenancy._BOUNDS.max_entries)
+    assert _written(database) == 1
 
 
 def test_they_outlive_the_service(tmp_path: Path) -> None:

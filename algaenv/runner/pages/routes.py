@@ -125,7 +125,7 @@ class PagesRoute(BaseRoute):
             return text_response(400, "invalid extension id")
         digest = Digest(match[1].lower())
         entry.hash = digest.hex
-        tenant = await self._tenancy.resolve(
+        tenant, hinted = await self._tenancy.resolve(
             target.extension,
             digest,
             query=target.tenant,
@@ -150,7 +150,7 @@ class PagesRoute(BaseRoute):
             entry,
         )
         if response.status_code in _SERVED:
-            self._tenancy.record(target.extension, digest, tenant)
+            self._tenancy.record(target.extension, digest, tenant, hinted=hinted)
         return response
 
     async def _is_allowed(self, tenant: str, target: PageTarget) -> bool:

@@ -172,11 +172,6 @@ def _object(body: bytes) -> Mapping[str, object] | None:
 
 
 MAX_HINTS = 10_000
-READ_SECONDS = 0.002
-"""How long a hint is not read again: less than a browser takes to ask for the first file of a page
-it has just been given."""
-FRESH_SECONDS = 0.05
-"""How long a tenant that is served again and again needs no look at what others did."""
 REPEAT_SECONDS = 3600.0
 """After so long a tenant that is still served is written again, so that it does not expire."""
 _BOUNDS = Bounds(MAX_HINTS, 16 * 1024 * 1024, 7 * 86_400.0)
@@ -184,15 +179,11 @@ _BOUNDS = Bounds(MAX_HINTS, 16 * 1024 * 1024, 7 * 86_400.0)
 _PageKey = tuple[str, Digest]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _KnownTenant:
     name: bytes
     tenant: str
-    written_at: float
-    fresh_until: float
-    read_at: float = 0.0
-    read_tenant: str = ""
-    """Of any worker, at that time."""
+    noted_at: float
 
 
 class TenantHints:
@@ -206,35 +197,35 @@ class TenantHints:
         self._warned = False
         self._known: OrderedDict[_PageKey, _KnownTenant] = OrderedDict()
 
-    def get(self, extension: str, digest: Digest, *, max_age: float = 0.0) -> str:
-        """The tenant whose page was opened last, by any worker; empty when unknown.
-
-        What was read at most `max_age` seconds ago is not read again.
-        """
+    def get(self, extension: str, digest: Digest) -> str:
+        """The tenant whose page was opened last, by any worker; empty when unknown."""
         page = (extension, digest)
         known = self._known.get(page)
         if known is None:
             return self._read(_name(page)) or ""
-        now = monotonic()
-        if now - known.read_at >= max_age:
-            known.read_tenant = self._read(known.name) or known.tenant
-            known.read_at = now
-        return known.read_tenant
+        return self._read(known.name) or known.tenant
 
-    def record(self, extension: str, digest: Digest, tenant: str) -> None:
-        """Record a tenant that was just served successfully."""
+    def record(self, extension: str, digest: Digest, tenant: str, *, hinted: bool = False) -> None:
+        """Record a tenant that was just served successfully.
+
+        A tenant that is only known by a hint (`hinted`) is not written again before its time: the
+        page of another tenant may have been opened meanwhile.
+        """
         page = (extension, digest)
         now = monotonic()
         known = self._known.get(page)
-        if known is not None and known.tenant == tenant:
-            if now < known.fresh_until:
-                return
-            if now - known.written_at < REPEAT_SECONDS and self._read(known.name) in {tenant, None}:
-                known.fresh_until = now + FRESH_SECONDS
-                return
         name = known.name if known else _name(page)
-        self._write(name, tenant)
-        self._known[page] = _KnownTenant(name, tenant, now, now + FRESH_SECONDS)
+        if known is None or known.tenant != tenant:
+            write = not hinted
+        elif now - known.noted_at >= REPEAT_SECONDS:
+            write = True
+        else:
+            write = not hinted and self._read(name) not in {tenant, None}
+            if not write:
+                return
+        if write:
+            self._write(name, tenant)
+        self._known[page] = _KnownTenant(name, tenant, now)
         self._known.move_to_end(page)
         if len(self._known) > MAX_HINTS:
             self._known.popitem(last=False)
@@ -293,24 +284,23 @@ class TenantResolver:
 
     async def resolve(
         self, extension: str, digest: Digest, *, query: str | None, header: str, host: str
-    ) -> str:
-        """The tenant; empty when nothing tells.
+    ) -> tuple[str, bool]:
+        """The tenant, empty when nothing tells, and whether only a hint told it.
 
         The first that is not empty counts: the query (`query` is None when it has no such key;
         an empty value hides the header), the header, what is remembered, and what the registry
         knows about the host.
         """
-        found_tenant = header if query is None else query
-        return (
-            found_tenant
-            or self._hints.get(extension, digest, max_age=READ_SECONDS)
-            or await self._tenant_of_host(host)
-        )
+        if found_tenant := header if query is None else query:
+            return found_tenant, False
+        if remembered := self._hints.get(extension, digest):
+            return remembered, True
+        return await self._tenant_of_host(host), False
 
-    def record(self, extension: str, digest: Digest, tenant: str) -> None:
+    def record(self, extension: str, digest: Digest, tenant: str, *, hinted: bool) -> None:
         """Record a tenant that was just served successfully."""
         if tenant:
-            self._hints.record(extension, digest, tenant)
+            self._hints.record(extension, digest, tenant, hinted=hinted)
 
     async def _tenant_of_host(self, host: str) -> str:
         name = host.partition(":")[0]
